@@ -1,0 +1,63 @@
+# The two commands are `make book` and `make test`; each makes .venv and installs what is missing.
+#   make book       mini data, the quick profile run and compared with results/, then book/_build/html/index.html
+#   make test       ruff and pytest                make lint       ruff alone
+#   make setup      .venv only                     make verify     rerun the quick profile, fail if it does not reproduce
+#   make replicate  recompute every committed record
+#   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
+# On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
+# build, which also works but is large):   make setup PIP_ARGS="--extra-index-url URL"
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lint replicate verify data pair clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_ARGS ?=
+PYTEST_ARGS ?= -n 2
+# STRICT=1: `make book` also fails when the quick profile does not reproduce the committed records.
+STRICT ?= 0
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Notebooks run in this environment, whatever kernels the user has installed elsewhere.
+export JUPYTER_PREFER_ENV_PATH := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help:
+	@sed -n '1,/^SHELL/{/^#/s/^# \{0,1\}//p}' Makefile
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[book,test]'
+	touch $@
+
+data: $(INSTALLED)
+	$(BIN)/geoguide data make
+
+# geoguide verify exits with 1 when the numbers differ: the book then says so on its page "Reproduced on this machine".
+book: $(INSTALLED) data
+	$(BIN)/geoguide verify --profile quick || { code=$$?; [[ $$code -eq 1 && $(STRICT) != 1 ]] || exit $$code; }
+	$(BIN)/jupyter-book build --all -W -n --keep-going book/
+	$(BIN)/python book/check_html.py book/_build/html
+
+# One thread per worker: two workers with two threads each are slower on two cores.
+test: $(INSTALLED) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+verify: $(INSTALLED) data
+	$(BIN)/geoguide verify --profile quick
+
+replicate: $(INSTALLED) data
+	$(BIN)/geoguide replicate
+
+pair: $(INSTALLED)
+	$(BIN)/python book/pair.py
+
+clean:
+	rm -rf book/_build book/assets .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

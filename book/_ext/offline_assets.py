@@ -1,0 +1,43 @@
+"""Sphinx extension: copies the scripts that a page needs from installed packages into `book/assets` before each build.
+
+Together they are 7 MB, so they are not in the repository; copying here rather than in the Makefile lets the bare
+command `jupyter-book build book/` work too. For the same reason the notebooks learn here where the mini data lies.
+"""
+
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+
+ASSETS = {
+    "plotly.min.js": ("plotly", "plotly/package_data/plotly.min.js"),
+    "tex-svg.js": ("sphinx-mathjax-offline", "sphinx-mathjax-offline/static/mathjax/tex-svg.js"),
+}
+
+
+def installed_file(distribution: str, name: str) -> Path:
+    """Path of the file `name` of an installed distribution; `ExtensionError` where it is missing."""
+    path = Path(str(metadata.distribution(distribution).locate_file(name)))
+    if not path.is_file():
+        raise ExtensionError(f"{distribution} {metadata.version(distribution)} has no file {name}")
+    return path
+
+
+def copy_assets(app: Sphinx, config: Config) -> None:
+    """Fill `assets` beside the sources before Sphinx checks `html_static_path`."""
+    folder = Path(app.srcdir) / "assets"
+    folder.mkdir(exist_ok=True)
+    for name, (distribution, source) in ASSETS.items():
+        origin, target = installed_file(distribution, source), folder / name
+        if not target.is_file() or target.stat().st_size != origin.stat().st_size:
+            shutil.copyfile(origin, target)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    os.environ.setdefault("GEOGUIDE_DATA", str(Path(app.srcdir).resolve().parent / "data"))  # as from the top level
+    app.connect("config-inited", copy_assets)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,205 @@
+"""The `geoguide` command. Bad input ends with exit code 2 and one line; heavy imports wait until a command needs them."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from geoguide.errors import GeoGuideError
+
+Positional = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class Data:
+    """Make the embedded benchmark, or check a dataset folder.
+
+    make: generate mini-ScanNet (ScanNet v2's own layout); finished rooms are kept, so it resumes.
+    check: say which scenes of a folder are complete, and what is missing or broken.
+    """
+
+    action: Positional[Literal["make", "check"]]
+    path: Positional[Path | None] = None
+    """Folder; default data/mini-scannet."""
+    rooms: tuple[int, int, int] = (28, 8, 12)
+    """Rooms to make: train, val, test."""
+    seed: int = 0
+    workers: int = os.cpu_count() or 1
+
+    def run(self) -> int:
+        if self.action == "make":
+            from geoguide.datasets.mini.write import make_mini_scannet
+            from geoguide.prepare import data_root
+
+            root = make_mini_scannet(
+                self.path or data_root() / "mini-scannet", rooms=self.rooms, seed=self.seed, workers=self.workers
+            )
+            print(f"mini-ScanNet is complete in {root}")
+            return 0
+        from geoguide.datasets.check import check_scannet
+        from geoguide.prepare import data_root
+
+        return check_scannet(self.path or data_root() / "mini-scannet")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one experiment and write its model (and nothing else; see `replicate` for records)."""
+
+    preset: Literal["as-written", "works-best"] = "works-best"
+    drop: str = "none"
+    """Modules to leave out: none, usd, imr, iirc, or several joined by +."""
+    seed: int = 0
+    steps: int | None = None
+    out: Path = Path("runs/model.safetensors")
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    workers: int = os.cpu_count() or 1
+
+    def run(self) -> int:
+        from geoguide import records
+        from geoguide.experiments import preset
+        from geoguide.model import from_fit
+        from geoguide.train import fit
+
+        config = preset(self.preset, drop=self.drop, seed=self.seed)
+        if self.steps is not None:
+            config = config.replace(train__steps=self.steps)
+        records.prepare_data(config, self.workers)
+        fitted = fit(config, device=self.device, run_dir=Path("runs") / "checkpoints")
+        path = from_fit(fitted, config).save(self.out)
+        state = "converged" if fitted.converged else "NOT converged"
+        print(f"{path}: {config.name}, validation mIoU {fitted.history[-1]['val_miou']:.1f} ({state})")
+        return 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a trained model on a split of mini-ScanNet under a stated protocol."""
+
+    model: Positional[str] = "mini"
+    """A .safetensors file, or the name of a packaged model."""
+    split: Literal["val", "test"] = "test"
+    mode: Literal["distill", "fusion", "ensemble"] = "distill"
+
+    def run(self) -> int:
+        import geoguide
+        from geoguide.config import ExperimentConfig
+        from geoguide.evaluate import evaluate
+        from geoguide.records import describe
+
+        model = geoguide.load(self.model)
+        config = ExperimentConfig().replace(protocol__mode=self.mode, backbone=model.backbone)
+        scored = describe(evaluate(config, model.adapter, split=self.split), config)
+        for name, value in scored["iou"].items():
+            print(f"{name:<16} {'absent' if value is None else f'{value:5.1f}'}")
+        print(f"mIoU {scored['miou']:.2f}  mAcc {scored['macc']:.2f}  (mini-ScanNet {self.split}, {config.protocol})")
+        return 0
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """Compute every committed record of a profile; records already there are kept unless --force."""
+
+    profile: Literal["quick", "full"] = "full"
+    force: bool = False
+    workers: int = os.cpu_count() or 1
+
+    def run(self) -> int:
+        from geoguide import records
+        from geoguide.experiments import profile
+        from geoguide.tables import update_readme
+
+        done = records.run_all(profile(self.profile), workers=self.workers, force=self.force)
+        update_readme()
+        print(f"{len(done)} records in {records.RESULTS}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Run a profile again and compare with the committed records; exit 1 if a row lies outside the tolerance."""
+
+    profile: Literal["quick", "full"] = "quick"
+    report: Path = Path("runs/verify-quick.json")
+    workers: int = os.cpu_count() or 1
+    report_only: bool = False
+    """Exit 0 whatever the comparison says; the report holds the verdict."""
+
+    def run(self) -> int:
+        from geoguide.verify import verify
+
+        result = verify(self.profile, workers=self.workers, report=self.report)
+        for row in result["rows"]:
+            mark = "ok " if row["within"] else "OUT"
+            print(f"{mark} {row['name']:<28} {row['committed_miou']:6.2f} -> {row['fresh_miou']:6.2f}")
+        print(f"reproduced on this machine: {'yes' if result['reproduced'] else 'no'} (report: {self.report})")
+        return 0 if result["reproduced"] or self.report_only else 1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Label a scan (ply, npz, bin) or an RGB-D folder with a list of words."""
+
+    scan: Positional[Path]
+    labels: str
+    """Words separated by commas, e.g. "chair, whiteboard"."""
+    model: str = "mini"
+    """A .safetensors file, or the name of a packaged model."""
+    out: Path | None = None
+    """Labelled ply; default <scan>_labelled.ply in the working directory. The summary goes beside it as .json."""
+    columns: str | None = None
+    """Columns of a .bin file, e.g. "x y z r g b"."""
+    voxel: float = 0.03
+    """Voxel size in metres when an RGB-D folder is reconstructed."""
+    device: str = "auto"
+
+    def run(self) -> int:
+        import geoguide
+        from geoguide import segment
+        from geoguide.train import resolve_device
+
+        names = segment.parse_labels(self.labels)
+        model = geoguide.load(self.model).to(resolve_device(self.device))
+        scene = segment.open_scan(self.scan, self.columns, self.voxel)
+        result = segment.segment_scan(scene, model, names)
+        out = self.out or Path(f"{self.scan.stem}_labelled.ply")
+        segment.write_labelled_ply(out, result)
+        segment.write_summary(out.with_suffix(".json"), result)
+        for name, row in result.summary["labels"].items():
+            print(f"{name:<24} {100 * row['share']:5.1f} %  {row['points']:>8} points")
+        if "lifting_check" in result.summary:
+            print(f"lifting check: {result.summary['lifting_check']}")
+        print(f"{out}: {len(scene)} points; model {model.origin}")
+        return 0
+
+
+Command = (
+    Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Replicate, tyro.conf.subcommand("replicate")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Segment, tyro.conf.subcommand("segment")]
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the `geoguide` command: exit 0, 1 (verify: not reproduced), 2 (bad input), 130 (interrupted)."""
+    command = tyro.cli(Command, prog="geoguide", args=argv, config=(tyro.conf.OmitArgPrefixes,))
+    try:
+        code = command.run()
+    except GeoGuideError as error:
+        print(f"geoguide: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("geoguide: interrupted; run the same command again to go on", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""`geoguide data check`: is a folder in ScanNet's layout complete and readable, scene by scene?"""
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from geoguide.datasets.scannet import list_scenes, load_scene
+from geoguide.errors import DataError, GeoGuideError
+from geoguide.scene import VOID, Scene
+
+SPLITS = ("train", "val", "test")
+
+
+def check_scene(folder: Path) -> tuple[Scene | None, list[str]]:
+    """The scene and what is wrong with it, one line each: every file is decoded, every frame opened."""
+    try:
+        scene = load_scene(folder)
+    except GeoGuideError as error:
+        return None, [str(error)]
+    problems = []
+    if scene.labels is None:
+        problems.append(f"{folder}: no labels, so it can be segmented but not scored")
+    elif (scene.labels == VOID).all():
+        problems.append(f"{folder}: every label is void")
+    if not scene.views:
+        problems.append(f"{folder}: no extracted frames, so nothing can be lifted")
+    for view in scene.views:
+        try:
+            view.color()
+            view.depth()
+        except DataError as error:
+            problems.append(str(error))
+        if not view.has_pose:
+            problems.append(f"{folder}: pose of frame {view.name} is not finite; the frame will be skipped")
+    return scene, problems
+
+
+def check_scannet(root: Path) -> int:
+    """Print what a folder holds and what is wrong with it; 0 when nothing is, 1 otherwise."""
+    found, problems = 0, []
+    for split in SPLITS:
+        if not (root / f"scannetv2_{split}.txt").is_file():
+            continue
+        folders = list_scenes(root, split)
+        scenes = []
+        for folder in tqdm(folders, f"check {split}"):
+            scene, wrong = check_scene(folder)
+            problems += wrong
+            scenes += [] if scene is None else [scene]
+        found += len(scenes)
+        if scenes:
+            points = int(np.mean([len(s) for s in scenes]))
+            frames = int(np.mean([len(s.views) for s in scenes]))
+            source = "/".join(sorted({s.source for s in scenes}))
+            print(
+                f"{split}: {len(scenes)} of {len(folders)} scenes readable ({source}), about {points} points, {frames} frames"
+            )
+    if not found and not problems:
+        raise DataError(
+            f"{root}: no scannetv2_train.txt, scannetv2_val.txt or scannetv2_test.txt; not ScanNet's layout"
+        )
+    for line in problems:
+        print(line)
+    print(f"{root}: {found} scenes, {len(problems)} problems")
+    return 1 if problems else 0

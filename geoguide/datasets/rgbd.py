@@ -1,0 +1,156 @@
+"""A folder of posed RGB-D frames as a scene: the cloud is reconstructed from the depth, the frames become its views.
+
+Two layouts are read: `frame-N.color.jpg`, `frame-N.depth.png`, `frame-N.pose.txt` with one `camera-intrinsics.txt`
+(7-Scenes and similar recordings), and ScanNet's extracted `color/N.jpg`, `depth/N.png`, `pose/N.txt`,
+`intrinsic/intrinsic_depth.txt`.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from geoguide.datasets.reading import (
+    need_file,
+    need_folder,
+    read_image_size,
+    read_intrinsics,
+    read_matrix,
+    resize_intrinsics,
+)
+from geoguide.datasets.reconstruct import reconstruct
+from geoguide.errors import DataError, InputError
+from geoguide.scene import Scene, View
+
+AXES = {
+    sign + axis: (1.0 if sign == "" else -1.0) * np.eye(3)[number]
+    for sign in ("", "-")
+    for number, axis in enumerate("xyz")
+}
+UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: the horizontal surfaces are found in narrowing cones
+
+
+def load_rgbd(
+    folder: str | Path,
+    *,
+    voxel: float = 0.03,
+    frame_skip: int = 1,
+    up: str = "auto",
+    max_depth: float = 5.0,
+    depth_scale: float = 1000.0,
+    image_size: tuple[int, int] | None = None,
+) -> Scene:
+    """Reconstruct a folder of RGB-D frames into a `Scene` with those frames as views, z up.
+
+    up: which direction of the recording's world points up: "x", "y", "z", "-x", "-y", "-z", or "auto" (the mean up
+    direction of the cameras, refined by the normals of the surfaces that are near horizontal). Cloud and poses are
+    turned together by the smallest rotation that brings it to +z; nothing is moved. voxel, max_depth: metres, as in
+    `reconstruct`; depth_scale: depth units per metre; image_size: (H, W) of the views, by default the depth images'.
+    Frames without a finite pose stay among the views (`has_pose` False) and are not fused. Raises `DataError` for a
+    missing folder, no frames, or a broken file.
+    """
+    folder = need_folder(folder, "RGB-D folder")
+    if up != "auto" and up not in AXES:
+        raise InputError(f"up must be 'auto' or one of {', '.join(AXES)}, found {up!r}")
+    if frame_skip < 1 or depth_scale <= 0:
+        raise InputError(f"frame_skip and depth_scale must be positive, found {frame_skip} and {depth_scale}")
+    views = load_views(folder, frame_skip=frame_skip, depth_scale=depth_scale, image_size=image_size)
+    vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
+    direction = estimate_up(views, normals) if up == "auto" else AXES[up]
+    turn = rotation_to_z(direction)
+    return Scene(
+        name=folder.name,
+        points=(vertices.astype(np.float64) @ turn.T).astype(np.float32),
+        colors=colors,
+        normals=(normals.astype(np.float64) @ turn.T).astype(np.float32),
+        faces=faces,
+        views=tuple(_turned(view, turn) for view in views),
+    )
+
+
+def load_views(
+    folder: str | Path,
+    *,
+    frame_skip: int = 1,
+    depth_scale: float = 1000.0,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[View, ...]:
+    """The frames of either layout as views, in frame order; pixels stay on disk. `DataError` when there is none."""
+    folder = need_folder(folder, "RGB-D folder")
+    frames, intrinsics_path = _find_frames(folder)
+    frames = frames[::frame_skip]
+    size = read_image_size(frames[0][2])
+    intrinsics = read_intrinsics(intrinsics_path)
+    if image_size is not None:
+        intrinsics, size = resize_intrinsics(intrinsics, size, image_size), tuple(image_size)
+    return tuple(
+        View(
+            name=name,
+            intrinsics=intrinsics,
+            cam_to_world=read_matrix(pose, ((4, 4),), "pose"),
+            image_size=size,
+            color_path=color,
+            depth_path=depth,
+            depth_scale=depth_scale,
+        )
+        for name, color, depth, pose in frames
+    )
+
+
+def estimate_up(views: tuple[View, ...], normals: np.ndarray) -> np.ndarray:
+    """Unit vector float64 [3] against gravity, from poses and surface normals [P, 3] in the same world.
+
+    Starts from the cameras' mean up direction (people hold cameras upright), then averages, cone by cone, the normals
+    that point up or down within it: floors, tables, seats. Raises `InputError` when the cameras' directions cancel out.
+    """
+    rises = np.stack([-view.cam_to_world[:3, 1] for view in views if view.has_pose])  # [K, 3], image top
+    up = rises.mean(axis=0)
+    if np.linalg.norm(up) < 0.2:
+        raise InputError("up='auto': the cameras have no common up direction; give up='z' or another axis")
+    up /= np.linalg.norm(up)
+    for cone in UP_CONES:
+        along = normals.astype(np.float64) @ up  # [P]
+        near = np.abs(along) > np.cos(np.deg2rad(cone))
+        if not near.any():
+            break  # no horizontal surface in sight: what the wider cone gave stands
+        up = (normals[near] * np.sign(along[near])[:, None]).mean(axis=0, dtype=np.float64)
+        up /= np.linalg.norm(up)
+    return up
+
+
+def rotation_to_z(direction: np.ndarray) -> np.ndarray:
+    """The smallest rotation float64 [3, 3] that takes unit `direction` [3] to +z (half a turn about x from -z)."""
+    axis = np.cross(direction, (0.0, 0.0, 1.0))
+    sine = np.linalg.norm(axis)
+    if sine < 1e-12:
+        return np.eye(3) if direction[2] > 0 else np.diag([1.0, -1.0, -1.0])
+    return Rotation.from_rotvec(axis / sine * np.arctan2(sine, direction[2])).as_matrix()
+
+
+def _turned(view: View, turn: np.ndarray) -> View:
+    """The view in a world turned by `turn` [3, 3]; a lost pose stays as it is."""
+    if not view.has_pose:
+        return view
+    motion = np.eye(4)
+    motion[:3, :3] = turn
+    return dataclasses.replace(view, cam_to_world=motion @ view.cam_to_world)
+
+
+def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path]:
+    """[(name, color, depth, pose)] in frame order, and the intrinsics file, of either layout."""
+    flat = sorted(path for kind in ("jpg", "png") for path in folder.glob(f"*.color.{kind}"))
+    if flat:
+        stems = [path.name[: path.name.index(".color.")] for path in flat]
+        depths = [need_file(folder / f"{stem}.depth.png", "depth image") for stem in stems]
+        poses = [folder / f"{stem}.pose.txt" for stem in stems]
+        return list(zip(stems, flat, depths, poses, strict=True)), folder / "camera-intrinsics.txt"
+    if (folder / "color").is_dir():
+        colors = [path for kind in ("jpg", "png") for path in (folder / "color").glob(f"*.{kind}")]
+        colors.sort(key=lambda path: (len(path.stem), path.stem))  # numeric order for names without padding
+        stems = [path.stem for path in colors]
+        depths = [need_file(folder / "depth" / f"{stem}.png", "depth image") for stem in stems]
+        poses = [folder / "pose" / f"{stem}.txt" for stem in stems]
+        if colors:
+            return list(zip(stems, colors, depths, poses, strict=True)), folder / "intrinsic" / "intrinsic_depth.txt"
+    raise DataError(f"{folder}: no RGB-D frames (frame-N.color.jpg files, or a color/ folder with images)")

@@ -1,0 +1,17 @@
+"""Errors that a user can act on: every public entry raises a subclass of `GeoGuideError` with one clear line."""
+
+
+class GeoGuideError(Exception):
+    """Base class. The command line prints the message on one line and exits with code 2."""
+
+
+class DataError(GeoGuideError):
+    """A file or folder is missing, truncated or holds something else than expected; the message names it."""
+
+
+class InputError(GeoGuideError, ValueError):
+    """An argument has the wrong shape, dtype, range or name; the message says what was expected and found."""
+
+
+class ConfigError(GeoGuideError, ValueError):
+    """An experiment's configuration names something unknown or impossible."""

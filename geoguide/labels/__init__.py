@@ -1,0 +1,113 @@
+"""Label sets: the names a benchmark scores, the raw ids its files hold, and ScanNet's table of raw category names."""
+
+import csv
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.scene import VOID
+
+FOLDER = Path(__file__).parent
+# The columns and rows of ScanNet's own table that mini rooms need; ids from 2001 on are ours, for raw names whose
+# official id we could not check. Real scans come with the whole table.
+CATEGORY_TABLE = FOLDER / "scannetv2-labels.combined.tsv"
+GROUPS = ("head", "common", "tail")
+
+
+def label_set_names() -> tuple[str, ...]:
+    """Names that `load_label_set` knows, sorted."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.csv")))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """The classes of one benchmark in their official order (class id = position).
+
+    names [C]; raw_ids [C] (for ScanNet: NYU40 ids, as in `labels.ply`); colors uint8 [C, 3], the benchmark's own; group
+    [C], each "head", "common" or "tail": our rough ranking by share of points in the benchmark's training scenes.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    raw_ids: tuple[int, ...]
+    colors: np.ndarray
+    group: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def from_raw(self, ids: np.ndarray) -> np.ndarray:
+        """Class ids int64, same shape as `ids` (integers): 0..C-1, or 255 (void) for ids outside the set."""
+        ids = np.asarray(ids)
+        if ids.dtype.kind not in "iu":
+            raise InputError(f"raw label ids must be integers, found {ids.dtype}")
+        table = np.full(max(self.raw_ids) + 2, VOID, dtype=np.int64)  # the last entry catches every unknown id
+        table[list(self.raw_ids)] = np.arange(len(self.raw_ids))
+        known = (ids >= 0) & (ids < len(table) - 1)
+        return table[np.where(known, ids, len(table) - 1).astype(np.int64)]
+
+    def to_raw(self, labels: np.ndarray) -> np.ndarray:
+        """Raw ids int64 of class ids (the ids a benchmark's submission needs); void and unknown ids become 0."""
+        labels = np.asarray(labels)
+        known = (labels >= 0) & (labels < len(self))
+        return np.where(known, np.asarray(self.raw_ids, dtype=np.int64)[np.where(known, labels, 0)], 0)
+
+
+@functools.cache
+def load_label_set(name: str) -> LabelSet:
+    """Read a label set by name, for example "scannet20"; an unknown name raises `ConfigError` naming the known ones."""
+    known = label_set_names()
+    if name not in known:
+        raise ConfigError(f"unknown label set {name!r}; known: {', '.join(known)}")
+    with (FOLDER / f"{name}.csv").open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: int(row["id"]))
+    colors = np.array([[int(row[channel]) for channel in ("red", "green", "blue")] for row in rows], dtype=np.uint8)
+    colors.setflags(write=False)  # [C, 3], shared by every caller
+    return LabelSet(
+        name=name,
+        names=tuple(row["name"] for row in rows),
+        raw_ids=tuple(int(row["nyu40"]) for row in rows),
+        colors=colors,
+        group=tuple(row["group"] for row in rows),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CategoryTable:
+    """ScanNet's raw categories: `ids` maps a raw name to its id, `nyu40_of` an id to its NYU40 id."""
+
+    ids: dict[str, int]
+    nyu40_of: dict[int, int]
+
+    def nyu40(self, raw_ids: np.ndarray) -> np.ndarray:
+        """NYU40 ids int64, same shape as `raw_ids` (the ids of a `label-filt` image); 0 for unknown ones."""
+        raw_ids = np.asarray(raw_ids)
+        table = np.zeros(max(self.nyu40_of) + 2, dtype=np.int64)
+        table[list(self.nyu40_of)] = list(self.nyu40_of.values())
+        known = (raw_ids >= 0) & (raw_ids < len(table) - 1)
+        return table[np.where(known, raw_ids, len(table) - 1).astype(np.int64)]
+
+
+@functools.lru_cache(maxsize=8)
+def load_category_table(path: str | Path = CATEGORY_TABLE) -> CategoryTable:
+    """Read `scannetv2-labels.combined.tsv` (the official file, or the subset shipped here)."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: category table not found")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    ids: dict[str, int] = {}
+    nyu40_of: dict[int, int] = {}
+    for number, row in enumerate(rows, start=2):
+        try:
+            raw_id, nyu40 = int(row["id"]), int(row["nyu40id"] or 0)
+            ids[row["raw_category"]] = raw_id
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: line {number}: need id, raw_category, nyu40id ({error!r})") from None
+        nyu40_of[raw_id] = nyu40
+    if not ids:
+        raise DataError(f"{path}: holds no category")
+    return CategoryTable(ids, nyu40_of)

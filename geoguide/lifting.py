@@ -1,0 +1,214 @@
+"""Multi-view lifting: which pixel sees which point, and the mean 2D feature of every point (paper, Preliminary).
+
+The rule is the one of OpenScene's mapper, decided in float64:
+
+    p = inverse(cam_to_world) @ (x, y, z, 1)        u = p_x fx / p_z + cx        v = p_y fy / p_z + cy
+    col = round(u), row = round(v), halves to even; accepted where border <= col < W - border, likewise for row;
+    visible where p_z > 0 and, with a depth image d, d > 0 and |d - p_z| <= depth_tolerance * d.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from geoguide.errors import InputError
+from geoguide.ops.arrays import Array, coordinates, host, number, whole
+from geoguide.ops.projection import Camera, add_visible, project_points
+from geoguide.scene import View
+
+_SKEW = 1e-6  # |intrinsics[0, 1]| above this share of fx is refused: the rule has no skew
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """One view's answer. `row`, `col` int64 [P], 0 where unseen; `visible` bool [P]. Tensors where points were one."""
+
+    row: Array
+    col: Array
+    visible: Array
+
+
+class Fusion(NamedTuple):
+    """`mean` float32 [P, C], 0 where unseen; `count` int64 [P], the number of views that see each point."""
+
+    mean: Array
+    count: Array
+
+
+def project(
+    points: Array,
+    intrinsics: Array,
+    cam_to_world: Array,
+    image_size: tuple[int, int],
+    *,
+    depth: Array | None = None,
+    depth_tolerance: float = 0.25,
+    border: int = 10,
+) -> Projection:
+    """Find each point's pixel and whether the view sees it (OpenScene's PointCloudToImageMapper).
+
+    points [P, 3] metres; intrinsics [3, 3] pixels, for images of `image_size` (H, W), without skew; cam_to_world [4, 4]
+    metres, OpenCV axes, truly inverted since real poses are not exactly orthonormal; depth [H, W] metres, where 0,
+    negative, nan and inf mean no reading (such pixels see nothing), or None for no occlusion test. depth_tolerance is
+    relative: 0.25 ScanNet, 0.02 Matterport3D. border in pixels: 10, or 5 on nuScenes.
+
+    Any real dtype is taken and decided in float64. numpy in gives numpy out; a tensor gives tensors on its device.
+    Raises InputError for wrong shapes, and for nan or inf in points, intrinsics or pose. Time and memory O(P).
+    """
+    kind = points
+    points = _points(points)
+    camera = _camera(intrinsics, cam_to_world, image_size)
+    rule = number("depth_tolerance", depth_tolerance), whole("border", border, 0)
+    found = project_points(points, camera, _depth(depth, camera.image_size, points), *rule)
+    return Projection(*(_like(kind, part) for part in found))
+
+
+def fuse(
+    points: Array,
+    views: Iterable[View],
+    features: Iterable[Array] | Callable[[View], Array],
+    *,
+    depth_tolerance: float = 0.25,
+    border: int = 10,
+    use_depth: bool = True,
+    progress: bool = False,
+) -> Fusion:
+    """Average, for every point, the 2D features of the pixels that see it (paper, Preliminary; OpenScene's fusion).
+
+    points [P, 3] metres. views: `geoguide.scene.View`, or anything with its name, intrinsics, cam_to_world, image_size
+    and depth(). features: one [H, W, C] array or tensor per view, of the view's image_size, from any iterable (a
+    generator keeps one map in memory at a time), or a function of the view. The mean is unweighted, summed in float32.
+
+    A view whose pose holds nan or inf is skipped (its feature map is taken from the iterable and dropped; a function is
+    not asked for it), and one warning at the end names all of them. Memory is O(P C) for the sum plus one view's map
+    and its visible rows. numpy points give numpy; a tensor gives tensors on its device. Raises InputError where numbers
+    of views and features differ, a map or depth has another size, C changes, or no view sees any point.
+    """
+    kind = points
+    points, views = _points(points), tuple(views)
+    rule = number("depth_tolerance", depth_tolerance), whole("border", border, 0)
+    if len(points) == 0 or not views:
+        raise InputError(f"{'points' if len(points) == 0 else 'views'} is empty: nothing to fuse")
+    total, count, skipped = None, _zeros(points, (len(points),), np.int64), []
+    bar = tqdm(views, desc="lifting", disable=not progress)
+    for view, lost, feature in _pairs(bar, len(views), features):
+        if lost:
+            skipped.append(str(view.name))
+            continue
+        with _naming(view):
+            camera = _camera(view.intrinsics, view.cam_to_world, view.image_size)
+            depth = _depth(_read_depth(view), camera.image_size, points) if use_depth else None
+            feature = _feature(feature, camera.image_size, None if total is None else total.shape[1])
+        if total is None:
+            total = _zeros(points, (len(points), feature.shape[2]), np.float32)
+        add_visible(total, count, feature, *project_points(points, camera, depth, *rule))
+    if skipped:
+        names = ", ".join(skipped)
+        warnings.warn(f"{len(skipped)} of {len(views)} views skipped, pose holds nan or inf: {names}", stacklevel=2)
+    if total is None or not bool(count.any()):
+        raise InputError(f"no point is visible in any of {len(views)} views: check pose, intrinsics, depth and units")
+    total /= count[:, None].clip(1)
+    return Fusion(_like(kind, total), _like(kind, count))
+
+
+def _pairs(views: Iterable[View], expected: int, features: Any) -> Iterator[tuple[View, bool, Array | None]]:
+    """Each view, whether its pose is lost, and its feature map; the numbers of views and maps must agree."""
+    if not callable(features):
+        stream, end = iter(features), object()
+    for index, view in enumerate(views):
+        lost = not np.isfinite(host("cam_to_world", view.cam_to_world)).all()
+        if callable(features):
+            yield view, lost, None if lost else features(view)
+            continue
+        feature = next(stream, end)
+        if feature is end:
+            raise InputError(f"features ended after {index} maps, expected one for each of {expected} views")
+        yield view, lost, feature
+    if not callable(features) and next(stream, end) is not end:
+        raise InputError(f"features holds more maps than the {expected} views")
+
+
+@contextlib.contextmanager
+def _naming(view: View) -> Iterator[None]:
+    """Put the view's name in front of any InputError raised inside."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"view {view.name}: {error}") from None
+
+
+def _points(points: Array) -> Array:
+    """[P, 3]: a tensor on an accelerator stays there, as float64; all else a contiguous numpy array, float32 or 64."""
+    if not isinstance(points, Tensor) or points.device.type == "cpu":
+        return coordinates("points", points, keep_single=True)
+    if points.dim() != 2 or points.shape[1] != 3:
+        raise InputError(f"points must be [P, 3], found {list(points.shape)}")
+    if not bool(points.isfinite().all()):
+        raise InputError("points holds nan or inf")
+    return points.detach().double()
+
+
+def _camera(intrinsics: Array, cam_to_world: Array, image_size: Sequence[int]) -> Camera:
+    k, pose = host("intrinsics", intrinsics), host("cam_to_world", cam_to_world)
+    for name, value, shape in (("intrinsics", k, (3, 3)), ("cam_to_world", pose, (4, 4))):
+        if value.shape != shape:
+            raise InputError(f"{name} must be {list(shape)}, found {list(value.shape)}")
+        if not np.isfinite(value).all():
+            raise InputError(f"{name} holds nan or inf")
+    k, pose = k.astype(np.float64), pose.astype(np.float64)
+    if k[0, 0] == 0 or k[1, 1] == 0 or abs(k[0, 1]) > _SKEW * abs(k[0, 0]) or k[1, 0] or (k[2] != (0, 0, 1)).any():
+        raise InputError(f"intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], found {k.tolist()}")
+    if np.shape(image_size) != (2,):
+        raise InputError(f"image_size must be (H, W), found {image_size!r}")
+    size = whole("image height", image_size[0], 1), whole("image width", image_size[1], 1)
+    try:
+        world_to_cam = np.linalg.inv(pose)[:3]
+    except np.linalg.LinAlgError:
+        raise InputError("cam_to_world is singular: it has no inverse") from None
+    return Camera(world_to_cam, (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])), size)
+
+
+def _read_depth(view: View) -> Array:
+    depth = view.depth() if callable(view.depth) else view.depth
+    if depth is None:
+        raise InputError("has no depth image, and use_depth is True")
+    return depth
+
+
+def _depth(depth: Array | None, image_size: tuple[int, int], points: Array) -> Array | None:
+    if depth is None:
+        return None
+    if isinstance(points, Tensor):
+        depth = torch.as_tensor(depth).detach().to(points.device)
+    else:
+        depth = host("depth", depth)
+        depth = np.ascontiguousarray(depth, dtype=np.float32 if depth.dtype == np.float32 else np.float64)
+    if tuple(depth.shape) != image_size:
+        raise InputError(f"depth must be of image_size {list(image_size)}, found {list(depth.shape)}")
+    return depth
+
+
+def _feature(feature: Array, image_size: tuple[int, int], width: int | None) -> Array:
+    feature = feature.detach() if isinstance(feature, Tensor) else host("feature map", feature)
+    if feature.ndim != 3 or tuple(feature.shape[:2]) != image_size or feature.shape[2] == 0:
+        raise InputError(f"feature map must be [{image_size[0]}, {image_size[1]}, C], found {list(feature.shape)}")
+    if width is not None and feature.shape[2] != width:
+        raise InputError(f"feature map has {feature.shape[2]} channels, the views before had {width}")
+    return feature
+
+
+def _zeros(like: Array, shape: tuple[int, ...], dtype: type) -> Array:
+    if isinstance(like, Tensor):
+        return torch.zeros(shape, dtype=torch.int64 if dtype is np.int64 else torch.float32, device=like.device)
+    return np.zeros(shape, dtype)
+
+
+def _like(kind: Array, value: Array) -> Array:
+    return torch.from_numpy(value) if isinstance(kind, Tensor) and isinstance(value, np.ndarray) else value

@@ -1,0 +1,150 @@
+"""A trained model: frozen backbone + adapter + text. Points and words are all it needs (paper, inference)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from geoguide import backbones
+from geoguide.adapter import Adapter, AdapterConfig
+from geoguide.config import ExperimentConfig, from_dict, to_dict
+from geoguide.errors import DataError, InputError
+from geoguide.files import replacing
+from geoguide.scene import Scene, unit_colors
+from geoguide.text import TextEncoder
+
+if TYPE_CHECKING:
+    from geoguide.train import Fit
+
+_FORMAT = "geoguide-model-1"
+
+
+@dataclass(eq=False)
+class GeoGuideModel:
+    """What `geoguide.load` returns. `origin` says what it was trained on; mini models say so in every summary."""
+
+    adapter: Adapter
+    adapter_config: AdapterConfig
+    backbone: str
+    prompt: str
+    origin: str
+
+    @property
+    def device(self) -> torch.device:
+        return self.adapter.mean.device
+
+    def to(self, device: str | torch.device) -> "GeoGuideModel":
+        self.adapter.to(device)
+        return self
+
+    @torch.inference_mode()
+    def features(self, scene: Scene, chunk: int = 65536) -> Tensor:
+        """F_3d^sem of every point, unit length, float32 [P, C]; O(chunk C) working memory beside the result."""
+        geometry = torch.from_numpy(backbones.load(self.backbone).encode(scene))
+        return semantic_features(self.adapter, geometry, chunk)
+
+    def segment(
+        self,
+        points: np.ndarray,
+        colors: np.ndarray,
+        normals: np.ndarray | None = None,
+        *,
+        labels: list[str],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best of `labels` for every point: ids int64 [P] into `labels`, and its cosine float32 [P].
+
+        points [P, 3] metres, z up; colors [P, 3] in 0..255 or 0..1. Raises `InputError` on wrong shapes, NaN, no labels.
+        """
+        features = self.features(_as_scene(points, colors, normals))
+        return classify(features, self._text(labels))
+
+    def similarity(
+        self, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, text: str
+    ) -> np.ndarray:
+        """Cosine of every point with a text, float32 [P] in [-1, 1]: the heat map of one query."""
+        features = self.features(_as_scene(points, colors, normals))
+        return (features @ self._text([text])[0]).cpu().numpy()
+
+    def _text(self, names: list[str]) -> Tensor:
+        if isinstance(names, str) or not len(names):
+            raise InputError(f"labels must be a non-empty list of strings, found {names!r}")
+        return torch.from_numpy(TextEncoder().encode(list(names), prompt=self.prompt)).to(self.device)
+
+    def save(self, path: str | Path) -> Path:
+        """One safetensors file: the adapter's weights, everything else in its metadata."""
+        about = {
+            "format": _FORMAT,
+            "adapter": to_dict(self.adapter_config),
+            "in_width": self.adapter.in_width,
+            "out_width": self.adapter.out_width,
+            "backbone": self.backbone,
+            "prompt": self.prompt,
+            "origin": self.origin,
+        }
+        with replacing(path) as temporary:
+            tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
+            save_file(tensors, temporary, metadata={"geoguide": json.dumps(about)})
+        return Path(path)
+
+
+def load(path_or_name: str | Path) -> GeoGuideModel:
+    """Load a trained model from a .safetensors file, or by the name of a packaged one ("mini")."""
+    path = Path(path_or_name)
+    if not path.suffix:
+        path = Path(__file__).parent / "weights" / f"{path_or_name}.safetensors"
+    if not path.is_file():
+        known = sorted(p.stem for p in (Path(__file__).parent / "weights").glob("*.safetensors"))
+        raise DataError(f"{path_or_name}: no such model file; packaged models: {', '.join(known) or 'none'}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        about = json.loads(metadata["geoguide"])
+        config = from_dict(AdapterConfig, about["adapter"])
+        adapter = Adapter(about["in_width"], about["out_width"], config)
+        adapter.load_state_dict(tensors)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: not a {_FORMAT} file ({str(error).splitlines()[0]})") from None
+    adapter.eval().requires_grad_(False)
+    return GeoGuideModel(adapter, config, about["backbone"], about["prompt"], about["origin"])
+
+
+def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
+    """What inference keeps of a training: the adapter; the three modules are discarded (paper, Total)."""
+    if not isinstance(fitted.network, Adapter):
+        raise InputError("only an adapter on a frozen backbone can be saved as a model, found an entire network")
+    origin = f"{config.data.dataset}, simulated teacher, {config.name}, seed {config.seed}"
+    return GeoGuideModel(fitted.network, config.adapter, config.backbone, config.protocol.prompt, origin)
+
+
+def semantic_features(adapter: torch.nn.Module, geometry: Tensor, chunk: int = 65536) -> Tensor:
+    """Adapter output of every point in chunks, normalised: [P, C1] -> [P, C]."""
+    device = next(adapter.parameters()).device
+    parts = [adapter(part.to(device).float()) for part in geometry.split(chunk)]
+    return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+
+
+def classify(features: Tensor, text: Tensor, chunk: int = 65536) -> tuple[np.ndarray, np.ndarray]:
+    """Most similar text of every feature: features [P, C], text [K, C] unit rows -> ids int64 [P], cosine float32 [P].
+
+    Points x classes is formed one chunk of points at a time.
+    """
+    best = [(part @ text.T).max(dim=1) for part in features.split(chunk)]
+    ids = torch.cat([b.indices for b in best]).cpu().numpy()
+    return ids, torch.cat([b.values for b in best]).float().cpu().numpy()
+
+
+def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None) -> Scene:
+    points = np.asarray(points, np.float32)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise InputError(f"points must be [P, 3], found {list(points.shape)}")
+    if np.shape(colors) != points.shape:
+        raise InputError(f"colors must be {list(points.shape)}, found {list(np.shape(colors))}")
+    normals = None if normals is None else np.asarray(normals, np.float32)
+    return Scene("input", points, unit_colors(colors), normals=normals)

@@ -1,0 +1,220 @@
+"""One JSON record per run: config, protocol, metrics, data, versions, device, time. Tables and figures read only these."""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import resource
+import subprocess
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
+from geoguide.errors import DataError
+from geoguide.evaluate import Evaluation, evaluate
+from geoguide.files import replacing
+from geoguide.instances import mask_quality
+from geoguide.labels import load_label_set
+from geoguide.prepare import PreparedScene, prepare_split
+from geoguide.superpoints import superpoint_purity
+from geoguide.train import Fit, fit
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+Record = dict[str, Any]
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "trimesh", "pgeof", "numba", "transformers")
+
+
+def record_path(config: ExperimentConfig, folder: Path | None = None) -> Path:
+    """Where a config's record lies: results/<dataset>/<row>-s<seed>-<hash>.json."""
+    stem = config.name.replace("/", "-").replace(" ", "-").lower()
+    return (folder or RESULTS) / config.data.dataset / f"{stem}-s{config.seed}-{config_hash(config)}.json"
+
+
+def read(path: Path) -> Record:
+    """A record from disk; unreadable or incomplete ones are a `DataError` naming file and field."""
+    try:
+        record = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: unreadable record ({error})") from None
+    for field in ("id", "config", "metrics", "protocol", "data"):
+        if field not in record:
+            raise DataError(f"{path}: record has no field {field!r}")
+    return record
+
+
+def read_all(folder: Path | None = None) -> list[Record]:
+    """Every record under results/, in name order."""
+    return [read(path) for path in sorted((folder or RESULTS).glob("*/*-s*-*.json"))]
+
+
+def find(config: ExperimentConfig, folder: Path | None = None) -> Record | None:
+    """The record of a config, whatever its row was called; None when there is none."""
+    matches = sorted((folder or RESULTS).glob(f"{config.data.dataset}/*-{config_hash(config)}.json"))
+    return read(matches[0]) if matches else None
+
+
+def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool = True) -> Record:
+    """The record of a config: found, or computed and written."""
+    return find(config, folder) or run(config, folder=folder, progress=progress)
+
+
+def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:
+    """Train and score one experiment and write its record (validation rooms for choosing, test rooms for reporting)."""
+    begin = time.perf_counter()
+    train, val, test = (_scenes(_data_key(config), split) for split in ("train", "val", "test"))
+    fitted = None
+    if config.protocol.mode != "fusion":
+        fitted = fit(config, train=train, val=val, device=device, run_dir=Path("runs") / "checkpoints", progress=progress)
+    network = None if fitted is None else fitted.network
+    on_test = evaluate(config, network, scenes=test)
+    on_val = evaluate(config, network, scenes=val)
+    record = {
+        "id": config_hash(config),
+        "name": config.name,
+        "source": test[0].source,
+        "teacher": "simulated",
+        "config": to_dict(config),
+        "protocol": to_dict(config.protocol) | {"split": "test", "label_set": config.data.label_set, "voxel": None},
+        "seed": config.seed,
+        "metrics": describe(on_test, config),
+        "validation": {"miou": on_val.miou, "macc": on_val.macc},
+        "training": _training(fitted),
+        "regions": region_quality(test),
+        "data": _data(train, val, test),
+        "environment": environment(device),
+        "wall_seconds": round(time.perf_counter() - begin, 1),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+    with replacing(record_path(config, folder)) as temporary:
+        temporary.write_text(dumps(record))
+    return record
+
+
+def run_all(
+    configs: list[ExperimentConfig], *, folder: Path | None = None, workers: int = 1, force: bool = False
+) -> list[Record]:
+    """Records of many configs; those found are kept unless `force`. Workers share the memory-mapped scenes."""
+    todo = [c for c in configs if force or find(c, folder) is None]
+    if todo:
+        prepare_data(todo[0], workers)
+    if workers == 1 or len(todo) < 2:
+        for config in tqdm(todo, "runs"):
+            run(config, folder=folder, progress=False)
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            jobs = [pool.submit(run, config, folder=folder, progress=False) for config in todo]
+            for job in tqdm(jobs, "runs"):
+                job.result()
+    return [find(config, folder) for config in configs]
+
+
+def prepare_data(config: ExperimentConfig, workers: int) -> None:
+    """Generate and prepare every split once, before workers start reading it."""
+    for split in ("train", "val", "test"):
+        prepare_split(config, split, workers=workers)
+
+
+def _data_key(config: ExperimentConfig) -> str:
+    """Configs that differ only in training share one copy of the prepared scenes."""
+    plain = ExperimentConfig()
+    shared = config.replace(
+        name="", objective=plain.objective, train=plain.train, protocol=plain.protocol, adapter=plain.adapter, seed=0
+    )
+    return json.dumps(to_dict(shared), sort_keys=True)
+
+
+@lru_cache(maxsize=6)
+def _scenes(key: str, split: str) -> list[PreparedScene]:
+    return prepare_split(from_dict(ExperimentConfig, json.loads(key)), split, progress=False)
+
+
+def describe(evaluation: Evaluation, config: ExperimentConfig) -> dict[str, Any]:
+    """Metrics in %, per class by name (None where the class is absent), confusion (rows ground truth), mIoU per scene."""
+    names = load_label_set(config.data.label_set).names
+    iou = evaluation.confusion.iou()
+    matrix = evaluation.confusion.matrix
+    rows = matrix.sum(1)
+    recall = np.where(rows > 0, np.diag(matrix) / np.maximum(rows, 1), np.nan)
+    absent = evaluation.protocol.absent_class
+    return {
+        "miou": evaluation.miou,
+        "macc": evaluation.macc,
+        "miou_skip": 100 * evaluation.confusion.miou(absent="skip"),
+        "iou": {n: None if np.isnan(v) else round(100 * float(v), 3) for n, v in zip(names, iou, strict=True)},
+        "acc": {n: None if np.isnan(v) else round(100 * float(v), 3) for n, v in zip(names, recall, strict=True)},
+        "confusion": matrix.tolist(),
+        "scene_miou": {k: round(100 * m.miou(absent=absent), 3) for k, m in evaluation.per_scene.items()},
+    }
+
+
+def region_quality(scenes: list[PreparedScene]) -> dict[str, float]:
+    """Quality of the regions the modules depend on, against the ground truth (claim C11), averaged over scenes."""
+    rows = [
+        {
+            "superpoint_purity": superpoint_purity(s.superpoints, s.labels),
+            "superpoints": float(s.superpoints.max() + 1),
+            **{f"mask_{k}": float(v) for k, v in mask_quality(s.masks, s.instances).items()},
+        }
+        for s in scenes
+    ]
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def _training(fitted: Fit | None) -> dict[str, Any] | None:
+    if fitted is None:
+        return None
+    history = [{k: round(v, 5) for k, v in row.items()} for row in fitted.history]
+    return {"history": history, "converged": fitted.converged}
+
+
+def _data(train: list[PreparedScene], val: list[PreparedScene], test: list[PreparedScene]) -> dict[str, Any]:
+    """Which scenes: names by split, number of points, and one fingerprint of all contents."""
+    import hashlib
+
+    everything = [*train, *val, *test]
+    digest = hashlib.sha256("".join(s.fingerprint for s in everything).encode()).hexdigest()[:12]
+    seen = [float((s.views > 0).mean()) for s in everything]
+    return {
+        "fingerprint": digest,
+        "scenes": {"train": len(train), "val": len(val), "test": len(test)},
+        "points": int(sum(len(s) for s in everything)),
+        "seen_share": round(float(np.mean(seen)), 4),
+    }
+
+
+def environment(device: str = "auto") -> dict[str, Any]:
+    """Versions, device and git commit of this run."""
+    from geoguide.train import resolve_device
+
+    target = resolve_device(device)
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "device": torch.cuda.get_device_name(target) if target.type == "cuda" else f"cpu ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+        "git_commit": git_commit(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from ('-dirty' with local changes), None outside one."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None
+
+
+def dumps(record: Record) -> str:
+    """JSON with one line per top-level field: small files, readable diffs."""
+    body = ",\n".join(f" {json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in record.items())
+    return "{\n" + body + "\n}\n"

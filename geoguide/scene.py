@@ -1,0 +1,157 @@
+"""One typed, frozen `Scene` with its `View`s: what every reader returns and every stage takes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from geoguide.errors import DataError, InputError
+
+VOID = 255  # label of points that are not scored
+NO_INSTANCE = -1
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Decode an image file completely; a missing or truncated one raises `DataError` naming it."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: image not found")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not a readable image ({error})") from None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A posed image. Pixels stay on disk until asked for, so a scene of a thousand frames costs nothing.
+
+    `intrinsics` [3, 3] are for images of `image_size` (H, W); `cam_to_world` [4, 4] in metres, OpenCV axes (x right, y
+    down, z forward), and may hold inf or nan as real ScanNet poses do: `has_pose` is then False. Depth files are uint16
+    with `depth_scale` units per metre; 0 and 65535 mean no reading.
+    """
+
+    name: str
+    intrinsics: np.ndarray
+    cam_to_world: np.ndarray
+    image_size: tuple[int, int]
+    color_path: Path | None = None
+    depth_path: Path | None = None
+    depth_scale: float = 1000.0
+    label_path: Path | None = None
+    instance_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if np.shape(self.intrinsics) != (3, 3):
+            raise InputError(f"view {self.name}: intrinsics must be [3, 3], found {list(np.shape(self.intrinsics))}")
+        if np.shape(self.cam_to_world) != (4, 4):
+            raise InputError(f"view {self.name}: cam_to_world must be [4, 4], found {list(np.shape(self.cam_to_world))}")
+
+    @property
+    def has_pose(self) -> bool:
+        """False where tracking was lost (any inf or nan)."""
+        return bool(np.isfinite(self.cam_to_world).all())
+
+    def color(self) -> np.ndarray:
+        """uint8 [H, W, 3], resized (bilinear) to `image_size` when the file is larger, as ScanNet's is."""
+        image = read_image(self._path("color"))
+        if image.ndim != 3 or image.shape[2] < 3:
+            raise DataError(f"{self.color_path}: expected an RGB image, found shape {list(image.shape)}")
+        image = np.ascontiguousarray(image[..., :3])
+        if image.shape[:2] != tuple(self.image_size):
+            height, width = self.image_size
+            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        return image
+
+    def depth(self) -> np.ndarray:
+        """float32 [H, W] in metres, 0 where there is no reading."""
+        raw = self._integers("depth")
+        return np.where(raw == 65535, 0, raw).astype(np.float32) / np.float32(self.depth_scale)
+
+    def labels(self) -> np.ndarray:
+        """int64 [H, W] ids of the official `label-filt` image (raw dataset ids), 0 = unlabelled."""
+        return self._integers("label").astype(np.int64)
+
+    def instances(self) -> np.ndarray:
+        """int64 [H, W] ids of the official `instance-filt` image, 0 = none."""
+        return self._integers("instance").astype(np.int64)
+
+    def _path(self, kind: str) -> Path:
+        path = getattr(self, f"{kind}_path")
+        if path is None:
+            raise DataError(f"view {self.name}: has no {kind} image")
+        return path
+
+    def _integers(self, kind: str) -> np.ndarray:
+        path = self._path(kind)
+        image = read_image(path)
+        if image.ndim != 2:
+            raise DataError(f"{path}: expected a single-channel {kind} image, found shape {list(image.shape)}")
+        if image.shape != tuple(self.image_size):
+            height, width = self.image_size  # nearest, never blended: these are measurements and ids
+            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST))
+        return image
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A point cloud (or mesh) with colours, posed views, and labels that serve scoring only.
+
+    points float32 [P, 3] metres, z up; colors float32 [P, 3] in [0, 1]; normals float32 [P, 3] unit; faces int64 [F, 3];
+    labels int64 [P] (0..C-1, 255 void); instances int64 [P] (-1 none). `source` is "mini" or "real" and follows every
+    result into its record.
+    """
+
+    name: str
+    points: np.ndarray
+    colors: np.ndarray
+    normals: np.ndarray | None = None
+    faces: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    instances: np.ndarray | None = None
+    views: tuple[View, ...] = ()
+    source: str = "real"
+
+    def __post_init__(self) -> None:
+        count = len(self.points)
+        expected = {
+            "points": ((count, 3), np.float32),
+            "colors": ((count, 3), np.float32),
+            "normals": ((count, 3), np.float32),
+            "labels": ((count,), np.int64),
+            "instances": ((count,), np.int64),
+        }
+        for field, (shape, dtype) in expected.items():
+            value = getattr(self, field)
+            if value is None:
+                continue
+            if value.shape != shape or value.dtype != dtype:
+                raise InputError(
+                    f"scene {self.name}: {field} must be {np.dtype(dtype)} {list(shape)}, "
+                    f"found {value.dtype} {list(value.shape)}"
+                )
+        if count == 0:
+            raise InputError(f"scene {self.name}: points is empty")
+        if not np.isfinite(self.points).all():
+            bad = int((~np.isfinite(self.points)).any(axis=1).sum())
+            raise InputError(f"scene {self.name}: points holds NaN or inf in {bad} of {count} rows")
+        if self.faces is not None:
+            if self.faces.ndim != 2 or self.faces.shape[1] != 3 or self.faces.dtype != np.int64:
+                raise InputError(f"scene {self.name}: faces must be int64 [F, 3], found {self.faces.dtype} {list(self.faces.shape)}")
+            if self.faces.size and (self.faces.min() < 0 or self.faces.max() >= count):
+                raise InputError(f"scene {self.name}: faces name vertices outside 0..{count - 1}")
+        if self.source not in ("mini", "real"):
+            raise InputError(f"scene {self.name}: source must be 'mini' or 'real', found {self.source!r}")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def unit_colors(colors: np.ndarray) -> np.ndarray:
+    """Colours as float32 in [0, 1]: integers and floats above 1 are read as 0..255, floats up to 1 as they are."""
+    colors = np.asarray(colors)
+    scale = 255.0 if colors.dtype.kind in "iu" or (colors.size and colors.max() > 1.0) else 1.0
+    return np.clip(colors.astype(np.float32) / np.float32(scale), 0.0, 1.0)

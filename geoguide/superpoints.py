@@ -1,0 +1,250 @@
+"""Superpoints: small patches that a surface's creases separate; the units of the paper's USD and IIRC modules.
+
+Felzenszwalb's graph segmentation over the surface. Edge weight 1 - n_a . n_b, squared where the surface is convex, so
+that creases (concave) weigh more than an object's own corners. In ascending order of weight, two segments merge where
+the weight is at most both thresholds, tau = k at first, w + k / size after a merge; then segments under `min_size`
+points join a neighbour.
+"""
+
+import numba
+import numpy as np
+from pykdtree.kdtree import KDTree
+
+from geoguide.errors import InputError
+from geoguide.ops.arrays import coordinates, host, number, whole
+from geoguide.scene import VOID
+
+_NORMAL_NEIGHBORS = 16  # of a point, for the plane its normal is taken from
+_CHUNK = 1 << 16  # points whose neighbourhoods are in memory at a time
+
+
+def segment_mesh(vertices: np.ndarray, faces: np.ndarray, *, k: float = 0.01, min_size: int = 20) -> np.ndarray:
+    """Split a mesh as ScanNet's Segmentator does, the same partition to the vertex (matches ScanNet's Segmentator).
+
+    vertices [P, 3] metres, faces integer [F, 3] into them (arrays or tensors) -> numpy int64 [P], ids 0..S-1 in the
+    order of first appearance.
+    All arithmetic is float32, as in the official program. `k` is unitless (larger: larger segments), `min_size` counts
+    vertices. A vertex of no face is a segment of its own; a face without area adds its edges but no normal. Raises
+    InputError for wrong shapes, nan or inf, an empty mesh, faces out of range. O(P + F log F) time.
+    """
+    vertices = _cloud("vertices", vertices)
+    faces = _faces(faces, len(vertices))
+    k, min_size = number("k", k), whole("min_size", min_size, 0)
+    if np.abs(vertices).max() > np.finfo(np.float32).max:
+        raise InputError("vertices exceed float32, in which ScanNet's criterion is computed")
+    vertices = vertices.astype(np.float32)
+    edges = _mesh_edges(faces)
+    weights = _mesh_weights(vertices, _mesh_normals(vertices, faces), edges)
+    return _segment(len(vertices), edges, weights, np.float32(k), min_size)
+
+
+def segment_points(
+    points: np.ndarray,
+    normals: np.ndarray | None = None,
+    *,
+    neighbors: int = 8,
+    k: float = 0.01,
+    min_size: int = 20,
+    max_distance: float | None = None,
+) -> np.ndarray:
+    """Split a cloud without faces: `segment_mesh`'s criterion over the graph of nearest neighbours (own choice).
+
+    points [P, 3] metres, normals [P, 3] or None -> numpy int64 [P], ids 0..S-1 in the order of first appearance. Given
+    normals are taken as oriented (all out of the surface) and convexity is judged symmetrically, by
+    (n_b - n_a) . (p_b - p_a) > 0. With None, `estimate_normals` gives unoriented ones: then the weight is
+    1 - |n_a . n_b|, and convexity, which has no meaning without sides, is not used. Neighbours further than
+    `max_distance` metres (None: no limit) are not joined, not even for `min_size`.
+    Raises InputError as `segment_mesh` does. O(P neighbors) memory, 16 bytes an edge.
+    """
+    points = _cloud("points", points)
+    neighbors = whole("neighbors", neighbors, 1)
+    k, min_size = number("k", k), whole("min_size", min_size, 0)
+    max_distance = np.inf if max_distance is None else number("max_distance", max_distance)
+    oriented = normals is not None
+    distance, nearest = _nearest(points, max(neighbors, 0 if oriented else _NORMAL_NEIGHBORS))
+    if normals is None:
+        normals = _principal_normals(points, nearest)
+    else:
+        normals = _cloud("normals", normals)
+        if len(normals) != len(points):
+            raise InputError(f"normals must be [{len(points)}, 3] as points are, found {list(normals.shape)}")
+        normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    edges = _neighbor_edges(distance[:, : neighbors + 1], nearest[:, : neighbors + 1], max_distance)
+    weights = _point_weights(points, normals, edges, oriented)
+    return _segment(len(points), edges, weights, np.float32(k), min_size)
+
+
+def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> np.ndarray:
+    """Fit a plane to each point's neighbourhood by PCA: points [P, 3] metres -> float32 [P, 3], unit length.
+
+    The sign is not known from points alone; here z >= 0 (then y, then x). Fewer than three distinct points in a
+    neighbourhood leave the direction arbitrary, but unit. Raises InputError for wrong shapes, nan, an empty cloud.
+    """
+    points = _cloud("points", points)
+    neighbors = whole("neighbors", neighbors, 2)
+    return _principal_normals(points, _nearest(points, neighbors)[1]).astype(np.float32)
+
+
+def superpoint_purity(superpoints: np.ndarray, labels: np.ndarray) -> float:
+    """Share of labelled points whose label is their superpoint's most frequent one; 255 is void and left out.
+
+    superpoints, labels integer [P] -> float in (0, 1], an upper bound for any method that labels whole superpoints;
+    nan where every point is void.
+    """
+    superpoints, labels = host("superpoints", superpoints, "iu"), host("labels", labels, "iu")
+    if superpoints.ndim != 1 or labels.shape != superpoints.shape:
+        raise InputError(f"superpoints and labels must be [P], found {list(superpoints.shape)}, {list(labels.shape)}")
+    valid = labels != VOID
+    if not valid.any():
+        return float("nan")
+    pair, votes = np.unique(np.stack([superpoints[valid], labels[valid]]).astype(np.int64), axis=1, return_counts=True)
+    starts = np.flatnonzero(np.diff(pair[0], prepend=pair[0, 0] - 1))
+    return float(np.maximum.reduceat(votes, starts).sum() / votes.sum())
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _mesh_normals(vertices, faces):
+    """Running mean of the unit normals of a vertex's faces, in face order, not renormalised; float32."""
+    normals = np.zeros_like(vertices)
+    counts = np.zeros(len(vertices), np.int64)
+    one = np.float32(1.0)
+    for f in range(len(faces)):
+        a, b, c = faces[f]
+        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        length = np.sqrt(nx * nx + ny * ny + nz * nz)
+        if not (length > 0.0 and length < np.inf):
+            continue
+        nx, ny, nz = nx / length, ny / length, nz / length
+        for vertex in (a, b, c):
+            new = one / np.float32(counts[vertex] + 1)
+            old = one - new
+            normals[vertex, 0] = new * nx + old * normals[vertex, 0]
+            normals[vertex, 1] = new * ny + old * normals[vertex, 1]
+            normals[vertex, 2] = new * nz + old * normals[vertex, 2]
+            counts[vertex] += 1
+    return normals
+
+
+def _mesh_edges(faces: np.ndarray) -> np.ndarray:
+    return faces[:, [[0, 1], [0, 2], [2, 1]]].reshape(-1, 2)  # [3F, 2]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _mesh_weights(points, normals, edges):
+    weights = np.empty(len(edges), np.float32)
+    for e in range(len(edges)):
+        a, b = edges[e]
+        dx, dy, dz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+        length = np.sqrt(dx * dx + dy * dy + dz * dz)
+        dx, dy, dz = dx / length, dy / length, dz / length
+        ax, ay, az = normals[a]
+        bx, by, bz = normals[b]
+        weight = np.float32(1.0) - (ax * bx + ay * by + az * bz)
+        if bx * dx + by * dy + bz * dz > 0.0:  # convex; nan for a zero-length edge, hence not
+            weight = weight * weight
+        weights[e] = weight
+    return weights
+
+
+def _point_weights(points: np.ndarray, normals: np.ndarray, edges: np.ndarray, oriented: bool) -> np.ndarray:
+    first, second = edges[:, 0], edges[:, 1]
+    cosine = np.einsum("ed,ed->e", normals[first], normals[second])  # [E]
+    if not oriented:
+        return (1 - np.abs(cosine)).astype(np.float32)
+    weights = 1 - cosine
+    opening = np.einsum("ed,ed->e", normals[second] - normals[first], points[second] - points[first])
+    return np.where(opening > 0, weights**2, weights).astype(np.float32)
+
+
+def _nearest(points: np.ndarray, neighbors: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and ids [P, n] of the nearest points, in most rows the point itself first; n <= neighbors + 1."""
+    distance, nearest = KDTree(points).query(points, k=min(neighbors + 1, len(points)))
+    return distance.reshape(len(points), -1), nearest.reshape(len(points), -1).astype(np.int64)
+
+
+def _principal_normals(points: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+    normals = np.empty_like(points)
+    for start in range(0, len(points), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        around = points[nearest[part]] - points[part, None]  # [n, neighbors, 3]
+        around -= around.mean(axis=1, keepdims=True)
+        normals[part] = np.linalg.eigh(around.transpose(0, 2, 1) @ around)[1][:, :, 0]  # least variance
+    sign = np.sign(normals)
+    sign = np.where(sign[:, 2] != 0, sign[:, 2], np.where(sign[:, 1] != 0, sign[:, 1], sign[:, 0]))
+    return normals * sign[:, None]
+
+
+def _neighbor_edges(distance: np.ndarray, nearest: np.ndarray, max_distance: float) -> np.ndarray:
+    """Undirected edges int64 [E, 2], first < second, each once."""
+    count = len(nearest)
+    own = np.arange(count)[:, None]
+    keep = (nearest != own) & (distance <= max_distance)
+    low, high = np.minimum(own, nearest)[keep], np.maximum(own, nearest)[keep]
+    return np.stack(np.divmod(np.unique(low * count + high), count), axis=1)
+
+
+def _segment(count: int, edges: np.ndarray, weights: np.ndarray, k: np.float32, min_size: int) -> np.ndarray:
+    order = np.argsort(weights, kind="stable")
+    return _merge(count, edges[order], weights[order], k, min_size)
+
+
+@numba.njit(cache=True, nogil=True)
+def _find(parent, node):
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@numba.njit(cache=True, nogil=True)
+def _join(parent, rank, size, a, b):
+    """Union by rank of two roots; the root that stays."""
+    if rank[a] > rank[b]:
+        a, b = b, a
+    parent[a] = b
+    size[b] += size[a]
+    if rank[a] == rank[b]:
+        rank[b] += 1
+    return b
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge(count, edges, weights, k, min_size):
+    """Both passes over the sorted edges, then ids by first appearance."""
+    parent, rank, size = np.arange(count), np.zeros(count, np.int64), np.ones(count, np.int64)
+    threshold = np.full(count, k, np.float32)
+    for e in range(len(edges)):
+        a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
+        if a != b and weights[e] <= threshold[a] and weights[e] <= threshold[b]:
+            root = _join(parent, rank, size, a, b)
+            threshold[root] = weights[e] + k / np.float32(size[root])
+    for e in range(len(edges)):
+        a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
+        if a != b and (size[a] < min_size or size[b] < min_size):
+            _join(parent, rank, size, a, b)
+    ids, names, found = np.empty(count, np.int64), np.full(count, -1, np.int64), 0
+    for i in range(count):
+        root = _find(parent, i)
+        if names[root] < 0:
+            names[root] = found
+            found += 1
+        ids[i] = names[root]
+    return ids
+
+
+def _cloud(name: str, value: np.ndarray) -> np.ndarray:
+    value = coordinates(name, value)
+    if len(value) == 0:
+        raise InputError(f"{name} is empty")
+    return value
+
+
+def _faces(faces: np.ndarray, count: int) -> np.ndarray:
+    faces = host("faces", faces, "iu")
+    if faces.ndim != 2 or faces.shape[1] != 3:
+        raise InputError(f"faces must be [F, 3], found {list(faces.shape)}")
+    if faces.size and (faces.min() < 0 or faces.max() >= count):
+        raise InputError(f"faces must name vertices 0..{count - 1}, found {faces.min()}..{faces.max()}")
+    return np.ascontiguousarray(faces, dtype=np.int64)

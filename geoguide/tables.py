@@ -1,0 +1,131 @@
+"""Tables of the book and README, made from the records in results/: no number is typed by hand."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from geoguide import records
+from geoguide.errors import DataError
+from geoguide.files import replacing
+from geoguide.records import Record
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BEGIN, END = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- results:end -->"
+
+ROWS = ("2D fusion", "entire network", "adapter only", "mean-pooled superpoints")
+VARIANTS = ("full", "without usd", "without imr", "without iirc", "only usd", "only imr", "only iirc")
+
+
+def paper(table: str) -> dict[str, dict[str, float | None]]:
+    """A table of the paper from results/paper.json, the one place that holds the paper's numbers; None = not stated."""
+    return json.loads((records.RESULTS / "paper.json").read_text())[table]
+
+
+def interval(values: np.ndarray, confidence: float = 0.95) -> float:
+    """Half width of the t interval of the mean over seeds; NaN for fewer than two values."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * stats.sem(values))
+
+
+def frame(found: list[Record] | None = None) -> pd.DataFrame:
+    """One line per record: name, seed, mIoU and mAcc on test and validation rooms, convergence, source."""
+    found = records.read_all() if found is None else found
+    if not found:
+        raise DataError(f"{records.RESULTS}: no records; run `geoguide replicate`")
+    lines = [
+        {
+            "id": r["id"],
+            "row": r["name"],
+            "seed": r["seed"],
+            "miou": r["metrics"]["miou"],
+            "macc": r["metrics"]["macc"],
+            "val_miou": r["validation"]["miou"],
+            "converged": None if r["training"] is None else r["training"]["converged"],
+            "source": r["source"],
+        }
+        for r in found
+    ]
+    return pd.DataFrame(lines).sort_values(["row", "seed"], ignore_index=True)
+
+
+def row_order() -> list[str]:
+    """Every row of the ablation in reading order."""
+    return [*ROWS, *(f"{p}/{v}" for p in ("as-written", "works-best") for v in VARIANTS)]
+
+
+def summary(lines: pd.DataFrame, reference: str | None = None) -> pd.DataFrame:
+    """Mean and 95 % interval per row; with `reference` (a row or 'preset/full') also the paired difference in mIoU.
+
+    Differences pair the same seed of both rows, so what the seeds share cancels.
+    """
+    rows = []
+    for name in [r for r in row_order() if r in set(lines["row"])]:
+        mine = lines[lines["row"] == name].set_index("seed")
+        row = {"row": name, "seeds": len(mine)}
+        for metric in ("miou", "macc"):
+            row[metric], row[f"{metric}_ci"] = mine[metric].mean(), interval(mine[metric])
+        other = reference
+        if reference == "full" and "/" in name:
+            other = f"{name.split('/')[0]}/full"
+        if other is not None and other in set(lines["row"]) and name != other and "/" in name:
+            for metric in ("miou", "macc"):
+                gap = (mine[metric] - lines[lines["row"] == other].set_index("seed")[metric]).dropna()
+                row[f"{metric}_gap"], row[f"{metric}_gap_ci"] = gap.mean(), interval(gap)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def with_interval(mean: float, half: float, signed: bool = False) -> str:
+    """'53.4 ± 0.3', '+1.2 ± 0.4', or '' where there is no value."""
+    if mean is None or np.isnan(mean):
+        return ""
+    text = f"{mean:+.1f}" if signed else f"{mean:.1f}"
+    return text if half is None or np.isnan(half) else f"{text} ± {half:.1f}"
+
+
+def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
+    """The ablation as shown: paper's figure (real ScanNet), ours (mini, simulated teacher), paired change to full."""
+    stated, table = paper("scannet_openseg"), []
+    for row in summary(lines, "full").to_dict("records"):
+        variant = row["row"].split("/")[-1]
+        table.append(
+            {
+                "row": row["row"],
+                "paper mIoU (ScanNet v2)": stated.get(variant, {}).get("miou") or "not stated",
+                "ours mIoU (mini)": with_interval(row["miou"], row["miou_ci"]),
+                "ours mAcc (mini)": with_interval(row["macc"], row["macc_ci"]),
+                "Δ mIoU to full": with_interval(row.get("miou_gap"), row.get("miou_gap_ci"), signed=True)
+                if row.get("miou_gap") is not None
+                else "",
+                "Δ mAcc to full": with_interval(row.get("macc_gap"), row.get("macc_gap_ci"), signed=True)
+                if row.get("macc_gap") is not None
+                else "",
+                "seeds": row["seeds"],
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A GitHub-flavoured table."""
+    head = "| " + " | ".join(table.columns) + " |"
+    rule = "|" + "|".join("---" for _ in table.columns) + "|"
+    return "\n".join([head, rule, *("| " + " | ".join(str(v) for v in row) + " |" for row in table.to_numpy())])
+
+
+def update_readme(path: Path = README) -> None:
+    """Rewrite the results table of the README between its two markers; everything else stays."""
+    text = path.read_text()
+    if BEGIN not in text or END not in text:
+        raise DataError(f"{path}: the markers of the results table are missing")
+    body = f"{BEGIN}\n{markdown(ablation_table(frame()))}\n{END}"
+    updated = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: body, text, flags=re.DOTALL)
+    if updated != text:
+        with replacing(path) as temporary:
+            temporary.write_text(updated)

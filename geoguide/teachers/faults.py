@@ -1,0 +1,148 @@
+"""The faults of the simulated teacher as plain array functions (paper, the errors of 2D distillation)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoguide.scene import Scene, View
+
+ALIKE = (  # classes that look or are shaped alike; names that a label set lacks are ignored
+    ("table", "desk", "counter"),
+    ("cabinet", "refrigerator", "otherfurniture", "bookshelf", "counter"),
+    ("picture", "window", "door"),
+    ("sofa", "chair", "bed"),
+    ("curtain", "shower curtain", "window"),
+    ("wall", "door", "cabinet", "window"),
+    ("toilet", "sink", "bathtub"),
+    ("floor", "bed", "table"),
+    ("picture", "wall"),
+)
+TEXT_TEMPERATURE = 0.06  # cosines of class names lie between 0.35 and 0.9: this makes the softmax clearly peaked
+ALIKE_BONUS = 0.12  # what membership of one group adds to a cosine
+VOXEL = 0.1  # metres: the grain in which a surface's seen share is counted
+SIDE_STEP = 40  # an image is sampled about 40 times along its width for that
+SHADOW_REACH = 5.0  # pixels of a 160-pixel-wide image at full severity
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What a scene's views show: `keys` int64 [O] sorted object codes, `classes` [O] (255 void), `areas` [O] m^2 ever
+    seen, `shares` [K, O] of that area seen by each view, `centers` [O, 3] metres."""
+
+    keys: np.ndarray
+    classes: np.ndarray
+    areas: np.ndarray
+    shares: np.ndarray
+    centers: np.ndarray
+
+
+def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """What each class is taken for: rows [C, C] that sum to 1 with a zero diagonal, and how easily [C] in [0.5, 1].
+
+    Softmax over the text cosines plus a bonus for classes of one ALIKE group; text [C, D] is L2-normalised.
+    """
+    count = len(names)
+    if count == 1:
+        return np.zeros((1, 1)), np.zeros(1)
+    member = np.array([[name in group for group in ALIKE] for name in names], dtype=np.float64)  # [C, G]
+    bonus = ALIKE_BONUS * (member @ member.T > 0)
+    score = (text @ text.T + bonus) / TEXT_TEMPERATURE
+    np.fill_diagonal(score, -np.inf)
+    table = np.exp(score - score.max(axis=1, keepdims=True))
+    table /= table.sum(axis=1, keepdims=True)
+    return table, np.where(member.any(axis=1), 1.0, 0.5)
+
+
+def object_image(view: View, to_class: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Code of the object at every pixel, int64 [H, W]: instance id * 256 + class (255 void)."""
+    return view.instances() * 256 + to_class(view.labels())
+
+
+def survey(scene: Scene, to_class: Callable[[np.ndarray], np.ndarray]) -> Survey:
+    """Look once at every view: which objects there are, how large, and how much of each every view sees.
+
+    Surfaces are counted in 10 cm voxels over all posed views. `to_class` maps label image ids to classes.
+    """
+    cells = [_seen_cells(view, object_image(view, to_class)) for view in scene.views]
+    frames = np.repeat(np.arange(len(cells)), [len(codes) for codes, _, _ in cells])
+    codes, voxels, points = (np.concatenate(part) for part in zip(*cells, strict=True))
+    keys, code = np.unique(codes, return_inverse=True)
+    placed = voxels >= 0  # not: views without a pose, pixels without depth
+    frames, points = frames[placed], points[placed]
+    surfaces, surface = np.unique(code[placed] << 45 | voxels[placed], return_inverse=True)
+    owner = surfaces >> 45
+    total = np.bincount(owner, minlength=len(keys))
+    seen = np.unique(frames * len(surfaces) + surface)  # (view, surface) pairs
+    pairs = seen // len(surfaces) * len(keys) + owner[seen % len(surfaces)] if len(surfaces) else seen
+    shares = np.bincount(pairs, minlength=len(cells) * len(keys)).reshape(len(cells), -1) / np.maximum(total, 1)
+    shares[[not view.has_pose for view in scene.views]] = 1.0
+    size = np.maximum(np.bincount(code[placed], minlength=len(keys)), 1)
+    center = [np.bincount(code[placed], weights=axis, minlength=len(keys)) / size for axis in points.T]
+    return Survey(keys, keys % 256, total * VOXEL**2, shares, np.stack(center, axis=1))
+
+
+def _seen_cells(view: View, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes [n] of sampled pixels, their 10 cm world voxel packed in 45 bits (-1 unknown), and their positions [n, 3].
+
+    Every object of the image is sampled at least once.
+    """
+    height, width = objects.shape
+    step = max(1, width // SIDE_STEP)
+    first = np.unique(objects, return_index=True)[1]
+    rows, cols = np.mgrid[0:height:step, 0:width:step].reshape(2, -1)
+    rows, cols = np.r_[rows, first // width], np.r_[cols, first % width]
+    depth = view.depth()[rows, cols].astype(np.float64)
+    points = np.zeros((len(rows), 3))
+    voxels = np.full(len(rows), -1)
+    if view.has_pose:
+        rays = np.stack([cols, rows, np.ones(len(rows))], axis=1) @ np.linalg.inv(view.intrinsics).T
+        points = (rays * depth[:, None]) @ view.cam_to_world[:3, :3].T + view.cam_to_world[:3, 3]
+        cell = np.floor(points / VOXEL).astype(np.int64) & 0x7FFF
+        voxels = np.where(depth > 0, cell[:, 0] << 30 | cell[:, 1] << 15 | cell[:, 2], -1)
+    return objects[rows, cols], voxels, points
+
+
+def shadow(objects: np.ndarray, depth: np.ndarray, severity: float, side: int) -> np.ndarray:
+    """Objects [H, W] with occlusion shadows: at depth edges the nearer object spills over to one `side` (+-1)."""
+    reach = round(severity * SHADOW_REACH * objects.shape[1] / 160)
+    far = np.where(depth > 0, depth, np.inf)
+    result, nearest = objects.copy(), far.copy()
+    for shift in range(1, min(reach, objects.shape[1] - 1) + 1):
+        target, source = (np.s_[:, shift:], np.s_[:, :-shift]) if side > 0 else (np.s_[:, :-shift], np.s_[:, shift:])
+        closer = far[source] < np.minimum(0.9 * far[target] - 0.05, nearest[target])
+        result[target] = np.where(closer, objects[source], result[target])
+        nearest[target] = np.where(closer, far[source], nearest[target])
+    return result
+
+
+def bleed(mixture: np.ndarray, severity: float, patch: int) -> np.ndarray:
+    """Blend [H, W, O] with its patch means, bilinearly enlarged: rows still sum to 1."""
+    if severity == 0:
+        return mixture
+    pool_rows, grow_rows = _patches(mixture.shape[0], patch)
+    pool_cols, grow_cols = _patches(mixture.shape[1], patch)
+    return (1 - severity) * mixture + severity * _both(grow_rows, grow_cols, _both(pool_rows, pool_cols, mixture))
+
+
+def coarse_noise(rng: np.random.Generator, size: tuple[int, int], width: int, patch: int) -> np.ndarray:
+    """Smooth standard noise [H, W, width]: one draw per patch, bilinearly enlarged."""
+    grow_rows, grow_cols = _patches(size[0], patch)[1], _patches(size[1], patch)[1]
+    grid = rng.standard_normal((grow_rows.shape[1], grow_cols.shape[1], width), dtype=np.float32)
+    return _both(grow_rows, grow_cols, grid)
+
+
+def _both(rows: np.ndarray, cols: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Apply a row operator [h, H] and a column operator [w, W] to an image [H, W, D] -> [h, w, D]."""
+    return np.matmul(cols, np.tensordot(rows, image, axes=1))
+
+
+def _patches(length: int, patch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Operators of one axis: patch mean [n, length] and bilinear enlargement [length, n], float32; rows sum to 1."""
+    index = np.arange(length) // patch
+    count = index[-1] + 1
+    pool = (index == np.arange(count)[:, None]).astype(np.float32)
+    pool /= pool.sum(axis=1, keepdims=True)
+    middle = pool @ np.arange(length)
+    grow = np.stack([np.interp(np.arange(length), middle, row) for row in np.eye(count)], axis=1)
+    return pool, grow.astype(np.float32)

@@ -1,0 +1,227 @@
+"""`fit(config)`: distil lifted 2D features into the adapter under the objective; resumes after a kill at any moment."""
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from geoguide.adapter import Adapter
+from geoguide.baselines.entire import EntireNetwork
+from geoguide.config import ExperimentConfig, config_hash
+from geoguide.errors import DataError
+from geoguide.files import replacing
+from geoguide.labels import load_label_set
+from geoguide.metrics import ConfusionMatrix
+from geoguide.objective import Batch, Objective
+from geoguide.prepare import PreparedScene, prepare_split
+from geoguide.text import TextEncoder
+
+VALIDATION_POINTS = 4000  # per room, for the curve only; final numbers use every point
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A finished training: the network (`adapter` or `entire`), the objective with its heads, and its history.
+
+    `history` holds one row per validation: step, mIoU on validation rooms (%), and the mean of each loss term since the
+    previous row.
+    """
+
+    network: nn.Module
+    objective: Objective
+    history: list[dict[str, float]]
+    converged: bool
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """'auto' is the GPU when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def fit(
+    config: ExperimentConfig,
+    *,
+    train: list[PreparedScene] | None = None,
+    val: list[PreparedScene] | None = None,
+    device: str = "auto",
+    run_dir: Path | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Train one experiment (paper, Total). Prepared scenes may be passed in to share them between runs.
+
+    With `run_dir` a checkpoint is written every `checkpoint_every` steps and an interrupted run goes on from it with the
+    same final weights: all randomness of a step derives from (seed, step). bf16 autocast on CUDA, float32 on CPU.
+    Memory: O(points_per_step (C + C1)) beside the memory-mapped scenes.
+    """
+    train = prepare_split(config, "train", progress=progress) if train is None else train
+    val = prepare_split(config, "val", progress=progress) if val is None else val
+    target = resolve_device(device)
+    torch.manual_seed(config.seed)
+    state = _State.new(config, train, target)
+    checkpoint = None if run_dir is None else Path(run_dir) / f"{config_hash(config)}.pt"
+    if checkpoint is not None and checkpoint.is_file():
+        state.load(checkpoint)
+    validation = _Validation(config, val, target)
+    bar = tqdm(total=config.train.steps, initial=state.step, desc=f"train {config.name}", disable=not progress)
+    while state.step < config.train.steps:
+        state.advance(train)
+        bar.update()
+        last = state.step == config.train.steps
+        if last or state.step % config.train.evaluate_every == 0:
+            state.log(validation.miou(state.network))
+            bar.set_postfix(val_miou=f"{state.history[-1]['val_miou']:.1f}")
+        if checkpoint is not None and (last or state.step % config.train.checkpoint_every == 0):
+            state.save(checkpoint)
+    bar.close()
+    state.network.eval()
+    return Fit(state.network, state.objective, state.history, has_converged(state.history))
+
+
+def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bool:
+    """True when the last quarter of the validation curve rose by less than `tolerance` mIoU points in total.
+
+    The rise is that of a straight line fitted through the last quarter (at least three rows): single rows are noisy.
+    """
+    tail = history[-max(3, len(history) // 4) :]
+    if len(tail) < 3:
+        return False
+    steps = np.array([row["step"] for row in tail])
+    slope = np.polyfit(steps, [row["val_miou"] for row in tail], 1)[0]
+    return bool(slope * (steps[-1] - steps[0]) < tolerance)
+
+
+@dataclass(eq=False)
+class _State:
+    """Everything a checkpoint must hold."""
+
+    config: ExperimentConfig
+    device: torch.device
+    network: nn.Module
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    step: int
+    history: list[dict[str, float]]
+    sums: dict[str, float]
+
+    @classmethod
+    def new(cls, config: ExperimentConfig, scenes: list[PreparedScene], device: torch.device) -> "_State":
+        geometry_width, feature_width = scenes[0].geometry.shape[1], scenes[0].lifted.shape[1]
+        network: nn.Module
+        if config.train.model == "entire":
+            network = EntireNetwork(feature_width)
+        else:
+            network = Adapter(geometry_width, feature_width, config.adapter)
+            network.standardise(*geometry_statistics(scenes))
+        objective = Objective(geometry_width, feature_width, config.objective)
+        network, objective = network.to(device), objective.to(device)
+        parameters = [*network.parameters(), *objective.parameters()]
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.train.learning_rate, weight_decay=config.train.weight_decay
+        )
+        return cls(config, device, network, objective, optimizer, 0, [], {})
+
+    def advance(self, scenes: list[PreparedScene]) -> None:
+        """One optimisation step on random points of one scene; epochs visit every scene once, in a new order."""
+        train = self.config.train
+        epoch, position = divmod(self.step, len(scenes))
+        order = np.random.default_rng([self.config.seed, 1, epoch]).permutation(len(scenes))
+        batch = sample_batch(
+            scenes[order[position]], train.points_per_step, [self.config.seed, 2, self.step], self.device
+        )
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = train.learning_rate * (1 - self.step / train.steps) ** train.power
+        precision = torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+        self.network.train()
+        with precision:
+            semantic = network_features(self.network, batch)
+        terms = self.objective(semantic.float(), batch, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        self.optimizer.step()
+        self.step += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
+
+    def log(self, val_miou: float) -> None:
+        steps = self.sums.pop("_steps")
+        losses = {name: total / steps for name, total in sorted(self.sums.items())}
+        if not math.isfinite(losses["total"]):
+            raise DataError(f"{self.config.name}: loss is {losses['total']} at step {self.step}")
+        self.history.append({"step": self.step, "val_miou": val_miou, **losses})
+        self.sums = {}
+
+    def save(self, path: Path) -> None:
+        with replacing(path) as temporary:
+            torch.save(
+                {
+                    "network": self.network.state_dict(),
+                    "objective": self.objective.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "step": self.step,
+                    "history": self.history,
+                    "sums": self.sums,
+                },
+                temporary,
+            )
+
+    def load(self, path: Path) -> None:
+        try:
+            saved = torch.load(path, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(saved["network"])
+            self.objective.load_state_dict(saved["objective"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, KeyError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: not a checkpoint of this experiment ({str(error).splitlines()[0]})") from None
+        self.step, self.history, self.sums = saved["step"], saved["history"], saved["sums"]
+
+
+def network_features(network: nn.Module, batch: Batch) -> Tensor:
+    """F_3d^sem [P, C] of a batch: from frozen features (adapter), or from raw points (entire network)."""
+    if isinstance(network, EntireNetwork):
+        return network(batch.points, batch.colors)
+    return network(batch.geometry)
+
+
+def sample_batch(scene: PreparedScene, count: int, seed: list[int], device: torch.device) -> Batch:
+    """`count` random points of a scene (all when it has fewer), reproducible from `seed`."""
+    if len(scene) <= count:
+        return scene.batch(np.arange(len(scene)), device)
+    chosen = np.random.default_rng(seed).choice(len(scene), count, replace=False, shuffle=False)
+    return scene.batch(np.sort(chosen), device)
+
+
+def geometry_statistics(scenes: list[PreparedScene]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [C1] of the frozen features over the scenes, every 16th point."""
+    rows = torch.cat([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in scenes])
+    return rows.mean(0), rows.std(0, correction=0)
+
+
+class _Validation:
+    """mIoU on a fixed subset of the validation points, for the curve."""
+
+    def __init__(self, config: ExperimentConfig, scenes: list[PreparedScene], device: torch.device) -> None:
+        names = load_label_set(config.data.label_set).names
+        self.classes = len(names)
+        self.text = torch.from_numpy(TextEncoder().encode(names, prompt=config.protocol.prompt)).to(device)
+        self.batches = []
+        for number, scene in enumerate(scenes):
+            chosen = np.random.default_rng([7, number]).permutation(len(scene))[:VALIDATION_POINTS]
+            chosen.sort()
+            self.batches.append((scene.batch(chosen, device), scene.labels[chosen]))
+
+    @torch.inference_mode()
+    def miou(self, network: nn.Module) -> float:
+        network.eval()
+        matrix = ConfusionMatrix(self.classes)
+        for batch, labels in self.batches:
+            matrix.update(labels, (network_features(network, batch) @ self.text.T).argmax(1).cpu().numpy())
+        return 100.0 * matrix.miou(absent="zero")

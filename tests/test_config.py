@@ -1,0 +1,58 @@
+"""Configs: identity, round trip, unknown fields."""
+
+import json
+
+import pytest
+
+from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
+from geoguide.errors import ConfigError
+from geoguide.experiments import DROPS, ablation, fusion, preset, profile, row_name
+from geoguide.objective import MODULES, parse_drop
+
+
+def test_round_trip_through_json() -> None:
+    config = preset("works-best", drop="imr", seed=3).replace(adapter__hidden=(64, 32), data__root="elsewhere")
+    again = from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(config))))
+    assert again == config
+
+
+def test_hash_names_the_result_not_the_label() -> None:
+    config = ExperimentConfig()
+    assert config_hash(config) == config_hash(config.replace(name="other", data__root="elsewhere"))
+    changes = [{"seed": 1}, {"objective__usd__weight": "raw"}, {"teacher__pixel_noise": 0.77}, {"train__steps": 7}]
+    hashes = {config_hash(config.replace(**change)) for change in changes}
+    assert len(hashes) == len(changes) and config_hash(config) not in hashes
+
+
+def test_unknown_fields_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"objective\.usd\.wieght"):
+        ExperimentConfig().replace(objective__usd__wieght="raw")
+    with pytest.raises(ConfigError, match=r"config\.train\.epochs"):
+        from_dict(ExperimentConfig, {"train": {"epochs": 3}})
+    with pytest.raises(ConfigError, match="works-better"):
+        preset("works-better")
+    with pytest.raises(ConfigError, match="unknown profile"):
+        profile("slow")
+
+
+@pytest.mark.parametrize(
+    ("drop", "left"), [("none", MODULES), ("iirc", ("usd", "imr")), ("usd+imr", ("iirc",)), (" USD + IIRC ", ("imr",))]
+)
+def test_drop(drop: str, left: tuple[str, ...]) -> None:
+    assert parse_drop(drop) == left
+
+
+def test_unknown_drop_names_the_choices() -> None:
+    with pytest.raises(ConfigError, match=r"'foo'.*usd, imr, iirc"):
+        parse_drop("usd+foo")
+
+
+def test_every_row_has_the_same_seeds_scenes_and_teacher() -> None:
+    rows = ablation()
+    seeds: dict[str, list[int]] = {}
+    for config in rows:
+        seeds.setdefault(config.name, []).append(config.seed)
+        assert (config.data, config.teacher, config.lifting) == (rows[0].data, rows[0].teacher, rows[0].lifting)
+    del seeds[fusion().name]  # nothing is trained: one run
+    assert len({tuple(s) for s in seeds.values()}) == 1 and len(rows) == len({config_hash(c) for c in rows})
+    assert {row_name(parse_drop(d)) for d in DROPS} == {n.split("/")[1] for n in seeds if n.startswith("works-best")}

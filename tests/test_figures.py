@@ -1,0 +1,250 @@
+"""Figures: they draw what they were given, need no network, stay small, and refuse bad input in one line."""
+
+import base64
+import re
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+import pytest
+from scipy import stats
+
+from geoguide import figures
+from geoguide.errors import InputError
+from geoguide.figures.clouds import MAX_POINTS, _palette, _quantise, _round_step
+from geoguide.figures.render import OfflineRenderer
+from geoguide.labels import load_label_set
+
+LABELS = load_label_set("scannet20")
+
+
+@pytest.fixture
+def cloud(rng):
+    return rng.uniform(-3, 5, (500, 3))
+
+
+def bundle(figure: go.Figure) -> dict:
+    return OfflineRenderer().to_mimebundle(figure.to_dict())
+
+
+# clouds
+
+
+def test_quantised_coordinates_are_true_to_half_a_millimetre(cloud):
+    grid, _ = _quantise(cloud)
+    assert grid.dtype == np.uint16
+    assert np.abs(grid * 0.001 + cloud.min(axis=0) - cloud).max() <= 0.0005 + 1e-9
+
+
+def test_quantised_coordinates_of_a_street_fit_uint16(rng):
+    street = rng.uniform(-400, 400, (200, 3))
+    grid, _ = _quantise(street)
+    step = np.ptp(street, axis=0).max() / 65_000
+    assert np.abs(grid * step + street.min(axis=0) - street).max() <= step / 2 + 1e-9
+
+
+def test_axis_ticks_read_metres(cloud):
+    _, axes = _quantise(cloud)
+    for number, name in enumerate("xyz"):
+        values = np.array(axes[f"{name}axis"]["tickvals"]) * 0.001 + cloud[:, number].min()
+        np.testing.assert_allclose(values, [float(text) for text in axes[f"{name}axis"]["ticktext"]], atol=1e-6)
+        assert axes[f"{name}axis"]["title"]["text"] == f"{name} (m)"
+
+
+@pytest.mark.parametrize(("rough", "step"), [(0.9, 0.5), (1.0, 1.0), (4.9, 2.0), (70, 50), (0, 1.0)])
+def test_round_step(rough, step):
+    assert _round_step(rough) == pytest.approx(step)
+
+
+def test_palette_keeps_few_colours_exactly(rng):
+    colors = np.array([[0, 0, 0], [1, 0, 0], [0, 0.2, 1]])[rng.integers(0, 3, 300)]
+    indices, scale = _palette(colors)
+    found = np.array([[int(v) for v in re.findall(r"\d+", scale[i][1])] for i in indices]) / 255
+    np.testing.assert_allclose(found, colors, atol=1e-9)
+
+
+def test_palette_of_a_single_colour_is_a_valid_scale():
+    indices, scale = _palette(np.full((5, 3), 0.5))
+    assert scale[0][0] == 0 and scale[-1][0] == 1 and set(indices.tolist()) == {0}
+
+
+def test_class_traces_hold_every_point_once_and_share_one_legend(cloud, rng):
+    labels = rng.integers(0, 20, 500)
+    labels[:7] = 255
+    panel = figures.Panel(cloud, "truth", labels=labels, label_set=LABELS)
+    figure = figures.show_clouds([panel, panel], title="two")
+    assert sum(len(trace.x) for trace in figure.data) == 1000
+    shown = [trace.name for trace in figure.data if trace.showlegend]
+    assert sorted(shown) == sorted({"void", *(LABELS.names[i] for i in np.unique(labels[7:]))})
+    assert {trace.scene for trace in figure.data} == {"scene", "scene2"}
+    void = next(trace for trace in figure.data if trace.name == "void")
+    assert len(void.x) == 7
+
+
+def test_heat_map_keeps_values_and_draws_nan_grey(cloud):
+    scalar = np.linspace(0, 1, 500)
+    scalar[::5] = np.nan
+    figure = figures.show_cloud(cloud, title="heat", scalar=scalar, scalar_name="similarity", limits=(-1, 1))
+    heat, grey = figure.data
+    np.testing.assert_allclose(heat.marker.color, scalar[np.isfinite(scalar)], rtol=1e-6)
+    assert (heat.marker.cmin, heat.marker.cmax) == (-1, 1)
+    assert heat.marker.colorbar.title.text == "similarity"
+    assert len(grey.x) == 100
+
+
+def test_heat_map_without_any_finite_value(cloud):
+    figure = figures.show_cloud(cloud, title="none", scalar=np.full(500, np.nan))
+    assert len(figure.data[1].x) == 500
+
+
+def test_instances_get_colours_without_names(cloud, rng):
+    figure = figures.show_cloud(cloud, title="ids", labels=rng.integers(-1, 900, 500))
+    (trace,) = figure.data
+    assert trace.marker.color.dtype == np.uint8 and trace.marker.color.max() <= 254
+
+
+def test_thinning_is_deterministic_and_bounded(cloud):
+    colors = np.zeros((500, 3))
+    first, second = (figures.show_cloud(cloud, title="t", colors=colors, max_points=100) for _ in range(2))
+    assert len(first.data[0].x) == 100
+    np.testing.assert_array_equal(first.data[0].x, second.data[0].x)
+
+
+def test_hundred_thousand_points_take_about_a_megabyte(rng):
+    points = rng.uniform(0, 6, (MAX_POINTS, 3))
+    figure = figures.show_cloud(points, title="big", colors=rng.uniform(0, 1, points.shape), max_points=MAX_POINTS)
+    assert len(bundle(figure)["text/html"]) < 1.2e6
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"points": np.zeros((0, 3)), "colors": np.zeros((0, 3))}, "P > 0"),
+        ({"points": np.zeros((4, 2)), "colors": np.zeros((4, 3))}, r"\[4, 2\]"),
+        ({"points": np.full((4, 3), np.nan), "colors": np.zeros((4, 3))}, "NaN"),
+        ({"points": np.zeros((4, 3))}, "exactly one"),
+        ({"points": np.zeros((4, 3)), "scalar": np.zeros(4), "labels": np.zeros(4, int)}, "exactly one"),
+        ({"points": np.zeros((4, 3)), "colors": np.full((4, 3), 7.0)}, r"\[0, 1\]"),
+        ({"points": np.zeros((4, 3)), "labels": np.zeros(5, int)}, r"\[5\]"),
+        ({"points": np.zeros((4, 3)), "labels": np.zeros(4)}, "integers"),
+        ({"points": np.zeros((4, 3)), "labels": np.full(4, 33), "label_set": LABELS}, "33"),
+    ],
+)
+def test_bad_clouds_are_refused(fields, message):
+    with pytest.raises(InputError, match=message) as caught:
+        figures.show_cloud(fields.pop("points"), title="bad", **fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_limits_are_refused(cloud):
+    with pytest.raises(InputError, match="max_points"):
+        figures.show_cloud(cloud, title="t", scalar=cloud[:, 0], max_points=MAX_POINTS + 1)
+    with pytest.raises(InputError, match="1 to 4"):
+        figures.show_clouds([], title="t")
+
+
+# charts
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_seed_bars_show_mean_interval_and_every_seed(zoom):
+    rows = {"full": [50.0, 52.0, 51.0], "without usd": [48.0, 48.5, 47.5]}
+    figure = figures.seed_bars(rows, title="ablation", reference="full", zoom=zoom)
+    mean, seeds = figure.data
+    assert mean.type == ("scatter" if zoom else "bar")
+    assert list(mean.y) == [51.0, 48.0]
+    low, high = stats.t.interval(0.95, 2, loc=51.0, scale=stats.sem(rows["full"]))
+    assert mean.error_y.array[0] == pytest.approx((high - low) / 2)
+    assert sorted(seeds.y) == sorted([*rows["full"], *rows["without usd"]])
+    assert figure.layout.yaxis.title.text == "mIoU (%)"
+
+
+def test_curves_draw_each_seed_and_the_mean():
+    figure = figures.curves({"a": [([0, 1], [1.0, 3.0]), ([0, 1], [3.0, 5.0])]}, title="c", y_title="loss")
+    assert len(figure.data) == 3
+    assert list(figure.data[-1].y) == [2.0, 4.0]
+
+
+def test_confusion_rows_sum_to_hundred_and_empty_rows_stay_empty():
+    figure = figures.confusion_heatmap(np.array([[3, 1], [0, 0]]), ["wall", "floor"], title="c")
+    np.testing.assert_allclose(figure.data[0].z[0], [75, 25])
+    assert np.isnan(figure.data[0].z[1]).all()
+
+
+def test_similarity_matrices_keep_values_and_share_the_scale(rng):
+    a, b = rng.normal(size=(2, 6, 6))
+    figure = figures.similarity_matrices({"G": a, "sem": b}, title="s", names=list("uvwxyz"), shared_scale=True)
+    np.testing.assert_allclose(figure.data[1].z, b, rtol=1e-6)
+    assert figure.data[0].zmin == figure.data[1].zmin == pytest.approx(min(a.min(), b.min()))
+
+
+def test_class_bars_leave_gaps_for_absent_classes():
+    figure = figures.class_bars({"full": [1.0, np.nan]}, ["wall", "floor"], title="c")
+    assert np.isnan(figure.data[0].y[1])
+
+
+def test_images_survive_as_png(rng):
+    import io
+
+    from PIL import Image
+
+    image = rng.integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    figure = figures.show_images({"view": image}, title="i")
+    raw = base64.b64decode(figure.data[0].source.split(",")[1])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(raw))), image)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.seed_bars({}, title="t"), "at least one"),
+        (lambda: figures.seed_bars({"a": []}, title="t"), "'a'"),
+        (lambda: figures.seed_bars({"a": [1.0]}, title="t", reference="b"), "'b'"),
+        (lambda: figures.curves({}, title="t", y_title="y"), "at least one"),
+        (lambda: figures.curves({"a": []}, title="t", y_title="y"), "'a'"),
+        (lambda: figures.curves({"a": [([0], [1.0, 2.0])]}, title="t", y_title="y"), "1 steps and 2 values"),
+        (lambda: figures.curves({"a": [([0], [1]), ([1], [1])]}, title="t", y_title="y"), "same steps"),
+        (lambda: figures.confusion_heatmap(np.zeros((2, 3)), ["a", "b"], title="t"), r"\[2, 3\]"),
+        (lambda: figures.similarity_matrices({}, title="t"), "at least one"),
+        (lambda: figures.similarity_matrices({"a": np.zeros((2, 3))}, title="t"), "'a'"),
+        (lambda: figures.similarity_matrices({"a": np.zeros((2, 2))}, title="t", names=["x"]), "names"),
+        (lambda: figures.class_bars({"a": [1.0]}, ["x", "y"], title="t"), "'a'"),
+        (lambda: figures.class_bars({}, ["x"], title="t"), "1 to 8"),
+        (lambda: figures.show_images({}, title="t"), "at least one"),
+        (lambda: figures.show_images({"a": np.zeros((4, 4, 3))}, title="t"), "uint8"),
+    ],
+)
+def test_bad_charts_are_refused(call, message):
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+# rendering
+
+
+def test_html_needs_no_network_and_json_form_is_there_for_jupyterlab():
+    parts = bundle(figures.seed_bars({"a": [1.0, 2.0]}, title="t"))
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", parts["text/html"])
+    assert "https://" not in parts["text/html"]
+    assert "Plotly.newPlot" in parts["text/html"]
+    assert parts["application/vnd.plotly.v1+json"]["data"][0]["type"] == "bar"
+
+
+def test_use_offline_renderer_becomes_the_default():
+    before = pio.renderers.default
+    try:
+        figures.use_offline_renderer()
+        assert pio.renderers.default == "geoguide"
+        assert set(go.Figure()._repr_mimebundle_()) == {"text/html", "application/vnd.plotly.v1+json"}
+    finally:
+        pio.renderers.default = before
+
+
+def test_every_figure_has_a_title_and_a_height(cloud):
+    for figure in (
+        figures.show_cloud(cloud, title="t", scalar=cloud[:, 0]),
+        figures.seed_bars({"a": [1.0]}, title="t"),
+        figures.class_bars({"a": [1.0]}, ["x"], title="t"),
+    ):
+        assert figure.layout.title.text == "t" and figure.layout.height > 300

@@ -1,0 +1,243 @@
+"""Instance masks: a hand-made room, slow twins of the sparse formulas, the mask file format and its errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.instances import (
+    InstanceConfig,
+    InstanceMasks,
+    iou_matrix,
+    mask_quality,
+    read_mask_index,
+    segment_instances,
+)
+from geoguide.regions import Regions
+
+STEP = 0.03
+
+
+def sheet(origin: tuple, u: tuple, v: tuple, normal: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Points every 3 cm on a parallelogram, and its normal."""
+    u, v = np.array(u, float), np.array(v, float)
+    a = np.arange(0, 1, STEP / np.linalg.norm(u))
+    b = np.arange(0, 1, STEP / np.linalg.norm(v))
+    points = np.array(origin) + (a[:, None, None] * u + b[None, :, None] * v).reshape(-1, 3)
+    return points, np.broadcast_to(np.array(normal, float), points.shape)
+
+
+def box(low: tuple, size: tuple) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Top and four sides of a box."""
+    (x, y, z), (a, b, c) = low, size
+    return [
+        sheet((x, y, z + c), (a, 0, 0), (0, b, 0), (0, 0, 1)),
+        sheet((x, y, z), (a, 0, 0), (0, 0, c), (0, -1, 0)),
+        sheet((x, y + b, z), (a, 0, 0), (0, 0, c), (0, 1, 0)),
+        sheet((x, y, z), (0, b, 0), (0, 0, c), (-1, 0, 0)),
+        sheet((x + a, y, z), (0, b, 0), (0, 0, c), (1, 0, 0)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def room() -> tuple[np.ndarray, ...]:
+    """Points, normals, superpoints (one per face) and instances of a floor, four walls and three boxes on the floor."""
+    shell = [[sheet((0, 0, 0), (4, 0, 0), (0, 3, 0), (0, 0, 1))]]
+    shell += [
+        [sheet((0, 0, 0.03), (4, 0, 0), (0, 0, 2.4), (0, 1, 0))],
+        [sheet((0, 3, 0.03), (4, 0, 0), (0, 0, 2.4), (0, -1, 0))],
+    ]
+    shell += [
+        [sheet((0, 0, 0.03), (0, 3, 0), (0, 0, 2.4), (1, 0, 0))],
+        [sheet((4, 0, 0.03), (0, 3, 0), (0, 0, 2.4), (-1, 0, 0))],
+    ]
+    boxes = [
+        box((0.8, 0.8, 0), (0.5, 0.5, 0.5)),
+        box((2, 1.5, 0), (0.8, 0.5, 0.7)),
+        box((1.2, 2.2, 0), (0.4, 0.4, 1.0)),
+    ]
+    faces = [(face, i) for i, faces in enumerate(shell + boxes) for face in faces]
+    points = np.concatenate([face[0] for face, _ in faces])
+    normals = np.concatenate([face[1] for face, _ in faces])
+    superpoints = np.repeat(np.arange(len(faces)), [len(face[0]) for face, _ in faces])
+    instances = np.repeat([i for _, i in faces], [len(face[0]) for face, _ in faces])
+    return points, normals, superpoints, instances
+
+
+@pytest.fixture
+def random_masks(rng: np.random.Generator) -> np.ndarray:
+    return rng.random((7, 50)) < 0.3
+
+
+def test_a_simple_room_is_found_exactly(room: tuple[np.ndarray, ...]) -> None:
+    points, normals, superpoints, instances = room
+    quality = mask_quality(segment_instances(points, normals, superpoints), instances)
+    assert quality["mean_best_iou"] > 0.99 and quality["ap50"] == pytest.approx(1.0)
+
+
+def test_without_planes_only_objects_remain_and_come_first(room: tuple[np.ndarray, ...]) -> None:
+    points, normals, superpoints, instances = room
+    masks = segment_instances(points, normals, superpoints, InstanceConfig(include_planes=False))
+    assert mask_quality(masks.take(np.arange(3)), np.where(instances < 5, -1, instances))["ap50"] == 1
+    assert not masks.dense()[:, instances < 5].any()
+
+
+def test_order_of_points_and_superpoint_ids_do_not_matter(
+    room: tuple[np.ndarray, ...], rng: np.random.Generator
+) -> None:
+    points, normals, superpoints, _ = room
+    first = segment_instances(points, normals, superpoints).dense()
+    order, names = rng.permutation(len(points)), 7 + 3 * rng.permutation(superpoints.max() + 1)
+    second = segment_instances(points[order], normals[order], names[superpoints][order]).dense()
+    assert {mask.tobytes() for mask in first[:, order]} == {mask.tobytes() for mask in second}
+
+
+def test_region_measures_equal_a_slow_loop(room: tuple[np.ndarray, ...]) -> None:
+    points, normals, superpoints, _ = room
+    regions = Regions.measure(points, normals, superpoints, reach=0.05)
+    for region in range(regions.count):
+        inside = superpoints == region
+        np.testing.assert_allclose(regions.centers[region], points[inside].mean(axis=0))
+        np.testing.assert_allclose(regions.high[region], points[inside].max(axis=0))
+        np.testing.assert_allclose(regions.normals[region], normals[inside][0], atol=1e-9)
+    assert regions.areas[0] == pytest.approx(12.0, rel=0.1)
+
+
+def test_contacts_convex_edges_are_smoother_than_concave_ones() -> None:
+    top, side = box((0, 0, 0), (0.5, 0.5, 0.5))[:2]
+    floor = sheet((-1, -1, 0), (2, 0, 0), (0, 1, 0), (0, 0, 1))  # ends where the side begins
+    points = np.concatenate([top[0], side[0], floor[0]])
+    normals = np.concatenate([top[1], side[1], floor[1]])
+    labels = np.repeat([0, 1, 2], [len(top[0]), len(side[0]), len(floor[0])])
+    first, second, roughness = Regions.measure(points, normals, labels, reach=0.05).contacts
+    found = {(a, b): r for a, b, r in zip(first, second, roughness, strict=True)}
+    assert set(found) == {(0, 1), (1, 2)}
+    assert found[0, 1] < 0.5 < found[1, 2]
+
+
+def test_dense_sparse_and_labels_agree(random_masks: np.ndarray) -> None:
+    masks = InstanceMasks.from_dense(random_masks)
+    np.testing.assert_array_equal(masks.dense(), random_masks)
+    np.testing.assert_array_equal(masks.sizes(), random_masks.sum(axis=1))
+    np.testing.assert_array_equal(masks.take(np.array([3, 1])).dense(), random_masks[[3, 1]])
+    ids = np.array([4, -1, 2, 4, 9, -1])
+    by_label = InstanceMasks.from_labels(ids)
+    np.testing.assert_array_equal(by_label.dense(), ids[None] == np.array([2, 4, 9])[:, None])
+    assert len(InstanceMasks.from_labels(np.array([-1, -1]))) == 0
+    assert InstanceMasks.from_dense(np.zeros((0, 5), bool)).dense().shape == (0, 5)
+
+
+def test_iou_equals_a_slow_loop(random_masks: np.ndarray) -> None:
+    masks, others = InstanceMasks.from_dense(random_masks[:4]), InstanceMasks.from_dense(random_masks[4:])
+    slow = [[(a & b).sum() / (a | b).sum() for b in random_masks[4:]] for a in random_masks[:4]]
+    np.testing.assert_allclose(iou_matrix(masks, others), slow)
+
+
+def test_quality_by_hand() -> None:
+    instances = np.repeat([0, 1, -1], [4, 4, 2])
+    dense = np.zeros((3, 10), bool)
+    dense[0, :4] = True  # exact
+    dense[1, [0, 1, 2, 8]] = True  # a second mask of the same object: a false positive ranked before the next hit
+    dense[2, 4:6] = True  # half of the second object
+    quality = mask_quality(InstanceMasks.from_dense(dense, np.array([0.9, 0.8, 0.7])), instances)
+    assert quality["ap50"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert quality["mean_best_iou"] == pytest.approx(0.75)
+    assert (quality["masks"], quality["instances"], quality["recall50"]) == (3, 2, 1.0)
+    oracle = mask_quality(InstanceMasks.from_labels(instances), instances)
+    assert oracle["ap50"] == oracle["mean_best_iou"] == 1.0
+    assert mask_quality(InstanceMasks.from_dense(np.zeros((0, 10), bool)), instances)["ap50"] == 0.0
+
+
+def write_index(folder: Path, masks: np.ndarray) -> Path:
+    (folder / "pred_mask").mkdir()
+    lines = []
+    for i, mask in enumerate(masks):
+        (folder / "pred_mask" / f"room_{i}.txt").write_text("\n".join(str(int(v)) for v in mask) + "\n")
+        lines.append(f"pred_mask/room_{i}.txt {i + 3} {0.9 - 0.1 * i:.4f}")
+    (folder / "room.txt").write_text("\n".join(lines) + "\n")
+    return folder / "room.txt"
+
+
+def test_mask_files_are_read_back(tmp_path: Path, random_masks: np.ndarray) -> None:
+    masks = read_mask_index(write_index(tmp_path, random_masks), num_points=50)
+    np.testing.assert_array_equal(masks.dense(), random_masks)
+    np.testing.assert_allclose(masks.scores, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], atol=1e-6)
+    assert read_mask_index(tmp_path / "room.txt").num_points == 50
+
+
+def test_mask_of_another_length_is_named(tmp_path: Path, random_masks: np.ndarray) -> None:
+    path = write_index(tmp_path, random_masks)
+    (tmp_path / "pred_mask" / "room_2.txt").write_text("1\n0\n1\n")
+    with pytest.raises(DataError, match=r"room_2\.txt: mask must have 50 lines, found 3"):
+        read_mask_index(path)
+    with pytest.raises(DataError, match=r"room_0\.txt: mask must have 60 lines, found 50"):
+        read_mask_index(path, num_points=60)
+
+
+@pytest.mark.parametrize("content", ["1\n0.5\n", "1\nyes\n", "2\n1\n"])
+def test_mask_file_with_other_values(tmp_path: Path, content: str) -> None:
+    path = write_index(tmp_path, np.ones((1, 2), bool))
+    (tmp_path / "pred_mask" / "room_0.txt").write_text(content)
+    with pytest.raises(DataError, match=r"room_0\.txt: mask must hold one 0 or 1 a line"):
+        read_mask_index(path)
+
+
+def test_missing_files_and_broken_lines(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.txt: mask index not found"):
+        read_mask_index(tmp_path / "none.txt")
+    path = write_index(tmp_path, np.ones((2, 2), bool))
+    (tmp_path / "pred_mask" / "room_1.txt").unlink()
+    with pytest.raises(DataError, match=r"room_1\.txt: mask file not found"):
+        read_mask_index(path)
+    path.write_text("pred_mask/room_0.txt 3 0.9\npred_mask/room_0.txt\n")
+    with pytest.raises(DataError, match="line 2 must be"):
+        read_mask_index(path)
+    path.write_text("\n")
+    with pytest.raises(DataError, match="mask index is empty"):
+        read_mask_index(path)
+    assert len(read_mask_index(path, num_points=4)) == 0
+
+
+def test_few_points() -> None:
+    for count in (1, 2, 5):
+        points = np.arange(3.0 * count).reshape(-1, 3)
+        masks = segment_instances(points, np.ones((count, 3)), np.zeros(count, int))
+        assert masks.num_points == count
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": np.zeros((0, 3))}, "points must be"),
+        ({"points": np.full((4, 3), np.nan)}, "points must be finite"),
+        ({"normals": np.zeros((3, 3))}, r"normals must be \[4, 3\], found \[3, 3\]"),
+        ({"superpoints": np.zeros(3, int)}, r"superpoints must be integers \[4\]"),
+        ({"superpoints": np.zeros(4)}, "superpoints must be integers"),
+    ],
+)
+def test_bad_input(change: dict, message: str) -> None:
+    arguments = {"points": np.zeros((4, 3)), "normals": np.zeros((4, 3)), "superpoints": np.zeros(4, int)} | change
+    with pytest.raises(InputError, match=message):
+        segment_instances(**arguments)
+
+
+def test_bad_masks() -> None:
+    with pytest.raises(InputError, match=r"masks must be bool \[M, P\]"):
+        InstanceMasks.from_dense(np.zeros((2, 3)))
+    with pytest.raises(InputError, match="instances must be integers"):
+        InstanceMasks.from_labels(np.zeros(3))
+    with pytest.raises(InputError, match=r"outside 0\.\.1"):
+        InstanceMasks(np.array([5]), np.array([0, 1]), 2)
+    with pytest.raises(InputError, match="offsets must rise"):
+        InstanceMasks(np.array([1]), np.array([0, 2]), 2)
+    with pytest.raises(InputError, match=r"scores must be \[1\]"):
+        InstanceMasks(np.array([1]), np.array([0, 1]), 2, np.zeros(3, np.float32))
+    with pytest.raises(InputError, match=r"instances must be \[2\], found \[3\]"):
+        mask_quality(InstanceMasks(np.array([1]), np.array([0, 1]), 2), np.zeros(3, int))
+
+
+@pytest.mark.parametrize("options", [{"reach": 0}, {"tolerances": ()}, {"tolerances": (2.0,)}, {"max_overlap": 0}])
+def test_impossible_config(options: dict) -> None:
+    with pytest.raises(ConfigError, match="instances:"):
+        InstanceConfig(**options)

@@ -1,0 +1,157 @@
+"""IMR against dense torch code, float64 gradient checks and hand cases."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from geoguide.errors import ConfigError
+from geoguide.mask_reconstruction import IMRConfig, MaskReconstruction, alike_superpoints, mask_bce, occlude
+
+M, P, C = 5, 40, 6
+
+
+@pytest.fixture
+def masks() -> torch.Tensor:
+    dense = torch.rand(M, P, generator=torch.Generator().manual_seed(0)) < 0.3
+    dense[2] = False
+    dense[2, 7] = True  # a one-point mask
+    return dense
+
+
+def entries(dense: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return tuple(dense.nonzero().T)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_occlusion_hides_the_share_of_every_mask(masks: torch.Tensor, share: float) -> None:
+    mask_of, _ = entries(masks)
+    keys = torch.rand(len(mask_of), generator=torch.Generator().manual_seed(1))
+    visible = occlude(mask_of, M, "points", share, keys)
+    for m in range(M):
+        inside = mask_of == m
+        assert (~visible[inside]).sum() == min(int(inside.sum() * share), int(inside.sum()) - 1)
+        if (~visible[inside]).any():
+            assert keys[inside][~visible[inside]].max() <= keys[inside][visible[inside]].min()
+
+
+def test_superpoint_occlusion_keeps_superpoints_whole(masks: torch.Tensor) -> None:
+    mask_of, point_of = entries(masks)
+    superpoints = torch.randint(0, 6, (P,), generator=torch.Generator().manual_seed(1))
+    keys = torch.rand(6, generator=torch.Generator().manual_seed(2))[superpoints[point_of]]
+    visible = occlude(mask_of, M, "superpoints", 0.5, keys)
+    for m in range(M):
+        for s in range(6):
+            part = visible[(mask_of == m) & (superpoints[point_of] == s)]
+            assert part.all() or not part.any()
+        assert visible[mask_of == m].any()
+
+
+def dense_loss(queries, features, target, scale, offset, weight):
+    cosine = F.normalize(queries, dim=-1) @ F.normalize(features, dim=-1).T
+    bce = F.binary_cross_entropy_with_logits(cosine * scale + offset, target, reduction="none")
+    return ((bce * weight).sum(1) / weight.sum(1)).mean()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 16])
+def test_chunked_bce_equals_dense(masks: torch.Tensor, device: torch.device, chunk: int) -> None:
+    g = torch.Generator().manual_seed(3)
+    queries = torch.randn(M, C, generator=g, dtype=torch.float64).to(device).requires_grad_()
+    features = torch.randn(P, C, generator=g, dtype=torch.float64).to(device).requires_grad_()
+    scale = torch.tensor(3.0, dtype=torch.float64, device=device, requires_grad=True)
+    offset = torch.tensor(-0.5, dtype=torch.float64, device=device, requires_grad=True)
+    mask_of, point_of = (e.to(device) for e in entries(masks))
+    target = masks.double().to(device)
+    inputs = (queries, features, scale, offset)
+    ours = mask_bce(queries, features, mask_of, point_of, scale=scale, offset=offset, chunk=chunk)
+    dense = dense_loss(queries, features, target, scale, offset, torch.ones_like(target))
+    torch.testing.assert_close(ours, dense)
+    for a, b in zip(torch.autograd.grad(ours, inputs), torch.autograd.grad(dense, inputs), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_entry_order_does_not_matter(masks: torch.Tensor) -> None:
+    g = torch.Generator().manual_seed(3)
+    queries, features = torch.randn(M, C, generator=g), torch.randn(P, C, generator=g)
+    mask_of, point_of = entries(masks)
+    shuffled = torch.randperm(len(mask_of), generator=g)
+    one = torch.tensor(1.0)
+    a = mask_bce(queries, features, mask_of, point_of, scale=one, offset=one * 0)
+    b = mask_bce(queries, features, mask_of[shuffled], point_of[shuffled], scale=one, offset=one * 0)
+    torch.testing.assert_close(a, b)
+
+
+def test_balance_and_ignored_cells(masks: torch.Tensor) -> None:
+    g = torch.Generator().manual_seed(4)
+    queries, features = torch.randn(M, C, generator=g), torch.randn(P, C, generator=g)
+    superpoints = torch.randint(0, 6, (P,), generator=g)
+    ignore = torch.rand(M, 6, generator=g) < 0.4
+    mask_of, point_of = entries(masks)
+    one, zero = torch.tensor(1.0), torch.tensor(0.0)
+    valid = (~(ignore[:, superpoints] & ~masks)).float()
+    found = mask_bce(
+        queries, features, mask_of, point_of, scale=one, offset=zero, ignore=ignore, superpoints=superpoints
+    )
+    torch.testing.assert_close(found, dense_loss(queries, features, masks.float(), one, zero, valid))
+    found = mask_bce(queries, features, mask_of, point_of, scale=one, offset=zero, balance="balanced")
+    inside, outside = masks.float(), (~masks).float()
+    weight = inside / inside.sum(1, keepdim=True) + outside / outside.sum(1, keepdim=True)
+    torch.testing.assert_close(found, dense_loss(queries, features, masks.float(), one, zero, weight))
+
+
+def test_as_written_the_loss_has_a_floor() -> None:
+    """sigmoid(cos) lies in [0.27, 0.73]: even perfect features cost 0.313 a cell (the paper's formula, no temperature)."""
+    features = torch.eye(2).repeat_interleave(5, 0) * 2 - 1  # two opposite directions after normalisation
+    features = torch.stack([features[:, 0], torch.zeros(10)], 1)
+    masks = torch.tensor([[True] * 5 + [False] * 5])
+    mask_of, point_of = entries(masks)
+    loss = mask_bce(features[:1], features, mask_of, point_of, scale=torch.tensor(1.0), offset=torch.tensor(0.0))
+    assert loss.item() == pytest.approx(torch.log1p(torch.exp(torch.tensor(-1.0))).item())
+    sharp = mask_bce(features[:1], features, mask_of, point_of, scale=torch.tensor(20.0), offset=torch.tensor(0.0))
+    assert sharp < 1e-6
+
+
+def test_gradcheck(masks: torch.Tensor) -> None:
+    g = torch.Generator().manual_seed(5)
+    mask_of, point_of = entries(masks)
+    queries = torch.randn(M, C, generator=g, dtype=torch.float64, requires_grad=True)
+    features = torch.randn(P, C, generator=g, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    offset = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+
+    def loss(q, f, s, o):
+        return mask_bce(q, f, mask_of, point_of, scale=s, offset=o, balance="balanced", chunk=2)
+
+    assert torch.autograd.gradcheck(loss, (queries, features, scale, offset))
+
+
+def test_alike_superpoints_finds_the_second_chair() -> None:
+    """Two chairs and a table: the other chair looks like the first in 2D, the table does not."""
+    chair, table = torch.tensor([5.0, 1, 0]), torch.tensor([5.0, -1, 0])  # a large common direction
+    lifted = torch.stack([chair] * 4 + [table] * 4)
+    superpoints = torch.tensor([0, 0, 1, 1, 2, 2, 2, 2])
+    alike = alike_superpoints(
+        lifted, torch.ones(8, dtype=torch.bool), superpoints, 3, torch.tensor([0, 0]), torch.tensor([0, 1]), 1, 0.5
+    )
+    assert alike.tolist() == [[True, True, False]]
+
+
+def test_module_starts_as_identity(masks: torch.Tensor) -> None:
+    imr = MaskReconstruction(C, IMRConfig())
+    semantic = torch.randn(P, C, generator=torch.Generator().manual_seed(0))
+    mask_of, point_of = entries(masks)
+    queries = imr.queries(semantic, mask_of, point_of, torch.ones_like(mask_of, dtype=torch.bool), M)
+    torch.testing.assert_close(queries[0], semantic[masks[0]].mean(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pattern": "stripes"}, "imr.pattern"),
+        ({"share": 1.0}, "imr.share"),
+        ({"temperature": 0.0}, "positive"),
+        ({"negatives": "some"}, "imr.negatives"),
+    ],
+)
+def test_bad_options(options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        IMRConfig(**options)

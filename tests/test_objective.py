@@ -1,0 +1,88 @@
+"""The total: it is the weighted sum of its parts, and a dropped module leaves no trace."""
+
+import pytest
+import torch
+
+from geoguide.errors import ConfigError
+from geoguide.mask_reconstruction import IMRConfig
+from geoguide.objective import MODULES, Batch, Objective, ObjectiveConfig
+from geoguide.superpoint_distillation import USDConfig, cosine_distance
+
+P, C1, C, S, M = 80, 6, 9, 10, 8
+
+
+@pytest.fixture
+def batch() -> Batch:
+    g = torch.Generator().manual_seed(0)
+    mask_of, point_of = (torch.rand(M, P, generator=g) < 0.2).nonzero().T
+    return Batch(
+        geometry=torch.randn(P, C1, generator=g),
+        lifted=torch.randn(P, C, generator=g),
+        seen=torch.rand(P, generator=g) < 0.8,
+        points=torch.randn(P, 3, generator=g),
+        colors=torch.rand(P, 3, generator=g),
+        superpoints=torch.randint(0, S, (P,), generator=g),
+        superpoint_count=S,
+        mask_of=mask_of,
+        point_of=point_of,
+        mask_count=M,
+    )
+
+
+@pytest.fixture
+def semantic() -> torch.Tensor:
+    return torch.randn(P, C, generator=torch.Generator().manual_seed(1))
+
+
+def run(config: ObjectiveConfig, semantic: torch.Tensor, batch: Batch, seed: int = 0) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return Objective(C1, C, config)(semantic, batch, torch.Generator().manual_seed(seed))
+
+
+def test_without_modules_it_is_plain_distillation(semantic: torch.Tensor, batch: Batch) -> None:
+    terms = run(ObjectiveConfig(modules=()), semantic, batch)
+    expected = torch.stack([cosine_distance(semantic[p], batch.lifted[p]) for p in range(P) if batch.seen[p]]).mean()
+    torch.testing.assert_close(terms["total"], expected)
+    assert set(terms) == {"point", "total"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_dropped_module_adds_no_term_and_no_parameter(module: str, semantic: torch.Tensor, batch: Batch) -> None:
+    terms = run(ObjectiveConfig(modules=tuple(m for m in MODULES if m != module)), semantic, batch)
+    own = {"usd": {"superpoint"}, "imr": {"mask"}, "iirc": {"sim_masks", "sim_superpoints"}}
+    for name, keys in own.items():
+        assert (keys <= set(terms)) == (name != module)
+    alone = Objective(C1, C, ObjectiveConfig(modules=tuple(m for m in MODULES if m != module)))
+    assert getattr(alone, module) is None
+
+
+def test_lambdas_scale_their_terms(semantic: torch.Tensor, batch: Batch) -> None:
+    one = run(ObjectiveConfig(lambda_sp=1, lambda_mask=1, lambda_sim=1), semantic, batch)
+    other = run(ObjectiveConfig(lambda_sp=2, lambda_mask=3, lambda_sim=5), semantic, batch)
+    factor = {"superpoint": 2, "point": 2, "mask": 3, "sim_masks": 5, "sim_superpoints": 5}
+    for name, times in factor.items():
+        torch.testing.assert_close(other[name], times * one[name])
+    parts = torch.stack([value for name, value in other.items() if name != "total"])
+    torch.testing.assert_close(other["total"], parts.sum())
+
+
+@pytest.mark.parametrize("pattern", ["points", "superpoints", "halfspace"])
+def test_the_generator_alone_decides_the_occlusion(pattern: str, semantic: torch.Tensor, batch: Batch) -> None:
+    config = ObjectiveConfig(imr=IMRConfig(pattern=pattern, masks_per_step=3), usd=USDConfig(supervision="held_out"))
+    first, same, other = (run(config, semantic, batch, seed)["mask"].item() for seed in (0, 0, 1))
+    assert first == same != other
+
+
+def test_a_scene_without_masks_trains_on_the_rest(semantic: torch.Tensor, batch: Batch) -> None:
+    import dataclasses
+
+    empty = torch.zeros(0, dtype=torch.int64)
+    bare = dataclasses.replace(batch, mask_of=empty, point_of=empty, mask_count=0)
+    terms = run(ObjectiveConfig(), semantic.clone().requires_grad_(), bare)
+    assert "mask" not in terms and torch.isfinite(terms["total"])
+    terms["total"].backward()
+
+
+def test_unknown_module() -> None:
+    with pytest.raises(ConfigError, match="unknown module xyz"):
+        ObjectiveConfig(modules=("usd", "xyz"))

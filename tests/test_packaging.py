@@ -1,0 +1,129 @@
+"""pyproject.toml, constraints.txt, environment.yml and what is installed agree; citation and CI script are sound."""
+
+import os
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+# conda-forge's names of packages that environment.yml takes from there, not from pip.
+CONDA_NAMES = {"pytorch-gpu": "torch", "pytorch_scatter": "torch-scatter"}
+CONDA_ONLY = {"python", "pip", "make"}
+GPU_ONLY = {"spconv-cu120", "torch-scatter", "open-clip-torch"}
+
+
+def pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def declared(*extras: str) -> dict[str, Requirement]:
+    """Direct dependencies (and those of `extras`) by canonical name."""
+    project = pyproject()
+    lines = list(project["dependencies"]) if not extras or "base" in extras else []
+    for extra in extras:
+        if extra != "base":
+            lines += project["optional-dependencies"][extra]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+def everything() -> dict[str, Requirement]:
+    return declared("base", *pyproject()["optional-dependencies"])
+
+
+def pinned() -> dict[str, str]:
+    """constraints.txt as canonical name -> version; every line must be an exact pin."""
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        requirement = Requirement(line)
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", line
+        name = canonicalize_name(requirement.name)
+        assert name not in pins, f"{line} is pinned twice"
+        pins[name] = specifier.version
+    return pins
+
+
+def conda() -> tuple[dict[str, str], list[str]]:
+    """environment.yml as canonical pip name -> version, and its other lines."""
+    versions, others = {}, []
+    for line in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]:
+        if isinstance(line, str):
+            name, _, version = line.partition("=")
+            if name in CONDA_NAMES:
+                versions[CONDA_NAMES[name]] = version
+            else:
+                others.append(line)
+            continue
+        for entry in line["pip"]:
+            if entry.startswith("-"):
+                others.append(entry)
+            else:
+                name, _, version = entry.partition("==")
+                versions[str(canonicalize_name(name))] = version
+    return versions, others
+
+
+def test_every_dependency_is_pinned_and_every_pin_is_a_dependency():
+    assert set(everything()) == set(pinned())
+
+
+def test_pins_satisfy_pyproject():
+    for name, requirement in everything().items():
+        assert requirement.specifier.contains(pinned()[name]), f"{requirement} excludes {pinned()[name]}"
+
+
+def test_environment_yml_repeats_the_pins_and_adds_only_conda_itself():
+    versions, others = conda()
+    assert versions == pinned()
+    assert {line.partition("=")[0] for line in others} == CONDA_ONLY | {"-e ."}
+
+
+def test_gpu_packages_are_an_extra_and_no_part_of_the_cpu_install():
+    assert set(declared("cuda")) == GPU_ONLY
+    assert not GPU_ONLY & set(declared("base", "book", "test", "lab"))
+
+
+@pytest.mark.parametrize("name", sorted(declared("base", "book", "test")))
+def test_installed_version_is_the_pinned_one(name):
+    installed = metadata.version(name).partition("+")[0]  # "2.13.0+cpu" is 2.13.0 built for the CPU
+    assert installed == pinned()[name]
+
+
+def test_python_version_agrees():
+    (python,) = (line for line in conda()[1] if line.startswith("python="))
+    assert pyproject()["requires-python"] == ">=" + python.removeprefix("python=")
+
+
+def test_citation_names_the_paper_and_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == pyproject()["version"]
+    assert citation["license"] == pyproject()["license"]
+    (paper,) = citation["references"]
+    assert paper["title"].startswith("GeoGuide: Hierarchical Geometric Guidance")
+    assert "2603.26260" in paper["identifiers"][0]["value"]
+    for entry in (citation, paper):
+        assert {"title", "type", "authors"} <= set(entry)
+
+
+def test_changelog_starts_with_the_version():
+    headings = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## ")]
+    assert headings[0].startswith(f"## {pyproject()['version']}")
+
+
+def test_ci_script_is_executable_and_calls_the_two_commands():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    text = script.read_text()
+    assert "set -euo pipefail" in text and "make test" in text and "make book" in text
+
+
+def test_book_links_point_to_the_top_level():
+    assert (ROOT / "book" / "_config.yml").resolve() == ROOT / "_config.yml"
+    assert (ROOT / "book" / "notebooks").resolve() == ROOT / "notebooks"

@@ -1,0 +1,102 @@
+"""IIRC against the explicit R x R matrices."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from geoguide.errors import ConfigError, InputError
+from geoguide.relation_consistency import IIRCConfig, RelationConsistency, relation_loss, similarity_matrices
+
+
+def explicit(a: torch.Tensor, b: torch.Tensor, config: IIRCConfig) -> torch.Tensor:
+    """The definition: both matrices in full, centred and scaled as matrices, not through their factors."""
+    matrices = []
+    for x in (a, b):
+        if config.normalise == "l2":
+            x = F.normalize(x, dim=-1)
+        sim = x @ x.T
+        if config.scale != "none":  # centring the features is double centring of the matrix
+            sim = sim - sim.mean(0, keepdim=True) - sim.mean(1, keepdim=True) + sim.mean()
+        if config.scale == "standardise":
+            sim = sim / sim.square().mean().sqrt()
+        matrices.append(sim)
+    squared = (matrices[0] - matrices[1]).square()
+    if config.diagonal:
+        return squared.mean()
+    count = len(a)
+    return (squared.sum() - squared.diagonal().sum()) / (count * (count - 1))
+
+
+@pytest.mark.parametrize("regions", [2, 9, 64])
+@pytest.mark.parametrize("normalise", ["none", "l2"])
+@pytest.mark.parametrize("scale", ["none", "centre", "standardise"])
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_equals_the_explicit_matrices(
+    regions: int, normalise: str, scale: str, diagonal: bool, device: torch.device
+) -> None:
+    """Also beyond the feature width (64 regions of width 12), where the matrices are never formed."""
+    g = torch.Generator().manual_seed(regions)
+    a = torch.randn(regions, 12, generator=g, dtype=torch.float64).to(device).requires_grad_()
+    b = torch.randn(regions, 7, generator=g, dtype=torch.float64).to(device)
+    config = IIRCConfig(normalise=normalise, scale=scale, diagonal=diagonal)
+    ours, slow = relation_loss(a, b, config), explicit(a, b, config)
+    torch.testing.assert_close(ours, slow, atol=1e-9, rtol=1e-7)
+    if regions > 2:
+        ga, gb = torch.autograd.grad(ours, a)[0], torch.autograd.grad(slow, a)[0]
+        torch.testing.assert_close(ga, gb, atol=1e-8, rtol=1e-6)
+
+
+def test_permutation_and_zero() -> None:
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(30, 8, generator=g), torch.randn(30, 8, generator=g)
+    order = torch.randperm(30, generator=g)
+    config = IIRCConfig(normalise="l2", scale="standardise")
+    torch.testing.assert_close(relation_loss(a, b, config), relation_loss(a[order], b[order], config))
+    assert relation_loss(b, b, IIRCConfig()).item() == pytest.approx(0, abs=1e-5)
+    assert relation_loss(a * 3, b * 5, config).item() == pytest.approx(relation_loss(a, b, config).item(), rel=1e-4)
+
+
+def test_raw_matrices_live_on_different_scales() -> None:
+    """As written, doubling the frozen features changes the loss sixteenfold: the two scales must be made comparable."""
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(30, 8, generator=g) * 0.01, torch.randn(30, 8, generator=g)
+    raw = IIRCConfig()
+    assert relation_loss(a, 2 * b, raw).item() == pytest.approx(16 * relation_loss(a, b, raw).item(), rel=0.01)
+
+
+def test_gradcheck_through_pooling() -> None:
+    g = torch.Generator().manual_seed(0)
+    superpoints = torch.randint(0, 9, (40,), generator=g)
+    mask_of, point_of = torch.randint(0, 3, (25,), generator=g), torch.randint(0, 40, (25,), generator=g)
+    geometry = torch.randn(40, 4, generator=g, dtype=torch.float64)
+    iirc = RelationConsistency(IIRCConfig(normalise="l2", scale="centre"))
+    semantic = torch.randn(40, 5, generator=g, dtype=torch.float64, requires_grad=True)
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        return sum(iirc(x, geometry, superpoints, 9, mask_of, point_of, 3).values())
+
+    assert torch.autograd.gradcheck(total, semantic)
+
+
+def test_levels() -> None:
+    iirc = RelationConsistency(IIRCConfig(levels=("masks",)))
+    index = torch.zeros(4, dtype=torch.int64)
+    x = torch.randn(4, 3)
+    assert set(iirc(x, x, index, 1, index, index, 1)) == {"masks"}
+
+
+def test_similarity_matrices_are_what_the_loss_compares() -> None:
+    g = torch.Generator().manual_seed(1)
+    a, b = torch.randn(6, 8, generator=g), torch.randn(6, 8, generator=g)
+    config = IIRCConfig(normalise="l2", scale="standardise")
+    sem, geo = similarity_matrices(a, b, config)
+    torch.testing.assert_close((sem - geo).square().mean(), relation_loss(a, b, config))
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ConfigError, match="iirc.scale"):
+        IIRCConfig(scale="log")
+    with pytest.raises(ConfigError, match="iirc.levels"):
+        IIRCConfig(levels=("points",))
+    with pytest.raises(InputError, match=r"\[3, 4\]"):
+        relation_loss(torch.zeros(3, 4), torch.zeros(2, 4), IIRCConfig())

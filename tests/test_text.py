@@ -1,0 +1,113 @@
+"""Text embeddings: against the model run sentence by sentence, and the disk cache's promises."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide import text
+from geoguide.errors import DataError, InputError
+from geoguide.text import TextEncoder
+
+NAMES = ["chair", "kitchen counter", "something red {1} to sit on", "été 漢字"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> TextEncoder:
+    return TextEncoder(tmp_path_factory.mktemp("text"))
+
+
+def one_by_one(sentence: str) -> np.ndarray:
+    """The model on one sentence, without padding or batches, through the library's own tokenizer class."""
+    import torch
+    from transformers import BertTokenizerFast
+
+    tokenizer = BertTokenizerFast.from_pretrained(text.model_folder(), local_files_only=True)
+    tokens = tokenizer(sentence, truncation=True, max_length=256, return_tensors="pt")
+    with torch.inference_mode():
+        mean = text._model()[1](**tokens).last_hidden_state[0].mean(dim=0).numpy()
+    return mean / np.linalg.norm(mean)
+
+
+def test_equals_the_model_run_sentence_by_sentence(encoder: TextEncoder) -> None:
+    vectors = encoder.encode([*NAMES, "very long " * 300])
+    assert vectors.shape == (5, 384) and vectors.dtype == np.float32
+    for name, vector in zip([*NAMES, "very long " * 300], vectors, strict=True):
+        np.testing.assert_allclose(vector, one_by_one(f"a photo of a {name}"), atol=2e-6)
+
+
+def test_unit_length_order_and_repeats(encoder: TextEncoder) -> None:
+    vectors = encoder.encode(["chair", "table", "chair"])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    np.testing.assert_array_equal(encoder.encode(["table", "chair"]), vectors[[1, 0]])
+
+
+def test_meaning_orders_the_cosines(encoder: TextEncoder) -> None:
+    sofa, couch, toilet = encoder.encode(["sofa", "couch", "toilet"])
+    assert sofa @ couch > sofa @ toilet
+
+
+def test_prompt_ensemble_is_the_renormalised_mean(encoder: TextEncoder) -> None:
+    prompts = ["a photo of a {}", "{} in a scene"]
+    parts = [encoder.encode(NAMES, prompt) for prompt in prompts]
+    mean = (parts[0] + parts[1]) / 2
+    expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(encoder.encode(NAMES, prompts), expected, atol=1e-6)
+
+
+def test_cached_words_need_no_model(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = encoder.encode(NAMES)
+    monkeypatch.setattr(text, "_embed", lambda sentences: pytest.fail(f"model asked for {sentences}"))
+    np.testing.assert_array_equal(TextEncoder(encoder.cache).encode(NAMES), vectors)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no zip", None])
+def test_a_damaged_cache_entry_is_made_again(encoder: TextEncoder, damage: bytes | None) -> None:
+    vectors = encoder.encode(["lamp"])
+    entry = encoder._entry("a photo of a lamp")
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    np.testing.assert_array_equal(TextEncoder(encoder.cache).encode(["lamp"]), vectors)
+    assert entry.read_bytes()[:2] == b"PK" and len(entry.read_bytes()) == len(whole)
+
+
+def test_an_entry_of_another_sentence_is_not_used(encoder: TextEncoder) -> None:
+    vectors = encoder.encode(["lamp", "sink"])
+    lamp, sink = (encoder._entry(f"a photo of a {name}") for name in ("lamp", "sink"))
+    lamp.write_bytes(sink.read_bytes())
+    np.testing.assert_array_equal(TextEncoder(encoder.cache).encode(["lamp"]), vectors[:1])
+
+
+def test_a_cache_that_cannot_be_written_warns_and_goes_on(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.warns(UserWarning, match="text cache is off"):
+        assert TextEncoder(blocked / "cache").encode(["chair"]).shape == (1, 384)
+
+
+def test_default_cache_follows_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path))
+    assert TextEncoder().cache == tmp_path / "cache" / "text"
+    assert TextEncoder(None).cache is None
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    with pytest.raises(DataError, match="weights not found"):
+        text.check_weights(weights)
+    weights.write_bytes(b"other")
+    with pytest.raises(DataError, match=r"model\.safetensors: SHA-256 must be 53aa.*found d9298a10d1b07358"):
+        text.check_weights(weights)
+
+
+@pytest.mark.parametrize("names", [[], [""], ["chair", "  "], "chair", [3], None])
+def test_bad_names(names: object) -> None:
+    with pytest.raises(InputError, match="names"):
+        TextEncoder(None).encode(names)
+
+
+@pytest.mark.parametrize("prompt", ["a photo", "", [], ["a {}", "b"], [3]])
+def test_bad_prompts(prompt: object) -> None:
+    with pytest.raises(InputError, match="prompt"):
+        TextEncoder(None).encode(["chair"], prompt)
