@@ -37,6 +37,7 @@ def report(name: str, rows: list[dict]) -> None:
     machine = {
         "processor": _processor(),
         "cpus": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),  # above the number of cpus: other work was running, trust ratios only
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in ("numpy", "numba", "torch", "pykdtree")},

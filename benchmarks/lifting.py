@@ -19,30 +19,23 @@ K = np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]])
 
 
 def plain_project(points, intrinsics, pose, depth, tolerance=0.25, border=10):
-    """The rule as one writes it in numpy, whole arrays at a time."""
-    ones = np.concatenate([points, np.ones((len(points), 1))], axis=1)  # [P, 4]
-    x, y, z, _ = np.linalg.inv(pose) @ ones.T
-    with np.errstate(all="ignore"):
-        u, v = (
-            np.round(x * intrinsics[0, 0] / z + intrinsics[0, 2]),
-            np.round(y * intrinsics[1, 1] / z + intrinsics[1, 2]),
-        )
-        inside = (u >= border) & (v >= border) & (u < SIZE[1] - border) & (v < SIZE[0] - border) & (z > 0)
-    col, row = u[inside].astype(np.int64), v[inside].astype(np.int64)
-    d = depth[row, col]
-    near = (d > 0) & (np.abs(d - z[inside]) <= tolerance * d)
-    seen = np.flatnonzero(inside)[near]
-    result = np.zeros((3, len(points)), np.int64)
-    result[0, seen], result[1, seen], result[2, seen] = row[near], col[near], 1
-    return result
+    """The rule as it reads, in numpy, whole arrays at a time."""
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1).T  # [4, P]
+    p = np.linalg.inv(pose) @ homogeneous
+    u = p[0] * intrinsics[0, 0] / p[2] + intrinsics[0, 2]
+    v = p[1] * intrinsics[1, 1] / p[2] + intrinsics[1, 2]
+    col, row = np.round(u).astype(np.int64), np.round(v).astype(np.int64)
+    visible = (p[2] > 0) & (col >= border) & (row >= border) & (col < SIZE[1] - border) & (row < SIZE[0] - border)
+    d = depth[row[visible], col[visible]]
+    visible[visible] = (d > 0) & (np.abs(d - p[2][visible]) <= tolerance * d)
+    return np.where(visible, row, 0), np.where(visible, col, 0), visible
 
 
 def plain_fuse(points, views, maps):
     total, count = np.zeros((len(points), maps[0].shape[2]), np.float32), np.zeros(len(points), np.int64)
     for view, feature in zip(views, maps, strict=True):
         row, col, mask = plain_project(points, view.intrinsics, view.cam_to_world, view.depth())
-        gathered = feature[row, col]  # [P, C]
-        total[mask == 1] += gathered[mask == 1]
+        total[mask] += feature[row[mask], col[mask]]
         count += mask
     return total / np.maximum(count, 1)[:, None], count
 
@@ -75,7 +68,7 @@ def main() -> None:
     for pose, depth in zip(poses, depths, strict=True):
         found = project(points, K, pose, SIZE, depth=depth)
         expected = plain_project(points, K, pose, depth)
-        assert (np.stack([found.row, found.col, found.visible]) == expected).all()
+        assert (np.stack([found.row, found.col, found.visible]) == np.stack(expected)).all()
     rows = []
     frames = [
         compare(

@@ -50,6 +50,16 @@ class Adapter(nn.Module):
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
+    def start_at(self, mean_target: Tensor) -> None:
+        """Start from the mean 2D feature [C], deviations small.
+
+        Text-aligned features share a large common direction; found by gradient descent it takes hundreds of steps.
+        """
+        last = self.layers[-1]
+        with torch.no_grad():
+            last.bias.copy_(mean_target / mean_target.norm().clamp_min(1e-8))
+            last.weight.mul_(0.1)
+
     def forward(self, geometry: Tensor) -> Tensor:
         """geometry float [P, C1] -> [P, C]."""
         if geometry.dim() != 2 or geometry.shape[1] != self.in_width:

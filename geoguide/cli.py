@@ -24,7 +24,7 @@ class Data:
     action: Positional[Literal["make", "check"]]
     path: Positional[Path | None] = None
     """Folder; default data/mini-scannet."""
-    rooms: tuple[int, int, int] = (28, 8, 12)
+    rooms: tuple[int, int, int] = (28, 14, 21)
     """Rooms to make: train, val, test."""
     seed: int = 0
     workers: int = os.cpu_count() or 1
@@ -69,7 +69,7 @@ class Train:
         if self.steps is not None:
             config = config.replace(train__steps=self.steps)
         records.prepare_data(config, self.workers)
-        fitted = fit(config, device=self.device, run_dir=Path("runs") / "checkpoints")
+        fitted = fit(config, device=self.device, run_dir=records.checkpoints())
         path = from_fit(fitted, config).save(self.out)
         state = "converged" if fitted.converged else "NOT converged"
         print(f"{path}: {config.name}, validation mIoU {fitted.history[-1]['val_miou']:.1f} ({state})")

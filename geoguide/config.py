@@ -21,7 +21,7 @@ class DataConfig:
     dataset: Literal["mini-scannet", "scannet"] = "mini-scannet"
     label_set: str = "scannet20"
     frame_skip: int = 1  # mini rooms hold few frames; OpenScene takes every 20th of ScanNet's
-    rooms: tuple[int, int, int] = (28, 8, 12)  # generated rooms for train, val, test (mini only)
+    rooms: tuple[int, int, int] = (28, 14, 21)  # generated rooms for train, val, test (mini only)
     room_seed: int = 0
     root: str | None = field(default=None, metadata={"hash": False})
 
@@ -71,8 +71,8 @@ class Protocol:
 
     mode: Literal["distill", "fusion", "ensemble"] = "distill"
     prompt: str = "a photo of a {}"  # best of those tried with MiniLM; OpenScene: "a {} in a scene" with CLIP
-    absent_class: Literal["zero", "skip"] = "zero"  # OpenScene and Pointcept count an absent class as 0
-    no_feature: Literal["wrong", "drop"] = "wrong"  # points without 2D feature in fusion mode: counted as errors
+    absent_class: Literal["zero", "skip", "union"] = "zero"  # OpenScene and Pointcept count an absent class as 0
+    no_feature: Literal["wrong", "drop", "openscene"] = "wrong"  # points without 2D feature in fusion mode: counted as errors
     repeats: int = 1  # one pass, no augmentation
 
 

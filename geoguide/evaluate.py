@@ -73,7 +73,7 @@ def predict(
         ids, best = classify(network_output(network, scene), text.to(next(network.parameters()).device))
         if mode == "distill":
             return ids, best
-    lifted = F.normalize(torch.from_numpy(np.asarray(scene.lifted)).float(), dim=-1)
+    lifted = F.normalize(torch.from_numpy(np.array(scene.lifted)).float(), dim=-1)
     ids_2d, best_2d = classify(lifted, text)
     seen = scene.views > 0
     if mode == "fusion":
@@ -90,6 +90,6 @@ def network_output(network: nn.Module, scene: PreparedScene) -> Tensor:
     network.eval()
     if isinstance(network, EntireNetwork):
         device = next(network.parameters()).device
-        points, colors = (torch.from_numpy(np.asarray(a)).to(device) for a in (scene.points, scene.colors))
+        points, colors = (torch.from_numpy(np.array(a)).to(device) for a in (scene.points, scene.colors))
         return F.normalize(network(points, colors), dim=-1)
-    return semantic_features(network, torch.from_numpy(np.asarray(scene.geometry)))
+    return semantic_features(network, torch.from_numpy(np.array(scene.geometry)))

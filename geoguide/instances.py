@@ -10,26 +10,28 @@ from pathlib import Path
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.regions import Regions, room_planes
+from geoguide.instance_metrics import MIN_POINTS, instance_ap50, mean_best_iou
+from geoguide.regions import Regions, merged, room_planes
 
 
 @dataclass(frozen=True)
 class InstanceConfig:
     """Not stated in the paper (it takes Mask3D's masks); chosen on the training rooms of mini-ScanNet."""
 
-    reach: float = 0.06  # metres: points closer than this are in contact
-    tolerances: tuple[float, ...] = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # contact roughness up to which parts merge
+    reach: float = 0.08  # metres: points closer than this are in contact
+    tolerances: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+    """Contact roughness up to which parts merge: 0 smooth, convex edges below 0.5, concave ones above."""
+    typical_area: float = 0.5  # m^2: a mask of this area loses half of its score, smaller ones more
     min_points: int = 40  # smaller masks are dropped
     min_extent: float = 0.08  # metres: the longest side of a mask is at least this
     max_overlap: float = 0.7  # masks that overlap a better one by more (IoU) are dropped
     include_planes: bool = True  # the floor and the walls are masks too
 
     def __post_init__(self) -> None:
-        if self.reach <= 0 or self.min_points < 1 or self.min_extent < 0:
-            raise ConfigError("instances: reach and min_points must be positive and min_extent at least 0")
+        if self.reach <= 0 or self.min_points < 1 or self.min_extent < 0 or self.typical_area < 0:
+            raise ConfigError("instances: reach, min_points must be positive, min_extent, typical_area at least 0")
         if not self.tolerances or not all(0 <= t <= 1 for t in self.tolerances):
             raise ConfigError(f"instances: tolerances must lie in [0, 1], found {self.tolerances}")
         if not 0 < self.max_overlap <= 1:
@@ -149,23 +151,22 @@ def _check(points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray) -> 
 
 
 def _object_groups(regions: Regions, free: np.ndarray, config: InstanceConfig) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Connected groups of free regions at every tolerance: CSR [G, S] without repeats, and their stability [G]."""
-    first, second, roughness = regions.contacts
-    usable = free[first] & free[second]
+    """Connected groups of free regions at every tolerance, without repeats: CSR [G, S], and their scores [G] in [0, 1].
+
+    The score is the share of the tolerances at which the group is the same, less for small groups.
+    """
+    member = np.flatnonzero(free)
+    ones = np.ones(len(member), dtype=np.float32)
     found = []
-    for tolerance in sorted(config.tolerances):
-        keep = usable & (roughness <= tolerance)
-        graph = sparse.coo_matrix((np.ones(keep.sum()), (first[keep], second[keep])), shape=(regions.count,) * 2)
-        _, group = connected_components(graph, directed=False)
-        group = np.where(free, group, -1)
-        ids, row = np.unique(group[free], return_inverse=True)
-        member = np.flatnonzero(free)
-        ones = np.ones(len(member), dtype=np.float32)
+    for tolerance in config.tolerances:
+        ids, row = np.unique(merged(regions, free, tolerance)[member], return_inverse=True)
         found.append(sparse.csr_matrix((ones, (row, member)), shape=(len(ids), regions.count)))
     stacked = sparse.vstack(found).tocsr()  # [G, S]
     mark = np.random.default_rng(0).random(regions.count)  # a group's fingerprint is the sum of its regions' marks
     _, keep, repeats = np.unique(np.round(stacked @ mark, 9), return_index=True, return_counts=True)
-    return stacked[keep], repeats / len(config.tolerances)
+    groups = stacked[keep]
+    area = groups @ regions.areas
+    return groups, repeats / len(config.tolerances) * area / (area + config.typical_area)
 
 
 def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConfig) -> InstanceMasks:
@@ -181,13 +182,12 @@ def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConf
 
 def _suppress(masks: InstanceMasks, max_overlap: float) -> InstanceMasks:
     """Keep masks from the best score down (the larger first on a tie), none overlapping a kept one by more in IoU."""
-    order = np.lexsort((-masks.sizes(), -masks.scores))
-    masks = masks.take(order)
-    overlap = iou_matrix(masks, masks)  # [M, M]
+    masks = masks.take(np.lexsort((-masks.sizes(), -masks.scores)))
+    clash = iou_matrix(masks, masks) > max_overlap  # [M, M]
     keep = np.ones(len(masks), dtype=bool)
     for i in range(len(masks)):  # over masks, a few hundred
         if keep[i]:
-            keep[i + 1 :] &= overlap[i, i + 1 :] <= max_overlap
+            keep[i + 1 :] &= ~clash[i, i + 1 :]
     return masks.take(np.flatnonzero(keep))
 
 
@@ -200,37 +200,21 @@ def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> np.ndarray:
     return both / np.maximum(union, 1.0)
 
 
-def mask_quality(masks: InstanceMasks, instances: np.ndarray) -> dict[str, float]:
-    """How well masks fit the annotated instances int64 [P] (-1 none): AP50 class-agnostic and mean best IoU."""
+def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> dict[str, float]:
+    """How well masks fit the annotated instances int64 [P] (-1 none): class-agnostic AP50, mean best IoU, and counts.
+
+    Instances and masks under `min_points` points are left out, as in ScanNet's benchmark; see `instance_metrics`.
+    """
     truth = InstanceMasks.from_labels(instances)
-    if masks.num_points != truth.num_points:
-        raise InputError(f"instances must be [{masks.num_points}], found [{truth.num_points}]")
-    overlap = iou_matrix(masks, truth)  # [M, N]
-    best = overlap.max(axis=0, initial=0.0)
+    best = iou_matrix(masks, truth).max(axis=0, initial=0.0)
+    asked = truth.sizes() >= min_points
     return {
-        "ap50": _average_precision(overlap, masks.scores, 0.5),
-        "mean_best_iou": float(best.mean()) if len(truth) else float("nan"),
-        "recall50": float((best >= 0.5).mean()) if len(truth) else float("nan"),
+        "ap50": instance_ap50(masks, instances, masks.scores, min_points=min_points),
+        "mean_best_iou": mean_best_iou(masks, instances, min_points=min_points),
+        "recall50": float((best[asked] > 0.5).mean()) if asked.any() else float("nan"),
         "masks": len(masks),
-        "instances": len(truth),
+        "instances": int(asked.sum()),
     }
-
-
-def _average_precision(overlap: np.ndarray, scores: np.ndarray, threshold: float) -> float:
-    """Area under the precision envelope, masks matched greedily in the order of their scores; NaN without instances."""
-    if overlap.shape[1] == 0:
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    free = np.ones(overlap.shape[1], dtype=bool)
-    hit = np.zeros(len(order), dtype=bool)
-    for rank, mask in enumerate(order):  # over masks, a few hundred
-        candidate = np.where(free, overlap[mask], 0.0)
-        match = candidate.argmax()
-        hit[rank] = candidate[match] >= threshold
-        free[match] &= ~hit[rank]
-    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[hit].sum() / overlap.shape[1])
 
 
 def read_mask_index(path: str | Path, num_points: int | None = None) -> InstanceMasks:

@@ -25,6 +25,9 @@ class IMRConfig:
     """sigmoid(cos / temperature): as written 1, so predictions lie in [0.27, 0.73] and the loss has a floor."""
     learn_scale: bool = False
     """Learn temperature and an offset (as SigLIP does) from `temperature` on, instead of keeping them."""
+    centre: bool = False
+    """Subtract the scene's mean feature before the cosine. As written not: text-aligned features share a large common
+    direction, so all cosines are high and the loss mainly fights that direction."""
     balance: Literal["none", "balanced"] = "none"
     """BCE over all points as written, or with the two classes of every mask weighted equally."""
     negatives: Literal["all", "unalike"] = "all"
@@ -173,6 +176,13 @@ class MaskReconstruction(nn.Module):
             self.register_buffer("log_scale", scale)
             self.register_buffer("offset", offset)
 
+    def compared(self, semantic: Tensor) -> Tensor:
+        """The features whose cosine is taken, [P, C]: F_3d^sem itself, or less the scene's mean direction."""
+        if not self.config.centre:
+            return semantic
+        semantic = F.normalize(semantic, dim=-1)
+        return semantic - semantic.mean(0, keepdim=True)
+
     def queries(self, semantic: Tensor, mask_of: Tensor, point_of: Tensor, visible: Tensor, count: int) -> Tensor:
         """F̄_i^mask [M, C] from the visible entries of each mask."""
         pooled = segment_mean(semantic[point_of[visible]], mask_of[visible], count)
@@ -191,6 +201,7 @@ class MaskReconstruction(nn.Module):
         visible: Tensor,
     ) -> Tensor:
         """L_mask of one scene: scalar. Masks are given as entries (mask_of, point_of) int64 [E]; visible bool [E]."""
+        semantic = self.compared(semantic)
         queries = self.queries(semantic, mask_of, point_of, visible, count)
         ignore = None
         if self.config.negatives == "unalike":

@@ -199,10 +199,10 @@ def _normals(scene: Scene) -> np.ndarray:
 
 
 def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
-    """int64 [P]: on the mesh where the scene has faces, on a kNN graph otherwise."""
+    """int64 [P]: on the mesh where the scene has faces, on a kNN graph otherwise (there without convexity if unoriented)."""
     if scene.faces is not None and len(scene.faces):
         return segment_mesh(scene.points, scene.faces, k=config.k, min_size=config.min_size)
-    return segment_points(scene.points, _normals(scene), k=config.k, min_size=config.min_size)
+    return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size)
 
 
 def _superpoints(scene: Scene, config: ExperimentConfig) -> dict[str, np.ndarray]:

@@ -23,13 +23,18 @@ from geoguide.evaluate import Evaluation, evaluate
 from geoguide.files import replacing
 from geoguide.instances import mask_quality
 from geoguide.labels import load_label_set
-from geoguide.prepare import PreparedScene, prepare_split
+from geoguide.prepare import PreparedScene, data_root, prepare_split
 from geoguide.superpoints import superpoint_purity
 from geoguide.train import Fit, fit
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 Record = dict[str, Any]
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "trimesh", "pgeof", "numba", "transformers")
+
+
+def checkpoints() -> Path:
+    """Where trainings leave their checkpoints: runs/checkpoints beside the data folder."""
+    return data_root().parent / "runs" / "checkpoints"
 
 
 def record_path(config: ExperimentConfig, folder: Path | None = None) -> Path:
@@ -72,7 +77,7 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
     train, val, test = (_scenes(_data_key(config), split) for split in ("train", "val", "test"))
     fitted = None
     if config.protocol.mode != "fusion":
-        fitted = fit(config, train=train, val=val, device=device, run_dir=Path("runs") / "checkpoints", progress=progress)
+        fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints(), progress=progress)
     network = None if fitted is None else fitted.network
     on_test = evaluate(config, network, scenes=test)
     on_val = evaluate(config, network, scenes=val)
@@ -101,8 +106,14 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
 def run_all(
     configs: list[ExperimentConfig], *, folder: Path | None = None, workers: int = 1, force: bool = False
 ) -> list[Record]:
-    """Records of many configs; those found are kept unless `force`. Workers share the memory-mapped scenes."""
+    """Records of many configs; those found are kept unless `force`, which also trains from the start.
+
+    Workers share the memory-mapped scenes and train on one thread each: two runs side by side beat one on two threads.
+    """
     todo = [c for c in configs if force or find(c, folder) is None]
+    if force:  # a finished checkpoint would be read, not trained again
+        for config in todo:
+            (checkpoints() / f"{config_hash(config)}.pt").unlink(missing_ok=True)
     if todo:
         prepare_data(todo[0], workers)
     if workers == 1 or len(todo) < 2:

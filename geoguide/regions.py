@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from pykdtree.kdtree import KDTree
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 NEIGHBORS = 12
 MAX_PLANES = 24
 UPRIGHT = 0.25  # |nz| below this is a vertical surface
 FLAT = 0.9  # |nz| above this is a horizontal one
-THICKNESS = 0.05  # metres: how far a plane's regions may lie from it
+THICKNESS = 0.03  # metres: how far a plane's regions may lie from it
+FLOOR_REACH = 0.1  # metres: how far a floor region may lie above or below the lowest percentile
+CLEARANCE = 0.1  # metres: points so far behind a wall count as behind it
 SHELL_HEIGHT = 1.2  # metres: a wall rises at least so far
 SHELL_AREA = 0.8  # m^2
 BEHIND = 0.04  # share of the room's points that may lie behind a wall, in front of which they stand
@@ -82,8 +86,8 @@ def room_planes(points: np.ndarray, regions: Regions) -> np.ndarray:
     plane = np.full(regions.count, -1)
     floor = np.percentile(points[:, 2], 1)
     flat = np.abs(regions.normals[:, 2]) > FLAT
-    plane[flat & (np.abs(regions.centers[:, 2] - floor) < 2 * THICKNESS)] = 0
-    upright = np.abs(regions.normals[:, 2]) < UPRIGHT
+    plane[flat & (np.abs(regions.centers[:, 2] - floor) < FLOOR_REACH)] = 0
+    upright = (np.abs(regions.normals[:, 2]) < UPRIGHT) & (np.abs(regions.normals[:, :2]).max(axis=1) > UPRIGHT)
     tall = upright & (regions.high[:, 2] - regions.low[:, 2] > SHELL_HEIGHT) & (regions.areas > SHELL_AREA)
     for seed in np.argsort(-regions.areas, kind="stable"):  # over the few tall upright regions, largest first
         if not tall[seed] or plane[seed] >= 0:
@@ -92,10 +96,18 @@ def room_planes(points: np.ndarray, regions: Regions) -> np.ndarray:
         normal /= np.linalg.norm(normal)
         offset = normal @ regions.centers[seed]
         side = points @ normal - offset
-        behind = min((side > 2 * THICKNESS).mean(), (side < -2 * THICKNESS).mean())
+        behind = min((side > CLEARANCE).mean(), (side < -CLEARANCE).mean())
         if behind > BEHIND or plane.max() >= MAX_PLANES:
             continue
         apart = np.abs(regions.centers @ normal - offset)
         parallel = np.abs(regions.normals @ normal) > FLAT
-        plane[(plane < 0) & upright & parallel & (apart < THICKNESS)] = plane.max() + 1
+        plane[(plane < 0) & upright & parallel & (apart < THICKNESS)] = max(plane.max(), 0) + 1
     return plane
+
+
+def merged(regions: Regions, free: np.ndarray, tolerance: float) -> np.ndarray:
+    """Group of every region, int64 [S] from 0: free ones (bool [S]) join over contacts of at most this roughness."""
+    first, second, roughness = regions.contacts
+    keep = free[first] & free[second] & (roughness <= tolerance)
+    graph = sparse.coo_matrix((np.ones(keep.sum()), (first[keep], second[keep])), shape=(regions.count,) * 2)
+    return connected_components(graph, directed=False)[1].astype(np.int64)

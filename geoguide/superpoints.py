@@ -186,8 +186,30 @@ def _neighbor_edges(distance: np.ndarray, nearest: np.ndarray, max_distance: flo
 
 
 def _segment(count: int, edges: np.ndarray, weights: np.ndarray, k: np.float32, min_size: int) -> np.ndarray:
-    order = np.argsort(weights, kind="stable")
-    return _merge(count, edges[order], weights[order], k, min_size)
+    return _merge(count, edges, weights, _order(weights), k, min_size)
+
+
+def _order(weights: np.ndarray) -> np.ndarray:
+    """Stable argsort of float32 [E] -> int64 [E], several times faster than numpy's."""
+    bits = (weights + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    return _radix_order(np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)))  # unsigned keys of the floats' order
+
+
+@numba.njit(cache=True, nogil=True)
+def _radix_order(keys):
+    """Three counting passes of 11 bits over uint32 keys."""
+    order, following = np.arange(len(keys)), np.empty(len(keys), np.int64)
+    for shift in (0, 11, 22):
+        starts = np.zeros((1 << 11) + 1, np.int64)
+        for key in keys:
+            starts[((key >> shift) & 2047) + 1] += 1
+        starts = np.cumsum(starts)
+        for e in order:
+            digit = (keys[e] >> shift) & 2047
+            following[starts[digit]] = e
+            starts[digit] += 1
+        order, following = following, order
+    return order
 
 
 @numba.njit(cache=True, nogil=True)
@@ -211,16 +233,16 @@ def _join(parent, rank, size, a, b):
 
 
 @numba.njit(cache=True, nogil=True)
-def _merge(count, edges, weights, k, min_size):
-    """Both passes over the sorted edges, then ids by first appearance."""
+def _merge(count, edges, weights, order, k, min_size):
+    """Both passes over the edges in `order`, then ids by first appearance."""
     parent, rank, size = np.arange(count), np.zeros(count, np.int64), np.ones(count, np.int64)
     threshold = np.full(count, k, np.float32)
-    for e in range(len(edges)):
+    for e in order:
         a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
         if a != b and weights[e] <= threshold[a] and weights[e] <= threshold[b]:
             root = _join(parent, rank, size, a, b)
             threshold[root] = weights[e] + k / np.float32(size[root])
-    for e in range(len(edges)):
+    for e in order:
         a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
         if a != b and (size[a] < min_size or size[b] < min_size):
             _join(parent, rank, size, a, b)

@@ -119,6 +119,7 @@ class _State:
         else:
             network = Adapter(geometry_width, feature_width, config.adapter)
             network.standardise(*geometry_statistics(scenes))
+            network.start_at(mean_lifted(scenes))
         objective = Objective(geometry_width, feature_width, config.objective)
         network, objective = network.to(device), objective.to(device)
         parameters = [*network.parameters(), *objective.parameters()]
@@ -203,6 +204,12 @@ def geometry_statistics(scenes: list[PreparedScene]) -> tuple[Tensor, Tensor]:
     """Mean and deviation [C1] of the frozen features over the scenes, every 16th point."""
     rows = torch.cat([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in scenes])
     return rows.mean(0), rows.std(0, correction=0)
+
+
+def mean_lifted(scenes: list[PreparedScene]) -> Tensor:
+    """Mean 2D feature [C] over the seen points of the scenes, every 64th point."""
+    rows = torch.cat([torch.from_numpy(np.asarray(s.lifted[::64], np.float32))[s.views[::64] > 0] for s in scenes])
+    return rows.mean(0)
 
 
 class _Validation:

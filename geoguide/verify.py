@@ -21,7 +21,7 @@ def verify(profile_name: str, *, workers: int = 1, report: Path | None = None) -
     if missing:
         raise DataError(f"{records.RESULTS}: no committed record of {missing[0]!r}; run `geoguide replicate` first")
     with tempfile.TemporaryDirectory() as folder:
-        fresh = records.run_all(configs, folder=Path(folder), workers=workers)
+        fresh = records.run_all(configs, folder=Path(folder), workers=workers, force=True)
     rows = [compare(old, new) for old, new in zip(committed, fresh, strict=True)]
     result = {
         "profile": profile_name,

@@ -47,7 +47,7 @@ runs = {
     "adapter only": [records.get(adapter_only(seed), progress=False) for seed in seeds],
 }
 lines = tables.frame([record for rows in runs.values() for record in rows])
-tables.ablation_table(lines).style.hide(axis="index")
+tables.ablation_table(lines).style.hide(axis="index").format(precision=1)
 
 # %% [markdown]
 # The paper's column is ScanNet v2 with OpenSeg; ours is mini data with a simulated 2D model. The two columns may be

@@ -48,8 +48,7 @@ figures.use_offline_renderer()
 
 # %%
 configs = {"adapter only": adapter_only(seed), **{v: preset(v, seed=seed) for v in ("as-written", "works-best")}}
-checkpoints = records.RESULTS.parent / "runs" / "checkpoints"
-fits = {name: fit(config, run_dir=checkpoints, progress=False) for name, config in configs.items()}
+fits = {name: fit(config, run_dir=records.checkpoints(), progress=False) for name, config in configs.items()}
 
 # %%
 config = configs["works-best"]
@@ -123,16 +122,16 @@ for name in ("as-written", "works-best"):
     generator = torch.Generator().manual_seed(0)
     keys = (batch.points[points] * torch.randn(3, generator=generator)).sum(-1)
     visible = occlude(own, 1, "halfspace", imr.config.share, keys)  # [p]
-    query = imr.queries(semantic[name], own, points, visible, 1)  # [1, D]
-    cosine = F.cosine_similarity(query, semantic[name]).detach()  # [P]
+    compared = imr.compared(semantic[name])  # [P, D]
+    cosine = F.cosine_similarity(imr.queries(compared, own, points, visible, 1), compared).detach()  # [P]
     guess = (cosine * imr.log_scale.exp() + imr.offset).sigmoid().detach().numpy()
     clouds.append(figures.Panel(scene.points, f"reconstruction, {name}", scalar=guess, scalar_name="M̂"))
     quality[name] = guess
 
 # %%
-state = np.full(len(scene), -1)
-state[points[~visible]], state[points[visible]] = 60, 7
-mask = figures.Panel(scene.points, "mask: visible and hidden part", labels=state)
+state = np.full(len(scene), np.nan)
+state[points] = visible.float()  # 1 visible, 0 hidden
+mask = figures.Panel(scene.points, "mask and what is left of it", scalar=state, scalar_name="visible", limits=(0, 1))
 title = "IMR: an instance, what is left of it, and what is predicted"
 figures.show_clouds([mask, *clouds], title=title, max_points=20_000)
 

@@ -49,7 +49,7 @@ if whole:
     configs += [row(seed) for row in (adapter_only, pooled) for seed in seeds]
 found = [records.get(config, progress=False) for config in configs]
 lines = tables.frame(found)
-tables.ablation_table(lines).style.hide(axis="index")
+tables.ablation_table(lines).style.hide(axis="index").format(precision=1)
 
 # %% [markdown]
 # Our columns are **mini** data with a simulated 2D model: compare signs with the paper, never sizes. Δ is the mean of

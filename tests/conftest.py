@@ -1,10 +1,15 @@
 """Fixtures shared by all tests: the device flag, a seeded generator, and the folders that exist only beside the project."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from geoguide.config import ExperimentConfig
+from geoguide.datasets.mini.write import make_mini_scannet
+from geoguide.prepare import PreparedScene, prepare_split
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -40,3 +45,32 @@ def recordings() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("real recordings are not beside the project")
     return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder of this test session's own, so that tests neither use nor touch the user's."""
+    home = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEOGUIDE_DATA", str(home))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def tiny(data_home: Path) -> ExperimentConfig:
+    """A real experiment in small: four generated rooms, sixty steps."""
+    config = ExperimentConfig(name="tiny").replace(
+        data__rooms=(2, 1, 1),
+        train__steps=60,
+        train__points_per_step=1500,
+        train__evaluate_every=20,
+        train__checkpoint_every=20,
+    )
+    make_mini_scannet(data_home / "mini-scannet", rooms=config.data.rooms, workers=2, progress=False)
+    return config
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes(tiny: ExperimentConfig) -> dict[str, list[PreparedScene]]:
+    """The prepared scenes of `tiny` by split."""
+    return {split: prepare_split(tiny, split, progress=False) for split in ("train", "val", "test")}

@@ -42,7 +42,7 @@ def test_shape_and_range(room: Scene) -> None:
     features = backbone.encode(room)
     assert backbone.name == "descriptors (stand-in)"
     assert features.shape == (3000, backbone.width) and features.dtype == np.float32
-    assert 64 <= backbone.width <= 128 and len(NAMES) == len(set(NAMES)) == backbone.width
+    assert 64 <= backbone.width <= 144 and len(NAMES) == len(set(NAMES)) == backbone.width
     assert np.isfinite(features).all() and np.abs(features).max() <= 4
     assert 0.2 < features.std(axis=0).mean() < 1.5
     np.testing.assert_array_equal(features, backbone.encode(room))
@@ -68,6 +68,17 @@ def test_height_and_colour_columns_by_formula(room: Scene) -> None:
     height = 1.5 * (z - np.percentile(z, 1) - 0.8)
     np.testing.assert_allclose(column(features, "height"), height, atol=1e-5)
     np.testing.assert_allclose(column(features, "green"), 4 * (room.colors[:, 1] - 0.5), atol=1e-5)
+
+
+def test_segment_columns_give_the_table_top_its_size(room: Scene) -> None:
+    features = backbones.load("descriptors").encode(room)
+    top = (room.points[:, 2] > 0.7) & (room.points[:, 2] < 0.8) & (room.points[:, :2] > [2.1, 1.1]).all(axis=1)
+    top &= (room.points[:, :2] < [2.9, 1.5]).all(axis=1)
+    assert np.median(column(features, "superpoint length")[top]) == pytest.approx(2 * 1.0 - 2, abs=0.3)
+    assert np.median(column(features, "superpoint width")[top]) == pytest.approx(3 * 0.6 - 1.5, abs=0.3)
+    assert np.median(column(features, "superpoint top")[top]) == pytest.approx(1.5 * 0.75 - 1.2, abs=0.1)
+    floor = room.points[:, 2] < 0.02
+    assert np.median(column(features, "floor")[floor]) == 1 and np.median(column(features, "floor")[top]) == -1
 
 
 def test_neighbourhood_means_equal_a_slow_loop(room: Scene) -> None:

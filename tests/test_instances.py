@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.instance_metrics import instance_ap50
 from geoguide.instances import (
     InstanceConfig,
     InstanceMasks,
@@ -79,7 +80,8 @@ def test_a_simple_room_is_found_exactly(room: tuple[np.ndarray, ...]) -> None:
 def test_without_planes_only_objects_remain_and_come_first(room: tuple[np.ndarray, ...]) -> None:
     points, normals, superpoints, instances = room
     masks = segment_instances(points, normals, superpoints, InstanceConfig(include_planes=False))
-    assert mask_quality(masks.take(np.arange(3)), np.where(instances < 5, -1, instances))["ap50"] == 1
+    objects = np.where(instances < 5, -1, instances)
+    assert mask_quality(masks.take(np.arange(3)), objects)["ap50"] == pytest.approx(1.0)
     assert not masks.dense()[:, instances < 5].any()
 
 
@@ -139,14 +141,17 @@ def test_quality_by_hand() -> None:
     dense = np.zeros((3, 10), bool)
     dense[0, :4] = True  # exact
     dense[1, [0, 1, 2, 8]] = True  # a second mask of the same object: a false positive ranked before the next hit
-    dense[2, 4:6] = True  # half of the second object
-    quality = mask_quality(InstanceMasks.from_dense(dense, np.array([0.9, 0.8, 0.7])), instances)
-    assert quality["ap50"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
-    assert quality["mean_best_iou"] == pytest.approx(0.75)
+    dense[2, 4:7] = True  # three quarters of the second object
+    masks = InstanceMasks.from_dense(dense, np.array([0.9, 0.8, 0.7]))
+    quality = mask_quality(masks, instances, min_points=1)
+    assert quality["ap50"] == instance_ap50(masks, instances, np.array([0.9, 0.8, 0.7]), min_points=1)
+    assert 0.5 < quality["ap50"] < 1
+    assert quality["mean_best_iou"] == pytest.approx(0.875)
     assert (quality["masks"], quality["instances"], quality["recall50"]) == (3, 2, 1.0)
-    oracle = mask_quality(InstanceMasks.from_labels(instances), instances)
+    assert mask_quality(masks, instances, min_points=5)["instances"] == 0
+    oracle = mask_quality(InstanceMasks.from_labels(instances), instances, min_points=1)
     assert oracle["ap50"] == oracle["mean_best_iou"] == 1.0
-    assert mask_quality(InstanceMasks.from_dense(np.zeros((0, 10), bool)), instances)["ap50"] == 0.0
+    assert mask_quality(InstanceMasks.from_dense(np.zeros((0, 10), bool)), instances, min_points=1)["ap50"] == 0.0
 
 
 def write_index(folder: Path, masks: np.ndarray) -> Path:
@@ -233,7 +238,7 @@ def test_bad_masks() -> None:
         InstanceMasks(np.array([1]), np.array([0, 2]), 2)
     with pytest.raises(InputError, match=r"scores must be \[1\]"):
         InstanceMasks(np.array([1]), np.array([0, 1]), 2, np.zeros(3, np.float32))
-    with pytest.raises(InputError, match=r"instances must be \[2\], found \[3\]"):
+    with pytest.raises(InputError, match="masks must be of 2 points, found 3"):
         mask_quality(InstanceMasks(np.array([1]), np.array([0, 1]), 2), np.zeros(3, int))
 
 

@@ -288,6 +288,15 @@ def test_lost_poses_are_skipped_with_one_warning(world, bad):
     assert called == ["f0", "f3"]
 
 
+def test_read_only_arrays(world):
+    """Memory-mapped scenes are read-only."""
+    points, views, maps = world
+    expected = fuse(points, views, maps)
+    for array in (points, *maps):
+        array.flags.writeable = False
+    np.testing.assert_array_equal(fuse(points, views, maps).mean, expected.mean)
+
+
 def test_fuse_without_depth(world):
     points, views, maps = world
     for one in views:

@@ -155,3 +155,17 @@ def test_module_starts_as_identity(masks: torch.Tensor) -> None:
 def test_bad_options(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         IMRConfig(**options)
+
+
+def test_centring_removes_the_common_direction(masks: torch.Tensor) -> None:
+    """Adding one large vector to every feature changes cosines, but not centred ones."""
+    g = torch.Generator().manual_seed(0)
+    semantic = F.normalize(torch.randn(P, C, generator=g), dim=1)
+    imr = MaskReconstruction(C, IMRConfig(centre=True))
+    compared = imr.compared(semantic)
+    torch.testing.assert_close(compared.mean(0), torch.zeros(C), atol=1e-6, rtol=0)
+    cosine = F.normalize(compared, dim=1) @ F.normalize(compared, dim=1).T
+    shifted = semantic + torch.ones(C)
+    raw = F.normalize(shifted, dim=1) @ F.normalize(shifted, dim=1).T
+    assert raw.mean() > 0.5 > cosine.mean().abs()
+    assert MaskReconstruction(C, IMRConfig()).compared(semantic) is semantic

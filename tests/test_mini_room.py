@@ -18,7 +18,7 @@ LOOSE = ("pillow", "curtain", "shower curtain", "blinds", "towel", "doorframe", 
 
 @pytest.fixture(scope="module")
 def rooms() -> list[Room]:
-    return [generate_room(seed) for seed in range(40)]
+    return [generate_room(seed) for seed in range(32)]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,15 @@ def test_all_twenty_classes_occur_in_long_tail_order(rooms, each_type):
     assert wall > chair > cabinet > refrigerator and chair > table > toilet
     assert chair > 8 * bathtub
     assert sum(counts[i] for i in counts if i not in BENCHMARK_IDS) > 100  # clutter that is void
+
+
+def test_raw_names_map_to_the_official_ids():
+    official = {
+        "trash can": 39, "radiator": 39, "ottoman": 39, "stool": 40, "monitor": 40, "armchair": 5, "doorframe": 8,
+        "poster": 11, "mini fridge": 24, "bathroom vanity": 3, "end table": 7, "books": 23, "nightstand": 32,
+    }  # fmt: skip
+    assert {name: RAW_TO_NYU40[name] for name in official} == official
+    assert set(BENCHMARK_IDS) <= set(RAW_TO_NYU40.values()) and set(RAW_TO_NYU40.values()) <= set(range(1, 41))
 
 
 def test_room_types_hold_what_belongs_together(each_type):
@@ -113,30 +122,33 @@ def _depth(a: np.ndarray, b: np.ndarray) -> float:
     return float(depth)
 
 
-def _containing(mesh: trimesh.Trimesh, owner: np.ndarray, points: np.ndarray) -> list[tuple[int, int]]:
-    """(point, object) pairs where a point lies inside an object: signed crossings of a slanted upward ray."""
-    direction = np.array([0.031, 0.017, 1.0]) / np.linalg.norm([0.031, 0.017, 1.0])
-    face, ray = mesh.ray.intersects_id(points, np.tile(direction, (len(points), 1)), multiple_hits=True)
-    winding: Counter = Counter()
-    for p, o, leaving in zip(ray, owner[face], mesh.face_normals[face] @ direction > 0, strict=True):
-        winding[int(p), int(o)] += 1 if leaving else -1
-    return [pair for pair, number in winding.items() if number > 0]
+def _inside(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Whether points [N, 3] lie in closed surfaces [F, 3, 3]: the winding number, from the faces' solid angles."""
+    a, b, c = (corners[None, :, k] - points[:, None] for k in range(3))  # [N, F, 3]
+    la, lb, lc = (np.linalg.norm(v, axis=2) for v in (a, b, c))
+    volume = (a * np.cross(b, c)).sum(axis=2)
+    scale = la * lb * lc + (a * b).sum(2) * lc + (b * c).sum(2) * la + (c * a).sum(2) * lb
+    return np.arctan2(volume, scale).sum(axis=1) / (2 * np.pi) > 0.5
 
 
 def test_furniture_does_not_interpenetrate(each_type):
-    """Points 1.5 cm below an object's surface lie in that object alone."""
+    """Points 1.5 cm below an object's surface lie in no other object."""
     rng = np.random.default_rng(0)
     for room in each_type:
         solid = np.array([o.category not in SHELL + LOOSE for o in room.objects])[room.face_object]
-        owner = room.face_object[solid]
-        mesh = trimesh.Trimesh(room.vertices, room.faces[solid], process=False)
-        sample = rng.choice(len(owner), min(1500, len(owner)), replace=False)
-        points = mesh.triangles_center[sample] - 0.015 * mesh.face_normals[sample]
-        pairs = _containing(mesh, owner, points)
-        assert sum(owner[sample[p]] == o for p, o in pairs) > 0.7 * len(sample)  # thin parts miss, the rest is closed
-        for p, o in pairs:
-            names = room.objects[owner[sample[p]]].category, room.objects[o].category
-            assert owner[sample[p]] == o, (room.seed, room.room_type, *names)
+        owner, mesh = room.face_object[solid], trimesh.Trimesh(room.vertices, room.faces[solid], process=False)
+        sample = rng.choice(len(owner), min(1000, len(owner)), replace=False)
+        points, own = mesh.triangles_center[sample] - 0.015 * mesh.face_normals[sample], owner[sample]
+        solids = {index: mesh.triangles[owner == index] for index in np.unique(owner)}
+        kept = np.concatenate([np.flatnonzero(own == i)[_inside(points[own == i], solids[i])] for i in solids])
+        assert len(kept) > 0.6 * len(sample)  # the oracle sees closed surfaces; parts under 1.5 cm are left out
+        points, own = points[kept], own[kept]
+        for index, corners in solids.items():
+            near = (
+                (own != index) & (points > corners.min(axis=(0, 1))).all(1) & (points < corners.max(axis=(0, 1))).all(1)
+            )
+            names = {room.objects[i].category for i in own[near][_inside(points[near], corners)]}
+            assert not names, (room.seed, room.room_type, room.objects[index].category, names)
 
 
 def test_surfaces_face_outwards(each_type):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from plyfile import PlyData
 
 from geoguide.errors import InputError
-from geoguide.superpoints import estimate_normals, segment_mesh, segment_points, superpoint_purity
+from geoguide.superpoints import _order, estimate_normals, segment_mesh, segment_points, superpoint_purity
 
 FLOAT = np.float32
 
@@ -125,6 +125,13 @@ def test_mesh_takes_tensors_and_any_dtype(rng):
     ):
         np.testing.assert_array_equal(segment_mesh(*given_), expected)
     np.testing.assert_array_equal(segment_mesh(vertices[::-1][::-1], faces.astype(np.uint16)), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(-2, 4, width=32) | st.sampled_from([0.0, -0.0, 1e-45, 1.0]), max_size=300))
+def test_order_equals_numpy_stable_argsort(weights):
+    weights = np.array(weights, FLOAT)
+    np.testing.assert_array_equal(_order(weights), np.argsort(weights, kind="stable"))
 
 
 def test_ids_appear_in_order(rng):

@@ -1,10 +1,9 @@
 """Sphinx extension: copies the scripts that a page needs from installed packages into `book/assets` before each build.
 
 Together they are 7 MB, so they are not in the repository; copying here rather than in the Makefile lets the bare
-command `jupyter-book build book/` work too. For the same reason the notebooks learn here where the mini data lies.
+command `jupyter-book build book/` work too.
 """
 
-import os
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -35,9 +34,9 @@ def copy_assets(app: Sphinx, config: Config) -> None:
         origin, target = installed_file(distribution, source), folder / name
         if not target.is_file() or target.stat().st_size != origin.stat().st_size:
             shutil.copyfile(origin, target)
+    shutil.copyfile(Path(__file__).with_name("book.css"), folder / "book.css")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    os.environ.setdefault("GEOGUIDE_DATA", str(Path(app.srcdir).resolve().parent / "data"))  # as from the top level
     app.connect("config-inited", copy_assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,9 @@
 """Hand-made multi-scale geometric descriptors: a stand-in for the pretrained 3D backbone (paper, F_3d^G).
 
 Nothing here is learned. Shape is described on voxel grids of growing size (pgeof's eigenvalue features over the
-neighbours in a radius of three voxels), then brought back to the points; heights, colours, the surroundings' layout and
-the distance to the room's outline complete it. A turn of the scene about z changes no feature (up to the voxel grid).
+neighbours in a radius of three voxels), then brought back to the points; heights, colours, the surroundings' layout,
+the distance to the room's outline and the size and height of the point's own superpoint complete it. A turn of the
+scene about z changes no feature (up to the voxel grid).
 """
 
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ import pgeof
 from pykdtree.kdtree import KDTree
 from scipy.spatial import ConvexHull, QhullError
 
+from geoguide.backbones.segment_descriptors import SEGMENT_NAMES, segment_features
 from geoguide.errors import ConfigError
 from geoguide.scene import Scene
 
 EPS = 1e-9
 HEIGHTS = np.array([0.1, 0.35, 0.55, 0.8, 1.1, 1.6, 2.1])  # metres above the floor; edges of the 8 height bins
-SHAPE = ("linearity", "planarity", "scattering", "verticality", "curvature", "length", "surface", "volume")
-_PGEOF_COLUMNS = (0, 1, 2, 3, 10, 7, 8, 9)  # where pgeof keeps SHAPE
+SHAPE = ("linearity", "planarity", "scattering", "verticality", "curvature", "surface", "volume")
+_PGEOF_COLUMNS = (0, 1, 2, 3, 10, 8, 9)  # where pgeof keeps SHAPE
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class DescriptorConfig:
     reach: float = 3.0  # neighbourhood radius in voxels: 0.12, 0.3, 0.6 and 1.2 m
     neighbors: int = 48  # at most so many per neighbourhood; a flat patch fills about 28 voxels, a corner 50
     context_scales: int = 2  # the coarsest so many scales also describe the layout around the point
+    merge: float = 0.2  # contact roughness up to which superpoints join into the larger of the two kinds of segment
     column: float = 0.2  # metres, size of the vertical columns that say what is above and below
 
     def __post_init__(self) -> None:
@@ -60,8 +63,9 @@ class DescriptorBackbone:
         for level, grid in enumerate(grids):
             context = level >= len(grids) - config.context_scales
             blocks.append(grid.to_points(points, grid.describe(context)))
+        blocks.append(segment_features(scene, points, np.asarray(normals, np.float64), config.merge))
         features = np.clip(np.concatenate(blocks, axis=1), -4.0, 4.0)  # [P, C1]
-        return np.nan_to_num(features).astype(np.float32)
+        return np.nan_to_num(features).astype(np.float32)  # pgeof gives nan where all neighbours coincide
 
 
 def feature_names(config: DescriptorConfig) -> list[str]:
@@ -71,12 +75,12 @@ def feature_names(config: DescriptorConfig) -> list[str]:
     for level, voxel in enumerate(config.voxels):
         tag = f"@{voxel * config.reach:.2g} m"
         names += [f"{name} {tag}" for name in SHAPE]
-        names += [f"{name} {tag}" for name in ("crowding", "height offset", "height spread", "height range")]
+        names += [f"{name} {tag}" for name in ("height offset", "height spread", "height range")]
         names += [f"{name} {tag}" for name in ("red", "green", "blue", "colour spread", "|nz| mean", "|nz| spread")]
         if level >= len(config.voxels) - config.context_scales:
             names += [f"height bin {i} {tag}" for i in range(len(HEIGHTS) + 1)]
             names += [f"flat above {tag}", f"flat below {tag}", f"upright {tag}"]
-    return names
+    return names + list(SEGMENT_NAMES)
 
 
 def _levelled(points: np.ndarray) -> np.ndarray:
@@ -127,10 +131,8 @@ class _Grid:
         spread = np.sqrt(np.maximum(mean[:, 1] - mean[:, 0] ** 2, 0))
         color_spread = np.sqrt(np.maximum(mean[:, 5:8] - mean[:, 2:5] ** 2, 0)).mean(axis=1)
         flat_spread = np.sqrt(np.maximum(mean[:, 9] - mean[:, 8] ** 2, 0))
-        crowding = self.inside.sum(axis=1) / 28.0  # 1 on a flat patch
         columns = [
             self._scaled_shape(),
-            2.0 * (crowding - 1.0),
             2.0 * (z - mean[:, 0]) / self.radius,
             4.0 * (spread / self.radius - 0.25),
             2.0 * (neighbor_z.max(axis=1) - neighbor_z.min(axis=1)) / self.radius - 2.0,
@@ -146,7 +148,7 @@ class _Grid:
         shape = self.shape[:, _PGEOF_COLUMNS].astype(np.float64)
         ratios = 3.0 * (shape[:, :4] - 0.5)
         curvature = 8.0 * shape[:, 4:5] - 1.0
-        size = 5.0 * (shape[:, 5:] / (self.radius * np.array([1.0, 0.5, 0.5])) - np.array([0.45, 0.8, 0.55]))
+        size = 10.0 * shape[:, 5:] / self.radius - np.array([4.0, 2.75])
         return np.concatenate([ratios, curvature, size], axis=1)
 
     def _layout(self, z: np.ndarray, flatness: np.ndarray) -> list[np.ndarray]:

@@ -92,15 +92,21 @@ def _bounds(
         raise InputError("reconstruct: no view holds a depth reading within max_depth")
     low, high = low - truncation, high + truncation
     shape = np.ceil((high - low) / voxel).astype(np.int64) + 1
-    need = float(np.prod(shape.astype(np.float64))) * BYTES_PER_VOXEL
+    need = _volume_bytes(shape)
     if need > memory_limit:
-        fits = voxel * (need / memory_limit) ** (1 / 3) * 1.02
+        fits = voxel
+        while _volume_bytes((high - low) / fits + 8) > memory_limit:  # + 8: the margin grows with the voxel
+            fits *= 1.02
         size = " x ".join(f"{length:.1f}" for length in high - low)
         raise InputError(
-            f"voxel {voxel} m over {size} m needs {need / 1e9:.1f} GB, the limit is {memory_limit / 1e9:.1f} GB: "
-            f"use a voxel of at least {fits:.3f} m, or a smaller max_depth"
+            f"voxel {voxel} m over {size} m needs {need / 1e9:.3g} GB, the limit is {memory_limit / 1e9:.3g} GB: "
+            f"use a voxel of at least {fits + 0.0005:.3f} m, or a smaller max_depth"
         )
     return low, (int(shape[0]), int(shape[1]), int(shape[2]))
+
+
+def _volume_bytes(shape: np.ndarray) -> float:
+    return float(np.prod(shape.astype(np.float64))) * BYTES_PER_VOXEL
 
 
 class _Volume(NamedTuple):

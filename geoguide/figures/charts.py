@@ -36,21 +36,29 @@ def similarity_matrices(
             )
     if names is not None and len(names) != size:
         raise InputError(f"names must hold {size} entries, found {len(names)}")
-    figure = make_subplots(cols=len(values), subplot_titles=list(values), horizontal_spacing=0.16)
+    figure = make_subplots(cols=len(values), subplot_titles=list(values), horizontal_spacing=0.06)
     labels = [f"{i} {name}" for i, name in enumerate(names)] if names is not None else None
     low, high = (min(float(v.min()) for v in values.values()), max(float(v.max()) for v in values.values()))
     for column, value in enumerate(values.values(), start=1):
-        right = figure.layout[f"xaxis{column if column > 1 else ''}"].domain[1]
+        suffix = column if column > 1 else ""
+        left, right = figure.layout[f"xaxis{suffix}"].domain
         limits = {"zmin": low, "zmax": high} if shared_scale else {}
         heat = go.Heatmap(z=value, x=labels, y=labels, colorscale="Viridis", **limits)
-        heat.colorbar = {"x": right + 0.005, "thickness": 10, "title": {"text": "similarity", "side": "right"}}
         heat.hovertemplate = "%{y} and %{x}: %{z:.3f}<extra></extra>"
+        heat.colorbar = {"title": {"text": "similarity", "side": "bottom"}, "orientation": "h", "thickness": 10}
+        heat.colorbar.update(x=(left + right) / 2, len=0.95 * (right - left), y=-0.03, yanchor="top")
         figure.add_trace(heat, row=1, col=column)
-    figure.update_yaxes(autorange="reversed", constrain="domain", showticklabels=size <= 40)
-    figure.update_xaxes(constrain="domain", showticklabels=size <= 40, tickangle=90)
-    for column in range(1, len(values) + 1):
-        figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
-    return finish(figure, title=title, height=460 if len(values) > 1 else 560)
+        figure.update_yaxes(scaleanchor=f"x{suffix}", row=1, col=column)
+    readable = labels is not None and size <= 40
+    figure.update_xaxes(constrain="domain", showticklabels=False)
+    figure.update_yaxes(autorange="reversed", constrain="domain", showticklabels=False)
+    figure.update_yaxes(showticklabels=readable, tickfont={"size": 9}, row=1, col=1)
+    return finish(
+        figure,
+        title=title,
+        height=int(170 + 700 / max(len(values), 1.4)),
+        margin={"l": 110 if readable else 10, "r": 10, "t": 80, "b": 80},
+    )
 
 
 def seed_bars(
@@ -77,7 +85,7 @@ def seed_bars(
     shared = {
         "x": list(rows),
         "y": [float(seeds.mean()) for seeds in rows.values()],
-        "error_y": {"type": "data", "array": [interval(seeds) for seeds in rows.values()], "thickness": 1.5},
+        "error_y": {"type": "data", "array": [interval(seeds) for seeds in rows.values()], "color": "#222222"},
         "hovertemplate": "%{x}: %{y:.2f} ± %{error_y.array:.2f}<extra></extra>",
         "name": "mean and 95 % interval",
     }

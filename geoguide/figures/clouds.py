@@ -19,7 +19,7 @@ from geoguide.scene import VOID
 
 MAX_POINTS = 100_000
 VOID_COLOR = "rgb(200,200,200)"
-CAMERA = {"eye": {"x": 0.95, "y": -1.3, "z": 1.5}, "center": {"x": 0.0, "y": 0.0, "z": -0.1}}
+EYE = (0.55, -1.15, 1.65)  # steep enough to look over the near wall of a room
 GAP, BAR = 0.02, 0.09  # of the figure's width: between panels, and for a heat map's colour bar
 
 
@@ -78,6 +78,10 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
     bars = [BAR if panel.scalar is not None else 0.0 for panel in panels]
     width = (1.0 - GAP * (len(panels) - 1) - sum(bars)) / len(panels)
     left = 0.0
+    # A scene fits its height; in panels narrower than high the camera steps back so that the width fits too.
+    away = max(1.0, 0.75 / width)
+    eye = {axis: away * value for axis, value in zip("xyz", EYE, strict=True)}
+    camera = {"eye": eye, "center": {"x": 0.0, "y": 0.0, "z": -0.1}}
     seen: set[str] = set()
     layout: dict[str, Any] = {}
     for number, panel in enumerate(panels):
@@ -90,10 +94,9 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
                 trace.showlegend = trace.legendgroup not in seen
                 seen.add(trace.legendgroup)
             figure.add_trace(trace)
-        layout[scene] = {"domain": {"x": [left, left + width]}, "aspectmode": "data", "camera": CAMERA, **axes}
-        figure.add_annotation(
-            x=left + width / 2, y=1.0, xref="paper", yref="paper", yanchor="bottom", text=panel.title, showarrow=False
-        )
+        layout[scene] = {"domain": {"x": [left, left + width]}, "aspectmode": "data", "camera": camera, **axes}
+        above = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "showarrow": False}
+        figure.add_annotation(x=left + width / 2, y=1.0, text=panel.title, font={"size": 12}, **above)
         left += width + bars[number] + GAP
     legend = {"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top", "font": {"size": 11}}
     margin = {"l": 0, "r": 0, "t": 80, "b": 10}
@@ -113,13 +116,14 @@ def _quantise(points: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     step = max(0.001, float((high - low).max()) / 65_000)
     grid = np.round((points - low) / step).astype(np.uint16)  # [N, 3]
     axes = {}
-    spacing = _round_step(float((high - low).max()) / 5)
+    spacing = _round_step(float((high - low).max()) / 3)
     for axis, name in enumerate("xyz"):
         ticks = np.arange(np.ceil(low[axis] / spacing), np.floor(high[axis] / spacing) + 1) * spacing
         axes[f"{name}axis"] = {
             "title": {"text": f"{name} (m)"},
             "tickvals": ((ticks - low[axis]) / step).tolist(),
-            "ticktext": [f"{tick:g}" for tick in np.round(ticks, 3)],
+            "ticktext": [f"{tick:g}" for tick in np.round(ticks, 3) + 0.0],
+            "tickfont": {"size": 10},
             "showspikes": False,
             "backgroundcolor": "white",
             "gridcolor": "#e5e5e5",

@@ -39,7 +39,9 @@ def coordinates(name: str, value: Any, *, keep_single: bool = False) -> np.ndarr
     if array.ndim != 2 or array.shape[1] != 3:
         raise InputError(f"{name} must be [P, 3], found {list(array.shape)}")
     array = np.ascontiguousarray(array, dtype=array.dtype if keep_single and array.dtype == np.float32 else np.float64)
-    if not np.isfinite(array).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        clean = np.isfinite(array.sum())  # fast; where the sum alone overflows, every number is looked at below
+    if not clean and not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).any(axis=1).sum())
         raise InputError(f"{name} holds nan or inf in {bad} of {len(array)} rows")
     return array

@@ -23,12 +23,12 @@ def project_points(
 ) -> tuple[Array, Array, Array]:
     """Rows and columns int64 [P] (0 where unseen) and visibility bool [P] of points [P, 3], depth [H, W].
 
-    The caller has checked everything; float32 points and depth are widened as they are read. numpy arrays take the compiled path, tensors the torch one (on their device).
+    The caller has checked everything; float32 points and depth are widened as they are read. numpy arrays take the
+    compiled path, tensors the torch one (on their device).
     """
     if isinstance(points, Tensor):
         return _project_torch(points, camera, depth, tolerance, border)
-    row, col = np.zeros(len(points), np.int64), np.zeros(len(points), np.int64)
-    visible = np.zeros(len(points), np.bool_)
+    (row, col), visible = np.zeros((2, len(points)), np.int64), np.zeros(len(points), np.bool_)
     depth = np.empty((0, 0), np.float32) if depth is None else depth
     _project_kernel(
         points, camera.world_to_cam, camera.focal, camera.image_size, depth, tolerance, border, row, col, visible
@@ -38,26 +38,54 @@ def project_points(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _project_kernel(points, world_to_cam, focal, image_size, depth, tolerance, border, row, col, visible):
-    w = world_to_cam
+    """Blocks of points, in three loops each: pixels (which vectorises), those inside, and their depth."""
+    block = 512
+    xs, ys, zs, inside = np.empty(block), np.empty(block), np.empty(block), np.empty(block, np.int64)
+    for start in range(0, len(points), block):
+        count = min(block, len(points) - start)
+        for j in range(count):
+            xs[j], ys[j], zs[j] = points[start + j, 0], points[start + j, 1], points[start + j, 2]
+        _pixels(xs, ys, zs, count, world_to_cam, focal)  # now columns, rows, depths
+        found = _inside(xs, ys, zs, count, image_size, border, inside)
+        for n in range(found):
+            j = inside[n]
+            c, r = np.int64(xs[j]), np.int64(ys[j])
+            seen = True
+            if depth.size > 0:
+                d = np.float64(depth[r, c])
+                seen = (d > 0.0) & (d < np.inf) & (abs(d - zs[j]) <= tolerance * d)
+            row[start + j], col[start + j], visible[start + j] = r * seen, c * seen, seen
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _pixels(xs, ys, zs, count, w, focal):
+    """Replace world coordinates by rounded column, rounded row and depth; inf or nan at depth 0."""
     fx, fy, cx, cy = focal
-    height, width = image_size
-    for i in range(points.shape[0]):
-        x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
-        pz = w[2, 0] * x + w[2, 1] * y + w[2, 2] * z + w[2, 3]
-        if not pz > 0.0:
-            continue
-        px = w[0, 0] * x + w[0, 1] * y + w[0, 2] * z + w[0, 3]
-        py = w[1, 0] * x + w[1, 1] * y + w[1, 2] * z + w[1, 3]
-        u = np.rint(px * fx / pz + cx)
-        v = np.rint(py * fy / pz + cy)
-        if not (u >= border and u < width - border and v >= border and v < height - border):
-            continue
-        r, c = np.int64(v), np.int64(u)
-        if depth.size > 0:
-            d = np.float64(depth[r, c])
-            if not (d > 0.0 and d < np.inf and abs(d - pz) <= tolerance * d):
-                continue
-        row[i], col[i], visible[i] = r, c, True
+    a0, a1, a2, a3 = w[0, 0], w[0, 1], w[0, 2], w[0, 3]
+    b0, b1, b2, b3 = w[1, 0], w[1, 1], w[1, 2], w[1, 3]
+    c0, c1, c2, c3 = w[2, 0], w[2, 1], w[2, 2], w[2, 3]
+    for j in range(count):
+        x, y, z = xs[j], ys[j], zs[j]
+        ahead = c0 * x + c1 * y + c2 * z + c3
+        xs[j] = np.rint((a0 * x + a1 * y + a2 * z + a3) * fx / ahead + cx)
+        ys[j] = np.rint((b0 * x + b1 * y + b2 * z + b3) * fy / ahead + cy)
+        zs[j] = ahead
+
+
+@numba.njit(cache=True, nogil=True)
+def _inside(columns, rows, depths, count, image_size, border, inside):
+    """Write the numbers of the points ahead of the camera and inside the image; how many."""
+    low, high_row, high_column = (
+        np.float64(border),
+        np.float64(image_size[0] - border),
+        np.float64(image_size[1] - border),
+    )
+    found = 0
+    for j in range(count):
+        inside[found] = j
+        u, v = columns[j], rows[j]
+        found += (depths[j] > 0.0) & (u >= low) & (u < high_column) & (v >= low) & (v < high_row)
+    return found
 
 
 def _project_torch(
@@ -90,9 +118,14 @@ def add_visible(total: Array, count: Array, feature: Array, row: Array, col: Arr
         count.index_add_(0, ids, torch.ones_like(ids))
         return
     ids = np.flatnonzero(visible)
+    if isinstance(feature, Tensor) and feature.device.type == "cpu" and feature.dtype == torch.float32:
+        feature = feature.numpy()
+    if isinstance(feature, np.ndarray) and feature.dtype == np.float32 and feature.flags.c_contiguous:
+        _add_rows(total, count, ids, feature.reshape(-1, feature.shape[2]), row[ids] * feature.shape[1] + col[ids])
+        return
     rows = _rows(feature, row[ids], col[ids])
     rows = rows.float().cpu().numpy() if isinstance(rows, Tensor) else rows
-    _add_rows(total, count, ids, np.ascontiguousarray(rows, dtype=np.float32))
+    _add_rows(total, count, ids, np.ascontiguousarray(rows, dtype=np.float32), np.arange(len(ids)))
 
 
 def _rows(feature: Array, row: Array, col: Array) -> Array:
@@ -101,14 +134,14 @@ def _rows(feature: Array, row: Array, col: Array) -> Array:
         place = feature.device
         return feature[torch.as_tensor(row).to(place), torch.as_tensor(col).to(place)]
     row, col = (index.cpu().numpy() if isinstance(index, Tensor) else index for index in (row, col))
-    if feature.flags.c_contiguous:
-        return feature.reshape(-1, feature.shape[2]).take(row * feature.shape[1] + col, axis=0)
     return feature[row, col]
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_rows(total, count, ids, rows):
-    for i in range(ids.shape[0]):
-        count[ids[i]] += 1
-        for j in range(rows.shape[1]):
-            total[ids[i], j] += rows[i, j]
+def _add_rows(total, count, ids, source, index):
+    """total[ids] += source[index] for distinct ids, without a copy of the rows."""
+    for n in range(len(ids)):
+        i, s = ids[n], index[n]
+        count[i] += 1
+        for channel in range(source.shape[1]):
+            total[i, channel] += source[s, channel]

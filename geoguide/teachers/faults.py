@@ -15,11 +15,11 @@ ALIKE = (  # classes that look or are shaped alike; names that a label set lacks
     ("curtain", "shower curtain", "window"),
     ("wall", "door", "cabinet", "window"),
     ("toilet", "sink", "bathtub"),
-    ("floor", "bed", "table"),
-    ("picture", "wall"),
+    ("floor", "table", "counter"),
 )
-TEXT_TEMPERATURE = 0.06  # cosines of class names lie between 0.35 and 0.9: this makes the softmax clearly peaked
-ALIKE_BONUS = 0.12  # what membership of one group adds to a cosine
+STEADY = {"wall": 0.3, "floor": 0.2}  # what fills most of a room is seldom taken for something else as a whole
+TEXT_TEMPERATURE = 0.12  # cosines of class names lie between 0.35 and 0.9
+ALIKE_BONUS = 0.3  # what membership of one group adds to a cosine
 VOXEL = 0.1  # metres: the grain in which a surface's seen share is counted
 SIDE_STEP = 40  # an image is sampled about 40 times along its width for that
 SHADOW_REACH = 5.0  # pixels of a 160-pixel-wide image at full severity
@@ -38,7 +38,7 @@ class Survey:
 
 
 def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """What each class is taken for: rows [C, C] that sum to 1 with a zero diagonal, and how easily [C] in [0.5, 1].
+    """What each class is taken for: rows [C, C] that sum to 1 with a zero diagonal, and how easily [C] in [0, 1].
 
     Softmax over the text cosines plus a bonus for classes of one ALIKE group; text [C, D] is L2-normalised.
     """
@@ -51,7 +51,8 @@ def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, n
     np.fill_diagonal(score, -np.inf)
     table = np.exp(score - score.max(axis=1, keepdims=True))
     table /= table.sum(axis=1, keepdims=True)
-    return table, np.where(member.any(axis=1), 1.0, 0.5)
+    ease = np.where(member.any(axis=1), 1.0, 0.5)
+    return table, np.array([STEADY.get(name, value) for name, value in zip(names, ease, strict=True)])
 
 
 def object_image(view: View, to_class: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -27,12 +27,12 @@ LARGE_AREA = 1.5  # m^2: an object of this size suffers half of the partial-view
 class SimulatedTeacherConfig:
     """Severities lie in [0, 1], 0 turns a fault off. None is from the paper; 2D fusion scores about 50."""
 
-    confusion: float = 0.5  # chance that an object is taken for an alike class in a view
-    bleeding: float = 0.5  # how far features spread over boundaries and into occlusion shadows
-    partial_view: float = 0.5  # extra chance of a wrong class where little of a large object is seen
-    drift: float = 0.5  # how far an object's feature moves with the direction it is seen from
-    pixel_noise: float = 0.5  # smooth noise over the image, new in every view
-    persistence: float = 0.6  # share of the confusion that is the same in all views of an object, so never averages out
+    confusion: float = 0.25  # chance that an object is taken for an alike class in a view
+    bleeding: float = 0.7  # how far features spread over boundaries and into occlusion shadows
+    partial_view: float = 0.7  # extra chance of a wrong class where little of a large object is seen
+    drift: float = 0.3  # how far an object's feature moves with the direction it is seen from
+    pixel_noise: float = 0.6  # smooth noise over the image, new in every view
+    persistence: float = 0.5  # share of the confusion that is the same in all views of an object, so never averages out
     patch: int = 8  # pixels of a 160-pixel-wide image that share one feature, as the patches of a ViT do
     seed: int = 0
 
@@ -108,19 +108,18 @@ class SimulatedTeacher:
         keep = config.persistence
         score = np.sqrt(keep) * habits.score + np.sqrt(1 - keep) * rng.standard_normal(count)
         large = seen.areas / (seen.areas + LARGE_AREA)
-        hidden = config.partial_view * large * (1 - seen.shares[index]) ** 2
+        share_of_best = seen.shares[index] / np.maximum(seen.shares.max(axis=0), 1e-9)
+        hidden = config.partial_view * large * (1 - share_of_best) ** 2  # [O] chance of a wrong answer
         wrong = (ndtr(score) < config.confusion * self._ease[classes]) | (rng.random(count) < hidden)
         choice = np.where(rng.random(count) < keep, habits.choice, rng.random(count))
         other = (self._alike[classes].cumsum(axis=1) < choice[:, None]).sum(axis=1).clip(max=len(self.text) - 1)
         share = np.where(wrong, 0.55 + 0.35 * rng.random(count), 0.4 * config.confusion * rng.random(count))
         rows = (1 - share)[:, None] * self.text[classes] + share[:, None] * self.text[other]  # [O, D]
         toward = eye - seen.centers
-        toward = np.nan_to_num(
-            toward / np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-6), posinf=0, neginf=0
-        )
+        toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-6)
         angle = np.concatenate([np.ones((count, 1)), toward], axis=1)  # [O, 4]
         pull = np.einsum("oa,oac->oc", angle, habits.drift) * np.sqrt(self._alike[classes] * len(self.text))
-        rows = rows + config.drift * DRIFT_SCALE * pull @ self._contrast
+        rows = rows + config.drift * DRIFT_SCALE * (pull * self._ease[classes][:, None]) @ self._contrast
         return np.where(known[:, None], rows, self._generic).astype(np.float32)
 
     def _rng(self, *names: str) -> np.random.Generator:

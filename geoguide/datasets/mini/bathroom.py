@@ -41,6 +41,8 @@ def bathtub(rng: np.random.Generator) -> Piece:
         x0 = -w / 2 if rng.random() < 0.5 else w / 2 - width
         p.sheet(x0, x0 + width, u(0.15, 0.4), 1.96, d + 0.07, width * u(4, 6), u(0.02, 0.035))
         p.box((-w / 2, d + 0.05, 1.96), (w / 2, d + 0.09, 2.0), METAL[0])
+        for x in (-w / 2, w / 2 - 0.04):  # the rod hangs from the wall
+            p.box((x, 0, 1.96), (x + 0.04, d + 0.05, 2.0), METAL[0])
     p.keep_clear((-w / 2, d, 0), (w / 2, d + 0.35, 1.8))
     return p
 

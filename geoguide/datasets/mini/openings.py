@@ -76,6 +76,7 @@ def add_curtains(p: Piece, width: float, z0: float, z1: float) -> None:
         x0, x1 = sorted((side * reach, side * (reach - part)))
         p.start("curtain", color)
         p.sheet(x0, x1, z0, z1, y, part * rng.uniform(5, 8), rng.uniform(0.02, 0.04))
+        p.occupy((x0, 0, max(z0, 0.9)), (x1, y, z1))  # nothing hangs behind it; a radiator may stand there
         p.box((x0, y - 0.02, z1), (x1, y + 0.02, z1 + 0.04), METAL[0])
         p.box(((x0 + x1) / 2 - 0.02, 0, z1), ((x0 + x1) / 2 + 0.02, y - 0.02, z1 + 0.04), METAL[0])
 
@@ -83,6 +84,7 @@ def add_curtains(p: Piece, width: float, z0: float, z1: float) -> None:
 def add_blinds(p: Piece, width: float, z0: float, z1: float) -> None:
     """Slats before the window of piece `p`, let down from z1 to z0."""
     p.start("blinds", pick(p.rng, WHITE, GREY, FABRIC))
+    p.box((-width / 2 - 0.03, 0, z1), (width / 2 + 0.03, 0.07, z1 + 0.05))
     edges = np.linspace(z0, z1, max(2, int((z1 - z0) / 0.06)) + 1)
     for low, high in pairwise(edges):
         p.slab((-width / 2, 0.02, width / 2, 0.04), (-width / 2, 0.045, width / 2, 0.065), low, high)

@@ -20,6 +20,7 @@ SMALLEST_PLACE = 4  # cells; smaller free places are not visited
 BLOCKED = 6.0  # how much dearer a way over furniture is
 WAYPOINTS = 10
 TARGETS = 3000  # surface points whose coverage steers the view
+FACING = 0.35  # cosine of the angle to the surface below which a target does not count as covered
 CANDIDATES = 48  # directions weighed per frame
 TURN = np.deg2rad(75)  # largest turn between two frames
 
@@ -137,7 +138,7 @@ def _best_view(
     _, first = caster.cast(np.broadcast_to(eye, offset.shape), offset)
     cosine = np.abs((normals * offset).sum(axis=1)) / np.maximum(distance, 1e-9)
     near, far = config.depth_range
-    visible = (first > 0.98) & (distance > near) & (distance < far - 1.0) & (cosine > 1.4 * config.grazing_cosine)
+    visible = (first > 0.98) & (distance > near) & (distance < far - 1.0) & (cosine > FACING)
     turn = rng.uniform(-np.pi, np.pi, CANDIDATES) if free else rng.uniform(-TURN, TURN, CANDIDATES)
     pitch = rng.uniform(np.deg2rad(-50), np.deg2rad(15), CANDIDATES)
     axes = np.stack([_look(eye, yaw + t, p)[:3, :3] for t, p in zip(turn, pitch, strict=True)])  # [N, 3, 3]

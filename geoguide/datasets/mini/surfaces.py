@@ -116,9 +116,9 @@ def counter_run(rng: np.random.Generator, width: float, *, names: tuple[str, str
         p.box((-width / 2, 0, h - 0.04), (width / 2, d, h))
         p.support(-width / 2 + 0.04, 0.04, width / 2 - 0.04, d - 0.05, h)
         return p
-    sw, sd = min(u(0.42, 0.6), width - 0.2), u(0.36, 0.42)
+    sw, sd = min(u(0.42, 0.6), width - 0.2), min(u(0.36, 0.42), d - 0.17)
     x = u(-1, 1) * max(0, width / 2 - sw / 2 - 0.12)
-    hole = (x - sw / 2, d / 2 - sd / 2, x + sw / 2, d / 2 + sd / 2)
+    hole = (x - sw / 2, 0.06, x + sw / 2, 0.06 + sd)
     _slab_with_hole(p, width, d, h - 0.04, h, hole)
     for x0, x1 in ((-width / 2, hole[0]), (hole[2], width / 2)):
         if x1 - x0 > 0.3:

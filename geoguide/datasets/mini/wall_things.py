@@ -62,7 +62,7 @@ def towel(rng: np.random.Generator) -> Piece:
     p, u = Piece(rng), rng.uniform
     w, z1 = u(0.3, 0.5), u(1.1, 1.5)
     p.start("towel", pick(rng, FABRIC, WHITE, VIVID))
-    p.sheet(-w / 2, w / 2, z1 - u(0.4, 0.7), z1, 0.06, 2, 0.01)
+    p.sheet(-w / 2, w / 2, z1 - u(0.4, 0.7), z1, 0.035, 2, 0.01)
     return p
 
 
@@ -72,6 +72,7 @@ def wall_television(rng: np.random.Generator) -> Piece:
     p.start("tv", pick(rng, BLACK))
     p.box((-0.15, 0, z + 0.2), (0.15, 0.06, z + 0.4))
     p.box((-w / 2, 0.05, z), (w / 2, 0.1, z + 0.57 * w))
+    p.occupy((-w / 2, 0, z), (w / 2, 0.1, z + 0.57 * w))
     p.keep_clear((-w / 2, 0.1, z), (w / 2, 0.3, z + 0.57 * w))
     return p
 

@@ -28,7 +28,7 @@ GENERATOR = 1  # raised whenever the same seed gives other bytes than before
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 FIRST_NUMBER = {"train": 0, "val": 5000, "test": 7000}  # so that more rooms of one split rename none of another
-DEFAULT_ROOMS = (28, 8, 12)
+DEFAULT_ROOMS = (28, 14, 21)
 STALE = 3600.0  # seconds after which a half-made scene is a dead run's
 
 
@@ -99,6 +99,8 @@ def make_mini_scannet(
     missing = [job for job in jobs if not _finished(job)]
     if not missing and _complete(root, jobs):
         return root
+    for job in missing:
+        _refuse_foreign(job.folder)
     (root / "scans").mkdir(parents=True, exist_ok=True)
     (root / MANIFEST).unlink(missing_ok=True)
     _sweep(root)
@@ -141,7 +143,9 @@ def _run(jobs: list[_Job], workers: int | None) -> Iterator[str]:
 
 
 def _make_scene(job: _Job) -> str:
-    """Make one scene in a temporary folder and rename it into place."""
+    """Make one scene in a temporary folder and rename it into place, unless another run has just done so."""
+    if _finished(job):
+        return job.name
     entropy = np.random.SeedSequence([job.config.seed, SPLITS.index(job.split), job.number])
     room_seed, scan_seed = (int(value) for value in entropy.generate_state(2))
     room = generate_room(room_seed, ROOM_TYPES[job.number % len(ROOM_TYPES)])
@@ -150,19 +154,20 @@ def _make_scene(job: _Job) -> str:
     try:
         write_scene(temporary, job.name, room, frames, job.config.sensor, job.config.voxel, job.recipe)
         temporary.chmod(0o755)
-        if job.folder.exists():
-            _remove_generated(job.folder)
-        temporary.rename(job.folder)
+        if not _finished(job):
+            _refuse_foreign(job.folder)
+            if job.folder.exists():
+                shutil.rmtree(job.folder)
+            temporary.rename(job.folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return job.name
 
 
-def _remove_generated(folder: Path) -> None:
-    """Delete an older generated scene; refuse to touch anything else."""
-    if not (folder / MINI_STAMP).is_file():
+def _refuse_foreign(folder: Path) -> None:
+    """Raise `DataError` when the folder holds something that this program did not write."""
+    if folder.exists() and not (folder / MINI_STAMP).is_file():
         raise DataError(f"{folder}: not a generated scene ({MINI_STAMP} is missing); choose another root")
-    shutil.rmtree(folder)
 
 
 def _finished(job: _Job) -> bool:

@@ -1,0 +1,104 @@
+"""The command line as a user meets it: exit codes, one-line errors, nothing half-written."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from plyfile import PlyData
+
+from geoguide.cli import main
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return stop.value.code
+
+
+@pytest.mark.parametrize("command", [[], ["data"], ["train"], ["evaluate"], ["replicate"], ["verify"], ["segment"]])
+def test_help_everywhere(command: list[str], capsys) -> None:
+    assert run(*command, "--help") == 0
+    assert "usage" in capsys.readouterr().out.lower()
+
+
+@pytest.fixture
+def scan(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.uniform(0, 2, (3000, 3)), rng.uniform(0, 255, (3000, 3))], axis=1)
+    path = tmp_path / "scan.bin"
+    rows.astype(np.float32).tofile(path)
+    return path
+
+
+def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
+    out = tmp_path / "out.ply"
+    assert run("segment", str(scan), "--labels", "chair, whiteboard", "--columns", "x y z r g b", "--out", str(out)) == 0
+    vertex = PlyData.read(str(out))["vertex"]
+    assert len(vertex) == 3000 and set(np.unique(vertex["label"])) <= {0, 1}
+    colors = np.stack([vertex[c] for c in ("red", "green", "blue")], axis=1)
+    assert len(np.unique(colors, axis=0)) == len(np.unique(vertex["label"]))
+    summary = json.loads(out.with_suffix(".json").read_text())
+    assert sum(row["points"] for row in summary["labels"].values()) == 3000 and "mini" in summary["model"]
+    assert "whiteboard" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["segment", "nowhere.ply", "--labels", "chair"], "nowhere.ply"),
+        (["segment", "{scan}", "--labels", "chair,,table"], "--labels"),
+        (["segment", "{scan}", "--labels", "chair, chair"], "named twice"),
+        (["segment", "{scan}", "--labels", "chair", "--model", "nope"], "nope"),
+        (["train", "--drop", "everything"], "unknown module 'everything'"),
+        (["data", "check", "nowhere"], "nowhere"),
+        (["data", "make", "{tmp}/x", "--rooms", "0", "0", "0"], "rooms"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments, message, scan, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    filled = [a.format(scan=scan, tmp=tmp_path) for a in arguments]
+    if filled[0] == "segment" and filled[1] == str(scan):
+        filled += ["--columns", "x y z r g b"]
+    assert run(*filled) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and len(error.splitlines()) == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"scan.bin"}
+
+
+def test_no_traceback_from_the_installed_command(tmp_path) -> None:
+    bad = tmp_path / "cut.ply"
+    bad.write_bytes(b"ply\nformat binary_little_endian 1.0\nelement vertex 100\nproperty float x\nend_header\n\x00\x01")
+    command = [sys.executable, "-m", "geoguide.cli", "segment", str(bad), "--labels", "chair"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2 and "cut.ply" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_data_check_finds_a_truncated_depth_image(tiny, data_home, tmp_path, capsys) -> None:
+    import shutil
+
+    root = tmp_path / "copy"
+    shutil.copytree(data_home / "mini-scannet", root)
+    assert run("data", "check", str(root)) == 0
+    depth = next(root.glob("scans/scene5000_00/depth/*.png"))
+    depth.write_bytes(depth.read_bytes()[:200])
+    assert run("data", "check", str(root)) == 1
+    assert str(depth) in capsys.readouterr().out
+
+
+def test_real_scan(recordings, tmp_path) -> None:
+    out = tmp_path / "real.ply"
+    scan = recordings / "scannet_scan" / "scene0000_00.bin"
+    assert run("segment", str(scan), "--labels", "floor, wall, chair, table", "--out", str(out)) == 0
+    summary = json.loads(out.with_suffix(".json").read_text())
+    assert summary["points"] == 40684 and summary["superpoints"] > 50
+
+
+def test_real_rgbd_recording(recordings, tmp_path) -> None:
+    """The lifting check that real data passes: the frames' own colours, lifted, are the cloud's colours."""
+    out = tmp_path / "kitchen.ply"
+    folder = recordings / "rgbd_kitchen"
+    assert run("segment", str(folder), "--labels", "floor, cabinet, wall", "--out", str(out), "--voxel", "0.05") == 0
+    check = json.loads(out.with_suffix(".json").read_text())["lifting_check"]
+    assert check["median_abs_difference_255"] < 0.25 * check["median_abs_difference_of_unrelated_points_255"]

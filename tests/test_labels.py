@@ -1,0 +1,95 @@
+"""Label sets and ScanNet's category table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide.datasets.mini.palette import RAW_TO_NYU40
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.labels import GROUPS, load_category_table, load_label_set
+
+NAMES = (
+    *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter"),
+    *("desk", "curtain", "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "otherfurniture"),
+)
+NYU40 = (*range(1, 13), 14, 16, 24, 28, 33, 34, 36, 39)
+
+
+def test_scannet20_is_the_official_set():
+    labels = load_label_set("scannet20")
+    assert labels.names == NAMES
+    assert labels.raw_ids == NYU40
+    assert labels.colors.shape == (20, 3)
+    assert labels.colors.dtype == np.uint8
+    assert labels.colors[0].tolist() == [174, 199, 232]
+    assert labels.colors[19].tolist() == [82, 84, 163]
+    assert len(np.unique(labels.colors, axis=0)) == 20
+    assert set(labels.group) == set(GROUPS)
+    assert len(labels) == len(labels.group) == 20
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.int16])
+def test_from_raw_equals_a_dictionary(dtype):
+    ids = np.arange(-5, 300, dtype=dtype).reshape(5, 61)
+    expected = [[dict(zip(NYU40, range(20), strict=True)).get(int(value), 255) for value in row] for row in ids]
+    found = load_label_set("scannet20").from_raw(ids)
+    assert found.dtype == np.int64
+    assert found.tolist() == expected
+
+
+def test_from_raw_of_unsigned_ids():
+    assert load_label_set("scannet20").from_raw(np.array([0, 1, 65535], np.uint16)).tolist() == [255, 0, 255]
+
+
+def test_to_raw_inverts_from_raw():
+    labels = load_label_set("scannet20")
+    assert labels.from_raw(labels.to_raw(np.arange(20))).tolist() == list(range(20))
+    assert labels.to_raw(np.array([255, -1, 20])).tolist() == [0, 0, 0]
+
+
+def test_unknown_label_set_names_the_known_ones():
+    with pytest.raises(ConfigError, match=r"scannet9000.*known: .*scannet20"):
+        load_label_set("scannet9000")
+
+
+def test_from_raw_refuses_floats():
+    with pytest.raises(InputError, match=r"integers"):
+        load_label_set("scannet20").from_raw(np.array([1.0]))
+
+
+def test_category_table_holds_every_category_of_the_mini_rooms():
+    table = load_category_table()
+    assert set(table.ids) == set(RAW_TO_NYU40)
+    assert {name: table.nyu40_of[raw_id] for name, raw_id in table.ids.items()} == RAW_TO_NYU40
+    assert len(set(table.ids.values())) == len(table.ids)
+
+
+def test_category_table_maps_images_of_ids():
+    table = load_category_table()
+    image = np.array([[table.ids["couch"], 0], [60000, table.ids["trash can"]]], dtype=np.uint16)
+    assert table.nyu40(image).tolist() == [[6, 0], [0, 39]]
+
+
+def test_a_table_with_more_columns_is_read(tmp_path: Path):
+    path = tmp_path / "table.tsv"
+    path.write_text('id\traw_category\tcategory\tcount\tnyu40id\n7\t24" screen\tscreen\t3\t40\n9\tthing\tthing\t1\t\n')
+    table = load_category_table(path)
+    assert table.ids == {'24" screen': 7, "thing": 9}
+    assert table.nyu40(np.array([7, 9])).tolist() == [40, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("id\tname\n1\twall\n", "line 2"), ("id\traw_category\tnyu40id\nx\twall\t1\n", "line 2"), ("", "no category")],
+)
+def test_a_broken_table_is_named(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "broken.tsv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"broken.tsv.*{message}"):
+        load_category_table(path)
+
+
+def test_a_missing_table_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"none.tsv"):
+        load_category_table(tmp_path / "none.tsv")

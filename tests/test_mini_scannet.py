@@ -1,0 +1,223 @@
+"""The annotation of a reconstructed room, and the data set written in ScanNet's layout."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plyfile import PlyData
+from simple_room import simple_room
+
+from geoguide.datasets.mini import write
+from geoguide.datasets.mini.annotate import annotate, nearest_object
+from geoguide.datasets.mini.official import fingerprint, write_scene
+from geoguide.datasets.mini.sensor import NO_OBJECT, Frame, SensorConfig, scan_room
+from geoguide.datasets.mini.write import (
+    MANIFEST,
+    MiniConfig,
+    data_fingerprint,
+    default_mini_root,
+    ensure_mini_scannet,
+    make_mini_scannet,
+)
+from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.labels import load_category_table, load_label_set
+
+SMALL = MiniConfig(seed=3, voxel=0.08, sensor=SensorConfig(frames=10, image_size=(60, 80), focal=72.0))
+FAULTY = dataclasses.replace(SMALL.sensor, frames=16)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    return scan_room(simple_room(), 0, FAULTY)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two train rooms and one validation room."""
+    root = tmp_path_factory.mktemp("mini") / "data"
+    return make_mini_scannet(root, rooms=(2, 1, 0), config=SMALL, workers=1, progress=False)
+
+
+# The annotation.
+
+
+def test_nearest_object_equals_a_slow_search(rng: np.random.Generator):
+    surface = rng.uniform(0, 1, (8, 10, 3)).astype(np.float32)
+    owner = rng.integers(-1, 4, (8, 10))
+    frame = Frame(None, None, owner, None, surface)
+    queries = rng.uniform(-0.5, 1.5, (200, 3)).astype(np.float32)
+    found = nearest_object(queries, [frame], reach=0.4)
+    points, owners = surface[::2, ::2].reshape(-1, 3), owner[::2, ::2].reshape(-1)
+    points, owners = points[owners >= 0], owners[owners >= 0]
+    for query, answer in zip(queries, found, strict=True):
+        distance = np.linalg.norm(points - query, axis=1)
+        order = [index for index in np.argsort(distance)[:8] if distance[index] <= 0.4]
+        votes = [int(owners[index]) for index in order]
+        expected = max(votes, key=lambda vote: (votes.count(vote), -votes.index(vote))) if votes else NO_OBJECT
+        assert answer == expected
+
+
+def test_segments_take_the_majority(frames: list[Frame], data: Path):
+    scene = load_scene(data / "scans" / "scene0000_00")
+    annotation = annotate(scene.points, scene.faces, frames, reach=0.3)
+    for segment in range(len(annotation.owner)):
+        inside = annotation.truth[annotation.segment == segment].tolist()
+        assert inside.count(annotation.owner[segment]) == max(map(inside.count, set(inside)))
+    own = annotation.owner[annotation.segment] == annotation.truth
+    assert annotation.purity == pytest.approx(own.mean())
+
+
+# The files.
+
+
+def test_the_official_layout(data: Path):
+    names = ["scene0000_00", "scene0001_00", "scene5000_00"]
+    assert sorted(path.name for path in (data / "scans").iterdir()) == names
+    assert [folder.name for folder in list_scenes(data, "train")] == names[:2]
+    assert (data / "scannetv2_test.txt").read_text() == ""
+    assert load_category_table(data / "scannetv2-labels.combined.tsv").ids == load_category_table().ids
+    folder = data / "scans" / names[0]
+    official = {
+        f"{names[0]}{end}" for end in ("_vh_clean_2.ply", "_vh_clean_2.labels.ply", ".aggregation.json", ".txt")
+    }
+    official |= {f"{names[0]}_vh_clean_2.0.010000.segs.json", "mini.json", "color", "depth", "pose", "intrinsic"}
+    assert {path.name for path in folder.iterdir()} == official | {"label-filt", "instance-filt"}
+    for kind, ending in (("color", "jpg"), ("depth", "png"), ("pose", "txt"), ("label-filt", "png")):
+        assert sorted(path.name for path in (folder / kind).iterdir()) == sorted(f"{n}.{ending}" for n in range(10))
+    vertex = PlyData.read(folder / f"{names[0]}_vh_clean_2.labels.ply")["vertex"]
+    assert [item.name for item in vertex.properties] == ["x", "y", "z", "red", "green", "blue", "alpha", "label"]
+    assert vertex["label"].dtype == np.uint16
+    assert np.loadtxt(folder / "intrinsic" / "intrinsic_depth.txt").shape == (4, 4)
+    assert "sceneType = " in (folder / f"{names[0]}.txt").read_text()
+
+
+def test_labels_are_those_of_the_segments_objects(data: Path):
+    table, classes = load_category_table(), load_label_set("scannet20")
+    for folder in list_scenes(data, "train"):
+        scene = load_scene(folder)
+        assert scene.source == "mini"
+        groups = json.loads((folder / f"{folder.name}.aggregation.json").read_text())["segGroups"]
+        segments = json.loads((folder / f"{folder.name}_vh_clean_2.0.010000.segs.json").read_text())["segIndices"]
+        category = {segment: group["label"] for group in groups for segment in group["segments"]}
+        expected = [table.nyu40_of[table.ids[category[s]]] if s in category else 0 for s in segments]
+        assert scene.labels.tolist() == classes.from_raw(np.array(expected)).tolist()
+        superpoints = load_annotation_superpoints(folder)
+        assert len(np.unique(np.stack([superpoints, scene.instances]), axis=1).T) == superpoints.max() + 1
+
+
+def test_frames_agree_with_the_mesh(data: Path):
+    """Vertices projected into a frame find the frame's depth, label and instance there."""
+    scene = load_scene(data / "scans" / "scene0000_00")
+    classes, table = load_label_set("scannet20"), load_category_table()
+    depth_error, same_label, same_instance, seen = [], [], [], np.zeros(len(scene), bool)
+    for view in scene.views:
+        world_to_cam = np.linalg.inv(view.cam_to_world)
+        local = scene.points @ world_to_cam[:3, :3].T + world_to_cam[:3, 3]
+        pixel = np.rint((local @ view.intrinsics.T)[:, :2] / local[:, 2:]).astype(int)
+        inside = (local[:, 2] > 0.2) & ((pixel >= 0) & (pixel < view.image_size[::-1])).all(axis=1)
+        index = np.flatnonzero(inside)
+        row, col = pixel[index, 1], pixel[index, 0]
+        error = view.depth()[row, col] - local[index, 2]
+        index, row, col = (array[np.abs(error) < 0.1] for array in (index, row, col))
+        seen[index] = True
+        depth_error.append(np.abs(error[np.abs(error) < 0.1]))
+        same_label.append(classes.from_raw(table.nyu40(view.labels()))[row, col] == scene.labels[index])
+        same_instance.append(view.instances()[row, col] - 1 == scene.instances[index])
+    assert np.median(np.concatenate(depth_error)) < 0.03
+    assert np.mean(np.concatenate(same_label)) > 0.85
+    assert np.mean(np.concatenate(same_instance)) > 0.8
+    assert seen.mean() > 0.9
+
+
+def test_the_same_bytes_for_any_worker_count(data: Path, tmp_path: Path):
+    other = make_mini_scannet(tmp_path / "two", rooms=(2, 1, 0), config=SMALL, workers=2, progress=False)
+    assert (other / MANIFEST).read_bytes() == (data / MANIFEST).read_bytes()
+    for name, expected in json.loads((data / MANIFEST).read_text())["scenes"].items():
+        assert fingerprint(other / "scans" / name) == expected
+    assert data_fingerprint(other) == data_fingerprint(data)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root, config = tmp_path / "data", dataclasses.replace(SMALL, sensor=dataclasses.replace(SMALL.sensor, frames=4))
+    original, made = write.write_scene, []
+
+    def dies_in_the_second(folder: Path, name: str, *rest: object) -> None:
+        made.append(name)
+        original(folder, name, *rest)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(write, "write_scene", dies_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        make_mini_scannet(root, rooms=(2, 0, 0), config=config, workers=1, progress=False)
+    assert [path.name for path in (root / "scans").iterdir()] == ["scene0000_00"]  # nothing half-written
+    assert not (root / MANIFEST).exists()
+    left = root / "scans" / ".making-scene0001_00-killed"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    make_mini_scannet(root, rooms=(2, 0, 0), config=config, workers=1, progress=False)
+    assert made == ["scene0000_00", "scene0001_00", "scene0001_00"]
+    assert not left.exists()
+    whole = make_mini_scannet(tmp_path / "whole", rooms=(2, 0, 0), config=config, workers=1, progress=False)
+    assert data_fingerprint(whole) == data_fingerprint(root)
+
+
+def test_a_complete_set_is_left_alone(data: Path):
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    make_mini_scannet(data, rooms=(2, 1, 0), config=SMALL, progress=False)
+    assert ensure_mini_scannet(data, progress=False) == data
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
+
+
+def test_another_seed_replaces_only_generated_scenes(data: Path, tmp_path: Path):
+    sensor = dataclasses.replace(SMALL.sensor, frames=4)
+    root = make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.1, sensor), workers=1, progress=False)
+    first = data_fingerprint(root)
+    make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(2, 0.1, sensor), workers=1, progress=False)
+    assert data_fingerprint(root) != first
+    (root / "scans" / "scene0000_00" / "mini.json").unlink()  # now it could be anyone's
+    with pytest.raises(DataError, match=r"scene0000_00: not a generated scene"):
+        make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.1, sensor), workers=1, progress=False)
+    assert (root / "scans" / "scene0000_00" / "scene0000_00_vh_clean_2.ply").is_file()
+
+
+def test_ensure_makes_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(write, "make_mini_scannet", lambda root, **options: asked.append(root) or root)
+    assert ensure_mini_scannet(tmp_path) == tmp_path
+    (tmp_path / MANIFEST).write_text(json.dumps({"generator": write.GENERATOR, "scenes": {"scene0000_00": ""}}))
+    ensure_mini_scannet(tmp_path)
+    assert asked == [tmp_path, tmp_path]
+
+
+def test_default_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
+    assert default_mini_root() == tmp_path / "elsewhere" / "mini-scannet"
+    monkeypatch.delenv("GEOGUIDE_DATA")
+    monkeypatch.chdir(tmp_path)
+    assert default_mini_root() == tmp_path / "data" / "mini-scannet"
+    (tmp_path / "geoguide").mkdir()
+    (tmp_path / "geoguide" / "scene.py").write_text("")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert default_mini_root() == tmp_path / "data" / "mini-scannet"
+
+
+def test_bad_arguments(tmp_path: Path, frames: list[Frame]):
+    for rooms in ((1, 2), (0, 0, 0), (-1, 1, 1), (5000, 1, 1)):
+        with pytest.raises(InputError, match=r"rooms must be three counts"):
+            make_mini_scannet(tmp_path, rooms=rooms)
+    with pytest.raises(InputError, match=r"workers must be at least 1"):
+        make_mini_scannet(tmp_path, rooms=(1, 0, 0), workers=0)
+    with pytest.raises(DataError, match=r"manifest.json: field 'fingerprint' is missing"):
+        (tmp_path / MANIFEST).write_text("{}")
+        data_fingerprint(tmp_path)
+    room = dataclasses.replace(
+        simple_room(), objects=(*simple_room().objects[:4], type(simple_room().objects[0])("ufo"))
+    )
+    with pytest.raises(ConfigError, match=r"categories not in ScanNet's table: ufo"):
+        write_scene(tmp_path / "scene", "scene", room, frames, FAULTY, 0.08, {})

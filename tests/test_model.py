@@ -1,0 +1,82 @@
+"""The saved model: same answers after a round trip, any words, clear errors."""
+
+import numpy as np
+import pytest
+import torch
+
+import geoguide
+from geoguide.adapter import Adapter, AdapterConfig
+from geoguide.backbones import load as load_backbone
+from geoguide.errors import DataError, InputError
+from geoguide.model import GeoGuideModel, classify
+from geoguide.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Scene:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 2, (900, 3)).astype(np.float32)
+    points[:450, 2] = 0
+    return Scene("cloud", points, rng.uniform(0, 1, (900, 3)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def model() -> GeoGuideModel:
+    torch.manual_seed(0)
+    config = AdapterConfig(hidden=(32,))
+    adapter = Adapter(load_backbone("descriptors").width, 384, config).eval().requires_grad_(False)
+    return GeoGuideModel(adapter, config, "descriptors", "a photo of a {}", "untrained, for this test")
+
+
+def test_round_trip(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:
+    again = geoguide.load(model.save(tmp_path / "m.safetensors"))
+    assert again.origin == model.origin
+    words = ["chair", "a purple elephant", "floor"]
+    for a, b in zip(
+        model.segment(cloud.points, cloud.colors, labels=words),
+        again.segment(cloud.points, cloud.colors, labels=words),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_segment_is_the_best_similarity(model: GeoGuideModel, cloud: Scene) -> None:
+    words = ["chair", "whiteboard", "floor"]
+    ids, scores = model.segment(cloud.points, cloud.colors, labels=words)
+    heat = np.stack([model.similarity(cloud.points, cloud.colors, text=word) for word in words])
+    np.testing.assert_array_equal(ids, heat.argmax(0))
+    np.testing.assert_allclose(scores, heat.max(0), atol=1e-6)
+    assert (np.abs(heat) <= 1 + 1e-5).all()
+
+
+def test_color_scale_does_not_matter(model: GeoGuideModel, cloud: Scene) -> None:
+    whole = np.round(cloud.colors * 255)
+    words = ["chair", "floor"]
+    expected = model.segment(cloud.points, whole.astype(np.uint8), labels=words)[1]
+    np.testing.assert_allclose(model.segment(cloud.points, whole, labels=words)[1], expected, atol=1e-6)
+    np.testing.assert_allclose(model.segment(cloud.points, whole / 255, labels=words)[1], expected, atol=1e-5)
+
+
+def test_classify_in_chunks_equals_whole() -> None:
+    g = torch.Generator().manual_seed(0)
+    features, text = torch.randn(103, 8, generator=g), torch.randn(5, 8, generator=g)
+    for a, b in zip(classify(features, text, chunk=10), classify(features, text), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_bad_input(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:
+    with pytest.raises(InputError, match="non-empty list"):
+        model.segment(cloud.points, cloud.colors, labels=[])
+    with pytest.raises(InputError, match=r"colors must be \[900, 3\]"):
+        model.segment(cloud.points, cloud.colors[:5], labels=["chair"])
+    with pytest.raises(InputError, match="NaN"):
+        model.segment(np.full((4, 3), np.nan), np.zeros((4, 3)), labels=["chair"])
+    with pytest.raises(InputError, match="empty"):
+        model.segment(np.zeros((0, 3)), np.zeros((0, 3)), labels=["chair"])
+    with pytest.raises(DataError, match="no such model"):
+        geoguide.load("missing")
+    path = tmp_path / "cut.safetensors"
+    model.save(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"cut\.safetensors"):
+        geoguide.load(path)

@@ -1,0 +1,216 @@
+"""ScanNet's official layout: a hand-made scene read field by field, and every way it can be broken."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from plyfile import PlyData, PlyElement
+
+from geoguide.datasets.reading import read_image_size, resize_intrinsics
+from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
+from geoguide.errors import ConfigError, DataError, InputError
+
+NAME = "scene0011_01"
+POINTS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [2, 2, 2]], dtype="f4")
+FACES = np.array([[0, 1, 2], [0, 2, 3], [0, 4, 1]], dtype="i4")
+NYU40 = np.array([1, 2, 14, 39, 40, 0], dtype="u2")  # wall, floor, desk, otherfurniture, otherprop, unannotated
+SEGMENTS = [7, 7, 3, 3, 9, 12]
+GROUPS = [{"id": 0, "objectId": 0, "segments": [7], "label": "wall"}]
+GROUPS += [{"id": 1, "objectId": 1, "segments": [9, 3], "label": "desk"}]
+DEPTH = np.array([[1000, 0], [2500, 65535], [40, 50]], dtype=np.uint16)  # [3, 2]
+FRAMES = (0, 2, 10, 100)
+
+
+def write_ply(path: Path, points: np.ndarray = POINTS, **extra: np.ndarray) -> None:
+    fields = [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("alpha", "u1")]
+    vertex = np.zeros(len(points), dtype=fields + [(name, values.dtype) for name, values in extra.items()])
+    for number, axis in enumerate("xyz"):
+        vertex[axis] = points[:, number]
+    vertex["red"], vertex["alpha"] = 51, 255
+    for name, values in extra.items():
+        vertex[name] = values
+    face = np.zeros(len(FACES), dtype=[("vertex_indices", "i4", (3,))])
+    face["vertex_indices"] = FACES
+    PlyData([PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]).write(path)
+
+
+@pytest.fixture
+def scene_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans" / NAME
+    for kind in ("color", "depth", "pose", "intrinsic"):
+        (folder / kind).mkdir(parents=True)
+    write_ply(folder / f"{NAME}_vh_clean_2.ply")
+    write_ply(folder / f"{NAME}_vh_clean_2.labels.ply", label=NYU40)
+    (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text(json.dumps({"segIndices": SEGMENTS}))
+    (folder / f"{NAME}.aggregation.json").write_text(json.dumps({"segGroups": GROUPS}))
+    matrix = np.eye(4)
+    matrix[:2, :3] = [[577.0, 0, 0.5], [0, 578.0, 1.0]]
+    np.savetxt(folder / "intrinsic" / "intrinsic_depth.txt", matrix)
+    for number in FRAMES:
+        Image.fromarray(np.full((6, 4, 3), number, np.uint8)).save(folder / "color" / f"{number}.jpg")
+        Image.fromarray(DEPTH).save(folder / "depth" / f"{number}.png")
+        pose = np.eye(4)
+        pose[0, 3] = number
+        np.savetxt(folder / "pose" / f"{number}.txt", pose if number != 10 else np.full((4, 4), -np.inf))
+    (tmp_path / "scannetv2_val.txt").write_text(f"{NAME}\n")
+    return folder
+
+
+def test_mesh_labels_and_instances(scene_folder: Path):
+    scene = load_scene(scene_folder)
+    assert scene.name == NAME
+    assert scene.source == "real"
+    assert np.array_equal(scene.points, POINTS)
+    assert np.array_equal(scene.faces, FACES)
+    np.testing.assert_allclose(scene.colors, np.tile([[0.2, 0, 0]], (6, 1)), atol=1e-6)
+    assert scene.labels.tolist() == [0, 1, 12, 19, 255, 255]
+    assert scene.instances.tolist() == [0, 0, 1, 1, 1, -1]
+    assert scene.normals[3].tolist() == [0, 0, 1]
+    weighted = np.array([0, 1, 2]) / np.sqrt(5)  # two faces up, one along y, of equal area
+    np.testing.assert_allclose(scene.normals[0], weighted, atol=1e-6)
+
+
+def test_annotation_superpoints(scene_folder: Path):
+    superpoints = load_annotation_superpoints(scene_folder)
+    assert superpoints.dtype == np.int64
+    assert superpoints.tolist() == [1, 1, 0, 0, 2, 3]
+
+
+def test_views_in_frame_order(scene_folder: Path):
+    views = load_scene(scene_folder).views
+    assert [view.name for view in views] == ["0", "2", "10", "100"]
+    assert [view.has_pose for view in views] == [True, True, False, True]
+    assert views[3].cam_to_world[0, 3] == 100
+    assert views[0].image_size == (3, 2)
+    assert views[0].color().shape == (3, 2, 3)
+    assert views[0].depth().tolist() == pytest.approx(np.array([[1, 0], [2.5, 0], [0.04, 0.05]]))
+    assert views[0].intrinsics.tolist() == [[577, 0, 0.5], [0, 578, 1], [0, 0, 1]]
+    assert views[0].label_path is None and views[0].instance_path is None
+    assert [view.name for view in load_scene(scene_folder, frame_skip=3).views] == ["0", "100"]
+
+
+def test_image_size_resizes_pixels_and_intrinsics(scene_folder: Path):
+    view = load_scene(scene_folder, image_size=(6, 4)).views[0]
+    assert view.image_size == view.depth().shape == view.color().shape[:2] == (6, 4)
+    assert view.intrinsics[0].tolist() == [1154, 0, 1.5]  # 577 * 4/2; 0.5 * 3/1
+    assert view.intrinsics[1].tolist() == [0, 1156, 2.5]  # 578 * 6/3; 1 * 5/2
+
+
+def test_resized_intrinsics_keep_the_corner_pixels():
+    matrix = np.array([[500.0, 0, 319.5], [0, 510.0, 239.5], [0, 0, 1]])
+    resized = resize_intrinsics(matrix, (480, 640), (240, 320))
+    assert resized[:2, 2].tolist() == [159.5, 119.5]
+    assert resized[0, 0] == 250 and resized[1, 1] == 255
+    assert np.array_equal(resize_intrinsics(resized, (240, 320), (480, 640)), matrix)
+
+
+def test_a_test_scan_without_labels_and_frames(scene_folder: Path):
+    for path in (*scene_folder.glob("*labels.ply"), *scene_folder.glob("*.json"), *scene_folder.glob("color/*")):
+        path.unlink()
+    scene = load_scene(scene_folder)
+    assert scene.labels is None
+    assert scene.instances is None
+    assert scene.views == ()
+    (scene_folder / "color").rmdir()
+    assert load_scene(scene_folder).views == ()
+
+
+def test_source(scene_folder: Path):
+    assert load_scene(scene_folder, source="mini").source == "mini"
+    (scene_folder / "mini.json").write_text("{}")
+    assert load_scene(scene_folder).source == "mini"
+    with pytest.raises(InputError, match=r"source"):
+        load_scene(scene_folder, source="synthetic")
+
+
+def test_list_scenes(scene_folder: Path):
+    root = scene_folder.parents[1]
+    assert list_scenes(root, "val") == (scene_folder,)
+    (root / "scans_test" / "scene0707_00").mkdir(parents=True)
+    (root / "scannetv2_test.txt").write_text("scene0707_00\n")
+    assert list_scenes(root, "test") == (root / "scans_test" / "scene0707_00",)
+    with pytest.raises(DataError, match=r"scannetv2_train.txt: list of train scenes not found"):
+        list_scenes(root, "train")
+    (root / "scannetv2_train.txt").write_text(f"{NAME}\nscene0000_00\n")
+    with pytest.raises(DataError, match=r"1 of 2 train scenes are missing, first scans/scene0000_00"):
+        list_scenes(root, "train")
+    (root / "scannetv2_train.txt").write_text("")
+    with pytest.raises(DataError, match=r"lists no scene"):
+        list_scenes(root, "train")
+    with pytest.raises(DataError, match=r"nowhere: data root not found"):
+        list_scenes(root / "nowhere", "val")
+
+
+def test_bad_arguments(scene_folder: Path):
+    with pytest.raises(ConfigError, match=r"scannet21"):
+        load_scene(scene_folder, labels="scannet21")
+    with pytest.raises(InputError, match=r"frame_skip must be at least 1"):
+        load_scene(scene_folder, frame_skip=0)
+    with pytest.raises(DataError, match=r"scene9999_00: scene folder not found"):
+        load_scene(scene_folder.parent / "scene9999_00")
+
+
+def truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - 20])
+
+
+def edit(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text)
+
+
+MESH, LABELS = f"{NAME}_vh_clean_2.ply", f"{NAME}_vh_clean_2.labels.ply"
+SEGS, AGGREGATION = f"{NAME}_vh_clean_2.0.010000.segs.json", f"{NAME}.aggregation.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        (MESH, Path.unlink, "ply file not found"),
+        (MESH, truncate, "not a readable ply file, truncated"),
+        (MESH, lambda path: write_ply(path, POINTS * np.nan), "x, y, z holds NaN or inf in 6 of 6 rows"),
+        (LABELS, truncate, "not a readable ply file, truncated"),
+        (LABELS, write_ply, "integer vertex property 'label' is missing"),
+        (LABELS, lambda path: write_ply(path, POINTS[:5], label=NYU40[:5]), "holds 5 vertices, the mesh has 6"),
+        (SEGS, Path.unlink, "json file not found"),
+        (SEGS, truncate, "not valid json, truncated"),
+        (SEGS, edit('{"segs": []}'), "field 'segIndices' is missing"),
+        (SEGS, edit('{"segIndices": [1, 2, 3]}'), "field 'segIndices' holds 3 values, the mesh has 6"),
+        (SEGS, edit('{"segIndices": ["a"]}'), "field 'segIndices' must be a list of integers"),
+        (SEGS, edit('{"segIndices": [[1], [2]]}'), r"field 'segIndices' must be \[P\]"),
+        (AGGREGATION, truncate, "not valid json, truncated"),
+        (AGGREGATION, edit("[]"), "field 'segGroups' is missing"),
+        (AGGREGATION, edit('{"segGroups": [{"objectId": 1}]}'), "needs objectId and segments"),
+        ("depth/0.png", Path.unlink, "depth image not found"),
+        ("depth/2.png", Path.unlink, "depth image not found"),
+        ("depth/0.png", lambda path: path.write_bytes(b"png"), "not a readable image"),
+        ("pose/2.txt", Path.unlink, "pose not found"),
+        ("pose/2.txt", edit("1 0 0\n0 1 0\n0 0 1\n"), r"pose must be \[4, 4\], found \[3, 3\]"),
+        ("pose/2.txt", edit("1 0 0 x\n"), "pose is not a matrix of numbers"),
+        ("pose/2.txt", edit(""), r"pose must be \[4, 4\], found"),
+        ("intrinsic/intrinsic_depth.txt", Path.unlink, "intrinsics not found"),
+        ("intrinsic/intrinsic_depth.txt", edit("0 0 0\n0 0 0\n0 0 1\n"), "positive focal lengths"),
+    ],
+)
+def test_broken_files_are_named(scene_folder: Path, file: str, damage: Callable[[Path], object], message: str):
+    damage(scene_folder / file)
+    with pytest.raises(DataError, match=f"{Path(file).name}: .*{message}"):
+        load_scene(scene_folder)
+
+
+def test_truncated_pixels_are_named_when_asked_for(scene_folder: Path):
+    path = scene_folder / "depth" / "0.png"
+    path.write_bytes(path.read_bytes()[:-30])  # what is left ends within the pixels
+    view = load_scene(scene_folder).views[0]
+    assert read_image_size(view.depth_path) == (3, 2)  # the header is whole
+    with pytest.raises(DataError, match=r"0.png: not a readable image"):
+        view.depth()
+
+
+def test_frames_must_be_numbered(scene_folder: Path):
+    (scene_folder / "color" / "first.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"first.jpg: frame files are named by number"):
+        load_scene(scene_folder)

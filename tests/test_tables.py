@@ -1,0 +1,62 @@
+"""Tables: intervals against scipy, pairing by seed, the README between its markers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from geoguide import tables
+from geoguide.errors import DataError
+
+
+@pytest.fixture
+def lines() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 3, 5)  # what the seeds share cancels in a paired difference
+    rows = []
+    for row, mean in (("adapter only", 50), ("works-best/full", 53), ("works-best/without usd", 52)):
+        for seed in range(5):
+            rows.append({"row": row, "seed": seed, "miou": mean + shared[seed], "macc": mean + 20 + shared[seed]})
+    return pd.DataFrame(rows)
+
+
+def test_interval_is_scipys() -> None:
+    values = np.array([1.0, 2.0, 4.0, 4.5])
+    low, high = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
+    assert tables.interval(values) == pytest.approx((high - low) / 2)
+    assert np.isnan(tables.interval(np.array([1.0])))
+
+
+def test_differences_are_paired(lines: pd.DataFrame) -> None:
+    summary = tables.summary(lines, "full").set_index("row")
+    gap = summary.loc["works-best/without usd"]
+    assert gap["miou_gap"] == pytest.approx(-1) and gap["miou_gap_ci"] == pytest.approx(0, abs=1e-9)
+    assert gap["miou_ci"] > 1
+    assert np.isnan(summary.loc["works-best/full"].get("miou_gap", np.nan))
+
+
+def test_paper_and_mini_stand_in_marked_columns(lines: pd.DataFrame) -> None:
+    table = tables.ablation_table(lines).set_index("row")
+    assert table.loc["works-best/full", "paper mIoU (ScanNet v2)"] == tables.paper("scannet_openseg")["full"]["miou"]
+    assert table.loc["works-best/without usd", "paper mIoU (ScanNet v2)"] == "not stated"
+    assert all("mini" in c or "paper" in c or "Δ" in c or c == "seeds" for c in table.columns)
+
+
+def test_readme_is_rewritten_between_its_markers(lines, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tables, "frame", lambda: lines)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{tables.BEGIN}\nold\n{tables.END}\nbelow\n")
+    tables.update_readme(readme)
+    text = readme.read_text()
+    assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text
+    assert "| works-best/without usd | not stated |" in text
+    tables.update_readme(readme)
+    assert readme.read_text() == text
+    readme.write_text("no markers")
+    with pytest.raises(DataError, match="markers"):
+        tables.update_readme(readme)
+
+
+def test_no_records_is_an_error() -> None:
+    with pytest.raises(DataError, match="no records"):
+        tables.frame([])

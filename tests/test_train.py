@@ -1,0 +1,132 @@
+"""fit and evaluate on generated rooms: learns, repeats exactly, resumes after a kill, refuses bad checkpoints."""
+
+import numpy as np
+import pytest
+import torch
+
+from geoguide.config import ExperimentConfig, config_hash
+from geoguide.errors import DataError, InputError
+from geoguide.evaluate import evaluate, predict
+from geoguide.experiments import preset
+from geoguide.prepare import PreparedScene
+from geoguide.scene import VOID
+from geoguide.train import Fit, fit, has_converged, sample_batch
+
+Scenes = dict[str, list[PreparedScene]]
+
+
+@pytest.fixture(scope="module")
+def full(tiny: ExperimentConfig) -> ExperimentConfig:
+    return preset("works-best").replace(data=tiny.data, train=tiny.train)
+
+
+def train(config: ExperimentConfig, scenes: Scenes, **options) -> Fit:
+    return fit(config, train=scenes["train"], val=scenes["val"], progress=False, **options)
+
+
+def same(a: Fit, b: Fit) -> bool:
+    pairs = zip(a.network.state_dict().values(), b.network.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs) and a.history == b.history
+
+
+def test_loss_falls_and_labels_beat_chance(tiny: ExperimentConfig, tiny_scenes: Scenes, device: torch.device) -> None:
+    config = tiny.replace(objective__modules=())
+    fitted = train(config, tiny_scenes, device=str(device))
+    assert fitted.history[-1]["point"] < 0.8 * fitted.history[0]["point"]
+    scored = evaluate(config, fitted.network, scenes=tiny_scenes["train"])
+    assert scored.confusion.accuracy() > 0.4
+
+
+def test_the_seed_decides_everything(full: ExperimentConfig, tiny_scenes: Scenes) -> None:
+    first = train(full, tiny_scenes)
+    assert same(first, train(full, tiny_scenes))
+    assert not same(first, train(full.replace(seed=1), tiny_scenes))
+
+
+def test_resumes_after_a_kill_with_the_same_result(
+    full: ExperimentConfig, tiny_scenes: Scenes, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between two checkpoints: the second run goes on from the last one and ends where an unbroken run ends."""
+    from geoguide import train as module
+
+    advance, calls = module._State.advance, []
+
+    def dying(state, scenes):
+        calls.append(state.step)
+        if len(calls) == 31:
+            raise KeyboardInterrupt
+        advance(state, scenes)
+
+    monkeypatch.setattr(module._State, "advance", dying)
+    with pytest.raises(KeyboardInterrupt):
+        train(full, tiny_scenes, run_dir=tmp_path)
+    resumed = train(full, tiny_scenes, run_dir=tmp_path)
+    assert calls[31] == 20
+    monkeypatch.setattr(module._State, "advance", advance)
+    assert same(resumed, train(full, tiny_scenes))
+
+
+def test_truncated_checkpoint_is_named(full: ExperimentConfig, tiny_scenes: Scenes, tmp_path) -> None:
+    path = tmp_path / f"{config_hash(full)}.pt"
+    path.write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(DataError, match=path.name):
+        train(full, tiny_scenes, run_dir=tmp_path)
+
+
+@pytest.mark.parametrize("drop", ["usd", "imr", "iirc"])
+def test_every_module_can_be_dropped(full: ExperimentConfig, tiny_scenes: Scenes, drop: str) -> None:
+    config = preset("as-written", drop=drop).replace(
+        data=full.data, train=full.train, train__steps=3, train__evaluate_every=3
+    )
+    assert np.isfinite(train(config, tiny_scenes).history[-1]["total"])
+
+
+def test_entire_network_trains_without_frozen_features(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
+    config = tiny.replace(objective__modules=(), train__model="entire", train__steps=12, train__evaluate_every=4)
+    fitted = train(config, tiny_scenes)
+    assert fitted.history[-1]["point"] < fitted.history[0]["point"]
+    assert evaluate(config, fitted.network, scenes=tiny_scenes["val"]).confusion.matrix.sum() > 0
+
+
+def test_modes(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
+    """fusion needs no network and knows nothing of unseen points; ensemble takes the more confident source."""
+    config = tiny.replace(objective__modules=(), train__steps=5, train__evaluate_every=5)
+    network = train(config, tiny_scenes).network
+    scene = tiny_scenes["val"][0]
+    text = torch.randn(20, 384, generator=torch.Generator().manual_seed(0))
+    text = torch.nn.functional.normalize(text, dim=1)
+    ids_3d, best_3d = predict(scene, text, "distill", network)
+    ids_2d, best_2d = predict(scene, text, "fusion")
+    ids, best = predict(scene, text, "ensemble", network)
+    unseen = scene.views == 0
+    assert unseen.any() and (ids_2d[unseen] == VOID).all() and (ids_2d[~unseen] != VOID).all()
+    take = ~unseen & (best_2d > best_3d)
+    np.testing.assert_array_equal(ids, np.where(take, ids_2d, ids_3d))
+    np.testing.assert_array_equal(best, np.where(take, best_2d, best_3d))
+    with pytest.raises(InputError, match="distill, fusion or ensemble"):
+        predict(scene, text, "both", network)
+    with pytest.raises(InputError, match="needs a trained network"):
+        evaluate(config, None, scenes=[scene])
+
+
+def test_batches_are_consistent_with_the_scene(tiny_scenes: Scenes) -> None:
+    """Points of one superpoint stay together, masks keep exactly their sampled points, unseen points carry zeros."""
+    scene = tiny_scenes["train"][0]
+    chosen = np.sort(np.random.default_rng(0).permutation(len(scene))[:700])
+    batch = scene.batch(chosen, torch.device("cpu"))
+    np.testing.assert_array_equal(batch.points.numpy(), scene.points[chosen])
+    pairs = np.unique(np.stack([scene.superpoints[chosen], batch.superpoints.numpy()]), axis=1)
+    assert pairs.shape[1] == batch.superpoint_count == len(np.unique(scene.superpoints[chosen]))
+    dense = scene.masks.dense()[:, chosen]
+    dense = dense[dense.any(1)]
+    rebuilt = np.zeros_like(dense)
+    rebuilt[batch.mask_of.numpy(), batch.point_of.numpy()] = True
+    np.testing.assert_array_equal(rebuilt, dense)
+    assert (batch.lifted[~batch.seen] == 0).all()
+    assert len(sample_batch(scene, 10**9, [0], torch.device("cpu")).points) == len(scene)
+
+
+def test_convergence_is_judged_on_the_last_quarter() -> None:
+    rising = [{"step": 100 * i, "val_miou": 2.0 * i} for i in range(1, 13)]
+    flat = [{"step": 100 * i, "val_miou": min(2.0 * i, 12) + 0.2 * (i % 2)} for i in range(1, 13)]
+    assert not has_converged(rising) and has_converged(flat) and not has_converged(flat[:2])
