@@ -1,4 +1,4 @@
-"""The `geoguide` command. Bad input ends with exit code 2 and one line; heavy imports wait until a command needs them."""
+"""The `geoguide` command. Bad input ends with exit code 2 and one line; heavy imports wait until needed."""
 
 import os
 import sys

@@ -72,7 +72,8 @@ class Protocol:
     mode: Literal["distill", "fusion", "ensemble"] = "distill"
     prompt: str = "a photo of a {}"  # best of those tried with MiniLM; OpenScene: "a {} in a scene" with CLIP
     absent_class: Literal["zero", "skip", "union"] = "zero"  # OpenScene and Pointcept count an absent class as 0
-    no_feature: Literal["wrong", "drop", "openscene"] = "wrong"  # points without 2D feature in fusion mode: counted as errors
+    no_feature: Literal["wrong", "drop", "openscene"] = "wrong"
+    """Points without 2D feature in fusion mode: counted as errors."""
     repeats: int = 1  # one pass, no augmentation
 
 

@@ -45,8 +45,8 @@ def evaluate(
 ) -> Evaluation:
     """Score every labelled point of a split (evaluation as OpenScene: modes distill, fusion, ensemble).
 
-    `distill`: cosine of F_3d^sem with the text. `fusion`: cosine of F_2d; points no camera sees have no feature and count
-    as the protocol's `no_feature` says. `ensemble`: per point the source with the higher best cosine.
+    `distill`: cosine of F_3d^sem with the text. `fusion`: cosine of F_2d; points no camera sees have no feature and
+    count as the protocol's `no_feature` says. `ensemble`: per point the source with the higher best cosine.
     """
     protocol = config.protocol
     if protocol.mode != "fusion" and network is None:

@@ -48,16 +48,16 @@ class IMRConfig:
         if not 0.0 < self.share < 1.0:
             raise ConfigError(f"imr.share must lie between 0 and 1, found {self.share}")
         if self.temperature <= 0 or self.masks_per_step < 1:
-            raise ConfigError(f"imr.temperature {self.temperature} and masks_per_step {self.masks_per_step} must be positive")
+            raise ConfigError(
+                f"imr.temperature {self.temperature} and masks_per_step {self.masks_per_step} must be positive"
+            )
 
 
-def occlude(
-    mask_of: Tensor, count: int, pattern: str, share: float, keys: Tensor
-) -> Tensor:
+def occlude(mask_of: Tensor, count: int, pattern: str, share: float, keys: Tensor) -> Tensor:
     """Which entries of the masks stay visible: bool [E] (paper, IMR: M̄_i).
 
     mask_of int64 [E]: mask of each (mask, point) entry. keys [E]: one uniform value per entry for `points`, one
-    shared value per superpoint for `superpoints`. For `halfspace` keys are coordinates along each mask's random direction.
+    shared value per superpoint for `superpoints`. For `halfspace` keys are coordinates along a random direction.
     In every mask the entries with the lowest keys are occluded, `share` of them; at least one entry always stays.
     """
     if pattern not in ("points", "superpoints", "halfspace"):
@@ -161,7 +161,7 @@ def mask_bce(
 
 
 class MaskReconstruction(nn.Module):
-    """IMR with its linear layer (paper, IMR). The layer starts as the identity: reconstruction starts from the part's mean."""
+    """IMR with its linear layer (paper, IMR), which starts as the identity: at first the query is the part's mean."""
 
     def __init__(self, feature_width: int, config: IMRConfig) -> None:
         super().__init__()
@@ -205,7 +205,9 @@ class MaskReconstruction(nn.Module):
         queries = self.queries(semantic, mask_of, point_of, visible, count)
         ignore = None
         if self.config.negatives == "unalike":
-            ignore = alike_superpoints(lifted, seen, superpoints, superpoint_count, mask_of, point_of, count, self.config.alike)
+            ignore = alike_superpoints(
+                lifted, seen, superpoints, superpoint_count, mask_of, point_of, count, self.config.alike
+            )
         return mask_bce(
             queries,
             semantic,

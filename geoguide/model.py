@@ -59,7 +59,7 @@ class GeoGuideModel:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best of `labels` for every point: ids int64 [P] into `labels`, and its cosine float32 [P].
 
-        points [P, 3] metres, z up; colors [P, 3] in 0..255 or 0..1. Raises `InputError` on wrong shapes, NaN, no labels.
+        points [P, 3] metres, z up; colors [P, 3] in 0..255 or 0..1. Raises `InputError`.
         """
         features = self.features(_as_scene(points, colors, normals))
         return classify(features, self._text(labels))

@@ -33,11 +33,13 @@ class ObjectiveConfig:
 
 
 def parse_drop(drop: str) -> tuple[str, ...]:
-    """'none', 'iirc' or 'usd+imr' -> the modules that remain; anything else is a `ConfigError` that names the choices."""
+    """'none', 'iirc' or 'usd+imr' -> the modules that remain; anything else is a `ConfigError`."""
     dropped = [] if drop.strip().lower() in ("none", "") else [part.strip().lower() for part in drop.split("+")]
     unknown = [part for part in dropped if part not in MODULES]
     if unknown:
-        raise ConfigError(f"drop: unknown module {unknown[0]!r}, expected none, {', '.join(MODULES)} or several joined by +")
+        raise ConfigError(
+            f"drop: unknown module {unknown[0]!r}, expected none, {', '.join(MODULES)} or several joined by +"
+        )
     return tuple(module for module in MODULES if module not in dropped)
 
 
@@ -62,17 +64,19 @@ class Batch:
 
 
 class Objective(nn.Module):
-    """The training loss; its own parameters (W's MLP, IMR's linear layer) are discarded after training (paper, Total)."""
+    """The training loss (paper, Total); W's MLP and IMR's linear layer are discarded after training."""
 
     def __init__(self, geometry_width: int, feature_width: int, config: ObjectiveConfig) -> None:
         super().__init__()
         self.config = config
-        self.usd = SuperpointDistillation(geometry_width, feature_width, config.usd) if "usd" in config.modules else None
+        self.usd = (
+            SuperpointDistillation(geometry_width, feature_width, config.usd) if "usd" in config.modules else None
+        )
         self.imr = MaskReconstruction(feature_width, config.imr) if "imr" in config.modules else None
         self.iirc = RelationConsistency(config.iirc) if "iirc" in config.modules else None
 
     def forward(self, semantic: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """All weighted terms and their sum `total`. semantic = F_3d^sem [P, C]; `generator` draws the occlusion on the CPU."""
+        """All weighted terms and their sum `total`. semantic = F_3d^sem [P, C]; `generator` (CPU) draws the rest."""
         terms = self._distillation(semantic, batch, generator)
         if self.imr is not None and batch.mask_count:
             mask_of, point_of, count = self._draw_masks(batch, generator)

@@ -39,9 +39,9 @@ _VERSIONS = {"geometry": 1, "lifted": 1, "superpoints": 1, "masks": 1}
 class PreparedScene:
     """One scene's inputs, memory-mapped.
 
-    points float32 [P, 3]; colors float32 [P, 3]; labels int64 [P] or None; instances int64 [P] or None; geometry float16
-    [P, C1]; lifted float16 [P, C] (zero where unseen); views int32 [P], frames that see each point; superpoints int64 [P];
-    masks: class-agnostic instances.
+    points, colors float32 [P, 3]; labels, instances int64 [P] or None; geometry float16 [P, C1]; lifted float16 [P, C]
+    (zero where unseen); views int32 [P], frames that see each point; superpoints int64 [P]; masks: class-agnostic
+    instances.
     """
 
     name: str
@@ -61,7 +61,7 @@ class PreparedScene:
         return len(self.points)
 
     def batch(self, chosen: np.ndarray, device: torch.device) -> Batch:
-        """The points `chosen` (sorted int64 [p]) as a training batch; superpoints and masks renumbered, empty ones gone.
+        """The points `chosen` (sorted int64 [p]) as a training batch; superpoints and masks are renumbered.
 
         Cost O(P + mask entries) integers and O(p (C + C1)) floats, whatever the scene's size.
         """
@@ -149,11 +149,13 @@ def prepare(scene: Scene, config: ExperimentConfig, cache: Path | None = None) -
         lifted=lifted["lifted"],
         views=lifted["views"],
         superpoints=np.asarray(superpoints),
-        masks=InstanceMasks(np.asarray(masks["index"]), np.asarray(masks["offsets"]), len(scene)),
+        masks=InstanceMasks(np.asarray(masks["index"]), np.asarray(masks["offsets"]), len(scene), masks.get("scores")),
     )
 
 
-def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, progress: bool = True) -> list[PreparedScene]:
+def prepare_split(
+    config: ExperimentConfig, split: str, *, workers: int = 1, progress: bool = True
+) -> list[PreparedScene]:
     """Every scene of a split. Missing stages are computed by `workers` processes first, then all are mapped here."""
     folders = scene_folders(config, split)
     if not folders:
@@ -177,7 +179,7 @@ def _prepare_folder(folder: Path, config: ExperimentConfig) -> PreparedScene:
 
 
 def _cached(folder: Path, stem: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays of one stage, one .npy each, and a list of them written last; anything missing or unreadable is rebuilt."""
+    """Arrays of one stage, one .npy each, and their list written last; anything missing or unreadable is rebuilt."""
     index = folder / f"{stem}.json"
     if index.is_file():
         try:
@@ -199,7 +201,7 @@ def _normals(scene: Scene) -> np.ndarray:
 
 
 def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
-    """int64 [P]: on the mesh where the scene has faces, on a kNN graph otherwise (there without convexity if unoriented)."""
+    """int64 [P]: on the mesh where the scene has faces, otherwise on a kNN graph."""
     if scene.faces is not None and len(scene.faces):
         return segment_mesh(scene.points, scene.faces, k=config.k, min_size=config.min_size)
     return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size)
@@ -236,4 +238,5 @@ def _masks(scene: Scene, config: ExperimentConfig, superpoints: np.ndarray) -> d
         masks = InstanceMasks.from_labels(scene.instances)
     else:
         masks = segment_instances(scene.points, _normals(scene), np.asarray(superpoints), config.masks.geometry)
-    return {"index": masks.index, "offsets": masks.offsets}
+    found = {"index": masks.index, "offsets": masks.offsets, "scores": masks.scores}
+    return {name: array for name, array in found.items() if array is not None}

@@ -1,4 +1,4 @@
-"""One JSON record per run: config, protocol, metrics, data, versions, device, time. Tables and figures read only these."""
+"""One JSON record per run: config, protocol, metrics, data, versions, device, time. Tables read only these."""
 
 import datetime
 import importlib.metadata
@@ -120,7 +120,9 @@ def run_all(
         for config in tqdm(todo, "runs"):
             run(config, folder=folder, progress=False)
     else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
             jobs = [pool.submit(run, config, folder=folder, progress=False) for config in todo]
             for job in tqdm(jobs, "runs"):
                 job.result()
@@ -148,7 +150,7 @@ def _scenes(key: str, split: str) -> list[PreparedScene]:
 
 
 def describe(evaluation: Evaluation, config: ExperimentConfig) -> dict[str, Any]:
-    """Metrics in %, per class by name (None where the class is absent), confusion (rows ground truth), mIoU per scene."""
+    """Metrics in %, per class by name (None where absent), confusion (rows ground truth), mIoU per scene."""
     names = load_label_set(config.data.label_set).names
     iou = evaluation.confusion.iou()
     matrix = evaluation.confusion.matrix

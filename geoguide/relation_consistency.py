@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,9 +48,9 @@ def prepare_regions(features: Tensor, normalise: str, scale: str) -> Tensor:
 def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Tensor:
     """MSE(P_sim^G, P_sim^sem) over all pairs of R regions (paper, IIRC).
 
-    semantic [R, C], geometry [R, C1], both pooled per region. For R above the feature width the R x R matrices are never
-    formed: |A A^T - B B^T|^2 = |A^T A|^2 - 2 |A^T B|^2 + |B^T B|^2, which costs O(R C^2) time and O(C^2) memory; below it
-    the R x R difference is smaller and exact.
+    semantic [R, C], geometry [R, C1], both pooled per region. For R above the feature width the R x R matrices are
+    never formed: |A A^T - B B^T|^2 = |A^T A|^2 - 2 |A^T B|^2 + |B^T B|^2, which costs O(R C^2) time and O(C^2) memory;
+    below it the R x R difference is smaller and exact.
     """
     if semantic.dim() != 2 or geometry.dim() != 2 or len(semantic) != len(geometry):
         raise InputError(
@@ -68,7 +67,9 @@ def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Ten
         total = difference.square().sum()
     else:  # float64 sums: the three large terms cancel
         total = (
-            (a.T @ a).double().square().sum() - 2 * (a.T @ b).double().square().sum() + (b.T @ b).double().square().sum()
+            (a.T @ a).double().square().sum()
+            - 2 * (a.T @ b).double().square().sum()
+            + (b.T @ b).double().square().sum()
         ).clamp_min(0)
     if not config.diagonal:
         total = total - (a.square().sum(1) - b.square().sum(1)).square().sum().to(total.dtype)

@@ -48,7 +48,9 @@ class View:
         if np.shape(self.intrinsics) != (3, 3):
             raise InputError(f"view {self.name}: intrinsics must be [3, 3], found {list(np.shape(self.intrinsics))}")
         if np.shape(self.cam_to_world) != (4, 4):
-            raise InputError(f"view {self.name}: cam_to_world must be [4, 4], found {list(np.shape(self.cam_to_world))}")
+            raise InputError(
+                f"view {self.name}: cam_to_world must be [4, 4], found {list(np.shape(self.cam_to_world))}"
+            )
 
     @property
     def has_pose(self) -> bool:
@@ -98,9 +100,9 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A point cloud (or mesh) with colours, posed views, and labels that serve scoring only.
+    """A point cloud (or mesh) with colours, posed views, and labels that serve scoring only; z is up.
 
-    points float32 [P, 3] metres, z up; colors float32 [P, 3] in [0, 1]; normals float32 [P, 3] unit; faces int64 [F, 3];
+    points float32 [P, 3] metres; colors float32 [P, 3] in [0, 1]; normals float32 [P, 3] unit; faces int64 [F, 3];
     labels int64 [P] (0..C-1, 255 void); instances int64 [P] (-1 none). `source` is "mini" or "real" and follows every
     result into its record.
     """
@@ -140,7 +142,9 @@ class Scene:
             raise InputError(f"scene {self.name}: points holds NaN or inf in {bad} of {count} rows")
         if self.faces is not None:
             if self.faces.ndim != 2 or self.faces.shape[1] != 3 or self.faces.dtype != np.int64:
-                raise InputError(f"scene {self.name}: faces must be int64 [F, 3], found {self.faces.dtype} {list(self.faces.shape)}")
+                raise InputError(
+                    f"scene {self.name}: faces must be int64 [F, 3], found {self.faces.dtype} {list(self.faces.shape)}"
+                )
             if self.faces.size and (self.faces.min() < 0 or self.faces.max() >= count):
                 raise InputError(f"scene {self.name}: faces name vertices outside 0..{count - 1}")
         if self.source not in ("mini", "real"):

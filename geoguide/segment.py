@@ -108,7 +108,16 @@ def write_labelled_ply(path: Path, result: Segmentation) -> Path:
     colors = palette(len(result.labels))[result.ids]
     vertex = np.empty(
         len(result.ids),
-        [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("label", "i4"), ("score", "f4")],
+        [
+            ("x", "f4"),
+            ("y", "f4"),
+            ("z", "f4"),
+            ("red", "u1"),
+            ("green", "u1"),
+            ("blue", "u1"),
+            ("label", "i4"),
+            ("score", "f4"),
+        ],
     )
     for column, name in enumerate("xyz"):
         vertex[name] = result.scene.points[:, column]

@@ -1,4 +1,4 @@
-"""USD, uncertainty-based superpoint distillation: weigh each point's 2D feature before pooling it into its superpoint."""
+"""USD, uncertainty-based superpoint distillation: each point's 2D feature is weighed before it is pooled."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +19,7 @@ class USDConfig:
     """Activation of W. Not stated; a reliability lies in [0, 1]. `uniform` is plain mean pooling, the control."""
     supervision: Literal["student", "held_out", "none"] = "student"
     """What trains the MLP of W. As written only L_sp can (`student`: the gradient flows into the target). `held_out`:
-    the pooled half of a superpoint must predict the 2D features of its other half. `none`: W keeps its initial value."""
+    the pooled half of a superpoint must predict the 2D features of its other half. `none`: W stays as it is."""
     point_target: Literal["lifted", "refined"] = "lifted"
     """Target of the point-level loss: F_2d, or the refined superpoint feature broadcast to its points. Not stated."""
     unseen: Literal["skip", "refined"] = "skip"

@@ -56,8 +56,8 @@ def fit(
 ) -> Fit:
     """Train one experiment (paper, Total). Prepared scenes may be passed in to share them between runs.
 
-    With `run_dir` a checkpoint is written every `checkpoint_every` steps and an interrupted run goes on from it with the
-    same final weights: all randomness of a step derives from (seed, step). bf16 autocast on CUDA, float32 on CPU.
+    With `run_dir` a checkpoint is written every `checkpoint_every` steps and an interrupted run goes on from it with
+    the same final weights: all randomness of a step derives from (seed, step). bf16 autocast on CUDA, float32 on CPU.
     Memory: O(points_per_step (C + C1)) beside the memory-mapped scenes.
     """
     train = prepare_split(config, "train", progress=progress) if train is None else train
@@ -123,9 +123,7 @@ class _State:
         objective = Objective(geometry_width, feature_width, config.objective)
         network, objective = network.to(device), objective.to(device)
         parameters = [*network.parameters(), *objective.parameters()]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=config.train.learning_rate, weight_decay=config.train.weight_decay
-        )
+        optimizer = torch.optim.AdamW(parameters, lr=config.train.learning_rate, weight_decay=config.train.weight_decay)
         return cls(config, device, network, objective, optimizer, 0, [], {})
 
     def advance(self, scenes: list[PreparedScene]) -> None:

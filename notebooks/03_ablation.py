@@ -32,7 +32,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide import figures, records, tables
-from geoguide.experiments import DROPS, PRESETS, adapter_only, pooled, preset
+from geoguide.experiments import DROPS, adapter_only, pooled, preset
 
 figures.use_offline_renderer()
 
@@ -43,8 +43,8 @@ figures.use_offline_renderer()
 
 # %%
 whole = drop == "none"
-variants, drops = (list(PRESETS), DROPS) if whole else ([variant], ("none", drop))
-configs = [preset(v, drop=d, seed=seed) for v in variants for d in drops for seed in seeds]
+drops = DROPS if whole else {variant: ("none", drop)}
+configs = [preset(v, drop=d, seed=seed) for v in drops for d in drops[v] for seed in seeds]
 if whole:
     configs += [row(seed) for row in (adapter_only, pooled) for seed in seeds]
 found = [records.get(config, progress=False) for config in configs]

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the device flag, a seeded generator, and the folders that exist only beside the project."""
+"""Fixtures of all tests: the device flag, a seeded generator, tiny data, and folders that lie beside the project."""
 
 from collections.abc import Iterator
 from pathlib import Path

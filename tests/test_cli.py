@@ -34,7 +34,9 @@ def scan(tmp_path):
 
 def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
     out = tmp_path / "out.ply"
-    assert run("segment", str(scan), "--labels", "chair, whiteboard", "--columns", "x y z r g b", "--out", str(out)) == 0
+    assert (
+        run("segment", str(scan), "--labels", "chair, whiteboard", "--columns", "x y z r g b", "--out", str(out)) == 0
+    )
     vertex = PlyData.read(str(out))["vertex"]
     assert len(vertex) == 3000 and set(np.unique(vertex["label"])) <= {0, 1}
     colors = np.stack([vertex[c] for c in ("red", "green", "blue")], axis=1)

@@ -99,7 +99,7 @@ def test_balance_and_ignored_cells(masks: torch.Tensor) -> None:
 
 
 def test_as_written_the_loss_has_a_floor() -> None:
-    """sigmoid(cos) lies in [0.27, 0.73]: even perfect features cost 0.313 a cell (the paper's formula, no temperature)."""
+    """sigmoid(cos) lies in [0.27, 0.73]: even perfect features cost 0.313 a cell (no temperature in the paper)."""
     features = torch.eye(2).repeat_interleave(5, 0) * 2 - 1  # two opposite directions after normalisation
     features = torch.stack([features[:, 0], torch.zeros(10)], 1)
     masks = torch.tensor([[True] * 5 + [False] * 5])

@@ -144,9 +144,7 @@ def test_gradients_in_float64(scene: dict[str, torch.Tensor]) -> None:
 def test_no_seen_point_gives_zero_loss(scene: dict[str, torch.Tensor]) -> None:
     usd = SuperpointDistillation(C1, C, USDConfig()).double()
     blind = torch.zeros(P, dtype=torch.bool)
-    terms = usd(
-        scene["semantic"], scene["geometry"], torch.zeros_like(scene["lifted"]), scene["superpoints"], S, blind
-    )
+    terms = usd(scene["semantic"], scene["geometry"], torch.zeros_like(scene["lifted"]), scene["superpoints"], S, blind)
     assert all(value.item() == 0 for value in terms.values())
 
 

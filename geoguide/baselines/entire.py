@@ -16,8 +16,8 @@ class EntireNetwork(nn.Module):
     """Raw points to the text space, every weight trained (paper, preliminary experiment; OpenScene's setting).
 
     A small stand-in for OpenScene's MinkUNet18A: features are pooled into ever coarser grid cells, mixed there with the
-    nearest cells relative to their offset, and carried back to the points. Input: height, position relative to the cell, and
-    colour; no hand-made descriptor.
+    nearest cells relative to their offset, and carried back to the points. Input: height, position relative to the
+    cell, and colour; no hand-made descriptor.
     """
 
     def __init__(self, out_width: int, width: int = 96) -> None:

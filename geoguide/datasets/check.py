@@ -54,7 +54,8 @@ def check_scannet(root: Path) -> int:
             frames = int(np.mean([len(s.views) for s in scenes]))
             source = "/".join(sorted({s.source for s in scenes}))
             print(
-                f"{split}: {len(scenes)} of {len(folders)} scenes readable ({source}), about {points} points, {frames} frames"
+                f"{split}: {len(scenes)} of {len(folders)} scenes readable ({source}), "
+                f"about {points} points and {frames} frames"
             )
     if not found and not problems:
         raise DataError(

@@ -11,9 +11,11 @@ CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif", "size": 13, "color": "#222222"}
 
-# Several 3D scenes of one figure turn together. `busy` stops the relayout it causes from causing another.
-_SYNC_CAMERAS = """
+# The figure follows its column's width, which a page may set after the plot was drawn. Several 3D scenes of one figure
+# turn together; `busy` stops the relayout that this causes from causing another.
+_BEHAVIOUR = """
 const figure = document.getElementById('{plot_id}');
+new ResizeObserver(() => Plotly.Plots.resize(figure)).observe(figure.parentElement);
 const scenes = Object.keys(figure._fullLayout).filter((key) => /^scene[0-9]*$/.test(key));
 let busy = false;
 const follow = (event) => {
@@ -36,7 +38,7 @@ class OfflineRenderer(MimetypeRenderer):
 
     def to_mimebundle(self, fig_dict: dict[str, Any]) -> dict[str, Any]:
         html = pio.to_html(
-            fig_dict, config=CONFIG, include_plotlyjs=False, full_html=False, post_script=_SYNC_CAMERAS, validate=False
+            fig_dict, config=CONFIG, include_plotlyjs=False, full_html=False, post_script=_BEHAVIOUR, validate=False
         )
         return {"text/html": html + _NO_PLOTLY, **PlotlyRenderer(config=CONFIG).to_mimebundle(fig_dict)}
 
