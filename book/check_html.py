@@ -1,8 +1,8 @@
 """Check a built book: complete, without errors, readable with no network: python book/check_html.py book/_build/html
 
 Every page of the contents exists; no script, style sheet, font, image or frame comes from the network; every local file
-that a page loads or links to is there; plots and math have their scripts; no traceback was printed; and no page holds
-more 3D scenes than a browser draws at once.
+that a page loads or links to is there; plots and math have their scripts; no cell printed a traceback or a warning; and
+no page holds more 3D scenes than a browser draws at once.
 """
 
 import re
@@ -26,7 +26,7 @@ LOADING = {
 }
 LOADING_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "preconnect", "dns-prefetch", "manifest"}
 CSS_URL = re.compile(r"""(?:@import\s+|url\()\s*["']?([^"')\s;]+)""")
-ERRORS = ("Traceback (most recent call last)", 'class="output traceback', "undefined.undefined")
+ERRORS = ("Traceback (most recent call last)", 'class="output traceback', 'class="output stderr')
 
 
 class Page(HTMLParser):

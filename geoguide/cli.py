@@ -104,7 +104,7 @@ class Evaluate:
 class Replicate:
     """Compute every committed record of a profile; records already there are kept unless --force."""
 
-    profile: Literal["quick", "full"] = "full"
+    profile: Literal["quick", "full", "studies"] = "full"
     force: bool = False
     workers: int = os.cpu_count() or 1
 

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
+import re
 import resource
 import subprocess
 import time
@@ -39,7 +40,7 @@ def checkpoints() -> Path:
 
 def record_path(config: ExperimentConfig, folder: Path | None = None) -> Path:
     """Where a config's record lies: results/<dataset>/<row>-s<seed>-<hash>.json."""
-    stem = config.name.replace("/", "-").replace(" ", "-").lower()
+    stem = re.sub(r"[^a-z0-9.]+", "-", config.name.lower()).strip("-")
     return (folder or RESULTS) / config.data.dataset / f"{stem}-s{config.seed}-{config_hash(config)}.json"
 
 

@@ -10,6 +10,7 @@ from scipy import stats
 
 from geoguide import records
 from geoguide.errors import DataError
+from geoguide.experiments import STUDIES, STUDY_SEEDS, study
 from geoguide.files import replacing
 from geoguide.records import Record
 
@@ -109,6 +110,22 @@ def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
                 "seeds": row["seeds"],
             }
         )
+    return pd.DataFrame(table)
+
+
+def study_table(folder: Path | None = None) -> pd.DataFrame:
+    """Measured effect of single options (ambiguity ledger): paired differences to the unchanged configuration."""
+    table = []
+    for option in STUDIES:
+        pairs = [tuple(records.find(c, folder) for c in study(option, seed)) for seed in STUDY_SEEDS]
+        pairs = [pair for pair in pairs if None not in pair]
+        if not pairs:
+            continue
+        row = {"option": option, "compared with": pairs[0][0]["name"]}
+        for split, key in (("validation", "validation"), ("test", "metrics")):
+            gaps = np.array([changed[key]["miou"] - base[key]["miou"] for base, changed in pairs])
+            row[f"Δ mIoU, {split} (mini)"] = with_interval(gaps.mean(), interval(gaps), signed=True)
+        table.append(row | {"seeds": len(pairs)})
     return pd.DataFrame(table)
 
 

@@ -21,7 +21,7 @@ from geoguide.objective import Batch, Objective
 from geoguide.prepare import PreparedScene, prepare_split
 from geoguide.text import TextEncoder
 
-VALIDATION_POINTS = 4000  # per room, for the curve only; final numbers use every point
+VALIDATION_POINTS = 1500  # per room, for the curve only; final numbers use every point
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Quick start: one room, from pixels to words
+# # 00 Quick start: one room, from pixels to words
 #
 # **Question.** What does the method take in, what comes out, and what is in between?
 #

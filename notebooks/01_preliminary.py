@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Preliminary: freeze the 3D backbone, or train it all?
+# # 01 Preliminary: freeze the 3D backbone, or train it all?
 #
 # **Question.** Is a small adapter on frozen geometric features better than a 3D network trained entirely on the 2D
 # features?

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # The three modules on one room
+# # 02 The three modules on one room
 #
 # **Question.** What does each of USD, IMR and IIRC do to the features, and does it do what it is meant to do?
 #

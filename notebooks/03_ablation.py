@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Ablation: what does each module contribute?
+# # 03 Ablation: what does each module contribute?
 #
 # **Question.** Does removing USD, IMR or IIRC lower the scores?
 #

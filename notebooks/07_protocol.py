@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Protocol, and what the paper leaves open
+# # 07 Protocol, and what the paper leaves open
 #
 # **Question.** Under which rules is a number of this book made, and which choices did we have to make ourselves?
 #
@@ -85,6 +85,14 @@ parts = ["data", "teacher", "lifting", "superpoints", "masks", "adapter", "train
 flat = pd.json_normalize({part: settings[part] for part in parts}).T
 flat.columns = ["default"]
 flat
+
+# %% [markdown]
+# ## The measured effect of single options
+# One option of *works-best* changed at a time, with only its module in use (the last row: all three, with the
+# annotated instances as an oracle in place of masks from geometry). Differences are paired by seed.
+
+# %%
+tables.study_table().style.hide(axis="index")
 
 # %% [markdown]
 # ## What we found

@@ -52,6 +52,7 @@ def test_a_sound_book_passes(check, book):
         ("<img src='_images/none.png'>", "_images/none.png is not in the book"),
         ("<a href='nowhere.html#x'>x</a>", "broken link nowhere.html#x"),
         ("<pre>Traceback (most recent call last):</pre>", "holds 'Traceback"),
+        ('<div class="output stderr notranslate">UserWarning: x</div>', "output stderr"),
     ],
 )
 def test_faults_of_a_page_are_found(check, book, fault, message):

@@ -79,7 +79,7 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
     width = (1.0 - GAP * (len(panels) - 1) - sum(bars)) / len(panels)
     left = 0.0
     # A scene fits its height; in panels narrower than high the camera steps back so that the width fits too.
-    away = max(1.0, 0.33 / width)
+    away = max(1.0, 0.36 / width)
     eye = {axis: away * value for axis, value in zip("xyz", EYE, strict=True)}
     camera = {"eye": eye, "center": {"x": 0.0, "y": 0.0, "z": -0.1}}
     seen: set[str] = set()
