@@ -10,8 +10,8 @@ from geoguide.superpoint_distillation import USDConfig
 SEEDS = (0, 1, 2, 3, 4)
 
 PRESETS = {
-    # The text taken literally; the λ, which it leaves open, from a coarse search on the validation rooms. Larger λ3 ruin
-    # distillation: raw similarities of the frozen features are two orders of magnitude above those of text features.
+    # The text taken literally; the λ, which it leaves open, from a coarse search on the validation rooms. Larger λ3
+    # ruin distillation: raw similarities of the frozen features are far above those of text features.
     "as-written": ObjectiveConfig(lambda_sim=1e-4),
     # Options that the validation rooms favour; each departure is argued in the book ("Where we differ").
     "works-best": ObjectiveConfig(
@@ -40,12 +40,12 @@ def preset(name: str = "works-best", *, drop: str = "none", seed: int = 0) -> Ex
 
 
 def row_name(modules: tuple[str, ...]) -> str:
-    """'full', 'without usd', 'only imr', 'adapter only': how a set of modules is called in tables."""
+    """'full', 'without usd', 'only imr', 'no module': how a set of modules is called in tables."""
     missing = [m for m in MODULES if m not in modules]
     if not missing:
         return "full"
     if not modules:
-        return "adapter only"
+        return "no module"
     return f"without {missing[0]}" if len(missing) == 1 else f"only {modules[0]}"
 
 

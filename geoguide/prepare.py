@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from geoguide import backbones
 from geoguide.config import ExperimentConfig, SuperpointConfig, to_dict

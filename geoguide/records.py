@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
 from geoguide.errors import DataError

@@ -18,7 +18,7 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- results:end -->"
 
 ROWS = ("2D fusion", "entire network", "adapter only", "mean-pooled superpoints")
-VARIANTS = ("full", "without usd", "without imr", "without iirc", "only usd", "only imr", "only iirc")
+VARIANTS = ("full", "without usd", "without imr", "without iirc", "only usd", "only imr", "only iirc", "no module")
 
 
 def paper(table: str) -> dict[str, dict[str, float | None]]:

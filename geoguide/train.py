@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from geoguide.adapter import Adapter
 from geoguide.baselines.entire import EntireNetwork
