@@ -35,7 +35,7 @@ from geoguide import figures, records
 from geoguide.datasets.scannet import load_scene
 from geoguide.experiments import adapter_only, preset
 from geoguide.labels import load_label_set
-from geoguide.prepare import prepare, scene_folders
+from geoguide.prepare import prepare, prepare_split, scene_folders
 from geoguide.text import TextEncoder
 from geoguide.train import fit
 
@@ -97,6 +97,23 @@ usd = {name: spearmanr(weight[known], deviation).statistic for name, weight in r
 listed = ", ".join(f"{name} **{value:+.2f}**" for name, value in usd.items())
 Markdown("Rank correlation between a point's relative weight and its error relative to its superpoint "
          f"(−1 would be ideal, 0 is chance): {listed}.")
+
+# %% [markdown]
+# How much could W gain? The 2D target itself, scored on the validation rooms without any 3D network: per point, as the
+# plain mean of its superpoint, as refined by the learned weights, and with weights that know the true error.
+
+# %%
+from geoguide.diagnostics import error_inside_superpoints, target_quality
+
+rooms = prepare_split(config, "val", progress=False)
+learned = {name: fits[name].objective.usd for name in ("as-written", "works-best")}
+ceiling = target_quality(rooms, text, learned)
+ceiling.style.hide(axis="index").format(precision=1)
+
+# %%
+share = error_inside_superpoints(rooms, text)
+Markdown(f"**{share:.0%}** of the variance of the 2D error lies inside superpoints, where W can act; the rest is wrong "
+         "for a superpoint as a whole.")
 
 # %% [markdown]
 # ## IMR: from a part of an instance to the whole

@@ -31,7 +31,7 @@ from IPython.display import Markdown
 
 from geoguide import records
 
-path = records.RESULTS.parent / "runs" / report
+path = records.checkpoints().parent / report
 result = json.loads(path.read_text()) if path.is_file() else None
 
 # %%
