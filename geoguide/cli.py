@@ -151,8 +151,8 @@ class Segment:
     """A .safetensors file, or the name of a packaged model."""
     out: Path | None = None
     """Labelled ply; default <scan>_labelled.ply in the working directory. The summary goes beside it as .json."""
-    columns: str | None = None
-    """Columns of a .bin file, e.g. "x y z r g b"."""
+    columns: int | None = None
+    """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     voxel: float = 0.03
     """Voxel size in metres when an RGB-D folder is reconstructed."""
     device: str = "auto"

@@ -44,7 +44,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
     return names
 
 
-def open_scan(path: Path, columns: str | None = None, voxel: float = 0.03) -> Scene:
+def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03) -> Scene:
     """A ply, npz or bin file, or a folder of colour, depth and pose (reconstructed at `voxel` metres)."""
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")

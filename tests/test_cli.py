@@ -34,9 +34,7 @@ def scan(tmp_path):
 
 def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
     out = tmp_path / "out.ply"
-    assert (
-        run("segment", str(scan), "--labels", "chair, whiteboard", "--columns", "x y z r g b", "--out", str(out)) == 0
-    )
+    assert run("segment", str(scan), "--labels", "chair, whiteboard", "--columns", "6", "--out", str(out)) == 0
     vertex = PlyData.read(str(out))["vertex"]
     assert len(vertex) == 3000 and set(np.unique(vertex["label"])) <= {0, 1}
     colors = np.stack([vertex[c] for c in ("red", "green", "blue")], axis=1)
@@ -62,7 +60,7 @@ def test_bad_input_is_one_line_and_exit_2(arguments, message, scan, tmp_path, ca
     monkeypatch.chdir(tmp_path)
     filled = [a.format(scan=scan, tmp=tmp_path) for a in arguments]
     if filled[0] == "segment" and filled[1] == str(scan):
-        filled += ["--columns", "x y z r g b"]
+        filled += ["--columns", "6"]
     assert run(*filled) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and len(error.splitlines()) == 1
