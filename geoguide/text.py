@@ -110,7 +110,11 @@ def _model() -> tuple:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub; this keeps the library from asking
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
-    from transformers import BertConfig, BertModel
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():  # in a notebook without ipywidgets, importing transformers prints one about its bars
+        warnings.simplefilter("ignore", TqdmWarning)
+        from transformers import BertConfig, BertModel
 
     model = BertModel(BertConfig.from_pretrained(folder, local_files_only=True))
     weights = load_file(folder / "model.safetensors")
