@@ -112,7 +112,7 @@ def _model() -> tuple:
     from tokenizers import Tokenizer
     from tqdm import TqdmWarning
 
-    with warnings.catch_warnings():  # in a notebook without ipywidgets, importing transformers prints one about its bars
+    with warnings.catch_warnings():  # in a notebook without ipywidgets the import prints one about progress bars
         warnings.simplefilter("ignore", TqdmWarning)
         from transformers import BertConfig, BertModel
 
