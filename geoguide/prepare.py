@@ -161,7 +161,9 @@ def prepare_split(
     if not folders:
         raise DataError(f"split {split!r} of {config.data.dataset} holds no scene")
     if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
             jobs = pool.map(_prepare_folder, folders, [config] * len(folders))
             _drain(tqdm(jobs, f"prepare {split}", len(folders), disable=not progress))
     return [_prepare_folder(f, config) for f in tqdm(folders, f"prepare {split}", disable=not progress or workers > 1)]
@@ -173,7 +175,6 @@ def _drain(items: Iterable[object]) -> None:
 
 
 def _prepare_folder(folder: Path, config: ExperimentConfig) -> PreparedScene:
-    torch.set_num_threads(max(1, torch.get_num_threads() // 2) if torch.get_num_threads() > 2 else 1)
     scene = scannet.load_scene(folder, labels=config.data.label_set, frame_skip=config.data.frame_skip)
     return prepare(scene, config)
 
