@@ -2,14 +2,14 @@
 #   make book       mini data, the quick profile run and compared with results/, then book/_build/html/index.html
 #   make test       ruff and pytest                make lint       ruff alone
 #   make setup      .venv only                     make verify     rerun the quick profile, fail if it does not reproduce
-#   make replicate  recompute every committed record
+#   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
 # On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
 # build, which also works but is large):   make setup PIP_ARGS="--extra-index-url URL"
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint replicate verify data pair clean
+.PHONY: help setup book test lint replicate studies verify data pair clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
@@ -54,6 +54,9 @@ verify: $(INSTALLED) data
 
 replicate: $(INSTALLED) data
 	$(BIN)/geoguide replicate
+
+studies: $(INSTALLED) data
+	$(BIN)/geoguide replicate --profile studies
 
 pair: $(INSTALLED)
 	$(BIN)/python book/pair.py

@@ -32,7 +32,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide import figures, records, tables
-from geoguide.experiments import DROPS, adapter_only, pooled, preset
+from geoguide.experiments import DROPS, ablation, preset
 
 figures.use_offline_renderer()
 
@@ -46,7 +46,7 @@ whole = drop == "none"
 drops = DROPS if whole else {variant: ("none", drop)}
 configs = [preset(v, drop=d, seed=seed) for v in drops for d in drops[v] for seed in seeds]
 if whole:
-    configs += [row(seed) for row in (adapter_only, pooled) for seed in seeds]
+    configs = [config for config in ablation(tuple(seeds)) if config.train.model == "adapter"]
 found = [records.get(config, progress=False) for config in configs]
 lines = tables.frame(found)
 tables.ablation_table(lines).style.hide(axis="index").format(precision=1)

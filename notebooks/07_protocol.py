@@ -89,7 +89,8 @@ flat
 # %% [markdown]
 # ## The measured effect of single options
 # One option of *works-best* changed at a time, with only its module in use (the last row: all three, with the
-# annotated instances as an oracle in place of masks from geometry). Differences are paired by seed.
+# annotated instances as an oracle in place of masks from geometry). Differences are paired by seed; one seed is an
+# indication, not a result. Options that were not run yet are not listed (`make studies` runs all).
 
 # %%
 tables.study_table().style.hide(axis="index")
