@@ -134,7 +134,8 @@ def region_line(found: list[Record]) -> str:
     mean = pd.DataFrame([r["regions"] for r in found if r["config"]["masks"]["source"] == "geometry"]).mean()
     return (
         f"Regions behind these rows, against the annotation: superpoints {mean['superpoint_purity']:.0%} pure; "
-        f"instance masks (from geometry alone) AP50 {mean['mask_ap50']:.2f}, mean best IoU {mean['mask_mean_best_iou']:.2f}."
+        f"instance masks (from geometry alone) AP50 {mean['mask_ap50']:.2f}, "
+        f"mean best IoU {mean['mask_mean_best_iou']:.2f}."
     )
 
 
