@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError
+from geoguide.ops.cosine import unit
 from geoguide.ops.segment import segment_mean
 
 
@@ -131,7 +132,7 @@ def mask_bce(
     [M, S] with superpoints int64 [P] leaves cells out. `balanced` gives the true and the false cells of each mask equal
     total weight. Mean over masks of the weighted mean over points. Memory O(chunk P), never [M, P] in full.
     """
-    queries, features = F.normalize(queries, dim=-1), F.normalize(features, dim=-1)
+    queries, features = unit(queries), unit(features)
     masks, points = len(queries), len(features)
     order = torch.argsort(mask_of, stable=True)
     bounds = torch.cumsum(torch.bincount(mask_of, minlength=masks), 0).tolist()
@@ -180,7 +181,7 @@ class MaskReconstruction(nn.Module):
         """The features whose cosine is taken, [P, C]: F_3d^sem itself, or less the scene's mean direction."""
         if not self.config.centre:
             return semantic
-        semantic = F.normalize(semantic, dim=-1)
+        semantic = unit(semantic)
         return semantic - semantic.mean(0, keepdim=True)
 
     def queries(self, semantic: Tensor, mask_of: Tensor, point_of: Tensor, visible: Tensor, count: int) -> Tensor:
@@ -239,4 +240,4 @@ def alike_superpoints(
     centre = (lifted * weight.unsqueeze(-1)).sum(0) / weight.sum().clamp_min(1)
     by_mask = segment_mean(lifted[point_of], mask_of, count, weight[point_of]) - centre  # [M, C]
     by_superpoint = segment_mean(lifted, superpoints, superpoint_count, weight) - centre  # [S, C]
-    return F.normalize(by_mask, dim=-1) @ F.normalize(by_superpoint, dim=-1).T > threshold
+    return unit(by_mask) @ unit(by_superpoint).T > threshold

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from geoguide.errors import ConfigError
 from geoguide.mask_reconstruction import IMRConfig, MaskReconstruction, occlude
+from geoguide.ops.cosine import cosine_distance
 from geoguide.relation_consistency import IIRCConfig, RelationConsistency
-from geoguide.superpoint_distillation import SuperpointDistillation, USDConfig, cosine_distance, masked_mean
+from geoguide.superpoint_distillation import SuperpointDistillation, USDConfig, masked_mean
 
 MODULES = ("usd", "imr", "iirc")
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.ops.cosine import unit
 from geoguide.ops.segment import segment_mean
 
 
@@ -36,7 +36,7 @@ class IIRCConfig:
 def prepare_regions(features: Tensor, normalise: str, scale: str) -> Tensor:
     """Pooled features [R, C] -> features whose Gram matrix F F^T is the similarity matrix of the given options."""
     if normalise == "l2":
-        features = F.normalize(features, dim=-1)
+        features = unit(features)
     if scale != "none":
         features = features - features.mean(0, keepdim=True)
     if scale == "standardise":  # root mean square of the entries of F F^T is |F^T F| / R

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.ops.cosine import cosine_distance, unit
 from geoguide.ops.segment import segment_mean, segment_softmax, segment_sum
 
 
@@ -40,13 +40,6 @@ class USDConfig:
         for field, values in allowed.items():
             if getattr(self, field) not in values:
                 raise ConfigError(f"usd.{field} must be one of {', '.join(values)}, found {getattr(self, field)!r}")
-
-
-def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cos along the last axis: [..., C], [..., C] -> [...]; a zero vector is at distance 1 from everything."""
-    # Twice as fast as F.cosine_similarity here, which normalises both inputs in full before it multiplies them.
-    lengths = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
-    return 1.0 - (a * b).sum(-1) / lengths.clamp_min(1e-8)
 
 
 def reliability_input(geometry: Tensor, lifted: Tensor, superpoints: Tensor, count: int, seen: Tensor) -> Tensor:
@@ -168,7 +161,7 @@ class SuperpointDistillation(nn.Module):
             raise InputError("usd.supervision 'held_out' needs `half`, a random split of the points")
         first = refine(lifted, weights * half, superpoints, count)  # [S, C]
         other = (seen & ~half).to(lifted.dtype)
-        second = segment_mean(F.normalize(lifted, dim=-1), superpoints, count, other)  # [S, C]
+        second = segment_mean(unit(lifted), superpoints, count, other)  # [S, C]
         both = (segment_sum((seen & half).to(lifted.dtype), superpoints, count) > 0) & (
             segment_sum(other, superpoints, count) > 0
         )

@@ -123,7 +123,8 @@ class _State:
         objective = Objective(geometry_width, feature_width, config.objective)
         network, objective = network.to(device), objective.to(device)
         parameters = [*network.parameters(), *objective.parameters()]
-        optimizer = torch.optim.AdamW(parameters, lr=config.train.learning_rate, weight_decay=config.train.weight_decay)
+        rate, decay = config.train.learning_rate, config.train.weight_decay
+        optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
         return cls(config, device, network, objective, optimizer, 0, [], {})
 
     def advance(self, scenes: list[PreparedScene]) -> None:

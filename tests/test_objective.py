@@ -6,7 +6,8 @@ import torch
 from geoguide.errors import ConfigError
 from geoguide.mask_reconstruction import IMRConfig
 from geoguide.objective import MODULES, Batch, Objective, ObjectiveConfig
-from geoguide.superpoint_distillation import USDConfig, cosine_distance
+from geoguide.ops.cosine import cosine_distance
+from geoguide.superpoint_distillation import USDConfig
 
 P, C1, C, S, M = 80, 6, 9, 10, 8
 

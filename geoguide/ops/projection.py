@@ -38,23 +38,24 @@ def project_points(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _project_kernel(points, world_to_cam, focal, image_size, depth, tolerance, border, row, col, visible):
-    """Blocks of points, in three loops each: pixels (which vectorises), those inside, and their depth."""
+    """Blocks of points, in short loops that each do one thing: those over numbers vectorise, the gather overlaps."""
     block = 512
-    xs, ys, zs, inside = np.empty(block), np.empty(block), np.empty(block), np.empty(block, np.int64)
+    xs, ys, zs, ds = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
+    accepted, kept = np.empty(block, np.bool_), np.empty(block, np.int64)
     for start in range(0, len(points), block):
         count = min(block, len(points) - start)
         for j in range(count):
             xs[j], ys[j], zs[j] = points[start + j, 0], points[start + j, 1], points[start + j, 2]
         _pixels(xs, ys, zs, count, world_to_cam, focal)  # now columns, rows, depths
-        found = _inside(xs, ys, zs, count, image_size, border, inside)
+        _inside(xs, ys, zs, count, image_size, border, accepted)
+        found = _compact(accepted, count, kept)
+        if depth.size > 0:
+            for n in range(found):
+                ds[n] = depth[np.int64(ys[kept[n]]), np.int64(xs[kept[n]])]
+            found = _unoccluded(ds, zs, found, tolerance, kept)
         for n in range(found):
-            j = inside[n]
-            c, r = np.int64(xs[j]), np.int64(ys[j])
-            seen = True
-            if depth.size > 0:
-                d = np.float64(depth[r, c])
-                seen = (d > 0.0) & (d < np.inf) & (abs(d - zs[j]) <= tolerance * d)
-            row[start + j], col[start + j], visible[start + j] = r * seen, c * seen, seen
+            j = kept[n]
+            row[start + j], col[start + j], visible[start + j] = np.int64(ys[j]), np.int64(xs[j]), True
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -73,18 +74,33 @@ def _pixels(xs, ys, zs, count, w, focal):
 
 
 @numba.njit(cache=True, nogil=True)
-def _inside(columns, rows, depths, count, image_size, border, inside):
-    """Write the numbers of the points ahead of the camera and inside the image; how many."""
-    low, high_row, high_column = (
-        np.float64(border),
-        np.float64(image_size[0] - border),
-        np.float64(image_size[1] - border),
-    )
+def _inside(columns, rows, depths, count, image_size, border, accepted):
+    """Which points are ahead of the camera and inside the image."""
+    low = np.float64(border)
+    high_row, high_column = np.float64(image_size[0] - border), np.float64(image_size[1] - border)
+    for j in range(count):
+        u, v = columns[j], rows[j]
+        accepted[j] = (depths[j] > 0.0) & (u >= low) & (u < high_column) & (v >= low) & (v < high_row)
+
+
+@numba.njit(cache=True, nogil=True)
+def _compact(accepted, count, kept):
+    """Write the numbers of the accepted points, without a branch; how many."""
     found = 0
     for j in range(count):
-        inside[found] = j
-        u, v = columns[j], rows[j]
-        found += (depths[j] > 0.0) & (u >= low) & (u < high_column) & (v >= low) & (v < high_row)
+        kept[found] = j
+        found += np.int64(accepted[j])
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _unoccluded(measured, depths, count, tolerance, kept):
+    """Keep the points whose depth is what the image measured, measured[n] for point kept[n]; how many."""
+    found = 0
+    for n in range(count):
+        j, d = kept[n], measured[n]
+        kept[found] = j
+        found += np.int64((d > 0.0) & (d < np.inf) & (abs(d - depths[j]) <= tolerance * d))
     return found
 
 

@@ -25,11 +25,9 @@ def segment_sum(values: Tensor, index: Tensor, count: int) -> Tensor:
 
 def segment_mean(values: Tensor, index: Tensor, count: int, weights: Tensor | None = None) -> Tensor:
     """(Weighted) mean of rows by segment: values [P, ...], weights [P] >= 0 -> [count, ...]; empty segments are 0."""
-    if weights is None:
-        weights = values.new_ones(len(values))
     shape = (-1,) + (1,) * (values.dim() - 1)
-    total = segment_sum(values * weights.view(shape), index, count)
-    mass = segment_sum(weights, index, count).view(shape)
+    total = segment_sum(values if weights is None else values * weights.view(shape), index, count)
+    mass = segment_sum(values.new_ones(len(values)) if weights is None else weights, index, count).view(shape)
     return total / torch.where(mass > 0, mass, 1)  # not a tiny number: its reciprocal would overflow the gradient
 
 
