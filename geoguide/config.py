@@ -56,9 +56,9 @@ class TrainConfig:
     """Optimisation. The paper states none of it."""
 
     model: Literal["adapter", "entire"] = "adapter"  # `entire`: no frozen backbone, a small network trained whole
-    steps: int = 1000  # one step is one scene; twice as many is a study of its own (see the ambiguity ledger)
+    steps: int = 2000  # one step is one scene; twice as many is a study of its own (see the ambiguity ledger)
     points_per_step: int = 2000  # random points of the scene; bounds memory whatever the scene's size
-    learning_rate: float = 5e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     power: float = 0.9  # polynomial decay, as OpenScene
     evaluate_every: int = 100  # steps between points of the validation curve

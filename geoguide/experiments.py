@@ -8,7 +8,6 @@ from geoguide.relation_consistency import IIRCConfig
 from geoguide.superpoint_distillation import USDConfig
 
 SEEDS = (0, 1, 2, 3, 4)
-SIDE_SEEDS = SEEDS[:2]  # rows beside the ablation: the entire network (four times the cost) and one module alone
 
 PRESETS = {
     # The text taken literally; the λ, which it leaves open, from a coarse search on the validation rooms. Larger λ3
@@ -80,15 +79,11 @@ DROPS = {  # the ablation's rows of each preset: less one module, and for the be
 
 
 def ablation(seeds: tuple[int, ...] = SEEDS, presets: tuple[str, ...] = tuple(PRESETS)) -> list[ExperimentConfig]:
-    """Every row of the ablation with the same seeds and scenes: baselines, each preset full and less one module.
-
-    Rows beside it (the entire network, one module alone) have `SIDE_SEEDS` only.
-    """
+    """Every row of the ablation with the same seeds and scenes: baselines, each preset full and less one module."""
     rows = [fusion(seeds[0])]
     for seed in seeds:
-        rows += [adapter_only(seed), pooled(seed), *([entire(seed)] if seed in SIDE_SEEDS else [])]
-        drops = {name: [d for d in DROPS[name] if "+" not in d or seed in SIDE_SEEDS] for name in presets}
-        rows += [preset(name, drop=drop, seed=seed) for name in presets for drop in drops[name]]
+        rows += [adapter_only(seed), pooled(seed), entire(seed)]
+        rows += [preset(name, drop=drop, seed=seed) for name in presets for drop in DROPS[name]]
     return rows
 
 

@@ -85,16 +85,15 @@ def fit(
 
 
 def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bool:
-    """True when the last quarter of the validation curve rose by less than `tolerance` mIoU points in total.
+    """True when validation mIoU rose by less than `tolerance` points from the third quarter of the curve to the last.
 
-    The rise is that of a straight line fitted through the last quarter (at least three rows): single rows are noisy.
+    Means of whole quarters (at least two rows each) are compared, because single rows are noisy.
     """
-    tail = history[-max(3, len(history) // 4) :]
-    if len(tail) < 3:
+    rows = max(2, len(history) // 4)
+    if len(history) < 2 * rows:
         return False
-    steps = np.array([row["step"] for row in tail])
-    slope = np.polyfit(steps, [row["val_miou"] for row in tail], 1)[0]
-    return bool(slope * (steps[-1] - steps[0]) < tolerance)
+    miou = [row["val_miou"] for row in history]
+    return bool(np.mean(miou[-rows:]) - np.mean(miou[-2 * rows : -rows]) < tolerance)
 
 
 @dataclass(eq=False)

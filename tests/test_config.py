@@ -6,7 +6,7 @@ import pytest
 
 from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
 from geoguide.errors import ConfigError
-from geoguide.experiments import DROPS, SEEDS, SIDE_SEEDS, ablation, entire, fusion, preset, profile, row_name
+from geoguide.experiments import DROPS, SEEDS, ablation, fusion, preset, profile, row_name
 from geoguide.objective import MODULES, parse_drop
 
 
@@ -54,11 +54,7 @@ def test_every_row_has_the_same_seeds_scenes_and_teacher() -> None:
         seeds.setdefault(config.name, []).append(config.seed)
         assert (config.data, config.teacher, config.lifting) == (rows[0].data, rows[0].teacher, rows[0].lifting)
     assert seeds.pop(fusion().name) == [0]  # trains nothing
-    side = {name for name in seeds if ("only" in name and "/" in name) or name == entire().name}
-    assert {tuple(seeds[name]) for name in side} == {SIDE_SEEDS}
-    assert {tuple(s) for name, s in seeds.items() if name not in side} == {SEEDS} and len(rows) == len(
-        {config_hash(c) for c in rows}
-    )
+    assert {tuple(s) for s in seeds.values()} == {SEEDS} and len(rows) == len({config_hash(c) for c in rows})
     assert {row_name(parse_drop(d)) for d in DROPS["works-best"]} == {
         n.split("/")[1] for n in seeds if n.startswith("works-best")
     }
