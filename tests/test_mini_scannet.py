@@ -19,7 +19,6 @@ from geoguide.datasets.mini.write import (
     MiniConfig,
     data_fingerprint,
     default_mini_root,
-    ensure_mini_scannet,
     make_mini_scannet,
 )
 from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
@@ -168,8 +167,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyte
 
 def test_a_complete_set_is_left_alone(data: Path):
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
-    make_mini_scannet(data, rooms=(2, 1, 0), config=SMALL, progress=False)
-    assert ensure_mini_scannet(data, progress=False) == data
+    assert make_mini_scannet(data, rooms=(2, 1, 0), config=SMALL, progress=False) == data
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
 
 
@@ -183,15 +181,6 @@ def test_another_seed_replaces_only_generated_scenes(data: Path, tmp_path: Path)
     with pytest.raises(DataError, match=r"scene0000_00: not a generated scene"):
         make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.1, sensor), workers=1, progress=False)
     assert (root / "scans" / "scene0000_00" / "scene0000_00_vh_clean_2.ply").is_file()
-
-
-def test_ensure_makes_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    asked = []
-    monkeypatch.setattr(write, "make_mini_scannet", lambda root, **options: asked.append(root) or root)
-    assert ensure_mini_scannet(tmp_path) == tmp_path
-    (tmp_path / MANIFEST).write_text(json.dumps({"generator": write.GENERATOR, "scenes": {"scene0000_00": ""}}))
-    ensure_mini_scannet(tmp_path)
-    assert asked == [tmp_path, tmp_path]
 
 
 def test_default_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

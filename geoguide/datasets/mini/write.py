@@ -111,17 +111,6 @@ def make_mini_scannet(
     return root
 
 
-def ensure_mini_scannet(root: str | Path | None = None, *, workers: int | None = None, progress: bool = True) -> Path:
-    """A complete mini-ScanNet of this version and any size; made in the default size when there is none."""
-    root = Path(root) if root is not None else default_mini_root()
-    if (root / MANIFEST).is_file():
-        manifest = read_json(root / MANIFEST, ("generator", "scenes"))
-        stamps = [root / "scans" / name / MINI_STAMP for name in manifest["scenes"]]
-        if manifest["generator"] == GENERATOR and all(stamp.is_file() for stamp in stamps):
-            return root
-    return make_mini_scannet(root, workers=workers, progress=progress)
-
-
 def data_fingerprint(root: str | Path) -> str:
     """SHA-256 of a generated data set's content, from its manifest: what a record names as its data."""
     return str(read_json(Path(root) / MANIFEST, ("fingerprint",))["fingerprint"])
