@@ -77,7 +77,8 @@ def strided_table(
     """Table of a strided convolution, and its output voxels: coordinates int64 [U, 3] and batch items int64 [U].
 
     Outputs are the unique grid_coord // stride, sorted by (batch, x, y, z), in units of the coarser grid. Output u
-    reads inputs u stride + 0..1 for kernel 2, u stride - 1..1 for kernel 3 (MinkowskiEngine's convention). Errors as for `neighbor_table`.
+    reads inputs u stride + 0..1 for kernel 2, u stride - 1..1 for kernel 3 (MinkowskiEngine's convention). Errors as
+    for `neighbor_table`.
     """
     _check_grid(grid_coord, batch)
     if kernel_size < 1 or stride < 1:
