@@ -83,16 +83,16 @@ def strided_table(
     _check_grid(grid_coord, batch)
     if kernel_size < 1 or stride < 1:
         raise InputError(f"kernel_size and stride must be positive, found {kernel_size} and {stride}")
-    parents = torch.cat([batch[:, None], torch.div(grid_coord, stride, rounding_mode="floor")], dim=1)
-    coarse = torch.unique(parents, dim=0)
-    coarse_batch, coarse_coord = coarse[:, 0].contiguous(), coarse[:, 1:].contiguous()
     grid, before = _Grid(grid_coord, batch, kernel_size + stride), (kernel_size - 1) // 2
-    corner = grid.key_of(coarse_coord * stride, coarse_batch)
+    corners = torch.div(grid_coord, stride, rounding_mode="floor") * stride
+    corner = torch.unique(grid.key_of(corners, batch))  # many times faster than torch.unique of rows
+    corners, coarse_batch = grid.voxels(corner)
+    coarse_coord = torch.div(corners, stride, rounding_mode="floor")
     pairs = []
     for delta in grid.deltas(kernel_size, before):
         row, found = grid.find(corner + delta)
         pairs.append((grid.order[found], row, row))
-    return _table(pairs, kernel_size, len(batch), len(coarse), None), coarse_coord, coarse_batch
+    return _table(pairs, kernel_size, len(batch), len(corner), None), coarse_coord, coarse_batch
 
 
 def submanifold_conv(features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable) -> Tensor:
@@ -140,6 +140,11 @@ class _Grid:
     def key_of(self, coord: Tensor, batch: Tensor) -> Tensor:
         x, y, z = (coord - self.low).unbind(1)
         return batch * self.strides[0] + x * self.strides[1] + y * self.strides[2] + z
+
+    def voxels(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of `key_of`."""
+        x, y, z = (keys % a // b for a, b in itertools.pairwise(self.strides))
+        return torch.stack([x, y, z], dim=1) + self.low, keys // self.strides[0]
 
     def deltas(self, size: int, before: int) -> list[int]:
         """Key differences of the offsets -before .. size - before - 1 in x, y, z; x slowest."""
