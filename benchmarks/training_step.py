@@ -35,7 +35,6 @@ def make_batch(points: int, superpoints: int) -> Batch:
         lifted=torch.randn(points, WIDTH, generator=g),
         seen=torch.rand(points, generator=g) < 0.9,
         points=torch.randn(points, 3, generator=g),
-        colors=torch.rand(points, 3, generator=g),
         superpoints=torch.randint(0, superpoints, (points,), generator=g),
         superpoint_count=superpoints,
         mask_of=owner,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoguide.baselines.entire import EntireNetwork
+from geoguide.baselines.openscene import OpenScene
 from geoguide.config import ExperimentConfig, Protocol
 from geoguide.errors import InputError
 from geoguide.labels import load_label_set
@@ -88,8 +88,6 @@ def predict(
 def network_output(network: nn.Module, scene: PreparedScene) -> Tensor:
     """F_3d^sem of every point of a scene, unit length [P, C]."""
     network.eval()
-    if isinstance(network, EntireNetwork):
-        device = next(network.parameters()).device
-        points, colors = (torch.from_numpy(np.array(a)).to(device) for a in (scene.points, scene.colors))
-        return F.normalize(network(points, colors), dim=-1)
+    if isinstance(network, OpenScene):
+        return F.normalize(network.encode(scene.points, scene.colors), dim=-1)
     return semantic_features(network, torch.from_numpy(np.array(scene.geometry)))

@@ -48,15 +48,14 @@ def parse_drop(drop: str) -> tuple[str, ...]:
 class Batch:
     """Points of one scene on one device: what a training step takes.
 
-    geometry [P, C1], lifted [P, C] (zero where unseen), seen bool [P], points [P, 3] metres, colors [P, 3] in [0, 1],
-    superpoints int64 [P] in 0..superpoint_count-1; instance masks as entries: mask_of, point_of int64 [E], mask_count.
+    geometry [P, C1], lifted [P, C] (zero where unseen), seen bool [P], points [P, 3] metres, superpoints int64 [P]
+    in 0..superpoint_count-1; instance masks as entries: mask_of, point_of int64 [E], mask_count.
     """
 
     geometry: Tensor
     lifted: Tensor
     seen: Tensor
     points: Tensor
-    colors: Tensor
     superpoints: Tensor
     superpoint_count: int
     mask_of: Tensor

@@ -76,7 +76,6 @@ class PreparedScene:
             lifted=_float(self.lifted[chosen], device),
             seen=torch.from_numpy(self.views[chosen] > 0).to(device),
             points=_float(self.points[chosen], device),
-            colors=_float(self.colors[chosen], device),
             superpoints=torch.from_numpy(superpoints).to(device),
             superpoint_count=len(names),
             mask_of=torch.from_numpy(mask_of).to(device),

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geoguide.adapter import Adapter
-from geoguide.baselines.entire import EntireNetwork
+from geoguide.baselines.openscene import OpenScene, VoxelBatch
 from geoguide.config import ExperimentConfig, config_hash
-from geoguide.errors import DataError
+from geoguide.errors import ConfigError, DataError
 from geoguide.files import replacing
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
@@ -26,7 +26,7 @@ VALIDATION_POINTS = 1500  # per room, for the curve only; final numbers use ever
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A finished training: the network (`adapter` or `entire`), the objective with its heads, and its history.
+    """A finished training: the network, the objective with its heads, and its history.
 
     `history` holds one row per validation: step, mIoU on validation rooms (%), and the mean of each loss term since the
     previous row.
@@ -113,8 +113,10 @@ class _State:
     def new(cls, config: ExperimentConfig, scenes: list[PreparedScene], device: torch.device) -> "_State":
         geometry_width, feature_width = scenes[0].geometry.shape[1], scenes[0].lifted.shape[1]
         network: nn.Module
-        if config.train.model == "entire":
-            network = EntireNetwork(feature_width)
+        if config.train.model == "openscene":
+            if config.objective.modules:
+                raise ConfigError(f"objective.modules must be empty for openscene, found {config.objective.modules}")
+            network = OpenScene(feature_width, config.openscene)
         else:
             network = Adapter(geometry_width, feature_width, config.adapter)
             network.standardise(*geometry_statistics(scenes))
@@ -127,13 +129,9 @@ class _State:
         return cls(config, device, network, objective, optimizer, 0, [], {})
 
     def advance(self, scenes: list[PreparedScene]) -> None:
-        """One optimisation step on random points of one scene; epochs visit every scene once, in a new order."""
+        """One optimisation step; epochs visit every scene once, in a new order."""
         train = self.config.train
-        epoch, position = divmod(self.step, len(scenes))
-        order = np.random.default_rng([self.config.seed, 1, epoch]).permutation(len(scenes))
-        batch = sample_batch(
-            scenes[order[position]], train.points_per_step, [self.config.seed, 2, self.step], self.device
-        )
+        batch = self._batch(scenes)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = train.learning_rate * (1 - self.step / train.steps) ** train.power
@@ -149,6 +147,19 @@ class _State:
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
         self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
+
+    def _batch(self, scenes: list[PreparedScene]) -> Batch | VoxelBatch:
+        """Random points of the next scene, or the next few scenes whole as voxels."""
+        seed = [self.config.seed, 2, self.step]
+        if isinstance(self.network, OpenScene):
+            count = self.config.openscene.scenes_per_step
+            chosen = [self._turn(scenes, self.step * count + i) for i in range(count)]
+            return self.network.batch(chosen, seed, self.device)
+        return sample_batch(self._turn(scenes, self.step), self.config.train.points_per_step, seed, self.device)
+
+    def _turn(self, scenes: list[PreparedScene], number: int) -> PreparedScene:
+        epoch, position = divmod(number, len(scenes))
+        return scenes[np.random.default_rng([self.config.seed, 1, epoch]).permutation(len(scenes))[position]]
 
     def log(self, val_miou: float) -> None:
         steps = self.sums.pop("_steps")
@@ -183,10 +194,10 @@ class _State:
         self.step, self.history, self.sums = saved["step"], saved["history"], saved["sums"]
 
 
-def network_features(network: nn.Module, batch: Batch) -> Tensor:
-    """F_3d^sem [P, C] of a batch: from frozen features (adapter), or from raw points (entire network)."""
-    if isinstance(network, EntireNetwork):
-        return network(batch.points, batch.colors)
+def network_features(network: nn.Module, batch: Batch | VoxelBatch) -> Tensor:
+    """F_3d^sem [P, C] of a batch: from frozen features (adapter), or from voxels (OpenScene)."""
+    if isinstance(batch, VoxelBatch):
+        return network(batch)
     return network(batch.geometry)
 
 
@@ -217,16 +228,21 @@ class _Validation:
         names = load_label_set(config.data.label_set).names
         self.classes = len(names)
         self.text = torch.from_numpy(TextEncoder().encode(names, prompt=config.protocol.prompt)).to(device)
-        self.batches = []
+        whole = config.train.model == "openscene"  # a voxel network sees whole scenes only
+        self.parts = []
         for number, scene in enumerate(scenes):
             chosen = np.random.default_rng([7, number]).permutation(len(scene))[:VALIDATION_POINTS]
             chosen.sort()
-            self.batches.append((scene.batch(chosen, device), scene.labels[chosen]))
+            self.parts.append((scene, chosen, None if whole else scene.batch(chosen, device)))
 
     @torch.inference_mode()
     def miou(self, network: nn.Module) -> float:
         network.eval()
         matrix = ConfusionMatrix(self.classes)
-        for batch, labels in self.batches:
-            matrix.update(labels, (network_features(network, batch) @ self.text.T).argmax(1).cpu().numpy())
+        for scene, chosen, batch in self.parts:
+            if batch is None:
+                features = network.encode(scene.points, scene.colors)[torch.from_numpy(chosen).to(self.text.device)]
+            else:
+                features = network_features(network, batch)
+            matrix.update(scene.labels[chosen], (features @ self.text.T).argmax(1).cpu().numpy())
         return 100.0 * matrix.miou(absent="zero")

@@ -21,7 +21,6 @@ def batch() -> Batch:
         lifted=torch.randn(P, C, generator=g),
         seen=torch.rand(P, generator=g) < 0.8,
         points=torch.randn(P, 3, generator=g),
-        colors=torch.rand(P, 3, generator=g),
         superpoints=torch.randint(0, S, (P,), generator=g),
         superpoint_count=S,
         mask_of=mask_of,

@@ -81,13 +81,6 @@ def test_every_module_can_be_dropped(full: ExperimentConfig, tiny_scenes: Scenes
     assert np.isfinite(train(config, tiny_scenes).history[-1]["total"])
 
 
-def test_entire_network_trains_without_frozen_features(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
-    config = tiny.replace(objective__modules=(), train__model="entire", train__steps=12, train__evaluate_every=4)
-    fitted = train(config, tiny_scenes)
-    assert fitted.history[-1]["point"] < fitted.history[0]["point"]
-    assert evaluate(config, fitted.network, scenes=tiny_scenes["val"]).confusion.matrix.sum() > 0
-
-
 def test_modes(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
     """fusion needs no network and knows nothing of unseen points; ensemble takes the more confident source."""
     config = tiny.replace(objective__modules=(), train__steps=5, train__evaluate_every=5)

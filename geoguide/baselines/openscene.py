@@ -1,0 +1,114 @@
+"""OpenScene's distillation: MinkUNet18A trained entirely, from coloured voxels to the lifted 2D features."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geoguide.augment import AugmentConfig, augment
+from geoguide.backbones.mink_unet import MinkUNet
+from geoguide.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from geoguide.prepare import PreparedScene
+
+
+@dataclass(frozen=True)
+class OpenSceneConfig:
+    """The network and its input. OpenScene: width 1, 2 cm, 8 scenes a step; the values here are for mini rooms."""
+
+    width: float = 0.25  # of MinkUNet18A's; one CPU core must train it
+    voxel: float = 0.1  # metres; mini clouds have a point every 5 cm, ScanNet's every 2 cm
+    scenes_per_step: int = 2
+    input_color: bool = True  # OpenScene's switch of the same name; without it every voxel's input is 1
+    augmented: bool = True  # in training only
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.voxel <= 0 or self.scenes_per_step < 1:
+            raise ConfigError(
+                f"openscene: width, voxel and scenes_per_step must be positive, found {self.width}, {self.voxel}, "
+                f"{self.scenes_per_step}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelBatch:
+    """Voxels of several scenes: grid_coord int64 [V, 3], item int64 [V], features [V, 3], lifted [V, C], seen bool [V].
+
+    Each voxel stands for one of its points, as in OpenScene's voxelizer.
+    """
+
+    grid_coord: Tensor
+    item: Tensor
+    features: Tensor
+    lifted: Tensor
+    seen: Tensor
+
+
+class OpenScene(nn.Module):
+    """Coloured points to the text space through MinkUNet18A, every weight trained (OpenScene, CVPR 2023)."""
+
+    def __init__(self, out_width: int, config: OpenSceneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = MinkUNet(3, out_width, config.width)
+
+    def forward(self, batch: VoxelBatch) -> Tensor:
+        """F_3d^sem per voxel [V, C]."""
+        return self.network(batch.grid_coord, batch.item, batch.features)
+
+    def encode(self, points: np.ndarray, colors: np.ndarray) -> Tensor:
+        """points float [P, 3] metres z up, colors [P, 3] in [0, 1] -> [P, C]: each point has its voxel's feature."""
+        if points.ndim != 2 or points.shape[1] != 3 or points.shape != colors.shape:
+            raise InputError(f"points and colors must be [P, 3], found {list(points.shape)} and {list(colors.shape)}")
+        grid, first, inverse = voxelize(points, self.config.voxel)
+        device = next(self.parameters()).device
+        coord = torch.from_numpy(grid).to(device)
+        features = self.network(coord, torch.zeros_like(coord[:, 0]), self.inputs(colors[first], device))
+        return features[torch.from_numpy(inverse).to(device)]
+
+    def inputs(self, colors: np.ndarray, device: torch.device) -> Tensor:
+        """Colours in [-1, 1], or ones."""
+        values = torch.from_numpy(np.ascontiguousarray(colors, np.float32)).to(device)
+        return values * 2 - 1 if self.config.input_color else torch.ones_like(values)
+
+    def batch(self, scenes: "list[PreparedScene]", seed: list[int], device: torch.device) -> VoxelBatch:
+        """Whole scenes, augmented and voxelised, as one training batch; everything random derives from `seed`."""
+        parts = [self._part(scene, np.random.default_rng([*seed, i])) for i, scene in enumerate(scenes)]
+        item = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+        grid, colors, lifted, seen = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return VoxelBatch(
+            grid_coord=torch.from_numpy(grid).to(device),
+            item=torch.from_numpy(item).to(device),
+            features=self.inputs(colors, device),
+            lifted=torch.from_numpy(lifted).to(device).float(),
+            seen=torch.from_numpy(seen).to(device),
+        )
+
+    def _part(self, scene: "PreparedScene", generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+        points, colors, kept = scene.points, scene.colors, np.arange(len(scene))
+        if self.config.augmented:
+            kept, points, colors = augment(points, colors, self.config.augment, generator)
+        grid, first, _ = voxelize(points, self.config.voxel)
+        chosen = kept[first]
+        return grid, colors[first], np.asarray(scene.lifted[chosen]), scene.views[chosen] > 0
+
+
+def voxelize(points: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Occupied voxels of points [P, 3]: grid_coord int64 [V, 3] from 0, a point of each int64 [V], voxel of each [P].
+
+    Sorted by (x, y, z); a voxel's point is its first in the cloud. Non-finite points are an InputError.
+    """
+    if len(points) == 0 or not np.isfinite(points).all():
+        raise InputError(f"points must be finite and not empty, found {len(points)} points, or nan or inf among them")
+    grid = np.floor(points.astype(np.float64) / size).astype(np.int64)
+    grid -= grid.min(0)
+    extent = grid.max(0) + 1
+    if float(np.prod(extent.astype(np.float64))) >= 2**62:
+        raise InputError(f"points span {extent.tolist()} voxels of {size} m: too far apart")
+    key = (grid[:, 0] * extent[1] + grid[:, 1]) * extent[2] + grid[:, 2]
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return grid[first], first, inverse
