@@ -69,7 +69,7 @@ def plain_block(feat, grid, state, prefix, config, stage, index):
 
 
 def plain_encode(state, config, grid_coord, feat, offset):
-    """Features of every stage, with the pooling inverse that led there: a list of ([V, C], int64 [V before] or None)."""
+    """Features of every stage, with the pooling inverse there: a list of ([V, C], int64 [V before] or None)."""
     counts = offset.diff(prepend=offset.new_zeros(1)).tolist()
     batch = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     stem = functional.linear(feat, state["embedding.stem.linear.weight"], state["embedding.stem.linear.bias"])

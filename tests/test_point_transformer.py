@@ -52,17 +52,18 @@ def small(device):
     return randomized(PointTransformerV3(**SMALL)).to(device)
 
 
+@pytest.fixture(scope="module")
+def case(golden, device):
+    folder = golden / "sonata" / "dev"
+    config = json.loads((folder / "config.json").read_text())
+    config = {key: value for key, value in config.items() if not key.startswith("_")}
+    given, expected = (dict(np.load(folder / f"{name}.npz")) for name in ("input", "expected"))
+    tensors = [torch.tensor(given[key], device=device) for key in ("coord", "grid_coord", "feat", "offset")]
+    return config, load_file(folder / "weights.safetensors"), tensors, given, expected
+
+
 class TestOfficial:
     """Every stage that the official run recorded."""
-
-    @pytest.fixture(scope="class")
-    def case(self, golden, device):
-        folder = golden / "sonata" / "dev"
-        config = json.loads((folder / "config.json").read_text())
-        config = {key: value for key, value in config.items() if not key.startswith("_")}
-        given, expected = (dict(np.load(folder / f"{name}.npz")) for name in ("input", "expected"))
-        tensors = [torch.tensor(given[key], device=device) for key in ("coord", "grid_coord", "feat", "offset")]
-        return config, load_file(folder / "weights.safetensors"), tensors, given, expected
 
     @staticmethod
     def run(case, device, record=False, **options):

@@ -63,8 +63,8 @@ def test_serialization_of_a_batch(rng, device):
 
 
 def test_scene_depth_orders_a_scene_as_alone(rng, device):
-    """A Hilbert curve turns its axes with each bit: with the batch's depth a small scene may be ordered otherwise."""
-    small, large = (torch.tensor(rng.integers(0, side, (60, 3)), device=device) for side in (30, 200))
+    """A Hilbert curve turns its axes with each bit (three bits: once around): 5 bits alone, 7 in the batch differ."""
+    small, large = (torch.tensor(rng.integers(0, side, (60, 3)), device=device) for side in (30, 100))
     zeros = torch.zeros(60, dtype=torch.int64, device=device)
     grid, batch = torch.cat([small, large]), torch.cat([zeros, zeros + 1])
     alone = serialize(small, zeros, ORDERS, 1).order

@@ -108,7 +108,7 @@ def serialize(
     own: int | Tensor = depth
     if scene_depth:
         largest = torch.zeros(scenes, dtype=torch.int64, device=batch.device)
-        largest = largest.index_reduce(0, batch, grid_coord.amax(1), "amax") + 1  # [scenes]
+        largest = largest.scatter_reduce(0, batch, grid_coord.amax(1), "amax") + 1  # [scenes]
         bits = torch.arange(MAX_DEPTH + 1, device=batch.device)
         own = (largest[:, None] >> bits > 0).sum(1)[batch]  # [V] bit lengths
     code = torch.stack([batch << 3 * depth | curve_code(grid_coord, order, own) for order in orders])  # [k, V]
