@@ -12,19 +12,25 @@ from torch.nn import functional
 from geoguide.backbones.serialization import serialize
 
 
-def plain_conv(feat, weight, bias, grid_coord, batch):
-    """Cross-correlation over existing voxels: for each offset, the neighbour's features or zeros, times its matrix."""
-    span = int(grid_coord.max()) + 3
-    key = ((batch * span + grid_coord[:, 0] + 1) * span + grid_coord[:, 1] + 1) * span + grid_coord[:, 2] + 1
+def plain_neighbors(grid_coord, batch, radius=1):
+    """For each offset of the kernel, x slowest: which voxel lies there, and whether one does."""
+    span = int(grid_coord.max()) + 1 + 2 * radius
+    x, y, z = (grid_coord + radius).unbind(1)
+    key = ((batch * span + x) * span + y) * span + z
     ordered, place = key.sort()
-    radius = weight.shape[1] // 2
-    total = bias.expand(len(feat), -1).clone()
+    pairs = []
     for a, b, c in itertools.product(range(-radius, radius + 1), repeat=3):
         wanted = key + (a * span + b) * span + c
         found = torch.searchsorted(ordered, wanted).clamp(max=len(key) - 1)
-        exists = ordered[found] == wanted
-        neighbor = feat[place[found]] * exists[:, None]
-        total += neighbor @ weight[:, a + radius, b + radius, c + radius].T
+        pairs.append((place[found], ordered[found] == wanted))
+    return pairs
+
+
+def plain_conv(feat, weight, bias, neighbors):
+    """Cross-correlation over existing voxels: for each offset, the neighbour's features or zeros, times its matrix."""
+    total = bias.expand(len(feat), -1).clone()
+    for (row, exists), kernel in zip(neighbors, weight.flatten(1, 3).unbind(1), strict=True):
+        total += (feat[row] * exists[:, None]) @ kernel.T
     return total
 
 
@@ -50,9 +56,7 @@ def plain_attention(feat, state, prefix, heads, order, counts, size):
     return functional.linear(out, state[prefix + "proj.weight"], state[prefix + "proj.bias"])
 
 
-def plain_block(feat, grid, state, prefix, config, stage, index):
-    grid_coord, batch, counts = grid
-
+def plain_block(feat, neighbors, order, counts, state, prefix, config, stage):
     def norm(name, value):
         weight, bias = state[f"{prefix}{name}.weight"], state[f"{prefix}{name}.bias"]
         return functional.layer_norm(value, weight.shape, weight, bias)
@@ -60,16 +64,18 @@ def plain_block(feat, grid, state, prefix, config, stage, index):
     def linear(name, value):
         return functional.linear(value, state[f"{prefix}{name}.weight"], state[f"{prefix}{name}.bias"])
 
-    conv = plain_conv(feat, state[prefix + "cpe.0.weight"], state[prefix + "cpe.0.bias"], grid_coord, batch)
+    conv = plain_conv(feat, state[prefix + "cpe.0.weight"], state[prefix + "cpe.0.bias"], neighbors)
     feat = feat + norm("cpe.2", linear("cpe.1", conv))
-    order = serialize(grid_coord, batch, config.order, len(counts)).order[index % len(config.order)]
     heads, size = config.enc_num_head[stage], config.enc_patch_size[stage]
     feat = feat + plain_attention(norm("norm1.0", feat), state, prefix + "attn.", heads, order, counts, size)
     return feat + linear("mlp.0.fc2", functional.gelu(linear("mlp.0.fc1", norm("norm2.0", feat))))
 
 
-def plain_encode(state, config, grid_coord, feat, offset):
-    """Features of every stage, with the pooling inverse there: a list of ([V, C], int64 [V before] or None)."""
+def plain_encode(state, config, grid_coord, feat, offset, keep=False):
+    """Features of every stage, and the pooling inverse that led there: ([V, C], int64 [V before] or None) each.
+
+    keep: compute the curves and the neighbours once a stage, not once a block.
+    """
     counts = offset.diff(prepend=offset.new_zeros(1)).tolist()
     batch = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     stem = functional.linear(feat, state["embedding.stem.linear.weight"], state["embedding.stem.linear.bias"])
@@ -89,7 +95,10 @@ def plain_encode(state, config, grid_coord, feat, offset):
             weight, bias = state[down + "norm.0.weight"], state[down + "norm.0.bias"]
             feat = functional.gelu(functional.layer_norm(feat, weight.shape, weight, bias))
         for index in range(depth):
-            prefix = f"enc.enc{stage}.block{index}."
-            feat = plain_block(feat, (grid_coord, batch, counts), state, prefix, config, stage, index)
+            if index == 0 or not keep:
+                neighbors = plain_neighbors(grid_coord, batch)
+                orders = serialize(grid_coord, batch, config.order, len(counts)).order
+            order, prefix = orders[index % len(orders)], f"enc.enc{stage}.block{index}."
+            feat = plain_block(feat, neighbors, order, counts, state, prefix, config, stage)
         stages.append((feat, inverse))
     return stages
