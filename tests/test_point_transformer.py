@@ -259,6 +259,8 @@ def test_refuses_inputs(small, device, rng):
         (changed(inputs, 1, grid.int()), r"grid_coord must be a int64 tensor \[20, 3\], found torch.int32"),
         (changed(inputs, 1, grid - 1), "grid_coord must be at least 0, found -1"),
         (changed(inputs, 1, grid + 2**16), "grid_coord must be at most 65534"),
+        (changed(inputs, 1, grid * 0), r"grid_coord must be unique within a batch item, found \[0, 0, 0\]"),
+        (changed(inputs, 3, offset.to("meta")), "must be on one device, found .*meta"),
         (changed(inputs, 3, offset + 1), r"offset must increase .* to 20 voxels, found \[21\]"),
         (changed(inputs, 3, torch.tensor([5, 5, 20], device=device)), r"offset must increase .* found \[5, 5, 20\]"),
         (changed(inputs, 3, offset.float()), r"offset must be an int64 tensor \[B\], found torch.float32"),

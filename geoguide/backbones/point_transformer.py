@@ -184,6 +184,11 @@ def _check(
         raise InputError(f"grid_coord must be at least 0, found {int(grid_coord.min())}")
     if not isinstance(offset, Tensor) or offset.dtype != torch.int64 or offset.dim() != 1 or len(offset) == 0:
         raise InputError(f"offset must be an int64 tensor [B], found {_described(offset)}")
+    devices = {str(value.device) for value in (coord, grid_coord, feat, offset)}
+    if len(devices) > 1:
+        raise InputError(
+            f"coord, grid_coord, feat and offset must be on one device, found {', '.join(sorted(devices))}"
+        )
     if int(offset[-1]) != count or (offset.diff(prepend=offset.new_zeros(1)) < 1).any():
         raise InputError(f"offset must increase from the first scene's end to {count} voxels, found {offset.tolist()}")
     if mask is None:
