@@ -6,8 +6,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from geoguide.backbones.descriptors import DescriptorBackbone
+from geoguide.backbones.point_transformer import PointTransformerV3, upcast
+from geoguide.backbones.sonata import SonataBackbone
 from geoguide.errors import ConfigError
 from geoguide.scene import Scene
+
+__all__ = ["BACKBONES", "Backbone", "DescriptorBackbone", "PointTransformerV3", "SonataBackbone", "load", "upcast"]
 
 
 class Backbone(Protocol):
@@ -21,7 +25,7 @@ class Backbone(Protocol):
         ...
 
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"descriptors": DescriptorBackbone}
+BACKBONES: dict[str, Callable[..., Backbone]] = {"descriptors": DescriptorBackbone, "sonata": SonataBackbone}
 
 
 def load(name: str, **options: Any) -> Backbone:

@@ -1,0 +1,162 @@
+"""Weights of the Sonata encoder: finding the file, reading it without running any code of it, and checking it.
+
+The released weights (Hugging Face hub, facebook/sonata) are licensed CC BY-NC 4.0: not for commercial use, and not part
+of this package. Neither their revision nor their SHA-256 could be verified where this was written (no network), so none
+is pinned here: give `revision` and `sha256` to pin yours; a download without them warns with the SHA-256 it found.
+"""
+
+import hashlib
+import json
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from geoguide.backbones.point_transformer import PointTransformerV3
+from geoguide.errors import ConfigError, DataError, InputError
+
+REPOSITORY, FILENAME = "facebook/sonata", "sonata.pth"
+HOW_TO = (
+    f"fetch the weights (CC BY-NC 4.0, non-commercial) with `hf download {REPOSITORY} {FILENAME} --local-dir weights` "
+    f"and use them with `geoguide.backbones.load('sonata', weights='weights/{FILENAME}')`"
+)
+_SHOWN = 3  # mismatches of each kind that an error names
+
+
+def find_weights(path: str | Path | None, revision: str | None = None, sha256: str | None = None) -> tuple[Path, str]:
+    """The weights file and its SHA-256: `path`, or the released file from the Hugging Face hub where it is None.
+
+    revision: commit, tag or branch on the hub (None: the hub's default branch). sha256: 64 hexadecimal digits that the
+    file must have; without it a downloaded file's own is given in a warning. Raises DataError where the file is
+    missing, cannot be fetched or differs.
+    """
+    if path is None:
+        found = _download(revision)
+    elif revision is not None:
+        raise InputError(f"revision is for the hub: it must be None with weights={str(path)!r}, found {revision!r}")
+    else:
+        found = Path(path)
+    if not found.is_file():
+        raise DataError(f"{found}: weights file not found; {HOW_TO}")
+    with found.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is not None and digest != sha256.lower():
+        raise DataError(f"{found}: SHA-256 must be {sha256.lower()}, found {digest}")
+    if sha256 is None and path is None:
+        warnings.warn(f"{found}: not verified; to pin these weights give sha256='{digest}'", stacklevel=3)
+    return found, digest
+
+
+def _download(revision: str | None) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise DataError(f"sonata: huggingface_hub is not installed; {HOW_TO}") from None
+    try:
+        return Path(hf_hub_download(REPOSITORY, FILENAME, revision=revision))
+    except Exception as error:  # offline, proxy, gone, no space: many classes, one remedy
+        reason = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+        raise DataError(f"sonata: cannot download {REPOSITORY}/{FILENAME} ({reason}); {HOW_TO}") from None
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """Configuration (None where the file has none) and tensors by name.
+
+    .safetensors: configuration as JSON in the metadata field "config". Anything else is read by torch.load with
+    weights_only=True, so code in it is refused: the official {"config": ..., "state_dict": ...}, or the bare tensors.
+    Beside either, a file config.json serves where the file itself has no configuration. Raises DataError.
+    """
+    if path.suffix == ".safetensors":
+        config, state = _read_safetensors(path)
+    else:
+        config, state = _read_torch(path)
+    beside = path.with_name("config.json")
+    if config is None and beside.is_file():
+        config = _parsed(beside.read_bytes(), beside)
+    return config, state
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("config")
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable safetensors file, truncated? ({error})") from None
+    return None if text is None else _parsed(text, path), state
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())
+        if "Unsupported" in reason or "GLOBAL" in reason:
+            raise DataError(f"{path}: holds more than plain tensors, which could run code: refused") from None
+        raise DataError(f"{path}: not a checkpoint, or truncated ({reason[:160]})") from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise DataError(f"{path}: not a checkpoint, or truncated ({' '.join(str(error).split())[:160]})") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a dictionary with 'config' and 'state_dict', found {type(value).__name__}")
+    state = value.get("state_dict", value)
+    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise DataError(
+            f"{path}: expected tensors by name under 'state_dict', found keys {sorted(map(str, value))[:6]}"
+        )
+    config = value.get("config") if "state_dict" in value else None
+    if config is not None and not isinstance(config, dict):
+        raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
+    return config, state
+
+
+def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: config is not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
+    return {key: value for key, value in config.items() if not key.startswith("_")}  # such keys are notes
+
+
+def load_encoder(path: Path, **options: Any) -> PointTransformerV3:
+    """The frozen encoder of a checkpoint, float32, in evaluation mode; `options` go to `PointTransformerV3`.
+
+    Without a configuration in or beside the file, the released model's is taken. Raises DataError naming the first
+    missing, unexpected and misshapen tensors, or the key of the configuration that is not supported.
+    """
+    config, state = read_checkpoint(path)
+    try:
+        with torch.device("meta"):  # no memory is spent on values that the file replaces
+            model = PointTransformerV3(**(config or {}), **options)
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from None
+    problems = mismatches(model.state_dict(), state)
+    if problems:
+        raise DataError(f"{path}: does not fit the encoder: {'; '.join(problems)}")
+    model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, strict=True, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    """One phrase for each kind of disagreement between two state dicts, naming the first few; [] where they agree."""
+    shared = [key for key in expected if key in found]
+    kinds = {
+        "missing": [key for key in expected if key not in found],
+        "unexpected": [key for key in found if key not in expected],
+        "wrong shape": [
+            f"{key} must be {list(expected[key].shape)}, found {list(found[key].shape)}"
+            for key in shared
+            if expected[key].shape != found[key].shape
+        ],
+        "not finite": [key for key in shared if not found[key].isfinite().all()],
+    }
+    return [
+        f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"
+        for kind, keys in kinds.items()
+        if keys
+    ]

@@ -1,0 +1,106 @@
+"""The official configuration of the Point Transformer V3 encoder: its keys, what is supported, and Sonata's values."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from geoguide.backbones.serialization import ORDERS
+from geoguide.errors import ConfigError
+from geoguide.ops.arrays import number, whole
+
+# Official switches for which only one value is implemented: no released encoder uses another.
+_FIXED: dict[str, tuple[Any, str]] = {
+    "enable_rpe": (False, "relative position encoding"),
+    "upcast_attention": (False, "scores in float32: the kernels of torch accumulate in float32 anyway"),
+    "upcast_softmax": (False, "softmax in float32: the kernels of torch compute it so anyway"),
+    "layer_scale": (None, "a learned scale per branch"),
+    "pre_norm": (True, "norm after the branch"),
+    "traceable": (True, "forgetting which voxel was pooled into which"),
+    "enc_mode": (True, "a decoder"),
+}
+
+
+@dataclass(frozen=True)
+class PointTransformerConfig:
+    """Keys and defaults of the official configuration; the defaults are the released Sonata model's.
+
+    Per stage: `enc_depths` blocks, `enc_channels` features, `enc_num_head` heads, `enc_patch_size` voxels a patch, and
+    between stages `stride` cells to one. Block i of a stage looks along curve `order[i mod k]`. `drop_path`,
+    `attn_drop` and `proj_drop` act in training only. `shuffle_orders` and `enable_flash`: see `PointTransformerV3`.
+    """
+
+    in_channels: int = 9
+    order: tuple[str, ...] = ORDERS
+    stride: tuple[int, ...] = (2, 2, 2, 2)
+    enc_depths: tuple[int, ...] = (3, 3, 3, 12, 3)
+    enc_channels: tuple[int, ...] = (48, 96, 192, 384, 512)
+    enc_num_head: tuple[int, ...] = (3, 6, 12, 24, 32)
+    enc_patch_size: tuple[int, ...] = (1024, 1024, 1024, 1024, 1024)
+    mlp_ratio: float = 4
+    qkv_bias: bool = True
+    qk_scale: float | None = None
+    attn_drop: float = 0.0
+    proj_drop: float = 0.0
+    drop_path: float = 0.3
+    layer_scale: float | None = None
+    pre_norm: bool = True
+    shuffle_orders: bool = True
+    enable_rpe: bool = False
+    enable_flash: bool = True
+    upcast_attention: bool = False
+    upcast_softmax: bool = False
+    traceable: bool = True
+    mask_token: bool = True
+    enc_mode: bool = True
+    freeze_encoder: bool = False
+
+    @classmethod
+    def checked(cls, values: dict[str, Any]) -> "PointTransformerConfig":
+        """From the official dictionary (lists become tuples); an unknown key or impossible value is a ConfigError."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(map(str, set(values) - known))
+        if unknown:
+            raise ConfigError(
+                f"point transformer: unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+            )
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+    def __post_init__(self) -> None:
+        for key, (value, meaning) in _FIXED.items():
+            if getattr(self, key) is not value:
+                raise ConfigError(
+                    f"point transformer: {key} must be {value}, found {getattr(self, key)!r} ({meaning}: not supported)"
+                )
+        for key in ("qkv_bias", "shuffle_orders", "enable_flash", "mask_token", "freeze_encoder"):
+            if not isinstance(getattr(self, key), bool):
+                raise ConfigError(f"point transformer: {key} must be true or false, found {getattr(self, key)!r}")
+        try:
+            self._check_numbers()
+        except ValueError as error:
+            raise ConfigError(f"point transformer: {error}") from None
+
+    def _check_numbers(self) -> None:
+        stages = len(self.enc_depths) if isinstance(self.enc_depths, tuple) else 0
+        for key in ("enc_depths", "enc_channels", "enc_num_head", "enc_patch_size", "stride"):
+            values, count = getattr(self, key), stages - (key == "stride")
+            if stages == 0 or not isinstance(values, tuple) or len(values) != count:
+                raise ConfigError(f"{key} must list one number per stage of enc_depths (stride: one less)"
+                                  f", found {values!r}")  # fmt: skip
+            for value in values:
+                whole(key, value, 1)
+        for channels, heads in zip(self.enc_channels, self.enc_num_head, strict=True):
+            if channels % heads:
+                raise ConfigError(f"enc_channels must be multiples of enc_num_head, found {channels} and {heads}")
+        if not isinstance(self.order, tuple) or not self.order or not set(self.order) <= set(ORDERS):
+            raise ConfigError(f"order must list some of {', '.join(ORDERS)}, found {self.order!r}")
+        whole("in_channels", self.in_channels, 1)
+        number("mlp_ratio", self.mlp_ratio)
+        if self.qk_scale is not None:
+            number("qk_scale", self.qk_scale)
+        for key in ("attn_drop", "proj_drop", "drop_path"):
+            if number(key, getattr(self, key)) >= 1:
+                raise ConfigError(f"{key} must be below 1, found {getattr(self, key)!r}")
+
+
+def as_dict(config: PointTransformerConfig) -> dict[str, Any]:
+    """The official dictionary again."""
+    return {field.name: getattr(config, field.name) for field in fields(config)}

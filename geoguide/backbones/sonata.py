@@ -1,0 +1,122 @@
+"""Sonata (Wu et al., CVPR 2025, arXiv 2503.16429) as the frozen backbone: the paper's F_3d^G.
+
+Points are moved and voxelised as the released demonstration does, encoded, and every point gets its voxel's features.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geoguide.backbones.checkpoints import find_weights, load_encoder
+from geoguide.backbones.point_transformer import upcast
+from geoguide.backbones.serialization import MAX_DEPTH
+from geoguide.errors import InputError
+from geoguide.ops.arrays import coordinates, number
+from geoguide.scene import Scene
+from geoguide.superpoints import estimate_normals
+
+GRID = 0.02  # metres, the released model's voxel
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderInput:
+    """One scene as the encoder takes it.
+
+    coord float32 [V, 3] metres; grid_coord int64 [V, 3]; feat float32 [V, 9]: coord, colour, normal; selected int64
+    [V]: the point that each voxel kept; inverse int64 [P]: the voxel of each point.
+    """
+
+    coord: np.ndarray
+    grid_coord: np.ndarray
+    feat: np.ndarray
+    selected: np.ndarray
+    inverse: np.ndarray
+
+
+def encoder_input(
+    points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, grid: float = GRID
+) -> EncoderInput:
+    """Centre, voxelise and describe a scene (the released demonstration's transform).
+
+    points [P, 3] metres with z up, colors [P, 3] in [0, 1], normals [P, 3] or None (then planes are fitted, see
+    `estimate_normals`), grid in metres. x and y are centred on the bounding box, z starts at 0; a voxel is
+    floor(coord / grid) less the smallest. Of several points in a voxel the first is kept (the released code draws one
+    at random); voxels are sorted by x, y, z. Raises InputError for shapes, nan or inf, no points, a scene too large.
+    """
+    points = _rows("points", points)
+    colors = _rows("colors", colors, len(points))
+    normals = _rows("normals", estimate_normals(points) if normals is None else normals, len(points))
+    if len(colors) and (colors.min() < 0 or colors.max() > 1):
+        raise InputError(f"colors must be in [0, 1], found {colors.min():g}..{colors.max():g}")
+    if number("grid", grid) == 0:
+        raise InputError("grid must be above 0 metres, found 0")
+    low, high = points.min(axis=0), points.max(axis=0)
+    widest = float((high.astype(np.float64) - low).max())
+    if widest / grid > 2**MAX_DEPTH - 4:  # two cells less than the curves hold: both ends may be cut by the grid
+        raise InputError(f"points must span at most {grid * (2**MAX_DEPTH - 4):g} m at this grid, found {widest:g} m")
+    coord = points - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)  # [P, 3]
+    cell = np.floor(coord.astype(np.float64) / grid).astype(np.int64)
+    cell -= cell.min(axis=0)
+    key = (cell[:, 0] << 2 * MAX_DEPTH) | (cell[:, 1] << MAX_DEPTH) | cell[:, 2]
+    _, selected, inverse = np.unique(key, return_index=True, return_inverse=True)  # index: the first of each
+    feat = np.concatenate([coord, colors, normals], axis=1)[selected]  # [V, 9]
+    return EncoderInput(coord[selected], cell[selected], feat, selected, inverse.reshape(-1))
+
+
+def _rows(name: str, value: np.ndarray, count: int | None = None) -> np.ndarray:
+    array = coordinates(name, value, keep_single=True)
+    if len(array) == 0:
+        raise InputError(f"{name} is empty")
+    if count is not None and len(array) != count:
+        raise InputError(f"{name} must be [{count}, 3] as points are, found {list(array.shape)}")
+    return array.astype(np.float32)
+
+
+class SonataBackbone:
+    """Frozen Sonata features. `weights`: a .pth or .safetensors file, or None for the released file from the hub.
+
+    `concat`: over how many poolings, from the coarsest stage up, features are concatenated (see `upcast`; released: 2,
+    1,088 features). `revision`, `sha256`: see `find_weights`. `device`: where the network runs, e.g. "cuda";
+    `autocast`: run its matrix products in bfloat16 (for GPUs; differs from float32 in the third digit).
+    Raises DataError for weights that are missing, unsafe or do not fit, InputError for the other arguments.
+    """
+
+    name = "sonata"
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        *,
+        concat: int = 2,
+        revision: str | None = None,
+        sha256: str | None = None,
+        device: str | torch.device = "cpu",
+        autocast: bool = False,
+        grid: float = GRID,
+    ) -> None:
+        path, self.sha256 = find_weights(weights, revision, sha256)
+        self.model = load_encoder(path).to(device)
+        self.device, self.autocast, self.grid = torch.device(device), autocast, grid
+        channels = self.model.config.enc_channels
+        if self.model.config.in_channels != 9:
+            raise InputError(
+                f"{path}: in_channels must be 9 (coord, colour, normal), found {self.model.config.in_channels}"
+            )
+        if not 0 <= concat < len(channels):
+            raise InputError(f"concat must be 0..{len(channels) - 1}, found {concat}")
+        self.concat, self.width = concat, sum(channels[-concat - 1 :])
+
+    @torch.inference_mode()
+    def encode(self, scene: Scene) -> np.ndarray:
+        """F_3d^G, float32 [P, C1] in the scene's point order. Deterministic on a CPU. Raises InputError."""
+        made = encoder_input(scene.points, scene.colors, scene.normals, grid=self.grid)
+        coord, grid_coord, feat = (
+            torch.from_numpy(a).to(self.device) for a in (made.coord, made.grid_coord, made.feat)
+        )
+        offset = torch.tensor([len(coord)], device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            stages = self.model(coord, grid_coord, feat, offset)
+        features = upcast(stages, self.concat).float().cpu().numpy()  # [V, C1]
+        return features[made.inverse]
