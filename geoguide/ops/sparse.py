@@ -99,7 +99,7 @@ def submanifold_conv(features: Tensor, weight: Tensor, bias: Tensor | None, tabl
     """Convolution whose outputs are the input voxels: features [V, Cin], weight [Cout, k, k, k, Cin] -> [V, Cout].
 
     bias is [Cout] or None. Differentiable once in all three; keeps nothing but its inputs for the backward pass. On
-    CUDA with spconv installed its implicit GEMM runs (that path was written from spconv's documentation and has not
+    CUDA with spconv installed its implicit GEMM runs (that path was written from its public interface and has not
     been run); else torch, on a CPU about N/V matrix products of [V, Cin] x [Cin, Cout] for N pairs.
     """
     if table.identity is None:
