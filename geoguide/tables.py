@@ -69,6 +69,8 @@ def summary(lines: pd.DataFrame, reference: str | None = None) -> pd.DataFrame:
     for name in [r for r in row_order() if r in set(lines["row"])]:
         mine = lines[lines["row"] == name].set_index("seed")
         row = {"row": name, "seeds": len(mine)}
+        trained = mine["converged"].dropna()  # none for 2D fusion
+        row["converged"] = f"{int(trained.sum())} of {len(trained)}" if len(trained) else ""
         for metric in ("miou", "macc"):
             row[metric], row[f"{metric}_ci"] = mine[metric].mean(), interval(mine[metric])
         other = reference
@@ -108,6 +110,7 @@ def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
                 if row.get("macc_gap") is not None
                 else "",
                 "seeds": row["seeds"],
+                "converged (mini)": row["converged"],
             }
         )
     return pd.DataFrame(table)

@@ -120,7 +120,7 @@ class _State:
         else:
             network = Adapter(geometry_width, feature_width, config.adapter)
             network.standardise(*geometry_statistics(scenes))
-            network.start_at(mean_lifted(scenes))
+        network.start_at(mean_lifted(scenes))
         objective = Objective(geometry_width, feature_width, config.objective)
         network, objective = network.to(device), objective.to(device)
         parameters = [*network.parameters(), *objective.parameters()]

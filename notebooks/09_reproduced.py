@@ -65,4 +65,5 @@ pd.Series(machine, name="value").to_frame()
 # differently and training amplifies it, hence the tolerance.
 #
 # ## Where we differ
-# Only the quick profile is rerun here: one seed of every row. `make replicate` recomputes all of them.
+# Only the quick profile is rerun here: one seed of every row of the ablation. `make replicate` recomputes every seed,
+# and the entire network of chapter 01, which takes ten times as long.

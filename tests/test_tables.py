@@ -16,7 +16,9 @@ def lines() -> pd.DataFrame:
     rows = []
     for row, mean in (("adapter only", 50), ("works-best/full", 53), ("works-best/without usd", 52)):
         for seed in range(5):
-            rows.append({"row": row, "seed": seed, "miou": mean + shared[seed], "macc": mean + 20 + shared[seed]})
+            scores = {"miou": mean + shared[seed], "macc": mean + 20 + shared[seed]}
+            rows.append({"row": row, "seed": seed, **scores, "converged": seed != 1})
+    rows.append({"row": "2D fusion", "seed": 0, "miou": 45, "macc": 66, "converged": None})
     return pd.DataFrame(rows)
 
 
@@ -39,6 +41,7 @@ def test_paper_and_mini_stand_in_marked_columns(lines: pd.DataFrame) -> None:
     table = tables.ablation_table(lines).set_index("row")
     assert table.loc["works-best/full", "paper mIoU (ScanNet v2)"] == tables.paper("scannet_openseg")["full"]["miou"]
     assert table.loc["works-best/without usd", "paper mIoU (ScanNet v2)"] == "not stated"
+    assert table.loc["works-best/full", "converged (mini)"] == "4 of 5" and table.loc["2D fusion"].iat[-1] == ""
     assert all("mini" in c or "paper" in c or "Δ" in c or c == "seeds" for c in table.columns)
 
 

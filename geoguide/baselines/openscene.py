@@ -56,6 +56,13 @@ class OpenScene(nn.Module):
         self.config = config
         self.network = MinkUNet(3, out_width, config.width)
 
+    def start_at(self, mean_target: Tensor) -> None:
+        """Start from the mean 2D feature [C], deviations small: as `Adapter.start_at`; neither is ahead."""
+        head = self.network.head
+        with torch.no_grad():
+            head.bias.copy_(mean_target / mean_target.norm().clamp_min(1e-8))
+            head.weight.mul_(0.1)
+
     def forward(self, batch: VoxelBatch) -> Tensor:
         """F_3d^sem per voxel [V, C]."""
         return self.network(batch.grid_coord, batch.item, batch.features)
