@@ -46,7 +46,7 @@ whole = drop == "none"
 drops = DROPS if whole else {variant: ("none", drop)}
 configs = [preset(v, drop=d, seed=seed) for v in drops for d in drops[v] for seed in seeds]
 if whole:
-    configs = [config for config in ablation(tuple(seeds)) if config.train.model == "adapter"]
+    configs = ablation(tuple(seeds))
 found = [records.get(config, progress=False) for config in configs]
 lines = tables.frame(found)
 tables.ablation_table(lines).style.hide(axis="index").format(precision=1)
