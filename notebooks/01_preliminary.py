@@ -20,7 +20,7 @@
 # > (OpenScene), in both mIoU and mAcc; with LSeg the adapter alone drops slightly. (Claim C1)
 
 # %% tags=["parameters"]
-seeds = [0, 1]  # the entire network takes ten times as long as an adapter
+seeds = [0, 1]  # the entire network takes several times as long as an adapter
 
 # %%
 import numpy as np

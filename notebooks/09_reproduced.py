@@ -66,4 +66,4 @@ pd.Series(machine, name="value").to_frame()
 #
 # ## Where we differ
 # Only the quick profile is rerun here: one seed of every row of the ablation. `make replicate` recomputes every seed,
-# and the entire network of chapter 01, which takes ten times as long.
+# and the entire network of chapter 01, which takes several times as long.
