@@ -129,8 +129,8 @@ def study(option: str, seed: int = 0) -> tuple[ExperimentConfig, ExperimentConfi
 
 
 def profile(name: str) -> list[ExperimentConfig]:
-    """'quick': every ablation row with one seed. 'full': all seeds, and the entire network, which takes several times as
-    long as an adapter. 'studies': single options of the ledger."""
+    """'quick': every ablation row with one seed. 'full': all seeds, and the entire network, which takes several times
+    as long as an adapter. 'studies': single options of the ledger."""
     if name == "quick":
         return ablation(SEEDS[:1])
     if name == "full":
