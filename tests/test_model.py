@@ -44,7 +44,8 @@ def test_segment_is_the_best_similarity(model: GeoGuideModel, cloud: Scene) -> N
     words = ["chair", "whiteboard", "floor"]
     ids, scores = model.segment(cloud.points, cloud.colors, labels=words)
     heat = np.stack([model.similarity(cloud.points, cloud.colors, text=word) for word in words])
-    np.testing.assert_array_equal(ids, heat.argmax(0))
+    chosen = heat[ids, np.arange(len(ids))]  # a tie may go either way: words encoded alone differ in the last digit
+    np.testing.assert_allclose(chosen, heat.max(0), atol=1e-6)
     np.testing.assert_allclose(scores, heat.max(0), atol=1e-6)
     assert (np.abs(heat) <= 1 + 1e-5).all()
 
