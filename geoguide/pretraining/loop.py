@@ -1,4 +1,4 @@
-"""`pretrain(config)`: self-distillation without labels (Sonata, arXiv 2503.16429); resumes after a kill at any moment."""
+"""`pretrain(config)`: self-distillation without labels (Sonata, arXiv 2503.16429), resumable at any moment."""
 
 import copy
 import json
@@ -19,6 +19,7 @@ from geoguide.errors import DataError, InputError
 from geoguide.files import replacing
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.distillation import PrototypeHead
+from geoguide.pretraining.rooms import Identity
 from geoguide.pretraining.step import step_terms
 from geoguide.pretraining.views import Cloud, make_views
 
@@ -39,13 +40,17 @@ class Pretraining:
     config: PretrainConfig
     step: int
 
-    def save(self, path: Path) -> Path:
-        """Write the encoder as .safetensors in float16, its configuration and voxel in the metadata; returns `path`."""
+    def save(self, path: Path, rooms: list[Identity]) -> Path:
+        """Write the encoder as .safetensors in float16, with configuration, step and rooms as metadata; returns `path`.
+
+        rooms: (seed, split, number) of every room trained on, so that no evaluation can include one unnoticed.
+        """
         state = {key: value.detach().cpu().half().contiguous() for key, value in self.encoder.state_dict().items()}
         metadata = {
             "config": json.dumps(self.config.network.encoder_options()),
             "pretraining": json.dumps(to_dict(self.config)),
-            "step": str(self.step),
+            "step": json.dumps(self.step),
+            "rooms": json.dumps(rooms),
         }
         with replacing(path) as temporary:
             save_file(state, temporary, metadata=metadata)

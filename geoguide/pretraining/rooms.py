@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from geoguide.datasets import scannet
-from geoguide.datasets.mini.write import make_mini_scannet
+from geoguide.datasets.mini.write import DEFAULT_ROOMS, make_mini_scannet
 from geoguide.datasets.reading import checked_points, read_json, read_ply, vertex_columns, vertex_normals
 from geoguide.errors import DataError
 from geoguide.prepare import data_root
@@ -16,41 +15,39 @@ from geoguide.pretraining.views import Cloud
 from geoguide.scene import unit_colors
 
 FOLDER = "mini-scannet-pretrain"
+Identity = tuple[int, str, int]  # seed, split, number
 
 
-def make_rooms(config: PretrainConfig, root: Path | None = None, *, workers: int | None = None) -> tuple[Path, ...]:
-    """Folders of the pretraining rooms, generated first where they are missing (data root / mini-scannet-pretrain).
+def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: int | None = None) -> list[Path]:
+    """Folders of the pretraining rooms: training rooms of mini-ScanNet, then others; generated where missing.
 
-    Raises DataError where one is a room of mini-ScanNet, whatever its split (see `check_disjoint`).
+    extra: where the others lie, by default data root / mini-scannet-pretrain. Raises DataError where one of them is a
+    validation or test room of mini-ScanNet (see `check_disjoint`).
     """
-    root = make_mini_scannet(
-        root or data_root() / FOLDER, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers
-    )
-    return scannet.list_scenes(root, "train")[: config.rooms]
+    benchmark = make_mini_scannet(rooms=DEFAULT_ROOMS, workers=workers)
+    folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
+    if config.rooms:
+        root = make_mini_scannet(
+            extra or data_root() / FOLDER, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers
+        )
+        folders += scannet.list_scenes(root, "train")[: config.rooms]
+    for split in ("val", "test"):
+        check_disjoint([identity(folder) for folder in folders], scannet.list_scenes(benchmark, split))
+    return folders
 
 
-def recipe(folder: Path) -> dict[str, Any]:
-    """What a generated room was made from (its stamp). Raises DataError where it is none."""
-    return read_json(folder / scannet.MINI_STAMP, ("recipe",))["recipe"]
+def identity(folder: Path) -> Identity:
+    """(seed, split, number) of a generated room, of which it is a function. Raises DataError where it is none."""
+    made = read_json(folder / scannet.MINI_STAMP, ("recipe",))["recipe"]
+    return made["seed"], made["split"], made["number"]
 
 
-def check_disjoint(pretraining: Iterable[Path], evaluation: Iterable[Path]) -> None:
-    """Raise DataError naming the first room of `evaluation` that is also in `pretraining`.
-
-    Rooms are the same where their recipes are (a room is a function of seed, split and number), wherever they lie, and
-    where their contents are (the stamps' fingerprints).
-    """
-    seen = {key: folder for folder in pretraining for key in _identities(folder)}
+def check_disjoint(pretraining: Iterable[Identity], evaluation: Iterable[Path]) -> None:
+    """Raise DataError naming the first room of `evaluation` that is one of `pretraining`, wherever it lies."""
+    seen = set(pretraining)
     for folder in evaluation:
-        for key in _identities(folder):
-            if key in seen:
-                raise DataError(f"{folder}: evaluated on, but pretrained on as {seen[key]}")
-
-
-def _identities(folder: Path) -> list[tuple[Any, ...]]:
-    stamp = read_json(folder / scannet.MINI_STAMP, ("recipe", "fingerprint"))
-    made = stamp["recipe"]
-    return [("recipe", made["seed"], made["split"], made["number"]), ("content", stamp["fingerprint"])]
+        if identity(folder) in seen:
+            raise DataError(f"{folder}: evaluated on, but pretrained on as seed, split, number {identity(folder)}")
 
 
 def read_cloud(folder: Path) -> Cloud:

@@ -93,7 +93,11 @@ def _losses(
             terms[name] = distillation_loss(p, a, d.student_temperature)
     terms["total"] = d.mask_weight * terms["mask"] + d.roll_weight * terms["roll"] + d.local_weight * terms["local"]
     few = target.feat[:: max(1, len(target.feat) // 2048)]
-    look = {"usage": float(np.mean(uses)) if uses else 0.0, "effective_rank": effective_rank(few), "spread": spread(few)}
+    look = {
+        "usage": float(np.mean(uses)) if uses else 0.0,
+        "effective_rank": effective_rank(few),
+        "spread": spread(few),
+    }
     return terms, look
 
 

@@ -68,7 +68,9 @@ def make_views(cloud: Cloud, config: ViewConfig, voxel: float, ramp: float, rng:
     regions = [first, around(config.global_share)] + [around(config.local_share) for _ in range(config.local_views)]
     views = [make_view(cloud.take(region), config, voxel, rng) for region in regions]
     cell, ratio = (low + (high - low) * ramp for low, high in (config.mask_cell, config.mask_ratio))
-    masked = [hide(view, mask_cells(view.coord, cell, ratio, rng), config.mask_jitter, voxel, rng) for view in views[:2]]
+    masked = [
+        hide(view, mask_cells(view.coord, cell, ratio, rng), config.mask_jitter, voxel, rng) for view in views[:2]
+    ]
     return RoomViews((views[0], views[1]), (masked[0], masked[1]), tuple(views[2:]))
 
 
