@@ -112,9 +112,8 @@ def linear_probe(
             weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
 
         def guess(room: ProbeRoom, weight=weight, bias=bias, model=model) -> np.ndarray:
-            return model.classes_[
-                (np.asarray(room.features, np.float32) @ weight.T.astype(np.float32) + bias).argmax(1)
-            ]
+            scores = np.asarray(room.features, np.float32) @ weight.T.astype(np.float32) + bias  # [P, C]
+            return model.classes_[scores.argmax(1)]
 
         rooms, first = splits[0]
         row = _scored(rooms, guess, classes, first)
@@ -185,7 +184,7 @@ def pool_instances(rooms: Iterable[ProbeRoom], smallest: int) -> tuple[np.ndarra
 
 
 def pair_auc(features: np.ndarray, category: np.ndarray, room: np.ndarray) -> dict[str, float | None]:
-    """AUC over pairs `within` a room and `across` rooms: features [N, D], category, room [N]; None without both kinds."""
+    """AUC over pairs `within` a room and `across` rooms: features [N, D], category, room [N]; None where undefined."""
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     a, b = np.triu_indices(len(unit), 1)
     alike, same = (unit @ unit.T)[a, b], category[a] == category[b]
@@ -194,7 +193,7 @@ def pair_auc(features: np.ndarray, category: np.ndarray, room: np.ndarray) -> di
 
 
 def auc(value: np.ndarray, positive: np.ndarray) -> float | None:
-    """Chance that a positive's value exceeds a negative's, ties half (Mann-Whitney): [N], bool [N]; None without both."""
+    """Chance that a positive's value exceeds a negative's, ties half (Mann-Whitney): [N], bool [N]; else None."""
     count = int(positive.sum())
     if count == 0 or count == len(positive):
         return None
@@ -203,7 +202,7 @@ def auc(value: np.ndarray, positive: np.ndarray) -> float | None:
 
 
 def pca_colors(features: np.ndarray) -> np.ndarray:
-    """Three principal components as colours float32 [P, 3] in [0, 1] (2nd to 98th percentile), signs fixed; for looking.
+    """Three principal components as colours float32 [P, 3] in [0, 1] (2nd to 98th percentile); for looking.
 
     features [P, D] with P >= 2, D >= 3. Raises InputError.
     """

@@ -1,4 +1,4 @@
-"""The upper bound of the mini backbone: the same network and a linear head, trained on the labels it otherwise lacks."""
+"""The upper bound of the mini backbone: the same network and a linear head, trained on labels."""
 
 import numpy as np
 import torch

@@ -68,9 +68,8 @@ def make_views(cloud: Cloud, config: ViewConfig, voxel: float, ramp: float, rng:
     regions = [first, around(config.global_share)] + [around(config.local_share) for _ in range(config.local_views)]
     views = [make_view(cloud.take(region), config, voxel, rng) for region in regions]
     cell, ratio = (low + (high - low) * ramp for low, high in (config.mask_cell, config.mask_ratio))
-    masked = [
-        hide(view, mask_cells(view.coord, cell, ratio, rng), config.mask_jitter, voxel, rng) for view in views[:2]
-    ]
+    masks = [mask_cells(view.coord, cell, ratio, rng) for view in views[:2]]
+    masked = [hide(view, mask, config.mask_jitter, voxel, rng) for view, mask in zip(views, masks, strict=False)]
     return RoomViews((views[0], views[1]), (masked[0], masked[1]), tuple(views[2:]))
 
 
@@ -132,7 +131,7 @@ def recolor(colors: np.ndarray, config: ViewConfig, rng: np.random.Generator) ->
 
 
 def mask_cells(coord: np.ndarray, cell: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """bool [V]: voxels in a random `ratio` (rounded) of the occupied cubes of edge `cell` metres, at a random offset."""
+    """bool [V]: voxels in a random `ratio` of the occupied cubes of edge `cell` metres, at a random offset."""
     cube = np.floor((coord + rng.uniform(0, cell, 3)) / cell).astype(np.int64)
     cube -= cube.min(axis=0)
     extent = cube.max(axis=0) + 1
