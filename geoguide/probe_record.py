@@ -32,16 +32,25 @@ BACKBONES = ("sonata-mini", "random", "descriptors", "supervised")
 Encode = Callable[[Scene], np.ndarray]
 
 
-def add_row(name: str, out: Path, *, weights: Path | None = None, steps: int = 400) -> dict[str, Any]:
+def add_row(
+    name: str,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    steps: int = 400,
+    config: ExperimentConfig | None = None,
+    settings: ProbeConfig | None = None,
+) -> dict[str, Any]:
     """Probe one backbone, put its row into the record `out` (made where missing), and return the row.
 
-    name: one of `BACKBONES`; weights: sonata-mini's (None: packaged); steps: of the supervised training. Raises
+    name: one of `BACKBONES`; weights: sonata-mini's (None: packaged); steps: of the supervised training; config: whose
+    rooms are probed (its other fields only matter to the descriptors' cache); settings: of the probes. Raises
     ConfigError for another name, DataError where a scored room was pretrained on, or `out` holds another probe's rows.
     """
     if name not in BACKBONES:
         raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {name!r}")
     begin = time.perf_counter()
-    config, settings = ExperimentConfig(), ProbeConfig()
+    config, settings = config or ExperimentConfig(), settings or ProbeConfig()
     record = read_record(out, settings) if out.is_file() else {"rows": {}}
     encode, about = _encoder(name, config, weights, steps)
     folders = {split: scene_folders(config, split) for split in ("train", "val", "test")}

@@ -121,7 +121,7 @@ def test_schedules_by_hand():
     torch.nn.init.constant_(mean.weight, 1.0)
     torch.nn.init.constant_(source.weight, 3.0)
     loop.move_average(mean, source, 0.75)
-    assert float(mean.weight) == pytest.approx(1.5) and float(source.weight) == 3.0
+    assert mean.weight.item() == pytest.approx(1.5) and source.weight.item() == 3.0
 
 
 # --- the backbone ---

@@ -7,7 +7,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from geoguide.config import ExperimentConfig
+from geoguide.datasets import scannet
 from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.pretraining import PretrainConfig, Pretraining
+from geoguide.pretraining.loop import build
 from geoguide.probe_record import add_row, read_record
 from geoguide.probing import (
     ProbeConfig,
@@ -126,3 +130,22 @@ def test_bad_rooms_and_records(tmp_path) -> None:
     (tmp_path / "p.json").write_text("{}")
     with pytest.raises(DataError, match=r"p.json: not a probe record"):
         read_record(tmp_path / "p.json", ProbeConfig())
+
+
+def test_rows_of_a_record(tiny: ExperimentConfig, data_home, tmp_path) -> None:
+    """Every kind of backbone on real (tiny) rooms; rows are kept; a backbone that has seen a test room is refused."""
+    out = tmp_path / "probe.json"
+    settings = replace(SMALL, strengths=(0.1,), iterations=20)
+    for name in ("descriptors", "random", "supervised"):
+        row = add_row(name, out, steps=1, config=tiny, settings=settings)
+        assert 0 < row["linear"]["test_miou"] < 100
+    record = read_record(out, settings)
+    assert set(record["rows"]) == {"descriptors", "random", "supervised"} and record["source"] == "mini"
+    assert record["protocol"]["rooms"]["test"] == [[0, "test", 0]]
+    with pytest.raises(DataError, match="protocol.probe must be"):
+        read_record(out, ProbeConfig())
+    plain = PretrainConfig()
+    seen = Pretraining(build(plain)["encoder"], [], plain, 0).save(tmp_path / "seen.safetensors", [(0, "test", 0)])
+    assert scannet.list_scenes(data_home / "mini-scannet", "test")[0].name == "scene7000_00"
+    with pytest.raises(DataError, match="scene7000_00: evaluated on, but pretrained on"):
+        add_row("sonata-mini", out, weights=seen, config=tiny, settings=settings)
