@@ -19,7 +19,7 @@ from geoguide.datasets import scannet
 from geoguide.errors import ConfigError, DataError
 from geoguide.files import replacing
 from geoguide.labels import load_label_set
-from geoguide.prepare import prepare, scene_folders
+from geoguide.prepare import scene_folders
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.loop import Pretraining, build
 from geoguide.pretraining.rooms import check_disjoint, identity, read_cloud
@@ -44,7 +44,7 @@ def add_row(
     """Probe one backbone, put its row into the record `out` (made where missing), and return the row.
 
     name: one of `BACKBONES`; weights: sonata-mini's (None: packaged); steps: of the supervised training; config: whose
-    rooms are probed (its other fields only matter to the descriptors' cache); settings: of the probes. Raises
+    rooms and label set are used; settings: of the probes. Raises
     ConfigError for another name, DataError where a scored room was pretrained on, or `out` holds another probe's rows.
     """
     if name not in BACKBONES:
@@ -97,8 +97,9 @@ def _room(folder: Path, encode: Encode) -> ProbeRoom:
 
 def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: int) -> tuple[Encode, dict[str, Any]]:
     """How the backbone encodes a scene, and what its row says about it (`rooms`: pretrained on)."""
-    if name == "descriptors":  # cached on disk by every experiment, so read from there
-        return (lambda scene: np.asarray(prepare(scene, config).geometry)), {"backbone": config.backbone}
+    if name == "descriptors":
+        backbone = backbones.DescriptorBackbone()
+        return backbone.encode, {"backbone": backbone.name}
     if name == "sonata-mini":
         backbone = backbones.MiniSonataBackbone(weights)
         return backbone.encode, {
