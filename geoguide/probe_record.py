@@ -44,8 +44,8 @@ def add_row(
     """Probe one backbone, put its row into the record `out` (made where missing), and return the row.
 
     name: one of `BACKBONES`; weights: sonata-mini's (None: packaged); steps: of the supervised training; config: whose
-    rooms and label set are used; settings: of the probes. Raises
-    ConfigError for another name, DataError where a scored room was pretrained on, or `out` holds another probe's rows.
+    rooms and label set are used; settings: of the probes. Raises ConfigError for another name, DataError where a
+    scored room was pretrained on, or `out` holds rows of other settings.
     """
     if name not in BACKBONES:
         raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {name!r}")
