@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -177,6 +177,67 @@ class Segment:
         return 0
 
 
+@dataclass(frozen=True)
+class Pretrain:
+    """Pretrain the mini backbone without labels on generated rooms, and write its weights and loss curves.
+
+    An interrupted run goes on from its checkpoint when the same command is run again.
+    """
+
+    steps: int | None = None
+    """Length of the schedule; default the packaged backbone's."""
+    until: int | None = None
+    """Stop at this step of the schedule (and go on later)."""
+    seed: int = 0
+    out: Path = Path("runs/sonata-mini.safetensors")
+    """Weights; the curves go beside them as .json."""
+    run_dir: Path = Path("runs/checkpoints")
+    rooms: Path | None = None
+    """Folder of the rooms that are no rooms of mini-ScanNet; default <data>/mini-scannet-pretrain."""
+    device: str = "auto"
+    workers: int = os.cpu_count() or 1
+
+    def run(self) -> int:
+        from geoguide.pretraining import PretrainConfig
+        from geoguide.pretraining.run import pretrain_and_save
+
+        config = PretrainConfig(seed=self.seed)
+        if self.steps is not None:
+            config = replace(config, steps=self.steps)
+        result = pretrain_and_save(
+            config, self.out, run_dir=self.run_dir, rooms=self.rooms, until=self.until, device=self.device,
+            workers=self.workers,
+        )  # fmt: skip
+        last = result.history[-1]["total"] if result.history else float("nan")
+        print(f"{self.out}: step {result.step} of {config.steps}, loss {last:.3f}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measure what a backbone's frozen features know on mini-ScanNet, and add the row to a JSON record."""
+
+    backbone: Positional[Literal["sonata-mini", "random", "descriptors", "supervised"]]
+    """random: sonata-mini's network untrained; supervised: the same network trained on the labels."""
+    weights: Path | None = None
+    """For sonata-mini: weights of `geoguide pretrain`; default the packaged ones."""
+    steps: int = 400
+    """For supervised: training steps."""
+    out: Path = Path("results/backbones/probe.json")
+
+    def run(self) -> int:
+        from geoguide.probe_record import add_row
+
+        row = add_row(self.backbone, self.out, weights=self.weights, steps=self.steps)
+        measures = {
+            "linear mIoU": row["linear"]["test_miou"],
+            "kNN mIoU": row["knn"]["test_miou"],
+            "AUC of objects across rooms": row["instance_auc"]["test"]["objects_across"],
+        }
+        print(f"{self.out}: {self.backbone}, test rooms: " + ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
+        return 0
+
+
 Command = (
     Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Train, tyro.conf.subcommand("train")]
@@ -184,6 +245,8 @@ Command = (
     | Annotated[Replicate, tyro.conf.subcommand("replicate")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Segment, tyro.conf.subcommand("segment")]
+    | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+    | Annotated[Probe, tyro.conf.subcommand("probe")]
 )
 
 

@@ -17,7 +17,10 @@ def run(*arguments: str) -> int:
     return stop.value.code
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["train"], ["evaluate"], ["replicate"], ["verify"], ["segment"]])
+COMMANDS = ["data", "train", "evaluate", "replicate", "verify", "segment", "pretrain", "probe"]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_everywhere(command: list[str], capsys) -> None:
     assert run(*command, "--help") == 0
     assert "usage" in capsys.readouterr().out.lower()
@@ -51,6 +54,8 @@ def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
         (["segment", "{scan}", "--labels", "chair,,table"], "--labels"),
         (["segment", "{scan}", "--labels", "chair, chair"], "named twice"),
         (["segment", "{scan}", "--labels", "chair", "--model", "nope"], "nope"),
+        (["pretrain", "--steps", "0"], "steps must be"),
+        (["probe", "sonata-mini", "--weights", "nowhere.safetensors"], "nowhere.safetensors"),
         (["train", "--drop", "everything"], "unknown module 'everything'"),
         (["data", "check", "nowhere"], "nowhere"),
         (["data", "make", "{tmp}/x", "--rooms", "0", "0", "0"], "rooms"),

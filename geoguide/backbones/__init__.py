@@ -8,10 +8,12 @@ import numpy as np
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3, upcast
 from geoguide.backbones.sonata import SonataBackbone
+from geoguide.backbones.sonata_mini import MiniSonataBackbone
 from geoguide.errors import ConfigError
 from geoguide.scene import Scene
 
-__all__ = ["BACKBONES", "Backbone", "DescriptorBackbone", "PointTransformerV3", "SonataBackbone", "load", "upcast"]
+__all__ = ["BACKBONES", "Backbone", "DescriptorBackbone", "MiniSonataBackbone", "PointTransformerV3", "SonataBackbone",
+           "load", "upcast"]  # fmt: skip
 
 
 class Backbone(Protocol):
@@ -25,7 +27,11 @@ class Backbone(Protocol):
         ...
 
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"descriptors": DescriptorBackbone, "sonata": SonataBackbone}
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "descriptors": DescriptorBackbone,
+    "sonata": SonataBackbone,
+    "sonata-mini": MiniSonataBackbone,
+}
 
 
 def load(name: str, **options: Any) -> Backbone:

@@ -1,0 +1,55 @@
+"""The mini backbone: a small encoder pretrained without labels on generated rooms, with its weights in the package.
+
+See `weights/sonata-mini.md` for what it was trained on and how; it knows generated rooms only.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from geoguide.backbones.sonata import SonataBackbone
+from geoguide.errors import DataError
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "sonata-mini.safetensors"
+
+
+class MiniSonataBackbone(SonataBackbone):
+    """Frozen features of the mini backbone (see `SonataBackbone`).
+
+    weights: a file that `geoguide pretrain` wrote, None for the packaged one. concat: over how many poolings features
+    are concatenated, None for the number that the loss saw. `pretraining` is the configuration it was trained with,
+    `step` how far, `rooms` on which rooms: tuples (seed, split, number). Raises DataError for another file.
+    """
+
+    name = "sonata-mini"
+
+    def __init__(
+        self, weights: str | Path | None = None, *, concat: int | None = None, device: str | torch.device = "cpu"
+    ) -> None:
+        path = WEIGHTS if weights is None else Path(weights)
+        notes = read_notes(path)
+        self.pretraining: dict[str, Any] = notes["pretraining"]
+        self.step = int(notes["step"])
+        self.rooms = tuple((int(seed), str(split), int(number)) for seed, split, number in notes["rooms"])
+        network = self.pretraining["network"]
+        concat = network["concat"] if concat is None else concat
+        super().__init__(path, concat=concat, device=device, grid=network["voxel"])
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """Metadata of weights that `geoguide pretrain` wrote: pretraining (its config), step, rooms. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"{path}: weights file not found; make one with `geoguide pretrain`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = file.metadata() or {}
+        found = {name: json.loads(notes[name]) for name in ("pretraining", "step", "rooms")}
+        _ = found["pretraining"]["network"]["voxel"], found["pretraining"]["network"]["concat"]
+        return found
+    except KeyError as error:
+        raise DataError(f"{path}: not written by `geoguide pretrain` (metadata has no {error})") from None
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: not a readable safetensors file, truncated? ({error})") from None

@@ -1,0 +1,6 @@
+"""Pretraining of the mini backbone without labels: self-distillation in the manner of Sonata (arXiv 2503.16429)."""
+
+from geoguide.pretraining.config import PretrainConfig
+from geoguide.pretraining.loop import Pretraining, pretrain
+
+__all__ = ["PretrainConfig", "Pretraining", "pretrain"]

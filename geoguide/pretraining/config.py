@@ -1,0 +1,121 @@
+"""One frozen config for the mini backbone's pretraining: its hash names the run, its fields every choice."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoguide.backbones.point_transformer_config import PointTransformerConfig
+from geoguide.errors import ConfigError
+from geoguide.ops.arrays import number, whole
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The Point Transformer V3 encoder, small enough for two cores; keys are the official configuration's."""
+
+    voxel: float = 0.06  # metres; vertices of mini rooms lie 5 cm apart and less (Sonata: 0.02)
+    enc_depths: tuple[int, ...] = (1, 1, 2, 1)
+    enc_channels: tuple[int, ...] = (32, 64, 96, 128)
+    enc_num_head: tuple[int, ...] = (2, 4, 6, 8)
+    enc_patch_size: tuple[int, ...] = (256, 256, 256, 256)
+    stride: tuple[int, ...] = (2, 2, 2)
+    concat: int = 2  # poolings whose features are concatenated (Sonata: 2); the loss acts at that level's resolution
+
+    def encoder_options(self) -> dict[str, Any]:
+        """What `PointTransformerV3` takes, as plain JSON types. No dropped paths: the network is small."""
+        names = ("enc_depths", "enc_channels", "enc_num_head", "enc_patch_size", "stride")
+        return {name: list(getattr(self, name)) for name in names} | {"drop_path": 0.0}
+
+    @property
+    def level(self) -> int:
+        """The stage at whose voxels the loss acts: the finest one that is concatenated."""
+        return len(self.enc_depths) - 1 - self.concat
+
+    @property
+    def width(self) -> int:
+        """Channels of the concatenated features."""
+        return sum(self.enc_channels[self.level :])
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """Crops, augmentation and masks. Pairs are (lowest, highest) of a uniform draw unless they say otherwise."""
+
+    global_share: tuple[float, float] = (0.25, 0.5)  # of the room's points; Sonata: 0.4 to 1, of larger batches
+    local_share: tuple[float, float] = (0.03, 0.1)
+    local_views: int = 4
+    scale: tuple[float, float] = (0.9, 1.1)
+    tilt: float = 0.05  # radians about x and y, at most (Sonata: pi / 64)
+    lift: float = 0.25  # metres that a view is moved up or down, at most: height alone must not tell classes apart
+    jitter: float = 0.005  # metres, deviation of every coordinate's noise
+    normal_noise: float = 0.1  # deviation of every component's noise before the normal is made unit again
+    color_shift: float = 0.1  # deviation of brightness and of each channel's offset
+    color_noise: float = 0.05  # deviation per point and channel
+    gray_share: float = 0.2  # views without hue
+    mask_cell: tuple[float, float] = (0.15, 0.6)  # metres, edge of masked cells at the start and after `ramp`
+    mask_ratio: tuple[float, float] = (0.3, 0.7)  # of the cells, at the start and after `ramp` (Sonata's)
+    mask_jitter: float = 0.06  # metres, deviation of masked voxels' places: what they are must not be read off them
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Prototypes, temperatures and terms. Weights and temperatures are Sonata's."""
+
+    hidden: int = 256
+    bottleneck: int = 128
+    prototypes: int = 512  # Sonata: 4096 of 65,536 points a view
+    student_temperature: float = 0.1
+    teacher_temperature: tuple[float, float] = (0.04, 0.07)  # at the start and after `ramp`
+    sinkhorn_iterations: int = 3
+    matches: int = 1500  # student voxels per term and step
+    radius: float = 0.12  # metres within which voxels of two views are the same place: one voxel of the loss's level
+    mask_weight: float = 0.25  # masked global view to the same view
+    roll_weight: float = 0.25  # masked global view to the other global view
+    local_weight: float = 0.5  # local views to the first global view
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that decides the weights."""
+
+    name: str = field(default="sonata-mini", metadata={"hash": False})
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    benchmark_rooms: int = 28  # training rooms of mini-ScanNet, without their labels
+    rooms: int = 24  # more rooms, generated for this purpose alone, in a folder of their own
+    room_seed: int = 2503  # never the seed of a benchmark: its rooms' recipes, and so the rooms, are others
+    steps: int = 1200
+    rooms_per_step: int = 2
+    learning_rate: float = 1.5e-3
+    final_learning_rate: float = 1e-5
+    warmup: float = 0.08  # share of the steps over which the rate rises from 0
+    ramp: float = 0.3  # share of the steps over which masks and the teacher's temperature grow
+    weight_decay: float = 0.04
+    clip: float = 3.0  # norm of the gradient
+    momentum: tuple[float, float] = (0.99, 1.0)  # of the teacher's average, at the start and the end (cosine)
+    log_every: int = 20
+    checkpoint_every: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        try:
+            for name in ("rooms", "benchmark_rooms"):
+                whole(name, getattr(self, name), 0)
+            for name in ("steps", "rooms_per_step", "log_every", "checkpoint_every"):
+                whole(name, getattr(self, name), 1)
+            whole("room_seed", self.room_seed, 0)
+            for name in ("learning_rate", "final_learning_rate", "weight_decay", "clip"):
+                number(name, getattr(self, name))
+        except ValueError as error:
+            raise ConfigError(f"pretraining: {error}") from None
+        for name in ("warmup", "ramp"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"pretraining: {name} must be above 0 and at most 1, found {getattr(self, name)}")
+        PointTransformerConfig.checked(self.network.encoder_options())
+        if not 0 <= self.network.concat < len(self.network.enc_depths):
+            raise ConfigError(f"pretraining: network.concat must be 0..{len(self.network.enc_depths) - 1}"
+                              f", found {self.network.concat}")  # fmt: skip
+        for name in ("global_share", "local_share"):
+            low, high = getattr(self.views, name)
+            if not 0 < low <= high <= 1:
+                raise ConfigError(f"pretraining: views.{name} must be two rising shares in (0, 1], found {low}, {high}")

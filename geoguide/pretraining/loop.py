@@ -1,0 +1,206 @@
+"""`pretrain(config)`: self-distillation without labels (Sonata, arXiv 2503.16429), resumable at any moment."""
+
+import copy
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from tqdm import tqdm
+
+from geoguide.backbones.point_transformer import PointTransformerV3
+from geoguide.config import config_hash, to_dict
+from geoguide.errors import DataError, InputError
+from geoguide.files import replacing
+from geoguide.pretraining.config import PretrainConfig
+from geoguide.pretraining.distillation import PrototypeHead
+from geoguide.pretraining.rooms import Identity
+from geoguide.pretraining.step import step_terms
+from geoguide.pretraining.views import Cloud, make_views
+
+_VIEWS, _ORDER, _STEP = 1, 2, 3  # which random stream a seed is for
+
+
+@dataclass(frozen=True, eq=False)
+class Pretraining:
+    """What pretraining leaves: the averaged teacher's encoder (frozen; heads are discarded) and its history.
+
+    `history` holds one row per `log_every` steps: step, learning_rate, and means since the row before of total, mask,
+    roll, local (cross-entropies), usage, effective_rank, spread (of the teacher, see `distillation`), matched (share
+    of student voxels with a place in the teacher's view), and grad_norm.
+    """
+
+    encoder: PointTransformerV3
+    history: list[dict[str, float]]
+    config: PretrainConfig
+    step: int
+
+    def save(self, path: Path, rooms: list[Identity]) -> Path:
+        """Write the encoder as .safetensors in float16, with configuration, step and rooms as metadata; returns `path`.
+
+        rooms: (seed, split, number) of every room trained on, so that no evaluation can include one unnoticed.
+        """
+        state = {key: value.detach().cpu().half().contiguous() for key, value in self.encoder.state_dict().items()}
+        metadata = {
+            "config": json.dumps(self.config.network.encoder_options()),
+            "pretraining": json.dumps(to_dict(self.config)),
+            "step": json.dumps(self.step),
+            "rooms": json.dumps(rooms),
+        }
+        with replacing(path) as temporary:
+            save_file(state, temporary, metadata=metadata)
+        return path
+
+
+def pretrain(
+    config: PretrainConfig,
+    clouds: list[Cloud],
+    *,
+    run_dir: Path | None = None,
+    until: int | None = None,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+) -> Pretraining:
+    """Train on `clouds` for `config.steps` steps, or up to step `until` of the same schedule.
+
+    With `run_dir` a checkpoint is written every `checkpoint_every` steps and an interrupted run goes on from it with
+    the same final weights: all randomness of a step derives from (seed, step). The caller's random state is left alone.
+    Raises InputError for too few rooms, DataError for a checkpoint that does not fit and for a loss that is not finite.
+    """
+    if len(clouds) < config.rooms_per_step:
+        raise InputError(f"clouds must hold at least rooms_per_step={config.rooms_per_step} rooms, found {len(clouds)}")
+    state = _State.new(config, torch.device(device))
+    checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}.pt"
+    if checkpoint is not None and checkpoint.is_file():
+        state.load(checkpoint)
+    end = config.steps if until is None else min(until, config.steps)
+    bar = tqdm(total=end, initial=state.step, desc=f"pretrain {config.name}", disable=not progress)
+    while state.step < end:
+        state.advance(clouds)
+        bar.update()
+        last = state.step == end
+        if state.step % config.log_every == 0 or state.step == config.steps:
+            state.log()
+            bar.set_postfix({k: f"{state.history[-1][k]:.2f}" for k in ("total", "usage", "effective_rank")})
+        if checkpoint is not None and (last or state.step % config.checkpoint_every == 0):
+            state.save(checkpoint)
+    bar.close()
+    encoder = state.teacher["encoder"].requires_grad_(False).eval()
+    return Pretraining(encoder, state.history, config, state.step)
+
+
+def learning_rate(config: PretrainConfig, step: int) -> float:
+    """Linear rise over the warm-up, then half a cosine down to the final rate."""
+    rise = max(1, round(config.warmup * config.steps))
+    if step < rise:
+        return config.learning_rate * (step + 1) / rise
+    return cosine(config.learning_rate, config.final_learning_rate, (step - rise) / max(1, config.steps - rise))
+
+
+def cosine(start: float, end: float, share: float) -> float:
+    """From `start` to `end` along half a cosine, `share` in [0, 1]."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, source: nn.Module, momentum: float) -> None:
+    """average = momentum average + (1 - momentum) source, in place, over all parameters."""
+    for mean, value in zip(average.parameters(), source.parameters(), strict=True):
+        mean.lerp_(value, 1 - momentum)
+
+
+def build(config: PretrainConfig) -> nn.ModuleDict:
+    """Encoder and the two heads (masked global views; local views), from the config's seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        encoder = PointTransformerV3(**config.network.encoder_options())
+        d = config.distillation
+        heads = {
+            name: PrototypeHead(config.network.width, d.hidden, d.bottleneck, d.prototypes)
+            for name in ("mask_head", "local_head")
+        }
+    return nn.ModuleDict({"encoder": encoder, **heads})
+
+
+@dataclass(eq=False)
+class _State:
+    """Everything a checkpoint must hold."""
+
+    config: PretrainConfig
+    device: torch.device
+    student: nn.ModuleDict
+    teacher: nn.ModuleDict
+    optimizer: torch.optim.Optimizer
+    step: int
+    history: list[dict[str, float]]
+    sums: dict[str, float]
+
+    @classmethod
+    def new(cls, config: PretrainConfig, device: torch.device) -> "_State":
+        student = build(config).to(device)
+        teacher = copy.deepcopy(student).requires_grad_(False)
+        flat = [p for p in student.parameters() if p.dim() < 2]  # biases and norms are not decayed
+        deep = [p for p in student.parameters() if p.dim() >= 2]
+        groups = [{"params": deep, "weight_decay": config.weight_decay}, {"params": flat, "weight_decay": 0.0}]
+        return cls(config, device, student, teacher, torch.optim.AdamW(groups), 0, [], {})
+
+    def advance(self, clouds: list[Cloud]) -> None:
+        """One optimisation step; epochs visit every room once, in a new order."""
+        config, step = self.config, self.step
+        share = step / config.steps
+        ramp = min(1.0, share / config.ramp)
+        views = [
+            make_views(clouds[number], config.views, config.network.voxel, ramp,
+                       np.random.default_rng([config.seed, _VIEWS, step, place]))
+            for place, number in enumerate(self._rooms(len(clouds)))
+        ]  # fmt: skip
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        rng = np.random.default_rng([config.seed, _STEP, step])
+        terms, seen = step_terms(self.student, self.teacher, views, config, ramp, rng, self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        norm = nn.utils.clip_grad_norm_(self.student.parameters(), config.clip)
+        self.optimizer.step()
+        move_average(self.teacher, self.student, cosine(*config.momentum, share))
+        self.step += 1
+        row = {name: float(value.detach()) for name, value in terms.items()} | seen | {"grad_norm": float(norm)}
+        for name, value in row.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
+
+    def _rooms(self, count: int) -> list[int]:
+        per_step = self.config.rooms_per_step
+        epoch, place = divmod(self.step, count // per_step)
+        order = np.random.default_rng([self.config.seed, _ORDER, epoch]).permutation(count)
+        return order[place * per_step : (place + 1) * per_step].tolist()
+
+    def log(self) -> None:
+        steps = self.sums.pop("_steps")
+        means = {name: total / steps for name, total in sorted(self.sums.items())}
+        if not math.isfinite(means["total"]):
+            raise DataError(f"{self.config.name}: loss is {means['total']} at step {self.step}")
+        rate = learning_rate(self.config, self.step - 1)
+        self.history.append({"step": self.step, "learning_rate": rate, **means})
+        self.sums = {}
+
+    def save(self, path: Path) -> None:
+        names = ("student", "teacher", "optimizer")
+        with replacing(path) as temporary:
+            plain = {"step": self.step, "history": self.history, "sums": self.sums}
+            torch.save({name: getattr(self, name).state_dict() for name in names} | plain, temporary)
+
+    def load(self, path: Path) -> None:
+        try:
+            saved: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            for name in ("student", "teacher", "optimizer"):
+                getattr(self, name).load_state_dict(saved[name])
+            self.step, self.history, self.sums = saved["step"], saved["history"], saved["sums"]
+        except Exception as error:  # truncated, foreign, or of another network: many classes, one remedy
+            reason = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+            raise DataError(f"{path}: not a checkpoint of this pretraining ({reason})") from None

@@ -1,0 +1,64 @@
+"""Rooms to pretrain on: the meshes of generated rooms alone, no label, no frame; never a room that is evaluated on."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from geoguide.datasets import scannet
+from geoguide.datasets.mini.write import ensure_mini_scannet, make_mini_scannet
+from geoguide.datasets.reading import checked_points, read_json, read_ply, vertex_columns, vertex_normals
+from geoguide.errors import DataError
+from geoguide.prepare import data_root
+from geoguide.pretraining.config import PretrainConfig
+from geoguide.pretraining.views import Cloud
+from geoguide.scene import unit_colors
+
+FOLDER = "mini-scannet-pretrain"
+Identity = tuple[int, str, int]  # seed, split, number
+
+
+def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: int | None = None) -> list[Path]:
+    """Folders of the pretraining rooms: training rooms of mini-ScanNet, then others; generated where missing.
+
+    extra: where the others lie, by default data root / mini-scannet-pretrain. Raises DataError where one of them is a
+    validation or test room of mini-ScanNet (see `check_disjoint`).
+    """
+    benchmark = ensure_mini_scannet(workers=workers)
+    folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
+    if len(folders) < config.benchmark_rooms:
+        raise DataError(f"{benchmark}: benchmark_rooms={config.benchmark_rooms} training rooms, found {len(folders)}")
+    if config.rooms:
+        root = make_mini_scannet(
+            extra or data_root() / FOLDER, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers
+        )
+        folders += scannet.list_scenes(root, "train")[: config.rooms]
+    for split in ("val", "test"):
+        check_disjoint([identity(folder) for folder in folders], scannet.list_scenes(benchmark, split))
+    return folders
+
+
+def identity(folder: Path) -> Identity:
+    """(seed, split, number) of a generated room, of which it is a function. Raises DataError where it is none."""
+    made = read_json(folder / scannet.MINI_STAMP, ("recipe",))["recipe"]
+    return made["seed"], made["split"], made["number"]
+
+
+def check_disjoint(pretraining: Iterable[Identity], evaluation: Iterable[Path]) -> None:
+    """Raise DataError naming the first room of `evaluation` that is one of `pretraining`, wherever it lies."""
+    seen = set(pretraining)
+    for folder in evaluation:
+        if identity(folder) in seen:
+            raise DataError(f"{folder}: evaluated on, but pretrained on as seed, split, number {identity(folder)}")
+
+
+def read_cloud(folder: Path) -> Cloud:
+    """The mesh's vertices with colours and normals; labels, annotation and frames are not opened. Raises DataError."""
+    path = folder / f"{folder.name}_vh_clean_2.ply"
+    records, faces = read_ply(path)
+    points = checked_points(records, path)
+    rgb = vertex_columns(records, ("red", "green", "blue"), path)
+    if faces is None or rgb is None:
+        raise DataError(f"{path}: {'faces' if faces is None else 'vertex colours'} are missing")
+    normals = vertex_normals(points, faces)
+    return Cloud(points, np.ascontiguousarray(unit_colors(rgb)), normals)

@@ -1,0 +1,66 @@
+"""The upper bound of the mini backbone: the same network and a linear head, trained on labels."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pykdtree.kdtree import KDTree
+from torch import nn
+from tqdm import tqdm
+
+from geoguide.backbones.point_transformer import upcast
+from geoguide.errors import InputError
+from geoguide.pretraining.config import PretrainConfig
+from geoguide.pretraining.loop import build, learning_rate
+from geoguide.pretraining.views import Cloud, PointView, crop, make_view
+from geoguide.scene import VOID
+
+
+def train_supervised(
+    config: PretrainConfig, clouds: list[Cloud], labels: list[np.ndarray], classes: int, *, progress: bool = True
+) -> nn.ModuleDict:
+    """Cross-entropy on augmented crops of labelled rooms for `config.steps` steps; returns `encoder` and `head`.
+
+    labels int64 [P] of each cloud (255 void). Crops, augmentation, rate and rooms per step are pretraining's. The
+    head reads the features that a frozen encoder would give, so the two differ in nothing but the loss. Deterministic
+    in the seed; not resumable. Raises InputError where clouds and labels differ in number.
+    """
+    if len(clouds) != len(labels) or len(clouds) < config.rooms_per_step:
+        raise InputError(f"labels must be given for each of {len(clouds)} clouds (at least {config.rooms_per_step})"
+                         f", found {len(labels)}")  # fmt: skip
+    encoder = build(config)["encoder"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        head = nn.Linear(config.network.width, classes)
+    network = nn.ModuleDict({"encoder": encoder, "head": head})
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
+    for step in tqdm(range(config.steps), "supervised", disable=not progress):
+        rng = np.random.default_rng([config.seed, 4, step])
+        chosen = rng.permutation(len(clouds))[: config.rooms_per_step]
+        pairs = [labelled_view(clouds[n], labels[n], config, rng) for n in chosen]
+        target = torch.from_numpy(np.concatenate([label for _, label in pairs]))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        loss = F.cross_entropy(head(_features(encoder, [v for v, _ in pairs], config, step)), target, ignore_index=VOID)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        optimizer.step()
+    return network.requires_grad_(False).eval()
+
+
+def labelled_view(
+    cloud: Cloud, labels: np.ndarray, config: PretrainConfig, rng: np.random.Generator
+) -> tuple[PointView, np.ndarray]:
+    """An augmented crop, and the label of each voxel's point, int64 [V]."""
+    region = crop(cloud.points, cloud.points[rng.integers(len(cloud))], rng.uniform(*config.views.global_share))
+    view = make_view(cloud.take(region), config.views, config.network.voxel, rng)
+    _, nearest = KDTree(cloud.points).query(view.origin, k=1)  # a voxel's origin is a point of the cloud
+    return view, labels[nearest.astype(np.int64)]
+
+
+def _features(encoder: nn.Module, views: list[PointView], config: PretrainConfig, seed: int) -> torch.Tensor:
+    coord, grid_coord, feat = (
+        torch.from_numpy(np.concatenate([getattr(v, name) for v in views])) for name in ("coord", "grid_coord", "feat")
+    )
+    offset = torch.tensor([len(v) for v in views]).cumsum(0)
+    return upcast(encoder(coord, grid_coord, feat, offset, shuffle_seed=seed), config.network.concat)

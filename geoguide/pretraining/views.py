@@ -1,0 +1,162 @@
+"""Views of a room for self-distillation (Sonata, arXiv 2503.16429, section 4): crops, augmentation, masks.
+
+Everything is a pure function of a room and a `numpy.random.Generator`. Every voxel of a view keeps `origin`, its place
+in the untouched room, by which voxels of two views are matched.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoguide.backbones.sonata import encoder_input
+from geoguide.errors import InputError
+from geoguide.pretraining.config import ViewConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """A room without labels: points, colors (0..1), normals (unit), all float32 [P, 3]; z is up, metres."""
+
+    points: np.ndarray
+    colors: np.ndarray
+    normals: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def take(self, index: np.ndarray) -> "Cloud":
+        """The points `index` int64 [p], in that order."""
+        return Cloud(self.points[index], self.colors[index], self.normals[index])
+
+
+@dataclass(frozen=True, eq=False)
+class PointView:
+    """A view's voxels as the encoder takes them: coord, origin float32 [V, 3] metres; grid_coord int64 [V, 3] >= 0;
+    feat float32 [V, 9]: coord, colour, normal; mask bool [V]: hidden behind the mask token."""
+
+    coord: np.ndarray
+    grid_coord: np.ndarray
+    feat: np.ndarray
+    origin: np.ndarray
+    mask: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.coord)
+
+
+@dataclass(frozen=True, eq=False)
+class RoomViews:
+    """Two global views, the same two masked, and the local views of one room."""
+
+    globals: tuple[PointView, PointView]
+    masked: tuple[PointView, PointView]
+    locals: tuple[PointView, ...]
+
+
+def make_views(cloud: Cloud, config: ViewConfig, voxel: float, ramp: float, rng: np.random.Generator) -> RoomViews:
+    """All views of one room. `ramp` in [0, 1]: how far the masks have grown. Raises InputError for another `ramp`.
+
+    The second global view and all local ones are centred on points of the first, so that they overlap it.
+    """
+    if not 0 <= ramp <= 1:
+        raise InputError(f"ramp must be in [0, 1], found {ramp}")
+    first = crop(cloud.points, cloud.points[rng.integers(len(cloud))], rng.uniform(*config.global_share))
+
+    def around(share: tuple[float, float]) -> np.ndarray:
+        return crop(cloud.points, cloud.points[rng.choice(first)], rng.uniform(*share))
+
+    regions = [first, around(config.global_share)] + [around(config.local_share) for _ in range(config.local_views)]
+    views = [make_view(cloud.take(region), config, voxel, rng) for region in regions]
+    cell, ratio = (low + (high - low) * ramp for low, high in (config.mask_cell, config.mask_ratio))
+    masks = [mask_cells(view.coord, cell, ratio, rng) for view in views[:2]]
+    masked = [hide(view, mask, config.mask_jitter, voxel, rng) for view, mask in zip(views, masks, strict=False)]
+    return RoomViews((views[0], views[1]), (masked[0], masked[1]), tuple(views[2:]))
+
+
+def crop(points: np.ndarray, center: np.ndarray, share: float) -> np.ndarray:
+    """The `share` (0 to 1) of the points nearest to `center` [3]: ascending int64 [p], at least one."""
+    count = max(1, round(share * len(points)))
+    distance = np.square(points - center).sum(axis=1)  # [P]
+    return np.sort(np.argpartition(distance, count - 1)[:count])
+
+
+def make_view(cloud: Cloud, config: ViewConfig, voxel: float, rng: np.random.Generator) -> PointView:
+    """Augment points and voxelise them; of several in a voxel a random one stays."""
+    cloud_ = cloud.take(rng.permutation(len(cloud)))
+    turned = augment(cloud_, config, rng)
+    return _voxelised(turned, cloud_.points, np.zeros(len(cloud_), np.bool_), voxel)
+
+
+def _voxelised(cloud: Cloud, origin: np.ndarray, mask: np.ndarray, voxel: float) -> PointView:
+    """As `encoder_input`, except that heights stay those of the room: a crop of a shelf does not stand on the floor."""
+    made = encoder_input(cloud.points, cloud.colors, cloud.normals, grid=voxel)
+    lowest = np.array([0, 0, cloud.points[:, 2].min()], np.float32)
+    feat = made.feat.copy()
+    feat[:, :3] += lowest
+    return PointView(made.coord + lowest, made.grid_coord, feat, origin[made.selected], mask[made.selected])
+
+
+def augment(cloud: Cloud, config: ViewConfig, rng: np.random.Generator) -> Cloud:
+    """Turn about z by any angle, tilt, mirror, scale, lift and jitter; disturb normals and colours. Order is kept."""
+    turn = rotation(rng.uniform(-np.pi, np.pi), *rng.uniform(-config.tilt, config.tilt, 2))
+    turn[:, 0] *= rng.choice([-1.0, 1.0])  # a mirrored x axis
+    size = rng.uniform(*config.scale)
+    points = size * cloud.points.astype(np.float64) @ turn.T
+    points[:, 2] += rng.uniform(-config.lift, config.lift)
+    points += config.jitter * rng.standard_normal(points.shape)
+    normals = cloud.normals @ turn.T + config.normal_noise * rng.standard_normal(points.shape)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
+    colors = recolor(cloud.colors, config, rng)
+    return Cloud(points.astype(np.float32), colors.astype(np.float32), normals.astype(np.float32))
+
+
+def rotation(about_z: float, about_x: float, about_y: float) -> np.ndarray:
+    """Rotation matrix float64 [3, 3]: first about z, then x, then y (radians)."""
+    (cz, cx, cy), (sz, sx, sy) = (f(np.array([about_z, about_x, about_y])) for f in (np.cos, np.sin))
+    z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return y @ x @ z
+
+
+def recolor(colors: np.ndarray, config: ViewConfig, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast, an offset per channel, noise per point, and now and then no hue: [P, 3] in [0, 1]."""
+    colors = colors.astype(np.float64)
+    if rng.random() < config.gray_share:
+        colors = np.repeat(colors.mean(axis=1, keepdims=True), 3, axis=1)
+    contrast = np.exp(config.color_shift * rng.standard_normal())
+    offset = config.color_shift * (rng.standard_normal() + rng.standard_normal(3)) / np.sqrt(2)
+    noise = config.color_noise * rng.standard_normal(colors.shape)
+    return np.clip((colors - 0.5) * contrast + 0.5 + offset + noise, 0, 1)
+
+
+def mask_cells(coord: np.ndarray, cell: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """bool [V]: voxels in a random `ratio` of the occupied cubes of edge `cell` metres, at a random offset."""
+    cube = np.floor((coord + rng.uniform(0, cell, 3)) / cell).astype(np.int64)
+    cube -= cube.min(axis=0)
+    extent = cube.max(axis=0) + 1
+    names, inverse = np.unique((cube[:, 0] * extent[1] + cube[:, 1]) * extent[2] + cube[:, 2], return_inverse=True)
+    hidden = np.zeros(len(names), np.bool_)
+    hidden[rng.permutation(len(names))[: round(ratio * len(names))]] = True
+    return hidden[inverse]
+
+
+def hide(view: PointView, mask: np.ndarray, jitter: float, voxel: float, rng: np.random.Generator) -> PointView:
+    """The view with voxels `mask` bool [V] hidden and moved by noise of deviation `jitter` metres.
+
+    The mask token hides what a voxel is, but convolutions and curves still see where it lies, which is enough to read
+    off its surface (Sonata's geometric shortcut); so masked voxels move, and unmasked ones stay where they were. Where
+    two then share a voxel, an unmasked one stays, else one of them.
+    """
+    step = np.where(mask[:, None], jitter * rng.standard_normal(view.coord.shape), 0)  # [V, 3] metres
+    shift = np.floor(np.mod(view.coord / voxel, 1) + step / voxel).astype(np.int64)  # 0 where nothing moves
+    cell = view.grid_coord + shift
+    cell -= np.minimum(cell.min(axis=0), 0)
+    order = np.lexsort((rng.permutation(len(view)), mask))  # unmasked first, then at random
+    extent = cell.max(axis=0) + 1
+    key = (cell[:, 0] * extent[1] + cell[:, 1]) * extent[2] + cell[:, 2]
+    kept = order[np.unique(key[order], return_index=True)[1]]  # sorted by x, y, z, as `encoder_input` has them
+    coord = (view.coord + step).astype(np.float32)[kept]
+    feat = view.feat[kept].copy()
+    feat[:, :3] = coord
+    return PointView(coord, cell[kept], feat, view.origin[kept], mask[kept])

@@ -1,0 +1,217 @@
+"""What do frozen features know? Linear probe, nearest neighbours, and whether instances of a category look alike.
+
+Labels of training rooms fit the probes, validation rooms choose the regularisation, test rooms are only reported.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
+
+from geoguide.errors import InputError
+from geoguide.metrics import ConfusionMatrix
+from geoguide.scene import NO_INSTANCE, VOID
+
+_CHUNK = 4096  # rows of the query whose similarities are held at a time
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Sizes are those that a core handles in a minute; none is tuned."""
+
+    train_points: int = 800  # random labelled points of each training room
+    strengths: tuple[float, ...] = (0.01, 0.1)  # inverse regularisation of the linear probe; validation chooses
+    iterations: int = 150
+    neighbors: int = 20
+    knn_train_points: int = 400  # per room, of the points above
+    knn_points: int = 1000  # per scored room
+    min_instance: int = 30  # points of an instance that counts
+    shell: tuple[int, ...] = (0, 1)  # classes that every room has and that are no objects: wall, floor
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeRoom:
+    """features float [P, D], labels int64 [P] (255 void), instances int64 [P] (-1 none) of one room."""
+
+    name: str
+    features: np.ndarray
+    labels: np.ndarray
+    instances: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or not np.isfinite(self.features).all():
+            raise InputError(f"room {self.name}: features must be finite [P, D], found {list(self.features.shape)}")
+        for field in ("labels", "instances"):
+            if getattr(self, field).shape != self.features.shape[:1]:
+                raise InputError(
+                    f"room {self.name}: {field} must be [{len(self.features)}] as features are, "
+                    f"found {list(getattr(self, field).shape)}"
+                )
+
+
+def probe(
+    train: list[ProbeRoom], val: list[ProbeRoom], test: list[ProbeRoom], classes: int, config: ProbeConfig
+) -> dict[str, Any]:
+    """All measures of one backbone, plain numbers, mIoU and mAcc in % (an absent class counts 0, as OpenScene).
+
+    Features are standardised by the training sample. Raises InputError without rooms or labelled points.
+    """
+    if not train or not val or not test:
+        raise InputError(f"probe needs rooms to train, choose and test on, found {len(train)}, {len(val)}, {len(test)}")
+    features, labels, room = sample(train, config.train_points, config.seed)
+    mean, scale = features.mean(0), np.maximum(features.std(0), 1e-6)  # [D]
+    features = (features - mean) / scale
+    linear = linear_probe(features, labels, [(val, "val"), (test, "test")], (mean, scale), classes, config)
+    few = np.concatenate([np.flatnonzero(room == r)[: config.knn_train_points] for r in range(len(train))])
+    knn = {}
+    for split, rooms in (("val", val), ("test", test)):
+        query, truth, _ = sample(rooms, config.knn_points, config.seed + 1)
+        guess = nearest(features[few], labels[few], (query - mean) / scale, config.neighbors, classes)
+        knn |= score(truth, guess, classes, split)
+    similarity = {split: instance_auc(rooms, mean, scale, config) for split, rooms in (("val", val), ("test", test))}
+    return {"width": features.shape[1], "linear": linear, "knn": knn, "instance_auc": similarity}
+
+
+def sample(rooms: list[ProbeRoom], count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`count` random labelled points of each room: features float32 [N, D], labels and number of the room [N]."""
+    parts = []
+    for number, room in enumerate(rooms):
+        known = np.flatnonzero(room.labels != VOID)
+        chosen = np.random.default_rng([seed, number]).permutation(known)[:count]
+        features = np.asarray(room.features[chosen], np.float32)
+        parts.append((features, room.labels[chosen], np.full(len(chosen), number)))
+    features, labels, number = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if len(labels) == 0:
+        raise InputError(f"rooms {rooms[0].name}, ...: no point has a label")
+    return features, labels, number
+
+
+def linear_probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    splits: list[tuple[list[ProbeRoom], str]],
+    standard: tuple[np.ndarray, np.ndarray],
+    classes: int,
+    config: ProbeConfig,
+) -> dict[str, Any]:
+    """Multinomial logistic regression; every strength is fitted, the first split's mIoU chooses, all are scored.
+
+    features [N, D] standardised, standard: their mean and scale [D] before; every point of the scored rooms counts.
+    """
+    best: dict[str, Any] = {}
+    for strength in config.strengths:
+        model = LogisticRegression(C=strength, max_iter=config.iterations, tol=1e-3).fit(features, labels)
+        weight, bias = model.coef_ / standard[1], model.intercept_  # the standardisation, folded in
+        bias = bias - weight @ standard[0]
+        if len(model.classes_) == 2:
+            weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
+
+        def guess(room: ProbeRoom, weight=weight, bias=bias, model=model) -> np.ndarray:
+            scores = np.asarray(room.features, np.float32) @ weight.T.astype(np.float32) + bias  # [P, C]
+            return model.classes_[scores.argmax(1)]
+
+        rooms, first = splits[0]
+        row = _scored(rooms, guess, classes, first)
+        if not best or row[f"{first}_miou"] > best[f"{first}_miou"]:
+            best = {"strength": strength, "iterations": int(model.n_iter_.max())} | row
+            chosen = guess
+    for rooms, split in splits[1:]:
+        best |= _scored(rooms, chosen, classes, split)
+    return best
+
+
+def _scored(rooms: list[ProbeRoom], guess: Any, classes: int, split: str) -> dict[str, Any]:
+    truth, predicted = (np.concatenate(x) for x in zip(*((r.labels, guess(r)) for r in rooms), strict=True))
+    return score(truth, predicted, classes, split)
+
+
+def score(truth: np.ndarray, predicted: np.ndarray, classes: int, split: str) -> dict[str, Any]:
+    """mIoU, mAcc in % and IoU per class (None where absent), under keys that start with the split's name."""
+    matrix = ConfusionMatrix(classes)
+    matrix.update(truth, predicted)
+    iou = [None if np.isnan(v) else round(100 * float(v), 2) for v in matrix.iou()]
+    return {f"{split}_miou": 100 * matrix.miou(), f"{split}_macc": 100 * matrix.macc(), f"{split}_iou": iou}
+
+
+def nearest(key: np.ndarray, labels: np.ndarray, query: np.ndarray, neighbors: int, classes: int) -> np.ndarray:
+    """Majority among the `neighbors` keys of highest cosine, lower class on a tie: key [N, D], query [Q, D] -> [Q]."""
+    keys = torch.nn.functional.normalize(torch.from_numpy(key).float(), dim=1)
+    label = torch.from_numpy(labels)
+    found = []
+    for part in torch.from_numpy(query).float().split(_CHUNK):
+        rows = (torch.nn.functional.normalize(part, dim=1) @ keys.T).topk(min(neighbors, len(keys)), dim=1).indices
+        votes = torch.zeros(len(part), classes).scatter_add_(1, label[rows], torch.ones(rows.shape))
+        found.append(votes.argmax(1))
+    return torch.cat(found).numpy()
+
+
+def instance_auc(rooms: list[ProbeRoom], mean: np.ndarray, scale: np.ndarray, config: ProbeConfig) -> dict[str, Any]:
+    """How often a pair of instances of one category is more alike than a pair of two (ROC AUC of cosine similarity).
+
+    Features are standardised and mean-pooled per annotated instance, whose category is its most frequent label. Pairs
+    within a room and across rooms are scored apart, with all classes and with objects only (`shell` left out).
+    """
+    pooled, category, owner = pool_instances(rooms, config.min_instance)
+    pooled = (pooled - mean) / scale
+    objects = ~np.isin(category, config.shell)
+    rows = {}
+    for name, keep in (("all", np.ones(len(category), np.bool_)), ("objects", objects)):
+        rows |= {f"{name}_{k}": v for k, v in pair_auc(pooled[keep], category[keep], owner[keep]).items()}
+    return rows | {"instances": len(category), "objects": int(objects.sum())}
+
+
+def pool_instances(rooms: Iterable[ProbeRoom], smallest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean feature float64 [N, D], category int64 [N] and room number [N] of every instance of >= `smallest` points."""
+    features, categories, owners = [], [], []
+    for number, room in enumerate(rooms):
+        known = np.flatnonzero((room.instances != NO_INSTANCE) & (room.labels != VOID))
+        _, index = np.unique(room.instances[known], return_inverse=True)
+        size = np.bincount(index)
+        total = np.zeros((len(size), room.features.shape[1]))
+        np.add.at(total, index, np.asarray(room.features[known], np.float32))
+        votes = np.zeros((len(size), VOID), np.int64)
+        np.add.at(votes, (index, room.labels[known]), 1)
+        large = size >= smallest
+        features.append((total / np.maximum(size, 1)[:, None])[large])
+        categories.append(votes.argmax(1)[large])
+        owners.append(np.full(large.sum(), number))
+    return np.concatenate(features), np.concatenate(categories), np.concatenate(owners)
+
+
+def pair_auc(features: np.ndarray, category: np.ndarray, room: np.ndarray) -> dict[str, float | None]:
+    """AUC over pairs `within` a room and `across` rooms: features [N, D], category, room [N]; None where undefined."""
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    a, b = np.triu_indices(len(unit), 1)
+    alike, same = (unit @ unit.T)[a, b], category[a] == category[b]
+    inside = room[a] == room[b]
+    return {name: auc(alike[part], same[part]) for name, part in (("within", inside), ("across", ~inside))}
+
+
+def auc(value: np.ndarray, positive: np.ndarray) -> float | None:
+    """Chance that a positive's value exceeds a negative's, ties half (Mann-Whitney): [N], bool [N]; else None."""
+    count = int(positive.sum())
+    if count == 0 or count == len(positive):
+        return None
+    rank = rankdata(value)[positive].sum()
+    return float((rank - count * (count + 1) / 2) / (count * (len(positive) - count)))
+
+
+def pca_colors(features: np.ndarray) -> np.ndarray:
+    """Three principal components as colours float32 [P, 3] in [0, 1] (2nd to 98th percentile); for looking.
+
+    features [P, D] with P >= 2, D >= 3. Raises InputError.
+    """
+    if features.ndim != 2 or features.shape[0] < 2 or features.shape[1] < 3:
+        raise InputError(f"features must be [P >= 2, D >= 3], found {list(features.shape)}")
+    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    top = vectors[:, :-4:-1]  # [D, 3], largest first
+    top = top * np.sign(top[np.abs(top).argmax(0), range(3)])
+    projected = centred @ top
+    low, high = np.percentile(projected, [2, 98], axis=0)
+    return np.clip((projected - low) / np.maximum(high - low, 1e-12), 0, 1).astype(np.float32)
