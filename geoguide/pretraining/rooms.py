@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets import scannet
-from geoguide.datasets.mini.write import make_mini_scannet
+from geoguide.datasets.mini.write import MANIFEST, default_mini_root, make_mini_scannet
 from geoguide.datasets.reading import checked_points, read_json, read_ply, vertex_columns, vertex_normals
 from geoguide.errors import DataError
 from geoguide.prepare import data_root
@@ -24,7 +24,9 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
     extra: where the others lie, by default data root / mini-scannet-pretrain. Raises DataError where one of them is a
     validation or test room of mini-ScanNet (see `check_disjoint`).
     """
-    benchmark = make_mini_scannet(workers=workers)
+    benchmark = default_mini_root()
+    if not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
+        make_mini_scannet(benchmark, workers=workers)
     folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
     if len(folders) < config.benchmark_rooms:
         raise DataError(f"{benchmark}: benchmark_rooms={config.benchmark_rooms} training rooms, found {len(folders)}")
