@@ -35,8 +35,8 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
             extra or data_root() / FOLDER, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers
         )
         folders += scannet.list_scenes(root, "train")[: config.rooms]
-    for split in ("val", "test"):
-        check_disjoint([identity(folder) for folder in folders], scannet.list_scenes(benchmark, split))
+    made = [benchmark / "scans" / name for name in read_json(benchmark / MANIFEST, ("scenes",))["scenes"]]
+    check_disjoint(map(identity, folders), [folder for folder in made if identity(folder)[1] != "train"])
     return folders
 
 
