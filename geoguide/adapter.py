@@ -55,13 +55,17 @@ class Adapter(nn.Module):
 
         Text-aligned features share a large common direction; found by gradient descent it takes hundreds of steps.
         """
-        last = self.layers[-1]
-        with torch.no_grad():
-            last.bias.copy_(mean_target / mean_target.norm().clamp_min(1e-8))
-            last.weight.mul_(0.1)
+        start_at_mean(self.layers[-1], mean_target)
 
     def forward(self, geometry: Tensor) -> Tensor:
         """geometry float [P, C1] -> [P, C]."""
         if geometry.dim() != 2 or geometry.shape[1] != self.in_width:
             raise InputError(f"adapter input must be [P, {self.in_width}], found {list(geometry.shape)}")
         return self.layers((geometry - self.mean) / self.deviation)
+
+
+@torch.no_grad()
+def start_at_mean(last: nn.Linear, mean_target: Tensor) -> None:
+    """Make a last layer answer with the direction of `mean_target` [C], and little else, for any input."""
+    last.bias.copy_(mean_target / mean_target.norm().clamp_min(1e-8))
+    last.weight.mul_(0.1)

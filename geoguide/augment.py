@@ -1,7 +1,7 @@
 """Training augmentation of a coloured cloud, as OpenScene's recipe names it: small pure functions, one generator each.
 
 Points are float [P, 3] in metres with z up, colours float [P, 3] in [0, 1]; inputs are never written to. The strengths
-are those of the public ScanNet recipes that OpenScene builds on; the paper states none.
+are our own, of the order that sparse-convolution recipes for ScanNet use; neither paper states them.
 """
 
 from dataclasses import dataclass

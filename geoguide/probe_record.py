@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from geoguide import backbones
-from geoguide.backbones.point_transformer import upcast
-from geoguide.backbones.sonata import encoder_input
+from geoguide.backbones.sonata import encode_scene
 from geoguide.config import ExperimentConfig, to_dict
 from geoguide.datasets import scannet
 from geoguide.errors import ConfigError, DataError
@@ -122,11 +120,7 @@ def _supervised(plain: PretrainConfig, config: ExperimentConfig) -> tuple[Encode
     classes = len(load_label_set(config.data.label_set))
     network = train_supervised(plain, [read_cloud(folder) for folder in folders], labels, classes)
 
-    @torch.inference_mode()
     def encode(scene: Scene) -> np.ndarray:
-        made = encoder_input(scene.points, scene.colors, scene.normals, grid=plain.network.voxel)
-        coord, grid_coord, feat = (torch.from_numpy(a) for a in (made.coord, made.grid_coord, made.feat))
-        stages = network["encoder"](coord, grid_coord, feat, torch.tensor([len(coord)]))
-        return upcast(stages, plain.network.concat).numpy()[made.inverse]
+        return encode_scene(network["encoder"], scene, grid=plain.network.voxel, concat=plain.network.concat)
 
     return encode, {"backbone": "sonata-mini's network, trained on labels", "steps": plain.steps}

@@ -4,6 +4,7 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,11 @@ from geoguide.adapter import Adapter
 from geoguide.baselines.openscene import OpenScene, VoxelBatch
 from geoguide.config import ExperimentConfig, config_hash
 from geoguide.errors import ConfigError, DataError
-from geoguide.files import replacing
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
 from geoguide.objective import Batch, Objective
 from geoguide.prepare import PreparedScene, prepare_split
+from geoguide.resume import load_checkpoint, save_checkpoint
 from geoguide.text import TextEncoder
 
 VALIDATION_POINTS = 1500  # per room, for the curve only; final numbers use every point
@@ -169,29 +170,16 @@ class _State:
         self.history.append({"step": self.step, "val_miou": val_miou, **losses})
         self.sums = {}
 
+    @property
+    def _parts(self) -> dict[str, Any]:
+        return {"network": self.network, "objective": self.objective, "optimizer": self.optimizer}
+
     def save(self, path: Path) -> None:
-        with replacing(path) as temporary:
-            torch.save(
-                {
-                    "network": self.network.state_dict(),
-                    "objective": self.objective.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "step": self.step,
-                    "history": self.history,
-                    "sums": self.sums,
-                },
-                temporary,
-            )
+        save_checkpoint(path, self._parts, step=self.step, history=self.history, sums=self.sums)
 
     def load(self, path: Path) -> None:
-        try:
-            saved = torch.load(path, map_location=self.device, weights_only=True)
-            self.network.load_state_dict(saved["network"])
-            self.objective.load_state_dict(saved["objective"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-        except (RuntimeError, KeyError, ValueError, EOFError) as error:
-            raise DataError(f"{path}: not a checkpoint of this experiment ({str(error).splitlines()[0]})") from None
-        self.step, self.history, self.sums = saved["step"], saved["history"], saved["sums"]
+        plain = ("step", "history", "sums")
+        self.step, self.history, self.sums = load_checkpoint(path, self._parts, plain, self.device)
 
 
 def network_features(network: nn.Module, batch: Batch | VoxelBatch) -> Tensor:

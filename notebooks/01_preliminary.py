@@ -60,6 +60,7 @@ figures.seed_bars(values, title="mIoU on the mini test rooms", reference="2D fus
 
 # %% [markdown]
 # ## Did they train long enough?
+# The last column of the table above counts the runs that did.
 
 # %%
 curves = {}
@@ -67,10 +68,6 @@ for row in ("entire network", "adapter only"):
     histories = [pd.DataFrame(r["training"]["history"]) for r in runs[row]]
     curves[row] = [(history["step"], history["val_miou"]) for history in histories]
 figures.curves(curves, title="mIoU on the validation rooms during training", y_title="mIoU (%)")
-
-# %%
-converged = lines.dropna(subset="converged").groupby("row")["converged"].agg(["sum", "count"])
-converged.rename(columns={"sum": "converged runs", "count": "runs"})
 
 # %% [markdown]
 # ## Class by class

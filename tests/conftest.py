@@ -1,6 +1,6 @@
 """Fixtures of all tests: the device flag, a seeded generator, tiny data, and folders that lie beside the project."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,42 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GEOGUIDE_DATA", str(home))
         yield home
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, int, Callable[[], object]], None]:
+    """killed(State, steps, training): run `training` and interrupt it (Ctrl-C) before its step number `steps`."""
+
+    def run(state: type, steps: int, training: Callable[[], object]) -> None:
+        advance = state.advance
+
+        def dying(self, scenes):
+            if self.step == steps:
+                raise KeyboardInterrupt
+            advance(self, scenes)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(state, "advance", dying)
+            training()
+
+    return run
+
+
+@pytest.fixture
+def resumed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], list[int]]:
+    """resumed_at(State): the steps that the state advances from, from now on."""
+
+    def watch(state: type) -> list[int]:
+        advance, steps = state.advance, []
+
+        def noting(self, scenes):
+            steps.append(self.step)
+            advance(self, scenes)
+
+        monkeypatch.setattr(state, "advance", noting)
+        return steps
+
+    return watch
 
 
 @pytest.fixture(scope="session")

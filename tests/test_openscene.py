@@ -72,22 +72,14 @@ def test_encode_gives_points_of_one_voxel_one_feature(config, tiny_scenes: Scene
     assert torch.equal(blind.encode(scene.points, scene.colors), blind.encode(scene.points, 1 - scene.colors))
 
 
-def test_learns_resumes_and_scores(config, tiny_scenes: Scenes, tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_learns_resumes_and_scores(config, tiny_scenes: Scenes, tmp_path, killed):
     from geoguide import train as module
 
     def train(**options):
         return fit(config, train=tiny_scenes["train"], val=tiny_scenes["val"], progress=False, **options)
 
-    unbroken, advance = train(), module._State.advance
-
-    def dying(state, scenes):
-        if state.step == 6:
-            raise KeyboardInterrupt
-        advance(state, scenes)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module._State, "advance", dying)
-        train(run_dir=tmp_path)
+    unbroken = train()
+    killed(module._State, 6, lambda: train(run_dir=tmp_path))
     resumed = train(run_dir=tmp_path)
     assert resumed.history == unbroken.history
     states = (fitted.network.state_dict().values() for fitted in (resumed, unbroken))

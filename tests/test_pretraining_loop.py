@@ -83,19 +83,10 @@ def test_the_seed_decides_everything_and_nothing_else_moves(clouds, done):
     assert not same(done, run(clouds, replace(TINY, seed=1)))
 
 
-def test_resumes_after_a_kill_with_the_same_result(clouds, done, tmp_path, monkeypatch):
-    advance, calls = loop._State.advance, []
-
-    def dying(state, rooms):
-        calls.append(state.step)
-        if len(calls) == 7:
-            raise KeyboardInterrupt
-        advance(state, rooms)
-
-    monkeypatch.setattr(loop._State, "advance", dying)
-    with pytest.raises(KeyboardInterrupt):
-        run(clouds, run_dir=tmp_path)
-    assert same(run(clouds, run_dir=tmp_path), done) and calls[7] == 4
+def test_resumes_after_a_kill_with_the_same_result(clouds, done, tmp_path, killed, resumed_at):
+    killed(loop._State, 6, lambda: run(clouds, run_dir=tmp_path))
+    steps = resumed_at(loop._State)
+    assert same(run(clouds, run_dir=tmp_path), done) and steps[0] == 4
 
 
 def test_stops_at_a_step_between_two_rows_and_goes_on(clouds, done, tmp_path):

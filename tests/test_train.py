@@ -44,25 +44,15 @@ def test_the_seed_decides_everything(full: ExperimentConfig, tiny_scenes: Scenes
 
 
 def test_resumes_after_a_kill_with_the_same_result(
-    full: ExperimentConfig, tiny_scenes: Scenes, tmp_path, monkeypatch: pytest.MonkeyPatch
+    full: ExperimentConfig, tiny_scenes: Scenes, tmp_path, killed, resumed_at
 ) -> None:
     """Killed between two checkpoints: the second run goes on from the last one and ends where an unbroken run ends."""
     from geoguide import train as module
 
-    advance, calls = module._State.advance, []
-
-    def dying(state, scenes):
-        calls.append(state.step)
-        if len(calls) == 31:
-            raise KeyboardInterrupt
-        advance(state, scenes)
-
-    monkeypatch.setattr(module._State, "advance", dying)
-    with pytest.raises(KeyboardInterrupt):
-        train(full, tiny_scenes, run_dir=tmp_path)
+    killed(module._State, 30, lambda: train(full, tiny_scenes, run_dir=tmp_path))
+    steps = resumed_at(module._State)
     resumed = train(full, tiny_scenes, run_dir=tmp_path)
-    assert calls[31] == 20
-    monkeypatch.setattr(module._State, "advance", advance)
+    assert steps[0] == 20
     assert same(resumed, train(full, tiny_scenes))
 
 

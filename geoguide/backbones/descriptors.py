@@ -15,6 +15,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from geoguide.backbones.segment_descriptors import SEGMENT_NAMES, segment_features
 from geoguide.errors import ConfigError
+from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
 
 EPS = 1e-9
@@ -173,12 +174,8 @@ class _Grid:
 
 def _voxel_index(points: np.ndarray, voxel: float) -> tuple[np.ndarray, int]:
     """Voxel of every point, int64 [P], numbered 0..V-1, and V."""
-    cell = np.floor(points / voxel).astype(np.int64)
-    cell -= cell.min(axis=0)
-    extent = cell.max(axis=0) + 1
-    key = (cell[:, 0] * extent[1] + cell[:, 1]) * extent[2] + cell[:, 2]
-    unique, inverse = np.unique(key, return_inverse=True)
-    return inverse.reshape(-1), len(unique)
+    first, inverse = unique_cells(cells_of(points, voxel))
+    return inverse, len(first)
 
 
 def _mean(values: np.ndarray, index: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from geoguide.backbones.checkpoints import find_weights, load_encoder
-from geoguide.backbones.point_transformer import upcast
+from geoguide.backbones.point_transformer import PointTransformerV3, upcast
 from geoguide.backbones.serialization import MAX_DEPTH
 from geoguide.errors import InputError
 from geoguide.ops.arrays import coordinates, number
+from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
 from geoguide.superpoints import estimate_normals
 
@@ -57,12 +58,10 @@ def encoder_input(
     if widest / grid > 2**MAX_DEPTH - 4:  # two cells less than the curves hold: both ends may be cut by the grid
         raise InputError(f"points must span at most {grid * (2**MAX_DEPTH - 4):g} m at this grid, found {widest:g} m")
     coord = points - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)  # [P, 3]
-    cell = np.floor(coord.astype(np.float64) / grid).astype(np.int64)
-    cell -= cell.min(axis=0)
-    key = (cell[:, 0] << 2 * MAX_DEPTH) | (cell[:, 1] << MAX_DEPTH) | cell[:, 2]
-    _, selected, inverse = np.unique(key, return_index=True, return_inverse=True)  # index: the first of each
+    cell = cells_of(coord.astype(np.float64), grid)
+    selected, inverse = unique_cells(cell)
     feat = np.concatenate([coord, colors, normals], axis=1)[selected]  # [V, 9]
-    return EncoderInput(coord[selected], cell[selected], feat, selected, inverse.reshape(-1))
+    return EncoderInput(coord[selected], cell[selected], feat, selected, inverse)
 
 
 def _rows(name: str, value: np.ndarray, count: int | None = None) -> np.ndarray:
@@ -72,6 +71,17 @@ def _rows(name: str, value: np.ndarray, count: int | None = None) -> np.ndarray:
     if count is not None and len(array) != count:
         raise InputError(f"{name} must be [{count}, 3] as points are, found {list(array.shape)}")
     return array.astype(np.float32)
+
+
+@torch.inference_mode()
+def encode_scene(
+    model: PointTransformerV3, scene: Scene, *, grid: float, concat: int, device: torch.device | str = "cpu"
+) -> np.ndarray:
+    """A whole scene through an encoder: `encoder_input`, the stages, `upcast`; float32 [P, C1] in point order."""
+    made = encoder_input(scene.points, scene.colors, scene.normals, grid=grid)
+    coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
+    stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device))
+    return upcast(stages, concat).float().cpu().numpy()[made.inverse]
 
 
 class SonataBackbone:
@@ -108,15 +118,7 @@ class SonataBackbone:
             raise InputError(f"concat must be 0..{len(channels) - 1}, found {concat}")
         self.concat, self.width = concat, sum(channels[-concat - 1 :])
 
-    @torch.inference_mode()
     def encode(self, scene: Scene) -> np.ndarray:
         """F_3d^G, float32 [P, C1] in the scene's point order. Deterministic on a CPU. Raises InputError."""
-        made = encoder_input(scene.points, scene.colors, scene.normals, grid=self.grid)
-        coord, grid_coord, feat = (
-            torch.from_numpy(a).to(self.device) for a in (made.coord, made.grid_coord, made.feat)
-        )
-        offset = torch.tensor([len(coord)], device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            stages = self.model(coord, grid_coord, feat, offset)
-        features = upcast(stages, self.concat).float().cpu().numpy()  # [V, C1]
-        return features[made.inverse]
+            return encode_scene(self.model, scene, grid=self.grid, concat=self.concat, device=self.device)

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from geoguide.adapter import start_at_mean
 from geoguide.augment import AugmentConfig, augment
 from geoguide.backbones.mink_unet import MinkUNet
 from geoguide.errors import ConfigError, InputError
+from geoguide.ops.voxels import cells_of, unique_cells
 
 if TYPE_CHECKING:
     from geoguide.prepare import PreparedScene
@@ -57,11 +59,8 @@ class OpenScene(nn.Module):
         self.network = MinkUNet(3, out_width, config.width)
 
     def start_at(self, mean_target: Tensor) -> None:
-        """Start from the mean 2D feature [C], deviations small: as `Adapter.start_at`; neither is ahead."""
-        head = self.network.head
-        with torch.no_grad():
-            head.bias.copy_(mean_target / mean_target.norm().clamp_min(1e-8))
-            head.weight.mul_(0.1)
+        """As `Adapter.start_at`, so that neither side is ahead: mean 2D feature [C]."""
+        start_at_mean(self.network.head, mean_target)
 
     def forward(self, batch: VoxelBatch) -> Tensor:
         """F_3d^sem per voxel [V, C]."""
@@ -111,11 +110,6 @@ def voxelize(points: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray, n
     """
     if len(points) == 0 or not np.isfinite(points).all():
         raise InputError(f"points must be finite and not empty, found {len(points)} points, or nan or inf among them")
-    grid = np.floor(points.astype(np.float64) / size).astype(np.int64)
-    grid -= grid.min(0)
-    extent = grid.max(0) + 1
-    if float(np.prod(extent.astype(np.float64))) >= 2**62:
-        raise InputError(f"points span {extent.tolist()} voxels of {size} m: too far apart")
-    key = (grid[:, 0] * extent[1] + grid[:, 1]) * extent[2] + grid[:, 2]
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    grid = cells_of(points.astype(np.float64), size)
+    first, inverse = unique_cells(grid)
     return grid[first], first, inverse

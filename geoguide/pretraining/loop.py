@@ -22,6 +22,7 @@ from geoguide.pretraining.distillation import PrototypeHead
 from geoguide.pretraining.rooms import Identity
 from geoguide.pretraining.step import step_terms
 from geoguide.pretraining.views import Cloud, make_views
+from geoguide.resume import load_checkpoint, save_checkpoint
 
 _VIEWS, _ORDER, _STEP = 1, 2, 3  # which random stream a seed is for
 
@@ -189,18 +190,13 @@ class _State:
         self.history.append({"step": self.step, "learning_rate": rate, **means})
         self.sums = {}
 
+    @property
+    def _parts(self) -> dict[str, Any]:
+        return {"student": self.student, "teacher": self.teacher, "optimizer": self.optimizer}
+
     def save(self, path: Path) -> None:
-        names = ("student", "teacher", "optimizer")
-        with replacing(path) as temporary:
-            plain = {"step": self.step, "history": self.history, "sums": self.sums}
-            torch.save({name: getattr(self, name).state_dict() for name in names} | plain, temporary)
+        save_checkpoint(path, self._parts, step=self.step, history=self.history, sums=self.sums)
 
     def load(self, path: Path) -> None:
-        try:
-            saved: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            for name in ("student", "teacher", "optimizer"):
-                getattr(self, name).load_state_dict(saved[name])
-            self.step, self.history, self.sums = saved["step"], saved["history"], saved["sums"]
-        except Exception as error:  # truncated, foreign, or of another network: many classes, one remedy
-            reason = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
-            raise DataError(f"{path}: not a checkpoint of this pretraining ({reason})") from None
+        plain = ("step", "history", "sums")
+        self.step, self.history, self.sums = load_checkpoint(path, self._parts, plain, self.device)

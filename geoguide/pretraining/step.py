@@ -101,16 +101,20 @@ def _losses(
     return terms, look
 
 
+def batch_views(views: list[PointView], device: torch.device | str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """coord, grid_coord, feat and offset of several views, as the encoder takes them."""
+    parts = (np.concatenate([getattr(v, name) for v in views]) for name in ("coord", "grid_coord", "feat"))
+    coord, grid_coord, feat = (torch.from_numpy(part).to(device) for part in parts)
+    return coord, grid_coord, feat, torch.tensor([len(v) for v in views], device=device).cumsum(0)
+
+
 def encode_views(
     encoder: nn.Module, views: list[PointView], network: NetworkConfig, shuffle_seed: int, device: torch.device
 ) -> LevelFeatures:
     """Encode views as one batch and bring the coarser stages' features to the loss's level (paper: up-casting)."""
-    coord, grid_coord, feat, mask = (
-        torch.from_numpy(np.concatenate([getattr(v, name) for v in views])).to(device)
-        for name in ("coord", "grid_coord", "feat", "mask")
-    )
-    offset = torch.tensor([len(v) for v in views], device=device).cumsum(0)
-    stages = encoder(coord, grid_coord, feat, offset, mask=mask, shuffle_seed=shuffle_seed)
+    batch = batch_views(views, device)
+    mask = torch.from_numpy(np.concatenate([v.mask for v in views])).to(device)
+    stages = encoder(*batch, mask=mask, shuffle_seed=shuffle_seed)
     place = torch.from_numpy(np.concatenate([v.origin for v in views])).to(device)
     carried = torch.cat([place, mask[:, None].float()], dim=1)  # [V0, 4]
     for stage in stages[1 : network.level + 1]:

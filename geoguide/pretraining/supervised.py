@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pykdtree.kdtree import KDTree
 from torch import nn
 from tqdm import tqdm
 
@@ -11,6 +10,7 @@ from geoguide.backbones.point_transformer import upcast
 from geoguide.errors import InputError
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.loop import build, learning_rate
+from geoguide.pretraining.step import batch_views
 from geoguide.pretraining.views import Cloud, PointView, crop, make_view
 from geoguide.scene import VOID
 
@@ -54,13 +54,8 @@ def labelled_view(
     """An augmented crop, and the label of each voxel's point, int64 [V]."""
     region = crop(cloud.points, cloud.points[rng.integers(len(cloud))], rng.uniform(*config.views.global_share))
     view = make_view(cloud.take(region), config.views, config.network.voxel, rng)
-    _, nearest = KDTree(cloud.points).query(view.origin, k=1)  # a voxel's origin is a point of the cloud
-    return view, labels[nearest.astype(np.int64)]
+    return view, labels[region][view.point]
 
 
 def _features(encoder: nn.Module, views: list[PointView], config: PretrainConfig, seed: int) -> torch.Tensor:
-    coord, grid_coord, feat = (
-        torch.from_numpy(np.concatenate([getattr(v, name) for v in views])) for name in ("coord", "grid_coord", "feat")
-    )
-    offset = torch.tensor([len(v) for v in views]).cumsum(0)
-    return upcast(encoder(coord, grid_coord, feat, offset, shuffle_seed=seed), config.network.concat)
+    return upcast(encoder(*batch_views(views, "cpu"), shuffle_seed=seed), config.network.concat)

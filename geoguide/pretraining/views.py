@@ -10,6 +10,7 @@ import numpy as np
 
 from geoguide.backbones.sonata import encoder_input
 from geoguide.errors import InputError
+from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.pretraining.config import ViewConfig
 
 
@@ -32,13 +33,15 @@ class Cloud:
 @dataclass(frozen=True, eq=False)
 class PointView:
     """A view's voxels as the encoder takes them: coord, origin float32 [V, 3] metres; grid_coord int64 [V, 3] >= 0;
-    feat float32 [V, 9]: coord, colour, normal; mask bool [V]: hidden behind the mask token."""
+    feat float32 [V, 9]: coord, colour, normal; mask bool [V]: hidden behind the mask token; point int64 [V]: the point
+    of the cloud that each voxel kept."""
 
     coord: np.ndarray
     grid_coord: np.ndarray
     feat: np.ndarray
     origin: np.ndarray
     mask: np.ndarray
+    point: np.ndarray
 
     def __len__(self) -> int:
         return len(self.coord)
@@ -81,19 +84,19 @@ def crop(points: np.ndarray, center: np.ndarray, share: float) -> np.ndarray:
 
 
 def make_view(cloud: Cloud, config: ViewConfig, voxel: float, rng: np.random.Generator) -> PointView:
-    """Augment points and voxelise them; of several in a voxel a random one stays."""
-    cloud_ = cloud.take(rng.permutation(len(cloud)))
-    turned = augment(cloud_, config, rng)
-    return _voxelised(turned, cloud_.points, np.zeros(len(cloud_), np.bool_), voxel)
+    """Augment points and voxelise them; of several in a voxel a random one stays.
 
-
-def _voxelised(cloud: Cloud, origin: np.ndarray, mask: np.ndarray, voxel: float) -> PointView:
-    """As `encoder_input`, except that heights stay those of the room: a crop of a shelf does not stand on the floor."""
-    made = encoder_input(cloud.points, cloud.colors, cloud.normals, grid=voxel)
-    lowest = np.array([0, 0, cloud.points[:, 2].min()], np.float32)
+    As `encoder_input`, except that heights stay those of the room: a crop of a shelf does not stand on the floor.
+    """
+    order = rng.permutation(len(cloud))
+    turned = augment(cloud.take(order), config, rng)
+    made = encoder_input(turned.points, turned.colors, turned.normals, grid=voxel)
+    lowest = np.array([0, 0, turned.points[:, 2].min()], np.float32)
     feat = made.feat.copy()
     feat[:, :3] += lowest
-    return PointView(made.coord + lowest, made.grid_coord, feat, origin[made.selected], mask[made.selected])
+    point = order[made.selected]
+    mask = np.zeros(len(point), np.bool_)
+    return PointView(made.coord + lowest, made.grid_coord, feat, cloud.points[point], mask, point)
 
 
 def augment(cloud: Cloud, config: ViewConfig, rng: np.random.Generator) -> Cloud:
@@ -132,12 +135,9 @@ def recolor(colors: np.ndarray, config: ViewConfig, rng: np.random.Generator) ->
 
 def mask_cells(coord: np.ndarray, cell: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
     """bool [V]: voxels in a random `ratio` of the occupied cubes of edge `cell` metres, at a random offset."""
-    cube = np.floor((coord + rng.uniform(0, cell, 3)) / cell).astype(np.int64)
-    cube -= cube.min(axis=0)
-    extent = cube.max(axis=0) + 1
-    names, inverse = np.unique((cube[:, 0] * extent[1] + cube[:, 1]) * extent[2] + cube[:, 2], return_inverse=True)
-    hidden = np.zeros(len(names), np.bool_)
-    hidden[rng.permutation(len(names))[: round(ratio * len(names))]] = True
+    first, inverse = unique_cells(cells_of(coord + rng.uniform(0, cell, 3), cell))
+    hidden = np.zeros(len(first), np.bool_)
+    hidden[rng.permutation(len(first))[: round(ratio * len(first))]] = True
     return hidden[inverse]
 
 
@@ -153,10 +153,8 @@ def hide(view: PointView, mask: np.ndarray, jitter: float, voxel: float, rng: np
     cell = view.grid_coord + shift
     cell -= np.minimum(cell.min(axis=0), 0)
     order = np.lexsort((rng.permutation(len(view)), mask))  # unmasked first, then at random
-    extent = cell.max(axis=0) + 1
-    key = (cell[:, 0] * extent[1] + cell[:, 1]) * extent[2] + cell[:, 2]
-    kept = order[np.unique(key[order], return_index=True)[1]]  # sorted by x, y, z, as `encoder_input` has them
+    kept = order[unique_cells(cell[order])[0]]  # sorted by x, y, z, as `encoder_input` has them
     coord = (view.coord + step).astype(np.float32)[kept]
     feat = view.feat[kept].copy()
     feat[:, :3] = coord
-    return PointView(coord, cell[kept], feat, view.origin[kept], mask[kept])
+    return PointView(coord, cell[kept], feat, view.origin[kept], mask[kept], view.point[kept])
