@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from geoguide.adapter import AdapterConfig
+from geoguide.backbones.config import BackboneConfig
 from geoguide.baselines.openscene import OpenSceneConfig
 from geoguide.errors import ConfigError
 from geoguide.instances import InstanceConfig
@@ -87,7 +88,7 @@ class ExperimentConfig:
     data: DataConfig = field(default_factory=DataConfig)
     teacher: SimulatedTeacherConfig = field(default_factory=SimulatedTeacherConfig)
     lifting: LiftingConfig = field(default_factory=LiftingConfig)
-    backbone: str = "descriptors"
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     superpoints: SuperpointConfig = field(default_factory=SuperpointConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)

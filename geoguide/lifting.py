@@ -114,7 +114,8 @@ def fuse(
         warnings.warn(f"{len(skipped)} of {len(views)} views skipped, pose holds nan or inf: {names}", stacklevel=2)
     if total is None or not bool(count.any()):
         raise InputError(f"no point is visible in any of {len(views)} views: check pose, intrinsics, depth and units")
-    total /= count[:, None].clip(1)
+    divisor = count[:, None].clip(1)  # as float32: the same bits, and no pass in float64
+    total /= divisor.float() if isinstance(divisor, Tensor) else divisor.astype(np.float32)
     return Fusion(_like(kind, total), _like(kind, count))
 
 

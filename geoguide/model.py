@@ -1,7 +1,7 @@
 """A trained model: frozen backbone + adapter + text. Points and words are all it needs (paper, inference)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from geoguide import backbones
 from geoguide.adapter import Adapter, AdapterConfig
+from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.config import ExperimentConfig, from_dict, to_dict
 from geoguide.errors import DataError, InputError
 from geoguide.files import replacing
@@ -27,11 +27,14 @@ _FORMAT = "geoguide-model-1"
 
 @dataclass(eq=False)
 class GeoGuideModel:
-    """What `geoguide.load` returns. `origin` says what it was trained on; mini models say so in every summary."""
+    """What `geoguide.load` returns. `backbone` names the frozen features and their weights.
+
+    `origin` says what it was trained on; mini models say so in every summary.
+    """
 
     adapter: Adapter
     adapter_config: AdapterConfig
-    backbone: str
+    backbone: BackboneConfig
     prompt: str
     origin: str
 
@@ -46,7 +49,7 @@ class GeoGuideModel:
     @torch.inference_mode()
     def features(self, scene: Scene, chunk: int = 65536) -> Tensor:
         """F_3d^sem of every point, unit length, float32 [P, C]; O(chunk C) working memory beside the result."""
-        geometry = torch.from_numpy(backbones.load(self.backbone).encode(scene))
+        geometry = torch.from_numpy(open_backbone(self.backbone).encode(scene))
         return semantic_features(self.adapter, geometry, chunk)
 
     def segment(
@@ -83,7 +86,7 @@ class GeoGuideModel:
             "adapter": to_dict(self.adapter_config),
             "in_width": self.adapter.in_width,
             "out_width": self.adapter.out_width,
-            "backbone": self.backbone,
+            "backbone": to_dict(self.backbone, hashed_only=True),
             "prompt": self.prompt,
             "origin": self.origin,
         }
@@ -107,12 +110,13 @@ def load(path_or_name: str | Path) -> GeoGuideModel:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         about = json.loads(metadata["geoguide"])
         config = from_dict(AdapterConfig, about["adapter"])
+        backbone = from_dict(BackboneConfig, about["backbone"])
         adapter = Adapter(about["in_width"], about["out_width"], config)
         adapter.load_state_dict(tensors)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: not a {_FORMAT} file ({str(error).splitlines()[0]})") from None
     adapter.eval().requires_grad_(False)
-    return GeoGuideModel(adapter, config, about["backbone"], about["prompt"], about["origin"])
+    return GeoGuideModel(adapter, config, backbone, about["prompt"], about["origin"])
 
 
 def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
@@ -120,7 +124,8 @@ def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
     if not isinstance(fitted.network, Adapter):
         raise InputError("only an adapter on a frozen backbone can be saved as a model, found an entire network")
     origin = f"{config.data.dataset}, simulated teacher, {config.name}, seed {config.seed}"
-    return GeoGuideModel(fitted.network, config.adapter, config.backbone, config.protocol.prompt, origin)
+    backbone = replace(config.backbone, sha256=identity(config.backbone)["sha256"])  # an adapter fits these alone
+    return GeoGuideModel(fitted.network, config.adapter, backbone, config.protocol.prompt, origin)
 
 
 def semantic_features(adapter: torch.nn.Module, geometry: Tensor, chunk: int = 65536) -> Tensor:

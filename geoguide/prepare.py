@@ -32,7 +32,7 @@ from geoguide.teachers.simulated import SimulatedTeacher
 from geoguide.text import TextEncoder
 
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
-_VERSIONS = {"geometry": 1, "lifted": 1, "superpoints": 1, "masks": 1}
+_VERSIONS = {"geometry": 2, "lifted": 1, "superpoints": 1, "masks": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def prepare(scene: Scene, config: ExperimentConfig, cache: Path | None = None) -
         [to_dict(config.teacher), to_dict(config.lifting), config.data.frame_skip, config.data.label_set],
         lambda: _lifted(scene, config),
     )
-    geometry = stage("geometry", config.backbone, lambda: _geometry(scene, config))["geometry"]
+    geometry = stage("geometry", backbones.identity(config.backbone), lambda: _geometry(scene, config))["geometry"]
     masks = stage(
         "masks", [to_dict(config.masks), to_dict(config.superpoints)], lambda: _masks(scene, config, superpoints)
     )
@@ -228,7 +228,7 @@ def _lifted(scene: Scene, config: ExperimentConfig) -> dict[str, np.ndarray]:
 
 
 def _geometry(scene: Scene, config: ExperimentConfig) -> dict[str, np.ndarray]:
-    return {"geometry": backbones.load(config.backbone).encode(scene).astype(np.float16)}
+    return {"geometry": backbones.open_backbone(config.backbone).encode(scene).astype(np.float16)}
 
 
 def _masks(scene: Scene, config: ExperimentConfig, superpoints: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from geoguide import backbones
 from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
 from geoguide.errors import DataError
 from geoguide.evaluate import Evaluation, evaluate
@@ -87,6 +88,7 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
         "name": config.name,
         "source": test[0].source,
         "teacher": "simulated",
+        "backbone": None if config.train.model == "openscene" else backbones.identity(config.backbone),
         "config": to_dict(config),
         "protocol": to_dict(config.protocol) | {"split": "test", "label_set": config.data.label_set, "voxel": None},
         "seed": config.seed,

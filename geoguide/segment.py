@@ -61,7 +61,7 @@ def segment_scan(scene: Scene, model: GeoGuideModel, labels: tuple[str, ...]) ->
         "scan": scene.name,
         "points": len(scene),
         "model": model.origin,
-        "backbone": model.backbone,
+        "backbone": model.backbone.name,
         "prompt": model.prompt,
         "labels": {
             name: {

@@ -6,6 +6,7 @@ import torch
 
 import geoguide
 from geoguide.adapter import Adapter, AdapterConfig
+from geoguide.backbones import BackboneConfig
 from geoguide.backbones import load as load_backbone
 from geoguide.errors import DataError, InputError
 from geoguide.model import GeoGuideModel, classify
@@ -25,7 +26,7 @@ def model() -> GeoGuideModel:
     torch.manual_seed(0)
     config = AdapterConfig(hidden=(32,))
     adapter = Adapter(load_backbone("descriptors").width, 384, config).eval().requires_grad_(False)
-    return GeoGuideModel(adapter, config, "descriptors", "a photo of a {}", "untrained, for this test")
+    return GeoGuideModel(adapter, config, BackboneConfig("descriptors"), "a photo of a {}", "untrained, for this test")
 
 
 def test_round_trip(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:

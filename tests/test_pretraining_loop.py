@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from geoguide import backbones
+from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import upcast
 from geoguide.backbones.sonata import encoder_input
 from geoguide.config import config_hash
@@ -26,8 +27,10 @@ TINY = PretrainConfig(
         enc_patch_size=(32, 32, 32), stride=(2, 2), concat=1,
     ),
     views=ViewConfig(local_views=2, global_share=(0.4, 0.6), mask_cell=(0.3, 0.6)),
-    distillation=DistillationConfig(hidden=16, bottleneck=8, prototypes=12, matches=100, radius=0.24),
-    benchmark_rooms=2, rooms=1, steps=12, warmup=0.2, log_every=4, checkpoint_every=4,
+    distillation=DistillationConfig(
+        hidden=16, bottleneck=8, prototypes=12, matches=100, radius=0.24, describe_weight=0.5
+    ),
+    benchmark_rooms=2, rooms=1, rooms_per_step=2, steps=12, warmup=0.2, log_every=4, checkpoint_every=4,
 )  # fmt: skip
 
 
@@ -42,7 +45,9 @@ def clouds() -> list[Cloud]:
         sides = [[3 * u, 2 * v, o], [3 * u, o, 2 * v], [o, 2 * u, 2 * v], [1 + u, 0.5 + 0.6 * v, o + 0.7]]
         points = np.stack([np.stack(s, axis=1) for s in sides])[part, np.arange(1500)].astype(np.float32)
         normals = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32)[part]
-        made.append(Cloud(points, np.random.default_rng(seed).random((1500, 3)).astype(np.float32), normals))
+        colors = np.random.default_rng(seed).random((1500, 3)).astype(np.float32)
+        descriptors = DescriptorBackbone().encode(Scene("made", points, colors, normals))
+        made.append(Cloud(points, colors, normals, descriptors.astype(np.float16)))
     return made
 
 
@@ -64,7 +69,8 @@ def test_history_and_frozen_result(done):
     assert [row["step"] for row in done.history] == [4, 8, 12] and done.step == 12
     for row in done.history:
         assert np.isfinite(list(row.values())).all() and 1 / 12 <= row["usage"] <= 1 and row["matched"] > 0.3
-        assert row["total"] == pytest.approx(0.25 * row["mask"] + 0.25 * row["roll"] + 0.5 * row["local"], rel=1e-5)
+        assigned = 0.25 * row["mask"] + 0.25 * row["roll"] + 0.5 * row["local"]
+        assert row["total"] == pytest.approx(assigned + 0.5 * row["describe"], rel=1e-5)
     assert not any(p.requires_grad for p in done.encoder.parameters()) and not done.encoder.training
 
 
@@ -73,6 +79,15 @@ def test_loss_falls_on_one_room(clouds):
     history = run(clouds[:1], config).history
     assert history[-1]["total"] < history[0]["total"] - 0.05
     assert history[-1]["effective_rank"] > 2 and history[-1]["usage"] > 0.3  # not by collapse
+    assert history[-1]["describe"] < 0.7 * history[0]["describe"]
+
+
+def test_descriptors_are_asked_for_by_their_weight_alone(clouds):
+    plain = [replace(cloud, descriptors=None) for cloud in clouds]
+    with pytest.raises(InputError, match=r"descriptors of a cloud must be \[1500, 130\] .*, found \[1500, 0\]"):
+        run(plain)
+    off = replace(TINY, distillation=replace(TINY.distillation, describe_weight=0.0), steps=4)
+    assert same(run(plain, off), run(clouds, off)) and "describe" not in run(plain, off).history[0]
 
 
 def test_the_seed_decides_everything_and_nothing_else_moves(clouds, done):
@@ -150,9 +165,10 @@ def test_other_files_are_refused(tmp_path):
 def test_rooms_are_no_evaluation_rooms_and_come_without_labels(tiny, data_home):
     folders = make_rooms(TINY, data_home / "extra", workers=2)
     assert [identity(f) for f in folders] == [(0, "train", 0), (0, "train", 1), (2503, "train", 0)]
-    scene, cloud = scannet.load_scene(folders[2]), read_cloud(folders[2])
+    scene, cloud = scannet.load_scene(folders[2]), read_cloud(folders[2], described=True)
     for name in ("points", "colors", "normals"):
         np.testing.assert_array_equal(getattr(cloud, name), getattr(scene, name))
+    np.testing.assert_array_equal(cloud.descriptors, DescriptorBackbone().encode(scene).astype(np.float16))
     held = scannet.list_scenes(data_home / "mini-scannet", "val")
     check_disjoint(map(identity, folders), held)
     with pytest.raises(DataError, match="scene5000_00: evaluated on, but pretrained on as seed, split, number"):

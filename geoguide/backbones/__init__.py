@@ -1,41 +1,11 @@
-"""Frozen 3D backbones: F_3d^G in the paper. One interface for the stand-in descriptors and for learned networks."""
+"""Frozen 3D backbones: F_3d^G in the paper. One interface for learned networks and for hand-made descriptors."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
-
-import numpy as np
-
+from geoguide.backbones.config import BackboneConfig, identity, open_backbone
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3, upcast
+from geoguide.backbones.registry import BACKBONES, Backbone, load
 from geoguide.backbones.sonata import SonataBackbone
 from geoguide.backbones.sonata_mini import MiniSonataBackbone
-from geoguide.errors import ConfigError
-from geoguide.scene import Scene
 
-__all__ = ["BACKBONES", "Backbone", "DescriptorBackbone", "MiniSonataBackbone", "PointTransformerV3", "SonataBackbone",
-           "load", "upcast"]  # fmt: skip
-
-
-class Backbone(Protocol):
-    """What every backbone offers: a name for the record, its width C1, and features per point."""
-
-    name: str
-    width: int
-
-    def encode(self, scene: Scene) -> np.ndarray:
-        """Frozen features F_3d^G, float32 [P, C1], in the scene's point order."""
-        ...
-
-
-BACKBONES: dict[str, Callable[..., Backbone]] = {
-    "descriptors": DescriptorBackbone,
-    "sonata": SonataBackbone,
-    "sonata-mini": MiniSonataBackbone,
-}
-
-
-def load(name: str, **options: Any) -> Backbone:
-    """Make a backbone by name, `options` going to its constructor; an unknown name is a ConfigError listing them."""
-    if name not in BACKBONES:
-        raise ConfigError(f"backbone {name!r} is unknown: expected one of {', '.join(sorted(BACKBONES))}")
-    return BACKBONES[name](**options)
+__all__ = ["BACKBONES", "Backbone", "BackboneConfig", "DescriptorBackbone", "MiniSonataBackbone", "PointTransformerV3",
+           "SonataBackbone", "identity", "load", "open_backbone", "upcast"]  # fmt: skip

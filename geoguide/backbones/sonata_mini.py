@@ -19,15 +19,21 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "sonata-mini.safe
 class MiniSonataBackbone(SonataBackbone):
     """Frozen features of the mini backbone (see `SonataBackbone`).
 
-    weights: a file that `geoguide pretrain` wrote, None for the packaged one. concat: over how many poolings features
-    are concatenated, None for the number that the loss saw. `pretraining` is the configuration it was trained with,
-    `step` how far, `rooms` on which rooms: tuples (seed, split, number). Raises DataError for another file.
+    weights: a file that `geoguide pretrain` wrote, None for the packaged one; sha256: what it must have. concat: over
+    how many poolings features are concatenated, None for the number that the loss saw. `pretraining` is the
+    configuration it was trained with, `step` how far, `rooms` on which rooms: tuples (seed, split, number). Raises
+    DataError for another file.
     """
 
     name = "sonata-mini"
 
     def __init__(
-        self, weights: str | Path | None = None, *, concat: int | None = None, device: str | torch.device = "cpu"
+        self,
+        weights: str | Path | None = None,
+        *,
+        concat: int | None = None,
+        sha256: str | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
         path = WEIGHTS if weights is None else Path(weights)
         notes = read_notes(path)
@@ -36,7 +42,7 @@ class MiniSonataBackbone(SonataBackbone):
         self.rooms = tuple((int(seed), str(split), int(number)) for seed, split, number in notes["rooms"])
         network = self.pretraining["network"]
         concat = network["concat"] if concat is None else concat
-        super().__init__(path, concat=concat, device=device, grid=network["voxel"])
+        super().__init__(path, concat=concat, sha256=sha256, device=device, grid=network["voxel"])
 
 
 def read_notes(path: Path) -> dict[str, Any]:

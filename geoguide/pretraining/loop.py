@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
+from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.config import config_hash, to_dict
 from geoguide.errors import DataError, InputError
@@ -32,8 +33,8 @@ class Pretraining:
     """What pretraining leaves: the averaged teacher's encoder (frozen; heads are discarded) and its history.
 
     `history` holds one row per `log_every` steps: step, learning_rate, and means since the row before of total, mask,
-    roll, local (cross-entropies), usage, effective_rank, spread (of the teacher, see `distillation`), matched (share
-    of student voxels with a place in the teacher's view), and grad_norm.
+    roll, local (cross-entropies), describe (error of the predicted descriptors), usage, effective_rank, spread (of the
+    teacher, see `distillation`), matched (share of student voxels with a place in the teacher's view), and grad_norm.
     """
 
     encoder: PointTransformerV3
@@ -75,6 +76,11 @@ def pretrain(
     """
     if len(clouds) < config.rooms_per_step:
         raise InputError(f"clouds must hold at least rooms_per_step={config.rooms_per_step} rooms, found {len(clouds)}")
+    wanted = DescriptorBackbone().width if config.distillation.describe_weight else 0
+    for cloud in clouds:
+        if wanted and cloud.descriptors.shape != (len(cloud), wanted):
+            raise InputError(f"descriptors of a cloud must be [{len(cloud)}, {wanted}] where describe_weight is above 0"
+                             f", found {list(cloud.descriptors.shape)}")  # fmt: skip
     state = _State.new(config, torch.device(device))
     checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}.pt"
     if checkpoint is not None and checkpoint.is_file():
@@ -116,15 +122,17 @@ def move_average(average: nn.Module, source: nn.Module, momentum: float) -> None
 
 
 def build(config: PretrainConfig) -> nn.ModuleDict:
-    """Encoder and the two heads (masked global views; local views), from the config's seed alone."""
+    """Encoder and heads (masked global views; local views; descriptors), from the config's seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = PointTransformerV3(**config.network.encoder_options())
         d = config.distillation
-        heads = {
+        heads: dict[str, nn.Module] = {
             name: PrototypeHead(config.network.width, d.hidden, d.bottleneck, d.prototypes)
             for name in ("mask_head", "local_head")
         }
+        if d.describe_weight:
+            heads["describe_head"] = nn.Linear(config.network.width, DescriptorBackbone().width)
     return nn.ModuleDict({"encoder": encoder, **heads})
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.datasets import scannet
 from geoguide.datasets.mini.write import MANIFEST, default_mini_root, make_mini_scannet
 from geoguide.datasets.reading import checked_points, read_json, read_ply, vertex_columns, vertex_normals
@@ -12,7 +13,7 @@ from geoguide.errors import DataError
 from geoguide.prepare import data_root
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.views import Cloud
-from geoguide.scene import unit_colors
+from geoguide.scene import Scene, unit_colors
 
 FOLDER = "mini-scannet-pretrain"
 Identity = tuple[int, str, int]  # seed, split, number
@@ -54,8 +55,11 @@ def check_disjoint(pretraining: Iterable[Identity], evaluation: Iterable[Path]) 
             raise DataError(f"{folder}: evaluated on, but pretrained on as seed, split, number {identity(folder)}")
 
 
-def read_cloud(folder: Path) -> Cloud:
-    """The mesh's vertices with colours and normals; labels, annotation and frames are not opened. Raises DataError."""
+def read_cloud(folder: Path, *, described: bool = False) -> Cloud:
+    """The mesh's vertices with colours and normals; labels, annotation and frames are not opened. Raises DataError.
+
+    described: with hand-made descriptors too, which takes one to two seconds a room.
+    """
     path = folder / f"{folder.name}_vh_clean_2.ply"
     records, faces = read_ply(path)
     points = checked_points(records, path)
@@ -63,4 +67,8 @@ def read_cloud(folder: Path) -> Cloud:
     if faces is None or rgb is None:
         raise DataError(f"{path}: {'faces' if faces is None else 'vertex colours'} are missing")
     normals = vertex_normals(points, faces)
-    return Cloud(points, np.ascontiguousarray(unit_colors(rgb)), normals)
+    colors = np.ascontiguousarray(unit_colors(rgb))
+    if not described:
+        return Cloud(points, colors, normals)
+    descriptors = DescriptorBackbone().encode(Scene(folder.name, points, colors, normals, faces=faces))
+    return Cloud(points, colors, normals, descriptors.astype(np.float16))

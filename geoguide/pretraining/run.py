@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tqdm import tqdm
+
 from geoguide.config import config_hash, to_dict
 from geoguide.files import replacing
 from geoguide.pretraining.config import PretrainConfig
@@ -27,7 +29,8 @@ def pretrain_and_save(
     The other arguments are `pretrain`'s.
     """
     folders = make_rooms(config, rooms, workers=workers)
-    clouds = [read_cloud(folder) for folder in folders]
+    described = config.distillation.describe_weight > 0
+    clouds = [read_cloud(f, described=described) for f in tqdm(folders, "read rooms", disable=not progress)]
     result = pretrain(config, clouds, run_dir=run_dir, until=until, device=resolve_device(device), progress=progress)
     used = [identity(folder) for folder in folders]
     result.save(out, used)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.backbones.point_transformer import upcast
@@ -16,12 +17,14 @@ from geoguide.pretraining.views import PointView, RoomViews
 @dataclass(frozen=True, eq=False)
 class LevelFeatures:
     """V voxels of the loss's level: feat float [V, C]; origin float32 [V, 3], mean place in the untouched room; view
-    int64 [V], which view of the batch; hidden float32 [V], the share of masked voxels among those pooled."""
+    int64 [V], which view of the batch; hidden float32 [V], the share of masked voxels among those pooled; descriptors
+    float32 [V, D], mean of what the untouched room's descriptors say there."""
 
     feat: Tensor
     origin: np.ndarray
     view: np.ndarray
     hidden: np.ndarray
+    descriptors: Tensor
 
 
 def step_terms(
@@ -33,7 +36,7 @@ def step_terms(
     rng: np.random.Generator,
     device: torch.device,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Loss terms (total, mask, roll, local) and what the teacher looks like (see `Pretraining.history`).
+    """Loss terms (total, mask, roll, local, describe) and what the teacher looks like (see `Pretraining.history`).
 
     Views of the batches: global view g of room r is 2 r + g, masked or not; local views follow, by room.
     """
@@ -92,6 +95,9 @@ def _losses(
         for name, p, a in zip(names, predicted.split(sizes), assigned.split(sizes), strict=True):
             terms[name] = distillation_loss(p, a, d.student_temperature)
     terms["total"] = d.mask_weight * terms["mask"] + d.roll_weight * terms["roll"] + d.local_weight * terms["local"]
+    if d.describe_weight:
+        terms["describe"] = F.smooth_l1_loss(student["describe_head"](seen.feat), seen.descriptors)
+        terms["total"] = terms["total"] + d.describe_weight * terms["describe"]
     few = target.feat[:: max(1, len(target.feat) // 2048)]
     look = {
         "usage": float(np.mean(uses)) if uses else 0.0,
@@ -116,9 +122,11 @@ def encode_views(
     mask = torch.from_numpy(np.concatenate([v.mask for v in views])).to(device)
     stages = encoder(*batch, mask=mask, shuffle_seed=shuffle_seed)
     place = torch.from_numpy(np.concatenate([v.origin for v in views])).to(device)
-    carried = torch.cat([place, mask[:, None].float()], dim=1)  # [V0, 4]
+    descriptors = torch.from_numpy(np.concatenate([v.descriptors for v in views])).to(device)
+    carried = torch.cat([place, mask[:, None].float(), descriptors.float()], dim=1)  # [V0, 4 + D]
     for stage in stages[1 : network.level + 1]:
         carried = segment_mean(carried, stage.pooling_inverse, len(stage.feat))
-    carried = carried.cpu().numpy()
+    known = carried[:, :4].cpu().numpy()
     view = stages[network.level].batch.cpu().numpy()
-    return LevelFeatures(upcast(stages[network.level :], network.concat), carried[:, :3], view, carried[:, 3])
+    feat = upcast(stages[network.level :], network.concat)
+    return LevelFeatures(feat, known[:, :3], view, known[:, 3], carried[:, 4:])

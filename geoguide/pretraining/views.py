@@ -16,25 +16,33 @@ from geoguide.pretraining.config import ViewConfig
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """A room without labels: points, colors (0..1), normals (unit), all float32 [P, 3]; z is up, metres."""
+    """A room without labels: points, colors (0..1), normals (unit), all float32 [P, 3]; z is up, metres.
+
+    descriptors: hand-made descriptors of each point in the whole room, float16 [P, D]; D = 0 where none are asked for.
+    """
 
     points: np.ndarray
     colors: np.ndarray
     normals: np.ndarray
+    descriptors: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.descriptors is None:
+            object.__setattr__(self, "descriptors", np.empty((len(self.points), 0), np.float16))
 
     def __len__(self) -> int:
         return len(self.points)
 
     def take(self, index: np.ndarray) -> "Cloud":
         """The points `index` int64 [p], in that order."""
-        return Cloud(self.points[index], self.colors[index], self.normals[index])
+        return Cloud(self.points[index], self.colors[index], self.normals[index], self.descriptors[index])
 
 
 @dataclass(frozen=True, eq=False)
 class PointView:
     """A view's voxels as the encoder takes them: coord, origin float32 [V, 3] metres; grid_coord int64 [V, 3] >= 0;
     feat float32 [V, 9]: coord, colour, normal; mask bool [V]: hidden behind the mask token; point int64 [V]: the point
-    of the cloud that each voxel kept."""
+    of the cloud that each voxel kept; descriptors float16 [V, D]: its descriptors in the untouched room."""
 
     coord: np.ndarray
     grid_coord: np.ndarray
@@ -42,6 +50,7 @@ class PointView:
     origin: np.ndarray
     mask: np.ndarray
     point: np.ndarray
+    descriptors: np.ndarray
 
     def __len__(self) -> int:
         return len(self.coord)
@@ -96,7 +105,8 @@ def make_view(cloud: Cloud, config: ViewConfig, voxel: float, rng: np.random.Gen
     feat[:, :3] += lowest
     point = order[made.selected]
     mask = np.zeros(len(point), np.bool_)
-    return PointView(made.coord + lowest, made.grid_coord, feat, cloud.points[point], mask, point)
+    origin, descriptors = cloud.points[point], cloud.descriptors[point]
+    return PointView(made.coord + lowest, made.grid_coord, feat, origin, mask, point, descriptors)
 
 
 def augment(cloud: Cloud, config: ViewConfig, rng: np.random.Generator) -> Cloud:
@@ -110,7 +120,8 @@ def augment(cloud: Cloud, config: ViewConfig, rng: np.random.Generator) -> Cloud
     normals = cloud.normals @ turn.T + config.normal_noise * rng.standard_normal(points.shape)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
     colors = recolor(cloud.colors, config, rng)
-    return Cloud(points.astype(np.float32), colors.astype(np.float32), normals.astype(np.float32))
+    points, colors, normals = (array.astype(np.float32) for array in (points, colors, normals))
+    return Cloud(points, colors, normals, cloud.descriptors)
 
 
 def rotation(about_z: float, about_x: float, about_y: float) -> np.ndarray:
@@ -157,4 +168,5 @@ def hide(view: PointView, mask: np.ndarray, jitter: float, voxel: float, rng: np
     coord = (view.coord + step).astype(np.float32)[kept]
     feat = view.feat[kept].copy()
     feat[:, :3] = coord
-    return PointView(coord, cell[kept], feat, view.origin[kept], mask[kept], view.point[kept])
+    rest = (getattr(view, name)[kept] for name in ("point", "descriptors"))
+    return PointView(coord, cell[kept], feat, view.origin[kept], mask[kept], *rest)

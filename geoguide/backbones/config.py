@@ -1,0 +1,67 @@
+"""Which frozen backbone an experiment uses, as part of its config; the open network; the key of its cached features."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from geoguide.backbones.checkpoints import find_weights
+from geoguide.backbones.registry import BACKBONES, Backbone, load
+from geoguide.backbones.sonata_mini import WEIGHTS
+from geoguide.errors import ConfigError
+
+_PACKAGED = {"sonata-mini": WEIGHTS}
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A backbone by name; what stays None is its own choice (see `SonataBackbone`, `MiniSonataBackbone`)."""
+
+    name: str = "descriptors"
+    weights: str | None = field(default=None, metadata={"hash": False})  # where the file lies on this machine
+    sha256: str | None = None  # of the weights: another file is refused
+    concat: int | None = None  # over how many poolings features are concatenated
+
+    def __post_init__(self) -> None:
+        if self.name not in BACKBONES:
+            raise ConfigError(f"backbone.name must be one of {', '.join(sorted(BACKBONES))}, found {self.name!r}")
+        given = [name for name in ("weights", "sha256", "concat") if getattr(self, name) is not None]
+        if self.name == "descriptors" and given:
+            raise ConfigError(f"backbone.{given[0]} must be None for descriptors, which have no weights")
+
+    def options(self) -> dict[str, Any]:
+        """What the backbone's constructor takes."""
+        names = ("weights", "sha256", "concat")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def open_backbone(config: BackboneConfig) -> Backbone:
+    """The backbone of a config, read once for all scenes. Raises DataError for weights that are missing or unfit."""
+    return _opened(config, _changed(config))
+
+
+def identity(config: BackboneConfig) -> dict[str, Any]:
+    """What decides the features: name, SHA-256 of the weights (None without any), concat. No network is built."""
+    if config.name == "descriptors":
+        return {"name": config.name, "sha256": None, "concat": None}
+    return {"name": config.name, "sha256": _digest(config, _changed(config)), "concat": config.concat}
+
+
+def _file(config: BackboneConfig) -> str | Path | None:
+    return config.weights or _PACKAGED.get(config.name)
+
+
+def _changed(config: BackboneConfig) -> int | None:
+    """When the weights file was written: a replaced file is read again."""
+    path = _file(config)
+    return None if path is None or not Path(path).is_file() else Path(path).stat().st_mtime_ns
+
+
+@lru_cache(maxsize=2)
+def _opened(config: BackboneConfig, _changed: int | None) -> Backbone:
+    return load(config.name, **config.options())
+
+
+@lru_cache(maxsize=8)
+def _digest(config: BackboneConfig, _changed: int | None) -> str:
+    return find_weights(_file(config), sha256=config.sha256)[1]

@@ -1,0 +1,66 @@
+"""Which backbone an experiment uses: its options reach the network, its weights' content decides the cache."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide import backbones
+from geoguide.backbones import BackboneConfig, identity, open_backbone
+from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
+from geoguide.datasets.scannet import load_scene
+from geoguide.errors import ConfigError, DataError
+from geoguide.prepare import prepare, scene_folders
+from geoguide.pretraining.config import NetworkConfig, PretrainConfig
+from geoguide.pretraining.loop import Pretraining, build
+
+
+def write_weights(path: Path, seed: int) -> str:
+    """Weights of an untrained network small enough for a test."""
+    network = NetworkConfig(
+        voxel=0.2, enc_depths=(1, 1), enc_channels=(8, 12), enc_num_head=(1, 2), enc_patch_size=(32, 32), stride=(2,),
+        concat=1,
+    )  # fmt: skip
+    plain = PretrainConfig(network=network, seed=seed)
+    return str(Pretraining(build(plain)["encoder"].eval(), [], plain, 0).save(path, []))
+
+
+def test_options_reach_the_network(tmp_path):
+    config = BackboneConfig("sonata-mini", weights=write_weights(tmp_path / "a.safetensors", 0), concat=0)
+    assert open_backbone(config).width == 12 and open_backbone(config) is open_backbone(config)
+    found = identity(config)
+    assert found == {"name": "sonata-mini", "sha256": open_backbone(config).sha256, "concat": 0}
+    with pytest.raises(DataError, match="SHA-256 must be 00, found " + found["sha256"]):
+        open_backbone(BackboneConfig("sonata-mini", weights=config.weights, sha256="00"))
+
+
+def test_cached_features_follow_the_weights_not_their_path(tmp_path, tiny, monkeypatch):
+    whole = load_scene(scene_folders(tiny, "val")[0])
+    scene, path = dataclasses.replace(whole, views=whole.views[:2]), tmp_path / "a.safetensors"
+    config = tiny.replace(backbone__name="sonata-mini", backbone__weights=write_weights(path, 0))
+    first = np.array(prepare(scene, config, tmp_path / "cache").geometry)
+    copy = tmp_path / "b.safetensors"
+    copy.write_bytes(path.read_bytes())
+    with monkeypatch.context() as patch:  # the same content under another name: no network is opened
+        patch.setattr(backbones, "open_backbone", None)
+        again = prepare(scene, config.replace(backbone__weights=str(copy)), tmp_path / "cache")
+    np.testing.assert_array_equal(again.geometry, first)
+    write_weights(path, 1)  # other content under the same name: stale
+    assert not np.array_equal(prepare(scene, config, tmp_path / "cache").geometry, first)
+
+
+def test_where_weights_lie_is_no_part_of_an_experiment():
+    config = ExperimentConfig().replace(backbone__name="sonata-mini")
+    assert config_hash(config) == config_hash(config.replace(backbone__weights="elsewhere"))
+    assert config_hash(config) != config_hash(config.replace(backbone__concat=1))
+    assert from_dict(ExperimentConfig, to_dict(config)) == config
+
+
+def test_bad_fields():
+    with pytest.raises(ConfigError, match="backbone.name must be one of descriptors, sonata, sonata-mini, found 'x'"):
+        BackboneConfig("x")
+    with pytest.raises(ConfigError, match="backbone.concat must be None for descriptors"):
+        BackboneConfig("descriptors", concat=2)
+    with pytest.raises(DataError, match="weights file not found"):
+        identity(BackboneConfig("sonata-mini", weights="missing.safetensors"))
