@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geoguide.adapter import Adapter, AdapterConfig
 from geoguide.backbones import BackboneConfig, identity, open_backbone
+from geoguide.backbones.config import WITHOUT_WEIGHTS
 from geoguide.config import ExperimentConfig, from_dict, to_dict
 from geoguide.errors import DataError, InputError
 from geoguide.files import replacing
@@ -124,7 +125,9 @@ def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
     if not isinstance(fitted.network, Adapter):
         raise InputError("only an adapter on a frozen backbone can be saved as a model, found an entire network")
     origin = f"{config.data.dataset}, simulated teacher, {config.name}, seed {config.seed}"
-    backbone = replace(config.backbone, sha256=identity(config.backbone)["sha256"])  # an adapter fits these alone
+    backbone = config.backbone
+    if backbone.name not in WITHOUT_WEIGHTS:  # an adapter fits these weights alone
+        backbone = replace(backbone, sha256=identity(backbone)["sha256"])
     return GeoGuideModel(fitted.network, config.adapter, backbone, config.protocol.prompt, origin)
 
 

@@ -1,7 +1,6 @@
 """One JSON record of what frozen backbones know on mini-ScanNet: a row per backbone, the same rooms and probes."""
 
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +18,6 @@ from geoguide.files import replacing
 from geoguide.labels import load_label_set
 from geoguide.prepare import scene_folders
 from geoguide.pretraining.config import PretrainConfig
-from geoguide.pretraining.loop import Pretraining, build
 from geoguide.pretraining.rooms import check_disjoint, identity, read_cloud
 from geoguide.pretraining.supervised import train_supervised
 from geoguide.probing import ProbeConfig, ProbeRoom, probe
@@ -104,13 +102,9 @@ def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: i
             "backbone": name, "sha256": backbone.sha256, "step": backbone.step, "rooms": backbone.rooms,
             "schedule": backbone.pretraining["steps"],
         }  # fmt: skip
-    plain = PretrainConfig()
     if name == "random":
-        with tempfile.TemporaryDirectory() as folder:
-            untrained = Pretraining(build(plain)["encoder"], [], plain, 0)
-            path = untrained.save(Path(folder) / "random.safetensors", [])
-            return backbones.MiniSonataBackbone(path).encode, {"backbone": "sonata-mini's network, untrained"}
-    return _supervised(replace(plain, steps=steps), config)
+        return backbones.UntrainedBackbone().encode, {"backbone": backbones.UntrainedBackbone.name}
+    return _supervised(replace(PretrainConfig(), steps=steps), config)
 
 
 def _supervised(plain: PretrainConfig, config: ExperimentConfig) -> tuple[Encode, dict[str, Any]]:

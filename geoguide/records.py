@@ -117,8 +117,8 @@ def run_all(
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
             (checkpoints() / f"{config_hash(config)}.pt").unlink(missing_ok=True)
-    if todo:
-        prepare_data(todo[0], workers)
+    for config in {_data_key(config): config for config in todo}.values():
+        prepare_data(config, workers)
     if workers == 1 or len(todo) < 2:
         for config in tqdm(todo, "runs"):
             run(config, folder=folder, progress=False)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from geoguide import records
 from geoguide.errors import DataError
-from geoguide.experiments import STUDIES, STUDY_SEEDS, study
+from geoguide.experiments import DEFAULT_TEACHER, STUDIES, STUDY_SEEDS, TEACHERS, study, teacher_row
 from geoguide.files import replacing
 from geoguide.records import Record
 
@@ -114,6 +114,44 @@ def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(table)
+
+
+def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
+    """The preliminary experiment as shown: each way to use the 2D features under each 2D model, beside the paper."""
+    stated, table = paper("scannet_openseg"), []
+    for teacher in TEACHERS:
+        for row in ("2D fusion", "entire network", "adapter only"):
+            mine = lines[lines["row"] == teacher_row(row, teacher)]
+            if mine.empty:
+                continue
+            told = stated.get(row, {}) if teacher == DEFAULT_TEACHER else {}  # the paper's LSeg amounts are not stated
+            trained = mine["converged"].dropna()
+            scores = {
+                f"ours {label} (mini)": with_interval(mine[metric].mean(), interval(mine[metric]))
+                for metric, label in (("miou", "mIoU"), ("macc", "mAcc"))
+            }
+            table.append(
+                {"2D model (simulated)": teacher, "row": row}
+                | {f"paper {m} (ScanNet v2)": told.get(m.lower()) or "not stated" for m in ("mIoU", "mAcc")}
+                | scores
+                | {"seeds": len(mine), "converged": f"{int(trained.sum())} of {len(trained)}" if len(trained) else ""}
+            )
+    return pd.DataFrame(table)
+
+
+def paired(lines: pd.DataFrame, row: str, reference: str, metric: str = "miou") -> np.ndarray:
+    """Difference `row` minus `reference` for every seed that both have."""
+    scores = [lines[lines["row"] == name].set_index("seed")[metric] for name in (row, reference)]
+    return (scores[0] - scores[1]).dropna().to_numpy(float)
+
+
+def verdict(gap: np.ndarray, confidence: float = 0.95) -> str:
+    """What paired differences say of "the first is better": the whole interval above zero, below, or neither."""
+    half = interval(gap, confidence)
+    if np.isnan(half):
+        return "too few seeds"
+    side = 1 + int(gap.mean() > half) - int(-gap.mean() > half)
+    return ("contradicted on mini", "undecided", "holds on mini")[side]
 
 
 def study_table(folder: Path | None = None) -> pd.DataFrame:

@@ -58,7 +58,9 @@ def test_where_weights_lie_is_no_part_of_an_experiment():
 
 
 def test_bad_fields():
-    with pytest.raises(ConfigError, match="backbone.name must be one of descriptors, sonata, sonata-mini, found 'x'"):
+    with pytest.raises(
+        ConfigError, match="backbone.name must be one of descriptors, sonata, sonata-mini, .*, found 'x'"
+    ):
         BackboneConfig("x")
     with pytest.raises(ConfigError, match="backbone.concat must be None for descriptors"):
         BackboneConfig("descriptors", concat=2)

@@ -7,17 +7,18 @@ from typing import Any
 
 from geoguide.backbones.checkpoints import find_weights
 from geoguide.backbones.registry import BACKBONES, Backbone, load
-from geoguide.backbones.sonata_mini import WEIGHTS
+from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
 from geoguide.errors import ConfigError
 
-_PACKAGED = {"sonata-mini": WEIGHTS}
+_PACKAGED = {"sonata-mini": WEIGHTS, "sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
+WITHOUT_WEIGHTS = ("descriptors", "sonata-mini-untrained")
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
     """A backbone by name; what stays None is its own choice (see `SonataBackbone`, `MiniSonataBackbone`)."""
 
-    name: str = "descriptors"
+    name: str = "sonata-mini"  # the paper's is Sonata, whose weights cannot be shipped
     weights: str | None = field(default=None, metadata={"hash": False})  # where the file lies on this machine
     sha256: str | None = None  # of the weights: another file is refused
     concat: int | None = None  # over how many poolings features are concatenated
@@ -26,8 +27,8 @@ class BackboneConfig:
         if self.name not in BACKBONES:
             raise ConfigError(f"backbone.name must be one of {', '.join(sorted(BACKBONES))}, found {self.name!r}")
         given = [name for name in ("weights", "sha256", "concat") if getattr(self, name) is not None]
-        if self.name == "descriptors" and given:
-            raise ConfigError(f"backbone.{given[0]} must be None for descriptors, which have no weights")
+        if self.name in WITHOUT_WEIGHTS and given:
+            raise ConfigError(f"backbone.{given[0]} must be None for {self.name}, which has no trained weights")
 
     def options(self) -> dict[str, Any]:
         """What the backbone's constructor takes."""
@@ -64,4 +65,6 @@ def _opened(config: BackboneConfig, _changed: int | None) -> Backbone:
 
 @lru_cache(maxsize=8)
 def _digest(config: BackboneConfig, _changed: int | None) -> str:
+    if config.name in _PACKAGED:
+        read_notes(Path(_file(config)))  # a missing or foreign file is named with the command that makes one
     return find_weights(_file(config), sha256=config.sha256)[1]

@@ -7,7 +7,7 @@ import numpy as np
 
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.sonata import SonataBackbone
-from geoguide.backbones.sonata_mini import MiniSonataBackbone
+from geoguide.backbones.sonata_mini import MiniSonataBackbone, UntrainedBackbone
 from geoguide.errors import ConfigError
 from geoguide.scene import Scene
 
@@ -27,6 +27,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "descriptors": DescriptorBackbone,
     "sonata": SonataBackbone,
     "sonata-mini": MiniSonataBackbone,
+    "sonata-mini-untrained": UntrainedBackbone,
 }
 
 

@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from geoguide.backbones.sonata import SonataBackbone
+from geoguide.backbones.point_transformer import PointTransformerV3
+from geoguide.backbones.sonata import SonataBackbone, encode_scene
 from geoguide.errors import DataError
+from geoguide.scene import Scene
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "sonata-mini.safetensors"
 
@@ -45,14 +48,33 @@ class MiniSonataBackbone(SonataBackbone):
         super().__init__(path, concat=concat, sha256=sha256, device=device, grid=network["voxel"])
 
 
+class UntrainedBackbone:
+    """The mini backbone's network with random weights: the control that says what pretraining added."""
+
+    name = "sonata-mini-untrained"
+
+    def __init__(self, *, seed: int = 0, device: str | torch.device = "cpu") -> None:
+        notes = read_notes(WEIGHTS)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = PointTransformerV3(**notes["config"]).to(device).requires_grad_(False).eval()
+        network = notes["pretraining"]["network"]
+        self.grid, self.concat, self.device = network["voxel"], network["concat"], torch.device(device)
+        self.width = sum(self.model.config.enc_channels[-self.concat - 1 :])
+
+    def encode(self, scene: Scene) -> np.ndarray:
+        """Features float32 [P, C1] of a random network, in the scene's point order. Raises InputError."""
+        return encode_scene(self.model, scene, grid=self.grid, concat=self.concat, device=self.device)
+
+
 def read_notes(path: Path) -> dict[str, Any]:
-    """Metadata of weights that `geoguide pretrain` wrote: pretraining (its config), step, rooms. Raises DataError."""
+    """What `geoguide pretrain` notes in a file: config (the encoder's), pretraining, step, rooms. Raises DataError."""
     if not path.is_file():
         raise DataError(f"{path}: weights file not found; make one with `geoguide pretrain`")
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
-        found = {name: json.loads(notes[name]) for name in ("pretraining", "step", "rooms")}
+        found = {name: json.loads(notes[name]) for name in ("config", "pretraining", "step", "rooms")}
         _ = found["pretraining"]["network"]["voxel"], found["pretraining"]["network"]["concat"]
         return found
     except KeyError as error:

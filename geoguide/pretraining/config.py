@@ -12,13 +12,15 @@ from geoguide.ops.arrays import number, whole
 class NetworkConfig:
     """The Point Transformer V3 encoder, small enough for two cores; keys are the official configuration's."""
 
-    voxel: float = 0.06  # metres; vertices of mini rooms lie 5 cm apart and less (Sonata: 0.02)
+    voxel: float = (
+        0.1  # metres (Sonata: 0.02, and its loss acts on 0.08): a core sees four times as much room per second
+    )
     enc_depths: tuple[int, ...] = (1, 1, 2, 1)
-    enc_channels: tuple[int, ...] = (32, 64, 96, 128)
+    enc_channels: tuple[int, ...] = (48, 64, 96, 128)
     enc_num_head: tuple[int, ...] = (2, 4, 6, 8)
     enc_patch_size: tuple[int, ...] = (256, 256, 256, 256)
     stride: tuple[int, ...] = (2, 2, 2)
-    concat: int = 2  # poolings whose features are concatenated (Sonata: 2); the loss acts at that level's resolution
+    concat: int = 3  # poolings whose features are concatenated (Sonata: 2); the loss acts at that level's resolution
 
     def encoder_options(self) -> dict[str, Any]:
         """What `PointTransformerV3` takes, as plain JSON types. No dropped paths: the network is small."""
@@ -40,8 +42,8 @@ class NetworkConfig:
 class ViewConfig:
     """Crops, augmentation and masks. Pairs are (lowest, highest) of a uniform draw unless they say otherwise."""
 
-    global_share: tuple[float, float] = (0.1, 0.25)  # of the room's points; Sonata: 0.4 to 1, of larger batches
-    local_share: tuple[float, float] = (0.02, 0.06)
+    global_share: tuple[float, float] = (0.25, 0.5)  # of the room's points; Sonata: 0.4 to 1, of larger batches
+    local_share: tuple[float, float] = (0.05, 0.15)
     local_views: int = 2
     scale: tuple[float, float] = (0.9, 1.1)
     tilt: float = 0.05  # radians about x and y, at most (Sonata: pi / 64)
@@ -52,7 +54,7 @@ class ViewConfig:
     color_noise: float = 0.05  # deviation per point and channel
     gray_share: float = 0.2  # views without hue
     mask_cell: tuple[float, float] = (0.15, 0.6)  # metres, edge of masked cells at the start and after `ramp`
-    mask_ratio: tuple[float, float] = (0.3, 0.7)  # of the cells, at the start and after `ramp` (Sonata's)
+    mask_ratio: tuple[float, float] = (0.2, 0.5)  # of the cells, at the start and after `ramp` (Sonata: 0.3, 0.7)
     mask_jitter: float = 0.06  # metres, deviation of masked voxels' places: what they are must not be read off them
 
 
@@ -67,13 +69,13 @@ class DistillationConfig:
     teacher_temperature: tuple[float, float] = (0.04, 0.07)  # at the start and after `ramp`
     sinkhorn_iterations: int = 3
     matches: int = 1500  # student voxels per term and step
-    radius: float = 0.12  # metres within which voxels of two views are the same place: one voxel of the loss's level
+    radius: float = 0.1  # metres within which voxels of two views are the same place: one voxel of the loss's level
     mask_weight: float = 0.25  # masked global view to the same view
     roll_weight: float = 0.25  # masked global view to the other global view
     local_weight: float = 0.5  # local views to the first global view
-    # Not Sonata's, but MaskFeat's (arXiv 2112.09133): predict hand-made descriptors of the untouched room. Without it
-    # few rooms and steps leave about 8 directions of 288 in use; 0 turns it off.
-    describe_weight: float = 1.0
+    # Not Sonata's, but MaskFeat's (arXiv 2112.09133): predict hand-made descriptors of the untouched room. A core has
+    # time for a few thousand small steps, in which the other terms alone hardly leave their start; 0 turns it off.
+    describe_weight: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ class PretrainConfig:
     benchmark_rooms: int = 28  # training rooms of mini-ScanNet, without their labels
     rooms: int = 24  # more rooms, generated for this purpose alone, in a folder of their own
     room_seed: int = 2503  # never the seed of a benchmark: its rooms' recipes, and so the rooms, are others
-    steps: int = 4000
+    steps: int = 4500
     rooms_per_step: int = 1  # a core learns faster from many small steps than from few large ones
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     final_learning_rate: float = 1e-5
     warmup: float = 0.08  # share of the steps over which the rate rises from 0
     ramp: float = 0.3  # share of the steps over which masks and the teacher's temperature grow
