@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -276,19 +277,31 @@ def test_missing_file_says_how_to_fetch(tmp_path):
     assert "hf download facebook/sonata sonata.pth" in HOW_TO and "weights='weights/sonata.pth'" in HOW_TO
 
 
-def test_from_the_hub(monkeypatch, checkpoint):
-    """A downloaded file is checked against `sha256`; without one, its own is told."""
+def test_the_first_download_pins_revision_and_checksum(monkeypatch, checkpoint, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
-    asked = []
-    monkeypatch.setattr(hub, "hf_hub_download", lambda *names, revision: asked.append((*names, revision)) or checkpoint)
-    with pytest.warns(UserWarning, match="tiny.pth: not verified; to pin these weights give sha256='[0-9a-f]{64}'"):
-        digest = backbones.load("sonata", revision="abc").sha256
-    assert asked == [("facebook/sonata", "sonata.pth", "abc")]
-    assert backbones.load("sonata", sha256=digest).width == 36
+    snapshot, asked = tmp_path / "snapshots" / "abc123" / "sonata.pth", []
+    snapshot.parent.mkdir(parents=True)
+    snapshot.write_bytes(checkpoint.read_bytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub, "hf_hub_download", lambda *names, revision: asked.append((*names, revision)) or snapshot)
+    with pytest.warns(UserWarning, match="first download, pinned in .*: revision abc123, SHA-256 [0-9a-f]{64}"):
+        digest = backbones.load("sonata").sha256
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert backbones.load("sonata").sha256 == digest and backbones.load("sonata", sha256=digest).width == 36
+        backbones.load("sonata", revision="main")
+    assert [revision for *_, revision in asked] == [None, "abc123", None, "main"]
+    torch.save(torch.load(snapshot, weights_only=True) | {"more": torch.zeros(1)}, snapshot)
+    with pytest.raises(DataError, match=f"SHA-256 must be {digest}, found .* .pinned in .*sonata-pin.json; delete it"):
+        backbones.load("sonata")
+    (tmp_path / "cache" / "geoguide" / "sonata-pin.json").write_text("{}")
+    with pytest.raises(DataError, match="sonata-pin.json: not a pin with revision and sha256"):
+        backbones.load("sonata")
 
 
-def test_no_network(monkeypatch):
+def test_no_network(monkeypatch, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def offline(*_names, revision):
         raise ConnectionError("no route\nmore")
