@@ -5,6 +5,9 @@ The rule is the one of OpenScene's mapper, decided in float64:
     p = inverse(cam_to_world) @ (x, y, z, 1)        u = p_x fx / p_z + cx        v = p_y fy / p_z + cy
     col = round(u), row = round(v), halves to even; accepted where border <= col < W - border, likewise for row;
     visible where p_z > 0 and, with a depth image d, d > 0 and |d - p_z| <= depth_tolerance * d.
+
+The nuScenes devkit's rule accepts p_z > 1 m, 1 < u < W - 1 and 1 < v < H - 1 instead, before rounding. LiDAR scenes
+have no depth images; `splat_depth` makes one from the cloud itself, so that near surfaces hide what lies behind them.
 """
 
 import contextlib
@@ -21,8 +24,14 @@ from tqdm import tqdm
 from geoguide.errors import InputError
 from geoguide.ops.arrays import Array, coordinates, host, number, whole
 from geoguide.ops.projection import Camera, add_visible, project_points
+from geoguide.ops.splat import splat_points
 from geoguide.scene import View
 
+RULES = ("openscene", "devkit")
+SPLAT = "splat"  # value of `use_depth`: depth from the points
+SPLAT_RADIUS = 0.1  # metres
+SPLAT_PIXELS = 24
+_BORDER = 10  # pixels
 _SKEW = 1e-6  # |intrinsics[0, 1]| above this share of fx is refused: the rule has no skew
 
 
@@ -50,14 +59,16 @@ def project(
     *,
     depth: Array | None = None,
     depth_tolerance: float = 0.25,
-    border: int = 10,
+    border: int = _BORDER,
+    rule: str = "openscene",
 ) -> Projection:
     """Find each point's pixel and whether the view sees it (OpenScene's PointCloudToImageMapper).
 
     points [P, 3] metres; intrinsics [3, 3] pixels, for images of `image_size` (H, W), without skew; cam_to_world [4, 4]
     metres, OpenCV axes, truly inverted since real poses are not exactly orthonormal; depth [H, W] metres, where 0,
     negative, nan and inf mean no reading (such pixels see nothing), or None for no occlusion test. depth_tolerance is
-    relative: 0.25 ScanNet, 0.02 Matterport3D. border in pixels: 10, or 5 on nuScenes.
+    relative: 0.25 ScanNet, 0.02 Matterport3D. border in pixels: 10, or 5 on nuScenes. rule: which points are inside the
+    image, "openscene" (border) or "devkit" (nuScenes' own, which has its border fixed); a depth is tested after either.
 
     Any real dtype is taken and decided in float64. numpy in gives numpy out; a tensor gives tensors on its device.
     Raises InputError for wrong shapes, and for nan or inf in points, intrinsics or pose. Time and memory O(P).
@@ -65,9 +76,33 @@ def project(
     kind = points
     points = _points(points)
     camera = _camera(intrinsics, cam_to_world, image_size)
-    rule = number("depth_tolerance", depth_tolerance), whole("border", border, 0)
-    found = project_points(points, camera, _depth(depth, camera.image_size, points), *rule)
+    limits = _limits(depth_tolerance, border, rule)
+    found = project_points(points, camera, _depth(depth, camera.image_size, points), *limits)
     return Projection(*(_like(kind, part) for part in found))
+
+
+def splat_depth(
+    points: Array,
+    intrinsics: Array,
+    cam_to_world: Array,
+    image_size: tuple[int, int],
+    *,
+    radius: float = SPLAT_RADIUS,
+    max_pixels: int = SPLAT_PIXELS,
+) -> Array:
+    """Depth image [H, W] float64 metres (0: nothing there) of a cloud, for scenes without depth images (our own rule).
+
+    Each point covers a square of `radius` metres to either side at its depth z, that is floor(radius * max(fx, fy) / z)
+    pixels but no more than `max_pixels`; a pixel keeps the nearest depth. So a near surface is closed and hides what
+    lies behind it, while far points cover their own pixel only. Given to `project` as depth, a point is visible where
+    its depth is at most (1 + depth_tolerance) times the buffer's. On flat ground h below the camera a splat's upper
+    edge covers ground h / (h - radius) times as far, so take depth_tolerance >= radius / (h - radius), 0.1 for a car's
+    cameras, or ground hides itself. Arguments else, output kind and errors as in `project`. Time O(P max_pixels^2) at
+    worst.
+    """
+    kind, points = points, _points(points)
+    camera = _camera(intrinsics, cam_to_world, image_size)
+    return _like(kind, splat_points(points, camera, *_splat(radius, max_pixels)))
 
 
 def fuse(
@@ -76,8 +111,9 @@ def fuse(
     features: Iterable[Array] | Callable[[View], Array],
     *,
     depth_tolerance: float = 0.25,
-    border: int = 10,
-    use_depth: bool = True,
+    border: int = _BORDER,
+    use_depth: bool | str = True,
+    rule: str = "openscene",
     progress: bool = False,
 ) -> Fusion:
     """Average, for every point, the 2D features of the pixels that see it (paper, Preliminary; OpenScene's fusion).
@@ -85,6 +121,8 @@ def fuse(
     points [P, 3] metres. views: `geoguide.scene.View`, or anything with its name, intrinsics, cam_to_world, image_size
     and depth(). features: one [H, W, C] array or tensor per view, of the view's image_size, from any iterable (a
     generator keeps one map in memory at a time), or a function of the view. The mean is unweighted, summed in float32.
+    use_depth: True tests occlusion with each view's depth image, "splat" with `splat_depth` of the points (for LiDAR;
+    take depth_tolerance 0.1), False not at all. rule: as in `project`. Labels never decide which points get features.
 
     A view whose pose holds nan or inf is skipped (its feature map is taken from the iterable and dropped; a function is
     not asked for it), and one warning at the end names all of them. Memory is O(P C) for the sum plus one view's map
@@ -93,7 +131,7 @@ def fuse(
     """
     kind = points
     points, views = _points(points), tuple(views)
-    rule = number("depth_tolerance", depth_tolerance), whole("border", border, 0)
+    limits = _limits(depth_tolerance, border, rule, use_depth)
     if len(points) == 0 or not views:
         raise InputError(f"{'points' if len(points) == 0 else 'views'} is empty: nothing to fuse")
     total, count, skipped = None, _zeros(points, (len(points),), np.int64), []
@@ -104,11 +142,11 @@ def fuse(
             continue
         with _naming(view):
             camera = _camera(view.intrinsics, view.cam_to_world, view.image_size)
-            depth = _depth(_read_depth(view), camera.image_size, points) if use_depth else None
+            depth = _view_depth(view, camera, points, use_depth)
             feature = _feature(feature, camera.image_size, None if total is None else total.shape[1])
         if total is None:
             total = _zeros(points, (len(points), feature.shape[2]), np.float32)
-        add_visible(total, count, feature, *project_points(points, camera, depth, *rule))
+        add_visible(total, count, feature, *project_points(points, camera, depth, *limits))
     if skipped:
         names = ", ".join(skipped)
         warnings.warn(f"{len(skipped)} of {len(views)} views skipped, pose holds nan or inf: {names}", stacklevel=2)
@@ -176,11 +214,31 @@ def _camera(intrinsics: Array, cam_to_world: Array, image_size: Sequence[int]) -
     return Camera(world_to_cam, (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])), size)
 
 
-def _read_depth(view: View) -> Array:
+def _limits(depth_tolerance: float, border: int, rule: str, use_depth: bool | str = True) -> tuple[float, int, bool]:
+    """What `project_points` takes after the depth image; checks `use_depth` too."""
+    if use_depth not in (True, False, SPLAT):
+        raise InputError(f"use_depth must be True, False or {SPLAT!r}, found {use_depth!r}")
+    if rule not in RULES:
+        raise InputError(f"rule must be one of {', '.join(RULES)}, found {rule!r}")
+    if rule == "devkit" and border != _BORDER:
+        raise InputError(f"border belongs to rule 'openscene'; rule 'devkit' has its own, found border {border!r}")
+    return number("depth_tolerance", depth_tolerance), whole("border", border, 0), rule == "devkit"
+
+
+def _splat(radius: float, max_pixels: int) -> tuple[float, int]:
+    return number("radius", radius), whole("max_pixels", max_pixels, 0)
+
+
+def _view_depth(view: View, camera: Camera, points: Array, use_depth: bool | str) -> Array | None:
+    """The depth [H, W] that decides occlusion in this view, None for no test."""
+    if use_depth == SPLAT:
+        return splat_points(points, camera, SPLAT_RADIUS, SPLAT_PIXELS)
+    if not use_depth:
+        return None
     depth = view.depth() if callable(view.depth) else view.depth
     if depth is None:
         raise InputError("has no depth image, and use_depth is True")
-    return depth
+    return _depth(depth, camera.image_size, points)
 
 
 def _depth(depth: Array | None, image_size: tuple[int, int], points: Array) -> Array | None:

@@ -103,7 +103,8 @@ class Scene:
     """A point cloud (or mesh) with colours, posed views, and labels that serve scoring only; z is up.
 
     points float32 [P, 3] metres; colors float32 [P, 3] in [0, 1]; normals float32 [P, 3] unit; faces int64 [F, 3];
-    labels int64 [P] (0..C-1, 255 void); instances int64 [P] (-1 none). `source` is "mini" or "real" and follows every
+    labels int64 [P] (0..C-1, 255 void); instances int64 [P] (-1 none); intensity float32 [P], a LiDAR's echo in the
+    sensor's own units (nuScenes: 0..255). `source` is "mini" or "real" and follows every
     result into its record.
     """
 
@@ -116,6 +117,7 @@ class Scene:
     instances: np.ndarray | None = None
     views: tuple[View, ...] = ()
     source: str = "real"
+    intensity: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.points)
@@ -125,6 +127,7 @@ class Scene:
             "normals": ((count, 3), np.float32),
             "labels": ((count,), np.int64),
             "instances": ((count,), np.int64),
+            "intensity": ((count,), np.float32),
         }
         for field, (shape, dtype) in expected.items():
             value = getattr(self, field)

@@ -12,6 +12,7 @@ from geoguide.augment import AugmentConfig, augment
 from geoguide.backbones.mink_unet import MinkUNet
 from geoguide.errors import ConfigError, InputError
 from geoguide.ops.voxels import cells_of, unique_cells
+from geoguide.scene import VOID
 
 if TYPE_CHECKING:
     from geoguide.prepare import PreparedScene
@@ -102,6 +103,17 @@ class OpenScene(nn.Module):
         grid, first, _ = voxelize(points, self.config.voxel)
         chosen = kept[first]
         return grid, colors[first], np.asarray(scene.lifted[chosen]), scene.views[chosen] > 0
+
+
+def openscene_supervision(count: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Points bool [P] that OpenScene's nuScenes preprocessing gives a feature: seen, and labelled in the ground truth.
+
+    count int64 [P] from `lifting.fuse`; labels int64 [P], 255 void. Only for reproducing OpenScene's numbers: ground
+    truth here decides which points have features. Everywhere else a point has one where count > 0.
+    """
+    if count.shape != labels.shape:
+        raise InputError(f"count and labels must be [P], found {list(count.shape)} and {list(labels.shape)}")
+    return (count > 0) & (labels != VOID)
 
 
 def voxelize(points: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

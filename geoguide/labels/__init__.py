@@ -26,8 +26,9 @@ def label_set_names() -> tuple[str, ...]:
 class LabelSet:
     """The classes of one benchmark in their official order (class id = position).
 
-    names [C]; raw_ids [C] (for ScanNet: NYU40 ids, as in `labels.ply`); colors uint8 [C, 3], the benchmark's own; group
-    [C], each "head", "common" or "tail": our rough ranking by share of points in the benchmark's training scenes.
+    names [C]; raw_ids [C] (for ScanNet: NYU40 ids, as in `labels.ply`; for nuScenes: the ids 1..16 of the lidarseg
+    challenge, while `labels.nuscenes` maps the 32 categories of its files); colors uint8 [C, 3], the benchmark's own;
+    group [C], each "head", "common" or "tail": our rough ranking by share of points in the benchmark's training scenes.
     """
 
     name: str
@@ -69,7 +70,7 @@ def load_label_set(name: str) -> LabelSet:
     return LabelSet(
         name=name,
         names=tuple(row["name"] for row in rows),
-        raw_ids=tuple(int(row["nyu40"]) for row in rows),
+        raw_ids=tuple(int(row["nyu40"] if "nyu40" in row else row["raw_id"]) for row in rows),
         colors=colors,
         group=tuple(row["group"] for row in rows),
     )

@@ -1,4 +1,4 @@
-"""The visibility rule of multi-view lifting: one compiled pass on the CPU, torch operations on an accelerator."""
+"""The visibility rules of multi-view lifting: one compiled pass on the CPU, torch operations on an accelerator."""
 
 from typing import NamedTuple
 
@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from geoguide.ops.arrays import Array
+
+DEVKIT_DEPTH = 1.0  # metres; the nuScenes devkit's min_dist, below which LiDAR points lie on the camera's casing
+DEVKIT_MARGIN = 1.0  # pixels
 
 
 class Camera(NamedTuple):
@@ -19,25 +22,35 @@ class Camera(NamedTuple):
 
 
 def project_points(
-    points: Array, camera: Camera, depth: Array | None, tolerance: float, border: int
+    points: Array, camera: Camera, depth: Array | None, tolerance: float, border: int, devkit: bool = False
 ) -> tuple[Array, Array, Array]:
     """Rows and columns int64 [P] (0 where unseen) and visibility bool [P] of points [P, 3], depth [H, W].
 
     The caller has checked everything; float32 points and depth are widened as they are read. numpy arrays take the
-    compiled path, tensors the torch one (on their device).
+    compiled path, tensors the torch one (on their device). devkit: the nuScenes devkit's limits instead of `border`.
     """
     if isinstance(points, Tensor):
-        return _project_torch(points, camera, depth, tolerance, border)
+        return _project_torch(points, camera, depth, tolerance, border, devkit)
     row, col, visible = (np.empty(len(points), kind) for kind in (np.int64, np.int64, np.bool_))
     depth = np.empty((0, 0), np.float32) if depth is None else depth
     _project_kernel(
-        points, camera.world_to_cam, camera.focal, camera.image_size, depth, tolerance, border, row, col, visible
+        points,
+        camera.world_to_cam,
+        camera.focal,
+        camera.image_size,
+        depth,
+        tolerance,
+        border,
+        devkit,
+        row,
+        col,
+        visible,
     )
     return row, col, visible
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _project_kernel(points, world_to_cam, focal, image_size, depth, tolerance, border, row, col, visible):
+def _project_kernel(points, world_to_cam, focal, image_size, depth, tolerance, border, devkit, row, col, visible):
     """Blocks of points, in short loops that each do one thing: those over numbers vectorise, the gather overlaps."""
     block, width, pixels = 512, np.float64(image_size[1]), depth.reshape(-1)
     xs, ys, zs, ds = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
@@ -50,7 +63,10 @@ def _project_kernel(points, world_to_cam, focal, image_size, depth, tolerance, b
         col[start : start + count] = 0
         visible[start : start + count] = False
         _pixels(xs, ys, zs, count, world_to_cam, focal)  # now columns, rows, depths
-        _inside(xs, ys, zs, count, image_size, border, accepted)
+        if devkit:
+            _inside_devkit(xs, ys, zs, count, image_size, accepted)
+        else:
+            _inside(xs, ys, zs, count, image_size, border, accepted)
         found = _compact(accepted, count, kept)
         if depth.size > 0:
             for n in range(found):
@@ -64,7 +80,7 @@ def _project_kernel(points, world_to_cam, focal, image_size, depth, tolerance, b
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _pixels(xs, ys, zs, count, w, focal):
-    """Replace world coordinates by rounded column, rounded row and depth; inf or nan at depth 0."""
+    """Replace world coordinates by column, row and depth, not rounded; inf or nan at depth 0."""
     fx, fy, cx, cy = focal
     a0, a1, a2, a3 = w[0, 0], w[0, 1], w[0, 2], w[0, 3]
     b0, b1, b2, b3 = w[1, 0], w[1, 1], w[1, 2], w[1, 3]
@@ -72,19 +88,31 @@ def _pixels(xs, ys, zs, count, w, focal):
     for j in range(count):
         x, y, z = xs[j], ys[j], zs[j]
         ahead = c0 * x + c1 * y + c2 * z + c3
-        xs[j] = np.rint((a0 * x + a1 * y + a2 * z + a3) * fx / ahead + cx)
-        ys[j] = np.rint((b0 * x + b1 * y + b2 * z + b3) * fy / ahead + cy)
+        xs[j] = (a0 * x + a1 * y + a2 * z + a3) * fx / ahead + cx
+        ys[j] = (b0 * x + b1 * y + b2 * z + b3) * fy / ahead + cy
         zs[j] = ahead
 
 
 @numba.njit(cache=True, nogil=True)
 def _inside(columns, rows, depths, count, image_size, border, accepted):
-    """Which points are ahead of the camera and inside the image."""
+    """Which points are ahead of the camera and inside the image, decided on rounded coordinates; rounds them."""
     low = np.float64(border)
     high_row, high_column = np.float64(image_size[0] - border), np.float64(image_size[1] - border)
     for j in range(count):
-        u, v = columns[j], rows[j]
+        u, v = np.rint(columns[j]), np.rint(rows[j])
+        columns[j], rows[j] = u, v
         accepted[j] = (depths[j] > 0.0) & (u >= low) & (u < high_column) & (v >= low) & (v < high_row)
+
+
+@numba.njit(cache=True, nogil=True)
+def _inside_devkit(columns, rows, depths, count, image_size, accepted):
+    """As `_inside` by the nuScenes devkit's limits, decided before rounding; rounds the coordinates."""
+    high_row, high_column = image_size[0] - DEVKIT_MARGIN, image_size[1] - DEVKIT_MARGIN
+    for j in range(count):
+        u, v = columns[j], rows[j]
+        columns[j], rows[j] = np.rint(u), np.rint(v)
+        inside = (u > DEVKIT_MARGIN) & (u < high_column) & (v > DEVKIT_MARGIN) & (v < high_row)
+        accepted[j] = (depths[j] > DEVKIT_DEPTH) & inside
 
 
 @numba.njit(cache=True, nogil=True)
@@ -109,21 +137,31 @@ def _unoccluded(measured, depths, count, tolerance, kept):
 
 
 def _project_torch(
-    points: Tensor, camera: Camera, depth: Tensor | None, tolerance: float, border: int
+    points: Tensor, camera: Camera, depth: Tensor | None, tolerance: float, border: int, devkit: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The kernel's rule, operation for operation."""
-    (fx, fy, cx, cy), (height, width) = camera.focal, camera.image_size
-    x, y, z = points.unbind(1)
-    px, py, pz = (a * x + b * y + c * z + d for a, b, c, d in camera.world_to_cam.tolist())  # [P] each
-    ahead = pz > 0
-    safe = torch.where(ahead, pz, 1.0)
-    u, v = torch.round(px * fx / safe + cx), torch.round(py * fy / safe + cy)
-    visible = ahead & (u >= border) & (u < width - border) & (v >= border) & (v < height - border)
+    """The kernel's rules, operation for operation."""
+    height, width = camera.image_size
+    u, v, pz = pixels_torch(points, camera)
+    if devkit:
+        visible = (pz > DEVKIT_DEPTH) & (u > DEVKIT_MARGIN) & (u < width - DEVKIT_MARGIN)
+        visible = visible & (v > DEVKIT_MARGIN) & (v < height - DEVKIT_MARGIN)
+    u, v = torch.round(u), torch.round(v)
+    if not devkit:
+        visible = (pz > 0) & (u >= border) & (u < width - border) & (v >= border) & (v < height - border)
     row, col = (torch.where(visible, pixel, 0.0).long() for pixel in (v, u))  # [P]
     if depth is not None:
         d = depth[row, col].double()
         visible = visible & (d > 0) & (d < torch.inf) & ((d - pz).abs() <= tolerance * d)
     return row * visible, col * visible, visible
+
+
+def pixels_torch(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+    """Column, row (not rounded; of no meaning behind the camera) and depth of points [P, 3]: float64 [P] each."""
+    fx, fy, cx, cy = camera.focal
+    x, y, z = points.double().unbind(1)
+    px, py, pz = (a * x + b * y + c * z + d for a, b, c, d in camera.world_to_cam.tolist())  # [P] each
+    safe = torch.where(pz > 0, pz, 1.0)
+    return px * fx / safe + cx, py * fy / safe + cy, pz
 
 
 def add_visible(total: Array, count: Array, feature: Array, row: Array, col: Array, visible: Array) -> None:

@@ -1,0 +1,218 @@
+"""nuScenes in its official layout, a key frame at a time: LiDAR, six cameras, lidarseg labels (paper, Datasets).
+
+`read_tables` reads a version's json tables once; `list_scenes` and `list_samples` name what they hold; `load_sample`
+reads one key frame. The points lie in the ego vehicle's frame at the LiDAR's time (metres, x forward, y left, z up):
+the global frame is kilometres wide, too wide for float32, and its z is up as the car's is but for the car's own tilt.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoguide.datasets.nuscenes_tables import (
+    CAMERAS,
+    LIDAR,
+    UNKNOWN,
+    Tables,
+    list_samples,
+    list_scenes,
+    numbers,
+    read_tables,
+)
+from geoguide.datasets.points import GREY  # of every point: LiDAR has no colour, and the cameras' is lifted, not read
+from geoguide.datasets.reading import (
+    finite_points,
+    need_file,
+    need_folder,
+    read_image_size,
+    read_json,
+    resize_intrinsics,
+)
+from geoguide.errors import DataError
+from geoguide.scene import Scene, View
+
+__all__ = ["CAMERAS", "list_samples", "list_scenes", "load_key_frame", "load_sample", "read_tables"]
+
+COLUMNS = 5  # x, y, z, intensity, ring
+RINGS = 32  # lasers of the sensor
+
+
+def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | None = None) -> Scene:
+    """Read the key frame with token `sample` as a scene named `<scene>_<token>`.
+
+    A view's pose is the devkit's chain, camera -> ego (camera's time) -> global -> ego (LiDAR's time), so projecting
+    with it equals the devkit's projection from the LiDAR. Views are named by channel and have no depth image: lift with
+    `fuse(..., use_depth=False)`, or "splat". A camera whose pose holds nan keeps it, and `fuse` skips that view with
+    one warning. colors are a constant grey; intensity is 0..255; labels are classes of "nuscenes16" (255 where
+    ignored), None where lidarseg is not installed or withheld. image_size: (H, W) of the views, 900 x 1600 by default;
+    OpenScene lifts at (450, 800). Raises `DataError` naming file, field, what was expected and what was found.
+    """
+    if sample not in tables.samples:
+        raise DataError(f"{tables.path('sample')}: field token: expected {sample!r}, found none of that token")
+    frames = tables.frames.get(sample, {})
+    missing = [channel for channel in (LIDAR, *CAMERAS) if channel not in frames]
+    if missing:
+        raise DataError(
+            f"{tables.path('sample_data')}: sample {sample}: expected a key frame of {LIDAR} and {len(CAMERAS)} "
+            f"cameras, found none of {', '.join(missing)}"
+        )
+    lidar = frames[LIDAR]
+    points, intensity = _read_lidar(tables.root / lidar["filename"])
+    ego_to_global = tables.pose("ego_pose", lidar["ego_pose_token"])
+    lidar_to_ego = tables.pose("calibrated_sensor", lidar["calibrated_sensor_token"])
+    if not (np.isfinite(ego_to_global).all() and np.isfinite(lidar_to_ego).all()):
+        raise DataError(
+            f"{tables.path('ego_pose')}: sample {sample}: expected a finite pose of {LIDAR}, found nan or inf"
+        )
+    points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
+    return Scene(
+        name=f"{tables.scene_of(sample)}_{sample}",
+        points=points.astype(np.float32),
+        colors=np.full((len(points), 3), GREY, dtype=np.float32),
+        labels=_read_labels(tables, lidar["token"], len(points)),
+        views=tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS),
+        intensity=intensity,
+    )
+
+
+def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = None) -> Scene:
+    """Read one key frame from a folder with `calibration.json`, the LiDAR file and the images that it names.
+
+    calibration.json: lidar {file, columns (5 names), dtype "float32"}; cameras {channel: {file, intrinsics [3, 3],
+    lidar_to_camera [4, 4], width, height}}. Points stay in the LiDAR's frame (x right, y forward, z up), poses are the
+    inverses of lidar_to_camera; no labels. All else as `load_sample`.
+    """
+    folder = need_folder(folder, "key frame folder")
+    path = folder / "calibration.json"
+    calibration = read_json(path, ("lidar", "cameras"))
+    lidar, cameras = calibration["lidar"], calibration["cameras"]
+    _need_fields(path, "lidar", lidar, ("file", "columns", "dtype"))
+    if not isinstance(lidar["columns"], list) or len(lidar["columns"]) != COLUMNS or lidar["dtype"] != "float32":
+        raise DataError(
+            f"{path}: field lidar: expected {COLUMNS} columns of float32, found {lidar['columns']} of {lidar['dtype']}"
+        )
+    if not isinstance(cameras, dict) or not cameras:
+        raise DataError(f"{path}: field cameras: expected at least one camera, found {cameras!r}")
+    points, intensity = _read_lidar(folder / lidar["file"])
+    views = []
+    for channel, camera in cameras.items():
+        _need_fields(path, f"cameras.{channel}", camera, ("file", "intrinsics", "lidar_to_camera", "width", "height"))
+        pose = numbers(camera["lidar_to_camera"])
+        if pose is None or pose.shape != (4, 4):
+            found = "no numbers" if pose is None else list(pose.shape)
+            raise DataError(f"{path}: field cameras.{channel}.lidar_to_camera: expected [4, 4], found {found}")
+        try:
+            pose = np.linalg.inv(pose) if np.isfinite(pose).all() else np.full((4, 4), np.nan)  # nan: a lost pose
+        except np.linalg.LinAlgError:
+            raise DataError(
+                f"{path}: field cameras.{channel}.lidar_to_camera: expected an inverse, found none"
+            ) from None
+        intrinsics = _intrinsics(camera["intrinsics"], f"{path}: field cameras.{channel}.intrinsics")
+        size = camera["height"], camera["width"]
+        views.append(_image_view(channel, intrinsics, pose, folder / camera["file"], size, path, image_size))
+    return Scene(
+        name=folder.name,
+        points=points,
+        colors=np.full((len(points), 3), GREY, dtype=np.float32),
+        views=tuple(views),
+        intensity=intensity,
+    )
+
+
+def _need_fields(path: Path, where: str, value: Any, fields: tuple[str, ...]) -> None:
+    for field in fields:
+        if not isinstance(value, dict) or field not in value:
+            raise DataError(f"{path}: field {where}.{field}: expected a value, found none")
+        if field == "file" and not isinstance(value[field], str):
+            raise DataError(f"{path}: field {where}.{field}: expected text, found {value[field]!r}")
+
+
+def _read_lidar(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Points float32 [P, 3], in the sensor's frame, and intensity float32 [P] of a headerless file of float32 x 5."""
+    size = need_file(path, "LiDAR file").stat().st_size
+    if size == 0 or size % (4 * COLUMNS):
+        raise DataError(
+            f"{path}: expected rows of {COLUMNS} float32 (x, y, z, intensity, ring; {4 * COLUMNS} bytes), "
+            f"found {size} bytes: truncated, or another number of columns?"
+        )
+    rows = np.fromfile(path, dtype="<f4").reshape(-1, COLUMNS)  # [P, 5]
+    points = finite_points(rows[:, :3], path, "columns 0..2 (x, y, z)")
+    ring = rows[:, 4]
+    wrong = ~((ring >= 0) & (ring < RINGS) & (ring == np.rint(ring)))
+    if wrong.any():
+        raise DataError(
+            f"{path}: column 4 (ring): expected whole numbers 0..{RINGS - 1}, found {ring[wrong][0]:g} in row "
+            f"{int(np.flatnonzero(wrong)[0])}: another number of columns?"
+        )
+    if not np.isfinite(rows[:, 3]).all():
+        raise DataError(f"{path}: column 3 (intensity): expected finite numbers, found nan or inf")
+    return points, np.ascontiguousarray(rows[:, 3], dtype=np.float32)
+
+
+def _read_labels(tables: Tables, token: str, count: int) -> np.ndarray | None:
+    """Class ids int64 [P] of a LiDAR key frame, None without lidarseg."""
+    if tables.label_files is None:
+        return None
+    if token not in tables.label_files:
+        raise DataError(f"{tables.path('lidarseg')}: field sample_data_token: expected {token!r}, found none")
+    path = need_file(tables.root / tables.label_files[token], "lidarseg labels")
+    raw = np.fromfile(path, dtype=np.uint8)
+    if len(raw) != count:
+        raise DataError(
+            f"{path}: expected {count} labels of one byte, one for each point, found {len(raw)}: truncated?"
+        )
+    labels = tables.class_of[raw]  # [P]
+    if (labels == UNKNOWN).any():
+        known = np.flatnonzero(tables.class_of != UNKNOWN)
+        raise DataError(
+            f"{path}: label of point {int(np.argmax(labels == UNKNOWN))}: expected one of the {len(known)} indices of "
+            f"{tables.path('category').name} ({known[0]}..{known[-1]}), found {raw[np.argmax(labels == UNKNOWN)]}"
+        )
+    return labels
+
+
+def _view(
+    tables: Tables, channel: str, record: dict, ego_to_global: np.ndarray, new_size: tuple[int, int] | None
+) -> View:
+    """A camera of a key frame whose LiDAR had the ego pose `ego_to_global` [4, 4]."""
+    calibration = tables.calibrations[record["calibrated_sensor_token"]]
+    path = tables.path("calibrated_sensor")
+    intrinsics = _intrinsics(
+        calibration["camera_intrinsic"], f"{path}: record {calibration['token']}: field camera_intrinsic"
+    )
+    camera_to_ego = tables.pose("calibrated_sensor", calibration["token"])
+    pose = np.linalg.inv(ego_to_global) @ tables.pose("ego_pose", record["ego_pose_token"]) @ camera_to_ego
+    file, size = tables.root / record["filename"], (record["height"], record["width"])
+    return _image_view(channel, intrinsics, pose, file, size, tables.path("sample_data"), new_size)
+
+
+def _intrinsics(value: Any, where: str) -> np.ndarray:
+    """Camera matrix float64 [3, 3], finite, with positive focal lengths."""
+    matrix = numbers(value)
+    if matrix is None or matrix.shape != (3, 3):
+        raise DataError(f"{where}: expected [3, 3], found {'no numbers' if matrix is None else list(matrix.shape)}")
+    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        raise DataError(f"{where}: expected finite values and positive focal lengths, found {matrix.tolist()}")
+    return matrix
+
+
+def _image_view(
+    channel: str,
+    intrinsics: np.ndarray,
+    cam_to_world: np.ndarray,
+    file: Path,
+    size: tuple[Any, Any],
+    source: Path,
+    new_size: tuple[int, int] | None,
+) -> View:
+    """The view of an image file whose size must be what `source` says: the intrinsics are for that size only."""
+    found = read_image_size(need_file(file, f"image of {channel}"))
+    if found != size:
+        raise DataError(
+            f"{file}: expected {size[1]} x {size[0]} pixels as {source.name} says (fields width, height), "
+            f"found {found[1]} x {found[0]}"
+        )
+    if new_size is not None:
+        intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
+    return View(channel, intrinsics, cam_to_world, size, color_path=file)

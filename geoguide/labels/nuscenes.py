@@ -1,0 +1,89 @@
+"""nuScenes' labels: 32 lidarseg categories to the 16 scored classes, and the finer names that stand for each class.
+
+`nuscenes16.csv` holds the classes in the lidarseg challenge's order with OpenScene's prompt names, the devkit's names
+and colours, and the categories of each; `nuscenes16/finer_names.csv` OpenScene's 43 names.
+"""
+
+import csv
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoguide.errors import DataError, InputError
+from geoguide.labels import FOLDER, load_label_set
+from geoguide.ops.arrays import Array
+from geoguide.scene import VOID
+
+NAME = "nuscenes16"
+# Categories that the challenge ignores; they are written out so that a category nobody knows is noticed.
+IGNORED = (
+    *("noise", "animal", "static.other", "vehicle.ego", "static_object.bicycle_rack"),
+    *("human.pedestrian.personal_mobility", "human.pedestrian.stroller", "human.pedestrian.wheelchair"),
+    *("movable_object.debris", "movable_object.pushable_pullable"),
+    *("vehicle.emergency.ambulance", "vehicle.emergency.police"),
+)
+
+
+@functools.cache
+def category_classes() -> dict[str, int]:
+    """Class id (0..15, or 255) of each of the 32 official category names.
+
+    By name, not by number: the devkit's own documents disagree on the numbers of three categories (25, 26 and 27), so
+    the numbers come from the `category.json` that lies with the data.
+    """
+    with (FOLDER / f"{NAME}.csv").open(newline="") as file:
+        classes = {name: int(row["id"]) for row in csv.DictReader(file) for name in row["categories"].split()}
+    return classes | dict.fromkeys(IGNORED, VOID)
+
+
+@dataclass(frozen=True, eq=False)
+class FinerNames:
+    """Several text names for each class: names [F]; owner int64 [F], the class id 0..C-1 of each; classes C."""
+
+    names: tuple[str, ...]
+    owner: np.ndarray
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def pool(self, similarity: Array) -> Array:
+        """Similarities to the names [..., F] -> to the classes [..., C]: the maximum over a class's names.
+
+        This is how OpenScene scores nuScenes: the class of the best name is the class of the best maximum. A maximum of
+        similarities is not the similarity to any pooled embedding, so embeddings [F, D] are compared with features
+        first, `finer.pool(features @ embeddings.T)`. numpy in gives numpy out, tensors tensors on their device, of the
+        same dtype. Raises InputError where the last axis is not F long.
+        """
+        if not isinstance(similarity, Tensor):
+            similarity = np.asarray(similarity)
+        if similarity.ndim == 0 or similarity.shape[-1] != len(self):
+            raise InputError(f"similarity must be [..., {len(self)}], found {list(similarity.shape)}")
+        order = np.argsort(self.owner, kind="stable")
+        if isinstance(similarity, Tensor):
+            owner = torch.tensor(self.owner, device=similarity.device).expand(similarity.shape)
+            pooled = similarity.new_full((*similarity.shape[:-1], self.classes), -torch.inf)
+            return pooled.scatter_reduce(-1, owner, similarity, "amax")
+        starts = np.searchsorted(self.owner[order], np.arange(self.classes))
+        return np.maximum.reduceat(similarity[..., order], starts, axis=-1)
+
+
+@functools.cache
+def load_finer_names(label_set: str = NAME) -> FinerNames:
+    """OpenScene's finer names of a label set's classes, in the order of its file; every class has at least one."""
+    classes = load_label_set(label_set).names
+    path = FOLDER / label_set / "finer_names.csv"
+    if not path.is_file():
+        raise DataError(f"{path}: label set {label_set!r} has no finer names")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    unknown = [row["class"] for row in rows if row["class"] not in classes]
+    missing = [name for name in classes if name not in {row["class"] for row in rows}]
+    if unknown or missing:
+        raise DataError(f"{path}: field class: expected each class of {label_set}; unknown {unknown}, absent {missing}")
+    owner = np.array([classes.index(row["class"]) for row in rows], dtype=np.int64)
+    owner.setflags(write=False)  # [F], shared by every caller
+    return FinerNames(tuple(row["name"] for row in rows), owner, len(classes))

@@ -1,0 +1,180 @@
+"""Every way to break a nuScenes folder gives one line: file, field, what was expected and what was found."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_nuscenes import POINTS, SCENE, VERSION, edit_table, write_dataset, write_json, write_key_frame
+
+from geoguide.datasets.nuscenes import list_samples, load_key_frame, load_sample, read_tables
+from geoguide.errors import DataError
+
+LIDAR_FILE = "samples/LIDAR_TOP/a-LIDAR_TOP.pcd.bin"
+LABEL_FILE = f"lidarseg/{VERSION}/a-LIDAR_TOP_lidarseg.bin"
+
+
+@pytest.fixture
+def root(tmp_path: Path, rng: np.random.Generator) -> Path:
+    return write_dataset(tmp_path, rng)
+
+
+@pytest.fixture
+def key_frame(tmp_path: Path, rng: np.random.Generator) -> Path:
+    return write_key_frame(tmp_path / "frame", rng)
+
+
+def drop(field: str) -> Callable[[list[dict]], object]:
+    return lambda records: records[0].pop(field)
+
+
+def put(number: int, field: str, value: object) -> Callable[[list[dict]], object]:
+    return lambda records: records[number].update({field: value})
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("scene", list.clear, "scene.json: expected a list of records, found an empty list"),
+        ("sample", drop("next"), "sample.json: record 0: field next: expected a value, found none"),
+        ("sample", put(1, "next", "a"), "sample.json: field next: expected sample 'a' once, found it twice"),
+        ("sample", put(1, "next", "c"), "sample.json: field next: expected sample 'c' once, found no such record"),
+        ("sample", put(0, "next", ""), "field nbr_samples: expected 2 samples, found a chain of 1"),
+        ("sample", put(0, "scene_token", "other"), "record a: field scene_token: expected .*, found 'other'"),
+        ("sample_data", lambda records: records.pop(1), "sample a: expected a key frame .* found none of LIDAR_TOP"),
+        (
+            "sample_data",
+            put(1, "filename", None),
+            "sample_data.json: record 1: field filename: expected text, found None",
+        ),
+        (
+            "sample_data",
+            put(1, "calibrated_sensor_token", "x"),
+            "field calibrated_sensor_token: expected .*, found 'x'",
+        ),
+        ("sample_data", put(1, "ego_pose_token", "x"), "ego_pose.json: expected a record with token 'x', found none"),
+        ("sample_data", put(3, "width", 161), r"a-CAM_FRONT.jpg: expected 161 x 90 pixels .* found 160 x 90"),
+        ("ego_pose", put(0, "rotation", [1, 0, 0]), "record e-a-LIDAR_TOP: field rotation: expected 4 numbers"),
+        ("ego_pose", put(0, "rotation", [1, 0, 0, 1]), "field rotation: expected a quaternion of length 1"),
+        ("ego_pose", put(0, "translation", ["a", "b", "c"]), "field translation: expected 3 numbers"),
+        (
+            "ego_pose",
+            put(0, "translation", [0, float("inf"), 0]),
+            "expected a finite pose of LIDAR_TOP, found nan or inf",
+        ),
+        (
+            "calibrated_sensor",
+            put(0, "camera_intrinsic", []),
+            r"k-CAM_FRONT: field camera_intrinsic: expected \[3, 3\]",
+        ),
+        ("calibrated_sensor", put(0, "camera_intrinsic", [[0] * 3] * 3), "positive focal lengths"),
+        ("lidarseg", lambda records: records.pop(0), "field sample_data_token: expected 'a-LIDAR_TOP', found none"),
+        ("category", drop("index"), "category.json: record 0: field index: expected a value, found none"),
+        ("category", put(3, "index", 300), r"record c3: field index: expected a whole number 0..255, found 300"),
+        ("category", put(3, "name", "horse"), "field name: expected one of the 32 lidarseg categories, found 'horse'"),
+        (
+            "category",
+            list.pop,
+            r"label of point 31: expected one of the 31 indices of category.json \(0..30\), found 31",
+        ),
+    ],
+)
+def test_broken_tables_are_named(root: Path, table: str, change: Callable[[list[dict]], object], message: str):
+    edit_table(root, table, change)
+    with pytest.raises(DataError, match=message):
+        tables = read_tables(root, VERSION)
+        load_sample(tables, "a")
+        list_samples(tables, SCENE)
+
+
+def truncate(size: int) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(path.read_bytes()[:-size])
+
+
+def four_columns(path: Path) -> None:
+    np.fromfile(path, "<f4").reshape(-1, 5)[:, :4].copy().tofile(path)
+
+
+def with_nan(column: int) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        rows = np.fromfile(path, "<f4").reshape(-1, 5)
+        rows[7, column] = np.nan
+        rows.tofile(path)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        (f"{VERSION}/sample_data.json", Path.unlink, "sample_data.json: table not found"),
+        (f"{VERSION}/ego_pose.json", truncate(9), "ego_pose.json: not valid json, truncated?"),
+        (LIDAR_FILE, Path.unlink, "LIDAR_TOP.pcd.bin: LiDAR file not found"),
+        (LIDAR_FILE, truncate(6), r"pcd.bin: expected rows of 5 float32 .* found 5994 bytes: truncated, or another"),
+        (LIDAR_FILE, lambda path: path.write_bytes(b""), r"pcd.bin: expected rows of 5 float32 .* found 0 bytes"),
+        (
+            LIDAR_FILE,
+            four_columns,
+            r"column 4 \(ring\): expected whole numbers 0..31, found .*: another number of columns?",
+        ),
+        (LIDAR_FILE, with_nan(1), r"columns 0..2 \(x, y, z\) holds NaN or inf in 1 of 300 rows"),
+        (LIDAR_FILE, with_nan(3), r"column 3 \(intensity\): expected finite numbers, found nan or inf"),
+        (LABEL_FILE, Path.unlink, "lidarseg.bin: lidarseg labels not found"),
+        (LABEL_FILE, truncate(2), "expected 300 labels of one byte, one for each point, found 298: truncated?"),
+        (
+            LABEL_FILE,
+            lambda path: np.full(POINTS, 77, np.uint8).tofile(path),
+            r"label of point 0: expected .*, found 77",
+        ),
+        ("samples/CAM_BACK/a-CAM_BACK.jpg", Path.unlink, "image of CAM_BACK not found"),
+        ("samples/CAM_BACK/a-CAM_BACK.jpg", lambda path: path.write_bytes(b"x"), "not a readable image"),
+        (
+            "samples/CAM_BACK/a-CAM_BACK.jpg",
+            lambda path: Image.new("RGB", (80, 45)).save(path),
+            r"a-CAM_BACK.jpg: expected 160 x 90 pixels as sample_data.json says .* found 80 x 45",
+        ),
+    ],
+)
+def test_broken_files_are_named(root: Path, file: str, damage: Callable[[Path], object], message: str):
+    damage(root / file)
+    with pytest.raises(DataError, match=message):
+        load_sample(read_tables(root, VERSION), "a")
+
+
+def test_what_is_not_there(root: Path):
+    with pytest.raises(DataError, match=r"tables of v1.0-test not found or not a folder"):
+        read_tables(root, "v1.0-test")
+    with pytest.raises(DataError, match=r"sample.json: field token: expected 'z', found none of that token"):
+        load_sample(read_tables(root, VERSION), "z")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("lidar", "columns"), ["x", "y", "z", "intensity"], "field lidar: expected 5 columns of float32"),
+        (("lidar", "dtype"), "float64", "field lidar: expected 5 columns of float32, found .* of float64"),
+        (("lidar", "file"), "other.bin", "other.bin: LiDAR file not found"),
+        (("lidar", "file"), None, "field lidar.file: expected text, found None"),
+        (("cameras",), {}, "field cameras: expected at least one camera"),
+        (("cameras", "CAM_FRONT"), {}, "field cameras.CAM_FRONT.file: expected a value, found none"),
+        (("cameras", "CAM_FRONT", "width"), 1600, "front.png: expected 1600 x 90 pixels as calibration.json says"),
+        (("cameras", "CAM_FRONT", "intrinsics"), [1, 2], r"CAM_FRONT.intrinsics: expected \[3, 3\], found \[2\]"),
+        (("cameras", "CAM_FRONT", "lidar_to_camera"), [[1]], r"lidar_to_camera: expected \[4, 4\], found \[1, 1\]"),
+        (
+            ("cameras", "CAM_FRONT", "lidar_to_camera"),
+            [[0] * 4] * 4,
+            "lidar_to_camera: expected an inverse, found none",
+        ),
+    ],
+)
+def test_broken_calibrations_are_named(key_frame: Path, keys: tuple[str, ...], value: object, message: str):
+    path = key_frame / "calibration.json"
+    calibration = part = json.loads(path.read_text())
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    write_json(path, calibration)
+    with pytest.raises(DataError, match=message):
+        load_key_frame(key_frame)
