@@ -57,7 +57,11 @@ def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str
 
 def read_intrinsics(path: str | Path) -> np.ndarray:
     """Camera matrix float64 [3, 3] from a 3x3 or 4x4 text file, checked to be finite with positive focal lengths."""
-    matrix = read_matrix(path, ((3, 3), (4, 4)), "intrinsics")[:3, :3]
+    return check_camera(read_matrix(path, ((3, 3), (4, 4)), "intrinsics")[:3, :3], Path(path))
+
+
+def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
+    """The camera matrix [3, 3] itself; `DataError` naming `path` unless finite with positive focal lengths."""
     if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise DataError(f"{path}: intrinsics need finite values and positive focal lengths")
     return matrix
