@@ -100,6 +100,7 @@ HALF, MASK = torch.ones(3, 4, dtype=torch.float16), torch.tensor([True, False, T
         ((HALF, MASK), r"expected a dictionary of feat, mask_full.*found tuple"),
         ({"feat": HALF}, r"expected a dictionary.*found \['feat'\]"),
         ({"feat": HALF.int(), "mask_full": MASK}, r"feat must be float16 or float32 \[M, C\], found int32 \[3, 4\]"),
+        ({"feat": [1.0], "mask_full": MASK}, r"feat must be .* found list"),
         ({"feat": HALF[0], "mask_full": MASK}, r"feat must be .* found float16 \[4\]"),
         ({"feat": HALF, "mask_full": MASK.int()}, r"mask_full must be bool \[N\], found int32 \[4\]"),
         ({"feat": HALF[:2], "mask_full": MASK}, r"feat holds 2 rows, expected one for each of the 3 points"),

@@ -115,16 +115,19 @@ def _fields(value: object, path: Path) -> tuple[Tensor, np.ndarray, np.ndarray |
     keys = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__
     if not isinstance(value, dict) or keys not in (["feat", "mask_full"], ["feat", "mask", "mask_full"]):
         raise DataError(f"{path}: expected a dictionary of feat, mask_full (and, legacy, mask), found {keys}")
-    feat = torch.as_tensor(value["feat"])
+    feat = value["feat"]
+    if not isinstance(feat, (Tensor, np.ndarray)):
+        raise DataError(f"{path}: feat must be float16 or float32 [M, C], found {type(feat).__name__}")
+    feat = torch.as_tensor(feat)
     if feat.dim() == 3:
         feat = feat[..., 0]  # some legacy files end with an axis of size one
     if feat.dim() != 2 or feat.dtype not in FEATURE_DTYPES or feat.shape[1] == 0:
         found = f"{str(feat.dtype).removeprefix('torch.')} {list(feat.shape)}"
         raise DataError(f"{path}: feat must be float16 or float32 [M, C], found {found}")
-    mask_full = np.array(value["mask_full"])  # a copy: a view would keep the file mapped for as long as it lives
+    mask_full = np.asarray(value["mask_full"]).copy()  # a view would keep the file mapped
     if mask_full.ndim != 1 or mask_full.dtype != np.bool_:
         raise DataError(f"{path}: mask_full must be bool [N], found {mask_full.dtype} {list(mask_full.shape)}")
-    return feat, mask_full, np.array(value["mask"]) if "mask" in value else None
+    return feat, mask_full, np.asarray(value["mask"]).copy() if "mask" in value else None
 
 
 def _kept_rows(mask: np.ndarray, count: int, path: Path) -> np.ndarray:
