@@ -17,12 +17,13 @@ from geoguide.datasets.reading import (
     vertex_columns,
     vertex_normals,
 )
-from geoguide.errors import DataError, InputError
-from geoguide.labels import load_label_set
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, unit_colors
 
 MINI_STAMP = "mini.json"  # a generated scene carries this file beside the official ones
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
+KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
 
 
 def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
@@ -53,11 +54,12 @@ def load_scene(
 ) -> Scene:
     """Read `scans/sceneXXXX_XX` as it is on disk.
 
-    labels: label set that NYU40 ids are mapped to. frame_skip: every n-th frame becomes a view (the paper's peers take
-    every 20th). image_size: (H, W) of the views, the depth images' own size by default. source: "mini" or "real", by
-    default "mini" for generated scenes. What a scan lacks (labels of test scans, frames never extracted) is None or
-    empty; a file that is there but broken raises `DataError`. The axis alignment of `sceneXXXX_XX.txt` is not applied:
-    poses are in the unaligned frame.
+    labels: label set that NYU40 ids are mapped to, or "scannet200", for which the objects' raw names are looked up in
+    the official `scannetv2-labels.combined.tsv` beside `scans/`. frame_skip: every n-th frame becomes a view (the
+    paper's peers take every 20th). image_size: (H, W) of the views, the depth images' own size by default. source:
+    "mini" or "real", by default "mini" for generated scenes. What a scan lacks (labels of test scans, frames never
+    extracted) is None or empty; a file that is there but broken raises `DataError`. The axis alignment of
+    `sceneXXXX_XX.txt` is not applied: poses are in the unaligned frame.
     """
     folder = need_folder(folder, "scene folder")
     if frame_skip < 1:
@@ -104,8 +106,12 @@ def _segment_ids(folder: Path) -> np.ndarray:
 
 
 def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
-    """Class ids int64 [P] from the `label` property of `labels.ply`, None when the scan has none."""
+    """Class ids int64 [P], None when the scan has no annotation: of `labels.ply`, or of the objects' raw names."""
     mapping = load_label_set(label_set)
+    if mapping.raw == "scannet_id":
+        return _load_fine_labels(folder, count, mapping)
+    if mapping.raw != "nyu40":
+        raise ConfigError(f"label set {label_set!r} is defined by {mapping.raw}, which ScanNet does not have")
     path = folder / f"{folder.name}_vh_clean_2.labels.ply"
     if not path.exists():
         return None
@@ -118,8 +124,28 @@ def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
     return mapping.from_raw(raw[:, 0])
 
 
+def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray | None:
+    """Class ids int64 [P] of ScanNet200: `labels.ply` holds the coarse NYU40 ids only, so names are looked up."""
+    found = _load_groups(folder, count, ("label", "segments"))
+    if found is None:
+        return None
+    groups, owner = found
+    table = load_category_table(folder.parents[1] / "scannetv2-labels.combined.tsv")
+    raw = np.array([table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64)
+    return mapping.from_raw(raw[owner])
+
+
 def _load_instances(folder: Path, count: int) -> np.ndarray | None:
     """objectId int64 [P] of each vertex's segment, -1 where not annotated; None when the scan has no annotation."""
+    found = _load_groups(folder, count, ("objectId", "segments"))
+    if found is None:
+        return None
+    groups, owner = found
+    return np.array([group["objectId"] for group in groups] + [NO_INSTANCE], dtype=np.int64)[owner]
+
+
+def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[list[dict], np.ndarray] | None:
+    """The annotated objects of `aggregation.json`, and the object of each vertex int64 [P], -1 for none."""
     path = folder / f"{folder.name}.aggregation.json"
     if not path.exists():
         return None
@@ -131,13 +157,20 @@ def _load_instances(folder: Path, count: int) -> np.ndarray | None:
             f"the mesh has {count}"
         )
     unique, inverse = np.unique(segments, return_inverse=True)
-    owner = np.full(len(unique), NO_INSTANCE, dtype=np.int64)  # [S]
-    try:
-        for group in groups:
-            owner[np.isin(unique, np.asarray(group["segments"], dtype=np.int64))] = int(group["objectId"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: each of 'segGroups' needs objectId and segments ({error!r})") from None
-    return owner[inverse.reshape(-1)]
+    owner = np.full(len(unique), -1, dtype=np.int64)  # [S]
+    for number, group in enumerate(groups):
+        wrong = [
+            field for field in fields if not isinstance(group, dict) or not isinstance(group.get(field), KIND[field])
+        ]
+        if wrong:
+            raise DataError(
+                f"{path}: each of 'segGroups' needs {' and '.join(fields)}, entry {number} has no {wrong[0]}"
+            )
+        try:
+            owner[np.isin(unique, np.asarray(group["segments"], dtype=np.int64))] = number
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{path}: segments of entry {number} must be integers ({error})") from None
+    return groups, owner[inverse.reshape(-1)]
 
 
 def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None) -> tuple[View, ...]:
