@@ -17,6 +17,7 @@ from geoguide.datasets.reading import (
     vertex_columns,
     vertex_normals,
 )
+from geoguide.datasets.sens import SensFile, SensView
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, unit_colors
@@ -57,9 +58,10 @@ def load_scene(
     labels: label set that NYU40 ids are mapped to, or "scannet200", for which the objects' raw names are looked up in
     the official `scannetv2-labels.combined.tsv` beside `scans/`. frame_skip: every n-th frame becomes a view (the
     paper's peers take every 20th). image_size: (H, W) of the views, the depth images' own size by default. source:
-    "mini" or "real", by default "mini" for generated scenes. What a scan lacks (labels of test scans, frames never
-    extracted) is None or empty; a file that is there but broken raises `DataError`. The axis alignment of
-    `sceneXXXX_XX.txt` is not applied: poses are in the unaligned frame.
+    "mini" or "real", by default "mini" for generated scenes. Frames are those extracted to color/, depth/ and
+    pose/, or else those of `sceneXXXX_XX.sens`. What a scan lacks (labels of test scans, all frames) is None or empty;
+    a file that is there but broken raises `DataError`. The axis alignment of `sceneXXXX_XX.txt` is not applied: poses
+    are in the unaligned frame.
     """
     folder = need_folder(folder, "scene folder")
     if frame_skip < 1:
@@ -174,9 +176,10 @@ def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[lis
 
 
 def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None) -> tuple[View, ...]:
-    """Views of every `frame_skip`-th extracted frame, in frame order; empty when no frames were extracted."""
+    """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
+    recording = folder / f"{folder.name}.sens"
     if not (folder / "color").is_dir():
-        return ()
+        return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     paths = [path for path in (folder / "color").glob("*.jpg") if not path.name.startswith(".")]
     odd = next((path for path in paths if not path.stem.isdigit()), None)
     if odd is not None:
@@ -192,8 +195,36 @@ def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None)
     return tuple(_load_view(folder, path, intrinsics, size) for path in paths)
 
 
+def _load_recording(
+    folder: Path, path: Path, frame_skip: int, new_size: tuple[int, int] | None
+) -> tuple[SensView, ...]:
+    """Views of every `frame_skip`-th frame of a `.sens` file; only its index is read here."""
+    recording = SensFile(path)
+    intrinsics, size = recording.intrinsics, recording.image_size
+    if new_size is not None:
+        intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
+    return tuple(
+        SensView(
+            name=str(frame),
+            intrinsics=intrinsics,
+            cam_to_world=recording.poses[frame],
+            image_size=size,
+            depth_scale=recording.depth_scale,
+            **_annotation_paths(folder, str(frame)),
+            recording=recording,
+            frame=frame,
+        )
+        for frame in range(0, len(recording), frame_skip)
+    )
+
+
+def _annotation_paths(folder: Path, stem: str) -> dict[str, Path | None]:
+    """The official 2D label and instance images of a frame, None where they were not extracted."""
+    paths = {kind: folder / f"{kind}-filt" / f"{stem}.png" for kind in ("label", "instance")}
+    return {f"{kind}_path": path if path.is_file() else None for kind, path in paths.items()}
+
+
 def _load_view(folder: Path, color: Path, intrinsics: np.ndarray, size: tuple[int, int]) -> View:
-    label, instance = (folder / kind / f"{color.stem}.png" for kind in ("label-filt", "instance-filt"))
     return View(
         name=color.stem,
         intrinsics=intrinsics,
@@ -201,6 +232,5 @@ def _load_view(folder: Path, color: Path, intrinsics: np.ndarray, size: tuple[in
         image_size=size,
         color_path=color,
         depth_path=need_file(folder / "depth" / f"{color.stem}.png", "depth image"),
-        label_path=label if label.is_file() else None,
-        instance_path=instance if instance.is_file() else None,
+        **_annotation_paths(folder, color.stem),
     )
