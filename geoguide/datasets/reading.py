@@ -93,6 +93,25 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
 
 def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     """(vertex records [P], faces int64 [F, 3] or None) of a ply file; polygons are fanned into triangles."""
+    vertices, records = read_ply_records(path)
+    if records is None:
+        return vertices, None
+    return vertices, _checked_faces(records, len(vertices), Path(path))
+
+
+def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(vertex records [P], faces int64 [F, 3], face records [F]) of a ply file whose faces carry properties."""
+    vertices, records = read_ply_records(path)
+    if records is None:
+        raise DataError(f"{path}: element 'face' is missing")
+    faces = _checked_faces(records, len(vertices), Path(path))
+    if len(faces) != len(records):
+        raise DataError(f"{path}: faces must be triangles, found {len(records)} polygons of {len(faces)} triangles")
+    return vertices, faces, records
+
+
+def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Vertex records [P] and face records [F] (or None) of a ply file as they are."""
     path = need_file(path, "ply file")
     triangles = {"face": {"vertex_indices": 3, "vertex_index": 3}}  # fixed lengths are read at once, not row by row
     try:
@@ -108,16 +127,18 @@ def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     if "vertex" not in elements:
         raise DataError(f"{path}: element 'vertex' is missing")
     vertices = np.array(elements["vertex"].data)
-    if "face" not in elements:
-        return vertices, None
-    records = elements["face"].data
+    return vertices, elements["face"].data if "face" in elements else None
+
+
+def _checked_faces(records: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Faces int64 [F, 3] of face records, checked to name vertices below `count`."""
     field = next((name for name in ("vertex_indices", "vertex_index") if name in (records.dtype.names or ())), None)
     if field is None:
         raise DataError(f"{path}: element 'face' has no list vertex_indices")
     faces = _triangles(records[field])
-    if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
-        raise DataError(f"{path}: field vertex_indices names vertices outside 0..{len(vertices) - 1}")
-    return vertices, faces
+    if faces.size and (faces.min() < 0 or faces.max() >= count):
+        raise DataError(f"{path}: field vertex_indices names vertices outside 0..{count - 1}")
+    return faces
 
 
 def _triangles(lists: np.ndarray) -> np.ndarray:
