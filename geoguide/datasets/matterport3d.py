@@ -78,7 +78,7 @@ def load_region(
     house: str | Path,
     region: int,
     *,
-    mapping: str | Path,
+    mapping: str | Path | None,
     labels: str = "matterport21",
     split: str = "train",
     image_size: tuple[int, int] | None = None,
@@ -86,10 +86,11 @@ def load_region(
 ) -> Scene:
     """Read region number `region` of the folder of a house; z is up.
 
-    mapping: the official category_mapping.tsv. labels: matterport21 (through its NYU40 ids) or matterport40, 80, 160
-    (through its nyuClass). split: in "test" a region without cameras inside takes the 100 nearest (OpenScene's rule).
-    image_size: (H, W) of the views, by default the images' own, 1024 x 1280. origin: see `matterport_cameras`. Images
-    that were not downloaded leave the scene without views. Raises `DataError` naming file, field, expected and found.
+    mapping: the official category_mapping.tsv, None to read no labels. labels: matterport21 (through its NYU40 ids) or
+    matterport40, 80, 160 (through its nyuClass). split: in "test" a region without cameras inside takes the 100
+    nearest (OpenScene's rule). image_size: (H, W) of the views, by default the images' own, 1024 x 1280. origin: see
+    `matterport_cameras`. Images that were not downloaded leave the scene without views. Raises `DataError` naming file,
+    field, expected and found.
     """
     house = need_folder(house, "house folder")
     path = house / REGIONS / f"region{region}.ply"
@@ -98,16 +99,16 @@ def load_region(
     rgb = vertex_columns(records, ("red", "green", "blue"), path)
     if rgb is None:
         raise DataError(f"{path}: vertex properties red, green, blue are missing")
-    categories = load_category_mapping(Path(mapping))
-    objects = _face_objects(path, len(faces))
-    classes = _face_classes(face_records, objects, categories, labels, path)
+    objects, classes = _face_objects(path, len(faces)), None
+    if mapping is not None:
+        classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
     return Scene(
         name=f"{house.name}_region{region}",
         points=points,
         colors=unit_colors(rgb),
         normals=vertex_normals(points, faces),
         faces=faces,
-        labels=majority(faces, classes, len(points), VOID),
+        labels=None if classes is None else majority(faces, classes, len(points), VOID),
         instances=None if objects is None else majority(faces, objects.ids, len(points), NO_INSTANCE),
         views=_load_views(house, points, split, image_size, origin),
     )

@@ -33,16 +33,21 @@ def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
     Raises `DataError` when the list or any listed scene is missing.
     """
     root = need_folder(root, "data root")
+    found = find_scenes(root, split)
+    missing = [name for name, folder in found.items() if folder is None]
+    if missing:
+        raise DataError(f"{root}: {len(missing)} of {len(found)} {split} scenes are missing, first scans/{missing[0]}")
+    return tuple(folder for folder in found.values() if folder is not None)
+
+
+def find_scenes(root: Path, split: str) -> dict[str, Path | None]:
+    """The folder of each scene of `scannetv2_{split}.txt`, None where it is missing; `DataError` without that list."""
     listing = need_file(root / f"scannetv2_{split}.txt", f"list of {split} scenes")
     names = listing.read_text().split()
     if not names:
         raise DataError(f"{listing}: lists no scene")
     homes = [root / folder for folder in ("scans", "scans_test") if (root / folder).is_dir()]
-    found = {name: next((home / name for home in homes if (home / name).is_dir()), None) for name in names}
-    missing = [name for name, folder in found.items() if folder is None]
-    if missing:
-        raise DataError(f"{root}: {len(missing)} of {len(names)} {split} scenes are missing, first scans/{missing[0]}")
-    return tuple(folder for folder in found.values() if folder is not None)
+    return {name: next((home / name for home in homes if (home / name).is_dir()), None) for name in names}
 
 
 def load_scene(
