@@ -228,6 +228,13 @@ def test_broken_files_are_named(scene_folder: Path, file: str, damage: Callable[
         load_scene(scene_folder)
 
 
+def test_images_of_another_size_than_their_intrinsics_say(scene_folder: Path):
+    for path in (scene_folder / "depth").iterdir():
+        Image.fromarray(np.zeros((6, 4), np.uint16)).save(path)
+    with pytest.raises(DataError, match=r"0.png: image is \[6, 4\].*intrinsic_depth.txt hold for about \[3, 2\]"):
+        load_scene(scene_folder)
+
+
 def test_truncated_pixels_are_named_when_asked_for(scene_folder: Path):
     path = scene_folder / "depth" / "0.png"
     path.write_bytes(path.read_bytes()[:-30])  # what is left ends within the pixels

@@ -177,7 +177,8 @@ def test_only_one_frame_is_ever_in_memory(tmp_path: Path):
     path, size = tmp_path / "a.sens", (400, 500)
     color = bytes(3 * size[0] * size[1])
     depth = zlib.compress(bytes(2 * size[0] * size[1]))
-    path.write_bytes(pack([Frame(np.eye(4), color, depth)] * 20, color=0, color_size=size, depth_size=size))
+    frames = [Frame(np.eye(4), color, depth)] * 20
+    path.write_bytes(pack(frames, color=0, color_size=size, depth_size=size, camera=camera(400, 249.5, 199.5)))
     tracemalloc.start()
     recording = SensFile(path)
     assert sum(int(recording.color(frame).max()) + int(recording.depth(frame).max()) for frame in range(20)) == 0
@@ -204,6 +205,7 @@ def test_truncated_files_are_named_when_opened(path: Path, keep: int):
         ({"scale": 0.0}, "depth units must be positive"),
         ({"scale": float("nan")}, "depth units must be positive"),
         ({"camera": camera(0, 3, 2)}, "intrinsics need finite values and positive focal lengths"),
+        ({"camera": camera(15, 7.5, 5.5)}, r"image is \[6, 8\] \(H, W\), but the intrinsics .* about \[12, 16\]"),
         ({"count": 10**15}, "1000000000000000 frames do not fit into"),
         ({"name": b"x" * 5000}, "name would be 5000 bytes long"),
     ],

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.reading import check_camera, need_file
+from geoguide.datasets.reading import check_camera, check_fits, need_file
 from geoguide.errors import DataError, InputError
 
 DEPTH_SCALE = 4000.0  # units of 0.25 mm
 ORIGINS = ("bottom-left", "top-left")
-OFF_CENTRE = 0.1  # of the image's extent: real principal points lie within 0.02 of the middle
 _TURN = np.array([1.0, -1.0, -1.0, 1.0])  # of the columns; no matrix product, which would spread inf as nan
 
 
@@ -66,16 +65,10 @@ def to_opencv(
     """
     if origin not in ORIGINS:
         raise InputError(f"origin must be one of {', '.join(ORIGINS)}, found {origin!r}")
-    height, width = size
-    cx, cy = intrinsics[0, 2], intrinsics[1, 2]
-    if abs(cx - width / 2) > OFF_CENTRE * width or abs(cy - height / 2) > OFF_CENTRE * height:
-        raise DataError(
-            f"{image}: image is {list(size)} (H, W), but the intrinsics in {conf.name} hold for about "
-            f"[{2 * cy:.0f}, {2 * cx:.0f}]"
-        )
+    check_fits(intrinsics, size, image, conf)
     result = intrinsics.copy()
     if origin == "bottom-left":
-        result[0, 2], result[1, 2] = cx - 0.5, height - 0.5 - cy
+        result[0, 2], result[1, 2] = intrinsics[0, 2] - 0.5, size[0] - 0.5 - intrinsics[1, 2]
     return result
 
 

@@ -10,6 +10,8 @@ from plyfile import PlyData, PlyElementParseError, PlyParseError
 
 from geoguide.errors import DataError
 
+OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
+
 
 def need_file(path: str | Path, what: str) -> Path:
     """`path` as a Path when it is a file; otherwise `DataError`."""
@@ -65,6 +67,22 @@ def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
     if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise DataError(f"{path}: intrinsics need finite values and positive focal lengths")
     return matrix
+
+
+def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, source: Path) -> None:
+    """`DataError` naming `image` where its size (H, W) cannot be the one that intrinsics [3, 3] of `source` hold for.
+
+    The principal point must lie near the middle. Images halved, or colour intrinsics for depth images, are found so;
+    lifting would otherwise put every feature on the wrong point without a word.
+    """
+    extent = np.array(size[::-1], dtype=np.float64)  # (W, H)
+    principal = intrinsics[:2, 2]
+    if (np.abs(principal - (extent - 1) / 2) > OFF_CENTRE * extent).any():
+        width, height = 2 * principal + 1
+        raise DataError(
+            f"{image}: image is {list(size)} (H, W), but the intrinsics in {source.name} hold for about "
+            f"[{height:.0f}, {width:.0f}]"
+        )
 
 
 def resize_intrinsics(intrinsics: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:

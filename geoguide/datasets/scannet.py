@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.reading import (
+    check_fits,
     checked_points,
     need_file,
     need_folder,
@@ -194,7 +195,9 @@ def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None)
         return ()
     first_depth = need_file(folder / "depth" / f"{paths[0].stem}.png", "depth image")
     size = read_image_size(first_depth)
-    intrinsics = read_intrinsics(folder / "intrinsic" / "intrinsic_depth.txt")
+    path = folder / "intrinsic" / "intrinsic_depth.txt"
+    intrinsics = read_intrinsics(path)
+    check_fits(intrinsics, size, first_depth, path)
     if new_size is not None:
         intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
     return tuple(_load_view(folder, path, intrinsics, size) for path in paths)

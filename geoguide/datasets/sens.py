@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from geoguide.datasets.reading import check_camera, need_file
+from geoguide.datasets.reading import check_camera, check_fits, need_file
 from geoguide.errors import DataError
 from geoguide.scene import View
 
@@ -67,6 +67,7 @@ class SensFile:
                 f"{list(self.image_size)} and {scale}"
             )
         self.intrinsics = check_camera(depth_camera[:3, :3], self.path)
+        check_fits(self.intrinsics, self.image_size, self.path, self.path)
         self.depth_scale = float(scale)
         return count
 
