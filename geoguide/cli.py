@@ -18,7 +18,8 @@ class Data:
     """Make the embedded benchmark, or check a dataset folder.
 
     make: generate mini-ScanNet (ScanNet v2's own layout); finished rooms are kept, so it resumes.
-    check: say which scenes of a folder are complete, and what is missing or broken.
+    check: say which dataset and layout a folder is (ScanNet, Matterport3D, or OpenScene's published folders), what of
+    it is complete, missing or broken, file by file, and what can be run with it.
     """
 
     action: Positional[Literal["make", "check"]]
@@ -39,10 +40,10 @@ class Data:
             )
             print(f"mini-ScanNet is complete in {root}")
             return 0
-        from geoguide.datasets.check import check_scannet
+        from geoguide.datasets.check import check_folder
         from geoguide.prepare import data_root
 
-        return check_scannet(self.path or data_root() / "mini-scannet")
+        return check_folder(self.path or data_root() / "mini-scannet")
 
 
 @dataclass(frozen=True)

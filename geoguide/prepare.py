@@ -112,7 +112,7 @@ def fingerprint(scene: Scene) -> str:
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     for view in scene.views:
         digest.update(np.ascontiguousarray(view.cam_to_world, np.float64).tobytes())
-        for path in (view.color_path, view.depth_path, view.label_path):
+        for path in view.pixel_files:
             digest.update(b"-" if path is None else f"{path.name} {path.stat().st_size}".encode())
     return digest.hexdigest()[:12]
 

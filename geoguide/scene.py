@@ -57,11 +57,16 @@ class View:
         """False where tracking was lost (any inf or nan)."""
         return bool(np.isfinite(self.cam_to_world).all())
 
+    @property
+    def pixel_files(self) -> tuple[Path | None, ...]:
+        """The files that decide what this view shows: colour, depth, labels; None for those it does not have."""
+        return self.color_path, self.depth_path, self.label_path
+
     def color(self) -> np.ndarray:
         """uint8 [H, W, 3], resized (bilinear) to `image_size` when the file is larger, as ScanNet's is."""
-        image = read_image(self._path("color"))
+        image = self._pixels("color")
         if image.ndim != 3 or image.shape[2] < 3:
-            raise DataError(f"{self.color_path}: expected an RGB image, found shape {list(image.shape)}")
+            raise DataError(f"{self._path('color')}: expected an RGB image, found shape {list(image.shape)}")
         image = np.ascontiguousarray(image[..., :3])
         if image.shape[:2] != tuple(self.image_size):
             height, width = self.image_size
@@ -87,11 +92,16 @@ class View:
             raise DataError(f"view {self.name}: has no {kind} image")
         return path
 
+    def _pixels(self, kind: str) -> np.ndarray:
+        """The image as stored; a recording that is no folder of image files answers here (`datasets.sens`)."""
+        return read_image(self._path(kind))
+
     def _integers(self, kind: str) -> np.ndarray:
-        path = self._path(kind)
-        image = read_image(path)
+        image = self._pixels(kind)
         if image.ndim != 2:
-            raise DataError(f"{path}: expected a single-channel {kind} image, found shape {list(image.shape)}")
+            raise DataError(
+                f"{self._path(kind)}: expected a single-channel {kind} image, found shape {list(image.shape)}"
+            )
         if image.shape != tuple(self.image_size):
             height, width = self.image_size  # nearest, never blended: these are measurements and ids
             image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST))

@@ -1,5 +1,7 @@
 """Label sets and ScanNet's category table."""
 
+import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from geoguide.datasets.mini.palette import RAW_TO_NYU40
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.labels import GROUPS, load_category_table, load_label_set
+from geoguide.labels import GROUPS, label_set_names, load_category_table, load_label_set
 
 NAMES = (
     *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter"),
@@ -46,6 +48,75 @@ def test_to_raw_inverts_from_raw():
     labels = load_label_set("scannet20")
     assert labels.from_raw(labels.to_raw(np.arange(20))).tolist() == list(range(20))
     assert labels.to_raw(np.array([255, -1, 20])).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "raw"),
+    [
+        ("scannet20", 20, "nyu40"),
+        ("scannet200", 200, "scannet_id"),
+        ("matterport21", 21, "nyu40"),
+        ("matterport40", 40, "nyu_class"),
+        ("matterport80", 80, "nyu_class"),
+        ("matterport160", 160, "nyu_class"),
+    ],
+)
+def test_every_set_is_whole(name: str, count: int, raw: str):
+    labels = load_label_set(name)
+    assert name in label_set_names()
+    assert len(labels) == len(set(labels.names)) == len(labels.colors) == len(labels.group) == count
+    assert labels.raw == raw
+    assert set(labels.group) == set(GROUPS)
+    known = labels.raw_names if raw == "nyu_class" else labels.raw_ids
+    assert len(set(known)) == count
+    assert (labels.raw_ids == ()) == (raw == "nyu_class")
+    if labels.raw_ids:
+        assert labels.from_raw(labels.to_raw(np.arange(count))).tolist() == list(range(count))
+
+
+def test_scannet200_is_the_official_set():
+    labels = load_label_set("scannet200")
+    assert labels.names[:4] == ("wall", "chair", "floor", "table")
+    assert (labels.raw_ids[:2], labels.raw_ids[-1], labels.names[-1]) == ((1, 2), 1191, "mattress")
+    assert labels.colors[199].tolist() == [42, 94, 198]
+    assert [labels.group.count(group) for group in GROUPS] == [66, 68, 66]  # the official split
+    assert labels.group[labels.names.index("ceiling")] == "head"
+    assert labels.group[labels.names.index("poster")] == "tail"
+
+
+def test_matterport21_is_scannet20_with_other_and_ceiling():
+    labels = load_label_set("matterport21")
+    assert labels.names == (*NAMES[:19], "other", "ceiling")
+    assert labels.raw_ids == (*NYU40, 22)
+    assert labels.from_raw(np.array([22, 39, 13, 0])).tolist() == [20, 19, 255, 255]
+    assert np.array_equal(labels.colors[:20], load_label_set("scannet20").colors)
+
+
+def test_matterport_sets_continue_one_another():
+    sets = [load_label_set(f"matterport{count}") for count in (40, 80, 160)]
+    for small, large in itertools.pairwise(sets):
+        assert large.names[: len(small)] == small.names
+        assert np.array_equal(large.colors[: len(small)], small.colors)
+    assert sets[0].names[:5] == ("wall", "door", "ceiling", "floor", "picture")
+    assert (sets[0].names[-1], sets[1].names[-1], sets[2].names[-1]) == ("faucet", "bucket", "alarm")
+    assert sets[2].raw_names == sets[2].names
+
+
+def test_sets_of_names_and_sets_of_ids():
+    names, ids = load_label_set("matterport40"), load_label_set("matterport21")
+    assert names.from_raw_names(["floor", "void", "", "wall"]).tolist() == [3, 255, 255, 0]
+    with pytest.raises(InputError, match=r"matterport40 is defined by nyu_class names, not by ids"):
+        names.from_raw(np.array([1]))
+    with pytest.raises(InputError, match=r"matterport40 is defined by nyu_class names"):
+        names.to_raw(np.array([1]))
+    with pytest.raises(InputError, match=r"matterport21 is defined by nyu40 ids, not by names"):
+        ids.from_raw_names(["wall"])
+
+
+def test_sets_have_the_sizes_of_the_recorded_metrics(golden: Path):
+    record = json.loads((golden / "metrics" / "C_info.json").read_text())
+    for name, count in (("matterport_3d", 21), *((f"matterport_3d_{k}", k) for k in (40, 80, 160))):
+        assert len(load_label_set(f"matterport{count}")) == record[name]["unique_names"] == count
 
 
 def test_unknown_label_set_names_the_known_ones():

@@ -73,6 +73,31 @@ def test_mesh_labels_and_instances(scene_folder: Path):
     np.testing.assert_allclose(scene.normals[0], weighted, atol=1e-6)
 
 
+def test_scannet200_looks_up_the_objects_names(scene_folder: Path):
+    table = scene_folder.parents[1] / "scannetv2-labels.combined.tsv"
+    with pytest.raises(DataError, match=r"scannetv2-labels.combined.tsv: category table not found"):
+        load_scene(scene_folder, labels="scannet200")
+    table.write_text("id\traw_category\tnyu40id\n1\twall\t1\n9\tdesk\t14\n2000\todd\t40\n")
+    scene = load_scene(scene_folder, labels="scannet200")
+    assert scene.labels.tolist() == [0, 0, 8, 8, 8, 255]  # wall; desk is class 8; the last vertex has no object
+    aggregation = scene_folder / f"{NAME}.aggregation.json"
+    other = [GROUPS[0], {**GROUPS[1], "label": "odd"}, {"objectId": 2, "segments": [7], "label": "unheard of"}]
+    aggregation.write_text(json.dumps({"segGroups": other}))
+    scene = load_scene(scene_folder, labels="scannet200")
+    assert scene.labels.tolist() == [255] * 6  # outside the set, or not in the table; the later object wins
+    assert scene.instances.tolist() == [2, 2, 1, 1, 1, -1]
+    aggregation.write_text(json.dumps({"segGroups": [{"objectId": 2, "segments": [7]}]}))
+    with pytest.raises(DataError, match=r"aggregation.json: .*needs label and segments, entry 0 has no label"):
+        load_scene(scene_folder, labels="scannet200")
+    aggregation.unlink()
+    assert load_scene(scene_folder, labels="scannet200").labels is None
+
+
+def test_label_sets_of_other_datasets_are_refused(scene_folder: Path):
+    with pytest.raises(ConfigError, match=r"'matterport40' is defined by nyu_class, which ScanNet does not have"):
+        load_scene(scene_folder, labels="matterport40")
+
+
 def test_annotation_superpoints(scene_folder: Path):
     superpoints = load_annotation_superpoints(scene_folder)
     assert superpoints.dtype == np.int64
@@ -184,6 +209,8 @@ SEGS, AGGREGATION = f"{NAME}_vh_clean_2.0.010000.segs.json", f"{NAME}.aggregatio
         (AGGREGATION, truncate, "not valid json, truncated"),
         (AGGREGATION, edit("[]"), "field 'segGroups' is missing"),
         (AGGREGATION, edit('{"segGroups": [{"objectId": 1}]}'), "needs objectId and segments"),
+        (AGGREGATION, edit('{"segGroups": [7]}'), "needs objectId and segments"),
+        (AGGREGATION, edit('{"segGroups": [{"objectId": 1, "segments": ["a"]}]}'), "entry 0 must be integers"),
         ("depth/0.png", Path.unlink, "depth image not found"),
         ("depth/2.png", Path.unlink, "depth image not found"),
         ("depth/0.png", lambda path: path.write_bytes(b"png"), "not a readable image"),
@@ -198,6 +225,13 @@ SEGS, AGGREGATION = f"{NAME}_vh_clean_2.0.010000.segs.json", f"{NAME}.aggregatio
 def test_broken_files_are_named(scene_folder: Path, file: str, damage: Callable[[Path], object], message: str):
     damage(scene_folder / file)
     with pytest.raises(DataError, match=f"{Path(file).name}: .*{message}"):
+        load_scene(scene_folder)
+
+
+def test_images_of_another_size_than_their_intrinsics_say(scene_folder: Path):
+    for path in (scene_folder / "depth").iterdir():
+        Image.fromarray(np.zeros((6, 4), np.uint16)).save(path)
+    with pytest.raises(DataError, match=r"0.png: image is \[6, 4\].*intrinsic_depth.txt hold for about \[3, 2\]"):
         load_scene(scene_folder)
 
 

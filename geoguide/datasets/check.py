@@ -1,67 +1,66 @@
-"""`geoguide data check`: is a folder in ScanNet's layout complete and readable, scene by scene?"""
+"""`geoguide data check`: which dataset and layout is a folder, what of it is complete, missing or broken, what can run.
 
+`KINDS` lists the layouts that are known. A new one (nuScenes' official layout) needs a function that recognises a
+folder and one that fills a `Report`; nothing else changes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from geoguide.datasets.scannet import list_scenes, load_scene
-from geoguide.errors import DataError, GeoGuideError
-from geoguide.scene import VOID, Scene
-
-SPLITS = ("train", "val", "test")
+from geoguide.datasets.check_matterport3d import check_matterport3d, is_matterport3d
+from geoguide.datasets.check_openscene import check_openscene, is_openscene
+from geoguide.datasets.check_report import Report
+from geoguide.datasets.check_scannet import check_scannet, is_scannet
+from geoguide.datasets.reading import need_folder
+from geoguide.errors import DataError
 
 
-def check_scene(folder: Path) -> tuple[Scene | None, list[str]]:
-    """The scene and what is wrong with it, one line each: every file is decoded, every frame opened."""
-    try:
-        scene = load_scene(folder)
-    except GeoGuideError as error:
-        return None, [str(error)]
-    problems = []
-    if scene.labels is None:
-        problems.append(f"{folder}: no labels, so it can be segmented but not scored")
-    elif (scene.labels == VOID).all():
-        problems.append(f"{folder}: every label is void")
-    if not scene.views:
-        problems.append(f"{folder}: no extracted frames, so nothing can be lifted")
-    for view in scene.views:
-        try:
-            view.color()
-            view.depth()
-        except DataError as error:
-            problems.append(str(error))
-        if not view.has_pose:
-            problems.append(f"{folder}: pose of frame {view.name} is not finite; the frame will be skipped")
-    return scene, problems
+@dataclass(frozen=True)
+class Kind:
+    """One layout: its name, whether a folder has it, and the check that fills a report (None: not written yet)."""
+
+    name: str
+    matches: Callable[[Path], bool]
+    check: Callable[[Path, Report], None] | None
 
 
-def check_scannet(root: Path) -> int:
-    """Print what a folder holds and what is wrong with it; 0 when nothing is, 1 otherwise."""
-    found, problems = 0, []
-    for split in SPLITS:
-        if not (root / f"scannetv2_{split}.txt").is_file():
-            continue
-        folders = list_scenes(root, split)
-        scenes = []
-        for folder in tqdm(folders, f"check {split}"):
-            scene, wrong = check_scene(folder)
-            problems += wrong
-            scenes += [] if scene is None else [scene]
-        found += len(scenes)
-        if scenes:
-            points = int(np.mean([len(s) for s in scenes]))
-            frames = int(np.mean([len(s.views) for s in scenes]))
-            source = "/".join(sorted({s.source for s in scenes}))
-            print(
-                f"{split}: {len(scenes)} of {len(folders)} scenes readable ({source}), "
-                f"about {points} points and {frames} frames"
-            )
-    if not found and not problems:
-        raise DataError(
-            f"{root}: no scannetv2_train.txt, scannetv2_val.txt or scannetv2_test.txt; not ScanNet's layout"
-        )
-    for line in problems:
-        print(line)
-    print(f"{root}: {found} scenes, {len(problems)} problems")
-    return 1 if problems else 0
+def is_nuscenes(root: Path) -> bool:
+    """Whether `root` holds nuScenes' tables, as v1.0-mini/sample.json."""
+    return any(root.glob("v1.0-*/sample.json"))
+
+
+KINDS = (
+    Kind("ScanNet v2, official layout", is_scannet, check_scannet),
+    Kind("Matterport3D, official layout", is_matterport3d, check_matterport3d),
+    Kind("OpenScene's published layout", is_openscene, check_openscene),
+    Kind("nuScenes, official layout", is_nuscenes, None),
+)
+
+
+def identify(root: str | Path) -> tuple[Kind, ...]:
+    """The layouts that a folder has, more than one where datasets lie side by side; `DataError` when it has none."""
+    root = need_folder(root, "dataset folder")
+    found = tuple(kind for kind in KINDS if kind.matches(root))
+    if not found:
+        known = "; ".join(kind.name for kind in KINDS)
+        raise DataError(f"{root}: no layout that is known here ({known}); is this the folder that holds the dataset?")
+    return found
+
+
+def check_folder(root: str | Path) -> int:
+    """Print, for every layout of a folder, what is there, what is wrong, one line each, and what can be run with it.
+
+    Every file is opened and every image decoded. Returns 0 when nothing is wrong, 1 otherwise; raises `DataError` for a
+    folder that is no dataset.
+    """
+    root, wrong = Path(root), 0
+    for kind in identify(root):
+        report = Report(f"{root}: {kind.name}")
+        if kind.check is None:
+            report.problem("recognised, but this version cannot check it")
+        else:
+            kind.check(root, report)
+        report.print()
+        wrong += len(report.problems)
+    return 1 if wrong else 0

@@ -1,14 +1,13 @@
 """One file of points as a scene: ply, npz, bin (float32 columns) or OpenScene's .pth tuple; z is taken as up."""
 
-import pickle
 import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from geoguide.datasets.reading import checked_points, finite_points, need_file, read_ply, vertex_columns, vertex_normals
+from geoguide.datasets.torch_files import read_torch
 from geoguide.errors import DataError, InputError
 from geoguide.scene import VOID, Scene, unit_colors
 
@@ -101,17 +100,7 @@ def _infer_columns(values: np.ndarray, path: Path) -> int:
 
 
 def _load_pth(path: Path) -> Scene:
-    arrays = np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "u1")}
-    rebuild = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    names = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    names += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    try:
-        with torch.serialization.safe_globals([*arrays, *names]):
-            value = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise DataError(f"{path}: not a readable file of plain arrays ({reason})") from None
+    value = read_torch(path)
     if not isinstance(value, (tuple, list)) or len(value) < 2:
         raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {type(value).__name__}")
     coords, rgb, *rest = (np.asarray(part) for part in value)

@@ -10,6 +10,8 @@ from plyfile import PlyData, PlyElementParseError, PlyParseError
 
 from geoguide.errors import DataError
 
+OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
+
 
 def need_file(path: str | Path, what: str) -> Path:
     """`path` as a Path when it is a file; otherwise `DataError`."""
@@ -57,10 +59,30 @@ def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str
 
 def read_intrinsics(path: str | Path) -> np.ndarray:
     """Camera matrix float64 [3, 3] from a 3x3 or 4x4 text file, checked to be finite with positive focal lengths."""
-    matrix = read_matrix(path, ((3, 3), (4, 4)), "intrinsics")[:3, :3]
+    return check_camera(read_matrix(path, ((3, 3), (4, 4)), "intrinsics")[:3, :3], Path(path))
+
+
+def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
+    """The camera matrix [3, 3] itself; `DataError` naming `path` unless finite with positive focal lengths."""
     if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise DataError(f"{path}: intrinsics need finite values and positive focal lengths")
     return matrix
+
+
+def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, source: Path) -> None:
+    """`DataError` naming `image` where its size (H, W) cannot be the one that intrinsics [3, 3] of `source` hold for.
+
+    The principal point must lie near the middle. Images halved, or colour intrinsics for depth images, are found so;
+    lifting would otherwise put every feature on the wrong point without a word.
+    """
+    extent = np.array(size[::-1], dtype=np.float64)  # (W, H)
+    principal = intrinsics[:2, 2]
+    if (np.abs(principal - (extent - 1) / 2) > OFF_CENTRE * extent).any():
+        width, height = 2 * principal + 1
+        raise DataError(
+            f"{image}: image is {list(size)} (H, W), but the intrinsics in {source.name} hold for about "
+            f"[{height:.0f}, {width:.0f}]"
+        )
 
 
 def resize_intrinsics(intrinsics: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
@@ -89,6 +111,25 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
 
 def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     """(vertex records [P], faces int64 [F, 3] or None) of a ply file; polygons are fanned into triangles."""
+    vertices, records = read_ply_records(path)
+    if records is None:
+        return vertices, None
+    return vertices, _checked_faces(records, len(vertices), Path(path))
+
+
+def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(vertex records [P], faces int64 [F, 3], face records [F]) of a ply file whose faces carry properties."""
+    vertices, records = read_ply_records(path)
+    if records is None:
+        raise DataError(f"{path}: element 'face' is missing")
+    faces = _checked_faces(records, len(vertices), Path(path))
+    if len(faces) != len(records):
+        raise DataError(f"{path}: faces must be triangles, found {len(records)} polygons of {len(faces)} triangles")
+    return vertices, faces, records
+
+
+def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Vertex records [P] and face records [F] (or None) of a ply file as they are."""
     path = need_file(path, "ply file")
     triangles = {"face": {"vertex_indices": 3, "vertex_index": 3}}  # fixed lengths are read at once, not row by row
     try:
@@ -104,16 +145,18 @@ def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     if "vertex" not in elements:
         raise DataError(f"{path}: element 'vertex' is missing")
     vertices = np.array(elements["vertex"].data)
-    if "face" not in elements:
-        return vertices, None
-    records = elements["face"].data
+    return vertices, elements["face"].data if "face" in elements else None
+
+
+def _checked_faces(records: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Faces int64 [F, 3] of face records, checked to name vertices below `count`."""
     field = next((name for name in ("vertex_indices", "vertex_index") if name in (records.dtype.names or ())), None)
     if field is None:
         raise DataError(f"{path}: element 'face' has no list vertex_indices")
     faces = _triangles(records[field])
-    if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
-        raise DataError(f"{path}: field vertex_indices names vertices outside 0..{len(vertices) - 1}")
-    return vertices, faces
+    if faces.size and (faces.min() < 0 or faces.max() >= count):
+        raise DataError(f"{path}: field vertex_indices names vertices outside 0..{count - 1}")
+    return faces
 
 
 def _triangles(lists: np.ndarray) -> np.ndarray:

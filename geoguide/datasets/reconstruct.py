@@ -62,7 +62,7 @@ def reconstruct(
 
 def _usable(views: Sequence[View]) -> list[View]:
     """Views with a pose and a depth image; one warning names how many were skipped."""
-    posed = [view for view in views if view.has_pose and view.depth_path is not None]
+    posed = [view for view in views if view.has_pose and view.pixel_files[1] is not None]
     if not posed:
         raise InputError(f"reconstruct needs views with a finite pose and a depth image, found none among {len(views)}")
     lost = len(views) - len(posed)
@@ -136,7 +136,7 @@ def _integrate(
         step = world_to_cam[:3, :3] * voxel  # columns: one voxel along x, y, z
         depth = view.depth()
         depth[depth > max_depth] = 0
-        color = view.color() if view.color_path is not None else np.zeros((0, 0, 3), dtype=np.uint8)
+        color = view.color() if view.pixel_files[0] is not None else np.zeros((0, 0, 3), dtype=np.uint8)
         _fuse_view(*volume, start, step, view.intrinsics, depth, color, truncation)
     return volume
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.reading import (
+    check_fits,
     checked_points,
     need_file,
     need_folder,
@@ -17,12 +18,14 @@ from geoguide.datasets.reading import (
     vertex_columns,
     vertex_normals,
 )
-from geoguide.errors import DataError, InputError
-from geoguide.labels import load_label_set
+from geoguide.datasets.sens import SensFile, SensView
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, unit_colors
 
 MINI_STAMP = "mini.json"  # a generated scene carries this file beside the official ones
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
+KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
 
 
 def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
@@ -31,16 +34,21 @@ def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
     Raises `DataError` when the list or any listed scene is missing.
     """
     root = need_folder(root, "data root")
+    found = find_scenes(root, split)
+    missing = [name for name, folder in found.items() if folder is None]
+    if missing:
+        raise DataError(f"{root}: {len(missing)} of {len(found)} {split} scenes are missing, first scans/{missing[0]}")
+    return tuple(folder for folder in found.values() if folder is not None)
+
+
+def find_scenes(root: Path, split: str) -> dict[str, Path | None]:
+    """The folder of each scene of `scannetv2_{split}.txt`, None where it is missing; `DataError` without that list."""
     listing = need_file(root / f"scannetv2_{split}.txt", f"list of {split} scenes")
     names = listing.read_text().split()
     if not names:
         raise DataError(f"{listing}: lists no scene")
     homes = [root / folder for folder in ("scans", "scans_test") if (root / folder).is_dir()]
-    found = {name: next((home / name for home in homes if (home / name).is_dir()), None) for name in names}
-    missing = [name for name, folder in found.items() if folder is None]
-    if missing:
-        raise DataError(f"{root}: {len(missing)} of {len(names)} {split} scenes are missing, first scans/{missing[0]}")
-    return tuple(folder for folder in found.values() if folder is not None)
+    return {name: next((home / name for home in homes if (home / name).is_dir()), None) for name in names}
 
 
 def load_scene(
@@ -53,11 +61,13 @@ def load_scene(
 ) -> Scene:
     """Read `scans/sceneXXXX_XX` as it is on disk.
 
-    labels: label set that NYU40 ids are mapped to. frame_skip: every n-th frame becomes a view (the paper's peers take
-    every 20th). image_size: (H, W) of the views, the depth images' own size by default. source: "mini" or "real", by
-    default "mini" for generated scenes. What a scan lacks (labels of test scans, frames never extracted) is None or
-    empty; a file that is there but broken raises `DataError`. The axis alignment of `sceneXXXX_XX.txt` is not applied:
-    poses are in the unaligned frame.
+    labels: label set that NYU40 ids are mapped to, or "scannet200", for which the objects' raw names are looked up in
+    the official `scannetv2-labels.combined.tsv` beside `scans/`. frame_skip: every n-th frame becomes a view (the
+    paper's peers take every 20th). image_size: (H, W) of the views, the depth images' own size by default. source:
+    "mini" or "real", by default "mini" for generated scenes. Frames are those extracted to color/, depth/ and
+    pose/, or else those of `sceneXXXX_XX.sens`. What a scan lacks (labels of test scans, all frames) is None or empty;
+    a file that is there but broken raises `DataError`. The axis alignment of `sceneXXXX_XX.txt` is not applied: poses
+    are in the unaligned frame.
     """
     folder = need_folder(folder, "scene folder")
     if frame_skip < 1:
@@ -104,8 +114,12 @@ def _segment_ids(folder: Path) -> np.ndarray:
 
 
 def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
-    """Class ids int64 [P] from the `label` property of `labels.ply`, None when the scan has none."""
+    """Class ids int64 [P], None when the scan has no annotation: of `labels.ply`, or of the objects' raw names."""
     mapping = load_label_set(label_set)
+    if mapping.raw == "scannet_id":
+        return _load_fine_labels(folder, count, mapping)
+    if mapping.raw != "nyu40":
+        raise ConfigError(f"label set {label_set!r} is defined by {mapping.raw}, which ScanNet does not have")
     path = folder / f"{folder.name}_vh_clean_2.labels.ply"
     if not path.exists():
         return None
@@ -118,8 +132,28 @@ def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
     return mapping.from_raw(raw[:, 0])
 
 
+def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray | None:
+    """Class ids int64 [P] of ScanNet200: `labels.ply` holds the coarse NYU40 ids only, so names are looked up."""
+    found = _load_groups(folder, count, ("label", "segments"))
+    if found is None:
+        return None
+    groups, owner = found
+    table = load_category_table(folder.parents[1] / "scannetv2-labels.combined.tsv")
+    raw = np.array([table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64)
+    return mapping.from_raw(raw[owner])
+
+
 def _load_instances(folder: Path, count: int) -> np.ndarray | None:
     """objectId int64 [P] of each vertex's segment, -1 where not annotated; None when the scan has no annotation."""
+    found = _load_groups(folder, count, ("objectId", "segments"))
+    if found is None:
+        return None
+    groups, owner = found
+    return np.array([group["objectId"] for group in groups] + [NO_INSTANCE], dtype=np.int64)[owner]
+
+
+def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[list[dict], np.ndarray] | None:
+    """The annotated objects of `aggregation.json`, and the object of each vertex int64 [P], -1 for none."""
     path = folder / f"{folder.name}.aggregation.json"
     if not path.exists():
         return None
@@ -131,19 +165,27 @@ def _load_instances(folder: Path, count: int) -> np.ndarray | None:
             f"the mesh has {count}"
         )
     unique, inverse = np.unique(segments, return_inverse=True)
-    owner = np.full(len(unique), NO_INSTANCE, dtype=np.int64)  # [S]
-    try:
-        for group in groups:
-            owner[np.isin(unique, np.asarray(group["segments"], dtype=np.int64))] = int(group["objectId"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: each of 'segGroups' needs objectId and segments ({error!r})") from None
-    return owner[inverse.reshape(-1)]
+    owner = np.full(len(unique), -1, dtype=np.int64)  # [S]
+    for number, group in enumerate(groups):
+        wrong = [
+            field for field in fields if not isinstance(group, dict) or not isinstance(group.get(field), KIND[field])
+        ]
+        if wrong:
+            raise DataError(
+                f"{path}: each of 'segGroups' needs {' and '.join(fields)}, entry {number} has no {wrong[0]}"
+            )
+        try:
+            owner[np.isin(unique, np.asarray(group["segments"], dtype=np.int64))] = number
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{path}: segments of entry {number} must be integers ({error})") from None
+    return groups, owner[inverse.reshape(-1)]
 
 
 def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None) -> tuple[View, ...]:
-    """Views of every `frame_skip`-th extracted frame, in frame order; empty when no frames were extracted."""
+    """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
+    recording = folder / f"{folder.name}.sens"
     if not (folder / "color").is_dir():
-        return ()
+        return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     paths = [path for path in (folder / "color").glob("*.jpg") if not path.name.startswith(".")]
     odd = next((path for path in paths if not path.stem.isdigit()), None)
     if odd is not None:
@@ -153,14 +195,44 @@ def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None)
         return ()
     first_depth = need_file(folder / "depth" / f"{paths[0].stem}.png", "depth image")
     size = read_image_size(first_depth)
-    intrinsics = read_intrinsics(folder / "intrinsic" / "intrinsic_depth.txt")
+    path = folder / "intrinsic" / "intrinsic_depth.txt"
+    intrinsics = read_intrinsics(path)
+    check_fits(intrinsics, size, first_depth, path)
     if new_size is not None:
         intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
     return tuple(_load_view(folder, path, intrinsics, size) for path in paths)
 
 
+def _load_recording(
+    folder: Path, path: Path, frame_skip: int, new_size: tuple[int, int] | None
+) -> tuple[SensView, ...]:
+    """Views of every `frame_skip`-th frame of a `.sens` file; only its index is read here."""
+    recording = SensFile(path)
+    intrinsics, size = recording.intrinsics, recording.image_size
+    if new_size is not None:
+        intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
+    return tuple(
+        SensView(
+            name=str(frame),
+            intrinsics=intrinsics,
+            cam_to_world=recording.poses[frame],
+            image_size=size,
+            depth_scale=recording.depth_scale,
+            **_annotation_paths(folder, str(frame)),
+            recording=recording,
+            frame=frame,
+        )
+        for frame in range(0, len(recording), frame_skip)
+    )
+
+
+def _annotation_paths(folder: Path, stem: str) -> dict[str, Path | None]:
+    """The official 2D label and instance images of a frame, None where they were not extracted."""
+    paths = {kind: folder / f"{kind}-filt" / f"{stem}.png" for kind in ("label", "instance")}
+    return {f"{kind}_path": path if path.is_file() else None for kind, path in paths.items()}
+
+
 def _load_view(folder: Path, color: Path, intrinsics: np.ndarray, size: tuple[int, int]) -> View:
-    label, instance = (folder / kind / f"{color.stem}.png" for kind in ("label-filt", "instance-filt"))
     return View(
         name=color.stem,
         intrinsics=intrinsics,
@@ -168,6 +240,5 @@ def _load_view(folder: Path, color: Path, intrinsics: np.ndarray, size: tuple[in
         image_size=size,
         color_path=color,
         depth_path=need_file(folder / "depth" / f"{color.stem}.png", "depth image"),
-        label_path=label if label.is_file() else None,
-        instance_path=instance if instance.is_file() else None,
+        **_annotation_paths(folder, color.stem),
     )

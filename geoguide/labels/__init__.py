@@ -2,6 +2,7 @@
 
 import csv
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ FOLDER = Path(__file__).parent
 # official id we could not check. Real scans come with the whole table.
 CATEGORY_TABLE = FOLDER / "scannetv2-labels.combined.tsv"
 GROUPS = ("head", "common", "tail")
+RAW_COLUMNS = ("nyu40", "scannet_id", "raw_id")  # columns of a set's csv that hold the ids of the benchmark's files
+RAW_NAMES = "nyu_class"  # the column of sets that are defined by names: Matterport3D's K most frequent
 
 
 def label_set_names() -> tuple[str, ...]:
@@ -26,9 +29,13 @@ def label_set_names() -> tuple[str, ...]:
 class LabelSet:
     """The classes of one benchmark in their official order (class id = position).
 
-    names [C]; raw_ids [C] (for ScanNet: NYU40 ids, as in `labels.ply`; for nuScenes: the ids 1..16 of the lidarseg
-    challenge, while `labels.nuscenes` maps the 32 categories of its files); colors uint8 [C, 3], the benchmark's own;
-    group [C], each "head", "common" or "tail": our rough ranking by share of points in the benchmark's training scenes.
+    names [C]; raw_ids [C], the ids that `raw` says: "nyu40" (ScanNet's `labels.ply`, Matterport3D's 21 classes),
+    "scannet_id" (ScanNet's raw categories, for ScanNet200), "raw_id" (1..16 of nuScenes' lidarseg challenge, while
+    `labels.nuscenes` maps the 32 categories of its files); or, where raw is "nyu_class" (Matterport3D's 40, 80 and 160
+    classes), no raw_ids but raw_names [C]. colors uint8 [C, 3], the benchmark's own (OpenScene draws Matterport3D's
+    "photo" black). group [C], each "head", "common" or "tail": official for scannet200; for scannet20 and nuscenes16
+    our rough ranking by share of points in the training scenes; for Matterport3D our thirds by number of annotated
+    objects.
     """
 
     name: str
@@ -36,6 +43,8 @@ class LabelSet:
     raw_ids: tuple[int, ...]
     colors: np.ndarray
     group: tuple[str, ...]
+    raw: str = "nyu40"
+    raw_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,6 +54,7 @@ class LabelSet:
         ids = np.asarray(ids)
         if ids.dtype.kind not in "iu":
             raise InputError(f"raw label ids must be integers, found {ids.dtype}")
+        self._need_ids()
         table = np.full(max(self.raw_ids) + 2, VOID, dtype=np.int64)  # the last entry catches every unknown id
         table[list(self.raw_ids)] = np.arange(len(self.raw_ids))
         known = (ids >= 0) & (ids < len(table) - 1)
@@ -53,8 +63,20 @@ class LabelSet:
     def to_raw(self, labels: np.ndarray) -> np.ndarray:
         """Raw ids int64 of class ids (the ids a benchmark's submission needs); void and unknown ids become 0."""
         labels = np.asarray(labels)
+        self._need_ids()
         known = (labels >= 0) & (labels < len(self))
         return np.where(known, np.asarray(self.raw_ids, dtype=np.int64)[np.where(known, labels, 0)], 0)
+
+    def from_raw_names(self, names: Sequence[str]) -> np.ndarray:
+        """Class ids int64 [n] of raw names, 255 (void) for names outside the set; only where `raw` is "nyu_class"."""
+        if not self.raw_names:
+            raise InputError(f"label set {self.name} is defined by {self.raw} ids, not by names")
+        position = {name: number for number, name in enumerate(self.raw_names)}
+        return np.array([position.get(name, VOID) for name in names], dtype=np.int64)
+
+    def _need_ids(self) -> None:
+        if not self.raw_ids:
+            raise InputError(f"label set {self.name} is defined by {self.raw} names, not by ids")
 
 
 @functools.cache
@@ -67,12 +89,15 @@ def load_label_set(name: str) -> LabelSet:
         rows = sorted(csv.DictReader(file), key=lambda row: int(row["id"]))
     colors = np.array([[int(row[channel]) for channel in ("red", "green", "blue")] for row in rows], dtype=np.uint8)
     colors.setflags(write=False)  # [C, 3], shared by every caller
+    raw = next(column for column in (*RAW_COLUMNS, RAW_NAMES) if column in rows[0])
     return LabelSet(
         name=name,
         names=tuple(row["name"] for row in rows),
-        raw_ids=tuple(int(row["nyu40"] if "nyu40" in row else row["raw_id"]) for row in rows),
+        raw_ids=() if raw == RAW_NAMES else tuple(int(row[raw]) for row in rows),
         colors=colors,
         group=tuple(row["group"] for row in rows),
+        raw=raw,
+        raw_names=tuple(row[raw] for row in rows) if raw == RAW_NAMES else (),
     )
 
 

@@ -1,0 +1,137 @@
+"""Frames of OpenScene's 2D folders (see `openscene_layout`) as views; pixels stay on disk."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoguide.datasets.reading import check_camera, need_file, read_image_size, read_intrinsics, read_matrix
+from geoguide.errors import DataError
+from geoguide.scene import View
+
+if TYPE_CHECKING:
+    from geoguide.datasets.openscene_layout import Layout
+
+NUSCENES_CAMERAS = ("back", "back_left", "back_right", "front", "front_left", "front_right")
+NEAREST = 100  # images that a Matterport3D test region without any inside takes
+
+
+def load_views(root: Path, layout: "Layout", split: str, name: str, points: np.ndarray) -> tuple[View, ...]:
+    """Views of scene `name`; empty where its 2D folder is absent. points [P, 3] decide on Matterport3D."""
+    home = root / layout.folder_2d
+    if layout.dataset == "nuscenes":
+        folder = home / split / name
+        return _nuscenes_views(folder, layout) if folder.is_dir() else ()
+    folder = home / (name if layout.dataset == "scannet" else name.split("_")[0])
+    if not (folder / "color").is_dir():
+        return ()
+    if layout.dataset == "scannet":
+        return _scannet_views(folder, read_intrinsics(home / "intrinsics.txt"), layout)
+    return _matterport_views(folder, split, name, points, layout)
+
+
+def inside(cameras: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Indices int64 of the camera centres [K, 3] inside the bounding box of points [P, 3]; nan and inf are outside."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.flatnonzero(((cameras > low) & (cameras < high)).all(axis=1))
+
+
+def nearest(cameras: np.ndarray, points: np.ndarray, count: int = NEAREST) -> np.ndarray:
+    """Indices int64 of the `count` camera centres [K, 3] nearest to the middle of the bounding box of points [P, 3]."""
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2
+    distance = np.linalg.norm(cameras - centre, axis=1)
+    order = np.argsort(distance, kind="stable")[:count]
+    return order[np.isfinite(distance[order])]
+
+
+def region_views(cameras: np.ndarray, points: np.ndarray, split: str) -> np.ndarray:
+    """Which images a Matterport3D region takes (OpenScene's rule): int64 indices into camera centres [K, 3]."""
+    chosen = inside(cameras, points)
+    return nearest(cameras, points) if len(chosen) == 0 and split == "test" else chosen
+
+
+def warn_lost(poses: np.ndarray, names: Iterable[str], where: Path) -> None:
+    """One warning that names the frames of poses [K, 4, 4] with nan or inf: nothing says which scene they show."""
+    lost = [name for name, pose in zip(names, poses, strict=True) if not np.isfinite(pose).all()]
+    if lost:
+        warnings.warn(f"{where}: {len(lost)} frames skipped, pose holds nan or inf: {', '.join(lost)}", stacklevel=2)
+
+
+def _scannet_views(folder: Path, intrinsics: np.ndarray, layout: "Layout") -> tuple[View, ...]:
+    paths = sorted((folder / "color").glob("*.jpg"), key=lambda path: (len(path.stem), path.stem))
+    odd = next((path for path in paths if not path.stem.isdigit()), None)
+    if odd is not None:
+        raise DataError(f"{odd}: frame files are named by number, as 120.jpg")
+    views = []
+    for color in paths:
+        depth = need_file(folder / "depth" / f"{color.stem}.png", "depth image")
+        pose = read_matrix(folder / "pose" / f"{color.stem}.txt", ((4, 4),), "pose")
+        views.append(_view(color, depth, pose, intrinsics, layout))
+    return tuple(views)
+
+
+def _matterport_views(folder: Path, split: str, name: str, points: np.ndarray, layout: "Layout") -> tuple[View, ...]:
+    paths = sorted((folder / "color").glob("*.jpg"))
+    if not paths:
+        return ()
+    poses = np.stack([read_matrix(folder / "pose" / f"{path.stem}.txt", ((4, 4),), "pose") for path in paths])
+    warn_lost(poses, (path.stem for path in paths), folder)
+    views = []
+    for number in region_views(poses[:, :3, 3], points, split):
+        color = paths[number]
+        depth = need_file(folder / "depth" / matterport_depth_name(color), "depth image")
+        intrinsics = read_intrinsics(folder / "intrinsic" / f"{color.stem}.txt")
+        views.append(_view(color, depth, poses[number], intrinsics, layout))
+    return tuple(views)
+
+
+def matterport_depth_name(color: Path) -> str:
+    """`<panorama>_d1_3.png` of `<panorama>_i1_3.jpg`."""
+    parts = color.stem.rsplit("_", 2)
+    if len(parts) != 3 or not parts[1].startswith("i"):
+        raise DataError(f"{color}: image files are named <panorama>_i<camera>_<yaw>.jpg")
+    return f"{parts[0]}_d{parts[1][1:]}_{parts[2]}.png"
+
+
+def _nuscenes_views(folder: Path, layout: "Layout") -> tuple[View, ...]:
+    views = []
+    for camera in NUSCENES_CAMERAS:
+        color = need_file(folder / "color" / f"{camera}.jpg", "image")
+        pose = _read_npy(folder / "pose" / f"{camera}.npy", (4, 4), "pose")
+        path = folder / "K" / f"{camera}.npy"
+        intrinsics = check_camera(_read_npy(path, (3, 3), "intrinsics"), path)
+        views.append(_view(color, None, pose, intrinsics, layout))
+    return tuple(views)
+
+
+def _view(color: Path, depth: Path | None, pose: np.ndarray, intrinsics: np.ndarray, layout: "Layout") -> View:
+    for path in (color, *(() if depth is None else (depth,))):
+        size = read_image_size(path)
+        if size != layout.image_size:  # resizing in silence would hide that the intrinsics hold for another size
+            raise DataError(
+                f"{path}: image must be {list(layout.image_size)} (H, W), for which {layout.folder_2d}'s intrinsics "
+                f"hold, found {list(size)}"
+            )
+    return View(
+        name=color.stem,
+        intrinsics=intrinsics,
+        cam_to_world=pose,
+        image_size=layout.image_size,
+        color_path=color,
+        depth_path=depth,
+        depth_scale=layout.depth_scale or 1.0,
+    )
+
+
+def _read_npy(path: Path, shape: tuple[int, int], what: str) -> np.ndarray:
+    """A float64 matrix of `shape` from an .npy file."""
+    path = need_file(path, what)
+    try:
+        matrix = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: {what} is not a readable npy file, truncated? ({error})") from None
+    if matrix.shape != shape or matrix.dtype.kind not in "fiu":
+        raise DataError(f"{path}: {what} must be numbers {list(shape)}, found {matrix.dtype} {list(matrix.shape)}")
+    return matrix.astype(np.float64)

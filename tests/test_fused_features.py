@@ -1,0 +1,136 @@
+"""Fused features read row by row: against dense indexing, in every form they were published in, and broken."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geoguide.datasets.fused_features import FusedFeatures, feature_files
+from geoguide.errors import DataError, InputError
+
+NAME = "scene0011_01"
+
+
+@pytest.fixture
+def fused(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A file, and the dense [N, C] features and mask [N] it was made from."""
+    seen = rng.random(500) < 0.4
+    dense = np.where(seen[:, None], rng.normal(size=(500, 8)), 0).astype(np.float16)
+    path = tmp_path / "features" / f"{NAME}_0.pt"
+    path.parent.mkdir()
+    torch.save({"feat": torch.from_numpy(dense[seen]), "mask_full": torch.from_numpy(seen)}, path)
+    return path, dense, seen
+
+
+def test_rows_equal_dense_indexing(fused, rng: np.random.Generator):
+    path, dense, seen = fused
+    features = FusedFeatures(path, 500)
+    assert (len(features), features.width) == (500, 8)
+    assert np.array_equal(features.seen, seen)
+    for index in (rng.integers(0, 500, 900), np.arange(500)[::-1], np.array([], np.int64), np.flatnonzero(~seen)):
+        rows, have = features.rows(index)
+        assert rows.dtype == np.float16 and have.dtype == np.bool_
+        assert np.array_equal(rows, dense[index])
+        assert np.array_equal(have, seen[index])
+
+
+@pytest.mark.parametrize("kind", ["bool", "ids"])
+def test_legacy_file_of_three_keys(fused, rng: np.random.Generator, kind: str):
+    path, dense, full = fused
+    kept = rng.random(int(full.sum())) < 0.7
+    mask = torch.from_numpy(kept if kind == "bool" else np.flatnonzero(kept))
+    feat = torch.from_numpy(dense[full])[..., None]  # with the trailing axis some of them have
+    torch.save({"feat": feat, "mask": mask, "mask_full": torch.from_numpy(full)}, path)
+    seen = full.copy()
+    seen[full] = kept
+    features = FusedFeatures(path)
+    assert np.array_equal(features.seen, seen)
+    rows, _ = features.rows(np.arange(500))
+    assert np.array_equal(rows, np.where(seen[:, None], dense, 0))
+
+
+def test_numpy_mask_and_the_old_torch_format(fused):
+    path, dense, seen = fused
+    value = {"feat": torch.from_numpy(dense[seen]), "mask_full": seen}
+    torch.save(value, path)
+    assert np.array_equal(FusedFeatures(path).rows(np.arange(500))[0], dense)
+    torch.save(value, path, _use_new_zipfile_serialization=False)
+    with pytest.warns(UserWarning, match=r"written by torch before 1.6"):
+        features = FusedFeatures(path)
+    assert np.array_equal(features.rows(np.arange(500))[0], dense)
+
+
+def test_only_the_rows_asked_for_are_read(fused):
+    """Rows that are broken on disk do no harm until they are asked for."""
+    path, dense, seen = fused
+    broken = dense[seen].copy()
+    broken[5] = np.nan
+    torch.save({"feat": torch.from_numpy(broken), "mask_full": torch.from_numpy(seen)}, path)
+    features, where = FusedFeatures(path), np.flatnonzero(seen)
+    rows, _ = features.rows(np.delete(where, 5))
+    assert np.array_equal(rows, np.delete(dense[seen], 5, axis=0))
+    with pytest.raises(DataError, match=rf"{NAME}_0.pt: feat holds nan, inf"):
+        features.rows(where[5:6])
+
+
+def test_feature_files(tmp_path: Path, fused):
+    folder = fused[0].parent
+    assert feature_files(folder, NAME) == (fused[0],)
+    for number in (1, 2, 10):
+        (folder / f"{NAME}_{number}.pt").touch()
+    with pytest.raises(DataError, match=rf"{NAME}_3.pt: fused features not found, but later"):
+        feature_files(folder, NAME)
+    (folder / f"{NAME}_10.pt").unlink()
+    assert [path.name[-4] for path in feature_files(folder, NAME)] == ["0", "1", "2"]
+    assert feature_files(folder, "scene0011_0") == ()  # another scene's name is no prefix match
+    (folder / f"{NAME}.pt").touch()
+    with pytest.raises(DataError, match=r"mixed layouts, holds both"):
+        feature_files(folder, NAME)
+    with pytest.raises(DataError, match=r"nowhere: folder of fused features not found"):
+        feature_files(tmp_path / "nowhere", NAME)
+
+
+HALF, MASK = torch.ones(3, 4, dtype=torch.float16), torch.tensor([True, False, True, True])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ((HALF, MASK), r"expected a dictionary of feat, mask_full.*found tuple"),
+        ({"feat": HALF}, r"expected a dictionary.*found \['feat'\]"),
+        ({"feat": HALF.int(), "mask_full": MASK}, r"feat must be float16 or float32 \[M, C\], found int32 \[3, 4\]"),
+        ({"feat": [1.0], "mask_full": MASK}, r"feat must be .* found list"),
+        ({"feat": HALF[0], "mask_full": MASK}, r"feat must be .* found float16 \[4\]"),
+        ({"feat": HALF, "mask_full": MASK.int()}, r"mask_full must be bool \[N\], found int32 \[4\]"),
+        ({"feat": HALF[:2], "mask_full": MASK}, r"feat holds 2 rows, expected one for each of the 3 points"),
+        ({"feat": HALF, "mask": MASK, "mask_full": MASK}, r"mask must be bool \[3\] or row numbers below 3"),
+        ({"feat": HALF, "mask": torch.tensor([3]), "mask_full": MASK}, r"mask must be bool \[3\] or row numbers"),
+    ],
+)
+def test_broken_feature_files_are_named(tmp_path: Path, value: object, message: str):
+    torch.save(value, tmp_path / "bad_0.pt")
+    with pytest.raises(DataError, match=rf"bad_0.pt: {message}"):
+        FusedFeatures(tmp_path / "bad_0.pt")
+
+
+def test_truncated_and_changed_feature_files(fused):
+    path = fused[0]
+    features = FusedFeatures(path)
+    content = path.read_bytes()
+    torch.save({"feat": HALF, "mask_full": MASK}, path)
+    with pytest.raises(DataError, match=r"feat was \[\d+, 8\] when opened, is now \[3, 4\]"):
+        features.rows(np.arange(500))
+    for keep in (0, 2, len(content) // 2, len(content) - 30):
+        path.write_bytes(content[:keep])
+        with pytest.raises(DataError, match=rf"{path.name}: not a readable file of plain arrays"):
+            FusedFeatures(path)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{path.name}: torch file not found"):
+        FusedFeatures(path)
+
+
+@pytest.mark.parametrize("index", [np.array([500]), np.array([-1]), np.array([0.5]), np.zeros((2, 2), np.int64)])
+def test_bad_indices(fused, index: np.ndarray):
+    with pytest.raises(InputError, match=r"index must"):
+        FusedFeatures(fused[0]).rows(index)

@@ -1,0 +1,246 @@
+"""OpenScene's published folders: hand-made ones field by field, broken files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from geoguide.datasets.openscene_layout import (
+    layout_of,
+    list_scenes,
+    load_scene,
+    open_features,
+    scene_name,
+)
+from geoguide.errors import DataError, InputError
+from geoguide.lifting import fuse
+
+NAME = "scene0011_01"
+COORDS = np.array([[0, 0, 0], [1, 0, 2], [1, 1, 0], [0, 1, 0], [2, 2, 2.5]])  # float64, as published
+COLORS = np.linspace(-1, 1, 15).reshape(5, 3)
+LABELS = np.array([0.0, 19, -100, 255, 7])
+K = np.array([[288.9, 0, 159.5], [0, 288.9, 119.5], [0, 0, 1]])
+
+
+def save_image(path: Path, size: tuple[int, int], depth: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full(size, 2000, np.uint16) if depth else np.full((*size, 3), 90, np.uint8)
+    Image.fromarray(image).save(path)
+
+
+def save_text(path: Path, matrix: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savetxt(path, matrix)
+
+
+def at(x: float, y: float, z: float) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, 3] = x, y, z
+    return pose
+
+
+def scannet(root: Path) -> Path:
+    path = root / "scannet_3d" / "train" / f"{NAME}_vh_clean_2.pth"
+    path.parent.mkdir(parents=True)
+    torch.save((COORDS, COLORS, LABELS), path)
+    home = root / "scannet_2d"
+    for number, pose in ((0, at(0, 0, -2)), (20, np.full((4, 4), -np.inf)), (100, at(0, 0, -3))):
+        save_image(home / NAME / "color" / f"{number}.jpg", (240, 320))
+        save_image(home / NAME / "depth" / f"{number}.png", (240, 320), depth=True)
+        save_text(home / NAME / "pose" / f"{number}.txt", pose)
+    save_text(home / "intrinsics.txt", np.pad(K, (0, 1)) + np.diag([0, 0, 0, 1]))
+    return path
+
+
+def matterport(root: Path, split: str = "val", poses: tuple[np.ndarray, ...] = (at(1, 1, 1), at(9, 9, 9))) -> Path:
+    path = root / "matterport_3d_40" / split / "2t7WUuJeko7_region3.pth"
+    path.parent.mkdir(parents=True)
+    torch.save((COORDS, COLORS, np.array([39, 0, 255, 1, 2])), path)
+    home = root / "matterport_2d" / "2t7WUuJeko7"
+    for yaw, pose in enumerate(poses):
+        save_image(home / "color" / f"abc_i1_{yaw}.jpg", (512, 640))
+        save_image(home / "depth" / f"abc_d1_{yaw}.png", (512, 640), depth=True)
+        save_text(home / "pose" / f"abc_i1_{yaw}.txt", pose)
+        save_text(home / "intrinsic" / f"abc_i1_{yaw}.txt", K + yaw)
+    return path
+
+
+def nuscenes(root: Path) -> Path:
+    path = root / "nuscenes_3d" / "val" / "scene-0003.pth"
+    path.parent.mkdir(parents=True)
+    torch.save((COORDS, 0, np.array([0.0, 15, 255, 255, 3])), path)
+    home = root / "nuscenes_2d" / "val" / "scene-0003"
+    for kind in ("pose", "K"):
+        (home / kind).mkdir(parents=True)
+    for number, camera in enumerate(("back", "back_left", "back_right", "front", "front_left", "front_right")):
+        save_image(home / "color" / f"{camera}.jpg", (450, 800))
+        np.save(home / "pose" / f"{camera}.npy", at(number, 0, 0))
+        np.save(home / "K" / f"{camera}.npy", K)
+    return path
+
+
+def test_scannet(tmp_path: Path):
+    path = scannet(tmp_path)
+    assert list_scenes(tmp_path, "scannet_3d", "train") == (path,)
+    scene = load_scene(path)
+    assert scene.name == scene_name(path) == NAME
+    assert scene.points.dtype == np.float32 and np.array_equal(scene.points, COORDS)
+    np.testing.assert_allclose(scene.colors, (COLORS + 1) / 2, atol=1e-6)
+    assert scene.labels.tolist() == [0, 19, 255, 255, 7]
+    assert [view.name for view in scene.views] == ["0", "20", "100"]
+    assert [view.has_pose for view in scene.views] == [True, False, True]
+    assert scene.views[0].intrinsics.tolist() == K.tolist()
+    assert scene.views[0].depth()[0, 0] == 2.0
+    assert load_scene(path, views=False).views == ()
+
+
+def test_a_lost_pose_is_skipped_with_one_warning(tmp_path: Path):
+    scene = load_scene(scannet(tmp_path))
+    with pytest.warns(UserWarning, match=r"1 of 3 views skipped, pose holds nan or inf: 20") as caught:
+        _, count = fuse(scene.points, scene.views, lambda view: view.color() / np.float32(255))
+    assert len(caught) == 1
+    assert count[0] == 1  # frame 0 stands 2 m off, where its depth says 2 m; frame 100 one metre further away
+
+
+def test_matterport_takes_the_images_inside_the_region(tmp_path: Path):
+    scene = load_scene(matterport(tmp_path))
+    assert scene.name == "2t7WUuJeko7_region3"
+    assert scene.labels.tolist() == [39, 0, 255, 1, 2]
+    (view,) = scene.views
+    assert (view.name, view.image_size, view.depth_scale) == ("abc_i1_0", (512, 640), 4000.0)
+    assert view.depth_path.name == "abc_d1_0.png"
+    assert view.intrinsics.tolist() == K.tolist()  # per image
+    assert view.depth()[0, 0] == 0.5
+
+
+@pytest.mark.parametrize(("split", "expected"), [("train", []), ("test", ["abc_i1_1", "abc_i1_0"])])
+def test_matterport_region_without_images_inside(tmp_path: Path, split: str, expected: list[str]):
+    scene = load_scene(matterport(tmp_path, split, (at(9, 9, 9), at(-1, 1, 1))))
+    assert [view.name for view in scene.views] == expected  # the nearest first
+
+
+def test_matterport_lost_pose_is_named_once(tmp_path: Path):
+    lost = at(1, 1, 1)
+    lost[2, 2] = np.nan
+    path = matterport(tmp_path, poses=(at(1, 1, 1), lost, at(1, 1, np.inf)))
+    with pytest.warns(UserWarning, match=r"2 frames skipped, pose holds nan or inf: abc_i1_1, abc_i1_2") as caught:
+        scene = load_scene(path)
+        with pytest.raises(InputError, match=r"no point is visible"):  # all stand behind the only good camera's depth
+            fuse(scene.points, scene.views[:1], lambda view: view.color())
+    assert len([one for one in caught if "frames skipped" in str(one.message)]) == 1
+
+
+def test_nuscenes_has_no_colours_and_no_depth(tmp_path: Path):
+    scene = load_scene(nuscenes(tmp_path))
+    assert scene.colors.tolist() == [[0.5] * 3] * 5
+    assert scene.labels.tolist() == [0, 15, 255, 255, 3]
+    assert [view.name for view in scene.views][:2] == ["back", "back_left"]
+    assert {view.image_size for view in scene.views} == {(450, 800)}
+    with pytest.raises(DataError, match=r"has no depth image"):
+        scene.views[0].depth()
+
+
+def test_2d_folders_may_be_absent(tmp_path: Path):
+    path = tmp_path / "nuscenes_3d" / "train" / "a.pth"
+    path.parent.mkdir(parents=True)
+    torch.save((torch.from_numpy(COORDS), 0, torch.zeros(5)), path)
+    assert load_scene(path).views == ()
+
+
+def test_open_features_checks_the_cloud(tmp_path: Path):
+    path, folder = scannet(tmp_path), tmp_path / "scannet_multiview_openseg"
+    folder.mkdir()
+    with pytest.warns(UserWarning, match=rf"no fused features of {NAME}"):
+        assert open_features(folder, path, 5) == ()
+    mask = torch.tensor([True, False, True, True])
+    torch.save({"feat": torch.ones(3, 2).half(), "mask_full": mask}, folder / f"{NAME}_0.pt")
+    with pytest.raises(DataError, match=rf"{NAME}_0.pt: mask_full holds 4 points, the cloud has 5"):
+        open_features(folder, path, 5)
+    assert len(open_features(folder, path, 4)[0]) == 4
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def saving(*value: object) -> Callable[[Path], None]:
+    return lambda path: torch.save(value, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (Path.unlink, "torch file not found"),
+        (truncate, "not a readable file of plain arrays, truncated"),
+        (saving(COORDS, COLORS), "expected a tuple"),
+        (saving(COORDS[:, :2], COLORS, LABELS), r"coords must be numbers \[P, 3\]"),
+        (saving(COORDS * np.nan, COLORS, LABELS), "coords holds NaN or inf in 5 of 5 rows"),
+        (saving(COORDS, COLORS[:4], LABELS), r"colors must be floats \[5, 3\], found float64 \[4, 3\]"),
+        (saving(COORDS, (COLORS * 255).astype(np.int64), LABELS), r"colors must be floats \[5, 3\], found int64"),
+        (saving(COORDS, COLORS * 255, LABELS), r"colors must lie in \[-1, 1\], found -255"),
+        (saving(COORDS, 1, LABELS), "or the scalar 0, found 1"),
+        (saving(COORDS, COLORS, LABELS[:4]), r"labels must be class ids \[5\], found float64 \[4\]"),
+        (saving(COORDS, COLORS, LABELS + 0.5), "labels must be whole numbers"),
+        (saving(COORDS, COLORS, LABELS * 0 + 20), r"labels holds 20, expected 0..19, 255 or -100"),
+        (saving(COORDS, COLORS, LABELS * 0 - 1), r"labels holds -1, expected 0..19"),
+        (saving(COORDS, COLORS, LABELS > 0), r"labels must be class ids \[5\], found bool"),
+    ],
+)
+def test_broken_scene_files_are_named(tmp_path: Path, damage: Callable[[Path], None], message: str):
+    path = scannet(tmp_path)
+    damage(path)
+    with pytest.raises(DataError, match=f"{path.name}: .*{message}"):
+        load_scene(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        ("intrinsics.txt", Path.unlink, "intrinsics not found"),
+        (f"{NAME}/color/0.jpg", truncate, None),  # pixels are read when asked for
+        (f"{NAME}/depth/20.png", Path.unlink, "depth image not found"),
+        (f"{NAME}/depth/20.png", lambda path: path.write_bytes(b"png"), "not a readable image"),
+        (f"{NAME}/pose/0.txt", Path.unlink, "pose not found"),
+        (f"{NAME}/pose/0.txt", lambda path: save_text(path, np.eye(3)), r"pose must be \[4, 4\], found \[3, 3\]"),
+        (f"{NAME}/color/0.jpg", lambda path: save_image(path, (480, 640)), r"\[240, 320\].*found \[480, 640\]"),
+        (f"{NAME}/depth/100.png", lambda path: save_image(path, (120, 160), True), r"found \[120, 160\]"),
+    ],
+)
+def test_broken_frames_are_named(tmp_path: Path, file: str, damage: Callable[[Path], None], message: str | None):
+    path = scannet(tmp_path)
+    damage(tmp_path / "scannet_2d" / file)
+    if message is None:
+        with pytest.raises(DataError, match=r"0.jpg: not a readable image"):
+            load_scene(path).views[0].color()
+        return
+    with pytest.raises(DataError, match=f"{Path(file).name}: .*{message}"):
+        load_scene(path)
+
+
+def test_broken_npy_frames_are_named(tmp_path: Path):
+    path = nuscenes(tmp_path)
+    file = tmp_path / "nuscenes_2d" / "val" / "scene-0003" / "K" / "front.npy"
+    np.save(file, np.eye(4))
+    with pytest.raises(DataError, match=r"front.npy: intrinsics must be numbers \[3, 3\], found float64 \[4, 4\]"):
+        load_scene(path)
+    truncate(file)
+    with pytest.raises(DataError, match=r"front.npy: intrinsics is not a readable npy file"):
+        load_scene(path)
+
+
+def test_splits_and_names(tmp_path: Path):
+    path = scannet(tmp_path)
+    with pytest.raises(DataError, match=r"val: val split not found"):
+        list_scenes(tmp_path, "scannet_3d", "val")
+    (tmp_path / "scannet_3d" / "val").mkdir()
+    with pytest.raises(DataError, match=r"val: the split is empty"):
+        list_scenes(tmp_path, "scannet_3d", "val")
+    with pytest.raises(DataError, match=r"replica_3d: not a 3D folder.*matterport_3d_160"):
+        list_scenes(tmp_path, "replica_3d", "val")
+    (path.parent / "2t7WUuJeko7_region3.pth").touch()
+    with pytest.raises(DataError, match=r"2t7WUuJeko7_region3.pth: mixed layouts"):
+        list_scenes(tmp_path, "scannet_3d", "train")
+    assert layout_of("matterport_3d").classes == 21
