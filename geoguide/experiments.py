@@ -104,10 +104,10 @@ def openscene(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig
     plain = ExperimentConfig(name="entire network", seed=seed).replace(
         objective__modules=(),
         train__model="openscene",
-        train__steps=3000,
+        train__steps=4000,
         train__learning_rate=4e-3,  # OpenScene: 1e-4 over 100 epochs of 1201 scenes; mini has neither the time nor them
         train__weight_decay=0.0,  # AdamW is then Adam
-        train__evaluate_every=150,
+        train__evaluate_every=200,
     )
     return with_teacher(plain, teacher)
 
