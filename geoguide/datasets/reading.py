@@ -10,6 +10,8 @@ from plyfile import PlyData, PlyElementParseError, PlyParseError
 
 from geoguide.errors import DataError
 
+MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
+
 
 def need_file(path: str | Path, what: str) -> Path:
     """`path` as a Path when it is a file; otherwise `DataError`."""
