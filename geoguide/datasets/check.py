@@ -1,10 +1,12 @@
-"""`geoguide data check`: is a folder in ScanNet's layout complete and readable, scene by scene?"""
+"""`geoguide data check`: is a folder in ScanNet's or nuScenes' layout complete and readable, scene by scene?"""
 
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from geoguide.datasets import nuscenes
+from geoguide.datasets.mini_nuscenes.records import VERSION
 from geoguide.datasets.scannet import list_scenes, load_scene
 from geoguide.errors import DataError, GeoGuideError
 from geoguide.scene import VOID, Scene
@@ -61,7 +63,34 @@ def check_scannet(root: Path) -> int:
         raise DataError(
             f"{root}: no scannetv2_train.txt, scannetv2_val.txt or scannetv2_test.txt; not ScanNet's layout"
         )
+    return _report(root, f"{found} scenes", problems)
+
+
+def check_nuscenes(root: Path, version: str = VERSION) -> int:
+    """As `check_scannet`, of the key frames of mini-nuScenes' splits."""
+    tables, found, problems = nuscenes.read_tables(root, version), 0, []
+    for split in SPLITS:
+        names = nuscenes.list_scenes(tables, split)
+        samples = [sample for name in names for sample in nuscenes.list_samples(tables, name)]
+        readable = []
+        for sample in tqdm(samples, f"check {split}"):
+            try:
+                scene = nuscenes.load_sample(tables, sample)
+                for view in scene.views:
+                    view.color()
+            except DataError as error:
+                problems.append(str(error))
+            else:
+                readable.append(scene.source)
+        found += len(readable)
+        if samples:
+            source = "/".join(sorted(set(readable))) or "none"
+            print(f"{split}: {len(readable)} of {len(samples)} key frames readable ({source})")
+    return _report(root, f"{found} key frames", problems)
+
+
+def _report(root: Path, found: str, problems: list[str]) -> int:
     for line in problems:
         print(line)
-    print(f"{root}: {found} scenes, {len(problems)} problems")
+    print(f"{root}: {found}, {len(problems)} problems")
     return 1 if problems else 0
