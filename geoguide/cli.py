@@ -28,7 +28,7 @@ class Data:
     dataset: Literal["mini-scannet", "mini-nuscenes"] = "mini-scannet"
     rooms: tuple[int, int, int] = (28, 14, 21)
     """Rooms of mini-ScanNet to make: train, val, test."""
-    scenes: tuple[int, int, int] = (15, 5, 10)
+    scenes: tuple[int, int, int] = (15, 10, 10)
     """Scenes of mini-nuScenes to make, four key frames each: train, val, test."""
     seed: int = 0
     workers: int = os.cpu_count() or 1

@@ -125,7 +125,7 @@ def _plot(site: Site, side: int, edge: float, span: tuple[float, float], slope: 
 
 def _building(site: Site, side: int, edge: float, span: tuple[float, float]) -> None:
     rng, (x0, x1) = site.rng, span
-    setback = rng.choice([0.1, rng.uniform(1, 5)])
+    setback = rng.choice([0.1, rng.uniform(2, 8)])
     _plot(site, side, edge, span, 0.0)
     width = (x1 - x0) * rng.uniform(0.8, 1.0)
     piece = surroundings.building(rng, width, rng.uniform(8, 14))
@@ -143,7 +143,7 @@ def _lawn(site: Site, side: int, edge: float, span: tuple[float, float]) -> None
         length = (x1 - x0) * rng.uniform(0.5, 0.95)
         piece = surroundings.wall(rng, length) if rng.random() < 0.5 else surroundings.bush(rng, length)
         site.put(Placed(piece, ((x0 + x1) / 2, side * (edge + 0.8), 0.05)), margin=0)
-    for _ in range(int(rng.poisson(0.42 * (x1 - x0)))):
+    for _ in range(int(rng.poisson(0.5 * (x1 - x0)))):
         x, away = rng.uniform(x0 + 1, x1 - 1), rng.uniform(1.5, 18)
         piece = surroundings.tree(rng) if rng.random() < 0.65 else surroundings.bush(rng, rng.uniform(1, 4))
         site.put(Placed(piece, (x, side * (edge + away), slope * away), rng.uniform(0, 6)), margin=-0.8)

@@ -2,8 +2,8 @@
 
 `official/` holds what nuScenes has: samples/CHANNEL/*, lidarseg/VERSION/*. Beside it lie `tables.json`, the scene's
 records, and, for the simulated teacher, label/, instance/ and depth/: one png for each camera image, named as it, at
-the size it was ray-cast in. label: lidarseg category id (0 none), uint8; instance: 1 + number of the object (0 none),
-uint16; depth: 1/256 m (0 none), uint16.
+the size it was ray-cast in. label: id of the lidarseg challenge, 1..16 (0 none), uint8, as `LabelSet.from_raw` reads;
+instance: 1 + number of the object (0 none), uint16; depth: 1/256 m (0 none), uint16.
 """
 
 import json
@@ -13,12 +13,15 @@ import numpy as np
 from PIL import Image
 
 from geoguide.datasets.mini.official import fingerprint
+from geoguide.datasets.mini_nuscenes.categories import CATEGORIES
 from geoguide.datasets.mini_nuscenes.drive import DriveConfig, Picture, Sweep, World, category_ids, picture, sweep
 from geoguide.datasets.mini_nuscenes.records import VERSION, SceneRecords
 from geoguide.datasets.mini_nuscenes.rig import Sensor, mount_sensors
 from geoguide.datasets.mini_nuscenes.street import Street
 from geoguide.datasets.nuscenes_tables import MINI_DEPTH_SCALE, MINI_IMAGES
 from geoguide.datasets.reading import MINI_STAMP
+from geoguide.labels import load_label_set
+from geoguide.labels.nuscenes import NAME, category_classes
 
 OFFICIAL, TABLES = "official", "tables.json"
 START = 1_600_000_000_000_000  # microseconds: the first scene's time 0
@@ -34,6 +37,7 @@ def write_scene(
     records = SceneRecords(name, START + number * 100_000_000)
     records.add_log(street, [lidar, *cameras.values()])
     world, raw = World(street), category_ids(street)
+    scored = challenge_ids(raw)
     points = np.zeros(256, dtype=np.int64)
     for kind in MINI_IMAGES:
         (folder / kind).mkdir()
@@ -51,7 +55,7 @@ def write_scene(
             image = picture(street, world, camera, moment, config, rng)
             file = f"samples/{camera.channel}/{name}__{camera.channel}__{records.timestamp(moment)}.jpg"
             records.add_data(sample, camera, moment, street.origin @ street.ego_pose(moment), file)
-            _write_picture(folder, file, image, raw, config.jpeg_quality)
+            _write_picture(folder, file, image, scored, config.jpeg_quality)
     records.finish(street)
     (folder / TABLES).write_text(json.dumps(records.tables, indent=0))
     stamp = {"recipe": recipe, "fingerprint": fingerprint(folder), "kind": street.kind, "objects": len(street.objects)}
@@ -69,12 +73,18 @@ def _write_sweep(home: Path, file: str, data: str, turn: Sweep, raw: np.ndarray,
     records.tables["lidarseg"].append({"token": data, "sample_data_token": data, "filename": labels})
 
 
-def _write_picture(folder: Path, file: str, image: Picture, raw: np.ndarray, quality: int) -> None:
+def challenge_ids(raw: np.ndarray) -> np.ndarray:
+    """lidarseg challenge ids uint8 (1..16, 0 where ignored) of category ids, same shape."""
+    classes = np.array([category_classes()[name] for name in CATEGORIES])  # [32]
+    return load_label_set(NAME).to_raw(classes[raw]).astype(np.uint8)
+
+
+def _write_picture(folder: Path, file: str, image: Picture, scored: np.ndarray, quality: int) -> None:
     path = folder / OFFICIAL / file
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image.color).save(path, quality=quality)
     depth = np.rint(np.clip(image.depth * MINI_DEPTH_SCALE, 0, 65534)).astype(np.uint16)
-    images = (raw[image.object], (image.object + 1).astype(np.uint16), depth)
+    images = (scored[image.object], (image.object + 1).astype(np.uint16), depth)
     for kind, pixels in zip(MINI_IMAGES, images, strict=True):
         Image.fromarray(pixels).save(folder / kind / f"{path.stem}.png")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LANE, PARKING = 3.3, 2.6  # metres
+LANE, PARKING = 3.6, 2.8  # metres
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Recipe:
 
 
 STREETS: dict[str, Recipe] = {
-    "avenue": Recipe((2, 2), 1.0, (0.5, 0.45, 0.05), 45, 0.25, 8, 1.2, 0.1, 0.3, ("bus", "motorcycle", "barrier")),
-    "crossing": Recipe((1, 2), 0.3, (0.55, 0.35, 0.1), 40, 0.2, 11, 1.5, 0.1, 1.0, ("bicycle", "truck", "island")),
-    "works": Recipe((1, 2), 0.1, (0.35, 0.5, 0.15), 55, 0.15, 4, 0.5, 1.0, 0.1, ("truck", "barrier", "trailer")),
-    "depot": Recipe((1, 2), 0.0, (0.2, 0.35, 0.45), 60, 0.15, 3, 0.5, 0.25, 0.2, ("trailer", "truck", "island")),
-    "residential": Recipe((1, 1), 0.0, (0.3, 0.65, 0.05), 70, 0.3, 5, 1.0, 0.1, 0.3, ("bicycle", "motorcycle")),
+    "avenue": Recipe((2, 2), 0.8, (0.42, 0.53, 0.05), 45, 0.25, 8, 1.2, 0.1, 0.3, ("bus", "motorcycle", "barrier")),
+    "crossing": Recipe((1, 2), 0.3, (0.45, 0.45, 0.1), 40, 0.2, 11, 1.5, 0.1, 1.0, ("bicycle", "truck", "island")),
+    "works": Recipe((1, 2), 0.1, (0.3, 0.55, 0.15), 55, 0.15, 4, 0.5, 1.0, 0.1, ("truck", "barrier", "trailer")),
+    "depot": Recipe((1, 2), 0.0, (0.15, 0.4, 0.45), 60, 0.15, 3, 0.5, 0.25, 0.2, ("trailer", "truck", "island")),
+    "residential": Recipe((1, 1), 0.0, (0.25, 0.7, 0.05), 70, 0.3, 5, 1.0, 0.1, 0.3, ("bicycle", "motorcycle")),
 }
 
 
@@ -49,6 +49,6 @@ class Profile:
 def draw_profile(recipe: Recipe, rng: np.random.Generator) -> Profile:
     """Lanes, island and sidewalks as a recipe has them."""
     lanes = int(rng.integers(recipe.lanes[0], recipe.lanes[1] + 1))
-    island = float(rng.uniform(0.7, 1.6)) if rng.random() < recipe.median else 0.0
-    first, second = rng.uniform(1.8, 3.6, 2)
+    island = float(rng.uniform(0.5, 1.2)) if rng.random() < recipe.median else 0.0
+    first, second = rng.uniform(1.6, 3.0, 2)
     return Profile(lanes, island, island + LANE * lanes + PARKING, (float(first), float(second)))

@@ -94,8 +94,8 @@ def _required(site: Site, profile: Profile, name: str) -> None:
     if name == "island":  # ground, placed with it
         return
     for attempt in range(60):
-        reach = 24 + attempt / 2
-        x, side = rng.uniform(5, reach) * rng.choice([-1, 1]), rng.choice([-1, 1])
+        reach = 30 + attempt / 2
+        x, side = rng.uniform(9, reach) * rng.choice([-1, 1]), rng.choice([-1, 1])
         y, yaw, z = side * (profile.road - PARKING / 2), 0.0 if side < 0 else np.pi, 0.0
         if name == "barrier":
             if _barriers(site, x, side * (profile.road - 0.6), int(rng.integers(4, 10))):
@@ -166,7 +166,7 @@ def _works(site: Site, profile: Profile) -> None:
     """Road works at the kerb: a machine or two behind barriers, cones before and after."""
     rng = site.rng
     for _ in range(12):
-        side, x = int(rng.choice([-1, 1])), rng.uniform(4, 10) * rng.choice([-1.6, 1])
+        side, x = int(rng.choice([-1, 1])), rng.uniform(9, 18) * rng.choice([-1.8, 1])
         if _machine(site, profile, side, x + 4):
             break
     else:

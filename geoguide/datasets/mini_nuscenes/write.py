@@ -28,7 +28,7 @@ from geoguide.files import replacing
 __all__ = ["DEFAULT_SCENES", "VERSION", "StreetConfig", "default_mini_nuscenes_root", "make_mini_nuscenes"]
 
 GENERATOR = 1  # raised whenever the same seed gives other bytes than before
-DEFAULT_SCENES = (15, 5, 10)
+DEFAULT_SCENES = (15, 10, 10)
 PREFIX = "scene-"
 
 
