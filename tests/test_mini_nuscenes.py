@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from streets import CLASS_OF, distance_to_triangles, street_of
 
 from geoguide.cli import main
 from geoguide.datasets.mini_nuscenes import write
 from geoguide.datasets.mini_nuscenes.categories import CATEGORIES
-from geoguide.datasets.mini_nuscenes.drive import DriveConfig, World, category_ids, sweep
+from geoguide.datasets.mini_nuscenes.drive import DriveConfig, category_ids
 from geoguide.datasets.mini_nuscenes.records import PER_SCENE, VERSION
-from geoguide.datasets.mini_nuscenes.rig import mount_sensors, through_ego
-from geoguide.datasets.mini_nuscenes.street import STREETS, Street, generate_street
+from geoguide.datasets.mini_nuscenes.street import Street
 from geoguide.datasets.mini_nuscenes.write import (
-    DEFAULT_SCENES,
     StreetConfig,
     default_mini_nuscenes_root,
     make_mini_nuscenes,
@@ -25,14 +24,12 @@ from geoguide.datasets.nuscenes import CAMERAS, list_samples, list_scenes, load_
 from geoguide.datasets.nuscenes_tables import Tables
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_label_set
-from geoguide.labels.nuscenes import category_classes
 from geoguide.lifting import fuse
 from geoguide.scene import VOID, Scene
 from geoguide.teachers.simulated import SimulatedTeacher, SimulatedTeacherConfig
 
 SMALL = StreetConfig(seed=3, drive=DriveConfig(key_frames=2, turns=120, render_size=(90, 160)))
 TINY = dataclasses.replace(SMALL, drive=DriveConfig(key_frames=1, turns=40, render_size=(9, 16)))
-CLASS_OF = np.array([category_classes()[name] for name in CATEGORIES])  # [32]
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +42,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tables(data: Path) -> Tables:
     return read_tables(data, VERSION)
-
-
-def job(split: str, number: int, config: StreetConfig, root: Path = Path("nowhere")) -> write.Job:
-    return write._StreetJob(root, split, number, config)
-
-
-def street_of(split: str, number: int, config: StreetConfig) -> Street:
-    seed, _ = job(split, number, config).seeds(2)
-    return generate_street(seed, list(STREETS)[number % len(STREETS)])
 
 
 def records(root: Path, table: str) -> dict[str, dict]:
@@ -69,26 +57,6 @@ def make(root: Path, scenes: tuple[int, int, int], config: StreetConfig = TINY, 
 
 
 # ---------------------------------------------------------------- the world and its recording
-
-
-def distance_to_triangles(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Smallest distance [P] of points [P, 3] to triangles [F, 3, 3], every pair looked at."""
-    a, b, c = (triangles[None, :, k] for k in range(3))
-    p = points[:, None]
-    normal = np.cross(b - a, c - a)
-    area = np.linalg.norm(normal, axis=-1)
-    unit = normal / np.maximum(area, 1e-12)[..., None]
-    height = ((p - a) * unit).sum(-1)
-    foot = p - height[..., None] * unit
-    inside = area > 1e-9
-    best = np.full(height.shape, np.inf)
-    for start, end in ((a, b), (b, c), (c, a)):
-        edge = end - start
-        inside = inside & ((np.cross(edge, foot - start) * unit).sum(-1) >= 0)
-        along = ((p - start) * edge).sum(-1) / np.maximum((edge * edge).sum(-1), 1e-12)
-        nearest = start + np.clip(along, 0, 1)[..., None] * edge
-        best = np.minimum(best, np.linalg.norm(p - nearest, axis=-1))
-    return np.where(inside, np.minimum(best, np.abs(height)), best).min(axis=1)
 
 
 def key_frames(root: Path, tables: Tables) -> Iterator[tuple[Street, float, Scene]]:
@@ -114,12 +82,6 @@ def test_points_lie_on_what_they_are_labelled_as(data: Path, tables: Tables, rng
             near = ((triangles.max(axis=1) > low) & (triangles.min(axis=1) < high)).all(axis=1)
             assert distance_to_triangles(points[chosen], triangles[near]).max() < 5 * SMALL.drive.range_noise
         assert 0 < (scene.labels == VOID).sum() < 0.02 * len(scene)  # false echoes
-
-
-def test_distance_to_triangles_by_hand():
-    triangle = np.array([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]])
-    points = np.array([[0.2, 0.2, 0.5], [-3, 0, 4], [1, 1, 0], [2, 0, 0]], dtype=np.float64)
-    np.testing.assert_allclose(distance_to_triangles(points, triangle), [0.5, 5, np.sqrt(0.5), 1])
 
 
 def test_points_and_images_agree(data: Path, tables: Tables):
@@ -154,58 +116,6 @@ def test_the_simulated_teacher_reads_the_images(data: Path, tables: Tables):
     known = (lifted.count > 0) & (scene.labels != VOID)
     assert known.mean() > 0.5
     assert (lifted.mean.argmax(axis=1) == scene.labels)[known].mean() > 0.95
-
-
-def test_the_default_set_has_every_class_in_every_split():
-    """One coarse turn of the LiDAR in each street; shares fall from the road to the bicycle as in the real data."""
-    counts = {split: np.zeros(VOID + 1, dtype=int) for split in ("train", "val", "test")}
-    config = DriveConfig(turns=480)
-    for (split, count), number in zip(counts.items(), DEFAULT_SCENES, strict=True):
-        for k in range(number):
-            street, (_, seed) = street_of(split, k, StreetConfig()), job(split, k, StreetConfig()).seeds(2)
-            rng = np.random.default_rng(seed)
-            lidar, _ = mount_sensors(rng)
-            turn = sweep(street, World(street), lidar, 0.0, config, rng)
-            count += np.bincount(CLASS_OF[category_ids(street)[turn.object]], minlength=VOID + 1)
-        assert (count[:16] > 0).all(), (split, count[:16])
-    names = load_label_set("nuscenes16").names
-    share = dict(zip(names, sum(counts.values())[:16] / sum(counts.values())[:16].sum(), strict=True))
-    assert share["drivable surface"] > 0.25 and share["manmade"] > 0.15
-    assert all(share[name] < 0.01 for name in ("bicycle", "motorcycle", "traffic cone", "person"))
-    assert share["car"] > 2 * max(share[name] for name in ("truck", "bus", "trailer", "construction vehicle"))
-
-
-def test_a_street_depends_on_its_arguments_alone():
-    first, again, other = generate_street(5, "works"), generate_street(5, "works"), generate_street(6, "works")
-    for a, b in zip(first.objects, again.objects, strict=True):
-        assert np.array_equal(a.mesh.vertices, b.mesh.vertices) and np.array_equal(a.start, b.start)
-    assert [item.start.tolist() for item in first.objects] != [item.start.tolist() for item in other.objects]
-    with pytest.raises(InputError, match=r"kind must be one of avenue"):
-        generate_street(5, "motorway")
-    with pytest.raises(InputError, match=r"seed must be an integer >= 0, found -1"):
-        generate_street(-1, "works")
-
-
-@pytest.mark.parametrize("kind", STREETS)
-def test_nothing_that_is_annotated_overlaps(kind: str):
-    """Boxes of things are apart at every time that is recorded; so is the car's way."""
-    street = generate_street(11, kind)
-    things = [item for item in street.objects if item.size is not None]
-    for time in (-1.75, 0.0, 1.75):
-        middles = np.array([item.pose(time)[:2, 3] for item in things])
-        gap = np.linalg.norm(middles[:, None] - middles[None], axis=-1)
-        halves = np.array([min(item.size[:2]) / 2 for item in things])  # a circle that lies in the box
-        np.fill_diagonal(gap, np.inf)
-        assert (gap > halves[:, None] + halves[None] - 0.05).all()
-        for ahead in (-0.2, 1.0, 2.2):  # circles as wide as the car
-            ego = (street.ego_pose(time) @ [ahead, 0, 0, 1])[:2]
-            assert (np.linalg.norm(middles - ego, axis=1) > halves + 0.87).all()
-
-
-def test_the_car_hides_what_is_below_it():
-    rays = np.array([[0.0, 0, -1], [0, 0, 1], [1, 0, 0], [1, 0, -0.1], [1, 0, -0.6], [0, 1, -0.2], [0, 1, -0.6]])
-    hidden = [True, False, False, False, True, False, True]
-    assert through_ego(np.array([0.944, 0.0, 1.84]), rays).tolist() == hidden
 
 
 # ---------------------------------------------------------------- the files
@@ -362,8 +272,9 @@ def test_bad_arguments_and_foreign_folders(tmp_path: Path, monkeypatch: pytest.M
         make_mini_nuscenes(tmp_path / "none", scenes=(1, 0, 0), workers=0)
     with pytest.raises(ConfigError, match=r"render_size must have the sides' ratio"):
         DriveConfig(render_size=(100, 100))
-    with pytest.raises(ConfigError, match=r"key_frames must lie in 1..8, found 9"):
-        DriveConfig(key_frames=9)
+    for wrong in ({"key_frames": 9}, {"key_frames": 0}, {"key_frames": 4, "interval": 2.0}):
+        with pytest.raises(ConfigError, match=r"key_frames must be at least 1 and all within 3.8 s"):
+            DriveConfig(**wrong)
     (tmp_path / "real" / "v1.0-trainval").mkdir(parents=True)
     with pytest.raises(DataError, match=r"real: not a generated data set \(mini.json is missing\)"):
         make(tmp_path / "real", (1, 0, 0))

@@ -8,6 +8,7 @@ from PIL import Image
 from geoguide.datasets.mini.sensor import NO_OBJECT, RayCaster
 from geoguide.datasets.mini_nuscenes.categories import CATEGORIES, NOISE
 from geoguide.datasets.mini_nuscenes.rig import IMAGE_SIZE, Sensor, through_ego
+from geoguide.datasets.mini_nuscenes.site import HALF_TIME
 from geoguide.datasets.mini_nuscenes.street import Street, StreetObject
 from geoguide.errors import ConfigError
 
@@ -37,8 +38,11 @@ class DriveConfig:
         height, width = self.render_size
         if height * IMAGE_SIZE[1] != width * IMAGE_SIZE[0]:
             raise ConfigError(f"render_size must have the sides' ratio of 900 x 1600, found {height} x {width}")
-        if not 1 <= self.key_frames <= 8:
-            raise ConfigError(f"key_frames must lie in 1..8, found {self.key_frames}")  # see site.HALF_TIME
+        if self.key_frames < 1 or self.times[-1] > HALF_TIME - 0.1:
+            raise ConfigError(
+                f"key_frames must be at least 1 and all within {2 * HALF_TIME - 0.2:.1f} s, the time for which a "
+                f"street's traffic is planned, found {self.key_frames} every {self.interval} s"
+            )
 
     @property
     def times(self) -> np.ndarray:
