@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from geoguide.datasets.nuscenes_tables import CAMERAS
 
-# Mounts measured on a scene of the data set, rounded: channel -> (x, y, z) [m] and heading [degrees] in the car's
+# Mounts as on one of the data set's cars, rounded: channel -> (x, y, z) [m] and heading [degrees] in the car's
 # frame, focal length and principal point [pixels of 1600 x 900], and milliseconds between the shutter and the LiDAR.
 MOUNTS: dict[str, tuple[tuple[float, float, float], float, tuple[float, float, float], float]] = {
     "CAM_FRONT": ((1.701, 0.016, 1.511), 0.0, (1266.4, 816.3, 491.5), -35.0),

@@ -89,7 +89,7 @@ def make_mini_nuscenes(
     The same seed gives the same bytes whatever `workers` is (processes, one per core by default). A killed run goes on
     where it stopped: a scene's stamp is written after its files, the tables after all scenes and the manifest last.
     Scenes of another recipe and generated scenes that are not asked for are removed. A root that this program did not
-    write raises `DataError`. `config` overrides `seed`. About 3 s and 3 MB a scene of four key frames.
+    write raises `DataError`. `config` overrides `seed`. About 1.5 s of one core and 3.5 MB a scene of four key frames.
     """
     root = Path(root) if root is not None else default_mini_nuscenes_root()
     jobs = list_jobs(_StreetJob, root, scenes, config or StreetConfig(seed=seed), "scenes")
