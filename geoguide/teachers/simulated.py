@@ -20,6 +20,7 @@ from geoguide.teachers.faults import Survey, alike_table, bleed, coarse_noise, o
 
 NOISE_SCALE = 0.5  # at full severity, in units of the contrast between class embeddings
 DRIFT_SCALE = 0.4
+SCANNET = "scannet20"
 LARGE_AREA = 1.5  # m^2: an object of this size suffers half of the partial-view fault
 
 
@@ -62,8 +63,8 @@ class SimulatedTeacher:
         self._generic = center / np.linalg.norm(center)  # the feature of what has no label: "some thing"
 
     def _to_class(self, raw: np.ndarray) -> np.ndarray:
-        """Classes of a label image, whose ids are those of ScanNet's category table."""
-        return self.label_set.from_raw(load_category_table().nyu40(raw))
+        """Classes of a label image: ids of ScanNet's category table, or the label set's own raw ids in other data."""
+        return self.label_set.from_raw(load_category_table().nyu40(raw) if self.label_set.name == SCANNET else raw)
 
     def features(self, scene: Scene) -> Iterator[np.ndarray]:
         """One float32 [H, W, D] array of unit vectors per view, in order; deterministic by seed, scene and view name.
