@@ -1,0 +1,1 @@
+"""mini-Matterport3D: generated multi-room houses whose 160 names form a long tail (paper, Long tail)."""
