@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
 
 from geoguide.datasets.mini.houses.rooms import HouseFurnisher, assemble, furnish
+from geoguide.datasets.mini.houses.sight import camera_places, hidden
 from geoguide.datasets.mini.houses.vocabulary import deal, room_types
 from geoguide.datasets.mini.layout import Layout
 from geoguide.datasets.mini.openings import REVEAL
@@ -26,7 +26,7 @@ CEILING = (2.4, 2.7)
 GAP = 2 * REVEAL  # between the wall surfaces of two neighbours: their reveals meet in the middle
 MAX_REGIONS = 5
 ATTEMPTS = 40
-CAMERA_STEP = 0.2  # metres between the places where a tripod may stand
+DRAWS = 6  # usable houses drawn at most, of which the one that loses fewest objects is kept
 CAMERA_CELLS = 12  # free places of one connected part without which a house is drawn again
 SOUTH, EAST, NORTH, WEST = range(4)  # order of a layout's walls
 
@@ -56,32 +56,34 @@ class House:
 def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> House:
     """House `number` (it decides which rare names the house holds) with `regions` rooms; depends on nothing else.
 
-    Drawn again from the same seed where furniture leaves no place for the cameras. Raises `InputError` for arguments
-    out of range.
+    Drawn several times from the same seed until no dealt object is without a place or hidden from every camera.
+    Raises `InputError` for arguments out of range.
     """
     if seed < 0 or number < 0 or not 2 <= regions <= MAX_REGIONS:
         raise InputError(f"need seed, number >= 0 and 2..{MAX_REGIONS} regions, found {seed}, {number}, {regions}")
+    drawn: list[tuple[int, House]] = []  # (objects lost, house)
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, number, attempt])
-        rooms, offsets = _plan(rng, list(rng.permutation(room_types(number, regions))))
-        for room in rooms:
-            room.windows()
-        missing = furnish(rooms, deal(number, room_types(number, regions), rng), rng)
-        built = tuple(assemble(rng, seed, room.kind, room.layout) for room in rooms)
-        if all(len(camera_places(room)) >= CAMERA_CELLS for room in built):
-            return _join(seed, number, built, offsets, missing)
-    raise InputError(f"seed {seed}, house {number}: no house with space for cameras in {ATTEMPTS} attempts")
+        house = _draw(rng, seed, number, regions)
+        if any(len(camera_places(room)) < CAMERA_CELLS for room in house.rooms):
+            continue
+        drawn.append((len(house.missing) + sum(hidden(room, rng) for room in house.rooms), house))
+        if drawn[-1][0] == 0 or len(drawn) == DRAWS:
+            break
+    if not drawn:
+        raise InputError(f"seed {seed}, house {number}: no house with space for cameras in {ATTEMPTS} attempts")
+    return min(drawn, key=lambda pair: pair[0])[1]
 
 
-def camera_places(room: Room) -> np.ndarray:
-    """Places [N, 2] of the room's frame in the largest connected part of its free floor, on a 20 cm grid."""
-    counts = [int(length / CAMERA_STEP) for length in room.size[:2]]
-    cells = (np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 2) + 0.5) * CAMERA_STEP
-    part, count = ndimage.label(room.camera_free(cells).reshape(counts))
-    if count == 0:
-        return np.zeros((0, 2))
-    largest = 1 + np.bincount(part.ravel())[1:].argmax()
-    return cells[part.ravel() == largest]
+def _draw(rng: np.random.Generator, seed: int, number: int, regions: int) -> House:
+    """One furnished house, not looked at yet."""
+    kinds = room_types(number, regions)
+    rooms, offsets = _plan(rng, list(rng.permutation(kinds)))
+    for room in rooms:
+        room.windows()
+    missing = furnish(rooms, deal(number, kinds, rng), rng)
+    built = tuple(assemble(rng, seed, room.kind, room.layout) for room in rooms)
+    return _join(seed, number, built, offsets, missing)
 
 
 def _plan(rng: np.random.Generator, kinds: list[str]) -> tuple[list[HouseFurnisher], np.ndarray]:

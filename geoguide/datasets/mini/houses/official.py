@@ -27,6 +27,7 @@ from geoguide.superpoints import segment_mesh
 
 COLOR, DEPTH, PARAMETERS = "undistorted_color_images", "undistorted_depth_images", "undistorted_camera_parameters"
 MAPPING_COLUMNS = ("index", "raw_category", "category", "nyu40id", "nyuClass")
+FRAGMENT = 20  # vertices; a ball of 20 cm touches the floor in one point and must not count as debris
 EDGE = 0.14  # metres beyond the room's walls that belong to its region: reveals and panes, not the neighbour's wall
 TURN = np.array([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to Matterport3D's: y up, looking along -z
 
@@ -98,7 +99,8 @@ def _region_mesh(
     views: list[View], house: House, region: int, config: HouseConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [P, 3], faces [F, 3] and colours uint8 [P, 3] of what the region's own cameras saw inside it."""
-    mesh = reconstruct(views, voxel=config.voxel, max_depth=config.sensor.depth_range[1])
+    reach = config.sensor.depth_range[1]
+    mesh = reconstruct(views, voxel=config.voxel, max_depth=reach, min_fragment=FRAGMENT)
     low = house.offsets[region, :2] - EDGE
     high = house.offsets[region, :2] + house.rooms[region].size[:2] + EDGE
     inside = ((mesh.vertices[:, :2] > low) & (mesh.vertices[:, :2] < high)).all(axis=1)

@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
-from geoguide.datasets.mini.houses.house import CAMERA_STEP, MAX_REGIONS, House, camera_places
+from geoguide.datasets.mini.houses.house import MAX_REGIONS, House
+from geoguide.datasets.mini.houses.sight import IN_SIGHT, sight
 from geoguide.datasets.mini.path import look
 from geoguide.datasets.mini.room import Room
 from geoguide.datasets.mini.sensor import Frame, RayCaster, SensorConfig, pose_errors, render, smooth_noise
 from geoguide.errors import ConfigError
 
 PITCHES = (32.0, 0.0, -32.0)  # degrees of cameras 0, 1, 2: up, level, down
-CLEARANCE = 0.6  # metres of free floor around a tripod beyond which more is no better
+MORE = 2  # places added to a room while an object that could be seen is out of sight
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class HouseConfig:
     seed: int = 0
     regions: int = MAX_REGIONS
     voxel: float = 0.05
-    panoramas: int = 2  # per region
+    panoramas: int = 2  # per region, and up to `MORE` where an object is out of sight of these
     sensor: SensorConfig = field(
         default_factory=lambda: SensorConfig(
             frames=18, image_size=(128, 160), focal=134.56, height_range=(1.4, 1.6), rotation_error=0.15
@@ -70,17 +70,18 @@ def scan_house(house: House, seed: int, config: HouseConfig) -> list[Shot]:
 
 
 def _places(room: Room, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Tripod positions [count, 2] in the room's frame: roomy, and far from one another."""
-    cells = camera_places(room)
-    grid = np.rint(cells / CAMERA_STEP - 0.5).astype(np.int64)
-    free = np.zeros(grid.max(axis=0) + 3, dtype=bool)  # a border of not free
-    free[tuple((grid + 1).T)] = True
-    clear = np.minimum(distance_transform_edt(free)[tuple((grid + 1).T)] * CAMERA_STEP, CLEARANCE)  # [N]
-    clear = clear + rng.uniform(0, 0.1, len(cells))
-    chosen = [int(clear.argmax())]
-    for _ in range(count - 1):
-        away = np.linalg.norm(cells[:, None] - cells[chosen][None], axis=2).min(axis=1)
-        chosen.append(int((away * np.minimum(clear, CLEARANCE / 2)).argmax()))
+    """Tripod positions [count or up to MORE more, 2] of the room's frame, each the one that sees most not seen yet.
+
+    An object counts by the root of its share of sampled surface points that are in sight, so that a small thing behind
+    a sofa is worth a place of its own.
+    """
+    cells, sees, share = sight(room, rng)
+    seen, chosen = np.zeros(len(share), dtype=bool), []  # [T]
+    best = (sees @ share).max(axis=0)  # [O] the most of each object that one place sees
+    while len(chosen) < count or (len(chosen) < count + MORE and (seen @ share < np.minimum(best, IN_SIGHT)).any()):
+        worth = np.sqrt((sees | seen) @ share).sum(axis=1)  # [N]
+        chosen.append(int(worth.argmax()))
+        seen |= sees[chosen[-1]]
     return cells[chosen]
 
 

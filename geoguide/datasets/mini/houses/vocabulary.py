@@ -51,10 +51,13 @@ class Entry:
     bottom: Range
     colors: tuple[tuple[palette.Color, ...], ...]
 
-    @property
-    def extra_only(self) -> bool:
-        """Whether only the room that differs between houses suits it."""
-        return not set(self.rooms) & {*BASE_ROOMS, "any"}
+    def turn(self, house: int) -> tuple[int, float]:
+        """(how many of the houses before number `house` have a room for it, what share of all houses does)."""
+        if {*self.rooms} & {*BASE_ROOMS, "any"}:
+            return house, 1.0
+        having = [number for number, kind in enumerate(EXTRA_ROOMS) if kind in self.rooms]
+        rounds, position = divmod(house, len(EXTRA_ROOMS))
+        return rounds * len(having) + sum(n < position for n in having), len(having) / len(EXTRA_ROOMS)
 
     def suits(self, room: str) -> bool:
         return room in self.rooms or "any" in self.rooms
@@ -103,11 +106,9 @@ def deal(house: int, rooms: tuple[str, ...], rng: np.random.Generator) -> list[E
 
 def _count(entry: Entry, rank: int, house: int, rng: np.random.Generator) -> int:
     """How many of an entry: drawn around its frequency when that is one or more, else 1 in every so many houses."""
-    turns = len(EXTRA_ROOMS)
-    expected = entry.per_house * (turns if entry.extra_only else 1)  # it can only be where its room is
+    turn, share = entry.turn(house)
+    expected = entry.per_house / share  # it can only be where its room is
     if expected >= 1:
         return int(expected) + int(rng.random() < expected % 1)
-    period = min(PERIOD, round(1 / expected))
-    turn = house // turns if entry.extra_only else house
-    period = min(period, PERIOD // turns) if entry.extra_only else period
+    period = min(round(1 / expected), int(PERIOD * share))
     return int(turn % period == rank % period)
