@@ -17,33 +17,42 @@ Positional = tyro.conf.Positional
 class Data:
     """Make the embedded benchmark, or check a dataset folder.
 
-    make: generate mini-ScanNet (ScanNet v2's own layout); finished rooms are kept, so it resumes.
-    check: say which dataset and layout a folder is (ScanNet, Matterport3D, or OpenScene's published folders), what of
-    it is complete, missing or broken, file by file, and what can be run with it.
+    make: generate mini-ScanNet or mini-nuScenes (in the benchmarks' own layouts); what is finished is kept, so it
+    resumes.
+    check: say which dataset and layout a folder is (ScanNet, Matterport3D, nuScenes, or OpenScene's published folders),
+    what of it is complete, missing or broken, file by file, and what can be run with it.
     """
 
     action: Positional[Literal["make", "check"]]
     path: Positional[Path | None] = None
-    """Folder; default data/mini-scannet."""
+    """Folder; default data/mini-scannet or data/mini-nuscenes."""
+    dataset: Literal["mini-scannet", "mini-nuscenes"] = "mini-scannet"
     rooms: tuple[int, int, int] = (28, 14, 21)
-    """Rooms to make: train, val, test."""
+    """Rooms of mini-ScanNet to make: train, val, test."""
+    scenes: tuple[int, int, int] = (15, 10, 10)
+    """Scenes of mini-nuScenes to make, four key frames each: train, val, test."""
     seed: int = 0
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
-        if self.action == "make":
-            from geoguide.datasets.mini.write import make_mini_scannet
-            from geoguide.prepare import data_root
-
-            root = make_mini_scannet(
-                self.path or data_root() / "mini-scannet", rooms=self.rooms, seed=self.seed, workers=self.workers
-            )
-            print(f"mini-ScanNet is complete in {root}")
-            return 0
-        from geoguide.datasets.check import check_folder
         from geoguide.prepare import data_root
 
-        return check_folder(self.path or data_root() / "mini-scannet")
+        root = self.path or data_root() / self.dataset
+        if self.action == "check":
+            from geoguide.datasets.check import check_folder
+
+            return check_folder(root)
+        if self.dataset == "mini-scannet":
+            from geoguide.datasets.mini.write import make_mini_scannet
+
+            make_mini_scannet(root, rooms=self.rooms, seed=self.seed, workers=self.workers)
+            print(f"mini-ScanNet is complete in {root}")
+        else:
+            from geoguide.datasets.mini_nuscenes.write import make_mini_nuscenes
+
+            make_mini_nuscenes(root, scenes=self.scenes, seed=self.seed, workers=self.workers)
+            print(f"mini-nuScenes is complete in {root}")
+        return 0
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,6 @@ Markdown(f"Of the 2 % of the points most like “{word}”, the true classes are
 # %% [markdown]
 # ## Where we differ
 # - The room, its scan and the 2D model are generated; the paper uses ScanNet v2 with LSeg, OpenSeg and SAS.
-# - The frozen backbone is a set of hand-made geometric descriptors, not the pretrained Sonata.
+# - The frozen backbone is a small network pretrained on generated rooms, not the released Sonata.
 # - Words are embedded by a sentence encoder, not by CLIP's text tower.
 # - This page trains for fewer steps than the records of the other chapters do.

@@ -173,8 +173,9 @@ pd.DataFrame(rows).style.hide(axis="index").format(precision=3)
 # $$ P^G_\text{sim-m} = F_\text{mask}^G F_\text{mask}^{G\,\top}, \qquad
 # P^\text{sem}_\text{sim-m} = F_\text{mask}^\text{sem} F_\text{mask}^{\text{sem}\,\top} $$
 #
-# One row per instance mask, sorted by the true class of most of its points. The matrices are shown as the
-# *works-best* preset compares them (unit length, centred, one scale) and below as written.
+# One row per instance mask, sorted by the true class of most of its points. For looking, the matrices are brought to
+# one scale (features of unit length, centred, standardised); below they stand as written, which is what both presets
+# compare.
 
 # %%
 votes = np.zeros((batch.mask_count, len(labels) + 1), int)
@@ -185,11 +186,11 @@ order = np.argsort(majority, kind="stable")[:60]  # [R]
 names = [(*labels.names, "unlabelled")[i] for i in majority[order]]
 
 # %%
-from geoguide.relation_consistency import similarity_matrices
+from geoguide.relation_consistency import IIRCConfig, similarity_matrices
 
 pooled = {name: segment_mean(f[batch.point_of], batch.mask_of, batch.mask_count)[order] for name, f in semantic.items()}
 geometry = segment_mean(batch.geometry[batch.point_of], batch.mask_of, batch.mask_count)[order]
-iirc = configs["works-best"].objective.iirc
+iirc = IIRCConfig(normalise="l2", scale="standardise", diagonal=False)
 before, geometric = similarity_matrices(pooled["adapter only"], geometry, iirc)
 after, _ = similarity_matrices(pooled["works-best"], geometry, iirc)
 matrices = {"geometric": geometric, "semantic, adapter only": before, "semantic, with modules": after}

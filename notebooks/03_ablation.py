@@ -116,7 +116,7 @@ Markdown(f"All of this depends on the regions: superpoints are {quality['superpo
 
 # %% [markdown]
 # ## Where we differ
-# - Mini rooms, a simulated 2D model, descriptors in place of Sonata: see the list on page "Where we differ".
+# - Mini rooms, a simulated 2D model, a mini backbone in place of Sonata: see the list on page "Where we differ".
 # - *as-written* takes the paper's text literally; *works-best* changes the options that the validation rooms favour,
 #   and chapter 07 lists them. Both are in the table, whatever they say.
 # - The paper's ablation uses OpenSeg features on ScanNet v2 and reports single numbers; we report five seeds.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from geoguide import backbones
 from geoguide.backbones import BackboneConfig, identity, open_backbone
@@ -55,6 +56,21 @@ def test_where_weights_lie_is_no_part_of_an_experiment():
     assert config_hash(config) == config_hash(config.replace(backbone__weights="elsewhere"))
     assert config_hash(config) != config_hash(config.replace(backbone__concat=1))
     assert from_dict(ExperimentConfig, to_dict(config)) == config
+
+
+def test_the_untrained_control_differs_in_its_weights_alone(tiny):
+    scene = load_scene(scene_folders(tiny, "val")[0])
+    trained, control = (open_backbone(BackboneConfig(name)) for name in ("sonata-mini", "sonata-mini-untrained"))
+    assert (control.width, control.grid, control.concat) == (trained.width, trained.grid, trained.concat)
+    shapes = [{k: v.shape for k, v in b.model.state_dict().items()} for b in (trained, control)]
+    assert shapes[0] == shapes[1]
+    state = torch.random.get_rng_state()
+    again = backbones.load("sonata-mini-untrained")
+    assert torch.equal(state, torch.random.get_rng_state())  # the caller's random numbers are left alone
+    np.testing.assert_array_equal(control.encode(scene), again.encode(scene))
+    assert not np.allclose(control.encode(scene), trained.encode(scene), atol=0.1)
+    other = backbones.load("sonata-mini-untrained", seed=1)
+    assert not np.allclose(control.encode(scene), other.encode(scene), atol=0.1)
 
 
 def test_bad_fields():

@@ -1,6 +1,5 @@
 """`geoguide data check`: hand-made folders of every layout, whole and damaged; what it prints is what is on disk."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import test_openscene_layout as published
 import test_scannet as scannet
 import torch
 from PIL import Image
+from tiny_nuscenes import write_dataset
 
-from geoguide.datasets.check import KINDS, check_folder, identify
+from geoguide.datasets.check import check_folder, identify
 from geoguide.errors import DataError
 
 scene_folder, house = scannet.scene_folder, matterport.house  # fixtures of the readers' own tests
@@ -187,13 +187,28 @@ def test_datasets_side_by_side(house: Path, scene_folder: Path, tmp_path: Path, 
     assert out.count(" problems\n") == 3
 
 
-def test_nuscenes_official_is_recognised(tmp_path: Path, capsys):
-    (tmp_path / "v1.0-mini").mkdir()
-    (tmp_path / "v1.0-mini" / "sample.json").write_text(json.dumps([]))
+def test_nuscenes_official(tmp_path: Path, capsys, rng):
+    write_dataset(tmp_path, rng)
     assert names(tmp_path) == ["nuScenes"]
-    if KINDS[-1].check is None:  # its reader is not part of this version
-        code, out = checked(tmp_path, capsys)
-        assert code == 1 and "recognised, but this version cannot check it" in out
+    code, out = checked(tmp_path, capsys)
+    assert code == 0 and "v1.0-mini, key frames of 1 scenes: 2 of 2 scenes readable (real)" in out
+    assert "can be run: geoguide.datasets.nuscenes.load_sample" in out
+    image = tmp_path / "samples/CAM_BACK/a-CAM_BACK.jpg"
+    image.write_bytes(image.read_bytes()[:-900])
+    sweep = tmp_path / "samples/LIDAR_TOP/b-LIDAR_TOP.pcd.bin"
+    sweep.write_bytes(sweep.read_bytes()[:-3])
+    code, out = checked(tmp_path, capsys)
+    assert code == 1 and "1 of 2 scenes readable" in out and image.name in out and "5997 bytes" in out
+
+
+def test_nuscenes_tables_that_cannot_be_read_and_labels_that_are_withheld(tmp_path: Path, capsys, rng):
+    write_dataset(tmp_path, rng)
+    (tmp_path / "v1.0-mini/lidarseg.json").write_text("[]")
+    code, out = checked(tmp_path, capsys)
+    assert code == 0 and "lidarseg is not installed or withheld" in out
+    (tmp_path / "v1.0-mini/ego_pose.json").unlink()
+    code, out = checked(tmp_path, capsys)
+    assert code == 1 and "ego_pose.json" in out and "can be run: nothing yet" in out
 
 
 def test_folders_that_are_no_dataset(tmp_path: Path):

@@ -154,6 +154,20 @@ def test_scenes_and_samples(root: Path):
     assert list_scenes(read_tables(root, VERSION), "mini_val") == ("scene-0103", "scene-0916")
 
 
+def test_splits_json_adds_splits(root: Path):
+    path = root / VERSION / "splits.json"
+    write_json(path, {"mine": [SCENE], "val": [SCENE]})
+    tables = read_tables(root, VERSION)
+    assert list_scenes(tables, "mine") == (SCENE,)
+    with pytest.raises(DataError, match=r"expected the 150 scenes of split 'val'"):  # the devkit's own names win
+        list_scenes(tables, "val")
+    write_json(root / "mini.json", {})  # but not in generated data
+    assert list_scenes(read_tables(root, VERSION), "val") == (SCENE,)
+    write_json(path, {"mine": SCENE})
+    with pytest.raises(DataError, match=r"splits.json: field mine: expected a list of scene names, found 'scene-0103'"):
+        read_tables(root, VERSION)
+
+
 def test_image_size_resizes_pixels_and_intrinsics(root: Path):
     view = load(root, image_size=(45, 80)).views[0]
     assert view.image_size == (45, 80) and view.color().shape == (45, 80, 3)

@@ -66,3 +66,22 @@ def test_readme_is_rewritten_between_its_markers(lines, tmp_path, monkeypatch) -
 def test_no_records_is_an_error() -> None:
     with pytest.raises(DataError, match="no records"):
         tables.frame([])
+
+
+def test_preliminary_rows_stand_by_2d_model_and_only_openseg_beside_the_paper(lines: pd.DataFrame) -> None:
+    more = lines[lines["row"] == "adapter only"].assign(row="adapter only, LSeg-like", miou=60.0)
+    table = tables.preliminary_table(pd.concat([lines, more]))
+    assert list(table["row"]) == ["2D fusion", "adapter only", "adapter only"]
+    assert list(table["2D model (simulated)"]) == ["OpenSeg-like", "OpenSeg-like", "LSeg-like"]
+    stated = tables.paper("scannet_openseg")["adapter only"]
+    assert list(table["paper mIoU (ScanNet v2)"]) == ["not stated", stated["miou"], "not stated"]
+    assert table["ours mIoU (mini)"].iat[2] == "60.0 ± 0.0" and table["converged"].iat[1] == "4 of 5"
+
+
+def test_paired_differences_and_their_verdict(lines: pd.DataFrame) -> None:
+    gap = tables.paired(lines, "works-best/full", "adapter only")
+    np.testing.assert_allclose(gap, 3.0)
+    assert tables.paired(lines, "2D fusion", "adapter only").shape == (1,)  # one seed in common
+    assert tables.verdict(gap) == "holds on mini" and tables.verdict(-gap) == "contradicted on mini"
+    assert tables.verdict(np.array([-1.0, 1.0, 2.0])) == "undecided"
+    assert tables.verdict(np.array([5.0])) == "too few seeds"

@@ -1,7 +1,7 @@
 """`geoguide data check`: which dataset and layout is a folder, what of it is complete, missing or broken, what can run.
 
-`KINDS` lists the layouts that are known. A new one (nuScenes' official layout) needs a function that recognises a
-folder and one that fills a `Report`; nothing else changes.
+`KINDS` lists the layouts that are known. A new one needs a function that recognises a folder and one that fills a
+`Report`; nothing else changes.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoguide.datasets.check_matterport3d import check_matterport3d, is_matterport3d
+from geoguide.datasets.check_nuscenes import check_nuscenes, is_nuscenes
 from geoguide.datasets.check_openscene import check_openscene, is_openscene
 from geoguide.datasets.check_report import Report
 from geoguide.datasets.check_scannet import check_scannet, is_scannet
@@ -18,23 +19,18 @@ from geoguide.errors import DataError
 
 @dataclass(frozen=True)
 class Kind:
-    """One layout: its name, whether a folder has it, and the check that fills a report (None: not written yet)."""
+    """One layout: its name, whether a folder has it, and the check that fills a report."""
 
     name: str
     matches: Callable[[Path], bool]
-    check: Callable[[Path, Report], None] | None
-
-
-def is_nuscenes(root: Path) -> bool:
-    """Whether `root` holds nuScenes' tables, as v1.0-mini/sample.json."""
-    return any(root.glob("v1.0-*/sample.json"))
+    check: Callable[[Path, Report], None]
 
 
 KINDS = (
     Kind("ScanNet v2, official layout", is_scannet, check_scannet),
     Kind("Matterport3D, official layout", is_matterport3d, check_matterport3d),
     Kind("OpenScene's published layout", is_openscene, check_openscene),
-    Kind("nuScenes, official layout", is_nuscenes, None),
+    Kind("nuScenes, official layout", is_nuscenes, check_nuscenes),
 )
 
 
@@ -57,10 +53,7 @@ def check_folder(root: str | Path) -> int:
     root, wrong = Path(root), 0
     for kind in identify(root):
         report = Report(f"{root}: {kind.name}")
-        if kind.check is None:
-            report.problem("recognised, but this version cannot check it")
-        else:
-            kind.check(root, report)
+        kind.check(root, report)
         report.print()
         wrong += len(report.problems)
     return 1 if wrong else 0

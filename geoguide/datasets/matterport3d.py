@@ -20,6 +20,7 @@ import numpy as np
 from geoguide.datasets.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, to_opencv
 from geoguide.datasets.openscene_views import region_views, warn_lost
 from geoguide.datasets.reading import (
+    MINI_STAMP,
     checked_points,
     need_file,
     need_folder,
@@ -30,7 +31,6 @@ from geoguide.datasets.reading import (
     vertex_columns,
     vertex_normals,
 )
-from geoguide.datasets.scannet import MINI_STAMP
 from geoguide.errors import ConfigError, DataError
 from geoguide.labels import LabelSet, load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View, unit_colors

@@ -5,6 +5,7 @@ reads one key frame. The points lie in the ego vehicle's frame at the LiDAR's ti
 the global frame is kilometres wide, too wide for float32, and its z is up as the car's is but for the car's own tilt.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 from geoguide.datasets.nuscenes_tables import (
     CAMERAS,
     LIDAR,
+    MINI_DEPTH_SCALE,
+    MINI_HOME,
+    MINI_IMAGES,
     UNKNOWN,
     Tables,
     list_samples,
@@ -44,9 +48,11 @@ def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | No
     A view's pose is the devkit's chain, camera -> ego (camera's time) -> global -> ego (LiDAR's time), so projecting
     with it equals the devkit's projection from the LiDAR. Views are named by channel and have no depth image: lift with
     `fuse(..., use_depth=False)`, or "splat". A camera whose pose holds nan keeps it, and `fuse` skips that view with
-    one warning. colors are a constant grey; intensity is 0..255; labels are classes of "nuscenes16" (255 where
-    ignored), None where lidarseg is not installed or withheld. image_size: (H, W) of the views, 900 x 1600 by default;
-    OpenScene lifts at (450, 800). Raises `DataError` naming file, field, what was expected and what was found.
+    one warning. Views of generated data have label, instance and depth images too, which serve the simulated teacher
+    alone: lift them as real ones. colors are a constant grey; intensity is 0..255; labels are classes of "nuscenes16"
+    (255 where ignored), None where lidarseg is not installed or withheld. image_size: (H, W) of the views, 900 x 1600
+    by default; OpenScene lifts at (450, 800). Raises `DataError` naming file, field, what was expected and what was
+    found.
     """
     if sample not in tables.samples:
         raise DataError(f"{tables.path('sample')}: field token: expected {sample!r}, found none of that token")
@@ -72,6 +78,7 @@ def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | No
         colors=np.full((len(points), 3), GREY, dtype=np.float32),
         labels=_read_labels(tables, lidar["token"], len(points)),
         views=tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS),
+        source=tables.source,
         intensity=intensity,
     )
 
@@ -184,7 +191,12 @@ def _view(
     camera_to_ego = tables.pose("calibrated_sensor", calibration["token"])
     pose = np.linalg.inv(ego_to_global) @ tables.pose("ego_pose", record["ego_pose_token"]) @ camera_to_ego
     file, size = tables.root / record["filename"], (record["height"], record["width"])
-    return _image_view(channel, intrinsics, pose, file, size, tables.path("sample_data"), new_size)
+    view = _image_view(channel, intrinsics, pose, file, size, tables.path("sample_data"), new_size)
+    if tables.source != "mini":
+        return view
+    home = tables.root / MINI_HOME / tables.scene_of(record["sample_token"])
+    paths = {f"{kind}_path": home / kind / f"{file.stem}.png" for kind in MINI_IMAGES}
+    return replace(view, **paths, depth_scale=MINI_DEPTH_SCALE)
 
 
 def _intrinsics(value: Any, where: str) -> np.ndarray:

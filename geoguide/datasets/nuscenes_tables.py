@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from geoguide.datasets.reading import need_file, need_folder
+from geoguide.datasets.reading import MINI_STAMP, need_file, need_folder, read_json
 from geoguide.errors import DataError, InputError
 from geoguide.labels.nuscenes import category_classes
 
 LIDAR = "LIDAR_TOP"
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
 SPLITS = Path(__file__).with_name("nuscenes_splits.csv")  # the scene names of the devkit's predefined splits
+# What generated data have beside the official files: a folder for each scene with images for the simulated teacher.
+MINI_HOME, MINI_IMAGES, MINI_DEPTH_SCALE = "mini", ("label", "instance", "depth"), 256.0
 UNKNOWN = -1  # class of a category id that category.json does not list
 _UNIT = 1e-3  # how far from 1 a rotation quaternion may be: the files hold about 16 digits
 
@@ -44,7 +46,8 @@ class Tables:
     scenes by name; samples, calibrations and ego_poses by token; frames: sample token -> channel -> its key frame's
     `sample_data` record. label_files: lidar `sample_data` token -> file below root; None where lidarseg is not
     installed. class_of int64 [256]: class id (0..15 or 255) of each lidarseg category id, -1 for ids that
-    `category.json` does not list.
+    `category.json` does not list. splits: scene names by split, of `splits.json` where there is one. source: "mini" for
+    generated data, which `mini.json` in root marks, else "real".
     """
 
     root: Path
@@ -56,6 +59,8 @@ class Tables:
     ego_poses: dict[str, dict]
     label_files: dict[str, str] | None
     class_of: np.ndarray
+    splits: dict[str, tuple[str, ...]]
+    source: str
 
     def path(self, table: str) -> Path:
         """The json file of a table, for messages."""
@@ -105,17 +110,21 @@ def read_tables(root: str | Path, version: str = "v1.0-trainval") -> Tables:
         ego_poses=_index(poses, "token", folder / "ego_pose.json"),
         label_files=label_files,
         class_of=_class_table(folder / "category.json") if label_files else np.full(256, UNKNOWN, dtype=np.int64),
+        splits=_own_splits(folder / "splits.json"),
+        source="mini" if (Path(root) / MINI_STAMP).is_file() else "real",
     )
 
 
 def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
     """Scene names of an official split ("train", "val", "test", "mini_train", "mini_val"), sorted; None: all there are.
 
-    Raises `InputError` for another split and `DataError` when any scene of it is not in the tables.
+    `splits.json` beside the tables, which the devkit knows as custom splits, adds splits; in generated data it decides
+    what the official names mean. Raises `InputError` for another split and `DataError` when any scene of it is not in
+    the tables.
     """
     if split is None:
         return tuple(sorted(tables.scenes))
-    splits = _splits()
+    splits = {**_splits(), **tables.splits} if tables.source == "mini" else {**tables.splits, **_splits()}
     if split not in splits:
         raise InputError(f"split must be one of {', '.join(splits)}, found {split!r}")
     missing = [name for name in splits[split] if name not in tables.scenes]
@@ -244,6 +253,17 @@ def _class_table(path: Path) -> np.ndarray:
         table[record["index"]] = known[record["name"]]
     table.setflags(write=False)
     return table
+
+
+def _own_splits(path: Path) -> dict[str, tuple[str, ...]]:
+    """The splits of a data set's own `splits.json`, split -> list of scene names; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    splits = read_json(path, ())
+    for split, names in splits.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError(f"{path}: field {split}: expected a list of scene names, found {names!r}")
+    return {split: tuple(names) for split, names in splits.items()}
 
 
 @functools.cache

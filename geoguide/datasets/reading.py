@@ -10,6 +10,7 @@ from plyfile import PlyData, PlyElementParseError, PlyParseError
 
 from geoguide.errors import DataError
 
+MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.reading import (
+    MINI_STAMP,
     check_fits,
     checked_points,
     need_file,
@@ -23,7 +24,6 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, unit_colors
 
-MINI_STAMP = "mini.json"  # a generated scene carries this file beside the official ones
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
 

@@ -8,7 +8,7 @@ import numpy as np
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.datasets import scannet
 from geoguide.datasets.mini.write import MANIFEST, default_mini_root, make_mini_scannet
-from geoguide.datasets.reading import checked_points, read_json, read_ply, vertex_columns, vertex_normals
+from geoguide.datasets.reading import MINI_STAMP, checked_points, read_json, read_ply, vertex_columns, vertex_normals
 from geoguide.errors import DataError
 from geoguide.prepare import data_root
 from geoguide.pretraining.config import PretrainConfig
@@ -43,7 +43,7 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
 
 def identity(folder: Path) -> Identity:
     """(seed, split, number) of a generated room, of which it is a function. Raises DataError where it is none."""
-    made = read_json(folder / scannet.MINI_STAMP, ("recipe",))["recipe"]
+    made = read_json(folder / MINI_STAMP, ("recipe",))["recipe"]
     return made["seed"], made["split"], made["number"]
 
 

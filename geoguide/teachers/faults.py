@@ -16,8 +16,14 @@ ALIKE = (  # classes that look or are shaped alike; names that a label set lacks
     ("wall", "door", "cabinet", "window"),
     ("toilet", "sink", "bathtub"),
     ("floor", "table", "counter"),
+    ("truck", "bus", "trailer", "construction vehicle", "car"),
+    ("bicycle", "motorcycle", "person"),
+    ("barrier", "manmade", "traffic cone"),
+    ("drivable surface", "other flat", "sidewalk", "terrain"),
+    ("vegetation", "terrain"),
 )
-STEADY = {"wall": 0.3, "floor": 0.2}  # what fills most of a room is seldom taken for something else as a whole
+# What fills most of a scene is seldom taken for something else as a whole.
+STEADY = {"wall": 0.3, "floor": 0.2, "manmade": 0.3, "drivable surface": 0.2}
 TEXT_TEMPERATURE = 0.12  # cosines of class names lie between 0.35 and 0.9
 ALIKE_BONUS = 0.3  # what membership of one group adds to a cosine
 VOXEL = 0.1  # metres: the grain in which a surface's seen share is counted

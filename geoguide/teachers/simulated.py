@@ -20,6 +20,7 @@ from geoguide.teachers.faults import Survey, alike_table, bleed, coarse_noise, o
 
 NOISE_SCALE = 0.5  # at full severity, in units of the contrast between class embeddings
 DRIFT_SCALE = 0.4
+SCANNET = "scannet20"
 LARGE_AREA = 1.5  # m^2: an object of this size suffers half of the partial-view fault
 
 
@@ -48,8 +49,8 @@ class SimulatedTeacherConfig:
 class SimulatedTeacher:
     """The `Teacher` of this module: `text` float32 [C, D] are the label set's L2-normalised class embeddings.
 
-    to_class: what turns a label image int64 [H, W] into class ids (255 void), by default through ScanNet's category
-    table; for houses `datasets.matterport3d.label_image_classes`.
+    to_class: what turns a label image int64 [H, W] into class ids (255 void), by default the ids that ScanNet's images
+    or the label set have; for houses, whose images hold neither, `datasets.matterport3d.label_image_classes`.
     """
 
     name = "simulated"
@@ -66,16 +67,16 @@ class SimulatedTeacher:
         if text.ndim != 2 or len(text) != len(label_set.names):
             raise InputError(f"text must be [{len(label_set.names)}, D], found {list(text.shape)}")
         self.config, self.text, self.label_set = config, text, label_set
-        self._to_class = to_class or self._scannet_class
+        self._to_class = to_class or self._raw_class
         self.width = text.shape[1]
         self._alike, self._ease = alike_table(text, label_set.names)  # [C, C], [C]
         center = text.mean(axis=0)
         self._contrast = text - center  # [C, D] what tells the classes apart
         self._generic = center / np.linalg.norm(center)  # the feature of what has no label: "some thing"
 
-    def _scannet_class(self, raw: np.ndarray) -> np.ndarray:
-        """Classes of a label image, whose ids are those of ScanNet's category table."""
-        return self.label_set.from_raw(load_category_table().nyu40(raw))
+    def _raw_class(self, raw: np.ndarray) -> np.ndarray:
+        """Classes of a label image: ids of ScanNet's category table, or the label set's own raw ids in other data."""
+        return self.label_set.from_raw(load_category_table().nyu40(raw) if self.label_set.name == SCANNET else raw)
 
     def features(self, scene: Scene) -> Iterator[np.ndarray]:
         """One float32 [H, W, D] array of unit vectors per view, in order; deterministic by seed, scene and view name.

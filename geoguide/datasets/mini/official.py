@@ -10,8 +10,9 @@ from PIL import Image
 
 from geoguide.datasets.mini.annotate import Annotation, annotate
 from geoguide.datasets.mini.sensor import Frame, SensorConfig
+from geoguide.datasets.reading import MINI_STAMP
 from geoguide.datasets.reconstruct import Reconstruction, reconstruct
-from geoguide.datasets.scannet import MINI_STAMP, SEGMENTS
+from geoguide.datasets.scannet import SEGMENTS
 from geoguide.datasets.writing import write_ply
 from geoguide.errors import ConfigError
 from geoguide.labels import load_category_table, load_label_set

@@ -84,8 +84,8 @@ class Item:
 class Piece:
     """One or several objects built in one local frame, the boxes they occupy, and where things may be put on them."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, rng: np.random.Generator, max_edge: float = MAX_EDGE) -> None:
+        self.rng, self.max_edge = rng, max_edge  # a street's walls need no 30 cm quads
         self.items: list[Item] = []
         self.boxes: list[tuple[float, ...]] = []  # x0 y0 z0 x1 y1 z1 of each part, for collisions
         self.supports: list[tuple[float, ...]] = []  # x0 y0 x1 y1 z of each top that carries clutter
@@ -97,9 +97,9 @@ class Piece:
         return self
 
     def box(self, low: Point, high: Point, color: Color | None = None) -> None:
-        """An axis-aligned box, its sides divided to `MAX_EDGE`."""
+        """An axis-aligned box, its sides divided to `max_edge`."""
         low_, high_ = np.array(low, np.float64), np.array(high, np.float64)
-        divisions = tuple(int(n) for n in np.maximum(1, np.ceil((high_ - low_) / MAX_EDGE)))
+        divisions = tuple(int(n) for n in np.maximum(1, np.ceil((high_ - low_) / self.max_edge)))
         unit, quads = _unit_box(divisions)
         self._add(low_ + unit * (high_ - low_), quads, color)
 
@@ -145,7 +145,7 @@ class Piece:
         def rectangle(r: tuple[float, ...], z: float) -> np.ndarray:
             return np.array([[r[0], r[1], z], [r[2], r[1], z], [r[2], r[3], z], [r[0], r[3], z]], np.float64)
 
-        steps = np.linspace(0, 1, max(2, int(np.ceil((z1 - z0) / MAX_EDGE)) + 1))[:, None, None]
+        steps = np.linspace(0, 1, max(2, int(np.ceil((z1 - z0) / self.max_edge)) + 1))[:, None, None]
         rings = (1 - steps) * rectangle(bottom, z0) + steps * rectangle(top, z1)
         self.loft(list(rings), color)
 

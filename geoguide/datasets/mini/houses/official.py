@@ -20,8 +20,8 @@ from geoguide.datasets.mini.houses.scan import HouseConfig, Shot
 from geoguide.datasets.mini.houses.vocabulary import load_vocabulary
 from geoguide.datasets.mini.official import JPEG_QUALITY, fingerprint
 from geoguide.datasets.mini.sensor import NO_OBJECT, SensorConfig
+from geoguide.datasets.reading import MINI_STAMP
 from geoguide.datasets.reconstruct import reconstruct
-from geoguide.datasets.scannet import MINI_STAMP
 from geoguide.scene import View
 from geoguide.superpoints import segment_mesh
 

@@ -1,0 +1,66 @@
+"""The experiments of the book: rows differ from each other where they say so and nowhere else."""
+
+import pytest
+
+from geoguide.config import config_hash, to_dict
+from geoguide.errors import ConfigError
+from geoguide.experiments import (
+    DEFAULT_TEACHER,
+    OTHER_BACKBONES,
+    SEEDS,
+    TEACHERS,
+    adapter_only,
+    fusion,
+    openscene,
+    preliminary,
+    preset,
+    profile,
+    teacher_row,
+)
+
+
+def differences(a: dict, b: dict, where: str = "") -> set[str]:
+    """Dotted names of the fields in which two configs differ."""
+    found = set()
+    for key in a.keys() | b.keys():
+        x, y = a.get(key), b.get(key)
+        if isinstance(x, dict) and isinstance(y, dict):
+            found |= differences(x, y, f"{where}{key}.")
+        elif x != y:
+            found.add(where + key)
+    return found
+
+
+def test_no_experiment_of_a_profile_is_there_twice():
+    for name in ("quick", "full", "studies"):
+        hashes = [config_hash(config) for config in profile(name)]
+        assert len(set(hashes)) == len(hashes)
+    assert {config_hash(c) for c in profile("quick") + preliminary()} <= {config_hash(c) for c in profile("full")}
+
+
+def test_a_2d_model_changes_the_teacher_alone():
+    for make in (fusion, adapter_only, openscene):
+        plain, other = make(1), make(1, "LSeg-like")
+        changed = differences(to_dict(plain), to_dict(other))
+        assert changed and all(name == "name" or name.startswith("teacher.") for name in changed)
+        assert other.name == teacher_row(plain.name, "LSeg-like") == f"{plain.name}, LSeg-like"
+    assert set(TEACHERS) == {"OpenSeg-like", "LSeg-like"} and TEACHERS[DEFAULT_TEACHER] == preset().teacher
+    with pytest.raises(ConfigError, match="unknown teacher 'SAS': known are OpenSeg-like, LSeg-like"):
+        adapter_only(0, "SAS")
+
+
+def test_frozen_features_change_the_backbone_alone():
+    for name in OTHER_BACKBONES:
+        assert differences(to_dict(adapter_only()), to_dict(adapter_only(backbone=name))) == {"name", "backbone.name"}
+
+
+def test_frozen_and_entire_share_rooms_teacher_and_seeds():
+    rows = preliminary()
+    for config in rows:
+        assert (config.data, config.lifting, config.protocol.prompt) == (
+            rows[0].data,
+            rows[0].lifting,
+            "a photo of a {}",
+        )
+    seeds = {c.seed for c in rows if c.train.model == "openscene"}
+    assert seeds <= set(SEEDS) and len(seeds) >= 3
