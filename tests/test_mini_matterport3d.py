@@ -9,14 +9,10 @@ import numpy as np
 import pytest
 import trimesh
 from plyfile import PlyData
+from scipy.spatial import cKDTree
 
-from geoguide.datasets.matterport3d import (
-    label_image_classes,
-    list_houses,
-    list_regions,
-    load_category_mapping,
-    load_region,
-)
+from geoguide.datasets import matterport3d
+from geoguide.datasets.matterport3d import label_image_classes, list_houses, list_regions, load_region
 from geoguide.datasets.matterport_cameras import read_cameras
 from geoguide.datasets.mini.houses import default_houses_root, instance_counts, make_mini_matterport3d, write
 from geoguide.datasets.mini.houses.build import build
@@ -53,9 +49,6 @@ def house(data: Path) -> Path:
 @pytest.fixture(scope="module")
 def scene(data: Path, house: Path) -> Scene:
     return load_region(house, 0, mapping=data / "category_mapping.tsv", labels="matterport160")
-
-
-# The vocabulary and what it builds.
 
 
 def test_the_vocabulary_covers_exactly_the_160_names():
@@ -176,7 +169,7 @@ def test_the_official_layout(data: Path, house: Path):
 
 @pytest.mark.parametrize("labels", SETS)
 def test_the_reader_maps_all_four_label_sets(data: Path, house: Path, labels: str):
-    mapping = load_category_mapping(data / "category_mapping.tsv")
+    mapping = matterport3d.load_category_mapping(data / "category_mapping.tsv")
     table = mapping.classes(load_label_set(labels))
     known = {name: cls for name, cls in zip(mapping.nyu_class, table[mapping.index], strict=True)}
     found = load_region(house, 0, mapping=data / "category_mapping.tsv", labels=labels)
@@ -187,22 +180,27 @@ def test_the_reader_maps_all_four_label_sets(data: Path, house: Path, labels: st
         assert (found.labels != VOID).mean() > 0.9
 
 
-def test_points_lie_on_what_they_are_labelled_as(data: Path, house: Path):
-    """Distance of every labelled vertex to the true surface of the objects of its name, by an exact search."""
+def sampled(corners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random points [n, 3] on triangles [F, 3, 3], about 1 cm apart."""
+    area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    face = rng.choice(len(area), 200 + int(5000 * area.sum()), p=area / area.sum())
+    return (rng.dirichlet((1, 1, 1), len(face))[:, :, None] * corners[face]).sum(axis=1)
+
+
+def test_points_lie_on_what_they_are_labelled_as(data: Path, house: Path, rng: np.random.Generator):
+    """Distance of labelled vertices to the true surface of the objects of their name."""
     seeds = np.random.SeedSequence([TINY.seed, 0, 0]).generate_state(2)
     truth = generate_house(int(seeds[0]), 0, TINY.regions)
     category = np.array([item.category for item in truth.objects])
-    names = load_label_set("matterport160").names
-    distances = []
+    names, distances = load_label_set("matterport160").names, []
     for region in list_regions(house):
         scene = load_region(house, region, mapping=data / "category_mapping.tsv", labels="matterport160")
         for label in np.setdiff1d(scene.labels, [VOID]):
             chosen = truth.faces[(category == names[label])[truth.face_object]]
-            surface = trimesh.Trimesh(truth.vertices, chosen, process=False)
-            points = scene.points[scene.labels == label][::7]
-            distances.append(trimesh.proximity.closest_point(surface, points)[1])
+            tree = cKDTree(sampled(truth.vertices[chosen], rng))
+            distances.append(tree.query(scene.points[scene.labels == label][::7])[0])
     distance = np.concatenate(distances)
-    assert np.median(distance) < 0.25 * TINY.voxel
+    assert np.median(distance) < 0.3 * TINY.voxel
     assert np.mean(distance < TINY.voxel) > 0.95
     assert distance.max() < 4 * TINY.voxel
 
