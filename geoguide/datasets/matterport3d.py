@@ -11,6 +11,7 @@ rule). Cameras are in `matterport_cameras`. The .house files, which also hold re
 import csv
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 from geoguide.datasets.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, to_opencv
 from geoguide.datasets.openscene_views import region_views, warn_lost
 from geoguide.datasets.reading import (
+    MINI_STAMP,
     checked_points,
     need_file,
     need_folder,
@@ -35,6 +37,7 @@ from geoguide.scene import NO_INSTANCE, VOID, Scene, View, unit_colors
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
 REGIONS = "region_segmentations"
+LABEL_IMAGES, INSTANCE_IMAGES = "label_images", "instance_images"  # beside generated houses only
 
 
 def list_houses(root: str | Path, split: str) -> tuple[Path, ...]:
@@ -89,8 +92,8 @@ def load_region(
     mapping: the official category_mapping.tsv, None to read no labels. labels: matterport21 (through its NYU40 ids) or
     matterport40, 80, 160 (through its nyuClass). split: in "test" a region without cameras inside takes the 100
     nearest (OpenScene's rule). image_size: (H, W) of the views, by default the images' own, 1024 x 1280. origin: see
-    `matterport_cameras`. Images that were not downloaded leave the scene without views. Raises `DataError` naming file,
-    field, expected and found.
+    `matterport_cameras`. Images that were not downloaded leave the scene without views. Generated houses have `source`
+    "mini", and label and instance images. Raises `DataError` naming file, field, expected and found.
     """
     house = need_folder(house, "house folder")
     path = house / REGIONS / f"region{region}.ply"
@@ -111,7 +114,17 @@ def load_region(
         labels=None if classes is None else majority(faces, classes, len(points), VOID),
         instances=None if objects is None else majority(faces, objects.ids, len(points), NO_INSTANCE),
         views=_load_views(house, points, split, image_size, origin),
+        source="mini" if (house / MINI_STAMP).is_file() else "real",
     )
+
+
+def label_image_classes(mapping: str | Path, labels: str) -> Callable[[np.ndarray], np.ndarray]:
+    """What turns the label images of generated houses (int64 [H, W], index of `mapping`) into classes of a label set.
+
+    Class ids int64 [H, W] as in `Scene.labels`, 255 for void and for index 0.
+    """
+    table = load_category_mapping(Path(mapping)).classes(load_label_set(labels))
+    return lambda image: table[image]
 
 
 def majority(faces: np.ndarray, values: np.ndarray, count: int, nothing: int) -> np.ndarray:
@@ -274,4 +287,13 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: tuple[int, int
         color_path=color,
         depth_path=depth,
         depth_scale=DEPTH_SCALE,
+        **_truth_images(house, color.stem),
     )
+
+
+def _truth_images(house: Path, stem: str) -> dict[str, Path]:
+    """Label and instance image of a view: real houses have none."""
+    if not (house / MINI_STAMP).is_file():
+        return {}
+    folders = {"label_path": LABEL_IMAGES, "instance_path": INSTANCE_IMAGES}
+    return {field: need_file(house / folder / f"{stem}.png", "image") for field, folder in folders.items()}

@@ -7,7 +7,7 @@ wrong answers for partly seen large objects, and features that drift with the vi
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -47,22 +47,34 @@ class SimulatedTeacherConfig:
 
 
 class SimulatedTeacher:
-    """The `Teacher` of this module: `text` float32 [C, D] are the label set's L2-normalised class embeddings."""
+    """The `Teacher` of this module: `text` float32 [C, D] are the label set's L2-normalised class embeddings.
+
+    to_class: what turns a label image int64 [H, W] into class ids (255 void), by default the ids that ScanNet's images
+    or the label set have; for houses, whose images hold neither, `datasets.matterport3d.label_image_classes`.
+    """
 
     name = "simulated"
 
-    def __init__(self, config: SimulatedTeacherConfig, text: np.ndarray, label_set: LabelSet) -> None:
+    def __init__(
+        self,
+        config: SimulatedTeacherConfig,
+        text: np.ndarray,
+        label_set: LabelSet,
+        *,
+        to_class: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         text = np.asarray(text, dtype=np.float32)
         if text.ndim != 2 or len(text) != len(label_set.names):
             raise InputError(f"text must be [{len(label_set.names)}, D], found {list(text.shape)}")
         self.config, self.text, self.label_set = config, text, label_set
+        self._to_class = to_class or self._raw_class
         self.width = text.shape[1]
         self._alike, self._ease = alike_table(text, label_set.names)  # [C, C], [C]
         center = text.mean(axis=0)
         self._contrast = text - center  # [C, D] what tells the classes apart
         self._generic = center / np.linalg.norm(center)  # the feature of what has no label: "some thing"
 
-    def _to_class(self, raw: np.ndarray) -> np.ndarray:
+    def _raw_class(self, raw: np.ndarray) -> np.ndarray:
         """Classes of a label image: ids of ScanNet's category table, or the label set's own raw ids in other data."""
         return self.label_set.from_raw(load_category_table().nyu40(raw) if self.label_set.name == SCANNET else raw)
 

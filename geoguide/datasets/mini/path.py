@@ -43,7 +43,7 @@ def camera_path(room: "Room", caster: "RayCaster", config: "SensorConfig", rng: 
     for number, eye in enumerate(eyes):  # each view depends on what the views before it saw
         yaw, pitch, covered = _best_view(eye, yaw, targets, normals, seen, caster, config, rng, free=number == 0)
         seen += covered
-        poses[number] = _look(eye, yaw, pitch, roll=np.deg2rad(3) * rng.standard_normal())
+        poses[number] = look(eye, yaw, pitch, roll=np.deg2rad(3) * rng.standard_normal())
     return poses
 
 
@@ -141,7 +141,7 @@ def _best_view(
     visible = (first > 0.98) & (distance > near) & (distance < far - 1.0) & (cosine > FACING)
     turn = rng.uniform(-np.pi, np.pi, CANDIDATES) if free else rng.uniform(-TURN, TURN, CANDIDATES)
     pitch = rng.uniform(np.deg2rad(-50), np.deg2rad(15), CANDIDATES)
-    axes = np.stack([_look(eye, yaw + t, p)[:3, :3] for t, p in zip(turn, pitch, strict=True)])  # [N, 3, 3]
+    axes = np.stack([look(eye, yaw + t, p)[:3, :3] for t, p in zip(turn, pitch, strict=True)])  # [N, 3, 3]
     local = (offset[visible] @ axes).astype(np.float32)  # [N, V, 3] visible targets in each candidate's camera axes
     height, width = config.image_size
     reach = 0.95 / 2 / config.focal * local[..., 2]
@@ -154,7 +154,7 @@ def _best_view(
     return yaw + turn[best], pitch[best], new
 
 
-def _look(eye: np.ndarray, yaw: float, pitch: float, roll: float = 0.0) -> np.ndarray:
+def look(eye: np.ndarray, yaw: float, pitch: float, roll: float = 0.0) -> np.ndarray:
     """Pose [4, 4] of a camera at `eye`, z up: `yaw` about the vertical from +x, `pitch` above the horizon."""
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])

@@ -94,10 +94,10 @@ def scan_room(room: "Room", seed: int, config: SensorConfig | None = None) -> li
     rng = np.random.default_rng(seed)
     caster = RayCaster(room.vertices, room.faces)
     poses = camera_path(room, caster, config, rng)  # [K, 4, 4]
-    recorded = poses @ _pose_errors(len(poses), config, rng)
-    exposure = 1.0 + config.exposure_drift * _smooth_noise(len(poses), 1, rng)[:, 0]
+    recorded = poses @ pose_errors(len(poses), config, rng)
+    exposure = 1.0 + config.exposure_drift * smooth_noise(len(poses), 1, rng)[:, 0]
     return [
-        _render(room, caster, pose, record, gain, config, rng)
+        render(room, caster, pose, record, gain, config, rng)
         for pose, record, gain in zip(poses, recorded, exposure, strict=True)
     ]
 
@@ -112,7 +112,7 @@ def pixel_rays(config: SensorConfig) -> np.ndarray:
     )
 
 
-def _render(
+def render(
     room: "Room",
     caster: RayCaster,
     pose: np.ndarray,
@@ -155,16 +155,16 @@ def _measure(depth: np.ndarray, cosine: np.ndarray, config: SensorConfig, rng: n
     return np.where(lost, 0, np.rint(noisy * 1000)).astype(np.uint16)
 
 
-def _smooth_noise(count: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def smooth_noise(count: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """[count, width] noise of unit deviation that changes over about eight frames, as tracking drift does."""
     noise = gaussian_filter1d(rng.standard_normal((count + 32, width)), 4.0, axis=0)[16 : 16 + count]
     return noise * np.sqrt(2 * np.sqrt(np.pi) * 4.0)  # the filter divides the variance by 2 sqrt(pi) sigma
 
 
-def _pose_errors(count: int, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
+def pose_errors(count: int, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
     """Small rigid motions [K, 4, 4] that turn true poses into recorded ones."""
     errors = np.tile(np.eye(4), (count, 1, 1))
-    turn = np.deg2rad(config.rotation_error) / np.sqrt(3) * _smooth_noise(count, 3, rng)
+    turn = np.deg2rad(config.rotation_error) / np.sqrt(3) * smooth_noise(count, 3, rng)
     errors[:, :3, :3] = Rotation.from_rotvec(turn).as_matrix()
-    errors[:, :3, 3] = config.position_error / np.sqrt(3) * _smooth_noise(count, 3, rng)
+    errors[:, :3, 3] = config.position_error / np.sqrt(3) * smooth_noise(count, 3, rng)
     return errors
