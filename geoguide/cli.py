@@ -17,18 +17,20 @@ Positional = tyro.conf.Positional
 class Data:
     """Make the embedded benchmark, or check a dataset folder.
 
-    make: generate mini-ScanNet or mini-nuScenes (in the benchmarks' own layouts); what is finished is kept, so it
-    resumes.
+    make: generate mini-ScanNet, mini-Matterport3D or mini-nuScenes (in the benchmarks' own layouts); what is finished
+    is kept, so it resumes.
     check: say which dataset and layout a folder is (ScanNet, Matterport3D, nuScenes, or OpenScene's published folders),
     what of it is complete, missing or broken, file by file, and what can be run with it.
     """
 
     action: Positional[Literal["make", "check"]]
     path: Positional[Path | None] = None
-    """Folder; default data/mini-scannet or data/mini-nuscenes."""
-    dataset: Literal["mini-scannet", "mini-nuscenes"] = "mini-scannet"
+    """Folder; default data/ and the name of the dataset."""
+    dataset: Literal["mini-scannet", "mini-matterport3d", "mini-nuscenes"] = "mini-scannet"
     rooms: tuple[int, int, int] = (28, 14, 21)
     """Rooms of mini-ScanNet to make: train, val, test."""
+    houses: tuple[int, int, int] = (8, 3, 6)
+    """Houses of mini-Matterport3D to make: train, val, test."""
     scenes: tuple[int, int, int] = (15, 10, 10)
     """Scenes of mini-nuScenes to make, four key frames each: train, val, test."""
     seed: int = 0
@@ -47,6 +49,11 @@ class Data:
 
             make_mini_scannet(root, rooms=self.rooms, seed=self.seed, workers=self.workers)
             print(f"mini-ScanNet is complete in {root}")
+        elif self.dataset == "mini-matterport3d":
+            from geoguide.datasets.mini.houses import make_mini_matterport3d
+
+            make_mini_matterport3d(root, houses=self.houses, seed=self.seed, workers=self.workers)
+            print(f"mini-Matterport3D is complete in {root}")
         else:
             from geoguide.datasets.mini_nuscenes.write import make_mini_nuscenes
 
