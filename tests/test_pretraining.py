@@ -187,7 +187,9 @@ def test_head_gives_cosines():
 def test_config_round_trip_and_refusals():
     config = PretrainConfig()
     assert from_dict(PretrainConfig, to_dict(config)) == config
-    assert config.network.level == 1 and config.network.width == 64 + 96 + 128
+    assert config.network.level == 0 and config.network.width == 48 + 64 + 96 + 128
+    coarser = NetworkConfig(concat=1)
+    assert coarser.level == 2 and coarser.width == 96 + 128
     for changes, message in (
         ({"steps": 0}, "steps must be"),
         ({"warmup": 0.0}, "warmup must be above 0"),

@@ -153,7 +153,7 @@ def test_other_files_are_refused(tmp_path):
     for name, message in (
         ("none.safetensors", "weights file not found; make one with `geoguide pretrain`"),
         ("cut.safetensors", "not a readable safetensors file"),
-        ("plain.safetensors", "not written by `geoguide pretrain` .metadata has no 'pretraining'."),
+        ("plain.safetensors", "not written by `geoguide pretrain` .metadata has no 'config'."),
     ):
         with pytest.raises(DataError, match=f"{name}: {message}"):
             backbones.load("sonata-mini", weights=tmp_path / name)
