@@ -194,7 +194,7 @@ def test_config_round_trip_and_refusals():
         ({"steps": 0}, "steps must be"),
         ({"warmup": 0.0}, "warmup must be above 0"),
         ({"network": NetworkConfig(concat=4)}, "network.concat must be 0..3, found 4"),
-        ({"network": NetworkConfig(enc_num_head=(3, 4, 6, 8))}, "enc_channels must be multiples"),
+        ({"network": NetworkConfig(enc_num_head=(5, 4, 6, 8))}, "enc_channels must be multiples"),
         ({"views": ViewConfig(local_share=(0.5, 0.1))}, "views.local_share must be two rising shares"),
     ):
         with pytest.raises(ConfigError, match=message):
