@@ -155,13 +155,13 @@ figures.seed_bars(scores, title=title, reference="sonata-mini")
 # ## What we found
 
 # %%
-text, metrics = [], ("miou", "macc")
+text, metrics = [], ("mIoU", "mAcc")
 for teacher in teachers:
     pair = [teacher_row(row, teacher) for row in ("adapter only", "entire network")]
-    gaps = {metric: tables.paired(lines, *pair, metric) for metric in metrics}
+    gaps = {metric: tables.paired(lines, *pair, metric.lower()) for metric in metrics}
     shown = [f"{tables.with_interval(g.mean(), tables.interval(g), signed=True)} {m}" for m, g in gaps.items()]
     done = all(np.mean([r["training"]["converged"] for r in runs[row]]) > 0.5 for row in pair)
-    told = tables.verdict(gaps["miou"]) if done else "no verdict: most runs of a row had not converged"
+    told = tables.verdict(gaps["mIoU"]) if done else "no verdict: most runs of a row had not converged"
     text.append(f"- **{teacher}**: adapter minus entire network {', '.join(shown)} points, {len(seeds)} seeds: "
                 f"*the frozen backbone wins* {told}.")
 Markdown("\n".join(text))

@@ -168,8 +168,7 @@ def class_bars(
         figure.add_bar(x=list(names), y=np.asarray(row, dtype=np.float64), name=name, marker_color=PALETTE[number])
     figure.update_xaxes(tickangle=60)
     figure.update_yaxes(title_text=unit, rangemode="tozero")
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-    return finish(figure, title=title, height=440, barmode="group", legend=legend)
+    return finish(figure, title=title, height=440, barmode="group")
 
 
 def show_images(images: Mapping[str, np.ndarray], *, title: str) -> go.Figure:
