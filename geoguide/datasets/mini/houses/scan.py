@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoguide.datasets.mini.houses.house import MAX_REGIONS, House
-from geoguide.datasets.mini.houses.sight import IN_SIGHT, sight
+from geoguide.datasets.mini.houses.sight import sight
 from geoguide.datasets.mini.path import look
 from geoguide.datasets.mini.room import Room
 from geoguide.datasets.mini.sensor import Frame, RayCaster, SensorConfig, pose_errors, render, smooth_noise
 from geoguide.errors import ConfigError
 
 PITCHES = (32.0, 0.0, -32.0)  # degrees of cameras 0, 1, 2: up, level, down
-MORE = 2  # places added to a room while an object that could be seen is out of sight
+MORE = 2  # places added to a room while an object is less in sight than it could be, up to ENOUGH
+ENOUGH = 0.3  # of its sampled surface: what one image sees of an edge is not reconstructed
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _places(room: Room, count: int, rng: np.random.Generator) -> np.ndarray:
     """
     cells, sees, share = sight(room, rng)
     seen, chosen = np.zeros(len(share), dtype=bool), []  # [T]
-    enough = np.minimum((sees @ share).max(axis=0), IN_SIGHT)  # [O] of each object, as far as any place sees it
+    enough = np.minimum((sees @ share).max(axis=0), ENOUGH)  # [O] of each object, as far as any place sees it
     while len(chosen) < count + MORE:
         lacking = seen @ share < enough  # [O]
         if len(chosen) >= count and not lacking.any():
