@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoguide.datasets.mini.houses.house import MAX_REGIONS, House
-from geoguide.datasets.mini.houses.sight import IN_SIGHT, sight
+from geoguide.datasets.mini.houses.sight import sight
 from geoguide.datasets.mini.path import look
 from geoguide.datasets.mini.room import Room
 from geoguide.datasets.mini.sensor import Frame, RayCaster, SensorConfig, pose_errors, render, smooth_noise
 from geoguide.errors import ConfigError
 
 PITCHES = (32.0, 0.0, -32.0)  # degrees of cameras 0, 1, 2: up, level, down
-MORE = 2  # places added to a room while an object that could be seen is out of sight
+MORE = 2  # places added to a room while an object is less in sight than it could be, up to ENOUGH
+ENOUGH = 0.3  # of its sampled surface: what one image sees of an edge is not reconstructed
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,18 @@ def _places(room: Room, count: int, rng: np.random.Generator) -> np.ndarray:
     """Tripod positions [count or up to MORE more, 2] of the room's frame, each the one that sees most not seen yet.
 
     An object counts by the root of its share of sampled surface points that are in sight, so that a small thing behind
-    a sofa is worth a place of its own.
+    a sofa is worth much; places beyond `count` are for what is still out of sight alone.
     """
     cells, sees, share = sight(room, rng)
     seen, chosen = np.zeros(len(share), dtype=bool), []  # [T]
-    best = (sees @ share).max(axis=0)  # [O] the most of each object that one place sees
-    while len(chosen) < count or (len(chosen) < count + MORE and (seen @ share < np.minimum(best, IN_SIGHT)).any()):
-        worth = np.sqrt((sees | seen) @ share).sum(axis=1)  # [N]
-        chosen.append(int(worth.argmax()))
+    enough = np.minimum((sees @ share).max(axis=0), ENOUGH)  # [O] of each object, as far as any place sees it
+    while len(chosen) < count + MORE:
+        lacking = seen @ share < enough  # [O]
+        if len(chosen) >= count and not lacking.any():
+            break
+        gained = (sees | seen) @ share  # [N, O]
+        worth = np.sqrt(gained) if len(chosen) < count else np.minimum(gained, enough) * lacking
+        chosen.append(int(worth.sum(axis=1).argmax()))
         seen |= sees[chosen[-1]]
     return cells[chosen]
 
