@@ -69,8 +69,7 @@ def summary(lines: pd.DataFrame, reference: str | None = None) -> pd.DataFrame:
     for name in [r for r in row_order() if r in set(lines["row"])]:
         mine = lines[lines["row"] == name].set_index("seed")
         row = {"row": name, "seeds": len(mine)}
-        trained = mine["converged"].dropna()  # none for 2D fusion
-        row["converged"] = f"{int(trained.sum())} of {len(trained)}" if len(trained) else ""
+        row["converged"] = converged(mine)
         for metric in ("miou", "macc"):
             row[metric], row[f"{metric}_ci"] = mine[metric].mean(), interval(mine[metric])
         other = reference
@@ -82,6 +81,12 @@ def summary(lines: pd.DataFrame, reference: str | None = None) -> pd.DataFrame:
                 row[f"{metric}_gap"], row[f"{metric}_gap_ci"] = gap.mean(), interval(gap)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def converged(lines: pd.DataFrame) -> str:
+    """How many of a row's trainings did, '4 of 5'; '' where nothing was trained (2D fusion)."""
+    trained = lines["converged"].dropna()
+    return f"{int(trained.sum())} of {len(trained)}" if len(trained) else ""
 
 
 def with_interval(mean: float, half: float, signed: bool = False) -> str:
@@ -125,7 +130,6 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
             if mine.empty:
                 continue
             told = stated.get(row, {}) if teacher == DEFAULT_TEACHER else {}  # the paper's LSeg amounts are not stated
-            trained = mine["converged"].dropna()
             scores = {
                 f"ours {label} (mini)": with_interval(mine[metric].mean(), interval(mine[metric]))
                 for metric, label in (("miou", "mIoU"), ("macc", "mAcc"))
@@ -134,7 +138,7 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
                 {"2D model (simulated)": teacher, "row": row}
                 | {f"paper {m} (ScanNet v2)": told.get(m.lower()) or "not stated" for m in ("mIoU", "mAcc")}
                 | scores
-                | {"seeds": len(mine), "converged": f"{int(trained.sum())} of {len(trained)}" if len(trained) else ""}
+                | {"seeds": len(mine), "converged": converged(mine)}
             )
     return pd.DataFrame(table)
 

@@ -92,6 +92,26 @@ def resumed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], list[int]]:
     return watch
 
 
+@pytest.fixture
+def dies_in_the_second(monkeypatch: pytest.MonkeyPatch) -> Callable[[object, str], list[str]]:
+    """dies_in_the_second(module, writer): the module's scene writer is interrupted right after its second scene, once;
+    the names it has written so far."""
+
+    def patch(module: object, writer: str) -> list[str]:
+        original, made = getattr(module, writer), []
+
+        def dying(folder: Path, name: str, *rest: object) -> None:
+            made.append(name)
+            original(folder, name, *rest)
+            if len(made) == 2:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, writer, dying)
+        return made
+
+    return patch
+
+
 @pytest.fixture(scope="session")
 def tiny(data_home: Path) -> ExperimentConfig:
     """A real experiment in small: four generated rooms, sixty steps."""

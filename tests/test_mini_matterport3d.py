@@ -253,16 +253,8 @@ def test_the_same_bytes_for_any_worker_count(data: Path, tmp_path: Path):
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
 
 
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Path):
-    original, made = write.write_house, []
-
-    def dies_in_the_second(folder: Path, name: str, *rest: object) -> None:
-        made.append(name)
-        original(folder, name, *rest)
-        if len(made) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(write, "write_house", dies_in_the_second)
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, data: Path, dies_in_the_second):
+    made = dies_in_the_second(write, "write_house")
     with pytest.raises(KeyboardInterrupt):
         make_mini_matterport3d(tmp_path, houses=(1, 0, 1), config=TINY, workers=1, progress=False)
     assert [path.name for path in (tmp_path / "v1" / "scans").iterdir()] == ["house0000"]  # nothing half-written

@@ -217,17 +217,9 @@ def test_the_same_bytes_for_any_worker_count(tmp_path: Path):
     assert files(make(tmp_path / "one", (1, 1, 0))) == files(make(tmp_path / "two", (1, 1, 0), workers=2))
 
 
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, dies_in_the_second):
     root, whole = tmp_path / "data", make(tmp_path / "whole", (2, 0, 0))
-    original, made = write.write_scene, []
-
-    def dies_in_the_second(folder: Path, name: str, *rest: object) -> None:
-        made.append(name)
-        original(folder, name, *rest)
-        if len(made) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(write, "write_scene", dies_in_the_second)
+    made = dies_in_the_second(write, "write_scene")
     with pytest.raises(KeyboardInterrupt):
         make(root, (2, 0, 0))
     assert [path.name for path in (root / "mini").iterdir()] == ["scene-2000"] and not (root / VERSION).exists()

@@ -140,17 +140,9 @@ def test_the_same_bytes_for_any_worker_count(data: Path, tmp_path: Path):
     assert data_fingerprint(other) == data_fingerprint(data)
 
 
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, dies_in_the_second):
     root, config = tmp_path / "data", dataclasses.replace(SMALL, sensor=dataclasses.replace(SMALL.sensor, frames=4))
-    original, made = write.write_scene, []
-
-    def dies_in_the_second(folder: Path, name: str, *rest: object) -> None:
-        made.append(name)
-        original(folder, name, *rest)
-        if len(made) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(write, "write_scene", dies_in_the_second)
+    made = dies_in_the_second(write, "write_scene")
     with pytest.raises(KeyboardInterrupt):
         make_mini_scannet(root, rooms=(2, 0, 0), config=config, workers=1, progress=False)
     assert [path.name for path in (root / "scans").iterdir()] == ["scene0000_00"]  # nothing half-written

@@ -11,6 +11,7 @@ from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
 from geoguide.errors import ConfigError
 
 _PACKAGED = {"sonata-mini": WEIGHTS, "sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
+_CHOICES = ("weights", "sha256", "concat")  # what a constructor takes; None leaves it to the backbone
 WITHOUT_WEIGHTS = ("descriptors", "sonata-mini-untrained")
 
 
@@ -26,14 +27,15 @@ class BackboneConfig:
     def __post_init__(self) -> None:
         if self.name not in BACKBONES:
             raise ConfigError(f"backbone.name must be one of {', '.join(sorted(BACKBONES))}, found {self.name!r}")
-        given = [name for name in ("weights", "sha256", "concat") if getattr(self, name) is not None]
+        given = self.options()
         if self.name in WITHOUT_WEIGHTS and given:
-            raise ConfigError(f"backbone.{given[0]} must be None for {self.name}, which has no trained weights")
+            raise ConfigError(
+                f"backbone.{next(iter(given))} must be None for {self.name}, which has no trained weights"
+            )
 
     def options(self) -> dict[str, Any]:
         """What the backbone's constructor takes."""
-        names = ("weights", "sha256", "concat")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in _CHOICES if getattr(self, name) is not None}
 
 
 def open_backbone(config: BackboneConfig) -> Backbone:

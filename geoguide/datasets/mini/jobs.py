@@ -3,6 +3,7 @@
 A `Job` is one scene. It is written into a temporary folder and renamed when complete; its stamp says by which recipe.
 """
 
+import abc
 import hashlib
 import json
 import multiprocessing
@@ -30,7 +31,7 @@ STALE = 3600.0  # seconds after which a half-made scene is a dead run's
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(abc.ABC):
     """One scene to make: `number` within its split; `config`, a dataclass with a seed, decides its bytes."""
 
     root: Path
@@ -61,9 +62,9 @@ class Job:
         entropy = np.random.SeedSequence([self.config.seed, SPLITS.index(self.split), self.number])
         return [int(value) for value in entropy.generate_state(count)]
 
+    @abc.abstractmethod
     def write(self, folder: Path) -> None:
         """Write the scene into an empty folder, its stamp (recipe and fingerprint) last."""
-        raise NotImplementedError
 
     def publish(self, folder: Path) -> None:
         """Move the complete scene to where it belongs, in place of an earlier one."""

@@ -146,7 +146,13 @@ def _free(xy: np.ndarray, obstacles: np.ndarray, size: tuple[float, float, float
 def _assemble(rng: np.random.Generator, seed: int, room_type: str, layout: Layout) -> Room:
     """Shell and pieces as one mesh."""
     tiled = rng.choice([1.25, 2.0]) if room_type == "bathroom" else 0.0
-    items: list[Item] = shell_items(rng, layout, floor_kind(rng, room_type), float(tiled))
+    shell = shell_items(rng, layout, floor_kind(rng, room_type), float(tiled))
+    return join(seed, room_type, layout, shell, layout.solid)
+
+
+def join(seed: int, room_type: str, layout: Layout, shell: list[Item], obstacles: np.ndarray) -> Room:
+    """The shell's items and the placed pieces as one mesh; obstacles: rows of `layout.solid` that block a camera."""
+    items = list(shell)
     vertices = [np.concatenate(item.vertices) for item in items]
     for placed in layout.placed:
         turn = rotation(placed.yaw).T
@@ -167,5 +173,5 @@ def _assemble(rng: np.random.Generator, seed: int, room_type: str, layout: Layou
         face_object=np.repeat(np.arange(len(items)), [len(f) for f in faces]),
         objects=tuple(RoomObject(item.category, item.color) for item in items),
         outline=layout.outline,
-        obstacles=layout.solid,
+        obstacles=obstacles,
     )

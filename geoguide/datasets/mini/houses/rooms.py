@@ -7,11 +7,11 @@ import numpy as np
 from geoguide.datasets.mini import openings
 from geoguide.datasets.mini.houses.build import build
 from geoguide.datasets.mini.houses.vocabulary import Entry
-from geoguide.datasets.mini.layout import Layout, Placed, Wall, rotation
+from geoguide.datasets.mini.layout import Layout, Placed, Wall
 from geoguide.datasets.mini.palette import FABRIC, WALL, darker, pick
 from geoguide.datasets.mini.placement import Furnisher, Maker
 from geoguide.datasets.mini.recipes import floor_kind
-from geoguide.datasets.mini.room import Room, RoomObject
+from geoguide.datasets.mini.room import Room, join
 from geoguide.datasets.mini.shell import ceiling_item, floor_item, wall_item
 
 SOFT = ("bed", "sofa")  # what carries pillows and blankets; everything else with a top carries the rest
@@ -138,25 +138,5 @@ def assemble(rng: np.random.Generator, seed: int, kind: str, layout: Layout) -> 
         wall_item(rng, wall, height, other if number == accent else color, tiled)
         for number, wall in enumerate(layout.walls)
     ]
-    items = [floor_item(rng, layout, floor_kind(rng, kind)), *walls, ceiling_item(rng, layout)]
-    vertices = [np.concatenate(item.vertices) for item in items]
-    for placed in layout.placed:
-        for item in placed.piece.items:
-            points = np.concatenate(item.vertices)
-            points = np.column_stack([points[:, :2] @ rotation(placed.yaw).T + placed.xy, points[:, 2] + placed.z])
-            items.append(item)
-            vertices.append(points)
-    offsets = np.cumsum([0, *map(len, vertices)])
-    faces = [np.concatenate(item.faces) + offset for item, offset in zip(items, offsets, strict=False)]
-    return Room(
-        seed=seed,
-        room_type=kind,
-        size=tuple(float(s) for s in layout.size),
-        vertices=np.concatenate(vertices),
-        faces=np.concatenate(faces).astype(np.int64),
-        face_color=np.concatenate([c for item in items for c in item.colors]),
-        face_object=np.repeat(np.arange(len(items)), [len(f) for f in faces]),
-        objects=tuple(RoomObject(item.category, item.color) for item in items),
-        outline=layout.outline,
-        obstacles=layout.solid[layout.solid[:, 6] > LOW],
-    )
+    shell = [floor_item(rng, layout, floor_kind(rng, kind)), *walls, ceiling_item(rng, layout)]
+    return join(seed, kind, layout, shell, layout.solid[layout.solid[:, 6] > LOW])
