@@ -12,6 +12,7 @@ from plyfile import PlyData, PlyElement
 
 from geoguide.datasets.matterport3d import list_houses, list_regions, load_region, majority
 from geoguide.datasets.matterport_cameras import read_cameras, to_opencv
+from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.lifting import project
 
@@ -199,8 +200,6 @@ def test_listing(house: Path, tmp_path: Path):
     (house / "region_segmentations" / "region10.ply").touch()
     (house / "region_segmentations" / "region2.ply").touch()
     assert list_regions(house) == (2, 3, 10)
-    with pytest.raises(DataError, match=r"scenes_train.txt: list of train houses not found"):
-        list_houses(tmp_path, "train")
     (tmp_path / "tasks" / "benchmark").mkdir(parents=True)
     (tmp_path / "tasks" / "benchmark" / "scenes_train.txt").write_text("nowhere\n")
     with pytest.raises(DataError, match=r"1 of 1 train houses are missing, first nowhere"):
@@ -211,6 +210,18 @@ def test_listing(house: Path, tmp_path: Path):
     (tmp_path / "empty" / "region_segmentations").mkdir(parents=True)
     with pytest.raises(DataError, match=r"holds no region<N>.ply"):
         list_regions(tmp_path / "empty")
+
+
+def test_without_a_list_of_its_own_a_root_has_the_official_splits(house: Path, tmp_path: Path):
+    message = r"17 of 18 test houses are missing, first 5ZKStnWn8Zo \(.* scenes_test.txt is not there\)"
+    with pytest.raises(DataError, match=message):  # the house that is there comes first
+        list_houses(tmp_path, "test")
+    for name in load_split("matterport3d", "test"):
+        (house.parent / name).mkdir(exist_ok=True)
+    found = list_houses(tmp_path, "test")
+    assert len(found) == 18 and found[0] == house
+    with pytest.raises(ConfigError, match=r"split of matterport3d must be one of train, val, test, found 'tset'"):
+        list_houses(tmp_path, "tset")
 
 
 def truncate(path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.datasets.nuscenes_tables import SPLITS
+from geoguide.datasets.splits import SPLITS, load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import FOLDER, GROUPS, load_label_set
 from geoguide.labels.nuscenes import IGNORED, category_classes, load_finer_names
@@ -58,16 +58,11 @@ def test_equals_the_devkit():
         assert [colormap[int(number)] for number in row["category_ids"].split()] == row["categories"].split()
 
 
-def test_splits():
-    with SPLITS.open(newline="") as file:
-        found = [(row["split"], row["scene"]) for row in csv.DictReader(file)]
-    sizes = {split: sum(1 for name, _ in found if name == split) for split, _ in found}
-    assert sizes == {"train": 700, "val": 150, "test": 150, "mini_train": 8, "mini_val": 2}
-    assert len({scene for split, scene in found if not split.startswith("mini")}) == 1000
+def test_splits_equal_the_devkits():
     devkit = pytest.importorskip("nuscenes.utils.splits", reason="nuscenes-devkit is not installed")
-    for split, scenes in devkit.create_splits_scenes().items():
-        if split in sizes:
-            assert [scene for name, scene in found if name == split] == sorted(scenes)
+    official = devkit.create_splits_scenes()
+    for split in SPLITS["nuscenes"]:
+        assert load_split("nuscenes", split) == tuple(sorted(official[split]))
 
 
 def test_finer_names():

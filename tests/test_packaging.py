@@ -101,6 +101,13 @@ def test_python_version_agrees():
     assert pyproject()["requires-python"] == ">=" + python.removeprefix("python=")
 
 
+def test_every_data_file_is_packaged():
+    package = ROOT / "geoguide"
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["geoguide"]
+    files = {path for path in package.rglob("*.*") if path.is_file() and path.parent.name != "__pycache__"}
+    assert {path for path in files if path.suffix != ".py"} == {path for glob in globs for path in package.glob(glob)}
+
+
 def test_citation_names_the_paper_and_the_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == pyproject()["version"]

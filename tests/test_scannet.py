@@ -157,8 +157,6 @@ def test_list_scenes(scene_folder: Path):
     (root / "scans_test" / "scene0707_00").mkdir(parents=True)
     (root / "scannetv2_test.txt").write_text("scene0707_00\n")
     assert list_scenes(root, "test") == (root / "scans_test" / "scene0707_00",)
-    with pytest.raises(DataError, match=r"scannetv2_train.txt: list of train scenes not found"):
-        list_scenes(root, "train")
     (root / "scannetv2_train.txt").write_text(f"{NAME}\nscene0000_00\n")
     with pytest.raises(DataError, match=r"1 of 2 train scenes are missing, first scans/scene0000_00"):
         list_scenes(root, "train")
@@ -167,6 +165,19 @@ def test_list_scenes(scene_folder: Path):
         list_scenes(root, "train")
     with pytest.raises(DataError, match=r"nowhere: data root not found"):
         list_scenes(root / "nowhere", "val")
+
+
+def test_without_a_list_of_its_own_a_root_has_the_official_splits(scene_folder: Path):
+    root = scene_folder.parents[1]
+    message = r"1201 of 1201 train scenes are missing, first scans/scene0191_00 \(.* scannetv2_train.txt is not there\)"
+    with pytest.raises(DataError, match=message):
+        list_scenes(root, "train")
+    names = [f"scene{number:04d}_00" for number in range(707, 807)]  # ScanNet's hidden test scans
+    for name in names:
+        (root / "scans_test" / name).mkdir(parents=True)
+    assert [folder.name for folder in list_scenes(root, "test")] == names
+    with pytest.raises(ConfigError, match=r"split of scannet must be one of train, val, test, found 'tset'"):
+        list_scenes(root, "tset")
 
 
 def test_bad_arguments(scene_folder: Path):

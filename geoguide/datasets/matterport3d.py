@@ -31,6 +31,7 @@ from geoguide.datasets.reading import (
     vertex_columns,
     vertex_normals,
 )
+from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError
 from geoguide.labels import LabelSet, load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View, unit_colors
@@ -41,25 +42,25 @@ LABEL_IMAGES, INSTANCE_IMAGES = "label_images", "instance_images"  # beside gene
 
 
 def list_houses(root: str | Path, split: str) -> tuple[Path, ...]:
-    """House folders of `scenes_{split}.txt` (from the official repository, in `root` or its tasks/benchmark/).
+    """House folders of a split in its list's order, in `root/v1/scans`, `root/scans` or `root`.
 
-    Houses lie in `root/v1/scans`, `root/scans` or `root`. Raises `DataError` when the list or a house is missing, or
-    the split is empty.
+    The list is `scenes_{split}.txt` in `root` or its tasks/benchmark/ where that is there, else the official one (see
+    `splits`). Raises `DataError` when a listed house is missing or the list is empty, `ConfigError` for a split without
+    a list.
     """
     root = need_folder(root, "data root")
     name = f"scenes_{split}.txt"
     places = (root / name, root / "tasks" / "benchmark" / name)
-    listing = next((place for place in places if place.is_file()), None)
-    if listing is None:
-        raise DataError(f"{places[0]}: list of {split} houses not found")
-    names = listing.read_text().split()
+    own = next((place for place in places if place.is_file()), None)
+    names = own.read_text().split() if own else load_split("matterport3d", split)
     if not names:
-        raise DataError(f"{listing}: lists no house")
+        raise DataError(f"{own}: lists no house")
     home = scans_folder(root)
-    missing = [name for name in names if not (home / name).is_dir()]
+    missing = [house for house in names if not (home / house).is_dir()]
     if missing:
-        raise DataError(f"{home}: {len(missing)} of {len(names)} {split} houses are missing, first {missing[0]}")
-    return tuple(home / name for name in names)
+        hint = "" if own else f" (by the official list, {name} is not there)"
+        raise DataError(f"{home}: {len(missing)} of {len(names)} {split} houses are missing, first {missing[0]}{hint}")
+    return tuple(home / house for house in names)
 
 
 def scans_folder(root: Path) -> Path:

@@ -1,7 +1,5 @@
 """nuScenes' json tables: scenes, samples, calibrations and poses, checked once and indexed by token."""
 
-import csv
-import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from geoguide.datasets.reading import MINI_STAMP, need_file, need_folder, read_json
+from geoguide.datasets.splits import SPLITS, load_split
 from geoguide.errors import DataError, InputError
 from geoguide.labels.nuscenes import category_classes
 
 LIDAR = "LIDAR_TOP"
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
-SPLITS = Path(__file__).with_name("nuscenes_splits.csv")  # the scene names of the devkit's predefined splits
 # What generated data have beside the official files: a folder for each scene with images for the simulated teacher.
 MINI_HOME, MINI_IMAGES, MINI_DEPTH_SCALE = "mini", ("label", "instance", "depth"), 256.0
 UNKNOWN = -1  # class of a category id that category.json does not list
@@ -124,7 +122,8 @@ def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
     """
     if split is None:
         return tuple(sorted(tables.scenes))
-    splits = {**_splits(), **tables.splits} if tables.source == "mini" else {**tables.splits, **_splits()}
+    official = {name: load_split("nuscenes", name) for name in SPLITS["nuscenes"]}
+    splits = {**official, **tables.splits} if tables.source == "mini" else {**tables.splits, **official}
     if split not in splits:
         raise InputError(f"split must be one of {', '.join(splits)}, found {split!r}")
     missing = [name for name in splits[split] if name not in tables.scenes]
@@ -263,13 +262,4 @@ def _own_splits(path: Path) -> dict[str, tuple[str, ...]]:
     for split, names in splits.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DataError(f"{path}: field {split}: expected a list of scene names, found {names!r}")
-    return {split: tuple(names) for split, names in splits.items()}
-
-
-@functools.cache
-def _splits() -> dict[str, tuple[str, ...]]:
-    splits: dict[str, list[str]] = {}
-    with SPLITS.open(newline="") as file:
-        for row in csv.DictReader(file):
-            splits.setdefault(row["split"], []).append(row["scene"])
     return {split: tuple(names) for split, names in splits.items()}

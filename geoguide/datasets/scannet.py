@@ -20,6 +20,7 @@ from geoguide.datasets.reading import (
     vertex_normals,
 )
 from geoguide.datasets.sens import SensFile, SensView
+from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, unit_colors
@@ -29,26 +30,35 @@ KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotat
 
 
 def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
-    """Scene folders of `scannetv2_{split}.txt`, in its order, in `scans/` or (official test scans) `scans_test/`.
+    """Scene folders of a split in its list's order, in `scans/` or (official test scans) `scans_test/`.
 
-    Raises `DataError` when the list or any listed scene is missing.
+    The list is `root/scannetv2_{split}.txt` where that is there, else the official one (see `splits`). Raises
+    `DataError` when any listed scene is missing or the list is empty, `ConfigError` for a split without a list.
     """
     root = need_folder(root, "data root")
     found = find_scenes(root, split)
     missing = [name for name, folder in found.items() if folder is None]
     if missing:
-        raise DataError(f"{root}: {len(missing)} of {len(found)} {split} scenes are missing, first scans/{missing[0]}")
+        own = _own_list(root, split)
+        hint = "" if own.is_file() else f" (by the official list, {own.name} is not there)"
+        raise DataError(
+            f"{root}: {len(missing)} of {len(found)} {split} scenes are missing, first scans/{missing[0]}{hint}"
+        )
     return tuple(folder for folder in found.values() if folder is not None)
 
 
 def find_scenes(root: Path, split: str) -> dict[str, Path | None]:
-    """The folder of each scene of `scannetv2_{split}.txt`, None where it is missing; `DataError` without that list."""
-    listing = need_file(root / f"scannetv2_{split}.txt", f"list of {split} scenes")
-    names = listing.read_text().split()
+    """The folder of each scene of a split (see `list_scenes`), None where it is missing."""
+    own = _own_list(root, split)
+    names = own.read_text().split() if own.is_file() else load_split("scannet", split)
     if not names:
-        raise DataError(f"{listing}: lists no scene")
+        raise DataError(f"{own}: lists no scene")
     homes = [root / folder for folder in ("scans", "scans_test") if (root / folder).is_dir()]
     return {name: next((home / name for home in homes if (home / name).is_dir()), None) for name in names}
+
+
+def _own_list(root: Path, split: str) -> Path:
+    return root / f"scannetv2_{split}.txt"
 
 
 def load_scene(
