@@ -110,7 +110,7 @@ class Evaluate:
 
         model = geoguide.load(self.model)
         config = ExperimentConfig().replace(protocol__mode=self.mode, backbone=model.backbone)
-        scored = describe(evaluate(config, model.adapter, split=self.split), config)
+        scored = describe(evaluate(config, model.adapter, split=self.split), config.data.label_set)
         for name, value in scored["iou"].items():
             print(f"{name:<16} {'absent' if value is None else f'{value:5.1f}'}")
         print(f"mIoU {scored['miou']:.2f}  mAcc {scored['macc']:.2f}  (mini-ScanNet {self.split}, {config.protocol})")

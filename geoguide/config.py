@@ -16,16 +16,31 @@ from geoguide.objective import ObjectiveConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
 
 
+def _unless(name: str, default: Any) -> dict[str, Any]:
+    """Metadata of a field that joined later: configs that leave it at its default keep their hash."""
+    return {"hash": lambda config: getattr(config, name) != default}
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which scenes. `root` says where they lie on this machine and is not part of an experiment's identity."""
 
-    dataset: Literal["mini-scannet", "scannet"] = "mini-scannet"
+    dataset: Literal["mini-scannet", "mini-matterport3d", "mini-nuscenes", "scannet", "matterport3d", "nuscenes"] = (
+        "mini-scannet"
+    )
     label_set: str = "scannet20"
     frame_skip: int = 1  # mini rooms hold few frames; OpenScene takes every 20th of ScanNet's
-    rooms: tuple[int, int, int] = (28, 14, 21)  # generated rooms for train, val, test (mini only)
+    rooms: tuple[int, int, int] = (28, 14, 21)  # generated rooms, houses or streets for train, val, test (mini only)
     room_seed: int = 0
+    image_size: tuple[int, int] | None = field(default=None, metadata=_unless("image_size", None))
+    """(H, W) at which 2D features are made and lifted; None: as the images are. ScanNet: always its depth's."""
+    features: str | None = field(default=None, metadata=_unless("features", None))
+    """Folder below root of fused 2D features in OpenScene's format; None: the simulated teacher (mini only)."""
     root: str | None = field(default=None, metadata={"hash": False})
+
+    def __post_init__(self) -> None:
+        if not self.dataset.startswith("mini-") and self.root is None:
+            raise ConfigError(f"data.root must name the folder of {self.dataset}")
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,8 @@ class LiftingConfig:
 
     depth_tolerance: float = 0.25  # OpenScene on ScanNet; not stated in the paper
     border: int = 2  # OpenScene cuts 10 of 320 pixels; mini frames are 160 wide and have no lens border
+    occlusion: Literal["depth", "splat", "none"] = field(default="depth", metadata=_unless("occlusion", "depth"))
+    """Against the depth images; against a z-buffer of the points (LiDAR); or not at all (OpenScene on nuScenes)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,25 @@ class Protocol:
     absent_class: Literal["zero", "skip", "union"] = "zero"  # OpenScene and Pointcept count an absent class as 0
     no_feature: Literal["wrong", "drop", "openscene"] = "wrong"
     """Points without 2D feature in fusion mode: counted as errors."""
-    repeats: int = 1  # one pass, no augmentation
+    repeats: int = 1
+    """1: one pass of the cloud as it is. More: passes of the turned and scaled cloud, their dot products summed."""
+    other: Literal["prompted", "bare"] = field(default="prompted", metadata=_unless("other", "prompted"))
+    """`bare`: the class of other things is embedded as the word "other" alone, as OpenScene does."""
+    finer_names: bool = field(default=False, metadata=_unless("finer_names", False))
+    """Score a class by the best of its finer names, where its label set has them (nuScenes: 43 for 16)."""
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ConfigError(f"protocol.repeats must be at least 1, found {self.repeats}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What a trained network is scored on beside the test scenes of its own data; training does not depend on it."""
+
+    label_sets: tuple[str, ...] = ()  # further label sets of the same scenes (long tail)
+    data: DataConfig | None = None  # another domain's test scenes, in place of the own ones
+    lifting: LiftingConfig | None = None  # its lifting
 
 
 @dataclass(frozen=True)
@@ -98,7 +133,21 @@ class ExperimentConfig:
         default_factory=OpenSceneConfig, metadata={"hash": lambda config: config.train.model == "openscene"}
     )
     protocol: Protocol = field(default_factory=Protocol)
+    evaluation: EvaluationConfig = field(
+        default_factory=EvaluationConfig, metadata=_unless("evaluation", EvaluationConfig())
+    )
     seed: int = 0
+
+    def training(self) -> "ExperimentConfig":
+        """The part that decides the trained network: experiments that differ in scoring alone share it."""
+        return dataclasses.replace(self, protocol=Protocol(), evaluation=EvaluationConfig())
+
+    def tested(self) -> "ExperimentConfig":
+        """As `self`, but on the data of the test scenes."""
+        other = self.evaluation
+        return dataclasses.replace(
+            self, data=other.data or self.data, lifting=other.lifting or self.lifting, evaluation=EvaluationConfig()
+        )
 
     def replace(self, **changes: Any) -> "ExperimentConfig":
         """A copy with fields changed; nested fields as `objective__usd__weight="raw"`."""
@@ -137,13 +186,18 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
         raise ConfigError(f"{where}.{unknown[0]}: unknown field of {kind.__name__}")
     arguments = {}
     for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
+        hint = _dataclass(hints[name])
+        if hint is not None and value is not None:
             value = from_dict(hint, value, f"{where}.{name}")
         elif isinstance(value, list):
             value = tuple(value)
         arguments[name] = value
     return kind(**arguments)
+
+
+def _dataclass(hint: Any) -> type | None:
+    """The dataclass that a type hint names, alone or as an option beside None."""
+    return next((h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)), None)
 
 
 def config_hash(config: Any) -> str:

@@ -1,6 +1,6 @@
 """What could a module gain at best? Measurements that need the truth, so for looking only, never for training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def oracle_weights(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
 
 
 def target_quality(
-    scenes: list[PreparedScene], text: Tensor, learned: dict[str, SuperpointDistillation]
+    scenes: Sequence[PreparedScene], text: Tensor, learned: dict[str, SuperpointDistillation]
 ) -> pd.DataFrame:
     """How good is the 2D target itself, classified without any 3D network? One line per way to pool (paper, USD).
 
@@ -60,15 +60,16 @@ def _learned(usd: SuperpointDistillation) -> Callable[[Batch, Tensor, Tensor], T
     return weigh
 
 
-def error_inside_superpoints(scenes: list[PreparedScene], text: Tensor) -> float:
+def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> float:
     """Share of the variance of the 2D error (1 - cos to the true class) that lies inside superpoints.
 
     USD can act on this part only; the rest is wrong for a superpoint as a whole.
     """
     inside, total = 0.0, 0.0
     for scene in scenes:
-        keep = np.flatnonzero((scene.labels < len(text)) & (scene.views > 0))
-        lifted = torch.from_numpy(np.array(scene.lifted[keep])).float()
+        keep = np.flatnonzero(scene.labels < len(text))
+        lifted, seen = scene.features(keep)
+        keep, lifted = keep[seen], torch.from_numpy(lifted[seen]).float()
         error = 1 - F.cosine_similarity(lifted, text[torch.from_numpy(scene.labels[keep])], dim=-1)
         names, index = np.unique(scene.superpoints[keep], return_inverse=True)
         index = torch.from_numpy(index)

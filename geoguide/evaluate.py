@@ -1,21 +1,27 @@
 """`evaluate(config)`: score a trained network, the 2D features alone, or both, under a stated protocol."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geoguide.augment import random_scale, rotate_z
+from geoguide.backbones import BackboneConfig, open_backbone
 from geoguide.baselines.openscene import OpenScene
+from geoguide.class_text import ClassText, class_text
 from geoguide.config import ExperimentConfig, Protocol
-from geoguide.errors import InputError
+from geoguide.errors import DataError, InputError
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
-from geoguide.model import classify, semantic_features
+from geoguide.model import adapter_output
 from geoguide.prepare import PreparedScene, prepare_split
 from geoguide.scene import VOID
-from geoguide.text import TextEncoder
+
+CHUNK = 65536  # points whose 2D features are in memory at once
+TURN, SCALE = 180.0, 0.1  # degrees either way about z, and 0.9 .. 1.1: what OpenScene's voxelizer leaves on in tests
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,48 +46,114 @@ def evaluate(
     network: nn.Module | None = None,
     *,
     split: str = "test",
-    scenes: list[PreparedScene] | None = None,
+    scenes: Sequence[PreparedScene] | None = None,
+    label_set: str | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Score every labelled point of a split (evaluation as OpenScene: modes distill, fusion, ensemble).
 
     `distill`: cosine of F_3d^sem with the text. `fusion`: cosine of F_2d; points no camera sees have no feature and
-    count as the protocol's `no_feature` says. `ensemble`: per point the source with the higher best cosine.
+    count as the protocol's `no_feature` says. `ensemble`: per point the source with the higher best cosine. label_set:
+    another one than the config's; the scenes' labels are then read for it. Raises DataError for scenes without labels.
     """
     protocol = config.protocol
     if protocol.mode != "fusion" and network is None:
         raise InputError(f"evaluate: mode {protocol.mode!r} needs a trained network")
     scenes = prepare_split(config, split, progress=progress) if scenes is None else scenes
-    names = load_label_set(config.data.label_set).names
-    text = torch.from_numpy(TextEncoder().encode(names, prompt=protocol.prompt))
-    total = ConfusionMatrix(len(names), no_feature=protocol.no_feature)
+    label_set = label_set or config.data.label_set
+    classes, text = len(load_label_set(label_set)), class_text(label_set, protocol)
+    total = ConfusionMatrix(classes, no_feature=protocol.no_feature)
     per_scene = {}
     for scene in scenes:
-        matrix = ConfusionMatrix(len(names), no_feature=protocol.no_feature)
-        matrix.update(scene.labels, predict(scene, text, protocol.mode, network)[0])
+        matrix = ConfusionMatrix(classes, no_feature=protocol.no_feature)
+        labels = scene.labels if label_set == config.data.label_set else _labels(scene, label_set)
+        if labels is None:
+            raise DataError(f"scene {scene.name}: has no labels, so nothing can be scored")
+        ids, _ = predict(scene, text, protocol.mode, network, repeats=protocol.repeats, backbone=config.backbone)
+        matrix.update(labels, ids)
         per_scene[scene.name] = matrix
         total = total + matrix
     return Evaluation(total, per_scene, protocol)
 
 
+def _labels(scene: PreparedScene, label_set: str) -> np.ndarray | None:
+    if scene.origin is None:
+        raise InputError(f"scene {scene.name}: labels of {label_set} need a scene of a dataset")
+    return scene.origin.load(label_set).labels
+
+
 @torch.inference_mode()
 def predict(
-    scene: PreparedScene, text: Tensor, mode: str, network: nn.Module | None = None
+    scene: PreparedScene,
+    text: ClassText,
+    mode: str,
+    network: nn.Module | None = None,
+    *,
+    repeats: int = 1,
+    backbone: BackboneConfig | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Label ids int64 [P] (255 = no feature) and their cosines float32 [P] in the given mode."""
-    if mode != "fusion":
-        ids, best = classify(network_output(network, scene), text.to(next(network.parameters()).device))
-        if mode == "distill":
-            return ids, best
-    lifted = F.normalize(torch.from_numpy(np.array(scene.lifted)).float(), dim=-1)
-    ids_2d, best_2d = classify(lifted, text)
-    seen = scene.views > 0
-    if mode == "fusion":
-        return np.where(seen, ids_2d, VOID), np.where(seen, best_2d, 0)
-    if mode != "ensemble":
+    """Label ids int64 [P] (255 = no feature) and their cosines float32 [P] in the given mode.
+
+    repeats: above 1, the mean dot products of that many turned and scaled passes decide (OpenScene's test_repeats),
+    for which `backbone` encodes the scene anew. Working memory O(P classes) then, else O(chunk classes).
+    """
+    if mode not in ("distill", "fusion", "ensemble"):
         raise InputError(f"mode must be distill, fusion or ensemble, found {mode!r}")
-    take_2d = seen & (best_2d > best)
+    if mode == "fusion":
+        return _classify_lifted(scene, text)
+    if repeats > 1:
+        mean = sum(_pass(scene, text, mode, network, backbone, number) for number in range(repeats)) / repeats
+        best = mean.max(dim=1)
+        return best.indices.cpu().numpy(), best.values.float().cpu().numpy()
+    ids, best = text.classify(network_output(network, scene))
+    if mode == "distill":
+        return ids, best
+    ids_2d, best_2d = _classify_lifted(scene, text)
+    take_2d = (ids_2d != VOID) & (best_2d > best)
     return np.where(take_2d, ids_2d, ids), np.where(take_2d, best_2d, best)
+
+
+def _classify_lifted(scene: PreparedScene, text: ClassText) -> tuple[np.ndarray, np.ndarray]:
+    """Ids int64 [P], 255 without a 2D feature, and cosines float32 [P], 0 there."""
+    ids, best = np.full(len(scene), VOID), np.zeros(len(scene), np.float32)
+    for chosen in np.array_split(np.arange(len(scene)), -(-len(scene) // CHUNK)):
+        lifted, seen = scene.features(chosen)
+        found, cosine = text.classify(F.normalize(torch.from_numpy(np.array(lifted)).float(), dim=-1))
+        ids[chosen], best[chosen] = np.where(seen, found, VOID), np.where(seen, cosine, 0)
+    return ids, best
+
+
+def _pass(
+    scene: PreparedScene,
+    text: ClassText,
+    mode: str,
+    network: nn.Module,
+    backbone: BackboneConfig | None,
+    number: int,
+) -> Tensor:
+    """Dot products float32 [P, K] of one turned and scaled pass; in ensemble mode of the source that is surer."""
+    network.eval()
+    generator = np.random.default_rng([11, number])
+    turn = rotate_z(np.eye(3, dtype=np.float32), TURN, generator)
+    points = random_scale(scene.points @ turn, SCALE, generator)
+    if isinstance(network, OpenScene):
+        features = network.encode(points, scene.colors)
+    else:
+        if backbone is None or scene.origin is None:
+            raise InputError(f"scene {scene.name}: repeats need its backbone, and a scene of a dataset to encode anew")
+        still = scene.origin.load()
+        normals = None if still.normals is None else still.normals @ turn
+        geometry = open_backbone(backbone).encode(replace(still, points=points, normals=normals))
+        features = adapter_output(network, torch.from_numpy(geometry))
+    similarity = text.similarity(features)
+    if mode == "ensemble":
+        lifted, seen = scene.features(np.arange(len(scene)))
+        lifted = torch.from_numpy(np.array(lifted)).to(features).float()
+        cosine = similarity.max(dim=1).values / features.norm(dim=1)
+        other = text.similarity(lifted)
+        surer = torch.from_numpy(seen).to(cosine.device) & (other.max(dim=1).values / lifted.norm(dim=1) > cosine)
+        similarity = torch.where(surer[:, None], other, similarity)
+    return similarity
 
 
 @torch.inference_mode()
@@ -90,4 +162,4 @@ def network_output(network: nn.Module, scene: PreparedScene) -> Tensor:
     network.eval()
     if isinstance(network, OpenScene):
         return F.normalize(network.encode(scene.points, scene.colors), dim=-1)
-    return semantic_features(network, torch.from_numpy(np.array(scene.geometry)))
+    return F.normalize(adapter_output(network, torch.from_numpy(np.array(scene.geometry))), dim=-1)

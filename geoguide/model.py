@@ -14,6 +14,7 @@ from torch import Tensor
 from geoguide.adapter import Adapter, AdapterConfig
 from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.backbones.config import WITHOUT_WEIGHTS
+from geoguide.class_text import ClassText
 from geoguide.config import ExperimentConfig, from_dict, to_dict
 from geoguide.errors import DataError, InputError
 from geoguide.files import replacing
@@ -51,7 +52,7 @@ class GeoGuideModel:
     def features(self, scene: Scene, chunk: int = 65536) -> Tensor:
         """F_3d^sem of every point, unit length, float32 [P, C]; O(chunk C) working memory beside the result."""
         geometry = torch.from_numpy(open_backbone(self.backbone).encode(scene))
-        return semantic_features(self.adapter, geometry, chunk)
+        return torch.nn.functional.normalize(adapter_output(self.adapter, geometry, chunk), dim=-1)
 
     def segment(
         self,
@@ -66,7 +67,7 @@ class GeoGuideModel:
         points [P, 3] metres, z up; colors [P, 3] in 0..255 or 0..1. Raises `InputError`.
         """
         features = self.features(_as_scene(points, colors, normals))
-        return classify(features, self._text(labels))
+        return ClassText(self._text(labels)).classify(features)
 
     def similarity(
         self, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, text: str
@@ -131,21 +132,10 @@ def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
     return GeoGuideModel(fitted.network, config.adapter, backbone, config.protocol.prompt, origin)
 
 
-def semantic_features(adapter: torch.nn.Module, geometry: Tensor, chunk: int = 65536) -> Tensor:
-    """Adapter output of every point in chunks, normalised: [P, C1] -> [P, C]."""
+def adapter_output(adapter: torch.nn.Module, geometry: Tensor, chunk: int = 65536) -> Tensor:
+    """F_3d^sem of every point, chunk by chunk: [P, C1] -> float32 [P, C], of any length."""
     device = next(adapter.parameters()).device
-    parts = [adapter(part.to(device).float()) for part in geometry.split(chunk)]
-    return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
-
-
-def classify(features: Tensor, text: Tensor, chunk: int = 65536) -> tuple[np.ndarray, np.ndarray]:
-    """Most similar text of every feature: features [P, C], text [K, C] unit rows -> ids int64 [P], cosine float32 [P].
-
-    Points x classes is formed one chunk of points at a time.
-    """
-    best = [(part @ text.T).max(dim=1) for part in features.split(chunk)]
-    ids = torch.cat([b.indices for b in best]).cpu().numpy()
-    return ids, torch.cat([b.values for b in best]).float().cpu().numpy()
+    return torch.cat([adapter(part.to(device).float()) for part in geometry.split(chunk)])
 
 
 def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None) -> Scene:

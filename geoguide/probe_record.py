@@ -13,10 +13,10 @@ from geoguide import backbones
 from geoguide.backbones.sonata import encode_scene
 from geoguide.config import ExperimentConfig, to_dict
 from geoguide.datasets import scannet
+from geoguide.datasets.sources import list_sources
 from geoguide.errors import ConfigError, DataError
 from geoguide.files import replacing
 from geoguide.labels import load_label_set
-from geoguide.prepare import scene_folders
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.rooms import check_disjoint, identity, read_cloud
 from geoguide.pretraining.supervised import train_supervised
@@ -49,7 +49,7 @@ def add_row(
     config, settings = config or ExperimentConfig(), settings or ProbeConfig()
     record = read_record(out, settings) if out.is_file() else {"rows": {}}
     encode, about = _encoder(name, config, weights, steps)
-    folders = {split: scene_folders(config, split) for split in ("train", "val", "test")}
+    folders = {split: [s.path for s in list_sources(config.data, split)] for split in ("train", "val", "test")}
     check_disjoint(about.pop("rooms", ()), folders["val"] + folders["test"])
     rooms = {split: [_room(folder, encode) for folder in found] for split, found in folders.items()}
     label_set = load_label_set(config.data.label_set)
@@ -109,7 +109,7 @@ def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: i
 
 def _supervised(plain: PretrainConfig, config: ExperimentConfig) -> tuple[Encode, dict[str, Any]]:
     """Train the same network on the training rooms' labels, and encode with what became of its features."""
-    folders = scene_folders(config, "train")
+    folders = [source.path for source in list_sources(config.data, "train")]
     labels = [scannet.load_scene(folder).labels for folder in folders]
     classes = len(load_label_set(config.data.label_set))
     network = train_supervised(plain, [read_cloud(folder) for folder in folders], labels, classes)

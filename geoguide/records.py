@@ -1,6 +1,7 @@
 """One JSON record per run: config, protocol, metrics, data, versions, device, time. Tables read only these."""
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -8,6 +9,7 @@ import re
 import resource
 import subprocess
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -20,6 +22,7 @@ from tqdm import tqdm
 
 from geoguide import backbones
 from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
+from geoguide.datasets.sources import skipped
 from geoguide.errors import DataError
 from geoguide.evaluate import Evaluation, evaluate
 from geoguide.files import replacing
@@ -27,7 +30,7 @@ from geoguide.instances import mask_quality
 from geoguide.labels import load_label_set
 from geoguide.prepare import PreparedScene, data_root, prepare_split
 from geoguide.superpoints import superpoint_purity
-from geoguide.train import Fit, fit
+from geoguide.train import Fit, checkpoint_name, fit
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 Record = dict[str, Any]
@@ -76,27 +79,34 @@ def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool 
 def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:
     """Train and score one experiment and write its record (validation rooms for choosing, test rooms for reporting)."""
     begin = time.perf_counter()
-    train, val, test = (_scenes(_data_key(config), split) for split in ("train", "val", "test"))
+    tested = config.tested()
+    train, val = (_scenes(_data_key(config), split) for split in ("train", "val"))
+    test = _scenes(_data_key(tested), "test")
     fitted = None
     if config.protocol.mode != "fusion":
         fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints(), progress=progress)
     network = None if fitted is None else fitted.network
-    on_test = evaluate(config, network, scenes=test)
+    on_test = evaluate(tested, network, scenes=test)
     on_val = evaluate(config, network, scenes=val)
+    by_label_set = {
+        name: describe(evaluate(tested, network, scenes=test, label_set=name), name)
+        for name in config.evaluation.label_sets
+    }
     record = {
         "id": config_hash(config),
         "name": config.name,
         "source": test[0].source,
-        "teacher": "simulated",
+        "teacher": "simulated" if config.data.features is None else config.data.features,
         "backbone": None if config.train.model == "openscene" else backbones.identity(config.backbone),
         "config": to_dict(config),
-        "protocol": to_dict(config.protocol) | {"split": "test", "label_set": config.data.label_set, "voxel": None},
+        "protocol": to_dict(config.protocol) | {"split": "test", "label_set": tested.data.label_set, "voxel": None},
         "seed": config.seed,
-        "metrics": describe(on_test, config),
+        "metrics": describe(on_test, tested.data.label_set),
+        "by_label_set": by_label_set,
         "validation": {"miou": on_val.miou, "macc": on_val.macc},
         "training": _training(fitted),
         "regions": region_quality(test),
-        "data": _data(train, val, test),
+        "data": _data({"train": train, "val": val, "test": test}, config),
         "environment": environment(device),
         "wall_seconds": round(time.perf_counter() - begin, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -116,7 +126,7 @@ def run_all(
     todo = [c for c in configs if force or find(c, folder) is None]
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
-            (checkpoints() / f"{config_hash(config)}.pt").unlink(missing_ok=True)
+            (checkpoints() / checkpoint_name(config)).unlink(missing_ok=True)
     for config in {_data_key(config): config for config in todo}.values():
         prepare_data(config, workers)
     if workers == 1 or len(todo) < 2:
@@ -134,27 +144,28 @@ def run_all(
 
 def prepare_data(config: ExperimentConfig, workers: int) -> None:
     """Generate and prepare every split once, before workers start reading it."""
-    for split in ("train", "val", "test"):
+    for split in ("train", "val"):
         prepare_split(config, split, workers=workers)
+    prepare_split(config.tested(), "test", workers=workers)
 
 
 def _data_key(config: ExperimentConfig) -> str:
     """Configs that differ only in training share one copy of the prepared scenes."""
     plain = ExperimentConfig()
-    shared = config.replace(
-        name="", objective=plain.objective, train=plain.train, protocol=plain.protocol, adapter=plain.adapter, seed=0
+    shared = config.training().replace(
+        name="", objective=plain.objective, train=plain.train, adapter=plain.adapter, seed=0
     )
     return json.dumps(to_dict(shared), sort_keys=True)
 
 
 @lru_cache(maxsize=6)
-def _scenes(key: str, split: str) -> list[PreparedScene]:
+def _scenes(key: str, split: str) -> Sequence[PreparedScene]:
     return prepare_split(from_dict(ExperimentConfig, json.loads(key)), split, progress=False)
 
 
-def describe(evaluation: Evaluation, config: ExperimentConfig) -> dict[str, Any]:
+def describe(evaluation: Evaluation, label_set: str) -> dict[str, Any]:
     """Metrics in %, per class by name (None where absent), confusion (rows ground truth), mIoU per scene."""
-    names = load_label_set(config.data.label_set).names
+    names = load_label_set(label_set).names
     iou = evaluation.confusion.iou()
     matrix = evaluation.confusion.matrix
     rows = matrix.sum(1)
@@ -171,17 +182,24 @@ def describe(evaluation: Evaluation, config: ExperimentConfig) -> dict[str, Any]
     }
 
 
-def region_quality(scenes: list[PreparedScene]) -> dict[str, float]:
-    """Quality of the regions the modules depend on, against the ground truth (claim C11), averaged over scenes."""
+def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
+    """Quality of the regions the modules depend on, against the ground truth (claim C11), averaged over scenes.
+
+    Without annotated instances (nuScenes) nothing is said of the masks.
+    """
     rows = [
         {
             "superpoint_purity": superpoint_purity(s.superpoints, s.labels),
             "superpoints": float(s.superpoints.max() + 1),
-            **{f"mask_{k}": float(v) for k, v in mask_quality(s.masks, s.instances).items()},
+            **({} if s.instances is None else _mask_quality(s)),
         }
         for s in scenes
     ]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def _mask_quality(scene: PreparedScene) -> dict[str, float]:
+    return {f"mask_{name}": float(value) for name, value in mask_quality(scene.masks, scene.instances).items()}
 
 
 def _training(fitted: Fit | None) -> dict[str, Any] | None:
@@ -191,18 +209,26 @@ def _training(fitted: Fit | None) -> dict[str, Any] | None:
     return {"history": history, "converged": fitted.converged}
 
 
-def _data(train: list[PreparedScene], val: list[PreparedScene], test: list[PreparedScene]) -> dict[str, Any]:
-    """Which scenes: names by split, number of points, and one fingerprint of all contents."""
-    import hashlib
-
-    everything = [*train, *val, *test]
-    digest = hashlib.sha256("".join(s.fingerprint for s in everything).encode()).hexdigest()[:12]
-    seen = [float((s.views > 0).mean()) for s in everything]
+def _data(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) -> dict[str, Any]:
+    """Which scenes: how many by split, points, frames, what was skipped, and one fingerprint of all contents."""
+    prints, points, frames, lost, seen = [], 0, 0, 0, []
+    for scenes in splits.values():
+        for scene in scenes:
+            prints.append(scene.fingerprint)
+            points += len(scene)
+            frames, lost = frames + scene.frames[0], lost + scene.frames[1]
+            seen.append(float(scene.seen.mean()))
     return {
-        "fingerprint": digest,
-        "scenes": {"train": len(train), "val": len(val), "test": len(test)},
-        "points": int(sum(len(s) for s in everything)),
+        "fingerprint": hashlib.sha256("".join(prints).encode()).hexdigest()[:12],
+        "scenes": {split: len(scenes) for split, scenes in splits.items()},
+        "points": points,
         "seen_share": round(float(np.mean(seen)), 4),
+        "frames": frames,
+        "skipped": {
+            "frames": lost,
+            "scenes": sum(skipped(config.data, split) for split in ("train", "val"))
+            + skipped(config.tested().data, "test"),
+        },
     }
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from geoguide import records
+from geoguide.config import ExperimentConfig, Protocol, from_dict
 from geoguide.errors import DataError
 from geoguide.experiments import DEFAULT_TEACHER, STUDIES, STUDY_SEEDS, TEACHERS, study, teacher_row
 from geoguide.files import replacing
@@ -34,11 +35,15 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> float:
     return float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * stats.sem(values))
 
 
-def frame(found: list[Record] | None = None) -> pd.DataFrame:
-    """One line per record: name, seed, mIoU and mAcc on test and validation rooms, convergence, source."""
-    found = records.read_all() if found is None else found
+def frame(found: list[Record] | None = None, dataset: str = "mini-scannet") -> pd.DataFrame:
+    """One line per record: name, seed, mIoU and mAcc on test and validation scenes, convergence, source.
+
+    found: by default the records of `dataset` under the book's own protocol, scored on its own test scenes.
+    """
+    if found is None:
+        found = [r for r in records.read_all() if r["config"]["data"]["dataset"] == dataset and plain(r)]
     if not found:
-        raise DataError(f"{records.RESULTS}: no records; run `geoguide replicate`")
+        raise DataError(f"{records.RESULTS}: no records of {dataset}; run `geoguide replicate`")
     lines = [
         {
             "id": r["id"],
@@ -53,6 +58,12 @@ def frame(found: list[Record] | None = None) -> pd.DataFrame:
         for r in found
     ]
     return pd.DataFrame(lines).sort_values(["row", "seed"], ignore_index=True)
+
+
+def plain(record: Record) -> bool:
+    """Scored as the book's chapters do unless they say otherwise: own test scenes, default protocol (any mode)."""
+    config = from_dict(ExperimentConfig, record["config"])
+    return config.evaluation.data is None and config.protocol in (Protocol(), Protocol(mode="fusion"))
 
 
 def row_order() -> list[str]:

@@ -1,8 +1,10 @@
 """`fit(config)`: distil lifted 2D features into the adapter under the objective; resumes after a kill at any moment."""
 
 import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,17 @@ from tqdm import tqdm
 
 from geoguide.adapter import Adapter
 from geoguide.baselines.openscene import OpenScene, VoxelBatch
-from geoguide.config import ExperimentConfig, config_hash
+from geoguide.class_text import class_text
+from geoguide.config import ExperimentConfig, Protocol, config_hash
 from geoguide.errors import ConfigError, DataError
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
 from geoguide.objective import Batch, Objective
 from geoguide.prepare import PreparedScene, prepare_split
 from geoguide.resume import load_checkpoint, save_checkpoint
-from geoguide.text import TextEncoder
 
 VALIDATION_POINTS = 1500  # per room, for the curve only; final numbers use every point
+SAMPLED = 100  # scenes from which the statistics at the start are taken, and that the curve watches
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +52,8 @@ def resolve_device(name: str = "auto") -> torch.device:
 def fit(
     config: ExperimentConfig,
     *,
-    train: list[PreparedScene] | None = None,
-    val: list[PreparedScene] | None = None,
+    train: Sequence[PreparedScene] | None = None,
+    val: Sequence[PreparedScene] | None = None,
     device: str = "auto",
     run_dir: Path | None = None,
     progress: bool = True,
@@ -58,7 +61,8 @@ def fit(
     """Train one experiment (paper, Total). Prepared scenes may be passed in to share them between runs.
 
     With `run_dir` a checkpoint is written every `checkpoint_every` steps and an interrupted run goes on from it with
-    the same final weights: all randomness of a step derives from (seed, step). bf16 autocast on CUDA, float32 on CPU.
+    the same final weights: all randomness of a step derives from (seed, step). Experiments that differ in scoring alone
+    share a checkpoint. bf16 autocast on CUDA, float32 on CPU. While a step is computed, a thread reads the next one.
     Memory: O(points_per_step (C + C1)) beside the memory-mapped scenes.
     """
     train = prepare_split(config, "train", progress=progress) if train is None else train
@@ -66,7 +70,7 @@ def fit(
     target = resolve_device(device)
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target)
-    checkpoint = None if run_dir is None else Path(run_dir) / f"{config_hash(config)}.pt"
+    checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
     if checkpoint is not None and checkpoint.is_file():
         state.load(checkpoint)
     validation = _Validation(config, val, target)
@@ -81,8 +85,14 @@ def fit(
         if checkpoint is not None and (last or state.step % config.train.checkpoint_every == 0):
             state.save(checkpoint)
     bar.close()
+    state.reader.shutdown()
     state.network.eval()
     return Fit(state.network, state.objective, state.history, has_converged(state.history))
+
+
+def checkpoint_name(config: ExperimentConfig) -> str:
+    """The file of a training: named by what decides the network."""
+    return f"{config_hash(config.training())}.pt"
 
 
 def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bool:
@@ -109,10 +119,12 @@ class _State:
     step: int
     history: list[dict[str, float]]
     sums: dict[str, float]
+    reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
+    ahead: tuple[int, Future] | None = None  # the step whose batch is being read, and that batch
 
     @classmethod
-    def new(cls, config: ExperimentConfig, scenes: list[PreparedScene], device: torch.device) -> "_State":
-        geometry_width, feature_width = scenes[0].geometry.shape[1], scenes[0].lifted.shape[1]
+    def new(cls, config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> "_State":
+        geometry_width, feature_width = scenes[0].geometry.shape[1], scenes[0].feature_width
         network: nn.Module
         if config.train.model == "openscene":
             if config.objective.modules:
@@ -129,10 +141,10 @@ class _State:
         optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
         return cls(config, device, network, objective, optimizer, 0, [], {})
 
-    def advance(self, scenes: list[PreparedScene]) -> None:
+    def advance(self, scenes: Sequence[PreparedScene]) -> None:
         """One optimisation step; epochs visit every scene once, in a new order."""
         train = self.config.train
-        batch = self._batch(scenes)
+        batch = self._next_batch(scenes)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = train.learning_rate * (1 - self.step / train.steps) ** train.power
@@ -149,16 +161,24 @@ class _State:
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
         self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
 
-    def _batch(self, scenes: list[PreparedScene]) -> Batch | VoxelBatch:
-        """Random points of the next scene, or the next few scenes whole as voxels."""
-        seed = [self.config.seed, 2, self.step]
+    def _next_batch(self, scenes: Sequence[PreparedScene]) -> Batch | VoxelBatch:
+        """This step's batch, read while the step before was computed; the reading of the next one is begun."""
+        step, ahead = self.step, self.ahead
+        batch = ahead[1].result() if ahead is not None and ahead[0] == step else self._batch(scenes, step)
+        last = step + 1 == self.config.train.steps
+        self.ahead = None if last else (step + 1, self.reader.submit(self._batch, scenes, step + 1))
+        return batch
+
+    def _batch(self, scenes: Sequence[PreparedScene], step: int) -> Batch | VoxelBatch:
+        """Random points of a step's scene, or its few scenes whole as voxels."""
+        seed = [self.config.seed, 2, step]
         if isinstance(self.network, OpenScene):
             count = self.config.openscene.scenes_per_step
-            chosen = [self._turn(scenes, self.step * count + i) for i in range(count)]
+            chosen = [self._turn(scenes, step * count + i) for i in range(count)]
             return self.network.batch(chosen, seed, self.device)
-        return sample_batch(self._turn(scenes, self.step), self.config.train.points_per_step, seed, self.device)
+        return sample_batch(self._turn(scenes, step), self.config.train.points_per_step, seed, self.device)
 
-    def _turn(self, scenes: list[PreparedScene], number: int) -> PreparedScene:
+    def _turn(self, scenes: Sequence[PreparedScene], number: int) -> PreparedScene:
         epoch, position = divmod(number, len(scenes))
         return scenes[np.random.default_rng([self.config.seed, 1, epoch]).permutation(len(scenes))[position]]
 
@@ -192,45 +212,52 @@ def network_features(network: nn.Module, batch: Batch | VoxelBatch) -> Tensor:
 def sample_batch(scene: PreparedScene, count: int, seed: list[int], device: torch.device) -> Batch:
     """`count` random points of a scene (all when it has fewer), reproducible from `seed`."""
     if len(scene) <= count:
-        return scene.batch(np.arange(len(scene)), device)
+        return scene.batch(np.arange(len(scene)), device, draw=seed[-1])
     chosen = np.random.default_rng(seed).choice(len(scene), count, replace=False, shuffle=False)
-    return scene.batch(np.sort(chosen), device)
+    return scene.batch(np.sort(chosen), device, draw=seed[-1])
 
 
-def geometry_statistics(scenes: list[PreparedScene]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [C1] of the frozen features over the scenes, every 16th point."""
-    rows = torch.cat([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in scenes])
+def geometry_statistics(scenes: Sequence[PreparedScene]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [C1] of the frozen features, of every 16th point of at most `SAMPLED` scenes."""
+    rows = torch.cat([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in _some(scenes)])
     return rows.mean(0), rows.std(0, correction=0)
 
 
-def mean_lifted(scenes: list[PreparedScene]) -> Tensor:
-    """Mean 2D feature [C] over the seen points of the scenes, every 64th point."""
-    rows = torch.cat([torch.from_numpy(np.asarray(s.lifted[::64], np.float32))[s.views[::64] > 0] for s in scenes])
-    return rows.mean(0)
+def mean_lifted(scenes: Sequence[PreparedScene]) -> Tensor:
+    """Mean 2D feature [C] over the seen ones among every 64th point of at most `SAMPLED` scenes."""
+    rows = []
+    for scene in _some(scenes):
+        lifted, seen = scene.features(np.arange(0, len(scene), 64))
+        rows.append(torch.from_numpy(np.asarray(lifted, np.float32))[torch.from_numpy(seen)])
+    return torch.cat(rows).mean(0)
+
+
+def _some(scenes: Sequence[PreparedScene]) -> Iterator[PreparedScene]:
+    """At most `SAMPLED` of them, evenly spread."""
+    return (scenes[number] for number in range(0, len(scenes), -(-len(scenes) // SAMPLED)))
 
 
 class _Validation:
-    """mIoU on a fixed subset of the validation points, for the curve."""
+    """mIoU on a fixed subset of the points of at most `SAMPLED` validation scenes, for the curve."""
 
-    def __init__(self, config: ExperimentConfig, scenes: list[PreparedScene], device: torch.device) -> None:
-        names = load_label_set(config.data.label_set).names
-        self.classes = len(names)
-        self.text = torch.from_numpy(TextEncoder().encode(names, prompt=config.protocol.prompt)).to(device)
+    def __init__(self, config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> None:
+        self.classes = len(load_label_set(config.data.label_set))
+        self.text = class_text(config.data.label_set, Protocol())  # one curve, however the network is scored later
         whole = config.train.model == "openscene"  # a voxel network sees whole scenes only
-        self.parts = []
-        for number, scene in enumerate(scenes):
+        self.device, self.parts = device, []
+        for number, scene in enumerate(_some(scenes)):
             chosen = np.random.default_rng([7, number]).permutation(len(scene))[:VALIDATION_POINTS]
             chosen.sort()
-            self.parts.append((scene, chosen, None if whole else scene.batch(chosen, device)))
+            self.parts.append((scene, chosen, None if whole else torch.from_numpy(np.array(scene.geometry[chosen]))))
 
     @torch.inference_mode()
     def miou(self, network: nn.Module) -> float:
         network.eval()
         matrix = ConfusionMatrix(self.classes)
-        for scene, chosen, batch in self.parts:
-            if batch is None:
-                features = network.encode(scene.points, scene.colors)[torch.from_numpy(chosen).to(self.text.device)]
+        for scene, chosen, geometry in self.parts:
+            if geometry is None:
+                features = network.encode(scene.points, scene.colors)[torch.from_numpy(chosen).to(self.device)]
             else:
-                features = network_features(network, batch)
-            matrix.update(scene.labels[chosen], (features @ self.text.T).argmax(1).cpu().numpy())
+                features = network(geometry.to(self.device).float())
+            matrix.update(scene.labels[chosen], self.text.similarity(features).argmax(1).cpu().numpy())
         return 100.0 * matrix.miou(absent="zero")

@@ -35,13 +35,12 @@ import itertools
 
 import numpy as np
 import pandas as pd
-import torch
 from IPython.display import Markdown
 
 from geoguide import figures
-from geoguide.datasets.scannet import load_scene
+from geoguide.datasets.sources import list_sources
 from geoguide.experiments import preset
-from geoguide.prepare import make_teacher, prepare, scene_folders
+from geoguide.prepare import make_teacher, prepare_source
 
 figures.use_offline_renderer()
 
@@ -52,7 +51,8 @@ figures.use_offline_renderer()
 
 # %%
 config = preset(variant).replace(train__steps=steps, train__evaluate_every=max(1, steps // 10))
-scene = load_scene(scene_folders(config, "test")[room], labels=config.data.label_set)
+source = list_sources(config.data, "test")[room]
+scene = source.load()
 print(f"{scene.name} ({scene.source} data): {len(scene):,} points, {len(scene.views)} images")
 figures.show_cloud(scene.points, colors=scene.colors, title=f"{scene.name}: the reconstructed room in its own colours")
 
@@ -84,7 +84,7 @@ figures.show_images(images, title=f"Image {view.name} of {scene.name}")
 # averages them: $F_\text{2d}$, one row per point. Some points are seen often, some never.
 
 # %%
-prepared = prepare(scene, config)
+prepared = prepare_source(source, config)
 print(f"{(prepared.views > 0).mean():.1%} of the points are seen by at least one image")
 figures.show_cloud(scene.points, scalar=prepared.views, scalar_name="images", title="How many images see each point")
 
@@ -107,9 +107,10 @@ figures.curves(curve, title="mIoU on the validation rooms during training", y_ti
 # adapter, which sees nothing but the point cloud. A click on a class in the legend hides it everywhere.
 
 # %%
+from geoguide.class_text import class_text
 from geoguide.evaluate import predict
 
-table = torch.from_numpy(text)
+table = class_text(config.data.label_set, config.protocol)
 guesses = {
     "2D features, lifted": predict(prepared, table, "fusion")[0],
     "adapter": predict(prepared, table, "distill", fitted.network)[0],

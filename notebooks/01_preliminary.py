@@ -130,11 +130,10 @@ pd.DataFrame([
 # %%
 from geoguide import backbones
 from geoguide.config import ExperimentConfig
-from geoguide.datasets.scannet import load_scene
-from geoguide.prepare import scene_folders
+from geoguide.datasets.sources import list_sources
 from geoguide.probing import pca_colors
 
-scene = load_scene(scene_folders(ExperimentConfig(), "test")[4])
+scene = list_sources(ExperimentConfig().data, "test")[4].load()
 panels = [figures.Panel(scene.points, "the room", colors=scene.colors)]
 for name in ("sonata-mini-untrained", "descriptors", "sonata-mini"):
     panels.append(figures.Panel(scene.points, name, colors=pca_colors(backbones.load(name).encode(scene))))

@@ -32,10 +32,10 @@ import torch.nn.functional as F
 from IPython.display import Markdown
 
 from geoguide import figures, records
-from geoguide.datasets.scannet import load_scene
+from geoguide.datasets.sources import list_sources
 from geoguide.experiments import adapter_only, preset
 from geoguide.labels import load_label_set
-from geoguide.prepare import prepare, prepare_split, scene_folders
+from geoguide.prepare import prepare_source, prepare_split
 from geoguide.text import TextEncoder
 from geoguide.train import fit
 
@@ -52,8 +52,9 @@ fits = {name: fit(config, run_dir=records.checkpoints(), progress=False) for nam
 
 # %%
 config = configs["works-best"]
-scene = load_scene(scene_folders(config, "test")[room], labels=config.data.label_set)
-prepared = prepare(scene, config)
+source = list_sources(config.data, "test")[room]
+scene = source.load()
+prepared = prepare_source(source, config)
 labels = load_label_set(config.data.label_set)
 text = torch.from_numpy(TextEncoder().encode(labels.names, prompt=config.protocol.prompt))  # [C, D]
 batch = prepared.batch(np.arange(len(scene)), torch.device("cpu"))

@@ -10,9 +10,9 @@ import torch
 from geoguide import backbones
 from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
-from geoguide.datasets.scannet import load_scene
+from geoguide.datasets.sources import list_sources
 from geoguide.errors import ConfigError, DataError
-from geoguide.prepare import prepare, scene_folders
+from geoguide.prepare import prepare
 from geoguide.pretraining.config import NetworkConfig, PretrainConfig
 from geoguide.pretraining.loop import Pretraining, build
 
@@ -37,7 +37,7 @@ def test_options_reach_the_network(tmp_path):
 
 
 def test_cached_features_follow_the_weights_not_their_path(tmp_path, tiny, monkeypatch):
-    whole = load_scene(scene_folders(tiny, "val")[0])
+    whole = list_sources(tiny.data, "val")[0].load()
     scene, path = dataclasses.replace(whole, views=whole.views[:2]), tmp_path / "a.safetensors"
     config = tiny.replace(backbone__name="sonata-mini", backbone__weights=write_weights(path, 0))
     first = np.array(prepare(scene, config, tmp_path / "cache").geometry)
@@ -59,7 +59,7 @@ def test_where_weights_lie_is_no_part_of_an_experiment():
 
 
 def test_the_untrained_control_differs_in_its_weights_alone(tiny):
-    scene = load_scene(scene_folders(tiny, "val")[0])
+    scene = list_sources(tiny.data, "val")[0].load()
     trained, control = (open_backbone(BackboneConfig(name)) for name in ("sonata-mini", "sonata-mini-untrained"))
     assert (control.width, control.grid, control.concat) == (trained.width, trained.grid, trained.concat)
     shapes = [{k: v.shape for k, v in b.model.state_dict().items()} for b in (trained, control)]

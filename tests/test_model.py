@@ -8,8 +8,9 @@ import geoguide
 from geoguide.adapter import Adapter, AdapterConfig
 from geoguide.backbones import BackboneConfig
 from geoguide.backbones import load as load_backbone
+from geoguide.class_text import ClassText
 from geoguide.errors import DataError, InputError
-from geoguide.model import GeoGuideModel, classify
+from geoguide.model import GeoGuideModel
 from geoguide.scene import Scene
 
 
@@ -61,8 +62,8 @@ def test_color_scale_does_not_matter(model: GeoGuideModel, cloud: Scene) -> None
 
 def test_classify_in_chunks_equals_whole() -> None:
     g = torch.Generator().manual_seed(0)
-    features, text = torch.randn(103, 8, generator=g), torch.randn(5, 8, generator=g)
-    for a, b in zip(classify(features, text, chunk=10), classify(features, text), strict=True):
+    features, text = torch.randn(103, 8, generator=g), ClassText(torch.randn(5, 8, generator=g))
+    for a, b in zip(text.classify(features, chunk=10), text.classify(features), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 

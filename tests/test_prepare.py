@@ -5,16 +5,15 @@ import pytest
 
 from geoguide import prepare as module
 from geoguide.config import ExperimentConfig
-from geoguide.datasets.scannet import load_scene
+from geoguide.datasets.sources import list_sources
 from geoguide.errors import ConfigError, DataError
-from geoguide.prepare import fingerprint, prepare, prepare_split, scene_folders
+from geoguide.prepare import fingerprint, prepare, prepare_split
 from geoguide.scene import Scene
 
 
 @pytest.fixture(scope="module")
 def scene(tiny: ExperimentConfig) -> Scene:
-    folder = scene_folders(tiny, "val")[0]
-    whole = load_scene(folder)
+    whole = list_sources(tiny.data, "val")[0].load()
     import dataclasses
 
     return dataclasses.replace(whole, views=whole.views[:3])
@@ -53,7 +52,7 @@ def test_damage_is_repaired(scene: Scene, tiny: ExperimentConfig, tmp_path, comp
     first = prepare(scene, tiny, tmp_path)
     expected = np.array(first.geometry)
     computed.clear()
-    (file,) = tmp_path.glob("*/geometry-*.geometry.npy")
+    (file,) = tmp_path.glob("*/geometry-*.rows.npy")
     del first
     file.write_bytes(file.read_bytes()[:200])
     np.testing.assert_array_equal(prepare(scene, tiny, tmp_path).geometry, expected)
@@ -75,6 +74,6 @@ def test_annotation_masks_are_the_instances(scene: Scene, tiny: ExperimentConfig
 
 def test_bad_input(tiny: ExperimentConfig) -> None:
     with pytest.raises(ConfigError, match=r"data\.root"):
-        scene_folders(tiny.replace(data__dataset="scannet"), "train")
+        tiny.replace(data__dataset="scannet")
     with pytest.raises(DataError, match="empty|no scene|lists"):
         prepare_split(tiny.replace(data__rooms=(2, 1, 0)), "test", progress=False)

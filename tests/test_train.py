@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from geoguide.class_text import ClassText
 from geoguide.config import ExperimentConfig, config_hash
 from geoguide.errors import DataError, InputError
 from geoguide.evaluate import evaluate, predict
@@ -77,7 +78,7 @@ def test_modes(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
     network = train(config, tiny_scenes).network
     scene = tiny_scenes["val"][0]
     text = torch.randn(20, 384, generator=torch.Generator().manual_seed(0))
-    text = torch.nn.functional.normalize(text, dim=1)
+    text = ClassText(torch.nn.functional.normalize(text, dim=1))
     ids_3d, best_3d = predict(scene, text, "distill", network)
     ids_2d, best_2d = predict(scene, text, "fusion")
     ids, best = predict(scene, text, "ensemble", network)

@@ -102,7 +102,7 @@ class OpenScene(nn.Module):
             kept, points, colors = augment(points, colors, self.config.augment, generator)
         grid, first, _ = voxelize(points, self.config.voxel)
         chosen = kept[first]
-        return grid, colors[first], np.asarray(scene.lifted[chosen]), scene.views[chosen] > 0
+        return grid, colors[first], *scene.features(chosen, int(generator.integers(2**31)))
 
 
 def openscene_supervision(count: np.ndarray, labels: np.ndarray) -> np.ndarray:

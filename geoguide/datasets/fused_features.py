@@ -90,6 +90,30 @@ class FusedFeatures:
         return feat
 
 
+class StreamedFeatures:
+    """The fused features of one scene as a training reads them: opened for each step, never kept.
+
+    files: as `feature_files` finds them; several are random subsets of the scene's points, of which a step takes one.
+    num_points: of the cloud. Creating it opens every file once, to check it; it then holds names only, so that a list
+    of thousands of scenes costs nothing. `width` is C.
+    """
+
+    def __init__(self, files: tuple[Path, ...], num_points: int) -> None:
+        self.files, self.num_points = files, num_points
+        widths = {FusedFeatures(file, num_points).width for file in files}
+        if len(widths) != 1:
+            raise DataError(f"{files[0]}: features of one scene must have one width, found {sorted(widths)}")
+        self.width = widths.pop()
+
+    def seen(self) -> np.ndarray:
+        """bool [P]: has a feature in any file."""
+        return np.any([FusedFeatures(file, self.num_points).seen for file in self.files], axis=0)
+
+    def rows(self, index: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """As `FusedFeatures.rows`, from file number `draw` (modulo their number)."""
+        return FusedFeatures(self.files[draw % len(self.files)], self.num_points).rows(index)
+
+
 def feature_files(folder: str | Path, scene: str) -> tuple[Path, ...]:
     """Files of a scene: `{scene}_0.pt`, `{scene}_1.pt`, ... (random subsets; one for val and test) or `{scene}.pt`.
 

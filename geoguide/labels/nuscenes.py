@@ -71,12 +71,17 @@ class FinerNames:
         return np.maximum.reduceat(similarity[..., order], starts, axis=-1)
 
 
+def has_finer_names(label_set: str) -> bool:
+    """Whether `load_finer_names` knows any: only of nuScenes' classes."""
+    return (FOLDER / label_set / "finer_names.csv").is_file()
+
+
 @functools.cache
 def load_finer_names(label_set: str = NAME) -> FinerNames:
     """OpenScene's finer names of a label set's classes, in the order of its file; every class has at least one."""
     classes = load_label_set(label_set).names
     path = FOLDER / label_set / "finer_names.csv"
-    if not path.is_file():
+    if not has_finer_names(label_set):
         raise DataError(f"{path}: label set {label_set!r} has no finer names")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
