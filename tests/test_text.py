@@ -1,5 +1,7 @@
 """Text embeddings: against the model run sentence by sentence, and the disk cache's promises."""
 
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +60,16 @@ def test_prompt_ensemble_is_the_renormalised_mean(encoder: TextEncoder) -> None:
 
 def test_cached_words_need_no_model(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = encoder.encode(NAMES)
-    monkeypatch.setattr(text, "_embed", lambda sentences: pytest.fail(f"model asked for {sentences}"))
+    monkeypatch.setattr(TextEncoder, "_embed", lambda self, sentences: pytest.fail(f"model asked for {sentences}"))
     np.testing.assert_array_equal(TextEncoder(encoder.cache).encode(NAMES), vectors)
+
+
+def test_loading_the_model_asks_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: asked.append(address) or [])
+    text._model.__wrapped__()
+    assert not asked and "HF_HUB_OFFLINE" not in os.environ  # other weights may still be fetched in this process
 
 
 @pytest.mark.parametrize("damage", [b"", b"no zip", None])
