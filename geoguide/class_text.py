@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from geoguide.config import Protocol
+from geoguide.errors import InputError
 from geoguide.labels import load_label_set
 from geoguide.labels.nuscenes import FinerNames, has_finer_names, load_finer_names
-from geoguide.text import TextEncoder
+from geoguide.text import TextConfig, text_encoder
 
 OTHER = ("otherfurniture", "other")  # what ScanNet and Matterport3D call the class of other things
 BARE = "other"
@@ -23,7 +24,12 @@ class ClassText:
     finer: FinerNames | None = None
 
     def similarity(self, features: Tensor) -> Tensor:
-        """Dot products of features [p, C] with the classes [p, K]: a class with several names has its best."""
+        """Dot products of features [p, C] with the classes [p, K]: a class with several names has its best.
+
+        Raises InputError where features are not of the text's width: another 2D model's.
+        """
+        if features.shape[1] != self.vectors.shape[1]:
+            raise InputError(f"features have {features.shape[1]} channels, the text has {self.vectors.shape[1]}")
         found = features @ self.vectors.T.to(features)
         return found if self.finer is None else self.finer.pool(found)
 
@@ -34,9 +40,13 @@ class ClassText:
         return ids, torch.cat([b.values for b in best]).float().cpu().numpy()
 
 
-def class_text(label_set: str, protocol: Protocol, encoder: TextEncoder | None = None) -> ClassText:
-    """The classes of a label set under a protocol's prompt, word for "other" and finer names (where it has any)."""
-    encoder = encoder or TextEncoder()
+def class_text(label_set: str, protocol: Protocol, text: TextConfig | None = None) -> ClassText:
+    """The classes of a label set under a protocol's prompt, word for "other" and finer names (where it has any).
+
+    text: whose embeddings, by default MiniLM's. Raises DataError where CLIP's weights are missing.
+    """
+    text = text or TextConfig()
+    encoder = text_encoder(text.encoder, text.weights)
     finer = load_finer_names(label_set) if protocol.finer_names and has_finer_names(label_set) else None
     names = load_label_set(label_set).names if finer is None else finer.names
     vectors = encoder.encode(names, prompt=protocol.prompt)

@@ -14,6 +14,7 @@ from geoguide.errors import ConfigError
 from geoguide.instances import InstanceConfig
 from geoguide.objective import ObjectiveConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
+from geoguide.text import TextConfig
 
 
 def _unless(name: str, default: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ class DataConfig:
     rooms: tuple[int, int, int] = (28, 14, 21)  # generated rooms, houses or streets for train, val, test (mini only)
     room_seed: int = 0
     image_size: tuple[int, int] | None = field(default=None, metadata=_unless("image_size", None))
-    """(H, W) at which 2D features are made and lifted; None: as the images are. ScanNet: always its depth's."""
+    """(H, W) at which 2D features are made and lifted; None: as the images are (ScanNet: as its depth images)."""
     features: str | None = field(default=None, metadata=_unless("features", None))
     """Folder below root of fused 2D features in OpenScene's format; None: the simulated teacher (mini only)."""
     root: str | None = field(default=None, metadata={"hash": False})
@@ -132,6 +133,7 @@ class ExperimentConfig:
     openscene: OpenSceneConfig = field(
         default_factory=OpenSceneConfig, metadata={"hash": lambda config: config.train.model == "openscene"}
     )
+    text: TextConfig = field(default_factory=TextConfig, metadata=_unless("text", TextConfig()))
     protocol: Protocol = field(default_factory=Protocol)
     evaluation: EvaluationConfig = field(
         default_factory=EvaluationConfig, metadata=_unless("evaluation", EvaluationConfig())

@@ -61,7 +61,7 @@ def evaluate(
         raise InputError(f"evaluate: mode {protocol.mode!r} needs a trained network")
     scenes = prepare_split(config, split, progress=progress) if scenes is None else scenes
     label_set = label_set or config.data.label_set
-    classes, text = len(load_label_set(label_set)), class_text(label_set, protocol)
+    classes, text = len(load_label_set(label_set)), class_text(label_set, protocol, config.text)
     total = ConfusionMatrix(classes, no_feature=protocol.no_feature)
     per_scene = {}
     for scene in scenes:

@@ -1,7 +1,7 @@
 """A trained model: frozen backbone + adapter + text. Points and words are all it needs (paper, inference)."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from geoguide.config import ExperimentConfig, from_dict, to_dict
 from geoguide.errors import DataError, InputError
 from geoguide.files import replacing
 from geoguide.scene import Scene, unit_colors
-from geoguide.text import TextEncoder
+from geoguide.text import TextConfig, text_encoder
 
 if TYPE_CHECKING:
     from geoguide.train import Fit
@@ -39,6 +39,7 @@ class GeoGuideModel:
     backbone: BackboneConfig
     prompt: str
     origin: str
+    text: TextConfig = field(default_factory=TextConfig)
 
     @property
     def device(self) -> torch.device:
@@ -79,7 +80,8 @@ class GeoGuideModel:
     def _text(self, names: list[str]) -> Tensor:
         if isinstance(names, str) or not len(names):
             raise InputError(f"labels must be a non-empty list of strings, found {names!r}")
-        return torch.from_numpy(TextEncoder().encode(list(names), prompt=self.prompt)).to(self.device)
+        encoder = text_encoder(self.text.encoder, self.text.weights)
+        return torch.from_numpy(encoder.encode(list(names), prompt=self.prompt)).to(self.device)
 
     def save(self, path: str | Path) -> Path:
         """One safetensors file: the adapter's weights, everything else in its metadata."""
@@ -90,6 +92,7 @@ class GeoGuideModel:
             "out_width": self.adapter.out_width,
             "backbone": to_dict(self.backbone, hashed_only=True),
             "prompt": self.prompt,
+            "text": to_dict(self.text, hashed_only=True),
             "origin": self.origin,
         }
         with replacing(path) as temporary:
@@ -113,23 +116,25 @@ def load(path_or_name: str | Path) -> GeoGuideModel:
         about = json.loads(metadata["geoguide"])
         config = from_dict(AdapterConfig, about["adapter"])
         backbone = from_dict(BackboneConfig, about["backbone"])
+        text = from_dict(TextConfig, about.get("text", {}))  # files from before 0.4 have none: MiniLM
         adapter = Adapter(about["in_width"], about["out_width"], config)
         adapter.load_state_dict(tensors)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: not a {_FORMAT} file ({str(error).splitlines()[0]})") from None
     adapter.eval().requires_grad_(False)
-    return GeoGuideModel(adapter, config, backbone, about["prompt"], about["origin"])
+    return GeoGuideModel(adapter, config, backbone, about["prompt"], about["origin"], text)
 
 
 def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
     """What inference keeps of a training: the adapter; the three modules are discarded (paper, Total)."""
     if not isinstance(fitted.network, Adapter):
         raise InputError("only an adapter on a frozen backbone can be saved as a model, found an entire network")
-    origin = f"{config.data.dataset}, simulated teacher, {config.name}, seed {config.seed}"
+    teacher = "simulated teacher" if config.data.features is None else config.data.features
+    origin = f"{config.data.dataset}, {teacher}, {config.name}, seed {config.seed}"
     backbone = config.backbone
     if backbone.name not in WITHOUT_WEIGHTS:  # an adapter fits these weights alone
         backbone = replace(backbone, sha256=identity(backbone)["sha256"])
-    return GeoGuideModel(fitted.network, config.adapter, backbone, config.protocol.prompt, origin)
+    return GeoGuideModel(fitted.network, config.adapter, backbone, config.protocol.prompt, origin, config.text)
 
 
 def adapter_output(adapter: torch.nn.Module, geometry: Tensor, chunk: int = 65536) -> Tensor:

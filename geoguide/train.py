@@ -242,7 +242,9 @@ class _Validation:
 
     def __init__(self, config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> None:
         self.classes = len(load_label_set(config.data.label_set))
-        self.text = class_text(config.data.label_set, Protocol())  # one curve, however the network is scored later
+        self.text = class_text(
+            config.data.label_set, Protocol(), config.text
+        )  # one curve, however the network is scored later
         whole = config.train.model == "openscene"  # a voxel network sees whole scenes only
         self.device, self.parts = device, []
         for number, scene in enumerate(_some(scenes)):

@@ -20,7 +20,7 @@ import numpy as np
 
 from geoguide.config import DataConfig
 from geoguide.datasets import matterport3d, nuscenes, openscene_layout, scannet
-from geoguide.datasets.fused_features import feature_files
+from geoguide.datasets.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.mini.houses import make_mini_matterport3d
 from geoguide.datasets.mini.write import make_mini_scannet
 from geoguide.datasets.mini_nuscenes.write import make_mini_nuscenes
@@ -189,6 +189,11 @@ def skipped(data: DataConfig, split: str) -> int:
 def fused_files(source: SceneSource) -> tuple[Path, ...]:
     """Files of fused features of a scene whose config names a folder of them."""
     return feature_files(Path(source.data.root) / source.data.features, source.name)
+
+
+def fused_width(data: DataConfig) -> int:
+    """Channels of the fused features that a config names, from the first training scene that has any."""
+    return FusedFeatures(fused_files(list_sources(data, "train")[0])[0]).width
 
 
 def teacher_label_set(data: DataConfig) -> str:
