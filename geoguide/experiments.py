@@ -116,7 +116,7 @@ def with_teacher(config: ExperimentConfig, teacher: str) -> ExperimentConfig:
 
 def teacher_row(row: str, teacher: str) -> str:
     """How a row is called under a 2D model."""
-    return row if teacher == DEFAULT_TEACHER else f"{row}, {teacher}"
+    return row if teacher == DEFAULT_TEACHER or row.endswith(f", {teacher}") else f"{row}, {teacher}"
 
 
 def on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
@@ -207,11 +207,9 @@ def placed(
     config: ExperimentConfig, dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: str | None
 ) -> ExperimentConfig:
     """An experiment on "mini" data, where features names a simulated 2D model, or on real data in a folder (`real`)."""
-    return (
-        on(with_teacher(config, features), dataset)
-        if data == "mini"
-        else real(config, dataset, data, features, **options)
-    )
+    if data == "mini":
+        return on(with_teacher(config, features), dataset)
+    return real(config, dataset, data, features, **options)
 
 
 def _domain(dataset: str) -> Domain:
@@ -283,13 +281,16 @@ def preliminary() -> list[ExperimentConfig]:
 def main_table(
     dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: str | None
 ) -> list[ExperimentConfig]:
-    """The rows of the main table on a benchmark: fusion, entire network, adapter, both presets; on Matterport3D, for
-    the long tail, the presets without IIRC too (claim C7). data, features: see `placed`."""
+    """The rows of the main table on a benchmark: fusion, entire network, adapter, both presets; on mini data also the
+    adapter on descriptors, which know nothing of rooms; on Matterport3D, for the long tail, the presets without IIRC
+    (claim C7). data, features: see `placed`."""
     long = {"teacher": features} if data == "mini" else {}  # how long the entire network must train depends on it
     rows = [fusion()] + [openscene(seed, **long) for seed in LONG_SEEDS]
     drops = ("none", "iirc") if dataset == "matterport3d" else ("none",)
     for seed in SEEDS:
         rows.append(adapter_only(seed))
+        if data == "mini":
+            rows.append(adapter_only(seed, backbone="descriptors"))
         rows += [preset(name, drop=drop, seed=seed) for name in PRESETS for drop in drops]
     return [placed(config, dataset, data, features, **options) for config in rows]
 

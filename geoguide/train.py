@@ -242,9 +242,8 @@ class _Validation:
 
     def __init__(self, config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> None:
         self.classes = len(load_label_set(config.data.label_set))
-        self.text = class_text(
-            config.data.label_set, Protocol(), config.text
-        )  # one curve, however the network is scored later
+        # The default protocol: one curve, however the network is scored later.
+        self.text = class_text(config.data.label_set, Protocol(), config.text)
         whole = config.train.model == "openscene"  # a voxel network sees whole scenes only
         self.device, self.parts = device, []
         for number, scene in enumerate(_some(scenes)):
