@@ -198,8 +198,8 @@ def _prepared(
         geometry=IndexedRows(**geometry) if "index" in geometry else geometry["rows"],
         lifted=lifted["lifted"],
         views=lifted["views"],
-        superpoints=np.asarray(superpoints),
-        masks=InstanceMasks(np.asarray(masks["index"]), np.asarray(masks["offsets"]), count, masks.get("scores")),
+        superpoints=superpoints,
+        masks=InstanceMasks(masks["index"], masks["offsets"], count, masks.get("scores")),
         frames=(int(plain["frames"][0]), int(plain["frames"][1])),
         origin=source,
     )
@@ -259,7 +259,7 @@ def _cached(folder: Path, stem: str, compute: Callable[[], dict[str, np.ndarray]
     if index.is_file():
         try:
             names = json.loads(index.read_text())
-            return {name: np.load(folder / f"{stem}.{name}.npy", mmap_mode="r") for name in names}
+            return {name: _map(folder / f"{stem}.{name}.npy") for name in names}
         except (OSError, ValueError) as error:
             tqdm.write(f"{index}: cache entry unreadable ({error}), computing it again")
     arrays = compute()
@@ -268,7 +268,7 @@ def _cached(folder: Path, stem: str, compute: Callable[[], dict[str, np.ndarray]
             np.save(temporary, array)
     with replacing(index) as temporary:
         temporary.write_text(json.dumps(sorted(arrays)))
-    return {name: np.load(folder / f"{stem}.{name}.npy", mmap_mode="r") for name in arrays}
+    return {name: _map(folder / f"{stem}.{name}.npy") for name in arrays}
 
 
 def _arrays(scene: Scene) -> dict[str, np.ndarray]:
@@ -276,6 +276,11 @@ def _arrays(scene: Scene) -> dict[str, np.ndarray]:
     found = {"points": scene.points, "colors": scene.colors, "labels": scene.labels, "instances": scene.instances}
     found["frames"] = np.array([len(scene.views), lost])
     return {name: array for name, array in found.items() if array is not None}
+
+
+def _map(path: Path) -> np.ndarray:
+    """A plain array over the mapped file: nothing is read until it is used."""
+    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def _normals(scene: Scene) -> np.ndarray:

@@ -1,0 +1,113 @@
+"""What a protocol changes: words, passes, label sets; what it must not: the trained network."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from geoguide import evaluate as module
+from geoguide.class_text import ClassText, class_text
+from geoguide.config import ExperimentConfig, Protocol, config_hash
+from geoguide.errors import ConfigError, InputError
+from geoguide.evaluate import evaluate, predict
+from geoguide.experiments import adapter_only, cross_domain, under_protocols
+from geoguide.labels import load_label_set
+from geoguide.labels.nuscenes import load_finer_names
+from geoguide.protocols import OPENSCENE, PROTOCOLS
+from geoguide.scene import Scene
+from geoguide.text import TextEncoder
+
+
+def test_the_class_of_other_things_is_a_bare_word():
+    bare = class_text("scannet20", OPENSCENE).vectors
+    prompted = class_text("scannet20", Protocol(prompt=OPENSCENE.prompt)).vectors
+    other = load_label_set("scannet20").names.index("otherfurniture")
+    changed = [i for i in range(20) if not torch.equal(bare[i], prompted[i])]
+    assert changed == [other]
+    np.testing.assert_array_equal(bare[other], TextEncoder().encode(["other"], prompt="{}")[0])
+
+
+def test_finer_names_stand_for_their_class():
+    text = class_text("nuscenes16", OPENSCENE)
+    finer = load_finer_names("nuscenes16")
+    assert text.vectors.shape == (43, 384)
+    ids, best = text.classify(text.vectors)  # each name is most similar to itself
+    np.testing.assert_array_equal(ids, finer.owner)
+    np.testing.assert_allclose(best, 1, atol=1e-5)
+    assert class_text("scannet20", OPENSCENE).finer is None
+
+
+def test_features_of_another_text_space_are_refused():
+    with pytest.raises(InputError, match="features have 768 channels, the text has 384"):
+        class_text("scannet20", Protocol()).similarity(torch.zeros(2, 768))
+
+
+def test_passes_turn_and_scale_the_scene(tiny: ExperimentConfig, tiny_scenes: dict, monkeypatch):
+    """A backbone that ignores the points gives the answer of one pass; what it was shown are turned, scaled copies."""
+    scene, shown = tiny_scenes["val"][0], []
+
+    class Blind:
+        def encode(self, moved: Scene) -> np.ndarray:
+            shown.append(moved)
+            return np.asarray(scene.geometry, np.float32)
+
+    monkeypatch.setattr(module, "open_backbone", lambda config: Blind())
+    torch.manual_seed(0)
+    network = nn.Linear(scene.geometry.shape[1], 384)
+    text = class_text("scannet20", Protocol())
+    one, _ = predict(scene, text, "distill", network)
+    five, _ = predict(scene, text, "distill", network, repeats=5, backbone=tiny.backbone)
+    assert (one == five).mean() > 0.999  # but for ties in rounding
+    assert len(shown) == 5
+    still = scene.origin.load()
+    edge = still.points[1:200] - still.points[:199]
+    for moved in shown:
+        turned = moved.points[1:200] - moved.points[:199]
+        scale = np.linalg.norm(turned, axis=1) / np.linalg.norm(edge, axis=1)
+        assert 0.9 <= scale.mean() <= 1.1 and scale.std() < 1e-3
+        np.testing.assert_allclose(turned[:, 2], edge[:, 2] * scale.mean(), atol=1e-4)  # about the vertical axis
+        np.testing.assert_allclose(
+            (turned * moved.normals[:199]).sum(1), scale.mean() * (edge * still.normals[:199]).sum(1), atol=1e-4
+        )
+    assert len({float(moved.points[0, 0]) for moved in shown}) == 5
+
+
+def test_ensemble_of_passes_takes_the_surer_source(tiny: ExperimentConfig, tiny_scenes: dict):
+    """With a network that knows nothing, the features decide wherever there are any."""
+    scene = tiny_scenes["val"][0]
+    network = nn.Linear(scene.geometry.shape[1], 384)
+    nn.init.zeros_(network.weight)
+    nn.init.constant_(network.bias, 1e-3)
+    text = class_text("scannet20", Protocol())
+    both, _ = predict(scene, text, "ensemble", network, repeats=2, backbone=tiny.backbone)
+    fused, _ = predict(scene, text, "fusion")
+    np.testing.assert_array_equal(both[scene.seen], fused[scene.seen])
+    assert len(np.unique(both[~scene.seen])) == 1
+
+
+def test_another_label_set_of_the_same_scenes(tiny: ExperimentConfig, tiny_scenes: dict):
+    with pytest.raises(ConfigError, match="unknown label set"):
+        evaluate(tiny.replace(protocol__mode="fusion"), scenes=tiny_scenes["val"], label_set="scannet7")
+    fine = evaluate(tiny.replace(protocol__mode="fusion"), scenes=tiny_scenes["val"], label_set="scannet200")
+    assert len(fine.confusion.iou()) == 200 and fine.confusion.matrix.sum() > 0
+
+
+def test_scoring_does_not_retrain():
+    """Protocols, label sets and test domains share the training of the plain row."""
+    plain = config_hash(adapter_only(0).training())
+    assert plain == config_hash(adapter_only(0))
+    for config in (*cross_domain(), *under_protocols()):
+        assert config_hash(config.training()) == config_hash(config.training().training())
+    moved = [c for c in cross_domain() if c.name.startswith("adapter only") and c.seed == 0]
+    assert {config_hash(c.training()) for c in moved} == {plain}
+    assert len({config_hash(c) for c in moved}) == 2
+    assert set(PROTOCOLS) == {"strict", "openscene", "openscene, ensemble"}
+
+
+def test_repeats_need_a_scene_to_encode(tiny: ExperimentConfig, tiny_scenes: dict):
+    scene = tiny_scenes["val"][0]
+    text = ClassText(torch.eye(384)[:5])
+    with pytest.raises(InputError, match="repeats need its backbone"):
+        predict(scene, text, "distill", nn.Linear(scene.geometry.shape[1], 384), repeats=2)
+    with pytest.raises(ConfigError, match=r"protocol\.repeats"):
+        Protocol(repeats=0)

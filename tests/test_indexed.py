@@ -1,0 +1,30 @@
+"""Rows stored once give back every row."""
+
+import numpy as np
+import pytest
+
+from geoguide.ops.indexed import IndexedRows
+
+
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_compress_keeps_every_row(rng: np.random.Generator, width: int):
+    rows = rng.normal(size=(40, width)).astype(np.float16)
+    values = rows[rng.integers(0, 40, 500)]
+    stored = IndexedRows.compress(values)
+    assert len(stored["rows"]) == len(np.unique(values, axis=0))
+    packed = IndexedRows(**stored)
+    assert packed.shape == values.shape and len(packed) == 500
+    np.testing.assert_array_equal(np.asarray(packed), values)
+    chosen = rng.integers(0, 500, 30)
+    np.testing.assert_array_equal(packed[chosen], values[chosen])
+    np.testing.assert_array_equal(packed[::7], values[::7])
+
+
+def test_different_rows_are_left_alone(rng: np.random.Generator):
+    values = rng.normal(size=(100, 4)).astype(np.float16)
+    assert list(IndexedRows.compress(values)) == ["rows"]
+
+
+def test_signed_zeros_are_two_values():
+    values = np.array([[0.0], [-0.0]] * 10, np.float16)
+    assert np.array_equal(np.signbit(np.asarray(IndexedRows(**IndexedRows.compress(values)))), np.signbit(values))

@@ -1,0 +1,176 @@
+"""Scenes of every dataset and layout as one kind of list; training on fused features that stay on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geoguide import records
+from geoguide.config import DataConfig, ExperimentConfig
+from geoguide.datasets.fused_features import StreamedFeatures
+from geoguide.datasets.sources import list_sources, skipped
+from geoguide.errors import ConfigError, DataError
+from geoguide.evaluate import evaluate
+from geoguide.experiments import adapter_only, on, real
+from geoguide.prepare import PreparedScene, prepare_source, prepare_split
+from geoguide.train import fit
+
+FEATURES = "scannet_multiview_simulated"
+
+
+@pytest.fixture(scope="module")
+def published(tiny_scenes: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny rooms as OpenScene would have published them: points, and fused features; the last has no features.
+
+    Rooms for training: two, with two random subsets of the seen points each; rooms for test ("val" officially): two.
+    """
+    root = tmp_path_factory.mktemp("published")
+    (root / FEATURES).mkdir()
+    rooms = [*tiny_scenes["train"], *tiny_scenes["val"], *tiny_scenes["test"]]
+    for number, room in enumerate(rooms):
+        split = "train" if number < 2 else "val"
+        name = f"scene{number:04d}_00"
+        path = root / "scannet_3d" / split / f"{name}_vh_clean_2.pth"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        value = (room.points.astype(np.float64), room.colors.astype(np.float64) * 2 - 1, room.labels.astype(np.float64))
+        torch.save(value, path)
+        if number == len(rooms) - 1:
+            continue
+        for part in range(2 if split == "train" else 1):
+            mask = room.seen.copy()
+            if split == "train":
+                mask &= np.random.default_rng([number, part]).random(len(room)) < 0.6
+            feat = torch.from_numpy(np.array(room.lifted[mask]))
+            torch.save({"feat": feat, "mask_full": torch.from_numpy(mask)}, root / FEATURES / f"{name}_{part}.pt")
+    return root
+
+
+@pytest.fixture
+def config(published: Path, tiny: ExperimentConfig) -> ExperimentConfig:
+    """Adapter on descriptors, sixty steps, on the published rooms."""
+    plain = real(adapter_only(), "scannet", published, FEATURES, protocol="strict")
+    return plain.replace(backbone=adapter_only(backbone="descriptors").backbone, train=tiny.train)
+
+
+def test_a_real_benchmark_end_to_end(config: ExperimentConfig, tmp_path: Path):
+    with pytest.warns(UserWarning, match="1 of 2 scenes have none, first scene0003_00"):
+        record = records.run(config, folder=tmp_path, progress=False)
+    assert (record["source"], record["teacher"]) == ("real", FEATURES)
+    assert record["data"]["scenes"] == {"train": 1, "val": 1, "test": 1}
+    assert record["data"]["skipped"] == {"frames": 0, "scenes": 1}
+    assert record["protocol"]["absent_class"] == "skip"
+    assert record["metrics"]["miou"] > 0 and set(record["regions"]) == {"superpoint_purity", "superpoints"}
+
+
+def test_streamed_features_train_the_same_network(config: ExperimentConfig, published: Path):
+    """Equal to the same features held in memory, whichever of the two files a step draws."""
+    train, val = (list(prepare_split(config, split, progress=False)) for split in ("train", "val"))
+    assert isinstance(train[0].lifted, StreamedFeatures) and len(train[0].lifted.files) == 2
+    streamed = fit(config, train=train, val=val, progress=False)
+    held = fit(config, train=[_held(scene) for scene in train], val=val, progress=False)
+    for name, value in streamed.network.state_dict().items():
+        assert torch.equal(value, held.network.state_dict()[name]), name
+
+
+class _InMemory:
+    """What `StreamedFeatures` is, by plain indexing."""
+
+    def __init__(self, streamed: StreamedFeatures) -> None:
+        self.parts = []
+        for file in streamed.files:
+            value = torch.load(file, weights_only=True)
+            mask = value["mask_full"].numpy()
+            dense = np.zeros((len(mask), value["feat"].shape[1]), np.float16)
+            dense[mask] = value["feat"].numpy()
+            self.parts.append((dense, mask))
+
+    def rows(self, index: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray]:
+        dense, mask = self.parts[draw % len(self.parts)]
+        return dense[index], mask[index]
+
+
+def _held(scene: PreparedScene) -> PreparedScene:
+    memory = _InMemory(scene.lifted)
+
+    class Held(PreparedScene):
+        feature_width = scene.feature_width
+
+        def features(self, chosen, draw=0):
+            return memory.rows(chosen, draw)
+
+    return Held(**{name: getattr(scene, name) for name in PreparedScene.__dataclass_fields__})
+
+
+def test_fusion_scores_the_features_on_disk(config: ExperimentConfig, tiny_scenes: dict, tiny: ExperimentConfig):
+    with pytest.warns(UserWarning, match="have none"):
+        streamed = evaluate(config.replace(protocol__mode="fusion"), progress=False)
+    plain = tiny.replace(protocol=config.protocol).replace(protocol__mode="fusion")
+    held = evaluate(plain, scenes=tiny_scenes["val"])
+    np.testing.assert_array_equal(streamed.confusion.matrix, held.confusion.matrix)
+
+
+def test_held_out_rooms_are_whole_and_apart(tmp_path: Path):
+    names = [f"scene{room:04d}_{scan:02d}" for room in range(60) for scan in range(1 + room % 3)]
+    for name in names:
+        (tmp_path / "scans" / name).mkdir(parents=True)
+    (tmp_path / "scannetv2_train.txt").write_text("\n".join(names))
+    data = DataConfig("scannet", root=str(tmp_path), frame_skip=20)
+    train, val = ([source.name for source in list_sources(data, split)] for split in ("train", "val"))
+    assert sorted(train + val) == sorted(names)
+    rooms = [{name.split("_")[0] for name in part} for part in (train, val)]
+    assert not rooms[0] & rooms[1] and len(rooms[1]) == 3
+
+
+def test_generated_streets(data_home: Path):
+    config = on(ExperimentConfig(), "nuscenes").replace(data__rooms=(0, 0, 1))
+    sources = list_sources(config.data, "test")
+    assert len(sources) == 4  # key frames of one scene
+    scene = sources[0].load()
+    assert scene.name == sources[0].name and scene.views[0].image_size == config.data.image_size
+    with pytest.raises(ConfigError, match="'nuscenes16', found 'scannet20'"):
+        sources[0].load("scannet20")
+    with pytest.raises(DataError, match="no scene|no split|empty"):
+        list_sources(config.data, "train")
+
+
+def test_generated_houses(data_home: Path):
+    config = on(ExperimentConfig(), "matterport3d").replace(data__rooms=(0, 0, 1))
+    source = list_sources(config.data, "test")[0]
+    coarse, fine = source.load().labels, source.load("matterport160").labels
+    assert coarse[coarse != 255].max() < 21 <= fine[fine != 255].max()
+    classes = source.label_image_classes("matterport160")
+    assert classes is not None and (classes(np.zeros((2, 2), np.int64)) == 255).all()
+
+
+def test_an_unchanged_scene_is_not_read_again(tiny: ExperimentConfig, tmp_path: Path, monkeypatch):
+    source = list_sources(tiny.data, "val")[0]
+    first = prepare_source(source, tiny, tmp_path)
+    monkeypatch.setattr(type(source), "load", lambda self, label_set=None: pytest.fail("read again"))
+    again = prepare_source(source, tiny, tmp_path)
+    np.testing.assert_array_equal(first.points, again.points)
+    np.testing.assert_array_equal(first.labels, again.labels)
+    assert first.frames == again.frames and again.frames[0] > 0
+    monkeypatch.undo()
+    index = next((tmp_path / "sources").glob("*.json"))
+    index.write_text("{half")
+    assert prepare_source(source, tiny, tmp_path).fingerprint == first.fingerprint
+
+
+def test_bad_roots(tmp_path: Path, published: Path, config: ExperimentConfig):
+    with pytest.raises(ConfigError, match="split must be train, val or test, found 'mini_val'"):
+        list_sources(config.data, "mini_val")
+    (tmp_path / "scannet_3d").mkdir()
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(DataError, match="mixed layouts"):
+        list_sources(DataConfig("scannet", root=str(tmp_path)), "train")
+    with pytest.raises(DataError, match=r"holds no tables of nuScenes"):
+        list_sources(DataConfig("nuscenes", "nuscenes16", root=str(published)), "train")
+    (published / "empty").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match="holds features of none of the 1 train scenes"), pytest.warns(UserWarning):
+        list_sources(config.replace(data__features="empty").data, "train")
+    assert skipped(config.replace(data__features="empty").data, "test") == 2
+    with pytest.raises(ConfigError, match="unknown protocol 'loose'"):
+        real(adapter_only(), "scannet", published, FEATURES, protocol="loose")
+    with pytest.raises(ConfigError, match=r"data\.features: real data"):
+        prepare_split(config.replace(data__features=None), "test", progress=False)
