@@ -2,13 +2,13 @@
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from geoguide.errors import GeoGuideError
+from geoguide.errors import ConfigError, GeoGuideError
 
 Positional = tyro.conf.Positional
 
@@ -63,7 +63,25 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Train:
+class Place:
+    """Which scenes, and whose 2D features."""
+
+    dataset: Literal["scannet", "matterport3d", "nuscenes"] = "scannet"
+    data: str = "mini"
+    """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it."""
+    features: str = "OpenSeg-like"
+    """mini: OpenSeg-like or LSeg-like. Real data: the folder of OpenScene's fused features inside --data."""
+    weights: str | None = None
+    """Real data: Sonata's weights; default the hub's."""
+    protocol: Literal["strict", "openscene", "openscene-ensemble"] | None = None
+    """How it is scored; default openscene on real data, and the book's own on mini data."""
+
+    def settings(self) -> dict[str, str | None]:
+        return {field.name: getattr(self, field.name) for field in fields(Place)}
+
+
+@dataclass(frozen=True)
+class Train(Place):
     """Train one experiment and write its model (and nothing else; see `replicate` for records)."""
 
     preset: Literal["as-written", "works-best"] = "works-best"
@@ -78,11 +96,11 @@ class Train:
 
     def run(self) -> int:
         from geoguide import records
-        from geoguide.experiments import preset
+        from geoguide.experiments import placed, preset
         from geoguide.model import from_fit
         from geoguide.train import fit
 
-        config = preset(self.preset, drop=self.drop, seed=self.seed)
+        config = placed(preset(self.preset, drop=self.drop, seed=self.seed), **self.settings())
         if self.steps is not None:
             config = config.replace(train__steps=self.steps)
         records.prepare_data(config, self.workers)
@@ -94,43 +112,53 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Score a trained model on a split of mini-ScanNet under a stated protocol."""
+class Evaluate(Place):
+    """Score a trained model on a split under a stated protocol; another dataset than its own is cross-domain."""
 
     model: Positional[str] = "mini"
     """A .safetensors file, or the name of a packaged model."""
     split: Literal["val", "test"] = "test"
-    mode: Literal["distill", "fusion", "ensemble"] = "distill"
+    mode: Literal["distill", "fusion", "ensemble"] | None = None
+    """Default: the protocol's."""
 
     def run(self) -> int:
         import geoguide
         from geoguide.config import ExperimentConfig
         from geoguide.evaluate import evaluate
+        from geoguide.experiments import placed
         from geoguide.records import describe
 
         model = geoguide.load(self.model)
-        config = ExperimentConfig().replace(protocol__mode=self.mode, backbone=model.backbone)
+        config = placed(ExperimentConfig(), **self.settings()).replace(backbone=model.backbone, text=model.text)
+        if self.mode is not None:
+            config = config.replace(protocol__mode=self.mode)
         scored = describe(evaluate(config, model.adapter, split=self.split), config.data.label_set)
         for name, value in scored["iou"].items():
             print(f"{name:<16} {'absent' if value is None else f'{value:5.1f}'}")
-        print(f"mIoU {scored['miou']:.2f}  mAcc {scored['macc']:.2f}  (mini-ScanNet {self.split}, {config.protocol})")
+        where = f"{config.data.dataset} {self.split}, {config.data.label_set}, {config.protocol}"
+        print(f"mIoU {scored['miou']:.2f}  mAcc {scored['macc']:.2f}  ({where})")
         return 0
 
 
 @dataclass(frozen=True)
-class Replicate:
-    """Compute every committed record of a profile; records already there are kept unless --force."""
+class Replicate(Place):
+    """Compute the records of a profile, or with `--profile main` those of the main table on any data; records already
+    there are kept unless --force."""
 
-    profile: Literal["quick", "full", "studies"] = "full"
+    profile: Literal["all", "quick", "full", "studies", "main", "cross-domain", "protocols"] = "all"
+    """all: every committed record but the studies."""
     force: bool = False
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
         from geoguide import records
-        from geoguide.experiments import profile
+        from geoguide.experiments import main_table, profile
         from geoguide.tables import update_readme
 
-        done = records.run_all(profile(self.profile), workers=self.workers, force=self.force)
+        configs = main_table(**self.settings()) if self.profile == "main" else profile(self.profile)
+        if self.profile != "main" and self.settings() != Place().settings():
+            raise ConfigError("--dataset, --data, --features, --weights and --protocol belong to --profile main")
+        done = records.run_all(configs, workers=self.workers, force=self.force)
         update_readme()
         print(f"{len(done)} records in {records.RESULTS}")
         return 0

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from geoguide.backbones import BackboneConfig
-from geoguide.config import DataConfig, EvaluationConfig, ExperimentConfig, LiftingConfig
+from geoguide.config import DataConfig, EvaluationConfig, ExperimentConfig, LiftingConfig, config_hash
 from geoguide.datasets.sources import fused_width
 from geoguide.errors import ConfigError
 from geoguide.mask_reconstruction import IMRConfig
@@ -175,8 +176,7 @@ def real(
     """
     if dataset not in REAL:
         raise ConfigError(f"unknown dataset {dataset!r}: known are {', '.join(REAL)}")
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
+    config = scored(config, protocol)
     benchmark = REAL[dataset]
     data = DataConfig(dataset, benchmark.label_set, frame_skip=20, features=features, root=str(root))
     width = fused_width(data)
@@ -184,13 +184,11 @@ def real(
         raise ConfigError(
             f"data.features: {features} has {width} channels; texts are known for {', '.join(map(str, TEXT_OF_WIDTH))}"
         )
-    mode = "fusion" if config.protocol.mode == "fusion" else PROTOCOLS[protocol].mode
     config = config.replace(
         data=data,
         lifting=benchmark.lifting,
         backbone=BackboneConfig("sonata", weights=weights),
         text=TextConfig(TEXT_OF_WIDTH[width]),
-        protocol=replace(PROTOCOLS[protocol], mode=mode),
         evaluation__label_sets=benchmark.label_sets,
     )
     if config.train.model == "openscene":  # OpenScene's own recipe: 100 epochs of ScanNet
@@ -204,12 +202,32 @@ def real(
 
 
 def placed(
-    config: ExperimentConfig, dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: str | None
+    config: ExperimentConfig,
+    dataset: str,
+    data: str = "mini",
+    features: str = DEFAULT_TEACHER,
+    *,
+    protocol: str | None = None,
+    weights: str | None = None,
 ) -> ExperimentConfig:
-    """An experiment on "mini" data, where features names a simulated 2D model, or on real data in a folder (`real`)."""
-    if data == "mini":
-        return on(with_teacher(config, features), dataset)
-    return real(config, dataset, data, features, **options)
+    """An experiment on "mini" data, where features names a simulated 2D model, or on real data in a folder (`real`).
+
+    protocol: one of `PROTOCOLS`, None for the book's own on mini data and "openscene" on real data.
+    """
+    if data != "mini":
+        return real(config, dataset, data, features, protocol=protocol or "openscene", weights=weights)
+    if weights is not None:
+        raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
+    config = on(with_teacher(config, features), dataset)
+    return config if protocol is None else scored(config, protocol)
+
+
+def scored(config: ExperimentConfig, protocol: str) -> ExperimentConfig:
+    """The same experiment under a named protocol; 2D fusion stays fusion."""
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"unknown protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
+    mode = "fusion" if config.protocol.mode == "fusion" else PROTOCOLS[protocol].mode
+    return config.replace(protocol=replace(PROTOCOLS[protocol], mode=mode))
 
 
 def _domain(dataset: str) -> Domain:
@@ -279,11 +297,11 @@ def preliminary() -> list[ExperimentConfig]:
 
 
 def main_table(
-    dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: str | None
+    dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: Any
 ) -> list[ExperimentConfig]:
     """The rows of the main table on a benchmark: fusion, entire network, adapter, both presets; on mini data also the
     adapter on descriptors, which know nothing of rooms; on Matterport3D, for the long tail, the presets without IIRC
-    (claim C7). data, features: see `placed`."""
+    (claim C7). data, features, options: see `placed`."""
     long = {"teacher": features} if data == "mini" else {}  # how long the entire network must train depends on it
     rows = [fusion()] + [openscene(seed, **long) for seed in LONG_SEEDS]
     drops = ("none", "iirc") if dataset == "matterport3d" else ("none",)
@@ -348,24 +366,33 @@ def study(option: str, seed: int = 0) -> tuple[ExperimentConfig, ExperimentConfi
     return base, base.replace(name=f"study/{option}", **changes)
 
 
-PROFILES = ("quick", "full", "studies", *DATASETS, "cross-domain", "protocols")
+PROFILES = ("all", "quick", "full", "studies", *DATASETS, "cross-domain", "protocols")
 
 
 def profile(name: str) -> list[ExperimentConfig]:
     """'quick': every ablation row with one seed. 'full': all seeds, and the preliminary experiment, whose entire
-    network takes several times as long as an adapter. 'studies': single options of the ledger. A dataset: its rows of
-    the main table. 'cross-domain', 'protocols': chapters 06 and 07."""
-    if name == "quick":
-        return ablation(SEEDS[:1])
-    if name == "full":
-        done = ablation()
-        return done + [config for config in preliminary() if config not in done]
+    network takes several times as long as an adapter. A dataset: its rows of the main table. 'cross-domain',
+    'protocols': chapters 06 and 07. 'studies': single options of the ledger. 'all': all of these but the studies."""
+    match name:
+        case "quick":
+            return ablation(SEEDS[:1])
+        case "full":
+            return _unique([*ablation(), *preliminary()])
+        case "cross-domain":
+            return cross_domain()
+        case "protocols":
+            return under_protocols()
+        case "studies":
+            return [study(option, seed)[1] for seed in STUDY_SEEDS for option in STUDIES]
+        case "all":
+            parts = ("full", *DATASETS, "cross-domain", "protocols")
+            other = [row for teacher in TEACHERS for row in main_table("scannet", features=teacher)]
+            return _unique([config for part in parts for config in profile(part)] + other)
     if name in DATASETS:
         return main_table(name)
-    if name == "cross-domain":
-        return cross_domain()
-    if name == "protocols":
-        return under_protocols()
-    if name == "studies":
-        return [study(option, seed)[1] for seed in STUDY_SEEDS for option in STUDIES]
     raise ConfigError(f"unknown profile {name!r}: known are {', '.join(PROFILES)}")
+
+
+def _unique(configs: list[ExperimentConfig]) -> list[ExperimentConfig]:
+    """Each config once, in order; names do not make a difference."""
+    return list({config_hash(config): config for config in reversed(configs)}.values())[::-1]

@@ -17,7 +17,7 @@ OPENSCENE = Protocol(
 PROTOCOLS = {
     "strict": STRICT,
     "openscene": OPENSCENE,
-    "openscene, ensemble": replace(OPENSCENE, mode="ensemble"),  # per point the surer of 3D and 2D: needs the images
+    "openscene-ensemble": replace(OPENSCENE, mode="ensemble"),  # per point the surer of 3D and 2D: needs the images
 }
 
 # From `strict` to `openscene`, one part at a time: how far does each move the same network's number?
@@ -28,5 +28,5 @@ STEPS = {
     "five passes": Protocol(repeats=OPENSCENE.repeats),
     "ensemble": Protocol(mode="ensemble"),
     "openscene": OPENSCENE,
-    "openscene, ensemble": PROTOCOLS["openscene, ensemble"],
+    "openscene-ensemble": PROTOCOLS["openscene-ensemble"],
 }

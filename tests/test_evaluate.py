@@ -101,7 +101,7 @@ def test_scoring_does_not_retrain():
     moved = [c for c in cross_domain() if c.name.startswith("adapter only") and c.seed == 0]
     assert {config_hash(c.training()) for c in moved} == {plain}
     assert len({config_hash(c) for c in moved}) == 2
-    assert set(PROTOCOLS) == {"strict", "openscene", "openscene, ensemble"}
+    assert set(PROTOCOLS) == {"strict", "openscene", "openscene-ensemble"}
 
 
 def test_repeats_need_a_scene_to_encode(tiny: ExperimentConfig, tiny_scenes: dict):
