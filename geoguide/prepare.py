@@ -38,7 +38,7 @@ from geoguide.text import TextEncoder
 
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
 _VERSIONS = {"scene": 1, "geometry": 3, "lifted": 1, "superpoints": 1, "masks": 1}
-KEPT = 512  # open scenes of a split: about ten maps each, of the 65,530 that Linux allows a process
+KEPT = 64  # open scenes of a split: what was read of their maps counts as this process's memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +212,7 @@ def _lifting_settings(config: ExperimentConfig) -> list[object]:
 
 
 class PreparedScenes(Sequence[PreparedScene]):
-    """The prepared scenes of a split, opened when asked for; at most `KEPT` stay open (a file map is finite).
+    """The prepared scenes of a split, opened when asked for; at most `KEPT` stay open.
 
     Positions only, no slices. Opening one that is all in the cache takes a few milliseconds.
     """

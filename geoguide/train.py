@@ -249,16 +249,17 @@ class _Validation:
         for number, scene in enumerate(_some(scenes)):
             chosen = np.random.default_rng([7, number]).permutation(len(scene))[:VALIDATION_POINTS]
             chosen.sort()
-            self.parts.append((scene, chosen, None if whole else torch.from_numpy(np.array(scene.geometry[chosen]))))
+            geometry = None if whole else torch.from_numpy(np.array(scene.geometry[chosen]))
+            self.parts.append((scene if whole else None, chosen, scene.labels[chosen], geometry))
 
     @torch.inference_mode()
     def miou(self, network: nn.Module) -> float:
         network.eval()
         matrix = ConfusionMatrix(self.classes)
-        for scene, chosen, geometry in self.parts:
+        for scene, chosen, labels, geometry in self.parts:
             if geometry is None:
                 features = network.encode(scene.points, scene.colors)[torch.from_numpy(chosen).to(self.device)]
             else:
                 features = network(geometry.to(self.device).float())
-            matrix.update(scene.labels[chosen], self.text.similarity(features).argmax(1).cpu().numpy())
+            matrix.update(labels, self.text.similarity(features).argmax(1).cpu().numpy())
         return 100.0 * matrix.miou(absent="zero")
