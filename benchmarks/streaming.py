@@ -2,8 +2,8 @@
 
 A synthetic folder: scenes of 150,000 points, 768 channels as OpenSeg's, frozen features of 1,088 as Sonata's, one row
 for about ten points. Two kinds of file, as OpenScene published them: five subsets of 20,000 points (train), and one
-with every seen point (val, test). The other side is `torch.load` of the whole file, which OpenScene's loader does. Each case
-runs in a process of its own, so peaks do not mix; files were just written, so they come from the page cache.
+with every seen point (val, test). The other side is `torch.load` of the whole file, which OpenScene's loader does. Each
+case runs in a process of its own, so peaks do not mix; files were just written, so they come from the page cache.
 
     python benchmarks/streaming.py
 """

@@ -11,8 +11,18 @@ from scipy import stats
 from geoguide import records
 from geoguide.config import ExperimentConfig, Protocol, from_dict
 from geoguide.errors import DataError
-from geoguide.experiments import DEFAULT_TEACHER, STUDIES, STUDY_SEEDS, TEACHERS, study, teacher_row
+from geoguide.experiments import (
+    DEFAULT_TEACHER,
+    SEEDS,
+    STUDIES,
+    STUDY_SEEDS,
+    TEACHERS,
+    study,
+    teacher_row,
+    under_protocols,
+)
 from geoguide.files import replacing
+from geoguide.protocols import STEPS
 from geoguide.records import Record
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -182,6 +192,28 @@ def study_table(folder: Path | None = None) -> pd.DataFrame:
             gaps = np.array([changed[key]["miou"] - base[key]["miou"] for base, changed in pairs])
             row[f"Δ mIoU, {split} (mini)"] = with_interval(gaps.mean(), interval(gaps), signed=True)
         table.append(row | {"seeds": len(pairs)})
+    return pd.DataFrame(table)
+
+
+def protocol_table(folder: Path | None = None) -> pd.DataFrame:
+    """One trained network of each seed under every protocol of `STEPS`: how far does a protocol move a number?
+
+    Differences are to the first protocol, paired by seed; protocols without records are not listed.
+    """
+    names = [*STEPS] * len(SEEDS)  # the order of `under_protocols`
+    pairs = [(name, records.find(config, folder)) for name, config in zip(names, under_protocols(), strict=True)]
+    scores = pd.DataFrame([{"protocol": n, "seed": r["seed"], **r["metrics"]} for n, r in pairs if r is not None])
+    if scores.empty:
+        return scores
+    by_name, table = {m: scores.pivot(index="seed", columns="protocol", values=m) for m in ("miou", "macc")}, []
+    for name in [name for name in STEPS if name in by_name["miou"]]:
+        row = {"protocol": name}
+        for metric, label in (("miou", "mIoU"), ("macc", "mAcc")):
+            values, first = by_name[metric][name].dropna(), by_name[metric].get(next(iter(STEPS)))
+            row[f"{label} (mini)"] = with_interval(values.mean(), interval(values))
+            gap = pd.Series(dtype=float) if first is None or first.name == name else (values - first).dropna()
+            row[f"Δ {label}"] = with_interval(gap.mean(), interval(gap), signed=True)
+        table.append(row | {"seeds": len(values)})
     return pd.DataFrame(table)
 
 
