@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _measure import report
+from torch.utils.flop_counter import FlopCounterMode
 
 from geoguide.class_text import ClassText
 from geoguide.datasets.fused_features import StreamedFeatures, feature_files
@@ -112,8 +113,11 @@ def train(root: Path, steps: int) -> dict[str, float]:
     begin = time.perf_counter()
     module.fit(config, train=scenes[:-1], val=scenes[-1:], progress=False)
     seconds = (time.perf_counter() - begin) / steps
+    with FlopCounterMode(display=False) as counter:  # of one step more
+        module.fit(config.replace(train__steps=1), train=scenes[:-1], val=scenes[-1:], progress=False)
     return {
         "seconds_per_step": seconds,
+        "tflop_per_step": counter.get_total_flops() / 1e12,
         "waiting_share": sum(waits[1:]) / (len(waits) - 1) / seconds,
         "first_batch_seconds": waits[0],
         "peak_mb_in_all": peak_mb(),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import Queue, get_context
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,7 @@ def run_all(
     """Records of many configs; those found are kept unless `force`, which also trains from the start.
 
     Workers share the memory-mapped scenes and train on one thread each: two runs side by side beat one on two threads.
+    Where there are several GPUs, each worker has one of them: a training fits one GPU, and rows need no other's result.
     """
     todo = [c for c in configs if force or find(c, folder) is None]
     if force:  # a finished checkpoint would be read, not trained again
@@ -133,13 +134,23 @@ def run_all(
         for config in tqdm(todo, "runs"):
             run(config, folder=folder, progress=False)
     else:
-        with ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        spawn = get_context("spawn")
+        turns = spawn.Queue()
+        for number in range(workers):
+            turns.put(number)
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker, initargs=(turns,)) as pool:
             jobs = [pool.submit(run, config, folder=folder, progress=False) for config in todo]
             for job in tqdm(jobs, "runs"):
                 job.result()
     return [find(config, folder) for config in configs]
+
+
+def _begin_worker(turns: Queue) -> None:
+    """One thread, and of several GPUs the one whose turn it is."""
+    torch.set_num_threads(1)
+    number, gpus = turns.get(), torch.cuda.device_count()
+    if gpus > 1:
+        torch.cuda.set_device(number % gpus)
 
 
 def prepare_data(config: ExperimentConfig, workers: int) -> None:

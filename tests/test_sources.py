@@ -9,7 +9,7 @@ import torch
 from geoguide import records
 from geoguide.config import DataConfig, ExperimentConfig
 from geoguide.datasets.fused_features import StreamedFeatures
-from geoguide.datasets.sources import list_sources, skipped
+from geoguide.datasets.sources import fused_files, list_sources, skipped
 from geoguide.errors import ConfigError, DataError
 from geoguide.evaluate import evaluate
 from geoguide.experiments import adapter_only, on, real
@@ -108,6 +108,21 @@ def test_fusion_scores_the_features_on_disk(config: ExperimentConfig, tiny_scene
     plain = tiny.replace(protocol=config.protocol).replace(protocol__mode="fusion")
     held = evaluate(plain, scenes=tiny_scenes["val"])
     np.testing.assert_array_equal(streamed.confusion.matrix, held.confusion.matrix)
+
+
+def test_features_of_a_split_in_a_folder_of_their_own(config: ExperimentConfig, published: Path, tmp_path: Path):
+    """As OpenScene published Matterport3D's test split and nuScenes' validation split."""
+    (tmp_path / "scannet_3d").symlink_to(published / "scannet_3d")
+    for split, numbers in (("", (0, 1)), ("_val", (2,))):
+        folder = tmp_path / f"{FEATURES}{split}"
+        folder.mkdir()
+        for path in (path for number in numbers for path in (published / FEATURES).glob(f"scene{number:04d}*")):
+            (folder / path.name).symlink_to(path)
+    data = config.replace(data__root=str(tmp_path)).data
+    assert len(list_sources(data, "train")) == 1
+    with pytest.warns(UserWarning, match="1 of 2 scenes have none"):
+        (source,) = list_sources(data, "test")
+    assert [path.parent.name for path in fused_files(source)] == [f"{FEATURES}_val"]
 
 
 def test_held_out_rooms_are_whole_and_apart(tmp_path: Path):

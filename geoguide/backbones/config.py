@@ -5,6 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from geoguide.backbones.checkpoints import find_weights
 from geoguide.backbones.registry import BACKBONES, Backbone, load
 from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
@@ -39,7 +41,10 @@ class BackboneConfig:
 
 
 def open_backbone(config: BackboneConfig) -> Backbone:
-    """The backbone of a config, read once for all scenes. Raises DataError for weights that are missing or unfit."""
+    """The backbone of a config, read once for all scenes; networks run on the GPU where there is one.
+
+    Raises DataError for weights that are missing or unfit.
+    """
     return _opened(config, _changed(config))
 
 
@@ -62,7 +67,10 @@ def _changed(config: BackboneConfig) -> int | None:
 
 @lru_cache(maxsize=2)
 def _opened(config: BackboneConfig, _changed: int | None) -> Backbone:
-    return load(config.name, **config.options())
+    options = config.options()
+    if config.name != "descriptors" and torch.cuda.is_available():
+        options["device"] = "cuda"
+    return load(config.name, **options)
 
 
 @lru_cache(maxsize=8)

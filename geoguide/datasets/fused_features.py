@@ -5,7 +5,7 @@ the row of point i is cumsum(mask_full)[i] - 1. Files made before that have a th
 numbers) then says which rows of `feat` really hold a feature (OpenScene, dataset/feature_loader.py, "legacy").
 """
 
-import re
+import functools
 import warnings
 from pathlib import Path
 
@@ -121,17 +121,29 @@ def feature_files(folder: str | Path, scene: str) -> tuple[Path, ...]:
     gap in the numbering: OpenScene draws from 0..n-1.
     """
     folder = need_folder(folder, "folder of fused features")
-    pattern = re.compile(re.escape(scene) + r"_(\d+)\.pt")
-    numbered = {int(match[1]): path for path in folder.glob("*.pt") if (match := pattern.fullmatch(path.name))}
-    single = folder / f"{scene}.pt"
-    if numbered and single.is_file():
-        raise DataError(f"{folder}: mixed layouts, holds both {single.name} and {numbered[min(numbered)].name}")
-    if single.is_file():
-        return (single,)
+    names, numbers = _listing(folder, folder.stat().st_mtime_ns)
+    numbered = numbers.get(scene, {})
+    if numbered and scene in names:
+        first = numbered[min(numbered)].name
+        raise DataError(f"{folder}: mixed layouts, holds both {scene}.pt and {first}")
+    if scene in names:
+        return (folder / f"{scene}.pt",)
     missing = sorted(set(range(len(numbered))) - set(numbered))
     if missing:
         raise DataError(f"{folder / f'{scene}_{missing[0]}.pt'}: fused features not found, but later numbers are there")
     return tuple(numbered[number] for number in sorted(numbered))
+
+
+@functools.lru_cache(maxsize=8)
+def _listing(folder: Path, _changed: int) -> tuple[frozenset[str], dict[str, dict[int, Path]]]:
+    """Names of all .pt files, and those that end with a number by what is before it; read once: there are thousands."""
+    names, numbers = set(), {}
+    for path in folder.glob("*.pt"):
+        names.add(path.stem)
+        before, _, number = path.stem.rpartition("_")
+        if before and number.isdecimal():
+            numbers.setdefault(before, {})[int(number)] = path
+    return frozenset(names), numbers
 
 
 def _fields(value: object, path: Path) -> tuple[Tensor, np.ndarray, np.ndarray | None]:

@@ -187,8 +187,15 @@ def skipped(data: DataConfig, split: str) -> int:
 
 
 def fused_files(source: SceneSource) -> tuple[Path, ...]:
-    """Files of fused features of a scene whose config names a folder of them."""
-    return feature_files(Path(source.data.root) / source.data.features, source.name)
+    """Files of fused features of a scene whose config names a folder of them.
+
+    OpenScene published some splits in a folder of their own, whose name ends with the split's: it is looked into too.
+    """
+    home = Path(source.data.root) / source.data.features
+    homes = [folder for folder in (home, home.with_name(f"{home.name}_{source.split}")) if folder.is_dir()]
+    if not homes:
+        need_folder(home, "folder of fused features")
+    return next((files for folder in homes if (files := feature_files(folder, source.name))), ())
 
 
 def fused_width(data: DataConfig) -> int:

@@ -1,0 +1,140 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 Running on the real data
+#
+# **What you need.** A benchmark's points and labels, fused 2D features in OpenScene's format, Sonata's weights, and
+# (for the text side of CLIP) one extra. Images are needed only to fuse features anew. **Nobody has run this chapter's
+# commands on a whole benchmark yet**: the readers are tested on real recordings and against the official code, the
+# path from fused features to a record on a small folder in the same layout, and the loader at real size. Times below
+# are measured where they say so, and otherwise worked out from measured quantities.
+
+# %% tags=["parameters"]
+disk_gb_per_s = 1.0  # reading speed of your disk
+gpu_tflops = 20.0  # what your GPU really reaches in bf16 on matrices of this size, not what its data sheet says
+
+# %%
+import json
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown
+
+import geoguide
+from geoguide.datasets.splits import load_split
+from geoguide.experiments import REAL, adapter_only
+
+package = Path(geoguide.__file__).parent
+
+# %% [markdown]
+# ## What to download
+# OpenScene published points, labels and fused features of all three benchmarks (`scripts/download_dataset.sh` and
+# `scripts/download_fused_features.sh` in its repository; unpack everything into one folder). Sizes are those its
+# scripts state. The official releases need a signed agreement each: ScanNet (kaldir.vc.in.tum.de/scannet),
+# Matterport3D (niessner.github.io/Matterport), nuScenes with lidarseg (nuscenes.org); their layouts are read as well.
+
+# %%
+published = pd.read_csv(package / "datasets" / "published.csv")
+published["gigabytes"] = published["gigabytes"].map(lambda size: "not stated" if pd.isna(size) else f"{size:g}")
+published.style.hide(axis="index")
+
+# %% [markdown]
+# OpenScene lists LSeg features of Matterport3D, and nuScenes' train features, as not published. Without features of the
+# training scenes a benchmark can be scored in fusion mode, but not trained on: fuse them anew from `*_2d` with
+# `geoguide.lifting.fuse` and the 2D model of your choice.
+#
+# ## The commands
+# From the top of the repository; `DATA` is the folder with OpenScene's folders in it, or with the official release.
+#
+#     pip install -c constraints.txt -e '.[clip]'                           # CLIP's text encoder
+#     hf download facebook/sonata sonata.pth --local-dir weights            # CC BY-NC 4.0
+#     geoguide data check DATA                                              # what is there, what is broken
+#     geoguide replicate --profile main --dataset scannet --data DATA \
+#         --features scannet_multiview_openseg --weights weights/sonata.pth
+#     papermill notebooks/04_main_table.ipynb out.ipynb -p dataset scannet -p data DATA \
+#         -p features scannet_multiview_openseg -p weights weights/sonata.pth
+#
+# `environment.yml` is the same with a CUDA build of torch and spconv. `replicate` prepares every scene once (a progress
+# bar; what is done is kept when it is interrupted), trains every row of the main table, and writes a record each to
+# `results/scannet/`; the notebook then shows them. `--protocol strict` scores in one pass with absent classes left out;
+# chapter 07 shows how far a protocol moves a number. Caches go to `$GEOGUIDE_DATA` (else `data/`).
+#
+# **Splits.** ScanNet and nuScenes withhold the labels of their test scenes: "test" here is the official validation
+# split, as in the paper's tables, and the curve that training watches is of a few rooms held out of the training split.
+
+# %%
+rooms = {name: {split: len(load_split(name, split)) for split in ("train", "val", "test")} for name in REAL}
+units = {"scannet": "scans", "matterport3d": "houses", "nuscenes": "scenes of about 40 key frames"}
+pd.DataFrame(rooms).T.assign(unit=units, label_set={name: part.label_set for name, part in REAL.items()})
+
+# %% [markdown]
+# ## Disk, time and memory of every step
+
+# %%
+bench = Path("benchmarks/results") if Path("benchmarks").is_dir() else package.parent / "benchmarks" / "results"
+size, *cases = json.loads((bench / "streaming.json").read_text())["rows"]
+stream = {row["case"]: row for row in cases}
+encoder = json.loads((bench / "backbone.json").read_text())["rows"][0]
+step, whole = stream["training"], stream["ours, whole"]
+subsets, gib = stream["ours, subsets"], step["peak_mb_in_all"] / 1024
+Markdown(f"Measured with a synthetic folder at ScanNet's size ({size['points']:,} points, {size['channels']} "
+         f"channels, {size['points_per_step']:,} points a step): the loader gives {whole['scenes_per_second']:.1f} "
+         f"scenes a second from files of a whole scene ({whole['ratio_of_speed']:.1f} times `torch.load`) and "
+         f"{subsets['scenes_per_second']:.1f} from files of random subsets ({subsets['ratio_of_speed']:.1f} times). A "
+         f"training run with all three modules takes **{gib:.1f} GiB** of memory at most, mapped files included, and "
+         f"waits {step['waiting_share']:.1%} of its time for the loader.")
+
+# %% [markdown]
+# Below, "measured" is on one processor thread here; "one GPU" is worked out from the operations a step takes and the
+# two speeds in the parameter cell, so change these to yours: `-p gpu_tflops 40 -p disk_gb_per_s 3`.
+
+# %%
+shared = 10  # points of a scan per voxel of Sonata's 8 cm level, whose features are stored once
+scans = rooms["scannet"]["train"] + rooms["scannet"]["val"]
+frozen_mb = size["points"] * (size["frozen_channels"] * 2 / shared + 44) / 2**20
+config = adapter_only(0)
+batch_mb = size["points_per_step"] * 2 * (size["channels"] + size["frozen_channels"] / shared) / 2**20
+gpu_step = max(step["tflop_per_step"] / gpu_tflops, batch_mb / 1024 / disk_gb_per_s)
+steps = 20 * rooms["scannet"]["train"]
+entire = 100 * rooms["scannet"]["train"] // REAL["scannet"].scenes_per_step
+per_scan = encoder["seconds"]["ours"] * size["points"] / encoder["points"]
+
+# %%
+at = f"{encoder['peak_gib']['ours']:.1f} GiB at {encoder['points']:,} points"
+second, hour = step["seconds_per_step"], steps / 3600
+columns = ["step (ScanNet v2)", "disk", "measured, one thread", "one GPU"]
+table = [
+    ("frozen features, once", f"{frozen_mb * scans / 1024:.0f} GB", f"{per_scan:.0f} s a scan, {at}", "not measured"),
+    ("one training step", f"{batch_mb:.0f} MB read", f"{second:.1f} s, {gib:.1f} GiB", f"{gpu_step * 1000:.0f} ms"),
+    (f"one training, {steps:,} steps", "a checkpoint", f"{hour * second:.0f} h", f"{hour * gpu_step:.1f} h"),
+    (f"entire network, {entire:,} steps", "a checkpoint", "out of reach", "OpenScene's recipe: days"),
+]
+pd.DataFrame(table, columns=columns).style.hide(axis="index")
+
+# %% [markdown]
+# **Several GPUs.** A training fits one; rows and seeds need no result of each other. `geoguide replicate --workers N`
+# on a machine with N GPUs gives each worker one of them, so a table takes as long as its rows divided by N. The steps
+# and points per step for real data are a guess (`geoguide.experiments.real`); tell us what converges.
+#
+# ## On your own scans
+# `geoguide segment` takes a mesh, a cloud, an RGB-D folder or a nuScenes key frame (see the README); `geoguide train
+# --data DATA --features ...` writes a model that `geoguide segment --model` then uses with CLIP's words.
+#
+# ## Where we differ
+# - Fused features of every training scan are drawn one random subset at a time, as OpenScene does; superpoints and
+#   masks are of the whole scan.
+# - OpenScene's point files have no faces: superpoints are then cut on a nearest-neighbour graph. In the official layout
+#   they are ScanNet's own.
+# - Instance masks come from geometry, not from Mask3D.
+# - OpenScene gives nuScenes points a feature only where they have a label, so labels decide what is supervised there;
+#   reading its files we inherit that.
