@@ -145,7 +145,7 @@ class Replicate(Place):
     """Compute the records of a profile, or with `--profile main` those of the main table on any data; records already
     there are kept unless --force."""
 
-    profile: Literal["all", "quick", "full", "studies", "main", "cross-domain", "protocols"] = "all"
+    profile: Literal["all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols"] = "all"
     """all: every committed record but the studies."""
     force: bool = False
     workers: int = os.cpu_count() or 1

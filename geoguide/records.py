@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import platform
 import re
-import resource
 import subprocess
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from geoguide.evaluate import Evaluation, evaluate
 from geoguide.files import replacing
 from geoguide.instances import mask_quality
 from geoguide.labels import load_label_set
+from geoguide.memory import PeakMemory
 from geoguide.prepare import PreparedScene, data_root, prepare_split
 from geoguide.superpoints import superpoint_purity
 from geoguide.train import Fit, checkpoint_name, fit
@@ -79,6 +79,18 @@ def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool 
 def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:
     """Train and score one experiment and write its record (validation rooms for choosing, test rooms for reporting)."""
     begin = time.perf_counter()
+    with PeakMemory() as peak:
+        record = _run(config, device, progress)
+    record |= {
+        "wall_seconds": round(time.perf_counter() - begin, 1),
+        "own_memory_mb": peak.megabytes and round(peak.megabytes),
+    }
+    with replacing(record_path(config, folder)) as temporary:
+        temporary.write_text(dumps(record))
+    return record
+
+
+def _run(config: ExperimentConfig, device: str, progress: bool) -> Record:
     tested = config.tested()
     train, val = (_scenes(_data_key(config), split) for split in ("train", "val"))
     test = _scenes(_data_key(tested), "test")
@@ -92,7 +104,7 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
         name: describe(evaluate(tested, network, scenes=test, label_set=name), name)
         for name in config.evaluation.label_sets
     }
-    record = {
+    return {
         "id": config_hash(config),
         "name": config.name,
         "source": test[0].source,
@@ -108,12 +120,7 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
         "regions": region_quality(test),
         "data": _data({"train": train, "val": val, "test": test}, config),
         "environment": environment(device),
-        "wall_seconds": round(time.perf_counter() - begin, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
-    with replacing(record_path(config, folder)) as temporary:
-        temporary.write_text(dumps(record))
-    return record
 
 
 def run_all(

@@ -1,0 +1,22 @@
+"""Own memory counts; mapped files do not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide.memory import STATUS, PeakMemory
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="needs /proc")
+def test_own_memory_counts_and_mapped_files_do_not(tmp_path: Path):
+    megabyte, size = 2**20, 200
+    np.save(tmp_path / "file.npy", np.zeros(size * megabyte, np.uint8))
+    with PeakMemory() as start:
+        pass
+    with PeakMemory() as mapped:
+        np.load(tmp_path / "file.npy", mmap_mode="r").sum()
+    with PeakMemory() as held:
+        np.ones(size * megabyte, np.uint8).sum()
+    assert mapped.megabytes - start.megabytes < 0.2 * size
+    assert held.megabytes - start.megabytes > 0.3 * size  # it may be freed between two looks, but not all of it at once
