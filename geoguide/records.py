@@ -81,10 +81,8 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
     begin = time.perf_counter()
     with PeakMemory() as peak:
         record = _run(config, device, progress)
-    record |= {
-        "wall_seconds": round(time.perf_counter() - begin, 1),
-        "own_memory_mb": peak.megabytes and round(peak.megabytes),
-    }
+    memory = None if peak.megabytes is None else round(peak.megabytes)
+    record |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
     with replacing(record_path(config, folder)) as temporary:
         temporary.write_text(dumps(record))
     return record

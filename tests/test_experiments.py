@@ -5,8 +5,10 @@ import pytest
 from geoguide.config import config_hash, to_dict
 from geoguide.errors import ConfigError
 from geoguide.experiments import (
+    DATASETS,
     DEFAULT_TEACHER,
     OTHER_BACKBONES,
+    PROFILES,
     SEEDS,
     TEACHERS,
     adapter_only,
@@ -32,10 +34,13 @@ def differences(a: dict, b: dict, where: str = "") -> set[str]:
 
 
 def test_no_experiment_of_a_profile_is_there_twice():
-    for name in ("quick", "full", "studies"):
+    for name in PROFILES:
         hashes = [config_hash(config) for config in profile(name)]
         assert len(set(hashes)) == len(hashes)
-    assert {config_hash(c) for c in profile("quick") + preliminary()} <= {config_hash(c) for c in profile("full")}
+    everything = {config_hash(c) for c in profile("all")}
+    for name in ("quick", "full", *DATASETS, "occlusion", "cross-domain", "protocols"):
+        assert {config_hash(c) for c in profile(name)} <= everything
+    assert {config_hash(c) for c in preliminary()} <= {config_hash(c) for c in profile("full")}
 
 
 def test_a_2d_model_changes_the_teacher_alone():
