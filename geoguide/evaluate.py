@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from geoguide.augment import random_scale, rotate_z
+from geoguide.augment import random_scale
 from geoguide.backbones import BackboneConfig, open_backbone
 from geoguide.baselines.openscene import OpenScene
 from geoguide.class_text import ClassText, class_text
@@ -21,7 +22,8 @@ from geoguide.prepare import PreparedScene, prepare_split
 from geoguide.scene import VOID
 
 CHUNK = 65536  # points whose 2D features are in memory at once
-TURN, SCALE = 180.0, 0.1  # degrees either way about z, and 0.9 .. 1.1: what OpenScene's voxelizer leaves on in tests
+TURN = np.array([np.pi / 64, np.pi / 64, np.pi])  # radians either way about x, y and z, and a scale of 0.9 .. 1.1:
+SCALE = 0.1  # what OpenScene's voxelizer leaves on in tests
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +136,7 @@ def _pass(
     """Dot products float32 [P, K] of one turned and scaled pass; in ensemble mode of the source that is surer."""
     network.eval()
     generator = np.random.default_rng([11, number])
-    turn = rotate_z(np.eye(3, dtype=np.float32), TURN, generator)
+    turn = Rotation.from_euler("xyz", generator.uniform(-TURN, TURN)).as_matrix().astype(np.float32)
     points = random_scale(scene.points @ turn, SCALE, generator)
     if isinstance(network, OpenScene):
         features = network.encode(points, scene.colors)

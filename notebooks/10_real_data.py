@@ -96,7 +96,8 @@ Markdown(f"Measured with a synthetic folder at ScanNet's size ({size['points']:,
 
 # %% [markdown]
 # Below, "measured" is on one processor thread here; "one GPU" is worked out from the operations a step takes and the
-# two speeds in the parameter cell, so change these to yours: `-p gpu_tflops 40 -p disk_gb_per_s 3`.
+# two speeds in the parameter cell alone (moving data within the GPU is not in it), so change these to yours:
+# `-p gpu_tflops 40 -p disk_gb_per_s 3`.
 
 # %%
 shared = 10  # points of a scan per voxel of Sonata's 8 cm level, whose features are stored once
@@ -112,7 +113,7 @@ per_scan = encoder["seconds"]["ours"] * size["points"] / encoder["points"]
 # %%
 at = f"{encoder['peak_gib']['ours']:.1f} GiB at {encoder['points']:,} points"
 second, hour = step["seconds_per_step"], steps / 3600
-columns = ["step (ScanNet v2)", "disk", "measured, one thread", "one GPU"]
+columns = ["step (ScanNet v2)", "disk", "measured, one thread", "one GPU, at least"]
 table = [
     ("frozen features, once", f"{frozen_mb * scans / 1024:.0f} GB", f"{per_scan:.0f} s a scan, {at}", "not measured"),
     ("one training step", f"{batch_mb:.0f} MB read", f"{second:.1f} s, {gib:.1f} GiB", f"{gpu_step * 1000:.0f} ms"),
