@@ -38,6 +38,7 @@ from geoguide.scene import Scene, View
 
 __all__ = ["CAMERAS", "list_samples", "list_scenes", "load_key_frame", "load_sample", "read_tables"]
 
+CALIBRATION = "calibration.json"  # marks a folder of one key frame
 COLUMNS = 5  # x, y, z, intensity, ring
 RINGS = 32  # lasers of the sensor
 
@@ -91,7 +92,7 @@ def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = N
     inverses of lidar_to_camera; no labels. All else as `load_sample`.
     """
     folder = need_folder(folder, "key frame folder")
-    path = folder / "calibration.json"
+    path = folder / CALIBRATION
     calibration = read_json(path, ("lidar", "cameras"))
     lidar, cameras = calibration["lidar"], calibration["cameras"]
     _need_fields(path, "lidar", lidar, ("file", "columns", "dtype"))
