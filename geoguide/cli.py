@@ -187,7 +187,10 @@ class Verify:
 
 @dataclass(frozen=True)
 class Segment:
-    """Label a scan (ply, npz, bin) or an RGB-D folder with a list of words."""
+    """Label a scan (ply, npz, bin), an RGB-D folder or a folder of one LiDAR key frame with a list of words.
+
+    A key frame is a LiDAR file, camera images and calibration.json, which says where each camera stands.
+    """
 
     scan: Positional[Path]
     labels: str
@@ -218,6 +221,8 @@ class Segment:
             print(f"{name:<24} {100 * row['share']:5.1f} %  {row['points']:>8} points")
         if "lifting_check" in result.summary:
             print(f"lifting check: {result.summary['lifting_check']}")
+        if "seen_share" in result.summary:
+            print(f"{100 * result.summary['seen_share']:.1f} % of the points are seen by a camera, the others are grey")
         print(f"{out}: {len(scene)} points; model {model.origin}")
         return 0
 

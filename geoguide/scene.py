@@ -76,6 +76,8 @@ class View:
     def depth(self) -> np.ndarray:
         """float32 [H, W] in metres, 0 where there is no reading."""
         raw = self._integers("depth")
+        if raw.dtype.itemsize == 1:
+            raise DataError(f"{self._path('depth')}: expected depth of 16 bits, found {raw.dtype}")
         return np.where(raw == 65535, 0, raw).astype(np.float32) / np.float32(self.depth_scale)
 
     def labels(self) -> np.ndarray:
@@ -98,9 +100,10 @@ class View:
 
     def _integers(self, kind: str) -> np.ndarray:
         image = self._pixels(kind)
-        if image.ndim != 2:
+        if image.ndim != 2 or image.dtype.kind not in "iu":
             raise DataError(
-                f"{self._path(kind)}: expected a single-channel {kind} image, found shape {list(image.shape)}"
+                f"{self._path(kind)}: expected a single-channel {kind} image of integers, "
+                f"found {image.dtype} {list(image.shape)}"
             )
         if image.shape != tuple(self.image_size):
             height, width = self.image_size  # nearest, never blended: these are measurements and ids

@@ -1,8 +1,8 @@
-"""`geoguide segment`: label one's own scan, or an RGB-D folder, with any words; writes a coloured ply and a summary."""
+"""`geoguide segment`: label a scan, an RGB-D folder or a LiDAR key frame with any words; writes a ply and a summary."""
 
 import colorsys
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 from plyfile import PlyData, PlyElement
 
 from geoguide.config import SuperpointConfig
+from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
 from geoguide.datasets.points import load_points
 from geoguide.datasets.rgbd import load_rgbd
 from geoguide.errors import DataError, InputError
 from geoguide.files import replacing
 from geoguide.instances import InstanceConfig, segment_instances
-from geoguide.lifting import fuse
+from geoguide.lifting import SPLAT, Fusion, fuse
 from geoguide.model import GeoGuideModel
 from geoguide.prepare import scene_superpoints
 from geoguide.scene import Scene
@@ -45,14 +46,25 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03) -> Scene:
-    """A ply, npz or bin file, or a folder of colour, depth and pose (reconstructed at `voxel` metres)."""
+    """A ply, npz or bin file, or a folder: colour, depth and pose (reconstructed at `voxel` metres), or one key frame.
+
+    A folder with calibration.json is a LiDAR key frame (see `nuscenes.load_key_frame`): its colours are lifted from the
+    cameras, and points that no camera sees stay grey.
+    """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
+    if (path / CALIBRATION).is_file():
+        scene = load_key_frame(path)
+        lifted, count = lift_colors(scene)
+        return replace(scene, colors=np.where(count[:, None] > 0, lifted, scene.colors))
     return load_rgbd(path, voxel=voxel) if path.is_dir() else load_points(path, columns=columns)
 
 
 def segment_scan(scene: Scene, model: GeoGuideModel, labels: tuple[str, ...]) -> Segmentation:
-    """Label every point; for RGB-D also superpoints, instance masks, and the lifting check on the frames' colours."""
+    """Label every point, and find superpoints and instance masks.
+
+    RGB-D adds the lifting check on the frames' colours; a LiDAR with cameras the share of points that a camera sees.
+    """
     ids, scores = model.segment(scene.points, scene.colors, scene.normals, labels=list(labels))
     superpoints = scene_superpoints(scene, SuperpointConfig())
     normals = scene.normals if scene.normals is not None else estimate_normals(scene.points)
@@ -74,9 +86,20 @@ def segment_scan(scene: Scene, model: GeoGuideModel, labels: tuple[str, ...]) ->
         "superpoints": int(superpoints.max() + 1),
         "instance_masks": len(masks),
     }
-    if scene.views:
+    if scene.views and scene.views[0].pixel_files[1] is not None:  # depth images
         summary["lifting_check"] = color_check(scene)
+    elif scene.views:
+        summary["seen_share"] = round(float((lift_colors(scene).count > 0).mean()), 4)
     return Segmentation(scene, labels, ids, scores, summary)
+
+
+def lift_colors(scene: Scene) -> Fusion:
+    """What a LiDAR's cameras see: mean colour float32 [P, 3] in [0, 1], 0 where unseen, and count int64 [P] of cameras.
+
+    There are no depth images, so the points' own nearness decides which are hidden (`lifting.splat_depth`).
+    """
+    colors = ColorTeacher().features(scene)
+    return fuse(scene.points, scene.views, colors, use_depth=SPLAT, depth_tolerance=0.1, rule="devkit")
 
 
 def color_check(scene: Scene) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Fixtures of all tests: the device flag, a seeded generator, tiny data, and folders that lie beside the project."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def recordings() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("real recordings are not beside the project")
     return SHARED / "data"
+
+
+@pytest.fixture
+def output_folder(tmp_path: Path) -> Path:
+    """Where figures of the tests go: $GEOGUIDE_TEST_OUTPUT, else the test's temporary folder. Never the project."""
+    folder = Path(os.environ.get("GEOGUIDE_TEST_OUTPUT") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

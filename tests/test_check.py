@@ -55,9 +55,9 @@ def test_scannet_names_every_broken_and_missing_file(scene_folder: Path, capsys)
     give_pose(scene_folder)
     (root / "scannetv2_val.txt").write_text(f"{scannet.NAME}\nscene0000_00\n")
     (root / "scannetv2_train.txt").write_text("")
-    for file in ("depth/0.png", "color/2.jpg"):
+    for file, cut in (("depth/0.png", 30), ("color/2.jpg", 8)):  # what is left ends within the pixels
         path = scene_folder / file
-        path.write_bytes(path.read_bytes()[:-30])
+        path.write_bytes(path.read_bytes()[:-cut])
     code, out = checked(root, capsys)
     assert code == 1
     for line in (
@@ -185,6 +185,15 @@ def test_datasets_side_by_side(house: Path, scene_folder: Path, tmp_path: Path, 
     code, out = checked(tmp_path, capsys)
     assert code == 1  # the lost pose of the ScanNet scan
     assert out.count(" problems\n") == 3
+
+
+def test_both_layouts_of_one_dataset(scene_folder: Path, tmp_path: Path):
+    """Each reader takes its own layout, whatever lies beside it."""
+    (tmp_path / "scannetv2_train.txt").write_text(f"{scannet.NAME}\n")
+    path = published.scannet(tmp_path)
+    assert names(tmp_path) == ["ScanNet v2", "OpenScene's published layout"]
+    assert scannet.list_scenes(tmp_path, "train") == (scene_folder,)
+    assert published.list_scenes(tmp_path, "scannet_3d", "train") == (path,)
 
 
 def test_nuscenes_official(tmp_path: Path, capsys, rng):

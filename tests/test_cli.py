@@ -7,8 +7,12 @@ import sys
 import numpy as np
 import pytest
 from plyfile import PlyData
+from tiny_nuscenes import write_key_frame
 
 from geoguide.cli import main
+from geoguide.datasets.nuscenes import load_key_frame
+from geoguide.lifting import project
+from geoguide.segment import open_scan
 
 
 def run(*arguments: str) -> int:
@@ -70,6 +74,20 @@ def test_bad_input_is_one_line_and_exit_2(arguments, message, scan, tmp_path, ca
     error = capsys.readouterr().err.strip()
     assert message in error and len(error.splitlines()) == 1
     assert {p.name for p in tmp_path.iterdir()} == {"scan.bin"}
+
+
+def test_segment_colours_a_key_frame_from_its_cameras(tmp_path, rng, capsys) -> None:
+    folder, out = write_key_frame(tmp_path / "frame", rng), tmp_path / "out.ply"
+    frame, scene = load_key_frame(folder), open_scan(folder)
+    view = frame.views[0]
+    ahead = project(frame.points, view.intrinsics, view.cam_to_world, view.image_size, rule="devkit").visible
+    seen = (scene.colors != 0.5).all(axis=1)
+    assert seen.sum() > 10 and (ahead >= seen).all()  # near points hide others
+    np.testing.assert_allclose(scene.colors[seen], np.tile(np.array([10, 20, 30]) / 255, (seen.sum(), 1)), atol=1e-6)
+    assert run("segment", str(folder), "--labels", "car, road", "--out", str(out)) == 0
+    summary = json.loads(out.with_suffix(".json").read_text())
+    assert summary["seen_share"] == round(float(seen.mean()), 4) and "lifting_check" not in summary
+    assert f"{100 * seen.mean():.1f} % of the points are seen by a camera" in capsys.readouterr().out
 
 
 def test_no_traceback_from_the_installed_command(tmp_path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from plyfile import PlyData, PlyElement
 
-from geoguide.datasets.matterport3d import list_houses, list_regions, load_region, majority
+from geoguide.datasets.matterport3d import label_image_classes, list_houses, list_regions, load_region, majority
 from geoguide.datasets.matterport_cameras import read_cameras, to_opencv
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
@@ -265,6 +265,12 @@ POSE = at(0.5, 0.5, 0.5)
         (f"{REGION}.fsegs.json", Path.unlink, "json file not found"),
         (f"{REGION}.fsegs.json", truncate, "not valid json, truncated"),
         (f"{REGION}.fsegs.json", edit('{"segIndices": [1, 2]}'), "one of 4 faces each"),
+        (f"{REGION}.fsegs.json", edit('{"segIndices": [1, 2, 3, 4.5]}'), "must be a list of integers, found float64"),
+        (
+            f"{REGION}.semseg.json",
+            edit('{"segGroups": [{"label": "wall", "segments": [0.5]}]}'),
+            "segments of entry 0 must",
+        ),
         (f"{REGION}.fsegs.json", edit('{"segIndices": ["a"]}'), "must be a list of integers"),
         (f"{REGION}.semseg.json", Path.unlink, "json file not found"),
         (f"{REGION}.semseg.json", edit("[]"), "field 'segGroups' is missing"),
@@ -314,6 +320,15 @@ def test_label_sets_and_mappings(house: Path, mapping: Path, tmp_path: Path):
             load_region(house, 3, mapping=path)
     with pytest.raises(DataError, match=r"none.tsv: category mapping not found"):
         load_region(house, 3, mapping=tmp_path / "none.tsv")
+
+
+def test_an_index_outside_the_mapping_in_a_label_image(mapping: Path):
+    write_table(mapping)
+    classes = label_image_classes(mapping, "matterport21")
+    assert classes(np.array([[0, 1], [4, 9]])).tolist() == [[255, 0], [1, 255]]
+    for index in (10, -1):
+        with pytest.raises(DataError, match=f"category_mapping.tsv: ends at 9, a label image holds {index}"):
+            classes(np.array([[1, index]]))
 
 
 def test_the_real_numbers_of_a_conf_file(tmp_path: Path):

@@ -163,6 +163,9 @@ def test_splits_json_adds_splits(root: Path):
         list_scenes(tables, "val")
     write_json(root / "mini.json", {})  # but not in generated data
     assert list_scenes(read_tables(root, VERSION), "val") == (SCENE,)
+    write_json(path, {"mine": [SCENE], "none": []})
+    with pytest.raises(DataError, match=r"splits.json: field none: expected at least one scene, found an empty split"):
+        list_scenes(read_tables(root, VERSION), "none")
     write_json(path, {"mine": SCENE})
     with pytest.raises(DataError, match=r"splits.json: field mine: expected a list of scene names, found 'scene-0103'"):
         read_tables(root, VERSION)

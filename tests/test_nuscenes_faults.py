@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_nuscenes import POINTS, SCENE, VERSION, edit_table, write_dataset, write_json, write_key_frame
+from tiny_nuscenes import INTRINSICS, POINTS, SCENE, VERSION, edit_table, write_dataset, write_json, write_key_frame
 
 from geoguide.datasets.nuscenes import list_samples, load_key_frame, load_sample, read_tables
 from geoguide.errors import DataError
 
 LIDAR_FILE = "samples/LIDAR_TOP/a-LIDAR_TOP.pcd.bin"
+HALF = (np.array(INTRINSICS) * [[0.5], [0.5], [1]]).tolist()  # as if for images of half the size
 LABEL_FILE = f"lidarseg/{VERSION}/a-LIDAR_TOP_lidarseg.bin"
 
 
@@ -69,6 +70,11 @@ def put(number: int, field: str, value: object) -> Callable[[list[dict]], object
             put(0, "camera_intrinsic", []),
             r"k-CAM_FRONT: field camera_intrinsic: expected \[3, 3\]",
         ),
+        (
+            "calibrated_sensor",
+            put(0, "camera_intrinsic", HALF),
+            r"a-CAM_FRONT.jpg: image is \[90, 160\] .* calibrated_sensor.json hold for about \[50, 83\]",
+        ),
         ("calibrated_sensor", put(0, "camera_intrinsic", [[0] * 3] * 3), "positive focal lengths"),
         ("lidarseg", lambda records: records.pop(0), "field sample_data_token: expected 'a-LIDAR_TOP', found none"),
         ("category", drop("index"), "category.json: record 0: field index: expected a value, found none"),
@@ -119,9 +125,11 @@ def with_nan(column: int) -> Callable[[Path], None]:
             four_columns,
             r"column 4 \(ring\): expected whole numbers 0..31, found .*: another number of columns?",
         ),
+        (LIDAR_FILE, lambda path: np.fromfile(path, "<f4").astype("<f8").tofile(path), r"NaN or inf|column 4 \(ring\)"),
         (LIDAR_FILE, with_nan(1), r"columns 0..2 \(x, y, z\) holds NaN or inf in 1 of 300 rows"),
         (LIDAR_FILE, with_nan(3), r"column 3 \(intensity\): expected finite numbers, found nan or inf"),
         (LABEL_FILE, Path.unlink, "lidarseg.bin: lidarseg labels not found"),
+        (LABEL_FILE, lambda path: np.fromfile(path, "u1").astype("<u2").tofile(path), "of one byte, .* found 600"),
         (LABEL_FILE, truncate(2), "expected 300 labels of one byte, one for each point, found 298: truncated?"),
         (
             LABEL_FILE,
@@ -160,6 +168,11 @@ def test_what_is_not_there(root: Path):
         (("cameras",), {}, "field cameras: expected at least one camera"),
         (("cameras", "CAM_FRONT"), {}, "field cameras.CAM_FRONT.file: expected a value, found none"),
         (("cameras", "CAM_FRONT", "width"), 1600, "front.png: expected 1600 x 90 pixels as calibration.json says"),
+        (
+            ("cameras", "CAM_FRONT", "intrinsics"),
+            HALF,
+            r"front.png: image is \[90, 160\] .* calibration.json hold for about",
+        ),
         (("cameras", "CAM_FRONT", "intrinsics"), [1, 2], r"CAM_FRONT.intrinsics: expected \[3, 3\], found \[2\]"),
         (("cameras", "CAM_FRONT", "lidar_to_camera"), [[1]], r"lidar_to_camera: expected \[4, 4\], found \[1, 1\]"),
         (

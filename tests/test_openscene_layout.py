@@ -22,7 +22,9 @@ NAME = "scene0011_01"
 COORDS = np.array([[0, 0, 0], [1, 0, 2], [1, 1, 0], [0, 1, 0], [2, 2, 2.5]])  # float64, as published
 COLORS = np.linspace(-1, 1, 15).reshape(5, 3)
 LABELS = np.array([0.0, 19, -100, 255, 7])
-K = np.array([[288.9, 0, 159.5], [0, 288.9, 119.5], [0, 0, 1]])
+K = np.array([[288.9, 0, 159.5], [0, 288.9, 119.5], [0, 0, 1]])  # of ScanNet's 240 x 320
+K_MATTERPORT = np.array([[538.2, 0, 315.4], [0, 538.6, 254.5], [0, 0, 1]])  # 512 x 640
+K_NUSCENES = np.array([[633.2, 0, 407.9], [0, 633.2, 245.6], [0, 0, 1]])  # 450 x 800
 
 
 def save_image(path: Path, size: tuple[int, int], depth: bool = False) -> None:
@@ -64,7 +66,7 @@ def matterport(root: Path, split: str = "val", poses: tuple[np.ndarray, ...] = (
         save_image(home / "color" / f"abc_i1_{yaw}.jpg", (512, 640))
         save_image(home / "depth" / f"abc_d1_{yaw}.png", (512, 640), depth=True)
         save_text(home / "pose" / f"abc_i1_{yaw}.txt", pose)
-        save_text(home / "intrinsic" / f"abc_i1_{yaw}.txt", K + yaw)
+        save_text(home / "intrinsic" / f"abc_i1_{yaw}.txt", K_MATTERPORT + np.diag([yaw, yaw, 0]))
     return path
 
 
@@ -78,7 +80,7 @@ def nuscenes(root: Path) -> Path:
     for number, camera in enumerate(("back", "back_left", "back_right", "front", "front_left", "front_right")):
         save_image(home / "color" / f"{camera}.jpg", (450, 800))
         np.save(home / "pose" / f"{camera}.npy", at(number, 0, 0))
-        np.save(home / "K" / f"{camera}.npy", K)
+        np.save(home / "K" / f"{camera}.npy", K_NUSCENES)
     return path
 
 
@@ -112,7 +114,7 @@ def test_matterport_takes_the_images_inside_the_region(tmp_path: Path):
     (view,) = scene.views
     assert (view.name, view.image_size, view.depth_scale) == ("abc_i1_0", (512, 640), 4000.0)
     assert view.depth_path.name == "abc_d1_0.png"
-    assert view.intrinsics.tolist() == K.tolist()  # per image
+    assert view.intrinsics.tolist() == K_MATTERPORT.tolist()  # per image
     assert view.depth()[0, 0] == 0.5
 
 
@@ -220,15 +222,64 @@ def test_broken_frames_are_named(tmp_path: Path, file: str, damage: Callable[[Pa
         load_scene(path)
 
 
-def test_broken_npy_frames_are_named(tmp_path: Path):
+HOUSE_2D, STREET_2D = "matterport_2d/2t7WUuJeko7", "nuscenes_2d/val/scene-0003"
+
+
+def save_npy(value: np.ndarray) -> Callable[[Path], None]:
+    return lambda path: np.save(path, value)
+
+
+@pytest.mark.parametrize(
+    ("make", "file", "damage", "message"),
+    [
+        (scannet, "scannet_2d/intrinsics.txt", lambda path: save_text(path, 2 * K), "intrinsics.txt hold for about"),
+        (matterport, f"{HOUSE_2D}/depth/abc_d1_0.png", Path.unlink, "depth image not found"),
+        (matterport, f"{HOUSE_2D}/pose/abc_i1_1.txt", Path.unlink, "pose not found"),
+        (matterport, f"{HOUSE_2D}/pose/abc_i1_1.txt", truncate, "pose must be|not a matrix"),
+        (matterport, f"{HOUSE_2D}/intrinsic/abc_i1_0.txt", Path.unlink, "intrinsics not found"),
+        (matterport, f"{HOUSE_2D}/intrinsic/abc_i1_0.txt", lambda path: save_text(path, K), "hold for about"),
+        (
+            matterport,
+            f"{HOUSE_2D}/color/abc_i1_0.jpg",
+            lambda path: save_image(path, (1024, 1280)),
+            "found .1024, 1280",
+        ),
+        (nuscenes, f"{STREET_2D}/color/back.jpg", Path.unlink, "image not found"),
+        (nuscenes, f"{STREET_2D}/color/back.jpg", lambda path: save_image(path, (900, 1600)), "found .900, 1600"),
+        (nuscenes, f"{STREET_2D}/pose/back.npy", Path.unlink, "pose not found"),
+        (
+            nuscenes,
+            f"{STREET_2D}/pose/back.npy",
+            save_npy(np.eye(4) > 0),
+            r"pose must be numbers .*found bool \[4, 4\]",
+        ),
+        (
+            nuscenes,
+            f"{STREET_2D}/K/front.npy",
+            save_npy(np.eye(4)),
+            r"must be numbers \[3, 3\], found float64 \[4, 4\]",
+        ),
+        (nuscenes, f"{STREET_2D}/K/front.npy", save_npy(2 * K_NUSCENES), "front.npy hold for about"),
+        (nuscenes, f"{STREET_2D}/K/front.npy", truncate, "intrinsics is not a readable npy file"),
+    ],
+)
+def test_broken_frames_of_every_set_are_named(
+    tmp_path: Path, make: Callable[[Path], Path], file: str, damage: Callable[[Path], None], message: str
+):
+    path = make(tmp_path)
+    damage(tmp_path / file)
+    with pytest.raises(DataError, match=f"/[^/]*: .*{message}"):
+        load_scene(path)
+
+
+def test_nuscenes_lost_pose_is_skipped_with_one_warning(tmp_path: Path):
     path = nuscenes(tmp_path)
-    file = tmp_path / "nuscenes_2d" / "val" / "scene-0003" / "K" / "front.npy"
-    np.save(file, np.eye(4))
-    with pytest.raises(DataError, match=r"front.npy: intrinsics must be numbers \[3, 3\], found float64 \[4, 4\]"):
-        load_scene(path)
-    truncate(file)
-    with pytest.raises(DataError, match=r"front.npy: intrinsics is not a readable npy file"):
-        load_scene(path)
+    np.save(tmp_path / STREET_2D / "pose" / "front.npy", np.full((4, 4), np.nan))
+    scene = load_scene(path)
+    assert [view.name for view in scene.views if not view.has_pose] == ["front"]
+    with pytest.warns(UserWarning, match=r"1 of 6 views skipped, pose holds nan or inf: front") as caught:
+        fuse(scene.points, scene.views, lambda view: view.color(), use_depth=False, border=5)
+    assert len(caught) == 1
 
 
 def test_splits_and_names(tmp_path: Path):
@@ -243,4 +294,7 @@ def test_splits_and_names(tmp_path: Path):
     (path.parent / "2t7WUuJeko7_region3.pth").touch()
     with pytest.raises(DataError, match=r"2t7WUuJeko7_region3.pth: mixed layouts"):
         list_scenes(tmp_path, "scannet_3d", "train")
+    path.rename(nuscenes(tmp_path).with_name(path.name))
+    with pytest.raises(DataError, match=rf"{path.name}: mixed layouts, expected names \*.pth in nuscenes_3d"):
+        list_scenes(tmp_path, "nuscenes_3d", "val")
     assert layout_of("matterport_3d").classes == 21

@@ -126,6 +126,19 @@ def remove(pattern: str) -> Callable[[Path], object]:
         (lambda folder: (folder / "frame-000003.pose.txt").write_text("1 2 3"), "frame-000003.pose.txt: pose must be"),
         (lambda folder: truncate(folder / "frame-000003.depth.png"), "frame-000003.depth.png: not a readable image"),
         (lambda folder: truncate(folder / "frame-000003.color.jpg"), "frame-000003.color.jpg: not a readable image"),
+        (
+            lambda folder: (folder / "color").mkdir(),
+            "tilted: mixed layouts, holds both frame-000000.color.jpg and color/",
+        ),
+        (
+            lambda folder: resize(folder / "frame-000000.depth.png", (40, 30)),
+            r"000000.depth.png: image is .30, 40. .* hold",
+        ),
+        (
+            lambda folder: resize(folder / "frame-000003.depth.png", (40, 30)),
+            r"000003.depth.png: image is .30, 40. .* are for",
+        ),
+        (lambda folder: resize(folder / "frame-000003.color.jpg", (80, 45)), r"000003.color.jpg: .* not of the shape"),
         (lambda folder: grey(folder / "frame-000003.color.jpg"), "frame-000003.color.jpg: expected an RGB image"),
     ],
 )
@@ -137,6 +150,10 @@ def test_broken_folders_are_named(folder: Path, damage: Callable[[Path], object]
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def resize(path: Path, size: tuple[int, int]) -> None:
+    Image.open(path).resize(size).save(path)
 
 
 def grey(path: Path) -> None:

@@ -25,8 +25,9 @@ FRAMES = (0, 2, 10, 100)
 
 
 def write_ply(path: Path, points: np.ndarray = POINTS, **extra: np.ndarray) -> None:
-    fields = [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("alpha", "u1")]
-    vertex = np.zeros(len(points), dtype=fields + [(name, values.dtype) for name, values in extra.items()])
+    fields = dict.fromkeys("xyz", np.dtype("f4")) | dict.fromkeys(("red", "green", "blue", "alpha"), np.dtype("u1"))
+    fields |= {name: values.dtype for name, values in extra.items()}
+    vertex = np.zeros(len(points), dtype=list(fields.items()))
     for number, axis in enumerate("xyz"):
         vertex[axis] = points[:, number]
     vertex["red"], vertex["alpha"] = 51, 255
@@ -83,7 +84,9 @@ def test_scannet200_looks_up_the_objects_names(scene_folder: Path):
     aggregation = scene_folder / f"{NAME}.aggregation.json"
     other = [GROUPS[0], {**GROUPS[1], "label": "odd"}, {"objectId": 2, "segments": [7], "label": "unheard of"}]
     aggregation.write_text(json.dumps({"segGroups": other}))
-    scene = load_scene(scene_folder, labels="scannet200")
+    with pytest.warns(UserWarning, match=r"aggregation.json: label of objects is not .* void: unheard of") as caught:
+        scene = load_scene(scene_folder, labels="scannet200")
+    assert len(caught) == 1
     assert scene.labels.tolist() == [255] * 6  # outside the set, or not in the table; the later object wins
     assert scene.instances.tolist() == [2, 2, 1, 1, 1, -1]
     aggregation.write_text(json.dumps({"segGroups": [{"objectId": 2, "segments": [7]}]}))
@@ -91,6 +94,14 @@ def test_scannet200_looks_up_the_objects_names(scene_folder: Path):
         load_scene(scene_folder, labels="scannet200")
     aggregation.unlink()
     assert load_scene(scene_folder, labels="scannet200").labels is None
+
+
+def test_ids_outside_the_mapping_are_void_with_one_warning(scene_folder: Path):
+    """As in three of the published scans."""
+    write_ply(scene_folder / f"{NAME}_vh_clean_2.labels.ply", label=np.array([1, 50, 2, 149, 50, 0], "u2"))
+    with pytest.warns(UserWarning, match=r"labels.ply: label of 3 points is not in 0..40 .* void: 50, 149") as caught:
+        scene = load_scene(scene_folder)
+    assert len(caught) == 1 and scene.labels.tolist() == [0, 255, 1, 255, 255, 255]
 
 
 def test_label_sets_of_other_datasets_are_refused(scene_folder: Path):
@@ -208,20 +219,28 @@ SEGS, AGGREGATION = f"{NAME}_vh_clean_2.0.010000.segs.json", f"{NAME}.aggregatio
         (MESH, Path.unlink, "ply file not found"),
         (MESH, truncate, "not a readable ply file, truncated"),
         (MESH, lambda path: write_ply(path, POINTS * np.nan), "x, y, z holds NaN or inf in 6 of 6 rows"),
+        (MESH, lambda path: write_ply(path, red=np.full(6, 0.2, "f4")), "green, blue must be uint8, found float"),
         (LABELS, truncate, "not a readable ply file, truncated"),
+        (LABELS, lambda path: write_ply(path, label=NYU40.astype("f4")), "integer vertex property 'label' is missing"),
         (LABELS, write_ply, "integer vertex property 'label' is missing"),
         (LABELS, lambda path: write_ply(path, POINTS[:5], label=NYU40[:5]), "holds 5 vertices, the mesh has 6"),
         (SEGS, Path.unlink, "json file not found"),
         (SEGS, truncate, "not valid json, truncated"),
         (SEGS, edit('{"segs": []}'), "field 'segIndices' is missing"),
         (SEGS, edit('{"segIndices": [1, 2, 3]}'), "field 'segIndices' holds 3 values, the mesh has 6"),
+        (SEGS, edit('{"segIndices": [1, 2, 3, 4, 5.5, 6]}'), "must be a list of integers, found float64"),
+        (SEGS, edit('{"segIndices": [1, [2]]}'), "field 'segIndices' must be a list of integers"),
         (SEGS, edit('{"segIndices": ["a"]}'), "field 'segIndices' must be a list of integers"),
         (SEGS, edit('{"segIndices": [[1], [2]]}'), r"field 'segIndices' must be \[P\]"),
         (AGGREGATION, truncate, "not valid json, truncated"),
         (AGGREGATION, edit("[]"), "field 'segGroups' is missing"),
         (AGGREGATION, edit('{"segGroups": [{"objectId": 1}]}'), "needs objectId and segments"),
         (AGGREGATION, edit('{"segGroups": [7]}'), "needs objectId and segments"),
-        (AGGREGATION, edit('{"segGroups": [{"objectId": 1, "segments": ["a"]}]}'), "entry 0 must be integers"),
+        (
+            AGGREGATION,
+            edit('{"segGroups": [{"objectId": 1, "segments": ["a"]}]}'),
+            "entry 0 must be a list of integers",
+        ),
         ("depth/0.png", Path.unlink, "depth image not found"),
         ("depth/2.png", Path.unlink, "depth image not found"),
         ("depth/0.png", lambda path: path.write_bytes(b"png"), "not a readable image"),
@@ -244,6 +263,35 @@ def test_images_of_another_size_than_their_intrinsics_say(scene_folder: Path):
         Image.fromarray(np.zeros((6, 4), np.uint16)).save(path)
     with pytest.raises(DataError, match=r"0.png: image is \[6, 4\].*intrinsic_depth.txt hold for about \[3, 2\]"):
         load_scene(scene_folder)
+    for path in (scene_folder / "depth").iterdir():
+        Image.fromarray(np.zeros((6, 4) if path.stem == "100" else (3, 2), np.uint16)).save(path)
+    with pytest.raises(DataError, match=r"100.png: image is \[6, 4\].*intrinsic_depth.txt are for \[3, 2\]"):
+        load_scene(scene_folder)
+    assert len(load_scene(scene_folder, frame_skip=2).views) == 2  # without frame 100
+    Image.fromarray(np.zeros((8, 6, 3), np.uint8)).save(scene_folder / "color" / "10.jpg")
+    with pytest.raises(DataError, match=r"10.jpg: image is \[8, 6\] \(H, W\), not of the shape .* \[3, 2\]"):
+        load_scene(scene_folder, frame_skip=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixels", "message"),
+    [
+        ("depth", DEPTH.astype(np.uint8), "0.png: expected depth of 16 bits, found uint8"),
+        (
+            "depth",
+            np.zeros((3, 2, 3), np.uint8),
+            r"0.png: expected a single-channel depth image .* found uint8 \[3, 2, 3\]",
+        ),
+        ("color", np.zeros((6, 4), np.uint8), r"0.jpg: expected an RGB image, found shape \[6, 4\]"),
+        ("labels", DEPTH > 0, r"0.png: expected a single-channel label image of integers, found bool \[3, 2\]"),
+    ],
+)
+def test_pixels_of_the_wrong_kind_are_named(scene_folder: Path, kind: str, pixels: np.ndarray, message: str):
+    (scene_folder / "label-filt").mkdir()
+    file = {"depth": "depth/0.png", "color": "color/0.jpg", "labels": "label-filt/0.png"}[kind]
+    Image.fromarray(pixels).save(scene_folder / file)
+    with pytest.raises(DataError, match=message):
+        getattr(load_scene(scene_folder).views[0], kind)()
 
 
 def test_truncated_pixels_are_named_when_asked_for(scene_folder: Path):

@@ -152,6 +152,7 @@ def test_lifting_streams_the_recording_and_skips_the_lost_pose(scene_folder: Pat
 def test_extracted_frames_come_first(scene_folder: Path):
     for kind in ("color", "depth", "pose", "intrinsic"):
         (scene_folder / kind).mkdir()
+    assert len(load_scene(scene_folder).views) == 4  # an empty folder holds none
     Image.fromarray(np.zeros((*DEPTH_SIZE, 3), np.uint8)).save(scene_folder / "color" / "7.jpg")
     Image.fromarray(depth_image(0)).save(scene_folder / "depth" / "7.png")
     np.savetxt(scene_folder / "pose" / "7.txt", np.eye(4))
@@ -206,6 +207,8 @@ def test_truncated_files_are_named_when_opened(path: Path, keep: int):
         ({"scale": float("nan")}, "depth units must be positive"),
         ({"camera": camera(0, 3, 2)}, "intrinsics need finite values and positive focal lengths"),
         ({"camera": camera(15, 7.5, 5.5)}, r"image is \[6, 8\] \(H, W\), but the intrinsics .* about \[12, 16\]"),
+        ({"color_size": (12, 20)}, r"image is \[12, 20\] \(H, W\), not of the shape of the depth images, \[6, 8\]"),
+        ({"count": 0}, "holds no frame"),
         ({"count": 10**15}, "1000000000000000 frames do not fit into"),
         ({"name": b"x" * 5000}, "name would be 5000 bytes long"),
     ],

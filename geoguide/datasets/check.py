@@ -35,7 +35,10 @@ KINDS = (
 
 
 def identify(root: str | Path) -> tuple[Kind, ...]:
-    """The layouts that a folder has, more than one where datasets lie side by side; `DataError` when it has none."""
+    """The layouts that a folder has; `DataError` when it has none.
+
+    Several may lie side by side, of one dataset or of more: every layout has its own reader, and none reads another's.
+    """
     root = need_folder(root, "dataset folder")
     found = tuple(kind for kind in KINDS if kind.matches(root))
     if not found:

@@ -21,20 +21,21 @@ from geoguide.datasets.matterport_cameras import DEPTH_SCALE, Camera, read_camer
 from geoguide.datasets.openscene_views import region_views, warn_lost
 from geoguide.datasets.reading import (
     MINI_STAMP,
+    checked_colors,
     checked_points,
+    integers,
     need_file,
     need_folder,
     read_image_size,
     read_json,
     read_ply_triangles,
     resize_intrinsics,
-    vertex_columns,
     vertex_normals,
 )
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError
 from geoguide.labels import LabelSet, load_label_set
-from geoguide.scene import NO_INSTANCE, VOID, Scene, View, unit_colors
+from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
 REGIONS = "region_segmentations"
@@ -100,16 +101,13 @@ def load_region(
     path = house / REGIONS / f"region{region}.ply"
     records, faces, face_records = read_ply_triangles(path)
     points = checked_points(records, path)
-    rgb = vertex_columns(records, ("red", "green", "blue"), path)
-    if rgb is None:
-        raise DataError(f"{path}: vertex properties red, green, blue are missing")
     objects, classes = _face_objects(path, len(faces)), None
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
     return Scene(
         name=f"{house.name}_region{region}",
         points=points,
-        colors=unit_colors(rgb),
+        colors=checked_colors(records, path),
         normals=vertex_normals(points, faces),
         faces=faces,
         labels=None if classes is None else majority(faces, classes, len(points), VOID),
@@ -122,10 +120,17 @@ def load_region(
 def label_image_classes(mapping: str | Path, labels: str) -> Callable[[np.ndarray], np.ndarray]:
     """What turns the label images of generated houses (int64 [H, W], index of `mapping`) into classes of a label set.
 
-    Class ids int64 [H, W] as in `Scene.labels`, 255 for void and for index 0.
+    Class ids int64 [H, W] as in `Scene.labels`, 255 for void and for index 0; `DataError` for indices it does not have.
     """
     table = load_category_mapping(Path(mapping)).classes(load_label_set(labels))
-    return lambda image: table[image]
+
+    def classes(image: np.ndarray) -> np.ndarray:
+        outside = image[(image < 0) | (image >= len(table))]
+        if outside.size:
+            raise DataError(f"{mapping}: ends at {len(table) - 1}, a label image holds {outside[0]}")
+        return table[image]
+
+    return classes
 
 
 def majority(faces: np.ndarray, values: np.ndarray, count: int, nothing: int) -> np.ndarray:
@@ -209,10 +214,7 @@ def _face_objects(ply: Path, count: int) -> _Objects | None:
     segments_path, path = (ply.with_suffix(f".{kind}.json") for kind in ("fsegs", "semseg"))
     if not segments_path.exists() and not path.exists():
         return None
-    try:
-        segments = np.asarray(read_json(segments_path, ("segIndices",))["segIndices"], dtype=np.int64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{segments_path}: field 'segIndices' must be a list of integers ({error})") from None
+    segments = integers(read_json(segments_path, ("segIndices",))["segIndices"], segments_path, "field 'segIndices'")
     if segments.shape != (count,):
         raise DataError(
             f"{segments_path}: field 'segIndices' must hold one of {count} faces each, found {segments.shape}"
@@ -221,9 +223,9 @@ def _face_objects(ply: Path, count: int) -> _Objects | None:
     owner, names = np.full(len(unique), NO_INSTANCE, dtype=np.int64), {}
     for number, group in enumerate(read_json(path, ("segGroups",))["segGroups"]):
         try:
-            owner[np.isin(unique, np.asarray(group["segments"], dtype=np.int64))] = number
+            owner[np.isin(unique, integers(group["segments"], path, f"segments of entry {number}"))] = number
             names[number] = str(group["label"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError) as error:
             raise DataError(f"{path}: each of 'segGroups' needs label and segments ({error!r})") from None
     return _Objects(owner[inverse.reshape(-1)], names, path)
 

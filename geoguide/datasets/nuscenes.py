@@ -26,6 +26,7 @@ from geoguide.datasets.nuscenes_tables import (
 )
 from geoguide.datasets.points import GREY  # of every point: LiDAR has no colour, and the cameras' is lifted, not read
 from geoguide.datasets.reading import (
+    check_fits,
     finite_points,
     need_file,
     need_folder,
@@ -38,6 +39,7 @@ from geoguide.scene import Scene, View
 
 __all__ = ["CAMERAS", "list_samples", "list_scenes", "load_key_frame", "load_sample", "read_tables"]
 
+CALIBRATION = "calibration.json"  # marks a folder of one key frame
 COLUMNS = 5  # x, y, z, intensity, ring
 RINGS = 32  # lasers of the sensor
 
@@ -91,7 +93,7 @@ def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = N
     inverses of lidar_to_camera; no labels. All else as `load_sample`.
     """
     folder = need_folder(folder, "key frame folder")
-    path = folder / "calibration.json"
+    path = folder / CALIBRATION
     calibration = read_json(path, ("lidar", "cameras"))
     lidar, cameras = calibration["lidar"], calibration["cameras"]
     _need_fields(path, "lidar", lidar, ("file", "columns", "dtype"))
@@ -117,7 +119,7 @@ def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = N
             ) from None
         intrinsics = _intrinsics(camera["intrinsics"], f"{path}: field cameras.{channel}.intrinsics")
         size = camera["height"], camera["width"]
-        views.append(_image_view(channel, intrinsics, pose, folder / camera["file"], size, path, image_size))
+        views.append(_image_view(channel, intrinsics, pose, folder / camera["file"], size, (path, path), image_size))
     return Scene(
         name=folder.name,
         points=points,
@@ -191,7 +193,7 @@ def _view(
     camera_to_ego = tables.pose("calibrated_sensor", calibration["token"])
     pose = np.linalg.inv(ego_to_global) @ tables.pose("ego_pose", record["ego_pose_token"]) @ camera_to_ego
     file, size = tables.root / record["filename"], (record["height"], record["width"])
-    view = _image_view(channel, intrinsics, pose, file, size, tables.path("sample_data"), new_size)
+    view = _image_view(channel, intrinsics, pose, file, size, (tables.path("sample_data"), path), new_size)
     if tables.source != "mini":
         return view
     home = tables.root / MINI_HOME / tables.scene_of(record["sample_token"])
@@ -215,16 +217,17 @@ def _image_view(
     cam_to_world: np.ndarray,
     file: Path,
     size: tuple[Any, Any],
-    source: Path,
+    sources: tuple[Path, Path],
     new_size: tuple[int, int] | None,
 ) -> View:
-    """The view of an image file whose size must be what `source` says: the intrinsics are for that size only."""
+    """The view of an image file; the files `sources` say its size and, for that size only, its intrinsics."""
     found = read_image_size(need_file(file, f"image of {channel}"))
     if found != size:
         raise DataError(
-            f"{file}: expected {size[1]} x {size[0]} pixels as {source.name} says (fields width, height), "
+            f"{file}: expected {size[1]} x {size[0]} pixels as {sources[0].name} says (fields width, height), "
             f"found {found[1]} x {found[0]}"
         )
+    check_fits(intrinsics, size, file, sources[1])
     if new_size is not None:
         intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
     return View(channel, intrinsics, cam_to_world, size, color_path=file)

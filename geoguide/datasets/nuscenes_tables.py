@@ -126,6 +126,8 @@ def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
     splits = {**official, **tables.splits} if tables.source == "mini" else {**tables.splits, **official}
     if split not in splits:
         raise InputError(f"split must be one of {', '.join(splits)}, found {split!r}")
+    if not splits[split]:
+        raise DataError(f"{tables.path('splits')}: field {split}: expected at least one scene, found an empty split")
     missing = [name for name in splits[split] if name not in tables.scenes]
     if missing:
         raise DataError(

@@ -79,10 +79,15 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
     paths = tuple(sorted(folder.glob("*.pth")))
     if not paths:
         raise DataError(f"{folder}: the split is empty, expected files *{layout.suffix}")
-    odd = next((path for path in paths if not path.name.endswith(layout.suffix)), None)
+    odd = next((path for path in paths if _suffix(path) != layout.suffix), None)
     if odd is not None:
         raise DataError(f"{odd}: mixed layouts, expected names *{layout.suffix} in {layout.name}")
     return paths
+
+
+def _suffix(path: Path) -> str:
+    """The longest of the layouts' suffixes that a file name ends with: ScanNet's ends with the others' too."""
+    return max((one.suffix for one in LAYOUTS.values() if path.name.endswith(one.suffix)), key=len)
 
 
 def scene_name(path: str | Path) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoguide.datasets.reading import check_camera, need_file, read_image_size, read_intrinsics, read_matrix
+from geoguide.datasets.reading import check_camera, check_fits, need_file, read_image_size, read_intrinsics, read_matrix
 from geoguide.errors import DataError
 from geoguide.scene import View
 
@@ -28,7 +28,7 @@ def load_views(root: Path, layout: "Layout", split: str, name: str, points: np.n
     if not (folder / "color").is_dir():
         return ()
     if layout.dataset == "scannet":
-        return _scannet_views(folder, read_intrinsics(home / "intrinsics.txt"), layout)
+        return _scannet_views(folder, home / "intrinsics.txt", layout)
     return _matterport_views(folder, split, name, points, layout)
 
 
@@ -59,7 +59,8 @@ def warn_lost(poses: np.ndarray, names: Iterable[str], where: Path) -> None:
         warnings.warn(f"{where}: {len(lost)} frames skipped, pose holds nan or inf: {', '.join(lost)}", stacklevel=2)
 
 
-def _scannet_views(folder: Path, intrinsics: np.ndarray, layout: "Layout") -> tuple[View, ...]:
+def _scannet_views(folder: Path, camera: Path, layout: "Layout") -> tuple[View, ...]:
+    intrinsics = read_intrinsics(camera)
     paths = sorted((folder / "color").glob("*.jpg"), key=lambda path: (len(path.stem), path.stem))
     odd = next((path for path in paths if not path.stem.isdigit()), None)
     if odd is not None:
@@ -68,7 +69,7 @@ def _scannet_views(folder: Path, intrinsics: np.ndarray, layout: "Layout") -> tu
     for color in paths:
         depth = need_file(folder / "depth" / f"{color.stem}.png", "depth image")
         pose = read_matrix(folder / "pose" / f"{color.stem}.txt", ((4, 4),), "pose")
-        views.append(_view(color, depth, pose, intrinsics, layout))
+        views.append(_view(color, depth, pose, intrinsics, camera, layout))
     return tuple(views)
 
 
@@ -82,8 +83,8 @@ def _matterport_views(folder: Path, split: str, name: str, points: np.ndarray, l
     for number in region_views(poses[:, :3, 3], points, split):
         color = paths[number]
         depth = need_file(folder / "depth" / matterport_depth_name(color), "depth image")
-        intrinsics = read_intrinsics(folder / "intrinsic" / f"{color.stem}.txt")
-        views.append(_view(color, depth, poses[number], intrinsics, layout))
+        camera = folder / "intrinsic" / f"{color.stem}.txt"
+        views.append(_view(color, depth, poses[number], read_intrinsics(camera), camera, layout))
     return tuple(views)
 
 
@@ -97,16 +98,19 @@ def matterport_depth_name(color: Path) -> str:
 
 def _nuscenes_views(folder: Path, layout: "Layout") -> tuple[View, ...]:
     views = []
-    for camera in NUSCENES_CAMERAS:
-        color = need_file(folder / "color" / f"{camera}.jpg", "image")
-        pose = _read_npy(folder / "pose" / f"{camera}.npy", (4, 4), "pose")
-        path = folder / "K" / f"{camera}.npy"
-        intrinsics = check_camera(_read_npy(path, (3, 3), "intrinsics"), path)
-        views.append(_view(color, None, pose, intrinsics, layout))
+    for name in NUSCENES_CAMERAS:
+        color = need_file(folder / "color" / f"{name}.jpg", "image")
+        pose = _read_npy(folder / "pose" / f"{name}.npy", (4, 4), "pose")
+        camera = folder / "K" / f"{name}.npy"
+        intrinsics = check_camera(_read_npy(camera, (3, 3), "intrinsics"), camera)
+        views.append(_view(color, None, pose, intrinsics, camera, layout))
     return tuple(views)
 
 
-def _view(color: Path, depth: Path | None, pose: np.ndarray, intrinsics: np.ndarray, layout: "Layout") -> View:
+def _view(
+    color: Path, depth: Path | None, pose: np.ndarray, intrinsics: np.ndarray, camera: Path, layout: "Layout"
+) -> View:
+    """A view whose images must have the published size, and whose intrinsics, of the file `camera`, must fit it."""
     for path in (color, *(() if depth is None else (depth,))):
         size = read_image_size(path)
         if size != layout.image_size:  # resizing in silence would hide that the intrinsics hold for another size
@@ -114,6 +118,7 @@ def _view(color: Path, depth: Path | None, pose: np.ndarray, intrinsics: np.ndar
                 f"{path}: image must be {list(layout.image_size)} (H, W), for which {layout.folder_2d}'s intrinsics "
                 f"hold, found {list(size)}"
             )
+    check_fits(intrinsics, layout.image_size, color, camera)
     return View(
         name=color.stem,
         intrinsics=intrinsics,

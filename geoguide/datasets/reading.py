@@ -3,15 +3,18 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from plyfile import PlyData, PlyElementParseError, PlyParseError
 
 from geoguide.errors import DataError
+from geoguide.scene import unit_colors
 
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
+STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
 
 
 def need_file(path: str | Path, what: str) -> Path:
@@ -41,6 +44,17 @@ def read_json(path: str | Path, fields: tuple[str, ...]) -> dict:
         if not isinstance(value, dict) or field not in value:
             raise DataError(f"{path}: field {field!r} is missing")
     return value
+
+
+def integers(value: Any, path: Path, field: str) -> np.ndarray:
+    """A json value as an int64 array; `DataError` naming `field` where it is not a list of integers, not of floats."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.empty(1, dtype=object)
+    if array.size and array.dtype.kind not in "iu":
+        raise DataError(f"{path}: {field} must be a list of integers, found {array.dtype}")
+    return array.astype(np.int64)
 
 
 def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str) -> np.ndarray:
@@ -84,6 +98,25 @@ def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, sourc
             f"{image}: image is {list(size)} (H, W), but the intrinsics in {source.name} hold for about "
             f"[{height:.0f}, {width:.0f}]"
         )
+
+
+def check_frame(color: Path, depth: Path, size: tuple[int, int], source: Path) -> None:
+    """`DataError` naming the image of a frame that intrinsics in `source`, for depth of `size` (H, W), do not hold for.
+
+    Depth must have that size; colour, which will be resized to it, only its shape.
+    """
+    found = read_image_size(depth)
+    if found != tuple(size):
+        raise DataError(
+            f"{depth}: image is {list(found)} (H, W), but the frames before and {source.name} are for {list(size)}"
+        )
+    check_shape(read_image_size(color), size, color)
+
+
+def check_shape(found: tuple[int, int], size: tuple[int, int], image: Path) -> None:
+    """`DataError` naming `image` where its colour, `found` (H, W), would be stretched when resized to `size`."""
+    if abs(found[1] * size[0] / (found[0] * size[1]) - 1) > STRETCH:
+        raise DataError(f"{image}: image is {list(found)} (H, W), not of the shape of the depth images, {list(size)}")
 
 
 def resize_intrinsics(intrinsics: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
@@ -189,6 +222,16 @@ def checked_points(records: np.ndarray, path: Path) -> np.ndarray:
     if points is None:
         raise DataError(f"{path}: vertex properties x, y, z are missing")
     return finite_points(points, path, "x, y, z")
+
+
+def checked_colors(records: np.ndarray, path: Path) -> np.ndarray:
+    """red, green, blue of vertex records as float32 [P, 3] in [0, 1]; missing or not of 8 bits raises `DataError`."""
+    rgb = vertex_columns(records, ("red", "green", "blue"), path)
+    if rgb is None:
+        raise DataError(f"{path}: vertex properties red, green, blue are missing")
+    if rgb.dtype != np.uint8:
+        raise DataError(f"{path}: vertex properties red, green, blue must be uint8, found {rgb.dtype}")
+    return unit_colors(rgb)
 
 
 def finite_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:

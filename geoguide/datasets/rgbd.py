@@ -12,6 +12,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from geoguide.datasets.reading import (
+    check_fits,
+    check_frame,
     need_file,
     need_folder,
     read_image_size,
@@ -82,6 +84,9 @@ def load_views(
     frames = frames[::frame_skip]
     size = read_image_size(frames[0][2])
     intrinsics = read_intrinsics(intrinsics_path)
+    check_fits(intrinsics, size, frames[0][2], intrinsics_path)
+    for _, color, depth, _ in frames:
+        check_frame(color, depth, size, intrinsics_path)
     if image_size is not None:
         intrinsics, size = resize_intrinsics(intrinsics, size, image_size), tuple(image_size)
     return tuple(
@@ -140,6 +145,8 @@ def _turned(view: View, turn: np.ndarray) -> View:
 def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path]:
     """[(name, color, depth, pose)] in frame order, and the intrinsics file, of either layout."""
     flat = sorted(path for kind in ("jpg", "png") for path in folder.glob(f"*.color.{kind}"))
+    if flat and (folder / "color").is_dir():
+        raise DataError(f"{folder}: mixed layouts, holds both {flat[0].name} and color/")
     if flat:
         stems = [path.name[: path.name.index(".color.")] for path in flat]
         depths = [need_file(folder / f"{stem}.depth.png", "depth image") for stem in stems]

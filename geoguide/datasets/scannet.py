@@ -1,5 +1,6 @@
 """ScanNet v2 in its official layout, read from disk: the real scans and the mini rooms alike (paper, Datasets)."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import numpy as np
 from geoguide.datasets.reading import (
     MINI_STAMP,
     check_fits,
+    check_frame,
+    checked_colors,
     checked_points,
+    integers,
     need_file,
     need_folder,
     read_image_size,
@@ -23,9 +27,10 @@ from geoguide.datasets.sens import SensFile, SensView
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import LabelSet, load_category_table, load_label_set
-from geoguide.scene import NO_INSTANCE, Scene, View, unit_colors
+from geoguide.scene import NO_INSTANCE, Scene, View
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
+NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
 KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
 
 
@@ -76,8 +81,8 @@ def load_scene(
     paper's peers take every 20th). image_size: (H, W) of the views, the depth images' own size by default. source:
     "mini" or "real", by default "mini" for generated scenes. Frames are those extracted to color/, depth/ and
     pose/, or else those of `sceneXXXX_XX.sens`. What a scan lacks (labels of test scans, all frames) is None or empty;
-    a file that is there but broken raises `DataError`. The axis alignment of `sceneXXXX_XX.txt` is not applied: poses
-    are in the unaligned frame.
+    a file that is there but broken raises `DataError`. Labels that the mapping does not know become void, with one
+    warning. The axis alignment of `sceneXXXX_XX.txt` is not applied: poses are in the unaligned frame.
     """
     folder = need_folder(folder, "scene folder")
     if frame_skip < 1:
@@ -87,15 +92,12 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
-    rgb = vertex_columns(records, ("red", "green", "blue"), path)
-    if rgb is None:
-        raise DataError(f"{path}: vertex properties red, green, blue are missing")
     if source is None:
         source = "mini" if (folder / MINI_STAMP).is_file() else "real"
     return Scene(
         name=folder.name,
         points=points,
-        colors=unit_colors(rgb),
+        colors=checked_colors(records, path),
         normals=vertex_normals(points, faces),
         faces=faces,
         labels=_load_labels(folder, len(points), labels),
@@ -114,10 +116,7 @@ def load_annotation_superpoints(folder: str | Path) -> np.ndarray:
 def _segment_ids(folder: Path) -> np.ndarray:
     """Raw segment id of each vertex, int64 [P]."""
     path = folder / f"{folder.name}{SEGMENTS}"
-    try:
-        ids = np.asarray(read_json(path, ("segIndices",))["segIndices"], dtype=np.int64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: field 'segIndices' must be a list of integers ({error})") from None
+    ids = integers(read_json(path, ("segIndices",))["segIndices"], path, "field 'segIndices'")
     if ids.ndim != 1:
         raise DataError(f"{path}: field 'segIndices' must be [P], found {list(ids.shape)}")
     return ids
@@ -139,6 +138,13 @@ def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
         raise DataError(f"{path}: integer vertex property 'label' is missing")
     if len(raw) != count:
         raise DataError(f"{path}: holds {len(raw)} vertices, the mesh has {count}")
+    outside = raw[(raw < 0) | (raw > NYU40)]
+    if outside.size:
+        warnings.warn(
+            f"{path}: label of {outside.size} points is not in 0..{NYU40} and read as void: "
+            f"{', '.join(map(str, np.unique(outside)))}",
+            stacklevel=3,
+        )
     return mapping.from_raw(raw[:, 0])
 
 
@@ -149,6 +155,13 @@ def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray
         return None
     groups, owner = found
     table = load_category_table(folder.parents[1] / "scannetv2-labels.combined.tsv")
+    unknown = sorted({group["label"] for group in groups} - set(table.ids))
+    if unknown:
+        path = folder / f"{folder.name}.aggregation.json"
+        warnings.warn(
+            f"{path}: label of objects is not in the category table and read as void: {', '.join(unknown)}",
+            stacklevel=4,
+        )
     raw = np.array([table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64)
     return mapping.from_raw(raw[owner])
 
@@ -184,30 +197,27 @@ def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[lis
             raise DataError(
                 f"{path}: each of 'segGroups' needs {' and '.join(fields)}, entry {number} has no {wrong[0]}"
             )
-        try:
-            owner[np.isin(unique, np.asarray(group["segments"], dtype=np.int64))] = number
-        except (TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"{path}: segments of entry {number} must be integers ({error})") from None
+        owner[np.isin(unique, integers(group["segments"], path, f"segments of entry {number}"))] = number
     return groups, owner[inverse.reshape(-1)]
 
 
 def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None) -> tuple[View, ...]:
     """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
     recording = folder / f"{folder.name}.sens"
-    if not (folder / "color").is_dir():
-        return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     paths = [path for path in (folder / "color").glob("*.jpg") if not path.name.startswith(".")]
     odd = next((path for path in paths if not path.stem.isdigit()), None)
     if odd is not None:
         raise DataError(f"{odd}: frame files are named by number, as 120.jpg")
     paths = sorted(paths, key=lambda path: int(path.stem))[::frame_skip]
     if not paths:
-        return ()
+        return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     first_depth = need_file(folder / "depth" / f"{paths[0].stem}.png", "depth image")
     size = read_image_size(first_depth)
     path = folder / "intrinsic" / "intrinsic_depth.txt"
     intrinsics = read_intrinsics(path)
     check_fits(intrinsics, size, first_depth, path)
+    for color in paths:
+        check_frame(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image"), size, path)
     if new_size is not None:
         intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
     return tuple(_load_view(folder, path, intrinsics, size) for path in paths)
@@ -249,6 +259,6 @@ def _load_view(folder: Path, color: Path, intrinsics: np.ndarray, size: tuple[in
         cam_to_world=read_matrix(folder / "pose" / f"{color.stem}.txt", ((4, 4),), "pose"),
         image_size=size,
         color_path=color,
-        depth_path=need_file(folder / "depth" / f"{color.stem}.png", "depth image"),
+        depth_path=folder / "depth" / f"{color.stem}.png",
         **_annotation_paths(folder, color.stem),
     )

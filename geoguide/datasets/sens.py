@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from geoguide.datasets.reading import check_camera, check_fits, need_file
+from geoguide.datasets.reading import check_camera, check_fits, check_shape, need_file
 from geoguide.errors import DataError
 from geoguide.scene import View
 
@@ -68,11 +68,14 @@ class SensFile:
             )
         self.intrinsics = check_camera(depth_camera[:3, :3], self.path)
         check_fits(self.intrinsics, self.image_size, self.path, self.path)
+        check_shape(self.color_size, self.image_size, self.path)
         self.depth_scale = float(scale)
         return count
 
     def _index_frames(self, file: io.BufferedReader, count: int, size: int) -> None:
         """Poses, and start and bytes of colour and depth of each frame, without touching pixels."""
+        if count == 0:
+            raise DataError(f"{self.path}: holds no frame")
         if count * _FRAME.size > size:  # before anything is allocated for a number read from a broken file
             raise DataError(f"{self.path}: {count} frames do not fit into {size} bytes, truncated?")
         self.poses = np.empty((count, 4, 4))
