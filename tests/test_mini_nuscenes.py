@@ -122,7 +122,9 @@ def test_the_simulated_teacher_reads_the_images(data: Path, tables: Tables):
 
 
 def test_the_official_layout(data: Path, tables: Tables):
-    assert list_scenes(tables, "train") == ("scene-2000", "scene-2001") and list_scenes(tables, "test") == ()
+    assert list_scenes(tables, "train") == ("scene-2000", "scene-2001")
+    with pytest.raises(DataError, match="test: expected at least one scene, found an empty split"):
+        list_scenes(tables, "test")
     assert list_scenes(tables, "streets_val") == list_scenes(tables, "val") == ("scene-5000",)
     official = {*PER_SCENE, "sensor", "category", "attribute", "visibility", "map", "splits"}
     assert {path.stem for path in (data / VERSION).iterdir()} == official
