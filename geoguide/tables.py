@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from geoguide import records
 from geoguide.config import ExperimentConfig, Protocol, from_dict
 from geoguide.errors import DataError
 from geoguide.experiments import (
+    DATASETS,
     DEFAULT_TEACHER,
     SEEDS,
     STUDIES,
@@ -30,6 +32,18 @@ BEGIN, END = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- re
 
 ROWS = ("2D fusion", "entire network", "adapter only", "mean-pooled superpoints")
 VARIANTS = ("full", "without usd", "without imr", "without iirc", "only usd", "only imr", "only iirc", "no module")
+
+MAIN_ROWS = {  # rows of the main table, and what the paper calls them: on ScanNet with OpenSeg, and in its main table
+    "2D fusion": (None, None),
+    "entire network": ("entire network", "OpenScene (LSeg)"),
+    "adapter only": ("adapter only", None),
+    "adapter only on descriptors": (None, None),
+    "as-written/full": ("full", "GeoGuide (SAS*)"),
+    "works-best/full": ("full", "GeoGuide (SAS*)"),
+}
+NOT_RUN = ("SAS (stage 1)", "SAS (stage 2)")
+NO_VERDICT = "no verdict: not trained to convergence"
+BENCHMARKS = dict(zip(DATASETS, ("ScanNet v2", "Matterport3D", "nuScenes"), strict=True))
 
 
 def paper(table: str) -> dict[str, dict[str, float | None]]:
@@ -168,6 +182,87 @@ def paired(lines: pd.DataFrame, row: str, reference: str, metric: str = "miou") 
     """Difference `row` minus `reference` for every seed that both have."""
     scores = [lines[lines["row"] == name].set_index("seed")[metric] for name in (row, reference)]
     return (scores[0] - scores[1]).dropna().to_numpy(float)
+
+
+def against(lines: pd.DataFrame, row: str, reference: str, metric: str = "miou") -> np.ndarray:
+    """As `paired`; where nothing is trained (2D fusion) one score stands for every seed."""
+    one = lines[(lines["row"] == reference) & lines["converged"].isna()]
+    if len(one) == 1:
+        return lines.loc[lines["row"] == row, metric].to_numpy(float) - float(one[metric].iat[0])
+    return paired(lines, row, reference, metric)
+
+
+def base_row(row: str) -> str:
+    """A row without the name of its 2D model."""
+    return next((row.removesuffix(f", {teacher}") for teacher in TEACHERS if row.endswith(f", {teacher}")), row)
+
+
+def labelled(lines: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The same lines, every row called after where it was scored: 'adapter only (houses)'."""
+    return lines.assign(row=lines["row"] + f" ({where})")
+
+
+def settled(lines: pd.DataFrame, *rows: str) -> bool:
+    """Whether most trainings of each row had converged: else no verdict."""
+    done = lines[lines["row"].isin(rows)].assign(converged=lambda part: part["converged"].fillna(True).astype(bool))
+    return bool((done.groupby("row")["converged"].mean() > 0.5).all())
+
+
+def differences(lines: pd.DataFrame, row: str, references: list[str], confidence: float = 0.95) -> pd.DataFrame:
+    """Paired differences of a row to others that were run, each with the verdict on "the row scores higher"."""
+    table = []
+    for other in references:
+        for metric in ("mIoU", "mAcc"):
+            gap = against(lines, row, other, metric.lower())
+            if len(gap) == 0:
+                continue
+            told = verdict(gap, confidence) if settled(lines, row, other) else NO_VERDICT
+            shown = with_interval(gap.mean(), interval(gap, confidence), signed=True)
+            table.append({"row": row, "minus": other, "metric": metric, "difference": shown, "seeds": len(gap)})
+            table[-1]["the row scores higher"] = told
+    columns = ["row", "minus", "metric", "difference", "seeds", "the row scores higher"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def paper_value(table: str, row: str | None, *keys: str) -> str:
+    """A number of the paper as text, with the 2D model that its row names: '54.2 (LSeg)'; or 'not stated'."""
+    value: Any = paper(table).get(row, {}) if row else {}
+    for key in keys:
+        value = value.get(key) if value else None
+    model = re.search(r"\((LSeg|SAS\*)\)", row or "")
+    return "not stated" if value is None else f"{value:.1f}" + (f" {model.group()}" if model else "")
+
+
+def main_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.DataFrame:
+    """The main table on one benchmark: our rows, what `ours` data they are from, and the paper's two sources beside."""
+    real, table = f"paper, real {BENCHMARKS[dataset]}", []
+    for row in [r for base in MAIN_ROWS for r in lines["row"].unique() if base_row(r) == base]:
+        mine, (openseg, main) = lines[lines["row"] == row], MAIN_ROWS[base_row(row)]
+        line = {"row": row}
+        for metric in ("mIoU", "mAcc"):
+            scores = mine[metric.lower()]
+            line[f"ours {metric} ({ours})"] = with_interval(scores.mean(), interval(scores))
+        line |= {"seeds": len(mine), f"converged ({ours})": converged(mine)}
+        if dataset == "scannet":
+            line[f"{real}, OpenSeg: mIoU"] = paper_value("scannet_openseg", openseg, "miou")
+            line[f"{real}, OpenSeg: mAcc"] = paper_value("scannet_openseg", openseg, "macc")
+        table.append(line | {f"{real}, main table: mIoU": paper_value("main_miou", main, dataset)})
+    return pd.DataFrame(table)
+
+
+def overview(by_dataset: dict[str, pd.DataFrame], ours: str = "mini") -> pd.DataFrame:
+    """mIoU on every benchmark, ours and the paper's in columns of their own; SAS is in the paper alone."""
+    table = []
+    for base, (_, main) in (MAIN_ROWS | {name: (None, name) for name in NOT_RUN}).items():
+        line = {"row": base}
+        for dataset, lines in by_dataset.items():
+            scores = lines.loc[lines["row"].map(base_row) == base, "miou"]
+            shown = f"{with_interval(scores.mean(), interval(scores))} [{len(scores)}]" if len(scores) else "not run"
+            line[f"ours, {ours} {BENCHMARKS[dataset]} [seeds]"] = shown
+        for dataset in by_dataset:
+            line[f"paper, real {BENCHMARKS[dataset]}"] = paper_value("main_miou", main, dataset)
+        table.append(line)
+    return pd.DataFrame(table)
 
 
 def verdict(gap: np.ndarray, confidence: float = 0.95) -> str:

@@ -7,6 +7,7 @@ from scipy import stats
 
 from geoguide import tables
 from geoguide.errors import DataError
+from geoguide.experiments import DATASETS, main_table
 
 
 @pytest.fixture
@@ -85,3 +86,65 @@ def test_paired_differences_and_their_verdict(lines: pd.DataFrame) -> None:
     assert tables.verdict(gap) == "holds on mini" and tables.verdict(-gap) == "contradicted on mini"
     assert tables.verdict(np.array([-1.0, 1.0, 2.0])) == "undecided"
     assert tables.verdict(np.array([5.0])) == "too few seeds"
+
+
+def test_one_untrained_score_stands_for_every_seed(lines: pd.DataFrame) -> None:
+    mine = lines.loc[lines["row"] == "adapter only", "miou"].to_numpy()
+    np.testing.assert_allclose(tables.against(lines, "adapter only", "2D fusion"), mine - 45)
+    np.testing.assert_allclose(tables.against(lines, "works-best/full", "adapter only"), 3.0)
+    assert tables.against(lines, "works-best/full", "entire network").size == 0
+
+
+def test_differences_carry_their_verdict_and_none_where_most_runs_go_on_improving(lines: pd.DataFrame) -> None:
+    table = tables.differences(lines, "works-best/full", ["adapter only", "entire network"]).set_index("metric")
+    assert list(table.index) == ["mIoU", "mAcc"] and set(table["minus"]) == {"adapter only"}
+    assert table.loc["mIoU", "difference"] == "+3.0 ± 0.0" and table.loc["mIoU", "seeds"] == 5
+    assert set(table["the row scores higher"]) == {"holds on mini"}
+    young = lines.assign(converged=lines["converged"].where(lines["row"] != "adapter only", False))
+    assert not tables.settled(young, "works-best/full", "adapter only") and tables.settled(young, "2D fusion")
+    told = tables.differences(young, "works-best/full", ["adapter only"])["the row scores higher"]
+    assert set(told) == {tables.NO_VERDICT}
+    assert tables.differences(lines, "works-best/full", []).empty
+
+
+def test_rows_are_called_after_where_they_were_scored_and_without_their_2d_model(lines: pd.DataFrame) -> None:
+    assert set(tables.labelled(lines, "houses")["row"]) == {f"{row} (houses)" for row in lines["row"]}
+    assert tables.base_row("works-best/full, LSeg-like") == "works-best/full" == tables.base_row("works-best/full")
+
+
+@pytest.mark.parametrize("teacher", ["", ", LSeg-like"])
+def test_main_table_sets_ours_beside_both_of_the_papers_sources(lines: pd.DataFrame, teacher: str) -> None:
+    lines = lines.assign(row=lines["row"] + teacher)
+    table = tables.main_table(lines, "scannet").set_index("row")
+    assert list(table.index) == [f"{row}{teacher}" for row in ("2D fusion", "adapter only", "works-best/full")]
+    full = table.loc[f"works-best/full{teacher}"]
+    stated = tables.paper("scannet_openseg")["full"]
+    assert full["paper, real ScanNet v2, OpenSeg: mIoU"] == f"{stated['miou']:.1f}"
+    assert full["paper, real ScanNet v2, OpenSeg: mAcc"] == f"{stated['macc']:.1f}"
+    main = tables.paper("main_miou")["GeoGuide (SAS*)"]
+    assert full["paper, real ScanNet v2, main table: mIoU"] == f"{main['scannet']:.1f} (SAS*)"
+    assert table.loc[f"2D fusion{teacher}", "paper, real ScanNet v2, main table: mIoU"] == "not stated"
+    assert table.loc[f"adapter only{teacher}", "paper, real ScanNet v2, main table: mIoU"] == "not stated"
+    streets = tables.main_table(lines, "nuscenes", "real")
+    assert not any("OpenSeg" in column for column in streets) and "ours mIoU (real)" in streets
+    for column in streets.columns:
+        assert column in ("row", "seeds") or ("real nuScenes" in column) != ("(real)" in column)
+
+
+def test_overview_keeps_ours_and_the_paper_apart(lines: pd.DataFrame) -> None:
+    table = tables.overview({"scannet": lines, "nuscenes": lines[lines["row"] == "adapter only"]}).set_index("row")
+    assert table.loc["works-best/full", "ours, mini ScanNet v2 [seeds]"].endswith("[5]")
+    assert table.loc["works-best/full", "ours, mini nuScenes [seeds]"] == "not run"
+    assert table.loc["SAS (stage 2)", "ours, mini ScanNet v2 [seeds]"] == "not run"
+    stated = tables.paper("main_miou")
+    assert table.loc["SAS (stage 2)", "paper, real nuScenes"] == f"{stated['SAS (stage 2)']['nuscenes']:.1f}"
+    assert table.loc["entire network", "paper, real nuScenes"] == f"{stated['OpenScene (LSeg)']['nuscenes']:.1f} (LSeg)"
+
+
+def test_every_row_that_the_main_table_names_exists_and_every_run_has_a_row() -> None:
+    for dataset in DATASETS:
+        runs = {c.name for c in main_table(dataset)}
+        assert set(tables.MAIN_ROWS) <= runs
+        assert {name for name in runs - set(tables.MAIN_ROWS) if "without" not in name} == set()
+    named = {name for pair in tables.MAIN_ROWS.values() for name in pair if name}
+    assert named <= set(tables.paper("scannet_openseg")) | set(tables.paper("main_miou"))
