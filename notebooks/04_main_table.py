@@ -29,7 +29,7 @@
 dataset = "scannet"  # scannet, matterport3d or nuscenes
 data = "mini"  # or the folder of the real benchmark, in its official layout or in OpenScene's
 features = "OpenSeg-like"  # or "LSeg-like"; for real data the folder of fused 2D features, below `data`
-protocol = "openscene"  # real data only: how it is scored (chapter 07)
+protocol = None  # how it is scored (chapter 07); None: this book's own on mini data, OpenScene's on real data
 weights = None  # real data only: Sonata's weights; None takes them from the hub
 seeds = [0, 1, 2, 3, 4]
 
@@ -38,7 +38,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import failures, figures, records, tables
+from geoguide import benchmark_tables, failures, figures, records, tables
 from geoguide.experiments import DATASETS, DEFAULT_TEACHER, TEACHERS, main_table
 
 figures.use_offline_renderer()
@@ -54,12 +54,13 @@ figures.use_offline_renderer()
 # A run is looked up in `results/` by its configuration and computed only when it is not there.
 
 # %%
-own = {"protocol": protocol, "weights": weights} if data != "mini" else {}
-configs = [c for c in main_table(dataset, data, features, **own) if c.seed in seeds and "without" not in c.name]
+made = {"protocol": protocol, "weights": weights}
+configs = main_table(dataset, data, features, **made)
+configs = [config for config in configs if config.seed in seeds and "without" not in config.name]
 found = [records.get(config, progress=False) for config in configs]
 lines = tables.frame(found)
 ours = found[0]["source"]  # mini or real
-tables.main_table(lines, dataset, ours).style.hide(axis="index")
+benchmark_tables.main_table(lines, dataset, ours).style.hide(axis="index")
 
 # %% [markdown]
 # The paper's columns are real data, each with its source; ours say what data they are from. Mini numbers may be
@@ -67,7 +68,7 @@ tables.main_table(lines, dataset, ours).style.hide(axis="index")
 # run: its stages are a 2D model's adaptation and self-distillation, of which the paper's digest gives results only.
 
 # %%
-rows = [row for base in tables.MAIN_ROWS for row in lines["row"].unique() if tables.base_row(row) == base]
+rows = [row for base in benchmark_tables.MAIN_ROWS for row in lines["row"].unique() if tables.base_row(row) == base]
 values = {row: lines.loc[lines["row"] == row, "miou"].tolist() for row in rows}
 figures.seed_bars(values, title=f"mIoU on the test scenes of {dataset} ({ours})", reference=rows[0])
 
@@ -80,9 +81,10 @@ figures.seed_bars(values, title=f"mIoU on the test scenes of {dataset} ({ours})"
 runs = {dataset: found}
 for other in DATASETS if data == "mini" else ():
     if other != dataset:
-        runs[other] = [r for c in main_table(other, features=features) if (r := records.find(c)) and c.seed in seeds]
+        others = main_table(other, features=features, **made)
+        runs[other] = [r for c in others if (r := records.find(c)) and c.seed in seeds]
 by_dataset = {name: tables.frame(runs[name]) for name in DATASETS if runs.get(name)}
-tables.overview(by_dataset, ours).style.hide(axis="index")
+benchmark_tables.overview(by_dataset, ours).style.hide(axis="index")
 
 # %% [markdown]
 # ## Paired differences
@@ -112,7 +114,7 @@ figures.class_bars(shown, names, title=f"IoU per class on {dataset} ({ours}), me
 # %%
 others, models = ["adapter only", "entire network"], []
 for teacher in TEACHERS if data == "mini" else ():
-    its = [r for c in main_table(dataset, features=teacher) if (r := records.find(c)) and c.seed in seeds]
+    its = [r for c in main_table(dataset, features=teacher, **made) if (r := records.find(c)) and c.seed in seeds]
     by_base = tables.frame(its).assign(row=lambda part: part["row"].map(tables.base_row)) if its else lines[:0]
     table = tables.differences(by_base, "works-best/full", others) if len(by_base) else pd.DataFrame()
     models.append(table.assign(**{"2D model (simulated)": teacher}))

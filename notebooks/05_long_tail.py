@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import figures, long_tail, records, tables
+from geoguide import benchmark_tables, figures, long_tail, records, tables
 from geoguide.experiments import PRESETS, main_table
 from geoguide.labels import load_label_set
 
@@ -49,7 +49,7 @@ found = [records.get(config, progress=False) for config in configs]
 found = [record | {"name": tables.base_row(record["name"])} for record in found]  # the 2D model is the page's own
 ours = f"{found[0]['source']} Matterport3D"
 lines = long_tail.by_size(found)
-order = [*tables.MAIN_ROWS, *(f"{name}/without iirc" for name in PRESETS)]
+order = [*benchmark_tables.MAIN_ROWS, *(f"{name}/without iirc" for name in PRESETS)]
 rows = [row for row in order if row in set(lines["row"])]
 
 # %% [markdown]

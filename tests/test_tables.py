@@ -7,7 +7,6 @@ from scipy import stats
 
 from geoguide import tables
 from geoguide.errors import DataError
-from geoguide.experiments import DATASETS, main_table
 
 
 @pytest.fixture
@@ -110,41 +109,3 @@ def test_differences_carry_their_verdict_and_none_where_most_runs_go_on_improvin
 def test_rows_are_called_after_where_they_were_scored_and_without_their_2d_model(lines: pd.DataFrame) -> None:
     assert set(tables.labelled(lines, "houses")["row"]) == {f"{row} (houses)" for row in lines["row"]}
     assert tables.base_row("works-best/full, LSeg-like") == "works-best/full" == tables.base_row("works-best/full")
-
-
-@pytest.mark.parametrize("teacher", ["", ", LSeg-like"])
-def test_main_table_sets_ours_beside_both_of_the_papers_sources(lines: pd.DataFrame, teacher: str) -> None:
-    lines = lines.assign(row=lines["row"] + teacher)
-    table = tables.main_table(lines, "scannet").set_index("row")
-    assert list(table.index) == [f"{row}{teacher}" for row in ("2D fusion", "adapter only", "works-best/full")]
-    full = table.loc[f"works-best/full{teacher}"]
-    stated = tables.paper("scannet_openseg")["full"]
-    assert full["paper, real ScanNet v2, OpenSeg: mIoU"] == f"{stated['miou']:.1f}"
-    assert full["paper, real ScanNet v2, OpenSeg: mAcc"] == f"{stated['macc']:.1f}"
-    main = tables.paper("main_miou")["GeoGuide (SAS*)"]
-    assert full["paper, real ScanNet v2, main table: mIoU"] == f"{main['scannet']:.1f} (SAS*)"
-    assert table.loc[f"2D fusion{teacher}", "paper, real ScanNet v2, main table: mIoU"] == "not stated"
-    assert table.loc[f"adapter only{teacher}", "paper, real ScanNet v2, main table: mIoU"] == "not stated"
-    streets = tables.main_table(lines, "nuscenes", "real")
-    assert not any("OpenSeg" in column for column in streets) and "ours mIoU (real)" in streets
-    for column in streets.columns:
-        assert column in ("row", "seeds") or ("real nuScenes" in column) != ("(real)" in column)
-
-
-def test_overview_keeps_ours_and_the_paper_apart(lines: pd.DataFrame) -> None:
-    table = tables.overview({"scannet": lines, "nuscenes": lines[lines["row"] == "adapter only"]}).set_index("row")
-    assert table.loc["works-best/full", "ours, mini ScanNet v2 [seeds]"].endswith("[5]")
-    assert table.loc["works-best/full", "ours, mini nuScenes [seeds]"] == "not run"
-    assert table.loc["SAS (stage 2)", "ours, mini ScanNet v2 [seeds]"] == "not run"
-    stated = tables.paper("main_miou")
-    assert table.loc["SAS (stage 2)", "paper, real nuScenes"] == f"{stated['SAS (stage 2)']['nuscenes']:.1f}"
-    assert table.loc["entire network", "paper, real nuScenes"] == f"{stated['OpenScene (LSeg)']['nuscenes']:.1f} (LSeg)"
-
-
-def test_every_row_that_the_main_table_names_exists_and_every_run_has_a_row() -> None:
-    for dataset in DATASETS:
-        runs = {c.name for c in main_table(dataset)}
-        assert set(tables.MAIN_ROWS) <= runs
-        assert {name for name in runs - set(tables.MAIN_ROWS) if "without" not in name} == set()
-    named = {name for pair in tables.MAIN_ROWS.values() for name in pair if name}
-    assert named <= set(tables.paper("scannet_openseg")) | set(tables.paper("main_miou"))
