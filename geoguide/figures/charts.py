@@ -122,7 +122,7 @@ def interval_lines(
         seeds = [np.asarray(list(row[category]), dtype=np.float64) for category in categories]
         if any(len(found) == 0 or not np.isfinite(found).all() for found in seeds):
             raise InputError(f"values[{name!r}] must hold at least one finite number per seed")
-        aside = (0.15 if joined else 0.5) * (number - (len(values) - 1) / 2) / len(values)  # of the categories' distance
+        aside = (0.15 if joined else 0.5) * (number - (len(values) - 1) / 2) / len(values)  # of a step
         half = [interval(found) for found in seeds]
         figure.add_scatter(
             x=np.arange(len(categories)) + aside,
