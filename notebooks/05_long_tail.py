@@ -147,7 +147,7 @@ for name, (full, without) in pairs.items():
                 told = tables.differences(long_tail.at(part, size), full, [without])
                 told = told[told["metric"] == "mIoU"].drop(columns=["row", "minus", "metric"])
                 effect.append(told.assign(preset=name, K=size, scale=scale))
-effect = pd.concat(effect)[["preset", "scale", "K", "difference", "seeds", "the row scores higher"]]
+effect = pd.concat(effect, ignore_index=True)[["preset", "scale", "K", "difference", "seeds", "the row scores higher"]]
 effect.rename(columns={"the row scores higher": "IIRC helps"}).style.hide(axis="index")
 
 # %% [markdown]
@@ -200,10 +200,10 @@ Markdown(f"- **The tail itself**: the best trained row there is {best}, with {ta
 # %% [markdown]
 # ## Where we differ
 # - Generated houses in place of Matterport3D, a simulated 2D model in place of OpenSeg. The simulated model knows all
-#   the names of the largest label set and mistakes alike ones for each other; OpenSeg knows the tail less well than the
-#   head, and nothing here simulates that. 2D fusion therefore holds up in the tail better than real features would.
-# - A few houses hold few examples of a rare class, and a network that learns from them cannot learn what it does not
-#   see. Matterport3D has many more houses, but its tail is as thin per house.
+#   the names of the largest label set and mistakes alike ones for each other. A real one presumably knows the tail less
+#   well than the head, and nothing here simulates that: 2D fusion holds up in the tail better than it should.
+# - Every class occurs in the few training houses, but most rare ones as a handful of objects. Their 2D features are
+#   there; what a network cannot learn from so few is which shapes they belong to. Matterport3D has many more houses.
 # - DMA, the third row of the paper's table, was not run.
 # - Names of the classes are embedded by a sentence encoder, for which many rare names are close together; CLIP's text
 #   tower may separate them better or worse.

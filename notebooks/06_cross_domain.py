@@ -152,7 +152,7 @@ lines, verdicts = transfer.claim_lines(away, home), []
 for better, worse, claim in transfer.CLAIMS:
     told = tables.differences(lines, better, [worse], confidence)
     verdicts.append(told.rename(columns={"the row scores higher": "verdict"}).assign(claim=claim))
-verdicts = pd.concat(verdicts)[["claim", "metric", "difference", "seeds", "verdict"]]
+verdicts = pd.concat(verdicts, ignore_index=True)[["claim", "metric", "difference", "seeds", "verdict"]]
 verdicts.style.hide(axis="index")
 
 # %% [markdown]
@@ -192,4 +192,4 @@ Markdown("\n".join(story))
 #   home in houses, and a stranger on streets. The paper's claim is about the whole method with Sonata.
 # - The 2D models differ too: in houses and on streets their faults are scaled so that 2D fusion scores alike
 #   everywhere. A network trained there learned from other 2D features than the one from rooms, as it would in reality.
-# - There is no second colour: street points carry colours of the cameras that see them, and none where no camera does.
+# - Streets are scans of a LiDAR, which knows no colour: every point is grey there, whatever row is scored.

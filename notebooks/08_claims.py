@@ -97,7 +97,7 @@ rows = []
 for number, better, worse, claim in tests:
     told = tables.differences(lines, better, [worse], confidence)
     rows.append(told.rename(columns={"the row scores higher": "verdict"}).assign(claim=number, what=claim))
-ledger = pd.concat(rows)[["claim", "what", "metric", "seeds", "verdict", "difference"]]
+ledger = pd.concat(rows, ignore_index=True)[["claim", "what", "metric", "seeds", "verdict", "difference"]]
 order = sorted(ledger["claim"].unique(), key=lambda name: int(name[1:]))
 ledger.sort_values("claim", key=lambda names: names.map(order.index), kind="stable").style.hide(axis="index")
 
