@@ -31,6 +31,8 @@ BEGIN, END = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- re
 ROWS = ("2D fusion", "entire network", "adapter only", "mean-pooled superpoints")
 VARIANTS = ("full", "without usd", "without imr", "without iirc", "only usd", "only imr", "only iirc", "no module")
 
+NO_VERDICT = "no verdict: not trained to convergence"
+
 
 def paper(table: str) -> dict[str, dict[str, float | None]]:
     """A table of the paper from results/paper.json, the one place that holds the paper's numbers; None = not stated."""
@@ -168,6 +170,46 @@ def paired(lines: pd.DataFrame, row: str, reference: str, metric: str = "miou") 
     """Difference `row` minus `reference` for every seed that both have."""
     scores = [lines[lines["row"] == name].set_index("seed")[metric] for name in (row, reference)]
     return (scores[0] - scores[1]).dropna().to_numpy(float)
+
+
+def against(lines: pd.DataFrame, row: str, reference: str, metric: str = "miou") -> np.ndarray:
+    """As `paired`; where nothing is trained (2D fusion) one score stands for every seed."""
+    one = lines[(lines["row"] == reference) & lines["converged"].isna()]
+    if len(one) == 1:
+        return lines.loc[lines["row"] == row, metric].to_numpy(float) - float(one[metric].iat[0])
+    return paired(lines, row, reference, metric)
+
+
+def base_row(row: str) -> str:
+    """A row without the name of its 2D model."""
+    return next((row.removesuffix(f", {teacher}") for teacher in TEACHERS if row.endswith(f", {teacher}")), row)
+
+
+def labelled(lines: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The same lines, every row called after where it was scored: 'adapter only (houses)'."""
+    return lines.assign(row=lines["row"] + f" ({where})")
+
+
+def settled(lines: pd.DataFrame, *rows: str) -> bool:
+    """Whether most trainings of each row had converged: else no verdict."""
+    done = lines[lines["row"].isin(rows)].assign(converged=lambda part: part["converged"].fillna(True).astype(bool))
+    return bool((done.groupby("row")["converged"].mean() > 0.5).all())
+
+
+def differences(lines: pd.DataFrame, row: str, references: list[str], confidence: float = 0.95) -> pd.DataFrame:
+    """Paired differences of a row to others that were run, each with the verdict on "the row scores higher"."""
+    table = []
+    for other in references:
+        for metric in ("mIoU", "mAcc"):
+            gap = against(lines, row, other, metric.lower())
+            if len(gap) == 0:
+                continue
+            told = verdict(gap, confidence) if settled(lines, row, other) else NO_VERDICT
+            shown = with_interval(gap.mean(), interval(gap, confidence), signed=True)
+            table.append({"row": row, "minus": other, "metric": metric, "difference": shown, "seeds": len(gap)})
+            table[-1]["the row scores higher"] = told
+    columns = ["row", "minus", "metric", "difference", "seeds", "the row scores higher"]
+    return pd.DataFrame(table, columns=columns)
 
 
 def verdict(gap: np.ndarray, confidence: float = 0.95) -> str:

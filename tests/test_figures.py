@@ -159,6 +159,19 @@ def test_seed_bars_show_mean_interval_and_every_seed(zoom):
     assert figure.layout.yaxis.title.text == "mIoU (%)"
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_interval_lines_hold_mean_and_interval_of_every_category(joined):
+    rows = {"a": {21: [5.0, 7.0, 6.0], 40: [3.0, 4.0, 5.0]}, "b": {21: [1.0], 40: [2.0]}}
+    figure = figures.interval_lines(rows, title="t", x_title="classes K", joined=joined)
+    first, second = figure.data
+    assert list(first.y) == [6.0, 4.0] and list(second.y) == [1.0, 2.0]
+    low, high = stats.t.interval(0.95, 2, loc=6.0, scale=stats.sem([5.0, 7.0, 6.0]))
+    assert first.error_y.array[0] == pytest.approx((high - low) / 2) and np.isnan(second.error_y.array[0])
+    assert list(figure.layout.xaxis.ticktext) == ["21", "40"] and list(first.customdata) == [21, 40]
+    assert (np.abs(np.array(first.x) - [0, 1]) < 0.5).all() and (first.x < second.x).all()
+    assert ("lines" in first.mode) == joined
+
+
 def test_curves_draw_each_seed_and_the_mean():
     figure = figures.curves({"a": [([0, 1], [1.0, 3.0]), ([0, 1], [3.0, 5.0])]}, title="c", y_title="loss")
     assert len(figure.data) == 3
@@ -200,6 +213,10 @@ def test_images_survive_as_png(rng):
         (lambda: figures.seed_bars({}, title="t"), "at least one"),
         (lambda: figures.seed_bars({"a": []}, title="t"), "'a'"),
         (lambda: figures.seed_bars({"a": [1.0]}, title="t", reference="b"), "'b'"),
+        (lambda: figures.interval_lines({}, title="t", x_title="x"), "1 to 8"),
+        (lambda: figures.interval_lines({"a": {}}, title="t", x_title="x"), "'a'"),
+        (lambda: figures.interval_lines({"a": {1: []}}, title="t", x_title="x"), "'a'"),
+        (lambda: figures.interval_lines({"a": {1: [1]}, "b": {2: [1]}}, title="t", x_title="x"), "'b'"),
         (lambda: figures.curves({}, title="t", y_title="y"), "at least one"),
         (lambda: figures.curves({"a": []}, title="t", y_title="y"), "'a'"),
         (lambda: figures.curves({"a": [([0], [1.0, 2.0])]}, title="t", y_title="y"), "1 steps and 2 values"),

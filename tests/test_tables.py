@@ -85,3 +85,27 @@ def test_paired_differences_and_their_verdict(lines: pd.DataFrame) -> None:
     assert tables.verdict(gap) == "holds on mini" and tables.verdict(-gap) == "contradicted on mini"
     assert tables.verdict(np.array([-1.0, 1.0, 2.0])) == "undecided"
     assert tables.verdict(np.array([5.0])) == "too few seeds"
+
+
+def test_one_untrained_score_stands_for_every_seed(lines: pd.DataFrame) -> None:
+    mine = lines.loc[lines["row"] == "adapter only", "miou"].to_numpy()
+    np.testing.assert_allclose(tables.against(lines, "adapter only", "2D fusion"), mine - 45)
+    np.testing.assert_allclose(tables.against(lines, "works-best/full", "adapter only"), 3.0)
+    assert tables.against(lines, "works-best/full", "entire network").size == 0
+
+
+def test_differences_carry_their_verdict_and_none_where_most_runs_go_on_improving(lines: pd.DataFrame) -> None:
+    table = tables.differences(lines, "works-best/full", ["adapter only", "entire network"]).set_index("metric")
+    assert list(table.index) == ["mIoU", "mAcc"] and set(table["minus"]) == {"adapter only"}
+    assert table.loc["mIoU", "difference"] == "+3.0 ± 0.0" and table.loc["mIoU", "seeds"] == 5
+    assert set(table["the row scores higher"]) == {"holds on mini"}
+    young = lines.assign(converged=lines["converged"].where(lines["row"] != "adapter only", False))
+    assert not tables.settled(young, "works-best/full", "adapter only") and tables.settled(young, "2D fusion")
+    told = tables.differences(young, "works-best/full", ["adapter only"])["the row scores higher"]
+    assert set(told) == {tables.NO_VERDICT}
+    assert tables.differences(lines, "works-best/full", []).empty
+
+
+def test_rows_are_called_after_where_they_were_scored_and_without_their_2d_model(lines: pd.DataFrame) -> None:
+    assert set(tables.labelled(lines, "houses")["row"]) == {f"{row} (houses)" for row in lines["row"]}
+    assert tables.base_row("works-best/full, LSeg-like") == "works-best/full" == tables.base_row("works-best/full")

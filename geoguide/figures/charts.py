@@ -1,4 +1,4 @@
-"""Flat figures: similarity matrices, ablation bars, training curves, confusion matrices, per-class bars, images."""
+"""Flat figures: similarity matrices, bars and intervals over seeds, curves, confusion matrices, classes, images."""
 
 import base64
 import io
@@ -98,6 +98,47 @@ def seed_bars(
         figure.add_hline(y=float(rows[reference].mean()), line={"color": PALETTE[5], "dash": "dot", "width": 1.5})
     figure.update_yaxes(title_text=unit, rangemode="normal" if zoom else "tozero")
     return finish(figure, title=title, height=420, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+
+
+def interval_lines(
+    values: Mapping[str, Mapping[Any, Sequence[float]]],
+    *,
+    title: str,
+    x_title: str,
+    unit: str = "mIoU (%)",
+    joined: bool = True,
+) -> go.Figure:
+    """Per row and category the mean with its 95 % interval over seeds (Student's t); rows stand side by side.
+
+    joined: a line through a row's means, for categories that have an order (as label sets by size).
+    """
+    if not values or len(values) > len(PALETTE):
+        raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(values)}")
+    categories = list(next(iter(values.values())))
+    figure = go.Figure()
+    for number, (name, row) in enumerate(values.items()):
+        if list(row) != categories or not categories:
+            raise InputError(f"values[{name!r}] must have the categories {categories}, found {list(row)}")
+        seeds = [np.asarray(list(row[category]), dtype=np.float64) for category in categories]
+        if any(len(found) == 0 or not np.isfinite(found).all() for found in seeds):
+            raise InputError(f"values[{name!r}] must hold at least one finite number per seed")
+        aside = (0.15 if joined else 0.5) * (number - (len(values) - 1) / 2) / len(values)  # of a step
+        half = [interval(found) for found in seeds]
+        figure.add_scatter(
+            x=np.arange(len(categories)) + aside,
+            y=[float(found.mean()) for found in seeds],
+            error_y={"type": "data", "array": half, "thickness": 1.2},
+            mode="lines+markers" if joined else "markers",
+            line={"color": PALETTE[number], "width": 1.5},
+            marker={"size": 8, "symbol": number},
+            name=name,
+            customdata=categories,
+            hovertemplate=f"{name}, %{{customdata}}: %{{y:.2f}} ± %{{error_y.array:.2f}}<extra></extra>",
+        )
+    ticks = {"tickvals": list(range(len(categories))), "ticktext": [str(category) for category in categories]}
+    figure.update_xaxes(title_text=x_title, zeroline=False, **ticks)
+    figure.update_yaxes(title_text=unit, rangemode="tozero")
+    return finish(figure, title=title, height=440)
 
 
 def curves(

@@ -1,0 +1,230 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 Main table: GeoGuide against the alternatives, on three benchmarks
+#
+# **Question.** Does the full method score higher than the 2D features themselves, than a 3D network trained entirely
+# on them, and than a plain adapter: indoors, in whole houses, and on streets?
+#
+# > GeoGuide beats OpenScene and SAS on ScanNet v2, nuScenes and Matterport3D, without self-distillation (claim C2). The
+# > gain holds for LSeg, OpenSeg and SAS features alike (C5). With OpenSeg features on ScanNet v2 it beats OpenScene by
+# > several points of mIoU (C9).
+#
+# Run this chapter for another benchmark, or for your own copy of a real one, from the top of the repository:
+#
+#     papermill notebooks/04_main_table.ipynb out.ipynb -p dataset nuscenes
+#     papermill notebooks/04_main_table.ipynb out.ipynb -p dataset scannet -p data /data/scannet -p features openseg
+
+# %% tags=["parameters"]
+dataset = "scannet"  # scannet, matterport3d or nuscenes
+data = "mini"  # or the folder of the real benchmark, in its official layout or in OpenScene's
+features = "OpenSeg-like"  # or "LSeg-like"; for real data the folder of fused 2D features, below `data`
+protocol = None  # how it is scored (chapter 07); None: this book's own on mini data, OpenScene's on real data
+weights = None  # real data only: Sonata's weights; None takes them from the hub
+seeds = [0, 1, 2, 3, 4]
+
+# %%
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from geoguide import benchmark_tables, failures, figures, records, tables
+from geoguide.experiments import DATASETS, DEFAULT_TEACHER, TEACHERS, main_table
+
+figures.use_offline_renderer()
+
+# %% [markdown]
+# ## The runs
+# - **2D fusion**: the lifted 2D features themselves; nothing is trained, and images are needed at inference.
+# - **entire network**: OpenScene's 3D network, trained from scratch by distillation.
+# - **adapter only**: the frozen backbone and an MLP adapter with plain distillation; on mini data also on hand-made
+#   geometric **descriptors** in place of the backbone, which know nothing of rooms.
+# - **GeoGuide as written** and **works-best**: USD, IMR and IIRC on top of that adapter (chapters 02, 03, 07).
+#
+# A run is looked up in `results/` by its configuration and computed only when it is not there.
+
+# %%
+made = {"protocol": protocol, "weights": weights}
+configs = main_table(dataset, data, features, **made)
+configs = [config for config in configs if config.seed in seeds and "without" not in config.name]
+found = [records.get(config, progress=False) for config in configs]
+lines = tables.frame(found)
+ours = found[0]["source"]  # mini or real
+benchmark_tables.main_table(lines, dataset, ours).style.hide(axis="index")
+
+# %% [markdown]
+# The paper's columns are real data, each with its source; ours say what data they are from. Mini numbers may be
+# compared with the paper's in sign, never in size. The text in brackets is the 2D model of the paper's row. SAS was not
+# run: the digest of the paper that this book stands on gives SAS's results, not its method.
+
+# %%
+rows = [row for base in benchmark_tables.MAIN_ROWS for row in lines["row"].unique() if tables.base_row(row) == base]
+values = {row: lines.loc[lines["row"] == row, "miou"].tolist() for row in rows}
+figures.seed_bars(values, title=f"mIoU on the test scenes of {dataset} ({ours})", reference=rows[0])
+
+# %% [markdown]
+# ## All three benchmarks
+# Mean mIoU with its interval, and how many seeds stand behind it. Of the benchmarks other than the chapter's own, runs
+# that exist are shown; `-p dataset` computes the missing ones.
+
+# %%
+runs = {dataset: found}
+for other in DATASETS if data == "mini" else ():
+    if other != dataset:
+        others = main_table(other, features=features, **made)
+        runs[other] = [r for c in others if (r := records.find(c)) and c.seed in seeds]
+by_dataset = {name: tables.frame(runs[name]) for name in DATASETS if runs.get(name)}
+benchmark_tables.overview(by_dataset, ours).style.hide(axis="index")
+
+# %% [markdown]
+# ## Paired differences
+# *works-best* minus every other row, paired by seed, with 95 % intervals. 2D fusion trains nothing: its one score
+# stands for every seed.
+
+# %%
+full = next(row for row in rows if tables.base_row(row) == "works-best/full")
+gaps = tables.differences(lines, full, [row for row in rows if row != full])
+gaps.style.hide(axis="index")
+
+# %% [markdown]
+# ## Class by class
+
+# %%
+iou = {row: pd.DataFrame([r["metrics"]["iou"] for r in found if r["name"] == row]).astype(float).mean() for row in rows}
+bars = [row for row in rows if tables.base_row(row) not in ("adapter only on descriptors", "as-written/full")]
+names = list(iou[full].sort_values(ascending=False).index)
+shown = {row: iou[row][names] for row in bars}
+figures.class_bars(shown, names, title=f"IoU per class on {dataset} ({ours}), mean over seeds")
+
+# %% [markdown]
+# ## Does the gain hold for another 2D model?
+# The same rows on the features of the other simulated 2D models, as far as they were run (`-p features` runs them).
+# Their characters are described in chapter 01. SAS features, which the paper's main table uses, are not simulated.
+
+# %%
+models = []
+for teacher in TEACHERS if data == "mini" else ():
+    its = main_table(dataset, features=teacher, **made)
+    its = [r for config in its if (r := records.find(config)) and config.seed in seeds]
+    its = tables.frame(its).assign(row=lambda part: part["row"].map(tables.base_row)) if its else lines[:0]
+    table = tables.differences(its, "works-best/full", ["adapter only", "entire network"])
+    table = table if len(table) else pd.DataFrame([{"row": "works-best/full", "difference": "not run", "seeds": 0}])
+    models.append(table.assign(**{"2D model (simulated)": teacher}))
+models = pd.concat(models, ignore_index=True).fillna("") if models else pd.DataFrame()
+models.style.hide(axis="index")
+
+# %% [markdown]
+# ## Failures, in 3D
+# The test scene on which the network of the first seed scores lowest, counted over the classes that the scene holds.
+# Left the truth, in the middle the prediction, right the mistakes in orange (nearly white: not annotated, so not
+# scored). A click on a class hides it.
+
+# %%
+from geoguide.class_text import class_text
+from geoguide.evaluate import predict
+from geoguide.labels import load_label_set
+from geoguide.prepare import prepare_split
+from geoguide.train import fit
+
+example = next(c for c in configs if tables.base_row(c.name) == "works-best/full")
+record = next(r for r in found if r["name"] == example.name and r["seed"] == example.seed)
+scene, lowest = failures.hardest_scene(record, prepare_split(example, "test", progress=False))
+network = fit(example, run_dir=records.checkpoints(), progress=False).network  # a finished checkpoint is read
+text = class_text(example.data.label_set, example.protocol, example.text)
+how = {"repeats": example.protocol.repeats, "backbone": example.backbone}
+guess, _ = predict(scene, text, example.protocol.mode, network, **how)
+
+# %%
+labels = load_label_set(example.data.label_set)
+pair = {"truth": scene.labels, "prediction": guess}
+clouds = [figures.Panel(scene.points, name, labels=ids, label_set=labels) for name, ids in pair.items()]
+clouds.append(figures.Panel(scene.points, "mistakes", colors=failures.error_colors(scene.labels, guess)))
+figures.show_clouds(clouds, title=f"{scene.name} ({ours}): mIoU {lowest:.1f} over its classes", max_points=20_000)
+
+# %% [markdown]
+# ## The most frequent mistakes
+# Over the whole test split, from the record of the same network.
+
+# %%
+mistakes = failures.confusions(record)
+mistakes.style.hide(axis="index").format(precision=1)
+
+# %% [markdown]
+# ## What we found
+
+# %%
+said = gaps[gaps["metric"] == "mIoU"].set_index("minus")
+story = [f"- On {dataset} ({ours}), works-best minus **{row}**: {said.loc[row, 'difference']} mIoU points "
+         f"({said.loc[row, 'seeds']} seeds): *the full method scores higher*: {said.loc[row, 'the row scores higher']}."
+         for row in said.index]
+Markdown("\n".join(story))
+
+# %%
+story = []
+for name, part in by_dataset.items():
+    part = part.assign(row=part["row"].map(tables.base_row))
+    gap = tables.differences(part, "works-best/full", ["entire network"])
+    told = "not run" if gap.empty else f"{gap['difference'].iat[0]}, *{gap['the row scores higher'].iat[0]}*"
+    stated = {row: tables.paper("main_miou")[row][name] for row in ("GeoGuide (SAS*)", "OpenScene (LSeg)")}
+    paper = np.subtract(*stated.values())
+    story.append(f"- **C2, {name}**: works-best minus entire network {told} (ours, {ours}); the paper's GeoGuide with "
+                 f"SAS* minus OpenScene with LSeg on the real benchmark {paper:+.1f} mIoU.")
+Markdown("\n".join(story))
+
+# %%
+story = []
+for teacher, part in models.groupby("2D model (simulated)", sort=False) if len(models) else ():
+    said = [f"minus {row['minus']} {row['difference']} mIoU points (*{row['the row scores higher']}*)"
+            for _, row in part.iterrows() if row.get("metric") == "mIoU"]
+    story.append(f"- **C5, {teacher}** on {dataset}: works-best {', '.join(said) or 'not run'}.")
+Markdown("\n".join(story))
+
+# %%
+stated = tables.paper("scannet_openseg")
+paper = stated["full"]["miou"] - stated["entire network"]["miou"]
+home = by_dataset.get("scannet") if features == DEFAULT_TEACHER and data == "mini" else None
+gap = tables.differences(home, "works-best/full", ["entire network"]) if home is not None else pd.DataFrame()
+told = "not tested by these parameters" if gap.empty else f"{gap['difference'].iat[0]} mIoU points on mini rooms"
+Markdown(f"- **C9**: the paper's gain over OpenScene with OpenSeg features on ScanNet v2 is {paper:+.1f} mIoU points; "
+         f"ours with the OpenSeg-like 2D model: {told}. The sign may be compared, the size may not.")
+
+# %%
+story = []
+for name, part in by_dataset.items():
+    part = part.assign(row=part["row"].map(tables.base_row))
+    gap = tables.differences(part, "adapter only", ["adapter only on descriptors"])
+    if len(gap):
+        story.append(f"- **What the frozen features know, {name}**: adapter on the mini backbone minus adapter on "
+                     f"descriptors {gap['difference'].iat[0]} mIoU points: *the backbone scores higher* "
+                     f"{gap['the row scores higher'].iat[0]}.")
+Markdown("\n".join(story))
+
+# %%
+top = mistakes.iloc[0]
+every = failures.confusions(record, len(labels) ** 2)
+sink = every.groupby("predicted class")["share of all mistakes (%)"].sum().sort_values(ascending=False)
+Markdown(f"- **Failures**: the most frequent mistake of works-best takes *{top['true class']}* for "
+         f"*{top['predicted class']}*, {top.iloc[2]:.0f} % of that class's points. The {len(mistakes)} pairs listed "
+         f"above are {mistakes.iloc[:, 3].sum():.0f} % of all mistakes, and {sink.iloc[0]:.0f} % of all mistakes take "
+         f"something for *{sink.index[0]}*.")
+
+# %% [markdown]
+# ## Where we differ
+# - By default everything is mini: generated scenes, simulated 2D models, a small pretrained backbone for Sonata,
+#   a narrowed copy of OpenScene's network. The paper's main table uses SAS features, which are not simulated here.
+# - The mini backbone was pretrained on rooms alone. Houses are still its kind of place; on streets it is far from
+#   everything it has seen, and colourless points are one more thing that it does not know. Which backbone the paper
+#   uses outdoors is not stated.
+# - The entirely trained network gets fewer seeds, because it takes many times as long, and sees a few dozen scenes
+#   where OpenScene's sees a thousand.
+# - Settings were chosen on the validation rooms of mini-ScanNet and used unchanged in houses and on streets.
