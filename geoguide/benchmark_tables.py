@@ -3,10 +3,12 @@
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geoguide.experiments import DATASETS
-from geoguide.tables import base_row, converged, interval, paper, with_interval
+from geoguide.records import Record
+from geoguide.tables import base_row, converged, frame, interval, paired, paper, with_interval
 
 MAIN_ROWS = {  # rows of the main table, and what the paper calls them: on ScanNet with OpenSeg, and in its main table
     "2D fusion": (None, None),
@@ -58,4 +60,27 @@ def overview(by_dataset: dict[str, pd.DataFrame], ours: str = "mini") -> pd.Data
         for dataset in by_dataset:
             line[f"paper, real {BENCHMARKS[dataset]}"] = paper_value("main_miou", main, dataset)
         table.append(line)
+    return pd.DataFrame(table)
+
+
+def occlusion_table(found: list[Record]) -> pd.DataFrame:
+    """What lifting that knows of occlusion changes on streets: 2D fusion and adapter, by how points were hidden.
+
+    found: records of `experiments.occlusion` and their rows of the main table. The change is paired by seed against the
+    row that knows none.
+    """
+    lines, table = frame(found), []
+    seen = (
+        pd.DataFrame([{"row": r["name"], "seen": r["data"]["seen_share"]} for r in found]).groupby("row")["seen"].mean()
+    )
+    for base in ("2D fusion", "adapter only"):
+        for row in [row for row in seen.index if row.split(",")[0] == base]:
+            line = {"row": base, "hidden by": row.partition(", ")[2] or "nothing (OpenScene)"}
+            line["points with a feature (%)"] = f"{100 * seen[row]:.1f}"
+            for metric in ("mIoU", "mAcc"):
+                scores = lines.loc[lines["row"] == row, metric.lower()]
+                line[f"{metric} (mini)"] = with_interval(scores.mean(), interval(scores))
+                gap = paired(lines, row, base, metric.lower()) if row != base else np.array([])
+                line[f"Δ {metric}"] = with_interval(gap.mean(), interval(gap), signed=True) if len(gap) else ""
+            table.append(line | {"seeds": int((lines["row"] == row).sum())})
     return pd.DataFrame(table)

@@ -300,14 +300,14 @@ def main_table(
     dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: Any
 ) -> list[ExperimentConfig]:
     """The rows of the main table on a benchmark: fusion, entire network, adapter, both presets; on mini data also the
-    adapter on descriptors, which know nothing of rooms; on Matterport3D, for the long tail, the presets without IIRC
+    adapter on descriptors (default 2D model), which know nothing of rooms; on Matterport3D, for the long tail, the presets without IIRC
     (claim C7). data, features, options: see `placed`."""
     long = {"teacher": features} if data == "mini" else {}  # how long the entire network must train depends on it
     rows = [fusion()] + [openscene(seed, **long) for seed in LONG_SEEDS]
     drops = ("none", "iirc") if dataset == "matterport3d" else ("none",)
     for seed in SEEDS:
         rows.append(adapter_only(seed))
-        if data == "mini":
+        if (data, features) == ("mini", DEFAULT_TEACHER):
             rows.append(adapter_only(seed, backbone="descriptors"))
         rows += [preset(name, drop=drop, seed=seed) for name in PRESETS for drop in drops]
     return [placed(config, dataset, data, features, **options) for config in rows]

@@ -39,7 +39,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide import benchmark_tables, failures, figures, records, tables
-from geoguide.experiments import DATASETS, DEFAULT_TEACHER, TEACHERS, main_table
+from geoguide.experiments import DATASETS, DEFAULT_TEACHER, TEACHERS, main_table, occlusion
 
 figures.use_offline_renderer()
 
@@ -122,6 +122,17 @@ for teacher in TEACHERS if data == "mini" else ():
     models.append(table.assign(**{"2D model (simulated)": teacher}))
 models = pd.concat(models, ignore_index=True).fillna("") if models else pd.DataFrame()
 models.style.hide(axis="index")
+
+# %% [markdown]
+# ## Streets: what hides what?
+# A car has no depth images, and OpenScene gives every point inside an image that image's feature, also to points behind
+# a wall. Our **z-buffer** draws the cloud itself into the image, so that near points hide far ones; the **true depth**
+# of the generated images is what no real car has. Runs that exist are shown (`geoguide replicate --profile occlusion`).
+
+# %%
+hidden = [records.find(config) for config in (*main_table("nuscenes"), *occlusion())] if data == "mini" else []
+hidden = [record for record in hidden if record and record["name"].split(",")[0] in ("2D fusion", "adapter only")]
+benchmark_tables.occlusion_table(hidden).style.hide(axis="index")
 
 # %% [markdown]
 # ## Failures, in 3D
