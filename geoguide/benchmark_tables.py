@@ -70,9 +70,8 @@ def occlusion_table(found: list[Record]) -> pd.DataFrame:
     row that knows none.
     """
     lines, table = frame(found), []
-    seen = (
-        pd.DataFrame([{"row": r["name"], "seen": r["data"]["seen_share"]} for r in found]).groupby("row")["seen"].mean()
-    )
+    shares = pd.DataFrame([{"row": record["name"], "seen": record["data"]["seen_share"]} for record in found])
+    seen = shares.groupby("row")["seen"].mean()
     for base in ("2D fusion", "adapter only"):
         for row in [row for row in seen.index if row.split(",")[0] == base]:
             line = {"row": base, "hidden by": row.partition(", ")[2] or "nothing (OpenScene)"}

@@ -299,9 +299,10 @@ def preliminary() -> list[ExperimentConfig]:
 def main_table(
     dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: Any
 ) -> list[ExperimentConfig]:
-    """The rows of the main table on a benchmark: fusion, entire network, adapter, both presets; on mini data also the
-    adapter on descriptors (default 2D model), which know nothing of rooms; on Matterport3D, for the long tail, the presets without IIRC
-    (claim C7). data, features, options: see `placed`."""
+    """The rows of the main table on a benchmark: fusion, entire network, adapter, both presets. On mini data with the
+    default 2D model also the adapter on descriptors, which know nothing of rooms; on Matterport3D, for the long tail,
+    the presets without IIRC (claim C7). data, features, options: see `placed`.
+    """
     long = {"teacher": features} if data == "mini" else {}  # how long the entire network must train depends on it
     rows = [fusion()] + [openscene(seed, **long) for seed in LONG_SEEDS]
     drops = ("none", "iirc") if dataset == "matterport3d" else ("none",)

@@ -53,3 +53,19 @@ def test_every_row_that_the_main_table_names_exists_and_every_run_has_a_row() ->
         assert {name for name in runs - set(benchmark_tables.MAIN_ROWS) if "without" not in name} == set()
     named = {name for pair in benchmark_tables.MAIN_ROWS.values() for name in pair if name}
     assert named <= set(tables.paper("scannet_openseg")) | set(tables.paper("main_miou"))
+
+
+def test_occlusion_is_paired_with_the_row_that_knows_none() -> None:
+    def record(name: str, seed: int, miou: float, seen: float) -> dict:
+        metrics = {"miou": miou, "macc": 2 * miou}
+        return {"id": "", "name": name, "seed": seed, "metrics": metrics, "validation": {"miou": 0.0}, "training": None,
+                "source": "mini", "data": {"seen_share": seen}}  # fmt: skip
+
+    found = [record("2D fusion", 0, 35, 0.9), record("2D fusion, z-buffer", 0, 36.5, 0.8)]
+    found += [record("adapter only", s, 20 + s, 0.9) for s in range(3)]
+    found += [record("adapter only, z-buffer", s, 21 + s, 0.8) for s in range(3)]
+    table = benchmark_tables.occlusion_table(found).set_index(["row", "hidden by"])
+    assert list(table.index.get_level_values("hidden by")) == ["nothing (OpenScene)", "z-buffer"] * 2
+    assert table.loc[("2D fusion", "z-buffer"), "Δ mIoU"] == "+1.5"
+    assert table.loc[("adapter only", "z-buffer"), "Δ mAcc"] == "+2.0 ± 0.0"
+    assert table.loc[("adapter only", "nothing (OpenScene)"), "points with a feature (%)"] == "90.0"
