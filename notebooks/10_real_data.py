@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 10 Running on the real data
 #
-# **Question.** What does it take to run this replication on the real benchmarks: downloads, commands, disk, time, memory?
+# **Question.** What does it take to run all this on the real benchmarks: downloads, commands, disk, time, memory?
 #
 # > OpenScene's users report 45 GB of memory for a training, and numbers that they cannot reproduce for lack of the
 # > protocol. (What made us stream features from disk, and name protocols.)
@@ -139,10 +139,11 @@ pd.DataFrame(table, columns=columns).style.hide(axis="index")
 # ## What we found
 
 # %%
-Markdown(f"Memory is no obstacle: {gib:.1f} GiB at real size, where one `torch.load` of a whole scene's features alone "
-         f"peaks at {stream['torch.load, whole']['peak_mb_in_all'] / 1024:.1f} GiB. Reading is none either: the loader "
-         f"is {whole['ratio_of_speed']:.1f} to {subsets['ratio_of_speed']:.1f} times as fast as loading whole files. What "
-         f"costs is the download, {published['gigabytes'].iloc[2]} GB for ScanNet's OpenSeg features.")
+one = stream["torch.load, whole"]["peak_mb_in_all"] / 1024
+Markdown(f"Memory is no obstacle: {gib:.1f} GiB for a training at real size, where one `torch.load` of a single scene "
+         f"peaks at {one:.1f} GiB. Reading is none either: the loader is {whole['ratio_of_speed']:.1f} to "
+         f"{subsets['ratio_of_speed']:.1f} times as fast as loading whole files. What costs is the download, "
+         f"{published['gigabytes'].iloc[2]} GB for ScanNet's OpenSeg features.")
 
 # %% [markdown]
 # ## Where we differ
