@@ -98,10 +98,10 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> Record:
     network = None if fitted is None else fitted.network
     on_test = evaluate(tested, network, scenes=test)
     on_val = evaluate(config, network, scenes=val)
-    by_label_set = {
-        name: describe(evaluate(tested, network, scenes=test, label_set=name), name)
-        for name in config.evaluation.label_sets
-    }
+    by_label_set = {}
+    for name in config.evaluation.label_sets:
+        by_label_set[name] = describe(evaluate(tested, network, scenes=test, label_set=name), name)
+        del by_label_set[name]["confusion"]  # 160 x 160 numbers for every run would outweigh all else
     return {
         "id": config_hash(config),
         "name": config.name,
