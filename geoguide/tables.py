@@ -13,7 +13,7 @@ from geoguide.config import ExperimentConfig, Protocol, from_dict
 from geoguide.errors import DataError
 from geoguide.experiments import (
     DEFAULT_TEACHER,
-    SEEDS,
+    LONG_SEEDS,
     STUDIES,
     STUDY_SEEDS,
     TEACHERS,
@@ -238,11 +238,11 @@ def study_table(folder: Path | None = None) -> pd.DataFrame:
 
 
 def protocol_table(folder: Path | None = None) -> pd.DataFrame:
-    """One trained network of each seed under every protocol of `STEPS`: how far does a protocol move a number?
+    """Trained networks of a few seeds under every protocol of `STEPS`: how far does a protocol move a number?
 
     Differences are to the first protocol, paired by seed; protocols without records are not listed.
     """
-    names = [*STEPS] * len(SEEDS)  # the order of `under_protocols`
+    names = [*STEPS] * len(LONG_SEEDS)  # the order of `under_protocols`
     pairs = [(name, records.find(config, folder)) for name, config in zip(names, under_protocols(), strict=True)]
     scores = pd.DataFrame([{"protocol": n, "seed": r["seed"], **r["metrics"]} for n, r in pairs if r is not None])
     if scores.empty:
