@@ -75,8 +75,9 @@ moved.style.hide(axis="index")
 
 # %%
 means = moved.set_index("protocol")["mIoU (mini)"].str.split().str[0].astype(float)
-Markdown(f"**One set of networks, {len(means)} numbers: from {means.min():.1f} (*{means.idxmin()}*) to {means.max():.1f} "
-         f"(*{means.idxmax()}*) mIoU.** A difference between two papers' tables says little before their protocols are "
+least, most = means.idxmin(), means.idxmax()
+Markdown(f"**One set of networks, {len(means)} numbers: from {means.min():.1f} (*{least}*) to {means.max():.1f} "
+         f"(*{most}*) mIoU.** A difference between two papers' tables says little before their protocols are "
          f"known to be one.")
 
 # %% [markdown]

@@ -7,6 +7,7 @@ from scipy import stats
 
 from geoguide import tables
 from geoguide.errors import DataError
+from geoguide.protocols import STRICT
 
 
 @pytest.fixture
@@ -109,3 +110,20 @@ def test_differences_carry_their_verdict_and_none_where_most_runs_go_on_improvin
 def test_rows_are_called_after_where_they_were_scored_and_without_their_2d_model(lines: pd.DataFrame) -> None:
     assert set(tables.labelled(lines, "houses")["row"]) == {f"{row} (houses)" for row in lines["row"]}
     assert tables.base_row("works-best/full, LSeg-like") == "works-best/full" == tables.base_row("works-best/full")
+
+
+def test_protocols_are_paired_with_the_books_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Differences hold for the seeds that both have; a protocol without records is not listed."""
+
+    def find(config, folder=None):
+        if config.protocol.mode == "ensemble" or (config.protocol == STRICT and config.seed == 2):
+            return None
+        miou = 40 + 3 * config.seed + (5 if config.protocol == STRICT else 0)
+        return {"seed": config.seed, "metrics": {"miou": miou, "macc": miou + 10}}
+
+    monkeypatch.setattr(tables.records, "find", find)
+    table = tables.protocol_table().set_index("protocol")
+    assert not any("ensemble" in name for name in table.index)
+    strict = table.loc["absent classes left out (strict)"]
+    assert (strict["Δ mIoU"], strict["Δ mAcc"], strict["seeds"]) == ("+5.0 ± 0.0", "+5.0 ± 0.0", 2)
+    assert (table.loc["this book's default", "Δ mIoU"], table.loc["this book's default", "seeds"]) == ("", 3)
