@@ -153,7 +153,7 @@ class Replicate(Place):
     def run(self) -> int:
         from geoguide import records
         from geoguide.experiments import main_table, profile
-        from geoguide.tables import update_readme
+        from geoguide.readme import update_readme
 
         configs = main_table(**self.settings()) if self.profile == "main" else profile(self.profile)
         if self.profile != "main" and self.settings() != Place().settings():

@@ -1,7 +1,6 @@
 """Tables of the book and README, made from the records in results/: no number is typed by hand."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,8 @@ from geoguide.experiments import (
     teacher_row,
     under_protocols,
 )
-from geoguide.files import replacing
 from geoguide.protocols import STEPS
 from geoguide.records import Record
-
-README = Path(__file__).resolve().parent.parent / "README.md"
-BEGIN, END = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- results:end -->"
 
 ROWS = ("2D fusion", "entire network", "adapter only", "mean-pooled superpoints")
 VARIANTS = ("full", "without usd", "without imr", "without iirc", "only usd", "only imr", "only iirc", "no module")
@@ -274,15 +269,3 @@ def markdown(table: pd.DataFrame) -> str:
     head = "| " + " | ".join(table.columns) + " |"
     rule = "|" + "|".join("---" for _ in table.columns) + "|"
     return "\n".join([head, rule, *("| " + " | ".join(str(v) for v in row) + " |" for row in table.to_numpy())])
-
-
-def update_readme(path: Path = README) -> None:
-    """Rewrite the results table of the README between its two markers; everything else stays."""
-    text = path.read_text()
-    if BEGIN not in text or END not in text:
-        raise DataError(f"{path}: the markers of the results table are missing")
-    body = f"{BEGIN}\n{markdown(ablation_table(frame()))}\n\n{region_line(records.read_all())}\n{END}"
-    updated = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: body, text, flags=re.DOTALL)
-    if updated != text:
-        with replacing(path) as temporary:
-            temporary.write_text(updated)

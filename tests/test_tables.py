@@ -46,24 +46,6 @@ def test_paper_and_mini_stand_in_marked_columns(lines: pd.DataFrame) -> None:
     assert all("mini" in c or "paper" in c or "Δ" in c or c == "seeds" for c in table.columns)
 
 
-def test_readme_is_rewritten_between_its_markers(lines, tmp_path, monkeypatch) -> None:
-    regions = {"superpoint_purity": 1.0, "mask_ap50": 0.5, "mask_mean_best_iou": 0.75}
-    monkeypatch.setattr(tables, "frame", lambda: lines)
-    found = [{"regions": regions, "config": {"masks": {"source": "geometry"}}}]
-    monkeypatch.setattr(tables.records, "read_all", lambda: found)
-    readme = tmp_path / "README.md"
-    readme.write_text(f"above\n{tables.BEGIN}\nold\n{tables.END}\nbelow\n")
-    tables.update_readme(readme)
-    text = readme.read_text()
-    assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text
-    assert "| works-best/without usd | not stated |" in text and "AP50 0.50, mean best IoU 0.75" in text
-    tables.update_readme(readme)
-    assert readme.read_text() == text
-    readme.write_text("no markers")
-    with pytest.raises(DataError, match="markers"):
-        tables.update_readme(readme)
-
-
 def test_no_records_is_an_error() -> None:
     with pytest.raises(DataError, match="no records"):
         tables.frame([])
