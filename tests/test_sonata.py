@@ -1,8 +1,8 @@
 """The Sonata backbone: its input against the official transform, its checkpoints, and what a scene may look like."""
 
 import json
+import math
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from geoguide import backbones
-from geoguide.backbones.checkpoints import HOW_TO
+from geoguide.backbones.checkpoints import HOW_TO, REVISION, SHA256
 from geoguide.backbones.point_transformer import PointTransformerV3, upcast
 from geoguide.backbones.point_transformer_config import PointTransformerConfig
 from geoguide.backbones.sonata import encoder_input
@@ -277,31 +277,26 @@ def test_missing_file_says_how_to_fetch(tmp_path):
     assert "hf download facebook/sonata sonata.pth" in HOW_TO and "weights='weights/sonata.pth'" in HOW_TO
 
 
-def test_the_first_download_pins_revision_and_checksum(monkeypatch, checkpoint, tmp_path):
+def test_a_download_is_of_the_pinned_revision_and_checksum(monkeypatch, checkpoint):
     hub = pytest.importorskip("huggingface_hub")
-    snapshot, asked = tmp_path / "snapshots" / "abc123" / "sonata.pth", []
-    snapshot.parent.mkdir(parents=True)
-    snapshot.write_bytes(checkpoint.read_bytes())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "hf_hub_download", lambda *names, revision: asked.append((*names, revision)) or snapshot)
-    with pytest.warns(UserWarning, match="first download, pinned in .*: revision abc123, SHA-256 [0-9a-f]{64}"):
-        digest = backbones.load("sonata").sha256
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert backbones.load("sonata").sha256 == digest and backbones.load("sonata", sha256=digest).width == 36
-        backbones.load("sonata", revision="main")
-    assert [revision for *_, revision in asked] == [None, "abc123", None, "main"]
-    torch.save(torch.load(snapshot, weights_only=True) | {"more": torch.zeros(1)}, snapshot)
-    with pytest.raises(DataError, match=f"SHA-256 must be {digest}, found .* .pinned in .*sonata-pin.json; delete it"):
+    asked, digest = [], backbones.load("sonata", weights=checkpoint).sha256
+    monkeypatch.setattr(hub, "hf_hub_download", lambda *names, revision: asked.append(revision) or checkpoint)
+    with pytest.raises(DataError, match=f"tiny.pth: SHA-256 must be {SHA256}, found {digest}"):
         backbones.load("sonata")
-    (tmp_path / "cache" / "geoguide" / "sonata-pin.json").write_text("{}")
-    with pytest.raises(DataError, match="sonata-pin.json: not a pin with revision and sha256"):
-        backbones.load("sonata")
+    assert backbones.load("sonata", sha256=digest).width == 36
+    assert backbones.load("sonata", revision="main").sha256 == digest  # another revision is the caller's own affair
+    assert asked == [REVISION, REVISION, "main"]
 
 
-def test_no_network(monkeypatch, tmp_path):
+def test_the_released_file_has_the_size_of_the_encoders_tensors(golden):
+    """434,008,287 bytes, as the repositories record that the checksum was taken from; the rest is torch's headers."""
+    shapes = json.loads((golden / "sonata" / "full" / "state_dict_shapes.json").read_text())
+    tensors = 4 * sum(math.prod(shape) for shape in shapes.values())
+    assert 0 < 434_008_287 - tensors < 1e6
+
+
+def test_no_network(monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def offline(*_names, revision):
         raise ConnectionError("no route\nmore")

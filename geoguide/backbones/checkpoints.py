@@ -1,15 +1,13 @@
 """Weights of the Sonata encoder: finding the file, reading it without running any code of it, and checking it.
 
 The released weights (Hugging Face hub, facebook/sonata) are licensed CC BY-NC 4.0: not for commercial use, and not part
-of this package. Where this was written there was no network to learn their revision and SHA-256 from, so the first
-download pins both (see `pin_path`), with a warning, and every later one must match.
+of this package. Revision and SHA-256 are pinned as several public repositories that use the file record them; they
+agree with each other and, in the file's size, with the encoder's tensors.
 """
 
 import hashlib
 import json
-import os
 import pickle
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,10 @@ from torch import Tensor
 
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.files import replacing
 
 REPOSITORY, FILENAME = "facebook/sonata", "sonata.pth"
+REVISION = "df99897472c09f91ba9288da0a034aacffc0b010"
+SHA256 = "c5ced5acdae30d1c469713398073a866e25e6e414e23feed5dc025373657ac50"
 HOW_TO = (
     f"fetch the weights (CC BY-NC 4.0, non-commercial) with `hf download {REPOSITORY} {FILENAME} --local-dir weights` "
     f"and use them with `geoguide.backbones.load('sonata', weights='weights/{FILENAME}')`"
@@ -33,12 +32,10 @@ def find_weights(path: str | Path | None, revision: str | None = None, sha256: s
     """The weights file and its SHA-256: `path`, or the released file from the Hugging Face hub where it is None.
 
     revision: commit, tag or branch on the hub; sha256: 64 hexadecimal digits that the file must have. A download
-    without either takes the pinned ones (see `pin_path`), and pins what it found where there are none. Raises DataError
-    where the file is missing, cannot be fetched or differs.
+    without either takes the pinned ones. Raises DataError where the file is missing, cannot be fetched or differs.
     """
-    unpinned = path is None and revision is None and sha256 is None
-    if unpinned:
-        revision, sha256 = _read_pin()
+    if path is None and revision is None:
+        revision, sha256 = REVISION, sha256 or SHA256
     if path is None:
         found = _download(revision)
     elif revision is not None:
@@ -50,38 +47,11 @@ def find_weights(path: str | Path | None, revision: str | None = None, sha256: s
     with found.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 is not None and digest != sha256.lower():
-        pinned = f" (pinned in {pin_path()}; delete it to accept another file)" if unpinned else ""
-        raise DataError(f"{found}: SHA-256 must be {sha256.lower()}, found {digest}{pinned}")
-    if unpinned and sha256 is None:
-        _write_pin(found, digest)
+        raise DataError(f"{found}: SHA-256 must be {sha256.lower()}, found {digest}")
     return found, digest
 
 
-def pin_path() -> Path:
-    """The file that remembers the revision and SHA-256 of the first download, in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "geoguide" / "sonata-pin.json"
-
-
-def _read_pin() -> tuple[str | None, str | None]:
-    path = pin_path()
-    if not path.is_file():
-        return None, None
-    try:
-        pin = json.loads(path.read_text())
-        return str(pin["revision"]), str(pin["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a pin with revision and sha256 ({error!r}); delete it to pin anew") from None
-
-
-def _write_pin(found: Path, digest: str) -> None:
-    commit = found.parent.name  # the hub's cache keeps a file under snapshots/<commit>
-    with replacing(pin_path()) as temporary:
-        temporary.write_text(json.dumps({"repository": REPOSITORY, "revision": commit, "sha256": digest}) + "\n")
-    warnings.warn(f"{found}: first download, pinned in {pin_path()}: revision {commit}, SHA-256 {digest}", stacklevel=4)
-
-
-def _download(revision: str | None) -> Path:
+def _download(revision: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
