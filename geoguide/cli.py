@@ -128,7 +128,7 @@ class Evaluate(Place):
         from geoguide.experiments import placed
         from geoguide.records import describe
 
-        model = geoguide.load(self.model)
+        model = geoguide.load(self.model, self.weights)
         config = placed(ExperimentConfig(), **self.settings()).replace(backbone=model.backbone, text=model.text)
         if self.mode is not None:
             config = config.replace(protocol__mode=self.mode)
@@ -201,6 +201,8 @@ class Segment:
     """Labelled ply; default <scan>_labelled.ply in the working directory. The summary goes beside it as .json."""
     columns: int | None = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
+    weights: str | None = None
+    """Of the model's backbone, if it is Sonata; default the hub's."""
     voxel: float = 0.03
     """Voxel size in metres when an RGB-D folder is reconstructed."""
     device: str = "auto"
@@ -211,7 +213,7 @@ class Segment:
         from geoguide.train import resolve_device
 
         names = segment.parse_labels(self.labels)
-        model = geoguide.load(self.model).to(resolve_device(self.device))
+        model = geoguide.load(self.model, self.weights).to(resolve_device(self.device))
         scene = segment.open_scan(self.scan, self.columns, self.voxel)
         result = segment.segment_scan(scene, model, names)
         out = self.out or Path(f"{self.scan.stem}_labelled.ply")

@@ -101,8 +101,12 @@ class GeoGuideModel:
         return Path(path)
 
 
-def load(path_or_name: str | Path) -> GeoGuideModel:
-    """Load a trained model from a .safetensors file, or by the name of a packaged one ("mini")."""
+def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
+    """Load a trained model from a .safetensors file, or by the name of a packaged one ("mini").
+
+    weights: where the backbone's file lies here, None for the packaged one or the hub's; the model says which file it
+    must be. Raises DataError for what is missing or does not fit, ConfigError for weights of a backbone without any.
+    """
     path = Path(path_or_name)
     if not path.suffix:
         path = Path(__file__).parent / "weights" / f"{path_or_name}.safetensors"
@@ -122,6 +126,7 @@ def load(path_or_name: str | Path) -> GeoGuideModel:
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: not a {_FORMAT} file ({str(error).splitlines()[0]})") from None
     adapter.eval().requires_grad_(False)
+    backbone = replace(backbone, weights=weights)
     return GeoGuideModel(adapter, config, backbone, about["prompt"], about["origin"], text)
 
 

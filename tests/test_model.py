@@ -1,5 +1,7 @@
 """The saved model: same answers after a round trip, any words, clear errors."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from geoguide.adapter import Adapter, AdapterConfig
 from geoguide.backbones import BackboneConfig
 from geoguide.backbones import load as load_backbone
 from geoguide.class_text import ClassText
-from geoguide.errors import DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.model import GeoGuideModel
 from geoguide.scene import Scene
 
@@ -83,3 +85,13 @@ def test_bad_input(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(DataError, match=r"cut\.safetensors"):
         geoguide.load(path)
+
+
+def test_backbone_weights_may_lie_elsewhere(model: GeoGuideModel, tmp_path) -> None:
+    """The file is the user's; which file it must be is the model's."""
+    elsewhere = str(tmp_path / "sonata.pth")
+    learned = dataclasses.replace(model, backbone=BackboneConfig("sonata", sha256="0" * 64))
+    loaded = geoguide.load(learned.save(tmp_path / "model.safetensors"), weights=elsewhere)
+    assert loaded.backbone == BackboneConfig("sonata", sha256="0" * 64, weights=elsewhere)
+    with pytest.raises(ConfigError, match=r"backbone\.weights must be None for descriptors"):
+        geoguide.load(model.save(tmp_path / "plain.safetensors"), weights=elsewhere)
