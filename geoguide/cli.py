@@ -44,21 +44,16 @@ class Data:
             from geoguide.datasets.check import check_folder
 
             return check_folder(root)
-        if self.dataset == "mini-scannet":
-            from geoguide.datasets.mini.write import make_mini_scannet
+        from geoguide.config import DataConfig
+        from geoguide.datasets.sources import make_generated
 
-            make_mini_scannet(root, rooms=self.rooms, seed=self.seed, workers=self.workers)
-            print(f"mini-ScanNet is complete in {root}")
-        elif self.dataset == "mini-matterport3d":
-            from geoguide.datasets.mini.houses import make_mini_matterport3d
-
-            make_mini_matterport3d(root, houses=self.houses, seed=self.seed, workers=self.workers)
-            print(f"mini-Matterport3D is complete in {root}")
-        else:
-            from geoguide.datasets.mini_nuscenes.write import make_mini_nuscenes
-
-            make_mini_nuscenes(root, scenes=self.scenes, seed=self.seed, workers=self.workers)
-            print(f"mini-nuScenes is complete in {root}")
+        title, counts = {
+            "mini-scannet": ("mini-ScanNet", self.rooms),
+            "mini-matterport3d": ("mini-Matterport3D", self.houses),
+            "mini-nuscenes": ("mini-nuScenes", self.scenes),
+        }[self.dataset]
+        make_generated(DataConfig(self.dataset, rooms=counts, room_seed=self.seed, root=str(root)), self.workers)
+        print(f"{title} is complete in {root}")
         return 0
 
 

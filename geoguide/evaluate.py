@@ -19,7 +19,7 @@ from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
 from geoguide.model import adapter_output
 from geoguide.prepare import PreparedScene, prepare_split
-from geoguide.scene import VOID
+from geoguide.scene import VOID, Scene
 
 CHUNK = 65536  # points whose 2D features are in memory at once
 TURN = np.array([np.pi / 64, np.pi / 64, np.pi])  # radians either way about x, y and z, and a scale of 0.9 .. 1.1:
@@ -104,7 +104,8 @@ def predict(
     if mode == "fusion":
         return _classify_lifted(scene, text)
     if repeats > 1:
-        mean = sum(_pass(scene, text, mode, network, backbone, number) for number in range(repeats)) / repeats
+        still = _still(scene, network, backbone)
+        mean = sum(_pass(scene, still, text, mode, network, backbone, number) for number in range(repeats)) / repeats
         best = mean.max(dim=1)
         return best.indices.cpu().numpy(), best.values.float().cpu().numpy()
     ids, best = text.classify(network_output(network, scene))
@@ -125,8 +126,18 @@ def _classify_lifted(scene: PreparedScene, text: ClassText) -> tuple[np.ndarray,
     return ids, best
 
 
+def _still(scene: PreparedScene, network: nn.Module, backbone: BackboneConfig | None) -> Scene | None:
+    """The scene that passes turn and encode anew; None for a network that encodes points itself."""
+    if isinstance(network, OpenScene):
+        return None
+    if backbone is None or scene.origin is None:
+        raise InputError(f"scene {scene.name}: repeats need its backbone, and a scene of a dataset to encode anew")
+    return scene.origin.load()
+
+
 def _pass(
     scene: PreparedScene,
+    still: Scene | None,
     text: ClassText,
     mode: str,
     network: nn.Module,
@@ -138,12 +149,9 @@ def _pass(
     generator = np.random.default_rng([11, number])
     turn = Rotation.from_euler("xyz", generator.uniform(-TURN, TURN)).as_matrix().astype(np.float32)
     points = random_scale(scene.points @ turn, SCALE, generator)
-    if isinstance(network, OpenScene):
+    if still is None:
         features = network.encode(points, scene.colors)
     else:
-        if backbone is None or scene.origin is None:
-            raise InputError(f"scene {scene.name}: repeats need its backbone, and a scene of a dataset to encode anew")
-        still = scene.origin.load()
         normals = None if still.normals is None else still.normals @ turn
         geometry = open_backbone(backbone).encode(replace(still, points=points, normals=normals))
         features = adapter_output(network, torch.from_numpy(geometry))

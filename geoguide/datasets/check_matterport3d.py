@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geoguide.datasets.check_report import Report, check_scenes
-from geoguide.datasets.matterport3d import REGIONS, list_regions, load_region, scans_folder
+from geoguide.datasets.matterport3d import MAPPING, REGIONS, find_mapping, list_regions, load_region, scans_folder
 from geoguide.errors import DataError
 from geoguide.scene import Scene
 
 SPLITS = ("train", "val", "test")
-MAPPING = "category_mapping.tsv"
 
 
 def is_matterport3d(root: Path) -> bool:
@@ -25,7 +24,7 @@ def _houses(root: Path) -> list[Path]:
 
 def check_matterport3d(root: Path, report: Report) -> None:
     """Fill the report, house by house of each split list, or of all houses where there is no list."""
-    mapping = _find_mapping(root)
+    mapping = find_mapping(root)
     if mapping is None:
         report.problem(f"{root / MAPPING}: not found (nor in metadata/), so labels cannot be read")
     houses = _houses(root)
@@ -55,12 +54,6 @@ def _reader(mapping: Path | None, split: str) -> Callable[[Path], Scene]:
         return load_region(path.parents[1], int(path.stem.removeprefix("region")), mapping=mapping, split=split)
 
     return read
-
-
-def _find_mapping(root: Path) -> Path | None:
-    """The category mapping in `root`, its metadata/, or (for one house, or a scans folder) one or two folders above."""
-    places = [folder / part for folder in (root, *root.parents[:3]) for part in (MAPPING, f"metadata/{MAPPING}")]
-    return next((place for place in places if place.is_file()), None)
 
 
 def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:

@@ -39,6 +39,7 @@ from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
 REGIONS = "region_segmentations"
+MAPPING = "category_mapping.tsv"
 LABEL_IMAGES, INSTANCE_IMAGES = "label_images", "instance_images"  # beside generated houses only
 
 
@@ -67,6 +68,12 @@ def list_houses(root: str | Path, split: str) -> tuple[Path, ...]:
 def scans_folder(root: Path) -> Path:
     """Where the houses lie below `root`."""
     return next((place for place in (root / "v1" / "scans", root / "scans") if place.is_dir()), root)
+
+
+def find_mapping(root: Path) -> Path | None:
+    """The category mapping in `root`, its metadata/, or (for one house, or a scans folder) in a folder above."""
+    places = [folder / part for folder in (root, *root.parents[:3]) for part in (MAPPING, f"metadata/{MAPPING}")]
+    return next((place for place in places if place.is_file()), None)
 
 
 def list_regions(house: str | Path) -> tuple[int, ...]:

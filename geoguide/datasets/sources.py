@@ -24,13 +24,12 @@ from geoguide.datasets.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.mini.houses import make_mini_matterport3d
 from geoguide.datasets.mini.write import make_mini_scannet
 from geoguide.datasets.mini_nuscenes.write import make_mini_nuscenes
-from geoguide.datasets.nuscenes_tables import Tables
+from geoguide.datasets.nuscenes_tables import LIDAR, Tables
 from geoguide.datasets.reading import need_file, need_folder
 from geoguide.errors import ConfigError, DataError
 from geoguide.scene import Scene
 
 HELD_OUT = 25
-CATEGORIES = "category_mapping.tsv"
 OPENSCENE_FOLDERS = {"scannet": "scannet_3d", "matterport3d": "matterport_3d", "nuscenes": "nuscenes_3d"}
 _Item = TypeVar("_Item")
 
@@ -48,9 +47,13 @@ class SceneSource(abc.ABC):
     def name(self) -> str:
         """As the scene will be called."""
 
-    @abc.abstractmethod
     def load(self, label_set: str | None = None) -> Scene:
         """Read it, with labels of another label set than the config's if one is named. Raises DataError."""
+        return self._read(label_set or self.data.label_set)
+
+    @abc.abstractmethod
+    def _read(self, labels: str) -> Scene:
+        """The scene with labels of that set."""
 
     @abc.abstractmethod
     def files(self) -> Iterable[Path]:
@@ -74,9 +77,8 @@ class ScanNetScene(SceneSource):
     def name(self) -> str:
         return self.path.name
 
-    def load(self, label_set: str | None = None) -> Scene:
+    def _read(self, labels: str) -> Scene:
         data = self.data
-        labels = label_set or data.label_set
         return scannet.load_scene(self.path, labels=labels, frame_skip=data.frame_skip, image_size=data.image_size)
 
     def files(self) -> Iterable[Path]:
@@ -94,12 +96,12 @@ class MatterportRegion(SceneSource):
     def name(self) -> str:
         return f"{self.path.name}_region{self.region}"
 
-    def load(self, label_set: str | None = None) -> Scene:
+    def _read(self, labels: str) -> Scene:
         return matterport3d.load_region(
             self.path,
             self.region,
             mapping=self.mapping,
-            labels=label_set or self.data.label_set,
+            labels=labels,
             split=self.split,
             image_size=self.data.image_size,
         )
@@ -124,17 +126,17 @@ class NuScenesSample(SceneSource):
     def name(self) -> str:
         return f"{self.scene}_{self.sample}"
 
-    def load(self, label_set: str | None = None) -> Scene:
-        if (label_set or self.data.label_set) != "nuscenes16":
-            raise ConfigError(f"nuScenes' label set is 'nuscenes16', found {label_set or self.data.label_set!r}")
+    def _read(self, labels: str) -> Scene:
+        if labels != "nuscenes16":
+            raise ConfigError(f"nuScenes' label set is 'nuscenes16', found {labels!r}")
         return nuscenes.load_sample(_tables(self.path), self.sample, image_size=self.data.image_size)
 
     def files(self) -> Iterable[Path]:
         tables = _tables(self.path)
         frames = tables.frames.get(self.sample, {})
         yield from (tables.root / frame["filename"] for frame in frames.values())
-        if tables.label_files is not None and "LIDAR_TOP" in frames:
-            yield tables.root / tables.label_files[frames["LIDAR_TOP"]["token"]]
+        if tables.label_files is not None and LIDAR in frames:
+            yield tables.root / tables.label_files[frames[LIDAR]["token"]]
         yield from (tables.path(name) for name in ("calibrated_sensor", "ego_pose"))
 
 
@@ -145,8 +147,7 @@ class OpenSceneScene(SceneSource):
     def name(self) -> str:
         return openscene_layout.scene_name(self.path)
 
-    def load(self, label_set: str | None = None) -> Scene:
-        labels = label_set or self.data.label_set
+    def _read(self, labels: str) -> Scene:
         folder = next((n for n, layout in openscene_layout.LAYOUTS.items() if layout.label_set == labels), None)
         if folder is None:
             known = ", ".join(layout.label_set for layout in openscene_layout.LAYOUTS.values())
@@ -211,14 +212,15 @@ def teacher_label_set(data: DataConfig) -> str:
 def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
     if split not in ("train", "val", "test"):
         raise ConfigError(f"split must be train, val or test, found {split!r}")
-    root, kind = _root(data), data.dataset.removeprefix("mini-")
+    kind = data.dataset.removeprefix("mini-")
+    root = need_folder(data.root, "data root") if data.dataset == kind else make_generated(data)
     if data.dataset == kind and _is_openscene(root, kind):
         return _openscene(root, kind, data, split)
     if kind == "scannet":
         official, keep = _official(data, split, lambda folder: folder.name.split("_")[0])
         return tuple(ScanNetScene(folder, official, data) for folder in keep(scannet.list_scenes(root, official)))
     if kind == "matterport3d":
-        mapping = _mapping(root)
+        mapping = matterport3d.find_mapping(root) or need_file(root / matterport3d.MAPPING, "category mapping")
         return tuple(
             MatterportRegion(house, split, data, region, mapping)
             for house in matterport3d.list_houses(root, split)
@@ -235,13 +237,14 @@ def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
     )
 
 
-def _root(data: DataConfig) -> Path:
+def make_generated(data: DataConfig, workers: int | None = None) -> Path:
+    """Generate what is missing of a mini dataset, by `workers` processes (default: one per core); returns its root."""
     make = {
         "mini-scannet": functools.partial(make_mini_scannet, rooms=data.rooms),
         "mini-matterport3d": functools.partial(make_mini_matterport3d, houses=data.rooms),
         "mini-nuscenes": functools.partial(make_mini_nuscenes, scenes=data.rooms),
-    }.get(data.dataset)
-    return need_folder(data.root, "data root") if make is None else make(data.root, seed=data.room_seed)
+    }[data.dataset]
+    return make(data.root, seed=data.room_seed, workers=workers)
 
 
 def _is_openscene(root: Path, kind: str) -> bool:
@@ -280,11 +283,6 @@ def _official(
         return tuple(item for item in items if (room(item) in watched) == (split == "val"))
 
     return "train", pick
-
-
-def _mapping(root: Path) -> Path:
-    places = (root / CATEGORIES, root / "metadata" / CATEGORIES)
-    return need_file(next((place for place in places if place.is_file()), places[0]), "category mapping")
 
 
 def _version(root: Path) -> Path:
