@@ -58,24 +58,37 @@ def evaluate(
     count as the protocol's `no_feature` says. `ensemble`: per point the source with the higher best cosine. label_set:
     another one than the config's; the scenes' labels are then read for it. Raises DataError for scenes without labels.
     """
+    scenes = prepare_split(config, split, progress=progress) if scenes is None else scenes
+    label_set = label_set or config.data.label_set
+    return evaluate_label_sets(config, network, scenes, (label_set,))[label_set]
+
+
+def evaluate_label_sets(
+    config: ExperimentConfig,
+    network: nn.Module | None,
+    scenes: Sequence[PreparedScene],
+    label_sets: Sequence[str],
+) -> dict[str, Evaluation]:
+    """As `evaluate`, on several label sets of the same scenes: features are computed once, text by text compared."""
     protocol = config.protocol
     if protocol.mode != "fusion" and network is None:
         raise InputError(f"evaluate: mode {protocol.mode!r} needs a trained network")
-    scenes = prepare_split(config, split, progress=progress) if scenes is None else scenes
-    label_set = label_set or config.data.label_set
-    classes, text = len(load_label_set(label_set)), class_text(label_set, protocol, config.text)
-    total = ConfusionMatrix(classes, no_feature=protocol.no_feature)
-    per_scene = {}
+    texts = {name: class_text(name, protocol, config.text) for name in label_sets}
+    per_scene: dict[str, dict[str, ConfusionMatrix]] = {name: {} for name in label_sets}
     for scene in scenes:
-        matrix = ConfusionMatrix(classes, no_feature=protocol.no_feature)
-        labels = scene.labels if label_set == config.data.label_set else _labels(scene, label_set)
-        if labels is None:
-            raise DataError(f"scene {scene.name}: has no labels, so nothing can be scored")
-        ids, _ = predict(scene, text, protocol.mode, network, repeats=protocol.repeats, backbone=config.backbone)
-        matrix.update(labels, ids)
-        per_scene[scene.name] = matrix
-        total = total + matrix
-    return Evaluation(total, per_scene, protocol)
+        once = protocol.mode != "fusion" and protocol.repeats == 1
+        output = network_output(network, scene) if once else None
+        for name, text in texts.items():
+            labels = scene.labels if name == config.data.label_set else _labels(scene, name)
+            if labels is None:
+                raise DataError(f"scene {scene.name}: has no labels, so nothing can be scored")
+            how = {"repeats": protocol.repeats, "backbone": config.backbone, "output": output}
+            ids, _ = predict(scene, text, protocol.mode, network, **how)
+            matrix = ConfusionMatrix(len(load_label_set(name)), no_feature=protocol.no_feature)
+            matrix.update(labels, ids)
+            per_scene[name][scene.name] = matrix
+    empty = {name: ConfusionMatrix(len(load_label_set(name)), no_feature=protocol.no_feature) for name in label_sets}
+    return {name: Evaluation(sum(found.values(), empty[name]), found, protocol) for name, found in per_scene.items()}
 
 
 def _labels(scene: PreparedScene, label_set: str) -> np.ndarray | None:
@@ -93,8 +106,11 @@ def predict(
     *,
     repeats: int = 1,
     backbone: BackboneConfig | None = None,
+    output: Tensor | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label ids int64 [P] (255 = no feature) and their cosines float32 [P] in the given mode.
+
+    output: `network_output` of the scene where it is known already (one pass).
 
     repeats: above 1, the mean dot products of that many turned and scaled passes decide (OpenScene's test_repeats),
     for which `backbone` encodes the scene anew. Working memory O(P classes) then, else O(chunk classes).
@@ -108,7 +124,7 @@ def predict(
         mean = sum(_pass(scene, still, text, mode, network, backbone, number) for number in range(repeats)) / repeats
         best = mean.max(dim=1)
         return best.indices.cpu().numpy(), best.values.float().cpu().numpy()
-    ids, best = text.classify(network_output(network, scene))
+    ids, best = text.classify(network_output(network, scene) if output is None else output)
     if mode == "distill":
         return ids, best
     ids_2d, best_2d = _classify_lifted(scene, text)

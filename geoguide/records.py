@@ -23,7 +23,7 @@ from geoguide import backbones
 from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
 from geoguide.datasets.sources import skipped
 from geoguide.errors import DataError
-from geoguide.evaluate import Evaluation, evaluate
+from geoguide.evaluate import Evaluation, evaluate, evaluate_label_sets
 from geoguide.files import replacing
 from geoguide.instances import mask_quality
 from geoguide.labels import load_label_set
@@ -96,12 +96,12 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> Record:
     if config.protocol.mode != "fusion":
         fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints(), progress=progress)
     network = None if fitted is None else fitted.network
-    on_test = evaluate(tested, network, scenes=test)
+    label_set, others = tested.data.label_set, config.evaluation.label_sets
+    on_test = evaluate_label_sets(tested, network, test, (label_set, *others))
     on_val = evaluate(config, network, scenes=val)
-    by_label_set = {}
-    for name in config.evaluation.label_sets:
-        by_label_set[name] = describe(evaluate(tested, network, scenes=test, label_set=name), name)
-        del by_label_set[name]["confusion"]  # 160 x 160 numbers for every run would outweigh all else
+    by_label_set = {name: describe(on_test[name], name) for name in others}
+    for metrics in by_label_set.values():
+        del metrics["confusion"]  # 160 x 160 numbers for every run would outweigh all else
     return {
         "id": config_hash(config),
         "name": config.name,
@@ -109,9 +109,9 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> Record:
         "teacher": "simulated" if config.data.features is None else config.data.features,
         "backbone": None if config.train.model == "openscene" else backbones.identity(config.backbone),
         "config": to_dict(config),
-        "protocol": to_dict(config.protocol) | {"split": "test", "label_set": tested.data.label_set, "voxel": None},
+        "protocol": to_dict(config.protocol) | {"split": "test", "label_set": label_set, "voxel": None},
         "seed": config.seed,
-        "metrics": describe(on_test, tested.data.label_set),
+        "metrics": describe(on_test[label_set], label_set),
         "by_label_set": by_label_set,
         "validation": {"miou": on_val.miou, "macc": on_val.macc},
         "training": _training(fitted),
