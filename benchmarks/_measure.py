@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import torch
 
-from geoguide.files import replacing
+from geoguide.paths import replacing
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 

@@ -21,12 +21,12 @@ import torch
 from _measure import report
 from torch.utils.flop_counter import FlopCounterMode
 
-from geoguide.class_text import ClassText
-from geoguide.datasets.fused_features import StreamedFeatures, feature_files
-from geoguide.experiments import preset
-from geoguide.instances import InstanceMasks
+from geoguide.datasets.formats.fused_features import StreamedFeatures, feature_files
+from geoguide.experiments.presets import preset
+from geoguide.instances.masks import InstanceMasks
 from geoguide.ops.indexed import IndexedRows
-from geoguide.prepare import PreparedScene
+from geoguide.pipeline.class_text import ClassText
+from geoguide.prepared import PreparedScene
 
 POINTS, WIDTH, GEOMETRY, SHARED = 150_000, 768, 1088, 10
 SUBSETS, SUBSET, SEEN = 5, 20_000, 0.9
@@ -94,7 +94,7 @@ def load(root: Path, case: str, steps: int) -> dict[str, float]:
 
 def train(root: Path, steps: int) -> dict[str, float]:
     """A training run with all three modules: seconds a step, the share of it spent waiting, peak memory in all."""
-    from geoguide import train as module
+    from geoguide.pipeline import train as module
 
     module.class_text = lambda *_: ClassText(torch.nn.functional.normalize(torch.randn(20, WIDTH), dim=-1))
     config = preset().replace(

@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from geoguide import relation_consistency
-from geoguide.adapter import Adapter
-from geoguide.mask_reconstruction import IMRConfig
-from geoguide.objective import Batch, Objective, ObjectiveConfig
-from geoguide.relation_consistency import IIRCConfig, prepare_regions
+from geoguide.method import relation_consistency
+from geoguide.method.batch import Batch
+from geoguide.method.mask_reconstruction import IMRConfig
+from geoguide.method.objective import Objective, ObjectiveConfig
+from geoguide.method.relation_consistency import IIRCConfig, prepare_regions
+from geoguide.students.adapter import Adapter
 
 SIZES = {20_000: 2_000, 60_000: 6_000, 200_000: 20_000}  # points: superpoints
 WIDTH, GEOMETRY, MASKS = 384, 96, 60
@@ -59,7 +60,7 @@ def dense_mask_bce(queries, features, mask_of, point_of, *, scale, offset, **_):
 def measure(points: int, dense: bool, steps: int) -> dict[str, float]:
     """Seconds per step (best of `steps`) and peak memory above the inputs, in this process."""
     if dense:
-        import geoguide.mask_reconstruction as imr
+        import geoguide.method.mask_reconstruction as imr
 
         relation_consistency.relation_loss, imr.mask_bce = dense_relation_loss, dense_mask_bce
     batch = make_batch(points, SIZES[points])

@@ -1,13 +1,15 @@
 """GeoGuide-Replicated: hierarchical geometric guidance for open-vocabulary 3D semantic segmentation."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from geoguide.model import load
+from geoguide.scene import Scene, View
 
 __version__ = "0.4.0"
+
+
 __all__ = ["Scene", "View", "load"]
 
-if TYPE_CHECKING:
-    from geoguide.model import load
-    from geoguide.scene import Scene, View
 
 _LAZY = {"load": "model", "Scene": "scene", "View": "scene"}
 

@@ -37,14 +37,14 @@ class Data:
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
-        from geoguide.prepare import data_root
+        from geoguide.paths import data_root
 
         root = self.path or data_root() / self.dataset
         if self.action == "check":
-            from geoguide.datasets.check import check_folder
+            from geoguide.datasets.check.folder import check_folder
 
             return check_folder(root)
-        from geoguide.config import DataConfig
+        from geoguide.datasets.config import DataConfig
         from geoguide.datasets.sources import make_generated
 
         title, counts = {
@@ -90,16 +90,17 @@ class Train(Place):
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
-        from geoguide import records
-        from geoguide.experiments import placed, preset
+        from geoguide.experiments.pools import prepare_data
+        from geoguide.experiments.presets import placed, preset
         from geoguide.model import from_fit
-        from geoguide.train import fit
+        from geoguide.paths import checkpoints_root
+        from geoguide.pipeline.train import fit
 
         config = placed(preset(self.preset, drop=self.drop, seed=self.seed), **self.settings())
         if self.steps is not None:
             config = config.replace(train__steps=self.steps)
-        records.prepare_data(config, self.workers)
-        fitted = fit(config, device=self.device, run_dir=records.checkpoints())
+        prepare_data(config, self.workers)
+        fitted = fit(config, device=self.device, run_dir=checkpoints_root())
         path = from_fit(fitted, config).save(self.out)
         state = "converged" if fitted.converged else "NOT converged"
         print(f"{path}: {config.name}, validation mIoU {fitted.history[-1]['val_miou']:.1f} ({state})")
@@ -118,16 +119,16 @@ class Evaluate(Place):
 
     def run(self) -> int:
         import geoguide
-        from geoguide.config import ExperimentConfig
-        from geoguide.evaluate import evaluate
-        from geoguide.experiments import placed
-        from geoguide.records import describe
+        from geoguide.experiments.presets import placed
+        from geoguide.experiments.run import describe
+        from geoguide.pipeline.config import ExperimentConfig
+        from geoguide.pipeline.evaluate import evaluate
 
         model = geoguide.load(self.model, self.weights)
         config = placed(ExperimentConfig(), **self.settings()).replace(backbone=model.backbone, text=model.text)
         if self.mode is not None:
             config = config.replace(protocol__mode=self.mode)
-        scored = describe(evaluate(config, model.adapter, split=self.split), config.data.label_set)
+        scored = describe(evaluate(config, model.student(), split=self.split), config.data.label_set)
         for name, value in scored["iou"].items():
             print(f"{name:<16} {'absent' if value is None else f'{value:5.1f}'}")
         where = f"{config.data.dataset} {self.split}, {config.data.label_set}, {config.protocol}"
@@ -146,16 +147,17 @@ class Replicate(Place):
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
-        from geoguide import records
-        from geoguide.experiments import main_table, profile
-        from geoguide.readme import update_readme
+        from geoguide.experiments.pools import run_all
+        from geoguide.experiments.presets import main_table, profile
+        from geoguide.paths import results_root
+        from geoguide.report.readme import update_readme
 
         configs = main_table(**self.settings()) if self.profile == "main" else profile(self.profile)
         if self.profile != "main" and self.settings() != Place().settings():
             raise ConfigError("--dataset, --data, --features, --weights and --protocol belong to --profile main")
-        done = records.run_all(configs, workers=self.workers, force=self.force)
+        done = run_all(configs, workers=self.workers, force=self.force)
         update_readme()
-        print(f"{len(done)} records in {records.RESULTS}")
+        print(f"{len(done)} records in {results_root()}")
         return 0
 
 
@@ -170,7 +172,7 @@ class Verify:
     """Exit 0 whatever the comparison says; the report holds the verdict."""
 
     def run(self) -> int:
-        from geoguide.verify import verify
+        from geoguide.experiments.verify import verify
 
         result = verify(self.profile, workers=self.workers, report=self.report)
         for row in result["rows"]:
@@ -204,8 +206,8 @@ class Segment:
 
     def run(self) -> int:
         import geoguide
-        from geoguide import segment
-        from geoguide.train import resolve_device
+        from geoguide import own_scan as segment
+        from geoguide.ops.devices import resolve_device
 
         names = segment.parse_labels(self.labels)
         model = geoguide.load(self.model, self.weights).to(resolve_device(self.device))
@@ -273,7 +275,7 @@ class Probe:
     out: Path = Path("results/backbones/probe.json")
 
     def run(self) -> int:
-        from geoguide.probe_record import add_row
+        from geoguide.pretraining.probe_record import add_row
 
         row = add_row(self.backbone, self.out, weights=self.weights, steps=self.steps)
         measures = {

@@ -13,8 +13,8 @@ have no depth images; `splat_depth` makes one from the cloud itself, so that nea
 import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,16 +22,27 @@ from torch import Tensor
 from tqdm import tqdm
 
 from geoguide.errors import InputError
+from geoguide.frozen import unless
 from geoguide.ops.arrays import Array, coordinates, host, number, whole
 from geoguide.ops.projection import Camera, add_visible, project_points
 from geoguide.ops.splat import splat_points
-from geoguide.scene import View
+from geoguide.scene import Scene, View
 
 RULES = ("openscene", "devkit")
+
+
 SPLAT = "splat"  # value of `use_depth`: depth from the points
+
+
 SPLAT_RADIUS = 0.1  # metres
+
+
 SPLAT_PIXELS = 24
+
+
 _BORDER = 10  # pixels
+
+
 _SKEW = 1e-6  # |intrinsics[0, 1]| above this share of fx is refused: the rule has no skew
 
 
@@ -271,3 +282,26 @@ def _zeros(like: Array, shape: tuple[int, ...], dtype: type) -> Array:
 
 def _like(kind: Array, value: Array) -> Array:
     return torch.from_numpy(value) if isinstance(kind, Tensor) and isinstance(value, np.ndarray) else value
+
+
+@dataclass(frozen=True)
+class LiftingConfig:
+    """From pixels to points; values as OpenScene uses them on ScanNet, except the border."""
+
+    depth_tolerance: float = 0.25  # OpenScene on ScanNet; not stated in the paper
+    border: int = 2  # OpenScene cuts 10 of 320 pixels; mini frames are 160 wide and have no lens border
+    occlusion: Literal["depth", "splat", "none"] = field(default="depth", metadata=unless("occlusion", "depth"))
+    """Against the depth images; against a z-buffer of the points (LiDAR); or not at all (OpenScene on nuScenes)."""
+
+
+def lift(scene: Scene, features: Iterable[np.ndarray], config: LiftingConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Mean feature float32 [P, C] and number of frames int64 [P] of every point, by the config's rule."""
+    occlusion = {"depth": True, "splat": "splat", "none": False}[config.occlusion]
+    return fuse(
+        scene.points,
+        scene.views,
+        features,
+        depth_tolerance=config.depth_tolerance,
+        border=config.border,
+        use_depth=occlusion,
+    )

@@ -14,7 +14,11 @@ from geoguide.ops.arrays import Array, host, whole
 from geoguide.scene import VOID
 
 NO_FEATURE = 255  # prediction of a point about which the method has nothing to say
+
+
 AbsentRule = Literal["zero", "skip", "union"]
+
+
 NoFeatureRule = Literal["openscene", "wrong", "drop"]
 
 

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,18 +10,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from geoguide.adapter import Adapter, AdapterConfig
-from geoguide.backbones import BackboneConfig, identity, open_backbone
+from geoguide.backbones import BackboneConfig, identity
 from geoguide.backbones.config import WITHOUT_WEIGHTS
-from geoguide.class_text import ClassText
-from geoguide.config import ExperimentConfig, from_dict, to_dict
 from geoguide.errors import DataError, InputError
-from geoguide.files import replacing
+from geoguide.frozen import from_dict, to_dict
+from geoguide.paths import WEIGHTS, replacing
+from geoguide.pipeline.class_text import ClassText
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import frozen_features
+from geoguide.pipeline.train import Fit
 from geoguide.scene import Scene, unit_colors
-from geoguide.text import TextConfig, text_encoder
-
-if TYPE_CHECKING:
-    from geoguide.train import Fit
+from geoguide.students.adapter import Adapter, AdapterConfig
+from geoguide.students.frozen_backbone import FrozenBackboneStudent
+from geoguide.text.encoders import TextConfig, text_encoder
 
 _FORMAT = "geoguide-model-1"
 
@@ -41,6 +41,10 @@ class GeoGuideModel:
     origin: str
     text: TextConfig = field(default_factory=TextConfig)
 
+    def student(self) -> FrozenBackboneStudent:
+        """The model as what was trained, for `pipeline.evaluate`."""
+        return FrozenBackboneStudent(self.adapter, self.adapter_config, self.backbone)
+
     @property
     def device(self) -> torch.device:
         return self.adapter.mean.device
@@ -52,8 +56,8 @@ class GeoGuideModel:
     @torch.inference_mode()
     def features(self, scene: Scene, chunk: int = 65536) -> Tensor:
         """F_3d^sem of every point, unit length, float32 [P, C]; O(chunk C) working memory beside the result."""
-        geometry = torch.from_numpy(open_backbone(self.backbone).encode(scene))
-        return torch.nn.functional.normalize(adapter_output(self.adapter, geometry, chunk), dim=-1)
+        geometry = torch.from_numpy(frozen_features(scene, self.backbone))
+        return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
     def segment(
         self,
@@ -109,9 +113,9 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
     """
     path = Path(path_or_name)
     if not path.suffix:
-        path = Path(__file__).parent / "weights" / f"{path_or_name}.safetensors"
+        path = WEIGHTS / f"{path_or_name}.safetensors"
     if not path.is_file():
-        known = sorted(p.stem for p in (Path(__file__).parent / "weights").glob("*.safetensors"))
+        known = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
         raise DataError(f"{path_or_name}: no such model file; packaged models: {', '.join(known) or 'none'}")
     try:
         with safe_open(path, framework="pt") as file:
@@ -132,20 +136,13 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
 
 def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
     """What inference keeps of a training: the adapter; the three modules are discarded (paper, Total)."""
-    if not isinstance(fitted.network, Adapter):
-        raise InputError("only an adapter on a frozen backbone can be saved as a model, found an entire network")
+    adapter = fitted.student.kept()
     teacher = "simulated teacher" if config.data.features is None else config.data.features
     origin = f"{config.data.dataset}, {teacher}, {config.name}, seed {config.seed}"
     backbone = config.backbone
     if backbone.name not in WITHOUT_WEIGHTS:  # an adapter fits these weights alone
         backbone = replace(backbone, sha256=identity(backbone)["sha256"])
-    return GeoGuideModel(fitted.network, config.adapter, backbone, config.protocol.prompt, origin, config.text)
-
-
-def adapter_output(adapter: torch.nn.Module, geometry: Tensor, chunk: int = 65536) -> Tensor:
-    """F_3d^sem of every point, chunk by chunk: [P, C1] -> float32 [P, C], of any length."""
-    device = next(adapter.parameters()).device
-    return torch.cat([adapter(part.to(device).float()) for part in geometry.split(chunk)])
+    return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, origin, config.text)
 
 
 def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None) -> Scene:

@@ -9,6 +9,8 @@ from PIL import Image
 from geoguide.errors import DataError, InputError
 
 VOID = 255  # label of points that are not scored
+
+
 NO_INSTANCE = -1
 
 

@@ -6,15 +6,19 @@ the weight is at most both thresholds, tau = k at first, w + k / size after a me
 points join a neighbour.
 """
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 from pykdtree.kdtree import KDTree
 
 from geoguide.errors import InputError
 from geoguide.ops.arrays import coordinates, host, number, whole
-from geoguide.scene import VOID
+from geoguide.scene import VOID, Scene
 
 _NORMAL_NEIGHBORS = 16  # of a point, for the plane its normal is taken from
+
+
 _CHUNK = 1 << 16  # points whose neighbourhoods are in memory at a time
 
 
@@ -270,3 +274,23 @@ def _faces(faces: np.ndarray, count: int) -> np.ndarray:
     if faces.size and (faces.min() < 0 or faces.max() >= count):
         raise InputError(f"faces must name vertices 0..{count - 1}, found {faces.min()}..{faces.max()}")
     return np.ascontiguousarray(faces, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class SuperpointConfig:
+    """Normal-based over-segmentation; ScanNet's own parameters."""
+
+    k: float = 0.01  # not stated; ScanNet's default
+    min_size: int = 20  # not stated; ScanNet's default
+
+
+def scene_normals(scene: Scene) -> np.ndarray:
+    """Normals float32 [P, 3]: the scene's own, else of planes fitted to its points (see `estimate_normals`)."""
+    return scene.normals if scene.normals is not None else estimate_normals(scene.points)
+
+
+def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
+    """int64 [P]: on the mesh where the scene has faces, otherwise on a kNN graph."""
+    if scene.faces is not None and len(scene.faces):
+        return segment_mesh(scene.points, scene.faces, k=config.k, min_size=config.min_size)
+    return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size)

@@ -37,10 +37,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import figures
 from geoguide.datasets.sources import list_sources
-from geoguide.experiments import preset
-from geoguide.prepare import make_teacher, prepare_source
+from geoguide.experiments.presets import preset
+from geoguide.pipeline.prepare import make_teacher, prepare_source
+from geoguide.report import figures
 
 figures.use_offline_renderer()
 
@@ -64,7 +64,7 @@ figures.show_cloud(scene.points, colors=scene.colors, title=f"{scene.name}: the 
 
 # %%
 from geoguide.labels import load_category_table, load_label_set
-from geoguide.text import TextEncoder
+from geoguide.text.minilm import TextEncoder
 
 labels = load_label_set(config.data.label_set)
 text = TextEncoder().encode(labels.names, prompt=config.protocol.prompt)  # [C, D]
@@ -94,7 +94,7 @@ figures.show_cloud(scene.points, scalar=prepared.views, scalar_name="images", ti
 # L_\text{mask} + \lambda_3 L_\text{sim}$; chapter 02 shows what each term does. This page trains briefly.
 
 # %%
-from geoguide.train import fit
+from geoguide.pipeline.train import fit
 
 fitted = fit(config, progress=False)
 history = pd.DataFrame(fitted.history)
@@ -107,8 +107,8 @@ figures.curves(curve, title="mIoU on the validation rooms during training", y_ti
 # adapter, which sees nothing but the point cloud. A click on a class in the legend hides it everywhere.
 
 # %%
-from geoguide.class_text import class_text
-from geoguide.evaluate import predict
+from geoguide.pipeline.class_text import class_text
+from geoguide.pipeline.evaluate import predict
 
 table = class_text(config.data.label_set, config.protocol)
 guesses = {

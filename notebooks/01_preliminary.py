@@ -30,9 +30,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import figures, records, tables
-from geoguide.config import to_dict
-from geoguide.experiments import OTHER_BACKBONES, SEEDS, TEACHERS, adapter_only, fusion, openscene, teacher_row
+from geoguide.experiments.presets import OTHER_BACKBONES, SEEDS, TEACHERS, adapter_only, fusion, openscene, teacher_row
+from geoguide.frozen import to_dict
+from geoguide.report import figures, tables
 
 figures.use_offline_renderer()
 
@@ -60,7 +60,7 @@ runs = {}
 for teacher in teachers:
     for row, make in makers.items():
         chosen = seeds[:1] if row == "2D fusion" else seeds
-        runs[teacher_row(row, teacher)] = [records.get(make(s, teacher), progress=False) for s in chosen]
+        runs[teacher_row(row, teacher)] = [run.get(make(s, teacher), progress=False) for s in chosen]
 lines = tables.frame([record for rows in runs.values() for record in rows])
 tables.preliminary_table(lines).style.hide(axis="index").format(precision=1)
 
@@ -118,7 +118,7 @@ figures.curves(looks, title="Directions in use among the teacher's features: no 
 # two of different categories: the paper's key insight about pretrained 3D features, measured.
 
 # %%
-probes = json.loads((records.RESULTS / "backbones" / "probe.json").read_text())["rows"]
+probes = json.loads((paths.results_root() / "backbones" / "probe.json").read_text())["rows"]
 auc = {name: row["instance_auc"]["test"] for name, row in probes.items()}
 pd.DataFrame([
     {"frozen features": name, "width": row["width"], "linear probe mIoU": row["linear"]["test_miou"],
@@ -129,9 +129,9 @@ pd.DataFrame([
 
 # %%
 from geoguide import backbones
-from geoguide.config import ExperimentConfig
 from geoguide.datasets.sources import list_sources
-from geoguide.probing import pca_colors
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pretraining.probing import pca_colors
 
 scene = list_sources(ExperimentConfig().data, "test")[4].load()
 panels = [figures.Panel(scene.points, "the room", colors=scene.colors)]
@@ -145,7 +145,7 @@ figures.show_clouds(panels, title="Three principal components of frozen features
 
 # %%
 kinds = ("sonata-mini", *OTHER_BACKBONES)
-on = {name: [records.get(adapter_only(s, backbone=name), progress=False) for s in SEEDS] for name in kinds}
+on = {name: [run.get(adapter_only(s, backbone=name), progress=False) for s in SEEDS] for name in kinds}
 scores = {name: [r["metrics"]["miou"] for r in found] for name, found in on.items()}
 title = "Adapter only, by frozen features: mIoU on the mini test rooms"
 figures.seed_bars(scores, title=title, reference="sonata-mini")

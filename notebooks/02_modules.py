@@ -31,13 +31,13 @@ import torch
 import torch.nn.functional as F
 from IPython.display import Markdown
 
-from geoguide import figures, records
 from geoguide.datasets.sources import list_sources
-from geoguide.experiments import adapter_only, preset
+from geoguide.experiments.presets import adapter_only, preset
 from geoguide.labels import load_label_set
-from geoguide.prepare import prepare_source, prepare_split
-from geoguide.text import TextEncoder
-from geoguide.train import fit
+from geoguide.pipeline.prepare import prepare_source, prepare_split
+from geoguide.pipeline.train import fit
+from geoguide.report import figures
+from geoguide.text.minilm import TextEncoder
 
 figures.use_offline_renderer()
 
@@ -48,7 +48,7 @@ figures.use_offline_renderer()
 
 # %%
 configs = {"adapter only": adapter_only(seed), **{v: preset(v, seed=seed) for v in ("as-written", "works-best")}}
-fits = {name: fit(config, run_dir=records.checkpoints(), progress=False) for name, config in configs.items()}
+fits = {name: fit(config, run_dir=paths.checkpoints_root(), progress=False) for name, config in configs.items()}
 
 # %%
 config = configs["works-best"]
@@ -104,7 +104,7 @@ Markdown("Rank correlation between a point's relative weight and its error relat
 # plain mean of its superpoint, as refined by the learned weights, and with weights that know the true error.
 
 # %%
-from geoguide.diagnostics import error_inside_superpoints, target_quality
+from geoguide.report.diagnostics import error_inside_superpoints, target_quality
 
 rooms = prepare_split(config, "val", progress=False)
 learned = {name: fits[name].objective.usd for name in ("as-written", "works-best")}
@@ -123,7 +123,7 @@ Markdown(f"**{share:.0%}** of the variance of the 2D error lies inside superpoin
 # F_\text{3d}^\text{sem}))$.
 
 # %%
-from geoguide.mask_reconstruction import occlude
+from geoguide.method.mask_reconstruction import occlude
 
 wanted = scene.labels == labels.names.index(category)
 inside = torch.from_numpy(wanted)[batch.point_of].float()
@@ -187,7 +187,7 @@ order = np.argsort(majority, kind="stable")[:60]  # [R]
 names = [(*labels.names, "unlabelled")[i] for i in majority[order]]
 
 # %%
-from geoguide.relation_consistency import IIRCConfig, similarity_matrices
+from geoguide.method.relation_consistency import IIRCConfig, similarity_matrices
 
 pooled = {name: segment_mean(f[batch.point_of], batch.mask_of, batch.mask_count)[order] for name, f in semantic.items()}
 geometry = segment_mean(batch.geometry[batch.point_of], batch.mask_of, batch.mask_count)[order]

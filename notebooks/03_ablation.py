@@ -31,8 +31,8 @@ seeds = [0, 1, 2, 3, 4]
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import figures, records, tables
-from geoguide.experiments import DROPS, ablation, preset
+from geoguide.experiments.presets import DROPS, ablation, preset
+from geoguide.report import figures, tables
 
 figures.use_offline_renderer()
 
@@ -47,7 +47,7 @@ drops = DROPS if whole else {variant: ("none", drop)}
 configs = [preset(v, drop=d, seed=seed) for v in drops for d in drops[v] for seed in seeds]
 if whole:
     configs = ablation(tuple(seeds))
-found = [records.get(config, progress=False) for config in configs]
+found = [run.get(config, progress=False) for config in configs]
 lines = tables.frame(found)
 tables.ablation_table(lines).style.hide(axis="index").format(precision=1)
 

@@ -38,8 +38,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import benchmark_tables, failures, figures, records, tables
-from geoguide.experiments import DATASETS, DEFAULT_TEACHER, TEACHERS, main_table, occlusion
+from geoguide import paths
+from geoguide.experiments import records, run
+from geoguide.experiments.presets import DATASETS, DEFAULT_TEACHER, TEACHERS, main_table, occlusion
+from geoguide.report import failures, figures, tables
+from geoguide.report import main_table as benchmark_tables
 
 figures.use_offline_renderer()
 
@@ -57,7 +60,7 @@ figures.use_offline_renderer()
 made = {"protocol": protocol, "weights": weights}
 configs = main_table(dataset, data, features, **made)
 configs = [config for config in configs if config.seed in seeds and "without" not in config.name]
-found = [records.get(config, progress=False) for config in configs]
+found = [run.get(config, progress=False) for config in configs]
 lines = tables.frame(found)
 ours = found[0]["source"]  # mini or real
 benchmark_tables.main_table(lines, dataset, ours).style.hide(axis="index")
@@ -141,16 +144,16 @@ benchmark_tables.occlusion_table(hidden).style.hide(axis="index")
 # scored). A click on a class hides it.
 
 # %%
-from geoguide.class_text import class_text
-from geoguide.evaluate import predict
 from geoguide.labels import load_label_set
-from geoguide.prepare import prepare_split
-from geoguide.train import fit
+from geoguide.pipeline.class_text import class_text
+from geoguide.pipeline.evaluate import predict
+from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.train import fit
 
 example = next(c for c in configs if tables.base_row(c.name) == "works-best/full")
 record = next(r for r in found if r["name"] == example.name and r["seed"] == example.seed)
 scene, lowest = failures.hardest_scene(record, prepare_split(example, "test", progress=False))
-network = fit(example, run_dir=records.checkpoints(), progress=False).network  # a finished checkpoint is read
+network = fit(example, run_dir=paths.checkpoints_root(), progress=False).student  # a finished checkpoint is read
 text = class_text(example.data.label_set, example.protocol, example.text)
 how = {"repeats": example.protocol.repeats, "backbone": example.backbone}
 guess, _ = predict(scene, text, example.protocol.mode, network, **how)

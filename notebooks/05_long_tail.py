@@ -32,9 +32,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import benchmark_tables, figures, long_tail, records, tables
-from geoguide.experiments import PRESETS, main_table
+from geoguide.experiments.presets import PRESETS, main_table
 from geoguide.labels import load_label_set
+from geoguide.report import figures, long_tail, tables
+from geoguide.report import main_table as benchmark_tables
 
 figures.use_offline_renderer()
 
@@ -45,7 +46,7 @@ figures.use_offline_renderer()
 
 # %%
 configs = [config for config in main_table("matterport3d", data, features) if config.seed in seeds]
-found = [records.get(config, progress=False) for config in configs]
+found = [run.get(config, progress=False) for config in configs]
 found = [record | {"name": tables.base_row(record["name"])} for record in found]  # the 2D model is the page's own
 ours = f"{found[0]['source']} Matterport3D"
 lines = long_tail.by_size(found)

@@ -31,9 +31,10 @@ confidence = 0.95
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import figures, records, tables, transfer
-from geoguide.experiments import DOMAINS, adapter_only, cross_domain, fusion, on, preset
+from geoguide.experiments.presets import DOMAINS, adapter_only, cross_domain, fusion, on, preset
 from geoguide.labels import load_label_set
+from geoguide.report import cross_domain as transfer
+from geoguide.report import figures, tables
 
 figures.use_offline_renderer()
 
@@ -43,11 +44,11 @@ figures.use_offline_renderer()
 # where they are tested. A test never changes a training: the network from rooms is one and the same everywhere.
 
 # %%
-away = [records.get(config, progress=False) for config in cross_domain() if config.seed in seeds]
+away = [run.get(config, progress=False) for config in cross_domain() if config.seed in seeds]
 home = {}
 for dataset in transfer.PLACES:
     here = [fusion(), *(m for s in seeds for m in (adapter_only(s), preset("as-written", seed=s), preset(seed=s)))]
-    home[dataset] = [records.get(on(config, dataset), progress=False) for config in here]
+    home[dataset] = [run.get(on(config, dataset), progress=False) for config in here]
 at_home = {dataset: tables.frame(found) for dataset, found in home.items()}
 from_rooms = {dataset: transfer.transferred(away, dataset) for dataset in list(transfer.PLACES)[1:]}
 

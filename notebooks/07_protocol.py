@@ -30,12 +30,14 @@ import typing
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import records, tables
-from geoguide.config import ExperimentConfig, to_dict
-from geoguide.experiments import PRESETS
-from geoguide.mask_reconstruction import IMRConfig
-from geoguide.relation_consistency import IIRCConfig
-from geoguide.superpoint_distillation import USDConfig
+from geoguide.experiments import records
+from geoguide.experiments.presets import PRESETS
+from geoguide.frozen import to_dict
+from geoguide.method.mask_reconstruction import IMRConfig
+from geoguide.method.relation_consistency import IIRCConfig
+from geoguide.method.superpoint_distillation import USDConfig
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.report import tables
 
 # %% [markdown]
 # ## How a number is scored
@@ -59,7 +61,7 @@ protocol
 # 3D and 2D. The other chapters use the default above.
 
 # %%
-from geoguide.protocols import PROTOCOLS
+from geoguide.pipeline.protocols import PROTOCOLS
 
 pd.DataFrame({name: to_dict(named) for name, named in PROTOCOLS.items()})
 

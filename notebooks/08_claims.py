@@ -29,8 +29,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import long_tail, records, tables, transfer
-from geoguide.experiments import DATASETS, OTHER_BACKBONES, TEACHERS, cross_domain, main_table, teacher_row
+from geoguide.experiments import records
+from geoguide.experiments.presets import DATASETS, OTHER_BACKBONES, TEACHERS, cross_domain, main_table, teacher_row
+from geoguide.report import cross_domain as transfer
+from geoguide.report import long_tail, tables
 
 at_home = {d: [r for c in main_table(d) if (r := records.find(c))] for d in DATASETS}
 at_home = {d: found for d, found in at_home.items() if found}  # benchmarks that were run

@@ -29,9 +29,7 @@ import json
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import records
-
-path = records.checkpoints().parent / report
+path = paths.runs_root() / report
 result = json.loads(path.read_text()) if path.is_file() else None
 
 # %%
@@ -55,7 +53,7 @@ rows.style.hide(axis="index").format(precision=2)
 # ## The machine
 
 # %%
-machine = dict(result["environment"]) if result else records.environment()
+machine = dict(result["environment"]) if result else environment()
 machine |= machine.pop("packages")
 pd.Series(machine, name="value").to_frame()
 

@@ -37,7 +37,7 @@ from IPython.display import Markdown
 
 import geoguide
 from geoguide.datasets.splits import load_split
-from geoguide.experiments import REAL, adapter_only
+from geoguide.experiments.presets import REAL, adapter_only
 
 package = Path(geoguide.__file__).parent
 

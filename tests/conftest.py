@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.config import ExperimentConfig
-from geoguide.datasets.mini.write import make_mini_scannet
-from geoguide.prepare import PreparedScene, prepare_split
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import prepare_split
+from geoguide.prepared import PreparedScene
+from geoguide.worlds.rooms.make import make_mini_scannet
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

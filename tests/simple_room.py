@@ -7,8 +7,8 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from geoguide.datasets.mini.sensor import Frame, SensorConfig
 from geoguide.scene import View
+from geoguide.worlds.camera import Frame, SensorConfig
 
 SIZE = (4.0, 3.5, 2.6)
 BOXES = {"table": ((1.5, 1.5, 0.4), (1.0, 0.7, 0.8)), "cabinet": ((3.7, 2.0, 0.9), (0.5, 1.0, 1.8))}  # centre, extent

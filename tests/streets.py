@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.mini_nuscenes import write
-from geoguide.datasets.mini_nuscenes.categories import CATEGORIES
-from geoguide.datasets.mini_nuscenes.street import STREETS, Street, generate_street
-from geoguide.datasets.mini_nuscenes.write import StreetConfig
 from geoguide.labels.nuscenes import category_classes
+from geoguide.worlds.streets import make as write
+from geoguide.worlds.streets.contents import STREETS
+from geoguide.worlds.streets.make import StreetConfig
+from geoguide.worlds.streets.world import Street, generate_street
+from geoguide.worlds.things.categories import CATEGORIES
 
 CLASS_OF = np.array([category_classes()[name] for name in CATEGORIES])  # [32]
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from geoguide.adapter import Adapter, AdapterConfig
 from geoguide.errors import ConfigError, InputError
+from geoguide.students.adapter import Adapter, AdapterConfig
 
 
 def test_standardises_its_input(device: torch.device) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from geoguide import augment as module
-from geoguide.augment import AugmentConfig, augment
 from geoguide.errors import ConfigError, InputError
+from geoguide.students import augment as module
+from geoguide.students.augment import AugmentConfig, augment
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import torch
 
 from geoguide import backbones
 from geoguide.backbones import BackboneConfig, identity, open_backbone
-from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
 from geoguide.datasets.sources import list_sources
 from geoguide.errors import ConfigError, DataError
-from geoguide.prepare import prepare
+from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import prepare
 from geoguide.pretraining.config import NetworkConfig, PretrainConfig
 from geoguide.pretraining.loop import Pretraining, build
 

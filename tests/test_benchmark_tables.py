@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from geoguide import benchmark_tables, tables
-from geoguide.experiments import DATASETS, main_table
+from geoguide.experiments.presets import DATASETS, main_table
+from geoguide.report import main_table as benchmark_tables
+from geoguide.report import tables
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from tiny_nuscenes import write_dataset
 
-from geoguide.datasets.check import check_folder, identify
+from geoguide.datasets.check.folder import check_folder, identify
 from geoguide.errors import DataError
 
 scene_folder, house = scannet.scene_folder, matterport.house  # fixtures of the readers' own tests

@@ -12,7 +12,7 @@ from tiny_nuscenes import write_key_frame
 from geoguide.cli import main
 from geoguide.datasets.nuscenes import load_key_frame
 from geoguide.lifting import project
-from geoguide.segment import open_scan
+from geoguide.own_scan import open_scan
 
 
 def run(*arguments: str) -> int:

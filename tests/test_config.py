@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from geoguide.config import ExperimentConfig, config_hash, from_dict, to_dict
 from geoguide.errors import ConfigError
-from geoguide.experiments import DROPS, SEEDS, ablation, fusion, preset, profile, row_name
-from geoguide.objective import MODULES, parse_drop
+from geoguide.experiments.presets import DROPS, SEEDS, ablation, fusion, preset, profile, row_name
+from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.method.objective import MODULES, parse_drop
+from geoguide.pipeline.config import ExperimentConfig
 
 
 def test_round_trip_through_json() -> None:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.diagnostics import error_inside_superpoints, target_quality
-from geoguide.instances import InstanceMasks
-from geoguide.prepare import PreparedScene
-from geoguide.superpoint_distillation import SuperpointDistillation, USDConfig
+from geoguide.instances.masks import InstanceMasks
+from geoguide.method.superpoint_distillation import SuperpointDistillation, USDConfig
+from geoguide.prepared import PreparedScene
+from geoguide.report.diagnostics import error_inside_superpoints, target_quality
 
 TEXT = torch.eye(3)
 

@@ -5,17 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from geoguide import evaluate as module
-from geoguide.class_text import ClassText, class_text
-from geoguide.config import ExperimentConfig, Protocol, config_hash
 from geoguide.errors import ConfigError, InputError
-from geoguide.evaluate import evaluate, predict
-from geoguide.experiments import SEEDS, adapter_only, cross_domain, preset, under_protocols
+from geoguide.experiments.presets import SEEDS, adapter_only, cross_domain, preset, under_protocols
+from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
 from geoguide.labels.nuscenes import load_finer_names
-from geoguide.protocols import OPENSCENE, PROTOCOLS
+from geoguide.pipeline import evaluate as module
+from geoguide.pipeline.class_text import ClassText, class_text
+from geoguide.pipeline.config import ExperimentConfig, Protocol
+from geoguide.pipeline.evaluate import evaluate, predict
+from geoguide.pipeline.protocols import OPENSCENE, PROTOCOLS
 from geoguide.scene import Scene
-from geoguide.text import TextEncoder
+from geoguide.text.minilm import TextEncoder
 
 
 def test_the_class_of_other_things_is_a_bare_word():

@@ -2,9 +2,8 @@
 
 import pytest
 
-from geoguide.config import config_hash, to_dict
 from geoguide.errors import ConfigError
-from geoguide.experiments import (
+from geoguide.experiments.presets import (
     DATASETS,
     DEFAULT_TEACHER,
     OTHER_BACKBONES,
@@ -19,6 +18,7 @@ from geoguide.experiments import (
     profile,
     teacher_row,
 )
+from geoguide.frozen import config_hash, to_dict
 
 
 def differences(a: dict, b: dict, where: str = "") -> set[str]:

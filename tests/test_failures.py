@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from geoguide import failures
 from geoguide.errors import DataError, InputError
 from geoguide.metrics import ConfusionMatrix
+from geoguide.report import failures
 
 
 def scored(scenes, guesses, classes: int, absent: str = "zero") -> dict:

@@ -9,11 +9,11 @@ import plotly.io as pio
 import pytest
 from scipy import stats
 
-from geoguide import figures
 from geoguide.errors import InputError
-from geoguide.figures.clouds import MAX_POINTS, _palette, _quantise, _round_step
-from geoguide.figures.render import OfflineRenderer
 from geoguide.labels import load_label_set
+from geoguide.report import figures
+from geoguide.report.figures.clouds import MAX_POINTS, _palette, _quantise, _round_step
+from geoguide.report.figures.render import OfflineRenderer
 
 LABELS = load_label_set("scannet20")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.datasets.fused_features import FusedFeatures, feature_files
+from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.errors import DataError, InputError
 
 NAME = "scene0011_01"

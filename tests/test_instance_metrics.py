@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
 from geoguide.errors import InputError
-from geoguide.instance_metrics import average_precision, instance_ap50, match_instances, mean_best_iou, overlaps
+from geoguide.instances.quality import average_precision, instance_ap50, match_instances, mean_best_iou, overlaps
 
 
 def sparse_masks(dense):

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.instance_metrics import instance_ap50
-from geoguide.instances import (
-    InstanceConfig,
-    InstanceMasks,
-    iou_matrix,
-    mask_quality,
-    read_mask_index,
-    segment_instances,
-)
-from geoguide.regions import Regions
+from geoguide.instances.geometry import InstanceConfig, segment_instances
+from geoguide.instances.masks import InstanceMasks, iou_matrix, read_mask_index
+from geoguide.instances.quality import instance_ap50, mask_quality
+from geoguide.instances.regions import Regions
 
 STEP = 0.03
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoguide.datasets.mini.palette import RAW_TO_NYU40
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import GROUPS, label_set_names, load_category_table, load_label_set
+from geoguide.worlds.palette import RAW_TO_NYU40
 
 NAMES = (
     *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter"),

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoguide.datasets.formats.cameras import resize_intrinsics
 from geoguide.datasets.nuscenes import load_key_frame
-from geoguide.datasets.reading import resize_intrinsics
 from geoguide.errors import InputError
 from geoguide.lifting import fuse, project, splat_depth
 from geoguide.ops.projection import Camera, project_points

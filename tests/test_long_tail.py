@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from geoguide import long_tail, tables
 from geoguide.errors import DataError
 from geoguide.labels import load_label_set
+from geoguide.report import long_tail, tables
 
 BIG = "matterport160"
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from geoguide.errors import ConfigError
-from geoguide.mask_reconstruction import IMRConfig, MaskReconstruction, alike_superpoints, mask_bce, occlude
+from geoguide.method.mask_reconstruction import IMRConfig, MaskReconstruction, alike_superpoints, mask_bce, occlude
 
 M, P, C = 5, 40, 6
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from plyfile import PlyData, PlyElement
 
+from geoguide.datasets.formats.matterport_cameras import read_cameras, to_opencv
 from geoguide.datasets.matterport3d import label_image_classes, list_houses, list_regions, load_region, majority
-from geoguide.datasets.matterport_cameras import read_cameras, to_opencv
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.lifting import project

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoguide.memory import STATUS, PeakMemory
+from geoguide.experiments.peak_memory import STATUS, PeakMemory
 
 
 @pytest.mark.skipif(not STATUS.is_file(), reason="needs /proc")

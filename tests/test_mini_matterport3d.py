@@ -12,22 +12,22 @@ from plyfile import PlyData
 from scipy.spatial import cKDTree
 
 from geoguide.datasets import matterport3d
+from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.matterport3d import label_image_classes, list_houses, list_regions, load_region
-from geoguide.datasets.matterport_cameras import read_cameras
-from geoguide.datasets.mini.houses import default_houses_root, instance_counts, make_mini_matterport3d, write
-from geoguide.datasets.mini.houses.build import build
-from geoguide.datasets.mini.houses.furniture import FAMILIES
-from geoguide.datasets.mini.houses.house import generate_house
-from geoguide.datasets.mini.houses.scan import HouseConfig
-from geoguide.datasets.mini.houses.vocabulary import EXTRA_ROOMS, PERIOD, TABLE, deal, load_vocabulary, room_types
-from geoguide.datasets.mini.jobs import MANIFEST, data_fingerprint
-from geoguide.datasets.mini.official import fingerprint
-from geoguide.datasets.mini.sensor import SensorConfig
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_label_set
 from geoguide.lifting import project
 from geoguide.scene import VOID, Scene
 from geoguide.teachers.simulated import SimulatedTeacher, SimulatedTeacherConfig
+from geoguide.worlds.camera import SensorConfig
+from geoguide.worlds.houses import default_houses_root, instance_counts, make_mini_matterport3d
+from geoguide.worlds.houses import make as write
+from geoguide.worlds.houses.scan import HouseConfig
+from geoguide.worlds.houses.world import generate_house
+from geoguide.worlds.jobs import MANIFEST, data_fingerprint, fingerprint
+from geoguide.worlds.things.build import build
+from geoguide.worlds.things.fixtures import FAMILIES
+from geoguide.worlds.things.vocabulary import EXTRA_ROOMS, PERIOD, TABLE, deal, load_vocabulary, room_types
 
 SENSOR = SensorConfig(frames=9, image_size=(48, 64), focal=36.0, height_range=(1.4, 1.6), rotation_error=0.15)
 TINY = HouseConfig(seed=1, regions=2, voxel=0.08, panoramas=1, sensor=SENSOR)

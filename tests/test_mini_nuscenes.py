@@ -10,23 +10,19 @@ import pytest
 from streets import CLASS_OF, distance_to_triangles, street_of
 
 from geoguide.cli import main
-from geoguide.datasets.mini_nuscenes import write
-from geoguide.datasets.mini_nuscenes.categories import CATEGORIES
-from geoguide.datasets.mini_nuscenes.drive import DriveConfig, category_ids
-from geoguide.datasets.mini_nuscenes.records import PER_SCENE, VERSION
-from geoguide.datasets.mini_nuscenes.street import Street
-from geoguide.datasets.mini_nuscenes.write import (
-    StreetConfig,
-    default_mini_nuscenes_root,
-    make_mini_nuscenes,
-)
-from geoguide.datasets.nuscenes import CAMERAS, list_samples, list_scenes, load_sample, read_tables
-from geoguide.datasets.nuscenes_tables import Tables
+from geoguide.datasets.formats.nuscenes_tables import CAMERAS, Tables, list_samples, list_scenes, read_tables
+from geoguide.datasets.nuscenes import load_sample
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_label_set
 from geoguide.lifting import fuse
 from geoguide.scene import VOID, Scene
 from geoguide.teachers.simulated import SimulatedTeacher, SimulatedTeacherConfig
+from geoguide.worlds.streets import make as write
+from geoguide.worlds.streets.make import StreetConfig, default_mini_nuscenes_root, make_mini_nuscenes
+from geoguide.worlds.streets.official import PER_SCENE, VERSION
+from geoguide.worlds.streets.scan import DriveConfig, category_ids
+from geoguide.worlds.streets.world import Street
+from geoguide.worlds.things.categories import CATEGORIES
 
 SMALL = StreetConfig(seed=3, drive=DriveConfig(key_frames=2, turns=120, render_size=(90, 160)))
 TINY = dataclasses.replace(SMALL, drive=DriveConfig(key_frames=1, turns=40, render_size=(9, 16)))

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from geoguide.datasets.mini.layout import overlaps
-from geoguide.datasets.mini.room import RAW_TO_NYU40, ROOM_TYPES, TYPE_SHARES, Room, generate_room
 from geoguide.errors import InputError
+from geoguide.worlds.interior import Room
+from geoguide.worlds.layout import overlaps
+from geoguide.worlds.palette import RAW_TO_NYU40
+from geoguide.worlds.rooms.world import ROOM_TYPES, TYPE_SHARES, generate_room
 
 BENCHMARK_IDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39)
 SHELL = ("wall", "floor", "ceiling")

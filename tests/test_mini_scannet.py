@@ -10,20 +10,16 @@ import pytest
 from plyfile import PlyData
 from simple_room import simple_room
 
-from geoguide.datasets.mini import write
-from geoguide.datasets.mini.annotate import annotate, nearest_object
-from geoguide.datasets.mini.official import fingerprint, write_scene
-from geoguide.datasets.mini.sensor import NO_OBJECT, Frame, SensorConfig, scan_room
-from geoguide.datasets.mini.write import (
-    MANIFEST,
-    MiniConfig,
-    data_fingerprint,
-    default_mini_root,
-    make_mini_scannet,
-)
 from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_category_table, load_label_set
+from geoguide.worlds.annotate import annotate, nearest_object
+from geoguide.worlds.camera import NO_OBJECT, Frame, SensorConfig
+from geoguide.worlds.jobs import MANIFEST, data_fingerprint, fingerprint
+from geoguide.worlds.rooms import make as write
+from geoguide.worlds.rooms.make import MiniConfig, default_mini_root, make_mini_scannet
+from geoguide.worlds.rooms.official import write_scene
+from geoguide.worlds.rooms.scan import scan_room
 
 SMALL = MiniConfig(seed=3, voxel=0.08, sensor=SensorConfig(frames=10, image_size=(60, 80), focal=72.0))
 FAULTY = dataclasses.replace(SMALL.sensor, frames=16)

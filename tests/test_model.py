@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import geoguide
-from geoguide.adapter import Adapter, AdapterConfig
 from geoguide.backbones import BackboneConfig
 from geoguide.backbones import load as load_backbone
-from geoguide.class_text import ClassText
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.model import GeoGuideModel
+from geoguide.pipeline.class_text import ClassText
 from geoguide.scene import Scene
+from geoguide.students.adapter import Adapter, AdapterConfig
 
 
 @pytest.fixture(scope="module")

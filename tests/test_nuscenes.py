@@ -21,11 +21,12 @@ from tiny_nuscenes import (
     write_key_frame,
 )
 
-from geoguide.baselines.openscene import openscene_supervision
-from geoguide.datasets.nuscenes import CAMERAS, list_samples, list_scenes, load_key_frame, load_sample, read_tables
+from geoguide.datasets.formats.nuscenes_tables import CAMERAS, list_samples, list_scenes, read_tables
+from geoguide.datasets.nuscenes import load_key_frame, load_sample
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import fuse, project
 from geoguide.scene import Scene
+from geoguide.students.openscene import openscene_supervision
 
 LIDAR_FILE = "samples/LIDAR_TOP/a-LIDAR_TOP.pcd.bin"
 

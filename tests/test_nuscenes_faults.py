@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from tiny_nuscenes import INTRINSICS, POINTS, SCENE, VERSION, edit_table, write_dataset, write_json, write_key_frame
 
-from geoguide.datasets.nuscenes import list_samples, load_key_frame, load_sample, read_tables
+from geoguide.datasets.formats.nuscenes_tables import list_samples, read_tables
+from geoguide.datasets.nuscenes import load_key_frame, load_sample
 from geoguide.errors import DataError
 
 LIDAR_FILE = "samples/LIDAR_TOP/a-LIDAR_TOP.pcd.bin"

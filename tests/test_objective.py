@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from geoguide.errors import ConfigError
-from geoguide.mask_reconstruction import IMRConfig
-from geoguide.objective import MODULES, Batch, Objective, ObjectiveConfig
+from geoguide.method.batch import Batch
+from geoguide.method.mask_reconstruction import IMRConfig
+from geoguide.method.objective import MODULES, Objective, ObjectiveConfig
+from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.ops.cosine import cosine_distance
-from geoguide.superpoint_distillation import USDConfig
 
 P, C1, C, S, M = 80, 6, 9, 10, 8
 

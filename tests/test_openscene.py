@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.baselines.openscene import OpenScene, OpenSceneConfig, voxelize
-from geoguide.config import ExperimentConfig, config_hash
 from geoguide.errors import ConfigError, InputError
-from geoguide.evaluate import evaluate, network_output
-from geoguide.experiments import adapter_only, openscene
-from geoguide.prepare import PreparedScene
-from geoguide.train import fit
+from geoguide.experiments.presets import adapter_only, openscene
+from geoguide.frozen import config_hash
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.evaluate import evaluate, network_output
+from geoguide.pipeline.train import fit
+from geoguide.prepared import PreparedScene
+from geoguide.students.openscene import OpenScene, OpenSceneConfig, voxelize
 
 CPU = torch.device("cpu")
 Scenes = dict[str, list[PreparedScene]]
@@ -73,7 +74,7 @@ def test_encode_gives_points_of_one_voxel_one_feature(config, tiny_scenes: Scene
 
 
 def test_learns_resumes_and_scores(config, tiny_scenes: Scenes, tmp_path, killed):
-    from geoguide import train as module
+    from geoguide.pipeline import train as module
 
     def train(**options):
         return fit(config, train=tiny_scenes["train"], val=tiny_scenes["val"], progress=False, **options)

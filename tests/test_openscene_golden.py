@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from geoguide.baselines.openscene import voxelize
 from geoguide.datasets.openscene_layout import load_scene, open_features
+from geoguide.students.openscene import voxelize
 
 
 def official_matrix(state: np.random.RandomState, size: float, augmented: bool) -> np.ndarray:

@@ -8,13 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from geoguide.datasets.openscene_layout import (
-    layout_of,
-    list_scenes,
-    load_scene,
-    open_features,
-    scene_name,
-)
+from geoguide.datasets.openscene_folders import layout_of, scene_name
+from geoguide.datasets.openscene_layout import list_scenes, load_scene, open_features
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import fuse
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from geoguide.datasets.formats.ply import write_ply
 from geoguide.datasets.points import load_points
-from geoguide.datasets.writing import write_ply
 from geoguide.errors import DataError, InputError
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from geoguide import prepare as module
-from geoguide.config import ExperimentConfig
 from geoguide.datasets.sources import list_sources
 from geoguide.errors import ConfigError, DataError
-from geoguide.prepare import fingerprint, prepare, prepare_split
+from geoguide.pipeline import prepare as module
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import fingerprint, prepare, prepare_split
 from geoguide.scene import Scene
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.config import from_dict, to_dict
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import from_dict, to_dict
 from geoguide.pretraining import views as v
 from geoguide.pretraining.config import NetworkConfig, PretrainConfig, ViewConfig
 from geoguide.pretraining.distillation import (

@@ -11,9 +11,9 @@ from geoguide import backbones
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import upcast
 from geoguide.backbones.sonata import encoder_input
-from geoguide.config import config_hash
 from geoguide.datasets import scannet
 from geoguide.errors import DataError, InputError
+from geoguide.frozen import config_hash
 from geoguide.pretraining import Pretraining, loop, pretrain
 from geoguide.pretraining.config import DistillationConfig, NetworkConfig, PretrainConfig, ViewConfig
 from geoguide.pretraining.rooms import check_disjoint, identity, make_rooms, read_cloud

@@ -7,13 +7,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from geoguide.config import ExperimentConfig
 from geoguide.datasets import scannet
 from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pretraining import PretrainConfig, Pretraining
 from geoguide.pretraining.loop import build
-from geoguide.probe_record import add_row, read_record
-from geoguide.probing import (
+from geoguide.pretraining.probe_record import add_row, read_record
+from geoguide.pretraining.probing import (
     ProbeConfig,
     ProbeRoom,
     auc,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from geoguide import readme
 from geoguide.errors import DataError
+from geoguide.report import readme
 
 
 def test_the_committed_readme_is_in_step_with_the_records(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from plyfile import PlyData
 
 import geoguide
-from geoguide import segment
+from geoguide import own_scan as segment
 from geoguide.cli import main
 from geoguide.datasets.nuscenes import load_key_frame
 from geoguide.labels import load_label_set
@@ -21,7 +21,7 @@ from geoguide.lifting import Fusion, fuse, project
 from geoguide.scene import Scene
 from geoguide.superpoints import segment_points, superpoint_purity
 from geoguide.teachers.color import ColorTeacher
-from geoguide.text import TextEncoder
+from geoguide.text.minilm import TextEncoder
 
 pytestmark = pytest.mark.usefixtures("data_home")  # embeddings of words are cached there
 GROUND = -1.6  # metres below the LiDAR, which stands 1.84 m above the road; kerbs and verges are higher

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 from simple_room import BOXES, PERFECT, SIZE, distance_to_surface, simple_room, views_of, write_flat
 
-from geoguide.datasets.mini.sensor import SensorConfig, scan_room
 from geoguide.datasets.reconstruct import Reconstruction, _fuse_view, reconstruct
 from geoguide.errors import InputError
 from geoguide.scene import View
+from geoguide.worlds.camera import SensorConfig
+from geoguide.worlds.rooms.scan import scan_room
 
 SENSOR = SensorConfig(frames=24, image_size=(60, 80), focal=72.0, **PERFECT)
 VOXEL = 0.08

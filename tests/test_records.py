@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from geoguide import records, verify
-from geoguide.config import ExperimentConfig, from_dict
 from geoguide.errors import DataError
+from geoguide.experiments import records, verify
+from geoguide.frozen import from_dict
 from geoguide.labels import load_label_set
+from geoguide.pipeline.config import ExperimentConfig
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.relation_consistency import IIRCConfig, RelationConsistency, relation_loss, similarity_matrices
+from geoguide.method.relation_consistency import IIRCConfig, RelationConsistency, relation_loss, similarity_matrices
 
 
 def explicit(a: torch.Tensor, b: torch.Tensor, config: IIRCConfig) -> torch.Tensor:

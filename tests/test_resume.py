@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from geoguide.errors import DataError
-from geoguide.resume import load_checkpoint, save_checkpoint
+from geoguide.pipeline.checkpoint import load_checkpoint, save_checkpoint
 
 
 def test_round_trip(tmp_path):

@@ -9,10 +9,11 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from simple_room import PERFECT, SIZE, distance_to_surface, simple_room, write_flat
 
-from geoguide.datasets.mini.sensor import SensorConfig, scan_room
 from geoguide.datasets.rgbd import estimate_up, load_rgbd, load_views, rotation_to_z
 from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene
+from geoguide.worlds.camera import SensorConfig
+from geoguide.worlds.rooms.scan import scan_room
 
 SENSOR = SensorConfig(frames=20, image_size=(60, 80), focal=72.0, **PERFECT)
 VOXEL = 0.08

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from plyfile import PlyData, PlyElement
 
-from geoguide.datasets.reading import read_image_size, resize_intrinsics
+from geoguide.datasets.formats.cameras import read_image_size, resize_intrinsics
 from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
 from geoguide.errors import ConfigError, DataError, InputError
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from geoguide.datasets.formats.ply import write_ply
+from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.scannet import load_scene
-from geoguide.datasets.sens import SensFile, SensView
-from geoguide.datasets.writing import write_ply
 from geoguide.errors import DataError
 from geoguide.lifting import fuse
-from geoguide.prepare import fingerprint
+from geoguide.pipeline.prepare import fingerprint
 
 COLOR_SIZE, DEPTH_SIZE = (12, 16), (6, 8)  # (H, W)
 NAME = "scene0011_01"

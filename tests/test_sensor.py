@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from simple_room import PERFECT, SIZE, distance_to_surface, simple_room
 
-from geoguide.datasets.mini.room import Room, generate_room
-from geoguide.datasets.mini.sensor import Frame, SensorConfig, pixel_rays, scan_room
 from geoguide.errors import InputError
+from geoguide.worlds.camera import Frame, SensorConfig, pixel_rays
+from geoguide.worlds.interior import Room
+from geoguide.worlds.rooms.scan import scan_room
+from geoguide.worlds.rooms.world import generate_room
 
 FAULTY = SensorConfig(frames=16, image_size=(60, 80), focal=72.0)
 

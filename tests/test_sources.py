@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide import records
-from geoguide.config import DataConfig, ExperimentConfig
-from geoguide.datasets.fused_features import StreamedFeatures
+from geoguide.datasets.config import DataConfig
+from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import fused_files, list_sources, skipped
 from geoguide.errors import ConfigError, DataError
-from geoguide.evaluate import evaluate
-from geoguide.experiments import adapter_only, on, real
-from geoguide.prepare import PreparedScene, prepare_source, prepare_split
-from geoguide.train import fit
+from geoguide.experiments import records
+from geoguide.experiments.presets import adapter_only, on, real
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.evaluate import evaluate
+from geoguide.pipeline.prepare import prepare_source, prepare_split
+from geoguide.pipeline.train import fit
+from geoguide.prepared import PreparedScene
 
 FEATURES = "scannet_multiview_simulated"
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
-from geoguide.config import ExperimentConfig
-from geoguide.datasets.mini import write as rooms
-from geoguide.datasets.mini.houses import write as houses
-from geoguide.datasets.mini.houses.scan import HouseConfig
-from geoguide.datasets.mini.jobs import Job, list_jobs
-from geoguide.datasets.mini_nuscenes import write as streets
 from geoguide.datasets.splits import FOLDER, SPLITS, load_split
 from geoguide.errors import ConfigError
+from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pretraining.config import PretrainConfig
+from geoguide.worlds.houses import make as houses
+from geoguide.worlds.houses.scan import HouseConfig
+from geoguide.worlds.jobs import Job, list_jobs
+from geoguide.worlds.rooms import make as rooms
+from geoguide.worlds.streets import make as streets
 
 COUNTS = {
     "scannet": (1201, 312, 100),

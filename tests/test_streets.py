@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from streets import CLASS_OF, distance_to_triangles, job, street_of
 
-from geoguide.datasets.mini_nuscenes.drive import DriveConfig, World, category_ids, sweep
-from geoguide.datasets.mini_nuscenes.rig import mount_sensors, through_ego
-from geoguide.datasets.mini_nuscenes.street import STREETS, generate_street
-from geoguide.datasets.mini_nuscenes.write import DEFAULT_SCENES, StreetConfig
 from geoguide.errors import InputError
 from geoguide.labels import load_label_set
 from geoguide.scene import VOID
+from geoguide.worlds.streets.contents import STREETS
+from geoguide.worlds.streets.make import DEFAULT_SCENES, StreetConfig
+from geoguide.worlds.streets.scan import DriveConfig, World, category_ids, mount_sensors, sweep, through_ego
+from geoguide.worlds.streets.world import generate_street
 
 
 def test_the_default_set_has_every_class_in_every_split():

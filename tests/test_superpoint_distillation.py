@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.superpoint_distillation import (
+from geoguide.method.superpoint_distillation import (
     SuperpointDistillation,
     USDConfig,
     normalise_weights,

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from geoguide import tables
 from geoguide.errors import DataError
-from geoguide.protocols import STRICT
+from geoguide.pipeline.protocols import STRICT
+from geoguide.report import tables
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoguide import text
 from geoguide.errors import DataError, InputError
-from geoguide.text import TextEncoder
+from geoguide.text import minilm as text
+from geoguide.text.minilm import TextEncoder
 
 NAMES = ["chair", "kitchen counter", "something red {1} to sit on", "été 漢字"]
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from geoguide import text_clip
-from geoguide.config import config_hash, from_dict, to_dict
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.sentences import BATCH
-from geoguide.text import ENCODERS, TextConfig, TextEncoder, text_encoder
-from geoguide.text_clip import MODELS, ClipTextEncoder, Released
+from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.text import clip as text_clip
+from geoguide.text.clip import MODELS, ClipTextEncoder, Released
+from geoguide.text.encoder import BATCH
+from geoguide.text.encoders import ENCODERS, TextConfig, text_encoder
+from geoguide.text.minilm import TextEncoder
 
 NAMES = ["chair", "kitchen counter", "Something RED {1}", "été 漢字", "very long " * 60]
 SCENE = "a {} in a scene"

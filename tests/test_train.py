@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.class_text import ClassText
-from geoguide.config import ExperimentConfig, config_hash
 from geoguide.errors import DataError, InputError
-from geoguide.evaluate import evaluate, predict
-from geoguide.experiments import preset
-from geoguide.prepare import PreparedScene
+from geoguide.experiments.presets import preset
+from geoguide.frozen import config_hash
+from geoguide.pipeline.class_text import ClassText
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.evaluate import evaluate, predict
+from geoguide.pipeline.train import Fit, fit, has_converged, sample_batch
+from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
-from geoguide.train import Fit, fit, has_converged, sample_batch
 
 Scenes = dict[str, list[PreparedScene]]
 
@@ -48,7 +49,7 @@ def test_resumes_after_a_kill_with_the_same_result(
     full: ExperimentConfig, tiny_scenes: Scenes, tmp_path, killed, resumed_at
 ) -> None:
     """Killed between two checkpoints: the second run goes on from the last one and ends where an unbroken run ends."""
-    from geoguide import train as module
+    from geoguide.pipeline import train as module
 
     killed(module._State, 30, lambda: train(full, tiny_scenes, run_dir=tmp_path))
     steps = resumed_at(module._State)

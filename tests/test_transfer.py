@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from geoguide import tables, transfer
-from geoguide.experiments import cross_domain
+from geoguide.experiments.presets import cross_domain
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
+from geoguide.report import cross_domain as transfer
+from geoguide.report import tables
 
 CLASSES = 16
 

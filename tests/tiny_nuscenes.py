@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from geoguide.datasets.nuscenes import CAMERAS
+from geoguide.datasets.formats.nuscenes_tables import CAMERAS
 
 VERSION = "v1.0-mini"
 SCENE = "scene-0103"

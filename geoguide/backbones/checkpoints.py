@@ -19,12 +19,20 @@ from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.errors import ConfigError, DataError, InputError
 
 REPOSITORY, FILENAME = "facebook/sonata", "sonata.pth"
+
+
 REVISION = "df99897472c09f91ba9288da0a034aacffc0b010"
+
+
 SHA256 = "c5ced5acdae30d1c469713398073a866e25e6e414e23feed5dc025373657ac50"
+
+
 HOW_TO = (
     f"fetch the weights (CC BY-NC 4.0, non-commercial) with `hf download {REPOSITORY} {FILENAME} --local-dir weights` "
     f"and use them with `geoguide.backbones.load('sonata', weights='weights/{FILENAME}')`"
 )
+
+
 _SHOWN = 3  # mismatches of each kind that an error names
 
 

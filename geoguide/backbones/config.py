@@ -13,7 +13,11 @@ from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
 from geoguide.errors import ConfigError
 
 _PACKAGED = {"sonata-mini": WEIGHTS, "sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
+
+
 _CHOICES = ("weights", "sha256", "concat")  # what a constructor takes; None leaves it to the backbone
+
+
 WITHOUT_WEIGHTS = ("descriptors", "sonata-mini-untrained")
 
 

@@ -19,8 +19,14 @@ from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
 
 EPS = 1e-9
+
+
 HEIGHTS = np.array([0.1, 0.35, 0.55, 0.8, 1.1, 1.6, 2.1])  # metres above the floor; edges of the 8 height bins
+
+
 SHAPE = ("linearity", "planarity", "scattering", "verticality", "curvature", "surface", "volume")
+
+
 _PGEOF_COLUMNS = (0, 1, 2, 3, 10, 8, 9)  # where pgeof keeps SHAPE
 
 

@@ -10,8 +10,14 @@ from geoguide.errors import InputError
 from geoguide.ops.sparse import NeighborTable, neighbor_table, sparse_conv, strided_table
 
 STEM = 32
+
+
 PLANES = (32, 64, 128, 256, 128, 128, 96, 96)  # the "A" widths: four stages down, four up
+
+
 BLOCKS = 2  # residual blocks per stage: the "18"
+
+
 STAGES = 4
 
 

@@ -6,13 +6,19 @@ geometry and colour alone.
 
 import numpy as np
 
-from geoguide.regions import Regions, merged, room_planes
+from geoguide.instances.regions import Regions, merged, room_planes
 from geoguide.scene import Scene
 from geoguide.superpoints import segment_mesh, segment_points
 
 REACH = 0.08  # metres: points closer than this touch
+
+
 _COLUMNS = ("count", "length", "width", "rise", "top", "base", "middle", "red", "green", "blue")
+
+
 _COLUMNS += ("colour spread", "|nz| mean", "place")
+
+
 SEGMENT_NAMES = (*(f"{kind} {name}" for kind in ("superpoint", "part") for name in _COLUMNS), "floor", "wall")
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from geoguide.errors import InputError
 
 ORDERS = ("z", "z-trans", "hilbert", "hilbert-trans")
+
+
 MAX_DEPTH = 16  # bits a coordinate, the official limit: 3 * 16 leave 15 bits of an int64 for the scene
 
 

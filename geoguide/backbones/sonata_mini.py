@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from geoguide import paths
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import SonataBackbone, encode_scene
 from geoguide.errors import DataError
 from geoguide.scene import Scene
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "sonata-mini.safetensors"
+WEIGHTS = paths.WEIGHTS / "sonata-mini.safetensors"
 
 
 class MiniSonataBackbone(SonataBackbone):

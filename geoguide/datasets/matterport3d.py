@@ -17,29 +17,24 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, to_opencv
-from geoguide.datasets.openscene_views import region_views, warn_lost
-from geoguide.datasets.reading import (
-    MINI_STAMP,
-    checked_colors,
-    checked_points,
-    integers,
-    need_file,
-    need_folder,
-    read_image_size,
-    read_json,
-    read_ply_triangles,
-    resize_intrinsics,
-    vertex_normals,
-)
+from geoguide.datasets.formats.cameras import read_image_size, resize_intrinsics, warn_lost
+from geoguide.datasets.formats.files import MINI_STAMP, integers, need_file, need_folder, read_json
+from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
+from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles, vertex_normals
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError
 from geoguide.labels import LabelSet, load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
+
+
 REGIONS = "region_segmentations"
+
+
 MAPPING = "category_mapping.tsv"
+
+
 LABEL_IMAGES, INSTANCE_IMAGES = "label_images", "instance_images"  # beside generated houses only
 
 

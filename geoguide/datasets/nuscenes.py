@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from geoguide.datasets.nuscenes_tables import (
+from geoguide.datasets.formats.cameras import check_fits, read_image_size, resize_intrinsics
+from geoguide.datasets.formats.files import need_file, need_folder, read_json
+from geoguide.datasets.formats.nuscenes_tables import (
     CAMERAS,
     LIDAR,
     MINI_DEPTH_SCALE,
@@ -24,23 +26,20 @@ from geoguide.datasets.nuscenes_tables import (
     numbers,
     read_tables,
 )
-from geoguide.datasets.points import GREY  # of every point: LiDAR has no colour, and the cameras' is lifted, not read
-from geoguide.datasets.reading import (
-    check_fits,
-    finite_points,
-    need_file,
-    need_folder,
-    read_image_size,
-    read_json,
-    resize_intrinsics,
-)
+from geoguide.datasets.formats.ply import finite_points
+from geoguide.datasets.points import GREY
 from geoguide.errors import DataError
 from geoguide.scene import Scene, View
 
 __all__ = ["CAMERAS", "list_samples", "list_scenes", "load_key_frame", "load_sample", "read_tables"]
 
+
 CALIBRATION = "calibration.json"  # marks a folder of one key frame
+
+
 COLUMNS = 5  # x, y, z, intensity, ring
+
+
 RINGS = 32  # lasers of the sensor
 
 

@@ -10,66 +10,23 @@ A .pth file is the tuple (coords, colors, labels); -100 and 255 mean void. Poses
 """
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.fused_features import FusedFeatures, feature_files
+from geoguide.datasets.formats.files import need_folder
+from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
+from geoguide.datasets.formats.ply import finite_points
+from geoguide.datasets.formats.torch_files import read_torch
+from geoguide.datasets.openscene_folders import _suffix, layout_of, scene_name
 from geoguide.datasets.openscene_views import load_views
-from geoguide.datasets.reading import finite_points, need_folder
-from geoguide.datasets.torch_files import read_torch
 from geoguide.errors import DataError
 from geoguide.scene import VOID, Scene
 
 IGNORE = -100  # OpenScene's second way to write void
+
+
 GREY = 0.5
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One published set: its folders below the root, what its labels mean, and its images.
-
-    image_size (H, W) is what the intrinsics hold for; depth_scale is units per metre, None without depth;
-    depth_tolerance and border are what OpenScene lifted with.
-    """
-
-    name: str
-    dataset: str
-    classes: int
-    label_set: str
-    suffix: str
-    folder_2d: str
-    image_size: tuple[int, int]
-    depth_scale: float | None
-    depth_tolerance: float | None
-    border: int
-
-
-def _matterport(name: str, classes: int) -> Layout:
-    size = (512, 640)
-    return Layout(
-        name, "matterport3d", classes, f"matterport{classes}", ".pth", "matterport_2d", size, 4000.0, 0.02, 10
-    )
-
-
-LAYOUTS = {
-    layout.name: layout
-    for layout in (
-        Layout("scannet_3d", "scannet", 20, "scannet20", "_vh_clean_2.pth", "scannet_2d", (240, 320), 1000.0, 0.25, 10),
-        _matterport("matterport_3d", 21),
-        *(_matterport(f"matterport_3d_{classes}", classes) for classes in (40, 80, 160)),
-        Layout("nuscenes_3d", "nuscenes", 16, "nuscenes16", ".pth", "nuscenes_2d", (450, 800), None, None, 5),
-    )
-}
-
-
-def layout_of(folder: str | Path) -> Layout:
-    """The layout of a 3D folder, by its name; `DataError` for any other name."""
-    name = Path(folder).name
-    if name not in LAYOUTS:
-        raise DataError(f"{folder}: not a 3D folder of OpenScene's layout; known: {', '.join(LAYOUTS)}")
-    return LAYOUTS[name]
 
 
 def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
@@ -83,17 +40,6 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
     if odd is not None:
         raise DataError(f"{odd}: mixed layouts, expected names *{layout.suffix} in {layout.name}")
     return paths
-
-
-def _suffix(path: Path) -> str:
-    """The longest of the layouts' suffixes that a file name ends with: ScanNet's ends with the others' too."""
-    return max((one.suffix for one in LAYOUTS.values() if path.name.endswith(one.suffix)), key=len)
-
-
-def scene_name(path: str | Path) -> str:
-    """`scene0000_00` of `scene0000_00_vh_clean_2.pth`: the name under which 2D folders and features are found."""
-    path = Path(path)
-    return path.name.removesuffix(layout_of(path.parents[1]).suffix)
 
 
 def load_scene(path: str | Path, *, views: bool = True) -> Scene:

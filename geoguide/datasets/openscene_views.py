@@ -1,21 +1,17 @@
 """Frames of OpenScene's 2D folders (see `openscene_layout`) as views; pixels stay on disk."""
 
-import warnings
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoguide.datasets.reading import check_camera, check_fits, need_file, read_image_size, read_intrinsics, read_matrix
+from geoguide.datasets.formats.cameras import check_camera, check_fits, read_image_size, read_intrinsics, warn_lost
+from geoguide.datasets.formats.files import need_file, read_matrix
+from geoguide.datasets.formats.matterport_cameras import region_views
+from geoguide.datasets.openscene_folders import Layout
 from geoguide.errors import DataError
 from geoguide.scene import View
 
-if TYPE_CHECKING:
-    from geoguide.datasets.openscene_layout import Layout
-
 NUSCENES_CAMERAS = ("back", "back_left", "back_right", "front", "front_left", "front_right")
-NEAREST = 100  # images that a Matterport3D test region without any inside takes
 
 
 def load_views(root: Path, layout: "Layout", split: str, name: str, points: np.ndarray) -> tuple[View, ...]:
@@ -30,33 +26,6 @@ def load_views(root: Path, layout: "Layout", split: str, name: str, points: np.n
     if layout.dataset == "scannet":
         return _scannet_views(folder, home / "intrinsics.txt", layout)
     return _matterport_views(folder, split, name, points, layout)
-
-
-def inside(cameras: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Indices int64 of the camera centres [K, 3] inside the bounding box of points [P, 3]; nan and inf are outside."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return np.flatnonzero(((cameras > low) & (cameras < high)).all(axis=1))
-
-
-def nearest(cameras: np.ndarray, points: np.ndarray, count: int = NEAREST) -> np.ndarray:
-    """Indices int64 of the `count` camera centres [K, 3] nearest to the middle of the bounding box of points [P, 3]."""
-    centre = (points.min(axis=0) + points.max(axis=0)) / 2
-    distance = np.linalg.norm(cameras - centre, axis=1)
-    order = np.argsort(distance, kind="stable")[:count]
-    return order[np.isfinite(distance[order])]
-
-
-def region_views(cameras: np.ndarray, points: np.ndarray, split: str) -> np.ndarray:
-    """Which images a Matterport3D region takes (OpenScene's rule): int64 indices into camera centres [K, 3]."""
-    chosen = inside(cameras, points)
-    return nearest(cameras, points) if len(chosen) == 0 and split == "test" else chosen
-
-
-def warn_lost(poses: np.ndarray, names: Iterable[str], where: Path) -> None:
-    """One warning that names the frames of poses [K, 4, 4] with nan or inf: nothing says which scene they show."""
-    lost = [name for name, pose in zip(names, poses, strict=True) if not np.isfinite(pose).all()]
-    if lost:
-        warnings.warn(f"{where}: {len(lost)} frames skipped, pose holds nan or inf: {', '.join(lost)}", stacklevel=2)
 
 
 def _scannet_views(folder: Path, camera: Path, layout: "Layout") -> tuple[View, ...]:

@@ -6,18 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.reading import checked_points, finite_points, need_file, read_ply, vertex_columns, vertex_normals
-from geoguide.datasets.torch_files import read_torch
+from geoguide.datasets.formats.files import need_file
+from geoguide.datasets.formats.ply import checked_points, finite_points, read_ply, vertex_columns, vertex_normals
+from geoguide.datasets.formats.torch_files import read_torch
 from geoguide.errors import DataError, InputError
 from geoguide.scene import VOID, Scene, unit_colors
 
 SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt")
+
+
 KEYS = {
     "points": ("points", "coord", "coords", "xyz"),
     "colors": ("colors", "color", "rgb"),
     "normals": ("normals", "normal"),
     "labels": ("labels", "label", "segment"),
 }
+
+
 GREY = 0.5
 
 

@@ -14,11 +14,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 
-from geoguide.datasets.reading import vertex_normals
+from geoguide.datasets.formats.ply import vertex_normals
 from geoguide.errors import InputError
 from geoguide.scene import View
 
 BYTES_PER_VOXEL = 24  # distance, weight, colour, colour weight, all float32
+
+
 FAR = 1.0  # value of free and of unknown space, in units of the truncation
 
 

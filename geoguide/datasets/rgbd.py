@@ -11,16 +11,14 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from geoguide.datasets.reading import (
+from geoguide.datasets.formats.cameras import (
     check_fits,
     check_frame,
-    need_file,
-    need_folder,
     read_image_size,
     read_intrinsics,
-    read_matrix,
     resize_intrinsics,
 )
+from geoguide.datasets.formats.files import need_file, need_folder, read_matrix
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene, View
@@ -30,6 +28,8 @@ AXES = {
     for sign in ("", "-")
     for number, axis in enumerate("xyz")
 }
+
+
 UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: the horizontal surfaces are found in narrowing cones
 
 

@@ -5,32 +5,27 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.reading import (
-    MINI_STAMP,
+from geoguide.datasets.formats.cameras import (
     check_fits,
     check_frame,
-    checked_colors,
-    checked_points,
-    integers,
-    need_file,
-    need_folder,
     read_image_size,
     read_intrinsics,
-    read_json,
-    read_matrix,
-    read_ply,
     resize_intrinsics,
-    vertex_columns,
-    vertex_normals,
 )
-from geoguide.datasets.sens import SensFile, SensView
+from geoguide.datasets.formats.files import MINI_STAMP, integers, need_file, need_folder, read_json, read_matrix
+from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns, vertex_normals
+from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
+
+
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
+
+
 KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
 
 

@@ -18,19 +18,23 @@ from typing import TypeVar
 
 import numpy as np
 
-from geoguide.config import DataConfig
-from geoguide.datasets import matterport3d, nuscenes, openscene_layout, scannet
-from geoguide.datasets.fused_features import FusedFeatures, feature_files
-from geoguide.datasets.mini.houses import make_mini_matterport3d
-from geoguide.datasets.mini.write import make_mini_scannet
-from geoguide.datasets.mini_nuscenes.write import make_mini_nuscenes
-from geoguide.datasets.nuscenes_tables import LIDAR, Tables
-from geoguide.datasets.reading import need_file, need_folder
+from geoguide.datasets import matterport3d, nuscenes, openscene_folders, openscene_layout, scannet
+from geoguide.datasets.config import DataConfig
+from geoguide.datasets.formats.files import need_file, need_folder
+from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
+from geoguide.datasets.formats.nuscenes_tables import LIDAR, Tables
 from geoguide.errors import ConfigError, DataError
 from geoguide.scene import Scene
+from geoguide.worlds.houses import make_mini_matterport3d
+from geoguide.worlds.rooms.make import make_mini_scannet
+from geoguide.worlds.streets.make import make_mini_nuscenes
 
 HELD_OUT = 25
+
+
 OPENSCENE_FOLDERS = {"scannet": "scannet_3d", "matterport3d": "matterport_3d", "nuscenes": "nuscenes_3d"}
+
+
 _Item = TypeVar("_Item")
 
 
@@ -145,15 +149,15 @@ class OpenSceneScene(SceneSource):
 
     @property
     def name(self) -> str:
-        return openscene_layout.scene_name(self.path)
+        return openscene_folders.scene_name(self.path)
 
     def _read(self, labels: str) -> Scene:
-        folder = next((n for n, layout in openscene_layout.LAYOUTS.items() if layout.label_set == labels), None)
+        folder = next((n for n, layout in openscene_folders.LAYOUTS.items() if layout.label_set == labels), None)
         if folder is None:
-            known = ", ".join(layout.label_set for layout in openscene_layout.LAYOUTS.values())
+            known = ", ".join(layout.label_set for layout in openscene_folders.LAYOUTS.values())
             raise ConfigError(f"OpenScene's layout has the label sets {known}; found {labels!r}")
         root = self.path.parents[2]
-        suffix = openscene_layout.LAYOUTS[folder].suffix
+        suffix = openscene_folders.LAYOUTS[folder].suffix
         path = root / folder / self.split / f"{self.name}{suffix}"
         return openscene_layout.load_scene(path, views=self.data.features is None)
 

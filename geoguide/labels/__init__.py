@@ -12,11 +12,19 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.scene import VOID
 
 FOLDER = Path(__file__).parent
+
+
 # The columns and rows of ScanNet's own table that mini rooms need; ids from 2001 on are ours, for raw names whose
 # official id we could not check. Real scans come with the whole table.
 CATEGORY_TABLE = FOLDER / "scannetv2-labels.combined.tsv"
+
+
 GROUPS = ("head", "common", "tail")
+
+
 RAW_COLUMNS = ("nyu40", "scannet_id", "raw_id")  # columns of a set's csv that hold the ids of the benchmark's files
+
+
 RAW_NAMES = "nyu_class"  # the column of sets that are defined by names: Matterport3D's K most frequent
 
 

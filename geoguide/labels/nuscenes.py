@@ -18,6 +18,8 @@ from geoguide.ops.arrays import Array
 from geoguide.scene import VOID
 
 NAME = "nuscenes16"
+
+
 # Categories that the challenge ignores; they are written out so that a category nobody knows is noticed.
 IGNORED = (
     *("noise", "animal", "static.other", "vehicle.ego", "static_object.bicycle_rack"),

@@ -10,6 +10,8 @@ from torch import Tensor
 from geoguide.ops.arrays import Array
 
 DEVKIT_DEPTH = 1.0  # metres; the nuScenes devkit's min_dist, below which LiDAR points lie on the camera's casing
+
+
 DEVKIT_MARGIN = 1.0  # pixels
 
 

@@ -17,7 +17,11 @@ from torch import Tensor
 from geoguide.errors import InputError
 
 _HAS_SPCONV = importlib.util.find_spec("spconv") is not None
+
+
 _BLOCK_PAIRS = 1000  # pairs per matrix product on a CPU: long enough for the product, short enough for its cache
+
+
 _MAX_KEYS = 2**62
 
 

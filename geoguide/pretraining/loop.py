@@ -15,15 +15,15 @@ from tqdm import tqdm
 
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3
-from geoguide.config import config_hash, to_dict
 from geoguide.errors import DataError, InputError
-from geoguide.files import replacing
+from geoguide.frozen import config_hash, to_dict
+from geoguide.paths import replacing
+from geoguide.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.distillation import PrototypeHead
 from geoguide.pretraining.rooms import Identity
 from geoguide.pretraining.step import step_terms
 from geoguide.pretraining.views import Cloud, make_views
-from geoguide.resume import load_checkpoint, save_checkpoint
 
 _VIEWS, _ORDER, _STEP = 1, 2, 3  # which random stream a seed is for
 

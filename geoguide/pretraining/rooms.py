@@ -7,15 +7,19 @@ import numpy as np
 
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.datasets import scannet
-from geoguide.datasets.mini.write import MANIFEST, default_mini_root, make_mini_scannet
-from geoguide.datasets.reading import MINI_STAMP, checked_points, read_json, read_ply, vertex_columns, vertex_normals
+from geoguide.datasets.formats.files import MINI_STAMP, read_json
+from geoguide.datasets.formats.ply import checked_points, read_ply, vertex_columns, vertex_normals
 from geoguide.errors import DataError
-from geoguide.prepare import data_root
+from geoguide.paths import data_root
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.views import Cloud
 from geoguide.scene import Scene, unit_colors
+from geoguide.worlds.jobs import MANIFEST
+from geoguide.worlds.rooms.make import make_mini_scannet
 
 FOLDER = "mini-scannet-pretrain"
+
+
 Identity = tuple[int, str, int]  # seed, split, number
 
 
@@ -25,7 +29,7 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
     extra: where the others lie, by default data root / mini-scannet-pretrain. Raises DataError where one of them is a
     validation or test room of mini-ScanNet (see `check_disjoint`).
     """
-    benchmark = default_mini_root()
+    benchmark = data_root() / "mini-scannet"
     if not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
         make_mini_scannet(benchmark, workers=workers)
     folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])

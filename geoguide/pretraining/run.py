@@ -4,13 +4,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from geoguide.config import config_hash, to_dict
-from geoguide.files import replacing
+from geoguide.experiments.environment import environment
+from geoguide.experiments.records import dumps
+from geoguide.frozen import config_hash, to_dict
+from geoguide.ops.devices import resolve_device
+from geoguide.paths import replacing
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.loop import Pretraining, pretrain
 from geoguide.pretraining.rooms import identity, make_rooms, read_cloud
-from geoguide.records import dumps, environment
-from geoguide.train import resolve_device
 
 
 def pretrain_and_save(

@@ -22,12 +22,24 @@ ALIKE = (  # classes that look or are shaped alike; names that a label set lacks
     ("drivable surface", "other flat", "sidewalk", "terrain"),
     ("vegetation", "terrain"),
 )
+
+
 # What fills most of a scene is seldom taken for something else as a whole.
 STEADY = {"wall": 0.3, "floor": 0.2, "manmade": 0.3, "drivable surface": 0.2}
+
+
 TEXT_TEMPERATURE = 0.12  # cosines of class names lie between 0.35 and 0.9
+
+
 ALIKE_BONUS = 0.3  # what membership of one group adds to a cosine
+
+
 VOXEL = 0.1  # metres: the grain in which a surface's seen share is counted
+
+
 SIDE_STEP = 40  # an image is sampled about 40 times along its width for that
+
+
 SHADOW_REACH = 5.0  # pixels of a 160-pixel-wide image at full severity
 
 

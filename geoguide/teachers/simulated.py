@@ -19,8 +19,14 @@ from geoguide.scene import VOID, Scene
 from geoguide.teachers.faults import Survey, alike_table, bleed, coarse_noise, object_image, shadow, survey
 
 NOISE_SCALE = 0.5  # at full severity, in units of the contrast between class embeddings
+
+
 DRIFT_SCALE = 0.4
+
+
 SCANNET = "scannet20"
+
+
 LARGE_AREA = 1.5  # m^2: an object of this size suffers half of the partial-view fault
 
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from geoguide.errors import ConfigError
 
 FOLDER = Path(__file__).parent
+
+
 _USUAL = ("train", "val", "test")
+
+
 SPLITS = {
     "scannet": _USUAL,
     "matterport3d": _USUAL,

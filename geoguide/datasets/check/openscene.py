@@ -1,0 +1,86 @@
+"""Is a folder OpenScene's published layout of ScanNet, Matterport3D or nuScenes, and is it whole?"""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from geoguide.datasets.check.report import Report, check_scenes, spread
+from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
+from geoguide.datasets.formats.torch_files import read_torch
+from geoguide.datasets.openscene_folders import LAYOUTS, Layout, scene_name
+from geoguide.datasets.openscene_layout import list_scenes, load_scene
+from geoguide.errors import DataError, GeoGuideError
+
+SPLITS = ("train", "val", "test")
+
+
+def is_openscene(root: Path) -> bool:
+    """Whether `root` holds one of the published 3D or 2D folders, or is a 3D folder itself."""
+    names = {name for layout in LAYOUTS.values() for name in (layout.name, layout.folder_2d)}
+    return root.name in LAYOUTS or any((root / name).is_dir() for name in names)
+
+
+def check_openscene(root: Path, report: Report) -> None:
+    """Fill the report for every 3D folder, its 2D folder and the folders of fused features beside them."""
+    if root.name in LAYOUTS:
+        root, chosen = root.parent, [LAYOUTS[root.name]]
+    else:
+        chosen = [layout for layout in LAYOUTS.values() if (root / layout.name).is_dir()]
+        for folder in sorted({layout.folder_2d for layout in LAYOUTS.values()} - {one.folder_2d for one in chosen}):
+            if (root / folder).is_dir():
+                report.problem(f"{root / folder}: images without points, {folder.replace('2d', '3d')} not found")
+    features = sorted({path.parent for path in root.glob("*/*.pt")})
+    for layout in chosen:
+        paths = _check_points(root, layout, report)
+        for folder in features:
+            _check_features(folder, layout, paths, report)
+
+
+def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
+    """Check every split of a 3D folder; returns its scene files."""
+    paths: list[Path] = []
+    readable = frames = 0
+    for split in SPLITS:
+        if not (root / layout.name / split).is_dir():
+            continue
+        try:
+            found = list_scenes(root, layout.name, split)
+        except DataError as error:
+            report.problem(str(error))
+            continue
+        paths += found
+        need_frames = layout.dataset != "matterport3d" and (root / layout.folder_2d).is_dir()
+        tally = check_scenes(report, f"{layout.name} {split}", found, load_scene, need_frames=need_frames)
+        readable, frames = readable + tally.scenes, frames + tally.with_frames
+    if not paths:
+        report.problem(f"{root / layout.name}: no split with scenes, expected {', '.join(SPLITS)}")
+    if readable:
+        report.use(f"geoguide segment {layout.name}/<split>/<scene>.pth --labels ... ({readable} scenes)")
+        report.use(f"geoguide.datasets.openscene_layout.load_scene ({readable} scenes, {frames} with frames)")
+    return paths
+
+
+def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Report) -> None:
+    """Open every feature file of the layout's scenes: keys, dtypes, the mask against the cloud, and some rows."""
+    whole = lacking = files_found = 0
+    for path in tqdm(paths, f"check {folder.name} of {layout.name}"):
+        try:
+            files = feature_files(folder, scene_name(path))
+            count = len(read_torch(path)[0]) if files else 0
+        except (GeoGuideError, IndexError, KeyError, TypeError) as error:
+            report.problem(f"{folder}: features of {path.name} cannot be checked ({error})")
+            continue
+        lacking += not files
+        files_found += len(files)
+        for file in files:
+            try:
+                features = FusedFeatures(file, count)
+                features.rows(spread(count))
+                whole += 1
+            except GeoGuideError as error:
+                report.problem(str(error))
+    if files_found:
+        report.line(
+            f"{folder.name}: {whole} of {files_found} files of {layout.name} readable, {lacking} scenes without"
+        )
+        report.use(f"geoguide.datasets.openscene_layout.open_features ({folder.name}, {whole} files)")

@@ -1,0 +1,182 @@
+"""OpenScene's fused 2D features of one scene, read row by row: no scene's features are ever all in memory.
+
+A file maps {'feat': float16 [M, C], 'mask_full': bool [N]}: row r of `feat` belongs to the r-th True of `mask_full`, so
+the row of point i is cumsum(mask_full)[i] - 1. Files made before that have a third key: `mask` (bool [M], or the row
+numbers) then says which rows of `feat` really hold a feature (OpenScene, dataset/feature_loader.py, "legacy").
+"""
+
+import functools
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoguide.datasets.formats.files import need_folder
+from geoguide.datasets.formats.torch_files import is_mappable, read_torch
+from geoguide.errors import DataError, InputError
+
+FEATURE_DTYPES = (torch.float16, torch.float32)
+
+
+ROWS_AT_ONCE = 4096  # between two mappings: bounds the mapped pages; a mapping costs about a millisecond
+
+
+class FusedFeatures:
+    """The features of one scene on disk, and which of its N points have one.
+
+    `seen` bool [N]; `width` is C; `len()` is N. Only `seen` and one int32 per point are held; each `rows` maps the
+    file, touches the rows it needs and lets go of it. A file in torch's format before 1.6 cannot be mapped: it is read
+    whole and kept, with one warning. num_points: the size of the cloud, checked when given. Raises `DataError` naming
+    file, field, expected and found for a missing or truncated file, wrong keys, shapes or dtypes.
+
+    On nuScenes `seen` leaks labels: OpenScene gave features only to points whose ground truth is not void.
+    """
+
+    def __init__(self, path: str | Path, num_points: int | None = None) -> None:
+        self.path = Path(path)
+        self._mapped = is_mappable(self.path)
+        feat, mask_full, kept = _fields(read_torch(self.path, mmap=self._mapped), self.path)
+        if num_points is not None and len(mask_full) != num_points:
+            raise DataError(f"{self.path}: mask_full holds {len(mask_full)} points, the cloud has {num_points}")
+        if feat.shape[0] != mask_full.sum():
+            raise DataError(
+                f"{self.path}: feat holds {feat.shape[0]} rows, expected one for each of the {mask_full.sum()} points "
+                "of mask_full"
+            )
+        self.seen = mask_full  # [N]
+        if kept is not None:
+            self.seen = mask_full.copy()
+            self.seen[mask_full] = _kept_rows(kept, feat.shape[0], self.path)
+        self.width = int(feat.shape[1])
+        self._row = np.cumsum(mask_full, dtype=np.int32) - 1  # [N], meaningful where seen
+        self._shape = tuple(feat.shape)
+        self._held = None if self._mapped else feat
+        if not self._mapped:
+            size = feat.numel() * feat.element_size() / 2**20
+            warnings.warn(f"{self.path}: written by torch before 1.6, all {size:.0f} MiB are kept", stacklevel=2)
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def rows(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features of the points `index` int64 [p], in any order: (float16 [p, C], seen bool [p]); 0 where unseen.
+
+        Time and memory O(p C), whatever the file's size. Raises `InputError` for indices outside the cloud and
+        `DataError` where a feature read is not finite or the file has changed since it was opened.
+        """
+        index = np.asarray(index)
+        if index.ndim != 1 or index.dtype.kind not in "iu":
+            raise InputError(f"index must be integers [p], found {index.dtype} {list(index.shape)}")
+        if index.size and (index.min() < 0 or index.max() >= len(self)):
+            raise InputError(f"index must lie in 0..{len(self) - 1}, found {index.min()}..{index.max()}")
+        seen = self.seen[index]  # [p]
+        place = np.flatnonzero(seen)
+        place = place[np.argsort(self._row[index[place]], kind="stable")]  # the disk is read forwards
+        result = np.zeros((len(index), self.width), np.float16)
+        for start in range(0, len(place), ROWS_AT_ONCE):
+            here = place[start : start + ROWS_AT_ONCE]
+            feat = self._open() if self._held is None else self._held
+            part = feat[torch.from_numpy(self._row[index[here]]).long()].to(torch.float16).numpy()  # a copy
+            if not np.isfinite(part).all():
+                raise DataError(f"{self.path}: feat holds nan, inf or values beyond float16")
+            result[here] = part
+            del feat  # unmaps the pages just touched, which would otherwise add up to the whole file
+        return result, seen
+
+    def _open(self) -> Tensor:
+        feat, _, _ = _fields(read_torch(self.path, mmap=True), self.path)
+        if tuple(feat.shape) != self._shape:
+            raise DataError(f"{self.path}: feat was {list(self._shape)} when opened, is now {list(feat.shape)}")
+        return feat
+
+
+class StreamedFeatures:
+    """The fused features of one scene as a training reads them: opened for each step, never kept.
+
+    files: as `feature_files` finds them; several are random subsets of the scene's points, of which a step takes one.
+    num_points: of the cloud. Creating it opens every file once, to check it; it then holds names only, so that a list
+    of thousands of scenes costs nothing. `width` is C.
+    """
+
+    def __init__(self, files: tuple[Path, ...], num_points: int) -> None:
+        self.files, self.num_points = files, num_points
+        widths = {FusedFeatures(file, num_points).width for file in files}
+        if len(widths) != 1:
+            raise DataError(f"{files[0]}: features of one scene must have one width, found {sorted(widths)}")
+        self.width = widths.pop()
+
+    def seen(self) -> np.ndarray:
+        """bool [P]: has a feature in any file."""
+        return np.any([FusedFeatures(file, self.num_points).seen for file in self.files], axis=0)
+
+    def rows(self, index: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """As `FusedFeatures.rows`, from file number `draw` (modulo their number)."""
+        return FusedFeatures(self.files[draw % len(self.files)], self.num_points).rows(index)
+
+
+def feature_files(folder: str | Path, scene: str) -> tuple[Path, ...]:
+    """Files of a scene: `{scene}_0.pt`, `{scene}_1.pt`, ... (random subsets; one for val and test) or `{scene}.pt`.
+
+    Empty when the scene has none, as some Matterport3D regions do. Raises `DataError` for both kinds at once and for a
+    gap in the numbering: OpenScene draws from 0..n-1.
+    """
+    folder = need_folder(folder, "folder of fused features")
+    names, numbers = _listing(folder, folder.stat().st_mtime_ns)
+    numbered = numbers.get(scene, {})
+    if numbered and scene in names:
+        first = numbered[min(numbered)].name
+        raise DataError(f"{folder}: mixed layouts, holds both {scene}.pt and {first}")
+    if scene in names:
+        return (folder / f"{scene}.pt",)
+    missing = sorted(set(range(len(numbered))) - set(numbered))
+    if missing:
+        raise DataError(f"{folder / f'{scene}_{missing[0]}.pt'}: fused features not found, but later numbers are there")
+    return tuple(numbered[number] for number in sorted(numbered))
+
+
+@functools.lru_cache(maxsize=8)
+def _listing(folder: Path, _changed: int) -> tuple[frozenset[str], dict[str, dict[int, Path]]]:
+    """Names of all .pt files, and those that end with a number by what is before it; read once: there are thousands."""
+    names, numbers = set(), {}
+    for path in folder.glob("*.pt"):
+        names.add(path.stem)
+        before, _, number = path.stem.rpartition("_")
+        if before and number.isdecimal():
+            numbers.setdefault(before, {})[int(number)] = path
+    return frozenset(names), numbers
+
+
+def _fields(value: object, path: Path) -> tuple[Tensor, np.ndarray, np.ndarray | None]:
+    """feat [M, C], mask_full bool [N], and the legacy `mask` or None, of the right kinds."""
+    keys = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__
+    if not isinstance(value, dict) or keys not in (["feat", "mask_full"], ["feat", "mask", "mask_full"]):
+        raise DataError(f"{path}: expected a dictionary of feat, mask_full (and, legacy, mask), found {keys}")
+    feat = value["feat"]
+    if not isinstance(feat, (Tensor, np.ndarray)):
+        raise DataError(f"{path}: feat must be float16 or float32 [M, C], found {type(feat).__name__}")
+    feat = torch.as_tensor(feat)
+    if feat.dim() == 3:
+        feat = feat[..., 0]  # some legacy files end with an axis of size one
+    if feat.dim() != 2 or feat.dtype not in FEATURE_DTYPES or feat.shape[1] == 0:
+        found = f"{str(feat.dtype).removeprefix('torch.')} {list(feat.shape)}"
+        raise DataError(f"{path}: feat must be float16 or float32 [M, C], found {found}")
+    mask_full = np.asarray(value["mask_full"]).copy()  # a view would keep the file mapped
+    if mask_full.ndim != 1 or mask_full.dtype != np.bool_:
+        raise DataError(f"{path}: mask_full must be bool [N], found {mask_full.dtype} {list(mask_full.shape)}")
+    return feat, mask_full, np.asarray(value["mask"]).copy() if "mask" in value else None
+
+
+def _kept_rows(mask: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """The legacy `mask`, a bool per row or row numbers, as bool [count]."""
+    if mask.ndim == 1 and mask.dtype == np.bool_ and len(mask) == count:
+        return mask
+    fits = mask.ndim == 1 and mask.dtype.kind in "iu"
+    if not fits or (mask.size and (mask.min() < 0 or mask.max() >= count)):
+        raise DataError(
+            f"{path}: mask must be bool [{count}] or row numbers below {count}, found {mask.dtype} {list(mask.shape)}"
+        )
+    kept = np.zeros(count, dtype=bool)
+    kept[mask] = True
+    return kept

@@ -1,0 +1,110 @@
+"""Matterport3D's `undistorted_camera_parameters/<house>.conf`, turned into the OpenCV convention of `View`.
+
+The file's canonical camera looks along -z with +y up, so a camera-to-world matrix M becomes M diag(1, -1, -1, 1): x
+right, y down, z forward. Its image origin is the bottom-left corner and pixel (i, j) has its centre at (i + 1/2, j +
+1/2) (the dataset's documentation, and its own code, RGBDUtil.cpp); ours is the centre of the top-left pixel, so
+
+    cx' = cx - 1/2        cy' = H - 1/2 - cy
+
+OpenScene leaves cx and cy as they are in the file, which moves its images by 2 (cy - H/2) rows, about 5 of 1024; ask
+for origin="top-left" to do the same.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geoguide.datasets.formats.cameras import check_camera, check_fits
+from geoguide.datasets.formats.files import need_file
+from geoguide.errors import DataError, InputError
+
+DEPTH_SCALE = 4000.0  # units of 0.25 mm
+
+
+ORIGINS = ("bottom-left", "top-left")
+
+
+_TURN = np.array([1.0, -1.0, -1.0, 1.0])  # of the columns; no matrix product, which would spread inf as nan
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """One image of a house: file names, the file's own intrinsics [3, 3], and cam_to_world [4, 4] in OpenCV axes."""
+
+    color: str
+    depth: str
+    intrinsics: np.ndarray
+    cam_to_world: np.ndarray
+
+
+def read_cameras(path: str | Path) -> tuple[Camera, ...]:
+    """All images that a .conf file lists, in its order; `DataError` naming file and line where it is broken."""
+    path = need_file(path, "camera parameters")
+    expected, intrinsics, cameras = None, None, []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        command, *values = line.split() or [""]
+        if command == "n_images":
+            expected = int(_numbers(values, 1, path, number, command)[0])
+        elif command == "intrinsics_matrix":
+            matrix = np.array(_numbers(values, 9, path, number, command)).reshape(3, 3)
+            intrinsics = check_camera(matrix, path)
+        elif command == "scan":
+            if intrinsics is None:
+                raise DataError(f"{path}: line {number}: scan before any intrinsics_matrix")
+            pose = np.array(_numbers(values[2:], 16, path, number, command)).reshape(4, 4)
+            cameras.append(Camera(values[1], values[0], intrinsics, pose * _TURN))
+    if expected is None or len(cameras) != expected:
+        raise DataError(f"{path}: n_images says {expected}, found {len(cameras)} scan lines, truncated?")
+    if not cameras:
+        raise DataError(f"{path}: lists no image")
+    return tuple(cameras)
+
+
+def to_opencv(
+    intrinsics: np.ndarray, size: tuple[int, int], image: Path, conf: Path, origin: str = "bottom-left"
+) -> np.ndarray:
+    """The file's intrinsics [3, 3] for pixel centres at whole numbers from the top left; size (H, W) of the image.
+
+    Raises `DataError` naming `image` where its size cannot be the one that the principal point belongs to.
+    """
+    if origin not in ORIGINS:
+        raise InputError(f"origin must be one of {', '.join(ORIGINS)}, found {origin!r}")
+    check_fits(intrinsics, size, image, conf)
+    result = intrinsics.copy()
+    if origin == "bottom-left":
+        result[0, 2], result[1, 2] = intrinsics[0, 2] - 0.5, size[0] - 0.5 - intrinsics[1, 2]
+    return result
+
+
+def _numbers(values: list[str], count: int, path: Path, line: int, command: str) -> list[float]:
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError as error:
+        raise DataError(f"{path}: line {line}: {command} needs {count} numbers ({error})") from None
+    if len(numbers) != count:
+        raise DataError(f"{path}: line {line}: {command} needs {count} numbers, found {len(numbers)}")
+    return numbers
+
+
+NEAREST = 100  # images that a Matterport3D test region without any inside takes
+
+
+def inside(cameras: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Indices int64 of the camera centres [K, 3] inside the bounding box of points [P, 3]; nan and inf are outside."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.flatnonzero(((cameras > low) & (cameras < high)).all(axis=1))
+
+
+def nearest(cameras: np.ndarray, points: np.ndarray, count: int = NEAREST) -> np.ndarray:
+    """Indices int64 of the `count` camera centres [K, 3] nearest to the middle of the bounding box of points [P, 3]."""
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2
+    distance = np.linalg.norm(cameras - centre, axis=1)
+    order = np.argsort(distance, kind="stable")[:count]
+    return order[np.isfinite(distance[order])]
+
+
+def region_views(cameras: np.ndarray, points: np.ndarray, split: str) -> np.ndarray:
+    """Which images a Matterport3D region takes (OpenScene's rule): int64 indices into camera centres [K, 3]."""
+    chosen = inside(cameras, points)
+    return nearest(cameras, points) if len(chosen) == 0 and split == "test" else chosen

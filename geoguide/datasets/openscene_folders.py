@@ -1,0 +1,72 @@
+"""The folders that OpenScene published for ScanNet, Matterport3D and nuScenes, and that later work reuses.
+
+    <root>/{scannet_3d, matterport_3d, matterport_3d_40, _80, _160, nuscenes_3d}/{train, val, test}/<scene>.pth
+    <root>/scannet_2d/intrinsics.txt, scannet_2d/<scene>/{color/N.jpg, depth/N.png, pose/N.txt}       every 20th frame
+    <root>/matterport_2d/<building>/{color/<image>.jpg, depth/<image>.png, pose/<image>.txt, intrinsic/<image>.txt}
+    <root>/nuscenes_2d/<split>/<scene>/{color/<camera>.jpg, pose/<camera>.npy, K/<camera>.npy}        last timestamp
+    a folder of fused features of any name: see `fused_features`
+
+A .pth file is the tuple (coords, colors, labels); -100 and 255 mean void. Poses are camera-to-world, OpenCV axes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoguide.errors import DataError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One published set: its folders below the root, what its labels mean, and its images.
+
+    image_size (H, W) is what the intrinsics hold for; depth_scale is units per metre, None without depth;
+    depth_tolerance and border are what OpenScene lifted with.
+    """
+
+    name: str
+    dataset: str
+    classes: int
+    label_set: str
+    suffix: str
+    folder_2d: str
+    image_size: tuple[int, int]
+    depth_scale: float | None
+    depth_tolerance: float | None
+    border: int
+
+
+def _matterport(name: str, classes: int) -> Layout:
+    size = (512, 640)
+    return Layout(
+        name, "matterport3d", classes, f"matterport{classes}", ".pth", "matterport_2d", size, 4000.0, 0.02, 10
+    )
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("scannet_3d", "scannet", 20, "scannet20", "_vh_clean_2.pth", "scannet_2d", (240, 320), 1000.0, 0.25, 10),
+        _matterport("matterport_3d", 21),
+        *(_matterport(f"matterport_3d_{classes}", classes) for classes in (40, 80, 160)),
+        Layout("nuscenes_3d", "nuscenes", 16, "nuscenes16", ".pth", "nuscenes_2d", (450, 800), None, None, 5),
+    )
+}
+
+
+def layout_of(folder: str | Path) -> Layout:
+    """The layout of a 3D folder, by its name; `DataError` for any other name."""
+    name = Path(folder).name
+    if name not in LAYOUTS:
+        raise DataError(f"{folder}: not a 3D folder of OpenScene's layout; known: {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def _suffix(path: Path) -> str:
+    """The longest of the layouts' suffixes that a file name ends with: ScanNet's ends with the others' too."""
+    return max((one.suffix for one in LAYOUTS.values() if path.name.endswith(one.suffix)), key=len)
+
+
+def scene_name(path: str | Path) -> str:
+    """`scene0000_00` of `scene0000_00_vh_clean_2.pth`: the name under which 2D folders and features are found."""
+    path = Path(path)
+    return path.name.removesuffix(layout_of(path.parents[1]).suffix)

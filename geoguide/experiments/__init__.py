@@ -1,0 +1,1 @@
+"""Many experiments: presets, profiles, runs, and the records that they leave behind."""

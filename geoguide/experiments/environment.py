@@ -1,0 +1,35 @@
+"""Where a run was made: versions, device, git commit."""
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+from typing import Any
+
+import torch
+
+from geoguide.ops.devices import resolve_device
+from geoguide.paths import PACKAGE
+
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "trimesh", "pgeof", "numba", "transformers")
+
+
+def environment(device: str = "auto") -> dict[str, Any]:
+    """Versions, device and git commit of this run."""
+    target = resolve_device(device)
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "device": torch.cuda.get_device_name(target) if target.type == "cuda" else f"cpu ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+        "git_commit": git_commit(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from ('-dirty' with local changes), None outside one."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=PACKAGE, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None

@@ -1,0 +1,59 @@
+"""One JSON record per run: config, protocol, metrics, data, versions, device, time. Tables read only these."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Queue, get_context
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from geoguide.experiments.records import Record, find
+from geoguide.experiments.run import _data_key, run
+from geoguide.paths import checkpoints_root
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.train import checkpoint_name
+
+
+def run_all(
+    configs: list[ExperimentConfig], *, folder: Path | None = None, workers: int = 1, force: bool = False
+) -> list[Record]:
+    """Records of many configs; those found are kept unless `force`, which also trains from the start.
+
+    Workers share the memory-mapped scenes and train on one thread each: two runs side by side beat one on two threads.
+    Where there are several GPUs, each worker has one of them: a training fits one GPU, and rows need no other's result.
+    """
+    todo = [c for c in configs if force or find(c, folder) is None]
+    if force:  # a finished checkpoint would be read, not trained again
+        for config in todo:
+            (checkpoints_root() / checkpoint_name(config)).unlink(missing_ok=True)
+    for config in {_data_key(config): config for config in todo}.values():
+        prepare_data(config, workers)
+    if workers == 1 or len(todo) < 2:
+        for config in tqdm(todo, "runs"):
+            run(config, folder=folder, progress=False)
+    else:
+        spawn = get_context("spawn")
+        turns = spawn.Queue()
+        for number in range(workers):
+            turns.put(number)
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker, initargs=(turns,)) as pool:
+            jobs = [pool.submit(run, config, folder=folder, progress=False) for config in todo]
+            for job in tqdm(jobs, "runs"):
+                job.result()
+    return [find(config, folder) for config in configs]
+
+
+def _begin_worker(turns: Queue) -> None:
+    """One thread, and of several GPUs the one whose turn it is."""
+    torch.set_num_threads(1)
+    number, gpus = turns.get(), torch.cuda.device_count()
+    if gpus > 1:
+        torch.cuda.set_device(number % gpus)
+
+
+def prepare_data(config: ExperimentConfig, workers: int) -> None:
+    """Generate and prepare every split once, before workers start reading it."""
+    for split in ("train", "val"):
+        prepare_split(config, split, workers=workers)
+    prepare_split(config.tested(), "test", workers=workers)

@@ -1,0 +1,161 @@
+"""One experiment: prepare, train, score, and write its record."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoguide import backbones
+from geoguide.datasets.sources import skipped
+from geoguide.experiments.environment import environment
+from geoguide.experiments.peak_memory import PeakMemory
+from geoguide.experiments.records import Record, dumps, find, record_path
+from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.instances.quality import mask_quality
+from geoguide.labels import load_label_set
+from geoguide.paths import checkpoints_root, replacing
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.evaluate import Evaluation, evaluate, evaluate_label_sets
+from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.student import student_kind
+from geoguide.pipeline.train import Fit, fit
+from geoguide.prepared import PreparedScene
+from geoguide.superpoints import superpoint_purity
+
+
+def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool = True) -> Record:
+    """The record of a config: found, or computed and written."""
+    return find(config, folder) or run(config, folder=folder, progress=progress)
+
+
+def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:
+    """Train and score one experiment and write its record (validation rooms for choosing, test rooms for reporting)."""
+    begin = time.perf_counter()
+    with PeakMemory() as peak:
+        record = _run(config, device, progress)
+    memory = None if peak.megabytes is None else round(peak.megabytes)
+    record |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
+    with replacing(record_path(config, folder)) as temporary:
+        temporary.write_text(dumps(record))
+    return record
+
+
+def _run(config: ExperimentConfig, device: str, progress: bool) -> Record:
+    tested = config.tested()
+    train, val = (_scenes(_data_key(config), split) for split in ("train", "val"))
+    test = _scenes(_data_key(tested), "test")
+    fitted = None
+    if config.protocol.mode != "fusion":
+        fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints_root(), progress=progress)
+    student = None if fitted is None else fitted.student
+    label_set, others = tested.data.label_set, config.evaluation.label_sets
+    on_test = evaluate_label_sets(tested, student, test, (label_set, *others))
+    on_val = evaluate(config, student, scenes=val)
+    by_label_set = {name: describe(on_test[name], name) for name in others}
+    for metrics in by_label_set.values():
+        del metrics["confusion"]  # 160 x 160 numbers for every run would outweigh all else
+    return {
+        "id": config_hash(config),
+        "name": config.name,
+        "source": test[0].source,
+        "teacher": "simulated" if config.data.features is None else config.data.features,
+        "backbone": backbones.identity(config.backbone) if student_kind(config).frozen else None,
+        "config": to_dict(config),
+        "protocol": to_dict(config.protocol) | {"split": "test", "label_set": label_set, "voxel": None},
+        "seed": config.seed,
+        "metrics": describe(on_test[label_set], label_set),
+        "by_label_set": by_label_set,
+        "validation": {"miou": on_val.miou, "macc": on_val.macc},
+        "training": _training(fitted),
+        "regions": region_quality(test),
+        "data": _data({"train": train, "val": val, "test": test}, config),
+        "environment": environment(device),
+    }
+
+
+def _data_key(config: ExperimentConfig) -> str:
+    """Configs that differ only in training share one copy of the prepared scenes."""
+    plain = ExperimentConfig()
+    shared = config.training().replace(
+        name="", objective=plain.objective, train=plain.train, adapter=plain.adapter, seed=0
+    )
+    return json.dumps(to_dict(shared), sort_keys=True)
+
+
+@lru_cache(maxsize=6)
+def _scenes(key: str, split: str) -> Sequence[PreparedScene]:
+    return prepare_split(from_dict(ExperimentConfig, json.loads(key)), split, progress=False)
+
+
+def describe(evaluation: Evaluation, label_set: str) -> dict[str, Any]:
+    """Metrics in %, per class by name (None where absent), confusion (rows ground truth), mIoU per scene."""
+    names = load_label_set(label_set).names
+    iou = evaluation.confusion.iou()
+    matrix = evaluation.confusion.matrix
+    rows = matrix.sum(1)
+    recall = np.where(rows > 0, np.diag(matrix) / np.maximum(rows, 1), np.nan)
+    absent = evaluation.protocol.absent_class
+    return {
+        "miou": evaluation.miou,
+        "macc": evaluation.macc,
+        "miou_skip": 100 * evaluation.confusion.miou(absent="skip"),
+        "iou": {n: None if np.isnan(v) else round(100 * float(v), 3) for n, v in zip(names, iou, strict=True)},
+        "acc": {n: None if np.isnan(v) else round(100 * float(v), 3) for n, v in zip(names, recall, strict=True)},
+        "confusion": matrix.tolist(),
+        "scene_miou": {k: round(100 * m.miou(absent=absent), 3) for k, m in evaluation.per_scene.items()},
+    }
+
+
+def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
+    """Quality of the regions the modules depend on, against the ground truth (claim C11), averaged over scenes.
+
+    Without annotated instances (nuScenes) nothing is said of the masks.
+    """
+    rows = [
+        {
+            "superpoint_purity": superpoint_purity(s.superpoints, s.labels),
+            "superpoints": float(s.superpoints.max() + 1),
+            **({} if s.instances is None else _mask_quality(s)),
+        }
+        for s in scenes
+    ]
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def _mask_quality(scene: PreparedScene) -> dict[str, float]:
+    return {f"mask_{name}": float(value) for name, value in mask_quality(scene.masks, scene.instances).items()}
+
+
+def _training(fitted: Fit | None) -> dict[str, Any] | None:
+    if fitted is None:
+        return None
+    history = [{k: round(v, 5) for k, v in row.items()} for row in fitted.history]
+    return {"history": history, "converged": fitted.converged}
+
+
+def _data(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) -> dict[str, Any]:
+    """Which scenes: how many by split, points, frames, what was skipped, and one fingerprint of all contents."""
+    prints, points, frames, lost, seen = [], 0, 0, 0, []
+    for scenes in splits.values():
+        for scene in scenes:
+            prints.append(scene.fingerprint)
+            points += len(scene)
+            frames, lost = frames + scene.frames[0], lost + scene.frames[1]
+            seen.append(float(scene.seen.mean()))
+    return {
+        "fingerprint": hashlib.sha256("".join(prints).encode()).hexdigest()[:12],
+        "scenes": {split: len(scenes) for split, scenes in splits.items()},
+        "points": points,
+        "seen_share": round(float(np.mean(seen)), 4),
+        "frames": frames,
+        "skipped": {
+            "frames": lost,
+            "scenes": sum(skipped(config.data, split) for split in ("train", "val"))
+            + skipped(config.tested().data, "test"),
+        },
+    }

@@ -1,0 +1,1 @@
+"""Class-agnostic instance masks: how they are held, found and judged."""

@@ -1,0 +1,118 @@
+"""Class-agnostic 3D instance masks M_i from geometry alone, or read from files (paper, IMR and IIRC).
+
+The room's shell (floor, walls) is found as large planes with nothing behind them; what remains is merged from
+superpoints that touch, at several tolerances from smooth contact to any contact. A group that stays the same over many
+tolerances is a likely object: that stability is its score. No labels, no colours and no teacher are used.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from geoguide.errors import ConfigError, InputError
+from geoguide.instances.masks import InstanceMasks, _from_sparse, iou_matrix
+from geoguide.instances.regions import Regions, merged, room_planes
+
+
+@dataclass(frozen=True)
+class InstanceConfig:
+    """Not stated in the paper (it takes Mask3D's masks); chosen on the training rooms of mini-ScanNet."""
+
+    reach: float = 0.08  # metres: points closer than this are in contact
+    tolerances: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+    """Contact roughness up to which parts merge: 0 smooth, convex edges below 0.5, concave ones above."""
+    typical_area: float = 0.5  # m^2: a mask of this area loses half of its score, smaller ones more
+    min_points: int = 40  # smaller masks are dropped
+    min_extent: float = 0.08  # metres: the longest side of a mask is at least this
+    max_overlap: float = 0.7  # masks that overlap a better one by more (IoU) are dropped
+    include_planes: bool = True  # the floor and the walls are masks too
+
+    def __post_init__(self) -> None:
+        if self.reach <= 0 or self.min_points < 1 or self.min_extent < 0 or self.typical_area < 0:
+            raise ConfigError("instances: reach, min_points must be positive, min_extent, typical_area at least 0")
+        if not self.tolerances or not all(0 <= t <= 1 for t in self.tolerances):
+            raise ConfigError(f"instances: tolerances must lie in [0, 1], found {self.tolerances}")
+        if not 0 < self.max_overlap <= 1:
+            raise ConfigError(f"instances: max_overlap must lie in (0, 1], found {self.max_overlap}")
+
+
+def segment_instances(
+    points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray, config: InstanceConfig | None = None
+) -> InstanceMasks:
+    """Masks of the objects of a room (and of its floor and walls), best first; no labels are used (paper, IMR).
+
+    points float [P, 3] metres with z up, normals float [P, 3] unit, superpoints int64 [P] ids from 0. Deterministic.
+    """
+    config = config or InstanceConfig()
+    points, normals, superpoints = _check(points, normals, superpoints)
+    regions = Regions.measure(points, normals, superpoints, config.reach)
+    shell = room_planes(points, regions)  # int64 [S], -1 where a region belongs to no plane
+    groups, scores = _object_groups(regions, shell < 0, config)
+    if config.include_planes:
+        planes = sparse.csr_matrix(shell[None, :] == np.unique(shell[shell >= 0])[:, None], dtype=np.float32)
+        groups = sparse.vstack([planes, groups]).tocsr()  # [M, S]
+        scores = np.concatenate([np.ones(planes.shape[0]), scores])
+    member = sparse.csr_matrix(
+        (np.ones(len(points), dtype=np.float32), (regions.index, np.arange(len(points)))),
+        shape=(regions.count, len(points)),
+    )
+    masks = _from_sparse((groups @ member).tocsr(), scores)
+    return _suppress(_large_enough(masks, points, config), config.max_overlap)
+
+
+def _check(points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray) -> tuple[np.ndarray, ...]:
+    points, normals = np.asarray(points, dtype=np.float64), np.asarray(normals, dtype=np.float64)
+    superpoints = np.asarray(superpoints)
+    if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
+        raise InputError(f"points must be [P, 3] with P > 0, found {list(points.shape)}")
+    if not np.isfinite(points).all():
+        raise InputError("points must be finite, found NaN or inf")
+    if normals.shape != points.shape:
+        raise InputError(f"normals must be {list(points.shape)}, found {list(normals.shape)}")
+    if superpoints.shape != (len(points),) or superpoints.dtype.kind not in "iu":
+        raise InputError(
+            f"superpoints must be integers [{len(points)}], found {superpoints.dtype} {list(superpoints.shape)}"
+        )
+    return points, np.nan_to_num(normals), superpoints
+
+
+def _object_groups(regions: Regions, free: np.ndarray, config: InstanceConfig) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Connected groups of free regions at every tolerance, without repeats: CSR [G, S], and their scores [G] in [0, 1].
+
+    The score is the share of the tolerances at which the group is the same, less for small groups.
+    """
+    member = np.flatnonzero(free)
+    ones = np.ones(len(member), dtype=np.float32)
+    found = []
+    for tolerance in config.tolerances:
+        ids, row = np.unique(merged(regions, free, tolerance)[member], return_inverse=True)
+        found.append(sparse.csr_matrix((ones, (row, member)), shape=(len(ids), regions.count)))
+    stacked = sparse.vstack(found).tocsr()  # [G, S]
+    mark = np.random.default_rng(0).random(regions.count)  # a group's fingerprint is the sum of its regions' marks
+    _, keep, repeats = np.unique(np.round(stacked @ mark, 9), return_index=True, return_counts=True)
+    groups = stacked[keep]
+    area = groups @ regions.areas
+    return groups, repeats / len(config.tolerances) * area / (area + config.typical_area)
+
+
+def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConfig) -> InstanceMasks:
+    sizes = masks.sizes()
+    masks = masks.take(np.flatnonzero(sizes >= config.min_points))
+    if len(masks) == 0:
+        return masks
+    values = points[masks.index]
+    starts = masks.offsets[:-1]
+    extent = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)
+    return masks.take(np.flatnonzero(extent.max(axis=1) >= config.min_extent))
+
+
+def _suppress(masks: InstanceMasks, max_overlap: float) -> InstanceMasks:
+    """Keep masks from the best score down (the larger first on a tie), none overlapping a kept one by more in IoU."""
+    masks = masks.take(np.lexsort((-masks.sizes(), -masks.scores)))
+    clash = iou_matrix(masks, masks) > max_overlap  # [M, M]
+    keep = np.ones(len(masks), dtype=bool)
+    for i in range(len(masks)):  # over masks, a few hundred
+        if keep[i]:
+            keep[i + 1 :] &= ~clash[i, i + 1 :]
+    return masks.take(np.flatnonzero(keep))

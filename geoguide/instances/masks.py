@@ -1,0 +1,149 @@
+"""Class-agnostic instance masks M_i over the points of a scene: how they are held, compared and read (paper, IMR)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from geoguide.errors import DataError, InputError
+from geoguide.ops.groups import Groups
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceMasks:
+    """M masks over P points that may overlap, as lists of point ids.
+
+    Mask i holds the points `index[offsets[i]:offsets[i + 1]]`; index int64 [nnz], offsets int64 [M + 1]; `scores`
+    float32 [M], higher is likelier an object (all 1 where the source gives none).
+    """
+
+    index: np.ndarray
+    offsets: np.ndarray
+    num_points: int
+    scores: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        index, offsets = self.index, self.offsets
+        if index.dtype != np.int64 or offsets.dtype != np.int64 or index.ndim != 1 or offsets.ndim != 1:
+            raise InputError("instance masks: index and offsets must be int64 vectors")
+        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(index) or (np.diff(offsets) < 0).any():
+            raise InputError(f"instance masks: offsets must rise from 0 to {len(index)}")
+        if index.size and (index.min() < 0 or index.max() >= self.num_points):
+            raise InputError(f"instance masks: index names points outside 0..{self.num_points - 1}")
+        if self.scores is None:
+            object.__setattr__(self, "scores", np.ones(len(self), dtype=np.float32))
+        elif self.scores.shape != (len(self),):
+            raise InputError(f"instance masks: scores must be [{len(self)}], found {list(self.scores.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def sizes(self) -> np.ndarray:
+        """Points in every mask, int64 [M]."""
+        return np.diff(self.offsets)
+
+    def dense(self) -> np.ndarray:
+        """bool [M, P]: M * P bytes."""
+        return self.sparse().toarray().astype(bool)
+
+    def sparse(self) -> sparse.csr_matrix:
+        """float32 CSR [M, P] of ones."""
+        ones = np.ones(len(self.index), dtype=np.float32)
+        return sparse.csr_matrix((ones, self.index, self.offsets), shape=(len(self), self.num_points))
+
+    def groups(self, chosen: np.ndarray) -> Groups:
+        """The masks among some of the points, as the modules take them; masks that hold none of these are left out.
+
+        Args:
+            chosen: int64 [p], ascending point ids.
+
+        Returns:
+            Groups over the p points, renumbered; O(P + entries) integers.
+        """
+        position = np.full(self.num_points, -1, np.int64)
+        position[chosen] = np.arange(len(chosen))
+        mask = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        point = position[self.index]
+        kept, mask = np.unique(mask[point >= 0], return_inverse=True)
+        return Groups(torch.from_numpy(mask), len(kept), len(chosen), torch.from_numpy(point[point >= 0]))
+
+    def take(self, which: np.ndarray) -> "InstanceMasks":
+        """The masks at these positions, in this order."""
+        return _from_sparse(self.sparse()[which], self.scores[which])
+
+    @classmethod
+    def from_dense(cls, masks: np.ndarray, scores: np.ndarray | None = None) -> "InstanceMasks":
+        """From bool [M, P]."""
+        masks = np.asarray(masks)
+        if masks.ndim != 2 or masks.dtype != bool:
+            raise InputError(f"masks must be bool [M, P], found {masks.dtype} {list(masks.shape)}")
+        return _from_sparse(sparse.csr_matrix(masks), scores)
+
+    @classmethod
+    def from_labels(cls, instances: np.ndarray) -> "InstanceMasks":
+        """One mask for each id >= 0 of int [P], in the order of ids: the oracle variant with annotated ids."""
+        instances = np.asarray(instances)
+        if instances.ndim != 1 or instances.dtype.kind not in "iu":
+            raise InputError(f"instances must be integers [P], found {instances.dtype} {list(instances.shape)}")
+        points = np.flatnonzero(instances >= 0)
+        ids, row = np.unique(instances[points], return_inverse=True)
+        ones = np.ones(len(points), dtype=np.float32)
+        return _from_sparse(sparse.csr_matrix((ones, (row, points)), shape=(len(ids), len(instances))))
+
+
+def _from_sparse(matrix: sparse.csr_matrix, scores: np.ndarray | None = None) -> InstanceMasks:
+    matrix.sort_indices()
+    scores = None if scores is None else np.asarray(scores, dtype=np.float32)
+    return InstanceMasks(matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64), matrix.shape[1], scores)
+
+
+def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> np.ndarray:
+    """Intersection over union of every pair, float64 [M, N]; through one sparse product."""
+    if masks.num_points != others.num_points:
+        raise InputError(f"masks must be of {masks.num_points} points, found {others.num_points}")
+    both = (masks.sparse() @ others.sparse().T).toarray().astype(np.float64)
+    union = masks.sizes()[:, None] + others.sizes()[None, :] - both
+    return both / np.maximum(union, 1.0)
+
+
+def read_mask_index(path: str | Path, num_points: int | None = None) -> InstanceMasks:
+    """Masks written as Mask3D writes them: an index of lines "relative/mask.txt class score", a mask one 0/1 a line.
+
+    `num_points` is the scene's point count; without it the first mask's length is taken. DataError names the mask file
+    of another length, and any line that cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: mask index not found")
+    masks, scores = [], []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        fields = line.rsplit(maxsplit=2)
+        try:
+            name, score = fields[0], float(fields[2])
+        except (IndexError, ValueError):
+            raise DataError(f"{path}: line {number} must be 'mask.txt class score', found {line!r}") from None
+        mask = _read_mask(path.parent / name)
+        num_points = len(mask) if num_points is None else num_points
+        if len(mask) != num_points:
+            raise DataError(f"{path.parent / name}: mask must have {num_points} lines, found {len(mask)}")
+        masks.append(mask)
+        scores.append(score)
+    if num_points is None:
+        raise DataError(f"{path}: mask index is empty and no point count is given")
+    return InstanceMasks.from_dense(np.array(masks, dtype=bool).reshape(len(masks), num_points), np.array(scores))
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise DataError(f"{path}: mask file not found")
+    try:
+        values = np.array(path.read_text().split(), dtype=np.float64)
+    except ValueError:
+        raise DataError(f"{path}: mask must hold one 0 or 1 a line") from None
+    if not np.isin(values, (0, 1)).all():
+        raise DataError(f"{path}: mask must hold one 0 or 1 a line")
+    return values.astype(bool)

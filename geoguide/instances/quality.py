@@ -1,0 +1,203 @@
+"""How good class-agnostic instance masks are: average precision and mean best IoU, by the rules of ScanNet's benchmark.
+
+Masks may overlap and are sparse: any object with `index` int64 [nnz] (the point ids of all masks, concatenated) and
+`offsets` int64 [M + 1]. Ground truth is one instance id per point, negative where there is none.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy import sparse
+
+from geoguide.errors import InputError
+from geoguide.instances.masks import InstanceMasks, iou_matrix
+from geoguide.ops.arrays import host, number, whole
+
+MIN_POINTS = 100  # ScanNet: smaller ground-truth instances are not asked for, smaller masks are not looked at
+
+
+class Masks(Protocol):
+    """The part of `geoguide.instances.InstanceMasks` that is read here."""
+
+    index: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """Sizes and intersections of masks and ground truth, by one sparse product.
+
+    mask, instance, shared int64 [n]: the pairs with shared > 0 points; mask_size [M]; instance_size [G];
+    mask_void [M]: points of each mask that belong to no instance.
+    """
+
+    mask: np.ndarray
+    instance: np.ndarray
+    shared: np.ndarray
+    mask_size: np.ndarray
+    instance_size: np.ndarray
+    mask_void: np.ndarray
+
+    @property
+    def iou(self) -> np.ndarray:
+        """float64 [n], IoU of each pair."""
+        union = self.mask_size[self.mask] + self.instance_size[self.instance] - self.shared
+        return self.shared / union
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """One scene's contribution to average precision: `correct` bool [n], `score` float64 [n], `missed` instances."""
+
+    correct: np.ndarray
+    score: np.ndarray
+    missed: int
+
+
+def overlaps(masks: Masks, instances: np.ndarray) -> Overlaps:
+    """Intersect M masks with the ground truth instances int64 [P] (negative: none). Raises InputError.
+
+    O(nnz) time and memory; ids need not be consecutive.
+    """
+    instances = host("instances", instances, "iu")
+    if instances.ndim != 1:
+        raise InputError(f"instances must be [P], found {list(instances.shape)}")
+    masks_by_point = _sparse(masks, len(instances))
+    labelled = np.flatnonzero(instances >= 0)
+    _, compact = np.unique(instances[labelled], return_inverse=True)
+    count = int(compact.max()) + 1 if len(compact) else 0
+    truth = sparse.csr_array(
+        (np.ones(len(labelled), np.int64), (labelled, compact)), shape=(len(instances), count)
+    )  # [P, G]
+    shared = (masks_by_point @ truth).tocoo()  # [M, G]
+    mask_size = np.asarray(masks_by_point.sum(axis=1)).reshape(-1).astype(np.int64)
+    inside = np.asarray(shared.sum(axis=1)).reshape(-1).astype(np.int64)
+    sizes = np.bincount(compact, minlength=count)
+    return Overlaps(
+        shared.row.astype(np.int64), shared.col.astype(np.int64), shared.data, mask_size, sizes, mask_size - inside
+    )
+
+
+def match_instances(
+    masks: Masks,
+    instances: np.ndarray,
+    *,
+    scores: np.ndarray | None = None,
+    threshold: float = 0.5,
+    min_points: int = MIN_POINTS,
+) -> Matches:
+    """Decide which masks are right (ScanNet's evaluate_semantic_instance, with one class).
+
+    An instance is found by the mask of highest score whose IoU exceeds `threshold` (0.5 or more, so that a mask fits
+    one instance at most); further masks on it are wrong. A mask that fits nothing is wrong, unless more than
+    `threshold` of it lies on points without instance or on instances under `min_points`: then it is ignored.
+    scores [M], None for equal ones: precision and recall then have a single point. Raises InputError.
+    """
+    if number("threshold", threshold) < 0.5:
+        raise InputError(f"threshold must be at least 0.5, found {threshold}")
+    min_points = whole("min_points", min_points, 0)
+    over = overlaps(masks, instances)
+    scores = _scores(scores, len(over.mask_size))
+    asked, used = over.instance_size >= min_points, over.mask_size >= max(min_points, 1)  # [G], [M]
+    fits = (over.iou > threshold) & used[over.mask]
+    fits_any = np.zeros(len(scores), np.bool_)
+    fits_any[over.mask[fits]] = True
+    good = fits & asked[over.instance]
+    mask, instance = over.mask[good], over.instance[good]
+    order = np.lexsort((mask, -scores[mask], instance))  # by instance, best score first
+    correct = np.diff(instance[order], prepend=-1) != 0
+    ignored = over.mask_void + np.bincount(
+        over.mask, over.shared * ~asked[over.instance], minlength=len(scores)
+    )  # [M] points
+    false = used & ~fits_any & (ignored <= threshold * over.mask_size)
+    correct = np.concatenate([correct, np.zeros(int(false.sum()), np.bool_)])
+    score = np.concatenate([scores[mask[order]], scores[false]])
+    return Matches(correct, score, int(asked.sum() - correct.sum()))
+
+
+def average_precision(matches: Iterable[Matches]) -> float:
+    """Area under precision over recall of all scenes together, integrated as ScanNet's benchmark does.
+
+    NaN where no instance is asked for, 0 where no mask counts.
+    """
+    matches = list(matches)
+    correct = np.concatenate([np.zeros(0, np.bool_), *(one.correct for one in matches)])
+    score = np.concatenate([np.zeros(0), *(one.score for one in matches)])
+    asked = int(correct.sum()) + sum(one.missed for one in matches)
+    if asked == 0:
+        return float("nan")
+    if len(score) == 0:
+        return 0.0
+    order = np.argsort(score, kind="stable")
+    _, first = np.unique(score[order], return_index=True)  # where each threshold starts, ascending
+    hits = np.append(np.cumsum(correct[order][::-1])[::-1][first], 0)  # right masks at or above it; last: none
+    kept = np.append(len(score) - first, 1)
+    precision = np.where(np.arange(len(kept)) == len(kept) - 1, 1.0, hits / kept)
+    recall = hits / asked
+    step = np.convolve(np.concatenate([recall[:1], recall, [0.0]]), [-0.5, 0.0, 0.5], "valid")
+    return float(precision @ step)
+
+
+def instance_ap50(
+    masks: Masks, instances: np.ndarray, scores: np.ndarray | None = None, *, min_points: int = MIN_POINTS
+) -> float:
+    """Class-agnostic AP at IoU 0.5 of one scene, in [0, 1]; several: `average_precision` over `match_instances`."""
+    return average_precision([match_instances(masks, instances, scores=scores, min_points=min_points)])
+
+
+def mean_best_iou(masks: Masks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> float:
+    """Mean over instances of at least `min_points` points of the best IoU any mask has; NaN without such instances."""
+    min_points = whole("min_points", min_points, 0)
+    over = overlaps(masks, instances)
+    best = np.zeros(len(over.instance_size))
+    np.maximum.at(best, over.instance, over.iou)
+    asked = over.instance_size >= min_points
+    return float(best[asked].mean()) if asked.any() else float("nan")
+
+
+def _sparse(masks: Masks, count: int) -> sparse.csr_array:
+    """[M, P] of 0 and 1, int64; a point named twice in a mask counts once."""
+    index, offsets = host("masks.index", masks.index, "iu"), host("masks.offsets", masks.offsets, "iu")
+    if index.ndim != 1 or offsets.ndim != 1 or len(offsets) == 0:
+        raise InputError(
+            f"masks must have index [nnz] and offsets [M + 1], found {list(index.shape)}, {list(offsets.shape)}"
+        )
+    if offsets[0] != 0 or offsets[-1] != len(index) or (np.diff(offsets) < 0).any():
+        raise InputError(f"masks.offsets must rise from 0 to {len(index)}, found {offsets[0]}..{offsets[-1]}")
+    if len(index) and (index.min() < 0 or index.max() >= count):
+        raise InputError(f"masks.index must name points 0..{count - 1}, found {index.min()}..{index.max()}")
+    if getattr(masks, "num_points", count) != count:
+        raise InputError(f"masks are over {masks.num_points} points, instances over {count}")
+    data = np.ones(len(index), np.int64)
+    result = sparse.csr_array((data, index.astype(np.int64), offsets.astype(np.int64)), shape=(len(offsets) - 1, count))
+    result.sum_duplicates()
+    result.data[:] = 1
+    return result
+
+
+def _scores(scores: np.ndarray | None, count: int) -> np.ndarray:
+    if scores is None:
+        return np.ones(count)
+    scores = host("scores", scores).astype(np.float64)
+    if scores.shape != (count,) or not np.isfinite(scores).all():
+        raise InputError(f"scores must be finite [{count}], one a mask, found {list(scores.shape)}")
+    return scores
+
+
+def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> dict[str, float]:
+    """How well masks fit the annotated instances int64 [P] (-1 none): class-agnostic AP50, mean best IoU, and counts.
+
+    Instances and masks under `min_points` points are left out, as in ScanNet's benchmark; see `instance_metrics`.
+    """
+    truth = InstanceMasks.from_labels(instances)
+    best = iou_matrix(masks, truth).max(axis=0, initial=0.0)
+    asked = truth.sizes() >= min_points
+    return {
+        "ap50": instance_ap50(masks, instances, masks.scores, min_points=min_points),
+        "mean_best_iou": mean_best_iou(masks, instances, min_points=min_points),
+        "recall50": float((best[asked] > 0.5).mean()) if asked.any() else float("nan"),
+        "masks": len(masks),
+        "instances": int(asked.sum()),
+    }

@@ -1,0 +1,131 @@
+"""Superpoints as regions: their shape, which of them touch and how smoothly, and which make up the room's shell."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pykdtree.kdtree import KDTree
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+NEIGHBORS = 12
+
+
+MAX_PLANES = 24
+
+
+UPRIGHT = 0.25  # |nz| below this is a vertical surface
+
+
+FLAT = 0.9  # |nz| above this is a horizontal one
+
+
+THICKNESS = 0.03  # metres: how far a plane's regions may lie from it
+
+
+FLOOR_REACH = 0.1  # metres: how far a floor region may lie above or below the lowest percentile
+
+
+CLEARANCE = 0.1  # metres: points so far behind a wall count as behind it
+
+
+SHELL_HEIGHT = 1.2  # metres: a wall rises at least so far
+
+
+SHELL_AREA = 0.8  # m^2
+
+
+BEHIND = 0.04  # share of the room's points that may lie behind a wall, in front of which they stand
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """S regions: `index` int64 [P] region of every point, `sizes` [S], `areas` [S] m^2, `centers`, `normals`, `low`,
+    `high` [S, 3], and `contacts` = (first [E], second [E], roughness [E] in [0, 1]), first < second."""
+
+    index: np.ndarray
+    sizes: np.ndarray
+    areas: np.ndarray
+    centers: np.ndarray
+    normals: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    contacts: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @property
+    def count(self) -> int:
+        return len(self.sizes)
+
+    @classmethod
+    def measure(cls, points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray, reach: float) -> "Regions":
+        """Measure superpoints [P] of points and unit normals [P, 3]; points within `reach` metres touch."""
+        ids, index = np.unique(superpoints, return_inverse=True)
+        count = len(ids)
+        sizes = np.bincount(index, minlength=count)
+        order = np.argsort(index, kind="stable")
+        starts = np.r_[0, np.cumsum(sizes)[:-1]]
+        normal = np.add.reduceat(normals[order], starts)
+        k = min(NEIGHBORS + 1, len(points))
+        distance, neighbor = KDTree(points).query(points, k=k)
+        distance, neighbor = distance.reshape(-1, k), neighbor.reshape(-1, k).astype(np.int64)
+        spacing = np.pi * distance[:, -1] ** 2 / k  # m^2 that one point stands for
+        return cls(
+            index,
+            sizes,
+            np.add.reduceat(spacing[order], starts),
+            np.add.reduceat(points[order], starts) / sizes[:, None],
+            normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9),
+            np.minimum.reduceat(points[order], starts),
+            np.maximum.reduceat(points[order], starts),
+            _contacts(points, normals, index, neighbor[:, 1:], distance[:, 1:] <= reach),
+        )
+
+
+def _contacts(
+    points: np.ndarray, normals: np.ndarray, index: np.ndarray, neighbor: np.ndarray, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of touching regions and the roughness of their contact: 0 smooth, convex up to 0.5, concave up to 1."""
+    near = near & (index[neighbor] != index[:, None])
+    here = np.nonzero(near)[0]
+    there = neighbor[near]
+    step = points[there] - points[here]
+    step /= np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-9)
+    bend = (1.0 - (normals[here] * normals[there]).sum(axis=1)) / 2.0  # [n] 0 flat, 0.5 a right angle, 1 opposite
+    opening = ((normals[there] - normals[here]) * step).sum(axis=1)  # positive on convex edges
+    rough = np.clip(np.where(opening > 0, 0.5 * bend, 0.2 + bend) * (bend > 0.02), 0.0, 1.0)
+    pair = np.sort(np.stack([index[here], index[there]], axis=1), axis=1)
+    code = pair[:, 0] * (index.max() + 1) + pair[:, 1]
+    unique, inverse, amount = np.unique(code, return_inverse=True, return_counts=True)
+    roughness = np.bincount(inverse, weights=rough, minlength=len(unique)) / amount
+    return unique // (index.max() + 1), unique % (index.max() + 1), roughness
+
+
+def room_planes(points: np.ndarray, regions: Regions) -> np.ndarray:
+    """Plane of the room's shell that each region belongs to, int64 [S] (0 the floor, then walls), -1 for none."""
+    plane = np.full(regions.count, -1)
+    floor = np.percentile(points[:, 2], 1)
+    flat = np.abs(regions.normals[:, 2]) > FLAT
+    plane[flat & (np.abs(regions.centers[:, 2] - floor) < FLOOR_REACH)] = 0
+    upright = (np.abs(regions.normals[:, 2]) < UPRIGHT) & (np.abs(regions.normals[:, :2]).max(axis=1) > UPRIGHT)
+    tall = upright & (regions.high[:, 2] - regions.low[:, 2] > SHELL_HEIGHT) & (regions.areas > SHELL_AREA)
+    for seed in np.argsort(-regions.areas, kind="stable"):  # over the few tall upright regions, largest first
+        if not tall[seed] or plane[seed] >= 0:
+            continue
+        normal = regions.normals[seed] * [1, 1, 0]
+        normal /= np.linalg.norm(normal)
+        offset = normal @ regions.centers[seed]
+        side = points @ normal - offset
+        behind = min((side > CLEARANCE).mean(), (side < -CLEARANCE).mean())
+        if behind > BEHIND or plane.max() >= MAX_PLANES:
+            continue
+        apart = np.abs(regions.centers @ normal - offset)
+        parallel = np.abs(regions.normals @ normal) > FLAT
+        plane[(plane < 0) & upright & parallel & (apart < THICKNESS)] = max(plane.max(), 0) + 1
+    return plane
+
+
+def merged(regions: Regions, free: np.ndarray, tolerance: float) -> np.ndarray:
+    """Group of every region, int64 [S] from 0: free ones (bool [S]) join over contacts of at most this roughness."""
+    first, second, roughness = regions.contacts
+    keep = free[first] & free[second] & (roughness <= tolerance)
+    graph = sparse.coo_matrix((np.ones(keep.sum()), (first[keep], second[keep])), shape=(regions.count,) * 2)
+    return connected_components(graph, directed=False)[1].astype(np.int64)

@@ -1,0 +1,278 @@
+"""IMR, instance-level mask reconstruction: predict a whole instance from a random part of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geoguide.errors import ConfigError
+from geoguide.method.batch import Batch
+from geoguide.ops.cosine import unit
+from geoguide.ops.groups import Groups
+
+
+@dataclass(frozen=True)
+class IMRConfig:
+    """Options of IMR; each is a point that the paper leaves open."""
+
+    pattern: Literal["points", "superpoints", "halfspace"] = "points"
+    """Shape of the occlusion: random points, whole superpoints, or all points on one side of a random plane."""
+    share: float = 0.5
+    """Share of an instance that is occluded. Not stated."""
+    masks_per_step: int = 32
+    """Masks drawn per step (all when there are fewer). Not stated; bounds the P x M work."""
+    temperature: float = 1.0
+    """sigmoid(cos / temperature): as written 1, so predictions lie in [0.27, 0.73] and the loss has a floor."""
+    learn_scale: bool = False
+    """Learn temperature and an offset (as SigLIP does) from `temperature` on, instead of keeping them."""
+    centre: bool = False
+    """Subtract the scene's mean feature before the cosine. As written not: text-aligned features share a large common
+    direction, so all cosines are high and the loss mainly fights that direction."""
+    balance: Literal["none", "balanced"] = "none"
+    """BCE over all points as written, or with the two classes of every mask weighted equally."""
+    negatives: Literal["all", "unalike"] = "all"
+    """As written every point outside the instance is a negative, the next chair too. `unalike` leaves out points whose
+    own superpoint looks like the instance in 2D (cosine of pooled F_2d above `alike`)."""
+    alike: float = 0.5
+    """Threshold of `unalike` on the centred cosine of pooled F_2d."""
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "pattern": ("points", "superpoints", "halfspace"),
+            "balance": ("none", "balanced"),
+            "negatives": ("all", "unalike"),
+        }
+        for field, values in allowed.items():
+            if getattr(self, field) not in values:
+                raise ConfigError(f"imr.{field} must be one of {', '.join(values)}, found {getattr(self, field)!r}")
+        if not 0.0 < self.share < 1.0:
+            raise ConfigError(f"imr.share must lie between 0 and 1, found {self.share}")
+        if self.temperature <= 0 or self.masks_per_step < 1:
+            raise ConfigError(
+                f"imr.temperature {self.temperature} and masks_per_step {self.masks_per_step} must be positive"
+            )
+
+
+def occlude(masks: Groups, pattern: str, share: float, keys: Tensor) -> Tensor:
+    """Which entries of the masks stay visible (paper, IMR: M̄_i).
+
+    In every mask the entries with the lowest keys are occluded, `share` of them; at least one always stays.
+
+    Args:
+        masks: M masks with E entries.
+        pattern: points, superpoints or halfspace.
+        share: Of each mask that is occluded.
+        keys: [E], what orders a mask's entries: a uniform value for each (points), one for each superpoint
+            (superpoints), or coordinates along a random direction (halfspace).
+
+    Returns:
+        bool [E].
+
+    Raises:
+        ConfigError: An unknown pattern.
+    """
+    if pattern not in ("points", "superpoints", "halfspace"):
+        raise ConfigError(f"imr.pattern must be points, superpoints or halfspace, found {pattern!r}")
+    order = torch.argsort(keys, stable=True)
+    order = order[torch.argsort(masks.group[order], stable=True)]  # by mask, then by key
+    size = masks.sizes  # [M]
+    start = size.cumsum(0) - size
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - start[masks.group[order]]
+    hidden = torch.minimum((size * share).long(), size - 1)
+    if pattern == "superpoints":  # a superpoint straddling the cut goes with its first entry: keys tie within it
+        cut_key = torch.full((masks.count,), torch.inf, dtype=keys.dtype, device=keys.device)
+        cut = order[(start + hidden).clamp_max(len(order) - 1)]
+        cut_key[size > 0] = keys[cut[size > 0]]
+        return keys >= cut_key[masks.group]
+    return rank >= hidden[masks.group]
+
+
+class _MaskBCE(torch.autograd.Function):
+    """Mean BCE of sigmoid(scale · cos + offset) for every (mask, point) pair, in chunks of masks.
+
+    Gradients are computed in the forward pass chunk by chunk, so no [M, P] tensor outlives its chunk: memory
+    O(chunk P + P C), time O(M P C).
+    """
+
+    @staticmethod
+    def forward(ctx, queries, features, target_of, weight_of, scale, offset, chunk):
+        count = len(queries)
+        grad_q, grad_f = torch.zeros_like(queries), torch.zeros_like(features)
+        grad_scale, grad_offset = torch.zeros_like(scale), torch.zeros_like(offset)
+        loss = features.new_zeros(())
+        for begin in range(0, count, chunk):
+            part = slice(begin, min(begin + chunk, count))
+            cosine = queries[part] @ features.T  # [m, P]
+            target = target_of(part)  # [m, P]
+            weight = weight_of(part, target)
+            logits = cosine * scale + offset
+            loss += (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
+            residual = (logits.sigmoid() - target) * weight  # [m, P], d loss / d logits
+            grad_scale += (residual * cosine).sum()
+            grad_offset += residual.sum()
+            residual = residual * scale
+            grad_q[part] = residual @ features
+            grad_f += residual.T @ queries[part]
+        ctx.save_for_backward(grad_q, grad_f, grad_scale, grad_offset)
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):
+        grad_q, grad_f, grad_scale, grad_offset = ctx.saved_tensors
+        return grad * grad_q, grad * grad_f, None, None, grad * grad_scale, grad * grad_offset, None
+
+
+def mask_bce(
+    queries: Tensor,
+    features: Tensor,
+    masks: Groups,
+    *,
+    scale: Tensor,
+    offset: Tensor,
+    balance: str = "none",
+    ignore: Tensor | None = None,
+    superpoints: Groups | None = None,
+    chunk: int = 16,
+) -> Tensor:
+    """L_mask = BCE(sigmoid(cos(F̄_i^mask, F_3d^sem)), M_i) over all points of the scene (paper, IMR).
+
+    Args:
+        queries: F̄_i^mask, [M, C].
+        features: F_3d^sem, [P, C].
+        masks: M_i: the true cells of [M, P].
+        scale, offset: Scalars: the logit is scale cos + offset.
+        balance: `balanced` gives the true and the false cells of each mask equal total weight.
+        ignore: bool [M, S], cells that are left out, by superpoint; None for none.
+        superpoints: The S superpoints that `ignore` speaks of.
+        chunk: Masks worked on at a time.
+
+    Returns:
+        The mean over masks of the weighted mean over points. O(chunk P) memory, never [M, P] in full.
+    """
+    queries, features = unit(queries), unit(features)
+    points = len(features)
+    order = torch.argsort(masks.group, stable=True)
+    bounds = torch.cumsum(masks.sizes, 0).tolist()
+    point_sorted, mask_sorted = masks.of_entries(torch.arange(points, device=order.device))[order], masks.group[order]
+
+    def target_of(part: slice) -> Tensor:
+        first = bounds[part.start - 1] if part.start else 0
+        entries = slice(first, bounds[part.stop - 1])
+        target = features.new_zeros((part.stop - part.start, points))
+        target[mask_sorted[entries] - part.start, point_sorted[entries]] = 1
+        return target
+
+    def weight_of(part: slice, target: Tensor) -> Tensor:
+        valid = torch.ones_like(target)
+        if ignore is not None:
+            valid = torch.where(ignore[part][:, superpoints.group] & (target == 0), 0.0, valid)
+        if balance == "balanced":
+            inside, outside = target * valid, (1 - target) * valid
+            weight = 0.5 * inside / inside.sum(1, keepdim=True).clamp_min(1) + 0.5 * outside / outside.sum(
+                1, keepdim=True
+            ).clamp_min(1)
+        else:
+            weight = valid / valid.sum(1, keepdim=True).clamp_min(1)
+        return weight / masks.count
+
+    return _MaskBCE.apply(queries, features, target_of, weight_of, scale, offset, chunk)
+
+
+class MaskReconstruction(nn.Module):
+    """IMR with its linear layer (paper, IMR), which starts as the identity: at first the query is the part's mean."""
+
+    def __init__(self, feature_width: int, config: IMRConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.linear = nn.Linear(feature_width, feature_width)
+        nn.init.eye_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        scale, offset = torch.tensor(1.0 / config.temperature).log(), torch.tensor(0.0)
+        if config.learn_scale:
+            self.log_scale, self.offset = nn.Parameter(scale), nn.Parameter(offset)
+        else:
+            self.register_buffer("log_scale", scale)
+            self.register_buffer("offset", offset)
+
+    def compared(self, semantic: Tensor) -> Tensor:
+        """The features whose cosine is taken, [P, C]: F_3d^sem itself, or less the scene's mean direction."""
+        if not self.config.centre:
+            return semantic
+        semantic = unit(semantic)
+        return semantic - semantic.mean(0, keepdim=True)
+
+    def queries(self, semantic: Tensor, visible: Groups) -> Tensor:
+        """F̄_i^mask, [M, C], from F_3d^sem [P, C] and what is visible of each mask."""
+        return self.linear(visible.mean(semantic))
+
+    def forward(self, semantic: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """L_mask of one scene.
+
+        Args:
+            semantic: F_3d^sem, [P, C].
+            batch: The P points with their masks.
+            generator: CPU; draws the masks of this step and what is occluded of them.
+
+        Returns:
+            The scalar `mask`; nothing where the scene has no mask.
+        """
+        if not batch.masks.count:
+            return {}
+        masks = self._draw(batch.masks, generator)
+        visible = occlude(masks, self.config.pattern, self.config.share, self._keys(masks, batch, generator))
+        compared = self.compared(semantic)
+        ignore = None
+        if self.config.negatives == "unalike":
+            ignore = alike_superpoints(batch, masks, self.config.alike)
+        loss = mask_bce(
+            self.queries(compared, masks.where(visible)),
+            compared,
+            masks,
+            scale=self.log_scale.exp(),
+            offset=self.offset,
+            balance=self.config.balance,
+            ignore=ignore,
+            superpoints=batch.superpoints,
+        )
+        return {"mask": loss}
+
+    def _draw(self, masks: Groups, generator: torch.Generator) -> Groups:
+        """A random subset of the masks; all of them when there are few."""
+        limit = self.config.masks_per_step
+        if masks.count <= limit:
+            return masks
+        return masks.take(torch.randperm(masks.count, generator=generator)[:limit].to(masks.group.device))
+
+    def _keys(self, masks: Groups, batch: Batch, generator: torch.Generator) -> Tensor:
+        """What orders the entries of each mask for its occlusion, [E] (see `occlude`)."""
+        device = masks.group.device
+        if self.config.pattern == "halfspace":
+            direction = torch.randn(masks.count, 3, generator=generator).to(device)
+            return (masks.of_entries(batch.points) * masks.to_entries(direction)).sum(-1)
+        if self.config.pattern == "superpoints":
+            draw = torch.rand(batch.superpoints.count, generator=generator).to(device)
+            return masks.of_entries(batch.superpoints.to_entries(draw))
+        return torch.rand(len(masks.group), generator=generator).to(device)
+
+
+def alike_superpoints(batch: Batch, masks: Groups, threshold: float) -> Tensor:
+    """Which superpoints look like which instance in 2D.
+
+    Text and image features share a large common direction, so they are centred; without, every pair looks alike.
+
+    Args:
+        batch: P points with F_2d and their S superpoints.
+        masks: M masks over these points.
+        threshold: On the cosine of pooled, centred F_2d.
+
+    Returns:
+        bool [M, S].
+    """
+    weight = batch.seen.to(batch.lifted.dtype)
+    centre = (batch.lifted * weight.unsqueeze(-1)).sum(0) / weight.sum().clamp_min(1)
+    by_mask = masks.mean(batch.lifted, weight) - centre  # [M, C]
+    by_superpoint = batch.superpoints.mean(batch.lifted, weight) - centre  # [S, C]
+    return unit(by_mask) @ unit(by_superpoint).T > threshold

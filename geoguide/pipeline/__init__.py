@@ -1,0 +1,1 @@
+"""One experiment: its config, the stages that prepare scenes, training, scoring."""

@@ -1,0 +1,275 @@
+"""From a `Scene` to what training and scoring read: frozen features, lifted features, superpoints, masks; cached.
+
+Training scenes, test scenes and a user's own scan go through the same stages (`Stages`). On disk each stage is named by
+the scene's content and the stage's settings, so another 2D model does not compute the backbone's features again. A
+scene whose files on disk have not changed is not even read, and none is ever held in memory.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from geoguide import backbones
+from geoguide.datasets.formats.fused_features import StreamedFeatures
+from geoguide.datasets.sources import SceneSource, fused_files, list_sources, teacher_label_set
+from geoguide.errors import ConfigError
+from geoguide.frozen import to_dict
+from geoguide.instances.masks import InstanceMasks
+from geoguide.instances.scene_masks import scene_masks
+from geoguide.labels import load_label_set
+from geoguide.lifting import lift
+from geoguide.ops.indexed import IndexedRows
+from geoguide.paths import cache_root, replacing
+from geoguide.pipeline.cache import Arrays, StageCache
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.prepared import PreparedScene
+from geoguide.scene import Scene
+from geoguide.superpoints import scene_superpoints
+from geoguide.teachers.simulated import SimulatedTeacher
+from geoguide.text.minilm import TextEncoder
+
+# Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
+VERSIONS = {"scene": 1, "geometry": 3, "lifted": 1, "superpoints": 1, "masks": 1}
+OPEN_SCENES = 64  # of a split: what was read of their maps counts as this process's memory
+
+
+def fingerprint(scene: Scene) -> str:
+    """Twelve hex digits of a scene's content: geometry, colours, labels, frames' poses and pixels on disk.
+
+    Args:
+        scene: Any scene; its images are not decoded, only their sizes on disk count.
+
+    Returns:
+        The first digits of a SHA-256.
+    """
+    digest = hashlib.sha256()
+    for array in (scene.points, scene.colors, scene.labels, scene.instances):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    for view in scene.views:
+        digest.update(np.ascontiguousarray(view.cam_to_world, np.float64).tobytes())
+        for path in view.pixel_files:
+            digest.update(b"-" if path is None else f"{path.name} {path.stat().st_size}".encode())
+    return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What names a scene in the cache and in records: its name, "mini" or "real", and its content's fingerprint."""
+
+    name: str
+    source: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, scene: Scene) -> "Identity":
+        return cls(scene.name, scene.source, fingerprint(scene))
+
+    @classmethod
+    def on_disk(cls, source: SceneSource, cache: Path) -> "Identity":
+        """Of a scene that is listed but not read, noted under the state of its files; read where they have changed."""
+        note = cache / "sources" / f"{source.stamp()}.json"
+        try:
+            return cls(**json.loads(note.read_text()))
+        except (OSError, ValueError, TypeError):  # no note, or a damaged one
+            found = cls.of(source.load())
+        with replacing(note) as temporary:
+            temporary.write_text(json.dumps(asdict(found)))
+        return found
+
+
+class Stages:
+    """The frozen stages of one scene under one config, each computed when asked for and once.
+
+    Args:
+        scene: The scene, or the source from which it is read when a stage needs it.
+        config: Decides every stage; see the fields that each method names.
+        cache: Folder of the disk cache; None computes every stage in memory and writes nothing.
+    """
+
+    def __init__(self, scene: Scene | SceneSource, config: ExperimentConfig, cache: Path | None = None) -> None:
+        self.origin = None if isinstance(scene, Scene) else scene
+        self.config, self._given, self._cache = config, scene, cache
+
+    @functools.cached_property
+    def scene(self) -> Scene:
+        """The scene itself: reads its files where only a source was given."""
+        return self._given if isinstance(self._given, Scene) else self._given.load()
+
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """Read from the cache's notes where the scene's files have not changed."""
+        if self.origin is None or self._cache is None:
+            return Identity.of(self.scene)
+        return Identity.on_disk(self.origin, self._cache)
+
+    @functools.cached_property
+    def arrays(self) -> Arrays:
+        """points, colors float32 [P, 3]; labels, instances int64 [P] where there are any; frames: how many, how many
+        lost."""
+        return self._stage("scene", None, self._arrays)
+
+    @functools.cached_property
+    def superpoints(self) -> np.ndarray:
+        """int64 [P], ids from 0 (config.superpoints)."""
+        settings = self.config.superpoints
+        return self._stage("superpoints", to_dict(settings), self._superpoints)["superpoints"]
+
+    @functools.cached_property
+    def masks(self) -> InstanceMasks:
+        """Class-agnostic instance masks (config.masks, config.superpoints)."""
+        settings = [to_dict(self.config.masks), to_dict(self.config.superpoints)]
+        found = self._stage("masks", settings, self._masks)
+        return InstanceMasks(found["index"], found["offsets"], len(self.superpoints), found["scores"])
+
+    @functools.cached_property
+    def geometry(self) -> np.ndarray | IndexedRows:
+        """F_3d^G, float16 [P, C1] (config.backbone)."""
+        found = self._stage("geometry", backbones.identity(self.config.backbone), self._geometry)
+        return IndexedRows(**found) if "index" in found else found["rows"]
+
+    @functools.cached_property
+    def lifted(self) -> tuple[np.ndarray, np.ndarray] | StreamedFeatures:
+        """F_2d: features float16 [P, C] and frames that see each point int32 [P], or fused ones that stay on disk.
+
+        Decided by config.data, config.teacher and config.lifting.
+        """
+        data = self.config.data
+        if data.features is not None:
+            if self.origin is None:
+                raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare_source")
+            return StreamedFeatures(fused_files(self.origin), len(self.arrays["points"]))
+        settings = [
+            to_dict(self.config.teacher),
+            to_dict(self.config.lifting, hashed_only=True),
+            data.frame_skip,
+            teacher_label_set(data),
+            *([] if data.image_size is None else [data.image_size]),
+        ]
+        found = self._stage("lifted", settings, self._lifted)
+        return found["lifted"], found["views"]
+
+    def prepared(self) -> PreparedScene:
+        """All stages together."""
+        arrays, lifted = self.arrays, self.lifted
+        features, views = (lifted, None) if isinstance(lifted, StreamedFeatures) else lifted
+        return PreparedScene(
+            **asdict(self.identity),
+            points=arrays["points"],
+            colors=arrays["colors"],
+            labels=arrays.get("labels"),
+            instances=arrays.get("instances"),
+            geometry=self.geometry,
+            lifted=features,
+            seen_by=views,
+            superpoints=self.superpoints,
+            masks=self.masks,
+            frames=(int(arrays["frames"][0]), int(arrays["frames"][1])),
+            origin=self.origin,
+        )
+
+    def _stage(self, kind: str, settings: object, compute) -> Arrays:
+        if self._cache is None:
+            return compute()
+        folder = self._cache / f"{self.identity.name}-{self.identity.fingerprint}"
+        return StageCache(folder).get(kind, [VERSIONS[kind], settings], compute)
+
+    def _arrays(self) -> Arrays:
+        scene = self.scene
+        lost = sum(not view.has_pose for view in scene.views)
+        found = {"points": scene.points, "colors": scene.colors, "labels": scene.labels, "instances": scene.instances}
+        found["frames"] = np.array([len(scene.views), lost])
+        return {name: array for name, array in found.items() if array is not None}
+
+    def _superpoints(self) -> Arrays:
+        return {"superpoints": scene_superpoints(self.scene, self.config.superpoints)}
+
+    def _masks(self) -> Arrays:
+        masks = scene_masks(self.scene, self.superpoints, self.config.masks)
+        return {"index": masks.index, "offsets": masks.offsets, "scores": masks.scores}
+
+    def _geometry(self) -> Arrays:
+        """Each different row once where points share them (voxels of a coarse level)."""
+        return IndexedRows.compress(frozen_features(self.scene, self.config.backbone).astype(np.float16))
+
+    def _lifted(self) -> Arrays:
+        if self.scene.source != "mini":
+            raise ConfigError(
+                f"data.features: real data ({self.scene.name}) needs a folder of fused 2D features below data.root; "
+                "the simulated teacher knows generated scenes only"
+            )
+        features = make_teacher(self.config, self.origin).features(self.scene)
+        mean, count = lift(self.scene, features, self.config.lifting)
+        return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
+
+
+def frozen_features(scene: Scene, backbone: backbones.BackboneConfig) -> np.ndarray:
+    """F_3d^G of every point, float32 [P, C1]: the same for training scenes and for a user's own scan."""
+    return backbones.open_backbone(backbone).encode(scene)
+
+
+def prepare(scene: Scene, config: ExperimentConfig, cache: Path | None = None) -> PreparedScene:
+    """Run every frozen stage on a scene, or read it from `cache` (default: `paths.cache_root()`)."""
+    return Stages(scene, config, cache or cache_root()).prepared()
+
+
+def prepare_source(source: SceneSource, config: ExperimentConfig, cache: Path | None = None) -> PreparedScene:
+    """As `prepare`; the scene is read only where its files have changed or a stage is missing."""
+    return Stages(source, config, cache or cache_root()).prepared()
+
+
+class PreparedScenes(Sequence[PreparedScene]):
+    """The prepared scenes of a split, opened when asked for; at most `OPEN_SCENES` stay open.
+
+    Positions only, no slices. Opening one that is all in the cache takes a few milliseconds.
+    """
+
+    def __init__(self, sources: Sequence[SceneSource], config: ExperimentConfig) -> None:
+        self.sources = tuple(sources)
+        self._open = functools.lru_cache(OPEN_SCENES)(lambda number: prepare_source(self.sources[number], config))
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, number: int) -> PreparedScene:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self._open(number)
+
+
+def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, progress: bool = True) -> PreparedScenes:
+    """Every scene of a split; stages that are missing are computed now, by `workers` processes."""
+    sources = list_sources(config.data, split)
+    if workers > 1:
+        with ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            jobs = pool.map(_warm, sources, [config] * len(sources))
+            _drain(tqdm(jobs, f"prepare {split}", len(sources), disable=not progress))
+    scenes = PreparedScenes(sources, config)
+    _drain(tqdm(scenes, f"prepare {split}", disable=not progress or workers > 1))
+    return scenes
+
+
+def _warm(source: SceneSource, config: ExperimentConfig) -> None:
+    prepare_source(source, config)
+
+
+def _drain(items: Iterable[object]) -> None:
+    for _ in items:
+        pass
+
+
+def make_teacher(config: ExperimentConfig, source: SceneSource | None = None) -> SimulatedTeacher:
+    """The 2D model of a config; source: one of its scenes, whose dataset may say what its label images mean."""
+    labels = load_label_set(teacher_label_set(config.data))
+    to_class = None if source is None else source.label_image_classes(labels.name)
+    return SimulatedTeacher(config.teacher, TextEncoder().encode(labels.names), labels, to_class=to_class)

@@ -1,0 +1,206 @@
+"""`fit(config)`: distil lifted 2D features into a student under the objective; resumes after a kill at any moment."""
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from geoguide.errors import DataError
+from geoguide.frozen import config_hash
+from geoguide.labels import load_label_set
+from geoguide.method.batch import Supervised
+from geoguide.method.objective import Objective
+from geoguide.metrics import ConfusionMatrix
+from geoguide.ops.devices import resolve_device
+from geoguide.pipeline.checkpoint import load_checkpoint, save_checkpoint
+from geoguide.pipeline.class_text import class_text
+from geoguide.pipeline.config import ExperimentConfig, Protocol
+from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.student import new_student
+from geoguide.prepared import PreparedScene
+from geoguide.students.statistics import sampled
+from geoguide.students.student import Student
+
+VALIDATION_POINTS = 1500  # per room, for the curve only; final numbers use every point
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A finished training.
+
+    Attributes:
+        student: The trained student, in evaluation mode.
+        objective: The objective with its heads.
+        history: One row per validation: step, mIoU on validation scenes (%), and the mean of each loss term since the
+            row before.
+        converged: What `has_converged` says of the history.
+    """
+
+    student: Student
+    objective: Objective
+    history: list[dict[str, float]]
+    converged: bool
+
+
+def fit(
+    config: ExperimentConfig,
+    *,
+    train: Sequence[PreparedScene] | None = None,
+    val: Sequence[PreparedScene] | None = None,
+    device: str = "auto",
+    run_dir: Path | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Train one experiment (paper, Total). Prepared scenes may be passed in to share them between runs.
+
+    With `run_dir` a checkpoint is written every `checkpoint_every` steps and an interrupted run goes on from it with
+    the same final weights: all randomness of a step derives from (seed, step). Experiments that differ in scoring alone
+    share a checkpoint. bf16 autocast on CUDA, float32 on CPU. While a step is computed, a thread reads the next one.
+    Memory: O(points_per_step (C + C1)) beside the memory-mapped scenes.
+    """
+    train = prepare_split(config, "train", progress=progress) if train is None else train
+    val = prepare_split(config, "val", progress=progress) if val is None else val
+    target = resolve_device(device)
+    torch.manual_seed(config.seed)
+    state = _State.new(config, train, target)
+    checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
+    if checkpoint is not None and checkpoint.is_file():
+        state.load(checkpoint)
+    validation = _Validation(config, val)
+    bar = tqdm(total=config.train.steps, initial=state.step, desc=f"train {config.name}", disable=not progress)
+    while state.step < config.train.steps:
+        state.advance(train)
+        bar.update()
+        last = state.step == config.train.steps
+        if last or state.step % config.train.evaluate_every == 0:
+            state.log(validation.miou(state.student))
+            bar.set_postfix(val_miou=f"{state.history[-1]['val_miou']:.1f}")
+        if checkpoint is not None and (last or state.step % config.train.checkpoint_every == 0):
+            state.save(checkpoint)
+    bar.close()
+    state.reader.shutdown()
+    state.student.network.eval()
+    return Fit(state.student, state.objective, state.history, has_converged(state.history))
+
+
+def checkpoint_name(config: ExperimentConfig) -> str:
+    """The file of a training: named by what decides the network."""
+    return f"{config_hash(config.training())}.pt"
+
+
+def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bool:
+    """True when validation mIoU rose by less than `tolerance` points from the third quarter of the curve to the last.
+
+    Means of whole quarters (at least two rows each) are compared, because single rows are noisy.
+    """
+    rows = max(2, len(history) // 4)
+    if len(history) < 2 * rows:
+        return False
+    miou = [row["val_miou"] for row in history]
+    return bool(np.mean(miou[-rows:]) - np.mean(miou[-2 * rows : -rows]) < tolerance)
+
+
+@dataclass(eq=False)
+class _State:
+    """Everything a checkpoint must hold."""
+
+    config: ExperimentConfig
+    device: torch.device
+    student: Student
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    step: int
+    history: list[dict[str, float]]
+    sums: dict[str, float]
+    reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
+    ahead: tuple[int, Future] | None = None  # the step whose batch is being read, and that batch
+
+    @classmethod
+    def new(cls, config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> "_State":
+        student = new_student(config, scenes)
+        objective = Objective(scenes[0].geometry_width, scenes[0].feature_width, config.objective)
+        student.network, objective = student.network.to(device), objective.to(device)
+        parameters = [*student.network.parameters(), *objective.parameters()]
+        rate, decay = config.train.learning_rate, config.train.weight_decay
+        optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+        return cls(config, device, student, objective, optimizer, 0, [], {})
+
+    def advance(self, scenes: Sequence[PreparedScene]) -> None:
+        """One optimisation step; epochs visit every scene once, in a new order."""
+        train = self.config.train
+        batch = self._next_batch(scenes)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = train.learning_rate * (1 - self.step / train.steps) ** train.power
+        precision = torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+        self.student.network.train()
+        with precision:
+            semantic = self.student.forward(batch)
+        terms = self.objective(semantic.float(), batch, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        self.optimizer.step()
+        self.step += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
+
+    def _next_batch(self, scenes: Sequence[PreparedScene]) -> Supervised:
+        """This step's batch, read while the step before was computed; the reading of the next one is begun."""
+        step, ahead = self.step, self.ahead
+        batch = ahead[1].result() if ahead is not None and ahead[0] == step else self._draw(scenes, step)
+        last = step + 1 == self.config.train.steps
+        self.ahead = None if last else (step + 1, self.reader.submit(self._draw, scenes, step + 1))
+        return batch
+
+    def _draw(self, scenes: Sequence[PreparedScene], step: int) -> Supervised:
+        return self.student.draw(scenes, step, self.config.seed, self.device)
+
+    def log(self, val_miou: float) -> None:
+        steps = self.sums.pop("_steps")
+        losses = {name: total / steps for name, total in sorted(self.sums.items())}
+        if not math.isfinite(losses["total"]):
+            raise DataError(f"{self.config.name}: loss is {losses['total']} at step {self.step}")
+        self.history.append({"step": self.step, "val_miou": val_miou, **losses})
+        self.sums = {}
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        return {"network": self.student.network, "objective": self.objective, "optimizer": self.optimizer}
+
+    def save(self, path: Path) -> None:
+        save_checkpoint(path, self._parts, step=self.step, history=self.history, sums=self.sums)
+
+    def load(self, path: Path) -> None:
+        plain = ("step", "history", "sums")
+        self.step, self.history, self.sums = load_checkpoint(path, self._parts, plain, self.device)
+
+
+class _Validation:
+    """mIoU on a fixed subset of the points of some validation scenes, for the curve."""
+
+    def __init__(self, config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> None:
+        self.classes = len(load_label_set(config.data.label_set))
+        # The default protocol: one curve, however the network is scored later.
+        self.text = class_text(config.data.label_set, Protocol(), config.text)
+        self.parts = []
+        for number, scene in enumerate(sampled(scenes)):
+            chosen = np.random.default_rng([7, number]).permutation(len(scene))[:VALIDATION_POINTS]
+            chosen.sort()
+            self.parts.append((scene, chosen, scene.labels[chosen]))
+
+    @torch.inference_mode()
+    def miou(self, student: Student) -> float:
+        student.network.eval()
+        matrix = ConfusionMatrix(self.classes)
+        for scene, chosen, labels in self.parts:
+            similarity = self.text.similarity(student.features(scene, chosen))
+            matrix.update(labels, similarity.argmax(1).cpu().numpy())
+        return 100.0 * matrix.miou(absent="zero")

@@ -1,0 +1,124 @@
+"""One JSON record of what frozen backbones know on mini-ScanNet: a row per backbone, the same rooms and probes."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoguide import backbones
+from geoguide.backbones.sonata import encode_scene
+from geoguide.datasets import scannet
+from geoguide.datasets.sources import list_sources
+from geoguide.errors import ConfigError, DataError
+from geoguide.experiments.environment import environment
+from geoguide.experiments.records import dumps
+from geoguide.frozen import to_dict
+from geoguide.labels import load_label_set
+from geoguide.paths import replacing
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pretraining.config import PretrainConfig
+from geoguide.pretraining.probing import ProbeConfig, ProbeRoom, probe
+from geoguide.pretraining.rooms import check_disjoint, identity, read_cloud
+from geoguide.pretraining.supervised import train_supervised
+from geoguide.scene import Scene
+
+BACKBONES = ("sonata-mini", "random", "descriptors", "supervised")
+
+
+Encode = Callable[[Scene], np.ndarray]
+
+
+def add_row(
+    name: str,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    steps: int = 400,
+    config: ExperimentConfig | None = None,
+    settings: ProbeConfig | None = None,
+) -> dict[str, Any]:
+    """Probe one backbone, put its row into the record `out` (made where missing), and return the row.
+
+    name: one of `BACKBONES`; weights: sonata-mini's (None: packaged); steps: of the supervised training; config: whose
+    rooms and label set are used; settings: of the probes. Raises ConfigError for another name, DataError where a
+    scored room was pretrained on, or `out` holds rows of other settings.
+    """
+    if name not in BACKBONES:
+        raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {name!r}")
+    begin = time.perf_counter()
+    config, settings = config or ExperimentConfig(), settings or ProbeConfig()
+    record = read_record(out, settings) if out.is_file() else {"rows": {}}
+    encode, about = _encoder(name, config, weights, steps)
+    folders = {split: [s.path for s in list_sources(config.data, split)] for split in ("train", "val", "test")}
+    check_disjoint(about.pop("rooms", ()), folders["val"] + folders["test"])
+    rooms = {split: [_room(folder, encode) for folder in found] for split, found in folders.items()}
+    label_set = load_label_set(config.data.label_set)
+    row = probe(rooms["train"], rooms["val"], rooms["test"], len(label_set), settings)
+    row = about | row | {"wall_seconds": round(time.perf_counter() - begin, 1), "environment": environment("cpu")}
+    record = {
+        "kind": "probe of frozen features",
+        "source": "mini",
+        "protocol": {
+            "probe": to_dict(settings),
+            "label_set": label_set.name,
+            "classes": list(label_set.names),
+            "absent_class": "zero",
+            "rooms": {split: [identity(folder) for folder in found] for split, found in folders.items()},
+        },
+        "rows": record["rows"] | {name: row},
+    }
+    with replacing(out) as temporary:
+        temporary.write_text(dumps(record))
+    return row
+
+
+def read_record(path: Path, settings: ProbeConfig) -> dict[str, Any]:
+    """The record on disk. Raises DataError where it is unreadable or its rows come from other probe settings."""
+    try:
+        record = json.loads(path.read_text())
+        found = record["protocol"]["probe"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a probe record ({error!r})") from None
+    if found != to_dict(settings):
+        raise DataError(f"{path}: protocol.probe must be {to_dict(settings)}, found {found}; choose another --out")
+    return record
+
+
+def _room(folder: Path, encode: Encode) -> ProbeRoom:
+    scene = scannet.load_scene(folder)
+    if scene.labels is None or scene.instances is None:
+        raise DataError(f"{folder}: a probe needs labels and instances")
+    return ProbeRoom(scene.name, encode(scene).astype(np.float16), scene.labels, scene.instances)
+
+
+def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: int) -> tuple[Encode, dict[str, Any]]:
+    """How the backbone encodes a scene, and what its row says about it (`rooms`: pretrained on)."""
+    if name == "descriptors":
+        backbone = backbones.DescriptorBackbone()
+        return backbone.encode, {"backbone": backbone.name}
+    if name == "sonata-mini":
+        backbone = backbones.MiniSonataBackbone(weights)
+        return backbone.encode, {
+            "backbone": name, "sha256": backbone.sha256, "step": backbone.step, "rooms": backbone.rooms,
+            "schedule": backbone.pretraining["steps"],
+        }  # fmt: skip
+    if name == "random":
+        return backbones.UntrainedBackbone().encode, {"backbone": backbones.UntrainedBackbone.name}
+    return _supervised(replace(PretrainConfig(), steps=steps), config)
+
+
+def _supervised(plain: PretrainConfig, config: ExperimentConfig) -> tuple[Encode, dict[str, Any]]:
+    """Train the same network on the training rooms' labels, and encode with what became of its features."""
+    folders = [source.path for source in list_sources(config.data, "train")]
+    labels = [scannet.load_scene(folder).labels for folder in folders]
+    classes = len(load_label_set(config.data.label_set))
+    network = train_supervised(plain, [read_cloud(folder) for folder in folders], labels, classes)
+
+    def encode(scene: Scene) -> np.ndarray:
+        return encode_scene(network["encoder"], scene, grid=plain.network.voxel, concat=plain.network.concat)
+
+    return encode, {"backbone": "sonata-mini's network, trained on labels", "steps": plain.steps}

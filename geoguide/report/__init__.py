@@ -1,0 +1,1 @@
+"""From records to what is read: tables, figures, the README."""

@@ -1,0 +1,79 @@
+"""What could a module gain at best? Measurements that need the truth, so for looking only, never for training."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geoguide.method.batch import Batch
+from geoguide.method.superpoint_distillation import SuperpointDistillation, refine
+from geoguide.metrics import ConfusionMatrix
+from geoguide.ops.groups import Groups
+from geoguide.prepared import PreparedScene
+
+ORACLE_SHARPNESS = 30.0  # weights exp(-30 (1 - cos)): a point twice as wrong as its neighbours is all but left out
+
+
+def oracle_weights(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
+    """Weights [P] that know the error of every 2D feature: the ceiling of what USD's W could do.
+
+    truth [P, C]: text feature of each point's true class; known bool [P]: has a class. Unknown points weigh little.
+    """
+    error = 1 - F.cosine_similarity(batch.lifted, truth, dim=-1)
+    return torch.exp(-ORACLE_SHARPNESS * torch.where(known, error, 1.0)) * batch.seen
+
+
+def target_quality(
+    scenes: Sequence[PreparedScene], text: Tensor, learned: dict[str, SuperpointDistillation]
+) -> pd.DataFrame:
+    """How good is the 2D target itself, classified without any 3D network? One line per way to pool (paper, USD).
+
+    Lines: F_2d per point, plain mean per superpoint, S̄_2d with each learned W, and with weights that know the truth.
+    Columns mIoU and mAcc in %, over all labelled points. text float32 [C, D].
+    """
+    pool: dict[str, Callable[[Batch, Tensor, Tensor], Tensor]] = {
+        "mean of the superpoint": lambda b, truth, known: b.seen.float(),
+        **{f"weighted by W, {name}": _learned(usd) for name, usd in learned.items()},
+        "weighted by the true error (ceiling)": oracle_weights,
+    }
+    matrices = {name: ConfusionMatrix(len(text)) for name in ("no pooling", *pool)}
+    for scene in scenes:
+        batch = scene.batch(np.arange(len(scene)), torch.device("cpu"))
+        known = torch.from_numpy(scene.labels < len(text))
+        truth = text[torch.from_numpy(np.where(scene.labels < len(text), scene.labels, 0))]  # [P, D]
+        matrices["no pooling"].update(scene.labels, (batch.lifted @ text.T).argmax(1).numpy())
+        for name, weigh in pool.items():
+            refined = refine(batch.lifted, weigh(batch, truth, known), batch.superpoints)
+            matrices[name].update(scene.labels, batch.superpoints.to_entries((refined @ text.T).argmax(1)).numpy())
+    rows = [{"target": n, "mIoU": 100 * m.miou(absent="zero"), "mAcc": 100 * m.macc()} for n, m in matrices.items()]
+    return pd.DataFrame(rows)
+
+
+def _learned(usd: SuperpointDistillation) -> Callable[[Batch, Tensor, Tensor], Tensor]:
+    @torch.inference_mode()
+    def weigh(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
+        return usd.weights(batch)
+
+    return weigh
+
+
+def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> float:
+    """Share of the variance of the 2D error (1 - cos to the true class) that lies inside superpoints.
+
+    USD can act on this part only; the rest is wrong for a superpoint as a whole.
+    """
+    inside, total = 0.0, 0.0
+    for scene in scenes:
+        keep = np.flatnonzero(scene.labels < len(text))
+        lifted, seen = scene.features(keep)
+        keep, lifted = keep[seen], torch.from_numpy(lifted[seen]).float()
+        error = 1 - F.cosine_similarity(lifted, text[torch.from_numpy(scene.labels[keep])], dim=-1)
+        names, index = np.unique(scene.superpoints[keep], return_inverse=True)
+        superpoints = Groups.partition(torch.from_numpy(index), len(names))
+        mean = superpoints.to_entries(superpoints.mean(error))
+        inside += float((error - mean).square().sum())
+        total += float((error - error.mean()).square().sum())
+    return inside / total

@@ -1,0 +1,58 @@
+"""Where a labelling fails: the hardest scene of a record, its wrong points, and which classes are taken for others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from geoguide.errors import DataError, InputError
+from geoguide.experiments.records import Record
+from geoguide.prepared import PreparedScene
+from geoguide.scene import VOID
+
+RIGHT, WRONG, UNSCORED = (0.80, 0.84, 0.88), (0.84, 0.37, 0.0), (0.95, 0.95, 0.95)
+
+
+def hardest_scene(record: Record, scenes: Sequence[PreparedScene]) -> tuple[PreparedScene, float]:
+    """The scored scene with the lowest mIoU over the classes that it holds, and that mIoU in %.
+
+    Where the protocol counts absent classes as 0, a scene's mIoU in the record is low for holding few classes; this
+    takes that out again.
+    """
+    scores, classes = record["metrics"]["scene_miou"], len(record["metrics"]["iou"])
+    found = {}
+    for number, scene in enumerate(scenes):
+        held = len(np.setdiff1d(np.unique(scene.labels), [VOID]))
+        if scene.name in scores and held:
+            zero = record["protocol"]["absent_class"] == "zero"
+            found[number] = scores[scene.name] * (classes / held if zero else 1.0)
+    if not found:
+        raise DataError(f"record {record['id']}: none of its scored scenes is among the {len(scenes)} given")
+    worst = min(found, key=found.__getitem__)
+    return scenes[worst], found[worst]
+
+
+def error_colors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Colours float [P, 3] of the points: orange where wrong, grey-blue where right, nearly white where not scored."""
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    if truth.shape != prediction.shape or truth.ndim != 1:
+        raise InputError(f"prediction must be {list(truth.shape)} as truth is, found {list(prediction.shape)}")
+    colors = np.where((truth == prediction)[:, None], RIGHT, WRONG)
+    return np.where((truth == VOID)[:, None], UNSCORED, colors)
+
+
+def confusions(record: Record, count: int = 12) -> pd.DataFrame:
+    """The most frequent mistakes of a whole test split: true class, predicted class, and shares in %."""
+    matrix, names = np.array(record["metrics"]["confusion"]), list(record["metrics"]["iou"])
+    totals, wrong = matrix.sum(axis=1), matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-wrong, axis=None, kind="stable")[: min(count, int((wrong > 0).sum()))]
+    table = [
+        {
+            "true class": names[true],
+            "predicted class": names[taken],
+            "share of the true class's points (%)": 100.0 * wrong[true, taken] / totals[true],
+            "share of all mistakes (%)": 100.0 * wrong[true, taken] / wrong.sum(),
+        }
+        for true, taken in zip(*np.unravel_index(order, wrong.shape), strict=True)
+    ]
+    return pd.DataFrame(table)

@@ -1,0 +1,30 @@
+"""Interactive figures of the book (plotly), readable without a network and by readers who see few colours.
+
+`use_offline_renderer()` belongs in the first cell of a notebook; every other function returns a `plotly` figure.
+"""
+
+from geoguide.report.figures.charts import (
+    class_bars,
+    confusion_heatmap,
+    curves,
+    interval_lines,
+    seed_bars,
+    show_images,
+    similarity_matrices,
+)
+from geoguide.report.figures.clouds import Panel, show_cloud, show_clouds
+from geoguide.report.figures.render import use_offline_renderer
+
+__all__ = [
+    "Panel",
+    "class_bars",
+    "confusion_heatmap",
+    "curves",
+    "interval_lines",
+    "seed_bars",
+    "show_cloud",
+    "show_clouds",
+    "show_images",
+    "similarity_matrices",
+    "use_offline_renderer",
+]

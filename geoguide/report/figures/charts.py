@@ -1,0 +1,235 @@
+"""Flat figures: similarity matrices, bars and intervals over seeds, curves, confusion matrices, classes, images."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+from plotly.subplots import make_subplots
+
+from geoguide.errors import InputError
+from geoguide.report.figures.render import PALETTE, finish
+from geoguide.report.tables import interval
+
+_MAX_ROWS = 400
+
+
+def similarity_matrices(
+    matrices: Mapping[str, np.ndarray], *, title: str, names: Sequence[str] | None = None, shared_scale: bool = False
+) -> go.Figure:
+    """Square matrices [M, M] side by side, one name per row (paper, IIRC).
+
+    Each has its own scale unless `shared_scale`. Two matrices that live on different scales look alike with their own
+    scales and unlike with a shared one.
+    """
+    if not matrices:
+        raise InputError("matrices must hold at least one matrix")
+    values = {key: np.asarray(value, dtype=np.float32) for key, value in matrices.items()}
+    size = len(next(iter(values.values())))
+    for key, value in values.items():
+        if value.shape != (size, size) or not 0 < size <= _MAX_ROWS:
+            raise InputError(
+                f"matrices[{key!r}] must be [{size}, {size}], at most {_MAX_ROWS}, found {list(value.shape)}"
+            )
+    if names is not None and len(names) != size:
+        raise InputError(f"names must hold {size} entries, found {len(names)}")
+    figure = make_subplots(cols=len(values), subplot_titles=list(values), horizontal_spacing=0.06)
+    labels = [f"{i} {name}" for i, name in enumerate(names)] if names is not None else None
+    low, high = (min(float(v.min()) for v in values.values()), max(float(v.max()) for v in values.values()))
+    for column, value in enumerate(values.values(), start=1):
+        suffix = column if column > 1 else ""
+        left, right = figure.layout[f"xaxis{suffix}"].domain
+        limits = {"zmin": low, "zmax": high} if shared_scale else {}
+        heat = go.Heatmap(z=value, x=labels, y=labels, colorscale="Viridis", **limits)
+        heat.hovertemplate = "%{y} and %{x}: %{z:.3f}<extra></extra>"
+        heat.colorbar = {"title": {"text": "similarity", "side": "bottom"}, "orientation": "h", "thickness": 10}
+        heat.colorbar.update(x=(left + right) / 2, len=0.95 * (right - left), y=-0.03, yanchor="top")
+        figure.add_trace(heat, row=1, col=column)
+        figure.update_yaxes(scaleanchor=f"x{suffix}", row=1, col=column)
+    readable = labels is not None and size <= 40
+    figure.update_xaxes(constrain="domain", showticklabels=False)
+    figure.update_yaxes(autorange="reversed", constrain="domain", showticklabels=False)
+    figure.update_yaxes(showticklabels=readable, tickfont={"size": 9}, row=1, col=1)
+    return finish(
+        figure,
+        title=title,
+        height=int(170 + 700 / max(len(values), 1.4)),
+        margin={"l": 110 if readable else 10, "r": 10, "t": 80, "b": 80},
+    )
+
+
+def seed_bars(
+    values: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    unit: str = "mIoU (%)",
+    reference: str | None = None,
+    zoom: bool = False,
+) -> go.Figure:
+    """One bar per row with its 95 % interval over seeds (Student's t) and a tick per seed; `reference` gets a line.
+
+    Bars start at zero, as bars must; `zoom` draws dots instead, on an axis as short as the data.
+    """
+    if not values:
+        raise InputError("values must hold at least one row")
+    if reference is not None and reference not in values:
+        raise InputError(f"reference {reference!r} is not a row; rows: {', '.join(values)}")
+    rows = {name: np.asarray(list(seeds), dtype=np.float64) for name, seeds in values.items()}
+    for name, seeds in rows.items():
+        if seeds.ndim != 1 or len(seeds) == 0 or not np.isfinite(seeds).all():
+            raise InputError(f"values[{name!r}] must hold at least one finite number per seed")
+    color = [PALETTE[5] if name == reference else PALETTE[0] for name in rows]
+    shared = {
+        "x": list(rows),
+        "y": [float(seeds.mean()) for seeds in rows.values()],
+        "error_y": {"type": "data", "array": [interval(seeds) for seeds in rows.values()], "color": "#222222"},
+        "hovertemplate": "%{x}: %{y:.2f} ± %{error_y.array:.2f}<extra></extra>",
+        "name": "mean and 95 % interval",
+    }
+    dot = go.Scatter(**shared, mode="markers", marker={"color": color, "size": 11})
+    figure = go.Figure(dot if zoom else go.Bar(**shared, marker={"color": color, "opacity": 0.7}))
+    seed_x = [name for name, seeds in rows.items() for _ in seeds]
+    ticks = {"color": "#555555", "size": 7, "symbol": "line-ew-open"}
+    figure.add_scatter(x=seed_x, y=np.concatenate(list(rows.values())), mode="markers", marker=ticks, name="one seed")
+    if reference is not None:
+        figure.add_hline(y=float(rows[reference].mean()), line={"color": PALETTE[5], "dash": "dot", "width": 1.5})
+    figure.update_yaxes(title_text=unit, rangemode="normal" if zoom else "tozero")
+    return finish(figure, title=title, height=420, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+
+
+def interval_lines(
+    values: Mapping[str, Mapping[Any, Sequence[float]]],
+    *,
+    title: str,
+    x_title: str,
+    unit: str = "mIoU (%)",
+    joined: bool = True,
+) -> go.Figure:
+    """Per row and category the mean with its 95 % interval over seeds (Student's t); rows stand side by side.
+
+    joined: a line through a row's means, for categories that have an order (as label sets by size).
+    """
+    if not values or len(values) > len(PALETTE):
+        raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(values)}")
+    categories = list(next(iter(values.values())))
+    figure = go.Figure()
+    for number, (name, row) in enumerate(values.items()):
+        if list(row) != categories or not categories:
+            raise InputError(f"values[{name!r}] must have the categories {categories}, found {list(row)}")
+        seeds = [np.asarray(list(row[category]), dtype=np.float64) for category in categories]
+        if any(len(found) == 0 or not np.isfinite(found).all() for found in seeds):
+            raise InputError(f"values[{name!r}] must hold at least one finite number per seed")
+        aside = (0.15 if joined else 0.5) * (number - (len(values) - 1) / 2) / len(values)  # of a step
+        half = [interval(found) for found in seeds]
+        figure.add_scatter(
+            x=np.arange(len(categories)) + aside,
+            y=[float(found.mean()) for found in seeds],
+            error_y={"type": "data", "array": half, "thickness": 1.2},
+            mode="lines+markers" if joined else "markers",
+            line={"color": PALETTE[number], "width": 1.5},
+            marker={"size": 8, "symbol": number},
+            name=name,
+            customdata=categories,
+            hovertemplate=f"{name}, %{{customdata}}: %{{y:.2f}} ± %{{error_y.array:.2f}}<extra></extra>",
+        )
+    ticks = {"tickvals": list(range(len(categories))), "ticktext": [str(category) for category in categories]}
+    figure.update_xaxes(title_text=x_title, zeroline=False, **ticks)
+    figure.update_yaxes(title_text=unit, rangemode="tozero")
+    return finish(figure, title=title, height=440)
+
+
+def curves(
+    runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    *,
+    title: str,
+    y_title: str,
+    x_title: str = "training step",
+    log_y: bool = False,
+) -> go.Figure:
+    """Curves (steps, values): one per seed in thin lines and their mean in bold; a row's seeds share their steps."""
+    if not runs:
+        raise InputError("runs must hold at least one row")
+    figure = go.Figure()
+    for number, (name, seeds) in enumerate(runs.items()):
+        color = PALETTE[number % len(PALETTE)]
+        for steps, values in seeds:
+            if len(steps) != len(values) or len(steps) == 0:
+                raise InputError(f"runs[{name!r}]: {len(steps)} steps and {len(values)} values")
+            line = {"color": color, "width": 1}
+            figure.add_scatter(
+                x=steps,
+                y=values,
+                mode="lines",
+                line=line,
+                opacity=0.35,
+                legendgroup=name,
+                showlegend=False,
+                hoverinfo="skip",
+            )
+        if not seeds or any(list(steps) != list(seeds[0][0]) for steps, _ in seeds):
+            raise InputError(f"runs[{name!r}]: every seed must have the same steps")
+        mean = np.mean([values for _, values in seeds], axis=0)
+        bold = {"color": color, "width": 2.5}
+        figure.add_scatter(x=seeds[0][0], y=mean, mode="lines", line=bold, name=name, legendgroup=name)
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title, type="log" if log_y else "linear")
+    return finish(figure, title=title, height=400, hovermode="x unified")
+
+
+def confusion_heatmap(matrix: np.ndarray, names: Sequence[str], *, title: str) -> go.Figure:
+    """Counts [C, C] (rows ground truth, columns prediction) as per cent of each row; rows without points stay empty."""
+    counts = np.asarray(matrix)
+    if counts.shape != (len(names), len(names)):
+        raise InputError(f"matrix must be [{len(names)}, {len(names)}] like names, found {list(counts.shape)}")
+    total = counts.sum(axis=1, keepdims=True)
+    share = np.full(counts.shape, np.nan)
+    np.divide(100.0 * counts, total, out=share, where=total > 0)
+    heat = go.Heatmap(z=share, x=list(names), y=list(names), colorscale="Cividis", zmin=0, zmax=100, customdata=counts)
+    heat.colorbar = {"title": {"text": "% of the class's points", "side": "right"}, "thickness": 12}
+    heat.hovertemplate = "true %{y}, predicted %{x}: %{z:.1f} % (%{customdata} points)<extra></extra>"
+    figure = go.Figure(heat)
+    figure.update_xaxes(title_text="predicted class", tickangle=60, constrain="domain")
+    figure.update_yaxes(title_text="true class", autorange="reversed", constrain="domain")
+    return finish(figure, title=title, height=620)
+
+
+def class_bars(
+    values: Mapping[str, Sequence[float]], names: Sequence[str], *, title: str, unit: str = "IoU (%)"
+) -> go.Figure:
+    """Bars per class, one colour per row of `values` [C]; NaN (class absent) leaves a gap."""
+    if not values or len(values) > len(PALETTE):
+        raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(values)}")
+    figure = go.Figure()
+    for number, (name, row) in enumerate(values.items()):
+        if len(row) != len(names):
+            raise InputError(f"values[{name!r}] must hold {len(names)} numbers, found {len(row)}")
+        figure.add_bar(x=list(names), y=np.asarray(row, dtype=np.float64), name=name, marker_color=PALETTE[number])
+    figure.update_xaxes(tickangle=60)
+    figure.update_yaxes(title_text=unit, rangemode="tozero")
+    return finish(figure, title=title, height=440, barmode="group")
+
+
+def show_images(images: Mapping[str, np.ndarray], *, title: str) -> go.Figure:
+    """uint8 images [H, W, 3] side by side, as PNG."""
+    if not images:
+        raise InputError("images must hold at least one image")
+    figure = make_subplots(cols=len(images), subplot_titles=list(images), horizontal_spacing=0.02)
+    ratio = 0.0
+    for column, (name, image) in enumerate(images.items(), start=1):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"images[{name!r}] must be uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
+        figure.add_trace(go.Image(source=_png(image), hoverinfo="skip"), row=1, col=column)
+        ratio = max(ratio, image.shape[0] / image.shape[1])
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    margin: dict[str, Any] = {"l": 0, "r": 0, "t": 80, "b": 10}
+    return finish(figure, title=title, height=int(90 + 760 * ratio / len(images)), margin=margin)
+
+
+def _png(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

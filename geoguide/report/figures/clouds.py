@@ -1,0 +1,216 @@
+"""Point clouds to turn by hand: true colours, classes with a legend, or a heat map; several side by side.
+
+Coordinates travel as uint16 (millimetres up to 65 m), true colours as uint8 into a palette of 256, so that 100,000
+points take about 1 MB.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+from geoguide.errors import InputError
+from geoguide.labels import LabelSet
+from geoguide.report.figures.render import finish
+from geoguide.scene import VOID
+
+MAX_POINTS = 100_000
+
+
+VOID_COLOR = "rgb(200,200,200)"
+
+
+EYE = (0.55, -1.15, 1.65)  # steep enough to look over the near wall of a room
+
+
+GAP, BAR = 0.02, 0.09  # of the figure's width: between panels, and for a heat map's colour bar
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One cloud with exactly one of `colors`, `labels`, `scalar`.
+
+    points float [P, 3] metres; colors float [P, 3] in [0, 1]; labels int [P] (with `label_set`: class ids, 255 void;
+    without: any ids, such as superpoints or instances, negative = none); scalar float [P] drawn as a heat map named
+    `scalar_name` between `limits`, or between its own extremes. NaN scalars are drawn grey.
+    """
+
+    points: np.ndarray
+    title: str = ""
+    colors: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    scalar: np.ndarray | None = None
+    label_set: LabelSet | None = None
+    scalar_name: str = "value"
+    limits: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points)
+        if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
+            raise InputError(f"points must be [P, 3] with P > 0, found {list(points.shape)}")
+        if not np.isfinite(points).all():
+            raise InputError("points holds NaN or inf")
+        given = [name for name in ("colors", "labels", "scalar") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise InputError(f"exactly one of colors, labels, scalar must be given, found {given or 'none'}")
+        value = np.asarray(getattr(self, given[0]))
+        expected = (len(points), 3) if given[0] == "colors" else (len(points),)
+        if value.shape != expected:
+            raise InputError(f"{given[0]} must be {list(expected)}, found {list(value.shape)}")
+        if given[0] == "labels" and value.dtype.kind not in "iu":
+            raise InputError(f"labels must be integers, found {value.dtype}")
+        if given[0] == "colors" and not (np.isfinite(value).all() and value.min() >= 0 and value.max() <= 1):
+            raise InputError("colors must lie in [0, 1]")
+
+
+def show_cloud(points: np.ndarray, *, title: str, max_points: int = 40_000, **panel: Any) -> go.Figure:
+    """One interactive cloud: points [P, 3] in metres and exactly one of `colors`, `labels`, `scalar` (see `Panel`)."""
+    return show_clouds([Panel(points, **panel)], title=title, max_points=max_points)
+
+
+def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000, point_size: float = 2.0) -> go.Figure:
+    """Clouds side by side that turn together; each is thinned at random (fixed seed) to at most `max_points`.
+
+    Classes share one legend, in which a click hides a class in every panel.
+    """
+    if not panels or len(panels) > 4:
+        raise InputError(f"panels must hold 1 to 4 clouds, found {len(panels)}")
+    if not 0 < max_points <= MAX_POINTS:
+        raise InputError(f"max_points must lie in 1..{MAX_POINTS}, found {max_points}")
+    figure = go.Figure()
+    bars = [BAR if panel.scalar is not None else 0.0 for panel in panels]
+    width = (1.0 - GAP * (len(panels) - 1) - sum(bars)) / len(panels)
+    left = 0.0
+    # A scene fits its height; in panels narrower than high the camera steps back so that the width fits too.
+    away = max(1.0, 0.36 / width)
+    eye = {axis: away * value for axis, value in zip("xyz", EYE, strict=True)}
+    camera = {"eye": eye, "center": {"x": 0.0, "y": 0.0, "z": -0.1}}
+    seen: set[str] = set()
+    layout: dict[str, Any] = {}
+    for number, panel in enumerate(panels):
+        scene = f"scene{number + 1 if number else ''}"
+        kept = _thin(len(panel.points), max_points)
+        grid, axes = _quantise(np.asarray(panel.points, dtype=np.float64)[kept])
+        for trace in _traces(panel, kept, grid, point_size, bar_x=left + width):
+            trace.scene = scene
+            if trace.legendgroup:
+                trace.showlegend = trace.legendgroup not in seen
+                seen.add(trace.legendgroup)
+            figure.add_trace(trace)
+        layout[scene] = {"domain": {"x": [left, left + width]}, "aspectmode": "data", "camera": camera, **axes}
+        above = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "showarrow": False}
+        figure.add_annotation(x=left + width / 2, y=1.0, text=panel.title, font={"size": 12}, **above)
+        left += width + bars[number] + GAP
+    legend = {"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top", "font": {"size": 11}}
+    margin = {"l": 0, "r": 0, "t": 80, "b": 10}
+    return finish(figure, title=title, height=560 if seen else 480, margin=margin, legend=legend, **layout)
+
+
+def _thin(count: int, limit: int) -> np.ndarray:
+    """Sorted indices of at most `limit` of `count` points, drawn without replacement."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
+
+
+def _quantise(points: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Points as uint16 [N, 3] steps from their minimum, and axes whose ticks still read metres."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    step = max(0.001, float((high - low).max()) / 65_000)
+    grid = np.round((points - low) / step).astype(np.uint16)  # [N, 3]
+    axes = {}
+    spacing = _round_step(float((high - low).max()) / 3)
+    for axis, name in enumerate("xyz"):
+        ticks = np.arange(np.ceil(low[axis] / spacing), np.floor(high[axis] / spacing) + 1) * spacing
+        axes[f"{name}axis"] = {
+            "title": {"text": f"{name} (m)"},
+            "tickvals": ((ticks - low[axis]) / step).tolist(),
+            "ticktext": [f"{tick:g}" for tick in np.round(ticks, 3) + 0.0],
+            "tickfont": {"size": 10},
+            "showspikes": False,
+            "backgroundcolor": "white",
+            "gridcolor": "#e5e5e5",
+        }
+    return grid, axes
+
+
+def _round_step(rough: float) -> float:
+    """The largest of 1, 2 or 5 times a power of ten below `rough` (1 for a cloud without extent)."""
+    if rough <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(rough))
+    return float(max(factor for factor in (1, 2, 5) if factor * power <= rough) * power)
+
+
+def _scatter(grid: np.ndarray, marker: dict[str, Any], **fields: Any) -> go.Scatter3d:
+    return go.Scatter3d(
+        x=grid[:, 0], y=grid[:, 1], z=grid[:, 2], mode="markers", marker={"line": {"width": 0}, **marker}, **fields
+    )
+
+
+def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
+    if panel.colors is not None:
+        indices, scale = _palette(np.asarray(panel.colors)[kept])
+        marker = {"size": size, "color": indices, "colorscale": scale, "cmin": 0, "cmax": len(scale) - 1}
+        return [_scatter(grid, marker, showlegend=False, hoverinfo="skip")]
+    if panel.scalar is not None:
+        return _heat_traces(panel, np.asarray(panel.scalar, dtype=np.float32)[kept], grid, size, bar_x)
+    labels = np.asarray(panel.labels)[kept]
+    if panel.label_set is None:
+        return [_id_trace(labels, grid, size)]
+    return _class_traces(labels, panel.label_set, grid, size)
+
+
+def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
+    """True colours [N, 3] as uint8 indices [N] into a palette of at most 256, written as a plotly colour scale."""
+    pixels = np.round(colors * 255).astype(np.uint8)[None]  # [1, N, 3]
+    image = Image.fromarray(pixels).quantize(256)
+    indices = np.asarray(image)[0]  # [N]
+    palette = np.asarray(image.getpalette(), dtype=np.int64).reshape(-1, 3)[: int(indices.max()) + 1]
+    if len(palette) == 1:
+        palette = np.repeat(palette, 2, axis=0)
+    scale = [[i / (len(palette) - 1), f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(palette.tolist())]
+    return indices, scale
+
+
+def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
+    known = np.isfinite(scalar)
+    low, high = panel.limits or (
+        (float(scalar[known].min()), float(scalar[known].max())) if known.any() else (0.0, 1.0)
+    )
+    bar = {"title": {"text": panel.scalar_name, "side": "right"}, "x": bar_x, "xanchor": "left", "thickness": 12}
+    marker = {"size": size, "color": scalar[known], "colorscale": "Viridis", "cmin": low, "cmax": high}
+    hover = f"{panel.scalar_name} %{{marker.color:.3f}}<extra></extra>"
+    traces = [_scatter(grid[known], {**marker, "colorbar": {**bar, "len": 0.7}}, showlegend=False, hovertemplate=hover)]
+    if not known.all():
+        traces.append(_scatter(grid[~known], {"size": size, "color": VOID_COLOR}, showlegend=False, hoverinfo="skip"))
+    return traces
+
+
+def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray, size: float) -> list[go.Scatter3d]:
+    unknown = set(np.unique(labels).tolist()) - set(range(len(label_set.names))) - {VOID}
+    if unknown:
+        raise InputError(
+            f"labels holds {min(unknown)}, not one of the {len(label_set.names)} classes of {label_set.name}"
+        )
+    traces = []
+    for label in np.unique(labels).tolist():
+        name = "void" if label == VOID else label_set.names[label]
+        color = VOID_COLOR if label == VOID else "rgb({},{},{})".format(*label_set.colors[label].tolist())
+        marker = {"size": size, "color": color}
+        chosen = grid[labels == label]
+        traces.append(_scatter(chosen, marker, name=name, legendgroup=name, hovertemplate=f"{name}<extra></extra>"))
+    return traces
+
+
+def _id_trace(labels: np.ndarray, grid: np.ndarray, size: float) -> go.Scatter3d:
+    """Neighbouring ids get unlike colours of a fixed table; negative ids are grey."""
+    table = np.random.default_rng(3).uniform(40, 230, size=(254, 3)).astype(np.int64)
+    colors = [VOID_COLOR, *("rgb({},{},{})".format(*row) for row in table.tolist())]
+    scale = [[i / 254, color] for i, color in enumerate(colors)]
+    index = np.where(labels < 0, 0, 1 + labels % 254).astype(np.uint8)
+    marker = {"size": size, "color": index, "colorscale": scale, "cmin": 0, "cmax": 254}
+    return _scatter(grid, marker, showlegend=False, hoverinfo="skip")

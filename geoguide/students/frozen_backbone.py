@@ -1,0 +1,78 @@
+"""The paper's student: an MLP adapter on the features of a frozen 3D backbone (paper, Overview)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoguide.backbones import BackboneConfig, open_backbone
+from geoguide.method.batch import Batch
+from geoguide.prepared import PreparedScene
+from geoguide.students.adapter import Adapter, AdapterConfig
+from geoguide.students.statistics import geometry_statistics, mean_lifted, start_at_mean
+from geoguide.students.student import Motion, Student, scene_of_turn
+
+
+class FrozenBackboneStudent(Student):
+    """Frozen backbone and adapter: only the adapter is trained.
+
+    Args:
+        adapter: The MLP.
+        config: Its shape.
+        backbone: The frozen backbone whose features it reads, asked again only for scenes that are moved.
+        points_per_step: Random points of a scene that a step takes; None takes them all.
+    """
+
+    name = "adapter"
+    frozen = True
+    has_regions = True
+
+    def __init__(
+        self, adapter: Adapter, config: AdapterConfig, backbone: BackboneConfig, points_per_step: int | None = None
+    ) -> None:
+        self.network, self.config, self.backbone = adapter, config, backbone
+        self.points_per_step = points_per_step
+
+    @classmethod
+    def untrained(
+        cls, scenes: Sequence[PreparedScene], config: AdapterConfig, backbone: BackboneConfig, points_per_step: int
+    ) -> "FrozenBackboneStudent":
+        """An adapter that starts at the mean 2D feature of the training scenes; weights from torch's random state."""
+        adapter = Adapter(scenes[0].geometry_width, scenes[0].feature_width, config)
+        adapter.standardise(*geometry_statistics(scenes))
+        start_at_mean(adapter.last, mean_lifted(scenes))
+        return cls(adapter, config, backbone, points_per_step)
+
+    def draw(self, scenes: Sequence[PreparedScene], step: int, seed: int, device: torch.device) -> Batch:
+        """Random points of the scene whose turn it is (see `Student.draw`)."""
+        return self.sample(scene_of_turn(scenes, step, seed), [seed, 2, step], device)
+
+    def sample(self, scene: PreparedScene, seed: list[int], device: torch.device) -> Batch:
+        """`points_per_step` random points of a scene (all when it has fewer), reproducible from `seed`."""
+        count = len(scene) if self.points_per_step is None else self.points_per_step
+        chosen = np.arange(len(scene))
+        if len(scene) > count:
+            chosen = np.random.default_rng(seed).choice(len(scene), count, replace=False, shuffle=False)
+        return scene.batch(np.sort(chosen), device, draw=seed[-1])
+
+    def forward(self, batch: Batch) -> Tensor:
+        """F_3d^sem [P, C] from the batch's frozen features."""
+        return self.network(batch.geometry)
+
+    def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
+        """F_3d^sem from the scene's cached frozen features (see `Student.features`)."""
+        geometry = np.array(scene.geometry) if chosen is None else scene.geometry[chosen]
+        return self.network.whole(torch.from_numpy(geometry))
+
+    def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
+        """The scene is read again, faces and normals with it, and the backbone encodes it after every motion."""
+        still = scene.load()
+        for motion in motions:
+            moved = replace(still, points=motion.points(scene.points), normals=motion.normals(still.normals))
+            yield self.network.whole(torch.from_numpy(open_backbone(self.backbone).encode(moved)))
+
+    def kept(self) -> Adapter:
+        """The adapter; the three modules are discarded."""
+        return self.network

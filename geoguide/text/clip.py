@@ -1,0 +1,156 @@
+"""CLIP's text embeddings: the space in which OpenScene's published 2D features lie (paper, Inference).
+
+OpenSeg's features (768 channels) belong to ViT-L/14@336px, LSeg's (512) to ViT-B/32, both with OpenAI's weights. Only a
+sentence that is not yet in the disk cache needs the extra `clip` (open_clip_torch) and the weights. So a machine
+without network needs neither: embed the labels where there is one, with the prompt to be used,
+
+    text_encoder("clip-vit-l14-336").encode(load_label_set("scannet20").names, "a {} in a scene")
+
+and copy its `cache/text` in $GEOGUIDE_DATA to the other.
+"""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from geoguide.errors import DataError, InputError
+from geoguide.text.encoder import SentenceEncoder
+
+
+class Released(NamedTuple):
+    """What OpenAI released: embedding width D, a copy on the Hugging Face hub, SHA-256 of the original file."""
+
+    width: int
+    repository: str
+    sha256: str
+
+
+MODELS = {
+    "ViT-L-14-336": Released(
+        768,
+        "timm/vit_large_patch14_clip_336.openai",
+        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+    ),
+    "ViT-B-32": Released(
+        512,
+        "timm/vit_base_patch32_clip_224.openai",
+        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+    ),
+}
+
+
+INSTALL = (
+    "`pip install -c constraints.txt -e '.[clip]'` (torchvision must be built for the installed torch: beside a CPU "
+    "build take it from the index that torch came from)"
+)
+
+
+COPY = "or copy the text cache of a machine that has embedded these words (cache/text in $GEOGUIDE_DATA)"
+
+
+class ClipTextEncoder(SentenceEncoder):
+    """CLIP's text tower in float32; words beyond its 77 tokens are cut.
+
+    model: a key of `MODELS`. weights: a state dict that open_clip reads (.safetensors, .bin, .pt) or OpenAI's original
+    .pt; None: OpenAI's from open_clip's cache, or the Hugging Face hub. Raises InputError for another model.
+    """
+
+    def __init__(
+        self, model: str = "ViT-L-14-336", weights: str | Path | None = None, cache: str | Path | None = "default"
+    ) -> None:
+        if model not in MODELS:
+            raise InputError(f"model must be one of {', '.join(MODELS)}, found {model!r}")
+        super().__init__(cache)
+        self.model = model
+        self.weights = None if weights is None else Path(weights).expanduser()
+        self.name = f"CLIP {model}"
+        self.width = MODELS[model].width
+
+    @property
+    def identity(self) -> str:
+        """The model, and the SHA-256 of the weights' file where one is given. Raises DataError where it is missing."""
+        return f"{self.model} {'openai' if self.weights is None else _digest(self.weights, _changed(self.weights))}"
+
+    def _embed(self, sentences: list[str]) -> np.ndarray:
+        """The projected vector of each sentence's last token."""
+        open_clip = _import()
+        import torch
+
+        path = self.weights or _download(open_clip, self.model)
+        tower = _load(self.model, path, _changed(path))
+        with torch.inference_mode():
+            return tower(open_clip.tokenize(sentences)).numpy()
+
+
+def _import() -> Any:
+    try:
+        import open_clip
+    except (ImportError, OSError, RuntimeError) as error:  # the last two: a torchvision that does not fit torch
+        raise DataError(f"CLIP needs open_clip_torch ({_line(error)}): {INSTALL}, {COPY}") from None
+    return open_clip
+
+
+def _download(open_clip: Any, model: str) -> Path:
+    try:
+        return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, "openai")))
+    except Exception as error:  # offline, proxy, gone, no space: many classes, one remedy
+        fetch = f"hf download {MODELS[model].repository} open_clip_model.safetensors --local-dir weights"
+        raise DataError(
+            f"{model}: cannot download CLIP's weights ({_line(error)}); fetch them elsewhere with `{fetch}` and name "
+            f"the file as text.weights, {COPY}"
+        ) from None
+
+
+def _changed(path: Path) -> int:
+    """When the weights were written: a replaced file is read again."""
+    if not path.is_file():
+        raise DataError(f"{path}: CLIP's weights not found")
+    return path.stat().st_mtime_ns
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _load(model: str, path: Path, changed: int) -> "nn.Module":
+    """The text tower in evaluation mode; the image tower is never built. Raises DataError for weights that do not fit.
+
+    OpenAI trained with x * sigmoid(1.702 x) in place of GELU, which is what open_clip's `-quickgelu` stands for.
+    """
+    import open_clip
+    from open_clip.transformer import QuickGELU, TextTransformer
+
+    from geoguide.backbones.checkpoints import mismatches
+
+    config = open_clip.get_model_config(f"{model}-quickgelu")
+    tower = TextTransformer(**config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU)
+    expected = tower.state_dict()
+    found = {key: tensor for key, tensor in _state(model, path, changed).items() if key in expected}
+    problems = mismatches(expected, found)
+    if problems:
+        raise DataError(f"{path}: does not fit the text tower of {model}: {'; '.join(problems)}")
+    tower.load_state_dict(found)
+    return tower.requires_grad_(False).eval()
+
+
+def _state(model: str, path: Path, changed: int) -> dict[str, "Tensor"]:
+    """Tensors by name, those of the image tower too. Only OpenAI's own file may hold code (it is TorchScript)."""
+    if path.suffix == ".pt" and _digest(path, changed) == MODELS[model].sha256:
+        import torch
+
+        return torch.jit.load(path, map_location="cpu").state_dict()
+    from geoguide.backbones.checkpoints import read_checkpoint
+
+    return read_checkpoint(path)[1]
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]

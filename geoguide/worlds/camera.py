@@ -1,0 +1,141 @@
+"""A simulated hand-held RGB-D camera: rays through a mesh room, with the faults of a structured-light sensor."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, maximum_filter, minimum_filter
+from scipy.spatial.transform import Rotation
+
+from geoguide.worlds.casting import RayCaster
+from geoguide.worlds.interior import Room
+
+NO_OBJECT = -1
+
+
+LAMP = np.array([0.25, 0.15, 0.95])  # direction of the ceiling light that shades the colours
+
+
+@dataclass(frozen=True)
+class SensorConfig:
+    """How a room is scanned. Depth noise follows the axial noise measured on Kinect sensors (Nguyen et al., 2012)."""
+
+    frames: int = 50
+    image_size: tuple[int, int] = (120, 160)  # H, W
+    focal: float = 145.0  # pixels; 58 degrees wide, as a Kinect
+    height_range: tuple[float, float] = (1.2, 1.7)  # metres above the floor
+    depth_range: tuple[float, float] = (0.3, 6.0)  # metres; nothing is measured outside
+    noise_floor: float = 0.0015  # metres
+    noise_growth: float = 0.0019  # metres per metre^2, of (z - 0.4)
+    grazing_cosine: float = 0.25  # below this angle to the surface readings are lost more and more often
+    edge_jump: float = 0.06  # relative depth step that counts as an edge
+    edge_dropout: float = 0.6  # share of pixels lost at such an edge
+    random_dropout: float = 0.01
+    color_noise: float = 4.0  # standard deviation, of 255
+    exposure_drift: float = 0.08  # relative, smooth over the frames
+    position_error: float = 0.005  # metres, recorded against true pose, smooth over the frames
+    rotation_error: float = 0.3  # degrees
+
+    @property
+    def intrinsics(self) -> np.ndarray:
+        """Camera matrix float64 [3, 3], principal point at the image centre."""
+        height, width = self.image_size
+        return np.array([[self.focal, 0, (width - 1) / 2], [0, self.focal, (height - 1) / 2], [0, 0, 1]])
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One simulated frame.
+
+    color uint8 [H, W, 3]; depth uint16 [H, W] millimetres, 0 where lost; object int64 [H, W] index into the room's
+    objects, -1 where the ray leaves the room; cam_to_world float64 [4, 4] as recorded, with its error; surface float32
+    [H, W, 3] the true point each ray met (NaN where none): what labels are transferred from, never written.
+    """
+
+    color: np.ndarray
+    depth: np.ndarray
+    object: np.ndarray
+    cam_to_world: np.ndarray
+    surface: np.ndarray
+
+
+def pixel_rays(config: SensorConfig) -> np.ndarray:
+    """Ray through each pixel centre in camera axes, float64 [H, W, 3], z = 1: ray distance is then depth."""
+    height, width = config.image_size
+    rows, cols = np.mgrid[:height, :width]
+    center = config.intrinsics[:2, 2]
+    return np.stack(
+        [(cols - center[0]) / config.focal, (rows - center[1]) / config.focal, np.ones((height, width))], axis=-1
+    )
+
+
+def render(
+    room: "Room",
+    caster: RayCaster,
+    pose: np.ndarray,
+    recorded: np.ndarray,
+    exposure: float,
+    config: SensorConfig,
+    rng: np.random.Generator,
+) -> Frame:
+    shape = config.image_size
+    rays = pixel_rays(config).reshape(-1, 3) @ pose[:3, :3].T  # [H W, 3]
+    face, depth = caster.cast(np.broadcast_to(pose[:3, 3], rays.shape), rays)
+    hit = face >= 0
+    normal = caster.face_normals[face]  # [H W, 3]; rows without a hit are masked below
+    cosine = np.abs((normal * rays).sum(axis=1)) / np.linalg.norm(rays, axis=1)  # 1 = seen head-on
+    light = 0.5 + 0.3 * np.abs(normal @ (LAMP / np.linalg.norm(LAMP))) + 0.2 * cosine
+    color = room.face_color[face] * (exposure * light)[:, None] + rng.normal(0, config.color_noise, (len(face), 3))
+    color = np.where(hit[:, None], np.clip(np.rint(color), 0, 255), 0).astype(np.uint8)
+    depth = np.where(hit, depth, 0.0)
+    surface = np.where(hit[:, None], pose[:3, 3] + depth[:, None] * rays, np.nan).astype(np.float32)
+    measured = _measure(depth.reshape(shape), np.where(hit, cosine, 0).reshape(shape), config, rng)
+    return Frame(
+        color=color.reshape(*shape, 3),
+        depth=measured,
+        object=np.where(hit, room.face_object[face], NO_OBJECT).reshape(shape),
+        cam_to_world=recorded,
+        surface=surface.reshape(*shape, 3),
+    )
+
+
+def _measure(depth: np.ndarray, cosine: np.ndarray, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
+    """True depth [H, W] metres (0 = none) -> uint16 millimetres with noise, range limits and dropouts."""
+    sigma = config.noise_floor + config.noise_growth * (depth - 0.4) ** 2
+    noisy = depth + sigma * rng.standard_normal(depth.shape)
+    near, far = minimum_filter(depth, 3), maximum_filter(depth, 3)
+    edge = (far - near) > config.edge_jump * np.maximum(depth, 1e-6)
+    lost = rng.random(depth.shape) < config.random_dropout
+    lost |= edge & (rng.random(depth.shape) < config.edge_dropout)
+    lost |= rng.random(depth.shape) > cosine / config.grazing_cosine  # certain at cosine 0, never above the limit
+    lost |= (noisy < config.depth_range[0]) | (noisy > config.depth_range[1])
+    return np.where(lost, 0, np.rint(noisy * 1000)).astype(np.uint16)
+
+
+def smooth_noise(count: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """[count, width] noise of unit deviation that changes over about eight frames, as tracking drift does."""
+    noise = gaussian_filter1d(rng.standard_normal((count + 32, width)), 4.0, axis=0)[16 : 16 + count]
+    return noise * np.sqrt(2 * np.sqrt(np.pi) * 4.0)  # the filter divides the variance by 2 sqrt(pi) sigma
+
+
+def pose_errors(count: int, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
+    """Small rigid motions [K, 4, 4] that turn true poses into recorded ones."""
+    errors = np.tile(np.eye(4), (count, 1, 1))
+    turn = np.deg2rad(config.rotation_error) / np.sqrt(3) * smooth_noise(count, 3, rng)
+    errors[:, :3, :3] = Rotation.from_rotvec(turn).as_matrix()
+    errors[:, :3, 3] = config.position_error / np.sqrt(3) * smooth_noise(count, 3, rng)
+    return errors
+
+
+def look(eye: np.ndarray, yaw: float, pitch: float, roll: float = 0.0) -> np.ndarray:
+    """Pose [4, 4] of a camera at `eye`, z up: `yaw` about the vertical from +x, `pitch` above the horizon."""
+    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
+    right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    down = np.cross(forward, right)
+    pose = np.eye(4)
+    pose[:3, 0] = np.cos(roll) * right + np.sin(roll) * down
+    pose[:3, 1] = np.cos(roll) * down - np.sin(roll) * right
+    pose[:3, 2], pose[:3, 3] = forward, eye
+    return pose
+
+
+JPEG_QUALITY = 95

@@ -1,0 +1,161 @@
+"""One scanned house as the files of Matterport3D: images, camera parameters, and a segmented mesh per region.
+
+Two folders are our own, beside the official ones: `label_images` (index of category_mapping.tsv, 0 for none) and
+`instance_images` (object of the house + 1, 0 for none), which the simulated 2D teacher reads.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from plyfile import PlyData, PlyElement
+
+from geoguide.datasets.formats.files import MINI_STAMP
+from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE
+from geoguide.datasets.matterport3d import INSTANCE_IMAGES, LABEL_IMAGES, REGIONS
+from geoguide.datasets.reconstruct import reconstruct
+from geoguide.scene import View
+from geoguide.superpoints import segment_mesh
+from geoguide.worlds.annotate import nearest_object
+from geoguide.worlds.camera import JPEG_QUALITY, NO_OBJECT, SensorConfig
+from geoguide.worlds.houses.scan import HouseConfig, Shot
+from geoguide.worlds.houses.world import House
+from geoguide.worlds.jobs import fingerprint
+from geoguide.worlds.things.vocabulary import load_vocabulary
+
+COLOR, DEPTH, PARAMETERS = "undistorted_color_images", "undistorted_depth_images", "undistorted_camera_parameters"
+
+
+MAPPING_COLUMNS = ("index", "raw_category", "category", "nyu40id", "nyuClass")
+
+
+FRAGMENT = 20  # vertices; a ball of 20 cm touches the floor in one point and must not count as debris
+
+
+EDGE = 0.14  # metres beyond the room's walls that belong to its region: reveals and panes, not the neighbour's wall
+
+
+TURN = np.array([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to Matterport3D's: y up, looking along -z
+
+
+def write_mapping(path: Path) -> None:
+    """The official category_mapping.tsv reduced to the columns and rows that generated houses need."""
+    lines = ["\t".join(MAPPING_COLUMNS)]
+    for index, entry in enumerate(load_vocabulary(), start=1):
+        lines.append(f"{index}\t{entry.name}\t{entry.name}\t{entry.nyu40}\t{entry.name}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_house(folder: Path, name: str, house: House, shots: list[Shot], config: HouseConfig, recipe: dict) -> None:
+    """Reconstruct and annotate a scanned house and write house `name` into the empty `folder`, its stamp last.
+
+    The stamp `mini.json` holds the recipe, a SHA-256 over all other files, counts, and for each name the number of
+    objects that reached the annotation.
+    """
+    index_of = {entry.name: index for index, entry in enumerate(load_vocabulary(), start=1)}
+    category = np.array([index_of[item.category] for item in house.objects] + [0], dtype=np.int64)  # [O + 1]
+    views = _write_images(folder, name, shots, config.sensor, category)
+    regions, found = [], set()
+    for region in range(len(house.rooms)):
+        here = [number for number, shot in enumerate(shots) if shot.region == region]
+        mesh = _region_mesh([views[n] for n in here], house, region, config)
+        owner = nearest_object(mesh[0][mesh[1]].mean(axis=1), [shots[n].frame for n in here], 2 * config.voxel)  # [F]
+        path = folder / REGIONS / f"region{region}.ply"
+        _write_region(path, name, mesh, owner, house, category)
+        found |= set(np.unique(owner[owner != NO_OBJECT]).tolist())
+        regions.append({"type": house.rooms[region].room_type, "vertices": len(mesh[0]), "faces": len(mesh[1])})
+    instances = Counter(house.objects[item].category for item in sorted(found))
+    stamp = {
+        "recipe": recipe,
+        "fingerprint": fingerprint(folder),
+        "regions": regions,
+        "images": len(shots),
+        "objects": len(house.objects),
+        "no_space_for": list(house.missing),
+        "instances": dict(sorted(instances.items())),
+    }
+    (folder / MINI_STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
+
+
+def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConfig, category: np.ndarray) -> list[View]:
+    """Images and camera parameters; returns the views to reconstruct from, as a reader would see them."""
+    for kind in (COLOR, DEPTH, PARAMETERS, LABEL_IMAGES, INSTANCE_IMAGES, REGIONS):
+        (folder / kind).mkdir(parents=True)
+    height, width = sensor.image_size
+    intrinsics, views = f"{sensor.focal} 0 {width / 2}  0 {sensor.focal} {height / 2}  0 0 1", []
+    lines = ["dataset matterport", f"n_images {len(shots)}", f"depth_directory {DEPTH}", f"color_directory {COLOR}"]
+    for number, shot in enumerate(shots):
+        color, depth = folder / COLOR / f"{shot.name('i')}.jpg", folder / DEPTH / f"{shot.name('d')}.png"
+        frame = shot.frame
+        Image.fromarray(frame.color).save(color, quality=JPEG_QUALITY)
+        Image.fromarray(frame.depth * np.uint16(DEPTH_SCALE / 1000)).save(depth)  # millimetres to quarters of one
+        Image.fromarray(category[frame.object].astype(np.uint8)).save(folder / LABEL_IMAGES / f"{color.stem}.png")
+        instance = (frame.object + 1).astype(np.uint16)
+        Image.fromarray(instance).save(folder / INSTANCE_IMAGES / f"{color.stem}.png")
+        if number == 0 or shots[number - 1].camera != shot.camera:
+            lines += ["", f"intrinsics_matrix {intrinsics}"]
+        pose = np.round(frame.cam_to_world * TURN, 6)
+        lines.append(f"scan {depth.name} {color.name} " + " ".join(f"{value:.6f}" for value in pose.ravel()))
+        views.append(View(color.stem, sensor.intrinsics, pose * TURN, sensor.image_size, color, depth, DEPTH_SCALE))
+    (folder / PARAMETERS / f"{name}.conf").write_text("\n".join(lines) + "\n")
+    return views
+
+
+def _region_mesh(
+    views: list[View], house: House, region: int, config: HouseConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices [P, 3], faces [F, 3] and colours uint8 [P, 3] of what the region's own cameras saw inside it."""
+    reach = config.sensor.depth_range[1]
+    mesh = reconstruct(views, voxel=config.voxel, max_depth=reach, min_fragment=FRAGMENT)
+    low = house.offsets[region, :2] - EDGE
+    high = house.offsets[region, :2] + house.rooms[region].size[:2] + EDGE
+    inside = ((mesh.vertices[:, :2] > low) & (mesh.vertices[:, :2] < high)).all(axis=1)
+    faces = mesh.faces[inside[mesh.faces].all(axis=1)]
+    kept, index = np.unique(faces, return_inverse=True)
+    colors = np.rint(mesh.colors[kept] * 255).astype(np.uint8)
+    return mesh.vertices[kept], index.reshape(-1, 3).astype(np.int64), colors
+
+
+def _write_region(
+    path: Path,
+    name: str,
+    mesh: tuple[np.ndarray, np.ndarray, np.ndarray],
+    owner: np.ndarray,
+    house: House,
+    category: np.ndarray,
+) -> None:
+    """Mesh, face segments and objects of one region; owner int64 [F] is each face's object or -1.
+
+    A face segment is a part of one geometric segment that lies on one object: annotators painted over a finer
+    segmentation, and objects of a few centimetres would vanish in segments of 20 vertices.
+    """
+    vertices, faces, colors = mesh
+    surface = segment_mesh(vertices, faces, k=0.01, min_size=20)[faces[:, 0]]  # [F]
+    pairs, segment = np.unique(np.stack([surface, owner]), axis=1, return_inverse=True)
+    segment = segment.reshape(-1)
+    face = np.zeros(
+        len(faces),
+        [("vertex_indices", "<i4", (3,)), ("material_id", "<i4"), ("segment_id", "<i4"), ("category_id", "<i4")],
+    )
+    face["vertex_indices"], face["segment_id"] = faces, segment
+    face["category_id"] = np.where(owner == NO_OBJECT, -1, category[owner])
+    vertex = np.zeros(len(vertices), [(a, "<f4") for a in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")])
+    for number, (axis, channel) in enumerate(zip("xyz", ("red", "green", "blue"), strict=True)):
+        vertex[axis], vertex[channel] = vertices[:, number], colors[:, number]
+    elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
+    PlyData(elements, byte_order="<").write(path)
+    scene = f"{name}_{path.stem}"
+    text = json.dumps({"sceneId": scene, "segIndices": segment.tolist()}, separators=(",", ":"))
+    path.with_suffix(".fsegs.json").write_text(text)
+    groups = [
+        {
+            "id": number,
+            "objectId": int(item),
+            "segments": np.flatnonzero(pairs[1] == item).tolist(),
+            "label": house.objects[item].category,
+        }
+        for number, item in enumerate(np.unique(pairs[1][pairs[1] != NO_OBJECT]))
+    ]
+    path.with_suffix(".semseg.json").write_text(json.dumps({"sceneId": scene, "segGroups": groups}))

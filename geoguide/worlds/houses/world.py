@@ -1,0 +1,179 @@
+"""Deterministic furnished houses, the world behind mini-Matterport3D: `generate_house(seed, number) -> House`.
+
+Rooms stand in two rows, back to back, 20 cm of wall between them; every room is reached from every other through
+doorways one can see through. Each room is one region of Matterport3D.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from geoguide.errors import InputError
+from geoguide.worlds.houses.contents import HouseFurnisher, assemble, furnish
+from geoguide.worlds.interior import Room, RoomObject
+from geoguide.worlds.layout import Layout
+from geoguide.worlds.openings import REVEAL
+from geoguide.worlds.sight import camera_places, hidden
+from geoguide.worlds.things.vocabulary import deal, room_types
+
+SIZES = {  # metres: least and greatest width and depth
+    "living": (4.2, 5.2, 3.8, 4.6), "bedroom": (3.6, 4.6, 3.4, 4.2), "bathroom": (2.6, 3.4, 2.4, 3.2),
+    "kitchen": (3.4, 4.4, 3.2, 4.0), "office": (3.4, 4.4, 3.2, 4.0), "garage": (4.8, 5.4, 4.4, 5.0),
+    "hall": (4.0, 5.0, 3.4, 4.2),
+}  # fmt: skip
+
+
+CEILING = (2.4, 2.7)
+
+
+GAP = 2 * REVEAL  # between the wall surfaces of two neighbours: their reveals meet in the middle
+
+
+MAX_REGIONS = 5
+
+
+ATTEMPTS = 40
+
+
+DRAWS = 6  # usable houses drawn at most, of which the one that loses fewest objects is kept
+
+
+CAMERA_CELLS = 12  # free places of one connected part without which a house is drawn again
+
+
+SOUTH, EAST, NORTH, WEST = range(4)  # order of a layout's walls
+
+
+@dataclass(frozen=True, eq=False)
+class House:
+    """A furnished house as a coloured triangle mesh whose faces name their objects; z up, floor at 0.
+
+    vertices float64 [V, 3] metres; faces int64 [F, 3]; face_color uint8 [F, 3]; face_object int64 [F] index into
+    `objects`; object_region int64 [O] the room of each. `rooms` are in their own frames, which start at `offsets`
+    float64 [R, 3] of the house's. `missing` are names that were dealt but found no place.
+    """
+
+    seed: int
+    number: int
+    rooms: tuple[Room, ...]
+    offsets: np.ndarray
+    vertices: np.ndarray
+    faces: np.ndarray
+    face_color: np.ndarray
+    face_object: np.ndarray
+    objects: tuple[RoomObject, ...]
+    object_region: np.ndarray
+    missing: tuple[str, ...]
+
+
+def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> House:
+    """House `number` (it decides which rare names the house holds) with `regions` rooms; depends on nothing else.
+
+    Drawn several times from the same seed until no dealt object is without a place or hidden from every camera.
+    Raises `InputError` for arguments out of range.
+    """
+    if seed < 0 or number < 0 or not 2 <= regions <= MAX_REGIONS:
+        raise InputError(f"need seed, number >= 0 and 2..{MAX_REGIONS} regions, found {seed}, {number}, {regions}")
+    drawn: list[tuple[int, House]] = []  # (objects lost, house)
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([seed, number, attempt])
+        house = _draw(rng, seed, number, regions)
+        if any(len(camera_places(room)) < CAMERA_CELLS for room in house.rooms):
+            continue
+        drawn.append((len(house.missing) + sum(hidden(room, rng) for room in house.rooms), house))
+        if drawn[-1][0] == 0 or len(drawn) == DRAWS:
+            break
+    if not drawn:
+        raise InputError(f"seed {seed}, house {number}: no house with space for cameras in {ATTEMPTS} attempts")
+    return min(drawn, key=lambda pair: pair[0])[1]
+
+
+def _draw(rng: np.random.Generator, seed: int, number: int, regions: int) -> House:
+    """One furnished house, not looked at yet."""
+    kinds = room_types(number, regions)
+    rooms, offsets = _plan(rng, list(rng.permutation(kinds)))
+    for room in rooms:
+        room.windows()
+    missing = furnish(rooms, deal(number, kinds, rng), rng)
+    built = tuple(assemble(rng, seed, room.kind, room.layout) for room in rooms)
+    return _join(seed, number, built, offsets, missing)
+
+
+def _plan(rng: np.random.Generator, kinds: list[str]) -> tuple[list[HouseFurnisher], np.ndarray]:
+    """Empty rooms with their doors, and where they stand, float64 [R, 3]."""
+    ceiling, layouts = float(rng.uniform(*CEILING)), []
+    for kind in kinds:
+        x0, x1, y0, y1 = SIZES[kind]
+        layouts.append(Layout((rng.uniform(x0, x1), rng.uniform(y0, y1), ceiling), []))
+    half = (len(kinds) + 1) // 2
+    rows, offsets, rooms = (list(range(half)), list(range(half, len(kinds)))), np.zeros((len(kinds), 3)), {}
+    for up, row in zip((True, False), rows, strict=True):
+        x = 0.0
+        for r in row:
+            layout = layouts[r]
+            offsets[r, :2] = x, GAP / 2 if up else -GAP / 2 - layout.size[1]
+            x += layout.size[0] + GAP
+            outer = [NORTH if up else SOUTH] + [WEST] * (r == row[0]) + [EAST] * (r == row[-1])
+            rooms[r] = HouseFurnisher(layout, rng, str(kinds[r]), [layout.walls[wall] for wall in outer])
+    for row in rows:
+        for a, b in pairwise(row):
+            reach = min(layouts[a].size[1], layouts[b].size[1])
+            y = (1 if row is rows[0] else -1) * (GAP / 2 + rng.uniform(0.7, reach - 0.7))
+            _connect(rng, rooms, offsets, (a, EAST), (b, WEST), np.array([offsets[b, 0] - GAP / 2, y]))
+    a, b, low, high = max(_overlaps(rows, offsets, layouts), key=lambda found: found[3] - found[2])
+    at = np.array([rng.uniform(low + 0.6, high - 0.6), 0.0])
+    _connect(rng, rooms, offsets, (a, SOUTH), (b, NORTH), at)
+    for r in range(len(kinds)):
+        if r == 0 or rng.random() < 0.4:
+            rooms[r].closed_door()
+    return [rooms[r] for r in range(len(kinds))], offsets
+
+
+def _overlaps(
+    rows: tuple[list[int], list[int]], offsets: np.ndarray, layouts: list[Layout]
+) -> list[tuple[int, int, float, float]]:
+    """(room above, room below, x from, x to) of each pair that shares a wall of the middle line."""
+    found = []
+    for a in rows[0]:
+        for b in rows[1]:
+            low = max(offsets[a, 0], offsets[b, 0])
+            high = min(offsets[a, 0] + layouts[a].size[0], offsets[b, 0] + layouts[b].size[0])
+            found.append((a, b, float(low), float(high)))
+    return found
+
+
+def _connect(
+    rng: np.random.Generator,
+    rooms: dict[int, HouseFurnisher],
+    offsets: np.ndarray,
+    one: tuple[int, int],
+    other: tuple[int, int],
+    at: np.ndarray,
+) -> None:
+    """A doorway through the wall that two rooms (index, side) share, at a point [2] of the house's frame."""
+    width, height = rng.uniform(0.85, 0.98), rng.uniform(1.98, 2.1)
+    with_leaf = int(rng.integers(0, 3))  # in one room, the other, or none
+    for number, (room, side) in enumerate((one, other)):
+        wall = rooms[room].layout.walls[side]
+        s = float((at - offsets[room, :2] - wall.start) @ wall.along)
+        rooms[room].doorway(wall, s, width, height, leaf=with_leaf == number)
+
+
+def _join(seed: int, number: int, rooms: tuple[Room, ...], offsets: np.ndarray, missing: tuple[str, ...]) -> House:
+    """The rooms as one mesh."""
+    first = np.cumsum([0, *(len(room.vertices) for room in rooms)])
+    first_object = np.cumsum([0, *(len(room.objects) for room in rooms)])
+    return House(
+        seed=seed,
+        number=number,
+        rooms=rooms,
+        offsets=offsets,
+        vertices=np.concatenate([room.vertices + at for room, at in zip(rooms, offsets, strict=True)]),
+        faces=np.concatenate([room.faces + start for room, start in zip(rooms, first[:-1], strict=True)]),
+        face_color=np.concatenate([room.face_color for room in rooms]),
+        face_object=np.concatenate([r.face_object + start for r, start in zip(rooms, first_object[:-1], strict=True)]),
+        objects=tuple(item for room in rooms for item in room.objects),
+        object_region=np.repeat(np.arange(len(rooms)), [len(room.objects) for room in rooms]),
+        missing=missing,
+    )

@@ -1,0 +1,205 @@
+"""Making generated scenes on disk, whatever they show: resumable, in parallel, the same bytes for any worker count.
+
+A `Job` is one scene. It is written into a temporary folder and renamed when complete; its stamp says by which recipe.
+"""
+
+import abc
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from tqdm import tqdm
+
+from geoguide.datasets.formats.files import MINI_STAMP, read_json
+from geoguide.errors import DataError, InputError
+from geoguide.paths import replacing
+
+MANIFEST = "manifest.json"
+
+
+SPLITS = ("train", "val", "test")
+
+
+MOST = 2000  # scenes of one split
+
+
+STALE = 3600.0  # seconds after which a half-made scene is a dead run's
+
+
+@dataclass(frozen=True)
+class Job(abc.ABC):
+    """One scene to make: `number` within its split; `config`, a dataclass with a seed, decides its bytes."""
+
+    root: Path
+    split: str
+    number: int
+    config: Any
+
+    generator: ClassVar[int]  # raised whenever the same seed gives other bytes than before
+    first_number: ClassVar[dict[str, int]]  # by split, so that more scenes of one split rename none of another
+    name_format: ClassVar[str]
+    home: ClassVar[str]  # folder below root that holds one folder for each scene
+
+    @property
+    def name(self) -> str:
+        return self.name_format.format(self.first_number[self.split] + self.number)
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.home / self.name
+
+    @property
+    def recipe(self) -> dict:
+        recipe = {"generator": self.generator, "split": self.split, "number": self.number, **asdict(self.config)}
+        return json.loads(json.dumps(recipe))  # tuples become lists, as when read back
+
+    def seeds(self, count: int) -> list[int]:
+        """Seeds that depend on the config's seed, the split and the number alone."""
+        entropy = np.random.SeedSequence([self.config.seed, SPLITS.index(self.split), self.number])
+        return [int(value) for value in entropy.generate_state(count)]
+
+    @abc.abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write the scene into an empty folder, its stamp (recipe and fingerprint) last."""
+
+    def publish(self, folder: Path) -> None:
+        """Move the complete scene to where it belongs, in place of an earlier one."""
+        discard(self.folder)
+        folder.rename(self.folder)
+
+
+def list_jobs(kind: type[Job], root: Path, counts: tuple[int, int, int], config: Any, what: str) -> list[Job]:
+    """The jobs of a data set with (train, val, test) counts; `InputError` for other than three counts of 0..2000."""
+    if len(counts) != 3 or any(count < 0 or count > MOST for count in counts) or sum(counts) == 0:
+        raise InputError(f"{what} must be three counts (train, val, test) of 0..{MOST}, found {tuple(counts)}")
+    return [
+        kind(root, split, number, config)
+        for split, count in zip(SPLITS, counts, strict=True)
+        for number in range(count)
+    ]
+
+
+def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str) -> bool:
+    """Make the scenes that are missing; False where all is there already, the manifest too.
+
+    The manifest is removed first: whoever calls this writes it when all else is written. Scenes that this program did
+    not write raise `DataError`.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be at least 1, found {workers}")
+    root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
+    if not missing and _complete(root, jobs):
+        return False
+    for job in missing:
+        refuse_foreign(job.folder)
+    (root / jobs[0].home).mkdir(parents=True, exist_ok=True)
+    (root / MANIFEST).unlink(missing_ok=True)
+    _sweep(root / jobs[0].home)
+    done = _run(missing, workers)
+    for job in tqdm(done, total=len(missing), desc=f"mini {what}s", unit=what, disable=not progress):
+        if not (job.folder / MINI_STAMP).is_file():
+            raise DataError(f"{job.folder}: was not written")
+    return True
+
+
+def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
+    """The manifest, which says that the data set is complete and what it holds."""
+    root = jobs[0].root
+    scenes = {job.name: read_json(job.folder / MINI_STAMP, ("fingerprint",))["fingerprint"] for job in jobs}
+    manifest = {
+        "generator": jobs[0].generator,
+        **json.loads(json.dumps(asdict(jobs[0].config))),
+        counts_name: {split: sum(job.split == split for job in jobs) for split in SPLITS},
+        "fingerprint": hashlib.sha256(json.dumps(scenes, sort_keys=True).encode()).hexdigest(),
+        "scenes": scenes,
+    }
+    with replacing(root / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def data_fingerprint(root: str | Path) -> str:
+    """SHA-256 of a generated data set's content, from its manifest: what a record names as its data."""
+    return str(read_json(Path(root) / MANIFEST, ("fingerprint",))["fingerprint"])
+
+
+def finished(job: Job) -> bool:
+    """True where the scene lies there, made by this very recipe."""
+    stamp = job.folder / MINI_STAMP
+    return stamp.is_file() and read_json(stamp, ("recipe",))["recipe"] == job.recipe
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise `DataError` when the folder holds something that this program did not write."""
+    if folder.exists() and not (folder / MINI_STAMP).is_file():
+        raise DataError(f"{folder}: not a generated scene ({MINI_STAMP} is missing); choose another root")
+
+
+def discard(folder: Path) -> None:
+    """Remove a scene's folder if there is one, moved aside first: a kill leaves the whole scene or none of it."""
+    if folder.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".making-{folder.name}-", dir=folder.parent))
+        folder.rename(aside / folder.name)
+        shutil.rmtree(aside)
+
+
+def _run(jobs: list[Job], workers: int | None) -> Iterator[Job]:
+    """Make the scenes, yielding each one when done."""
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers <= 1:
+        yield from map(_make, jobs)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        futures = [pool.submit(_make, job) for job in jobs]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _make(job: Job) -> Job:
+    """Make one scene in a temporary folder and publish it, unless another run has just done so."""
+    if finished(job):
+        return job
+    temporary = Path(tempfile.mkdtemp(prefix=f".making-{job.name}-", dir=job.folder.parent))
+    try:
+        job.write(temporary)
+        temporary.chmod(0o755)
+        if not finished(job):
+            refuse_foreign(job.folder)
+            job.publish(temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return job
+
+
+def _complete(root: Path, jobs: Sequence[Job]) -> bool:
+    path = root / MANIFEST
+    return path.is_file() and set(read_json(path, ("scenes",))["scenes"]) == {job.name for job in jobs}
+
+
+def _sweep(home: Path) -> None:
+    """Remove half-made scenes that a killed run left."""
+    for folder in home.glob(".making-*"):
+        if time.time() - folder.stat().st_mtime > STALE:
+            shutil.rmtree(folder)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the names and bytes of all files of a scene, its stamp left out."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MINI_STAMP):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""Windows, doors and what hangs before them. These pieces sit in a hole of the wall: y < 0 lies inside the wall.
+
+Widths and heights are those of the hole; z is absolute.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+
+from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, darker, pick
+from geoguide.worlds.shapes import Piece
+
+REVEAL = 0.1  # metres from the wall's surface to the back of an opening
+
+
+def window(rng: np.random.Generator, width: float, z0: float, z1: float) -> Piece:
+    """Frame, mullions, panes and a sill; the panes are drawn and scanned as if they were opaque."""
+    p = Piece(rng)
+    frame = pick(rng, WHITE, WOOD, GREY)
+    p.start("window", frame)
+    back, thick = -REVEAL, 0.05
+    front = back + rng.uniform(0.04, 0.07)
+    for x in (-width / 2, width / 2 - thick):
+        p.box((x, back, z0), (x + thick, front, z1))
+    columns, rows = max(1, round(width / rng.uniform(0.5, 0.8))), int(rng.integers(1, 3))
+    for k in range(1, columns):
+        x = -width / 2 + k * width / columns
+        p.box((x - 0.025, back, z0), (x + 0.025, front, z1))
+    for k in range(rows + 1):
+        z = z0 + k * (z1 - z0) / rows
+        p.box((-width / 2, back, max(z0, z - 0.03)), (width / 2, front, min(z1, z + 0.03)))
+    p.box((-width / 2, back - 0.02, z0), (width / 2, back + 0.02, z1), pick(rng, GLASS))
+    if rng.random() < 0.6:
+        p.box((-width / 2 - 0.05, -0.02, z0 - 0.04), (width / 2 + 0.05, 0.06, z0), frame)
+    p.occupy((-width / 2 - 0.05, back, z0 - 0.04), (width / 2 + 0.05, 0.04, z1 + 0.02))
+    p.keep_clear((-width / 2, 0.02, z0 + 0.1), (width / 2, 0.3, z1))
+    return p
+
+
+def doorframe(rng: np.random.Generator, width: float, height: float) -> Piece:
+    """Trim around the hole; the swing of the leaf and a way in are kept clear."""
+    p = Piece(rng).start("doorframe", pick(rng, WHITE, WOOD, GREY))
+    t, out = 0.07, 0.04
+    for x in (-width / 2 - t, width / 2):
+        p.box((x, 0.0, 0), (x + t, out, height))
+    p.box((-width / 2 - t, 0.0, height), (width / 2 + t, out, height + t))
+    p.occupy((-width / 2, -REVEAL, 0), (width / 2, 0.02, height))
+    p.keep_clear((-width / 2 - 0.08, 0.05, 0), (width / 2 + 0.08, 0.9, 2.0))
+    return p
+
+
+def door(rng: np.random.Generator, width: float, height: float) -> Piece:
+    """The leaf, hinged at x = 0 and reaching to x = width, its face at y = 0."""
+    p = Piece(rng)
+    color = pick(rng, WHITE, WOOD, WOOD, GREY)
+    p.start("door", color)
+    p.box((0, -0.05, 0.01), (width, 0, height))
+    style = rng.integers(3)
+    if style < 2:  # raised fields
+        rows = 2 if style == 0 else 3
+        for k in range(rows):
+            z = 0.15 + k * (height - 0.2) / rows
+            p.box((0.12, 0, z), (width - 0.12, 0.015, z + (height - 0.2) / rows - 0.1), darker(color, 0.94))
+    metal = pick(rng, METAL, BLACK)
+    p.box((width - 0.13, 0, 0.98), (width - 0.09, 0.06, 1.06), metal)
+    p.box((width - 0.22, 0.03, 1.0), (width - 0.09, 0.07, 1.04), metal)
+    return p
+
+
+def add_curtains(p: Piece, width: float, z0: float, z1: float) -> None:
+    """One or two wavy panels, each on its rod, over a part of the window of piece `p`; they hang from z1 to z0."""
+    rng = p.rng
+    color, y, reach = pick(rng, FABRIC, FABRIC, WHITE, VIVID), rng.uniform(0.13, 0.16), width / 2 + 0.22
+    for k in range(int(rng.integers(1, 3))):
+        side, part = (1 if k else -1), width * rng.uniform(0.2, 0.5) + 0.2
+        x0, x1 = sorted((side * reach, side * (reach - part)))
+        p.start("curtain", color)
+        p.sheet(x0, x1, z0, z1, y, part * rng.uniform(5, 8), rng.uniform(0.02, 0.04))
+        p.occupy((x0, 0, max(z0, 0.9)), (x1, y, z1))  # nothing hangs behind it; a radiator may stand there
+        p.box((x0, y - 0.02, z1), (x1, y + 0.02, z1 + 0.04), METAL[0])
+        p.box(((x0 + x1) / 2 - 0.02, 0, z1), ((x0 + x1) / 2 + 0.02, y - 0.02, z1 + 0.04), METAL[0])
+
+
+def add_blinds(p: Piece, width: float, z0: float, z1: float) -> None:
+    """Slats before the window of piece `p`, let down from z1 to z0."""
+    p.start("blinds", pick(p.rng, WHITE, GREY, FABRIC))
+    p.box((-width / 2 - 0.03, 0, z1), (width / 2 + 0.03, 0.07, z1 + 0.05))
+    edges = np.linspace(z0, z1, max(2, int((z1 - z0) / 0.06)) + 1)
+    for low, high in pairwise(edges):
+        p.slab((-width / 2, 0.02, width / 2, 0.04), (-width / 2, 0.045, width / 2, 0.065), low, high)

@@ -1,0 +1,125 @@
+"""One scanned room as the files of a ScanNet v2 scene: mesh, labels, annotation, frames."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from geoguide.datasets.formats.files import MINI_STAMP
+from geoguide.datasets.formats.ply import write_ply
+from geoguide.datasets.reconstruct import Reconstruction, reconstruct
+from geoguide.datasets.scannet import SEGMENTS
+from geoguide.errors import ConfigError
+from geoguide.labels import load_category_table, load_label_set
+from geoguide.scene import VOID, View
+from geoguide.worlds.annotate import Annotation, annotate
+from geoguide.worlds.camera import JPEG_QUALITY, Frame, SensorConfig
+from geoguide.worlds.interior import Room
+from geoguide.worlds.jobs import fingerprint
+
+DEPTH_SCALE = 1000
+
+
+def write_frames(folder: Path, frames: list[Frame], sensor: SensorConfig, raw_ids: np.ndarray) -> tuple[View, ...]:
+    """Write color, depth, pose, intrinsic, label-filt, instance-filt; returns the views to reconstruct from.
+
+    raw_ids int64 [O + 1]: ScanNet's category id of each object, the last entry 0 for pixels of no object.
+    """
+    for kind in ("color", "depth", "pose", "intrinsic", "label-filt", "instance-filt"):
+        (folder / kind).mkdir(parents=True)
+    matrix = np.eye(4)
+    matrix[:3, :3] = sensor.intrinsics
+    for kind in ("color", "depth"):
+        np.savetxt(folder / "intrinsic" / f"intrinsic_{kind}.txt", matrix, fmt="%.6f")
+        np.savetxt(folder / "intrinsic" / f"extrinsic_{kind}.txt", np.eye(4), fmt="%.6f")
+    views = []
+    for number, frame in enumerate(frames):
+        color, depth = folder / "color" / f"{number}.jpg", folder / "depth" / f"{number}.png"
+        Image.fromarray(frame.color).save(color, quality=JPEG_QUALITY)
+        Image.fromarray(frame.depth).save(depth)
+        np.savetxt(folder / "pose" / f"{number}.txt", frame.cam_to_world, fmt="%.6f")
+        Image.fromarray(raw_ids[frame.object].astype(np.uint16)).save(folder / "label-filt" / f"{number}.png")
+        instance = frame.object + 1
+        instance = instance.astype(np.uint8 if len(raw_ids) <= 256 else np.uint16)
+        Image.fromarray(instance).save(folder / "instance-filt" / f"{number}.png")
+        pose = np.loadtxt(folder / "pose" / f"{number}.txt")
+        views.append(View(str(number), sensor.intrinsics, pose, sensor.image_size, color, depth, DEPTH_SCALE))
+    return tuple(views)
+
+
+def write_scene(
+    folder: Path, name: str, room: "Room", frames: list[Frame], sensor: SensorConfig, voxel: float, recipe: dict
+) -> None:
+    """Reconstruct and annotate a scanned room and write scene `name` into the empty `folder`, its stamp last.
+
+    The stamp `mini.json` holds the recipe, a SHA-256 over all other files, and counts. Raises `ConfigError` when the
+    room names a category that ScanNet's table lacks.
+    """
+    table = load_category_table()
+    unknown = sorted({item.category for item in room.objects} - set(table.ids))
+    if unknown:
+        raise ConfigError(f"room of type {room.room_type}: categories not in ScanNet's table: {', '.join(unknown)}")
+    raw_ids = np.array([table.ids[item.category] for item in room.objects] + [0], dtype=np.int64)  # [O + 1]
+    views = write_frames(folder, frames, sensor, raw_ids)
+    mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1])
+    annotation = annotate(mesh.vertices, mesh.faces, frames, reach=2 * voxel)
+    _write_mesh(folder, name, mesh, annotation, table.nyu40(raw_ids))
+    _write_annotation(folder, name, annotation, room)
+    _write_meta(folder / f"{name}.txt", room, frames, sensor)
+    stamp = {
+        "recipe": recipe,
+        "fingerprint": fingerprint(folder),
+        "room_type": room.room_type,
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "segments": len(annotation.owner),
+        "objects": len(np.unique(annotation.owner[annotation.owner >= 0])),
+        "segment_purity": round(annotation.purity, 4),
+    }
+    (folder / MINI_STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
+
+
+def _write_mesh(folder: Path, name: str, mesh: Reconstruction, annotation: Annotation, nyu40: np.ndarray) -> None:
+    """The coloured mesh, and the one whose `label` is the NYU40 id of the object that owns each vertex's segment."""
+    colors = np.rint(mesh.colors * 255).astype(np.uint8)
+    write_ply(folder / f"{name}_vh_clean_2.ply", mesh.vertices, colors, mesh.faces)
+    label = nyu40[annotation.owner[annotation.segment]]  # [P]; owner -1 takes the last entry, 0
+    classes = load_label_set("scannet20")
+    palette = np.zeros((VOID + 1, 3), dtype=np.uint8)
+    palette[: len(classes)] = classes.colors
+    painted = palette[classes.from_raw(label)]
+    path = folder / f"{name}_vh_clean_2.labels.ply"
+    write_ply(path, mesh.vertices, painted, mesh.faces, label=label.astype(np.uint16))
+
+
+def _write_annotation(folder: Path, name: str, annotation: Annotation, room: "Room") -> None:
+    segments = {
+        "params": {"kThresh": "0.010000", "segMinVerts": "20"},
+        "sceneId": name,
+        "segIndices": annotation.segment.tolist(),
+    }
+    (folder / f"{name}{SEGMENTS}").write_text(json.dumps(segments, separators=(",", ":")))
+    owners = np.unique(annotation.owner[annotation.owner >= 0])
+    groups = [
+        {
+            "id": int(item),
+            "objectId": int(item),
+            "segments": np.flatnonzero(annotation.owner == item).tolist(),
+            "label": room.objects[item].category,
+        }
+        for item in owners
+    ]
+    aggregation = {"sceneId": f"scannet.{name}", "segGroups": groups, "segmentsFile": f"scannet.{name}{SEGMENTS}"}
+    (folder / f"{name}.aggregation.json").write_text(json.dumps(aggregation))
+
+
+def _write_meta(path: Path, room: "Room", frames: list[Frame], sensor: SensorConfig) -> None:
+    height, width = sensor.image_size
+    fields = {"axisAlignment": " ".join(f"{value:.6f}" for value in np.eye(4).reshape(-1))}
+    for kind in ("color", "depth"):
+        fields |= {f"{kind}Height": height, f"{kind}Width": width}
+        fields |= {f"fx_{kind}": sensor.focal, f"fy_{kind}": sensor.focal}
+        fields |= {f"mx_{kind}": sensor.intrinsics[0, 2], f"my_{kind}": sensor.intrinsics[1, 2]}
+    fields |= {"numColorFrames": len(frames), "numDepthFrames": len(frames), "sceneType": room.room_type}
+    path.write_text("".join(f"{key} = {value}\n" for key, value in fields.items()))

@@ -1,0 +1,103 @@
+"""Deterministic furnished rooms, the world behind mini-ScanNet: `generate_room(seed, room_type) -> Room`."""
+
+import numpy as np
+from scipy import ndimage
+
+from geoguide.errors import InputError
+from geoguide.worlds.interior import Room, RoomObject, _free, join
+from geoguide.worlds.layout import Layout
+from geoguide.worlds.palette import RAW_TO_NYU40
+from geoguide.worlds.placement import Furnisher, NoSpaceError
+from geoguide.worlds.rooms.contents import RECIPES, curtain_share
+from geoguide.worlds.shell import floor_kind, shell_items
+
+__all__ = ["RAW_TO_NYU40", "ROOM_TYPES", "Room", "RoomObject", "generate_room"]
+
+
+ROOM_TYPES: tuple[str, ...] = tuple(RECIPES)
+
+
+# Share of each type when none is asked for, about as ScanNet's scene types are spread.
+TYPE_SHARES = (0.22, 0.18, 0.13, 0.14, 0.16, 0.1, 0.07)
+
+
+CAMERA_AREA = 1.2  # square metres of connected free floor without which a room is drawn again
+
+
+ATTEMPTS = 60
+
+
+def generate_room(seed: int, room_type: str | None = None) -> Room:
+    """A furnished room that depends on nothing but its arguments.
+
+    seed: any integer >= 0. room_type: one of `ROOM_TYPES`, or None to draw one by `TYPE_SHARES`. Raises `InputError`
+    for other arguments. When the furniture leaves no space for a camera the room is drawn again from the same seed.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed must be an integer >= 0, found {seed!r}")
+    if room_type is None:
+        room_type = str(np.random.default_rng([int(seed), 0]).choice(ROOM_TYPES, p=TYPE_SHARES))
+    if room_type not in ROOM_TYPES:
+        raise InputError(f"room_type must be one of {', '.join(ROOM_TYPES)}, found {room_type!r}")
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([int(seed), 1 + ROOM_TYPES.index(room_type), attempt])
+        try:
+            layout = _furnish(rng, room_type)
+        except NoSpaceError:
+            continue
+        if _camera_area(layout) >= CAMERA_AREA:
+            return _assemble(rng, int(seed), room_type, layout)
+    raise InputError(f"seed {seed}: no {room_type} with space for a camera in {ATTEMPTS} attempts")
+
+
+def _furnish(rng: np.random.Generator, room_type: str) -> Layout:
+    """Outline, door, windows, furniture."""
+    if room_type == "bathroom":
+        size = (rng.uniform(2.4, 3.6), rng.uniform(2.2, 3.0), rng.uniform(2.4, 2.7))
+    else:
+        size = (rng.uniform(3.5, 6.0), rng.uniform(3.1, 5.0), rng.uniform(2.4, 2.8))
+    layout = Layout(size, _notches(rng, size))
+    furnisher = Furnisher(layout, rng)
+    furnisher.door()
+    if room_type == "bathroom":
+        if rng.random() < 0.6:
+            furnisher.window(rng.uniform(1.2, 1.4), rng.uniform(1.9, 2.1), small=True)
+    else:
+        for _ in range(int(rng.integers(1, 3))):
+            low, high = rng.uniform(0.75, 1.05), rng.uniform(1.95, 2.2)
+            furnisher.window(low, high, curtain=curtain_share(room_type))
+    RECIPES[room_type](furnisher)
+    return layout
+
+
+def _notches(rng: np.random.Generator, size: tuple[float, float, float]) -> list[tuple[float, float, float, float]]:
+    """None, one corner cut out (an L), or two on the same side (an alcove between them)."""
+    x, y, _ = size
+    kind = rng.choice(3, p=[0.65, 0.25, 0.1]) if min(x, y) > 3.0 else 0
+    if kind == 0:
+        return []
+    a, b = rng.uniform(0.2, 0.38) * x, rng.uniform(0.15, 0.35) * y
+    corner = (0.0, 0.0, a, b)
+    if kind == 1:
+        flip_x, flip_y = rng.random(2) < 0.5
+        x0, x1 = (x - a, x) if flip_x else (0.0, a)
+        y0, y1 = (y - b, y) if flip_y else (0.0, b)
+        return [(x0, y0, x1, y1)]
+    return [corner, (x - rng.uniform(0.15, 0.35) * x, 0.0, x, b)]
+
+
+def _camera_area(layout: Layout) -> float:
+    """Area in square metres of the largest connected free part of the floor, on a 10 cm grid."""
+    step = 0.1
+    nx, ny = (int(np.ceil(s / step)) for s in layout.size[:2])
+    xy = (np.stack(np.meshgrid(np.arange(nx), np.arange(ny), indexing="ij"), axis=-1) + 0.5) * step
+    free = _free(xy.reshape(-1, 2), layout.solid, layout.size).reshape(nx, ny)
+    parts, count = ndimage.label(free)
+    return float(np.bincount(parts.ravel())[1:].max() * step**2) if count else 0.0
+
+
+def _assemble(rng: np.random.Generator, seed: int, room_type: str, layout: Layout) -> Room:
+    """Shell and pieces as one mesh."""
+    tiled = rng.choice([1.25, 2.0]) if room_type == "bathroom" else 0.0
+    shell = shell_items(rng, layout, floor_kind(rng, room_type), float(tiled))
+    return join(seed, room_type, layout, shell, layout.solid)

@@ -1,0 +1,204 @@
+"""Building blocks of furniture: boxes and lofted rings gathered into a `Piece`, with the boxes it occupies in space.
+
+Local frame of every piece, in metres: x along its width (centred on 0), y from its back (0) to its front, z up from
+the floor. A piece stands against a wall when its origin lies on the wall and its y axis is the wall's inward normal.
+The camera's frames are reconstructed at 4 to 5 cm voxels: parts that must survive (legs, panels) are 4 cm thick or
+more.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from geoguide.worlds.palette import Color
+
+MAX_EDGE = 0.3  # metres; longer sides of boxes are divided, so that shades vary over large faces
+
+
+SHADE = 0.025  # standard deviation of the brightness factor of one quad
+
+
+Point = tuple[float, float, float]
+
+
+@cache
+def _unit_box(divisions: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V, 3] of the unit cube's six divided sides and its quads [Q, 4], wound outwards."""
+    vertices, quads = [], []
+    for axis in range(3):
+        u_axis, v_axis = (axis + 1) % 3, (axis + 2) % 3
+        nu, nv = divisions[u_axis], divisions[v_axis]
+        for side in (0.0, 1.0):
+            grid = np.zeros((nu + 1, nv + 1, 3))
+            grid[..., axis] = side
+            grid[..., u_axis] = np.linspace(0, 1, nu + 1)[:, None]
+            grid[..., v_axis] = np.linspace(0, 1, nv + 1)[None, :]
+            quad = grid_quads(nu, nv) + sum(map(len, vertices))
+            vertices.append(grid.reshape(-1, 3))
+            quads.append(quad if side else quad[:, ::-1])
+    return np.concatenate(vertices), np.concatenate(quads)
+
+
+def grid_quads(nu: int, nv: int) -> np.ndarray:
+    """Quads int64 [nu * nv, 4] of a grid of (nu + 1) x (nv + 1) vertices stored row by row."""
+    corner = (np.arange(nu)[:, None] * (nv + 1) + np.arange(nv)[None, :]).ravel()  # [Q]
+    return np.stack([corner, corner + nv + 1, corner + nv + 2, corner + 1], axis=1)
+
+
+def triangles(quads: np.ndarray) -> np.ndarray:
+    """Two triangles per quad, neighbours in the result: int64 [2Q, 3]."""
+    return quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+
+
+def ring(
+    center: Point, radius_x: float, radius_y: float | None = None, *, power: float = 2.0, count: int = 14
+) -> np.ndarray:
+    """Horizontal superellipse [count, 3]: power 2 is an ellipse, larger powers approach a rectangle."""
+    angle = 2 * np.pi * (np.arange(count) + 0.5) / count
+    x, y = np.cos(angle), np.sin(angle)
+    x, y = np.sign(x) * np.abs(x) ** (2 / power), np.sign(y) * np.abs(y) ** (2 / power)
+    ry = radius_x if radius_y is None else radius_y
+    return np.stack([center[0] + radius_x * x, center[1] + ry * y, np.full(count, center[2])], axis=1)
+
+
+def shaded(rng: np.random.Generator, color: Color, count: int, spread: float = SHADE) -> np.ndarray:
+    """`count` shades of one colour, uint8 [count, 3]; `spread` is the brightness factor's standard deviation."""
+    shade = rng.normal(1.0, spread, (count, 1))
+    return np.clip(np.asarray(color, np.float64) * shade, 0, 255).astype(np.uint8)
+
+
+@dataclass
+class Item:
+    """One object being built: its category, base colour and the arrays of its parts."""
+
+    category: str
+    color: Color
+    vertices: list[np.ndarray] = field(default_factory=list)
+    faces: list[np.ndarray] = field(default_factory=list)
+    colors: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> None:
+        self.faces.append(faces + sum(map(len, self.vertices)))
+        self.vertices.append(vertices)
+        self.colors.append(colors)
+
+
+class Piece:
+    """One or several objects built in one local frame, the boxes they occupy, and where things may be put on them."""
+
+    def __init__(self, rng: np.random.Generator, max_edge: float = MAX_EDGE) -> None:
+        self.rng, self.max_edge = rng, max_edge  # a street's walls need no 30 cm quads
+        self.items: list[Item] = []
+        self.boxes: list[tuple[float, ...]] = []  # x0 y0 z0 x1 y1 z1 of each part, for collisions
+        self.supports: list[tuple[float, ...]] = []  # x0 y0 x1 y1 z of each top that carries clutter
+        self.clear: list[tuple[float, ...]] = []  # boxes that must stay empty for ever, e.g. a door's swing
+
+    def start(self, category: str, color: Color) -> "Piece":
+        """Begin the next object; the parts that follow belong to it."""
+        self.items.append(Item(category, color))
+        return self
+
+    def box(self, low: Point, high: Point, color: Color | None = None) -> None:
+        """An axis-aligned box, its sides divided to `max_edge`."""
+        low_, high_ = np.array(low, np.float64), np.array(high, np.float64)
+        divisions = tuple(int(n) for n in np.maximum(1, np.ceil((high_ - low_) / self.max_edge)))
+        unit, quads = _unit_box(divisions)
+        self._add(low_ + unit * (high_ - low_), quads, color)
+
+    def loft(self, rings: list[np.ndarray], color: Color | None = None, *, caps: bool = True) -> None:
+        """The surface through rings [N, 3] of equal N, wound outwards when they rise counter-clockwise."""
+        count = len(rings[0])
+        rows = np.stack([np.concatenate([r, r[:1]]) for r in rings])  # [R, N + 1, 3]
+        quads = grid_quads(len(rings) - 1, count)[:, ::-1]
+        vertices = rows.reshape(-1, 3)
+        item = self._add(vertices, quads, color)
+        for index in (0, len(rings) - 1) if caps else ():
+            start = np.arange(count)
+            fan = np.stack([start, start + 1, np.full(count, count + 1)], axis=1)
+            fan = fan if index else fan[:, ::-1]
+            points = np.concatenate([rows[index], rings[index].mean(axis=0, keepdims=True)])
+            item.add(points, fan, shaded(self.rng, color or item.color, count))
+
+    def cylinder(self, base: Point, radius: float, height: float, color: Color | None = None, top: float = 0) -> None:
+        """A cylinder, or a cone's frustum when `top` gives the upper radius."""
+        x, y, z = base
+        self.loft([ring(base, radius), ring((x, y, z + height), top or radius)], color)
+
+    def cushion(self, low: Point, high: Point, color: Color | None = None) -> None:
+        """A soft box: rounded in plan and in section."""
+        (x0, y0, z0), (x1, y1, z1) = low, high
+        levels = ((0.0, 0.9), (0.3, 1.0), (0.7, 1.0), (1.0, 0.85))
+        center, rx, ry = ((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0) / 2, (y1 - y0) / 2
+        self.loft([ring((*center, z0 + t * (z1 - z0)), rx * s, ry * s, power=5, count=20) for t, s in levels], color)
+
+    def beam(self, start: Point, end: Point, thickness: float, color: Color | None = None) -> None:
+        """A square bar between two points: legs that splay, star bases, lamp arms."""
+        a, b = np.array(start, np.float64), np.array(end, np.float64)
+        along = (b - a) / np.linalg.norm(b - a)
+        side = np.cross(along, [1.0, 0, 0] if abs(along[0]) < 0.8 else [0, 1.0, 0])
+        side /= np.linalg.norm(side)
+        up = np.cross(along, side)
+        corners = thickness / 2 * np.stack([side + up, up - side, -side - up, side - up])  # [4, 3]
+        self.loft([a + corners, b + corners], color)
+
+    def slab(self, bottom: tuple[float, ...], top: tuple[float, ...], z0: float, z1: float, color=None) -> None:
+        """A box that leans or tapers: `bottom` and `top` are its rectangles x0 y0 x1 y1 at heights z0 and z1."""
+
+        def rectangle(r: tuple[float, ...], z: float) -> np.ndarray:
+            return np.array([[r[0], r[1], z], [r[2], r[1], z], [r[2], r[3], z], [r[0], r[3], z]], np.float64)
+
+        steps = np.linspace(0, 1, max(2, int(np.ceil((z1 - z0) / self.max_edge)) + 1))[:, None, None]
+        rings = (1 - steps) * rectangle(bottom, z0) + steps * rectangle(top, z1)
+        self.loft(list(rings), color)
+
+    def basin(
+        self, low: Point, high: Point, rim: float, depth: float, power: float, color: Color | None = None
+    ) -> None:
+        """A box with a hollow (power: its plan, see `ring`), as sinks and bathtubs have."""
+        (x0, y0, z0), (x1, y1, z1) = low, high
+        c, rx, ry = ((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0) / 2, (y1 - y0) / 2
+        inner_x, inner_y, count = rx - rim, ry - rim, 28
+        self.loft(
+            [
+                ring((*c, z0), rx, ry, power=12, count=count),
+                ring((*c, z1), rx, ry, power=12, count=count),
+                ring((*c, z1), inner_x, inner_y, power=power, count=count),
+                ring((*c, z1 - 0.7 * depth), inner_x * 0.93, inner_y * 0.93, power=power, count=count),
+                ring((*c, z1 - depth), inner_x * 0.75, inner_y * 0.75, power=power, count=count),
+            ],
+            color,
+        )
+
+    def sheet(self, x0: float, x1: float, z0: float, z1: float, y: float, waves: float, amplitude: float) -> None:
+        """Hanging cloth from x0 to x1, 4 cm thick, folded in `waves` periods about depth y."""
+        x = np.linspace(x0, x1, int(np.ceil(10 * waves)) + 1)
+        fold = y + amplitude * np.sin(2 * np.pi * waves * (x - x0) / (x1 - x0) + self.rng.uniform(0, 6))
+        front, back = np.stack([x, fold + 0.02], 1), np.stack([x, fold - 0.02], 1)[::-1]
+        outline = np.concatenate([front, back])[::-1]  # [2n, 2] counter-clockwise
+        levels = np.linspace(z0, z1, int(np.ceil((z1 - z0) / MAX_EDGE)) + 1)
+        self.loft([np.column_stack([outline, np.full(len(outline), z)]) for z in levels], caps=False)
+
+    def occupy(self, low: Point, high: Point) -> None:
+        """Declare an empty box as taken, e.g. the space between a chair's legs."""
+        self.boxes.append((*low, *high))
+
+    def support(self, x0: float, y0: float, x1: float, y1: float, z: float) -> None:
+        """Declare a flat top that may carry clutter."""
+        self.supports.append((x0, y0, x1, y1, z))
+
+    def keep_clear(self, low: Point, high: Point) -> None:
+        """Declare a box that no later piece may enter."""
+        self.clear.append((*low, *high))
+
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest corner [3] of everything occupied."""
+        boxes = np.array(self.boxes)
+        return boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)
+
+    def _add(self, vertices: np.ndarray, quads: np.ndarray, color: Color | None) -> Item:
+        item = self.items[-1]
+        colors = np.repeat(shaded(self.rng, color or item.color, len(quads)), 2, axis=0)
+        item.add(vertices, triangles(quads), colors)
+        self.boxes.append((*vertices.min(axis=0).tolist(), *vertices.max(axis=0).tolist()))
+        return item

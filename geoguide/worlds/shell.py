@@ -1,0 +1,113 @@
+"""Walls with their openings, floor and ceiling, as single-sided surfaces that face the room."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from geoguide.worlds.layout import Layout, Wall
+from geoguide.worlds.openings import REVEAL
+from geoguide.worlds.palette import FABRIC, GREY, WALL, WHITE, WOOD, Color, darker, pick
+from geoguide.worlds.shapes import Item, grid_quads, shaded, triangles
+
+CELL = 0.25  # metres, about the edge of a quad
+
+
+def _lines(length: float, breaks: list[float], cell: float = CELL) -> np.ndarray:
+    """Grid coordinates from 0 to `length` that include the breaks and leave no cell wider than `cell`."""
+    marks = np.unique(np.clip([0.0, *breaks, length], 0, length))
+    return np.concatenate(
+        [np.linspace(a, b, max(1, int(np.ceil((b - a) / cell))) + 1)[:-1] for a, b in pairwise(marks)] + [marks[-1:]]
+    )
+
+
+def _grid(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices [V, 2], quads [Q, 4] and quad centres [Q, 2] of the grid of lines u and v."""
+    vertices = np.stack(np.meshgrid(u, v, indexing="ij"), axis=-1).reshape(-1, 2)
+    quads = grid_quads(len(u) - 1, len(v) - 1)
+    return vertices, quads, vertices[quads].mean(axis=1)
+
+
+def wall_item(rng: np.random.Generator, wall: Wall, height: float, color: Color, tiled: float) -> Item:
+    """One wall with holes for its openings and their reveals; tiled (two shades) up to `tiled` metres."""
+    item = Item("wall", color)
+    s = _lines(wall.length, [x for o in wall.openings for x in o[:2]])
+    z = _lines(height, [x for o in wall.openings for x in o[2:]] + [tiled])
+    vertices, quads, center = _grid(s, z)
+    hole = np.zeros(len(quads), bool)
+    for s0, s1, z0, z1 in wall.openings:
+        hole |= (center[:, 0] > s0) & (center[:, 0] < s1) & (center[:, 1] > z0) & (center[:, 1] < z1)
+    quads, center = quads[~hole][:, ::-1], center[~hole]
+    colors = shaded(rng, color, len(quads), 0.012).astype(np.float64)
+    checker = (np.floor(center[:, 0] / CELL) + np.floor(center[:, 1] / CELL)) % 2
+    colors = np.where((center[:, 1] < tiled)[:, None], colors * (0.9 + 0.07 * checker[:, None]), colors)
+    points = np.column_stack([wall.start + vertices[:, :1] * wall.along, vertices[:, 1]])
+    item.add(points, triangles(quads), np.repeat(colors.astype(np.uint8), 2, axis=0))
+    for opening in wall.openings:
+        _reveal(rng, item, wall, opening)
+    return item
+
+
+def _reveal(rng: np.random.Generator, item: Item, wall: Wall, opening: tuple[float, float, float, float]) -> None:
+    """The four faces between the wall's surface and the back of an opening."""
+    s0, s1, z0, z1 = opening
+    outline = [(s0, z0), (s1, z0), (s1, z1), (s0, z1)]
+    points = np.array([[*wall.at(s, out), z] for s, z in outline for out in (0.0, -REVEAL)])  # [8, 3]
+    quads = np.array([[2 * k, (2 * k + 2) % 8, (2 * k + 3) % 8, 2 * k + 1] for k in range(4)])
+    item.add(points, triangles(quads), np.repeat(shaded(rng, item.color, 4), 2, axis=0))
+
+
+def floor_item(rng: np.random.Generator, layout: Layout, kind: str) -> Item:
+    """Planks, tiles or carpet over the outline."""
+    color = {"wood": pick(rng, WOOD), "tile": pick(rng, WHITE, GREY, WALL), "carpet": pick(rng, FABRIC, GREY)}[kind]
+    item = Item("floor", color)
+    points, quads, center = _plan(layout, 0.15 if kind == "wood" else CELL)
+    colors = shaded(rng, color, len(quads)).astype(np.float64)
+    if kind == "wood":
+        plank = np.unique(center[:, 1].round(3), return_inverse=True)[1]
+        colors *= rng.normal(1, 0.06, plank.max() + 1)[plank][:, None]
+    elif kind == "tile":
+        colors *= 0.9 + 0.08 * ((np.floor(center[:, :1] / CELL) + np.floor(center[:, 1:2] / CELL)) % 2)
+    item.add(points, triangles(quads), np.repeat(np.clip(colors, 0, 255).astype(np.uint8), 2, axis=0))
+    return item
+
+
+def ceiling_item(rng: np.random.Generator, layout: Layout) -> Item:
+    item = Item("ceiling", pick(rng, WHITE))
+    points, quads, _ = _plan(layout, CELL)
+    colors = np.repeat(shaded(rng, item.color, len(quads)), 2, axis=0)
+    item.add(points + np.array([0, 0, layout.size[2]]), triangles(quads[:, ::-1]), colors)
+    return item
+
+
+def _plan(layout: Layout, cell: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grid over the outline: points [V, 3] at z = 0, quads [Q, 4] facing up, their centres [Q, 2]."""
+    x = _lines(layout.size[0], [n[k] for n in layout.notches for k in (0, 2)])
+    y = _lines(layout.size[1], [n[k] for n in layout.notches for k in (1, 3)], cell)
+    vertices, quads, center = _grid(x, y)
+    keep = np.ones(len(quads), bool)
+    for x0, y0, x1, y1 in layout.notches:
+        keep &= ~((center[:, 0] > x0) & (center[:, 0] < x1) & (center[:, 1] > y0) & (center[:, 1] < y1))
+    return np.column_stack([vertices, np.zeros(len(vertices))]), quads[keep], center[keep]
+
+
+def shell_items(rng: np.random.Generator, layout: Layout, floor: str, tiled: float) -> list[Item]:
+    """Floor, walls (one of them sometimes in another colour) and, rarely, the ceiling: ScanNet seldom sees it."""
+    color = pick(rng, WALL)
+    accent = int(rng.integers(len(layout.walls))) if rng.random() < 0.2 else -1
+    other = darker(pick(rng, WALL, FABRIC), 0.9)
+    items = [floor_item(rng, layout, floor)]
+    for index, wall in enumerate(layout.walls):
+        items.append(wall_item(rng, wall, layout.size[2], other if index == accent else color, tiled))
+    if rng.random() < 0.15:
+        items.append(ceiling_item(rng, layout))
+    return items
+
+
+def floor_kind(rng: np.random.Generator, room_type: str) -> str:
+    kinds = {
+        "bathroom": ["tile"],
+        "kitchen": ["tile", "wood"],
+        "meeting room": ["carpet"],
+        "office": ["carpet", "wood"],
+    }
+    return str(rng.choice(kinds.get(room_type, ["wood", "carpet"])))

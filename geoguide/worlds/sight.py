@@ -1,0 +1,66 @@
+"""What can be seen of a room's objects, and from where: decides on the tripod's places, and on houses drawn again."""
+
+import numpy as np
+from scipy import ndimage
+
+from geoguide.worlds.casting import RayCaster
+from geoguide.worlds.interior import Room
+
+STEP = 0.2  # metres between the places where a tripod may stand
+
+
+EYE = 1.5  # metres: the height that places are judged from
+
+
+CANDIDATES = 60  # places weighed per room
+
+
+TARGETS = 24  # points per object whose visibility is tested
+
+
+IN_SIGHT = 0.15  # share of them from which an object counts as seen
+
+
+def camera_places(room: Room) -> np.ndarray:
+    """Places [N, 2] of the room's frame in the largest connected part of its free floor, on a 20 cm grid."""
+    counts = [int(length / STEP) for length in room.size[:2]]
+    cells = (np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 2) + 0.5) * STEP
+    part, count = ndimage.label(room.camera_free(cells).reshape(counts))
+    if count == 0:
+        return np.zeros((0, 2))
+    largest = 1 + np.bincount(part.ravel())[1:].argmax()
+    return cells[part.ravel() == largest]
+
+
+def sight(room: Room, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(places [N, 2], sees bool [N, T], share float64 [T, O]): which of T surface points each place sees.
+
+    `sees @ share` is the part of each object in sight, in 0..1. At most `CANDIDATES` places are weighed.
+    """
+    cells = camera_places(room)
+    cells = cells[rng.permutation(len(cells))[:CANDIDATES]]
+    targets, owner = _targets(room, rng)  # [T, 3], [T]
+    eyes = np.column_stack([cells, np.full(len(cells), EYE)])
+    offset = targets[None] - eyes[:, None]  # [N, T, 3]
+    caster = RayCaster(room.vertices, room.faces)
+    _, first = caster.cast(np.repeat(eyes, len(targets), axis=0), offset.reshape(-1, 3))
+    sees = (first > 0.98).reshape(len(cells), -1)  # 1 is the target itself
+    return cells, sees, np.eye(len(room.objects))[owner] / TARGETS
+
+
+def hidden(room: Room, rng: np.random.Generator) -> int:
+    """How many objects of a room no place sees enough of."""
+    _, sees, share = sight(room, rng)
+    return int(((sees @ share).max(axis=0) < IN_SIGHT).sum())
+
+
+def _targets(room: Room, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """`TARGETS` points on the surface of each object, by area: float64 [T, 3], and their objects int64 [T]."""
+    corners = room.vertices[room.faces]  # [F, 3, 3]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area = area / np.bincount(room.face_object, area)[room.face_object]  # sums to 1 over each object
+    order = np.argsort(room.face_object, kind="stable")
+    owner = np.repeat(np.arange(len(room.objects)), TARGETS)
+    at = owner + rng.random(len(owner)) * (1 - 1e-9)
+    face = order[np.searchsorted(np.cumsum(area[order]), at).clip(max=len(order) - 1)]
+    return (rng.dirichlet((1.0, 1.0, 1.0), len(face))[:, :, None] * corners[face]).sum(axis=1), owner

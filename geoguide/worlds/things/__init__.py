@@ -1,0 +1,1 @@
+"""Shape programs: what stands in rooms, houses and streets."""

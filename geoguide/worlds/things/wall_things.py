@@ -1,0 +1,93 @@
+"""Flat things on walls (picture, poster, whiteboard, mirror, towel, television) and radiators. z is absolute."""
+
+import numpy as np
+
+from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick
+from geoguide.worlds.shapes import Piece
+
+
+def _frame(p: Piece, w: float, z0: float, z1: float, depth: float, thick: float, color: Color) -> None:
+    for x in (-w / 2, w / 2 - thick):
+        p.box((x, 0, z0), (x + thick, depth, z1), color)
+    for z in (z0, z1 - thick):
+        p.box((-w / 2 + thick, 0, z), (w / 2 - thick, depth, z + thick), color)
+
+
+def picture(rng: np.random.Generator) -> Piece:
+    """A framed canvas, or a bare poster; the image is a few blocks of colour."""
+    p, u = Piece(rng), rng.uniform
+    w, h = u(0.3, 1.0), u(0.3, 0.8)
+    z = u(1.35, 1.75)
+    z0, z1 = z - h / 2, z + h / 2
+    poster = rng.random() < 0.15
+    ground = pick(rng, FABRIC, VIVID, WHITE, GLASS, BLACK)
+    p.start("poster" if poster else "picture", ground)
+    thick = 0.0 if poster else u(0.03, 0.06)
+    depth = 0.02 if poster else u(0.03, 0.05)
+    p.box((-w / 2 + thick, 0, z0 + thick), (w / 2 - thick, depth - 0.01, z1 - thick))
+    for _ in range(int(rng.integers(1, 5))):
+        x, y = u(-0.5, 0.1) * (w - 2 * thick), z0 + thick + u(0, 0.6) * (h - 2 * thick)
+        wide, high = u(0.15, 0.4) * (w - 2 * thick), u(0.15, 0.4) * (h - 2 * thick)
+        p.box((x, depth - 0.01, y), (x + wide, depth - 0.005, y + high), pick(rng, FABRIC, VIVID, GLASS))
+    if not poster:
+        _frame(p, w, z0, z1, depth, thick, pick(rng, WOOD, BLACK, WHITE, METAL))
+    return p
+
+
+def whiteboard(rng: np.random.Generator) -> Piece:
+    p, u = Piece(rng), rng.uniform
+    w, z0, z1 = u(1.0, 2.2), u(0.85, 0.95), u(1.85, 2.05)
+    p.start("whiteboard", pick(rng, WHITE))
+    p.box((-w / 2 + 0.03, 0, z0 + 0.03), (w / 2 - 0.03, 0.03, z1 - 0.03))
+    color = pick(rng, METAL, WOOD)
+    _frame(p, w, z0, z1, 0.04, 0.03, color)
+    p.box((-0.3, 0.04, z0), (0.3, 0.11, z0 + 0.03), color)
+    for _ in range(int(rng.integers(0, 4))):
+        x, z = u(-0.4, 0.3) * w, u(z0 + 0.15, z1 - 0.3)
+        p.box((x, 0.03, z), (x + u(0.1, 0.4), 0.035, z + 0.04), pick(rng, VIVID))
+    p.keep_clear((-w / 2, 0.12, z0), (w / 2, 0.4, z1))
+    return p
+
+
+def mirror(rng: np.random.Generator) -> Piece:
+    """Scanned as a plain grey board: no reflections."""
+    p, u = Piece(rng), rng.uniform
+    w, z0, z1 = u(0.4, 1.0), u(1.05, 1.2), u(1.75, 2.0)
+    p.start("mirror", pick(rng, GLASS))
+    p.box((-w / 2, 0, z0), (w / 2, 0.03, z1))
+    return p
+
+
+def towel(rng: np.random.Generator) -> Piece:
+    p, u = Piece(rng), rng.uniform
+    w, z1 = u(0.3, 0.5), u(1.1, 1.5)
+    p.start("towel", pick(rng, FABRIC, WHITE, VIVID))
+    p.sheet(-w / 2, w / 2, z1 - u(0.4, 0.7), z1, 0.035, 2, 0.01)
+    return p
+
+
+def wall_television(rng: np.random.Generator) -> Piece:
+    p, u = Piece(rng), rng.uniform
+    w, z = u(0.9, 1.4), u(1.1, 1.3)
+    p.start("tv", pick(rng, BLACK))
+    p.box((-0.15, 0, z + 0.2), (0.15, 0.06, z + 0.4))
+    p.box((-w / 2, 0.05, z), (w / 2, 0.1, z + 0.57 * w))
+    p.occupy((-w / 2, 0, z), (w / 2, 0.1, z + 0.57 * w))
+    p.keep_clear((-w / 2, 0.1, z), (w / 2, 0.3, z + 0.57 * w))
+    return p
+
+
+def radiator(rng: np.random.Generator, width: float) -> Piece:
+    """Upright ribs on a board, close to the wall and off the floor."""
+    p, u = Piece(rng), rng.uniform
+    z0, z1, d = 0.1, u(0.5, 0.7), u(0.1, 0.14)
+    color = pick(rng, WHITE, WHITE, GREY)
+    p.start("radiator", color)
+    p.box((-width / 2, 0.02, z0), (width / 2, d - 0.03, z1))
+    count = max(3, int(width / 0.1))
+    for k in range(count):
+        x = -width / 2 + (k + 0.5) * width / count
+        p.box((x - 0.03, d - 0.03, z0), (x + 0.03, d, z1), darker(color, 0.97))
+    for x in (-width / 2 + 0.05, width / 2 - 0.1):
+        p.box((x, 0.03, 0), (x + 0.05, 0.08, z0))
+    return p
