@@ -4,13 +4,20 @@ import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from geoguide.benchmarks import NAMES
+from geoguide.datasets.config import GENERATED
 from geoguide.errors import ConfigError, GeoGuideError
 
 Positional = tyro.conf.Positional
+if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
+    Dataset = GeneratedDataset = str
+else:
+    Dataset = Literal[NAMES]
+    GeneratedDataset = Literal[tuple(GENERATED + name for name in NAMES)]
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Data:
     action: Positional[Literal["make", "check"]]
     path: Positional[Path | None] = None
     """Folder; default data/ and the name of the dataset."""
-    dataset: Literal["mini-scannet", "mini-matterport3d", "mini-nuscenes"] = "mini-scannet"
+    dataset: GeneratedDataset = "mini-scannet"
     rooms: tuple[int, int, int] = (28, 14, 21)
     """Rooms of mini-ScanNet to make: train, val, test."""
     houses: tuple[int, int, int] = (8, 3, 6)
@@ -37,23 +44,19 @@ class Data:
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
-        from geoguide.paths import data_root
-
-        root = self.path or data_root() / self.dataset
-        if self.action == "check":
-            from geoguide.datasets.check.folder import check_folder
-
-            return check_folder(root)
+        """Returns 0, or 1 where `check` finds a problem."""
+        from geoguide.benchmarks import benchmark_of, benchmarks
+        from geoguide.benchmarks.scenes import generate
         from geoguide.datasets.config import DataConfig
-        from geoguide.datasets.sources import make_generated
 
-        title, counts = {
-            "mini-scannet": ("mini-ScanNet", self.rooms),
-            "mini-matterport3d": ("mini-Matterport3D", self.houses),
-            "mini-nuscenes": ("mini-nuScenes", self.scenes),
-        }[self.dataset]
-        make_generated(DataConfig(self.dataset, rooms=counts, room_seed=self.seed, root=str(root)), self.workers)
-        print(f"{title} is complete in {root}")
+        data = DataConfig(self.dataset, room_seed=self.seed, root=None if self.path is None else str(self.path))
+        if self.action == "check":
+            from geoguide.datasets.check import check_folder
+
+            return check_folder(data.folder, tuple(benchmark.kind for benchmark in benchmarks()))
+        world = benchmark_of(data).world
+        counts = getattr(self, world.unit, world.counts)
+        print(f"{world.title} is complete in {generate(replace(data, rooms=counts), self.workers)}")
         return 0
 
 
@@ -61,7 +64,7 @@ class Data:
 class Place:
     """Which scenes, and whose 2D features."""
 
-    dataset: Literal["scannet", "matterport3d", "nuscenes"] = "scannet"
+    dataset: Dataset = "scannet"
     data: str = "mini"
     """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it."""
     features: str = "OpenSeg-like"
@@ -72,6 +75,7 @@ class Place:
     """How it is scored; default openscene on real data, and the book's own on mini data."""
 
     def settings(self) -> dict[str, str | None]:
+        """The fields of this class by name: what `placing.placed` takes."""
         return {field.name: getattr(self, field.name) for field in fields(Place)}
 
 
@@ -84,16 +88,19 @@ class Train(Place):
     """Modules to leave out: none, usd, imr, iirc, or several joined by +."""
     seed: int = 0
     steps: int | None = None
-    out: Path = Path("runs/model.safetensors")
+    out: Path | None = None
+    """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: str = "auto"
     """auto, cpu or cuda."""
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
+        """Returns 0."""
+        from geoguide.experiments.placing import placed
         from geoguide.experiments.pools import prepare_data
-        from geoguide.experiments.presets import placed, preset
+        from geoguide.experiments.presets import preset
         from geoguide.model import from_fit
-        from geoguide.paths import checkpoints_root
+        from geoguide.paths import checkpoints_root, runs_root
         from geoguide.pipeline.train import fit
 
         config = placed(preset(self.preset, drop=self.drop, seed=self.seed), **self.settings())
@@ -101,7 +108,7 @@ class Train(Place):
             config = config.replace(train__steps=self.steps)
         prepare_data(config, self.workers)
         fitted = fit(config, device=self.device, run_dir=checkpoints_root())
-        path = from_fit(fitted, config).save(self.out)
+        path = from_fit(fitted, config).save(self.out or runs_root() / "model.safetensors")
         state = "converged" if fitted.converged else "NOT converged"
         print(f"{path}: {config.name}, validation mIoU {fitted.history[-1]['val_miou']:.1f} ({state})")
         return 0
@@ -118,8 +125,9 @@ class Evaluate(Place):
     """Default: the protocol's."""
 
     def run(self) -> int:
+        """Returns 0."""
         import geoguide
-        from geoguide.experiments.presets import placed
+        from geoguide.experiments.placing import placed
         from geoguide.experiments.run import describe
         from geoguide.pipeline.config import ExperimentConfig
         from geoguide.pipeline.evaluate import evaluate
@@ -147,8 +155,10 @@ class Replicate(Place):
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
+        """Returns 0."""
         from geoguide.experiments.pools import run_all
-        from geoguide.experiments.presets import main_table, profile
+        from geoguide.experiments.presets import main_table
+        from geoguide.experiments.profiles import profile
         from geoguide.paths import results_root
         from geoguide.report.readme import update_readme
 
@@ -166,19 +176,23 @@ class Verify:
     """Run a profile again and compare with the committed records; exit 1 if a row lies outside the tolerance."""
 
     profile: Literal["quick", "full"] = "quick"
-    report: Path = Path("runs/verify-quick.json")
+    report: Path | None = None
+    """Default: verify-quick.json in the folder of runs (runs/ of a clone)."""
     workers: int = os.cpu_count() or 1
     report_only: bool = False
     """Exit 0 whatever the comparison says; the report holds the verdict."""
 
     def run(self) -> int:
+        """Returns 0, or 1 where a row lies outside the tolerance."""
         from geoguide.experiments.verify import verify
+        from geoguide.paths import runs_root
 
-        result = verify(self.profile, workers=self.workers, report=self.report)
+        report = self.report or runs_root() / "verify-quick.json"
+        result = verify(self.profile, workers=self.workers, report=report)
         for row in result["rows"]:
             mark = "ok " if row["within"] else "OUT"
             print(f"{mark} {row['name']:<28} {row['committed_miou']:6.2f} -> {row['fresh_miou']:6.2f}")
-        print(f"reproduced on this machine: {'yes' if result['reproduced'] else 'no'} (report: {self.report})")
+        print(f"reproduced on this machine: {'yes' if result['reproduced'] else 'no'} (report: {report})")
         return 0 if result["reproduced"] or self.report_only else 1
 
 
@@ -202,27 +216,30 @@ class Segment:
     """Of the model's backbone, if it is Sonata; default the hub's."""
     voxel: float = 0.03
     """Voxel size in metres when an RGB-D folder is reconstructed."""
+    masks: bool = False
+    """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
     device: str = "auto"
 
     def run(self) -> int:
+        """Returns 0."""
         import geoguide
-        from geoguide import own_scan as segment
+        from geoguide import own_scan
         from geoguide.ops.devices import resolve_device
 
-        names = segment.parse_labels(self.labels)
+        names = own_scan.parse_labels(self.labels)
         model = geoguide.load(self.model, self.weights).to(resolve_device(self.device))
-        scene = segment.open_scan(self.scan, self.columns, self.voxel)
-        result = segment.segment_scan(scene, model, names)
+        scan = own_scan.open_scan(self.scan, self.columns, self.voxel)
+        result = own_scan.segment_scan(scan, model, names, masks=self.masks)
         out = self.out or Path(f"{self.scan.stem}_labelled.ply")
-        segment.write_labelled_ply(out, result)
-        segment.write_summary(out.with_suffix(".json"), result)
+        own_scan.write_labelled_ply(out, result)
+        own_scan.write_summary(out.with_suffix(".json"), result)
         for name, row in result.summary["labels"].items():
             print(f"{name:<24} {100 * row['share']:5.1f} %  {row['points']:>8} points")
         if "lifting_check" in result.summary:
             print(f"lifting check: {result.summary['lifting_check']}")
         if "seen_share" in result.summary:
             print(f"{100 * result.summary['seen_share']:.1f} % of the points are seen by a camera, the others are grey")
-        print(f"{out}: {len(scene)} points; model {model.origin}")
+        print(f"{out}: {len(result.ids)} points; model {model.origin}")
         return 0
 
 
@@ -238,27 +255,31 @@ class Pretrain:
     until: int | None = None
     """Stop at this step of the schedule (and go on later)."""
     seed: int = 0
-    out: Path = Path("runs/sonata-mini.safetensors")
-    """Weights; the curves go beside them as .json."""
-    run_dir: Path = Path("runs/checkpoints")
+    out: Path | None = None
+    """Weights; default sonata-mini.safetensors in the folder of runs. The curves go beside them as .json."""
+    run_dir: Path | None = None
+    """Where the checkpoint lies; default checkpoints/ in the folder of runs."""
     rooms: Path | None = None
     """Folder of the rooms that are no rooms of mini-ScanNet; default <data>/mini-scannet-pretrain."""
     device: str = "auto"
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
+        """Returns 0."""
+        from geoguide.paths import checkpoints_root, runs_root
         from geoguide.pretraining import PretrainConfig
         from geoguide.pretraining.run import pretrain_and_save
 
+        out, run_dir = self.out or runs_root() / "sonata-mini.safetensors", self.run_dir or checkpoints_root()
         config = PretrainConfig(seed=self.seed)
         if self.steps is not None:
             config = replace(config, steps=self.steps)
         result = pretrain_and_save(
-            config, self.out, run_dir=self.run_dir, rooms=self.rooms, until=self.until, device=self.device,
+            config, out, run_dir=run_dir, rooms=self.rooms, until=self.until, device=self.device,
             workers=self.workers,
         )  # fmt: skip
         last = result.history[-1]["total"] if result.history else float("nan")
-        print(f"{self.out}: step {result.step} of {config.steps}, loss {last:.3f}")
+        print(f"{out}: step {result.step} of {config.steps}, loss {last:.3f}")
         return 0
 
 
@@ -272,18 +293,22 @@ class Probe:
     """For sonata-mini: weights of `geoguide pretrain`; default the packaged ones."""
     steps: int = 400
     """For supervised: training steps."""
-    out: Path = Path("results/backbones/probe.json")
+    out: Path | None = None
+    """Default: backbones/probe.json in the folder of results (results/ of a clone)."""
 
     def run(self) -> int:
+        """Returns 0."""
+        from geoguide.paths import results_root
         from geoguide.pretraining.probe_record import add_row
 
-        row = add_row(self.backbone, self.out, weights=self.weights, steps=self.steps)
+        out = self.out or results_root() / "backbones" / "probe.json"
+        row = add_row(self.backbone, out, weights=self.weights, steps=self.steps)
         measures = {
             "linear mIoU": row["linear"]["test_miou"],
             "kNN mIoU": row["knn"]["test_miou"],
             "AUC of objects across rooms": row["instance_auc"]["test"]["objects_across"],
         }
-        print(f"{self.out}: {self.backbone}, test rooms: " + ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
+        print(f"{out}: {self.backbone}, test rooms: " + ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
         return 0
 
 

@@ -71,8 +71,11 @@ class GeoGuideModel:
 
         points [P, 3] metres, z up; colors [P, 3] in 0..255 or 0..1. Raises `InputError`.
         """
-        features = self.features(_as_scene(points, colors, normals))
-        return ClassText(self._text(labels)).classify(features)
+        return self.segment_scene(_as_scene(points, colors, normals), labels=labels)
+
+    def segment_scene(self, scene: Scene, *, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As `segment`, of a scene as its reader returns it: a mesh keeps its faces, LiDAR its intensity."""
+        return ClassText(self._text(labels)).classify(self.features(scene))
 
     def similarity(
         self, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, text: str

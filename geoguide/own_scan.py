@@ -13,24 +13,49 @@ from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
 from geoguide.datasets.points import load_points
 from geoguide.datasets.rgbd import load_rgbd
 from geoguide.errors import DataError, InputError
-from geoguide.instances.geometry import InstanceConfig, segment_instances
 from geoguide.lifting import SPLAT, Fusion, fuse
 from geoguide.model import GeoGuideModel
 from geoguide.paths import replacing
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import Stages
 from geoguide.scene import Scene
-from geoguide.superpoints import SuperpointConfig, estimate_normals, scene_superpoints
 from geoguide.teachers.color import ColorTeacher
 
 
 @dataclass(frozen=True, eq=False)
+class Scan:
+    """A scan as it was opened.
+
+    Attributes:
+        scene: The scan; a mesh keeps its faces.
+        colored: bool [P], which points a camera gave their colour; None where the scan has colours of its own.
+    """
+
+    scene: Scene
+    colored: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Labels of one scan: ids int64 [P] into `labels`, cosine float32 [P], and what was found on the way."""
+    """What was found in a scan.
+
+    Attributes:
+        scene: The scan.
+        labels: The words.
+        ids: int64 [P], the best word of each point.
+        scores: float32 [P], its cosine.
+        summary: What is written beside the ply, as JSON types.
+        superpoints: int64 [P], where they were asked for.
+        instances: int64 [P], the best mask that holds each point, -1 for none; where masks were asked for.
+    """
 
     scene: Scene
     labels: tuple[str, ...]
     ids: np.ndarray
     scores: np.ndarray
     summary: dict[str, Any]
+    superpoints: np.ndarray | None = None
+    instances: np.ndarray | None = None
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
@@ -43,31 +68,48 @@ def parse_labels(text: str) -> tuple[str, ...]:
     return names
 
 
-def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03) -> Scene:
-    """A ply, npz or bin file, or a folder: colour, depth and pose (reconstructed at `voxel` metres), or one key frame.
+def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03) -> Scan:
+    """Open a scan.
 
-    A folder with calibration.json is a LiDAR key frame (see `nuscenes.load_key_frame`): its colours are lifted from the
-    cameras, and points that no camera sees stay grey.
+    Args:
+        path: A ply, npz, bin or pth file; or a folder of colour, depth and pose, which is reconstructed; or a folder
+            with calibration.json, one LiDAR key frame (see `nuscenes.load_key_frame`): its colours are lifted from the
+            cameras, and points that no camera sees stay grey.
+        columns: Float32 columns of a .bin file; None to infer them.
+        voxel: Metres, of a reconstruction.
+
+    Returns:
+        The scan.
+
+    Raises:
+        DataError: It is not there, or broken.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if (path / CALIBRATION).is_file():
         scene = load_key_frame(path)
         lifted, count = lift_colors(scene)
-        return replace(scene, colors=np.where(count[:, None] > 0, lifted, scene.colors))
-    return load_rgbd(path, voxel=voxel) if path.is_dir() else load_points(path, columns=columns)
+        colored = np.asarray(count) > 0
+        return Scan(replace(scene, colors=np.where(colored[:, None], lifted, scene.colors)), colored)
+    return Scan(load_rgbd(path, voxel=voxel) if path.is_dir() else load_points(path, columns=columns))
 
 
-def segment_scan(scene: Scene, model: GeoGuideModel, labels: tuple[str, ...]) -> Segmentation:
-    """Label every point, and find superpoints and instance masks.
+def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, masks: bool = False) -> Segmentation:
+    """Label every point of a scan, prepared by the same stages as training scenes.
 
-    RGB-D adds the lifting check on the frames' colours; a LiDAR with cameras the share of points that a camera sees.
+    Args:
+        scan: What `open_scan` returns.
+        model: A trained model.
+        labels: The words.
+        masks: Whether to find superpoints and instance masks too.
+
+    Returns:
+        Labels and summary. RGB-D adds the lifting check on the frames' colours; a LiDAR with cameras the share of
+        points that a camera sees.
     """
-    ids, scores = model.segment(scene.points, scene.colors, scene.normals, labels=list(labels))
-    superpoints = scene_superpoints(scene, SuperpointConfig())
-    normals = scene.normals if scene.normals is not None else estimate_normals(scene.points)
-    masks = segment_instances(scene.points, normals, superpoints, InstanceConfig())
-    summary = {
+    scene = scan.scene
+    ids, scores = model.segment_scene(scene, labels=list(labels))
+    summary: dict[str, Any] = {
         "scan": scene.name,
         "points": len(scene),
         "model": model.origin,
@@ -81,14 +123,17 @@ def segment_scan(scene: Scene, model: GeoGuideModel, labels: tuple[str, ...]) ->
             }
             for i, name in enumerate(labels)
         },
-        "superpoints": int(superpoints.max() + 1),
-        "instance_masks": len(masks),
     }
-    if scene.views and scene.views[0].pixel_files[1] is not None:  # depth images
-        summary["lifting_check"] = color_check(scene)
+    superpoints = instances = None
+    if masks:
+        stages = Stages(scene, ExperimentConfig())
+        superpoints, instances = stages.superpoints, stages.masks.best_of_points()
+        summary |= {"superpoints": int(superpoints.max() + 1), "instance_masks": len(stages.masks)}
+    if scan.colored is not None:
+        summary["seen_share"] = round(float(scan.colored.mean()), 4)
     elif scene.views:
-        summary["seen_share"] = round(float((lift_colors(scene).count > 0).mean()), 4)
-    return Segmentation(scene, labels, ids, scores, summary)
+        summary["lifting_check"] = color_check(scene)
+    return Segmentation(scene, labels, ids, scores, summary, superpoints, instances)
 
 
 def lift_colors(scene: Scene) -> Fusion:
@@ -125,33 +170,39 @@ def palette(count: int) -> np.ndarray:
 
 
 def write_labelled_ply(path: Path, result: Segmentation) -> Path:
-    """Binary ply: x y z, red green blue (the label's colour), label (int), score (cosine); words in the comments."""
+    """Write a binary ply of a labelled scan.
+
+    Args:
+        path: The file; an older one is replaced when the new one is whole.
+        result: What `segment_scan` returns.
+
+    Returns:
+        `path`. The ply has x y z, red green blue (the label's colour), label (int), score (cosine), with masks also
+        superpoint and instance (int); a mesh's faces; and the words in its comments.
+    """
+    columns = {axis: result.scene.points[:, number] for number, axis in enumerate("xyz")}
     colors = palette(len(result.labels))[result.ids]
-    vertex = np.empty(
-        len(result.ids),
-        [
-            ("x", "f4"),
-            ("y", "f4"),
-            ("z", "f4"),
-            ("red", "u1"),
-            ("green", "u1"),
-            ("blue", "u1"),
-            ("label", "i4"),
-            ("score", "f4"),
-        ],
-    )
-    for column, name in enumerate("xyz"):
-        vertex[name] = result.scene.points[:, column]
-    for column, name in enumerate(("red", "green", "blue")):
-        vertex[name] = colors[:, column]
-    vertex["label"], vertex["score"] = result.ids, result.scores
+    columns |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}
+    columns |= {"label": result.ids.astype(np.int32), "score": result.scores}
+    for name, values in (("superpoint", result.superpoints), ("instance", result.instances)):
+        if values is not None:
+            columns[name] = values.astype(np.int32)
+    vertex = np.empty(len(result.ids), [(name, values.dtype.str[1:]) for name, values in columns.items()])
+    for name, values in columns.items():
+        vertex[name] = values
+    elements = [PlyElement.describe(vertex, "vertex")]
+    if result.scene.faces is not None:
+        faces = np.empty(len(result.scene.faces), [("vertex_indices", "i4", (3,))])
+        faces["vertex_indices"] = result.scene.faces
+        elements.append(PlyElement.describe(faces, "face"))
     comments = [f"label {i} {name}" for i, name in enumerate(result.labels)]
     with replacing(path) as temporary:
-        PlyData([PlyElement.describe(vertex, "vertex")], comments=comments).write(str(temporary))
+        PlyData(elements, comments=comments).write(str(temporary))
     return path
 
 
 def write_summary(path: Path, result: Segmentation) -> Path:
+    """Write the summary of a labelled scan as JSON; returns `path`."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
     return path

@@ -1,19 +1,20 @@
-"""One frozen config per experiment. Its hash names the run: same config, same record."""
+"""Which scenes an experiment is about, as part of its config."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
 
 from geoguide.errors import ConfigError
 from geoguide.frozen import unless
+from geoguide.paths import data_root
+
+GENERATED = "mini-"  # what the names of generated datasets begin with
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which scenes. `root` says where they lie on this machine and is not part of an experiment's identity."""
 
-    dataset: Literal["mini-scannet", "mini-matterport3d", "mini-nuscenes", "scannet", "matterport3d", "nuscenes"] = (
-        "mini-scannet"
-    )
+    dataset: str = "mini-scannet"  # a benchmark's name (geoguide.benchmarks), with "mini-" before it: generated
     label_set: str = "scannet20"
     frame_skip: int = 1  # mini rooms hold few frames; OpenScene takes every 20th of ScanNet's
     rooms: tuple[int, int, int] = (28, 14, 21)  # generated rooms, houses or streets for train, val, test (mini only)
@@ -25,5 +26,27 @@ class DataConfig:
     root: str | None = field(default=None, metadata={"hash": False})
 
     def __post_init__(self) -> None:
-        if not self.dataset.startswith("mini-") and self.root is None:
+        if not self.generated and self.root is None:
             raise ConfigError(f"data.root must name the folder of {self.dataset}")
+
+    @property
+    def generated(self) -> bool:
+        """Whether the scenes are generated ("mini") and not recorded."""
+        return self.dataset.startswith(GENERATED)
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark whose layout and label sets the data have."""
+        return self.dataset.removeprefix(GENERATED)
+
+    @property
+    def folder(self) -> Path:
+        """Where the scenes lie: `root`, or the generated dataset's place in `paths.data_root()`."""
+        return data_root() / self.dataset if self.root is None else Path(self.root)
+
+    @property
+    def features_folder(self) -> Path:
+        """Where the fused 2D features lie. Raises ConfigError where there are none."""
+        if self.features is None:
+            raise ConfigError(f"data.features must name the folder of fused features of {self.dataset}")
+        return self.folder / self.features

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geoguide import backbones
-from geoguide.datasets.sources import skipped
+from geoguide.benchmarks.scenes import skipped
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
 from geoguide.experiments.records import Record, dumps, find, record_path

@@ -9,7 +9,7 @@ from geoguide.errors import DataError
 from geoguide.experiments import records
 from geoguide.experiments.environment import environment
 from geoguide.experiments.pools import run_all
-from geoguide.experiments.presets import profile
+from geoguide.experiments.profiles import profile
 from geoguide.paths import replacing, results_root
 
 TOLERANCE = 1.0  # mIoU points; other processors round differently and training amplifies it

@@ -19,8 +19,11 @@ import torch
 from tqdm import tqdm
 
 from geoguide import backbones
+from geoguide.benchmarks import benchmark_of
+from geoguide.benchmarks.scenes import generate, list_sources
+from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.fused_features import StreamedFeatures
-from geoguide.datasets.sources import SceneSource, fused_files, list_sources, teacher_label_set
+from geoguide.datasets.sources import SceneSource, fused_files
 from geoguide.errors import ConfigError
 from geoguide.frozen import to_dict
 from geoguide.instances.masks import InstanceMasks
@@ -151,7 +154,7 @@ class Stages:
             to_dict(self.config.teacher),
             to_dict(self.config.lifting, hashed_only=True),
             data.frame_skip,
-            teacher_label_set(data),
+            known_label_set(data),
             *([] if data.image_size is None else [data.image_size]),
         ]
         found = self._stage("lifted", settings, self._lifted)
@@ -245,9 +248,29 @@ class PreparedScenes(Sequence[PreparedScene]):
         return self._open(number)
 
 
+def scene_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    """The scenes of a split, not yet read; generated data is made first where it is missing.
+
+    Args:
+        data: Which dataset.
+        split: "train", "val" or "test".
+
+    Returns:
+        The scenes, as `benchmarks.scenes.list_sources` lists them; it also says what is raised.
+    """
+    if data.generated:
+        generate(data)
+    return list_sources(data, split)
+
+
+def known_label_set(data: DataConfig) -> str:
+    """The label set whose names a simulated 2D model tells apart (on Matterport3D all 160, whatever is scored)."""
+    return benchmark_of(data).known_names or data.label_set
+
+
 def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, progress: bool = True) -> PreparedScenes:
     """Every scene of a split; stages that are missing are computed now, by `workers` processes."""
-    sources = list_sources(config.data, split)
+    sources = scene_sources(config.data, split)
     if workers > 1:
         with ProcessPoolExecutor(
             workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
@@ -270,6 +293,6 @@ def _drain(items: Iterable[object]) -> None:
 
 def make_teacher(config: ExperimentConfig, source: SceneSource | None = None) -> SimulatedTeacher:
     """The 2D model of a config; source: one of its scenes, whose dataset may say what its label images mean."""
-    labels = load_label_set(teacher_label_set(config.data))
+    labels = load_label_set(known_label_set(config.data))
     to_class = None if source is None else source.label_image_classes(labels.name)
     return SimulatedTeacher(config.teacher, TextEncoder().encode(labels.names), labels, to_class=to_class)

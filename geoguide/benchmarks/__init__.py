@@ -1,0 +1,44 @@
+"""The benchmarks, one object with every fact of each. To add one: a module with its `BENCHMARK`, its name in `NAMES`.
+
+`NAMES` is all that the command line needs to offer them; the objects load readers and generators when first asked for.
+"""
+
+import functools
+import importlib
+from typing import TYPE_CHECKING
+
+from geoguide.errors import ConfigError
+
+if TYPE_CHECKING:
+    from geoguide.benchmarks.benchmark import Benchmark
+    from geoguide.datasets.config import DataConfig
+
+NAMES = ("scannet", "matterport3d", "nuscenes")
+
+
+@functools.cache
+def benchmark(name: str) -> "Benchmark":
+    """The benchmark of that name.
+
+    Args:
+        name: One of `NAMES`.
+
+    Returns:
+        Its facts.
+
+    Raises:
+        ConfigError: Any other name.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"unknown dataset {name!r}: known are {', '.join(NAMES)}")
+    return importlib.import_module(f"{__name__}.{name}").BENCHMARK
+
+
+def benchmark_of(data: "DataConfig") -> "Benchmark":
+    """The benchmark that a data config is of, real or generated. Raises ConfigError for an unknown dataset."""
+    return benchmark(data.benchmark)
+
+
+def benchmarks() -> tuple["Benchmark", ...]:
+    """All of them, in the order of `NAMES`."""
+    return tuple(map(benchmark, NAMES))

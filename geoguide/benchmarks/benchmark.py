@@ -1,0 +1,108 @@
+"""What a benchmark is to this project: one object with every fact of it, of the real data and of the generated twin."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from geoguide.datasets.check.folder import Kind
+from geoguide.datasets.config import GENERATED, DataConfig
+from geoguide.datasets.sources import SceneSource
+from geoguide.lifting import LiftingConfig
+
+
+@dataclass(frozen=True)
+class World:
+    """The generated twin of a benchmark.
+
+    Attributes:
+        title: What messages call it.
+        place: Where one is in it, in plain words: rooms, houses, streets.
+        unit: What is counted when it is made; the command's option of the same name.
+        counts: How many of them by default: train, val, test.
+        make: Generates what is missing in a folder; takes (folder, counts, seed, workers) and returns the folder.
+        lifting: How its 2D features are lifted.
+        severity: Scales the faults of the simulated 2D model, so that 2D fusion scores 35 to 45 mIoU on the validation
+            scenes: with 160 names there is more to confuse than with 20.
+        image_size: (H, W) at which 2D features are made and lifted; None: as the images are.
+    """
+
+    title: str
+    place: str
+    unit: str
+    counts: tuple[int, int, int]
+    make: Callable[[Path, tuple[int, int, int], int, int | None], Path]
+    lifting: LiftingConfig
+    severity: float = 1.0
+    image_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class OpenSceneRecipe:
+    """What OpenScene does on the real benchmark, so far as it decides a number here.
+
+    Attributes:
+        lifting: How it lifts 2D features.
+        voxel: Metres, of its network's input.
+        scenes_per_step: Of its network's training.
+        folder: What it published the points as: `<folder>/<split>/<scene>.pth`.
+    """
+
+    lifting: LiftingConfig
+    voxel: float
+    scenes_per_step: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Every fact of a benchmark. Adding one: a module with such an object, and its name in `benchmarks.NAMES`.
+
+    Attributes:
+        name: What commands, configs and `results/paper.json` call it.
+        title: What tables call it.
+        label_set: The classes that are scored first.
+        more_label_sets: Further ones of the same scenes (long tail).
+        known_names: The label set whose names the simulated 2D model tells apart, whatever is scored; None: the scored.
+        kind: How its official layout is recognised and checked.
+        has_official_layout: Whether it lies in a folder as published by its authors.
+        list_official: Its scenes in that layout; takes (folder, config, split) and returns them in order.
+        withholds_test: Whether the labels of its test scenes are withheld: "test" is then its official val split, as in
+            the paper's tables, and "val", which training watches, is held out of the official train split.
+        room: From a scene's file in OpenScene's layout, the room (or drive) that it shows.
+        openscene: What OpenScene does on it.
+        world: Its generated twin.
+        entire_network_seeds: How many seeds of the entirely trained network the main table has: ten to twenty processor
+            minutes each.
+    """
+
+    name: str
+    title: str
+    label_set: str
+    kind: Kind
+    has_official_layout: Callable[[Path], bool]
+    list_official: Callable[[Path, DataConfig, str], tuple[SceneSource, ...]]
+    withholds_test: bool
+    room: Callable[[Path], str]
+    openscene: OpenSceneRecipe
+    world: World
+    more_label_sets: tuple[str, ...] = ()
+    known_names: str | None = None
+    entire_network_seeds: int = 3
+
+    def generated_data(self) -> DataConfig:
+        """The config of the generated twin's scenes."""
+        world = self.world
+        plain = DataConfig(GENERATED + self.name, self.label_set, rooms=world.counts)
+        return replace(plain, image_size=world.image_size)
+
+    def real_data(self, root: str | Path, features: str | None) -> DataConfig:
+        """The config of the real scenes.
+
+        Args:
+            root: Their folder, in the official layout or OpenScene's.
+            features: The folder of fused 2D features below `root`; None for none.
+
+        Returns:
+            The config: every 20th frame, as OpenScene.
+        """
+        return DataConfig(self.name, self.label_set, frame_skip=20, features=features, root=str(root))

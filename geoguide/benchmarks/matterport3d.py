@@ -1,0 +1,95 @@
+"""Matterport3D and its generated twin, houses."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geoguide.benchmarks.benchmark import Benchmark, OpenSceneRecipe, World
+from geoguide.datasets import matterport3d
+from geoguide.datasets.check.folder import Kind
+from geoguide.datasets.check.matterport3d import check_matterport3d, is_matterport3d
+from geoguide.datasets.config import DataConfig
+from geoguide.datasets.formats.files import need_file
+from geoguide.datasets.sources import SceneSource
+from geoguide.lifting import LiftingConfig
+from geoguide.scene import Scene
+from geoguide.worlds.houses.make import make_mini_matterport3d
+
+LABEL_SETS = ("matterport21", "matterport40", "matterport80", "matterport160")
+
+
+@dataclass(frozen=True)
+class MatterportRegion(SceneSource):
+    """A region of the house `path`.
+
+    Attributes:
+        region: Its number.
+        mapping: The official category_mapping.tsv.
+    """
+
+    region: int
+    mapping: Path
+
+    @property
+    def name(self) -> str:
+        """House and region."""
+        return f"{self.path.name}_region{self.region}"
+
+    def _read(self, labels: str) -> Scene:
+        return matterport3d.load_region(
+            self.path,
+            self.region,
+            mapping=self.mapping,
+            labels=labels,
+            split=self.split,
+            image_size=self.data.image_size,
+        )
+
+    def files(self) -> Iterable[Path]:
+        """The mapping, the region's segmentation and all images of the house."""
+        yield self.mapping
+        yield from (self.path / matterport3d.REGIONS).glob(f"region{self.region}.*")
+        yield from (path for path in self.path.glob("undistorted_*/*") if path.is_file())
+
+    def label_image_classes(self, label_set: str) -> Callable[[np.ndarray], np.ndarray]:
+        """Label images hold rows of the category mapping (see `SceneSource.label_image_classes`)."""
+        return matterport3d.label_image_classes(self.mapping, label_set)
+
+
+def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    mapping = matterport3d.find_mapping(root) or need_file(root / matterport3d.MAPPING, "category mapping")
+    return tuple(
+        MatterportRegion(house, split, data, region, mapping)
+        for house in matterport3d.list_houses(root, split)
+        for region in matterport3d.list_regions(house)
+    )
+
+
+def _make(root: Path, counts: tuple[int, int, int], seed: int, workers: int | None) -> Path:
+    return make_mini_matterport3d(root, houses=counts, seed=seed, workers=workers)
+
+
+BENCHMARK = Benchmark(
+    name="matterport3d",
+    title="Matterport3D",
+    label_set=LABEL_SETS[0],
+    more_label_sets=LABEL_SETS[1:],
+    known_names=LABEL_SETS[-1],
+    kind=Kind("Matterport3D, official layout", is_matterport3d, check_matterport3d),
+    has_official_layout=lambda root: matterport3d.scans_folder(root) != root,
+    list_official=_list_official,
+    withholds_test=False,
+    room=lambda path: path.stem,
+    openscene=OpenSceneRecipe(LiftingConfig(0.02, 10), voxel=0.02, scenes_per_step=8, folder="matterport_3d"),
+    world=World(
+        title="mini-Matterport3D",
+        place="houses",
+        unit="houses",
+        counts=(8, 3, 6),
+        make=_make,
+        lifting=LiftingConfig(),  # OpenScene's 0.02 of the depth asks more of the mini camera's poses than they hold
+        severity=0.7,
+    ),
+)

@@ -1,0 +1,110 @@
+"""nuScenes with lidarseg labels and its generated twin, streets."""
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoguide.benchmarks.benchmark import Benchmark, OpenSceneRecipe, World
+from geoguide.datasets import nuscenes
+from geoguide.datasets.check.folder import Kind
+from geoguide.datasets.check.nuscenes import check_nuscenes, is_nuscenes
+from geoguide.datasets.config import DataConfig
+from geoguide.datasets.formats.nuscenes_tables import LIDAR, Tables
+from geoguide.datasets.sources import SceneSource, without_held_out
+from geoguide.errors import ConfigError, DataError
+from geoguide.lifting import LiftingConfig
+from geoguide.scene import Scene
+from geoguide.worlds.streets.make import make_mini_nuscenes
+
+LABEL_SET = "nuscenes16"
+
+
+@dataclass(frozen=True)
+class NuScenesSample(SceneSource):
+    """A key frame of the tables in `path`.
+
+    Attributes:
+        scene: The drive's name.
+        sample: The key frame's token.
+    """
+
+    scene: str
+    sample: str
+
+    @property
+    def name(self) -> str:
+        """Drive and token."""
+        return f"{self.scene}_{self.sample}"
+
+    def _read(self, labels: str) -> Scene:
+        if labels != LABEL_SET:
+            raise ConfigError(f"nuScenes' label set is {LABEL_SET!r}, found {labels!r}")
+        return nuscenes.load_sample(_tables(self.path), self.sample, image_size=self.data.image_size)
+
+    def files(self) -> Iterable[Path]:
+        """LiDAR, images, labels, and the tables of poses."""
+        tables = _tables(self.path)
+        frames = tables.frames.get(self.sample, {})
+        yield from (tables.root / frame["filename"] for frame in frames.values())
+        if tables.label_files is not None and LIDAR in frames:
+            yield tables.root / tables.label_files[frames[LIDAR]["token"]]
+        yield from (tables.path(name) for name in ("calibrated_sensor", "ego_pose"))
+
+
+def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    version = _version(root)
+    tables = _tables(version)
+    official = split if data.generated else "val" if split == "test" else "train"
+    stored = f"mini_{official}" if version.name == "v1.0-mini" else official
+    scenes = nuscenes.list_scenes(tables, stored)
+    if official == "train" and not data.generated:
+        scenes = without_held_out(scenes, split, str)
+    return tuple(
+        NuScenesSample(version, stored, data, scene, sample)
+        for scene in scenes
+        for sample in nuscenes.list_samples(tables, scene)
+    )
+
+
+def _version(root: Path) -> Path:
+    """The folder of the tables: v1.0-trainval where there are several."""
+    found = sorted(path for path in root.glob("v1.0-*") if path.is_dir())
+    if not found:
+        raise DataError(f"{root}: holds no tables of nuScenes (v1.0-trainval, v1.0-mini)")
+    return next((path for path in found if path.name == "v1.0-trainval"), found[0])
+
+
+@functools.lru_cache(maxsize=2)
+def _tables(folder: Path) -> Tables:
+    return nuscenes.read_tables(folder.parent, folder.name)
+
+
+def _make(root: Path, counts: tuple[int, int, int], seed: int, workers: int | None) -> Path:
+    return make_mini_nuscenes(root, scenes=counts, seed=seed, workers=workers)
+
+
+BENCHMARK = Benchmark(
+    name="nuscenes",
+    title="nuScenes",
+    label_set=LABEL_SET,
+    kind=Kind("nuScenes, official layout", is_nuscenes, check_nuscenes),
+    has_official_layout=lambda root: any(root.glob("v1.0-*")),
+    list_official=_list_official,
+    withholds_test=True,
+    room=lambda path: path.stem,
+    openscene=OpenSceneRecipe(
+        LiftingConfig(border=5, occlusion="none"), voxel=0.05, scenes_per_step=16, folder="nuscenes_3d"
+    ),
+    world=World(
+        title="mini-nuScenes",
+        place="streets",
+        unit="scenes",
+        counts=(15, 10, 10),
+        make=_make,
+        lifting=LiftingConfig(occlusion="none"),  # as OpenScene on nuScenes
+        severity=0.9,
+        image_size=(180, 320),
+    ),
+    entire_network_seeds=2,
+)

@@ -1,0 +1,108 @@
+"""The scenes of any benchmark, official layout or OpenScene's, real or generated: listed, counted, generated.
+
+Splits: Matterport3D and the generated data have their own train, val and test. Where a benchmark withholds the labels
+of its test scenes (ScanNet, nuScenes), "test" is the official val split, as in the paper's tables, and "val", which
+training watches, is every `HELD_OUT`-th room of the official train split, left out of "train".
+"""
+
+import warnings
+from pathlib import Path
+
+from geoguide.benchmarks import benchmark_of
+from geoguide.benchmarks.benchmark import Benchmark
+from geoguide.datasets import openscene_layout
+from geoguide.datasets.config import DataConfig
+from geoguide.datasets.formats.files import need_folder
+from geoguide.datasets.formats.fused_features import FusedFeatures
+from geoguide.datasets.sources import OpenSceneScene, SceneSource, fused_files, without_held_out
+from geoguide.errors import ConfigError, DataError
+
+SPLITS = ("train", "val", "test")
+
+
+def list_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    """The scenes of a split, none of them read. Generated data must be there already (see `generate`).
+
+    Args:
+        data: Which dataset. With fused features, scenes that have none are left out with one warning (see `skipped`).
+        split: "train", "val" or "test".
+
+    Returns:
+        The scenes, in the order of the official list.
+
+    Raises:
+        ConfigError: Another split, or an unknown dataset.
+        DataError: The split is missing or empty, or the folder holds the same dataset in two layouts.
+    """
+    found = _all(data, split)
+    if not found:
+        raise DataError(f"split {split!r} of {data.dataset} holds no scene")
+    if data.features is None:
+        return found
+    kept = tuple(source for source in found if fused_files(source))
+    if len(kept) < len(found):
+        lost = next(source.name for source in found if source not in kept)
+        where = data.features_folder
+        warnings.warn(f"{where}: {len(found) - len(kept)} of {len(found)} scenes have none, first {lost}", stacklevel=2)
+    if not kept:
+        raise DataError(f"{data.features_folder}: holds features of none of the {len(found)} {split} scenes")
+    return kept
+
+
+def skipped(data: DataConfig, split: str) -> int:
+    """How many scenes of a split have no fused features; 0 where none are asked for."""
+    return 0 if data.features is None else sum(not fused_files(source) for source in _all(data, split))
+
+
+def fused_width(data: DataConfig) -> int:
+    """Channels of the fused features that a config names, from the first training scene that has any."""
+    return FusedFeatures(fused_files(list_sources(data, "train")[0])[0]).width
+
+
+def generate(data: DataConfig, workers: int | None = None) -> Path:
+    """Generate what is missing of a generated dataset; does nothing where it is complete.
+
+    Args:
+        data: Which dataset, how many scenes and from which seed.
+        workers: Processes; None for one per core.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        ConfigError: The dataset is not a generated one.
+        DataError: The folder holds something that was not generated.
+    """
+    if not data.generated:
+        raise ConfigError(f"data.dataset must be a generated one to be made, found {data.dataset!r}")
+    return benchmark_of(data).world.make(data.folder, data.rooms, data.room_seed, workers)
+
+
+def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    if split not in SPLITS:
+        raise ConfigError(f"split must be train, val or test, found {split!r}")
+    benchmark = benchmark_of(data)
+    root = need_folder(data.folder, "data root")
+    if not data.generated and _only_openscene(root, benchmark):
+        return _openscene(root, benchmark, data, split)
+    return benchmark.list_official(root, data, split)
+
+
+def _only_openscene(root: Path, benchmark: Benchmark) -> bool:
+    """Whether the dataset lies there as OpenScene published it; in both layouts it is a `DataError`."""
+    published = (root / benchmark.openscene.folder).is_dir()
+    if published and benchmark.has_official_layout(root):
+        raise DataError(
+            f"{root}: mixed layouts, holds {benchmark.name} as published and as OpenScene published it: split them"
+        )
+    return published
+
+
+def _openscene(root: Path, benchmark: Benchmark, data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    official = split
+    if benchmark.withholds_test:
+        official = "val" if split == "test" else "train"
+    paths = openscene_layout.list_scenes(root, benchmark.openscene.folder, official)
+    if benchmark.withholds_test and official == "train":
+        paths = without_held_out(paths, split, benchmark.room)
+    return tuple(OpenSceneScene(path, official, data) for path in paths)

@@ -1,0 +1,156 @@
+"""Where an experiment takes place: another generated benchmark, a real one, another protocol."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from geoguide.backbones.config import BackboneConfig
+from geoguide.benchmarks import benchmark
+from geoguide.benchmarks.benchmark import Benchmark
+from geoguide.benchmarks.scenes import fused_width
+from geoguide.errors import ConfigError
+from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
+from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
+from geoguide.pipeline.protocols import PROTOCOLS
+from geoguide.students.frozen_backbone import FrozenBackboneStudent
+from geoguide.students.openscene import OpenSceneStudent
+from geoguide.text.encoders import TextConfig
+
+FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise")
+
+REAL_SCENES = 1201  # training scenes of ScanNet: the unit of an epoch, on all benchmarks so that rows are comparable
+
+TEXT_OF_WIDTH = {384: "minilm", 512: "clip-vit-b32", 768: "clip-vit-l14-336"}  # channels: OpenSeg 768, LSeg 512
+
+
+def on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
+    """The same experiment on another generated benchmark, 2D model included; its record lies in that one's folder.
+
+    Args:
+        config: An experiment on generated rooms.
+        dataset: A benchmark's name.
+
+    Returns:
+        The experiment there, with the severity of the 2D model's faults that the benchmark asks for.
+
+    Raises:
+        ConfigError: An unknown benchmark.
+    """
+    there = benchmark(dataset)
+    faults = {name: there.world.severity * getattr(config.teacher, name) for name in FAULTS}
+    return config.replace(
+        data=there.generated_data(),
+        lifting=there.world.lifting,
+        teacher=replace(config.teacher, **faults),
+        evaluation__label_sets=there.more_label_sets,
+    )
+
+
+def tested_on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
+    """The network of an experiment, scored on the test scenes of another benchmark (cross-domain, claim C10).
+
+    Args:
+        config: What is trained.
+        dataset: The other benchmark's name.
+
+    Returns:
+        The experiment with another evaluation; its training is the same.
+
+    Raises:
+        ConfigError: An unknown benchmark.
+    """
+    there = benchmark(dataset)
+    other = EvaluationConfig(there.more_label_sets, there.generated_data(), there.world.lifting)
+    return config.replace(name=f"{config.name} on {dataset}", evaluation=other)
+
+
+def scored(config: ExperimentConfig, protocol: str) -> ExperimentConfig:
+    """The same experiment under a named protocol; 2D fusion stays fusion."""
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"unknown protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
+    mode = "fusion" if config.protocol.mode == "fusion" else PROTOCOLS[protocol].mode
+    return config.replace(protocol=replace(PROTOCOLS[protocol], mode=mode))
+
+
+def placed(
+    config: ExperimentConfig,
+    dataset: str,
+    data: str = "mini",
+    features: str = DEFAULT_TEACHER,
+    *,
+    protocol: str | None = None,
+    weights: str | None = None,
+) -> ExperimentConfig:
+    """An experiment on "mini" data, where features names a simulated 2D model, or on real data in a folder (`real`).
+
+    protocol: one of `PROTOCOLS`, None for the book's own on mini data and "openscene" on real data.
+    """
+    if data != "mini":
+        return real(config, dataset, data, features, protocol=protocol or "openscene", weights=weights)
+    if weights is not None:
+        raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
+    config = on(with_teacher(config, features), dataset)
+    return config if protocol is None else scored(config, protocol)
+
+
+def real(
+    config: ExperimentConfig,
+    dataset: str,
+    root: str | Path,
+    features: str,
+    *,
+    protocol: str = "openscene",
+    weights: str | None = None,
+) -> ExperimentConfig:
+    """The same experiment on a real benchmark with its fused 2D features.
+
+    Steps and points per step are for one GPU and a guess: nobody has run them.
+
+    Args:
+        config: An experiment on generated rooms.
+        dataset: The benchmark's name.
+        root: Its folder, official layout or OpenScene's.
+        features: The name of the features' folder below `root`; their width says whose text is meant (`TEXT_OF_WIDTH`).
+        protocol: One of `PROTOCOLS`; fusion stays fusion.
+        weights: Of Sonata; None for the hub's.
+
+    Returns:
+        The experiment there.
+
+    Raises:
+        ConfigError: An unknown benchmark or protocol, or features of another width.
+        DataError: Something is not there.
+    """
+    there = benchmark(dataset)
+    config = scored(config, protocol)
+    data = there.real_data(root, features)
+    width = fused_width(data)
+    if width not in TEXT_OF_WIDTH:
+        raise ConfigError(
+            f"data.features: {features} has {width} channels; texts are known for {', '.join(map(str, TEXT_OF_WIDTH))}"
+        )
+    config = config.replace(
+        data=data,
+        lifting=there.openscene.lifting,
+        backbone=BackboneConfig("sonata", weights=weights),
+        text=TextConfig(TEXT_OF_WIDTH[width]),
+        evaluation__label_sets=there.more_label_sets,
+    )
+    config = REAL_RECIPES[config.train.model](config, there)
+    return config.replace(train__evaluate_every=config.train.steps // 20, train__checkpoint_every=500)
+
+
+def _real_adapter(config: ExperimentConfig, there: Benchmark) -> ExperimentConfig:
+    """Twenty epochs of ScanNet, whatever the benchmark: a guess."""
+    return config.replace(train__points_per_step=20_000, train__steps=20 * REAL_SCENES)
+
+
+def _real_entire_network(config: ExperimentConfig, there: Benchmark) -> ExperimentConfig:
+    """OpenScene's own recipe: 100 epochs of ScanNet."""
+    recipe = there.openscene
+    network = {"width": 1.0, "voxel": recipe.voxel, "scenes_per_step": recipe.scenes_per_step}
+    steps = 100 * REAL_SCENES // recipe.scenes_per_step
+    return config.replace(openscene=replace(config.openscene, **network), train__learning_rate=1e-4, train__steps=steps)
+
+
+# How each student trains on real data, by its name.
+REAL_RECIPES = {FrozenBackboneStudent.name: _real_adapter, OpenSceneStudent.name: _real_entire_network}

@@ -1,0 +1,168 @@
+"""The rows of each chapter as lists of experiments, and the profiles to replicate and verify."""
+
+from typing import Any
+
+from geoguide.benchmarks import NAMES, benchmark
+from geoguide.errors import ConfigError
+from geoguide.experiments.placing import on, placed, tested_on
+from geoguide.experiments.presets import (
+    DEFAULT_TEACHER,
+    LONG_SEEDS,
+    OTHER_BACKBONES,
+    PRESETS,
+    SEEDS,
+    TEACHERS,
+    adapter_only,
+    fusion,
+    openscene,
+    pooled,
+    preset,
+)
+from geoguide.frozen import config_hash
+from geoguide.method.relation_consistency import IIRCConfig
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.protocols import STEPS
+
+DROPS = {  # the ablation's rows of each preset: less one module, and for the better preset also one module alone
+    "as-written": ("none", "usd", "imr", "iirc"),
+    "works-best": ("none", "usd", "imr", "iirc", "imr+iirc", "usd+iirc", "usd+imr"),
+}
+
+
+def ablation(seeds: tuple[int, ...] = SEEDS, presets: tuple[str, ...] = tuple(PRESETS)) -> list[ExperimentConfig]:
+    """Every row of the ablation with the same seeds and scenes: baselines, each preset full and less one module."""
+    rows = [fusion(seeds[0])]
+    for seed in seeds:
+        rows += [adapter_only(seed), pooled(seed)]
+        rows += [preset(name, drop=drop, seed=seed) for name in presets for drop in DROPS[name]]
+    return rows
+
+
+def preliminary() -> list[ExperimentConfig]:
+    """Frozen against entire (claim C1) under both 2D models, and the same adapter on other frozen features (C12)."""
+    rows = []
+    for teacher in TEACHERS:
+        rows += [fusion(SEEDS[0], teacher)]
+        rows += [adapter_only(seed, teacher) for seed in SEEDS]
+        rows += [openscene(seed, teacher) for seed in LONG_SEEDS]
+    return rows + [adapter_only(seed, backbone=name) for name in OTHER_BACKBONES for seed in SEEDS]
+
+
+def main_table(
+    dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: Any
+) -> list[ExperimentConfig]:
+    """The rows of the main table on a benchmark: fusion, entire network, adapter, both presets. On mini data with the
+    default 2D model also the adapter on descriptors, which know nothing of rooms; on Matterport3D, for the long tail,
+    the presets without IIRC (claim C7). data, features, options: see `placed`.
+    """
+    long = {"teacher": features} if data == "mini" else {}  # how long the entire network must train depends on it
+    rows = [fusion()] + [openscene(seed, **long) for seed in LONG_SEEDS[: benchmark(dataset).entire_network_seeds]]
+    drops = ("none", "iirc") if benchmark(dataset).more_label_sets else ("none",)
+    for seed in SEEDS:
+        rows.append(adapter_only(seed))
+        if (data, features) == ("mini", DEFAULT_TEACHER):
+            rows.append(adapter_only(seed, backbone="descriptors"))
+        rows += [preset(name, drop=drop, seed=seed) for name in PRESETS for drop in drops]
+    return [placed(config, dataset, data, features, **options) for config in rows]
+
+
+def occlusion() -> list[ExperimentConfig]:
+    """mini-nuScenes lifted with other eyes: our z-buffer of the points, and (2D fusion alone) depth images that a real
+    car does not have. The rows of the main table know no occlusion, as OpenScene."""
+    splat = {"lifting__occlusion": "splat", "lifting__depth_tolerance": 0.1}
+    rows = [on(fusion(), "nuscenes").replace(name="2D fusion, true depth", lifting__occlusion="depth")]
+    for config in (fusion(), *(adapter_only(seed) for seed in SEEDS)):
+        rows.append(on(config, "nuscenes").replace(name=f"{config.name}, z-buffer", **splat))
+    return rows
+
+
+def cross_domain() -> list[ExperimentConfig]:
+    """Networks trained on mini-ScanNet, scored in houses and in streets: the adapter and both presets, every seed."""
+    rows = []
+    for seed in SEEDS:
+        trained = [adapter_only(seed), *(preset(name, seed=seed) for name in PRESETS)]
+        rows += [tested_on(config, dataset) for config in trained for dataset in NAMES[1:]]
+    return rows
+
+
+def under_protocols() -> list[ExperimentConfig]:
+    """Trained networks of a few seeds under each named protocol, and with each of its parts alone changed: passes of a
+    turned cloud encode every scene anew, which takes longer than the training."""
+    return [preset(seed=seed).replace(protocol=protocol) for seed in LONG_SEEDS for protocol in STEPS.values()]
+
+
+STUDY_SEEDS = SEEDS[:1]
+
+STUDIES: dict[str, tuple[str, dict[str, object]]] = {  # option: modules dropped, and what changes from works-best
+    "usd.weight = softmax": ("imr+iirc", {"objective__usd__weight": "softmax"}),
+    "usd.weight = raw": ("imr+iirc", {"objective__usd__weight": "raw"}),
+    "usd.supervision = student": ("imr+iirc", {"objective__usd__supervision": "student"}),
+    "usd.point_target = lifted": ("imr+iirc", {"objective__usd__point_target": "lifted"}),
+    "usd.student_pooling = weighted": ("imr+iirc", {"objective__usd__student_pooling": "weighted"}),
+    "imr.centre = no": ("usd+iirc", {"objective__imr__centre": False}),
+    "imr.pattern = points": ("usd+iirc", {"objective__imr__pattern": "points"}),
+    "imr.negatives = all": ("usd+iirc", {"objective__imr__negatives": "all"}),
+    "imr.balance = none": ("usd+iirc", {"objective__imr__balance": "none"}),
+    "imr.temperature = 1, fixed": (
+        "usd+iirc",
+        {"objective__imr__temperature": 1.0, "objective__imr__learn_scale": False},
+    ),
+    "lambda_mask x 5": ("usd+iirc", {"objective__lambda_mask": 5 * PRESETS["works-best"].lambda_mask}),
+    "iirc of unit length, standardised": (
+        "usd+imr",
+        {
+            "objective__iirc": IIRCConfig(normalise="l2", scale="standardise", diagonal=False),
+            "objective__lambda_sim": 0.002,
+        },
+    ),
+    "lambda_sim / 10": ("usd+imr", {"objective__lambda_sim": PRESETS["works-best"].lambda_sim / 10}),
+    "lambda_sim x 10": ("usd+imr", {"objective__lambda_sim": 10 * PRESETS["works-best"].lambda_sim}),
+    "masks.source = annotation": ("none", {"masks__source": "annotation"}),
+    "train.steps x 2": ("none", {"train__steps": 2 * ExperimentConfig().train.steps}),
+}
+
+
+def study(option: str, seed: int = 0) -> tuple[ExperimentConfig, ExperimentConfig]:
+    """One point of the ambiguity ledger: the works-best preset with only the option's module, and with it changed."""
+    if option not in STUDIES:
+        raise ConfigError(f"unknown study {option!r}: known are {', '.join(STUDIES)}")
+    drop, changes = STUDIES[option]
+    base = preset("works-best", drop=drop, seed=seed)
+    return base, base.replace(name=f"study/{option}", **changes)
+
+
+PROFILES = ("all", "quick", "full", "studies", *NAMES, "occlusion", "cross-domain", "protocols")
+
+
+def profile(name: str) -> list[ExperimentConfig]:
+    """'quick': every ablation row with one seed, and the adapter and works-best in houses and streets. 'full': the
+    ablation with all seeds, and the preliminary experiment, whose entire network takes several times as long as an
+    adapter. A dataset: its rows of the main table. 'occlusion', 'cross-domain', 'protocols': chapters 04, 06 and 07.
+    'studies': single options of the ledger. 'all': all of these but the studies."""
+    match name:
+        case "quick":
+            seed = SEEDS[0]
+            both = (adapter_only(seed), preset("works-best", seed=seed))
+            return ablation(SEEDS[:1]) + [on(config, dataset) for dataset in NAMES[1:] for config in both]
+        case "full":
+            return _unique([*ablation(), *preliminary()])
+        case "occlusion":
+            return occlusion()
+        case "cross-domain":
+            return cross_domain()
+        case "protocols":
+            return under_protocols()
+        case "studies":
+            return [study(option, seed)[1] for seed in STUDY_SEEDS for option in STUDIES]
+        case "all":
+            parts = ("full", *NAMES, "occlusion", "cross-domain", "protocols")
+            other = [row for teacher in TEACHERS for row in main_table("scannet", features=teacher)]
+            return _unique([config for part in parts for config in profile(part)] + other)
+    if name in NAMES:
+        return main_table(name)
+    raise ConfigError(f"unknown profile {name!r}: known are {', '.join(PROFILES)}")
+
+
+def _unique(configs: list[ExperimentConfig]) -> list[ExperimentConfig]:
+    """Each config once, in order; names do not make a difference."""
+    return list({config_hash(config): config for config in reversed(configs)}.values())[::-1]
