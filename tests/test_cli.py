@@ -78,7 +78,8 @@ def test_bad_input_is_one_line_and_exit_2(arguments, message, scan, tmp_path, ca
 
 def test_segment_colours_a_key_frame_from_its_cameras(tmp_path, rng, capsys) -> None:
     folder, out = write_key_frame(tmp_path / "frame", rng), tmp_path / "out.ply"
-    frame, scene = load_key_frame(folder), open_scan(folder)
+    frame, scan = load_key_frame(folder), open_scan(folder)
+    scene = scan.scene
     view = frame.views[0]
     ahead = project(frame.points, view.intrinsics, view.cam_to_world, view.image_size, rule="devkit").visible
     seen = (scene.colors != 0.5).all(axis=1)

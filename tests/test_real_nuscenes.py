@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from plyfile import PlyData
 
 import geoguide
-from geoguide import own_scan as segment
+from geoguide import own_scan
 from geoguide.cli import main
 from geoguide.datasets.nuscenes import load_key_frame
 from geoguide.labels import load_label_set
@@ -40,7 +40,7 @@ def folder(recordings: Path) -> Path:
 @pytest.fixture(scope="module")
 def scene(folder: Path) -> Scene:
     """As `geoguide segment` opens it, with lifted colours."""
-    return segment.open_scan(folder)
+    return own_scan.open_scan(folder).scene
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,15 @@ import torch
 
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.fused_features import StreamedFeatures
-from geoguide.datasets.sources import fused_files, list_sources, skipped
+from geoguide.benchmarks.scenes import list_sources, skipped
+from geoguide.datasets.sources import fused_files
 from geoguide.errors import ConfigError, DataError
-from geoguide.experiments import records
-from geoguide.experiments.presets import adapter_only, on, real
+from geoguide.experiments import run
+from geoguide.experiments.placing import on, real
+from geoguide.experiments.presets import adapter_only
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
-from geoguide.pipeline.prepare import prepare_source, prepare_split
+from geoguide.pipeline.prepare import prepare_source, prepare_split, scene_sources
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 
@@ -57,7 +59,7 @@ def config(published: Path, tiny: ExperimentConfig) -> ExperimentConfig:
 
 def test_a_real_benchmark_end_to_end(config: ExperimentConfig, tmp_path: Path):
     with pytest.warns(UserWarning, match="1 of 2 scenes have none, first scene0003_00"):
-        record = records.run(config, folder=tmp_path, progress=False)
+        record = run.run(config, folder=tmp_path, progress=False)
     assert (record["source"], record["teacher"]) == ("real", FEATURES)
     assert record["data"]["scenes"] == {"train": 1, "val": 1, "test": 1}
     assert record["data"]["skipped"] == {"frames": 0, "scenes": 1}
@@ -71,8 +73,8 @@ def test_streamed_features_train_the_same_network(config: ExperimentConfig, publ
     assert isinstance(train[0].lifted, StreamedFeatures) and len(train[0].lifted.files) == 2
     streamed = fit(config, train=train, val=val, progress=False)
     held = fit(config, train=[_held(scene) for scene in train], val=val, progress=False)
-    for name, value in streamed.network.state_dict().items():
-        assert torch.equal(value, held.network.state_dict()[name]), name
+    for name, value in streamed.student.network.state_dict().items():
+        assert torch.equal(value, held.student.network.state_dict()[name]), name
 
 
 class _InMemory:
@@ -141,7 +143,7 @@ def test_held_out_rooms_are_whole_and_apart(tmp_path: Path):
 
 def test_generated_streets(data_home: Path):
     config = on(ExperimentConfig(), "nuscenes").replace(data__rooms=(0, 0, 1))
-    sources = list_sources(config.data, "test")
+    sources = scene_sources(config.data, "test")
     assert len(sources) == 4  # key frames of one scene
     scene = sources[0].load()
     assert scene.name == sources[0].name and scene.views[0].image_size == config.data.image_size
@@ -153,7 +155,7 @@ def test_generated_streets(data_home: Path):
 
 def test_generated_houses(data_home: Path):
     config = on(ExperimentConfig(), "matterport3d").replace(data__rooms=(0, 0, 1))
-    source = list_sources(config.data, "test")[0]
+    source = scene_sources(config.data, "test")[0]
     coarse, fine = source.load().labels, source.load("matterport160").labels
     assert coarse[coarse != 255].max() < 21 <= fine[fine != 255].max()
     classes = source.label_image_classes("matterport160")

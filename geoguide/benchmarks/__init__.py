@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from geoguide.errors import ConfigError
 
 if TYPE_CHECKING:
-    from geoguide.benchmarks.benchmark import Benchmark
+    from geoguide.benchmarks.definition import Benchmark
     from geoguide.datasets.config import DataConfig
 
 NAMES = ("scannet", "matterport3d", "nuscenes")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.benchmarks.benchmark import Benchmark, OpenSceneRecipe, World
+from geoguide.benchmarks.definition import Benchmark, OpenSceneRecipe, World
 from geoguide.datasets import matterport3d
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.matterport3d import check_matterport3d, is_matterport3d

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoguide.benchmarks.benchmark import Benchmark, OpenSceneRecipe, World
+from geoguide.benchmarks.definition import Benchmark, OpenSceneRecipe, World
 from geoguide.datasets import nuscenes
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.nuscenes import check_nuscenes, is_nuscenes

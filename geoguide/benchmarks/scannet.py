@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from geoguide.benchmarks.benchmark import Benchmark, OpenSceneRecipe, World
+from geoguide.benchmarks.definition import Benchmark, OpenSceneRecipe, World
 from geoguide.datasets import scannet
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.scannet import check_scannet, is_scannet

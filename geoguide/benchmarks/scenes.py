@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from geoguide.benchmarks import benchmark_of
-from geoguide.benchmarks.benchmark import Benchmark
+from geoguide.benchmarks.definition import Benchmark
 from geoguide.datasets import openscene_layout
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.files import need_folder

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from geoguide.backbones.config import BackboneConfig
 from geoguide.benchmarks import benchmark
-from geoguide.benchmarks.benchmark import Benchmark
+from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
 from geoguide.errors import ConfigError
 from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
