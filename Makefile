@@ -1,6 +1,6 @@
 # The two commands are `make book` and `make test`; each makes .venv and installs what is missing.
 #   make book       mini data, the quick profile run and compared with results/, then book/_build/html/index.html
-#   make test       ruff and pytest                make lint       ruff alone
+#   make test       lint, tests and doctests       make lint       ruff, ty (types) and import-linter (layers)
 #   make setup      .venv only                     make verify     rerun the quick profile, fail if it does not reproduce
 #   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
@@ -43,11 +43,13 @@ book: $(INSTALLED) data
 
 # One thread per worker: two workers with two threads each are slower on two cores.
 test: $(INSTALLED) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --cov=geoguide --cov-report=term:skip-covered
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ty check
+	$(BIN)/lint-imports --no-cache
 
 verify: $(INSTALLED) data
 	$(BIN)/geoguide verify --profile quick

@@ -53,7 +53,7 @@ def main_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.Data
 
 
 def overview(by_dataset: dict[str, pd.DataFrame], ours: str = "mini") -> pd.DataFrame:
-    """mIoU on every benchmark, ours and the paper's in columns of their own; SAS is in the paper alone."""
+    """MIoU on every benchmark, ours and the paper's in columns of their own; SAS is in the paper alone."""
     table = []
     for base, (_, main) in (MAIN_ROWS | {name: (None, name) for name in NOT_RUN}).items():
         line = {"row": base}

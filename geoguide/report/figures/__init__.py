@@ -13,6 +13,7 @@ from geoguide.report.figures.charts import (
     similarity_matrices,
 )
 from geoguide.report.figures.clouds import Panel, show_cloud, show_clouds
+from geoguide.report.figures.houses import import_picture
 from geoguide.report.figures.render import use_offline_renderer
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "class_bars",
     "confusion_heatmap",
     "curves",
+    "import_picture",
     "interval_lines",
     "seed_bars",
     "show_cloud",

@@ -1,0 +1,90 @@
+"""The package as rooms and floors, read from its own imports: what the book's page on the layout shows."""
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grimp
+
+
+@dataclass(frozen=True)
+class Room:
+    """A module or a folder of the package.
+
+    Attributes:
+        name: Without the package's name.
+        floor: 1 for the ground; each room stands above all that it imports.
+        lines: Of all its files.
+        purpose: First line of its docstring.
+        imports: Names of the rooms that it imports.
+    """
+
+    name: str
+    floor: int
+    lines: int
+    purpose: str
+    imports: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class House:
+    """All rooms of the package.
+
+    Attributes:
+        rooms: From the ground up.
+        circles: The loop of rooms that import each other, as one tuple, where there is any.
+    """
+
+    rooms: tuple[Room, ...]
+    circles: tuple[tuple[str, ...], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rooms)
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(self.rooms)
+
+    def floor_of(self, name: str) -> int:
+        """The floor of the room of that name."""
+        return next(room.floor for room in self.rooms if room.name == name)
+
+
+def read_house(package: Path) -> House:
+    """Parse the imports of every file, those inside functions and under TYPE_CHECKING too.
+
+    Args:
+        package: Folder of an importable package.
+
+    Returns:
+        Its rooms; where they import each other in a loop, all stand on floor 0 and the loop is named.
+    """
+    graph = grimp.build_graph(package.name, cache_dir=None)
+    names = {module.rpartition(".")[2] for module in graph.find_children(package.name)}
+    imports: dict[str, set[str]] = {name: set() for name in names}
+    for module in graph.modules - {package.name}:
+        room = module.split(".")[1]
+        found = {
+            imported.split(".")[1] for imported in graph.find_modules_directly_imported_by(module) if "." in imported
+        }
+        imports[room] |= found - {room}
+    try:
+        order = tuple(graphlib.TopologicalSorter(imports).static_order())
+        circles: tuple[tuple[str, ...], ...] = ()
+    except graphlib.CycleError as error:
+        order, circles = tuple(sorted(names)), (tuple(error.args[1]),)
+    floors: dict[str, int] = {}
+    for name in order:
+        floors[name] = 0 if circles else 1 + max((floors[other] for other in imports[name]), default=0)
+    rooms = [_room(package, name, floors[name], tuple(sorted(imports[name]))) for name in order]
+    return House(tuple(sorted(rooms, key=lambda room: (room.floor, room.name))), circles)
+
+
+def _room(package: Path, name: str, floor: int, imports: tuple[str, ...]) -> Room:
+    folder = package / name
+    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    face = folder / "__init__.py" if folder.is_dir() else files[0]
+    told = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
+    lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
+    return Room(name, floor, lines, told.split("\n\n")[0].replace("\n", " "), imports)

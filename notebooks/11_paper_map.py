@@ -1,0 +1,57 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The paper map: from each concept to its code and its chapter
+#
+# **Question.** Where in the code is a given equation of the paper, and which chapter shows what it does?
+#
+# > Superpoints, instance masks and the relations between instances guide the 2D features; an adapter on a frozen 3D
+# > backbone learns from them; at inference only the point cloud and words are needed. (The paper, in brief.)
+#
+# The table is data (`geoguide/report/paper_map.csv`), and tests hold it both ways: every symbol exists and speaks of
+# its concept, every chapter does too, and no function that cites the paper is missing.
+
+# %% tags=["parameters"]
+paper = "all"  # or one section or module of the paper: USD, IMR, IIRC, Total, ...
+
+# %%
+import inspect
+
+import pandas as pd
+from IPython.display import Markdown
+
+from geoguide.report.paper_map import paper_map
+
+# %%
+lines = [line for line in paper_map() if paper in ("all", line.paper)]
+table = pd.DataFrame([{
+    "paper": line.paper,
+    "concept": line.concept,
+    "code": f"`{line.symbol}`",
+    "in words": inspect.getdoc(line.resolve()).split("\n")[0].replace("|", "\\|"),
+    "chapter": f"[{line.chapter[:2]}]({line.chapter})",
+} for line in lines])
+heads = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+Markdown("\n".join(heads + ["| " + " | ".join(row) + " |" for row in table.to_numpy()]))
+
+# %% [markdown]
+# ## What we found
+
+# %%
+by_part = table["paper"].value_counts(sort=False)
+Markdown(f"{len(table)} concepts of {len(by_part)} parts of the paper have a symbol and a chapter.")
+
+# %% [markdown]
+# ## Where we differ
+# The concepts are the paper's; how they are cut into functions is ours, since no official code exists. Options that the
+# paper leaves open are in the ambiguity ledger, chapter 07.

@@ -1,0 +1,71 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How this code is laid out
+#
+# **Question.** Which room of the package holds what, what may import what, and where does a change belong?
+#
+# > Data flows one way: from the scene over the 2D model and the lifting to features of points, from the frozen backbone
+# > to superpoints and masks, then adapter, objective, text, scores, records, figures. (This book's design.)
+#
+# Everything below is read from the code when the book is built. `make lint` holds the layers and refuses circles.
+
+# %% tags=["parameters"]
+room = "method"  # whose design note is shown below: any folder of the package
+
+# %%
+import pandas as pd
+from IPython.display import Markdown
+
+from geoguide.paths import PACKAGE
+from geoguide.report import figures, layout
+
+figures.use_offline_renderer()
+
+# %% [markdown]
+# ## The picture
+# A room is a module or a folder of `geoguide/`. It stands on the lowest floor that is above everything it imports, and
+# its size is its number of lines. Point at a room to see what it imports.
+
+# %%
+house = layout.read_house(PACKAGE)
+figures.import_picture(house, title="Rooms of the package and what imports what")
+
+# %% [markdown]
+# ## The rooms
+
+# %%
+table = pd.DataFrame([{"floor": r.floor, "room": r.name, "lines": r.lines, "what it is for": r.purpose} for r in house])
+table.sort_values(["floor", "room"], ascending=[False, True]).style.hide(axis="index")
+
+# %% [markdown]
+# ## A room's design note
+# Every folder has a `design.md`: what comes in, what goes out, and what may be changed where.
+
+# %%
+Markdown((PACKAGE / room / "design.md").read_text())
+
+# %% [markdown]
+# ## What we found
+
+# %%
+arrows = sum(len(r.imports) for r in house)
+up = [f"{r.name} → {name}" for r in house for name in r.imports if house.floor_of(name) >= r.floor]
+Markdown(f"{len(house)} rooms on {max(r.floor for r in house)} floors, {arrows} arrows, "
+         f"{'none runs up' if not up else 'running up: ' + ', '.join(up)}; circles: {len(house.circles) or 'none'}.")
+
+# %% [markdown]
+# ## Where we differ
+# The paper has no code to compare with. Peers keep one script per dataset and one global argument object; here a
+# benchmark is one object, an experiment one frozen config, and a student, a backbone, a 2D model or a benchmark is
+# added by one class or one file.
