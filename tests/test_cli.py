@@ -114,7 +114,7 @@ def test_data_check_finds_a_truncated_depth_image(tiny, data_home, tmp_path, cap
 def test_real_scan(recordings, tmp_path) -> None:
     out = tmp_path / "real.ply"
     scan = recordings / "scannet_scan" / "scene0000_00.bin"
-    assert run("segment", str(scan), "--labels", "floor, wall, chair, table", "--out", str(out)) == 0
+    assert run("segment", str(scan), "--labels", "floor, wall, chair, table", "--masks", "--out", str(out)) == 0
     summary = json.loads(out.with_suffix(".json").read_text())
     assert summary["points"] == 40684 and summary["superpoints"] > 50
 

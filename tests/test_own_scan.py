@@ -1,0 +1,90 @@
+"""`geoguide segment` from the inside: prepared as training scenes are, and nothing done that nobody asked for."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plyfile import PlyData
+
+import geoguide
+from geoguide import own_scan
+from geoguide.benchmarks.scenes import list_sources
+from geoguide.cli import main
+from geoguide.datasets.points import load_points
+from geoguide.model import GeoGuideModel
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import frozen_features, prepare
+from geoguide.students.adapter import Adapter, AdapterConfig
+
+LABELS = ("wall", "floor", "chair")
+
+
+@pytest.fixture
+def mesh(tiny: ExperimentConfig) -> Path:
+    """The mesh of a generated room, as a user has it."""
+    source = list_sources(tiny.data, "test")[0]
+    return source.path / f"{source.name}_vh_clean_2.ply"
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return int(stop.value.code or 0)
+
+
+def test_a_mesh_is_prepared_as_a_training_scene_is(tiny: ExperimentConfig, mesh: Path, tmp_path: Path) -> None:
+    """Faces decide superpoints, and with them descriptors: the same as those that an adapter was trained on."""
+    config = tiny.replace(backbone__name="descriptors")
+    room = list_sources(tiny.data, "test")[0].load()
+    prepared = prepare(room, config, tmp_path)
+    scan = own_scan.open_scan(mesh)
+    np.testing.assert_array_equal(scan.scene.faces, room.faces)
+    found = frozen_features(scan.scene, config.backbone).astype(np.float16)
+    np.testing.assert_array_equal(found, np.asarray(prepared.geometry))
+    adapter = Adapter(found.shape[1], 384, AdapterConfig())
+    model = GeoGuideModel(adapter, AdapterConfig(), config.backbone, "a photo of a {}", "untrained")
+    result = own_scan.segment_scan(scan, model, LABELS, masks=True)
+    np.testing.assert_array_equal(result.superpoints, prepared.superpoints)
+    assert result.summary["instance_masks"] == len(prepared.masks)
+    held = prepared.masks.dense()[result.instances, np.arange(len(room))]
+    assert held[result.instances >= 0].all() and (result.instances >= 0).any()
+
+
+def test_superpoints_and_masks_only_when_asked_for(
+    mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("scene_superpoints", "scene_masks"):
+        monkeypatch.setattr(f"geoguide.pipeline.prepare.{name}", lambda *given: pytest.fail("computed for nothing"))
+    scan = own_scan.open_scan(mesh)
+    result = own_scan.segment_scan(scan, geoguide.load("mini"), LABELS)
+    assert result.superpoints is None and not {"superpoints", "instance_masks"} & set(result.summary)
+    path = own_scan.write_labelled_ply(tmp_path / "out.ply", result)
+    written = PlyData.read(str(path))
+    assert {p.name for p in written["vertex"].properties} == set("xyz") | {"red", "green", "blue", "label", "score"}
+    np.testing.assert_array_equal(np.stack(written["face"]["vertex_indices"]), scan.scene.faces)
+    again = load_points(path)
+    np.testing.assert_array_equal(again.points, scan.scene.points)
+
+
+def test_masks_are_two_more_columns(mesh: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.ply"
+    assert run("segment", str(mesh), "--labels", ", ".join(LABELS), "--masks", "--out", str(out)) == 0
+    vertex, summary = PlyData.read(str(out))["vertex"], json.loads(out.with_suffix(".json").read_text())
+    assert len(np.unique(vertex["superpoint"])) == summary["superpoints"]
+    assert -1 <= vertex["instance"].min() and vertex["instance"].max() < summary["instance_masks"]
+
+
+def test_nothing_is_left_in_the_users_folder(mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("segment", str(mesh), "--labels", "never, seen, before") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {f"{mesh.stem}_labelled{end}" for end in (".ply", ".json")}
+
+
+def test_arrays_give_what_the_scene_gives(mesh: Path) -> None:
+    scene, model = load_points(mesh), geoguide.load("mini")
+    ids, scores = model.segment(scene.points, scene.colors, scene.normals, labels=list(LABELS))
+    again = model.segment_scene(replace(scene, faces=None), labels=list(LABELS))
+    np.testing.assert_array_equal(ids, again[0])
+    np.testing.assert_array_equal(scores, again[1])
