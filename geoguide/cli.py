@@ -14,6 +14,8 @@ from geoguide.errors import ConfigError, GeoGuideError
 
 Positional = tyro.conf.Positional
 if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
+    from geoguide.pipeline.config import ExperimentConfig
+
     Dataset = GeneratedDataset = str
 else:
     Dataset = Literal[NAMES]
@@ -74,9 +76,12 @@ class Place:
     protocol: Literal["strict", "openscene", "openscene-ensemble"] | None = None
     """How it is scored; default openscene on real data, and the book's own on mini data."""
 
-    def settings(self) -> dict[str, str | None]:
-        """The fields of this class by name: what `placing.placed` takes."""
-        return {field.name: getattr(self, field.name) for field in fields(Place)}
+    def place(self, config: "ExperimentConfig") -> "ExperimentConfig":
+        """The same experiment on these scenes."""
+        from geoguide.experiments.placing import placed
+
+        options = {"protocol": self.protocol, "weights": self.weights}
+        return placed(config, self.dataset, self.data, self.features, **options)
 
 
 @dataclass(frozen=True)
@@ -96,14 +101,13 @@ class Train(Place):
 
     def run(self) -> int:
         """Returns 0."""
-        from geoguide.experiments.placing import placed
         from geoguide.experiments.pools import prepare_data
         from geoguide.experiments.presets import preset
         from geoguide.model import from_fit
         from geoguide.paths import checkpoints_root, runs_root
         from geoguide.pipeline.train import fit
 
-        config = placed(preset(self.preset, drop=self.drop, seed=self.seed), **self.settings())
+        config = self.place(preset(self.preset, drop=self.drop, seed=self.seed))
         if self.steps is not None:
             config = config.replace(train__steps=self.steps)
         prepare_data(config, self.workers)
@@ -127,13 +131,12 @@ class Evaluate(Place):
     def run(self) -> int:
         """Returns 0."""
         import geoguide
-        from geoguide.experiments.placing import placed
         from geoguide.experiments.run import describe
         from geoguide.pipeline.config import ExperimentConfig
         from geoguide.pipeline.evaluate import evaluate
 
         model = geoguide.load(self.model, self.weights)
-        config = placed(ExperimentConfig(), **self.settings()).replace(backbone=model.backbone, text=model.text)
+        config = self.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
         if self.mode is not None:
             config = config.replace(protocol__mode=self.mode)
         scored = describe(evaluate(config, model.student(), split=self.split), config.data.label_set)
@@ -146,8 +149,10 @@ class Evaluate(Place):
 
 @dataclass(frozen=True)
 class Replicate(Place):
-    """Compute the records of a profile, or with `--profile main` those of the main table on any data; records already
-    there are kept unless --force."""
+    """Compute the records of a profile; records that are already there are kept unless --force.
+
+    With `--profile main` those of the main table on any data.
+    """
 
     profile: Literal["all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols"] = "all"
     """all: every committed record but the studies."""
@@ -157,14 +162,17 @@ class Replicate(Place):
     def run(self) -> int:
         """Returns 0."""
         from geoguide.experiments.pools import run_all
-        from geoguide.experiments.presets import main_table
-        from geoguide.experiments.profiles import profile
+        from geoguide.experiments.profiles import main_table, profile
         from geoguide.paths import results_root
         from geoguide.report.readme import update_readme
 
-        configs = main_table(**self.settings()) if self.profile == "main" else profile(self.profile)
-        if self.profile != "main" and self.settings() != Place().settings():
+        options = {"protocol": self.protocol, "weights": self.weights}
+        if self.profile == "main":
+            configs = main_table(self.dataset, self.data, self.features, **options)
+        elif any(getattr(self, field.name) != field.default for field in fields(Place)):
             raise ConfigError("--dataset, --data, --features, --weights and --protocol belong to --profile main")
+        else:
+            configs = profile(self.profile)
         done = run_all(configs, workers=self.workers, force=self.force)
         update_readme()
         print(f"{len(done)} records in {results_root()}")

@@ -29,9 +29,15 @@ _FORMAT = "geoguide-model-1"
 
 @dataclass(eq=False)
 class GeoGuideModel:
-    """What `geoguide.load` returns. `backbone` names the frozen features and their weights.
+    """What `geoguide.load` returns: all that is needed to label points with words.
 
-    `origin` says what it was trained on; mini models say so in every summary.
+    Attributes:
+        adapter: The trained MLP.
+        adapter_config: Its shape.
+        backbone: The frozen features that it reads, and their weights.
+        prompt: What words are put into.
+        origin: What it was trained on; mini models say so in every summary.
+        text: Whose text space it answers in.
     """
 
     adapter: Adapter
@@ -47,9 +53,11 @@ class GeoGuideModel:
 
     @property
     def device(self) -> torch.device:
-        return self.adapter.mean.device
+        """Where the adapter's weights lie."""
+        return self.adapter.last.weight.device
 
     def to(self, device: str | torch.device) -> "GeoGuideModel":
+        """Move the adapter to a device; returns the model."""
         self.adapter.to(device)
         return self
 
@@ -67,9 +75,19 @@ class GeoGuideModel:
         *,
         labels: list[str],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The best of `labels` for every point: ids int64 [P] into `labels`, and its cosine float32 [P].
+        """Label every point with the most similar word.
 
-        points [P, 3] metres, z up; colors [P, 3] in 0..255 or 0..1. Raises `InputError`.
+        Args:
+            points: [P, 3], metres, z up.
+            colors: [P, 3], in 0..255 or 0..1.
+            normals: [P, 3], unit length; None to fit them to the points.
+            labels: The words, at least one.
+
+        Returns:
+            Ids int64 [P] into `labels`, and their cosines float32 [P].
+
+        Raises:
+            InputError: A wrong shape, or no words.
         """
         return self.segment_scene(_as_scene(points, colors, normals), labels=labels)
 
@@ -80,7 +98,20 @@ class GeoGuideModel:
     def similarity(
         self, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, text: str
     ) -> np.ndarray:
-        """Cosine of every point with a text, float32 [P] in [-1, 1]: the heat map of one query."""
+        """The heat map of one query.
+
+        Args:
+            points: [P, 3], metres, z up.
+            colors: [P, 3], in 0..255 or 0..1.
+            normals: [P, 3], unit length; None to fit them to the points.
+            text: Any words.
+
+        Returns:
+            The cosine of every point with the text, float32 [P] in [-1, 1].
+
+        Raises:
+            InputError: A wrong shape, or no words.
+        """
         features = self.features(_as_scene(points, colors, normals))
         return (features @ self._text([text])[0]).cpu().numpy()
 
@@ -91,7 +122,14 @@ class GeoGuideModel:
         return torch.from_numpy(encoder.encode(list(names), prompt=self.prompt)).to(self.device)
 
     def save(self, path: str | Path) -> Path:
-        """One safetensors file: the adapter's weights, everything else in its metadata."""
+        """Write the model as one file.
+
+        Args:
+            path: A .safetensors file: the adapter's weights, everything else in its metadata.
+
+        Returns:
+            `path`.
+        """
         about = {
             "format": _FORMAT,
             "adapter": to_dict(self.adapter_config),
@@ -109,10 +147,27 @@ class GeoGuideModel:
 
 
 def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
-    """Load a trained model from a .safetensors file, or by the name of a packaged one ("mini").
+    """Load a trained model.
 
-    weights: where the backbone's file lies here, None for the packaged one or the hub's; the model says which file it
-    must be. Raises DataError for what is missing or does not fit, ConfigError for weights of a backbone without any.
+    Args:
+        path_or_name: A .safetensors file, or the name of a packaged model ("mini").
+        weights: Where the backbone's file lies here; None for the packaged one or the hub's. The model says which file
+            it must be.
+
+    Returns:
+        The model, on the CPU.
+
+    Raises:
+        DataError: Something is missing or does not fit.
+        ConfigError: Weights are given for a backbone that has none.
+
+    Example:
+        >>> import numpy as np
+        >>> model = load("mini")
+        >>> points = np.random.default_rng(0).uniform(0, 2, (500, 3))
+        >>> ids, scores = model.segment(points, np.full((500, 3), 128), labels=["chair", "whiteboard"])
+        >>> ids.shape, scores.dtype
+        ((500,), dtype('float32'))
     """
     path = Path(path_or_name)
     if not path.suffix:
@@ -138,7 +193,18 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
 
 
 def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
-    """What inference keeps of a training: the adapter; the three modules are discarded (paper, Total)."""
+    """What inference keeps of a training: the adapter; the three modules are discarded (paper, Total).
+
+    Args:
+        fitted: A finished training.
+        config: The experiment that was trained.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: The student has no adapter: an entire network was trained.
+    """
     adapter = fitted.student.kept()
     teacher = "simulated teacher" if config.data.features is None else config.data.features
     origin = f"{config.data.dataset}, {teacher}, {config.name}, seed {config.seed}"

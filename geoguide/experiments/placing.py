@@ -64,7 +64,18 @@ def tested_on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
 
 
 def scored(config: ExperimentConfig, protocol: str) -> ExperimentConfig:
-    """The same experiment under a named protocol; 2D fusion stays fusion."""
+    """The same experiment under a named protocol.
+
+    Args:
+        config: An experiment.
+        protocol: A key of `PROTOCOLS`.
+
+    Returns:
+        The experiment under it; 2D fusion stays fusion.
+
+    Raises:
+        ConfigError: An unknown protocol.
+    """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
     mode = "fusion" if config.protocol.mode == "fusion" else PROTOCOLS[protocol].mode
@@ -80,9 +91,23 @@ def placed(
     protocol: str | None = None,
     weights: str | None = None,
 ) -> ExperimentConfig:
-    """An experiment on "mini" data, where features names a simulated 2D model, or on real data in a folder (`real`).
+    """An experiment on a benchmark, generated or real: what the command's options of the same names mean.
 
-    protocol: one of `PROTOCOLS`, None for the book's own on mini data and "openscene" on real data.
+    Args:
+        config: An experiment on generated rooms.
+        dataset: The benchmark's name.
+        data: "mini", or the folder of the real data.
+        features: On mini data a simulated 2D model, a key of `TEACHERS`; on real data the folder of fused 2D features
+            below `data`.
+        protocol: A key of `PROTOCOLS`; None for the book's own on mini data, and "openscene" on real data.
+        weights: Of Sonata, on real data; None for the hub's.
+
+    Returns:
+        The experiment there.
+
+    Raises:
+        ConfigError: Something is unknown, or weights are given for mini data.
+        DataError: Real data are not there.
     """
     if data != "mini":
         return real(config, dataset, data, features, protocol=protocol or "openscene", weights=weights)

@@ -54,7 +54,23 @@ PRESETS = {
 
 
 def preset(name: str = "works-best", *, drop: str = "none", seed: int = 0) -> ExperimentConfig:
-    """A full experiment by name, less the modules in `drop` ('none', 'iirc', 'usd+imr', ...)."""
+    """A full experiment by name, less the modules that are dropped (paper, Ablation).
+
+    Args:
+        name: as-written or works-best.
+        drop: 'none', or modules joined by +: 'iirc', 'usd+imr'.
+        seed: Of the training.
+
+    Returns:
+        The experiment on generated rooms.
+
+    Raises:
+        ConfigError: An unknown preset or module.
+
+    Example:
+        >>> preset("works-best", drop="iirc", seed=3).name
+        'works-best/without iirc'
+    """
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}: known are {', '.join(PRESETS)}")
     modules = parse_drop(drop)
@@ -63,7 +79,14 @@ def preset(name: str = "works-best", *, drop: str = "none", seed: int = 0) -> Ex
 
 
 def row_name(modules: tuple[str, ...]) -> str:
-    """'full', 'without usd', 'only imr', 'no module': how a set of modules is called in tables."""
+    """How a set of modules is called in an experiment's name.
+
+    Args:
+        modules: Those in use, in the order of `MODULES`.
+
+    Returns:
+        'full', 'without usd', 'only imr' or 'no module'.
+    """
     missing = [m for m in MODULES if m not in modules]
     if not missing:
         return "full"
@@ -73,7 +96,18 @@ def row_name(modules: tuple[str, ...]) -> str:
 
 
 def with_teacher(config: ExperimentConfig, teacher: str) -> ExperimentConfig:
-    """The same experiment on another 2D model's features; its row says so unless it is the default one."""
+    """The same experiment on another simulated 2D model's features.
+
+    Args:
+        config: An experiment.
+        teacher: A key of `TEACHERS`.
+
+    Returns:
+        The experiment there; its name says so where that changes anything.
+
+    Raises:
+        ConfigError: An unknown 2D model.
+    """
     if teacher not in TEACHERS:
         raise ConfigError(f"unknown teacher {teacher!r}: known are {', '.join(TEACHERS)}")
     return config.replace(name=teacher_row(config.name, teacher), teacher=TEACHERS[teacher])
@@ -85,20 +119,44 @@ def teacher_row(row: str, teacher: str) -> str:
 
 
 def fusion(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig:
-    """The lifted 2D features themselves: no training."""
+    """The lifted 2D features themselves: nothing is trained.
+
+    Args:
+        seed: Stands in the record; nothing is drawn.
+        teacher: The simulated 2D model, a key of `TEACHERS`.
+
+    Returns:
+        The experiment on generated rooms.
+    """
     plain = ExperimentConfig(name="2D fusion", seed=seed)
     return with_teacher(plain.replace(protocol__mode="fusion", objective__modules=()), teacher)
 
 
 def adapter_only(seed: int = 0, teacher: str = DEFAULT_TEACHER, backbone: str = DEFAULT_BACKBONE) -> ExperimentConfig:
-    """Frozen backbone + adapter, plain point-level distillation (paper, preliminary experiment)."""
+    """Frozen backbone and adapter, plain point-level distillation (paper, preliminary experiment).
+
+    Args:
+        seed: Of the training.
+        teacher: The simulated 2D model, a key of `TEACHERS`.
+        backbone: Whose frozen features the adapter reads.
+
+    Returns:
+        The experiment on generated rooms.
+    """
     name = "adapter only" if backbone == DEFAULT_BACKBONE else f"adapter only on {backbone}"
     plain = ExperimentConfig(name=name, seed=seed).replace(objective__modules=(), backbone__name=backbone)
     return with_teacher(plain, teacher)
 
 
 def pooled(seed: int = 0) -> ExperimentConfig:
-    """The control of USD: superpoint targets by plain mean pooling, nothing learned about reliability."""
+    """The control of USD: superpoint targets by plain mean pooling, nothing learned about reliability.
+
+    Args:
+        seed: Of the training.
+
+    Returns:
+        The experiment on generated rooms.
+    """
     config = preset("works-best", drop="imr+iirc", seed=seed)
     return config.replace(
         name="mean-pooled superpoints", objective__usd__weight="uniform", objective__usd__supervision="none"
@@ -106,7 +164,15 @@ def pooled(seed: int = 0) -> ExperimentConfig:
 
 
 def openscene(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig:
-    """OpenScene's MinkUNet18A, narrowed, trained entirely by distillation (paper, preliminary experiment)."""
+    """OpenScene's MinkUNet18A, narrowed, trained entirely by distillation (paper, preliminary experiment).
+
+    Args:
+        seed: Of the training.
+        teacher: The simulated 2D model, a key of `TEACHERS`; it decides how long the network trains.
+
+    Returns:
+        The experiment on generated rooms.
+    """
     plain = with_teacher(ExperimentConfig(name="entire network", seed=seed), teacher)
     return plain.replace(
         objective__modules=(),

@@ -30,7 +30,15 @@ DROPS = {  # the ablation's rows of each preset: less one module, and for the be
 
 
 def ablation(seeds: tuple[int, ...] = SEEDS, presets: tuple[str, ...] = tuple(PRESETS)) -> list[ExperimentConfig]:
-    """Every row of the ablation with the same seeds and scenes: baselines, each preset full and less one module."""
+    """Every row of the ablation, with the same seeds and scenes (chapter 03).
+
+    Args:
+        seeds: Of the trained rows; 2D fusion has the first alone.
+        presets: Keys of `PRESETS`.
+
+    Returns:
+        Baselines, and each preset full and less its modules one by one.
+    """
     rows = [fusion(seeds[0])]
     for seed in seeds:
         rows += [adapter_only(seed), pooled(seed)]
@@ -51,9 +59,18 @@ def preliminary() -> list[ExperimentConfig]:
 def main_table(
     dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: Any
 ) -> list[ExperimentConfig]:
-    """The rows of the main table on a benchmark: fusion, entire network, adapter, both presets. On mini data with the
-    default 2D model also the adapter on descriptors, which know nothing of rooms; on Matterport3D, for the long tail,
-    the presets without IIRC (claim C7). data, features, options: see `placed`.
+    """The rows of the main table on a benchmark (chapter 04).
+
+    Args:
+        dataset: The benchmark's name.
+        data: See `placed`.
+        features: See `placed`.
+        **options: See `placed`.
+
+    Returns:
+        2D fusion, entire network, adapter and both presets. On mini data with the default 2D model also the adapter on
+        descriptors, which know nothing of rooms; where a benchmark has a long tail, also the presets without IIRC
+        (claim C7).
     """
     long = {"teacher": features} if data == "mini" else {}  # how long the entire network must train depends on it
     rows = [fusion()] + [openscene(seed, **long) for seed in LONG_SEEDS[: benchmark(dataset).entire_network_seeds]]
@@ -67,8 +84,12 @@ def main_table(
 
 
 def occlusion() -> list[ExperimentConfig]:
-    """mini-nuScenes lifted with other eyes: our z-buffer of the points, and (2D fusion alone) depth images that a real
-    car does not have. The rows of the main table know no occlusion, as OpenScene."""
+    """mini-nuScenes lifted with a test of occlusion; the rows of the main table have none, as OpenScene (chapter 04).
+
+    Returns:
+        2D fusion and the adapter with our z-buffer of the points, and 2D fusion with depth images, which a real car
+        does not have.
+    """
     splat = {"lifting__occlusion": "splat", "lifting__depth_tolerance": 0.1}
     rows = [on(fusion(), "nuscenes").replace(name="2D fusion, true depth", lifting__occlusion="depth")]
     for config in (fusion(), *(adapter_only(seed) for seed in SEEDS)):
@@ -86,8 +107,12 @@ def cross_domain() -> list[ExperimentConfig]:
 
 
 def under_protocols() -> list[ExperimentConfig]:
-    """Trained networks of a few seeds under each named protocol, and with each of its parts alone changed: passes of a
-    turned cloud encode every scene anew, which takes longer than the training."""
+    """Trained networks under each named protocol, and with each of its parts alone changed (chapter 07).
+
+    Returns:
+        One experiment for each seed and protocol; few seeds, because passes of a turned cloud encode every scene anew,
+        which takes longer than the training.
+    """
     return [preset(seed=seed).replace(protocol=protocol) for seed in LONG_SEEDS for protocol in STEPS.values()]
 
 
@@ -123,7 +148,18 @@ STUDIES: dict[str, tuple[str, dict[str, object]]] = {  # option: modules dropped
 
 
 def study(option: str, seed: int = 0) -> tuple[ExperimentConfig, ExperimentConfig]:
-    """One point of the ambiguity ledger: the works-best preset with only the option's module, and with it changed."""
+    """One point of the ambiguity ledger (chapter 07).
+
+    Args:
+        option: A key of `STUDIES`.
+        seed: Of the training.
+
+    Returns:
+        The works-best preset with only the option's module, and the same with the option changed.
+
+    Raises:
+        ConfigError: An unknown option.
+    """
     if option not in STUDIES:
         raise ConfigError(f"unknown study {option!r}: known are {', '.join(STUDIES)}")
     drop, changes = STUDIES[option]
@@ -135,10 +171,20 @@ PROFILES = ("all", "quick", "full", "studies", *NAMES, "occlusion", "cross-domai
 
 
 def profile(name: str) -> list[ExperimentConfig]:
-    """'quick': every ablation row with one seed, and the adapter and works-best in houses and streets. 'full': the
-    ablation with all seeds, and the preliminary experiment, whose entire network takes several times as long as an
-    adapter. A dataset: its rows of the main table. 'occlusion', 'cross-domain', 'protocols': chapters 04, 06 and 07.
-    'studies': single options of the ledger. 'all': all of these but the studies."""
+    """The experiments of a profile.
+
+    Args:
+        name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
+            the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
+            long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
+            chapters 04, 06 and 07. `studies`: single options of the ledger. `all`: all of these but the studies.
+
+    Returns:
+        Its experiments, each once.
+
+    Raises:
+        ConfigError: An unknown profile.
+    """
     match name:
         case "quick":
             seed = SEEDS[0]
