@@ -1,15 +1,13 @@
 """GeoGuide-Replicated: hierarchical geometric guidance for open-vocabulary 3D semantic segmentation."""
 
-from typing import Any
-
-from geoguide.model import load
-from geoguide.scene import Scene, View
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.4.0"
-
-
 __all__ = ["Scene", "View", "load"]
 
+if TYPE_CHECKING:
+    from geoguide.model import load
+    from geoguide.scene import Scene, View
 
 _LAZY = {"load": "model", "Scene": "scene", "View": "scene"}
 
