@@ -1,4 +1,4 @@
-"""`geoguide data check`: which dataset and layout is a folder, what of it is complete, missing or broken, what can run.
+"""`geoguide data check`: which layouts a folder holds, what of them is complete, missing or broken, and what can run.
 
 `KINDS` lists the layouts that are known. A new one needs a function that recognises a folder and one that fills a
 `Report`; nothing else changes.
@@ -19,7 +19,13 @@ from geoguide.errors import DataError
 
 @dataclass(frozen=True)
 class Kind:
-    """One layout: its name, whether a folder has it, and the check that fills a report."""
+    """One layout of a dataset.
+
+    Attributes:
+        name: Its name, for people.
+        matches: Whether a folder has this layout.
+        check: Reads all of the folder and fills a report.
+    """
 
     name: str
     matches: Callable[[Path], bool]
@@ -35,23 +41,40 @@ KINDS = (
 
 
 def identify(root: str | Path) -> tuple[Kind, ...]:
-    """The layouts that a folder has; `DataError` when it has none.
+    """Tell which layouts a folder has.
 
     Several may lie side by side, of one dataset or of more: every layout has its own reader, and none reads another's.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The layouts, at least one.
+
+    Raises:
+        DataError: The folder is missing or has none of the layouts in `KINDS`.
     """
     root = need_folder(root, "dataset folder")
-    found = tuple(kind for kind in KINDS if kind.matches(root))
-    if not found:
+    kinds = tuple(kind for kind in KINDS if kind.matches(root))
+    if not kinds:
         known = "; ".join(kind.name for kind in KINDS)
         raise DataError(f"{root}: no layout that is known here ({known}); is this the folder that holds the dataset?")
-    return found
+    return kinds
 
 
 def check_folder(root: str | Path) -> int:
     """Print, for every layout of a folder, what is there, what is wrong, one line each, and what can be run with it.
 
-    Every file is opened and every image decoded. Returns 0 when nothing is wrong, 1 otherwise; raises `DataError` for a
-    folder that is no dataset.
+    Every file is opened and every image decoded.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        0 when nothing is wrong, else 1: the exit code of the command.
+
+    Raises:
+        DataError: The folder is missing or no dataset.
     """
     root, wrong = Path(root), 0
     for kind in identify(root):
