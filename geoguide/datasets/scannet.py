@@ -1,9 +1,11 @@
 """ScanNet v2 in its official layout, the real scans and the generated rooms alike (paper, Datasets).
 
-<root>/scans/<scene>/<scene>_vh_clean_2.ply, <scene>_vh_clean_2.labels.ply           mesh, NYU40 labels
-<root>/scans/<scene>/<scene>.aggregation.json, <scene>_vh_clean_2.0.010000.segs.json   objects, made of segments
-<root>/scans/<scene>/<scene>.sens, or color/N.jpg, depth/N.png, pose/N.txt, intrinsic/   frames
-<root>/scans/<scene>/label-filt/N.png, instance-filt/N.png                           labels of the frames
+    <root>/scans/<scene>/<scene>_vh_clean_2.ply, <scene>_vh_clean_2.labels.ply               mesh, NYU40 labels
+    <root>/scans/<scene>/<scene>.aggregation.json, <scene>_vh_clean_2.0.010000.segs.json     objects, made of segments
+    <root>/scans/<scene>/<scene>.sens, or color/N.jpg, depth/N.png, pose/N.txt, intrinsic/   frames
+    <root>/scans/<scene>/label-filt/N.png, instance-filt/N.png                               labels of the frames
+
+Everything but the mesh may be absent.
 """
 
 import warnings
