@@ -47,15 +47,15 @@ class Data:
 
     def run(self) -> int:
         """Returns 0, or 1 where `check` finds a problem."""
-        from geoguide.benchmarks import benchmark_of, benchmarks
-        from geoguide.benchmarks.scenes import generate
+        from geoguide.benchmarks import benchmark_of
+        from geoguide.benchmarks.scenes import generate, known_layouts
         from geoguide.datasets.config import DataConfig
 
         data = DataConfig(self.dataset, room_seed=self.seed, root=None if self.path is None else str(self.path))
         if self.action == "check":
             from geoguide.datasets.check import check_folder
 
-            return check_folder(data.folder, tuple(benchmark.kind for benchmark in benchmarks()))
+            return check_folder(data.folder, known_layouts())
         world = benchmark_of(data).world
         counts = getattr(self, world.unit, world.counts)
         print(f"{world.title} is complete in {generate(replace(data, rooms=counts), self.workers)}")

@@ -67,7 +67,7 @@ class PreparedScene:
 
     @property
     def seen(self) -> np.ndarray:
-        """bool [P]: has a 2D feature."""
+        """Bool [P]: has a 2D feature."""
         return self.lifted.seen() if isinstance(self.lifted, StreamedFeatures) else np.asarray(self.seen_by) > 0
 
     def features(self, chosen: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:

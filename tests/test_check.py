@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from tiny_nuscenes import write_dataset
 
+from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder, identify
 from geoguide.errors import DataError
 
@@ -18,13 +19,13 @@ scene_folder, house = scannet.scene_folder, matterport.house  # fixtures of the 
 
 
 def names(root: Path) -> list[str]:
-    return [kind.name.split(",")[0] for kind in identify(root)]
+    return [kind.name.split(",")[0] for kind in identify(root, known_layouts())]
 
 
 def checked(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit code and what was printed."""
     capsys.readouterr()
-    code = check_folder(root)
+    code = check_folder(root, known_layouts())
     return code, capsys.readouterr().out
 
 
@@ -222,6 +223,6 @@ def test_nuscenes_tables_that_cannot_be_read_and_labels_that_are_withheld(tmp_pa
 
 def test_folders_that_are_no_dataset(tmp_path: Path):
     with pytest.raises(DataError, match=r"no layout that is known here \(ScanNet v2, official layout; Matterport3D"):
-        check_folder(tmp_path)
+        check_folder(tmp_path, known_layouts())
     with pytest.raises(DataError, match=r"nowhere: dataset folder not found"):
-        check_folder(tmp_path / "nowhere")
+        check_folder(tmp_path / "nowhere", known_layouts())

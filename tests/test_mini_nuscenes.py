@@ -10,8 +10,8 @@ import pytest
 from streets import CLASS_OF, distance_to_triangles, street_of
 
 from geoguide.cli import main
-from geoguide.datasets.formats.nuscenes_tables import CAMERAS, Tables, list_samples, list_scenes, read_tables
-from geoguide.datasets.nuscenes import load_sample
+from geoguide.datasets.formats.nuscenes_tables import CAMERAS, Tables, list_samples, read_tables
+from geoguide.datasets.nuscenes import list_scenes, load_sample
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_label_set
 from geoguide.lifting import fuse

@@ -21,8 +21,8 @@ from tiny_nuscenes import (
     write_key_frame,
 )
 
-from geoguide.datasets.formats.nuscenes_tables import CAMERAS, list_samples, list_scenes, read_tables
-from geoguide.datasets.nuscenes import load_key_frame, load_sample
+from geoguide.datasets.formats.nuscenes_tables import CAMERAS, list_samples, read_tables
+from geoguide.datasets.nuscenes import list_scenes, load_key_frame, load_sample
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import fuse, project
 from geoguide.scene import Scene

@@ -52,9 +52,7 @@ def test_a_mesh_is_prepared_as_a_training_scene_is(tiny: ExperimentConfig, mesh:
     assert held[result.instances >= 0].all() and (result.instances >= 0).any()
 
 
-def test_superpoints_and_masks_only_when_asked_for(
-    mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_superpoints_and_masks_only_when_asked_for(mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("scene_superpoints", "scene_masks"):
         monkeypatch.setattr(f"geoguide.pipeline.prepare.{name}", lambda *given: pytest.fail("computed for nothing"))
     scan = own_scan.open_scan(mesh)

@@ -119,7 +119,7 @@ class _Grid:
         self.normals = self.shape[:, 4:7].astype(np.float64)
 
     def _shape(self) -> np.ndarray:
-        """pgeof's 11 columns [V, 11]; zeros where fewer than four neighbours are there."""
+        """Pgeof's 11 columns [V, 11]; zeros where fewer than four neighbours are there."""
         pointers = np.concatenate([[0], np.cumsum(self.inside.sum(axis=1))]).astype(np.uint32)
         flat = self.index[self.inside].astype(np.uint32)
         return pgeof.compute_features(self.points.astype(np.float32), flat, pointers, k_min=4, verbose=False)

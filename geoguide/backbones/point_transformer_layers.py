@@ -145,7 +145,7 @@ class GridPooling(nn.Module):
         self.norm = nn.Sequential(nn.LayerNorm(channels))
 
     def forward(self, feat: Tensor, inverse: Tensor, count: int) -> Tensor:
-        """feat [V, C], inverse int64 [V] in 0..count-1 -> [count, C']"""
+        """Feat [V, C], inverse int64 [V] in 0..count-1 -> [count, C']"""
         feat = self.proj(feat)
         index = inverse[:, None].expand_as(feat)
         feat = feat.new_zeros(count, feat.shape[1]).scatter_reduce(0, index, feat, "amax", include_self=False)

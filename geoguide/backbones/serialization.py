@@ -88,7 +88,8 @@ def _hilbert(x: Tensor, y: Tensor, z: Tensor, depth: int | Tensor) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class Serialization:
     """All voxels of a batch along k curves: `code`, `order` (voxels as the curve meets them) and its `inverse` (place
-    of each voxel on the curve), int64 [k, V] each; `depth` bits a coordinate."""
+    of each voxel on the curve), int64 [k, V] each; `depth` bits a coordinate.
+    """
 
     code: Tensor
     order: Tensor

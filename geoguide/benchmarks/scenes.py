@@ -8,16 +8,21 @@ training watches, is every `HELD_OUT`-th room of the official train split, left 
 import warnings
 from pathlib import Path
 
-from geoguide.benchmarks import benchmark_of
+from geoguide.benchmarks import benchmark_of, benchmarks
 from geoguide.benchmarks.definition import Benchmark
 from geoguide.datasets import openscene_layout
+from geoguide.datasets.check.folder import OPENSCENE, Kind
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.files import need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures
 from geoguide.datasets.sources import OpenSceneScene, SceneSource, fused_files, without_held_out
+from geoguide.datasets.splits import USUAL
 from geoguide.errors import ConfigError, DataError
 
-SPLITS = ("train", "val", "test")
+
+def known_layouts() -> tuple[Kind, ...]:
+    """The layouts that a dataset folder may have: each benchmark's official one, and OpenScene's."""
+    return (*(benchmark.kind for benchmark in benchmarks()), OPENSCENE)
 
 
 def list_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
@@ -79,7 +84,7 @@ def generate(data: DataConfig, workers: int | None = None) -> Path:
 
 
 def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
-    if split not in SPLITS:
+    if split not in USUAL:
         raise ConfigError(f"split must be train, val or test, found {split!r}")
     benchmark = benchmark_of(data)
     root = need_folder(data.folder, "data root")

@@ -1,8 +1,8 @@
-"""Readers that turn files into a `Scene`, and the generated benchmark.
+"""Datasets on disk, read into a `Scene`. See design.md.
 
-`scannet` (official layout, frames extracted or in a `sens` recording), `matterport3d` (official layout, with
-`matterport_cameras`), `nuscenes` (official layout, with `nuscenes_tables`), `openscene_layout` (what OpenScene
-published for these three, with `fused_features`), `rgbd` (a folder of posed frames), `points` (one ply, npz, bin or pth
-file), `reconstruct` (a mesh from posed depth), `mini` (generated rooms written in ScanNet's layout), `splits` (the
-committed split lists).
+Readers, one for each layout: `scannet`, `matterport3d` (with `matterport_categories`) and `nuscenes` (the official
+ones), `openscene_layout` (what OpenScene published for these three, with `openscene_folders` and `openscene_views`),
+`rgbd` (a folder of posed frames, with `reconstruct`), `points` (one ply, npz, bin or pth file). `sources` lists the
+scenes of any dataset, `config` names a dataset, `splits` holds the committed split lists, `formats` reads kinds of
+files, `check` says what a folder is and whether it is whole.
 """

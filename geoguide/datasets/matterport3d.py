@@ -5,11 +5,10 @@
 
 Faces carry categories (the `index` column of the official category_mapping.tsv), vertices do not: a vertex takes the
 class that most of its faces have, void counting as a class; ties go to void, then to the lower class id (OpenScene's
-rule). Cameras are in `matterport_cameras`. The .house files, which also hold regions and objects, are not needed.
+rule). Cameras are in `formats.matterport_cameras`, the mapping in `matterport_categories`. The .house files, which also
+hold regions and objects, are not needed.
 """
 
-import csv
-import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,65 +16,105 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import read_image_size, resize_intrinsics, warn_lost
-from geoguide.datasets.formats.files import MINI_STAMP, integers, need_file, need_folder, read_json
+from geoguide.datasets.formats.cameras import at_size, read_image_size, warn_lost
+from geoguide.datasets.formats.files import integers, need_file, need_folder, read_json, source_of
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles, vertex_normals
+from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
 from geoguide.datasets.splits import load_split
-from geoguide.errors import ConfigError, DataError
-from geoguide.labels import LabelSet, load_label_set
+from geoguide.errors import DataError
+from geoguide.labels import load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
-
-
 REGIONS = "region_segmentations"
-
-
 MAPPING = "category_mapping.tsv"
-
-
 LABEL_IMAGES, INSTANCE_IMAGES = "label_images", "instance_images"  # beside generated houses only
 
 
 def list_houses(root: str | Path, split: str) -> tuple[Path, ...]:
-    """House folders of a split in its list's order, in `root/v1/scans`, `root/scans` or `root`.
+    """List the houses of a split.
 
-    The list is `scenes_{split}.txt` in `root` or its tasks/benchmark/ where that is there, else the official one (see
-    `splits`). Raises `DataError` when a listed house is missing or the list is empty, `ConfigError` for a split without
-    a list.
+    The list is the data's own (see `own_list`) where there is one, else the official one (see `splits`).
+
+    Args:
+        root: The data root; the houses lie in v1/scans/ or scans/ below it, or in it.
+        split: Name of the split.
+
+    Returns:
+        The houses' folders, in the list's order.
+
+    Raises:
+        DataError: A listed house is missing, or the list is empty.
+        ConfigError: There is no list of the split.
     """
     root = need_folder(root, "data root")
-    name = f"scenes_{split}.txt"
-    places = (root / name, root / "tasks" / "benchmark" / name)
-    own = next((place for place in places if place.is_file()), None)
+    own = own_list(root, split)
     names = own.read_text().split() if own else load_split("matterport3d", split)
     if not names:
         raise DataError(f"{own}: lists no house")
     home = scans_folder(root)
     missing = [house for house in names if not (home / house).is_dir()]
     if missing:
-        hint = "" if own else f" (by the official list, {name} is not there)"
+        hint = "" if own else f" (by the official list, scenes_{split}.txt is not there)"
         raise DataError(f"{home}: {len(missing)} of {len(names)} {split} houses are missing, first {missing[0]}{hint}")
     return tuple(home / house for house in names)
 
 
+def own_list(root: Path, split: str) -> Path | None:
+    """Find the list of a split's houses that lies with the data.
+
+    Args:
+        root: The data root.
+        split: Name of the split.
+
+    Returns:
+        `scenes_{split}.txt` in the root or its tasks/benchmark/, None where there is no such file.
+    """
+    places = (root / f"scenes_{split}.txt", root / "tasks" / "benchmark" / f"scenes_{split}.txt")
+    return next((place for place in places if place.is_file()), None)
+
+
 def scans_folder(root: Path) -> Path:
-    """Where the houses lie below `root`."""
+    """Find the folder that the houses lie in.
+
+    Args:
+        root: The data root.
+
+    Returns:
+        v1/scans/ or scans/ below the root, or else the root.
+    """
     return next((place for place in (root / "v1" / "scans", root / "scans") if place.is_dir()), root)
 
 
 def find_mapping(root: Path) -> Path | None:
-    """The category mapping in `root`, its metadata/, or (for one house, or a scans folder) in a folder above."""
+    """Find the category mapping.
+
+    Args:
+        root: The data root, the folder of the houses, or one house.
+
+    Returns:
+        `category_mapping.tsv` in the folder, its metadata/ or up to three folders above; None where there is none.
+    """
     places = [folder / part for folder in (root, *root.parents[:3]) for part in (MAPPING, f"metadata/{MAPPING}")]
     return next((place for place in places if place.is_file()), None)
 
 
 def list_regions(house: str | Path) -> tuple[int, ...]:
-    """Numbers of the regions of a house, ascending; `DataError` when there is none."""
+    """List the regions of a house.
+
+    Args:
+        house: The house's folder.
+
+    Returns:
+        Numbers of the regions, ascending.
+
+    Raises:
+        DataError: There is none.
+    """
     folder = need_folder(Path(house) / REGIONS, "region segmentations")
-    found = (re.fullmatch(r"region(\d+)\.ply", path.name) for path in folder.glob("*.ply"))
-    numbers = tuple(sorted(int(match[1]) for match in found if match))
+    matches = (re.fullmatch(r"region(\d+)\.ply", path.name) for path in folder.glob("*.ply"))
+    numbers = tuple(sorted(int(match[1]) for match in matches if match))
     if not numbers:
         raise DataError(f"{folder}: holds no region<N>.ply")
     return numbers
@@ -91,13 +130,28 @@ def load_region(
     image_size: tuple[int, int] | None = None,
     origin: str = "bottom-left",
 ) -> Scene:
-    """Read region number `region` of the folder of a house; z is up.
+    """Read one region of a house, with the images taken inside it (paper, Datasets).
 
-    mapping: the official category_mapping.tsv, None to read no labels. labels: matterport21 (through its NYU40 ids) or
-    matterport40, 80, 160 (through its nyuClass). split: in "test" a region without cameras inside takes the 100
-    nearest (OpenScene's rule). image_size: (H, W) of the views, by default the images' own, 1024 x 1280. origin: see
-    `matterport_cameras`. Images that were not downloaded leave the scene without views. Generated houses have `source`
-    "mini", and label and instance images. Raises `DataError` naming file, field, expected and found.
+    Images that were not downloaded leave the scene without views. Generated houses have `source` "mini", and label and
+    instance images.
+
+    Args:
+        house: The house's folder.
+        region: Number of the region.
+        mapping: The official category_mapping.tsv, None to read no labels.
+        labels: Label set: matterport21 (by its NYU40 ids) or matterport40, 80, 160 (by its nyuClass).
+        split: Official split of the house: in "test" a region without cameras inside takes the 100 nearest (OpenScene's
+            rule).
+        image_size: (H, W) of the views, by default the images' own, 1024 x 1280.
+        origin: Origin of the images that the cameras' file counts from, see `formats.matterport_cameras`.
+
+    Returns:
+        The scene, named `<house>_region<N>`; z is up.
+
+    Raises:
+        DataError: Something is missing or broken; the message names file, field, expected and found.
+        ConfigError: `labels` names no label set, or one that Matterport3D has no ids for.
+        InputError: `origin` is unknown.
     """
     house = need_folder(house, "house folder")
     path = house / REGIONS / f"region{region}.ply"
@@ -115,14 +169,24 @@ def load_region(
         labels=None if classes is None else majority(faces, classes, len(points), VOID),
         instances=None if objects is None else majority(faces, objects.ids, len(points), NO_INSTANCE),
         views=_load_views(house, points, split, image_size, origin),
-        source="mini" if (house / MINI_STAMP).is_file() else "real",
+        source=source_of(house),
     )
 
 
 def label_image_classes(mapping: str | Path, labels: str) -> Callable[[np.ndarray], np.ndarray]:
-    """What turns the label images of generated houses (int64 [H, W], index of `mapping`) into classes of a label set.
+    """Make the function that turns the label images of generated houses into the classes of a label set.
 
-    Class ids int64 [H, W] as in `Scene.labels`, 255 for void and for index 0; `DataError` for indices it does not have.
+    Args:
+        mapping: The category_mapping.tsv by whose index the label images are written.
+        labels: Label set.
+
+    Returns:
+        A function of a label image int64 [H, W], which returns class ids int64 [H, W] as in `Scene.labels`, 255 for
+        void and for index 0. It raises `DataError` for an index that the mapping does not have.
+
+    Raises:
+        DataError: The mapping is missing or broken.
+        ConfigError: `labels` names no label set, or one that Matterport3D has no ids for.
     """
     table = load_category_mapping(Path(mapping)).classes(load_label_set(labels))
 
@@ -136,9 +200,23 @@ def label_image_classes(mapping: str | Path, labels: str) -> Callable[[np.ndarra
 
 
 def majority(faces: np.ndarray, values: np.ndarray, count: int, nothing: int) -> np.ndarray:
-    """The value int64 [count] that most faces at each vertex have: faces [F, 3], values int64 [F].
+    """Give each vertex the value that most of its faces have (OpenScene's rule).
 
-    Vertices without faces get `nothing`, which counts as any other value and wins ties; else the lower value wins.
+    `nothing` counts as any other value and wins ties; else the lower value wins.
+
+    Args:
+        faces: Vertices of each face [F, 3].
+        values: Value of each face, int64 [F].
+        count: Number of vertices, P.
+        nothing: The value that stands for none, which vertices without faces get.
+
+    Returns:
+        Value of each vertex, int64 [P].
+
+    Example:
+        >>> faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4]])
+        >>> majority(faces, np.array([5, 5, 7]), count=6, nothing=255).tolist()
+        [5, 5, 5, 5, 7, 255]
     """
     names, value = np.unique(np.append(values, nothing), return_inverse=True)
     order = np.argsort(names != nothing, kind="stable")  # `nothing` first, the others ascending
@@ -154,57 +232,14 @@ def majority(faces: np.ndarray, values: np.ndarray, count: int, nothing: int) ->
 
 
 @dataclass(frozen=True, eq=False)
-class CategoryMapping:
-    """The official table: for each index (1, 2, ...) its raw category, NYU40 id (0 for none) and nyuClass."""
-
-    path: Path
-    index: np.ndarray
-    raw: tuple[str, ...]
-    nyu40: np.ndarray
-    nyu_class: tuple[str, ...]
-
-    def classes(self, labels: LabelSet) -> np.ndarray:
-        """Class id int64 [max index + 1] of each index, 255 for void; index 0 and gaps are void."""
-        if labels.raw == "nyu40":
-            found = labels.from_raw(self.nyu40)
-        elif labels.raw == "nyu_class":
-            found = labels.from_raw_names(self.nyu_class)
-            first = list(dict.fromkeys(name for name in self.nyu_class if name not in ("", "void", "unknown")))
-            expected = labels.raw_names[: len(first)]
-            if tuple(first[: len(labels)]) != expected:
-                raise DataError(
-                    f"{self.path}: the first {len(expected)} classes of column nyuClass are not those of {labels.name}"
-                )
-        else:
-            raise ConfigError(f"label set {labels.name!r} is defined by {labels.raw}, which Matterport3D does not have")
-        table = np.full(int(self.index.max()) + 1, VOID, dtype=np.int64)
-        table[self.index] = found
-        return table
-
-
-@functools.lru_cache(maxsize=4)
-def load_category_mapping(path: Path) -> CategoryMapping:
-    """Read the official category_mapping.tsv (columns index, raw_category, nyu40id, nyuClass are used)."""
-    with need_file(path, "category mapping").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    index, nyu40 = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-    for number, row in enumerate(rows):
-        try:
-            index[number], nyu40[number] = int(row["index"]), int(row["nyu40id"] or 0)
-            row["raw_category"], row["nyuClass"].strip()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            fields = "index, raw_category, nyu40id, nyuClass"
-            raise DataError(f"{path}: line {number + 2}: need {fields} ({error!r})") from None
-    if not rows or index.min() < 0:
-        raise DataError(f"{path}: holds no category, or a negative index")
-    return CategoryMapping(
-        path, index, tuple(row["raw_category"] for row in rows), nyu40, tuple(row["nyuClass"].strip() for row in rows)
-    )
-
-
-@dataclass(frozen=True, eq=False)
 class _Objects:
-    """The annotated object of each face: ids int64 [F], -1 for none, and the raw category of each id."""
+    """The annotated objects of a region.
+
+    Attributes:
+        ids: Object of each face, int64 [F], -1 for none.
+        names: Raw category of each object.
+        path: The semseg.json file.
+    """
 
     ids: np.ndarray
     names: dict[int, str]
@@ -235,7 +270,7 @@ def _face_objects(ply: Path, count: int) -> _Objects | None:
 def _face_classes(
     records: np.ndarray, objects: _Objects | None, categories: CategoryMapping, label_set: str, path: Path
 ) -> np.ndarray:
-    """Class id int64 [F] of each face: by the ply's category index, or where it has none by its object's raw name."""
+    """Class id int64 [F] of each face: by the category index in the ply, or without that by its object's raw name."""
     table = categories.classes(load_label_set(label_set))
     field = next((field for field in CATEGORY_FIELDS if field in (records.dtype.names or ())), None)
     if field is not None:
@@ -262,7 +297,7 @@ def _face_classes(
 def _load_views(
     house: Path, points: np.ndarray, split: str, new_size: tuple[int, int] | None, origin: str
 ) -> tuple[View, ...]:
-    """Views whose camera stands inside the region's bounding box; empty when no images were downloaded."""
+    """The region's views, chosen by `region_views`; empty when no images were downloaded."""
     if not (house / "undistorted_color_images").is_dir():
         return ()
     conf = house / "undistorted_camera_parameters" / f"{house.name}.conf"
@@ -274,6 +309,7 @@ def _load_views(
 
 
 def _load_view(house: Path, conf: Path, camera: Camera, new_size: tuple[int, int] | None, origin: str) -> View:
+    """One image of the house, its two files checked to be of one size that the intrinsics can belong to."""
     color = need_file(house / "undistorted_color_images" / camera.color, "image")
     depth = need_file(house / "undistorted_depth_images" / camera.depth, "depth image")
     size = read_image_size(color)
@@ -282,8 +318,7 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: tuple[int, int
             f"{depth}: must be {list(size)} (H, W) as its colour image, found {list(read_image_size(depth))}"
         )
     intrinsics = to_opencv(camera.intrinsics, size, color, conf, origin)
-    if new_size is not None:
-        intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
+    intrinsics, size = at_size(intrinsics, size, new_size)
     return View(
         name=color.stem,
         intrinsics=intrinsics,
@@ -297,8 +332,8 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: tuple[int, int
 
 
 def _truth_images(house: Path, stem: str) -> dict[str, Path]:
-    """Label and instance image of a view: real houses have none."""
-    if not (house / MINI_STAMP).is_file():
+    """Label and instance image of a view, by field of `View`; none for real houses."""
+    if source_of(house) == "real":
         return {}
     folders = {"label_path": LABEL_IMAGES, "instance_path": INSTANCE_IMAGES}
     return {field: need_file(house / folder / f"{stem}.png", "image") for field, folder in folders.items()}

@@ -1,8 +1,9 @@
 """nuScenes in its official layout, a key frame at a time: LiDAR, six cameras, lidarseg labels (paper, Datasets).
 
 `read_tables` reads a version's json tables once; `list_scenes` and `list_samples` name what they hold; `load_sample`
-reads one key frame. The points lie in the ego vehicle's frame at the LiDAR's time (metres, x forward, y left, z up):
-the global frame is kilometres wide, too wide for float32, and its z is up as the car's is but for the car's own tilt.
+reads one key frame. The points are in the coordinates of the ego vehicle at the LiDAR's time (metres, x forward, y
+left, z up): the global coordinates are kilometres wide, too wide for float32, and their z is up as the car's is but for
+the car's own tilt.
 """
 
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import check_fits, read_image_size, resize_intrinsics
+from geoguide.datasets.formats.cameras import at_size, check_fits, read_image_size
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
 from geoguide.datasets.formats.nuscenes_tables import (
     CAMERAS,
@@ -22,38 +23,76 @@ from geoguide.datasets.formats.nuscenes_tables import (
     UNKNOWN,
     Tables,
     list_samples,
-    list_scenes,
     numbers,
     read_tables,
 )
 from geoguide.datasets.formats.ply import finite_points
-from geoguide.datasets.points import GREY
-from geoguide.errors import DataError
+from geoguide.datasets.points import grey_colors
+from geoguide.datasets.splits import SPLITS, load_split
+from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene, View
 
 __all__ = ["CAMERAS", "list_samples", "list_scenes", "load_key_frame", "load_sample", "read_tables"]
 
-
 CALIBRATION = "calibration.json"  # marks a folder of one key frame
-
-
 COLUMNS = 5  # x, y, z, intensity, ring
-
-
 RINGS = 32  # lasers of the sensor
 
 
+def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
+    """List the scenes of a split.
+
+    The official splits are train, val, test, mini_train and mini_val. A `splits.json` beside the tables, which the
+    devkit knows as custom splits, adds splits; in generated data it decides what the official names mean.
+
+    Args:
+        tables: The tables, of `read_tables`.
+        split: Name of the split; None: all scenes of the tables.
+
+    Returns:
+        Names of the scenes, sorted, or in the order of `splits.json`.
+
+    Raises:
+        InputError: There is no such split.
+        DataError: The split is empty, or a scene of it is not in the tables.
+    """
+    if split is None:
+        return tuple(sorted(tables.scenes))
+    official = {name: load_split("nuscenes", name) for name in SPLITS["nuscenes"]}
+    splits = {**official, **tables.splits} if tables.source == "mini" else {**tables.splits, **official}
+    if split not in splits:
+        raise InputError(f"split must be one of {', '.join(splits)}, found {split!r}")
+    if not splits[split]:
+        raise DataError(f"{tables.path('splits')}: field {split}: expected at least one scene, found an empty split")
+    missing = [name for name in splits[split] if name not in tables.scenes]
+    if missing:
+        raise DataError(
+            f"{tables.path('scene')}: field name: expected the {len(splits[split])} scenes of split {split!r}, "
+            f"found {len(splits[split]) - len(missing)}, first missing {missing[0]}"
+        )
+    return splits[split]
+
+
 def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | None = None) -> Scene:
-    """Read the key frame with token `sample` as a scene named `<scene>_<token>`.
+    """Read one key frame of the official layout (paper, Datasets).
 
     A view's pose is the devkit's chain, camera -> ego (camera's time) -> global -> ego (LiDAR's time), so projecting
     with it equals the devkit's projection from the LiDAR. Views are named by channel and have no depth image: lift with
-    `fuse(..., use_depth=False)`, or "splat". A camera whose pose holds nan keeps it, and `fuse` skips that view with
-    one warning. Views of generated data have label, instance and depth images too, which serve the simulated teacher
-    alone: lift them as real ones. colors are a constant grey; intensity is 0..255; labels are classes of "nuscenes16"
-    (255 where ignored), None where lidarseg is not installed or withheld. image_size: (H, W) of the views, 900 x 1600
-    by default; OpenScene lifts at (450, 800). Raises `DataError` naming file, field, what was expected and what was
-    found.
+    `fuse(..., use_depth=False)`, or "splat". A camera whose pose holds nan has a view with that pose, which `fuse`
+    skips with one warning. Views of generated data have label, instance and depth images too, which serve the simulated
+    teacher alone: lift them as real ones.
+
+    Args:
+        tables: The tables, of `read_tables`.
+        sample: Token of the sample.
+        image_size: (H, W) of the views, by default the images' own, 900 x 1600; OpenScene lifts at (450, 800).
+
+    Returns:
+        The scene, named `<scene>_<token>`. Its colours are a constant grey; intensity is 0..255; labels are classes of
+        "nuscenes16" (255 where ignored), None where lidarseg is not installed or withheld.
+
+    Raises:
+        DataError: Something is missing or broken; the message names file, field, what was expected and what was found.
     """
     if sample not in tables.samples:
         raise DataError(f"{tables.path('sample')}: field token: expected {sample!r}, found none of that token")
@@ -76,7 +115,7 @@ def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | No
     return Scene(
         name=f"{tables.scene_of(sample)}_{sample}",
         points=points.astype(np.float32),
-        colors=np.full((len(points), 3), GREY, dtype=np.float32),
+        colors=grey_colors(len(points)),
         labels=_read_labels(tables, lidar["token"], len(points)),
         views=tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS),
         source=tables.source,
@@ -85,11 +124,22 @@ def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | No
 
 
 def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = None) -> Scene:
-    """Read one key frame from a folder with `calibration.json`, the LiDAR file and the images that it names.
+    """Read one key frame from a folder of its own, without the tables of the dataset.
 
-    calibration.json: lidar {file, columns (5 names), dtype "float32"}; cameras {channel: {file, intrinsics [3, 3],
-    lidar_to_camera [4, 4], width, height}}. Points stay in the LiDAR's frame (x right, y forward, z up), poses are the
-    inverses of lidar_to_camera; no labels. All else as `load_sample`.
+    Its `calibration.json` holds lidar {file, columns (5 names), dtype "float32"} and cameras {channel: {file,
+    intrinsics [3, 3], lidar_to_camera [4, 4], width, height}}; the LiDAR file and the images that it names lie beside
+    it.
+
+    Args:
+        folder: The folder.
+        image_size: (H, W) of the views, by default the images' own.
+
+    Returns:
+        The scene, named as the folder. Points stay in the LiDAR's coordinates (x right, y forward, z up), poses are the
+        inverses of lidar_to_camera, and there are no labels. All else is as `load_sample` makes it.
+
+    Raises:
+        DataError: Something is missing or broken; the message names file, field, what was expected and what was found.
     """
     folder = need_folder(folder, "key frame folder")
     path = folder / CALIBRATION
@@ -122,13 +172,14 @@ def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = N
     return Scene(
         name=folder.name,
         points=points,
-        colors=np.full((len(points), 3), GREY, dtype=np.float32),
+        colors=grey_colors(len(points)),
         views=tuple(views),
         intensity=intensity,
     )
 
 
 def _need_fields(path: Path, where: str, value: Any, fields: tuple[str, ...]) -> None:
+    """`DataError` unless `value`, which stands at `where` in the json file, has the fields, and `file` as text."""
     for field in fields:
         if not isinstance(value, dict) or field not in value:
             raise DataError(f"{path}: field {where}.{field}: expected a value, found none")
@@ -137,7 +188,7 @@ def _need_fields(path: Path, where: str, value: Any, fields: tuple[str, ...]) ->
 
 
 def _read_lidar(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Points float32 [P, 3], in the sensor's frame, and intensity float32 [P] of a headerless file of float32 x 5."""
+    """Points float32 [P, 3] in the LiDAR's coordinates, and intensity float32 [P], of a file of rows of 5 float32."""
     size = need_file(path, "LiDAR file").stat().st_size
     if size == 0 or size % (4 * COLUMNS):
         raise DataError(
@@ -159,7 +210,7 @@ def _read_lidar(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_labels(tables: Tables, token: str, count: int) -> np.ndarray | None:
-    """Class ids int64 [P] of a LiDAR key frame, None without lidarseg."""
+    """Class ids int64 [P] of the points of the LiDAR key frame `token`, None without lidarseg."""
     if tables.label_files is None:
         return None
     if token not in tables.label_files:
@@ -183,7 +234,7 @@ def _read_labels(tables: Tables, token: str, count: int) -> np.ndarray | None:
 def _view(
     tables: Tables, channel: str, record: dict, ego_to_global: np.ndarray, new_size: tuple[int, int] | None
 ) -> View:
-    """A camera of a key frame whose LiDAR had the ego pose `ego_to_global` [4, 4]."""
+    """The view of one camera; `ego_to_global` [4, 4] is the pose of the ego vehicle at the LiDAR's time."""
     calibration = tables.calibrations[record["calibrated_sensor_token"]]
     path = tables.path("calibrated_sensor")
     intrinsics = _intrinsics(
@@ -201,7 +252,7 @@ def _view(
 
 
 def _intrinsics(value: Any, where: str) -> np.ndarray:
-    """Camera matrix float64 [3, 3], finite, with positive focal lengths."""
+    """A json value as a camera matrix float64 [3, 3], checked; `where` names file and field for the message."""
     matrix = numbers(value)
     if matrix is None or matrix.shape != (3, 3):
         raise DataError(f"{where}: expected [3, 3], found {'no numbers' if matrix is None else list(matrix.shape)}")
@@ -216,17 +267,16 @@ def _image_view(
     cam_to_world: np.ndarray,
     file: Path,
     size: tuple[Any, Any],
-    sources: tuple[Path, Path],
+    stated_in: tuple[Path, Path],
     new_size: tuple[int, int] | None,
 ) -> View:
-    """The view of an image file; the files `sources` say its size and, for that size only, its intrinsics."""
-    found = read_image_size(need_file(file, f"image of {channel}"))
-    if found != size:
+    """The view of an image file; `stated_in`: the files that state its size and, for that size, its intrinsics."""
+    real_size = read_image_size(need_file(file, f"image of {channel}"))
+    if real_size != size:
         raise DataError(
-            f"{file}: expected {size[1]} x {size[0]} pixels as {sources[0].name} says (fields width, height), "
-            f"found {found[1]} x {found[0]}"
+            f"{file}: expected {size[1]} x {size[0]} pixels as {stated_in[0].name} says (fields width, height), "
+            f"found {real_size[1]} x {real_size[0]}"
         )
-    check_fits(intrinsics, size, file, sources[1])
-    if new_size is not None:
-        intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
+    check_fits(intrinsics, size, file, stated_in[1])
+    intrinsics, size = at_size(intrinsics, size, new_size)
     return View(channel, intrinsics, cam_to_world, size, color_path=file)

@@ -1,13 +1,4 @@
-"""The folders that OpenScene published for ScanNet, Matterport3D and nuScenes, and that later work reuses.
-
-    <root>/{scannet_3d, matterport_3d, matterport_3d_40, _80, _160, nuscenes_3d}/{train, val, test}/<scene>.pth
-    <root>/scannet_2d/intrinsics.txt, scannet_2d/<scene>/{color/N.jpg, depth/N.png, pose/N.txt}       every 20th frame
-    <root>/matterport_2d/<building>/{color/<image>.jpg, depth/<image>.png, pose/<image>.txt, intrinsic/<image>.txt}
-    <root>/nuscenes_2d/<split>/<scene>/{color/<camera>.jpg, pose/<camera>.npy, K/<camera>.npy}        last timestamp
-    a folder of fused features of any name: see `fused_features`
-
-A .pth file is the tuple (coords, colors, labels); -100 and 255 mean void. Poses are camera-to-world, OpenCV axes.
-"""
+"""Scenes of OpenScene's 3D folders, and their fused features; see `openscene_folders` for what lies where."""
 
 import warnings
 from pathlib import Path
@@ -18,37 +9,55 @@ from geoguide.datasets.formats.files import need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.formats.torch_files import read_torch
-from geoguide.datasets.openscene_folders import _suffix, layout_of, scene_name
+from geoguide.datasets.openscene_folders import layout_of, scene_name, suffix_of
 from geoguide.datasets.openscene_views import load_views
+from geoguide.datasets.points import grey_colors
 from geoguide.errors import DataError
 from geoguide.scene import VOID, Scene
 
 IGNORE = -100  # OpenScene's second way to write void
 
 
-GREY = 0.5
-
-
 def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
-    """Scene files of `<root>/<name>/<split>`, sorted; `DataError` when the folder is missing or the split is empty."""
+    """List the scenes of a split.
+
+    Args:
+        root: The folder that holds the 3D folder.
+        name: Name of the 3D folder, such as "scannet_3d".
+        split: Name of the split, a folder in it.
+
+    Returns:
+        The scenes' files, sorted.
+
+    Raises:
+        DataError: A folder is missing or unknown, the split is empty, or it holds files of another layout.
+    """
     layout = layout_of(name)
     folder = need_folder(Path(root) / layout.name / split, f"{split} split")
     paths = tuple(sorted(folder.glob("*.pth")))
     if not paths:
         raise DataError(f"{folder}: the split is empty, expected files *{layout.suffix}")
-    odd = next((path for path in paths if _suffix(path) != layout.suffix), None)
+    odd = next((path for path in paths if suffix_of(path) != layout.suffix), None)
     if odd is not None:
         raise DataError(f"{odd}: mixed layouts, expected names *{layout.suffix} in {layout.name}")
     return paths
 
 
 def load_scene(path: str | Path, *, views: bool = True) -> Scene:
-    """Read `<root>/<name>/<split>/<scene>.pth`, with the frames of its 2D folder where that is there.
+    """Read one scene, with the frames of its 2D folder where that is there.
 
     Colours in [-1, 1] become [0, 1]; nuScenes has the scalar 0 instead, mid grey. There are no faces and no normals.
-    Matterport3D: the building's images whose camera stands inside the region's bounding box, or in the test
-    split, where none does, the 100 nearest to its centre (OpenScene's rule). Raises `DataError` naming file, field,
-    expected and found.
+
+    Args:
+        path: `<root>/<3D folder>/<split>/<scene>.pth`.
+        views: Whether to read the frames. A region of Matterport3D has the building's images whose camera stands inside
+            its bounding box, or in the test split, where none does, the 100 nearest to its centre (OpenScene's rule).
+
+    Returns:
+        The scene, named by `scene_name`, with labels of the layout's label set, 255 for void.
+
+    Raises:
+        DataError: Something is missing or broken; the message names file, field, expected and found.
     """
     path = Path(path)
     layout, name = layout_of(path.parents[1]), scene_name(path)
@@ -67,9 +76,18 @@ def load_scene(path: str | Path, *, views: bool = True) -> Scene:
 
 
 def open_features(folder: str | Path, path: str | Path, num_points: int) -> tuple[FusedFeatures, ...]:
-    """The fused features in `folder` of the scene at `path`, checked against its number of points.
+    """Open the fused features of one scene, with one warning when it has none: OpenScene leaves such scenes out.
 
-    One warning, and an empty tuple, when there is none: OpenScene leaves such scenes out.
+    Args:
+        folder: The folder of fused features.
+        path: The scene's `.pth` file.
+        num_points: The scene's number of points, P, against which the features are checked.
+
+    Returns:
+        The features, one for each file; empty when there is none.
+
+    Raises:
+        DataError: The folder is missing, or a file is broken or of another cloud.
     """
     files = feature_files(folder, scene_name(path))
     if not files:
@@ -78,11 +96,11 @@ def open_features(folder: str | Path, path: str | Path, num_points: int) -> tupl
 
 
 def _colors(values: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """float32 [count, 3] in [0, 1] from [-1, 1], or grey from nuScenes' scalar 0."""
+    """Colours float32 [count, 3] in [0, 1], from [-1, 1]; grey from nuScenes' scalar 0."""
     if values.ndim == 0:
         if values != 0:
             raise DataError(f"{path}: colors must be [{count}, 3] or the scalar 0, found {values}")
-        return np.full((count, 3), GREY, np.float32)
+        return grey_colors(count)
     if values.shape != (count, 3) or values.dtype.kind != "f":
         raise DataError(f"{path}: colors must be floats [{count}, 3], found {values.dtype} {list(values.shape)}")
     if not np.isfinite(values).all() or np.abs(values).max() > 1 + 1e-6:
@@ -91,7 +109,7 @@ def _colors(values: np.ndarray, count: int, path: Path) -> np.ndarray:
 
 
 def _labels(values: np.ndarray, count: int, classes: int, path: Path) -> np.ndarray:
-    """int64 [count], 0..classes-1 or 255; any other id than these and -100 raises `DataError`."""
+    """Class ids int64 [count], 0..classes-1 or 255; any other id in the file than these and -100 is a `DataError`."""
     if values.shape != (count,) or values.dtype.kind not in "fiu":
         raise DataError(f"{path}: labels must be class ids [{count}], found {values.dtype} {list(values.shape)}")
     if not np.isfinite(values).all() or (values != np.rint(values)).any():

@@ -13,28 +13,38 @@ from geoguide.errors import DataError, InputError
 from geoguide.scene import VOID, Scene, unit_colors
 
 SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt")
-
-
 KEYS = {
     "points": ("points", "coord", "coords", "xyz"),
     "colors": ("colors", "color", "rgb"),
     "normals": ("normals", "normal"),
     "labels": ("labels", "label", "segment"),
 }
-
-
 GREY = 0.5
 
 
 def load_points(path: str | Path, *, columns: int | None = None) -> Scene:
-    """Read a cloud (or mesh) without views.
+    """Read one file as a cloud (or mesh) without views.
 
-    ply: x y z, optional red green blue, nx ny nz, faces (which give normals when the file has none). npz: points (or
-    coord, coords, xyz), optional colors, normals, labels. bin: float32 rows of `columns` values: 3 (x y z), 4 (and
-    intensity), 5 (nuScenes: and intensity, ring) or 6 (x y z r g b, 0..255); None infers 5 or 6 when exactly one of
-    them fits the values. pth, pt: OpenScene's (coords, colors, labels) with colours in [-1, 1] and labels -100 or 255
-    for void; no pickled code is run. Without colours the cloud is grey, with one warning; intensity is shown as grey.
-    Raises `DataError` naming file and field for anything missing, truncated, empty or not finite.
+    The suffix decides what is read:
+    - ply: x y z, optional red green blue, nx ny nz, faces (which give normals when the file has none);
+    - npz: points (or coord, coords, xyz), optional colors, normals, labels (or similar names, see `KEYS`);
+    - bin: rows of float32, see `columns`;
+    - pth, pt: OpenScene's (coords, colors, labels) with colours in [-1, 1] and labels -100 or 255 for void; no pickled
+      code is run.
+
+    Without colours the cloud is grey, with one warning; intensity is shown as grey.
+
+    Args:
+        path: The file.
+        columns: Values in a row of a bin file: 3 (x y z), 4 (x y z intensity), 5 (nuScenes: x y z intensity ring) or 6
+            (x y z r g b, 0..255). None: 5 or 6, when exactly one of them fits the values.
+
+    Returns:
+        The scene, named as the file without its suffix.
+
+    Raises:
+        DataError: Something is missing, truncated, empty or not finite; the message names file and field.
+        InputError: `columns` is another number, or is given for a file that is no bin file.
     """
     path = need_file(path, "point file")
     suffix = path.suffix.lower()
@@ -42,13 +52,21 @@ def load_points(path: str | Path, *, columns: int | None = None) -> Scene:
         raise DataError(f"{path}: unknown point format {suffix!r}; known: {', '.join(SUFFIXES)}")
     if columns is not None and suffix != ".bin":
         raise InputError(f"columns is only for .bin files, found {path.name}")
-    if suffix == ".ply":
-        return _load_ply(path)
-    if suffix == ".npz":
-        return _load_npz(path)
     if suffix == ".bin":
         return _load_bin(path, columns)
-    return _load_pth(path)
+    return {".ply": _load_ply, ".npz": _load_npz}.get(suffix, _load_pth)(path)
+
+
+def grey_colors(count: int) -> np.ndarray:
+    """Give points that have no colour one: mid grey.
+
+    Args:
+        count: Number of points, P.
+
+    Returns:
+        Colours, float32 [P, 3].
+    """
+    return np.full((count, 3), GREY, dtype=np.float32)
 
 
 def _load_ply(path: Path) -> Scene:
@@ -64,13 +82,13 @@ def _load_ply(path: Path) -> Scene:
 def _load_npz(path: Path) -> Scene:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            found = {field: next((key for key in keys if key in archive), None) for field, keys in KEYS.items()}
-            arrays = {field: archive[key] for field, key in found.items() if key is not None}
+            key_of = {field: next((key for key in keys if key in archive), None) for field, keys in KEYS.items()}
+            arrays = {field: archive[key] for field, key in key_of.items() if key is not None}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable npz file, truncated? ({error})") from None
     if "points" not in arrays:
         raise DataError(f"{path}: field 'points' is missing (or {', '.join(KEYS['points'][1:])})")
-    points = finite_points(arrays["points"], path, str(found["points"]))
+    points = finite_points(arrays["points"], path, str(key_of["points"]))
     return _scene(path, points, arrays.get("colors"), arrays.get("normals"), None, arrays.get("labels"))
 
 
@@ -92,7 +110,10 @@ def _load_bin(path: Path, count: int | None) -> Scene:
 
 
 def _infer_columns(values: np.ndarray, path: Path) -> int:
-    """6 when columns 3..5 are whole numbers 0..255, 5 when column 4 is a whole ring number 0..127; never a guess."""
+    """How many values a row has: 6 when columns 3..5 are whole numbers 0..255, 5 when column 4 is one 0..127 (a ring).
+
+    `DataError` when both fit or none does: it is never guessed.
+    """
     fits = []
     for count, last, top in ((6, slice(3, 6), 255), (5, slice(4, 5), 127)):
         if len(values) % count == 0:
@@ -122,11 +143,11 @@ def _scene(
     faces: np.ndarray | None,
     labels: np.ndarray | None = None,
 ) -> Scene:
-    """Check the optional fields against the points and build the scene."""
+    """Check the optional fields against the points [P, 3] and build the scene."""
     count = len(points)
     if colors is None:
         warnings.warn(f"{path}: has no colours, all points are grey", stacklevel=4)
-        unit = np.full((count, 3), GREY, dtype=np.float32)
+        unit = grey_colors(count)
     else:
         _floats(colors, count, path, "colors")
         unit = unit_colors(colors)

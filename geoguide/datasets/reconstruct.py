@@ -19,14 +19,18 @@ from geoguide.errors import InputError
 from geoguide.scene import View
 
 BYTES_PER_VOXEL = 24  # distance, weight, colour, colour weight, all float32
-
-
 FAR = 1.0  # value of free and of unknown space, in units of the truncation
 
 
 class Reconstruction(NamedTuple):
-    """vertices float32 [P, 3] metres; faces int64 [F, 3], turned outwards; colors float32 [P, 3] in [0, 1]; normals
-    float32 [P, 3] unit, towards the side the cameras saw."""
+    """A coloured mesh.
+
+    Attributes:
+        vertices: float32 [P, 3], metres.
+        faces: Vertices of each triangle, int64 [F, 3], turned outwards.
+        colors: float32 [P, 3] in [0, 1].
+        normals: float32 [P, 3], unit, towards the side that the cameras saw.
+    """
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -45,11 +49,24 @@ def reconstruct(
 ) -> Reconstruction:
     """Fuse views with depth and colour into one mesh (Curless and Levoy, 1996).
 
-    voxel: edge in metres; truncation: metres, 3 voxels by default; readings beyond max_depth are not used; connected
-    pieces of fewer than min_fragment vertices are removed; memory_limit: bytes the volume may take. Readings count by
-    1 / depth^2, as a depth sensor's precision falls. A view whose pose is not finite is skipped with one warning.
-    Raises `InputError` when no view has both pose and depth, nothing is reconstructed or the volume would be too large
-    (the message names a voxel size that fits).
+    Readings count by 1 / depth^2, as a depth sensor's precision falls. A view without a finite pose or without depth is
+    skipped; one warning says how many.
+
+    Args:
+        views: The views, K of them.
+        voxel: Edge of a voxel in metres.
+        truncation: Distance from a surface, in metres, up to which readings say something about it; 3 voxels by
+            default, at least one.
+        max_depth: Readings beyond this, in metres, are not used.
+        min_fragment: Connected pieces of fewer vertices are removed.
+        memory_limit: Bytes that the volume may take.
+
+    Returns:
+        The mesh, in the world of the poses.
+
+    Raises:
+        InputError: An argument is out of range, no view has both pose and depth, nothing is reconstructed, or the
+            volume would be too large (the message names a voxel size that fits).
     """
     if not voxel > 0 or not max_depth > 0:
         raise InputError(f"voxel and max_depth must be positive, found {voxel} and {max_depth}")
@@ -57,9 +74,9 @@ def reconstruct(
     if truncation < voxel:
         raise InputError(f"truncation must be at least one voxel ({voxel} m), found {truncation}")
     views = _usable(views)
-    origin, shape = _bounds([_view_bounds(view, max_depth) for view in views], voxel, truncation, memory_limit)
-    volume = _integrate(views, origin, shape, voxel, truncation, max_depth)
-    return _extract(volume, origin, voxel, min_fragment)
+    first_voxel, shape = _bounds([_view_bounds(view, max_depth) for view in views], voxel, truncation, memory_limit)
+    volume = _integrate(views, first_voxel, shape, voxel, truncation, max_depth)
+    return _extract(volume, first_voxel, voxel, min_fragment)
 
 
 def _usable(views: Sequence[View]) -> list[View]:
@@ -87,7 +104,7 @@ def _view_bounds(view: View, max_depth: float) -> np.ndarray:
 def _bounds(
     boxes: Iterable[np.ndarray], voxel: float, truncation: float, memory_limit: float
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Origin [3] and shape (x, y, z) of the voxel grid around all boxes."""
+    """Position [3] of the first voxel, and shape (x, y, z), of the grid around all boxes, each [2, 3]."""
     low = np.min([box[0] for box in boxes], axis=0)
     high = np.max([box[1] for box in boxes], axis=0)
     if not np.isfinite(low).all():
@@ -108,10 +125,13 @@ def _bounds(
 
 
 def _volume_bytes(shape: np.ndarray) -> float:
+    """What a grid of this shape [3] takes in memory."""
     return float(np.prod(shape.astype(np.float64))) * BYTES_PER_VOXEL
 
 
 class _Volume(NamedTuple):
+    """What the views say about each voxel."""
+
     distance: np.ndarray  # float32 [X, Y, Z], in units of the truncation, positive in front of a surface
     weight: np.ndarray  # float32 [X, Y, Z], 0 = never observed
     color: np.ndarray  # float32 [X, Y, Z, 3], 0..255
@@ -120,12 +140,13 @@ class _Volume(NamedTuple):
 
 def _integrate(
     views: list[View],
-    origin: np.ndarray,
+    first_voxel: np.ndarray,
     shape: tuple[int, int, int],
     voxel: float,
     truncation: float,
     max_depth: float,
 ) -> _Volume:
+    """The volume of this shape after all views; `first_voxel` [3] is where the grid begins in the world."""
     volume = _Volume(
         np.full(shape, FAR, dtype=np.float32),
         np.zeros(shape, dtype=np.float32),
@@ -134,7 +155,7 @@ def _integrate(
     )
     for view in views:
         world_to_cam = np.linalg.inv(view.cam_to_world)
-        start = world_to_cam[:3, :3] @ origin + world_to_cam[:3, 3]  # grid origin in camera axes
+        start = world_to_cam[:3, :3] @ first_voxel + world_to_cam[:3, 3]  # the first voxel in camera axes
         step = world_to_cam[:3, :3] * voxel  # columns: one voxel along x, y, z
         depth = view.depth()
         depth[depth > max_depth] = 0
@@ -156,7 +177,12 @@ def _fuse_view(
     image: np.ndarray,
     truncation: float,
 ) -> None:
-    """Blend one view into the volume, in place; a compiled loop over voxels."""
+    """Blend one view into the volume, in place; a compiled loop over voxels.
+
+    `start` [3] is the first voxel in the camera's axes, the columns of `step` [3, 3] lead from a voxel to the next
+    along x, y and z. `depth` [H, W] is in metres, 0 where there is no reading; `image` [H, W, 3], or [0, 0, 3] for a
+    view without colour.
+    """
     height, width = depth.shape
     colored = image.shape[0] > 0
     fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
@@ -189,8 +215,8 @@ def _fuse_view(
                     color_weight[i, j, k] = old + w
 
 
-def _extract(volume: _Volume, origin: np.ndarray, voxel: float, min_fragment: int) -> Reconstruction:
-    """Zero surface between observed voxels, without fragments."""
+def _extract(volume: _Volume, first_voxel: np.ndarray, voxel: float, min_fragment: int) -> Reconstruction:
+    """The mesh where the distance passes zero between observed voxels, without fragments."""
     if not (volume.distance < 0).any():
         raise InputError("reconstruct: the views' depth forms no surface")
     grid, faces, _, _ = marching_cubes(volume.distance, level=0.0, gradient_direction="descent")
@@ -204,15 +230,15 @@ def _extract(volume: _Volume, origin: np.ndarray, voxel: float, min_fragment: in
     faces = _without_fragments(faces[area > 1e-6], len(grid), min_fragment)
     if len(faces) == 0:
         raise InputError(f"reconstruct: no surface of at least {min_fragment} vertices; try a larger voxel")
-    kept, index = np.unique(faces, return_inverse=True)
+    used, index = np.unique(faces, return_inverse=True)
     faces = index.reshape(-1, 3).astype(np.int64)
-    share = np.linalg.norm(grid[kept] - low[kept], axis=1)  # [P], 0 at low, 1 at high
-    low_weight = (1 - share) * volume.color_weight[tuple(low[kept].T)]
-    high_weight = share * volume.color_weight[tuple(high[kept].T)]
-    colors = low_weight[:, None] * volume.color[tuple(low[kept].T)]
-    colors = colors + high_weight[:, None] * volume.color[tuple(high[kept].T)]
+    share = np.linalg.norm(grid[used] - low[used], axis=1)  # [P], 0 at low, 1 at high
+    low_weight = (1 - share) * volume.color_weight[tuple(low[used].T)]
+    high_weight = share * volume.color_weight[tuple(high[used].T)]
+    colors = low_weight[:, None] * volume.color[tuple(low[used].T)]
+    colors = colors + high_weight[:, None] * volume.color[tuple(high[used].T)]
     colors /= np.maximum(low_weight + high_weight, 1e-12)[:, None]
-    vertices = (origin + voxel * grid[kept].astype(np.float64)).astype(np.float32)
+    vertices = (first_voxel + voxel * grid[used].astype(np.float64)).astype(np.float32)
     colors = np.clip(colors / 255.0, 0.0, 1.0).astype(np.float32)
     return Reconstruction(vertices, faces, colors, vertex_normals(vertices, faces))
 

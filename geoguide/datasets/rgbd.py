@@ -11,14 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from geoguide.datasets.formats.cameras import (
-    check_fits,
-    check_frame,
-    read_image_size,
-    read_intrinsics,
-    resize_intrinsics,
-)
-from geoguide.datasets.formats.files import need_file, need_folder, read_matrix
+from geoguide.datasets.formats.cameras import common_camera, read_pose
+from geoguide.datasets.formats.files import need_file, need_folder
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene, View
@@ -28,9 +22,7 @@ AXES = {
     for sign in ("", "-")
     for number, axis in enumerate("xyz")
 }
-
-
-UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: the horizontal surfaces are found in narrowing cones
+UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: horizontal surfaces are looked for in narrowing cones
 
 
 def load_rgbd(
@@ -43,14 +35,28 @@ def load_rgbd(
     depth_scale: float = 1000.0,
     image_size: tuple[int, int] | None = None,
 ) -> Scene:
-    """Reconstruct a folder of RGB-D frames into a `Scene` with those frames as views, z up.
+    """Reconstruct a folder of RGB-D frames into a scene with these frames as views, z up.
 
-    up: which direction of the recording's world points up: "x", "y", "z", "-x", "-y", "-z", or "auto" (the mean up
-    direction of the cameras, refined by the normals of the surfaces that are near horizontal). Cloud and poses are
-    turned together by the smallest rotation that brings it to +z; nothing is moved. voxel, max_depth: metres, as in
-    `reconstruct`; depth_scale: depth units per metre; image_size: (H, W) of the views, by default the depth images'.
-    Frames without a finite pose stay among the views (`has_pose` False) and are not fused. Raises `DataError` for a
-    missing folder, no frames, or a broken file.
+    Frames without a finite pose stay among the views (`has_pose` False) and are not fused.
+
+    Args:
+        folder: The folder, in one of the two layouts.
+        voxel: Edge of a voxel in metres, as in `reconstruct`.
+        frame_skip: Every n-th frame is taken.
+        up: Which direction of the recording's world points up: "x", "y", "z", "-x", "-y", "-z", or "auto" for
+            `estimate_up`. Mesh and poses are turned together by the smallest rotation that brings it to +z; nothing is
+            moved.
+        max_depth: Depth beyond this, in metres, is not used, as in `reconstruct`.
+        depth_scale: Units of the depth images per metre.
+        image_size: (H, W) of the views, by default the depth images' own.
+
+    Returns:
+        The scene, named as the folder.
+
+    Raises:
+        DataError: The folder is missing or holds no frames, or a file is broken.
+        InputError: An argument is out of range, the cameras have no common up direction, or nothing can be
+            reconstructed.
     """
     folder = need_folder(folder, "RGB-D folder")
     if up != "auto" and up not in AXES:
@@ -78,22 +84,29 @@ def load_views(
     depth_scale: float = 1000.0,
     image_size: tuple[int, int] | None = None,
 ) -> tuple[View, ...]:
-    """The frames of either layout as views, in frame order; pixels stay on disk. `DataError` when there is none."""
+    """List the frames of a folder in either layout as views, in frame order; pixels stay on disk.
+
+    Args:
+        folder: The folder.
+        frame_skip: Every n-th frame is taken.
+        depth_scale: Units of the depth images per metre.
+        image_size: (H, W) of the views, by default the depth images' own.
+
+    Returns:
+        The views.
+
+    Raises:
+        DataError: The folder is missing or holds no frames, or a file is broken.
+    """
     folder = need_folder(folder, "RGB-D folder")
     frames, intrinsics_path = _find_frames(folder)
     frames = frames[::frame_skip]
-    size = read_image_size(frames[0][2])
-    intrinsics = read_intrinsics(intrinsics_path)
-    check_fits(intrinsics, size, frames[0][2], intrinsics_path)
-    for _, color, depth, _ in frames:
-        check_frame(color, depth, size, intrinsics_path)
-    if image_size is not None:
-        intrinsics, size = resize_intrinsics(intrinsics, size, image_size), tuple(image_size)
+    intrinsics, size = common_camera([frame[1:3] for frame in frames], intrinsics_path, image_size)
     return tuple(
         View(
             name=name,
             intrinsics=intrinsics,
-            cam_to_world=read_matrix(pose, ((4, 4),), "pose"),
+            cam_to_world=read_pose(pose),
             image_size=size,
             color_path=color,
             depth_path=depth,
@@ -104,10 +117,20 @@ def load_views(
 
 
 def estimate_up(views: tuple[View, ...], normals: np.ndarray) -> np.ndarray:
-    """Unit vector float64 [3] against gravity, from poses and surface normals [P, 3] in the same world.
+    """Estimate which way is up, against gravity.
 
-    Starts from the cameras' mean up direction (people hold cameras upright), then averages, cone by cone, the normals
-    that point up or down within it: floors, tables, seats. Raises `InputError` when the cameras' directions cancel out.
+    Starts from the cameras' mean up direction (people hold cameras upright). Then, in ever narrower cones around the
+    estimate, averages the normals that point up or down within the cone: floors, tables, seats.
+
+    Args:
+        views: Views, of which those with a pose are used.
+        normals: Unit normals of the surfaces [P, 3], in the same world.
+
+    Returns:
+        Unit vector, float64 [3].
+
+    Raises:
+        InputError: The cameras' directions cancel out.
     """
     rises = np.stack([-view.cam_to_world[:3, 1] for view in views if view.has_pose])  # [K, 3], image top
     up = rises.mean(axis=0)
@@ -125,7 +148,18 @@ def estimate_up(views: tuple[View, ...], normals: np.ndarray) -> np.ndarray:
 
 
 def rotation_to_z(direction: np.ndarray) -> np.ndarray:
-    """The smallest rotation float64 [3, 3] that takes unit `direction` [3] to +z (half a turn about x from -z)."""
+    """Compute the smallest rotation that takes a direction to +z.
+
+    Args:
+        direction: Unit vector [3].
+
+    Returns:
+        The rotation, float64 [3, 3]; half a turn about x for -z.
+
+    Example:
+        >>> rotation_to_z(np.array([0.0, 1.0, 0.0])).round(6).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]
+    """
     axis = np.cross(direction, (0.0, 0.0, 1.0))
     sine = np.linalg.norm(axis)
     if sine < 1e-12:
@@ -143,7 +177,7 @@ def _turned(view: View, turn: np.ndarray) -> View:
 
 
 def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path]:
-    """[(name, color, depth, pose)] in frame order, and the intrinsics file, of either layout."""
+    """Name, colour, depth and pose file of each frame, in frame order, and the intrinsics file, of either layout."""
     flat = sorted(path for kind in ("jpg", "png") for path in folder.glob(f"*.color.{kind}"))
     if flat and (folder / "color").is_dir():
         raise DataError(f"{folder}: mixed layouts, holds both {flat[0].name} and color/")

@@ -1,18 +1,20 @@
-"""ScanNet v2 in its official layout, read from disk: the real scans and the mini rooms alike (paper, Datasets)."""
+"""ScanNet v2 in its official layout, the real scans and the generated rooms alike (paper, Datasets).
+
+    <root>/scans/<scene>/<scene>_vh_clean_2.ply, <scene>_vh_clean_2.labels.ply               mesh, NYU40 labels
+    <root>/scans/<scene>/<scene>.aggregation.json, <scene>_vh_clean_2.0.010000.segs.json     objects, made of segments
+    <root>/scans/<scene>/<scene>.sens, or color/N.jpg, depth/N.png, pose/N.txt, intrinsic/   frames
+    <root>/scans/<scene>/label-filt/N.png, instance-filt/N.png                               labels of the frames
+
+Everything but the mesh may be absent.
+"""
 
 import warnings
 from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import (
-    check_fits,
-    check_frame,
-    read_image_size,
-    read_intrinsics,
-    resize_intrinsics,
-)
-from geoguide.datasets.formats.files import MINI_STAMP, integers, need_file, need_folder, read_json, read_matrix
+from geoguide.datasets.formats.cameras import at_size, common_camera, read_pose
+from geoguide.datasets.formats.files import by_number, integers, need_file, need_folder, read_json, source_of
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns, vertex_normals
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.splits import load_split
@@ -21,35 +23,53 @@ from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
-
-
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
-
-
 KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
 
 
 def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
-    """Scene folders of a split in its list's order, in `scans/` or (official test scans) `scans_test/`.
+    """List the scenes of a split.
 
-    The list is `root/scannetv2_{split}.txt` where that is there, else the official one (see `splits`). Raises
-    `DataError` when any listed scene is missing or the list is empty, `ConfigError` for a split without a list.
+    The list is the data's own (see `own_list`) where that is there, else the official one (see `splits`).
+
+    Args:
+        root: The data root; the scenes lie in scans/ or (official test scans) scans_test/.
+        split: Name of the split.
+
+    Returns:
+        The scenes' folders, in the list's order.
+
+    Raises:
+        DataError: A listed scene is missing, or the list is empty.
+        ConfigError: There is no list of the split.
     """
     root = need_folder(root, "data root")
-    found = find_scenes(root, split)
-    missing = [name for name, folder in found.items() if folder is None]
+    folders = find_scenes(root, split)
+    missing = [name for name, folder in folders.items() if folder is None]
     if missing:
-        own = _own_list(root, split)
+        own = own_list(root, split)
         hint = "" if own.is_file() else f" (by the official list, {own.name} is not there)"
         raise DataError(
-            f"{root}: {len(missing)} of {len(found)} {split} scenes are missing, first scans/{missing[0]}{hint}"
+            f"{root}: {len(missing)} of {len(folders)} {split} scenes are missing, first scans/{missing[0]}{hint}"
         )
-    return tuple(folder for folder in found.values() if folder is not None)
+    return tuple(folder for folder in folders.values() if folder is not None)
 
 
 def find_scenes(root: Path, split: str) -> dict[str, Path | None]:
-    """The folder of each scene of a split (see `list_scenes`), None where it is missing."""
-    own = _own_list(root, split)
+    """Find what there is of a split.
+
+    Args:
+        root: The data root.
+        split: Name of the split.
+
+    Returns:
+        Name of a scene -> its folder, or None where that is missing, in the list's order (see `list_scenes`).
+
+    Raises:
+        DataError: The list is empty.
+        ConfigError: There is no list of the split.
+    """
+    own = own_list(root, split)
     names = own.read_text().split() if own.is_file() else load_split("scannet", split)
     if not names:
         raise DataError(f"{own}: lists no scene")
@@ -57,7 +77,16 @@ def find_scenes(root: Path, split: str) -> dict[str, Path | None]:
     return {name: next((home / name for home in homes if (home / name).is_dir()), None) for name in names}
 
 
-def _own_list(root: Path, split: str) -> Path:
+def own_list(root: Path, split: str) -> Path:
+    """Say where the data's own list of a split would lie.
+
+    Args:
+        root: The data root.
+        split: Name of the split.
+
+    Returns:
+        `scannetv2_{split}.txt` in the root, whether it is there or not.
+    """
     return root / f"scannetv2_{split}.txt"
 
 
@@ -69,15 +98,28 @@ def load_scene(
     image_size: tuple[int, int] | None = None,
     source: str | None = None,
 ) -> Scene:
-    """Read `scans/sceneXXXX_XX` as it is on disk.
+    """Read one scan (paper, Datasets).
 
-    labels: label set that NYU40 ids are mapped to, or "scannet200", for which the objects' raw names are looked up in
-    the official `scannetv2-labels.combined.tsv` beside `scans/`. frame_skip: every n-th frame becomes a view (the
-    paper's peers take every 20th). image_size: (H, W) of the views, the depth images' own size by default. source:
-    "mini" or "real", by default "mini" for generated scenes. Frames are those extracted to color/, depth/ and
-    pose/, or else those of `sceneXXXX_XX.sens`. What a scan lacks (labels of test scans, all frames) is None or empty;
-    a file that is there but broken raises `DataError`. Labels that the mapping does not know become void, with one
-    warning. The axis alignment of `sceneXXXX_XX.txt` is not applied: poses are in the unaligned frame.
+    Frames are those extracted to color/, depth/ and pose/, or else those of the `.sens` recording. What a scan lacks
+    (labels of test scans, all frames) is None or empty. NYU40 ids above 40, and names that the category table does not
+    hold, become void, with one warning. The axis alignment of `sceneXXXX_XX.txt` is not applied: points and poses are
+    in the unaligned coordinates of the files.
+
+    Args:
+        folder: The scan's folder, `scans/sceneXXXX_XX`.
+        labels: Label set that NYU40 ids are mapped to, or "scannet200", for which the objects' raw names are looked up
+            in the official `scannetv2-labels.combined.tsv` beside `scans/`.
+        frame_skip: Every n-th frame becomes a view (the paper's peers take every 20th).
+        image_size: (H, W) of the views, by default the depth images' own.
+        source: "mini" or "real", by default "mini" for generated scans, "real" for others.
+
+    Returns:
+        The scene, named as the folder.
+
+    Raises:
+        DataError: The mesh is missing, or a file that is there is broken.
+        ConfigError: `labels` names no label set, or one that ScanNet has no ids for.
+        InputError: `frame_skip` is below 1.
     """
     folder = need_folder(folder, "scene folder")
     if frame_skip < 1:
@@ -88,7 +130,7 @@ def load_scene(
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
     if source is None:
-        source = "mini" if (folder / MINI_STAMP).is_file() else "real"
+        source = source_of(folder)
     return Scene(
         name=folder.name,
         points=points,
@@ -103,7 +145,17 @@ def load_scene(
 
 
 def load_annotation_superpoints(folder: str | Path) -> np.ndarray:
-    """int64 [P], ids 0..S-1: the official over-segmentation the annotators worked with (`…0.010000.segs.json`)."""
+    """Read the official over-segmentation that the annotators worked with (`…0.010000.segs.json`).
+
+    Args:
+        folder: The scan's folder.
+
+    Returns:
+        Superpoint of each vertex, int64 [P], ids 0..S-1.
+
+    Raises:
+        DataError: The file is missing or broken.
+    """
     folder = need_folder(folder, "scene folder")
     return np.unique(_segment_ids(folder), return_inverse=True)[1].reshape(-1).astype(np.int64)
 
@@ -118,7 +170,7 @@ def _segment_ids(folder: Path) -> np.ndarray:
 
 
 def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
-    """Class ids int64 [P], None when the scan has no annotation: of `labels.ply`, or of the objects' raw names."""
+    """Class ids int64 [P], by `labels.ply` or by the objects' raw names; None when the scan has no annotation."""
     mapping = load_label_set(label_set)
     if mapping.raw == "scannet_id":
         return _load_fine_labels(folder, count, mapping)
@@ -145,10 +197,10 @@ def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
 
 def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray | None:
     """Class ids int64 [P] of ScanNet200: `labels.ply` holds the coarse NYU40 ids only, so names are looked up."""
-    found = _load_groups(folder, count, ("label", "segments"))
-    if found is None:
+    objects = _load_groups(folder, count, ("label", "segments"))
+    if objects is None:
         return None
-    groups, owner = found
+    groups, owner = objects
     table = load_category_table(folder.parents[1] / "scannetv2-labels.combined.tsv")
     unknown = sorted({group["label"] for group in groups} - set(table.ids))
     if unknown:
@@ -162,16 +214,19 @@ def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray
 
 
 def _load_instances(folder: Path, count: int) -> np.ndarray | None:
-    """objectId int64 [P] of each vertex's segment, -1 where not annotated; None when the scan has no annotation."""
-    found = _load_groups(folder, count, ("objectId", "segments"))
-    if found is None:
+    """Object of each vertex, by its objectId, int64 [P], -1 for none; None when the scan has no annotation."""
+    objects = _load_groups(folder, count, ("objectId", "segments"))
+    if objects is None:
         return None
-    groups, owner = found
+    groups, owner = objects
     return np.array([group["objectId"] for group in groups] + [NO_INSTANCE], dtype=np.int64)[owner]
 
 
 def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[list[dict], np.ndarray] | None:
-    """The annotated objects of `aggregation.json`, and the object of each vertex int64 [P], -1 for none."""
+    """The annotated objects in `aggregation.json`, each with `fields`, and the object of each vertex, by its position.
+
+    The latter is int64 [P], -1 for none. None when the scan has no annotation.
+    """
     path = folder / f"{folder.name}.aggregation.json"
     if not path.exists():
         return None
@@ -199,23 +254,27 @@ def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[lis
 def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None) -> tuple[View, ...]:
     """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
     recording = folder / f"{folder.name}.sens"
-    paths = [path for path in (folder / "color").glob("*.jpg") if not path.name.startswith(".")]
-    odd = next((path for path in paths if not path.stem.isdigit()), None)
-    if odd is not None:
-        raise DataError(f"{odd}: frame files are named by number, as 120.jpg")
-    paths = sorted(paths, key=lambda path: int(path.stem))[::frame_skip]
+    images = (path for path in (folder / "color").glob("*.jpg") if not path.name.startswith("."))
+    paths = by_number(images)[::frame_skip]
     if not paths:
         return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
-    first_depth = need_file(folder / "depth" / f"{paths[0].stem}.png", "depth image")
-    size = read_image_size(first_depth)
-    path = folder / "intrinsic" / "intrinsic_depth.txt"
-    intrinsics = read_intrinsics(path)
-    check_fits(intrinsics, size, first_depth, path)
-    for color in paths:
-        check_frame(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image"), size, path)
-    if new_size is not None:
-        intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
+    frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]
+    intrinsics, size = common_camera(frames, folder / "intrinsic" / "intrinsic_depth.txt", new_size)
     return tuple(_load_view(folder, path, intrinsics, size) for path in paths)
+
+
+def _load_view(folder: Path, color: Path, intrinsics: np.ndarray, size: tuple[int, int]) -> View:
+    """The view of an extracted frame, whose images were checked before."""
+    return View(
+        name=color.stem,
+        intrinsics=intrinsics,
+        cam_to_world=read_pose(folder / "pose" / f"{color.stem}.txt"),
+        image_size=size,
+        color_path=color,
+        depth_path=folder / "depth" / f"{color.stem}.png",
+        label_path=_annotation_image(folder, "label", color.stem),
+        instance_path=_annotation_image(folder, "instance", color.stem),
+    )
 
 
 def _load_recording(
@@ -223,9 +282,7 @@ def _load_recording(
 ) -> tuple[SensView, ...]:
     """Views of every `frame_skip`-th frame of a `.sens` file; only its index is read here."""
     recording = SensFile(path)
-    intrinsics, size = recording.intrinsics, recording.image_size
-    if new_size is not None:
-        intrinsics, size = resize_intrinsics(intrinsics, size, new_size), tuple(new_size)
+    intrinsics, size = at_size(recording.intrinsics, recording.image_size, new_size)
     return tuple(
         SensView(
             name=str(frame),
@@ -233,7 +290,8 @@ def _load_recording(
             cam_to_world=recording.poses[frame],
             image_size=size,
             depth_scale=recording.depth_scale,
-            **_annotation_paths(folder, str(frame)),
+            label_path=_annotation_image(folder, "label", str(frame)),
+            instance_path=_annotation_image(folder, "instance", str(frame)),
             recording=recording,
             frame=frame,
         )
@@ -241,19 +299,7 @@ def _load_recording(
     )
 
 
-def _annotation_paths(folder: Path, stem: str) -> dict[str, Path | None]:
-    """The official 2D label and instance images of a frame, None where they were not extracted."""
-    paths = {kind: folder / f"{kind}-filt" / f"{stem}.png" for kind in ("label", "instance")}
-    return {f"{kind}_path": path if path.is_file() else None for kind, path in paths.items()}
-
-
-def _load_view(folder: Path, color: Path, intrinsics: np.ndarray, size: tuple[int, int]) -> View:
-    return View(
-        name=color.stem,
-        intrinsics=intrinsics,
-        cam_to_world=read_matrix(folder / "pose" / f"{color.stem}.txt", ((4, 4),), "pose"),
-        image_size=size,
-        color_path=color,
-        depth_path=folder / "depth" / f"{color.stem}.png",
-        **_annotation_paths(folder, color.stem),
-    )
+def _annotation_image(folder: Path, kind: str, stem: str) -> Path | None:
+    """The official image of a frame's "label"s or "instance"s, None where it was not extracted."""
+    path = folder / f"{kind}-filt" / f"{stem}.png"
+    return path if path.is_file() else None

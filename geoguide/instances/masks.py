@@ -52,7 +52,7 @@ class InstanceMasks:
         return best
 
     def dense(self) -> np.ndarray:
-        """bool [M, P]: M * P bytes."""
+        """Bool [M, P]: M * P bytes."""
         return self.sparse().toarray().astype(bool)
 
     def sparse(self) -> sparse.csr_matrix:

@@ -40,7 +40,8 @@ BEHIND = 0.04  # share of the room's points that may lie behind a wall, in front
 @dataclass(frozen=True, eq=False)
 class Regions:
     """S regions: `index` int64 [P] region of every point, `sizes` [S], `areas` [S] m^2, `centers`, `normals`, `low`,
-    `high` [S, 3], and `contacts` = (first [E], second [E], roughness [E] in [0, 1]), first < second."""
+    `high` [S, 3], and `contacts` = (first [E], second [E], roughness [E] in [0, 1]), first < second.
+    """
 
     index: np.ndarray
     sizes: np.ndarray

@@ -18,7 +18,7 @@ class Supervised(Protocol):
 
     @property
     def seen(self) -> Tensor:
-        """bool [P], which rows have a 2D feature."""
+        """Bool [P], which rows have a 2D feature."""
         ...
 
 

@@ -59,5 +59,5 @@ class _Unit(torch.autograd.Function):
 
 
 def unit(x: Tensor) -> Tensor:
-    """x scaled to length 1 along its last axis, [..., C] -> [..., C]; zero vectors stay zero. Once differentiable."""
+    """X scaled to length 1 along its last axis, [..., C] -> [..., C]; zero vectors stay zero. Once differentiable."""
     return _Unit.apply(x)

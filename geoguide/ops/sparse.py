@@ -251,7 +251,7 @@ def _add_rows_kernel(out, rows, values):  # index_add_ takes twice as long on a 
 
 
 def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable) -> Tensor:
-    """spconv's submanifold convolution with our weights; its pair tables live as long as ours (never run here)."""
+    """Spconv's submanifold convolution with our weights; its pair tables live as long as ours (never run here)."""
     from spconv.pytorch import SparseConvTensor
 
     if "tensor" not in table.cache:

@@ -117,7 +117,8 @@ class Stages:
     @functools.cached_property
     def arrays(self) -> Arrays:
         """points, colors float32 [P, 3]; labels, instances int64 [P] where there are any; frames: how many, how many
-        lost."""
+        lost.
+        """
         return self._stage("scene", None, self._arrays)
 
     @functools.cached_property

@@ -116,7 +116,7 @@ def cosine(start: float, end: float, share: float) -> float:
 
 @torch.no_grad()
 def move_average(average: nn.Module, source: nn.Module, momentum: float) -> None:
-    """average = momentum average + (1 - momentum) source, in place, over all parameters."""
+    """Average = momentum average + (1 - momentum) source, in place, over all parameters."""
     for mean, value in zip(average.parameters(), source.parameters(), strict=True):
         mean.lerp_(value, 1 - momentum)
 

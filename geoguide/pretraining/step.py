@@ -18,7 +18,8 @@ from geoguide.pretraining.views import PointView, RoomViews
 class LevelFeatures:
     """V voxels of the loss's level: feat float [V, C]; origin float32 [V, 3], mean place in the untouched room; view
     int64 [V], which view of the batch; hidden float32 [V], the share of masked voxels among those pooled; descriptors
-    float32 [V, D], mean of what the untouched room's descriptors say there."""
+    float32 [V, D], mean of what the untouched room's descriptors say there.
+    """
 
     feat: Tensor
     origin: np.ndarray

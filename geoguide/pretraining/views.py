@@ -42,7 +42,8 @@ class Cloud:
 class PointView:
     """A view's voxels as the encoder takes them: coord, origin float32 [V, 3] metres; grid_coord int64 [V, 3] >= 0;
     feat float32 [V, 9]: coord, colour, normal; mask bool [V]: hidden behind the mask token; point int64 [V]: the point
-    of the cloud that each voxel kept; descriptors float16 [V, D]: its descriptors in the untouched room."""
+    of the cloud that each voxel kept; descriptors float16 [V, D]: its descriptors in the untouched room.
+    """
 
     coord: np.ndarray
     grid_coord: np.ndarray
@@ -145,7 +146,7 @@ def recolor(colors: np.ndarray, config: ViewConfig, rng: np.random.Generator) ->
 
 
 def mask_cells(coord: np.ndarray, cell: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """bool [V]: voxels in a random `ratio` of the occupied cubes of edge `cell` metres, at a random offset."""
+    """Bool [V]: voxels in a random `ratio` of the occupied cubes of edge `cell` metres, at a random offset."""
     first, inverse = unique_cells(cells_of(coord + rng.uniform(0, cell, 3), cell))
     hidden = np.zeros(len(first), np.bool_)
     hidden[rng.permutation(len(first))[: round(ratio * len(first))]] = True

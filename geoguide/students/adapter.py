@@ -56,7 +56,7 @@ class Adapter(nn.Module):
         return self.layers[-1]
 
     def forward(self, geometry: Tensor) -> Tensor:
-        """geometry float [P, C1] -> [P, C]."""
+        """Geometry float [P, C1] -> [P, C]."""
         if geometry.dim() != 2 or geometry.shape[1] != self.in_width:
             raise InputError(f"adapter input must be [P, {self.in_width}], found {list(geometry.shape)}")
         return self.layers((geometry - self.mean) / self.deviation)

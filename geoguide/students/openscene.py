@@ -64,7 +64,7 @@ class OpenScene(nn.Module):
         return self.network(batch.grid_coord, batch.item, batch.features)
 
     def encode(self, points: np.ndarray, colors: np.ndarray) -> Tensor:
-        """points float [P, 3] metres z up, colors [P, 3] in [0, 1] -> [P, C]: each point has its voxel's feature."""
+        """Points float [P, 3] metres z up, colors [P, 3] in [0, 1] -> [P, C]: each point has its voxel's feature."""
         if points.ndim != 2 or points.shape[1] != 3 or points.shape != colors.shape:
             raise InputError(f"points and colors must be [P, 3], found {list(points.shape)} and {list(colors.shape)}")
         grid, first, inverse = voxelize(points, self.config.voxel)

@@ -46,7 +46,8 @@ SHADOW_REACH = 5.0  # pixels of a 160-pixel-wide image at full severity
 @dataclass(frozen=True, eq=False)
 class Survey:
     """What a scene's views show: `keys` int64 [O] sorted object codes, `classes` [O] (255 void), `areas` [O] m^2 ever
-    seen, `shares` [K, O] of that area seen by each view, `centers` [O, 3] metres."""
+    seen, `shares` [K, O] of that area seen by each view, `centers` [O, 3] metres.
+    """
 
     keys: np.ndarray
     classes: np.ndarray

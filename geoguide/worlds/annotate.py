@@ -17,7 +17,8 @@ PIXEL_STEP = 2  # every second row and column of the true surface points is plen
 @dataclass(frozen=True, eq=False)
 class Annotation:
     """segment int64 [P], ids 0..S-1; owner int64 [S], object of each segment or -1; truth int64 [P], object of the
-    nearest true surface or -1 where that is too far; purity: share of vertices whose segment's object is their own."""
+    nearest true surface or -1 where that is too far; purity: share of vertices whose segment's object is their own.
+    """
 
     segment: np.ndarray
     owner: np.ndarray

@@ -45,7 +45,7 @@ class Room:
     obstacles: np.ndarray
 
     def camera_free(self, xy: np.ndarray) -> np.ndarray:
-        """bool [K]: positions [K, 2] where a hand-held camera at 1.2 to 1.7 m may stand.
+        """Bool [K]: positions [K, 2] where a hand-held camera at 1.2 to 1.7 m may stand.
 
         Free means `CAMERA_MARGIN` away from walls and from everything that does not hang above `CAMERA_HEIGHT`.
         """

@@ -1,4 +1,4 @@
-"""`geoguide data check`: which dataset and layout a folder is, and what of it is missing or broken."""
+"""`geoguide data check`: which datasets and layouts a folder holds, and what of them is missing or broken."""
 
 from geoguide.datasets.check.folder import check_folder, identify
 

@@ -3,38 +3,46 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from geoguide.datasets import matterport3d
 from geoguide.datasets.check.report import Report, check_scenes
-from geoguide.datasets.matterport3d import MAPPING, REGIONS, find_mapping, list_regions, load_region, scans_folder
+from geoguide.datasets.splits import USUAL
 from geoguide.errors import DataError
 from geoguide.scene import Scene
 
-SPLITS = ("train", "val", "test")
+NO_SPLIT = "in no split list"
 
 
 def is_matterport3d(root: Path) -> bool:
-    """Whether houses with region segmentations lie in `root` or its scans folder, or `root` is one house."""
+    """Tell whether a folder is Matterport3D in its official layout.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Whether houses with region segmentations lie in it or its scans folder, or it is one house.
+    """
     return bool(_houses(root))
 
 
-def _houses(root: Path) -> list[Path]:
-    if (root / REGIONS).is_dir():
-        return [root]
-    return sorted(path.parent for path in scans_folder(root).glob(f"*/{REGIONS}"))
-
-
 def check_matterport3d(root: Path, report: Report) -> None:
-    """Fill the report, house by house of each split list, or of all houses where there is no list."""
-    mapping = find_mapping(root)
+    """Check Matterport3D split by split; houses that no list names are checked too.
+
+    Args:
+        root: The folder.
+        report: Is filled.
+    """
+    mapping = matterport3d.find_mapping(root)
     if mapping is None:
-        report.problem(f"{root / MAPPING}: not found (nor in metadata/), so labels cannot be read")
+        report.problem(f"{root / matterport3d.MAPPING}: not found (nor in metadata/), so labels cannot be read")
     houses = _houses(root)
     split_of = _splits(root, houses, report)
     readable = 0
-    for split in (*SPLITS, "in no split list"):
+    for split in (*USUAL, NO_SPLIT):
         regions = []
-        for house in (house for house in houses if split_of.get(house.name, "in no split list") == split):
+        for house in (house for house in houses if split_of.get(house.name, NO_SPLIT) == split):
             try:
-                regions += [house / REGIONS / f"region{number}.ply" for number in list_regions(house)]
+                numbers = matterport3d.list_regions(house)
+                regions += [house / matterport3d.REGIONS / f"region{number}.ply" for number in numbers]
             except DataError as error:
                 report.problem(str(error))
         if regions:
@@ -43,29 +51,38 @@ def check_matterport3d(root: Path, report: Report) -> None:
             )
             readable += tally.scenes
     if readable:
-        report.use(f"geoguide segment <house>/{REGIONS}/region<N>.ply --labels ... ({readable} regions)")
+        report.use(f"geoguide segment <house>/{matterport3d.REGIONS}/region<N>.ply --labels ... ({readable} regions)")
         report.use(
             f"geoguide.datasets.matterport3d.load_region, labels matterport21, 40, 80 or 160 ({readable} regions)"
         )
 
 
 def _reader(mapping: Path | None, split: str) -> Callable[[Path], Scene]:
+    """A function that reads a region, named by its ply file."""
+
     def read(path: Path) -> Scene:
-        return load_region(path.parents[1], int(path.stem.removeprefix("region")), mapping=mapping, split=split)
+        number = int(path.stem.removeprefix("region"))
+        return matterport3d.load_region(path.parents[1], number, mapping=mapping, split=split)
 
     return read
 
 
 def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:
-    """The split of each listed house; a listed house that is not there is a problem."""
-    split_of, here = {}, {house.name for house in houses}
-    for split in SPLITS:
-        listing = next(
-            (p for p in (root / f"scenes_{split}.txt", root / f"tasks/benchmark/scenes_{split}.txt") if p.is_file()),
-            None,
-        )
-        for name in listing.read_text().split() if listing else ():
+    """The split of each house that the data's own lists name; a listed house that is not there is a problem."""
+    split_of, here, home = {}, {house.name for house in houses}, matterport3d.scans_folder(root)
+    for split in USUAL:
+        listing = matterport3d.own_list(root, split)
+        if listing is None:
+            continue
+        for name in listing.read_text().split():
             split_of[name] = split
             if name not in here:
-                report.problem(f"{scans_folder(root) / name / REGIONS}: not found, {listing.name} names this house")
+                report.problem(f"{home / name / matterport3d.REGIONS}: not found, {listing.name} names this house")
     return split_of
+
+
+def _houses(root: Path) -> list[Path]:
+    """The houses that lie in `root` or its scans folder, or `root` itself where that is one."""
+    if (root / matterport3d.REGIONS).is_dir():
+        return [root]
+    return sorted(path.parent for path in matterport3d.scans_folder(root).glob(f"*/{matterport3d.REGIONS}"))

@@ -3,30 +3,42 @@
 from pathlib import Path
 
 from geoguide.datasets.check.report import Report, check_scenes
-from geoguide.datasets.formats.nuscenes_tables import Tables, list_samples, list_scenes, read_tables
-from geoguide.datasets.nuscenes import load_sample
+from geoguide.datasets.formats.nuscenes_tables import Tables, list_samples, read_tables
+from geoguide.datasets.nuscenes import list_scenes, load_sample
 from geoguide.errors import DataError
 
 
 def is_nuscenes(root: Path) -> bool:
-    """Whether `root` holds nuScenes' tables, as v1.0-mini/sample.json."""
+    """Tell whether a folder is nuScenes in its official layout.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Whether it holds tables of any version, such as v1.0-mini/sample.json.
+    """
     return any(root.glob("v1.0-*/sample.json"))
 
 
 def check_nuscenes(root: Path, report: Report) -> None:
-    """Fill the report version by version: LiDAR, labels and images of every key frame of every scene in the tables."""
+    """Check nuScenes version by version: LiDAR, labels and images of every key frame of every scene in the tables.
+
+    Args:
+        root: The folder.
+        report: Is filled.
+    """
     for folder in sorted(path.parent for path in root.glob("v1.0-*/sample.json")):
         try:
             tables = read_tables(root, folder.name)
         except DataError as error:
             report.problem(str(error))
             continue
-        sources = _key_frames(tables, report)
+        frames = _key_frames(tables, report)
         tally = check_scenes(
             report,
             f"{folder.name}, key frames of {len(tables.scenes)} scenes",
-            sources,
-            lambda source, tables=tables: load_sample(tables, source.name),
+            frames,
+            lambda path, tables=tables: load_sample(tables, path.name),
             need_labels=tables.label_files is not None,  # the benchmark's test frames come without labels
         )
         if tables.label_files is None:
@@ -36,11 +48,11 @@ def check_nuscenes(root: Path, report: Report) -> None:
 
 
 def _key_frames(tables: Tables, report: Report) -> list[Path]:
-    """One path for each key frame, <tables>/<scene>/<sample token>: nothing lies there, but it names the frame."""
-    found = []
+    """One path for each key frame, <tables>/<scene>/<sample token>: nothing lies there, but it names the key frame."""
+    paths = []
     for scene in list_scenes(tables):
         try:
-            found += [tables.path("sample").parent / scene / sample for sample in list_samples(tables, scene)]
+            paths += [tables.path("sample").parent / scene / sample for sample in list_samples(tables, scene)]
         except DataError as error:
             report.problem(str(error))
-    return found
+    return paths

@@ -9,19 +9,30 @@ from geoguide.datasets.formats.fused_features import FusedFeatures, feature_file
 from geoguide.datasets.formats.torch_files import read_torch
 from geoguide.datasets.openscene_folders import LAYOUTS, Layout, scene_name
 from geoguide.datasets.openscene_layout import list_scenes, load_scene
+from geoguide.datasets.splits import USUAL
 from geoguide.errors import DataError, GeoGuideError
-
-SPLITS = ("train", "val", "test")
 
 
 def is_openscene(root: Path) -> bool:
-    """Whether `root` holds one of the published 3D or 2D folders, or is a 3D folder itself."""
+    """Tell whether a folder is what OpenScene published.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Whether it holds one of the published 3D or 2D folders, or is a 3D folder itself.
+    """
     names = {name for layout in LAYOUTS.values() for name in (layout.name, layout.folder_2d)}
     return root.name in LAYOUTS or any((root / name).is_dir() for name in names)
 
 
 def check_openscene(root: Path, report: Report) -> None:
-    """Fill the report for every 3D folder, its 2D folder and the folders of fused features beside them."""
+    """Check every 3D folder, its 2D folder and the folders of fused features beside them.
+
+    Args:
+        root: The folder that holds them, or one 3D folder.
+        report: Is filled.
+    """
     if root.name in LAYOUTS:
         root, chosen = root.parent, [LAYOUTS[root.name]]
     else:
@@ -40,20 +51,20 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
     """Check every split of a 3D folder; returns its scene files."""
     paths: list[Path] = []
     readable = frames = 0
-    for split in SPLITS:
+    for split in USUAL:
         if not (root / layout.name / split).is_dir():
             continue
         try:
-            found = list_scenes(root, layout.name, split)
+            scenes = list_scenes(root, layout.name, split)
         except DataError as error:
             report.problem(str(error))
             continue
-        paths += found
+        paths += scenes
         need_frames = layout.dataset != "matterport3d" and (root / layout.folder_2d).is_dir()
-        tally = check_scenes(report, f"{layout.name} {split}", found, load_scene, need_frames=need_frames)
+        tally = check_scenes(report, f"{layout.name} {split}", scenes, load_scene, need_frames=need_frames)
         readable, frames = readable + tally.scenes, frames + tally.with_frames
     if not paths:
-        report.problem(f"{root / layout.name}: no split with scenes, expected {', '.join(SPLITS)}")
+        report.problem(f"{root / layout.name}: no split with scenes, expected {', '.join(USUAL)}")
     if readable:
         report.use(f"geoguide segment {layout.name}/<split>/<scene>.pth --labels ... ({readable} scenes)")
         report.use(f"geoguide.datasets.openscene_layout.load_scene ({readable} scenes, {frames} with frames)")
@@ -62,7 +73,7 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
 
 def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Report) -> None:
     """Open every feature file of the layout's scenes: keys, dtypes, the mask against the cloud, and some rows."""
-    whole = lacking = files_found = 0
+    whole = lacking = total = 0
     for path in tqdm(paths, f"check {folder.name} of {layout.name}"):
         try:
             files = feature_files(folder, scene_name(path))
@@ -71,7 +82,7 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
             report.problem(f"{folder}: features of {path.name} cannot be checked ({error})")
             continue
         lacking += not files
-        files_found += len(files)
+        total += len(files)
         for file in files:
             try:
                 features = FusedFeatures(file, count)
@@ -79,8 +90,6 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
                 whole += 1
             except GeoGuideError as error:
                 report.problem(str(error))
-    if files_found:
-        report.line(
-            f"{folder.name}: {whole} of {files_found} files of {layout.name} readable, {lacking} scenes without"
-        )
+    if total:
+        report.line(f"{folder.name}: {whole} of {total} files of {layout.name} readable, {lacking} scenes without")
         report.use(f"geoguide.datasets.openscene_layout.open_features ({folder.name}, {whole} files)")

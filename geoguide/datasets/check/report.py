@@ -14,7 +14,15 @@ from geoguide.scene import VOID, Scene
 
 @dataclass
 class Report:
-    """Lines to print under a title, in order; `problems` decide the exit code."""
+    """What was found out about one layout of a folder.
+
+    Attributes:
+        title: The folder and the layout.
+        lines: What is there, in order.
+        problems: What is missing or broken, each once; they decide the exit code.
+        uses: What can be run with this folder.
+        scenes: How many scenes are readable.
+    """
 
     title: str
     lines: list[str] = field(default_factory=list)
@@ -23,17 +31,32 @@ class Report:
     scenes: int = 0
 
     def line(self, text: str) -> None:
+        """Add a line about what is there.
+
+        Args:
+            text: The line.
+        """
         self.lines.append(text)
 
     def problem(self, text: str) -> None:
+        """Add something that is missing or broken, unless it was added before.
+
+        Args:
+            text: The line; it names the file.
+        """
         if text not in self.problems:  # regions of one house share its cameras
             self.problems.append(text)
 
     def use(self, text: str) -> None:
-        """Something that can be run with this folder."""
+        """Add something that can be run with this folder.
+
+        Args:
+            text: The line.
+        """
         self.uses.append(text)
 
     def print(self) -> None:
+        """Print the title, and below it the lines, the problems, the uses and the two counts."""
         print(self.title)
         for text in self.lines:
             print(f"  {text}")
@@ -46,7 +69,18 @@ class Report:
 
 @dataclass
 class Tally:
-    """Counts over the readable scenes of one split; nothing of a scene is kept."""
+    """Counts over the readable scenes of one split, so that no scene has to stay in memory.
+
+    Attributes:
+        scenes: Number of scenes.
+        points: Number of their points.
+        frames: Number of their views.
+        with_labels: Number of scenes that have labels.
+        with_frames: Number of scenes that have views.
+        with_instances: Number of scenes that have instances.
+        with_label_images: Number of scenes with views, all of which have label images.
+        sources: `Scene.source` of the scenes: "mini", "real" or both.
+    """
 
     scenes: int = 0
     points: int = 0
@@ -58,6 +92,11 @@ class Tally:
     sources: set[str] = field(default_factory=set)
 
     def add(self, scene: Scene) -> None:
+        """Count a scene.
+
+        Args:
+            scene: The scene.
+        """
         self.scenes += 1
         self.points += len(scene)
         self.frames += len(scene.views)
@@ -68,6 +107,15 @@ class Tally:
         self.sources.add(scene.source)
 
     def describe(self, split: str, expected: int) -> str:
+        """Put the counts into one line.
+
+        Args:
+            split: What the scenes are, for the line.
+            expected: How many scenes there should be.
+
+        Returns:
+            The line.
+        """
         text = f"{split}: {self.scenes} of {expected} scenes readable"
         if not self.scenes:
             return text
@@ -88,12 +136,21 @@ def check_scenes(
 ) -> Tally:
     """Read every scene of a split under a progress bar, decode every frame, and note what is wrong, file by file.
 
-    expected: how many scenes there should be, where that is known. need_labels, need_frames: a scene without is a
-    problem; otherwise it is only counted.
+    Args:
+        report: Takes the problems and one line of counts.
+        split: What the scenes are, for that line.
+        sources: A path for each scene, which `read` takes and messages name.
+        read: Reads one scene.
+        expected: How many scenes there should be, where that is known; by default as many as `sources`.
+        need_labels: Whether a scene without labels is a problem; otherwise it is only counted.
+        need_frames: Whether a scene without views is a problem; otherwise it is only counted.
+
+    Returns:
+        The counts.
     """
     tally = Tally()
-    for source in tqdm(sources, f"check {split}"):
-        scene, problems = check_scene(source, read, need_labels, need_frames)
+    for path in tqdm(sources, f"check {split}"):
+        scene, problems = check_scene(path, read, need_labels, need_frames)
         for problem in problems:
             report.problem(problem)
         if scene is not None:
@@ -106,7 +163,17 @@ def check_scenes(
 def check_scene(
     source: Path, read: Callable[[Path], Scene], need_labels: bool, need_frames: bool
 ) -> tuple[Scene | None, list[str]]:
-    """The scene that `read` makes of `source`, None when it cannot, and what is wrong with it, one line each."""
+    """Read one scene and decode all of its frames.
+
+    Args:
+        source: The scene's path, which `read` takes and messages name.
+        read: Reads the scene.
+        need_labels: Whether a scene without labels is a problem.
+        need_frames: Whether a scene without views is a problem.
+
+    Returns:
+        The scene, None when it cannot be read, and what is wrong with it, one line each.
+    """
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -133,5 +200,17 @@ def check_scene(
 
 
 def spread(count: int, number: int = 64) -> np.ndarray:
-    """At most `number` indices int64 below `count`, evenly spread, the first and the last among them."""
+    """Choose a few of many indices.
+
+    Args:
+        count: How many there are.
+        number: At most how many are chosen.
+
+    Returns:
+        Indices 0..count-1, int64, evenly spread, the first and the last among them.
+
+    Example:
+        >>> spread(100, 4).tolist()
+        [0, 33, 66, 99]
+    """
     return np.unique(np.linspace(0, count - 1, min(number, count)).astype(np.int64))

@@ -3,40 +3,47 @@
 from pathlib import Path
 
 from geoguide.datasets.check.report import Report, check_scenes
-from geoguide.datasets.scannet import find_scenes, load_scene
+from geoguide.datasets.scannet import find_scenes, load_scene, own_list
+from geoguide.datasets.splits import USUAL
 from geoguide.errors import DataError
-
-SPLITS = ("train", "val", "test")
 
 
 def is_scannet(root: Path) -> bool:
-    """Whether `root` has a list of scenes, or scans of ScanNet's names in `scans/`, or is one scan itself."""
-    listed = any((root / f"scannetv2_{split}.txt").is_file() for split in SPLITS)
+    """Tell whether a folder is ScanNet v2 in its official layout.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Whether it has a split list, or scans of ScanNet's names in scans/, or is one scan itself.
+    """
+    listed = any(own_list(root, split).is_file() for split in USUAL)
     return listed or any(root.glob("scans/scene*_*")) or _is_scan(root)
 
 
-def _is_scan(folder: Path) -> bool:
-    return (folder / f"{folder.name}_vh_clean_2.ply").is_file()
-
-
 def check_scannet(root: Path, report: Report) -> None:
-    """Fill the report split by split; scans that no list names are checked too."""
+    """Check ScanNet split by split; scans that no list names are checked too.
+
+    Args:
+        root: The folder.
+        report: Is filled.
+    """
     seen: set[Path] = set()
     tallies = []
-    for split in SPLITS:
-        if not (root / f"scannetv2_{split}.txt").is_file():
+    for split in USUAL:
+        if not own_list(root, split).is_file():
             continue
         try:
-            found = find_scenes(root, split)
+            scenes = find_scenes(root, split)
         except DataError as error:
             report.problem(str(error))
             continue
-        for name in (name for name, folder in found.items() if folder is None):
+        for name in (name for name, folder in scenes.items() if folder is None):
             report.problem(f"{root / 'scans' / name}: scene folder not found, scannetv2_{split}.txt names it")
-        folders = [folder for folder in found.values() if folder is not None]
+        folders = [folder for folder in scenes.values() if folder is not None]
         seen.update(folders)
         labelled = split != "test"  # the benchmark's test scans come without labels
-        tallies.append(check_scenes(report, split, folders, load_scene, expected=len(found), need_labels=labelled))
+        tallies.append(check_scenes(report, split, folders, load_scene, expected=len(scenes), need_labels=labelled))
     others = [root] if _is_scan(root) else sorted({*root.glob("scans*/scene*_*")} - seen)
     if others:
         tallies.append(check_scenes(report, "in no split list", others, load_scene))
@@ -48,3 +55,7 @@ def check_scannet(root: Path, report: Report) -> None:
         report.use(f'training and evaluation, data.dataset="scannet" with this data.root ({images} scenes)')
     elif total["with_frames"]:
         report.line("2D label images (label-filt/) are not extracted: the simulated 2D teacher needs them")
+
+
+def _is_scan(folder: Path) -> bool:
+    return (folder / f"{folder.name}_vh_clean_2.ply").is_file()

@@ -1,1 +1,1 @@
-"""Files as bytes: what a file holds, checked; what a benchmark means by it is the readers' business."""
+"""What the bytes of a file hold, checked; what a benchmark means by it is the readers' business. See design.md."""

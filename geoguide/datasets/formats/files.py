@@ -1,7 +1,8 @@
-"""Reading ply, json, matrices and intrinsics so that a broken file gives one line that names it."""
+"""Files, folders, json, text matrices, numbered images: what is missing or broken gives one line that names it."""
 
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,18 @@ MINI_STAMP = "mini.json"  # generated data carry this file beside the official o
 
 
 def need_file(path: str | Path, what: str) -> Path:
-    """`path` as a Path when it is a file; otherwise `DataError`."""
+    """Check that a file is there.
+
+    Args:
+        path: The file.
+        what: What the file is, in words, for the message.
+
+    Returns:
+        `path` as a Path.
+
+    Raises:
+        DataError: There is no file at `path`.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: {what} not found")
@@ -21,20 +33,89 @@ def need_file(path: str | Path, what: str) -> Path:
 
 
 def need_folder(path: str | Path, what: str) -> Path:
-    """`path` as a Path when it is a folder; otherwise `DataError`."""
+    """Check that a folder is there.
+
+    Args:
+        path: The folder.
+        what: What the folder is, in words, for the message.
+
+    Returns:
+        `path` as a Path.
+
+    Raises:
+        DataError: There is no folder at `path`.
+    """
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path}: {what} not found or not a folder")
     return path
 
 
-def read_json(path: str | Path, fields: tuple[str, ...]) -> dict:
-    """A json object with at least `fields`; truncated or otherwise broken raises `DataError`."""
-    path = need_file(path, "json file")
+def source_of(folder: Path) -> str:
+    """Tell generated data from real data, as `Scene.source` does.
+
+    Args:
+        folder: Where generated data would carry the file `mini.json`: the folder of a scene or a house, or the root.
+
+    Returns:
+        "mini" where that file is there, else "real".
+    """
+    return "mini" if (folder / MINI_STAMP).is_file() else "real"
+
+
+def by_number(images: Iterable[Path]) -> list[Path]:
+    """Put the images of a recording, which are named by the number of their frame, in the order of these numbers.
+
+    Args:
+        images: Image files in any order, such as 120.jpg.
+
+    Returns:
+        The same files: 2.jpg before 10.jpg.
+
+    Raises:
+        DataError: A file's name is not a number.
+    """
+    paths = sorted(images)
+    odd = next((path for path in paths if not path.stem.isdecimal()), None)
+    if odd is not None:
+        raise DataError(f"{odd}: frame files are named by number, as 120.jpg")
+    return sorted(paths, key=lambda path: int(path.stem))
+
+
+def load_json(path: str | Path, what: str) -> Any:
+    """Read a json file, whatever it holds.
+
+    Args:
+        path: The file, in UTF-8.
+        what: What the file is, in words, for the message.
+
+    Returns:
+        Its value.
+
+    Raises:
+        DataError: The file is missing, truncated or otherwise no json.
+    """
+    path = need_file(path, what)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not valid json, truncated? ({error})") from None
+
+
+def read_json(path: str | Path, fields: tuple[str, ...]) -> dict:
+    """Read a json file that holds one object.
+
+    Args:
+        path: The file, in UTF-8.
+        fields: Names that the object must have.
+
+    Returns:
+        The object; it may have more fields.
+
+    Raises:
+        DataError: The file is missing, truncated or otherwise no json, or a field is missing.
+    """
+    value = load_json(path, "json file")
     for field in fields:
         if not isinstance(value, dict) or field not in value:
             raise DataError(f"{path}: field {field!r} is missing")
@@ -42,7 +123,19 @@ def read_json(path: str | Path, fields: tuple[str, ...]) -> dict:
 
 
 def integers(value: Any, path: Path, field: str) -> np.ndarray:
-    """A json value as an int64 array; `DataError` naming `field` where it is not a list of integers, not of floats."""
+    """Turn a json value into an array of integers.
+
+    Args:
+        value: What json holds there: a list of integers, or of such lists.
+        path: The json file, for the message.
+        field: Where in the file the value stands, in words, for the message.
+
+    Returns:
+        The integers, int64, of the value's shape.
+
+    Raises:
+        DataError: The value is anything else, such as a list of floats.
+    """
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths
@@ -53,7 +146,19 @@ def integers(value: Any, path: Path, field: str) -> np.ndarray:
 
 
 def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str) -> np.ndarray:
-    """A text matrix float64 of one of `shapes`; inf and nan are kept (a lost pose)."""
+    """Read a matrix from a text file.
+
+    Args:
+        path: The file: one row a line, numbers between blanks.
+        shapes: The shapes that it may have.
+        what: What the matrix is, in words, for the message.
+
+    Returns:
+        The matrix, float64; inf and nan in it stay (ScanNet writes lost poses so).
+
+    Raises:
+        DataError: The file is missing, holds no numbers or has another shape.
+    """
     path = need_file(path, what)
     try:
         with warnings.catch_warnings():
@@ -65,3 +170,27 @@ def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str
         expected = " or ".join(str(list(shape)) for shape in shapes)
         raise DataError(f"{path}: {what} must be {expected}, found {list(matrix.shape)}")
     return matrix
+
+
+def read_npy(path: str | Path, shape: tuple[int, int], what: str) -> np.ndarray:
+    """Read a matrix from an `.npy` file.
+
+    Args:
+        path: The file; no pickled code in it is run.
+        shape: The shape that it must have.
+        what: What the matrix is, in words, for the message.
+
+    Returns:
+        The matrix, float64; inf and nan in it stay.
+
+    Raises:
+        DataError: The file is missing or broken, holds no numbers or has another shape.
+    """
+    path = need_file(path, what)
+    try:
+        matrix = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: {what} is not a readable npy file, truncated? ({error})") from None
+    if matrix.shape != shape or matrix.dtype.kind not in "fiu":
+        raise DataError(f"{path}: {what} must be numbers {list(shape)}, found {matrix.dtype} {list(matrix.shape)}")
+    return matrix.astype(np.float64)

@@ -1,8 +1,8 @@
 """OpenScene's fused 2D features of one scene, read row by row: no scene's features are ever all in memory.
 
-A file maps {'feat': float16 [M, C], 'mask_full': bool [N]}: row r of `feat` belongs to the r-th True of `mask_full`, so
-the row of point i is cumsum(mask_full)[i] - 1. Files made before that have a third key: `mask` (bool [M], or the row
-numbers) then says which rows of `feat` really hold a feature (OpenScene, dataset/feature_loader.py, "legacy").
+A file maps {'feat': float16 [R, C], 'mask_full': bool [P]}: row r of `feat` belongs to the r-th True of `mask_full`, so
+the row of point i is cumsum(mask_full)[i] - 1. Older files have a third key, `mask` (bool [R], or row numbers), which
+says which rows of `feat` really hold a feature (OpenScene, dataset/feature_loader.py, "legacy").
 """
 
 import functools
@@ -18,26 +18,36 @@ from geoguide.datasets.formats.torch_files import is_mappable, read_torch
 from geoguide.errors import DataError, InputError
 
 FEATURE_DTYPES = (torch.float16, torch.float32)
-
-
 ROWS_AT_ONCE = 4096  # between two mappings: bounds the mapped pages; a mapping costs about a millisecond
 
 
 class FusedFeatures:
-    """The features of one scene on disk, and which of its N points have one.
+    """One file of fused features: which points of the scene have a feature, and the features, read when asked for.
 
-    `seen` bool [N]; `width` is C; `len()` is N. Only `seen` and one int32 per point are held; each `rows` maps the
-    file, touches the rows it needs and lets go of it. A file in torch's format before 1.6 cannot be mapped: it is read
-    whole and kept, with one warning. num_points: the size of the cloud, checked when given. Raises `DataError` naming
-    file, field, expected and found for a missing or truncated file, wrong keys, shapes or dtypes.
+    Only `seen` and one int32 per point stay in memory; each call of `rows` maps the file, touches the rows that it
+    needs and lets go of the file. A file in torch's format before 1.6 cannot be mapped: it is read whole and stays in
+    memory, with one warning. `len()` is the number of points, P.
 
     On nuScenes `seen` leaks labels: OpenScene gave features only to points whose ground truth is not void.
+
+    Args:
+        path: The `.pt` file.
+        num_points: The size of the cloud, P, which is checked when it is given.
+
+    Attributes:
+        path: The file.
+        seen: Which points have a feature, bool [P].
+        width: Channels of a feature, C.
+
+    Raises:
+        DataError: The file is missing or truncated, or has wrong keys, shapes or dtypes; the message names file, field,
+            expected and found.
     """
 
     def __init__(self, path: str | Path, num_points: int | None = None) -> None:
         self.path = Path(path)
         self._mapped = is_mappable(self.path)
-        feat, mask_full, kept = _fields(read_torch(self.path, mmap=self._mapped), self.path)
+        feat, mask_full, legacy = _fields(read_torch(self.path, mmap=self._mapped), self.path)
         if num_points is not None and len(mask_full) != num_points:
             raise DataError(f"{self.path}: mask_full holds {len(mask_full)} points, the cloud has {num_points}")
         if feat.shape[0] != mask_full.sum():
@@ -45,12 +55,12 @@ class FusedFeatures:
                 f"{self.path}: feat holds {feat.shape[0]} rows, expected one for each of the {mask_full.sum()} points "
                 "of mask_full"
             )
-        self.seen = mask_full  # [N]
-        if kept is not None:
+        self.seen = mask_full  # [P]
+        if legacy is not None:
             self.seen = mask_full.copy()
-            self.seen[mask_full] = _kept_rows(kept, feat.shape[0], self.path)
+            self.seen[mask_full] = _legacy_rows(legacy, feat.shape[0], self.path)
         self.width = int(feat.shape[1])
-        self._row = np.cumsum(mask_full, dtype=np.int32) - 1  # [N], meaningful where seen
+        self._row = np.cumsum(mask_full, dtype=np.int32) - 1  # [P], meaningful where seen
         self._shape = tuple(feat.shape)
         self._held = None if self._mapped else feat
         if not self._mapped:
@@ -61,17 +71,24 @@ class FusedFeatures:
         return len(self.seen)
 
     def rows(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features of the points `index` int64 [p], in any order: (float16 [p, C], seen bool [p]); 0 where unseen.
+        """Read the features of some points, in time and memory O(n C) for n points, whatever the file's size.
 
-        Time and memory O(p C), whatever the file's size. Raises `InputError` for indices outside the cloud and
-        `DataError` where a feature read is not finite or the file has changed since it was opened.
+        Args:
+            index: The points, integers [n] in 0..P-1, in any order.
+
+        Returns:
+            Their features float16 [n, C], 0 where a point has none, and whether each has one, bool [n].
+
+        Raises:
+            InputError: `index` has another shape or dtype, or names points outside the cloud.
+            DataError: A feature is not finite, or the file has changed since it was opened.
         """
         index = np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
             raise InputError(f"index must be integers [p], found {index.dtype} {list(index.shape)}")
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             raise InputError(f"index must lie in 0..{len(self) - 1}, found {index.min()}..{index.max()}")
-        seen = self.seen[index]  # [p]
+        seen = self.seen[index]  # [n]
         place = np.flatnonzero(seen)
         place = place[np.argsort(self._row[index[place]], kind="stable")]  # the disk is read forwards
         result = np.zeros((len(index), self.width), np.float16)
@@ -86,6 +103,7 @@ class FusedFeatures:
         return result, seen
 
     def _open(self) -> Tensor:
+        """`feat` [R, C] of the file, mapped."""
         feat, _, _ = _fields(read_torch(self.path, mmap=True), self.path)
         if tuple(feat.shape) != self._shape:
             raise DataError(f"{self.path}: feat was {list(self._shape)} when opened, is now {list(feat.shape)}")
@@ -93,11 +111,23 @@ class FusedFeatures:
 
 
 class StreamedFeatures:
-    """The fused features of one scene as a training reads them: opened for each step, never kept.
+    """The fused features of one scene as a training reads them: the file is opened anew for each step.
 
-    files: as `feature_files` finds them; several are random subsets of the scene's points, of which a step takes one.
-    num_points: of the cloud. Creating it opens every file once, to check it; it then holds names only, so that a list
-    of thousands of scenes costs nothing. `width` is C.
+    Creating it opens every file once, to check it; it then holds names only, so that a list of thousands of scenes
+    costs nothing.
+
+    Args:
+        files: The scene's files, at least one, as `feature_files` lists them. Several files hold features of random
+            subsets of the scene's points; a step takes one of them.
+        num_points: The size of the cloud, P.
+
+    Attributes:
+        files: The files.
+        num_points: P.
+        width: Channels of a feature, C.
+
+    Raises:
+        DataError: A file is broken (see `FusedFeatures`), or the files differ in width.
     """
 
     def __init__(self, files: tuple[Path, ...], num_points: int) -> None:
@@ -108,19 +138,47 @@ class StreamedFeatures:
         self.width = widths.pop()
 
     def seen(self) -> np.ndarray:
-        """bool [P]: has a feature in any file."""
+        """Read which points have a feature in any of the files.
+
+        Returns:
+            bool [P].
+
+        Raises:
+            DataError: A file is broken.
+        """
         return np.any([FusedFeatures(file, self.num_points).seen for file in self.files], axis=0)
 
     def rows(self, index: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """As `FusedFeatures.rows`, from file number `draw` (modulo their number)."""
+        """Read the features of some points from one of the files, as `FusedFeatures.rows`.
+
+        Args:
+            index: The points, integers [n] in 0..P-1, in any order.
+            draw: Which file: any whole number, taken modulo the number of files.
+
+        Returns:
+            Their features float16 [n, C], 0 where a point has none in this file, and whether each has one, bool [n].
+
+        Raises:
+            InputError: `index` has another shape or dtype, or names points outside the cloud.
+            DataError: A feature is not finite, or the file is broken.
+        """
         return FusedFeatures(self.files[draw % len(self.files)], self.num_points).rows(index)
 
 
 def feature_files(folder: str | Path, scene: str) -> tuple[Path, ...]:
-    """Files of a scene: `{scene}_0.pt`, `{scene}_1.pt`, ... (random subsets; one for val and test) or `{scene}.pt`.
+    """List the files of fused features of one scene.
 
-    Empty when the scene has none, as some Matterport3D regions do. Raises `DataError` for both kinds at once and for a
-    gap in the numbering: OpenScene draws from 0..n-1.
+    Args:
+        folder: A folder of fused features.
+        scene: Name of the scene.
+
+    Returns:
+        `{scene}.pt`, or `{scene}_0.pt`, `{scene}_1.pt`, ... in this order (random subsets of the points; val and test
+        scenes have one). Empty when the scene has none, as some Matterport3D regions do.
+
+    Raises:
+        DataError: The folder is missing, holds files of both kinds for the scene, or the numbers have a gap: OpenScene
+            draws from 0..n-1.
     """
     folder = need_folder(folder, "folder of fused features")
     names, numbers = _listing(folder, folder.stat().st_mtime_ns)
@@ -138,7 +196,10 @@ def feature_files(folder: str | Path, scene: str) -> tuple[Path, ...]:
 
 @functools.lru_cache(maxsize=8)
 def _listing(folder: Path, _changed: int) -> tuple[frozenset[str], dict[str, dict[int, Path]]]:
-    """Names of all .pt files, and those that end with a number by what is before it; read once: there are thousands."""
+    """The names of all .pt files, and name of a scene -> number -> file for those whose name ends with a number.
+
+    Remembered until the folder's time of change, `_changed`, is another: there are thousands of files.
+    """
     names, numbers = set(), {}
     for path in folder.glob("*.pt"):
         names.add(path.stem)
@@ -149,7 +210,7 @@ def _listing(folder: Path, _changed: int) -> tuple[frozenset[str], dict[str, dic
 
 
 def _fields(value: object, path: Path) -> tuple[Tensor, np.ndarray, np.ndarray | None]:
-    """feat [M, C], mask_full bool [N], and the legacy `mask` or None, of the right kinds."""
+    """The fields of a file, checked: feat [R, C], mask_full bool [P], and the legacy `mask` or None."""
     keys = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__
     if not isinstance(value, dict) or keys not in (["feat", "mask_full"], ["feat", "mask", "mask_full"]):
         raise DataError(f"{path}: expected a dictionary of feat, mask_full (and, legacy, mask), found {keys}")
@@ -162,14 +223,14 @@ def _fields(value: object, path: Path) -> tuple[Tensor, np.ndarray, np.ndarray |
     if feat.dim() != 2 or feat.dtype not in FEATURE_DTYPES or feat.shape[1] == 0:
         found = f"{str(feat.dtype).removeprefix('torch.')} {list(feat.shape)}"
         raise DataError(f"{path}: feat must be float16 or float32 [M, C], found {found}")
-    mask_full = np.asarray(value["mask_full"]).copy()  # a view would keep the file mapped
+    mask_full = np.asarray(value["mask_full"]).copy()  # without a copy the file would stay mapped
     if mask_full.ndim != 1 or mask_full.dtype != np.bool_:
         raise DataError(f"{path}: mask_full must be bool [N], found {mask_full.dtype} {list(mask_full.shape)}")
     return feat, mask_full, np.asarray(value["mask"]).copy() if "mask" in value else None
 
 
-def _kept_rows(mask: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """The legacy `mask`, a bool per row or row numbers, as bool [count]."""
+def _legacy_rows(mask: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Which of `count` rows hold a feature, bool [count], by the legacy `mask`: a bool per row, or row numbers."""
     if mask.ndim == 1 and mask.dtype == np.bool_ and len(mask) == count:
         return mask
     fits = mask.ndim == 1 and mask.dtype.kind in "iu"
@@ -177,6 +238,6 @@ def _kept_rows(mask: np.ndarray, count: int, path: Path) -> np.ndarray:
         raise DataError(
             f"{path}: mask must be bool [{count}] or row numbers below {count}, found {mask.dtype} {list(mask.shape)}"
         )
-    kept = np.zeros(count, dtype=bool)
-    kept[mask] = True
-    return kept
+    rows = np.zeros(count, dtype=bool)
+    rows[mask] = True
+    return rows

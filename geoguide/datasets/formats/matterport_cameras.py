@@ -1,4 +1,4 @@
-"""Matterport3D's `undistorted_camera_parameters/<house>.conf`, turned into the OpenCV convention of `View`.
+"""Matterport3D's cameras: `undistorted_camera_parameters/<house>.conf` as `View`s state them; a region's images.
 
 The file's canonical camera looks along -z with +y up, so a camera-to-world matrix M becomes M diag(1, -1, -1, 1): x
 right, y down, z forward. Its image origin is the bottom-left corner and pixel (i, j) has its centre at (i + 1/2, j +
@@ -8,6 +8,9 @@ right, y down, z forward. Its image origin is the bottom-left corner and pixel (
 
 OpenScene leaves cx and cy as they are in the file, which moves its images by 2 (cy - H/2) rows, about 5 of 1024; ask
 for origin="top-left" to do the same.
+
+A house's images are not listed by region. `region_views` chooses those of a region by where their cameras stand, for
+the official layout and for OpenScene's alike.
 """
 
 from dataclasses import dataclass
@@ -20,17 +23,21 @@ from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, InputError
 
 DEPTH_SCALE = 4000.0  # units of 0.25 mm
-
-
 ORIGINS = ("bottom-left", "top-left")
-
-
 _TURN = np.array([1.0, -1.0, -1.0, 1.0])  # of the columns; no matrix product, which would spread inf as nan
+NEAREST = 100  # images that a Matterport3D test region without any inside takes
 
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """One image of a house: file names, the file's own intrinsics [3, 3], and cam_to_world [4, 4] in OpenCV axes."""
+    """One image of a house.
+
+    Attributes:
+        color: Name of the colour image file.
+        depth: Name of the depth image file.
+        intrinsics: Camera matrix [3, 3] as the .conf file states it, its origin at the bottom left.
+        cam_to_world: Pose [4, 4] in OpenCV axes, metres.
+    """
 
     color: str
     depth: str
@@ -39,7 +46,17 @@ class Camera:
 
 
 def read_cameras(path: str | Path) -> tuple[Camera, ...]:
-    """All images that a .conf file lists, in its order; `DataError` naming file and line where it is broken."""
+    """Read a .conf file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        All images that it lists, in its order.
+
+    Raises:
+        DataError: The file is missing or broken; the message names file and line.
+    """
     path = need_file(path, "camera parameters")
     expected, intrinsics, cameras = None, None, []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
@@ -64,9 +81,21 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
 def to_opencv(
     intrinsics: np.ndarray, size: tuple[int, int], image: Path, conf: Path, origin: str = "bottom-left"
 ) -> np.ndarray:
-    """The file's intrinsics [3, 3] for pixel centres at whole numbers from the top left; size (H, W) of the image.
+    """Turn a .conf file's camera matrix into ours, for pixel centres at whole numbers from the top left.
 
-    Raises `DataError` naming `image` where its size cannot be the one that the principal point belongs to.
+    Args:
+        intrinsics: The file's camera matrix [3, 3].
+        size: (H, W) of the image.
+        image: The image file, for the message.
+        conf: The .conf file, for the message.
+        origin: Corner of the image that the file's cy counts from: "bottom-left", or "top-left" to do as OpenScene.
+
+    Returns:
+        The camera matrix [3, 3].
+
+    Raises:
+        DataError: The principal point cannot belong to an image of this size; the message names `image`.
+        InputError: `origin` is another word.
     """
     if origin not in ORIGINS:
         raise InputError(f"origin must be one of {', '.join(ORIGINS)}, found {origin!r}")
@@ -77,7 +106,54 @@ def to_opencv(
     return result
 
 
+def region_views(cameras: np.ndarray, points: np.ndarray, split: str) -> np.ndarray:
+    """Choose the images of a region by where their cameras stand (OpenScene's rule).
+
+    Args:
+        cameras: Camera centres of the house's images [K, 3], metres; nan and inf where a pose is lost.
+        points: The region's points [P, 3], metres.
+        split: Official split of the house. In "test" a region without cameras inside takes the nearest instead.
+
+    Returns:
+        Indices of the images, int64, of those `inside` or else `nearest`.
+    """
+    chosen = inside(cameras, points)
+    return nearest(cameras, points) if len(chosen) == 0 and split == "test" else chosen
+
+
+def inside(cameras: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """List the cameras inside the bounding box of a region's points.
+
+    Args:
+        cameras: Camera centres [K, 3], metres; nan and inf are outside.
+        points: Points [P, 3], metres.
+
+    Returns:
+        Indices of the cameras, int64, ascending.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.flatnonzero(((cameras > low) & (cameras < high)).all(axis=1))
+
+
+def nearest(cameras: np.ndarray, points: np.ndarray, count: int = NEAREST) -> np.ndarray:
+    """List the cameras nearest to the middle of the bounding box of a region's points.
+
+    Args:
+        cameras: Camera centres [K, 3], metres; nan and inf are never listed.
+        points: Points [P, 3], metres.
+        count: At most how many.
+
+    Returns:
+        Indices of the cameras, int64, the nearest first.
+    """
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2
+    distance = np.linalg.norm(cameras - centre, axis=1)
+    order = np.argsort(distance, kind="stable")[:count]
+    return order[np.isfinite(distance[order])]
+
+
 def _numbers(values: list[str], count: int, path: Path, line: int, command: str) -> list[float]:
+    """The words after a command as numbers; `DataError` naming the line unless there are `count` of them."""
     try:
         numbers = [float(value) for value in values]
     except ValueError as error:
@@ -85,26 +161,3 @@ def _numbers(values: list[str], count: int, path: Path, line: int, command: str)
     if len(numbers) != count:
         raise DataError(f"{path}: line {line}: {command} needs {count} numbers, found {len(numbers)}")
     return numbers
-
-
-NEAREST = 100  # images that a Matterport3D test region without any inside takes
-
-
-def inside(cameras: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Indices int64 of the camera centres [K, 3] inside the bounding box of points [P, 3]; nan and inf are outside."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return np.flatnonzero(((cameras > low) & (cameras < high)).all(axis=1))
-
-
-def nearest(cameras: np.ndarray, points: np.ndarray, count: int = NEAREST) -> np.ndarray:
-    """Indices int64 of the `count` camera centres [K, 3] nearest to the middle of the bounding box of points [P, 3]."""
-    centre = (points.min(axis=0) + points.max(axis=0)) / 2
-    distance = np.linalg.norm(cameras - centre, axis=1)
-    order = np.argsort(distance, kind="stable")[:count]
-    return order[np.isfinite(distance[order])]
-
-
-def region_views(cameras: np.ndarray, points: np.ndarray, split: str) -> np.ndarray:
-    """Which images a Matterport3D region takes (OpenScene's rule): int64 indices into camera centres [K, 3]."""
-    chosen = inside(cameras, points)
-    return nearest(cameras, points) if len(chosen) == 0 and split == "test" else chosen

@@ -1,33 +1,25 @@
-"""nuScenes' json tables: scenes, samples, calibrations and poses, checked once and indexed by token."""
+"""nuScenes' json tables: scenes, samples, calibrations and poses, checked once and indexed by token.
 
-import json
+A *record* is one row of a table, a dictionary. A *sample* is a moment of a scene; its *key frame* of a *channel* is the
+`sample_data` record of what that sensor saw then: the LiDAR (`LIDAR`) or one of the six `CAMERAS`.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoguide.datasets.formats.files import MINI_STAMP, need_file, need_folder, read_json
-from geoguide.datasets.splits import SPLITS, load_split
-from geoguide.errors import DataError, InputError
+from geoguide.datasets.formats.files import load_json, need_folder, read_json, source_of
+from geoguide.errors import DataError
 from geoguide.labels.nuscenes import category_classes
 
 LIDAR = "LIDAR_TOP"
-
-
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
-
-
 # What generated data have beside the official files: a folder for each scene with images for the simulated teacher.
 MINI_HOME, MINI_IMAGES, MINI_DEPTH_SCALE = "mini", ("label", "instance", "depth"), 256.0
-
-
 UNKNOWN = -1  # class of a category id that category.json does not list
-
-
 _UNIT = 1e-3  # how far from 1 a rotation quaternion may be: the files hold about 16 digits
-
-
 FIELDS = {
     "scene": ("token", "name", "first_sample_token", "nbr_samples"),
     "sample": ("token", "next", "scene_token"),
@@ -41,24 +33,28 @@ FIELDS = {
     "lidarseg": ("sample_data_token", "filename"),
     "category": ("token", "name", "index"),
 }
-
-
 SMALL = ("scene", "sample", "sensor", "calibrated_sensor")
-
-
 # Fields that are not text.
 VALUES = ("nbr_samples", "translation", "rotation", "camera_intrinsic", "is_key_frame", "width", "height", "index")
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """What key frames need of one version of the data set.
+    """What key frames need of one version of the dataset.
 
-    scenes by name; samples, calibrations and ego_poses by token; frames: sample token -> channel -> its key frame's
-    `sample_data` record. label_files: lidar `sample_data` token -> file below root; None where lidarseg is not
-    installed. class_of int64 [256]: class id (0..15 or 255) of each lidarseg category id, -1 for ids that
-    `category.json` does not list. splits: scene names by split, of `splits.json` where there is one. source: "mini" for
-    generated data, which `mini.json` in root marks, else "real".
+    Attributes:
+        root: The folder that holds the version's folder, and the files that the tables name.
+        version: Name of the folder of the tables: v1.0-mini, v1.0-trainval or v1.0-test.
+        scenes: Name of a scene -> its record.
+        samples: Token of a sample -> its record.
+        frames: Token of a sample -> channel -> the record of its key frame.
+        calibrations: Token -> record of `calibrated_sensor`.
+        ego_poses: Token -> record of `ego_pose`, of key frames only.
+        label_files: Token of a LiDAR key frame -> its file of labels, below root; None where lidarseg is not installed.
+        class_of: Class id (0..15, or 255 for ignored ones) of each category id of lidarseg, int64 [256]; -1 for ids
+            that `category.json` does not list.
+        splits: Split -> names of its scenes, of the data's own `splits.json`; empty where there is no such file.
+        source: "mini" for generated data, which `mini.json` in root marks, else "real".
     """
 
     root: Path
@@ -74,11 +70,28 @@ class Tables:
     source: str
 
     def path(self, table: str) -> Path:
-        """The json file of a table, for messages."""
+        """Say where a table lies, for messages.
+
+        Args:
+            table: Name of the table.
+
+        Returns:
+            Its json file.
+        """
         return self.root / self.version / f"{table}.json"
 
     def scene_of(self, sample: str) -> str:
-        """Name of the scene that a sample belongs to."""
+        """Find the scene that a sample belongs to.
+
+        Args:
+            sample: Token of the sample.
+
+        Returns:
+            Name of the scene.
+
+        Raises:
+            DataError: The tables hold no such scene.
+        """
         token = self.samples[sample]["scene_token"]
         for name, record in self.scenes.items():
             if record["token"] == token:
@@ -88,7 +101,18 @@ class Tables:
         )
 
     def pose(self, table: str, token: str) -> np.ndarray:
-        """The pose [4, 4] of a record of `calibrated_sensor` or `ego_pose`: see `pose_matrix`."""
+        """Look up a pose.
+
+        Args:
+            table: "calibrated_sensor" (sensor to ego vehicle) or "ego_pose" (ego vehicle to the world).
+            token: Token of the record.
+
+        Returns:
+            The pose, float64 [4, 4], as `pose_matrix` makes it.
+
+        Raises:
+            DataError: There is no such record, or it is broken.
+        """
         records = self.calibrations if table == "calibrated_sensor" else self.ego_poses
         if token not in records:
             raise DataError(f"{self.path(table)}: expected a record with token {token!r}, found none")
@@ -96,10 +120,19 @@ class Tables:
 
 
 def read_tables(root: str | Path, version: str = "v1.0-trainval") -> Tables:
-    """Read the tables in `root/version` (v1.0-mini, v1.0-trainval or v1.0-test), keeping key frames only.
+    """Read the tables of one version, and of sensor data only the key frames of the LiDAR and the six cameras.
 
-    Raises `DataError` naming file, record and field for anything missing or broken. The full set's two largest tables
-    hold 2.6 million records each: they are read whole, then cut to the key frames of the LiDAR and the six cameras.
+    The full dataset's two largest tables hold 2.6 million records each: they are read whole, then cut.
+
+    Args:
+        root: The folder that holds the folder of the version.
+        version: v1.0-mini, v1.0-trainval or v1.0-test.
+
+    Returns:
+        The tables.
+
+    Raises:
+        DataError: Something is missing or broken; the message names file, record and field.
     """
     folder = need_folder(need_folder(root, "data root") / version, f"tables of {version}")
     scenes, samples, sensors, calibrations = (_read_table(folder / f"{name}.json") for name in SMALL)
@@ -122,36 +155,23 @@ def read_tables(root: str | Path, version: str = "v1.0-trainval") -> Tables:
         label_files=label_files,
         class_of=_class_table(folder / "category.json") if label_files else np.full(256, UNKNOWN, dtype=np.int64),
         splits=_own_splits(folder / "splits.json"),
-        source="mini" if (Path(root) / MINI_STAMP).is_file() else "real",
+        source=source_of(Path(root)),
     )
 
 
-def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
-    """Scene names of an official split ("train", "val", "test", "mini_train", "mini_val"), sorted; None: all there are.
-
-    `splits.json` beside the tables, which the devkit knows as custom splits, adds splits; in generated data it decides
-    what the official names mean. Raises `InputError` for another split and `DataError` when any scene of it is not in
-    the tables.
-    """
-    if split is None:
-        return tuple(sorted(tables.scenes))
-    official = {name: load_split("nuscenes", name) for name in SPLITS["nuscenes"]}
-    splits = {**official, **tables.splits} if tables.source == "mini" else {**tables.splits, **official}
-    if split not in splits:
-        raise InputError(f"split must be one of {', '.join(splits)}, found {split!r}")
-    if not splits[split]:
-        raise DataError(f"{tables.path('splits')}: field {split}: expected at least one scene, found an empty split")
-    missing = [name for name in splits[split] if name not in tables.scenes]
-    if missing:
-        raise DataError(
-            f"{tables.path('scene')}: field name: expected the {len(splits[split])} scenes of split {split!r}, "
-            f"found {len(splits[split]) - len(missing)}, first missing {missing[0]}"
-        )
-    return splits[split]
-
-
 def list_samples(tables: Tables, scene: str) -> tuple[str, ...]:
-    """Sample tokens of a scene's key frames in order of time (2 per second, about 40)."""
+    """List the key frames of a scene in order of time (2 per second, about 40).
+
+    Args:
+        tables: The tables.
+        scene: Name of the scene.
+
+    Returns:
+        Tokens of its samples.
+
+    Raises:
+        DataError: There is no such scene, or the samples do not follow one another as the tables say.
+    """
     if scene not in tables.scenes:
         raise DataError(f"{tables.path('scene')}: field name: expected {scene!r}, found none of that name")
     record = tables.scenes[scene]
@@ -172,9 +192,19 @@ def list_samples(tables: Tables, scene: str) -> tuple[str, ...]:
 
 
 def pose_matrix(record: dict, path: Path) -> np.ndarray:
-    """A record's pose float64 [4, 4], sensor (or ego) to its parent frame, metres; all nan where it holds nan or inf.
+    """Turn a record's rotation and translation into a matrix.
 
-    `rotation` is a quaternion (w, x, y, z), scaled to length 1; `translation` (x, y, z).
+    Args:
+        record: A record of `calibrated_sensor` or `ego_pose`: `rotation` is a quaternion (w, x, y, z), `translation`
+            (x, y, z) in metres.
+        path: The table's json file, for the message.
+
+    Returns:
+        The pose float64 [4, 4], sensor to ego vehicle or ego vehicle to the world, the quaternion scaled to length 1;
+        all nan where the record holds nan or inf.
+
+    Raises:
+        DataError: A field holds other than 3 or 4 numbers, or the quaternion's length is not 1.
     """
     parts = {}
     for field, size in (("translation", 3), ("rotation", 4)):
@@ -198,7 +228,14 @@ def pose_matrix(record: dict, path: Path) -> np.ndarray:
 
 
 def numbers(value: Any) -> np.ndarray | None:
-    """A json value as a float64 array, None where it is not one of numbers; nan and inf are kept."""
+    """Turn a json value into an array of numbers.
+
+    Args:
+        value: What json holds there.
+
+    Returns:
+        The numbers, float64, nan and inf among them; None where the value is not a number or lists of numbers.
+    """
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths
@@ -207,16 +244,13 @@ def numbers(value: Any) -> np.ndarray | None:
 
 
 def _wrong(path: Path, record: dict, field: str, expected: str, found: Any) -> str:
+    """The message about a field of a record that does not hold what it should."""
     return f"{path}: record {record['token']}: field {field}: expected {expected}, found {found!r}"
 
 
 def _read_table(path: Path) -> list[dict]:
-    """A json list of records that each have the table's `FIELDS`, as text where they are text."""
-    need_file(path, "table")
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid json, truncated? ({error})") from None
+    """The records of a table, each with the table's `FIELDS`, which must be text unless listed in `VALUES`."""
+    records = load_json(path, "table")
     if not isinstance(records, list) or (not records and path.stem != "lidarseg"):
         found = "an empty list" if records == [] else type(records).__name__
         raise DataError(f"{path}: expected a list of records, found {found}")
@@ -230,6 +264,7 @@ def _read_table(path: Path) -> list[dict]:
 
 
 def _index(records: list[dict], field: str, path: Path) -> dict[str, dict]:
+    """The records by the value of a field, which must be different in each."""
     index = {record[field]: record for record in records}
     if len(index) != len(records):
         raise DataError(f"{path}: field {field}: expected {len(records)} different values, found {len(index)}")
@@ -239,7 +274,7 @@ def _index(records: list[dict], field: str, path: Path) -> dict[str, dict]:
 def _key_frames(
     records: list[dict], calibrations: dict[str, dict], channels: dict[str, str], folder: Path
 ) -> dict[str, dict[str, dict]]:
-    """sample token -> channel -> record, of the LiDAR and the cameras."""
+    """Token of a sample -> channel -> record of its key frame, of the LiDAR and the cameras."""
     wanted = {LIDAR, *CAMERAS}
     frames: dict[str, dict[str, dict]] = {}
     for record in records:
@@ -257,7 +292,7 @@ def _key_frames(
 
 
 def _class_table(path: Path) -> np.ndarray:
-    """`Tables.class_of` from category.json, whose field index exists since lidarseg does."""
+    """`Tables.class_of` by category.json, whose field index came with lidarseg."""
     known, table = category_classes(), np.full(256, UNKNOWN, dtype=np.int64)
     for record in _read_table(path):
         if record["name"] not in known:
@@ -270,7 +305,7 @@ def _class_table(path: Path) -> np.ndarray:
 
 
 def _own_splits(path: Path) -> dict[str, tuple[str, ...]]:
-    """The splits of a data set's own `splits.json`, split -> list of scene names; none where there is no such file."""
+    """`Tables.splits` by the data's own `splits.json`; empty where there is no such file."""
     if not path.is_file():
         return {}
     splits = read_json(path, ())

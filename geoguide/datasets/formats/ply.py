@@ -1,4 +1,8 @@
-"""Reading ply, json, matrices and intrinsics so that a broken file gives one line that names it."""
+"""Ply files: reading them, checking the vertex properties that a scene needs, and writing them as ScanNet does.
+
+A ply file is a table of vertices with named properties and, for a mesh, a table of faces. *Vertex records* and *face
+records* are these tables as structured numpy arrays, one entry a row, with the file's own property names and types.
+"""
 
 from pathlib import Path
 
@@ -10,9 +14,34 @@ from geoguide.errors import DataError, InputError
 from geoguide.paths import replacing
 from geoguide.scene import unit_colors
 
+# How a ply header names numpy's kinds of numbers.
+KINDS = dict(f4="float", f8="double", u1="uchar", i1="char", u2="ushort", i2="short", i4="int", u4="uint")
+
 
 def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """(vertex records [P], faces int64 [F, 3] or None) of a ply file; polygons are fanned into triangles."""
+    """Read a point cloud or a mesh.
+
+    Args:
+        path: The ply file, text or binary.
+
+    Returns:
+        The vertex records [P], and the faces int64 [F, 3] or None where the file has no faces. A polygon of more than
+        three corners becomes a fan of triangles around its first corner.
+
+    Raises:
+        DataError: The file is missing, truncated or no ply file, has no element "vertex", or a face names a vertex
+            that is not there.
+
+    Example:
+        >>> import tempfile
+        >>> colors = np.full((3, 3), 128, dtype=np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "triangle.ply"
+        ...     write_ply(path, np.eye(3), colors, faces=np.array([[0, 1, 2]]), label=np.array([7, 7, 2], np.uint16))
+        ...     vertices, faces = read_ply(path)
+        >>> vertices["x"].tolist(), vertices["label"].tolist(), faces.tolist()
+        ([1.0, 0.0, 0.0], [7, 7, 2], [[0, 1, 2]])
+    """
     vertices, records = read_ply_records(path)
     if records is None:
         return vertices, None
@@ -20,7 +49,17 @@ def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(vertex records [P], faces int64 [F, 3], face records [F]) of a ply file whose faces carry properties."""
+    """Read a mesh whose faces carry properties of their own, as Matterport3D's do; they must be triangles.
+
+    Args:
+        path: The ply file.
+
+    Returns:
+        The vertex records [P], the faces int64 [F, 3] and the face records [F].
+
+    Raises:
+        DataError: As `read_ply`; also where there are no faces, or one has more than three corners.
+    """
     vertices, records = read_ply_records(path)
     if records is None:
         raise DataError(f"{path}: element 'face' is missing")
@@ -31,7 +70,17 @@ def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Vertex records [P] and face records [F] (or None) of a ply file as they are."""
+    """Read the tables of a ply file as they are, the faces unchecked.
+
+    Args:
+        path: The ply file.
+
+    Returns:
+        The vertex records [P], and the face records [F] or None where the file has no faces.
+
+    Raises:
+        DataError: The file is missing, truncated or no ply file, or has no element "vertex".
+    """
     path = need_file(path, "ply file")
     triangles = {"face": {"vertex_indices": 3, "vertex_index": 3}}  # fixed lengths are read at once, not row by row
     try:
@@ -51,7 +100,7 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _checked_faces(records: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """Faces int64 [F, 3] of face records, checked to name vertices below `count`."""
+    """Faces int64 [F, 3] of face records, checked to name only vertices below `count`."""
     field = next((name for name in ("vertex_indices", "vertex_index") if name in (records.dtype.names or ())), None)
     if field is None:
         raise DataError(f"{path}: element 'face' has no list vertex_indices")
@@ -62,7 +111,7 @@ def _checked_faces(records: np.ndarray, count: int, path: Path) -> np.ndarray:
 
 
 def _triangles(lists: np.ndarray) -> np.ndarray:
-    """Faces int64 [F, 3] of polygon vertex lists: [F, 3] already, or F lists of any lengths."""
+    """Triangles int64 [F, 3] of the faces' lists of vertices: an array [F, 3] already, or lists of any lengths."""
     if lists.dtype != object:
         return np.array(lists, dtype=np.int64).reshape(-1, 3)
     lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
@@ -74,7 +123,19 @@ def _triangles(lists: np.ndarray) -> np.ndarray:
 
 
 def vertex_columns(records: np.ndarray, names: tuple[str, ...], path: Path) -> np.ndarray | None:
-    """The named vertex properties as [P, len(names)], None when all are absent, `DataError` when only some are."""
+    """Take vertex properties that only make sense together, such as red, green and blue.
+
+    Args:
+        records: Vertex records [P].
+        names: The properties.
+        path: The ply file, for the message.
+
+    Returns:
+        The values [P, len(names)], None when all of them are absent.
+
+    Raises:
+        DataError: Some are there and some are not.
+    """
     present = [name for name in names if name in (records.dtype.names or ())]
     if not present:
         return None
@@ -85,7 +146,18 @@ def vertex_columns(records: np.ndarray, names: tuple[str, ...], path: Path) -> n
 
 
 def checked_points(records: np.ndarray, path: Path) -> np.ndarray:
-    """x, y, z of vertex records as float32 [P, 3]; empty or not finite raises `DataError`."""
+    """Take the coordinates of vertex records.
+
+    Args:
+        records: Vertex records [P].
+        path: The ply file, for the message.
+
+    Returns:
+        x, y, z as float32 [P, 3].
+
+    Raises:
+        DataError: x, y or z is missing, the cloud is empty, or a value is not finite.
+    """
     points = vertex_columns(records, ("x", "y", "z"), path)
     if points is None:
         raise DataError(f"{path}: vertex properties x, y, z are missing")
@@ -93,7 +165,18 @@ def checked_points(records: np.ndarray, path: Path) -> np.ndarray:
 
 
 def checked_colors(records: np.ndarray, path: Path) -> np.ndarray:
-    """red, green, blue of vertex records as float32 [P, 3] in [0, 1]; missing or not of 8 bits raises `DataError`."""
+    """Take the colours of vertex records.
+
+    Args:
+        records: Vertex records [P].
+        path: The ply file, for the message.
+
+    Returns:
+        red, green, blue as float32 [P, 3] in [0, 1].
+
+    Raises:
+        DataError: A colour is missing or not of 8 bits.
+    """
     rgb = vertex_columns(records, ("red", "green", "blue"), path)
     if rgb is None:
         raise DataError(f"{path}: vertex properties red, green, blue are missing")
@@ -103,7 +186,19 @@ def checked_colors(records: np.ndarray, path: Path) -> np.ndarray:
 
 
 def finite_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
-    """Coordinates as float32 [P, 3], contiguous; wrong shape, empty, NaN or inf raise `DataError` naming `field`."""
+    """Check coordinates that were read from a file of any format.
+
+    Args:
+        points: The coordinates, numbers of any dtype, which should be [P, 3].
+        path: The file, for the message.
+        field: What the file calls them, for the message.
+
+    Returns:
+        The coordinates as float32 [P, 3], contiguous.
+
+    Raises:
+        DataError: They have another shape, there are none, or one is NaN or inf.
+    """
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
         raise DataError(f"{path}: {field} must be numbers [P, 3], found {points.dtype} {list(points.shape)}")
     if len(points) == 0:
@@ -116,9 +211,16 @@ def finite_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted vertex normals float32 [P, 3] of vertices [P, 3] and faces [F, 3].
+    """Compute the normal of each vertex of a mesh: the mean of its faces' normals, weighted by their areas.
 
     A vertex without any face (or with faces of no area) has no normal of its own: it gets straight up, (0, 0, 1).
+
+    Args:
+        vertices: Coordinates [P, 3].
+        faces: Vertices of each triangle [F, 3].
+
+    Returns:
+        Unit normals, float32 [P, 3].
     """
     corners = vertices.astype(np.float64)[faces]  # [F, 3, 3]
     area_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
@@ -132,12 +234,6 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return (normals / length).astype(np.float32)
 
 
-KINDS = {"f4": "float", "f8": "double", "u1": "uchar", "i1": "char", "u2": "ushort", "i2": "short"}
-
-
-KINDS |= {"i4": "int", "u4": "uint"}
-
-
 def write_ply(
     path: str | Path,
     vertices: np.ndarray,
@@ -145,11 +241,18 @@ def write_ply(
     faces: np.ndarray | None = None,
     **properties: np.ndarray,
 ) -> None:
-    """Write a binary little-endian ply with ScanNet's properties, atomically.
+    """Write a binary little-endian ply file with ScanNet's properties; a kill leaves the old file or the new one.
 
-    vertices [P, 3] as float x y z; colors uint8 [P, 3] as red green blue, alpha 255; faces [F, 3] as lists of int;
-    further per-vertex properties by keyword, each [P] of at most 32-bit integers or floats. Raises `InputError` when a
-    shape or dtype does not fit.
+    Args:
+        path: The file.
+        vertices: Coordinates [P, 3], written as float x, y, z.
+        colors: uint8 [P, 3], written as red, green, blue; alpha is 255.
+        faces: Vertices of each triangle [F, 3], written as lists of int; None for a cloud.
+        **properties: Further properties of the vertices by name, each [P]: integers of at most 32 bits, or floats of
+            32 or 64.
+
+    Raises:
+        InputError: A shape or dtype does not fit.
     """
     count = len(vertices)
     if np.shape(vertices) != (count, 3) or np.shape(colors) != (count, 3) or colors.dtype != np.uint8:

@@ -21,30 +21,35 @@ from geoguide.errors import DataError
 from geoguide.scene import View
 
 VERSION = 4
-
-
 COLOR_COMPRESSION = {-1: "unknown", 0: "raw", 1: "png", 2: "jpeg"}
-
-
 DEPTH_COMPRESSION = {-1: "unknown", 0: "raw_ushort", 1: "zlib_ushort", 2: "occi_ushort"}
-
-
 LONGEST_NAME = 4096  # bytes; a longer sensor name means that this is no .sens file
-
-
 _HEADER = struct.Struct("<64f2i4IfQ")
-
-
 _FRAME = struct.Struct("<16f4Q")
 
 
 class SensFile:
     """A recording on disk: its cameras and poses, and where each frame's pixels lie; pixels are read when asked for.
 
-    intrinsics float64 [3, 3] of the depth images of `image_size` (H, W); color_size (H, W); depth_scale in units per
-    metre; poses float64 [K, 4, 4] camera-to-world, which may hold inf or nan; `len()` is K. Opening costs one short
-    read a frame. Raises `DataError` naming file, field, expected and found when the file is missing, truncated or of
-    another version or compression.
+    Opening costs one short read a frame. `len()` is the number of frames, K.
+
+    Args:
+        path: The `.sens` file.
+
+    Attributes:
+        path: The file.
+        sensor: The sensor's name.
+        intrinsics: Camera matrix of the depth images, float64 [3, 3].
+        image_size: (H, W) of the depth images.
+        color_size: (H, W) of the colour images.
+        depth_scale: Units of the depth images per metre.
+        color_compression: "raw", "png" or "jpeg".
+        depth_compression: "raw_ushort" or "zlib_ushort".
+        poses: Camera-to-world, float64 [K, 4, 4]; a lost pose holds inf or nan.
+
+    Raises:
+        DataError: The file is missing, truncated or of another version or compression; the message names file, field,
+            expected and found.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -62,6 +67,7 @@ class SensFile:
             self._index_frames(file, count, size)
 
     def _read_header(self, file: io.BufferedReader) -> int:
+        """Read and check what follows the sensor's name; returns the number of frames."""
         values = _HEADER.unpack(self._take(file, _HEADER.size, "header"))
         depth_camera = np.array(values[32:48], np.float64).reshape(4, 4)
         color, depth, color_width, color_height, width, height, scale, count = values[64:]
@@ -84,7 +90,7 @@ class SensFile:
         return count
 
     def _index_frames(self, file: io.BufferedReader, count: int, size: int) -> None:
-        """Poses, and start and bytes of colour and depth of each frame, without touching pixels."""
+        """Read each frame's pose, and where in the file its colour and depth lie, without touching pixels."""
         if count == 0:
             raise DataError(f"{self.path}: holds no frame")
         if count * _FRAME.size > size:  # before anything is allocated for a number read from a broken file
@@ -104,6 +110,7 @@ class SensFile:
             file.seek(colors + depths, io.SEEK_CUR)
 
     def _take(self, file: io.BufferedReader, count: int, field: str) -> bytes:
+        """The next `count` bytes; `DataError` naming `field` where the file ends before."""
         data = file.read(count)
         if len(data) != count:
             raise DataError(f"{self.path}: ends within {field}: expected {count} bytes, found {len(data)}")
@@ -113,7 +120,17 @@ class SensFile:
         return len(self.poses)
 
     def color(self, frame: int) -> np.ndarray:
-        """uint8 [H, W, 3] of `color_size`; one frame is read and decoded."""
+        """Read and decode the colour image of one frame.
+
+        Args:
+            frame: Its number, 0..K-1.
+
+        Returns:
+            The image, uint8 [H, W, 3] of `color_size`.
+
+        Raises:
+            DataError: The image is broken or of another size.
+        """
         data = self._bytes(frame, "color")
         if self.color_compression == "raw":
             self._need(frame, "colour", len(data), 3 * self.color_size[0] * self.color_size[1])
@@ -129,7 +146,17 @@ class SensFile:
         return pixels
 
     def depth(self, frame: int) -> np.ndarray:
-        """uint16 [H, W] of `image_size`, in units of 1 / depth_scale metres, 0 where there is no reading."""
+        """Read and decompress the depth image of one frame.
+
+        Args:
+            frame: Its number, 0..K-1.
+
+        Returns:
+            Depth, uint16 [H, W] of `image_size`, in units of 1 / depth_scale metres, 0 where there is no reading.
+
+        Raises:
+            DataError: The image cannot be decompressed or is of another size.
+        """
         data = self._bytes(frame, "depth")
         expected = 2 * self.image_size[0] * self.image_size[1]
         if self.depth_compression == "zlib_ushort":
@@ -141,12 +168,14 @@ class SensFile:
         return np.frombuffer(data, "<u2").reshape(self.image_size)
 
     def _bytes(self, frame: int, kind: str) -> bytes:
+        """The stored bytes of a frame's "color" or "depth"."""
         start, colors, depths = self._where[frame].tolist()
         with self.path.open("rb") as file:  # opened anew: views may be read in other processes
             file.seek(start if kind == "color" else start + colors)
             return self._take(file, colors if kind == "color" else depths, f"{kind} of frame {frame}")
 
     def _need(self, frame: int, kind: str, found: int, expected: int) -> None:
+        """`DataError` unless an image has as many bytes as its size asks for."""
         if found != expected:
             more = "more than " if found > expected else ""
             raise DataError(
@@ -156,14 +185,19 @@ class SensFile:
 
 @dataclass(frozen=True, eq=False)
 class SensView(View):
-    """A view whose pixels lie in a `.sens` recording; labels and instances, where extracted, are image files."""
+    """A view whose pixels lie in a `.sens` recording; labels and instances, where extracted, are image files.
+
+    Attributes:
+        recording: The recording that holds colour and depth; None: an ordinary view, whose pixels are image files.
+        frame: Number of the frame in the recording, 0..K-1.
+    """
 
     recording: SensFile | None = None
     frame: int = 0
 
     @property
     def pixel_files(self) -> tuple[Path | None, ...]:
-        """The recording in place of colour and depth files."""
+        """The files that decide what this view shows, as `View.pixel_files`: the recording stands for two of them."""
         if self.recording is None:
             return super().pixel_files
         return self.recording.path, self.recording.path, self.label_path

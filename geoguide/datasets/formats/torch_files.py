@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy._core import multiarray
 
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError
@@ -14,23 +15,39 @@ ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream
 
 
 def is_mappable(path: str | Path) -> bool:
-    """Whether tensors of the file can be memory-mapped: the zip format, not the one of torch before 1.6."""
+    """Tell whether the tensors of a file can be memory-mapped.
+
+    Args:
+        path: A file that `torch.save` wrote.
+
+    Returns:
+        True for the zip format, False for that of torch before 1.6.
+
+    Raises:
+        DataError: The file is missing.
+    """
     with need_file(path, "torch file").open("rb") as file:
         return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
 
 
 def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
-    """What `torch.save` wrote: tensors, numpy arrays and numbers in tuples, lists and dictionaries, on the CPU.
+    """Read what `torch.save` wrote, if it is tensors, numpy arrays and numbers in tuples, lists and dictionaries.
 
-    With `mmap` tensors are mapped, not read (only where `is_mappable`). Raises `DataError` for a missing or truncated
-    file, and for one that holds anything else, which is not unpickled.
+    Args:
+        path: The file.
+        mmap: Map the tensors instead of reading them; only for files that `is_mappable` accepts.
+
+    Returns:
+        The value, with its tensors on the CPU.
+
+    Raises:
+        DataError: The file is missing or truncated, or holds anything else, which is then not unpickled.
     """
     path = need_file(path, "torch file")
     arrays = np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")}
-    rebuild = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    names = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    names += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    cores = ("core", "_core")  # numpy 1 and numpy 2 write different names for the same two functions
+    names = [(multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in cores]
+    names += [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in cores]
     try:
         with torch.serialization.safe_globals([*arrays, *names]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)

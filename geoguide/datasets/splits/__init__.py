@@ -8,25 +8,30 @@ from pathlib import Path
 from geoguide.errors import ConfigError
 
 FOLDER = Path(__file__).parent
-
-
-_USUAL = ("train", "val", "test")
-
-
-SPLITS = {
-    "scannet": _USUAL,
-    "matterport3d": _USUAL,
-    "nuscenes": (*_USUAL, "mini_train", "mini_val"),
-    "mini-scannet": _USUAL,
-    "mini-matterport3d": _USUAL,
-    "mini-nuscenes": _USUAL,
-}
+USUAL = ("train", "val", "test")
+SPLITS: dict[str, tuple[str, ...]] = {}
+"""The splits of each dataset: those whose lists lie here."""
+for _path in sorted(FOLDER.glob("*_*.txt")):
+    _dataset, _, _split = _path.stem.partition("_")
+    SPLITS[_dataset] = (*SPLITS.get(_dataset, ()), _split)
 
 
 def load_split(dataset: str, split: str) -> tuple[str, ...]:
-    """Names of a split's scenes (of Matterport3D: houses), in the list's order.
+    """Read the committed list of a split.
 
-    Raises `ConfigError` for an unknown data set or split.
+    Args:
+        dataset: A name in `SPLITS`.
+        split: A split of this dataset.
+
+    Returns:
+        Names of the split's scenes (of Matterport3D: houses), in the list's order.
+
+    Raises:
+        ConfigError: The dataset or the split is unknown.
+
+    Example:
+        >>> load_split("nuscenes", "mini_val")
+        ('scene-0103', 'scene-0916')
     """
     if dataset not in SPLITS:
         raise ConfigError(f"dataset must be one of {', '.join(SPLITS)}, found {dataset!r}")

@@ -83,7 +83,7 @@ def shared_records(logs: list[str]) -> dict[str, list[dict]]:
 
 
 def pose_fields(pose: np.ndarray) -> dict[str, list[float]]:
-    """translation and rotation (w, x, y, z) of a pose [4, 4]."""
+    """Translation and rotation (w, x, y, z) of a pose [4, 4]."""
     x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat(canonical=True).tolist()
     return {"translation": pose[:3, 3].tolist(), "rotation": [w, x, y, z]}
 
@@ -100,7 +100,7 @@ class SceneRecords:
         return self.start + round(time * 1e6)
 
     def add_log(self, street: Street, sensors: list[Sensor]) -> None:
-        """log and calibrated_sensor."""
+        """Log and calibrated_sensor."""
         log = {"token": token(self.name, "log"), "logfile": self.name, "vehicle": "mini", "date_captured": "2020-09-13"}
         self.tables["log"].append(log | {"location": "mini-streets"})
         for sensor in sensors:
@@ -165,7 +165,7 @@ class SceneRecords:
         self.tables["sample_annotation"].append(record)
 
     def finish(self, street: Street) -> None:
-        """scene and instance records, and the chains prev - next."""
+        """Scene and instance records, and the chains prev - next."""
         samples = self.tables["sample"]
         _chain(samples)
         for group in _groups(self.tables["sample_data"], "calibrated_sensor_token").values():
@@ -250,7 +250,7 @@ def _write_sweep(home: Path, file: str, data: str, turn: Sweep, raw: np.ndarray,
 
 
 def challenge_ids(raw: np.ndarray) -> np.ndarray:
-    """lidarseg challenge ids uint8 (1..16, 0 where ignored) of category ids, same shape."""
+    """Lidarseg challenge ids uint8 (1..16, 0 where ignored) of category ids, same shape."""
     classes = np.array([category_classes()[name] for name in CATEGORIES])  # [32]
     return load_label_set(NAME).to_raw(classes[raw]).astype(np.uint8)
 

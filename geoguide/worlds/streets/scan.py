@@ -71,7 +71,7 @@ def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, Sensor]]:
 
 
 def through_ego(origin: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """bool [R]: rays [R, 3] of the car's frame, from `origin` [3], that meet the car itself."""
+    """Bool [R]: rays [R, 3] of the car's frame, from `origin` [3], that meet the car itself."""
     with np.errstate(divide="ignore", invalid="ignore"):
         first = (EGO_BODY[:, None, :3] - origin) / rays  # [2, R, 3]
         last = (EGO_BODY[:, None, 3:] - origin) / rays
@@ -127,7 +127,8 @@ class DriveConfig:
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """A LiDAR's turn: points float32 [P, 3] in its own frame, intensity [P] 0..255, ring [P] 0..31, object int64 [P],
-    -1 where the echo is no surface."""
+    -1 where the echo is no surface.
+    """
 
     points: np.ndarray
     intensity: np.ndarray
@@ -138,7 +139,8 @@ class Sweep:
 @dataclass(frozen=True, eq=False)
 class Picture:
     """A camera's image: color uint8 [900, 1600, 3]; object int64 [h, w], -1 in the sky, and depth float32 [h, w]
-    metres, 0 in the sky, both as they were ray-cast."""
+    metres, 0 in the sky, both as they were ray-cast.
+    """
 
     color: np.ndarray
     object: np.ndarray
@@ -273,5 +275,5 @@ def picture(
 
 
 def category_ids(street: Street) -> np.ndarray:
-    """lidarseg category id uint8 [O + 1] of each object; the last entry, which -1 finds, is noise."""
+    """Lidarseg category id uint8 [O + 1] of each object; the last entry, which -1 finds, is noise."""
     return np.array([CATEGORIES.index(item.category) for item in street.objects] + [NOISE], dtype=np.uint8)

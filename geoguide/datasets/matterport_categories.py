@@ -1,0 +1,91 @@
+"""Matterport3D's category_mapping.tsv: what an annotated category is in NYU40, by name, and in a label set."""
+
+import csv
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geoguide.datasets.formats.files import need_file
+from geoguide.errors import ConfigError, DataError
+from geoguide.labels import LabelSet
+from geoguide.scene import VOID
+
+
+@dataclass(frozen=True, eq=False)
+class CategoryMapping:
+    """The official table of N categories.
+
+    Attributes:
+        path: The file.
+        index: Number of each category, by which the files name it (1, 2, ...), int64 [N].
+        raw: Raw name of each category [N].
+        nyu40: NYU40 id of each category, 0 for none, int64 [N].
+        nyu_class: Its nyuClass, a name [N].
+    """
+
+    path: Path
+    index: np.ndarray
+    raw: tuple[str, ...]
+    nyu40: np.ndarray
+    nyu_class: tuple[str, ...]
+
+    def classes(self, labels: LabelSet) -> np.ndarray:
+        """Map the categories to the classes of a label set.
+
+        Args:
+            labels: A label set that is defined by NYU40 ids (matterport21) or by nyuClass (matterport40, 80, 160).
+
+        Returns:
+            Class id of each index, int64 [largest index + 1], 255 for void; index 0 and gaps are void.
+
+        Raises:
+            ConfigError: The label set is defined otherwise.
+            DataError: The most frequent classes of the file, which come first, are not those of the label set.
+        """
+        if labels.raw == "nyu40":
+            classes = labels.from_raw(self.nyu40)
+        elif labels.raw == "nyu_class":
+            classes = labels.from_raw_names(self.nyu_class)
+            first = list(dict.fromkeys(name for name in self.nyu_class if name not in ("", "void", "unknown")))
+            expected = labels.raw_names[: len(first)]
+            if tuple(first[: len(labels)]) != expected:
+                raise DataError(
+                    f"{self.path}: the first {len(expected)} classes of column nyuClass are not those of {labels.name}"
+                )
+        else:
+            raise ConfigError(f"label set {labels.name!r} is defined by {labels.raw}, which Matterport3D does not have")
+        table = np.full(int(self.index.max()) + 1, VOID, dtype=np.int64)
+        table[self.index] = classes
+        return table
+
+
+@functools.lru_cache(maxsize=4)
+def load_category_mapping(path: Path) -> CategoryMapping:
+    """Read the official category_mapping.tsv; its columns index, raw_category, nyu40id and nyuClass are used.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The table; the same object for the same path, as long as it is among the last four.
+
+    Raises:
+        DataError: The file is missing, a line lacks a column or a number, or an index is negative.
+    """
+    with need_file(path, "category mapping").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    index, nyu40 = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    for number, row in enumerate(rows):
+        try:
+            index[number], nyu40[number] = int(row["index"]), int(row["nyu40id"] or 0)
+            row["raw_category"], row["nyuClass"].strip()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            fields = "index, raw_category, nyu40id, nyuClass"
+            raise DataError(f"{path}: line {number + 2}: need {fields} ({error!r})") from None
+    if not rows or index.min() < 0:
+        raise DataError(f"{path}: holds no category, or a negative index")
+    return CategoryMapping(
+        path, index, tuple(row["raw_category"] for row in rows), nyu40, tuple(row["nyuClass"].strip() for row in rows)
+    )
