@@ -142,7 +142,7 @@ def test_random_seeds_differ():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ConfigError, match=r"dataset must be one of scannet, matterport3d, .*, found 's3dis'"):
+    with pytest.raises(ConfigError, match=r"dataset must be one of matterport3d, nuscenes, scannet, .*, found 's3dis'"):
         load_split("s3dis", "train")
     with pytest.raises(ConfigError, match=r"split of scannet must be one of train, val, test, found 'mini_val'"):
         load_split("scannet", "mini_val")

@@ -9,11 +9,18 @@ from geoguide.errors import ConfigError
 
 FOLDER = Path(__file__).parent
 USUAL = ("train", "val", "test")
-SPLITS: dict[str, tuple[str, ...]] = {}
-"""The splits of each dataset: those whose lists lie here."""
-for _path in sorted(FOLDER.glob("*_*.txt")):
-    _dataset, _, _split = _path.stem.partition("_")
-    SPLITS[_dataset] = (*SPLITS.get(_dataset, ()), _split)
+
+
+def _lists() -> dict[str, tuple[str, ...]]:
+    """The splits of each dataset whose lists lie here, the usual ones first."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(FOLDER.glob("*_*.txt"), key=lambda path: (path.stem.startswith("mini-"), path.stem)):
+        dataset, _, split = path.stem.partition("_")
+        found.setdefault(dataset, []).append(split)
+    return {name: (*USUAL, *(split for split in splits if split not in USUAL)) for name, splits in found.items()}
+
+
+SPLITS = _lists()
 
 
 def load_split(dataset: str, split: str) -> tuple[str, ...]:
