@@ -2,7 +2,7 @@
 
 
 class GeoGuideError(Exception):
-    """Base class. The command line prints the message on one line and exits with code 2."""
+    """Base class of the errors below. The command line prints the message on one line and exits with code 2."""
 
 
 class DataError(GeoGuideError):
