@@ -152,7 +152,7 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> 
 def superpoint_purity(superpoints: np.ndarray, labels: np.ndarray) -> float:
     """Share of labelled points whose label is the most frequent one of their superpoint.
 
-    It bounds the accuracy of any method that labels whole superpoints.
+    It is an upper bound for the accuracy of any method that labels whole superpoints.
 
     Args:
         superpoints: integer [P].
