@@ -158,7 +158,8 @@ def splat_depth(
     """
     cloud = _points(points)
     camera = _camera(intrinsics, cam_to_world, image_size)
-    return _like(points, splat_points(cloud, camera, *_splat(radius, max_pixels)))
+    size = number("radius", radius), whole("max_pixels", max_pixels, 0)
+    return _like(points, splat_points(cloud, camera, *size))
 
 
 def fuse(
@@ -323,10 +324,6 @@ def _limits(depth_tolerance: float, border: int, rule: str, use_depth: bool | st
     if rule == "devkit" and border != _BORDER:
         raise InputError(f"border belongs to rule 'openscene'; rule 'devkit' has its own, found border {border!r}")
     return number("depth_tolerance", depth_tolerance), whole("border", border, 0), rule == "devkit"
-
-
-def _splat(radius: float, max_pixels: int) -> tuple[float, int]:
-    return number("radius", radius), whole("max_pixels", max_pixels, 0)
 
 
 def _view_depth(view: View, camera: Camera, points: Array, use_depth: bool | str) -> Array | None:

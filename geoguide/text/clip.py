@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from geoguide.errors import DataError, InputError
+from geoguide.errors import DataError, InputError, first_line
 from geoguide.text.encoder import TextEncoder
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _import() -> Any:
     try:
         import open_clip  # ty: ignore[import-not-found]  # an extra
     except (ImportError, OSError, RuntimeError) as error:  # the last two: a torchvision that does not fit torch
-        raise DataError(f"CLIP needs open_clip_torch ({_line(error)}): {INSTALL}, {COPY}") from None
+        raise DataError(f"CLIP needs open_clip_torch ({first_line(error)}): {INSTALL}, {COPY}") from None
     return open_clip
 
 
@@ -114,7 +114,7 @@ def _download(open_clip: Any, model: str) -> Path:
     except Exception as error:  # offline, proxy, gone, no space: many classes, one remedy
         fetch = f"hf download {MODELS[model].repository} open_clip_model.safetensors --local-dir weights"
         raise DataError(
-            f"{model}: cannot download CLIP's weights ({_line(error)}); fetch them elsewhere with `{fetch}` and name "
+            f"{model}: cannot download CLIP's weights ({first_line(error)}); fetch them elsewhere with `{fetch}` and name "
             f"the file as text.weights, {COPY}"
         ) from None
 
@@ -163,8 +163,3 @@ def _state(model: str, path: Path, changed: int) -> dict[str, "Tensor"]:
     from geoguide.backbones.checkpoints import read_checkpoint
 
     return read_checkpoint(path)[1]
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
