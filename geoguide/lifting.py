@@ -158,8 +158,7 @@ def splat_depth(
     """
     cloud = _points(points)
     camera = _camera(intrinsics, cam_to_world, image_size)
-    size = number("radius", radius), whole("max_pixels", max_pixels, 0)
-    return _like(points, splat_points(cloud, camera, *size))
+    return _like(points, splat_points(cloud, camera, number("radius", radius), whole("max_pixels", max_pixels, 0)))
 
 
 def fuse(
@@ -249,14 +248,9 @@ def lift(scene: Scene, features: Iterable[np.ndarray], config: LiftingConfig) ->
     Raises:
         InputError: As in `fuse`.
     """
-    return fuse(
-        scene.points,
-        scene.views,
-        features,
-        depth_tolerance=config.depth_tolerance,
-        border=config.border,
-        use_depth={"depth": True, "splat": SPLAT, "none": False}[config.occlusion],
-    )
+    depth = {"depth": True, "splat": SPLAT, "none": False}[config.occlusion]
+    return fuse(scene.points, scene.views, features, use_depth=depth, border=config.border,
+                depth_tolerance=config.depth_tolerance)  # fmt: skip
 
 
 def _pairs(views: Iterable[View], expected: int, features: Any) -> Iterator[tuple[View, bool, Array | None]]:

@@ -19,7 +19,7 @@ NoFeatureRule = Literal["openscene", "wrong", "drop"]
 
 
 class ConfusionMatrix:
-    """Counts of (ground truth, prediction) over any number of scenes, and the scores that follow (PEERS' rules).
+    """Counts of (ground truth, prediction) over any number of scenes, and the scores that follow (the peers' rules).
 
     Scored are the points whose ground truth is not void. Everything is an exact integer until the final division, so
     updates may come in any order and matrices may be added.

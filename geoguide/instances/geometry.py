@@ -2,8 +2,8 @@
 
 The room's shell (floor, walls) is found as large planes with nothing behind them; what remains is merged from
 superpoints that touch, at several tolerances from smooth contact to any contact. Superpoints that form the same group
-at many tolerances are a likely object: the share of these tolerances is its score. No labels, no colours and no teacher
-are used.
+at many tolerances are a likely object: the share of these tolerances, less for small groups, is its score. No labels,
+no colours and no teacher are used.
 """
 
 from dataclasses import dataclass
@@ -121,7 +121,10 @@ def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConf
 
 
 def _suppress(masks: InstanceMasks, max_overlap: float) -> InstanceMasks:
-    """Drop every mask whose IoU with a better one that stays is above `max_overlap`; on a tie the larger is better."""
+    """Sort the masks, best first, and drop those whose IoU with a better one that stays is above `max_overlap`.
+
+    The better mask has the higher score, on a tie the larger size.
+    """
     masks = masks.take(np.lexsort((-masks.sizes(), -masks.scores)))
     clash = iou_matrix(masks, masks) > max_overlap  # [M, M]
     keep = np.ones(len(masks), dtype=bool)

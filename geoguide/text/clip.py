@@ -114,8 +114,8 @@ def _download(open_clip: Any, model: str) -> Path:
     except Exception as error:  # offline, proxy, gone, no space: many classes, one remedy
         fetch = f"hf download {MODELS[model].repository} open_clip_model.safetensors --local-dir weights"
         raise DataError(
-            f"{model}: cannot download CLIP's weights ({first_line(error)}); fetch them elsewhere with `{fetch}` and name "
-            f"the file as text.weights, {COPY}"
+            f"{model}: cannot download CLIP's weights ({first_line(error)}); fetch them elsewhere with `{fetch}` and "
+            f"name the file as text.weights, {COPY}"
         ) from None
 
 
