@@ -54,7 +54,11 @@ class NeighborTable:
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def transposed(self) -> Self:
-        """The table of the transposed convolution: back from the outputs onto the inputs."""
+        """The table of the transposed convolution.
+
+        Returns:
+            The same pairs, which read outputs and add to inputs.
+        """
         return replace(
             self, source=self.target, target=self.source, inputs=self.outputs, outputs=self.inputs, indices=None
         )
