@@ -2,7 +2,7 @@
 
 
 class GeoGuideError(Exception):
-    """Base class. The command line prints the message on one line and exits with code 2."""
+    """Base class of the errors below. The command line prints the message on one line and exits with code 2."""
 
 
 class DataError(GeoGuideError):
@@ -15,3 +15,15 @@ class InputError(GeoGuideError, ValueError):
 
 class ConfigError(GeoGuideError, ValueError):
     """An experiment's configuration names something unknown or impossible."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, for a message of one line.
+
+    Args:
+        error: An error of another library.
+
+    Returns:
+        The line; the error's class name where the message is empty.
+    """
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]

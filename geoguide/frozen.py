@@ -1,4 +1,8 @@
-"""Frozen dataclasses as configs: to JSON types and back, copies with nested changes, a hash as name."""
+"""Frozen dataclasses as configs: to JSON types and back, copies with nested changes, and a hash that names them.
+
+A field's metadata may hold "hash": False where the field does not change a result (such as where files lie), or a
+function of the config that says whether the field is hashed.
+"""
 
 import dataclasses
 import hashlib
@@ -10,19 +14,64 @@ from geoguide.errors import ConfigError
 
 
 def unless(name: str, default: Any) -> dict[str, Any]:
-    """Metadata of a field that joined later: configs that leave it at its default keep their hash."""
+    """Metadata of a config field that was added later, so that configs which leave it at its default keep their hash.
+
+    Args:
+        name: The field's own name.
+        default: The field's own default.
+
+    Returns:
+        What `dataclasses.field` takes as `metadata`.
+    """
     return {"hash": lambda config: getattr(config, name) != default}
 
 
-def replaced(config: Any, path: list[str], value: Any, full: str) -> Any:
-    if not dataclasses.is_dataclass(config) or path[0] not in {f.name for f in dataclasses.fields(config)}:
-        raise ConfigError(f"{full.replace('__', '.')}: no such field ({path[0]!r} in {type(config).__name__})")
-    inner = value if len(path) == 1 else replaced(getattr(config, path[0]), path[1:], value, full)
-    return dataclasses.replace(config, **{path[0]: inner})
+def replaced(config: Any, path: str, value: Any) -> Any:
+    """Copy a config with one field changed, which may be a field of a config within it.
+
+    Args:
+        config: A frozen dataclass.
+        path: Names of fields from the outermost in, such as "objective.usd.weight".
+        value: The field's new value.
+
+    Returns:
+        The copy; parts that the path does not cross are shared.
+
+    Raises:
+        ConfigError: A name of the path is no field.
+    """
+    return _replaced(config, path.split("."), value, path)
+
+
+def _replaced(config: Any, names: list[str], value: Any, path: str) -> Any:
+    if not dataclasses.is_dataclass(config) or names[0] not in {f.name for f in dataclasses.fields(config)}:
+        raise ConfigError(f"{path}: no such field ({names[0]!r} in {type(config).__name__})")
+    inner = value if len(names) == 1 else _replaced(getattr(config, names[0]), names[1:], value, path)
+    return dataclasses.replace(config, **{names[0]: inner})
 
 
 def to_dict(config: Any, *, hashed_only: bool = False) -> dict[str, Any]:
-    """A dataclass as plain JSON types; with `hashed_only` without the fields that do not change a result."""
+    """Turn a config into plain JSON types.
+
+    Args:
+        config: A dataclass of numbers, strings, tuples and further dataclasses.
+        hashed_only: Leave out the fields that do not change a result (see the top of this file).
+
+    Returns:
+        Values by field name; dataclasses become dictionaries, tuples become lists.
+
+    Example:
+        >>> from dataclasses import dataclass, field
+        >>> @dataclass(frozen=True)
+        ... class Train:
+        ...     steps: int = 100
+        ...     widths: tuple[int, ...] = (64, 32)
+        ...     folder: str = field(default="runs", metadata={"hash": False})
+        >>> to_dict(Train(steps=5))
+        {'steps': 5, 'widths': [64, 32], 'folder': 'runs'}
+        >>> to_dict(Train(steps=5), hashed_only=True)
+        {'steps': 5, 'widths': [64, 32]}
+    """
     result = {}
     for f in dataclasses.fields(config):
         hashed = f.metadata.get("hash", True)  # or a function of the config: a part that only some experiments read
@@ -36,7 +85,31 @@ def to_dict(config: Any, *, hashed_only: bool = False) -> dict[str, Any]:
 
 
 def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
-    """The inverse of `to_dict`; an unknown field is a `ConfigError` that names it."""
+    """Build a config from plain values, the inverse of `to_dict`.
+
+    Args:
+        kind: The dataclass to build.
+        values: Values by field name; fields that are missing take their defaults.
+        where: What an error calls the config.
+
+    Returns:
+        An instance of `kind`.
+
+    Raises:
+        ConfigError: A field is unknown, or `kind` refuses a value.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Train:
+        ...     steps: int = 100
+        ...     widths: tuple[int, ...] = (64, 32)
+        >>> from_dict(Train, {"widths": [16]})
+        Train(steps=100, widths=(16,))
+        >>> from_dict(Train, {"step": 5})
+        Traceback (most recent call last):
+        geoguide.errors.ConfigError: config.step: unknown field of Train
+    """
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -53,11 +126,29 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
 
 
 def _dataclass(hint: Any) -> type | None:
-    """The dataclass that a type hint names, alone or as an option beside None."""
+    """The dataclass that a type hint names, alone or as one of several alternatives (such as None); else None."""
     return next((h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)), None)
 
 
 def config_hash(config: Any) -> str:
-    """Ten hex digits that name a config (any of the dataclasses above)."""
+    """Name a config by ten hexadecimal digits: the start of the SHA-256 of its hashed fields as JSON.
+
+    Args:
+        config: A dataclass, as `to_dict` takes it.
+
+    Returns:
+        The digits; configs that differ in fields without a hash alone have the same.
+
+    Example:
+        >>> from dataclasses import dataclass, field
+        >>> @dataclass(frozen=True)
+        ... class Train:
+        ...     steps: int = 100
+        ...     folder: str = field(default="runs", metadata={"hash": False})
+        >>> config_hash(Train())
+        '3e55f85773'
+        >>> config_hash(Train(folder="elsewhere")) == config_hash(Train())
+        True
+    """
     text = json.dumps(to_dict(config, hashed_only=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

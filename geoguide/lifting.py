@@ -12,9 +12,9 @@ have no depth images; `splat_depth` makes one from the cloud itself, so that nea
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,47 +23,58 @@ from tqdm import tqdm
 
 from geoguide.errors import InputError
 from geoguide.frozen import unless
-from geoguide.ops.arrays import Array, coordinates, host, number, whole
+from geoguide.ops.arrays import Array, ArrayT, coordinates, host, number, whole
 from geoguide.ops.projection import Camera, add_visible, project_points
 from geoguide.ops.splat import splat_points
 from geoguide.scene import Scene, View
 
 RULES = ("openscene", "devkit")
-
-
 SPLAT = "splat"  # value of `use_depth`: depth from the points
-
-
 SPLAT_RADIUS = 0.1  # metres
-
-
 SPLAT_PIXELS = 24
-
-
 _BORDER = 10  # pixels
-
-
 _SKEW = 1e-6  # |intrinsics[0, 1]| above this share of fx is refused: the rule has no skew
 
 
+@dataclass(frozen=True)
+class LiftingConfig:
+    """From pixels to points; values as OpenScene uses them on ScanNet, except the border. See `project` and `fuse`."""
+
+    depth_tolerance: float = 0.25  # OpenScene on ScanNet; not stated in the paper
+    border: int = 2  # OpenScene cuts 10 of 320 pixels; mini frames are 160 wide and have no lens border
+    occlusion: Literal["depth", "splat", "none"] = field(default="depth", metadata=unless("occlusion", "depth"))
+    """Against the depth images; against a z-buffer of the points (LiDAR); or not at all (OpenScene on nuScenes)."""
+
+
 @dataclass(frozen=True, eq=False)
-class Projection:
-    """One view's answer. `row`, `col` int64 [P], 0 where unseen; `visible` bool [P]. Tensors where points were one."""
+class Projection(Generic[ArrayT]):
+    """Which pixel of one view sees each point; numpy arrays or tensors, as the points were.
 
-    row: Array
-    col: Array
-    visible: Array
+    Attributes:
+        row: int64 [P], 0 where unseen.
+        col: int64 [P], 0 where unseen.
+        visible: bool [P].
+    """
+
+    row: ArrayT
+    col: ArrayT
+    visible: ArrayT
 
 
-class Fusion(NamedTuple):
-    """`mean` float32 [P, C], 0 where unseen; `count` int64 [P], the number of views that see each point."""
+class Fusion(NamedTuple, Generic[ArrayT]):
+    """What lifting gives every point; numpy arrays or tensors, as the points were.
 
-    mean: Array
-    count: Array
+    Attributes:
+        mean: float32 [P, C], the mean 2D feature, 0 where unseen.
+        count: int64 [P], the number of views that see each point.
+    """
+
+    mean: ArrayT
+    count: ArrayT
 
 
 def project(
-    points: Array,
+    points: ArrayT,
     intrinsics: Array,
     cam_to_world: Array,
     image_size: tuple[int, int],
@@ -72,52 +83,86 @@ def project(
     depth_tolerance: float = 0.25,
     border: int = _BORDER,
     rule: str = "openscene",
-) -> Projection:
+) -> Projection[ArrayT]:
     """Find each point's pixel and whether the view sees it (OpenScene's PointCloudToImageMapper).
 
-    points [P, 3] metres; intrinsics [3, 3] pixels, for images of `image_size` (H, W), without skew; cam_to_world [4, 4]
-    metres, OpenCV axes, truly inverted since real poses are not exactly orthonormal; depth [H, W] metres, where 0,
-    negative, nan and inf mean no reading (such pixels see nothing), or None for no occlusion test. depth_tolerance is
-    relative: 0.25 ScanNet, 0.02 Matterport3D. border in pixels: 10, or 5 on nuScenes. rule: which points are inside the
-    image, "openscene" (border) or "devkit" (nuScenes' own, which has its border fixed); a depth is tested after either.
+    Any real dtype is taken, and everything is decided in float64. Time and memory are O(P).
 
-    Any real dtype is taken and decided in float64. numpy in gives numpy out; a tensor gives tensors on its device.
-    Raises InputError for wrong shapes, and for nan or inf in points, intrinsics or pose. Time and memory O(P).
+    Args:
+        points: [P, 3] metres.
+        intrinsics: [3, 3] pixels, for images of `image_size`, without skew.
+        cam_to_world: [4, 4] metres, OpenCV axes; truly inverted, since real poses are not exactly orthonormal.
+        image_size: (H, W).
+        depth: [H, W] metres, where 0, negative, nan and inf mean no reading (such pixels see nothing); None for no
+            occlusion test.
+        depth_tolerance: Share of the measured depth by which a point's may differ: 0.25 ScanNet, 0.02 Matterport3D.
+        border: Pixels at the image's edge that see nothing: 10, or 5 on nuScenes.
+        rule: Which points are inside the image: "openscene" (`border`) or "devkit" (nuScenes' own, which has its border
+            fixed). The depth is tested after either.
+
+    Returns:
+        Row, column and visibility of each point: numpy arrays for numpy points, tensors on their device for a tensor.
+
+    Raises:
+        InputError: A wrong shape; nan or inf in points, intrinsics or pose; an unknown rule.
+
+    Example:
+        A camera at the origin looks along z. The second point projects onto the same pixel as the first, but the depth
+        image says that a surface hides it; the third lies behind the camera.
+
+        >>> import numpy as np
+        >>> intrinsics = np.array([[10.0, 0, 4], [0, 10, 4], [0, 0, 1]])
+        >>> points = np.array([[0.2, 0, 2], [0.4, 0, 4], [0, 0, -1]])
+        >>> seen = project(points, intrinsics, np.eye(4), (9, 9), depth=np.full((9, 9), 2.0), border=0)
+        >>> seen.row.tolist(), seen.col.tolist(), seen.visible.tolist()
+        ([4, 0, 0], [5, 0, 0], [True, False, False])
     """
-    kind = points
-    points = _points(points)
+    cloud = _points(points)
     camera = _camera(intrinsics, cam_to_world, image_size)
     limits = _limits(depth_tolerance, border, rule)
-    found = project_points(points, camera, _depth(depth, camera.image_size, points), *limits)
-    return Projection(*(_like(kind, part) for part in found))
+    parts = project_points(cloud, camera, _depth(depth, camera.image_size, cloud), *limits)
+    return Projection(*(_like(points, part) for part in parts))
 
 
 def splat_depth(
-    points: Array,
+    points: ArrayT,
     intrinsics: Array,
     cam_to_world: Array,
     image_size: tuple[int, int],
     *,
     radius: float = SPLAT_RADIUS,
     max_pixels: int = SPLAT_PIXELS,
-) -> Array:
-    """Depth image [H, W] float64 metres (0: nothing there) of a cloud, for scenes without depth images (our own rule).
+) -> ArrayT:
+    """Make the depth image that a cloud itself gives a camera, for scenes without depth images (our own rule).
 
     Each point covers a square of `radius` metres to either side at its depth z, that is floor(radius * max(fx, fy) / z)
     pixels but no more than `max_pixels`; a pixel keeps the nearest depth. So a near surface is closed and hides what
     lies behind it, while far points cover their own pixel only. Given to `project` as depth, a point is visible where
     its depth is at most (1 + depth_tolerance) times the buffer's. On flat ground h below the camera a splat's upper
     edge covers ground h / (h - radius) times as far, so take depth_tolerance >= radius / (h - radius), 0.1 for a car's
-    cameras, or ground hides itself. Arguments else, output kind and errors as in `project`. Time O(P max_pixels^2) at
-    worst.
+    cameras, or ground hides itself. Time is O(P max_pixels^2) at worst.
+
+    Args:
+        points: [P, 3] metres.
+        intrinsics: [3, 3] pixels, as in `project`.
+        cam_to_world: [4, 4] metres, as in `project`.
+        image_size: (H, W).
+        radius: Metres that a point covers to either side.
+        max_pixels: Pixels that a point covers to either side, at most.
+
+    Returns:
+        float64 [H, W] metres, 0 where no point falls; numpy or a tensor, as the points are.
+
+    Raises:
+        InputError: As in `project`; `radius` or `max_pixels` negative.
     """
-    kind, points = points, _points(points)
+    cloud = _points(points)
     camera = _camera(intrinsics, cam_to_world, image_size)
-    return _like(kind, splat_points(points, camera, *_splat(radius, max_pixels)))
+    return _like(points, splat_points(cloud, camera, number("radius", radius), whole("max_pixels", max_pixels, 0)))
 
 
 def fuse(
-    points: Array,
+    points: ArrayT,
     views: Iterable[View],
     features: Iterable[Array] | Callable[[View], Array],
     *,
@@ -126,26 +171,47 @@ def fuse(
     use_depth: bool | str = True,
     rule: str = "openscene",
     progress: bool = False,
-) -> Fusion:
+) -> Fusion[ArrayT]:
     """Average, for every point, the 2D features of the pixels that see it (paper, Preliminary; OpenScene's fusion).
 
-    points [P, 3] metres. views: `geoguide.scene.View`, or anything with its name, intrinsics, cam_to_world, image_size
-    and depth(). features: one [H, W, C] array or tensor per view, of the view's image_size, from any iterable (a
-    generator keeps one map in memory at a time), or a function of the view. The mean is unweighted, summed in float32.
-    use_depth: True tests occlusion with each view's depth image, "splat" with `splat_depth` of the points (for LiDAR;
-    take depth_tolerance 0.1), False not at all. rule: as in `project`. Labels never decide which points get features.
+    The mean is unweighted, summed in float32. Labels never decide which points get features. A view whose pose holds
+    nan or inf is skipped (its feature map is taken from the iterable and dropped; a function is not asked for it), and
+    one warning at the end names all of them. Memory is O(P C) for the sum plus one view's map and its visible rows.
 
-    A view whose pose holds nan or inf is skipped (its feature map is taken from the iterable and dropped; a function is
-    not asked for it), and one warning at the end names all of them. Memory is O(P C) for the sum plus one view's map
-    and its visible rows. numpy points give numpy; a tensor gives tensors on its device. Raises InputError where numbers
-    of views and features differ, a map or depth has another size, C changes, or no view sees any point.
+    Args:
+        points: [P, 3] metres.
+        views: K of `geoguide.scene.View`, or anything with its name, intrinsics, cam_to_world, image_size and depth().
+        features: One [H, W, C] array or tensor per view, of the view's image_size, from any iterable (a generator keeps
+            one map in memory at a time), or a function of the view.
+        depth_tolerance: As in `project`.
+        border: As in `project`.
+        use_depth: True tests occlusion with each view's depth image, "splat" with `splat_depth` of the points (for
+            LiDAR; take depth_tolerance 0.1), False not at all.
+        rule: As in `project`.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        Mean feature and number of views of each point: numpy for numpy points, tensors on their device for a tensor.
+
+    Raises:
+        InputError: The numbers of views and feature maps differ, a map or depth image has another size, C changes, or
+            no view sees any point; and as in `project`.
+
+    Example:
+        >>> import numpy as np
+        >>> from geoguide.scene import View
+        >>> intrinsics = np.array([[10.0, 0, 4], [0, 10, 4], [0, 0, 1]])
+        >>> views = [View(name, intrinsics, np.eye(4), (9, 9)) for name in ("first", "second")]
+        >>> maps = (np.full((9, 9, 1), value) for value in (1.0, 2.0))
+        >>> lifted = fuse(np.array([[0.0, 0, 2], [0, 0, -1]]), views, maps, use_depth=False, border=0)
+        >>> lifted.mean.tolist(), lifted.count.tolist()
+        ([[1.5], [0.0]], [2, 0])
     """
-    kind = points
-    points, views = _points(points), tuple(views)
+    cloud, views = _points(points), tuple(views)
     limits = _limits(depth_tolerance, border, rule, use_depth)
-    if len(points) == 0 or not views:
-        raise InputError(f"{'points' if len(points) == 0 else 'views'} is empty: nothing to fuse")
-    total, count, skipped = None, _zeros(points, (len(points),), np.int64), []
+    if len(cloud) == 0 or not views:
+        raise InputError(f"{'points' if len(cloud) == 0 else 'views'} is empty: nothing to fuse")
+    total, count, skipped = None, _zeros(cloud, (len(cloud),), np.int64), []
     bar = tqdm(views, desc="lifting", disable=not progress)
     for view, lost, feature in _pairs(bar, len(views), features):
         if lost:
@@ -153,41 +219,59 @@ def fuse(
             continue
         with _naming(view):
             camera = _camera(view.intrinsics, view.cam_to_world, view.image_size)
-            depth = _view_depth(view, camera, points, use_depth)
+            depth = _view_depth(view, camera, cloud, use_depth)
             feature = _feature(feature, camera.image_size, None if total is None else total.shape[1])
         if total is None:
-            total = _zeros(points, (len(points), feature.shape[2]), np.float32)
-        add_visible(total, count, feature, *project_points(points, camera, depth, *limits))
+            total = _zeros(cloud, (len(cloud), feature.shape[2]), np.float32)
+        add_visible(total, count, feature, *project_points(cloud, camera, depth, *limits))
     if skipped:
         names = ", ".join(skipped)
         warnings.warn(f"{len(skipped)} of {len(views)} views skipped, pose holds nan or inf: {names}", stacklevel=2)
     if total is None or not bool(count.any()):
         raise InputError(f"no point is visible in any of {len(views)} views: check pose, intrinsics, depth and units")
-    divisor = count[:, None].clip(1)  # as float32: the same bits, and no pass in float64
+    divisor: Any = count[:, None].clip(1)  # as float32: the same bits, and no pass in float64
     total /= divisor.float() if isinstance(divisor, Tensor) else divisor.astype(np.float32)
-    return Fusion(_like(kind, total), _like(kind, count))
+    return Fusion(_like(points, total), _like(points, count))
+
+
+def lift(scene: Scene, features: Iterable[np.ndarray], config: LiftingConfig) -> Fusion[np.ndarray]:
+    """Lift a scene's 2D features to its points by the config's rule (paper, Preliminary).
+
+    Args:
+        scene: P points and K views.
+        features: One [H, W, C] array per view, in order, as in `fuse`.
+        config: How occlusion is decided, and the border.
+
+    Returns:
+        Mean feature float32 [P, C] and number of views int64 [P] of every point.
+
+    Raises:
+        InputError: As in `fuse`.
+    """
+    depth = {"depth": True, "splat": SPLAT, "none": False}[config.occlusion]
+    return fuse(scene.points, scene.views, features, use_depth=depth, border=config.border,
+                depth_tolerance=config.depth_tolerance)  # fmt: skip
 
 
 def _pairs(views: Iterable[View], expected: int, features: Any) -> Iterator[tuple[View, bool, Array | None]]:
     """Each view, whether its pose is lost, and its feature map; the numbers of views and maps must agree."""
-    if not callable(features):
-        stream, end = iter(features), object()
+    end: Any = object()
+    stream = iter(()) if callable(features) else iter(features)
     for index, view in enumerate(views):
         lost = not np.isfinite(host("cam_to_world", view.cam_to_world)).all()
         if callable(features):
             yield view, lost, None if lost else features(view)
             continue
-        feature = next(stream, end)
-        if feature is end:
+        if (feature := next(stream, end)) is end:
             raise InputError(f"features ended after {index} maps, expected one for each of {expected} views")
         yield view, lost, feature
-    if not callable(features) and next(stream, end) is not end:
+    if next(stream, end) is not end:
         raise InputError(f"features holds more maps than the {expected} views")
 
 
 @contextlib.contextmanager
-def _naming(view: View) -> Iterator[None]:
-    """Put the view's name in front of any InputError raised inside."""
+def _naming(view: View) -> Generator[None]:
+    """Put the view's name before the message of any InputError raised inside."""
     try:
         yield
     except InputError as error:
@@ -236,10 +320,6 @@ def _limits(depth_tolerance: float, border: int, rule: str, use_depth: bool | st
     return number("depth_tolerance", depth_tolerance), whole("border", border, 0), rule == "devkit"
 
 
-def _splat(radius: float, max_pixels: int) -> tuple[float, int]:
-    return number("radius", radius), whole("max_pixels", max_pixels, 0)
-
-
 def _view_depth(view: View, camera: Camera, points: Array, use_depth: bool | str) -> Array | None:
     """The depth [H, W] that decides occlusion in this view, None for no test."""
     if use_depth == SPLAT:
@@ -265,7 +345,7 @@ def _depth(depth: Array | None, image_size: tuple[int, int], points: Array) -> A
     return depth
 
 
-def _feature(feature: Array, image_size: tuple[int, int], width: int | None) -> Array:
+def _feature(feature: Array | None, image_size: tuple[int, int], width: int | None) -> Array:
     feature = feature.detach() if isinstance(feature, Tensor) else host("feature map", feature)
     if feature.ndim != 3 or tuple(feature.shape[:2]) != image_size or feature.shape[2] == 0:
         raise InputError(f"feature map must be [{image_size[0]}, {image_size[1]}, C], found {list(feature.shape)}")
@@ -280,28 +360,6 @@ def _zeros(like: Array, shape: tuple[int, ...], dtype: type) -> Array:
     return np.zeros(shape, dtype)
 
 
-def _like(kind: Array, value: Array) -> Array:
-    return torch.from_numpy(value) if isinstance(kind, Tensor) and isinstance(value, np.ndarray) else value
-
-
-@dataclass(frozen=True)
-class LiftingConfig:
-    """From pixels to points; values as OpenScene uses them on ScanNet, except the border."""
-
-    depth_tolerance: float = 0.25  # OpenScene on ScanNet; not stated in the paper
-    border: int = 2  # OpenScene cuts 10 of 320 pixels; mini frames are 160 wide and have no lens border
-    occlusion: Literal["depth", "splat", "none"] = field(default="depth", metadata=unless("occlusion", "depth"))
-    """Against the depth images; against a z-buffer of the points (LiDAR); or not at all (OpenScene on nuScenes)."""
-
-
-def lift(scene: Scene, features: Iterable[np.ndarray], config: LiftingConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Mean feature float32 [P, C] and number of frames int64 [P] of every point, by the config's rule."""
-    occlusion = {"depth": True, "splat": "splat", "none": False}[config.occlusion]
-    return fuse(
-        scene.points,
-        scene.views,
-        features,
-        depth_tolerance=config.depth_tolerance,
-        border=config.border,
-        use_depth=occlusion,
-    )
+def _like(kind: ArrayT, value: Array) -> ArrayT:
+    """`value` as what `kind` is; a tensor is on its device already."""
+    return cast(Any, torch.from_numpy(value) if isinstance(kind, Tensor) and isinstance(value, np.ndarray) else value)

@@ -5,7 +5,7 @@ about that point. Which classes a mean runs over (`absent`), and what a point wi
 move published numbers by points, so neither is hidden.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -14,44 +14,68 @@ from geoguide.ops.arrays import Array, host, whole
 from geoguide.scene import VOID
 
 NO_FEATURE = 255  # prediction of a point about which the method has nothing to say
-
-
 AbsentRule = Literal["zero", "skip", "union"]
-
-
 NoFeatureRule = Literal["openscene", "wrong", "drop"]
 
 
 class ConfusionMatrix:
-    """Counts of (ground truth, prediction) over any number of scenes, and the scores that follow (PEERS' rules).
+    """Counts of (ground truth, prediction) over any number of scenes, and the scores that follow (the peers' rules).
 
-    `matrix` int64 [C, C], rows ground truth; `unpredicted` int64 [C], scored points whose prediction is 255. Everything
-    is an exact integer until the final division, so updates may come in any order and matrices may be added.
+    Scored are the points whose ground truth is not void. Everything is an exact integer until the final division, so
+    updates may come in any order and matrices may be added.
 
-    absent, for every mean over classes:
+    The rule `absent` says which classes a mean runs over:
         "zero"   sum over classes present in the ground truth, divided by all C (OpenScene, Pointcept)
         "skip"   mean over classes present in the ground truth
         "union"  mean over classes in the ground truth or predicted there (nuScenes, torchmetrics' Jaccard); an absent
                  class that was predicted counts 0
-    no_feature, for points predicted 255:
+
+    The rule `no_feature` says what points predicted 255 cost:
         "openscene"  left out of IoU's misses, kept in the denominators of both accuracies (OpenScene; the default)
         "wrong"      a miss everywhere (ScanNet's benchmark)
         "drop"       left out everywhere
+
+    Args:
+        num_classes: C, in 1..255.
+        no_feature: One of the rules above.
+
+    Raises:
+        InputError: `num_classes` out of range, or an unknown rule.
+
+    Example:
+        Five points of three classes, of which the last is absent from the ground truth but predicted once; the fourth
+        point is void.
+
+        >>> confusion = ConfusionMatrix(3)
+        >>> confusion.update([0, 0, 1, 255, 1], [0, 2, 1, 0, 1])
+        >>> confusion.matrix
+        array([[1, 0, 1],
+               [0, 2, 0],
+               [0, 0, 0]])
+        >>> confusion.iou()
+        array([0.5, 1. , nan])
+        >>> [confusion.miou(absent) for absent in ("zero", "skip", "union")]
+        [0.5, 0.75, 0.5]
+        >>> confusion.macc("skip"), confusion.accuracy()
+        (0.75, 0.75)
     """
 
     def __init__(self, num_classes: int, no_feature: NoFeatureRule = "openscene") -> None:
-        """num_classes C in 1..255. Raises InputError."""
         self.num_classes = whole("num_classes", num_classes, 1)
         if self.num_classes > VOID:
             raise InputError(f"num_classes must be at most {VOID}, which is void, found {num_classes}")
-        self.no_feature = _choice("no_feature", no_feature, NoFeatureRule)
+        self.no_feature: NoFeatureRule = _choice("no_feature", no_feature, NoFeatureRule)
         self._counts = np.zeros((self.num_classes, self.num_classes + 1), np.int64)  # [C, C + 1] last: no feature
 
     def update(self, target: Array, prediction: Array) -> None:
-        """Add points: integer arrays or tensors of one shape, target 0..C-1 or 255, prediction 0..C-1 or 255.
+        """Add points. Inputs are never written to; predictions where the target is void are not looked at.
 
-        Inputs are never written to. Raises InputError for other shapes, dtypes or labels; then nothing was added.
-        Predictions where the target is void are not looked at.
+        Args:
+            target: Integers of any shape, array or tensor: 0..C-1, or 255 (void).
+            prediction: Integers of the same shape: 0..C-1, or 255 (no feature).
+
+        Raises:
+            InputError: Other shapes, dtypes or labels; then nothing was added.
         """
         target, prediction = host("target", target, "iu"), host("prediction", prediction, "iu")
         if target.shape != prediction.shape:
@@ -68,7 +92,17 @@ class ConfusionMatrix:
         self._counts += counts.reshape(self._counts.shape)
 
     def merge(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
-        """A new matrix with the points of both. Raises InputError where classes or the no-feature rule differ."""
+        """A new matrix with the points of both, which `+` gives too.
+
+        Args:
+            other: Another matrix over the same classes, with the same no-feature rule.
+
+        Returns:
+            The new matrix; neither of the two is changed.
+
+        Raises:
+            InputError: The numbers of classes or the no-feature rules differ.
+        """
         for field in ("num_classes", "no_feature"):
             mine, theirs = getattr(self, field), getattr(other, field)
             if mine != theirs:
@@ -86,31 +120,60 @@ class ConfusionMatrix:
 
     @property
     def unpredicted(self) -> np.ndarray:
-        """int64 [C], points of each class without a prediction; a copy."""
+        """int64 [C], scored points of each class whose prediction is 255; a copy."""
         return self._counts[:, -1].copy()
 
     def iou(self) -> np.ndarray:
-        """float64 [C], true positives over the union of ground truth and prediction; NaN where absent.
+        """True positives over the union of ground truth and prediction, for each class.
 
-        Absent: no scored point of the class in the ground truth, whatever was predicted (a class present only in
-        points without feature is present, with IoU 0).
+        Returns:
+            float64 [C], NaN where the class is absent: no scored point of the ground truth has it, whatever was
+            predicted. (A class present only in points without feature is present, with IoU 0.)
         """
         return _ratio(self._hits(), np.maximum(self._union(), 1), self._present())
 
     def class_accuracy(self) -> np.ndarray:
-        """float64 [C], the share of each class's points that are right (recall); NaN where absent."""
+        """The share of each class's points that are right (recall).
+
+        Returns:
+            float64 [C], NaN where the class is absent, as in `iou`.
+        """
         return _ratio(self._hits(), np.maximum(self._totals(), 1), self._present())
 
     def miou(self, absent: AbsentRule = "zero") -> float:
-        """Mean IoU in [0, 1]; NaN where the rule leaves no class. Raises InputError for an unknown rule."""
+        """Mean IoU.
+
+        Args:
+            absent: Which classes the mean runs over; see the class.
+
+        Returns:
+            A number in [0, 1]; NaN where no class is present in the ground truth.
+
+        Raises:
+            InputError: An unknown rule.
+        """
         return self._mean(self.iou(), absent)
 
     def macc(self, absent: AbsentRule = "zero") -> float:
-        """Mean class accuracy in [0, 1]; NaN where the rule leaves no class. Raises InputError for an unknown rule."""
+        """Mean class accuracy.
+
+        Args:
+            absent: Which classes the mean runs over; see the class.
+
+        Returns:
+            A number in [0, 1]; NaN where no class is present in the ground truth.
+
+        Raises:
+            InputError: An unknown rule.
+        """
         return self._mean(self.class_accuracy(), absent)
 
     def accuracy(self) -> float:
-        """The share of all scored points that are right; NaN where there is none."""
+        """The share of all scored points that are right.
+
+        Returns:
+            A number in [0, 1]; NaN where no point is scored.
+        """
         total = int(self._totals().sum())
         return float(self._hits().sum() / total) if total else float("nan")
 
@@ -122,6 +185,7 @@ class ConfusionMatrix:
         return (self._counts[:, :-1] if self.no_feature == "drop" else self._counts).sum(axis=1)
 
     def _union(self) -> np.ndarray:
+        """Points of each class in the ground truth or predicted, IoU's denominators, [C]."""
         target = (self._counts if self.no_feature == "wrong" else self._counts[:, :-1]).sum(axis=1)
         return target + self._counts[:, :-1].sum(axis=0) - self._hits()  # [C]
 
@@ -143,7 +207,7 @@ def _ratio(part: np.ndarray, whole_: np.ndarray, present: np.ndarray) -> np.ndar
     return np.where(present, part / whole_, np.nan)
 
 
-def _choice(name: str, value: str, allowed: object) -> str:
+def _choice(name: str, value: Any, allowed: object) -> Any:
     if value not in get_args(allowed):
         raise InputError(f"{name} must be one of {', '.join(get_args(allowed))}, found {value!r}")
     return value

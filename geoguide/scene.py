@@ -9,13 +9,21 @@ from PIL import Image
 from geoguide.errors import DataError, InputError
 
 VOID = 255  # label of points that are not scored
-
-
 NO_INSTANCE = -1
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Decode an image file completely; a missing or truncated one raises `DataError` naming it."""
+    """Decode an image file completely.
+
+    Args:
+        path: A file that pillow reads.
+
+    Returns:
+        The pixels [H, W] or [H, W, channels], as stored.
+
+    Raises:
+        DataError: The file is missing, truncated or no image.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: image not found")
@@ -29,11 +37,22 @@ def read_image(path: str | Path) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A posed image. Pixels stay on disk until asked for, so a scene of a thousand frames costs nothing.
+    """A posed image. Pixels stay on disk until asked for, so a scene of a thousand views costs nothing.
 
-    `intrinsics` [3, 3] are for images of `image_size` (H, W); `cam_to_world` [4, 4] in metres, OpenCV axes (x right, y
-    down, z forward), and may hold inf or nan as real ScanNet poses do: `has_pose` is then False. Depth files are uint16
-    with `depth_scale` units per metre; 0 and 65535 mean no reading.
+    Attributes:
+        name: The view's name in the recording.
+        intrinsics: [3, 3] pixels, for images of `image_size`.
+        cam_to_world: [4, 4] metres, OpenCV axes (x right, y down, z forward); may hold inf or nan as real ScanNet poses
+            do, and `has_pose` is then False.
+        image_size: (H, W).
+        color_path: The colour image's file; None where the view has none, as for the files below.
+        depth_path: The depth image's file, uint16 with `depth_scale` units per metre; 0 and 65535 mean no reading.
+        depth_scale: Units of the depth file per metre.
+        label_path: The file of the official `label-filt` image.
+        instance_path: The file of the official `instance-filt` image.
+
+    Raises:
+        InputError: Intrinsics are not [3, 3], or the pose is not [4, 4].
     """
 
     name: str
@@ -65,7 +84,14 @@ class View:
         return self.color_path, self.depth_path, self.label_path
 
     def color(self) -> np.ndarray:
-        """uint8 [H, W, 3], resized (bilinear) to `image_size` when the file is larger, as ScanNet's is."""
+        """Read the colour image, resized (bilinear) to `image_size` when the file is larger, as ScanNet's is.
+
+        Returns:
+            uint8 [H, W, 3].
+
+        Raises:
+            DataError: There is none, or it is no readable RGB image.
+        """
         image = self._pixels("color")
         if image.ndim != 3 or image.shape[2] < 3:
             raise DataError(f"{self._path('color')}: expected an RGB image, found shape {list(image.shape)}")
@@ -76,18 +102,39 @@ class View:
         return image
 
     def depth(self) -> np.ndarray:
-        """float32 [H, W] in metres, 0 where there is no reading."""
+        """Read the depth image, resized (nearest) to `image_size`.
+
+        Returns:
+            float32 [H, W] metres, 0 where there is no reading.
+
+        Raises:
+            DataError: There is none, or it is no readable image of 16-bit integers.
+        """
         raw = self._integers("depth")
         if raw.dtype.itemsize == 1:
             raise DataError(f"{self._path('depth')}: expected depth of 16 bits, found {raw.dtype}")
         return np.where(raw == 65535, 0, raw).astype(np.float32) / np.float32(self.depth_scale)
 
     def labels(self) -> np.ndarray:
-        """int64 [H, W] ids of the official `label-filt` image (raw dataset ids), 0 = unlabelled."""
+        """Read the official `label-filt` image, resized (nearest) to `image_size`.
+
+        Returns:
+            int64 [H, W], raw ids of the dataset; 0 means unlabelled.
+
+        Raises:
+            DataError: There is none, or it is no readable image of integers.
+        """
         return self._integers("label").astype(np.int64)
 
     def instances(self) -> np.ndarray:
-        """int64 [H, W] ids of the official `instance-filt` image, 0 = none."""
+        """Read the official `instance-filt` image, resized (nearest) to `image_size`.
+
+        Returns:
+            int64 [H, W], instance ids; 0 means none.
+
+        Raises:
+            DataError: There is none, or it is no readable image of integers.
+        """
         return self._integers("instance").astype(np.int64)
 
     def _path(self, kind: str) -> Path:
@@ -97,7 +144,7 @@ class View:
         return path
 
     def _pixels(self, kind: str) -> np.ndarray:
-        """The image as stored; a recording that is no folder of image files answers here (`datasets.sens`)."""
+        """The image as stored. Views of a recording in one file override this (see `datasets.formats.sens`)."""
         return read_image(self._path(kind))
 
     def _integers(self, kind: str) -> np.ndarray:
@@ -117,10 +164,21 @@ class View:
 class Scene:
     """A point cloud (or mesh) with colours, posed views, and labels that serve scoring only; z is up.
 
-    points float32 [P, 3] metres; colors float32 [P, 3] in [0, 1]; normals float32 [P, 3] unit; faces int64 [F, 3];
-    labels int64 [P] (0..C-1, 255 void); instances int64 [P] (-1 none); intensity float32 [P], a LiDAR's echo in the
-    sensor's own units (nuScenes: 0..255). `source` is "mini" or "real" and follows every
-    result into its record.
+    Attributes:
+        name: The scene's name in its dataset.
+        points: float32 [P, 3] metres.
+        colors: float32 [P, 3] in [0, 1].
+        normals: float32 [P, 3], unit length, or None.
+        faces: int64 [F, 3], vertex numbers of a mesh, or None.
+        labels: int64 [P], 0..C-1 or 255 (void), or None.
+        instances: int64 [P], -1 where there is none, or None.
+        views: K posed images.
+        source: "mini" (generated) or "real"; it follows every result into its record.
+        intensity: float32 [P], a LiDAR's echo in the sensor's own units (nuScenes: 0..255), or None.
+
+    Raises:
+        InputError: A field has another shape or dtype, points is empty or not finite, faces name vertices that do not
+            exist, or `source` is neither "mini" nor "real".
     """
 
     name: str
@@ -173,7 +231,14 @@ class Scene:
 
 
 def unit_colors(colors: np.ndarray) -> np.ndarray:
-    """Colours as float32 in [0, 1]: integers and floats above 1 are read as 0..255, floats up to 1 as they are."""
+    """Bring colours to [0, 1]: integers and floats above 1 are read as 0..255, floats up to 1 as they are.
+
+    Args:
+        colors: [P, 3], integers or floats.
+
+    Returns:
+        float32 [P, 3] in [0, 1].
+    """
     colors = np.asarray(colors)
     scale = 255.0 if colors.dtype.kind in "iu" or (colors.size and colors.max() > 1.0) else 1.0
     return np.clip(colors.astype(np.float32) / np.float32(scale), 0.0, 1.0)

@@ -1,9 +1,10 @@
 """Superpoints: small patches that a surface's creases separate; the units of the paper's USD and IIRC modules.
 
-Felzenszwalb's graph segmentation over the surface. Edge weight 1 - n_a . n_b, squared where the surface is convex, so
-that creases (concave) weigh more than an object's own corners. In ascending order of weight, two segments merge where
-the weight is at most both thresholds, tau = k at first, w + k / size after a merge; then segments under `min_size`
-points join a neighbour.
+They are found by Felzenszwalb's graph segmentation over the surface. An edge weighs 1 - n_a . n_b, squared where the
+surface is convex, so that creases (concave) weigh more than an object's own corners. Every point begins as a part of
+its own. In ascending order of weight w, an edge merges the two parts that it joins where w is at most the threshold tau
+of both; tau is k at first and w + k / size after a merge. Then parts under `min_size` points join a neighbour. What
+remains are the superpoints.
 """
 
 from dataclasses import dataclass
@@ -17,19 +18,46 @@ from geoguide.ops.arrays import coordinates, host, number, whole
 from geoguide.scene import VOID, Scene
 
 _NORMAL_NEIGHBORS = 16  # of a point, for the plane its normal is taken from
-
-
 _CHUNK = 1 << 16  # points whose neighbourhoods are in memory at a time
 
 
-def segment_mesh(vertices: np.ndarray, faces: np.ndarray, *, k: float = 0.01, min_size: int = 20) -> np.ndarray:
-    """Split a mesh as ScanNet's Segmentator does, the same partition to the vertex (matches ScanNet's Segmentator).
+@dataclass(frozen=True)
+class SuperpointConfig:
+    """Normal-based over-segmentation; ScanNet's own parameters. See `segment_mesh`."""
 
-    vertices [P, 3] metres, faces integer [F, 3] into them (arrays or tensors) -> numpy int64 [P], ids 0..S-1 in the
-    order of first appearance.
-    All arithmetic is float32, as in the official program. `k` is unitless (larger: larger segments), `min_size` counts
-    vertices. A vertex of no face is a segment of its own; a face without area adds its edges but no normal. Raises
-    InputError for wrong shapes, nan or inf, an empty mesh, faces out of range. O(P + F log F) time.
+    k: float = 0.01  # not stated; ScanNet's default
+    min_size: int = 20  # not stated; ScanNet's default
+
+
+def segment_mesh(vertices: np.ndarray, faces: np.ndarray, *, k: float = 0.01, min_size: int = 20) -> np.ndarray:
+    """Split a mesh into superpoints, with the same partition to the vertex as ScanNet's Segmentator.
+
+    All arithmetic is float32, as in the official program. A vertex of no face is a superpoint of its own; a face
+    without area adds its edges but no normal. O(P + F log F) time.
+
+    Args:
+        vertices: [P, 3] metres, array or tensor.
+        faces: integer [F, 3], vertex numbers, array or tensor.
+        k: Threshold before any merge, without unit; larger makes larger superpoints.
+        min_size: Vertices that a superpoint has at least, where it touches another.
+
+    Returns:
+        numpy int64 [P], ids 0..S-1 in the order of first appearance.
+
+    Raises:
+        InputError: Wrong shapes, nan or inf, an empty mesh, faces out of range.
+
+    Example:
+        A strip of seven columns of vertices, the last three on a wall that rises from the floor:
+
+        >>> import numpy as np
+        >>> x, y = (a.ravel() for a in np.meshgrid(np.arange(7.0), np.arange(2.0)))
+        >>> vertices = np.stack([np.minimum(x, 3), y, np.maximum(x - 3, 0)], axis=1)
+        >>> corner = np.arange(6)[:, None]
+        >>> faces = np.concatenate([corner + [0, 1, 7], corner + [1, 8, 7]])
+        >>> segment_mesh(vertices, faces, min_size=2).reshape(2, 7)
+        array([[0, 0, 0, 0, 1, 1, 1],
+               [0, 0, 0, 1, 1, 1, 1]])
     """
     vertices = _cloud("vertices", vertices)
     faces = _faces(faces, len(vertices))
@@ -53,12 +81,34 @@ def segment_points(
 ) -> np.ndarray:
     """Split a cloud without faces: `segment_mesh`'s criterion over the graph of nearest neighbours (own choice).
 
-    points [P, 3] metres, normals [P, 3] or None -> numpy int64 [P], ids 0..S-1 in the order of first appearance. Given
-    normals are taken as oriented (all out of the surface) and convexity is judged symmetrically, by
-    (n_b - n_a) . (p_b - p_a) > 0. With None, `estimate_normals` gives unoriented ones: then the weight is
-    1 - |n_a . n_b|, and convexity, which has no meaning without sides, is not used. Neighbours further than
-    `max_distance` metres (None: no limit) are not joined, not even for `min_size`.
-    Raises InputError as `segment_mesh` does. O(P neighbors) memory, 16 bytes an edge.
+    Given normals are taken as oriented (all out of the surface), and convexity is judged symmetrically, by
+    (n_b - n_a) . (p_b - p_a) > 0. Without them `estimate_normals` gives unoriented ones: then an edge weighs
+    1 - |n_a . n_b|, and convexity, which has no meaning without sides, is not used. O(P neighbors) memory, 16 bytes an
+    edge.
+
+    Args:
+        points: [P, 3] metres, array or tensor.
+        normals: [P, 3], of any length above 0, or None.
+        neighbors: Nearest neighbours of each point that the graph joins it with.
+        k: As in `segment_mesh`.
+        min_size: Points that a superpoint has at least, where the graph joins it with another.
+        max_distance: Metres beyond which neighbours are not joined, not even for `min_size`; None for no limit.
+
+    Returns:
+        numpy int64 [P], ids 0..S-1 in the order of first appearance.
+
+    Raises:
+        InputError: Wrong shapes, nan or inf, no points.
+
+    Example:
+        >>> import numpy as np
+        >>> x, y = (a.ravel() for a in np.meshgrid(np.arange(6.0), np.arange(2.0)))
+        >>> floor = x < 3
+        >>> points = np.stack([np.minimum(x, 3), y, np.maximum(x - 3, 0)], axis=1)  # a floor, then a wall
+        >>> normals = np.where(floor[:, None], [0, 0, 1], [-1, 0, 0])
+        >>> segment_points(points, normals, neighbors=3, min_size=2).reshape(2, 6)
+        array([[0, 0, 0, 1, 1, 1],
+               [0, 0, 0, 1, 1, 1]])
     """
     points = _cloud("points", points)
     neighbors = whole("neighbors", neighbors, 1)
@@ -79,10 +129,20 @@ def segment_points(
 
 
 def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> np.ndarray:
-    """Fit a plane to each point's neighbourhood by PCA: points [P, 3] metres -> float32 [P, 3], unit length.
+    """Take each point's normal from the plane that fits its neighbourhood best (PCA).
 
     The sign is not known from points alone; here z >= 0 (then y, then x). Fewer than three distinct points in a
-    neighbourhood leave the direction arbitrary, but unit. Raises InputError for wrong shapes, nan, an empty cloud.
+    neighbourhood leave the direction arbitrary, but of unit length.
+
+    Args:
+        points: [P, 3] metres, array or tensor.
+        neighbors: Nearest neighbours that the plane is fitted to, beside the point itself; at least 2.
+
+    Returns:
+        numpy float32 [P, 3], unit length.
+
+    Raises:
+        InputError: Wrong shapes, nan or inf, no points.
     """
     points = _cloud("points", points)
     neighbors = whole("neighbors", neighbors, 2)
@@ -90,10 +150,19 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> 
 
 
 def superpoint_purity(superpoints: np.ndarray, labels: np.ndarray) -> float:
-    """Share of labelled points whose label is their superpoint's most frequent one; 255 is void and left out.
+    """Share of labelled points whose label is the most frequent one of their superpoint.
 
-    superpoints, labels integer [P] -> float in (0, 1], an upper bound for any method that labels whole superpoints;
-    nan where every point is void.
+    It is an upper bound for the accuracy of any method that labels whole superpoints.
+
+    Args:
+        superpoints: integer [P].
+        labels: integer [P]; 255 is void and left out.
+
+    Returns:
+        A number in (0, 1]; nan where every point is void.
+
+    Raises:
+        InputError: Other shapes or dtypes.
     """
     superpoints, labels = host("superpoints", superpoints, "iu"), host("labels", labels, "iu")
     if superpoints.ndim != 1 or labels.shape != superpoints.shape:
@@ -106,8 +175,35 @@ def superpoint_purity(superpoints: np.ndarray, labels: np.ndarray) -> float:
     return float(np.maximum.reduceat(votes, starts).sum() / votes.sum())
 
 
+def scene_normals(scene: Scene) -> np.ndarray:
+    """A scene's own normals, else those of planes fitted to its points (see `estimate_normals`).
+
+    Args:
+        scene: P points, with or without normals.
+
+    Returns:
+        float32 [P, 3], unit length.
+    """
+    return scene.normals if scene.normals is not None else estimate_normals(scene.points)
+
+
+def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
+    """Split a scene into superpoints: its mesh where it has faces, otherwise a graph of nearest neighbours.
+
+    Args:
+        scene: P points, with or without faces and normals.
+        config: Parameters of `segment_mesh` or `segment_points`.
+
+    Returns:
+        int64 [P], ids 0..S-1 in the order of first appearance.
+    """
+    if scene.faces is not None and len(scene.faces):
+        return segment_mesh(scene.points, scene.faces, k=config.k, min_size=config.min_size)
+    return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size)
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _mesh_normals(vertices, faces):
+def _mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Running mean of the unit normals of a vertex's faces, in face order, not renormalised; float32."""
     normals = np.zeros_like(vertices)
     counts = np.zeros(len(vertices), np.int64)
@@ -136,7 +232,7 @@ def _mesh_edges(faces: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _mesh_weights(points, normals, edges):
+def _mesh_weights(points: np.ndarray, normals: np.ndarray, edges: np.ndarray) -> np.ndarray:
     weights = np.empty(len(edges), np.float32)
     for e in range(len(edges)):
         a, b = edges[e]
@@ -200,7 +296,7 @@ def _order(weights: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _radix_order(keys):
+def _radix_order(keys: np.ndarray) -> np.ndarray:
     """Three counting passes of 11 bits over uint32 keys."""
     order, following = np.arange(len(keys)), np.empty(len(keys), np.int64)
     for shift in (0, 11, 22):
@@ -217,7 +313,8 @@ def _radix_order(keys):
 
 
 @numba.njit(cache=True, nogil=True)
-def _find(parent, node):
+def _find(parent: np.ndarray, node: int) -> int:
+    """The root of a node's tree; halves the path on the way."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -225,8 +322,8 @@ def _find(parent, node):
 
 
 @numba.njit(cache=True, nogil=True)
-def _join(parent, rank, size, a, b):
-    """Union by rank of two roots; the root that stays."""
+def _join(parent: np.ndarray, rank: np.ndarray, size: np.ndarray, a: int, b: int) -> int:
+    """Put two roots under one, by rank, and return the one that stays a root."""
     if rank[a] > rank[b]:
         a, b = b, a
     parent[a] = b
@@ -237,8 +334,10 @@ def _join(parent, rank, size, a, b):
 
 
 @numba.njit(cache=True, nogil=True)
-def _merge(count, edges, weights, order, k, min_size):
-    """Both passes over the edges in `order`, then ids by first appearance."""
+def _merge(
+    count: int, edges: np.ndarray, weights: np.ndarray, order: np.ndarray, k: np.float32, min_size: int
+) -> np.ndarray:
+    """Both passes over the edges in `order` (merge by weight, then by size), then ids by first appearance."""
     parent, rank, size = np.arange(count), np.zeros(count, np.int64), np.ones(count, np.int64)
     threshold = np.full(count, k, np.float32)
     for e in order:
@@ -250,12 +349,12 @@ def _merge(count, edges, weights, order, k, min_size):
         a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
         if a != b and (size[a] < min_size or size[b] < min_size):
             _join(parent, rank, size, a, b)
-    ids, names, found = np.empty(count, np.int64), np.full(count, -1, np.int64), 0
+    ids, names, named = np.empty(count, np.int64), np.full(count, -1, np.int64), 0
     for i in range(count):
         root = _find(parent, i)
         if names[root] < 0:
-            names[root] = found
-            found += 1
+            names[root] = named
+            named += 1
         ids[i] = names[root]
     return ids
 
@@ -274,23 +373,3 @@ def _faces(faces: np.ndarray, count: int) -> np.ndarray:
     if faces.size and (faces.min() < 0 or faces.max() >= count):
         raise InputError(f"faces must name vertices 0..{count - 1}, found {faces.min()}..{faces.max()}")
     return np.ascontiguousarray(faces, dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class SuperpointConfig:
-    """Normal-based over-segmentation; ScanNet's own parameters."""
-
-    k: float = 0.01  # not stated; ScanNet's default
-    min_size: int = 20  # not stated; ScanNet's default
-
-
-def scene_normals(scene: Scene) -> np.ndarray:
-    """Normals float32 [P, 3]: the scene's own, else of planes fitted to its points (see `estimate_normals`)."""
-    return scene.normals if scene.normals is not None else estimate_normals(scene.points)
-
-
-def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
-    """int64 [P]: on the mesh where the scene has faces, otherwise on a kNN graph."""
-    if scene.faces is not None and len(scene.faces):
-        return segment_mesh(scene.points, scene.faces, k=config.k, min_size=config.min_size)
-    return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size)

@@ -64,10 +64,10 @@ figures.show_cloud(scene.points, colors=scene.colors, title=f"{scene.name}: the 
 
 # %%
 from geoguide.labels import load_category_table, load_label_set
-from geoguide.text.minilm import TextEncoder
+from geoguide.text.minilm import MiniLMTextEncoder
 
 labels = load_label_set(config.data.label_set)
-text = TextEncoder().encode(labels.names, prompt=config.protocol.prompt)  # [C, D]
+text = MiniLMTextEncoder().encode(labels.names, prompt=config.protocol.prompt)  # [C, D]
 view = scene.views[frame]
 features = next(itertools.islice(make_teacher(config).features(scene), frame, None))  # [H, W, D]
 truth = labels.from_raw(load_category_table().nyu40(view.labels()))  # [H, W]

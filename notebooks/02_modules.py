@@ -37,7 +37,7 @@ from geoguide.labels import load_label_set
 from geoguide.pipeline.prepare import prepare_source, prepare_split
 from geoguide.pipeline.train import fit
 from geoguide.report import figures
-from geoguide.text.minilm import TextEncoder
+from geoguide.text.minilm import MiniLMTextEncoder
 
 figures.use_offline_renderer()
 
@@ -56,7 +56,7 @@ source = list_sources(config.data, "test")[room]
 scene = source.load()
 prepared = prepare_source(source, config)
 labels = load_label_set(config.data.label_set)
-text = torch.from_numpy(TextEncoder().encode(labels.names, prompt=config.protocol.prompt))  # [C, D]
+text = torch.from_numpy(MiniLMTextEncoder().encode(labels.names, prompt=config.protocol.prompt))  # [C, D]
 batch = prepared.batch(np.arange(len(scene)), torch.device("cpu"))
 semantic = {name: f.network(batch.geometry).detach() for name, f in fits.items()}  # [P, D] each
 

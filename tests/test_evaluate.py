@@ -16,7 +16,7 @@ from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.evaluate import evaluate, predict
 from geoguide.pipeline.protocols import OPENSCENE, PROTOCOLS
 from geoguide.scene import Scene
-from geoguide.text.minilm import TextEncoder
+from geoguide.text.minilm import MiniLMTextEncoder
 
 
 def test_the_class_of_other_things_is_a_bare_word():
@@ -25,7 +25,7 @@ def test_the_class_of_other_things_is_a_bare_word():
     other = load_label_set("scannet20").names.index("otherfurniture")
     changed = [i for i in range(20) if not torch.equal(bare[i], prompted[i])]
     assert changed == [other]
-    np.testing.assert_array_equal(bare[other], TextEncoder().encode(["other"], prompt="{}")[0])
+    np.testing.assert_array_equal(bare[other], MiniLMTextEncoder().encode(["other"], prompt="{}")[0])
 
 
 def test_finer_names_stand_for_their_class():

@@ -21,7 +21,7 @@ from geoguide.lifting import Fusion, fuse, project
 from geoguide.scene import Scene
 from geoguide.superpoints import segment_points, superpoint_purity
 from geoguide.teachers.color import ColorTeacher
-from geoguide.text.minilm import TextEncoder
+from geoguide.text.minilm import MiniLMTextEncoder
 
 pytestmark = pytest.mark.usefixtures("data_home")  # embeddings of words are cached there
 GROUND = -1.6  # metres below the LiDAR, which stands 1.84 m above the road; kerbs and verges are higher
@@ -60,7 +60,9 @@ def classes(scene: Scene) -> dict[str, np.ndarray]:
     model, finer = geoguide.load("mini"), load_finer_names()
     features = model.features(scene).numpy()  # [P, C]
     names = load_label_set("nuscenes16").names
-    coarse, similarity = (features @ TextEncoder().encode(text, prompt=model.prompt).T for text in (names, finer.names))
+    coarse, similarity = (
+        features @ MiniLMTextEncoder().encode(text, prompt=model.prompt).T for text in (names, finer.names)
+    )
     pooled = finer.pool(similarity)
     return {"16 names": coarse.argmax(axis=1), "43 names": pooled.argmax(axis=1), "similarity": similarity}
 

@@ -9,14 +9,14 @@ import pytest
 
 from geoguide.errors import DataError, InputError
 from geoguide.text import minilm as text
-from geoguide.text.minilm import TextEncoder
+from geoguide.text.minilm import MiniLMTextEncoder
 
 NAMES = ["chair", "kitchen counter", "something red {1} to sit on", "été 漢字"]
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> TextEncoder:
-    return TextEncoder(tmp_path_factory.mktemp("text"))
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> MiniLMTextEncoder:
+    return MiniLMTextEncoder(tmp_path_factory.mktemp("text"))
 
 
 def one_by_one(sentence: str) -> np.ndarray:
@@ -31,26 +31,26 @@ def one_by_one(sentence: str) -> np.ndarray:
     return mean / np.linalg.norm(mean)
 
 
-def test_equals_the_model_run_sentence_by_sentence(encoder: TextEncoder) -> None:
+def test_equals_the_model_run_sentence_by_sentence(encoder: MiniLMTextEncoder) -> None:
     vectors = encoder.encode([*NAMES, "very long " * 300])
     assert vectors.shape == (5, 384) and vectors.dtype == np.float32
     for name, vector in zip([*NAMES, "very long " * 300], vectors, strict=True):
         np.testing.assert_allclose(vector, one_by_one(f"a photo of a {name}"), atol=2e-6)
 
 
-def test_unit_length_order_and_repeats(encoder: TextEncoder) -> None:
+def test_unit_length_order_and_repeats(encoder: MiniLMTextEncoder) -> None:
     vectors = encoder.encode(["chair", "table", "chair"])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
     np.testing.assert_array_equal(vectors[0], vectors[2])
     np.testing.assert_array_equal(encoder.encode(["table", "chair"]), vectors[[1, 0]])
 
 
-def test_meaning_orders_the_cosines(encoder: TextEncoder) -> None:
+def test_meaning_orders_the_cosines(encoder: MiniLMTextEncoder) -> None:
     sofa, couch, toilet = encoder.encode(["sofa", "couch", "toilet"])
     assert sofa @ couch > sofa @ toilet
 
 
-def test_prompt_ensemble_is_the_renormalised_mean(encoder: TextEncoder) -> None:
+def test_prompt_ensemble_is_the_renormalised_mean(encoder: MiniLMTextEncoder) -> None:
     prompts = ["a photo of a {}", "{} in a scene"]
     parts = [encoder.encode(NAMES, prompt) for prompt in prompts]
     mean = (parts[0] + parts[1]) / 2
@@ -58,10 +58,12 @@ def test_prompt_ensemble_is_the_renormalised_mean(encoder: TextEncoder) -> None:
     np.testing.assert_allclose(encoder.encode(NAMES, prompts), expected, atol=1e-6)
 
 
-def test_cached_words_need_no_model(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_words_need_no_model(encoder: MiniLMTextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = encoder.encode(NAMES)
-    monkeypatch.setattr(TextEncoder, "_embed", lambda self, sentences: pytest.fail(f"model asked for {sentences}"))
-    np.testing.assert_array_equal(TextEncoder(encoder.cache).encode(NAMES), vectors)
+    monkeypatch.setattr(
+        MiniLMTextEncoder, "_embed", lambda self, sentences: pytest.fail(f"model asked for {sentences}")
+    )
+    np.testing.assert_array_equal(MiniLMTextEncoder(encoder.cache).encode(NAMES), vectors)
 
 
 def test_loading_the_model_asks_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,33 +75,33 @@ def test_loading_the_model_asks_no_network(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("damage", [b"", b"no zip", None])
-def test_a_damaged_cache_entry_is_made_again(encoder: TextEncoder, damage: bytes | None) -> None:
+def test_a_damaged_cache_entry_is_made_again(encoder: MiniLMTextEncoder, damage: bytes | None) -> None:
     vectors = encoder.encode(["lamp"])
-    entry = encoder._entry("a photo of a lamp")
+    entry = encoder.cache / encoder._entry("a photo of a lamp")
     whole = entry.read_bytes()
     entry.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    np.testing.assert_array_equal(TextEncoder(encoder.cache).encode(["lamp"]), vectors)
+    np.testing.assert_array_equal(MiniLMTextEncoder(encoder.cache).encode(["lamp"]), vectors)
     assert entry.read_bytes()[:2] == b"PK" and len(entry.read_bytes()) == len(whole)
 
 
-def test_an_entry_of_another_sentence_is_not_used(encoder: TextEncoder) -> None:
+def test_an_entry_of_another_sentence_is_not_used(encoder: MiniLMTextEncoder) -> None:
     vectors = encoder.encode(["lamp", "sink"])
-    lamp, sink = (encoder._entry(f"a photo of a {name}") for name in ("lamp", "sink"))
+    lamp, sink = (encoder.cache / encoder._entry(f"a photo of a {name}") for name in ("lamp", "sink"))
     lamp.write_bytes(sink.read_bytes())
-    np.testing.assert_array_equal(TextEncoder(encoder.cache).encode(["lamp"]), vectors[:1])
+    np.testing.assert_array_equal(MiniLMTextEncoder(encoder.cache).encode(["lamp"]), vectors[:1])
 
 
 def test_a_cache_that_cannot_be_written_warns_and_goes_on(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     with pytest.warns(UserWarning, match="text cache is off"):
-        assert TextEncoder(blocked / "cache").encode(["chair"]).shape == (1, 384)
+        assert MiniLMTextEncoder(blocked / "cache").encode(["chair"]).shape == (1, 384)
 
 
 def test_default_cache_follows_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path))
-    assert TextEncoder().cache == tmp_path / "cache" / "text"
-    assert TextEncoder(None).cache is None
+    assert MiniLMTextEncoder().cache == tmp_path / "cache" / "text"
+    assert MiniLMTextEncoder(None).cache is None
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
@@ -114,10 +116,10 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [[], [""], ["chair", "  "], "chair", [3], None])
 def test_bad_names(names: object) -> None:
     with pytest.raises(InputError, match="names"):
-        TextEncoder(None).encode(names)
+        MiniLMTextEncoder(None).encode(names)
 
 
 @pytest.mark.parametrize("prompt", ["a photo", "", [], ["a {}", "b"], [3]])
 def test_bad_prompts(prompt: object) -> None:
     with pytest.raises(InputError, match="prompt"):
-        TextEncoder(None).encode(["chair"], prompt)
+        MiniLMTextEncoder(None).encode(["chair"], prompt)

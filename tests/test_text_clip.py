@@ -18,7 +18,7 @@ from geoguide.text import clip as text_clip
 from geoguide.text.clip import MODELS, ClipTextEncoder, Released
 from geoguide.text.encoder import BATCH
 from geoguide.text.encoders import ENCODERS, TextConfig, text_encoder
-from geoguide.text.minilm import TextEncoder
+from geoguide.text.minilm import MiniLMTextEncoder
 
 NAMES = ["chair", "kitchen counter", "Something RED {1}", "été 漢字", "very long " * 60]
 SCENE = "a {} in a scene"
@@ -69,12 +69,12 @@ def test_cache_entries_follow_the_model_and_the_content_of_its_weights(fake: Non
     other.write_bytes(b"other weights")
     choices = [("ViT-L-14-336", None), ("ViT-B-32", None), ("ViT-B-32", first), ("ViT-B-32", other)]
     entries = [ClipTextEncoder(model, weights, tmp_path)._entry("a chair") for model, weights in choices]
-    assert len({*entries, TextEncoder(tmp_path)._entry("a chair")}) == len(choices) + 1
+    assert len({*entries, MiniLMTextEncoder(tmp_path)._entry("a chair")}) == len(choices) + 1
     assert ClipTextEncoder("ViT-B-32", str(copy), tmp_path)._entry("a chair") == entries[2]
 
 
 def test_factory() -> None:
-    assert isinstance(text_encoder(), TextEncoder)
+    assert isinstance(text_encoder(), MiniLMTextEncoder)
     large, base = text_encoder("clip-vit-l14-336"), text_encoder("clip-vit-b32", "weights/clip.pt")
     assert (large.model, large.weights) == ("ViT-L-14-336", None)
     assert (base.model, base.weights) == ("ViT-B-32", Path("weights/clip.pt"))

@@ -16,47 +16,49 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from geoguide.backbones.point_transformer import PointTransformerV3
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError, first_line
 
 REPOSITORY, FILENAME = "facebook/sonata", "sonata.pth"
-
-
 REVISION = "df99897472c09f91ba9288da0a034aacffc0b010"
-
-
 SHA256 = "c5ced5acdae30d1c469713398073a866e25e6e414e23feed5dc025373657ac50"
-
-
 HOW_TO = (
     f"fetch the weights (CC BY-NC 4.0, non-commercial) with `hf download {REPOSITORY} {FILENAME} --local-dir weights` "
     f"and use them with `geoguide.backbones.load('sonata', weights='weights/{FILENAME}')`"
 )
-
-
 _SHOWN = 3  # mismatches of each kind that an error names
 
 
 def find_weights(path: str | Path | None, revision: str | None = None, sha256: str | None = None) -> tuple[Path, str]:
-    """The weights file and its SHA-256: `path`, or the released file from the Hugging Face hub where it is None.
+    """Find the weights file of Sonata, in a folder or on the Hugging Face hub, and check it.
 
-    revision: commit, tag or branch on the hub; sha256: 64 hexadecimal digits that the file must have. A download
-    without either takes the pinned ones. Raises DataError where the file is missing, cannot be fetched or differs.
+    Args:
+        path: The file; None takes the released one from the hub.
+        revision: Commit, tag or branch on the hub; None takes the pinned one.
+        sha256: 64 hexadecimal digits that the file must have; None allows any file, but a download without revision
+            must have the pinned ones.
+
+    Returns:
+        The file's path and its SHA-256.
+
+    Raises:
+        DataError: The file is missing, cannot be fetched or differs.
+        InputError: A revision is given for a file that is not on the hub.
     """
-    if path is None and revision is None:
-        revision, sha256 = REVISION, sha256 or SHA256
     if path is None:
-        found = _download(revision)
+        if revision is None:
+            revision, sha256 = REVISION, sha256 or SHA256
+        file = _download(revision)
     elif revision is not None:
         raise InputError(f"revision is for the hub: it must be None with weights={str(path)!r}, found {revision!r}")
     else:
-        found = Path(path)
-    if not found.is_file():
-        raise DataError(f"{found}: weights file not found; {HOW_TO}")
-    with found.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file = Path(path)
+    if not file.is_file():
+        raise DataError(f"{file}: weights file not found; {HOW_TO}")
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
     if sha256 is not None and digest != sha256.lower():
-        raise DataError(f"{found}: SHA-256 must be {sha256.lower()}, found {digest}")
-    return found, digest
+        raise DataError(f"{file}: SHA-256 must be {sha256.lower()}, found {digest}")
+    return file, digest
 
 
 def _download(revision: str) -> Path:
@@ -67,16 +69,24 @@ def _download(revision: str) -> Path:
     try:
         return Path(hf_hub_download(REPOSITORY, FILENAME, revision=revision))
     except Exception as error:  # offline, proxy, gone, no space: many classes, one remedy
-        reason = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
-        raise DataError(f"sonata: cannot download {REPOSITORY}/{FILENAME} ({reason}); {HOW_TO}") from None
+        raise DataError(f"sonata: cannot download {REPOSITORY}/{FILENAME} ({first_line(error)}); {HOW_TO}") from None
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    """Configuration (None where the file has none) and tensors by name.
+    """Read a checkpoint without running any code that may be in it.
 
-    .safetensors: configuration as JSON in the metadata field "config". Anything else is read by torch.load with
-    weights_only=True, so code in it is refused: the official {"config": ..., "state_dict": ...}, or the bare tensors.
-    Beside either, a file config.json serves where the file itself has no configuration. Raises DataError.
+    A .safetensors file holds its configuration as JSON in the metadata field "config". Anything else is read by
+    torch.load with weights_only=True, so code in it is refused: the official {"config": ..., "state_dict": ...}, or the
+    bare tensors. Beside either, a file config.json serves where the file itself has no configuration.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The configuration (None where there is none) and the tensors by name.
+
+    Raises:
+        DataError: The file is truncated, is no checkpoint, or holds more than plain tensors.
     """
     if path.suffix == ".safetensors":
         config, state = _read_safetensors(path)
@@ -132,10 +142,19 @@ def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
 
 
 def load_encoder(path: Path, **options: Any) -> PointTransformerV3:
-    """The frozen encoder of a checkpoint, float32, in evaluation mode; `options` go to `PointTransformerV3`.
+    """Load the encoder of a checkpoint, frozen, in float32 and evaluation mode.
 
-    Without a configuration in or beside the file, the released model's is taken. Raises DataError naming the first
-    missing, unexpected and misshapen tensors, or the key of the configuration that is not supported.
+    Args:
+        path: A file as `read_checkpoint` takes it. Without a configuration in or beside it, the released model's is
+            taken.
+        **options: Further arguments of `PointTransformerV3`.
+
+    Returns:
+        The encoder, on the CPU.
+
+    Raises:
+        DataError: As `read_checkpoint`; or the file does not fit the encoder, and the message names the first missing,
+            unexpected and misshapen tensors, or the key of the configuration that is not supported.
     """
     config, state = read_checkpoint(path)
     try:
@@ -151,7 +170,16 @@ def load_encoder(path: Path, **options: Any) -> PointTransformerV3:
 
 
 def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """One phrase for each kind of disagreement between two state dicts, naming the first few; [] where they agree."""
+    """Compare the tensors of a file with those that a network expects.
+
+    Args:
+        expected: The network's tensors by name; their values are not looked at.
+        found: The file's tensors by name.
+
+    Returns:
+        A phrase for each kind of disagreement (missing, unexpected, wrong shape, not finite), which names the first
+        few; none where they agree.
+    """
     shared = [key for key in expected if key in found]
     kinds = {
         "missing": [key for key in expected if key not in found],

@@ -1,4 +1,4 @@
-"""Which frozen backbone an experiment uses, as part of its config; the open network; the key of its cached features."""
+"""Which frozen backbone an experiment uses: its config, its network (loaded once), and what identifies its features."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,11 +13,7 @@ from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
 from geoguide.errors import ConfigError
 
 _PACKAGED = {"sonata-mini": WEIGHTS, "sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
-
-
 _CHOICES = ("weights", "sha256", "concat")  # what a constructor takes; None leaves it to the backbone
-
-
 WITHOUT_WEIGHTS = ("descriptors", "sonata-mini-untrained")
 
 
@@ -40,26 +36,48 @@ class BackboneConfig:
             )
 
     def options(self) -> dict[str, Any]:
-        """What the backbone's constructor takes."""
+        """The fields that are not None, as arguments of the backbone's constructor.
+
+        Returns:
+            Arguments by name.
+        """
         return {name: getattr(self, name) for name in _CHOICES if getattr(self, name) is not None}
 
 
 def open_backbone(config: BackboneConfig) -> Backbone:
-    """The backbone of a config, read once for all scenes; networks run on the GPU where there is one.
+    """Make the backbone of a config; it is loaded once for all scenes, and networks run on the GPU where there is one.
 
-    Raises DataError for weights that are missing or unfit.
+    Args:
+        config: Which backbone.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        DataError: Weights are missing or do not fit.
     """
     return _opened(config, _changed(config))
 
 
 def identity(config: BackboneConfig) -> dict[str, Any]:
-    """What decides the features: name, SHA-256 of the weights (None without any), concat. No network is built."""
+    """What decides a backbone's features, as the key of their cache. No network is built.
+
+    Args:
+        config: Which backbone.
+
+    Returns:
+        "name", "sha256" of the weights (None without any) and "concat".
+
+    Raises:
+        DataError: Weights are missing, or have another SHA-256 than the config says.
+    """
     if config.name == "descriptors":
         return {"name": config.name, "sha256": None, "concat": None}
     return {"name": config.name, "sha256": _digest(config, _changed(config)), "concat": config.concat}
 
 
 def _file(config: BackboneConfig) -> str | Path | None:
+    """The weights file, where one is named or lies in the package."""
     return config.weights or _PACKAGED.get(config.name)
 
 
@@ -80,5 +98,6 @@ def _opened(config: BackboneConfig, _changed: int | None) -> Backbone:
 @lru_cache(maxsize=8)
 def _digest(config: BackboneConfig, _changed: int | None) -> str:
     if config.name in _PACKAGED:
-        read_notes(Path(_file(config)))  # a missing or foreign file is named with the command that makes one
+        # A missing or foreign file is named with the command that makes one.
+        read_notes(Path(config.weights or _PACKAGED[config.name]))
     return find_weights(_file(config), sha256=config.sha256)[1]

@@ -1,4 +1,4 @@
-"""Hand-made multi-scale geometric descriptors: a stand-in for the pretrained 3D backbone (paper, F_3d^G).
+"""Hand-made geometric descriptors at several scales: a stand-in for the pretrained 3D backbone (paper, F_3d^G).
 
 Nothing here is learned. Shape is described on voxel grids of growing size (pgeof's eigenvalue features over the
 neighbours in a radius of three voxels), then brought back to the points; heights, colours, the surroundings' layout,
@@ -18,15 +18,8 @@ from geoguide.errors import ConfigError
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
 
-EPS = 1e-9
-
-
 HEIGHTS = np.array([0.1, 0.35, 0.55, 0.8, 1.1, 1.6, 2.1])  # metres above the floor; edges of the 8 height bins
-
-
 SHAPE = ("linearity", "planarity", "scattering", "verticality", "curvature", "surface", "volume")
-
-
 _PGEOF_COLUMNS = (0, 1, 2, 3, 10, 8, 9)  # where pgeof keeps SHAPE
 
 
@@ -38,7 +31,7 @@ class DescriptorConfig:
     reach: float = 3.0  # neighbourhood radius in voxels: 0.12, 0.3, 0.6 and 1.2 m
     neighbors: int = 48  # at most so many per neighbourhood; a flat patch fills about 28 voxels, a corner 50
     context_scales: int = 2  # the coarsest so many scales also describe the layout around the point
-    merge: float = 0.2  # contact roughness up to which superpoints join into the larger of the two kinds of segment
+    merge: float = 0.2  # contact roughness up to which superpoints merge into parts
     column: float = 0.2  # metres, size of the vertical columns that say what is above and below
 
     def __post_init__(self) -> None:
@@ -51,7 +44,11 @@ class DescriptorConfig:
 
 
 class DescriptorBackbone:
-    """The `Backbone` of this module. Deterministic; a permutation of the points permutes the rows."""
+    """The backbone of hand-made descriptors. Deterministic; a permutation of the points permutes the rows.
+
+    Args:
+        config: Sizes and scales; None takes the defaults.
+    """
 
     name = "descriptors (stand-in)"
 
@@ -60,7 +57,15 @@ class DescriptorBackbone:
         self.width = len(feature_names(self.config))
 
     def encode(self, scene: Scene) -> np.ndarray:
-        """F_3d^G of the stand-in, float32 [P, C1], about unit range by fixed constants, clipped to [-4, 4]."""
+        """Describe every point of a scene.
+
+        Args:
+            scene: P points with colours; normals are estimated where it has none.
+
+        Returns:
+            float32 [P, C1], in the scene's point order; of about unit range by fixed constants, clipped to [-4, 4].
+            `feature_names` names the columns.
+        """
         config = self.config
         points = _levelled(scene.points)  # [P, 3]
         colors = scene.colors.astype(np.float64)
@@ -76,7 +81,14 @@ class DescriptorBackbone:
 
 
 def feature_names(config: DescriptorConfig) -> list[str]:
-    """Name of every column, in order."""
+    """The columns of the descriptors.
+
+    Args:
+        config: Sizes and scales.
+
+    Returns:
+        C1 names, in order.
+    """
     names = ["nz", "|nz|", "height", "height share", "red", "green", "blue", "saturation", "brightness"]
     names += ["to outline", "to tall column", "above", "below", "column fill", "column top", "gap above"]
     for level, voxel in enumerate(config.voxels):
@@ -94,13 +106,13 @@ def _levelled(points: np.ndarray) -> np.ndarray:
     """float64 [P, 3]: xy centred on the bounding box, z above the floor (the lowest percentile)."""
     points = points.astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
-    origin = (low + high) / 2
-    origin[2] = np.percentile(points[:, 2], 1)
-    return points - origin
+    base = (low + high) / 2
+    base[2] = np.percentile(points[:, 2], 1)
+    return points - base
 
 
 class _Grid:
-    """A voxel-subsampled support with the neighbours of every voxel in a radius."""
+    """The mean points of a scene's V voxels of one size, with each voxel's neighbours within a radius."""
 
     def __init__(self, points: np.ndarray, colors: np.ndarray, voxel: float, config: DescriptorConfig) -> None:
         self.voxel, self.radius = voxel, voxel * config.reach
@@ -119,7 +131,7 @@ class _Grid:
         self.normals = self.shape[:, 4:7].astype(np.float64)
 
     def _shape(self) -> np.ndarray:
-        """Pgeof's 11 columns [V, 11]; zeros where fewer than four neighbours are there."""
+        """The 11 columns of pgeof, [V, 11]; zeros where fewer than four neighbours are there."""
         pointers = np.concatenate([[0], np.cumsum(self.inside.sum(axis=1))]).astype(np.uint32)
         flat = self.index[self.inside].astype(np.uint32)
         return pgeof.compute_features(self.points.astype(np.float32), flat, pointers, k_min=4, verbose=False)
@@ -129,7 +141,7 @@ class _Grid:
         return np.einsum("vk,vkd->vd", self.weight, values[self.index])
 
     def describe(self, context: bool) -> np.ndarray:
-        """Scaled descriptors of every voxel [V, D]."""
+        """Scaled descriptors of every voxel, [V, D]; with `context` also the layout around it."""
         z = self.points[:, 2]
         flatness = np.abs(self.normals[:, 2])
         raw = np.column_stack([z, z**2, self.colors, self.colors**2, flatness, flatness**2])
@@ -208,14 +220,14 @@ def _point_block(points: np.ndarray, colors: np.ndarray, normals: np.ndarray) ->
 
 
 def _room_block(points: np.ndarray, column: float) -> np.ndarray:
-    """Distance to the room's outline and to the next tall column, and the point's place in its own column [P, 7]."""
+    """Distance to the room's outline and to the next tall column, and the point's place in its own column, [P, 7]."""
     z = points[:, 2]
     cell, count = _voxel_index(points * [1, 1, 0], column)
     size = np.bincount(cell, minlength=count)
     top, bottom = np.full(count, -np.inf), np.full(count, np.inf)
     np.maximum.at(top, cell, z)
     np.minimum.at(bottom, cell, z)
-    center = _mean(points[:, :2], cell, size)  # [K, 2]
+    center = _mean(points[:, :2], cell, size)  # [columns, 2]
     filled, floors = _voxel_index(points, column)
     column_of_voxel = np.zeros(floors, dtype=np.int64)
     column_of_voxel[filled] = cell

@@ -10,19 +10,19 @@ from geoguide.errors import InputError
 from geoguide.ops.sparse import NeighborTable, neighbor_table, sparse_conv, strided_table
 
 STEM = 32
-
-
 PLANES = (32, 64, 128, 256, 128, 128, 96, 96)  # the "A" widths: four stages down, four up
-
-
 BLOCKS = 2  # residual blocks per stage: the "18"
-
-
 STAGES = 4
 
 
 class GridPyramid(NamedTuple):
-    """All tables of one forward pass: the stem's, one submanifold table per level, one strided table between levels."""
+    """All neighbour tables of one forward pass, finest level first.
+
+    Attributes:
+        stem: The stem's, of kernel 5 on the finest level.
+        same: A submanifold table of kernel 3 for each level.
+        down: A strided table from each level to the next coarser one.
+    """
 
     stem: NeighborTable
     same: tuple[NeighborTable, ...]
@@ -30,7 +30,19 @@ class GridPyramid(NamedTuple):
 
 
 def grid_pyramid(grid_coord: Tensor, batch: Tensor, stages: int = STAGES) -> GridPyramid:
-    """Tables of voxels grid_coord int64 [V, 3] of batch items int64 [V] on grids of stride 1, 2, 4, ..."""
+    """Find the neighbours of voxels on grids of stride 1, 2, 4, and so on.
+
+    Args:
+        grid_coord: int64 [V, 3], each voxel once per batch item.
+        batch: int64 [V], the batch item of each voxel.
+        stages: How often the grid is made coarser.
+
+    Returns:
+        The tables of stages + 1 levels.
+
+    Raises:
+        InputError: As `ops.sparse.neighbor_table`.
+    """
     stem, same, down = neighbor_table(grid_coord, batch, 5), [neighbor_table(grid_coord, batch)], []
     for _ in range(stages):
         table, grid_coord, batch = strided_table(grid_coord, batch)
@@ -40,7 +52,13 @@ def grid_pyramid(grid_coord: Tensor, batch: Tensor, stages: int = STAGES) -> Gri
 
 
 class SparseConv(nn.Module):
-    """Weight [Cout, k, k, k, Cin] of `sparse_conv`, no bias; initialised as torch initialises dense convolutions."""
+    """A layer of `sparse_conv` without bias; initialised as torch initialises dense convolutions.
+
+    Args:
+        inputs: Cin.
+        outputs: Cout.
+        kernel_size: k; the weight is [Cout, k, k, k, Cin].
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int) -> None:
         super().__init__()
@@ -49,22 +67,51 @@ class SparseConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(size).uniform_(-bound, bound))
 
     def forward(self, features: Tensor, table: NeighborTable) -> Tensor:
+        """Apply the convolution.
+
+        Args:
+            features: float [table.inputs, Cin].
+            table: Which voxels are read and written.
+
+        Returns:
+            float [table.outputs, Cout].
+        """
         return sparse_conv(features, self.weight, None, table)
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation over the voxels, ReLU."""
+    """Convolution without bias, batch normalisation over the voxels, ReLU.
+
+    Args:
+        inputs: Cin.
+        outputs: Cout.
+        kernel_size: k.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int) -> None:
         super().__init__()
         self.conv, self.norm = SparseConv(inputs, outputs, kernel_size), nn.BatchNorm1d(outputs)
 
     def forward(self, features: Tensor, table: NeighborTable) -> Tensor:
+        """Apply the three.
+
+        Args:
+            features: float [table.inputs, Cin].
+            table: Which voxels are read and written.
+
+        Returns:
+            float [table.outputs, Cout].
+        """
         return self.norm(self.conv(features, table)).relu_()
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3x3 convolutions and a skip connection, through a 1x1x1 convolution where the width changes."""
+    """Two 3x3x3 convolutions and a skip connection, through a 1x1x1 convolution where the width changes.
+
+    Args:
+        inputs: Cin.
+        outputs: Cout.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -75,15 +122,31 @@ class BasicBlock(nn.Module):
             self.skip = nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs))
 
     def forward(self, features: Tensor, table: NeighborTable) -> Tensor:
+        """Apply the block.
+
+        Args:
+            features: float [V, Cin].
+            table: The submanifold table of the V voxels.
+
+        Returns:
+            float [V, Cout].
+        """
         mixed = self.norm(self.conv(self.first(features, table), table))
         return (mixed + self.skip(features)).relu_()
 
 
 class MinkUNet(nn.Module):
-    """Voxels to the text space; all neighbour tables are computed once per forward pass.
+    """The sparse U-Net, from voxels to the text space; all neighbour tables are computed once per forward pass.
 
-    `width` scales every hidden width (1 is MinkUNet18A), rounded to a multiple of 8. No published weights are loaded:
-    parameter names are our own.
+    No published weights are loaded: parameter names are our own.
+
+    Args:
+        in_width: Cin, features of a voxel.
+        out_width: C, width of the text space.
+        width: Scales every hidden width (1 is MinkUNet18A); rounded to a multiple of 8.
+
+    Raises:
+        InputError: A width is not positive.
     """
 
     def __init__(self, in_width: int, out_width: int, width: float = 1.0) -> None:
@@ -108,9 +171,20 @@ class MinkUNet(nn.Module):
         self.head = nn.Linear(inputs, out_width)
 
     def forward(self, grid_coord: Tensor, batch: Tensor, features: Tensor) -> Tensor:
-        """grid_coord int64 [V, 3] unique per item, batch int64 [V], features float [V, Cin] -> [V, C].
+        """Predict the text-space feature of every voxel.
 
         Training mode normalises over all voxels of the batch. Cost O(V k width^2) for k occupied neighbours.
+
+        Args:
+            grid_coord: int64 [V, 3], each voxel once per batch item.
+            batch: int64 [V], the batch item of each voxel.
+            features: float [V, Cin].
+
+        Returns:
+            float [V, C].
+
+        Raises:
+            InputError: `features` has another shape, or the voxels are refused as by `ops.sparse.neighbor_table`.
         """
         if features.dim() != 2 or tuple(features.shape) != (len(grid_coord), self.in_width):
             raise InputError(f"features must be [{len(grid_coord)}, {self.in_width}], found {list(features.shape)}")
@@ -132,7 +206,7 @@ def _stage(inputs: int, outputs: int) -> nn.ModuleList:
     return nn.ModuleList(BasicBlock(inputs if i == 0 else outputs, outputs) for i in range(BLOCKS))
 
 
-def _run(stage: nn.ModuleList, features: Tensor, table: NeighborTable) -> Tensor:
-    for block in stage:
+def _run(stage: nn.Module, features: Tensor, table: NeighborTable) -> Tensor:
+    for block in stage.children():
         features = block(features, table)
     return features

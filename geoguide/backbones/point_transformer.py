@@ -21,11 +21,17 @@ from geoguide.ops.segment import segment_mean
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """The voxels of one stage and what the network says about them; V voxels, B scenes.
+    """The V voxels of one stage, of B scenes, and what the network says about them.
 
-    coord float [V, 3], metres, the mean of the pooled voxels' own; grid_coord int64 [V, 3]; feat [V, C]; offset int64
-    [B], the end of each scene; batch int64 [V]; serialization: the curves' codes, orders and inverses; patches: the
-    slots of attention; pooling_inverse int64 [V of the stage before]: this stage's voxel of each (None in stage 0).
+    Attributes:
+        coord: float [V, 3] metres, the mean of the pooled voxels' own.
+        grid_coord: int64 [V, 3].
+        feat: float [V, D].
+        offset: int64 [B], the end of each scene.
+        batch: int64 [V], the scene of each voxel.
+        serialization: The voxels along the curves.
+        patches: The slots of attention.
+        pooling_inverse: int64 [V of the stage before], this stage's voxel of each; None in stage 0.
     """
 
     coord: Tensor
@@ -39,24 +45,44 @@ class Stage:
 
 
 class PointTransformerV3(nn.Module):
-    """The encoder. Options are the keys of the official configuration (see `PointTransformerConfig`), by keyword.
+    """The encoder, with the official parameter names.
 
-    `patch_rule`: "variable" (default), where patches of `enc_patch_size` and smaller scenes whole, as with the official
-    flash attention; or "official", as without it: the patch shrinks to the smallest scene of the batch, so results
-    depend on what else is in it. A single scene gives the same by both; `enable_flash`, which chooses between them in
-    the official code, is read and changes nothing. `scene_depth`: see `serialize`. Raises ConfigError.
+    A single scene gives the same by both patch rules; `enable_flash`, which chooses between them in the official code,
+    is read and changes nothing.
+
+    Args:
+        patch_rule: "variable" cuts patches of `enc_patch_size` and leaves smaller scenes whole, as with the official
+            flash attention. "official" does as without it: the patch shrinks to the smallest scene of the batch, so
+            results depend on what else is in it.
+        scene_depth: See `serialize`.
+        **config: Keys of the official configuration, see `PointTransformerConfig`.
+
+    Raises:
+        ConfigError: Another patch rule, an unknown key, or a value that is impossible or not supported.
+
+    Example:
+        A tiny encoder of two stages, and five voxels in a row:
+
+        >>> import torch
+        >>> tiny = dict(in_channels=3, enc_depths=[1, 1], enc_channels=[8, 16], enc_num_head=[1, 2])
+        >>> model = PointTransformerV3(**tiny, enc_patch_size=[4, 4], stride=[2]).eval()
+        >>> grid_coord = torch.arange(5)[:, None].repeat(1, 3)
+        >>> stages = model(grid_coord * 0.02, grid_coord, torch.ones(5, 3), torch.tensor([5]))
+        >>> [tuple(stage.feat.shape) for stage in stages]
+        [(5, 8), (3, 16)]
+        >>> upcast(stages, concat=1).shape
+        torch.Size([5, 24])
     """
 
     def __init__(self, *, patch_rule: str = "variable", scene_depth: bool = False, **config: Any) -> None:
         super().__init__()
-        self.config = PointTransformerConfig.checked(config)
+        self.config = checked = PointTransformerConfig.checked(config)
         if patch_rule not in ("variable", "official"):
             raise ConfigError(f"patch_rule must be 'variable' or 'official', found {patch_rule!r}")
         self.patch_rule, self.scene_depth = patch_rule, scene_depth
-        config = self.config
-        self.embedding = Embedding(config.in_channels, config.enc_channels[0], config.mask_token)
-        self.enc = nn.ModuleDict({f"enc{s}": self._stage(s) for s in range(len(config.enc_depths))})
-        if config.freeze_encoder:
+        self.embedding = Embedding(checked.in_channels, checked.enc_channels[0], checked.mask_token)
+        self.enc = nn.ModuleDict({f"enc{s}": self._stage(s) for s in range(len(checked.enc_depths))})
+        if checked.freeze_encoder:
             self.requires_grad_(False)
 
     def _stage(self, s: int) -> nn.ModuleDict:
@@ -81,13 +107,23 @@ class PointTransformerV3(nn.Module):
         mask: Tensor | None = None,
         shuffle_seed: int | None = None,
     ) -> list[Stage]:
-        """Features of every stage, finest first.
+        """Features of every stage.
 
-        coord float [V, 3] metres, grid_coord int64 [V, 3] >= 0 (a voxel once per scene), feat float [V, in_channels],
-        offset int64 [B], the end of each scene (last V); mask bool [V]: voxels to hide behind the mask token.
-        `shuffle_seed` None: curves in the configured order, nothing random. A number: as released, where every pooling
-        shuffles which curve a block looks along (and the first stage too, where the configuration's `shuffle_orders`
-        says so). Raises InputError naming the argument, expected and found.
+        Args:
+            coord: float [V, 3] metres.
+            grid_coord: int64 [V, 3], at least 0, each voxel once per scene.
+            feat: float [V, in_channels].
+            offset: int64 [B], the end of each scene; the last is V.
+            mask: bool [V], the voxels to hide behind the mask token, or None.
+            shuffle_seed: None takes the curves in the configured order, nothing is random. With a number every pooling
+                shuffles which curve a block looks along, as released (and the first stage does too, where the
+                configuration's `shuffle_orders` says so).
+
+        Returns:
+            The stages, finest first.
+
+        Raises:
+            InputError: An argument has another shape, dtype, range or device; the message names it.
         """
         _check(coord, grid_coord, feat, offset, mask, self.config)
         generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
@@ -95,7 +131,8 @@ class PointTransformerV3(nn.Module):
         batch = torch.arange(len(offset), device=offset.device).repeat_interleave(counts)  # [V]
         grid = _Grid(coord, grid_coord, batch, offset, None)
         stages: list[Stage] = []
-        for s, modules in enumerate(self.enc.values()):
+        for s in range(len(self.enc)):
+            modules: Any = self.enc[f"enc{s}"]
             if s == 0:
                 feat = self.embedding(feat, mask)
                 curves = self._curves(grid, generator if self.config.shuffle_orders else None)
@@ -127,11 +164,20 @@ class PointTransformerV3(nn.Module):
 
 
 def upcast(stages: list[Stage], concat: int = 2) -> Tensor:
-    """Features of the finest stage's voxels from all scales, float [V0, C1].
+    """Bring the features of all stages to the finest stage's voxels (the released demonstration's rule).
 
     From the coarsest stage up, a voxel takes its parent's features; over the first `concat` steps they are appended to
-    its own (the released demonstration's rule: two), above that they replace them. Released model: 192 + 384 + 512 =
-    1088. Raises InputError for `concat` outside 0..stages - 1.
+    its own, above that they replace them. Released model: 192 + 384 + 512 = 1088.
+
+    Args:
+        stages: Of one forward pass, finest first.
+        concat: Steps over which features are appended; the released demonstration takes two.
+
+    Returns:
+        float [V0, C1], for the V0 voxels of the finest stage.
+
+    Raises:
+        InputError: `concat` is outside 0..stages - 1.
     """
     if not stages or not 0 <= concat < len(stages):
         raise InputError(f"concat must be 0..{len(stages) - 1} for {len(stages)} stages, found {concat}")
@@ -144,7 +190,7 @@ def upcast(stages: list[Stage], concat: int = 2) -> Tensor:
 
 
 class _Grid(NamedTuple):
-    """The voxels of a stage before any feature."""
+    """The voxels of a stage before they have features; fields as in `Stage`."""
 
     coord: Tensor
     grid_coord: Tensor
@@ -166,13 +212,12 @@ def _pooled(grid: _Grid, stride: int) -> _Grid:
     return _Grid(segment_mean(grid.coord, inverse, len(key)), cell, batch, offset, inverse)
 
 
-def _check(
-    coord: Tensor, grid_coord: Tensor, feat: Tensor, offset: Tensor, mask: Tensor | None, config: PointTransformerConfig
-) -> None:
+def _check_voxels(coord: Tensor, grid_coord: Tensor, feat: Tensor, in_channels: int) -> int:
+    """V, the number of voxels."""
     count = len(feat) if isinstance(feat, Tensor) and feat.dim() else 0
     if count == 0:
         raise InputError("feat must hold at least one voxel, found none")
-    rows = {"coord": (coord, 3, True), "feat": (feat, config.in_channels, True), "grid_coord": (grid_coord, 3, False)}
+    rows = {"coord": (coord, 3, True), "feat": (feat, in_channels, True), "grid_coord": (grid_coord, 3, False)}
     for name, (value, width, floating) in rows.items():
         kind = "floating" if floating else "int64"
         fits = isinstance(value, Tensor) and (value.is_floating_point() if floating else value.dtype == torch.int64)
@@ -182,6 +227,13 @@ def _check(
             raise InputError(f"{name} holds nan or inf in {int((~value.isfinite()).any(1).sum())} of {count} rows")
     if grid_coord.min() < 0:
         raise InputError(f"grid_coord must be at least 0, found {int(grid_coord.min())}")
+    return count
+
+
+def _check(
+    coord: Tensor, grid_coord: Tensor, feat: Tensor, offset: Tensor, mask: Tensor | None, config: PointTransformerConfig
+) -> None:
+    count = _check_voxels(coord, grid_coord, feat, config.in_channels)
     if not isinstance(offset, Tensor) or offset.dtype != torch.int64 or offset.dim() != 1 or len(offset) == 0:
         raise InputError(f"offset must be an int64 tensor [B], found {_described(offset)}")
     devices = {str(value.device) for value in (coord, grid_coord, feat, offset)}

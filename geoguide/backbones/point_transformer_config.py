@@ -23,9 +23,29 @@ _FIXED: dict[str, tuple[Any, str]] = {
 class PointTransformerConfig:
     """Keys and defaults of the official configuration; the defaults are the released Sonata model's.
 
-    Per stage: `enc_depths` blocks, `enc_channels` features, `enc_num_head` heads, `enc_patch_size` voxels a patch, and
-    between stages `stride` cells to one. Block i of a stage looks along curve `order[i mod k]`. `drop_path`,
-    `attn_drop` and `proj_drop` act in training only. `shuffle_orders` and `enable_flash`: see `PointTransformerV3`.
+    Attributes:
+        in_channels: Features of a voxel.
+        order: The curves, see `serialization`; block i of a stage looks along curve `order[i mod k]` of k.
+        stride: Between stages, how many cells become one along each axis.
+        enc_depths: Blocks of each stage.
+        enc_channels: Features of each stage.
+        enc_num_head: Attention heads of each stage.
+        enc_patch_size: Voxels in a patch of attention, for each stage.
+        mlp_ratio: Hidden width of a block's MLP over its features.
+        qkv_bias: Whether queries, keys and values have a bias.
+        qk_scale: Factor of the attention scores; None is 1 / sqrt(width of a head).
+        attn_drop: Dropout of attention weights, in training only.
+        proj_drop: Dropout of projections, in training only.
+        drop_path: Largest share of voxels whose residual branches are dropped, in training only.
+        shuffle_orders: See `PointTransformerV3.forward`.
+        enable_flash: See `PointTransformerV3`.
+        mask_token: Whether there is a learned token for masked voxels.
+        freeze_encoder: Whether the parameters take no gradient.
+        layer_scale: Like pre_norm, enable_rpe, upcast_attention, upcast_softmax, traceable and enc_mode: one value only
+            is implemented.
+
+    Raises:
+        ConfigError: A value is impossible or not supported.
     """
 
     in_channels: int = 9
@@ -55,14 +75,25 @@ class PointTransformerConfig:
 
     @classmethod
     def checked(cls, values: dict[str, Any]) -> "PointTransformerConfig":
-        """From the official dictionary (lists become tuples); an unknown key or impossible value is a ConfigError."""
+        """Make the configuration from the official dictionary.
+
+        Args:
+            values: Values by key; lists become tuples, missing keys take their defaults.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ConfigError: A key is unknown, or a value is impossible or not supported.
+        """
         known = {field.name for field in fields(cls)}
         unknown = sorted(map(str, set(values) - known))
         if unknown:
             raise ConfigError(
                 f"point transformer: unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}"
             )
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**values)
 
     def __post_init__(self) -> None:
         for key, (value, meaning) in _FIXED.items():
@@ -102,5 +133,12 @@ class PointTransformerConfig:
 
 
 def as_dict(config: PointTransformerConfig) -> dict[str, Any]:
-    """The official dictionary again."""
+    """Turn a configuration into the official dictionary.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        Values by key.
+    """
     return {field.name: getattr(config, field.name) for field in fields(config)}

@@ -13,17 +13,36 @@ from geoguide.ops.sparse import NeighborTable, neighbor_table, submanifold_conv
 
 @dataclass(frozen=True, eq=False)
 class StageLayout:
-    """What the blocks of a stage share, made once: neighbours, and per curve which voxel fills a slot and back."""
+    """What the blocks of a stage share, made once.
+
+    Attributes:
+        neighbors: Of the position encoding's convolution.
+        gather: For each curve, the voxel that fills each attention slot, int64 [T].
+        scatter: For each curve, the slot of each voxel, int64 [V].
+        runs: As `Patches.runs`.
+    """
 
     neighbors: NeighborTable
-    gather: list[Tensor]  # int64 [T] per curve
-    scatter: list[Tensor]  # int64 [V] per curve
+    gather: list[Tensor]
+    scatter: list[Tensor]
     runs: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(
         cls, grid_coord: Tensor, batch: Tensor, curves: Serialization, patches: Patches, blocks: int
     ) -> "StageLayout":
+        """Lay out the voxels of a stage.
+
+        Args:
+            grid_coord: int64 [V, 3].
+            batch: int64 [V], the scene of each voxel.
+            curves: The voxels along all curves.
+            patches: How the serialized voxels fill the attention slots.
+            blocks: Blocks of the stage; only as many curves are laid out.
+
+        Returns:
+            The layout.
+        """
         used = range(min(blocks, len(curves.order)))
         return cls(
             neighbor_table(grid_coord, batch),
@@ -34,7 +53,12 @@ class StageLayout:
 
 
 class SubmanifoldConv(nn.Module):
-    """3x3x3 convolution at existing voxels over existing neighbours of the same scene; weight [C, 3, 3, 3, C]."""
+    """3x3x3 convolution at existing voxels over existing neighbours of the same scene.
+
+    Args:
+        channels: D.
+        kernel_size: k; the weight is [D, k, k, k, D].
+    """
 
     def __init__(self, channels: int, kernel_size: int = 3) -> None:
         super().__init__()
@@ -43,12 +67,26 @@ class SubmanifoldConv(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, feat: Tensor, neighbors: NeighborTable) -> Tensor:
-        """[V, C] -> [V, C]"""
+        """Apply the convolution.
+
+        Args:
+            feat: float [V, D].
+            neighbors: The table of the V voxels.
+
+        Returns:
+            float [V, D].
+        """
         return submanifold_conv(feat, self.weight, self.bias, neighbors)
 
 
 class PatchAttention(nn.Module):
-    """Multi-head attention among the voxels of a patch."""
+    """Multi-head attention among the voxels of a patch.
+
+    Args:
+        channels: D.
+        heads: Attention heads, which divide D.
+        config: Bias, scale and dropout.
+    """
 
     def __init__(self, channels: int, heads: int, config: PointTransformerConfig) -> None:
         super().__init__()
@@ -58,24 +96,39 @@ class PatchAttention(nn.Module):
         self.proj_drop = nn.Dropout(config.proj_drop)
 
     def forward(self, feat: Tensor, layout: StageLayout, curve: int) -> Tensor:
-        """[V, C] -> [V, C], along the given curve."""
-        slots = self.qkv(feat[layout.gather[curve]])  # [T, 3C]: gathered before it is three times as wide
+        """Let the voxels of each patch look at each other.
+
+        Args:
+            feat: float [V, D].
+            layout: The stage's patches.
+            curve: Number of the curve whose patches are taken.
+
+        Returns:
+            float [V, D].
+        """
+        slots = self.qkv(feat[layout.gather[curve]])  # [T, 3 D]: gathered before it is three times as wide
         parts = slots.split([patches * length for patches, length in layout.runs])
         mixed = [self._mix(part, length) for part, (_, length) in zip(parts, layout.runs, strict=True)]
-        mixed = mixed[0] if len(mixed) == 1 else torch.cat(mixed)  # [T, C]
+        mixed = mixed[0] if len(mixed) == 1 else torch.cat(mixed)  # [T, D]
         return self.proj_drop(self.proj(mixed[layout.scatter[curve]]))
 
     def _mix(self, slots: Tensor, length: int) -> Tensor:
-        """[N length, 3C] -> [N length, C]: N patches of one length."""
+        """Attention within N patches of one length: [N length, 3 D] -> [N length, D]."""
         qkv = slots.view(-1, length, 3, self.heads, slots.shape[1] // (3 * self.heads))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [N, heads, length, C / heads] each
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [N, heads, length, D / heads] each
         dropout = self.dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=self.scale)
         return mixed.transpose(1, 2).reshape(len(slots), -1)
 
 
 class MLP(nn.Module):
-    """Linear, GELU, Linear."""
+    """Linear, GELU, dropout, Linear, dropout.
+
+    Args:
+        channels: D.
+        hidden: Width between the linear layers.
+        dropout: Share that is dropped, in training only.
+    """
 
     def __init__(self, channels: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -83,17 +136,37 @@ class MLP(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, feat: Tensor) -> Tensor:
+        """Apply the layers.
+
+        Args:
+            feat: float [V, D].
+
+        Returns:
+            float [V, D].
+        """
         return self.drop(self.fc2(self.drop(functional.gelu(self.fc1(feat)))))
 
 
 class DropPath(nn.Module):
-    """While training, drop a residual branch for a random share of the voxels and scale up the others."""
+    """While training, drop a residual branch for a random share of the voxels and scale up the others.
+
+    Args:
+        share: The share, in [0, 1).
+    """
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
     def forward(self, feat: Tensor) -> Tensor:
+        """Drop or scale rows.
+
+        Args:
+            feat: float [V, D], what a residual branch adds.
+
+        Returns:
+            float [V, D]; `feat` itself in evaluation.
+        """
         if not self.training or self.share == 0.0:
             return feat
         keep = 1.0 - self.share
@@ -101,7 +174,15 @@ class DropPath(nn.Module):
 
 
 class Block(nn.Module):
-    """x += cpe(x); x += attention(norm x); x += mlp(norm x). Names and nesting are the official ones."""
+    """x += cpe(x); x += attention(norm x); x += mlp(norm x). Names and nesting are the official ones.
+
+    Args:
+        channels: D.
+        heads: Attention heads.
+        drop_path: Share of voxels whose attention and MLP are dropped, in training only.
+        curve: Number of the curve that attention goes along.
+        config: Bias, scale, dropout and MLP ratio.
+    """
 
     def __init__(self, channels: int, heads: int, drop_path: float, curve: int, config: PointTransformerConfig) -> None:
         super().__init__()
@@ -114,7 +195,15 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, feat: Tensor, layout: StageLayout) -> Tensor:
-        """[V, C] -> [V, C]"""
+        """Apply the block.
+
+        Args:
+            feat: float [V, D].
+            layout: The stage's neighbours and patches.
+
+        Returns:
+            float [V, D].
+        """
         conv, linear, norm = self.cpe
         feat = feat + norm(linear(conv(feat, layout.neighbors)))
         feat = feat + self.drop_path(self.attn(self.norm1(feat), layout, self.curve))
@@ -122,7 +211,13 @@ class Block(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Linear, norm, GELU; a learned token takes the place of masked voxels."""
+    """Linear, norm, GELU; a learned token takes the place of masked voxels.
+
+    Args:
+        in_channels: Features of a voxel.
+        channels: D.
+        mask_token: Whether there is such a token.
+    """
 
     def __init__(self, in_channels: int, channels: int, mask_token: bool) -> None:
         super().__init__()
@@ -131,12 +226,27 @@ class Embedding(nn.Module):
             self.mask_token = nn.Parameter(torch.zeros(1, channels))
 
     def forward(self, feat: Tensor, mask: Tensor | None) -> Tensor:
+        """Embed the voxels.
+
+        Args:
+            feat: float [V, in_channels].
+            mask: bool [V], the voxels that become the token, or None.
+
+        Returns:
+            float [V, D].
+        """
         feat = functional.gelu(self.stem["norm"](self.stem["linear"](feat)))
         return feat if mask is None else torch.where(mask[:, None], self.mask_token.to(feat.dtype), feat)
 
 
 class GridPooling(nn.Module):
-    """Largest projected feature of the voxels that share a cell of a `stride` times coarser grid, then norm, GELU."""
+    """Largest projected feature of the voxels that share a cell of a coarser grid, then norm, GELU.
+
+    Args:
+        in_channels: D of the finer stage.
+        channels: D of the coarser stage.
+        stride: How many cells become one along each axis.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -145,7 +255,16 @@ class GridPooling(nn.Module):
         self.norm = nn.Sequential(nn.LayerNorm(channels))
 
     def forward(self, feat: Tensor, inverse: Tensor, count: int) -> Tensor:
-        """Feat [V, C], inverse int64 [V] in 0..count-1 -> [count, C']"""
+        """Pool the voxels.
+
+        Args:
+            feat: float [V, in_channels].
+            inverse: int64 [V] in 0..count-1, the coarser voxel of each voxel.
+            count: The number of coarser voxels.
+
+        Returns:
+            float [count, channels].
+        """
         feat = self.proj(feat)
         index = inverse[:, None].expand_as(feat)
         feat = feat.new_zeros(count, feat.shape[1]).scatter_reduce(0, index, feat, "amax", include_self=False)

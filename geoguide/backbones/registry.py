@@ -13,13 +13,25 @@ from geoguide.scene import Scene
 
 
 class Backbone(Protocol):
-    """What every backbone offers: a name for the record, its width C1, and features per point."""
+    """What every backbone offers.
+
+    Attributes:
+        name: For the record.
+        width: C1, the length of a feature.
+    """
 
     name: str
     width: int
 
     def encode(self, scene: Scene) -> np.ndarray:
-        """Frozen features F_3d^G, float32 [P, C1], in the scene's point order."""
+        """Describe every point of a scene (paper, F_3d^G).
+
+        Args:
+            scene: P points with colours, and normals where the scene has them.
+
+        Returns:
+            float32 [P, C1], in the scene's point order.
+        """
         ...
 
 
@@ -32,7 +44,27 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 
 
 def load(name: str, **options: Any) -> Backbone:
-    """Make a backbone by name, `options` going to its constructor; an unknown name is a ConfigError listing them."""
+    """Make a backbone by name.
+
+    Args:
+        name: A key of `BACKBONES`.
+        **options: Arguments of the backbone's constructor, such as `weights`.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        ConfigError: An unknown name; the message lists the known ones.
+        DataError: Weights are missing or do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from geoguide.scene import Scene
+        >>> backbone = load("descriptors")
+        >>> points = np.random.default_rng(0).random((100, 3), dtype=np.float32)
+        >>> backbone.encode(Scene("cube", points, colors=points)).shape == (100, backbone.width)
+        True
+    """
     if name not in BACKBONES:
         raise ConfigError(f"backbone {name!r} is unknown: expected one of {', '.join(sorted(BACKBONES))}")
     return BACKBONES[name](**options)

@@ -1,38 +1,35 @@
-"""Descriptors of the segment a point belongs to: its superpoint, and superpoints merged where they meet smoothly.
+"""Descriptors of the superpoint that a point belongs to, and of its part: superpoints merged where they meet smoothly.
 
-Size, height, colour and the point's place within; and whether the segment is part of the room's floor or walls. From
-geometry and colour alone.
+Size, height and colour of both, and the point's place within; and whether the superpoint belongs to the room's floor or
+walls. From geometry and colour alone.
 """
 
 import numpy as np
 
 from geoguide.instances.regions import Regions, merged, room_planes
 from geoguide.scene import Scene
-from geoguide.superpoints import segment_mesh, segment_points
+from geoguide.superpoints import SuperpointConfig, scene_superpoints
 
 REACH = 0.08  # metres: points closer than this touch
-
-
 _COLUMNS = ("count", "length", "width", "rise", "top", "base", "middle", "red", "green", "blue")
-
-
 _COLUMNS += ("colour spread", "|nz| mean", "place")
-
-
 SEGMENT_NAMES = (*(f"{kind} {name}" for kind in ("superpoint", "part") for name in _COLUMNS), "floor", "wall")
 
 
 def segment_features(scene: Scene, points: np.ndarray, normals: np.ndarray, merge: float) -> np.ndarray:
-    """Scaled descriptors [P, 28] from points float64 [P, 3] with z above the floor and unit normals [P, 3].
+    """Describe the superpoint and the part that every point belongs to.
 
-    `merge` is the contact roughness up to which superpoints become one part; see `geoguide.regions`.
+    Args:
+        scene: Its points and faces give the superpoints, its colours theirs.
+        points: float64 [P, 3] metres, the same points with z above the floor.
+        normals: float64 [P, 3], unit length; nan counts as 0.
+        merge: Contact roughness up to which superpoints become one part; see `geoguide.instances.regions`.
+
+    Returns:
+        float64 [P, 28], scaled to about unit range; `SEGMENT_NAMES` names the columns.
     """
     normals = np.nan_to_num(normals)
-    if scene.faces is not None and len(scene.faces):
-        superpoints = segment_mesh(scene.points, scene.faces)
-    else:
-        superpoints = segment_points(scene.points, None if scene.normals is None else scene.normals)
-    regions = Regions.measure(points, normals, superpoints, REACH)
+    regions = Regions.measure(points, normals, scene_superpoints(scene, SuperpointConfig()), REACH)
     shell = room_planes(points, regions)  # [S]
     part = merged(regions, shell < 0, merge)
     part = np.where(shell >= 0, part.max() + 1 + shell, part)  # a wall is one part, whatever it is split into
@@ -44,16 +41,16 @@ def segment_features(scene: Scene, points: np.ndarray, normals: np.ndarray, merg
     )
 
 
-def _describe(points: np.ndarray, colors: np.ndarray, normals: np.ndarray, segment: np.ndarray) -> np.ndarray:
-    """Scaled descriptors [P, 13] of every point's segment, int64 [P] from 0."""
-    size = np.bincount(segment)  # [S]
+def _describe(points: np.ndarray, colors: np.ndarray, normals: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Scaled descriptors [P, 13] of every point's group (superpoint or part), int64 [P] from 0."""
+    size = np.bincount(group)  # [S]
     x, y, z = points.T
     flatness = np.abs(normals[:, 2])
     columns = np.column_stack([x, y, x * x, y * y, x * y, z, flatness, colors, np.square(colors, dtype=np.float64)])
-    mean = np.stack([np.bincount(segment, weights=column) for column in columns.T], axis=1) / size[:, None]
+    mean = np.stack([np.bincount(group, weights=column) for column in columns.T], axis=1) / size[:, None]
     top, base = np.full(len(size), -np.inf), np.full(len(size), np.inf)
-    np.maximum.at(top, segment, z)
-    np.minimum.at(base, segment, z)
+    np.maximum.at(top, group, z)
+    np.minimum.at(base, group, z)
     length, width = _plan(mean[:, :5])
     spread = np.sqrt(np.maximum(mean[:, 10:13] - mean[:, 7:10] ** 2, 0)).mean(axis=1)
     table = np.column_stack(
@@ -70,12 +67,12 @@ def _describe(points: np.ndarray, colors: np.ndarray, normals: np.ndarray, segme
             3.0 * (mean[:, 6] - 0.5),
         ]
     )
-    place = 3.0 * ((z - base[segment]) / (top - base + 0.05)[segment] - 0.5)
-    return np.column_stack([table[segment], place])
+    place = 3.0 * ((z - base[group]) / (top - base + 0.05)[group] - 0.5)
+    return np.column_stack([table[group], place])
 
 
 def _plan(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Length and width [S] metres of the rectangle with the same second moments as the segment's floor plan."""
+    """Length and width [S] metres of the rectangle with the same second moments as each group's floor plan."""
     x, y, xx, yy, xy = moments.T
     xx, yy, xy = xx - x * x, yy - y * y, xy - x * y
     mean, half = (xx + yy) / 2, np.sqrt(((xx - yy) / 2) ** 2 + xy**2)

@@ -13,16 +13,21 @@ from torch import Tensor
 from geoguide.errors import InputError
 
 ORDERS = ("z", "z-trans", "hilbert", "hilbert-trans")
-
-
 MAX_DEPTH = 16  # bits a coordinate, the official limit: 3 * 16 leave 15 bits of an int64 for the scene
 
 
 def curve_depth(grid_coord: Tensor, scenes: int) -> int:
     """Bits that each coordinate needs: bit_length(largest coordinate + 1), the official rule.
 
-    grid_coord int64 [V, 3] >= 0, `scenes` in the batch. Raises InputError for a depth above 16, or scenes that no
-    longer fit an int64 beside the curve.
+    Args:
+        grid_coord: int64 [V, 3], at least 0.
+        scenes: Number of scenes in the batch.
+
+    Returns:
+        The depth of the curves.
+
+    Raises:
+        InputError: The depth is above 16, or the scenes do not fit an int64 beside the curve.
     """
     largest = int(grid_coord.max())
     depth = (largest + 1).bit_length()
@@ -34,10 +39,20 @@ def curve_depth(grid_coord: Tensor, scenes: int) -> int:
 
 
 def curve_code(grid_coord: Tensor, order: str, depth: int | Tensor) -> Tensor:
-    """Number of each cell along one curve: int64 [V, 3] in [0, 2^depth) -> int64 [V] in [0, 2^(3 depth)).
+    """Number each cell along one curve.
 
-    z-order takes x as the most significant bit of each triple. `depth` may be int64 [V], a cube per voxel. Raises
-    InputError for an unknown `order`.
+    Z-order takes x as the most significant bit of each triple.
+
+    Args:
+        grid_coord: int64 [V, 3] in [0, 2^depth).
+        order: One of `ORDERS`.
+        depth: Bits of a coordinate; or int64 [V], a cube of its own for each voxel.
+
+    Returns:
+        int64 [V] in [0, 2^(3 depth)).
+
+    Raises:
+        InputError: An unknown order.
     """
     if order not in ORDERS:
         raise InputError(f"order must be one of {', '.join(ORDERS)}, found {order!r}")
@@ -87,8 +102,13 @@ def _hilbert(x: Tensor, y: Tensor, z: Tensor, depth: int | Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Serialization:
-    """All voxels of a batch along k curves: `code`, `order` (voxels as the curve meets them) and its `inverse` (place
-    of each voxel on the curve), int64 [k, V] each; `depth` bits a coordinate.
+    """All voxels of a batch along k curves.
+
+    Attributes:
+        code: int64 [k, V], the number of each voxel along each curve, its scene in the bits above.
+        order: int64 [k, V], the voxels as each curve meets them.
+        inverse: int64 [k, V], the place of each voxel on each curve.
+        depth: Bits of a coordinate.
     """
 
     code: Tensor
@@ -102,10 +122,21 @@ def serialize(
 ) -> Serialization:
     """Sort voxels along every curve: code = scene << 3 depth | number along the curve (the official rule).
 
-    grid_coord int64 [V, 3] >= 0, batch int64 [V] (scene of each voxel, 0..scenes-1). The depth is that of the whole
-    batch, as in the official code. A Hilbert curve's axes turn with its depth, so a small scene may then be ordered
-    otherwise beside a large one than alone; `scene_depth` takes each scene's own depth for the curve instead.
-    Raises InputError where the codes do not fit (see `curve_depth`).
+    The depth is that of the whole batch, as in the official code. A Hilbert curve's axes turn with its depth, so a
+    small scene may then be ordered otherwise beside a large one than alone.
+
+    Args:
+        grid_coord: int64 [V, 3], at least 0.
+        batch: int64 [V], the scene of each voxel, 0..scenes-1.
+        orders: k of `ORDERS`.
+        scenes: Number of scenes in the batch.
+        scene_depth: Take each scene's own depth for its curve instead, so that a scene is ordered as alone.
+
+    Returns:
+        The voxels along the k curves.
+
+    Raises:
+        InputError: The codes do not fit (see `curve_depth`), or an order is unknown.
     """
     depth = curve_depth(grid_coord, scenes)
     own: int | Tensor = depth
@@ -124,8 +155,11 @@ def serialize(
 class Patches:
     """How serialized voxels fill the patches of attention.
 
-    `pad` int64 [T]: which serialized voxel fills each slot; `unpad` int64 [V]: slot of each serialized voxel; `runs`:
-    (patches, slots a patch) of consecutive slots with patches of one size, all T slots together; `size` the patch size.
+    Attributes:
+        pad: int64 [T], the serialized voxel that fills each slot.
+        unpad: int64 [V], the slot of each serialized voxel.
+        runs: (patches, slots a patch) of consecutive slots with patches of one size; together all T slots.
+        size: The patch size.
     """
 
     pad: Tensor
@@ -135,11 +169,19 @@ class Patches:
 
 
 def cut_patches(counts: list[int], size: int, device: torch.device | str = "cpu") -> Patches:
-    """Cut each scene into patches of `size` slots, after the official rule.
+    """Cut each scene into patches of `size` slots (the official rule).
 
-    counts: voxels of each scene. A scene of at most `size` voxels is one patch of its own size; a larger one is filled
-    up to whole patches, where the missing slots at the end hold the voxels of the same slots of the patch before: they
-    are looked at, but nothing is kept of their own output. So no scene's patches depend on another scene.
+    A scene of at most `size` voxels is one patch of its own size. A larger one is filled up to whole patches, where the
+    missing slots at the end hold the voxels of the same slots of the patch before: attention looks at them, but their
+    own output is dropped. So no scene's patches depend on another scene.
+
+    Args:
+        counts: Voxels of each scene.
+        size: Slots of a patch.
+        device: Where the indices are made.
+
+    Returns:
+        The patches of all scenes, one after the other.
     """
     runs: list[tuple[int, int]] = []
     for count in counts:  # scenes of a batch, not voxels

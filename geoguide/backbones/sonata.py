@@ -25,8 +25,12 @@ GRID = 0.02  # metres, the released model's voxel
 class EncoderInput:
     """One scene as the encoder takes it.
 
-    coord float32 [V, 3] metres; grid_coord int64 [V, 3]; feat float32 [V, 9]: coord, colour, normal; selected int64
-    [V]: the point that each voxel kept; inverse int64 [P]: the voxel of each point.
+    Attributes:
+        coord: float32 [V, 3] metres.
+        grid_coord: int64 [V, 3].
+        feat: float32 [V, 9]: coord, colour, normal.
+        selected: int64 [V], the point that stands for each voxel.
+        inverse: int64 [P], the voxel of each point.
     """
 
     coord: np.ndarray
@@ -41,10 +45,20 @@ def encoder_input(
 ) -> EncoderInput:
     """Centre, voxelise and describe a scene (the released demonstration's transform).
 
-    points [P, 3] metres with z up, colors [P, 3] in [0, 1], normals [P, 3] or None (then planes are fitted, see
-    `estimate_normals`), grid in metres. x and y are centred on the bounding box, z starts at 0; a voxel is
-    floor(coord / grid) less the smallest. Of several points in a voxel the first is kept (the released code draws one
-    at random); voxels are sorted by x, y, z. Raises InputError for shapes, nan or inf, no points, a scene too large.
+    x and y are centred on the bounding box, z starts at 0; a voxel is floor(coord / grid) less the smallest. Of several
+    points in a voxel the first stands for it (the released code draws one at random); voxels are sorted by x, y, z.
+
+    Args:
+        points: [P, 3] metres, z up.
+        colors: [P, 3] in [0, 1].
+        normals: [P, 3], or None: then planes are fitted, see `estimate_normals`.
+        grid: Edge of a voxel, metres.
+
+    Returns:
+        V voxels, and which points are in them.
+
+    Raises:
+        InputError: Other shapes, nan or inf, no points, colours outside [0, 1], or a scene too large for the grid.
     """
     points = _rows("points", points)
     colors = _rows("colors", colors, len(points))
@@ -77,7 +91,21 @@ def _rows(name: str, value: np.ndarray, count: int | None = None) -> np.ndarray:
 def encode_scene(
     model: PointTransformerV3, scene: Scene, *, grid: float, concat: int, device: torch.device | str = "cpu"
 ) -> np.ndarray:
-    """A whole scene through an encoder: `encoder_input`, the stages, `upcast`; float32 [P, C1] in point order."""
+    """Pass a whole scene through an encoder: `encoder_input`, the stages, `upcast`.
+
+    Args:
+        model: The encoder, on `device`.
+        scene: P points with colours; normals are estimated where it has none.
+        grid: Edge of a voxel, metres.
+        concat: As in `upcast`.
+        device: Where the encoder is.
+
+    Returns:
+        float32 [P, C1], in the scene's point order.
+
+    Raises:
+        InputError: As `encoder_input`.
+    """
     made = encoder_input(scene.points, scene.colors, scene.normals, grid=grid)
     coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
     stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device))
@@ -85,12 +113,21 @@ def encode_scene(
 
 
 class SonataBackbone:
-    """Frozen Sonata features. `weights`: a .pth or .safetensors file, or None for the released file from the hub.
+    """Frozen Sonata features.
 
-    `concat`: over how many poolings, from the coarsest stage up, features are concatenated (see `upcast`; released: 2,
-    1,088 features). `revision`, `sha256`: see `find_weights`. `device`: where the network runs, e.g. "cuda";
-    `autocast`: run its matrix products in bfloat16 (for GPUs; differs from float32 in the third digit).
-    Raises DataError for weights that are missing, unsafe or do not fit, InputError for the other arguments.
+    Args:
+        weights: A .pth or .safetensors file; None takes the released file from the hub.
+        concat: Over how many poolings, from the coarsest stage up, features are concatenated (see `upcast`; released:
+            2, which makes 1,088 features).
+        revision: See `find_weights`.
+        sha256: See `find_weights`.
+        device: Where the network runs, such as "cuda".
+        autocast: Run matrix products in bfloat16 (for GPUs; differs from float32 in the third digit).
+        grid: Edge of a voxel, metres.
+
+    Raises:
+        DataError: Weights are missing, unsafe or do not fit.
+        InputError: The weights take other inputs than coord, colour and normal, or `concat` is out of range.
     """
 
     name = "sonata"
@@ -119,6 +156,16 @@ class SonataBackbone:
         self.concat, self.width = concat, sum(channels[-concat - 1 :])
 
     def encode(self, scene: Scene) -> np.ndarray:
-        """F_3d^G, float32 [P, C1] in the scene's point order. Deterministic on a CPU. Raises InputError."""
+        """Describe every point of a scene (paper, F_3d^G). Deterministic on a CPU.
+
+        Args:
+            scene: P points with colours; normals are estimated where it has none.
+
+        Returns:
+            float32 [P, C1], in the scene's point order.
+
+        Raises:
+            InputError: As `encoder_input`.
+        """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return encode_scene(self.model, scene, grid=self.grid, concat=self.concat, device=self.device)

@@ -21,12 +21,21 @@ WEIGHTS = paths.WEIGHTS / "sonata-mini.safetensors"
 
 
 class MiniSonataBackbone(SonataBackbone):
-    """Frozen features of the mini backbone (see `SonataBackbone`).
+    """Frozen features of the mini backbone; see `SonataBackbone`.
 
-    weights: a file that `geoguide pretrain` wrote, None for the packaged one; sha256: what it must have. concat: over
-    how many poolings features are concatenated, None for the number that the loss saw. `pretraining` is the
-    configuration it was trained with, `step` how far, `rooms` on which rooms: tuples (seed, split, number). Raises
-    DataError for another file.
+    Args:
+        weights: A file that `geoguide pretrain` wrote; None takes the packaged one.
+        concat: Over how many poolings features are concatenated; None takes the number that the loss saw.
+        sha256: What the file must have; None allows any.
+        device: Where the network runs.
+
+    Attributes:
+        pretraining: The configuration that it was trained with.
+        step: How many steps it was trained.
+        rooms: The rooms it was trained on: tuples (seed, split, number).
+
+    Raises:
+        DataError: The file is missing, or is no file of `geoguide pretrain`.
     """
 
     name = "sonata-mini"
@@ -50,7 +59,15 @@ class MiniSonataBackbone(SonataBackbone):
 
 
 class UntrainedBackbone:
-    """The mini backbone's network with random weights: the control that says what pretraining added."""
+    """The mini backbone's network with random weights: the control that says what pretraining added.
+
+    Args:
+        seed: Of the weights.
+        device: Where the network runs.
+
+    Raises:
+        DataError: The packaged weights, whose configuration is taken, are missing.
+    """
 
     name = "sonata-mini-untrained"
 
@@ -64,20 +81,40 @@ class UntrainedBackbone:
         self.width = sum(self.model.config.enc_channels[-self.concat - 1 :])
 
     def encode(self, scene: Scene) -> np.ndarray:
-        """Features float32 [P, C1] of a random network, in the scene's point order. Raises InputError."""
+        """Describe every point of a scene.
+
+        Args:
+            scene: P points with colours; normals are estimated where it has none.
+
+        Returns:
+            float32 [P, C1], in the scene's point order.
+
+        Raises:
+            InputError: As `sonata.encoder_input`.
+        """
         return encode_scene(self.model, scene, grid=self.grid, concat=self.concat, device=self.device)
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """What `geoguide pretrain` notes in a file: config (the encoder's), pretraining, step, rooms. Raises DataError."""
+    """Read what `geoguide pretrain` notes in a weights file.
+
+    Args:
+        path: The .safetensors file.
+
+    Returns:
+        "config" (the encoder's), "pretraining" (the configuration it was trained with), "step" and "rooms".
+
+    Raises:
+        DataError: The file is missing, truncated or was not written by `geoguide pretrain`.
+    """
     if not path.is_file():
         raise DataError(f"{path}: weights file not found; make one with `geoguide pretrain`")
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
-        found = {name: json.loads(notes[name]) for name in ("config", "pretraining", "step", "rooms")}
-        _ = found["pretraining"]["network"]["voxel"], found["pretraining"]["network"]["concat"]
-        return found
+        parsed = {name: json.loads(notes[name]) for name in ("config", "pretraining", "step", "rooms")}
+        _ = parsed["pretraining"]["network"]["voxel"], parsed["pretraining"]["network"]["concat"]
+        return parsed
     except KeyError as error:
         raise DataError(f"{path}: not written by `geoguide pretrain` (metadata has no {error})") from None
     except (SafetensorError, OSError, ValueError, TypeError) as error:

@@ -1,8 +1,9 @@
 """Class-agnostic 3D instance masks M_i from geometry alone, or read from files (paper, IMR and IIRC).
 
 The room's shell (floor, walls) is found as large planes with nothing behind them; what remains is merged from
-superpoints that touch, at several tolerances from smooth contact to any contact. A group that stays the same over many
-tolerances is a likely object: that stability is its score. No labels, no colours and no teacher are used.
+superpoints that touch, at several tolerances from smooth contact to any contact. Superpoints that form the same group
+at many tolerances are a likely object: the share of these tolerances, less for small groups, is its score. No labels,
+no colours and no teacher are used.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.instances.masks import InstanceMasks, _from_sparse, iou_matrix
+from geoguide.instances.masks import InstanceMasks, iou_matrix
 from geoguide.instances.regions import Regions, merged, room_planes
 
 
@@ -40,9 +41,21 @@ class InstanceConfig:
 def segment_instances(
     points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray, config: InstanceConfig | None = None
 ) -> InstanceMasks:
-    """Masks of the objects of a room (and of its floor and walls), best first; no labels are used (paper, IMR).
+    """Find masks of the objects of a room, and of its floor and walls; no labels are used (paper, IMR).
 
-    points float [P, 3] metres with z up, normals float [P, 3] unit, superpoints int64 [P] ids from 0. Deterministic.
+    Deterministic.
+
+    Args:
+        points: float [P, 3] metres, z up.
+        normals: float [P, 3], unit length.
+        superpoints: integer [P], ids from 0.
+        config: Sizes and tolerances; None takes the defaults.
+
+    Returns:
+        M masks with scores in [0, 1], best first.
+
+    Raises:
+        InputError: Other shapes or dtypes, no points, or points that are not finite.
     """
     config = config or InstanceConfig()
     points, normals, superpoints = _check(points, normals, superpoints)
@@ -57,7 +70,7 @@ def segment_instances(
         (np.ones(len(points), dtype=np.float32), (regions.index, np.arange(len(points)))),
         shape=(regions.count, len(points)),
     )
-    masks = _from_sparse((groups @ member).tocsr(), scores)
+    masks = InstanceMasks.from_sparse((groups @ member).tocsr(), scores)
     return _suppress(_large_enough(masks, points, config), config.max_overlap)
 
 
@@ -78,17 +91,17 @@ def _check(points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray) -> 
 
 
 def _object_groups(regions: Regions, free: np.ndarray, config: InstanceConfig) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Connected groups of free regions at every tolerance, without repeats: CSR [G, S], and their scores [G] in [0, 1].
+    """Connected groups of free regions over all tolerances, each once: CSR [G, S], and their scores [G] in [0, 1].
 
     The score is the share of the tolerances at which the group is the same, less for small groups.
     """
     member = np.flatnonzero(free)
     ones = np.ones(len(member), dtype=np.float32)
-    found = []
+    at_tolerance = []
     for tolerance in config.tolerances:
         ids, row = np.unique(merged(regions, free, tolerance)[member], return_inverse=True)
-        found.append(sparse.csr_matrix((ones, (row, member)), shape=(len(ids), regions.count)))
-    stacked = sparse.vstack(found).tocsr()  # [G, S]
+        at_tolerance.append(sparse.csr_matrix((ones, (row, member)), shape=(len(ids), regions.count)))
+    stacked = sparse.vstack(at_tolerance).tocsr()  # [G, S]
     mark = np.random.default_rng(0).random(regions.count)  # a group's fingerprint is the sum of its regions' marks
     _, keep, repeats = np.unique(np.round(stacked @ mark, 9), return_index=True, return_counts=True)
     groups = stacked[keep]
@@ -108,7 +121,10 @@ def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConf
 
 
 def _suppress(masks: InstanceMasks, max_overlap: float) -> InstanceMasks:
-    """Keep masks from the best score down (the larger first on a tie), none overlapping a kept one by more in IoU."""
+    """Sort the masks, best first, and drop those whose IoU with a better one that stays is above `max_overlap`.
+
+    The better mask has the higher score, on a tie the larger size.
+    """
     masks = masks.take(np.lexsort((-masks.sizes(), -masks.scores)))
     clash = iou_matrix(masks, masks) > max_overlap  # [M, M]
     keep = np.ones(len(masks), dtype=bool)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy.sparse import csr_matrix
 
 from geoguide.errors import DataError, InputError
 from geoguide.ops.groups import Groups
@@ -13,16 +13,30 @@ from geoguide.ops.groups import Groups
 
 @dataclass(frozen=True, eq=False)
 class InstanceMasks:
-    """M masks over P points that may overlap, as lists of point ids.
+    """M masks over P points that may overlap, as lists of point ids (paper, IMR).
 
-    Mask i holds the points `index[offsets[i]:offsets[i + 1]]`; index int64 [nnz], offsets int64 [M + 1]; `scores`
-    float32 [M], higher is likelier an object (all 1 where the source gives none).
+    Attributes:
+        index: int64 [nnz], the point ids of all masks, one mask after the other.
+        offsets: int64 [M + 1]: mask i holds the points `index[offsets[i]:offsets[i + 1]]`.
+        num_points: P.
+        scores: float32 [M], higher is likelier an object; None becomes 1 for every mask.
+
+    Raises:
+        InputError: Other shapes or dtypes, offsets that do not rise from 0 to nnz, or points outside 0..P-1.
+
+    Example:
+        >>> import numpy as np
+        >>> masks = InstanceMasks.from_dense(np.array([[1, 1, 0, 0], [0, 1, 1, 1]], dtype=bool))
+        >>> masks.index.tolist(), masks.offsets.tolist(), masks.sizes().tolist()
+        ([0, 1, 1, 2, 3], [0, 2, 5], [2, 3])
+        >>> len(masks), len(masks.take(np.array([1])))
+        (2, 1)
     """
 
     index: np.ndarray
     offsets: np.ndarray
     num_points: int
-    scores: np.ndarray | None = None
+    scores: np.ndarray = None  # ty: ignore[invalid-assignment]  # an array once made, see below
 
     def __post_init__(self) -> None:
         index, offsets = self.index, self.offsets
@@ -41,7 +55,11 @@ class InstanceMasks:
         return len(self.offsets) - 1
 
     def sizes(self) -> np.ndarray:
-        """Points in every mask, int64 [M]."""
+        """The number of points in every mask.
+
+        Returns:
+            int64 [M].
+        """
         return np.diff(self.offsets)
 
     def best_of_points(self) -> np.ndarray:
@@ -52,13 +70,21 @@ class InstanceMasks:
         return best
 
     def dense(self) -> np.ndarray:
-        """Bool [M, P]: M * P bytes."""
+        """The masks as a table.
+
+        Returns:
+            bool [M, P], of M * P bytes.
+        """
         return self.sparse().toarray().astype(bool)
 
-    def sparse(self) -> sparse.csr_matrix:
-        """float32 CSR [M, P] of ones."""
+    def sparse(self) -> csr_matrix:
+        """The masks as a sparse matrix.
+
+        Returns:
+            float32 CSR [M, P] of ones.
+        """
         ones = np.ones(len(self.index), dtype=np.float32)
-        return sparse.csr_matrix((ones, self.index, self.offsets), shape=(len(self), self.num_points))
+        return csr_matrix((ones, self.index, self.offsets), shape=(len(self), self.num_points))
 
     def groups(self, chosen: np.ndarray) -> Groups:
         """The masks among some of the points, as the modules take them; masks that hold none of these are left out.
@@ -73,41 +99,89 @@ class InstanceMasks:
         position[chosen] = np.arange(len(chosen))
         mask = np.repeat(np.arange(len(self)), np.diff(self.offsets))
         point = position[self.index]
-        kept, mask = np.unique(mask[point >= 0], return_inverse=True)
-        return Groups(torch.from_numpy(mask), len(kept), len(chosen), torch.from_numpy(point[point >= 0]))
+        present, mask = np.unique(mask[point >= 0], return_inverse=True)
+        return Groups(torch.from_numpy(mask), len(present), len(chosen), torch.from_numpy(point[point >= 0]))
 
     def take(self, which: np.ndarray) -> "InstanceMasks":
-        """The masks at these positions, in this order."""
-        return _from_sparse(self.sparse()[which], self.scores[which])
+        """Some of the masks.
+
+        Args:
+            which: int64 [m], the positions of masks.
+
+        Returns:
+            m masks in this order, with their scores.
+        """
+        return self.from_sparse(self.sparse()[which], self.scores[which])
 
     @classmethod
     def from_dense(cls, masks: np.ndarray, scores: np.ndarray | None = None) -> "InstanceMasks":
-        """From bool [M, P]."""
+        """Make masks from a table.
+
+        Args:
+            masks: bool [M, P].
+            scores: [M], or None for 1.
+
+        Returns:
+            M masks over P points.
+
+        Raises:
+            InputError: Another shape or dtype.
+        """
         masks = np.asarray(masks)
         if masks.ndim != 2 or masks.dtype != bool:
             raise InputError(f"masks must be bool [M, P], found {masks.dtype} {list(masks.shape)}")
-        return _from_sparse(sparse.csr_matrix(masks), scores)
+        return cls.from_sparse(csr_matrix(masks), scores)
 
     @classmethod
     def from_labels(cls, instances: np.ndarray) -> "InstanceMasks":
-        """One mask for each id >= 0 of int [P], in the order of ids: the oracle variant with annotated ids."""
+        """Make one mask for each annotated instance: the oracle variant.
+
+        Args:
+            instances: integer [P], an instance id for each point, negative where there is none.
+
+        Returns:
+            A mask for each id from 0 up, in the order of ids.
+
+        Raises:
+            InputError: Another shape or dtype.
+        """
         instances = np.asarray(instances)
         if instances.ndim != 1 or instances.dtype.kind not in "iu":
             raise InputError(f"instances must be integers [P], found {instances.dtype} {list(instances.shape)}")
         points = np.flatnonzero(instances >= 0)
         ids, row = np.unique(instances[points], return_inverse=True)
         ones = np.ones(len(points), dtype=np.float32)
-        return _from_sparse(sparse.csr_matrix((ones, (row, points)), shape=(len(ids), len(instances))))
+        return cls.from_sparse(csr_matrix((ones, (row, points)), shape=(len(ids), len(instances))))
 
+    @classmethod
+    def from_sparse(cls, matrix: csr_matrix, scores: np.ndarray | None = None) -> "InstanceMasks":
+        """Make masks from a sparse matrix.
 
-def _from_sparse(matrix: sparse.csr_matrix, scores: np.ndarray | None = None) -> InstanceMasks:
-    matrix.sort_indices()
-    scores = None if scores is None else np.asarray(scores, dtype=np.float32)
-    return InstanceMasks(matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64), matrix.shape[1], scores)
+        Args:
+            matrix: CSR [M, P], whose stored entries are the masks; its indices are sorted in place.
+            scores: [M], or None for 1.
+
+        Returns:
+            M masks over P points.
+        """
+        matrix.sort_indices()
+        scores = np.asarray(np.ones(matrix.shape[0]) if scores is None else scores, dtype=np.float32)
+        return cls(matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64), matrix.shape[1], scores)
 
 
 def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> np.ndarray:
-    """Intersection over union of every pair, float64 [M, N]; through one sparse product."""
+    """Intersection over union of every pair of masks, through one sparse product.
+
+    Args:
+        masks: M masks over P points.
+        others: N masks over the same points.
+
+    Returns:
+        float64 [M, N].
+
+    Raises:
+        InputError: The masks are over different numbers of points.
+    """
     if masks.num_points != others.num_points:
         raise InputError(f"masks must be of {masks.num_points} points, found {others.num_points}")
     both = (masks.sparse() @ others.sparse().T).toarray().astype(np.float64)
@@ -116,10 +190,20 @@ def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> np.ndarray:
 
 
 def read_mask_index(path: str | Path, num_points: int | None = None) -> InstanceMasks:
-    """Masks written as Mask3D writes them: an index of lines "relative/mask.txt class score", a mask one 0/1 a line.
+    """Read masks as Mask3D writes them: an index of lines "relative/mask.txt class score", and a file for each mask.
 
-    `num_points` is the scene's point count; without it the first mask's length is taken. DataError names the mask file
-    of another length, and any line that cannot be read.
+    A mask's file holds one line for each point, 0 or 1.
+
+    Args:
+        path: The index.
+        num_points: P, the scene's number of points; None takes the first mask's length.
+
+    Returns:
+        The masks and their scores; the classes are not read.
+
+    Raises:
+        DataError: A file is missing, a line cannot be read, a mask has another length, or an empty index comes without
+            `num_points`; the message names the file.
     """
     path = Path(path)
     if not path.is_file():

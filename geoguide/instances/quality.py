@@ -1,12 +1,11 @@
 """How good class-agnostic instance masks are: average precision and mean best IoU, by the rules of ScanNet's benchmark.
 
-Masks may overlap and are sparse: any object with `index` int64 [nnz] (the point ids of all masks, concatenated) and
-`offsets` int64 [M + 1]. Ground truth is one instance id per point, negative where there is none.
+Masks may overlap. The ground truth is one instance id for each point, negative where there is none. Instances of at
+least `min_points` points are asked for; smaller ones cost nothing when they are missed.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy import sparse
@@ -18,19 +17,17 @@ from geoguide.ops.arrays import host, number, whole
 MIN_POINTS = 100  # ScanNet: smaller ground-truth instances are not asked for, smaller masks are not looked at
 
 
-class Masks(Protocol):
-    """The part of `geoguide.instances.InstanceMasks` that is read here."""
-
-    index: np.ndarray
-    offsets: np.ndarray
-
-
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """Sizes and intersections of masks and ground truth, by one sparse product.
+    """Sizes and intersections of M masks and G instances of the ground truth.
 
-    mask, instance, shared int64 [n]: the pairs with shared > 0 points; mask_size [M]; instance_size [G];
-    mask_void [M]: points of each mask that belong to no instance.
+    Attributes:
+        mask: int64 [n], the mask of each pair that shares a point.
+        instance: int64 [n], the instance of each pair, 0..G-1 in the order of ids.
+        shared: int64 [n], the number of points that each pair shares, above 0.
+        mask_size: int64 [M], points of each mask.
+        instance_size: int64 [G], points of each instance.
+        mask_void: int64 [M], points of each mask that belong to no instance.
     """
 
     mask: np.ndarray
@@ -49,17 +46,31 @@ class Overlaps:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """One scene's contribution to average precision: `correct` bool [n], `score` float64 [n], `missed` instances."""
+    """One scene's contribution to average precision: the n masks that count, and the instances without one.
+
+    Attributes:
+        correct: bool [n], whether a mask is the one that gets its instance.
+        score: float64 [n].
+        missed: The number of instances that were asked for and that no mask gets.
+    """
 
     correct: np.ndarray
     score: np.ndarray
     missed: int
 
 
-def overlaps(masks: Masks, instances: np.ndarray) -> Overlaps:
-    """Intersect M masks with the ground truth instances int64 [P] (negative: none). Raises InputError.
+def overlaps(masks: InstanceMasks, instances: np.ndarray) -> Overlaps:
+    """Intersect masks with the ground truth, by one sparse product; O(nnz) time and memory.
 
-    O(nnz) time and memory; ids need not be consecutive.
+    Args:
+        masks: M masks over P points; a point named twice in a mask counts once.
+        instances: integer [P], instance ids, negative for none; they need not be consecutive.
+
+    Returns:
+        Sizes, and the pairs that share a point.
+
+    Raises:
+        InputError: Other shapes or dtypes, or masks that do not fit P points.
     """
     instances = host("instances", instances, "iu")
     if instances.ndim != 1:
@@ -81,7 +92,7 @@ def overlaps(masks: Masks, instances: np.ndarray) -> Overlaps:
 
 
 def match_instances(
-    masks: Masks,
+    masks: InstanceMasks,
     instances: np.ndarray,
     *,
     scores: np.ndarray | None = None,
@@ -90,10 +101,22 @@ def match_instances(
 ) -> Matches:
     """Decide which masks are right (ScanNet's evaluate_semantic_instance, with one class).
 
-    An instance is found by the mask of highest score whose IoU exceeds `threshold` (0.5 or more, so that a mask fits
-    one instance at most); further masks on it are wrong. A mask that fits nothing is wrong, unless more than
-    `threshold` of it lies on points without instance or on instances under `min_points`: then it is ignored.
-    scores [M], None for equal ones: precision and recall then have a single point. Raises InputError.
+    An instance goes to the mask of highest score whose IoU exceeds `threshold`; further masks on it are wrong. A mask
+    that fits nothing is wrong, unless more than `threshold` of it lies on points without instance or on instances under
+    `min_points`: then it is ignored.
+
+    Args:
+        masks: M masks over P points.
+        instances: integer [P], instance ids, negative for none.
+        scores: [M], or None for equal ones: precision and recall then have a single point.
+        threshold: IoU, 0.5 or more, so that a mask fits one instance at most.
+        min_points: Smaller instances are not asked for, smaller masks are not looked at.
+
+    Returns:
+        The masks that count, and the number of instances that none gets.
+
+    Raises:
+        InputError: As `overlaps`; scores of another shape or not finite, a threshold below 0.5, `min_points` below 0.
     """
     if number("threshold", threshold) < 0.5:
         raise InputError(f"threshold must be at least 0.5, found {threshold}")
@@ -120,7 +143,11 @@ def match_instances(
 def average_precision(matches: Iterable[Matches]) -> float:
     """Area under precision over recall of all scenes together, integrated as ScanNet's benchmark does.
 
-    NaN where no instance is asked for, 0 where no mask counts.
+    Args:
+        matches: One for each scene.
+
+    Returns:
+        A number in [0, 1]; NaN where no instance is asked for, 0 where no mask counts.
     """
     matches = list(matches)
     correct = np.concatenate([np.zeros(0, np.bool_), *(one.correct for one in matches)])
@@ -133,22 +160,49 @@ def average_precision(matches: Iterable[Matches]) -> float:
     order = np.argsort(score, kind="stable")
     _, first = np.unique(score[order], return_index=True)  # where each threshold starts, ascending
     hits = np.append(np.cumsum(correct[order][::-1])[::-1][first], 0)  # right masks at or above it; last: none
-    kept = np.append(len(score) - first, 1)
-    precision = np.where(np.arange(len(kept)) == len(kept) - 1, 1.0, hits / kept)
+    counted = np.append(len(score) - first, 1)  # masks at or above it
+    precision = np.where(np.arange(len(counted)) == len(counted) - 1, 1.0, hits / counted)
     recall = hits / asked
     step = np.convolve(np.concatenate([recall[:1], recall, [0.0]]), [-0.5, 0.0, 0.5], "valid")
     return float(precision @ step)
 
 
 def instance_ap50(
-    masks: Masks, instances: np.ndarray, scores: np.ndarray | None = None, *, min_points: int = MIN_POINTS
+    masks: InstanceMasks, instances: np.ndarray, scores: np.ndarray | None = None, *, min_points: int = MIN_POINTS
 ) -> float:
-    """Class-agnostic AP at IoU 0.5 of one scene, in [0, 1]; several: `average_precision` over `match_instances`."""
+    """Class-agnostic average precision at IoU 0.5 of one scene.
+
+    For several scenes: `average_precision` over the `match_instances` of each.
+
+    Args:
+        masks: M masks over P points.
+        instances: integer [P], instance ids, negative for none.
+        scores: [M], or None for equal ones.
+        min_points: Smaller instances are not asked for, smaller masks are not looked at.
+
+    Returns:
+        A number in [0, 1]; NaN where no instance is asked for.
+
+    Raises:
+        InputError: As `match_instances`.
+    """
     return average_precision([match_instances(masks, instances, scores=scores, min_points=min_points)])
 
 
-def mean_best_iou(masks: Masks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> float:
-    """Mean over instances of at least `min_points` points of the best IoU any mask has; NaN without such instances."""
+def mean_best_iou(masks: InstanceMasks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> float:
+    """Mean over instances of the best IoU that any mask has with the instance.
+
+    Args:
+        masks: M masks over P points.
+        instances: integer [P], instance ids, negative for none.
+        min_points: Smaller instances are left out.
+
+    Returns:
+        A number in [0, 1]; NaN where no instance is large enough.
+
+    Raises:
+        InputError: As `overlaps`; a negative `min_points`.
+    """
     min_points = whole("min_points", min_points, 0)
     over = overlaps(masks, instances)
     best = np.zeros(len(over.instance_size))
@@ -157,7 +211,34 @@ def mean_best_iou(masks: Masks, instances: np.ndarray, *, min_points: int = MIN_
     return float(best[asked].mean()) if asked.any() else float("nan")
 
 
-def _sparse(masks: Masks, count: int) -> sparse.csr_array:
+def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> dict[str, float]:
+    """How well the masks of one scene fit its annotated instances, as a record holds it.
+
+    Args:
+        masks: M masks over P points, with scores.
+        instances: integer [P], instance ids, negative for none.
+        min_points: Smaller instances are left out, and for "ap50" smaller masks too, as in ScanNet's benchmark.
+
+    Returns:
+        "ap50" (see `instance_ap50`), "mean_best_iou" (see `mean_best_iou`), "recall50" (the share of instances with
+        which some mask has an IoU above 0.5), "masks" and "instances" (their numbers).
+
+    Raises:
+        InputError: As `match_instances`.
+    """
+    truth = InstanceMasks.from_labels(instances)
+    best = iou_matrix(masks, truth).max(axis=0, initial=0.0)
+    asked = truth.sizes() >= min_points
+    return {
+        "ap50": instance_ap50(masks, instances, masks.scores, min_points=min_points),
+        "mean_best_iou": mean_best_iou(masks, instances, min_points=min_points),
+        "recall50": float((best[asked] > 0.5).mean()) if asked.any() else float("nan"),
+        "masks": len(masks),
+        "instances": int(asked.sum()),
+    }
+
+
+def _sparse(masks: InstanceMasks, count: int) -> sparse.csr_array:
     """[M, P] of 0 and 1, int64; a point named twice in a mask counts once."""
     index, offsets = host("masks.index", masks.index, "iu"), host("masks.offsets", masks.offsets, "iu")
     if index.ndim != 1 or offsets.ndim != 1 or len(offsets) == 0:
@@ -184,20 +265,3 @@ def _scores(scores: np.ndarray | None, count: int) -> np.ndarray:
     if scores.shape != (count,) or not np.isfinite(scores).all():
         raise InputError(f"scores must be finite [{count}], one a mask, found {list(scores.shape)}")
     return scores
-
-
-def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> dict[str, float]:
-    """How well masks fit the annotated instances int64 [P] (-1 none): class-agnostic AP50, mean best IoU, and counts.
-
-    Instances and masks under `min_points` points are left out, as in ScanNet's benchmark; see `instance_metrics`.
-    """
-    truth = InstanceMasks.from_labels(instances)
-    best = iou_matrix(masks, truth).max(axis=0, initial=0.0)
-    asked = truth.sizes() >= min_points
-    return {
-        "ap50": instance_ap50(masks, instances, masks.scores, min_points=min_points),
-        "mean_best_iou": mean_best_iou(masks, instances, min_points=min_points),
-        "recall50": float((best[asked] > 0.5).mean()) if asked.any() else float("nan"),
-        "masks": len(masks),
-        "instances": int(asked.sum()),
-    }

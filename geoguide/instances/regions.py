@@ -1,4 +1,4 @@
-"""Superpoints as regions: their shape, which of them touch and how smoothly, and which make up the room's shell."""
+"""Regions, that is superpoints with their measures: shape, contacts, and which of them make up the room's shell."""
 
 from dataclasses import dataclass
 
@@ -8,39 +8,30 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 NEIGHBORS = 12
-
-
 MAX_PLANES = 24
-
-
 UPRIGHT = 0.25  # |nz| below this is a vertical surface
-
-
 FLAT = 0.9  # |nz| above this is a horizontal one
-
-
 THICKNESS = 0.03  # metres: how far a plane's regions may lie from it
-
-
 FLOOR_REACH = 0.1  # metres: how far a floor region may lie above or below the lowest percentile
-
-
 CLEARANCE = 0.1  # metres: points so far behind a wall count as behind it
-
-
 SHELL_HEIGHT = 1.2  # metres: a wall rises at least so far
-
-
 SHELL_AREA = 0.8  # m^2
-
-
 BEHIND = 0.04  # share of the room's points that may lie behind a wall, in front of which they stand
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """S regions: `index` int64 [P] region of every point, `sizes` [S], `areas` [S] m^2, `centers`, `normals`, `low`,
-    `high` [S, 3], and `contacts` = (first [E], second [E], roughness [E] in [0, 1]), first < second.
+    """The S superpoints of P points, measured.
+
+    Attributes:
+        index: int64 [P], the region of every point.
+        sizes: int64 [S], points of each region.
+        areas: float64 [S], m^2.
+        centers: float64 [S, 3] metres, mean of the points.
+        normals: float64 [S, 3], mean of the normals, unit length.
+        low: float64 [S, 3] metres, corner of the bounding box.
+        high: float64 [S, 3] metres, the opposite corner.
+        contacts: The pairs of regions that touch: first [E] < second [E], and the contact's roughness [E] in [0, 1].
     """
 
     index: np.ndarray
@@ -54,11 +45,22 @@ class Regions:
 
     @property
     def count(self) -> int:
+        """S."""
         return len(self.sizes)
 
     @classmethod
     def measure(cls, points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray, reach: float) -> "Regions":
-        """Measure superpoints [P] of points and unit normals [P, 3]; points within `reach` metres touch."""
+        """Measure the superpoints of a scene.
+
+        Args:
+            points: float64 [P, 3] metres.
+            normals: float64 [P, 3], unit length.
+            superpoints: integer [P], any ids.
+            reach: Points closer than this are in contact, metres.
+
+        Returns:
+            S regions, in the order of the superpoints' ids.
+        """
         ids, index = np.unique(superpoints, return_inverse=True)
         count = len(ids)
         sizes = np.bincount(index, minlength=count)
@@ -84,7 +86,7 @@ class Regions:
 def _contacts(
     points: np.ndarray, normals: np.ndarray, index: np.ndarray, neighbor: np.ndarray, near: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of touching regions and the roughness of their contact: 0 smooth, convex up to 0.5, concave up to 1."""
+    """Pairs of regions that touch, and the roughness of their contact: 0 smooth, convex up to 0.5, concave up to 1."""
     near = near & (index[neighbor] != index[:, None])
     here = np.nonzero(near)[0]
     there = neighbor[near]
@@ -101,7 +103,15 @@ def _contacts(
 
 
 def room_planes(points: np.ndarray, regions: Regions) -> np.ndarray:
-    """Plane of the room's shell that each region belongs to, int64 [S] (0 the floor, then walls), -1 for none."""
+    """Find the planes of the room's shell (floor and walls), and the regions that belong to each.
+
+    Args:
+        points: float64 [P, 3] metres, z up.
+        regions: S regions of these points.
+
+    Returns:
+        int64 [S], the plane of each region: 0 the floor, then walls; -1 for none.
+    """
     plane = np.full(regions.count, -1)
     floor = np.percentile(points[:, 2], 1)
     flat = np.abs(regions.normals[:, 2]) > FLAT
@@ -125,7 +135,16 @@ def room_planes(points: np.ndarray, regions: Regions) -> np.ndarray:
 
 
 def merged(regions: Regions, free: np.ndarray, tolerance: float) -> np.ndarray:
-    """Group of every region, int64 [S] from 0: free ones (bool [S]) join over contacts of at most this roughness."""
+    """Join regions over smooth contacts.
+
+    Args:
+        regions: S regions.
+        free: bool [S], the regions that may join.
+        tolerance: Roughness of a contact up to which two free regions join.
+
+    Returns:
+        int64 [S], the group of every region, from 0.
+    """
     first, second, roughness = regions.contacts
     keep = free[first] & free[second] & (roughness <= tolerance)
     graph = sparse.coo_matrix((np.ones(keep.sum()), (first[keep], second[keep])), shape=(regions.count,) * 2)

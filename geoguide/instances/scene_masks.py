@@ -1,4 +1,4 @@
-"""The instance masks of a scene as a config asks for them."""
+"""The instance masks of a scene, made as a config says."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,7 +14,7 @@ from geoguide.superpoints import scene_normals
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Class-agnostic instance masks."""
+    """Where class-agnostic instance masks come from."""
 
     source: Literal["geometry", "annotation"] = "geometry"
     """`geometry` merges superpoints; `annotation` is the ground truth, an oracle variant and named so."""

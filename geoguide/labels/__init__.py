@@ -12,24 +12,20 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.scene import VOID
 
 FOLDER = Path(__file__).parent
-
-
 # The columns and rows of ScanNet's own table that mini rooms need; ids from 2001 on are ours, for raw names whose
 # official id we could not check. Real scans come with the whole table.
 CATEGORY_TABLE = FOLDER / "scannetv2-labels.combined.tsv"
-
-
 GROUPS = ("head", "common", "tail")
-
-
 RAW_COLUMNS = ("nyu40", "scannet_id", "raw_id")  # columns of a set's csv that hold the ids of the benchmark's files
-
-
 RAW_NAMES = "nyu_class"  # the column of sets that are defined by names: Matterport3D's K most frequent
 
 
 def label_set_names() -> tuple[str, ...]:
-    """Names that `load_label_set` knows, sorted."""
+    """The label sets that there are.
+
+    Returns:
+        Names that `load_label_set` takes, sorted.
+    """
     return tuple(sorted(path.stem for path in FOLDER.glob("*.csv")))
 
 
@@ -37,13 +33,19 @@ def label_set_names() -> tuple[str, ...]:
 class LabelSet:
     """The classes of one benchmark in their official order (class id = position).
 
-    names [C]; raw_ids [C], the ids that `raw` says: "nyu40" (ScanNet's `labels.ply`, Matterport3D's 21 classes),
-    "scannet_id" (ScanNet's raw categories, for ScanNet200), "raw_id" (1..16 of nuScenes' lidarseg challenge, while
-    `labels.nuscenes` maps the 32 categories of its files); or, where raw is "nyu_class" (Matterport3D's 40, 80 and 160
-    classes), no raw_ids but raw_names [C]. colors uint8 [C, 3], the benchmark's own (OpenScene draws Matterport3D's
-    "photo" black). group [C], each "head", "common" or "tail": official for scannet200; for scannet20 and nuscenes16
-    our rough ranking by share of points in the training scenes; for Matterport3D our thirds by number of annotated
-    objects.
+    Attributes:
+        name: The label set's name, such as "scannet20".
+        names: C class names.
+        raw_ids: C ids of the benchmark's files, of the kind that `raw` says; empty where classes are defined by names.
+        colors: uint8 [C, 3], the benchmark's own (OpenScene draws Matterport3D's "photo" black).
+        group: C times "head", "common" or "tail": official for scannet200; for scannet20 and nuscenes16 our rough
+            ranking by share of points in the training scenes; for Matterport3D our thirds by number of annotated
+            objects.
+        raw: What identifies a class in the files: "nyu40" (ids in ScanNet's `labels.ply`, Matterport3D's 21 classes),
+            "scannet_id" (ids of ScanNet's raw categories, for ScanNet200), "raw_id" (1..16 of nuScenes' lidarseg
+            challenge, while `labels.nuscenes` maps the 32 categories of its files), or "nyu_class" (names:
+            Matterport3D's 40, 80 and 160 classes).
+        raw_names: C names, where `raw` is "nyu_class"; otherwise empty.
     """
 
     name: str
@@ -58,7 +60,17 @@ class LabelSet:
         return len(self.names)
 
     def from_raw(self, ids: np.ndarray) -> np.ndarray:
-        """Class ids int64, same shape as `ids` (integers): 0..C-1, or 255 (void) for ids outside the set."""
+        """Turn the ids of a benchmark's files into class ids.
+
+        Args:
+            ids: Integers of any shape.
+
+        Returns:
+            int64 of the same shape: 0..C-1, or 255 (void) for ids outside the set.
+
+        Raises:
+            InputError: No integers, or a label set that is defined by names.
+        """
         ids = np.asarray(ids)
         if ids.dtype.kind not in "iu":
             raise InputError(f"raw label ids must be integers, found {ids.dtype}")
@@ -69,14 +81,34 @@ class LabelSet:
         return table[np.where(known, ids, len(table) - 1).astype(np.int64)]
 
     def to_raw(self, labels: np.ndarray) -> np.ndarray:
-        """Raw ids int64 of class ids (the ids a benchmark's submission needs); void and unknown ids become 0."""
+        """Turn class ids into the ids of a benchmark's files, as a submission needs them.
+
+        Args:
+            labels: Integers of any shape.
+
+        Returns:
+            int64 of the same shape; 0 for void and for ids outside 0..C-1.
+
+        Raises:
+            InputError: A label set that is defined by names.
+        """
         labels = np.asarray(labels)
         self._need_ids()
         known = (labels >= 0) & (labels < len(self))
         return np.where(known, np.asarray(self.raw_ids, dtype=np.int64)[np.where(known, labels, 0)], 0)
 
     def from_raw_names(self, names: Sequence[str]) -> np.ndarray:
-        """Class ids int64 [n] of raw names, 255 (void) for names outside the set; only where `raw` is "nyu_class"."""
+        """Turn the names of a benchmark's files into class ids; only where `raw` is "nyu_class".
+
+        Args:
+            names: n names.
+
+        Returns:
+            int64 [n]: 0..C-1, or 255 (void) for names outside the set.
+
+        Raises:
+            InputError: A label set that is defined by ids.
+        """
         if not self.raw_names:
             raise InputError(f"label set {self.name} is defined by {self.raw} ids, not by names")
         position = {name: number for number, name in enumerate(self.raw_names)}
@@ -89,7 +121,26 @@ class LabelSet:
 
 @functools.cache
 def load_label_set(name: str) -> LabelSet:
-    """Read a label set by name, for example "scannet20"; an unknown name raises `ConfigError` naming the known ones."""
+    """Read a label set; it is read once, and shared by all callers.
+
+    Args:
+        name: One of `label_set_names`.
+
+    Returns:
+        The label set.
+
+    Raises:
+        ConfigError: An unknown name; the message lists the known ones.
+
+    Example:
+        >>> labels = load_label_set("scannet20")
+        >>> len(labels), labels.names[:3]
+        (20, ('wall', 'floor', 'cabinet'))
+        >>> labels.from_raw([1, 0, 39])  # NYU40 ids of wall, of nothing, and of "otherfurniture"
+        array([  0, 255,  19])
+        >>> labels.to_raw([19, 255])
+        array([39,  0])
+    """
     known = label_set_names()
     if name not in known:
         raise ConfigError(f"unknown label set {name!r}; known: {', '.join(known)}")
@@ -111,13 +162,25 @@ def load_label_set(name: str) -> LabelSet:
 
 @dataclass(frozen=True, eq=False)
 class CategoryTable:
-    """ScanNet's raw categories: `ids` maps a raw name to its id, `nyu40_of` an id to its NYU40 id."""
+    """ScanNet's raw categories.
+
+    Attributes:
+        ids: Raw category name to its id.
+        nyu40_of: Id of a raw category to its NYU40 id.
+    """
 
     ids: dict[str, int]
     nyu40_of: dict[int, int]
 
     def nyu40(self, raw_ids: np.ndarray) -> np.ndarray:
-        """NYU40 ids int64, same shape as `raw_ids` (the ids of a `label-filt` image); 0 for unknown ones."""
+        """Turn the ids of a `label-filt` image into NYU40 ids.
+
+        Args:
+            raw_ids: Integers of any shape.
+
+        Returns:
+            int64 of the same shape; 0 for unknown ids.
+        """
         raw_ids = np.asarray(raw_ids)
         table = np.zeros(max(self.nyu40_of) + 2, dtype=np.int64)
         table[list(self.nyu40_of)] = list(self.nyu40_of.values())
@@ -127,7 +190,17 @@ class CategoryTable:
 
 @functools.lru_cache(maxsize=8)
 def load_category_table(path: str | Path = CATEGORY_TABLE) -> CategoryTable:
-    """Read `scannetv2-labels.combined.tsv` (the official file, or the subset shipped here)."""
+    """Read ScanNet's table of raw categories; the same path is read once.
+
+    Args:
+        path: `scannetv2-labels.combined.tsv`: the official file, or by default the subset shipped here.
+
+    Returns:
+        The table.
+
+    Raises:
+        DataError: The file is missing, holds no category or a row that cannot be read.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: category table not found")

@@ -18,8 +18,6 @@ from geoguide.ops.arrays import Array
 from geoguide.scene import VOID
 
 NAME = "nuscenes16"
-
-
 # Categories that the challenge ignores; they are written out so that a category nobody knows is noticed.
 IGNORED = (
     *("noise", "animal", "static.other", "vehicle.ego", "static_object.bicycle_rack"),
@@ -31,10 +29,13 @@ IGNORED = (
 
 @functools.cache
 def category_classes() -> dict[str, int]:
-    """Class id (0..15, or 255) of each of the 32 official category names.
+    """The class of each of nuScenes' 32 lidarseg categories.
 
     By name, not by number: the devkit's own documents disagree on the numbers of three categories (25, 26 and 27), so
     the numbers come from the `category.json` that lies with the data.
+
+    Returns:
+        Official category name to class id: 0..15, or 255 (void).
     """
     with (FOLDER / f"{NAME}.csv").open(newline="") as file:
         classes = {name: int(row["id"]) for row in csv.DictReader(file) for name in row["categories"].split()}
@@ -43,7 +44,13 @@ def category_classes() -> dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class FinerNames:
-    """Several text names for each class: names [F]; owner int64 [F], the class id 0..C-1 of each; classes C."""
+    """Several text names for each class.
+
+    Attributes:
+        names: F names.
+        owner: int64 [F], the class id 0..C-1 of each name.
+        classes: C.
+    """
 
     names: tuple[str, ...]
     owner: np.ndarray
@@ -53,12 +60,20 @@ class FinerNames:
         return len(self.names)
 
     def pool(self, similarity: Array) -> Array:
-        """Similarities to the names [..., F] -> to the classes [..., C]: the maximum over a class's names.
+        """Turn similarities to names into similarities to classes: the maximum over a class's names.
 
         This is how OpenScene scores nuScenes: the class of the best name is the class of the best maximum. A maximum of
         similarities is not the similarity to any pooled embedding, so embeddings [F, D] are compared with features
-        first, `finer.pool(features @ embeddings.T)`. numpy in gives numpy out, tensors tensors on their device, of the
-        same dtype. Raises InputError where the last axis is not F long.
+        first, `finer.pool(features @ embeddings.T)`.
+
+        Args:
+            similarity: [..., F], numpy array or tensor.
+
+        Returns:
+            [..., C] of the same dtype: numpy for numpy, a tensor on its device for a tensor.
+
+        Raises:
+            InputError: The last axis is not F long.
         """
         if not isinstance(similarity, Tensor):
             similarity = np.asarray(similarity)
@@ -74,13 +89,31 @@ class FinerNames:
 
 
 def has_finer_names(label_set: str) -> bool:
-    """Whether `load_finer_names` knows any: only of nuScenes' classes."""
+    """Whether a label set has finer names; only nuScenes' has.
+
+    Args:
+        label_set: The name of a label set.
+
+    Returns:
+        Whether `load_finer_names` takes it.
+    """
     return (FOLDER / label_set / "finer_names.csv").is_file()
 
 
 @functools.cache
 def load_finer_names(label_set: str = NAME) -> FinerNames:
-    """OpenScene's finer names of a label set's classes, in the order of its file; every class has at least one."""
+    """Read OpenScene's finer names of a label set's classes; they are read once, and shared by all callers.
+
+    Args:
+        label_set: The name of a label set for which `has_finer_names`.
+
+    Returns:
+        The names, in the order of OpenScene's file; every class has at least one.
+
+    Raises:
+        ConfigError: An unknown label set.
+        DataError: The label set has no finer names, or its file does not fit its classes.
+    """
     classes = load_label_set(label_set).names
     path = FOLDER / label_set / "finer_names.csv"
     if not has_finer_names(label_set):

@@ -1,6 +1,6 @@
-"""Arguments as numpy arrays and numbers, or one clear `InputError`: the checks that every public entry shares."""
+"""Arguments as numpy arrays and numbers, or one clear `InputError`: the checks that public functions share."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -9,13 +9,22 @@ from torch import Tensor
 from geoguide.errors import InputError
 
 Array = np.ndarray | Tensor
+ArrayT = TypeVar("ArrayT", bound=Array)  # of functions that give numpy for numpy, tensors for tensors
 
 
 def host(name: str, value: Any, kinds: str = "fiu") -> np.ndarray:
-    """`value` (array, nested list or tensor on any device) as a numpy array, shared where possible.
+    """Bring a value to the CPU as a numpy array, sharing its memory where possible.
 
-    `kinds` are the accepted numpy dtype kinds: "fiu" any real number, "iu" integers, "b" truth values. Raises
-    InputError naming the argument.
+    Args:
+        name: The argument's name, for the message.
+        value: An array, a nested list, or a tensor on any device; bfloat16 becomes float32.
+        kinds: The accepted numpy dtype kinds: "fiu" any real number, "iu" integers, "b" truth values.
+
+    Returns:
+        The array, of any shape. An empty list is accepted as any kind.
+
+    Raises:
+        InputError: Rows of different lengths, or another dtype kind.
     """
     if isinstance(value, Tensor):
         value = value.detach().cpu()
@@ -31,9 +40,18 @@ def host(name: str, value: Any, kinds: str = "fiu") -> np.ndarray:
 
 
 def coordinates(name: str, value: Any, *, keep_single: bool = False) -> np.ndarray:
-    """Finite float64 [P, 3], C-contiguous, shared where `value` is that already. P may be 0.
+    """Check points or directions, and bring them to the CPU as finite, C-contiguous float64 [P, 3].
 
-    keep_single: float32 stays float32 (for code that widens each number as it reads it). Raises InputError.
+    Args:
+        name: The argument's name, for the message.
+        value: Real numbers [P, 3], array, nested list or tensor; P may be 0.
+        keep_single: float32 stays float32, for code that widens each number as it reads it.
+
+    Returns:
+        float64 [P, 3] (or float32, see `keep_single`); `value` itself where it is that already.
+
+    Raises:
+        InputError: Another shape, no real numbers, nan or inf.
     """
     array = host(name, value)
     if array.ndim != 2 or array.shape[1] != 3:
@@ -48,7 +66,19 @@ def coordinates(name: str, value: Any, *, keep_single: bool = False) -> np.ndarr
 
 
 def number(name: str, value: Any, least: float = 0.0) -> float:
-    """A finite float >= least."""
+    """Check that an argument is a finite number of at least `least`.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What `float` takes.
+        least: The smallest number allowed.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: It is no number, not finite or too small.
+    """
     try:
         result = float(value)
     except (TypeError, ValueError):
@@ -59,7 +89,19 @@ def number(name: str, value: Any, least: float = 0.0) -> float:
 
 
 def whole(name: str, value: Any, least: int) -> int:
-    """An int >= least; a float such as 10.0 counts as one."""
+    """Check that an argument is a whole number of at least `least`.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What `float` takes; a float such as 10.0 counts as whole.
+        least: The smallest number allowed.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: It is no number, not whole, not finite or too small.
+    """
     result = number(name, value, least)
     if result != int(result):
         raise InputError(f"{name} must be a whole number >= {least}, found {value!r}")

@@ -1,4 +1,6 @@
-"""Cosine distance and unit length with gradients of their own: half of autograd's passes over [P, C]."""
+"""Cosine distance and unit length with hand-written gradients, which read [P, C] half as often as autograd's."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ _EPS = 1e-8
 
 class _CosineDistance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a, b):
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         norm_a, norm_b = torch.linalg.vector_norm(a, dim=-1), torch.linalg.vector_norm(b, dim=-1)  # [...]
         lengths = norm_a * norm_b
         zero = lengths < _EPS
@@ -19,24 +21,34 @@ class _CosineDistance(torch.autograd.Function):
         return 1.0 - cosine
 
     @staticmethod
-    def backward(ctx, grad):
-        a, b, norm_a, norm_b, cosine, zero = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (a, b, norm_a, norm_b, cosine, zero), (grad,) = ctx.saved_tensors, grads
         across = -grad / (norm_a * norm_b).clamp_min(_EPS)  # d(1 - cos) / da = -b / |a||b| + cos a / |a|^2
         along = torch.where(zero, 0.0, grad * cosine)
-        found = []
+        pulls = []
         for needed, own, other, norm in ((0, a, b, norm_a), (1, b, a, norm_b)):
             if not ctx.needs_input_grad[needed]:
-                found.append(None)
+                pulls.append(None)
                 continue
-            pull = along / norm.square().clamp_min(_EPS**2)
-            found.append((other * across.unsqueeze(-1)).addcmul_(own, pull.unsqueeze(-1)))
-        return tuple(found)
+            inward = along / norm.square().clamp_min(_EPS**2)
+            pulls.append((other * across.unsqueeze(-1)).addcmul_(own, inward.unsqueeze(-1)))
+        return tuple(pulls)
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cos along the last axis: [..., C], [..., C] -> [...]; a zero vector is at distance 1 from everything.
+    """1 - cos along the last axis; a zero vector is at distance 1 from everything.
 
     Once differentiable. Two passes over each operand in either direction.
+
+    Args:
+        a: float [..., C].
+        b: float [..., C], of the same shape.
+
+    Returns:
+        float [...], in [0, 2].
+
+    Raises:
+        InputError: The shapes differ.
     """
     if a.shape != b.shape:
         raise InputError(f"cosine_distance takes two tensors of one shape, found {list(a.shape)} and {list(b.shape)}")
@@ -45,19 +57,26 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
 
 class _Unit(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(_EPS)  # [..., 1]
         unit = x / norm
         ctx.save_for_backward(unit, norm)
         return unit
 
     @staticmethod
-    def backward(ctx, grad):
-        unit, norm = ctx.saved_tensors  # the gradient is what of grad is across the vector, over its length
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (unit, norm), (grad,) = ctx.saved_tensors, grads  # the part of grad across the vector, over the vector's length
         along = (grad * unit).sum(-1, keepdim=True)
         return torch.addcmul(grad, unit, along, value=-1).div_(norm)
 
 
 def unit(x: Tensor) -> Tensor:
-    """X scaled to length 1 along its last axis, [..., C] -> [..., C]; zero vectors stay zero. Once differentiable."""
+    """Scale vectors to length 1 along the last axis; zero vectors stay zero. Once differentiable.
+
+    Args:
+        x: float [..., C].
+
+    Returns:
+        float [..., C].
+    """
     return _Unit.apply(x)

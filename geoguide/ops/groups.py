@@ -70,11 +70,25 @@ class Groups:
         return torch.bincount(self.group, minlength=self.count)
 
     def of_entries(self, values: Tensor) -> Tensor:
-        """The value of each entry's point: [P, ...] -> [E, ...]."""
+        """The value of each entry's point.
+
+        Args:
+            values: [P, ...].
+
+        Returns:
+            [E, ...].
+        """
         return values if self.point is None else values[self.point]
 
     def to_entries(self, pooled: Tensor) -> Tensor:
-        """What each entry's group has: [G, ...] -> [E, ...]; in a partition E is P, so this brings means to points."""
+        """The value of each entry's group; in a partition E is P, so this brings groups' values to their points.
+
+        Args:
+            pooled: [G, ...].
+
+        Returns:
+            [E, ...].
+        """
         return pooled[self.group]
 
     def sum(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -93,21 +107,50 @@ class Groups:
         return segment_sum(values, self.group, self.count)
 
     def mean(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
-        """(Weighted) mean over each group's points: [P, ...], weights [P] >= 0 or None -> [G, ...]; 0 where empty."""
+        """Mean over each group's points, weighted where weights are given. Differentiable.
+
+        Args:
+            values: [P, ...].
+            weights: [P], at least 0, or None for 1.
+
+        Returns:
+            [G, ...]; 0 for groups that are empty or have no weight.
+        """
         weights = None if weights is None else self.of_entries(weights)
         return segment_mean(self.of_entries(values), self.group, self.count, weights)
 
     def softmax(self, scores: Tensor) -> Tensor:
-        """Softmax within each group: scores [P] -> [E], summing to 1 over every non-empty group."""
+        """Softmax among the points of each group. Differentiable.
+
+        Args:
+            scores: [P].
+
+        Returns:
+            [E], summing to 1 over every group that is not empty.
+        """
         return segment_softmax(self.of_entries(scores), self.group, self.count)
 
     def where(self, kept: Tensor) -> "Groups":
-        """The same groups with the entries `kept` bool [E] alone."""
+        """The same groups, with some of their entries alone.
+
+        Args:
+            kept: bool [E], which entries stay.
+
+        Returns:
+            G groups of P points; groups without an entry are empty.
+        """
         point = torch.arange(self.points, device=self.group.device) if self.point is None else self.point
         return replace(self, group=self.group[kept], point=point[kept])
 
     def take(self, chosen: Tensor) -> "Groups":
-        """The groups `chosen` int64 [g], all different, renumbered 0..g-1 in that order; entries keep their order."""
+        """Some of the groups, renumbered.
+
+        Args:
+            chosen: int64 [g], the groups that become 0..g-1 in this order, all different.
+
+        Returns:
+            g groups of P points; entries keep their order.
+        """
         number = torch.full((self.count,), -1, device=chosen.device)
         number[chosen] = torch.arange(len(chosen), device=chosen.device)
         group = number[self.group]
@@ -115,6 +158,13 @@ class Groups:
         return replace(kept, group=group[group >= 0], count=len(chosen))
 
     def to(self, device: torch.device | str) -> "Groups":
-        """The same groups on another device."""
+        """The same groups on another device.
+
+        Args:
+            device: Where `group` and `point` shall lie.
+
+        Returns:
+            G groups of P points.
+        """
         point = None if self.point is None else self.point.to(device)
         return replace(self, group=self.group.to(device), point=point)

@@ -9,10 +9,14 @@ WORTH = 0.7  # share of different rows below which an index pays
 
 @dataclass(frozen=True, eq=False)
 class IndexedRows:
-    """An array [P, C] whose row i is `rows[index[i]]`: rows [R, C], index int32 [P]. Both may be memory-mapped.
+    """An array [P, D] whose row i is `rows[index[i]]`. Both parts may be memory-mapped.
 
     Frozen features of a coarse level are the same for all points of a voxel: Sonata's, at 8 cm, are one row for about
     ten points of a scan.
+
+    Attributes:
+        rows: [R, D], the different rows.
+        index: int32 [P], the row of each point.
     """
 
     rows: np.ndarray
@@ -20,13 +24,14 @@ class IndexedRows:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(P, D)."""
         return len(self.index), self.rows.shape[1]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, chosen: np.ndarray | slice) -> np.ndarray:
-        """Rows of an index array, a mask or a slice: O(p C)."""
+        """Rows [p, D] of an index array, a mask or a slice that chooses p points: O(p D)."""
         return self.rows[self.index[chosen]]
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
@@ -34,9 +39,16 @@ class IndexedRows:
 
     @staticmethod
     def compress(values: np.ndarray) -> dict[str, np.ndarray]:
-        """{"rows", "index"} of an array [P, C], or {"rows"} alone where its rows are mostly different.
+        """Find the different rows of an array, where storing them once pays.
 
-        Time O(P C + P log P): rows are compared by a 64-bit hash of their bytes, and then exactly.
+        Rows are compared by a 64-bit hash of their bytes, and then exactly. Time is O(P D + P log P).
+
+        Args:
+            values: [P, D].
+
+        Returns:
+            {"rows": [R, D], "index": int32 [P]}; {"rows": [P, D]} alone where the share of different rows is `WORTH` or
+            more.
         """
         values = np.ascontiguousarray(values)
         raw = values.view(np.uint8).reshape(len(values), -1)

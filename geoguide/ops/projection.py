@@ -10,53 +10,65 @@ from torch import Tensor
 from geoguide.ops.arrays import Array
 
 DEVKIT_DEPTH = 1.0  # metres; the nuScenes devkit's min_dist, below which LiDAR points lie on the camera's casing
-
-
 DEVKIT_MARGIN = 1.0  # pixels
 
 
+Focal = tuple[float, float, float, float]  # fx, fy, cx, cy
+
+
 class Camera(NamedTuple):
-    """A checked camera: world_to_cam float64 [3, 4]; focal (fx, fy, cx, cy) pixels; image_size (H, W)."""
+    """A checked camera.
+
+    Attributes:
+        world_to_cam: float64 [3, 4], metres, the upper rows of the inverted pose.
+        focal: (fx, fy, cx, cy) in pixels.
+        image_size: (H, W).
+    """
 
     world_to_cam: np.ndarray
-    focal: tuple[float, float, float, float]
+    focal: Focal
     image_size: tuple[int, int]
 
 
 def project_points(
     points: Array, camera: Camera, depth: Array | None, tolerance: float, border: int, devkit: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Rows and columns int64 [P] (0 where unseen) and visibility bool [P] of points [P, 3], depth [H, W].
+    """Apply the visibility rule of `geoguide.lifting` to arguments that the caller has checked.
 
-    The caller has checked everything; float32 points and depth are widened as they are read. numpy arrays take the
-    compiled path, tensors the torch one (on their device). devkit: the nuScenes devkit's limits instead of `border`.
+    numpy arrays take the compiled path, tensors the torch one on their device; both give the same answer.
+
+    Args:
+        points: [P, 3] metres; float32 is widened as it is read.
+        camera: The view.
+        depth: [H, W] metres, of the same kind (numpy or tensor) as the points, or None for no occlusion test; float32
+            is widened as it is read.
+        tolerance: Share of the measured depth by which a point's may differ.
+        border: Pixels at the image's edge that see nothing.
+        devkit: Apply the nuScenes devkit's limits in place of `border`.
+
+    Returns:
+        Rows and columns int64 [P] (0 where unseen), and visibility bool [P].
     """
     if isinstance(points, Tensor):
         return _project_torch(points, camera, depth, tolerance, border, devkit)
     row, col, visible = (np.empty(len(points), kind) for kind in (np.int64, np.int64, np.bool_))
-    depth = np.empty((0, 0), np.float32) if depth is None else depth
-    _project_kernel(
-        points,
-        camera.world_to_cam,
-        camera.focal,
-        camera.image_size,
-        depth,
-        tolerance,
-        border,
-        devkit,
-        row,
-        col,
-        visible,
-    )
+    depth = np.empty((0, 0), np.float32) if depth is None else np.asarray(depth)
+    _project_kernel(points, *camera, depth, tolerance, border, devkit, row, col, visible)
     return row, col, visible
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _project_kernel(points, world_to_cam, focal, image_size, depth, tolerance, border, devkit, row, col, visible):
-    """Blocks of points, in short loops that each do one thing: those over numbers vectorise, the gather overlaps."""
+def _project_kernel(
+    points: np.ndarray, world_to_cam: np.ndarray, focal: Focal, image_size: tuple[int, int], depth: np.ndarray,
+    tolerance: float, border: int, devkit: bool, row: np.ndarray, col: np.ndarray, visible: np.ndarray,
+) -> None:  # fmt: skip
+    """Fill row, col and visible block by block, in short loops that each do one thing.
+
+    So the loops over numbers vectorise, and the reads from the depth image overlap.
+    """
     block, width, pixels = 512, np.float64(image_size[1]), depth.reshape(-1)
     xs, ys, zs, ds = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
-    accepted, kept = np.empty(block, np.bool_), np.empty(block, np.int64)
+    accepted, chosen = np.empty(block, np.bool_), np.empty(block, np.int64)
     for start in range(0, len(points), block):
         count = min(block, len(points) - start)
         for j in range(count):
@@ -69,19 +81,19 @@ def _project_kernel(points, world_to_cam, focal, image_size, depth, tolerance, b
             _inside_devkit(xs, ys, zs, count, image_size, accepted)
         else:
             _inside(xs, ys, zs, count, image_size, border, accepted)
-        found = _compact(accepted, count, kept)
+        number = _compact(accepted, count, chosen)
         if depth.size > 0:
-            for n in range(found):
-                j = kept[n]
+            for n in range(number):
+                j = chosen[n]
                 ds[n] = pixels[np.uint32(ys[j] * width + xs[j])]  # exact: unsigned and flat saves half of the time
-            found = _unoccluded(ds, zs, found, tolerance, kept)
-        for n in range(found):
-            j = kept[n]
+            number = _unoccluded(ds, zs, number, tolerance, chosen)
+        for n in range(number):
+            j = chosen[n]
             row[start + j], col[start + j], visible[start + j] = np.int64(ys[j]), np.int64(xs[j]), True
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _pixels(xs, ys, zs, count, w, focal):
+def _pixels(xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, count: int, w: np.ndarray, focal: Focal) -> None:
     """Replace world coordinates by column, row and depth, not rounded; inf or nan at depth 0."""
     fx, fy, cx, cy = focal
     a0, a1, a2, a3 = w[0, 0], w[0, 1], w[0, 2], w[0, 3]
@@ -96,7 +108,10 @@ def _pixels(xs, ys, zs, count, w, focal):
 
 
 @numba.njit(cache=True, nogil=True)
-def _inside(columns, rows, depths, count, image_size, border, accepted):
+def _inside(
+    columns: np.ndarray, rows: np.ndarray, depths: np.ndarray, count: int, image_size: tuple[int, int],
+    border: int, accepted: np.ndarray,
+) -> None:  # fmt: skip
     """Which points are ahead of the camera and inside the image, decided on rounded coordinates; rounds them."""
     low = np.float64(border)
     high_row, high_column = np.float64(image_size[0] - border), np.float64(image_size[1] - border)
@@ -107,8 +122,11 @@ def _inside(columns, rows, depths, count, image_size, border, accepted):
 
 
 @numba.njit(cache=True, nogil=True)
-def _inside_devkit(columns, rows, depths, count, image_size, accepted):
-    """As `_inside` by the nuScenes devkit's limits, decided before rounding; rounds the coordinates."""
+def _inside_devkit(
+    columns: np.ndarray, rows: np.ndarray, depths: np.ndarray, count: int, image_size: tuple[int, int],
+    accepted: np.ndarray,
+) -> None:  # fmt: skip
+    """As `_inside`, by the nuScenes devkit's limits, decided before rounding; rounds the coordinates."""
     high_row, high_column = image_size[0] - DEVKIT_MARGIN, image_size[1] - DEVKIT_MARGIN
     for j in range(count):
         u, v = columns[j], rows[j]
@@ -118,30 +136,35 @@ def _inside_devkit(columns, rows, depths, count, image_size, accepted):
 
 
 @numba.njit(cache=True, nogil=True)
-def _compact(accepted, count, kept):
-    """Write the numbers of the accepted points, without a branch; how many."""
-    found = 0
+def _compact(accepted: np.ndarray, count: int, chosen: np.ndarray) -> np.int64:
+    """Write the numbers of the accepted points to `chosen`, without a branch, and return how many there are."""
+    number = np.int64(0)
     for j in range(count):
-        kept[found] = j
-        found += np.int64(accepted[j])
-    return found
+        chosen[number] = j
+        number += np.int64(accepted[j])
+    return number
 
 
 @numba.njit(cache=True, nogil=True)
-def _unoccluded(measured, depths, count, tolerance, kept):
-    """Keep the points whose depth is what the image measured, measured[n] for point kept[n]; how many."""
-    found = 0
+def _unoccluded(
+    measured: np.ndarray, depths: np.ndarray, count: np.int64, tolerance: float, chosen: np.ndarray
+) -> np.int64:
+    """Keep in `chosen` the points at the depth that the image measured, and return how many there are.
+
+    measured[n] is the image's depth at point chosen[n]; depths has the depth of every point of the block.
+    """
+    number = np.int64(0)
     for n in range(count):
-        j, d = kept[n], measured[n]
-        kept[found] = j
-        found += np.int64((d > 0.0) & (d < np.inf) & (abs(d - depths[j]) <= tolerance * d))
-    return found
+        j, d = chosen[n], measured[n]
+        chosen[number] = j
+        number += np.int64((d > 0.0) & (d < np.inf) & (abs(d - depths[j]) <= tolerance * d))
+    return number
 
 
 def _project_torch(
-    points: Tensor, camera: Camera, depth: Tensor | None, tolerance: float, border: int, devkit: bool
+    points: Tensor, camera: Camera, depth: Array | None, tolerance: float, border: int, devkit: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The kernel's rules, operation for operation."""
+    """The kernel's rules in torch, operation for operation."""
     height, width = camera.image_size
     u, v, pz = pixels_torch(points, camera)
     if devkit:
@@ -152,13 +175,21 @@ def _project_torch(
         visible = (pz > 0) & (u >= border) & (u < width - border) & (v >= border) & (v < height - border)
     row, col = (torch.where(visible, pixel, 0.0).long() for pixel in (v, u))  # [P]
     if depth is not None:
-        d = depth[row, col].double()
+        d = torch.as_tensor(depth)[row, col].double()
         visible = visible & (d > 0) & (d < torch.inf) & ((d - pz).abs() <= tolerance * d)
     return row * visible, col * visible, visible
 
 
 def pixels_torch(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
-    """Column, row (not rounded; of no meaning behind the camera) and depth of points [P, 3]: float64 [P] each."""
+    """Project points without rounding.
+
+    Args:
+        points: [P, 3] metres.
+        camera: The view.
+
+    Returns:
+        Column and row in pixels, without meaning behind the camera, and depth in metres: float64 [P] each.
+    """
     fx, fy, cx, cy = camera.focal
     x, y, z = points.double().unbind(1)
     px, py, pz = (a * x + b * y + c * z + d for a, b, c, d in camera.world_to_cam.tolist())  # [P] each
@@ -167,17 +198,25 @@ def pixels_torch(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor
 
 
 def add_visible(total: Array, count: Array, feature: Array, row: Array, col: Array, visible: Array) -> None:
-    """Add each visible point's pixel of feature [H, W, C] to total float32 [P, C], and 1 to count [P], in place.
+    """Add the pixels that see a point to the point's sum, in place.
 
     Only the visible rows of the map are copied, converted or moved between devices.
+
+    Args:
+        total: float32 [P, C], the sums, written to.
+        count: int64 [P], the number of views that see each point, written to.
+        feature: [H, W, C], the view's map: numpy, or a tensor on any device.
+        row: int64 [P], each point's pixel.
+        col: int64 [P].
+        visible: bool [P], which points the view sees.
     """
     if isinstance(total, Tensor):
-        ids = visible.nonzero()[:, 0]
+        ids = torch.as_tensor(visible).nonzero()[:, 0]
         rows = _rows(feature, row[ids], col[ids])
         total.index_add_(0, ids, torch.as_tensor(rows).to(total.device, torch.float32))
-        count.index_add_(0, ids, torch.ones_like(ids))
+        torch.as_tensor(count).index_add_(0, ids, torch.ones_like(ids))
         return
-    ids = np.flatnonzero(visible)
+    ids, count = np.flatnonzero(visible), np.asarray(count)
     if isinstance(feature, Tensor) and feature.device.type == "cpu" and feature.dtype == torch.float32:
         feature = feature.numpy()
     if isinstance(feature, np.ndarray) and feature.dtype == np.float32 and feature.flags.c_contiguous:
@@ -189,7 +228,7 @@ def add_visible(total: Array, count: Array, feature: Array, row: Array, col: Arr
 
 
 def _rows(feature: Array, row: Array, col: Array) -> Array:
-    """feature[row, col] -> [n, C], gathered where the map lies."""
+    """feature[row, col], [n, C], gathered on the map's own device."""
     if isinstance(feature, Tensor):
         place = feature.device
         return feature[torch.as_tensor(row).to(place), torch.as_tensor(col).to(place)]
@@ -198,10 +237,10 @@ def _rows(feature: Array, row: Array, col: Array) -> Array:
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_rows(total, count, ids, source, index):
-    """total[ids] += source[index] for distinct ids, without a copy of the rows."""
+def _add_rows(total: np.ndarray, count: np.ndarray, ids: np.ndarray, rows: np.ndarray, index: np.ndarray) -> None:
+    """total[ids] += rows[index] and count[ids] += 1 for distinct ids, without a copy of the rows."""
     for n in range(len(ids)):
-        i, s = ids[n], index[n]
+        i, r = ids[n], index[n]
         count[i] += 1
-        for channel in range(source.shape[1]):
-            total[i, channel] += source[s, channel]
+        for channel in range(rows.shape[1]):
+            total[i, channel] += rows[r, channel]

@@ -1,4 +1,8 @@
-"""Pooling over segments (superpoints, instances): one function, the fastest back end that is installed."""
+"""Pooling of rows by group (superpoints, instance masks), by the fastest back end that is installed.
+
+`index` says which group each row is in. The functions are called after torch's segment_reduce, whose "segments" are
+these groups; `ops.groups.Groups` holds an index with its point ids and calls them.
+"""
 
 import importlib.util
 
@@ -11,20 +15,44 @@ _HAS_SCATTER = importlib.util.find_spec("torch_scatter") is not None
 
 
 def segment_sum(values: Tensor, index: Tensor, count: int) -> Tensor:
-    """Sum rows by segment: values [P, ...], index int64 [P] in 0..count-1 -> [count, ...]; empty segments are 0.
+    """Sum the rows of each group.
 
     Differentiable. Cost O(P D); index_add_ everywhere, torch-scatter's kernel on CUDA where it is installed.
+
+    Args:
+        values: [P, ...].
+        index: int64 [P], the group of each row, in 0..count-1.
+        count: G, the number of groups.
+
+    Returns:
+        [G, ...]; empty groups are 0.
+
+    Raises:
+        InputError: `index` is not int64 [P].
     """
     _check(values, index, count)
     if values.is_cuda and _HAS_SCATTER:
-        import torch_scatter
+        import torch_scatter  # ty: ignore[import-not-found]  # an extra
 
         return torch_scatter.scatter_sum(values, index, dim=0, dim_size=count)
     return values.new_zeros((count, *values.shape[1:])).index_add_(0, index, values)
 
 
 def segment_mean(values: Tensor, index: Tensor, count: int, weights: Tensor | None = None) -> Tensor:
-    """(Weighted) mean of rows by segment: values [P, ...], weights [P] >= 0 -> [count, ...]; empty segments are 0."""
+    """Average the rows of each group, with weights where they are given. Differentiable.
+
+    Args:
+        values: [P, ...].
+        index: int64 [P], the group of each row, in 0..count-1.
+        count: G, the number of groups.
+        weights: [P], at least 0; None weighs all rows alike.
+
+    Returns:
+        [G, ...]; 0 for groups that are empty or have no weight.
+
+    Raises:
+        InputError: `index` is not int64 [P].
+    """
     shape = (-1,) + (1,) * (values.dim() - 1)
     total = segment_sum(values if weights is None else values * weights.view(shape), index, count)
     mass = segment_sum(values.new_ones(len(values)) if weights is None else weights, index, count).view(shape)
@@ -32,7 +60,19 @@ def segment_mean(values: Tensor, index: Tensor, count: int, weights: Tensor | No
 
 
 def segment_softmax(scores: Tensor, index: Tensor, count: int) -> Tensor:
-    """Softmax within each segment: scores [P] -> [P], summing to 1 over every non-empty segment. Differentiable."""
+    """Softmax among the rows of each group. Differentiable.
+
+    Args:
+        scores: [P].
+        index: int64 [P], the group of each row, in 0..count-1.
+        count: G, the number of groups.
+
+    Returns:
+        [P], summing to 1 over every group that is not empty.
+
+    Raises:
+        InputError: `index` is not int64 [P].
+    """
     _check(scores, index, count)
     peak = torch.full((count,), -torch.inf, dtype=scores.dtype, device=scores.device)
     peak = peak.scatter_reduce(0, index, scores.detach(), "amax")

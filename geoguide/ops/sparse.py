@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numba
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,9 +30,17 @@ _MAX_KEYS = 2**62
 class NeighborTable:
     """Which rows a convolution reads and writes, for every offset of its kernel. Computed once, shared by layers.
 
-    source, target: int64 [N], rows of input and output, grouped by kernel offset (x slowest). blocks: runs
-    (offset, start, stop) of them, in the order in which they are worked off: a block's rows are near in space, so that
-    they stay in the cache. identity: the offset whose pairs are every voxel with itself (not listed), if any.
+    Attributes:
+        source: int64 [N], the input row that each pair reads, grouped by kernel offset (x slowest).
+        target: int64 [N], the output row that each pair adds to.
+        blocks: Runs (offset, start, stop) of the pairs, in the order in which they are worked off: a block's rows are
+            near in space, so that they stay in the cache.
+        identity: The offset whose pairs are every voxel with itself (not listed); None for strided tables.
+        kernel_size: k, the kernel's edge in voxels.
+        inputs: Number of input rows.
+        outputs: Number of output rows.
+        indices: int32 [V, 4], batch, x, y, z from 0: of submanifold tables on CUDA only, for spconv.
+        cache: What spconv keeps between layers.
     """
 
     source: Tensor
@@ -41,21 +50,36 @@ class NeighborTable:
     kernel_size: int
     inputs: int
     outputs: int
-    indices: Tensor | None = None  # int32 [V, 4] batch, x, y, z from 0: submanifold tables on CUDA only, for spconv
+    indices: Tensor | None = None
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def transposed(self) -> Self:
-        """The table of the transposed convolution: back from the outputs onto the inputs."""
+        """The table of the transposed convolution.
+
+        Returns:
+            The same pairs, which read outputs and add to inputs.
+        """
         return replace(
             self, source=self.target, target=self.source, inputs=self.outputs, outputs=self.inputs, indices=None
         )
 
 
 def neighbor_table(grid_coord: Tensor, batch: Tensor, kernel_size: int = 3) -> NeighborTable:
-    """Neighbours within an odd kernel of voxels grid_coord int64 [V, 3] (any sign) of batch items int64 [V] >= 0.
+    """Find every voxel's neighbours within an odd kernel, for `submanifold_conv`.
 
-    The order of voxels is free. Cost O(kernel_size^3 V log V) once per grid; 16 bytes per pair. Raises InputError on
-    duplicate voxels and on coordinates whose bounding box cannot be numbered in 62 bits.
+    Cost O(kernel_size^3 V log V) once per grid; 16 bytes per pair.
+
+    Args:
+        grid_coord: int64 [V, 3], any sign, in any order; each voxel once per batch item.
+        batch: int64 [V] at least 0, the batch item of each voxel.
+        kernel_size: k, odd.
+
+    Returns:
+        The table, whose inputs and outputs are the V voxels.
+
+    Raises:
+        InputError: An even kernel, another shape or dtype, a negative batch item, a voxel that occurs twice, or a
+            bounding box that cannot be numbered in 62 bits.
     """
     _check_grid(grid_coord, batch)
     if kernel_size % 2 == 0 or kernel_size < 1:
@@ -63,10 +87,10 @@ def neighbor_table(grid_coord: Tensor, batch: Tensor, kernel_size: int = 3) -> N
     grid = _Grid(grid_coord, batch, kernel_size // 2)
     center = kernel_size**3 // 2
     deltas = grid.deltas(kernel_size, kernel_size // 2)[:center]
-    found = [grid.find(grid.keys + delta) for delta in deltas]  # (target, source) as ranks, both ascending
-    pairs = [(grid.order[source], grid.order[target], target) for target, source in found]
+    ranks = [grid.find(grid.keys + delta) for delta in deltas]  # (target, source) as ranks, both ascending
+    pairs = [(grid.order[source], grid.order[target], target) for target, source in ranks]
     # The other half of the kernel is the first one seen from its neighbours.
-    mirrored = [(grid.order[target], grid.order[source], source) for target, source in reversed(found)]
+    mirrored = [(grid.order[target], grid.order[source], source) for target, source in reversed(ranks)]
     empty = grid.order[:0]
     table = _table([*pairs, (empty, empty, empty), *mirrored], kernel_size, len(batch), len(batch), center)
     if not grid_coord.is_cuda:
@@ -78,11 +102,22 @@ def neighbor_table(grid_coord: Tensor, batch: Tensor, kernel_size: int = 3) -> N
 def strided_table(
     grid_coord: Tensor, batch: Tensor, kernel_size: int = 2, stride: int = 2
 ) -> tuple[NeighborTable, Tensor, Tensor]:
-    """Table of a strided convolution, and its output voxels: coordinates int64 [U, 3] and batch items int64 [U].
+    """Find what every voxel of a coarser grid reads, for a strided convolution (MinkowskiEngine's convention).
 
-    Outputs are the unique grid_coord // stride, sorted by (batch, x, y, z), in units of the coarser grid. Output u
-    reads inputs u stride + 0..1 for kernel 2, u stride - 1..1 for kernel 3 (MinkowskiEngine's convention). Errors as
-    for `neighbor_table`.
+    Output voxel u reads inputs u stride + 0..1 for kernel 2, u stride - 1..1 for kernel 3.
+
+    Args:
+        grid_coord: int64 [V, 3], any sign, in any order; each voxel once per batch item.
+        batch: int64 [V] at least 0, the batch item of each voxel.
+        kernel_size: k, positive.
+        stride: Input voxels to one output voxel, along each axis.
+
+    Returns:
+        The table; the output voxels int64 [U, 3], which are the unique grid_coord // stride, sorted by batch item, x,
+        y, z, in units of the coarser grid; and their batch items int64 [U].
+
+    Raises:
+        InputError: `kernel_size` or `stride` below 1, and as `neighbor_table`.
     """
     _check_grid(grid_coord, batch)
     if kernel_size < 1 or stride < 1:
@@ -94,31 +129,54 @@ def strided_table(
     coarse_coord = torch.div(corners, stride, rounding_mode="floor")
     pairs = []
     for delta in grid.deltas(kernel_size, before):
-        row, found = grid.find(corner + delta)
-        pairs.append((grid.order[found], row, row))
+        row, rank = grid.find(corner + delta)
+        pairs.append((grid.order[rank], row, row))
     return _table(pairs, kernel_size, len(batch), len(corner), None), coarse_coord, coarse_batch
 
 
 def submanifold_conv(features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable) -> Tensor:
-    """Convolution whose outputs are the input voxels: features [V, Cin], weight [Cout, k, k, k, Cin] -> [V, Cout].
+    """Convolution whose outputs are the input voxels (spconv's SubMConv3d).
 
-    bias is [Cout] or None. Differentiable once in all three; keeps nothing but its inputs for the backward pass. On
-    CUDA with spconv installed its implicit GEMM runs (that path was written from its public interface and has not
-    been run); else torch, on a CPU about N/V matrix products of [V, Cin] x [Cin, Cout] for N pairs.
+    Differentiable once in features, weight and bias; keeps nothing but its inputs for the backward pass. On CUDA with
+    spconv installed its implicit GEMM runs (that path was written from its public interface and has not been run); else
+    torch, on a CPU about N/V matrix products of [V, Cin] x [Cin, Cout] for N pairs.
+
+    Args:
+        features: float [V, Cin].
+        weight: float [Cout, k, k, k, Cin].
+        bias: float [Cout], or None.
+        table: From `neighbor_table`.
+
+    Returns:
+        float [V, Cout]; under autocast in its precision.
+
+    Raises:
+        InputError: A table of a strided convolution, or shapes or dtypes that do not fit together.
     """
     if table.identity is None:
         raise InputError("submanifold_conv needs a table of neighbor_table, found one of a strided convolution")
     features, weight, bias = _checked(features, weight, bias, table)
     if features.is_cuda and _HAS_SPCONV and table.indices is not None:
-        return _spconv(features, weight, bias, table)
+        return _spconv(features, weight, bias, table, table.indices)
     return _PairConv.apply(features, weight, bias, table)
 
 
 def sparse_conv(features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable) -> Tensor:
-    """Convolution over any table: features [table.inputs, Cin], weight [Cout, k, k, k, Cin] -> [table.outputs, Cout].
+    """Convolution over any table: of `strided_table` the strided one, of its `transposed()` the transposed one.
 
-    With `strided_table` the strided convolution, with its `transposed()` the transposed one. Otherwise as
-    `submanifold_conv`; torch on every device.
+    As `submanifold_conv`, but by torch on every device.
+
+    Args:
+        features: float [table.inputs, Cin].
+        weight: float [Cout, k, k, k, Cin].
+        bias: float [Cout], or None.
+        table: Which rows are read and written.
+
+    Returns:
+        float [table.outputs, Cout]; under autocast in its precision.
+
+    Raises:
+        InputError: Shapes or dtypes that do not fit together.
     """
     return _PairConv.apply(*_checked(features, weight, bias, table), table)
 
@@ -146,7 +204,7 @@ class _Grid:
         return batch * self.strides[0] + x * self.strides[1] + y * self.strides[2] + z
 
     def voxels(self, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `key_of`."""
+        """Coordinates [n, 3] and batch items [n] of keys, the inverse of `key_of`."""
         x, y, z = (keys % a // b for a, b in itertools.pairwise(self.strides))
         return torch.stack([x, y, z], dim=1) + self.low, keys // self.strides[0]
 
@@ -170,7 +228,7 @@ def _table(
     total, ranks = sum(counts), max(outputs, 1)
     span = ranks if pairs[0][0].is_cuda else max(1024, _BLOCK_PAIRS * len(pairs) * ranks // max(total, 1))
     edges = torch.arange(0, ranks + span, span, device=pairs[0][0].device)
-    cuts = torch.stack([torch.searchsorted(rank, edges) for _, _, rank in pairs])  # [K, tiles + 1]
+    cuts = torch.stack([torch.searchsorted(rank, edges) for _, _, rank in pairs])  # [k^3, tiles + 1]
     start = torch.tensor([0, *counts[:-1]]).cumsum(0)
     cuts = (cuts.cpu() + start[:, None]).T.tolist()
     blocks = [
@@ -190,7 +248,7 @@ class _PairConv(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable) -> Tensor:
         ctx.save_for_backward(features, weight)
         ctx.table = table
-        kernels = weight.flatten(1, 3).unbind(1)  # K of [Cout, Cin]
+        kernels = weight.flatten(1, 3).unbind(1)  # k^3 of [Cout, Cin]
         out = features.new_zeros(table.outputs, len(weight)) if bias is None else bias.repeat(table.outputs, 1)
         if table.identity is not None:
             out.addmm_(features, kernels[table.identity].T)
@@ -210,9 +268,9 @@ class _PairConv(torch.autograd.Function):
         to_features, to_weight, to_bias = ctx.needs_input_grad[:3]
         grad_features = torch.zeros_like(features) if to_features else None
         grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format) if to_weight else None
-        grad_kernels = grad_weight.flatten(1, 3).unbind(1) if to_weight else ()
+        grad_kernels = () if grad_weight is None else grad_weight.flatten(1, 3).unbind(1)
         if table.identity is not None:
-            if to_features:
+            if grad_features is not None:
                 grad_features.addmm_(grad, kernels[table.identity])
             if to_weight:
                 grad_kernels[table.identity].addmm_(grad.T, features)
@@ -223,7 +281,7 @@ class _PairConv(torch.autograd.Function):
             if to_weight:
                 torch.index_select(features, 0, source, out=x)
                 grad_kernels[offset].addmm_(g.T, x)
-            if to_features:
+            if grad_features is not None:
                 torch.mm(g, kernels[offset], out=x)
                 _add_rows(grad_features, source, x)
         return grad_features, grad_weight, grad.sum(0) if to_bias else None, None
@@ -243,20 +301,22 @@ def _add_rows(out: Tensor, rows: Tensor, values: Tensor) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_rows_kernel(out, rows, values):  # index_add_ takes twice as long on a CPU
+def _add_rows_kernel(
+    out: np.ndarray, rows: np.ndarray, values: np.ndarray
+) -> None:  # index_add_ takes twice as long on a CPU
     for i in range(len(rows)):
         row = rows[i]
         for c in range(values.shape[1]):
             out[row, c] += values[i, c]
 
 
-def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable) -> Tensor:
-    """Spconv's submanifold convolution with our weights; its pair tables live as long as ours (never run here)."""
-    from spconv.pytorch import SparseConvTensor
+def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable, indices: Tensor) -> Tensor:
+    """The submanifold convolution of spconv with our weights; its pair tables live as long as ours (never run here)."""
+    from spconv.pytorch import SparseConvTensor  # ty: ignore[import-not-found]  # an extra
 
     if "tensor" not in table.cache:
-        shape = (table.indices.amax(0) + 1).tolist()
-        table.cache["tensor"] = SparseConvTensor(features, table.indices, shape[1:], shape[0])
+        shape = (indices.amax(0) + 1).tolist()
+        table.cache["tensor"] = SparseConvTensor(features, indices, shape[1:], shape[0])
     layer = _spconv_layer(features.shape[1], len(weight), table.kernel_size, bias is not None)
     parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     voxels = table.cache["tensor"].replace_feature(features)  # shares the cached pairs under its indice_key
@@ -265,7 +325,7 @@ def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: Neighb
 
 @functools.cache
 def _spconv_layer(inputs: int, outputs: int, kernel_size: int, bias: bool) -> torch.nn.Module:
-    from spconv.pytorch import SubMConv3d
+    from spconv.pytorch import SubMConv3d  # ty: ignore[import-not-found]  # an extra
 
     return SubMConv3d(inputs, outputs, kernel_size, bias=bias, indice_key="table")
 

@@ -7,14 +7,23 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from geoguide.ops.arrays import Array
-from geoguide.ops.projection import Camera, pixels_torch
+from geoguide.ops.projection import Camera, Focal, pixels_torch
 
 
 def splat_points(points: Array, camera: Camera, radius: float, most: int) -> Array:
-    """Depth float64 [H, W] in metres, 0 where nothing falls: the nearest point whose splat covers the pixel.
+    """Depth of the nearest point whose splat covers each pixel; the caller has checked the arguments.
 
-    A point of depth z > 0 covers the pixels within floor(radius * max(fx, fy) / z), at most `most`, of its own. The
-    caller has checked everything. numpy takes the compiled path, a tensor the torch one; both give the same numbers.
+    A point of depth z > 0 covers the pixels within floor(radius * max(fx, fy) / z), at most `most`, of its own. numpy
+    takes the compiled path, a tensor the torch one on its device; both give the same numbers.
+
+    Args:
+        points: [P, 3] metres.
+        camera: The view.
+        radius: Metres that a point covers to either side.
+        most: Pixels that a point covers to either side, at most.
+
+    Returns:
+        float64 [H, W] metres, 0 where no splat falls; numpy or a tensor, as the points are.
     """
     if isinstance(points, Tensor):
         return _splat_torch(points, camera, radius, most)
@@ -25,7 +34,7 @@ def splat_points(points: Array, camera: Camera, radius: float, most: int) -> Arr
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _splat_kernel(points, w, focal, radius, most, image):
+def _splat_kernel(points: np.ndarray, w: np.ndarray, focal: Focal, radius: float, most: int, image: np.ndarray) -> None:
     """Lower every covered pixel of `image` to the point's depth."""
     (fx, fy, cx, cy), (height, width) = focal, image.shape
     reach = radius * max(abs(fx), abs(fy))
@@ -47,7 +56,10 @@ def _splat_kernel(points, w, focal, radius, most, image):
 
 
 def _splat_torch(points: Tensor, camera: Camera, radius: float, most: int) -> Tensor:
-    """The same by spreading minima: a point enters when `half` steps of one pixel are left, largest splats first."""
+    """The same by spreading minima over neighbouring pixels, `most` times by one pixel.
+
+    A point enters where as many spreads are left as its splat is wide to one side, so the widest splats enter first.
+    """
     (fx, fy, _, _), (height, width) = camera.focal, camera.image_size
     u, v, z = pixels_torch(points, camera)
     half = (radius * max(abs(fx), abs(fy)) / torch.where(z > 0, z, 1.0)).floor().clamp(max=most)

@@ -1,4 +1,4 @@
-"""Points into the cells of a grid: the numbering that descriptors, backbones, baselines and views share."""
+"""Points into the cells of a grid: the numbering that backbones, students and pretraining share."""
 
 import numpy as np
 
@@ -6,15 +6,30 @@ from geoguide.errors import InputError
 
 
 def cells_of(points: np.ndarray, size: float) -> np.ndarray:
-    """Cell of each point on a grid of edge `size`, counted from the lowest: [P, 3] metres -> int64 [P, 3] >= 0."""
+    """The cell of each point on a grid, counted from the lowest cell of each axis.
+
+    Args:
+        points: [P, 3] metres.
+        size: Edge of a cell, metres.
+
+    Returns:
+        int64 [P, 3], at least 0.
+    """
     cell = np.floor(points / size).astype(np.int64)
     return cell - cell.min(axis=0)
 
 
 def unique_cells(cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Occupied cells of int64 [P, 3] >= 0, sorted by x, y, z: the first point of each [V], and the cell of each [P].
+    """Find the occupied cells, sorted by x, y, z. Much faster than np.unique over rows.
 
-    Much faster than np.unique over rows. Raises InputError where the bounding box cannot be numbered in 62 bits.
+    Args:
+        cell: int64 [P, 3], at least 0, the cell of each point.
+
+    Returns:
+        The first point in each occupied cell, int64 [V]; and the number 0..V-1 of each point's cell, int64 [P].
+
+    Raises:
+        InputError: The cells' bounding box cannot be numbered in 62 bits.
     """
     extent = cell.max(axis=0) + 1
     if float(np.prod(extent.astype(np.float64))) >= 2**62:

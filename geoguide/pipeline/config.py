@@ -102,5 +102,5 @@ class ExperimentConfig:
         """A copy with fields changed; nested fields as `objective__usd__weight="raw"`."""
         config: Any = self
         for path, value in changes.items():
-            config = replaced(config, path.split("__"), value, path)
+            config = replaced(config, path.replace("__", "."), value)
         return config

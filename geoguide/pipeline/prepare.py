@@ -38,7 +38,7 @@ from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_superpoints
 from geoguide.teachers.simulated import SimulatedTeacher
-from geoguide.text.minilm import TextEncoder
+from geoguide.text.minilm import MiniLMTextEncoder
 
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
 VERSIONS = {"scene": 1, "geometry": 3, "lifted": 1, "superpoints": 1, "masks": 1}
@@ -296,4 +296,4 @@ def make_teacher(config: ExperimentConfig, source: SceneSource | None = None) ->
     """The 2D model of a config; source: one of its scenes, whose dataset may say what its label images mean."""
     labels = load_label_set(known_label_set(config.data))
     to_class = None if source is None else source.label_image_classes(labels.name)
-    return SimulatedTeacher(config.teacher, TextEncoder().encode(labels.names), labels, to_class=to_class)
+    return SimulatedTeacher(config.teacher, MiniLMTextEncoder().encode(labels.names), labels, to_class=to_class)

@@ -9,16 +9,8 @@ from scipy import stats
 
 from geoguide.errors import DataError
 from geoguide.experiments import records
-from geoguide.experiments.presets import (
-    DEFAULT_TEACHER,
-    LONG_SEEDS,
-    STUDIES,
-    STUDY_SEEDS,
-    TEACHERS,
-    study,
-    teacher_row,
-    under_protocols,
-)
+from geoguide.experiments.presets import DEFAULT_TEACHER, LONG_SEEDS, TEACHERS, teacher_row
+from geoguide.experiments.profiles import STUDIES, STUDY_SEEDS, study, under_protocols
 from geoguide.experiments.records import Record
 from geoguide.frozen import from_dict
 from geoguide.paths import results_root

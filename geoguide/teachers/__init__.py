@@ -9,11 +9,23 @@ from geoguide.scene import Scene
 
 
 class Teacher(Protocol):
-    """What every teacher offers: a name for the record, its width C, and features per pixel."""
+    """What every teacher offers.
+
+    Attributes:
+        name: For the record.
+        width: C, the length of a feature.
+    """
 
     name: str
     width: int
 
     def features(self, scene: Scene) -> Iterator[np.ndarray]:
-        """One float32 [H, W, C] array for each of `scene.views`, in order; made only when asked for."""
+        """Describe the pixels of a scene's views, one view at a time and only when asked for.
+
+        Args:
+            scene: A scene with K views.
+
+        Yields:
+            float32 [H, W, C] for each view, in order.
+        """
         ...

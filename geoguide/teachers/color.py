@@ -14,6 +14,16 @@ class ColorTeacher:
     width = 3
 
     def features(self, scene: Scene) -> Iterator[np.ndarray]:
-        """One float32 [H, W, 3] array per view, in order; DataError names a colour file that cannot be read."""
+        """The colours of a scene's views.
+
+        Args:
+            scene: A scene whose K views have colour images.
+
+        Yields:
+            float32 [H, W, 3] in [0, 1] for each view, in order.
+
+        Raises:
+            DataError: A colour image is missing or cannot be read; the message names it.
+        """
         for view in scene.views:
             yield view.color().astype(np.float32) / np.float32(255)

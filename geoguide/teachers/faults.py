@@ -26,27 +26,23 @@ ALIKE = (  # classes that look or are shaped alike; names that a label set lacks
 
 # What fills most of a scene is seldom taken for something else as a whole.
 STEADY = {"wall": 0.3, "floor": 0.2, "manmade": 0.3, "drivable surface": 0.2}
-
-
 TEXT_TEMPERATURE = 0.12  # cosines of class names lie between 0.35 and 0.9
-
-
 ALIKE_BONUS = 0.3  # what membership of one group adds to a cosine
-
-
 VOXEL = 0.1  # metres: the grain in which a surface's seen share is counted
-
-
 SIDE_STEP = 40  # an image is sampled about 40 times along its width for that
-
-
 SHADOW_REACH = 5.0  # pixels of a 160-pixel-wide image at full severity
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What a scene's views show: `keys` int64 [O] sorted object codes, `classes` [O] (255 void), `areas` [O] m^2 ever
-    seen, `shares` [K, O] of that area seen by each view, `centers` [O, 3] metres.
+    """What the K views of a scene show of its O objects.
+
+    Attributes:
+        keys: int64 [O], sorted codes of the objects (see `object_image`).
+        classes: int64 [O], 255 void.
+        areas: float64 [O], m^2 that any view sees.
+        shares: float64 [K, O], the part of that area that each view sees.
+        centers: float64 [O, 3] metres.
     """
 
     keys: np.ndarray
@@ -57,9 +53,17 @@ class Survey:
 
 
 def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """What each class is taken for: rows [C, C] that sum to 1 with a zero diagonal, and how easily [C] in [0, 1].
+    """What each class is taken for, and how easily.
 
-    Softmax over the text cosines plus a bonus for classes of one ALIKE group; text [C, D] is L2-normalised.
+    Softmax over the text cosines plus a bonus for classes of one ALIKE group.
+
+    Args:
+        text: float [C, D], the classes' embeddings, of unit length.
+        names: C class names.
+
+    Returns:
+        float64 [C, C], the chance of each other class, rows that sum to 1 with a zero diagonal; and float64 [C] in
+        [0, 1], how easily each class is confused at all.
     """
     count = len(names)
     if count == 1:
@@ -75,25 +79,46 @@ def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, n
 
 
 def object_image(view: View, to_class: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Code of the object at every pixel, int64 [H, W]: instance id * 256 + class (255 void)."""
+    """The object at every pixel, as a code: instance id * 256 + class (255 void).
+
+    Args:
+        view: A view with label and instance images.
+        to_class: Turns a label image int64 [H, W] into class ids.
+
+    Returns:
+        int64 [H, W].
+
+    Raises:
+        DataError: The view lacks an image.
+    """
     return view.instances() * 256 + to_class(view.labels())
 
 
 def survey(scene: Scene, to_class: Callable[[np.ndarray], np.ndarray]) -> Survey:
     """Look once at every view: which objects there are, how large, and how much of each every view sees.
 
-    Surfaces are counted in 10 cm voxels over all posed views. `to_class` maps label image ids to classes.
+    Surfaces are counted in 10 cm voxels over all posed views. A view without a pose counts as seeing everything.
+
+    Args:
+        scene: A scene whose K views have label, instance and depth images.
+        to_class: Turns a label image int64 [H, W] into class ids.
+
+    Returns:
+        The objects, and what each view sees of them.
+
+    Raises:
+        DataError: A view lacks an image.
     """
     cells = [_seen_cells(view, object_image(view, to_class)) for view in scene.views]
-    frames = np.repeat(np.arange(len(cells)), [len(codes) for codes, _, _ in cells])
+    view_of = np.repeat(np.arange(len(cells)), [len(codes) for codes, _, _ in cells])  # of each sample
     codes, voxels, points = (np.concatenate(part) for part in zip(*cells, strict=True))
     keys, code = np.unique(codes, return_inverse=True)
     placed = voxels >= 0  # not: views without a pose, pixels without depth
-    frames, points = frames[placed], points[placed]
+    view_of, points = view_of[placed], points[placed]
     surfaces, surface = np.unique(code[placed] << 45 | voxels[placed], return_inverse=True)
     owner = surfaces >> 45
     total = np.bincount(owner, minlength=len(keys))
-    seen = np.unique(frames * len(surfaces) + surface)  # (view, surface) pairs
+    seen = np.unique(view_of * len(surfaces) + surface)  # (view, surface) pairs
     pairs = seen // len(surfaces) * len(keys) + owner[seen % len(surfaces)] if len(surfaces) else seen
     shares = np.bincount(pairs, minlength=len(cells) * len(keys)).reshape(len(cells), -1) / np.maximum(total, 1)
     shares[[not view.has_pose for view in scene.views]] = 1.0
@@ -103,7 +128,7 @@ def survey(scene: Scene, to_class: Callable[[np.ndarray], np.ndarray]) -> Survey
 
 
 def _seen_cells(view: View, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes [n] of sampled pixels, their 10 cm world voxel packed in 45 bits (-1 unknown), and their positions [n, 3].
+    """Codes [n] of sampled pixels, their 10 cm world voxels packed in 45 bits (-1 unknown), positions [n, 3] metres.
 
     Every object of the image is sampled at least once.
     """
@@ -124,20 +149,39 @@ def _seen_cells(view: View, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def shadow(objects: np.ndarray, depth: np.ndarray, severity: float, side: int) -> np.ndarray:
-    """Objects [H, W] with occlusion shadows: at depth edges the nearer object spills over to one `side` (+-1)."""
+    """Give objects occlusion shadows: at depth edges the nearer object spills over to one side.
+
+    Args:
+        objects: int [H, W], the object at every pixel.
+        depth: [H, W] metres, 0 where there is no reading.
+        severity: In [0, 1], how far; at 1 it is `SHADOW_REACH`.
+        side: 1 to the right, -1 to the left.
+
+    Returns:
+        int [H, W], a copy.
+    """
     reach = round(severity * SHADOW_REACH * objects.shape[1] / 160)
     far = np.where(depth > 0, depth, np.inf)
     result, nearest = objects.copy(), far.copy()
     for shift in range(1, min(reach, objects.shape[1] - 1) + 1):
-        target, source = (np.s_[:, shift:], np.s_[:, :-shift]) if side > 0 else (np.s_[:, :-shift], np.s_[:, shift:])
-        closer = far[source] < np.minimum(0.9 * far[target] - 0.05, nearest[target])
-        result[target] = np.where(closer, objects[source], result[target])
-        nearest[target] = np.where(closer, far[source], nearest[target])
+        here, beside = (np.s_[:, shift:], np.s_[:, :-shift]) if side > 0 else (np.s_[:, :-shift], np.s_[:, shift:])
+        closer = far[beside] < np.minimum(0.9 * far[here] - 0.05, nearest[here])
+        result[here] = np.where(closer, objects[beside], result[here])
+        nearest[here] = np.where(closer, far[beside], nearest[here])
     return result
 
 
 def bleed(mixture: np.ndarray, severity: float, patch: int) -> np.ndarray:
-    """Blend [H, W, O] with its patch means, bilinearly enlarged: rows still sum to 1."""
+    """Blend every pixel's mixture of objects with the mean of the patches around it.
+
+    Args:
+        mixture: float32 [H, W, O], each pixel's shares of the objects, which sum to 1.
+        severity: In [0, 1], the share of the patch means.
+        patch: Edge of a patch, pixels.
+
+    Returns:
+        float32 [H, W, O]; the shares still sum to 1. Patch means are enlarged bilinearly.
+    """
     if severity == 0:
         return mixture
     pool_rows, grow_rows = _patches(mixture.shape[0], patch)
@@ -146,7 +190,17 @@ def bleed(mixture: np.ndarray, severity: float, patch: int) -> np.ndarray:
 
 
 def coarse_noise(rng: np.random.Generator, size: tuple[int, int], width: int, patch: int) -> np.ndarray:
-    """Smooth standard noise [H, W, width]: one draw per patch, bilinearly enlarged."""
+    """Make smooth noise: one standard normal draw for each patch, bilinearly enlarged.
+
+    Args:
+        rng: Where the draws come from.
+        size: (H, W).
+        width: Channels.
+        patch: Edge of a patch, pixels.
+
+    Returns:
+        float32 [H, W, width].
+    """
     grow_rows, grow_cols = _patches(size[0], patch)[1], _patches(size[1], patch)[1]
     grid = rng.standard_normal((grow_rows.shape[1], grow_cols.shape[1], width), dtype=np.float32)
     return _both(grow_rows, grow_cols, grid)

@@ -19,14 +19,8 @@ from geoguide.scene import VOID, Scene
 from geoguide.teachers.faults import Survey, alike_table, bleed, coarse_noise, object_image, shadow, survey
 
 NOISE_SCALE = 0.5  # at full severity, in units of the contrast between class embeddings
-
-
 DRIFT_SCALE = 0.4
-
-
 SCANNET = "scannet20"
-
-
 LARGE_AREA = 1.5  # m^2: an object of this size suffers half of the partial-view fault
 
 
@@ -53,10 +47,17 @@ class SimulatedTeacherConfig:
 
 
 class SimulatedTeacher:
-    """The `Teacher` of this module: `text` float32 [C, D] are the label set's L2-normalised class embeddings.
+    """A teacher that knows the truth and errs as a 2D model does; the same config and scene give the same features.
 
-    to_class: what turns a label image int64 [H, W] into class ids (255 void), by default the ids that ScanNet's images
-    or the label set have; for houses, whose images hold neither, `datasets.matterport3d.label_image_classes`.
+    Args:
+        config: Severities of the faults.
+        text: float32 [C, D], the class embeddings of the label set, of unit length.
+        label_set: The C classes.
+        to_class: Turns a label image int64 [H, W] into class ids (255 void). None reads the ids that ScanNet's images
+            or the label set have; for houses, whose images hold neither, `datasets.matterport3d.label_image_classes`.
+
+    Raises:
+        InputError: `text` is not [C, D].
     """
 
     name = "simulated"
@@ -85,10 +86,18 @@ class SimulatedTeacher:
         return self.label_set.from_raw(load_category_table().nyu40(raw) if self.label_set.name == SCANNET else raw)
 
     def features(self, scene: Scene) -> Iterator[np.ndarray]:
-        """One float32 [H, W, D] array of unit vectors per view, in order; deterministic by seed, scene and view name.
+        """Simulated features of a scene's views; deterministic by seed, scene name and view name.
 
-        Needs label, instance and depth images (DataError names what is missing). A view without a pose counts as seeing
-        its objects whole.
+        A view without a pose counts as seeing its objects whole.
+
+        Args:
+            scene: A scene whose K views have label, instance and depth images.
+
+        Yields:
+            float32 [H, W, D], unit vectors, for each view, in order.
+
+        Raises:
+            DataError: An image is missing; the message names it.
         """
         if not scene.views:
             return
@@ -156,7 +165,7 @@ class _Habits:
 
 
 def _mix(mixture: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Unit vectors of mixture [H, W, K] @ basis [K, D]; the lengths come from the K x K Gram matrix, which is small."""
+    """Unit vectors of mixture [H, W, B] @ basis [B, D]; the lengths come from the B x B Gram matrix, which is small."""
     flat = mixture.reshape(-1, mixture.shape[-1])
     squared = np.einsum("pk,pk->p", flat @ (basis @ basis.T), flat)
     flat = flat / np.sqrt(np.maximum(squared, 1e-12))[:, None]

@@ -1,4 +1,4 @@
-"""Names to vectors: the encoders of words, and which of them a config names."""
+"""Text encoders: from any words to the vectors that features are compared with (paper, Inference)."""
 
 from geoguide.text.encoders import TextConfig, text_encoder
 

@@ -12,17 +12,25 @@ and copy its `cache/text` in $GEOGUIDE_DATA to the other.
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from torch import Tensor, nn
 
-from geoguide.errors import DataError, InputError
-from geoguide.text.encoder import SentenceEncoder
+from geoguide.errors import DataError, InputError, first_line
+from geoguide.text.encoder import TextEncoder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Released(NamedTuple):
-    """What OpenAI released: embedding width D, a copy on the Hugging Face hub, SHA-256 of the original file."""
+    """One of the models that OpenAI released.
+
+    Attributes:
+        width: D, the length of an embedding.
+        repository: A copy of the weights on the Hugging Face hub.
+        sha256: SHA-256 of OpenAI's original file.
+    """
 
     width: int
     repository: str
@@ -52,11 +60,17 @@ INSTALL = (
 COPY = "or copy the text cache of a machine that has embedded these words (cache/text in $GEOGUIDE_DATA)"
 
 
-class ClipTextEncoder(SentenceEncoder):
+class ClipTextEncoder(TextEncoder):
     """CLIP's text tower in float32; words beyond its 77 tokens are cut.
 
-    model: a key of `MODELS`. weights: a state dict that open_clip reads (.safetensors, .bin, .pt) or OpenAI's original
-    .pt; None: OpenAI's from open_clip's cache, or the Hugging Face hub. Raises InputError for another model.
+    Args:
+        model: A key of `MODELS`.
+        weights: A state dict that open_clip reads (.safetensors, .bin, .pt), or OpenAI's original .pt; None takes
+            OpenAI's from open_clip's cache, or from the Hugging Face hub.
+        cache: As in `TextEncoder`.
+
+    Raises:
+        InputError: Another model.
     """
 
     def __init__(
@@ -88,9 +102,9 @@ class ClipTextEncoder(SentenceEncoder):
 
 def _import() -> Any:
     try:
-        import open_clip
+        import open_clip  # ty: ignore[import-not-found]  # an extra
     except (ImportError, OSError, RuntimeError) as error:  # the last two: a torchvision that does not fit torch
-        raise DataError(f"CLIP needs open_clip_torch ({_line(error)}): {INSTALL}, {COPY}") from None
+        raise DataError(f"CLIP needs open_clip_torch ({first_line(error)}): {INSTALL}, {COPY}") from None
     return open_clip
 
 
@@ -100,8 +114,8 @@ def _download(open_clip: Any, model: str) -> Path:
     except Exception as error:  # offline, proxy, gone, no space: many classes, one remedy
         fetch = f"hf download {MODELS[model].repository} open_clip_model.safetensors --local-dir weights"
         raise DataError(
-            f"{model}: cannot download CLIP's weights ({_line(error)}); fetch them elsewhere with `{fetch}` and name "
-            f"the file as text.weights, {COPY}"
+            f"{model}: cannot download CLIP's weights ({first_line(error)}); fetch them elsewhere with `{fetch}` and "
+            f"name the file as text.weights, {COPY}"
         ) from None
 
 
@@ -124,19 +138,19 @@ def _load(model: str, path: Path, changed: int) -> "nn.Module":
 
     OpenAI trained with x * sigmoid(1.702 x) in place of GELU, which is what open_clip's `-quickgelu` stands for.
     """
-    import open_clip
-    from open_clip.transformer import QuickGELU, TextTransformer
+    import open_clip  # ty: ignore[import-not-found]  # an extra
+    from open_clip.transformer import QuickGELU, TextTransformer  # ty: ignore[import-not-found]
 
     from geoguide.backbones.checkpoints import mismatches
 
     config = open_clip.get_model_config(f"{model}-quickgelu")
     tower = TextTransformer(**config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU)
     expected = tower.state_dict()
-    found = {key: tensor for key, tensor in _state(model, path, changed).items() if key in expected}
-    problems = mismatches(expected, found)
+    state = {key: tensor for key, tensor in _state(model, path, changed).items() if key in expected}
+    problems = mismatches(expected, state)
     if problems:
         raise DataError(f"{path}: does not fit the text tower of {model}: {'; '.join(problems)}")
-    tower.load_state_dict(found)
+    tower.load_state_dict(state)
     return tower.requires_grad_(False).eval()
 
 
@@ -149,8 +163,3 @@ def _state(model: str, path: Path, changed: int) -> dict[str, "Tensor"]:
     from geoguide.backbones.checkpoints import read_checkpoint
 
     return read_checkpoint(path)[1]
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]

