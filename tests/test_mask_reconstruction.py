@@ -3,12 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from regions import groups_of, random_batch
 
 from geoguide.errors import ConfigError, InputError
 from geoguide.method.batch import Batch
 from geoguide.method.mask_reconstruction import IMRConfig, MaskReconstruction, alike_superpoints, mask_bce, occlude
 from geoguide.ops.groups import Groups
-from regions import groups_of, random_batch
 
 M, P, C = 5, 40, 6
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from regions import random_batch
 
 from geoguide.errors import ConfigError
 from geoguide.method.batch import Batch
@@ -12,7 +13,6 @@ from geoguide.method.objective import MODULES, Objective, ObjectiveConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.ops.cosine import cosine_distance
 from geoguide.ops.groups import Groups
-from regions import random_batch
 
 P, C1, C, S, M = 80, 6, 9, 10, 8
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from regions import random_batch
 
 from geoguide.errors import ConfigError, InputError
 from geoguide.method.relation_consistency import IIRCConfig, RelationConsistency, relation_loss, similarity_matrices
-from regions import random_batch
 
 
 def explicit(a: torch.Tensor, b: torch.Tensor, config: IIRCConfig) -> torch.Tensor:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from regions import random_batch
 
 from geoguide.errors import ConfigError, InputError
 from geoguide.method.batch import Batch
@@ -16,7 +17,6 @@ from geoguide.method.superpoint_distillation import (
     reliability_input,
 )
 from geoguide.ops.groups import Groups
-from regions import random_batch
 
 P, S, C1, C = 60, 7, 5, 8
 

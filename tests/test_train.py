@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from regions import dense_of
 
 from geoguide.errors import DataError, InputError
 from geoguide.experiments.presets import preset
@@ -17,7 +18,6 @@ from geoguide.pipeline.train import Fit, fit, has_converged
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
-from regions import dense_of
 
 Scenes = dict[str, list[PreparedScene]]
 
