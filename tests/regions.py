@@ -31,7 +31,7 @@ def random_batch(
     seen: float = 0.7,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """A batch of given sizes, always the same: widths (C1, C), a share of the points seen, the others without feature."""
+    """A batch of given sizes and widths (C1, C), always the same; unseen points have no feature."""
     g = torch.Generator().manual_seed(0)
     is_seen = torch.rand(points, generator=g) < seen
     lifted = torch.randn(points, widths[1], generator=g, dtype=dtype)

@@ -128,8 +128,8 @@ class Reliability(nn.Module):
 
     def __init__(self, geometry_width: int, feature_width: int, hidden: int, start: float = 0.0) -> None:
         super().__init__()
-        last = nn.Linear(hidden, 1)
-        self.layers = nn.Sequential(nn.Linear(geometry_width + feature_width, hidden), nn.GELU(), last)
+        first, last = nn.Linear(geometry_width + feature_width, hidden), nn.Linear(hidden, 1)
+        self.layers = nn.Sequential(first, nn.GELU(), last)
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, start)
 
