@@ -74,6 +74,19 @@ def test_a_scene_without_masks_trains_on_the_rest(semantic: torch.Tensor, batch:
     terms["total"].backward()
 
 
+def test_initial_weights_are_drawn_in_order() -> None:
+    """First layer to last and USD before IMR: in another order a seed would no longer give the committed records."""
+    torch.manual_seed(3)
+    objective = Objective(C1, C, ObjectiveConfig())
+    following = torch.rand(2)
+    torch.manual_seed(3)
+    first = torch.nn.Linear(C1 + C, 64)
+    torch.nn.Linear(64, 1), torch.nn.Linear(C, C)  # set to zero and to the identity afterwards
+    assert torch.equal(objective.usd.reliability.layers[0].weight, first.weight)
+    assert torch.equal(objective.usd.reliability.layers[0].bias, first.bias)
+    assert torch.equal(torch.rand(2), following)
+
+
 def test_unknown_module() -> None:
     with pytest.raises(ConfigError, match="unknown module xyz"):
         ObjectiveConfig(modules=("usd", "xyz"))
