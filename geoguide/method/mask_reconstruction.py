@@ -102,6 +102,9 @@ def occlude(masks: Groups, pattern: str, share: float, keys: Tensor) -> Tensor:
     return rank >= hidden[masks.group]
 
 
+_Cells = Callable[[slice], tuple[Tensor, Tensor]]  # masks of the slice -> target and weight of each point, [m, P] each
+
+
 class _MaskBCE(torch.autograd.Function):
     """Weighted BCE of sigmoid(scale · cos + offset), summed over all (mask, point) pairs, in chunks of masks.
 
@@ -111,14 +114,7 @@ class _MaskBCE(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        queries: Tensor,
-        features: Tensor,
-        target_of: Callable[[slice], Tensor],
-        weight_of: Callable[[slice, Tensor], Tensor],
-        scale: Tensor,
-        offset: Tensor,
-        chunk: int,
+        ctx: Any, queries: Tensor, features: Tensor, cells: _Cells, scale: Tensor, offset: Tensor, chunk: int
     ) -> Tensor:
         count = len(queries)
         grad_q, grad_f = torch.zeros_like(queries), torch.zeros_like(features)
@@ -127,8 +123,7 @@ class _MaskBCE(torch.autograd.Function):
         for begin in range(0, count, chunk):
             part = slice(begin, min(begin + chunk, count))
             cosine = queries[part] @ features.T  # [m, P]
-            target = target_of(part)  # [m, P]
-            weight = weight_of(part, target)
+            target, weight = cells(part)  # [m, P] each
             logits = cosine * scale + offset
             loss += (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
             residual = (logits.sigmoid() - target) * weight  # [m, P], d loss / d logits
@@ -143,7 +138,7 @@ class _MaskBCE(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_q, grad_f, grad_scale, grad_offset = (grads[0] * own for own in ctx.saved_tensors)
-        return grad_q, grad_f, None, None, grad_scale, grad_offset, None
+        return grad_q, grad_f, None, grad_scale, grad_offset, None
 
 
 def mask_bce(
@@ -198,27 +193,26 @@ def mask_bce(
     bounds = torch.cumsum(masks.sizes, 0).tolist()
     point_sorted, mask_sorted = masks.of_entries(torch.arange(points, device=order.device))[order], masks.group[order]
 
-    def target_of(part: slice) -> Tensor:
+    def cells(part: slice) -> tuple[Tensor, Tensor]:
         first = bounds[part.start - 1] if part.start else 0
         entries = slice(first, bounds[part.stop - 1])
         target = features.new_zeros((part.stop - part.start, points))
         target[mask_sorted[entries] - part.start, point_sorted[entries]] = 1
-        return target
-
-    def weight_of(part: slice, target: Tensor) -> Tensor:
         valid = torch.ones_like(target)
         if ignore is not None and superpoints is not None:
             valid = torch.where(ignore[part][:, superpoints.group] & (target == 0), 0.0, valid)
         if balance == "balanced":
-            inside, outside = target * valid, (1 - target) * valid
-            weight = 0.5 * inside / inside.sum(1, keepdim=True).clamp_min(1) + 0.5 * outside / outside.sum(
-                1, keepdim=True
-            ).clamp_min(1)
+            weight = 0.5 * (_shares(target * valid) + _shares((1 - target) * valid))
         else:
-            weight = valid / valid.sum(1, keepdim=True).clamp_min(1)
-        return weight / masks.count
+            weight = _shares(valid)
+        return target, weight / masks.count
 
-    return _MaskBCE.apply(queries, features, target_of, weight_of, scale, offset, chunk)
+    return _MaskBCE.apply(queries, features, cells, scale, offset, chunk)
+
+
+def _shares(chosen: Tensor) -> Tensor:
+    """The weights of a mean over the cells that are 1 in each row of 0 and 1, [m, P]; rows of zeros stay 0."""
+    return chosen / chosen.sum(1, keepdim=True).clamp_min(1)
 
 
 class MaskReconstruction(nn.Module):
