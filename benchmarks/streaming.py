@@ -67,7 +67,7 @@ def open_scene(root: Path, number: int) -> PreparedScene:
     return PreparedScene(
         name=f"scene{number}", source="mini", fingerprint="", points=part["points"], colors=part["points"],
         labels=part["labels"], instances=None, geometry=IndexedRows(part["rows"], part["index"]),
-        lifted=StreamedFeatures(files, POINTS), views=None, superpoints=part["superpoints"], masks=masks,
+        lifted=StreamedFeatures(files, POINTS), seen_by=None, superpoints=part["superpoints"], masks=masks,
     )  # fmt: skip
 
 

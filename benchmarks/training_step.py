@@ -22,6 +22,7 @@ from geoguide.method.batch import Batch
 from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import Objective, ObjectiveConfig
 from geoguide.method.relation_consistency import IIRCConfig, prepare_regions
+from geoguide.ops.groups import Groups
 from geoguide.students.adapter import Adapter
 
 SIZES = {20_000: 2_000, 60_000: 6_000, 200_000: 20_000}  # points: superpoints
@@ -36,11 +37,8 @@ def make_batch(points: int, superpoints: int) -> Batch:
         lifted=torch.randn(points, WIDTH, generator=g),
         seen=torch.rand(points, generator=g) < 0.9,
         points=torch.randn(points, 3, generator=g),
-        superpoints=torch.randint(0, superpoints, (points,), generator=g),
-        superpoint_count=superpoints,
-        mask_of=owner,
-        point_of=torch.arange(points),
-        mask_count=MASKS,
+        superpoints=Groups.partition(torch.randint(0, superpoints, (points,), generator=g), superpoints),
+        masks=Groups(owner, MASKS, points, torch.arange(points)),
     )
 
 
@@ -50,10 +48,10 @@ def dense_relation_loss(semantic, geometry, config: IIRCConfig):
     return F.mse_loss(a @ a.T, b @ b.T)
 
 
-def dense_mask_bce(queries, features, mask_of, point_of, *, scale, offset, **_):
+def dense_mask_bce(queries, features, masks, *, scale, offset, **_):
     cosine = F.normalize(queries, dim=-1) @ F.normalize(features, dim=-1).T
     target = torch.zeros_like(cosine)
-    target[mask_of, point_of] = 1
+    target[masks.group, masks.point] = 1
     return F.binary_cross_entropy_with_logits(cosine * scale + offset, target)
 
 

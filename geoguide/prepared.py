@@ -1,4 +1,4 @@
-"""`PreparedScene`: what training and scoring read of a scene, memory-mapped."""
+"""`PreparedScene`: one scene with the results of all frozen stages, memory-mapped, for training and scoring."""
 
 from dataclasses import dataclass
 
@@ -17,23 +17,24 @@ from geoguide.scene import Scene
 
 @dataclass(frozen=True, eq=False)
 class PreparedScene:
-    """One scene's inputs, memory-mapped: opening it reads nothing.
+    """The inputs of training and scoring for one scene; its arrays are memory-mapped, so opening it reads none of them.
 
     Attributes:
-        name: Of the scene.
-        source: "mini" or "real".
-        fingerprint: Of its content, twelve hex digits.
+        name: Name of the scene.
+        source: "mini" (generated) or "real".
+        fingerprint: Twelve hex digits that name its content.
         points: float32 [P, 3], metres, z up.
         colors: float32 [P, 3] in [0, 1].
-        labels: int64 [P], 255 void; or None.
-        instances: int64 [P], -1 none; or None.
+        labels: int64 [P], 255 void; None without annotation.
+        instances: int64 [P], -1 for no instance; None without annotation.
         geometry: F_3d^G, float16 [P, C1].
-        lifted: F_2d, float16 [P, C], zero where unseen; or fused features that stay on disk.
-        seen_by: int32 [P], the frames that see each point; None with fused features, which say themselves who is seen.
+        lifted: F_2d, float16 [P, C], zero where unseen; or fused features that are read from disk when needed.
+        seen_by: int32 [P], the number of frames that see each point; None with fused features, whose files say which
+            points are seen.
         superpoints: int64 [P], ids from 0.
         masks: Class-agnostic instance masks.
-        frames: How many the scene has, and how many of them are skipped because their pose is lost.
-        origin: Where it was read from; None for a scene made in memory.
+        frames: How many frames the scene has, and how many of them are skipped because their pose is lost.
+        origin: Where the scene was read from; None for a scene made in memory.
     """
 
     name: str
@@ -67,25 +68,25 @@ class PreparedScene:
 
     @property
     def seen(self) -> np.ndarray:
-        """Bool [P]: has a 2D feature."""
+        """Which points have a 2D feature, bool [P]."""
         return self.lifted.seen() if isinstance(self.lifted, StreamedFeatures) else np.asarray(self.seen_by) > 0
 
     def features(self, chosen: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The 2D features of some points.
+        """Read the 2D features of some points.
 
         Args:
             chosen: int64 [p], point ids.
             draw: Which of several files of fused features is read (see `StreamedFeatures.rows`).
 
         Returns:
-            F_2d float16 [p, C] (0 where unseen), and which are seen, bool [p].
+            F_2d, float16 [p, C], 0 where unseen; and which of the points are seen, bool [p].
         """
         if isinstance(self.lifted, StreamedFeatures):
             return self.lifted.rows(chosen, draw)
-        return self.lifted[chosen], self.seen_by[chosen] > 0
+        return self.lifted[chosen], np.asarray(self.seen_by)[chosen] > 0
 
     def batch(self, chosen: np.ndarray, device: torch.device, draw: int = 0) -> Batch:
-        """Some points as a training batch; superpoints and masks are renumbered.
+        """Make a training batch of some points.
 
         Args:
             chosen: int64 [p], ascending point ids.
@@ -93,7 +94,8 @@ class PreparedScene:
             draw: As in `features`.
 
         Returns:
-            The batch; O(P + mask entries) integers and O(p (C + C1)) floats, whatever the scene's size.
+            A batch of p points. Superpoints and masks that hold none of them are left out, the others renumbered from
+            0. Costs O(P + mask entries) integers, and O(p (C + C1)) floats whatever the scene's size.
         """
         names, superpoints = np.unique(self.superpoints[chosen], return_inverse=True)
         lifted, seen = self.features(chosen, draw)
@@ -107,19 +109,20 @@ class PreparedScene:
         )
 
     def load(self, label_set: str | None = None) -> Scene:
-        """The scene itself, read from its files.
+        """Read the scene itself from its files.
 
         Args:
-            label_set: Another label set than its own for the labels; None for its own.
+            label_set: Name of another label set for the labels; None for that of the config.
 
         Returns:
-            The scene.
+            The scene, with faces, normals and views.
 
         Raises:
-            InputError: It was made in memory: there are no files to read.
+            InputError: The scene was made in memory, so there are no files to read.
+            DataError: A file is missing or damaged.
         """
         if self.origin is None:
-            raise InputError(f"scene {self.name}: was made in memory, so it cannot be read again with other labels")
+            raise InputError(f"scene {self.name}: was made in memory, so it cannot be read again")
         return self.origin.load(label_set)
 
 

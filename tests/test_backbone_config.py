@@ -9,7 +9,7 @@ import torch
 
 from geoguide import backbones
 from geoguide.backbones import BackboneConfig, identity, open_backbone
-from geoguide.datasets.sources import list_sources
+from geoguide.benchmarks.scenes import list_sources
 from geoguide.errors import ConfigError, DataError
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.pipeline.config import ExperimentConfig

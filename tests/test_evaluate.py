@@ -1,22 +1,35 @@
 """What a protocol changes: words, passes, label sets; what it must not: the trained network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from geoguide.errors import ConfigError, InputError
-from geoguide.experiments.presets import SEEDS, adapter_only, cross_domain, preset, under_protocols
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.experiments.presets import SEEDS, adapter_only, preset
+from geoguide.experiments.profiles import cross_domain, under_protocols
 from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
 from geoguide.labels.nuscenes import load_finer_names
-from geoguide.pipeline import evaluate as module
 from geoguide.pipeline.class_text import ClassText, class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
-from geoguide.pipeline.evaluate import evaluate, predict
+from geoguide.pipeline.evaluate import evaluate, evaluate_label_sets, predict
 from geoguide.pipeline.protocols import OPENSCENE, PROTOCOLS
+from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
+from geoguide.students import frozen_backbone as module
+from geoguide.students.adapter import Adapter, AdapterConfig
+from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.text.minilm import MiniLMTextEncoder
+
+
+def linear_student(scene: PreparedScene, config: ExperimentConfig) -> FrozenBackboneStudent:
+    """Its network is one linear layer; the same weights every time."""
+    torch.manual_seed(0)
+    shape = AdapterConfig(hidden=())
+    return FrozenBackboneStudent(Adapter(scene.geometry_width, 384, shape), shape, config.backbone)
 
 
 def test_the_class_of_other_things_is_a_bare_word():
@@ -53,11 +66,10 @@ def test_passes_turn_and_scale_the_scene(tiny: ExperimentConfig, tiny_scenes: di
             return np.asarray(scene.geometry, np.float32)
 
     monkeypatch.setattr(module, "open_backbone", lambda config: Blind())
-    torch.manual_seed(0)
-    network = nn.Linear(scene.geometry.shape[1], 384)
+    student = linear_student(scene, tiny)
     text = class_text("scannet20", Protocol())
-    one, _ = predict(scene, text, "distill", network)
-    five, _ = predict(scene, text, "distill", network, repeats=5, backbone=tiny.backbone)
+    one, _ = predict(scene, text, "distill", student)
+    five, _ = predict(scene, text, "distill", student, repeats=5)
     assert (one == five).mean() > 0.999  # but for ties in rounding
     assert len(shown) == 5
     still = scene.origin.load()
@@ -75,13 +87,13 @@ def test_passes_turn_and_scale_the_scene(tiny: ExperimentConfig, tiny_scenes: di
 
 
 def test_ensemble_of_passes_takes_the_surer_source(tiny: ExperimentConfig, tiny_scenes: dict):
-    """With a network that knows nothing, the features decide wherever there are any."""
+    """With a student that knows nothing, the features decide wherever there are any."""
     scene = tiny_scenes["val"][0]
-    network = nn.Linear(scene.geometry.shape[1], 384)
-    nn.init.zeros_(network.weight)
-    nn.init.constant_(network.bias, 1e-3)
+    student = linear_student(scene, tiny)
+    nn.init.zeros_(student.network.last.weight)
+    nn.init.constant_(student.network.last.bias, 1e-3)
     text = class_text("scannet20", Protocol())
-    both, _ = predict(scene, text, "ensemble", network, repeats=2, backbone=tiny.backbone)
+    both, _ = predict(scene, text, "ensemble", student, repeats=2)
     fused, _ = predict(scene, text, "fusion")
     np.testing.assert_array_equal(both[scene.seen], fused[scene.seen])
     assert len(np.unique(both[~scene.seen])) == 1
@@ -92,6 +104,24 @@ def test_another_label_set_of_the_same_scenes(tiny: ExperimentConfig, tiny_scene
         evaluate(tiny.replace(protocol__mode="fusion"), scenes=tiny_scenes["val"], label_set="scannet7")
     fine = evaluate(tiny.replace(protocol__mode="fusion"), scenes=tiny_scenes["val"], label_set="scannet200")
     assert len(fine.confusion.iou()) == 200 and fine.confusion.matrix.sum() > 0
+    bare = replace(tiny_scenes["val"][0], origin=None)
+    with pytest.raises(InputError, match="was made in memory, so it cannot be read again"):
+        evaluate(tiny.replace(protocol__mode="fusion"), scenes=[bare], label_set="scannet200")
+
+
+def test_label_sets_share_one_output_of_the_student(tiny: ExperimentConfig, tiny_scenes: dict, monkeypatch):
+    """Each label set scores as alone, and the student's features are computed once a scene."""
+    scenes, asked = tiny_scenes["val"], []
+    student = linear_student(scenes[0], tiny)
+    alone = {name: evaluate(tiny, student, scenes=scenes, label_set=name) for name in ("scannet20", "scannet200")}
+    own = student.features
+    monkeypatch.setattr(student, "features", lambda scene: asked.append(scene.name) or own(scene))
+    together = evaluate_label_sets(tiny, student, scenes, list(alone))
+    assert asked == [scene.name for scene in scenes]
+    for name, evaluation in alone.items():
+        np.testing.assert_array_equal(together[name].confusion.matrix, evaluation.confusion.matrix)
+    with pytest.raises(DataError, match="has no labels, so nothing can be scored"):
+        evaluate(tiny, student, scenes=[replace(scenes[0], labels=None)])
 
 
 def test_scoring_does_not_retrain():
@@ -109,7 +139,7 @@ def test_scoring_does_not_retrain():
 def test_repeats_need_a_scene_to_encode(tiny: ExperimentConfig, tiny_scenes: dict):
     scene = tiny_scenes["val"][0]
     text = ClassText(torch.eye(384)[:5])
-    with pytest.raises(InputError, match="repeats need its backbone"):
-        predict(scene, text, "distill", nn.Linear(scene.geometry.shape[1], 384), repeats=2)
+    with pytest.raises(InputError, match=f"scene {scene.name}: was made in memory, so it cannot be read again"):
+        predict(replace(scene, origin=None), text, "distill", linear_student(scene, tiny), repeats=2)
     with pytest.raises(ConfigError, match=r"protocol\.repeats"):
         Protocol(repeats=0)

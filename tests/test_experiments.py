@@ -7,17 +7,15 @@ from geoguide.experiments.presets import (
     DATASETS,
     DEFAULT_TEACHER,
     OTHER_BACKBONES,
-    PROFILES,
     SEEDS,
     TEACHERS,
     adapter_only,
     fusion,
     openscene,
-    preliminary,
     preset,
-    profile,
     teacher_row,
 )
+from geoguide.experiments.profiles import PROFILES, preliminary, profile
 from geoguide.frozen import config_hash, to_dict
 
 

@@ -1,7 +1,10 @@
 """The total: it is the weighted sum of its parts, and a dropped module leaves no trace."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from regions import random_batch
 
 from geoguide.errors import ConfigError
 from geoguide.method.batch import Batch
@@ -9,25 +12,14 @@ from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import MODULES, Objective, ObjectiveConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.ops.cosine import cosine_distance
+from geoguide.ops.groups import Groups
 
 P, C1, C, S, M = 80, 6, 9, 10, 8
 
 
 @pytest.fixture
 def batch() -> Batch:
-    g = torch.Generator().manual_seed(0)
-    mask_of, point_of = (torch.rand(M, P, generator=g) < 0.2).nonzero().T
-    return Batch(
-        geometry=torch.randn(P, C1, generator=g),
-        lifted=torch.randn(P, C, generator=g),
-        seen=torch.rand(P, generator=g) < 0.8,
-        points=torch.randn(P, 3, generator=g),
-        superpoints=torch.randint(0, S, (P,), generator=g),
-        superpoint_count=S,
-        mask_of=mask_of,
-        point_of=point_of,
-        mask_count=M,
-    )
+    return random_batch(P, S, M, (C1, C), seen=0.8)
 
 
 @pytest.fixture
@@ -75,13 +67,24 @@ def test_the_generator_alone_decides_the_occlusion(pattern: str, semantic: torch
 
 
 def test_a_scene_without_masks_trains_on_the_rest(semantic: torch.Tensor, batch: Batch) -> None:
-    import dataclasses
-
     empty = torch.zeros(0, dtype=torch.int64)
-    bare = dataclasses.replace(batch, mask_of=empty, point_of=empty, mask_count=0)
+    bare = replace(batch, masks=Groups(empty, 0, P, empty))
     terms = run(ObjectiveConfig(), semantic.clone().requires_grad_(), bare)
     assert "mask" not in terms and torch.isfinite(terms["total"])
     terms["total"].backward()
+
+
+def test_initial_weights_are_drawn_in_order() -> None:
+    """First layer to last and USD before IMR: in another order a seed would no longer give the committed records."""
+    torch.manual_seed(3)
+    objective = Objective(C1, C, ObjectiveConfig())
+    following = torch.rand(2)
+    torch.manual_seed(3)
+    first = torch.nn.Linear(C1 + C, 64)
+    torch.nn.Linear(64, 1), torch.nn.Linear(C, C)  # set to zero and to the identity afterwards
+    assert torch.equal(objective.usd.reliability.layers[0].weight, first.weight)
+    assert torch.equal(objective.usd.reliability.layers[0].bias, first.bias)
+    assert torch.equal(torch.rand(2), following)
 
 
 def test_unknown_module() -> None:

@@ -8,7 +8,7 @@ from geoguide.errors import ConfigError, InputError
 from geoguide.experiments.presets import adapter_only, openscene
 from geoguide.frozen import config_hash
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.evaluate import evaluate, network_output
+from geoguide.pipeline.evaluate import evaluate, student_output
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 from geoguide.students.openscene import OpenScene, OpenSceneConfig, voxelize
@@ -55,7 +55,7 @@ def test_batch_holds_the_scenes_it_says(config, tiny_scenes: Scenes):
         np.testing.assert_array_equal(batch.grid_coord[inside], grid)
         np.testing.assert_allclose(batch.features[inside], scene.colors[first] * 2 - 1, atol=1e-6)
         np.testing.assert_array_equal(batch.lifted[inside], np.float32(scene.lifted[first]))
-        np.testing.assert_array_equal(batch.seen[inside], scene.views[first] > 0)
+        np.testing.assert_array_equal(batch.seen[inside], scene.seen_by[first] > 0)
     augmented = OpenScene(384, config.openscene)
     one, again, other = (augmented.batch(scenes, [0, 2, step], CPU) for step in (5, 5, 6))
     assert torch.equal(one.features, again.features) and not torch.equal(one.features, other.features)
@@ -83,12 +83,12 @@ def test_learns_resumes_and_scores(config, tiny_scenes: Scenes, tmp_path, killed
     killed(module._State, 6, lambda: train(run_dir=tmp_path))
     resumed = train(run_dir=tmp_path)
     assert resumed.history == unbroken.history
-    states = (fitted.network.state_dict().values() for fitted in (resumed, unbroken))
+    states = (fitted.student.network.state_dict().values() for fitted in (resumed, unbroken))
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
     assert unbroken.history[-1]["point"] < unbroken.history[0]["point"]
     scene = tiny_scenes["test"][0]
-    torch.testing.assert_close(network_output(resumed.network, scene).norm(dim=1), torch.ones(len(scene)))
-    assert evaluate(config, resumed.network, scenes=[scene]).confusion.matrix.sum() > 0
+    torch.testing.assert_close(student_output(resumed.student, scene).norm(dim=1), torch.ones(len(scene)))
+    assert evaluate(config, resumed.student, scenes=[scene]).confusion.matrix.sum() > 0
 
 
 def test_needs_plain_distillation(config, tiny_scenes: Scenes):

@@ -71,7 +71,7 @@ def test_masks_are_two_more_columns(mesh: Path, tmp_path: Path) -> None:
     assert run("segment", str(mesh), "--labels", ", ".join(LABELS), "--masks", "--out", str(out)) == 0
     vertex, summary = PlyData.read(str(out))["vertex"], json.loads(out.with_suffix(".json").read_text())
     assert len(np.unique(vertex["superpoint"])) == summary["superpoints"]
-    assert -1 <= vertex["instance"].min() and vertex["instance"].max() < summary["instance_masks"]
+    assert vertex["instance"].min() >= -1 and vertex["instance"].max() < summary["instance_masks"]
 
 
 def test_nothing_is_left_in_the_users_folder(mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,23 @@
 """The cache: a second run computes nothing, a change recomputes only its stage, damage is repaired."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
-from geoguide.datasets.sources import list_sources
+from geoguide.benchmarks.scenes import list_sources
+from geoguide.datasets.sources import SceneSource
 from geoguide.errors import ConfigError, DataError
-from geoguide.pipeline import prepare as module
+from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import fingerprint, prepare, prepare_split
+from geoguide.pipeline.prepare import Identity, Stages, fingerprint, prepare, prepare_source, prepare_split
 from geoguide.scene import Scene
 
 
 @pytest.fixture(scope="module")
 def scene(tiny: ExperimentConfig) -> Scene:
     whole = list_sources(tiny.data, "val")[0].load()
-    import dataclasses
-
     return dataclasses.replace(whole, views=whole.views[:3])
 
 
@@ -24,14 +26,24 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the stages that really run."""
     done: list[str] = []
     for name in ("_geometry", "_lifted", "_superpoints", "_masks"):
-        original = getattr(module, name)
+        original = getattr(Stages, name)
 
-        def spy(*arguments, _name=name, _original=original):
+        def spy(stages, _name=name, _original=original):
             done.append(_name.strip("_"))
-            return _original(*arguments)
+            return _original(stages)
 
-        monkeypatch.setattr(module, name, spy)
+        monkeypatch.setattr(Stages, name, spy)
     return done
+
+
+@pytest.fixture
+def source(tiny: ExperimentConfig, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> SceneSource:
+    """A source of the scene of few frames; `reads` counts how often its files are read."""
+    found = list_sources(tiny.data, "val")[0]
+    reads: list[str | None] = []
+    monkeypatch.setattr(type(found), "load", lambda self, label_set=None: reads.append(label_set) or scene)
+    monkeypatch.setattr(type(found), "reads", reads, raising=False)
+    return found
 
 
 def test_stages_are_computed_once(scene: Scene, tiny: ExperimentConfig, tmp_path, computed: list[str]) -> None:
@@ -59,9 +71,55 @@ def test_damage_is_repaired(scene: Scene, tiny: ExperimentConfig, tmp_path, comp
     assert computed == ["geometry"]
 
 
-def test_fingerprint_sees_content(scene: Scene) -> None:
-    import dataclasses
+def test_a_source_is_read_once_and_then_never(
+    source: SceneSource, scene: Scene, tiny: ExperimentConfig, tmp_path, computed: list[str]
+) -> None:
+    """The first time one reading serves identity and stages; later not even one; a damaged note costs one reading."""
+    first = prepare_source(source, tiny, tmp_path)
+    assert len(source.reads) == 1 and len(computed) == 4 and first.origin is source
+    assert first.fingerprint == fingerprint(scene)
+    again = prepare_source(source, tiny, tmp_path)
+    assert len(source.reads) == 1 and len(computed) == 4
+    np.testing.assert_array_equal(first.points, again.points)
+    (note,) = (tmp_path / "sources").iterdir()
+    expected = json.loads(note.read_text())
+    for damage in ("{", "[]", '{"name": "x"}'):
+        note.write_text(damage)
+        prepare_source(source, tiny, tmp_path)
+        assert json.loads(note.read_text()) == expected
+    assert len(source.reads) == 4 and len(computed) == 4
 
+
+def test_stages_in_memory_equal_those_on_disk(scene: Scene, tiny: ExperimentConfig, tmp_path, monkeypatch) -> None:
+    on_disk = prepare(scene, tiny, tmp_path)
+    monkeypatch.setattr(StageCache, "get", None)
+    stages = Stages(scene, tiny)
+    in_memory = stages.prepared()
+    assert stages.identity == Identity.of(scene) and in_memory.origin is None
+    for name in ("points", "colors", "labels", "instances", "geometry", "lifted", "seen_by", "superpoints"):
+        np.testing.assert_array_equal(getattr(in_memory, name), getattr(on_disk, name))
+    np.testing.assert_array_equal(in_memory.masks.dense(), on_disk.masks.dense())
+    assert in_memory.frames == on_disk.frames == (3, 0)
+    assert stages.geometry is stages.geometry and in_memory.geometry_width == in_memory.geometry.shape[1]
+
+
+def test_a_stage_is_named_by_its_settings(tmp_path) -> None:
+    cache, calls = StageCache(tmp_path), []
+
+    def compute() -> dict[str, np.ndarray]:
+        calls.append(1)
+        return {"a": np.arange(3), "b": np.ones(2)}
+
+    for settings in ([1, {"x": 1, "y": 2}], [1, {"y": 2, "x": 1}], [2, {"x": 1, "y": 2}]):
+        found = cache.get("kind", settings, compute)
+        assert found["a"].tolist() == [0, 1, 2] and found["b"].tolist() == [1, 1]
+    assert len(calls) == 2 and len(list(tmp_path.glob("kind-*.json"))) == 2
+    next(tmp_path.glob("kind-*.a.npy")).unlink()
+    cache.get("kind", [1, {"x": 1, "y": 2}], compute), cache.get("kind", [2, {"x": 1, "y": 2}], compute)
+    assert len(calls) == 3
+
+
+def test_fingerprint_sees_content(scene: Scene) -> None:
     moved = dataclasses.replace(scene, points=scene.points + np.float32(1e-3))
     fewer = dataclasses.replace(scene, views=scene.views[:2])
     assert len({fingerprint(s) for s in (scene, moved, fewer)}) == 3
@@ -72,8 +130,12 @@ def test_annotation_masks_are_the_instances(scene: Scene, tiny: ExperimentConfig
     assert len(prepared.masks) == len(np.unique(scene.instances[scene.instances >= 0]))
 
 
-def test_bad_input(tiny: ExperimentConfig) -> None:
+def test_bad_input(scene: Scene, tiny: ExperimentConfig, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"data\.root"):
         tiny.replace(data__dataset="scannet")
     with pytest.raises(DataError, match="empty|no scene|lists"):
         prepare_split(tiny.replace(data__rooms=(2, 1, 0)), "test", progress=False)
+    with pytest.raises(ConfigError, match=r"data\.features: fused features belong to a scene of a dataset"):
+        prepare(scene, tiny.replace(data__features="fused"), tmp_path)
+    with pytest.raises(ConfigError, match=r"data\.features: real data"):
+        prepare(dataclasses.replace(scene, source="real"), tiny, tmp_path)

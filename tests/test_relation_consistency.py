@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from regions import random_batch
 
 from geoguide.errors import ConfigError, InputError
 from geoguide.method.relation_consistency import IIRCConfig, RelationConsistency, relation_loss, similarity_matrices
@@ -65,24 +66,32 @@ def test_raw_matrices_live_on_different_scales() -> None:
 
 
 def test_gradcheck_through_pooling() -> None:
-    g = torch.Generator().manual_seed(0)
-    superpoints = torch.randint(0, 9, (40,), generator=g)
-    mask_of, point_of = torch.randint(0, 3, (25,), generator=g), torch.randint(0, 40, (25,), generator=g)
-    geometry = torch.randn(40, 4, generator=g, dtype=torch.float64)
+    batch = random_batch(points=40, superpoints=9, masks=3, widths=(4, 5), dtype=torch.float64)
     iirc = RelationConsistency(IIRCConfig(normalise="l2", scale="centre"))
-    semantic = torch.randn(40, 5, generator=g, dtype=torch.float64, requires_grad=True)
+    semantic = torch.randn(40, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
 
     def total(x: torch.Tensor) -> torch.Tensor:
-        return sum(iirc(x, geometry, superpoints, 9, mask_of, point_of, 3).values())
+        return sum(iirc(x, batch, torch.Generator()).values())
 
     assert torch.autograd.gradcheck(total, semantic)
 
 
 def test_levels() -> None:
-    iirc = RelationConsistency(IIRCConfig(levels=("masks",)))
-    index = torch.zeros(4, dtype=torch.int64)
-    x = torch.randn(4, 3)
-    assert set(iirc(x, x, index, 1, index, index, 1)) == {"masks"}
+    """Each level compares its own regions, pooled by a plain mean."""
+    batch = random_batch(points=40, superpoints=9, masks=3, widths=(4, 5))
+    semantic = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
+    both = RelationConsistency(IIRCConfig())(semantic, batch, torch.Generator())
+    assert set(both) == {"sim_masks", "sim_superpoints"}
+    inside = {
+        "superpoints": [batch.superpoints.group == s for s in range(9)],
+        "masks": [batch.masks.point[batch.masks.group == m] for m in range(3)],
+    }
+    for level, regions in inside.items():
+        config = IIRCConfig(levels=(level,))
+        alone = RelationConsistency(config)(semantic, batch, torch.Generator())
+        assert alone == {f"sim_{level}": both[f"sim_{level}"]}
+        pooled = [torch.stack([x[points].mean(0) for points in regions]) for x in (semantic, batch.geometry)]
+        torch.testing.assert_close(alone[f"sim_{level}"], explicit(*pooled, config))
 
 
 def test_similarity_matrices_are_what_the_loss_compares() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from geoguide.benchmarks.scenes import list_sources, skipped
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.fused_features import StreamedFeatures
-from geoguide.benchmarks.scenes import list_sources, skipped
 from geoguide.datasets.sources import fused_files
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments import run

@@ -1,8 +1,11 @@
 """fit and evaluate on generated rooms: learns, repeats exactly, resumes after a kill, refuses bad checkpoints."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from regions import dense_of
 
 from geoguide.errors import DataError, InputError
 from geoguide.experiments.presets import preset
@@ -10,9 +13,11 @@ from geoguide.frozen import config_hash
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate, predict
-from geoguide.pipeline.train import Fit, fit, has_converged, sample_batch
+from geoguide.pipeline.student import new_student
+from geoguide.pipeline.train import Fit, fit, has_converged
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
+from geoguide.students.frozen_backbone import FrozenBackboneStudent
 
 Scenes = dict[str, list[PreparedScene]]
 
@@ -27,7 +32,7 @@ def train(config: ExperimentConfig, scenes: Scenes, **options) -> Fit:
 
 
 def same(a: Fit, b: Fit) -> bool:
-    pairs = zip(a.network.state_dict().values(), b.network.state_dict().values(), strict=True)
+    pairs = zip(a.student.network.state_dict().values(), b.student.network.state_dict().values(), strict=True)
     return all(torch.equal(x, y) for x, y in pairs) and a.history == b.history
 
 
@@ -35,7 +40,7 @@ def test_loss_falls_and_labels_beat_chance(tiny: ExperimentConfig, tiny_scenes: 
     config = tiny.replace(objective__modules=())
     fitted = train(config, tiny_scenes, device=str(device))
     assert fitted.history[-1]["point"] < 0.8 * fitted.history[0]["point"]
-    scored = evaluate(config, fitted.network, scenes=tiny_scenes["train"])
+    scored = evaluate(config, fitted.student, scenes=tiny_scenes["train"])
     assert scored.confusion.accuracy() > 0.4
 
 
@@ -74,24 +79,32 @@ def test_every_module_can_be_dropped(full: ExperimentConfig, tiny_scenes: Scenes
 
 
 def test_modes(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
-    """fusion needs no network and knows nothing of unseen points; ensemble takes the more confident source."""
+    """fusion needs no student and knows nothing of unseen points; ensemble takes the more confident source."""
     config = tiny.replace(objective__modules=(), train__steps=5, train__evaluate_every=5)
-    network = train(config, tiny_scenes).network
+    student = train(config, tiny_scenes).student
     scene = tiny_scenes["val"][0]
     text = torch.randn(20, 384, generator=torch.Generator().manual_seed(0))
     text = ClassText(torch.nn.functional.normalize(text, dim=1))
-    ids_3d, best_3d = predict(scene, text, "distill", network)
+    ids_3d, best_3d = predict(scene, text, "distill", student)
     ids_2d, best_2d = predict(scene, text, "fusion")
-    ids, best = predict(scene, text, "ensemble", network)
-    unseen = scene.views == 0
+    ids, best = predict(scene, text, "ensemble", student)
+    unseen = scene.seen_by == 0
     assert unseen.any() and (ids_2d[unseen] == VOID).all() and (ids_2d[~unseen] != VOID).all()
     take = ~unseen & (best_2d > best_3d)
     np.testing.assert_array_equal(ids, np.where(take, ids_2d, ids_3d))
     np.testing.assert_array_equal(best, np.where(take, best_2d, best_3d))
     with pytest.raises(InputError, match="distill, fusion or ensemble"):
-        predict(scene, text, "both", network)
-    with pytest.raises(InputError, match="needs a trained network"):
+        predict(scene, text, "both", student)
+    with pytest.raises(InputError, match="needs a trained student"):
         evaluate(config, None, scenes=[scene])
+    with pytest.raises(InputError, match="needs a trained student"):
+        predict(scene, text, "ensemble")
+
+
+def test_the_curve_needs_labels(full: ExperimentConfig, tiny_scenes: Scenes) -> None:
+    bare = replace(tiny_scenes["val"][0], labels=None)
+    with pytest.raises(DataError, match=f"scene {bare.name}: has no labels"):
+        fit(full, train=tiny_scenes["train"], val=[bare], progress=False)
 
 
 def test_batches_are_consistent_with_the_scene(tiny_scenes: Scenes) -> None:
@@ -100,15 +113,28 @@ def test_batches_are_consistent_with_the_scene(tiny_scenes: Scenes) -> None:
     chosen = np.sort(np.random.default_rng(0).permutation(len(scene))[:700])
     batch = scene.batch(chosen, torch.device("cpu"))
     np.testing.assert_array_equal(batch.points.numpy(), scene.points[chosen])
-    pairs = np.unique(np.stack([scene.superpoints[chosen], batch.superpoints.numpy()]), axis=1)
-    assert pairs.shape[1] == batch.superpoint_count == len(np.unique(scene.superpoints[chosen]))
+    pairs = np.unique(np.stack([scene.superpoints[chosen], batch.superpoints.group.numpy()]), axis=1)
+    assert pairs.shape[1] == batch.superpoints.count == len(np.unique(scene.superpoints[chosen]))
+    assert batch.superpoints.point is None and batch.superpoints.points == len(batch) == 700
     dense = scene.masks.dense()[:, chosen]
-    dense = dense[dense.any(1)]
-    rebuilt = np.zeros_like(dense)
-    rebuilt[batch.mask_of.numpy(), batch.point_of.numpy()] = True
-    np.testing.assert_array_equal(rebuilt, dense)
+    np.testing.assert_array_equal(dense_of(batch.masks).numpy(), dense[dense.any(1)])
     assert (batch.lifted[~batch.seen] == 0).all()
-    assert len(sample_batch(scene, 10**9, [0], torch.device("cpu")).points) == len(scene)
+    np.testing.assert_array_equal(batch.geometry.numpy(), np.float32(scene.geometry[chosen]))
+
+
+def test_a_step_takes_the_points_asked_for(tiny_scenes: Scenes) -> None:
+    """Drawn without repeats and in the scene's order; all points of a scene that has fewer, or where none are said."""
+    scene, cpu = tiny_scenes["train"][0], torch.device("cpu")
+    student = new_student(ExperimentConfig(), [scene])
+    for asked, taken in ((700, 700), (10**9, len(scene)), (None, len(scene))):
+        some = FrozenBackboneStudent(student.network, student.config, student.backbone, asked)
+        batch = some.sample(scene, [0], cpu)
+        assert len(batch) == taken
+        if taken == len(scene):
+            np.testing.assert_array_equal(batch.points.numpy(), scene.points)
+    chosen = np.sort(np.random.default_rng([5]).choice(len(scene), 700, replace=False, shuffle=False))
+    drawn = FrozenBackboneStudent(student.network, student.config, student.backbone, 700).sample(scene, [5], cpu)
+    np.testing.assert_array_equal(drawn.points.numpy(), scene.points[chosen])
 
 
 def test_convergence_is_judged_on_the_last_quarter() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geoguide.experiments.presets import cross_domain
+from geoguide.experiments.profiles import cross_domain
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
 from geoguide.report import cross_domain as transfer

@@ -1,1 +1,1 @@
-"""The paper: USD, IMR, IIRC, the objective that sums them, and the batch that they take."""
+"""The paper's method: USD, IMR, IIRC, the objective that sums them, and the batch that they take (see design.md)."""

@@ -1,13 +1,14 @@
 """IMR, instance-level mask reconstruction: predict a whole instance from a random part of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, InputError
 from geoguide.method.batch import Batch
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
@@ -15,26 +16,30 @@ from geoguide.ops.groups import Groups
 
 @dataclass(frozen=True)
 class IMRConfig:
-    """Options of IMR; each is a point that the paper leaves open."""
+    """Options of IMR; each is a point that the paper leaves open.
+
+    Raises:
+        ConfigError: A value that is not among those listed, or a number out of range.
+    """
 
     pattern: Literal["points", "superpoints", "halfspace"] = "points"
     """Shape of the occlusion: random points, whole superpoints, or all points on one side of a random plane."""
     share: float = 0.5
-    """Share of an instance that is occluded. Not stated."""
+    """Share of an instance that is occluded, between 0 and 1. Not stated."""
     masks_per_step: int = 32
     """Masks drawn per step (all when there are fewer). Not stated; bounds the P x M work."""
     temperature: float = 1.0
     """sigmoid(cos / temperature): as written 1, so predictions lie in [0.27, 0.73] and the loss has a floor."""
     learn_scale: bool = False
-    """Learn temperature and an offset (as SigLIP does) from `temperature` on, instead of keeping them."""
+    """Learn the temperature (from the one given) and an offset (from 0), as SigLIP does, instead of keeping them."""
     centre: bool = False
-    """Subtract the scene's mean feature before the cosine. As written not: text-aligned features share a large common
-    direction, so all cosines are high and the loss mainly fights that direction."""
+    """Subtract the scene's mean feature before the cosine. Not done as written: text-aligned features share a large
+    common direction, so all cosines are high and the loss mainly fights that direction."""
     balance: Literal["none", "balanced"] = "none"
-    """BCE over all points as written, or with the two classes of every mask weighted equally."""
+    """`none`: BCE over all points alike, as written. `balanced`: the points inside and outside a mask weigh equally."""
     negatives: Literal["all", "unalike"] = "all"
-    """As written every point outside the instance is a negative, the next chair too. `unalike` leaves out points whose
-    own superpoint looks like the instance in 2D (cosine of pooled F_2d above `alike`)."""
+    """`all`: every point outside the instance is a negative, the next chair too, as written. `unalike` leaves out
+    points whose own superpoint looks like the instance in 2D (cosine of pooled F_2d above `alike`)."""
     alike: float = 0.5
     """Threshold of `unalike` on the centred cosine of pooled F_2d."""
 
@@ -56,22 +61,29 @@ class IMRConfig:
 
 
 def occlude(masks: Groups, pattern: str, share: float, keys: Tensor) -> Tensor:
-    """Which entries of the masks stay visible (paper, IMR: M̄_i).
+    """Say which entries of the masks stay visible (paper, IMR: M̄_i).
 
     In every mask the entries with the lowest keys are occluded, `share` of them; at least one always stays.
 
     Args:
-        masks: M masks with E entries.
-        pattern: points, superpoints or halfspace.
-        share: Of each mask that is occluded.
-        keys: [E], what orders a mask's entries: a uniform value for each (points), one for each superpoint
-            (superpoints), or coordinates along a random direction (halfspace).
+        masks: M masks with E entries in all.
+        pattern: points, superpoints or halfspace. With superpoints, entries of one key are occluded together or not
+            at all.
+        share: Part of each mask that is occluded, between 0 and 1.
+        keys: float [E], the order of a mask's entries: a random number for each entry (points), one random number for
+            all points of a superpoint (superpoints), or the coordinate along a random direction (halfspace).
 
     Returns:
-        bool [E].
+        bool [E], true where an entry stays visible.
 
     Raises:
         ConfigError: An unknown pattern.
+
+    Example:
+        >>> import torch
+        >>> mask = Groups(group=torch.tensor([0, 0, 0, 0]), count=1, points=9, point=torch.tensor([2, 4, 5, 7]))
+        >>> occlude(mask, "points", 0.5, keys=torch.tensor([0.1, 0.9, 0.8, 0.3])).tolist()
+        [False, True, True, False]
     """
     if pattern not in ("points", "superpoints", "halfspace"):
         raise ConfigError(f"imr.pattern must be points, superpoints or halfspace, found {pattern!r}")
@@ -90,15 +102,20 @@ def occlude(masks: Groups, pattern: str, share: float, keys: Tensor) -> Tensor:
     return rank >= hidden[masks.group]
 
 
+_Cells = Callable[[slice], tuple[Tensor, Tensor]]  # masks of the slice -> target and weight of each point, [m, P] each
+
+
 class _MaskBCE(torch.autograd.Function):
-    """Mean BCE of sigmoid(scale · cos + offset) for every (mask, point) pair, in chunks of masks.
+    """Weighted BCE of sigmoid(scale · cos + offset), summed over all (mask, point) pairs, in chunks of masks.
 
     Gradients are computed in the forward pass chunk by chunk, so no [M, P] tensor outlives its chunk: memory
     O(chunk P + P C), time O(M P C).
     """
 
     @staticmethod
-    def forward(ctx, queries, features, target_of, weight_of, scale, offset, chunk):
+    def forward(
+        ctx: Any, queries: Tensor, features: Tensor, cells: _Cells, scale: Tensor, offset: Tensor, chunk: int
+    ) -> Tensor:
         count = len(queries)
         grad_q, grad_f = torch.zeros_like(queries), torch.zeros_like(features)
         grad_scale, grad_offset = torch.zeros_like(scale), torch.zeros_like(offset)
@@ -106,8 +123,7 @@ class _MaskBCE(torch.autograd.Function):
         for begin in range(0, count, chunk):
             part = slice(begin, min(begin + chunk, count))
             cosine = queries[part] @ features.T  # [m, P]
-            target = target_of(part)  # [m, P]
-            weight = weight_of(part, target)
+            target, weight = cells(part)  # [m, P] each
             logits = cosine * scale + offset
             loss += (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
             residual = (logits.sigmoid() - target) * weight  # [m, P], d loss / d logits
@@ -120,9 +136,9 @@ class _MaskBCE(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx, grad):
-        grad_q, grad_f, grad_scale, grad_offset = ctx.saved_tensors
-        return grad * grad_q, grad * grad_f, None, None, grad * grad_scale, grad * grad_offset, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_q, grad_f, grad_scale, grad_offset = (grads[0] * own for own in ctx.saved_tensors)
+        return grad_q, grad_f, None, grad_scale, grad_offset, None
 
 
 def mask_bce(
@@ -142,47 +158,72 @@ def mask_bce(
     Args:
         queries: F̄_i^mask, [M, C].
         features: F_3d^sem, [P, C].
-        masks: M_i: the true cells of [M, P].
-        scale, offset: Scalars: the logit is scale cos + offset.
-        balance: `balanced` gives the true and the false cells of each mask equal total weight.
-        ignore: bool [M, S], cells that are left out, by superpoint; None for none.
-        superpoints: The S superpoints that `ignore` speaks of.
+        masks: M_i, M masks over the P points.
+        scale: Scalar, 1 / temperature: the logit of a (mask, point) pair is scale cos + offset.
+        offset: Scalar.
+        balance: `none` weighs all points alike; `balanced` gives the points inside and outside each mask the same
+            total weight.
+        ignore: bool [M, S]: the points of superpoint s that lie outside mask m are left out where ignore[m, s] is true;
+            None leaves out nothing.
+        superpoints: The S superpoints over the P points; needed with `ignore`.
         chunk: Masks worked on at a time.
 
     Returns:
-        The mean over masks of the weighted mean over points. O(chunk P) memory, never [M, P] in full.
+        Scalar, the mean over masks of the (weighted) mean over points. Memory O(chunk P + P C), never [M, P] in full;
+        time O(M P C). Once differentiable in queries, features, scale and offset.
+
+    Raises:
+        InputError: `ignore` without `superpoints`.
+
+    Example:
+        One mask of the first two of three points, with a query that equals their feature:
+
+        >>> import torch
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+        >>> mask = Groups(group=torch.tensor([0, 0]), count=1, points=3, point=torch.tensor([0, 1]))
+        >>> loss = mask_bce(features[:1], features, mask, scale=torch.tensor(1.0), offset=torch.tensor(0.0))
+        >>> round(loss.item(), 4)  # -log sigmoid(1): without a temperature the loss cannot get lower
+        0.3133
     """
+    if ignore is not None and superpoints is None:
+        raise InputError("mask_bce: `ignore` needs `superpoints`")
     queries, features = unit(queries), unit(features)
     points = len(features)
     order = torch.argsort(masks.group, stable=True)
     bounds = torch.cumsum(masks.sizes, 0).tolist()
     point_sorted, mask_sorted = masks.of_entries(torch.arange(points, device=order.device))[order], masks.group[order]
 
-    def target_of(part: slice) -> Tensor:
+    def cells(part: slice) -> tuple[Tensor, Tensor]:
         first = bounds[part.start - 1] if part.start else 0
         entries = slice(first, bounds[part.stop - 1])
         target = features.new_zeros((part.stop - part.start, points))
         target[mask_sorted[entries] - part.start, point_sorted[entries]] = 1
-        return target
-
-    def weight_of(part: slice, target: Tensor) -> Tensor:
         valid = torch.ones_like(target)
-        if ignore is not None:
+        if ignore is not None and superpoints is not None:
             valid = torch.where(ignore[part][:, superpoints.group] & (target == 0), 0.0, valid)
         if balance == "balanced":
-            inside, outside = target * valid, (1 - target) * valid
-            weight = 0.5 * inside / inside.sum(1, keepdim=True).clamp_min(1) + 0.5 * outside / outside.sum(
-                1, keepdim=True
-            ).clamp_min(1)
+            weight = 0.5 * (_shares(target * valid) + _shares((1 - target) * valid))
         else:
-            weight = valid / valid.sum(1, keepdim=True).clamp_min(1)
-        return weight / masks.count
+            weight = _shares(valid)
+        return target, weight / masks.count
 
-    return _MaskBCE.apply(queries, features, target_of, weight_of, scale, offset, chunk)
+    return _MaskBCE.apply(queries, features, cells, scale, offset, chunk)
+
+
+def _shares(chosen: Tensor) -> Tensor:
+    """The weights of a mean over the cells that are 1 in each row of 0 and 1, [m, P]; rows of zeros stay 0."""
+    return chosen / chosen.sum(1, keepdim=True).clamp_min(1)
 
 
 class MaskReconstruction(nn.Module):
-    """IMR with its linear layer (paper, IMR), which starts as the identity: at first the query is the part's mean."""
+    """IMR with its linear layer (paper, IMR).
+
+    The layer starts as the identity, so that at first a query is the mean feature of what is visible of the mask.
+
+    Args:
+        feature_width: C.
+        config: Its options.
+    """
 
     def __init__(self, feature_width: int, config: IMRConfig) -> None:
         super().__init__()
@@ -198,26 +239,41 @@ class MaskReconstruction(nn.Module):
             self.register_buffer("offset", offset)
 
     def compared(self, semantic: Tensor) -> Tensor:
-        """The features whose cosine is taken, [P, C]: F_3d^sem itself, or less the scene's mean direction."""
+        """Return the features whose cosines are compared.
+
+        Args:
+            semantic: F_3d^sem, [P, C].
+
+        Returns:
+            [P, C]: `semantic` itself, or with `centre` its unit vectors less their mean.
+        """
         if not self.config.centre:
             return semantic
         semantic = unit(semantic)
         return semantic - semantic.mean(0, keepdim=True)
 
     def queries(self, semantic: Tensor, visible: Groups) -> Tensor:
-        """F̄_i^mask, [M, C], from F_3d^sem [P, C] and what is visible of each mask."""
+        """Predict each instance's feature from its visible part: F̄_i^mask (paper, IMR).
+
+        Args:
+            semantic: F_3d^sem as `compared` returns it, [P, C].
+            visible: M̄_i, the M masks with their visible entries alone.
+
+        Returns:
+            [M, C], the linear layer of the mean over the visible points.
+        """
         return self.linear(visible.mean(semantic))
 
     def forward(self, semantic: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """L_mask of one scene.
+        """L_mask of one scene (paper, IMR).
 
         Args:
             semantic: F_3d^sem, [P, C].
-            batch: The P points with their masks.
-            generator: CPU; draws the masks of this step and what is occluded of them.
+            batch: The P points with their masks and superpoints.
+            generator: CPU generator; draws the masks of this step and what is occluded of them.
 
         Returns:
-            The scalar `mask`; nothing where the scene has no mask.
+            The scalar `mask`; empty where the scene has no mask. Time O(m P C) for the m masks that are drawn.
         """
         if not batch.masks.count:
             return {}
@@ -240,14 +296,14 @@ class MaskReconstruction(nn.Module):
         return {"mask": loss}
 
     def _draw(self, masks: Groups, generator: torch.Generator) -> Groups:
-        """A random subset of the masks; all of them when there are few."""
+        """Draw `masks_per_step` of the masks; all of them, in their order, when there are no more."""
         limit = self.config.masks_per_step
         if masks.count <= limit:
             return masks
         return masks.take(torch.randperm(masks.count, generator=generator)[:limit].to(masks.group.device))
 
     def _keys(self, masks: Groups, batch: Batch, generator: torch.Generator) -> Tensor:
-        """What orders the entries of each mask for its occlusion, [E] (see `occlude`)."""
+        """The order of each mask's entries for its occlusion, float [E] (see `occlude`)."""
         device = masks.group.device
         if self.config.pattern == "halfspace":
             direction = torch.randn(masks.count, 3, generator=generator).to(device)
@@ -259,14 +315,15 @@ class MaskReconstruction(nn.Module):
 
 
 def alike_superpoints(batch: Batch, masks: Groups, threshold: float) -> Tensor:
-    """Which superpoints look like which instance in 2D.
+    """Say which superpoints look like which instance in 2D.
 
-    Text and image features share a large common direction, so they are centred; without, every pair looks alike.
+    Text and image features share a large common direction, so the mean feature of the seen points is subtracted first;
+    otherwise every pair would look alike.
 
     Args:
-        batch: P points with F_2d and their S superpoints.
+        batch: The P points, with F_2d [P, C] and S superpoints.
         masks: M masks over these points.
-        threshold: On the cosine of pooled, centred F_2d.
+        threshold: Cosine of the pooled, centred F_2d above which two regions look alike.
 
     Returns:
         bool [M, S].

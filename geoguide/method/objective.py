@@ -1,4 +1,4 @@
-"""L_final = λ1 L_sp + λ2 L_mask + λ3 L_sim, and what remains of it when a module is dropped."""
+"""The training loss L_final = λ1 L_sp + λ2 L_mask + λ3 L_sim, with any of its modules left out."""
 
 from dataclasses import dataclass, field
 
@@ -17,10 +17,23 @@ MODULES = ("usd", "imr", "iirc")
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """The three modules and their weights. The paper states no λ."""
+    """The modules in use and their weights. The paper states no λ.
+
+    Attributes:
+        modules: Names from `MODULES`. Without usd, L_sp is plain point-level distillation (the adapter-only baseline's
+            loss).
+        lambda_sp: λ1, times the terms of usd, or of plain distillation.
+        lambda_mask: λ2, times imr's.
+        lambda_sim: λ3, times iirc's.
+        usd: Options of USD.
+        imr: Options of IMR.
+        iirc: Options of IIRC.
+
+    Raises:
+        ConfigError: A module that is not in `MODULES`.
+    """
 
     modules: tuple[str, ...] = MODULES
-    """Modules in use. Without USD, L_sp is plain point-level distillation (the adapter-only baseline's loss)."""
     lambda_sp: float = 1.0
     lambda_mask: float = 0.1
     lambda_sim: float = 0.05
@@ -35,7 +48,17 @@ class ObjectiveConfig:
 
 
 def parse_drop(drop: str) -> tuple[str, ...]:
-    """'none', 'iirc' or 'usd+imr' -> the modules that remain; anything else is a `ConfigError`."""
+    """Read which modules an ablation drops.
+
+    Args:
+        drop: 'none' (or empty), one module such as 'iirc', or several as in 'usd+imr'; case and spaces do not matter.
+
+    Returns:
+        The modules that remain, in the order of `MODULES`.
+
+    Raises:
+        ConfigError: A name that is no module.
+    """
     dropped = [] if drop.strip().lower() in ("none", "") else [part.strip().lower() for part in drop.split("+")]
     unknown = [part for part in dropped if part not in MODULES]
     if unknown:
@@ -48,7 +71,31 @@ def parse_drop(drop: str) -> tuple[str, ...]:
 class Objective(nn.Module):
     """The training loss (paper, Total); W's MLP and IMR's linear layer are discarded after training.
 
-    Every module in use is called alike, with F_3d^sem, the batch and a random generator, and gives its terms by name.
+    Every module in use is called alike, `module(semantic, batch, generator)`, and returns its loss terms by name.
+
+    Args:
+        geometry_width: C1, width of the frozen 3D features.
+        feature_width: C, width of the 2D features.
+        config: Which modules, their weights and their options.
+
+    Example:
+        Plain distillation of two points, of which a camera sees one:
+
+        >>> import torch
+        >>> from geoguide.method.batch import Batch
+        >>> from geoguide.ops.groups import Groups
+        >>> batch = Batch(
+        ...     points=torch.zeros(2, 3),
+        ...     geometry=torch.zeros(2, 4),
+        ...     lifted=torch.tensor([[1.0, 0.0], [0.0, 0.0]]),
+        ...     seen=torch.tensor([True, False]),
+        ...     superpoints=Groups.partition(torch.tensor([0, 0])),
+        ...     masks=Groups.partition(torch.tensor([0, 0])),
+        ... )
+        >>> objective = Objective(4, 2, ObjectiveConfig(modules=(), lambda_sp=2.0))
+        >>> terms = objective(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), batch, torch.Generator())
+        >>> {name: value.item() for name, value in terms.items()}
+        {'point': 2.0, 'total': 2.0}
     """
 
     def __init__(self, geometry_width: int, feature_width: int, config: ObjectiveConfig) -> None:
@@ -60,15 +107,15 @@ class Objective(nn.Module):
         self.iirc = RelationConsistency(config.iirc) if "iirc" in used else None
 
     def forward(self, semantic: Tensor, batch: Supervised, generator: torch.Generator) -> dict[str, Tensor]:
-        """L_final and its terms, each times its λ.
+        """Compute L_final and its terms, each times its λ (paper, Total).
 
         Args:
             semantic: F_3d^sem, [P, C].
-            batch: The points' 2D features; with any module in use also geometry and regions (a `Batch`).
-            generator: CPU; draws what the modules draw.
+            batch: The 2D features of the P points (or voxels); a `Batch` where any module is in use.
+            generator: CPU generator for all that the modules draw at random.
 
         Returns:
-            Scalars by name, among them their sum `total`.
+            Scalars by name, and their sum `total`.
         """
         weighted = (
             (self.config.lambda_sp, self.usd or plain_distillation),
@@ -85,14 +132,14 @@ class Objective(nn.Module):
 
 
 def plain_distillation(semantic: Tensor, batch: Supervised, generator: torch.Generator) -> dict[str, Tensor]:
-    """L_sp without USD: the mean cosine distance of the seen points to F_2d (paper, Preliminary).
+    """L_sp without USD: the mean cosine distance to F_2d over the seen points (paper, Preliminary).
 
     Args:
         semantic: F_3d^sem, [P, C].
-        batch: The points' 2D features.
-        generator: Not drawn from; called as the modules are.
+        batch: The 2D features of the P points.
+        generator: Unused; it is here because every module is called with one.
 
     Returns:
-        The scalar `point`.
+        The scalar `point`; 0 where no point is seen.
     """
     return {"point": masked_mean(cosine_distance(semantic, batch.lifted), batch.seen)}

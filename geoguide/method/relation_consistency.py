@@ -14,13 +14,17 @@ from geoguide.ops.groups import Groups
 
 @dataclass(frozen=True)
 class IIRCConfig:
-    """Options of IIRC; each is a point that the paper leaves open."""
+    """Options of IIRC; each is a point that the paper leaves open.
+
+    Raises:
+        ConfigError: A value that is not among those listed.
+    """
 
     normalise: Literal["none", "l2"] = "none"
-    """As written the matrices are F F^T of raw pooled features; `l2` makes them cosines."""
+    """`none`: the matrices are F F^T of the raw pooled features, as written. `l2`: of unit vectors, so cosines."""
     scale: Literal["none", "centre", "standardise"] = "none"
-    """The two matrices live on different scales. `centre` subtracts the mean region first, `standardise` also divides
-    each matrix by its root mean square (the loss is then 2 - 2 CKA)."""
+    """The two matrices have different scales. `none` leaves them, as written; `centre` subtracts the mean region
+    first; `standardise` also divides each matrix by its root mean square (the loss is then 2 - 2 CKA)."""
     diagonal: bool = True
     """Keep each region's similarity with itself in the mean, as written."""
     levels: tuple[str, ...] = ("masks", "superpoints")
@@ -36,7 +40,16 @@ class IIRCConfig:
 
 
 def prepare_regions(features: Tensor, normalise: str, scale: str) -> Tensor:
-    """Pooled features [R, C] -> features whose Gram matrix F F^T is the similarity matrix of the given options."""
+    """Transform pooled features so that their Gram matrix F F^T is the similarity matrix of the given options.
+
+    Args:
+        features: [R, C], one row for each of R regions.
+        normalise: none or l2, as in `IIRCConfig`.
+        scale: none, centre or standardise, as in `IIRCConfig`.
+
+    Returns:
+        F, [R, C].
+    """
     if normalise == "l2":
         features = unit(features)
     if scale != "none":
@@ -50,9 +63,27 @@ def prepare_regions(features: Tensor, normalise: str, scale: str) -> Tensor:
 def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Tensor:
     """MSE(P_sim^G, P_sim^sem) over all pairs of R regions (paper, IIRC).
 
-    semantic [R, C], geometry [R, C1], both pooled per region. For R above the feature width the R x R matrices are
-    never formed: |A A^T - B B^T|^2 = |A^T A|^2 - 2 |A^T B|^2 + |B^T B|^2, which costs O(R C^2) time and O(C^2) memory;
-    below it the R x R difference is smaller and exact.
+    For R above the feature widths the R x R matrices are never formed: |A A^T - B B^T|^2 = |A^T A|^2 - 2 |A^T B|^2 +
+    |B^T B|^2, which costs O(R C^2) time and O(C^2) memory; below it the R x R difference is smaller and exact.
+
+    Args:
+        semantic: F_3d^sem pooled per region, [R, C].
+        geometry: F_3d^G pooled per region, [R, C1].
+        config: How the matrices are made comparable, and whether their diagonals count.
+
+    Returns:
+        Scalar; 0 where there is no pair.
+
+    Raises:
+        InputError: Not two matrices of the same number of rows.
+
+    Example:
+        The similarity matrices of two regions, [[1, 0], [0, 1]] and [[1, 1], [1, 1]], differ in two of four entries:
+
+        >>> import torch
+        >>> semantic, geometry = torch.eye(2), torch.tensor([[1.0], [1.0]])
+        >>> relation_loss(semantic, geometry, IIRCConfig()).item()
+        0.5
     """
     if semantic.dim() != 2 or geometry.dim() != 2 or len(semantic) != len(geometry):
         raise InputError(
@@ -79,22 +110,26 @@ def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Ten
 
 
 class RelationConsistency(nn.Module):
-    """IIRC (paper, IIRC); it has no parameters of its own."""
+    """IIRC (paper, IIRC); it has no parameters of its own.
+
+    Args:
+        config: Its options.
+    """
 
     def __init__(self, config: IIRCConfig) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, semantic: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The terms of L_sim.
+        """L_sim of one scene, by level (paper, IIRC).
 
         Args:
             semantic: F_3d^sem, [P, C].
             batch: The P points, with geometry [P, C1], masks and superpoints.
-            generator: Not drawn from; every module is called alike.
+            generator: Unused; it is here because every module is called with one.
 
         Returns:
-            Scalars `sim_masks` and `sim_superpoints`, those that `levels` names.
+            The scalars `sim_masks` and `sim_superpoints`, as far as `levels` names them.
         """
         losses = {}
         for level in ("masks", "superpoints"):
@@ -106,7 +141,16 @@ class RelationConsistency(nn.Module):
 
 
 def similarity_matrices(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> tuple[Tensor, Tensor]:
-    """The two matrices that IIRC compares, [R, R] each, for looking at (few regions only: R^2 memory)."""
+    """Compute the two matrices that IIRC compares, for showing them (few regions only: O(R^2) memory).
+
+    Args:
+        semantic: F_3d^sem pooled per region, [R, C].
+        geometry: F_3d^G pooled per region, [R, C1].
+        config: How the matrices are made comparable.
+
+    Returns:
+        P_sim^sem and P_sim^G, [R, R] each.
+    """
     a = prepare_regions(semantic, config.normalise, config.scale)
     b = prepare_regions(geometry, config.normalise, config.scale)
     return a @ a.T, b @ b.T

@@ -14,19 +14,24 @@ from geoguide.ops.groups import Groups
 
 @dataclass(frozen=True)
 class USDConfig:
-    """Options of USD; each is a point that the paper leaves open."""
+    """Options of USD; each is a point that the paper leaves open.
+
+    Raises:
+        ConfigError: A value that is not among those listed.
+    """
 
     weight: Literal["sigmoid", "softmax", "raw", "uniform"] = "sigmoid"
     """Activation of W. Not stated; a reliability lies in [0, 1]. `uniform` is plain mean pooling, the control."""
     supervision: Literal["student", "held_out", "none"] = "student"
-    """What trains the MLP of W. As written only L_sp can (`student`: the gradient flows into the target). `held_out`:
-    the pooled half of a superpoint must predict the 2D features of its other half. `none`: W stays as it is."""
+    """What trains the MLP of W. `student`: L_sp, whose gradient flows into the target; as written nothing else can.
+    `held_out`: the pooled half of a superpoint must predict the 2D features of its other half. `none`: W stays as it
+    was initialised."""
     point_target: Literal["lifted", "refined"] = "lifted"
     """Target of the point-level loss: F_2d, or the refined superpoint feature broadcast to its points. Not stated."""
     unseen: Literal["skip", "refined"] = "skip"
-    """Points no camera sees: left out of the point-level loss, or given their superpoint's refined feature."""
+    """Points that no camera sees: left out of the point-level loss, or given their superpoint's refined feature."""
     student_pooling: Literal["mean", "weighted"] = "mean"
-    """How F_3d^sem is pooled for the superpoint-level loss. Not stated."""
+    """How F_3d^sem is pooled for the superpoint-level loss: plain mean, or weighted by |W|. Not stated."""
     hidden: int = 64
     """Width of the MLP of W. Not stated."""
 
@@ -44,13 +49,13 @@ class USDConfig:
 
 
 def reliability_input(batch: Batch) -> Tensor:
-    """concat[(S_3d^G - F_3d^G); (S_2d - F_2d)], what the MLP of W reads (paper, USD).
+    """concat[(S_3d^G - F_3d^G); (S_2d - F_2d)], the input of the MLP of W (paper, USD).
 
     Args:
-        batch: P points with geometry [P, C1] and lifted [P, C].
+        batch: The P points, with geometry [P, C1] and lifted [P, C].
 
     Returns:
-        [P, C1 + C]. S_2d averages the seen points only; the second half is zero where a point has no 2D feature.
+        [P, C1 + C]. S_2d averages the seen points only; the last C channels are 0 where a point has no 2D feature.
     """
     superpoints = batch.superpoints
     mean_geometry = superpoints.mean(batch.geometry)  # [S, C1]
@@ -60,15 +65,16 @@ def reliability_input(batch: Batch) -> Tensor:
 
 
 def normalise_weights(scores: Tensor, batch: Batch, how: str) -> Tensor:
-    """From what the MLP says to the pooling weights W (paper, USD; the activation is not stated).
+    """Turn the output of the MLP into the pooling weights W; the activation is not stated (paper, USD).
 
     Args:
         scores: [P], the MLP's output.
-        batch: The points' superpoints, and which of them are seen.
-        how: sigmoid, softmax (sums to 1 over the seen points of a superpoint), raw or uniform.
+        batch: The P points: their superpoints, and which of them are seen.
+        how: sigmoid, softmax (sums to 1 over the seen points of a superpoint), raw, or uniform (1 for seen points,
+            whatever the scores).
 
     Returns:
-        [P]; 0 where unseen.
+        W, [P]; 0 where unseen.
 
     Raises:
         ConfigError: `how` is none of these.
@@ -85,15 +91,22 @@ def normalise_weights(scores: Tensor, batch: Batch, how: str) -> Tensor:
 
 
 def refine(lifted: Tensor, weights: Tensor, superpoints: Groups) -> Tensor:
-    """Weighted pooling of F_2d inside each superpoint: S̄_2d (paper, USD).
+    """Pool F_2d inside each superpoint by weights: S̄_2d (paper, USD).
 
     Args:
         lifted: F_2d, [P, C].
         weights: W, [P], of either sign.
-        superpoints: S groups of the P points.
+        superpoints: S groups, a partition of the P points.
 
     Returns:
-        [S, C]. The divisor is the sum of |W|, so raw weights of either sign cannot blow it up.
+        S̄_2d, [S, C]: the weighted sum divided by the sum of |W|, so that raw weights of either sign cannot blow it up;
+        0 where all weights are 0.
+
+    Example:
+        >>> import torch
+        >>> lifted = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> refine(lifted, torch.tensor([3.0, 1.0, 2.0]), Groups.partition(torch.tensor([0, 0, 1]))).tolist()
+        [[0.75, 0.25], [1.0, 1.0]]
     """
     total = superpoints.sum(lifted, weights)  # [S, C]
     mass = superpoints.sum(weights.abs()).unsqueeze(-1)  # [S, 1]
@@ -101,46 +114,80 @@ def refine(lifted: Tensor, weights: Tensor, superpoints: Groups) -> Tensor:
 
 
 class Reliability(nn.Module):
-    """The MLP of W: [P, C1 + C] -> score [P]. Its last layer starts at zero, so training starts from mean pooling."""
+    """The MLP of W (paper, USD).
 
-    def __init__(self, geometry_width: int, feature_width: int, hidden: int) -> None:
+    The weights of its last layer start at zero, so that all points start with one score and training starts from mean
+    pooling.
+
+    Args:
+        geometry_width: C1.
+        feature_width: C.
+        hidden: Width of the hidden layer.
+        start: The score of every point at first.
+    """
+
+    def __init__(self, geometry_width: int, feature_width: int, hidden: int, start: float = 0.0) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(geometry_width + feature_width, hidden), nn.GELU(), nn.Linear(hidden, 1))
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        first, last = nn.Linear(geometry_width + feature_width, hidden), nn.Linear(hidden, 1)
+        self.layers = nn.Sequential(first, nn.GELU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, start)
 
     def forward(self, deviations: Tensor) -> Tensor:
+        """Score each point.
+
+        Args:
+            deviations: What `reliability_input` returns, [P, C1 + C].
+
+        Returns:
+            [P], any real number.
+        """
         return self.layers(deviations).squeeze(-1)
 
 
 class SuperpointDistillation(nn.Module):
-    """USD with its reliability MLP (paper, USD)."""
+    """USD with its reliability MLP (paper, USD).
+
+    Args:
+        geometry_width: C1.
+        feature_width: C.
+        config: Its options. With weight `uniform` there is no MLP.
+    """
 
     def __init__(self, geometry_width: int, feature_width: int, config: USDConfig) -> None:
         super().__init__()
         self.config = config
         self.reliability = None
         if config.weight != "uniform":
-            self.reliability = Reliability(geometry_width, feature_width, config.hidden)
-            if config.weight == "raw":  # zero weights have no direction: start at the mean instead
-                nn.init.ones_(self.reliability.layers[-1].bias)
+            start = (
+                1.0 if config.weight == "raw" else 0.0
+            )  # raw scores are the weights: 0 everywhere would pool nothing
+            self.reliability = Reliability(geometry_width, feature_width, config.hidden, start)
 
     def weights(self, batch: Batch) -> Tensor:
-        """W, the pooling weight of every point (paper, USD): [P]; 0 where unseen."""
+        """Compute W, the pooling weight of every point (paper, USD).
+
+        Args:
+            batch: The P points.
+
+        Returns:
+            W, [P]; 0 where unseen.
+        """
         if self.reliability is None:
             return batch.seen.to(batch.lifted.dtype)
         return normalise_weights(self.reliability(reliability_input(batch)), batch, self.config.weight)
 
     def forward(self, semantic: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The terms of L_sp, and the weights' own loss where they are trained apart.
+        """The two terms of L_sp, and with `held_out` the loss of W's MLP (paper, USD).
 
         Args:
             semantic: F_3d^sem, [P, C].
             batch: The P points.
-            generator: CPU; splits the points in two at random where `supervision` is `held_out`.
+            generator: CPU generator; with `held_out` it splits the points into two random halves.
 
         Returns:
-            Scalars `superpoint` and `point`, and with `held_out` also `reliability`. O(P (C1 + C)) time and memory.
+            The scalars `superpoint` and `point`, and with `held_out` (unless weights are `uniform`) `reliability`. Each
+            is 0 where there is nothing to compare. O(P (C1 + C)) time and memory.
         """
         superpoints, seen = batch.superpoints, batch.seen
         half = self._half(len(semantic), generator).to(semantic.device)
@@ -152,10 +199,10 @@ class SuperpointDistillation(nn.Module):
         pooled = superpoints.mean(semantic, pool)  # [S, C]
         losses = {"superpoint": masked_mean(cosine_distance(pooled, refined), has_target)}
 
-        of_point = superpoints.to_entries(refined)  # [P, C]
-        target, supervised = batch.lifted if self.config.point_target == "lifted" else of_point, seen
+        target = batch.lifted if self.config.point_target == "lifted" else superpoints.to_entries(refined)  # [P, C]
+        supervised = seen
         if self.config.unseen == "refined":
-            target = torch.where(seen.unsqueeze(-1), target, of_point)
+            target = torch.where(seen.unsqueeze(-1), target, superpoints.to_entries(refined))
             supervised = superpoints.to_entries(has_target)
         losses["point"] = masked_mean(cosine_distance(semantic, target), supervised)
         if self.config.supervision == "held_out" and self.reliability is not None:
@@ -163,7 +210,7 @@ class SuperpointDistillation(nn.Module):
         return losses
 
     def _half(self, count: int, generator: torch.Generator) -> Tensor:
-        """A random half of the points, bool [P]; nothing is drawn where it is not needed."""
+        """Draw a random half of the points, bool [P]; without `held_out` all are false and nothing is drawn."""
         if self.config.supervision != "held_out":
             return torch.zeros(count, dtype=torch.bool)
         return torch.rand(count, generator=generator) < 0.5
@@ -171,8 +218,8 @@ class SuperpointDistillation(nn.Module):
     def _held_out(self, batch: Batch, weights: Tensor, half: Tensor) -> Tensor:
         """Distance between the refined feature of one half of each superpoint and the 2D features of the other half.
 
-        The other half's errors are drawn anew, so its plain mean is what an unbiased pooling should predict: the target
-        does not depend on W or on the student, and cannot be made easy.
+        The errors of the two halves are independent, so the other half's plain mean is what an unbiased pooling should
+        predict: the target does not depend on W or on the student, and cannot be made easy.
         """
         kind = batch.lifted.dtype
         first = refine(batch.lifted, weights * half, batch.superpoints)  # [S, C]
@@ -183,5 +230,13 @@ class SuperpointDistillation(nn.Module):
 
 
 def masked_mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over the true entries; 0 (with gradient) when there are none."""
+    """Mean over the true entries.
+
+    Args:
+        values: [N].
+        where: bool [N].
+
+    Returns:
+        Scalar; 0 (with a gradient) where no entry is true.
+    """
     return (values * where).sum() / where.sum().clamp_min(1)

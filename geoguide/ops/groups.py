@@ -1,4 +1,4 @@
-"""Points in groups, and what is pooled over them: superpoints (a partition), or instance masks (which may overlap)."""
+"""Points in groups, and pooling over groups: superpoints (a partition) or instance masks (which may overlap)."""
 
 from dataclasses import dataclass, replace
 
@@ -11,16 +11,19 @@ from geoguide.ops.segment import segment_mean, segment_softmax, segment_sum
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """P points in G groups, as entries: entry e says that point `point[e]` is in group `group[e]`.
+    """P points in G groups, held as E entries: entry e says that point `point[e]` is in group `group[e]`.
 
-    In a partition (`Groups.partition`) every point is in exactly one group and entry e is point e, so that what has a
-    row per entry has a row per point. Groups that no entry names are empty: their sums and means are 0.
+    In a partition (`Groups.partition`) every point is in exactly one group and entry e is point e, so E is P. A group
+    without entries is empty: its sum and mean are 0.
 
     Attributes:
         group: int64 [E], the group of each entry, in 0..count-1.
-        count: G.
-        points: P.
+        count: G, the number of groups, empty ones included.
+        points: P, the number of points, those in no group included.
         point: int64 [E], the point of each entry, in 0..points-1; None in a partition.
+
+    Raises:
+        InputError: `group` is not int64, or not as long as `point` (in a partition: as `points` says).
 
     Example:
         >>> import torch
@@ -44,11 +47,11 @@ class Groups:
 
     @classmethod
     def partition(cls, index: Tensor, count: int | None = None) -> "Groups":
-        """The groups of points that are in one each.
+        """Make the groups of points that are in exactly one group each.
 
         Args:
             index: int64 [P], the group of each point.
-            count: G; None takes the largest index and one.
+            count: G; None for the largest index plus 1.
 
         Returns:
             G groups of P points.
@@ -66,22 +69,22 @@ class Groups:
 
     @property
     def sizes(self) -> Tensor:
-        """int64 [G], the entries of each group."""
+        """The number of entries of each group, int64 [G]."""
         return torch.bincount(self.group, minlength=self.count)
 
     def of_entries(self, values: Tensor) -> Tensor:
-        """The value of each entry's point.
+        """Give each entry the value of its point.
 
         Args:
             values: [P, ...].
 
         Returns:
-            [E, ...].
+            [E, ...]; `values` itself in a partition.
         """
         return values if self.point is None else values[self.point]
 
     def to_entries(self, pooled: Tensor) -> Tensor:
-        """The value of each entry's group; in a partition E is P, so this brings groups' values to their points.
+        """Give each entry the value of its group; in a partition E is P, so this spreads group means over the points.
 
         Args:
             pooled: [G, ...].
@@ -92,14 +95,14 @@ class Groups:
         return pooled[self.group]
 
     def sum(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Sum over each group's points.
+        """Sum over the points of each group.
 
         Args:
             values: [P, ...].
-            weights: [P], or None for 1.
+            weights: [P], times the values; None for 1.
 
         Returns:
-            [G, ...], 0 for empty groups. Differentiable; O(E D) time.
+            [G, ...]; 0 for empty groups. Differentiable; O(E D) time.
         """
         values = self.of_entries(values)
         if weights is not None:
@@ -107,49 +110,49 @@ class Groups:
         return segment_sum(values, self.group, self.count)
 
     def mean(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Mean over each group's points, weighted where weights are given. Differentiable.
+        """(Weighted) mean over the points of each group.
 
         Args:
             values: [P, ...].
-            weights: [P], at least 0, or None for 1.
+            weights: [P], none negative; None for 1.
 
         Returns:
-            [G, ...]; 0 for groups that are empty or have no weight.
+            [G, ...]; 0 for groups that are empty or whose weights are all 0. Differentiable; O(E D) time.
         """
         weights = None if weights is None else self.of_entries(weights)
         return segment_mean(self.of_entries(values), self.group, self.count, weights)
 
     def softmax(self, scores: Tensor) -> Tensor:
-        """Softmax among the points of each group. Differentiable.
+        """Softmax within each group.
 
         Args:
             scores: [P].
 
         Returns:
-            [E], summing to 1 over every group that is not empty.
+            [E]; the entries of every non-empty group sum to 1. Differentiable.
         """
         return segment_softmax(self.of_entries(scores), self.group, self.count)
 
     def where(self, kept: Tensor) -> "Groups":
-        """The same groups, with some of their entries alone.
+        """Keep some of the entries.
 
         Args:
-            kept: bool [E], which entries stay.
+            kept: bool [E].
 
         Returns:
-            G groups of P points; groups without an entry are empty.
+            The same G groups over the same P points, with the entries alone where `kept` is true.
         """
         point = torch.arange(self.points, device=self.group.device) if self.point is None else self.point
         return replace(self, group=self.group[kept], point=point[kept])
 
     def take(self, chosen: Tensor) -> "Groups":
-        """Some of the groups, renumbered.
+        """Keep some of the groups.
 
         Args:
-            chosen: int64 [g], the groups that become 0..g-1 in this order, all different.
+            chosen: int64 [g], group numbers, all different.
 
         Returns:
-            g groups of P points; entries keep their order.
+            The g groups, renumbered 0..g-1 in the order of `chosen`, over the same P points; entries keep their order.
         """
         number = torch.full((self.count,), -1, device=chosen.device)
         number[chosen] = torch.arange(len(chosen), device=chosen.device)
@@ -158,13 +161,13 @@ class Groups:
         return replace(kept, group=group[group >= 0], count=len(chosen))
 
     def to(self, device: torch.device | str) -> "Groups":
-        """The same groups on another device.
+        """Copy to another device.
 
         Args:
-            device: Where `group` and `point` shall lie.
+            device: The device.
 
         Returns:
-            G groups of P points.
+            The same groups there.
         """
         point = None if self.point is None else self.point.to(device)
         return replace(self, group=self.group.to(device), point=point)

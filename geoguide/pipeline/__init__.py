@@ -1,1 +1,1 @@
-"""One experiment: its config, the stages that prepare scenes, training, scoring."""
+"""One experiment: its config, the stages that prepare scenes, training, scoring (see design.md)."""

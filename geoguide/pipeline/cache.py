@@ -1,4 +1,4 @@
-"""Arrays of one scene's stages on disk: memory-mapped, named by what they were computed from, never half-written."""
+"""Disk cache of the stages of one scene: memory-mapped arrays in files named by all that decides their content."""
 
 import hashlib
 import json
@@ -14,25 +14,28 @@ Arrays = dict[str, np.ndarray]
 
 
 class StageCache:
-    """One folder of stages. A stage is a few .npy files and their list, which is written last.
+    """The cached stages of one scene, in one folder.
+
+    A stage is a few .npy files and a .json file that lists them. The list is written last, so that a killed run leaves
+    no half-written stage.
 
     Args:
-        folder: Where the files of one scene lie; made when first written to.
+        folder: The folder; made when first written to.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, kind: str, settings: object, compute: Callable[[], Arrays]) -> Arrays:
-        """A stage's arrays, memory-mapped; anything missing or unreadable is computed again.
+        """Return the arrays of a stage; a stage that is missing or unreadable is computed and written.
 
         Args:
             kind: Name of the stage, part of the files' names.
-            settings: All that decides the arrays beside the scene, as JSON types; hashed into the files' names.
-            compute: Makes the arrays where they are not there.
+            settings: All settings that decide the arrays, as JSON types; hashed into the files' names.
+            compute: Called without arguments to compute the arrays.
 
         Returns:
-            Arrays by name, as `compute` returns them; nothing is read from disk until it is used.
+            The arrays by name, memory-mapped: nothing is read from disk until it is used.
         """
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         stem = f"{kind}-{digest}"

@@ -1,4 +1,4 @@
-"""Checkpoints of resumable trainings: networks and optimizers by name, beside plain values, in one file."""
+"""Checkpoints of resumable trainings: state dicts of networks and optimizers, and plain values, in one file."""
 
 import pickle
 from pathlib import Path
@@ -11,13 +11,32 @@ from geoguide.paths import replacing
 
 
 def save_checkpoint(path: Path, parts: dict[str, Any], **plain: Any) -> None:
-    """Write the state dicts of `parts` (modules, optimizers) and the values `plain`; a kill leaves the old file."""
+    """Write a checkpoint; a kill at any moment leaves the old file or the new one.
+
+    Args:
+        path: The file.
+        parts: Modules and optimizers by name, of which the state dicts are written.
+        plain: Further values by name, of types that `torch.load(weights_only=True)` reads.
+    """
     with replacing(path) as temporary:
         torch.save({name: part.state_dict() for name, part in parts.items()} | plain, temporary)
 
 
 def load_checkpoint(path: Path, parts: dict[str, Any], plain: tuple[str, ...], device: torch.device) -> list[Any]:
-    """Restore `parts` in place and return the values named `plain`. Raises DataError where the file does not fit."""
+    """Read a checkpoint.
+
+    Args:
+        path: The file.
+        parts: Modules and optimizers by name; their state is restored in place.
+        plain: Names of the further values.
+        device: Where tensors are put.
+
+    Returns:
+        The values named in `plain`, in that order.
+
+    Raises:
+        DataError: The file is damaged, lacks something, or is of another network.
+    """
     try:
         saved = torch.load(path, map_location=device, weights_only=True)
         for name, part in parts.items():

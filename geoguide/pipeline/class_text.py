@@ -1,4 +1,4 @@
-"""The words that stand for a benchmark's classes, embedded as a protocol says (paper, inference)."""
+"""The names of a benchmark's classes, embedded as a protocol says (paper, inference)."""
 
 from dataclasses import dataclass
 
@@ -12,40 +12,69 @@ from geoguide.labels.nuscenes import FinerNames, has_finer_names, load_finer_nam
 from geoguide.pipeline.config import Protocol
 from geoguide.text.encoders import TextConfig, text_encoder
 
-OTHER = ("otherfurniture", "other")  # what ScanNet and Matterport3D call the class of other things
-
-
-BARE = "other"
+OTHER = ("otherfurniture", "other")  # names of the class of other things in ScanNet and Matterport3D
+BARE = "other"  # the word that OpenScene embeds for it
 
 
 @dataclass(frozen=True, eq=False)
 class ClassText:
-    """Unit vectors float32 [F, C] of names, and which class each name belongs to (None: name i is class i)."""
+    """The embedded names of the classes that points are compared with.
+
+    Attributes:
+        vectors: float32 [F, C], unit vectors of F names.
+        finer: Which class each name belongs to; None where name i is class i.
+    """
 
     vectors: Tensor
     finer: FinerNames | None = None
 
     def similarity(self, features: Tensor) -> Tensor:
-        """Dot products of features [p, C] with the classes [p, K]: a class with several names has its best.
+        """Compare features with the classes by dot products; of a class with several names the largest counts.
 
-        Raises InputError where features are not of the text's width: another 2D model's.
+        Args:
+            features: float [p, C], any device; of unit length where cosines are wanted.
+
+        Returns:
+            [p, N] for N classes, of the features' dtype and device.
+
+        Raises:
+            InputError: The features are not C wide, so of another 2D model than the text.
         """
         if features.shape[1] != self.vectors.shape[1]:
             raise InputError(f"features have {features.shape[1]} channels, the text has {self.vectors.shape[1]}")
         found = features @ self.vectors.T.to(features)
-        return found if self.finer is None else self.finer.pool(found)
+        return found if self.finer is None else torch.as_tensor(self.finer.pool(found))
 
     def classify(self, features: Tensor, chunk: int = 65536) -> tuple[np.ndarray, np.ndarray]:
-        """The most similar class of features [P, C]: ids int64 [P] and similarities float32 [P], chunk by chunk."""
+        """Find the most similar class of every point, chunk by chunk.
+
+        Args:
+            features: float [P, C], as in `similarity`.
+            chunk: Points worked on at a time.
+
+        Returns:
+            Class ids int64 [P] and their dot products float32 [P]. Working memory O(chunk F).
+        """
         best = [self.similarity(part).max(dim=1) for part in features.split(chunk)]
         ids = torch.cat([b.indices for b in best]).cpu().numpy()
         return ids, torch.cat([b.values for b in best]).float().cpu().numpy()
 
 
 def class_text(label_set: str, protocol: Protocol, text: TextConfig | None = None) -> ClassText:
-    """The classes of a label set under a protocol's prompt, word for "other" and finer names (where it has any).
+    """Embed the classes of a label set as a protocol says.
 
-    text: whose embeddings, by default MiniLM's. Raises DataError where CLIP's weights are missing.
+    Args:
+        label_set: Name of a label set.
+        protocol: Its prompt, its word for the class of other things, and whether finer names are used (where the label
+            set has any).
+        text: Which text encoder; None for MiniLM.
+
+    Returns:
+        The embedded classes.
+
+    Raises:
+        ConfigError: An unknown label set.
+        DataError: The weights of CLIP are missing.
     """
     text = text or TextConfig()
     encoder = text_encoder(text.encoder, text.weights)

@@ -20,34 +20,67 @@ from geoguide.text.encoders import TextConfig
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Optimisation. The paper states none of it."""
+    """Student and optimisation. The paper states none of the numbers.
+
+    Attributes:
+        model: The student: `adapter` on a frozen backbone, or `openscene`, a MinkUNet18A that is trained entirely.
+        steps: Optimisation steps of one scene each (openscene: `scenes_per_step` scenes). More made the validation
+            rooms worse: the adapter learns rooms by heart.
+        points_per_step: Random points of the scene (adapter only); on a processor more steps teach more than more
+            points.
+        learning_rate: Of AdamW, at the first step.
+        weight_decay: Of AdamW.
+        power: Exponent of the polynomial decay of the learning rate to 0, as OpenScene.
+        evaluate_every: Steps between points of the validation curve.
+        checkpoint_every: Steps between checkpoints.
+    """
 
     model: Literal["adapter", "openscene"] = "adapter"
-    """`openscene`: no frozen backbone, MinkUNet18A trained entirely."""
-    steps: int = 2000  # one step is one scene; more made the validation rooms worse: the adapter learns rooms by heart
-    points_per_step: int = 1000  # random points of the scene; on a processor more steps teach more than more points
+    steps: int = 2000
+    points_per_step: int = 1000
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
-    power: float = 0.9  # polynomial decay, as OpenScene
-    evaluate_every: int = 100  # steps between points of the validation curve
+    power: float = 0.9
+    evaluate_every: int = 100
     checkpoint_every: int = 200
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a number is scored; printed beside every number."""
+    """How a number is scored; printed beside every number.
+
+    Attributes:
+        mode: Which features are compared with the text: `distill` the student's, `fusion` the lifted 2D ones,
+            `ensemble` per point the surer of the two.
+        prompt: Template of the text; this is the best of those tried with MiniLM (OpenScene: "a {} in a scene", CLIP).
+        absent_class: How a class without ground truth counts in the means (see `ConfusionMatrix`): as 0, as OpenScene
+            and Pointcept do, or by another rule.
+        no_feature: How points without a 2D feature count in mode fusion (see `ConfusionMatrix`): as errors, or by
+            another rule.
+        repeats: 1: one pass of the cloud as it is. More: passes of the turned and scaled cloud, whose dot products are
+            averaged.
+        other: How the class of other things is embedded: `prompted` like any name, or `bare` as the word "other"
+            alone, as OpenScene does.
+        finer_names: Score a class by the best of its finer names, where its label set has them (nuScenes: 43 for 16).
+
+    Raises:
+        ConfigError: `repeats` is below 1.
+
+    Example:
+        >>> Protocol(repeats=5).mode
+        'distill'
+        >>> Protocol(repeats=0)
+        Traceback (most recent call last):
+        geoguide.errors.ConfigError: protocol.repeats must be at least 1, found 0
+    """
 
     mode: Literal["distill", "fusion", "ensemble"] = "distill"
-    prompt: str = "a photo of a {}"  # best of those tried with MiniLM; OpenScene: "a {} in a scene" with CLIP
-    absent_class: Literal["zero", "skip", "union"] = "zero"  # OpenScene and Pointcept count an absent class as 0
+    prompt: str = "a photo of a {}"
+    absent_class: Literal["zero", "skip", "union"] = "zero"
     no_feature: Literal["wrong", "drop", "openscene"] = "wrong"
-    """Points without 2D feature in fusion mode: counted as errors."""
     repeats: int = 1
-    """1: one pass of the cloud as it is. More: passes of the turned and scaled cloud, their dot products summed."""
     other: Literal["prompted", "bare"] = field(default="prompted", metadata=unless("other", "prompted"))
-    """`bare`: the class of other things is embedded as the word "other" alone, as OpenScene does."""
     finer_names: bool = field(default=False, metadata=unless("finer_names", False))
-    """Score a class by the best of its finer names, where its label set has them (nuScenes: 43 for 16)."""
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
@@ -56,16 +89,45 @@ class Protocol:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What a trained network is scored on beside the test scenes of its own data; training does not depend on it."""
+    """Further scoring of a trained network; training does not depend on it.
 
-    label_sets: tuple[str, ...] = ()  # further label sets of the same scenes (long tail)
-    data: DataConfig | None = None  # another domain's test scenes, in place of the own ones
-    lifting: LiftingConfig | None = None  # its lifting
+    Attributes:
+        label_sets: Further label sets of the same test scenes (long tail).
+        data: Another domain, whose test scenes take the place of the config's own; None for the own ones.
+        lifting: The lifting of that domain; None for the config's own.
+    """
+
+    label_sets: tuple[str, ...] = ()
+    data: DataConfig | None = None
+    lifting: LiftingConfig | None = None
 
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """Everything that decides a result."""
+    """Everything that decides a result.
+
+    Attributes:
+        name: Name of the row in tables; no part of the identity.
+        data: Which scenes.
+        teacher: The simulated 2D model; unused where `data.features` names fused features.
+        lifting: How 2D features are lifted to points.
+        backbone: The frozen 3D backbone.
+        superpoints: How the scene is partitioned.
+        masks: Where instance masks come from.
+        adapter: Shape of the adapter.
+        objective: The modules, their options and weights.
+        train: Student and optimisation.
+        openscene: Settings of the student `openscene`; part of the identity for that student alone.
+        text: The text encoder.
+        protocol: How the trained network is scored.
+        evaluation: What else it is scored on.
+        seed: Decides everything random.
+
+    Example:
+        >>> config = ExperimentConfig().replace(train__steps=100, objective__modules=("usd",))
+        >>> config.train.steps, config.objective.modules
+        (100, ('usd',))
+    """
 
     name: str = field(default="geoguide", metadata={"hash": False})
     data: DataConfig = field(default_factory=DataConfig)
@@ -88,18 +150,37 @@ class ExperimentConfig:
     seed: int = 0
 
     def training(self) -> "ExperimentConfig":
-        """The part that decides the trained network: experiments that differ in scoring alone share it."""
+        """Keep the part that decides the trained network; experiments that differ in scoring alone share it.
+
+        Returns:
+            A copy with the default protocol and evaluation.
+        """
         return dataclasses.replace(self, protocol=Protocol(), evaluation=EvaluationConfig())
 
     def tested(self) -> "ExperimentConfig":
-        """As `self`, but on the data of the test scenes."""
+        """Make the config of the test scenes.
+
+        Returns:
+            A copy with `data` and `lifting` of `evaluation` where it names any.
+        """
         other = self.evaluation
         return dataclasses.replace(
             self, data=other.data or self.data, lifting=other.lifting or self.lifting, evaluation=EvaluationConfig()
         )
 
     def replace(self, **changes: Any) -> "ExperimentConfig":
-        """A copy with fields changed; nested fields as `objective__usd__weight="raw"`."""
+        """Copy with some fields changed.
+
+        Args:
+            **changes: New values by field name; a field of a field is written with two underscores, as in
+                `objective__usd__weight="raw"`.
+
+        Returns:
+            The changed copy.
+
+        Raises:
+            ConfigError: No such field, or a value that the config refuses.
+        """
         config: Any = self
         for path, value in changes.items():
             config = replaced(config, path.replace("__", "."), value)

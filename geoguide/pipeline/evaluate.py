@@ -1,4 +1,4 @@
-"""`evaluate(config)`: score a trained network, the 2D features alone, or both, under a stated protocol."""
+"""`evaluate(config)`: score a trained student, the 2D features alone, or both, under a stated protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,17 +20,21 @@ from geoguide.scene import VOID
 from geoguide.students.student import Motion, Student
 
 CHUNK = 65536  # points whose 2D features are in memory at once
-
-
-TURN = np.array([np.pi / 64, np.pi / 64, np.pi])  # radians either way about x, y and z, and a scale of 0.9 .. 1.1:
-
-
-SCALE = 0.1  # what OpenScene's voxelizer leaves on in tests
+# A pass turns the scene by up to TURN about x, y and z (radians, either way) and scales it by 1 - SCALE .. 1 + SCALE:
+# OpenScene's voxelizer leaves that on in tests.
+TURN = np.array([np.pi / 64, np.pi / 64, np.pi])
+SCALE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Confusion over a split and per scene; `miou` and `macc` follow the protocol, in %."""
+    """The scores of a split.
+
+    Attributes:
+        confusion: Over all scenes.
+        per_scene: By name of the scene.
+        protocol: How it was scored.
+    """
 
     confusion: ConfusionMatrix
     per_scene: dict[str, ConfusionMatrix]
@@ -38,10 +42,12 @@ class Evaluation:
 
     @property
     def miou(self) -> float:
+        """Mean IoU over all scenes in %, absent classes counted as the protocol says."""
         return 100.0 * self.confusion.miou(absent=self.protocol.absent_class)
 
     @property
     def macc(self) -> float:
+        """Mean class accuracy over all scenes in %, absent classes counted as the protocol says."""
         return 100.0 * self.confusion.macc(absent=self.protocol.absent_class)
 
 
@@ -56,9 +62,24 @@ def evaluate(
 ) -> Evaluation:
     """Score every labelled point of a split (evaluation as OpenScene: modes distill, fusion, ensemble).
 
-    `distill`: cosine of F_3d^sem with the text. `fusion`: cosine of F_2d; points no camera sees have no feature and
-    count as the protocol's `no_feature` says. `ensemble`: per point the source with the higher best cosine. label_set:
-    another one than the config's; the scenes' labels are then read for it. Raises DataError for scenes without labels.
+    `distill`: cosine of F_3d^sem with the text. `fusion`: cosine of F_2d; points that no camera sees have no feature
+    and count as the protocol's `no_feature` says. `ensemble`: per point the source with the higher best cosine.
+
+    Args:
+        config: The experiment: its data, text and protocol.
+        student: The trained student; None in mode fusion.
+        split: train, val or test.
+        scenes: The prepared scenes of the split; None prepares them.
+        label_set: Another label set than the config's, for which the scenes' labels are read; None for the config's.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The scores.
+
+    Raises:
+        InputError: No student in a mode that needs one, or scenes made in memory that would have to be read again.
+        ConfigError: An unknown label set.
+        DataError: A scene without labels, or one that cannot be read.
     """
     scenes = prepare_split(config, split, progress=progress) if scenes is None else scenes
     label_set = label_set or config.data.label_set
@@ -71,7 +92,22 @@ def evaluate_label_sets(
     scenes: Sequence[PreparedScene],
     label_sets: Sequence[str],
 ) -> dict[str, Evaluation]:
-    """As `evaluate`, on several label sets of the same scenes: features are computed once, text by text compared."""
+    """Score several label sets of the same scenes as `evaluate` does; the student's features are computed once.
+
+    Args:
+        config: The experiment: its text and protocol, and the label set that the scenes hold labels of.
+        student: The trained student; None in mode fusion.
+        scenes: The prepared scenes.
+        label_sets: Names of label sets; for others than the config's, labels are read from the scenes' files.
+
+    Returns:
+        The scores by label set.
+
+    Raises:
+        InputError: As `evaluate`.
+        ConfigError: As `evaluate`.
+        DataError: As `evaluate`.
+    """
     protocol = config.protocol
     if protocol.mode != "fusion" and student is None:
         raise InputError(f"evaluate: mode {protocol.mode!r} needs a trained student")
@@ -103,22 +139,24 @@ def predict(
     repeats: int = 1,
     output: Tensor | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The class of every point of a scene.
+    """Predict the class of every point of a scene (paper, inference).
 
     Args:
         scene: The prepared scene.
         text: The classes.
         mode: distill, fusion or ensemble (see `evaluate`).
-        student: What was trained; None in mode fusion.
-        repeats: Above 1, the mean dot products of that many turned and scaled passes decide (OpenScene's test_repeats).
-        output: `student_output` of the scene where it is known already (one pass).
+        student: The trained student; None in mode fusion.
+        repeats: Above 1, the mean dot products of that many turned and scaled passes decide (OpenScene's test_repeats);
+            modes distill and ensemble only.
+        output: `student_output` of the scene, to compute it once for several texts; used with one pass only.
 
     Returns:
         Class ids int64 [P] (255: no feature) and their cosines float32 [P]. Working memory O(P classes) with several
         passes, else O(chunk classes).
 
     Raises:
-        InputError: An unknown mode, or no student in a mode that needs one.
+        InputError: An unknown mode, no student in a mode that needs one, features and text of different widths, or
+            several passes of a scene made in memory.
     """
     if mode not in ("distill", "fusion", "ensemble"):
         raise InputError(f"mode must be distill, fusion or ensemble, found {mode!r}")
@@ -138,7 +176,7 @@ def predict(
 
 
 def _classify_lifted(scene: PreparedScene, text: ClassText) -> tuple[np.ndarray, np.ndarray]:
-    """Ids int64 [P], 255 without a 2D feature, and cosines float32 [P], 0 there."""
+    """Classify the 2D features: ids int64 [P], 255 without a feature, and cosines float32 [P], 0 there."""
     ids, best = np.full(len(scene), VOID), np.zeros(len(scene), np.float32)
     for chosen in np.array_split(np.arange(len(scene)), -(-len(scene) // CHUNK)):
         lifted, seen = scene.features(chosen)
@@ -156,7 +194,7 @@ def _mean_of_passes(scene: PreparedScene, text: ClassText, mode: str, student: S
 
 
 def _motion(number: int) -> Motion:
-    """What OpenScene's voxelizer does to the scene in pass `number`."""
+    """The random turn and scale of pass `number`, as OpenScene's voxelizer draws them."""
     generator = np.random.default_rng([11, number])
     turn = Rotation.from_euler("xyz", generator.uniform(-TURN, TURN)).as_matrix().astype(np.float32)
     return Motion(turn, generator.uniform(1 - SCALE, 1 + SCALE))
@@ -177,6 +215,14 @@ def _similarity(features: Tensor, scene: PreparedScene, text: ClassText, mode: s
 
 @torch.inference_mode()
 def student_output(student: Student, scene: PreparedScene) -> Tensor:
-    """F_3d^sem of every point of a scene, unit length [P, C]."""
+    """Compute F_3d^sem of every point of a scene, for scoring.
+
+    Args:
+        student: The trained student; it is put into evaluation mode.
+        scene: The prepared scene.
+
+    Returns:
+        float32 [P, C], unit length, on the student's device.
+    """
     student.network.eval()
     return F.normalize(student.features(scene), dim=-1)

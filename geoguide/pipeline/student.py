@@ -1,4 +1,4 @@
-"""Which student an experiment trains: the one place that knows them all by name."""
+"""The registry of students: the one place that knows every student by its name in configs."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ def _openscene(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Stu
     return OpenSceneStudent.untrained(scenes, config.openscene)
 
 
-# A further student: its class, and what makes it from a config.
+# Each student's class, and the function that makes an untrained one from a config. A further student is a line here.
 STUDENTS: dict[str, tuple[type[Student], Maker]] = {
     FrozenBackboneStudent.name: (FrozenBackboneStudent, _frozen_backbone),
     OpenSceneStudent.name: (OpenSceneStudent, _openscene),
@@ -28,7 +28,7 @@ STUDENTS: dict[str, tuple[type[Student], Maker]] = {
 
 
 def student_kind(config: ExperimentConfig) -> type[Student]:
-    """The class of the student that a config names.
+    """Find the class of the student that a config names.
 
     Args:
         config: An experiment; `train.model` names the student.
@@ -37,7 +37,7 @@ def student_kind(config: ExperimentConfig) -> type[Student]:
         A subclass of `Student`.
 
     Raises:
-        ConfigError: `train.model` is no student.
+        ConfigError: `train.model` is not in `STUDENTS`.
     """
     if config.train.model not in STUDENTS:
         raise ConfigError(f"train.model must be one of {', '.join(STUDENTS)}, found {config.train.model!r}")
@@ -45,17 +45,18 @@ def student_kind(config: ExperimentConfig) -> type[Student]:
 
 
 def new_student(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
-    """An untrained student, with weights from torch's random state.
+    """Make an untrained student.
 
     Args:
-        config: Names the student and its settings.
-        scenes: The training scenes, whose features say how wide it is and where it starts.
+        config: Names the student, its settings and the objective's modules.
+        scenes: The training scenes: the widths of their features, and the statistics that the student starts from.
 
     Returns:
-        The student, on the CPU.
+        The student on the CPU; its weights come from torch's global random state.
 
     Raises:
-        ConfigError: `train.model` is no student, or the objective has modules that its batches cannot feed.
+        ConfigError: `train.model` is not in `STUDENTS`, or the objective has modules but the student's batches lack
+            the regions that modules need.
     """
     kind = student_kind(config)
     if config.objective.modules and not kind.has_regions:

@@ -1,4 +1,4 @@
-"""`fit(config)`: distil lifted 2D features into a student under the objective; resumes after a kill at any moment."""
+"""`fit(config)`: train a student on lifted 2D features under the objective; an interrupted training can go on."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from geoguide.prepared import PreparedScene
 from geoguide.students.statistics import sampled
 from geoguide.students.student import Student
 
-VALIDATION_POINTS = 1500  # per room, for the curve only; final numbers use every point
+VALIDATION_POINTS = 1500  # per scene, for the curve only; final numbers use every point
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Fit:
         objective: The objective with its heads.
         history: One row per validation: step, mIoU on validation scenes (%), and the mean of each loss term since the
             row before.
-        converged: What `has_converged` says of the history.
+        converged: `has_converged` of the history.
     """
 
     student: Student
@@ -58,12 +58,27 @@ def fit(
     run_dir: Path | None = None,
     progress: bool = True,
 ) -> Fit:
-    """Train one experiment (paper, Total). Prepared scenes may be passed in to share them between runs.
+    """Train one experiment (paper, Total).
 
-    With `run_dir` a checkpoint is written every `checkpoint_every` steps and an interrupted run goes on from it with
-    the same final weights: all randomness of a step derives from (seed, step). Experiments that differ in scoring alone
-    share a checkpoint. bf16 autocast on CUDA, float32 on CPU. While a step is computed, a thread reads the next one.
-    Memory: O(points_per_step (C + C1)) beside the memory-mapped scenes.
+    All randomness of a step derives from (seed, step), so that a run that goes on from a checkpoint ends with the same
+    weights as an unbroken one. bf16 autocast on CUDA, float32 on CPU. While a step is computed, a thread reads the
+    batch of the next one. Memory: O(points_per_step (C + C1)) beside the memory-mapped scenes.
+
+    Args:
+        config: The experiment.
+        train: The prepared training scenes, to share them between runs; None prepares them.
+        val: The prepared validation scenes; None prepares them.
+        device: auto (CUDA where there is one), cpu or cuda.
+        run_dir: Folder of checkpoints, one written every `checkpoint_every` steps and read first where there is one.
+            Experiments that differ in scoring alone share it. None writes none.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The trained student, its objective and the validation curve.
+
+    Raises:
+        ConfigError: `train.model` is no student, or the objective's modules do not fit it.
+        DataError: Scenes or a checkpoint cannot be read, validation scenes have no labels, or the loss is not finite.
     """
     train = prepare_split(config, "train", progress=progress) if train is None else train
     val = prepare_split(config, "val", progress=progress) if val is None else val
@@ -91,14 +106,29 @@ def fit(
 
 
 def checkpoint_name(config: ExperimentConfig) -> str:
-    """The file of a training: named by what decides the network."""
+    """Name the checkpoint of a training.
+
+    Args:
+        config: The experiment.
+
+    Returns:
+        A file name, from the hash of what decides the trained network.
+    """
     return f"{config_hash(config.training())}.pt"
 
 
 def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bool:
-    """True when validation mIoU rose by less than `tolerance` points from the third quarter of the curve to the last.
+    """Say whether validation mIoU has stopped rising.
 
-    Means of whole quarters (at least two rows each) are compared, because single rows are noisy.
+    The means of the third and the last quarter of the curve are compared (at least two rows each), because single rows
+    are noisy.
+
+    Args:
+        history: Rows with `val_miou` in %, as in `Fit`.
+        tolerance: Percentage points.
+
+    Returns:
+        True where mIoU rose by less than `tolerance`; False where there are too few rows to say.
     """
     rows = max(2, len(history) // 4)
     if len(history) < 2 * rows:
@@ -109,7 +139,7 @@ def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bo
 
 @dataclass(eq=False)
 class _State:
-    """Everything a checkpoint must hold."""
+    """A training in progress: everything that a checkpoint must hold, and the batch that is read ahead."""
 
     config: ExperimentConfig
     device: torch.device
@@ -188,12 +218,14 @@ class _Validation:
 
     def __init__(self, config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> None:
         self.classes = len(load_label_set(config.data.label_set))
-        # The default protocol: one curve, however the network is scored later.
+        # Under the default protocol, so that the curve is the same however the network is scored later.
         self.text = class_text(config.data.label_set, Protocol(), config.text)
         self.parts = []
         for number, scene in enumerate(sampled(scenes)):
             chosen = np.random.default_rng([7, number]).permutation(len(scene))[:VALIDATION_POINTS]
             chosen.sort()
+            if scene.labels is None:
+                raise DataError(f"scene {scene.name}: has no labels, so nothing can be scored")
             self.parts.append((scene, chosen, scene.labels[chosen]))
 
     @torch.inference_mode()

@@ -1,1 +1,1 @@
-"""Networks that learn from 2D features."""
+"""Students: networks that learn F_3d^sem from lifted 2D features (see design.md)."""

@@ -1,7 +1,7 @@
-"""The lightweight MLP adapter: frozen 3D features to the text space; the only trained part kept at inference."""
+"""The lightweight MLP adapter from frozen 3D features to the text space, the only trained part kept at inference."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,17 @@ _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """Shape of the adapter. The paper says "lightweight MLP" and states nothing else."""
+    """Shape of the adapter. The paper says "lightweight MLP" and states nothing else.
 
-    hidden: tuple[int, ...] = (256,)  # not stated; one hidden layer is the smallest MLP that is not linear
-    norm: Literal["layer", "none"] = "layer"  # not stated; LayerNorm works with one scene per step, batch norm does not
-    activation: Literal["gelu", "relu"] = "gelu"  # not stated; GELU as in the backbone
+    Attributes:
+        hidden: Widths of the hidden layers. One hidden layer is the smallest MLP that is not linear.
+        norm: What follows each hidden layer. LayerNorm works with one scene per step, batch norm does not.
+        activation: What follows the norm; GELU as in the backbone.
+    """
+
+    hidden: tuple[int, ...] = (256,)
+    norm: Literal["layer", "none"] = "layer"
+    activation: Literal["gelu", "relu"] = "gelu"
 
 
 class Adapter(nn.Module):
@@ -25,7 +31,18 @@ class Adapter(nn.Module):
 
     Inputs are standardised with the mean and deviation of the training scenes, kept as buffers (`standardise`), because
     hand-made and learned backbones have very different scales. The output is not normalised: every use is a cosine.
+
+    Args:
+        in_width: C1.
+        out_width: C.
+        config: Its shape; None for the default.
+
+    Raises:
+        ConfigError: An unknown activation or norm.
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, in_width: int, out_width: int, config: AdapterConfig | None = None) -> None:
         super().__init__()
@@ -46,29 +63,47 @@ class Adapter(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, out_width))
 
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:
-        """Set the input statistics, both [C1]; constant channels keep deviation 1."""
+        """Set the statistics by which inputs are standardised.
+
+        Args:
+            mean: [C1].
+            deviation: [C1]; channels that are constant (at most 1e-6) get 1.
+        """
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
     @property
     def last(self) -> nn.Linear:
         """The layer that gives F_3d^sem."""
-        return self.layers[-1]
+        return cast(nn.Linear, self.layers[-1])
 
     def forward(self, geometry: Tensor) -> Tensor:
-        """Geometry float [P, C1] -> [P, C]."""
+        """Compute F_3d^sem.
+
+        Args:
+            geometry: F_3d^G, float [P, C1].
+
+        Returns:
+            [P, C], of any length.
+
+        Raises:
+            InputError: Not [P, C1].
+        """
         if geometry.dim() != 2 or geometry.shape[1] != self.in_width:
             raise InputError(f"adapter input must be [P, {self.in_width}], found {list(geometry.shape)}")
         return self.layers((geometry - self.mean) / self.deviation)
 
     def whole(self, geometry: Tensor, chunk: int = 65536) -> Tensor:
-        """F_3d^sem of a whole scene, chunk by chunk.
+        """Compute F_3d^sem of a whole scene, chunk by chunk.
 
         Args:
             geometry: F_3d^G, [P, C1], any float dtype, on any device.
-            chunk: Points that are worked on at a time.
+            chunk: Points worked on at a time.
 
         Returns:
             float32 [P, C], of any length, on the adapter's device.
+
+        Raises:
+            InputError: Not [P, C1].
         """
         return torch.cat([self(part.to(self.mean.device).float()) for part in geometry.split(chunk)])

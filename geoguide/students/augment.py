@@ -1,7 +1,8 @@
-"""Training augmentation of a coloured cloud, as OpenScene's recipe names it: small pure functions, one generator each.
+"""Augmentation of a coloured training cloud with the steps that OpenScene's recipe names, each a small pure function.
 
-Points are float [P, 3] in metres with z up, colours float [P, 3] in [0, 1]; inputs are never written to. The strengths
-are our own, of the order that sparse-convolution recipes for ScanNet use; neither paper states them.
+Points are float [P, 3] in metres with z up, colours float [P, 3] in [0, 1]; inputs are never written to, and every
+function draws from the numpy generator that it is given. The strengths are our own, of the order that
+sparse-convolution recipes for ScanNet use; neither paper states them.
 """
 
 from dataclasses import dataclass
@@ -16,19 +17,36 @@ MAX_CELLS = 2_000_000  # nodes of the noise grid: 16 MB per axis of displacement
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How strong each augmentation is; a strength of 0 turns it off."""
+    """How strong each augmentation is; a strength of 0 turns it off.
 
-    elastic_granularity: tuple[float, ...] = (0.2, 0.8)  # metres, one distortion each, fine to coarse
-    elastic_magnitude: tuple[float, ...] = (0.4, 1.6)  # metres, before blurring
-    elastic_share: float = 0.95  # of scenes
-    rotate: float = 180.0  # degrees about z, either way
-    scale: float = 0.1  # 0.9 .. 1.1
-    flip: float = 0.5  # chance per horizontal axis
-    jitter: float = 0.0  # metres; OpenScene has none: voxels swallow it
-    contrast_share: float = 0.2  # of scenes
-    chromatic_shift: float = 0.1  # of the colour range
-    chromatic_jitter: float = 0.05  # standard deviation
-    dropout: float = 0.2  # at most this share of points
+    Attributes:
+        elastic_granularity: Metres between the nodes of the random field, one elastic distortion each, fine to coarse.
+        elastic_magnitude: Metres, deviation of each field before it is blurred.
+        elastic_share: Share of scenes that are distorted.
+        rotate: Largest turn about z in degrees, either way.
+        scale: Largest change of size as a share: 0.1 is a factor of 0.9 to 1.1.
+        flip: Chance of a mirror image, for each horizontal axis.
+        jitter: Standard deviation of the points' noise in metres; OpenScene has none, as voxels swallow it.
+        contrast_share: Share of scenes whose contrast is stretched.
+        chromatic_shift: Largest shift of all colours, as a share of the colour range.
+        chromatic_jitter: Standard deviation of each point's colour noise, as a share of the colour range.
+        dropout: Largest share of points that are dropped.
+
+    Raises:
+        ConfigError: A share out of range, or granularities and magnitudes that do not go together.
+    """
+
+    elastic_granularity: tuple[float, ...] = (0.2, 0.8)
+    elastic_magnitude: tuple[float, ...] = (0.4, 1.6)
+    elastic_share: float = 0.95
+    rotate: float = 180.0
+    scale: float = 0.1
+    flip: float = 0.5
+    jitter: float = 0.0
+    contrast_share: float = 0.2
+    chromatic_shift: float = 0.1
+    chromatic_jitter: float = 0.05
+    dropout: float = 0.2
 
     def __post_init__(self) -> None:
         for name in ("elastic_share", "flip", "contrast_share", "scale", "dropout"):
@@ -47,9 +65,21 @@ class AugmentConfig:
 def augment(
     points: np.ndarray, colors: np.ndarray, config: AugmentConfig, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All augmentations in turn: points [P, 3], colors [P, 3] -> kept int64 [p], their points and colours [p, 3].
+    """Apply all augmentations in turn.
 
-    Shapes are disturbed before they are turned, points are dropped first: the rest then costs less.
+    Points are dropped first, which makes the rest cheaper, and shapes are distorted before they are turned.
+
+    Args:
+        points: float [P, 3], metres, z up.
+        colors: float [P, 3] in [0, 1].
+        config: How strong each augmentation is.
+        generator: Decides everything random.
+
+    Returns:
+        The points that remain, int64 [p], ascending ids; and their new points and colours, [p, 3] each.
+
+    Raises:
+        InputError: Not [P, 3] both, points that are not finite, or too far apart for the elastic distortion.
     """
     _check(points, colors)
     kept = dropped(len(points), config.dropout, generator)
@@ -71,7 +101,17 @@ def elastic_distortion(
 ) -> np.ndarray:
     """Move points by a smooth random field: Gaussian noise every `granularity` metres, blurred, times `magnitude`.
 
-    A grid that would hold more than `MAX_CELLS` nodes (a stray far point) is an InputError.
+    Args:
+        points: float [P, 3], metres.
+        granularity: Metres between the nodes of the field.
+        magnitude: Metres, standard deviation of the noise before it is blurred; 0 moves nothing.
+        generator: Draws the noise.
+
+    Returns:
+        [P, 3] of the same dtype.
+
+    Raises:
+        InputError: The field would hold more than `MAX_CELLS` nodes (a stray far point).
     """
     if magnitude == 0 or len(points) == 0:
         return points
@@ -90,31 +130,75 @@ def elastic_distortion(
 
 
 def rotate_z(points: np.ndarray, degrees: float, generator: np.random.Generator) -> np.ndarray:
-    """Turn about the vertical axis through the origin by a uniform angle up to `degrees` either way."""
+    """Turn about the vertical axis through the origin.
+
+    Args:
+        points: float [P, 3].
+        degrees: The angle is uniform up to this, either way.
+        generator: Draws the angle.
+
+    Returns:
+        [P, 3] of the same dtype.
+    """
     angle = np.deg2rad(generator.uniform(-degrees, degrees))
     c, s = np.cos(angle), np.sin(angle)
     return points @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]], points.dtype)
 
 
 def random_scale(points: np.ndarray, amount: float, generator: np.random.Generator) -> np.ndarray:
-    """Multiply by one uniform factor in 1 - amount .. 1 + amount."""
+    """Multiply by one factor.
+
+    Args:
+        points: float [P, 3].
+        amount: The factor is uniform in 1 - amount .. 1 + amount.
+        generator: Draws the factor.
+
+    Returns:
+        [P, 3] of the same dtype.
+    """
     return points * points.dtype.type(generator.uniform(1 - amount, 1 + amount))
 
 
 def flip(points: np.ndarray, chance: float, generator: np.random.Generator) -> np.ndarray:
-    """Mirror x and y, each with the given chance; z never."""
+    """Mirror x and y, each with the given chance; z never.
+
+    Args:
+        points: float [P, 3].
+        chance: Between 0 and 1.
+        generator: Draws whether each axis is mirrored.
+
+    Returns:
+        [P, 3] of the same dtype.
+    """
     signs = np.where(generator.random(2) < chance, -1, 1)
     return points * np.array([*signs, 1], points.dtype)
 
 
 def jitter(points: np.ndarray, deviation: float, generator: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise of the given standard deviation in metres, cut at three of them."""
+    """Add Gaussian noise to every coordinate.
+
+    Args:
+        points: float [P, 3], metres.
+        deviation: Standard deviation in metres; noise is clipped at three of them.
+        generator: Draws the noise.
+
+    Returns:
+        [P, 3] of the same dtype.
+    """
     noise = np.clip(generator.standard_normal(points.shape, dtype=np.float32), -3, 3)
     return points + (deviation * noise).astype(points.dtype)
 
 
 def auto_contrast(colors: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Blend, by a random share, with the colours stretched so that each channel fills [0, 1]; flat channels stay."""
+    """Blend, by a random share, with the colours stretched so that each channel fills [0, 1]; flat channels stay.
+
+    Args:
+        colors: float [P, 3] in [0, 1].
+        generator: Draws the share.
+
+    Returns:
+        [P, 3] of the same dtype, in [0, 1].
+    """
     low, high = colors.min(0, initial=1), colors.max(0, initial=0)
     spread = np.where(high > low, high - low, 1)
     share = generator.random()
@@ -123,18 +207,45 @@ def auto_contrast(colors: np.ndarray, generator: np.random.Generator) -> np.ndar
 
 
 def chromatic_shift(colors: np.ndarray, amount: float, generator: np.random.Generator) -> np.ndarray:
-    """Add one uniform colour in -amount .. amount to the whole scene, clipped to [0, 1]."""
+    """Add one random colour to the whole scene.
+
+    Args:
+        colors: float [P, 3] in [0, 1].
+        amount: The colour's channels are uniform in -amount .. amount.
+        generator: Draws the colour.
+
+    Returns:
+        [P, 3] of the same dtype, clipped to [0, 1].
+    """
     return np.clip(colors + generator.uniform(-amount, amount, 3).astype(colors.dtype), 0, 1)
 
 
 def chromatic_jitter(colors: np.ndarray, deviation: float, generator: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise of the given standard deviation to every point, clipped to [0, 1]."""
+    """Add Gaussian noise to every point's colour.
+
+    Args:
+        colors: float [P, 3] in [0, 1].
+        deviation: Standard deviation, as a share of the colour range.
+        generator: Draws the noise.
+
+    Returns:
+        [P, 3] of the same dtype, clipped to [0, 1].
+    """
     noise = generator.standard_normal(colors.shape, dtype=np.float32)
     return np.clip(colors + (deviation * noise).astype(colors.dtype), 0, 1)
 
 
 def dropped(count: int, share: float, generator: np.random.Generator) -> np.ndarray:
-    """Points that remain when a uniform share up to `share` is dropped: int64, ascending; one remains at least."""
+    """Drop a random share of the points.
+
+    Args:
+        count: P.
+        share: The dropped share is uniform in 0 .. share.
+        generator: Draws the share and the points.
+
+    Returns:
+        The points that remain, int64 [p], ascending ids; at least one where there is one.
+    """
     remaining = max(min(count, 1), count - int(count * generator.uniform(0, share)))
     return np.sort(generator.choice(count, remaining, replace=False, shuffle=False))
 

@@ -15,14 +15,15 @@ from geoguide.students.statistics import geometry_statistics, mean_lifted, start
 from geoguide.students.student import Motion, Student, scene_of_turn
 
 
-class FrozenBackboneStudent(Student):
-    """Frozen backbone and adapter: only the adapter is trained.
+class FrozenBackboneStudent(Student[Adapter]):
+    """A frozen backbone with an adapter, of which the adapter alone is trained (paper, Overview).
 
     Args:
         adapter: The MLP.
         config: Its shape.
-        backbone: The frozen backbone whose features it reads, asked again only for scenes that are moved.
-        points_per_step: Random points of a scene that a step takes; None takes them all.
+        backbone: The frozen backbone whose features the adapter reads. Prepared scenes hold these features already;
+            the backbone itself runs for moved scenes only.
+        points_per_step: The number of random points of a scene in a training batch; None for all points.
     """
 
     name = "adapter"
@@ -39,18 +40,37 @@ class FrozenBackboneStudent(Student):
     def untrained(
         cls, scenes: Sequence[PreparedScene], config: AdapterConfig, backbone: BackboneConfig, points_per_step: int
     ) -> "FrozenBackboneStudent":
-        """An adapter that starts at the mean 2D feature of the training scenes; weights from torch's random state."""
+        """Make a student with a new adapter, whose output starts at the mean 2D feature of the training scenes.
+
+        Args:
+            scenes: The training scenes: their widths, and the statistics that the adapter starts from.
+            config: Shape of the adapter.
+            backbone: The frozen backbone that the scenes were prepared with.
+            points_per_step: Random points of a scene in a training batch.
+
+        Returns:
+            The student on the CPU; its weights come from torch's global random state.
+        """
         adapter = Adapter(scenes[0].geometry_width, scenes[0].feature_width, config)
         adapter.standardise(*geometry_statistics(scenes))
         start_at_mean(adapter.last, mean_lifted(scenes))
         return cls(adapter, config, backbone, points_per_step)
 
     def draw(self, scenes: Sequence[PreparedScene], step: int, seed: int, device: torch.device) -> Batch:
-        """Random points of the scene whose turn it is (see `Student.draw`)."""
+        """Random points of the scene whose turn it is; arguments as in `Student.draw`."""
         return self.sample(scene_of_turn(scenes, step, seed), [seed, 2, step], device)
 
     def sample(self, scene: PreparedScene, seed: list[int], device: torch.device) -> Batch:
-        """`points_per_step` random points of a scene (all when it has fewer), reproducible from `seed`."""
+        """Make a batch of `points_per_step` random points of a scene (all when it has no more).
+
+        Args:
+            scene: The prepared scene.
+            seed: Decides the points; its last number also decides which file of fused features is read.
+            device: Where the batch is put.
+
+        Returns:
+            The batch, its points in the scene's order.
+        """
         count = len(scene) if self.points_per_step is None else self.points_per_step
         chosen = np.arange(len(scene))
         if len(scene) > count:
@@ -58,21 +78,21 @@ class FrozenBackboneStudent(Student):
         return scene.batch(np.sort(chosen), device, draw=seed[-1])
 
     def forward(self, batch: Batch) -> Tensor:
-        """F_3d^sem [P, C] from the batch's frozen features."""
+        """F_3d^sem [P, C] of the batch, from its frozen features (see `Student.forward`)."""
         return self.network(batch.geometry)
 
     def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
-        """F_3d^sem from the scene's cached frozen features (see `Student.features`)."""
+        """F_3d^sem [p, C], from the frozen features that the scene holds (see `Student.features`)."""
         geometry = np.array(scene.geometry) if chosen is None else scene.geometry[chosen]
         return self.network.whole(torch.from_numpy(geometry))
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
-        """The scene is read again, faces and normals with it, and the backbone encodes it after every motion."""
+        """F_3d^sem [P, C] for each motion; the scene's files are read again for its normals (see `Student.moved`)."""
         still = scene.load()
         for motion in motions:
             moved = replace(still, points=motion.points(scene.points), normals=motion.normals(still.normals))
             yield self.network.whole(torch.from_numpy(open_backbone(self.backbone).encode(moved)))
 
     def kept(self) -> Adapter:
-        """The adapter; the three modules are discarded."""
+        """Return the adapter; W's MLP and IMR's linear layer belong to the objective and are discarded."""
         return self.network

@@ -1,4 +1,4 @@
-"""OpenScene's distillation: MinkUNet18A trained entirely, from coloured voxels to the lifted 2D features."""
+"""The baseline OpenScene (CVPR 2023): a whole MinkUNet18A is trained, from coloured voxels to lifted 2D features."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +19,26 @@ from geoguide.students.student import Motion, Student, scene_of_turn
 
 @dataclass(frozen=True)
 class OpenSceneConfig:
-    """The network and its input. OpenScene: width 1, 2 cm, 8 scenes a step; the values here are for mini rooms."""
+    """The network and its input. OpenScene: width 1, 2 cm, 8 scenes a step; the values here are for mini rooms.
 
-    width: float = 0.25  # of MinkUNet18A's; one CPU core must train it
-    voxel: float = 0.1  # metres; mini clouds have a point every 5 cm, ScanNet's every 2 cm
-    scenes_per_step: int = 1  # for the same time, twice the steps learn more than twice the scenes
-    input_color: bool = True  # OpenScene's switch of the same name; without it every voxel's input is 1
-    augmented: bool = True  # in training only
-    # Without elastic distortion, which slows learning here; without any augmentation the network learns rooms by heart.
+    Attributes:
+        width: Widths of all layers as a share of MinkUNet18A's; small, because one CPU core must train it.
+        voxel: Edge of a voxel in metres; mini clouds have a point every 5 cm, ScanNet's every 2 cm.
+        scenes_per_step: Scenes in a training batch; for the same time, twice the steps learn more than twice the
+            scenes.
+        input_color: OpenScene's switch of the same name; without colours every voxel's input is 1.
+        augmented: Whether training scenes are augmented; without, the network learns rooms by heart.
+        augment: The augmentations; without elastic distortion, which slows learning here.
+
+    Raises:
+        ConfigError: width, voxel or scenes_per_step is not positive.
+    """
+
+    width: float = 0.25
+    voxel: float = 0.1
+    scenes_per_step: int = 1
+    input_color: bool = True
+    augmented: bool = True
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(elastic_share=0.0))
 
     def __post_init__(self) -> None:
@@ -39,9 +51,14 @@ class OpenSceneConfig:
 
 @dataclass(frozen=True, eq=False)
 class VoxelBatch:
-    """Voxels of several scenes: grid_coord int64 [V, 3], item int64 [V], features [V, 3], lifted [V, C], seen bool [V].
+    """V voxels of several scenes; each voxel stands for one of its points, as in OpenScene's voxelizer.
 
-    Each voxel stands for one of its points, as in OpenScene's voxelizer.
+    Attributes:
+        grid_coord: int64 [V, 3], position in voxels, from 0 in each scene.
+        item: int64 [V], number of the scene in the batch.
+        features: float32 [V, 3], input of the network (see `OpenScene.inputs`).
+        lifted: F_2d of the voxel's point, float32 [V, C]; zero where unseen.
+        seen: bool [V], whether that point has a 2D feature.
     """
 
     grid_coord: Tensor
@@ -52,7 +69,12 @@ class VoxelBatch:
 
 
 class OpenScene(nn.Module):
-    """Coloured points to the text space through MinkUNet18A, every weight trained (OpenScene, CVPR 2023)."""
+    """MinkUNet18A from coloured voxels to the text space, every weight trained (OpenScene, CVPR 2023).
+
+    Args:
+        out_width: C.
+        config: Its settings.
+    """
 
     def __init__(self, out_width: int, config: OpenSceneConfig) -> None:
         super().__init__()
@@ -60,11 +82,29 @@ class OpenScene(nn.Module):
         self.network = MinkUNet(3, out_width, config.width)
 
     def forward(self, batch: VoxelBatch) -> Tensor:
-        """F_3d^sem per voxel [V, C]."""
+        """Compute F_3d^sem of each voxel.
+
+        Args:
+            batch: V voxels.
+
+        Returns:
+            [V, C], of any length.
+        """
         return self.network(batch.grid_coord, batch.item, batch.features)
 
     def encode(self, points: np.ndarray, colors: np.ndarray) -> Tensor:
-        """Points float [P, 3] metres z up, colors [P, 3] in [0, 1] -> [P, C]: each point has its voxel's feature."""
+        """Compute F_3d^sem of one cloud; each point gets the feature of its voxel.
+
+        Args:
+            points: float [P, 3], metres, z up.
+            colors: float [P, 3] in [0, 1].
+
+        Returns:
+            float32 [P, C], of any length, on the network's device.
+
+        Raises:
+            InputError: Not [P, 3] both, no point, or points that are not finite or too far apart.
+        """
         if points.ndim != 2 or points.shape[1] != 3 or points.shape != colors.shape:
             raise InputError(f"points and colors must be [P, 3], found {list(points.shape)} and {list(colors.shape)}")
         grid, first, inverse = voxelize(points, self.config.voxel)
@@ -74,12 +114,29 @@ class OpenScene(nn.Module):
         return features[torch.from_numpy(inverse).to(device)]
 
     def inputs(self, colors: np.ndarray, device: torch.device) -> Tensor:
-        """Colours in [-1, 1], or ones."""
+        """Make the input of the network.
+
+        Args:
+            colors: float [V, 3] in [0, 1].
+            device: Where the input is put.
+
+        Returns:
+            float32 [V, 3]: the colours mapped to [-1, 1], or ones without `input_color`.
+        """
         values = torch.from_numpy(np.ascontiguousarray(colors, np.float32)).to(device)
         return values * 2 - 1 if self.config.input_color else torch.ones_like(values)
 
-    def batch(self, scenes: "list[PreparedScene]", seed: list[int], device: torch.device) -> VoxelBatch:
-        """Whole scenes, augmented and voxelised, as one training batch; everything random derives from `seed`."""
+    def batch(self, scenes: list[PreparedScene], seed: list[int], device: torch.device) -> VoxelBatch:
+        """Make a training batch of whole scenes, augmented and voxelised.
+
+        Args:
+            scenes: Prepared scenes.
+            seed: Decides everything random.
+            device: Where the batch is put.
+
+        Returns:
+            The voxels of all scenes, scene after scene.
+        """
         parts = [self._part(scene, np.random.default_rng([*seed, i])) for i, scene in enumerate(scenes)]
         item = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
         grid, colors, lifted, seen = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -91,7 +148,8 @@ class OpenScene(nn.Module):
             seen=torch.from_numpy(seen).to(device),
         )
 
-    def _part(self, scene: "PreparedScene", generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+    def _part(self, scene: PreparedScene, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Of one scene: grid_coord int64 [V, 3], colours [V, 3], F_2d [V, C] and seen bool [V]."""
         points, colors, kept = scene.points, scene.colors, np.arange(len(scene))
         if self.config.augmented:
             kept, points, colors = augment(points, colors, self.config.augment, generator)
@@ -100,8 +158,8 @@ class OpenScene(nn.Module):
         return grid, colors[first], *scene.features(chosen, int(generator.integers(2**31)))
 
 
-class OpenSceneStudent(Student):
-    """OpenScene's student: the whole network is trained, on whole scenes as voxels.
+class OpenSceneStudent(Student[OpenScene]):
+    """OpenScene as a student: the whole network is trained, on whole scenes as voxels.
 
     Args:
         network: The network.
@@ -117,37 +175,57 @@ class OpenSceneStudent(Student):
 
     @classmethod
     def untrained(cls, scenes: Sequence[PreparedScene], config: OpenSceneConfig) -> "OpenSceneStudent":
-        """A network that starts at the mean 2D feature of the training scenes, so that neither student is ahead."""
+        """Make a student with a new network, whose output starts at the mean 2D feature of the training scenes.
+
+        The adapter starts there too, so that neither student has a head start.
+
+        Args:
+            scenes: The training scenes: the width and the mean of their 2D features.
+            config: Its settings.
+
+        Returns:
+            The student on the CPU; its weights come from torch's global random state.
+        """
         network = OpenScene(scenes[0].feature_width, config)
         start_at_mean(network.network.head, mean_lifted(scenes))
         return cls(network, config)
 
     def draw(self, scenes: Sequence[PreparedScene], step: int, seed: int, device: torch.device) -> VoxelBatch:
-        """The few scenes whose turn it is, whole, augmented and voxelised (see `Student.draw`)."""
+        """The `scenes_per_step` scenes whose turn it is, whole, augmented and voxelised (see `Student.draw`)."""
         count = self.config.scenes_per_step
         chosen = [scene_of_turn(scenes, step * count + number, seed) for number in range(count)]
         return self.network.batch(chosen, [seed, 2, step], device)
 
     def forward(self, batch: VoxelBatch) -> Tensor:
-        """F_3d^sem of each voxel, [V, C]."""
+        """F_3d^sem [V, C] of the batch's voxels (see `Student.forward`)."""
         return self.network(batch)
 
     def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
-        """F_3d^sem of the points; the network always sees the whole scene (see `Student.features`)."""
+        """F_3d^sem [p, C]; the network always reads the whole scene (see `Student.features`)."""
         features = self.network.encode(scene.points, scene.colors)
         return features if chosen is None else features[torch.from_numpy(chosen).to(features.device)]
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
-        """Points and colours are all that the network needs."""
+        """F_3d^sem [P, C] for each motion, from points and colours alone (see `Student.moved`)."""
         for motion in motions:
             yield self.network.encode(motion.points(scene.points), scene.colors)
 
 
 def openscene_supervision(count: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Points bool [P] that OpenScene's nuScenes preprocessing gives a feature: seen, and labelled in the ground truth.
+    """Say which points get a 2D feature in OpenScene's nuScenes preprocessing: those seen and labelled.
 
-    count int64 [P] from `lifting.fuse`; labels int64 [P], 255 void. Only for reproducing OpenScene's numbers: ground
-    truth here decides which points have features. Everywhere else a point has one where count > 0.
+    Only for reproducing OpenScene's numbers: ground truth here decides which points have features. Everywhere else a
+    point has one where count > 0.
+
+    Args:
+        count: int64 [P], frames that see each point, from `lifting.fuse`.
+        labels: int64 [P], ground truth, 255 void.
+
+    Returns:
+        bool [P].
+
+    Raises:
+        InputError: Not of one shape.
     """
     if count.shape != labels.shape:
         raise InputError(f"count and labels must be [P], found {list(count.shape)} and {list(labels.shape)}")
@@ -155,9 +233,18 @@ def openscene_supervision(count: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def voxelize(points: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Occupied voxels of points [P, 3]: grid_coord int64 [V, 3] from 0, a point of each int64 [V], voxel of each [P].
+    """Find the occupied voxels of a cloud, sorted by (x, y, z).
 
-    Sorted by (x, y, z); a voxel's point is its first in the cloud. Non-finite points are an InputError.
+    Args:
+        points: float [P, 3], metres.
+        size: Edge of a voxel, metres.
+
+    Returns:
+        Position of each voxel, int64 [V, 3], from 0; the first point of the cloud in each voxel, int64 [V]; and the
+        voxel of each point, int64 [P].
+
+    Raises:
+        InputError: No point, points that are not finite, or too far apart for `size`.
     """
     if len(points) == 0 or not np.isfinite(points).all():
         raise InputError(f"points must be finite and not empty, found {len(points)} points, or nan or inf among them")

@@ -1,4 +1,4 @@
-"""What a student learns of the training scenes before the first step: where features lie, and how far they spread."""
+"""Statistics of the training scenes from which a student starts: mean and spread of the features."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,35 +8,42 @@ from torch import Tensor, nn
 
 from geoguide.prepared import PreparedScene
 
-SAMPLED = 100  # scenes that are looked at
+SAMPLED = 100  # scenes that statistics are taken from
 
 
 def sampled(scenes: Sequence[PreparedScene]) -> Iterator[PreparedScene]:
-    """At most `SAMPLED` of the scenes, evenly spread."""
+    """Pick at most `SAMPLED` of the scenes, evenly spread.
+
+    Args:
+        scenes: Prepared scenes.
+
+    Returns:
+        An iterator; a scene is opened when its turn comes.
+    """
     return (scenes[number] for number in range(0, len(scenes), -(-len(scenes) // SAMPLED)))
 
 
 def geometry_statistics(scenes: Sequence[PreparedScene]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the frozen features.
+    """Mean and standard deviation of the frozen features F_3d^G, channel by channel.
 
     Args:
-        scenes: Every 16th point of at most `SAMPLED` of them is looked at.
+        scenes: The training scenes; every 16th point of at most `SAMPLED` of them is read.
 
     Returns:
-        Two float [C1].
+        Mean and deviation, float32 [C1] each.
     """
     rows = torch.cat([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in sampled(scenes)])
     return rows.mean(0), rows.std(0, correction=0)
 
 
 def mean_lifted(scenes: Sequence[PreparedScene]) -> Tensor:
-    """Mean 2D feature of the seen points.
+    """Mean of the 2D features F_2d of the seen points.
 
     Args:
-        scenes: Every 64th point of at most `SAMPLED` of them is looked at.
+        scenes: The training scenes; every 64th point of at most `SAMPLED` of them is read.
 
     Returns:
-        float [C].
+        float32 [C].
     """
     rows = []
     for scene in sampled(scenes):
@@ -47,13 +54,13 @@ def mean_lifted(scenes: Sequence[PreparedScene]) -> Tensor:
 
 @torch.no_grad()
 def start_at_mean(last: nn.Linear, mean_target: Tensor) -> None:
-    """Make a last layer answer with the direction of the mean 2D feature, and little else, for any input.
+    """Make a last layer return the direction of the mean 2D feature, and little else, for any input.
 
-    Text-aligned features share a large common direction; found by gradient descent it takes hundreds of steps.
+    Text-aligned features share a large common direction; gradient descent needs hundreds of steps to find it.
 
     Args:
-        last: The layer, [C] out; its bias is set and its weights made small.
-        mean_target: [C].
+        last: The layer, of output width C. Its bias is set to the unit mean feature, its weights are divided by 10.
+        mean_target: float [C], the mean 2D feature.
     """
     last.bias.copy_(mean_target / mean_target.norm().clamp_min(1e-8))
     last.weight.mul_(0.1)

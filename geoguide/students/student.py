@@ -1,13 +1,13 @@
-"""What every student offers: it draws its batches, says F_3d^sem of a batch and of a whole scene, and names itself.
+"""The interface of a student: it draws its batches, and computes F_3d^sem of a batch and of a whole scene.
 
-A *student* is a network that learns from 2D features. Training and scoring know students by this interface alone, so
-that a further one is a class of its own here and a line in `pipeline.student`.
+A *student* is a network that learns from 2D features. Training and scoring use this interface alone, so that a further
+student is one class in this folder and one line in `pipeline/student.py`.
 """
 
 import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,71 +18,94 @@ from geoguide.method.batch import Supervised
 from geoguide.prepared import PreparedScene
 from geoguide.students.adapter import Adapter
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A scene turned and scaled: points become scale (points @ turn).
+    """A rotation and a scaling of a scene: points become scale * (points @ turn).
 
     Attributes:
-        turn: float32 [3, 3], a rotation.
-        scale: A factor.
+        turn: float32 [3, 3], a rotation matrix, applied from the right.
+        scale: One factor for all axes.
     """
 
     turn: np.ndarray
     scale: float
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Moved points: float [P, 3] -> [P, 3] of the same dtype."""
+        """Turn and scale points.
+
+        Args:
+            points: float [P, 3], metres.
+
+        Returns:
+            [P, 3] of the same dtype.
+        """
         return (points @ self.turn) * points.dtype.type(self.scale)
 
     def normals(self, normals: np.ndarray | None) -> np.ndarray | None:
-        """Turned normals: float [P, 3] -> [P, 3]; None stays None."""
+        """Turn normals.
+
+        Args:
+            normals: float [P, 3], or None.
+
+        Returns:
+            [P, 3]; None for None.
+        """
         return None if normals is None else normals @ self.turn
 
 
-class Student(abc.ABC):
+class Student(abc.ABC, Generic[Network]):
     """A network that learns F_3d^sem from lifted 2D features.
 
     Attributes:
-        name: What configs (`train.model`) and records call it.
+        name: Its name in configs (`train.model`).
         frozen: Whether it reads the features of a frozen 3D backbone.
-        has_regions: Whether its batches hold geometry, superpoints and masks (are a `Batch`), which the modules need.
-        network: What is trained.
+        has_regions: Whether its batches are a `Batch`, with the geometry, superpoints and masks that the modules need.
+        network: The part that is trained; `Student[Adapter]` is a student whose network is an `Adapter`.
         config: Its own settings, a frozen dataclass.
     """
 
     name: ClassVar[str]
     frozen: ClassVar[bool]
     has_regions: ClassVar[bool]
-    network: nn.Module
+    network: Network
     config: Any
 
     @property
     def device(self) -> torch.device:
-        """Where the network's weights lie."""
+        """The device of the network's weights."""
         return next(self.network.parameters()).device
 
     @abc.abstractmethod
     def draw(self, scenes: Sequence[PreparedScene], step: int, seed: int, device: torch.device) -> Supervised:
-        """A step's batch; everything random in it derives from `seed` and `step`.
+        """Make the batch of one training step; everything random in it derives from `seed` and `step`.
 
         Args:
             scenes: The training scenes.
             step: Number of the step, from 0.
-            seed: Of the experiment.
+            seed: The experiment's seed.
             device: Where the batch is put.
 
         Returns:
-            What `forward` takes.
+            A batch that `forward` takes.
         """
 
     @abc.abstractmethod
     def forward(self, batch: Any) -> Tensor:
-        """F_3d^sem of a drawn batch, [P, C] (P points or voxels), of any length."""
+        """Compute F_3d^sem of a batch.
+
+        Args:
+            batch: As `draw` returns it; `Any` because each student has its own kind of batch.
+
+        Returns:
+            float [P, C] for the P points or voxels of the batch, of any length.
+        """
 
     @abc.abstractmethod
     def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
-        """F_3d^sem of a scene.
+        """Compute F_3d^sem of a scene.
 
         Args:
             scene: The prepared scene.
@@ -94,32 +117,41 @@ class Student(abc.ABC):
 
     @abc.abstractmethod
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
-        """F_3d^sem of a scene that is encoded anew after each motion.
+        """Compute F_3d^sem of a scene once for each motion: each time the scene is moved and encoded anew.
 
         Args:
             scene: The prepared scene.
-            motions: How it is turned and scaled, one after the other.
+            motions: Each starts from the scene as it is.
 
         Yields:
-            float [P, C] for each motion, of any length.
+            float [P, C] for each motion, of any length, on the student's device.
 
         Raises:
-            InputError: The scene cannot be read again, and the student needs that.
+            InputError: The student has to read the scene's files again, but the scene was made in memory.
         """
 
     def kept(self) -> Adapter:
-        """What inference keeps of it (paper, Total).
+        """Return the part that a saved model holds (paper, Total).
 
         Returns:
             The adapter.
 
         Raises:
-            InputError: It has none: the whole network would have to be kept.
+            InputError: The student has no adapter: its entire network would have to be saved.
         """
         raise InputError("only an adapter on a frozen backbone can be saved as a model, found an entire network")
 
 
 def scene_of_turn(scenes: Sequence[PreparedScene], turn: int, seed: int) -> PreparedScene:
-    """The scene whose turn it is: epochs visit every scene once, in an order that `seed` and the epoch decide."""
+    """Pick the scene of a turn: every epoch visits each scene once, in a new order.
+
+    Args:
+        scenes: The training scenes.
+        turn: Number of the turn, from 0; an epoch has as many turns as there are scenes.
+        seed: Decides, with the number of the epoch, the order.
+
+    Returns:
+        One of the scenes.
+    """
     epoch, position = divmod(turn, len(scenes))
     return scenes[np.random.default_rng([seed, 1, epoch]).permutation(len(scenes))[position]]
