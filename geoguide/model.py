@@ -17,7 +17,7 @@ from geoguide.frozen import from_dict, to_dict
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import frozen_features
+from geoguide.pipeline.stages import frozen_features
 from geoguide.pipeline.train import Fit
 from geoguide.scene import Scene, unit_colors
 from geoguide.students.adapter import Adapter, AdapterConfig

@@ -17,7 +17,7 @@ from geoguide.lifting import SPLAT, Fusion, fuse
 from geoguide.model import GeoGuideModel
 from geoguide.paths import replacing
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import Stages
+from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 from geoguide.teachers.color import ColorTeacher
 

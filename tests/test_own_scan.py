@@ -10,12 +10,12 @@ from plyfile import PlyData
 
 import geoguide
 from geoguide import own_scan
-from geoguide.benchmarks.scenes import list_sources
 from geoguide.cli import main
 from geoguide.datasets.points import load_points
 from geoguide.model import GeoGuideModel
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import frozen_features, prepare
+from geoguide.pipeline.prepare import prepare, scene_sources
+from geoguide.pipeline.stages import frozen_features
 from geoguide.students.adapter import Adapter, AdapterConfig
 
 LABELS = ("wall", "floor", "chair")
@@ -24,7 +24,7 @@ LABELS = ("wall", "floor", "chair")
 @pytest.fixture
 def mesh(tiny: ExperimentConfig) -> Path:
     """The mesh of a generated room, as a user has it."""
-    source = list_sources(tiny.data, "test")[0]
+    source = scene_sources(tiny.data, "test")[0]
     return source.path / f"{source.name}_vh_clean_2.ply"
 
 
@@ -37,7 +37,7 @@ def run(*arguments: str) -> int:
 def test_a_mesh_is_prepared_as_a_training_scene_is(tiny: ExperimentConfig, mesh: Path, tmp_path: Path) -> None:
     """Faces decide superpoints, and with them descriptors: the same as those that an adapter was trained on."""
     config = tiny.replace(backbone__name="descriptors")
-    room = list_sources(tiny.data, "test")[0].load()
+    room = scene_sources(tiny.data, "test")[0].load()
     prepared = prepare(room, config, tmp_path)
     scan = own_scan.open_scan(mesh)
     np.testing.assert_array_equal(scan.scene.faces, room.faces)
@@ -54,7 +54,7 @@ def test_a_mesh_is_prepared_as_a_training_scene_is(tiny: ExperimentConfig, mesh:
 
 def test_superpoints_and_masks_only_when_asked_for(mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("scene_superpoints", "scene_masks"):
-        monkeypatch.setattr(f"geoguide.pipeline.prepare.{name}", lambda *given: pytest.fail("computed for nothing"))
+        monkeypatch.setattr(f"geoguide.pipeline.stages.{name}", lambda *given: pytest.fail("computed for nothing"))
     scan = own_scan.open_scan(mesh)
     result = own_scan.segment_scan(scan, geoguide.load("mini"), LABELS)
     assert result.superpoints is None and not {"superpoints", "instance_masks"} & set(result.summary)

@@ -11,7 +11,9 @@ from geoguide.datasets.sources import SceneSource
 from geoguide.errors import ConfigError, DataError
 from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import Identity, Stages, fingerprint, prepare, prepare_source, prepare_split
+from geoguide.pipeline.identity import Identity, fingerprint
+from geoguide.pipeline.prepare import prepare, prepare_source, prepare_split
+from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 
 

@@ -17,7 +17,7 @@ from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.scannet import load_scene
 from geoguide.errors import DataError
 from geoguide.lifting import fuse
-from geoguide.pipeline.prepare import fingerprint
+from geoguide.pipeline.identity import fingerprint
 
 COLOR_SIZE, DEPTH_SIZE = (12, 16), (6, 8)  # (H, W)
 NAME = "scene0011_01"

@@ -1,0 +1,77 @@
+"""What a scene is known by in the cache and in records, without reading it where that was noted before."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geoguide.paths import replacing
+from geoguide.scene import Scene
+
+
+def fingerprint(scene: Scene) -> str:
+    """Name a scene's content: its points, colours, labels and instances, its frames' poses, and their image files.
+
+    Args:
+        scene: Any scene. Images are not decoded: their file names and sizes count.
+
+    Returns:
+        The first twelve hex digits of a SHA-256.
+    """
+    digest = hashlib.sha256()
+    for array in (scene.points, scene.colors, scene.labels, scene.instances):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    for view in scene.views:
+        digest.update(np.ascontiguousarray(view.cam_to_world, np.float64).tobytes())
+        for path in view.pixel_files:
+            digest.update(b"-" if path is None else f"{path.name} {path.stat().st_size}".encode())
+    return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a scene is known by in the cache and in records.
+
+    Attributes:
+        name: Name of the scene.
+        source: "mini" (generated) or "real".
+        fingerprint: `fingerprint` of the scene.
+    """
+
+    name: str
+    source: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, scene: Scene) -> "Identity":
+        """Identify a scene in memory.
+
+        Args:
+            scene: Any scene.
+
+        Returns:
+            Its identity.
+        """
+        return cls(scene.name, scene.source, fingerprint(scene))
+
+    @classmethod
+    def noted(cls, note: Path, load: Callable[[], Scene]) -> "Identity":
+        """Identify a scene without reading it, where that was noted before.
+
+        Args:
+            note: The file of the note; written where it is missing or damaged.
+            load: Reads the scene; called in that case alone.
+
+        Returns:
+            The scene's identity.
+        """
+        try:
+            return cls(**json.loads(note.read_text()))
+        except (OSError, ValueError, TypeError):  # no note, or a damaged one
+            found = cls.of(load())
+        with replacing(note) as temporary:
+            temporary.write_text(json.dumps(asdict(found)))
+        return found
