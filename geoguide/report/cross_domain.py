@@ -120,5 +120,5 @@ def claim_lines(found: Sequence[Record]) -> pd.DataFrame:
         if here:
             _, miou, macc = chance(here[0].metrics, here[0].config.protocol.absent_class)
             line = FLOOR | {"tested_on": dataset, "measure": SCORE, "seed": 0, "miou": miou, "macc": macc}
-            parts.append(pd.DataFrame([line], dtype=object))
+            parts.append(pd.DataFrame([line]))
     return pd.concat(parts, ignore_index=True)
