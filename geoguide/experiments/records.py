@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoguide.errors import ConfigError, DataError
+from geoguide.errors import DataError
 from geoguide.experiments.facts import Facts, Row, agrees
 from geoguide.frozen import config_hash, from_dict
 from geoguide.paths import results_root
@@ -160,16 +160,14 @@ def read(path: Path) -> Record:
         The record.
 
     Raises:
-        DataError: The file cannot be read, or lacks a field, which the message names.
+        DataError: The file cannot be read, lacks a field, or holds a config with an unknown one; the message says which.
     """
     try:
         return Record.of(json.loads(Path(path).read_text()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a ConfigError is a ValueError
         raise DataError(f"{path}: unreadable record ({error})") from None
     except KeyError as error:
         raise DataError(f"{path}: record has no field {error}") from None
-    except ConfigError as error:
-        raise DataError(f"{path}: {error}") from None
 
 
 def read_all(folder: Path | None = None) -> list[Record]:
