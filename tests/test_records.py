@@ -110,7 +110,7 @@ def test_a_frame_has_a_column_for_every_fact_and_score() -> None:
     assert set(lines.columns) >= {*rows[0].facts.columns(), "id", "miou", "macc", "miou_skip", "val_miou", "val_macc"}
     assert list(lines["miou"]) == [20, 30] and list(lines["macc"]) == [30, 40] and list(lines["val_miou"]) == [5, 0]
     assert list(lines["converged"]) == [True, None] and list(lines["seen_share"]) == [1.0, 0.9]
-    assert list(lines["preset"]) == ["works-best", None] and list(lines["dropped"])[0] == ("usd",)
+    assert list(lines["preset"]) == ["works-best", None] and lines["dropped"].iat[0] == ("usd",)
     wide = records.frame(rows, "matterport40")
     assert set(wide["label_set"]) == {"matterport40"} and list(wide["miou"]) == [7, 7]
     assert list(wide["classes"]) == [2, 2] and list(wide["occur"]) == [1, 1]

@@ -141,7 +141,10 @@ def test_protocols_are_paired_with_the_books_own() -> None:
 
 
 def test_studies_are_compared_with_the_unchanged_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
-    base, changed = (fake_record(config, miou, validation=2 * miou) for config, miou in zip(study("imr.centre = no"), (40, 42.5), strict=True))
+    base, changed = (
+        fake_record(config, miou, validation=2 * miou)
+        for config, miou in zip(study("imr.centre = no"), (40, 42.5), strict=True)
+    )
 
     def find_all(configs: Sequence, folder: object = None) -> list[Record]:
         return [record for record in (base, changed) if record.config in configs]

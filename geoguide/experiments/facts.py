@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from geoguide.datasets.config import DataConfig
@@ -77,11 +76,33 @@ class Facts:
             backbone, steps, points per step) is taken as it is and never listed.
 
         Example:
-            >>> facts = Facts.of(presets.preset("works-best", drop="usd", seed=3))
+            >>> from geoguide.experiments.presets import preset
+            >>> facts = Facts.of(preset("works-best", drop="usd", seed=3))
             >>> facts.method, facts.preset, facts.dropped, facts.teacher, facts.tested_on, facts.changed, facts.seed
             ('GeoGuide', 'works-best', ('usd',), 'OpenSeg-like', 'scannet', (), 3)
         """
-        return replace(_facts(config.replace(name="", seed=0)), seed=config.seed)
+        trained_on = _benchmark(config.data)
+        known = cls(
+            method="",
+            preset=None,
+            modules=config.objective.modules,
+            teacher=config.data.features or _teacher(config, trained_on),
+            backbone=config.backbone.name,
+            data="real" if config.data.dataset in presets.REAL else "mini",
+            trained_on=trained_on,
+            tested_on=_benchmark(config.tested().data),
+            label_set=config.tested().data.label_set,
+            protocol=next((name for name in STEPS if _protocol(name, config) == config.protocol), "other"),
+            mode=config.protocol.mode,
+            occlusion=config.lifting.occlusion,
+            changed=(),
+            seed=config.seed,
+        )
+        near = []
+        for kind, base in _bases(config, known.teacher):
+            facts = replace(known, **kind)
+            near.append(replace(facts, changed=_differing(config, _placed(base, config, facts))))
+        return min(near, key=lambda facts: len(facts.changed))
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -142,32 +163,6 @@ def own_occlusion(benchmark: str) -> str:
 def _benchmark(data: DataConfig) -> str:
     generated = {domain.data.dataset: name for name, domain in presets.DOMAINS.items()}
     return generated.get(data.dataset, data.dataset)
-
-
-@lru_cache(maxsize=None)
-def _facts(config: ExperimentConfig) -> Facts:
-    trained_on = _benchmark(config.data)
-    known = Facts(
-        method="",
-        preset=None,
-        modules=config.objective.modules,
-        teacher=config.data.features or _teacher(config, trained_on),
-        backbone=config.backbone.name,
-        data="real" if config.data.dataset in presets.REAL else "mini",
-        trained_on=trained_on,
-        tested_on=_benchmark(config.tested().data),
-        label_set=config.tested().data.label_set,
-        protocol=next((name for name in STEPS if _protocol(name, config) == config.protocol), "other"),
-        mode=config.protocol.mode,
-        occlusion=config.lifting.occlusion,
-        changed=(),
-        seed=config.seed,
-    )
-    near = []
-    for kind, base in _bases(config, known.teacher):
-        facts = replace(known, **kind)
-        near.append(replace(facts, changed=_differing(config, _placed(base, config, facts))))
-    return min(near, key=lambda facts: len(facts.changed))
 
 
 def _bases(config: ExperimentConfig, teacher: str) -> Iterator[tuple[dict[str, Any], ExperimentConfig]]:

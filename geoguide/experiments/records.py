@@ -98,7 +98,7 @@ class Record:
             ConfigError: The config holds a field that is not known.
         """
         config = from_dict(ExperimentConfig, raw["config"])
-        training = raw["training"] or {"history": [], "converged": None}
+        training: dict[str, Any] = raw["training"] or {"history": [], "converged": None}
         return cls(
             id=raw["id"],
             name=raw["name"],
@@ -160,7 +160,7 @@ def read(path: Path) -> Record:
         The record.
 
     Raises:
-        DataError: The file cannot be read, lacks a field, or holds a config with an unknown one; the message says which.
+        DataError: The file cannot be read, lacks a field, or its config has an unknown one; the message says which.
     """
     try:
         return Record.of(json.loads(Path(path).read_text()))

@@ -160,9 +160,9 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
     """
     rows = [
         {
-            "superpoint_purity": superpoint_purity(s.superpoints, s.labels),
+            "superpoint_purity": superpoint_purity(s.superpoints, np.asarray(s.labels)),
             "superpoints": float(s.superpoints.max() + 1),
-            **({} if s.instances is None else _mask_quality(s)),
+            **_mask_quality(s),
         }
         for s in scenes
     ]
@@ -170,6 +170,8 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
 
 
 def _mask_quality(scene: PreparedScene) -> dict[str, float]:
+    if scene.instances is None:
+        return {}
     return {f"mask_{name}": float(value) for name, value in mask_quality(scene.masks, scene.instances).items()}
 
 

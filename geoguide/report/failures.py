@@ -32,7 +32,7 @@ def hardest_scene(record: Record, scenes: Sequence[PreparedScene]) -> tuple[Prep
     scores, classes = record.metrics.scene_miou, len(record.metrics.iou)
     found = {}
     for number, scene in enumerate(scenes):
-        held = len(np.setdiff1d(np.unique(scene.labels), [VOID]))
+        held = len(np.setdiff1d(np.unique(np.asarray(scene.labels)), [VOID]))
         if scene.name in scores and held:
             zero = record.config.protocol.absent_class == "zero"
             found[number] = scores[scene.name] * (classes / held if zero else 1.0)

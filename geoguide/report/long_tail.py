@@ -4,6 +4,7 @@ Training never sees a label set: one trained network is scored on all of them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def by_frequency(found: Sequence[Record], label_set: str = LONG_TAIL[-1]) -> pd.
 
 def spread(
     lines: pd.DataFrame, rows: Sequence[Row], metric: str = "miou", over: str = "K"
-) -> dict[str, dict[int | str, list[float]]]:
+) -> dict[str, dict[Any, list[float]]]:
     """The scores of rows by number of classes or by bin: what `figures.interval_lines` draws.
 
     Args:
@@ -89,10 +90,8 @@ def spread(
     Returns:
         Label of the row -> K or bin -> one value per seed.
     """
-    return {
-        row_label(row): {key: part[metric].tolist() for key, part in only(lines, row).groupby(over, sort=False)}
-        for row in rows
-    }
+    cells = {row_label(row): only(lines, row).groupby(over, sort=False)[metric] for row in rows}
+    return {label: {key: part.tolist() for key, part in groups} for label, groups in cells.items()}
 
 
 def table(lines: pd.DataFrame, rows: Sequence[Row], metric: str = "miou", over: str = "K") -> pd.DataFrame:
@@ -111,7 +110,7 @@ def table(lines: pd.DataFrame, rows: Sequence[Row], metric: str = "miou", over: 
     for row in rows:
         mine = only(lines, row)
         cells = mine.groupby(over, sort=False)[metric]
-        line = {f"K = {key}" if over == "K" else key: mean_of(part) for key, part in cells}
+        line = {f"K = {key}" if over == "K" else key: mean_of(part.to_numpy()) for key, part in cells}
         runs = mine.drop_duplicates("seed")
         result.append({"row": row_label(row)} | line | {"seeds": len(runs), "converged": converged(runs)})
     return pd.DataFrame(result)

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from geoguide.experiments.facts import Row
 from geoguide.experiments.records import Record, frame, only
-from geoguide.report.evidence import converged, paired
+from geoguide.report.evidence import converged
 from geoguide.report.labels import BENCHMARKS, HIDDEN_BY, row_label
 from geoguide.report.rows import ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
-from geoguide.report.tables import METRICS, mean_of, paper
+from geoguide.report.tables import METRICS, change, mean_of, paper
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def main_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.Data
         mine = only(lines, row)
         if mine.empty:
             continue
-        line = {"row": row_label(row | {"teacher": mine["teacher"].iat[0]})}
+        line: dict[str, Any] = {"row": row_label(row | {"teacher": mine["teacher"].iat[0]})}
         line |= {f"ours {shown} ({ours})": mean_of(mine[metric]) for shown, metric in METRICS.items()}
         line |= {"seeds": len(mine), f"converged ({ours})": converged(mine)}
         if dataset == "scannet":
@@ -108,7 +108,7 @@ def main_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.Data
 
 
 def overview(by_dataset: Mapping[str, pd.DataFrame], ours: str = "mini") -> pd.DataFrame:
-    """mIoU on every benchmark, ours and the paper's in columns of their own.
+    """The mIoU on every benchmark, ours and the paper's in columns of their own.
 
     Args:
         by_dataset: Benchmark -> lines (see `records.frame`) of one 2D model each.
@@ -119,7 +119,7 @@ def overview(by_dataset: Mapping[str, pd.DataFrame], ours: str = "mini") -> pd.D
     """
     table = []
     for row, told in (*LINES, *((None, told) for told in NOT_RUN)):
-        line = {"row": told.main if row is None else row_label(row)}
+        line: dict[str, Any] = {"row": told.main if row is None else row_label(row)}
         for dataset, lines in by_dataset.items():
             scores = lines["miou"][:0] if row is None else only(lines, row)["miou"]
             shown = f"{mean_of(scores)} [{len(scores)}]" if len(scores) else "not run"
@@ -150,7 +150,7 @@ def occlusion_table(found: Sequence[Record]) -> pd.DataFrame:
             line = {"row": row_label(method), "hidden by": words}
             line["points with a feature (%)"] = f"{100 * mine['seen_share'].mean():.1f}"
             for shown, metric in METRICS.items():
-                gap = paired(lines, row, method | {"occlusion": "none"}, metric) if occlusion != "none" else np.array([])
-                line |= {f"{shown} (mini)": mean_of(mine[metric]), f"Δ {shown}": mean_of(gap, signed=True)}
+                moved = change(lines, row, method | {"occlusion": "none"}, metric)
+                line |= {f"{shown} (mini)": mean_of(mine[metric]), f"Δ {shown}": moved}
             table.append(line | {"seeds": len(mine)})
     return pd.DataFrame(table)

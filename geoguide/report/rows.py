@@ -40,12 +40,12 @@ def full(row: Row) -> Row:
     """The row of the same preset with all modules.
 
     Args:
-        row: Of a preset.
+        row: Facts of a row.
 
     Returns:
-        Its facts.
+        Its facts; of a row that is no preset's, the row itself.
     """
-    return row | {"modules": MODULES}
+    return row | {"modules": MODULES} if row["method"] == facts.GEOGUIDE else row
 
 
 def route(trained_on: str, tested_on: str | None = None) -> Row:

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from geoguide.experiments.facts import BOOK_PROTOCOL, GEOGUIDE, Row
+from geoguide.experiments.facts import BOOK_PROTOCOL, Row
 from geoguide.experiments.presets import DEFAULT_TEACHER, STUDIES, STUDY_SEEDS, TEACHERS, study
 from geoguide.experiments.records import Record, find_all, frame, only
 from geoguide.paths import results_root
@@ -66,6 +67,21 @@ def mean_of(values: np.ndarray | pd.Series, signed: bool = False, confidence: fl
     return with_interval(float(values.mean()), interval(values, confidence), signed) if len(values) else ""
 
 
+def change(lines: pd.DataFrame, row: Row, reference: Row, metric: str) -> str:
+    """The mean difference of a row to another, paired by seed, and its interval, as text.
+
+    Args:
+        lines: See `records.frame`.
+        row: Facts of the row.
+        reference: Facts of the other.
+        metric: Column.
+
+    Returns:
+        See `with_interval`; '' where both are the same row, or share no seed.
+    """
+    return "" if row == reference else mean_of(paired(lines, row, reference, metric), signed=True)
+
+
 def mean_iou(found: Sequence[Record]) -> pd.Series:
     """IoU per class, mean over records.
 
@@ -93,11 +109,10 @@ def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
         mine = only(lines, row)
         if mine.empty:
             continue
-        less = row["method"] == GEOGUIDE and row != full(row)
-        gaps = {shown: paired(lines, row, full(row), metric) if less else np.array([]) for shown, metric in METRICS.items()}
-        line = {"row": row_label(row), "paper mIoU (ScanNet v2)": stated.get(variant(row), {}).get("miou") or "not stated"}
+        told = stated.get(variant(row), {}).get("miou") or "not stated"
+        line: dict[str, Any] = {"row": row_label(row), "paper mIoU (ScanNet v2)": told}
         line |= {f"ours {shown} (mini)": mean_of(mine[metric]) for shown, metric in METRICS.items()}
-        line |= {f"Δ {shown} to full": mean_of(gap, signed=True) for shown, gap in gaps.items()}
+        line |= {f"Δ {shown} to full": change(lines, row, full(row), metric) for shown, metric in METRICS.items()}
         table.append(line | {"seeds": len(mine), "converged (mini)": converged(mine)})
     return pd.DataFrame(table)
 
@@ -117,9 +132,9 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
             mine = only(lines, row | {"teacher": teacher})
             if mine.empty:
                 continue
-            # How far the paper's scores with LSeg lie from those with OpenSeg is not stated.
+            # What the paper scores here with LSeg is not stated.
             told = stated.get(variant(row), {}) if teacher == DEFAULT_TEACHER else {}
-            line = {"2D model (simulated)": teacher, "row": row_label(row)}
+            line: dict[str, Any] = {"2D model (simulated)": teacher, "row": row_label(row)}
             line |= {f"paper {shown} (ScanNet v2)": told.get(m) or "not stated" for shown, m in METRICS.items()}
             line |= {f"ours {shown} (mini)": mean_of(mine[metric]) for shown, metric in METRICS.items()}
             table.append(line | {"seeds": len(mine), "converged": converged(mine)})
@@ -145,7 +160,7 @@ def differences(lines: pd.DataFrame, row: Row, references: Sequence[Row], confid
             gap = against(lines, row, other, metric)
             if len(gap) == 0:
                 continue
-            line = {"row": row_label(row), "minus": row_label(other), "metric": shown}
+            line: dict[str, Any] = {"row": row_label(row), "minus": row_label(other), "metric": shown}
             line |= {"difference": mean_of(gap, signed=True, confidence=confidence), "seeds": len(gap)}
             told = verdict(gap, confidence) if settled(lines, row, other) else NO_VERDICT
             table.append(line | {"the row scores higher": told})
@@ -192,10 +207,10 @@ def protocol_table(found: Sequence[Record]) -> pd.DataFrame:
         mine = only(lines, row)
         if mine.empty:
             continue
-        line = dict(row)
+        line: dict[str, Any] = dict(row)
         for shown, metric in METRICS.items():
-            gap = paired(lines, row, {"protocol": BOOK_PROTOCOL}, metric) if row["protocol"] != BOOK_PROTOCOL else []
-            line |= {f"{shown} (mini)": mean_of(mine[metric]), f"Δ {shown}": mean_of(np.array(gap), signed=True)}
+            moved = change(lines, row, {"protocol": BOOK_PROTOCOL}, metric)
+            line |= {f"{shown} (mini)": mean_of(mine[metric]), f"Δ {shown}": moved}
         table.append(line | {"seeds": len(mine)})
     return pd.DataFrame(table)
 
