@@ -9,7 +9,7 @@ results. Nothing is ever written into the working folder unless a caller names a
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -75,7 +75,7 @@ def _user_cache() -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Generator[Path]:
     """Write a file so that a kill at any moment leaves the old one or the new one, never half of one.
 
     Args:

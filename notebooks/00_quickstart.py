@@ -37,9 +37,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.datasets.sources import list_sources
+from geoguide.benchmarks.scenes import list_sources
 from geoguide.experiments.presets import preset
-from geoguide.pipeline.prepare import make_teacher, prepare_source
+from geoguide.pipeline.prepare import prepare_source
+from geoguide.pipeline.stages import make_teacher
 from geoguide.report import figures
 
 figures.use_offline_renderer()
@@ -85,8 +86,9 @@ figures.show_images(images, title=f"Image {view.name} of {scene.name}")
 
 # %%
 prepared = prepare_source(source, config)
-print(f"{(prepared.views > 0).mean():.1%} of the points are seen by at least one image")
-figures.show_cloud(scene.points, scalar=prepared.views, scalar_name="images", title="How many images see each point")
+print(f"{prepared.seen.mean():.1%} of the points are seen by at least one image")
+title = "How many images see each point"
+figures.show_cloud(scene.points, scalar=prepared.seen_by, scalar_name="images", title=title)
 
 # %% [markdown]
 # ## Training the adapter
@@ -113,7 +115,7 @@ from geoguide.pipeline.evaluate import predict
 table = class_text(config.data.label_set, config.protocol)
 guesses = {
     "2D features, lifted": predict(prepared, table, "fusion")[0],
-    "adapter": predict(prepared, table, "distill", fitted.network)[0],
+    "adapter": predict(prepared, table, "distill", fitted.student)[0],
 }
 panels = {"truth": np.asarray(scene.labels), **guesses}
 clouds = [figures.Panel(scene.points, name, labels=ids, label_set=labels) for name, ids in panels.items()]

@@ -30,9 +30,14 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.experiments.presets import OTHER_BACKBONES, SEEDS, TEACHERS, adapter_only, fusion, openscene, teacher_row
+from geoguide.experiments import run
+from geoguide.experiments.presets import OTHER_BACKBONES, SEEDS, TEACHERS, adapter_only, fusion, openscene
+from geoguide.experiments.records import frame
 from geoguide.frozen import to_dict
-from geoguide.report import figures, tables
+from geoguide.paths import results_root
+from geoguide.report import evidence, figures, tables
+from geoguide.report.labels import row_label
+from geoguide.report.rows import ADAPTER, ENTIRE, FUSION
 
 figures.use_offline_renderer()
 
@@ -55,13 +60,13 @@ pd.DataFrame({name: to_dict(TEACHERS[name]) for name in teachers})
 # Each run is looked up in `results/` by its configuration and computed only when it is not there.
 
 # %%
-makers = {"2D fusion": fusion, "entire network": openscene, "adapter only": adapter_only}
+makers = ((FUSION, fusion, seeds[:1]), (ENTIRE, openscene, seeds), (ADAPTER, adapter_only, seeds))
 runs = {}
 for teacher in teachers:
-    for row, make in makers.items():
-        chosen = seeds[:1] if row == "2D fusion" else seeds
-        runs[teacher_row(row, teacher)] = [run.get(make(s, teacher), progress=False) for s in chosen]
-lines = tables.frame([record for rows in runs.values() for record in rows])
+    for row, make, chosen in makers:
+        label = row_label(row | {"teacher": teacher})
+        runs[label] = [run.get(make(seed, teacher), progress=False) for seed in chosen]
+lines = frame([record for found in runs.values() for record in found])
 tables.preliminary_table(lines).style.hide(axis="index").format(precision=1)
 
 # %% [markdown]
@@ -69,8 +74,8 @@ tables.preliminary_table(lines).style.hide(axis="index").format(precision=1)
 # sign, never in size. The paper's figures with LSeg for this experiment are not stated.
 
 # %%
-values = {row: [r["metrics"]["miou"] for r in found] for row, found in runs.items()}
-figures.seed_bars(values, title="mIoU on the mini test rooms", reference="2D fusion")
+values = {row: [record.metrics.miou for record in found] for row, found in runs.items()}
+figures.seed_bars(values, title="mIoU on the mini test rooms", reference=row_label(FUSION))
 
 # %% [markdown]
 # ## Did they train long enough?
@@ -78,18 +83,18 @@ figures.seed_bars(values, title="mIoU on the mini test rooms", reference="2D fus
 
 # %%
 curves = {}
-for row in [name for name in runs if "fusion" not in name]:
-    histories = [pd.DataFrame(r["training"]["history"]) for r in runs[row]]
-    curves[row] = [(history["step"], history["val_miou"]) for history in histories]
+for row, found in runs.items():
+    histories = [pd.DataFrame(record.history) for record in found if record.history]  # 2D fusion trains nothing
+    if histories:
+        curves[row] = [(history["step"], history["val_miou"]) for history in histories]
 figures.curves(curves, title="mIoU on the validation rooms during training", y_title="mIoU (%)")
 
 # %% [markdown]
 # ## Class by class
 
 # %%
-iou = {row: pd.DataFrame([r["metrics"]["iou"] for r in found]).astype(float).mean() for row, found in runs.items()}
-names = list(iou["adapter only"].index)
-shown = {row: iou[row] for row in ("2D fusion", "entire network", "adapter only")}
+shown = {row: tables.mean_iou(runs[row]) for row in map(row_label, (FUSION, ENTIRE, ADAPTER))}
+names = list(shown[row_label(ADAPTER)].index)
 figures.class_bars(shown, names, title="IoU per class, OpenSeg-like, mean over seeds (mini test rooms)")
 
 # %% [markdown]
@@ -118,7 +123,7 @@ figures.curves(looks, title="Directions in use among the teacher's features: no 
 # two of different categories: the paper's key insight about pretrained 3D features, measured.
 
 # %%
-probes = json.loads((paths.results_root() / "backbones" / "probe.json").read_text())["rows"]
+probes = json.loads((results_root() / "backbones" / "probe.json").read_text())["rows"]
 auc = {name: row["instance_auc"]["test"] for name, row in probes.items()}
 pd.DataFrame([
     {"frozen features": name, "width": row["width"], "linear probe mIoU": row["linear"]["test_miou"],
@@ -129,7 +134,7 @@ pd.DataFrame([
 
 # %%
 from geoguide import backbones
-from geoguide.datasets.sources import list_sources
+from geoguide.benchmarks.scenes import list_sources
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pretraining.probing import pca_colors
 
@@ -146,7 +151,7 @@ figures.show_clouds(panels, title="Three principal components of frozen features
 # %%
 kinds = ("sonata-mini", *OTHER_BACKBONES)
 on = {name: [run.get(adapter_only(s, backbone=name), progress=False) for s in SEEDS] for name in kinds}
-scores = {name: [r["metrics"]["miou"] for r in found] for name, found in on.items()}
+scores = {name: [record.metrics.miou for record in found] for name, found in on.items()}
 title = "Adapter only, by frozen features: mIoU on the mini test rooms"
 figures.seed_bars(scores, title=title, reference="sonata-mini")
 
@@ -154,13 +159,13 @@ figures.seed_bars(scores, title=title, reference="sonata-mini")
 # ## What we found
 
 # %%
-text, metrics = [], ("mIoU", "mAcc")
+text = []
 for teacher in teachers:
-    pair = [teacher_row(row, teacher) for row in ("adapter only", "entire network")]
-    gaps = {metric: tables.paired(lines, *pair, metric.lower()) for metric in metrics}
-    shown = [f"{tables.with_interval(g.mean(), tables.interval(g), signed=True)} {m}" for m, g in gaps.items()]
-    done = all(np.mean([r["training"]["converged"] for r in runs[row]]) > 0.5 for row in pair)
-    told = tables.verdict(gaps["mIoU"]) if done else "no verdict: most runs of a row had not converged"
+    pair = [row | {"teacher": teacher} for row in (ADAPTER, ENTIRE)]
+    gaps = {shown: evidence.paired(lines, *pair, metric) for shown, metric in tables.METRICS.items()}
+    shown = [f"{tables.mean_of(gap, signed=True)} {metric}" for metric, gap in gaps.items()]
+    done = evidence.settled(lines, *pair)
+    told = evidence.verdict(gaps["mIoU"]) if done else "no verdict: most runs of a row had not converged"
     text.append(f"- **{teacher}**: adapter minus entire network {', '.join(shown)} points, {len(seeds)} seeds: "
                 f"*the frozen backbone wins* {told}.")
 Markdown("\n".join(text))
@@ -169,9 +174,8 @@ Markdown("\n".join(text))
 text = []
 for name in OTHER_BACKBONES:
     gap = np.subtract(scores["sonata-mini"], scores[name])
-    shown = tables.with_interval(gap.mean(), tables.interval(gap), signed=True)
-    text.append(f"- pretrained mini backbone minus {name}: {shown} mIoU points ({len(gap)} seeds), "
-                f"*the pretrained one is better* {tables.verdict(gap)}.")
+    text.append(f"- pretrained mini backbone minus {name}: {tables.mean_of(gap, signed=True)} mIoU points "
+                f"({len(gap)} seeds), *the pretrained one is better* {evidence.verdict(gap)}.")
 Markdown("\n".join(text))
 
 # %% [markdown]

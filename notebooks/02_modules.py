@@ -31,9 +31,10 @@ import torch
 import torch.nn.functional as F
 from IPython.display import Markdown
 
-from geoguide.datasets.sources import list_sources
+from geoguide.benchmarks.scenes import list_sources
 from geoguide.experiments.presets import adapter_only, preset
 from geoguide.labels import load_label_set
+from geoguide.paths import checkpoints_root
 from geoguide.pipeline.prepare import prepare_source, prepare_split
 from geoguide.pipeline.train import fit
 from geoguide.report import figures
@@ -48,7 +49,7 @@ figures.use_offline_renderer()
 
 # %%
 configs = {"adapter only": adapter_only(seed), **{v: preset(v, seed=seed) for v in ("as-written", "works-best")}}
-fits = {name: fit(config, run_dir=paths.checkpoints_root(), progress=False) for name, config in configs.items()}
+fits = {name: fit(config, run_dir=checkpoints_root(), progress=False) for name, config in configs.items()}
 
 # %%
 config = configs["works-best"]
@@ -58,7 +59,7 @@ prepared = prepare_source(source, config)
 labels = load_label_set(config.data.label_set)
 text = torch.from_numpy(MiniLMTextEncoder().encode(labels.names, prompt=config.protocol.prompt))  # [C, D]
 batch = prepared.batch(np.arange(len(scene)), torch.device("cpu"))
-semantic = {name: f.network(batch.geometry).detach() for name, f in fits.items()}  # [P, D] each
+semantic = {name: f.student.forward(batch).detach() for name, f in fits.items()}  # [P, D] each
 
 # %% [markdown]
 # ## USD: does the weight know which 2D features are wrong?
@@ -69,18 +70,15 @@ semantic = {name: f.network(batch.geometry).detach() for name, f in fits.items()
 # their superpoint, because only their ratio inside a superpoint matters.
 
 # %%
-known = (scene.labels < len(labels)) & (prepared.views > 0)  # [P]
+known = (scene.labels < len(labels)) & prepared.seen  # [P]
 target = text[np.where(known, scene.labels, 0)]  # [P, D]
 error = np.where(known, 1 - F.cosine_similarity(batch.lifted, target).numpy(), np.nan)
 
 # %%
-from geoguide.ops.segment import segment_mean
-
 relative = {}
 for name in ("as-written", "works-best"):
-    args = (batch.geometry, batch.lifted, batch.superpoints, batch.superpoint_count, batch.seen)
-    weight = fits[name].objective.usd.weights(*args).detach()  # [P]
-    mean = segment_mean(weight, batch.superpoints, batch.superpoint_count, batch.seen.float())[batch.superpoints]
+    weight = fits[name].objective.usd.weights(batch).detach()  # [P]
+    mean = batch.superpoints.to_entries(batch.superpoints.mean(weight, batch.seen.float()))  # [P]
     relative[name] = np.where(known, (weight / mean.clamp_min(1e-6)).numpy(), np.nan)
 
 # %%
@@ -126,22 +124,20 @@ Markdown(f"**{share:.0%}** of the variance of the 2D error lies inside superpoin
 from geoguide.method.mask_reconstruction import occlude
 
 wanted = scene.labels == labels.names.index(category)
-inside = torch.from_numpy(wanted)[batch.point_of].float()
-count = torch.bincount(batch.mask_of, minlength=batch.mask_count)
-share = segment_mean(inside, batch.mask_of, batch.mask_count)  # [M] of each mask that is of the category
-chosen = int((share * count.sqrt()).argmax()) if wanted.any() else int(count.argmax())
-points = batch.point_of[batch.mask_of == chosen]  # [p]
+share, sizes = batch.masks.mean(torch.from_numpy(wanted).float()), batch.masks.sizes  # [M], of the category
+chosen = int((share * sizes.sqrt()).argmax()) if wanted.any() else int(sizes.argmax())
+mask = batch.masks.take(torch.tensor([chosen]))  # a single group
+points = mask.of_entries(torch.arange(len(batch)))  # [p]
 print(f"mask {chosen}: {len(points)} points, {float(share[chosen]):.0%} of them {category}")
 
 # %%
 clouds, quality = [], {}
 for name in ("as-written", "works-best"):
-    imr, own = fits[name].objective.imr, torch.zeros_like(points)
-    generator = torch.Generator().manual_seed(0)
+    imr, generator = fits[name].objective.imr, torch.Generator().manual_seed(0)
     keys = (batch.points[points] * torch.randn(3, generator=generator)).sum(-1)
-    visible = occlude(own, 1, "halfspace", imr.config.share, keys)  # [p]
+    visible = occlude(mask, "halfspace", imr.config.share, keys)  # [p]
     compared = imr.compared(semantic[name])  # [P, D]
-    cosine = F.cosine_similarity(imr.queries(compared, own, points, visible, 1), compared).detach()  # [P]
+    cosine = F.cosine_similarity(imr.queries(compared, mask.where(visible)), compared).detach()  # [P]
     guess = (cosine * imr.log_scale.exp() + imr.offset).sigmoid().detach().numpy()
     clouds.append(figures.Panel(scene.points, f"reconstruction, {name}", scalar=guess, scalar_name="M̂"))
     quality[name] = guess
@@ -149,9 +145,9 @@ for name in ("as-written", "works-best"):
 # %%
 state = np.full(len(scene), np.nan)
 state[points] = visible.float()  # 1 visible, 0 hidden
-mask = figures.Panel(scene.points, "mask and what is left of it", scalar=state, scalar_name="visible", limits=(0, 1))
+part = figures.Panel(scene.points, "mask and what is left of it", scalar=state, scalar_name="visible", limits=(0, 1))
 title = "IMR: an instance, what is left of it, and what is predicted"
-figures.show_clouds([mask, *clouds], title=title, max_points=20_000)
+figures.show_clouds([part, *clouds], title=title, max_points=20_000)
 
 # %%
 from sklearn.metrics import roc_auc_score
@@ -179,9 +175,9 @@ pd.DataFrame(rows).style.hide(axis="index").format(precision=3)
 # compare.
 
 # %%
-votes = np.zeros((batch.mask_count, len(labels) + 1), int)
-truth = np.minimum(scene.labels, len(labels))[batch.point_of.numpy()]
-np.add.at(votes, (batch.mask_of.numpy(), truth), 1)
+votes = np.zeros((len(batch.masks), len(labels) + 1), int)
+truth = batch.masks.of_entries(torch.from_numpy(np.minimum(scene.labels, len(labels))))
+np.add.at(votes, (batch.masks.group.numpy(), truth.numpy()), 1)
 majority = votes.argmax(1)
 order = np.argsort(majority, kind="stable")[:60]  # [R]
 names = [(*labels.names, "unlabelled")[i] for i in majority[order]]
@@ -189,8 +185,8 @@ names = [(*labels.names, "unlabelled")[i] for i in majority[order]]
 # %%
 from geoguide.method.relation_consistency import IIRCConfig, similarity_matrices
 
-pooled = {name: segment_mean(f[batch.point_of], batch.mask_of, batch.mask_count)[order] for name, f in semantic.items()}
-geometry = segment_mean(batch.geometry[batch.point_of], batch.mask_of, batch.mask_count)[order]
+pooled = {name: batch.masks.mean(features)[order] for name, features in semantic.items()}
+geometry = batch.masks.mean(batch.geometry)[order]
 iirc = IIRCConfig(normalise="l2", scale="standardise", diagonal=False)
 before, geometric = similarity_matrices(pooled["adapter only"], geometry, iirc)
 after, _ = similarity_matrices(pooled["works-best"], geometry, iirc)

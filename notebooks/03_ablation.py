@@ -31,8 +31,13 @@ seeds = [0, 1, 2, 3, 4]
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.experiments.presets import DROPS, ablation, preset
-from geoguide.report import figures, tables
+from geoguide.experiments import run
+from geoguide.experiments.presets import preset
+from geoguide.experiments.profiles import DROPS, ablation
+from geoguide.experiments.records import frame, only, pick
+from geoguide.report import evidence, figures, tables
+from geoguide.report.labels import row_label
+from geoguide.report.rows import ABLATION, geoguide
 
 figures.use_offline_renderer()
 
@@ -48,7 +53,7 @@ configs = [preset(v, drop=d, seed=seed) for v in drops for d in drops[v] for see
 if whole:
     configs = ablation(tuple(seeds))
 found = [run.get(config, progress=False) for config in configs]
-lines = tables.frame(found)
+lines = frame(found)
 tables.ablation_table(lines).style.hide(axis="index").format(precision=1)
 
 # %% [markdown]
@@ -56,26 +61,27 @@ tables.ablation_table(lines).style.hide(axis="index").format(precision=1)
 # the differences to the full preset, paired by seed, with a 95 % interval.
 
 # %%
-full = f"{variant}/full"
-shown = [row for row in lines["row"].unique() if row.startswith(f"{variant}/") or "/" not in row]
-shown = [full, *(row for row in shown if row != full)]
-values = {row: lines.loc[lines["row"] == row, "miou"].tolist() for row in shown}
-figures.seed_bars(values, title=f"mIoU on the mini test rooms, preset {variant}", reference=full, zoom=True)
+full = geoguide(variant)
+others = [row for row in ABLATION if row.get("preset", variant) == variant and row != full]
+shown = [full, *sorted((row for row in others if not only(lines, row).empty), key=row_label)]
+values = {row_label(row): only(lines, row)["miou"].tolist() for row in shown}
+title = f"mIoU on the mini test rooms, preset {variant}"
+figures.seed_bars(values, title=title, reference=row_label(full), zoom=True)
 
 # %%
-values = {row: lines.loc[lines["row"] == row, "macc"].tolist() for row in shown}
-figures.seed_bars(values, title=f"mAcc, preset {variant}", unit="mAcc (%)", reference=full, zoom=True)
+values = {row_label(row): only(lines, row)["macc"].tolist() for row in shown}
+figures.seed_bars(values, title=f"mAcc, preset {variant}", unit="mAcc (%)", reference=row_label(full), zoom=True)
 
 # %% [markdown]
 # ## Which classes change?
 # IoU of the reduced preset minus IoU of the full one, mean over seeds: below zero, the module helped the class.
 
 # %%
-by_row = {row: [r for r in found if r["name"] == row] for row in shown}
-iou = {row: pd.DataFrame([r["metrics"]["iou"] for r in rs]).astype(float).mean() for row, rs in by_row.items()}
-single = [row for row in shown if "without" in row or (not whole and row != full)]
-change = {row: iou[row] - iou[full] for row in single}
-figures.class_bars(change, list(iou[full].index), title="Change of IoU per class", unit="Δ IoU (points)")
+left = len(full["modules"]) - 1  # modules in a row that lacks a single one
+single = [row for row in shown if len(row.get("modules", ())) == left or (not whole and row != full)]
+whole_iou = tables.mean_iou(pick(found, full))
+change = {row_label(row): tables.mean_iou(pick(found, row)) - whole_iou for row in single}
+figures.class_bars(change, list(whole_iou.index), title="Change of IoU per class", unit="Δ IoU (points)")
 
 # %% [markdown]
 # ## Did they train long enough?
@@ -83,33 +89,33 @@ figures.class_bars(change, list(iou[full].index), title="Change of IoU per class
 # %%
 curves = {}
 for row in [full, *single]:
-    histories = [pd.DataFrame(r["training"]["history"]) for r in by_row[row]]
-    curves[row] = [(history["step"], history["val_miou"]) for history in histories]
+    histories = [pd.DataFrame(record.history) for record in pick(found, row)]
+    curves[row_label(row)] = [(history["step"], history["val_miou"]) for history in histories]
 figures.curves(curves, title="mIoU on the validation rooms during training", y_title="mIoU (%)")
 
 # %%
-example = by_row[full][0]
-history = pd.DataFrame(example["training"]["history"])
+example = pick(found, full)[0]
+history = pd.DataFrame(example.history)
 terms = [name for name in history.columns if name not in ("step", "val_miou")]
 loss = {name: [(history["step"], history[name])] for name in terms}
-figures.curves(loss, title=f"Weighted loss terms of {full}, seed {example['seed']}", y_title="loss", log_y=True)
+title = f"Weighted loss terms of {row_label(full)}, seed {example.facts.seed}"
+figures.curves(loss, title=title, y_title="loss", log_y=True)
 
 # %% [markdown]
 # ## What we found
 
 # %%
-text = []
-summary = tables.summary(lines[lines["row"].isin([full, *single])], "full").set_index("row")
+text, signs = [], ["lower", "not distinguishable", "higher"]
 for row in single:
-    miou, macc = (summary.loc[row, [f"{m}_gap", f"{m}_gap_ci"]] for m in ("miou", "macc"))
-    signs = ["lower", "not distinguishable", "higher"]
-    word = signs[1 + int(miou.iloc[0] > miou.iloc[1]) - int(-miou.iloc[0] > miou.iloc[1])]
-    gaps = f"{tables.with_interval(*miou, signed=True)} mIoU, {tables.with_interval(*macc, signed=True)} mAcc"
-    text.append(f"- **{row}**: {gaps} against the full preset: {word}.")
+    miou, macc = (evidence.paired(lines, row, full, metric) for metric in ("miou", "macc"))
+    mean, half = miou.mean(), evidence.interval(miou)
+    word = signs[1 + int(mean > half) - int(-mean > half)]
+    gaps = f"{tables.mean_of(miou, signed=True)} mIoU, {tables.mean_of(macc, signed=True)} mAcc"
+    text.append(f"- **{row_label(row)}**: {gaps} against the full preset: {word}.")
 Markdown("\n".join(text))
 
 # %%
-quality = pd.DataFrame([r["regions"] for r in found]).mean().round(3)
+quality = pd.DataFrame([record.regions for record in found]).mean().round(3)
 Markdown(f"All of this depends on the regions: superpoints are {quality['superpoint_purity']:.1%} pure, and the "
          f"instance masks, made from geometry alone, reach AP50 {quality['mask_ap50']:.2f} and a mean best IoU of "
          f"{quality['mask_mean_best_iou']:.2f} against the annotation.")

@@ -38,11 +38,16 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide import paths
-from geoguide.experiments import records, run
-from geoguide.experiments.presets import DATASETS, DEFAULT_TEACHER, TEACHERS, main_table, occlusion
+from geoguide.benchmarks import NAMES
+from geoguide.experiments import run
+from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS
+from geoguide.experiments.profiles import main_table, occlusion
+from geoguide.experiments.records import find_all, frame, only, pick
+from geoguide.method.objective import MODULES
 from geoguide.report import failures, figures, tables
 from geoguide.report import main_table as benchmark_tables
+from geoguide.report.labels import row_label
+from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
 
 figures.use_offline_renderer()
 
@@ -59,10 +64,10 @@ figures.use_offline_renderer()
 # %%
 made = {"protocol": protocol, "weights": weights}
 configs = main_table(dataset, data, features, **made)
-configs = [config for config in configs if config.seed in seeds and "without" not in config.name]
+configs = [config for config in configs if config.seed in seeds and config.objective.modules in ((), MODULES)]
 found = [run.get(config, progress=False) for config in configs]
-lines = tables.frame(found)
-ours = found[0]["source"]  # mini or real
+lines = frame(found)
+ours = found[0].source  # mini or real
 benchmark_tables.main_table(lines, dataset, ours).style.hide(axis="index")
 
 # %% [markdown]
@@ -71,9 +76,9 @@ benchmark_tables.main_table(lines, dataset, ours).style.hide(axis="index")
 # run: the digest of the paper that this book stands on gives SAS's results, not its method.
 
 # %%
-rows = [row for base in benchmark_tables.MAIN_ROWS for row in lines["row"].unique() if tables.base_row(row) == base]
-values = {row: lines.loc[lines["row"] == row, "miou"].tolist() for row in rows}
-figures.seed_bars(values, title=f"mIoU on the test scenes of {dataset} ({ours})", reference=rows[0])
+rows = benchmark_tables.rows_of(lines)
+values = {row_label(row): only(lines, row)["miou"].tolist() for row in rows}
+figures.seed_bars(values, title=f"mIoU on the test scenes of {dataset} ({ours})", reference=row_label(rows[0]))
 
 # %% [markdown]
 # ## All three benchmarks
@@ -82,11 +87,11 @@ figures.seed_bars(values, title=f"mIoU on the test scenes of {dataset} ({ours})"
 
 # %%
 runs = {dataset: found}
-for other in DATASETS if data == "mini" else ():
+for other in NAMES if data == "mini" else ():
     if other != dataset:
-        others = main_table(other, features=features, **made)
-        runs[other] = [r for c in others if (r := records.find(c)) and c.seed in seeds]
-by_dataset = {name: tables.frame(runs[name]) for name in DATASETS if runs.get(name)}
+        others = find_all(main_table(other, features=features, **made))
+        runs[other] = [record for record in others if record.facts.seed in seeds]
+by_dataset = {name: frame(runs[name]) for name in NAMES if runs.get(name)}
 benchmark_tables.overview(by_dataset, ours).style.hide(axis="index")
 
 # %% [markdown]
@@ -95,7 +100,8 @@ benchmark_tables.overview(by_dataset, ours).style.hide(axis="index")
 # stands for every seed.
 
 # %%
-full = next(row for row in rows if tables.base_row(row) == "works-best/full")
+model = {"teacher": found[0].facts.teacher}  # the same in every row
+full = FULL | model
 gaps = tables.differences(lines, full, [row for row in rows if row != full])
 gaps.style.hide(axis="index")
 
@@ -103,10 +109,9 @@ gaps.style.hide(axis="index")
 # ## Class by class
 
 # %%
-iou = {row: pd.DataFrame([r["metrics"]["iou"] for r in found if r["name"] == row]).astype(float).mean() for row in rows}
-bars = [row for row in rows if tables.base_row(row) not in ("adapter only on descriptors", "as-written/full")]
-names = list(iou[full].sort_values(ascending=False).index)
-shown = {row: iou[row][names] for row in bars}
+names = list(tables.mean_iou(pick(found, full)).sort_values(ascending=False).index)
+bars = [row for row in rows if row in [bar | model for bar in (FUSION, ENTIRE, ADAPTER, FULL)]]
+shown = {row_label(row): tables.mean_iou(pick(found, row))[names] for row in bars}
 figures.class_bars(shown, names, title=f"IoU per class on {dataset} ({ours}), mean over seeds")
 
 # %% [markdown]
@@ -117,11 +122,10 @@ figures.class_bars(shown, names, title=f"IoU per class on {dataset} ({ours}), me
 # %%
 models = []
 for teacher in TEACHERS if data == "mini" else ():
-    its = main_table(dataset, features=teacher, **made)
-    its = [r for config in its if (r := records.find(config)) and config.seed in seeds]
-    its = tables.frame(its).assign(row=lambda part: part["row"].map(tables.base_row)) if its else lines[:0]
-    table = tables.differences(its, "works-best/full", ["adapter only", "entire network"])
-    table = table if len(table) else pd.DataFrame([{"row": "works-best/full", "difference": "not run", "seeds": 0}])
+    its = find_all(main_table(dataset, features=teacher, **made))
+    its = [record for record in its if record.facts.seed in seeds]
+    table = tables.differences(frame(its) if its else lines[:0], FULL, [ADAPTER, ENTIRE])
+    table = table if len(table) else pd.DataFrame([{"row": row_label(FULL), "difference": "not run", "seeds": 0}])
     models.append(table.assign(**{"2D model (simulated)": teacher}))
 models = pd.concat(models, ignore_index=True).fillna("") if models else pd.DataFrame()
 models.style.hide(axis="index")
@@ -133,8 +137,7 @@ models.style.hide(axis="index")
 # of the generated images is what no real car has. Runs that exist are shown (`geoguide replicate --profile occlusion`).
 
 # %%
-hidden = [records.find(config) for config in (*main_table("nuscenes"), *occlusion())] if data == "mini" else []
-hidden = [record for record in hidden if record and record["name"].split(",")[0] in ("2D fusion", "adapter only")]
+hidden = find_all((*main_table("nuscenes"), *occlusion())) if data == "mini" else []
 benchmark_tables.occlusion_table(hidden).style.hide(axis="index")
 
 # %% [markdown]
@@ -145,18 +148,17 @@ benchmark_tables.occlusion_table(hidden).style.hide(axis="index")
 
 # %%
 from geoguide.labels import load_label_set
+from geoguide.paths import checkpoints_root
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.evaluate import predict
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.train import fit
 
-example = next(c for c in configs if tables.base_row(c.name) == "works-best/full")
-record = next(r for r in found if r["name"] == example.name and r["seed"] == example.seed)
+example, record = next(pair for pair in zip(configs, found, strict=True) if pair[1].facts.fit(FULL))
 scene, lowest = failures.hardest_scene(record, prepare_split(example, "test", progress=False))
-network = fit(example, run_dir=paths.checkpoints_root(), progress=False).student  # a finished checkpoint is read
+student = fit(example, run_dir=checkpoints_root(), progress=False).student  # a finished checkpoint is read
 text = class_text(example.data.label_set, example.protocol, example.text)
-how = {"repeats": example.protocol.repeats, "backbone": example.backbone}
-guess, _ = predict(scene, text, example.protocol.mode, network, **how)
+guess, _ = predict(scene, text, example.protocol.mode, student, repeats=example.protocol.repeats)
 
 # %%
 labels = load_label_set(example.data.label_set)
@@ -186,8 +188,7 @@ Markdown("\n".join(story))
 # %%
 story = []
 for name, part in by_dataset.items():
-    part = part.assign(row=part["row"].map(tables.base_row))
-    gap = tables.differences(part, "works-best/full", ["entire network"])
+    gap = tables.differences(part, FULL, [ENTIRE])
     told = "not run" if gap.empty else f"{gap['difference'].iat[0]}, *{gap['the row scores higher'].iat[0]}*"
     stated = {row: tables.paper("main_miou")[row][name] for row in ("GeoGuide (SAS*)", "OpenScene (LSeg)")}
     paper = np.subtract(*stated.values())
@@ -207,7 +208,7 @@ Markdown("\n".join(story))
 stated = tables.paper("scannet_openseg")
 paper = stated["full"]["miou"] - stated["entire network"]["miou"]
 home = by_dataset.get("scannet") if features == DEFAULT_TEACHER and data == "mini" else None
-gap = tables.differences(home, "works-best/full", ["entire network"]) if home is not None else pd.DataFrame()
+gap = tables.differences(home, FULL, [ENTIRE]) if home is not None else pd.DataFrame()
 told = "not tested by these parameters" if gap.empty else f"{gap['difference'].iat[0]} mIoU points on mini rooms"
 Markdown(f"- **C9**: the paper's gain over OpenScene with OpenSeg features on ScanNet v2 is {paper:+.1f} mIoU points; "
          f"ours with the OpenSeg-like 2D model: {told}. The sign may be compared, the size may not.")
@@ -215,8 +216,7 @@ Markdown(f"- **C9**: the paper's gain over OpenScene with OpenSeg features on Sc
 # %%
 story = []
 for name, part in by_dataset.items():
-    part = part.assign(row=part["row"].map(tables.base_row))
-    gap = tables.differences(part, "adapter only", ["adapter only on descriptors"])
+    gap = tables.differences(part, ADAPTER, [ON_DESCRIPTORS])
     if len(gap):
         story.append(f"- **What the frozen features know, {name}**: adapter on the mini backbone minus adapter on "
                      f"descriptors {gap['difference'].iat[0]} mIoU points: *the backbone scores higher* "

@@ -32,10 +32,15 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.experiments.presets import PRESETS, main_table
+from geoguide.experiments import run
+from geoguide.experiments.presets import PRESETS
+from geoguide.experiments.profiles import main_table
+from geoguide.experiments.records import only
 from geoguide.labels import load_label_set
-from geoguide.report import figures, long_tail, tables
+from geoguide.report import evidence, figures, long_tail, tables
 from geoguide.report import main_table as benchmark_tables
+from geoguide.report.labels import labelled, row_label
+from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, ON_DESCRIPTORS, geoguide
 
 figures.use_offline_renderer()
 
@@ -47,11 +52,10 @@ figures.use_offline_renderer()
 # %%
 configs = [config for config in main_table("matterport3d", data, features) if config.seed in seeds]
 found = [run.get(config, progress=False) for config in configs]
-found = [record | {"name": tables.base_row(record["name"])} for record in found]  # the 2D model is the page's own
-ours = f"{found[0]['source']} Matterport3D"
+ours = f"{found[0].source} Matterport3D"
 lines = long_tail.by_size(found)
-order = [*benchmark_tables.MAIN_ROWS, *(f"{name}/without iirc" for name in PRESETS)]
-rows = [row for row in order if row in set(lines["row"])]
+order = [*(row for row, _ in benchmark_tables.LINES), *(geoguide(name, "iirc") for name in PRESETS)]
+rows = [row for row in order if not only(lines, row).empty]
 
 # %% [markdown]
 # ## The label sets
@@ -85,7 +89,7 @@ paper["kept from the first K to the last"] = (100 * paper.iloc[:, -1] / paper.il
 paper.rename_axis("mIoU (%)").style.format(precision=1).set_caption("paper, real Matterport3D, OpenSeg features")
 
 # %%
-drawn = [row for row in rows if row != "adapter only on descriptors"]
+drawn = [row for row in rows if row != ON_DESCRIPTORS]
 title = f"mIoU against the number of classes ({ours})"
 figures.interval_lines(long_tail.spread(lines, drawn), title=title, x_title="classes K")
 
@@ -101,8 +105,8 @@ figures.interval_lines(long_tail.spread(kept, drawn), x_title="classes K", **sha
 
 # %%
 last = max(long_tail.SIZES)
-rivals = [row for row in rows if row != "works-best/full"]
-left = tables.differences(long_tail.at(kept, last), "works-best/full", rivals).query("metric == 'mIoU'")
+rivals = [row for row in rows if row != FULL]
+left = tables.differences(only(kept, {"K": last}), FULL, rivals).query("metric == 'mIoU'")
 left.style.hide(axis="index").set_caption(f"share kept at K = {last}: paired differences in points of the share")
 
 # %% [markdown]
@@ -112,11 +116,11 @@ left.style.hide(axis="index").set_caption(f"share kept at K = {last}: paired dif
 # %%
 bins = long_tail.by_frequency(found)
 counts = bins.groupby("bin", sort=False)[["classes", "occur"]].max()
-hits = bins.groupby(["row", "bin"], sort=False)["hit"].mean().unstack()[list(counts.index)].loc[rows]
+hits = labelled(bins, rows).groupby(["row", "bin"], sort=False)["hit"].mean().unstack()
 long_tail.table(bins, rows, over="bin").style.hide(axis="index").set_caption(f"mIoU (%) at K = {last}, {ours}")
 
 # %%
-trained = [row for row in drawn if row != "2D fusion"]
+trained = [row for row in drawn if row != FUSION]
 title = f"mIoU by frequency of the class, K = {last} ({ours}, trained rows)"
 figures.interval_lines(long_tail.spread(bins, trained, over="bin"), title=title, x_title="bin", joined=False)
 
@@ -132,9 +136,9 @@ pd.concat([whole, hits]).style.format(precision=1)
 # Paired by seed: the full preset minus the same preset without IIRC, at every K.
 
 # %%
-pairs = {name: (f"{name}/full", f"{name}/without iirc") for name in PRESETS}
-pairs = {name: pair for name, pair in pairs.items() if set(pair) <= set(rows)}
-gain = {name: {size: tables.paired(long_tail.at(lines, size), *pair) for size in long_tail.SIZES}
+pairs = {name: (geoguide(name), geoguide(name, "iirc")) for name in PRESETS}
+pairs = {name: pair for name, pair in pairs.items() if all(row in rows for row in pair)}
+gain = {name: {size: evidence.paired(only(lines, {"K": size}), *pair) for size in long_tail.SIZES}
         for name, pair in pairs.items()}
 title = f"What IIRC adds, at every K ({ours})"
 figures.interval_lines(gain, title=title, x_title="classes K", unit="Δ mIoU, with minus without (points)")
@@ -145,7 +149,7 @@ for name, (full, without) in pairs.items():
     for scale, part in (("mIoU (points)", lines), (f"share of mIoU at K = {min(long_tail.SIZES)} (points)", kept)):
         for size in long_tail.SIZES:
             if part is lines or size > min(long_tail.SIZES):
-                told = tables.differences(long_tail.at(part, size), full, [without])
+                told = tables.differences(only(part, {"K": size}), full, [without])
                 told = told[told["metric"] == "mIoU"].drop(columns=["row", "minus", "metric"])
                 effect.append(told.assign(preset=name, K=size, scale=scale))
 effect = pd.concat(effect, ignore_index=True)[["preset", "scale", "K", "difference", "seeds", "the row scores higher"]]
@@ -155,19 +159,19 @@ effect.rename(columns={"the row scores higher": "IIRC helps"}).style.hide(axis="
 # ## Did they train long enough?
 
 # %%
-pd.DataFrame({row: [tables.converged(long_tail.at(lines, last).query("row == @row")) or "nothing trained"]
+pd.DataFrame({row_label(row): [evidence.converged(only(lines, row | {"K": last})) or "nothing trained"]
               for row in rows}, index=["converged"]).T
 
 # %% [markdown]
 # ## What we found
 
 # %%
-story, full = [], "works-best/full"
-for rival in ("entire network", "adapter only", "2D fusion"):
-    ahead = {size: tables.differences(long_tail.at(lines, size), full, [rival]) for size in long_tail.SIZES}
+story, full = [], row_label(FULL)
+for rival in (ENTIRE, ADAPTER, FUSION):
+    ahead = {size: tables.differences(only(lines, {"K": size}), FULL, [rival]) for size in long_tail.SIZES}
     said = [f"{told['difference'].iat[0]} at K = {size} (*{told['the row scores higher'].iat[0]}*)"
             for size, told in ahead.items() if len(told)]
-    story.append(f"- **{full} minus {rival}**, mIoU points: " + (", ".join(said) or "not run") + ".")
+    story.append(f"- **{full} minus {row_label(rival)}**, mIoU points: " + (", ".join(said) or "not run") + ".")
 Markdown("\n".join(story))
 
 # %%
@@ -176,7 +180,7 @@ story = [f"- **{full} keeps more than {row['minus']}** of its mIoU from the firs
 Markdown("\n".join(story))
 
 # %%
-share = long_tail.at(kept, last).groupby("row")["miou"].mean()[rows].sort_values(ascending=False)
+share = labelled(only(kept, {"K": last}), rows).groupby("row")["miou"].mean().sort_values(ascending=False)
 ranks = ", ".join(f"{row} {value:.0f} %" for row, value in share.items())
 papers = ", ".join(f"{name} {value}" for name, value in paper.iloc[:, -1].items())
 Markdown(f"- **What is kept** from K = {min(long_tail.SIZES)} to K = {last} ({ours}): {ranks}. In the paper (real "
@@ -192,11 +196,11 @@ for name, part in effect.groupby("preset", sort=False):
 Markdown("\n".join(story))
 
 # %%
-tail = bins[bins["bin"] == "tail"].groupby("row")[["miou", "hit"]].mean()
-best = tail.loc[[row for row in trained if row in tail.index], "miou"].idxmax()
+tail = labelled(only(bins, {"bin": "tail"}), rows).groupby("row")[["miou", "hit"]].mean()
+best, fused = tail.loc[[row_label(row) for row in trained], "miou"].idxmax(), row_label(FUSION)
 Markdown(f"- **The tail itself**: the best trained row there is {best}, with {tail.loc[best, 'miou']:.1f} mIoU and "
          f"{tail.loc[best, 'hit']:.0f} of {counts.loc['tail', 'classes']} classes hit at all; 2D fusion has "
-         f"{tail['miou'].get('2D fusion', np.nan):.1f} and {tail['hit'].get('2D fusion', np.nan):.0f}.")
+         f"{tail['miou'].get(fused, np.nan):.1f} and {tail['hit'].get(fused, np.nan):.0f}.")
 
 # %% [markdown]
 # ## Where we differ

@@ -31,10 +31,17 @@ confidence = 0.95
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.experiments.presets import DOMAINS, adapter_only, cross_domain, fusion, on, preset
+from geoguide.benchmarks import benchmark
+from geoguide.experiments import run
+from geoguide.experiments.placing import on
+from geoguide.experiments.presets import adapter_only, fusion, preset
+from geoguide.experiments.profiles import cross_domain
+from geoguide.experiments.records import frame, only, pick
 from geoguide.labels import load_label_set
 from geoguide.report import cross_domain as transfer
 from geoguide.report import figures, tables
+from geoguide.report.labels import PLACES, row_label
+from geoguide.report.rows import FULL, FUSION, route
 
 figures.use_offline_renderer()
 
@@ -45,12 +52,10 @@ figures.use_offline_renderer()
 
 # %%
 away = [run.get(config, progress=False) for config in cross_domain() if config.seed in seeds]
-home = {}
-for dataset in transfer.PLACES:
-    here = [fusion(), *(m for s in seeds for m in (adapter_only(s), preset("as-written", seed=s), preset(seed=s)))]
-    home[dataset] = [run.get(on(config, dataset), progress=False) for config in here]
-at_home = {dataset: tables.frame(found) for dataset, found in home.items()}
-from_rooms = {dataset: transfer.transferred(away, dataset) for dataset in list(transfer.PLACES)[1:]}
+here = [fusion(), *(m for s in seeds for m in (adapter_only(s), preset("as-written", seed=s), preset(seed=s)))]
+home = {place: [run.get(on(config, place), progress=False) for config in here] for place in PLACES}
+found = [*away, *(record for records in home.values() for record in records)]
+lines = frame(found)
 
 # %% [markdown]
 # ## The floor
@@ -58,8 +63,8 @@ from_rooms = {dataset: transfer.transferred(away, dataset) for dataset in list(t
 # nothing.
 
 # %%
-floor = {dataset: transfer.chance(found[0]["metrics"]) for dataset, found in home.items()}
-pd.DataFrame([{"tested on": transfer.PLACES[d], "most frequent class": name, "mIoU of always saying it": miou,
+floor = {dataset: transfer.chance(records[0].metrics) for dataset, records in home.items()}
+pd.DataFrame([{"tested on": PLACES[d], "most frequent class": name, "mIoU of always saying it": miou,
                "mAcc": macc} for d, (name, miou, macc) in floor.items()]).style.hide(axis="index").format(precision=1)
 
 # %% [markdown]
@@ -67,25 +72,23 @@ pd.DataFrame([{"tested on": transfer.PLACES[d], "most frequent class": name, "mI
 # mIoU on the mini test scenes. Compare rows that are tested in the same place: elsewhere the classes are others.
 
 # %%
-methods, table = ["adapter only", "as-written/full", "works-best/full"], []
-for dataset, place in transfer.PLACES.items():
-    given = at_home[dataset]
-    fused = given.loc[given["row"] == "2D fusion", "miou"].mean()
-    for source, lines in ((place, given), ("rooms", from_rooms.get(dataset))):
-        if lines is not None:
-            cells = {row: lines.loc[lines["row"] == row, "miou"] for row in methods}
-            cells = {row: tables.with_interval(score.mean(), tables.interval(score)) for row, score in cells.items()}
-            table.append({"trained in": source, "tested in": place, **cells, "2D fusion there": f"{fused:.1f}",
-                          "floor": f"{floor[dataset][1]:.1f}", "seeds": lines["seed"].nunique()})
+table = []
+for dataset, place in PLACES.items():
+    fused = only(lines, FUSION | route(dataset))["miou"].mean()
+    for source in dict.fromkeys((dataset, transfer.HOME)):
+        part = only(lines, route(source, dataset))
+        cells = {row_label(row): tables.mean_of(only(part, row)["miou"]) for row in transfer.METHODS}
+        table.append({"trained in": PLACES[source], "tested in": place, **cells, "2D fusion there": f"{fused:.1f}",
+                      "floor": f"{floor[dataset][1]:.1f}", "seeds": part["seed"].nunique()})
 pd.DataFrame(table).style.hide(axis="index")
 
 # %%
 scores = {}
-for dataset, lines in from_rooms.items():
-    place = transfer.PLACES[dataset]
-    for source, part in ((place, at_home[dataset]), ("rooms", lines)):
-        scores[f"{source} → {place}"] = part.loc[part["row"] == "works-best/full", "miou"].tolist()
-    scores[f"floor, {place}"] = [floor[dataset][1]]
+for dataset in transfer.AWAY:
+    for source in (dataset, transfer.HOME):
+        part = only(lines, FULL | route(source, dataset))
+        scores[f"{PLACES[source]} → {PLACES[dataset]}"] = part["miou"].tolist()
+    scores[f"floor, {PLACES[dataset]}"] = [floor[dataset][1]]
 figures.seed_bars(scores, title="works-best: mIoU by where trained → where tested (mini)")
 
 # %% [markdown]
@@ -93,8 +96,8 @@ figures.seed_bars(scores, title="works-best: mIoU by where trained → where tes
 # The score of the network from rooms in per cent of that of the network trained where both are tested, by seed.
 
 # %%
-shares = {row: {transfer.PLACES[d]: transfer.kept(lines, at_home[d], row) for d, lines in from_rooms.items()}
-          for row in methods}
+shares = {row_label(row): {PLACES[d]: transfer.kept(lines, row, d)["miou"] for d in transfer.AWAY}
+          for row in transfer.METHODS}
 title = "Share of the mIoU at home that a network from rooms keeps (mini)"
 figures.interval_lines(shares, title=title, x_title="tested in", unit="% of the mIoU of training there", joined=False)
 
@@ -104,12 +107,12 @@ figures.interval_lines(shares, title=title, x_title="tested in", unit="% of the 
 # has a namesake among the rooms' classes, on streets almost none.
 
 # %%
-full, charts = "works-best/full", {}
-for dataset in from_rooms:
-    there = transfer.mean_iou(home[dataset], full)
+charts = {}
+for dataset in transfer.AWAY:
+    there = tables.mean_iou(pick(found, FULL | route(dataset)))
     names = list(there.sort_values(ascending=False).index)
-    moved = transfer.mean_iou(away, f"{full} on {dataset}")
-    bars = {f"trained in {transfer.PLACES[dataset]}": there[names], "trained in rooms": moved[names]}
+    moved = tables.mean_iou(pick(found, FULL | route(transfer.HOME, dataset)))
+    bars = {f"trained in {PLACES[dataset]}": there[names], "trained in rooms": moved[names]}
     charts[dataset] = (bars, names)
 figures.class_bars(*charts["matterport3d"], title="IoU per class, tested in houses (mini), mean over seeds")
 
@@ -122,11 +125,11 @@ figures.class_bars(*charts["nuscenes"], title="IoU per class, tested on streets 
 # %%
 table = []
 for dataset, (bars, names) in charts.items():
-    known = transfer.shared_names(DOMAINS["scannet"].data.label_set, DOMAINS[dataset].data.label_set)
+    known = transfer.shared_names(benchmark("scannet").label_set, benchmark(dataset).label_set)
     for kind, chosen in (("also in rooms", known), ("only there", [name for name in names if name not in known])):
         means = {label: f"{values[chosen].mean():.1f}" if chosen else "" for label, values in bars.items()}
-        first = [means[f"trained in {transfer.PLACES[dataset]}"], means["trained in rooms"]]
-        table.append([transfer.PLACES[dataset], kind, len(chosen), *first, ", ".join(sorted(chosen))])
+        first = [means[f"trained in {PLACES[dataset]}"], means["trained in rooms"]]
+        table.append([PLACES[dataset], kind, len(chosen), *first, ", ".join(sorted(chosen))])
 columns = ["tested in", "names", "classes", "mIoU, trained there", "mIoU, trained in rooms", "which"]
 pd.DataFrame(table, columns=columns).style.hide(axis="index")
 
@@ -135,13 +138,12 @@ pd.DataFrame(table, columns=columns).style.hide(axis="index")
 # The same two networks on the larger label sets of houses (chapter 05): mean mIoU of *works-best*.
 
 # %%
-larger = DOMAINS["matterport3d"].label_sets
-wide = {"trained in houses": (home["matterport3d"], full), "trained in rooms": (away, f"{full} on matterport3d")}
+houses = benchmark("matterport3d")
+label_sets = (houses.label_set, *houses.more_label_sets)
 curve = {}
-for label, (pool, row) in wide.items():
-    mine = [record for record in pool if record["name"] == row]
-    curve[label] = {len(load_label_set("matterport21")): [record["metrics"]["miou"] for record in mine]}
-    curve[label] |= {len(load_label_set(s)): [r["by_label_set"][s]["miou"] for r in mine] for s in larger}
+for label, source in (("trained in houses", "matterport3d"), ("trained in rooms", transfer.HOME)):
+    mine = pick(found, FULL | route(source, "matterport3d"))
+    curve[label] = {len(load_label_set(s)): [record.scores(s).miou for record in mine] for s in label_sets}
 figures.interval_lines(curve, title="Tested in houses, works-best (mini)", x_title="classes K")
 
 # %% [markdown]
@@ -149,9 +151,9 @@ figures.interval_lines(curve, title="Tested in houses, works-best (mini)", x_tit
 # Paired by seed, as in the claims ledger (chapter 08). *Kept* is the share of the score of the network trained there.
 
 # %%
-lines, verdicts = transfer.claim_lines(away, home), []
+verdicts, compared = [], transfer.claim_lines(found)
 for better, worse, claim in transfer.CLAIMS:
-    told = tables.differences(lines, better, [worse], confidence)
+    told = tables.differences(compared, better, [worse], confidence)
     verdicts.append(told.rename(columns={"the row scores higher": "verdict"}).assign(claim=claim))
 verdicts = pd.concat(verdicts, ignore_index=True)[["claim", "metric", "difference", "seeds", "verdict"]]
 verdicts.style.hide(axis="index")
@@ -161,11 +163,11 @@ verdicts.style.hide(axis="index")
 
 # %%
 story = []
-for dataset, lines in from_rooms.items():
-    place = transfer.PLACES[dataset]
-    share = [f"{row} {transfer.kept(lines, at_home[dataset], row).mean():.0f} %" for row in methods]
-    moved = lines.loc[lines["row"] == full, "miou"].mean()
-    story.append(f"- **{place}**: works-best from rooms scores {moved:.1f} mIoU, the floor {floor[dataset][1]:.1f}. Of "
+for dataset in transfer.AWAY:
+    kept = {row_label(row): transfer.kept(lines, row, dataset)["miou"].mean() for row in transfer.METHODS}
+    share = [f"{row} {value:.0f} %" for row, value in kept.items()]
+    moved, least = only(lines, FULL | route(transfer.HOME, dataset))["miou"].mean(), floor[dataset][1]
+    story.append(f"- **{PLACES[dataset]}**: works-best from rooms scores {moved:.1f} mIoU, the floor {least:.1f}. Of "
                  f"what the same method reaches when trained there, a network from rooms keeps: {', '.join(share)}.")
 Markdown("\n".join(story))
 
@@ -180,7 +182,7 @@ for dataset, (bars, _) in charts.items():
     values = pd.DataFrame(bars)
     best = values.sort_values("trained in rooms", ascending=False)["trained in rooms"].head(4)
     lost = (values.iloc[:, 0] - values["trained in rooms"]).sort_values(ascending=False).head(4)
-    story.append(f"- Tested in {transfer.PLACES[dataset]}, the network from rooms does best on "
+    story.append(f"- Tested in {PLACES[dataset]}, the network from rooms does best on "
                  f"{', '.join(f'{n} ({v:.0f})' for n, v in best.items())}, and loses most on "
                  f"{', '.join(f'{n} ({v:+.0f})' for n, v in (-lost).items())} (IoU and its change, points).")
 Markdown("\n".join(story))

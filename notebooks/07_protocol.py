@@ -30,14 +30,16 @@ import typing
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.experiments import records
-from geoguide.experiments.presets import PRESETS
+from geoguide.experiments.presets import DEFAULT_TEACHER, PRESETS
+from geoguide.experiments.profiles import under_protocols
+from geoguide.experiments.records import find_all, frame, pick, read_all
 from geoguide.frozen import to_dict
 from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.report import tables
+from geoguide.report import evidence, tables
+from geoguide.report.rows import AS_WRITTEN, FULL
 
 # %% [markdown]
 # ## How a number is scored
@@ -72,11 +74,11 @@ pd.DataFrame({name: to_dict(named) for name, named in PROTOCOLS.items()})
 # will take it otherwise.
 
 # %%
-moved = tables.protocol_table()
-moved.style.hide(axis="index")
+moved = find_all(under_protocols())
+tables.protocol_table(moved).style.hide(axis="index")
 
 # %%
-means = moved.set_index("protocol")["mIoU (mini)"].str.split().str[0].astype(float)
+means = frame(moved).groupby("protocol", sort=False)["miou"].mean()
 least, most = means.idxmin(), means.idxmax()
 Markdown(f"**One set of networks, {len(means)} numbers: from {means.min():.1f} (*{least}*) to {means.max():.1f} "
          f"(*{most}*) mIoU.** A difference between two papers' tables says little before their protocols are "
@@ -131,16 +133,16 @@ tables.study_table().style.hide(axis="index")
 # The measured effect of taking the text literally is the difference between the two presets.
 
 # %%
-lines = tables.frame()
-gap = lines.pivot_table(index="seed", columns="row", values="miou")
-gap = (gap["works-best/full"] - gap["as-written/full"]).dropna().to_numpy()
-effect = tables.with_interval(gap.mean(), tables.interval(gap, confidence), signed=True)
+found = read_all()
+rooms = pick(found, {"plain": True, "tested_on": "scannet", "teacher": DEFAULT_TEACHER})
+gap = evidence.paired(frame(rooms), FULL, AS_WRITTEN)
+effect = tables.mean_of(gap, signed=True, confidence=confidence)
 Markdown(f"*works-best* minus *as-written*, both full, paired by seed on the mini test rooms: **{effect}** mIoU points "
          f"({len(gap)} seeds).")
 
 # %%
-found = records.read_all()
-data = [{"data": r["data"]["fingerprint"], "points": r["data"]["points"], **r["data"]["scenes"]} for r in found]
+data = [record.data for record in found]
+data = [{"data": part["fingerprint"], "points": part["points"], **part["scenes"]} for part in data]
 pd.DataFrame(data).value_counts().rename("records").reset_index()
 
 # %% [markdown]

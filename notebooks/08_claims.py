@@ -29,24 +29,24 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.experiments import records
-from geoguide.experiments.presets import DATASETS, OTHER_BACKBONES, TEACHERS, cross_domain, main_table, teacher_row
+from geoguide.benchmarks import NAMES, benchmark
+from geoguide.experiments.presets import DEFAULT_TEACHER, OTHER_BACKBONES, TEACHERS
+from geoguide.experiments.profiles import cross_domain
+from geoguide.experiments.records import KEPT, SCORE, find_all, frame, only, pick, read_all
 from geoguide.report import cross_domain as transfer
 from geoguide.report import long_tail, tables
+from geoguide.report.labels import labelled
+from geoguide.report.rows import ABLATION, ADAPTER, ENTIRE, FULL, POOLED, geoguide, route
 
-at_home = {d: [r for c in main_table(d) if (r := records.find(c))] for d in DATASETS}
-at_home = {d: found for d, found in at_home.items() if found}  # benchmarks that were run
-away = [r for config in cross_domain() if (r := records.find(config))]
+at_home = pick(read_all(), {"plain": True, "data": "mini"})  # trained and tested in one place
+away = find_all(cross_domain())
 
 # %%
-lines = tables.frame()
-lines = lines[~lines["row"].str.startswith("study/")]  # no single-option studies
-parts = [lines, *(tables.labelled(tables.frame(found), d) for d, found in at_home.items())]
-if "matterport3d" in at_home:
-    parts.append(long_tail.claim_lines(at_home["matterport3d"]))
-if away:
-    parts.append(transfer.claim_lines(away, at_home))
-lines = pd.concat(parts, ignore_index=True)
+usual = pick(at_home, {"teacher": DEFAULT_TEACHER})
+parts = [frame(at_home), transfer.claim_lines([*away, *usual])]
+if houses := pick(usual, {"tested_on": "matterport3d"}):
+    parts.append(long_tail.claim_lines(houses))
+lines = pd.concat(parts, ignore_index=True).drop_duplicates(["id", "tested_on", "label_set", "measure"])
 
 # %% [markdown]
 # ## How a verdict is reached
@@ -55,44 +55,49 @@ lines = pd.concat(parts, ignore_index=True)
 # most runs of a row were still improving when their training ended.
 
 # %%
-tests = []
+tests, here = [], route("scannet") | {"measure": SCORE}
+rooms = here | {"teacher": DEFAULT_TEACHER}
 for teacher in TEACHERS:
-    pair = [teacher_row(row, teacher) for row in ("adapter only", "entire network")]
+    pair = [row | here | {"teacher": teacher} for row in (ADAPTER, ENTIRE)]
     tests.append(("C1", *pair, f"frozen backbone + adapter beats training the entire network ({teacher})"))
 for name in OTHER_BACKBONES:
-    tests.append(("C12", "adapter only", f"adapter only on {name}", f"the pretrained mini backbone beats {name}"))
+    pair = [ADAPTER | rooms, ADAPTER | rooms | {"backbone": name}]
+    tests.append(("C12", *pair, f"the pretrained mini backbone beats {name}"))
 
 # %%
+full, adapter = FULL | rooms, ADAPTER | rooms
 for variant in ("as-written", "works-best"):
     for module in ("usd", "imr", "iirc"):
-        claim = f"removing {module.upper()} lowers the scores ({variant})"
-        tests.append(("C3", f"{variant}/full", f"{variant}/without {module}", claim))
-tests.append(("C3", "works-best/full", "adapter only", "all three together beat the adapter alone"))
+        pair = [geoguide(variant, drop) | rooms for drop in ("none", module)]
+        tests.append(("C3", *pair, f"removing {module.upper()} lowers the scores ({variant})"))
+tests.append(("C3", full, adapter, "all three together beat the adapter alone"))
 for module in ("usd", "imr", "iirc"):
-    tests.append(("C3", f"works-best/only {module}", "adapter only", f"{module.upper()} alone beats the adapter alone"))
-    tests.append(("C4", "works-best/full", f"works-best/only {module}", f"all three beat {module.upper()} alone"))
-tests.append(("C3", "works-best/full", "mean-pooled superpoints", "all three together beat plain superpoint pooling"))
+    alone = full | {"modules": (module,)}
+    tests.append(("C3", alone, adapter, f"{module.upper()} alone beats the adapter alone"))
+    tests.append(("C4", full, alone, f"all three beat {module.upper()} alone"))
+tests.append(("C3", full, POOLED | rooms, "all three together beat plain superpoint pooling"))
 
 # %%
-full = "works-best/full"
-for dataset in at_home:
-    tests.append(("C2", f"{full} ({dataset})", f"entire network ({dataset})", f"beats OpenScene's network ({dataset})"))
+for dataset in NAMES:
+    at = rooms | route(dataset) | {"label_set": benchmark(dataset).label_set}
+    tests.append(("C2", FULL | at, ENTIRE | at, f"beats OpenScene's network ({dataset})"))
 for teacher in TEACHERS:
-    for other, what in (("entire network", "OpenScene's network"), ("adapter only", "the adapter alone")):
-        pair = [teacher_row(row, teacher) for row in (full, other)]
+    for other, what in ((ENTIRE, "OpenScene's network"), (ADAPTER, "the adapter alone")):
+        pair = [row | here | {"teacher": teacher} for row in (FULL, other)]
         tests.append(("C5", *pair, f"the gain over {what} holds ({teacher})"))
-tests.append(("C9", full, "entire network", "gains over OpenScene on ScanNet with OpenSeg features (the sign)"))
+tests.append(("C9", full, ENTIRE | rooms, "gains over OpenScene on ScanNet with OpenSeg features (the sign)"))
 
 # %%
-for size in long_tail.SIZES:
-    at = f"(K = {size})"
-    tests.append(("C7", f"{full} {at}", f"entire network {at}", f"leads OpenScene's network {at}"))
-    tests.append(("C7", f"{full} {at}", f"works-best/without iirc {at}", f"IIRC helps {at}"))
-at = f"(kept at K = {max(long_tail.SIZES)})"
-tests.append(("C7", f"{full} {at}", f"entire network {at}", "degrades less than OpenScene's network (share kept)"))
-tests.append(("C7", f"{full} {at}", f"works-best/without iirc {at}", "IIRC slows the degradation (share kept)"))
+without = geoguide("works-best", "iirc")
+for size, label_set in long_tail.SIZES.items():
+    at = rooms | route("matterport3d") | {"label_set": label_set}
+    tests.append(("C7", FULL | at, ENTIRE | at, f"leads OpenScene's network (K = {size})"))
+    tests.append(("C7", FULL | at, without | at, f"IIRC helps (K = {size})"))
+at = at | {"measure": KEPT}  # on the largest label set
+tests.append(("C7", FULL | at, ENTIRE | at, "degrades less than OpenScene's network (share kept)"))
+tests.append(("C7", FULL | at, without | at, "IIRC slows the degradation (share kept)"))
 tests += [("C10", better, worse, what) for better, worse, what in transfer.CLAIMS]
-tests = [test for test in tests if {test[1], test[2]} <= set(lines["row"])]  # rows that were run
+tests = [test for test in tests if all(len(only(lines, row)) for row in test[1:3])]  # rows that were run
 
 # %%
 rows = []
@@ -112,7 +117,7 @@ ledger.sort_values("claim", key=lambda names: names.map(order.index), kind="stab
 # ## C6: do mIoU and mAcc rise together?
 
 # %%
-means = lines[lines["row"].isin(tables.row_order())].groupby("row")[["miou", "macc"]].mean()
+means = labelled(only(lines, rooms), ABLATION).groupby("row")[["miou", "macc"]].mean()
 together = np.corrcoef(means["miou"], means["macc"])[0, 1]
 Markdown(f"Over the {len(means)} rows of the ablation, mean mIoU and mean mAcc correlate with **{together:.2f}**.")
 

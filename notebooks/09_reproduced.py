@@ -29,7 +29,10 @@ import json
 import pandas as pd
 from IPython.display import Markdown
 
-path = paths.runs_root() / report
+from geoguide.experiments.environment import environment
+from geoguide.paths import runs_root
+
+path = runs_root() / report
 result = json.loads(path.read_text()) if path.is_file() else None
 
 # %%

@@ -36,8 +36,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 import geoguide
+from geoguide.benchmarks import NAMES, benchmark, benchmarks
 from geoguide.datasets.splits import load_split
-from geoguide.experiments.presets import REAL, adapter_only
+from geoguide.experiments.presets import adapter_only
 
 package = Path(geoguide.__file__).parent
 
@@ -78,9 +79,9 @@ published.style.hide(axis="index")
 # split, as in the paper's tables, and the curve that training watches is of a few rooms held out of the training split.
 
 # %%
-rooms = {name: {split: len(load_split(name, split)) for split in ("train", "val", "test")} for name in REAL}
+rooms = {name: {split: len(load_split(name, split)) for split in ("train", "val", "test")} for name in NAMES}
 units = {"scannet": "scans", "matterport3d": "houses", "nuscenes": "scenes of about 40 key frames"}
-pd.DataFrame(rooms).T.assign(unit=units, label_set={name: part.label_set for name, part in REAL.items()})
+pd.DataFrame(rooms).T.assign(unit=units, label_set={there.name: there.label_set for there in benchmarks()})
 
 # %% [markdown]
 # ## Disk, time and memory of every step
@@ -112,7 +113,7 @@ config = adapter_only(0)
 batch_mb = size["points_per_step"] * 2 * (size["channels"] + size["frozen_channels"] / shared) / 2**20
 gpu_step = max(step["tflop_per_step"] / gpu_tflops, batch_mb / 1024 / disk_gb_per_s)
 steps = 20 * rooms["scannet"]["train"]
-entire = 100 * rooms["scannet"]["train"] // REAL["scannet"].scenes_per_step
+entire = 100 * rooms["scannet"]["train"] // benchmark("scannet").openscene.scenes_per_step
 per_scan = encoder["seconds"]["ours"] * size["points"] / encoder["points"]
 
 # %%
@@ -130,7 +131,7 @@ pd.DataFrame(table, columns=columns).style.hide(axis="index")
 # %% [markdown]
 # **Several GPUs.** A training fits one; rows and seeds need no result of each other. `geoguide replicate --workers N`
 # on a machine with N GPUs gives each worker one of them, so a table takes as long as its rows divided by N. The steps
-# and points per step for real data are a guess (`geoguide.experiments.real`); tell us what converges.
+# and points per step for real data are a guess (`geoguide.experiments.presets.real`); tell us what converges.
 #
 # ## On your own scans
 # `geoguide segment` takes a mesh, a cloud, an RGB-D folder or a nuScenes key frame (see the README); `geoguide train

@@ -2,9 +2,9 @@
 
 import pytest
 
+from geoguide.benchmarks import NAMES
 from geoguide.errors import ConfigError
 from geoguide.experiments.presets import (
-    DATASETS,
     DEFAULT_TEACHER,
     OTHER_BACKBONES,
     SEEDS,
@@ -13,7 +13,6 @@ from geoguide.experiments.presets import (
     fusion,
     openscene,
     preset,
-    teacher_row,
 )
 from geoguide.experiments.profiles import PROFILES, preliminary, profile
 from geoguide.frozen import config_hash, to_dict
@@ -36,7 +35,7 @@ def test_no_experiment_of_a_profile_is_there_twice():
         hashes = [config_hash(config) for config in profile(name)]
         assert len(set(hashes)) == len(hashes)
     everything = {config_hash(c) for c in profile("all")}
-    for name in ("quick", "full", *DATASETS, "occlusion", "cross-domain", "protocols"):
+    for name in ("quick", "full", *NAMES, "occlusion", "cross-domain", "protocols"):
         assert {config_hash(c) for c in profile(name)} <= everything
     assert {config_hash(c) for c in preliminary()} <= {config_hash(c) for c in profile("full")}
 
@@ -46,7 +45,7 @@ def test_a_2d_model_changes_the_teacher_alone():
         plain, other = make(1), make(1, "LSeg-like")
         changed = differences(to_dict(plain), to_dict(other))
         assert changed and all(name.startswith(("name", "teacher.", "train.steps")) for name in changed)
-        assert other.name == teacher_row(plain.name, "LSeg-like") == f"{plain.name}, LSeg-like"
+        assert other.name == f"{plain.name}, LSeg-like"
     assert set(TEACHERS) == {"OpenSeg-like", "LSeg-like"} and TEACHERS[DEFAULT_TEACHER] == preset().teacher
     with pytest.raises(ConfigError, match="unknown teacher 'SAS': known are OpenSeg-like, LSeg-like"):
         adapter_only(0, "SAS")

@@ -4,13 +4,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_records import fake_record
 
 from geoguide.errors import DataError, InputError
+from geoguide.experiments.presets import preset
+from geoguide.experiments.records import Record
 from geoguide.metrics import ConfusionMatrix
 from geoguide.report import failures
 
 
-def scored(scenes, guesses, classes: int, absent: str = "zero") -> dict:
+def scored(scenes, guesses, classes: int, absent: str = "zero") -> Record:
     names = [f"class {i}" for i in range(classes)]
     total, by_scene = ConfusionMatrix(classes), {}
     for scene, guess in zip(scenes, guesses, strict=True):
@@ -18,8 +21,8 @@ def scored(scenes, guesses, classes: int, absent: str = "zero") -> dict:
         one.update(scene.labels, guess)
         by_scene[scene.name] = 100 * one.miou(absent)
         total = total + one
-    metrics = {"scene_miou": by_scene, "iou": dict.fromkeys(names), "confusion": total.matrix.tolist()}
-    return {"id": "abc", "metrics": metrics, "protocol": {"absent_class": absent}}
+    config = preset().replace(protocol__absent_class=absent)
+    return fake_record(config, scene_miou=by_scene, iou=dict.fromkeys(names), confusion=total.matrix.tolist())
 
 
 @pytest.mark.parametrize("absent", ["zero", "skip"])
@@ -29,7 +32,7 @@ def test_hardest_scene_is_hard_and_not_merely_poor_in_classes(absent):
     guesses = [np.array([0, 0, 1, 1, 4]), np.where(np.arange(10) < 5, np.arange(10), (np.arange(10) + 1) % 5)]
     record = scored([few, many], guesses, 10, absent)
     if absent == "zero":
-        assert record["metrics"]["scene_miou"]["few"] < record["metrics"]["scene_miou"]["many"]
+        assert record.metrics.scene_miou["few"] < record.metrics.scene_miou["many"]
     scene, miou = failures.hardest_scene(record, [few, many])
     one = ConfusionMatrix(10)
     one.update(many.labels, guesses[1])
@@ -48,7 +51,7 @@ def test_wrong_points_are_orange_and_unscored_ones_pale():
 def test_confusions_are_the_largest_cells_off_the_diagonal(rng):
     scene = SimpleNamespace(name="a", labels=rng.integers(0, 6, 400))
     record = scored([scene], [rng.integers(0, 6, 400)], 6)
-    matrix, names = record["metrics"]["confusion"], list(record["metrics"]["iou"])
+    matrix, names = record.metrics.confusion, list(record.metrics.iou)
     cells = [(matrix[i][j], i, j) for i in range(6) for j in range(6) if i != j]
     table = failures.confusions(record, 5)
     counts = sorted((count for count, _, _ in cells), reverse=True)

@@ -1,52 +1,59 @@
 """Long tail: lines by number of classes and by frequency against plain loops, shares against hand cases."""
 
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
+from fake_records import fake_record, scores
 
 from geoguide.errors import DataError
+from geoguide.experiments.placing import on
+from geoguide.experiments.presets import adapter_only, fusion, preset
+from geoguide.experiments.records import Record, only
 from geoguide.labels import load_label_set
-from geoguide.report import long_tail, tables
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.report import evidence, long_tail, tables
+from geoguide.report.rows import ADAPTER, FULL, FUSION
 
 BIG = "matterport160"
 
 
-def metrics(names, scores: np.ndarray) -> dict:
-    """Metrics as a record holds them; NaN: the class is absent."""
-    present = np.isfinite(scores)
-    zero = float(np.nansum(scores) / len(scores))
-    iou = {name: float(s) if ok else None for name, s, ok in zip(names, scores, present, strict=True)}
-    return {"miou": zero, "macc": zero + 10, "miou_skip": float(np.nanmean(scores)), "iou": iou}
+def metrics(label_set: str, iou: np.ndarray) -> dict:
+    """Metrics as a record's file holds them; NaN: the class is absent."""
+    names = load_label_set(label_set).names
+    told = {name: None if np.isnan(value) else float(value) for name, value in zip(names, iou, strict=True)}
+    return scores(float(np.nansum(iou) / len(iou)), miou_skip=float(np.nanmean(iou)), iou=told)
 
 
-def record(name: str, seed: int, rng: np.random.Generator, trained: bool = True) -> dict:
+def record(config: ExperimentConfig, rng: np.random.Generator) -> Record:
     by_set = {}
     for size, label_set in long_tail.SIZES.items():
-        scores = rng.uniform(1, 100, size)
-        scores[-1] = np.nan
-        scores[0] = 0
-        by_set[label_set] = metrics(load_label_set(label_set).names, scores)
+        iou = rng.uniform(1, 100, size)
+        iou[-1] = np.nan
+        iou[0] = 0
+        by_set[label_set] = metrics(label_set, iou)
     first = by_set.pop("matterport21")
-    training = {"converged": seed != 1} if trained else None
-    protocol = {"label_set": "matterport21"}
-    return {"id": f"{name}{seed}", "name": name, "seed": seed, "training": training, "protocol": protocol} | {
-        "metrics": first,
-        "by_label_set": by_set,
-    }
+    converged = config.seed != 1
+    return fake_record(on(config, "matterport3d"), converged=converged, by_label_set=by_set, **first)
 
 
 @pytest.fixture
-def found(rng) -> list[dict]:
-    rows = [record(name, seed, rng) for name in ("works-best/full", "adapter only") for seed in (0, 1, 2)]
-    return [*rows, record("2D fusion", 0, rng, trained=False)]
+def found(rng: np.random.Generator) -> list[Record]:
+    rows = [record(make(seed=seed), rng) for make in (preset, adapter_only) for seed in (0, 1, 2)]
+    return [*rows, record(fusion(), rng)]
+
+
+def of(found: list[Record], line: pd.Series) -> Record:
+    return next(record for record in found if record.id == line["id"])
 
 
 def test_one_line_per_record_and_size_with_both_readings(found):
     lines = long_tail.by_size(found)
     assert len(lines) == 4 * len(found) and list(long_tail.SIZES) == [21, 40, 80, 160]
     for _, line in lines.iterrows():
-        mine = next(r for r in found if (r["name"], r["seed"]) == (line["row"], line["seed"]))
-        told = mine["metrics"] if line["K"] == 21 else mine["by_label_set"][f"matterport{line['K']}"]
-        assert (line["miou"], line["miou_skip"], line["macc"]) == (told["miou"], told["miou_skip"], told["macc"])
+        told = of(found, line).scores(f"matterport{line['K']}")
+        assert (line["miou"], line["miou_skip"], line["macc"]) == (told.miou, told.miou_skip, told.macc)
         assert line["occur"] == line["K"] - 1
         assert line["miou"] == pytest.approx(line["miou_skip"] * line["occur"] / line["K"])
 
@@ -54,50 +61,49 @@ def test_one_line_per_record_and_size_with_both_readings(found):
 def test_shares_are_of_the_same_run_on_the_smallest_set(found):
     lines = long_tail.by_size(found)
     kept = long_tail.kept(lines)
-    np.testing.assert_allclose(long_tail.at(kept, 21)[["miou", "macc"]], 100)
-    one = kept.query("row == 'adapter only' and seed == 2 and K == 160")["macc"].iat[0]
-    run = next(r for r in found if r["name"] == "adapter only" and r["seed"] == 2)
-    assert one == pytest.approx(100 * run["by_label_set"][BIG]["macc"] / run["metrics"]["macc"])
+    np.testing.assert_allclose(only(kept, {"K": 21})[["miou", "macc"]], 100)
+    one = only(kept, ADAPTER | {"seed": 2, "label_set": BIG}).iloc[0]
+    run = of(found, one)
+    assert one["macc"] == pytest.approx(100 * run.scores(BIG).macc / run.metrics.macc)
+    assert set(kept["measure"]) == {"kept"} and set(lines["measure"]) == {"score"}
     assert lines["miou"].max() < 100 and not np.allclose(lines["miou"], kept["miou"])  # the lines themselves stay
 
 
 def test_bins_are_means_over_the_classes_of_each_group(found):
     bins, labels = long_tail.by_frequency(found), load_label_set(BIG)
     for _, line in bins.iterrows():
-        run = next(r for r in found if (r["name"], r["seed"]) == (line["row"], line["seed"]))
-        mine = [
-            run["by_label_set"][BIG]["iou"][n]
-            for n, g in zip(labels.names, labels.group, strict=True)
-            if g == line["bin"]
-        ]
+        iou = of(found, line).scores(BIG).iou
+        mine = [iou[n] for n, g in zip(labels.names, labels.group, strict=True) if g == line["bin"]]
         present = [value for value in mine if value is not None]
         assert (line["classes"], line["occur"]) == (len(mine), len(present))
         assert line["miou"] == pytest.approx(sum(present) / len(mine))
         assert line["miou_skip"] == pytest.approx(sum(present) / len(present))
         assert line["hit"] == sum(value > 0 for value in present)
-    assert bins.groupby(["row", "seed"])["classes"].sum().eq(len(labels)).all()
+    assert bins.groupby("id")["classes"].sum().eq(len(labels)).all()
 
 
 def test_table_and_figure_read_the_same_lines(found):
-    lines, rows = long_tail.by_size(found), ["2D fusion", "works-best/full"]
+    lines, rows = long_tail.by_size(found), [FUSION, FULL]
     spread = long_tail.spread(lines, rows, "macc")
-    assert list(spread) == rows and list(spread["2D fusion"]) == [21, 40, 80, 160]
+    assert list(spread) == ["2D fusion", "works-best/full"] and list(spread["2D fusion"]) == [21, 40, 80, 160]
     table = long_tail.table(lines, rows, "macc").set_index("row")
-    values = np.array(spread["works-best/full"][80])
-    assert table.loc["works-best/full", "K = 80"] == tables.with_interval(values.mean(), tables.interval(values))
+    assert table.loc["works-best/full", "K = 80"] == tables.mean_of(np.array(spread["works-best/full"][80]))
     assert list(table["seeds"]) == [1, 3] and list(table["converged"]) == ["", "2 of 3"]
     assert list(long_tail.table(long_tail.by_frequency(found), rows, over="bin"))[1:4] == ["head", "common", "tail"]
 
 
-def test_claim_lines_name_size_and_share(found):
+def test_claim_lines_tell_size_and_share_apart(found):
     lines = long_tail.claim_lines(found)
     assert len(lines) == 8 * len(found)
-    assert tables.paired(lines, "works-best/full (K = 40)", "adapter only (K = 40)").shape == (3,)
-    np.testing.assert_allclose(tables.paired(lines, *["works-best/full (kept at K = 21)"] * 2), 0)
-    assert lines.loc[lines["row"] == "adapter only (kept at K = 21)", "miou"].eq(100).all()
+    at = {"label_set": "matterport40", "measure": "score"}
+    assert evidence.paired(lines, FULL | at, ADAPTER | at).shape == (3,)
+    at = {"label_set": "matterport21", "measure": "kept"}
+    np.testing.assert_allclose(evidence.paired(lines, FULL | at, FULL | at), 0)
+    assert only(lines, ADAPTER | at)["miou"].eq(100).all()
 
 
 def test_a_record_that_was_not_scored_on_a_label_set_is_an_error(found):
-    del found[0]["by_label_set"][BIG]
-    with pytest.raises(DataError, match=f"{found[0]['id']}: not scored on {BIG}"):
+    less = {name: told for name, told in found[0].by_label_set.items() if name != BIG}
+    found[0] = dataclasses.replace(found[0], by_label_set=less)
+    with pytest.raises(DataError, match=f"{found[0].id}: not scored on {BIG}"):
         long_tail.by_size(found)

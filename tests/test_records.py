@@ -1,74 +1,81 @@
 """Records and verification on a real tiny run: found again, complete, reproducible, honest about differences."""
 
 import json
+from pathlib import Path
 
 import pytest
+from fake_records import fake_record, scores
 
 from geoguide.errors import DataError
-from geoguide.experiments import records, verify
-from geoguide.frozen import from_dict
+from geoguide.experiments import records, run, verify
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.placing import on
+from geoguide.experiments.presets import adapter_only, fusion, preset
 from geoguide.labels import load_label_set
+from geoguide.paths import checkpoints_root
 from geoguide.pipeline.config import ExperimentConfig
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
 @pytest.fixture(scope="module")
-def record(tiny: ExperimentConfig, folder) -> records.Record:
-    return records.run(tiny, folder=folder, progress=False)
+def record(tiny: ExperimentConfig, folder: Path) -> records.Record:
+    return run.run(tiny, folder=folder, progress=False)
 
 
 def test_a_record_names_everything_its_number_depends_on(record: records.Record, tiny: ExperimentConfig) -> None:
-    assert from_dict(ExperimentConfig, record["config"]) == tiny
-    assert record["source"] == "mini" and record["teacher"] == "simulated"
-    assert set(record["protocol"]) >= {"mode", "prompt", "absent_class", "no_feature", "repeats", "label_set", "split"}
-    assert set(record["metrics"]["iou"]) == set(load_label_set("scannet20").names)
-    assert record["data"]["scenes"] == {"train": 2, "val": 1, "test": 1}
-    assert record["training"]["history"][-1]["step"] == tiny.train.steps
-    assert {"torch", "numpy"} <= set(record["environment"]["packages"])
-    assert 0 < record["regions"]["superpoint_purity"] <= 1
+    assert record.config == tiny and record.facts == Facts.of(tiny)
+    assert record.source == "mini" and record.raw["teacher"] == "simulated"
+    told = {"mode", "prompt", "absent_class", "no_feature", "repeats", "label_set", "split"}
+    assert set(record.raw["protocol"]) >= told
+    assert set(record.metrics.iou) == set(load_label_set("scannet20").names)
+    assert record.data["scenes"] == {"train": 2, "val": 1, "test": 1}
+    assert record.history[-1]["step"] == tiny.train.steps and record.converged in (True, False)
+    assert {"torch", "numpy"} <= set(record.environment["packages"])
+    assert 0 < record.regions["superpoint_purity"] <= 1
 
 
 def test_miou_follows_from_the_confusion_matrix(record: records.Record) -> None:
-    matrix = record["metrics"]["confusion"]
+    matrix = record.metrics.confusion
     total = 0.0
     for c in range(20):
         row, column = sum(matrix[c]), sum(line[c] for line in matrix)
         total += matrix[c][c] / (row + column - matrix[c][c]) if row else 0.0
-    assert record["metrics"]["miou"] == pytest.approx(100 * total / 20)
+    assert record.metrics.miou == pytest.approx(100 * total / 20)
 
 
 def test_found_by_config_whatever_the_row_is_called(record: records.Record, tiny, folder) -> None:
     assert records.find(tiny.replace(name="another name"), folder) == record
     assert records.find(tiny.replace(seed=9), folder) is None
-    assert records.get(tiny, folder=folder) == record
+    assert run.get(tiny, folder=folder) == record
 
 
 def test_verify_trains_again_and_compares(record: records.Record, tiny, folder, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(records, "RESULTS", folder)
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(folder))
     monkeypatch.setattr(verify, "profile", lambda name: [tiny])
     report = tmp_path / "report.json"
-    before = (records.checkpoints() / f"{record['id']}.pt").stat().st_mtime_ns
+    checkpoint = checkpoints_root() / f"{record.id}.pt"
+    before = checkpoint.stat().st_mtime_ns
     result = verify.verify("quick", report=report)
-    assert (records.checkpoints() / f"{record['id']}.pt").stat().st_mtime_ns > before
+    assert checkpoint.stat().st_mtime_ns > before
     assert result["reproduced"] and result["identical"] and result["same_data"]
-    assert json.loads(report.read_text())["rows"][0]["id"] == record["id"]
+    assert json.loads(report.read_text())["rows"][0]["id"] == record.id
     (path,) = folder.glob("*/*.json")
     changed = json.loads(path.read_text())
     changed["metrics"]["miou"] += 3.0
     other = tmp_path / "mini-scannet"
     other.mkdir()
     (other / path.name).write_text(json.dumps(changed))
-    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path))
     result = verify.verify("quick")
     assert not result["reproduced"] and result["rows"][0]["difference_miou"] == pytest.approx(-3.0)
 
 
 def test_missing_and_broken_records_are_named(tmp_path, monkeypatch, tiny) -> None:
-    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path))
     monkeypatch.setattr(verify, "profile", lambda name: [tiny])
     with pytest.raises(DataError, match="no committed record of 'tiny'"):
         verify.verify("quick")
@@ -79,3 +86,47 @@ def test_missing_and_broken_records_are_named(tmp_path, monkeypatch, tiny) -> No
     broken.write_text('{"id": "x"}')
     with pytest.raises(DataError, match="no field 'config'"):
         records.read(broken)
+    broken.write_text(json.dumps({"id": "x", "config": {"epochs": 3}}))
+    with pytest.raises(DataError, match=r"broken.json: unreadable record \(config.epochs: unknown field"):
+        records.read(broken)
+
+
+def test_committed_records_keep_their_bytes_and_names() -> None:
+    found = records.read_all()
+    paths = sorted(records.results_root().glob("*/*-s*-*.json"))
+    assert len(found) == len(paths) > 200
+    for record, path in zip(found, paths, strict=True):
+        assert records.dumps(record.raw) == path.read_text()
+        assert records.record_path(record.config) == path and path.stem.endswith(record.id)
+        assert records.find(record.config) == record
+
+
+def test_a_frame_has_a_column_for_every_fact_and_score() -> None:
+    more = {"matterport40": {"confusion": None} | scores(7.0, iou={"wall": 1.0, "lamp": None})}
+    rows = [
+        fake_record(on(preset(drop="usd", seed=3), "matterport3d"), 20.0, by_label_set=more, validation=5.0),
+        fake_record(on(fusion(), "matterport3d"), 30.0, by_label_set=more, seen_share=0.9),
+    ]
+    lines = records.frame(rows)
+    assert set(lines.columns) >= {*rows[0].facts.columns(), "id", "miou", "macc", "miou_skip", "val_miou", "val_macc"}
+    assert list(lines["miou"]) == [20, 30] and list(lines["macc"]) == [30, 40] and list(lines["val_miou"]) == [5, 0]
+    assert list(lines["converged"]) == [True, None] and list(lines["seen_share"]) == [1.0, 0.9]
+    assert list(lines["preset"]) == ["works-best", None] and lines["dropped"].iat[0] == ("usd",)
+    wide = records.frame(rows, "matterport40")
+    assert set(wide["label_set"]) == {"matterport40"} and list(wide["miou"]) == [7, 7]
+    assert list(wide["classes"]) == [2, 2] and list(wide["occur"]) == [1, 1]
+    with pytest.raises(DataError, match=f"record {rows[0].id}: not scored on matterport80"):
+        records.frame(rows, "matterport80")
+    with pytest.raises(DataError, match="no records"):
+        records.frame([])
+
+
+def test_lines_and_records_are_picked_by_facts_alike() -> None:
+    rows = [fake_record(adapter_only(seed, teacher)) for seed in (0, 1) for teacher in ("OpenSeg-like", "LSeg-like")]
+    rows += [fake_record(fusion()), fake_record(preset(drop="imr"))]
+    lines = records.frame(rows)
+    for row in ({}, {"teacher": "LSeg-like"}, {"preset": None, "seed": 0}, {"modules": ("usd", "iirc")}, {"seed": 9}):
+        assert list(records.only(lines, row)["id"]) == [record.id for record in records.pick(rows, row)]
+    assert len(records.only(lines, {"teacher": "LSeg-like"})) == 2
+    both = frozenset({"2D fusion", "GeoGuide"})
+    assert list(records.only(lines, {"method": both})["method"]) == ["2D fusion", "GeoGuide"]

@@ -1,41 +1,59 @@
-"""Tables: intervals against scipy, pairing by seed, the README between its markers."""
+"""Tables: intervals against scipy, pairing by seed, verdicts, ours and the paper's in marked columns."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
+from fake_records import fake_record
 from scipy import stats
 
-from geoguide.errors import DataError
+from geoguide.errors import InputError
+from geoguide.experiments.presets import adapter_only, fusion, preset
+from geoguide.experiments.profiles import study, under_protocols
+from geoguide.experiments.records import Record, frame, only
 from geoguide.pipeline.protocols import STRICT
-from geoguide.report import tables
+from geoguide.report import evidence, tables
+from geoguide.report.labels import labelled, row_label
+from geoguide.report.rows import ABLATION, ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, geoguide, route
+
+LESS = geoguide("works-best", "usd")
 
 
 @pytest.fixture
-def lines() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    shared = rng.normal(0, 3, 5)  # what the seeds share cancels in a paired difference
+def found() -> list[Record]:
+    shared = np.random.default_rng(0).normal(0, 3, 5)  # what the seeds share cancels in a paired difference
     rows = []
-    for row, mean in (("adapter only", 50), ("works-best/full", 53), ("works-best/without usd", 52)):
-        for seed in range(5):
-            scores = {"miou": mean + shared[seed], "macc": mean + 20 + shared[seed]}
-            rows.append({"row": row, "seed": seed, **scores, "converged": seed != 1})
-    rows.append({"row": "2D fusion", "seed": 0, "miou": 45, "macc": 66, "converged": None})
-    return pd.DataFrame(rows)
+    for seed in range(5):
+        for config, mean in ((adapter_only(seed), 50), (preset(seed=seed), 53), (preset(drop="usd", seed=seed), 52)):
+            miou = mean + shared[seed]
+            rows.append(fake_record(config, miou, macc=miou + 20, converged=seed != 1))
+    return [*rows, fake_record(fusion(), 45, macc=66)]
+
+
+@pytest.fixture
+def lines(found: list[Record]) -> pd.DataFrame:
+    return frame(found)
 
 
 def test_interval_is_scipys() -> None:
     values = np.array([1.0, 2.0, 4.0, 4.5])
     low, high = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
-    assert tables.interval(values) == pytest.approx((high - low) / 2)
-    assert np.isnan(tables.interval(np.array([1.0])))
+    assert evidence.interval(values) == pytest.approx((high - low) / 2)
+    assert np.isnan(evidence.interval(np.array([1.0])))
+    assert tables.mean_of(values) == f"{values.mean():.1f} ± {(high - low) / 2:.1f}"
+    assert tables.mean_of(values[:1], signed=True) == "+1.0" and tables.mean_of(values[:0]) == ""
 
 
-def test_differences_are_paired(lines: pd.DataFrame) -> None:
-    summary = tables.summary(lines, "full").set_index("row")
-    gap = summary.loc["works-best/without usd"]
-    assert gap["miou_gap"] == pytest.approx(-1) and gap["miou_gap_ci"] == pytest.approx(0, abs=1e-9)
-    assert gap["miou_ci"] > 1
-    assert np.isnan(summary.loc["works-best/full"].get("miou_gap", np.nan))
+def test_differences_are_paired_with_the_full_preset(lines: pd.DataFrame) -> None:
+    table = tables.ablation_table(lines).set_index("row")
+    less = table.loc["works-best/without usd"]
+    assert (less["Δ mIoU to full"], less["Δ mAcc to full"]) == ("-1.0 ± 0.0", "-1.0 ± 0.0")
+    mine = only(lines, LESS)["miou"].to_numpy()
+    assert evidence.interval(mine) > 1
+    assert less["ours mIoU (mini)"] == tables.with_interval(mine.mean(), evidence.interval(mine))
+    assert table.loc["works-best/full", "Δ mIoU to full"] == "" == table.loc["adapter only", "Δ mIoU to full"]
+    assert list(table.index) == ["2D fusion", "adapter only", "works-best/full", "works-best/without usd"]
 
 
 def test_paper_and_mini_stand_in_marked_columns(lines: pd.DataFrame) -> None:
@@ -46,14 +64,14 @@ def test_paper_and_mini_stand_in_marked_columns(lines: pd.DataFrame) -> None:
     assert all("mini" in c or "paper" in c or "Δ" in c or c == "seeds" for c in table.columns)
 
 
-def test_no_records_is_an_error() -> None:
-    with pytest.raises(DataError, match="no records"):
-        tables.frame([])
+def test_every_name_of_the_papers_table_is_a_row_of_the_ablation() -> None:
+    names = {row_label(row).removeprefix("works-best/") for row in ABLATION}
+    assert set(tables.paper("scannet_openseg")) <= names
 
 
-def test_preliminary_rows_stand_by_2d_model_and_only_openseg_beside_the_paper(lines: pd.DataFrame) -> None:
-    more = lines[lines["row"] == "adapter only"].assign(row="adapter only, LSeg-like", miou=60.0)
-    table = tables.preliminary_table(pd.concat([lines, more]))
+def test_preliminary_rows_stand_by_2d_model_and_only_openseg_beside_the_paper(found: list[Record]) -> None:
+    more = [fake_record(adapter_only(seed, "LSeg-like"), 60.0) for seed in range(5)]
+    table = tables.preliminary_table(frame([*found, *more]))
     assert list(table["row"]) == ["2D fusion", "adapter only", "adapter only"]
     assert list(table["2D model (simulated)"]) == ["OpenSeg-like", "OpenSeg-like", "LSeg-like"]
     stated = tables.paper("scannet_openseg")["adapter only"]
@@ -62,50 +80,84 @@ def test_preliminary_rows_stand_by_2d_model_and_only_openseg_beside_the_paper(li
 
 
 def test_paired_differences_and_their_verdict(lines: pd.DataFrame) -> None:
-    gap = tables.paired(lines, "works-best/full", "adapter only")
+    gap = evidence.paired(lines, FULL, ADAPTER)
     np.testing.assert_allclose(gap, 3.0)
-    assert tables.paired(lines, "2D fusion", "adapter only").shape == (1,)  # one seed in common
-    assert tables.verdict(gap) == "holds on mini" and tables.verdict(-gap) == "contradicted on mini"
-    assert tables.verdict(np.array([-1.0, 1.0, 2.0])) == "undecided"
-    assert tables.verdict(np.array([5.0])) == "too few seeds"
+    assert evidence.paired(lines, FUSION, ADAPTER).shape == (1,)  # one seed in common
+    assert evidence.verdict(gap) == "holds on mini" and evidence.verdict(-gap) == "contradicted on mini"
+    assert evidence.verdict(np.array([-1.0, 1.0, 2.0])) == "undecided"
+    assert evidence.verdict(np.array([5.0])) == "too few seeds"
+
+
+def test_facts_that_fit_several_experiments_are_refused(found: list[Record]) -> None:
+    both = frame([*found, fake_record(adapter_only(0, "LSeg-like"))])
+    with pytest.raises(InputError, match="must name one experiment"):
+        evidence.paired(both, FULL, ADAPTER)
+    assert evidence.paired(both, FULL, ADAPTER | {"teacher": "OpenSeg-like"}).shape == (5,)
 
 
 def test_one_untrained_score_stands_for_every_seed(lines: pd.DataFrame) -> None:
-    mine = lines.loc[lines["row"] == "adapter only", "miou"].to_numpy()
-    np.testing.assert_allclose(tables.against(lines, "adapter only", "2D fusion"), mine - 45)
-    np.testing.assert_allclose(tables.against(lines, "works-best/full", "adapter only"), 3.0)
-    assert tables.against(lines, "works-best/full", "entire network").size == 0
+    mine = only(lines, ADAPTER)["miou"].to_numpy()
+    np.testing.assert_allclose(evidence.against(lines, ADAPTER, FUSION), mine - 45)
+    np.testing.assert_allclose(evidence.against(lines, FULL, ADAPTER), 3.0)
+    assert evidence.against(lines, FULL, ENTIRE).size == 0
 
 
 def test_differences_carry_their_verdict_and_none_where_most_runs_go_on_improving(lines: pd.DataFrame) -> None:
-    table = tables.differences(lines, "works-best/full", ["adapter only", "entire network"]).set_index("metric")
+    table = tables.differences(lines, FULL, [ADAPTER, ENTIRE]).set_index("metric")
     assert list(table.index) == ["mIoU", "mAcc"] and set(table["minus"]) == {"adapter only"}
     assert table.loc["mIoU", "difference"] == "+3.0 ± 0.0" and table.loc["mIoU", "seeds"] == 5
-    assert set(table["the row scores higher"]) == {"holds on mini"}
-    young = lines.assign(converged=lines["converged"].where(lines["row"] != "adapter only", False))
-    assert not tables.settled(young, "works-best/full", "adapter only") and tables.settled(young, "2D fusion")
-    told = tables.differences(young, "works-best/full", ["adapter only"])["the row scores higher"]
-    assert set(told) == {tables.NO_VERDICT}
-    assert tables.differences(lines, "works-best/full", []).empty
+    assert set(table["the row scores higher"]) == {"holds on mini"} and set(table["row"]) == {"works-best/full"}
+    young = lines.assign(converged=lines["converged"].where(lines["method"] != ADAPTER["method"], False))
+    assert not evidence.settled(young, FULL, ADAPTER) and evidence.settled(young, FUSION)
+    told = tables.differences(young, FULL, [ADAPTER])["the row scores higher"]
+    assert set(told) == {evidence.NO_VERDICT}
+    assert tables.differences(lines, FULL, []).empty
 
 
-def test_rows_are_called_after_where_they_were_scored_and_without_their_2d_model(lines: pd.DataFrame) -> None:
-    assert set(tables.labelled(lines, "houses")["row"]) == {f"{row} (houses)" for row in lines["row"]}
-    assert tables.base_row("works-best/full, LSeg-like") == "works-best/full" == tables.base_row("works-best/full")
+def test_a_label_says_the_facts_that_it_is_given() -> None:
+    assert row_label(FULL) == "works-best/full" and row_label(AS_WRITTEN | route("nuscenes")) == "as-written/full"
+    assert row_label(FULL | {"teacher": "LSeg-like"}) == "works-best/full, LSeg-like"
+    assert row_label(ADAPTER | route("scannet", "nuscenes")) == "adapter only on nuscenes"
+    assert row_label(FUSION | route("nuscenes") | {"occlusion": "splat"}) == "2D fusion, z-buffer"
+    assert row_label(FULL | {"teacher": "scannet_openseg"}) == "works-best/full"  # the folder of real features
 
 
-def test_protocols_are_paired_with_the_books_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labelled_lines_are_those_of_the_rows_in_their_order(lines: pd.DataFrame) -> None:
+    told = labelled(lines, [LESS, FUSION])
+    assert list(told["row"]) == ["works-best/without usd"] * 5 + ["2D fusion"]
+    assert list(told["id"]) == [*only(lines, LESS)["id"], *only(lines, FUSION)["id"]]
+
+
+def test_protocols_are_paired_with_the_books_own() -> None:
     """Differences hold for the seeds that both have; a protocol without records is not listed."""
-
-    def find(config, folder=None):
-        if config.protocol.mode == "ensemble" or (config.protocol == STRICT and config.seed == 2):
-            return None
-        miou = 40 + 3 * config.seed + (5 if config.protocol == STRICT else 0)
-        return {"seed": config.seed, "metrics": {"miou": miou, "macc": miou + 10}}
-
-    monkeypatch.setattr(tables.records, "find", find)
-    table = tables.protocol_table().set_index("protocol")
+    found = []
+    for config in under_protocols():
+        if config.protocol.mode != "ensemble" and not (config.protocol == STRICT and config.seed == 2):
+            found.append(fake_record(config, 40 + 3 * config.seed + (5 if config.protocol == STRICT else 0)))
+    table = tables.protocol_table(found).set_index("protocol")
     assert not any("ensemble" in name for name in table.index)
     strict = table.loc["absent classes left out (strict)"]
     assert (strict["Δ mIoU"], strict["Δ mAcc"], strict["seeds"]) == ("+5.0 ± 0.0", "+5.0 ± 0.0", 2)
     assert (table.loc["this book's default", "Δ mIoU"], table.loc["this book's default", "seeds"]) == ("", 3)
+
+
+def test_studies_are_compared_with_the_unchanged_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, changed = (
+        fake_record(config, miou, validation=2 * miou)
+        for config, miou in zip(study("imr.centre = no"), (40, 42.5), strict=True)
+    )
+
+    def find_all(configs: Sequence, folder: object = None) -> list[Record]:
+        return [record for record in (base, changed) if record.config in configs]
+
+    monkeypatch.setattr(tables, "find_all", find_all)
+    table = tables.study_table()
+    assert table.to_dict("records") == [
+        {
+            "option": "imr.centre = no",
+            "compared with": "works-best/only imr",
+            "Δ mIoU, validation (mini)": "+5.0",
+            "Δ mIoU, test (mini)": "+2.5",
+            "seeds": 1,
+        }
+    ]

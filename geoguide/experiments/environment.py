@@ -15,7 +15,14 @@ _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "trimesh", "pgeof", "num
 
 
 def environment(device: str = "auto") -> dict[str, Any]:
-    """Versions, device and git commit of this run."""
+    """Where a run is made.
+
+    Args:
+        device: auto, cpu or cuda.
+
+    Returns:
+        `python` and `packages` (versions), `device`, `threads`, `git_commit`, `date`.
+    """
     target = resolve_device(device)
     return {
         "python": platform.python_version(),

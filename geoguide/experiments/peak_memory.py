@@ -11,18 +11,23 @@ INTERVAL = 0.1  # seconds between two looks
 
 
 class PeakMemory:
-    """`with PeakMemory() as peak: ...; peak.megabytes`: the most this process held of its own during the block.
+    """The most memory that this process holds of its own during a block: `with PeakMemory() as peak: ...`.
 
     Pages of memory-mapped files do not count: they are a copy of the disk, and the system takes them back when it needs
-    them. Looks ten times a second, so a shorter spike can be missed. `megabytes` is None where /proc does not exist.
+    them. Looks ten times a second, so a shorter spike can be missed.
+
+    Attributes:
+        megabytes: The peak; None where /proc does not exist.
     """
 
     def __init__(self) -> None:
+        """Nothing is looked at before the block begins."""
         self.megabytes: float | None = None
         self._done = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "PeakMemory":
+        """Begin to look."""
         self._look()
         self._watcher.start()
         return self
@@ -30,6 +35,7 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Look a last time."""
         self._done.set()
         self._watcher.join()
         self._look()

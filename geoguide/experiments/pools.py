@@ -1,4 +1,4 @@
-"""One JSON record per run: config, protocol, metrics, data, versions, device, time. Tables read only these."""
+"""Many experiments: those without a record are run, side by side where there are several workers."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import Queue, get_context
@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from geoguide.experiments.records import Record, find
-from geoguide.experiments.run import _data_key, run
+from geoguide.experiments.records import Record, find, find_all
+from geoguide.experiments.run import data_key, run
 from geoguide.paths import checkpoints_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare_split
@@ -18,16 +18,25 @@ from geoguide.pipeline.train import checkpoint_name
 def run_all(
     configs: list[ExperimentConfig], *, folder: Path | None = None, workers: int = 1, force: bool = False
 ) -> list[Record]:
-    """Records of many configs; those found are kept unless `force`, which also trains from the start.
+    """Run the experiments that have no record yet.
 
     Workers share the memory-mapped scenes and train on one thread each: two runs side by side beat one on two threads.
     Where there are several GPUs, each worker has one of them: a training fits one GPU, and rows need no other's result.
+
+    Args:
+        configs: The experiments.
+        folder: Of the records; None for `paths.results_root()`.
+        workers: How many runs at a time.
+        force: Run all of them, and train from the start.
+
+    Returns:
+        The records, in the order of the configs.
     """
     todo = [c for c in configs if force or find(c, folder) is None]
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
             (checkpoints_root() / checkpoint_name(config)).unlink(missing_ok=True)
-    for config in {_data_key(config): config for config in todo}.values():
+    for config in {data_key(config): config for config in todo}.values():
         prepare_data(config, workers)
     if workers == 1 or len(todo) < 2:
         for config in tqdm(todo, "runs"):
@@ -41,7 +50,7 @@ def run_all(
             jobs = [pool.submit(run, config, folder=folder, progress=False) for config in todo]
             for job in tqdm(jobs, "runs"):
                 job.result()
-    return [find(config, folder) for config in configs]
+    return find_all(configs, folder)
 
 
 def _begin_worker(turns: Queue) -> None:
@@ -53,7 +62,12 @@ def _begin_worker(turns: Queue) -> None:
 
 
 def prepare_data(config: ExperimentConfig, workers: int) -> None:
-    """Generate and prepare every split once, before workers start reading it."""
+    """Generate and prepare every split of an experiment, before workers start reading it.
+
+    Args:
+        config: The experiment.
+        workers: How many processes prepare scenes.
+    """
     for split in ("train", "val"):
         prepare_split(config, split, workers=workers)
     prepare_split(config.tested(), "test", workers=workers)

@@ -110,12 +110,9 @@ def with_teacher(config: ExperimentConfig, teacher: str) -> ExperimentConfig:
     """
     if teacher not in TEACHERS:
         raise ConfigError(f"unknown teacher {teacher!r}: known are {', '.join(TEACHERS)}")
-    return config.replace(name=teacher_row(config.name, teacher), teacher=TEACHERS[teacher])
-
-
-def teacher_row(row: str, teacher: str) -> str:
-    """How a row is called under a 2D model."""
-    return row if teacher == DEFAULT_TEACHER or row.endswith(f", {teacher}") else f"{row}, {teacher}"
+    if config.teacher == TEACHERS[teacher]:
+        return config
+    return config.replace(name=f"{config.name}, {teacher}", teacher=TEACHERS[teacher])
 
 
 def fusion(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig:

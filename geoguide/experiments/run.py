@@ -29,26 +29,46 @@ from geoguide.superpoints import superpoint_purity
 
 
 def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool = True) -> Record:
-    """The record of a config: found, or computed and written."""
+    """The record of a config: found, or computed and written.
+
+    Args:
+        config: The experiment.
+        folder: Of the records; None for `paths.results_root()`.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The record.
+    """
     return find(config, folder) or run(config, folder=folder, progress=progress)
 
 
 def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:
-    """Train and score one experiment and write its record (validation rooms for choosing, test rooms for reporting)."""
+    """Train and score one experiment and write its record (validation scenes for choosing, test scenes for reporting).
+
+    Args:
+        config: The experiment.
+        folder: Of the records; None for `paths.results_root()`.
+        device: auto, cpu or cuda.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The record as it was written.
+    """
     begin = time.perf_counter()
     with PeakMemory() as peak:
-        record = _run(config, device, progress)
+        raw = _run(config, device, progress)
     memory = None if peak.megabytes is None else round(peak.megabytes)
-    record |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
+    raw |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
     with replacing(record_path(config, folder)) as temporary:
-        temporary.write_text(dumps(record))
-    return record
+        temporary.write_text(dumps(raw))
+    return Record.of(raw)
 
 
-def _run(config: ExperimentConfig, device: str, progress: bool) -> Record:
+def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any]:
+    """What the record holds, without time and memory."""
     tested = config.tested()
-    train, val = (_scenes(_data_key(config), split) for split in ("train", "val"))
-    test = _scenes(_data_key(tested), "test")
+    train, val = (_scenes(data_key(config), split) for split in ("train", "val"))
+    test = _scenes(data_key(tested), "test")
     fitted = None
     if config.protocol.mode != "fusion":
         fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints_root(), progress=progress)
@@ -78,8 +98,15 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> Record:
     }
 
 
-def _data_key(config: ExperimentConfig) -> str:
-    """Configs that differ only in training share one copy of the prepared scenes."""
+def data_key(config: ExperimentConfig) -> str:
+    """What names the prepared scenes of a config: those that differ only in training share one copy.
+
+    Args:
+        config: The experiment.
+
+    Returns:
+        The parts of the config that decide its scenes, as JSON.
+    """
     plain = ExperimentConfig()
     shared = config.training().replace(
         name="", objective=plain.objective, train=plain.train, adapter=plain.adapter, seed=0
@@ -93,7 +120,16 @@ def _scenes(key: str, split: str) -> Sequence[PreparedScene]:
 
 
 def describe(evaluation: Evaluation, label_set: str) -> dict[str, Any]:
-    """Metrics in %, per class by name (None where absent), confusion (rows ground truth), mIoU per scene."""
+    """The metrics of a record, as its file holds them.
+
+    Args:
+        evaluation: What was scored.
+        label_set: Name of the label set that was scored.
+
+    Returns:
+        The fields of `records.Scores`: shares in %, by class name (None where absent), confusion with ground truth in
+        rows, mIoU by scene.
+    """
     names = load_label_set(label_set).names
     iou = evaluation.confusion.iou()
     matrix = evaluation.confusion.matrix
@@ -112,15 +148,21 @@ def describe(evaluation: Evaluation, label_set: str) -> dict[str, Any]:
 
 
 def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
-    """Quality of the regions the modules depend on, against the ground truth (claim C11), averaged over scenes.
+    """Quality of the regions that the modules depend on, against the annotation (claim C11).
 
-    Without annotated instances (nuScenes) nothing is said of the masks.
+    Args:
+        scenes: Prepared scenes with labels.
+
+    Returns:
+        Means over the scenes: `superpoint_purity` (share of points whose class is that of most points of their
+        superpoint), `superpoints`, and `mask_...` of `mask_quality`; nothing of masks where no instances are annotated
+        (nuScenes).
     """
     rows = [
         {
-            "superpoint_purity": superpoint_purity(s.superpoints, s.labels),
+            "superpoint_purity": superpoint_purity(s.superpoints, np.asarray(s.labels)),
             "superpoints": float(s.superpoints.max() + 1),
-            **({} if s.instances is None else _mask_quality(s)),
+            **_mask_quality(s),
         }
         for s in scenes
     ]
@@ -128,6 +170,8 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
 
 
 def _mask_quality(scene: PreparedScene) -> dict[str, float]:
+    if scene.instances is None:
+        return {}
     return {f"mask_{name}": float(value) for name, value in mask_quality(scene.masks, scene.instances).items()}
 
 

@@ -16,15 +16,28 @@ TOLERANCE = 1.0  # mIoU points; other processors round differently and training 
 
 
 def verify(profile_name: str, *, workers: int = 1, report: Path | None = None) -> dict[str, Any]:
-    """Recompute a profile and compare mIoU and mAcc with results/; every row must lie within `TOLERANCE` points."""
+    """Run a profile again and compare mIoU and mAcc with the committed records, row by row.
+
+    Args:
+        profile_name: One of `presets.PROFILES`.
+        workers: How many runs at a time.
+        report: Where the comparison is written as JSON; None: nowhere.
+
+    Returns:
+        The comparison: `reproduced` (every row within `TOLERANCE` points), `identical`, `same_data`, `rows` (see
+        `compare`), and where it was made.
+
+    Raises:
+        DataError: A row has no committed record.
+    """
     configs = profile(profile_name)
-    committed = [records.find(config) for config in configs]
-    missing = [c.name for c, record in zip(configs, committed, strict=True) if record is None]
+    committed = {config: record for config in configs if (record := records.find(config)) is not None}
+    missing = [config.name for config in configs if config not in committed]
     if missing:
         raise DataError(f"{results_root()}: no committed record of {missing[0]!r}; run `geoguide replicate` first")
     with tempfile.TemporaryDirectory() as folder:
         fresh = run_all(configs, folder=Path(folder), workers=workers, force=True)
-    rows = [compare(old, new) for old, new in zip(committed, fresh, strict=True)]
+    rows = [compare(old, new) for old, new in zip(committed.values(), fresh, strict=True)]
     result = {
         "profile": profile_name,
         "reproduced": all(row["within"] for row in rows),
@@ -41,17 +54,26 @@ def verify(profile_name: str, *, workers: int = 1, report: Path | None = None) -
 
 
 def compare(old: records.Record, new: records.Record) -> dict[str, Any]:
-    """One row of the report: committed and fresh metrics, their difference, and whether it is within tolerance."""
-    difference = {m: new["metrics"][m] - old["metrics"][m] for m in ("miou", "macc")}
+    """One row of the comparison.
+
+    Args:
+        old: The committed record.
+        new: The record of the same experiment that was run again.
+
+    Returns:
+        Both mIoU, the differences (new minus old), whether they are `within` the tolerance, and whether both runs saw
+        the `same_data`.
+    """
+    difference = {m: getattr(new.metrics, m) - getattr(old.metrics, m) for m in ("miou", "macc")}
     return {
-        "id": old["id"],
-        "name": old["name"],
-        "seed": old["seed"],
-        "committed_miou": old["metrics"]["miou"],
-        "fresh_miou": new["metrics"]["miou"],
+        "id": old.id,
+        "name": old.name,
+        "seed": old.facts.seed,
+        "committed_miou": old.metrics.miou,
+        "fresh_miou": new.metrics.miou,
         "difference_miou": difference["miou"],
         "difference_macc": difference["macc"],
         "within": max(abs(value) for value in difference.values()) <= TOLERANCE,
-        "same_data": old["data"]["fingerprint"] == new["data"]["fingerprint"],
-        "seconds": new["wall_seconds"],
+        "same_data": old.data["fingerprint"] == new.data["fingerprint"],
+        "seconds": new.wall_seconds,
     }

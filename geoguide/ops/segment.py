@@ -32,7 +32,7 @@ def segment_sum(values: Tensor, index: Tensor, count: int) -> Tensor:
     """
     _check(values, index, count)
     if values.is_cuda and _HAS_SCATTER:
-        import torch_scatter  # ty: ignore[import-not-found]  # an extra
+        import torch_scatter  # an extra
 
         return torch_scatter.scatter_sum(values, index, dim=0, dim_size=count)
     return values.new_zeros((count, *values.shape[1:])).index_add_(0, index, values)

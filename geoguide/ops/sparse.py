@@ -312,7 +312,7 @@ def _add_rows_kernel(
 
 def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable, indices: Tensor) -> Tensor:
     """The submanifold convolution of spconv with our weights; its pair tables live as long as ours (never run here)."""
-    from spconv.pytorch import SparseConvTensor  # ty: ignore[import-not-found]  # an extra
+    from spconv.pytorch import SparseConvTensor  # an extra
 
     if "tensor" not in table.cache:
         shape = (indices.amax(0) + 1).tolist()
@@ -325,7 +325,7 @@ def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: Neighb
 
 @functools.cache
 def _spconv_layer(inputs: int, outputs: int, kernel_size: int, bias: bool) -> torch.nn.Module:
-    from spconv.pytorch import SubMConv3d  # ty: ignore[import-not-found]  # an extra
+    from spconv.pytorch import SubMConv3d  # an extra
 
     return SubMConv3d(inputs, outputs, kernel_size, bias=bias, indice_key="table")
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from geoguide import backbones
 from geoguide.backbones.sonata import encode_scene
-from geoguide.datasets import scannet
 from geoguide.benchmarks.scenes import list_sources
+from geoguide.datasets import scannet
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps

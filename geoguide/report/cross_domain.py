@@ -1,91 +1,110 @@
 """Networks scored where they were not trained: the floor, and how much of the score is kept (claim C10)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from geoguide.experiments.records import Record
+from geoguide.experiments.facts import Row
+from geoguide.experiments.records import KEPT, SCORE, Record, Scores, frame, only
 from geoguide.labels import load_label_set
-from geoguide.report.tables import frame, labelled
+from geoguide.report.evidence import by_seed
+from geoguide.report.labels import PLACES
+from geoguide.report.rows import ADAPTER, AS_WRITTEN, FULL, route
 
-PLACES = {"scannet": "rooms", "matterport3d": "houses", "nuscenes": "streets"}
+HOME, *AWAY = PLACES  # trained in rooms; tested there, in houses and on streets
 
 
-_FULL = "works-best/full"
+METHODS = (ADAPTER, AS_WRITTEN, FULL)  # those whose networks are tested elsewhere
 
 
-CLAIMS = (  # rows of `claim_lines`: better, worse, and what that says of C10
-    (f"{_FULL} (rooms to houses)", "floor (houses)", "from rooms to houses: beats the floor"),
+FLOOR: Row = {"method": "always the most frequent class"}  # trains nothing
+
+
+_HOUSES, _STREETS = ({"tested_on": dataset} for dataset in AWAY)
+_MOVED, _KEPT = ({"trained_on": HOME, "measure": measure} for measure in (SCORE, KEPT))
+
+
+# Better, worse (facts of lines of `claim_lines`), and what that says of C10.
+CLAIMS: tuple[tuple[Row, Row, str], ...] = (
+    (FULL | _MOVED | _HOUSES, FLOOR | _HOUSES, "from rooms to houses: beats the floor"),
+    (FULL | _MOVED | _HOUSES, ADAPTER | _MOVED | _HOUSES, "from rooms to houses: works-best beats the adapter"),
+    (FULL | _MOVED | _STREETS, FLOOR | _STREETS, "from rooms to streets: beats the floor"),
     (
-        f"{_FULL} (rooms to houses)",
-        "adapter only (rooms to houses)",
-        "from rooms to houses: works-best beats the adapter",
-    ),
-    (f"{_FULL} (rooms to streets)", "floor (streets)", "from rooms to streets: beats the floor"),
-    (
-        f"{_FULL} (streets to streets)",
-        f"{_FULL} (rooms to streets)",
+        FULL | route("nuscenes") | {"measure": SCORE},
+        FULL | _MOVED | _STREETS,
         "on streets, training there beats training in rooms",
     ),
-    (f"{_FULL} (kept in houses)", f"{_FULL} (kept in streets)", "more of the score is kept in houses than on streets"),
+    (FULL | _KEPT | _HOUSES, FULL | _KEPT | _STREETS, "more of the score is kept in houses than on streets"),
 )
 
 
-def chance(metrics: dict, absent: str = "zero") -> tuple[str, float, float]:
-    """Always saying the most frequent class of these very scenes: its name, mIoU and mAcc in %.
+def chance(scores: Scores, absent: str = "zero") -> tuple[str, float, float]:
+    """The floor: always saying the most frequent class of these very scenes.
 
-    Every other class has IoU 0, this one its share of the points. Under "zero" all classes are in the mean, else those
-    that occur.
+    Every other class has IoU 0, this one its share of the points.
+
+    Args:
+        scores: Of any method on these scenes, with a confusion matrix.
+        absent: As in `Protocol.absent_class`: under "zero" all classes are in the mean, else those that occur.
+
+    Returns:
+        The class, and mIoU and mAcc in %.
     """
-    points = np.array(metrics["confusion"]).sum(axis=1)  # [C]
+    points = np.array(scores.confusion).sum(axis=1)  # [C]
     classes = len(points) if absent == "zero" else int((points > 0).sum())
     best = int(points.argmax())
-    return list(metrics["iou"])[best], float(100.0 * points[best] / points.sum() / classes), 100.0 / classes
+    return list(scores.iou)[best], float(100.0 * points[best] / points.sum() / classes), 100.0 / classes
 
 
-def transferred(found: list[Record], dataset: str) -> pd.DataFrame:
-    """Lines of the networks that were scored on another domain, under the names of their rows at home."""
-    away = [r for r in found if r["name"].endswith(f" on {dataset}")]
-    lines = frame(away)
-    return lines.assign(row=lines["row"].str.removesuffix(f" on {dataset}"))
+def kept(lines: pd.DataFrame, row: Row, tested_on: str) -> pd.DataFrame:
+    """What a network from rooms keeps elsewhere, in % of the score of the network trained there, by seed.
 
+    Args:
+        lines: See `records.frame`; of networks trained in rooms and of those trained on `tested_on`.
+        row: Facts of the method.
+        tested_on: Benchmark.
 
-def kept(away: pd.DataFrame, home: pd.DataFrame, row: str, metric: str = "miou") -> pd.Series:
-    """By seed, the score of a network from elsewhere in % of that of the one trained there."""
-    scores = [lines[lines["row"] == row].set_index("seed")[metric] for lines in (away, home)]
-    return (100.0 * scores[0] / scores[1]).dropna()
-
-
-def mean_iou(found: list[Record], row: str) -> pd.Series:
-    """IoU per class in %, mean over the seeds of a row; NaN where the class is absent."""
-    return pd.DataFrame([r["metrics"]["iou"] for r in found if r["name"] == row]).astype(float).mean()
+    Returns:
+        The lines of the networks from rooms whose seed both have; miou and macc are the share, `measure` is "kept".
+    """
+    moved = only(lines, row | route(HOME, tested_on))
+    there = {metric: moved["seed"].map(by_seed(lines, row | route(tested_on), metric)) for metric in ("miou", "macc")}
+    shares = {metric: 100.0 * moved[metric] / scores for metric, scores in there.items()}
+    return moved.assign(measure=KEPT, **shares).dropna(subset=["miou"])
 
 
 def shared_names(here: str, there: str) -> list[str]:
-    """Names of label set `there` that label set `here` has too."""
+    """The classes of one label set that another has too.
+
+    Args:
+        here: Label set.
+        there: Label set.
+
+    Returns:
+        Names of `there` that `here` knows, in their order.
+    """
     known = set(load_label_set(here).names)
     return [name for name in load_label_set(there).names if name in known]
 
 
-def claim_lines(away: list[Record], home: dict[str, list[Record]]) -> pd.DataFrame:
-    """Every line that `CLAIMS` compares, as the functions of `tables` take them.
+def claim_lines(found: Sequence[Record]) -> pd.DataFrame:
+    """Every line that `CLAIMS` compares.
 
-    away: records of `cross_domain`; home: dataset -> records of networks trained and tested there, as far as they were
-    run. Rows: 'adapter only (rooms to houses)', 'adapter only (kept in houses)' in % of training there, and
-    'floor (houses)', which trains nothing.
+    Args:
+        found: Records of `presets.cross_domain`, and of networks trained and tested in one place, as far as they were
+            run.
+
+    Returns:
+        Lines as of `records.frame`: the records', those of `kept` for every method, and per place that was trained in
+        one of `FLOOR`.
     """
-    parts = []
-    for dataset, found in home.items():
-        place, lines = PLACES[dataset], frame(found)
-        parts.append(labelled(lines, f"{place} to {place}"))
-        _, miou, macc = chance(found[0]["metrics"], found[0]["protocol"]["absent_class"])
-        parts.append(pd.DataFrame([{"row": f"floor ({place})", "seed": 0, "miou": miou, "macc": macc}]))
-        if not any(record["name"].endswith(f" on {dataset}") for record in away):
-            continue
-        moved = transferred(away, dataset)
-        parts.append(labelled(moved, f"rooms to {place}"))
-        for row in moved["row"].unique():
-            shares = {metric: kept(moved, lines, row, metric) for metric in ("miou", "macc")}
-            trained = moved[moved["row"] == row].set_index("seed")["converged"]
-            share = pd.DataFrame(shares).join(trained).rename_axis("seed").reset_index()
-            parts.append(labelled(share.assign(row=row), f"kept in {place}"))
+    lines = frame(found)
+    parts = [lines, *(kept(lines, row, dataset) for row in METHODS for dataset in AWAY)]
+    for dataset in PLACES:
+        here = [record for record in found if record.facts.fit(route(dataset))]
+        if here:
+            _, miou, macc = chance(here[0].metrics, here[0].config.protocol.absent_class)
+            line = FLOOR | {"tested_on": dataset, "measure": SCORE, "seed": 0, "miou": miou, "macc": macc}
+            parts.append(pd.DataFrame([line]))
     return pd.concat(parts, ignore_index=True)

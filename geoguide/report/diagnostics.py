@@ -18,9 +18,15 @@ ORACLE_SHARPNESS = 30.0  # weights exp(-30 (1 - cos)): a point twice as wrong as
 
 
 def oracle_weights(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
-    """Weights [P] that know the error of every 2D feature: the ceiling of what USD's W could do.
+    """Weights that know the error of every 2D feature: the ceiling of what USD's W could do.
 
-    truth [P, C]: text feature of each point's true class; known bool [P]: has a class. Unknown points weigh little.
+    Args:
+        batch: P points with F_2d.
+        truth: [P, C], text feature of each point's true class.
+        known: bool [P], which points have a class; the others weigh little.
+
+    Returns:
+        [P]; 0 where unseen.
     """
     error = 1 - F.cosine_similarity(batch.lifted, truth, dim=-1)
     return torch.exp(-ORACLE_SHARPNESS * torch.where(known, error, 1.0)) * batch.seen
@@ -29,10 +35,16 @@ def oracle_weights(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
 def target_quality(
     scenes: Sequence[PreparedScene], text: Tensor, learned: dict[str, SuperpointDistillation]
 ) -> pd.DataFrame:
-    """How good is the 2D target itself, classified without any 3D network? One line per way to pool (paper, USD).
+    """How good the 2D target itself is, classified without any 3D network (paper, USD).
 
-    Lines: F_2d per point, plain mean per superpoint, S̄_2d with each learned W, and with weights that know the truth.
-    Columns mIoU and mAcc in %, over all labelled points. text float32 [C, D].
+    Args:
+        scenes: Prepared scenes with labels.
+        text: Text features of the classes, float32 [classes, C].
+        learned: Trained USD modules by name.
+
+    Returns:
+        A line per way to pool: F_2d per point, plain mean of the superpoint, S̄_2d with each learned W, and with
+        weights that know the truth; mIoU and mAcc in %, over all labelled points.
     """
     pool: dict[str, Callable[[Batch, Tensor, Tensor], Tensor]] = {
         "mean of the superpoint": lambda b, truth, known: b.seen.float(),
@@ -42,12 +54,13 @@ def target_quality(
     matrices = {name: ConfusionMatrix(len(text)) for name in ("no pooling", *pool)}
     for scene in scenes:
         batch = scene.batch(np.arange(len(scene)), torch.device("cpu"))
-        known = torch.from_numpy(scene.labels < len(text))
-        truth = text[torch.from_numpy(np.where(scene.labels < len(text), scene.labels, 0))]  # [P, D]
-        matrices["no pooling"].update(scene.labels, (batch.lifted @ text.T).argmax(1).numpy())
+        labels = np.asarray(scene.labels)
+        known = torch.from_numpy(labels < len(text))
+        truth = text[torch.from_numpy(np.where(labels < len(text), labels, 0))]  # [P, C]
+        matrices["no pooling"].update(labels, (batch.lifted @ text.T).argmax(1).numpy())
         for name, weigh in pool.items():
             refined = refine(batch.lifted, weigh(batch, truth, known), batch.superpoints)
-            matrices[name].update(scene.labels, batch.superpoints.to_entries((refined @ text.T).argmax(1)).numpy())
+            matrices[name].update(labels, batch.superpoints.to_entries((refined @ text.T).argmax(1)).numpy())
     rows = [{"target": n, "mIoU": 100 * m.miou(absent="zero"), "mAcc": 100 * m.macc()} for n, m in matrices.items()]
     return pd.DataFrame(rows)
 
@@ -61,16 +74,24 @@ def _learned(usd: SuperpointDistillation) -> Callable[[Batch, Tensor, Tensor], T
 
 
 def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> float:
-    """Share of the variance of the 2D error (1 - cos to the true class) that lies inside superpoints.
+    """How much of the variance of the 2D error (1 - cos to the true class) lies inside superpoints.
 
     USD can act on this part only; the rest is wrong for a superpoint as a whole.
+
+    Args:
+        scenes: Prepared scenes with labels.
+        text: Text features of the classes, float32 [classes, C].
+
+    Returns:
+        The share, from 0 to 1.
     """
     inside, total = 0.0, 0.0
     for scene in scenes:
-        keep = np.flatnonzero(scene.labels < len(text))
+        labels = np.asarray(scene.labels)
+        keep = np.flatnonzero(labels < len(text))
         lifted, seen = scene.features(keep)
         keep, lifted = keep[seen], torch.from_numpy(lifted[seen]).float()
-        error = 1 - F.cosine_similarity(lifted, text[torch.from_numpy(scene.labels[keep])], dim=-1)
+        error = 1 - F.cosine_similarity(lifted, text[torch.from_numpy(labels[keep])], dim=-1)
         names, index = np.unique(scene.superpoints[keep], return_inverse=True)
         superpoints = Groups.partition(torch.from_numpy(index), len(names))
         mean = superpoints.to_entries(superpoints.mean(error))

@@ -14,26 +14,47 @@ RIGHT, WRONG, UNSCORED = (0.80, 0.84, 0.88), (0.84, 0.37, 0.0), (0.95, 0.95, 0.9
 
 
 def hardest_scene(record: Record, scenes: Sequence[PreparedScene]) -> tuple[PreparedScene, float]:
-    """The scored scene with the lowest mIoU over the classes that it holds, and that mIoU in %.
+    """The scored scene with the lowest mIoU over the classes that it holds.
 
     Where the protocol counts absent classes as 0, a scene's mIoU in the record is low for holding few classes; this
     takes that out again.
+
+    Args:
+        record: Of the network.
+        scenes: Prepared scenes with labels, among them some that were scored.
+
+    Returns:
+        The scene, and that mIoU in %.
+
+    Raises:
+        DataError: None of the scenes was scored.
     """
-    scores, classes = record["metrics"]["scene_miou"], len(record["metrics"]["iou"])
+    scores, classes = record.metrics.scene_miou, len(record.metrics.iou)
     found = {}
     for number, scene in enumerate(scenes):
-        held = len(np.setdiff1d(np.unique(scene.labels), [VOID]))
+        held = len(np.setdiff1d(np.unique(np.asarray(scene.labels)), [VOID]))
         if scene.name in scores and held:
-            zero = record["protocol"]["absent_class"] == "zero"
+            zero = record.config.protocol.absent_class == "zero"
             found[number] = scores[scene.name] * (classes / held if zero else 1.0)
     if not found:
-        raise DataError(f"record {record['id']}: none of its scored scenes is among the {len(scenes)} given")
+        raise DataError(f"record {record.id}: none of its scored scenes is among the {len(scenes)} given")
     worst = min(found, key=found.__getitem__)
     return scenes[worst], found[worst]
 
 
 def error_colors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Colours float [P, 3] of the points: orange where wrong, grey-blue where right, nearly white where not scored."""
+    """Colours that show mistakes.
+
+    Args:
+        truth: Class ids, int [P]; 255 is not scored.
+        prediction: Class ids, int [P].
+
+    Returns:
+        float [P, 3] in [0, 1]: orange where wrong, grey-blue where right, nearly white where not scored.
+
+    Raises:
+        InputError: The shapes differ.
+    """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape or truth.ndim != 1:
         raise InputError(f"prediction must be {list(truth.shape)} as truth is, found {list(prediction.shape)}")
@@ -42,8 +63,16 @@ def error_colors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def confusions(record: Record, count: int = 12) -> pd.DataFrame:
-    """The most frequent mistakes of a whole test split: true class, predicted class, and shares in %."""
-    matrix, names = np.array(record["metrics"]["confusion"]), list(record["metrics"]["iou"])
+    """The most frequent mistakes of a whole test split.
+
+    Args:
+        record: Of the network.
+        count: How many pairs of classes at most.
+
+    Returns:
+        A line per pair, most frequent first: true class, predicted class, and two shares in %.
+    """
+    matrix, names = np.array(record.metrics.confusion), list(record.metrics.iou)
     totals, wrong = matrix.sum(axis=1), matrix - np.diag(np.diag(matrix))
     order = np.argsort(-wrong, axis=None, kind="stable")[: min(count, int((wrong > 0).sum()))]
     table = [

@@ -1,89 +1,159 @@
 """The main table: our rows on every benchmark, the paper's figures beside them with their source (paper, results)."""
 
-import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from geoguide.experiments.presets import DATASETS
-from geoguide.experiments.records import Record
-from geoguide.report.tables import base_row, converged, frame, interval, paired, paper, with_interval
-
-MAIN_ROWS = {  # rows of the main table, and what the paper calls them: on ScanNet with OpenSeg, and in its main table
-    "2D fusion": (None, None),
-    "entire network": ("entire network", "OpenScene (LSeg)"),
-    "adapter only": ("adapter only", None),
-    "adapter only on descriptors": (None, None),
-    "as-written/full": ("full", "GeoGuide (SAS*)"),
-    "works-best/full": ("full", "GeoGuide (SAS*)"),
-}
+from geoguide.experiments.facts import Row
+from geoguide.experiments.records import Record, frame, only
+from geoguide.report.evidence import converged
+from geoguide.report.labels import BENCHMARKS, HIDDEN_BY, row_label
+from geoguide.report.rows import ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
+from geoguide.report.tables import METRICS, change, mean_of, paper
 
 
-NOT_RUN = ("SAS (stage 1)", "SAS (stage 2)")
+@dataclass(frozen=True)
+class Stated:
+    """Where results/paper.json has the paper's figures of a row.
+
+    Attributes:
+        main: Row of its main table; None: it has none.
+        model: The 2D model of that row, where the paper names it.
+        openseg: Row of its table of OpenSeg features on ScanNet; None: it has none.
+    """
+
+    main: str | None = None
+    model: str | None = None
+    openseg: str | None = None
+
+    def miou(self, dataset: str) -> str:
+        """The mIoU of the main table.
+
+        Args:
+            dataset: Benchmark.
+
+        Returns:
+            As text, with the 2D model: '54.2 (LSeg)'; or 'not stated'.
+        """
+        value = paper("main_miou")[self.main][dataset] if self.main else None
+        return "not stated" if value is None else f"{value:.1f}" + (f" ({self.model})" if self.model else "")
+
+    def with_openseg(self, dataset: str, metric: str) -> str:
+        """A score with OpenSeg features, where the paper has a table of them.
+
+        Args:
+            dataset: Benchmark.
+            metric: miou or macc.
+
+        Returns:
+            As text, or 'not stated'.
+        """
+        value = paper(f"{dataset}_openseg")[self.openseg][metric] if self.openseg else None
+        return "not stated" if value is None else f"{value:.1f}"
 
 
-BENCHMARKS = dict(zip(DATASETS, ("ScanNet v2", "Matterport3D", "nuScenes"), strict=True))
+_GEOGUIDE = Stated("GeoGuide (SAS*)", "SAS*", "full")
 
 
-def paper_value(table: str, row: str | None, *keys: str) -> str:
-    """A number of the paper as text, with the 2D model that its row names: '54.2 (LSeg)'; or 'not stated'."""
-    value: Any = paper(table).get(row, {}) if row else {}
-    for key in keys:
-        value = value.get(key) if value else None
-    model = re.search(r"\((LSeg|SAS\*)\)", row or "")
-    return "not stated" if value is None else f"{value:.1f}" + (f" {model.group()}" if model else "")
+LINES: tuple[tuple[Row, Stated], ...] = (
+    (FUSION, Stated()),
+    (ENTIRE, Stated("OpenScene (LSeg)", "LSeg", "entire network")),
+    (ADAPTER, Stated(openseg="adapter only")),
+    (ON_DESCRIPTORS, Stated()),
+    (AS_WRITTEN, _GEOGUIDE),
+    (FULL, _GEOGUIDE),
+)
+
+
+NOT_RUN = (Stated("SAS (stage 1)"), Stated("SAS (stage 2)"))
+
+
+def rows_of(lines: pd.DataFrame) -> list[Row]:
+    """The rows of the main table that were run.
+
+    Args:
+        lines: See `records.frame`; of one benchmark and one 2D model.
+
+    Returns:
+        Their facts, the 2D model among them, in reading order.
+    """
+    teacher = {"teacher": lines["teacher"].iat[0]}
+    return [row | teacher for row, _ in LINES if not only(lines, row).empty]
 
 
 def main_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.DataFrame:
-    """The main table on one benchmark: our rows, what `ours` data they are from, and the paper's two sources beside."""
+    """The main table on one benchmark, the paper's two sources beside ours.
+
+    Args:
+        lines: See `records.frame`; of one benchmark and one 2D model.
+        dataset: The benchmark.
+        ours: What our data are: mini or real.
+
+    Returns:
+        A line per row that was run.
+    """
     real, table = f"paper, real {BENCHMARKS[dataset]}", []
-    for row in [r for base in MAIN_ROWS for r in lines["row"].unique() if base_row(r) == base]:
-        mine, (openseg, main) = lines[lines["row"] == row], MAIN_ROWS[base_row(row)]
-        line = {"row": row}
-        for metric in ("mIoU", "mAcc"):
-            scores = mine[metric.lower()]
-            line[f"ours {metric} ({ours})"] = with_interval(scores.mean(), interval(scores))
+    for row, told in LINES:
+        mine = only(lines, row)
+        if mine.empty:
+            continue
+        line: dict[str, Any] = {"row": row_label(row | {"teacher": mine["teacher"].iat[0]})}
+        line |= {f"ours {shown} ({ours})": mean_of(mine[metric]) for shown, metric in METRICS.items()}
         line |= {"seeds": len(mine), f"converged ({ours})": converged(mine)}
-        if dataset == "scannet":
-            line[f"{real}, OpenSeg: mIoU"] = paper_value("scannet_openseg", openseg, "miou")
-            line[f"{real}, OpenSeg: mAcc"] = paper_value("scannet_openseg", openseg, "macc")
-        table.append(line | {f"{real}, main table: mIoU": paper_value("main_miou", main, dataset)})
+        if paper(f"{dataset}_openseg"):
+            line |= {
+                f"{real}, OpenSeg: {shown}": told.with_openseg(dataset, metric) for shown, metric in METRICS.items()
+            }
+        table.append(line | {f"{real}, main table: mIoU": told.miou(dataset)})
     return pd.DataFrame(table)
 
 
-def overview(by_dataset: dict[str, pd.DataFrame], ours: str = "mini") -> pd.DataFrame:
-    """MIoU on every benchmark, ours and the paper's in columns of their own; SAS is in the paper alone."""
+def overview(by_dataset: Mapping[str, pd.DataFrame], ours: str = "mini") -> pd.DataFrame:
+    """The mIoU on every benchmark, ours and the paper's in columns of their own.
+
+    Args:
+        by_dataset: Benchmark -> lines (see `records.frame`) of one 2D model each.
+        ours: What our data are: mini or real.
+
+    Returns:
+        A line per row of the main table, and per row of the paper's that was not run here (SAS).
+    """
     table = []
-    for base, (_, main) in (MAIN_ROWS | {name: (None, name) for name in NOT_RUN}).items():
-        line = {"row": base}
+    for row, told in (*LINES, *((None, told) for told in NOT_RUN)):
+        line: dict[str, Any] = {"row": told.main if row is None else row_label(row)}
         for dataset, lines in by_dataset.items():
-            scores = lines.loc[lines["row"].map(base_row) == base, "miou"]
-            shown = f"{with_interval(scores.mean(), interval(scores))} [{len(scores)}]" if len(scores) else "not run"
+            scores = lines["miou"][:0] if row is None else only(lines, row)["miou"]
+            shown = f"{mean_of(scores)} [{len(scores)}]" if len(scores) else "not run"
             line[f"ours, {ours} {BENCHMARKS[dataset]} [seeds]"] = shown
-        for dataset in by_dataset:
-            line[f"paper, real {BENCHMARKS[dataset]}"] = paper_value("main_miou", main, dataset)
-        table.append(line)
+        table.append(line | {f"paper, real {BENCHMARKS[dataset]}": told.miou(dataset) for dataset in by_dataset})
     return pd.DataFrame(table)
 
 
-def occlusion_table(found: list[Record]) -> pd.DataFrame:
+def occlusion_table(found: Sequence[Record]) -> pd.DataFrame:
     """What lifting that knows of occlusion changes on streets: 2D fusion and adapter, by how points were hidden.
 
-    found: records of `experiments.occlusion` and their rows of the main table. The change is paired by seed against the
-    row that knows none.
+    Args:
+        found: Records of `presets.occlusion` and their rows of the main table; others are left out.
+
+    Returns:
+        A line per method and occlusion that was run; none without records. The change is to the row that knows no
+        occlusion, paired by seed.
     """
+    if not found:
+        return pd.DataFrame()
     lines, table = frame(found), []
-    shares = pd.DataFrame([{"row": record["name"], "seen": record["data"]["seen_share"]} for record in found])
-    seen = shares.groupby("row")["seen"].mean()
-    for base in ("2D fusion", "adapter only"):
-        for row in [row for row in seen.index if row.split(",")[0] == base]:
-            line = {"row": base, "hidden by": row.partition(", ")[2] or "nothing (OpenScene)"}
-            line["points with a feature (%)"] = f"{100 * seen[row]:.1f}"
-            for metric in ("mIoU", "mAcc"):
-                scores = lines.loc[lines["row"] == row, metric.lower()]
-                line[f"{metric} (mini)"] = with_interval(scores.mean(), interval(scores))
-                gap = paired(lines, row, base, metric.lower()) if row != base else np.array([])
-                line[f"Δ {metric}"] = with_interval(gap.mean(), interval(gap), signed=True) if len(gap) else ""
-            table.append(line | {"seeds": int((lines["row"] == row).sum())})
+    for method in (FUSION, ADAPTER):
+        for occlusion, words in HIDDEN_BY.items():
+            row = method | {"occlusion": occlusion}
+            mine = only(lines, row)
+            if mine.empty:
+                continue
+            line = {"row": row_label(method), "hidden by": words}
+            line["points with a feature (%)"] = f"{100 * mine['seen_share'].mean():.1f}"
+            for shown, metric in METRICS.items():
+                moved = change(lines, row, method | {"occlusion": "none"}, metric)
+                line |= {f"{shown} (mini)": mean_of(mine[metric]), f"Δ {shown}": moved}
+            table.append(line | {"seeds": len(mine)})
     return pd.DataFrame(table)

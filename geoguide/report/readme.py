@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+from geoguide.benchmarks import NAMES
 from geoguide.errors import DataError
 from geoguide.experiments import records
-from geoguide.experiments.presets import DATASETS
+from geoguide.experiments.presets import DEFAULT_TEACHER
 from geoguide.paths import PACKAGE, replacing
-from geoguide.report import main_table as benchmark_tables
-from geoguide.report import tables
+from geoguide.report.main_table import overview
+from geoguide.report.tables import ablation_table, markdown, region_line
 
 README = PACKAGE.parent / "README.md"
 
@@ -17,7 +18,14 @@ BEGIN, END = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- re
 
 
 def update_readme(path: Path = README) -> None:
-    """Rewrite the results of the README between its two markers; everything else stays."""
+    """Rewrite the results of the README between its two markers; everything else stays.
+
+    Args:
+        path: The README; it is written only where something changes.
+
+    Raises:
+        DataError: A marker is missing.
+    """
     text = path.read_text()
     if BEGIN not in text or END not in text:
         raise DataError(f"{path}: the markers of the results table are missing")
@@ -29,15 +37,15 @@ def update_readme(path: Path = README) -> None:
 
 
 def _results() -> list[str]:
-    found = [r for r in records.read_all() if tables.plain(r)]
-    by_dataset = {d: [r for r in found if r["config"]["data"]["dataset"] == f"mini-{d}"] for d in DATASETS}
-    lines = {dataset: tables.frame(mine) for dataset, mine in by_dataset.items() if mine}
-    default = {d: part[part["row"].map(tables.base_row) == part["row"]] for d, part in lines.items()}  # 2D model
-    rooms = DATASETS[0]
+    """The paragraphs between the markers: plain rows of generated scenes, of the default 2D model alone."""
+    found = records.pick(records.read_all(), {"plain": True, "data": "mini", "teacher": DEFAULT_TEACHER})
+    by_dataset = {dataset: records.pick(found, {"tested_on": dataset}) for dataset in NAMES}
+    lines = {dataset: records.frame(mine) for dataset, mine in by_dataset.items() if mine}
+    rooms = NAMES[0]
     return [
         "Ablation, mini rooms:",
-        tables.markdown(tables.ablation_table(lines[rooms])),
-        tables.region_line(by_dataset[rooms]),
+        markdown(ablation_table(lines[rooms])),
+        region_line(by_dataset[rooms]),
         "Main table, mean mIoU on rooms, houses and streets, beside the paper's (real data):",
-        tables.markdown(benchmark_tables.overview(default)),
+        markdown(overview(lines)),
     ]

@@ -102,7 +102,7 @@ class ClipTextEncoder(TextEncoder):
 
 def _import() -> Any:
     try:
-        import open_clip  # ty: ignore[import-not-found]  # an extra
+        import open_clip  # an extra
     except (ImportError, OSError, RuntimeError) as error:  # the last two: a torchvision that does not fit torch
         raise DataError(f"CLIP needs open_clip_torch ({first_line(error)}): {INSTALL}, {COPY}") from None
     return open_clip
@@ -138,8 +138,8 @@ def _load(model: str, path: Path, changed: int) -> "nn.Module":
 
     OpenAI trained with x * sigmoid(1.702 x) in place of GELU, which is what open_clip's `-quickgelu` stands for.
     """
-    import open_clip  # ty: ignore[import-not-found]  # an extra
-    from open_clip.transformer import QuickGELU, TextTransformer  # ty: ignore[import-not-found]
+    import open_clip  # an extra
+    from open_clip.transformer import QuickGELU, TextTransformer
 
     from geoguide.backbones.checkpoints import mismatches
 

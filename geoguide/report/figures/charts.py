@@ -11,8 +11,8 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from geoguide.errors import InputError
+from geoguide.report.evidence import interval
 from geoguide.report.figures.render import PALETTE, finish
-from geoguide.report.tables import interval
 
 _MAX_ROWS = 400
 
@@ -20,10 +20,21 @@ _MAX_ROWS = 400
 def similarity_matrices(
     matrices: Mapping[str, np.ndarray], *, title: str, names: Sequence[str] | None = None, shared_scale: bool = False
 ) -> go.Figure:
-    """Square matrices [M, M] side by side, one name per row (paper, IIRC).
+    """Square matrices side by side (paper, IIRC).
 
-    Each has its own scale unless `shared_scale`. Two matrices that live on different scales look alike with their own
-    scales and unlike with a shared one.
+    Two matrices that live on different scales look alike with their own scales and unlike with a shared one.
+
+    Args:
+        matrices: By title; float [R, R] each, R up to 400.
+        title: Of the figure.
+        names: Of the R rows.
+        shared_scale: Whether all have the same colour scale, not each its own.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There is no matrix, or a size does not fit.
     """
     if not matrices:
         raise InputError("matrices must hold at least one matrix")
@@ -69,9 +80,20 @@ def seed_bars(
     reference: str | None = None,
     zoom: bool = False,
 ) -> go.Figure:
-    """One bar per row with its 95 % interval over seeds (Student's t) and a tick per seed; `reference` gets a line.
+    """One bar per row with its 95 % interval over seeds (Student's t) and a tick per seed.
 
-    Bars start at zero, as bars must; `zoom` draws dots instead, on an axis as short as the data.
+    Args:
+        values: By row, one finite value per seed.
+        title: Of the figure.
+        unit: Of the values, for the axis.
+        reference: A row that gets its own colour and a line across.
+        zoom: Dots on an axis as short as the data; bars start at zero, as bars must.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There is no row, a row has no finite value per seed, or `reference` is no row.
     """
     if not values:
         raise InputError("values must hold at least one row")
@@ -110,7 +132,18 @@ def interval_lines(
 ) -> go.Figure:
     """Per row and category the mean with its 95 % interval over seeds (Student's t); rows stand side by side.
 
-    joined: a line through a row's means, for categories that have an order (as label sets by size).
+    Args:
+        values: Row -> category -> one finite value per seed; every row has the same categories. At most eight rows.
+        title: Of the figure.
+        x_title: What the categories are.
+        unit: Of the values, for the axis.
+        joined: A line through a row's means, for categories that have an order (as label sets by size).
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There are no rows or too many, or a row lacks a category or a finite value.
     """
     if not values or len(values) > len(PALETTE):
         raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(values)}")
@@ -149,7 +182,21 @@ def curves(
     x_title: str = "training step",
     log_y: bool = False,
 ) -> go.Figure:
-    """Curves (steps, values): one per seed in thin lines and their mean in bold; a row's seeds share their steps."""
+    """Curves over training steps: one per seed in thin lines, and their mean in bold.
+
+    Args:
+        runs: Row -> per seed (steps, values); a row's seeds have the same steps.
+        title: Of the figure.
+        y_title: What the values are.
+        x_title: What the steps are.
+        log_y: Whether the axis of the values is logarithmic.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There is no row, steps and values differ in number, or seeds in their steps.
+    """
     if not runs:
         raise InputError("runs must hold at least one row")
     figure = go.Figure()
@@ -180,7 +227,19 @@ def curves(
 
 
 def confusion_heatmap(matrix: np.ndarray, names: Sequence[str], *, title: str) -> go.Figure:
-    """Counts [C, C] (rows ground truth, columns prediction) as per cent of each row; rows without points stay empty."""
+    """A confusion matrix in per cent of each row; rows without points stay empty.
+
+    Args:
+        matrix: Counts [C, C], rows ground truth, columns prediction.
+        names: Of the C classes.
+        title: Of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: The matrix is not [C, C].
+    """
     counts = np.asarray(matrix)
     if counts.shape != (len(names), len(names)):
         raise InputError(f"matrix must be [{len(names)}, {len(names)}] like names, found {list(counts.shape)}")
@@ -199,7 +258,20 @@ def confusion_heatmap(matrix: np.ndarray, names: Sequence[str], *, title: str) -
 def class_bars(
     values: Mapping[str, Sequence[float]], names: Sequence[str], *, title: str, unit: str = "IoU (%)"
 ) -> go.Figure:
-    """Bars per class, one colour per row of `values` [C]; NaN (class absent) leaves a gap."""
+    """Bars per class, one colour per row.
+
+    Args:
+        values: By row, [C]; NaN (class absent) leaves a gap. At most eight rows.
+        names: Of the C classes.
+        title: Of the figure.
+        unit: Of the values, for the axis.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There are no rows or too many, or a row has not C values.
+    """
     if not values or len(values) > len(PALETTE):
         raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(values)}")
     figure = go.Figure()
@@ -213,7 +285,18 @@ def class_bars(
 
 
 def show_images(images: Mapping[str, np.ndarray], *, title: str) -> go.Figure:
-    """uint8 images [H, W, 3] side by side, as PNG."""
+    """Images side by side, as PNG.
+
+    Args:
+        images: By title, uint8 [H, W, 3] each.
+        title: Of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There is no image, or one is not uint8 [H, W, 3].
+    """
     if not images:
         raise InputError("images must hold at least one image")
     figure = make_subplots(cols=len(images), subplot_titles=list(images), horizontal_spacing=0.02)

@@ -31,11 +31,18 @@ GAP, BAR = 0.02, 0.09  # of the figure's width: between panels, and for a heat m
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One cloud with exactly one of `colors`, `labels`, `scalar`.
+    """One cloud, coloured by exactly one of `colors`, `labels`, `scalar`; else an InputError.
 
-    points float [P, 3] metres; colors float [P, 3] in [0, 1]; labels int [P] (with `label_set`: class ids, 255 void;
-    without: any ids, such as superpoints or instances, negative = none); scalar float [P] drawn as a heat map named
-    `scalar_name` between `limits`, or between its own extremes. NaN scalars are drawn grey.
+    Attributes:
+        points: float [P, 3], metres.
+        title: Above the cloud.
+        colors: float [P, 3] in [0, 1].
+        labels: int [P]: with `label_set` class ids, 255 void; without any ids, such as superpoints or instances, and
+            negative for none.
+        scalar: float [P], drawn as a heat map; NaN is grey.
+        label_set: Names and colours of the class ids.
+        scalar_name: What the heat map shows.
+        limits: Of the heat map's colours; None for the extremes of `scalar`.
     """
 
     points: np.ndarray
@@ -67,14 +74,39 @@ class Panel:
 
 
 def show_cloud(points: np.ndarray, *, title: str, max_points: int = 40_000, **panel: Any) -> go.Figure:
-    """One interactive cloud: points [P, 3] in metres and exactly one of `colors`, `labels`, `scalar` (see `Panel`)."""
+    """One interactive cloud.
+
+    Args:
+        points: float [P, 3], metres.
+        title: Of the figure.
+        max_points: See `show_clouds`.
+        panel: The other fields of `Panel`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: A field does not fit.
+    """
     return show_clouds([Panel(points, **panel)], title=title, max_points=max_points)
 
 
 def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000, point_size: float = 2.0) -> go.Figure:
-    """Clouds side by side that turn together; each is thinned at random (fixed seed) to at most `max_points`.
+    """Clouds side by side that turn together.
 
     Classes share one legend, in which a click hides a class in every panel.
+
+    Args:
+        panels: One to four clouds.
+        title: Of the figure.
+        max_points: To which each cloud is thinned at random (fixed seed); at most 100,000.
+        point_size: In pixels.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There are no clouds or too many, `max_points` is out of range, or labels are not of the label set.
     """
     if not panels or len(panels) > 4:
         raise InputError(f"panels must hold 1 to 4 clouds, found {len(panels)}")

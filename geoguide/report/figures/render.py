@@ -44,6 +44,14 @@ class OfflineRenderer(MimetypeRenderer):
     """Both forms in one bundle: the book and nbconvert take `text/html`, JupyterLab and VS Code plotly's own type."""
 
     def to_mimebundle(self, fig_dict: dict[str, Any]) -> dict[str, Any]:
+        """Both forms of a figure.
+
+        Args:
+            fig_dict: The figure as plotly gives it to a renderer.
+
+        Returns:
+            MIME type -> what is shown: HTML without plotly.js, which the page carries, and plotly's JSON.
+        """
         html = pio.to_html(
             fig_dict, config=CONFIG, include_plotlyjs=False, full_html=False, post_script=_BEHAVIOUR, validate=False
         )
@@ -57,7 +65,17 @@ def use_offline_renderer() -> None:
 
 
 def finish(figure: go.Figure, *, title: str, height: int, **layout: Any) -> go.Figure:
-    """The look that all figures share: white ground, one font, the title above, room for labels."""
+    """Give a figure the look that all figures share: white ground, one font, the title above, room for labels.
+
+    Args:
+        figure: It is changed.
+        title: Above the figure.
+        height: In pixels; the width follows the page.
+        layout: Further fields of plotly's layout, which win.
+
+    Returns:
+        The same figure.
+    """
     figure.update_layout(
         template="plotly_white",
         colorway=list(PALETTE),

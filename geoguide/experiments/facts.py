@@ -1,0 +1,224 @@
+"""What an experiment is, as facts that a table can filter and sort by, read from its config and never from its name."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from geoguide.benchmarks import benchmark, benchmark_of
+from geoguide.experiments import placing, presets, profiles
+from geoguide.frozen import to_dict
+from geoguide.method.objective import MODULES
+from geoguide.pipeline.config import ExperimentConfig, Protocol
+from geoguide.pipeline.protocols import STEPS
+from geoguide.pipeline.student import student_kind
+
+# The methods.
+FUSION = "2D fusion"  # the lifted 2D features themselves: nothing is trained
+ENTIRE = "entire network"  # OpenScene's network, trained from scratch
+ADAPTER = "adapter only"  # frozen backbone, adapter, plain distillation
+POOLED = "mean-pooled superpoints"  # distillation of plain superpoint means: the control of USD
+GEOGUIDE = "GeoGuide"  # one of the presets, with all or some of the modules
+
+
+BOOK_PROTOCOL = next(iter(STEPS))  # what every chapter scores by unless it says otherwise
+
+
+Row = dict[str, Any]  # facts by name, and the value that each must have; a frozenset stands for any of its values
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts of an experiment: where two have the same ones but for the seed, they are one row of a table.
+
+    Attributes:
+        method: `FUSION`, `ENTIRE`, `ADAPTER`, `POOLED` or `GEOGUIDE`.
+        preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
+        modules: Those in use, of ("usd", "imr", "iirc").
+        teacher: The 2D model: name in `presets.TEACHERS`; on real data the folder of the fused features.
+        backbone: Name of the frozen 3D backbone; None for methods that train none on it.
+        data: "mini" (generated) or "real".
+        trained_on: Benchmark of the training scenes: scannet, matterport3d or nuscenes.
+        tested_on: Benchmark of the scored scenes.
+        label_set: Name of the label set that is scored.
+        protocol: Name in `protocols.STEPS`, or "other".
+        mode: distill, fusion or ensemble.
+        occlusion: What hides points from an image when features are lifted: depth, splat or none.
+        changed: What else differs from the presets: (dotted config field, value), sorted.
+        seed: Of the experiment.
+    """
+
+    method: str
+    preset: str | None
+    modules: tuple[str, ...]
+    teacher: str
+    backbone: str | None
+    data: str
+    trained_on: str
+    tested_on: str
+    label_set: str
+    protocol: str
+    mode: str
+    occlusion: str
+    changed: tuple[tuple[str, Any], ...]
+    seed: int
+
+    @classmethod
+    def of(cls, config: ExperimentConfig) -> "Facts":
+        """The facts of an experiment.
+
+        Args:
+            config: The experiment; its name is not looked at, and nothing is read from disk.
+
+        Returns:
+            Its facts. An experiment that no function of `presets` makes has the facts of the one that it is nearest to,
+            and `changed` lists what differs. On real data, what `placing.real` decides by benchmark (lifting, text,
+            backbone, steps, points per step) is taken as it is and never listed.
+
+        Example:
+            >>> from geoguide.experiments.presets import preset
+            >>> facts = Facts.of(preset("works-best", drop="usd", seed=3))
+            >>> facts.method, facts.preset, facts.dropped, facts.teacher, facts.tested_on, facts.changed, facts.seed
+            ('GeoGuide', 'works-best', ('usd',), 'OpenSeg-like', 'scannet', (), 3)
+        """
+        trained_on = benchmark_of(config.data).name
+        known = cls(
+            method="",
+            preset=None,
+            modules=config.objective.modules,
+            teacher=config.data.features or _teacher(config, trained_on),
+            backbone=config.backbone.name,
+            data="mini" if config.data.generated else "real",
+            trained_on=trained_on,
+            tested_on=benchmark_of(config.tested().data).name,
+            label_set=config.tested().data.label_set,
+            protocol=next((name for name in STEPS if _protocol(name, config) == config.protocol), "other"),
+            mode=config.protocol.mode,
+            occlusion=config.lifting.occlusion,
+            changed=(),
+            seed=config.seed,
+        )
+        near = []
+        for kind, base in _bases(config, known.teacher):
+            facts = replace(known, **kind)
+            near.append(replace(facts, changed=_differing(config, _placed(base, config, facts))))
+        return min(near, key=lambda facts: len(facts.changed))
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The modules that are not in use."""
+        return tuple(module for module in MODULES if module not in self.modules)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is as the chapters have it unless they say otherwise.
+
+        That is: scored on its own test scenes by the book's protocol, lifted as its benchmark is, nothing else changed.
+        """
+        at_home = self.tested_on == self.trained_on and self.occlusion == own_occlusion(self.trained_on)
+        return at_home and self.protocol == BOOK_PROTOCOL and not self.changed
+
+    def columns(self) -> dict[str, Any]:
+        """Every fact by name, `dropped` and `plain` among them."""
+        names = (*(field.name for field in dataclasses.fields(self)), "dropped", "plain")
+        return {name: getattr(self, name) for name in names}
+
+    def fit(self, row: Row) -> bool:
+        """Whether every fact that a row names has the value that it gives.
+
+        Args:
+            row: Facts by name, `dropped` and `plain` among them.
+
+        Returns:
+            True where all of them agree.
+        """
+        return all(agrees(getattr(self, name), wanted) for name, wanted in row.items())
+
+
+def agrees(value: Any, wanted: Any) -> bool:
+    """Whether a fact has the value that a row gives.
+
+    Args:
+        value: Of the fact.
+        wanted: A value, or a frozenset of values.
+
+    Returns:
+        True where it is that value, or one of the set.
+    """
+    return value in wanted if isinstance(wanted, frozenset) else value == wanted
+
+
+def own_occlusion(dataset: str) -> str:
+    """What hides points from an image on a benchmark (see `Facts.occlusion`), unless an experiment says otherwise.
+
+    Args:
+        dataset: The benchmark: scannet, matterport3d or nuscenes.
+
+    Returns:
+        depth, splat or none.
+    """
+    return benchmark(dataset).world.lifting.occlusion
+
+
+def _bases(config: ExperimentConfig, teacher: str) -> Iterator[tuple[dict[str, Any], ExperimentConfig]]:
+    """What a config may be: the facts that this decides, and the experiment that it then is on mini-ScanNet."""
+    modules = config.objective.modules
+    if config.protocol.mode == "fusion":
+        yield {"method": FUSION, "backbone": None}, presets.fusion()
+    elif not student_kind(config).frozen:  # how long it trains depends on the 2D model
+        trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
+        yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for)
+    else:
+        if not modules:
+            yield {"method": ADAPTER}, presets.adapter_only()
+        if modules == presets.pooled().objective.modules:
+            yield {"method": POOLED}, presets.pooled()
+        for name in presets.PRESETS:
+            yield {"method": GEOGUIDE, "preset": name}, presets.preset(name).replace(objective__modules=modules)
+
+
+def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> ExperimentConfig:
+    """The experiment on mini-ScanNet, brought to where the facts say: in what the config still differs is no fact."""
+    base = base.replace(protocol=_protocol(facts.protocol, config), seed=config.seed)
+    if facts.data == "real":  # what `placing.real` decides
+        parts = ("data", "lifting", "backbone", "text", "openscene", "train", "evaluation")
+        return base.replace(**{part: getattr(config, part) for part in parts})
+    placed = placing.on(presets.with_teacher(base, facts.teacher), facts.trained_on)
+    if facts.tested_on != facts.trained_on:
+        placed = placing.tested_on(placed, facts.tested_on)
+    if facts.backbone is not None:
+        placed = placed.replace(backbone__name=facts.backbone)
+    if facts.occlusion != placed.lifting.occlusion:
+        others = {row.lifting.occlusion: row.lifting for row in profiles.occlusion()}
+        placed = placed.replace(lifting=others.get(facts.occlusion, replace(placed.lifting, occlusion=facts.occlusion)))
+    return placed
+
+
+def _protocol(name: str, config: ExperimentConfig) -> Protocol:
+    """A named protocol as an experiment takes it: 2D fusion stays fusion; the book's own for an unknown name."""
+    protocol, mode = STEPS.get(name, STEPS[BOOK_PROTOCOL]), config.protocol.mode
+    return replace(protocol, mode=mode) if mode == "fusion" or name not in STEPS else protocol
+
+
+def _teacher(config: ExperimentConfig, dataset: str) -> str:
+    """The simulated 2D model that the config's is nearest to, after its faults were scaled for the benchmark."""
+    scaled = {name: placing.on(presets.with_teacher(config, name), dataset).teacher for name in presets.TEACHERS}
+    return min(scaled, key=lambda name: len(_differing(config, config.replace(teacher=scaled[name]))))
+
+
+def _differing(config: ExperimentConfig, other: ExperimentConfig) -> tuple[tuple[str, Any], ...]:
+    """The fields that decide a result and differ between two configs: (dotted name, the first config's value)."""
+    mine, theirs = (_flat(to_dict(one, hashed_only=True)) for one in (config, other))
+    names, whole = sorted(mine.keys() | theirs.keys()), _flat(to_dict(config))
+    return tuple((name, whole.get(name)) for name in names if mine.get(name, other) != theirs.get(name, other))
+
+
+def _flat(nested: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested dicts as one, by dotted name; lists become tuples."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{where}{name}.")
+        else:
+            flat[where + name] = tuple(value) if isinstance(value, list) else value
+    return flat

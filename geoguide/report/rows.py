@@ -1,0 +1,72 @@
+"""The rows of the book's tables, as the facts that pick them from a frame or from a list of records."""
+
+from geoguide.experiments import facts
+from geoguide.experiments.facts import Row
+from geoguide.experiments.presets import DEFAULT_BACKBONE, PRESETS
+from geoguide.experiments.profiles import DROPS
+from geoguide.method.objective import MODULES, parse_drop
+
+OWN_BACKBONES = frozenset({DEFAULT_BACKBONE, "sonata"})  # on generated and on real data, unless a row says otherwise
+
+
+FUSION: Row = {"method": facts.FUSION}
+
+
+ENTIRE: Row = {"method": facts.ENTIRE}
+
+
+ADAPTER: Row = {"method": facts.ADAPTER, "backbone": OWN_BACKBONES}
+
+
+ON_DESCRIPTORS: Row = {"method": facts.ADAPTER, "backbone": "descriptors"}
+
+
+POOLED: Row = {"method": facts.POOLED}
+
+
+def geoguide(preset: str, drop: str = "none") -> Row:
+    """The row of a preset, less some modules.
+
+    Args:
+        preset: Name in `presets.PRESETS`.
+        drop: none, usd, imr, iirc, or several joined by +.
+
+    Returns:
+        Its facts.
+    """
+    return {"method": facts.GEOGUIDE, "preset": preset, "modules": parse_drop(drop)}
+
+
+def full(row: Row) -> Row:
+    """The row of the same preset with all modules.
+
+    Args:
+        row: Facts of a row.
+
+    Returns:
+        Its facts; of a row that is no preset's, the row itself.
+    """
+    return row | {"modules": MODULES} if row["method"] == facts.GEOGUIDE else row
+
+
+def route(trained_on: str, tested_on: str | None = None) -> Row:
+    """Where a network was trained and where it was tested.
+
+    Args:
+        trained_on: Benchmark.
+        tested_on: Benchmark; None for the same.
+
+    Returns:
+        These facts, to be joined with those of a row.
+    """
+    return {"trained_on": trained_on, "tested_on": tested_on or trained_on}
+
+
+AS_WRITTEN, FULL = (geoguide(preset) for preset in ("as-written", "works-best"))
+
+
+# Every row that an ablation may have, in reading order.
+ABLATION = (
+    *(FUSION, ENTIRE, ADAPTER, POOLED),
+    *(geoguide(preset, drop) for preset in PRESETS for drop in (*DROPS["works-best"], "usd+imr+iirc")),
+)

@@ -1,0 +1,140 @@
+"""Facts: every experiment of the book has its own, read from the config alone, and its label is today's row name."""
+
+import pytest
+
+from geoguide.datasets.config import DataConfig
+from geoguide.experiments import facts
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.placing import on, tested_on
+from geoguide.experiments.presets import (
+    PRESETS,
+    TEACHERS,
+    adapter_only,
+    fusion,
+    openscene,
+    pooled,
+    preset,
+    with_teacher,
+)
+from geoguide.experiments.profiles import (
+    DROPS,
+    STUDIES,
+    cross_domain,
+    main_table,
+    occlusion,
+    profile,
+    study,
+    under_protocols,
+)
+from geoguide.experiments.records import read_all
+from geoguide.lifting import LiftingConfig
+from geoguide.method.objective import MODULES
+from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig, Protocol
+from geoguide.pipeline.protocols import PROTOCOLS, STEPS
+from geoguide.report.labels import row_label
+
+
+def test_methods_presets_and_modules() -> None:
+    rows = {facts.FUSION: fusion(), facts.ENTIRE: openscene(), facts.ADAPTER: adapter_only(), facts.POOLED: pooled()}
+    for method, config in rows.items():
+        found = Facts.of(config)
+        assert (found.method, found.preset, found.changed) == (method, None, ())
+        assert (found.backbone is None) == (method in (facts.FUSION, facts.ENTIRE))
+    for name in PRESETS:
+        for drop in (*DROPS["works-best"], "usd+imr+iirc"):
+            found = Facts.of(preset(name, drop=drop, seed=3))
+            assert (found.method, found.preset, found.changed, found.seed) == (facts.GEOGUIDE, name, (), 3)
+            assert found.dropped == (() if drop == "none" else tuple(drop.split("+")))
+            assert set(found.modules) | set(found.dropped) == set(MODULES)
+
+
+@pytest.mark.parametrize("dataset", ["scannet", "matterport3d", "nuscenes"])
+@pytest.mark.parametrize("teacher", list(TEACHERS))
+def test_benchmark_and_2d_model_whatever_its_severity_there(dataset: str, teacher: str) -> None:
+    for make in (fusion, adapter_only, openscene):
+        found = Facts.of(on(make(0, teacher), dataset))
+        assert (found.teacher, found.trained_on, found.tested_on, found.changed) == (teacher, dataset, dataset, ())
+        assert found.plain and found.data == "mini"
+    if dataset != "scannet":
+        moved = Facts.of(tested_on(with_teacher(preset(), teacher), dataset))
+        assert (moved.trained_on, moved.tested_on, moved.teacher, moved.changed) == ("scannet", dataset, teacher, ())
+        assert not moved.plain
+
+
+def test_protocols_have_their_names() -> None:
+    for name, protocol in STEPS.items():
+        found = Facts.of(preset().replace(protocol=protocol))
+        assert (found.protocol, found.mode, found.changed) == (name, protocol.mode, ())
+        assert found.plain == (name == facts.BOOK_PROTOCOL)
+    fused = Facts.of(fusion().replace(protocol=PROTOCOLS["openscene"]).replace(protocol__mode="fusion"))
+    assert (fused.method, fused.protocol, fused.mode, fused.changed) == (facts.FUSION, "openscene", "fusion", ())
+    other = Facts.of(preset().replace(protocol=Protocol(mode="ensemble", repeats=3)))
+    assert (other.protocol, other.mode, other.changed) == ("other", "ensemble", (("protocol.repeats", 3),))
+
+
+def test_what_else_is_changed_is_listed_with_its_value() -> None:
+    for option, (drop, changes) in STUDIES.items():
+        base, changed = (Facts.of(config) for config in study(option))
+        assert base.plain and not changed.plain and changed.preset == "works-best"
+        assert changed.dropped == base.dropped == Facts.of(preset(drop=drop)).dropped
+        fields = {name.replace("__", ".") for name in changes}
+        assert all(any(name.startswith(field) for field in fields) for name, _ in changed.changed) and changed.changed
+    odd = preset().replace(data__rooms=(1, 1, 1), adapter__hidden=(8,), teacher__drift=0.31, seed=2)
+    assert Facts.of(odd).changed == (("adapter.hidden", (8,)), ("data.rooms", (1, 1, 1)), ("teacher.drift", 0.31))
+
+
+def test_what_hides_points_is_a_fact() -> None:
+    hidden = {Facts.of(config).occlusion for config in occlusion()}
+    assert hidden == {"depth", "splat"} and facts.own_occlusion("nuscenes") == "none"
+    for config in occlusion():
+        assert Facts.of(config).changed == () and not Facts.of(config).plain
+
+
+def test_real_data_need_no_disk() -> None:
+    data = DataConfig("nuscenes", "nuscenes16", frame_skip=20, features="openseg", root="/nowhere")
+    config = preset(seed=1).replace(data=data, lifting=LiftingConfig(border=5, occlusion="none"), train__steps=7)
+    found = Facts.of(config)
+    assert (found.data, found.trained_on, found.teacher, found.changed) == ("real", "nuscenes", "openseg", ())
+    assert row_label(found) == "works-best/full" and found.plain
+
+
+def test_names_and_folders_are_no_facts() -> None:
+    for config in profile("quick"):
+        assert Facts.of(config.replace(name="2D fusion, LSeg-like", data__root="/elsewhere")) == Facts.of(config)
+
+
+def test_different_experiments_differ_in_a_fact() -> None:
+    configs = [*profile("all"), *profile("studies")]
+    assert len({Facts.of(config) for config in configs}) == len(configs)
+
+
+def test_rows_choose_by_value_or_by_a_set_of_values() -> None:
+    found = Facts.of(preset("as-written", drop="imr"))
+    assert found.fit({"preset": "as-written", "dropped": ("imr",), "plain": True})
+    assert found.fit({"preset": frozenset(PRESETS)}) and found.fit({})
+    assert not found.fit({"preset": "works-best"}) and not found.fit({"backbone": frozenset({"sonata"})})
+    assert Facts.of(fusion()).fit({"backbone": None, "preset": None})
+
+
+def test_every_committed_record_is_labelled_as_it_was_named() -> None:
+    """The names that rows had when they were run; single-option studies are called after what they change."""
+    found = read_all()
+    for record in found:
+        label = row_label(record.facts)
+        if record.facts.changed:
+            (name, value), *_ = record.facts.changed
+            assert f", {name} = {value}" in label
+        else:
+            assert label == record.name
+    assert len({record.facts for record in found}) == len(found) > 200
+
+
+def test_every_config_that_presets_make_is_labelled_by_its_name() -> None:
+    rows = [c for features in TEACHERS for c in main_table("matterport3d", features=features)]
+    for config in (*rows, *cross_domain(), *occlusion(), *under_protocols()):
+        assert row_label(Facts.of(config)) == config.name
+
+
+def test_the_plainest_config_has_facts() -> None:
+    found = Facts.of(ExperimentConfig(evaluation=EvaluationConfig(("scannet20",))))
+    assert found.method == facts.GEOGUIDE and ("evaluation.label_sets", ("scannet20",)) in found.changed
