@@ -27,8 +27,6 @@ from geoguide.pretraining.supervised import train_supervised
 from geoguide.scene import Scene
 
 BACKBONES = ("sonata-mini", "random", "descriptors", "supervised")
-
-
 Encode = Callable[[Scene], np.ndarray]
 
 

@@ -18,8 +18,6 @@ from geoguide.worlds.jobs import MANIFEST
 from geoguide.worlds.rooms.make import make_mini_scannet
 
 FOLDER = "mini-scannet-pretrain"
-
-
 Identity = tuple[int, str, int]  # seed, split, number
 
 

@@ -1,6 +1,7 @@
-"""Windows, doors and what hangs before them. These pieces sit in a hole of the wall: y < 0 lies inside the wall.
+"""Windows, doors and what hangs before them: pieces that sit in a hole of a wall.
 
-Widths and heights are those of the hole; z is absolute.
+They lie in the frame of `shapes`, metres: x along the wall from the middle of the hole, y < 0 inside the wall, z above
+the floor. Widths and heights are those of the hole.
 """
 
 from itertools import pairwise
@@ -14,7 +15,17 @@ REVEAL = 0.1  # metres from the wall's surface to the back of an opening
 
 
 def window(rng: np.random.Generator, width: float, z0: float, z1: float) -> Piece:
-    """Frame, mullions, panes and a sill; the panes are drawn and scanned as if they were opaque."""
+    """Build a window: frame, mullions, panes and a sill; the panes are drawn and scanned as if they were opaque.
+
+    Args:
+        rng: Source of its style and colours.
+        width: Width of the hole.
+        z0: Height of its lower edge.
+        z1: Height of its upper edge.
+
+    Returns:
+        The window, with some space before it kept clear.
+    """
     p = Piece(rng)
     frame = pick(rng, WHITE, WOOD, GREY)
     p.start("window", frame)
@@ -38,7 +49,16 @@ def window(rng: np.random.Generator, width: float, z0: float, z1: float) -> Piec
 
 
 def doorframe(rng: np.random.Generator, width: float, height: float) -> Piece:
-    """Trim around the hole; the swing of the leaf and a way in are kept clear."""
+    """Build the trim around a door's hole.
+
+    Args:
+        rng: Source of its colour.
+        width: Width of the hole.
+        height: Its height.
+
+    Returns:
+        The trim; the swing of the leaf and a way in are kept clear.
+    """
     p = Piece(rng).start("doorframe", pick(rng, WHITE, WOOD, GREY))
     t, out = 0.07, 0.04
     for x in (-width / 2 - t, width / 2):
@@ -50,7 +70,16 @@ def doorframe(rng: np.random.Generator, width: float, height: float) -> Piece:
 
 
 def door(rng: np.random.Generator, width: float, height: float) -> Piece:
-    """The leaf, hinged at x = 0 and reaching to x = width, its face at y = 0."""
+    """Build a door's leaf, hinged at x = 0 and reaching to x = width, its face at y = 0.
+
+    Args:
+        rng: Source of its style and colours.
+        width: Its width.
+        height: Its height.
+
+    Returns:
+        The leaf, with its handle.
+    """
     p = Piece(rng)
     color = pick(rng, WHITE, WOOD, WOOD, GREY)
     p.start("door", color)
@@ -68,7 +97,14 @@ def door(rng: np.random.Generator, width: float, height: float) -> Piece:
 
 
 def add_curtains(p: Piece, width: float, z0: float, z1: float) -> None:
-    """One or two wavy panels, each on its rod, over a part of the window of piece `p`; they hang from z1 to z0."""
+    """Hang one or two wavy panels, each on its rod, over a part of a window.
+
+    Args:
+        p: The window.
+        width: Width of its hole.
+        z0: Height that the panels reach down to.
+        z1: Height that they hang from.
+    """
     rng = p.rng
     color, y, reach = pick(rng, FABRIC, FABRIC, WHITE, VIVID), rng.uniform(0.13, 0.16), width / 2 + 0.22
     for k in range(int(rng.integers(1, 3))):
@@ -82,7 +118,14 @@ def add_curtains(p: Piece, width: float, z0: float, z1: float) -> None:
 
 
 def add_blinds(p: Piece, width: float, z0: float, z1: float) -> None:
-    """Slats before the window of piece `p`, let down from z1 to z0."""
+    """Put slats before a window.
+
+    Args:
+        p: The window.
+        width: Width of its hole.
+        z0: Height that they are let down to.
+        z1: Height that they hang from.
+    """
     p.start("blinds", pick(p.rng, WHITE, GREY, FABRIC))
     p.box((-width / 2 - 0.03, 0, z1), (width / 2 + 0.03, 0.07, z1 + 0.05))
     edges = np.linspace(z0, z1, max(2, int((z1 - z0) / 0.06)) + 1)

@@ -176,29 +176,13 @@ def toilet_paper(rng: np.random.Generator) -> Piece:
 
 
 printer = simple_box("printer", (0.42, 0.36, 0.25), WHITE, GREY, BLACK)
-
-
 microwave = simple_box("microwave", (0.48, 0.34, 0.27), WHITE, METAL, BLACK)
-
-
 coffee_maker = simple_box("coffee maker", (0.2, 0.24, 0.33), BLACK, METAL, VIVID)
-
-
 computer_tower = simple_box("computer tower", (0.19, 0.42, 0.42), BLACK, GREY)
-
-
 telephone = simple_box("telephone", (0.18, 0.2, 0.07), BLACK, GREY)
-
-
 suitcase = simple_box("suitcase", (0.42, 0.24, 0.62), BLACK, FABRIC, VIVID)
-
-
 soap_dispenser = simple_box("soap dispenser", (0.07, 0.07, 0.16), WHITE, VIVID)
-
-
 laundry_basket = simple_box("laundry basket", (0.42, 0.34, 0.55), WHITE, WOOD, FABRIC)
-
-
 DESK: tuple[Maker, ...] = (
     monitor,
     keyboard,
@@ -213,18 +197,8 @@ DESK: tuple[Maker, ...] = (
     printer,
     plant,
 )
-
-
 TABLE: tuple[Maker, ...] = (cup, bowl, bottle, plant, book_pile, box, laptop)
-
-
 KITCHEN: tuple[Maker, ...] = (microwave, coffee_maker, bottle, cup, bowl, box, plant)
-
-
 SHELF: tuple[Maker, ...] = (upright_books, book_pile, box, plant, lamp, bottle)
-
-
 BATH: tuple[Maker, ...] = (soap_dispenser, bottle, cup, toilet_paper)
-
-
 FLOOR: tuple[Maker, ...] = (bin_, backpack, box, shoes, suitcase, plant)

@@ -21,26 +21,12 @@ from geoguide.labels import load_label_set
 from geoguide.worlds import palette
 
 TABLE = Path(__file__).with_name("vocabulary.csv")
-
-
 LABELS = "matterport160"  # the names and their order
-
-
 PERIOD = 6  # houses within which every name comes at least once
-
-
 BASE_ROOMS = ("living", "bedroom", "bathroom", "kitchen")
-
-
 EXTRA_ROOMS = ("office", "garage", "hall")  # house number n has EXTRA_ROOMS[n % 3]
-
-
 PLACES = ("shell", "back", "floor", "free", "wall", "ceiling", "top", "soft")
-
-
 PALETTES = {name.lower(): getattr(palette, name) for name in dir(palette) if name.isupper() and name != "RAW_TO_NYU40"}
-
-
 Range = tuple[float, float]  # metres
 
 
