@@ -7,6 +7,7 @@ one a table, a desk, a door or a bookshelf): colour alone must not give a class 
 import numpy as np
 
 Color = tuple[int, int, int]
+
 WOOD: tuple[Color, ...] = (
     (196, 160, 115), (160, 115, 75), (120, 82, 52), (90, 60, 42), (215, 185, 145), (70, 50, 40), (180, 130, 90),
 )  # fmt: skip
@@ -28,6 +29,7 @@ WALL: tuple[Color, ...] = (
 )  # fmt: skip
 GLASS: tuple[Color, ...] = ((175, 200, 220), (205, 215, 225), (120, 140, 160), (225, 230, 235), (95, 110, 120))
 LEAF: tuple[Color, ...] = ((60, 110, 50), (85, 130, 60), (50, 85, 55))
+
 # NYU40 ids as in the official scannetv2-labels.combined.tsv. Of these, ids 1-12, 14, 16, 24, 28, 33, 34, 36 and 39 are
 # the 20 benchmark classes; the rest is void there.
 RAW_TO_NYU40: dict[str, int] = {

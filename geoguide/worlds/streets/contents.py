@@ -140,7 +140,7 @@ def add_traffic(site: Site, recipe: Recipe, profile: Profile, gaps: list[tuple[f
 
 
 def _state(speed: float) -> str:
-    """nuScenes' attribute of a vehicle in traffic."""
+    """The official attribute of a vehicle in traffic."""
     return "vehicle.moving" if speed else "vehicle.stopped"
 
 

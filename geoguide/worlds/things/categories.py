@@ -17,17 +17,12 @@ CATEGORIES = (  # position = the index of category.json and the value in lidarse
     *("static.other", "static.vegetation", "vehicle.ego"),
 )
 NOISE = 0  # category of echoes that are no surface, and of image pixels without an object
-THINGS = ("human.", "vehicle.", "movable_object.")  # categories that have annotated boxes
+THINGS = ("human.", "vehicle.", "movable_object.")  # how the names of categories begin that have annotated boxes
+
 PAINT: tuple[Color, ...] = (*WHITE, *GREY, *BLACK, *METAL, *VIVID)
 CARGO: tuple[Color, ...] = (
-    *WHITE,
-    *WHITE,
-    (70, 90, 120),
-    (150, 60, 50),
-    (60, 110, 80),
-    (190, 160, 60),
-    (140, 142, 146),
-)
+    *WHITE, *WHITE, (70, 90, 120), (150, 60, 50), (60, 110, 80), (190, 160, 60), (140, 142, 146),
+)  # fmt: skip
 WARNING: tuple[Color, ...] = ((230, 120, 35), (225, 170, 40), (215, 95, 40))
 CONCRETE: tuple[Color, ...] = ((165, 162, 155), (145, 143, 138), (185, 180, 170), (125, 123, 120))
 PLASTIC: tuple[Color, ...] = ((210, 75, 50), (230, 225, 220), (230, 130, 40))

@@ -1,7 +1,7 @@
-"""The ground of a street: asphalt, pavements and lawns; x along the street, y to the left, z up, metres.
+"""Makers of a street's ground: asphalt, pavements and lawns.
 
-`rng` is the source of all that is random, a rectangle is x0 y0 x1 y1; every function returns a piece that lies in the
-frame of the street.
+`rng` is the source of every height and colour, a rectangle is x0 y0 x1 y1; each maker returns a new piece in the frame
+of the street: x along it, y to the left, z up, metres.
 """
 
 import numpy as np
