@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geoguide.worlds import openings
 from geoguide.worlds.layout import Layout, Placed, Wall, rotation
 from geoguide.worlds.shapes import Box, Maker, Piece
 
@@ -82,7 +81,7 @@ class Furnisher:
             low, high = piece.extent()
             spare: list[Box] = [(low[0], high[1], 0.0, high[0], high[1] + front, 1.0)] if front else []
             for _ in range(12):
-                wall = self._wall()
+                wall = self.random_wall()
                 start, end = GAP - low[0], wall.length - high[0] - GAP
                 if end < start:
                     continue
@@ -105,7 +104,7 @@ class Furnisher:
             piece = make(self.rng)
             low, high = piece.extent()
             for _ in range(10):
-                wall = self._wall()
+                wall = self.random_wall()
                 start, end = 0.05 - low[0], wall.length - high[0] - 0.05
                 if end < start:
                     continue
@@ -304,62 +303,12 @@ class Furnisher:
         """
         return makers[int(self.rng.integers(len(makers)))]
 
-    def door(self) -> None:
-        """Make one door; in a third of the rooms it stands open into the room."""
-        width, height = self.rng.uniform(0.78, 0.92), self.rng.uniform(1.98, 2.1)
-        walls = [w for w in self.layout.walls if w.length > width + 0.5]
-        wall = walls[int(self.rng.integers(len(walls)))]
-        ends = (0.2 + width / 2, wall.length - 0.2 - width / 2)
-        s = float(self.rng.choice(ends) if self.chance(0.6) else self.rng.uniform(*ends))
-        wall.openings.append((s - width / 2, s + width / 2, 0.0, height))
-        leaf, hinge = openings.door(self.rng, width - 0.02, height - 0.02), wall.at(s - width / 2 + 0.01, 0.0)
-        open_yaw = wall.yaw + self.rng.uniform(1.1, 1.6)
-        if self.chance(0.35) and self.layout.fits(leaf, hinge + 0.06 * wall.inward, open_yaw, 0.0):
-            self.layout.put(leaf, hinge + 0.06 * wall.inward, open_yaw)
-        else:
-            self.layout.put(leaf, hinge - 0.03 * wall.inward, wall.yaw)
-        self.layout.put(openings.doorframe(self.rng, width, height), wall.at(s), wall.yaw)
-
-    def window(self, low: float, high: float, *, small: bool = False, curtain: float = 0.0) -> Placed | None:
-        """Make a window in one of the walls.
-
-        Args:
-            low: Height of its lower edge.
-            high: Height of its upper edge.
-            small: Whether it is narrow.
-            curtain: Chance of curtains; without them there are sometimes blinds.
+    def random_wall(self) -> Wall:
+        """Draw one of `walls`, long ones more often.
 
         Returns:
-            The window, or None where it found no place.
+            The wall.
         """
-        width = self.rng.uniform(0.5, 0.8) if small else self.rng.uniform(0.9, 2.0)
-        for _ in range(10):
-            wall = self._wall()
-            if wall.length < width + 1.0:
-                continue
-            s = self.rng.uniform(width / 2 + 0.4, wall.length - width / 2 - 0.4)
-            if any(s - width / 2 - 0.4 < o[1] and o[0] < s + width / 2 + 0.4 for o in wall.openings):
-                continue
-            piece = openings.window(self.rng, width, low, high)
-            if self.chance(curtain):
-                openings.add_curtains(piece, width, 0.05 if self.chance(0.6) else low - 0.1, high + 0.06)
-            elif self.chance(0.12):
-                openings.add_blinds(piece, width, self.rng.uniform(low, (low + high) / 2), high)
-            boxes = [b for b in piece.boxes if b[4] > 0.06]
-            if boxes and not self._empty(boxes, wall.at(s), wall.yaw):
-                continue
-            wall.openings.append((s - width / 2, s + width / 2, low, high))
-            return self.layout.put(piece, wall.at(s), wall.yaw)
-        return None
-
-    def _empty(self, boxes: list[Box], xy: np.ndarray, yaw: float) -> bool:
-        """Whether nothing is in the way of boxes of a piece's frame."""
-        probe = Piece(self.rng)
-        probe.boxes = boxes
-        return self.layout.fits(probe, xy + 0.001, yaw, 0.0)
-
-    def _wall(self) -> Wall:
-        """One of `walls` at random, long ones more often."""
         lengths = np.array([w.length for w in self.walls])
         return self.walls[int(self.rng.choice(len(lengths), p=lengths / lengths.sum()))]
 

@@ -83,7 +83,7 @@ class HouseFurnisher(Furnisher):
         self.walls = self.outer
         for _ in range(int(self.rng.integers(0, 2) if small else self.rng.integers(1, 3))):
             low, high = (1.3, 1.9) if small else (self.rng.uniform(0.75, 1.05), self.rng.uniform(1.95, 2.2))
-            self.window(low, high, small=small, curtain=CURTAINS.get(self.kind, 0.0))
+            openings.put_window(self, low, high, small=small, curtain=CURTAINS.get(self.kind, 0.0))
         self.walls = self.layout.walls
 
     def place(self, entry: Entry) -> bool:

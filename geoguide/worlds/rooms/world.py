@@ -9,6 +9,7 @@ from scipy import ndimage
 from geoguide.errors import InputError
 from geoguide.worlds.interior import Room, floor_grid, free_floor, join
 from geoguide.worlds.layout import Layout
+from geoguide.worlds.openings import put_door, put_window
 from geoguide.worlds.placement import Furnisher, NoSpaceError
 from geoguide.worlds.rooms.contents import RECIPES, curtain_share
 from geoguide.worlds.shapes import Rectangle
@@ -62,14 +63,14 @@ def _furnish(rng: np.random.Generator, room_type: str) -> Layout:
         size = (rng.uniform(3.5, 6.0), rng.uniform(3.1, 5.0), rng.uniform(2.4, 2.8))
     layout = Layout(size, _notches(rng, size))
     furnisher = Furnisher(layout, rng)
-    furnisher.door()
+    put_door(furnisher)
     if room_type == "bathroom":
         if rng.random() < 0.6:
-            furnisher.window(rng.uniform(1.2, 1.4), rng.uniform(1.9, 2.1), small=True)
+            put_window(furnisher, rng.uniform(1.2, 1.4), rng.uniform(1.9, 2.1), small=True)
     else:
         for _ in range(int(rng.integers(1, 3))):
             low, high = rng.uniform(0.75, 1.05), rng.uniform(1.95, 2.2)
-            furnisher.window(low, high, curtain=curtain_share(room_type))
+            put_window(furnisher, low, high, curtain=curtain_share(room_type))
     RECIPES[room_type](furnisher)
     return layout
 
