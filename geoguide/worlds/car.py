@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from geoguide.datasets.formats.nuscenes_tables import CAMERAS
+from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR
 
 # Mounts as on one of the data set's cars, rounded: channel -> (x, y, z) [m] and heading [degrees] in the car's
 # frame, focal length and principal point [pixels of 1600 x 900], and milliseconds between the shutter and the LiDAR.
@@ -69,7 +69,7 @@ def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, Camera]]:
     to_ego = np.eye(4)
     to_ego[:3, :3] = Rotation.from_euler("z", LIDAR_HEADING, degrees=True).as_matrix()
     to_ego[:3, 3] = LIDAR_PLACE
-    lidar = Sensor("LIDAR_TOP", to_ego, 0.0)
+    lidar = Sensor(LIDAR, to_ego, 0.0)
     cameras = {}
     for channel in CAMERAS:
         place, heading, (focal, cx, cy), delay = MOUNTS[channel]

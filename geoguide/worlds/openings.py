@@ -1,7 +1,7 @@
 """Windows, doors and what hangs before them: pieces that sit in a hole of a wall, and how they get there.
 
-The pieces lie in the frame of `shapes`, metres: x along the wall from the middle of the hole, y < 0 inside the wall, z above
-the floor. Widths and heights are those of the hole.
+The pieces lie in the frame of `shapes`, metres: x along the wall from the middle of the hole, y < 0 inside the wall, z
+above the floor. Widths and heights are those of the hole.
 """
 
 from itertools import pairwise

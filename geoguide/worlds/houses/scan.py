@@ -14,8 +14,8 @@ from geoguide.worlds.interior import Room
 from geoguide.worlds.sight import sight
 
 PITCHES = (32.0, 0.0, -32.0)  # degrees of cameras 0, 1, 2: up, level, down
-MORE = 2  # places added to a room while an object is less in sight than it could be, up to ENOUGH
-ENOUGH = 0.3  # of its sampled surface: what one image sees of an edge is not reconstructed
+MORE = 2  # places added to a room at most, while less of an object is in sight than there could be
+ENOUGH = 0.3  # share of an object's surface that suffices: what one image sees of an edge is not reconstructed
 
 
 @dataclass(frozen=True, eq=False)
