@@ -88,6 +88,10 @@ def check_page(path: Path) -> Iterator[str]:
     for target in page.links:
         if missing(path.parent, target):
             yield f"{path}: broken link {target}"
+    yield from _check_scripts(path, source, page)
+
+
+def _check_scripts(path: Path, source: str, page: Page) -> Iterator[str]:
     for script in page.scripts:
         for target in re.findall(r"""(?:import\s*\(?|\.src\s*=|fetch\()\s*["'`](https?:[^"'`]+)""", script):
             yield f"{path}: a script asks the network for {target}"

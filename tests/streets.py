@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.labels.nuscenes import category_classes
+from geoguide.worlds.jobs import Job
 from geoguide.worlds.streets import make as write
 from geoguide.worlds.streets.contents import STREETS
 from geoguide.worlds.streets.make import StreetConfig
@@ -14,8 +15,8 @@ from geoguide.worlds.things.categories import CATEGORIES
 CLASS_OF = np.array([category_classes()[name] for name in CATEGORIES])  # [32]
 
 
-def job(split: str, number: int, config: StreetConfig, root: Path = Path("nowhere")) -> write.Job:
-    return write._StreetJob(root, split, number, config)
+def job(split: str, number: int, config: StreetConfig, root: Path = Path("nowhere")) -> Job:
+    return write._Street(root, split, number, config)
 
 
 def street_of(split: str, number: int, config: StreetConfig) -> Street:

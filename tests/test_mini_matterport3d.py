@@ -20,9 +20,9 @@ from geoguide.lifting import project
 from geoguide.scene import VOID, Scene
 from geoguide.teachers.simulated import SimulatedTeacher, SimulatedTeacherConfig
 from geoguide.worlds.camera import SensorConfig
-from geoguide.worlds.houses import default_houses_root, instance_counts, make_mini_matterport3d
+from geoguide.worlds.houses import instance_counts, make_mini_matterport3d
 from geoguide.worlds.houses import make as write
-from geoguide.worlds.houses.scan import HouseConfig
+from geoguide.worlds.houses.make import HouseConfig
 from geoguide.worlds.houses.world import generate_house
 from geoguide.worlds.jobs import MANIFEST, data_fingerprint, fingerprint
 from geoguide.worlds.things.build import build
@@ -276,7 +276,13 @@ def test_instance_counts(data: Path, house: Path):
     assert {group["label"] for group in groups} <= {name for name, count in counts.items() if count}
 
 
-def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_data_go_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
+    root = make_mini_matterport3d(houses=(1, 0, 0), config=TINY, workers=1, progress=False)
+    assert root == tmp_path / "elsewhere" / "mini-matterport3d" and (root / MANIFEST).is_file()
+
+
+def test_bad_arguments(tmp_path: Path):
     for houses in ((1, 2), (0, 0, 0), (-1, 1, 1), (5000, 1, 1)):
         with pytest.raises(InputError, match=r"houses must be three counts"):
             make_mini_matterport3d(tmp_path, houses=houses)
@@ -287,5 +293,3 @@ def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             generate_house(*arguments)
     with pytest.raises(ConfigError, match=r"sensor.frames a multiple of 3"):
         HouseConfig(sensor=dataclasses.replace(SENSOR, frames=8))
-    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
-    assert default_houses_root() == tmp_path / "elsewhere" / "mini-matterport3d"

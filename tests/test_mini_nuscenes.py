@@ -18,9 +18,9 @@ from geoguide.lifting import fuse
 from geoguide.scene import VOID, Scene
 from geoguide.teachers.simulated import SimulatedTeacher, SimulatedTeacherConfig
 from geoguide.worlds.streets import make as write
-from geoguide.worlds.streets.make import StreetConfig, default_mini_nuscenes_root, make_mini_nuscenes
-from geoguide.worlds.streets.official import PER_SCENE, VERSION
-from geoguide.worlds.streets.scan import DriveConfig, category_ids
+from geoguide.worlds.streets.make import StreetConfig, make_mini_nuscenes
+from geoguide.worlds.streets.official import PER_SCENE, VERSION, category_ids
+from geoguide.worlds.streets.scan import DriveConfig
 from geoguide.worlds.streets.world import Street
 from geoguide.worlds.things.categories import CATEGORIES
 
@@ -217,7 +217,7 @@ def test_the_same_bytes_for_any_worker_count(tmp_path: Path):
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, dies_in_the_second):
     root, whole = tmp_path / "data", make(tmp_path / "whole", (2, 0, 0))
-    made = dies_in_the_second(write, "write_scene")
+    made = dies_in_the_second(write, "write_street")
     with pytest.raises(KeyboardInterrupt):
         make(root, (2, 0, 0))
     assert [path.name for path in (root / "mini").iterdir()] == ["scene-2000"] and not (root / VERSION).exists()
@@ -254,7 +254,13 @@ def test_a_smaller_set_or_another_drive_leaves_nothing_behind(tmp_path: Path):
     assert files(make(root, (1, 0, 0))) == files(make(tmp_path / "fresh", (1, 0, 0)))
 
 
-def test_bad_arguments_and_foreign_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_data_go_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
+    root = make_mini_nuscenes(scenes=(1, 0, 0), config=TINY, workers=1, progress=False)
+    assert root == tmp_path / "elsewhere" / "mini-nuscenes" and (root / "manifest.json").is_file()
+
+
+def test_bad_arguments_and_foreign_folders(tmp_path: Path):
     for scenes in ((1, 2), (0, 0, 0), (-1, 1, 1), (5000, 1, 1)):
         with pytest.raises(InputError, match=r"scenes must be three counts"):
             make_mini_nuscenes(tmp_path, scenes=scenes)
@@ -268,5 +274,3 @@ def test_bad_arguments_and_foreign_folders(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "real" / "v1.0-trainval").mkdir(parents=True)
     with pytest.raises(DataError, match=r"real: not a generated data set \(mini.json is missing\)"):
         make(tmp_path / "real", (1, 0, 0))
-    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
-    assert default_mini_nuscenes_root() == tmp_path / "elsewhere" / "mini-nuscenes"

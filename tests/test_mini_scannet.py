@@ -14,11 +14,12 @@ from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, 
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_category_table, load_label_set
 from geoguide.worlds.annotate import annotate, nearest_object
-from geoguide.worlds.camera import NO_OBJECT, Frame, SensorConfig
+from geoguide.worlds.camera import Frame, SensorConfig
+from geoguide.worlds.casting import NO_OBJECT
 from geoguide.worlds.jobs import MANIFEST, data_fingerprint, fingerprint
 from geoguide.worlds.rooms import make as write
-from geoguide.worlds.rooms.make import MiniConfig, default_mini_root, make_mini_scannet
-from geoguide.worlds.rooms.official import write_scene
+from geoguide.worlds.rooms.make import MiniConfig, make_mini_scannet
+from geoguide.worlds.rooms.official import write_room
 from geoguide.worlds.rooms.scan import scan_room
 
 SMALL = MiniConfig(seed=3, voxel=0.08, sensor=SensorConfig(frames=10, image_size=(60, 80), focal=72.0))
@@ -138,7 +139,7 @@ def test_the_same_bytes_for_any_worker_count(data: Path, tmp_path: Path):
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, dies_in_the_second):
     root, config = tmp_path / "data", dataclasses.replace(SMALL, sensor=dataclasses.replace(SMALL.sensor, frames=4))
-    made = dies_in_the_second(write, "write_scene")
+    made = dies_in_the_second(write, "write_room")
     with pytest.raises(KeyboardInterrupt):
         make_mini_scannet(root, rooms=(2, 0, 0), config=config, workers=1, progress=False)
     assert [path.name for path in (root / "scans").iterdir()] == ["scene0000_00"]  # nothing half-written
@@ -171,17 +172,11 @@ def test_another_seed_replaces_only_generated_scenes(data: Path, tmp_path: Path)
     assert (root / "scans" / "scene0000_00" / "scene0000_00_vh_clean_2.ply").is_file()
 
 
-def test_default_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_data_go_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
-    assert default_mini_root() == tmp_path / "elsewhere" / "mini-scannet"
-    monkeypatch.delenv("GEOGUIDE_DATA")
-    monkeypatch.chdir(tmp_path)
-    assert default_mini_root() == tmp_path / "data" / "mini-scannet"
-    (tmp_path / "geoguide").mkdir()
-    (tmp_path / "geoguide" / "scene.py").write_text("")
-    (tmp_path / "notebooks").mkdir()
-    monkeypatch.chdir(tmp_path / "notebooks")
-    assert default_mini_root() == tmp_path / "data" / "mini-scannet"
+    config = dataclasses.replace(SMALL, sensor=dataclasses.replace(SMALL.sensor, frames=4))
+    root = make_mini_scannet(rooms=(1, 0, 0), config=config, workers=1, progress=False)
+    assert root == tmp_path / "elsewhere" / "mini-scannet" and (root / MANIFEST).is_file()
 
 
 def test_bad_arguments(tmp_path: Path, frames: list[Frame]):
@@ -197,4 +192,4 @@ def test_bad_arguments(tmp_path: Path, frames: list[Frame]):
         simple_room(), objects=(*simple_room().objects[:4], type(simple_room().objects[0])("ufo"))
     )
     with pytest.raises(ConfigError, match=r"categories not in ScanNet's table: ufo"):
-        write_scene(tmp_path / "scene", "scene", room, frames, FAULTY, 0.08, {})
+        write_room(tmp_path / "scene", "scene", room, frames, FAULTY, 0.08, {})

@@ -7,7 +7,8 @@ import pytest
 from simple_room import PERFECT, SIZE, distance_to_surface, simple_room
 
 from geoguide.errors import InputError
-from geoguide.worlds.camera import Frame, SensorConfig, pixel_rays
+from geoguide.worlds.camera import Frame, SensorConfig
+from geoguide.worlds.casting import pixel_rays
 from geoguide.worlds.interior import Room
 from geoguide.worlds.rooms.scan import scan_room
 from geoguide.worlds.rooms.world import generate_room
@@ -35,7 +36,7 @@ def test_a_perfect_scan_measures_the_true_surface(perfect: list[Frame]):
         assert np.nanmax(distance_to_surface(frame.surface.reshape(-1, 3))) < 1e-4
         hit = frame.depth > 0
         np.testing.assert_allclose(frame.depth[hit] / 1000, true_depth(frame)[hit], atol=6e-4)  # millimetres
-        rays = pixel_rays(FAULTY) @ frame.cam_to_world[:3, :3].T
+        rays = pixel_rays(FAULTY.intrinsics, FAULTY.image_size) @ frame.cam_to_world[:3, :3].T
         np.testing.assert_allclose(
             frame.surface[hit], (frame.cam_to_world[:3, 3] + true_depth(frame)[..., None] * rays)[hit], atol=1e-4
         )

@@ -13,7 +13,6 @@ from geoguide.errors import ConfigError
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.worlds.houses import make as houses
-from geoguide.worlds.houses.scan import HouseConfig
 from geoguide.worlds.jobs import Job, list_jobs
 from geoguide.worlds.rooms import make as rooms
 from geoguide.worlds.streets import make as streets
@@ -36,9 +35,9 @@ OFFICIAL = {
     "matterport3d_test": "fea0766e309ec2f2c674b80604040a543c477f89",
 }
 MINI = {
-    "mini-scannet": (rooms._Room, rooms.DEFAULT_ROOMS, rooms.MiniConfig()),
-    "mini-matterport3d": (houses._House, houses.DEFAULT_HOUSES, HouseConfig()),
-    "mini-nuscenes": (streets._StreetJob, streets.DEFAULT_SCENES, streets.StreetConfig()),
+    "mini-scannet": (rooms._Room, rooms.DEFAULT_COUNTS, rooms.MiniConfig()),
+    "mini-matterport3d": (houses._House, houses.DEFAULT_COUNTS, houses.HouseConfig()),
+    "mini-nuscenes": (streets._Street, streets.DEFAULT_COUNTS, streets.StreetConfig()),
 }
 EVALUATION = ("val", "test")
 
@@ -106,7 +105,7 @@ def test_mini_lists_are_what_the_generators_make(dataset: str):
 def test_experiments_take_these_rooms():
     data = ExperimentConfig().data
     assert data.dataset == "mini-scannet"
-    assert (data.rooms, data.room_seed) == (rooms.DEFAULT_ROOMS, rooms.MiniConfig().seed)
+    assert (data.rooms, data.room_seed) == (rooms.DEFAULT_COUNTS, rooms.MiniConfig().seed)
 
 
 def test_pretraining_rooms_are_those_in_the_weights_and_those_of_the_default_configuration():

@@ -7,9 +7,11 @@ from streets import CLASS_OF, distance_to_triangles, job, street_of
 from geoguide.errors import InputError
 from geoguide.labels import load_label_set
 from geoguide.scene import VOID
+from geoguide.worlds.car import mount_sensors, through_ego
 from geoguide.worlds.streets.contents import STREETS
-from geoguide.worlds.streets.make import DEFAULT_SCENES, StreetConfig
-from geoguide.worlds.streets.scan import DriveConfig, World, category_ids, mount_sensors, sweep, through_ego
+from geoguide.worlds.streets.make import DEFAULT_COUNTS, StreetConfig
+from geoguide.worlds.streets.official import category_ids
+from geoguide.worlds.streets.scan import DriveConfig, World, sweep
 from geoguide.worlds.streets.world import generate_street
 
 
@@ -17,7 +19,7 @@ def test_the_default_set_has_every_class_in_every_split():
     """One coarse turn of the LiDAR in each street; shares fall from the road to the bicycle as in the real data."""
     counts = {split: np.zeros(VOID + 1, dtype=int) for split in ("train", "val", "test")}
     config = DriveConfig(turns=480)
-    for (split, count), number in zip(counts.items(), DEFAULT_SCENES, strict=True):
+    for (split, count), number in zip(counts.items(), DEFAULT_COUNTS, strict=True):
         for k in range(number):
             if k >= 10 and (count[:16] > 0).all():  # scenes beyond the tenth only add to a class that is absent so far
                 break

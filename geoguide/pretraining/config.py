@@ -1,4 +1,4 @@
-"""One frozen config for the mini backbone's pretraining: its hash names the run, its fields every choice."""
+"""The config of the mini backbone's pretraining: its hash names the run, its fields hold every choice."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +12,7 @@ from geoguide.ops.arrays import number, whole
 class NetworkConfig:
     """The Point Transformer V3 encoder, small enough for two cores; keys are the official configuration's."""
 
-    voxel: float = (
-        0.1  # metres (Sonata: 0.02, and its loss acts on 0.08): a core sees four times as much room per second
-    )
+    voxel: float = 0.1  # metres (Sonata: 0.02, its loss acts on 0.08): a core sees four times as much room per second
     enc_depths: tuple[int, ...] = (1, 1, 2, 1)
     enc_channels: tuple[int, ...] = (48, 64, 96, 128)
     enc_num_head: tuple[int, ...] = (2, 4, 6, 8)
@@ -23,7 +21,11 @@ class NetworkConfig:
     concat: int = 3  # poolings whose features are concatenated (Sonata: 2); the loss acts at that level's resolution
 
     def encoder_options(self) -> dict[str, Any]:
-        """What `PointTransformerV3` takes, as plain JSON types. No dropped paths: the network is small."""
+        """The arguments of `PointTransformerV3`, as plain JSON types.
+
+        Returns:
+            The official configuration's keys; no paths are dropped, because the network is small.
+        """
         names = ("enc_depths", "enc_channels", "enc_num_head", "enc_patch_size", "stride")
         return {name: list(getattr(self, name)) for name in names} | {"drop_path": 0.0}
 
@@ -80,7 +82,7 @@ class DistillationConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Everything that decides the weights."""
+    """Everything that decides the weights. Raises `ConfigError` for values out of range."""
 
     name: str = field(default="sonata-mini", metadata={"hash": False})
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -1,4 +1,7 @@
-"""Self-distillation over prototypes (Sonata, arXiv 2503.16429): head, Sinkhorn-Knopp, matching, loss, diagnostics."""
+"""Self-distillation over prototypes (Sonata, arXiv 2503.16429): head, Sinkhorn-Knopp, matching, loss, diagnostics.
+
+In this file N counts rows (voxels), K prototypes and M matched pairs.
+"""
 
 import numpy as np
 import torch
@@ -10,7 +13,14 @@ from geoguide.errors import InputError
 
 
 class PrototypeHead(nn.Module):
-    """Features to their cosine with learned prototypes: MLP, unit length, unit prototypes; discarded after training."""
+    """The cosine of features with learned prototypes: an MLP, then unit length; discarded after training.
+
+    Args:
+        width: Width C1 of the features.
+        hidden: Width of the MLP's hidden layer.
+        bottleneck: Width of its output, in which the prototypes lie.
+        prototypes: Number K of prototypes.
+    """
 
     def __init__(self, width: int, hidden: int, bottleneck: int, prototypes: int) -> None:
         super().__init__()
@@ -19,16 +29,33 @@ class PrototypeHead(nn.Module):
         nn.init.normal_(self.prototypes)
 
     def forward(self, feat: Tensor) -> Tensor:
-        """[N, width] -> cosines [N, K]"""
+        """Compare features with the prototypes.
+
+        Args:
+            feat: Float [N, C1].
+
+        Returns:
+            Cosines, float [N, K].
+        """
         return F.normalize(self.mlp(feat), dim=1) @ F.normalize(self.prototypes, dim=1).T
 
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, temperature: float, iterations: int = 3) -> Tensor:
-    """Soft assignment of rows to prototypes that uses all prototypes equally (Sinkhorn-Knopp centring).
+    """Assign rows softly to prototypes so that all prototypes are used equally (Sinkhorn-Knopp centring).
 
-    scores float [N, K] -> float32 [N, K] >= 0, rows summing to 1; after many iterations columns sum to N / K. Worked
-    in logarithms: no temperature overflows. Raises InputError.
+    It works in logarithms: no temperature overflows.
+
+    Args:
+        scores: Float [N, K].
+        temperature: Divides the scores, above 0.
+        iterations: How often columns and rows are normalised, at least 1.
+
+    Returns:
+        float32 [N, K] >= 0, rows summing to 1; after many iterations columns sum to N / K.
+
+    Raises:
+        InputError: Arguments out of range.
     """
     if scores.dim() != 2 or 0 in scores.shape:
         raise InputError(f"scores must be [N, K] with N, K >= 1, found {list(scores.shape)}")
@@ -42,9 +69,18 @@ def sinkhorn(scores: Tensor, temperature: float, iterations: int = 3) -> Tensor:
 
 
 def distillation_loss(student: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """Mean cross-entropy -sum_k target log softmax(student / temperature): student scores, target [M, K] -> scalar.
+    """Mean cross-entropy -sum_k target log softmax(student / temperature).
 
-    No rows give 0. Raises InputError where the shapes differ.
+    Args:
+        student: Scores, float [M, K].
+        target: Assignments, float [M, K], rows summing to 1.
+        temperature: Divides the scores.
+
+    Returns:
+        A scalar; 0 where there are no rows.
+
+    Raises:
+        InputError: The shapes differ.
     """
     if student.shape != target.shape or student.dim() != 2:
         raise InputError(f"target must be {list(student.shape)} as student is, found {list(target.shape)}")
@@ -56,10 +92,23 @@ def distillation_loss(student: Tensor, target: Tensor, temperature: float) -> Te
 def match(
     query: np.ndarray, query_group: np.ndarray, key: np.ndarray, key_group: np.ndarray, radius: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each query place its nearest key place of the same group within `radius` metres.
+    """Find for each query place the nearest key place of the same group.
 
-    query float [Q, 3], query_group int [Q], key float [N, 3], key_group int [N] -> (rows of query, rows of key), int64
-    [M] each, rows of query ascending. One tree: the group is a fourth coordinate, far apart. Raises InputError.
+    One search tree serves all groups: the group is a fourth coordinate, far apart.
+
+    Args:
+        query: Places, float [Q, 3], metres.
+        query_group: Their groups, integer [Q].
+        key: Places, float [N, 3], metres.
+        key_group: Their groups, integer [N].
+        radius: How far a key place may be, metres, above 0.
+
+    Returns:
+        Rows of `query` and rows of `key`, int64 [M] each, rows of `query` ascending; queries without a key place
+        within the radius are left out.
+
+    Raises:
+        InputError: `radius` is not above 0.
     """
     if radius <= 0:
         raise InputError(f"radius must be above 0, found {radius}")
@@ -73,13 +122,28 @@ def match(
 
 
 def usage(scores: Tensor, temperature: float) -> float:
-    """How many prototypes are in use: exp(entropy of the mean softmax) / K, in (0, 1]. 1 / K means collapse."""
+    """How many prototypes are in use: exp(entropy of the mean softmax) / K.
+
+    Args:
+        scores: Float [N, K].
+        temperature: Divides the scores.
+
+    Returns:
+        A share in (0, 1]; 1 / K means collapse.
+    """
     share = torch.softmax(scores.float() / temperature, dim=1).mean(0)  # [K]
     return float(torch.special.entr(share).sum().exp() / len(share))
 
 
 def effective_rank(feat: Tensor) -> float:
-    """exp(entropy of the covariance's eigenvalues) of features [N, D], in [1, D]: 1 means one direction is left."""
+    """How many directions features use: exp(entropy of their covariance's eigenvalues).
+
+    Args:
+        feat: Float [N, D].
+
+    Returns:
+        A number in [1, D]; 1 means that one direction is left.
+    """
     centred = (feat - feat.mean(0)).double()
     values = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0)
     share = values / values.sum().clamp(min=1e-300)
@@ -87,5 +151,12 @@ def effective_rank(feat: Tensor) -> float:
 
 
 def spread(feat: Tensor) -> float:
-    """Mean deviation over rows of unit-length features [N, D], times sqrt(D): about 1 when spread out, 0 collapsed."""
+    """How far features differ: mean deviation over rows of the unit-length features, times sqrt(D).
+
+    Args:
+        feat: Float [N, D].
+
+    Returns:
+        About 1 where they are spread out, 0 where they have collapsed.
+    """
     return float(F.normalize(feat.float(), dim=1).std(0, correction=0).mean() * feat.shape[1] ** 0.5)

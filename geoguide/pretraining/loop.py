@@ -1,11 +1,14 @@
-"""`pretrain(config)`: self-distillation without labels (Sonata, arXiv 2503.16429), resumable at any moment."""
+"""The loop: `pretrain` does self-distillation without labels (after Sonata, arXiv 2503.16429), resumable at any moment.
+
+A student network learns to predict what a teacher, the running average of the student, says of other views of a room.
+"""
 
 import copy
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,11 +33,16 @@ _VIEWS, _ORDER, _STEP = 1, 2, 3  # which random stream a seed is for
 
 @dataclass(frozen=True, eq=False)
 class Pretraining:
-    """What pretraining leaves: the averaged teacher's encoder (frozen; heads are discarded) and its history.
+    """What pretraining leaves.
 
-    `history` holds one row per `log_every` steps: step, learning_rate, and means since the row before of total, mask,
-    roll, local (cross-entropies), describe (error of the predicted descriptors), usage, effective_rank, spread (of the
-    teacher, see `distillation`), matched (share of student voxels with a place in the teacher's view), and grad_norm.
+    Attributes:
+        encoder: The averaged teacher's encoder, frozen; the heads are discarded.
+        history: One row per `log_every` steps: step, learning_rate, and means since the row before of total, mask,
+            roll, local (cross-entropies), describe (error of the predicted descriptors), usage, effective_rank, spread
+            (of the teacher, see `distillation`), matched (share of student voxels with a place in the teacher's view),
+            and grad_norm.
+        config: The config it was trained by.
+        step: Number of steps done.
     """
 
     encoder: PointTransformerV3
@@ -43,9 +51,14 @@ class Pretraining:
     step: int
 
     def save(self, path: Path, rooms: list[Identity]) -> Path:
-        """Write the encoder as .safetensors in float16, with configuration, step and rooms as metadata; returns `path`.
+        """Write the encoder in float16, with configuration, step and rooms as metadata.
 
-        rooms: (seed, split, number) of every room trained on, so that no evaluation can include one unnoticed.
+        Args:
+            path: The .safetensors file.
+            rooms: (seed, split, number) of every room trained on, so that no evaluation can include one unnoticed.
+
+        Returns:
+            `path`.
         """
         state = {key: value.detach().cpu().half().contiguous() for key, value in self.encoder.state_dict().items()}
         metadata = {
@@ -68,19 +81,34 @@ def pretrain(
     device: str | torch.device = "cpu",
     progress: bool = True,
 ) -> Pretraining:
-    """Train on `clouds` for `config.steps` steps, or up to step `until` of the same schedule.
+    """Pretrain the mini backbone by self-distillation, without labels (after Sonata).
 
-    With `run_dir` a checkpoint is written every `checkpoint_every` steps and an interrupted run goes on from it with
-    the same final weights: all randomness of a step derives from (seed, step). The caller's random state is left alone.
-    Raises InputError for too few rooms, DataError for a checkpoint that does not fit and for a loss that is not finite.
+    All randomness of a step derives from (seed, step), so an interrupted run goes on with the same final weights. The
+    caller's random state is left alone.
+
+    Args:
+        config: Everything that decides the weights.
+        clouds: The rooms, with descriptors where `describe_weight` is above 0.
+        run_dir: Folder of checkpoints, one of which is written every `checkpoint_every` steps and gone on from; None:
+            no checkpoints.
+        until: Step of the same schedule to stop at, by default `config.steps`.
+        device: What the networks run on.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The encoder and its history.
+
+    Raises:
+        InputError: There are fewer rooms than `rooms_per_step`, or their descriptors are of another shape.
+        DataError: The checkpoint does not fit, or the loss is not finite.
     """
     if len(clouds) < config.rooms_per_step:
         raise InputError(f"clouds must hold at least rooms_per_step={config.rooms_per_step} rooms, found {len(clouds)}")
     wanted = DescriptorBackbone().width if config.distillation.describe_weight else 0
     for cloud in clouds:
-        if wanted and cloud.descriptors.shape != (len(cloud), wanted):
+        if wanted and cloud.described.shape != (len(cloud), wanted):
             raise InputError(f"descriptors of a cloud must be [{len(cloud)}, {wanted}] where describe_weight is above 0"
-                             f", found {list(cloud.descriptors.shape)}")  # fmt: skip
+                             f", found {list(cloud.described.shape)}")  # fmt: skip
     state = _State.new(config, torch.device(device))
     checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}.pt"
     if checkpoint is not None and checkpoint.is_file():
@@ -97,12 +125,20 @@ def pretrain(
         if checkpoint is not None and (last or state.step % config.checkpoint_every == 0):
             state.save(checkpoint)
     bar.close()
-    encoder = state.teacher["encoder"].requires_grad_(False).eval()
+    encoder = cast(PointTransformerV3, state.teacher["encoder"]).requires_grad_(False).eval()
     return Pretraining(encoder, state.history, config, state.step)
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
-    """Linear rise over the warm-up, then half a cosine down to the final rate."""
+    """The learning rate of a step: a linear rise over the warm-up, then half a cosine down to the final rate.
+
+    Args:
+        config: Its rates, steps and warm-up.
+        step: Number of steps done before it.
+
+    Returns:
+        The rate.
+    """
     rise = max(1, round(config.warmup * config.steps))
     if step < rise:
         return config.learning_rate * (step + 1) / rise
@@ -110,19 +146,41 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
 
 
 def cosine(start: float, end: float, share: float) -> float:
-    """From `start` to `end` along half a cosine, `share` in [0, 1]."""
+    """A value on the way from one number to another along half a cosine.
+
+    Args:
+        start: Value at share 0.
+        end: Value at share 1.
+        share: How far on the way, 0 to 1.
+
+    Returns:
+        The value.
+    """
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 @torch.no_grad()
 def move_average(average: nn.Module, source: nn.Module, momentum: float) -> None:
-    """Average = momentum average + (1 - momentum) source, in place, over all parameters."""
+    """Move a running average of a network's parameters: average = momentum average + (1 - momentum) source.
+
+    Args:
+        average: The network that holds the average; it is changed.
+        source: A network of the same parameters.
+        momentum: Share of the average that is kept.
+    """
     for mean, value in zip(average.parameters(), source.parameters(), strict=True):
         mean.lerp_(value, 1 - momentum)
 
 
 def build(config: PretrainConfig) -> nn.ModuleDict:
-    """Encoder and heads (masked global views; local views; descriptors), from the config's seed alone."""
+    """Build the network to be trained; its weights depend on the config's seed alone.
+
+    Args:
+        config: Sizes of the encoder and the heads.
+
+    Returns:
+        `encoder`, `mask_head` (for masked global views), `local_head` and, where it has a weight, `describe_head`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = PointTransformerV3(**config.network.encoder_options())
@@ -138,7 +196,7 @@ def build(config: PretrainConfig) -> nn.ModuleDict:
 
 @dataclass(eq=False)
 class _State:
-    """Everything a checkpoint must hold."""
+    """Everything that a checkpoint must hold, and one step of training."""
 
     config: PretrainConfig
     device: torch.device
@@ -151,6 +209,7 @@ class _State:
 
     @classmethod
     def new(cls, config: PretrainConfig, device: torch.device) -> "_State":
+        """The state before the first step: the teacher is a copy of the student."""
         student = build(config).to(device)
         teacher = copy.deepcopy(student).requires_grad_(False)
         flat = [p for p in student.parameters() if p.dim() < 2]  # biases and norms are not decayed
@@ -184,12 +243,14 @@ class _State:
         self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
 
     def _rooms(self, count: int) -> list[int]:
+        """Which of the rooms this step trains on."""
         per_step = self.config.rooms_per_step
         epoch, place = divmod(self.step, count // per_step)
         order = np.random.default_rng([self.config.seed, _ORDER, epoch]).permutation(count)
         return order[place * per_step : (place + 1) * per_step].tolist()
 
     def log(self) -> None:
+        """Add a row to the history, of means since the row before."""
         steps = self.sums.pop("_steps")
         means = {name: total / steps for name, total in sorted(self.sums.items())}
         if not math.isfinite(means["total"]):
@@ -203,8 +264,10 @@ class _State:
         return {"student": self.student, "teacher": self.teacher, "optimizer": self.optimizer}
 
     def save(self, path: Path) -> None:
+        """Write a checkpoint."""
         save_checkpoint(path, self._parts, step=self.step, history=self.history, sums=self.sums)
 
     def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
         plain = ("step", "history", "sums")
         self.step, self.history, self.sums = load_checkpoint(path, self._parts, plain, self.device)

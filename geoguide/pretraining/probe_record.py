@@ -1,15 +1,16 @@
-"""One JSON record of what frozen backbones know on mini-ScanNet: a row per backbone, the same rooms and probes."""
+"""One JSON record of what frozen backbones know on mini-ScanNet: a row for each backbone, the same rooms and probes."""
 
 import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from geoguide import backbones
+from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import encode_scene
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.datasets import scannet
@@ -27,8 +28,6 @@ from geoguide.pretraining.supervised import train_supervised
 from geoguide.scene import Scene
 
 BACKBONES = ("sonata-mini", "random", "descriptors", "supervised")
-
-
 Encode = Callable[[Scene], np.ndarray]
 
 
@@ -41,11 +40,22 @@ def add_row(
     config: ExperimentConfig | None = None,
     settings: ProbeConfig | None = None,
 ) -> dict[str, Any]:
-    """Probe one backbone, put its row into the record `out` (made where missing), and return the row.
+    """Probe one backbone and put its row into a record, which is made where it is missing.
 
-    name: one of `BACKBONES`; weights: sonata-mini's (None: packaged); steps: of the supervised training; config: whose
-    rooms and label set are used; settings: of the probes. Raises ConfigError for another name, DataError where a
-    scored room was pretrained on, or `out` holds rows of other settings.
+    Args:
+        name: One of `BACKBONES`.
+        out: The record's file.
+        weights: sonata-mini's weights, by default those of the package.
+        steps: Steps of the supervised training.
+        config: The experiment whose rooms and label set are used.
+        settings: Settings of the probes.
+
+    Returns:
+        The row.
+
+    Raises:
+        ConfigError: Another name.
+        DataError: A scored room was pretrained on, or the record holds rows of other settings.
     """
     if name not in BACKBONES:
         raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {name!r}")
@@ -77,7 +87,18 @@ def add_row(
 
 
 def read_record(path: Path, settings: ProbeConfig) -> dict[str, Any]:
-    """The record on disk. Raises DataError where it is unreadable or its rows come from other probe settings."""
+    """Read a record.
+
+    Args:
+        path: Its file.
+        settings: The probes' settings that its rows must come from.
+
+    Returns:
+        The record.
+
+    Raises:
+        DataError: It is unreadable, or its rows come from other settings.
+    """
     try:
         record = json.loads(path.read_text())
         found = record["protocol"]["probe"]
@@ -89,6 +110,7 @@ def read_record(path: Path, settings: ProbeConfig) -> dict[str, Any]:
 
 
 def _room(folder: Path, encode: Encode) -> ProbeRoom:
+    """A room with the backbone's features, rounded to float16."""
     scene = scannet.load_scene(folder)
     if scene.labels is None or scene.instances is None:
         raise DataError(f"{folder}: a probe needs labels and instances")
@@ -96,7 +118,7 @@ def _room(folder: Path, encode: Encode) -> ProbeRoom:
 
 
 def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: int) -> tuple[Encode, dict[str, Any]]:
-    """How the backbone encodes a scene, and what its row says about it (`rooms`: pretrained on)."""
+    """How a backbone encodes a scene, and what its row says about it (`rooms`: those it was pretrained on)."""
     if name == "descriptors":
         backbone = backbones.DescriptorBackbone()
         return backbone.encode, {"backbone": backbone.name}
@@ -112,13 +134,14 @@ def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: i
 
 
 def _supervised(plain: PretrainConfig, config: ExperimentConfig) -> tuple[Encode, dict[str, Any]]:
-    """Train the same network on the training rooms' labels, and encode with what became of its features."""
+    """Train the same network on the training rooms' labels; its encoder is the backbone."""
     folders = [source.path for source in list_sources(config.data, "train")]
-    labels = [scannet.load_scene(folder).labels for folder in folders]
+    labels = [found for folder in folders if (found := scannet.load_scene(folder).labels) is not None]
     classes = len(load_label_set(config.data.label_set))
     network = train_supervised(plain, [read_cloud(folder) for folder in folders], labels, classes)
 
     def encode(scene: Scene) -> np.ndarray:
-        return encode_scene(network["encoder"], scene, grid=plain.network.voxel, concat=plain.network.concat)
+        encoder = cast(PointTransformerV3, network["encoder"])
+        return encode_scene(encoder, scene, grid=plain.network.voxel, concat=plain.network.concat)
 
     return encode, {"backbone": "sonata-mini's network, trained on labels", "steps": plain.steps}

@@ -1,6 +1,7 @@
 """What do frozen features know? Linear probe, nearest neighbours, and whether instances of a category look alike.
 
-Labels of training rooms fit the probes, validation rooms choose the regularisation, test rooms are only reported.
+Labels of training rooms fit the probes, validation rooms choose the regularisation, test rooms are only reported. In
+this file D is the width of the probed features, N counts points or instances.
 """
 
 from collections.abc import Iterable
@@ -36,7 +37,14 @@ class ProbeConfig:
 
 @dataclass(frozen=True, eq=False)
 class ProbeRoom:
-    """features float [P, D], labels int64 [P] (255 void), instances int64 [P] (-1 none) of one room."""
+    """One room to probe. Raises `InputError` where shapes differ or features are not finite.
+
+    Attributes:
+        name: Its name.
+        features: Float [P, D].
+        labels: int64 [P], 255 void.
+        instances: int64 [P], -1 none.
+    """
 
     name: str
     features: np.ndarray
@@ -57,9 +65,22 @@ class ProbeRoom:
 def probe(
     train: list[ProbeRoom], val: list[ProbeRoom], test: list[ProbeRoom], classes: int, config: ProbeConfig
 ) -> dict[str, Any]:
-    """All measures of one backbone, plain numbers, mIoU and mAcc in % (an absent class counts 0, as OpenScene).
+    """Take all measures of one backbone (an absent class counts 0, as in OpenScene).
 
-    Features are standardised by the training sample. Raises InputError without rooms or labelled points.
+    Features are standardised by the training sample.
+
+    Args:
+        train: Rooms that fit the probes.
+        val: Rooms that choose the regularisation.
+        test: Rooms that are only reported.
+        classes: Number C of classes.
+        config: Settings of the probes.
+
+    Returns:
+        width, linear, knn and instance_auc, as plain numbers; mIoU and mAcc in %.
+
+    Raises:
+        InputError: There are no rooms or no labelled points.
     """
     if not train or not val or not test:
         raise InputError(f"probe needs rooms to train, choose and test on, found {len(train)}, {len(val)}, {len(test)}")
@@ -78,7 +99,19 @@ def probe(
 
 
 def sample(rooms: list[ProbeRoom], count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`count` random labelled points of each room: features float32 [N, D], labels and number of the room [N]."""
+    """Draw random labelled points of each room.
+
+    Args:
+        rooms: The rooms.
+        count: How many points of each at most.
+        seed: Source of the choice.
+
+    Returns:
+        Features float32 [N, D], labels int64 [N] and number of the room int64 [N].
+
+    Raises:
+        InputError: No point has a label.
+    """
     parts = []
     for number, room in enumerate(rooms):
         known = np.flatnonzero(room.labels != VOID)
@@ -99,9 +132,18 @@ def linear_probe(
     classes: int,
     config: ProbeConfig,
 ) -> dict[str, Any]:
-    """Multinomial logistic regression; every strength is fitted, the first split's mIoU chooses, all are scored.
+    """Fit multinomial logistic regressions of each strength and keep the one of the best mIoU on the first split.
 
-    features [N, D] standardised, standard: their mean and scale [D] before; every point of the scored rooms counts.
+    Args:
+        features: Of the training sample, standardised, float [N, D].
+        labels: Of the training sample, int64 [N].
+        splits: Rooms to score, of which every point counts, and the split's name; the first split chooses.
+        standard: Mean and scale of the features before they were standardised, float [D] each.
+        classes: Number C of classes.
+        config: Settings of the probes.
+
+    Returns:
+        strength, iterations, and the scores of every split (see `score`).
     """
     best: dict[str, Any] = {}
     for strength in config.strengths:
@@ -111,27 +153,37 @@ def linear_probe(
         if len(model.classes_) == 2:
             weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
 
-        def guess(room: ProbeRoom, weight=weight, bias=bias, model=model) -> np.ndarray:
-            scores = np.asarray(room.features, np.float32) @ weight.T.astype(np.float32) + bias  # [P, C]
-            return model.classes_[scores.argmax(1)]
-
         rooms, first = splits[0]
-        row = _scored(rooms, guess, classes, first)
+        row = _scored(rooms, weight, bias, model.classes_, classes, first)
         if not best or row[f"{first}_miou"] > best[f"{first}_miou"]:
             best = {"strength": strength, "iterations": int(model.n_iter_.max())} | row
-            chosen = guess
+            chosen = weight, bias, model.classes_
     for rooms, split in splits[1:]:
-        best |= _scored(rooms, chosen, classes, split)
+        best |= _scored(rooms, *chosen, classes, split)
     return best
 
 
-def _scored(rooms: list[ProbeRoom], guess: Any, classes: int, split: str) -> dict[str, Any]:
-    truth, predicted = (np.concatenate(x) for x in zip(*((r.labels, guess(r)) for r in rooms), strict=True))
-    return score(truth, predicted, classes, split)
+def _scored(
+    rooms: list[ProbeRoom], weight: np.ndarray, bias: np.ndarray, known: np.ndarray, classes: int, split: str
+) -> dict[str, Any]:
+    """Scores of a linear map (weight [C, D], bias [C]) to the classes `known` [C], over all points of some rooms."""
+    scores = (np.asarray(r.features, np.float32) @ weight.T.astype(np.float32) + bias for r in rooms)  # each [P, C]
+    predicted = np.concatenate([known[s.argmax(1)] for s in scores])
+    return score(np.concatenate([r.labels for r in rooms]), predicted, classes, split)
 
 
 def score(truth: np.ndarray, predicted: np.ndarray, classes: int, split: str) -> dict[str, Any]:
-    """mIoU, mAcc in % and IoU per class (None where absent), under keys that start with the split's name."""
+    """Score predictions.
+
+    Args:
+        truth: Labels, int64 [N], 255 void.
+        predicted: Classes, int64 [N].
+        classes: Number C of classes.
+        split: Name that the keys start with.
+
+    Returns:
+        SPLIT_miou and SPLIT_macc in %, SPLIT_iou in % for each class (None where absent).
+    """
     matrix = ConfusionMatrix(classes)
     matrix.update(truth, predicted)
     iou = [None if np.isnan(v) else round(100 * float(v), 2) for v in matrix.iou()]
@@ -139,7 +191,18 @@ def score(truth: np.ndarray, predicted: np.ndarray, classes: int, split: str) ->
 
 
 def nearest(key: np.ndarray, labels: np.ndarray, query: np.ndarray, neighbors: int, classes: int) -> np.ndarray:
-    """Majority among the `neighbors` keys of highest cosine, lower class on a tie: key [N, D], query [Q, D] -> [Q]."""
+    """Classify by the majority among the keys of highest cosine; on a tie the lower class wins.
+
+    Args:
+        key: Features whose class is known, float [N, D].
+        labels: Their classes, int64 [N].
+        query: Features to classify, float [Q, D].
+        neighbors: How many keys vote.
+        classes: Number C of classes.
+
+    Returns:
+        Classes, int64 [Q].
+    """
     keys = torch.nn.functional.normalize(torch.from_numpy(key).float(), dim=1)
     label = torch.from_numpy(labels)
     found = []
@@ -153,8 +216,17 @@ def nearest(key: np.ndarray, labels: np.ndarray, query: np.ndarray, neighbors: i
 def instance_auc(rooms: list[ProbeRoom], mean: np.ndarray, scale: np.ndarray, config: ProbeConfig) -> dict[str, Any]:
     """How often a pair of instances of one category is more alike than a pair of two (ROC AUC of cosine similarity).
 
-    Features are standardised and mean-pooled per annotated instance, whose category is its most frequent label. Pairs
-    within a room and across rooms are scored apart, with all classes and with objects only (`shell` left out).
+    Features are standardised and mean-pooled per annotated instance, whose category is its most frequent label.
+
+    Args:
+        rooms: The rooms.
+        mean: Subtracted from the features, float [D].
+        scale: What they are divided by then, float [D].
+        config: `min_instance`, and the `shell` that is no object.
+
+    Returns:
+        all_within, all_across, objects_within, objects_across: pairs within a room and across rooms, of all classes and
+        of objects only (see `auc`); and the numbers of instances and objects.
     """
     pooled, category, owner = pool_instances(rooms, config.min_instance)
     pooled = (pooled - mean) / scale
@@ -166,7 +238,16 @@ def instance_auc(rooms: list[ProbeRoom], mean: np.ndarray, scale: np.ndarray, co
 
 
 def pool_instances(rooms: Iterable[ProbeRoom], smallest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean feature float64 [N, D], category int64 [N] and room number [N] of every instance of >= `smallest` points."""
+    """Pool features over annotated instances.
+
+    Args:
+        rooms: The rooms.
+        smallest: Labelled points that an instance must have.
+
+    Returns:
+        Mean feature float64 [N, D], category (most frequent label) int64 [N] and number of the room int64 [N] of every
+        such instance.
+    """
     features, categories, owners = [], [], []
     for number, room in enumerate(rooms):
         known = np.flatnonzero((room.instances != NO_INSTANCE) & (room.labels != VOID))
@@ -184,7 +265,16 @@ def pool_instances(rooms: Iterable[ProbeRoom], smallest: int) -> tuple[np.ndarra
 
 
 def pair_auc(features: np.ndarray, category: np.ndarray, room: np.ndarray) -> dict[str, float | None]:
-    """AUC over pairs `within` a room and `across` rooms: features [N, D], category, room [N]; None where undefined."""
+    """AUC over pairs of instances: is a pair of one category more alike than a pair of two?
+
+    Args:
+        features: Float [N, D].
+        category: int64 [N].
+        room: Number of the room, int64 [N].
+
+    Returns:
+        `within` a room and `across` rooms, see `auc`.
+    """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     a, b = np.triu_indices(len(unit), 1)
     alike, same = (unit @ unit.T)[a, b], category[a] == category[b]
@@ -193,7 +283,15 @@ def pair_auc(features: np.ndarray, category: np.ndarray, room: np.ndarray) -> di
 
 
 def auc(value: np.ndarray, positive: np.ndarray) -> float | None:
-    """Chance that a positive's value exceeds a negative's, ties half (Mann-Whitney): [N], bool [N]; else None."""
+    """Chance that a positive's value exceeds a negative's, ties counting half (Mann-Whitney).
+
+    Args:
+        value: Float [N].
+        positive: bool [N].
+
+    Returns:
+        0 to 1; None where all or none are positive.
+    """
     count = int(positive.sum())
     if count == 0 or count == len(positive):
         return None
@@ -202,9 +300,16 @@ def auc(value: np.ndarray, positive: np.ndarray) -> float | None:
 
 
 def pca_colors(features: np.ndarray) -> np.ndarray:
-    """Three principal components as colours float32 [P, 3] in [0, 1] (2nd to 98th percentile); for looking.
+    """Three principal components as colours (2nd to 98th percentile), for looking.
 
-    features [P, D] with P >= 2, D >= 3. Raises InputError.
+    Args:
+        features: Float [P, D] with P >= 2, D >= 3.
+
+    Returns:
+        float32 [P, 3] in [0, 1].
+
+    Raises:
+        InputError: `features` are of another shape.
     """
     if features.ndim != 2 or features.shape[0] < 2 or features.shape[1] < 3:
         raise InputError(f"features must be [P >= 2, D >= 3], found {list(features.shape)}")

@@ -1,4 +1,4 @@
-"""Rooms to pretrain on: the meshes of generated rooms alone, no label, no frame; never a room that is evaluated on."""
+"""Rooms to pretrain on: the meshes of generated rooms alone, without labels or frames, and never one evaluated on."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,16 +18,22 @@ from geoguide.worlds.jobs import MANIFEST
 from geoguide.worlds.rooms.make import make_mini_scannet
 
 FOLDER = "mini-scannet-pretrain"
-
-
 Identity = tuple[int, str, int]  # seed, split, number
 
 
 def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: int | None = None) -> list[Path]:
-    """Folders of the pretraining rooms: training rooms of mini-ScanNet, then others; generated where missing.
+    """Make the pretraining rooms where they are missing: training rooms of mini-ScanNet, and more of their kind.
 
-    extra: where the others lie, by default data root / mini-scannet-pretrain. Raises DataError where one of them is a
-    validation or test room of mini-ScanNet (see `check_disjoint`).
+    Args:
+        config: How many of each, and the seed of the others.
+        extra: Folder of the others, by default `mini-scannet-pretrain` in the data folder (see `geoguide.paths`).
+        workers: Number of processes, by default one per core.
+
+    Returns:
+        The rooms' folders, those of mini-ScanNet first.
+
+    Raises:
+        DataError: mini-ScanNet has too few training rooms, or a room is one of its validation or test rooms.
     """
     benchmark = data_root() / "mini-scannet"
     if not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
@@ -46,13 +52,31 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
 
 
 def identity(folder: Path) -> Identity:
-    """(seed, split, number) of a generated room, of which it is a function. Raises DataError where it is none."""
+    """What a generated room is a function of.
+
+    Args:
+        folder: The room's folder.
+
+    Returns:
+        (seed, split, number).
+
+    Raises:
+        DataError: It is no generated room.
+    """
     made = read_json(folder / MINI_STAMP, ("recipe",))["recipe"]
     return made["seed"], made["split"], made["number"]
 
 
 def check_disjoint(pretraining: Iterable[Identity], evaluation: Iterable[Path]) -> None:
-    """Raise DataError naming the first room of `evaluation` that is one of `pretraining`, wherever it lies."""
+    """Make sure that no room is evaluated on that was pretrained on, wherever it lies.
+
+    Args:
+        pretraining: (seed, split, number) of the rooms pretrained on.
+        evaluation: Folders of the rooms to evaluate on.
+
+    Raises:
+        DataError: One of these was pretrained on; the message names the first.
+    """
     seen = set(pretraining)
     for folder in evaluation:
         if identity(folder) in seen:
@@ -60,9 +84,17 @@ def check_disjoint(pretraining: Iterable[Identity], evaluation: Iterable[Path]) 
 
 
 def read_cloud(folder: Path, *, described: bool = False) -> Cloud:
-    """The mesh's vertices with colours and normals; labels, annotation and frames are not opened. Raises DataError.
+    """Read a room's mesh; its labels, annotation and frames are not opened.
 
-    described: with hand-made descriptors too, which takes one to two seconds a room.
+    Args:
+        folder: The room's folder.
+        described: Whether hand-made descriptors are computed too, which takes one to two seconds a room.
+
+    Returns:
+        The mesh's vertices with colours and normals.
+
+    Raises:
+        DataError: The mesh is not readable, or without faces or colours.
     """
     path = folder / f"{folder.name}_vh_clean_2.ply"
     records, faces = read_ply(path)

@@ -1,4 +1,4 @@
-"""From a config to files: rooms, pretraining, weights, and the loss curves beside them."""
+"""The whole of pretraining, from a config to files: rooms, training, weights, and the loss curves beside them."""
 
 from pathlib import Path
 
@@ -25,9 +25,24 @@ def pretrain_and_save(
     workers: int | None = None,
     progress: bool = True,
 ) -> Pretraining:
-    """Make and read the rooms (`rooms`: see `make_rooms`), pretrain, write `out` (.safetensors) and its curves (.json).
+    """Make and read the rooms, pretrain, and write the weights and their curves.
 
-    The other arguments are `pretrain`'s.
+    Args:
+        config: Everything that decides the weights.
+        out: The weights' file (.safetensors); the curves go beside it (.json).
+        run_dir: Folder of checkpoints, see `pretrain`.
+        rooms: Folder of the rooms beyond mini-ScanNet's, see `make_rooms`.
+        until: Step to stop at, see `pretrain`.
+        device: "auto" (a GPU where there is one) or the name of a device.
+        workers: Number of processes that make rooms, by default one per core.
+        progress: Whether progress bars are shown.
+
+    Returns:
+        The encoder and its history.
+
+    Raises:
+        InputError: See `pretrain`.
+        DataError: See `make_rooms`, `read_cloud` and `pretrain`.
     """
     folders = make_rooms(config, rooms, workers=workers)
     described = config.distillation.describe_weight > 0
@@ -41,7 +56,15 @@ def pretrain_and_save(
 
 
 def curves(result: Pretraining, rooms: list[tuple[int, str, int]]) -> dict[str, object]:
-    """The record beside the weights: config, how far it got, rooms, history (four digits), environment."""
+    """The record beside the weights.
+
+    Args:
+        result: What pretraining has left.
+        rooms: (seed, split, number) of every room trained on.
+
+    Returns:
+        Config, how far it got, rooms, history (four digits) and environment, as JSON types.
+    """
     history = [{name: float(f"{value:.4g}") for name, value in row.items()} for row in result.history]
     return {
         "id": config_hash(result.config),

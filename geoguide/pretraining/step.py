@@ -1,4 +1,4 @@
-"""One step of self-distillation: batches of views, features of both networks at the loss's level, matches, terms."""
+"""One step of self-distillation: batches of views, both networks' features at the loss's level, matches, loss terms."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,14 @@ from geoguide.pretraining.views import PointView, RoomViews
 
 @dataclass(frozen=True, eq=False)
 class LevelFeatures:
-    """V voxels of the loss's level: feat float [V, C]; origin float32 [V, 3], mean place in the untouched room; view
-    int64 [V], which view of the batch; hidden float32 [V], the share of masked voxels among those pooled; descriptors
-    float32 [V, D], mean of what the untouched room's descriptors say there.
+    """Features of a batch of views at the loss's level, of V voxels.
+
+    Attributes:
+        feat: Float [V, C1].
+        origin: Mean place in the untouched room, float32 [V, 3] metres.
+        view: Which view of the batch, int64 [V].
+        hidden: Share of masked voxels among those pooled, float32 [V].
+        descriptors: Mean of what the untouched room's descriptors say there, float32 [V, D].
     """
 
     feat: Tensor
@@ -37,9 +42,22 @@ def step_terms(
     rng: np.random.Generator,
     device: torch.device,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Loss terms (total, mask, roll, local, describe) and what the teacher looks like (see `Pretraining.history`).
+    """The loss of one step.
 
-    Views of the batches: global view g of room r is 2 r + g, masked or not; local views follow, by room.
+    Views of the batches are numbered: global view g of room r is 2 r + g, masked or not; local views follow, by room.
+
+    Args:
+        student: The network that learns, see `loop.build`.
+        teacher: Its running average.
+        views: The views of each room.
+        config: Everything that decides the weights.
+        ramp: How far the teacher's temperature has grown, 0 to 1.
+        rng: Source of the curves' order and of which voxels count.
+        device: What the networks run on.
+
+    Returns:
+        The terms total, mask, roll, local and, where it has a weight, describe, all scalars; and what the teacher looks
+        like: usage, effective_rank, spread, matched (see `Pretraining.history`).
     """
     seed = int(rng.integers(2**31))
     with torch.no_grad():
@@ -109,7 +127,15 @@ def _losses(
 
 
 def batch_views(views: list[PointView], device: torch.device | str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """coord, grid_coord, feat and offset of several views, as the encoder takes them."""
+    """Join views to one batch, as the encoder takes it.
+
+    Args:
+        views: The views, with V voxels in all.
+        device: Where the batch goes.
+
+    Returns:
+        coord float32 [V, 3], grid_coord int64 [V, 3], feat float32 [V, 9], and the end of each view, int64.
+    """
     parts = (np.concatenate([getattr(v, name) for v in views]) for name in ("coord", "grid_coord", "feat"))
     coord, grid_coord, feat = (torch.from_numpy(part).to(device) for part in parts)
     return coord, grid_coord, feat, torch.tensor([len(v) for v in views], device=device).cumsum(0)
@@ -118,7 +144,18 @@ def batch_views(views: list[PointView], device: torch.device | str) -> tuple[Ten
 def encode_views(
     encoder: nn.Module, views: list[PointView], network: NetworkConfig, shuffle_seed: int, device: torch.device
 ) -> LevelFeatures:
-    """Encode views as one batch and bring the coarser stages' features to the loss's level (paper: up-casting)."""
+    """Encode views as one batch and bring the coarser stages' features to the loss's level (Sonata's up-casting).
+
+    Args:
+        encoder: A Point Transformer V3.
+        views: The views.
+        network: Its config, which says at what level the loss acts.
+        shuffle_seed: Source of the curves' order.
+        device: What the encoder runs on.
+
+    Returns:
+        Features of the level's voxels, with the mean of what the views know of each.
+    """
     batch = batch_views(views, device)
     mask = torch.from_numpy(np.concatenate([v.mask for v in views])).to(device)
     stages = encoder(*batch, mask=mask, shuffle_seed=shuffle_seed)

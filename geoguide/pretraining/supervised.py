@@ -1,4 +1,4 @@
-"""The upper bound of the mini backbone: the same network and a linear head, trained on labels."""
+"""The mini backbone's network trained on labels: an upper bound of what its pretraining can give."""
 
 import numpy as np
 import torch
@@ -18,11 +18,23 @@ from geoguide.scene import VOID
 def train_supervised(
     config: PretrainConfig, clouds: list[Cloud], labels: list[np.ndarray], classes: int, *, progress: bool = True
 ) -> nn.ModuleDict:
-    """Cross-entropy on augmented crops of labelled rooms for `config.steps` steps; returns `encoder` and `head`.
+    """Train the encoder and a linear head by cross-entropy on augmented crops of labelled rooms.
 
-    labels int64 [P] of each cloud (255 void). Crops, augmentation, rate and rooms per step are pretraining's. The
-    head reads the features that a frozen encoder would give, so the two differ in nothing but the loss. Deterministic
-    in the seed; not resumable. Raises InputError where clouds and labels differ in number.
+    Crops, augmentation, rate and rooms per step are pretraining's. The head reads the features that a frozen encoder
+    would give, so the two trainings differ in nothing but the loss. Deterministic in the seed; not resumable.
+
+    Args:
+        config: The training; `config.steps` steps.
+        clouds: The rooms.
+        labels: Labels of each room's points, int64 [P], 255 void.
+        classes: Number C of classes.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        `encoder` and `head`, frozen.
+
+    Raises:
+        InputError: Clouds and labels differ in number, or are fewer than `rooms_per_step`.
     """
     if len(clouds) != len(labels) or len(clouds) < config.rooms_per_step:
         raise InputError(f"labels must be given for each of {len(clouds)} clouds (at least {config.rooms_per_step})"
@@ -51,11 +63,22 @@ def train_supervised(
 def labelled_view(
     cloud: Cloud, labels: np.ndarray, config: PretrainConfig, rng: np.random.Generator
 ) -> tuple[PointView, np.ndarray]:
-    """An augmented crop, and the label of each voxel's point, int64 [V]."""
+    """Draw an augmented crop of a labelled room.
+
+    Args:
+        cloud: The room.
+        labels: Labels of its points, int64 [P].
+        config: Size of the crop, augmentation and voxels.
+        rng: Source of all that is random.
+
+    Returns:
+        The view, and the label of each voxel's point, int64 [V].
+    """
     region = crop(cloud.points, cloud.points[rng.integers(len(cloud))], rng.uniform(*config.views.global_share))
     view = make_view(cloud.take(region), config.views, config.network.voxel, rng)
     return view, labels[region][view.point]
 
 
 def _features(encoder: nn.Module, views: list[PointView], config: PretrainConfig, seed: int) -> torch.Tensor:
+    """Features [V, C1] of the views' voxels, all stages that are concatenated brought to the finest level."""
     return upcast(encoder(*batch_views(views, "cpu"), shuffle_seed=seed), config.network.concat)

@@ -1,7 +1,7 @@
 """Views of a room for self-distillation (Sonata, arXiv 2503.16429, section 4): crops, augmentation, masks.
 
-Everything is a pure function of a room and a `numpy.random.Generator`. Every voxel of a view keeps `origin`, its place
-in the untouched room, by which voxels of two views are matched.
+Everything is a pure function of a room and a `numpy.random.Generator`, the source of all that is random. Every voxel of
+a view keeps `origin`, its place in the untouched room, by which voxels of two views are matched.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,14 @@ from geoguide.pretraining.config import ViewConfig
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """A room without labels: points, colors (0..1), normals (unit), all float32 [P, 3]; z is up, metres.
+    """A room without labels; z is up.
 
-    descriptors: hand-made descriptors of each point in the whole room, float16 [P, D]; D = 0 where none are asked for.
+    Attributes:
+        points: float32 [P, 3] metres.
+        colors: float32 [P, 3], 0..1.
+        normals: float32 [P, 3], unit.
+        descriptors: Hand-made descriptors of each point in the whole room, float16 [P, D]; None where none are asked
+            for.
     """
 
     points: np.ndarray
@@ -26,23 +31,38 @@ class Cloud:
     normals: np.ndarray
     descriptors: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
-        if self.descriptors is None:
-            object.__setattr__(self, "descriptors", np.empty((len(self.points), 0), np.float16))
+    @property
+    def described(self) -> np.ndarray:
+        """The descriptors; [P, 0] where there are none."""
+        return np.empty((len(self), 0), np.float16) if self.descriptors is None else self.descriptors
 
     def __len__(self) -> int:
         return len(self.points)
 
     def take(self, index: np.ndarray) -> "Cloud":
-        """The points `index` int64 [p], in that order."""
-        return Cloud(self.points[index], self.colors[index], self.normals[index], self.descriptors[index])
+        """Some of the points.
+
+        Args:
+            index: Rows, int64 [p].
+
+        Returns:
+            These points, in that order.
+        """
+        return Cloud(self.points[index], self.colors[index], self.normals[index], self.described[index])
 
 
 @dataclass(frozen=True, eq=False)
 class PointView:
-    """A view's voxels as the encoder takes them: coord, origin float32 [V, 3] metres; grid_coord int64 [V, 3] >= 0;
-    feat float32 [V, 9]: coord, colour, normal; mask bool [V]: hidden behind the mask token; point int64 [V]: the point
-    of the cloud that each voxel kept; descriptors float16 [V, D]: its descriptors in the untouched room.
+    """A view of a room: its V voxels, as the encoder takes them.
+
+    Attributes:
+        coord: Places in the view, float32 [V, 3] metres.
+        grid_coord: Voxel coordinates, int64 [V, 3] >= 0.
+        feat: float32 [V, 9]: coord, colour, normal.
+        origin: Places in the untouched room, float32 [V, 3] metres.
+        mask: Voxels hidden behind the mask token, bool [V].
+        point: The point of the cloud that each voxel kept, int64 [V].
+        descriptors: Descriptors of that point in the untouched room, float16 [V, D].
     """
 
     coord: np.ndarray
@@ -59,7 +79,13 @@ class PointView:
 
 @dataclass(frozen=True, eq=False)
 class RoomViews:
-    """Two global views, the same two masked, and the local views of one room."""
+    """The views of one room.
+
+    Attributes:
+        globals: Two global views.
+        masked: The same two with some voxels masked.
+        locals: The local views.
+    """
 
     globals: tuple[PointView, PointView]
     masked: tuple[PointView, PointView]
@@ -67,9 +93,22 @@ class RoomViews:
 
 
 def make_views(cloud: Cloud, config: ViewConfig, voxel: float, ramp: float, rng: np.random.Generator) -> RoomViews:
-    """All views of one room. `ramp` in [0, 1]: how far the masks have grown. Raises InputError for another `ramp`.
+    """Draw all views of one room.
 
     The second global view and all local ones are centred on points of the first, so that they overlap it.
+
+    Args:
+        cloud: The room.
+        config: Sizes of crops, augmentation and masks.
+        voxel: Edge of the voxels, metres.
+        ramp: How far the masks have grown, 0 to 1.
+        rng: Source of all that is random.
+
+    Returns:
+        The views.
+
+    Raises:
+        InputError: `ramp` is not in [0, 1].
     """
     if not 0 <= ramp <= 1:
         raise InputError(f"ramp must be in [0, 1], found {ramp}")
@@ -87,7 +126,16 @@ def make_views(cloud: Cloud, config: ViewConfig, voxel: float, ramp: float, rng:
 
 
 def crop(points: np.ndarray, center: np.ndarray, share: float) -> np.ndarray:
-    """The `share` (0 to 1) of the points nearest to `center` [3]: ascending int64 [p], at least one."""
+    """The points nearest to a place.
+
+    Args:
+        points: float [P, 3] metres.
+        center: The place, float [3].
+        share: How many of the points, 0 to 1.
+
+    Returns:
+        Their rows, int64 [p], ascending; at least one.
+    """
     count = max(1, round(share * len(points)))
     distance = np.square(points - center).sum(axis=1)  # [P]
     return np.sort(np.argpartition(distance, count - 1)[:count])
@@ -97,6 +145,15 @@ def make_view(cloud: Cloud, config: ViewConfig, voxel: float, rng: np.random.Gen
     """Augment points and voxelise them; of several in a voxel a random one stays.
 
     As `encoder_input`, except that heights stay those of the room: a crop of a shelf does not stand on the floor.
+
+    Args:
+        cloud: The points of the view.
+        config: The augmentation.
+        voxel: Edge of the voxels, metres.
+        rng: Source of all that is random.
+
+    Returns:
+        The view, nothing of it masked; `point` are rows of `cloud`.
     """
     order = rng.permutation(len(cloud))
     turned = augment(cloud.take(order), config, rng)
@@ -106,12 +163,21 @@ def make_view(cloud: Cloud, config: ViewConfig, voxel: float, rng: np.random.Gen
     feat[:, :3] += lowest
     point = order[made.selected]
     mask = np.zeros(len(point), np.bool_)
-    origin, descriptors = cloud.points[point], cloud.descriptors[point]
+    origin, descriptors = cloud.points[point], cloud.described[point]
     return PointView(made.coord + lowest, made.grid_coord, feat, origin, mask, point, descriptors)
 
 
 def augment(cloud: Cloud, config: ViewConfig, rng: np.random.Generator) -> Cloud:
-    """Turn about z by any angle, tilt, mirror, scale, lift and jitter; disturb normals and colours. Order is kept."""
+    """Turn about z by any angle, tilt, mirror, scale, lift and jitter; disturb normals and colours.
+
+    Args:
+        cloud: The points.
+        config: How much of each.
+        rng: Source of all that is random.
+
+    Returns:
+        The points in the same order, their descriptors as they were.
+    """
     turn = rotation(rng.uniform(-np.pi, np.pi), *rng.uniform(-config.tilt, config.tilt, 2))
     turn[:, 0] *= rng.choice([-1.0, 1.0])  # a mirrored x axis
     size = rng.uniform(*config.scale)
@@ -126,7 +192,16 @@ def augment(cloud: Cloud, config: ViewConfig, rng: np.random.Generator) -> Cloud
 
 
 def rotation(about_z: float, about_x: float, about_y: float) -> np.ndarray:
-    """Rotation matrix float64 [3, 3]: first about z, then x, then y (radians)."""
+    """A rotation first about z, then x, then y.
+
+    Args:
+        about_z: Radians.
+        about_x: Radians.
+        about_y: Radians.
+
+    Returns:
+        The matrix float64 [3, 3], for columns.
+    """
     (cz, cx, cy), (sz, sx, sy) = (f(np.array([about_z, about_x, about_y])) for f in (np.cos, np.sin))
     z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -135,7 +210,16 @@ def rotation(about_z: float, about_x: float, about_y: float) -> np.ndarray:
 
 
 def recolor(colors: np.ndarray, config: ViewConfig, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast, an offset per channel, noise per point, and now and then no hue: [P, 3] in [0, 1]."""
+    """Change brightness, contrast, each channel's offset and each point's colour, and now and then take away all hue.
+
+    Args:
+        colors: float [P, 3], 0..1.
+        config: How much of each.
+        rng: Source of all that is random.
+
+    Returns:
+        Float64 [P, 3], 0..1.
+    """
     colors = colors.astype(np.float64)
     if rng.random() < config.gray_share:
         colors = np.repeat(colors.mean(axis=1, keepdims=True), 3, axis=1)
@@ -146,7 +230,17 @@ def recolor(colors: np.ndarray, config: ViewConfig, rng: np.random.Generator) ->
 
 
 def mask_cells(coord: np.ndarray, cell: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Bool [V]: voxels in a random `ratio` of the occupied cubes of edge `cell` metres, at a random offset."""
+    """Choose voxels to mask: those in some of the occupied cubes of a grid at a random offset.
+
+    Args:
+        coord: Places of the voxels, float [V, 3] metres.
+        cell: Edge of the cubes, metres.
+        ratio: Share of the occupied cubes that are chosen.
+        rng: Source of the offset and the choice.
+
+    Returns:
+        bool [V].
+    """
     first, inverse = unique_cells(cells_of(coord + rng.uniform(0, cell, 3), cell))
     hidden = np.zeros(len(first), np.bool_)
     hidden[rng.permutation(len(first))[: round(ratio * len(first))]] = True
@@ -154,11 +248,21 @@ def mask_cells(coord: np.ndarray, cell: float, ratio: float, rng: np.random.Gene
 
 
 def hide(view: PointView, mask: np.ndarray, jitter: float, voxel: float, rng: np.random.Generator) -> PointView:
-    """The view with voxels `mask` bool [V] hidden and moved by noise of deviation `jitter` metres.
+    """Mask some voxels of a view and move them.
 
     The mask token hides what a voxel is, but convolutions and curves still see where it lies, which is enough to read
     off its surface (Sonata's geometric shortcut); so masked voxels move, and unmasked ones stay where they were. Where
     two then share a voxel, an unmasked one stays, else one of them.
+
+    Args:
+        view: The view.
+        mask: The voxels to mask, bool [V].
+        jitter: Deviation of the noise that moves them, metres.
+        voxel: Edge of the voxels, metres.
+        rng: Source of the noise, and of what stays where two share a voxel.
+
+    Returns:
+        The view with at most V voxels.
     """
     step = np.where(mask[:, None], jitter * rng.standard_normal(view.coord.shape), 0)  # [V, 3] metres
     shift = np.floor(np.mod(view.coord / voxel, 1) + step / voxel).astype(np.int64)  # 0 where nothing moves

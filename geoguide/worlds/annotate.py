@@ -1,4 +1,4 @@
-"""Annotation of a reconstructed mesh the way ScanNet was annotated: objects are sets of segments."""
+"""Annotation of a reconstructed mesh: the object of each vertex and, as in ScanNet, objects as sets of segments."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,21 @@ import numpy as np
 from pykdtree.kdtree import KDTree
 
 from geoguide.superpoints import segment_mesh
-from geoguide.worlds.camera import NO_OBJECT, Frame
+from geoguide.worlds.camera import Frame
+from geoguide.worlds.casting import NO_OBJECT
 
-NEIGHBOURS = 8
-
-
+NEIGHBOURS = 8  # surface points that vote on a vertex
 PIXEL_STEP = 2  # every second row and column of the true surface points is plenty at the mesh's resolution
 
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """segment int64 [P], ids 0..S-1; owner int64 [S], object of each segment or -1; truth int64 [P], object of the
-    nearest true surface or -1 where that is too far; purity: share of vertices whose segment's object is their own.
+    """What a mesh of P vertices in S segments shows.
+
+    Attributes:
+        segment: Segment of each vertex, int64 [P], 0..S-1.
+        owner: Object of each segment, int64 [S], -1 for none.
+        truth: Object of the true surface nearest to each vertex, int64 [P], -1 where that is too far.
     """
 
     segment: np.ndarray
@@ -26,14 +29,21 @@ class Annotation:
 
     @property
     def purity(self) -> float:
+        """Share of the vertices whose segment belongs to their own object."""
         return float((self.owner[self.segment] == self.truth).mean())
 
 
 def annotate(vertices: np.ndarray, faces: np.ndarray, frames: list[Frame], reach: float) -> Annotation:
     """Give every segment of a mesh the object that most of its vertices lie on (matches ScanNet's annotation).
 
-    vertices [P, 3], faces [F, 3] of the reconstruction; frames hold the true surface points; a vertex further than
-    `reach` metres from all of them counts as not annotated. Segments are ScanNet's own (k 0.01, at least 20 vertices).
+    Args:
+        vertices: Vertices of the reconstruction, float [P, 3] metres.
+        faces: Its triangles, integer [F, 3].
+        frames: The frames it was reconstructed from, which hold the true surface points.
+        reach: A vertex further than this from all of these points, metres, counts as not annotated.
+
+    Returns:
+        The annotation; its segments are ScanNet's own (k 0.01, at least 20 vertices).
     """
     segment = segment_mesh(vertices, faces, k=0.01, min_size=20)
     truth = nearest_object(vertices, frames, reach)
@@ -45,7 +55,16 @@ def annotate(vertices: np.ndarray, faces: np.ndarray, frames: list[Frame], reach
 
 
 def nearest_object(vertices: np.ndarray, frames: list[Frame], reach: float) -> np.ndarray:
-    """int64 [P]: the object that most of the nearest true surface points within `reach` metres belong to, or -1."""
+    """The object that most of the true surface points nearest to each vertex belong to.
+
+    Args:
+        vertices: float [P, 3] metres.
+        frames: The frames that hold the true surface points.
+        reach: Distance within which surface points count, metres.
+
+    Returns:
+        int64 [P], -1 where no surface point is within reach; of objects with as many points the nearest one.
+    """
     surface = np.concatenate([frame.surface[::PIXEL_STEP, ::PIXEL_STEP].reshape(-1, 3) for frame in frames])
     owner = np.concatenate([frame.object[::PIXEL_STEP, ::PIXEL_STEP].reshape(-1) for frame in frames])
     hit = owner != NO_OBJECT

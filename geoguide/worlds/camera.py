@@ -1,4 +1,7 @@
-"""A simulated hand-held RGB-D camera: rays through a mesh room, with the faults of a structured-light sensor."""
+"""A simulated RGB-D camera for rooms and houses: what it sees of a mesh, with the faults of a structured-light sensor.
+
+Poses are camera-to-world matrices float64 [4, 4] in metres with OpenCV's axes: x right, y down, z forward.
+"""
 
 from dataclasses import dataclass
 
@@ -6,13 +9,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter, minimum_filter
 from scipy.spatial.transform import Rotation
 
-from geoguide.worlds.casting import RayCaster
-from geoguide.worlds.interior import Room
-
-NO_OBJECT = -1
-
+from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
+from geoguide.worlds.interior import Interior
 
 LAMP = np.array([0.25, 0.15, 0.95])  # direction of the ceiling light that shades the colours
+JPEG_QUALITY = 95  # of the colour images on disk
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class SensorConfig:
     depth_range: tuple[float, float] = (0.3, 6.0)  # metres; nothing is measured outside
     noise_floor: float = 0.0015  # metres
     noise_growth: float = 0.0019  # metres per metre^2, of (z - 0.4)
-    grazing_cosine: float = 0.25  # below this angle to the surface readings are lost more and more often
+    grazing_cosine: float = 0.25  # below this cosine to the surface's normal readings are lost more and more often
     edge_jump: float = 0.06  # relative depth step that counts as an edge
     edge_dropout: float = 0.6  # share of pixels lost at such an edge
-    random_dropout: float = 0.01
+    random_dropout: float = 0.01  # share of pixels lost anywhere
     color_noise: float = 4.0  # standard deviation, of 255
     exposure_drift: float = 0.08  # relative, smooth over the frames
     position_error: float = 0.005  # metres, recorded against true pose, smooth over the frames
@@ -46,9 +47,13 @@ class SensorConfig:
 class Frame:
     """One simulated frame.
 
-    color uint8 [H, W, 3]; depth uint16 [H, W] millimetres, 0 where lost; object int64 [H, W] index into the room's
-    objects, -1 where the ray leaves the room; cam_to_world float64 [4, 4] as recorded, with its error; surface float32
-    [H, W, 3] the true point each ray met (NaN where none): what labels are transferred from, never written.
+    Attributes:
+        color: uint8 [H, W, 3].
+        depth: uint16 [H, W], millimetres, 0 where the reading was lost.
+        object: int64 [H, W], index into the objects of the room or house, -1 where the ray leaves it.
+        cam_to_world: The recorded pose float64 [4, 4], with its error.
+        surface: float32 [H, W, 3], the true point that each ray met, NaN where none. Labels are transferred from it;
+            it is never written.
     """
 
     color: np.ndarray
@@ -58,18 +63,8 @@ class Frame:
     surface: np.ndarray
 
 
-def pixel_rays(config: SensorConfig) -> np.ndarray:
-    """Ray through each pixel centre in camera axes, float64 [H, W, 3], z = 1: ray distance is then depth."""
-    height, width = config.image_size
-    rows, cols = np.mgrid[:height, :width]
-    center = config.intrinsics[:2, 2]
-    return np.stack(
-        [(cols - center[0]) / config.focal, (rows - center[1]) / config.focal, np.ones((height, width))], axis=-1
-    )
-
-
 def render(
-    room: "Room",
+    room: Interior,
     caster: RayCaster,
     pose: np.ndarray,
     recorded: np.ndarray,
@@ -77,8 +72,22 @@ def render(
     config: SensorConfig,
     rng: np.random.Generator,
 ) -> Frame:
+    """Take one frame of a room or house.
+
+    Args:
+        room: Whose colours and objects the camera sees.
+        caster: The ray caster of the room's mesh.
+        pose: The true pose float64 [4, 4].
+        recorded: The pose that the frame says it was taken from, float64 [4, 4].
+        exposure: Factor on the brightness, 1 for none.
+        config: The sensor.
+        rng: Source of the noise.
+
+    Returns:
+        The frame, its colours shaded by a lamp and by the angle to the surface.
+    """
     shape = config.image_size
-    rays = pixel_rays(config).reshape(-1, 3) @ pose[:3, :3].T  # [H W, 3]
+    rays = pixel_rays(config.intrinsics, shape).reshape(-1, 3) @ pose[:3, :3].T  # [H W, 3]
     face, depth = caster.cast(np.broadcast_to(pose[:3, 3], rays.shape), rays)
     hit = face >= 0
     normal = caster.face_normals[face]  # [H W, 3]; rows without a hit are masked below
@@ -112,13 +121,31 @@ def _measure(depth: np.ndarray, cosine: np.ndarray, config: SensorConfig, rng: n
 
 
 def smooth_noise(count: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """[count, width] noise of unit deviation that changes over about eight frames, as tracking drift does."""
+    """Noise that changes over about eight frames, as tracking drift does.
+
+    Args:
+        count: Number of frames K.
+        width: Number of independent columns.
+        rng: Source of the noise.
+
+    Returns:
+        Float64 [K, width] of unit standard deviation.
+    """
     noise = gaussian_filter1d(rng.standard_normal((count + 32, width)), 4.0, axis=0)[16 : 16 + count]
     return noise * np.sqrt(2 * np.sqrt(np.pi) * 4.0)  # the filter divides the variance by 2 sqrt(pi) sigma
 
 
 def pose_errors(count: int, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
-    """Small rigid motions [K, 4, 4] that turn true poses into recorded ones."""
+    """Small rigid motions that turn true poses into recorded ones.
+
+    Args:
+        count: Number of frames K.
+        config: The sensor, which says how large the errors are.
+        rng: Source of the noise.
+
+    Returns:
+        Float64 [K, 4, 4], to multiply true poses with from the right.
+    """
     errors = np.tile(np.eye(4), (count, 1, 1))
     turn = np.deg2rad(config.rotation_error) / np.sqrt(3) * smooth_noise(count, 3, rng)
     errors[:, :3, :3] = Rotation.from_rotvec(turn).as_matrix()
@@ -127,7 +154,17 @@ def pose_errors(count: int, config: SensorConfig, rng: np.random.Generator) -> n
 
 
 def look(eye: np.ndarray, yaw: float, pitch: float, roll: float = 0.0) -> np.ndarray:
-    """Pose [4, 4] of a camera at `eye`, z up: `yaw` about the vertical from +x, `pitch` above the horizon."""
+    """The pose of a camera that looks in a direction; z of the world is up.
+
+    Args:
+        eye: Its place, float [3].
+        yaw: Direction about the vertical, from +x, radians.
+        pitch: Angle above the horizon, radians.
+        roll: Turn about the viewing direction, radians.
+
+    Returns:
+        Camera-to-world float64 [4, 4].
+    """
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     down = np.cross(forward, right)
@@ -136,6 +173,3 @@ def look(eye: np.ndarray, yaw: float, pitch: float, roll: float = 0.0) -> np.nda
     pose[:3, 1] = np.cos(roll) * down - np.sin(roll) * right
     pose[:3, 2], pose[:3, 3] = forward, eye
     return pose
-
-
-JPEG_QUALITY = 95

@@ -1,4 +1,4 @@
-"""Deterministic furnished rooms, the world behind mini-ScanNet: `generate_room(seed, room_type) -> Room`."""
+"""Furnished interiors as coloured meshes: what a scan of a room or a house reads, and where a camera may stand."""
 
 from dataclasses import dataclass
 
@@ -10,52 +10,91 @@ from geoguide.worlds.palette import Color
 from geoguide.worlds.shapes import Item
 
 CAMERA_MARGIN = 0.2  # metres between a hand-held camera and furniture or walls
-
-
 CAMERA_HEIGHT = 1.9  # obstacles that begin above this do not matter to a camera at 1.2 to 1.7 m
 
 
 @dataclass(frozen=True)
 class RoomObject:
-    """One object: its raw ScanNet category name and its base colour."""
+    """One object of a room or house.
+
+    Attributes:
+        category: Its raw category name, as the benchmark's annotators write it.
+        color: Its base colour.
+    """
 
     category: str
     color: Color
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
-    """A furnished room as a coloured triangle mesh whose faces name their objects.
+class Interior:
+    """A coloured triangle mesh whose faces name their objects; metres, z up, the floor at 0.
 
-    vertices float64 [V, 3] metres, z up, floor at 0; faces int64 [F, 3]; face_color uint8 [F, 3]; face_object int64 [F]
-    index into `objects`; size (x, y, z) of the bounding box of the space inside the walls, which starts at the origin
-    (windows and doors sit up to 0.12 m outside it). Walls, floor and ceiling are single-sided sheets that face inwards.
-    `outline` [N, 2] is the floor's counter-clockwise polygon, `obstacles` [B, 7] rows cx cy half-x half-y yaw z0 z1.
+    Attributes:
+        seed: What it was drawn from.
+        vertices: float64 [N, 3].
+        faces: int64 [F, 3], rows of `vertices`.
+        face_color: uint8 [F, 3].
+        face_object: int64 [F], index into `objects`.
+        objects: All O objects, the walls, floor and ceiling among them.
     """
 
     seed: int
-    room_type: str
-    size: tuple[float, float, float]
     vertices: np.ndarray
     faces: np.ndarray
     face_color: np.ndarray
     face_object: np.ndarray
     objects: tuple[RoomObject, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Room(Interior):
+    """One furnished room. Walls, floor and ceiling are single-sided sheets that face inwards.
+
+    Attributes:
+        room_type: What kind of room it is, "bedroom" for example.
+        size: (x, y, z) of the bounding box of the space inside the walls, which starts at the origin; windows and doors
+            sit up to 0.12 m outside it.
+        outline: The floor's counter-clockwise polygon, float64 [N, 2].
+        obstacles: Boxes that block a camera, float64 [B, 7]: rows cx cy half-x half-y yaw z0 z1.
+    """
+
+    room_type: str
+    size: tuple[float, float, float]
     outline: np.ndarray
     obstacles: np.ndarray
 
     def camera_free(self, xy: np.ndarray) -> np.ndarray:
-        """Bool [K]: positions [K, 2] where a hand-held camera at 1.2 to 1.7 m may stand.
+        """Where a hand-held camera at 1.2 to 1.7 m may stand.
 
         Free means `CAMERA_MARGIN` away from walls and from everything that does not hang above `CAMERA_HEIGHT`.
+
+        Args:
+            xy: Positions on the floor, float [K, 2].
+
+        Returns:
+            bool [K].
+
+        Raises:
+            InputError: `xy` has another shape.
         """
         xy = np.asarray(xy, np.float64)
         if xy.ndim != 2 or xy.shape[1] != 2:
             raise InputError(f"xy must be [K, 2], found {list(xy.shape)}")
-        return _free(xy, self.obstacles, self.size)
+        return free_floor(xy, self.obstacles, self.size)
 
 
-def _free(xy: np.ndarray, obstacles: np.ndarray, size: tuple[float, float, float]) -> np.ndarray:
+def free_floor(xy: np.ndarray, obstacles: np.ndarray, size: tuple[float, float, float]) -> np.ndarray:
+    """Where a camera may stand in a room that is given by its obstacles and its size (see `Room.camera_free`).
+
+    Args:
+        xy: Positions, float64 [K, 2].
+        obstacles: Boxes float64 [B, 7]: rows cx cy half-x half-y yaw z0 z1.
+        size: (x, y, z) of the room, metres.
+
+    Returns:
+        bool [K].
+    """
     inside = ((xy >= CAMERA_MARGIN) & (xy <= np.array(size[:2]) - CAMERA_MARGIN)).all(axis=1)
     rows = obstacles[obstacles[:, 5] < CAMERA_HEIGHT]
     delta = xy[:, None] - rows[None, :, :2]  # [K, B, 2]
@@ -65,8 +104,33 @@ def _free(xy: np.ndarray, obstacles: np.ndarray, size: tuple[float, float, float
     return inside & ~((along < CAMERA_MARGIN) & (across < CAMERA_MARGIN)).any(axis=1)
 
 
+def floor_grid(counts: tuple[int, int], step: float) -> np.ndarray:
+    """Centres of the cells of a square grid over a room's floor, from its corner at the origin.
+
+    Args:
+        counts: Number of cells along x and y.
+        step: Edge of a cell, metres.
+
+    Returns:
+        Float64 [counts[0] * counts[1], 2], metres; y changes fastest.
+    """
+    axes = (np.arange(count) for count in counts)
+    return (np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64) + 0.5) * step
+
+
 def join(seed: int, room_type: str, layout: Layout, shell: list[Item], obstacles: np.ndarray) -> Room:
-    """The shell's items and the placed pieces as one mesh; obstacles: rows of `layout.solid` that block a camera."""
+    """Make one mesh of a room's shell and of the pieces placed in it.
+
+    Args:
+        seed: What the room was drawn from.
+        room_type: What kind of room it is.
+        layout: Its outline and the placed pieces.
+        shell: Floor, walls and ceiling.
+        obstacles: The rows of `layout.solid` that block a camera, float64 [B, 7].
+
+    Returns:
+        The room; its objects are the shell's items, then those of the pieces in the order they were placed.
+    """
     items = list(shell)
     vertices = [np.concatenate(item.vertices) for item in items]
     for placed in layout.placed:
@@ -78,10 +142,11 @@ def join(seed: int, room_type: str, layout: Layout, shell: list[Item], obstacles
             vertices.append(points)
     offsets = np.cumsum([0, *map(len, vertices)])
     faces = [np.concatenate(item.faces) + offset for item, offset in zip(items, offsets, strict=False)]
+    x, y, z = map(float, layout.size)
     return Room(
         seed=seed,
         room_type=room_type,
-        size=tuple(float(s) for s in layout.size),
+        size=(x, y, z),
         vertices=np.concatenate(vertices),
         faces=np.concatenate(faces).astype(np.int64),
         face_color=np.concatenate([c for item in items for c in item.colors]),

@@ -1,6 +1,7 @@
 """Making generated scenes on disk, whatever they show: resumable, in parallel, the same bytes for any worker count.
 
-A `Job` is one scene. It is written into a temporary folder and renamed when complete; its stamp says by which recipe.
+A `Job` is one scene. It is written into a temporary folder and renamed when complete; its stamp `mini.json` says by
+which recipe it was made. The manifest of a data set is written last and says that the set is complete.
 """
 
 import abc
@@ -25,61 +26,99 @@ from geoguide.errors import DataError, InputError
 from geoguide.paths import replacing
 
 MANIFEST = "manifest.json"
-
-
 SPLITS = ("train", "val", "test")
-
-
 MOST = 2000  # scenes of one split
-
-
 STALE = 3600.0  # seconds after which a half-made scene is a dead run's
 
 
 @dataclass(frozen=True)
 class Job(abc.ABC):
-    """One scene to make: `number` within its split; `config`, a dataclass with a seed, decides its bytes."""
+    """One scene to make.
+
+    Attributes:
+        root: Folder of the data set.
+        split: "train", "val" or "test".
+        number: Number of the scene within its split.
+        config: A dataclass with a seed: with split and number it decides the scene's bytes.
+        generator: Of the kind: raised whenever the same seed gives other bytes than before.
+        first_number: Of the kind: number in the name of each split's first scene, so that more scenes of one split
+            rename none of another.
+        name_format: Of the kind: the scene's name, made of its number.
+        home: Of the kind: folder below `root` that holds one folder for each scene.
+    """
 
     root: Path
     split: str
     number: int
     config: Any
 
-    generator: ClassVar[int]  # raised whenever the same seed gives other bytes than before
-    first_number: ClassVar[dict[str, int]]  # by split, so that more scenes of one split rename none of another
+    generator: ClassVar[int]
+    first_number: ClassVar[dict[str, int]]
     name_format: ClassVar[str]
-    home: ClassVar[str]  # folder below root that holds one folder for each scene
+    home: ClassVar[str]
 
     @property
     def name(self) -> str:
+        """Name of the scene and of its folder."""
         return self.name_format.format(self.first_number[self.split] + self.number)
 
     @property
     def folder(self) -> Path:
+        """Where the scene belongs."""
         return self.root / self.home / self.name
 
     @property
-    def recipe(self) -> dict:
+    def recipe(self) -> dict[str, Any]:
+        """All that the scene's bytes depend on, as plain JSON types: what its stamp holds."""
         recipe = {"generator": self.generator, "split": self.split, "number": self.number, **asdict(self.config)}
         return json.loads(json.dumps(recipe))  # tuples become lists, as when read back
 
     def seeds(self, count: int) -> list[int]:
-        """Seeds that depend on the config's seed, the split and the number alone."""
+        """Seeds that depend on the config's seed, the split and the number alone.
+
+        Args:
+            count: How many.
+
+        Returns:
+            That many integers >= 0.
+        """
         entropy = np.random.SeedSequence([self.config.seed, SPLITS.index(self.split), self.number])
         return [int(value) for value in entropy.generate_state(count)]
 
     @abc.abstractmethod
     def write(self, folder: Path) -> None:
-        """Write the scene into an empty folder, its stamp (recipe and fingerprint) last."""
+        """Write the scene, its stamp (recipe and fingerprint) last.
+
+        Args:
+            folder: An empty folder.
+        """
 
     def publish(self, folder: Path) -> None:
-        """Move the complete scene to where it belongs, in place of an earlier one."""
+        """Move the complete scene to where it belongs, in place of an earlier one.
+
+        Args:
+            folder: Where `write` has put it.
+        """
         discard(self.folder)
         folder.rename(self.folder)
 
 
 def list_jobs(kind: type[Job], root: Path, counts: tuple[int, int, int], config: Any, what: str) -> list[Job]:
-    """The jobs of a data set with (train, val, test) counts; `InputError` for other than three counts of 0..2000."""
+    """The jobs of a data set.
+
+    Args:
+        kind: What scenes they make.
+        root: Folder of the data set.
+        counts: How many scenes of (train, val, test).
+        config: See `Job`.
+        what: What the counts are called in an error.
+
+    Returns:
+        One job for each scene, split by split.
+
+    Raises:
+        InputError: `counts` are not three counts of 0..2000, or all are 0.
+    """
     if len(counts) != 3 or any(count < 0 or count > MOST for count in counts) or sum(counts) == 0:
         raise InputError(f"{what} must be three counts (train, val, test) of 0..{MOST}, found {tuple(counts)}")
     return [
@@ -90,10 +129,22 @@ def list_jobs(kind: type[Job], root: Path, counts: tuple[int, int, int], config:
 
 
 def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str) -> bool:
-    """Make the scenes that are missing; False where all is there already, the manifest too.
+    """Make the scenes that are missing.
 
-    The manifest is removed first: whoever calls this writes it when all else is written. Scenes that this program did
-    not write raise `DataError`.
+    The manifest is removed first: whoever calls this writes it when all else is written.
+
+    Args:
+        jobs: The scenes of one data set.
+        workers: Number of processes, by default one per core.
+        progress: Whether a progress bar is shown.
+        what: What a scene is called in that bar.
+
+    Returns:
+        False where all is there already, the manifest too; else True.
+
+    Raises:
+        InputError: `workers` is below 1.
+        DataError: A scene's place holds files that this program did not write, or a scene was not written.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
@@ -112,8 +163,25 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
     return True
 
 
+def write_lists(jobs: Sequence[Job], name_format: str) -> None:
+    """Write one text file for each split that names its scenes, one a line.
+
+    Args:
+        jobs: The scenes of one data set.
+        name_format: Name of a file below the root, with {} for the split.
+    """
+    for split in SPLITS:
+        with replacing(jobs[0].root / name_format.format(split)) as temporary:
+            temporary.write_text("".join(f"{job.name}\n" for job in jobs if job.split == split))
+
+
 def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
-    """The manifest, which says that the data set is complete and what it holds."""
+    """Write the manifest, which says that the data set is complete and what it holds.
+
+    Args:
+        jobs: The scenes of the data set, all of them made.
+        counts_name: The manifest's field for the number of scenes of each split.
+    """
     root = jobs[0].root
     scenes = {job.name: read_json(job.folder / MINI_STAMP, ("fingerprint",))["fingerprint"] for job in jobs}
     manifest = {
@@ -128,24 +196,81 @@ def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
 
 
 def data_fingerprint(root: str | Path) -> str:
-    """SHA-256 of a generated data set's content, from its manifest: what a record names as its data."""
+    """What a record names as its data: the SHA-256 of a generated data set's content, from its manifest.
+
+    Args:
+        root: Folder of the data set.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        DataError: There is no readable manifest.
+    """
     return str(read_json(Path(root) / MANIFEST, ("fingerprint",))["fingerprint"])
 
 
+def write_stamp(folder: Path, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Write a scene's stamp `mini.json`, when all its other files are written.
+
+    Args:
+        folder: The scene's folder.
+        recipe: The recipe that made it.
+        facts: What else the stamp says, counts for example.
+    """
+    stamp = {"recipe": recipe, "fingerprint": fingerprint(folder), **facts}
+    (folder / MINI_STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
+
+
+def fingerprint(folder: Path) -> str:
+    """What a scene's bytes are told apart by.
+
+    Args:
+        folder: The scene's folder.
+
+    Returns:
+        SHA-256 over the names and bytes of all its files, the stamp left out: 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MINI_STAMP):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
 def finished(job: Job) -> bool:
-    """True where the scene lies there, made by this very recipe."""
+    """Whether a scene is made.
+
+    Args:
+        job: The scene.
+
+    Returns:
+        True where it lies at its place, made by this very recipe.
+    """
     stamp = job.folder / MINI_STAMP
     return stamp.is_file() and read_json(stamp, ("recipe",))["recipe"] == job.recipe
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise `DataError` when the folder holds something that this program did not write."""
+    """Refuse to replace what this program did not write.
+
+    Args:
+        folder: Where a scene is to lie.
+
+    Raises:
+        DataError: The folder is there and holds no stamp.
+    """
     if folder.exists() and not (folder / MINI_STAMP).is_file():
         raise DataError(f"{folder}: not a generated scene ({MINI_STAMP} is missing); choose another root")
 
 
 def discard(folder: Path) -> None:
-    """Remove a scene's folder if there is one, moved aside first: a kill leaves the whole scene or none of it."""
+    """Remove a scene's folder if there is one; it is moved aside first, so that a kill leaves all of it or nothing.
+
+    Args:
+        folder: The scene's folder.
+    """
     if folder.exists():
         aside = Path(tempfile.mkdtemp(prefix=f".making-{folder.name}-", dir=folder.parent))
         folder.rename(aside / folder.name)
@@ -184,6 +309,7 @@ def _make(job: Job) -> Job:
 
 
 def _complete(root: Path, jobs: Sequence[Job]) -> bool:
+    """Whether the manifest names just these scenes."""
     path = root / MANIFEST
     return path.is_file() and set(read_json(path, ("scenes",))["scenes"]) == {job.name for job in jobs}
 
@@ -193,13 +319,3 @@ def _sweep(home: Path) -> None:
     for folder in home.glob(".making-*"):
         if time.time() - folder.stat().st_mtime > STALE:
             shutil.rmtree(folder)
-
-
-def fingerprint(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all files of a scene, its stamp left out."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MINI_STAMP):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()

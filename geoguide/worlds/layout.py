@@ -1,22 +1,31 @@
-"""Where pieces stand: the room's outline, collisions between rotated boxes, and the space a camera may use.
+"""Where pieces stand in a room: its outline, its walls, and collisions between rotated boxes.
 
 A room is its bounding rectangle minus `notches` (rectangles in its corners), which gives plain, L-shaped and alcove
 rooms. Occupied boxes are rows [cx, cy, half x, half y, yaw, z0, z1]; rows collide when both their rotated rectangles
-(separating axes) and their height ranges overlap. Loops run over pieces and walls, never over points.
+(separating axes) and their height ranges overlap. Loops run over pieces and walls, never over points. Lengths are
+metres, angles radians.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from geoguide.worlds.shapes import Piece
+from geoguide.worlds.shapes import Box, Piece, Rectangle
 
 SLACK = 0.004  # metres two boxes may share before they collide: things that touch do not
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A piece at its place: origin `xy`, rotation `yaw` about z, height `z`."""
+    """A piece at its place in a room.
+
+    Attributes:
+        piece: The piece.
+        xy: Where the origin of its frame lies, float64 [2].
+        yaw: How it is turned about z.
+        z: Height of its origin.
+    """
 
     piece: Piece
     xy: np.ndarray
@@ -24,13 +33,28 @@ class Placed:
     z: float
 
     def to_room(self, x: float, y: float) -> np.ndarray:
-        """Room coordinates [2] of a point of the piece's frame."""
+        """Bring a point of the piece's frame into the room's.
+
+        Args:
+            x: Its place along the width of the piece.
+            y: Its place along the depth.
+
+        Returns:
+            Float64 [2].
+        """
         return self.xy + rotation(self.yaw) @ np.array([x, y])
 
 
 @dataclass
 class Wall:
-    """A straight wall from `start` along unit `along`, the room on its left; `openings` are (s0, s1, z0, z1)."""
+    """A straight wall with the room on its left.
+
+    Attributes:
+        start: Where it begins, float64 [2].
+        along: Its direction, unit, float64 [2].
+        length: Its length.
+        openings: Doors and windows as (s0, s1, z0, z1): begin and end along the wall, lowest and highest height.
+    """
 
     start: np.ndarray
     along: np.ndarray
@@ -39,6 +63,7 @@ class Wall:
 
     @property
     def inward(self) -> np.ndarray:
+        """The unit normal into the room, float64 [2]."""
         return np.array([-self.along[1], self.along[0]])
 
     @property
@@ -47,18 +72,43 @@ class Wall:
         return float(np.arctan2(self.along[1], self.along[0]))
 
     def at(self, s: float, out: float = 0.0) -> np.ndarray:
-        """The point [2] at s metres along the wall and `out` metres into the room."""
+        """A point of the wall.
+
+        Args:
+            s: How far along the wall.
+            out: How far from it into the room.
+
+        Returns:
+            Float64 [2] in the room's frame.
+        """
         return self.start + s * self.along + out * self.inward
 
 
 def rotation(yaw: float) -> np.ndarray:
-    """[2, 2] matrix that turns the local frame into the room's."""
+    """The matrix that turns a piece's frame into the room's.
+
+    Args:
+        yaw: Rotation about z.
+
+    Returns:
+        Float64 [2, 2].
+    """
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, -s], [s, c]])
 
 
-def rows(boxes: list[tuple[float, ...]], xy: np.ndarray, yaw: float, z: float) -> np.ndarray:
-    """Local boxes (x0 y0 z0 x1 y1 z1) as rows [n, 7] in the room."""
+def rows(boxes: Sequence[Box], xy: np.ndarray, yaw: float, z: float) -> np.ndarray:
+    """Bring boxes of a piece's frame into the room's.
+
+    Args:
+        boxes: n boxes x0 y0 z0 x1 y1 z1 of the piece's frame.
+        xy: Where the origin of that frame lies, float [2].
+        yaw: How it is turned.
+        z: Height of its origin.
+
+    Returns:
+        Rows cx cy half-x half-y yaw z0 z1, float64 [n, 7].
+    """
     local = np.array(boxes, np.float64).reshape(-1, 6)
     center = (local[:, :2] + local[:, 3:5]) / 2 @ rotation(yaw).T + xy
     half = (local[:, 3:5] - local[:, :2]) / 2
@@ -66,7 +116,16 @@ def rows(boxes: list[tuple[float, ...]], xy: np.ndarray, yaw: float, z: float) -
 
 
 def overlaps(a: np.ndarray, b: np.ndarray, slack: float = SLACK) -> np.ndarray:
-    """Which rows of a [n, 7] collide with which rows of b [m, 7]: bool [n, m]."""
+    """Which boxes collide.
+
+    Args:
+        a: Rows float64 [n, 7].
+        b: Rows float64 [m, 7].
+        slack: How much two boxes may share.
+
+    Returns:
+        bool [n, m].
+    """
     apart = (a[:, None, 5] > b[None, :, 6] - slack) | (b[None, :, 5] > a[:, None, 6] - slack)
     delta = b[None, :, :2] - a[:, None, :2]  # [n, m, 2]
     cos, sin = np.abs(np.cos(a[:, None, 4] - b[None, :, 4])), np.abs(np.sin(a[:, None, 4] - b[None, :, 4]))
@@ -79,7 +138,14 @@ def overlaps(a: np.ndarray, b: np.ndarray, slack: float = SLACK) -> np.ndarray:
 
 
 def corners(boxes: np.ndarray) -> np.ndarray:
-    """Plan corners [n, 4, 2] of rows [n, 7]."""
+    """The corners of boxes, seen from above.
+
+    Args:
+        boxes: Rows float64 [n, 7].
+
+    Returns:
+        Float64 [n, 4, 2], counter-clockwise.
+    """
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], np.float64)
     local = signs[None] * boxes[:, None, 2:4]  # [n, 4, 2]
     c, s = np.cos(boxes[:, 4])[:, None], np.sin(boxes[:, 4])[:, None]
@@ -88,12 +154,26 @@ def corners(boxes: np.ndarray) -> np.ndarray:
 
 
 class Layout:
-    """The room's outline and everything placed in it so far."""
+    """A room being furnished: its outline and everything placed in it so far.
 
-    def __init__(self, size: tuple[float, float, float], notches: list[tuple[float, float, float, float]]) -> None:
+    Args:
+        size: (x, y, z) of the bounding box, which starts at the origin.
+        notches: Rectangles x0 y0 x1 y1 that are cut out, each in a corner of the bounding rectangle.
+
+    Attributes:
+        size: As given.
+        notches: As given.
+        outline: The floor's polygon, counter-clockwise, float64 [N, 2].
+        walls: One wall for each edge of the outline, in its order.
+        placed: The pieces, in the order they were placed.
+        solid: Rows of all that is occupied, the notches among them, float64 [B, 7].
+        clear: Rows of what must stay empty, float64 [B, 7].
+    """
+
+    def __init__(self, size: tuple[float, float, float], notches: list[Rectangle]) -> None:
         self.size = size
-        self.notches = notches  # x0 y0 x1 y1, each in a corner of the bounding rectangle
-        self.outline = _outline(size[0], size[1], notches)  # [N, 2] counter-clockwise
+        self.notches = notches
+        self.outline = _outline(size[0], size[1], notches)
         edges = np.roll(self.outline, -1, axis=0) - self.outline
         lengths = np.linalg.norm(edges, axis=1)
         self.walls = [
@@ -107,21 +187,50 @@ class Layout:
         self.clear = np.zeros((0, 7))
 
     def inside(self, boxes: np.ndarray, tolerance: float = 1e-6) -> bool:
-        """Whether rows [n, 7] lie within the bounding box of the room (notches count as solid)."""
+        """Whether boxes lie within the bounding box of the room; its notches count as solid.
+
+        Args:
+            boxes: Rows float64 [n, 7].
+            tolerance: How far they may stand out sideways.
+
+        Returns:
+            True where all of them do.
+        """
         points = corners(boxes)
         high = np.array(self.size[:2]) + tolerance
         return bool((points >= -tolerance).all() and (points <= high).all() and boxes[:, 6].max() <= self.size[2])
 
-    def fits(self, piece: Piece, xy: np.ndarray, yaw: float, z: float, spare: list[tuple[float, ...]]) -> bool:
-        """Whether the piece, its clear zones and, for now only, the local boxes `spare` are free there."""
+    def fits(self, piece: Piece, xy: np.ndarray, yaw: float, z: float, spare: Sequence[Box] = ()) -> bool:
+        """Whether a piece may stand at a place.
+
+        Args:
+            piece: The piece.
+            xy: Where its origin would lie, float [2].
+            yaw: How it would be turned.
+            z: Height of its origin.
+            spare: Boxes of its frame that must be free too, but only now: they are not kept clear later.
+
+        Returns:
+            True where the piece, what it keeps clear and the spare boxes are free.
+        """
         boxes = rows(piece.boxes, xy, yaw, z)
         if not self.inside(boxes) or overlaps(boxes, self.solid).any() or overlaps(boxes, self.clear).any():
             return False
-        free = rows(piece.clear + spare, xy, yaw, z)
+        free = rows([*piece.clear, *spare], xy, yaw, z)
         return not overlaps(free, self.solid).any() and (not spare or self.inside(rows(spare, xy, yaw, z)))
 
     def put(self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0) -> Placed:
-        """Place without asking."""
+        """Place a piece without asking whether it fits.
+
+        Args:
+            piece: The piece.
+            xy: Where its origin lies, float [2].
+            yaw: How it is turned.
+            z: Height of its origin.
+
+        Returns:
+            The piece at its place.
+        """
         placed = Placed(piece, np.asarray(xy, np.float64), yaw, z)
         self.placed.append(placed)
         self.solid = np.concatenate([self.solid, rows(piece.boxes, placed.xy, yaw, z)])
@@ -129,13 +238,24 @@ class Layout:
         return placed
 
     def try_put(
-        self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0, spare: list[tuple[float, ...]] | None = None
+        self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0, spare: Sequence[Box] = ()
     ) -> Placed | None:
-        """Place if it fits, else None."""
-        return self.put(piece, xy, yaw, z) if self.fits(piece, xy, yaw, z, spare or []) else None
+        """Place a piece where it fits.
+
+        Args:
+            piece: The piece.
+            xy: Where its origin lies, float [2].
+            yaw: How it is turned.
+            z: Height of its origin.
+            spare: See `fits`.
+
+        Returns:
+            The piece at its place; None where it does not fit.
+        """
+        return self.put(piece, xy, yaw, z) if self.fits(piece, xy, yaw, z, spare) else None
 
 
-def _outline(x: float, y: float, notches: list[tuple[float, float, float, float]]) -> np.ndarray:
+def _outline(x: float, y: float, notches: list[Rectangle]) -> np.ndarray:
     """Corners [N, 2] of the rectangle x by y, counter-clockwise, with each notch cut out of its corner."""
     points: list[tuple[float, float]] = []
     for cx, cy in ((0.0, 0.0), (x, 0.0), (x, y), (0.0, y)):

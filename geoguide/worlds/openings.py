@@ -1,20 +1,33 @@
-"""Windows, doors and what hangs before them. These pieces sit in a hole of the wall: y < 0 lies inside the wall.
+"""Windows, doors and what hangs before them: pieces that sit in a hole of a wall, and how they get there.
 
-Widths and heights are those of the hole; z is absolute.
+The pieces lie in the frame of `shapes`, metres: x along the wall from the middle of the hole, y < 0 inside the wall, z
+above the floor. Widths and heights are those of the hole.
 """
 
 from itertools import pairwise
 
 import numpy as np
 
+from geoguide.worlds.layout import Placed
 from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, darker, pick
-from geoguide.worlds.shapes import Piece
+from geoguide.worlds.placement import Furnisher
+from geoguide.worlds.shapes import Box, Piece
 
 REVEAL = 0.1  # metres from the wall's surface to the back of an opening
 
 
 def window(rng: np.random.Generator, width: float, z0: float, z1: float) -> Piece:
-    """Frame, mullions, panes and a sill; the panes are drawn and scanned as if they were opaque."""
+    """Build a window: frame, mullions, panes and a sill; the panes are drawn and scanned as if they were opaque.
+
+    Args:
+        rng: Source of its style and colours.
+        width: Width of the hole.
+        z0: Height of its lower edge.
+        z1: Height of its upper edge.
+
+    Returns:
+        The window, with some space before it kept clear.
+    """
     p = Piece(rng)
     frame = pick(rng, WHITE, WOOD, GREY)
     p.start("window", frame)
@@ -38,7 +51,16 @@ def window(rng: np.random.Generator, width: float, z0: float, z1: float) -> Piec
 
 
 def doorframe(rng: np.random.Generator, width: float, height: float) -> Piece:
-    """Trim around the hole; the swing of the leaf and a way in are kept clear."""
+    """Build the trim around a door's hole.
+
+    Args:
+        rng: Source of its colour.
+        width: Width of the hole.
+        height: Its height.
+
+    Returns:
+        The trim; the swing of the leaf and a way in are kept clear.
+    """
     p = Piece(rng).start("doorframe", pick(rng, WHITE, WOOD, GREY))
     t, out = 0.07, 0.04
     for x in (-width / 2 - t, width / 2):
@@ -50,7 +72,16 @@ def doorframe(rng: np.random.Generator, width: float, height: float) -> Piece:
 
 
 def door(rng: np.random.Generator, width: float, height: float) -> Piece:
-    """The leaf, hinged at x = 0 and reaching to x = width, its face at y = 0."""
+    """Build a door's leaf, hinged at x = 0 and reaching to x = width, its face at y = 0.
+
+    Args:
+        rng: Source of its style and colours.
+        width: Its width.
+        height: Its height.
+
+    Returns:
+        The leaf, with its handle.
+    """
     p = Piece(rng)
     color = pick(rng, WHITE, WOOD, WOOD, GREY)
     p.start("door", color)
@@ -68,7 +99,14 @@ def door(rng: np.random.Generator, width: float, height: float) -> Piece:
 
 
 def add_curtains(p: Piece, width: float, z0: float, z1: float) -> None:
-    """One or two wavy panels, each on its rod, over a part of the window of piece `p`; they hang from z1 to z0."""
+    """Hang one or two wavy panels, each on its rod, over a part of a window.
+
+    Args:
+        p: The window.
+        width: Width of its hole.
+        z0: Height that the panels reach down to.
+        z1: Height that they hang from.
+    """
     rng = p.rng
     color, y, reach = pick(rng, FABRIC, FABRIC, WHITE, VIVID), rng.uniform(0.13, 0.16), width / 2 + 0.22
     for k in range(int(rng.integers(1, 3))):
@@ -82,9 +120,78 @@ def add_curtains(p: Piece, width: float, z0: float, z1: float) -> None:
 
 
 def add_blinds(p: Piece, width: float, z0: float, z1: float) -> None:
-    """Slats before the window of piece `p`, let down from z1 to z0."""
+    """Put slats before a window.
+
+    Args:
+        p: The window.
+        width: Width of its hole.
+        z0: Height that they are let down to.
+        z1: Height that they hang from.
+    """
     p.start("blinds", pick(p.rng, WHITE, GREY, FABRIC))
     p.box((-width / 2 - 0.03, 0, z1), (width / 2 + 0.03, 0.07, z1 + 0.05))
     edges = np.linspace(z0, z1, max(2, int((z1 - z0) / 0.06)) + 1)
     for low, high in pairwise(edges):
         p.slab((-width / 2, 0.02, width / 2, 0.04), (-width / 2, 0.045, width / 2, 0.065), low, high)
+
+
+def put_door(f: Furnisher) -> None:
+    """Make a hole in a wall of a room and put a door into it; in a third of the rooms it stands open into the room.
+
+    Args:
+        f: The room's furnisher.
+    """
+    width, height = f.rng.uniform(0.78, 0.92), f.rng.uniform(1.98, 2.1)
+    walls = [w for w in f.layout.walls if w.length > width + 0.5]
+    wall = walls[int(f.rng.integers(len(walls)))]
+    ends = (0.2 + width / 2, wall.length - 0.2 - width / 2)
+    s = float(f.rng.choice(ends) if f.chance(0.6) else f.rng.uniform(*ends))
+    wall.openings.append((s - width / 2, s + width / 2, 0.0, height))
+    leaf, hinge = door(f.rng, width - 0.02, height - 0.02), wall.at(s - width / 2 + 0.01, 0.0)
+    open_yaw = wall.yaw + f.rng.uniform(1.1, 1.6)
+    if f.chance(0.35) and f.layout.fits(leaf, hinge + 0.06 * wall.inward, open_yaw, 0.0):
+        f.layout.put(leaf, hinge + 0.06 * wall.inward, open_yaw)
+    else:
+        f.layout.put(leaf, hinge - 0.03 * wall.inward, wall.yaw)
+    f.layout.put(doorframe(f.rng, width, height), wall.at(s), wall.yaw)
+
+
+def put_window(f: Furnisher, low: float, high: float, *, small: bool = False, curtain: float = 0.0) -> Placed | None:
+    """Make a hole in a wall of a room and put a window into it.
+
+    Args:
+        f: The room's furnisher.
+        low: Height of its lower edge.
+        high: Height of its upper edge.
+        small: Whether it is narrow.
+        curtain: Chance of curtains; without them there are sometimes blinds.
+
+    Returns:
+        The window, or None where it found no place.
+    """
+    width = f.rng.uniform(0.5, 0.8) if small else f.rng.uniform(0.9, 2.0)
+    for _ in range(10):
+        wall = f.random_wall()
+        if wall.length < width + 1.0:
+            continue
+        s = f.rng.uniform(width / 2 + 0.4, wall.length - width / 2 - 0.4)
+        if any(s - width / 2 - 0.4 < o[1] and o[0] < s + width / 2 + 0.4 for o in wall.openings):
+            continue
+        piece = window(f.rng, width, low, high)
+        if f.chance(curtain):
+            add_curtains(piece, width, 0.05 if f.chance(0.6) else low - 0.1, high + 0.06)
+        elif f.chance(0.12):
+            add_blinds(piece, width, f.rng.uniform(low, (low + high) / 2), high)
+        boxes = [b for b in piece.boxes if b[4] > 0.06]
+        if boxes and not _empty(f, boxes, wall.at(s), wall.yaw):
+            continue
+        wall.openings.append((s - width / 2, s + width / 2, low, high))
+        return f.layout.put(piece, wall.at(s), wall.yaw)
+    return None
+
+
+def _empty(f: Furnisher, boxes: list[Box], xy: np.ndarray, yaw: float) -> bool:
+    """Whether nothing is in the way of boxes of a piece's frame."""
+    probe = Piece(f.rng)
+    probe.boxes = boxes
+    return f.layout.fits(probe, xy + 0.001, yaw, 0.0)

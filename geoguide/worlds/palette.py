@@ -1,4 +1,4 @@
-"""Colours and raw category names of the mini rooms.
+"""Colours of furniture and rooms, and the raw category names of mini-ScanNet.
 
 The palettes of the classes overlap on purpose (a white box may be a refrigerator, a cabinet or a nightstand, a wooden
 one a table, a desk, a door or a bookshelf): colour alone must not give a class away.
@@ -8,47 +8,27 @@ import numpy as np
 
 Color = tuple[int, int, int]
 
-
 WOOD: tuple[Color, ...] = (
     (196, 160, 115), (160, 115, 75), (120, 82, 52), (90, 60, 42), (215, 185, 145), (70, 50, 40), (180, 130, 90),
 )  # fmt: skip
-
-
 WHITE: tuple[Color, ...] = ((235, 233, 228), (222, 220, 212), (245, 245, 243))
-
-
 GREY: tuple[Color, ...] = ((150, 150, 152), (110, 112, 115), (80, 82, 86), (190, 192, 195))
-
-
 BLACK: tuple[Color, ...] = ((45, 45, 48), (60, 58, 58))
-
-
 METAL: tuple[Color, ...] = ((175, 178, 182), (140, 142, 146), (200, 200, 202))
-
-
 FABRIC: tuple[Color, ...] = (
     (60, 80, 120), (130, 50, 48), (90, 110, 80), (190, 175, 150), (115, 90, 70), (70, 120, 125), (190, 150, 70),
     (120, 120, 125), (85, 65, 95), (210, 205, 195),
 )  # fmt: skip
-
-
 VIVID: tuple[Color, ...] = (
     (190, 40, 45), (35, 90, 170), (40, 130, 70), (230, 180, 40), (225, 110, 40), (120, 60, 140), (240, 240, 235),
     (30, 30, 35),
 )  # fmt: skip
-
-
 WALL: tuple[Color, ...] = (
     (226, 222, 210), (210, 205, 190), (200, 210, 214), (215, 222, 208), (235, 235, 232), (205, 190, 165),
     (188, 196, 205),
 )  # fmt: skip
-
-
 GLASS: tuple[Color, ...] = ((175, 200, 220), (205, 215, 225), (120, 140, 160), (225, 230, 235), (95, 110, 120))
-
-
 LEAF: tuple[Color, ...] = ((60, 110, 50), (85, 130, 60), (50, 85, 55))
-
 
 # NYU40 ids as in the official scannetv2-labels.combined.tsv. Of these, ids 1-12, 14, 16, 24, 28, 33, 34, 36 and 39 are
 # the 20 benchmark classes; the rest is void there.
@@ -72,12 +52,30 @@ RAW_TO_NYU40: dict[str, int] = {
 
 
 def pick(rng: np.random.Generator, *groups: tuple[Color, ...]) -> Color:
-    """One colour of one of the palettes, a little brighter or darker and slightly tinted."""
+    """Draw a colour.
+
+    Args:
+        rng: Source of the choice and of the change.
+        groups: Palettes, one of which is drawn first.
+
+    Returns:
+        One colour of that palette, a little brighter or darker and slightly tinted.
+    """
     group = groups[rng.integers(len(groups))]
     color = np.array(group[rng.integers(len(group))]) + rng.integers(-12, 13) + rng.integers(-3, 4, 3)
-    return tuple(int(c) for c in np.clip(color, 5, 250))
+    r, g, b = np.clip(color, 5, 250).tolist()
+    return r, g, b
 
 
 def darker(color: Color, factor: float = 0.7) -> Color:
-    """The same hue at `factor` of the brightness (lighter for factors above 1)."""
-    return tuple(int(min(255, c * factor)) for c in color)
+    """Change a colour's brightness.
+
+    Args:
+        color: The colour.
+        factor: Of its brightness; above 1 it gets lighter.
+
+    Returns:
+        The colour of the same hue.
+    """
+    r, g, b = (int(min(255, c * factor)) for c in color)
+    return r, g, b

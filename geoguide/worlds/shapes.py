@@ -1,11 +1,12 @@
-"""Building blocks of furniture: boxes and lofted rings gathered into a `Piece`, with the boxes it occupies in space.
+"""Building blocks of all things: boxes and lofted rings gathered into a `Piece`, with the boxes it occupies in space.
 
-Local frame of every piece, in metres: x along its width (centred on 0), y from its back (0) to its front, z up from
-the floor. A piece stands against a wall when its origin lies on the wall and its y axis is the wall's inward normal.
-The camera's frames are reconstructed at 4 to 5 cm voxels: parts that must survive (legs, panels) are 4 cm thick or
-more.
+Local frame of every piece of furniture, in metres: x along its width (centred on 0), y from its back (0) to its front,
+z up from the floor. A piece stands against a wall when its origin lies on the wall and its y axis is the wall's inward
+normal. (Things of a street have frames of their own; their modules say which.) The camera's frames are reconstructed at
+4 to 5 cm voxels: parts that must survive (legs, panels) are 4 cm thick or more.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -14,17 +15,15 @@ import numpy as np
 from geoguide.worlds.palette import Color
 
 MAX_EDGE = 0.3  # metres; longer sides of boxes are divided, so that shades vary over large faces
-
-
 SHADE = 0.025  # standard deviation of the brightness factor of one quad
-
-
 Point = tuple[float, float, float]
+Rectangle = tuple[float, float, float, float]  # x0 y0 x1 y1
+Box = tuple[float, ...]  # x0 y0 z0 x1 y1 z1
 
 
 @cache
-def _unit_box(divisions: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [V, 3] of the unit cube's six divided sides and its quads [Q, 4], wound outwards."""
+def _unit_box(divisions: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [N, 3] of the unit cube's six divided sides and its quads [Q, 4], wound outwards."""
     vertices, quads = [], []
     for axis in range(3):
         u_axis, v_axis = (axis + 1) % 3, (axis + 2) % 3
@@ -41,20 +40,46 @@ def _unit_box(divisions: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grid_quads(nu: int, nv: int) -> np.ndarray:
-    """Quads int64 [nu * nv, 4] of a grid of (nu + 1) x (nv + 1) vertices stored row by row."""
+    """The quads of a grid of (nu + 1) x (nv + 1) vertices that are stored row by row.
+
+    Args:
+        nu: Number of rows of quads.
+        nv: Number of quads in each row.
+
+    Returns:
+        int64 [nu * nv, 4], rows of the vertices.
+    """
     corner = (np.arange(nu)[:, None] * (nv + 1) + np.arange(nv)[None, :]).ravel()  # [Q]
     return np.stack([corner, corner + nv + 1, corner + nv + 2, corner + 1], axis=1)
 
 
 def triangles(quads: np.ndarray) -> np.ndarray:
-    """Two triangles per quad, neighbours in the result: int64 [2Q, 3]."""
+    """Split quads into triangles.
+
+    Args:
+        quads: int64 [Q, 4].
+
+    Returns:
+        int64 [2 Q, 3]; the two triangles of a quad are neighbours.
+    """
     return quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
 
 
 def ring(
     center: Point, radius_x: float, radius_y: float | None = None, *, power: float = 2.0, count: int = 14
 ) -> np.ndarray:
-    """Horizontal superellipse [count, 3]: power 2 is an ellipse, larger powers approach a rectangle."""
+    """Points of a horizontal superellipse.
+
+    Args:
+        center: Its middle (x, y, z), metres.
+        radius_x: Half its extent along x.
+        radius_y: Half its extent along y, by default as along x.
+        power: 2 gives an ellipse, larger powers approach a rectangle.
+        count: Number of points.
+
+    Returns:
+        Float64 [count, 3], counter-clockwise seen from above.
+    """
     angle = 2 * np.pi * (np.arange(count) + 0.5) / count
     x, y = np.cos(angle), np.sin(angle)
     x, y = np.sign(x) * np.abs(x) ** (2 / power), np.sign(y) * np.abs(y) ** (2 / power)
@@ -63,14 +88,32 @@ def ring(
 
 
 def shaded(rng: np.random.Generator, color: Color, count: int, spread: float = SHADE) -> np.ndarray:
-    """`count` shades of one colour, uint8 [count, 3]; `spread` is the brightness factor's standard deviation."""
+    """Draw shades of one colour.
+
+    Args:
+        rng: Source of the brightness.
+        color: The colour.
+        count: How many shades.
+        spread: Standard deviation of the brightness factor.
+
+    Returns:
+        uint8 [count, 3].
+    """
     shade = rng.normal(1.0, spread, (count, 1))
     return np.clip(np.asarray(color, np.float64) * shade, 0, 255).astype(np.uint8)
 
 
 @dataclass
 class Item:
-    """One object being built: its category, base colour and the arrays of its parts."""
+    """One object being built.
+
+    Attributes:
+        category: Its name in the benchmark's vocabulary.
+        color: Its base colour.
+        vertices: Points of each part, float64 [N, 3] metres.
+        faces: Triangles of each part, int64 [F, 3], rows of all the object's points.
+        colors: Colours of each part's triangles, uint8 [F, 3].
+    """
 
     category: str
     color: Color
@@ -79,35 +122,75 @@ class Item:
     colors: list[np.ndarray] = field(default_factory=list)
 
     def add(self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> None:
+        """Add a part.
+
+        Args:
+            vertices: Its points, float64 [N, 3] metres.
+            faces: Its triangles, int64 [F, 3], rows of `vertices`.
+            colors: The triangles' colours, uint8 [F, 3].
+        """
         self.faces.append(faces + sum(map(len, self.vertices)))
         self.vertices.append(vertices)
         self.colors.append(colors)
 
 
 class Piece:
-    """One or several objects built in one local frame, the boxes they occupy, and where things may be put on them."""
+    """One or several objects built in one local frame, the boxes they occupy, and where things may be put on them.
+
+    Lengths are metres; a part without a `color` takes that of its object, a little brighter or darker in each quad.
+
+    Args:
+        rng: Source of all that is random in the piece.
+        max_edge: Longer sides of boxes are divided, metres; a street's walls need no 30 cm quads.
+
+    Attributes:
+        items: The objects, in the order they were begun.
+        boxes: Boxes x0 y0 z0 x1 y1 z1 that the parts occupy, for collisions.
+        supports: x0 y0 x1 y1 z of each top that carries clutter.
+        clear: Boxes that must stay empty for ever, e.g. a door's swing.
+    """
 
     def __init__(self, rng: np.random.Generator, max_edge: float = MAX_EDGE) -> None:
-        self.rng, self.max_edge = rng, max_edge  # a street's walls need no 30 cm quads
+        self.rng, self.max_edge = rng, max_edge
         self.items: list[Item] = []
-        self.boxes: list[tuple[float, ...]] = []  # x0 y0 z0 x1 y1 z1 of each part, for collisions
-        self.supports: list[tuple[float, ...]] = []  # x0 y0 x1 y1 z of each top that carries clutter
-        self.clear: list[tuple[float, ...]] = []  # boxes that must stay empty for ever, e.g. a door's swing
+        self.boxes: list[Box] = []
+        self.supports: list[tuple[float, ...]] = []
+        self.clear: list[Box] = []
 
     def start(self, category: str, color: Color) -> "Piece":
-        """Begin the next object; the parts that follow belong to it."""
+        """Begin the next object; the parts that follow belong to it.
+
+        Args:
+            category: Its name in the benchmark's vocabulary.
+            color: Its base colour.
+
+        Returns:
+            The piece itself.
+        """
         self.items.append(Item(category, color))
         return self
 
     def box(self, low: Point, high: Point, color: Color | None = None) -> None:
-        """An axis-aligned box, its sides divided to `max_edge`."""
+        """Add an axis-aligned box, its sides divided to `max_edge`.
+
+        Args:
+            low: Its lowest corner.
+            high: Its highest corner.
+            color: Its colour.
+        """
         low_, high_ = np.array(low, np.float64), np.array(high, np.float64)
         divisions = tuple(int(n) for n in np.maximum(1, np.ceil((high_ - low_) / self.max_edge)))
         unit, quads = _unit_box(divisions)
         self._add(low_ + unit * (high_ - low_), quads, color)
 
     def loft(self, rings: list[np.ndarray], color: Color | None = None, *, caps: bool = True) -> None:
-        """The surface through rings [N, 3] of equal N, wound outwards when they rise counter-clockwise."""
+        """Add the surface through rings, wound outwards when they rise counter-clockwise.
+
+        Args:
+            rings: Closed polygons of N points each, float64 [N, 3].
+            color: Its colour.
+            caps: Whether the first and the last ring are closed.
+        """
         count = len(rings[0])
         rows = np.stack([np.concatenate([r, r[:1]]) for r in rings])  # [R, N + 1, 3]
         quads = grid_quads(len(rings) - 1, count)[:, ::-1]
@@ -121,19 +204,40 @@ class Piece:
             item.add(points, fan, shaded(self.rng, color or item.color, count))
 
     def cylinder(self, base: Point, radius: float, height: float, color: Color | None = None, top: float = 0) -> None:
-        """A cylinder, or a cone's frustum when `top` gives the upper radius."""
+        """Add a cylinder, or a cone's frustum.
+
+        Args:
+            base: Middle of its lower end.
+            radius: Radius of the lower end.
+            height: Its height.
+            color: Its colour.
+            top: Radius of the upper end; 0: as the lower end's.
+        """
         x, y, z = base
         self.loft([ring(base, radius), ring((x, y, z + height), top or radius)], color)
 
     def cushion(self, low: Point, high: Point, color: Color | None = None) -> None:
-        """A soft box: rounded in plan and in section."""
+        """Add a soft box, rounded in plan and in section.
+
+        Args:
+            low: Its lowest corner.
+            high: Its highest corner.
+            color: Its colour.
+        """
         (x0, y0, z0), (x1, y1, z1) = low, high
         levels = ((0.0, 0.9), (0.3, 1.0), (0.7, 1.0), (1.0, 0.85))
         center, rx, ry = ((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0) / 2, (y1 - y0) / 2
         self.loft([ring((*center, z0 + t * (z1 - z0)), rx * s, ry * s, power=5, count=20) for t, s in levels], color)
 
     def beam(self, start: Point, end: Point, thickness: float, color: Color | None = None) -> None:
-        """A square bar between two points: legs that splay, star bases, lamp arms."""
+        """Add a square bar between two points: legs that splay, star bases, lamp arms.
+
+        Args:
+            start: Middle of its one end.
+            end: Middle of its other end.
+            thickness: Edge of its section.
+            color: Its colour.
+        """
         a, b = np.array(start, np.float64), np.array(end, np.float64)
         along = (b - a) / np.linalg.norm(b - a)
         side = np.cross(along, [1.0, 0, 0] if abs(along[0]) < 0.8 else [0, 1.0, 0])
@@ -142,10 +246,18 @@ class Piece:
         corners = thickness / 2 * np.stack([side + up, up - side, -side - up, side - up])  # [4, 3]
         self.loft([a + corners, b + corners], color)
 
-    def slab(self, bottom: tuple[float, ...], top: tuple[float, ...], z0: float, z1: float, color=None) -> None:
-        """A box that leans or tapers: `bottom` and `top` are its rectangles x0 y0 x1 y1 at heights z0 and z1."""
+    def slab(self, bottom: Rectangle, top: Rectangle, z0: float, z1: float, color: Color | None = None) -> None:
+        """Add a box that leans or tapers.
 
-        def rectangle(r: tuple[float, ...], z: float) -> np.ndarray:
+        Args:
+            bottom: Its lower rectangle x0 y0 x1 y1.
+            top: Its upper rectangle.
+            z0: Height of the lower rectangle.
+            z1: Height of the upper rectangle.
+            color: Its colour.
+        """
+
+        def rectangle(r: Rectangle, z: float) -> np.ndarray:
             return np.array([[r[0], r[1], z], [r[2], r[1], z], [r[2], r[3], z], [r[0], r[3], z]], np.float64)
 
         steps = np.linspace(0, 1, max(2, int(np.ceil((z1 - z0) / self.max_edge)) + 1))[:, None, None]
@@ -155,7 +267,16 @@ class Piece:
     def basin(
         self, low: Point, high: Point, rim: float, depth: float, power: float, color: Color | None = None
     ) -> None:
-        """A box with a hollow (power: its plan, see `ring`), as sinks and bathtubs have."""
+        """Add a box with a hollow, as sinks and bathtubs have.
+
+        Args:
+            low: Lowest corner of the box.
+            high: Its highest corner.
+            rim: Width of the rim around the hollow.
+            depth: Depth of the hollow.
+            power: Plan of the hollow, see `ring`.
+            color: Its colour.
+        """
         (x0, y0, z0), (x1, y1, z1) = low, high
         c, rx, ry = ((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0) / 2, (y1 - y0) / 2
         inner_x, inner_y, count = rx - rim, ry - rim, 28
@@ -171,7 +292,17 @@ class Piece:
         )
 
     def sheet(self, x0: float, x1: float, z0: float, z1: float, y: float, waves: float, amplitude: float) -> None:
-        """Hanging cloth from x0 to x1, 4 cm thick, folded in `waves` periods about depth y."""
+        """Add hanging cloth, 4 cm thick and in folds.
+
+        Args:
+            x0: Where it begins along the width.
+            x1: Where it ends.
+            z0: Height of its lower edge.
+            z1: Height of its upper edge.
+            y: Depth about which it is folded.
+            waves: Number of folds.
+            amplitude: Half the depth of a fold.
+        """
         x = np.linspace(x0, x1, int(np.ceil(10 * waves)) + 1)
         fold = y + amplitude * np.sin(2 * np.pi * waves * (x - x0) / (x1 - x0) + self.rng.uniform(0, 6))
         front, back = np.stack([x, fold + 0.02], 1), np.stack([x, fold - 0.02], 1)[::-1]
@@ -180,19 +311,41 @@ class Piece:
         self.loft([np.column_stack([outline, np.full(len(outline), z)]) for z in levels], caps=False)
 
     def occupy(self, low: Point, high: Point) -> None:
-        """Declare an empty box as taken, e.g. the space between a chair's legs."""
+        """Declare an empty box as taken, e.g. the space between a chair's legs.
+
+        Args:
+            low: Its lowest corner.
+            high: Its highest corner.
+        """
         self.boxes.append((*low, *high))
 
     def support(self, x0: float, y0: float, x1: float, y1: float, z: float) -> None:
-        """Declare a flat top that may carry clutter."""
+        """Declare a flat top that may carry clutter.
+
+        Args:
+            x0: Where it begins along the width.
+            y0: Where it begins along the depth.
+            x1: Where it ends along the width.
+            y1: Where it ends along the depth.
+            z: Its height.
+        """
         self.supports.append((x0, y0, x1, y1, z))
 
     def keep_clear(self, low: Point, high: Point) -> None:
-        """Declare a box that no later piece may enter."""
+        """Declare a box that no later piece may enter.
+
+        Args:
+            low: Its lowest corner.
+            high: Its highest corner.
+        """
         self.clear.append((*low, *high))
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest corner [3] of everything occupied."""
+        """The box around everything occupied.
+
+        Returns:
+            Its lowest and its highest corner, float64 [3] each.
+        """
         boxes = np.array(self.boxes)
         return boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)
 
@@ -202,3 +355,6 @@ class Piece:
         item.add(vertices, triangles(quads), colors)
         self.boxes.append((*vertices.min(axis=0).tolist(), *vertices.max(axis=0).tolist()))
         return item
+
+
+Maker = Callable[[np.random.Generator], Piece]  # builds one piece, its sizes and colours drawn anew

@@ -1,4 +1,4 @@
-"""Walls with their openings, floor and ceiling, as single-sided surfaces that face the room."""
+"""The shell of a room: walls with their openings, floor and ceiling, as single-sided surfaces that face the room."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ import numpy as np
 from geoguide.worlds.layout import Layout, Wall
 from geoguide.worlds.openings import REVEAL
 from geoguide.worlds.palette import FABRIC, GREY, WALL, WHITE, WOOD, Color, darker, pick
-from geoguide.worlds.shapes import Item, grid_quads, shaded, triangles
+from geoguide.worlds.shapes import Item, Rectangle, grid_quads, shaded, triangles
 
 CELL = 0.25  # metres, about the edge of a quad
 
@@ -21,14 +21,25 @@ def _lines(length: float, breaks: list[float], cell: float = CELL) -> np.ndarray
 
 
 def _grid(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices [V, 2], quads [Q, 4] and quad centres [Q, 2] of the grid of lines u and v."""
+    """Vertices [N, 2], quads [Q, 4] and quad centres [Q, 2] of the grid of lines u and v."""
     vertices = np.stack(np.meshgrid(u, v, indexing="ij"), axis=-1).reshape(-1, 2)
     quads = grid_quads(len(u) - 1, len(v) - 1)
     return vertices, quads, vertices[quads].mean(axis=1)
 
 
 def wall_item(rng: np.random.Generator, wall: Wall, height: float, color: Color, tiled: float) -> Item:
-    """One wall with holes for its openings and their reveals; tiled (two shades) up to `tiled` metres."""
+    """Build one wall with holes for its openings and their reveals.
+
+    Args:
+        rng: Source of its shades.
+        wall: Where it stands, and its openings.
+        height: Its height, metres.
+        color: Its colour.
+        tiled: Height up to which it is tiled in two shades, metres; 0: not at all.
+
+    Returns:
+        The object "wall".
+    """
     item = Item("wall", color)
     s = _lines(wall.length, [x for o in wall.openings for x in o[:2]])
     z = _lines(height, [x for o in wall.openings for x in o[2:]] + [tiled])
@@ -47,8 +58,8 @@ def wall_item(rng: np.random.Generator, wall: Wall, height: float, color: Color,
     return item
 
 
-def _reveal(rng: np.random.Generator, item: Item, wall: Wall, opening: tuple[float, float, float, float]) -> None:
-    """The four faces between the wall's surface and the back of an opening."""
+def _reveal(rng: np.random.Generator, item: Item, wall: Wall, opening: Rectangle) -> None:
+    """Add the four faces between the wall's surface and the back of an opening."""
     s0, s1, z0, z1 = opening
     outline = [(s0, z0), (s1, z0), (s1, z1), (s0, z1)]
     points = np.array([[*wall.at(s, out), z] for s, z in outline for out in (0.0, -REVEAL)])  # [8, 3]
@@ -57,7 +68,16 @@ def _reveal(rng: np.random.Generator, item: Item, wall: Wall, opening: tuple[flo
 
 
 def floor_item(rng: np.random.Generator, layout: Layout, kind: str) -> Item:
-    """Planks, tiles or carpet over the outline."""
+    """Build the floor over a room's outline.
+
+    Args:
+        rng: Source of its colours.
+        layout: The room.
+        kind: "wood" (planks), "tile" or "carpet".
+
+    Returns:
+        The object "floor".
+    """
     color = {"wood": pick(rng, WOOD), "tile": pick(rng, WHITE, GREY, WALL), "carpet": pick(rng, FABRIC, GREY)}[kind]
     item = Item("floor", color)
     points, quads, center = _plan(layout, 0.15 if kind == "wood" else CELL)
@@ -72,6 +92,15 @@ def floor_item(rng: np.random.Generator, layout: Layout, kind: str) -> Item:
 
 
 def ceiling_item(rng: np.random.Generator, layout: Layout) -> Item:
+    """Build the ceiling over a room's outline.
+
+    Args:
+        rng: Source of its colours.
+        layout: The room.
+
+    Returns:
+        The object "ceiling".
+    """
     item = Item("ceiling", pick(rng, WHITE))
     points, quads, _ = _plan(layout, CELL)
     colors = np.repeat(shaded(rng, item.color, len(quads)), 2, axis=0)
@@ -80,7 +109,7 @@ def ceiling_item(rng: np.random.Generator, layout: Layout) -> Item:
 
 
 def _plan(layout: Layout, cell: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Grid over the outline: points [V, 3] at z = 0, quads [Q, 4] facing up, their centres [Q, 2]."""
+    """Grid over the outline: points [N, 3] at z = 0, quads [Q, 4] facing up, their centres [Q, 2]."""
     x = _lines(layout.size[0], [n[k] for n in layout.notches for k in (0, 2)])
     y = _lines(layout.size[1], [n[k] for n in layout.notches for k in (1, 3)], cell)
     vertices, quads, center = _grid(x, y)
@@ -91,7 +120,17 @@ def _plan(layout: Layout, cell: float) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def shell_items(rng: np.random.Generator, layout: Layout, floor: str, tiled: float) -> list[Item]:
-    """Floor, walls (one of them sometimes in another colour) and, rarely, the ceiling: ScanNet seldom sees it."""
+    """Build the shell of a room of mini-ScanNet.
+
+    Args:
+        rng: Source of its colours.
+        layout: The room.
+        floor: Kind of floor, see `floor_item`.
+        tiled: Height up to which the walls are tiled, metres.
+
+    Returns:
+        Floor, walls (one of them sometimes in another colour) and, rarely, the ceiling: ScanNet seldom sees it.
+    """
     color = pick(rng, WALL)
     accent = int(rng.integers(len(layout.walls))) if rng.random() < 0.2 else -1
     other = darker(pick(rng, WALL, FABRIC), 0.9)
@@ -104,6 +143,15 @@ def shell_items(rng: np.random.Generator, layout: Layout, floor: str, tiled: flo
 
 
 def floor_kind(rng: np.random.Generator, room_type: str) -> str:
+    """Draw what the floor of a room is made of.
+
+    Args:
+        rng: Source of the choice.
+        room_type: "bathroom" for example.
+
+    Returns:
+        "wood", "tile" or "carpet".
+    """
     kinds = {
         "bathroom": ["tile"],
         "kitchen": ["tile", "wood"],

@@ -1,30 +1,32 @@
-"""What can be seen of a room's objects, and from where: decides on the tripod's places, and on houses drawn again."""
+"""What can be seen of a room's objects, and from where: decides on the tripod's places, and on houses drawn again.
+
+Places are positions [2] of the room's frame, metres; O is the number of the room's objects.
+"""
 
 import numpy as np
 from scipy import ndimage
 
 from geoguide.worlds.casting import RayCaster
-from geoguide.worlds.interior import Room
+from geoguide.worlds.interior import Room, floor_grid
 
 STEP = 0.2  # metres between the places where a tripod may stand
-
-
 EYE = 1.5  # metres: the height that places are judged from
-
-
 CANDIDATES = 60  # places weighed per room
-
-
 TARGETS = 24  # points per object whose visibility is tested
-
-
 IN_SIGHT = 0.15  # share of them from which an object counts as seen
 
 
 def camera_places(room: Room) -> np.ndarray:
-    """Places [N, 2] of the room's frame in the largest connected part of its free floor, on a 20 cm grid."""
-    counts = [int(length / STEP) for length in room.size[:2]]
-    cells = (np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 2) + 0.5) * STEP
+    """Where a tripod may stand: the largest connected part of the free floor, on a 20 cm grid.
+
+    Args:
+        room: The room.
+
+    Returns:
+        Places float64 [N, 2]; N may be 0.
+    """
+    counts = int(room.size[0] / STEP), int(room.size[1] / STEP)
+    cells = floor_grid(counts, STEP)
     part, count = ndimage.label(room.camera_free(cells).reshape(counts))
     if count == 0:
         return np.zeros((0, 2))
@@ -33,9 +35,15 @@ def camera_places(room: Room) -> np.ndarray:
 
 
 def sight(room: Room, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(places [N, 2], sees bool [N, T], share float64 [T, O]): which of T surface points each place sees.
+    """Which surface points of a room's objects each place sees.
 
-    `sees @ share` is the part of each object in sight, in 0..1. At most `CANDIDATES` places are weighed.
+    Args:
+        room: The room.
+        rng: Source of the places (at most `CANDIDATES` of them) and of the T surface points.
+
+    Returns:
+        The places float64 [N, 2]; sees, bool [N, T]; share, float64 [T, O], the part of an object that a point stands
+        for. `sees @ share` is the part of each object in sight of each place, 0 to 1.
     """
     cells = camera_places(room)
     cells = cells[rng.permutation(len(cells))[:CANDIDATES]]
@@ -49,7 +57,15 @@ def sight(room: Room, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray,
 
 
 def hidden(room: Room, rng: np.random.Generator) -> int:
-    """How many objects of a room no place sees enough of."""
+    """Count the objects of a room that no place sees enough of.
+
+    Args:
+        room: The room.
+        rng: Source of the places and points that are looked at.
+
+    Returns:
+        How many objects have less than the share `IN_SIGHT` of their surface points in sight of every place.
+    """
     _, sees, share = sight(room, rng)
     return int(((sees @ share).max(axis=0) < IN_SIGHT).sum())
 

@@ -1,23 +1,31 @@
-"""A street being furnished: what stands where, what moves, and which ground is taken."""
+"""A street being furnished: what stands where, what moves, and which ground is taken.
+
+x runs along the street, y to the left, z up; metres, seconds, radians. At time 0 the car passes x = 0.
+"""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from geoguide.worlds.shapes import Piece
+from geoguide.worlds.shapes import Piece, Rectangle
 
 HALF_TIME = 2.0  # seconds before and after time 0 in which nothing that moves may meet anything else
-
-
 HALF_LENGTH = 80.0  # metres of street on either side of the car
-
-
-SIDEWALK_HEIGHT = 0.14
+DEPTH = 62.0  # metres of ground beyond the middle of the street
+SIDEWALK_HEIGHT = 0.14  # metres
 
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A piece in the street: position (x, y, z) at time 0, heading, speed along it [m/s]; attribute None: no thing."""
+    """A piece at its place in a street.
+
+    Attributes:
+        piece: The piece.
+        xyz: Where the origin of its frame lies at time 0.
+        yaw: Its heading.
+        speed: Its speed along the heading, metres per second.
+        attribute: nuScenes' attribute of it, "" for a thing without one; None for what is no thing and has no box.
+    """
 
     piece: Piece
     xyz: tuple[float, float, float]
@@ -28,14 +36,28 @@ class Placed:
 
 @dataclass
 class Site:
-    """The pieces placed so far and the axis-aligned rectangles x0 y0 x1 y1 that they occupy or sweep."""
+    """The pieces placed so far and the ground they take.
+
+    Attributes:
+        rng: Source of all that is random in the street.
+        placed: The pieces, in the order they were placed.
+        taken: Axis-aligned rectangles x0 y0 x1 y1 that are occupied, or swept by what moves.
+    """
 
     rng: np.random.Generator
     placed: list[Placed] = field(default_factory=list)
-    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+    taken: list[Rectangle] = field(default_factory=list)
 
-    def footprint(self, item: Placed, margin: float) -> tuple[float, float, float, float]:
-        """The rectangle that a piece covers within `HALF_TIME` of time 0."""
+    def footprint(self, item: Placed, margin: float) -> Rectangle:
+        """The rectangle that a piece covers within `HALF_TIME` of time 0.
+
+        Args:
+            item: The piece at its place.
+            margin: Added on all sides.
+
+        Returns:
+            x0 y0 x1 y1.
+        """
         low, high = item.piece.extent()
         corners = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])])
         cos, sin = np.cos(item.yaw), np.sin(item.yaw)
@@ -44,13 +66,29 @@ class Site:
         low, high = corners.min(axis=0) - travel - margin, corners.max(axis=0) + travel + margin
         return (*low.tolist(), *high.tolist())
 
-    def free(self, rectangle: tuple[float, float, float, float]) -> bool:
-        """True where nothing has been placed yet."""
+    def free(self, rectangle: Rectangle) -> bool:
+        """Whether ground is free.
+
+        Args:
+            rectangle: The ground, x0 y0 x1 y1.
+
+        Returns:
+            True where nothing has been placed on it yet.
+        """
         x0, y0, x1, y1 = rectangle
         return not any(x0 < b[2] and b[0] < x1 and y0 < b[3] and b[1] < y1 for b in self.taken)
 
     def put(self, item: Placed, *, margin: float = 0.15, check: bool = True) -> bool:
-        """Place a piece where the ground is free (or anyway, without `check`); says whether it was placed."""
+        """Place a piece where the ground is free.
+
+        Args:
+            item: The piece at its place.
+            margin: Free space that it needs on all sides.
+            check: Whether it is placed only where the ground is free.
+
+        Returns:
+            Whether it was placed.
+        """
         rectangle = self.footprint(item, margin)
         if check and not self.free(rectangle):
             return False
@@ -60,7 +98,14 @@ class Site:
 
 
 def centred(piece: Piece) -> Piece:
-    """A piece of one object moved so that the middle of its extent lies over the origin, as a box's centre does."""
+    """Move a piece so that the middle of its extent lies over the origin, as the centre of an annotated box does.
+
+    Args:
+        piece: A piece of one object; it is changed.
+
+    Returns:
+        The same piece.
+    """
     low, high = piece.extent()
     shift = np.array([*(low + high)[:2] / 2, 0.0])
     (item,) = piece.items

@@ -1,4 +1,4 @@
-"""mini-Matterport3D: generated multi-room houses whose 160 names form a long tail (paper, Long tail)."""
+"""mini-Matterport3D: houses scanned from a tripod, whose 160 names form a long tail (paper, Long tail)."""
 
 from geoguide.worlds.houses.make import instance_counts, make_mini_matterport3d
 

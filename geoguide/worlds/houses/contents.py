@@ -1,4 +1,8 @@
-"""Furnishing the rooms of a house: where a dealt name goes, and how a furnished layout becomes a `Room`."""
+"""What stands in a house of mini-Matterport3D: where each dealt name goes, and how a furnished layout becomes a `Room`.
+
+Which names a house holds is dealt by the vocabulary (`things.vocabulary`), so that all houses together show the long
+tail of Matterport3D's 160 classes.
+"""
 
 from functools import partial
 
@@ -8,33 +12,46 @@ from geoguide.worlds import openings
 from geoguide.worlds.interior import Room, join
 from geoguide.worlds.layout import Layout, Placed, Wall
 from geoguide.worlds.palette import FABRIC, WALL, darker, pick
-from geoguide.worlds.placement import Furnisher, Maker
+from geoguide.worlds.placement import Furnisher
+from geoguide.worlds.shapes import Maker
 from geoguide.worlds.shell import ceiling_item, floor_item, floor_kind, wall_item
 from geoguide.worlds.things.build import build
 from geoguide.worlds.things.vocabulary import Entry
 
 SOFT = ("bed", "sofa")  # what carries pillows and blankets; everything else with a top carries the rest
-
-
 LOW = 0.08  # metres: a camera may stand above what is lower, rugs for example
-
-
-TRIES = 8
-
-
+TRIES = 8  # places tried under the ceiling, or pieces that might carry a thing
 CURTAINS = {"bedroom": 0.5, "living": 0.5, "office": 0.3}  # share of windows with them
 
 
 class HouseFurnisher(Furnisher):
-    """A `Furnisher` for one room of a house; `outer` are the walls with nothing behind them."""
+    """A `Furnisher` for one room of a house.
+
+    Args:
+        layout: The room, which is changed.
+        rng: Source of all that is random.
+        kind: Type of the room.
+        outer: The walls with nothing behind them.
+
+    Attributes:
+        kind: As given.
+        outer: As given.
+    """
 
     def __init__(self, layout: Layout, rng: np.random.Generator, kind: str, outer: list[Wall]) -> None:
         super().__init__(layout, rng)
         self.kind, self.outer = kind, outer
-        self._candidates = layout.walls
 
     def doorway(self, wall: Wall, s: float, width: float, height: float, *, leaf: bool) -> None:
-        """A way to the next room, `s` metres along a wall; the leaf stands open into this room where it fits."""
+        """Make a way to the next room.
+
+        Args:
+            wall: The wall between the two.
+            s: Where along it the middle of the way lies, metres.
+            width: Width of the way, metres.
+            height: Its height, metres.
+            leaf: Whether a door's leaf stands open into this room, where it fits.
+        """
         wall.openings.append((s - width / 2, s + width / 2, 0.0, height))
         if leaf:
             door = openings.door(self.rng, width - 0.02, height - 0.02)
@@ -43,9 +60,9 @@ class HouseFurnisher(Furnisher):
         self._way(wall, s, width, height)
 
     def closed_door(self) -> None:
-        """A shut door in an outer wall that is long enough: to the street or a closet."""
+        """Make a shut door in an outer wall, where it is long enough: to the street or a closet."""
         width, height = self.rng.uniform(0.78, 0.92), self.rng.uniform(1.98, 2.1)
-        wall = self.outer[self.rng.integers(len(self.outer))]
+        wall = self.outer[int(self.rng.integers(len(self.outer)))]
         if wall.length < width + 0.6:
             return
         s = self.rng.uniform(0.3 + width / 2, wall.length - 0.3 - width / 2)
@@ -55,21 +72,29 @@ class HouseFurnisher(Furnisher):
         self._way(wall, s, width, height)
 
     def _way(self, wall: Wall, s: float, width: float, height: float) -> None:
+        """Put the trim around a door's hole."""
         frame = openings.doorframe(self.rng, width, height)
         frame.items[0].category = "door way"  # Matterport3D's name for it
         self.layout.put(frame, wall.at(s), wall.yaw)
 
     def windows(self) -> None:
-        """One or two windows in outer walls; in bathrooms and garages small ones or none."""
+        """Make one or two windows in outer walls; in bathrooms and garages a small one or none."""
         small = self.kind in ("bathroom", "garage")
-        self._candidates = self.outer
+        self.walls = self.outer
         for _ in range(int(self.rng.integers(0, 2) if small else self.rng.integers(1, 3))):
             low, high = (1.3, 1.9) if small else (self.rng.uniform(0.75, 1.05), self.rng.uniform(1.95, 2.2))
-            self.window(low, high, small=small, curtain=CURTAINS.get(self.kind, 0.0))
-        self._candidates = self.layout.walls
+            openings.put_window(self, low, high, small=small, curtain=CURTAINS.get(self.kind, 0.0))
+        self.walls = self.layout.walls
 
     def place(self, entry: Entry) -> bool:
-        """Put one object of a name where its kind of thing goes; False when it found no place."""
+        """Put one object of a name where its kind of thing goes.
+
+        Args:
+            entry: The name's row of the vocabulary.
+
+        Returns:
+            Whether it found a place.
+        """
         make, before = partial(build, entry, ceiling=self.layout.size[2]), len(self.layout.placed)
         if entry.place == "wall":
             self.on_wall(make)
@@ -86,6 +111,7 @@ class HouseFurnisher(Furnisher):
         return len(self.layout.placed) > before
 
     def _overhead(self, make: Maker) -> None:
+        """Hang a piece from the ceiling."""
         piece = make(self.rng)
         low, high = piece.extent()
         reach = float(np.abs(np.stack([low, high])[:, :2]).max()) + 0.05
@@ -96,7 +122,7 @@ class HouseFurnisher(Furnisher):
                 return
 
     def _carried(self, make: Maker, soft: bool) -> None:
-        """On the top of something, or on a bed or sofa."""
+        """Put a piece on the top of something; where it is soft, on a bed or sofa."""
         carriers = [p for p in self.layout.placed if p.piece.supports and _is_soft(p) == soft]
         before = len(self.layout.placed)
         for index in self.rng.permutation(len(carriers))[:TRIES]:
@@ -104,20 +130,23 @@ class HouseFurnisher(Furnisher):
             if len(self.layout.placed) > before:
                 return
 
-    def _wall(self) -> Wall:
-        """One of the walls at hand at random, long ones more often."""
-        lengths = np.array([wall.length for wall in self._candidates])
-        return self._candidates[self.rng.choice(len(lengths), p=lengths / lengths.sum())]
-
 
 def _is_soft(placed: Placed) -> bool:
     return placed.piece.items[0].category in SOFT
 
 
 def furnish(rooms: list[HouseFurnisher], dealt: list[Entry], rng: np.random.Generator) -> tuple[str, ...]:
-    """Spread the dealt objects over the rooms, large ones first; returns the names that found no place anywhere.
+    """Spread objects over the rooms of a house, large ones first.
 
     An object goes to the emptiest room that suits it, and where none of these has space to any other.
+
+    Args:
+        rooms: The rooms, with doors and windows.
+        dealt: The objects, one entry each.
+        rng: Source of the choice among rooms that are about equally empty.
+
+    Returns:
+        The names that found no place anywhere, one for each object.
     """
     missing = []
     for entry in sorted(dealt, key=_order):
@@ -135,7 +164,17 @@ def _order(entry: Entry) -> tuple[int, float]:
 
 
 def assemble(rng: np.random.Generator, seed: int, kind: str, layout: Layout) -> Room:
-    """Shell and pieces of one room as one mesh, in the room's own frame."""
+    """Make a room of a furnished layout, in the room's own frame.
+
+    Args:
+        rng: Source of the shell's colours.
+        seed: What the house was drawn from.
+        kind: Type of the room.
+        layout: The room's outline and the pieces in it.
+
+    Returns:
+        The room: its shell, the ceiling included, and its pieces as one mesh.
+    """
     height, color = layout.size[2], pick(rng, WALL)
     accent = int(rng.integers(len(layout.walls))) if rng.random() < 0.2 else -1
     other, tiled = darker(pick(rng, WALL, FABRIC), 0.9), 1.25 if kind == "bathroom" else 0.0

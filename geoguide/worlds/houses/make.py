@@ -1,27 +1,62 @@
-"""mini-Matterport3D: generated houses on disk in Matterport3D's official layout; resumable, equal for any workers."""
+"""mini-Matterport3D on disk: `make_mini_matterport3d` makes generated houses in Matterport3D's official layout.
+
+Making is resumable, and the bytes are the same for any number of workers (see `worlds.jobs`).
+"""
 
 import hashlib
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.datasets.matterport3d import list_houses
+from geoguide.errors import ConfigError
 from geoguide.paths import data_root, replacing
+from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.houses.official import write_house, write_mapping
-from geoguide.worlds.houses.scan import HouseConfig, scan_house
-from geoguide.worlds.houses.world import generate_house
-from geoguide.worlds.jobs import SPLITS, Job, list_jobs, run_jobs, write_manifest
+from geoguide.worlds.houses.scan import PITCHES, scan_house
+from geoguide.worlds.houses.world import MAX_REGIONS, generate_house
+from geoguide.worlds.jobs import Job, list_jobs, run_jobs, write_lists, write_manifest
 from geoguide.worlds.things.vocabulary import TABLE, load_vocabulary
 
-DEFAULT_HOUSES = (8, 3, 6)  # six consecutive houses hold every name
-
-
+DEFAULT_COUNTS = (8, 3, 6)  # houses of train, val, test; six consecutive houses hold every name
 MAPPING = "category_mapping.tsv"
 
 
+@dataclass(frozen=True)
+class HouseConfig:
+    """What the bytes of a house depend on, beside its number.
+
+    Attributes:
+        seed: Source of all houses and scans.
+        regions: Rooms of each house.
+        voxel: Edge of the reconstruction's voxels, metres.
+        panoramas: Panoramas of each room, and up to `scan.MORE` more where an object is out of sight of these.
+        sensor: The cameras. `sensor.frames` is the number of images of one panorama, a multiple of three: the official
+            18 are three tilts times six turns. The focal length is the official one for images of this width.
+    """
+
+    seed: int = 0
+    regions: int = MAX_REGIONS
+    voxel: float = 0.05
+    panoramas: int = 2
+    sensor: SensorConfig = field(
+        default_factory=lambda: SensorConfig(
+            frames=18, image_size=(128, 160), focal=134.56, height_range=(1.4, 1.6), rotation_error=0.15
+        )
+    )
+
+    def __post_init__(self) -> None:
+        if self.sensor.frames < 3 or self.sensor.frames % len(PITCHES) or self.panoramas < 1:
+            raise ConfigError(
+                f"houses: need panoramas >= 1 and sensor.frames a multiple of {len(PITCHES)}, found {self.panoramas} "
+                f"and {self.sensor.frames}"
+            )
+
+
 class _House(Job):
-    """One house of mini-Matterport3D; its name holds no _, which separates house and region."""
+    """One house of mini-Matterport3D. Its name holds no _, which separates house and region."""
 
     generator = 1
     first_number: ClassVar = {"train": 0, "val": 5000, "test": 7000}
@@ -29,48 +64,69 @@ class _House(Job):
     home = "v1/scans"
 
     @property
-    def recipe(self) -> dict:
+    def recipe(self) -> dict[str, Any]:
         return super().recipe | {"vocabulary": hashlib.sha256(TABLE.read_bytes()).hexdigest()[:12]}
 
     def write(self, folder: Path) -> None:
         house_seed, scan_seed = self.seeds(2)
         house = generate_house(house_seed, self.number, self.config.regions)
-        write_house(folder, self.name, house, scan_house(house, scan_seed, self.config), self.config, self.recipe)
+        shots = scan_house(house, scan_seed, self.config.sensor, self.config.panoramas)
+        write_house(folder, self.name, house, shots, self.config.sensor, self.config.voxel, self.recipe)
 
 
 def make_mini_matterport3d(
     root: str | Path | None = None,
     *,
-    houses: tuple[int, int, int] = DEFAULT_HOUSES,
+    houses: tuple[int, int, int] = DEFAULT_COUNTS,
     seed: int = 0,
     config: HouseConfig | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Generate, scan, reconstruct and write houses (train, val, test counts); returns the root.
+    """Generate, scan, reconstruct and write houses in Matterport3D's layout; about 7 s and 20 MB a house.
 
-    `root` then holds v1/scans/, category_mapping.tsv and scenes_{train,val,test}.txt for `datasets.matterport3d`, and
-    the manifest. The same seed gives the same bytes whatever `workers` is (processes, one per core by default). Each
-    house is made in a temporary folder and renamed when complete, the manifest is written last: a killed run goes on
-    where it stopped. Houses of another recipe at the same place are replaced; folders this program did not write raise
-    `DataError`. `config` overrides `seed`. About 7 s and 20 MB a house.
+    The same seed gives the same bytes whatever `workers` is. Each house is made in a temporary folder and renamed when
+    complete, and the manifest is written last: a killed run goes on where it stopped. Houses of another recipe at the
+    same place are replaced.
+
+    Args:
+        root: Folder of the data set, by default `mini-matterport3d` in the data folder (see `geoguide.paths`). It then
+            holds v1/scans/, category_mapping.tsv, scenes_{train,val,test}.txt and the manifest.
+        houses: How many of (train, val, test).
+        seed: Source of all houses and scans.
+        config: All that decides the bytes; overrides `seed`.
+        workers: Number of processes, by default one per core.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The root.
+
+    Raises:
+        InputError: `houses` are not three counts of 0..2000, or `workers` is below 1.
+        DataError: A house's folder is there and was not written by this program.
     """
     root = Path(root) if root is not None else data_root() / "mini-matterport3d"
     jobs = list_jobs(_House, root, houses, config or HouseConfig(seed=seed), "houses")
     if run_jobs(jobs, workers, progress, "house"):
         with replacing(root / MAPPING) as temporary:
             write_mapping(temporary)
-        for split in SPLITS:
-            with replacing(root / f"scenes_{split}.txt") as temporary:
-                temporary.write_text("".join(f"{job.name}\n" for job in jobs if job.split == split))
+        write_lists(jobs, "scenes_{}.txt")
         write_manifest(jobs, "houses")
     return root
 
 
 def instance_counts(root: str | Path, split: str) -> dict[str, int]:
-    """Annotated objects of each of the 160 names in a split of a generated set, in the order of the classes.
+    """Count the annotated objects of each of the 160 names in a split of a generated set.
 
-    Raises `DataError` when the split is empty or a house is not a generated one.
+    Args:
+        root: Folder of the data set.
+        split: "train", "val" or "test".
+
+    Returns:
+        The count of each name, in the order of the classes.
+
+    Raises:
+        DataError: The split is empty, or a house is not a generated one.
     """
     stamps = (read_json(house / MINI_STAMP, ("instances",)) for house in list_houses(root, split))
     total = sum((Counter(stamp["instances"]) for stamp in stamps), Counter())

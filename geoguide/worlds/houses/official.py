@@ -1,5 +1,6 @@
-"""One scanned house as the files of Matterport3D: images, camera parameters, and a segmented mesh per region.
+"""The files of mini-Matterport3D: `write_house` writes one scanned house as a Matterport3D house.
 
+A house is a folder with images, camera parameters, and a reconstructed and segmented mesh for each region (room).
 Two folders are our own, beside the official ones: `label_images` (index of category_mapping.tsv, 0 for none) and
 `instance_images` (object of the house + 1, 0 for none), which the simulated 2D teacher reads.
 """
@@ -7,80 +8,83 @@ Two folders are our own, beside the official ones: `label_images` (index of cate
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from plyfile import PlyData, PlyElement
 
-from geoguide.datasets.formats.files import MINI_STAMP
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE
 from geoguide.datasets.matterport3d import INSTANCE_IMAGES, LABEL_IMAGES, REGIONS
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.scene import View
 from geoguide.superpoints import segment_mesh
 from geoguide.worlds.annotate import nearest_object
-from geoguide.worlds.camera import JPEG_QUALITY, NO_OBJECT, SensorConfig
-from geoguide.worlds.houses.scan import HouseConfig, Shot
+from geoguide.worlds.camera import JPEG_QUALITY, SensorConfig
+from geoguide.worlds.casting import NO_OBJECT
+from geoguide.worlds.houses.scan import Shot
 from geoguide.worlds.houses.world import House
-from geoguide.worlds.jobs import fingerprint
+from geoguide.worlds.jobs import write_stamp
 from geoguide.worlds.things.vocabulary import load_vocabulary
 
 COLOR, DEPTH, PARAMETERS = "undistorted_color_images", "undistorted_depth_images", "undistorted_camera_parameters"
-
-
 MAPPING_COLUMNS = ("index", "raw_category", "category", "nyu40id", "nyuClass")
-
-
 FRAGMENT = 20  # vertices; a ball of 20 cm touches the floor in one point and must not count as debris
-
-
 EDGE = 0.14  # metres beyond the room's walls that belong to its region: reveals and panes, not the neighbour's wall
-
-
 TURN = np.array([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to Matterport3D's: y up, looking along -z
 
 
-def write_mapping(path: Path) -> None:
-    """The official category_mapping.tsv reduced to the columns and rows that generated houses need."""
-    lines = ["\t".join(MAPPING_COLUMNS)]
-    for index, entry in enumerate(load_vocabulary(), start=1):
-        lines.append(f"{index}\t{entry.name}\t{entry.name}\t{entry.nyu40}\t{entry.name}")
-    path.write_text("\n".join(lines) + "\n")
-
-
-def write_house(folder: Path, name: str, house: House, shots: list[Shot], config: HouseConfig, recipe: dict) -> None:
-    """Reconstruct and annotate a scanned house and write house `name` into the empty `folder`, its stamp last.
+def write_house(
+    folder: Path,
+    name: str,
+    house: House,
+    shots: list[Shot],
+    sensor: SensorConfig,
+    voxel: float,
+    recipe: dict[str, Any],
+) -> None:
+    """Reconstruct and annotate a scanned house and write it as a house, its stamp last.
 
     The stamp `mini.json` holds the recipe, a SHA-256 over all other files, counts, and for each name the number of
     objects that reached the annotation.
+
+    Args:
+        folder: An empty folder.
+        name: Name of the house.
+        house: The house.
+        shots: Its scan.
+        sensor: The cameras of the scan.
+        voxel: Edge of the reconstruction's voxels, metres.
+        recipe: What the house was made by.
     """
     index_of = {entry.name: index for index, entry in enumerate(load_vocabulary(), start=1)}
     category = np.array([index_of[item.category] for item in house.objects] + [0], dtype=np.int64)  # [O + 1]
-    views = _write_images(folder, name, shots, config.sensor, category)
+    views = _write_images(folder, name, shots, sensor, category)
     regions, found = [], set()
     for region in range(len(house.rooms)):
         here = [number for number, shot in enumerate(shots) if shot.region == region]
-        mesh = _region_mesh([views[n] for n in here], house, region, config)
-        owner = nearest_object(mesh[0][mesh[1]].mean(axis=1), [shots[n].frame for n in here], 2 * config.voxel)  # [F]
+        mesh = _region_mesh([views[n] for n in here], house, region, sensor, voxel)
+        owner = nearest_object(mesh[0][mesh[1]].mean(axis=1), [shots[n].frame for n in here], 2 * voxel)  # [F]
         path = folder / REGIONS / f"region{region}.ply"
         _write_region(path, name, mesh, owner, house, category)
         found |= set(np.unique(owner[owner != NO_OBJECT]).tolist())
         regions.append({"type": house.rooms[region].room_type, "vertices": len(mesh[0]), "faces": len(mesh[1])})
     instances = Counter(house.objects[item].category for item in sorted(found))
-    stamp = {
-        "recipe": recipe,
-        "fingerprint": fingerprint(folder),
+    facts = {
         "regions": regions,
         "images": len(shots),
         "objects": len(house.objects),
         "no_space_for": list(house.missing),
         "instances": dict(sorted(instances.items())),
     }
-    (folder / MINI_STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
+    write_stamp(folder, recipe, facts)
 
 
 def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConfig, category: np.ndarray) -> list[View]:
-    """Images and camera parameters; returns the views to reconstruct from, as a reader would see them."""
+    """Write images and camera parameters; returns the views to reconstruct from, as a reader would see them.
+
+    category int64 [O + 1]: number of each object's name in the mapping, the last entry 0 for pixels of no object.
+    """
     for kind in (COLOR, DEPTH, PARAMETERS, LABEL_IMAGES, INSTANCE_IMAGES, REGIONS):
         (folder / kind).mkdir(parents=True)
     height, width = sensor.image_size
@@ -104,14 +108,13 @@ def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConf
 
 
 def _region_mesh(
-    views: list[View], house: House, region: int, config: HouseConfig
+    views: list[View], house: House, region: int, sensor: SensorConfig, voxel: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [P, 3], faces [F, 3] and colours uint8 [P, 3] of what the region's own cameras saw inside it."""
-    reach = config.sensor.depth_range[1]
-    mesh = reconstruct(views, voxel=config.voxel, max_depth=reach, min_fragment=FRAGMENT)
+    mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1], min_fragment=FRAGMENT)
     low = house.offsets[region, :2] - EDGE
     high = house.offsets[region, :2] + house.rooms[region].size[:2] + EDGE
-    inside = ((mesh.vertices[:, :2] > low) & (mesh.vertices[:, :2] < high)).all(axis=1)
+    inside = np.all((mesh.vertices[:, :2] > low) & (mesh.vertices[:, :2] < high), axis=1)  # [P]
     faces = mesh.faces[inside[mesh.faces].all(axis=1)]
     kept, index = np.unique(faces, return_inverse=True)
     colors = np.rint(mesh.colors[kept] * 255).astype(np.uint8)
@@ -126,7 +129,7 @@ def _write_region(
     house: House,
     category: np.ndarray,
 ) -> None:
-    """Mesh, face segments and objects of one region; owner int64 [F] is each face's object or -1.
+    """Write mesh, face segments and objects of one region; owner int64 [F] is each face's object or -1.
 
     A face segment is a part of one geometric segment that lies on one object: annotators painted over a finer
     segmentation, and objects of a few centimetres would vanish in segments of 20 vertices.
@@ -159,3 +162,15 @@ def _write_region(
         for number, item in enumerate(np.unique(pairs[1][pairs[1] != NO_OBJECT]))
     ]
     path.with_suffix(".semseg.json").write_text(json.dumps({"sceneId": scene, "segGroups": groups}))
+
+
+def write_mapping(path: Path) -> None:
+    """Write the official category_mapping.tsv, reduced to the columns and rows that generated houses need.
+
+    Args:
+        path: The file.
+    """
+    lines = ["\t".join(MAPPING_COLUMNS)]
+    for index, entry in enumerate(load_vocabulary(), start=1):
+        lines.append(f"{index}\t{entry.name}\t{entry.name}\t{entry.nyu40}\t{entry.name}")
+    path.write_text("\n".join(lines) + "\n")

@@ -1,54 +1,34 @@
-"""Scanning a house as Matterport's tripod does: panoramas of three tilted cameras, each turned all around."""
+"""The scan of mini-Matterport3D: `scan_house(house, seed, ...)` takes panoramas from a tripod in every room.
 
-from dataclasses import dataclass, field
+As Matterport's tripod does, a panorama is taken by three tilted RGB-D cameras, each turned all around.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from geoguide.errors import ConfigError
 from geoguide.worlds.camera import Frame, SensorConfig, look, pose_errors, render, smooth_noise
 from geoguide.worlds.casting import RayCaster
-from geoguide.worlds.houses.world import MAX_REGIONS, House
+from geoguide.worlds.houses.world import House
 from geoguide.worlds.interior import Room
 from geoguide.worlds.sight import sight
 
 PITCHES = (32.0, 0.0, -32.0)  # degrees of cameras 0, 1, 2: up, level, down
-
-
-MORE = 2  # places added to a room while an object is less in sight than it could be, up to ENOUGH
-
-
-ENOUGH = 0.3  # of its sampled surface: what one image sees of an edge is not reconstructed
-
-
-@dataclass(frozen=True)
-class HouseConfig:
-    """What the bytes of a house depend on, beside its number: seed, regions, mesh voxel [m], tripod and sensor.
-
-    `sensor.frames` is the number of images of one panorama, a multiple of three: the official 18 are three tilts times
-    six turns. The focal length is the official one for images of this width.
-    """
-
-    seed: int = 0
-    regions: int = MAX_REGIONS
-    voxel: float = 0.05
-    panoramas: int = 2  # per region, and up to `MORE` where an object is out of sight of these
-    sensor: SensorConfig = field(
-        default_factory=lambda: SensorConfig(
-            frames=18, image_size=(128, 160), focal=134.56, height_range=(1.4, 1.6), rotation_error=0.15
-        )
-    )
-
-    def __post_init__(self) -> None:
-        if self.sensor.frames < 3 or self.sensor.frames % len(PITCHES) or self.panoramas < 1:
-            raise ConfigError(
-                f"houses: need panoramas >= 1 and sensor.frames a multiple of {len(PITCHES)}, found {self.panoramas} "
-                f"and {self.sensor.frames}"
-            )
+MORE = 2  # places added to a room at most, while less of an object is in sight than there could be
+ENOUGH = 0.3  # share of an object's surface that suffices: what one image sees of an edge is not reconstructed
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One image of a house: the region it was taken in, which panorama of that region, camera (tilt) and turn."""
+    """One image of a house.
+
+    Attributes:
+        region: Number of the room it was taken in.
+        panorama: Which panorama of that room.
+        camera: Which camera, and so which of `PITCHES`.
+        turn: Which turn of the camera.
+        frame: The image.
+    """
 
     region: int
     panorama: int
@@ -57,20 +37,37 @@ class Shot:
     frame: Frame
 
     def name(self, kind: str) -> str:
-        """Official file stem; kind is "i" (colour) or "d" (depth)."""
+        """The official file name, without its ending.
+
+        Args:
+            kind: "i" (colour) or "d" (depth).
+
+        Returns:
+            "region0pano0_i1_2" for example.
+        """
         return f"region{self.region}pano{self.panorama}_{kind}{self.camera}_{self.turn}"
 
 
-def scan_house(house: House, seed: int, config: HouseConfig) -> list[Shot]:
-    """All images, region by region; the same house, seed and config give the same images."""
+def scan_house(house: House, seed: int, sensor: SensorConfig, panoramas: int) -> list[Shot]:
+    """Scan a house from a tripod; the same arguments give the same images.
+
+    Args:
+        house: The house.
+        seed: Source of the places and of all faults.
+        sensor: The cameras; `sensor.frames` is the number of images of one panorama.
+        panoramas: Panoramas of each room; up to `MORE` more where an object is out of sight of these.
+
+    Returns:
+        All images, room by room.
+    """
     rng = np.random.default_rng(seed)
     caster = RayCaster(house.vertices, house.faces)
     shots: list[Shot] = []
     for region, (room, offset) in enumerate(zip(house.rooms, house.offsets, strict=True)):
-        for panorama, place in enumerate(_places(room, config.panoramas, rng)):
-            height = min(rng.uniform(*config.sensor.height_range), room.size[2] - 0.3)
+        for panorama, place in enumerate(_places(room, panoramas, rng)):
+            height = min(rng.uniform(*sensor.height_range), room.size[2] - 0.3)
             eye = np.array([*place, height]) + offset
-            shots += _panorama(house, caster, region, panorama, eye, config.sensor, rng)
+            shots += _panorama(house, caster, region, panorama, eye, sensor, rng)
     return shots
 
 
@@ -103,6 +100,7 @@ def _panorama(
     sensor: SensorConfig,
     rng: np.random.Generator,
 ) -> list[Shot]:
+    """The images of one panorama, taken at `eye` [3] of the house's frame."""
     turns, start = sensor.frames // len(PITCHES), rng.uniform(0, 2 * np.pi)
     slots = [(camera, turn) for camera in range(len(PITCHES)) for turn in range(turns)]
     poses = np.stack([look(eye, start - 2 * np.pi * t / turns, np.deg2rad(PITCHES[c])) for c, t in slots])

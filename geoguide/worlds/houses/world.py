@@ -1,4 +1,4 @@
-"""Deterministic furnished houses, the world behind mini-Matterport3D: `generate_house(seed, number) -> House`.
+"""The world of mini-Matterport3D: `generate_house(seed, number)` draws one furnished house of several rooms.
 
 Rooms stand in two rows, back to back, 20 cm of wall between them; every room is reached from every other through
 doorways one can see through. Each room is one region of Matterport3D.
@@ -11,7 +11,7 @@ import numpy as np
 
 from geoguide.errors import InputError
 from geoguide.worlds.houses.contents import HouseFurnisher, assemble, furnish
-from geoguide.worlds.interior import Room, RoomObject
+from geoguide.worlds.interior import Interior, Room
 from geoguide.worlds.layout import Layout
 from geoguide.worlds.openings import REVEAL
 from geoguide.worlds.sight import camera_places, hidden
@@ -22,56 +22,50 @@ SIZES = {  # metres: least and greatest width and depth
     "kitchen": (3.4, 4.4, 3.2, 4.0), "office": (3.4, 4.4, 3.2, 4.0), "garage": (4.8, 5.4, 4.4, 5.0),
     "hall": (4.0, 5.0, 3.4, 4.2),
 }  # fmt: skip
-
-
-CEILING = (2.4, 2.7)
-
-
-GAP = 2 * REVEAL  # between the wall surfaces of two neighbours: their reveals meet in the middle
-
-
+CEILING = (2.4, 2.7)  # metres: lowest and highest
+GAP = 2 * REVEAL  # metres between the wall surfaces of two neighbours: their reveals meet in the middle
 MAX_REGIONS = 5
-
-
-ATTEMPTS = 40
-
-
+ATTEMPTS = 40  # houses drawn at most
 DRAWS = 6  # usable houses drawn at most, of which the one that loses fewest objects is kept
-
-
 CAMERA_CELLS = 12  # free places of one connected part without which a house is drawn again
-
-
 SOUTH, EAST, NORTH, WEST = range(4)  # order of a layout's walls
 
 
 @dataclass(frozen=True, eq=False)
-class House:
-    """A furnished house as a coloured triangle mesh whose faces name their objects; z up, floor at 0.
+class House(Interior):
+    """A furnished house of R rooms.
 
-    vertices float64 [V, 3] metres; faces int64 [F, 3]; face_color uint8 [F, 3]; face_object int64 [F] index into
-    `objects`; object_region int64 [O] the room of each. `rooms` are in their own frames, which start at `offsets`
-    float64 [R, 3] of the house's. `missing` are names that were dealt but found no place.
+    Attributes:
+        number: Number of the house, which decides what rare names it holds.
+        rooms: The rooms, each in a frame of its own.
+        offsets: Where the frames of the rooms start in that of the house, float64 [R, 3].
+        object_region: The room of each object, int64 [O].
+        missing: Names that were dealt to the house but found no place.
     """
 
-    seed: int
     number: int
     rooms: tuple[Room, ...]
     offsets: np.ndarray
-    vertices: np.ndarray
-    faces: np.ndarray
-    face_color: np.ndarray
-    face_object: np.ndarray
-    objects: tuple[RoomObject, ...]
     object_region: np.ndarray
     missing: tuple[str, ...]
 
 
 def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> House:
-    """House `number` (it decides which rare names the house holds) with `regions` rooms; depends on nothing else.
+    """Draw a furnished house that depends on nothing but the arguments.
 
-    Drawn several times from the same seed until no dealt object is without a place or hidden from every camera.
-    Raises `InputError` for arguments out of range.
+    It is drawn several times from the same seed, until no dealt object is without a place or hidden from every camera;
+    of `DRAWS` usable houses the one that loses fewest objects is kept.
+
+    Args:
+        seed: Any integer >= 0.
+        number: Number of the house, which decides what rare names it holds, >= 0.
+        regions: Number of its rooms, 2 to `MAX_REGIONS`.
+
+    Returns:
+        The house.
+
+    Raises:
+        InputError: Arguments out of range, or no house with space for cameras in `ATTEMPTS` attempts.
     """
     if seed < 0 or number < 0 or not 2 <= regions <= MAX_REGIONS:
         raise InputError(f"need seed, number >= 0 and 2..{MAX_REGIONS} regions, found {seed}, {number}, {regions}")
@@ -90,7 +84,7 @@ def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> House:
 
 
 def _draw(rng: np.random.Generator, seed: int, number: int, regions: int) -> House:
-    """One furnished house, not looked at yet."""
+    """One furnished house; whether cameras find space and objects are seen is not looked at yet."""
     kinds = room_types(number, regions)
     rooms, offsets = _plan(rng, list(rng.permutation(kinds)))
     for room in rooms:
@@ -161,7 +155,7 @@ def _connect(
 
 
 def _join(seed: int, number: int, rooms: tuple[Room, ...], offsets: np.ndarray, missing: tuple[str, ...]) -> House:
-    """The rooms as one mesh."""
+    """The house of some rooms: all of them as one mesh."""
     first = np.cumsum([0, *(len(room.vertices) for room in rooms)])
     first_object = np.cumsum([0, *(len(room.objects) for room in rooms)])
     return House(

@@ -1,4 +1,7 @@
-"""mini-ScanNet: generated rooms on disk in ScanNet v2's official layout; resumable, the same for any worker count."""
+"""mini-ScanNet on disk: `make_mini_scannet` makes generated rooms in ScanNet v2's official layout.
+
+Making is resumable, and the bytes are the same for any number of workers (see `worlds.jobs`).
+"""
 
 import shutil
 from dataclasses import dataclass, field
@@ -8,31 +11,23 @@ from typing import ClassVar
 from geoguide.labels import CATEGORY_TABLE
 from geoguide.paths import data_root, replacing
 from geoguide.worlds.camera import SensorConfig
-from geoguide.worlds.jobs import (
-    MANIFEST,
-    SPLITS,
-    Job,
-    data_fingerprint,
-    list_jobs,
-    run_jobs,
-    write_manifest,
-)
-from geoguide.worlds.rooms.official import write_scene
+from geoguide.worlds.jobs import Job, list_jobs, run_jobs, write_lists, write_manifest
+from geoguide.worlds.rooms.official import write_room
 from geoguide.worlds.rooms.scan import scan_room
 from geoguide.worlds.rooms.world import ROOM_TYPES, generate_room
 
-__all__ = ["MANIFEST", "MiniConfig", "data_fingerprint", "make_mini_scannet"]
-
-
-GENERATOR = 1  # raised whenever the same seed gives other bytes than before
-
-
-DEFAULT_ROOMS = (28, 14, 21)
+DEFAULT_COUNTS = (28, 14, 21)  # rooms of train, val, test
 
 
 @dataclass(frozen=True)
 class MiniConfig:
-    """What the bytes of a scene depend on, beside its number: the seed, the mesh's voxel [m] and the sensor."""
+    """What the bytes of a room depend on, beside its number.
+
+    Attributes:
+        seed: Source of all rooms and scans.
+        voxel: Edge of the reconstruction's voxels, metres.
+        sensor: The camera.
+    """
 
     seed: int = 0
     voxel: float = 0.05
@@ -40,9 +35,9 @@ class MiniConfig:
 
 
 class _Room(Job):
-    """One room of mini-ScanNet."""
+    """One room of mini-ScanNet; `number` decides its type."""
 
-    generator = GENERATOR
+    generator = 1
     first_number: ClassVar = {"train": 0, "val": 5000, "test": 7000}
     name_format = "scene{:04d}_00"
     home = "scans"
@@ -51,37 +46,45 @@ class _Room(Job):
         room_seed, scan_seed = self.seeds(2)
         room = generate_room(room_seed, ROOM_TYPES[self.number % len(ROOM_TYPES)])
         frames = scan_room(room, scan_seed, self.config.sensor)
-        write_scene(folder, self.name, room, frames, self.config.sensor, self.config.voxel, self.recipe)
+        write_room(folder, self.name, room, frames, self.config.sensor, self.config.voxel, self.recipe)
 
 
 def make_mini_scannet(
     root: str | Path | None = None,
     *,
-    rooms: tuple[int, int, int] = DEFAULT_ROOMS,
+    rooms: tuple[int, int, int] = DEFAULT_COUNTS,
     seed: int = 0,
     config: MiniConfig | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Generate, scan, reconstruct and write rooms (train, val, test counts); returns the root.
+    """Generate, scan, reconstruct and write rooms in ScanNet's layout; about 4 s a room and core.
 
-    The same seed gives the same bytes whatever `workers` is (processes, one per core by default). Each scene is made in
-    a temporary folder and renamed when complete, and the manifest is written last: a killed run goes on where it
-    stopped. Scenes of another recipe at the same place are replaced; scenes this program did not write raise
-    `DataError`. `config` overrides `seed`. About 4 s a room and core.
+    The same seed gives the same bytes whatever `workers` is. Each room is made in a temporary folder and renamed when
+    complete, and the manifest is written last: a killed run goes on where it stopped. Rooms of another recipe at the
+    same place are replaced.
+
+    Args:
+        root: Folder of the data set, by default `mini-scannet` in the data folder (see `geoguide.paths`). It then holds
+            scans/, the category table, scannetv2_{train,val,test}.txt and the manifest.
+        rooms: How many of (train, val, test).
+        seed: Source of all rooms and scans.
+        config: All that decides the bytes; overrides `seed`.
+        workers: Number of processes, by default one per core.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The root.
+
+    Raises:
+        InputError: `rooms` are not three counts of 0..2000, or `workers` is below 1.
+        DataError: A room's folder is there and was not written by this program.
     """
     root = Path(root) if root is not None else data_root() / "mini-scannet"
     jobs = list_jobs(_Room, root, rooms, config or MiniConfig(seed=seed), "rooms")
     if run_jobs(jobs, workers, progress, "room"):
-        _write_lists(root, jobs)
+        with replacing(root / CATEGORY_TABLE.name) as temporary:
+            shutil.copyfile(CATEGORY_TABLE, temporary)
+        write_lists(jobs, "scannetv2_{}.txt")
         write_manifest(jobs, "rooms")
     return root
-
-
-def _write_lists(root: Path, jobs: list[Job]) -> None:
-    """Category table and split lists."""
-    with replacing(root / CATEGORY_TABLE.name) as temporary:
-        shutil.copyfile(CATEGORY_TABLE, temporary)
-    for split in SPLITS:
-        with replacing(root / f"scannetv2_{split}.txt") as temporary:
-            temporary.write_text("".join(f"{job.name}\n" for job in jobs if job.split == split))

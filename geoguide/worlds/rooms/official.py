@@ -1,12 +1,15 @@
-"""One scanned room as the files of a ScanNet v2 scene: mesh, labels, annotation, frames."""
+"""The files of mini-ScanNet: `write_room` writes one scanned room as a ScanNet v2 scene.
+
+A scene is a folder with a reconstructed mesh, its labels, its annotation (objects as sets of segments) and the frames.
+"""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from geoguide.datasets.formats.files import MINI_STAMP
 from geoguide.datasets.formats.ply import write_ply
 from geoguide.datasets.reconstruct import Reconstruction, reconstruct
 from geoguide.datasets.scannet import SEGMENTS
@@ -16,13 +19,60 @@ from geoguide.scene import VOID, View
 from geoguide.worlds.annotate import Annotation, annotate
 from geoguide.worlds.camera import JPEG_QUALITY, Frame, SensorConfig
 from geoguide.worlds.interior import Room
-from geoguide.worlds.jobs import fingerprint
+from geoguide.worlds.jobs import write_stamp
 
-DEPTH_SCALE = 1000
+DEPTH_SCALE = 1000  # units of the depth images in a metre
 
 
-def write_frames(folder: Path, frames: list[Frame], sensor: SensorConfig, raw_ids: np.ndarray) -> tuple[View, ...]:
-    """Write color, depth, pose, intrinsic, label-filt, instance-filt; returns the views to reconstruct from.
+def write_room(
+    folder: Path,
+    name: str,
+    room: Room,
+    frames: list[Frame],
+    sensor: SensorConfig,
+    voxel: float,
+    recipe: dict[str, Any],
+) -> None:
+    """Reconstruct and annotate a scanned room and write it as a scene, its stamp last.
+
+    The stamp `mini.json` holds the recipe, a SHA-256 over all other files, and counts.
+
+    Args:
+        folder: An empty folder.
+        name: Name of the scene.
+        room: The room.
+        frames: Its scan.
+        sensor: The camera of the scan.
+        voxel: Edge of the reconstruction's voxels, metres.
+        recipe: What the scene was made by.
+
+    Raises:
+        ConfigError: The room names a category that ScanNet's table lacks.
+    """
+    table = load_category_table()
+    unknown = sorted({item.category for item in room.objects} - set(table.ids))
+    if unknown:
+        raise ConfigError(f"room of type {room.room_type}: categories not in ScanNet's table: {', '.join(unknown)}")
+    raw_ids = np.array([table.ids[item.category] for item in room.objects] + [0], dtype=np.int64)  # [O + 1]
+    views = _write_frames(folder, frames, sensor, raw_ids)
+    mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1])
+    annotation = annotate(mesh.vertices, mesh.faces, frames, reach=2 * voxel)
+    _write_mesh(folder, name, mesh, annotation, table.nyu40(raw_ids))
+    _write_annotation(folder, name, annotation, room)
+    _write_meta(folder / f"{name}.txt", room, frames, sensor)
+    facts = {
+        "room_type": room.room_type,
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "segments": len(annotation.owner),
+        "objects": len(np.unique(annotation.owner[annotation.owner >= 0])),
+        "segment_purity": round(annotation.purity, 4),
+    }
+    write_stamp(folder, recipe, facts)
+
+
+def _write_frames(folder: Path, frames: list[Frame], sensor: SensorConfig, raw_ids: np.ndarray) -> tuple[View, ...]:
+    """Write color, depth, pose, intrinsic, label-filt and instance-filt; returns the views to reconstruct from.
 
     raw_ids int64 [O + 1]: ScanNet's category id of each object, the last entry 0 for pixels of no object.
     """
@@ -48,40 +98,8 @@ def write_frames(folder: Path, frames: list[Frame], sensor: SensorConfig, raw_id
     return tuple(views)
 
 
-def write_scene(
-    folder: Path, name: str, room: "Room", frames: list[Frame], sensor: SensorConfig, voxel: float, recipe: dict
-) -> None:
-    """Reconstruct and annotate a scanned room and write scene `name` into the empty `folder`, its stamp last.
-
-    The stamp `mini.json` holds the recipe, a SHA-256 over all other files, and counts. Raises `ConfigError` when the
-    room names a category that ScanNet's table lacks.
-    """
-    table = load_category_table()
-    unknown = sorted({item.category for item in room.objects} - set(table.ids))
-    if unknown:
-        raise ConfigError(f"room of type {room.room_type}: categories not in ScanNet's table: {', '.join(unknown)}")
-    raw_ids = np.array([table.ids[item.category] for item in room.objects] + [0], dtype=np.int64)  # [O + 1]
-    views = write_frames(folder, frames, sensor, raw_ids)
-    mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1])
-    annotation = annotate(mesh.vertices, mesh.faces, frames, reach=2 * voxel)
-    _write_mesh(folder, name, mesh, annotation, table.nyu40(raw_ids))
-    _write_annotation(folder, name, annotation, room)
-    _write_meta(folder / f"{name}.txt", room, frames, sensor)
-    stamp = {
-        "recipe": recipe,
-        "fingerprint": fingerprint(folder),
-        "room_type": room.room_type,
-        "vertices": len(mesh.vertices),
-        "faces": len(mesh.faces),
-        "segments": len(annotation.owner),
-        "objects": len(np.unique(annotation.owner[annotation.owner >= 0])),
-        "segment_purity": round(annotation.purity, 4),
-    }
-    (folder / MINI_STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
-
-
 def _write_mesh(folder: Path, name: str, mesh: Reconstruction, annotation: Annotation, nyu40: np.ndarray) -> None:
-    """The coloured mesh, and the one whose `label` is the NYU40 id of the object that owns each vertex's segment."""
+    """Write the coloured mesh, and the one whose `label` is the NYU40 id of the object that owns a vertex's segment."""
     colors = np.rint(mesh.colors * 255).astype(np.uint8)
     write_ply(folder / f"{name}_vh_clean_2.ply", mesh.vertices, colors, mesh.faces)
     label = nyu40[annotation.owner[annotation.segment]]  # [P]; owner -1 takes the last entry, 0
@@ -93,7 +111,8 @@ def _write_mesh(folder: Path, name: str, mesh: Reconstruction, annotation: Annot
     write_ply(path, mesh.vertices, painted, mesh.faces, label=label.astype(np.uint16))
 
 
-def _write_annotation(folder: Path, name: str, annotation: Annotation, room: "Room") -> None:
+def _write_annotation(folder: Path, name: str, annotation: Annotation, room: Room) -> None:
+    """Write the segment of each vertex, and the segments and the name of each object."""
     segments = {
         "params": {"kThresh": "0.010000", "segMinVerts": "20"},
         "sceneId": name,
@@ -114,9 +133,10 @@ def _write_annotation(folder: Path, name: str, annotation: Annotation, room: "Ro
     (folder / f"{name}.aggregation.json").write_text(json.dumps(aggregation))
 
 
-def _write_meta(path: Path, room: "Room", frames: list[Frame], sensor: SensorConfig) -> None:
+def _write_meta(path: Path, room: Room, frames: list[Frame], sensor: SensorConfig) -> None:
+    """Write the scene's text file: alignment, image sizes, intrinsics, type of room."""
     height, width = sensor.image_size
-    fields = {"axisAlignment": " ".join(f"{value:.6f}" for value in np.eye(4).reshape(-1))}
+    fields: dict[str, Any] = {"axisAlignment": " ".join(f"{value:.6f}" for value in np.eye(4).reshape(-1))}
     for kind in ("color", "depth"):
         fields |= {f"{kind}Height": height, f"{kind}Width": width}
         fields |= {f"fx_{kind}": sensor.focal, f"fy_{kind}": sensor.focal}

@@ -1,4 +1,7 @@
-"""The path of a hand-held scan: a walk through the free floor that looks where least has been seen so far."""
+"""The scan of mini-ScanNet: `scan_room(room, seed)` walks through a room with a hand-held RGB-D camera.
+
+The camera follows a walk through the free floor and looks where least has been seen so far.
+"""
 
 import itertools
 
@@ -11,37 +14,63 @@ from scipy.sparse.csgraph import dijkstra
 from geoguide.errors import InputError
 from geoguide.worlds.camera import Frame, SensorConfig, look, pose_errors, render, smooth_noise
 from geoguide.worlds.casting import RayCaster
-from geoguide.worlds.interior import Room
+from geoguide.worlds.interior import Room, floor_grid
 
 STEP = 0.2  # metres between the places where a camera may stand
-
-
 SMALLEST_PLACE = 4  # cells; smaller free places are not visited
-
-
 BLOCKED = 6.0  # how much dearer a way over furniture is
-
-
-WAYPOINTS = 10
-
-
+WAYPOINTS = 10  # places that a walk visits at most
 TARGETS = 3000  # surface points whose coverage steers the view
-
-
 FACING = 0.35  # cosine of the angle to the surface below which a target does not count as covered
-
-
 CANDIDATES = 48  # directions weighed per frame
-
-
 TURN = np.deg2rad(75)  # largest turn between two frames
 
 
-def camera_path(room: "Room", caster: "RayCaster", config: "SensorConfig", rng: np.random.Generator) -> np.ndarray:
-    """True poses camera-to-world float64 [K, 4, 4], OpenCV axes, of one walk through the room.
+def scan_room(room: Room, seed: int, config: SensorConfig | None = None) -> list[Frame]:
+    """Scan a room along a hand-held path; the same room, seed and config give the same frames.
+
+    Args:
+        room: The room.
+        seed: Source of the path and of all faults.
+        config: The camera.
+
+    Returns:
+        The frames, in the order they were taken.
+
+    Raises:
+        InputError: `config.frames` is below 1, or the camera can stand nowhere in the room.
+    """
+    config = config or SensorConfig()
+    if config.frames < 1:
+        raise InputError(f"frames must be at least 1, found {config.frames}")
+    rng = np.random.default_rng(seed)
+    caster = RayCaster(room.vertices, room.faces)
+    poses = camera_path(room, caster, config, rng)  # [K, 4, 4]
+    recorded = poses @ pose_errors(len(poses), config, rng)
+    exposure = 1.0 + config.exposure_drift * smooth_noise(len(poses), 1, rng)[:, 0]
+    return [
+        render(room, caster, pose, record, gain, config, rng)
+        for pose, record, gain in zip(poses, recorded, exposure, strict=True)
+    ]
+
+
+def camera_path(room: Room, caster: RayCaster, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
+    """Draw one walk through the room.
 
     Positions follow shortest ways between far-apart free places; each view is the direction, among those a hand could
     turn to, that adds most to the coverage of the room's surface.
+
+    Args:
+        room: The room.
+        caster: The ray caster of its mesh.
+        config: The camera.
+        rng: Source of the walk.
+
+    Returns:
+        True poses camera-to-world float64 [K, 4, 4], OpenCV axes.
+
+    Raises:
+        InputError: The camera can stand nowhere in the room.
     """
     positions = _walk(room, config.frames, rng)
     low, high = config.height_range
@@ -59,13 +88,13 @@ def camera_path(room: "Room", caster: "RayCaster", config: "SensorConfig", rng: 
     return poses
 
 
-def _walk(room: "Room", frames: int, rng: np.random.Generator) -> np.ndarray:
+def _walk(room: Room, frames: int, rng: np.random.Generator) -> np.ndarray:
     """Camera positions [K, 2], all free, along a tour of far-apart free places.
 
     Where furniture separates two free places the camera is carried over it, without a frame on the way.
     """
-    counts = [max(int(length / STEP), 1) for length in room.size[:2]]
-    cells = (np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 2) + 0.5) * STEP
+    counts = max(int(room.size[0] / STEP), 1), max(int(room.size[1] / STEP), 1)
+    cells = floor_grid(counts, STEP)
     free = room.camera_free(cells)
     part = ndimage.label(free.reshape(counts))[0].reshape(-1)
     usable = np.flatnonzero(free & (np.bincount(part)[part] >= SMALLEST_PLACE))
@@ -89,7 +118,7 @@ def _walk(room: "Room", frames: int, rng: np.random.Generator) -> np.ndarray:
     return np.where(room.camera_free(wobbly)[:, None], wobbly, nearest)
 
 
-def _neighbours(counts: list[int], free: np.ndarray) -> coo_matrix:
+def _neighbours(counts: tuple[int, int], free: np.ndarray) -> coo_matrix:
     """Sparse graph between grid cells that touch by a side, weighted by distance, far dearer where not free."""
     index = np.arange(len(free)).reshape(counts)
     edges = np.concatenate(
@@ -122,7 +151,7 @@ def _tour(distance: np.ndarray) -> list[int]:
     return order
 
 
-def _surface_samples(room: "Room", caster: "RayCaster", rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _surface_samples(room: Room, caster: RayCaster, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Points [T, 3] and unit normals [T, 3] on the surface: half by area, half equal for every object."""
     corners = room.vertices[room.faces]  # [F, 3, 3]
     area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
@@ -139,12 +168,15 @@ def _best_view(
     targets: np.ndarray,
     normals: np.ndarray,
     seen: np.ndarray,
-    caster: "RayCaster",
-    config: "SensorConfig",
+    caster: RayCaster,
+    config: SensorConfig,
     rng: np.random.Generator,
     free: bool,
 ) -> tuple[float, float, np.ndarray]:
-    """(yaw, pitch, newly covered float64 [T]) of the candidate direction that adds most coverage."""
+    """(yaw, pitch, newly covered float64 [T]) of the candidate direction that adds most coverage.
+
+    `free`: the first view, which may look anywhere; later ones turn by at most `TURN` from `yaw`.
+    """
     offset = targets - eye
     distance = np.linalg.norm(offset, axis=1)  # [T]
     _, first = caster.cast(np.broadcast_to(eye, offset.shape), offset)
@@ -164,22 +196,3 @@ def _best_view(
     new = np.zeros(len(targets))
     new[visible] = covered[best]
     return yaw + turn[best], pitch[best], new
-
-
-def scan_room(room: "Room", seed: int, config: SensorConfig | None = None) -> list[Frame]:
-    """Scan a room along a hand-held path; the same room, seed and config give the same frames.
-
-    Raises `InputError` when the camera can stand nowhere in the room.
-    """
-    config = config or SensorConfig()
-    if config.frames < 1:
-        raise InputError(f"frames must be at least 1, found {config.frames}")
-    rng = np.random.default_rng(seed)
-    caster = RayCaster(room.vertices, room.faces)
-    poses = camera_path(room, caster, config, rng)  # [K, 4, 4]
-    recorded = poses @ pose_errors(len(poses), config, rng)
-    exposure = 1.0 + config.exposure_drift * smooth_noise(len(poses), 1, rng)[:, 0]
-    return [
-        render(room, caster, pose, record, gain, config, rng)
-        for pose, record, gain in zip(poses, recorded, exposure, strict=True)
-    ]

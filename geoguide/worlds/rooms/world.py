@@ -1,37 +1,42 @@
-"""Deterministic furnished rooms, the world behind mini-ScanNet: `generate_room(seed, room_type) -> Room`."""
+"""The world of mini-ScanNet: `generate_room(seed, room_type)` draws one furnished room.
+
+A room is an outline with a door and windows, the furniture of its type (`contents`) and its shell, as one mesh.
+"""
 
 import numpy as np
 from scipy import ndimage
 
 from geoguide.errors import InputError
-from geoguide.worlds.interior import Room, RoomObject, _free, join
+from geoguide.worlds.interior import Room, floor_grid, free_floor, join
 from geoguide.worlds.layout import Layout
-from geoguide.worlds.palette import RAW_TO_NYU40
+from geoguide.worlds.openings import put_door, put_window
 from geoguide.worlds.placement import Furnisher, NoSpaceError
 from geoguide.worlds.rooms.contents import RECIPES, curtain_share
+from geoguide.worlds.shapes import Rectangle
 from geoguide.worlds.shell import floor_kind, shell_items
 
-__all__ = ["RAW_TO_NYU40", "ROOM_TYPES", "Room", "RoomObject", "generate_room"]
-
-
 ROOM_TYPES: tuple[str, ...] = tuple(RECIPES)
-
-
 # Share of each type when none is asked for, about as ScanNet's scene types are spread.
 TYPE_SHARES = (0.22, 0.18, 0.13, 0.14, 0.16, 0.1, 0.07)
-
-
 CAMERA_AREA = 1.2  # square metres of connected free floor without which a room is drawn again
-
-
-ATTEMPTS = 60
+ATTEMPTS = 60  # rooms drawn at most
 
 
 def generate_room(seed: int, room_type: str | None = None) -> Room:
-    """A furnished room that depends on nothing but its arguments.
+    """Draw a furnished room that depends on nothing but the arguments.
 
-    seed: any integer >= 0. room_type: one of `ROOM_TYPES`, or None to draw one by `TYPE_SHARES`. Raises `InputError`
-    for other arguments. When the furniture leaves no space for a camera the room is drawn again from the same seed.
+    When a piece that the room is nothing without finds no place, or the furniture leaves no space for a camera, the
+    room is drawn again from the same seed.
+
+    Args:
+        seed: Any integer >= 0.
+        room_type: One of `ROOM_TYPES`, or None to draw one by `TYPE_SHARES`.
+
+    Returns:
+        The room.
+
+    Raises:
+        InputError: Other arguments, or no room with space for a camera in `ATTEMPTS` attempts.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"seed must be an integer >= 0, found {seed!r}")
@@ -51,26 +56,26 @@ def generate_room(seed: int, room_type: str | None = None) -> Room:
 
 
 def _furnish(rng: np.random.Generator, room_type: str) -> Layout:
-    """Outline, door, windows, furniture."""
+    """An outline with door, windows and furniture."""
     if room_type == "bathroom":
         size = (rng.uniform(2.4, 3.6), rng.uniform(2.2, 3.0), rng.uniform(2.4, 2.7))
     else:
         size = (rng.uniform(3.5, 6.0), rng.uniform(3.1, 5.0), rng.uniform(2.4, 2.8))
     layout = Layout(size, _notches(rng, size))
     furnisher = Furnisher(layout, rng)
-    furnisher.door()
+    put_door(furnisher)
     if room_type == "bathroom":
         if rng.random() < 0.6:
-            furnisher.window(rng.uniform(1.2, 1.4), rng.uniform(1.9, 2.1), small=True)
+            put_window(furnisher, rng.uniform(1.2, 1.4), rng.uniform(1.9, 2.1), small=True)
     else:
         for _ in range(int(rng.integers(1, 3))):
             low, high = rng.uniform(0.75, 1.05), rng.uniform(1.95, 2.2)
-            furnisher.window(low, high, curtain=curtain_share(room_type))
+            put_window(furnisher, low, high, curtain=curtain_share(room_type))
     RECIPES[room_type](furnisher)
     return layout
 
 
-def _notches(rng: np.random.Generator, size: tuple[float, float, float]) -> list[tuple[float, float, float, float]]:
+def _notches(rng: np.random.Generator, size: tuple[float, float, float]) -> list[Rectangle]:
     """None, one corner cut out (an L), or two on the same side (an alcove between them)."""
     x, y, _ = size
     kind = rng.choice(3, p=[0.65, 0.25, 0.1]) if min(x, y) > 3.0 else 0
@@ -90,14 +95,13 @@ def _camera_area(layout: Layout) -> float:
     """Area in square metres of the largest connected free part of the floor, on a 10 cm grid."""
     step = 0.1
     nx, ny = (int(np.ceil(s / step)) for s in layout.size[:2])
-    xy = (np.stack(np.meshgrid(np.arange(nx), np.arange(ny), indexing="ij"), axis=-1) + 0.5) * step
-    free = _free(xy.reshape(-1, 2), layout.solid, layout.size).reshape(nx, ny)
-    parts, count = ndimage.label(free)
+    free = free_floor(floor_grid((nx, ny), step), layout.solid, layout.size)
+    parts, count = ndimage.label(free.reshape(nx, ny))
     return float(np.bincount(parts.ravel())[1:].max() * step**2) if count else 0.0
 
 
 def _assemble(rng: np.random.Generator, seed: int, room_type: str, layout: Layout) -> Room:
-    """Shell and pieces as one mesh."""
+    """The room of a layout: its shell and pieces as one mesh."""
     tiled = rng.choice([1.25, 2.0]) if room_type == "bathroom" else 0.0
     shell = shell_items(rng, layout, floor_kind(rng, room_type), float(tiled))
     return join(seed, room_type, layout, shell, layout.solid)

@@ -1,1 +1,5 @@
-"""mini-nuScenes: small streets, generated from a seed and driven through with a simulated LiDAR and six cameras."""
+"""mini-nuScenes: streets that a car drives through with a LiDAR and six cameras."""
+
+from geoguide.worlds.streets.make import make_mini_nuscenes
+
+__all__ = ["make_mini_nuscenes"]

@@ -1,30 +1,55 @@
-"""What nuScenes annotates in a street: traffic, parked vehicles, people, cycles, barriers and road works."""
+"""What stands in a street of mini-nuScenes: one recipe for each kind of street, and how it is followed.
 
-from collections.abc import Callable
+These are the things that nuScenes annotates (traffic, parked vehicles, people, cycles, barriers, road works), and the
+lamps, signs and trees along the kerb.
+"""
+
 from dataclasses import dataclass
 
 import numpy as np
 
-from geoguide.worlds.shapes import Piece
+from geoguide.worlds.shapes import Maker, Piece
 from geoguide.worlds.site import HALF_LENGTH, HALF_TIME, SIDEWALK_HEIGHT, Placed, Site, centred
 from geoguide.worlds.things import small_things, surroundings, vehicles
 
-LANE, PARKING = 3.6, 2.8  # metres
+LANE, PARKING = 3.6, 2.8  # metres: width of a lane, and of the strip where vehicles park
+VEHICLES: dict[str, Maker] = {
+    "car": vehicles.car,
+    "truck": vehicles.truck,
+    "bus": vehicles.bus,
+    "trailer": vehicles.trailer,
+    "construction": vehicles.construction_vehicle,
+}
+MIX = (0.913, 0.055, 0.014, 0.014, 0.004)  # share of each of VEHICLES, moving or parked
+EGO_CLEAR = 7.0  # metres that traffic keeps to the middle of the car
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Expected numbers and shares; `must` names things that stand within sight of the car."""
+    """What a kind of street holds.
 
-    lanes: tuple[int, int]  # fewest and most in each direction
-    median: float  # chance of a traffic island along the middle
-    fronts: tuple[float, float, float]  # shares of buildings, lawns and lots beyond the sidewalk
-    traffic: float  # metres between vehicles of a lane
-    parked: float  # share of the kerb with parked vehicles
+    Attributes:
+        lanes: Fewest and most lanes in each direction.
+        median: Chance of a traffic island along the middle.
+        fronts: Shares of buildings, lawns and lots beyond the sidewalk.
+        traffic: Mean of the random space between vehicles of a lane, metres.
+        parked: Share of the kerb with parked vehicles.
+        people: Expected number of people or small groups.
+        cycles: Expected number of bicycles, and of motorcycles.
+        works: Chance of road works.
+        crossing: Chance of a side road.
+        must: Things that stand within sight of the car.
+    """
+
+    lanes: tuple[int, int]
+    median: float
+    fronts: tuple[float, float, float]
+    traffic: float
+    parked: float
     people: float
-    cycles: float  # of each, bicycles and motorcycles
-    works: float  # chance of road works
-    crossing: float  # chance of a side road
+    cycles: float
+    works: float
+    crossing: float
     must: tuple[str, ...]
 
 
@@ -39,7 +64,14 @@ STREETS: dict[str, Recipe] = {
 
 @dataclass(frozen=True)
 class Profile:
-    """A street's cross-section: lanes in each direction, half-widths of island and road, sidewalks (right, left)."""
+    """A street's cross-section, metres.
+
+    Attributes:
+        lanes: Lanes in each direction.
+        island: Half the width of the island along the middle, 0 for none.
+        road: Half the width of the road.
+        sidewalks: Widths of the right and the left sidewalk.
+    """
 
     lanes: int
     island: float
@@ -47,35 +79,45 @@ class Profile:
     sidewalks: tuple[float, float]
 
     def lane(self, number: int) -> float:
-        """Distance of a lane's middle from the street's."""
+        """Where a lane lies.
+
+        Args:
+            number: 0 is the lane next to the middle of the street.
+
+        Returns:
+            Distance of the lane's middle from the street's, metres.
+        """
         return self.island + LANE * (number + 0.5)
 
 
 def draw_profile(recipe: Recipe, rng: np.random.Generator) -> Profile:
-    """Lanes, island and sidewalks as a recipe has them."""
+    """Draw the cross-section of a street.
+
+    Args:
+        recipe: What kind of street it is.
+        rng: Source of the numbers and widths.
+
+    Returns:
+        The cross-section.
+    """
     lanes = int(rng.integers(recipe.lanes[0], recipe.lanes[1] + 1))
     island = float(rng.uniform(0.5, 1.2)) if rng.random() < recipe.median else 0.0
     first, second = rng.uniform(1.6, 3.0, 2)
     return Profile(lanes, island, island + LANE * lanes + PARKING, (float(first), float(second)))
 
 
-VEHICLES: dict[str, Callable[[np.random.Generator], Piece]] = {
-    "car": vehicles.car,
-    "truck": vehicles.truck,
-    "bus": vehicles.bus,
-    "trailer": vehicles.trailer,
-    "construction": vehicles.construction_vehicle,
-}
-
-
-MIX = (0.913, 0.055, 0.014, 0.014, 0.004)  # of VEHICLES, moving or parked
-
-
-EGO_CLEAR = 7.0  # metres that traffic keeps to the middle of the car
-
-
 def add_traffic(site: Site, recipe: Recipe, profile: Profile, gaps: list[tuple[float, float]]) -> tuple[float, float]:
-    """Place everything that has an annotated box; returns the car's (y, speed): it drives along x through x = 0."""
+    """Place everything that has an annotated box, and what stands along the kerb.
+
+    Args:
+        site: The street, with its ground; it is changed.
+        recipe: What kind of street it is.
+        profile: Its cross-section.
+        gaps: (x0, x1) of the side roads, metres.
+
+    Returns:
+        y of the car's lane in metres and the car's speed in metres per second; it drives along x through x = 0.
+    """
     rng = site.rng
     lane = int(rng.integers(profile.lanes))
     ego = -profile.lane(lane), float(rng.uniform(2.5, 8.0))
@@ -98,15 +140,20 @@ def add_traffic(site: Site, recipe: Recipe, profile: Profile, gaps: list[tuple[f
 
 
 def _state(speed: float) -> str:
+    """The official attribute of a vehicle in traffic."""
     return "vehicle.moving" if speed else "vehicle.stopped"
 
 
 def _vehicle(rng: np.random.Generator) -> Piece:
+    """One of VEHICLES, drawn by MIX."""
     return centred(VEHICLES[str(rng.choice(list(VEHICLES), p=MIX))](rng))
 
 
 def _lane(site: Site, recipe: Recipe, y: float, direction: int, ego_speed: float | None) -> None:
-    """Vehicles of one lane, all at one speed so that they never meet; `ego_speed` is given in the car's own lane."""
+    """Place the vehicles of one lane, all at one speed so that they never meet.
+
+    direction: 1 for vehicles that drive along x, else -1; ego_speed: speed of the car, given in its own lane.
+    """
     rng = site.rng
     stands = rng.random() < 0.25
     speed = ego_speed if ego_speed is not None else 0.0 if stands else float(rng.uniform(3, 10))
@@ -129,6 +176,7 @@ def _lane(site: Site, recipe: Recipe, y: float, direction: int, ego_speed: float
 
 
 def _parked(site: Site, recipe: Recipe, profile: Profile, side: int, gaps: list[tuple[float, float]]) -> None:
+    """Place vehicles at one kerb, none before a side road."""
     rng, x = site.rng, -HALF_LENGTH + 10
     while x < HALF_LENGTH - 10:
         piece = _vehicle(rng)
@@ -143,7 +191,7 @@ def _parked(site: Site, recipe: Recipe, profile: Profile, side: int, gaps: list[
 
 
 def _required(site: Site, profile: Profile, name: str) -> None:
-    """One thing of a kind that a recipe promises, near the car, wherever it first fits."""
+    """Place one thing of a kind that a recipe promises, near the car, wherever it first fits."""
     rng = site.rng
     if name == "island":  # ground, placed with it
         return
@@ -157,10 +205,7 @@ def _required(site: Site, profile: Profile, name: str) -> None:
             continue
         if name in ("bicycle", "motorcycle"):
             rider = bool(rng.random() < 0.5)
-            piece, attribute = (
-                getattr(small_things, name)(rng, rider),
-                "cycle.with" + ("" if rider else "out") + "_rider",
-            )
+            piece, attribute = getattr(small_things, name)(rng, rider), f"cycle.with{'' if rider else 'out'}_rider"
             if not rider and name == "bicycle":
                 y, z = side * (profile.road + 0.6), SIDEWALK_HEIGHT
         else:
@@ -170,7 +215,7 @@ def _required(site: Site, profile: Profile, name: str) -> None:
 
 
 def _cycles(site: Site, recipe: Recipe, profile: Profile) -> None:
-    """Bicycles at the edge of the lanes or leaning on the sidewalk; motorcycles parked between cars."""
+    """Place bicycles at the edge of the lanes or leaning on the sidewalk; motorcycles parked between cars."""
     rng = site.rng
     for kind in ("bicycle", "motorcycle"):
         for _ in range(int(rng.poisson(recipe.cycles))):
@@ -186,7 +231,7 @@ def _cycles(site: Site, recipe: Recipe, profile: Profile) -> None:
 
 
 def _people(site: Site, recipe: Recipe, profile: Profile, gaps: list[tuple[float, float]]) -> None:
-    """People on the sidewalks, some in groups, and crossing a side road's mouth."""
+    """Place people on the sidewalks, some in groups, and crossing a side road's mouth."""
     rng = site.rng
     for _ in range(int(rng.poisson(recipe.people))):
         side = int(rng.choice([-1, 1]))
@@ -203,7 +248,7 @@ def _people(site: Site, recipe: Recipe, profile: Profile, gaps: list[tuple[float
 
 
 def _barriers(site: Site, x: float, y: float, count: int) -> bool:
-    """A row of barriers along the street from x on; says whether all of it fitted."""
+    """Place a row of barriers along the street from x on; says whether all of it fitted."""
     rng, row, place = site.rng, [], x
     style = rng.integers(2**32)
     for _ in range(count):
@@ -217,7 +262,7 @@ def _barriers(site: Site, x: float, y: float, count: int) -> bool:
 
 
 def _works(site: Site, profile: Profile) -> None:
-    """Road works at the kerb: a machine or two behind barriers, cones before and after."""
+    """Place road works at the kerb: a machine or two behind barriers, cones before and after."""
     rng = site.rng
     for _ in range(12):
         side, x = int(rng.choice([-1, 1])), rng.uniform(9, 18) * rng.choice([-1.8, 1])
@@ -239,7 +284,7 @@ def _works(site: Site, profile: Profile) -> None:
 
 
 def _machine(site: Site, profile: Profile, side: int, x: float) -> bool:
-    """A construction vehicle just behind the line of barriers, partly on the sidewalk; says whether it fitted."""
+    """Place a construction vehicle just behind the line of barriers, partly on the sidewalk; says whether it fitted."""
     piece = centred(vehicles.construction_vehicle(site.rng))
     half = (piece.extent()[1] - piece.extent()[0])[1] / 2
     y = side * (profile.road - PARKING + 0.55 + half)
@@ -248,7 +293,7 @@ def _machine(site: Site, profile: Profile, side: int, x: float) -> bool:
 
 
 def _kerb(site: Site, profile: Profile) -> None:
-    """Lamps, signs, shelters, trees, single cones and more barriers along both sidewalks."""
+    """Place lamps, signs, shelters, trees, single cones and more barriers along both sidewalks."""
     rng = site.rng
     for side, width in zip((-1, 1), profile.sidewalks, strict=True):
         tree_row = rng.random() < 0.45

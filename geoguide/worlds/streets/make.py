@@ -1,4 +1,7 @@
-"""mini-nuScenes: generated streets on disk in nuScenes' official layout; resumable, the same for any worker count."""
+"""mini-nuScenes on disk: `make_mini_nuscenes` makes generated streets in nuScenes' official layout.
+
+Making is resumable, and the bytes are the same for any number of workers (see `worlds.jobs`).
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -13,43 +16,41 @@ from geoguide.errors import DataError
 from geoguide.paths import data_root, replacing
 from geoguide.worlds.jobs import SPLITS, Job, discard, list_jobs, run_jobs, write_manifest
 from geoguide.worlds.streets.contents import STREETS
-from geoguide.worlds.streets.official import MAP, OFFICIAL, PER_SCENE, TABLES, VERSION, shared_records, write_scene
-from geoguide.worlds.streets.scan import DriveConfig
+from geoguide.worlds.streets.official import MAP, OFFICIAL, PER_SCENE, TABLES, VERSION, shared_records, write_street
+from geoguide.worlds.streets.scan import DriveConfig, scan_street
 from geoguide.worlds.streets.world import generate_street
 
-__all__ = ["DEFAULT_SCENES", "VERSION", "StreetConfig", "make_mini_nuscenes"]
-
-
-GENERATOR = 1  # raised whenever the same seed gives other bytes than before
-
-
-DEFAULT_SCENES = (15, 10, 10)
-
-
+DEFAULT_COUNTS = (15, 10, 10)  # streets of train, val, test
 PREFIX = "scene-"
 
 
 @dataclass(frozen=True)
 class StreetConfig:
-    """What the bytes of a scene depend on, beside its number: the seed and the drive."""
+    """What the bytes of a street depend on, beside its number.
+
+    Attributes:
+        seed: Source of all streets and drives.
+        drive: The sensors.
+    """
 
     seed: int = 0
     drive: DriveConfig = field(default_factory=DriveConfig)
 
 
-class _StreetJob(Job):
-    """One street. The real data set's scenes end at 1110; ours begin at 2000."""
+class _Street(Job):
+    """One street of mini-nuScenes; `number` decides its kind. The real scenes end at 1110; ours begin at 2000."""
 
-    generator = GENERATOR
+    generator = 1
     first_number: ClassVar = {"train": 2000, "val": 5000, "test": 7000}
     name_format = PREFIX + "{:04d}"
     home = MINI_HOME
 
     def write(self, folder: Path) -> None:
-        street_seed, drive_seed = self.seeds(2)
+        street_seed, scan_seed = self.seeds(2)
         street = generate_street(street_seed, list(STREETS)[self.number % len(STREETS)])
-        number = self.first_number[self.split] + self.number
-        write_scene(folder, self.name, number, street, drive_seed, self.config.drive, self.recipe)
+        sensors, key_frames = scan_street(street, scan_seed, self.config.drive)
+        number, quality = self.first_number[self.split] + self.number, self.config.drive.jpeg_quality
+        write_street(folder, self.name, number, street, sensors, key_frames, quality, self.recipe)
 
     def publish(self, folder: Path) -> None:
         """Move the official files to where nuScenes has them, then the folder with the stamp: it says all is there."""
@@ -68,23 +69,37 @@ class _StreetJob(Job):
 def make_mini_nuscenes(
     root: str | Path | None = None,
     *,
-    scenes: tuple[int, int, int] = DEFAULT_SCENES,
+    scenes: tuple[int, int, int] = DEFAULT_COUNTS,
     seed: int = 0,
     config: StreetConfig | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Generate streets, drive through them and write them as nuScenes (train, val, test scenes); returns the root.
+    """Generate streets, drive through them and write them in nuScenes' layout; about 1.5 s and 3.5 MB a street.
 
-    The tables are `root/v1.0-streets`; splits "train", "val", "test" are in its splits.json, which the devkit reads
-    too. `root/mini.json` marks the set as generated; `root/mini/SCENE` holds what nuScenes has not (`official.py`).
-    The same seed gives the same bytes whatever `workers` is (processes, one per core by default). A killed run goes on
-    where it stopped: a scene's stamp is written after its files, the tables after all scenes and the manifest last.
-    Scenes of another recipe and generated scenes that are not asked for are removed. A root that this program did not
-    write raises `DataError`. `config` overrides `seed`. About 1.5 s of one core and 3.5 MB a scene of four key frames.
+    (That is for one core and four key frames.) The same seed gives the same bytes whatever `workers` is. A killed run
+    goes on where it stopped: a scene's stamp is written after its files, the tables after all scenes and the manifest
+    last. Scenes of another recipe and generated scenes that are not asked for are removed.
+
+    Args:
+        root: Folder of the data set, by default `mini-nuscenes` in the data folder (see `geoguide.paths`). Its tables
+            are v1.0-streets/, with the splits "train", "val" and "test" in splits.json, which the devkit reads too.
+            mini.json marks the set as generated; mini/SCENE/ holds what nuScenes has not (see `official`).
+        scenes: How many of (train, val, test).
+        seed: Source of all streets and drives.
+        config: All that decides the bytes; overrides `seed`.
+        workers: Number of processes, by default one per core.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The root.
+
+    Raises:
+        InputError: `scenes` are not three counts of 0..2000, or `workers` is below 1.
+        DataError: The root holds files that this program did not write.
     """
     root = Path(root) if root is not None else data_root() / "mini-nuscenes"
-    jobs = list_jobs(_StreetJob, root, scenes, config or StreetConfig(seed=seed), "scenes")
+    jobs = list_jobs(_Street, root, scenes, config or StreetConfig(seed=seed), "scenes")
     _claim(root)
     if run_jobs(jobs, workers, progress, "street"):
         _write_tables(root, jobs)
@@ -104,7 +119,7 @@ def _claim(root: Path) -> None:
 
 
 def _write_tables(root: Path, jobs: list[Job]) -> None:
-    """The json tables, splits.json and the map, from the scenes' own records."""
+    """Write the json tables, splits.json and the map, from the scenes' own records."""
     parts = [read_json(job.folder / TABLES, PER_SCENE) for job in jobs]
     tables = {name: [record for part in parts for record in part[name]] for name in PER_SCENE}
     _prune(root, jobs, {record["filename"] for name in ("sample_data", "lidarseg") for record in tables[name]})

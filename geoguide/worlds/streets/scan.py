@@ -1,95 +1,23 @@
-"""Driving through a street: a 32-beam LiDAR and six cameras, ray-cast at their own times, with a sensor's faults."""
+"""The scan of mini-nuScenes: `scan_street(street, seed, config)` drives through a street with a LiDAR and six cameras.
 
+All rays are cast at each sensor's own time, and the readings have a sensor's faults.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy.spatial.transform import Rotation
 
-from geoguide.datasets.formats.nuscenes_tables import CAMERAS
 from geoguide.errors import ConfigError
-from geoguide.worlds.camera import NO_OBJECT
-from geoguide.worlds.casting import RayCaster
+from geoguide.worlds.car import IMAGE_SIZE, Camera, Sensor, beam_directions, mount_sensors, through_ego
+from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
 from geoguide.worlds.site import HALF_TIME
 from geoguide.worlds.streets.world import Street, StreetObject
-from geoguide.worlds.things.categories import CATEGORIES, NOISE
-
-# Mounts as on one of the data set's cars, rounded: channel -> (x, y, z) [m] and heading [degrees] in the car's
-# frame, focal length and principal point [pixels of 1600 x 900], and milliseconds between the shutter and the LiDAR.
-MOUNTS: dict[str, tuple[tuple[float, float, float], float, tuple[float, float, float], float]] = {
-    "CAM_FRONT": ((1.701, 0.016, 1.511), 0.0, (1266.4, 816.3, 491.5), -35.0),
-    "CAM_FRONT_RIGHT": ((1.551, -0.493, 1.496), -56.4, (1260.8, 808.0, 495.3), -28.0),
-    "CAM_BACK_RIGHT": ((1.015, -0.481, 1.562), -112.3, (1259.5, 807.3, 501.2), -20.0),
-    "CAM_BACK": ((0.028, 0.003, 1.579), 180.0, (809.2, 829.2, 481.8), -10.0),
-    "CAM_BACK_LEFT": ((1.036, 0.485, 1.591), 108.6, (1256.7, 792.1, 492.8), 0.0),
-    "CAM_FRONT_LEFT": ((1.524, 0.495, 1.509), 55.5, (1272.6, 826.6, 479.8), -43.0),
-}
-
-
-LIDAR_PLACE, LIDAR_HEADING = (0.944, 0.0, 1.840), -89.9
-
-
-IMAGE_SIZE = (900, 1600)  # H, W of nuScenes' images
-
-
-OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # camera axes in a frame of x ahead, z up
-
-
-MOUNT_ERROR = 0.3  # degrees: no two cars are alike
-
-
-# The car itself as boxes x0 y0 z0 x1 y1 z1: body and cabin.
-EGO_BODY = np.array([[-0.9, -0.87, 0.2, 3.1, 0.87, 0.95], [-0.7, -0.75, 0.3, 1.8, 0.75, 1.5]])
-
-
-@dataclass(frozen=True, eq=False)
-class Sensor:
-    """A mounted sensor: to_ego [4, 4]; delay [s] against the LiDAR; intrinsics [3, 3] of 1600 x 900, None for LiDAR."""
-
-    channel: str
-    to_ego: np.ndarray
-    delay: float
-    intrinsics: np.ndarray | None = None
-
-
-def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, Sensor]]:
-    """One car's LiDAR (x right, y ahead, z up) and its cameras by channel, each mounted a little differently."""
-    to_ego = np.eye(4)
-    to_ego[:3, :3] = Rotation.from_euler("z", LIDAR_HEADING, degrees=True).as_matrix()
-    to_ego[:3, 3] = LIDAR_PLACE
-    lidar = Sensor("LIDAR_TOP", to_ego, 0.0)
-    cameras = {}
-    for channel in CAMERAS:
-        place, heading, (focal, cx, cy), delay = MOUNTS[channel]
-        error = Rotation.from_rotvec(np.deg2rad(MOUNT_ERROR) * rng.standard_normal(3)).as_matrix()
-        pose = np.eye(4)
-        pose[:3, :3] = error @ Rotation.from_euler("z", heading, degrees=True).as_matrix() @ OPTICAL
-        pose[:3, 3] = place
-        intrinsics = np.array([[focal, 0.0, cx], [0.0, focal, cy], [0.0, 0.0, 1.0]])
-        cameras[channel] = Sensor(channel, pose, delay / 1000, intrinsics)
-    return lidar, cameras
-
-
-def through_ego(origin: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """Bool [R]: rays [R, 3] of the car's frame, from `origin` [3], that meet the car itself."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        first = (EGO_BODY[:, None, :3] - origin) / rays  # [2, R, 3]
-        last = (EGO_BODY[:, None, 3:] - origin) / rays
-    enter = np.fmin(first, last).max(axis=-1)
-    leave = np.fmax(first, last).min(axis=-1)
-    return ((enter < leave) & (leave > 0)).any(axis=0)
-
-
-BEAMS = 32
-
-
-TOP, BOTTOM = 10.67, -30.67  # degrees of elevation of the highest and the lowest beam
-
 
 FAINT = 0.1  # strength below which echoes are lost more and more often
-
-
-SUN = np.array([0.45, 0.3, 0.84])
+SUN = np.array([0.45, 0.3, 0.84])  # direction of the light that shades the colours
+PROBES = 48  # points of an object that are tested for visibility
 
 
 @dataclass(frozen=True)
@@ -126,8 +54,13 @@ class DriveConfig:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """A LiDAR's turn: points float32 [P, 3] in its own frame, intensity [P] 0..255, ring [P] 0..31, object int64 [P],
-    -1 where the echo is no surface.
+    """One turn of the LiDAR with P echoes.
+
+    Attributes:
+        points: float32 [P, 3] metres, in the LiDAR's frame.
+        intensity: Strength of each echo, float [P], 0..255.
+        ring: Beam of each echo, int64 [P], 0..31.
+        object: Object of each echo, int64 [P], -1 where the echo is no surface.
     """
 
     points: np.ndarray
@@ -138,8 +71,12 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A camera's image: color uint8 [900, 1600, 3]; object int64 [h, w], -1 in the sky, and depth float32 [h, w]
-    metres, 0 in the sky, both as they were ray-cast.
+    """One image of a camera; `object` and `depth` are of the size that was ray-cast.
+
+    Attributes:
+        color: uint8 [900, 1600, 3].
+        object: Object of each pixel, int64 [h, w], -1 in the sky.
+        depth: float32 [h, w] metres, 0 in the sky.
     """
 
     color: np.ndarray
@@ -147,8 +84,63 @@ class Picture:
     depth: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class KeyFrame:
+    """What the car records at one key frame.
+
+    Attributes:
+        time: Seconds, of the LiDAR's turn; each camera takes its picture at a delay to it.
+        sweep: The LiDAR's turn.
+        things: What is annotated: for each thing (an object with a box) that the LiDAR meets its number of echoes and
+            the share of its surface that the LiDAR sees, 0 to 1.
+        pictures: The cameras, and the image of each.
+    """
+
+    time: float
+    sweep: Sweep
+    things: dict[int, tuple[int, float]]
+    pictures: list[tuple[Camera, Picture]]
+
+
+def scan_street(street: Street, seed: int, config: DriveConfig) -> tuple[list[Sensor], Iterator[KeyFrame]]:
+    """Drive through a street; the same street, seed and config give the same readings.
+
+    Args:
+        street: The street.
+        seed: Source of the mounts and of all faults.
+        config: The drive.
+
+    Returns:
+        The car's sensors, the LiDAR first; and the key frames, each of which is recorded when it is asked for.
+    """
+    rng = np.random.default_rng(seed)
+    lidar, cameras = mount_sensors(rng)
+    return [lidar, *cameras.values()], _drive(street, lidar, list(cameras.values()), config, rng)
+
+
+def _drive(
+    street: Street, lidar: Sensor, cameras: list[Camera], config: DriveConfig, rng: np.random.Generator
+) -> Iterator[KeyFrame]:
+    """The key frames of a drive."""
+    world = World(street)
+    for time in config.times.tolist():
+        turn = sweep(street, world, lidar, time, config, rng)
+        images = [(camera, picture(street, world, camera, time + camera.delay, config, rng)) for camera in cameras]
+        yield KeyFrame(time, turn, _things(street, world, lidar, time, turn), images)
+
+
 class Faces:
-    """Some objects of a street as one mesh: what a ray that hits a face finds there."""
+    """Some objects of a street as one mesh, at one time.
+
+    Args:
+        objects: Numbers and objects.
+        time: Seconds.
+
+    Attributes:
+        caster: The ray caster of the mesh, in the street's frame.
+        object: Number of the object of each face, int64 [F].
+        color: Colour of each face, uint8 [F, 3].
+    """
 
     def __init__(self, objects: list[tuple[int, StreetObject]], time: float) -> None:
         vertices, faces, count = [], [], 0
@@ -164,7 +156,14 @@ class Faces:
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """What rays meet first: object int64 [R] (-1 nothing), distance [R] in units of the ray, color [R, 3], normal."""
+    """What R rays meet first.
+
+    Attributes:
+        object: Number of the object, int64 [R], -1 for none.
+        distance: In lengths of the ray, float [R], infinite for none.
+        color: uint8 [R, 3].
+        normal: Unit normal of the surface, float32 [R, 3].
+    """
 
     object: np.ndarray
     distance: np.ndarray
@@ -173,7 +172,11 @@ class Hits:
 
 
 class World:
-    """A street to cast rays at, at any time; the search tree of what stands still is built once."""
+    """A street to cast rays at, at any time; the search tree of what stands still is built once.
+
+    Args:
+        street: The street.
+    """
 
     def __init__(self, street: Street) -> None:
         numbered = list(enumerate(street.objects))
@@ -181,7 +184,16 @@ class World:
         self._moving = [pair for pair in numbered if pair[1].speed != 0]
 
     def cast(self, origin: np.ndarray, rays: np.ndarray, time: float) -> Hits:
-        """Cast rays [R, 3] from `origin` [3], both of the street's frame, at `time` seconds."""
+        """Find what rays meet first.
+
+        Args:
+            origin: Where they start, float [3], in the street's frame.
+            rays: Where they go, float [R, 3].
+            time: Seconds.
+
+        Returns:
+            What each ray meets.
+        """
         hits = self._against(self._still, origin, rays)
         if not self._moving:
             return hits
@@ -206,21 +218,22 @@ class World:
         )
 
 
-def beam_directions(turns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit rays float64 [turns * 32, 3] in the LiDAR's frame, firing by firing, and the ring int64 of each."""
-    elevation = np.deg2rad(np.linspace(BOTTOM, TOP, BEAMS))[None, :]
-    azimuth = (2 * np.pi * np.arange(turns) / turns)[:, None]
-    rays = np.stack(
-        [np.cos(elevation) * np.sin(azimuth), np.cos(elevation) * np.cos(azimuth), np.sin(elevation) + 0 * azimuth],
-        axis=-1,
-    )
-    return rays.reshape(-1, 3), np.tile(np.arange(BEAMS), turns)
-
-
 def sweep(
     street: Street, world: World, lidar: Sensor, time: float, config: DriveConfig, rng: np.random.Generator
 ) -> Sweep:
-    """One turn of the LiDAR, taken as one instant; the car's own echoes are left out."""
+    """Take one turn of the LiDAR, as if in one instant; echoes of the car itself are left out.
+
+    Args:
+        street: The street.
+        world: The same street, to cast rays at.
+        lidar: The LiDAR.
+        time: Seconds.
+        config: The drive.
+        rng: Source of the faults.
+
+    Returns:
+        The echoes.
+    """
     rays, ring = beam_directions(config.turns)
     pose = street.ego_pose(time) @ lidar.to_ego
     hits = world.cast(pose[:3, 3], rays @ pose[:3, :3].T, time)
@@ -244,23 +257,25 @@ def sweep(
     )
 
 
-def pixel_rays(camera: Sensor, size: tuple[int, int]) -> np.ndarray:
-    """Rays [h, w, 3], z = 1, in the camera's axes, through the centres of the pixels of an image of `size` (h, w)."""
-    height, width = size
-    scale = IMAGE_SIZE[0] / height
-    rows, cols = np.mgrid[:height, :width]
-    u, v = (cols + 0.5) * scale - 0.5, (rows + 0.5) * scale - 0.5  # in pixels of 1600 x 900
-    k = camera.intrinsics
-    return np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones((height, width))], axis=-1)
-
-
 def picture(
-    street: Street, world: World, camera: Sensor, time: float, config: DriveConfig, rng: np.random.Generator
+    street: Street, world: World, camera: Camera, time: float, config: DriveConfig, rng: np.random.Generator
 ) -> Picture:
-    """The image that a camera takes at `time`, its shutter's own."""
+    """Take the image of a camera.
+
+    Args:
+        street: The street.
+        world: The same street, to cast rays at.
+        camera: The camera.
+        time: Seconds, of its shutter.
+        config: The drive.
+        rng: Source of the noise.
+
+    Returns:
+        The image, its colours shaded by the sun and fading into haze.
+    """
     shape = config.render_size
     pose = street.ego_pose(time) @ camera.to_ego
-    rays = pixel_rays(camera, shape).reshape(-1, 3) @ pose[:3, :3].T
+    rays = pixel_rays(camera.intrinsics, shape, IMAGE_SIZE[0] / shape[0]).reshape(-1, 3) @ pose[:3, :3].T
     hits = world.cast(pose[:3, 3], rays, time)
     seen = (hits.object >= 0)[:, None]
     light = 0.55 + 0.45 * np.abs(hits.normal @ (SUN / np.linalg.norm(SUN)))
@@ -274,6 +289,17 @@ def picture(
     return Picture(np.asarray(image), hits.object.reshape(shape), depth.reshape(shape))
 
 
-def category_ids(street: Street) -> np.ndarray:
-    """Lidarseg category id uint8 [O + 1] of each object; the last entry, which -1 finds, is noise."""
-    return np.array([CATEGORIES.index(item.category) for item in street.objects] + [NOISE], dtype=np.uint8)
+def _things(street: Street, world: World, lidar: Sensor, time: float, turn: Sweep) -> dict[int, tuple[int, float]]:
+    """Echoes and visible share of each thing that the LiDAR meets; seen from the LiDAR's place, not in the images."""
+    count = np.bincount(turn.object[turn.object >= 0], minlength=len(street.objects))  # [O]
+    things = [k for k, item in enumerate(street.objects) if item.size is not None and count[k] > 0]
+    if not things:
+        return {}
+    eye, probes = (street.ego_pose(time) @ lidar.to_ego)[:3, 3], []
+    for k in things:
+        mesh, pose = street.objects[k].mesh, street.objects[k].pose(time)
+        centers = mesh.vertices[mesh.faces[np.linspace(0, len(mesh.faces) - 1, PROBES).astype(int)]].mean(axis=1)
+        probes.append(centers @ pose[:3, :3].T + pose[:3, 3])
+    hits = world.cast(eye, np.concatenate(probes) - eye, time)
+    seen = (hits.object.reshape(-1, PROBES) == np.array(things)[:, None]).mean(axis=1)
+    return {k: (int(count[k]), share) for k, share in zip(things, seen.tolist(), strict=True)}

@@ -1,4 +1,8 @@
-"""Toilet, bathtub with shower curtain, and sinks that stand or hang alone."""
+"""Makers of bathroom things: toilet, bathtub with shower curtain, and sinks that stand or hang alone.
+
+`rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres. The space
+before the piece that a person needs is kept clear.
+"""
 
 import numpy as np
 

@@ -9,9 +9,17 @@ from geoguide.worlds.things.vocabulary import Entry
 
 
 def build(entry: Entry, rng: np.random.Generator, ceiling: float) -> Piece:
-    """One object of a name, sizes and colour drawn anew; `ceiling` is the room's height in metres.
+    """Build one object of a name, its sizes and colour drawn anew.
 
     Things on walls come at the height they hang at, things on ceilings turned over where their shape has a foot.
+
+    Args:
+        entry: The name's row of the vocabulary.
+        rng: Source of its sizes and colour.
+        ceiling: Height of the room, metres.
+
+    Returns:
+        A piece of one object.
     """
     p = Piece(rng).start(entry.name, pick(rng, *entry.colors))
     w, d, h = (float(rng.uniform(*size)) for size in (entry.width, entry.depth, entry.height))

@@ -1,23 +1,24 @@
-"""Small things that lie on tops or stand on the floor; most are void in the 20-class benchmark, as in ScanNet."""
+"""Makers of small things on tops or on the floor; most are void in the 20-class benchmark, as in ScanNet.
 
-from collections.abc import Callable
+`rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres. A
+`category` is the raw name of the object.
+"""
 
 import numpy as np
 
 from geoguide.worlds.palette import BLACK, FABRIC, GREY, LEAF, METAL, VIVID, WHITE, WOOD, Color, darker, pick
-from geoguide.worlds.shapes import Piece, ring
-
-Maker = Callable[[np.random.Generator], Piece]
+from geoguide.worlds.shapes import Maker, Piece, ring
 
 
 def _turned(
     p: Piece, y: float, profile: list[tuple[float, float]], color: Color | None = None, count: int = 12
 ) -> None:
-    """A solid of revolution about (0, y) from its (z, radius) profile."""
+    """Add a solid of revolution about (0, y) from its (z, radius) profile."""
     p.loft([ring((0, y, z), r, count=count) for z, r in profile], color)
 
 
 def monitor(rng: np.random.Generator) -> Piece:
+    """A computer's screen on its foot."""
     p, w = Piece(rng).start("monitor", pick(rng, BLACK, GREY)), rng.uniform(0.45, 0.65)
     h = 0.6 * w
     p.box((-0.13, 0, 0), (0.13, 0.2, 0.02))
@@ -27,12 +28,14 @@ def monitor(rng: np.random.Generator) -> Piece:
 
 
 def keyboard(rng: np.random.Generator) -> Piece:
+    """A keyboard."""
     p = Piece(rng).start("keyboard", pick(rng, BLACK, WHITE))
     p.box((-0.22, 0, 0), (0.22, 0.15, 0.03))
     return p
 
 
 def laptop(rng: np.random.Generator) -> Piece:
+    """An open laptop."""
     p = Piece(rng).start("laptop", pick(rng, METAL, BLACK))
     p.box((-0.17, 0.05, 0), (0.17, 0.29, 0.025))
     p.slab((-0.17, 0.03, 0.17, 0.06), (-0.17, -0.05, 0.17, -0.02), 0.02, 0.25, BLACK[0])
@@ -52,6 +55,7 @@ def book_pile(rng: np.random.Generator) -> Piece:
 
 
 def upright_books(rng: np.random.Generator) -> Piece:
+    """Some books that stand side by side."""
     p = Piece(rng).start("books", pick(rng, VIVID))
     x = -0.15
     while x < 0.12:
@@ -62,6 +66,7 @@ def upright_books(rng: np.random.Generator) -> Piece:
 
 
 def bottle(rng: np.random.Generator) -> Piece:
+    """A bottle with a neck."""
     p, r, h = Piece(rng), rng.uniform(0.035, 0.05), rng.uniform(0.2, 0.32)
     p.start("bottle", pick(rng, VIVID, LEAF, WHITE))
     _turned(p, r, [(0, r), (0.6 * h, r), (0.75 * h, 0.5 * r), (h, 0.45 * r)])
@@ -69,6 +74,7 @@ def bottle(rng: np.random.Generator) -> Piece:
 
 
 def cup(rng: np.random.Generator) -> Piece:
+    """A hollow cup."""
     p, r, h = Piece(rng), rng.uniform(0.04, 0.05), rng.uniform(0.08, 0.12)
     p.start("cup", pick(rng, WHITE, VIVID))
     _turned(p, r, [(0, 0.8 * r), (h, r), (h, 0.75 * r), (0.3 * h, 0.6 * r)])
@@ -76,6 +82,7 @@ def cup(rng: np.random.Generator) -> Piece:
 
 
 def bowl(rng: np.random.Generator) -> Piece:
+    """A hollow bowl."""
     p, r = Piece(rng), rng.uniform(0.09, 0.15)
     p.start("bowl", pick(rng, WHITE, VIVID, WOOD))
     _turned(p, r, [(0, 0.5 * r), (0.09, r), (0.09, 0.85 * r), (0.04, 0.5 * r)], count=16)
@@ -83,6 +90,7 @@ def bowl(rng: np.random.Generator) -> Piece:
 
 
 def box(rng: np.random.Generator, low: float = 0.12, high: float = 0.35) -> Piece:
+    """A plain box; width and depth lie between `low` and `high`."""
     p, u = Piece(rng).start("box", pick(rng, WOOD, WHITE, VIVID)), rng.uniform
     w, d, h = u(low, high), u(low, high), u(low * 0.6, high * 0.8)
     p.box((-w / 2, 0, 0), (w / 2, d, h))
@@ -90,7 +98,7 @@ def box(rng: np.random.Generator, low: float = 0.12, high: float = 0.35) -> Piec
 
 
 def plant(rng: np.random.Generator, size: float = 1.0) -> Piece:
-    """Pot, stem and leaves; size 1 stands on a table, 2 to 4 on the floor."""
+    """A plant with pot, stem and leaves; size 1 stands on a table, 2 to 4 on the floor."""
     p, u = Piece(rng), rng.uniform
     r, h = 0.08 * size**0.6, 0.13 * size**0.6
     p.start("plant", pick(rng, LEAF))
@@ -105,7 +113,7 @@ def plant(rng: np.random.Generator, size: float = 1.0) -> Piece:
 
 
 def lamp(rng: np.random.Generator, category: str = "lamp", height: float = 0.45) -> Piece:
-    """Foot, stem and shade, of a table lamp or (height above 1) a floor lamp."""
+    """A lamp of about the given height, a table lamp or (above 1 m) a floor lamp: foot, stem and shade."""
     p, u = Piece(rng), rng.uniform
     h, r = height * u(0.85, 1.15), u(0.11, 0.2)
     p.start(category, pick(rng, WHITE, FABRIC))
@@ -116,6 +124,7 @@ def lamp(rng: np.random.Generator, category: str = "lamp", height: float = 0.45)
 
 
 def desk_lamp(rng: np.random.Generator) -> Piece:
+    """A desk lamp: foot, two arms and a shade."""
     p, color = Piece(rng), pick(rng, BLACK, METAL, VIVID, WHITE)
     p.start("desk lamp", color)
     _turned(p, 0.09, [(0, 0.09), (0.03, 0.08)])
@@ -137,7 +146,7 @@ def bin_(rng: np.random.Generator, category: str = "trash can") -> Piece:
 
 
 def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple[Color, ...]) -> Maker:
-    """A maker of box-like things with a darker face: printers, microwaves, computers, telephones, suitcases."""
+    """A maker of boxes of about `size` with a darker face: printers, microwaves, telephones, suitcases and so on."""
 
     def make(rng: np.random.Generator) -> Piece:
         p = Piece(rng)
@@ -152,6 +161,7 @@ def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple
 
 
 def backpack(rng: np.random.Generator, category: str = "backpack") -> Piece:
+    """A backpack with its pocket, or a bag."""
     p, color = Piece(rng), pick(rng, FABRIC, BLACK, VIVID)
     p.start(category, color)
     w, d, h = rng.uniform(0.28, 0.36), rng.uniform(0.16, 0.24), rng.uniform(0.36, 0.5)
@@ -162,6 +172,7 @@ def backpack(rng: np.random.Generator, category: str = "backpack") -> Piece:
 
 
 def shoes(rng: np.random.Generator) -> Piece:
+    """A pair of shoes."""
     p = Piece(rng).start("shoes", pick(rng, BLACK, FABRIC, WHITE))
     for x in (-0.07, 0.07):
         p.loft([ring((x, 0.14, z), 0.05, y, power=3) for z, y in ((0, 0.14), (0.05, 0.14))])
@@ -170,35 +181,20 @@ def shoes(rng: np.random.Generator) -> Piece:
 
 
 def toilet_paper(rng: np.random.Generator) -> Piece:
+    """A roll of toilet paper."""
     p = Piece(rng).start("toilet paper", pick(rng, WHITE))
     p.cylinder((0, 0.06, 0), 0.06, 0.11)
     return p
 
 
 printer = simple_box("printer", (0.42, 0.36, 0.25), WHITE, GREY, BLACK)
-
-
 microwave = simple_box("microwave", (0.48, 0.34, 0.27), WHITE, METAL, BLACK)
-
-
 coffee_maker = simple_box("coffee maker", (0.2, 0.24, 0.33), BLACK, METAL, VIVID)
-
-
 computer_tower = simple_box("computer tower", (0.19, 0.42, 0.42), BLACK, GREY)
-
-
 telephone = simple_box("telephone", (0.18, 0.2, 0.07), BLACK, GREY)
-
-
 suitcase = simple_box("suitcase", (0.42, 0.24, 0.62), BLACK, FABRIC, VIVID)
-
-
 soap_dispenser = simple_box("soap dispenser", (0.07, 0.07, 0.16), WHITE, VIVID)
-
-
 laundry_basket = simple_box("laundry basket", (0.42, 0.34, 0.55), WHITE, WOOD, FABRIC)
-
-
 DESK: tuple[Maker, ...] = (
     monitor,
     keyboard,
@@ -213,18 +209,8 @@ DESK: tuple[Maker, ...] = (
     printer,
     plant,
 )
-
-
 TABLE: tuple[Maker, ...] = (cup, bowl, bottle, plant, book_pile, box, laptop)
-
-
 KITCHEN: tuple[Maker, ...] = (microwave, coffee_maker, bottle, cup, bowl, box, plant)
-
-
 SHELF: tuple[Maker, ...] = (upright_books, book_pile, box, plant, lamp, bottle)
-
-
 BATH: tuple[Maker, ...] = (soap_dispenser, bottle, cup, toilet_paper)
-
-
 FLOOR: tuple[Maker, ...] = (bin_, backpack, box, shoes, suitcase, plant)

@@ -1,4 +1,8 @@
-"""Shape programs of furniture, fixtures and figures; see `solids` for their frame and arguments."""
+"""Families of furniture, fixtures and figures, and the table of all families.
+
+Every family adds to `p`, a piece whose object is begun, and draws within width w, depth d and height h metres, in the
+frame of `shapes`: x centred, y from the back (0) to the front, z from 0. Sizes and colours come from `p.rng`.
+"""
 
 import numpy as np
 
@@ -13,7 +17,7 @@ MARGIN = 0.03  # metres kept free along the edges of tops that carry things
 
 
 def top(p: Piece, w: float, d: float, z: float) -> None:
-    """Declare the whole top at height z as able to carry things."""
+    """Declare the whole top w x d at height z as able to carry things."""
     p.support(-w / 2 + MARGIN, MARGIN, w / 2 - MARGIN, d - MARGIN, z)
 
 
@@ -36,6 +40,7 @@ def table(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def stool(p: Piece, w: float, d: float, h: float) -> None:
+    """A round seat on four splayed legs."""
     for sx in (-1, 1):
         for y in (0.08 * d, 0.92 * d):
             p.beam((sx * 0.42 * w, y, 0.01), (sx * 0.25 * w, 0.5 * d + 0.5 * (y - 0.5 * d), h - 0.04), 0.045)
@@ -127,6 +132,7 @@ def sink(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def basin(p: Piece, w: float, d: float, h: float) -> None:
+    """A hollow block, as a bathtub is."""
     p.basin((-w / 2, 0, 0), (w / 2, d, h), 0.07, h - 0.14, p.rng.uniform(3, 7))
 
 
@@ -205,6 +211,7 @@ def railing(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def ladder(p: Piece, w: float, d: float, h: float) -> None:
+    """Two rails with rungs."""
     for x in (-w / 2, w / 2 - 0.05):
         p.box((x, 0, 0), (x + 0.05, d, h))
     for z in np.arange(0.25, h - 0.1, 0.28):
@@ -229,6 +236,7 @@ def arch(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def hood(p: Piece, w: float, d: float, h: float) -> None:
+    """A tapering hood under its duct."""
     p.slab((-w / 2, 0, w / 2, d), (-0.3 * w, 0, 0.3 * w, 0.5 * d), 0, 0.5 * h)
     p.box((-0.3 * w, 0, 0.5 * h), (0.3 * w, 0.5 * d, h))
 

@@ -1,82 +1,50 @@
-"""Groups of furniture that several room types share, and makers with their usual sizes (metres)."""
+"""Makers of furniture with their usual sizes (metres), and groups of furniture that several room types share.
+
+`f` is the furnisher of the room that a group is put into; a group returns its main piece, None where that found no
+place.
+"""
 
 from functools import partial
 
 from geoguide.worlds.layout import Placed
-from geoguide.worlds.placement import Furnisher, Maker
+from geoguide.worlds.placement import Furnisher, required
 from geoguide.worlds.things import clutter, seating, storage, surfaces, wall_things
 
 dresser = partial(
-    storage.box_with_fronts, category="dresser", width=(0.8, 1.4), depth=(0.42, 0.5), height=(0.75, 1.1), grid=(2, 3)
-)
-
-
+    storage.box_with_fronts, category="dresser", width=(0.8, 1.4), depth=(0.42, 0.5), height=(0.75, 1.1), grid=(2, 3),
+)  # fmt: skip
 nightstand = partial(
-    storage.box_with_fronts,
-    category="nightstand",
-    width=(0.38, 0.52),
-    depth=(0.36, 0.44),
-    height=(0.45, 0.62),
+    storage.box_with_fronts, category="nightstand", width=(0.38, 0.52), depth=(0.36, 0.44), height=(0.45, 0.62),
     grid=(1, 2),
-)
-
-
+)  # fmt: skip
 wardrobe = partial(
-    storage.box_with_fronts,
-    category="wardrobe closet",
-    width=(0.9, 1.7),
-    depth=(0.52, 0.62),
-    height=(1.85, 2.2),
+    storage.box_with_fronts, category="wardrobe closet", width=(0.9, 1.7), depth=(0.52, 0.62), height=(1.85, 2.2),
     grid=(3, 1),
-)
-
-
+)  # fmt: skip
 file_cabinet = partial(
-    storage.box_with_fronts,
-    category="file cabinet",
-    width=(0.4, 0.5),
-    depth=(0.5, 0.62),
-    height=(0.65, 1.35),
+    storage.box_with_fronts, category="file cabinet", width=(0.4, 0.5), depth=(0.5, 0.62), height=(0.65, 1.35),
     grid=(1, 3),
-)
-
-
+)  # fmt: skip
 end_table = partial(surfaces.table, category="end table", width=0.5, depth=0.5, height=0.52)
-
-
 coffee_table = partial(surfaces.table, category="coffee table", width=1.05, depth=0.55, height=0.42)
-
-
 floor_lamp = partial(clutter.lamp, height=1.55)
-
-
 floor_plant = partial(clutter.plant, size=3.0)
-
-
 recycling = partial(clutter.bin_, category="recycling bin")
-
-
 bag = partial(clutter.backpack, category="bag")
-
-
 big_box = partial(clutter.box, low=0.25, high=0.5)
 
 
-def one_of(f: Furnisher, *makers: Maker) -> Maker:
-    return makers[f.rng.integers(len(makers))]
-
-
 def walls(f: Furnisher, pictures: int, radiator: float = 0.4) -> None:
-    """Pictures and a radiator."""
+    """Hang up to `pictures` pictures on the walls and, with the chance `radiator`, a radiator."""
     for _ in range(int(f.rng.integers(0, pictures + 1))):
         f.on_wall(wall_things.picture)
     if f.chance(radiator):
         f.on_wall(partial(wall_things.radiator, width=f.rng.uniform(0.6, 1.3)))
 
 
-def desk_place(f: Furnisher, *, must: bool = False) -> Placed | None:
-    """A desk with its chair, and usually a computer and more on it."""
-    desk = f.against_wall(surfaces.desk, front=0.65, must=must)
+def desk_place(f: Furnisher) -> Placed | None:
+    """Put up a desk with its chair, and usually a computer and more on it."""
+    desk = f.against_wall(surfaces.desk, front=0.65)
     if desk is None:
         return None
     _, high = desk.piece.extent()
@@ -96,37 +64,31 @@ def desk_place(f: Furnisher, *, must: bool = False) -> Placed | None:
     return desk
 
 
-def dining(f: Furnisher, chairs: tuple[int, int], *, must: bool = False) -> Placed | None:
-    """A table with chairs around it."""
+def dining(f: Furnisher, chairs: tuple[int, int]) -> Placed | None:
+    """Put up a table with chairs around it, from `chairs[0]` to below `chairs[1]` of them."""
     round_ = f.chance(0.3)
     if round_:
         size = f.rng.uniform(0.9, 1.2)
-        make = partial(
-            surfaces.oval_table,
-            category=str(f.rng.choice(["round table", "table"])),
-            width=size,
-            depth=size,
-            height=0.74,
-        )
+        name = str(f.rng.choice(["round table", "table"]))
+        make = partial(surfaces.oval_table, category=name, width=size, depth=size, height=0.74)
     else:
         name = str(f.rng.choice(["table", "dining table"]))
         make = partial(surfaces.table, category=name, width=f.rng.uniform(0.9, 1.7), depth=0.8, height=0.74)
-    table = f.free(make, margin=0.4, must=must)
+    table = f.free(make, margin=0.4)
     if table:
-        f.around(
-            table,
-            one_of(f, seating.four_leg_chair, seating.four_leg_chair, seating.stool),
-            int(f.rng.integers(*chairs)),
-            round_=round_,
-        )
+        seat = f.one_of((seating.four_leg_chair, seating.four_leg_chair, seating.stool))
+        f.around(table, seat, int(f.rng.integers(*chairs)), round_=round_)
         f.on_top(table, clutter.TABLE, int(f.rng.integers(0, 4)))
     return table
 
 
-def kitchen_line(f: Furnisher, width: float) -> Placed | None:
-    """Counter with a sink, cabinets above it, and beside it the refrigerator, the stove and more counter."""
+def kitchen_line(f: Furnisher, width: float) -> Placed:
+    """Put up a counter with a sink, cabinets above it, and beside it the refrigerator, the stove and more counter.
+
+    `width` is the counter's; raises `NoSpaceError` where it finds no place.
+    """
     run = partial(surfaces.counter_run, names=("kitchen cabinet", "kitchen counter"))
-    line = f.against_wall(partial(run, width=width, sink=True), front=0.7, must=True, corner=0.3)
+    line = required(f.against_wall(partial(run, width=width, sink=True), front=0.7, corner=0.3))
     f.on_top(line, clutter.KITCHEN, int(f.rng.integers(2, 6)))
     sides = [-1, 1] if f.chance(0.5) else [1, -1]
     stove = f.beside(line, surfaces.stove, sides[0], gap=0.01) if f.chance(0.7) else None

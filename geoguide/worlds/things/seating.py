@@ -1,4 +1,7 @@
-"""Chairs, armchairs, couches, stools, benches and beds: several families a class, every size drawn anew."""
+"""Makers of chairs, armchairs, couches, stools, benches and beds: several styles a class, every size drawn anew.
+
+`rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres.
+"""
 
 import numpy as np
 
@@ -7,13 +10,14 @@ from geoguide.worlds.shapes import Piece
 
 
 def legs(p: Piece, x0: float, y0: float, x1: float, y1: float, height: float, thick: float, color: Color) -> None:
-    """Four square legs inside a rectangle."""
+    """Add four square legs inside the rectangle x0 y0 x1 y1."""
     for x in (x0, x1 - thick):
         for y in (y0, y1 - thick):
             p.box((x, y, 0), (x + thick, y + thick, height), color)
 
 
 def four_leg_chair(rng: np.random.Generator) -> Piece:
+    """A chair on four legs: its back a panel, or posts with rails; sometimes with arms."""
     p, u = Piece(rng), rng.uniform
     w, d, seat, top = u(0.42, 0.5), u(0.42, 0.52), u(0.43, 0.48), u(0.8, 1.02)
     frame = pick(rng, WOOD, BLACK, GREY, WHITE)
@@ -40,7 +44,7 @@ def four_leg_chair(rng: np.random.Generator) -> Piece:
 
 
 def office_chair(rng: np.random.Generator) -> Piece:
-    """Star base on castors, column, padded seat and back."""
+    """An office chair: star base on castors, column, padded seat and back."""
     p, u = Piece(rng), rng.uniform
     w, d, seat, top = u(0.46, 0.54), u(0.46, 0.52), u(0.44, 0.53), u(0.88, 1.15)
     base = pick(rng, BLACK, METAL, WHITE)
@@ -93,6 +97,7 @@ def couch(rng: np.random.Generator) -> Piece:
 
 
 def _upholstered(p: Piece, w: float, d: float, seat: float, top: float, arm: float, seats: int) -> None:
+    """Add base, back, arms and cushions of a couch or an armchair with so many seats."""
     back, arm_top = p.rng.uniform(0.16, 0.24), seat + p.rng.uniform(0.12, 0.22)
     p.box((-w / 2, 0, 0), (w / 2, d, seat - 0.13))
     p.slab((-w / 2, 0, w / 2, back), (-w / 2, -0.02, w / 2, back * 0.7), seat - 0.13, top)
@@ -107,6 +112,7 @@ def _upholstered(p: Piece, w: float, d: float, seat: float, top: float, arm: flo
 
 
 def _leaning_pillow(p: Piece, x: float, y: float, z: float) -> None:
+    """Add a pillow, an object of its own, that leans back at (x, y, z)."""
     color = pick(p.rng, FABRIC, VIVID, WHITE)
     p.start("pillow", color)
     h, half = p.rng.uniform(0.3, 0.4), p.rng.uniform(0.18, 0.24)
@@ -114,6 +120,7 @@ def _leaning_pillow(p: Piece, x: float, y: float, z: float) -> None:
 
 
 def stool(rng: np.random.Generator) -> Piece:
+    """A round seat on four splayed legs."""
     p, r, h = Piece(rng), rng.uniform(0.16, 0.2), rng.uniform(0.42, 0.68)
     frame = pick(rng, WOOD, BLACK, METAL)
     p.start("stool", frame)
@@ -127,6 +134,7 @@ def stool(rng: np.random.Generator) -> Piece:
 
 
 def ottoman(rng: np.random.Generator) -> Piece:
+    """A low upholstered block."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.45, 0.75), u(0.4, 0.55), u(0.35, 0.45)
     p.start("ottoman", pick(rng, FABRIC, BLACK))
@@ -136,6 +144,7 @@ def ottoman(rng: np.random.Generator) -> Piece:
 
 
 def bench(rng: np.random.Generator) -> Piece:
+    """A board on four legs."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.9, 1.4), u(0.32, 0.42), u(0.42, 0.48)
     color = pick(rng, WOOD, GREY, FABRIC)
@@ -146,7 +155,7 @@ def bench(rng: np.random.Generator) -> Piece:
 
 
 def bed(rng: np.random.Generator, width: float | None = None) -> Piece:
-    """Frame or box base, mattress, blanket, often a headboard, one to four pillows; its head is at the back."""
+    """A bed, its head at the back: base, mattress, blanket, pillows, often a headboard; `width` None: a usual one."""
     p, u = Piece(rng), rng.uniform
     w = width or float(rng.choice([0.95, 1.25, 1.5, 1.7])) + u(-0.05, 0.05)
     d, low, top = u(1.95, 2.1), u(0.18, 0.34), u(0.46, 0.6)

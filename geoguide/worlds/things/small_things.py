@@ -1,4 +1,8 @@
-"""Two-wheelers, people, cones and barriers: x forward (a barrier's length lies along y), z up, metres."""
+"""Makers of a street's small things: two-wheelers, people, cones and barriers.
+
+`rng` is the source of every size and colour; each maker returns a new piece with x forward (a barrier's length lies
+along y), y left, z up, metres.
+"""
 
 import numpy as np
 
@@ -9,7 +13,7 @@ from geoguide.worlds.things.vehicles import wheel
 
 
 def _rider(p: Piece, seat: float, reach: float) -> None:
-    """A rider on a seat of that height, hands `reach` ahead; nuScenes counts riders to their vehicle."""
+    """Add a rider on a seat of that height, hands `reach` ahead; nuScenes counts riders to their vehicle."""
     top, legs = pick(p.rng, CLOTHES, PAINT), pick(p.rng, CLOTHES)
     p.loft([ring((x, 0, z), a, 0.2) for x, z, a in ((-0.1, seat, 0.14), (0.05, seat + 0.5, 0.14))], top)
     p.loft(
@@ -92,7 +96,7 @@ def traffic_cone(rng: np.random.Generator) -> Piece:
 
 
 def barrier_shape(p: Piece, length: float, height: float, style: int, color: Color) -> None:
-    """A concrete profile (0), a hollow box (1) or boards on legs (2), along y; low walls and fences share these."""
+    """Add a concrete profile (0), a hollow box (1) or boards on legs (2), along y; low walls and fences share these."""
     half = length / 2
     if style == 0:
         p.slab((-0.3, -half, 0.3, half), (-0.14, -half, 0.14, half), 0, 0.4 * height, color)

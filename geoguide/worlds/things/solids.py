@@ -1,22 +1,29 @@
-"""Shape programs of solid things: turned, boxed, flat and hung. One program serves many names.
+"""Families of solid things: turned, boxed, flat and hung. One family serves many names.
 
-Every program gets a `Piece` whose item is begun and draws within width w, depth d and height h metres, in the frame of
-`shapes`: x centred, y from the back (0) to the front, z from 0. Parts are 4 cm thick or more where the mesh must keep
-them.
+Every family adds to `p`, a piece whose object is begun, and draws within width w, depth d and height h metres, in the
+frame of `shapes`: x centred, y from the back (0) to the front, z from 0. Sizes and colours come from `p.rng`. Parts are
+4 cm thick or more where the mesh must keep them.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, darker, pick
+from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick
 from geoguide.worlds.shapes import Piece, ring
 
 Program = Callable[[Piece, float, float, float], None]
 
 
-def turned(p: Piece, w: float, d: float, profile: list[tuple[float, float]], color=None, power: float = 2.0) -> None:
-    """A solid of revolution over the ellipse w x d from its (z, share of the radius) profile."""
+def turned(
+    p: Piece,
+    w: float,
+    d: float,
+    profile: list[tuple[float, float]],
+    color: Color | None = None,
+    power: float = 2.0,
+) -> None:
+    """Add a solid of revolution over the ellipse w x d from its (z, share of the radius) profile."""
     p.loft([ring((0, d / 2, z), s * w / 2, s * d / 2, power=power, count=16) for z, s in profile], color)
 
 
@@ -96,6 +103,7 @@ def shade(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def ball(p: Piece, w: float, d: float, h: float) -> None:
+    """A ball or an egg."""
     t = np.linspace(-1, 1, 9)
     turned(p, w, d, [(h / 2 * (1 + z), float(np.sqrt(max(1 - z * z, 0.02)))) for z in np.sin(np.pi / 2 * t)])
 
@@ -188,6 +196,7 @@ def bag(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def pan(p: Piece, w: float, d: float, h: float) -> None:
+    """A flat vessel with a handle."""
     turned(p, w, d, [(0, 0.85), (h, 1.0), (h, 0.85), (0.03, 0.75)])
     p.box((w / 2 - 0.02, d / 2 - 0.025, 0.6 * h), (w / 2 + 0.18, d / 2 + 0.025, 0.6 * h + 0.04), pick(p.rng, BLACK))
 
@@ -200,6 +209,7 @@ def screen(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def laptop(p: Piece, w: float, d: float, h: float) -> None:
+    """An open laptop."""
     p.box((-w / 2, 0.05, 0), (w / 2, d, 0.03))
     p.slab((-w / 2, 0.03, w / 2, 0.07), (-w / 2, -0.05, w / 2, -0.01), 0.02, h, BLACK[0])
 
@@ -215,6 +225,7 @@ def cloth(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def pillow(p: Piece, w: float, d: float, h: float) -> None:
+    """A pillow."""
     p.cushion((-w / 2, 0, 0), (w / 2, d, h))
 
 

@@ -1,4 +1,8 @@
-"""Boxes with fronts: cabinets, refrigerators, wardrobes, dressers, shelves. They share shapes across classes."""
+"""Makers of boxes with fronts: cabinets, refrigerators, wardrobes, dressers, shelves. They share shapes across classes.
+
+`rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres. Functions
+that take a piece `p` add a part to its last object.
+"""
 
 from itertools import pairwise
 
@@ -11,7 +15,7 @@ from geoguide.worlds.shapes import Piece, ring
 def fronts(
     p: Piece, x0: float, x1: float, y: float, z0: float, z1: float, columns: int, rows: int, color: Color
 ) -> None:
-    """A grid of doors or drawers that stand 2 cm out of the plane y, each with a handle."""
+    """Add a grid of doors or drawers, x0..x1 by z0..z1, that stand 2 cm out of the plane y, each with a handle."""
     w, h, gap = (x1 - x0) / columns, (z1 - z0) / rows, 0.012
     handle = darker(color, 0.45) if p.rng.random() < 0.5 else METAL[0]
     face = color if p.rng.random() < 0.7 else darker(color, 1.1)
@@ -29,7 +33,7 @@ def fronts(
 
 
 def carcass(p: Piece, w: float, d: float, h: float, columns: int, rows: int, color: Color) -> None:
-    """A closed box with a grid of fronts; its top carries clutter when it can be reached."""
+    """Add a closed box with a grid of fronts; its top carries clutter when it can be reached."""
     foot = p.rng.choice([0.0, 0.05, 0.09])
     if foot:
         p.box((-w / 2 + 0.03, 0.03, 0), (w / 2 - 0.03, d - 0.06, foot), darker(color))
@@ -71,6 +75,7 @@ def box_with_fronts(
 
 
 def refrigerator(rng: np.random.Generator) -> Piece:
+    """A refrigerator with two doors."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.6, 0.85), u(0.6, 0.75), u(1.5, 1.85)
     color = pick(rng, WHITE, WHITE, METAL, BLACK)
@@ -86,6 +91,7 @@ def refrigerator(rng: np.random.Generator) -> Piece:
 
 
 def mini_fridge(rng: np.random.Generator) -> Piece:
+    """A low refrigerator with one door and a top that carries things."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.46, 0.56), u(0.46, 0.56), u(0.7, 0.88)
     color = pick(rng, WHITE, METAL, BLACK)
@@ -98,6 +104,7 @@ def mini_fridge(rng: np.random.Generator) -> Piece:
 
 
 def washing_machine(rng: np.random.Generator) -> Piece:
+    """A washing machine: a box with a round door."""
     p = Piece(rng)
     w, d, h = rng.uniform(0.58, 0.62), rng.uniform(0.55, 0.62), rng.uniform(0.83, 0.88)
     color = pick(rng, WHITE, METAL)
@@ -137,7 +144,7 @@ def bookshelf(rng: np.random.Generator) -> Piece:
 
 
 def book_row(p: Piece, x0: float, x1: float, y: float, z: float, depth: float, room: float) -> None:
-    """Upright books from x0 towards x1 on a shelf with `room` metres of height above it."""
+    """Add upright books from x0 towards x1 on a shelf at (y, z) with `room` metres of height above it."""
     x, end = x0, x0 + (x1 - x0) * p.rng.uniform(0.5, 1.0)
     while x < end - 0.06:
         thick, height = p.rng.uniform(0.03, 0.06), room * p.rng.uniform(0.7, 0.98)
@@ -182,6 +189,7 @@ def tv_stand(rng: np.random.Generator) -> Piece:
 
 
 def television(p: Piece, width: float, y: float, z: float) -> None:
+    """Add a television, an object of its own, whose screen stands at depth y on a top at height z."""
     height = 0.58 * width
     p.start("tv", pick(p.rng, BLACK))
     p.box((-0.2, y - 0.06, z), (0.2, y + 0.14, z + 0.02))

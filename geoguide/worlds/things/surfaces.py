@@ -1,15 +1,18 @@
-"""Tables, desks and counters: alike tops on different legs, so that the class lies in size, place and company."""
+"""Makers of tables, desks and counters: alike tops on different legs; size, place and company tell the class.
+
+`rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres.
+"""
 
 import numpy as np
 
 from geoguide.worlds.palette import BLACK, GREY, METAL, WHITE, WOOD, Color, pick
-from geoguide.worlds.shapes import Piece, ring
+from geoguide.worlds.shapes import Piece, Rectangle, ring
 from geoguide.worlds.things.seating import legs
 from geoguide.worlds.things.storage import fronts
 
 
 def _under_top(p: Piece, w: float, d: float, h: float, color: Color) -> None:
-    """Four legs, two side panels or a central pedestal under a top whose underside is at h."""
+    """Add four legs, two side panels or pedestals under a top whose underside is at h."""
     style = p.rng.choice(3, p=[0.55, 0.25, 0.2])
     if style == 0:
         legs(p, -w / 2 + 0.02, 0.02, w / 2 - 0.02, d - 0.02, h, p.rng.uniform(0.045, 0.08), color)
@@ -39,7 +42,7 @@ def table(rng: np.random.Generator, category: str, width: float, depth: float, h
 
 
 def oval_table(rng: np.random.Generator, category: str, width: float, depth: float, height: float) -> Piece:
-    """A round or oval top on a pedestal or four legs."""
+    """A table of about the given size with a round or oval top, on a pedestal or four legs."""
     p, u = Piece(rng), rng.uniform
     rx, h = width / 2 * u(0.92, 1.08), height * u(0.97, 1.03)
     ry = rx if width == depth else depth / 2 * u(0.92, 1.08)
@@ -87,9 +90,8 @@ def desk(rng: np.random.Generator) -> Piece:
     return p
 
 
-def _slab_with_hole(
-    p: Piece, w: float, d: float, z0: float, z1: float, hole: tuple[float, float, float, float]
-) -> None:
+def _slab_with_hole(p: Piece, w: float, d: float, z0: float, z1: float, hole: Rectangle) -> None:
+    """Add a board w x d from z0 to z1 with a rectangular hole."""
     x0, y0, x1, y1 = hole
     p.box((-w / 2, 0, z0), (x0, d, z1))
     p.box((x1, 0, z0), (w / 2, d, z1))

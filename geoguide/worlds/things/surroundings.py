@@ -1,4 +1,8 @@
-"""What lines a street: buildings, walls, poles, trees and bushes; x along the street, y away from it, z up, metres."""
+"""Makers of what lines a street: buildings, walls, poles, trees and bushes.
+
+`rng` is the source of every size and colour; each maker returns a new piece with x along the street, y away from it, z
+up, metres.
+"""
 
 import numpy as np
 
@@ -48,11 +52,11 @@ def wall(rng: np.random.Generator, length: float) -> Piece:
         return p
     profile = Piece(rng, 1.5).start(MANMADE, color)
     barrier_shape(profile, length, u(0.75, 1.1), int(rng.integers(2)), pick(rng, CONCRETE, CONCRETE, PLASTIC))
-    return turned(profile)
+    return _along_x(profile)
 
 
-def turned(piece: Piece) -> Piece:
-    """The same piece with its y along x."""
+def _along_x(piece: Piece) -> Piece:
+    """Turn a piece so that what lay along y lies along x."""
     for item in piece.items:
         item.vertices = [points[:, [1, 0, 2]] * [1, -1, 1] for points in item.vertices]
     return piece
@@ -97,7 +101,7 @@ def kiosk(rng: np.random.Generator) -> Piece:
 
 
 def blob(p: Piece, center: tuple[float, float, float], radius: float, height: float, color: Color) -> None:
-    """A lump of leaves: an ellipsoid whose surface is rough by about a tenth of its size."""
+    """Add a lump of leaves: an ellipsoid whose surface is rough by about a tenth of its size."""
     levels = np.array([-1.0, -0.8, -0.4, 0.0, 0.4, 0.75, 1.0])
     rings = []
     for level in levels:

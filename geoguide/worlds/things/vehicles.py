@@ -1,4 +1,7 @@
-"""Vehicles: x forward, y left, z up, metres. Trucks, buses and trailers are much the same box."""
+"""Makers of vehicles. Trucks, buses and trailers are much the same box.
+
+`rng` is the source of every size and colour; each maker returns a new piece with x forward, y left, z up, metres.
+"""
 
 import numpy as np
 
@@ -10,14 +13,14 @@ EDGE = 1.2  # metres: sides of vehicles are divided to this
 
 
 def wheel(p: Piece, x: float, y: float, radius: float, width: float, color: Color = TYRE) -> None:
-    """A wheel that stands on the ground, its axle along y."""
+    """Add a wheel that stands on the ground at (x, y), its axle along y."""
     disc = ring((0, 0, 0), radius, count=12)[:, [0, 2, 1]] + np.array([x, y, radius])  # in a plane of constant y
     side = np.array([0.0, width / 2, 0.0])
     p.loft([disc - side, disc + side], color)
 
 
 def wheels(p: Piece, xs: tuple[float, ...], half_width: float, radius: float, width: float = 0.25) -> None:
-    """Pairs of wheels at the given x."""
+    """Add pairs of wheels at the given x, their outer faces `half_width` to either side."""
     for x in xs:
         for side in (-1, 1):
             wheel(p, x, side * (half_width - width / 2), radius, width)
@@ -43,7 +46,7 @@ def car(rng: np.random.Generator) -> Piece:
 
 
 def _cab(p: Piece, x0: float, length: float, width: float, height: float, color: Color) -> None:
-    """A lorry's cab that begins at x0, with its windscreen."""
+    """Add a lorry's cab that begins at x0, with its windscreen."""
     p.slab(
         (x0, -width / 2, x0 + length, width / 2), (x0, -width / 2, x0 + length * 0.93, width / 2), 0.5, height, color
     )

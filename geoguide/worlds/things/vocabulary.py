@@ -21,35 +21,32 @@ from geoguide.labels import load_label_set
 from geoguide.worlds import palette
 
 TABLE = Path(__file__).with_name("vocabulary.csv")
-
-
-LABELS = "matterport160"  # the names and their order
-
-
+LABELS = "matterport160"  # label set of the names, which gives their order
 PERIOD = 6  # houses within which every name comes at least once
-
-
 BASE_ROOMS = ("living", "bedroom", "bathroom", "kitchen")
-
-
 EXTRA_ROOMS = ("office", "garage", "hall")  # house number n has EXTRA_ROOMS[n % 3]
-
-
 PLACES = ("shell", "back", "floor", "free", "wall", "ceiling", "top", "soft")
-
-
 PALETTES = {name.lower(): getattr(palette, name) for name in dir(palette) if name.isupper() and name != "RAW_TO_NYU40"}
-
-
 Range = tuple[float, float]  # metres
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name: size ranges in metres, `bottom` the height it hangs at, `per_house` the expected number of objects.
+    """One name of the vocabulary.
 
-    place: "back" (with its back to a wall), "floor" (there or free), "free", "wall" (hung), "ceiling", "top" (on
-    furniture), "soft" (on beds and sofas) or "shell" (part of the building, made with the rooms).
+    Attributes:
+        name: The name, one of Matterport3D's 160 classes.
+        nyu40: Its NYU40 id.
+        family: The shape program that builds it.
+        place: "back" (with its back to a wall), "floor" (there or free), "free", "wall" (hung), "ceiling", "top" (on
+            furniture), "soft" (on beds and sofas) or "shell" (part of the building, made with the rooms).
+        rooms: Types of the rooms it suits, or "any".
+        per_house: Expected number of objects in a house.
+        width: Smallest and largest width, metres.
+        depth: Smallest and largest depth, metres.
+        height: Smallest and largest height, metres.
+        bottom: Smallest and largest height that it hangs at, metres.
+        colors: Its palettes.
     """
 
     name: str
@@ -65,7 +62,14 @@ class Entry:
     colors: tuple[tuple[palette.Color, ...], ...]
 
     def turn(self, house: int) -> tuple[int, float]:
-        """(how many of the houses before number `house` have a room for it, what share of all houses does)."""
+        """Where a house stands among those that have a room for the name.
+
+        Args:
+            house: Number of the house.
+
+        Returns:
+            How many of the houses before it have a room for the name, and what share of all houses does.
+        """
         if {*self.rooms} & {*BASE_ROOMS, "any"}:
             return house, 1.0
         having = [number for number, kind in enumerate(EXTRA_ROOMS) if kind in self.rooms]
@@ -73,17 +77,43 @@ class Entry:
         return rounds * len(having) + sum(n < position for n in having), len(having) / len(EXTRA_ROOMS)
 
     def suits(self, room: str) -> bool:
+        """Whether objects of the name belong in a room.
+
+        Args:
+            room: Type of the room.
+
+        Returns:
+            True where they do.
+        """
         return room in self.rooms or "any" in self.rooms
 
 
 def room_types(house: int, regions: int) -> tuple[str, ...]:
-    """Types of the rooms of house number `house`: the first regions - 1 of the usual ones, and its extra room."""
+    """The types of a house's rooms.
+
+    Args:
+        house: Number of the house.
+        regions: How many rooms it has.
+
+    Returns:
+        The first `regions` - 1 of `BASE_ROOMS`, and its extra room.
+    """
     return (*BASE_ROOMS[: regions - 1], EXTRA_ROOMS[house % len(EXTRA_ROOMS)])
 
 
 @functools.cache
 def load_vocabulary(path: Path = TABLE) -> tuple[Entry, ...]:
-    """All entries in the order of the 160 classes; `ConfigError` where the table does not hold exactly these names."""
+    """Read the vocabulary.
+
+    Args:
+        path: The table, a csv file with one row a name.
+
+    Returns:
+        All entries, in the order of the 160 classes.
+
+    Raises:
+        ConfigError: The table does not hold exactly these names in this order, or names an unknown place or room.
+    """
     with path.open(newline="") as file:
         entries = tuple(map(_entry, csv.DictReader(file)))
     expected = load_label_set(LABELS).raw_names
@@ -93,6 +123,7 @@ def load_vocabulary(path: Path = TABLE) -> tuple[Entry, ...]:
 
 
 def _entry(row: dict[str, str]) -> Entry:
+    """One row of the table."""
     rooms, place = tuple(row["rooms"].split("|")), row["place"]
     unknown = {*rooms} - {*BASE_ROOMS, *EXTRA_ROOMS, "any"} | {place} - {*PLACES}
     if unknown:
@@ -109,7 +140,16 @@ def _metres(text: str) -> Range:
 
 
 def deal(house: int, rooms: tuple[str, ...], rng: np.random.Generator) -> list[Entry]:
-    """What house number `house` with rooms of these types is to hold, one entry per object, shell parts left out."""
+    """Deal out the objects of a house.
+
+    Args:
+        house: Number of the house, which decides what rare names it holds.
+        rooms: Types of its rooms.
+        rng: Source of the numbers of frequent names.
+
+    Returns:
+        One entry for each object that the house is to hold; parts of the building are left out.
+    """
     dealt: list[Entry] = []
     for rank, entry in enumerate(load_vocabulary()):
         if entry.place != "shell" and any(map(entry.suits, rooms)):

@@ -1,4 +1,8 @@
-"""Flat things on walls (picture, poster, whiteboard, mirror, towel, television) and radiators. z is absolute."""
+"""Makers of flat things on walls (picture, poster, whiteboard, mirror, towel, television) and of radiators.
+
+`rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres, its z
+above the floor of the room.
+"""
 
 import numpy as np
 
@@ -7,6 +11,7 @@ from geoguide.worlds.shapes import Piece
 
 
 def _frame(p: Piece, w: float, z0: float, z1: float, depth: float, thick: float, color: Color) -> None:
+    """Add a frame of width w from z0 to z1, of bars `thick` wide."""
     for x in (-w / 2, w / 2 - thick):
         p.box((x, 0, z0), (x + thick, depth, z1), color)
     for z in (z0, z1 - thick):
@@ -35,6 +40,7 @@ def picture(rng: np.random.Generator) -> Piece:
 
 
 def whiteboard(rng: np.random.Generator) -> Piece:
+    """A framed whiteboard with its tray and some writing."""
     p, u = Piece(rng), rng.uniform
     w, z0, z1 = u(1.0, 2.2), u(0.85, 0.95), u(1.85, 2.05)
     p.start("whiteboard", pick(rng, WHITE))
@@ -50,7 +56,7 @@ def whiteboard(rng: np.random.Generator) -> Piece:
 
 
 def mirror(rng: np.random.Generator) -> Piece:
-    """Scanned as a plain grey board: no reflections."""
+    """A mirror, scanned as a plain grey board: no reflections."""
     p, u = Piece(rng), rng.uniform
     w, z0, z1 = u(0.4, 1.0), u(1.05, 1.2), u(1.75, 2.0)
     p.start("mirror", pick(rng, GLASS))
@@ -59,6 +65,7 @@ def mirror(rng: np.random.Generator) -> Piece:
 
 
 def towel(rng: np.random.Generator) -> Piece:
+    """A hanging towel."""
     p, u = Piece(rng), rng.uniform
     w, z1 = u(0.3, 0.5), u(1.1, 1.5)
     p.start("towel", pick(rng, FABRIC, WHITE, VIVID))
@@ -67,6 +74,7 @@ def towel(rng: np.random.Generator) -> Piece:
 
 
 def wall_television(rng: np.random.Generator) -> Piece:
+    """A television on its holder."""
     p, u = Piece(rng), rng.uniform
     w, z = u(0.9, 1.4), u(1.1, 1.3)
     p.start("tv", pick(rng, BLACK))
@@ -78,7 +86,7 @@ def wall_television(rng: np.random.Generator) -> Piece:
 
 
 def radiator(rng: np.random.Generator, width: float) -> Piece:
-    """Upright ribs on a board, close to the wall and off the floor."""
+    """A radiator of the given width: upright ribs on a board, close to the wall and off the floor."""
     p, u = Piece(rng), rng.uniform
     z0, z1, d = 0.1, u(0.5, 0.7), u(0.1, 0.14)
     color = pick(rng, WHITE, WHITE, GREY)

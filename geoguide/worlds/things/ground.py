@@ -1,0 +1,53 @@
+"""Makers of a street's ground: asphalt, pavements and lawns.
+
+`rng` is the source of every height and colour, a rectangle is x0 y0 x1 y1; each maker returns a new piece in the frame
+of the street: x along it, y to the left, z up, metres.
+"""
+
+import numpy as np
+
+from geoguide.worlds.palette import pick
+from geoguide.worlds.shapes import Piece, Rectangle, grid_quads, shaded, triangles
+from geoguide.worlds.site import DEPTH, HALF_LENGTH
+from geoguide.worlds.things.categories import ASPHALT, GRASS, PAVING
+
+ROAD, FLAT, SIDEWALK, TERRAIN = "flat.driveable_surface", "flat.other", "flat.sidewalk", "flat.terrain"
+SKIRT = 0.3  # metres that the edge of a lawn goes down, so that no ray passes below it
+
+
+def lawn(rng: np.random.Generator, rectangle: Rectangle, base: float, slope: float, cell: float = 2.0) -> Piece:
+    """Uneven ground over a rectangle, `base` high at its edge towards the street and rising by `slope` from there."""
+    x0, y0, x1, y1 = rectangle
+    near = min((y0, y1), key=abs)
+    xs, ys = (np.linspace(a, b, max(2, int((b - a) / cell) + 1)) for a, b in ((x0, x1), (y0, y1)))
+    z = base + slope * np.abs(ys - near)[None, :] + rng.normal(0, 0.03, (len(xs), len(ys)))
+    z = np.pad(z, 1, constant_values=-SKIRT)
+    piece = Piece(rng).start(TERRAIN, pick(rng, GRASS))
+    _add_grid(piece, np.pad(xs, 1, mode="edge"), np.pad(ys, 1, mode="edge"), z, 0.06)
+    piece.occupy((x0, y0, 0), (x1, y1, base))
+    return piece
+
+
+def road(rng: np.random.Generator) -> Piece:
+    """The plane below everything: whatever is not built upon can be driven on."""
+    piece = Piece(rng).start(ROAD, pick(rng, ASPHALT))
+    xs, ys = np.arange(-HALF_LENGTH - 10, HALF_LENGTH + 11, 4.0), np.arange(-DEPTH, DEPTH + 1, 4.0)
+    _add_grid(piece, xs, ys, rng.normal(0, 0.008, (len(xs), len(ys))), 0.04)
+    piece.occupy((-1, -1, 0), (1, 1, 0))
+    return piece
+
+
+def pavement(rng: np.random.Generator, category: str, rectangle: Rectangle, height: float) -> Piece:
+    """A paved area with a kerb: a sidewalk or an island."""
+    x0, y0, x1, y1 = rectangle
+    piece = Piece(rng, 3.0).start(category, pick(rng, PAVING))
+    piece.box((x0, y0, -0.3), (x1, y1, height))
+    return piece
+
+
+def _add_grid(piece: Piece, xs: np.ndarray, ys: np.ndarray, z: np.ndarray, spread: float) -> None:
+    """Add the surface of heights z [X, Y] over lines xs [X] and ys [Y], its quads' brightness varied by `spread`."""
+    grid = np.stack([*np.meshgrid(xs, ys, indexing="ij"), z], axis=-1)
+    quads = grid_quads(len(xs) - 1, len(ys) - 1)
+    colors = np.repeat(shaded(piece.rng, piece.items[0].color, len(quads), spread), 2, axis=0)
+    piece.items[0].add(grid.reshape(-1, 3), triangles(quads), colors)
