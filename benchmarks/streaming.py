@@ -65,7 +65,7 @@ def open_scene(root: Path, number: int) -> PreparedScene:
     masks = InstanceMasks.from_labels(part["superpoints"] // 30)
     files = feature_files(root, f"scene{number}")
     return PreparedScene(
-        name=f"scene{number}", source="mini", fingerprint="", points=part["points"], colors=part["points"],
+        name=f"scene{number}", provenance="mini", fingerprint="", points=part["points"], colors=part["points"],
         labels=part["labels"], instances=None, geometry=IndexedRows(part["rows"], part["index"]),
         lifted=StreamedFeatures(files, POINTS), seen_by=None, superpoints=part["superpoints"], masks=masks,
     )  # fmt: skip

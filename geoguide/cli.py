@@ -247,7 +247,7 @@ class Segment:
             print(f"lifting check: {result.summary['lifting_check']}")
         if "seen_share" in result.summary:
             print(f"{100 * result.summary['seen_share']:.1f} % of the points are seen by a camera, the others are grey")
-        print(f"{out}: {len(result.ids)} points; model {model.origin}")
+        print(f"{out}: {len(result.ids)} points; model {model.trained_on}")
         return 0
 
 

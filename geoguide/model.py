@@ -36,7 +36,7 @@ class GeoGuideModel:
         adapter_config: Its shape.
         backbone: The frozen features that it reads, and their weights.
         prompt: What words are put into.
-        origin: What it was trained on; mini models say so in every summary.
+        trained_on: What it was trained on; mini models say so in every summary.
         text: Whose text space it answers in.
     """
 
@@ -44,7 +44,7 @@ class GeoGuideModel:
     adapter_config: AdapterConfig
     backbone: BackboneConfig
     prompt: str
-    origin: str
+    trained_on: str
     text: TextConfig = field(default_factory=TextConfig)
 
     def student(self) -> FrozenBackboneStudent:
@@ -138,7 +138,7 @@ class GeoGuideModel:
             "backbone": to_dict(self.backbone, hashed_only=True),
             "prompt": self.prompt,
             "text": to_dict(self.text, hashed_only=True),
-            "origin": self.origin,
+            "origin": self.trained_on,
         }
         with replacing(path) as temporary:
             tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
@@ -205,7 +205,7 @@ def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
     Raises:
         InputError: The student has no adapter: an entire network was trained.
     """
-    adapter = fitted.student.kept()
+    adapter = fitted.student.saved_adapter()
     teacher = "simulated teacher" if config.data.features is None else config.data.features
     origin = f"{config.data.dataset}, {teacher}, {config.name}, seed {config.seed}"
     backbone = config.backbone

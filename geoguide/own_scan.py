@@ -112,7 +112,7 @@ def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, m
     summary: dict[str, Any] = {
         "scan": scene.name,
         "points": len(scene),
-        "model": model.origin,
+        "model": model.trained_on,
         "backbone": model.backbone.name,
         "prompt": model.prompt,
         "labels": {

@@ -21,7 +21,7 @@ class PreparedScene:
 
     Attributes:
         name: Name of the scene.
-        source: "mini" (generated) or "real".
+        provenance: "mini" (generated) or "real".
         fingerprint: Twelve hex digits that name its content.
         points: float32 [P, 3], metres, z up.
         colors: float32 [P, 3] in [0, 1].
@@ -34,11 +34,11 @@ class PreparedScene:
         superpoints: int64 [P], ids from 0.
         masks: Class-agnostic instance masks.
         frames: How many frames the scene has, and how many of them are skipped because their pose is lost.
-        origin: Where the scene was read from; None for a scene made in memory.
+        source: Where the scene was read from; None for a scene made in memory.
     """
 
     name: str
-    source: str
+    provenance: str
     fingerprint: str
     points: np.ndarray
     colors: np.ndarray
@@ -50,7 +50,7 @@ class PreparedScene:
     superpoints: np.ndarray
     masks: InstanceMasks
     frames: tuple[int, int] = (0, 0)
-    origin: SceneSource | None = None
+    source: SceneSource | None = None
 
     def __len__(self) -> int:
         """P."""
@@ -121,9 +121,9 @@ class PreparedScene:
             InputError: The scene was made in memory, so there are no files to read.
             DataError: A file is missing or damaged.
         """
-        if self.origin is None:
+        if self.source is None:
             raise InputError(f"scene {self.name}: was made in memory, so it cannot be read again")
-        return self.origin.load(label_set)
+        return self.source.load(label_set)
 
 
 def _float(array: np.ndarray, device: torch.device) -> torch.Tensor:

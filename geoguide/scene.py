@@ -173,12 +173,12 @@ class Scene:
         labels: int64 [P], 0..C-1 or 255 (void), or None.
         instances: int64 [P], -1 where there is none, or None.
         views: K posed images.
-        source: "mini" (generated) or "real"; it follows every result into its record.
+        provenance: "mini" (generated) or "real"; it follows every result into its record.
         intensity: float32 [P], a LiDAR's echo in the sensor's own units (nuScenes: 0..255), or None.
 
     Raises:
         InputError: A field has another shape or dtype, points is empty or not finite, faces name vertices that do not
-            exist, or `source` is neither "mini" nor "real".
+            exist, or `provenance` is neither "mini" nor "real".
     """
 
     name: str
@@ -189,7 +189,7 @@ class Scene:
     labels: np.ndarray | None = None
     instances: np.ndarray | None = None
     views: tuple[View, ...] = ()
-    source: str = "real"
+    provenance: str = "real"
     intensity: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -223,8 +223,8 @@ class Scene:
                 )
             if self.faces.size and (self.faces.min() < 0 or self.faces.max() >= count):
                 raise InputError(f"scene {self.name}: faces name vertices outside 0..{count - 1}")
-        if self.source not in ("mini", "real"):
-            raise InputError(f"scene {self.name}: source must be 'mini' or 'real', found {self.source!r}")
+        if self.provenance not in ("mini", "real"):
+            raise InputError(f"scene {self.name}: provenance must be 'mini' or 'real', found {self.provenance!r}")
 
     def __len__(self) -> int:
         return len(self.points)

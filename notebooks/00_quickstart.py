@@ -54,7 +54,7 @@ figures.use_offline_renderer()
 config = preset(variant).replace(train__steps=steps, train__evaluate_every=max(1, steps // 10))
 source = list_sources(config.data, "test")[room]
 scene = source.load()
-print(f"{scene.name} ({scene.source} data): {len(scene):,} points, {len(scene.views)} images")
+print(f"{scene.name} ({scene.provenance} data): {len(scene):,} points, {len(scene.views)} images")
 figures.show_cloud(scene.points, colors=scene.colors, title=f"{scene.name}: the reconstructed room in its own colours")
 
 # %% [markdown]

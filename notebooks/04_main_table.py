@@ -67,7 +67,7 @@ configs = main_table(dataset, data, features, **made)
 configs = [config for config in configs if config.seed in seeds and config.objective.modules in ((), MODULES)]
 found = [run.get(config, progress=False) for config in configs]
 lines = frame(found)
-ours = found[0].source  # mini or real
+ours = found[0].provenance  # mini or real
 benchmark_tables.main_table(lines, dataset, ours).style.hide(axis="index")
 
 # %% [markdown]

@@ -52,7 +52,7 @@ figures.use_offline_renderer()
 # %%
 configs = [config for config in main_table("matterport3d", data, features) if config.seed in seeds]
 found = [run.get(config, progress=False) for config in configs]
-ours = f"{found[0].source} Matterport3D"
+ours = f"{found[0].provenance} Matterport3D"
 lines = long_tail.by_size(found)
 order = [*(row for row, _ in benchmark_tables.LINES), *(geoguide(name, "iirc") for name in PRESETS)]
 rows = [row for row in order if not only(lines, row).empty]

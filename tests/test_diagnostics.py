@@ -19,7 +19,7 @@ def scene() -> PreparedScene:
     wrong = np.array([1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0], bool)
     lifted[~wrong, 0], lifted[wrong, 1] = 1, 1
     return PreparedScene(
-        name="hand", source="mini", fingerprint="", points=np.zeros((12, 3), np.float32),
+        name="hand", provenance="mini", fingerprint="", points=np.zeros((12, 3), np.float32),
         colors=np.zeros((12, 3), np.float32), labels=np.zeros(12, np.int64), instances=None,
         geometry=np.zeros((12, 2), np.float16), lifted=lifted, seen_by=np.ones(12, np.int32),
         superpoints=np.repeat([0, 1], 6), masks=InstanceMasks.from_labels(np.zeros(12, np.int64)),

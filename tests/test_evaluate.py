@@ -72,7 +72,7 @@ def test_passes_turn_and_scale_the_scene(tiny: ExperimentConfig, tiny_scenes: di
     five, _ = predict(scene, text, "distill", student, repeats=5)
     assert (one == five).mean() > 0.999  # but for ties in rounding
     assert len(shown) == 5
-    still = scene.origin.load()
+    still = scene.source.load()
     edge = still.points[1:200] - still.points[:199]
     for moved in shown:
         turned = moved.points[1:200] - moved.points[:199]
@@ -104,7 +104,7 @@ def test_another_label_set_of_the_same_scenes(tiny: ExperimentConfig, tiny_scene
         evaluate(tiny.replace(protocol__mode="fusion"), scenes=tiny_scenes["val"], label_set="scannet7")
     fine = evaluate(tiny.replace(protocol__mode="fusion"), scenes=tiny_scenes["val"], label_set="scannet200")
     assert len(fine.confusion.iou()) == 200 and fine.confusion.matrix.sum() > 0
-    bare = replace(tiny_scenes["val"][0], origin=None)
+    bare = replace(tiny_scenes["val"][0], source=None)
     with pytest.raises(InputError, match="was made in memory, so it cannot be read again"):
         evaluate(tiny.replace(protocol__mode="fusion"), scenes=[bare], label_set="scannet200")
 
@@ -140,6 +140,6 @@ def test_repeats_need_a_scene_to_encode(tiny: ExperimentConfig, tiny_scenes: dic
     scene = tiny_scenes["val"][0]
     text = ClassText(torch.eye(384)[:5])
     with pytest.raises(InputError, match=f"scene {scene.name}: was made in memory, so it cannot be read again"):
-        predict(replace(scene, origin=None), text, "distill", linear_student(scene, tiny), repeats=2)
+        predict(replace(scene, source=None), text, "distill", linear_student(scene, tiny), repeats=2)
     with pytest.raises(ConfigError, match=r"protocol\.repeats"):
         Protocol(repeats=0)

@@ -100,7 +100,7 @@ def mapping(tmp_path: Path) -> Path:
 
 def test_a_region_field_by_field(house: Path, mapping: Path):
     scene = load_region(house, 3, mapping=mapping)
-    assert (scene.name, scene.source) == (f"{HOUSE}_region3", "real")
+    assert (scene.name, scene.provenance) == (f"{HOUSE}_region3", "real")
     assert np.array_equal(scene.points, POINTS) and np.array_equal(scene.faces, FACES)
     np.testing.assert_allclose(scene.colors, np.tile([[0, 0.2, 0]], (7, 1)), atol=1e-6)
     # floor (1), wall (0), void; a tie goes to void, then to the lower class

@@ -173,7 +173,7 @@ def test_the_reader_maps_all_four_label_sets(data: Path, house: Path, labels: st
     table = mapping.classes(load_label_set(labels))
     known = {name: cls for name, cls in zip(mapping.nyu_class, table[mapping.index], strict=True)}
     found = load_region(house, 0, mapping=data / "category_mapping.tsv", labels=labels)
-    assert found.source == "mini" and found.name == "house0000_region0"
+    assert found.provenance == "mini" and found.name == "house0000_region0"
     present = set(np.unique(found.labels).tolist()) - {VOID}
     assert present <= set(known.values()) and len(present) >= 8
     if labels == "matterport160":

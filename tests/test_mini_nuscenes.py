@@ -128,7 +128,7 @@ def test_the_official_layout(data: Path, tables: Tables):
     assert {path.name for path in data.iterdir()} == top
     assert {path.name for path in (data / "samples").iterdir()} == {*CAMERAS, "LIDAR_TOP"}
     scene = load_sample(tables, list_samples(tables, "scene-2000")[0])
-    assert scene.source == "mini" and scene.labels is not None and scene.intensity.max() > 20
+    assert scene.provenance == "mini" and scene.labels is not None and scene.intensity.max() > 20
     assert {view.image_size for view in scene.views} == {(900, 1600)}
     assert scene.views[0].color().shape == (900, 1600, 3) and scene.views[0].depth().shape == (900, 1600)
     label_files = {path.relative_to(data).as_posix() for path in data.glob(f"lidarseg/{VERSION}/*.bin")}

@@ -95,7 +95,7 @@ def test_labels_are_those_of_the_segments_objects(data: Path):
     table, classes = load_category_table(), load_label_set("scannet20")
     for folder in list_scenes(data, "train"):
         scene = load_scene(folder)
-        assert scene.source == "mini"
+        assert scene.provenance == "mini"
         groups = json.loads((folder / f"{folder.name}.aggregation.json").read_text())["segGroups"]
         segments = json.loads((folder / f"{folder.name}_vh_clean_2.0.010000.segs.json").read_text())["segIndices"]
         category = {segment: group["label"] for group in groups for segment in group["segments"]}

@@ -34,7 +34,7 @@ def model() -> GeoGuideModel:
 
 def test_round_trip(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:
     again = geoguide.load(model.save(tmp_path / "m.safetensors"))
-    assert again.origin == model.origin
+    assert again.trained_on == model.trained_on
     words = ["chair", "a purple elephant", "floor"]
     for a, b in zip(
         model.segment(cloud.points, cloud.colors, labels=words),

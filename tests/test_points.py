@@ -38,7 +38,7 @@ def test_ply_with_faces(tmp_path: Path, cloud: dict):
     write_ply(path, cloud["points"], cloud["colors"], cloud["faces"])
     scene = load_points(path)
     assert scene.name == "a.scan"
-    assert scene.source == "real"
+    assert scene.provenance == "real"
     assert scene.views == ()
     assert np.array_equal(scene.points, cloud["points"])
     np.testing.assert_allclose(scene.colors, cloud["colors"] / 255, atol=1e-6)

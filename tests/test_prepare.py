@@ -78,7 +78,7 @@ def test_a_source_is_read_once_and_then_never(
 ) -> None:
     """The first time one reading serves identity and stages; later not even one; a damaged note costs one reading."""
     first = prepare_source(source, tiny, tmp_path)
-    assert len(source.reads) == 1 and len(computed) == 4 and first.origin is source
+    assert len(source.reads) == 1 and len(computed) == 4 and first.source is source
     assert first.fingerprint == fingerprint(scene)
     again = prepare_source(source, tiny, tmp_path)
     assert len(source.reads) == 1 and len(computed) == 4
@@ -97,7 +97,7 @@ def test_stages_in_memory_equal_those_on_disk(scene: Scene, tiny: ExperimentConf
     monkeypatch.setattr(StageCache, "get", None)
     stages = Stages(scene, tiny)
     in_memory = stages.prepared()
-    assert stages.identity == Identity.of(scene) and in_memory.origin is None
+    assert stages.identity == Identity.of(scene) and in_memory.source is None
     for name in ("points", "colors", "labels", "instances", "geometry", "lifted", "seen_by", "superpoints"):
         np.testing.assert_array_equal(getattr(in_memory, name), getattr(on_disk, name))
     np.testing.assert_array_equal(in_memory.masks.dense(), on_disk.masks.dense())
@@ -140,4 +140,4 @@ def test_bad_input(scene: Scene, tiny: ExperimentConfig, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"data\.features: fused features belong to a scene of a dataset"):
         prepare(scene, tiny.replace(data__features="fused"), tmp_path)
     with pytest.raises(ConfigError, match=r"data\.features: real data"):
-        prepare(dataclasses.replace(scene, source="real"), tiny, tmp_path)
+        prepare(dataclasses.replace(scene, provenance="real"), tiny, tmp_path)

@@ -65,7 +65,7 @@ def test_voxels_know_where_they_come_from(cloud, rng):
     config = replace(STILL, scale=(1.0, 1.0), tilt=0.0)
     view = v.make_view(cloud, config, 0.1, rng)
     place = {tuple(p): i for i, p in enumerate(cloud.points.tolist())}
-    index = [place[tuple(p)] for p in view.origin.tolist()]
+    index = [place[tuple(p)] for p in view.place.tolist()]
     np.testing.assert_allclose(view.feat[:, 3:6], cloud.colors[index], atol=1e-6)
     lift = view.coord[:, 2] - cloud.points[index, 2]
     assert np.ptp(lift) < 1e-4 and abs(lift.mean()) <= config.lift + 1e-5
@@ -88,12 +88,12 @@ def test_hiding_moves_masked_voxels_only(cloud, rng):
     view = v.make_view(cloud, STILL, 0.1, rng)
     mask = v.mask_cells(view.coord, 0.4, 0.5, rng)
     hidden = v.hide(view, mask, 0.1, 0.1, rng)
-    before = {tuple(p): (tuple(c), tuple(f)) for p, c, f in zip(view.origin, view.coord, view.feat, strict=True)}
-    kept = [before[tuple(p)] for p in hidden.origin[~hidden.mask]]
+    before = {tuple(p): (tuple(c), tuple(f)) for p, c, f in zip(view.place, view.coord, view.feat, strict=True)}
+    kept = [before[tuple(p)] for p in hidden.place[~hidden.mask]]
     assert len(kept) == (~mask).sum()  # none lost
     np.testing.assert_array_equal(hidden.coord[~hidden.mask], [c for c, _ in kept])
     np.testing.assert_array_equal(hidden.feat[~hidden.mask], [f for _, f in kept])
-    moved = hidden.coord[hidden.mask] - np.array([before[tuple(p)][0] for p in hidden.origin[hidden.mask]])
+    moved = hidden.coord[hidden.mask] - np.array([before[tuple(p)][0] for p in hidden.place[hidden.mask]])
     assert 0.07 < moved.std() < 0.13
     assert len(np.unique(hidden.grid_coord, axis=0)) == len(hidden) and hidden.grid_coord.min() >= 0
     still = v.hide(view, mask, 0.0, 0.1, rng)

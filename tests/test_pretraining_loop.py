@@ -183,7 +183,7 @@ def test_rooms_are_no_evaluation_rooms_and_come_without_labels(tiny, data_home):
 def test_supervised_twin_learns_labels(clouds):
     labels = [(cloud.points[:, 2] > 0.6).astype(np.int64) for cloud in clouds]
     view, label = labelled_view(clouds[0], labels[0], TINY, np.random.default_rng(0))
-    np.testing.assert_array_equal(label, view.origin[:, 2] > 0.6)
+    np.testing.assert_array_equal(label, view.place[:, 2] > 0.6)
     network = train_supervised(replace(TINY, steps=30, learning_rate=1e-2), clouds, labels, 2, progress=False)
     made = encoder_input(clouds[0].points, clouds[0].colors, clouds[0].normals, grid=0.12)
     inputs = [torch.tensor(a) for a in (made.coord, made.grid_coord, made.feat)]

@@ -28,7 +28,7 @@ def record(tiny: ExperimentConfig, folder: Path) -> records.Record:
 
 def test_a_record_names_everything_its_number_depends_on(record: records.Record, tiny: ExperimentConfig) -> None:
     assert record.config == tiny and record.facts == Facts.of(tiny)
-    assert record.source == "mini" and record.raw["teacher"] == "simulated"
+    assert record.provenance == "mini" and record.raw["teacher"] == "simulated"
     told = {"mode", "prompt", "absent_class", "no_feature", "repeats", "label_set", "split"}
     assert set(record.raw["protocol"]) >= told
     assert set(record.metrics.iou) == set(load_label_set("scannet20").names)

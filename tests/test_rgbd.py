@@ -49,7 +49,7 @@ def depth_error(scene: Scene) -> float:
 def test_the_room_stands_upright(folder: Path):
     scene = load_rgbd(folder, voxel=VOXEL)
     assert scene.name == "tilted"
-    assert scene.source == "real"
+    assert scene.provenance == "real"
     assert scene.labels is None
     height = scene.points[:, 2].max() - scene.points[:, 2].min()
     assert abs(height - SIZE[2]) < 0.15

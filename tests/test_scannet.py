@@ -63,7 +63,7 @@ def scene_folder(tmp_path: Path) -> Path:
 def test_mesh_labels_and_instances(scene_folder: Path):
     scene = load_scene(scene_folder)
     assert scene.name == NAME
-    assert scene.source == "real"
+    assert scene.provenance == "real"
     assert np.array_equal(scene.points, POINTS)
     assert np.array_equal(scene.faces, FACES)
     np.testing.assert_allclose(scene.colors, np.tile([[0.2, 0, 0]], (6, 1)), atol=1e-6)
@@ -155,11 +155,11 @@ def test_a_test_scan_without_labels_and_frames(scene_folder: Path):
 
 
 def test_source(scene_folder: Path):
-    assert load_scene(scene_folder, source="mini").source == "mini"
+    assert load_scene(scene_folder, provenance="mini").provenance == "mini"
     (scene_folder / "mini.json").write_text("{}")
-    assert load_scene(scene_folder).source == "mini"
-    with pytest.raises(InputError, match=r"source"):
-        load_scene(scene_folder, source="synthetic")
+    assert load_scene(scene_folder).provenance == "mini"
+    with pytest.raises(InputError, match=r"provenance"):
+        load_scene(scene_folder, provenance="synthetic")
 
 
 def test_list_scenes(scene_folder: Path):

@@ -105,10 +105,10 @@ def test_a_motion_turns_points_and_normals_alike() -> None:
 
 def test_inference_keeps_an_adapter_or_nothing(student: Student) -> None:
     if isinstance(student.network, Adapter):
-        assert student.kept() is student.network
+        assert student.saved_adapter() is student.network
     else:
         with pytest.raises(InputError, match="only an adapter on a frozen backbone can be saved as a model"):
-            student.kept()
+            student.saved_adapter()
 
 
 def test_starts_at_the_mean_feature(student: Student, tiny_scenes: dict) -> None:

@@ -48,7 +48,7 @@ def make_scene(folder: Path, views: int = 3) -> Scene:
         Image.fromarray(color).save(folder / f"{k}.png")
         result.append(View(str(k), INTRINSICS, pose, SIZE, color_path=folder / f"{k}.png", **paths))
     points = np.zeros((1, 3), np.float32)
-    return Scene("toy", points, points, views=tuple(result), source="mini")
+    return Scene("toy", points, points, views=tuple(result), provenance="mini")
 
 
 def with_close_up(scene: Scene, folder: Path) -> Scene:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.cameras import at_size, read_image_size, warn_lost
-from geoguide.datasets.formats.files import integers, need_file, need_folder, read_json, source_of
+from geoguide.datasets.formats.files import integers, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles, vertex_normals
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
@@ -169,7 +169,7 @@ def load_region(
         labels=None if classes is None else majority(faces, classes, len(points), VOID),
         instances=None if objects is None else majority(faces, objects.ids, len(points), NO_INSTANCE),
         views=_load_views(house, points, split, image_size, origin),
-        source=source_of(house),
+        provenance=provenance_of(house),
     )
 
 
@@ -333,7 +333,7 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: tuple[int, int
 
 def _truth_images(house: Path, stem: str) -> dict[str, Path]:
     """Label and instance image of a view, by field of `View`; none for real houses."""
-    if source_of(house) == "real":
+    if provenance_of(house) == "real":
         return {}
     folders = {"label_path": LABEL_IMAGES, "instance_path": INSTANCE_IMAGES}
     return {field: need_file(house / folder / f"{stem}.png", "image") for field, folder in folders.items()}

@@ -59,7 +59,7 @@ def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
     if split is None:
         return tuple(sorted(tables.scenes))
     official = {name: load_split("nuscenes", name) for name in SPLITS["nuscenes"]}
-    splits = {**official, **tables.splits} if tables.source == "mini" else {**tables.splits, **official}
+    splits = {**official, **tables.splits} if tables.provenance == "mini" else {**tables.splits, **official}
     if split not in splits:
         raise InputError(f"split must be one of {', '.join(splits)}, found {split!r}")
     if not splits[split]:
@@ -118,7 +118,7 @@ def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | No
         colors=grey_colors(len(points)),
         labels=_read_labels(tables, lidar["token"], len(points)),
         views=tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS),
-        source=tables.source,
+        provenance=tables.provenance,
         intensity=intensity,
     )
 
@@ -244,7 +244,7 @@ def _view(
     pose = np.linalg.inv(ego_to_global) @ tables.pose("ego_pose", record["ego_pose_token"]) @ camera_to_ego
     file, size = tables.root / record["filename"], (record["height"], record["width"])
     view = _image_view(channel, intrinsics, pose, file, size, (tables.path("sample_data"), path), new_size)
-    if tables.source != "mini":
+    if tables.provenance != "mini":
         return view
     home = tables.root / MINI_HOME / tables.scene_of(record["sample_token"])
     paths = {f"{kind}_path": home / kind / f"{file.stem}.png" for kind in MINI_IMAGES}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.cameras import at_size, common_camera, read_pose
-from geoguide.datasets.formats.files import by_number, integers, need_file, need_folder, read_json, source_of
+from geoguide.datasets.formats.files import by_number, integers, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns, vertex_normals
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.splits import load_split
@@ -96,7 +96,7 @@ def load_scene(
     labels: str = "scannet20",
     frame_skip: int = 1,
     image_size: tuple[int, int] | None = None,
-    source: str | None = None,
+    provenance: str | None = None,
 ) -> Scene:
     """Read one scan (paper, Datasets).
 
@@ -111,7 +111,7 @@ def load_scene(
             in the official `scannetv2-labels.combined.tsv` beside `scans/`.
         frame_skip: Every n-th frame becomes a view (the paper's peers take every 20th).
         image_size: (H, W) of the views, by default the depth images' own.
-        source: "mini" or "real", by default "mini" for generated scans, "real" for others.
+        provenance: "mini" or "real", by default "mini" for generated scans, "real" for others.
 
     Returns:
         The scene, named as the folder.
@@ -129,8 +129,8 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
-    if source is None:
-        source = source_of(folder)
+    if provenance is None:
+        provenance = provenance_of(folder)
     return Scene(
         name=folder.name,
         points=points,
@@ -140,7 +140,7 @@ def load_scene(
         labels=_load_labels(folder, len(points), labels),
         instances=_load_instances(folder, len(points)),
         views=_load_views(folder, frame_skip, image_size),
-        source=source,
+        provenance=provenance,
     )
 
 

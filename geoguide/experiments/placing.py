@@ -63,7 +63,7 @@ def tested_on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
     return config.replace(name=f"{config.name} on {dataset}", evaluation=other)
 
 
-def scored(config: ExperimentConfig, protocol: str) -> ExperimentConfig:
+def under_protocol(config: ExperimentConfig, protocol: str) -> ExperimentConfig:
     """The same experiment under a named protocol.
 
     Args:
@@ -114,7 +114,7 @@ def placed(
     if weights is not None:
         raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
     config = on(with_teacher(config, features), dataset)
-    return config if protocol is None else scored(config, protocol)
+    return config if protocol is None else under_protocol(config, protocol)
 
 
 def real(
@@ -146,7 +146,7 @@ def real(
         DataError: Something is not there.
     """
     there = benchmark(dataset)
-    config = scored(config, protocol)
+    config = under_protocol(config, protocol)
     data = there.real_data(root, features)
     width = fused_width(data)
     if width not in TEXT_OF_WIDTH:

@@ -54,7 +54,7 @@ class Record:
         name: What the config calls itself, for people; nothing reads it.
         config: The experiment.
         facts: Of the experiment.
-        source: Whether the scored scenes are "mini" or "real".
+        provenance: Whether the scored scenes are "mini" or "real".
         metrics: Scores on the label set of `facts`.
         by_label_set: Scores on further label sets.
         validation: `miou` and `macc` on the validation scenes, in %.
@@ -71,7 +71,7 @@ class Record:
     name: str
     config: ExperimentConfig
     facts: Facts
-    source: str
+    provenance: str
     metrics: Scores
     by_label_set: dict[str, Scores]
     validation: dict[str, float]
@@ -99,7 +99,7 @@ class Record:
         """
         config = from_dict(ExperimentConfig, raw["config"])
         training: dict[str, Any] = raw["training"] or {"history": [], "converged": None}
-        same = ("id", "name", "source", "validation", "regions", "data", "environment", "wall_seconds")
+        same = ("id", "name", "validation", "regions", "data", "environment", "wall_seconds")
         return cls(
             config=config,
             facts=Facts.of(config),
@@ -107,6 +107,7 @@ class Record:
             by_label_set={name: Scores(**scores) for name, scores in raw.get("by_label_set", {}).items()},
             history=training["history"],
             converged=training["converged"],
+            provenance=raw["source"],
             raw=raw,
             **{name: raw[name] for name in same},
         )
@@ -225,7 +226,7 @@ def frame(found: Sequence[Record], label_set: str | None = None) -> pd.DataFrame
 
     Returns:
         A line per record, in their order: `id`; the facts (see `Facts`, `dropped` among them); `measure` ("score");
-        `miou`, `macc`, `miou_skip`, `val_miou`, `val_macc` in %; `converged`; `source`; `seen_share`; `classes` of the
+        `miou`, `macc`, `miou_skip`, `val_miou`, `val_macc` in %; `converged`; `seen_share`; `classes` of the
         label set, and how many of them `occur` in the scenes.
 
     Raises:
@@ -239,7 +240,7 @@ def frame(found: Sequence[Record], label_set: str | None = None) -> pd.DataFrame
         line = {"id": record.id} | record.facts.columns() | {"label_set": label_set or record.facts.label_set}
         line |= {"measure": SCORE} | {name: getattr(scores, name) for name in _SCORES}
         line |= {f"val_{name}": value for name, value in record.validation.items()}
-        line |= {"converged": record.converged, "source": record.source, "seen_share": record.data["seen_share"]}
+        line |= {"converged": record.converged, "seen_share": record.data["seen_share"]}
         line |= {"classes": len(scores.iou), "occur": sum(value is not None for value in scores.iou.values())}
         lines.append(line)
     table = pd.DataFrame(lines, dtype=object)  # None stays None

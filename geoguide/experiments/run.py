@@ -82,7 +82,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
     return {
         "id": config_hash(config),
         "name": config.name,
-        "source": test[0].source,
+        "source": test[0].provenance,
         "teacher": "simulated" if config.data.features is None else config.data.features,
         "backbone": backbones.identity(config.backbone) if student_kind(config).frozen else None,
         "config": to_dict(config),

@@ -37,12 +37,12 @@ class Identity:
 
     Attributes:
         name: Name of the scene.
-        source: "mini" (generated) or "real".
+        provenance: "mini" (generated) or "real".
         fingerprint: `fingerprint` of the scene.
     """
 
     name: str
-    source: str
+    provenance: str
     fingerprint: str
 
     @classmethod
@@ -55,7 +55,7 @@ class Identity:
         Returns:
             Its identity.
         """
-        return cls(scene.name, scene.source, fingerprint(scene))
+        return cls(scene.name, scene.provenance, fingerprint(scene))
 
     @classmethod
     def noted(cls, note: Path, load: Callable[[], Scene]) -> "Identity":

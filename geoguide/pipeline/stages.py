@@ -45,12 +45,12 @@ class Stages:
         cache: Folder of the disk cache; None computes every stage in memory and writes nothing.
 
     Attributes:
-        origin: The source; None for a scene in memory.
+        source: The source; None for a scene in memory.
         config: As above.
     """
 
     def __init__(self, scene: Scene | SceneSource, config: ExperimentConfig, cache: Path | None = None) -> None:
-        self.origin = None if isinstance(scene, Scene) else scene
+        self.source = None if isinstance(scene, Scene) else scene
         self.config, self._given, self._cache = config, scene, cache
 
     @functools.cached_property
@@ -60,10 +60,10 @@ class Stages:
 
     @functools.cached_property
     def identity(self) -> Identity:
-        """Name, source and fingerprint; taken from a note in the cache where the scene's files have not changed."""
-        if self.origin is None or self._cache is None:
+        """Name, provenance and fingerprint; taken from a note in the cache where the scene's files have not changed."""
+        if self.source is None or self._cache is None:
             return Identity.of(self.scene)
-        return Identity.noted(self._cache / "sources" / f"{self.origin.stamp()}.json", lambda: self.scene)
+        return Identity.noted(self._cache / "sources" / f"{self.source.stamp()}.json", lambda: self.scene)
 
     @functools.cached_property
     def arrays(self) -> Arrays:
@@ -102,9 +102,9 @@ class Stages:
         """
         data = self.config.data
         if data.features is not None:
-            if self.origin is None:
+            if self.source is None:
                 raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare_source")
-            return StreamedFeatures(fused_files(self.origin), len(self.arrays["points"]))
+            return StreamedFeatures(fused_files(self.source), len(self.arrays["points"]))
         settings = [
             to_dict(self.config.teacher),
             to_dict(self.config.lifting, hashed_only=True),
@@ -139,7 +139,7 @@ class Stages:
             superpoints=self.superpoints,
             masks=self.masks,
             frames=(int(arrays["frames"][0]), int(arrays["frames"][1])),
-            origin=self.origin,
+            source=self.source,
         )
 
     def _stage(self, kind: str, settings: object, compute: Callable[[], Arrays]) -> Arrays:
@@ -167,12 +167,12 @@ class Stages:
         return IndexedRows.compress(frozen_features(self.scene, self.config.backbone).astype(np.float16))
 
     def _lifted(self) -> Arrays:
-        if self.scene.source != "mini":
+        if self.scene.provenance != "mini":
             raise ConfigError(
                 f"data.features: real data ({self.scene.name}) needs a folder of fused 2D features below data.root; "
                 "the simulated teacher knows generated scenes only"
             )
-        features = make_teacher(self.config, self.origin).features(self.scene)
+        features = make_teacher(self.config, self.source).features(self.scene)
         mean, count = lift(self.scene, features, self.config.lifting)
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
 

@@ -160,15 +160,15 @@ def cosine(start: float, end: float, share: float) -> float:
 
 
 @torch.no_grad()
-def move_average(average: nn.Module, source: nn.Module, momentum: float) -> None:
-    """Move a running average of a network's parameters: average = momentum average + (1 - momentum) source.
+def move_average(average: nn.Module, network: nn.Module, momentum: float) -> None:
+    """Move a running average of a network's parameters: average = momentum average + (1 - momentum) network.
 
     Args:
         average: The network that holds the average; it is changed.
-        source: A network of the same parameters.
+        network: A network of the same parameters.
         momentum: Share of the average that is kept.
     """
-    for mean, value in zip(average.parameters(), source.parameters(), strict=True):
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(value, 1 - momentum)
 
 

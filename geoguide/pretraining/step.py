@@ -20,14 +20,14 @@ class LevelFeatures:
 
     Attributes:
         feat: Float [V, C1].
-        origin: Mean place in the untouched room, float32 [V, 3] metres.
+        place: Mean place in the untouched room, float32 [V, 3] metres.
         view: Which view of the batch, int64 [V].
         hidden: Share of masked voxels among those pooled, float32 [V].
         descriptors: Mean of what the untouched room's descriptors say there, float32 [V, D].
     """
 
     feat: Tensor
-    origin: np.ndarray
+    place: np.ndarray
     view: np.ndarray
     hidden: np.ndarray
     descriptors: Tensor
@@ -78,7 +78,7 @@ def step_terms(
     pairs, asked = {}, 0
     for name, (rows, goal) in pools.items():
         rows = np.sort(rng.permutation(rows)[: d.matches])
-        found, column = match(seen.origin[rows], goal[rows], target.origin, target.view, d.radius)
+        found, column = match(seen.place[rows], goal[rows], target.place, target.view, d.radius)
         pairs[name] = (rows[found], column)
         asked += len(rows)
     terms, look = _losses(student, teacher, seen, target, pairs, config, ramp)
@@ -159,7 +159,7 @@ def encode_views(
     batch = batch_views(views, device)
     mask = torch.from_numpy(np.concatenate([v.mask for v in views])).to(device)
     stages = encoder(*batch, mask=mask, shuffle_seed=shuffle_seed)
-    place = torch.from_numpy(np.concatenate([v.origin for v in views])).to(device)
+    place = torch.from_numpy(np.concatenate([v.place for v in views])).to(device)
     descriptors = torch.from_numpy(np.concatenate([v.descriptors for v in views])).to(device)
     carried = torch.cat([place, mask[:, None].float(), descriptors.float()], dim=1)  # [V0, 4 + D]
     for stage in stages[1 : network.level + 1]:

@@ -1,7 +1,7 @@
 """Views of a room for self-distillation (Sonata, arXiv 2503.16429, section 4): crops, augmentation, masks.
 
 Everything is a pure function of a room and a `numpy.random.Generator`, the source of all that is random. Every voxel of
-a view keeps `origin`, its place in the untouched room, by which voxels of two views are matched.
+a view keeps `place`, its place in the untouched room, by which voxels of two views are matched.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class PointView:
         coord: Places in the view, float32 [V, 3] metres.
         grid_coord: Voxel coordinates, int64 [V, 3] >= 0.
         feat: float32 [V, 9]: coord, colour, normal.
-        origin: Places in the untouched room, float32 [V, 3] metres.
+        place: Places in the untouched room, float32 [V, 3] metres.
         mask: Voxels hidden behind the mask token, bool [V].
         point: The point of the cloud that each voxel kept, int64 [V].
         descriptors: Descriptors of that point in the untouched room, float16 [V, D].
@@ -68,7 +68,7 @@ class PointView:
     coord: np.ndarray
     grid_coord: np.ndarray
     feat: np.ndarray
-    origin: np.ndarray
+    place: np.ndarray
     mask: np.ndarray
     point: np.ndarray
     descriptors: np.ndarray
@@ -163,8 +163,8 @@ def make_view(cloud: Cloud, config: ViewConfig, voxel: float, rng: np.random.Gen
     feat[:, :3] += lowest
     point = order[made.selected]
     mask = np.zeros(len(point), np.bool_)
-    origin, descriptors = cloud.points[point], cloud.described[point]
-    return PointView(made.coord + lowest, made.grid_coord, feat, origin, mask, point, descriptors)
+    place, descriptors = cloud.points[point], cloud.described[point]
+    return PointView(made.coord + lowest, made.grid_coord, feat, place, mask, point, descriptors)
 
 
 def augment(cloud: Cloud, config: ViewConfig, rng: np.random.Generator) -> Cloud:
@@ -274,4 +274,4 @@ def hide(view: PointView, mask: np.ndarray, jitter: float, voxel: float, rng: np
     feat = view.feat[kept].copy()
     feat[:, :3] = coord
     rest = (getattr(view, name)[kept] for name in ("point", "descriptors"))
-    return PointView(coord, cell[kept], feat, view.origin[kept], mask[kept], *rest)
+    return PointView(coord, cell[kept], feat, view.place[kept], mask[kept], *rest)

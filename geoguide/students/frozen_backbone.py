@@ -93,6 +93,6 @@ class FrozenBackboneStudent(Student[Adapter]):
             moved = replace(still, points=motion.points(scene.points), normals=motion.normals(still.normals))
             yield self.network.whole(torch.from_numpy(open_backbone(self.backbone).encode(moved)))
 
-    def kept(self) -> Adapter:
+    def saved_adapter(self) -> Adapter:
         """Return the adapter; W's MLP and IMR's linear layer belong to the objective and are discarded."""
         return self.network

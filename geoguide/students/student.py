@@ -130,7 +130,7 @@ class Student(abc.ABC, Generic[Network]):
             InputError: The student has to read the scene's files again, but the scene was made in memory.
         """
 
-    def kept(self) -> Adapter:
+    def saved_adapter(self) -> Adapter:
         """Return the part that a saved model holds (paper, Total).
 
         Returns:

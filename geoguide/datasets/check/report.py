@@ -79,7 +79,7 @@ class Tally:
         with_frames: Number of scenes that have views.
         with_instances: Number of scenes that have instances.
         with_label_images: Number of scenes with views, all of which have label images.
-        sources: `Scene.source` of the scenes: "mini", "real" or both.
+        provenances: `Scene.provenance` of the scenes: "mini", "real" or both.
     """
 
     scenes: int = 0
@@ -89,7 +89,7 @@ class Tally:
     with_frames: int = 0
     with_instances: int = 0
     with_label_images: int = 0
-    sources: set[str] = field(default_factory=set)
+    provenances: set[str] = field(default_factory=set)
 
     def add(self, scene: Scene) -> None:
         """Count a scene.
@@ -104,7 +104,7 @@ class Tally:
         self.with_frames += bool(scene.views)
         self.with_instances += scene.instances is not None
         self.with_label_images += bool(scene.views) and all(view.label_path is not None for view in scene.views)
-        self.sources.add(scene.source)
+        self.provenances.add(scene.provenance)
 
     def describe(self, split: str, expected: int) -> str:
         """Put the counts into one line.
@@ -121,13 +121,13 @@ class Tally:
             return text
         mean = f"about {self.points // self.scenes} points and {self.frames // self.scenes} frames"
         counts = f"labels in {self.with_labels}, instances in {self.with_instances}, frames in {self.with_frames}"
-        return f"{text} ({'/'.join(sorted(self.sources))}), {mean}; {counts}"
+        return f"{text} ({'/'.join(sorted(self.provenances))}), {mean}; {counts}"
 
 
 def check_scenes(
     report: Report,
     split: str,
-    sources: Sequence[Path],
+    paths: Sequence[Path],
     read: Callable[[Path], Scene],
     *,
     expected: int | None = None,
@@ -139,9 +139,9 @@ def check_scenes(
     Args:
         report: Takes the problems and one line of counts.
         split: What the scenes are, for that line.
-        sources: A path for each scene, which `read` takes and messages name.
+        paths: A path for each scene, which `read` takes and messages name.
         read: Reads one scene.
-        expected: How many scenes there should be, where that is known; by default as many as `sources`.
+        expected: How many scenes there should be, where that is known; by default as many as `paths`.
         need_labels: Whether a scene without labels is a problem; otherwise it is only counted.
         need_frames: Whether a scene without views is a problem; otherwise it is only counted.
 
@@ -149,24 +149,24 @@ def check_scenes(
         The counts.
     """
     tally = Tally()
-    for path in tqdm(sources, f"check {split}"):
+    for path in tqdm(paths, f"check {split}"):
         scene, problems = check_scene(path, read, need_labels, need_frames)
         for problem in problems:
             report.problem(problem)
         if scene is not None:
             tally.add(scene)
     report.scenes += tally.scenes
-    report.line(tally.describe(split, len(sources) if expected is None else expected))
+    report.line(tally.describe(split, len(paths) if expected is None else expected))
     return tally
 
 
 def check_scene(
-    source: Path, read: Callable[[Path], Scene], need_labels: bool, need_frames: bool
+    path: Path, read: Callable[[Path], Scene], need_labels: bool, need_frames: bool
 ) -> tuple[Scene | None, list[str]]:
     """Read one scene and decode all of its frames.
 
     Args:
-        source: The scene's path, which `read` takes and messages name.
+        path: The scene's path, which `read` takes and messages name.
         read: Reads the scene.
         need_labels: Whether a scene without labels is a problem.
         need_frames: Whether a scene without views is a problem.
@@ -177,16 +177,16 @@ def check_scene(
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            scene = read(source)
+            scene = read(path)
     except GeoGuideError as error:
         return None, [str(error)]
     problems = [str(warning.message) for warning in caught]
     if scene.labels is None and need_labels:
-        problems.append(f"{source}: no labels, so it can be segmented but not scored")
+        problems.append(f"{path}: no labels, so it can be segmented but not scored")
     elif scene.labels is not None and (scene.labels == VOID).all():
-        problems.append(f"{source}: every label is void")
+        problems.append(f"{path}: every label is void")
     if not scene.views and need_frames:
-        problems.append(f"{source}: no frames, so nothing can be lifted")
+        problems.append(f"{path}: no frames, so nothing can be lifted")
     for view in scene.views:
         parts = [view.color] + [view.depth] * (view.pixel_files[1] is not None)
         for part in parts + [view.labels] * (view.label_path is not None):
@@ -195,7 +195,7 @@ def check_scene(
             except GeoGuideError as error:
                 problems.append(str(error))
         if not view.has_pose:
-            problems.append(f"{source}: pose of frame {view.name} is not finite; the frame will be skipped")
+            problems.append(f"{path}: pose of frame {view.name} is not finite; the frame will be skipped")
     return scene, problems
 
 

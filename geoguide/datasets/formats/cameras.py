@@ -69,7 +69,7 @@ def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
     return matrix
 
 
-def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, source: Path) -> None:
+def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, camera: Path) -> None:
     """Check that a camera matrix can belong to images of a size: its principal point must lie near their middle.
 
     This finds images that were halved, and the colour camera's matrix given for depth images. Lifting would otherwise
@@ -79,7 +79,7 @@ def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, sourc
         intrinsics: The camera matrix [3, 3].
         size: (H, W) of the image.
         image: The image file, for the message.
-        source: The file that the camera matrix was read from, for the message.
+        camera: The file that the camera matrix was read from, for the message.
 
     Raises:
         DataError: The principal point lies farther than a tenth of the extent from the middle.
@@ -89,12 +89,12 @@ def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, sourc
     if (np.abs(principal - (extent - 1) / 2) > OFF_CENTRE * extent).any():
         width, height = 2 * principal + 1
         raise DataError(
-            f"{image}: image is {list(size)} (H, W), but the intrinsics in {source.name} hold for about "
+            f"{image}: image is {list(size)} (H, W), but the intrinsics in {camera.name} hold for about "
             f"[{height:.0f}, {width:.0f}]"
         )
 
 
-def check_frame(color: Path, depth: Path, size: tuple[int, int], source: Path) -> None:
+def check_frame(color: Path, depth: Path, size: tuple[int, int], camera: Path) -> None:
     """Check the images of an RGB-D frame against the size that the camera matrix holds for, by their headers.
 
     The depth image must have that size. The colour image, which will be resized to it, need only have its shape.
@@ -103,7 +103,7 @@ def check_frame(color: Path, depth: Path, size: tuple[int, int], source: Path) -
         color: The colour image file.
         depth: The depth image file.
         size: (H, W) of the depth images that the camera matrix holds for.
-        source: The file that the camera matrix was read from, for the message.
+        camera: The file that the camera matrix was read from, for the message.
 
     Raises:
         DataError: An image is missing, unreadable or does not fit; the message names it.
@@ -111,7 +111,7 @@ def check_frame(color: Path, depth: Path, size: tuple[int, int], source: Path) -
     depth_size = read_image_size(depth)
     if depth_size != tuple(size):
         raise DataError(
-            f"{depth}: image is {list(depth_size)} (H, W), but the frames before and {source.name} are for {list(size)}"
+            f"{depth}: image is {list(depth_size)} (H, W), but the frames before and {camera.name} are for {list(size)}"
         )
     check_shape(read_image_size(color), size, color)
 

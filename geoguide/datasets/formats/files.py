@@ -51,8 +51,8 @@ def need_folder(path: str | Path, what: str) -> Path:
     return path
 
 
-def source_of(folder: Path) -> str:
-    """Tell generated data from real data, as `Scene.source` does.
+def provenance_of(folder: Path) -> str:
+    """Tell generated data from real data, as `Scene.provenance` does.
 
     Args:
         folder: Where generated data would carry the file `mini.json`: the folder of a scene or a house, or the root.

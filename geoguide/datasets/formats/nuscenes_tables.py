@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geoguide.datasets.formats.files import load_json, need_folder, read_json, source_of
+from geoguide.datasets.formats.files import load_json, need_folder, provenance_of, read_json
 from geoguide.errors import DataError
 from geoguide.labels.nuscenes import category_classes
 
@@ -54,7 +54,7 @@ class Tables:
         class_of: Class id (0..15, or 255 for ignored ones) of each category id of lidarseg, int64 [256]; -1 for ids
             that `category.json` does not list.
         splits: Split -> names of its scenes, of the data's own `splits.json`; empty where there is no such file.
-        source: "mini" for generated data, which `mini.json` in root marks, else "real".
+        provenance: "mini" for generated data, which `mini.json` in root marks, else "real".
     """
 
     root: Path
@@ -67,7 +67,7 @@ class Tables:
     label_files: dict[str, str] | None
     class_of: np.ndarray
     splits: dict[str, tuple[str, ...]]
-    source: str
+    provenance: str
 
     def path(self, table: str) -> Path:
         """Say where a table lies, for messages.
@@ -155,7 +155,7 @@ def read_tables(root: str | Path, version: str = "v1.0-trainval") -> Tables:
         label_files=label_files,
         class_of=_class_table(folder / "category.json") if label_files else np.full(256, UNKNOWN, dtype=np.int64),
         splits=_own_splits(folder / "splits.json"),
-        source=source_of(Path(root)),
+        provenance=provenance_of(Path(root)),
     )
 
 
