@@ -99,22 +99,16 @@ class Record:
         """
         config = from_dict(ExperimentConfig, raw["config"])
         training: dict[str, Any] = raw["training"] or {"history": [], "converged": None}
+        same = ("id", "name", "source", "validation", "regions", "data", "environment", "wall_seconds")
         return cls(
-            id=raw["id"],
-            name=raw["name"],
             config=config,
             facts=Facts.of(config),
-            source=raw["source"],
             metrics=Scores(**raw["metrics"]),
             by_label_set={name: Scores(**scores) for name, scores in raw.get("by_label_set", {}).items()},
-            validation=raw["validation"],
             history=training["history"],
             converged=training["converged"],
-            regions=raw["regions"],
-            data=raw["data"],
-            environment=raw["environment"],
-            wall_seconds=raw["wall_seconds"],
             raw=raw,
+            **{name: raw[name] for name in same},
         )
 
     def scores(self, label_set: str | None = None) -> Scores:
