@@ -11,8 +11,8 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from geoguide.errors import InputError
+from geoguide.report.evidence import interval
 from geoguide.report.figures.render import PALETTE, finish
-from geoguide.report.tables import interval
 
 _MAX_ROWS = 400
 
