@@ -116,6 +116,7 @@ def test_differences_carry_their_verdict_and_none_where_most_runs_go_on_improvin
 
 def test_a_label_says_the_facts_that_it_is_given() -> None:
     assert row_label(FULL) == "works-best/full" and row_label(AS_WRITTEN | route("nuscenes")) == "as-written/full"
+    assert row_label({"method": "GeoGuide", "preset": "as-written", "dropped": ("imr",)}) == "as-written/without imr"
     assert row_label(FULL | {"teacher": "LSeg-like"}) == "works-best/full, LSeg-like"
     assert row_label(ADAPTER | route("scannet", "nuscenes")) == "adapter only on nuscenes"
     assert row_label(FUSION | route("nuscenes") | {"occlusion": "splat"}) == "2D fusion, z-buffer"

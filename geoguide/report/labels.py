@@ -1,5 +1,7 @@
 """Facts as words for people: what rows, places and benchmarks are called. No code reads a label back."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from geoguide.benchmarks import benchmarks
@@ -22,13 +24,14 @@ def variant(row: Row) -> str:
     """What of the method a row holds.
 
     Args:
-        row: Facts of a row; where they do not say the modules, all are in use.
+        row: Facts of a row; where they name no modules, neither used nor dropped, all are in use.
 
     Returns:
         'full', 'without usd', 'only imr', 'no module' for a preset; else the method. The paper's table of OpenSeg
         features on ScanNet in results/paper.json calls its rows so.
     """
-    return row_name(row.get("modules", MODULES)) if row["method"] == GEOGUIDE else row["method"]
+    used = tuple(module for module in MODULES if module not in row.get("dropped", ()))
+    return row_name(row.get("modules", used)) if row["method"] == GEOGUIDE else row["method"]
 
 
 def row_label(row: Facts | Row) -> str:
@@ -60,7 +63,7 @@ def row_label(row: Facts | Row) -> str:
     return label + "".join(f", {name} = {value}" for name, value in row.get("changed", ()))
 
 
-def labelled(lines: pd.DataFrame, rows: list[Row]) -> pd.DataFrame:
+def labelled(lines: pd.DataFrame, rows: Sequence[Row]) -> pd.DataFrame:
     """Lines with the labels of their rows.
 
     Args:

@@ -68,7 +68,7 @@ def by_frequency(found: Sequence[Record], label_set: str = LABEL_SETS[-1]) -> pd
     group, parts = np.array(load_label_set(label_set).group), []
     iou = np.array([list(record.scores(label_set).iou.values()) for record in found], float)  # [R, C], NaN where absent
     for name in GROUPS:
-        mine = iou[:, group == name]
+        mine = np.ascontiguousarray(iou[:, group == name])  # so that rows are summed as arrays of their own
         occur, total = np.isfinite(mine).sum(axis=1), np.nansum(mine, axis=1)  # [R]
         scores = {"miou": total / mine.shape[1], "miou_skip": total / np.maximum(occur, 1)}
         counts = {"classes": mine.shape[1], "occur": occur, "hit": (mine > 0).sum(axis=1)}
