@@ -29,7 +29,7 @@ _FORMAT = "geoguide-model-1"
 
 @dataclass(eq=False)
 class GeoGuideModel:
-    """What `geoguide.load` returns: all that is needed to label points with words.
+    """What `geoguide.load` returns: all that labels points with words, by the cosine with their embeddings.
 
     Attributes:
         adapter: The trained MLP.

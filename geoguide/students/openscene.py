@@ -1,4 +1,4 @@
-"""The baseline OpenScene (CVPR 2023): a whole MinkUNet18A is trained, from coloured voxels to lifted 2D features."""
+"""The baseline OpenScene (CVPR 2023): an entire MinkUNet18A is trained, from coloured voxels to lifted 2D features."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
