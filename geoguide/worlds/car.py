@@ -47,7 +47,7 @@ class Sensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Camera(Sensor):
+class MountedCamera(Sensor):
     """A mounted camera.
 
     Attributes:
@@ -57,7 +57,7 @@ class Camera(Sensor):
     intrinsics: np.ndarray
 
 
-def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, Camera]]:
+def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, MountedCamera]]:
     """Equip one car, its cameras mounted a little differently from those of any other.
 
     Args:
@@ -78,7 +78,7 @@ def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, Camera]]:
         pose[:3, :3] = error @ Rotation.from_euler("z", heading, degrees=True).as_matrix() @ OPTICAL
         pose[:3, 3] = place
         intrinsics = np.array([[focal, 0.0, cx], [0.0, focal, cy], [0.0, 0.0, 1.0]])
-        cameras[channel] = Camera(channel, pose, delay / 1000, intrinsics)
+        cameras[channel] = MountedCamera(channel, pose, delay / 1000, intrinsics)
     return lidar, cameras
 
 

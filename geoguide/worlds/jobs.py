@@ -26,7 +26,7 @@ from geoguide.errors import DataError, InputError
 from geoguide.paths import replacing
 
 MANIFEST = "manifest.json"
-SPLITS = ("train", "val", "test")
+SPLIT_NAMES = ("train", "val", "test")
 MOST = 2000  # scenes of one split
 STALE = 3600.0  # seconds after which a half-made scene is a dead run's
 
@@ -82,7 +82,7 @@ class Job(abc.ABC):
         Returns:
             That many integers >= 0.
         """
-        entropy = np.random.SeedSequence([self.config.seed, SPLITS.index(self.split), self.number])
+        entropy = np.random.SeedSequence([self.config.seed, SPLIT_NAMES.index(self.split), self.number])
         return [int(value) for value in entropy.generate_state(count)]
 
     @abc.abstractmethod
@@ -123,7 +123,7 @@ def list_jobs(kind: type[Job], root: Path, counts: tuple[int, int, int], config:
         raise InputError(f"{what} must be three counts (train, val, test) of 0..{MOST}, found {tuple(counts)}")
     return [
         kind(root, split, number, config)
-        for split, count in zip(SPLITS, counts, strict=True)
+        for split, count in zip(SPLIT_NAMES, counts, strict=True)
         for number in range(count)
     ]
 
@@ -170,7 +170,7 @@ def write_lists(jobs: Sequence[Job], name_format: str) -> None:
         jobs: The scenes of one data set.
         name_format: Name of a file below the root, with {} for the split.
     """
-    for split in SPLITS:
+    for split in SPLIT_NAMES:
         with replacing(jobs[0].root / name_format.format(split)) as temporary:
             temporary.write_text("".join(f"{job.name}\n" for job in jobs if job.split == split))
 
@@ -187,7 +187,7 @@ def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
     manifest = {
         "generator": jobs[0].generator,
         **json.loads(json.dumps(asdict(jobs[0].config))),
-        counts_name: {split: sum(job.split == split for job in jobs) for split in SPLITS},
+        counts_name: {split: sum(job.split == split for job in jobs) for split in SPLIT_NAMES},
         "fingerprint": hashlib.sha256(json.dumps(scenes, sort_keys=True).encode()).hexdigest(),
         "scenes": scenes,
     }
@@ -218,11 +218,11 @@ def write_stamp(folder: Path, recipe: dict[str, Any], facts: dict[str, Any]) -> 
         recipe: The recipe that made it.
         facts: What else the stamp says, counts for example.
     """
-    stamp = {"recipe": recipe, "fingerprint": fingerprint(folder), **facts}
+    stamp = {"recipe": recipe, "fingerprint": scene_fingerprint(folder), **facts}
     (folder / MINI_STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
 
 
-def fingerprint(folder: Path) -> str:
+def scene_fingerprint(folder: Path) -> str:
     """What a scene's bytes are told apart by.
 
     Args:

@@ -17,7 +17,7 @@ SLACK = 0.004  # metres two boxes may share before they collide: things that tou
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedInRoom:
     """A piece at its place in a room.
 
     Attributes:
@@ -42,7 +42,7 @@ class Placed:
         Returns:
             Float64 [2].
         """
-        return self.xy + rotation(self.yaw) @ np.array([x, y])
+        return self.xy + yaw_matrix(self.yaw) @ np.array([x, y])
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Wall:
         return self.start + s * self.along + out * self.inward
 
 
-def rotation(yaw: float) -> np.ndarray:
+def yaw_matrix(yaw: float) -> np.ndarray:
     """The matrix that turns a piece's frame into the room's.
 
     Args:
@@ -110,12 +110,12 @@ def rows(boxes: Sequence[Box], xy: np.ndarray, yaw: float, z: float) -> np.ndarr
         Rows cx cy half-x half-y yaw z0 z1, float64 [n, 7].
     """
     local = np.array(boxes, np.float64).reshape(-1, 6)
-    center = (local[:, :2] + local[:, 3:5]) / 2 @ rotation(yaw).T + xy
+    center = (local[:, :2] + local[:, 3:5]) / 2 @ yaw_matrix(yaw).T + xy
     half = (local[:, 3:5] - local[:, :2]) / 2
     return np.column_stack([center, half, np.full(len(local), yaw), local[:, 2] + z, local[:, 5] + z])
 
 
-def overlaps(a: np.ndarray, b: np.ndarray, slack: float = SLACK) -> np.ndarray:
+def collisions(a: np.ndarray, b: np.ndarray, slack: float = SLACK) -> np.ndarray:
     """Which boxes collide.
 
     Args:
@@ -153,7 +153,7 @@ def corners(boxes: np.ndarray) -> np.ndarray:
     return turned + boxes[:, None, :2]
 
 
-class Layout:
+class RoomLayout:
     """A room being furnished: its outline and everything placed in it so far.
 
     Args:
@@ -180,7 +180,7 @@ class Layout:
             Wall(start, edge / length, float(length))
             for start, edge, length in zip(self.outline, edges, lengths, strict=True)
         ]
-        self.placed: list[Placed] = []
+        self.placed: list[PlacedInRoom] = []
         self.solid = np.array(
             [[(x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2, 0, 0, size[2]] for x0, y0, x1, y1 in notches]
         ).reshape(-1, 7)
@@ -214,12 +214,12 @@ class Layout:
             True where the piece, what it keeps clear and the spare boxes are free.
         """
         boxes = rows(piece.boxes, xy, yaw, z)
-        if not self.inside(boxes) or overlaps(boxes, self.solid).any() or overlaps(boxes, self.clear).any():
+        if not self.inside(boxes) or collisions(boxes, self.solid).any() or collisions(boxes, self.clear).any():
             return False
         free = rows([*piece.clear, *spare], xy, yaw, z)
-        return not overlaps(free, self.solid).any() and (not spare or self.inside(rows(spare, xy, yaw, z)))
+        return not collisions(free, self.solid).any() and (not spare or self.inside(rows(spare, xy, yaw, z)))
 
-    def put(self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0) -> Placed:
+    def put(self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0) -> PlacedInRoom:
         """Place a piece without asking whether it fits.
 
         Args:
@@ -231,7 +231,7 @@ class Layout:
         Returns:
             The piece at its place.
         """
-        placed = Placed(piece, np.asarray(xy, np.float64), yaw, z)
+        placed = PlacedInRoom(piece, np.asarray(xy, np.float64), yaw, z)
         self.placed.append(placed)
         self.solid = np.concatenate([self.solid, rows(piece.boxes, placed.xy, yaw, z)])
         self.clear = np.concatenate([self.clear, rows(piece.clear, placed.xy, yaw, z)])
@@ -239,7 +239,7 @@ class Layout:
 
     def try_put(
         self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0, spare: Sequence[Box] = ()
-    ) -> Placed | None:
+    ) -> PlacedInRoom | None:
         """Place a piece where it fits.
 
         Args:

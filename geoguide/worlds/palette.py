@@ -51,7 +51,7 @@ RAW_TO_NYU40: dict[str, int] = {
 }  # fmt: skip
 
 
-def pick(rng: np.random.Generator, *groups: tuple[Color, ...]) -> Color:
+def pick_color(rng: np.random.Generator, *groups: tuple[Color, ...]) -> Color:
     """Draw a colour.
 
     Args:

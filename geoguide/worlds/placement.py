@@ -9,17 +9,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geoguide.worlds.layout import Layout, Placed, Wall, rotation
-from geoguide.worlds.shapes import Box, Maker, Piece
+from geoguide.worlds.layout import PlacedInRoom, RoomLayout, Wall, yaw_matrix
+from geoguide.worlds.shapes import Box, Piece, PieceMaker
 
-GAP = 0.01  # metres between a piece and its wall
+WALL_GAP = 0.01  # metres between a piece and its wall
 
 
 class NoSpaceError(Exception):
     """A piece that defines the room's type found no place."""
 
 
-def required(placed: Placed | None) -> Placed:
+def required(placed: PlacedInRoom | None) -> PlacedInRoom:
     """Insist that a piece has found a place.
 
     Args:
@@ -49,7 +49,7 @@ class Furnisher:
         walls: The walls that things are put at.
     """
 
-    def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
+    def __init__(self, layout: RoomLayout, rng: np.random.Generator) -> None:
         self.layout = layout
         self.rng = rng
         self.walls = layout.walls
@@ -65,7 +65,7 @@ class Furnisher:
         """
         return bool(self.rng.random() < probability)
 
-    def against_wall(self, make: Maker, *, front: float = 0.0, corner: float = 0.3) -> Placed | None:
+    def against_wall(self, make: PieceMaker, *, front: float = 0.0, corner: float = 0.3) -> PlacedInRoom | None:
         """Put a piece with its back to a wall.
 
         Args:
@@ -82,16 +82,16 @@ class Furnisher:
             spare: list[Box] = [(low[0], high[1], 0.0, high[0], high[1] + front, 1.0)] if front else []
             for _ in range(12):
                 wall = self.random_wall()
-                start, end = GAP - low[0], wall.length - high[0] - GAP
+                start, end = WALL_GAP - low[0], wall.length - high[0] - WALL_GAP
                 if end < start:
                     continue
                 s = self.rng.choice([start, end]) if self.chance(corner) else self.rng.uniform(start, end)
-                placed = self.layout.try_put(piece, wall.at(s, GAP - min(0.0, low[1])), wall.yaw, 0.0, spare)
+                placed = self.layout.try_put(piece, wall.at(s, WALL_GAP - min(0.0, low[1])), wall.yaw, 0.0, spare)
                 if placed:
                     return placed
         return None
 
-    def on_wall(self, make: Maker) -> Placed | None:
+    def on_wall(self, make: PieceMaker) -> PlacedInRoom | None:
         """Hang a piece on a wall; it carries its own height.
 
         Args:
@@ -113,7 +113,7 @@ class Furnisher:
                     return placed
         return None
 
-    def free(self, make: Maker, *, margin: float = 0.0, middle: bool = False) -> Placed | None:
+    def free(self, make: PieceMaker, *, margin: float = 0.0, middle: bool = False) -> PlacedInRoom | None:
         """Put a piece away from the walls, parallel to one of them.
 
         Args:
@@ -134,7 +134,7 @@ class Furnisher:
                 yaw = float(np.pi / 2 * self.rng.integers(4) + self.rng.normal(0, 0.04))
                 size = np.array(self.layout.size[:2])
                 share = self.rng.uniform(0.4, 0.6, 2) if middle else self.rng.uniform(0.1, 0.9, 2)
-                at = size * share - rotation(yaw) @ center
+                at = size * share - yaw_matrix(yaw) @ center
                 placed = self.layout.try_put(piece, at, yaw, 0.0, spare)
                 if placed:
                     return placed
@@ -142,15 +142,15 @@ class Furnisher:
 
     def attach(
         self,
-        to: Placed,
-        make: Maker,
+        to: PlacedInRoom,
+        make: PieceMaker,
         x: float,
         y: float,
         turn: float = 0.0,
         *,
         jitter: float = 0.05,
         twist: float = 0.1,
-    ) -> Placed | None:
+    ) -> PlacedInRoom | None:
         """Put a piece on the floor, at a place of another piece's frame.
 
         Args:
@@ -174,7 +174,7 @@ class Furnisher:
                 return placed
         return None
 
-    def beside(self, to: Placed, make: Maker, side: int, gap: float = 0.04) -> Placed | None:
+    def beside(self, to: PlacedInRoom, make: PieceMaker, side: int, gap: float = 0.04) -> PlacedInRoom | None:
         """Put a piece next to another, its back to the same wall.
 
         Args:
@@ -192,7 +192,7 @@ class Furnisher:
         x = high[0] + gap - own_low[0] if side > 0 else low[0] - gap - own_high[0]
         return self.attach(to, lambda rng: piece, x, -min(0.0, own_low[1]), jitter=0.0, twist=0.0)
 
-    def facing(self, to: Placed, make: Maker, distance: float, x: float = 0.0) -> Placed | None:
+    def facing(self, to: PlacedInRoom, make: PieceMaker, distance: float, x: float = 0.0) -> PlacedInRoom | None:
         """Put a piece before the front of another, turned towards it.
 
         Args:
@@ -209,7 +209,7 @@ class Furnisher:
         depth = piece.extent()[1][1]
         return self.attach(to, lambda rng: piece, x, high[1] + distance + depth, np.pi, twist=0.15)
 
-    def around(self, table: Placed, make: Maker, count: int, *, round_: bool = False) -> int:
+    def around(self, table: PlacedInRoom, make: PieceMaker, count: int, *, round_: bool = False) -> int:
         """Put chairs of one kind around a table, tucked in or drawn back.
 
         Args:
@@ -238,7 +238,7 @@ class Furnisher:
                     break
         return fitted
 
-    def on_top(self, of: Placed | None, makers: Sequence[Maker], count: int) -> None:
+    def on_top(self, of: PlacedInRoom | None, makers: Sequence[PieceMaker], count: int) -> None:
         """Put things on the tops of a piece.
 
         Args:
@@ -261,7 +261,9 @@ class Furnisher:
                 if self.set_on(of, piece, x, y, z):
                     break
 
-    def set_on(self, of: Placed, piece: Piece, x: float, y: float, z: float, twist: float = 0.12) -> Placed | None:
+    def set_on(
+        self, of: PlacedInRoom, piece: Piece, x: float, y: float, z: float, twist: float = 0.12
+    ) -> PlacedInRoom | None:
         """Put a piece at a place of another piece's frame, a little askew.
 
         Args:
@@ -278,7 +280,7 @@ class Furnisher:
         yaw = of.yaw + self.rng.normal(0, twist)
         return self.layout.try_put(piece, of.to_room(x, y), yaw, of.z + z)
 
-    def scatter(self, makers: Sequence[Maker], count: int) -> None:
+    def scatter(self, makers: Sequence[PieceMaker], count: int) -> None:
         """Leave things on the floor, mostly along walls.
 
         Args:
@@ -292,7 +294,7 @@ class Furnisher:
             else:
                 self.free(make)
 
-    def one_of(self, makers: Sequence[Maker]) -> Maker:
+    def one_of(self, makers: Sequence[PieceMaker]) -> PieceMaker:
         """Draw one of several makers.
 
         Args:

@@ -104,7 +104,7 @@ def shaded(rng: np.random.Generator, color: Color, count: int, spread: float = S
 
 
 @dataclass
-class Item:
+class ObjectParts:
     """One object being built.
 
     Attributes:
@@ -152,7 +152,7 @@ class Piece:
 
     def __init__(self, rng: np.random.Generator, max_edge: float = MAX_EDGE) -> None:
         self.rng, self.max_edge = rng, max_edge
-        self.items: list[Item] = []
+        self.items: list[ObjectParts] = []
         self.boxes: list[Box] = []
         self.supports: list[tuple[float, ...]] = []
         self.clear: list[Box] = []
@@ -167,7 +167,7 @@ class Piece:
         Returns:
             The piece itself.
         """
-        self.items.append(Item(category, color))
+        self.items.append(ObjectParts(category, color))
         return self
 
     def box(self, low: Point, high: Point, color: Color | None = None) -> None:
@@ -349,7 +349,7 @@ class Piece:
         boxes = np.array(self.boxes)
         return boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)
 
-    def _add(self, vertices: np.ndarray, quads: np.ndarray, color: Color | None) -> Item:
+    def _add(self, vertices: np.ndarray, quads: np.ndarray, color: Color | None) -> ObjectParts:
         item = self.items[-1]
         colors = np.repeat(shaded(self.rng, color or item.color, len(quads)), 2, axis=0)
         item.add(vertices, triangles(quads), colors)
@@ -357,4 +357,4 @@ class Piece:
         return item
 
 
-Maker = Callable[[np.random.Generator], Piece]  # builds one piece, its sizes and colours drawn anew
+PieceMaker = Callable[[np.random.Generator], Piece]  # builds one piece, its sizes and colours drawn anew

@@ -23,7 +23,7 @@ from geoguide.worlds.annotate import nearest_object
 from geoguide.worlds.camera import JPEG_QUALITY, SensorConfig
 from geoguide.worlds.casting import NO_OBJECT
 from geoguide.worlds.houses.scan import Shot
-from geoguide.worlds.houses.world import House
+from geoguide.worlds.houses.world import FurnishedHouse
 from geoguide.worlds.jobs import write_stamp
 from geoguide.worlds.things.vocabulary import load_vocabulary
 
@@ -31,13 +31,13 @@ COLOR, DEPTH, PARAMETERS = "undistorted_color_images", "undistorted_depth_images
 MAPPING_COLUMNS = ("index", "raw_category", "category", "nyu40id", "nyuClass")
 FRAGMENT = 20  # vertices; a ball of 20 cm touches the floor in one point and must not count as debris
 EDGE = 0.14  # metres beyond the room's walls that belong to its region: reveals and panes, not the neighbour's wall
-TURN = np.array([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to Matterport3D's: y up, looking along -z
+AXES_FLIP = np.array([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to Matterport3D's: y up, looking along -z
 
 
 def write_house(
     folder: Path,
     name: str,
-    house: House,
+    house: FurnishedHouse,
     shots: list[Shot],
     sensor: SensorConfig,
     voxel: float,
@@ -100,15 +100,17 @@ def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConf
         Image.fromarray(instance).save(folder / INSTANCE_IMAGES / f"{color.stem}.png")
         if number == 0 or shots[number - 1].camera != shot.camera:
             lines += ["", f"intrinsics_matrix {intrinsics}"]
-        pose = np.round(frame.cam_to_world * TURN, 6)
+        pose = np.round(frame.cam_to_world * AXES_FLIP, 6)
         lines.append(f"scan {depth.name} {color.name} " + " ".join(f"{value:.6f}" for value in pose.ravel()))
-        views.append(View(color.stem, sensor.intrinsics, pose * TURN, sensor.image_size, color, depth, DEPTH_SCALE))
+        views.append(
+            View(color.stem, sensor.intrinsics, pose * AXES_FLIP, sensor.image_size, color, depth, DEPTH_SCALE)
+        )
     (folder / PARAMETERS / f"{name}.conf").write_text("\n".join(lines) + "\n")
     return views
 
 
 def _region_mesh(
-    views: list[View], house: House, region: int, sensor: SensorConfig, voxel: float
+    views: list[View], house: FurnishedHouse, region: int, sensor: SensorConfig, voxel: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [P, 3], faces [F, 3] and colours uint8 [P, 3] of what the region's own cameras saw inside it."""
     mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1], min_fragment=FRAGMENT)
@@ -126,7 +128,7 @@ def _write_region(
     name: str,
     mesh: tuple[np.ndarray, np.ndarray, np.ndarray],
     owner: np.ndarray,
-    house: House,
+    house: FurnishedHouse,
     category: np.ndarray,
 ) -> None:
     """Write mesh, face segments and objects of one region; owner int64 [F] is each face's object or -1.

@@ -9,8 +9,8 @@ import numpy as np
 
 from geoguide.worlds.camera import Frame, SensorConfig, look, pose_errors, render, smooth_noise
 from geoguide.worlds.casting import RayCaster
-from geoguide.worlds.houses.world import House
-from geoguide.worlds.interior import Room
+from geoguide.worlds.houses.world import FurnishedHouse
+from geoguide.worlds.interior import FurnishedRoom
 from geoguide.worlds.sight import sight
 
 PITCHES = (32.0, 0.0, -32.0)  # degrees of cameras 0, 1, 2: up, level, down
@@ -48,7 +48,7 @@ class Shot:
         return f"region{self.region}pano{self.panorama}_{kind}{self.camera}_{self.turn}"
 
 
-def scan_house(house: House, seed: int, sensor: SensorConfig, panoramas: int) -> list[Shot]:
+def scan_house(house: FurnishedHouse, seed: int, sensor: SensorConfig, panoramas: int) -> list[Shot]:
     """Scan a house from a tripod; the same arguments give the same images.
 
     Args:
@@ -71,7 +71,7 @@ def scan_house(house: House, seed: int, sensor: SensorConfig, panoramas: int) ->
     return shots
 
 
-def _places(room: Room, count: int, rng: np.random.Generator) -> np.ndarray:
+def _places(room: FurnishedRoom, count: int, rng: np.random.Generator) -> np.ndarray:
     """Tripod positions [count or up to MORE more, 2] of the room's frame, each the one that sees most not seen yet.
 
     An object counts by the root of its share of sampled surface points that are in sight, so that a small thing behind
@@ -92,7 +92,7 @@ def _places(room: Room, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _panorama(
-    house: House,
+    house: FurnishedHouse,
     caster: RayCaster,
     region: int,
     panorama: int,

@@ -14,19 +14,19 @@ from scipy.sparse.csgraph import dijkstra
 from geoguide.errors import InputError
 from geoguide.worlds.camera import Frame, SensorConfig, look, pose_errors, render, smooth_noise
 from geoguide.worlds.casting import RayCaster
-from geoguide.worlds.interior import Room, floor_grid
+from geoguide.worlds.interior import FurnishedRoom, floor_grid
 
-STEP = 0.2  # metres between the places where a camera may stand
+WALK_STEP = 0.2  # metres between the places where a camera may stand
 SMALLEST_PLACE = 4  # cells; smaller free places are not visited
 BLOCKED = 6.0  # how much dearer a way over furniture is
 WAYPOINTS = 10  # places that a walk visits at most
-TARGETS = 3000  # surface points whose coverage steers the view
+COVERAGE_POINTS = 3000  # surface points whose coverage steers the view
 FACING = 0.35  # cosine of the angle to the surface below which a target does not count as covered
-CANDIDATES = 48  # directions weighed per frame
-TURN = np.deg2rad(75)  # largest turn between two frames
+VIEW_DIRECTIONS = 48  # directions weighed per frame
+LARGEST_TURN = np.deg2rad(75)  # largest turn between two frames
 
 
-def scan_room(room: Room, seed: int, config: SensorConfig | None = None) -> list[Frame]:
+def scan_room(room: FurnishedRoom, seed: int, config: SensorConfig | None = None) -> list[Frame]:
     """Scan a room along a hand-held path; the same room, seed and config give the same frames.
 
     Args:
@@ -54,7 +54,7 @@ def scan_room(room: Room, seed: int, config: SensorConfig | None = None) -> list
     ]
 
 
-def camera_path(room: Room, caster: RayCaster, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
+def camera_path(room: FurnishedRoom, caster: RayCaster, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
     """Draw one walk through the room.
 
     Positions follow shortest ways between far-apart free places; each view is the direction, among those a hand could
@@ -88,13 +88,13 @@ def camera_path(room: Room, caster: RayCaster, config: SensorConfig, rng: np.ran
     return poses
 
 
-def _walk(room: Room, frames: int, rng: np.random.Generator) -> np.ndarray:
+def _walk(room: FurnishedRoom, frames: int, rng: np.random.Generator) -> np.ndarray:
     """Camera positions [K, 2], all free, along a tour of far-apart free places.
 
     Where furniture separates two free places the camera is carried over it, without a frame on the way.
     """
-    counts = max(int(room.size[0] / STEP), 1), max(int(room.size[1] / STEP), 1)
-    cells = floor_grid(counts, STEP)
+    counts = max(int(room.size[0] / WALK_STEP), 1), max(int(room.size[1] / WALK_STEP), 1)
+    cells = floor_grid(counts, WALK_STEP)
     free = room.camera_free(cells)
     part = ndimage.label(free.reshape(counts))[0].reshape(-1)
     usable = np.flatnonzero(free & (np.bincount(part)[part] >= SMALLEST_PLACE))
@@ -127,7 +127,7 @@ def _neighbours(counts: tuple[int, int], free: np.ndarray) -> coo_matrix:
             for a, b in ((index[1:], index[:-1]), (index[:, 1:], index[:, :-1]))
         ]
     )
-    cost = np.where(free[edges].all(axis=1), STEP, BLOCKED * STEP)
+    cost = np.where(free[edges].all(axis=1), WALK_STEP, BLOCKED * WALK_STEP)
     return coo_matrix((cost, edges.T), shape=(len(free), len(free))).tocsr()
 
 
@@ -151,14 +151,14 @@ def _tour(distance: np.ndarray) -> list[int]:
     return order
 
 
-def _surface_samples(room: Room, caster: RayCaster, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _surface_samples(room: FurnishedRoom, caster: RayCaster, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Points [T, 3] and unit normals [T, 3] on the surface: half by area, half equal for every object."""
     corners = room.vertices[room.faces]  # [F, 3, 3]
     area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     total = np.bincount(room.face_object, area, minlength=len(room.objects))[room.face_object]
     share = area / area.sum() + area / np.maximum(total, 1e-12) / len(room.objects)
-    face = rng.choice(len(area), TARGETS, p=share / share.sum())
-    weight = rng.dirichlet((1.0, 1.0, 1.0), TARGETS)  # uniform over a triangle
+    face = rng.choice(len(area), COVERAGE_POINTS, p=share / share.sum())
+    weight = rng.dirichlet((1.0, 1.0, 1.0), COVERAGE_POINTS)  # uniform over a triangle
     return (weight[:, :, None] * corners[face]).sum(axis=1), caster.face_normals[face]
 
 
@@ -175,7 +175,7 @@ def _best_view(
 ) -> tuple[float, float, np.ndarray]:
     """(yaw, pitch, newly covered float64 [T]) of the candidate direction that adds most coverage.
 
-    `free`: the first view, which may look anywhere; later ones turn by at most `TURN` from `yaw`.
+    `free`: the first view, which may look anywhere; later ones turn by at most `LARGEST_TURN` from `yaw`.
     """
     offset = targets - eye
     distance = np.linalg.norm(offset, axis=1)  # [T]
@@ -183,8 +183,12 @@ def _best_view(
     cosine = np.abs((normals * offset).sum(axis=1)) / np.maximum(distance, 1e-9)
     near, far = config.depth_range
     visible = (first > 0.98) & (distance > near) & (distance < far - 1.0) & (cosine > FACING)
-    turn = rng.uniform(-np.pi, np.pi, CANDIDATES) if free else rng.uniform(-TURN, TURN, CANDIDATES)
-    pitch = rng.uniform(np.deg2rad(-50), np.deg2rad(15), CANDIDATES)
+    turn = (
+        rng.uniform(-np.pi, np.pi, VIEW_DIRECTIONS)
+        if free
+        else rng.uniform(-LARGEST_TURN, LARGEST_TURN, VIEW_DIRECTIONS)
+    )
+    pitch = rng.uniform(np.deg2rad(-50), np.deg2rad(15), VIEW_DIRECTIONS)
     axes = np.stack([look(eye, yaw + t, p)[:3, :3] for t, p in zip(turn, pitch, strict=True)])  # [N, 3, 3]
     local = (offset[visible] @ axes).astype(np.float32)  # [N, V, 3] visible targets in each candidate's camera axes
     height, width = config.image_size

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from geoguide.errors import ConfigError
-from geoguide.worlds.car import IMAGE_SIZE, Camera, Sensor, beam_directions, mount_sensors, through_ego
+from geoguide.worlds.car import IMAGE_SIZE, MountedCamera, Sensor, beam_directions, mount_sensors, through_ego
 from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
 from geoguide.worlds.site import HALF_TIME
 from geoguide.worlds.streets.world import Street, StreetObject
@@ -99,7 +99,7 @@ class KeyFrame:
     time: float
     sweep: Sweep
     things: dict[int, tuple[int, float]]
-    pictures: list[tuple[Camera, Picture]]
+    pictures: list[tuple[MountedCamera, Picture]]
 
 
 def scan_street(street: Street, seed: int, config: DriveConfig) -> tuple[list[Sensor], Iterator[KeyFrame]]:
@@ -119,14 +119,16 @@ def scan_street(street: Street, seed: int, config: DriveConfig) -> tuple[list[Se
 
 
 def _drive(
-    street: Street, lidar: Sensor, cameras: list[Camera], config: DriveConfig, rng: np.random.Generator
+    street: Street, lidar: Sensor, cameras: list[MountedCamera], config: DriveConfig, rng: np.random.Generator
 ) -> Iterator[KeyFrame]:
     """The key frames of a drive."""
-    world = World(street)
+    caster = StreetCaster(street)
     for time in config.times.tolist():
-        turn = sweep(street, world, lidar, time, config, rng)
-        images = [(camera, picture(street, world, camera, time + camera.delay, config, rng)) for camera in cameras]
-        yield KeyFrame(time, turn, _things(street, world, lidar, time, turn), images)
+        turn = take_sweep(street, caster, lidar, time, config, rng)
+        images = [
+            (camera, take_picture(street, caster, camera, time + camera.delay, config, rng)) for camera in cameras
+        ]
+        yield KeyFrame(time, turn, _things(street, caster, lidar, time, turn), images)
 
 
 class Faces:
@@ -171,7 +173,7 @@ class Hits:
     normal: np.ndarray
 
 
-class World:
+class StreetCaster:
     """A street to cast rays at, at any time; the search tree of what stands still is built once.
 
     Args:
@@ -218,14 +220,14 @@ class World:
         )
 
 
-def sweep(
-    street: Street, world: World, lidar: Sensor, time: float, config: DriveConfig, rng: np.random.Generator
+def take_sweep(
+    street: Street, caster: StreetCaster, lidar: Sensor, time: float, config: DriveConfig, rng: np.random.Generator
 ) -> Sweep:
     """Take one turn of the LiDAR, as if in one instant; echoes of the car itself are left out.
 
     Args:
         street: The street.
-        world: The same street, to cast rays at.
+        caster: The same street, to cast rays at.
         lidar: The LiDAR.
         time: Seconds.
         config: The drive.
@@ -236,7 +238,7 @@ def sweep(
     """
     rays, ring = beam_directions(config.turns)
     pose = street.ego_pose(time) @ lidar.to_ego
-    hits = world.cast(pose[:3, 3], rays @ pose[:3, :3].T, time)
+    hits = caster.cast(pose[:3, 3], rays @ pose[:3, :3].T, time)
     near, far = config.lidar_range
     distance = np.where(np.isfinite(hits.distance), hits.distance, 1e6)
     cosine = np.abs((hits.normal * (rays @ pose[:3, :3].T)).sum(axis=1))
@@ -257,14 +259,19 @@ def sweep(
     )
 
 
-def picture(
-    street: Street, world: World, camera: Camera, time: float, config: DriveConfig, rng: np.random.Generator
+def take_picture(
+    street: Street,
+    caster: StreetCaster,
+    camera: MountedCamera,
+    time: float,
+    config: DriveConfig,
+    rng: np.random.Generator,
 ) -> Picture:
     """Take the image of a camera.
 
     Args:
         street: The street.
-        world: The same street, to cast rays at.
+        caster: The same street, to cast rays at.
         camera: The camera.
         time: Seconds, of its shutter.
         config: The drive.
@@ -276,7 +283,7 @@ def picture(
     shape = config.render_size
     pose = street.ego_pose(time) @ camera.to_ego
     rays = pixel_rays(camera.intrinsics, shape, IMAGE_SIZE[0] / shape[0]).reshape(-1, 3) @ pose[:3, :3].T
-    hits = world.cast(pose[:3, 3], rays, time)
+    hits = caster.cast(pose[:3, 3], rays, time)
     seen = (hits.object >= 0)[:, None]
     light = 0.55 + 0.45 * np.abs(hits.normal @ (SUN / np.linalg.norm(SUN)))
     haze = np.exp(-np.where(np.isfinite(hits.distance), hits.distance, 0) / 250)[:, None]
@@ -289,7 +296,9 @@ def picture(
     return Picture(np.asarray(image), hits.object.reshape(shape), depth.reshape(shape))
 
 
-def _things(street: Street, world: World, lidar: Sensor, time: float, turn: Sweep) -> dict[int, tuple[int, float]]:
+def _things(
+    street: Street, caster: StreetCaster, lidar: Sensor, time: float, turn: Sweep
+) -> dict[int, tuple[int, float]]:
     """Echoes and visible share of each thing that the LiDAR meets; seen from the LiDAR's place, not in the images."""
     count = np.bincount(turn.object[turn.object >= 0], minlength=len(street.objects))  # [O]
     things = [k for k, item in enumerate(street.objects) if item.size is not None and count[k] > 0]
@@ -300,6 +309,6 @@ def _things(street: Street, world: World, lidar: Sensor, time: float, turn: Swee
         mesh, pose = street.objects[k].mesh, street.objects[k].pose(time)
         centers = mesh.vertices[mesh.faces[np.linspace(0, len(mesh.faces) - 1, PROBES).astype(int)]].mean(axis=1)
         probes.append(centers @ pose[:3, :3].T + pose[:3, 3])
-    hits = world.cast(eye, np.concatenate(probes) - eye, time)
+    hits = caster.cast(eye, np.concatenate(probes) - eye, time)
     seen = (hits.object.reshape(-1, PROBES) == np.array(things)[:, None]).mean(axis=1)
     return {k: (int(count[k]), share) for k, share in zip(things, seen.tolist(), strict=True)}

@@ -20,12 +20,12 @@ from geoguide.errors import ConfigError
 from geoguide.labels import load_label_set
 from geoguide.worlds import palette
 
-TABLE = Path(__file__).with_name("vocabulary.csv")
+VOCABULARY_TABLE = Path(__file__).with_name("vocabulary.csv")
 LABELS = "matterport160"  # label set of the names, which gives their order
 PERIOD = 6  # houses within which every name comes at least once
 BASE_ROOMS = ("living", "bedroom", "bathroom", "kitchen")
 EXTRA_ROOMS = ("office", "garage", "hall")  # house number n has EXTRA_ROOMS[n % 3]
-PLACES = ("shell", "back", "floor", "free", "wall", "ceiling", "top", "soft")
+PLACE_KINDS = ("shell", "back", "floor", "free", "wall", "ceiling", "top", "soft")
 PALETTES = {name.lower(): getattr(palette, name) for name in dir(palette) if name.isupper() and name != "RAW_TO_NYU40"}
 Range = tuple[float, float]  # metres
 
@@ -102,7 +102,7 @@ def room_types(house: int, regions: int) -> tuple[str, ...]:
 
 
 @functools.cache
-def load_vocabulary(path: Path = TABLE) -> tuple[Entry, ...]:
+def load_vocabulary(path: Path = VOCABULARY_TABLE) -> tuple[Entry, ...]:
     """Read the vocabulary.
 
     Args:
@@ -125,7 +125,7 @@ def load_vocabulary(path: Path = TABLE) -> tuple[Entry, ...]:
 def _entry(row: dict[str, str]) -> Entry:
     """One row of the table."""
     rooms, place = tuple(row["rooms"].split("|")), row["place"]
-    unknown = {*rooms} - {*BASE_ROOMS, *EXTRA_ROOMS, "any"} | {place} - {*PLACES}
+    unknown = {*rooms} - {*BASE_ROOMS, *EXTRA_ROOMS, "any"} | {place} - {*PLACE_KINDS}
     if unknown:
         raise ConfigError(f"vocabulary: {row['name']}: unknown {', '.join(sorted(unknown))}")
     sizes = (_metres(row[column]) for column in ("width", "depth", "height", "bottom"))
