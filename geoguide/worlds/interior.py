@@ -28,7 +28,7 @@ class RoomObject:
 
 @dataclass(frozen=True, eq=False)
 class Interior:
-    """A coloured triangle mesh whose faces name their objects; metres, z up, the floor at 0.
+    """A coloured triangle mesh each of whose faces belongs to one object; metres, z up, the floor at 0.
 
     Attributes:
         seed: What it was drawn from.
@@ -95,11 +95,11 @@ def free_floor(xy: np.ndarray, obstacles: np.ndarray, size: tuple[float, float, 
     Returns:
         bool [K].
     """
-    inside = ((xy >= CAMERA_MARGIN) & (xy <= np.array(size[:2]) - CAMERA_MARGIN)).all(axis=1)
-    rows = obstacles[obstacles[:, 5] < CAMERA_HEIGHT]
+    inside = ((xy >= CAMERA_MARGIN) & (xy <= np.array(size[:2]) - CAMERA_MARGIN)).all(axis=1)  # [K]
+    rows = obstacles[obstacles[:, 5] < CAMERA_HEIGHT]  # those that are low enough, [B, 7]
     delta = xy[:, None] - rows[None, :, :2]  # [K, B, 2]
     cos, sin = np.cos(rows[:, 4]), np.sin(rows[:, 4])
-    along = np.abs(cos * delta[..., 0] + sin * delta[..., 1]) - rows[:, 2]
+    along = np.abs(cos * delta[..., 0] + sin * delta[..., 1]) - rows[:, 2]  # [K, B], metres; negative within its length
     across = np.abs(cos * delta[..., 1] - sin * delta[..., 0]) - rows[:, 3]
     return inside & ~((along < CAMERA_MARGIN) & (across < CAMERA_MARGIN)).any(axis=1)
 
@@ -136,13 +136,13 @@ def join(
     items = list(shell)
     vertices = [np.concatenate(item.vertices) for item in items]
     for placed in layout.placed:
-        turn = yaw_matrix(placed.yaw).T
+        turn = yaw_matrix(placed.yaw).T  # [2, 2]
         for item in placed.piece.items:
-            points = np.concatenate(item.vertices)
+            points = np.concatenate(item.vertices)  # [N, 3]
             points = np.column_stack([points[:, :2] @ turn + placed.xy, points[:, 2] + placed.z])
             items.append(item)
             vertices.append(points)
-    offsets = np.cumsum([0, *map(len, vertices)])
+    offsets = np.cumsum([0, *map(len, vertices)])  # [O + 1] first vertex of each object
     faces = [np.concatenate(item.faces) + offset for item, offset in zip(items, offsets, strict=False)]
     x, y, z = map(float, layout.size)
     return FurnishedRoom(

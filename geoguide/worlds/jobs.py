@@ -27,8 +27,8 @@ from geoguide.paths import replacing
 
 MANIFEST = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
-MOST = 2000  # scenes of one split
-STALE = 3600.0  # seconds after which a half-made scene is a dead run's
+MOST = 2000  # largest number of scenes in a split
+STALE = 3600.0  # seconds after which a half-made scene is taken for the rest of a run that was killed
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,12 @@ class Job(abc.ABC):
         split: "train", "val" or "test".
         number: Number of the scene within its split.
         config: A dataclass with a seed: with split and number it decides the scene's bytes.
-        generator: Of the kind: raised whenever the same seed gives other bytes than before.
-        first_number: Of the kind: number in the name of each split's first scene, so that more scenes of one split
-            rename none of another.
-        name_format: Of the kind: the scene's name, made of its number.
-        home: Of the kind: folder below `root` that holds one folder for each scene.
+        generator: Version of the generator, the same for all scenes of a kind, as the next three are; raised whenever
+            the same seed gives other bytes than before.
+        first_number: Number in the name of each split's first scene. They lie so far apart that a split of another
+            size changes no name of another split.
+        name_format: Format of a scene's name, given its number.
+        home: Folder below `root` that holds one folder for each scene.
     """
 
     root: Path
@@ -196,7 +197,7 @@ def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
 
 
 def data_fingerprint(root: str | Path) -> str:
-    """What a record names as its data: the SHA-256 of a generated data set's content, from its manifest.
+    """Read the SHA-256 of a generated data set's content from its manifest; records of results name their data by it.
 
     Args:
         root: Folder of the data set.
@@ -223,7 +224,7 @@ def write_stamp(folder: Path, recipe: dict[str, Any], facts: dict[str, Any]) -> 
 
 
 def scene_fingerprint(folder: Path) -> str:
-    """What a scene's bytes are told apart by.
+    """Compute a hash that tells whether two scenes hold the same bytes.
 
     Args:
         folder: The scene's folder.

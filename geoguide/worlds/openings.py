@@ -59,7 +59,7 @@ def doorframe(rng: np.random.Generator, width: float, height: float) -> Piece:
         height: Its height.
 
     Returns:
-        The trim; the swing of the leaf and a way in are kept clear.
+        The trim; the space that the leaf swings through and the way in are kept clear.
     """
     p = Piece(rng).start("doorframe", pick_color(rng, WHITE, WOOD, GREY))
     t, out = 0.07, 0.04
@@ -193,7 +193,7 @@ def put_window(
 
 
 def _empty(f: Furnisher, boxes: list[Box], xy: np.ndarray, yaw: float) -> bool:
-    """Whether nothing is in the way of boxes of a piece's frame."""
+    """Whether boxes, given in a piece's frame, are free at a place xy [2] of the room."""
     probe = Piece(f.rng)
     probe.boxes = boxes
     return f.layout.fits(probe, xy + 0.001, yaw, 0.0)

@@ -1,7 +1,7 @@
 """Putting pieces into a room: against a wall, free in the middle, around a table, on a top, on a wall.
 
 Every method of `Furnisher` tries random places until the piece fits and returns where it landed, or None when it never
-did. Where a room is nothing without the piece, `required` turns None into `NoSpaceError`, on which the whole room is
+did. For a piece that a room cannot do without, `required` turns None into `NoSpaceError`, on which the whole room is
 drawn again. Lengths are metres, angles radians.
 """
 
@@ -46,7 +46,7 @@ class Furnisher:
     Attributes:
         layout: As given.
         rng: As given.
-        walls: The walls that things are put at.
+        walls: The walls that things are put against or hung on: all of the room's, unless a caller narrows them.
     """
 
     def __init__(self, layout: RoomLayout, rng: np.random.Generator) -> None:
@@ -70,7 +70,7 @@ class Furnisher:
 
         Args:
             make: Builds the piece; up to three are tried.
-            front: How much must be free before it now; later pieces may stand there.
+            front: How much space must be free in front of it when it is placed; later pieces may stand there.
             corner: Share of the tries that go into a corner.
 
         Returns:
@@ -92,7 +92,7 @@ class Furnisher:
         return None
 
     def on_wall(self, make: PieceMaker) -> PlacedInRoom | None:
-        """Hang a piece on a wall; it carries its own height.
+        """Hang a piece on a wall; its own frame says how high above the floor it hangs.
 
         Args:
             make: Builds the piece; up to two are tried.
@@ -118,7 +118,7 @@ class Furnisher:
 
         Args:
             make: Builds the piece; up to three are tried.
-            margin: How much must be free around it now; later pieces may stand there.
+            margin: How much space must be free around it when it is placed; later pieces may stand there.
             middle: Whether it must stand near the middle of the room.
 
         Returns:
@@ -222,12 +222,12 @@ class Furnisher:
             How many fitted.
         """
         low, high = table.piece.extent()
-        center, half = (low[:2] + high[:2]) / 2, (high[:2] - low[:2]) / 2
+        center, half = (low[:2] + high[:2]) / 2, (high[:2] - low[:2]) / 2  # [2] each
         seats = _round_seats(half, count, self.rng.uniform(0, 6)) if round_ else _seats(half)
         order = self.rng.permutation(len(seats))[:count]
         state, fitted = self.rng.integers(2**32), 0
         for index in order:
-            piece = make(np.random.default_rng(state))  # the chairs of one table are of one kind
+            piece = make(np.random.default_rng(state))  # same seed: the chairs of a table are alike
             depth = piece.extent()[1][1]
             edge, outward = seats[index]
             for _ in range(5):
@@ -311,12 +311,12 @@ class Furnisher:
         Returns:
             The wall.
         """
-        lengths = np.array([w.length for w in self.walls])
+        lengths = np.array([w.length for w in self.walls])  # [number of walls]
         return self.walls[int(self.rng.choice(len(lengths), p=lengths / lengths.sum()))]
 
 
 def _seats(half: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(edge point, outward direction) of the seats of a rectangular table, relative to its centre."""
+    """Edge point (from the centre) and outward direction, float64 [2] each, of each seat of a rectangular table."""
     seats = []
     for axis in (0, 1):
         along = np.eye(2)[axis]
@@ -330,7 +330,7 @@ def _seats(half: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _round_seats(half: np.ndarray, count: int, start: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(edge point, outward direction) of `count` seats of a round table, the first at angle `start`."""
+    """The same of `count` seats of a round table, the first at angle `start`."""
     angles = start + 2 * np.pi * np.arange(count) / count
-    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # [count, 2]
     return [(half * d, d) for d in directions]

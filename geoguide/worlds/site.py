@@ -24,7 +24,7 @@ class PlacedInStreet:
         xyz: Where the origin of its frame lies at time 0.
         yaw: Its heading.
         speed: Its speed along the heading, metres per second.
-        attribute: nuScenes' attribute of it, "" for a thing without one; None for what is no thing and has no box.
+        attribute: nuScenes' attribute of it, "" for an annotated object without one; None for what has no such box.
     """
 
     piece: Piece
@@ -59,7 +59,7 @@ class Site:
             x0 y0 x1 y1.
         """
         low, high = item.piece.extent()
-        corners = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])])
+        corners = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])])  # [4, 2]
         cos, sin = np.cos(item.yaw), np.sin(item.yaw)
         corners = corners @ np.array([[cos, sin], [-sin, cos]]) + np.array(item.xyz[:2])
         travel = abs(item.speed) * HALF_TIME * np.abs([cos, sin])

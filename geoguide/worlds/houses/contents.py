@@ -19,8 +19,8 @@ from geoguide.worlds.things.build import build_entry
 from geoguide.worlds.things.vocabulary import Entry
 
 SOFT = ("bed", "sofa")  # what carries pillows and blankets; everything else with a top carries the rest
-LOW = 0.08  # metres: a camera may stand above what is lower, rugs for example
-TRIES = 8  # places tried under the ceiling, or pieces that might carry a thing
+LOW = 0.08  # metres: what is lower (rugs, for example) does not keep a camera from standing there
+TRIES = 8  # places tried for a thing under the ceiling; pieces tried that might carry a thing
 CURTAINS = {"bedroom": 0.5, "living": 0.5, "office": 0.3}  # share of windows with them
 
 
@@ -158,7 +158,7 @@ def furnish(rooms: list[HouseFurnisher], dealt: list[Entry], rng: np.random.Gene
 
 
 def _order(entry: Entry) -> tuple[int, float]:
-    """What carries comes before what is carried, the large before the small."""
+    """Sort key: what carries comes before what is carried, the large before the small."""
     stage = 2 if entry.place in ("top", "soft") else 1 if entry.place == "ceiling" else 0
     return stage, -entry.width[1] * max(entry.depth[1], entry.height[1])
 

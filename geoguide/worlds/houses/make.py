@@ -31,7 +31,7 @@ class HouseConfig:
         seed: Source of all houses and scans.
         regions: Rooms of each house.
         voxel: Edge of the reconstruction's voxels, metres.
-        panoramas: Panoramas of each room, and up to `scan.MORE` more where an object is out of sight of these.
+        panoramas: Panoramas of each room, and up to `scan.MORE` more where these do not see every object.
         sensor: The cameras. `sensor.frames` is the number of images of one panorama, a multiple of three: the official
             18 are three tilts times six turns. The focal length is the official one for images of this width.
     """

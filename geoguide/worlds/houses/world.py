@@ -27,7 +27,7 @@ ROOM_GAP = 2 * REVEAL  # metres between the wall surfaces of two neighbours: the
 MAX_REGIONS = 5
 HOUSE_ATTEMPTS = 40  # houses drawn at most
 DRAWS = 6  # usable houses drawn at most, of which the one that loses fewest objects is kept
-CAMERA_CELLS = 12  # free places of one connected part without which a house is drawn again
+CAMERA_CELLS = 12  # a house with a room of fewer connected free places for a camera is drawn again
 SOUTH, EAST, NORTH, WEST = range(4)  # order of a layout's walls
 
 
@@ -84,7 +84,7 @@ def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> Furnis
 
 
 def _draw(rng: np.random.Generator, seed: int, number: int, regions: int) -> FurnishedHouse:
-    """One furnished house; whether cameras find space and objects are seen is not looked at yet."""
+    """One furnished house; whether cameras find space and see its objects is checked by the caller."""
     kinds = room_types(number, regions)
     rooms, offsets = _plan(rng, list(rng.permutation(kinds)))
     for room in rooms:
@@ -158,8 +158,8 @@ def _join(
     seed: int, number: int, rooms: tuple[FurnishedRoom, ...], offsets: np.ndarray, missing: tuple[str, ...]
 ) -> FurnishedHouse:
     """The house of some rooms: all of them as one mesh."""
-    first = np.cumsum([0, *(len(room.vertices) for room in rooms)])
-    first_object = np.cumsum([0, *(len(room.objects) for room in rooms)])
+    first = np.cumsum([0, *(len(room.vertices) for room in rooms)])  # [R + 1]
+    first_object = np.cumsum([0, *(len(room.objects) for room in rooms)])  # [R + 1]
     return FurnishedHouse(
         seed=seed,
         number=number,

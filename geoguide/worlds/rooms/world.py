@@ -18,15 +18,15 @@ from geoguide.worlds.shell import floor_kind, shell_items
 ROOM_TYPES: tuple[str, ...] = tuple(RECIPES)
 # Share of each type when none is asked for, about as ScanNet's scene types are spread.
 TYPE_SHARES = (0.22, 0.18, 0.13, 0.14, 0.16, 0.1, 0.07)
-CAMERA_AREA = 1.2  # square metres of connected free floor without which a room is drawn again
+CAMERA_AREA = 1.2  # square metres: a room whose largest connected free floor is smaller is drawn again
 ROOM_ATTEMPTS = 60  # rooms drawn at most
 
 
 def generate_room(seed: int, room_type: str | None = None) -> FurnishedRoom:
     """Draw a furnished room that depends on nothing but the arguments.
 
-    When a piece that the room is nothing without finds no place, or the furniture leaves no space for a camera, the
-    room is drawn again from the same seed.
+    When an essential piece (the bed of a bedroom, for example) finds no place, or the furniture leaves no space for a
+    camera, the room is drawn again from the same seed.
 
     Args:
         seed: Any integer >= 0.
@@ -95,7 +95,7 @@ def _camera_area(layout: RoomLayout) -> float:
     """Area in square metres of the largest connected free part of the floor, on a 10 cm grid."""
     step = 0.1
     nx, ny = (int(np.ceil(s / step)) for s in layout.size[:2])
-    free = free_floor(floor_grid((nx, ny), step), layout.solid, layout.size)
+    free = free_floor(floor_grid((nx, ny), step), layout.solid, layout.size)  # [nx * ny]
     parts, count = ndimage.label(free.reshape(nx, ny))
     return float(np.bincount(parts.ravel())[1:].max() * step**2) if count else 0.0
 

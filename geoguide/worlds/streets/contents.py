@@ -170,7 +170,7 @@ def _lane(site: Site, recipe: Recipe, y: float, direction: int, ego_speed: float
         low, high = sorted((y - 1.2, y + 1.2))
         travel = speed * HALF_TIME
         if clear and (ego_speed is not None or site.free((x - half - travel, low, x + half + travel, high))):
-            site.placed.append(item)  # not taken: the whole lane is one convoy
+            site.placed.append(item)  # its ground is not taken yet: the whole lane is, once all vehicles stand
         x += half + 3 + rng.exponential(recipe.traffic if not stands else 0.5 * recipe.traffic)
     site.taken.append((-HALF_LENGTH, y - 1.3, HALF_LENGTH, y + 1.3))
 
@@ -193,7 +193,7 @@ def _parked(site: Site, recipe: Recipe, profile: Profile, side: int, gaps: list[
 def _required(site: Site, profile: Profile, name: str) -> None:
     """Place one thing of a kind that a recipe promises, near the car, wherever it first fits."""
     rng = site.rng
-    if name == "island":  # ground, placed with it
+    if name == "island":  # already placed, with the ground
         return
     for attempt in range(60):
         reach = 30 + attempt / 2
@@ -254,7 +254,7 @@ def _barriers(site: Site, x: float, y: float, count: int) -> bool:
     rng, row, place = site.rng, [], x
     style = rng.integers(2**32)
     for _ in range(count):
-        piece = centred(small_things.barrier(np.random.default_rng(style)))  # one row, one make
+        piece = centred(small_things.barrier(np.random.default_rng(style)))  # same seed: a row's barriers are alike
         length = (piece.extent()[1] - piece.extent()[0])[1]
         row.append(PlacedInStreet(piece, (place + length / 2, y, 0), np.pi / 2 + rng.normal(0, 0.04), 0.0, ""))
         place += length + rng.uniform(0.05, 0.6)

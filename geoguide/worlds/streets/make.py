@@ -133,7 +133,7 @@ def _write_tables(root: Path, jobs: list[Job]) -> None:
     _prune(root, jobs, {record["filename"] for name in ("sample_data", "lidarseg") for record in tables[name]})
     tables |= shared_records([record["token"] for record in tables["log"]])
     splits = {split: [job.name for job in jobs if job.split == split] for split in SPLIT_NAMES}
-    # The devkit gives "train", "val" and "test" its own scenes' names: it finds ours under names of their own.
+    # In the devkit "train", "val" and "test" mean the real scenes; it finds ours as "streets_train" and so on.
     splits |= {f"streets_{split}": names for split, names in splits.items()}
     for name, value in {**tables, "splits": splits}.items():
         with replacing(root / STREETS_VERSION / f"{name}.json") as temporary:

@@ -28,7 +28,7 @@ from geoguide.worlds.streets.world import Street, StreetObject
 from geoguide.worlds.things.categories import CATEGORIES, NOISE
 
 OFFICIAL, TABLES = "official", "tables.json"
-STREETS_VERSION = "v1.0-streets"  # none of the real versions' names, so that nobody takes one for the other
+STREETS_VERSION = "v1.0-streets"  # unlike any real version's name, so that nobody takes one for the other
 MAP = "maps/mini-streets.png"
 ATTRIBUTES = (
     *("vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider", "cycle.without_rider"),
@@ -71,7 +71,7 @@ def write_street(
     records, raw = _SceneRecords(name, START + number * 100_000_000), category_ids(street)
     records.add_log(sensors)
     lidar, scored = sensors[0], _challenge_ids(raw)
-    points = np.zeros(256, dtype=np.int64)
+    points = np.zeros(256, dtype=np.int64)  # [256] echoes of each category id
     for kind in MINI_IMAGES:
         (folder / kind).mkdir()
     for index, frame in enumerate(key_frames):

@@ -1,6 +1,6 @@
 """The scan of mini-nuScenes: `scan_street(street, seed, config)` drives through a street with a LiDAR and six cameras.
 
-All rays are cast at each sensor's own time, and the readings have a sensor's faults.
+Each sensor sees the street as it is at the sensor's own time; its readings have the faults of real ones.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ PROBES = 48  # points of an object that are tested for visibility
 
 @dataclass(frozen=True)
 class DriveConfig:
-    """How a street is recorded. The LiDAR's real one fires 1084 times a turn; 720 keep a key frame below 1 MB."""
+    """How a street is recorded. The real LiDAR fires 1084 times a turn; 720 keep a key frame below 1 MB."""
 
     key_frames: int = 4
     interval: float = 0.5  # seconds between key frames
@@ -30,10 +30,10 @@ class DriveConfig:
     lidar_range: tuple[float, float] = (1.5, 90.0)  # metres
     range_noise: float = 0.02  # metres
     dropout: float = 0.03  # share of echoes lost at random
-    fading: float = 55.0  # metres at which an echo is half as strong as close by
+    fading: float = 55.0  # metres at which an echo has half the strength that it has close by
     false_echoes: float = 0.002  # share of echoes from rain or dust somewhere on the way
     render_size: tuple[int, int] = (180, 320)  # H, W of the ray-cast image, enlarged to 900 x 1600
-    color_noise: float = 4.0  # standard deviation, of 255
+    color_noise: float = 4.0  # standard deviation, in steps of the 8-bit colours
     jpeg_quality: int = 60
 
     def __post_init__(self) -> None:
@@ -200,7 +200,7 @@ class StreetCaster:
         if not self._moving:
             return hits
         other = self._against(Faces(self._moving, time), origin, rays)
-        nearer = other.distance < hits.distance
+        nearer = other.distance < hits.distance  # [R]
         return Hits(
             np.where(nearer, other.object, hits.object),
             np.where(nearer, other.distance, hits.distance),
@@ -236,13 +236,13 @@ def take_sweep(
     Returns:
         The echoes.
     """
-    rays, ring = beam_directions(config.turns)
+    rays, ring = beam_directions(config.turns)  # [R, 3], [R]
     pose = street.ego_pose(time) @ lidar.to_ego
     hits = caster.cast(pose[:3, 3], rays @ pose[:3, :3].T, time)
     near, far = config.lidar_range
-    distance = np.where(np.isfinite(hits.distance), hits.distance, 1e6)
-    cosine = np.abs((hits.normal * (rays @ pose[:3, :3].T)).sum(axis=1))
-    grey = hits.color.mean(axis=1) / 255
+    distance = np.where(np.isfinite(hits.distance), hits.distance, 1e6)  # [R]
+    cosine = np.abs((hits.normal * (rays @ pose[:3, :3].T)).sum(axis=1))  # [R]
+    grey = hits.color.mean(axis=1) / 255  # [R]
     strength = (0.15 + grey) * (0.3 + 0.7 * cosine) * np.exp2(-((distance / config.fading) ** 2))
     echo = (hits.object >= 0) & (distance > near) & (distance < far) & (rng.random(len(rays)) >= config.dropout)
     echo &= rng.random(len(rays)) < np.clip(strength / FAINT, 0, 1)
@@ -284,9 +284,9 @@ def take_picture(
     pose = street.ego_pose(time) @ camera.to_ego
     rays = pixel_rays(camera.intrinsics, shape, IMAGE_SIZE[0] / shape[0]).reshape(-1, 3) @ pose[:3, :3].T
     hits = caster.cast(pose[:3, 3], rays, time)
-    seen = (hits.object >= 0)[:, None]
-    light = 0.55 + 0.45 * np.abs(hits.normal @ (SUN / np.linalg.norm(SUN)))
-    haze = np.exp(-np.where(np.isfinite(hits.distance), hits.distance, 0) / 250)[:, None]
+    seen = (hits.object >= 0)[:, None]  # [h w, 1]
+    light = 0.55 + 0.45 * np.abs(hits.normal @ (SUN / np.linalg.norm(SUN)))  # [h w]
+    haze = np.exp(-np.where(np.isfinite(hits.distance), hits.distance, 0) / 250)[:, None]  # [h w, 1]
     up = np.clip(rays[:, 2:] / np.linalg.norm(rays, axis=1, keepdims=True), 0, 1)  # [h w, 1]
     sky = np.array([215.0, 222, 230]) * (1 - up) + np.array([130.0, 165, 215]) * up
     color = np.where(seen, haze * hits.color * light[:, None] + (1 - haze) * sky, sky)
@@ -299,7 +299,7 @@ def take_picture(
 def _things(
     street: Street, caster: StreetCaster, lidar: Sensor, time: float, turn: Sweep
 ) -> dict[int, tuple[int, float]]:
-    """Echoes and visible share of each thing that the LiDAR meets; seen from the LiDAR's place, not in the images."""
+    """Number of echoes and visible share of each thing that the LiDAR meets; the share is that seen from the LiDAR."""
     count = np.bincount(turn.object[turn.object >= 0], minlength=len(street.objects))  # [O]
     things = [k for k, item in enumerate(street.objects) if item.size is not None and count[k] > 0]
     if not things:
@@ -308,7 +308,7 @@ def _things(
     for k in things:
         mesh, pose = street.objects[k].mesh, street.objects[k].pose(time)
         centers = mesh.vertices[mesh.faces[np.linspace(0, len(mesh.faces) - 1, PROBES).astype(int)]].mean(axis=1)
-        probes.append(centers @ pose[:3, :3].T + pose[:3, 3])
+        probes.append(centers @ pose[:3, :3].T + pose[:3, 3])  # [PROBES, 3]
     hits = caster.cast(eye, np.concatenate(probes) - eye, time)
-    seen = (hits.object.reshape(-1, PROBES) == np.array(things)[:, None]).mean(axis=1)
+    seen = (hits.object.reshape(-1, PROBES) == np.array(things)[:, None]).mean(axis=1)  # [number of things]
     return {k: (int(count[k]), share) for k, share in zip(things, seen.tolist(), strict=True)}

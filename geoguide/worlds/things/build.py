@@ -1,4 +1,4 @@
-"""One object of any name, made from its row of the vocabulary."""
+"""`build_entry`: one object of any name, made from its row of the vocabulary."""
 
 import numpy as np
 

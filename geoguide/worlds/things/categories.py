@@ -1,7 +1,7 @@
 """nuScenes' 32 lidarseg categories in their official order, and the colours of what stands in a mini street.
 
 The palettes overlap on purpose, as in the rooms: a grey box may be a wall, a barrier or a sidewalk, a white one a
-truck, a bus or a trailer, and grass, paving and asphalt are each found in shades of another.
+truck, a bus or a trailer, and some shades of grass, paving and asphalt are alike.
 """
 
 from geoguide.worlds.palette import BLACK, GREY, METAL, VIVID, WHITE, Color

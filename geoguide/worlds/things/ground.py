@@ -20,8 +20,8 @@ def lawn(rng: np.random.Generator, rectangle: Rectangle, base: float, slope: flo
     x0, y0, x1, y1 = rectangle
     near = min((y0, y1), key=abs)
     xs, ys = (np.linspace(a, b, max(2, int((b - a) / cell) + 1)) for a, b in ((x0, x1), (y0, y1)))
-    z = base + slope * np.abs(ys - near)[None, :] + rng.normal(0, 0.03, (len(xs), len(ys)))
-    z = np.pad(z, 1, constant_values=-SKIRT)
+    z = base + slope * np.abs(ys - near)[None, :] + rng.normal(0, 0.03, (len(xs), len(ys)))  # [X, Y]
+    z = np.pad(z, 1, constant_values=-SKIRT)  # [X + 2, Y + 2]
     piece = Piece(rng).start(TERRAIN, pick_color(rng, GRASS))
     _add_grid(piece, np.pad(xs, 1, mode="edge"), np.pad(ys, 1, mode="edge"), z, 0.06)
     piece.occupy((x0, y0, 0), (x1, y1, base))
@@ -47,7 +47,7 @@ def pavement(rng: np.random.Generator, category: str, rectangle: Rectangle, heig
 
 def _add_grid(piece: Piece, xs: np.ndarray, ys: np.ndarray, z: np.ndarray, spread: float) -> None:
     """Add the surface of heights z [X, Y] over lines xs [X] and ys [Y], its quads' brightness varied by `spread`."""
-    grid = np.stack([*np.meshgrid(xs, ys, indexing="ij"), z], axis=-1)
+    grid = np.stack([*np.meshgrid(xs, ys, indexing="ij"), z], axis=-1)  # [X, Y, 3]
     quads = grid_quads(len(xs) - 1, len(ys) - 1)
     colors = np.repeat(shaded(piece.rng, piece.items[0].color, len(quads), spread), 2, axis=0)
     piece.items[0].add(grid.reshape(-1, 3), triangles(quads), colors)

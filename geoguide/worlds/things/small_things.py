@@ -13,7 +13,7 @@ from geoguide.worlds.things.vehicles import wheel
 
 
 def _rider(p: Piece, seat: float, reach: float) -> None:
-    """Add a rider on a seat of that height, hands `reach` ahead; nuScenes counts riders to their vehicle."""
+    """Add a rider on a seat of that height, hands `reach` ahead; nuScenes annotates both as one vehicle."""
     top, legs = pick_color(p.rng, CLOTHES, PAINT), pick_color(p.rng, CLOTHES)
     p.loft([ring((x, 0, z), a, 0.2) for x, z, a in ((-0.1, seat, 0.14), (0.05, seat + 0.5, 0.14))], top)
     p.loft(
@@ -49,7 +49,7 @@ def bicycle(rng: np.random.Generator, rider: bool) -> Piece:
 
 
 def motorcycle(rng: np.random.Generator, rider: bool) -> Piece:
-    """A motorcycle or a scooter: a bicycle's outline, filled."""
+    """A motorcycle or a scooter: a bicycle's outline, filled with solid parts."""
     p, u = Piece(rng), rng.uniform
     color, half = pick_color(rng, PAINT), u(0.62, 0.75)
     p.start("vehicle.motorcycle", color)

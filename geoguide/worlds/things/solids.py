@@ -63,7 +63,7 @@ def draw_rod(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_vessel(p: Piece, w: float, d: float, h: float) -> None:
-    """Open at the top, round or square, straight or widening."""
+    """A vessel that is open at the top, round or square, straight or widening."""
     foot, power = p.rng.uniform(0.55, 0.95), 2.0 if p.rng.random() < 0.75 else 8.0
     rim, bottom = max(0.6, 1 - 0.08 / w), 0.3 * h
     turned(p, w, d, [(0, foot), (h, 1.0), (h, rim), (bottom, rim * foot)], power=power)
@@ -109,7 +109,7 @@ def draw_ball(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_disc(p: Piece, w: float, d: float, h: float) -> None:
-    """Round and flat on a wall."""
+    """A round flat thing on a wall."""
     for scale, y0, y1, color in ((1.0, 0.0, d, None), (0.8, d, d + 0.01, pick_color(p.rng, WHITE, VIVID, WOOD))):
         rings = [ring((0, 0, y), scale * w / 2, scale * h / 2, count=20) for y in (y0, y1)]
         p.loft([np.stack([a[:, 0], a[:, 2], h / 2 - a[:, 1]], axis=1) for a in rings], color)
@@ -181,7 +181,7 @@ def draw_stack(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_cushion(p: Piece, w: float, d: float, h: float) -> None:
-    """Soft and rounded, on a base when it is high."""
+    """A soft rounded block, on a base when it is high."""
     base = 0.6 * h if h > 0.2 else 0.0
     if base:
         p.box((-0.97 * w / 2, 0.02, 0), (0.97 * w / 2, d - 0.02, base))

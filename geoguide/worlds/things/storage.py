@@ -1,4 +1,4 @@
-"""Makers of boxes with fronts: cabinets, refrigerators, wardrobes, dressers, shelves. They share shapes across classes.
+"""Makers of boxes with fronts: cabinets, refrigerators, wardrobes, dressers, shelves. Classes share shapes.
 
 `rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres. Functions
 that take a piece `p` add a part to its last object.
@@ -120,7 +120,7 @@ def washing_machine(rng: np.random.Generator) -> Piece:
 
 
 def bookshelf(rng: np.random.Generator) -> Piece:
-    """An open carcass with rows of books; half the time these are an object of their own (void): annotators vary."""
+    """An open carcass with rows of books; half the time these are a separate object (void), as annotators vary."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.7, 1.2), u(0.26, 0.36), u(1.1, 2.0)
     color = pick_color(rng, WOOD, WOOD, WHITE, BLACK)
@@ -156,7 +156,7 @@ def book_row(p: Piece, x0: float, x1: float, y: float, z: float, depth: float, r
 
 
 def wall_shelf(rng: np.random.Generator) -> Piece:
-    """One or two boards on a wall; z is absolute."""
+    """One or two boards on a wall, at their height above the floor."""
     p, u = Piece(rng), rng.uniform
     w, d, z = u(0.6, 1.2), u(0.2, 0.28), u(1.3, 1.5)
     p.start("shelf", pick_color(rng, WOOD, WHITE))

@@ -1,4 +1,4 @@
-"""Makers of tables, desks and counters: alike tops on different legs; size, place and company tell the class.
+"""Makers of tables, desks and counters: like tops on different legs; size, place and neighbours tell the class.
 
 `rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres.
 """
@@ -57,7 +57,7 @@ def oval_table(rng: np.random.Generator, category: str, width: float, depth: flo
         legs(p, -0.62 * rx, ry * 0.4, 0.62 * rx, ry * 1.6, h - 0.05, 0.06, under)
     count = 28
     p.loft([ring((0, ry, z), rx, ry, count=count) for z in (h - 0.05, h)])
-    p.boxes.pop()  # the top is covered by a staircase of crossed boxes
+    p.boxes.pop()  # crossed boxes that approximate the round top take the place of its bounding box
     for sx, sy in ((1.0, 0.35), (0.94, 0.6), (0.8, 0.8), (0.6, 0.94), (0.35, 1.0)):
         p.occupy((-rx * sx, ry - ry * sy, h - 0.05), (rx * sx, ry + ry * sy, h))
     p.support(-0.6 * rx, 0.4 * ry, 0.6 * rx, 1.6 * ry, h)
@@ -149,7 +149,7 @@ def stove(rng: np.random.Generator) -> Piece:
 
 
 def range_hood(rng: np.random.Generator) -> Piece:
-    """A hood with its duct; z is absolute."""
+    """A hood with its duct, at its height above the floor."""
     p = Piece(rng)
     w, z = rng.uniform(0.5, 0.6), rng.uniform(1.5, 1.6)
     p.start("range hood", pick_color(rng, METAL, WHITE, BLACK))

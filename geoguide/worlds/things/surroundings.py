@@ -38,7 +38,7 @@ def building(rng: np.random.Generator, width: float, depth: float) -> Piece:
 
 
 def wall(rng: np.random.Generator, length: float) -> Piece:
-    """A garden wall, a fence, or a low concrete profile that is a barrier's in shape."""
+    """A garden wall, a fence, or a low concrete profile shaped like a road barrier."""
     p, u, style = Piece(rng, 1.5), rng.uniform, int(rng.choice(3, p=[0.45, 0.2, 0.35]))
     color = pick_color(rng, CONCRETE, FACADE)
     p.start(MANMADE, color)
@@ -83,7 +83,7 @@ def pole(rng: np.random.Generator) -> Piece:
 
 
 def kiosk(rng: np.random.Generator) -> Piece:
-    """A shelter, a box of switches, or a bench: small things that stay where they are."""
+    """A shelter, a box of switches, or a bench: small things that are fixed to the ground."""
     p, u, style, color = Piece(rng, 1.5), rng.uniform, int(rng.integers(3)), pick_color(rng, GREY, METAL, FACADE)
     p.start(MANMADE, color)
     if style == 0:
@@ -108,7 +108,7 @@ def blob(p: Piece, center: tuple[float, float, float], radius: float, height: fl
     rings = []
     for level in levels:
         size = max(0.12, np.sqrt(max(0.0, 1 - level * level)))
-        points = ring((0, 0, 0), radius * size, count=12) * p.rng.normal(1, 0.12, (12, 1))
+        points = ring((0, 0, 0), radius * size, count=12) * p.rng.normal(1, 0.12, (12, 1))  # [12, 3]
         points[:, 2] = 0.5 * height * level + p.rng.normal(0, 0.05 * height, 12)
         rings.append(points + np.array(center))
     p.loft(rings, color)

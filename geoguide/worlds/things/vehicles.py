@@ -117,7 +117,7 @@ def trailer(rng: np.random.Generator) -> Piece:
 
 
 def construction_vehicle(rng: np.random.Generator) -> Piece:
-    """An excavator with its arm, or a tipper that is all but a truck."""
+    """An excavator with its arm, or a tipper that looks much like a truck."""
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     color = pick_color(rng, WARNING) if rng.random() < 0.8 else pick_color(rng, CARGO)
     p.start("vehicle.construction", color)

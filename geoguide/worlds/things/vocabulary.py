@@ -6,7 +6,9 @@ larger than life: a light switch of 8 cm leaves no trace in a mesh of 5 cm voxel
 
 Frequencies follow Zipf's law over Matterport3D's own order (15 / rank^0.85 a house). What is expected less than once a
 house is dealt round-robin over house numbers, at least once in every `PERIOD` of them: any `PERIOD` consecutive houses
-hold all 160 names, and how many houses a split has changes none of them. The NYU40 ids are ours, after ScanNet's table.
+hold all 160 names, and houses stay the same when a split gets more of them.
+
+The NYU40 ids of the names are our choice, after ScanNet's table.
 """
 
 import csv
@@ -158,7 +160,7 @@ def deal(house: int, rooms: tuple[str, ...], rng: np.random.Generator) -> list[E
 
 
 def _count(entry: Entry, rank: int, house: int, rng: np.random.Generator) -> int:
-    """How many of an entry: drawn around its frequency when that is one or more, else 1 in every so many houses."""
+    """How many of an entry: drawn around its frequency when that is one or more, else one in each n-th house."""
     turn, share = entry.turn(house)
     expected = entry.per_house / share  # it can only be where its room is
     if expected >= 1:
