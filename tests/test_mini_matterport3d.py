@@ -24,10 +24,10 @@ from geoguide.worlds.houses import instance_counts, make_mini_matterport3d
 from geoguide.worlds.houses import make as write
 from geoguide.worlds.houses.make import HouseConfig
 from geoguide.worlds.houses.world import generate_house
-from geoguide.worlds.jobs import MANIFEST, data_fingerprint, fingerprint
-from geoguide.worlds.things.build import build
+from geoguide.worlds.jobs import MANIFEST, data_fingerprint, scene_fingerprint
+from geoguide.worlds.things.build import build_entry
 from geoguide.worlds.things.fixtures import FAMILIES
-from geoguide.worlds.things.vocabulary import EXTRA_ROOMS, PERIOD, TABLE, deal, load_vocabulary, room_types
+from geoguide.worlds.things.vocabulary import EXTRA_ROOMS, PERIOD, VOCABULARY_TABLE, deal, load_vocabulary, room_types
 
 SENSOR = SensorConfig(frames=9, image_size=(48, 64), focal=36.0, height_range=(1.4, 1.6), rotation_error=0.15)
 TINY = HouseConfig(seed=1, regions=2, voxel=0.08, panoramas=1, sensor=SENSOR)
@@ -64,14 +64,14 @@ def test_the_vocabulary_covers_exactly_the_160_names():
 
 
 def test_a_table_of_other_names_is_refused(tmp_path: Path):
-    rows = list(csv.reader(TABLE.open(newline="")))
+    rows = list(csv.reader(VOCABULARY_TABLE.open(newline="")))
     for damage in (rows[:-1], [*rows[:-1], ["ufo", *rows[-1][1:]]]):
         path = tmp_path / f"{len(damage)}-{damage[-1][0]}.csv"
         csv.writer(path.open("w", newline="")).writerows(damage)
         with pytest.raises(ConfigError, match=r"must hold the 160 names of matterport160 in their order"):
             load_vocabulary(path)
     path = tmp_path / "place.csv"
-    path.write_text(TABLE.read_text().replace(",back,", ",underground,", 1))
+    path.write_text(VOCABULARY_TABLE.read_text().replace(",back,", ",underground,", 1))
     with pytest.raises(ConfigError, match=r"unknown underground"):
         load_vocabulary(path)
 
@@ -96,7 +96,7 @@ def test_every_name_keeps_to_its_row():
     for entry in load_vocabulary():
         if entry.place == "shell":
             continue
-        piece = build(entry, np.random.default_rng(0), 2.5)
+        piece = build_entry(entry, np.random.default_rng(0), 2.5)
         low, high = piece.extent()
         vertices = np.concatenate([part for item in piece.items for part in item.vertices])
         assert [item.category for item in piece.items] == [entry.name]
@@ -247,7 +247,7 @@ def test_the_same_bytes_for_any_worker_count(data: Path, tmp_path: Path):
     other = make_mini_matterport3d(tmp_path / "two", houses=(1, 0, 1), config=TINY, workers=2, progress=False)
     assert (other / MANIFEST).read_bytes() == (data / MANIFEST).read_bytes()
     for name, expected in json.loads((data / MANIFEST).read_text())["scenes"].items():
-        assert fingerprint(other / "v1" / "scans" / name) == expected
+        assert scene_fingerprint(other / "v1" / "scans" / name) == expected
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
     assert make_mini_matterport3d(data, houses=(1, 0, 1), config=TINY, progress=False) == data  # left alone
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before

@@ -19,7 +19,7 @@ from geoguide.scene import VOID, Scene
 from geoguide.teachers.simulated import SimulatedTeacher, SimulatedTeacherConfig
 from geoguide.worlds.streets import make as write
 from geoguide.worlds.streets.make import StreetConfig, make_mini_nuscenes
-from geoguide.worlds.streets.official import PER_SCENE, VERSION, category_ids
+from geoguide.worlds.streets.official import PER_SCENE, STREETS_VERSION, category_ids
 from geoguide.worlds.streets.scan import DriveConfig
 from geoguide.worlds.streets.world import Street
 from geoguide.worlds.things.categories import CATEGORIES
@@ -37,11 +37,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tables(data: Path) -> Tables:
-    return read_tables(data, VERSION)
+    return read_tables(data, STREETS_VERSION)
 
 
 def records(root: Path, table: str) -> dict[str, dict]:
-    return {record["token"]: record for record in json.loads((root / VERSION / f"{table}.json").read_text())}
+    return {record["token"]: record for record in json.loads((root / STREETS_VERSION / f"{table}.json").read_text())}
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -123,15 +123,15 @@ def test_the_official_layout(data: Path, tables: Tables):
         list_scenes(tables, "test")
     assert list_scenes(tables, "streets_val") == list_scenes(tables, "val") == ("scene-5000",)
     official = {*PER_SCENE, "sensor", "category", "attribute", "visibility", "map", "splits"}
-    assert {path.stem for path in (data / VERSION).iterdir()} == official
-    top = {"lidarseg", "maps", "mini", "samples", VERSION, "mini.json", "manifest.json"}
+    assert {path.stem for path in (data / STREETS_VERSION).iterdir()} == official
+    top = {"lidarseg", "maps", "mini", "samples", STREETS_VERSION, "mini.json", "manifest.json"}
     assert {path.name for path in data.iterdir()} == top
     assert {path.name for path in (data / "samples").iterdir()} == {*CAMERAS, "LIDAR_TOP"}
     scene = load_sample(tables, list_samples(tables, "scene-2000")[0])
     assert scene.provenance == "mini" and scene.labels is not None and scene.intensity.max() > 20
     assert {view.image_size for view in scene.views} == {(900, 1600)}
     assert scene.views[0].color().shape == (900, 1600, 3) and scene.views[0].depth().shape == (900, 1600)
-    label_files = {path.relative_to(data).as_posix() for path in data.glob(f"lidarseg/{VERSION}/*.bin")}
+    label_files = {path.relative_to(data).as_posix() for path in data.glob(f"lidarseg/{STREETS_VERSION}/*.bin")}
     assert label_files == set(tables.label_files.values())  # the devkit counts them
 
 
@@ -174,7 +174,7 @@ def rotation(quaternion: list[float]) -> np.ndarray:
 def test_the_devkit_loads_it(data: Path):
     devkit = pytest.importorskip("nuscenes.nuscenes", reason="nuscenes-devkit is not installed")
     splits = pytest.importorskip("nuscenes.utils.splits")
-    nusc = devkit.NuScenes(version=VERSION, dataroot=str(data), verbose=False)
+    nusc = devkit.NuScenes(version=STREETS_VERSION, dataroot=str(data), verbose=False)
     assert splits.get_scenes_of_split("streets_train", nusc) == ["scene-2000", "scene-2001"]
     for sample in nusc.sample:
         assert len(sample["anns"]) > 5 and nusc.get("scene", sample["scene_token"])["nbr_samples"] == 2
@@ -220,7 +220,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, dies_in_the_secon
     made = dies_in_the_second(write, "write_street")
     with pytest.raises(KeyboardInterrupt):
         make(root, (2, 0, 0))
-    assert [path.name for path in (root / "mini").iterdir()] == ["scene-2000"] and not (root / VERSION).exists()
+    assert [path.name for path in (root / "mini").iterdir()] == ["scene-2000"] and not (root / STREETS_VERSION).exists()
     make(root, (2, 0, 0))
     assert made == ["scene-2000", "scene-2001", "scene-2001"]
     assert files(root) == files(whole)

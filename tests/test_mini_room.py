@@ -7,8 +7,8 @@ import pytest
 import trimesh
 
 from geoguide.errors import InputError
-from geoguide.worlds.interior import Room
-from geoguide.worlds.layout import overlaps
+from geoguide.worlds.interior import FurnishedRoom
+from geoguide.worlds.layout import collisions
 from geoguide.worlds.palette import RAW_TO_NYU40
 from geoguide.worlds.rooms.world import ROOM_TYPES, TYPE_SHARES, generate_room
 
@@ -19,12 +19,12 @@ LOOSE = ("pillow", "curtain", "shower curtain", "blinds", "towel", "doorframe", 
 
 
 @pytest.fixture(scope="module")
-def rooms() -> list[Room]:
+def rooms() -> list[FurnishedRoom]:
     return [generate_room(seed) for seed in range(32)]
 
 
 @pytest.fixture(scope="module")
-def each_type() -> list[Room]:
+def each_type() -> list[FurnishedRoom]:
     return [generate_room(seed, room_type) for room_type in ROOM_TYPES for seed in (101, 102)]
 
 
@@ -218,7 +218,7 @@ def test_box_overlap_agrees_with_the_polygon_test(rng):
         local = np.array([[hx, hy], [-hx, hy], [-hx, -hy], [hx, -hy]])
         corners.append(local @ np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]]) + [cx, cy])
     expected = np.array([[_depth(a, b) > 0 for b in corners] for a in corners])
-    assert (overlaps(boxes, boxes, slack=0.0) == expected).all() and 0.02 < expected.mean() < 0.9
+    assert (collisions(boxes, boxes, slack=0.0) == expected).all() and 0.02 < expected.mean() < 0.9
 
 
 @pytest.mark.parametrize("room_type", ["garage", "", "Bedroom"])

@@ -16,7 +16,7 @@ from geoguide.labels import load_category_table, load_label_set
 from geoguide.worlds.annotate import annotate, nearest_object
 from geoguide.worlds.camera import Frame, SensorConfig
 from geoguide.worlds.casting import NO_OBJECT
-from geoguide.worlds.jobs import MANIFEST, data_fingerprint, fingerprint
+from geoguide.worlds.jobs import MANIFEST, data_fingerprint, scene_fingerprint
 from geoguide.worlds.rooms import make as write
 from geoguide.worlds.rooms.make import MiniConfig, make_mini_scannet
 from geoguide.worlds.rooms.official import write_room
@@ -133,7 +133,7 @@ def test_the_same_bytes_for_any_worker_count(data: Path, tmp_path: Path):
     other = make_mini_scannet(tmp_path / "two", rooms=(2, 1, 0), config=SMALL, workers=2, progress=False)
     assert (other / MANIFEST).read_bytes() == (data / MANIFEST).read_bytes()
     for name, expected in json.loads((data / MANIFEST).read_text())["scenes"].items():
-        assert fingerprint(other / "scans" / name) == expected
+        assert scene_fingerprint(other / "scans" / name) == expected
     assert data_fingerprint(other) == data_fingerprint(data)
 
 

@@ -9,7 +9,7 @@ from simple_room import PERFECT, SIZE, distance_to_surface, simple_room
 from geoguide.errors import InputError
 from geoguide.worlds.camera import Frame, SensorConfig
 from geoguide.worlds.casting import pixel_rays
-from geoguide.worlds.interior import Room
+from geoguide.worlds.interior import FurnishedRoom
 from geoguide.worlds.rooms.scan import scan_room
 from geoguide.worlds.rooms.world import generate_room
 
@@ -126,4 +126,4 @@ def test_a_room_without_a_free_place(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_room_interface_is_what_the_sensor_reads():
     wanted = {"vertices", "faces", "face_color", "face_object", "objects", "size", "room_type"}
-    assert wanted <= {field.name for field in dataclasses.fields(Room)}
+    assert wanted <= {field.name for field in dataclasses.fields(FurnishedRoom)}

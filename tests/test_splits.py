@@ -35,9 +35,9 @@ OFFICIAL = {
     "matterport3d_test": "fea0766e309ec2f2c674b80604040a543c477f89",
 }
 MINI = {
-    "mini-scannet": (rooms._Room, rooms.DEFAULT_COUNTS, rooms.MiniConfig()),
-    "mini-matterport3d": (houses._House, houses.DEFAULT_COUNTS, houses.HouseConfig()),
-    "mini-nuscenes": (streets._Street, streets.DEFAULT_COUNTS, streets.StreetConfig()),
+    "mini-scannet": (rooms._Room, rooms.ROOM_COUNTS, rooms.MiniConfig()),
+    "mini-matterport3d": (houses._House, houses.HOUSE_COUNTS, houses.HouseConfig()),
+    "mini-nuscenes": (streets._Street, streets.STREET_COUNTS, streets.StreetConfig()),
 }
 EVALUATION = ("val", "test")
 
@@ -105,7 +105,7 @@ def test_mini_lists_are_what_the_generators_make(dataset: str):
 def test_experiments_take_these_rooms():
     data = ExperimentConfig().data
     assert data.dataset == "mini-scannet"
-    assert (data.rooms, data.room_seed) == (rooms.DEFAULT_COUNTS, rooms.MiniConfig().seed)
+    assert (data.rooms, data.room_seed) == (rooms.ROOM_COUNTS, rooms.MiniConfig().seed)
 
 
 def test_pretraining_rooms_are_those_in_the_weights_and_those_of_the_default_configuration():

@@ -9,9 +9,9 @@ from geoguide.labels import load_label_set
 from geoguide.scene import VOID
 from geoguide.worlds.car import mount_sensors, through_ego
 from geoguide.worlds.streets.contents import STREETS
-from geoguide.worlds.streets.make import DEFAULT_COUNTS, StreetConfig
+from geoguide.worlds.streets.make import STREET_COUNTS, StreetConfig
 from geoguide.worlds.streets.official import category_ids
-from geoguide.worlds.streets.scan import DriveConfig, World, sweep
+from geoguide.worlds.streets.scan import DriveConfig, StreetCaster, take_sweep
 from geoguide.worlds.streets.world import generate_street
 
 
@@ -19,14 +19,14 @@ def test_the_default_set_has_every_class_in_every_split():
     """One coarse turn of the LiDAR in each street; shares fall from the road to the bicycle as in the real data."""
     counts = {split: np.zeros(VOID + 1, dtype=int) for split in ("train", "val", "test")}
     config = DriveConfig(turns=480)
-    for (split, count), number in zip(counts.items(), DEFAULT_COUNTS, strict=True):
+    for (split, count), number in zip(counts.items(), STREET_COUNTS, strict=True):
         for k in range(number):
             if k >= 10 and (count[:16] > 0).all():  # scenes beyond the tenth only add to a class that is absent so far
                 break
             street, (_, seed) = street_of(split, k, StreetConfig()), job(split, k, StreetConfig()).seeds(2)
             rng = np.random.default_rng(seed)
             lidar, _ = mount_sensors(rng)
-            turn = sweep(street, World(street), lidar, 0.0, config, rng)
+            turn = take_sweep(street, StreetCaster(street), lidar, 0.0, config, rng)
             count += np.bincount(CLASS_OF[category_ids(street)[turn.object]], minlength=VOID + 1)
         assert (count[:16] > 0).all(), (split, count[:16])
     names = load_label_set("nuscenes16").names

@@ -49,8 +49,8 @@ def annotate(vertices: np.ndarray, faces: np.ndarray, frames: list[Frame], reach
     truth = nearest_object(vertices, frames, reach)
     objects = int(truth.max(initial=NO_OBJECT)) + 1
     segments = int(segment.max()) + 1
-    votes = np.bincount(segment * (objects + 1) + truth + 1, minlength=segments * (objects + 1))
-    owner = votes.reshape(segments, objects + 1).argmax(axis=1) - 1  # column 0 counts vertices of no object
+    votes = np.bincount(segment * (objects + 1) + truth + 1, minlength=segments * (objects + 1))  # [S * (O + 1)]
+    owner = votes.reshape(segments, objects + 1).argmax(axis=1) - 1  # [S]; column 0 counts vertices of no object
     return Annotation(segment, owner, truth)
 
 
@@ -63,17 +63,17 @@ def nearest_object(vertices: np.ndarray, frames: list[Frame], reach: float) -> n
         reach: Distance within which surface points count, metres.
 
     Returns:
-        int64 [P], -1 where no surface point is within reach; of objects with as many points the nearest one.
+        int64 [P], -1 where no surface point is within reach; the nearest of several objects with equally many points.
     """
     surface = np.concatenate([frame.surface[::PIXEL_STEP, ::PIXEL_STEP].reshape(-1, 3) for frame in frames])
     owner = np.concatenate([frame.object[::PIXEL_STEP, ::PIXEL_STEP].reshape(-1) for frame in frames])
     hit = owner != NO_OBJECT
-    surface, owner = np.ascontiguousarray(surface[hit]), owner[hit]
+    surface, owner = np.ascontiguousarray(surface[hit]), owner[hit]  # [N, 3], [N] surface points of objects
     count = min(NEIGHBOURS, len(surface))
     distance, index = KDTree(surface).query(vertices.astype(np.float32), k=count, distance_upper_bound=reach)
     distance, index = distance.reshape(-1, count), index.reshape(-1, count)  # [P, k], nearest first
-    found = np.isfinite(distance)
+    found = np.isfinite(distance)  # [P, k]
     candidate = np.where(found, owner[np.where(found, index, 0)], NO_OBJECT)  # [P, k]
-    votes = ((candidate[:, :, None] == candidate[:, None, :]) & found[:, None, :]).sum(axis=2) * found
-    best = votes.argmax(axis=1)  # the nearest one among equals
+    votes = ((candidate[:, :, None] == candidate[:, None, :]) & found[:, None, :]).sum(axis=2) * found  # [P, k]
+    best = votes.argmax(axis=1)  # [P]; the nearest one among equals
     return candidate[np.arange(len(vertices)), best]

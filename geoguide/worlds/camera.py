@@ -26,15 +26,15 @@ class SensorConfig:
     height_range: tuple[float, float] = (1.2, 1.7)  # metres above the floor
     depth_range: tuple[float, float] = (0.3, 6.0)  # metres; nothing is measured outside
     noise_floor: float = 0.0015  # metres
-    noise_growth: float = 0.0019  # metres per metre^2, of (z - 0.4)
+    noise_growth: float = 0.0019  # metres per metre^2, times (depth - 0.4 m)^2
     grazing_cosine: float = 0.25  # below this cosine to the surface's normal readings are lost more and more often
     edge_jump: float = 0.06  # relative depth step that counts as an edge
     edge_dropout: float = 0.6  # share of pixels lost at such an edge
     random_dropout: float = 0.01  # share of pixels lost anywhere
-    color_noise: float = 4.0  # standard deviation, of 255
-    exposure_drift: float = 0.08  # relative, smooth over the frames
-    position_error: float = 0.005  # metres, recorded against true pose, smooth over the frames
-    rotation_error: float = 0.3  # degrees
+    color_noise: float = 4.0  # standard deviation, in steps of the 8-bit colours
+    exposure_drift: float = 0.08  # standard deviation of the brightness factor, which changes smoothly over the frames
+    position_error: float = 0.005  # metres between recorded and true position, root mean square; changes smoothly
+    rotation_error: float = 0.3  # degrees between recorded and true direction, likewise
 
     @property
     def intrinsics(self) -> np.ndarray:
@@ -53,7 +53,7 @@ class Frame:
         object: int64 [H, W], index into the objects of the room or house, -1 where the ray leaves it.
         cam_to_world: The recorded pose float64 [4, 4], with its error.
         surface: float32 [H, W, 3], the true point that each ray met, NaN where none. Labels are transferred from it;
-            it is never written.
+            it is not written to disk.
     """
 
     color: np.ndarray
@@ -88,11 +88,11 @@ def render(
     """
     shape = config.image_size
     rays = pixel_rays(config.intrinsics, shape).reshape(-1, 3) @ pose[:3, :3].T  # [H W, 3]
-    face, depth = caster.cast(np.broadcast_to(pose[:3, 3], rays.shape), rays)
+    face, depth = caster.cast(np.broadcast_to(pose[:3, 3], rays.shape), rays)  # [H W] each
     hit = face >= 0
     normal = caster.face_normals[face]  # [H W, 3]; rows without a hit are masked below
     cosine = np.abs((normal * rays).sum(axis=1)) / np.linalg.norm(rays, axis=1)  # 1 = seen head-on
-    light = 0.5 + 0.3 * np.abs(normal @ (LAMP / np.linalg.norm(LAMP))) + 0.2 * cosine
+    light = 0.5 + 0.3 * np.abs(normal @ (LAMP / np.linalg.norm(LAMP))) + 0.2 * cosine  # [H W]
     color = room.face_color[face] * (exposure * light)[:, None] + rng.normal(0, config.color_noise, (len(face), 3))
     color = np.where(hit[:, None], np.clip(np.rint(color), 0, 255), 0).astype(np.uint8)
     depth = np.where(hit, depth, 0.0)
@@ -112,7 +112,7 @@ def _measure(depth: np.ndarray, cosine: np.ndarray, config: SensorConfig, rng: n
     sigma = config.noise_floor + config.noise_growth * (depth - 0.4) ** 2
     noisy = depth + sigma * rng.standard_normal(depth.shape)
     near, far = minimum_filter(depth, 3), maximum_filter(depth, 3)
-    edge = (far - near) > config.edge_jump * np.maximum(depth, 1e-6)
+    edge = (far - near) > config.edge_jump * np.maximum(depth, 1e-6)  # [H, W]
     lost = rng.random(depth.shape) < config.random_dropout
     lost |= edge & (rng.random(depth.shape) < config.edge_dropout)
     lost |= rng.random(depth.shape) > cosine / config.grazing_cosine  # certain at cosine 0, never above the limit
@@ -146,8 +146,8 @@ def pose_errors(count: int, config: SensorConfig, rng: np.random.Generator) -> n
     Returns:
         Float64 [K, 4, 4], to multiply true poses with from the right.
     """
-    errors = np.tile(np.eye(4), (count, 1, 1))
-    turn = np.deg2rad(config.rotation_error) / np.sqrt(3) * smooth_noise(count, 3, rng)
+    errors = np.tile(np.eye(4), (count, 1, 1))  # [K, 4, 4]
+    turn = np.deg2rad(config.rotation_error) / np.sqrt(3) * smooth_noise(count, 3, rng)  # [K, 3] rotation vectors
     errors[:, :3, :3] = Rotation.from_rotvec(turn).as_matrix()
     errors[:, :3, 3] = config.position_error / np.sqrt(3) * smooth_noise(count, 3, rng)
     return errors

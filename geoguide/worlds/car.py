@@ -24,7 +24,7 @@ MOUNTS: dict[str, tuple[tuple[float, float, float], float, tuple[float, float, f
 LIDAR_PLACE, LIDAR_HEADING = (0.944, 0.0, 1.840), -89.9
 IMAGE_SIZE = (900, 1600)  # H, W of nuScenes' images
 OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # camera axes in a frame of x ahead, z up
-MOUNT_ERROR = 0.3  # degrees: no two cars are alike
+MOUNT_ERROR = 0.3  # degrees, standard deviation about each axis: every car has its cameras mounted anew
 # The car itself as boxes x0 y0 z0 x1 y1 z1: body and cabin.
 EGO_BODY = np.array([[-0.9, -0.87, 0.2, 3.1, 0.87, 0.95], [-0.7, -0.75, 0.3, 1.8, 0.75, 1.5]])
 BEAMS = 32
@@ -47,7 +47,7 @@ class Sensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Camera(Sensor):
+class MountedCamera(Sensor):
     """A mounted camera.
 
     Attributes:
@@ -57,7 +57,7 @@ class Camera(Sensor):
     intrinsics: np.ndarray
 
 
-def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, Camera]]:
+def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, MountedCamera]]:
     """Equip one car, its cameras mounted a little differently from those of any other.
 
     Args:
@@ -78,7 +78,7 @@ def mount_sensors(rng: np.random.Generator) -> tuple[Sensor, dict[str, Camera]]:
         pose[:3, :3] = error @ Rotation.from_euler("z", heading, degrees=True).as_matrix() @ OPTICAL
         pose[:3, 3] = place
         intrinsics = np.array([[focal, 0.0, cx], [0.0, focal, cy], [0.0, 0.0, 1.0]])
-        cameras[channel] = Camera(channel, pose, delay / 1000, intrinsics)
+        cameras[channel] = MountedCamera(channel, pose, delay / 1000, intrinsics)
     return lidar, cameras
 
 
@@ -90,12 +90,12 @@ def through_ego(origin: np.ndarray, rays: np.ndarray) -> np.ndarray:
         rays: Where they go, float [R, 3].
 
     Returns:
-        bool [R].
+        True where a ray meets the car, bool [R].
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         first = (EGO_BODY[:, None, :3] - origin) / rays  # [2, R, 3]
         last = (EGO_BODY[:, None, 3:] - origin) / rays
-    enter = np.fmin(first, last).max(axis=-1)
+    enter = np.fmin(first, last).max(axis=-1)  # [2, R]
     leave = np.fmax(first, last).min(axis=-1)
     return ((enter < leave) & (leave > 0)).any(axis=0)
 
@@ -109,8 +109,8 @@ def beam_directions(turns: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Unit rays float64 [R, 3] in the LiDAR's frame, firing by firing, and the ring (beam) int64 [R] of each.
     """
-    elevation = np.deg2rad(np.linspace(BOTTOM, TOP, BEAMS))[None, :]
-    azimuth = (2 * np.pi * np.arange(turns) / turns)[:, None]
+    elevation = np.deg2rad(np.linspace(BOTTOM, TOP, BEAMS))[None, :]  # [1, 32]
+    azimuth = (2 * np.pi * np.arange(turns) / turns)[:, None]  # [turns, 1]
     rays = np.stack(
         [np.cos(elevation) * np.sin(azimuth), np.cos(elevation) * np.cos(azimuth), np.sin(elevation) + 0 * azimuth],
         axis=-1,

@@ -22,8 +22,8 @@ class RayCaster:
         corners = np.ascontiguousarray(vertices[faces], dtype=np.float32)  # [F, 3, 3]
         self._scene = EmbreeScene()
         self._mesh = TriangleMesh(self._scene, corners)
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
+        length = np.linalg.norm(normals, axis=1, keepdims=True)  # [F, 1]
         self.face_normals = normals / np.maximum(length, 1e-12)  # [F, 3]
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,13 +50,13 @@ def pixel_rays(intrinsics: np.ndarray, size: tuple[int, int], scale: float = 1.0
     Args:
         intrinsics: Camera matrix float64 [3, 3].
         size: (H, W) of the image that is ray-cast.
-        scale: Pixels that `intrinsics` counts for each pixel of this image, where it is a smaller copy of another.
+        scale: Edge of a pixel of this image in pixels of the image that `intrinsics` is for, above 1 in smaller copies.
 
     Returns:
         Float64 [H, W, 3] with z = 1, so that a distance in lengths of the ray is a depth.
     """
     height, width = size
-    rows, cols = np.mgrid[:height, :width]
+    rows, cols = np.mgrid[:height, :width]  # [H, W] each
     u, v = (cols + 0.5) * scale - 0.5, (rows + 0.5) * scale - 0.5  # pixels of the image that `intrinsics` is for
     k = intrinsics
     return np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones((height, width))], axis=-1)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoguide.errors import InputError
-from geoguide.worlds.layout import Layout, rotation
+from geoguide.worlds.layout import RoomLayout, yaw_matrix
 from geoguide.worlds.palette import Color
-from geoguide.worlds.shapes import Item
+from geoguide.worlds.shapes import ObjectParts
 
 CAMERA_MARGIN = 0.2  # metres between a hand-held camera and furniture or walls
 CAMERA_HEIGHT = 1.9  # obstacles that begin above this do not matter to a camera at 1.2 to 1.7 m
@@ -28,7 +28,7 @@ class RoomObject:
 
 @dataclass(frozen=True, eq=False)
 class Interior:
-    """A coloured triangle mesh whose faces name their objects; metres, z up, the floor at 0.
+    """A coloured triangle mesh each of whose faces belongs to one object; metres, z up, the floor at 0.
 
     Attributes:
         seed: What it was drawn from.
@@ -48,7 +48,7 @@ class Interior:
 
 
 @dataclass(frozen=True, eq=False)
-class Room(Interior):
+class FurnishedRoom(Interior):
     """One furnished room. Walls, floor and ceiling are single-sided sheets that face inwards.
 
     Attributes:
@@ -85,7 +85,7 @@ class Room(Interior):
 
 
 def free_floor(xy: np.ndarray, obstacles: np.ndarray, size: tuple[float, float, float]) -> np.ndarray:
-    """Where a camera may stand in a room that is given by its obstacles and its size (see `Room.camera_free`).
+    """Where a camera may stand in a room that is given by its obstacles and its size (see `FurnishedRoom.camera_free`).
 
     Args:
         xy: Positions, float64 [K, 2].
@@ -95,11 +95,11 @@ def free_floor(xy: np.ndarray, obstacles: np.ndarray, size: tuple[float, float, 
     Returns:
         bool [K].
     """
-    inside = ((xy >= CAMERA_MARGIN) & (xy <= np.array(size[:2]) - CAMERA_MARGIN)).all(axis=1)
-    rows = obstacles[obstacles[:, 5] < CAMERA_HEIGHT]
+    inside = ((xy >= CAMERA_MARGIN) & (xy <= np.array(size[:2]) - CAMERA_MARGIN)).all(axis=1)  # [K]
+    rows = obstacles[obstacles[:, 5] < CAMERA_HEIGHT]  # those that are low enough, [B, 7]
     delta = xy[:, None] - rows[None, :, :2]  # [K, B, 2]
     cos, sin = np.cos(rows[:, 4]), np.sin(rows[:, 4])
-    along = np.abs(cos * delta[..., 0] + sin * delta[..., 1]) - rows[:, 2]
+    along = np.abs(cos * delta[..., 0] + sin * delta[..., 1]) - rows[:, 2]  # [K, B], metres; negative within its length
     across = np.abs(cos * delta[..., 1] - sin * delta[..., 0]) - rows[:, 3]
     return inside & ~((along < CAMERA_MARGIN) & (across < CAMERA_MARGIN)).any(axis=1)
 
@@ -118,7 +118,9 @@ def floor_grid(counts: tuple[int, int], step: float) -> np.ndarray:
     return (np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64) + 0.5) * step
 
 
-def join(seed: int, room_type: str, layout: Layout, shell: list[Item], obstacles: np.ndarray) -> Room:
+def join(
+    seed: int, room_type: str, layout: RoomLayout, shell: list[ObjectParts], obstacles: np.ndarray
+) -> FurnishedRoom:
     """Make one mesh of a room's shell and of the pieces placed in it.
 
     Args:
@@ -134,16 +136,16 @@ def join(seed: int, room_type: str, layout: Layout, shell: list[Item], obstacles
     items = list(shell)
     vertices = [np.concatenate(item.vertices) for item in items]
     for placed in layout.placed:
-        turn = rotation(placed.yaw).T
+        turn = yaw_matrix(placed.yaw).T  # [2, 2]
         for item in placed.piece.items:
-            points = np.concatenate(item.vertices)
+            points = np.concatenate(item.vertices)  # [N, 3]
             points = np.column_stack([points[:, :2] @ turn + placed.xy, points[:, 2] + placed.z])
             items.append(item)
             vertices.append(points)
-    offsets = np.cumsum([0, *map(len, vertices)])
+    offsets = np.cumsum([0, *map(len, vertices)])  # [O + 1] first vertex of each object
     faces = [np.concatenate(item.faces) + offset for item, offset in zip(items, offsets, strict=False)]
     x, y, z = map(float, layout.size)
-    return Room(
+    return FurnishedRoom(
         seed=seed,
         room_type=room_type,
         size=(x, y, z),

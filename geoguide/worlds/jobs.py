@@ -26,9 +26,9 @@ from geoguide.errors import DataError, InputError
 from geoguide.paths import replacing
 
 MANIFEST = "manifest.json"
-SPLITS = ("train", "val", "test")
-MOST = 2000  # scenes of one split
-STALE = 3600.0  # seconds after which a half-made scene is a dead run's
+SPLIT_NAMES = ("train", "val", "test")
+MOST = 2000  # largest number of scenes in a split
+STALE = 3600.0  # seconds after which a half-made scene is taken for the rest of a run that was killed
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,12 @@ class Job(abc.ABC):
         split: "train", "val" or "test".
         number: Number of the scene within its split.
         config: A dataclass with a seed: with split and number it decides the scene's bytes.
-        generator: Of the kind: raised whenever the same seed gives other bytes than before.
-        first_number: Of the kind: number in the name of each split's first scene, so that more scenes of one split
-            rename none of another.
-        name_format: Of the kind: the scene's name, made of its number.
-        home: Of the kind: folder below `root` that holds one folder for each scene.
+        generator: Version of the generator, the same for all scenes of a kind, as the next three are; raised whenever
+            the same seed gives other bytes than before.
+        first_number: Number in the name of each split's first scene. They lie so far apart that a split of another
+            size changes no name of another split.
+        name_format: Format of a scene's name, given its number.
+        home: Folder below `root` that holds one folder for each scene.
     """
 
     root: Path
@@ -82,7 +83,7 @@ class Job(abc.ABC):
         Returns:
             That many integers >= 0.
         """
-        entropy = np.random.SeedSequence([self.config.seed, SPLITS.index(self.split), self.number])
+        entropy = np.random.SeedSequence([self.config.seed, SPLIT_NAMES.index(self.split), self.number])
         return [int(value) for value in entropy.generate_state(count)]
 
     @abc.abstractmethod
@@ -123,7 +124,7 @@ def list_jobs(kind: type[Job], root: Path, counts: tuple[int, int, int], config:
         raise InputError(f"{what} must be three counts (train, val, test) of 0..{MOST}, found {tuple(counts)}")
     return [
         kind(root, split, number, config)
-        for split, count in zip(SPLITS, counts, strict=True)
+        for split, count in zip(SPLIT_NAMES, counts, strict=True)
         for number in range(count)
     ]
 
@@ -170,7 +171,7 @@ def write_lists(jobs: Sequence[Job], name_format: str) -> None:
         jobs: The scenes of one data set.
         name_format: Name of a file below the root, with {} for the split.
     """
-    for split in SPLITS:
+    for split in SPLIT_NAMES:
         with replacing(jobs[0].root / name_format.format(split)) as temporary:
             temporary.write_text("".join(f"{job.name}\n" for job in jobs if job.split == split))
 
@@ -187,7 +188,7 @@ def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
     manifest = {
         "generator": jobs[0].generator,
         **json.loads(json.dumps(asdict(jobs[0].config))),
-        counts_name: {split: sum(job.split == split for job in jobs) for split in SPLITS},
+        counts_name: {split: sum(job.split == split for job in jobs) for split in SPLIT_NAMES},
         "fingerprint": hashlib.sha256(json.dumps(scenes, sort_keys=True).encode()).hexdigest(),
         "scenes": scenes,
     }
@@ -196,7 +197,7 @@ def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
 
 
 def data_fingerprint(root: str | Path) -> str:
-    """What a record names as its data: the SHA-256 of a generated data set's content, from its manifest.
+    """Read the SHA-256 of a generated data set's content from its manifest; records of results name their data by it.
 
     Args:
         root: Folder of the data set.
@@ -218,12 +219,12 @@ def write_stamp(folder: Path, recipe: dict[str, Any], facts: dict[str, Any]) -> 
         recipe: The recipe that made it.
         facts: What else the stamp says, counts for example.
     """
-    stamp = {"recipe": recipe, "fingerprint": fingerprint(folder), **facts}
+    stamp = {"recipe": recipe, "fingerprint": scene_fingerprint(folder), **facts}
     (folder / MINI_STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
 
 
-def fingerprint(folder: Path) -> str:
-    """What a scene's bytes are told apart by.
+def scene_fingerprint(folder: Path) -> str:
+    """Compute a hash that tells whether two scenes hold the same bytes.
 
     Args:
         folder: The scene's folder.

@@ -13,11 +13,11 @@ import numpy as np
 
 from geoguide.worlds.shapes import Box, Piece, Rectangle
 
-SLACK = 0.004  # metres two boxes may share before they collide: things that touch do not
+SLACK = 0.004  # metres by which two boxes may overlap before they collide: things that only touch do not
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedInRoom:
     """A piece at its place in a room.
 
     Attributes:
@@ -42,7 +42,7 @@ class Placed:
         Returns:
             Float64 [2].
         """
-        return self.xy + rotation(self.yaw) @ np.array([x, y])
+        return self.xy + yaw_matrix(self.yaw) @ np.array([x, y])
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Wall:
         return self.start + s * self.along + out * self.inward
 
 
-def rotation(yaw: float) -> np.ndarray:
+def yaw_matrix(yaw: float) -> np.ndarray:
     """The matrix that turns a piece's frame into the room's.
 
     Args:
@@ -109,19 +109,19 @@ def rows(boxes: Sequence[Box], xy: np.ndarray, yaw: float, z: float) -> np.ndarr
     Returns:
         Rows cx cy half-x half-y yaw z0 z1, float64 [n, 7].
     """
-    local = np.array(boxes, np.float64).reshape(-1, 6)
-    center = (local[:, :2] + local[:, 3:5]) / 2 @ rotation(yaw).T + xy
-    half = (local[:, 3:5] - local[:, :2]) / 2
+    local = np.array(boxes, np.float64).reshape(-1, 6)  # [n, 6]
+    center = (local[:, :2] + local[:, 3:5]) / 2 @ yaw_matrix(yaw).T + xy  # [n, 2]
+    half = (local[:, 3:5] - local[:, :2]) / 2  # [n, 2]
     return np.column_stack([center, half, np.full(len(local), yaw), local[:, 2] + z, local[:, 5] + z])
 
 
-def overlaps(a: np.ndarray, b: np.ndarray, slack: float = SLACK) -> np.ndarray:
+def collisions(a: np.ndarray, b: np.ndarray, slack: float = SLACK) -> np.ndarray:
     """Which boxes collide.
 
     Args:
         a: Rows float64 [n, 7].
         b: Rows float64 [m, 7].
-        slack: How much two boxes may share.
+        slack: By how much two boxes may overlap, metres.
 
     Returns:
         bool [n, m].
@@ -130,9 +130,9 @@ def overlaps(a: np.ndarray, b: np.ndarray, slack: float = SLACK) -> np.ndarray:
     delta = b[None, :, :2] - a[:, None, :2]  # [n, m, 2]
     cos, sin = np.abs(np.cos(a[:, None, 4] - b[None, :, 4])), np.abs(np.sin(a[:, None, 4] - b[None, :, 4]))
     for own, other in ((a[:, None], b[None]), (b[None], a[:, None])):
-        c, s = np.cos(own[..., 4]), np.sin(own[..., 4])
+        c, s = np.cos(own[..., 4]), np.sin(own[..., 4])  # [n, 1] or [1, m] each
         for axis, distance in enumerate((c * delta[..., 0] + s * delta[..., 1], c * delta[..., 1] - s * delta[..., 0])):
-            reach = other[..., 2] * (cos if axis == 0 else sin) + other[..., 3] * (sin if axis == 0 else cos)
+            reach = other[..., 2] * (cos if axis == 0 else sin) + other[..., 3] * (sin if axis == 0 else cos)  # [n, m]
             apart |= np.abs(distance) > own[..., 2 + axis] + reach - slack
     return ~apart
 
@@ -148,12 +148,12 @@ def corners(boxes: np.ndarray) -> np.ndarray:
     """
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], np.float64)
     local = signs[None] * boxes[:, None, 2:4]  # [n, 4, 2]
-    c, s = np.cos(boxes[:, 4])[:, None], np.sin(boxes[:, 4])[:, None]
+    c, s = np.cos(boxes[:, 4])[:, None], np.sin(boxes[:, 4])[:, None]  # [n, 1] each
     turned = np.stack([c * local[..., 0] - s * local[..., 1], s * local[..., 0] + c * local[..., 1]], axis=-1)
     return turned + boxes[:, None, :2]
 
 
-class Layout:
+class RoomLayout:
     """A room being furnished: its outline and everything placed in it so far.
 
     Args:
@@ -174,13 +174,13 @@ class Layout:
         self.size = size
         self.notches = notches
         self.outline = _outline(size[0], size[1], notches)
-        edges = np.roll(self.outline, -1, axis=0) - self.outline
-        lengths = np.linalg.norm(edges, axis=1)
+        edges = np.roll(self.outline, -1, axis=0) - self.outline  # [N, 2]
+        lengths = np.linalg.norm(edges, axis=1)  # [N]
         self.walls = [
             Wall(start, edge / length, float(length))
             for start, edge, length in zip(self.outline, edges, lengths, strict=True)
         ]
-        self.placed: list[Placed] = []
+        self.placed: list[PlacedInRoom] = []
         self.solid = np.array(
             [[(x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2, 0, 0, size[2]] for x0, y0, x1, y1 in notches]
         ).reshape(-1, 7)
@@ -196,7 +196,7 @@ class Layout:
         Returns:
             True where all of them do.
         """
-        points = corners(boxes)
+        points = corners(boxes)  # [n, 4, 2]
         high = np.array(self.size[:2]) + tolerance
         return bool((points >= -tolerance).all() and (points <= high).all() and boxes[:, 6].max() <= self.size[2])
 
@@ -208,18 +208,18 @@ class Layout:
             xy: Where its origin would lie, float [2].
             yaw: How it would be turned.
             z: Height of its origin.
-            spare: Boxes of its frame that must be free too, but only now: they are not kept clear later.
+            spare: Boxes of its frame that must be free too when it is placed; later pieces may stand there.
 
         Returns:
             True where the piece, what it keeps clear and the spare boxes are free.
         """
-        boxes = rows(piece.boxes, xy, yaw, z)
-        if not self.inside(boxes) or overlaps(boxes, self.solid).any() or overlaps(boxes, self.clear).any():
+        boxes = rows(piece.boxes, xy, yaw, z)  # [n, 7]
+        if not self.inside(boxes) or collisions(boxes, self.solid).any() or collisions(boxes, self.clear).any():
             return False
         free = rows([*piece.clear, *spare], xy, yaw, z)
-        return not overlaps(free, self.solid).any() and (not spare or self.inside(rows(spare, xy, yaw, z)))
+        return not collisions(free, self.solid).any() and (not spare or self.inside(rows(spare, xy, yaw, z)))
 
-    def put(self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0) -> Placed:
+    def put(self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0) -> PlacedInRoom:
         """Place a piece without asking whether it fits.
 
         Args:
@@ -231,7 +231,7 @@ class Layout:
         Returns:
             The piece at its place.
         """
-        placed = Placed(piece, np.asarray(xy, np.float64), yaw, z)
+        placed = PlacedInRoom(piece, np.asarray(xy, np.float64), yaw, z)
         self.placed.append(placed)
         self.solid = np.concatenate([self.solid, rows(piece.boxes, placed.xy, yaw, z)])
         self.clear = np.concatenate([self.clear, rows(piece.clear, placed.xy, yaw, z)])
@@ -239,7 +239,7 @@ class Layout:
 
     def try_put(
         self, piece: Piece, xy: np.ndarray, yaw: float, z: float = 0.0, spare: Sequence[Box] = ()
-    ) -> Placed | None:
+    ) -> PlacedInRoom | None:
         """Place a piece where it fits.
 
         Args:

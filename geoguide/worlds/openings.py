@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from geoguide.worlds.layout import Placed
-from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, darker, pick
+from geoguide.worlds.layout import PlacedInRoom
+from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, darker, pick_color
 from geoguide.worlds.placement import Furnisher
 from geoguide.worlds.shapes import Box, Piece
 
@@ -29,7 +29,7 @@ def window(rng: np.random.Generator, width: float, z0: float, z1: float) -> Piec
         The window, with some space before it kept clear.
     """
     p = Piece(rng)
-    frame = pick(rng, WHITE, WOOD, GREY)
+    frame = pick_color(rng, WHITE, WOOD, GREY)
     p.start("window", frame)
     back, thick = -REVEAL, 0.05
     front = back + rng.uniform(0.04, 0.07)
@@ -42,7 +42,7 @@ def window(rng: np.random.Generator, width: float, z0: float, z1: float) -> Piec
     for k in range(rows + 1):
         z = z0 + k * (z1 - z0) / rows
         p.box((-width / 2, back, max(z0, z - 0.03)), (width / 2, front, min(z1, z + 0.03)))
-    p.box((-width / 2, back - 0.02, z0), (width / 2, back + 0.02, z1), pick(rng, GLASS))
+    p.box((-width / 2, back - 0.02, z0), (width / 2, back + 0.02, z1), pick_color(rng, GLASS))
     if rng.random() < 0.6:
         p.box((-width / 2 - 0.05, -0.02, z0 - 0.04), (width / 2 + 0.05, 0.06, z0), frame)
     p.occupy((-width / 2 - 0.05, back, z0 - 0.04), (width / 2 + 0.05, 0.04, z1 + 0.02))
@@ -59,9 +59,9 @@ def doorframe(rng: np.random.Generator, width: float, height: float) -> Piece:
         height: Its height.
 
     Returns:
-        The trim; the swing of the leaf and a way in are kept clear.
+        The trim; the space that the leaf swings through and the way in are kept clear.
     """
-    p = Piece(rng).start("doorframe", pick(rng, WHITE, WOOD, GREY))
+    p = Piece(rng).start("doorframe", pick_color(rng, WHITE, WOOD, GREY))
     t, out = 0.07, 0.04
     for x in (-width / 2 - t, width / 2):
         p.box((x, 0.0, 0), (x + t, out, height))
@@ -83,7 +83,7 @@ def door(rng: np.random.Generator, width: float, height: float) -> Piece:
         The leaf, with its handle.
     """
     p = Piece(rng)
-    color = pick(rng, WHITE, WOOD, WOOD, GREY)
+    color = pick_color(rng, WHITE, WOOD, WOOD, GREY)
     p.start("door", color)
     p.box((0, -0.05, 0.01), (width, 0, height))
     style = rng.integers(3)
@@ -92,7 +92,7 @@ def door(rng: np.random.Generator, width: float, height: float) -> Piece:
         for k in range(rows):
             z = 0.15 + k * (height - 0.2) / rows
             p.box((0.12, 0, z), (width - 0.12, 0.015, z + (height - 0.2) / rows - 0.1), darker(color, 0.94))
-    metal = pick(rng, METAL, BLACK)
+    metal = pick_color(rng, METAL, BLACK)
     p.box((width - 0.13, 0, 0.98), (width - 0.09, 0.06, 1.06), metal)
     p.box((width - 0.22, 0.03, 1.0), (width - 0.09, 0.07, 1.04), metal)
     return p
@@ -108,7 +108,7 @@ def add_curtains(p: Piece, width: float, z0: float, z1: float) -> None:
         z1: Height that they hang from.
     """
     rng = p.rng
-    color, y, reach = pick(rng, FABRIC, FABRIC, WHITE, VIVID), rng.uniform(0.13, 0.16), width / 2 + 0.22
+    color, y, reach = pick_color(rng, FABRIC, FABRIC, WHITE, VIVID), rng.uniform(0.13, 0.16), width / 2 + 0.22
     for k in range(int(rng.integers(1, 3))):
         side, part = (1 if k else -1), width * rng.uniform(0.2, 0.5) + 0.2
         x0, x1 = sorted((side * reach, side * (reach - part)))
@@ -128,7 +128,7 @@ def add_blinds(p: Piece, width: float, z0: float, z1: float) -> None:
         z0: Height that they are let down to.
         z1: Height that they hang from.
     """
-    p.start("blinds", pick(p.rng, WHITE, GREY, FABRIC))
+    p.start("blinds", pick_color(p.rng, WHITE, GREY, FABRIC))
     p.box((-width / 2 - 0.03, 0, z1), (width / 2 + 0.03, 0.07, z1 + 0.05))
     edges = np.linspace(z0, z1, max(2, int((z1 - z0) / 0.06)) + 1)
     for low, high in pairwise(edges):
@@ -156,7 +156,9 @@ def put_door(f: Furnisher) -> None:
     f.layout.put(doorframe(f.rng, width, height), wall.at(s), wall.yaw)
 
 
-def put_window(f: Furnisher, low: float, high: float, *, small: bool = False, curtain: float = 0.0) -> Placed | None:
+def put_window(
+    f: Furnisher, low: float, high: float, *, small: bool = False, curtain: float = 0.0
+) -> PlacedInRoom | None:
     """Make a hole in a wall of a room and put a window into it.
 
     Args:
@@ -191,7 +193,7 @@ def put_window(f: Furnisher, low: float, high: float, *, small: bool = False, cu
 
 
 def _empty(f: Furnisher, boxes: list[Box], xy: np.ndarray, yaw: float) -> bool:
-    """Whether nothing is in the way of boxes of a piece's frame."""
+    """Whether boxes, given in a piece's frame, are free at a place xy [2] of the room."""
     probe = Piece(f.rng)
     probe.boxes = boxes
     return f.layout.fits(probe, xy + 0.001, yaw, 0.0)

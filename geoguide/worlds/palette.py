@@ -51,11 +51,11 @@ RAW_TO_NYU40: dict[str, int] = {
 }  # fmt: skip
 
 
-def pick(rng: np.random.Generator, *groups: tuple[Color, ...]) -> Color:
+def pick_color(rng: np.random.Generator, *groups: tuple[Color, ...]) -> Color:
     """Draw a colour.
 
     Args:
-        rng: Source of the choice and of the change.
+        rng: Source of the choice and of the change of shade.
         groups: Palettes, one of which is drawn first.
 
     Returns:
@@ -72,7 +72,7 @@ def darker(color: Color, factor: float = 0.7) -> Color:
 
     Args:
         color: The colour.
-        factor: Of its brightness; above 1 it gets lighter.
+        factor: What its brightness is multiplied by; above 1 it gets lighter.
 
     Returns:
         The colour of the same hue.

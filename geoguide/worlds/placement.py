@@ -1,7 +1,7 @@
 """Putting pieces into a room: against a wall, free in the middle, around a table, on a top, on a wall.
 
 Every method of `Furnisher` tries random places until the piece fits and returns where it landed, or None when it never
-did. Where a room is nothing without the piece, `required` turns None into `NoSpaceError`, on which the whole room is
+did. For a piece that a room cannot do without, `required` turns None into `NoSpaceError`, on which the whole room is
 drawn again. Lengths are metres, angles radians.
 """
 
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geoguide.worlds.layout import Layout, Placed, Wall, rotation
-from geoguide.worlds.shapes import Box, Maker, Piece
+from geoguide.worlds.layout import PlacedInRoom, RoomLayout, Wall, yaw_matrix
+from geoguide.worlds.shapes import Box, Piece, PieceMaker
 
-GAP = 0.01  # metres between a piece and its wall
+WALL_GAP = 0.01  # metres between a piece and its wall
 
 
 class NoSpaceError(Exception):
     """A piece that defines the room's type found no place."""
 
 
-def required(placed: Placed | None) -> Placed:
+def required(placed: PlacedInRoom | None) -> PlacedInRoom:
     """Insist that a piece has found a place.
 
     Args:
@@ -46,10 +46,10 @@ class Furnisher:
     Attributes:
         layout: As given.
         rng: As given.
-        walls: The walls that things are put at.
+        walls: The walls that things are put against or hung on: all of the room's, unless a caller narrows them.
     """
 
-    def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
+    def __init__(self, layout: RoomLayout, rng: np.random.Generator) -> None:
         self.layout = layout
         self.rng = rng
         self.walls = layout.walls
@@ -65,12 +65,12 @@ class Furnisher:
         """
         return bool(self.rng.random() < probability)
 
-    def against_wall(self, make: Maker, *, front: float = 0.0, corner: float = 0.3) -> Placed | None:
+    def against_wall(self, make: PieceMaker, *, front: float = 0.0, corner: float = 0.3) -> PlacedInRoom | None:
         """Put a piece with its back to a wall.
 
         Args:
             make: Builds the piece; up to three are tried.
-            front: How much must be free before it now; later pieces may stand there.
+            front: How much space must be free in front of it when it is placed; later pieces may stand there.
             corner: Share of the tries that go into a corner.
 
         Returns:
@@ -82,17 +82,17 @@ class Furnisher:
             spare: list[Box] = [(low[0], high[1], 0.0, high[0], high[1] + front, 1.0)] if front else []
             for _ in range(12):
                 wall = self.random_wall()
-                start, end = GAP - low[0], wall.length - high[0] - GAP
+                start, end = WALL_GAP - low[0], wall.length - high[0] - WALL_GAP
                 if end < start:
                     continue
                 s = self.rng.choice([start, end]) if self.chance(corner) else self.rng.uniform(start, end)
-                placed = self.layout.try_put(piece, wall.at(s, GAP - min(0.0, low[1])), wall.yaw, 0.0, spare)
+                placed = self.layout.try_put(piece, wall.at(s, WALL_GAP - min(0.0, low[1])), wall.yaw, 0.0, spare)
                 if placed:
                     return placed
         return None
 
-    def on_wall(self, make: Maker) -> Placed | None:
-        """Hang a piece on a wall; it carries its own height.
+    def on_wall(self, make: PieceMaker) -> PlacedInRoom | None:
+        """Hang a piece on a wall; its own frame says how high above the floor it hangs.
 
         Args:
             make: Builds the piece; up to two are tried.
@@ -113,12 +113,12 @@ class Furnisher:
                     return placed
         return None
 
-    def free(self, make: Maker, *, margin: float = 0.0, middle: bool = False) -> Placed | None:
+    def free(self, make: PieceMaker, *, margin: float = 0.0, middle: bool = False) -> PlacedInRoom | None:
         """Put a piece away from the walls, parallel to one of them.
 
         Args:
             make: Builds the piece; up to three are tried.
-            margin: How much must be free around it now; later pieces may stand there.
+            margin: How much space must be free around it when it is placed; later pieces may stand there.
             middle: Whether it must stand near the middle of the room.
 
         Returns:
@@ -134,7 +134,7 @@ class Furnisher:
                 yaw = float(np.pi / 2 * self.rng.integers(4) + self.rng.normal(0, 0.04))
                 size = np.array(self.layout.size[:2])
                 share = self.rng.uniform(0.4, 0.6, 2) if middle else self.rng.uniform(0.1, 0.9, 2)
-                at = size * share - rotation(yaw) @ center
+                at = size * share - yaw_matrix(yaw) @ center
                 placed = self.layout.try_put(piece, at, yaw, 0.0, spare)
                 if placed:
                     return placed
@@ -142,15 +142,15 @@ class Furnisher:
 
     def attach(
         self,
-        to: Placed,
-        make: Maker,
+        to: PlacedInRoom,
+        make: PieceMaker,
         x: float,
         y: float,
         turn: float = 0.0,
         *,
         jitter: float = 0.05,
         twist: float = 0.1,
-    ) -> Placed | None:
+    ) -> PlacedInRoom | None:
         """Put a piece on the floor, at a place of another piece's frame.
 
         Args:
@@ -174,7 +174,7 @@ class Furnisher:
                 return placed
         return None
 
-    def beside(self, to: Placed, make: Maker, side: int, gap: float = 0.04) -> Placed | None:
+    def beside(self, to: PlacedInRoom, make: PieceMaker, side: int, gap: float = 0.04) -> PlacedInRoom | None:
         """Put a piece next to another, its back to the same wall.
 
         Args:
@@ -192,7 +192,7 @@ class Furnisher:
         x = high[0] + gap - own_low[0] if side > 0 else low[0] - gap - own_high[0]
         return self.attach(to, lambda rng: piece, x, -min(0.0, own_low[1]), jitter=0.0, twist=0.0)
 
-    def facing(self, to: Placed, make: Maker, distance: float, x: float = 0.0) -> Placed | None:
+    def facing(self, to: PlacedInRoom, make: PieceMaker, distance: float, x: float = 0.0) -> PlacedInRoom | None:
         """Put a piece before the front of another, turned towards it.
 
         Args:
@@ -209,7 +209,7 @@ class Furnisher:
         depth = piece.extent()[1][1]
         return self.attach(to, lambda rng: piece, x, high[1] + distance + depth, np.pi, twist=0.15)
 
-    def around(self, table: Placed, make: Maker, count: int, *, round_: bool = False) -> int:
+    def around(self, table: PlacedInRoom, make: PieceMaker, count: int, *, round_: bool = False) -> int:
         """Put chairs of one kind around a table, tucked in or drawn back.
 
         Args:
@@ -222,12 +222,12 @@ class Furnisher:
             How many fitted.
         """
         low, high = table.piece.extent()
-        center, half = (low[:2] + high[:2]) / 2, (high[:2] - low[:2]) / 2
+        center, half = (low[:2] + high[:2]) / 2, (high[:2] - low[:2]) / 2  # [2] each
         seats = _round_seats(half, count, self.rng.uniform(0, 6)) if round_ else _seats(half)
         order = self.rng.permutation(len(seats))[:count]
         state, fitted = self.rng.integers(2**32), 0
         for index in order:
-            piece = make(np.random.default_rng(state))  # the chairs of one table are of one kind
+            piece = make(np.random.default_rng(state))  # same seed: the chairs of a table are alike
             depth = piece.extent()[1][1]
             edge, outward = seats[index]
             for _ in range(5):
@@ -238,7 +238,7 @@ class Furnisher:
                     break
         return fitted
 
-    def on_top(self, of: Placed | None, makers: Sequence[Maker], count: int) -> None:
+    def on_top(self, of: PlacedInRoom | None, makers: Sequence[PieceMaker], count: int) -> None:
         """Put things on the tops of a piece.
 
         Args:
@@ -261,7 +261,9 @@ class Furnisher:
                 if self.set_on(of, piece, x, y, z):
                     break
 
-    def set_on(self, of: Placed, piece: Piece, x: float, y: float, z: float, twist: float = 0.12) -> Placed | None:
+    def set_on(
+        self, of: PlacedInRoom, piece: Piece, x: float, y: float, z: float, twist: float = 0.12
+    ) -> PlacedInRoom | None:
         """Put a piece at a place of another piece's frame, a little askew.
 
         Args:
@@ -278,7 +280,7 @@ class Furnisher:
         yaw = of.yaw + self.rng.normal(0, twist)
         return self.layout.try_put(piece, of.to_room(x, y), yaw, of.z + z)
 
-    def scatter(self, makers: Sequence[Maker], count: int) -> None:
+    def scatter(self, makers: Sequence[PieceMaker], count: int) -> None:
         """Leave things on the floor, mostly along walls.
 
         Args:
@@ -292,7 +294,7 @@ class Furnisher:
             else:
                 self.free(make)
 
-    def one_of(self, makers: Sequence[Maker]) -> Maker:
+    def one_of(self, makers: Sequence[PieceMaker]) -> PieceMaker:
         """Draw one of several makers.
 
         Args:
@@ -309,12 +311,12 @@ class Furnisher:
         Returns:
             The wall.
         """
-        lengths = np.array([w.length for w in self.walls])
+        lengths = np.array([w.length for w in self.walls])  # [number of walls]
         return self.walls[int(self.rng.choice(len(lengths), p=lengths / lengths.sum()))]
 
 
 def _seats(half: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(edge point, outward direction) of the seats of a rectangular table, relative to its centre."""
+    """Edge point (from the centre) and outward direction, float64 [2] each, of each seat of a rectangular table."""
     seats = []
     for axis in (0, 1):
         along = np.eye(2)[axis]
@@ -328,7 +330,7 @@ def _seats(half: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _round_seats(half: np.ndarray, count: int, start: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(edge point, outward direction) of `count` seats of a round table, the first at angle `start`."""
+    """The same of `count` seats of a round table, the first at angle `start`."""
     angles = start + 2 * np.pi * np.arange(count) / count
-    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # [count, 2]
     return [(half * d, d) for d in directions]

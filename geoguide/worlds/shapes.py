@@ -2,8 +2,8 @@
 
 Local frame of every piece of furniture, in metres: x along its width (centred on 0), y from its back (0) to its front,
 z up from the floor. A piece stands against a wall when its origin lies on the wall and its y axis is the wall's inward
-normal. (Things of a street have frames of their own; their modules say which.) The camera's frames are reconstructed at
-4 to 5 cm voxels: parts that must survive (legs, panels) are 4 cm thick or more.
+normal. (Things of a street have frames of their own; their modules say which.) Scans are reconstructed in voxels of
+4 to 5 cm: parts that the mesh must keep (legs, panels) are 4 cm thick or more.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def _unit_box(divisions: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
             grid[..., axis] = side
             grid[..., u_axis] = np.linspace(0, 1, nu + 1)[:, None]
             grid[..., v_axis] = np.linspace(0, 1, nv + 1)[None, :]
-            quad = grid_quads(nu, nv) + sum(map(len, vertices))
+            quad = grid_quads(nu, nv) + sum(map(len, vertices))  # [nu * nv, 4]
             vertices.append(grid.reshape(-1, 3))
             quads.append(quad if side else quad[:, ::-1])
     return np.concatenate(vertices), np.concatenate(quads)
@@ -104,8 +104,8 @@ def shaded(rng: np.random.Generator, color: Color, count: int, spread: float = S
 
 
 @dataclass
-class Item:
-    """One object being built.
+class ObjectParts:
+    """One object being built, part by part.
 
     Attributes:
         category: Its name in the benchmark's vocabulary.
@@ -141,7 +141,7 @@ class Piece:
 
     Args:
         rng: Source of all that is random in the piece.
-        max_edge: Longer sides of boxes are divided, metres; a street's walls need no 30 cm quads.
+        max_edge: Sides of boxes are divided into quads of at most this, metres; streets need less fine ones than rooms.
 
     Attributes:
         items: The objects, in the order they were begun.
@@ -152,7 +152,7 @@ class Piece:
 
     def __init__(self, rng: np.random.Generator, max_edge: float = MAX_EDGE) -> None:
         self.rng, self.max_edge = rng, max_edge
-        self.items: list[Item] = []
+        self.items: list[ObjectParts] = []
         self.boxes: list[Box] = []
         self.supports: list[tuple[float, ...]] = []
         self.clear: list[Box] = []
@@ -167,7 +167,7 @@ class Piece:
         Returns:
             The piece itself.
         """
-        self.items.append(Item(category, color))
+        self.items.append(ObjectParts(category, color))
         return self
 
     def box(self, low: Point, high: Point, color: Color | None = None) -> None:
@@ -180,11 +180,11 @@ class Piece:
         """
         low_, high_ = np.array(low, np.float64), np.array(high, np.float64)
         divisions = tuple(int(n) for n in np.maximum(1, np.ceil((high_ - low_) / self.max_edge)))
-        unit, quads = _unit_box(divisions)
+        unit, quads = _unit_box(divisions)  # [N, 3], [Q, 4]
         self._add(low_ + unit * (high_ - low_), quads, color)
 
     def loft(self, rings: list[np.ndarray], color: Color | None = None, *, caps: bool = True) -> None:
-        """Add the surface through rings, wound outwards when they rise counter-clockwise.
+        """Add the surface through rings; it faces outwards where they run counter-clockwise and rise.
 
         Args:
             rings: Closed polygons of N points each, float64 [N, 3].
@@ -193,14 +193,14 @@ class Piece:
         """
         count = len(rings[0])
         rows = np.stack([np.concatenate([r, r[:1]]) for r in rings])  # [R, N + 1, 3]
-        quads = grid_quads(len(rings) - 1, count)[:, ::-1]
-        vertices = rows.reshape(-1, 3)
+        quads = grid_quads(len(rings) - 1, count)[:, ::-1]  # [(R - 1) N, 4]
+        vertices = rows.reshape(-1, 3)  # [R (N + 1), 3]
         item = self._add(vertices, quads, color)
         for index in (0, len(rings) - 1) if caps else ():
             start = np.arange(count)
-            fan = np.stack([start, start + 1, np.full(count, count + 1)], axis=1)
+            fan = np.stack([start, start + 1, np.full(count, count + 1)], axis=1)  # [N, 3]
             fan = fan if index else fan[:, ::-1]
-            points = np.concatenate([rows[index], rings[index].mean(axis=0, keepdims=True)])
+            points = np.concatenate([rows[index], rings[index].mean(axis=0, keepdims=True)])  # [N + 2, 3]
             item.add(points, fan, shaded(self.rng, color or item.color, count))
 
     def cylinder(self, base: Point, radius: float, height: float, color: Color | None = None, top: float = 0) -> None:
@@ -261,7 +261,7 @@ class Piece:
             return np.array([[r[0], r[1], z], [r[2], r[1], z], [r[2], r[3], z], [r[0], r[3], z]], np.float64)
 
         steps = np.linspace(0, 1, max(2, int(np.ceil((z1 - z0) / self.max_edge)) + 1))[:, None, None]
-        rings = (1 - steps) * rectangle(bottom, z0) + steps * rectangle(top, z1)
+        rings = (1 - steps) * rectangle(bottom, z0) + steps * rectangle(top, z1)  # [R, 4, 3]
         self.loft(list(rings), color)
 
     def basin(
@@ -304,8 +304,8 @@ class Piece:
             amplitude: Half the depth of a fold.
         """
         x = np.linspace(x0, x1, int(np.ceil(10 * waves)) + 1)
-        fold = y + amplitude * np.sin(2 * np.pi * waves * (x - x0) / (x1 - x0) + self.rng.uniform(0, 6))
-        front, back = np.stack([x, fold + 0.02], 1), np.stack([x, fold - 0.02], 1)[::-1]
+        fold = y + amplitude * np.sin(2 * np.pi * waves * (x - x0) / (x1 - x0) + self.rng.uniform(0, 6))  # [n]
+        front, back = np.stack([x, fold + 0.02], 1), np.stack([x, fold - 0.02], 1)[::-1]  # [n, 2] each
         outline = np.concatenate([front, back])[::-1]  # [2n, 2] counter-clockwise
         levels = np.linspace(z0, z1, int(np.ceil((z1 - z0) / MAX_EDGE)) + 1)
         self.loft([np.column_stack([outline, np.full(len(outline), z)]) for z in levels], caps=False)
@@ -346,15 +346,15 @@ class Piece:
         Returns:
             Its lowest and its highest corner, float64 [3] each.
         """
-        boxes = np.array(self.boxes)
+        boxes = np.array(self.boxes)  # [B, 6]
         return boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)
 
-    def _add(self, vertices: np.ndarray, quads: np.ndarray, color: Color | None) -> Item:
+    def _add(self, vertices: np.ndarray, quads: np.ndarray, color: Color | None) -> ObjectParts:
         item = self.items[-1]
-        colors = np.repeat(shaded(self.rng, color or item.color, len(quads)), 2, axis=0)
+        colors = np.repeat(shaded(self.rng, color or item.color, len(quads)), 2, axis=0)  # [2 Q, 3]
         item.add(vertices, triangles(quads), colors)
         self.boxes.append((*vertices.min(axis=0).tolist(), *vertices.max(axis=0).tolist()))
         return item
 
 
-Maker = Callable[[np.random.Generator], Piece]  # builds one piece, its sizes and colours drawn anew
+PieceMaker = Callable[[np.random.Generator], Piece]  # builds one piece, its sizes and colours drawn anew

@@ -11,12 +11,12 @@ from geoguide.worlds.shapes import Piece, Rectangle
 
 HALF_TIME = 2.0  # seconds before and after time 0 in which nothing that moves may meet anything else
 HALF_LENGTH = 80.0  # metres of street on either side of the car
-DEPTH = 62.0  # metres of ground beyond the middle of the street
+GROUND_DEPTH = 62.0  # metres of ground beyond the middle of the street
 SIDEWALK_HEIGHT = 0.14  # metres
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
+class PlacedInStreet:
     """A piece at its place in a street.
 
     Attributes:
@@ -24,7 +24,7 @@ class Placed:
         xyz: Where the origin of its frame lies at time 0.
         yaw: Its heading.
         speed: Its speed along the heading, metres per second.
-        attribute: nuScenes' attribute of it, "" for a thing without one; None for what is no thing and has no box.
+        attribute: nuScenes' attribute of it, "" for an annotated object without one; None for what has no such box.
     """
 
     piece: Piece
@@ -45,10 +45,10 @@ class Site:
     """
 
     rng: np.random.Generator
-    placed: list[Placed] = field(default_factory=list)
+    placed: list[PlacedInStreet] = field(default_factory=list)
     taken: list[Rectangle] = field(default_factory=list)
 
-    def footprint(self, item: Placed, margin: float) -> Rectangle:
+    def footprint(self, item: PlacedInStreet, margin: float) -> Rectangle:
         """The rectangle that a piece covers within `HALF_TIME` of time 0.
 
         Args:
@@ -59,7 +59,7 @@ class Site:
             x0 y0 x1 y1.
         """
         low, high = item.piece.extent()
-        corners = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])])
+        corners = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])])  # [4, 2]
         cos, sin = np.cos(item.yaw), np.sin(item.yaw)
         corners = corners @ np.array([[cos, sin], [-sin, cos]]) + np.array(item.xyz[:2])
         travel = abs(item.speed) * HALF_TIME * np.abs([cos, sin])
@@ -78,7 +78,7 @@ class Site:
         x0, y0, x1, y1 = rectangle
         return not any(x0 < b[2] and b[0] < x1 and y0 < b[3] and b[1] < y1 for b in self.taken)
 
-    def put(self, item: Placed, *, margin: float = 0.15, check: bool = True) -> bool:
+    def put(self, item: PlacedInStreet, *, margin: float = 0.15, check: bool = True) -> bool:
         """Place a piece where the ground is free.
 
         Args:

@@ -1,4 +1,4 @@
-"""What stands in a house of mini-Matterport3D: where each dealt name goes, and how a furnished layout becomes a `Room`.
+"""What stands in a house of mini-Matterport3D: where each dealt name goes, and how a furnished layout becomes a room.
 
 Which names a house holds is dealt by the vocabulary (`things.vocabulary`), so that all houses together show the long
 tail of Matterport3D's 160 classes.
@@ -9,18 +9,18 @@ from functools import partial
 import numpy as np
 
 from geoguide.worlds import openings
-from geoguide.worlds.interior import Room, join
-from geoguide.worlds.layout import Layout, Placed, Wall
-from geoguide.worlds.palette import FABRIC, WALL, darker, pick
+from geoguide.worlds.interior import FurnishedRoom, join
+from geoguide.worlds.layout import PlacedInRoom, RoomLayout, Wall
+from geoguide.worlds.palette import FABRIC, WALL, darker, pick_color
 from geoguide.worlds.placement import Furnisher
-from geoguide.worlds.shapes import Maker
+from geoguide.worlds.shapes import PieceMaker
 from geoguide.worlds.shell import ceiling_item, floor_item, floor_kind, wall_item
-from geoguide.worlds.things.build import build
+from geoguide.worlds.things.build import build_entry
 from geoguide.worlds.things.vocabulary import Entry
 
 SOFT = ("bed", "sofa")  # what carries pillows and blankets; everything else with a top carries the rest
-LOW = 0.08  # metres: a camera may stand above what is lower, rugs for example
-TRIES = 8  # places tried under the ceiling, or pieces that might carry a thing
+LOW = 0.08  # metres: what is lower (rugs, for example) does not keep a camera from standing there
+TRIES = 8  # places tried for a thing under the ceiling; pieces tried that might carry a thing
 CURTAINS = {"bedroom": 0.5, "living": 0.5, "office": 0.3}  # share of windows with them
 
 
@@ -38,7 +38,7 @@ class HouseFurnisher(Furnisher):
         outer: As given.
     """
 
-    def __init__(self, layout: Layout, rng: np.random.Generator, kind: str, outer: list[Wall]) -> None:
+    def __init__(self, layout: RoomLayout, rng: np.random.Generator, kind: str, outer: list[Wall]) -> None:
         super().__init__(layout, rng)
         self.kind, self.outer = kind, outer
 
@@ -95,7 +95,7 @@ class HouseFurnisher(Furnisher):
         Returns:
             Whether it found a place.
         """
-        make, before = partial(build, entry, ceiling=self.layout.size[2]), len(self.layout.placed)
+        make, before = partial(build_entry, entry, ceiling=self.layout.size[2]), len(self.layout.placed)
         if entry.place == "wall":
             self.on_wall(make)
         elif entry.place == "ceiling":
@@ -110,7 +110,7 @@ class HouseFurnisher(Furnisher):
             self.against_wall(make)
         return len(self.layout.placed) > before
 
-    def _overhead(self, make: Maker) -> None:
+    def _overhead(self, make: PieceMaker) -> None:
         """Hang a piece from the ceiling."""
         piece = make(self.rng)
         low, high = piece.extent()
@@ -121,7 +121,7 @@ class HouseFurnisher(Furnisher):
             if self.layout.try_put(piece, xy, float(self.rng.integers(4) * np.pi / 2)):
                 return
 
-    def _carried(self, make: Maker, soft: bool) -> None:
+    def _carried(self, make: PieceMaker, soft: bool) -> None:
         """Put a piece on the top of something; where it is soft, on a bed or sofa."""
         carriers = [p for p in self.layout.placed if p.piece.supports and _is_soft(p) == soft]
         before = len(self.layout.placed)
@@ -131,7 +131,7 @@ class HouseFurnisher(Furnisher):
                 return
 
 
-def _is_soft(placed: Placed) -> bool:
+def _is_soft(placed: PlacedInRoom) -> bool:
     return placed.piece.items[0].category in SOFT
 
 
@@ -158,12 +158,12 @@ def furnish(rooms: list[HouseFurnisher], dealt: list[Entry], rng: np.random.Gene
 
 
 def _order(entry: Entry) -> tuple[int, float]:
-    """What carries comes before what is carried, the large before the small."""
+    """Sort key: what carries comes before what is carried, the large before the small."""
     stage = 2 if entry.place in ("top", "soft") else 1 if entry.place == "ceiling" else 0
     return stage, -entry.width[1] * max(entry.depth[1], entry.height[1])
 
 
-def assemble(rng: np.random.Generator, seed: int, kind: str, layout: Layout) -> Room:
+def assemble(rng: np.random.Generator, seed: int, kind: str, layout: RoomLayout) -> FurnishedRoom:
     """Make a room of a furnished layout, in the room's own frame.
 
     Args:
@@ -175,9 +175,9 @@ def assemble(rng: np.random.Generator, seed: int, kind: str, layout: Layout) -> 
     Returns:
         The room: its shell, the ceiling included, and its pieces as one mesh.
     """
-    height, color = layout.size[2], pick(rng, WALL)
+    height, color = layout.size[2], pick_color(rng, WALL)
     accent = int(rng.integers(len(layout.walls))) if rng.random() < 0.2 else -1
-    other, tiled = darker(pick(rng, WALL, FABRIC), 0.9), 1.25 if kind == "bathroom" else 0.0
+    other, tiled = darker(pick_color(rng, WALL, FABRIC), 0.9), 1.25 if kind == "bathroom" else 0.0
     walls = [
         wall_item(rng, wall, height, other if number == accent else color, tiled)
         for number, wall in enumerate(layout.walls)

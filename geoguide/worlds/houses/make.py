@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
-from geoguide.datasets.matterport3d import list_houses
+from geoguide.datasets.matterport3d import MAPPING, list_houses
 from geoguide.errors import ConfigError
 from geoguide.paths import data_root, replacing
 from geoguide.worlds.camera import SensorConfig
@@ -18,10 +18,9 @@ from geoguide.worlds.houses.official import write_house, write_mapping
 from geoguide.worlds.houses.scan import PITCHES, scan_house
 from geoguide.worlds.houses.world import MAX_REGIONS, generate_house
 from geoguide.worlds.jobs import Job, list_jobs, run_jobs, write_lists, write_manifest
-from geoguide.worlds.things.vocabulary import TABLE, load_vocabulary
+from geoguide.worlds.things.vocabulary import VOCABULARY_TABLE, load_vocabulary
 
-DEFAULT_COUNTS = (8, 3, 6)  # houses of train, val, test; six consecutive houses hold every name
-MAPPING = "category_mapping.tsv"
+HOUSE_COUNTS = (8, 3, 6)  # houses of train, val, test; six consecutive houses hold every name
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class HouseConfig:
         seed: Source of all houses and scans.
         regions: Rooms of each house.
         voxel: Edge of the reconstruction's voxels, metres.
-        panoramas: Panoramas of each room, and up to `scan.MORE` more where an object is out of sight of these.
+        panoramas: Panoramas of each room, and up to `scan.MORE` more where these do not see every object.
         sensor: The cameras. `sensor.frames` is the number of images of one panorama, a multiple of three: the official
             18 are three tilts times six turns. The focal length is the official one for images of this width.
     """
@@ -65,7 +64,7 @@ class _House(Job):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        return super().recipe | {"vocabulary": hashlib.sha256(TABLE.read_bytes()).hexdigest()[:12]}
+        return super().recipe | {"vocabulary": hashlib.sha256(VOCABULARY_TABLE.read_bytes()).hexdigest()[:12]}
 
     def write(self, folder: Path) -> None:
         house_seed, scan_seed = self.seeds(2)
@@ -77,7 +76,7 @@ class _House(Job):
 def make_mini_matterport3d(
     root: str | Path | None = None,
     *,
-    houses: tuple[int, int, int] = DEFAULT_COUNTS,
+    houses: tuple[int, int, int] = HOUSE_COUNTS,
     seed: int = 0,
     config: HouseConfig | None = None,
     workers: int | None = None,

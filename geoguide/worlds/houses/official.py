@@ -23,27 +23,27 @@ from geoguide.worlds.annotate import nearest_object
 from geoguide.worlds.camera import JPEG_QUALITY, SensorConfig
 from geoguide.worlds.casting import NO_OBJECT
 from geoguide.worlds.houses.scan import Shot
-from geoguide.worlds.houses.world import House
+from geoguide.worlds.houses.world import FurnishedHouse
 from geoguide.worlds.jobs import write_stamp
 from geoguide.worlds.things.vocabulary import load_vocabulary
 
 COLOR, DEPTH, PARAMETERS = "undistorted_color_images", "undistorted_depth_images", "undistorted_camera_parameters"
 MAPPING_COLUMNS = ("index", "raw_category", "category", "nyu40id", "nyuClass")
-FRAGMENT = 20  # vertices; a ball of 20 cm touches the floor in one point and must not count as debris
+FRAGMENT = 20  # vertices; smaller loose parts of the mesh are dropped as debris, but a loose ball of 20 cm must stay
 EDGE = 0.14  # metres beyond the room's walls that belong to its region: reveals and panes, not the neighbour's wall
-TURN = np.array([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to Matterport3D's: y up, looking along -z
+AXES_FLIP = np.array([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to Matterport3D's: y up, looking along -z
 
 
 def write_house(
     folder: Path,
     name: str,
-    house: House,
+    house: FurnishedHouse,
     shots: list[Shot],
     sensor: SensorConfig,
     voxel: float,
     recipe: dict[str, Any],
 ) -> None:
-    """Reconstruct and annotate a scanned house and write it as a house, its stamp last.
+    """Reconstruct and annotate a scanned house and write it in Matterport3D's layout, its stamp last.
 
     The stamp `mini.json` holds the recipe, a SHA-256 over all other files, counts, and for each name the number of
     objects that reached the annotation.
@@ -100,22 +100,24 @@ def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConf
         Image.fromarray(instance).save(folder / INSTANCE_IMAGES / f"{color.stem}.png")
         if number == 0 or shots[number - 1].camera != shot.camera:
             lines += ["", f"intrinsics_matrix {intrinsics}"]
-        pose = np.round(frame.cam_to_world * TURN, 6)
+        pose = np.round(frame.cam_to_world * AXES_FLIP, 6)
         lines.append(f"scan {depth.name} {color.name} " + " ".join(f"{value:.6f}" for value in pose.ravel()))
-        views.append(View(color.stem, sensor.intrinsics, pose * TURN, sensor.image_size, color, depth, DEPTH_SCALE))
+        views.append(
+            View(color.stem, sensor.intrinsics, pose * AXES_FLIP, sensor.image_size, color, depth, DEPTH_SCALE)
+        )
     (folder / PARAMETERS / f"{name}.conf").write_text("\n".join(lines) + "\n")
     return views
 
 
 def _region_mesh(
-    views: list[View], house: House, region: int, sensor: SensorConfig, voxel: float
+    views: list[View], house: FurnishedHouse, region: int, sensor: SensorConfig, voxel: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [P, 3], faces [F, 3] and colours uint8 [P, 3] of what the region's own cameras saw inside it."""
     mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1], min_fragment=FRAGMENT)
     low = house.offsets[region, :2] - EDGE
     high = house.offsets[region, :2] + house.rooms[region].size[:2] + EDGE
     inside = np.all((mesh.vertices[:, :2] > low) & (mesh.vertices[:, :2] < high), axis=1)  # [P]
-    faces = mesh.faces[inside[mesh.faces].all(axis=1)]
+    faces = mesh.faces[inside[mesh.faces].all(axis=1)]  # [F, 3]
     kept, index = np.unique(faces, return_inverse=True)
     colors = np.rint(mesh.colors[kept] * 255).astype(np.uint8)
     return mesh.vertices[kept], index.reshape(-1, 3).astype(np.int64), colors
@@ -126,18 +128,18 @@ def _write_region(
     name: str,
     mesh: tuple[np.ndarray, np.ndarray, np.ndarray],
     owner: np.ndarray,
-    house: House,
+    house: FurnishedHouse,
     category: np.ndarray,
 ) -> None:
     """Write mesh, face segments and objects of one region; owner int64 [F] is each face's object or -1.
 
-    A face segment is a part of one geometric segment that lies on one object: annotators painted over a finer
-    segmentation, and objects of a few centimetres would vanish in segments of 20 vertices.
+    Geometric segments are cut where they cover several objects: the real annotators worked on a finer segmentation,
+    and objects of a few centimetres would vanish in segments of 20 vertices.
     """
     vertices, faces, colors = mesh
     surface = segment_mesh(vertices, faces, k=0.01, min_size=20)[faces[:, 0]]  # [F]
-    pairs, segment = np.unique(np.stack([surface, owner]), axis=1, return_inverse=True)
-    segment = segment.reshape(-1)
+    pairs, segment = np.unique(np.stack([surface, owner]), axis=1, return_inverse=True)  # [2, S]
+    segment = segment.reshape(-1)  # [F]
     face = np.zeros(
         len(faces),
         [("vertex_indices", "<i4", (3,)), ("material_id", "<i4"), ("segment_id", "<i4"), ("category_id", "<i4")],

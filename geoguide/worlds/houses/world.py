@@ -11,28 +11,28 @@ import numpy as np
 
 from geoguide.errors import InputError
 from geoguide.worlds.houses.contents import HouseFurnisher, assemble, furnish
-from geoguide.worlds.interior import Interior, Room
-from geoguide.worlds.layout import Layout
+from geoguide.worlds.interior import FurnishedRoom, Interior
+from geoguide.worlds.layout import RoomLayout
 from geoguide.worlds.openings import REVEAL
 from geoguide.worlds.sight import camera_places, hidden
 from geoguide.worlds.things.vocabulary import deal, room_types
 
-SIZES = {  # metres: least and greatest width and depth
+ROOM_SIZES = {  # metres: least and greatest width and depth
     "living": (4.2, 5.2, 3.8, 4.6), "bedroom": (3.6, 4.6, 3.4, 4.2), "bathroom": (2.6, 3.4, 2.4, 3.2),
     "kitchen": (3.4, 4.4, 3.2, 4.0), "office": (3.4, 4.4, 3.2, 4.0), "garage": (4.8, 5.4, 4.4, 5.0),
     "hall": (4.0, 5.0, 3.4, 4.2),
 }  # fmt: skip
 CEILING = (2.4, 2.7)  # metres: lowest and highest
-GAP = 2 * REVEAL  # metres between the wall surfaces of two neighbours: their reveals meet in the middle
+ROOM_GAP = 2 * REVEAL  # metres between the wall surfaces of two neighbours: their reveals meet in the middle
 MAX_REGIONS = 5
-ATTEMPTS = 40  # houses drawn at most
+HOUSE_ATTEMPTS = 40  # houses drawn at most
 DRAWS = 6  # usable houses drawn at most, of which the one that loses fewest objects is kept
-CAMERA_CELLS = 12  # free places of one connected part without which a house is drawn again
+CAMERA_CELLS = 12  # a house with a room of fewer connected free places for a camera is drawn again
 SOUTH, EAST, NORTH, WEST = range(4)  # order of a layout's walls
 
 
 @dataclass(frozen=True, eq=False)
-class House(Interior):
+class FurnishedHouse(Interior):
     """A furnished house of R rooms.
 
     Attributes:
@@ -44,13 +44,13 @@ class House(Interior):
     """
 
     number: int
-    rooms: tuple[Room, ...]
+    rooms: tuple[FurnishedRoom, ...]
     offsets: np.ndarray
     object_region: np.ndarray
     missing: tuple[str, ...]
 
 
-def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> House:
+def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> FurnishedHouse:
     """Draw a furnished house that depends on nothing but the arguments.
 
     It is drawn several times from the same seed, until no dealt object is without a place or hidden from every camera;
@@ -65,12 +65,12 @@ def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> House:
         The house.
 
     Raises:
-        InputError: Arguments out of range, or no house with space for cameras in `ATTEMPTS` attempts.
+        InputError: Arguments out of range, or no house with space for cameras in `HOUSE_ATTEMPTS` attempts.
     """
     if seed < 0 or number < 0 or not 2 <= regions <= MAX_REGIONS:
         raise InputError(f"need seed, number >= 0 and 2..{MAX_REGIONS} regions, found {seed}, {number}, {regions}")
-    drawn: list[tuple[int, House]] = []  # (objects lost, house)
-    for attempt in range(ATTEMPTS):
+    drawn: list[tuple[int, FurnishedHouse]] = []  # (objects lost, house)
+    for attempt in range(HOUSE_ATTEMPTS):
         rng = np.random.default_rng([seed, number, attempt])
         house = _draw(rng, seed, number, regions)
         if any(len(camera_places(room)) < CAMERA_CELLS for room in house.rooms):
@@ -79,12 +79,12 @@ def generate_house(seed: int, number: int, regions: int = MAX_REGIONS) -> House:
         if drawn[-1][0] == 0 or len(drawn) == DRAWS:
             break
     if not drawn:
-        raise InputError(f"seed {seed}, house {number}: no house with space for cameras in {ATTEMPTS} attempts")
+        raise InputError(f"seed {seed}, house {number}: no house with space for cameras in {HOUSE_ATTEMPTS} attempts")
     return min(drawn, key=lambda pair: pair[0])[1]
 
 
-def _draw(rng: np.random.Generator, seed: int, number: int, regions: int) -> House:
-    """One furnished house; whether cameras find space and objects are seen is not looked at yet."""
+def _draw(rng: np.random.Generator, seed: int, number: int, regions: int) -> FurnishedHouse:
+    """One furnished house; whether cameras find space and see its objects is checked by the caller."""
     kinds = room_types(number, regions)
     rooms, offsets = _plan(rng, list(rng.permutation(kinds)))
     for room in rooms:
@@ -98,23 +98,23 @@ def _plan(rng: np.random.Generator, kinds: list[str]) -> tuple[list[HouseFurnish
     """Empty rooms with their doors, and where they stand, float64 [R, 3]."""
     ceiling, layouts = float(rng.uniform(*CEILING)), []
     for kind in kinds:
-        x0, x1, y0, y1 = SIZES[kind]
-        layouts.append(Layout((rng.uniform(x0, x1), rng.uniform(y0, y1), ceiling), []))
+        x0, x1, y0, y1 = ROOM_SIZES[kind]
+        layouts.append(RoomLayout((rng.uniform(x0, x1), rng.uniform(y0, y1), ceiling), []))
     half = (len(kinds) + 1) // 2
     rows, offsets, rooms = (list(range(half)), list(range(half, len(kinds)))), np.zeros((len(kinds), 3)), {}
     for up, row in zip((True, False), rows, strict=True):
         x = 0.0
         for r in row:
             layout = layouts[r]
-            offsets[r, :2] = x, GAP / 2 if up else -GAP / 2 - layout.size[1]
-            x += layout.size[0] + GAP
+            offsets[r, :2] = x, ROOM_GAP / 2 if up else -ROOM_GAP / 2 - layout.size[1]
+            x += layout.size[0] + ROOM_GAP
             outer = [NORTH if up else SOUTH] + [WEST] * (r == row[0]) + [EAST] * (r == row[-1])
             rooms[r] = HouseFurnisher(layout, rng, str(kinds[r]), [layout.walls[wall] for wall in outer])
     for row in rows:
         for a, b in pairwise(row):
             reach = min(layouts[a].size[1], layouts[b].size[1])
-            y = (1 if row is rows[0] else -1) * (GAP / 2 + rng.uniform(0.7, reach - 0.7))
-            _connect(rng, rooms, offsets, (a, EAST), (b, WEST), np.array([offsets[b, 0] - GAP / 2, y]))
+            y = (1 if row is rows[0] else -1) * (ROOM_GAP / 2 + rng.uniform(0.7, reach - 0.7))
+            _connect(rng, rooms, offsets, (a, EAST), (b, WEST), np.array([offsets[b, 0] - ROOM_GAP / 2, y]))
     a, b, low, high = max(_overlaps(rows, offsets, layouts), key=lambda found: found[3] - found[2])
     at = np.array([rng.uniform(low + 0.6, high - 0.6), 0.0])
     _connect(rng, rooms, offsets, (a, SOUTH), (b, NORTH), at)
@@ -125,7 +125,7 @@ def _plan(rng: np.random.Generator, kinds: list[str]) -> tuple[list[HouseFurnish
 
 
 def _overlaps(
-    rows: tuple[list[int], list[int]], offsets: np.ndarray, layouts: list[Layout]
+    rows: tuple[list[int], list[int]], offsets: np.ndarray, layouts: list[RoomLayout]
 ) -> list[tuple[int, int, float, float]]:
     """(room above, room below, x from, x to) of each pair that shares a wall of the middle line."""
     found = []
@@ -154,11 +154,13 @@ def _connect(
         rooms[room].doorway(wall, s, width, height, leaf=with_leaf == number)
 
 
-def _join(seed: int, number: int, rooms: tuple[Room, ...], offsets: np.ndarray, missing: tuple[str, ...]) -> House:
+def _join(
+    seed: int, number: int, rooms: tuple[FurnishedRoom, ...], offsets: np.ndarray, missing: tuple[str, ...]
+) -> FurnishedHouse:
     """The house of some rooms: all of them as one mesh."""
-    first = np.cumsum([0, *(len(room.vertices) for room in rooms)])
-    first_object = np.cumsum([0, *(len(room.objects) for room in rooms)])
-    return House(
+    first = np.cumsum([0, *(len(room.vertices) for room in rooms)])  # [R + 1]
+    first_object = np.cumsum([0, *(len(room.objects) for room in rooms)])  # [R + 1]
+    return FurnishedHouse(
         seed=seed,
         number=number,
         rooms=rooms,

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from geoguide.worlds.placement import Furnisher, required
-from geoguide.worlds.shapes import Maker
+from geoguide.worlds.shapes import PieceMaker
 from geoguide.worlds.things import bathroom as bath
 from geoguide.worlds.things import clutter, groups, seating, storage, surfaces, wall_things
 
 
 def _along_walls(
     f: Furnisher,
-    chances: Sequence[tuple[Maker, float]],
+    chances: Sequence[tuple[PieceMaker, float]],
     front: float = 0.0,
-    things: Sequence[Maker] = (),
+    things: Sequence[PieceMaker] = (),
     count: tuple[int, int] | None = None,
 ) -> None:
     """Put each of some pieces against a wall at its chance, `front` metres free before it.
@@ -48,18 +48,18 @@ def bedroom(f: Furnisher) -> None:
     if f.chance(0.12):
         f.against_wall(partial(seating.bed, width=0.95), front=0.3)
     large = ((groups.wardrobe, 0.5), (groups.dresser, 0.45), (storage.cabinet, 0.6))
-    _along_walls(f, large, 0.5, clutter.SHELF, (0, 4))
+    _along_walls(f, large, 0.5, clutter.SHELF_THINGS, (0, 4))
     if f.chance(0.5):
         groups.desk_place(f)
     small = ((storage.bookshelf, 0.35), (seating.armchair, 0.2), (storage.tv_stand, 0.15), (groups.floor_lamp, 0.2))
-    _along_walls(f, small, 0.3, clutter.SHELF, (2, 3))
+    _along_walls(f, small, 0.3, clutter.SHELF_THINGS, (2, 3))
     if f.chance(0.25):
         f.facing(bed, f.one_of((seating.bench, seating.ottoman)), 0.05)
     if f.chance(0.3):
         f.on_wall(wall_things.mirror)
     groups.walls(f, 3)
     _along_walls(f, ((seating.four_leg_chair, 0.3),))
-    f.scatter((*clutter.FLOOR, groups.bag, clutter.laundry_basket), int(f.rng.integers(1, 5)))
+    f.scatter((*clutter.FLOOR_THINGS, groups.bag, clutter.laundry_basket), int(f.rng.integers(1, 5)))
 
 
 def living_room(f: Furnisher) -> None:
@@ -77,7 +77,7 @@ def living_room(f: Furnisher) -> None:
         if f.chance(0.25):
             make = partial(surfaces.oval_table, category="coffee table", width=0.85, depth=0.85, height=0.42)
         low = f.facing(sofa, make, f.rng.uniform(0.35, 0.5))
-        f.on_top(low, clutter.TABLE, int(f.rng.integers(1, 4)))
+        f.on_top(low, clutter.TABLE_THINGS, int(f.rng.integers(1, 4)))
     for side in (-1, 1):
         if f.chance(0.35):
             f.on_top(f.beside(sofa, groups.end_table, side), (clutter.lamp, clutter.plant, clutter.book_pile), 1)
@@ -86,14 +86,14 @@ def living_room(f: Furnisher) -> None:
         f.against_wall(seating.armchair, front=0.3)
     _along_walls(f, ((storage.tv_stand, 0.7),), 0.6)
     others = ((storage.bookshelf, 0.6), (storage.cabinet, 0.65), (groups.floor_lamp, 0.4), (seating.ottoman, 0.3))
-    _along_walls(f, others, 0.3, clutter.SHELF, (1, 4))
+    _along_walls(f, others, 0.3, clutter.SHELF_THINGS, (1, 4))
     if f.chance(0.6):
         groups.dining(f, (2, 6))
     _along_walls(f, ((groups.floor_plant, 0.3),))
     if f.chance(0.2):
         f.on_wall(storage.wall_shelf)
     groups.walls(f, 4)
-    f.scatter(clutter.FLOOR, int(f.rng.integers(0, 4)))
+    f.scatter(clutter.FLOOR_THINGS, int(f.rng.integers(0, 4)))
 
 
 def kitchen(f: Furnisher) -> None:
@@ -109,7 +109,7 @@ def kitchen(f: Furnisher) -> None:
     if f.chance(0.75):
         groups.dining(f, (2, 5))
     others = ((storage.cabinet, 0.4), (storage.washing_machine, 0.2), (clutter.bin_, 0.7), (groups.recycling, 0.25))
-    _along_walls(f, others, 0.2, clutter.KITCHEN, (0, 3))
+    _along_walls(f, others, 0.2, clutter.KITCHEN_THINGS, (0, 3))
     if f.chance(0.25):
         f.on_wall(storage.wall_shelf)
     groups.walls(f, 2, 0.25)
@@ -132,14 +132,14 @@ def bathroom(f: Furnisher) -> None:
         names = ("bathroom vanity", "bathroom counter")
         vanity = partial(surfaces.counter_run, width=f.rng.uniform(0.65, 1.3), names=names, sink=True)
         basin = required(f.against_wall(vanity, front=0.5))
-        f.on_top(basin, clutter.BATH, int(f.rng.integers(1, 4)))
+        f.on_top(basin, clutter.BATH_THINGS, int(f.rng.integers(1, 4)))
     else:
         basin = required(f.against_wall(bath.free_sink))
     if f.chance(0.8):
         f.attach(basin, wall_things.mirror, 0, -0.008, jitter=0.0, twist=0.0)
     cupboard = partial(storage.cabinet, category="bathroom cabinet")
     others = ((storage.washing_machine, 0.25), (cupboard, 0.3), (clutter.bin_, 0.7), (clutter.laundry_basket, 0.3))
-    _along_walls(f, others, 0.0, clutter.BATH, (0, 3))
+    _along_walls(f, others, 0.0, clutter.BATH_THINGS, (0, 3))
     for _ in range(int(f.rng.integers(1, 4))):
         f.on_wall(wall_things.towel)
     groups.walls(f, 1, 0.3)
@@ -160,7 +160,7 @@ def office(f: Furnisher) -> None:
         groups.desk_place(f)
     cabinets = ((groups.file_cabinet, 0.6), (storage.bookshelf, 0.65), (storage.cabinet, 0.65))
     cabinets = (*cabinets, (groups.file_cabinet, 0.3), (storage.mini_fridge, 0.1))
-    _along_walls(f, cabinets, 0.4, (*clutter.SHELF, clutter.printer), (1, 4))
+    _along_walls(f, cabinets, 0.4, (*clutter.SHELF_THINGS, clutter.printer), (1, 4))
     if f.chance(0.35):
         groups.dining(f, (2, 5))
     if f.chance(0.6):
@@ -168,7 +168,9 @@ def office(f: Furnisher) -> None:
     others = ((clutter.bin_, 0.8), (groups.recycling, 0.3), (seating.couch, 0.12), (groups.floor_plant, 0.3))
     _along_walls(f, others)
     groups.walls(f, 3)
-    f.scatter((*clutter.FLOOR, groups.big_box, seating.four_leg_chair, seating.office_chair), int(f.rng.integers(1, 5)))
+    f.scatter(
+        (*clutter.FLOOR_THINGS, groups.big_box, seating.four_leg_chair, seating.office_chair), int(f.rng.integers(1, 5))
+    )
 
 
 def meeting_room(f: Furnisher) -> None:
@@ -186,7 +188,9 @@ def meeting_room(f: Furnisher) -> None:
         round_, make = True, partial(surfaces.oval_table, category="table", width=size, depth=size, height=0.74)
     else:
         round_ = False
-        make = partial(surfaces.table, category="table", width=f.rng.uniform(1.5, 2.5), depth=1.0, height=0.74)
+        make = partial(
+            surfaces.rectangular_table, category="table", width=f.rng.uniform(1.5, 2.5), depth=1.0, height=0.74
+        )
     table = required(f.free(make, margin=0.45, middle=True))
     f.around(table, f.one_of((seating.office_chair, seating.four_leg_chair)), count, round_=round_)
     things = (clutter.laptop, clutter.cup, clutter.bottle, clutter.book_pile, clutter.telephone)
@@ -197,7 +201,7 @@ def meeting_room(f: Furnisher) -> None:
         f.on_wall(wall_things.wall_television)
     run = partial(surfaces.counter_run, width=f.rng.uniform(0.9, 1.6), names=("cabinet", "counter"), sink=False)
     others = ((storage.cabinet, 0.6), (run, 0.2), (storage.mini_fridge, 0.1), (clutter.bin_, 0.7))
-    _along_walls(f, (*others, (groups.recycling, 0.4)), 0.0, clutter.KITCHEN, (0, 3))
+    _along_walls(f, (*others, (groups.recycling, 0.4)), 0.0, clutter.KITCHEN_THINGS, (0, 3))
     seats = ((seating.office_chair, 0.4), (seating.four_leg_chair, 0.4))
     _along_walls(f, (*seats, (groups.floor_plant, 0.3), (storage.bookshelf, 0.2)))
     groups.walls(f, 2)

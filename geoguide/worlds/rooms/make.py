@@ -16,7 +16,7 @@ from geoguide.worlds.rooms.official import write_room
 from geoguide.worlds.rooms.scan import scan_room
 from geoguide.worlds.rooms.world import ROOM_TYPES, generate_room
 
-DEFAULT_COUNTS = (28, 14, 21)  # rooms of train, val, test
+ROOM_COUNTS = (28, 14, 21)  # rooms of train, val, test
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Room(Job):
 def make_mini_scannet(
     root: str | Path | None = None,
     *,
-    rooms: tuple[int, int, int] = DEFAULT_COUNTS,
+    rooms: tuple[int, int, int] = ROOM_COUNTS,
     seed: int = 0,
     config: MiniConfig | None = None,
     workers: int | None = None,

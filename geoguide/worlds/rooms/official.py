@@ -18,16 +18,16 @@ from geoguide.labels import load_category_table, load_label_set
 from geoguide.scene import VOID, View
 from geoguide.worlds.annotate import Annotation, annotate
 from geoguide.worlds.camera import JPEG_QUALITY, Frame, SensorConfig
-from geoguide.worlds.interior import Room
+from geoguide.worlds.interior import FurnishedRoom
 from geoguide.worlds.jobs import write_stamp
 
-DEPTH_SCALE = 1000  # units of the depth images in a metre
+UNITS_PER_METRE = 1000  # units of the depth images in a metre
 
 
 def write_room(
     folder: Path,
     name: str,
-    room: Room,
+    room: FurnishedRoom,
     frames: list[Frame],
     sensor: SensorConfig,
     voxel: float,
@@ -94,7 +94,7 @@ def _write_frames(folder: Path, frames: list[Frame], sensor: SensorConfig, raw_i
         instance = instance.astype(np.uint8 if len(raw_ids) <= 256 else np.uint16)
         Image.fromarray(instance).save(folder / "instance-filt" / f"{number}.png")
         pose = np.loadtxt(folder / "pose" / f"{number}.txt")
-        views.append(View(str(number), sensor.intrinsics, pose, sensor.image_size, color, depth, DEPTH_SCALE))
+        views.append(View(str(number), sensor.intrinsics, pose, sensor.image_size, color, depth, UNITS_PER_METRE))
     return tuple(views)
 
 
@@ -111,7 +111,7 @@ def _write_mesh(folder: Path, name: str, mesh: Reconstruction, annotation: Annot
     write_ply(path, mesh.vertices, painted, mesh.faces, label=label.astype(np.uint16))
 
 
-def _write_annotation(folder: Path, name: str, annotation: Annotation, room: Room) -> None:
+def _write_annotation(folder: Path, name: str, annotation: Annotation, room: FurnishedRoom) -> None:
     """Write the segment of each vertex, and the segments and the name of each object."""
     segments = {
         "params": {"kThresh": "0.010000", "segMinVerts": "20"},
@@ -133,7 +133,7 @@ def _write_annotation(folder: Path, name: str, annotation: Annotation, room: Roo
     (folder / f"{name}.aggregation.json").write_text(json.dumps(aggregation))
 
 
-def _write_meta(path: Path, room: Room, frames: list[Frame], sensor: SensorConfig) -> None:
+def _write_meta(path: Path, room: FurnishedRoom, frames: list[Frame], sensor: SensorConfig) -> None:
     """Write the scene's text file: alignment, image sizes, intrinsics, type of room."""
     height, width = sensor.image_size
     fields: dict[str, Any] = {"axisAlignment": " ".join(f"{value:.6f}" for value in np.eye(4).reshape(-1))}

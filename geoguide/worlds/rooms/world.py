@@ -7,8 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 from geoguide.errors import InputError
-from geoguide.worlds.interior import Room, floor_grid, free_floor, join
-from geoguide.worlds.layout import Layout
+from geoguide.worlds.interior import FurnishedRoom, floor_grid, free_floor, join
+from geoguide.worlds.layout import RoomLayout
 from geoguide.worlds.openings import put_door, put_window
 from geoguide.worlds.placement import Furnisher, NoSpaceError
 from geoguide.worlds.rooms.contents import RECIPES, curtain_share
@@ -18,15 +18,15 @@ from geoguide.worlds.shell import floor_kind, shell_items
 ROOM_TYPES: tuple[str, ...] = tuple(RECIPES)
 # Share of each type when none is asked for, about as ScanNet's scene types are spread.
 TYPE_SHARES = (0.22, 0.18, 0.13, 0.14, 0.16, 0.1, 0.07)
-CAMERA_AREA = 1.2  # square metres of connected free floor without which a room is drawn again
-ATTEMPTS = 60  # rooms drawn at most
+CAMERA_AREA = 1.2  # square metres: a room whose largest connected free floor is smaller is drawn again
+ROOM_ATTEMPTS = 60  # rooms drawn at most
 
 
-def generate_room(seed: int, room_type: str | None = None) -> Room:
+def generate_room(seed: int, room_type: str | None = None) -> FurnishedRoom:
     """Draw a furnished room that depends on nothing but the arguments.
 
-    When a piece that the room is nothing without finds no place, or the furniture leaves no space for a camera, the
-    room is drawn again from the same seed.
+    When an essential piece (the bed of a bedroom, for example) finds no place, or the furniture leaves no space for a
+    camera, the room is drawn again from the same seed.
 
     Args:
         seed: Any integer >= 0.
@@ -36,7 +36,7 @@ def generate_room(seed: int, room_type: str | None = None) -> Room:
         The room.
 
     Raises:
-        InputError: Other arguments, or no room with space for a camera in `ATTEMPTS` attempts.
+        InputError: Other arguments, or no room with space for a camera in `ROOM_ATTEMPTS` attempts.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"seed must be an integer >= 0, found {seed!r}")
@@ -44,7 +44,7 @@ def generate_room(seed: int, room_type: str | None = None) -> Room:
         room_type = str(np.random.default_rng([int(seed), 0]).choice(ROOM_TYPES, p=TYPE_SHARES))
     if room_type not in ROOM_TYPES:
         raise InputError(f"room_type must be one of {', '.join(ROOM_TYPES)}, found {room_type!r}")
-    for attempt in range(ATTEMPTS):
+    for attempt in range(ROOM_ATTEMPTS):
         rng = np.random.default_rng([int(seed), 1 + ROOM_TYPES.index(room_type), attempt])
         try:
             layout = _furnish(rng, room_type)
@@ -52,16 +52,16 @@ def generate_room(seed: int, room_type: str | None = None) -> Room:
             continue
         if _camera_area(layout) >= CAMERA_AREA:
             return _assemble(rng, int(seed), room_type, layout)
-    raise InputError(f"seed {seed}: no {room_type} with space for a camera in {ATTEMPTS} attempts")
+    raise InputError(f"seed {seed}: no {room_type} with space for a camera in {ROOM_ATTEMPTS} attempts")
 
 
-def _furnish(rng: np.random.Generator, room_type: str) -> Layout:
+def _furnish(rng: np.random.Generator, room_type: str) -> RoomLayout:
     """An outline with door, windows and furniture."""
     if room_type == "bathroom":
         size = (rng.uniform(2.4, 3.6), rng.uniform(2.2, 3.0), rng.uniform(2.4, 2.7))
     else:
         size = (rng.uniform(3.5, 6.0), rng.uniform(3.1, 5.0), rng.uniform(2.4, 2.8))
-    layout = Layout(size, _notches(rng, size))
+    layout = RoomLayout(size, _notches(rng, size))
     furnisher = Furnisher(layout, rng)
     put_door(furnisher)
     if room_type == "bathroom":
@@ -91,16 +91,16 @@ def _notches(rng: np.random.Generator, size: tuple[float, float, float]) -> list
     return [corner, (x - rng.uniform(0.15, 0.35) * x, 0.0, x, b)]
 
 
-def _camera_area(layout: Layout) -> float:
+def _camera_area(layout: RoomLayout) -> float:
     """Area in square metres of the largest connected free part of the floor, on a 10 cm grid."""
     step = 0.1
     nx, ny = (int(np.ceil(s / step)) for s in layout.size[:2])
-    free = free_floor(floor_grid((nx, ny), step), layout.solid, layout.size)
+    free = free_floor(floor_grid((nx, ny), step), layout.solid, layout.size)  # [nx * ny]
     parts, count = ndimage.label(free.reshape(nx, ny))
     return float(np.bincount(parts.ravel())[1:].max() * step**2) if count else 0.0
 
 
-def _assemble(rng: np.random.Generator, seed: int, room_type: str, layout: Layout) -> Room:
+def _assemble(rng: np.random.Generator, seed: int, room_type: str, layout: RoomLayout) -> FurnishedRoom:
     """The room of a layout: its shell and pieces as one mesh."""
     tiled = rng.choice([1.25, 2.0]) if room_type == "bathroom" else 0.0
     shell = shell_items(rng, layout, floor_kind(rng, room_type), float(tiled))

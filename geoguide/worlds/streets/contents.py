@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoguide.worlds.shapes import Maker, Piece
-from geoguide.worlds.site import HALF_LENGTH, HALF_TIME, SIDEWALK_HEIGHT, Placed, Site, centred
+from geoguide.worlds.shapes import Piece, PieceMaker
+from geoguide.worlds.site import HALF_LENGTH, HALF_TIME, SIDEWALK_HEIGHT, PlacedInStreet, Site, centred
 from geoguide.worlds.things import small_things, surroundings, vehicles
 
 LANE, PARKING = 3.6, 2.8  # metres: width of a lane, and of the strip where vehicles park
-VEHICLES: dict[str, Maker] = {
+VEHICLES: dict[str, PieceMaker] = {
     "car": vehicles.car,
     "truck": vehicles.truck,
     "bus": vehicles.bus,
@@ -163,14 +163,14 @@ def _lane(site: Site, recipe: Recipe, y: float, direction: int, ego_speed: float
         piece = centred(small_things.motorcycle(rng, True)) if cycle else _vehicle(rng)
         half = (piece.extent()[1] - piece.extent()[0])[0] / 2
         x += half
-        item = Placed(piece, (x, y, 0), yaw + rng.normal(0, 0.015), speed, _state(speed))
+        item = PlacedInStreet(piece, (x, y, 0), yaw + rng.normal(0, 0.015), speed, _state(speed))
         if cycle:
-            item = Placed(piece, (x, y + rng.uniform(-0.5, 0.5), 0), yaw, speed, "cycle.with_rider")
+            item = PlacedInStreet(piece, (x, y + rng.uniform(-0.5, 0.5), 0), yaw, speed, "cycle.with_rider")
         clear = ego_speed is None or abs(x) > half + EGO_CLEAR
         low, high = sorted((y - 1.2, y + 1.2))
         travel = speed * HALF_TIME
         if clear and (ego_speed is not None or site.free((x - half - travel, low, x + half + travel, high))):
-            site.placed.append(item)  # not taken: the whole lane is one convoy
+            site.placed.append(item)  # its ground is not taken yet: the whole lane is, once all vehicles stand
         x += half + 3 + rng.exponential(recipe.traffic if not stands else 0.5 * recipe.traffic)
     site.taken.append((-HALF_LENGTH, y - 1.3, HALF_LENGTH, y + 1.3))
 
@@ -186,14 +186,14 @@ def _parked(site: Site, recipe: Recipe, profile: Profile, side: int, gaps: list[
         if rng.random() < recipe.parked and not crossing:
             yaw = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.02)
             y = side * (profile.road - PARKING / 2 + rng.uniform(0, 0.2))
-            site.put(Placed(piece, (x, y, 0), yaw, 0.0, "vehicle.parked"))
+            site.put(PlacedInStreet(piece, (x, y, 0), yaw, 0.0, "vehicle.parked"))
         x += half
 
 
 def _required(site: Site, profile: Profile, name: str) -> None:
     """Place one thing of a kind that a recipe promises, near the car, wherever it first fits."""
     rng = site.rng
-    if name == "island":  # ground, placed with it
+    if name == "island":  # already placed, with the ground
         return
     for attempt in range(60):
         reach = 30 + attempt / 2
@@ -210,7 +210,7 @@ def _required(site: Site, profile: Profile, name: str) -> None:
                 y, z = side * (profile.road + 0.6), SIDEWALK_HEIGHT
         else:
             piece, attribute = VEHICLES[name](rng), "vehicle.parked"
-        if site.put(Placed(centred(piece), (x, y, z), yaw, 0.0, attribute)):
+        if site.put(PlacedInStreet(centred(piece), (x, y, z), yaw, 0.0, attribute)):
             return
 
 
@@ -227,7 +227,9 @@ def _cycles(site: Site, recipe: Recipe, profile: Profile) -> None:
             elif not rides:
                 y, yaw = side * (profile.road - 1.1), rng.uniform(0, 6)
             piece = centred(getattr(small_things, kind)(rng, bool(rides)))
-            site.put(Placed(piece, (x, y, z), yaw, speed, "cycle.with_rider" if rides else "cycle.without_rider"))
+            site.put(
+                PlacedInStreet(piece, (x, y, z), yaw, speed, "cycle.with_rider" if rides else "cycle.without_rider")
+            )
 
 
 def _people(site: Site, recipe: Recipe, profile: Profile, gaps: list[tuple[float, float]]) -> None:
@@ -244,7 +246,7 @@ def _people(site: Site, recipe: Recipe, profile: Profile, gaps: list[tuple[float
         for k in range(1 + int(rng.random() < 0.25)):
             attribute = "pedestrian.moving" if speed else "pedestrian.standing"
             piece = centred(small_things.person(rng))
-            site.put(Placed(piece, (x + 0.7 * k, y + 0.2 * k, z), yaw, speed, attribute), margin=0.05)
+            site.put(PlacedInStreet(piece, (x + 0.7 * k, y + 0.2 * k, z), yaw, speed, attribute), margin=0.05)
 
 
 def _barriers(site: Site, x: float, y: float, count: int) -> bool:
@@ -252,9 +254,9 @@ def _barriers(site: Site, x: float, y: float, count: int) -> bool:
     rng, row, place = site.rng, [], x
     style = rng.integers(2**32)
     for _ in range(count):
-        piece = centred(small_things.barrier(np.random.default_rng(style)))  # one row, one make
+        piece = centred(small_things.barrier(np.random.default_rng(style)))  # same seed: a row's barriers are alike
         length = (piece.extent()[1] - piece.extent()[0])[1]
-        row.append(Placed(piece, (place + length / 2, y, 0), np.pi / 2 + rng.normal(0, 0.04), 0.0, ""))
+        row.append(PlacedInStreet(piece, (place + length / 2, y, 0), np.pi / 2 + rng.normal(0, 0.04), 0.0, ""))
         place += length + rng.uniform(0.05, 0.6)
     if not all(site.free(site.footprint(item, 0.0)) for item in row):
         return False
@@ -278,7 +280,7 @@ def _works(site: Site, profile: Profile) -> None:
         away = -1.2 * step - 1 if step % 2 else 14 + 1.2 * step
         place = x + away, inner + side * rng.uniform(0.2, 0.5), 0.0
         cone = centred(small_things.traffic_cone(rng))
-        site.put(Placed(cone, place, rng.uniform(0, 6), 0.0, ""), margin=0)
+        site.put(PlacedInStreet(cone, place, rng.uniform(0, 6), 0.0, ""), margin=0)
     low, high = sorted((inner, side * profile.road))
     site.taken.append((x, low, x + 14, high))
 
@@ -289,7 +291,7 @@ def _machine(site: Site, profile: Profile, side: int, x: float) -> bool:
     half = (piece.extent()[1] - piece.extent()[0])[1] / 2
     y = side * (profile.road - PARKING + 0.55 + half)
     yaw = site.rng.choice([0, np.pi])
-    return site.put(Placed(piece, (x, y, 0.0), yaw, 0.0, "vehicle.stopped"), margin=0)
+    return site.put(PlacedInStreet(piece, (x, y, 0.0), yaw, 0.0, "vehicle.stopped"), margin=0)
 
 
 def _kerb(site: Site, profile: Profile) -> None:
@@ -310,12 +312,12 @@ def _kerb(site: Site, profile: Profile) -> None:
             if kind < 0.55 and tree_row:  # its trunk takes the ground, not its crown
                 small = (x - 0.3, y - 0.3, x + 0.3, y + 0.3)
                 if site.free(small):
-                    site.placed.append(Placed(piece, (x, y, z), rng.uniform(0, 6)))
+                    site.placed.append(PlacedInStreet(piece, (x, y, z), rng.uniform(0, 6)))
                     site.taken.append(small)
                 continue
-            site.put(Placed(piece, (x, y, z), yaw), margin=0)
+            site.put(PlacedInStreet(piece, (x, y, z), yaw), margin=0)
         if rng.random() < 0.45:
             _barriers(site, rng.uniform(-30, 20), side * (profile.road - 0.5), int(rng.integers(3, 11)))
         for _ in range(int(rng.poisson(0.8))):
             place = rng.uniform(-30, 30), side * (profile.road - rng.uniform(0.3, 2.0)), 0.0
-            site.put(Placed(centred(small_things.traffic_cone(rng)), place, 0.0, 0.0, ""), margin=0)
+            site.put(PlacedInStreet(centred(small_things.traffic_cone(rng)), place, 0.0, 0.0, ""), margin=0)

@@ -14,13 +14,21 @@ from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.datasets.formats.nuscenes_tables import MINI_HOME
 from geoguide.errors import DataError
 from geoguide.paths import data_root, replacing
-from geoguide.worlds.jobs import SPLITS, Job, discard, list_jobs, run_jobs, write_manifest
+from geoguide.worlds.jobs import SPLIT_NAMES, Job, discard, list_jobs, run_jobs, write_manifest
 from geoguide.worlds.streets.contents import STREETS
-from geoguide.worlds.streets.official import MAP, OFFICIAL, PER_SCENE, TABLES, VERSION, shared_records, write_street
+from geoguide.worlds.streets.official import (
+    MAP,
+    OFFICIAL,
+    PER_SCENE,
+    STREETS_VERSION,
+    TABLES,
+    shared_records,
+    write_street,
+)
 from geoguide.worlds.streets.scan import DriveConfig, scan_street
 from geoguide.worlds.streets.world import generate_street
 
-DEFAULT_COUNTS = (15, 10, 10)  # streets of train, val, test
+STREET_COUNTS = (15, 10, 10)  # streets of train, val, test
 PREFIX = "scene-"
 
 
@@ -69,7 +77,7 @@ class _Street(Job):
 def make_mini_nuscenes(
     root: str | Path | None = None,
     *,
-    scenes: tuple[int, int, int] = DEFAULT_COUNTS,
+    scenes: tuple[int, int, int] = STREET_COUNTS,
     seed: int = 0,
     config: StreetConfig | None = None,
     workers: int | None = None,
@@ -115,7 +123,7 @@ def _claim(root: Path) -> None:
     if root.exists() and (not root.is_dir() or any(not path.name.startswith(".") for path in root.iterdir())):
         raise DataError(f"{root}: not a generated data set ({MINI_STAMP} is missing); choose another root")
     with replacing(stamp) as temporary:
-        temporary.write_text(json.dumps({"dataset": "mini-nuScenes", "version": VERSION}) + "\n")
+        temporary.write_text(json.dumps({"dataset": "mini-nuScenes", "version": STREETS_VERSION}) + "\n")
 
 
 def _write_tables(root: Path, jobs: list[Job]) -> None:
@@ -124,11 +132,11 @@ def _write_tables(root: Path, jobs: list[Job]) -> None:
     tables = {name: [record for part in parts for record in part[name]] for name in PER_SCENE}
     _prune(root, jobs, {record["filename"] for name in ("sample_data", "lidarseg") for record in tables[name]})
     tables |= shared_records([record["token"] for record in tables["log"]])
-    splits = {split: [job.name for job in jobs if job.split == split] for split in SPLITS}
-    # The devkit gives "train", "val" and "test" its own scenes' names: it finds ours under names of their own.
+    splits = {split: [job.name for job in jobs if job.split == split] for split in SPLIT_NAMES}
+    # In the devkit "train", "val" and "test" mean the real scenes; it finds ours as "streets_train" and so on.
     splits |= {f"streets_{split}": names for split, names in splits.items()}
     for name, value in {**tables, "splits": splits}.items():
-        with replacing(root / VERSION / f"{name}.json") as temporary:
+        with replacing(root / STREETS_VERSION / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(value, indent=0) + "\n")
     with replacing(root / MAP) as temporary:  # the devkit insists on one; ours is blank
         Image.new("L", (4, 4)).save(temporary)
@@ -140,7 +148,7 @@ def _prune(root: Path, jobs: list[Job], wanted: set[str]) -> None:
     for stamp in (root / MINI_HOME).glob(f"{PREFIX}*/{MINI_STAMP}"):
         if stamp.parent.name not in names:
             discard(stamp.parent)
-    for pattern in (f"samples/*/{PREFIX}*__*", f"lidarseg/{VERSION}/*_lidarseg.bin"):
+    for pattern in (f"samples/*/{PREFIX}*__*", f"lidarseg/{STREETS_VERSION}/*_lidarseg.bin"):
         for path in root.glob(pattern):
             if path.relative_to(root).as_posix() not in wanted:
                 path.unlink()

@@ -21,14 +21,14 @@ from scipy.spatial.transform import Rotation
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, MINI_DEPTH_SCALE, MINI_IMAGES
 from geoguide.labels import load_label_set
 from geoguide.labels.nuscenes import NAME, category_classes
-from geoguide.worlds.car import IMAGE_SIZE, Camera, Sensor
+from geoguide.worlds.car import IMAGE_SIZE, MountedCamera, Sensor
 from geoguide.worlds.jobs import write_stamp
 from geoguide.worlds.streets.scan import KeyFrame, Picture, Sweep
 from geoguide.worlds.streets.world import Street, StreetObject
 from geoguide.worlds.things.categories import CATEGORIES, NOISE
 
 OFFICIAL, TABLES = "official", "tables.json"
-VERSION = "v1.0-streets"  # none of the real versions' names, so that nobody takes one for the other
+STREETS_VERSION = "v1.0-streets"  # unlike any real version's name, so that nobody takes one for the other
 MAP = "maps/mini-streets.png"
 ATTRIBUTES = (
     *("vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider", "cycle.without_rider"),
@@ -41,7 +41,7 @@ PER_SCENE = (  # tables with records of every scene's own
 )
 START = 1_600_000_000_000_000  # microseconds: the first scene's time 0
 
-Record = dict[str, Any]
+TableRecord = dict[str, Any]
 
 
 def write_street(
@@ -52,7 +52,7 @@ def write_street(
     sensors: list[Sensor],
     key_frames: Iterable[KeyFrame],
     quality: int,
-    recipe: Record,
+    recipe: TableRecord,
 ) -> None:
     """Write a recorded street as a scene, its stamp last.
 
@@ -71,7 +71,7 @@ def write_street(
     records, raw = _SceneRecords(name, START + number * 100_000_000), category_ids(street)
     records.add_log(sensors)
     lidar, scored = sensors[0], _challenge_ids(raw)
-    points = np.zeros(256, dtype=np.int64)
+    points = np.zeros(256, dtype=np.int64)  # [256] echoes of each category id
     for kind in MINI_IMAGES:
         (folder / kind).mkdir()
     for index, frame in enumerate(key_frames):
@@ -125,7 +125,7 @@ class _SceneRecords:
 
     name: str
     start: int
-    tables: dict[str, list[Record]] = field(default_factory=lambda: {name: [] for name in PER_SCENE})
+    tables: dict[str, list[TableRecord]] = field(default_factory=lambda: {name: [] for name in PER_SCENE})
 
     def timestamp(self, time: float) -> int:
         """The time stamp of a time in seconds, microseconds."""
@@ -141,8 +141,8 @@ class _SceneRecords:
         }
         self.tables["log"].append(log | {"location": "mini-streets"})
         for sensor in sensors:
-            intrinsics = sensor.intrinsics.tolist() if isinstance(sensor, Camera) else []
-            record: Record = {"token": self.calibration(sensor.channel)}
+            intrinsics = sensor.intrinsics.tolist() if isinstance(sensor, MountedCamera) else []
+            record: TableRecord = {"token": self.calibration(sensor.channel)}
             record |= {"sensor_token": _token("sensor", sensor.channel)}
             record |= _pose_fields(sensor.to_ego) | {"camera_intrinsic": intrinsics}
             self.tables["calibrated_sensor"].append(record)
@@ -160,7 +160,7 @@ class _SceneRecords:
 
     def add_data(self, sample: str, sensor: Sensor, time: float, ego: np.ndarray, file: str) -> str:
         """Add sample_data and ego_pose (to global, `ego` [4, 4]) of the reading in `file`; returns their token."""
-        camera = isinstance(sensor, Camera)
+        camera = isinstance(sensor, MountedCamera)
         name = _token(self.name, "sample_data", sensor.channel, sample)
         self.tables["ego_pose"].append({"token": name, "timestamp": self.timestamp(time)} | _pose_fields(ego))
         self.tables["sample_data"].append(
@@ -192,7 +192,7 @@ class _SceneRecords:
         middle = np.eye(4)
         middle[2, 3] = (low + high) / 2
         attribute = [_token("attribute", item.attribute)] if item.attribute else []
-        record: Record = {"token": _token(self.name, "sample_annotation", sample, number), "sample_token": sample}
+        record: TableRecord = {"token": _token(self.name, "sample_annotation", sample, number), "sample_token": sample}
         record |= {"instance_token": _token(self.name, "instance", number), "attribute_tokens": attribute}
         record |= {"visibility_token": str(1 + int(np.digitize(seen, [0.4, 0.6, 0.8])))}
         record |= _pose_fields(pose @ middle) | {"size": [float(side) for side in item.size or ()]}
@@ -208,24 +208,28 @@ class _SceneRecords:
         category = {_token(self.name, "instance", k): item.category for k, item in enumerate(street.objects)}
         for instance, group in _groups(self.tables["sample_annotation"], "instance_token").items():
             _chain(group)
-            record: Record = {"token": instance, "category_token": _token("category", category[instance])}
+            record: TableRecord = {"token": instance, "category_token": _token("category", category[instance])}
             record |= {"nbr_annotations": len(group), "first_annotation_token": group[0]["token"]}
             self.tables["instance"].append(record | {"last_annotation_token": group[-1]["token"]})
-        record: Record = {"token": _token(self.name, "scene"), "log_token": _token(self.name, "log"), "name": self.name}
+        record: TableRecord = {
+            "token": _token(self.name, "scene"),
+            "log_token": _token(self.name, "log"),
+            "name": self.name,
+        }
         record |= {"nbr_samples": len(samples), "description": f"generated street: {street.kind}"}
         record |= {"first_sample_token": samples[0]["token"], "last_sample_token": samples[-1]["token"]}
         self.tables["scene"].append(record)
 
 
-def _groups(records: list[Record], key: str) -> dict[str, list[Record]]:
+def _groups(records: list[TableRecord], key: str) -> dict[str, list[TableRecord]]:
     """Records by what they hold under a key, in their order."""
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, list[TableRecord]] = {}
     for record in records:
         groups.setdefault(record[key], []).append(record)
     return groups
 
 
-def _chain(records: list[Record]) -> None:
+def _chain(records: list[TableRecord]) -> None:
     """Link records in their order."""
     for first, second in itertools.pairwise(records):
         first["next"], second["prev"] = second["token"], first["token"]
@@ -244,7 +248,7 @@ def _pose_fields(pose: np.ndarray) -> dict[str, list[float]]:
 
 def _write_sweep(home: Path, file: str, data: str, turn: Sweep, raw: np.ndarray, records: _SceneRecords) -> None:
     """Write the LiDAR file, float32 x y z intensity ring, and its lidarseg labels, one byte a point."""
-    labels = f"lidarseg/{VERSION}/{data}_lidarseg.bin"
+    labels = f"lidarseg/{STREETS_VERSION}/{data}_lidarseg.bin"
     for path in (home / file, home / labels):
         path.parent.mkdir(parents=True, exist_ok=True)
     np.column_stack([turn.points, turn.intensity, turn.ring]).astype("<f4").tofile(home / file)
@@ -263,7 +267,7 @@ def _write_picture(folder: Path, file: str, image: Picture, scored: np.ndarray, 
         Image.fromarray(pixels).save(folder / kind / f"{path.stem}.png")
 
 
-def shared_records(logs: list[str]) -> dict[str, list[Record]]:
+def shared_records(logs: list[str]) -> dict[str, list[TableRecord]]:
     """The tables that no scene has of its own: sensor, category, attribute, visibility, map.
 
     Args:
@@ -275,7 +279,7 @@ def shared_records(logs: list[str]) -> dict[str, list[Record]]:
     sensors = [{"token": _token("sensor", name), "channel": name, "modality": "camera"} for name in CAMERAS]
     sensors.append({"token": _token("sensor", LIDAR), "channel": LIDAR, "modality": "lidar"})
     named = {"category": CATEGORIES, "attribute": ATTRIBUTES}
-    tables: dict[str, list[Record]] = {
+    tables: dict[str, list[TableRecord]] = {
         table: [{"token": _token(table, name), "name": name, "description": ""} for name in names]
         for table, names in named.items()
     }

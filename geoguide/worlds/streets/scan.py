@@ -1,6 +1,6 @@
 """The scan of mini-nuScenes: `scan_street(street, seed, config)` drives through a street with a LiDAR and six cameras.
 
-All rays are cast at each sensor's own time, and the readings have a sensor's faults.
+Each sensor sees the street as it is at the sensor's own time; its readings have the faults of real ones.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from geoguide.errors import ConfigError
-from geoguide.worlds.car import IMAGE_SIZE, Camera, Sensor, beam_directions, mount_sensors, through_ego
+from geoguide.worlds.car import IMAGE_SIZE, MountedCamera, Sensor, beam_directions, mount_sensors, through_ego
 from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
 from geoguide.worlds.site import HALF_TIME
 from geoguide.worlds.streets.world import Street, StreetObject
@@ -22,7 +22,7 @@ PROBES = 48  # points of an object that are tested for visibility
 
 @dataclass(frozen=True)
 class DriveConfig:
-    """How a street is recorded. The LiDAR's real one fires 1084 times a turn; 720 keep a key frame below 1 MB."""
+    """How a street is recorded. The real LiDAR fires 1084 times a turn; 720 keep a key frame below 1 MB."""
 
     key_frames: int = 4
     interval: float = 0.5  # seconds between key frames
@@ -30,10 +30,10 @@ class DriveConfig:
     lidar_range: tuple[float, float] = (1.5, 90.0)  # metres
     range_noise: float = 0.02  # metres
     dropout: float = 0.03  # share of echoes lost at random
-    fading: float = 55.0  # metres at which an echo is half as strong as close by
+    fading: float = 55.0  # metres at which an echo has half the strength that it has close by
     false_echoes: float = 0.002  # share of echoes from rain or dust somewhere on the way
     render_size: tuple[int, int] = (180, 320)  # H, W of the ray-cast image, enlarged to 900 x 1600
-    color_noise: float = 4.0  # standard deviation, of 255
+    color_noise: float = 4.0  # standard deviation, in steps of the 8-bit colours
     jpeg_quality: int = 60
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class KeyFrame:
     time: float
     sweep: Sweep
     things: dict[int, tuple[int, float]]
-    pictures: list[tuple[Camera, Picture]]
+    pictures: list[tuple[MountedCamera, Picture]]
 
 
 def scan_street(street: Street, seed: int, config: DriveConfig) -> tuple[list[Sensor], Iterator[KeyFrame]]:
@@ -119,14 +119,16 @@ def scan_street(street: Street, seed: int, config: DriveConfig) -> tuple[list[Se
 
 
 def _drive(
-    street: Street, lidar: Sensor, cameras: list[Camera], config: DriveConfig, rng: np.random.Generator
+    street: Street, lidar: Sensor, cameras: list[MountedCamera], config: DriveConfig, rng: np.random.Generator
 ) -> Iterator[KeyFrame]:
     """The key frames of a drive."""
-    world = World(street)
+    caster = StreetCaster(street)
     for time in config.times.tolist():
-        turn = sweep(street, world, lidar, time, config, rng)
-        images = [(camera, picture(street, world, camera, time + camera.delay, config, rng)) for camera in cameras]
-        yield KeyFrame(time, turn, _things(street, world, lidar, time, turn), images)
+        turn = take_sweep(street, caster, lidar, time, config, rng)
+        images = [
+            (camera, take_picture(street, caster, camera, time + camera.delay, config, rng)) for camera in cameras
+        ]
+        yield KeyFrame(time, turn, _things(street, caster, lidar, time, turn), images)
 
 
 class Faces:
@@ -171,7 +173,7 @@ class Hits:
     normal: np.ndarray
 
 
-class World:
+class StreetCaster:
     """A street to cast rays at, at any time; the search tree of what stands still is built once.
 
     Args:
@@ -198,7 +200,7 @@ class World:
         if not self._moving:
             return hits
         other = self._against(Faces(self._moving, time), origin, rays)
-        nearer = other.distance < hits.distance
+        nearer = other.distance < hits.distance  # [R]
         return Hits(
             np.where(nearer, other.object, hits.object),
             np.where(nearer, other.distance, hits.distance),
@@ -218,14 +220,14 @@ class World:
         )
 
 
-def sweep(
-    street: Street, world: World, lidar: Sensor, time: float, config: DriveConfig, rng: np.random.Generator
+def take_sweep(
+    street: Street, caster: StreetCaster, lidar: Sensor, time: float, config: DriveConfig, rng: np.random.Generator
 ) -> Sweep:
     """Take one turn of the LiDAR, as if in one instant; echoes of the car itself are left out.
 
     Args:
         street: The street.
-        world: The same street, to cast rays at.
+        caster: The same street, to cast rays at.
         lidar: The LiDAR.
         time: Seconds.
         config: The drive.
@@ -234,13 +236,13 @@ def sweep(
     Returns:
         The echoes.
     """
-    rays, ring = beam_directions(config.turns)
+    rays, ring = beam_directions(config.turns)  # [R, 3], [R]
     pose = street.ego_pose(time) @ lidar.to_ego
-    hits = world.cast(pose[:3, 3], rays @ pose[:3, :3].T, time)
+    hits = caster.cast(pose[:3, 3], rays @ pose[:3, :3].T, time)
     near, far = config.lidar_range
-    distance = np.where(np.isfinite(hits.distance), hits.distance, 1e6)
-    cosine = np.abs((hits.normal * (rays @ pose[:3, :3].T)).sum(axis=1))
-    grey = hits.color.mean(axis=1) / 255
+    distance = np.where(np.isfinite(hits.distance), hits.distance, 1e6)  # [R]
+    cosine = np.abs((hits.normal * (rays @ pose[:3, :3].T)).sum(axis=1))  # [R]
+    grey = hits.color.mean(axis=1) / 255  # [R]
     strength = (0.15 + grey) * (0.3 + 0.7 * cosine) * np.exp2(-((distance / config.fading) ** 2))
     echo = (hits.object >= 0) & (distance > near) & (distance < far) & (rng.random(len(rays)) >= config.dropout)
     echo &= rng.random(len(rays)) < np.clip(strength / FAINT, 0, 1)
@@ -257,14 +259,19 @@ def sweep(
     )
 
 
-def picture(
-    street: Street, world: World, camera: Camera, time: float, config: DriveConfig, rng: np.random.Generator
+def take_picture(
+    street: Street,
+    caster: StreetCaster,
+    camera: MountedCamera,
+    time: float,
+    config: DriveConfig,
+    rng: np.random.Generator,
 ) -> Picture:
     """Take the image of a camera.
 
     Args:
         street: The street.
-        world: The same street, to cast rays at.
+        caster: The same street, to cast rays at.
         camera: The camera.
         time: Seconds, of its shutter.
         config: The drive.
@@ -276,10 +283,10 @@ def picture(
     shape = config.render_size
     pose = street.ego_pose(time) @ camera.to_ego
     rays = pixel_rays(camera.intrinsics, shape, IMAGE_SIZE[0] / shape[0]).reshape(-1, 3) @ pose[:3, :3].T
-    hits = world.cast(pose[:3, 3], rays, time)
-    seen = (hits.object >= 0)[:, None]
-    light = 0.55 + 0.45 * np.abs(hits.normal @ (SUN / np.linalg.norm(SUN)))
-    haze = np.exp(-np.where(np.isfinite(hits.distance), hits.distance, 0) / 250)[:, None]
+    hits = caster.cast(pose[:3, 3], rays, time)
+    seen = (hits.object >= 0)[:, None]  # [h w, 1]
+    light = 0.55 + 0.45 * np.abs(hits.normal @ (SUN / np.linalg.norm(SUN)))  # [h w]
+    haze = np.exp(-np.where(np.isfinite(hits.distance), hits.distance, 0) / 250)[:, None]  # [h w, 1]
     up = np.clip(rays[:, 2:] / np.linalg.norm(rays, axis=1, keepdims=True), 0, 1)  # [h w, 1]
     sky = np.array([215.0, 222, 230]) * (1 - up) + np.array([130.0, 165, 215]) * up
     color = np.where(seen, haze * hits.color * light[:, None] + (1 - haze) * sky, sky)
@@ -289,8 +296,10 @@ def picture(
     return Picture(np.asarray(image), hits.object.reshape(shape), depth.reshape(shape))
 
 
-def _things(street: Street, world: World, lidar: Sensor, time: float, turn: Sweep) -> dict[int, tuple[int, float]]:
-    """Echoes and visible share of each thing that the LiDAR meets; seen from the LiDAR's place, not in the images."""
+def _things(
+    street: Street, caster: StreetCaster, lidar: Sensor, time: float, turn: Sweep
+) -> dict[int, tuple[int, float]]:
+    """Number of echoes and visible share of each thing that the LiDAR meets; the share is that seen from the LiDAR."""
     count = np.bincount(turn.object[turn.object >= 0], minlength=len(street.objects))  # [O]
     things = [k for k, item in enumerate(street.objects) if item.size is not None and count[k] > 0]
     if not things:
@@ -299,7 +308,7 @@ def _things(street: Street, world: World, lidar: Sensor, time: float, turn: Swee
     for k in things:
         mesh, pose = street.objects[k].mesh, street.objects[k].pose(time)
         centers = mesh.vertices[mesh.faces[np.linspace(0, len(mesh.faces) - 1, PROBES).astype(int)]].mean(axis=1)
-        probes.append(centers @ pose[:3, :3].T + pose[:3, 3])
-    hits = world.cast(eye, np.concatenate(probes) - eye, time)
-    seen = (hits.object.reshape(-1, PROBES) == np.array(things)[:, None]).mean(axis=1)
+        probes.append(centers @ pose[:3, :3].T + pose[:3, 3])  # [PROBES, 3]
+    hits = caster.cast(eye, np.concatenate(probes) - eye, time)
+    seen = (hits.object.reshape(-1, PROBES) == np.array(things)[:, None]).mean(axis=1)  # [number of things]
     return {k: (int(count[k]), share) for k, share in zip(things, seen.tolist(), strict=True)}

@@ -11,8 +11,8 @@ import numpy as np
 
 from geoguide.errors import InputError
 from geoguide.worlds.palette import Color
-from geoguide.worlds.shapes import Item, Rectangle
-from geoguide.worlds.site import DEPTH, HALF_LENGTH, SIDEWALK_HEIGHT, Placed, Site
+from geoguide.worlds.shapes import ObjectParts, Rectangle
+from geoguide.worlds.site import GROUND_DEPTH, HALF_LENGTH, SIDEWALK_HEIGHT, PlacedInStreet, Site
 from geoguide.worlds.streets.contents import STREETS, Profile, Recipe, add_traffic, draw_profile
 from geoguide.worlds.things import ground, surroundings
 from geoguide.worlds.things.categories import THINGS
@@ -153,7 +153,7 @@ def _turn(axis: int, angle: float) -> np.ndarray:
     return matrix
 
 
-def _object(placed: Placed, item: Item) -> StreetObject:
+def _object(placed: PlacedInStreet, item: ObjectParts) -> StreetObject:
     """One object of a placed piece; a thing's box is that around its mesh."""
     mesh = Mesh(np.concatenate(item.vertices), np.concatenate(item.faces).astype(np.int64), np.concatenate(item.colors))
     size = None
@@ -169,7 +169,7 @@ def _object(placed: Placed, item: Item) -> StreetObject:
 def _build_ground(site: Site, recipe: Recipe, profile: Profile) -> list[tuple[float, float]]:
     """Place road, sidewalks, islands and fronts; returns the gaps (x0, x1) that side roads cut."""
     rng = site.rng
-    site.placed.append(Placed(ground.road(rng), (0, 0, 0)))
+    site.placed.append(PlacedInStreet(ground.road(rng), (0, 0, 0)))
     gaps = []
     if rng.random() < recipe.crossing:
         middle, half = rng.uniform(12, 26) * rng.choice([-1, 1]), rng.uniform(4, 7)
@@ -184,7 +184,7 @@ def _build_ground(site: Site, recipe: Recipe, profile: Profile) -> list[tuple[fl
         y0, y1 = sorted((side * profile.road, side * (profile.road + width)))
         for x0, x1 in _spans(gaps):
             sidewalk = ground.pavement(rng, ground.SIDEWALK, (x0, y0, x1, y1), SIDEWALK_HEIGHT)
-            site.placed.append(Placed(sidewalk, (0, 0, 0)))
+            site.placed.append(PlacedInStreet(sidewalk, (0, 0, 0)))
             _fronts(site, recipe, side, profile.road + width, (x0, x1))
     return gaps
 
@@ -204,11 +204,11 @@ def _island(site: Site, rectangle: Rectangle) -> None:
     if x1 - x0 < 2:
         return
     height = rng.uniform(0.1, 0.18)
-    site.placed.append(Placed(ground.pavement(rng, ground.FLAT, rectangle, height), (0, 0, 0)))
+    site.placed.append(PlacedInStreet(ground.pavement(rng, ground.FLAT_OTHER, rectangle, height), (0, 0, 0)))
     for x in np.arange(x0 + 2, x1 - 2, 9.0):
         if rng.random() < 0.5:
             piece = surroundings.pole(rng) if rng.random() < 0.5 else surroundings.bush(rng, 1.5)
-            site.put(Placed(piece, (x + rng.uniform(-2, 2), (y0 + y1) / 2, height)), margin=0)
+            site.put(PlacedInStreet(piece, (x + rng.uniform(-2, 2), (y0 + y1) / 2, height)), margin=0)
     site.taken.append(rectangle)
 
 
@@ -230,9 +230,9 @@ def _facing(side: int) -> float:
 
 def _plot(site: Site, side: int, edge: float, span: tuple[float, float], slope: float) -> None:
     """Place the ground of a plot, from `edge` metres beside the middle of the street on."""
-    y0, y1 = sorted((side * edge, side * DEPTH))
+    y0, y1 = sorted((side * edge, side * GROUND_DEPTH))
     piece = ground.lawn(site.rng, (span[0], y0, span[1], y1), site.rng.uniform(0.08, 0.2), slope)
-    site.placed.append(Placed(piece, (0, 0, 0)))
+    site.placed.append(PlacedInStreet(piece, (0, 0, 0)))
 
 
 def _building(site: Site, side: int, edge: float, span: tuple[float, float]) -> None:
@@ -242,10 +242,10 @@ def _building(site: Site, side: int, edge: float, span: tuple[float, float]) -> 
     _plot(site, side, edge, span, 0.0)
     width = (x1 - x0) * rng.uniform(0.8, 1.0)
     piece = surroundings.building(rng, width, rng.uniform(8, 14))
-    site.put(Placed(piece, ((x0 + x1) / 2, side * (edge + setback), 0), _facing(side)), check=False)
+    site.put(PlacedInStreet(piece, ((x0 + x1) / 2, side * (edge + setback), 0), _facing(side)), check=False)
     if setback > 1.5 and rng.random() < 0.6:
         shrub = surroundings.bush(rng, 0.6 * width)
-        site.put(Placed(shrub, ((x0 + x1) / 2, side * (edge + 0.7), 0.1)), margin=0)
+        site.put(PlacedInStreet(shrub, ((x0 + x1) / 2, side * (edge + 0.7), 0.1)), margin=0)
 
 
 def _lawn(site: Site, side: int, edge: float, span: tuple[float, float]) -> None:
@@ -256,11 +256,11 @@ def _lawn(site: Site, side: int, edge: float, span: tuple[float, float]) -> None
     if rng.random() < 0.5:
         length = (x1 - x0) * rng.uniform(0.5, 0.95)
         piece = surroundings.wall(rng, length) if rng.random() < 0.5 else surroundings.bush(rng, length)
-        site.put(Placed(piece, ((x0 + x1) / 2, side * (edge + 0.8), 0.05)), margin=0)
+        site.put(PlacedInStreet(piece, ((x0 + x1) / 2, side * (edge + 0.8), 0.05)), margin=0)
     for _ in range(int(rng.poisson(0.5 * (x1 - x0)))):
         x, away = rng.uniform(x0 + 1, x1 - 1), rng.uniform(1.5, 18)
         piece = surroundings.tree(rng) if rng.random() < 0.65 else surroundings.bush(rng, rng.uniform(1, 4))
-        site.put(Placed(piece, (x, side * (edge + away), slope * away), rng.uniform(0, 6)), margin=-0.8)
+        site.put(PlacedInStreet(piece, (x, side * (edge + away), slope * away), rng.uniform(0, 6)), margin=-0.8)
 
 
 def _lot(site: Site, side: int, edge: float, span: tuple[float, float]) -> None:
@@ -270,9 +270,9 @@ def _lot(site: Site, side: int, edge: float, span: tuple[float, float]) -> None:
     _plot(site, side, back, span, 0.02)
     middle = (x0 + x1) / 2
     house = surroundings.building(rng, x1 - x0 - 1, 12)
-    site.put(Placed(house, (middle, side * (back + 1), 0), _facing(side)), check=False)
+    site.put(PlacedInStreet(house, (middle, side * (back + 1), 0), _facing(side)), check=False)
     if rng.random() < 0.6:
-        site.put(Placed(surroundings.wall(rng, (x1 - x0) * 0.6), (middle, side * (edge + 0.4), 0)), margin=0)
+        site.put(PlacedInStreet(surroundings.wall(rng, (x1 - x0) * 0.6), (middle, side * (edge + 0.4), 0)), margin=0)
     if rng.random() < 0.6:
         y0, y1 = sorted((side * (edge + 1.5), side * (edge + rng.uniform(3, 4.5))))
         _island(site, (x0 + 1, y0, x1 - 1, y1))

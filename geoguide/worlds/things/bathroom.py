@@ -6,14 +6,14 @@ before the piece that a person needs is kept clear.
 
 import numpy as np
 
-from geoguide.worlds.palette import FABRIC, METAL, VIVID, WHITE, pick
+from geoguide.worlds.palette import FABRIC, METAL, VIVID, WHITE, pick_color
 from geoguide.worlds.shapes import Piece, ring
 
 
 def toilet(rng: np.random.Generator) -> Piece:
     """Cistern, bowl and lid; the lid is up in a third of them."""
     p, u = Piece(rng), rng.uniform
-    p.start("toilet", pick(rng, WHITE))
+    p.start("toilet", pick_color(rng, WHITE))
     w, seat, tank = u(0.18, 0.21), u(0.38, 0.43), u(0.36, 0.46)
     low = 0.0 if rng.random() < 0.2 else seat - 0.06
     p.box((-tank / 2, 0, low), (tank / 2, 0.18, u(0.72, 0.84)))
@@ -36,10 +36,10 @@ def bathtub(rng: np.random.Generator) -> Piece:
     """A tub along a wall, usually with a shower curtain drawn over a part of its length."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.45, 1.75), u(0.68, 0.8), u(0.45, 0.58)
-    p.start("bathtub", pick(rng, WHITE))
+    p.start("bathtub", pick_color(rng, WHITE))
     p.basin((-w / 2, 0, 0), (w / 2, d, h), u(0.06, 0.1), h - u(0.1, 0.16), u(3, 7))
     if rng.random() < 0.75:
-        color = pick(rng, WHITE, FABRIC, VIVID)
+        color = pick_color(rng, WHITE, FABRIC, VIVID)
         p.start("shower curtain", color)
         width = u(0.35, 0.9) * w
         x0 = -w / 2 if rng.random() < 0.5 else w / 2 - width
@@ -55,7 +55,7 @@ def free_sink(rng: np.random.Generator) -> Piece:
     """A wash basin on a pedestal or hung on the wall, with its tap."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.45, 0.62), u(0.4, 0.5), u(0.78, 0.88)
-    p.start("sink", pick(rng, WHITE))
+    p.start("sink", pick_color(rng, WHITE))
     p.basin((-w / 2, 0, h - 0.16), (w / 2, d, h), 0.05, 0.12, u(2, 4))
     if rng.random() < 0.6:
         p.loft([ring((0, d / 2 - 0.03, z), r) for z, r in ((0, 0.13), (0.05, 0.09), (h - 0.2, 0.08), (h - 0.16, 0.14))])

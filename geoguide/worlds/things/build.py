@@ -1,14 +1,14 @@
-"""One object of any name, made from its row of the vocabulary."""
+"""`build_entry`: one object of any name, made from its row of the vocabulary."""
 
 import numpy as np
 
-from geoguide.worlds.palette import pick
+from geoguide.worlds.palette import pick_color
 from geoguide.worlds.shapes import Piece
 from geoguide.worlds.things.fixtures import FAMILIES
 from geoguide.worlds.things.vocabulary import Entry
 
 
-def build(entry: Entry, rng: np.random.Generator, ceiling: float) -> Piece:
+def build_entry(entry: Entry, rng: np.random.Generator, ceiling: float) -> Piece:
     """Build one object of a name, its sizes and colour drawn anew.
 
     Things on walls come at the height they hang at, things on ceilings turned over where their shape has a foot.
@@ -21,7 +21,7 @@ def build(entry: Entry, rng: np.random.Generator, ceiling: float) -> Piece:
     Returns:
         A piece of one object.
     """
-    p = Piece(rng).start(entry.name, pick(rng, *entry.colors))
+    p = Piece(rng).start(entry.name, pick_color(rng, *entry.colors))
     w, d, h = (float(rng.uniform(*size)) for size in (entry.width, entry.depth, entry.height))
     h = min(h, ceiling - 0.02) if entry.place in ("back", "floor", "free") else h
     FAMILIES[entry.family](p, w, d, h)

@@ -1,7 +1,7 @@
 """nuScenes' 32 lidarseg categories in their official order, and the colours of what stands in a mini street.
 
 The palettes overlap on purpose, as in the rooms: a grey box may be a wall, a barrier or a sidewalk, a white one a
-truck, a bus or a trailer, and grass, paving and asphalt are each found in shades of another.
+truck, a bus or a trailer, and some shades of grass, paving and asphalt are alike.
 """
 
 from geoguide.worlds.palette import BLACK, GREY, METAL, VIVID, WHITE, Color
@@ -38,5 +38,5 @@ BARK: tuple[Color, ...] = ((95, 80, 65), (75, 65, 55), (120, 105, 90))
 ASPHALT: tuple[Color, ...] = ((88, 88, 90), (105, 104, 102), (75, 76, 80))
 PAVING: tuple[Color, ...] = ((150, 146, 140), (165, 158, 148), (125, 122, 120), (150, 120, 105))
 GRASS: tuple[Color, ...] = ((95, 115, 65), (120, 115, 75), (135, 115, 85), (80, 100, 60))
-GLASS: tuple[Color, ...] = ((55, 65, 75), (85, 100, 115), (40, 45, 50))
+DARK_GLASS: tuple[Color, ...] = ((55, 65, 75), (85, 100, 115), (40, 45, 50))
 TYRE: Color = (35, 35, 36)

@@ -6,8 +6,8 @@
 
 import numpy as np
 
-from geoguide.worlds.palette import BLACK, FABRIC, GREY, LEAF, METAL, VIVID, WHITE, WOOD, Color, darker, pick
-from geoguide.worlds.shapes import Maker, Piece, ring
+from geoguide.worlds.palette import BLACK, FABRIC, GREY, LEAF, METAL, VIVID, WHITE, WOOD, Color, darker, pick_color
+from geoguide.worlds.shapes import Piece, PieceMaker, ring
 
 
 def _turned(
@@ -19,7 +19,7 @@ def _turned(
 
 def monitor(rng: np.random.Generator) -> Piece:
     """A computer's screen on its foot."""
-    p, w = Piece(rng).start("monitor", pick(rng, BLACK, GREY)), rng.uniform(0.45, 0.65)
+    p, w = Piece(rng).start("monitor", pick_color(rng, BLACK, GREY)), rng.uniform(0.45, 0.65)
     h = 0.6 * w
     p.box((-0.13, 0, 0), (0.13, 0.2, 0.02))
     p.box((-0.03, 0.06, 0.02), (0.03, 0.1, 0.15))
@@ -29,14 +29,14 @@ def monitor(rng: np.random.Generator) -> Piece:
 
 def keyboard(rng: np.random.Generator) -> Piece:
     """A keyboard."""
-    p = Piece(rng).start("keyboard", pick(rng, BLACK, WHITE))
+    p = Piece(rng).start("keyboard", pick_color(rng, BLACK, WHITE))
     p.box((-0.22, 0, 0), (0.22, 0.15, 0.03))
     return p
 
 
 def laptop(rng: np.random.Generator) -> Piece:
     """An open laptop."""
-    p = Piece(rng).start("laptop", pick(rng, METAL, BLACK))
+    p = Piece(rng).start("laptop", pick_color(rng, METAL, BLACK))
     p.box((-0.17, 0.05, 0), (0.17, 0.29, 0.025))
     p.slab((-0.17, 0.03, 0.17, 0.06), (-0.17, -0.05, 0.17, -0.02), 0.02, 0.25, BLACK[0])
     return p
@@ -44,23 +44,23 @@ def laptop(rng: np.random.Generator) -> Piece:
 
 def book_pile(rng: np.random.Generator) -> Piece:
     """A few books lying on one another, each a little askew."""
-    p = Piece(rng).start("book", pick(rng, VIVID))
+    p = Piece(rng).start("book", pick_color(rng, VIVID))
     z = 0.0
     for _ in range(int(rng.integers(1, 5))):
         w, d, t = rng.uniform(0.14, 0.2), rng.uniform(0.2, 0.27), rng.uniform(0.02, 0.05)
         x = rng.uniform(-0.02, 0.02)
-        p.box((x - w / 2, 0, z), (x + w / 2, d, z + t), pick(rng, VIVID, WOOD))
+        p.box((x - w / 2, 0, z), (x + w / 2, d, z + t), pick_color(rng, VIVID, WOOD))
         z += t
     return p
 
 
 def upright_books(rng: np.random.Generator) -> Piece:
     """Some books that stand side by side."""
-    p = Piece(rng).start("books", pick(rng, VIVID))
+    p = Piece(rng).start("books", pick_color(rng, VIVID))
     x = -0.15
     while x < 0.12:
         t = rng.uniform(0.03, 0.06)
-        p.box((x, 0, 0), (x + t, 0.16, rng.uniform(0.19, 0.27)), pick(rng, VIVID, WOOD))
+        p.box((x, 0, 0), (x + t, 0.16, rng.uniform(0.19, 0.27)), pick_color(rng, VIVID, WOOD))
         x += t
     return p
 
@@ -68,7 +68,7 @@ def upright_books(rng: np.random.Generator) -> Piece:
 def bottle(rng: np.random.Generator) -> Piece:
     """A bottle with a neck."""
     p, r, h = Piece(rng), rng.uniform(0.035, 0.05), rng.uniform(0.2, 0.32)
-    p.start("bottle", pick(rng, VIVID, LEAF, WHITE))
+    p.start("bottle", pick_color(rng, VIVID, LEAF, WHITE))
     _turned(p, r, [(0, r), (0.6 * h, r), (0.75 * h, 0.5 * r), (h, 0.45 * r)])
     return p
 
@@ -76,7 +76,7 @@ def bottle(rng: np.random.Generator) -> Piece:
 def cup(rng: np.random.Generator) -> Piece:
     """A hollow cup."""
     p, r, h = Piece(rng), rng.uniform(0.04, 0.05), rng.uniform(0.08, 0.12)
-    p.start("cup", pick(rng, WHITE, VIVID))
+    p.start("cup", pick_color(rng, WHITE, VIVID))
     _turned(p, r, [(0, 0.8 * r), (h, r), (h, 0.75 * r), (0.3 * h, 0.6 * r)])
     return p
 
@@ -84,14 +84,14 @@ def cup(rng: np.random.Generator) -> Piece:
 def bowl(rng: np.random.Generator) -> Piece:
     """A hollow bowl."""
     p, r = Piece(rng), rng.uniform(0.09, 0.15)
-    p.start("bowl", pick(rng, WHITE, VIVID, WOOD))
+    p.start("bowl", pick_color(rng, WHITE, VIVID, WOOD))
     _turned(p, r, [(0, 0.5 * r), (0.09, r), (0.09, 0.85 * r), (0.04, 0.5 * r)], count=16)
     return p
 
 
 def box(rng: np.random.Generator, low: float = 0.12, high: float = 0.35) -> Piece:
     """A plain box; width and depth lie between `low` and `high`."""
-    p, u = Piece(rng).start("box", pick(rng, WOOD, WHITE, VIVID)), rng.uniform
+    p, u = Piece(rng).start("box", pick_color(rng, WOOD, WHITE, VIVID)), rng.uniform
     w, d, h = u(low, high), u(low, high), u(low * 0.6, high * 0.8)
     p.box((-w / 2, 0, 0), (w / 2, d, h))
     return p
@@ -101,14 +101,14 @@ def plant(rng: np.random.Generator, size: float = 1.0) -> Piece:
     """A plant with pot, stem and leaves; size 1 stands on a table, 2 to 4 on the floor."""
     p, u = Piece(rng), rng.uniform
     r, h = 0.08 * size**0.6, 0.13 * size**0.6
-    p.start("plant", pick(rng, LEAF))
-    _turned(p, r, [(0, 0.7 * r), (h, r)], pick(rng, WOOD, WHITE, GREY, VIVID))
+    p.start("plant", pick_color(rng, LEAF))
+    _turned(p, r, [(0, 0.7 * r), (h, r)], pick_color(rng, WOOD, WHITE, GREY, VIVID))
     _turned(p, r, [(h, 0.022), (h + 0.24 * size, 0.022)], WOOD[2])
     for _ in range(int(rng.integers(5, 11))):
         angle, reach, lift = u(0, 2 * np.pi), u(0.3, 1.2) * r, h + u(0.04, 0.26) * size
         x, y, s = reach * np.cos(angle), r + reach * np.sin(angle), u(0.5, 1.0) * r + 0.03
         levels = ((0.0, 0.3), (0.35, 1.0), (0.7, 0.8), (1.0, 0.2))
-        p.loft([ring((x, y, lift + t * 1.2 * s), s * k, count=8) for t, k in levels], pick(rng, LEAF))
+        p.loft([ring((x, y, lift + t * 1.2 * s), s * k, count=8) for t, k in levels], pick_color(rng, LEAF))
     return p
 
 
@@ -116,8 +116,8 @@ def lamp(rng: np.random.Generator, category: str = "lamp", height: float = 0.45)
     """A lamp of about the given height, a table lamp or (above 1 m) a floor lamp: foot, stem and shade."""
     p, u = Piece(rng), rng.uniform
     h, r = height * u(0.85, 1.15), u(0.11, 0.2)
-    p.start(category, pick(rng, WHITE, FABRIC))
-    stem = pick(rng, METAL, BLACK, WOOD, WHITE)
+    p.start(category, pick_color(rng, WHITE, FABRIC))
+    stem = pick_color(rng, METAL, BLACK, WOOD, WHITE)
     _turned(p, r, [(0, 0.1), (0.03, 0.09), (0.04, 0.022), (h - 0.15, 0.022)], stem)
     _turned(p, r, [(h - 0.22, r), (h, r * u(0.55, 0.9))], count=16)
     return p
@@ -125,7 +125,7 @@ def lamp(rng: np.random.Generator, category: str = "lamp", height: float = 0.45)
 
 def desk_lamp(rng: np.random.Generator) -> Piece:
     """A desk lamp: foot, two arms and a shade."""
-    p, color = Piece(rng), pick(rng, BLACK, METAL, VIVID, WHITE)
+    p, color = Piece(rng), pick_color(rng, BLACK, METAL, VIVID, WHITE)
     p.start("desk lamp", color)
     _turned(p, 0.09, [(0, 0.09), (0.03, 0.08)])
     p.beam((0, 0.09, 0.03), (0, 0.02, 0.3), 0.04)
@@ -137,7 +137,7 @@ def desk_lamp(rng: np.random.Generator) -> Piece:
 def bin_(rng: np.random.Generator, category: str = "trash can") -> Piece:
     """A bin, round or square, that widens upwards and is open."""
     p, r, h = Piece(rng), rng.uniform(0.12, 0.19), rng.uniform(0.28, 0.6)
-    color = pick(rng, GREY, BLACK, METAL, WHITE) if category == "trash can" else pick(rng, VIVID)
+    color = pick_color(rng, GREY, BLACK, METAL, WHITE) if category == "trash can" else pick_color(rng, VIVID)
     p.start(category, color)
     power = 2.0 if rng.random() < 0.6 else 8.0
     rings = [(0, 0.8, 0.8), (h, 1.0, 1.0), (h, 0.82, 0.82), (0.3 * h, 0.7, 0.7)]
@@ -145,13 +145,13 @@ def bin_(rng: np.random.Generator, category: str = "trash can") -> Piece:
     return p
 
 
-def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple[Color, ...]) -> Maker:
+def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple[Color, ...]) -> PieceMaker:
     """A maker of boxes of about `size` with a darker face: printers, microwaves, telephones, suitcases and so on."""
 
     def make(rng: np.random.Generator) -> Piece:
         p = Piece(rng)
         w, d, h = (s * rng.uniform(0.88, 1.12) for s in size)
-        color = pick(rng, *palettes)
+        color = pick_color(rng, *palettes)
         p.start(category, color)
         p.box((-w / 2, 0, 0), (w / 2, d, h))
         p.box((-0.42 * w, d, 0.12 * h), (0.25 * w, d + 0.01, 0.85 * h), darker(color, 0.6))
@@ -162,7 +162,7 @@ def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple
 
 def backpack(rng: np.random.Generator, category: str = "backpack") -> Piece:
     """A backpack with its pocket, or a bag."""
-    p, color = Piece(rng), pick(rng, FABRIC, BLACK, VIVID)
+    p, color = Piece(rng), pick_color(rng, FABRIC, BLACK, VIVID)
     p.start(category, color)
     w, d, h = rng.uniform(0.28, 0.36), rng.uniform(0.16, 0.24), rng.uniform(0.36, 0.5)
     levels = ((0.0, 0.9), (0.2, 1.0), (0.7, 0.95), (1.0, 0.55))
@@ -173,7 +173,7 @@ def backpack(rng: np.random.Generator, category: str = "backpack") -> Piece:
 
 def shoes(rng: np.random.Generator) -> Piece:
     """A pair of shoes."""
-    p = Piece(rng).start("shoes", pick(rng, BLACK, FABRIC, WHITE))
+    p = Piece(rng).start("shoes", pick_color(rng, BLACK, FABRIC, WHITE))
     for x in (-0.07, 0.07):
         p.loft([ring((x, 0.14, z), 0.05, y, power=3) for z, y in ((0, 0.14), (0.05, 0.14))])
         p.loft([ring((x, 0.07, z), 0.045, y, power=3) for z, y in ((0.05, 0.07), (0.1, 0.06))])
@@ -182,7 +182,7 @@ def shoes(rng: np.random.Generator) -> Piece:
 
 def toilet_paper(rng: np.random.Generator) -> Piece:
     """A roll of toilet paper."""
-    p = Piece(rng).start("toilet paper", pick(rng, WHITE))
+    p = Piece(rng).start("toilet paper", pick_color(rng, WHITE))
     p.cylinder((0, 0.06, 0), 0.06, 0.11)
     return p
 
@@ -195,7 +195,7 @@ telephone = simple_box("telephone", (0.18, 0.2, 0.07), BLACK, GREY)
 suitcase = simple_box("suitcase", (0.42, 0.24, 0.62), BLACK, FABRIC, VIVID)
 soap_dispenser = simple_box("soap dispenser", (0.07, 0.07, 0.16), WHITE, VIVID)
 laundry_basket = simple_box("laundry basket", (0.42, 0.34, 0.55), WHITE, WOOD, FABRIC)
-DESK: tuple[Maker, ...] = (
+DESK_THINGS: tuple[PieceMaker, ...] = (
     monitor,
     keyboard,
     laptop,
@@ -209,8 +209,8 @@ DESK: tuple[Maker, ...] = (
     printer,
     plant,
 )
-TABLE: tuple[Maker, ...] = (cup, bowl, bottle, plant, book_pile, box, laptop)
-KITCHEN: tuple[Maker, ...] = (microwave, coffee_maker, bottle, cup, bowl, box, plant)
-SHELF: tuple[Maker, ...] = (upright_books, book_pile, box, plant, lamp, bottle)
-BATH: tuple[Maker, ...] = (soap_dispenser, bottle, cup, toilet_paper)
-FLOOR: tuple[Maker, ...] = (bin_, backpack, box, shoes, suitcase, plant)
+TABLE_THINGS: tuple[PieceMaker, ...] = (cup, bowl, bottle, plant, book_pile, box, laptop)
+KITCHEN_THINGS: tuple[PieceMaker, ...] = (microwave, coffee_maker, bottle, cup, bowl, box, plant)
+SHELF_THINGS: tuple[PieceMaker, ...] = (upright_books, book_pile, box, plant, lamp, bottle)
+BATH_THINGS: tuple[PieceMaker, ...] = (soap_dispenser, bottle, cup, toilet_paper)
+FLOOR_THINGS: tuple[PieceMaker, ...] = (bin_, backpack, box, shoes, suitcase, plant)

@@ -6,12 +6,11 @@ frame of `shapes`: x centred, y from the back (0) to the front, z from 0. Sizes 
 
 import numpy as np
 
-from geoguide.worlds.palette import BLACK, FABRIC, GREY, LEAF, METAL, VIVID, WHITE, WOOD, darker, pick
+from geoguide.worlds.palette import BLACK, FABRIC, GREY, LEAF, METAL, VIVID, WHITE, WOOD, darker, pick_color
 from geoguide.worlds.shapes import Piece, ring
 from geoguide.worlds.things.seating import legs
 from geoguide.worlds.things.solids import SOLIDS, Program, turned
-from geoguide.worlds.things.storage import book_row, fronts
-from geoguide.worlds.things.storage import carcass as closed_box
+from geoguide.worlds.things.storage import book_row, carcass, fronts
 
 MARGIN = 0.03  # metres kept free along the edges of tops that carry things
 
@@ -21,9 +20,9 @@ def top(p: Piece, w: float, d: float, z: float) -> None:
     p.support(-w / 2 + MARGIN, MARGIN, w / 2 - MARGIN, d - MARGIN, z)
 
 
-def table(p: Piece, w: float, d: float, h: float) -> None:
+def draw_table(p: Piece, w: float, d: float, h: float) -> None:
     """A top on four legs, two side panels or a pedestal."""
-    style, under = p.rng.integers(4), pick(p.rng, WOOD, BLACK, WHITE, METAL)
+    style, under = p.rng.integers(4), pick_color(p.rng, WOOD, BLACK, WHITE, METAL)
     under = under if p.rng.random() < 0.4 else p.items[-1].color
     if style < 2:
         legs(p, -w / 2 + 0.01, 0.01, w / 2 - 0.01, d - 0.01, h - 0.05, p.rng.uniform(0.045, 0.08), under)
@@ -39,18 +38,18 @@ def table(p: Piece, w: float, d: float, h: float) -> None:
     top(p, w, d, h)
 
 
-def stool(p: Piece, w: float, d: float, h: float) -> None:
+def draw_stool(p: Piece, w: float, d: float, h: float) -> None:
     """A round seat on four splayed legs."""
     for sx in (-1, 1):
         for y in (0.08 * d, 0.92 * d):
             p.beam((sx * 0.42 * w, y, 0.01), (sx * 0.25 * w, 0.5 * d + 0.5 * (y - 0.5 * d), h - 0.04), 0.045)
-    p.loft([ring((0, d / 2, z), w / 2, d / 2) for z in (h - 0.05, h)], pick(p.rng, FABRIC, WOOD, BLACK))
+    p.loft([ring((0, d / 2, z), w / 2, d / 2) for z in (h - 0.05, h)], pick_color(p.rng, FABRIC, WOOD, BLACK))
     p.occupy((-w / 2, 0, 0), (w / 2, d, h))
 
 
-def chair(p: Piece, w: float, d: float, h: float) -> None:
+def draw_chair(p: Piece, w: float, d: float, h: float) -> None:
     """Four legs or a pedestal, a seat and a back of one or several boards."""
-    u, frame = p.rng.uniform, pick(p.rng, WOOD, BLACK, METAL, WHITE)
+    u, frame = p.rng.uniform, pick_color(p.rng, WOOD, BLACK, METAL, WHITE)
     seat = u(0.42, 0.48)
     if p.rng.random() < 0.75:
         legs(p, -w / 2, 0.0, w / 2, d, seat - 0.04, 0.045, frame)
@@ -65,7 +64,7 @@ def chair(p: Piece, w: float, d: float, h: float) -> None:
     p.occupy((-w / 2, 0, 0), (w / 2, d, seat))
 
 
-def sofa(p: Piece, w: float, d: float, h: float) -> None:
+def draw_sofa(p: Piece, w: float, d: float, h: float) -> None:
     """A base with back, arms and a cushion for each seat."""
     u, seat, arm, back = p.rng.uniform, p.rng.uniform(0.38, 0.44), p.rng.uniform(0.12, 0.2), 0.2
     p.box((-w / 2, 0, 0), (w / 2, d, seat - 0.12))
@@ -80,34 +79,34 @@ def sofa(p: Piece, w: float, d: float, h: float) -> None:
     p.support(-w / 2 + arm, back, w / 2 - arm, d - 0.02, seat)
 
 
-def bed(p: Piece, w: float, d: float, h: float) -> None:
+def draw_bed(p: Piece, w: float, d: float, h: float) -> None:
     """Base, mattress, blanket and a headboard of height h at the back."""
     low, high = p.rng.uniform(0.2, 0.32), p.rng.uniform(0.46, 0.56)
     p.box((-w / 2, 0, 0), (w / 2, d, low))
     p.box((-w / 2, 0, low), (w / 2, 0.06, h))
-    p.box((-w / 2 + 0.02, 0.06, low), (w / 2 - 0.02, d, high), pick(p.rng, WHITE))
+    p.box((-w / 2 + 0.02, 0.06, low), (w / 2 - 0.02, d, high), pick_color(p.rng, WHITE))
     fold = p.rng.uniform(0.5, 0.8)
-    p.box((-w / 2, fold, low + 0.03), (w / 2, d + 0.02, high + 0.03), pick(p.rng, FABRIC, WHITE, VIVID))
+    p.box((-w / 2, fold, low + 0.03), (w / 2, d + 0.02, high + 0.03), pick_color(p.rng, FABRIC, WHITE, VIVID))
     p.support(-w / 2 + 0.05, 0.08, w / 2 - 0.05, fold, high)
     p.support(-w / 2 + 0.05, fold, w / 2 - 0.05, d - 0.05, high + 0.03)
 
 
-def carcass(p: Piece, w: float, d: float, h: float) -> None:
+def draw_carcass(p: Piece, w: float, d: float, h: float) -> None:
     """A closed box with a grid of doors or drawers."""
     columns, rows = max(1, round(w / p.rng.uniform(0.4, 0.6))), max(1, round(h / p.rng.uniform(0.3, 0.9)))
-    closed_box(p, w, d, h, columns, rows, p.items[-1].color)
+    carcass(p, w, d, h, columns, rows, p.items[-1].color)
 
 
-def counter(p: Piece, w: float, d: float, h: float) -> None:
+def draw_counter(p: Piece, w: float, d: float, h: float) -> None:
     """Fronts under a top of another colour that stands out a little."""
     color = p.items[-1].color
     p.box((-w / 2, 0, 0), (w / 2, d - 0.05, h - 0.05))
     fronts(p, -w / 2, w / 2, d - 0.05, 0.08, h - 0.07, max(1, round(w / 0.5)), int(p.rng.integers(1, 3)), color)
-    p.box((-w / 2, 0, h - 0.05), (w / 2, d, h), pick(p.rng, GREY, WOOD, BLACK, WHITE))
+    p.box((-w / 2, 0, h - 0.05), (w / 2, d, h), pick_color(p.rng, GREY, WOOD, BLACK, WHITE))
     top(p, w, d, h)
 
 
-def shelf(p: Piece, w: float, d: float, h: float) -> None:
+def draw_shelf(p: Piece, w: float, d: float, h: float) -> None:
     """Open boards between two sides that carry things, some of them books that belong to it."""
     color = p.items[-1].color
     for x in (-w / 2, w / 2 - 0.04):
@@ -123,7 +122,7 @@ def shelf(p: Piece, w: float, d: float, h: float) -> None:
             p.support(-w / 2 + 0.05, 0.04, w / 2 - 0.05, d - 0.01, z + 0.02)
 
 
-def sink(p: Piece, w: float, d: float, h: float) -> None:
+def draw_sink(p: Piece, w: float, d: float, h: float) -> None:
     """A wash basin on a pedestal."""
     p.basin((-w / 2, 0, h - 0.17), (w / 2, d, h), 0.05, 0.12, p.rng.uniform(2, 4))
     p.loft([ring((0, d / 2, z), r) for z, r in ((0, 0.13), (0.05, 0.09), (h - 0.22, 0.08), (h - 0.17, 0.14))])
@@ -131,12 +130,12 @@ def sink(p: Piece, w: float, d: float, h: float) -> None:
     p.support(-w / 2, 0.0, w / 2, 0.2, h)
 
 
-def basin(p: Piece, w: float, d: float, h: float) -> None:
+def draw_basin(p: Piece, w: float, d: float, h: float) -> None:
     """A hollow block, as a bathtub is."""
     p.basin((-w / 2, 0, 0), (w / 2, d, h), 0.07, h - 0.14, p.rng.uniform(3, 7))
 
 
-def toilet(p: Piece, w: float, d: float, h: float) -> None:
+def draw_toilet(p: Piece, w: float, d: float, h: float) -> None:
     """Cistern, bowl and closed lid."""
     seat = p.rng.uniform(0.38, 0.43)
     p.box((-w / 2, 0, seat - 0.05), (w / 2, 0.18, h))
@@ -147,25 +146,25 @@ def toilet(p: Piece, w: float, d: float, h: float) -> None:
     top(p, w, 0.18 + MARGIN, h)
 
 
-def lamp(p: Piece, w: float, d: float, h: float) -> None:
+def draw_lamp(p: Piece, w: float, d: float, h: float) -> None:
     """Foot, stem and a shade."""
-    turned(p, w, d, [(0, 0.5), (0.04, 0.45), (0.05, 0.15), (0.65 * h, 0.15)], pick(p.rng, METAL, BLACK, WOOD))
+    turned(p, w, d, [(0, 0.5), (0.04, 0.45), (0.05, 0.15), (0.65 * h, 0.15)], pick_color(p.rng, METAL, BLACK, WOOD))
     turned(p, w, d, [(0.55 * h, 1.0), (h, p.rng.uniform(0.5, 0.9))])
 
 
-def plant(p: Piece, w: float, d: float, h: float) -> None:
+def draw_plant(p: Piece, w: float, d: float, h: float) -> None:
     """Pot, stem and leaves."""
     u, pot = p.rng.uniform, 0.25 * h
-    turned(p, 0.6 * w, 0.6 * d, [(0, 0.7), (pot, 1.0)], pick(p.rng, WOOD, WHITE, GREY, VIVID))
+    turned(p, 0.6 * w, 0.6 * d, [(0, 0.7), (pot, 1.0)], pick_color(p.rng, WOOD, WHITE, GREY, VIVID))
     p.beam((0, 0.3 * d, pot), (0, 0.5 * d, 0.8 * h), 0.04, WOOD[2])
     for _ in range(int(p.rng.integers(6, 11))):
         r, angle, z = u(0.15, 0.25) * w, u(0, 2 * np.pi), u(0.35, 0.8) * h
         x, y = 0.25 * w * np.cos(angle), d / 2 + 0.25 * d * np.sin(angle)
         levels = ((0.0, 0.4), (0.35, 1.0), (0.7, 0.8), (1.0, 0.3))
-        p.loft([ring((x, y, z + t * 0.2 * h), r * s, count=8) for t, s in levels], pick(p.rng, LEAF))
+        p.loft([ring((x, y, z + t * 0.2 * h), r * s, count=8) for t, s in levels], pick_color(p.rng, LEAF))
 
 
-def faucet(p: Piece, w: float, d: float, h: float) -> None:
+def draw_faucet(p: Piece, w: float, d: float, h: float) -> None:
     """A pipe that rises and bends forward."""
     p.beam((0, 0.03, 0), (0, 0.03, h - 0.02), 0.05)
     p.beam((0, 0.02, h - 0.02), (0, d - 0.03, h - 0.02), 0.05)
@@ -173,7 +172,7 @@ def faucet(p: Piece, w: float, d: float, h: float) -> None:
     p.loft([ring((0, d - 0.04, z), s * w / 3) for z, s in turned_head])
 
 
-def arms(p: Piece, w: float, d: float, h: float) -> None:
+def draw_arms(p: Piece, w: float, d: float, h: float) -> None:
     """A foot, a stem and arms around it that end in a head each."""
     middle, count, lift = d / 2, int(p.rng.integers(3, 7)), p.rng.uniform(0.0, 0.3) * h
     p.cylinder((0, middle, 0), 0.28 * w, 0.05)
@@ -181,26 +180,28 @@ def arms(p: Piece, w: float, d: float, h: float) -> None:
     for angle in 2 * np.pi * (np.arange(count) + p.rng.random()) / count:
         x, y = 0.42 * w * np.cos(angle), 0.42 * d * np.sin(angle)
         p.beam((0, middle, 0.55 * h), (x, middle + y, 0.55 * h + lift), 0.045)
-        p.loft([ring((x, middle + y, 0.55 * h + lift + z), 0.04) for z in (0.0, 0.14 * h)], pick(p.rng, WHITE, METAL))
+        p.loft(
+            [ring((x, middle + y, 0.55 * h + lift + z), 0.04) for z in (0.0, 0.14 * h)], pick_color(p.rng, WHITE, METAL)
+        )
     p.occupy((-w / 2, 0, 0), (w / 2, d, h))
 
 
-def figure(p: Piece, w: float, d: float, h: float) -> None:
+def draw_figure(p: Piece, w: float, d: float, h: float) -> None:
     """Something with a body, a head and limbs, upright or seated: people, dolls, sculptures."""
     rng, legs_high = p.rng, p.rng.uniform(0.2, 0.5) * h
     body, thick = 0.8 * h - legs_high, max(0.04, 0.22 * w)
     for x in (-0.3 * w, 0.3 * w - thick):
-        p.box((x, 0.25 * d, 0), (x + thick, 0.75 * d, legs_high), pick(rng, FABRIC, BLACK, VIVID))
+        p.box((x, 0.25 * d, 0), (x + thick, 0.75 * d, legs_high), pick_color(rng, FABRIC, BLACK, VIVID))
     levels = ((0.0, 0.6), (0.6, 0.75), (1.0, 0.4))
     p.loft([ring((0, d / 2, legs_high + t * body), s * w / 2, s * d / 2) for t, s in levels])
     for x in (-w / 2, w / 2 - 0.8 * thick):
         p.box((x, 0.35 * d, legs_high + 0.2 * body), (x + 0.8 * thick, 0.65 * d, legs_high + 0.85 * body))
     head = [(0.8 * h, 0.3), (0.86 * h, 0.45), (0.95 * h, 0.45), (h, 0.2)]
-    turned(p, w, d, head, pick(rng, WOOD, FABRIC, WHITE))
+    turned(p, w, d, head, pick_color(rng, WOOD, FABRIC, WHITE))
     p.occupy((-w / 2, 0, 0), (w / 2, d, h))
 
 
-def railing(p: Piece, w: float, d: float, h: float) -> None:
+def draw_railing(p: Piece, w: float, d: float, h: float) -> None:
     """Posts under a handrail."""
     count, d = max(3, round(w / 0.2)), max(d, 0.06)
     for k in range(count):
@@ -210,7 +211,7 @@ def railing(p: Piece, w: float, d: float, h: float) -> None:
     p.occupy((-w / 2, 0, 0), (w / 2, d, h))
 
 
-def ladder(p: Piece, w: float, d: float, h: float) -> None:
+def draw_ladder(p: Piece, w: float, d: float, h: float) -> None:
     """Two rails with rungs."""
     for x in (-w / 2, w / 2 - 0.05):
         p.box((x, 0, 0), (x + 0.05, d, h))
@@ -218,30 +219,30 @@ def ladder(p: Piece, w: float, d: float, h: float) -> None:
         p.box((-w / 2, 0.01, z), (w / 2, d - 0.01, z + 0.05))
 
 
-def stairs(p: Piece, w: float, d: float, h: float) -> None:
+def draw_stairs(p: Piece, w: float, d: float, h: float) -> None:
     """Solid steps that rise towards the wall."""
     count = max(3, round(h / 0.19))
     for k in range(count):
         p.box((-w / 2, 0, k * h / count), (w / 2, d * (1 - k / count), (k + 1) * h / count))
 
 
-def arch(p: Piece, w: float, d: float, h: float) -> None:
+def draw_arch(p: Piece, w: float, d: float, h: float) -> None:
     """Two pillars, a mantel and a dark hollow between them."""
     side, over = 0.22 * w, 0.7 * h
-    p.box((-w / 2 + side, 0, 0), (w / 2 - side, 0.1, over), pick(p.rng, BLACK))
+    p.box((-w / 2 + side, 0, 0), (w / 2 - side, 0.1, over), pick_color(p.rng, BLACK))
     for x in (-w / 2, w / 2 - side):
         p.box((x, 0, 0), (x + side, d, over))
     p.box((-w / 2, 0, over), (w / 2, d, h))
     top(p, w, d, h)
 
 
-def hood(p: Piece, w: float, d: float, h: float) -> None:
+def draw_hood(p: Piece, w: float, d: float, h: float) -> None:
     """A tapering hood under its duct."""
     p.slab((-w / 2, 0, w / 2, d), (-0.3 * w, 0, 0.3 * w, 0.5 * d), 0, 0.5 * h)
     p.box((-0.3 * w, 0, 0.5 * h), (0.3 * w, 0.5 * d, h))
 
 
-def piano(p: Piece, w: float, d: float, h: float) -> None:
+def draw_piano(p: Piece, w: float, d: float, h: float) -> None:
     """An upright: case, keyboard ledge and its two supports."""
     p.box((-w / 2, 0, 0), (w / 2, 0.6 * d, h))
     p.box((-w / 2, 0.6 * d, 0.6), (w / 2, d, 0.72))
@@ -251,16 +252,16 @@ def piano(p: Piece, w: float, d: float, h: float) -> None:
     top(p, w, 0.6 * d, h)
 
 
-def machine(p: Piece, w: float, d: float, h: float) -> None:
+def draw_machine(p: Piece, w: float, d: float, h: float) -> None:
     """A base to stand on, two posts and a console."""
-    p.box((-w / 2, 0, 0), (w / 2, d, 0.16), pick(p.rng, BLACK, GREY))
+    p.box((-w / 2, 0, 0), (w / 2, d, 0.16), pick_color(p.rng, BLACK, GREY))
     for x in (-w / 2, w / 2 - 0.07):
         p.beam((x + 0.035, 0.2, 0.16), (x + 0.035, 0.1, h - 0.1), 0.06)
         p.box((x, 0.1, 0.7 * h), (x + 0.06, 0.5 * d, 0.7 * h + 0.05))
     p.slab((-w / 2, 0.06, w / 2, 0.2), (-w / 2, 0.0, w / 2, 0.1), h - 0.25, h)
 
 
-def guitar(p: Piece, w: float, d: float, h: float) -> None:
+def draw_guitar(p: Piece, w: float, d: float, h: float) -> None:
     """A body of two bulges and a neck, leaning on the wall."""
     for z, r in ((0.2 * h, 0.5), (0.4 * h, 0.38)):
         rings = [ring((0, 0, y), r * w, 0.2 * h, count=18) for y in (d - 0.12, d - 0.02)]
@@ -268,7 +269,7 @@ def guitar(p: Piece, w: float, d: float, h: float) -> None:
     p.beam((0, d - 0.08, 0.5 * h), (0, 0.03, h), 0.05, WOOD[2])
 
 
-def car(p: Piece, w: float, d: float, h: float) -> None:
+def draw_car(p: Piece, w: float, d: float, h: float) -> None:
     """Body, cabin and four wheels."""
     p.box((-w / 2, 0, 0.2), (w / 2, d, 0.55 * h))
     p.slab((-0.46 * w, 0.1 * d, 0.46 * w, 0.72 * d), (-0.4 * w, 0.18 * d, 0.4 * w, 0.6 * d), 0.55 * h, h)
@@ -278,9 +279,10 @@ def car(p: Piece, w: float, d: float, h: float) -> None:
 
 
 FAMILIES: dict[str, Program] = SOLIDS | {
-    program.__name__: program
+    program.__name__.removeprefix("draw_"): program
     for program in (
-        table, stool, chair, sofa, bed, carcass, counter, shelf, sink, basin, toilet, lamp, plant, faucet, arms,
-        figure, railing, ladder, stairs, arch, hood, piano, machine, guitar, car,
+        draw_table, draw_stool, draw_chair, draw_sofa, draw_bed, draw_carcass, draw_counter, draw_shelf, draw_sink,
+        draw_basin, draw_toilet, draw_lamp, draw_plant, draw_faucet, draw_arms, draw_figure, draw_railing, draw_ladder,
+        draw_stairs, draw_arch, draw_hood, draw_piano, draw_machine, draw_guitar, draw_car,
     )
 }  # fmt: skip

@@ -6,7 +6,7 @@ place.
 
 from functools import partial
 
-from geoguide.worlds.layout import Placed
+from geoguide.worlds.layout import PlacedInRoom
 from geoguide.worlds.placement import Furnisher, required
 from geoguide.worlds.things import clutter, seating, storage, surfaces, wall_things
 
@@ -25,8 +25,8 @@ file_cabinet = partial(
     storage.box_with_fronts, category="file cabinet", width=(0.4, 0.5), depth=(0.5, 0.62), height=(0.65, 1.35),
     grid=(1, 3),
 )  # fmt: skip
-end_table = partial(surfaces.table, category="end table", width=0.5, depth=0.5, height=0.52)
-coffee_table = partial(surfaces.table, category="coffee table", width=1.05, depth=0.55, height=0.42)
+end_table = partial(surfaces.rectangular_table, category="end table", width=0.5, depth=0.5, height=0.52)
+coffee_table = partial(surfaces.rectangular_table, category="coffee table", width=1.05, depth=0.55, height=0.42)
 floor_lamp = partial(clutter.lamp, height=1.55)
 floor_plant = partial(clutter.plant, size=3.0)
 recycling = partial(clutter.bin_, category="recycling bin")
@@ -42,7 +42,7 @@ def walls(f: Furnisher, pictures: int, radiator: float = 0.4) -> None:
         f.on_wall(partial(wall_things.radiator, width=f.rng.uniform(0.6, 1.3)))
 
 
-def desk_place(f: Furnisher) -> Placed | None:
+def desk_place(f: Furnisher) -> PlacedInRoom | None:
     """Put up a desk with its chair, and usually a computer and more on it."""
     desk = f.against_wall(surfaces.desk, front=0.65)
     if desk is None:
@@ -57,14 +57,14 @@ def desk_place(f: Furnisher) -> Placed | None:
         f.set_on(desk, clutter.keyboard(f.rng), x, 0.33, z)
     elif f.chance(0.5):
         f.set_on(desk, clutter.laptop(f.rng), x, y1 - 0.35, z)
-    f.on_top(desk, clutter.DESK, int(f.rng.integers(1, 5)))
+    f.on_top(desk, clutter.DESK_THINGS, int(f.rng.integers(1, 5)))
     if f.chance(0.3):
         side = (high[0] - 0.25) * f.rng.choice([-1, 1])
         f.attach(desk, clutter.computer_tower, side, 0.08, jitter=0.03, twist=0.05)
     return desk
 
 
-def dining(f: Furnisher, chairs: tuple[int, int]) -> Placed | None:
+def dining(f: Furnisher, chairs: tuple[int, int]) -> PlacedInRoom | None:
     """Put up a table with chairs around it, from `chairs[0]` to below `chairs[1]` of them."""
     round_ = f.chance(0.3)
     if round_:
@@ -73,23 +73,23 @@ def dining(f: Furnisher, chairs: tuple[int, int]) -> Placed | None:
         make = partial(surfaces.oval_table, category=name, width=size, depth=size, height=0.74)
     else:
         name = str(f.rng.choice(["table", "dining table"]))
-        make = partial(surfaces.table, category=name, width=f.rng.uniform(0.9, 1.7), depth=0.8, height=0.74)
+        make = partial(surfaces.rectangular_table, category=name, width=f.rng.uniform(0.9, 1.7), depth=0.8, height=0.74)
     table = f.free(make, margin=0.4)
     if table:
         seat = f.one_of((seating.four_leg_chair, seating.four_leg_chair, seating.stool))
         f.around(table, seat, int(f.rng.integers(*chairs)), round_=round_)
-        f.on_top(table, clutter.TABLE, int(f.rng.integers(0, 4)))
+        f.on_top(table, clutter.TABLE_THINGS, int(f.rng.integers(0, 4)))
     return table
 
 
-def kitchen_line(f: Furnisher, width: float) -> Placed:
+def kitchen_line(f: Furnisher, width: float) -> PlacedInRoom:
     """Put up a counter with a sink, cabinets above it, and beside it the refrigerator, the stove and more counter.
 
     `width` is the counter's; raises `NoSpaceError` where it finds no place.
     """
     run = partial(surfaces.counter_run, names=("kitchen cabinet", "kitchen counter"))
     line = required(f.against_wall(partial(run, width=width, sink=True), front=0.7, corner=0.3))
-    f.on_top(line, clutter.KITCHEN, int(f.rng.integers(2, 6)))
+    f.on_top(line, clutter.KITCHEN_THINGS, int(f.rng.integers(2, 6)))
     sides = [-1, 1] if f.chance(0.5) else [1, -1]
     stove = f.beside(line, surfaces.stove, sides[0], gap=0.01) if f.chance(0.7) else None
     fridge = f.beside(line, storage.refrigerator, sides[1], gap=0.03) if f.chance(0.85) else None
@@ -101,5 +101,5 @@ def kitchen_line(f: Furnisher, width: float) -> Placed:
         f.attach(stove, surfaces.range_hood, 0, 0, jitter=0.0, twist=0.0)
     if f.chance(0.5):
         more = f.against_wall(partial(run, width=f.rng.uniform(0.6, 1.4), sink=False), front=0.6)
-        f.on_top(more, clutter.KITCHEN, int(f.rng.integers(1, 4)))
+        f.on_top(more, clutter.KITCHEN_THINGS, int(f.rng.integers(1, 4)))
     return line

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from geoguide.worlds.palette import BLACK, FABRIC, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick
+from geoguide.worlds.palette import BLACK, FABRIC, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick_color
 from geoguide.worlds.shapes import Piece
 
 
@@ -20,8 +20,8 @@ def four_leg_chair(rng: np.random.Generator) -> Piece:
     """A chair on four legs: its back a panel, or posts with rails; sometimes with arms."""
     p, u = Piece(rng), rng.uniform
     w, d, seat, top = u(0.42, 0.5), u(0.42, 0.52), u(0.43, 0.48), u(0.8, 1.02)
-    frame = pick(rng, WOOD, BLACK, GREY, WHITE)
-    soft = pick(rng, FABRIC, VIVID) if rng.random() < 0.5 else frame
+    frame = pick_color(rng, WOOD, BLACK, GREY, WHITE)
+    soft = pick_color(rng, FABRIC, VIVID) if rng.random() < 0.5 else frame
     p.start("chair", soft)
     legs(p, -w / 2, 0.02, w / 2, d, seat - 0.04, 0.045, frame)
     p.occupy((-w / 2, 0, 0), (w / 2, d, seat))
@@ -47,8 +47,8 @@ def office_chair(rng: np.random.Generator) -> Piece:
     """An office chair: star base on castors, column, padded seat and back."""
     p, u = Piece(rng), rng.uniform
     w, d, seat, top = u(0.46, 0.54), u(0.46, 0.52), u(0.44, 0.53), u(0.88, 1.15)
-    base = pick(rng, BLACK, METAL, WHITE)
-    p.start("office chair", pick(rng, FABRIC, BLACK, GREY))
+    base = pick_color(rng, BLACK, METAL, WHITE)
+    p.start("office chair", pick_color(rng, FABRIC, BLACK, GREY))
     center, spin = d / 2, u(0, 1)
     for k in range(5):
         angle = spin + 2 * np.pi * k / 5
@@ -72,7 +72,7 @@ def office_chair(rng: np.random.Generator) -> Piece:
 def armchair(rng: np.random.Generator) -> Piece:
     """A small upholstered seat, shaped like a short couch; ScanNet counts it among the chairs."""
     p, u = Piece(rng), rng.uniform
-    p.start("armchair", pick(rng, FABRIC, BLACK, WOOD))
+    p.start("armchair", pick_color(rng, FABRIC, BLACK, WOOD))
     _upholstered(p, u(0.7, 0.9), u(0.7, 0.85), u(0.4, 0.45), u(0.75, 0.95), u(0.1, 0.18), 1)
     return p
 
@@ -83,7 +83,7 @@ def couch(rng: np.random.Generator) -> Piece:
     seats = int(rng.integers(2, 4))
     w, d, arm = seats * u(0.6, 0.72) + 0.35, u(0.8, 0.95), u(0.12, 0.22)
     seat, top = u(0.38, 0.45), u(0.7, 0.92)
-    p.start("couch", pick(rng, FABRIC, FABRIC, BLACK, WHITE))
+    p.start("couch", pick_color(rng, FABRIC, FABRIC, BLACK, WHITE))
     _upholstered(p, w, d, seat, top, arm, seats)
     if rng.random() < 0.3:
         side = 1 if rng.random() < 0.5 else -1
@@ -113,7 +113,7 @@ def _upholstered(p: Piece, w: float, d: float, seat: float, top: float, arm: flo
 
 def _leaning_pillow(p: Piece, x: float, y: float, z: float) -> None:
     """Add a pillow, an object of its own, that leans back at (x, y, z)."""
-    color = pick(p.rng, FABRIC, VIVID, WHITE)
+    color = pick_color(p.rng, FABRIC, VIVID, WHITE)
     p.start("pillow", color)
     h, half = p.rng.uniform(0.3, 0.4), p.rng.uniform(0.18, 0.24)
     p.slab((x - half, y + 0.14, x + half, y + 0.28), (x - half * 0.9, y + 0.06, x + half * 0.9, y + 0.14), z, z + h)
@@ -122,14 +122,14 @@ def _leaning_pillow(p: Piece, x: float, y: float, z: float) -> None:
 def stool(rng: np.random.Generator) -> Piece:
     """A round seat on four splayed legs."""
     p, r, h = Piece(rng), rng.uniform(0.16, 0.2), rng.uniform(0.42, 0.68)
-    frame = pick(rng, WOOD, BLACK, METAL)
+    frame = pick_color(rng, WOOD, BLACK, METAL)
     p.start("stool", frame)
     for k in range(4):
         a = np.pi / 4 + k * np.pi / 2
         c, s = np.cos(a), np.sin(a)
         p.beam((r * 1.05 * c, r + r * 1.05 * s, 0.01), (0.6 * r * c, r + 0.6 * r * s, h - 0.03), 0.045)
     p.occupy((-r, 0, 0), (r, 2 * r, h))
-    p.cylinder((0, r, h - 0.04), r, 0.05, pick(rng, FABRIC, WOOD))
+    p.cylinder((0, r, h - 0.04), r, 0.05, pick_color(rng, FABRIC, WOOD))
     return p
 
 
@@ -137,7 +137,7 @@ def ottoman(rng: np.random.Generator) -> Piece:
     """A low upholstered block."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.45, 0.75), u(0.4, 0.55), u(0.35, 0.45)
-    p.start("ottoman", pick(rng, FABRIC, BLACK))
+    p.start("ottoman", pick_color(rng, FABRIC, BLACK))
     p.box((-w / 2, 0, 0), (w / 2, d, h - 0.1))
     p.cushion((-w / 2, 0, h - 0.1), (w / 2, d, h))
     return p
@@ -147,7 +147,7 @@ def bench(rng: np.random.Generator) -> Piece:
     """A board on four legs."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.9, 1.4), u(0.32, 0.42), u(0.42, 0.48)
-    color = pick(rng, WOOD, GREY, FABRIC)
+    color = pick_color(rng, WOOD, GREY, FABRIC)
     p.start("bench", color)
     legs(p, -w / 2, 0, w / 2, d, h - 0.05, 0.06, darker(color))
     p.box((-w / 2, 0, h - 0.06), (w / 2, d, h))
@@ -159,8 +159,8 @@ def bed(rng: np.random.Generator, width: float | None = None) -> Piece:
     p, u = Piece(rng), rng.uniform
     w = width or float(rng.choice([0.95, 1.25, 1.5, 1.7])) + u(-0.05, 0.05)
     d, low, top = u(1.95, 2.1), u(0.18, 0.34), u(0.46, 0.6)
-    frame = pick(rng, WOOD, WHITE, BLACK, FABRIC)
-    p.start("bed", pick(rng, FABRIC, WHITE))
+    frame = pick_color(rng, WOOD, WHITE, BLACK, FABRIC)
+    p.start("bed", pick_color(rng, FABRIC, WHITE))
     if rng.random() < 0.5:
         legs(p, -w / 2, 0.02, w / 2, d, low - 0.1, 0.07, frame)
         p.occupy((-w / 2, 0, 0), (w / 2, d, low))
@@ -170,15 +170,15 @@ def bed(rng: np.random.Generator, width: float | None = None) -> Piece:
     if rng.random() < 0.7:
         p.box((-w / 2 - 0.02, 0, 0), (w / 2 + 0.02, 0.06, u(0.8, 1.2)), frame)
     half = w / 2 - 0.02
-    p.box((-half, 0.06, low), (half, d, top), pick(rng, WHITE))
+    p.box((-half, 0.06, low), (half, d, top), pick_color(rng, WHITE))
     fold = u(0.45, 0.75)  # the blanket starts here and hangs over both sides
     p.box((-half - 0.03, fold, low + 0.03), (half + 0.03, d + 0.03, top + 0.04))
     count = 1 if w < 1.2 else int(rng.integers(2, 5))
-    linen = pick(rng, WHITE, FABRIC)
+    linen = pick_color(rng, WHITE, FABRIC)
     for k in range(count):
         x = 0.0 if count == 1 else (k % 2 - 0.5) * w * 0.5
         y = 0.1 if k < 2 else 0.16
         z = top if k < 2 else top + 0.11
-        p.start("pillow", linen if k < 2 else pick(rng, FABRIC, VIVID))
+        p.start("pillow", linen if k < 2 else pick_color(rng, FABRIC, VIVID))
         p.cushion((x - 0.28, y, z), (x + 0.28, y + 0.33 - 0.04 * (k > 1), z + 0.12))
     return p

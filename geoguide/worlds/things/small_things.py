@@ -6,18 +6,19 @@ along y), y left, z up, metres.
 
 import numpy as np
 
-from geoguide.worlds.palette import METAL, VIVID, Color, darker, pick
+from geoguide.worlds.palette import METAL, VIVID, Color, darker, pick_color
 from geoguide.worlds.shapes import Piece, ring
 from geoguide.worlds.things.categories import CLOTHES, CONCRETE, PAINT, PLASTIC, SKIN, TYRE, WARNING
 from geoguide.worlds.things.vehicles import wheel
 
 
 def _rider(p: Piece, seat: float, reach: float) -> None:
-    """Add a rider on a seat of that height, hands `reach` ahead; nuScenes counts riders to their vehicle."""
-    top, legs = pick(p.rng, CLOTHES, PAINT), pick(p.rng, CLOTHES)
+    """Add a rider on a seat of that height, hands `reach` ahead; nuScenes annotates both as one vehicle."""
+    top, legs = pick_color(p.rng, CLOTHES, PAINT), pick_color(p.rng, CLOTHES)
     p.loft([ring((x, 0, z), a, 0.2) for x, z, a in ((-0.1, seat, 0.14), (0.05, seat + 0.5, 0.14))], top)
     p.loft(
-        [ring((0.1, 0, seat + z), r) for z, r in ((0.53, 0.08), (0.65, 0.12), (0.78, 0.07))], pick(p.rng, SKIN, PAINT)
+        [ring((0.1, 0, seat + z), r) for z, r in ((0.53, 0.08), (0.65, 0.12), (0.78, 0.07))],
+        pick_color(p.rng, SKIN, PAINT),
     )
     for side in (-1, 1):
         p.beam((0.05, side * 0.2, seat + 0.45), (reach, side * 0.25, seat + 0.15), 0.09, top)
@@ -27,7 +28,7 @@ def _rider(p: Piece, seat: float, reach: float) -> None:
 def bicycle(rng: np.random.Generator, rider: bool) -> Piece:
     """A bicycle, with or without its rider."""
     p, u = Piece(rng), rng.uniform
-    color, radius = pick(rng, VIVID, METAL), u(0.31, 0.36)
+    color, radius = pick_color(rng, VIVID, METAL), u(0.31, 0.36)
     p.start("vehicle.bicycle", color)
     for x in (-0.52, 0.52):
         wheel(p, x, 0, radius, 0.05)
@@ -48,9 +49,9 @@ def bicycle(rng: np.random.Generator, rider: bool) -> Piece:
 
 
 def motorcycle(rng: np.random.Generator, rider: bool) -> Piece:
-    """A motorcycle or a scooter: a bicycle's outline, filled."""
+    """A motorcycle or a scooter: a bicycle's outline, filled with solid parts."""
     p, u = Piece(rng), rng.uniform
-    color, half = pick(rng, PAINT), u(0.62, 0.75)
+    color, half = pick_color(rng, PAINT), u(0.62, 0.75)
     p.start("vehicle.motorcycle", color)
     for x in (-half, half):
         wheel(p, x, 0, 0.3, 0.15)
@@ -69,7 +70,7 @@ def person(rng: np.random.Generator) -> Piece:
     """An adult, a child or a worker, in mid-step."""
     p, u, kind = Piece(rng), rng.uniform, int(rng.choice(3, p=[0.8, 0.1, 0.1]))
     h = u(1.05, 1.35) if kind == 1 else u(1.55, 1.9)
-    top, legs = pick(rng, WARNING) if kind == 2 else pick(rng, CLOTHES, PAINT), pick(rng, CLOTHES)
+    top, legs = pick_color(rng, WARNING) if kind == 2 else pick_color(rng, CLOTHES, PAINT), pick_color(rng, CLOTHES)
     p.start("human.pedestrian." + ("adult", "child", "construction_worker")[kind], top)
     s, step = h / 1.75, u(0.0, 0.3)
     for side in (-1, 1):
@@ -77,13 +78,13 @@ def person(rng: np.random.Generator) -> Piece:
         p.beam((0, side * 0.23 * s, 1.4 * s), (-side * step * s, side * 0.28 * s, 0.8 * s), 0.1 * s, top)
     levels = ((0.8, 0.13, 0.18), (1.1, 0.12, 0.17), (1.42, 0.13, 0.22), (1.5, 0.06, 0.08))
     p.loft([ring((0, 0, z * s), a * s, b * s) for z, a, b in levels], top)
-    p.loft([ring((0, 0, z * s), r * s) for z, r in ((1.5, 0.07), (1.62, 0.1), (1.75, 0.06))], pick(rng, SKIN))
+    p.loft([ring((0, 0, z * s), r * s) for z, r in ((1.5, 0.07), (1.62, 0.1), (1.75, 0.06))], pick_color(rng, SKIN))
     return p
 
 
 def traffic_cone(rng: np.random.Generator) -> Piece:
     """A cone on its foot, or a slim delineator post (which a grey bollard resembles)."""
-    p, u, color = Piece(rng), rng.uniform, pick(rng, WARNING)
+    p, u, color = Piece(rng), rng.uniform, pick_color(rng, WARNING)
     h = u(0.5, 0.95)
     p.start("movable_object.trafficcone", color)
     p.box((-0.19, -0.19, 0), (0.19, 0.19, 0.05), darker(color) if rng.random() < 0.5 else TYRE)
@@ -114,7 +115,7 @@ def barrier_shape(p: Piece, length: float, height: float, style: int, color: Col
 def barrier(rng: np.random.Generator) -> Piece:
     """A movable barrier."""
     p, style = Piece(rng, 1.0), int(rng.integers(3))
-    color = pick(rng, CONCRETE) if style == 0 else pick(rng, PLASTIC, CONCRETE)
+    color = pick_color(rng, CONCRETE) if style == 0 else pick_color(rng, PLASTIC, CONCRETE)
     p.start("movable_object.barrier", color)
     barrier_shape(p, rng.uniform(1.7, 2.6), rng.uniform(0.8, 1.1), style, color)
     return p

@@ -1,4 +1,4 @@
-"""Makers of boxes with fronts: cabinets, refrigerators, wardrobes, dressers, shelves. They share shapes across classes.
+"""Makers of boxes with fronts: cabinets, refrigerators, wardrobes, dressers, shelves. Classes share shapes.
 
 `rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres. Functions
 that take a piece `p` add a part to its last object.
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from geoguide.worlds.palette import BLACK, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick
+from geoguide.worlds.palette import BLACK, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick_color
 from geoguide.worlds.shapes import Piece, ring
 
 
@@ -46,7 +46,7 @@ def carcass(p: Piece, w: float, d: float, h: float, columns: int, rows: int, col
 def cabinet(rng: np.random.Generator, category: str = "cabinet") -> Piece:
     """Low, high or office cabinets; the same shapes serve as dressers and wardrobes."""
     p, u = Piece(rng), rng.uniform
-    color = pick(rng, WOOD, WHITE, GREY, METAL)
+    color = pick_color(rng, WOOD, WHITE, GREY, METAL)
     p.start(category, color)
     style = rng.integers(3)
     if style == 0:
@@ -68,7 +68,9 @@ def box_with_fronts(
 ) -> Piece:
     """A carcass of a category whose size ranges (metres) and grid of (columns, rows) are given."""
     p, u = Piece(rng), rng.uniform
-    color = pick(rng, WHITE, METAL, GREY) if category == "file cabinet" else pick(rng, WOOD, WOOD, WHITE, BLACK)
+    color = (
+        pick_color(rng, WHITE, METAL, GREY) if category == "file cabinet" else pick_color(rng, WOOD, WOOD, WHITE, BLACK)
+    )
     p.start(category, color)
     carcass(p, u(*width), u(*depth), u(*height), *grid, color)
     return p
@@ -78,7 +80,7 @@ def refrigerator(rng: np.random.Generator) -> Piece:
     """A refrigerator with two doors."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.6, 0.85), u(0.6, 0.75), u(1.5, 1.85)
-    color = pick(rng, WHITE, WHITE, METAL, BLACK)
+    color = pick_color(rng, WHITE, WHITE, METAL, BLACK)
     p.start("refrigerator", color)
     p.box((-w / 2, 0, 0), (w / 2, d - 0.06, h))
     split = h * (u(0.25, 0.4) if rng.random() < 0.5 else u(0.62, 0.72))
@@ -94,7 +96,7 @@ def mini_fridge(rng: np.random.Generator) -> Piece:
     """A low refrigerator with one door and a top that carries things."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.46, 0.56), u(0.46, 0.56), u(0.7, 0.88)
-    color = pick(rng, WHITE, METAL, BLACK)
+    color = pick_color(rng, WHITE, METAL, BLACK)
     p.start("mini fridge", color)
     p.box((-w / 2, 0, 0), (w / 2, d - 0.05, h))
     p.box((-w / 2, d - 0.05, 0.05), (w / 2, d, h - 0.01))
@@ -107,7 +109,7 @@ def washing_machine(rng: np.random.Generator) -> Piece:
     """A washing machine: a box with a round door."""
     p = Piece(rng)
     w, d, h = rng.uniform(0.58, 0.62), rng.uniform(0.55, 0.62), rng.uniform(0.83, 0.88)
-    color = pick(rng, WHITE, METAL)
+    color = pick_color(rng, WHITE, METAL)
     p.start("washing machine", color)
     p.box((-w / 2, 0, 0), (w / 2, d, h))
     drum = [ring((0, 0, z), r) for z, r in ((0, 0.2), (0.04, 0.18))]
@@ -118,10 +120,10 @@ def washing_machine(rng: np.random.Generator) -> Piece:
 
 
 def bookshelf(rng: np.random.Generator) -> Piece:
-    """An open carcass with rows of books; half the time these are an object of their own (void): annotators vary."""
+    """An open carcass with rows of books; half the time these are a separate object (void), as annotators vary."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.7, 1.2), u(0.26, 0.36), u(1.1, 2.0)
-    color = pick(rng, WOOD, WOOD, WHITE, BLACK)
+    color = pick_color(rng, WOOD, WOOD, WHITE, BLACK)
     p.start("bookshelf", color)
     for x in (-w / 2, w / 2 - 0.04):
         p.box((x, 0, 0), (x + 0.04, d, h))
@@ -131,7 +133,7 @@ def bookshelf(rng: np.random.Generator) -> Piece:
         p.box((-w / 2 + 0.04, 0.03, z - 0.02), (w / 2 - 0.04, d, z + 0.02))
     own = rng.random() < 0.5
     if own:
-        p.start("books", pick(rng, VIVID))
+        p.start("books", pick_color(rng, VIVID))
     placed = False
     for z, above in pairwise(levels):
         if rng.random() < 0.8 or not placed:
@@ -148,16 +150,16 @@ def book_row(p: Piece, x0: float, x1: float, y: float, z: float, depth: float, r
     x, end = x0, x0 + (x1 - x0) * p.rng.uniform(0.5, 1.0)
     while x < end - 0.06:
         thick, height = p.rng.uniform(0.03, 0.06), room * p.rng.uniform(0.7, 0.98)
-        color = pick(p.rng, VIVID, WOOD, GREY)
+        color = pick_color(p.rng, VIVID, WOOD, GREY)
         p.box((x, y, z), (x + thick, y + depth * p.rng.uniform(0.8, 1.0), z + height), color)
         x += thick
 
 
 def wall_shelf(rng: np.random.Generator) -> Piece:
-    """One or two boards on a wall; z is absolute."""
+    """One or two boards on a wall, at their height above the floor."""
     p, u = Piece(rng), rng.uniform
     w, d, z = u(0.6, 1.2), u(0.2, 0.28), u(1.3, 1.5)
-    p.start("shelf", pick(rng, WOOD, WHITE))
+    p.start("shelf", pick_color(rng, WOOD, WHITE))
     for k in range(int(rng.integers(1, 3))):
         p.box((-w / 2, 0, z + 0.35 * k), (w / 2, d, z + 0.35 * k + 0.04))
         p.support(-w / 2 + 0.03, 0.02, w / 2 - 0.03, d - 0.02, z + 0.35 * k + 0.04)
@@ -168,7 +170,7 @@ def wall_cabinets(rng: np.random.Generator, width: float) -> Piece:
     """Kitchen cabinets that hang above a counter."""
     p, u = Piece(rng), rng.uniform
     d, z0, z1 = u(0.3, 0.36), u(1.38, 1.5), u(2.0, 2.2)
-    color = pick(rng, WOOD, WHITE, GREY)
+    color = pick_color(rng, WOOD, WHITE, GREY)
     p.start("kitchen cabinet", color)
     p.box((-width / 2, 0, z0), (width / 2, d - 0.02, z1))
     fronts(p, -width / 2, width / 2, d - 0.02, z0 + 0.01, z1 - 0.01, max(1, round(width / 0.45)), 1, color)
@@ -179,7 +181,7 @@ def tv_stand(rng: np.random.Generator) -> Piece:
     """A low board with a television on it."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.1, 1.7), u(0.36, 0.46), u(0.42, 0.6)
-    color = pick(rng, WOOD, BLACK, WHITE)
+    color = pick_color(rng, WOOD, BLACK, WHITE)
     p.start("tv stand", color)
     carcass(p, w, d, h, int(rng.integers(2, 4)), 1, color)
     p.supports.clear()
@@ -191,7 +193,7 @@ def tv_stand(rng: np.random.Generator) -> Piece:
 def television(p: Piece, width: float, y: float, z: float) -> None:
     """Add a television, an object of its own, whose screen stands at depth y on a top at height z."""
     height = 0.58 * width
-    p.start("tv", pick(p.rng, BLACK))
+    p.start("tv", pick_color(p.rng, BLACK))
     p.box((-0.2, y - 0.06, z), (0.2, y + 0.14, z + 0.02))
     p.box((-0.05, y, z + 0.02), (0.05, y + 0.04, z + 0.1))
     p.box((-width / 2, y, z + 0.08), (width / 2, y + 0.05, z + 0.08 + height))

@@ -1,11 +1,11 @@
-"""Makers of tables, desks and counters: alike tops on different legs; size, place and company tell the class.
+"""Makers of tables, desks and counters: like tops on different legs; size, place and neighbours tell the class.
 
 `rng` is the source of every size and colour; each maker returns a new piece in the frame of `shapes`, metres.
 """
 
 import numpy as np
 
-from geoguide.worlds.palette import BLACK, GREY, METAL, WHITE, WOOD, Color, pick
+from geoguide.worlds.palette import BLACK, GREY, METAL, WHITE, WOOD, Color, pick_color
 from geoguide.worlds.shapes import Piece, Rectangle, ring
 from geoguide.worlds.things.seating import legs
 from geoguide.worlds.things.storage import fronts
@@ -27,13 +27,13 @@ def _under_top(p: Piece, w: float, d: float, h: float, color: Color) -> None:
             p.box((x - 0.06, d / 2 - 0.06, 0.05), (x + 0.06, d / 2 + 0.06, h), color)
 
 
-def table(rng: np.random.Generator, category: str, width: float, depth: float, height: float) -> Piece:
+def rectangular_table(rng: np.random.Generator, category: str, width: float, depth: float, height: float) -> Piece:
     """A rectangular table of about the given size in metres."""
     p, u = Piece(rng), rng.uniform
     w, d, h = width * u(0.9, 1.1), depth * u(0.9, 1.1), height * u(0.97, 1.03)
-    top = pick(rng, WOOD, WOOD, WHITE, GREY)
+    top = pick_color(rng, WOOD, WOOD, WHITE, GREY)
     p.start(category, top)
-    _under_top(p, w, d, h - 0.05, top if rng.random() < 0.6 else pick(rng, BLACK, METAL, WHITE))
+    _under_top(p, w, d, h - 0.05, top if rng.random() < 0.6 else pick_color(rng, BLACK, METAL, WHITE))
     p.box((-w / 2, 0, h - 0.05), (w / 2, d, h))
     if category == "coffee table" and rng.random() < 0.4:
         p.box((-w / 2 + 0.1, 0.1, 0.14), (w / 2 - 0.1, d - 0.1, 0.18))
@@ -46,8 +46,8 @@ def oval_table(rng: np.random.Generator, category: str, width: float, depth: flo
     p, u = Piece(rng), rng.uniform
     rx, h = width / 2 * u(0.92, 1.08), height * u(0.97, 1.03)
     ry = rx if width == depth else depth / 2 * u(0.92, 1.08)
-    top = pick(rng, WOOD, WHITE, GREY)
-    under = top if rng.random() < 0.5 else pick(rng, BLACK, METAL)
+    top = pick_color(rng, WOOD, WHITE, GREY)
+    under = top if rng.random() < 0.5 else pick_color(rng, BLACK, METAL)
     p.start(category, top)
     if rx == ry and rng.random() < 0.6:
         p.loft(
@@ -57,7 +57,7 @@ def oval_table(rng: np.random.Generator, category: str, width: float, depth: flo
         legs(p, -0.62 * rx, ry * 0.4, 0.62 * rx, ry * 1.6, h - 0.05, 0.06, under)
     count = 28
     p.loft([ring((0, ry, z), rx, ry, count=count) for z in (h - 0.05, h)])
-    p.boxes.pop()  # the top is covered by a staircase of crossed boxes
+    p.boxes.pop()  # crossed boxes that approximate the round top take the place of its bounding box
     for sx, sy in ((1.0, 0.35), (0.94, 0.6), (0.8, 0.8), (0.6, 0.94), (0.35, 1.0)):
         p.occupy((-rx * sx, ry - ry * sy, h - 0.05), (rx * sx, ry + ry * sy, h))
     p.support(-0.6 * rx, 0.4 * ry, 0.6 * rx, 1.6 * ry, h)
@@ -68,8 +68,8 @@ def desk(rng: np.random.Generator) -> Piece:
     """A writing table against a wall: plain, with a drawer pedestal, with side panels, or with a hutch above."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.1, 1.7), u(0.58, 0.78), u(0.71, 0.77)
-    color = pick(rng, WOOD, WOOD, WHITE, GREY)
-    under = color if rng.random() < 0.6 else pick(rng, BLACK, METAL, WHITE)
+    color = pick_color(rng, WOOD, WOOD, WHITE, GREY)
+    under = color if rng.random() < 0.6 else pick_color(rng, BLACK, METAL, WHITE)
     p.start("desk", color)
     if rng.random() < 0.45:
         side = 1 if rng.random() < 0.5 else -1
@@ -103,7 +103,7 @@ def counter_run(rng: np.random.Generator, width: float, *, names: tuple[str, str
     """Base cabinets under a counter top, with or without a sink; `names` are the (cabinet, counter) categories."""
     p, u = Piece(rng), rng.uniform
     d, h = u(0.55, 0.64), u(0.82, 0.93)
-    body = pick(rng, WOOD, WHITE, GREY)
+    body = pick_color(rng, WOOD, WHITE, GREY)
     p.start(names[0], body)
     for low, high in (  # open at the top, where the sink hangs in
         ((-width / 2, 0, 0.08), (-width / 2 + 0.04, d - 0.05, h - 0.04)),
@@ -113,7 +113,7 @@ def counter_run(rng: np.random.Generator, width: float, *, names: tuple[str, str
     ):
         p.box(low, high)
     fronts(p, -width / 2, width / 2, d - 0.05, 0.1, h - 0.06, max(1, round(width / 0.5)), int(rng.integers(1, 3)), body)
-    p.start(names[1], pick(rng, GREY, WHITE, WOOD, BLACK))
+    p.start(names[1], pick_color(rng, GREY, WHITE, WOOD, BLACK))
     if not sink:
         p.box((-width / 2, 0, h - 0.04), (width / 2, d, h))
         p.support(-width / 2 + 0.04, 0.04, width / 2 - 0.04, d - 0.05, h)
@@ -125,7 +125,7 @@ def counter_run(rng: np.random.Generator, width: float, *, names: tuple[str, str
     for x0, x1 in ((-width / 2, hole[0]), (hole[2], width / 2)):
         if x1 - x0 > 0.3:
             p.support(x0 + 0.04, 0.04, x1 - 0.04, d - 0.05, h)
-    p.start("sink", pick(rng, METAL, WHITE))
+    p.start("sink", pick_color(rng, METAL, WHITE))
     p.basin((hole[0], hole[1], h - 0.2), (hole[2], hole[3], h + 0.015), 0.03, 0.17, u(3, 10))
     p.beam((x, hole[1] + 0.01, h), (x, hole[1] + 0.01, h + 0.22), 0.04, METAL[0])
     p.beam((x, hole[1] + 0.01, h + 0.22), (x, hole[1] + 0.16, h + 0.18), 0.04, METAL[0])
@@ -136,7 +136,7 @@ def stove(rng: np.random.Generator) -> Piece:
     """A cooker: an oven door below four plates, as high as a counter."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.55, 0.65), u(0.56, 0.63), u(0.84, 0.92)
-    color = pick(rng, WHITE, METAL, BLACK)
+    color = pick_color(rng, WHITE, METAL, BLACK)
     p.start("stove", color)
     p.box((-w / 2, 0, 0), (w / 2, d - 0.04, h))
     p.box((-w / 2 + 0.03, d - 0.04, 0.2), (w / 2 - 0.03, d, h - 0.15), BLACK[1])
@@ -149,10 +149,10 @@ def stove(rng: np.random.Generator) -> Piece:
 
 
 def range_hood(rng: np.random.Generator) -> Piece:
-    """A hood with its duct; z is absolute."""
+    """A hood with its duct, at its height above the floor."""
     p = Piece(rng)
     w, z = rng.uniform(0.5, 0.6), rng.uniform(1.5, 1.6)
-    p.start("range hood", pick(rng, METAL, WHITE, BLACK))
+    p.start("range hood", pick_color(rng, METAL, WHITE, BLACK))
     p.slab((-w / 2, 0, w / 2, 0.45), (-0.15, 0, 0.15, 0.25), z, z + 0.25)
     p.box((-0.13, 0, z + 0.25), (0.13, 0.22, 2.3))
     return p

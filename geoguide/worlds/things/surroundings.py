@@ -6,9 +6,9 @@ up, metres.
 
 import numpy as np
 
-from geoguide.worlds.palette import GREY, METAL, VIVID, Color, darker, pick
+from geoguide.worlds.palette import GREY, METAL, VIVID, Color, darker, pick_color
 from geoguide.worlds.shapes import Piece, ring
-from geoguide.worlds.things.categories import BARK, CONCRETE, CROWN, FACADE, GLASS, GRASS, PLASTIC
+from geoguide.worlds.things.categories import BARK, CONCRETE, CROWN, DARK_GLASS, FACADE, GRASS, PLASTIC
 from geoguide.worlds.things.small_things import barrier_shape
 
 MANMADE, VEGETATION = "static.manmade", "static.vegetation"
@@ -16,13 +16,13 @@ MANMADE, VEGETATION = "static.manmade", "static.vegetation"
 
 def building(rng: np.random.Generator, width: float, depth: float) -> Piece:
     """A house whose front lies at y = 0: windows, ledges, sometimes an awning and balconies."""
-    p, u, color = Piece(rng, 3.0), rng.uniform, pick(rng, FACADE)
+    p, u, color = Piece(rng, 3.0), rng.uniform, pick_color(rng, FACADE)
     floors = int(rng.integers(1, 6))
     h = 3.1 * floors + u(0.4, 1.5)
     p.start(MANMADE, color)
     p.box((-width / 2, 0, 0), (width / 2, depth, h))
     p.box((-width / 2 - 0.15, -0.15, h - 0.4), (width / 2 + 0.15, 0.1, h), darker(color, 0.85))
-    glass, bay = pick(rng, GLASS), u(2.2, 3.5)
+    glass, bay = pick_color(rng, DARK_GLASS), u(2.2, 3.5)
     xs = np.arange(-width / 2 + bay / 2, width / 2 - 0.8, bay)
     balcony = rng.random() < 0.3
     for floor in range(floors):
@@ -31,14 +31,16 @@ def building(rng: np.random.Generator, width: float, depth: float) -> Piece:
             if balcony and floor and rng.random() < 0.6:
                 p.box((x - 0.9, -1.0, 3.1 * floor), (x + 0.9, 0, 3.1 * floor + 1.0), darker(color, 1.1))
     if rng.random() < 0.35:
-        p.slab((-width / 3, -0.1, width / 3, 0.05), (-width / 3, -1.5, width / 3, 0.05), 2.6, 3.0, pick(rng, VIVID))
+        p.slab(
+            (-width / 3, -0.1, width / 3, 0.05), (-width / 3, -1.5, width / 3, 0.05), 2.6, 3.0, pick_color(rng, VIVID)
+        )
     return p
 
 
 def wall(rng: np.random.Generator, length: float) -> Piece:
-    """A garden wall, a fence, or a low concrete profile that is a barrier's in shape."""
+    """A garden wall, a fence, or a low concrete profile shaped like a road barrier."""
     p, u, style = Piece(rng, 1.5), rng.uniform, int(rng.choice(3, p=[0.45, 0.2, 0.35]))
-    color = pick(rng, CONCRETE, FACADE)
+    color = pick_color(rng, CONCRETE, FACADE)
     p.start(MANMADE, color)
     if style == 0:
         p.box((-length / 2, -0.12, 0), (length / 2, 0.12, u(0.8, 2.2)))
@@ -51,7 +53,7 @@ def wall(rng: np.random.Generator, length: float) -> Piece:
             p.box((-length / 2, -0.03, z * height), (length / 2, 0.03, z * height + 0.12))
         return p
     profile = Piece(rng, 1.5).start(MANMADE, color)
-    barrier_shape(profile, length, u(0.75, 1.1), int(rng.integers(2)), pick(rng, CONCRETE, CONCRETE, PLASTIC))
+    barrier_shape(profile, length, u(0.75, 1.1), int(rng.integers(2)), pick_color(rng, CONCRETE, CONCRETE, PLASTIC))
     return _along_x(profile)
 
 
@@ -65,7 +67,7 @@ def _along_x(piece: Piece) -> Piece:
 def pole(rng: np.random.Generator) -> Piece:
     """A street lamp, a traffic light, a sign or a bollard."""
     p, u, style = Piece(rng, 2.0), rng.uniform, int(rng.choice(4, p=[0.4, 0.15, 0.25, 0.2]))
-    p.start(MANMADE, pick(rng, METAL, GREY))
+    p.start(MANMADE, pick_color(rng, METAL, GREY))
     if style == 3:
         p.cylinder((0, 0, 0), u(0.06, 0.12), u(0.7, 1.1))
         return p
@@ -76,17 +78,17 @@ def pole(rng: np.random.Generator) -> Piece:
     elif style == 1:
         p.box((-0.15, -0.25, h - 0.9), (0.15, 0.0, h), (45, 45, 48))
     else:
-        p.box((-0.3, -0.08, h - 0.6), (0.3, -0.04, h), pick(rng, VIVID))
+        p.box((-0.3, -0.08, h - 0.6), (0.3, -0.04, h), pick_color(rng, VIVID))
     return p
 
 
 def kiosk(rng: np.random.Generator) -> Piece:
-    """A shelter, a box of switches, or a bench: small things that stay where they are."""
-    p, u, style, color = Piece(rng, 1.5), rng.uniform, int(rng.integers(3)), pick(rng, GREY, METAL, FACADE)
+    """A shelter, a box of switches, or a bench: small things that are fixed to the ground."""
+    p, u, style, color = Piece(rng, 1.5), rng.uniform, int(rng.integers(3)), pick_color(rng, GREY, METAL, FACADE)
     p.start(MANMADE, color)
     if style == 0:
         w = u(2.5, 4.0)
-        p.box((-w / 2, 0.9, 0.1), (w / 2, 1.0, 2.4), pick(rng, GLASS))
+        p.box((-w / 2, 0.9, 0.1), (w / 2, 1.0, 2.4), pick_color(rng, DARK_GLASS))
         p.box((-w / 2, -0.4, 2.35), (w / 2, 1.1, 2.5))
         for x in (-w / 2, w / 2 - 0.1):
             p.box((x, -0.3, 0), (x + 0.1, -0.2, 2.4))
@@ -106,7 +108,7 @@ def blob(p: Piece, center: tuple[float, float, float], radius: float, height: fl
     rings = []
     for level in levels:
         size = max(0.12, np.sqrt(max(0.0, 1 - level * level)))
-        points = ring((0, 0, 0), radius * size, count=12) * p.rng.normal(1, 0.12, (12, 1))
+        points = ring((0, 0, 0), radius * size, count=12) * p.rng.normal(1, 0.12, (12, 1))  # [12, 3]
         points[:, 2] = 0.5 * height * level + p.rng.normal(0, 0.05 * height, 12)
         rings.append(points + np.array(center))
     p.loft(rings, color)
@@ -115,10 +117,10 @@ def blob(p: Piece, center: tuple[float, float, float], radius: float, height: fl
 def tree(rng: np.random.Generator) -> Piece:
     """A trunk below some lumps of leaves, or a conifer."""
     p, u = Piece(rng, 1.5), rng.uniform
-    h, color = u(3.5, 9.0), pick(rng, CROWN)
+    h, color = u(3.5, 9.0), pick_color(rng, CROWN)
     p.start(VEGETATION, color)
     trunk = u(0.22, 0.4) * h
-    p.cylinder((0, 0, 0), u(0.1, 0.1 + 0.025 * h), trunk + 0.4, pick(rng, BARK), top=0.09)
+    p.cylinder((0, 0, 0), u(0.1, 0.1 + 0.025 * h), trunk + 0.4, pick_color(rng, BARK), top=0.09)
     if rng.random() < 0.2:
         for k in range(4):
             z = trunk * 0.6 + k * (h - trunk * 0.6) / 4
@@ -139,7 +141,7 @@ def tree(rng: np.random.Generator) -> Piece:
 
 def bush(rng: np.random.Generator, length: float) -> Piece:
     """Bushes in a row, or a clipped hedge: a wall of leaves."""
-    p, u, color = Piece(rng, 0.6), rng.uniform, pick(rng, CROWN, GRASS)
+    p, u, color = Piece(rng, 0.6), rng.uniform, pick_color(rng, CROWN, GRASS)
     p.start(VEGETATION, color)
     if length > 2 and rng.random() < 0.6:
         h, d = u(0.8, 1.9), u(0.5, 0.9)

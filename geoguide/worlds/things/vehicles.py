@@ -5,11 +5,11 @@
 
 import numpy as np
 
-from geoguide.worlds.palette import Color, darker, pick
+from geoguide.worlds.palette import Color, darker, pick_color
 from geoguide.worlds.shapes import Piece, ring
-from geoguide.worlds.things.categories import CARGO, GLASS, PAINT, TYRE, WARNING
+from geoguide.worlds.things.categories import CARGO, DARK_GLASS, PAINT, TYRE, WARNING
 
-EDGE = 1.2  # metres: sides of vehicles are divided to this
+VEHICLE_EDGE = 1.2  # metres: sides of vehicles are divided to this
 
 
 def wheel(p: Piece, x: float, y: float, radius: float, width: float, color: Color = TYRE) -> None:
@@ -28,10 +28,10 @@ def wheels(p: Piece, xs: tuple[float, ...], half_width: float, radius: float, wi
 
 def car(rng: np.random.Generator) -> Piece:
     """A saloon, an estate, a van or a pick-up."""
-    p, u, style = Piece(rng, EDGE), rng.uniform, int(rng.choice(4, p=[0.4, 0.35, 0.17, 0.08]))
+    p, u, style = Piece(rng, VEHICLE_EDGE), rng.uniform, int(rng.choice(4, p=[0.4, 0.35, 0.17, 0.08]))
     length, w = u(3.9, 4.9), u(1.72, 1.95)
     h = (u(1.4, 1.5), u(1.5, 1.75), u(1.85, 2.15), u(1.75, 1.85))[style]
-    waist, color = (0.58 if style != 2 else 0.5) * h, pick(rng, PAINT)
+    waist, color = (0.58 if style != 2 else 0.5) * h, pick_color(rng, PAINT)
     p.start("vehicle.car", color)
     levels = ((0.22, 0.95), (0.45, 1.0), (waist, 0.96))
     p.loft([ring((0, 0, z), s * length / 2, s * w / 2, power=6, count=20) for z, s in levels])
@@ -39,7 +39,7 @@ def car(rng: np.random.Generator) -> Piece:
     slope = (0.5, 0.35, 0.25, 0.3)[style]
     bottom = (-back * length, -0.46 * w, front * length, 0.46 * w)
     top = (-back * length + slope * (0.9 if style == 0 else 0.3), -0.4 * w, front * length - slope, 0.4 * w)
-    p.slab(bottom, top, waist, h - 0.06, pick(rng, GLASS))
+    p.slab(bottom, top, waist, h - 0.06, pick_color(rng, DARK_GLASS))
     p.slab(top, top, h - 0.06, h, color)
     wheels(p, (-0.3 * length, 0.31 * length), w / 2, u(0.3, 0.36), 0.22)
     return p
@@ -50,18 +50,18 @@ def _cab(p: Piece, x0: float, length: float, width: float, height: float, color:
     p.slab(
         (x0, -width / 2, x0 + length, width / 2), (x0, -width / 2, x0 + length * 0.93, width / 2), 0.5, height, color
     )
-    glass = pick(p.rng, GLASS)
+    glass = pick_color(p.rng, DARK_GLASS)
     p.box((x0 + 0.9 * length, -0.42 * width, 0.55 * height), (x0 + length + 0.02, 0.42 * width, 0.85 * height), glass)
 
 
 def truck(rng: np.random.Generator) -> Piece:
     """A lorry: a box, a tarpaulin or a flat bed behind the cab; the box may be as high as a bus."""
-    p, u = Piece(rng, EDGE), rng.uniform
+    p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(5.6, 9.5), u(2.2, 2.55), u(2.6, 3.5)
-    cab, color = u(1.6, 2.1), pick(rng, PAINT)
+    cab, color = u(1.6, 2.1), pick_color(rng, PAINT)
     p.start("vehicle.truck", color)
     _cab(p, length / 2 - cab, cab, w * 0.95, min(h, u(2.3, 2.9)), color)
-    cargo = color if rng.random() < 0.4 else pick(rng, CARGO)
+    cargo = color if rng.random() < 0.4 else pick_color(rng, CARGO)
     rear = (-length / 2, -w / 2), (length / 2 - cab - 0.15, w / 2)
     if rng.random() < 0.75:
         p.box((*rear[0], 0.85), (*rear[1], h), cargo)
@@ -74,14 +74,15 @@ def truck(rng: np.random.Generator) -> Piece:
 
 def bus(rng: np.random.Generator) -> Piece:
     """A bus: one long box with a band of windows, low floor."""
-    p, u = Piece(rng, EDGE), rng.uniform
+    p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(8.5, 12.5), u(2.45, 2.6), u(2.9, 3.4)
     bendy = length > 11.8
-    p.start("vehicle.bus.bendy" if bendy else "vehicle.bus.rigid", pick(rng, CARGO, PAINT))
+    p.start("vehicle.bus.bendy" if bendy else "vehicle.bus.rigid", pick_color(rng, CARGO, PAINT))
     low, high = u(1.1, 1.3), u(2.2, 2.5)
     p.loft([ring((0, 0, z), length / 2, w / 2, power=16, count=36) for z in (0.3, low)])
     p.loft(
-        [ring((0, 0, z), length / 2 - 0.01, w / 2 - 0.01, power=16, count=36) for z in (low, high)], pick(rng, GLASS)
+        [ring((0, 0, z), length / 2 - 0.01, w / 2 - 0.01, power=16, count=36) for z in (low, high)],
+        pick_color(rng, DARK_GLASS),
     )
     p.loft(
         [
@@ -97,9 +98,9 @@ def bus(rng: np.random.Generator) -> Piece:
 
 def trailer(rng: np.random.Generator) -> Piece:
     """A trailer: a truck's box on its wheels, with legs and a drawbar where the cab would be."""
-    p, u = Piece(rng, EDGE), rng.uniform
+    p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(6.5, 12.5), u(2.3, 2.55), u(2.7, 3.8)
-    p.start("vehicle.trailer", pick(rng, CARGO))
+    p.start("vehicle.trailer", pick_color(rng, CARGO))
     if rng.random() < 0.75:
         p.box((-length / 2, -w / 2, 1.0), (length / 2, w / 2, h))
     else:  # a flat bed with a shorter container
@@ -116,9 +117,9 @@ def trailer(rng: np.random.Generator) -> Piece:
 
 
 def construction_vehicle(rng: np.random.Generator) -> Piece:
-    """An excavator with its arm, or a tipper that is all but a truck."""
-    p, u = Piece(rng, EDGE), rng.uniform
-    color = pick(rng, WARNING) if rng.random() < 0.8 else pick(rng, CARGO)
+    """An excavator with its arm, or a tipper that looks much like a truck."""
+    p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
+    color = pick_color(rng, WARNING) if rng.random() < 0.8 else pick_color(rng, CARGO)
     p.start("vehicle.construction", color)
     if rng.random() < 0.35:
         length, w, h = u(6.0, 8.0), u(2.4, 2.6), u(2.6, 3.3)
@@ -137,7 +138,7 @@ def construction_vehicle(rng: np.random.Generator) -> Piece:
     for side in (-1, 1):
         p.box((-1.7, side * w / 2 - 0.28, 0), (1.7, side * w / 2 + 0.28, 0.85), TYRE)
     p.box((-1.9, -w / 2, 0.9), (1.2, w / 2, 1.8))
-    p.slab((-0.2, 0.05, 1.3, w / 2), (-0.1, 0.1, 1.0, w / 2 - 0.05), 1.8, u(2.7, 3.0), pick(rng, GLASS))
+    p.slab((-0.2, 0.05, 1.3, w / 2), (-0.1, 0.1, 1.0, w / 2 - 0.05), 1.8, u(2.7, 3.0), pick_color(rng, DARK_GLASS))
     elbow, tip = (u(2.8, 3.4), -0.35, u(3.0, 4.0)), (u(4.2, 5.0), -0.35, u(1.6, 2.6))
     p.beam((0.9, -0.35, 1.4), elbow, 0.45)
     p.beam(elbow, tip, 0.35)

@@ -6,7 +6,9 @@ larger than life: a light switch of 8 cm leaves no trace in a mesh of 5 cm voxel
 
 Frequencies follow Zipf's law over Matterport3D's own order (15 / rank^0.85 a house). What is expected less than once a
 house is dealt round-robin over house numbers, at least once in every `PERIOD` of them: any `PERIOD` consecutive houses
-hold all 160 names, and how many houses a split has changes none of them. The NYU40 ids are ours, after ScanNet's table.
+hold all 160 names, and houses stay the same when a split gets more of them.
+
+The NYU40 ids of the names are our choice, after ScanNet's table.
 """
 
 import csv
@@ -20,12 +22,12 @@ from geoguide.errors import ConfigError
 from geoguide.labels import load_label_set
 from geoguide.worlds import palette
 
-TABLE = Path(__file__).with_name("vocabulary.csv")
+VOCABULARY_TABLE = Path(__file__).with_name("vocabulary.csv")
 LABELS = "matterport160"  # label set of the names, which gives their order
 PERIOD = 6  # houses within which every name comes at least once
 BASE_ROOMS = ("living", "bedroom", "bathroom", "kitchen")
 EXTRA_ROOMS = ("office", "garage", "hall")  # house number n has EXTRA_ROOMS[n % 3]
-PLACES = ("shell", "back", "floor", "free", "wall", "ceiling", "top", "soft")
+PLACE_KINDS = ("shell", "back", "floor", "free", "wall", "ceiling", "top", "soft")
 PALETTES = {name.lower(): getattr(palette, name) for name in dir(palette) if name.isupper() and name != "RAW_TO_NYU40"}
 Range = tuple[float, float]  # metres
 
@@ -102,7 +104,7 @@ def room_types(house: int, regions: int) -> tuple[str, ...]:
 
 
 @functools.cache
-def load_vocabulary(path: Path = TABLE) -> tuple[Entry, ...]:
+def load_vocabulary(path: Path = VOCABULARY_TABLE) -> tuple[Entry, ...]:
     """Read the vocabulary.
 
     Args:
@@ -125,7 +127,7 @@ def load_vocabulary(path: Path = TABLE) -> tuple[Entry, ...]:
 def _entry(row: dict[str, str]) -> Entry:
     """One row of the table."""
     rooms, place = tuple(row["rooms"].split("|")), row["place"]
-    unknown = {*rooms} - {*BASE_ROOMS, *EXTRA_ROOMS, "any"} | {place} - {*PLACES}
+    unknown = {*rooms} - {*BASE_ROOMS, *EXTRA_ROOMS, "any"} | {place} - {*PLACE_KINDS}
     if unknown:
         raise ConfigError(f"vocabulary: {row['name']}: unknown {', '.join(sorted(unknown))}")
     sizes = (_metres(row[column]) for column in ("width", "depth", "height", "bottom"))
@@ -158,7 +160,7 @@ def deal(house: int, rooms: tuple[str, ...], rng: np.random.Generator) -> list[E
 
 
 def _count(entry: Entry, rank: int, house: int, rng: np.random.Generator) -> int:
-    """How many of an entry: drawn around its frequency when that is one or more, else 1 in every so many houses."""
+    """How many of an entry: drawn around its frequency when that is one or more, else one in each n-th house."""
     turn, share = entry.turn(house)
     expected = entry.per_house / share  # it can only be where its room is
     if expected >= 1:

@@ -6,7 +6,7 @@ above the floor of the room.
 
 import numpy as np
 
-from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick
+from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick_color
 from geoguide.worlds.shapes import Piece
 
 
@@ -25,7 +25,7 @@ def picture(rng: np.random.Generator) -> Piece:
     z = u(1.35, 1.75)
     z0, z1 = z - h / 2, z + h / 2
     poster = rng.random() < 0.15
-    ground = pick(rng, FABRIC, VIVID, WHITE, GLASS, BLACK)
+    ground = pick_color(rng, FABRIC, VIVID, WHITE, GLASS, BLACK)
     p.start("poster" if poster else "picture", ground)
     thick = 0.0 if poster else u(0.03, 0.06)
     depth = 0.02 if poster else u(0.03, 0.05)
@@ -33,9 +33,9 @@ def picture(rng: np.random.Generator) -> Piece:
     for _ in range(int(rng.integers(1, 5))):
         x, y = u(-0.5, 0.1) * (w - 2 * thick), z0 + thick + u(0, 0.6) * (h - 2 * thick)
         wide, high = u(0.15, 0.4) * (w - 2 * thick), u(0.15, 0.4) * (h - 2 * thick)
-        p.box((x, depth - 0.01, y), (x + wide, depth - 0.005, y + high), pick(rng, FABRIC, VIVID, GLASS))
+        p.box((x, depth - 0.01, y), (x + wide, depth - 0.005, y + high), pick_color(rng, FABRIC, VIVID, GLASS))
     if not poster:
-        _frame(p, w, z0, z1, depth, thick, pick(rng, WOOD, BLACK, WHITE, METAL))
+        _frame(p, w, z0, z1, depth, thick, pick_color(rng, WOOD, BLACK, WHITE, METAL))
     return p
 
 
@@ -43,14 +43,14 @@ def whiteboard(rng: np.random.Generator) -> Piece:
     """A framed whiteboard with its tray and some writing."""
     p, u = Piece(rng), rng.uniform
     w, z0, z1 = u(1.0, 2.2), u(0.85, 0.95), u(1.85, 2.05)
-    p.start("whiteboard", pick(rng, WHITE))
+    p.start("whiteboard", pick_color(rng, WHITE))
     p.box((-w / 2 + 0.03, 0, z0 + 0.03), (w / 2 - 0.03, 0.03, z1 - 0.03))
-    color = pick(rng, METAL, WOOD)
+    color = pick_color(rng, METAL, WOOD)
     _frame(p, w, z0, z1, 0.04, 0.03, color)
     p.box((-0.3, 0.04, z0), (0.3, 0.11, z0 + 0.03), color)
     for _ in range(int(rng.integers(0, 4))):
         x, z = u(-0.4, 0.3) * w, u(z0 + 0.15, z1 - 0.3)
-        p.box((x, 0.03, z), (x + u(0.1, 0.4), 0.035, z + 0.04), pick(rng, VIVID))
+        p.box((x, 0.03, z), (x + u(0.1, 0.4), 0.035, z + 0.04), pick_color(rng, VIVID))
     p.keep_clear((-w / 2, 0.12, z0), (w / 2, 0.4, z1))
     return p
 
@@ -59,7 +59,7 @@ def mirror(rng: np.random.Generator) -> Piece:
     """A mirror, scanned as a plain grey board: no reflections."""
     p, u = Piece(rng), rng.uniform
     w, z0, z1 = u(0.4, 1.0), u(1.05, 1.2), u(1.75, 2.0)
-    p.start("mirror", pick(rng, GLASS))
+    p.start("mirror", pick_color(rng, GLASS))
     p.box((-w / 2, 0, z0), (w / 2, 0.03, z1))
     return p
 
@@ -68,7 +68,7 @@ def towel(rng: np.random.Generator) -> Piece:
     """A hanging towel."""
     p, u = Piece(rng), rng.uniform
     w, z1 = u(0.3, 0.5), u(1.1, 1.5)
-    p.start("towel", pick(rng, FABRIC, WHITE, VIVID))
+    p.start("towel", pick_color(rng, FABRIC, WHITE, VIVID))
     p.sheet(-w / 2, w / 2, z1 - u(0.4, 0.7), z1, 0.035, 2, 0.01)
     return p
 
@@ -77,7 +77,7 @@ def wall_television(rng: np.random.Generator) -> Piece:
     """A television on its holder."""
     p, u = Piece(rng), rng.uniform
     w, z = u(0.9, 1.4), u(1.1, 1.3)
-    p.start("tv", pick(rng, BLACK))
+    p.start("tv", pick_color(rng, BLACK))
     p.box((-0.15, 0, z + 0.2), (0.15, 0.06, z + 0.4))
     p.box((-w / 2, 0.05, z), (w / 2, 0.1, z + 0.57 * w))
     p.occupy((-w / 2, 0, z), (w / 2, 0.1, z + 0.57 * w))
@@ -89,7 +89,7 @@ def radiator(rng: np.random.Generator, width: float) -> Piece:
     """A radiator of the given width: upright ribs on a board, close to the wall and off the floor."""
     p, u = Piece(rng), rng.uniform
     z0, z1, d = 0.1, u(0.5, 0.7), u(0.1, 0.14)
-    color = pick(rng, WHITE, WHITE, GREY)
+    color = pick_color(rng, WHITE, WHITE, GREY)
     p.start("radiator", color)
     p.box((-width / 2, 0.02, z0), (width / 2, d - 0.03, z1))
     count = max(3, int(width / 0.1))
