@@ -4,12 +4,12 @@ import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from geoguide.benchmarks import NAMES
-from geoguide.datasets.config import GENERATED
+from geoguide.benchmarks import NAMES, benchmark_of
+from geoguide.datasets.config import GENERATED, DataConfig
 from geoguide.errors import ConfigError, GeoGuideError
 
 Positional = tyro.conf.Positional
@@ -47,9 +47,7 @@ class Data:
 
     def run(self) -> int:
         """Returns 0, or 1 where `check` finds a problem."""
-        from geoguide.benchmarks import benchmark_of
         from geoguide.benchmarks.scenes import generate, known_layouts
-        from geoguide.datasets.config import DataConfig
 
         data = DataConfig(self.dataset, room_seed=self.seed, root=None if self.path is None else str(self.path))
         if self.action == "check":
@@ -80,8 +78,7 @@ class Place:
         """The same experiment on these scenes."""
         from geoguide.experiments.placing import placed
 
-        options = {"protocol": self.protocol, "weights": self.weights}
-        return placed(config, self.dataset, self.data, self.features, **options)
+        return placed(config, self.dataset, self.data, self.features, protocol=self.protocol, weights=self.weights)
 
 
 @dataclass(frozen=True)
@@ -166,9 +163,9 @@ class Replicate(Place):
         from geoguide.paths import results_root
         from geoguide.report.readme import update_readme
 
-        options = {"protocol": self.protocol, "weights": self.weights}
         if self.profile == "main":
-            configs = main_table(self.dataset, self.data, self.features, **options)
+            where = (self.dataset, self.data, self.features)
+            configs = main_table(*where, protocol=self.protocol, weights=self.weights)
         elif any(getattr(self, field.name) != field.default for field in fields(Place)):
             raise ConfigError("--dataset, --data, --features, --weights and --protocol belong to --profile main")
         else:
@@ -320,16 +317,7 @@ class Probe:
         return 0
 
 
-Command = (
-    Annotated[Data, tyro.conf.subcommand("data")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Replicate, tyro.conf.subcommand("replicate")]
-    | Annotated[Verify, tyro.conf.subcommand("verify")]
-    | Annotated[Segment, tyro.conf.subcommand("segment")]
-    | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
-    | Annotated[Probe, tyro.conf.subcommand("probe")]
-)
+Command = Data | Train | Evaluate | Replicate | Verify | Segment | Pretrain | Probe  # the subcommands, by their names
 
 
 def main(argv: list[str] | None = None) -> None:

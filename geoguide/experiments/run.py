@@ -131,10 +131,9 @@ def describe(evaluation: Evaluation, label_set: str) -> dict[str, Any]:
         rows, mIoU by scene.
     """
     names = load_label_set(label_set).names
-    iou = evaluation.confusion.iou()
-    matrix = evaluation.confusion.matrix
-    rows = matrix.sum(1)
-    recall = np.where(rows > 0, np.diag(matrix) / np.maximum(rows, 1), np.nan)
+    iou, matrix = evaluation.confusion.iou(), evaluation.confusion.matrix  # [C], [C, C]
+    rows = matrix.sum(1)  # [C]
+    recall = np.where(rows > 0, np.diag(matrix) / np.maximum(rows, 1), np.nan)  # [C]
     absent = evaluation.protocol.absent_class
     return {
         "miou": evaluation.miou,
@@ -184,22 +183,14 @@ def _training(fitted: Fit | None) -> dict[str, Any] | None:
 
 def _data(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) -> dict[str, Any]:
     """Which scenes: how many by split, points, frames, what was skipped, and one fingerprint of all contents."""
-    prints, points, frames, lost, seen = [], 0, 0, 0, []
-    for scenes in splits.values():
-        for scene in scenes:
-            prints.append(scene.fingerprint)
-            points += len(scene)
-            frames, lost = frames + scene.frames[0], lost + scene.frames[1]
-            seen.append(float(scene.seen.mean()))
+    facts = [(s.fingerprint, len(s), *s.frames, float(s.seen.mean())) for scenes in splits.values() for s in scenes]
+    prints, points, frames, lost_frames, seen = zip(*facts, strict=True)
+    lost_scenes = [skipped(config.data, "train"), skipped(config.data, "val"), skipped(config.tested().data, "test")]
     return {
         "fingerprint": hashlib.sha256("".join(prints).encode()).hexdigest()[:12],
         "scenes": {split: len(scenes) for split, scenes in splits.items()},
-        "points": points,
+        "points": sum(points),
         "seen_share": round(float(np.mean(seen)), 4),
-        "frames": frames,
-        "skipped": {
-            "frames": lost,
-            "scenes": sum(skipped(config.data, split) for split in ("train", "val"))
-            + skipped(config.tested().data, "test"),
-        },
+        "frames": sum(frames),
+        "skipped": {"frames": sum(lost_frames), "scenes": sum(lost_scenes)},
     }

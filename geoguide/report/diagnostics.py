@@ -1,6 +1,7 @@
 """What could a module gain at best? Measurements that need the truth, so for looking only, never for training."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ def oracle_weights(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
     return torch.exp(-ORACLE_SHARPNESS * torch.where(known, error, 1.0)) * batch.seen
 
 
+@torch.inference_mode()
 def target_quality(
     scenes: Sequence[PreparedScene], text: Tensor, learned: dict[str, SuperpointDistillation]
 ) -> pd.DataFrame:
@@ -48,7 +50,7 @@ def target_quality(
     """
     pool: dict[str, Callable[[Batch, Tensor, Tensor], Tensor]] = {
         "mean of the superpoint": lambda b, truth, known: b.seen.float(),
-        **{f"weighted by W, {name}": _learned(usd) for name, usd in learned.items()},
+        **{f"weighted by W, {name}": partial(_learned_weights, usd) for name, usd in learned.items()},
         "weighted by the true error (ceiling)": oracle_weights,
     }
     matrices = {name: ConfusionMatrix(len(text)) for name in ("no pooling", *pool)}
@@ -65,12 +67,8 @@ def target_quality(
     return pd.DataFrame(rows)
 
 
-def _learned(usd: SuperpointDistillation) -> Callable[[Batch, Tensor, Tensor], Tensor]:
-    @torch.inference_mode()
-    def weigh(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
-        return usd.weights(batch)
-
-    return weigh
+def _learned_weights(usd: SuperpointDistillation, batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
+    return usd.weights(batch)
 
 
 def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> float:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from geoguide.errors import InputError
 from geoguide.labels import LabelSet
-from geoguide.report.figures.render import finish
+from geoguide.report.figures.render import NO_MARGIN, finish
 from geoguide.scene import VOID
 
 MAX_POINTS = 100_000
@@ -27,6 +27,9 @@ EYE = (0.55, -1.15, 1.65)  # steep enough to look over the near wall of a room
 
 
 GAP, BAR = 0.02, 0.09  # of the figure's width: between panels, and for a heat map's colour bar
+
+
+AXIS = {"tickfont": {"size": 10}, "showspikes": False, "backgroundcolor": "white", "gridcolor": "#e5e5e5"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +140,7 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
         figure.add_annotation(x=left + width / 2, y=1.0, text=panel.title, font={"size": 12}, **above)
         left += width + bars[number] + GAP
     legend = {"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top", "font": {"size": 11}}
-    margin = {"l": 0, "r": 0, "t": 80, "b": 10}
-    return finish(figure, title=title, height=560 if seen else 480, margin=margin, legend=legend, **layout)
+    return finish(figure, title=title, height=560 if seen else 480, margin=NO_MARGIN, legend=legend, **layout)
 
 
 def _thin(count: int, limit: int) -> np.ndarray:
@@ -161,10 +163,7 @@ def _quantise(points: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
             "title": {"text": f"{name} (m)"},
             "tickvals": ((ticks - low[axis]) / step).tolist(),
             "ticktext": [f"{tick:g}" for tick in np.round(ticks, 3) + 0.0],
-            "tickfont": {"size": 10},
-            "showspikes": False,
-            "backgroundcolor": "white",
-            "gridcolor": "#e5e5e5",
+            **AXIS,
         }
     return grid, axes
 
@@ -178,9 +177,8 @@ def _round_step(rough: float) -> float:
 
 
 def _scatter(grid: np.ndarray, marker: dict[str, Any], **fields: Any) -> go.Scatter3d:
-    return go.Scatter3d(
-        x=grid[:, 0], y=grid[:, 1], z=grid[:, 2], mode="markers", marker={"line": {"width": 0}, **marker}, **fields
-    )
+    x, y, z = grid.T
+    return go.Scatter3d(x=x, y=y, z=z, mode="markers", marker={"line": {"width": 0}, **marker}, **fields)
 
 
 def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
@@ -210,9 +208,8 @@ def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
 
 def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
     known = np.isfinite(scalar)
-    low, high = panel.limits or (
-        (float(scalar[known].min()), float(scalar[known].max())) if known.any() else (0.0, 1.0)
-    )
+    extremes = (float(scalar[known].min()), float(scalar[known].max())) if known.any() else (0.0, 1.0)
+    low, high = panel.limits or extremes
     bar = {"title": {"text": panel.scalar_name, "side": "right"}, "x": bar_x, "xanchor": "left", "thickness": 12}
     marker = {"size": size, "color": scalar[known], "colorscale": "Viridis", "cmin": low, "cmax": high}
     hover = f"{panel.scalar_name} %{{marker.color:.3f}}<extra></extra>"
@@ -223,11 +220,10 @@ def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, size: float
 
 
 def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray, size: float) -> list[go.Scatter3d]:
-    unknown = set(np.unique(labels).tolist()) - set(range(len(label_set.names))) - {VOID}
+    classes = len(label_set.names)
+    unknown = set(np.unique(labels).tolist()) - set(range(classes)) - {VOID}
     if unknown:
-        raise InputError(
-            f"labels holds {min(unknown)}, not one of the {len(label_set.names)} classes of {label_set.name}"
-        )
+        raise InputError(f"labels holds {min(unknown)}, not one of the {classes} classes of {label_set.name}")
     traces = []
     for label in np.unique(labels).tolist():
         name = "void" if label == VOID else label_set.names[label]
