@@ -110,7 +110,7 @@ def placed(
         DataError: Real data are not there.
     """
     if data != "mini":
-        return real(config, dataset, data, features, protocol=protocol or "openscene", weights=weights)
+        return real(config, dataset, data, features, protocol or "openscene", weights)
     if weights is not None:
         raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
     config = on(with_teacher(config, features), dataset)
@@ -118,13 +118,7 @@ def placed(
 
 
 def real(
-    config: ExperimentConfig,
-    dataset: str,
-    root: str | Path,
-    features: str,
-    *,
-    protocol: str = "openscene",
-    weights: str | None = None,
+    config: ExperimentConfig, dataset: str, root: str | Path, features: str, protocol: str, weights: str | None = None
 ) -> ExperimentConfig:
     """The same experiment on a real benchmark with its fused 2D features.
 
@@ -150,9 +144,8 @@ def real(
     data = there.real_data(root, features)
     width = fused_width(data)
     if width not in TEXT_OF_WIDTH:
-        raise ConfigError(
-            f"data.features: {features} has {width} channels; texts are known for {', '.join(map(str, TEXT_OF_WIDTH))}"
-        )
+        known = ", ".join(map(str, TEXT_OF_WIDTH))
+        raise ConfigError(f"data.features: {features} has {width} channels; texts are known for {known}")
     config = config.replace(
         data=data,
         lifting=there.openscene.lifting,

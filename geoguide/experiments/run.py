@@ -108,10 +108,8 @@ def data_key(config: ExperimentConfig) -> str:
         The parts of the config that decide its scenes, as JSON.
     """
     plain = ExperimentConfig()
-    shared = config.training().replace(
-        name="", objective=plain.objective, train=plain.train, adapter=plain.adapter, seed=0
-    )
-    return json.dumps(to_dict(shared), sort_keys=True)
+    training = {"objective": plain.objective, "train": plain.train, "adapter": plain.adapter}
+    return json.dumps(to_dict(config.training().replace(name="", seed=0, **training)), sort_keys=True)
 
 
 @lru_cache(maxsize=6)
@@ -157,21 +155,14 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
         superpoint), `superpoints`, and `mask_...` of `mask_quality`; nothing of masks where no instances are annotated
         (nuScenes).
     """
-    rows = [
-        {
-            "superpoint_purity": superpoint_purity(s.superpoints, np.asarray(s.labels)),
-            "superpoints": float(s.superpoints.max() + 1),
-            **_mask_quality(s),
-        }
-        for s in scenes
-    ]
+    rows = []
+    for scene in scenes:
+        purity = superpoint_purity(scene.superpoints, np.asarray(scene.labels))
+        rows.append({"superpoint_purity": purity, "superpoints": float(scene.superpoints.max() + 1)})
+        if scene.instances is not None:
+            quality = mask_quality(scene.masks, scene.instances)
+            rows[-1] |= {f"mask_{name}": float(value) for name, value in quality.items()}
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-
-def _mask_quality(scene: PreparedScene) -> dict[str, float]:
-    if scene.instances is None:
-        return {}
-    return {f"mask_{name}": float(value) for name, value in mask_quality(scene.masks, scene.instances).items()}
 
 
 def _training(fitted: Fit | None) -> dict[str, Any] | None:

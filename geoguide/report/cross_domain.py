@@ -54,7 +54,7 @@ def chance(scores: Scores, absent: str = "zero") -> tuple[str, float, float]:
     return list(scores.iou)[best], float(100.0 * points[best] / points.sum() / classes), 100.0 / classes
 
 
-def kept(lines: pd.DataFrame, row: Row, tested_on: str) -> pd.DataFrame:
+def kept_elsewhere(lines: pd.DataFrame, row: Row, tested_on: str) -> pd.DataFrame:
     """What a network from rooms keeps elsewhere, in % of the score of the network trained there, by seed.
 
     Args:
@@ -93,11 +93,11 @@ def claim_lines(found: Sequence[Record]) -> pd.DataFrame:
             run.
 
     Returns:
-        Lines as of `records.frame`: the records', those of `kept` for every method, and per place that was trained in
-        one of `FLOOR`.
+        Lines as of `records.frame`: the records', those of `kept_elsewhere` for every method, and per place that was
+        trained in one of `FLOOR`.
     """
     lines = frame(found)
-    parts = [lines, *(kept(lines, row, dataset) for row in METHODS for dataset in AWAY)]
+    parts = [lines, *(kept_elsewhere(lines, row, dataset) for row in METHODS for dataset in AWAY)]
     for dataset in PLACES:
         here = [record for record in found if record.facts.fit(route(dataset))]
         if here:

@@ -17,7 +17,7 @@ from geoguide.report.figures.render import NO_MARGIN, PALETTE, finish
 _MAX_ROWS = 400
 
 Seeds = Sequence[float]  # one finite value per seed
-Curve = tuple[Sequence[float], Sequence[float]]  # steps, values
+Curves = Sequence[tuple[Sequence[float], Sequence[float]]]  # per seed: steps, values
 
 
 def similarity_matrices(
@@ -151,12 +151,7 @@ def interval_lines(
 
 
 def curves(
-    runs: Mapping[str, Sequence[Curve]],
-    *,
-    title: str,
-    y_title: str,
-    x_title: str = "training step",
-    log_y: bool = False,
+    runs: Mapping[str, Curves], *, title: str, y_title: str, x_title: str = "training step", log_y: bool = False
 ) -> go.Figure:
     """Curves over training steps: one per seed in thin lines, and their mean in bold.
 

@@ -78,13 +78,8 @@ def finish(figure: go.Figure, *, title: str, height: int, **layout: Any) -> go.F
     Returns:
         The same figure.
     """
-    figure.update_layout(
-        template="plotly_white",
-        colorway=list(PALETTE),
-        font=FONT,
-        title={"text": title, "x": 0.0, "xanchor": "left", "font": {"size": 15}},
-        height=height,
-        margin={"l": 60, "r": 20, "t": 70, "b": 50},
-    )
+    above = {"text": title, "x": 0.0, "xanchor": "left", "font": {"size": 15}}
+    figure.update_layout(template="plotly_white", colorway=list(PALETTE), font=FONT, title=above, height=height)
+    figure.update_layout(margin={"l": 60, "r": 20, "t": 70, "b": 50})
     figure.update_layout(**layout)
     return figure
