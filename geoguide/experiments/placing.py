@@ -7,7 +7,7 @@ from geoguide.backbones.config import BackboneConfig
 from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, check_known
 from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.protocols import PROTOCOLS
@@ -76,8 +76,7 @@ def under_protocol(config: ExperimentConfig, protocol: str) -> ExperimentConfig:
     Raises:
         ConfigError: An unknown protocol.
     """
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
+    check_known("protocol", protocol, PROTOCOLS)
     mode = "fusion" if config.protocol.mode == "fusion" else PROTOCOLS[protocol].mode
     return config.replace(protocol=replace(PROTOCOLS[protocol], mode=mode))
 

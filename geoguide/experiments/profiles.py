@@ -3,7 +3,7 @@
 from typing import Any
 
 from geoguide.benchmarks import NAMES, benchmark
-from geoguide.errors import ConfigError
+from geoguide.errors import check_known
 from geoguide.experiments import presets
 from geoguide.experiments.placing import on, placed, tested_on
 from geoguide.experiments.presets import adapter_only, fusion, openscene, pooled, preset
@@ -143,8 +143,7 @@ def study(option: str, seed: int = 0) -> tuple[ExperimentConfig, ExperimentConfi
     Raises:
         ConfigError: An unknown option.
     """
-    if option not in STUDIES:
-        raise ConfigError(f"unknown study {option!r}: known are {', '.join(STUDIES)}")
+    check_known("study", option, STUDIES)
     drop, changes = STUDIES[option]
     base = preset("works-best", drop=drop, seed=seed)
     return base, base.replace(name=f"study/{option}", **changes)
@@ -170,6 +169,7 @@ def profile(name: str) -> list[ExperimentConfig]:
     Raises:
         ConfigError: An unknown profile.
     """
+    check_known("profile", name, PROFILES)
     match name:
         case "quick":
             seed = presets.SEEDS[0]
@@ -183,11 +183,7 @@ def profile(name: str) -> list[ExperimentConfig]:
             parts = ("full", *NAMES, *_CHAPTERS)
             other = [row for teacher in presets.TEACHERS for row in main_table("scannet", features=teacher)]
             return _unique([config for part in parts for config in profile(part)] + other)
-    if name in NAMES:
-        return main_table(name)
-    if name in _CHAPTERS:
-        return _CHAPTERS[name]()
-    raise ConfigError(f"unknown profile {name!r}: known are {', '.join(PROFILES)}")
+    return main_table(name) if name in NAMES else _CHAPTERS[name]()
 
 
 def _unique(configs: list[ExperimentConfig]) -> list[ExperimentConfig]:

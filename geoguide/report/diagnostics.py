@@ -29,7 +29,7 @@ def oracle_weights(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
     Returns:
         [P]; 0 where unseen.
     """
-    error = 1 - F.cosine_similarity(batch.lifted, truth, dim=-1)
+    error = 1 - F.cosine_similarity(batch.lifted, truth, dim=-1)  # [P]
     return torch.exp(-ORACLE_SHARPNESS * torch.where(known, error, 1.0)) * batch.seen
 
 
@@ -57,11 +57,11 @@ def target_quality(
     for scene in scenes:
         batch = scene.batch(np.arange(len(scene)), torch.device("cpu"))
         labels = np.asarray(scene.labels)
-        known = torch.from_numpy(labels < len(text))
+        known = torch.from_numpy(labels < len(text))  # [P]
         truth = text[torch.from_numpy(np.where(labels < len(text), labels, 0))]  # [P, C]
         matrices["no pooling"].update(labels, (batch.lifted @ text.T).argmax(1).numpy())
         for name, weigh in pool.items():
-            refined = refine(batch.lifted, weigh(batch, truth, known), batch.superpoints)
+            refined = refine(batch.lifted, weigh(batch, truth, known), batch.superpoints)  # [superpoints, C]
             matrices[name].update(labels, batch.superpoints.to_entries((refined @ text.T).argmax(1)).numpy())
     rows = [{"target": n, "mIoU": 100 * m.miou(absent="zero"), "mAcc": 100 * m.macc()} for n, m in matrices.items()]
     return pd.DataFrame(rows)
@@ -87,12 +87,12 @@ def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> f
     for scene in scenes:
         labels = np.asarray(scene.labels)
         keep = np.flatnonzero(labels < len(text))
-        lifted, seen = scene.features(keep)
-        keep, lifted = keep[seen], torch.from_numpy(lifted[seen]).float()
-        error = 1 - F.cosine_similarity(lifted, text[torch.from_numpy(labels[keep])], dim=-1)
+        lifted, seen = scene.features(keep)  # [K, C], bool [K]
+        keep, lifted = keep[seen], torch.from_numpy(lifted[seen]).float()  # [S], [S, C]
+        error = 1 - F.cosine_similarity(lifted, text[torch.from_numpy(labels[keep])], dim=-1)  # [S]
         names, index = np.unique(scene.superpoints[keep], return_inverse=True)
         superpoints = Groups.partition(torch.from_numpy(index), len(names))
-        mean = superpoints.to_entries(superpoints.mean(error))
+        mean = superpoints.to_entries(superpoints.mean(error))  # [S], of each point's superpoint
         inside += float((error - mean).square().sum())
         total += float((error - error.mean()).square().sum())
     return inside / total

@@ -48,7 +48,7 @@ def share_kept(lines: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The lines; the metrics are shares, `measure` is "kept".
     """
-    whole = only(lines, {"K": min(SIZES)}).set_index("id").loc[lines["id"]]
+    whole = only(lines, {"K": min(SIZES)}).set_index("id").loc[lines["id"]]  # a line for each of `lines`
     shares = {metric: 100.0 * lines[metric].to_numpy() / whole[metric].to_numpy() for metric in METRICS}
     return lines.assign(measure=KEPT, **shares)
 

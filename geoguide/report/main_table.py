@@ -83,7 +83,7 @@ def rows_of(lines: pd.DataFrame) -> list[Row]:
     return [row | teacher for row, _ in LINES if not only(lines, row).empty]
 
 
-def main_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.DataFrame:
+def benchmark_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.DataFrame:
     """The main table on one benchmark, the paper's two sources beside ours.
 
     Args:

@@ -20,7 +20,7 @@ Seeds = Sequence[float]  # one finite value per seed
 Curves = Sequence[tuple[Sequence[float], Sequence[float]]]  # per seed: steps, values
 
 
-def similarity_matrices(
+def show_matrices(
     matrices: Mapping[str, np.ndarray], *, title: str, names: Sequence[str] | None = None, shared_scale: bool = False
 ) -> go.Figure:
     """Square matrices side by side (paper, IIRC).
@@ -180,7 +180,7 @@ def curves(
             figure.add_scatter(x=steps, y=values, mode="lines", legendgroup=name, **thin)
         if not seeds or any(list(steps) != list(seeds[0][0]) for steps, _ in seeds):
             raise InputError(f"runs[{name!r}]: every seed must have the same steps")
-        mean = np.mean([values for _, values in seeds], axis=0)
+        mean = np.mean([values for _, values in seeds], axis=0)  # [steps]
         bold = {"color": color, "width": 2.5}
         figure.add_scatter(x=seeds[0][0], y=mean, mode="lines", line=bold, name=name, legendgroup=name)
     figure.update_xaxes(title_text=x_title)
@@ -205,8 +205,8 @@ def confusion_heatmap(matrix: np.ndarray, names: Sequence[str], *, title: str) -
     counts = np.asarray(matrix)
     if counts.shape != (len(names), len(names)):
         raise InputError(f"matrix must be [{len(names)}, {len(names)}] like names, found {list(counts.shape)}")
-    total = counts.sum(axis=1, keepdims=True)
-    share = np.full(counts.shape, np.nan)
+    total = counts.sum(axis=1, keepdims=True)  # [C, 1]
+    share = np.full(counts.shape, np.nan)  # [C, C]
     np.divide(100.0 * counts, total, out=share, where=total > 0)
     heat = go.Heatmap(z=share, x=list(names), y=list(names), colorscale="Cividis", zmin=0, zmax=100, customdata=counts)
     heat.colorbar = {"title": {"text": "% of the class's points", "side": "right"}, "thickness": 12}
@@ -274,7 +274,7 @@ def show_images(images: Mapping[str, np.ndarray], *, title: str) -> go.Figure:
 
 def _checked(row: str, seeds: Seeds) -> np.ndarray:
     """The values of a row as float64 [seeds], where all are finite and there are any."""
-    values = np.asarray(list(seeds), dtype=np.float64)
+    values = np.asarray(list(seeds), dtype=np.float64)  # [seeds]
     if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
         raise InputError(f"values[{row!r}] must hold at least one finite number per seed")
     return values

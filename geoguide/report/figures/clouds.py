@@ -127,7 +127,7 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
     layout: dict[str, Any] = {}
     for number, panel in enumerate(panels):
         scene = f"scene{number + 1 if number else ''}"
-        kept = _thin(len(panel.points), max_points)
+        kept = _thin(len(panel.points), max_points)  # indices [N]
         grid, axes = _quantise(np.asarray(panel.points, dtype=np.float64)[kept])
         for trace in _traces(panel, kept, grid, point_size, bar_x=left + width):
             trace.scene = scene
@@ -152,7 +152,7 @@ def _thin(count: int, limit: int) -> np.ndarray:
 
 def _quantise(points: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     """Points as uint16 [N, 3] steps from their minimum, and axes whose ticks still read metres."""
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = points.min(axis=0), points.max(axis=0)  # [3] each
     step = max(0.001, float((high - low).max()) / 65_000)
     grid = np.round((points - low) / step).astype(np.uint16)  # [N, 3]
     axes = {}
@@ -188,7 +188,7 @@ def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, size: float, bar_x
         return [_scatter(grid, marker, showlegend=False, hoverinfo="skip")]
     if panel.scalar is not None:
         return _heat_traces(panel, np.asarray(panel.scalar, dtype=np.float32)[kept], grid, size, bar_x)
-    labels = np.asarray(panel.labels)[kept]
+    labels = np.asarray(panel.labels)[kept]  # [N]
     if panel.label_set is None:
         return [_id_trace(labels, grid, size)]
     return _class_traces(labels, panel.label_set, grid, size)
@@ -207,7 +207,7 @@ def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
 
 
 def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
-    known = np.isfinite(scalar)
+    known = np.isfinite(scalar)  # bool [N]
     extremes = (float(scalar[known].min()), float(scalar[known].max())) if known.any() else (0.0, 1.0)
     low, high = panel.limits or extremes
     bar = {"title": {"text": panel.scalar_name, "side": "right"}, "x": bar_x, "xanchor": "left", "thickness": 12}
@@ -236,9 +236,9 @@ def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray, siz
 
 def _id_trace(labels: np.ndarray, grid: np.ndarray, size: float) -> go.Scatter3d:
     """Neighbouring ids get unlike colours of a fixed table; negative ids are grey."""
-    table = np.random.default_rng(3).uniform(40, 230, size=(254, 3)).astype(np.int64)
+    table = np.random.default_rng(3).uniform(40, 230, size=(254, 3)).astype(np.int64)  # [254, 3]
     colors = [VOID_COLOR, *("rgb({},{},{})".format(*row) for row in table.tolist())]
     scale = [[i / 254, color] for i, color in enumerate(colors)]
-    index = np.where(labels < 0, 0, 1 + labels % 254).astype(np.uint8)
+    index = np.where(labels < 0, 0, 1 + labels % 254).astype(np.uint8)  # [N]
     marker = {"size": size, "color": index, "colorscale": scale, "cmin": 0, "cmax": 254}
     return _scatter(grid, marker, showlegend=False, hoverinfo="skip")
