@@ -64,7 +64,7 @@ def read_house(package: Path) -> House:
     imports: dict[str, set[str]] = {}
     for room in graph.find_children(package.name):
         graph.squash_module(room)  # what its modules import, and what imports them, is now the room's
-        found = graph.find_modules_directly_imported_by(room) - {package.name}
+        found = graph.find_modules_directly_imported_by(room) - {package.name, room}
         imports[room.split(".")[1]] = {module.split(".")[1] for module in found}
     circles: tuple[tuple[str, ...], ...] = ()
     try:
