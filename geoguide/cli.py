@@ -4,12 +4,12 @@ import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from geoguide.benchmarks import NAMES
-from geoguide.datasets.config import GENERATED
+from geoguide.benchmarks import NAMES, benchmark_of
+from geoguide.datasets.config import GENERATED, DataConfig
 from geoguide.errors import ConfigError, GeoGuideError
 
 Positional = tyro.conf.Positional
@@ -47,9 +47,7 @@ class Data:
 
     def run(self) -> int:
         """Returns 0, or 1 where `check` finds a problem."""
-        from geoguide.benchmarks import benchmark_of
         from geoguide.benchmarks.scenes import generate, known_layouts
-        from geoguide.datasets.config import DataConfig
 
         data = DataConfig(self.dataset, room_seed=self.seed, root=None if self.path is None else str(self.path))
         if self.action == "check":
@@ -80,8 +78,7 @@ class Place:
         """The same experiment on these scenes."""
         from geoguide.experiments.placing import placed
 
-        options = {"protocol": self.protocol, "weights": self.weights}
-        return placed(config, self.dataset, self.data, self.features, **options)
+        return placed(config, self.dataset, self.data, self.features, protocol=self.protocol, weights=self.weights)
 
 
 @dataclass(frozen=True)
@@ -99,8 +96,8 @@ class Train(Place):
     """auto, cpu or cuda."""
     workers: int = os.cpu_count() or 1
 
-    def run(self) -> int:
-        """Returns 0."""
+    def run(self) -> None:
+        """Train, and print where the model lies and how it does on the validation scenes."""
         from geoguide.experiments.pools import prepare_data
         from geoguide.experiments.presets import preset
         from geoguide.model import from_fit
@@ -115,7 +112,6 @@ class Train(Place):
         path = from_fit(fitted, config).save(self.out or runs_root() / "model.safetensors")
         state = "converged" if fitted.converged else "NOT converged"
         print(f"{path}: {config.name}, validation mIoU {fitted.history[-1]['val_miou']:.1f} ({state})")
-        return 0
 
 
 @dataclass(frozen=True)
@@ -128,8 +124,8 @@ class Evaluate(Place):
     mode: Literal["distill", "fusion", "ensemble"] | None = None
     """Default: the protocol's."""
 
-    def run(self) -> int:
-        """Returns 0."""
+    def run(self) -> None:
+        """Print the IoU of every class, and the means."""
         import geoguide
         from geoguide.experiments.run import describe
         from geoguide.pipeline.config import ExperimentConfig
@@ -144,7 +140,6 @@ class Evaluate(Place):
             print(f"{name:<16} {'absent' if value is None else f'{value:5.1f}'}")
         where = f"{config.data.dataset} {self.split}, {config.data.label_set}, {config.protocol}"
         print(f"mIoU {scored['miou']:.2f}  mAcc {scored['macc']:.2f}  ({where})")
-        return 0
 
 
 @dataclass(frozen=True)
@@ -159,16 +154,16 @@ class Replicate(Place):
     force: bool = False
     workers: int = os.cpu_count() or 1
 
-    def run(self) -> int:
-        """Returns 0."""
+    def run(self) -> None:
+        """Run what has no record, write the README's results, and print how many records there are."""
         from geoguide.experiments.pools import run_all
         from geoguide.experiments.profiles import main_table, profile
         from geoguide.paths import results_root
         from geoguide.report.readme import update_readme
 
-        options = {"protocol": self.protocol, "weights": self.weights}
         if self.profile == "main":
-            configs = main_table(self.dataset, self.data, self.features, **options)
+            where = (self.dataset, self.data, self.features)
+            configs = main_table(*where, protocol=self.protocol, weights=self.weights)
         elif any(getattr(self, field.name) != field.default for field in fields(Place)):
             raise ConfigError("--dataset, --data, --features, --weights and --protocol belong to --profile main")
         else:
@@ -176,7 +171,6 @@ class Replicate(Place):
         done = run_all(configs, workers=self.workers, force=self.force)
         update_readme()
         print(f"{len(done)} records in {results_root()}")
-        return 0
 
 
 @dataclass(frozen=True)
@@ -228,8 +222,8 @@ class Segment:
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
     device: str = "auto"
 
-    def run(self) -> int:
-        """Returns 0."""
+    def run(self) -> None:
+        """Write the labelled cloud and its summary, and print the share of every label."""
         import geoguide
         from geoguide import own_scan
         from geoguide.ops.devices import resolve_device
@@ -248,7 +242,6 @@ class Segment:
         if "seen_share" in result.summary:
             print(f"{100 * result.summary['seen_share']:.1f} % of the points are seen by a camera, the others are grey")
         print(f"{out}: {len(result.ids)} points; model {model.trained_on}")
-        return 0
 
 
 @dataclass(frozen=True)
@@ -272,8 +265,8 @@ class Pretrain:
     device: str = "auto"
     workers: int = os.cpu_count() or 1
 
-    def run(self) -> int:
-        """Returns 0."""
+    def run(self) -> None:
+        """Pretrain, and print where the weights lie."""
         from geoguide.paths import checkpoints_root, runs_root
         from geoguide.pretraining import PretrainConfig
         from geoguide.pretraining.run import pretrain_and_save
@@ -288,7 +281,6 @@ class Pretrain:
         )  # fmt: skip
         last = result.history[-1]["total"] if result.history else float("nan")
         print(f"{out}: step {result.step} of {config.steps}, loss {last:.3f}")
-        return 0
 
 
 @dataclass(frozen=True)
@@ -304,39 +296,26 @@ class Probe:
     out: Path | None = None
     """Default: backbones/probe.json in the folder of results (results/ of a clone)."""
 
-    def run(self) -> int:
-        """Returns 0."""
+    def run(self) -> None:
+        """Measure, and print the row."""
         from geoguide.paths import results_root
         from geoguide.pretraining.probe_record import add_row
 
         out = self.out or results_root() / "backbones" / "probe.json"
         row = add_row(self.backbone, out, weights=self.weights, steps=self.steps)
-        measures = {
-            "linear mIoU": row["linear"]["test_miou"],
-            "kNN mIoU": row["knn"]["test_miou"],
-            "AUC of objects across rooms": row["instance_auc"]["test"]["objects_across"],
-        }
-        print(f"{out}: {self.backbone}, test rooms: " + ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
-        return 0
+        means = f"linear mIoU {row['linear']['test_miou']:.3g}, kNN mIoU {row['knn']['test_miou']:.3g}"
+        across = row["instance_auc"]["test"]["objects_across"]
+        print(f"{out}: {self.backbone}, test rooms: {means}, AUC of objects across rooms {across:.3g}")
 
 
-Command = (
-    Annotated[Data, tyro.conf.subcommand("data")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Replicate, tyro.conf.subcommand("replicate")]
-    | Annotated[Verify, tyro.conf.subcommand("verify")]
-    | Annotated[Segment, tyro.conf.subcommand("segment")]
-    | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
-    | Annotated[Probe, tyro.conf.subcommand("probe")]
-)
+Command = Data | Train | Evaluate | Replicate | Verify | Segment | Pretrain | Probe  # the subcommands, by their names
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the `geoguide` command: exit 0, 1 (verify: not reproduced), 2 (bad input), 130 (interrupted)."""
     command = tyro.cli(Command, prog="geoguide", args=argv, config=(tyro.conf.OmitArgPrefixes,))
     try:
-        code = command.run()
+        code = command.run() or 0
     except GeoGuideError as error:
         print(f"geoguide: {error}", file=sys.stderr)
         code = 2

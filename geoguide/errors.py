@@ -1,5 +1,7 @@
 """Errors that a user can act on: every public entry raises a subclass of `GeoGuideError` with one clear line."""
 
+from collections.abc import Collection
+
 
 class GeoGuideError(Exception):
     """Base class of the errors below. The command line prints the message on one line and exits with code 2."""
@@ -15,6 +17,21 @@ class InputError(GeoGuideError, ValueError):
 
 class ConfigError(GeoGuideError, ValueError):
     """An experiment's configuration names something unknown or impossible."""
+
+
+def check_known(kind: str, name: str, known: Collection[str]) -> None:
+    """Refuse a name that is none of those known.
+
+    Args:
+        kind: Of thing that it names, such as "preset".
+        name: Any name.
+        known: The names that there are.
+
+    Raises:
+        ConfigError: Another name; the message lists those known.
+    """
+    if name not in known:
+        raise ConfigError(f"unknown {kind} {name!r}: known are {', '.join(known)}")
 
 
 def first_line(error: Exception) -> str:

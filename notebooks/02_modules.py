@@ -191,12 +191,12 @@ iirc = IIRCConfig(normalise="l2", scale="standardise", diagonal=False)
 before, geometric = similarity_matrices(pooled["adapter only"], geometry, iirc)
 after, _ = similarity_matrices(pooled["works-best"], geometry, iirc)
 matrices = {"geometric": geometric, "semantic, adapter only": before, "semantic, with modules": after}
-figures.similarity_matrices(matrices, names=names, title="IIRC: similarities between the instances of the room")
+figures.show_matrices(matrices, names=names, title="IIRC: similarities between the instances of the room")
 
 # %%
 raw, raw_geometry = similarity_matrices(pooled["as-written"], geometry, configs["as-written"].objective.iirc)
 both = {"geometric, as written": raw_geometry, "semantic, as written": raw}
-figures.similarity_matrices(both, names=names, title="The same pairs as written: look at the two scales")
+figures.show_matrices(both, names=names, title="The same pairs as written: look at the two scales")
 
 # %%
 upper = np.triu_indices(len(order), 1)

@@ -68,7 +68,7 @@ configs = [config for config in configs if config.seed in seeds and config.objec
 found = [run.get(config, progress=False) for config in configs]
 lines = frame(found)
 ours = found[0].provenance  # mini or real
-benchmark_tables.main_table(lines, dataset, ours).style.hide(axis="index")
+benchmark_tables.benchmark_table(lines, dataset, ours).style.hide(axis="index")
 
 # %% [markdown]
 # The paper's columns are real data, each with its source; ours say what data they are from. Mini numbers may be

@@ -70,13 +70,13 @@ about.join(pd.DataFrame(groups).T[["head", "common", "tail"]])
 # A class that no test scene holds counts 0 in the mean, as in OpenScene's evaluation.
 
 # %%
-long_tail.table(lines, rows).style.hide(axis="index").set_caption(f"mIoU (%), {ours}, absent classes count 0")
+long_tail.class_table(lines, rows).style.hide(axis="index").set_caption(f"mIoU (%), {ours}, absent classes count 0")
 
 # %% [markdown]
 # The second reading leaves absent classes out of the mean.
 
 # %%
-second = long_tail.table(lines, rows, "miou_skip").style.hide(axis="index")
+second = long_tail.class_table(lines, rows, "miou_skip").style.hide(axis="index")
 same = bool((lines["occur"] == lines["K"]).all())
 Markdown("Every class of every label set is in the test scenes: both readings are the same.") if same else second
 
@@ -99,7 +99,7 @@ figures.interval_lines(long_tail.spread(lines, drawn), title=title, x_title="cla
 # advantage.
 
 # %%
-kept = long_tail.kept(lines)
+kept = long_tail.share_kept(lines)
 shares = {"title": f"What is left as classes are added ({ours})", "unit": "% of mIoU on the smallest set"}
 figures.interval_lines(long_tail.spread(kept, drawn), x_title="classes K", **shares)
 
@@ -117,7 +117,7 @@ left.style.hide(axis="index").set_caption(f"share kept at K = {last}: paired dif
 bins = long_tail.by_frequency(found)
 counts = bins.groupby("bin", sort=False)[["classes", "occur"]].max()
 hits = labelled(bins, rows).groupby(["row", "bin"], sort=False)["hit"].mean().unstack()
-long_tail.table(bins, rows, over="bin").style.hide(axis="index").set_caption(f"mIoU (%) at K = {last}, {ours}")
+long_tail.class_table(bins, rows, over="bin").style.hide(axis="index").set_caption(f"mIoU (%) at K = {last}, {ours}")
 
 # %%
 trained = [row for row in drawn if row != FUSION]

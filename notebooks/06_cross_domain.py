@@ -96,7 +96,7 @@ figures.seed_bars(scores, title="works-best: mIoU by where trained → where tes
 # The score of the network from rooms in per cent of that of the network trained where both are tested, by seed.
 
 # %%
-shares = {row_label(row): {PLACES[d]: transfer.kept(lines, row, d)["miou"] for d in transfer.AWAY}
+shares = {row_label(row): {PLACES[d]: transfer.kept_elsewhere(lines, row, d)["miou"] for d in transfer.AWAY}
           for row in transfer.METHODS}
 title = "Share of the mIoU at home that a network from rooms keeps (mini)"
 figures.interval_lines(shares, title=title, x_title="tested in", unit="% of the mIoU of training there", joined=False)
@@ -164,7 +164,7 @@ verdicts.style.hide(axis="index")
 # %%
 story = []
 for dataset in transfer.AWAY:
-    kept = {row_label(row): transfer.kept(lines, row, dataset)["miou"].mean() for row in transfer.METHODS}
+    kept = {row_label(row): transfer.kept_elsewhere(lines, row, dataset)["miou"].mean() for row in transfer.METHODS}
     share = [f"{row} {value:.0f} %" for row, value in kept.items()]
     moved, least = only(lines, FULL | route(transfer.HOME, dataset))["miou"].mean(), floor[dataset][1]
     story.append(f"- **{PLACES[dataset]}**: works-best from rooms scores {moved:.1f} mIoU, the floor {least:.1f}. Of "

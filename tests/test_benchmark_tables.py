@@ -29,7 +29,7 @@ def made(teacher: str = "OpenSeg-like", dataset: str = "scannet") -> list[Record
 @pytest.mark.parametrize("teacher", list(TEACHERS))
 def test_main_table_sets_ours_beside_both_of_the_papers_sources(teacher: str) -> None:
     lines, said = frame(made(teacher)), "" if teacher == "OpenSeg-like" else f", {teacher}"
-    table = benchmark_tables.main_table(lines, "scannet").set_index("row")
+    table = benchmark_tables.benchmark_table(lines, "scannet").set_index("row")
     assert list(table.index) == [f"{row}{said}" for row in ("2D fusion", "adapter only", "works-best/full")]
     full = table.loc[f"works-best/full{said}"]
     stated = tables.paper("scannet_openseg")["full"]
@@ -39,7 +39,7 @@ def test_main_table_sets_ours_beside_both_of_the_papers_sources(teacher: str) ->
     assert full["paper, real ScanNet v2, main table: mIoU"] == f"{main['scannet']:.1f} (SAS*)"
     assert table.loc[f"2D fusion{said}", "paper, real ScanNet v2, main table: mIoU"] == "not stated"
     assert table.loc[f"adapter only{said}", "paper, real ScanNet v2, main table: mIoU"] == "not stated"
-    streets = benchmark_tables.main_table(lines, "nuscenes", "real")
+    streets = benchmark_tables.benchmark_table(lines, "nuscenes", "real")
     assert not any("OpenSeg" in column for column in streets) and "ours mIoU (real)" in streets
     for column in streets.columns:
         assert column in ("row", "seeds") or ("real nuScenes" in column) != ("(real)" in column)

@@ -3,9 +3,9 @@
 import pytest
 
 from geoguide.datasets.config import DataConfig
-from geoguide.experiments import facts
+from geoguide.experiments import facts, placing
 from geoguide.experiments.facts import Facts
-from geoguide.experiments.placing import on, tested_on
+from geoguide.experiments.placing import on
 from geoguide.experiments.presets import (
     PRESETS,
     TEACHERS,
@@ -56,7 +56,7 @@ def test_benchmark_and_2d_model_whatever_its_severity_there(dataset: str, teache
         assert (found.teacher, found.trained_on, found.tested_on, found.changed) == (teacher, dataset, dataset, ())
         assert found.plain and found.data == "mini"
     if dataset != "scannet":
-        moved = Facts.of(tested_on(with_teacher(preset(), teacher), dataset))
+        moved = Facts.of(placing.tested_on(with_teacher(preset(), teacher), dataset))
         assert (moved.trained_on, moved.tested_on, moved.teacher, moved.changed) == ("scannet", dataset, teacher, ())
         assert not moved.plain
 

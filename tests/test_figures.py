@@ -186,7 +186,7 @@ def test_confusion_rows_sum_to_hundred_and_empty_rows_stay_empty():
 
 def test_similarity_matrices_keep_values_and_share_the_scale(rng):
     a, b = rng.normal(size=(2, 6, 6))
-    figure = figures.similarity_matrices({"G": a, "sem": b}, title="s", names=list("uvwxyz"), shared_scale=True)
+    figure = figures.show_matrices({"G": a, "sem": b}, title="s", names=list("uvwxyz"), shared_scale=True)
     np.testing.assert_allclose(figure.data[1].z, b, rtol=1e-6)
     assert figure.data[0].zmin == figure.data[1].zmin == pytest.approx(min(a.min(), b.min()))
 
@@ -222,9 +222,9 @@ def test_images_survive_as_png(rng):
         (lambda: figures.curves({"a": [([0], [1.0, 2.0])]}, title="t", y_title="y"), "1 steps and 2 values"),
         (lambda: figures.curves({"a": [([0], [1]), ([1], [1])]}, title="t", y_title="y"), "same steps"),
         (lambda: figures.confusion_heatmap(np.zeros((2, 3)), ["a", "b"], title="t"), r"\[2, 3\]"),
-        (lambda: figures.similarity_matrices({}, title="t"), "at least one"),
-        (lambda: figures.similarity_matrices({"a": np.zeros((2, 3))}, title="t"), "'a'"),
-        (lambda: figures.similarity_matrices({"a": np.zeros((2, 2))}, title="t", names=["x"]), "names"),
+        (lambda: figures.show_matrices({}, title="t"), "at least one"),
+        (lambda: figures.show_matrices({"a": np.zeros((2, 3))}, title="t"), "'a'"),
+        (lambda: figures.show_matrices({"a": np.zeros((2, 2))}, title="t", names=["x"]), "names"),
         (lambda: figures.class_bars({"a": [1.0]}, ["x", "y"], title="t"), "'a'"),
         (lambda: figures.class_bars({}, ["x"], title="t"), "1 to 8"),
         (lambda: figures.show_images({}, title="t"), "at least one"),

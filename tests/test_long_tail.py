@@ -60,7 +60,7 @@ def test_one_line_per_record_and_size_with_both_readings(found):
 
 def test_shares_are_of_the_same_run_on_the_smallest_set(found):
     lines = long_tail.by_size(found)
-    kept = long_tail.kept(lines)
+    kept = long_tail.share_kept(lines)
     np.testing.assert_allclose(only(kept, {"K": 21})[["miou", "macc"]], 100)
     one = only(kept, ADAPTER | {"seed": 2, "label_set": BIG}).iloc[0]
     run = of(found, one)
@@ -86,14 +86,19 @@ def test_table_and_figure_read_the_same_lines(found):
     lines, rows = long_tail.by_size(found), [FUSION, FULL]
     spread = long_tail.spread(lines, rows, "macc")
     assert list(spread) == ["2D fusion", "works-best/full"] and list(spread["2D fusion"]) == [21, 40, 80, 160]
-    table = long_tail.table(lines, rows, "macc").set_index("row")
+    table = long_tail.class_table(lines, rows, "macc").set_index("row")
     assert table.loc["works-best/full", "K = 80"] == tables.mean_of(np.array(spread["works-best/full"][80]))
     assert list(table["seeds"]) == [1, 3] and list(table["converged"]) == ["", "2 of 3"]
-    assert list(long_tail.table(long_tail.by_frequency(found), rows, over="bin"))[1:4] == ["head", "common", "tail"]
+    assert list(long_tail.class_table(long_tail.by_frequency(found), rows, over="bin"))[1:4] == [
+        "head",
+        "common",
+        "tail",
+    ]
 
 
-def test_claim_lines_tell_size_and_share_apart(found):
-    lines = long_tail.claim_lines(found)
+def test_lines_tell_size_and_share_apart(found):
+    lines = long_tail.by_size(found)
+    lines = pd.concat([lines, long_tail.share_kept(lines)])
     assert len(lines) == 8 * len(found)
     at = {"label_set": "matterport40", "measure": "score"}
     assert evidence.paired(lines, FULL | at, ADAPTER | at).shape == (3,)

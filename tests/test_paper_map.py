@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(geoguide.__file__).parent
 CHAPTERS = {path.stem: path.read_text() for path in (ROOT / "notebooks").glob("[0-9]*.py")}
 # Symbols that cite the paper for a detail of something that is on the map.
-DETAILS = {"geoguide.report.figures.charts.similarity_matrices", "geoguide.pretraining.step.encode_views"}
+DETAILS = {"geoguide.report.figures.charts.show_matrices", "geoguide.pretraining.step.encode_views"}
 
 
 @pytest.mark.parametrize("line", paper_map(), ids=lambda line: line.symbol)

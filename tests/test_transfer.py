@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from fake_records import fake_record, scores
 
-from geoguide.experiments.placing import on, tested_on
+from geoguide.experiments import placing
+from geoguide.experiments.placing import on
 from geoguide.experiments.presets import adapter_only, fusion, preset
 from geoguide.experiments.records import Record, Scores, frame, only, pick
 from geoguide.labels import load_label_set
@@ -37,18 +38,18 @@ def test_floor_is_that_of_a_constant_guess(rng, absent):
 
 
 def test_shares_pair_the_seeds_of_both():
-    away = [record(tested_on(adapter_only(seed), "nuscenes"), 10 + seed) for seed in range(3)]
+    away = [record(placing.tested_on(adapter_only(seed), "nuscenes"), 10 + seed) for seed in range(3)]
     home = [record(on(adapter_only(seed), "nuscenes"), 40) for seed in (1, 2, 3)]
-    kept = transfer.kept(frame([*away, *home]), ADAPTER, "nuscenes")
+    kept = transfer.kept_elsewhere(frame([*away, *home]), ADAPTER, "nuscenes")
     assert dict(zip(kept["seed"], kept["miou"], strict=True)) == {1: 27.5, 2: 30.0}
     assert set(kept["measure"]) == {"kept"} and set(kept["trained_on"]) == {"scannet"}
-    assert transfer.kept(frame(away), ADAPTER, "nuscenes").empty  # nothing was trained there
+    assert transfer.kept_elsewhere(frame(away), ADAPTER, "nuscenes").empty  # nothing was trained there
 
 
 @pytest.fixture
 def runs() -> list[Record]:
     rows = [make(seed=seed) for make in (adapter_only, preset) for seed in (0, 1)]
-    away = [record(tested_on(config, d), 10 + config.seed) for config in rows for d in transfer.AWAY]
+    away = [record(placing.tested_on(config, d), 10 + config.seed) for config in rows for d in transfer.AWAY]
     return away + [record(on(config, d), 20 + config.seed) for d in PLACES for config in rows]
 
 

@@ -36,7 +36,6 @@ def environment(device: str = "auto") -> dict[str, Any]:
 
 def git_commit() -> str | None:
     """Commit of the checkout this package runs from ('-dirty' with local changes), None outside one."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=PACKAGE, capture_output=True, text=True, check=False
-    )
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None

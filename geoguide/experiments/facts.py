@@ -1,8 +1,7 @@
 """What an experiment is, as facts that a table can filter and sort by, read from its config and never from its name."""
 
-import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from geoguide.benchmarks import benchmark, benchmark_of
@@ -120,7 +119,7 @@ class Facts:
 
     def columns(self) -> dict[str, Any]:
         """Every fact by name, `dropped` and `plain` among them."""
-        names = (*(field.name for field in dataclasses.fields(self)), "dropped", "plain")
+        names = (*(field.name for field in fields(self)), "dropped", "plain")
         return {name: getattr(self, name) for name in names}
 
     def fit(self, row: Row) -> bool:

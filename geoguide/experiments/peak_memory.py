@@ -2,7 +2,6 @@
 
 import threading
 from pathlib import Path
-from types import TracebackType
 
 STATUS = Path("/proc/self/status")
 
@@ -32,9 +31,7 @@ class PeakMemory:
         self._watcher.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Look a last time."""
         self._done.set()
         self._watcher.join()

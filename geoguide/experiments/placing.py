@@ -7,7 +7,7 @@ from geoguide.backbones.config import BackboneConfig
 from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, check_known
 from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.protocols import PROTOCOLS
@@ -76,8 +76,7 @@ def under_protocol(config: ExperimentConfig, protocol: str) -> ExperimentConfig:
     Raises:
         ConfigError: An unknown protocol.
     """
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol {protocol!r}: known are {', '.join(PROTOCOLS)}")
+    check_known("protocol", protocol, PROTOCOLS)
     mode = "fusion" if config.protocol.mode == "fusion" else PROTOCOLS[protocol].mode
     return config.replace(protocol=replace(PROTOCOLS[protocol], mode=mode))
 
@@ -110,7 +109,7 @@ def placed(
         DataError: Real data are not there.
     """
     if data != "mini":
-        return real(config, dataset, data, features, protocol=protocol or "openscene", weights=weights)
+        return real(config, dataset, data, features, protocol or "openscene", weights)
     if weights is not None:
         raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
     config = on(with_teacher(config, features), dataset)
@@ -118,13 +117,7 @@ def placed(
 
 
 def real(
-    config: ExperimentConfig,
-    dataset: str,
-    root: str | Path,
-    features: str,
-    *,
-    protocol: str = "openscene",
-    weights: str | None = None,
+    config: ExperimentConfig, dataset: str, root: str | Path, features: str, protocol: str, weights: str | None = None
 ) -> ExperimentConfig:
     """The same experiment on a real benchmark with its fused 2D features.
 
@@ -150,9 +143,8 @@ def real(
     data = there.real_data(root, features)
     width = fused_width(data)
     if width not in TEXT_OF_WIDTH:
-        raise ConfigError(
-            f"data.features: {features} has {width} channels; texts are known for {', '.join(map(str, TEXT_OF_WIDTH))}"
-        )
+        known = ", ".join(map(str, TEXT_OF_WIDTH))
+        raise ConfigError(f"data.features: {features} has {width} channels; texts are known for {known}")
     config = config.replace(
         data=data,
         lifting=there.openscene.lifting,

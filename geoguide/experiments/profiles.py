@@ -3,21 +3,10 @@
 from typing import Any
 
 from geoguide.benchmarks import NAMES, benchmark
-from geoguide.errors import ConfigError
+from geoguide.errors import check_known
+from geoguide.experiments import presets
 from geoguide.experiments.placing import on, placed, tested_on
-from geoguide.experiments.presets import (
-    DEFAULT_TEACHER,
-    LONG_SEEDS,
-    OTHER_BACKBONES,
-    PRESETS,
-    SEEDS,
-    TEACHERS,
-    adapter_only,
-    fusion,
-    openscene,
-    pooled,
-    preset,
-)
+from geoguide.experiments.presets import adapter_only, fusion, openscene, pooled, preset
 from geoguide.frozen import config_hash
 from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.pipeline.config import ExperimentConfig
@@ -29,12 +18,11 @@ DROPS = {  # the ablation's rows of each preset: less one module, and for the be
 }
 
 
-def ablation(seeds: tuple[int, ...] = SEEDS, presets: tuple[str, ...] = tuple(PRESETS)) -> list[ExperimentConfig]:
+def ablation(seeds: tuple[int, ...] = presets.SEEDS) -> list[ExperimentConfig]:
     """Every row of the ablation, with the same seeds and scenes (chapter 03).
 
     Args:
         seeds: Of the trained rows; 2D fusion has the first alone.
-        presets: Keys of `PRESETS`.
 
     Returns:
         Baselines, and each preset full and less its modules one by one.
@@ -42,22 +30,22 @@ def ablation(seeds: tuple[int, ...] = SEEDS, presets: tuple[str, ...] = tuple(PR
     rows = [fusion(seeds[0])]
     for seed in seeds:
         rows += [adapter_only(seed), pooled(seed)]
-        rows += [preset(name, drop=drop, seed=seed) for name in presets for drop in DROPS[name]]
+        rows += [preset(name, drop=drop, seed=seed) for name, drops in DROPS.items() for drop in drops]
     return rows
 
 
 def preliminary() -> list[ExperimentConfig]:
     """Frozen against entire (claim C1) under both 2D models, and the same adapter on other frozen features (C12)."""
     rows = []
-    for teacher in TEACHERS:
-        rows += [fusion(SEEDS[0], teacher)]
-        rows += [adapter_only(seed, teacher) for seed in SEEDS]
-        rows += [openscene(seed, teacher) for seed in LONG_SEEDS]
-    return rows + [adapter_only(seed, backbone=name) for name in OTHER_BACKBONES for seed in SEEDS]
+    for teacher in presets.TEACHERS:
+        rows += [fusion(presets.SEEDS[0], teacher)]
+        rows += [adapter_only(seed, teacher) for seed in presets.SEEDS]
+        rows += [openscene(seed, teacher) for seed in presets.LONG_SEEDS]
+    return rows + [adapter_only(seed, backbone=name) for name in presets.OTHER_BACKBONES for seed in presets.SEEDS]
 
 
 def main_table(
-    dataset: str, data: str = "mini", features: str = DEFAULT_TEACHER, **options: Any
+    dataset: str, data: str = "mini", features: str = presets.DEFAULT_TEACHER, **options: Any
 ) -> list[ExperimentConfig]:
     """The rows of the main table on a benchmark (chapter 04).
 
@@ -73,13 +61,14 @@ def main_table(
         (claim C7).
     """
     long = {"teacher": features} if data == "mini" else {}  # how long the entire network must train depends on it
-    rows = [fusion()] + [openscene(seed, **long) for seed in LONG_SEEDS[: benchmark(dataset).entire_network_seeds]]
-    drops = ("none", "iirc") if benchmark(dataset).more_label_sets else ("none",)
-    for seed in SEEDS:
+    there = benchmark(dataset)
+    rows = [fusion(), *(openscene(seed, **long) for seed in presets.LONG_SEEDS[: there.entire_network_seeds])]
+    drops = ("none", "iirc") if there.more_label_sets else ("none",)
+    for seed in presets.SEEDS:
         rows.append(adapter_only(seed))
-        if (data, features) == ("mini", DEFAULT_TEACHER):
+        if (data, features) == ("mini", presets.DEFAULT_TEACHER):
             rows.append(adapter_only(seed, backbone="descriptors"))
-        rows += [preset(name, drop=drop, seed=seed) for name in PRESETS for drop in drops]
+        rows += [preset(name, drop=drop, seed=seed) for name in presets.PRESETS for drop in drops]
     return [placed(config, dataset, data, features, **options) for config in rows]
 
 
@@ -92,7 +81,7 @@ def occlusion() -> list[ExperimentConfig]:
     """
     splat = {"lifting__occlusion": "splat", "lifting__depth_tolerance": 0.1}
     rows = [on(fusion(), "nuscenes").replace(name="2D fusion, true depth", lifting__occlusion="depth")]
-    for config in (fusion(), *(adapter_only(seed) for seed in SEEDS)):
+    for config in (fusion(), *(adapter_only(seed) for seed in presets.SEEDS)):
         rows.append(on(config, "nuscenes").replace(name=f"{config.name}, z-buffer", **splat))
     return rows
 
@@ -100,8 +89,8 @@ def occlusion() -> list[ExperimentConfig]:
 def cross_domain() -> list[ExperimentConfig]:
     """Networks trained on mini-ScanNet, scored in houses and in streets: the adapter and both presets, every seed."""
     rows = []
-    for seed in SEEDS:
-        trained = [adapter_only(seed), *(preset(name, seed=seed) for name in PRESETS)]
+    for seed in presets.SEEDS:
+        trained = [adapter_only(seed), *(preset(name, seed=seed) for name in presets.PRESETS)]
         rows += [tested_on(config, dataset) for config in trained for dataset in NAMES[1:]]
     return rows
 
@@ -113,10 +102,13 @@ def under_protocols() -> list[ExperimentConfig]:
         One experiment for each seed and protocol; few seeds, because passes of a turned cloud encode every scene anew,
         which takes longer than the training.
     """
-    return [preset(seed=seed).replace(protocol=protocol) for seed in LONG_SEEDS for protocol in STEPS.values()]
+    return [preset(seed=seed).replace(protocol=protocol) for seed in presets.LONG_SEEDS for protocol in STEPS.values()]
 
 
-STUDY_SEEDS = SEEDS[:1]
+STUDY_SEEDS = presets.SEEDS[:1]
+
+_UNIT_LENGTH = IIRCConfig(normalise="l2", scale="standardise", diagonal=False)
+_FIXED_SCALE = {"objective__imr__temperature": 1.0, "objective__imr__learn_scale": False}
 
 STUDIES: dict[str, tuple[str, dict[str, object]]] = {  # option: modules dropped, and what changes from works-best
     "usd.weight = softmax": ("imr+iirc", {"objective__usd__weight": "softmax"}),
@@ -128,20 +120,11 @@ STUDIES: dict[str, tuple[str, dict[str, object]]] = {  # option: modules dropped
     "imr.pattern = points": ("usd+iirc", {"objective__imr__pattern": "points"}),
     "imr.negatives = all": ("usd+iirc", {"objective__imr__negatives": "all"}),
     "imr.balance = none": ("usd+iirc", {"objective__imr__balance": "none"}),
-    "imr.temperature = 1, fixed": (
-        "usd+iirc",
-        {"objective__imr__temperature": 1.0, "objective__imr__learn_scale": False},
-    ),
-    "lambda_mask x 5": ("usd+iirc", {"objective__lambda_mask": 5 * PRESETS["works-best"].lambda_mask}),
-    "iirc of unit length, standardised": (
-        "usd+imr",
-        {
-            "objective__iirc": IIRCConfig(normalise="l2", scale="standardise", diagonal=False),
-            "objective__lambda_sim": 0.002,
-        },
-    ),
-    "lambda_sim / 10": ("usd+imr", {"objective__lambda_sim": PRESETS["works-best"].lambda_sim / 10}),
-    "lambda_sim x 10": ("usd+imr", {"objective__lambda_sim": 10 * PRESETS["works-best"].lambda_sim}),
+    "imr.temperature = 1, fixed": ("usd+iirc", _FIXED_SCALE),
+    "lambda_mask x 5": ("usd+iirc", {"objective__lambda_mask": 5 * presets.PRESETS["works-best"].lambda_mask}),
+    "iirc of unit length, standardised": ("usd+imr", {"objective__iirc": _UNIT_LENGTH, "objective__lambda_sim": 0.002}),
+    "lambda_sim / 10": ("usd+imr", {"objective__lambda_sim": presets.PRESETS["works-best"].lambda_sim / 10}),
+    "lambda_sim x 10": ("usd+imr", {"objective__lambda_sim": 10 * presets.PRESETS["works-best"].lambda_sim}),
     "masks.source = annotation": ("none", {"masks__source": "annotation"}),
     "train.steps x 2": ("none", {"train__steps": 2 * ExperimentConfig().train.steps}),
 }
@@ -160,14 +143,15 @@ def study(option: str, seed: int = 0) -> tuple[ExperimentConfig, ExperimentConfi
     Raises:
         ConfigError: An unknown option.
     """
-    if option not in STUDIES:
-        raise ConfigError(f"unknown study {option!r}: known are {', '.join(STUDIES)}")
+    check_known("study", option, STUDIES)
     drop, changes = STUDIES[option]
     base = preset("works-best", drop=drop, seed=seed)
     return base, base.replace(name=f"study/{option}", **changes)
 
 
-PROFILES = ("all", "quick", "full", "studies", *NAMES, "occlusion", "cross-domain", "protocols")
+_CHAPTERS = {"occlusion": occlusion, "cross-domain": cross_domain, "protocols": under_protocols}
+
+PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
 
 
 def profile(name: str) -> list[ExperimentConfig]:
@@ -185,28 +169,21 @@ def profile(name: str) -> list[ExperimentConfig]:
     Raises:
         ConfigError: An unknown profile.
     """
+    check_known("profile", name, PROFILES)
     match name:
         case "quick":
-            seed = SEEDS[0]
+            seed = presets.SEEDS[0]
             both = (adapter_only(seed), preset("works-best", seed=seed))
-            return ablation(SEEDS[:1]) + [on(config, dataset) for dataset in NAMES[1:] for config in both]
+            return ablation(presets.SEEDS[:1]) + [on(config, dataset) for dataset in NAMES[1:] for config in both]
         case "full":
             return _unique([*ablation(), *preliminary()])
-        case "occlusion":
-            return occlusion()
-        case "cross-domain":
-            return cross_domain()
-        case "protocols":
-            return under_protocols()
         case "studies":
             return [study(option, seed)[1] for seed in STUDY_SEEDS for option in STUDIES]
         case "all":
-            parts = ("full", *NAMES, "occlusion", "cross-domain", "protocols")
-            other = [row for teacher in TEACHERS for row in main_table("scannet", features=teacher)]
+            parts = ("full", *NAMES, *_CHAPTERS)
+            other = [row for teacher in presets.TEACHERS for row in main_table("scannet", features=teacher)]
             return _unique([config for part in parts for config in profile(part)] + other)
-    if name in NAMES:
-        return main_table(name)
-    raise ConfigError(f"unknown profile {name!r}: known are {', '.join(PROFILES)}")
+    return main_table(name) if name in NAMES else _CHAPTERS[name]()
 
 
 def _unique(configs: list[ExperimentConfig]) -> list[ExperimentConfig]:

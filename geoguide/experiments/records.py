@@ -258,7 +258,7 @@ def only(lines: pd.DataFrame, row: Row) -> pd.DataFrame:
     Returns:
         Those lines, in their order.
     """
-    keep = np.ones(len(lines), bool)
+    keep = np.ones(len(lines), bool)  # [lines]
     for fact, wanted in row.items():
         keep &= np.array([agrees(value, wanted) for value in lines[fact]], bool)
     return lines[keep]

@@ -108,10 +108,8 @@ def data_key(config: ExperimentConfig) -> str:
         The parts of the config that decide its scenes, as JSON.
     """
     plain = ExperimentConfig()
-    shared = config.training().replace(
-        name="", objective=plain.objective, train=plain.train, adapter=plain.adapter, seed=0
-    )
-    return json.dumps(to_dict(shared), sort_keys=True)
+    training = {"objective": plain.objective, "train": plain.train, "adapter": plain.adapter}
+    return json.dumps(to_dict(config.training().replace(name="", seed=0, **training)), sort_keys=True)
 
 
 @lru_cache(maxsize=6)
@@ -131,10 +129,9 @@ def describe(evaluation: Evaluation, label_set: str) -> dict[str, Any]:
         rows, mIoU by scene.
     """
     names = load_label_set(label_set).names
-    iou = evaluation.confusion.iou()
-    matrix = evaluation.confusion.matrix
-    rows = matrix.sum(1)
-    recall = np.where(rows > 0, np.diag(matrix) / np.maximum(rows, 1), np.nan)
+    iou, matrix = evaluation.confusion.iou(), evaluation.confusion.matrix  # [C], [C, C]
+    rows = matrix.sum(1)  # [C]
+    recall = np.where(rows > 0, np.diag(matrix) / np.maximum(rows, 1), np.nan)  # [C]
     absent = evaluation.protocol.absent_class
     return {
         "miou": evaluation.miou,
@@ -158,21 +155,14 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
         superpoint), `superpoints`, and `mask_...` of `mask_quality`; nothing of masks where no instances are annotated
         (nuScenes).
     """
-    rows = [
-        {
-            "superpoint_purity": superpoint_purity(s.superpoints, np.asarray(s.labels)),
-            "superpoints": float(s.superpoints.max() + 1),
-            **_mask_quality(s),
-        }
-        for s in scenes
-    ]
+    rows = []
+    for scene in scenes:
+        purity = superpoint_purity(scene.superpoints, np.asarray(scene.labels))
+        rows.append({"superpoint_purity": purity, "superpoints": float(scene.superpoints.max() + 1)})
+        if scene.instances is not None:
+            quality = mask_quality(scene.masks, scene.instances)
+            rows[-1] |= {f"mask_{name}": float(value) for name, value in quality.items()}
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-
-def _mask_quality(scene: PreparedScene) -> dict[str, float]:
-    if scene.instances is None:
-        return {}
-    return {f"mask_{name}": float(value) for name, value in mask_quality(scene.masks, scene.instances).items()}
 
 
 def _training(fitted: Fit | None) -> dict[str, Any] | None:
@@ -184,22 +174,14 @@ def _training(fitted: Fit | None) -> dict[str, Any] | None:
 
 def _data(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) -> dict[str, Any]:
     """Which scenes: how many by split, points, frames, what was skipped, and one fingerprint of all contents."""
-    prints, points, frames, lost, seen = [], 0, 0, 0, []
-    for scenes in splits.values():
-        for scene in scenes:
-            prints.append(scene.fingerprint)
-            points += len(scene)
-            frames, lost = frames + scene.frames[0], lost + scene.frames[1]
-            seen.append(float(scene.seen.mean()))
+    facts = [(s.fingerprint, len(s), *s.frames, float(s.seen.mean())) for scenes in splits.values() for s in scenes]
+    prints, points, frames, lost_frames, seen = zip(*facts, strict=True)
+    lost_scenes = [skipped(config.data, "train"), skipped(config.data, "val"), skipped(config.tested().data, "test")]
     return {
         "fingerprint": hashlib.sha256("".join(prints).encode()).hexdigest()[:12],
         "scenes": {split: len(scenes) for split, scenes in splits.items()},
-        "points": points,
+        "points": sum(points),
         "seen_share": round(float(np.mean(seen)), 4),
-        "frames": frames,
-        "skipped": {
-            "frames": lost,
-            "scenes": sum(skipped(config.data, split) for split in ("train", "val"))
-            + skipped(config.tested().data, "test"),
-        },
+        "frames": sum(frames),
+        "skipped": {"frames": sum(lost_frames), "scenes": sum(lost_scenes)},
     }

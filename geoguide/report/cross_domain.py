@@ -23,6 +23,7 @@ FLOOR: Row = {"method": "always the most frequent class"}  # trains nothing
 
 _HOUSES, _STREETS = ({"tested_on": dataset} for dataset in AWAY)
 _MOVED, _KEPT = ({"trained_on": HOME, "measure": measure} for measure in (SCORE, KEPT))
+_AT_HOME = route("nuscenes") | {"measure": SCORE}
 
 
 # Better, worse (facts of lines of `claim_lines`), and what that says of C10.
@@ -30,11 +31,7 @@ CLAIMS: tuple[tuple[Row, Row, str], ...] = (
     (FULL | _MOVED | _HOUSES, FLOOR | _HOUSES, "from rooms to houses: beats the floor"),
     (FULL | _MOVED | _HOUSES, ADAPTER | _MOVED | _HOUSES, "from rooms to houses: works-best beats the adapter"),
     (FULL | _MOVED | _STREETS, FLOOR | _STREETS, "from rooms to streets: beats the floor"),
-    (
-        FULL | route("nuscenes") | {"measure": SCORE},
-        FULL | _MOVED | _STREETS,
-        "on streets, training there beats training in rooms",
-    ),
+    (FULL | _AT_HOME, FULL | _MOVED | _STREETS, "on streets, training there beats training in rooms"),
     (FULL | _KEPT | _HOUSES, FULL | _KEPT | _STREETS, "more of the score is kept in houses than on streets"),
 )
 
@@ -57,7 +54,7 @@ def chance(scores: Scores, absent: str = "zero") -> tuple[str, float, float]:
     return list(scores.iou)[best], float(100.0 * points[best] / points.sum() / classes), 100.0 / classes
 
 
-def kept(lines: pd.DataFrame, row: Row, tested_on: str) -> pd.DataFrame:
+def kept_elsewhere(lines: pd.DataFrame, row: Row, tested_on: str) -> pd.DataFrame:
     """What a network from rooms keeps elsewhere, in % of the score of the network trained there, by seed.
 
     Args:
@@ -96,11 +93,11 @@ def claim_lines(found: Sequence[Record]) -> pd.DataFrame:
             run.
 
     Returns:
-        Lines as of `records.frame`: the records', those of `kept` for every method, and per place that was trained in
-        one of `FLOOR`.
+        Lines as of `records.frame`: the records', those of `kept_elsewhere` for every method, and per place that was
+        trained in one of `FLOOR`.
     """
     lines = frame(found)
-    parts = [lines, *(kept(lines, row, dataset) for row in METHODS for dataset in AWAY)]
+    parts = [lines, *(kept_elsewhere(lines, row, dataset) for row in METHODS for dataset in AWAY)]
     for dataset in PLACES:
         here = [record for record in found if record.facts.fit(route(dataset))]
         if here:

@@ -1,6 +1,7 @@
 """What could a module gain at best? Measurements that need the truth, so for looking only, never for training."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -28,10 +29,11 @@ def oracle_weights(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
     Returns:
         [P]; 0 where unseen.
     """
-    error = 1 - F.cosine_similarity(batch.lifted, truth, dim=-1)
+    error = 1 - F.cosine_similarity(batch.lifted, truth, dim=-1)  # [P]
     return torch.exp(-ORACLE_SHARPNESS * torch.where(known, error, 1.0)) * batch.seen
 
 
+@torch.inference_mode()
 def target_quality(
     scenes: Sequence[PreparedScene], text: Tensor, learned: dict[str, SuperpointDistillation]
 ) -> pd.DataFrame:
@@ -48,29 +50,25 @@ def target_quality(
     """
     pool: dict[str, Callable[[Batch, Tensor, Tensor], Tensor]] = {
         "mean of the superpoint": lambda b, truth, known: b.seen.float(),
-        **{f"weighted by W, {name}": _learned(usd) for name, usd in learned.items()},
+        **{f"weighted by W, {name}": partial(_learned_weights, usd) for name, usd in learned.items()},
         "weighted by the true error (ceiling)": oracle_weights,
     }
     matrices = {name: ConfusionMatrix(len(text)) for name in ("no pooling", *pool)}
     for scene in scenes:
         batch = scene.batch(np.arange(len(scene)), torch.device("cpu"))
         labels = np.asarray(scene.labels)
-        known = torch.from_numpy(labels < len(text))
+        known = torch.from_numpy(labels < len(text))  # [P]
         truth = text[torch.from_numpy(np.where(labels < len(text), labels, 0))]  # [P, C]
         matrices["no pooling"].update(labels, (batch.lifted @ text.T).argmax(1).numpy())
         for name, weigh in pool.items():
-            refined = refine(batch.lifted, weigh(batch, truth, known), batch.superpoints)
+            refined = refine(batch.lifted, weigh(batch, truth, known), batch.superpoints)  # [superpoints, C]
             matrices[name].update(labels, batch.superpoints.to_entries((refined @ text.T).argmax(1)).numpy())
     rows = [{"target": n, "mIoU": 100 * m.miou(absent="zero"), "mAcc": 100 * m.macc()} for n, m in matrices.items()]
     return pd.DataFrame(rows)
 
 
-def _learned(usd: SuperpointDistillation) -> Callable[[Batch, Tensor, Tensor], Tensor]:
-    @torch.inference_mode()
-    def weigh(batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
-        return usd.weights(batch)
-
-    return weigh
+def _learned_weights(usd: SuperpointDistillation, batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
+    return usd.weights(batch)
 
 
 def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> float:
@@ -89,12 +87,12 @@ def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> f
     for scene in scenes:
         labels = np.asarray(scene.labels)
         keep = np.flatnonzero(labels < len(text))
-        lifted, seen = scene.features(keep)
-        keep, lifted = keep[seen], torch.from_numpy(lifted[seen]).float()
-        error = 1 - F.cosine_similarity(lifted, text[torch.from_numpy(labels[keep])], dim=-1)
+        lifted, seen = scene.features(keep)  # [K, C], bool [K]
+        keep, lifted = keep[seen], torch.from_numpy(lifted[seen]).float()  # [S], [S, C]
+        error = 1 - F.cosine_similarity(lifted, text[torch.from_numpy(labels[keep])], dim=-1)  # [S]
         names, index = np.unique(scene.superpoints[keep], return_inverse=True)
         superpoints = Groups.partition(torch.from_numpy(index), len(names))
-        mean = superpoints.to_entries(superpoints.mean(error))
+        mean = superpoints.to_entries(superpoints.mean(error))  # [S], of each point's superpoint
         inside += float((error - mean).square().sum())
         total += float((error - error.mean()).square().sum())
     return inside / total

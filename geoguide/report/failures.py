@@ -58,7 +58,7 @@ def error_colors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape or truth.ndim != 1:
         raise InputError(f"prediction must be {list(truth.shape)} as truth is, found {list(prediction.shape)}")
-    colors = np.where((truth == prediction)[:, None], RIGHT, WRONG)
+    colors = np.where((truth == prediction)[:, None], RIGHT, WRONG)  # [P, 3]
     return np.where((truth == VOID)[:, None], UNSCORED, colors)
 
 
@@ -72,8 +72,8 @@ def confusions(record: Record, count: int = 12) -> pd.DataFrame:
     Returns:
         A line per pair, most frequent first: true class, predicted class, and two shares in %.
     """
-    matrix, names = np.array(record.metrics.confusion), list(record.metrics.iou)
-    totals, wrong = matrix.sum(axis=1), matrix - np.diag(np.diag(matrix))
+    matrix, names = np.array(record.metrics.confusion), list(record.metrics.iou)  # [C, C]; C names
+    totals, wrong = matrix.sum(axis=1), matrix - np.diag(np.diag(matrix))  # [C], [C, C]
     order = np.argsort(-wrong, axis=None, kind="stable")[: min(count, int((wrong > 0).sum()))]
     table = [
         {

@@ -61,19 +61,16 @@ def read_house(package: Path) -> House:
         Its rooms; where they import each other in a loop, all stand on floor 0 and the loop is named.
     """
     graph = grimp.build_graph(package.name, cache_dir=None)
-    names = {module.rpartition(".")[2] for module in graph.find_children(package.name)}
-    imports: dict[str, set[str]] = {name: set() for name in names}
-    for module in graph.modules - {package.name}:
-        room = module.split(".")[1]
-        found = {
-            imported.split(".")[1] for imported in graph.find_modules_directly_imported_by(module) if "." in imported
-        }
-        imports[room] |= found - {room}
+    imports: dict[str, set[str]] = {}
+    for room in graph.find_children(package.name):
+        graph.squash_module(room)  # what its modules import, and what imports them, is now the room's
+        found = graph.find_modules_directly_imported_by(room) - {package.name, room}
+        imports[room.split(".")[1]] = {module.split(".")[1] for module in found}
+    circles: tuple[tuple[str, ...], ...] = ()
     try:
         order = tuple(graphlib.TopologicalSorter(imports).static_order())
-        circles: tuple[tuple[str, ...], ...] = ()
     except graphlib.CycleError as error:
-        order, circles = tuple(sorted(names)), (tuple(error.args[1]),)
+        order, circles = tuple(sorted(imports)), (tuple(error.args[1]),)
     floors: dict[str, int] = {}
     for name in order:
         floors[name] = 0 if circles else 1 + max((floors[other] for other in imports[name]), default=0)

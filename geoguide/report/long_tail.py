@@ -39,7 +39,7 @@ def by_size(found: Sequence[Record]) -> pd.DataFrame:
     return pd.concat(parts).sort_values(["K", "seed"], kind="stable", ignore_index=True)
 
 
-def kept(lines: pd.DataFrame) -> pd.DataFrame:
+def share_kept(lines: pd.DataFrame) -> pd.DataFrame:
     """The same lines in % of the same run's score on the smallest label set: what is left as classes are added.
 
     Args:
@@ -48,7 +48,7 @@ def kept(lines: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The lines; the metrics are shares, `measure` is "kept".
     """
-    whole = only(lines, {"K": min(SIZES)}).set_index("id").loc[lines["id"]]
+    whole = only(lines, {"K": min(SIZES)}).set_index("id").loc[lines["id"]]  # a line for each of `lines`
     shares = {metric: 100.0 * lines[metric].to_numpy() / whole[metric].to_numpy() for metric in METRICS}
     return lines.assign(measure=KEPT, **shares)
 
@@ -94,7 +94,7 @@ def spread(
     return {label: {key: part.tolist() for key, part in groups} for label, groups in cells.items()}
 
 
-def table(lines: pd.DataFrame, rows: Sequence[Row], metric: str = "miou", over: str = "K") -> pd.DataFrame:
+def class_table(lines: pd.DataFrame, rows: Sequence[Row], metric: str = "miou", over: str = "K") -> pd.DataFrame:
     """Rows by number of classes or by bin, as shown.
 
     Args:
@@ -114,16 +114,3 @@ def table(lines: pd.DataFrame, rows: Sequence[Row], metric: str = "miou", over: 
         runs = mine.drop_duplicates("seed")
         result.append({"row": row_label(row)} | line | {"seeds": len(runs), "converged": converged(runs)})
     return pd.DataFrame(result)
-
-
-def claim_lines(found: Sequence[Record]) -> pd.DataFrame:
-    """Lines for the claims ledger.
-
-    Args:
-        found: Records of Matterport3D.
-
-    Returns:
-        Those of `by_size` and of `kept`, told apart by `measure`.
-    """
-    lines = by_size(found)
-    return pd.concat([lines, kept(lines)], ignore_index=True)

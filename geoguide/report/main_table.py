@@ -11,7 +11,7 @@ from geoguide.experiments.records import Record, frame, only
 from geoguide.report.evidence import converged
 from geoguide.report.labels import BENCHMARKS, HIDDEN_BY, row_label
 from geoguide.report.rows import ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
-from geoguide.report.tables import METRICS, change, mean_of, paper
+from geoguide.report.tables import METRICS, mean_of, means, means_and_changes, paper, rows_held
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def rows_of(lines: pd.DataFrame) -> list[Row]:
     return [row | teacher for row, _ in LINES if not only(lines, row).empty]
 
 
-def main_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.DataFrame:
+def benchmark_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.DataFrame:
     """The main table on one benchmark, the paper's two sources beside ours.
 
     Args:
@@ -100,12 +100,10 @@ def main_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd.Data
         if mine.empty:
             continue
         line: dict[str, Any] = {"row": row_label(row | {"teacher": mine["teacher"].iat[0]})}
-        line |= {f"ours {shown} ({ours})": mean_of(mine[metric]) for shown, metric in METRICS.items()}
+        line |= means(mine, f"ours {{}} ({ours})")
         line |= {"seeds": len(mine), f"converged ({ours})": converged(mine)}
         if paper(f"{dataset}_openseg"):
-            line |= {
-                f"{real}, OpenSeg: {shown}": told.with_openseg(dataset, metric) for shown, metric in METRICS.items()
-            }
+            line |= {f"{real}, OpenSeg: {shown}": told.with_openseg(dataset, m) for shown, m in METRICS.items()}
         table.append(line | {f"{real}, main table: mIoU": told.miou(dataset)})
     return pd.DataFrame(table)
 
@@ -145,15 +143,8 @@ def occlusion_table(found: Sequence[Record]) -> pd.DataFrame:
         return pd.DataFrame()
     lines, table = frame(found), []
     for method in (FUSION, ADAPTER):
-        for occlusion, words in HIDDEN_BY.items():
-            row = method | {"occlusion": occlusion}
-            mine = only(lines, row)
-            if mine.empty:
-                continue
-            line = {"row": row_label(method), "hidden by": words}
+        for row, mine in rows_held(lines, [method | {"occlusion": occlusion} for occlusion in HIDDEN_BY]):
+            line = {"row": row_label(method), "hidden by": HIDDEN_BY[row["occlusion"]]}
             line["points with a feature (%)"] = f"{100 * mine['seen_share'].mean():.1f}"
-            for shown, metric in METRICS.items():
-                moved = change(lines, row, method | {"occlusion": "none"}, metric)
-                line |= {f"{shown} (mini)": mean_of(mine[metric]), f"Δ {shown}": moved}
-            table.append(line | {"seeds": len(mine)})
+            table.append(line | means_and_changes(lines, row, method | {"occlusion": "none"}))
     return pd.DataFrame(table)

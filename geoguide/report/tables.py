@@ -1,7 +1,7 @@
 """Tables of the book and README, made from the records in results/: no number is typed by hand."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,19 @@ def mean_of(values: np.ndarray | pd.Series, signed: bool = False, confidence: fl
     return with_interval(float(values.mean()), interval(values, confidence), signed) if len(values) else ""
 
 
+def means(lines: pd.DataFrame, title: str) -> dict[str, str]:
+    """The means of a row's scores as columns of a table.
+
+    Args:
+        lines: Of one row.
+        title: Of a column, with a place for the metric: "ours {} (mini)".
+
+    Returns:
+        By title, see `mean_of`.
+    """
+    return {title.format(shown): mean_of(lines[metric]) for shown, metric in METRICS.items()}
+
+
 def change(lines: pd.DataFrame, row: Row, reference: Row, metric: str) -> str:
     """The mean difference of a row to another, paired by seed, and its interval, as text.
 
@@ -81,6 +94,40 @@ def change(lines: pd.DataFrame, row: Row, reference: Row, metric: str) -> str:
         See `with_interval`; '' where both are the same row, or share no seed.
     """
     return "" if row == reference else mean_of(paired(lines, row, reference, metric), signed=True)
+
+
+def means_and_changes(lines: pd.DataFrame, row: Row, reference: Row) -> dict[str, Any]:
+    """The means of a row's scores on mini data, each beside its change, as columns of a table.
+
+    Args:
+        lines: See `records.frame`.
+        row: Facts of the row.
+        reference: Facts of the row to which the changes are.
+
+    Returns:
+        By title: means, changes (see `change`) and the number of seeds.
+    """
+    mine = only(lines, row)
+    cells = {}
+    for shown, metric in METRICS.items():
+        cells |= {f"{shown} (mini)": mean_of(mine[metric]), f"Δ {shown}": change(lines, row, reference, metric)}
+    return cells | {"seeds": len(mine)}
+
+
+def rows_held(lines: pd.DataFrame, rows: Iterable[Row]) -> Iterator[tuple[Row, pd.DataFrame]]:
+    """The rows that were run.
+
+    Args:
+        lines: See `records.frame`.
+        rows: Facts of each row.
+
+    Yields:
+        The facts of each row of which there are lines, and these lines.
+    """
+    for row in rows:
+        mine = only(lines, row)
+        if not mine.empty:
+            yield row, mine
 
 
 def mean_iou(found: Sequence[Record]) -> pd.Series:
@@ -106,13 +153,10 @@ def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
         by seed.
     """
     stated, table = paper("scannet_openseg"), []
-    for row in ABLATION:
-        mine = only(lines, row)
-        if mine.empty:
-            continue
+    for row, mine in rows_held(lines, ABLATION):
         told = stated.get(variant(row), {}).get("miou") or "not stated"
         line: dict[str, Any] = {"row": row_label(row), "paper mIoU (ScanNet v2)": told}
-        line |= {f"ours {shown} (mini)": mean_of(mine[metric]) for shown, metric in METRICS.items()}
+        line |= means(mine, "ours {} (mini)")
         line |= {f"Δ {shown} to full": change(lines, row, full(row), metric) for shown, metric in METRICS.items()}
         table.append(line | {"seeds": len(mine), "converged (mini)": converged(mine)})
     return pd.DataFrame(table)
@@ -128,17 +172,14 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
         A line per 2D model and way that `lines` holds.
     """
     stated, table = paper("scannet_openseg"), []
-    for teacher in TEACHERS:
-        for row in (FUSION, ENTIRE, ADAPTER):
-            mine = only(lines, row | {"teacher": teacher})
-            if mine.empty:
-                continue
-            # What the paper scores here with LSeg is not stated.
-            told = stated.get(variant(row), {}) if teacher == DEFAULT_TEACHER else {}
-            line: dict[str, Any] = {"2D model (simulated)": teacher, "row": row_label(row)}
-            line |= {f"paper {shown} (ScanNet v2)": told.get(m) or "not stated" for shown, m in METRICS.items()}
-            line |= {f"ours {shown} (mini)": mean_of(mine[metric]) for shown, metric in METRICS.items()}
-            table.append(line | {"seeds": len(mine), "converged": converged(mine)})
+    rows = [row | {"teacher": teacher} for teacher in TEACHERS for row in (FUSION, ENTIRE, ADAPTER)]
+    for row, mine in rows_held(lines, rows):
+        # What the paper scores here with LSeg is not stated.
+        told = stated.get(variant(row), {}) if row["teacher"] == DEFAULT_TEACHER else {}
+        line: dict[str, Any] = {"2D model (simulated)": row["teacher"], "row": variant(row)}
+        line |= {f"paper {shown} (ScanNet v2)": told.get(m) or "not stated" for shown, m in METRICS.items()}
+        line |= means(mine, "ours {} (mini)")
+        table.append(line | {"seeds": len(mine), "converged": converged(mine)})
     return pd.DataFrame(table)
 
 
@@ -203,17 +244,9 @@ def protocol_table(found: Sequence[Record]) -> pd.DataFrame:
     Returns:
         A line per protocol that `found` holds; differences are to the book's own, paired by seed.
     """
-    lines, table = frame(found), []
-    for row in [{"protocol": name} for name in STEPS]:
-        mine = only(lines, row)
-        if mine.empty:
-            continue
-        line: dict[str, Any] = dict(row)
-        for shown, metric in METRICS.items():
-            moved = change(lines, row, {"protocol": BOOK_PROTOCOL}, metric)
-            line |= {f"{shown} (mini)": mean_of(mine[metric]), f"Δ {shown}": moved}
-        table.append(line | {"seeds": len(mine)})
-    return pd.DataFrame(table)
+    lines, own = frame(found), {"protocol": BOOK_PROTOCOL}
+    held = rows_held(lines, [{"protocol": name} for name in STEPS])
+    return pd.DataFrame([row | means_and_changes(lines, row, own) for row, _ in held])
 
 
 def region_line(found: Sequence[Record]) -> str:

@@ -10,23 +10,12 @@ from geoguide.report.figures.charts import (
     interval_lines,
     seed_bars,
     show_images,
-    similarity_matrices,
+    show_matrices,
 )
 from geoguide.report.figures.clouds import Panel, show_cloud, show_clouds
 from geoguide.report.figures.houses import import_picture
 from geoguide.report.figures.render import use_offline_renderer
 
-__all__ = [
-    "Panel",
-    "class_bars",
-    "confusion_heatmap",
-    "curves",
-    "import_picture",
-    "interval_lines",
-    "seed_bars",
-    "show_cloud",
-    "show_clouds",
-    "show_images",
-    "similarity_matrices",
-    "use_offline_renderer",
-]
+__all__ = ["Panel", "import_picture", "show_cloud", "show_clouds", "use_offline_renderer"]
+__all__ += ["class_bars", "confusion_heatmap", "curves", "interval_lines", "seed_bars", "show_images"]
+__all__ += ["show_matrices"]

@@ -12,12 +12,15 @@ from plotly.subplots import make_subplots
 
 from geoguide.errors import InputError
 from geoguide.report.evidence import interval
-from geoguide.report.figures.render import PALETTE, finish
+from geoguide.report.figures.render import NO_MARGIN, PALETTE, finish
 
 _MAX_ROWS = 400
 
+Seeds = Sequence[float]  # one finite value per seed
+Curves = Sequence[tuple[Sequence[float], Sequence[float]]]  # per seed: steps, values
 
-def similarity_matrices(
+
+def show_matrices(
     matrices: Mapping[str, np.ndarray], *, title: str, names: Sequence[str] | None = None, shared_scale: bool = False
 ) -> go.Figure:
     """Square matrices side by side (paper, IIRC).
@@ -42,9 +45,8 @@ def similarity_matrices(
     size = len(next(iter(values.values())))
     for key, value in values.items():
         if value.shape != (size, size) or not 0 < size <= _MAX_ROWS:
-            raise InputError(
-                f"matrices[{key!r}] must be [{size}, {size}], at most {_MAX_ROWS}, found {list(value.shape)}"
-            )
+            found = list(value.shape)
+            raise InputError(f"matrices[{key!r}] must be [{size}, {size}], at most {_MAX_ROWS}, found {found}")
     if names is not None and len(names) != size:
         raise InputError(f"names must hold {size} entries, found {len(names)}")
     figure = make_subplots(cols=len(values), subplot_titles=list(values), horizontal_spacing=0.06)
@@ -64,21 +66,12 @@ def similarity_matrices(
     figure.update_xaxes(constrain="domain", showticklabels=False)
     figure.update_yaxes(autorange="reversed", constrain="domain", showticklabels=False)
     figure.update_yaxes(showticklabels=readable, tickfont={"size": 9}, row=1, col=1)
-    return finish(
-        figure,
-        title=title,
-        height=int(170 + 700 / max(len(values), 1.4)),
-        margin={"l": 110 if readable else 10, "r": 10, "t": 80, "b": 80},
-    )
+    margin = {"l": 110 if readable else 10, "r": 10, "t": 80, "b": 80}
+    return finish(figure, title=title, height=int(170 + 700 / max(len(values), 1.4)), margin=margin)
 
 
 def seed_bars(
-    values: Mapping[str, Sequence[float]],
-    *,
-    title: str,
-    unit: str = "mIoU (%)",
-    reference: str | None = None,
-    zoom: bool = False,
+    values: Mapping[str, Seeds], *, title: str, unit: str = "mIoU (%)", reference: str | None = None, zoom: bool = False
 ) -> go.Figure:
     """One bar per row with its 95 % interval over seeds (Student's t) and a tick per seed.
 
@@ -99,10 +92,7 @@ def seed_bars(
         raise InputError("values must hold at least one row")
     if reference is not None and reference not in values:
         raise InputError(f"reference {reference!r} is not a row; rows: {', '.join(values)}")
-    rows = {name: np.asarray(list(seeds), dtype=np.float64) for name, seeds in values.items()}
-    for name, seeds in rows.items():
-        if seeds.ndim != 1 or len(seeds) == 0 or not np.isfinite(seeds).all():
-            raise InputError(f"values[{name!r}] must hold at least one finite number per seed")
+    rows = {name: _checked(name, seeds) for name, seeds in values.items()}
     color = [PALETTE[5] if name == reference else PALETTE[0] for name in rows]
     shared = {
         "x": list(rows),
@@ -123,12 +113,7 @@ def seed_bars(
 
 
 def interval_lines(
-    values: Mapping[str, Mapping[Any, Sequence[float]]],
-    *,
-    title: str,
-    x_title: str,
-    unit: str = "mIoU (%)",
-    joined: bool = True,
+    values: Mapping[str, Mapping[Any, Seeds]], *, title: str, x_title: str, unit: str = "mIoU (%)", joined: bool = True
 ) -> go.Figure:
     """Per row and category the mean with its 95 % interval over seeds (Student's t); rows stand side by side.
 
@@ -145,29 +130,20 @@ def interval_lines(
     Raises:
         InputError: There are no rows or too many, or a row lacks a category or a finite value.
     """
-    if not values or len(values) > len(PALETTE):
-        raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(values)}")
+    _check_colours(values)
     categories = list(next(iter(values.values())))
     figure = go.Figure()
     for number, (name, row) in enumerate(values.items()):
         if list(row) != categories or not categories:
             raise InputError(f"values[{name!r}] must have the categories {categories}, found {list(row)}")
-        seeds = [np.asarray(list(row[category]), dtype=np.float64) for category in categories]
-        if any(len(found) == 0 or not np.isfinite(found).all() for found in seeds):
-            raise InputError(f"values[{name!r}] must hold at least one finite number per seed")
+        seeds = [_checked(name, row[category]) for category in categories]
         aside = (0.15 if joined else 0.5) * (number - (len(values) - 1) / 2) / len(values)  # of a step
-        half = [interval(found) for found in seeds]
-        figure.add_scatter(
-            x=np.arange(len(categories)) + aside,
-            y=[float(found.mean()) for found in seeds],
-            error_y={"type": "data", "array": half, "thickness": 1.2},
-            mode="lines+markers" if joined else "markers",
-            line={"color": PALETTE[number], "width": 1.5},
-            marker={"size": 8, "symbol": number},
-            name=name,
-            customdata=categories,
-            hovertemplate=f"{name}, %{{customdata}}: %{{y:.2f}} ± %{{error_y.array:.2f}}<extra></extra>",
-        )
+        line = go.Scatter(x=np.arange(len(categories)) + aside, y=[float(found.mean()) for found in seeds], name=name)
+        line.update(mode="lines+markers" if joined else "markers", line={"color": PALETTE[number], "width": 1.5})
+        line.update(marker={"size": 8, "symbol": number}, customdata=categories)
+        line.error_y = {"type": "data", "array": [interval(found) for found in seeds], "thickness": 1.2}
+        line.hovertemplate = f"{name}, %{{customdata}}: %{{y:.2f}} ± %{{error_y.array:.2f}}<extra></extra>"
+        figure.add_trace(line)
     ticks = {"tickvals": list(range(len(categories))), "ticktext": [str(category) for category in categories]}
     figure.update_xaxes(title_text=x_title, zeroline=False, **ticks)
     figure.update_yaxes(title_text=unit, rangemode="tozero")
@@ -175,12 +151,7 @@ def interval_lines(
 
 
 def curves(
-    runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
-    *,
-    title: str,
-    y_title: str,
-    x_title: str = "training step",
-    log_y: bool = False,
+    runs: Mapping[str, Curves], *, title: str, y_title: str, x_title: str = "training step", log_y: bool = False
 ) -> go.Figure:
     """Curves over training steps: one per seed in thin lines, and their mean in bold.
 
@@ -205,20 +176,11 @@ def curves(
         for steps, values in seeds:
             if len(steps) != len(values) or len(steps) == 0:
                 raise InputError(f"runs[{name!r}]: {len(steps)} steps and {len(values)} values")
-            line = {"color": color, "width": 1}
-            figure.add_scatter(
-                x=steps,
-                y=values,
-                mode="lines",
-                line=line,
-                opacity=0.35,
-                legendgroup=name,
-                showlegend=False,
-                hoverinfo="skip",
-            )
+            thin = {"line": {"color": color, "width": 1}, "opacity": 0.35, "showlegend": False, "hoverinfo": "skip"}
+            figure.add_scatter(x=steps, y=values, mode="lines", legendgroup=name, **thin)
         if not seeds or any(list(steps) != list(seeds[0][0]) for steps, _ in seeds):
             raise InputError(f"runs[{name!r}]: every seed must have the same steps")
-        mean = np.mean([values for _, values in seeds], axis=0)
+        mean = np.mean([values for _, values in seeds], axis=0)  # [steps]
         bold = {"color": color, "width": 2.5}
         figure.add_scatter(x=seeds[0][0], y=mean, mode="lines", line=bold, name=name, legendgroup=name)
     figure.update_xaxes(title_text=x_title)
@@ -243,8 +205,8 @@ def confusion_heatmap(matrix: np.ndarray, names: Sequence[str], *, title: str) -
     counts = np.asarray(matrix)
     if counts.shape != (len(names), len(names)):
         raise InputError(f"matrix must be [{len(names)}, {len(names)}] like names, found {list(counts.shape)}")
-    total = counts.sum(axis=1, keepdims=True)
-    share = np.full(counts.shape, np.nan)
+    total = counts.sum(axis=1, keepdims=True)  # [C, 1]
+    share = np.full(counts.shape, np.nan)  # [C, C]
     np.divide(100.0 * counts, total, out=share, where=total > 0)
     heat = go.Heatmap(z=share, x=list(names), y=list(names), colorscale="Cividis", zmin=0, zmax=100, customdata=counts)
     heat.colorbar = {"title": {"text": "% of the class's points", "side": "right"}, "thickness": 12}
@@ -272,8 +234,7 @@ def class_bars(
     Raises:
         InputError: There are no rows or too many, or a row has not C values.
     """
-    if not values or len(values) > len(PALETTE):
-        raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(values)}")
+    _check_colours(values)
     figure = go.Figure()
     for number, (name, row) in enumerate(values.items()):
         if len(row) != len(names):
@@ -308,8 +269,21 @@ def show_images(images: Mapping[str, np.ndarray], *, title: str) -> go.Figure:
         ratio = max(ratio, image.shape[0] / image.shape[1])
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    margin: dict[str, Any] = {"l": 0, "r": 0, "t": 80, "b": 10}
-    return finish(figure, title=title, height=int(90 + 760 * ratio / len(images)), margin=margin)
+    return finish(figure, title=title, height=int(90 + 760 * ratio / len(images)), margin=NO_MARGIN)
+
+
+def _checked(row: str, seeds: Seeds) -> np.ndarray:
+    """The values of a row as float64 [seeds], where all are finite and there are any."""
+    values = np.asarray(list(seeds), dtype=np.float64)  # [seeds]
+    if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
+        raise InputError(f"values[{row!r}] must hold at least one finite number per seed")
+    return values
+
+
+def _check_colours(rows: Mapping[str, object]) -> None:
+    """Refuse more rows than there are colours, and none."""
+    if not 1 <= len(rows) <= len(PALETTE):
+        raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(rows)}")
 
 
 def _png(image: np.ndarray) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from geoguide.errors import InputError
 from geoguide.labels import LabelSet
-from geoguide.report.figures.render import finish
+from geoguide.report.figures.render import NO_MARGIN, finish
 from geoguide.scene import VOID
 
 MAX_POINTS = 100_000
@@ -27,6 +27,9 @@ EYE = (0.55, -1.15, 1.65)  # steep enough to look over the near wall of a room
 
 
 GAP, BAR = 0.02, 0.09  # of the figure's width: between panels, and for a heat map's colour bar
+
+
+AXIS = {"tickfont": {"size": 10}, "showspikes": False, "backgroundcolor": "white", "gridcolor": "#e5e5e5"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +127,7 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
     layout: dict[str, Any] = {}
     for number, panel in enumerate(panels):
         scene = f"scene{number + 1 if number else ''}"
-        kept = _thin(len(panel.points), max_points)
+        kept = _thin(len(panel.points), max_points)  # indices [N]
         grid, axes = _quantise(np.asarray(panel.points, dtype=np.float64)[kept])
         for trace in _traces(panel, kept, grid, point_size, bar_x=left + width):
             trace.scene = scene
@@ -137,8 +140,7 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
         figure.add_annotation(x=left + width / 2, y=1.0, text=panel.title, font={"size": 12}, **above)
         left += width + bars[number] + GAP
     legend = {"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top", "font": {"size": 11}}
-    margin = {"l": 0, "r": 0, "t": 80, "b": 10}
-    return finish(figure, title=title, height=560 if seen else 480, margin=margin, legend=legend, **layout)
+    return finish(figure, title=title, height=560 if seen else 480, margin=NO_MARGIN, legend=legend, **layout)
 
 
 def _thin(count: int, limit: int) -> np.ndarray:
@@ -150,7 +152,7 @@ def _thin(count: int, limit: int) -> np.ndarray:
 
 def _quantise(points: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     """Points as uint16 [N, 3] steps from their minimum, and axes whose ticks still read metres."""
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = points.min(axis=0), points.max(axis=0)  # [3] each
     step = max(0.001, float((high - low).max()) / 65_000)
     grid = np.round((points - low) / step).astype(np.uint16)  # [N, 3]
     axes = {}
@@ -161,10 +163,7 @@ def _quantise(points: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
             "title": {"text": f"{name} (m)"},
             "tickvals": ((ticks - low[axis]) / step).tolist(),
             "ticktext": [f"{tick:g}" for tick in np.round(ticks, 3) + 0.0],
-            "tickfont": {"size": 10},
-            "showspikes": False,
-            "backgroundcolor": "white",
-            "gridcolor": "#e5e5e5",
+            **AXIS,
         }
     return grid, axes
 
@@ -178,9 +177,8 @@ def _round_step(rough: float) -> float:
 
 
 def _scatter(grid: np.ndarray, marker: dict[str, Any], **fields: Any) -> go.Scatter3d:
-    return go.Scatter3d(
-        x=grid[:, 0], y=grid[:, 1], z=grid[:, 2], mode="markers", marker={"line": {"width": 0}, **marker}, **fields
-    )
+    x, y, z = grid.T
+    return go.Scatter3d(x=x, y=y, z=z, mode="markers", marker={"line": {"width": 0}, **marker}, **fields)
 
 
 def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
@@ -190,7 +188,7 @@ def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, size: float, bar_x
         return [_scatter(grid, marker, showlegend=False, hoverinfo="skip")]
     if panel.scalar is not None:
         return _heat_traces(panel, np.asarray(panel.scalar, dtype=np.float32)[kept], grid, size, bar_x)
-    labels = np.asarray(panel.labels)[kept]
+    labels = np.asarray(panel.labels)[kept]  # [N]
     if panel.label_set is None:
         return [_id_trace(labels, grid, size)]
     return _class_traces(labels, panel.label_set, grid, size)
@@ -209,10 +207,9 @@ def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
 
 
 def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
-    known = np.isfinite(scalar)
-    low, high = panel.limits or (
-        (float(scalar[known].min()), float(scalar[known].max())) if known.any() else (0.0, 1.0)
-    )
+    known = np.isfinite(scalar)  # bool [N]
+    extremes = (float(scalar[known].min()), float(scalar[known].max())) if known.any() else (0.0, 1.0)
+    low, high = panel.limits or extremes
     bar = {"title": {"text": panel.scalar_name, "side": "right"}, "x": bar_x, "xanchor": "left", "thickness": 12}
     marker = {"size": size, "color": scalar[known], "colorscale": "Viridis", "cmin": low, "cmax": high}
     hover = f"{panel.scalar_name} %{{marker.color:.3f}}<extra></extra>"
@@ -223,11 +220,10 @@ def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, size: float
 
 
 def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray, size: float) -> list[go.Scatter3d]:
-    unknown = set(np.unique(labels).tolist()) - set(range(len(label_set.names))) - {VOID}
+    classes = len(label_set.names)
+    unknown = set(np.unique(labels).tolist()) - set(range(classes)) - {VOID}
     if unknown:
-        raise InputError(
-            f"labels holds {min(unknown)}, not one of the {len(label_set.names)} classes of {label_set.name}"
-        )
+        raise InputError(f"labels holds {min(unknown)}, not one of the {classes} classes of {label_set.name}")
     traces = []
     for label in np.unique(labels).tolist():
         name = "void" if label == VOID else label_set.names[label]
@@ -240,9 +236,9 @@ def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray, siz
 
 def _id_trace(labels: np.ndarray, grid: np.ndarray, size: float) -> go.Scatter3d:
     """Neighbouring ids get unlike colours of a fixed table; negative ids are grey."""
-    table = np.random.default_rng(3).uniform(40, 230, size=(254, 3)).astype(np.int64)
+    table = np.random.default_rng(3).uniform(40, 230, size=(254, 3)).astype(np.int64)  # [254, 3]
     colors = [VOID_COLOR, *("rgb({},{},{})".format(*row) for row in table.tolist())]
     scale = [[i / 254, color] for i, color in enumerate(colors)]
-    index = np.where(labels < 0, 0, 1 + labels % 254).astype(np.uint8)
+    index = np.where(labels < 0, 0, 1 + labels % 254).astype(np.uint8)  # [N]
     marker = {"size": size, "color": index, "colorscale": scale, "cmin": 0, "cmax": 254}
     return _scatter(grid, marker, showlegend=False, hoverinfo="skip")

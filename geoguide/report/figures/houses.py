@@ -39,16 +39,9 @@ def import_picture(house: House, *, title: str) -> go.Figure:
         box = {"x0": x - width / 2, "x1": x + width / 2, "y0": room.floor - 0.25, "y1": room.floor + 0.25}
         figure.add_shape(type="rect", **box, fillcolor="#ffffff", line={"color": "#222222", "width": 1})
     told = [f"<b>{r.name}</b>, {r.lines:,} lines<br>imports {', '.join(r.imports) or 'nothing'}" for r in house]
-    figure.add_scatter(
-        x=[places[room.name][0] for room in house],
-        y=[room.floor for room in house],
-        mode="text",
-        text=[room.name for room in house],
-        textfont={"size": 11},
-        hovertext=told,
-        hoverinfo="text",
-        showlegend=False,
-    )
+    names = {"text": [room.name for room in house], "textfont": {"size": 11}, "showlegend": False}
+    x, y = [places[room.name][0] for room in house], [room.floor for room in house]
+    figure.add_scatter(x=x, y=y, mode="text", hovertext=told, hoverinfo="text", **names)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(title_text="floor", tickvals=floors, showgrid=False, zeroline=False)
     return finish(figure, title=title, height=120 + 62 * len(floors))

@@ -13,6 +13,9 @@ CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 
 
+NO_MARGIN = {"l": 0, "r": 0, "t": 80, "b": 10}  # of figures without axes; room for titles above
+
+
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif", "size": 13, "color": "#222222"}
 
 
@@ -52,9 +55,8 @@ class OfflineRenderer(MimetypeRenderer):
         Returns:
             MIME type -> what is shown: HTML without plotly.js, which the page carries, and plotly's JSON.
         """
-        html = pio.to_html(
-            fig_dict, config=CONFIG, include_plotlyjs=False, full_html=False, post_script=_BEHAVIOUR, validate=False
-        )
+        bare = {"include_plotlyjs": False, "full_html": False, "validate": False}
+        html = pio.to_html(fig_dict, config=CONFIG, post_script=_BEHAVIOUR, **bare)
         return {"text/html": html + _NO_PLOTLY, **PlotlyRenderer(config=CONFIG).to_mimebundle(fig_dict)}
 
 
@@ -76,13 +78,8 @@ def finish(figure: go.Figure, *, title: str, height: int, **layout: Any) -> go.F
     Returns:
         The same figure.
     """
-    figure.update_layout(
-        template="plotly_white",
-        colorway=list(PALETTE),
-        font=FONT,
-        title={"text": title, "x": 0.0, "xanchor": "left", "font": {"size": 15}},
-        height=height,
-        margin={"l": 60, "r": 20, "t": 70, "b": 50},
-    )
+    above = {"text": title, "x": 0.0, "xanchor": "left", "font": {"size": 15}}
+    figure.update_layout(template="plotly_white", colorway=list(PALETTE), font=FONT, title=above, height=height)
+    figure.update_layout(margin={"l": 60, "r": 20, "t": 70, "b": 50})
     figure.update_layout(**layout)
     return figure
