@@ -29,11 +29,9 @@ class BackboneConfig:
     def __post_init__(self) -> None:
         if self.name not in BACKBONES:
             raise ConfigError(f"backbone.name must be one of {', '.join(sorted(BACKBONES))}, found {self.name!r}")
-        given = self.options()
-        if self.name in WITHOUT_WEIGHTS and given:
-            raise ConfigError(
-                f"backbone.{next(iter(given))} must be None for {self.name}, which has no trained weights"
-            )
+        given = next(iter(self.options()), None)
+        if self.name in WITHOUT_WEIGHTS and given is not None:
+            raise ConfigError(f"backbone.{given} must be None for {self.name}, which has no trained weights")
 
     def options(self) -> dict[str, Any]:
         """The fields that are not None, as arguments of the backbone's constructor.

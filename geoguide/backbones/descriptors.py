@@ -116,8 +116,8 @@ class _Grid:
 
     def __init__(self, points: np.ndarray, colors: np.ndarray, voxel: float, config: DescriptorConfig) -> None:
         self.voxel, self.radius = voxel, voxel * config.reach
-        inverse, count = _voxel_index(points, voxel)
-        size = np.bincount(inverse, minlength=count)
+        first, inverse = unique_cells(cells_of(points, voxel))  # [V], [P]
+        count, size = len(first), np.bincount(inverse)
         self.points = _mean(points, inverse, size)  # [V, 3]
         self.colors = _mean(colors, inverse, size)
         k = min(config.neighbors, count)
@@ -190,12 +190,6 @@ class _Grid:
         return np.einsum("pk,pkd->pd", weight, values[index])
 
 
-def _voxel_index(points: np.ndarray, voxel: float) -> tuple[np.ndarray, int]:
-    """Voxel of every point, int64 [P], numbered 0..V-1, and V."""
-    first, inverse = unique_cells(cells_of(points, voxel))
-    return inverse, len(first)
-
-
 def _mean(values: np.ndarray, index: np.ndarray, size: np.ndarray) -> np.ndarray:
     total = np.stack([np.bincount(index, weights=column, minlength=len(size)) for column in values.T], axis=1)
     return total / size[:, None]
@@ -206,47 +200,43 @@ def _point_block(points: np.ndarray, colors: np.ndarray, normals: np.ndarray) ->
     z = points[:, 2]
     ceiling = max(np.percentile(z, 99), 0.5)
     saturation = colors.max(axis=1) - colors.min(axis=1)
-    return np.column_stack(
-        [
-            1.5 * normals[:, 2],
-            3.0 * (np.abs(normals[:, 2]) - 0.5),
-            1.5 * (z - 0.8),
-            3.0 * (z / ceiling - 0.4),
-            4.0 * (colors - 0.5),
-            4.0 * saturation - 1.0,
-            4.0 * (colors.mean(axis=1) - 0.5),
-        ]
-    )
+    columns = [
+        1.5 * normals[:, 2],
+        3.0 * (np.abs(normals[:, 2]) - 0.5),
+        1.5 * (z - 0.8),
+        3.0 * (z / ceiling - 0.4),
+        4.0 * (colors - 0.5),
+        4.0 * saturation - 1.0,
+        4.0 * (colors.mean(axis=1) - 0.5),
+    ]
+    return np.column_stack(columns)
 
 
 def _room_block(points: np.ndarray, column: float) -> np.ndarray:
     """Distance to the room's outline and to the next tall column, and the point's place in its own column, [P, 7]."""
     z = points[:, 2]
-    cell, count = _voxel_index(points * [1, 1, 0], column)
-    size = np.bincount(cell, minlength=count)
-    top, bottom = np.full(count, -np.inf), np.full(count, np.inf)
+    cell = unique_cells(cells_of(points * [1, 1, 0], column))[1]  # [P] the column of each point
+    size = np.bincount(cell)  # [columns]
+    top, bottom = np.full(len(size), -np.inf), np.full(len(size), np.inf)
     np.maximum.at(top, cell, z)
     np.minimum.at(bottom, cell, z)
     center = _mean(points[:, :2], cell, size)  # [columns, 2]
-    filled, floors = _voxel_index(points, column)
-    column_of_voxel = np.zeros(floors, dtype=np.int64)
-    column_of_voxel[filled] = cell
-    fill = np.bincount(column_of_voxel, minlength=count) * column / (top - bottom + column)
+    filled = unique_cells(cells_of(points, column))[0]  # one point of each filled voxel
+    fill = np.bincount(cell[filled]) * column / (top - bottom + column)
     tall = top - bottom >= 0.75 * (np.percentile(z, 99) - np.percentile(z, 1))
     to_tall = np.full(len(points), 3.0)
     if tall.any():
         to_tall = np.minimum(KDTree(center[tall]).query(points[:, :2], k=1)[0].reshape(-1), 3.0)
-    return np.column_stack(
-        [
-            2.0 * np.minimum(_outline_distance(points[:, :2]), 2.5) - 1.5,
-            2.0 * to_tall - 1.0,
-            1.5 * (top[cell] - z) - 1.0,
-            1.5 * (z - bottom[cell]) - 0.5,
-            3.0 * (fill[cell] - 0.6),
-            1.5 * (top[cell] - 1.2),
-            4.0 * _gap_above(z, cell) - 0.5,
-        ]
-    )
+    columns = [
+        2.0 * np.minimum(_outline_distance(points[:, :2]), 2.5) - 1.5,
+        2.0 * to_tall - 1.0,
+        1.5 * (top[cell] - z) - 1.0,
+        1.5 * (z - bottom[cell]) - 0.5,
+        3.0 * (fill[cell] - 0.6),
+        1.5 * (top[cell] - 1.2),
+        4.0 * _gap_above(z, cell) - 0.5,
+    ]
+    return np.column_stack(columns)
 
 
 def _gap_above(z: np.ndarray, cell: np.ndarray) -> np.ndarray:

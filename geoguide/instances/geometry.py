@@ -66,10 +66,7 @@ def segment_instances(
         planes = sparse.csr_matrix(shell[None, :] == np.unique(shell[shell >= 0])[:, None], dtype=np.float32)
         groups = sparse.vstack([planes, groups]).tocsr()  # [M, S]
         scores = np.concatenate([np.ones(planes.shape[0]), scores])
-    member = sparse.csr_matrix(
-        (np.ones(len(points), dtype=np.float32), (regions.index, np.arange(len(points)))),
-        shape=(regions.count, len(points)),
-    )
+    member = InstanceMasks.from_labels(regions.index).sparse()  # [S, P]
     masks = InstanceMasks.from_sparse((groups @ member).tocsr(), scores)
     return _suppress(_large_enough(masks, points, config), config.max_overlap)
 
@@ -84,9 +81,8 @@ def _check(points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray) -> 
     if normals.shape != points.shape:
         raise InputError(f"normals must be {list(points.shape)}, found {list(normals.shape)}")
     if superpoints.shape != (len(points),) or superpoints.dtype.kind not in "iu":
-        raise InputError(
-            f"superpoints must be integers [{len(points)}], found {superpoints.dtype} {list(superpoints.shape)}"
-        )
+        found = f"{superpoints.dtype} {list(superpoints.shape)}"
+        raise InputError(f"superpoints must be integers [{len(points)}], found {found}")
     return points, np.nan_to_num(normals), superpoints
 
 

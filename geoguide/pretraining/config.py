@@ -119,9 +119,9 @@ class PretrainConfig:
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"pretraining: {name} must be above 0 and at most 1, found {getattr(self, name)}")
         PointTransformerConfig.checked(self.network.encoder_options())
-        if not 0 <= self.network.concat < len(self.network.enc_depths):
-            raise ConfigError(f"pretraining: network.concat must be 0..{len(self.network.enc_depths) - 1}"
-                              f", found {self.network.concat}")  # fmt: skip
+        concat, last = self.network.concat, len(self.network.enc_depths) - 1
+        if not 0 <= concat <= last:
+            raise ConfigError(f"pretraining: network.concat must be 0..{last}, found {concat}")
         for name in ("global_share", "local_share"):
             low, high = getattr(self.views, name)
             if not 0 < low <= high <= 1:

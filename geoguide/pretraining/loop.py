@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from geoguide.backbones.descriptors import DescriptorBackbone
@@ -159,6 +159,28 @@ def cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def descend(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float) -> float:
+    """Take one step down a loss.
+
+    Args:
+        network: The network whose gradient is clipped.
+        optimizer: Of the network's parameters.
+        loss: A scalar.
+        rate: The learning rate of this step.
+        clip: Norm above which the gradient is scaled down.
+
+    Returns:
+        The gradient's norm before it was clipped.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
+    optimizer.step()
+    return float(norm)
+
+
 @torch.no_grad()
 def move_average(average: nn.Module, network: nn.Module, momentum: float) -> None:
     """Move a running average of a network's parameters: average = momentum average + (1 - momentum) network.
@@ -227,17 +249,12 @@ class _State:
                        np.random.default_rng([config.seed, _VIEWS, step, place]))
             for place, number in enumerate(self._rooms(len(clouds)))
         ]  # fmt: skip
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
         rng = np.random.default_rng([config.seed, _STEP, step])
         terms, seen = step_terms(self.student, self.teacher, views, config, ramp, rng, self.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        norm = nn.utils.clip_grad_norm_(self.student.parameters(), config.clip)
-        self.optimizer.step()
+        norm = descend(self.student, self.optimizer, terms["total"], learning_rate(config, step), config.clip)
         move_average(self.teacher, self.student, cosine(*config.momentum, share))
         self.step += 1
-        row = {name: float(value.detach()) for name, value in terms.items()} | seen | {"grad_norm": float(norm)}
+        row = {name: float(value.detach()) for name, value in terms.items()} | seen | {"grad_norm": norm}
         for name, value in row.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1

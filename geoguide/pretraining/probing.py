@@ -54,12 +54,11 @@ class ProbeRoom:
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or not np.isfinite(self.features).all():
             raise InputError(f"room {self.name}: features must be finite [P, D], found {list(self.features.shape)}")
-        for field in ("labels", "instances"):
-            if getattr(self, field).shape != self.features.shape[:1]:
-                raise InputError(
-                    f"room {self.name}: {field} must be [{len(self.features)}] as features are, "
-                    f"found {list(getattr(self, field).shape)}"
-                )
+        points = len(self.features)
+        for field, values in (("labels", self.labels), ("instances", self.instances)):
+            if values.shape != (points,):
+                found = list(values.shape)
+                raise InputError(f"room {self.name}: {field} must be [{points}] as features are, found {found}")
 
 
 def probe(

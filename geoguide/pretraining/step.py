@@ -60,15 +60,13 @@ def step_terms(
         like: usage, effective_rank, spread, matched (see `Pretraining.history`).
     """
     seed = int(rng.integers(2**31))
+    whole = [v for room in views for v in room.globals]
     with torch.no_grad():
-        target = encode_views(
-            teacher["encoder"], [v for room in views for v in room.globals], config.network, seed, device
-        )
+        target = encode_views(teacher["encoder"], whole, config.network, seed, device)
     shown = [v for room in views for v in room.masked] + [v for room in views for v in room.locals]
     seen = encode_views(student["encoder"], shown, config.network, seed + 1, device)
-    globals_ = 2 * len(views)
-    is_local = seen.view >= globals_
-    room = np.where(is_local, (seen.view - globals_) // max(1, config.views.local_views), seen.view // 2)
+    is_local = seen.view >= len(whole)
+    room = np.where(is_local, (seen.view - len(whole)) // max(1, config.views.local_views), seen.view // 2)
     pools = {  # rows of the student, and the teacher's view that each is compared with
         "mask": (np.flatnonzero(~is_local & (seen.hidden > 0.5)), seen.view),
         "roll": (np.flatnonzero(~is_local), seen.view ^ 1),
@@ -118,12 +116,8 @@ def _losses(
         terms["describe"] = F.smooth_l1_loss(student["describe_head"](seen.feat), seen.descriptors)
         terms["total"] = terms["total"] + d.describe_weight * terms["describe"]
     few = target.feat[:: max(1, len(target.feat) // 2048)]
-    look = {
-        "usage": float(np.mean(uses)) if uses else 0.0,
-        "effective_rank": effective_rank(few),
-        "spread": spread(few),
-    }
-    return terms, look
+    used = float(np.mean(uses)) if uses else 0.0
+    return terms, {"usage": used, "effective_rank": effective_rank(few), "spread": spread(few)}
 
 
 def batch_views(views: list[PointView], device: torch.device | str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from geoguide.scene import Scene, View
 
+ToClass = Callable[[np.ndarray], np.ndarray]  # turns a label image int64 [H, W] into class ids, 255 void
 ALIKE = (  # classes that look or are shaped alike; names that a label set lacks are ignored
     ("table", "desk", "counter"),
     ("cabinet", "refrigerator", "otherfurniture", "bookshelf", "counter"),
@@ -78,7 +79,7 @@ def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, n
     return table, np.array([STEADY.get(name, value) for name, value in zip(names, ease, strict=True)])
 
 
-def object_image(view: View, to_class: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def object_image(view: View, to_class: ToClass) -> np.ndarray:
     """The object at every pixel, as a code: instance id * 256 + class (255 void).
 
     Args:
@@ -94,7 +95,7 @@ def object_image(view: View, to_class: Callable[[np.ndarray], np.ndarray]) -> np
     return view.instances() * 256 + to_class(view.labels())
 
 
-def survey(scene: Scene, to_class: Callable[[np.ndarray], np.ndarray]) -> Survey:
+def survey(scene: Scene, to_class: ToClass) -> Survey:
     """Look once at every view: which objects there are, how large, and how much of each every view sees.
 
     Surfaces are counted in 10 cm voxels over all posed views. A view without a pose counts as seeing everything.

@@ -7,7 +7,7 @@ wrong answers for partly seen large objects, and features that drift with the vi
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from geoguide.errors import ConfigError, InputError
 from geoguide.labels import LabelSet, load_category_table
 from geoguide.scene import VOID, Scene
-from geoguide.teachers.faults import Survey, alike_table, bleed, coarse_noise, object_image, shadow, survey
+from geoguide.teachers.faults import Survey, ToClass, alike_table, bleed, coarse_noise, object_image, shadow, survey
 
 NOISE_SCALE = 0.5  # at full severity, in units of the contrast between class embeddings
 DRIFT_SCALE = 0.4
@@ -63,12 +63,7 @@ class SimulatedTeacher:
     name = "simulated"
 
     def __init__(
-        self,
-        config: SimulatedTeacherConfig,
-        text: np.ndarray,
-        label_set: LabelSet,
-        *,
-        to_class: Callable[[np.ndarray], np.ndarray] | None = None,
+        self, config: SimulatedTeacherConfig, text: np.ndarray, label_set: LabelSet, *, to_class: ToClass | None = None
     ) -> None:
         text = np.asarray(text, dtype=np.float32)
         if text.ndim != 2 or len(text) != len(label_set.names):
