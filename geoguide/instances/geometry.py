@@ -106,13 +106,11 @@ def _object_groups(regions: Regions, free: np.ndarray, config: InstanceConfig) -
 
 
 def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConfig) -> InstanceMasks:
-    sizes = masks.sizes()
-    masks = masks.take(np.flatnonzero(sizes >= config.min_points))
+    masks = masks.take(np.flatnonzero(masks.sizes() >= config.min_points))
     if len(masks) == 0:
         return masks
-    values = points[masks.index]
-    starts = masks.offsets[:-1]
-    extent = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)
+    values, starts = points[masks.index], masks.offsets[:-1]  # [nnz, 3], [M]
+    extent = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)  # [M, 3]
     return masks.take(np.flatnonzero(extent.max(axis=1) >= config.min_extent))
 
 

@@ -106,11 +106,10 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         try:
-            for name in ("rooms", "benchmark_rooms"):
+            for name in ("rooms", "benchmark_rooms", "room_seed"):
                 whole(name, getattr(self, name), 0)
             for name in ("steps", "rooms_per_step", "log_every", "checkpoint_every"):
                 whole(name, getattr(self, name), 1)
-            whole("room_seed", self.room_seed, 0)
             for name in ("learning_rate", "final_learning_rate", "weight_decay", "clip"):
                 number(name, getattr(self, name))
         except ValueError as error:

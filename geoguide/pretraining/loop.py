@@ -25,7 +25,7 @@ from geoguide.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.distillation import PrototypeHead
 from geoguide.pretraining.rooms import Identity
-from geoguide.pretraining.step import step_terms
+from geoguide.pretraining.step import Networks, step_terms
 from geoguide.pretraining.views import Cloud, make_views
 
 _VIEWS, _ORDER, _STEP = 1, 2, 3  # which random stream a seed is for
@@ -61,14 +61,10 @@ class Pretraining:
             `path`.
         """
         state = {key: value.detach().cpu().half().contiguous() for key, value in self.encoder.state_dict().items()}
-        metadata = {
-            "config": json.dumps(self.config.network.encoder_options()),
-            "pretraining": json.dumps(to_dict(self.config)),
-            "step": json.dumps(self.step),
-            "rooms": json.dumps(rooms),
-        }
+        options = self.config.network.encoder_options()
+        notes = {"config": options, "pretraining": to_dict(self.config), "step": self.step, "rooms": rooms}
         with replacing(path) as temporary:
-            save_file(state, temporary, metadata=metadata)
+            save_file(state, temporary, metadata={name: json.dumps(note) for name, note in notes.items()})
         return path
 
 
@@ -207,10 +203,8 @@ def build(config: PretrainConfig) -> nn.ModuleDict:
         torch.manual_seed(config.seed)
         encoder = PointTransformerV3(**config.network.encoder_options())
         d = config.distillation
-        heads: dict[str, nn.Module] = {
-            name: PrototypeHead(config.network.width, d.hidden, d.bottleneck, d.prototypes)
-            for name in ("mask_head", "local_head")
-        }
+        sizes = (config.network.width, d.hidden, d.bottleneck, d.prototypes)
+        heads: dict[str, nn.Module] = {name: PrototypeHead(*sizes) for name in ("mask_head", "local_head")}
         if d.describe_weight:
             heads["describe_head"] = nn.Linear(config.network.width, DescriptorBackbone().width)
     return nn.ModuleDict({"encoder": encoder, **heads})
@@ -244,13 +238,12 @@ class _State:
         config, step = self.config, self.step
         share = step / config.steps
         ramp = min(1.0, share / config.ramp)
-        views = [
-            make_views(clouds[number], config.views, config.network.voxel, ramp,
-                       np.random.default_rng([config.seed, _VIEWS, step, place]))
-            for place, number in enumerate(self._rooms(len(clouds)))
-        ]  # fmt: skip
+        views = []
+        for place, number in enumerate(self._rooms(len(clouds))):
+            rng = np.random.default_rng([config.seed, _VIEWS, step, place])
+            views.append(make_views(clouds[number], config.views, config.network.voxel, ramp, rng))
         rng = np.random.default_rng([config.seed, _STEP, step])
-        terms, seen = step_terms(self.student, self.teacher, views, config, ramp, rng, self.device)
+        terms, seen = step_terms(Networks(self.student, self.teacher), views, config, ramp, rng)
         norm = descend(self.student, self.optimizer, terms["total"], learning_rate(config, step), config.clip)
         move_average(self.teacher, self.student, cosine(*config.momentum, share))
         self.step += 1

@@ -66,8 +66,7 @@ def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, n
         float64 [C, C], the chance of each other class, rows that sum to 1 with a zero diagonal; and float64 [C] in
         [0, 1], how easily each class is confused at all.
     """
-    count = len(names)
-    if count == 1:
+    if len(names) == 1:
         return np.zeros((1, 1)), np.zeros(1)
     member = np.array([[name in group for group in ALIKE] for name in names], dtype=np.float64)  # [C, G]
     bonus = ALIKE_BONUS * (member @ member.T > 0)

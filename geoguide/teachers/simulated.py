@@ -108,8 +108,7 @@ class SimulatedTeacher:
         eye = view.cam_to_world[:3, 3] if view.has_pose else np.zeros(3)
         rows = self._object_features(rng, seen, index, habits, eye)  # [O, D]
         objects = np.searchsorted(seen.keys, object_image(view, self._to_class))  # [H, W]
-        side = 1 if rng.random() < 0.5 else -1
-        objects = shadow(objects, view.depth(), config.bleeding, side)
+        objects = shadow(objects, view.depth(), config.bleeding, side=1 if rng.random() < 0.5 else -1)
         patch = max(1, round(config.patch * objects.shape[1] / 160))
         visible, local = np.unique(objects, return_inverse=True)
         mixture = np.eye(len(visible), dtype=np.float32)[local.reshape(objects.shape)]  # [H, W, O']
