@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import check_choices
 from geoguide.method.batch import Batch
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
@@ -44,14 +45,7 @@ class IMRConfig:
     """Threshold of `unalike` on the centred cosine of pooled F_2d."""
 
     def __post_init__(self) -> None:
-        allowed = {
-            "pattern": ("points", "superpoints", "halfspace"),
-            "balance": ("none", "balanced"),
-            "negatives": ("all", "unalike"),
-        }
-        for field, values in allowed.items():
-            if getattr(self, field) not in values:
-                raise ConfigError(f"imr.{field} must be one of {', '.join(values)}, found {getattr(self, field)!r}")
+        check_choices(self, "imr")
         if not 0.0 < self.share < 1.0:
             raise ConfigError(f"imr.share must lie between 0 and 1, found {self.share}")
         if self.temperature <= 0 or self.masks_per_step < 1:
