@@ -151,9 +151,8 @@ class SuperpointDistillation(nn.Module):
         self.config = config
         self.reliability = None
         if config.weight != "uniform":
-            start = (
-                1.0 if config.weight == "raw" else 0.0
-            )  # raw scores are the weights: 0 everywhere would pool nothing
+            # Raw scores are the weights: 0 everywhere would pool nothing.
+            start = 1.0 if config.weight == "raw" else 0.0
             self.reliability = Reliability(geometry_width, feature_width, config.hidden, start)
 
     def weights(self, batch: Batch) -> Tensor:
