@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3
-from geoguide.errors import DataError, InputError
+from geoguide.errors import InputError
 from geoguide.frozen import config_hash, to_dict
 from geoguide.paths import replacing
-from geoguide.pipeline.checkpoint import load_checkpoint, save_checkpoint
+from geoguide.pipeline.checkpoint import Progress
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.distillation import PrototypeHead
 from geoguide.pretraining.rooms import Identity
@@ -108,7 +108,7 @@ def pretrain(
     state = _State.new(config, torch.device(device))
     checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}.pt"
     if checkpoint is not None and checkpoint.is_file():
-        state.load(checkpoint)
+        state.load(checkpoint, state.device)
     end = config.steps if until is None else min(until, config.steps)
     bar = tqdm(total=end, initial=state.step, desc=f"pretrain {config.name}", disable=not progress)
     while state.step < end:
@@ -116,7 +116,7 @@ def pretrain(
         bar.update()
         last = state.step == end
         if state.step % config.log_every == 0 or state.step == config.steps:
-            state.log()
+            state.log(config.name, learning_rate=learning_rate(config, state.step - 1))
             bar.set_postfix({k: f"{state.history[-1][k]:.2f}" for k in ("total", "usage", "effective_rank")})
         if checkpoint is not None and (last or state.step % config.checkpoint_every == 0):
             state.save(checkpoint)
@@ -211,17 +211,14 @@ def build(config: PretrainConfig) -> nn.ModuleDict:
 
 
 @dataclass(eq=False)
-class _State:
-    """Everything that a checkpoint must hold, and one step of training."""
+class _State(Progress):
+    """A training in progress, and one step of it."""
 
     config: PretrainConfig
     device: torch.device
     student: nn.ModuleDict
     teacher: nn.ModuleDict
     optimizer: torch.optim.Optimizer
-    step: int
-    history: list[dict[str, float]]
-    sums: dict[str, float]
 
     @classmethod
     def new(cls, config: PretrainConfig, device: torch.device) -> "_State":
@@ -231,7 +228,7 @@ class _State:
         flat = [p for p in student.parameters() if p.dim() < 2]  # biases and norms are not decayed
         deep = [p for p in student.parameters() if p.dim() >= 2]
         groups = [{"params": deep, "weight_decay": config.weight_decay}, {"params": flat, "weight_decay": 0.0}]
-        return cls(config, device, student, teacher, torch.optim.AdamW(groups), 0, [], {})
+        return cls(config, device, student, teacher, torch.optim.AdamW(groups))
 
     def advance(self, clouds: list[Cloud]) -> None:
         """One optimisation step; epochs visit every room once, in a new order."""
@@ -246,11 +243,8 @@ class _State:
         terms, seen = step_terms(Networks(self.student, self.teacher), views, config, ramp, rng)
         norm = descend(self.student, self.optimizer, terms["total"], learning_rate(config, step), config.clip)
         move_average(self.teacher, self.student, cosine(*config.momentum, share))
-        self.step += 1
-        row = {name: float(value.detach()) for name, value in terms.items()} | seen | {"grad_norm": norm}
-        for name, value in row.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
+        losses = {name: float(value.detach()) for name, value in terms.items()}
+        self.count(losses | seen | {"grad_norm": norm})
 
     def _rooms(self, count: int) -> list[int]:
         """Which of the rooms this step trains on."""
@@ -259,25 +253,7 @@ class _State:
         order = np.random.default_rng([self.config.seed, _ORDER, epoch]).permutation(count)
         return order[place * per_step : (place + 1) * per_step].tolist()
 
-    def log(self) -> None:
-        """Add a row to the history, of means since the row before."""
-        steps = self.sums.pop("_steps")
-        means = {name: total / steps for name, total in sorted(self.sums.items())}
-        if not math.isfinite(means["total"]):
-            raise DataError(f"{self.config.name}: loss is {means['total']} at step {self.step}")
-        rate = learning_rate(self.config, self.step - 1)
-        self.history.append({"step": self.step, "learning_rate": rate, **means})
-        self.sums = {}
-
     @property
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
+        """The two networks and the optimizer."""
         return {"student": self.student, "teacher": self.teacher, "optimizer": self.optimizer}
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint."""
-        save_checkpoint(path, self._parts, step=self.step, history=self.history, sums=self.sums)
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
-        plain = ("step", "history", "sums")
-        self.step, self.history, self.sums = load_checkpoint(path, self._parts, plain, self.device)
