@@ -13,7 +13,7 @@ import pgeof
 from pykdtree.kdtree import KDTree
 from scipy.spatial import ConvexHull, QhullError
 
-from geoguide.backbones.segment_descriptors import SEGMENT_NAMES, segment_features
+from geoguide.backbones.segment_descriptors import SEGMENT_NAMES, group_means, segment_features
 from geoguide.errors import ConfigError
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
@@ -118,8 +118,8 @@ class _Grid:
         self.voxel, self.radius = voxel, voxel * config.reach
         first, inverse = unique_cells(cells_of(points, voxel))  # [V], [P]
         count, size = len(first), np.bincount(inverse)
-        self.points = _mean(points, inverse, size)  # [V, 3]
-        self.colors = _mean(colors, inverse, size)
+        self.points = group_means(points, inverse, size)  # [V, 3]
+        self.colors = group_means(colors, inverse, size)  # [V, 3]
         k = min(config.neighbors, count)
         self.tree = KDTree(self.points)
         distance, index = self.tree.query(self.points, k=k)
@@ -144,9 +144,9 @@ class _Grid:
         """Scaled descriptors of every voxel, [V, D]; with `context` also the layout around it."""
         z = self.points[:, 2]
         flatness = np.abs(self.normals[:, 2])
-        raw = np.column_stack([z, z**2, self.colors, self.colors**2, flatness, flatness**2])
+        raw = np.column_stack([z, z**2, self.colors, self.colors**2, flatness, flatness**2])  # [V, 10]
         mean = self._pool(raw)
-        neighbor_z = z[self.index]
+        neighbor_z = z[self.index]  # [V, k]
         spread = np.sqrt(np.maximum(mean[:, 1] - mean[:, 0] ** 2, 0))
         color_spread = np.sqrt(np.maximum(mean[:, 5:8] - mean[:, 2:5] ** 2, 0)).mean(axis=1)
         flat_spread = np.sqrt(np.maximum(mean[:, 9] - mean[:, 8] ** 2, 0))
@@ -164,7 +164,7 @@ class _Grid:
 
     def _scaled_shape(self) -> np.ndarray:
         """SHAPE brought to about unit range: ratios centred on one half, sizes relative to the radius."""
-        shape = self.shape[:, _PGEOF_COLUMNS].astype(np.float64)
+        shape = self.shape[:, _PGEOF_COLUMNS].astype(np.float64)  # [V, 7]
         ratios = 3.0 * (shape[:, :4] - 0.5)
         curvature = 8.0 * shape[:, 4:5] - 1.0
         size = 10.0 * shape[:, 5:] / self.radius - np.array([4.0, 2.75])
@@ -175,7 +175,7 @@ class _Grid:
         height = np.eye(len(HEIGHTS) + 1)[np.searchsorted(HEIGHTS, z)]  # [V, 8]
         upright = (flatness < 0.3)[:, None]
         flat = flatness[self.index] > 0.8  # [V, k]
-        rise = z[self.index] - z[:, None]
+        rise = z[self.index] - z[:, None]  # [V, k]
         above = (self.weight * (flat & (rise > 0.15))).sum(axis=1)
         below = (self.weight * (flat & (rise < -0.15))).sum(axis=1)
         return [4.0 * self._pool(height) - 0.5, 4.0 * above - 0.5, 4.0 * below - 0.5, 3.0 * self._pool(upright) - 1.5]
@@ -188,11 +188,6 @@ class _Grid:
         weight = 1.0 / (distance + 0.1 * self.voxel)
         weight /= weight.sum(axis=1, keepdims=True)
         return np.einsum("pk,pkd->pd", weight, values[index])
-
-
-def _mean(values: np.ndarray, index: np.ndarray, size: np.ndarray) -> np.ndarray:
-    total = np.stack([np.bincount(index, weights=column, minlength=len(size)) for column in values.T], axis=1)
-    return total / size[:, None]
 
 
 def _point_block(points: np.ndarray, colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -220,7 +215,7 @@ def _room_block(points: np.ndarray, column: float) -> np.ndarray:
     top, bottom = np.full(len(size), -np.inf), np.full(len(size), np.inf)
     np.maximum.at(top, cell, z)
     np.minimum.at(bottom, cell, z)
-    center = _mean(points[:, :2], cell, size)  # [columns, 2]
+    center = group_means(points[:, :2], cell, size)  # [columns, 2]
     filled = unique_cells(cells_of(points, column))[0]  # one point of each filled voxel
     fill = np.bincount(cell[filled]) * column / (top - bottom + column)
     tall = top - bottom >= 0.75 * (np.percentile(z, 99) - np.percentile(z, 1))

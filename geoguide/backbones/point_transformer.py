@@ -204,7 +204,7 @@ def _pooled(grid: _Grid, stride: int) -> _Grid:
     key = grid.batch  # 16 bits a coordinate: `curve_depth` has refused larger ones
     for axis in range(3):
         key = key << 16 | cell[:, axis]
-    key, inverse = torch.unique(key, return_inverse=True)
+    key, inverse = torch.unique(key, return_inverse=True)  # [V], [V of the stage before]
     batch = key >> 48
     cell = torch.stack([key >> 32 & 0xFFFF, key >> 16 & 0xFFFF, key & 0xFFFF], dim=1)
     offset = torch.bincount(batch, minlength=len(grid.offset)).cumsum(0)

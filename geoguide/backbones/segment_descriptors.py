@@ -46,7 +46,7 @@ def _describe(points: np.ndarray, colors: np.ndarray, normals: np.ndarray, group
     x, y, z = points.T
     flatness = np.abs(normals[:, 2])
     values = np.column_stack([x, y, x * x, y * y, x * y, z, flatness, colors, np.square(colors, dtype=np.float64)])
-    mean = np.stack([np.bincount(group, weights=column) for column in values.T], axis=1) / size[:, None]
+    mean = group_means(values, group, size)  # [S, 13]
     top, base = np.full(len(size), -np.inf), np.full(len(size), np.inf)
     np.maximum.at(top, group, z)
     np.minimum.at(base, group, z)
@@ -66,6 +66,21 @@ def _describe(points: np.ndarray, colors: np.ndarray, normals: np.ndarray, group
     ]
     place = 3.0 * ((z - base[group]) / (top - base + 0.05)[group] - 0.5)
     return np.column_stack([np.column_stack(columns)[group], place])
+
+
+def group_means(values: np.ndarray, group: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Average the rows of each group.
+
+    Args:
+        values: [P, D].
+        group: int64 [P] from 0.
+        size: int64 [S], how many rows each group has, none of them 0.
+
+    Returns:
+        float64 [S, D].
+    """
+    total = np.stack([np.bincount(group, weights=column, minlength=len(size)) for column in values.T], axis=1)
+    return total / size[:, None]
 
 
 def _plan(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -101,7 +101,7 @@ def _object_groups(regions: Regions, free: np.ndarray, config: InstanceConfig) -
     mark = np.random.default_rng(0).random(regions.count)  # a group's fingerprint is the sum of its regions' marks
     _, keep, repeats = np.unique(np.round(stacked @ mark, 9), return_index=True, return_counts=True)
     groups = stacked[keep]
-    area = groups @ regions.areas
+    area = groups @ regions.areas  # [G] m^2
     return groups, repeats / len(config.tolerances) * area / (area + config.typical_area)
 
 

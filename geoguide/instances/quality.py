@@ -79,7 +79,7 @@ def overlaps(masks: InstanceMasks, instances: np.ndarray) -> Overlaps:
     member = masks.sparse().astype(np.int64)  # [M, P]
     member.sum_duplicates()
     member.data[:] = 1
-    truth = InstanceMasks.from_labels(instances)
+    truth = InstanceMasks.from_labels(instances)  # [G, P]
     shared = (member @ truth.sparse().T.astype(np.int64)).tocoo()  # [M, G]
     mask, instance = shared.row.astype(np.int64), shared.col.astype(np.int64)  # [n] each
     mask_size, inside = (np.asarray(part.sum(axis=1)).reshape(-1) for part in (member, shared))  # [M] each

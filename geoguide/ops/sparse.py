@@ -120,7 +120,7 @@ def strided_table(
         raise InputError(f"kernel_size and stride must be positive, found {kernel_size} and {stride}")
     grid, before = _Grid(grid_coord, batch, kernel_size + stride), (kernel_size - 1) // 2
     corners = torch.div(grid_coord, stride, rounding_mode="floor") * stride
-    corner = torch.unique(grid.key_of(corners, batch))  # many times faster than torch.unique of rows
+    corner = torch.unique(grid.key_of(corners, batch))  # [U]; many times faster than torch.unique of rows
     corners, coarse_batch = grid.voxels(corner)
     coarse_coord = torch.div(corners, stride, rounding_mode="floor")
     pairs = []

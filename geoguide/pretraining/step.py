@@ -162,5 +162,5 @@ def encode_views(encoder: nn.Module, views: list[PointView], network: NetworkCon
         carried = segment_mean(carried, stage.pooling_inverse, len(stage.feat))
     known = carried[:, :4].cpu().numpy()
     view = stages[network.level].batch.cpu().numpy()
-    feat = upcast(stages[network.level :], network.concat)
+    feat = upcast(stages[network.level :], network.concat)  # [V, C1]
     return LevelFeatures(feat, known[:, :3], view, known[:, 3], carried[:, 4:])

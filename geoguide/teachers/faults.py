@@ -70,7 +70,7 @@ def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, n
         return np.zeros((1, 1)), np.zeros(1)
     member = np.array([[name in group for group in ALIKE] for name in names], dtype=np.float64)  # [C, G]
     bonus = ALIKE_BONUS * (member @ member.T > 0)
-    score = (text @ text.T + bonus) / TEXT_TEMPERATURE
+    score = (text @ text.T + bonus) / TEXT_TEMPERATURE  # [C, C]
     np.fill_diagonal(score, -np.inf)
     table = np.exp(score - score.max(axis=1, keepdims=True))
     table /= table.sum(axis=1, keepdims=True)
@@ -135,7 +135,7 @@ def _seen_cells(view: View, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray
     height, width = objects.shape
     step = max(1, width // SIDE_STEP)
     first = np.unique(objects, return_index=True)[1]
-    rows, cols = np.mgrid[0:height:step, 0:width:step].reshape(2, -1)
+    rows, cols = np.mgrid[0:height:step, 0:width:step].reshape(2, -1)  # [n] each
     rows, cols = np.r_[rows, first // width], np.r_[cols, first % width]
     depth = view.depth()[rows, cols].astype(np.float64)
     points = np.zeros((len(rows), 3))

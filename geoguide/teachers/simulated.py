@@ -137,7 +137,7 @@ class SimulatedTeacher:
         other = (self._alike[classes].cumsum(axis=1) < choice[:, None]).sum(axis=1).clip(max=len(self.text) - 1)
         share = np.where(wrong, 0.55 + 0.35 * rng.random(count), 0.4 * config.confusion * rng.random(count))
         rows = (1 - share)[:, None] * self.text[classes] + share[:, None] * self.text[other]  # [O, D]
-        toward = eye - seen.centers
+        toward = eye - seen.centers  # [O, 3]
         toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-6)
         angle = np.concatenate([np.ones((count, 1)), toward], axis=1)  # [O, 4]
         pull = np.einsum("oa,oac->oc", angle, habits.drift) * np.sqrt(self._alike[classes] * len(self.text))
@@ -160,7 +160,7 @@ class _Habits:
 
 def _mix(mixture: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Unit vectors of mixture [H, W, B] @ basis [B, D]; the lengths come from the B x B Gram matrix, which is small."""
-    flat = mixture.reshape(-1, mixture.shape[-1])
+    flat = mixture.reshape(-1, mixture.shape[-1])  # [H W, B]
     squared = np.einsum("pk,pk->p", flat @ (basis @ basis.T), flat)
     flat = flat / np.sqrt(np.maximum(squared, 1e-12))[:, None]
     return (flat @ basis).reshape(*mixture.shape[:2], -1)
