@@ -8,9 +8,37 @@ import dataclasses
 import hashlib
 import json
 import typing
-from typing import Any
+from typing import Any, Literal
 
 from geoguide.errors import ConfigError
+
+
+def check_choices(config: Any, where: str, **choices: tuple[str, ...]) -> None:
+    """Refuse a config with a value that is not among those of its field; every `Literal` field is checked by its type.
+
+    Args:
+        config: A dataclass.
+        where: What an error calls the config, such as "usd".
+        choices: The values of further fields, by field name.
+
+    Raises:
+        ConfigError: Another value.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Train:
+        ...     model: Literal["adapter", "openscene"] = "adapter"
+        >>> check_choices(Train("pointnet"), "train")
+        Traceback (most recent call last):
+        geoguide.errors.ConfigError: train.model must be one of adapter, openscene, found 'pointnet'
+    """
+    fields = dataclasses.fields(config)
+    literal = {f.name: typing.get_args(f.type) for f in fields if typing.get_origin(f.type) is Literal}
+    for name, allowed in (literal | choices).items():
+        value = getattr(config, name)
+        if value not in allowed:
+            raise ConfigError(f"{where}.{name} must be one of {', '.join(allowed)}, found {value!r}")
 
 
 def unless(name: str, default: Any) -> dict[str, Any]:

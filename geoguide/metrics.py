@@ -190,7 +190,7 @@ class ConfusionMatrix:
         return target + self._counts[:, :-1].sum(axis=0) - self._hits()  # [C]
 
     def _present(self) -> np.ndarray:
-        return (self._counts[:, :-1] if self.no_feature == "drop" else self._counts).sum(axis=1) > 0  # [C]
+        return self._totals() > 0  # [C]
 
     def _mean(self, values: np.ndarray, absent: AbsentRule) -> float:
         counted = {

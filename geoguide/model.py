@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
 from geoguide.backbones.config import WITHOUT_WEIGHTS
-from geoguide.errors import DataError, InputError
+from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import ClassText
@@ -68,12 +68,7 @@ class GeoGuideModel:
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
     def segment(
-        self,
-        points: np.ndarray,
-        colors: np.ndarray,
-        normals: np.ndarray | None = None,
-        *,
-        labels: list[str],
+        self, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, labels: list[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Label every point with the most similar word.
 
@@ -186,13 +181,13 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
         adapter = Adapter(about["in_width"], about["out_width"], config)
         adapter.load_state_dict(tensors)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: not a {_FORMAT} file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: not a {_FORMAT} file ({first_line(error)})") from None
     adapter.eval().requires_grad_(False)
     backbone = replace(backbone, weights=weights)
     return GeoGuideModel(adapter, config, backbone, about["prompt"], about["origin"], text)
 
 
-def from_fit(fitted: "Fit", config: ExperimentConfig) -> GeoGuideModel:
+def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
     """What inference keeps of a training: the adapter; the three modules are discarded (paper, Total).
 
     Args:

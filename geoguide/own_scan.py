@@ -187,9 +187,7 @@ def write_labelled_ply(path: Path, result: Segmentation) -> Path:
     for name, values in (("superpoint", result.superpoints), ("instance", result.instances)):
         if values is not None:
             columns[name] = values.astype(np.int32)
-    vertex = np.empty(len(result.ids), [(name, values.dtype.str[1:]) for name, values in columns.items()])
-    for name, values in columns.items():
-        vertex[name] = values
+    vertex = np.rec.fromarrays(list(columns.values()), [(name, values.dtype) for name, values in columns.items()])
     elements = [PlyElement.describe(vertex, "vertex")]
     if result.scene.faces is not None:
         faces = np.empty(len(result.scene.faces), [("vertex_indices", "i4", (3,))])

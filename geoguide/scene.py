@@ -66,12 +66,10 @@ class View:
     instance_path: Path | None = None
 
     def __post_init__(self) -> None:
-        if np.shape(self.intrinsics) != (3, 3):
-            raise InputError(f"view {self.name}: intrinsics must be [3, 3], found {list(np.shape(self.intrinsics))}")
-        if np.shape(self.cam_to_world) != (4, 4):
-            raise InputError(
-                f"view {self.name}: cam_to_world must be [4, 4], found {list(np.shape(self.cam_to_world))}"
-            )
+        for field, expected in (("intrinsics", (3, 3)), ("cam_to_world", (4, 4))):
+            shape = np.shape(getattr(self, field))
+            if shape != expected:
+                raise InputError(f"view {self.name}: {field} must be {list(expected)}, found {list(shape)}")
 
     @property
     def has_pose(self) -> bool:
@@ -96,10 +94,7 @@ class View:
         if image.ndim != 3 or image.shape[2] < 3:
             raise DataError(f"{self._path('color')}: expected an RGB image, found shape {list(image.shape)}")
         image = np.ascontiguousarray(image[..., :3])
-        if image.shape[:2] != tuple(self.image_size):
-            height, width = self.image_size
-            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        return image
+        return self._resized(image, Image.Resampling.BILINEAR)
 
     def depth(self) -> np.ndarray:
         """Read the depth image, resized (nearest) to `image_size`.
@@ -150,14 +145,15 @@ class View:
     def _integers(self, kind: str) -> np.ndarray:
         image = self._pixels(kind)
         if image.ndim != 2 or image.dtype.kind not in "iu":
-            raise DataError(
-                f"{self._path(kind)}: expected a single-channel {kind} image of integers, "
-                f"found {image.dtype} {list(image.shape)}"
-            )
-        if image.shape != tuple(self.image_size):
-            height, width = self.image_size  # nearest, never blended: these are measurements and ids
-            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST))
-        return image
+            found = f"{image.dtype} {list(image.shape)}"
+            raise DataError(f"{self._path(kind)}: expected a single-channel {kind} image of integers, found {found}")
+        return self._resized(image, Image.Resampling.NEAREST)  # never blended: these are measurements and ids
+
+    def _resized(self, image: np.ndarray, how: Image.Resampling) -> np.ndarray:
+        """The image [H, W] or [H, W, 3] of `image_size`; itself where it is of that size already."""
+        height, width = self.image_size
+        same = image.shape[:2] == (height, width)
+        return image if same else np.asarray(Image.fromarray(image).resize((width, height), how))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,9 +200,7 @@ class Scene:
         }
         for field, (shape, dtype) in expected.items():
             value = getattr(self, field)
-            if value is None:
-                continue
-            if value.shape != shape or value.dtype != dtype:
+            if value is not None and (value.shape != shape or value.dtype != dtype):
                 raise InputError(
                     f"scene {self.name}: {field} must be {np.dtype(dtype)} {list(shape)}, "
                     f"found {value.dtype} {list(value.shape)}"

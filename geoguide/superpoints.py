@@ -65,9 +65,9 @@ def segment_mesh(vertices: np.ndarray, faces: np.ndarray, *, k: float = 0.01, mi
     if np.abs(vertices).max() > np.finfo(np.float32).max:
         raise InputError("vertices exceed float32, in which ScanNet's criterion is computed")
     vertices = vertices.astype(np.float32)
-    edges = _mesh_edges(faces)
+    edges = faces[:, [[0, 1], [0, 2], [2, 1]]].reshape(-1, 2)  # [3F, 2]
     weights = _mesh_weights(vertices, _mesh_normals(vertices, faces), edges)
-    return _segment(len(vertices), edges, weights, np.float32(k), min_size)
+    return _merge(len(vertices), edges, weights, _order(weights), np.float32(k), min_size)
 
 
 def segment_points(
@@ -125,7 +125,7 @@ def segment_points(
         normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     edges = _neighbor_edges(distance[:, : neighbors + 1], nearest[:, : neighbors + 1], max_distance)
     weights = _point_weights(points, normals, edges, oriented)
-    return _segment(len(points), edges, weights, np.float32(k), min_size)
+    return _merge(len(points), edges, weights, _order(weights), np.float32(k), min_size)
 
 
 def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> np.ndarray:
@@ -227,10 +227,6 @@ def _mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return normals
 
 
-def _mesh_edges(faces: np.ndarray) -> np.ndarray:
-    return faces[:, [[0, 1], [0, 2], [2, 1]]].reshape(-1, 2)  # [3F, 2]
-
-
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mesh_weights(points: np.ndarray, normals: np.ndarray, edges: np.ndarray) -> np.ndarray:
     weights = np.empty(len(edges), np.float32)
@@ -279,14 +275,10 @@ def _principal_normals(points: np.ndarray, nearest: np.ndarray) -> np.ndarray:
 def _neighbor_edges(distance: np.ndarray, nearest: np.ndarray, max_distance: float) -> np.ndarray:
     """Undirected edges int64 [E, 2], first < second, each once."""
     count = len(nearest)
-    own = np.arange(count)[:, None]
-    keep = (nearest != own) & (distance <= max_distance)
-    low, high = np.minimum(own, nearest)[keep], np.maximum(own, nearest)[keep]
+    own = np.arange(count)[:, None]  # [P, 1]
+    keep = (nearest != own) & (distance <= max_distance)  # [P, n]
+    low, high = np.minimum(own, nearest)[keep], np.maximum(own, nearest)[keep]  # [e] each, some twice
     return np.stack(np.divmod(np.unique(low * count + high), count), axis=1)
-
-
-def _segment(count: int, edges: np.ndarray, weights: np.ndarray, k: np.float32, min_size: int) -> np.ndarray:
-    return _merge(count, edges, weights, _order(weights), k, min_size)
 
 
 def _order(weights: np.ndarray) -> np.ndarray:

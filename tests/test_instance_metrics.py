@@ -1,7 +1,6 @@
 """Instance mask quality against dense masks, a transcription of the benchmark's greedy rule, and hand cases."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,14 +9,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
 from geoguide.errors import InputError
+from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.quality import average_precision, instance_ap50, match_instances, mean_best_iou, overlaps
 
 
 def sparse_masks(dense):
-    dense = np.asarray(dense, bool)
-    counts = dense.sum(axis=1)
-    return SimpleNamespace(index=np.nonzero(dense)[1], offsets=np.concatenate([[0], np.cumsum(counts)]),
-                           num_points=dense.shape[1])  # fmt: skip
+    return InstanceMasks.from_dense(np.asarray(dense, bool))
 
 
 def random_case(rng):
@@ -125,7 +122,7 @@ def test_several_scenes_pool_their_masks():
 
 
 def test_a_point_named_twice_counts_once():
-    masks = SimpleNamespace(index=np.array([2, 0, 2, 2]), offsets=np.array([0, 4]))
+    masks = InstanceMasks(np.array([2, 0, 2, 2]), np.array([0, 4]), num_points=3)
     over = overlaps(masks, np.array([5, -1, 5]))
     assert over.mask_size.tolist() == [2] and over.shared.tolist() == [2] and over.iou.tolist() == [1.0]
 
@@ -135,16 +132,15 @@ def test_a_point_named_twice_counts_once():
     [
         ([0, 1], [0, 3], "offsets must rise from 0 to 2"),
         ([0, 1], [0, 2, 1, 2], "offsets must rise"),
-        ([0, 4], [0, 2], "index must name points 0..3, found 0..4"),
-        ([-1, 1], [0, 2], "index must name points 0..3"),
-        ([0.0, 1.0], [0, 2], "masks.index must hold integers"),
-        ([0], [], "masks must have index"),
+        ([0, 4], [0, 2], "index names points outside 0..3"),
+        ([-1, 1], [0, 2], "index names points outside 0..3"),
+        ([0.0, 1.0], [0, 2], "index and offsets must be int64 vectors"),
+        ([0], [], "offsets must rise from 0 to 1"),
     ],
 )
 def test_refuses_masks(index, offsets, message):
-    masks = SimpleNamespace(index=np.array(index), offsets=np.array(offsets, dtype=int))
     with pytest.raises(InputError, match=message):
-        mean_best_iou(masks, np.zeros(4, int))
+        InstanceMasks(np.array(index), np.array(offsets, dtype=int), num_points=4)
 
 
 def test_refuses_other_arguments():

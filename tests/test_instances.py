@@ -233,7 +233,7 @@ def test_bad_masks() -> None:
     with pytest.raises(InputError, match=r"scores must be \[1\]"):
         InstanceMasks(np.array([1]), np.array([0, 1]), 2, np.zeros(3, np.float32))
     with pytest.raises(InputError, match="masks must be of 2 points, found 3"):
-        mask_quality(InstanceMasks(np.array([1]), np.array([0, 1]), 2), np.zeros(3, int))
+        iou_matrix(InstanceMasks(np.array([1]), np.array([0, 1]), 2), InstanceMasks.from_labels(np.zeros(3, int)))
 
 
 @pytest.mark.parametrize("options", [{"reach": 0}, {"tolerances": ()}, {"tolerances": (2.0,)}, {"max_overlap": 0}])

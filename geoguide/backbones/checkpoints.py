@@ -111,20 +111,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tens
 def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())
-        if "Unsupported" in reason or "GLOBAL" in reason:
+        if isinstance(error, pickle.UnpicklingError) and ("Unsupported" in reason or "GLOBAL" in reason):
             raise DataError(f"{path}: holds more than plain tensors, which could run code: refused") from None
         raise DataError(f"{path}: not a checkpoint, or truncated ({reason[:160]})") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{path}: not a checkpoint, or truncated ({' '.join(str(error).split())[:160]})") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a dictionary with 'config' and 'state_dict', found {type(value).__name__}")
     state = value.get("state_dict", value)
     if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise DataError(
-            f"{path}: expected tensors by name under 'state_dict', found keys {sorted(map(str, value))[:6]}"
-        )
+        keys = sorted(map(str, value))[:6]
+        raise DataError(f"{path}: expected tensors by name under 'state_dict', found keys {keys}")
     config = value.get("config") if "state_dict" in value else None
     if config is not None and not isinstance(config, dict):
         raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
@@ -181,13 +178,12 @@ def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
         few; none where they agree.
     """
     shared = [key for key in expected if key in found]
+    misfits = [key for key in shared if expected[key].shape != found[key].shape]
     kinds = {
         "missing": [key for key in expected if key not in found],
         "unexpected": [key for key in found if key not in expected],
         "wrong shape": [
-            f"{key} must be {list(expected[key].shape)}, found {list(found[key].shape)}"
-            for key in shared
-            if expected[key].shape != found[key].shape
+            f"{key} must be {list(expected[key].shape)}, found {list(found[key].shape)}" for key in misfits
         ],
         "not finite": [key for key in shared if not found[key].isfinite().all()],
     }

@@ -11,6 +11,7 @@ from geoguide.backbones.checkpoints import find_weights
 from geoguide.backbones.registry import BACKBONES, Backbone, load
 from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
 from geoguide.errors import ConfigError
+from geoguide.frozen import check_choices
 
 _PACKAGED = {"sonata-mini": WEIGHTS, "sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
 _CHOICES = ("weights", "sha256", "concat")  # what a constructor takes; None leaves it to the backbone
@@ -27,13 +28,10 @@ class BackboneConfig:
     concat: int | None = None  # over how many poolings features are concatenated
 
     def __post_init__(self) -> None:
-        if self.name not in BACKBONES:
-            raise ConfigError(f"backbone.name must be one of {', '.join(sorted(BACKBONES))}, found {self.name!r}")
-        given = self.options()
-        if self.name in WITHOUT_WEIGHTS and given:
-            raise ConfigError(
-                f"backbone.{next(iter(given))} must be None for {self.name}, which has no trained weights"
-            )
+        check_choices(self, "backbone", name=tuple(sorted(BACKBONES)))
+        given = next(iter(self.options()), None)
+        if self.name in WITHOUT_WEIGHTS and given is not None:
+            raise ConfigError(f"backbone.{given} must be None for {self.name}, which has no trained weights")
 
     def options(self) -> dict[str, Any]:
         """The fields that are not None, as arguments of the backbone's constructor.

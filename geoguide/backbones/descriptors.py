@@ -13,7 +13,7 @@ import pgeof
 from pykdtree.kdtree import KDTree
 from scipy.spatial import ConvexHull, QhullError
 
-from geoguide.backbones.segment_descriptors import SEGMENT_NAMES, segment_features
+from geoguide.backbones.segment_descriptors import SEGMENT_NAMES, group_means, segment_features
 from geoguide.errors import ConfigError
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
@@ -116,10 +116,10 @@ class _Grid:
 
     def __init__(self, points: np.ndarray, colors: np.ndarray, voxel: float, config: DescriptorConfig) -> None:
         self.voxel, self.radius = voxel, voxel * config.reach
-        inverse, count = _voxel_index(points, voxel)
-        size = np.bincount(inverse, minlength=count)
-        self.points = _mean(points, inverse, size)  # [V, 3]
-        self.colors = _mean(colors, inverse, size)
+        first, inverse = unique_cells(cells_of(points, voxel))  # [V], [P]
+        count, size = len(first), np.bincount(inverse)
+        self.points = group_means(points, inverse, size)  # [V, 3]
+        self.colors = group_means(colors, inverse, size)  # [V, 3]
         k = min(config.neighbors, count)
         self.tree = KDTree(self.points)
         distance, index = self.tree.query(self.points, k=k)
@@ -144,9 +144,9 @@ class _Grid:
         """Scaled descriptors of every voxel, [V, D]; with `context` also the layout around it."""
         z = self.points[:, 2]
         flatness = np.abs(self.normals[:, 2])
-        raw = np.column_stack([z, z**2, self.colors, self.colors**2, flatness, flatness**2])
+        raw = np.column_stack([z, z**2, self.colors, self.colors**2, flatness, flatness**2])  # [V, 10]
         mean = self._pool(raw)
-        neighbor_z = z[self.index]
+        neighbor_z = z[self.index]  # [V, k]
         spread = np.sqrt(np.maximum(mean[:, 1] - mean[:, 0] ** 2, 0))
         color_spread = np.sqrt(np.maximum(mean[:, 5:8] - mean[:, 2:5] ** 2, 0)).mean(axis=1)
         flat_spread = np.sqrt(np.maximum(mean[:, 9] - mean[:, 8] ** 2, 0))
@@ -164,7 +164,7 @@ class _Grid:
 
     def _scaled_shape(self) -> np.ndarray:
         """SHAPE brought to about unit range: ratios centred on one half, sizes relative to the radius."""
-        shape = self.shape[:, _PGEOF_COLUMNS].astype(np.float64)
+        shape = self.shape[:, _PGEOF_COLUMNS].astype(np.float64)  # [V, 7]
         ratios = 3.0 * (shape[:, :4] - 0.5)
         curvature = 8.0 * shape[:, 4:5] - 1.0
         size = 10.0 * shape[:, 5:] / self.radius - np.array([4.0, 2.75])
@@ -175,7 +175,7 @@ class _Grid:
         height = np.eye(len(HEIGHTS) + 1)[np.searchsorted(HEIGHTS, z)]  # [V, 8]
         upright = (flatness < 0.3)[:, None]
         flat = flatness[self.index] > 0.8  # [V, k]
-        rise = z[self.index] - z[:, None]
+        rise = z[self.index] - z[:, None]  # [V, k]
         above = (self.weight * (flat & (rise > 0.15))).sum(axis=1)
         below = (self.weight * (flat & (rise < -0.15))).sum(axis=1)
         return [4.0 * self._pool(height) - 0.5, 4.0 * above - 0.5, 4.0 * below - 0.5, 3.0 * self._pool(upright) - 1.5]
@@ -190,63 +190,48 @@ class _Grid:
         return np.einsum("pk,pkd->pd", weight, values[index])
 
 
-def _voxel_index(points: np.ndarray, voxel: float) -> tuple[np.ndarray, int]:
-    """Voxel of every point, int64 [P], numbered 0..V-1, and V."""
-    first, inverse = unique_cells(cells_of(points, voxel))
-    return inverse, len(first)
-
-
-def _mean(values: np.ndarray, index: np.ndarray, size: np.ndarray) -> np.ndarray:
-    total = np.stack([np.bincount(index, weights=column, minlength=len(size)) for column in values.T], axis=1)
-    return total / size[:, None]
-
-
 def _point_block(points: np.ndarray, colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """The point's own normal, height and colour, scaled [P, 9]."""
     z = points[:, 2]
     ceiling = max(np.percentile(z, 99), 0.5)
     saturation = colors.max(axis=1) - colors.min(axis=1)
-    return np.column_stack(
-        [
-            1.5 * normals[:, 2],
-            3.0 * (np.abs(normals[:, 2]) - 0.5),
-            1.5 * (z - 0.8),
-            3.0 * (z / ceiling - 0.4),
-            4.0 * (colors - 0.5),
-            4.0 * saturation - 1.0,
-            4.0 * (colors.mean(axis=1) - 0.5),
-        ]
-    )
+    columns = [
+        1.5 * normals[:, 2],
+        3.0 * (np.abs(normals[:, 2]) - 0.5),
+        1.5 * (z - 0.8),
+        3.0 * (z / ceiling - 0.4),
+        4.0 * (colors - 0.5),
+        4.0 * saturation - 1.0,
+        4.0 * (colors.mean(axis=1) - 0.5),
+    ]
+    return np.column_stack(columns)
 
 
 def _room_block(points: np.ndarray, column: float) -> np.ndarray:
     """Distance to the room's outline and to the next tall column, and the point's place in its own column, [P, 7]."""
     z = points[:, 2]
-    cell, count = _voxel_index(points * [1, 1, 0], column)
-    size = np.bincount(cell, minlength=count)
-    top, bottom = np.full(count, -np.inf), np.full(count, np.inf)
+    cell = unique_cells(cells_of(points * [1, 1, 0], column))[1]  # [P] the column of each point
+    size = np.bincount(cell)  # [columns]
+    top, bottom = np.full(len(size), -np.inf), np.full(len(size), np.inf)
     np.maximum.at(top, cell, z)
     np.minimum.at(bottom, cell, z)
-    center = _mean(points[:, :2], cell, size)  # [columns, 2]
-    filled, floors = _voxel_index(points, column)
-    column_of_voxel = np.zeros(floors, dtype=np.int64)
-    column_of_voxel[filled] = cell
-    fill = np.bincount(column_of_voxel, minlength=count) * column / (top - bottom + column)
+    center = group_means(points[:, :2], cell, size)  # [columns, 2]
+    filled = unique_cells(cells_of(points, column))[0]  # one point of each filled voxel
+    fill = np.bincount(cell[filled]) * column / (top - bottom + column)
     tall = top - bottom >= 0.75 * (np.percentile(z, 99) - np.percentile(z, 1))
     to_tall = np.full(len(points), 3.0)
     if tall.any():
         to_tall = np.minimum(KDTree(center[tall]).query(points[:, :2], k=1)[0].reshape(-1), 3.0)
-    return np.column_stack(
-        [
-            2.0 * np.minimum(_outline_distance(points[:, :2]), 2.5) - 1.5,
-            2.0 * to_tall - 1.0,
-            1.5 * (top[cell] - z) - 1.0,
-            1.5 * (z - bottom[cell]) - 0.5,
-            3.0 * (fill[cell] - 0.6),
-            1.5 * (top[cell] - 1.2),
-            4.0 * _gap_above(z, cell) - 0.5,
-        ]
-    )
+    columns = [
+        2.0 * np.minimum(_outline_distance(points[:, :2]), 2.5) - 1.5,
+        2.0 * to_tall - 1.0,
+        1.5 * (top[cell] - z) - 1.0,
+        1.5 * (z - bottom[cell]) - 0.5,
+        3.0 * (fill[cell] - 0.6),
+        1.5 * (top[cell] - 1.2),
+        4.0 * _gap_above(z, cell) - 0.5,
+    ]
+    return np.column_stack(columns)
 
 
 def _gap_above(z: np.ndarray, cell: np.ndarray) -> np.ndarray:

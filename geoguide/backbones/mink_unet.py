@@ -194,9 +194,8 @@ class MinkUNet(nn.Module):
         for down, stage, table, same in zip(self.down, self.encoder, tables.down, tables.same[1:], strict=True):
             skips.append(features)
             features = _run(stage, down(features, table), same)
-        for up, stage, table, same in zip(
-            self.up, self.decoder, tables.down[::-1], tables.same[STAGES - 1 :: -1], strict=True
-        ):
+        finer = tables.same[STAGES - 1 :: -1]
+        for up, stage, table, same in zip(self.up, self.decoder, tables.down[::-1], finer, strict=True):
             features = torch.cat([up(features, table.transposed()), skips.pop()], dim=1)
             features = _run(stage, features, same)
         return self.head(features)

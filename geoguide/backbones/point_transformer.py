@@ -145,8 +145,7 @@ class PointTransformerV3(nn.Module):
             layout = StageLayout.of(grid.grid_coord, grid.batch, curves, patches, depth)
             for i in range(depth):
                 feat = modules[f"block{i}"](feat, layout)
-            stages.append(Stage(grid.coord, grid.grid_coord, feat, grid.offset, grid.batch, curves, patches,
-                                grid.pooling_inverse))  # fmt: skip
+            stages.append(Stage(**grid._asdict(), feat=feat, serialization=curves, patches=patches))
         return stages
 
     def _curves(self, grid: "_Grid", generator: torch.Generator | None) -> Serialization:
@@ -205,7 +204,7 @@ def _pooled(grid: _Grid, stride: int) -> _Grid:
     key = grid.batch  # 16 bits a coordinate: `curve_depth` has refused larger ones
     for axis in range(3):
         key = key << 16 | cell[:, axis]
-    key, inverse = torch.unique(key, return_inverse=True)
+    key, inverse = torch.unique(key, return_inverse=True)  # [V], [V of the stage before]
     batch = key >> 48
     cell = torch.stack([key >> 32 & 0xFFFF, key >> 16 & 0xFFFF, key & 0xFFFF], dim=1)
     offset = torch.bincount(batch, minlength=len(grid.offset)).cumsum(0)
@@ -236,11 +235,9 @@ def _check(
     count = _check_voxels(coord, grid_coord, feat, config.in_channels)
     if not isinstance(offset, Tensor) or offset.dtype != torch.int64 or offset.dim() != 1 or len(offset) == 0:
         raise InputError(f"offset must be an int64 tensor [B], found {_described(offset)}")
-    devices = {str(value.device) for value in (coord, grid_coord, feat, offset)}
+    devices = sorted({str(value.device) for value in (coord, grid_coord, feat, offset)})
     if len(devices) > 1:
-        raise InputError(
-            f"coord, grid_coord, feat and offset must be on one device, found {', '.join(sorted(devices))}"
-        )
+        raise InputError(f"coord, grid_coord, feat and offset must be on one device, found {', '.join(devices)}")
     if int(offset[-1]) != count or (offset.diff(prepend=offset.new_zeros(1)) < 1).any():
         raise InputError(f"offset must increase from the first scene's end to {count} voxels, found {offset.tolist()}")
     if mask is None:

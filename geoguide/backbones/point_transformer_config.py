@@ -86,28 +86,27 @@ class PointTransformerConfig:
         Raises:
             ConfigError: A key is unknown, or a value is impossible or not supported.
         """
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(map(str, set(values) - known))
+        known = sorted(field.name for field in fields(cls))
+        unknown = sorted(str(key) for key in values if key not in known)
         if unknown:
-            raise ConfigError(
-                f"point transformer: unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}"
-            )
+            raise ConfigError(f"point transformer: unknown keys {', '.join(unknown)}; known: {', '.join(known)}")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         return cls(**values)
 
     def __post_init__(self) -> None:
-        for key, (value, meaning) in _FIXED.items():
-            if getattr(self, key) is not value:
-                raise ConfigError(
-                    f"point transformer: {key} must be {value}, found {getattr(self, key)!r} ({meaning}: not supported)"
-                )
-        for key in ("qkv_bias", "shuffle_orders", "enable_flash", "mask_token", "freeze_encoder"):
-            if not isinstance(getattr(self, key), bool):
-                raise ConfigError(f"point transformer: {key} must be true or false, found {getattr(self, key)!r}")
         try:
+            self._check_switches()
             self._check_numbers()
         except ValueError as error:
             raise ConfigError(f"point transformer: {error}") from None
+
+    def _check_switches(self) -> None:
+        for key, (value, meaning) in _FIXED.items():
+            if getattr(self, key) is not value:
+                raise ConfigError(f"{key} must be {value}, found {getattr(self, key)!r} ({meaning}: not supported)")
+        for key in ("qkv_bias", "shuffle_orders", "enable_flash", "mask_token", "freeze_encoder"):
+            if not isinstance(getattr(self, key), bool):
+                raise ConfigError(f"{key} must be true or false, found {getattr(self, key)!r}")
 
     def _check_numbers(self) -> None:
         stages = len(self.enc_depths) if isinstance(self.enc_depths, tuple) else 0
@@ -130,15 +129,3 @@ class PointTransformerConfig:
         for key in ("attn_drop", "proj_drop", "drop_path"):
             if number(key, getattr(self, key)) >= 1:
                 raise ConfigError(f"{key} must be below 1, found {getattr(self, key)!r}")
-
-
-def as_dict(config: PointTransformerConfig) -> dict[str, Any]:
-    """Turn a configuration into the official dictionary.
-
-    Args:
-        config: The configuration.
-
-    Returns:
-        Values by key.
-    """
-    return {field.name: getattr(config, field.name) for field in fields(config)}

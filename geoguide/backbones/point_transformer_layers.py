@@ -1,6 +1,7 @@
 """Layers of the Point Transformer V3 encoder; parameter names and nesting are those of the official checkpoint."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,7 @@ class StageLayout:
     runs: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(
-        cls, grid_coord: Tensor, batch: Tensor, curves: Serialization, patches: Patches, blocks: int
-    ) -> "StageLayout":
+    def of(cls, grid_coord: Tensor, batch: Tensor, curves: Serialization, patches: Patches, blocks: int) -> Self:
         """Lay out the voxels of a stage.
 
         Args:
@@ -44,12 +43,9 @@ class StageLayout:
             The layout.
         """
         used = range(min(blocks, len(curves.order)))
-        return cls(
-            neighbor_table(grid_coord, batch),
-            [curves.order[curve][patches.pad] for curve in used],
-            [patches.unpad[curves.inverse[curve]] for curve in used],
-            patches.runs,
-        )
+        gather = [curves.order[curve][patches.pad] for curve in used]  # [T] each
+        scatter = [patches.unpad[curves.inverse[curve]] for curve in used]  # [V] each
+        return cls(neighbor_table(grid_coord, batch), gather, scatter, patches.runs)
 
 
 class SubmanifoldConv(nn.Module):

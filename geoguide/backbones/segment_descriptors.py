@@ -35,10 +35,9 @@ def segment_features(scene: Scene, points: np.ndarray, normals: np.ndarray, merg
     part = np.where(shell >= 0, part.max() + 1 + shell, part)  # a wall is one part, whatever it is split into
     part = np.unique(part, return_inverse=True)[1]
     kind = np.stack([2.0 * (shell == 0) - 1.0, 2.0 * (shell > 0) - 1.0], axis=1)  # [S, 2]
-    own = _describe(points, scene.colors, normals, regions.index)
-    return np.concatenate(
-        [own, _describe(points, scene.colors, normals, part[regions.index]), kind[regions.index]], axis=1
-    )
+    own = _describe(points, scene.colors, normals, regions.index)  # [P, 13]
+    whole = _describe(points, scene.colors, normals, part[regions.index])  # [P, 13]
+    return np.concatenate([own, whole, kind[regions.index]], axis=1)
 
 
 def _describe(points: np.ndarray, colors: np.ndarray, normals: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -46,29 +45,42 @@ def _describe(points: np.ndarray, colors: np.ndarray, normals: np.ndarray, group
     size = np.bincount(group)  # [S]
     x, y, z = points.T
     flatness = np.abs(normals[:, 2])
-    columns = np.column_stack([x, y, x * x, y * y, x * y, z, flatness, colors, np.square(colors, dtype=np.float64)])
-    mean = np.stack([np.bincount(group, weights=column) for column in columns.T], axis=1) / size[:, None]
+    values = np.column_stack([x, y, x * x, y * y, x * y, z, flatness, colors, np.square(colors, dtype=np.float64)])
+    mean = group_means(values, group, size)  # [S, 13]
     top, base = np.full(len(size), -np.inf), np.full(len(size), np.inf)
     np.maximum.at(top, group, z)
     np.minimum.at(base, group, z)
     length, width = _plan(mean[:, :5])
     spread = np.sqrt(np.maximum(mean[:, 10:13] - mean[:, 7:10] ** 2, 0)).mean(axis=1)
-    table = np.column_stack(
-        [
-            np.log(size / 300.0) / 2.0,
-            2.0 * np.minimum(length, 3.0) - 2.0,
-            3.0 * np.minimum(width, 2.0) - 1.5,
-            1.5 * (top - base) - 1.0,
-            1.5 * top - 1.2,
-            2.0 * base - 0.5,
-            1.5 * mean[:, 5] - 1.2,
-            4.0 * (mean[:, 7:10] - 0.5),
-            10.0 * spread - 1.0,
-            3.0 * (mean[:, 6] - 0.5),
-        ]
-    )
+    columns = [
+        np.log(size / 300.0) / 2.0,
+        2.0 * np.minimum(length, 3.0) - 2.0,
+        3.0 * np.minimum(width, 2.0) - 1.5,
+        1.5 * (top - base) - 1.0,
+        1.5 * top - 1.2,
+        2.0 * base - 0.5,
+        1.5 * mean[:, 5] - 1.2,
+        4.0 * (mean[:, 7:10] - 0.5),
+        10.0 * spread - 1.0,
+        3.0 * (mean[:, 6] - 0.5),
+    ]
     place = 3.0 * ((z - base[group]) / (top - base + 0.05)[group] - 0.5)
-    return np.column_stack([table[group], place])
+    return np.column_stack([np.column_stack(columns)[group], place])
+
+
+def group_means(values: np.ndarray, group: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Average the rows of each group.
+
+    Args:
+        values: [P, D].
+        group: int64 [P] from 0.
+        size: int64 [S], how many rows each group has, none of them 0.
+
+    Returns:
+        float64 [S, D].
+    """
+    total = np.stack([np.bincount(group, weights=column, minlength=len(size)) for column in values.T], axis=1)
+    return total / size[:, None]
 
 
 def _plan(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

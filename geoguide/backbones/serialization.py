@@ -190,11 +190,10 @@ def cut_patches(counts: list[int], size: int, device: torch.device | str = "cpu"
             runs[-1] = (runs[-1][0] + patches, length)
         else:
             runs.append((patches, length))
-    real = torch.tensor(counts, device=device)
+    real = torch.tensor(counts, device=device)  # [B]
     padded = torch.where(real <= size, real, (real + size - 1).div(size, rounding_mode="floor") * size)
     start, start_padded = real.cumsum(0) - real, padded.cumsum(0) - padded
-    scenes = torch.arange(len(counts), device=device)
-    scene = scenes.repeat_interleave(padded)  # [T]
+    scene = torch.arange(len(counts), device=device).repeat_interleave(padded)  # [T]
     slot = torch.arange(len(scene), device=device) - start_padded[scene]
     pad = torch.where(slot < real[scene], slot, slot - size) + start[scene]
     unpad = torch.arange(sum(counts), device=device) + (start_padded - start).repeat_interleave(real)

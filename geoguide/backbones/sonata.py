@@ -146,11 +146,9 @@ class SonataBackbone:
         path, self.sha256 = find_weights(weights, revision, sha256)
         self.model = load_encoder(path).to(device)
         self.device, self.autocast, self.grid = torch.device(device), autocast, grid
-        channels = self.model.config.enc_channels
-        if self.model.config.in_channels != 9:
-            raise InputError(
-                f"{path}: in_channels must be 9 (coord, colour, normal), found {self.model.config.in_channels}"
-            )
+        channels, inputs = self.model.config.enc_channels, self.model.config.in_channels
+        if inputs != 9:
+            raise InputError(f"{path}: in_channels must be 9 (coord, colour, normal), found {inputs}")
         if not 0 <= concat < len(channels):
             raise InputError(f"concat must be 0..{len(channels) - 1}, found {concat}")
         self.concat, self.width = concat, sum(channels[-concat - 1 :])

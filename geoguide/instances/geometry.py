@@ -66,10 +66,7 @@ def segment_instances(
         planes = sparse.csr_matrix(shell[None, :] == np.unique(shell[shell >= 0])[:, None], dtype=np.float32)
         groups = sparse.vstack([planes, groups]).tocsr()  # [M, S]
         scores = np.concatenate([np.ones(planes.shape[0]), scores])
-    member = sparse.csr_matrix(
-        (np.ones(len(points), dtype=np.float32), (regions.index, np.arange(len(points)))),
-        shape=(regions.count, len(points)),
-    )
+    member = InstanceMasks.from_labels(regions.index).sparse()  # [S, P]
     masks = InstanceMasks.from_sparse((groups @ member).tocsr(), scores)
     return _suppress(_large_enough(masks, points, config), config.max_overlap)
 
@@ -84,9 +81,8 @@ def _check(points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray) -> 
     if normals.shape != points.shape:
         raise InputError(f"normals must be {list(points.shape)}, found {list(normals.shape)}")
     if superpoints.shape != (len(points),) or superpoints.dtype.kind not in "iu":
-        raise InputError(
-            f"superpoints must be integers [{len(points)}], found {superpoints.dtype} {list(superpoints.shape)}"
-        )
+        found = f"{superpoints.dtype} {list(superpoints.shape)}"
+        raise InputError(f"superpoints must be integers [{len(points)}], found {found}")
     return points, np.nan_to_num(normals), superpoints
 
 
@@ -105,18 +101,16 @@ def _object_groups(regions: Regions, free: np.ndarray, config: InstanceConfig) -
     mark = np.random.default_rng(0).random(regions.count)  # a group's fingerprint is the sum of its regions' marks
     _, keep, repeats = np.unique(np.round(stacked @ mark, 9), return_index=True, return_counts=True)
     groups = stacked[keep]
-    area = groups @ regions.areas
+    area = groups @ regions.areas  # [G] m^2
     return groups, repeats / len(config.tolerances) * area / (area + config.typical_area)
 
 
 def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConfig) -> InstanceMasks:
-    sizes = masks.sizes()
-    masks = masks.take(np.flatnonzero(sizes >= config.min_points))
+    masks = masks.take(np.flatnonzero(masks.sizes() >= config.min_points))
     if len(masks) == 0:
         return masks
-    values = points[masks.index]
-    starts = masks.offsets[:-1]
-    extent = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)
+    values, starts = points[masks.index], masks.offsets[:-1]  # [nnz, 3], [M]
+    extent = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)  # [M, 3]
     return masks.take(np.flatnonzero(extent.max(axis=1) >= config.min_extent))
 
 

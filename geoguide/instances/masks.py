@@ -97,8 +97,8 @@ class InstanceMasks:
         """
         position = np.full(self.num_points, -1, np.int64)
         position[chosen] = np.arange(len(chosen))
-        mask = np.repeat(np.arange(len(self)), np.diff(self.offsets))
-        point = position[self.index]
+        mask = np.repeat(np.arange(len(self)), self.sizes())  # [nnz]
+        point = position[self.index]  # [nnz], -1 where it was not chosen
         present, mask = np.unique(mask[point >= 0], return_inverse=True)
         return Groups(torch.from_numpy(mask), len(present), len(chosen), torch.from_numpy(point[point >= 0]))
 
@@ -184,7 +184,7 @@ def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> np.ndarray:
     """
     if masks.num_points != others.num_points:
         raise InputError(f"masks must be of {masks.num_points} points, found {others.num_points}")
-    both = (masks.sparse() @ others.sparse().T).toarray().astype(np.float64)
+    both = (masks.sparse() @ others.sparse().T).toarray().astype(np.float64)  # [M, N]
     union = masks.sizes()[:, None] + others.sizes()[None, :] - both
     return both / np.maximum(union, 1.0)
 

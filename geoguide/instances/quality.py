@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from geoguide.errors import InputError
-from geoguide.instances.masks import InstanceMasks, iou_matrix
+from geoguide.instances.masks import InstanceMasks
 from geoguide.ops.arrays import host, number, whole
 
 MIN_POINTS = 100  # ScanNet: smaller ground-truth instances are not asked for, smaller masks are not looked at
@@ -75,20 +74,16 @@ def overlaps(masks: InstanceMasks, instances: np.ndarray) -> Overlaps:
     instances = host("instances", instances, "iu")
     if instances.ndim != 1:
         raise InputError(f"instances must be [P], found {list(instances.shape)}")
-    masks_by_point = _sparse(masks, len(instances))
-    labelled = np.flatnonzero(instances >= 0)
-    _, compact = np.unique(instances[labelled], return_inverse=True)
-    count = int(compact.max()) + 1 if len(compact) else 0
-    truth = sparse.csr_array(
-        (np.ones(len(labelled), np.int64), (labelled, compact)), shape=(len(instances), count)
-    )  # [P, G]
-    shared = (masks_by_point @ truth).tocoo()  # [M, G]
-    mask_size = np.asarray(masks_by_point.sum(axis=1)).reshape(-1).astype(np.int64)
-    inside = np.asarray(shared.sum(axis=1)).reshape(-1).astype(np.int64)
-    sizes = np.bincount(compact, minlength=count)
-    return Overlaps(
-        shared.row.astype(np.int64), shared.col.astype(np.int64), shared.data, mask_size, sizes, mask_size - inside
-    )
+    if masks.num_points != len(instances):
+        raise InputError(f"masks are over {masks.num_points} points, instances over {len(instances)}")
+    member = masks.sparse().astype(np.int64)  # [M, P]
+    member.sum_duplicates()
+    member.data[:] = 1
+    truth = InstanceMasks.from_labels(instances)  # [G, P]
+    shared = (member @ truth.sparse().T.astype(np.int64)).tocoo()  # [M, G]
+    mask, instance = shared.row.astype(np.int64), shared.col.astype(np.int64)  # [n] each
+    mask_size, inside = (np.asarray(part.sum(axis=1)).reshape(-1) for part in (member, shared))  # [M] each
+    return Overlaps(mask, instance, shared.data, mask_size, truth.sizes(), mask_size - inside)
 
 
 def match_instances(
@@ -131,9 +126,8 @@ def match_instances(
     mask, instance = over.mask[good], over.instance[good]
     order = np.lexsort((mask, -scores[mask], instance))  # by instance, best score first
     correct = np.diff(instance[order], prepend=-1) != 0
-    ignored = over.mask_void + np.bincount(
-        over.mask, over.shared * ~asked[over.instance], minlength=len(scores)
-    )  # [M] points
+    unasked = over.shared * ~asked[over.instance]  # [n] points
+    ignored = over.mask_void + np.bincount(over.mask, unasked, minlength=len(scores))  # [M] points
     false = used & ~fits_any & (ignored <= threshold * over.mask_size)
     correct = np.concatenate([correct, np.zeros(int(false.sum()), np.bool_)])
     score = np.concatenate([scores[mask[order]], scores[false]])
@@ -203,12 +197,8 @@ def mean_best_iou(masks: InstanceMasks, instances: np.ndarray, *, min_points: in
     Raises:
         InputError: As `overlaps`; a negative `min_points`.
     """
-    min_points = whole("min_points", min_points, 0)
-    over = overlaps(masks, instances)
-    best = np.zeros(len(over.instance_size))
-    np.maximum.at(best, over.instance, over.iou)
-    asked = over.instance_size >= min_points
-    return float(best[asked].mean()) if asked.any() else float("nan")
+    best = _best_ious(masks, instances, min_points)
+    return float(best.mean()) if len(best) else float("nan")
 
 
 def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> dict[str, float]:
@@ -226,36 +216,23 @@ def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int
     Raises:
         InputError: As `match_instances`.
     """
-    truth = InstanceMasks.from_labels(instances)
-    best = iou_matrix(masks, truth).max(axis=0, initial=0.0)
-    asked = truth.sizes() >= min_points
+    best = _best_ious(masks, instances, min_points)
     return {
         "ap50": instance_ap50(masks, instances, masks.scores, min_points=min_points),
-        "mean_best_iou": mean_best_iou(masks, instances, min_points=min_points),
-        "recall50": float((best[asked] > 0.5).mean()) if asked.any() else float("nan"),
+        "mean_best_iou": float(best.mean()) if len(best) else float("nan"),
+        "recall50": float((best > 0.5).mean()) if len(best) else float("nan"),
         "masks": len(masks),
-        "instances": int(asked.sum()),
+        "instances": len(best),
     }
 
 
-def _sparse(masks: InstanceMasks, count: int) -> sparse.csr_array:
-    """[M, P] of 0 and 1, int64; a point named twice in a mask counts once."""
-    index, offsets = host("masks.index", masks.index, "iu"), host("masks.offsets", masks.offsets, "iu")
-    if index.ndim != 1 or offsets.ndim != 1 or len(offsets) == 0:
-        raise InputError(
-            f"masks must have index [nnz] and offsets [M + 1], found {list(index.shape)}, {list(offsets.shape)}"
-        )
-    if offsets[0] != 0 or offsets[-1] != len(index) or (np.diff(offsets) < 0).any():
-        raise InputError(f"masks.offsets must rise from 0 to {len(index)}, found {offsets[0]}..{offsets[-1]}")
-    if len(index) and (index.min() < 0 or index.max() >= count):
-        raise InputError(f"masks.index must name points 0..{count - 1}, found {index.min()}..{index.max()}")
-    if getattr(masks, "num_points", count) != count:
-        raise InputError(f"masks are over {masks.num_points} points, instances over {count}")
-    data = np.ones(len(index), np.int64)
-    result = sparse.csr_array((data, index.astype(np.int64), offsets.astype(np.int64)), shape=(len(offsets) - 1, count))
-    result.sum_duplicates()
-    result.data[:] = 1
-    return result
+def _best_ious(masks: InstanceMasks, instances: np.ndarray, min_points: int) -> np.ndarray:
+    """The best IoU that any mask has with each instance of at least `min_points` points, float64 [g]."""
+    min_points = whole("min_points", min_points, 0)
+    over = overlaps(masks, instances)
+    best = np.zeros(len(over.instance_size))  # [G]
+    np.maximum.at(best, over.instance, over.iou)
+    return best[over.instance_size >= min_points]
 
 
 def _scores(scores: np.ndarray | None, count: int) -> np.ndarray:

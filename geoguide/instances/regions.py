@@ -61,15 +61,14 @@ class Regions:
         Returns:
             S regions, in the order of the superpoints' ids.
         """
-        ids, index = np.unique(superpoints, return_inverse=True)
-        count = len(ids)
-        sizes = np.bincount(index, minlength=count)
-        order = np.argsort(index, kind="stable")
-        starts = np.r_[0, np.cumsum(sizes)[:-1]]
-        normal = np.add.reduceat(normals[order], starts)
+        index = np.unique(superpoints, return_inverse=True)[1]
+        sizes = np.bincount(index)  # [S]
+        order = np.argsort(index, kind="stable")  # [P]
+        starts = np.r_[0, np.cumsum(sizes)[:-1]]  # [S] places in `order`
+        normal = np.add.reduceat(normals[order], starts)  # [S, 3]
         k = min(NEIGHBORS + 1, len(points))
         distance, neighbor = KDTree(points).query(points, k=k)
-        distance, neighbor = distance.reshape(-1, k), neighbor.reshape(-1, k).astype(np.int64)
+        distance, neighbor = distance.reshape(-1, k), neighbor.reshape(-1, k).astype(np.int64)  # [P, k] each
         spacing = np.pi * distance[:, -1] ** 2 / k  # m^2 that one point stands for
         return cls(
             index,
@@ -87,18 +86,17 @@ def _contacts(
     points: np.ndarray, normals: np.ndarray, index: np.ndarray, neighbor: np.ndarray, near: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of regions that touch, and the roughness of their contact: 0 smooth, convex up to 0.5, concave up to 1."""
-    near = near & (index[neighbor] != index[:, None])
-    here = np.nonzero(near)[0]
-    there = neighbor[near]
+    near = near & (index[neighbor] != index[:, None])  # [P, k]
+    here, there = np.nonzero(near)[0], neighbor[near]  # [n] each, points that touch another region's
     step = points[there] - points[here]
     step /= np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-9)
     bend = (1.0 - (normals[here] * normals[there]).sum(axis=1)) / 2.0  # [n] 0 flat, 0.5 a right angle, 1 opposite
     opening = ((normals[there] - normals[here]) * step).sum(axis=1)  # positive on convex edges
     rough = np.clip(np.where(opening > 0, 0.5 * bend, 0.2 + bend) * (bend > 0.02), 0.0, 1.0)
-    pair = np.sort(np.stack([index[here], index[there]], axis=1), axis=1)
+    pair = np.sort(np.stack([index[here], index[there]], axis=1), axis=1)  # [n, 2]
     code = pair[:, 0] * (index.max() + 1) + pair[:, 1]
     unique, inverse, amount = np.unique(code, return_inverse=True, return_counts=True)
-    roughness = np.bincount(inverse, weights=rough, minlength=len(unique)) / amount
+    roughness = np.bincount(inverse, weights=rough, minlength=len(unique)) / amount  # [E]
     return unique // (index.max() + 1), unique % (index.max() + 1), roughness
 
 

@@ -75,10 +75,7 @@ class LabelSet:
         if ids.dtype.kind not in "iu":
             raise InputError(f"raw label ids must be integers, found {ids.dtype}")
         self._need_ids()
-        table = np.full(max(self.raw_ids) + 2, VOID, dtype=np.int64)  # the last entry catches every unknown id
-        table[list(self.raw_ids)] = np.arange(len(self.raw_ids))
-        known = (ids >= 0) & (ids < len(table) - 1)
-        return table[np.where(known, ids, len(table) - 1).astype(np.int64)]
+        return _looked_up(ids, dict(zip(self.raw_ids, range(len(self)), strict=True)), VOID)
 
     def to_raw(self, labels: np.ndarray) -> np.ndarray:
         """Turn class ids into the ids of a benchmark's files, as a submission needs them.
@@ -181,11 +178,15 @@ class CategoryTable:
         Returns:
             int64 of the same shape; 0 for unknown ids.
         """
-        raw_ids = np.asarray(raw_ids)
-        table = np.zeros(max(self.nyu40_of) + 2, dtype=np.int64)
-        table[list(self.nyu40_of)] = list(self.nyu40_of.values())
-        known = (raw_ids >= 0) & (raw_ids < len(table) - 1)
-        return table[np.where(known, raw_ids, len(table) - 1).astype(np.int64)]
+        return _looked_up(np.asarray(raw_ids), self.nyu40_of, 0)
+
+
+def _looked_up(ids: np.ndarray, values: dict[int, int], otherwise: int) -> np.ndarray:
+    """The value of each id, int64 of the same shape; `otherwise` for ids without one."""
+    table = np.full(max(values) + 2, otherwise, dtype=np.int64)  # the last entry catches every unknown id
+    table[list(values)] = list(values.values())
+    known = (ids >= 0) & (ids < len(table) - 1)
+    return table[np.where(known, ids, len(table) - 1).astype(np.int64)]
 
 
 @functools.lru_cache(maxsize=8)

@@ -15,12 +15,10 @@ class Supervised(Protocol):
     @property
     def lifted(self) -> Tensor:
         """F_2d, float [P, C]; zero where unseen."""
-        ...
 
     @property
     def seen(self) -> Tensor:
         """Which rows have a 2D feature, bool [P]."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

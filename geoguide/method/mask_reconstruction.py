@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import check_choices
 from geoguide.method.batch import Batch
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
@@ -44,20 +45,12 @@ class IMRConfig:
     """Threshold of `unalike` on the centred cosine of pooled F_2d."""
 
     def __post_init__(self) -> None:
-        allowed = {
-            "pattern": ("points", "superpoints", "halfspace"),
-            "balance": ("none", "balanced"),
-            "negatives": ("all", "unalike"),
-        }
-        for field, values in allowed.items():
-            if getattr(self, field) not in values:
-                raise ConfigError(f"imr.{field} must be one of {', '.join(values)}, found {getattr(self, field)!r}")
+        check_choices(self, "imr")
         if not 0.0 < self.share < 1.0:
             raise ConfigError(f"imr.share must lie between 0 and 1, found {self.share}")
         if self.temperature <= 0 or self.masks_per_step < 1:
-            raise ConfigError(
-                f"imr.temperature {self.temperature} and masks_per_step {self.masks_per_step} must be positive"
-            )
+            found = f"temperature {self.temperature} and masks_per_step {self.masks_per_step}"
+            raise ConfigError(f"imr.{found} must be positive")
 
 
 def occlude(masks: Groups, pattern: str, share: float, keys: Tensor) -> Tensor:
@@ -87,13 +80,13 @@ def occlude(masks: Groups, pattern: str, share: float, keys: Tensor) -> Tensor:
     """
     if pattern not in ("points", "superpoints", "halfspace"):
         raise ConfigError(f"imr.pattern must be points, superpoints or halfspace, found {pattern!r}")
-    order = torch.argsort(keys, stable=True)
+    order = torch.argsort(keys, stable=True)  # [E]
     order = order[torch.argsort(masks.group[order], stable=True)]  # by mask, then by key
     size = masks.sizes  # [M]
-    start = size.cumsum(0) - size
+    start = size.cumsum(0) - size  # [M], of each mask in `order`
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device) - start[masks.group[order]]
-    hidden = torch.minimum((size * share).long(), size - 1)
+    hidden = torch.minimum((size * share).long(), size - 1)  # [M]
     if pattern == "superpoints":  # a superpoint straddling the cut goes with its first entry: keys tie within it
         cut_key = torch.full((masks.count,), torch.inf, dtype=keys.dtype, device=keys.device)
         cut = order[(start + hidden).clamp_max(len(order) - 1)]
@@ -196,7 +189,7 @@ def mask_bce(
     def cells(part: slice) -> tuple[Tensor, Tensor]:
         first = bounds[part.start - 1] if part.start else 0
         entries = slice(first, bounds[part.stop - 1])
-        target = features.new_zeros((part.stop - part.start, points))
+        target = features.new_zeros((part.stop - part.start, points))  # [m, P]
         target[mask_sorted[entries] - part.start, point_sorted[entries]] = 1
         valid = torch.ones_like(target)
         if ignore is not None and superpoints is not None:
@@ -280,9 +273,7 @@ class MaskReconstruction(nn.Module):
         masks = self._draw(batch.masks, generator)
         visible = occlude(masks, self.config.pattern, self.config.share, self._keys(masks, batch, generator))
         compared = self.compared(semantic)
-        ignore = None
-        if self.config.negatives == "unalike":
-            ignore = alike_superpoints(batch, masks, self.config.alike)
+        unalike = self.config.negatives == "unalike"
         loss = mask_bce(
             self.queries(compared, masks.where(visible)),
             compared,
@@ -290,7 +281,7 @@ class MaskReconstruction(nn.Module):
             scale=self.log_scale.exp(),
             offset=self.offset,
             balance=self.config.balance,
-            ignore=ignore,
+            ignore=alike_superpoints(batch, masks, self.config.alike) if unalike else None,
             superpoints=batch.superpoints,
         )
         return {"mask": loss}
@@ -306,10 +297,10 @@ class MaskReconstruction(nn.Module):
         """The order of each mask's entries for its occlusion, float [E] (see `occlude`)."""
         device = masks.group.device
         if self.config.pattern == "halfspace":
-            direction = torch.randn(masks.count, 3, generator=generator).to(device)
+            direction = torch.randn(masks.count, 3, generator=generator).to(device)  # [M, 3]
             return (masks.of_entries(batch.points) * masks.to_entries(direction)).sum(-1)
         if self.config.pattern == "superpoints":
-            draw = torch.rand(batch.superpoints.count, generator=generator).to(device)
+            draw = torch.rand(batch.superpoints.count, generator=generator).to(device)  # [S]
             return masks.of_entries(batch.superpoints.to_entries(draw))
         return torch.rand(len(masks.group), generator=generator).to(device)
 
@@ -328,8 +319,8 @@ def alike_superpoints(batch: Batch, masks: Groups, threshold: float) -> Tensor:
     Returns:
         bool [M, S].
     """
-    weight = batch.seen.to(batch.lifted.dtype)
-    centre = (batch.lifted * weight.unsqueeze(-1)).sum(0) / weight.sum().clamp_min(1)
+    weight = batch.seen.to(batch.lifted.dtype)  # [P]
+    centre = (batch.lifted * weight.unsqueeze(-1)).sum(0) / weight.sum().clamp_min(1)  # [C]
     by_mask = masks.mean(batch.lifted, weight) - centre  # [M, C]
     by_superpoint = batch.superpoints.mean(batch.lifted, weight) - centre  # [S, C]
     return unit(by_mask) @ unit(by_superpoint).T > threshold

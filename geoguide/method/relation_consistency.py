@@ -86,9 +86,8 @@ def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Ten
         0.5
     """
     if semantic.dim() != 2 or geometry.dim() != 2 or len(semantic) != len(geometry):
-        raise InputError(
-            f"relation_loss takes [R, C] and [R, C1], found {list(semantic.shape)} and {list(geometry.shape)}"
-        )
+        found = f"{list(semantic.shape)} and {list(geometry.shape)}"
+        raise InputError(f"relation_loss takes [R, C] and [R, C1], found {found}")
     regions = len(semantic)
     pairs = regions * regions if config.diagonal else regions * (regions - 1)
     if pairs == 0:
@@ -99,11 +98,8 @@ def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Ten
         difference = a @ a.T - b @ b.T  # [R, R]
         total = difference.square().sum()
     else:  # float64 sums: the three large terms cancel
-        total = (
-            (a.T @ a).double().square().sum()
-            - 2 * (a.T @ b).double().square().sum()
-            + (b.T @ b).double().square().sum()
-        ).clamp_min(0)
+        aa, ab, bb = ((x.T @ y).double().square().sum() for x, y in ((a, a), (a, b), (b, b)))
+        total = (aa - 2 * ab + bb).clamp_min(0)
     if not config.diagonal:
         total = total - (a.square().sum(1) - b.square().sum(1)).square().sum().to(total.dtype)
     return (total / pairs).to(semantic.dtype)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError
+from geoguide.frozen import check_choices
 from geoguide.method.batch import Batch
 from geoguide.ops.cosine import cosine_distance, unit
 from geoguide.ops.groups import Groups
@@ -36,16 +37,7 @@ class USDConfig:
     """Width of the MLP of W. Not stated."""
 
     def __post_init__(self) -> None:
-        allowed = {
-            "weight": ("sigmoid", "softmax", "raw", "uniform"),
-            "supervision": ("student", "held_out", "none"),
-            "point_target": ("lifted", "refined"),
-            "unseen": ("skip", "refined"),
-            "student_pooling": ("mean", "weighted"),
-        }
-        for field, values in allowed.items():
-            if getattr(self, field) not in values:
-                raise ConfigError(f"usd.{field} must be one of {', '.join(values)}, found {getattr(self, field)!r}")
+        check_choices(self, "usd")
 
 
 def reliability_input(batch: Batch) -> Tensor:
@@ -159,9 +151,8 @@ class SuperpointDistillation(nn.Module):
         self.config = config
         self.reliability = None
         if config.weight != "uniform":
-            start = (
-                1.0 if config.weight == "raw" else 0.0
-            )  # raw scores are the weights: 0 everywhere would pool nothing
+            # Raw scores are the weights: 0 everywhere would pool nothing.
+            start = 1.0 if config.weight == "raw" else 0.0
             self.reliability = Reliability(geometry_width, feature_width, config.hidden, start)
 
     def weights(self, batch: Batch) -> Tensor:

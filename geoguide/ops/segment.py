@@ -82,6 +82,5 @@ def segment_softmax(scores: Tensor, index: Tensor, count: int) -> Tensor:
 
 def _check(values: Tensor, index: Tensor, count: int) -> None:
     if index.dtype != torch.int64 or index.dim() != 1 or len(index) != len(values):
-        raise InputError(
-            f"segment index must be int64 [{len(values)}], found {index.dtype} {list(index.shape)} for {count} segments"
-        )
+        found = f"{index.dtype} {list(index.shape)} for {count} segments"
+        raise InputError(f"segment index must be int64 [{len(values)}], found {found}")

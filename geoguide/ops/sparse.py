@@ -18,12 +18,9 @@ from torch import Tensor
 from geoguide.errors import InputError
 
 _HAS_SPCONV = importlib.util.find_spec("spconv") is not None
-
-
 _BLOCK_PAIRS = 1000  # pairs per matrix product on a CPU: long enough for the product, short enough for its cache
-
-
 _MAX_KEYS = 2**62
+_Pairs = tuple[Tensor, Tensor, Tensor]  # source, target, ascending rank: int64 [n] each, of one kernel offset
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +56,8 @@ class NeighborTable:
         Returns:
             The same pairs, which read outputs and add to inputs.
         """
-        return replace(
-            self, source=self.target, target=self.source, inputs=self.outputs, outputs=self.inputs, indices=None
-        )
+        source, target = self.target, self.source
+        return replace(self, source=source, target=target, inputs=self.outputs, outputs=self.inputs, indices=None)
 
 
 def neighbor_table(grid_coord: Tensor, batch: Tensor, kernel_size: int = 3) -> NeighborTable:
@@ -124,7 +120,7 @@ def strided_table(
         raise InputError(f"kernel_size and stride must be positive, found {kernel_size} and {stride}")
     grid, before = _Grid(grid_coord, batch, kernel_size + stride), (kernel_size - 1) // 2
     corners = torch.div(grid_coord, stride, rounding_mode="floor") * stride
-    corner = torch.unique(grid.key_of(corners, batch))  # many times faster than torch.unique of rows
+    corner = torch.unique(grid.key_of(corners, batch))  # [U]; many times faster than torch.unique of rows
     corners, coarse_batch = grid.voxels(corner)
     coarse_coord = torch.div(corners, stride, rounding_mode="floor")
     pairs = []
@@ -220,10 +216,8 @@ class _Grid:
         return where, rank[where]
 
 
-def _table(
-    pairs: list[tuple[Tensor, Tensor, Tensor]], kernel_size: int, inputs: int, outputs: int, identity: int | None
-) -> NeighborTable:
-    """Cut the pairs (source, target, ascending rank) of each offset into blocks of neighbouring ranks."""
+def _table(pairs: list[_Pairs], kernel_size: int, inputs: int, outputs: int, identity: int | None) -> NeighborTable:
+    """Cut the pairs of each offset into blocks of neighbouring ranks."""
     counts = [len(rank) for _, _, rank in pairs]
     total, ranks = sum(counts), max(outputs, 1)
     span = ranks if pairs[0][0].is_cuda else max(1024, _BLOCK_PAIRS * len(pairs) * ranks // max(total, 1))
@@ -231,12 +225,10 @@ def _table(
     cuts = torch.stack([torch.searchsorted(rank, edges) for _, _, rank in pairs])  # [k^3, tiles + 1]
     start = torch.tensor([0, *counts[:-1]]).cumsum(0)
     cuts = (cuts.cpu() + start[:, None]).T.tolist()
-    blocks = [
-        (offset, first, last)
-        for one, following in itertools.pairwise(cuts)
-        for offset, (first, last) in enumerate(zip(one, following, strict=True))
-        if last > first
-    ]
+    blocks = []
+    for tile in itertools.pairwise(cuts):
+        runs = enumerate(zip(*tile, strict=True))
+        blocks += [(offset, first, last) for offset, (first, last) in runs if last > first]
     source, target = (torch.cat([pair[i] for pair in pairs]) for i in (0, 1))
     return NeighborTable(source, target, tuple(blocks), identity, kernel_size, inputs, outputs)
 
@@ -301,9 +293,8 @@ def _add_rows(out: Tensor, rows: Tensor, values: Tensor) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_rows_kernel(
-    out: np.ndarray, rows: np.ndarray, values: np.ndarray
-) -> None:  # index_add_ takes twice as long on a CPU
+def _add_rows_kernel(out: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
+    """The same on a CPU, where index_add_ takes twice as long."""
     for i in range(len(rows)):
         row = rows[i]
         for c in range(values.shape[1]):

@@ -1,47 +1,90 @@
-"""Checkpoints of resumable trainings: state dicts of networks and optimizers, and plain values, in one file."""
+"""Where a resumable training stands: its step, its history of losses, and its checkpoint in one file."""
 
+import abc
+import math
 import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from geoguide.errors import DataError
+from geoguide.errors import DataError, first_line
 from geoguide.paths import replacing
 
+_PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
 
-def save_checkpoint(path: Path, parts: dict[str, Any], **plain: Any) -> None:
-    """Write a checkpoint; a kill at any moment leaves the old file or the new one.
 
-    Args:
-        path: The file.
-        parts: Modules and optimizers by name, of which the state dicts are written.
-        plain: Further values by name, of types that `torch.load(weights_only=True)` reads.
+@dataclass(eq=False)
+class Progress(abc.ABC):
+    """A training in progress. A training is a subclass with its networks, and a method that takes one step.
+
+    Attributes:
+        step: Number of steps taken.
+        history: One row for each call of `log`.
+        sums: Sum of each loss term over the steps since the last row, and their number `_steps`.
     """
-    with replacing(path) as temporary:
-        torch.save({name: part.state_dict() for name, part in parts.items()} | plain, temporary)
 
+    step: int = field(default=0, kw_only=True)
+    history: list[dict[str, float]] = field(default_factory=list, kw_only=True)
+    sums: dict[str, float] = field(default_factory=dict, kw_only=True)
 
-def load_checkpoint(path: Path, parts: dict[str, Any], plain: tuple[str, ...], device: torch.device) -> list[Any]:
-    """Read a checkpoint.
+    @property
+    @abc.abstractmethod
+    def parts(self) -> dict[str, Any]:
+        """The modules and optimizers by name, of which a checkpoint holds the state dicts."""
 
-    Args:
-        path: The file.
-        parts: Modules and optimizers by name; their state is restored in place.
-        plain: Names of the further values.
-        device: Where tensors are put.
+    def count(self, terms: dict[str, float]) -> None:
+        """Count a step that was taken.
 
-    Returns:
-        The values named in `plain`, in that order.
+        Args:
+            terms: Its loss terms and whatever else is averaged into the history, by name.
+        """
+        self.step += 1
+        for name, value in (terms | {"_steps": 1}).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
-    Raises:
-        DataError: The file is damaged, lacks something, or is of another network.
-    """
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
-        return [saved[name] for name in plain]
-    except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
-        raise DataError(f"{path}: not a checkpoint of this training ({reason})") from None
+    def log(self, name: str, **values: float) -> None:
+        """Add a row to the history: the step, `values`, and the mean of each term since the row before.
+
+        Args:
+            name: The training's name, for the message.
+            **values: What else the row holds.
+
+        Raises:
+            DataError: The mean of the term `total` is not finite.
+        """
+        steps = self.sums.pop("_steps")
+        means = {term: total / steps for term, total in sorted(self.sums.items())}
+        if not math.isfinite(means["total"]):
+            raise DataError(f"{name}: loss is {means['total']} at step {self.step}")
+        self.history.append({"step": self.step, **values, **means})
+        self.sums = {}
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a kill at any moment leaves the old file or the new one.
+
+        Args:
+            path: The file.
+        """
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        with replacing(path) as temporary:
+            torch.save(states | {name: getattr(self, name) for name in _PLAIN}, temporary)
+
+    def load(self, path: Path, device: torch.device) -> None:
+        """Go on from a checkpoint.
+
+        Args:
+            path: The file.
+            device: Where tensors are put.
+
+        Raises:
+            DataError: The file is damaged, lacks something, or is of another network.
+        """
+        try:
+            saved = torch.load(path, map_location=device, weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(saved[name])
+            self.step, self.history, self.sums = (saved[name] for name in _PLAIN)
+        except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(f"{path}: not a checkpoint of this training ({first_line(error)})") from None

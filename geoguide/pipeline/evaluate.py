@@ -87,10 +87,7 @@ def evaluate(
 
 
 def evaluate_label_sets(
-    config: ExperimentConfig,
-    student: Student | None,
-    scenes: Sequence[PreparedScene],
-    label_sets: Sequence[str],
+    config: ExperimentConfig, student: Student | None, scenes: Sequence[PreparedScene], label_sets: Sequence[str]
 ) -> dict[str, Evaluation]:
     """Score several label sets of the same scenes as `evaluate` does; the student's features are computed once.
 
@@ -113,10 +110,9 @@ def evaluate_label_sets(
         raise InputError(f"evaluate: mode {protocol.mode!r} needs a trained student")
     texts = {name: class_text(name, protocol, config.text) for name in label_sets}
     per_scene: dict[str, dict[str, ConfusionMatrix]] = {name: {} for name in label_sets}
+    once = protocol.mode != "fusion" and protocol.repeats == 1  # one pass of the student serves all texts
     for scene in scenes:
-        output = None
-        if student is not None and protocol.mode != "fusion" and protocol.repeats == 1:
-            output = student_output(student, scene)
+        output = student_output(student, scene) if once and student is not None else None
         for name, text in texts.items():
             labels = scene.labels if name == config.data.label_set else scene.load(name).labels
             if labels is None:
@@ -181,7 +177,7 @@ def _classify_lifted(scene: PreparedScene, text: ClassText) -> tuple[np.ndarray,
     for chosen in np.array_split(np.arange(len(scene)), -(-len(scene) // CHUNK)):
         lifted, seen = scene.features(chosen)
         found, cosine = text.classify(F.normalize(torch.from_numpy(np.array(lifted)).float(), dim=-1))
-        ids[chosen], best[chosen] = np.where(seen, found, VOID), np.where(seen, cosine, 0)
+        ids[chosen], best[chosen] = np.where(seen, found, VOID), np.where(seen, cosine, 0)  # [chunk] each
     return ids, best
 
 
@@ -205,9 +201,9 @@ def _similarity(features: Tensor, scene: PreparedScene, text: ClassText, mode: s
     similarity = text.similarity(features)
     if mode == "ensemble":
         lifted, seen = scene.features(np.arange(len(scene)))
-        lifted = torch.from_numpy(np.array(lifted)).to(features).float()
-        cosine = similarity.max(dim=1).values / features.norm(dim=1)
-        other = text.similarity(lifted)
+        lifted = torch.from_numpy(np.array(lifted)).to(features).float()  # [P, C]
+        cosine = similarity.max(dim=1).values / features.norm(dim=1)  # [P]
+        other = text.similarity(lifted)  # [P, K]
         surer = torch.from_numpy(seen).to(cosine.device) & (other.max(dim=1).values / lifted.norm(dim=1) > cosine)
         similarity = torch.where(surer[:, None], other, similarity)
     return similarity

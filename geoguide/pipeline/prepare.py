@@ -4,7 +4,7 @@ A scene whose files have not changed is not even read, and none is ever held in 
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -117,20 +117,14 @@ def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, pro
     """
     sources = scene_sources(config.data, split)
     if workers > 1:
-        with ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
             jobs = pool.map(_warm, sources, [config] * len(sources))
-            _drain(tqdm(jobs, f"prepare {split}", len(sources), disable=not progress))
+            list(tqdm(jobs, f"prepare {split}", len(sources), disable=not progress))
     scenes = PreparedScenes(sources, config)
-    _drain(tqdm(scenes, f"prepare {split}", disable=not progress or workers > 1))
+    for _ in tqdm(scenes, f"prepare {split}", disable=not progress or workers > 1):
+        pass  # opening a scene computes the stages that it lacks
     return scenes
 
 
 def _warm(source: SceneSource, config: ExperimentConfig) -> None:
     prepare_source(source, config)
-
-
-def _drain(items: Iterable[object]) -> None:
-    for _ in items:
-        pass

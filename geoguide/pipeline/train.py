@@ -1,6 +1,5 @@
 """`fit(config)`: train a student on lifted 2D features under the objective; an interrupted training can go on."""
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,7 +18,7 @@ from geoguide.method.batch import Supervised
 from geoguide.method.objective import Objective
 from geoguide.metrics import ConfusionMatrix
 from geoguide.ops.devices import resolve_device
-from geoguide.pipeline.checkpoint import load_checkpoint, save_checkpoint
+from geoguide.pipeline.checkpoint import Progress
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.prepare import prepare_split
@@ -87,7 +86,7 @@ def fit(
     state = _State.new(config, train, target)
     checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
     if checkpoint is not None and checkpoint.is_file():
-        state.load(checkpoint)
+        state.load(checkpoint, target)
     validation = _Validation(config, val)
     bar = tqdm(total=config.train.steps, initial=state.step, desc=f"train {config.name}", disable=not progress)
     while state.step < config.train.steps:
@@ -95,7 +94,7 @@ def fit(
         bar.update()
         last = state.step == config.train.steps
         if last or state.step % config.train.evaluate_every == 0:
-            state.log(validation.miou(state.student))
+            state.log(config.name, val_miou=validation.miou(state.student))
             bar.set_postfix(val_miou=f"{state.history[-1]['val_miou']:.1f}")
         if checkpoint is not None and (last or state.step % config.train.checkpoint_every == 0):
             state.save(checkpoint)
@@ -138,17 +137,14 @@ def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bo
 
 
 @dataclass(eq=False)
-class _State:
-    """A training in progress: everything that a checkpoint must hold, and the batch that is read ahead."""
+class _State(Progress):
+    """A training in progress, and the batch that is read ahead."""
 
     config: ExperimentConfig
     device: torch.device
     student: Student
     objective: Objective
     optimizer: torch.optim.Optimizer
-    step: int
-    history: list[dict[str, float]]
-    sums: dict[str, float]
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
     ahead: tuple[int, Future] | None = None  # the step whose batch is being read, and that batch
 
@@ -160,7 +156,7 @@ class _State:
         parameters = [*student.network.parameters(), *objective.parameters()]
         rate, decay = config.train.learning_rate, config.train.weight_decay
         optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
-        return cls(config, device, student, objective, optimizer, 0, [], {})
+        return cls(config, device, student, objective, optimizer)
 
     def advance(self, scenes: Sequence[PreparedScene]) -> None:
         """One optimisation step; epochs visit every scene once, in a new order."""
@@ -177,10 +173,7 @@ class _State:
         self.optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()
         self.optimizer.step()
-        self.step += 1
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
-        self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
+        self.count({name: float(value.detach()) for name, value in terms.items()})
 
     def _next_batch(self, scenes: Sequence[PreparedScene]) -> Supervised:
         """This step's batch, read while the step before was computed; the reading of the next one is begun."""
@@ -193,24 +186,10 @@ class _State:
     def _draw(self, scenes: Sequence[PreparedScene], step: int) -> Supervised:
         return self.student.draw(scenes, step, self.config.seed, self.device)
 
-    def log(self, val_miou: float) -> None:
-        steps = self.sums.pop("_steps")
-        losses = {name: total / steps for name, total in sorted(self.sums.items())}
-        if not math.isfinite(losses["total"]):
-            raise DataError(f"{self.config.name}: loss is {losses['total']} at step {self.step}")
-        self.history.append({"step": self.step, "val_miou": val_miou, **losses})
-        self.sums = {}
-
     @property
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
+        """The network, the objective and the optimizer."""
         return {"network": self.student.network, "objective": self.objective, "optimizer": self.optimizer}
-
-    def save(self, path: Path) -> None:
-        save_checkpoint(path, self._parts, step=self.step, history=self.history, sums=self.sums)
-
-    def load(self, path: Path) -> None:
-        plain = ("step", "history", "sums")
-        self.step, self.history, self.sums = load_checkpoint(path, self._parts, plain, self.device)
 
 
 class _Validation:

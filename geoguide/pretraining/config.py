@@ -106,11 +106,10 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         try:
-            for name in ("rooms", "benchmark_rooms"):
+            for name in ("rooms", "benchmark_rooms", "room_seed"):
                 whole(name, getattr(self, name), 0)
             for name in ("steps", "rooms_per_step", "log_every", "checkpoint_every"):
                 whole(name, getattr(self, name), 1)
-            whole("room_seed", self.room_seed, 0)
             for name in ("learning_rate", "final_learning_rate", "weight_decay", "clip"):
                 number(name, getattr(self, name))
         except ValueError as error:
@@ -119,9 +118,9 @@ class PretrainConfig:
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"pretraining: {name} must be above 0 and at most 1, found {getattr(self, name)}")
         PointTransformerConfig.checked(self.network.encoder_options())
-        if not 0 <= self.network.concat < len(self.network.enc_depths):
-            raise ConfigError(f"pretraining: network.concat must be 0..{len(self.network.enc_depths) - 1}"
-                              f", found {self.network.concat}")  # fmt: skip
+        concat, last = self.network.concat, len(self.network.enc_depths) - 1
+        if not 0 <= concat <= last:
+            raise ConfigError(f"pretraining: network.concat must be 0..{last}, found {concat}")
         for name in ("global_share", "local_share"):
             low, high = getattr(self.views, name)
             if not 0 < low <= high <= 1:

@@ -13,19 +13,19 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3
-from geoguide.errors import DataError, InputError
+from geoguide.errors import InputError
 from geoguide.frozen import config_hash, to_dict
 from geoguide.paths import replacing
-from geoguide.pipeline.checkpoint import load_checkpoint, save_checkpoint
+from geoguide.pipeline.checkpoint import Progress
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.distillation import PrototypeHead
 from geoguide.pretraining.rooms import Identity
-from geoguide.pretraining.step import step_terms
+from geoguide.pretraining.step import Networks, step_terms
 from geoguide.pretraining.views import Cloud, make_views
 
 _VIEWS, _ORDER, _STEP = 1, 2, 3  # which random stream a seed is for
@@ -61,14 +61,10 @@ class Pretraining:
             `path`.
         """
         state = {key: value.detach().cpu().half().contiguous() for key, value in self.encoder.state_dict().items()}
-        metadata = {
-            "config": json.dumps(self.config.network.encoder_options()),
-            "pretraining": json.dumps(to_dict(self.config)),
-            "step": json.dumps(self.step),
-            "rooms": json.dumps(rooms),
-        }
+        options = self.config.network.encoder_options()
+        notes = {"config": options, "pretraining": to_dict(self.config), "step": self.step, "rooms": rooms}
         with replacing(path) as temporary:
-            save_file(state, temporary, metadata=metadata)
+            save_file(state, temporary, metadata={name: json.dumps(note) for name, note in notes.items()})
         return path
 
 
@@ -112,7 +108,7 @@ def pretrain(
     state = _State.new(config, torch.device(device))
     checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}.pt"
     if checkpoint is not None and checkpoint.is_file():
-        state.load(checkpoint)
+        state.load(checkpoint, state.device)
     end = config.steps if until is None else min(until, config.steps)
     bar = tqdm(total=end, initial=state.step, desc=f"pretrain {config.name}", disable=not progress)
     while state.step < end:
@@ -120,7 +116,7 @@ def pretrain(
         bar.update()
         last = state.step == end
         if state.step % config.log_every == 0 or state.step == config.steps:
-            state.log()
+            state.log(config.name, learning_rate=learning_rate(config, state.step - 1))
             bar.set_postfix({k: f"{state.history[-1][k]:.2f}" for k in ("total", "usage", "effective_rank")})
         if checkpoint is not None and (last or state.step % config.checkpoint_every == 0):
             state.save(checkpoint)
@@ -159,6 +155,28 @@ def cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def descend(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float) -> float:
+    """Take one step down a loss.
+
+    Args:
+        network: The network whose gradient is clipped.
+        optimizer: Of the network's parameters.
+        loss: A scalar.
+        rate: The learning rate of this step.
+        clip: Norm above which the gradient is scaled down.
+
+    Returns:
+        The gradient's norm before it was clipped.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
+    optimizer.step()
+    return float(norm)
+
+
 @torch.no_grad()
 def move_average(average: nn.Module, network: nn.Module, momentum: float) -> None:
     """Move a running average of a network's parameters: average = momentum average + (1 - momentum) network.
@@ -185,27 +203,22 @@ def build(config: PretrainConfig) -> nn.ModuleDict:
         torch.manual_seed(config.seed)
         encoder = PointTransformerV3(**config.network.encoder_options())
         d = config.distillation
-        heads: dict[str, nn.Module] = {
-            name: PrototypeHead(config.network.width, d.hidden, d.bottleneck, d.prototypes)
-            for name in ("mask_head", "local_head")
-        }
+        sizes = (config.network.width, d.hidden, d.bottleneck, d.prototypes)
+        heads: dict[str, nn.Module] = {name: PrototypeHead(*sizes) for name in ("mask_head", "local_head")}
         if d.describe_weight:
             heads["describe_head"] = nn.Linear(config.network.width, DescriptorBackbone().width)
     return nn.ModuleDict({"encoder": encoder, **heads})
 
 
 @dataclass(eq=False)
-class _State:
-    """Everything that a checkpoint must hold, and one step of training."""
+class _State(Progress):
+    """A training in progress, and one step of it."""
 
     config: PretrainConfig
     device: torch.device
     student: nn.ModuleDict
     teacher: nn.ModuleDict
     optimizer: torch.optim.Optimizer
-    step: int
-    history: list[dict[str, float]]
-    sums: dict[str, float]
 
     @classmethod
     def new(cls, config: PretrainConfig, device: torch.device) -> "_State":
@@ -215,32 +228,23 @@ class _State:
         flat = [p for p in student.parameters() if p.dim() < 2]  # biases and norms are not decayed
         deep = [p for p in student.parameters() if p.dim() >= 2]
         groups = [{"params": deep, "weight_decay": config.weight_decay}, {"params": flat, "weight_decay": 0.0}]
-        return cls(config, device, student, teacher, torch.optim.AdamW(groups), 0, [], {})
+        return cls(config, device, student, teacher, torch.optim.AdamW(groups))
 
     def advance(self, clouds: list[Cloud]) -> None:
         """One optimisation step; epochs visit every room once, in a new order."""
         config, step = self.config, self.step
         share = step / config.steps
         ramp = min(1.0, share / config.ramp)
-        views = [
-            make_views(clouds[number], config.views, config.network.voxel, ramp,
-                       np.random.default_rng([config.seed, _VIEWS, step, place]))
-            for place, number in enumerate(self._rooms(len(clouds)))
-        ]  # fmt: skip
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
+        views = []
+        for place, number in enumerate(self._rooms(len(clouds))):
+            rng = np.random.default_rng([config.seed, _VIEWS, step, place])
+            views.append(make_views(clouds[number], config.views, config.network.voxel, ramp, rng))
         rng = np.random.default_rng([config.seed, _STEP, step])
-        terms, seen = step_terms(self.student, self.teacher, views, config, ramp, rng, self.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        norm = nn.utils.clip_grad_norm_(self.student.parameters(), config.clip)
-        self.optimizer.step()
+        terms, seen = step_terms(Networks(self.student, self.teacher), views, config, ramp, rng)
+        norm = descend(self.student, self.optimizer, terms["total"], learning_rate(config, step), config.clip)
         move_average(self.teacher, self.student, cosine(*config.momentum, share))
-        self.step += 1
-        row = {name: float(value.detach()) for name, value in terms.items()} | seen | {"grad_norm": float(norm)}
-        for name, value in row.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.sums["_steps"] = self.sums.get("_steps", 0.0) + 1
+        losses = {name: float(value.detach()) for name, value in terms.items()}
+        self.count(losses | seen | {"grad_norm": norm})
 
     def _rooms(self, count: int) -> list[int]:
         """Which of the rooms this step trains on."""
@@ -249,25 +253,7 @@ class _State:
         order = np.random.default_rng([self.config.seed, _ORDER, epoch]).permutation(count)
         return order[place * per_step : (place + 1) * per_step].tolist()
 
-    def log(self) -> None:
-        """Add a row to the history, of means since the row before."""
-        steps = self.sums.pop("_steps")
-        means = {name: total / steps for name, total in sorted(self.sums.items())}
-        if not math.isfinite(means["total"]):
-            raise DataError(f"{self.config.name}: loss is {means['total']} at step {self.step}")
-        rate = learning_rate(self.config, self.step - 1)
-        self.history.append({"step": self.step, "learning_rate": rate, **means})
-        self.sums = {}
-
     @property
-    def _parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
+        """The two networks and the optimizer."""
         return {"student": self.student, "teacher": self.teacher, "optimizer": self.optimizer}
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint."""
-        save_checkpoint(path, self._parts, step=self.step, history=self.history, sums=self.sums)
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
-        plain = ("step", "history", "sums")
-        self.step, self.history, self.sums = load_checkpoint(path, self._parts, plain, self.device)

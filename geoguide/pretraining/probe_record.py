@@ -124,10 +124,8 @@ def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: i
         return backbone.encode, {"backbone": backbone.name}
     if name == "sonata-mini":
         backbone = backbones.MiniSonataBackbone(weights)
-        return backbone.encode, {
-            "backbone": name, "sha256": backbone.sha256, "step": backbone.step, "rooms": backbone.rooms,
-            "schedule": backbone.pretraining["steps"],
-        }  # fmt: skip
+        about = {"backbone": name, "sha256": backbone.sha256, "step": backbone.step, "rooms": backbone.rooms}
+        return backbone.encode, about | {"schedule": backbone.pretraining["steps"]}
     if name == "random":
         return backbones.UntrainedBackbone().encode, {"backbone": backbones.UntrainedBackbone.name}
     return _supervised(replace(PretrainConfig(), steps=steps), config)

@@ -54,12 +54,11 @@ class ProbeRoom:
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or not np.isfinite(self.features).all():
             raise InputError(f"room {self.name}: features must be finite [P, D], found {list(self.features.shape)}")
-        for field in ("labels", "instances"):
-            if getattr(self, field).shape != self.features.shape[:1]:
-                raise InputError(
-                    f"room {self.name}: {field} must be [{len(self.features)}] as features are, "
-                    f"found {list(getattr(self, field).shape)}"
-                )
+        points = len(self.features)
+        for field, values in (("labels", self.labels), ("instances", self.instances)):
+            if values.shape != (points,):
+                found = list(values.shape)
+                raise InputError(f"room {self.name}: {field} must be [{points}] as features are, found {found}")
 
 
 def probe(
@@ -114,8 +113,7 @@ def sample(rooms: list[ProbeRoom], count: int, seed: int) -> tuple[np.ndarray, n
     """
     parts = []
     for number, room in enumerate(rooms):
-        known = np.flatnonzero(room.labels != VOID)
-        chosen = np.random.default_rng([seed, number]).permutation(known)[:count]
+        chosen = np.random.default_rng([seed, number]).permutation(np.flatnonzero(room.labels != VOID))[:count]
         features = np.asarray(room.features[chosen], np.float32)
         parts.append((features, room.labels[chosen], np.full(len(chosen), number)))
     features, labels, number = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -208,7 +206,7 @@ def nearest(key: np.ndarray, labels: np.ndarray, query: np.ndarray, neighbors: i
     found = []
     for part in torch.from_numpy(query).float().split(_CHUNK):
         rows = (torch.nn.functional.normalize(part, dim=1) @ keys.T).topk(min(neighbors, len(keys)), dim=1).indices
-        votes = torch.zeros(len(part), classes).scatter_add_(1, label[rows], torch.ones(rows.shape))
+        votes = torch.zeros(len(part), classes).scatter_add_(1, label[rows], torch.ones(rows.shape))  # [q, C]
         found.append(votes.argmax(1))
     return torch.cat(found).numpy()
 
@@ -252,10 +250,10 @@ def pool_instances(rooms: Iterable[ProbeRoom], smallest: int) -> tuple[np.ndarra
     for number, room in enumerate(rooms):
         known = np.flatnonzero((room.instances != NO_INSTANCE) & (room.labels != VOID))
         _, index = np.unique(room.instances[known], return_inverse=True)
-        size = np.bincount(index)
-        total = np.zeros((len(size), room.features.shape[1]))
+        size = np.bincount(index)  # [n] points of each instance
+        total = np.zeros((len(size), room.features.shape[1]))  # [n, D]
         np.add.at(total, index, np.asarray(room.features[known], np.float32))
-        votes = np.zeros((len(size), VOID), np.int64)
+        votes = np.zeros((len(size), VOID), np.int64)  # [n, classes]
         np.add.at(votes, (index, room.labels[known]), 1)
         large = size >= smallest
         features.append((total / np.maximum(size, 1)[:, None])[large])
@@ -276,7 +274,7 @@ def pair_auc(features: np.ndarray, category: np.ndarray, room: np.ndarray) -> di
         `within` a room and `across` rooms, see `auc`.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    a, b = np.triu_indices(len(unit), 1)
+    a, b = np.triu_indices(len(unit), 1)  # [N (N - 1) / 2] each, the pairs
     alike, same = (unit @ unit.T)[a, b], category[a] == category[b]
     inside = room[a] == room[b]
     return {name: auc(alike[part], same[part]) for name, part in (("within", inside), ("across", ~inside))}

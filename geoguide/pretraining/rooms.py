@@ -42,9 +42,8 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
     if len(folders) < config.benchmark_rooms:
         raise DataError(f"{benchmark}: benchmark_rooms={config.benchmark_rooms} training rooms, found {len(folders)}")
     if config.rooms:
-        root = make_mini_scannet(
-            extra or data_root() / FOLDER, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers
-        )
+        folder = extra or data_root() / FOLDER
+        root = make_mini_scannet(folder, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers)
         folders += scannet.list_scenes(root, "train")[: config.rooms]
     made = [benchmark / "scans" / name for name in read_json(benchmark / MANIFEST, ("scenes",))["scenes"]]
     check_disjoint(map(identity, folders), [folder for folder in made if identity(folder)[1] != "train"])

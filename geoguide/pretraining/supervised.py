@@ -9,7 +9,7 @@ from tqdm import tqdm
 from geoguide.backbones.point_transformer import upcast
 from geoguide.errors import InputError
 from geoguide.pretraining.config import PretrainConfig
-from geoguide.pretraining.loop import build, learning_rate
+from geoguide.pretraining.loop import build, descend, learning_rate
 from geoguide.pretraining.step import batch_views
 from geoguide.pretraining.views import Cloud, PointView, crop, make_view
 from geoguide.scene import VOID
@@ -50,13 +50,8 @@ def train_supervised(
         chosen = rng.permutation(len(clouds))[: config.rooms_per_step]
         pairs = [labelled_view(clouds[n], labels[n], config, rng) for n in chosen]
         target = torch.from_numpy(np.concatenate([label for _, label in pairs]))
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
         loss = F.cross_entropy(head(_features(encoder, [v for v, _ in pairs], config, step)), target, ignore_index=VOID)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-        optimizer.step()
+        descend(network, optimizer, loss, learning_rate(config, step), config.clip)
     return network.requires_grad_(False).eval()
 
 

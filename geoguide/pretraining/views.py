@@ -180,8 +180,7 @@ def augment(cloud: Cloud, config: ViewConfig, rng: np.random.Generator) -> Cloud
     """
     turn = rotation(rng.uniform(-np.pi, np.pi), *rng.uniform(-config.tilt, config.tilt, 2))
     turn[:, 0] *= rng.choice([-1.0, 1.0])  # a mirrored x axis
-    size = rng.uniform(*config.scale)
-    points = size * cloud.points.astype(np.float64) @ turn.T
+    points = rng.uniform(*config.scale) * cloud.points.astype(np.float64) @ turn.T  # [P, 3]
     points[:, 2] += rng.uniform(-config.lift, config.lift)
     points += config.jitter * rng.standard_normal(points.shape)
     normals = cloud.normals @ turn.T + config.normal_noise * rng.standard_normal(points.shape)
@@ -241,7 +240,7 @@ def mask_cells(coord: np.ndarray, cell: float, ratio: float, rng: np.random.Gene
     Returns:
         bool [V].
     """
-    first, inverse = unique_cells(cells_of(coord + rng.uniform(0, cell, 3), cell))
+    first, inverse = unique_cells(cells_of(coord + rng.uniform(0, cell, 3), cell))  # [cubes], [V]
     hidden = np.zeros(len(first), np.bool_)
     hidden[rng.permutation(len(first))[: round(ratio * len(first))]] = True
     return hidden[inverse]

@@ -52,13 +52,10 @@ class AugmentConfig:
         for name in ("elastic_share", "flip", "contrast_share", "scale", "dropout"):
             if not 0 <= getattr(self, name) < (1 if name in ("scale", "dropout") else 1 + 1e-9):
                 raise ConfigError(f"augment.{name} must be a share between 0 and 1, found {getattr(self, name)}")
-        if (
-            len(self.elastic_granularity) != len(self.elastic_magnitude)
-            or min(self.elastic_granularity, default=1) <= 0
-        ):
+        granularity, magnitude = self.elastic_granularity, self.elastic_magnitude
+        if len(granularity) != len(magnitude) or min(granularity, default=1) <= 0:
             raise ConfigError(
-                f"augment.elastic_granularity must be positive, one per magnitude, found {self.elastic_granularity} "
-                f"and {self.elastic_magnitude}"
+                f"augment.elastic_granularity must be positive, one per magnitude, found {granularity} and {magnitude}"
             )
 
 
@@ -81,7 +78,9 @@ def augment(
     Raises:
         InputError: Not [P, 3] both, points that are not finite, or too far apart for the elastic distortion.
     """
-    _check(points, colors)
+    check_cloud(points, colors)
+    if not np.isfinite(points).all():
+        raise InputError("points must be finite, found nan or inf")
     kept = dropped(len(points), config.dropout, generator)
     points, colors = points[kept], colors[kept]
     if generator.random() < config.elastic_share:
@@ -250,10 +249,15 @@ def dropped(count: int, share: float, generator: np.random.Generator) -> np.ndar
     return np.sort(generator.choice(count, remaining, replace=False, shuffle=False))
 
 
-def _check(points: np.ndarray, colors: np.ndarray) -> None:
+def check_cloud(points: np.ndarray, colors: np.ndarray) -> None:
+    """Check the shapes of a coloured cloud.
+
+    Args:
+        points: [P, 3].
+        colors: [P, 3].
+
+    Raises:
+        InputError: Another shape.
+    """
     if points.ndim != 2 or points.shape[1] != 3 or colors.shape != points.shape:
-        raise InputError(
-            f"points and colors must be [P, 3], found {list(np.shape(points))} and {list(np.shape(colors))}"
-        )
-    if not np.isfinite(points).all():
-        raise InputError("points must be finite, found nan or inf")
+        raise InputError(f"points and colors must be [P, 3], found {list(points.shape)} and {list(colors.shape)}")

@@ -12,7 +12,7 @@ from geoguide.errors import ConfigError, InputError
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
-from geoguide.students.augment import AugmentConfig, augment
+from geoguide.students.augment import AugmentConfig, augment, check_cloud
 from geoguide.students.statistics import mean_lifted, start_at_mean
 from geoguide.students.student import Motion, Student, scene_of_turn
 
@@ -105,12 +105,11 @@ class OpenScene(nn.Module):
         Raises:
             InputError: Not [P, 3] both, no point, or points that are not finite or too far apart.
         """
-        if points.ndim != 2 or points.shape[1] != 3 or points.shape != colors.shape:
-            raise InputError(f"points and colors must be [P, 3], found {list(points.shape)} and {list(colors.shape)}")
+        check_cloud(points, colors)
         grid, first, inverse = voxelize(points, self.config.voxel)
         device = next(self.parameters()).device
-        coord = torch.from_numpy(grid).to(device)
-        features = self.network(coord, torch.zeros_like(coord[:, 0]), self.inputs(colors[first], device))
+        coord = torch.from_numpy(grid).to(device)  # [V, 3]
+        features = self.network(coord, torch.zeros_like(coord[:, 0]), self.inputs(colors[first], device))  # [V, C]
         return features[torch.from_numpy(inverse).to(device)]
 
     def inputs(self, colors: np.ndarray, device: torch.device) -> Tensor:
@@ -138,7 +137,7 @@ class OpenScene(nn.Module):
             The voxels of all scenes, scene after scene.
         """
         parts = [self._part(scene, np.random.default_rng([*seed, i])) for i, scene in enumerate(scenes)]
-        item = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+        item = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])  # [V]
         grid, colors, lifted, seen = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return VoxelBatch(
             grid_coord=torch.from_numpy(grid).to(device),
@@ -154,7 +153,7 @@ class OpenScene(nn.Module):
         if self.config.augmented:
             kept, points, colors = augment(points, colors, self.config.augment, generator)
         grid, first, _ = voxelize(points, self.config.voxel)
-        chosen = kept[first]
+        chosen = kept[first]  # [V]
         return grid, colors[first], *scene.features(chosen, int(generator.integers(2**31)))
 
 
@@ -248,6 +247,6 @@ def voxelize(points: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray, n
     """
     if len(points) == 0 or not np.isfinite(points).all():
         raise InputError(f"points must be finite and not empty, found {len(points)} points, or nan or inf among them")
-    grid = cells_of(points.astype(np.float64), size)
+    grid = cells_of(points.astype(np.float64), size)  # [P, 3]
     first, inverse = unique_cells(grid)
     return grid[first], first, inverse

@@ -32,7 +32,7 @@ def geometry_statistics(scenes: Sequence[PreparedScene]) -> tuple[Tensor, Tensor
     Returns:
         Mean and deviation, float32 [C1] each.
     """
-    rows = torch.cat([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in sampled(scenes)])
+    rows = torch.cat([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in sampled(scenes)])  # [n, C1]
     return rows.mean(0), rows.std(0, correction=0)
 
 

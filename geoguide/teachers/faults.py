@@ -7,6 +7,7 @@ import numpy as np
 
 from geoguide.scene import Scene, View
 
+ToClass = Callable[[np.ndarray], np.ndarray]  # turns a label image int64 [H, W] into class ids, 255 void
 ALIKE = (  # classes that look or are shaped alike; names that a label set lacks are ignored
     ("table", "desk", "counter"),
     ("cabinet", "refrigerator", "otherfurniture", "bookshelf", "counter"),
@@ -65,12 +66,11 @@ def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, n
         float64 [C, C], the chance of each other class, rows that sum to 1 with a zero diagonal; and float64 [C] in
         [0, 1], how easily each class is confused at all.
     """
-    count = len(names)
-    if count == 1:
+    if len(names) == 1:
         return np.zeros((1, 1)), np.zeros(1)
     member = np.array([[name in group for group in ALIKE] for name in names], dtype=np.float64)  # [C, G]
     bonus = ALIKE_BONUS * (member @ member.T > 0)
-    score = (text @ text.T + bonus) / TEXT_TEMPERATURE
+    score = (text @ text.T + bonus) / TEXT_TEMPERATURE  # [C, C]
     np.fill_diagonal(score, -np.inf)
     table = np.exp(score - score.max(axis=1, keepdims=True))
     table /= table.sum(axis=1, keepdims=True)
@@ -78,7 +78,7 @@ def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, n
     return table, np.array([STEADY.get(name, value) for name, value in zip(names, ease, strict=True)])
 
 
-def object_image(view: View, to_class: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def object_image(view: View, to_class: ToClass) -> np.ndarray:
     """The object at every pixel, as a code: instance id * 256 + class (255 void).
 
     Args:
@@ -94,7 +94,7 @@ def object_image(view: View, to_class: Callable[[np.ndarray], np.ndarray]) -> np
     return view.instances() * 256 + to_class(view.labels())
 
 
-def survey(scene: Scene, to_class: Callable[[np.ndarray], np.ndarray]) -> Survey:
+def survey(scene: Scene, to_class: ToClass) -> Survey:
     """Look once at every view: which objects there are, how large, and how much of each every view sees.
 
     Surfaces are counted in 10 cm voxels over all posed views. A view without a pose counts as seeing everything.
@@ -135,7 +135,7 @@ def _seen_cells(view: View, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray
     height, width = objects.shape
     step = max(1, width // SIDE_STEP)
     first = np.unique(objects, return_index=True)[1]
-    rows, cols = np.mgrid[0:height:step, 0:width:step].reshape(2, -1)
+    rows, cols = np.mgrid[0:height:step, 0:width:step].reshape(2, -1)  # [n] each
     rows, cols = np.r_[rows, first // width], np.r_[cols, first % width]
     depth = view.depth()[rows, cols].astype(np.float64)
     points = np.zeros((len(rows), 3))

@@ -7,7 +7,7 @@ wrong answers for partly seen large objects, and features that drift with the vi
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from geoguide.errors import ConfigError, InputError
 from geoguide.labels import LabelSet, load_category_table
 from geoguide.scene import VOID, Scene
-from geoguide.teachers.faults import Survey, alike_table, bleed, coarse_noise, object_image, shadow, survey
+from geoguide.teachers.faults import Survey, ToClass, alike_table, bleed, coarse_noise, object_image, shadow, survey
 
 NOISE_SCALE = 0.5  # at full severity, in units of the contrast between class embeddings
 DRIFT_SCALE = 0.4
@@ -63,12 +63,7 @@ class SimulatedTeacher:
     name = "simulated"
 
     def __init__(
-        self,
-        config: SimulatedTeacherConfig,
-        text: np.ndarray,
-        label_set: LabelSet,
-        *,
-        to_class: Callable[[np.ndarray], np.ndarray] | None = None,
+        self, config: SimulatedTeacherConfig, text: np.ndarray, label_set: LabelSet, *, to_class: ToClass | None = None
     ) -> None:
         text = np.asarray(text, dtype=np.float32)
         if text.ndim != 2 or len(text) != len(label_set.names):
@@ -113,8 +108,7 @@ class SimulatedTeacher:
         eye = view.cam_to_world[:3, 3] if view.has_pose else np.zeros(3)
         rows = self._object_features(rng, seen, index, habits, eye)  # [O, D]
         objects = np.searchsorted(seen.keys, object_image(view, self._to_class))  # [H, W]
-        side = 1 if rng.random() < 0.5 else -1
-        objects = shadow(objects, view.depth(), config.bleeding, side)
+        objects = shadow(objects, view.depth(), config.bleeding, side=1 if rng.random() < 0.5 else -1)
         patch = max(1, round(config.patch * objects.shape[1] / 160))
         visible, local = np.unique(objects, return_inverse=True)
         mixture = np.eye(len(visible), dtype=np.float32)[local.reshape(objects.shape)]  # [H, W, O']
@@ -143,7 +137,7 @@ class SimulatedTeacher:
         other = (self._alike[classes].cumsum(axis=1) < choice[:, None]).sum(axis=1).clip(max=len(self.text) - 1)
         share = np.where(wrong, 0.55 + 0.35 * rng.random(count), 0.4 * config.confusion * rng.random(count))
         rows = (1 - share)[:, None] * self.text[classes] + share[:, None] * self.text[other]  # [O, D]
-        toward = eye - seen.centers
+        toward = eye - seen.centers  # [O, 3]
         toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-6)
         angle = np.concatenate([np.ones((count, 1)), toward], axis=1)  # [O, 4]
         pull = np.einsum("oa,oac->oc", angle, habits.drift) * np.sqrt(self._alike[classes] * len(self.text))
@@ -166,7 +160,7 @@ class _Habits:
 
 def _mix(mixture: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Unit vectors of mixture [H, W, B] @ basis [B, D]; the lengths come from the B x B Gram matrix, which is small."""
-    flat = mixture.reshape(-1, mixture.shape[-1])
+    flat = mixture.reshape(-1, mixture.shape[-1])  # [H W, B]
     squared = np.einsum("pk,pk->p", flat @ (basis @ basis.T), flat)
     flat = flat / np.sqrt(np.maximum(squared, 1e-12))[:, None]
     return (flat @ basis).reshape(*mixture.shape[:2], -1)

@@ -44,9 +44,7 @@ MODELS = {
         "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
     ),
     "ViT-B-32": Released(
-        512,
-        "timm/vit_base_patch32_clip_224.openai",
-        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+        512, "timm/vit_base_patch32_clip_224.openai", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
     ),
 }
 

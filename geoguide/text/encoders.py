@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from geoguide.errors import ConfigError
+from geoguide.frozen import check_choices
 from geoguide.text.clip import ClipTextEncoder
 from geoguide.text.encoder import TextEncoder
 from geoguide.text.minilm import MiniLMTextEncoder
@@ -19,8 +20,7 @@ class TextConfig:
     weights: str | None = field(default=None, metadata={"hash": False})  # of CLIP: where the file lies on this machine
 
     def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise ConfigError(f"text.encoder must be one of {', '.join(ENCODERS)}, found {self.encoder!r}")
+        check_choices(self, "text", encoder=ENCODERS)
         if self.weights is not None and self.encoder not in _CLIP:
             raise ConfigError(f"text.weights must be None for {self.encoder}, whose weights come with a package")
 
