@@ -91,8 +91,7 @@ class LabelSet:
         """
         labels = np.asarray(labels)
         self._need_ids()
-        known = (labels >= 0) & (labels < len(self))
-        return np.where(known, np.asarray(self.raw_ids, dtype=np.int64)[np.where(known, labels, 0)], 0)
+        return _looked_up(labels, dict(enumerate(self.raw_ids)), 0)
 
     def from_raw_names(self, names: Sequence[str]) -> np.ndarray:
         """Turn the names of a benchmark's files into class ids; only where `raw` is "nyu_class".

@@ -79,12 +79,12 @@ class FinerNames:
             similarity = np.asarray(similarity)
         if similarity.ndim == 0 or similarity.shape[-1] != len(self):
             raise InputError(f"similarity must be [..., {len(self)}], found {list(similarity.shape)}")
-        order = np.argsort(self.owner, kind="stable")
         if isinstance(similarity, Tensor):
             owner = torch.tensor(self.owner, device=similarity.device).expand(similarity.shape)
             pooled = similarity.new_full((*similarity.shape[:-1], self.classes), -torch.inf)
             return pooled.scatter_reduce(-1, owner, similarity, "amax")
-        starts = np.searchsorted(self.owner[order], np.arange(self.classes))
+        order = np.argsort(self.owner, kind="stable")  # [F], the names of one class side by side
+        starts = np.searchsorted(self.owner[order], np.arange(self.classes))  # [C]
         return np.maximum.reduceat(similarity[..., order], starts, axis=-1)
 
 

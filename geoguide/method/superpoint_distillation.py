@@ -181,7 +181,9 @@ class SuperpointDistillation(nn.Module):
             is 0 where there is nothing to compare. O(P (C1 + C)) time and memory.
         """
         superpoints, seen = batch.superpoints, batch.seen
-        half = self._half(len(semantic), generator).to(semantic.device)
+        half = None
+        if self.config.supervision == "held_out":
+            half = (torch.rand(len(semantic), generator=generator) < 0.5).to(semantic.device)  # [P]
         free = self.weights(batch)  # [P]
         weights = free if self.config.supervision == "student" else free.detach()
         refined = refine(batch.lifted, weights, superpoints)  # [S, C]
@@ -196,15 +198,9 @@ class SuperpointDistillation(nn.Module):
             target = torch.where(seen.unsqueeze(-1), target, superpoints.to_entries(refined))
             supervised = superpoints.to_entries(has_target)
         losses["point"] = masked_mean(cosine_distance(semantic, target), supervised)
-        if self.config.supervision == "held_out" and self.reliability is not None:
+        if half is not None and self.reliability is not None:
             losses["reliability"] = self._held_out(batch, free, half)
         return losses
-
-    def _half(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw a random half of the points, bool [P]; without `held_out` all are false and nothing is drawn."""
-        if self.config.supervision != "held_out":
-            return torch.zeros(count, dtype=torch.bool)
-        return torch.rand(count, generator=generator) < 0.5
 
     def _held_out(self, batch: Batch, weights: Tensor, half: Tensor) -> Tensor:
         """Distance between the refined feature of one half of each superpoint and the 2D features of the other half.
@@ -216,7 +212,7 @@ class SuperpointDistillation(nn.Module):
         first = refine(batch.lifted, weights * half, batch.superpoints)  # [S, C]
         one, other = (batch.seen & half).to(kind), (batch.seen & ~half).to(kind)  # [P]
         second = batch.superpoints.mean(unit(batch.lifted), other)  # [S, C]
-        both = (batch.superpoints.sum(one) > 0) & (batch.superpoints.sum(other) > 0)
+        both = (batch.superpoints.sum(one) > 0) & (batch.superpoints.sum(other) > 0)  # [S]
         return masked_mean(cosine_distance(first, second), both)
 
 

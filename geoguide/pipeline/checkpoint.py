@@ -3,11 +3,13 @@
 import abc
 import math
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from geoguide.errors import DataError, first_line
 from geoguide.paths import replacing
@@ -33,6 +35,34 @@ class Progress(abc.ABC):
     @abc.abstractmethod
     def parts(self) -> dict[str, Any]:
         """The modules and optimizers by name, of which a checkpoint holds the state dicts."""
+
+    def steps(
+        self, end: int, path: Path | None, every: int, device: torch.device, name: str, *, progress: bool
+    ) -> Iterator[tqdm]:
+        """Go through the steps that are left, from those of an older run on; the caller takes each step in its turn.
+
+        Args:
+            end: Number of steps after which the training stops.
+            path: The checkpoint, read first where it is there; None for none.
+            every: Steps between checkpoints; one more is written at the end.
+            device: Where the tensors of a checkpoint are put.
+            name: What the progress bar says.
+            progress: Whether to show it.
+
+        Yields:
+            The progress bar, once for each step, before it is taken.
+
+        Raises:
+            DataError: The checkpoint is damaged, lacks something, or is of another network.
+        """
+        if path is not None and path.is_file():
+            self.load(path, device)
+        with tqdm(total=end, initial=self.step, desc=name, disable=not progress) as bar:
+            while self.step < end:
+                yield bar
+                bar.update()
+                if path is not None and (self.step == end or self.step % every == 0):
+                    self.save(path)
 
     def count(self, terms: dict[str, float]) -> None:
         """Count a step that was taken.

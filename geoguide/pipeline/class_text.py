@@ -42,7 +42,7 @@ class ClassText:
         """
         if features.shape[1] != self.vectors.shape[1]:
             raise InputError(f"features have {features.shape[1]} channels, the text has {self.vectors.shape[1]}")
-        found = features @ self.vectors.T.to(features)
+        found = features @ self.vectors.T.to(features)  # [p, F]
         return found if self.finer is None else torch.as_tensor(self.finer.pool(found))
 
     def classify(self, features: Tensor, chunk: int = 65536) -> tuple[np.ndarray, np.ndarray]:
@@ -80,8 +80,7 @@ def class_text(label_set: str, protocol: Protocol, text: TextConfig | None = Non
     encoder = text_encoder(text.encoder, text.weights)
     finer = load_finer_names(label_set) if protocol.finer_names and has_finer_names(label_set) else None
     names = load_label_set(label_set).names if finer is None else finer.names
-    vectors = encoder.encode(names, prompt=protocol.prompt)
+    vectors = encoder.encode(names, prompt=protocol.prompt)  # [F, C]
     if protocol.other == "bare":
-        bare = encoder.encode([BARE], prompt="{}")[0]
-        vectors[[name in OTHER for name in names]] = bare
+        vectors[[name in OTHER for name in names]] = encoder.encode([BARE], prompt="{}")[0]
     return ClassText(torch.from_numpy(vectors), finer)

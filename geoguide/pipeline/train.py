@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from geoguide.errors import DataError
 from geoguide.frozen import config_hash
@@ -85,20 +84,13 @@ def fit(
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target)
     checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
-    if checkpoint is not None and checkpoint.is_file():
-        state.load(checkpoint, target)
     validation = _Validation(config, val)
-    bar = tqdm(total=config.train.steps, initial=state.step, desc=f"train {config.name}", disable=not progress)
-    while state.step < config.train.steps:
+    steps, every, title = config.train.steps, config.train.checkpoint_every, f"train {config.name}"
+    for bar in state.steps(steps, checkpoint, every, target, title, progress=progress):
         state.advance(train)
-        bar.update()
-        last = state.step == config.train.steps
-        if last or state.step % config.train.evaluate_every == 0:
+        if state.step == steps or state.step % config.train.evaluate_every == 0:
             state.log(config.name, val_miou=validation.miou(state.student))
             bar.set_postfix(val_miou=f"{state.history[-1]['val_miou']:.1f}")
-        if checkpoint is not None and (last or state.step % config.train.checkpoint_every == 0):
-            state.save(checkpoint)
-    bar.close()
     state.reader.shutdown()
     state.student.network.eval()
     return Fit(state.student, state.objective, state.history, has_converged(state.history))

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3
@@ -107,20 +106,13 @@ def pretrain(
                              f", found {list(cloud.described.shape)}")  # fmt: skip
     state = _State.new(config, torch.device(device))
     checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}.pt"
-    if checkpoint is not None and checkpoint.is_file():
-        state.load(checkpoint, state.device)
     end = config.steps if until is None else min(until, config.steps)
-    bar = tqdm(total=end, initial=state.step, desc=f"pretrain {config.name}", disable=not progress)
-    while state.step < end:
+    title = f"pretrain {config.name}"
+    for bar in state.steps(end, checkpoint, config.checkpoint_every, state.device, title, progress=progress):
         state.advance(clouds)
-        bar.update()
-        last = state.step == end
         if state.step % config.log_every == 0 or state.step == config.steps:
             state.log(config.name, learning_rate=learning_rate(config, state.step - 1))
             bar.set_postfix({k: f"{state.history[-1][k]:.2f}" for k in ("total", "usage", "effective_rank")})
-        if checkpoint is not None and (last or state.step % config.checkpoint_every == 0):
-            state.save(checkpoint)
-    bar.close()
     encoder = cast(PointTransformerV3, state.teacher["encoder"]).requires_grad_(False).eval()
     return Pretraining(encoder, state.history, config, state.step)
 

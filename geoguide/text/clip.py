@@ -12,15 +12,15 @@ and copy its `cache/text` in $GEOGUIDE_DATA to the other.
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from geoguide.backbones.checkpoints import mismatches, read_checkpoint
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.text.encoder import TextEncoder
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 class Released(NamedTuple):
@@ -90,8 +90,6 @@ class ClipTextEncoder(TextEncoder):
     def _embed(self, sentences: list[str]) -> np.ndarray:
         """The projected vector of each sentence's last token."""
         open_clip = _import()
-        import torch
-
         path = self.weights or _download(open_clip, self.model)
         tower = _load(self.model, path, _changed(path))
         with torch.inference_mode():
@@ -131,15 +129,13 @@ def _digest(path: Path, _changed: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def _load(model: str, path: Path, changed: int) -> "nn.Module":
+def _load(model: str, path: Path, changed: int) -> nn.Module:
     """The text tower in evaluation mode; the image tower is never built. Raises DataError for weights that do not fit.
 
     OpenAI trained with x * sigmoid(1.702 x) in place of GELU, which is what open_clip's `-quickgelu` stands for.
     """
     import open_clip  # an extra
     from open_clip.transformer import QuickGELU, TextTransformer
-
-    from geoguide.backbones.checkpoints import mismatches
 
     config = open_clip.get_model_config(f"{model}-quickgelu")
     tower = TextTransformer(**config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU)
@@ -152,12 +148,8 @@ def _load(model: str, path: Path, changed: int) -> "nn.Module":
     return tower.requires_grad_(False).eval()
 
 
-def _state(model: str, path: Path, changed: int) -> dict[str, "Tensor"]:
+def _state(model: str, path: Path, changed: int) -> dict[str, Tensor]:
     """Tensors by name, those of the image tower too. Only OpenAI's own file may hold code (it is TorchScript)."""
     if path.suffix == ".pt" and _digest(path, changed) == MODELS[model].sha256:
-        import torch
-
         return torch.jit.load(path, map_location="cpu").state_dict()
-    from geoguide.backbones.checkpoints import read_checkpoint
-
     return read_checkpoint(path)[1]
