@@ -1,7 +1,7 @@
 """What a benchmark is to this project: one object with every fact of it, of the real data and of the generated twin."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from geoguide.datasets.check.folder import Kind
@@ -92,8 +92,7 @@ class Benchmark:
     def generated_data(self) -> DataConfig:
         """The config of the generated twin's scenes."""
         world = self.world
-        plain = DataConfig(GENERATED + self.name, self.label_set, rooms=world.counts)
-        return replace(plain, image_size=world.image_size)
+        return DataConfig(GENERATED + self.name, self.label_set, rooms=world.counts, image_size=world.image_size)
 
     def real_data(self, root: str | Path, features: str | None) -> DataConfig:
         """The config of the real scenes.

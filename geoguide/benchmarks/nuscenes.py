@@ -80,10 +80,6 @@ def _tables(folder: Path) -> Tables:
     return nuscenes.read_tables(folder.parent, folder.name)
 
 
-def _make(root: Path, counts: tuple[int, int, int], seed: int, workers: int | None) -> Path:
-    return make_mini_nuscenes(root, scenes=counts, seed=seed, workers=workers)
-
-
 BENCHMARK = Benchmark(
     name="nuscenes",
     title="nuScenes",
@@ -101,7 +97,7 @@ BENCHMARK = Benchmark(
         place="streets",
         unit="scenes",
         counts=(15, 10, 10),
-        make=_make,
+        make=lambda root, counts, seed, workers: make_mini_nuscenes(root, scenes=counts, seed=seed, workers=workers),
         lifting=LiftingConfig(occlusion="none"),  # as OpenScene on nuScenes
         severity=0.9,
         image_size=(180, 320),

@@ -45,10 +45,6 @@ def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSourc
     return tuple(ScanNetScene(folder, official, data) for folder in chosen)
 
 
-def _make(root: Path, counts: tuple[int, int, int], seed: int, workers: int | None) -> Path:
-    return make_mini_scannet(root, rooms=counts, seed=seed, workers=workers)
-
-
 BENCHMARK = Benchmark(
     name="scannet",
     title="ScanNet v2",
@@ -64,7 +60,7 @@ BENCHMARK = Benchmark(
         place="rooms",
         unit="rooms",
         counts=(28, 14, 21),
-        make=_make,
         lifting=LiftingConfig(),
+        make=lambda root, counts, seed, workers: make_mini_scannet(root, rooms=counts, seed=seed, workers=workers),
     ),
 )

@@ -248,14 +248,12 @@ class _Objects:
 
 def _face_objects(ply: Path, count: int) -> _Objects | None:
     """Objects from region<N>.fsegs.json and .semseg.json; None when the region has neither."""
-    segments_path, path = (ply.with_suffix(f".{kind}.json") for kind in ("fsegs", "semseg"))
-    if not segments_path.exists() and not path.exists():
+    fsegs, path = (ply.with_suffix(f".{kind}.json") for kind in ("fsegs", "semseg"))
+    if not fsegs.exists() and not path.exists():
         return None
-    segments = integers(read_json(segments_path, ("segIndices",))["segIndices"], segments_path, "field 'segIndices'")
+    segments = integers(read_json(fsegs, ("segIndices",))["segIndices"], fsegs, "field 'segIndices'")  # [F]
     if segments.shape != (count,):
-        raise DataError(
-            f"{segments_path}: field 'segIndices' must hold one of {count} faces each, found {segments.shape}"
-        )
+        raise DataError(f"{fsegs}: field 'segIndices' must hold one of {count} faces each, found {segments.shape}")
     unique, inverse = np.unique(segments, return_inverse=True)
     owner, names = np.full(len(unique), NO_INSTANCE, dtype=np.int64), {}
     for number, group in enumerate(read_json(path, ("segGroups",))["segGroups"]):
@@ -280,9 +278,8 @@ def _face_classes(
         index = np.where(index == -1, 0, index).astype(np.int64)
         outside = index[(index < 0) | (index >= len(table))]
         if outside.size:
-            raise DataError(
-                f"{path}: face property {field} holds {outside[0]}, {categories.path.name} ends at {len(table) - 1}"
-            )
+            end = f"{categories.path.name} ends at {len(table) - 1}"
+            raise DataError(f"{path}: face property {field} holds {outside[0]}, {end}")
         return table[index]
     if objects is None:
         raise DataError(f"{path}: no face property {CATEGORY_FIELDS[0]}, and no fsegs.json and semseg.json beside it")
@@ -312,23 +309,13 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: tuple[int, int
     """One image of the house, its two files checked to be of one size that the intrinsics can belong to."""
     color = need_file(house / "undistorted_color_images" / camera.color, "image")
     depth = need_file(house / "undistorted_depth_images" / camera.depth, "depth image")
-    size = read_image_size(color)
-    if read_image_size(depth) != size:
-        raise DataError(
-            f"{depth}: must be {list(size)} (H, W) as its colour image, found {list(read_image_size(depth))}"
-        )
+    size, depth_size = read_image_size(color), read_image_size(depth)
+    if depth_size != size:
+        raise DataError(f"{depth}: must be {list(size)} (H, W) as its colour image, found {list(depth_size)}")
     intrinsics = to_opencv(camera.intrinsics, size, color, conf, origin)
     intrinsics, size = at_size(intrinsics, size, new_size)
-    return View(
-        name=color.stem,
-        intrinsics=intrinsics,
-        cam_to_world=camera.cam_to_world,
-        image_size=size,
-        color_path=color,
-        depth_path=depth,
-        depth_scale=DEPTH_SCALE,
-        **_truth_images(house, color.stem),
-    )
+    images = _truth_images(house, color.stem)
+    return View(color.stem, intrinsics, camera.cam_to_world, size, color, depth, DEPTH_SCALE, **images)
 
 
 def _truth_images(house: Path, stem: str) -> dict[str, Path]:

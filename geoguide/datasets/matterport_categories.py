@@ -51,9 +51,8 @@ class CategoryMapping:
             first = list(dict.fromkeys(name for name in self.nyu_class if name not in ("", "void", "unknown")))
             expected = labels.raw_names[: len(first)]
             if tuple(first[: len(labels)]) != expected:
-                raise DataError(
-                    f"{self.path}: the first {len(expected)} classes of column nyuClass are not those of {labels.name}"
-                )
+                classes_there = f"the first {len(expected)} classes of column nyuClass"
+                raise DataError(f"{self.path}: {classes_there} are not those of {labels.name}")
         else:
             raise ConfigError(f"label set {labels.name!r} is defined by {labels.raw}, which Matterport3D does not have")
         table = np.full(int(self.index.max()) + 1, VOID, dtype=np.int64)

@@ -19,6 +19,7 @@ from geoguide.errors import InputError
 from geoguide.scene import View
 
 BYTES_PER_VOXEL = 24  # distance, weight, colour, colour weight, all float32
+Grid = tuple[int, int, int]  # number of voxels along x, y, z
 FAR = 1.0  # value of free and of unknown space, in units of the truncation
 
 
@@ -103,7 +104,7 @@ def _view_bounds(view: View, max_depth: float) -> np.ndarray:
 
 def _bounds(
     boxes: Iterable[np.ndarray], voxel: float, truncation: float, memory_limit: float
-) -> tuple[np.ndarray, tuple[int, int, int]]:
+) -> tuple[np.ndarray, Grid]:
     """Position [3] of the first voxel, and shape (x, y, z), of the grid around all boxes, each [2, 3]."""
     low = np.min([box[0] for box in boxes], axis=0)
     high = np.max([box[1] for box in boxes], axis=0)
@@ -139,12 +140,7 @@ class _Volume(NamedTuple):
 
 
 def _integrate(
-    views: list[View],
-    first_voxel: np.ndarray,
-    shape: tuple[int, int, int],
-    voxel: float,
-    truncation: float,
-    max_depth: float,
+    views: list[View], first_voxel: np.ndarray, shape: Grid, voxel: float, truncation: float, max_depth: float
 ) -> _Volume:
     """The volume of this shape after all views; `first_voxel` [3] is where the grid begins in the world."""
     volume = _Volume(
