@@ -73,7 +73,7 @@ BENCHMARK = Benchmark(
     has_official_layout=lambda root: matterport3d.scans_folder(root) != root,
     list_official=_list_official,
     withholds_test=False,
-    room=lambda path: path.stem,
+    room=lambda region: region.name,
     openscene=OpenSceneRecipe(LiftingConfig(0.02, 10), voxel=0.02, scenes_per_step=8, folder="matterport_3d"),
     world=World(
         title="mini-Matterport3D",

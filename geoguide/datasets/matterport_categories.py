@@ -75,7 +75,7 @@ def load_category_mapping(path: Path) -> CategoryMapping:
     """
     with need_file(path, "category mapping").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    index, nyu40 = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    index, nyu40 = np.zeros((2, len(rows)), np.int64)  # each [N]
     for number, row in enumerate(rows):
         try:
             index[number], nyu40[number] = int(row["index"]), int(row["nyu40id"] or 0)
@@ -85,6 +85,5 @@ def load_category_mapping(path: Path) -> CategoryMapping:
             raise DataError(f"{path}: line {number + 2}: need {fields} ({error!r})") from None
     if not rows or index.min() < 0:
         raise DataError(f"{path}: holds no category, or a negative index")
-    return CategoryMapping(
-        path, index, tuple(row["raw_category"] for row in rows), nyu40, tuple(row["nyuClass"].strip() for row in rows)
-    )
+    raw, nyu_class = tuple(row["raw_category"] for row in rows), tuple(row["nyuClass"].strip() for row in rows)
+    return CategoryMapping(path, index, raw, nyu40, nyu_class)

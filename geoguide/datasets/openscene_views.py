@@ -102,9 +102,7 @@ def _view(
     for path in (color,) if depth is None else (color, depth):
         size = read_image_size(path)
         if size != layout.image_size:  # resizing in silence would hide that the intrinsics hold for another size
-            raise DataError(
-                f"{path}: image must be {list(layout.image_size)} (H, W), for which {layout.folder_2d}'s intrinsics "
-                f"hold, found {list(size)}"
-            )
+            expected = f"{list(layout.image_size)} (H, W), for which {layout.folder_2d}'s intrinsics hold"
+            raise DataError(f"{path}: image must be {expected}, found {list(size)}")
     check_fits(intrinsics, layout.image_size, color, camera)
     return View(color.stem, intrinsics, pose, layout.image_size, color, depth, layout.depth_scale or 1.0)

@@ -61,8 +61,7 @@ def load_rgbd(
         raise InputError(f"frame_skip and depth_scale must be positive, found {frame_skip} and {depth_scale}")
     views = load_views(folder, frame_skip=frame_skip, depth_scale=depth_scale, image_size=image_size)
     vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
-    direction = estimate_up(views, normals) if up == "auto" else AXES[up]
-    turn = rotation_to_z(direction)
+    turn = rotation_to_z(estimate_up(views, normals) if up == "auto" else AXES[up])  # [3, 3]
     return Scene(
         name=folder.name,
         points=(vertices.astype(np.float64) @ turn.T).astype(np.float32),

@@ -50,9 +50,8 @@ def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
     if missing:
         own = own_list(root, split)
         hint = "" if own.is_file() else f" (by the official list, {own.name} is not there)"
-        raise DataError(
-            f"{root}: {len(missing)} of {len(folders)} {split} scenes are missing, first scans/{missing[0]}{hint}"
-        )
+        lacking = f"{len(missing)} of {len(folders)} {split} scenes are missing"
+        raise DataError(f"{root}: {lacking}, first scans/{missing[0]}{hint}")
     return tuple(folder for folder in folders.values() if folder is not None)
 
 
