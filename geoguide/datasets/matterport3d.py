@@ -132,8 +132,8 @@ def load_region(
 ) -> Scene:
     """Read one region of a house, with the images taken inside it (paper, Datasets).
 
-    Images that were not downloaded leave the scene without views. Generated houses have `source` "mini", and label and
-    instance images.
+    Images that were not downloaded leave the scene without views. Generated houses have `provenance` "mini", and label
+    and instance images.
 
     Args:
         house: The house's folder.
@@ -223,7 +223,7 @@ def majority(faces: np.ndarray, values: np.ndarray, count: int, nothing: int) ->
     rank = np.argsort(order)[value.reshape(-1)[:-1]]  # [F]
     pair, votes = np.unique(faces * len(names) + rank[:, None], return_counts=True)  # a vertex with a value
     vertex, rank = np.divmod(pair, len(names))
-    best = np.lexsort((rank, -votes, vertex))
+    best = np.lexsort((rank, -votes, vertex))  # by vertex, the most votes first, then the lowest rank
     vertex, rank = vertex[best], rank[best]
     first = np.append(True, vertex[1:] != vertex[:-1])[: len(vertex)]
     result = np.full(count, nothing, dtype=np.int64)  # [P]
@@ -239,7 +239,7 @@ def _face_objects(ply: Path, count: int) -> Objects | None:
     segments = integers(read_json(fsegs, ("segIndices",))["segIndices"], fsegs, "field 'segIndices'")  # [F]
     if segments.shape != (count,):
         raise DataError(f"{fsegs}: field 'segIndices' must hold one of {count} faces each, found {segments.shape}")
-    unique, inverse = np.unique(segments, return_inverse=True)
+    unique, inverse = np.unique(segments, return_inverse=True)  # [S], [F]
     owner, names = np.full(len(unique), NO_INSTANCE, dtype=np.int64), []  # owner: [S]
     for number, group in enumerate(read_json(path, ("segGroups",))["segGroups"]):
         try:

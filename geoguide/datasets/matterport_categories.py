@@ -55,7 +55,7 @@ class CategoryMapping:
                 raise DataError(f"{self.path}: {classes_there} are not those of {labels.name}")
         else:
             raise ConfigError(f"label set {labels.name!r} is defined by {labels.raw}, which Matterport3D does not have")
-        table = np.full(int(self.index.max()) + 1, VOID, dtype=np.int64)
+        table = np.full(int(self.index.max()) + 1, VOID, dtype=np.int64)  # [largest index + 1]
         table[self.index] = classes
         return table
 

@@ -104,7 +104,7 @@ def _load_bin(path: Path, count: int | None) -> Scene:
         raise InputError(f"columns must be 3, 4, 5 or 6, found {count}")
     if len(values) % count:
         raise DataError(f"{path}: {len(values)} float32 values are not rows of {count} columns, truncated?")
-    rows = values.reshape(-1, count)
+    rows = values.reshape(-1, count)  # [P, count]
     points = finite_points(rows[:, :3], path, "columns 0..2 (x, y, z)")
     if count == 6:
         return _scene(path, points, rows[:, 3:6])
@@ -119,7 +119,7 @@ def _infer_columns(values: np.ndarray, path: Path) -> int:
     fits = []
     for count, last, top in ((6, slice(3, 6), 255), (5, slice(4, 5), 127)):
         if len(values) % count == 0:
-            part = values.reshape(-1, count)[:, last]
+            part = values.reshape(-1, count)[:, last]  # [P, 3] or [P, 1]
             if np.isfinite(part).all() and (part == np.rint(part)).all() and part.min() >= 0 and part.max() <= top:
                 fits.append(count)
     if len(fits) != 1:
@@ -150,7 +150,7 @@ def _scene(
         unit = unit_colors(colors)
     if normals is not None:
         normals = _floats(normals, count, path, "normals")
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        length = np.linalg.norm(normals, axis=1, keepdims=True)  # [P, 1]
         normals = np.where(length > 0, normals / np.where(length > 0, length, 1), (0.0, 0.0, 1.0)).astype(np.float32)
     labels = None if labels is None else _labels(labels, count, path)
     return Scene(path.name[: -len(path.suffix)], points, unit, normals, faces, labels)

@@ -106,7 +106,7 @@ def _bounds(
     boxes: Iterable[np.ndarray], voxel: float, truncation: float, memory_limit: float
 ) -> tuple[np.ndarray, Grid]:
     """Position [3] of the first voxel, and shape (x, y, z), of the grid around all boxes, each [2, 3]."""
-    low = np.min([box[0] for box in boxes], axis=0)
+    low = np.min([box[0] for box in boxes], axis=0)  # [3]
     high = np.max([box[1] for box in boxes], axis=0)
     if not np.isfinite(low).all():
         raise InputError("reconstruct: no view holds a depth reading within max_depth")
@@ -146,8 +146,8 @@ def _integrate(
     volume = _Volume(distance, weight, color, color_weight)
     for view in views:
         world_to_cam = np.linalg.inv(view.cam_to_world)
-        start = world_to_cam[:3, :3] @ first_voxel + world_to_cam[:3, 3]  # the first voxel in camera axes
-        step = world_to_cam[:3, :3] * voxel  # columns: one voxel along x, y, z
+        start = world_to_cam[:3, :3] @ first_voxel + world_to_cam[:3, 3]  # [3], the first voxel in camera axes
+        step = world_to_cam[:3, :3] * voxel  # [3, 3], columns: one voxel along x, y, z
         depth = view.depth()
         depth[depth > max_depth] = 0
         color = view.color() if view.pixel_files[0] is not None else np.zeros((0, 0, 3), dtype=np.uint8)

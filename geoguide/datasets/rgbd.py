@@ -115,13 +115,13 @@ def estimate_up(views: tuple[View, ...], normals: np.ndarray) -> np.ndarray:
         InputError: The cameras' directions cancel out.
     """
     rises = np.stack([-view.cam_to_world[:3, 1] for view in views if view.has_pose])  # [K, 3], image top
-    up = rises.mean(axis=0)
+    up = rises.mean(axis=0)  # [3]
     if np.linalg.norm(up) < 0.2:
         raise InputError("up='auto': the cameras have no common up direction; give up='z' or another axis")
     up /= np.linalg.norm(up)
     for cone in UP_CONES:
         along = normals.astype(np.float64) @ up  # [P]
-        near = np.abs(along) > np.cos(np.deg2rad(cone))
+        near = np.abs(along) > np.cos(np.deg2rad(cone))  # [P]
         if not near.any():
             break  # no horizontal surface in sight: what the wider cone gave stands
         up = (normals[near] * np.sign(along[near])[:, None]).mean(axis=0, dtype=np.float64)

@@ -187,7 +187,7 @@ def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
     if outside.size:
         where, found = f"{path}: label of {outside.size} points", ", ".join(map(str, np.unique(outside)))
         warnings.warn(f"{where} is not in 0..{NYU40} and read as void: {found}", stacklevel=3)
-    return mapping.from_raw(raw[:, 0])
+    return mapping.from_raw(raw[:, 0])  # [P]
 
 
 def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray | None:
@@ -201,7 +201,9 @@ def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray
     if unknown:
         where = f"{folder / folder.name}.aggregation.json: label of objects"
         warnings.warn(f"{where} is not in the category table and read as void: {', '.join(unknown)}", stacklevel=4)
-    raw = np.array([table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64)
+    raw = np.array(
+        [table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64
+    )  # the last for owner -1
     return mapping.from_raw(raw[owner])
 
 
@@ -227,7 +229,7 @@ def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[lis
     if len(segments) != count:
         where = folder / f"{folder.name}{SEGMENTS}"
         raise DataError(f"{where}: field 'segIndices' holds {len(segments)} values, the mesh has {count}")
-    unique, inverse = np.unique(segments, return_inverse=True)
+    unique, inverse = np.unique(segments, return_inverse=True)  # [S], [P]
     owner = np.full(len(unique), -1, dtype=np.int64)  # [S]
     for number, group in enumerate(groups):
         for field in fields:

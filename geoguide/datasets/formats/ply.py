@@ -222,9 +222,9 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """
     corners = vertices.astype(np.float64)[faces]  # [F, 3, 3]
     area_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
-    normals = np.empty((len(vertices), 3))
+    normals = np.empty((len(vertices), 3))  # [P, 3]
     for axis in range(3):
-        weight = np.repeat(area_normal[:, axis], 3)
+        weight = np.repeat(area_normal[:, axis], 3)  # [3 F], for each corner its face's
         normals[:, axis] = np.bincount(faces.reshape(-1), weight, minlength=len(vertices))
     length = np.linalg.norm(normals, axis=1, keepdims=True)  # [P, 1]
     flat = length[:, 0] <= 1e-12

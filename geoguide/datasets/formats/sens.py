@@ -93,8 +93,8 @@ class SensFile:
             raise DataError(f"{self.path}: holds no frame")
         if count * _FRAME.size > size:  # before anything is allocated for a number read from a broken file
             raise DataError(f"{self.path}: {count} frames do not fit into {size} bytes, truncated?")
-        self.poses = np.empty((count, 4, 4))
-        self._where = np.empty((count, 3), np.int64)  # start, bytes of colour, bytes of depth
+        self.poses = np.empty((count, 4, 4))  # [K, 4, 4]
+        self._where = np.empty((count, 3), np.int64)  # [K, 3]: start, bytes of colour, bytes of depth
         for number in range(count):
             record = _FRAME.unpack(self._take(file, _FRAME.size, f"frame {number} of {count}"))
             start, colors, depths = file.tell(), record[18], record[19]
