@@ -1,7 +1,7 @@
 """What a benchmark is to this project: one object with every fact of it, of the real data and of the generated twin."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from geoguide.datasets.check.folder import Kind
@@ -65,10 +65,10 @@ class Benchmark:
         known_names: The label set whose names the simulated 2D model tells apart, whatever is scored; None: the scored.
         kind: How its official layout is recognised and checked.
         has_official_layout: Whether it lies in a folder as published by its authors.
-        list_official: Its scenes in that layout; takes (folder, config, split) and returns them in order.
+        list_official: Its scenes in that layout; takes (folder, config, official split) and returns them in order.
         withholds_test: Whether the labels of its test scenes are withheld: "test" is then its official val split, as in
             the paper's tables, and "val", which training watches, is held out of the official train split.
-        room: From a scene's file in OpenScene's layout, the room (or drive) that it shows.
+        room: From a scene, in either layout, the room (or drive) that it shows.
         openscene: What OpenScene does on it.
         world: Its generated twin.
         entire_network_seeds: How many seeds of the entirely trained network the main table has: ten to twenty processor
@@ -82,7 +82,7 @@ class Benchmark:
     has_official_layout: Callable[[Path], bool]
     list_official: Callable[[Path, DataConfig, str], tuple[SceneSource, ...]]
     withholds_test: bool
-    room: Callable[[Path], str]
+    room: Callable[[SceneSource], str]
     openscene: OpenSceneRecipe
     world: World
     more_label_sets: tuple[str, ...] = ()
@@ -92,8 +92,7 @@ class Benchmark:
     def generated_data(self) -> DataConfig:
         """The config of the generated twin's scenes."""
         world = self.world
-        plain = DataConfig(GENERATED + self.name, self.label_set, rooms=world.counts)
-        return replace(plain, image_size=world.image_size)
+        return DataConfig(GENERATED + self.name, self.label_set, rooms=world.counts, image_size=world.image_size)
 
     def real_data(self, root: str | Path, features: str | None) -> DataConfig:
         """The config of the real scenes.

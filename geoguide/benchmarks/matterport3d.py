@@ -38,13 +38,9 @@ class MatterportRegion(SceneSource):
         return f"{self.path.name}_region{self.region}"
 
     def _read(self, labels: str) -> Scene:
+        size = self.data.image_size
         return matterport3d.load_region(
-            self.path,
-            self.region,
-            mapping=self.mapping,
-            labels=labels,
-            split=self.split,
-            image_size=self.data.image_size,
+            self.path, self.region, mapping=self.mapping, labels=labels, split=self.split, image_size=size
         )
 
     def files(self) -> Iterable[Path]:
@@ -67,10 +63,6 @@ def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSourc
     )
 
 
-def _make(root: Path, counts: tuple[int, int, int], seed: int, workers: int | None) -> Path:
-    return make_mini_matterport3d(root, houses=counts, seed=seed, workers=workers)
-
-
 BENCHMARK = Benchmark(
     name="matterport3d",
     title="Matterport3D",
@@ -81,14 +73,16 @@ BENCHMARK = Benchmark(
     has_official_layout=lambda root: matterport3d.scans_folder(root) != root,
     list_official=_list_official,
     withholds_test=False,
-    room=lambda path: path.stem,
+    room=lambda region: region.name,
     openscene=OpenSceneRecipe(LiftingConfig(0.02, 10), voxel=0.02, scenes_per_step=8, folder="matterport_3d"),
     world=World(
         title="mini-Matterport3D",
         place="houses",
         unit="houses",
         counts=(8, 3, 6),
-        make=_make,
+        make=lambda root, counts, seed, workers: make_mini_matterport3d(
+            root, houses=counts, seed=seed, workers=workers
+        ),
         lifting=LiftingConfig(),  # OpenScene's 0.02 of the depth asks more of the mini camera's poses than they hold
         severity=0.7,
     ),

@@ -11,7 +11,7 @@ from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.nuscenes import check_nuscenes, is_nuscenes
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.nuscenes_tables import LIDAR, Tables
-from geoguide.datasets.sources import SceneSource, without_held_out
+from geoguide.datasets.sources import SceneSource
 from geoguide.errors import ConfigError, DataError
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
@@ -55,14 +55,10 @@ class NuScenesSample(SceneSource):
 def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSource, ...]:
     version = _version(root)
     tables = _tables(version)
-    official = split if data.generated else "val" if split == "test" else "train"
-    stored = f"mini_{official}" if version.name == "v1.0-mini" else official
-    scenes = nuscenes.list_scenes(tables, stored)
-    if official == "train" and not data.generated:
-        scenes = without_held_out(scenes, split, str)
+    stored = f"mini_{split}" if version.name == "v1.0-mini" else split
     return tuple(
         NuScenesSample(version, stored, data, scene, sample)
-        for scene in scenes
+        for scene in nuscenes.list_scenes(tables, stored)
         for sample in nuscenes.list_samples(tables, scene)
     )
 
@@ -80,10 +76,6 @@ def _tables(folder: Path) -> Tables:
     return nuscenes.read_tables(folder.parent, folder.name)
 
 
-def _make(root: Path, counts: tuple[int, int, int], seed: int, workers: int | None) -> Path:
-    return make_mini_nuscenes(root, scenes=counts, seed=seed, workers=workers)
-
-
 BENCHMARK = Benchmark(
     name="nuscenes",
     title="nuScenes",
@@ -92,7 +84,7 @@ BENCHMARK = Benchmark(
     has_official_layout=lambda root: any(root.glob("v1.0-*")),
     list_official=_list_official,
     withholds_test=True,
-    room=lambda path: path.stem,
+    room=lambda frame: frame.scene if isinstance(frame, NuScenesSample) else frame.name,
     openscene=OpenSceneRecipe(
         LiftingConfig(border=5, occlusion="none"), voxel=0.05, scenes_per_step=16, folder="nuscenes_3d"
     ),
@@ -101,7 +93,7 @@ BENCHMARK = Benchmark(
         place="streets",
         unit="scenes",
         counts=(15, 10, 10),
-        make=_make,
+        make=lambda root, counts, seed, workers: make_mini_nuscenes(root, scenes=counts, seed=seed, workers=workers),
         lifting=LiftingConfig(occlusion="none"),  # as OpenScene on nuScenes
         severity=0.9,
         image_size=(180, 320),

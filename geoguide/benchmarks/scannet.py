@@ -8,7 +8,7 @@ from geoguide.datasets import scannet
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.scannet import check_scannet, is_scannet
 from geoguide.datasets.config import DataConfig
-from geoguide.datasets.sources import SceneSource, without_held_out
+from geoguide.datasets.sources import SceneSource
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
 from geoguide.worlds.rooms.make import make_mini_scannet
@@ -16,11 +16,6 @@ from geoguide.worlds.rooms.make import make_mini_scannet
 
 class ScanNetScene(SceneSource):
     """`scans/sceneXXXX_XX`."""
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
 
     def _read(self, labels: str) -> Scene:
         data = self.data
@@ -31,22 +26,8 @@ class ScanNetScene(SceneSource):
         return (path for path in self.path.rglob("*") if path.is_file())
 
 
-def _room(path: Path) -> str:
-    """`scene0000` of a scan's folder or file `scene0000_01...`."""
-    return path.name.split("_")[0]
-
-
 def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSource, ...]:
-    if data.generated:
-        return tuple(ScanNetScene(folder, split, data) for folder in scannet.list_scenes(root, split))
-    official = "val" if split == "test" else "train"
-    folders = scannet.list_scenes(root, official)
-    chosen = folders if split == "test" else without_held_out(folders, split, _room)
-    return tuple(ScanNetScene(folder, official, data) for folder in chosen)
-
-
-def _make(root: Path, counts: tuple[int, int, int], seed: int, workers: int | None) -> Path:
-    return make_mini_scannet(root, rooms=counts, seed=seed, workers=workers)
+    return tuple(ScanNetScene(folder, split, data) for folder in scannet.list_scenes(root, split))
 
 
 BENCHMARK = Benchmark(
@@ -57,14 +38,14 @@ BENCHMARK = Benchmark(
     has_official_layout=lambda root: (root / "scans").is_dir(),
     list_official=_list_official,
     withholds_test=True,
-    room=_room,
+    room=lambda scan: scan.name.split("_")[0],  # scene0000 of scene0000_01
     openscene=OpenSceneRecipe(LiftingConfig(0.25, 10), voxel=0.02, scenes_per_step=8, folder="scannet_3d"),
     world=World(
         title="mini-ScanNet",
         place="rooms",
         unit="rooms",
         counts=(28, 14, 21),
-        make=_make,
         lifting=LiftingConfig(),
+        make=lambda root, counts, seed, workers: make_mini_scannet(root, rooms=counts, seed=seed, workers=workers),
     ),
 )

@@ -84,30 +84,26 @@ def generate(data: DataConfig, workers: int | None = None) -> Path:
 
 
 def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    """Every scene of a split, whether it has fused features or not; see the top of this file for what a split is."""
     if split not in USUAL:
         raise ConfigError(f"split must be train, val or test, found {split!r}")
     benchmark = benchmark_of(data)
     root = need_folder(data.folder, "data root")
+    official, withheld = split, benchmark.withholds_test and not data.generated
+    if withheld:
+        official = "val" if split == "test" else "train"
     if not data.generated and _only_openscene(root, benchmark):
-        return _openscene(root, benchmark, data, split)
-    return benchmark.list_official(root, data, split)
+        paths = openscene_layout.list_scenes(root, benchmark.openscene.folder, official)
+        found = tuple(OpenSceneScene(path, official, data) for path in paths)
+    else:
+        found = benchmark.list_official(root, data, official)
+    return without_held_out(found, split, benchmark.room) if withheld and official == "train" else found
 
 
 def _only_openscene(root: Path, benchmark: Benchmark) -> bool:
     """Whether the dataset lies there as OpenScene published it; in both layouts it is a `DataError`."""
     published = (root / benchmark.openscene.folder).is_dir()
     if published and benchmark.has_official_layout(root):
-        raise DataError(
-            f"{root}: mixed layouts, holds {benchmark.name} as published and as OpenScene published it: split them"
-        )
+        both = f"{benchmark.name} as published and as OpenScene published it"
+        raise DataError(f"{root}: mixed layouts, holds {both}: split them")
     return published
-
-
-def _openscene(root: Path, benchmark: Benchmark, data: DataConfig, split: str) -> tuple[SceneSource, ...]:
-    official = split
-    if benchmark.withholds_test:
-        official = "val" if split == "test" else "train"
-    paths = openscene_layout.list_scenes(root, benchmark.openscene.folder, official)
-    if benchmark.withholds_test and official == "train":
-        paths = without_held_out(paths, split, benchmark.room)
-    return tuple(OpenSceneScene(path, official, data) for path in paths)

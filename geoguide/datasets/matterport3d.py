@@ -11,7 +11,6 @@ hold regions and objects, are not needed.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
 REGIONS = "region_segmentations"
 MAPPING = "category_mapping.tsv"
+Objects = tuple[np.ndarray, list[str]]  # the object of each face, int64 [F], -1 for none; each object's raw category
 LABEL_IMAGES, INSTANCE_IMAGES = "label_images", "instance_images"  # beside generated houses only
 
 
@@ -132,8 +132,8 @@ def load_region(
 ) -> Scene:
     """Read one region of a house, with the images taken inside it (paper, Datasets).
 
-    Images that were not downloaded leave the scene without views. Generated houses have `source` "mini", and label and
-    instance images.
+    Images that were not downloaded leave the scene without views. Generated houses have `provenance` "mini", and label
+    and instance images.
 
     Args:
         house: The house's folder.
@@ -157,7 +157,7 @@ def load_region(
     path = house / REGIONS / f"region{region}.ply"
     records, faces, face_records = read_ply_triangles(path)
     points = checked_points(records, path)
-    objects, classes = _face_objects(path, len(faces)), None
+    objects, classes = _face_objects(path, len(faces)), None  # classes: [F]
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
     return Scene(
@@ -167,7 +167,7 @@ def load_region(
         normals=vertex_normals(points, faces),
         faces=faces,
         labels=None if classes is None else majority(faces, classes, len(points), VOID),
-        instances=None if objects is None else majority(faces, objects.ids, len(points), NO_INSTANCE),
+        instances=None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE),
         views=_load_views(house, points, split, image_size, origin),
         provenance=provenance_of(house),
     )
@@ -218,57 +218,40 @@ def majority(faces: np.ndarray, values: np.ndarray, count: int, nothing: int) ->
         >>> majority(faces, np.array([5, 5, 7]), count=6, nothing=255).tolist()
         [5, 5, 5, 5, 7, 255]
     """
-    names, value = np.unique(np.append(values, nothing), return_inverse=True)
+    names, value = np.unique(np.append(values, nothing), return_inverse=True)  # [N], [F + 1]
     order = np.argsort(names != nothing, kind="stable")  # `nothing` first, the others ascending
     rank = np.argsort(order)[value.reshape(-1)[:-1]]  # [F]
-    pair, votes = np.unique(faces * len(names) + rank[:, None], return_counts=True)
+    pair, votes = np.unique(faces * len(names) + rank[:, None], return_counts=True)  # a vertex with a value
     vertex, rank = np.divmod(pair, len(names))
-    best = np.lexsort((rank, -votes, vertex))
+    best = np.lexsort((rank, -votes, vertex))  # by vertex, the most votes first, then the lowest rank
     vertex, rank = vertex[best], rank[best]
     first = np.append(True, vertex[1:] != vertex[:-1])[: len(vertex)]
-    result = np.full(count, nothing, dtype=np.int64)
+    result = np.full(count, nothing, dtype=np.int64)  # [P]
     result[vertex[first]] = names[order[rank[first]]]
     return result
 
 
-@dataclass(frozen=True, eq=False)
-class _Objects:
-    """The annotated objects of a region.
-
-    Attributes:
-        ids: Object of each face, int64 [F], -1 for none.
-        names: Raw category of each object.
-        path: The semseg.json file.
-    """
-
-    ids: np.ndarray
-    names: dict[int, str]
-    path: Path
-
-
-def _face_objects(ply: Path, count: int) -> _Objects | None:
+def _face_objects(ply: Path, count: int) -> Objects | None:
     """Objects from region<N>.fsegs.json and .semseg.json; None when the region has neither."""
-    segments_path, path = (ply.with_suffix(f".{kind}.json") for kind in ("fsegs", "semseg"))
-    if not segments_path.exists() and not path.exists():
+    fsegs, path = (ply.with_suffix(f".{kind}.json") for kind in ("fsegs", "semseg"))
+    if not fsegs.exists() and not path.exists():
         return None
-    segments = integers(read_json(segments_path, ("segIndices",))["segIndices"], segments_path, "field 'segIndices'")
+    segments = integers(read_json(fsegs, ("segIndices",))["segIndices"], fsegs, "field 'segIndices'")  # [F]
     if segments.shape != (count,):
-        raise DataError(
-            f"{segments_path}: field 'segIndices' must hold one of {count} faces each, found {segments.shape}"
-        )
-    unique, inverse = np.unique(segments, return_inverse=True)
-    owner, names = np.full(len(unique), NO_INSTANCE, dtype=np.int64), {}
+        raise DataError(f"{fsegs}: field 'segIndices' must hold one of {count} faces each, found {segments.shape}")
+    unique, inverse = np.unique(segments, return_inverse=True)  # [S], [F]
+    owner, names = np.full(len(unique), NO_INSTANCE, dtype=np.int64), []  # owner: [S]
     for number, group in enumerate(read_json(path, ("segGroups",))["segGroups"]):
         try:
             owner[np.isin(unique, integers(group["segments"], path, f"segments of entry {number}"))] = number
-            names[number] = str(group["label"])
+            names.append(str(group["label"]))
         except (KeyError, TypeError) as error:
             raise DataError(f"{path}: each of 'segGroups' needs label and segments ({error!r})") from None
-    return _Objects(owner[inverse.reshape(-1)], names, path)
+    return owner[inverse.reshape(-1)], names
 
 
 def _face_classes(
-    records: np.ndarray, objects: _Objects | None, categories: CategoryMapping, label_set: str, path: Path
+    records: np.ndarray, objects: Objects | None, categories: CategoryMapping, label_set: str, path: Path
 ) -> np.ndarray:
     """Class id int64 [F] of each face: by the category index in the ply, or without that by its object's raw name."""
     table = categories.classes(load_label_set(label_set))
@@ -280,18 +263,18 @@ def _face_classes(
         index = np.where(index == -1, 0, index).astype(np.int64)
         outside = index[(index < 0) | (index >= len(table))]
         if outside.size:
-            raise DataError(
-                f"{path}: face property {field} holds {outside[0]}, {categories.path.name} ends at {len(table) - 1}"
-            )
+            end = f"{categories.path.name} ends at {len(table) - 1}"
+            raise DataError(f"{path}: face property {field} holds {outside[0]}, {end}")
         return table[index]
     if objects is None:
         raise DataError(f"{path}: no face property {CATEGORY_FIELDS[0]}, and no fsegs.json and semseg.json beside it")
+    ids, names = objects
     index_of = dict(zip(categories.raw, categories.index.tolist(), strict=True))
-    unknown = next((name for name in objects.names.values() if name not in index_of), None)
+    unknown = next((name for name in names if name not in index_of), None)
     if unknown is not None:
-        raise DataError(f"{objects.path}: label {unknown!r} is not in {categories.path.name}")
-    of_object = np.array([table[index_of[name]] for name in objects.names.values()] + [VOID], dtype=np.int64)
-    return of_object[objects.ids]
+        raise DataError(f"{path.with_suffix('.semseg.json')}: label {unknown!r} is not in {categories.path.name}")
+    of_object = np.array([table[index_of[name]] for name in names] + [VOID], dtype=np.int64)  # the last for id -1
+    return of_object[ids]
 
 
 def _load_views(
@@ -302,7 +285,7 @@ def _load_views(
         return ()
     conf = house / "undistorted_camera_parameters" / f"{house.name}.conf"
     cameras = read_cameras(conf)
-    poses = np.stack([camera.cam_to_world for camera in cameras])
+    poses = np.stack([camera.cam_to_world for camera in cameras])  # [K, 4, 4]
     warn_lost(poses, (Path(camera.color).stem for camera in cameras), conf)
     chosen = region_views(poses[:, :3, 3], points, split)
     return tuple(_load_view(house, conf, cameras[number], new_size, origin) for number in chosen)
@@ -312,23 +295,13 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: tuple[int, int
     """One image of the house, its two files checked to be of one size that the intrinsics can belong to."""
     color = need_file(house / "undistorted_color_images" / camera.color, "image")
     depth = need_file(house / "undistorted_depth_images" / camera.depth, "depth image")
-    size = read_image_size(color)
-    if read_image_size(depth) != size:
-        raise DataError(
-            f"{depth}: must be {list(size)} (H, W) as its colour image, found {list(read_image_size(depth))}"
-        )
+    size, depth_size = read_image_size(color), read_image_size(depth)
+    if depth_size != size:
+        raise DataError(f"{depth}: must be {list(size)} (H, W) as its colour image, found {list(depth_size)}")
     intrinsics = to_opencv(camera.intrinsics, size, color, conf, origin)
     intrinsics, size = at_size(intrinsics, size, new_size)
-    return View(
-        name=color.stem,
-        intrinsics=intrinsics,
-        cam_to_world=camera.cam_to_world,
-        image_size=size,
-        color_path=color,
-        depth_path=depth,
-        depth_scale=DEPTH_SCALE,
-        **_truth_images(house, color.stem),
-    )
+    images = _truth_images(house, color.stem)
+    return View(color.stem, intrinsics, camera.cam_to_world, size, color, depth, DEPTH_SCALE, **images)
 
 
 def _truth_images(house: Path, stem: str) -> dict[str, Path]:

@@ -51,12 +51,11 @@ class CategoryMapping:
             first = list(dict.fromkeys(name for name in self.nyu_class if name not in ("", "void", "unknown")))
             expected = labels.raw_names[: len(first)]
             if tuple(first[: len(labels)]) != expected:
-                raise DataError(
-                    f"{self.path}: the first {len(expected)} classes of column nyuClass are not those of {labels.name}"
-                )
+                classes_there = f"the first {len(expected)} classes of column nyuClass"
+                raise DataError(f"{self.path}: {classes_there} are not those of {labels.name}")
         else:
             raise ConfigError(f"label set {labels.name!r} is defined by {labels.raw}, which Matterport3D does not have")
-        table = np.full(int(self.index.max()) + 1, VOID, dtype=np.int64)
+        table = np.full(int(self.index.max()) + 1, VOID, dtype=np.int64)  # [largest index + 1]
         table[self.index] = classes
         return table
 
@@ -76,7 +75,7 @@ def load_category_mapping(path: Path) -> CategoryMapping:
     """
     with need_file(path, "category mapping").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    index, nyu40 = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    index, nyu40 = np.zeros((2, len(rows)), np.int64)  # each [N]
     for number, row in enumerate(rows):
         try:
             index[number], nyu40[number] = int(row["index"]), int(row["nyu40id"] or 0)
@@ -86,6 +85,5 @@ def load_category_mapping(path: Path) -> CategoryMapping:
             raise DataError(f"{path}: line {number + 2}: need {fields} ({error!r})") from None
     if not rows or index.min() < 0:
         raise DataError(f"{path}: holds no category, or a negative index")
-    return CategoryMapping(
-        path, index, tuple(row["raw_category"] for row in rows), nyu40, tuple(row["nyuClass"].strip() for row in rows)
-    )
+    raw, nyu_class = tuple(row["raw_category"] for row in rows), tuple(row["nyuClass"].strip() for row in rows)
+    return CategoryMapping(path, index, raw, nyu40, nyu_class)

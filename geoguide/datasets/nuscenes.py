@@ -12,20 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from geoguide.datasets.formats import nuscenes_tables
 from geoguide.datasets.formats.cameras import at_size, check_fits, read_image_size
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
-from geoguide.datasets.formats.nuscenes_tables import (
-    CAMERAS,
-    LIDAR,
-    MINI_DEPTH_SCALE,
-    MINI_HOME,
-    MINI_IMAGES,
-    UNKNOWN,
-    Tables,
-    list_samples,
-    numbers,
-    read_tables,
-)
+from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.points import grey_colors
 from geoguide.datasets.splits import SPLITS, load_split
@@ -64,13 +54,13 @@ def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
         raise InputError(f"split must be one of {', '.join(splits)}, found {split!r}")
     if not splits[split]:
         raise DataError(f"{tables.path('splits')}: field {split}: expected at least one scene, found an empty split")
-    missing = [name for name in splits[split] if name not in tables.scenes]
+    names = splits[split]
+    missing = [name for name in names if name not in tables.scenes]
     if missing:
-        raise DataError(
-            f"{tables.path('scene')}: field name: expected the {len(splits[split])} scenes of split {split!r}, "
-            f"found {len(splits[split]) - len(missing)}, first missing {missing[0]}"
-        )
-    return splits[split]
+        expected = f"the {len(names)} scenes of split {split!r}"
+        found = f"{len(names) - len(missing)}, first missing {missing[0]}"
+        raise DataError(f"{tables.path('scene')}: field name: expected {expected}, found {found}")
+    return names
 
 
 def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | None = None) -> Scene:
@@ -99,18 +89,16 @@ def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | No
     frames = tables.frames.get(sample, {})
     missing = [channel for channel in (LIDAR, *CAMERAS) if channel not in frames]
     if missing:
-        raise DataError(
-            f"{tables.path('sample_data')}: sample {sample}: expected a key frame of {LIDAR} and {len(CAMERAS)} "
-            f"cameras, found none of {', '.join(missing)}"
-        )
+        expected = f"a key frame of {LIDAR} and {len(CAMERAS)} cameras"
+        where = f"{tables.path('sample_data')}: sample {sample}"
+        raise DataError(f"{where}: expected {expected}, found none of {', '.join(missing)}")
     lidar = frames[LIDAR]
     points, intensity = _read_lidar(tables.root / lidar["filename"])
     ego_to_global = tables.pose("ego_pose", lidar["ego_pose_token"])
     lidar_to_ego = tables.pose("calibrated_sensor", lidar["calibrated_sensor_token"])
-    if not (np.isfinite(ego_to_global).all() and np.isfinite(lidar_to_ego).all()):
-        raise DataError(
-            f"{tables.path('ego_pose')}: sample {sample}: expected a finite pose of {LIDAR}, found nan or inf"
-        )
+    if not np.isfinite([ego_to_global, lidar_to_ego]).all():
+        where = f"{tables.path('ego_pose')}: sample {sample}"
+        raise DataError(f"{where}: expected a finite pose of {LIDAR}, found nan or inf")
     points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
     return Scene(
         name=f"{tables.scene_of(sample)}_{sample}",
@@ -145,65 +133,43 @@ def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = N
     path = folder / CALIBRATION
     calibration = read_json(path, ("lidar", "cameras"))
     lidar, cameras = calibration["lidar"], calibration["cameras"]
-    _need_fields(path, "lidar", lidar, ("file", "columns", "dtype"))
-    if not isinstance(lidar["columns"], list) or len(lidar["columns"]) != COLUMNS or lidar["dtype"] != "float32":
-        raise DataError(
-            f"{path}: field lidar: expected {COLUMNS} columns of float32, found {lidar['columns']} of {lidar['dtype']}"
-        )
+    nuscenes_tables.need_fields(lidar, ("file", "columns", "dtype"), f"{path}: field lidar.")
+    columns, dtype = lidar["columns"], lidar["dtype"]
+    if not isinstance(columns, list) or len(columns) != COLUMNS or dtype != "float32":
+        raise DataError(f"{path}: field lidar: expected {COLUMNS} columns of float32, found {columns} of {dtype}")
     if not isinstance(cameras, dict) or not cameras:
         raise DataError(f"{path}: field cameras: expected at least one camera, found {cameras!r}")
     points, intensity = _read_lidar(folder / lidar["file"])
     views = []
     for channel, camera in cameras.items():
-        _need_fields(path, f"cameras.{channel}", camera, ("file", "intrinsics", "lidar_to_camera", "width", "height"))
-        pose = numbers(camera["lidar_to_camera"])
-        if pose is None or pose.shape != (4, 4):
-            found = "no numbers" if pose is None else list(pose.shape)
-            raise DataError(f"{path}: field cameras.{channel}.lidar_to_camera: expected [4, 4], found {found}")
+        where = f"{path}: field cameras.{channel}"
+        nuscenes_tables.need_fields(camera, ("file", "intrinsics", "lidar_to_camera", "width", "height"), f"{where}.")
+        pose = _square(camera["lidar_to_camera"], 4, f"{where}.lidar_to_camera")
         try:
             pose = np.linalg.inv(pose) if np.isfinite(pose).all() else np.full((4, 4), np.nan)  # nan: a lost pose
         except np.linalg.LinAlgError:
-            raise DataError(
-                f"{path}: field cameras.{channel}.lidar_to_camera: expected an inverse, found none"
-            ) from None
-        intrinsics = _intrinsics(camera["intrinsics"], f"{path}: field cameras.{channel}.intrinsics")
+            raise DataError(f"{where}.lidar_to_camera: expected an inverse, found none") from None
+        intrinsics = _intrinsics(camera["intrinsics"], f"{where}.intrinsics")
         size = camera["height"], camera["width"]
         views.append(_image_view(channel, intrinsics, pose, folder / camera["file"], size, (path, path), image_size))
     return Scene(
-        name=folder.name,
-        points=points,
-        colors=grey_colors(len(points)),
-        views=tuple(views),
-        intensity=intensity,
+        name=folder.name, points=points, colors=grey_colors(len(points)), views=tuple(views), intensity=intensity
     )
-
-
-def _need_fields(path: Path, where: str, value: Any, fields: tuple[str, ...]) -> None:
-    """`DataError` unless `value`, which stands at `where` in the json file, has the fields, and `file` as text."""
-    for field in fields:
-        if not isinstance(value, dict) or field not in value:
-            raise DataError(f"{path}: field {where}.{field}: expected a value, found none")
-        if field == "file" and not isinstance(value[field], str):
-            raise DataError(f"{path}: field {where}.{field}: expected text, found {value[field]!r}")
 
 
 def _read_lidar(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Points float32 [P, 3] in the LiDAR's coordinates, and intensity float32 [P], of a file of rows of 5 float32."""
     size = need_file(path, "LiDAR file").stat().st_size
     if size == 0 or size % (4 * COLUMNS):
-        raise DataError(
-            f"{path}: expected rows of {COLUMNS} float32 (x, y, z, intensity, ring; {4 * COLUMNS} bytes), "
-            f"found {size} bytes: truncated, or another number of columns?"
-        )
+        expected = f"rows of {COLUMNS} float32 (x, y, z, intensity, ring; {4 * COLUMNS} bytes)"
+        raise DataError(f"{path}: expected {expected}, found {size} bytes: truncated, or another number of columns?")
     rows = np.fromfile(path, dtype="<f4").reshape(-1, COLUMNS)  # [P, 5]
     points = finite_points(rows[:, :3], path, "columns 0..2 (x, y, z)")
     ring = rows[:, 4]
     wrong = ~((ring >= 0) & (ring < RINGS) & (ring == np.rint(ring)))
     if wrong.any():
-        raise DataError(
-            f"{path}: column 4 (ring): expected whole numbers 0..{RINGS - 1}, found {ring[wrong][0]:g} in row "
-            f"{int(np.flatnonzero(wrong)[0])}: another number of columns?"
-        )
+        found = f"{ring[wrong][0]:g} in row {int(np.argmax(wrong))}: another number of columns?"
+        raise DataError(f"{path}: column 4 (ring): expected whole numbers 0..{RINGS - 1}, found {found}")
     if not np.isfinite(rows[:, 3]).all():
         raise DataError(f"{path}: column 3 (intensity): expected finite numbers, found nan or inf")
     return points, np.ascontiguousarray(rows[:, 3], dtype=np.float32)
@@ -218,16 +184,14 @@ def _read_labels(tables: Tables, token: str, count: int) -> np.ndarray | None:
     path = need_file(tables.root / tables.label_files[token], "lidarseg labels")
     raw = np.fromfile(path, dtype=np.uint8)
     if len(raw) != count:
-        raise DataError(
-            f"{path}: expected {count} labels of one byte, one for each point, found {len(raw)}: truncated?"
-        )
+        expected = f"{count} labels of one byte, one for each point"
+        raise DataError(f"{path}: expected {expected}, found {len(raw)}: truncated?")
     labels = tables.class_of[raw]  # [P]
-    if (labels == UNKNOWN).any():
-        known = np.flatnonzero(tables.class_of != UNKNOWN)
-        raise DataError(
-            f"{path}: label of point {int(np.argmax(labels == UNKNOWN))}: expected one of the {len(known)} indices of "
-            f"{tables.path('category').name} ({known[0]}..{known[-1]}), found {raw[np.argmax(labels == UNKNOWN)]}"
-        )
+    if (labels == nuscenes_tables.UNKNOWN).any():
+        known = np.flatnonzero(tables.class_of != nuscenes_tables.UNKNOWN)
+        point = int(np.argmax(labels == nuscenes_tables.UNKNOWN))
+        indices = f"{len(known)} indices of {tables.path('category').name} ({known[0]}..{known[-1]})"
+        raise DataError(f"{path}: label of point {point}: expected one of the {indices}, found {raw[point]}")
     return labels
 
 
@@ -237,27 +201,33 @@ def _view(
     """The view of one camera; `ego_to_global` [4, 4] is the pose of the ego vehicle at the LiDAR's time."""
     calibration = tables.calibrations[record["calibrated_sensor_token"]]
     path = tables.path("calibrated_sensor")
-    intrinsics = _intrinsics(
-        calibration["camera_intrinsic"], f"{path}: record {calibration['token']}: field camera_intrinsic"
-    )
+    where = f"{path}: record {calibration['token']}: field camera_intrinsic"
+    intrinsics = _intrinsics(calibration["camera_intrinsic"], where)
     camera_to_ego = tables.pose("calibrated_sensor", calibration["token"])
     pose = np.linalg.inv(ego_to_global) @ tables.pose("ego_pose", record["ego_pose_token"]) @ camera_to_ego
     file, size = tables.root / record["filename"], (record["height"], record["width"])
     view = _image_view(channel, intrinsics, pose, file, size, (tables.path("sample_data"), path), new_size)
     if tables.provenance != "mini":
         return view
-    home = tables.root / MINI_HOME / tables.scene_of(record["sample_token"])
-    paths = {f"{kind}_path": home / kind / f"{file.stem}.png" for kind in MINI_IMAGES}
-    return replace(view, **paths, depth_scale=MINI_DEPTH_SCALE)
+    home = tables.root / nuscenes_tables.MINI_HOME / tables.scene_of(record["sample_token"])
+    paths = {f"{kind}_path": home / kind / f"{file.stem}.png" for kind in nuscenes_tables.MINI_IMAGES}
+    return replace(view, **paths, depth_scale=nuscenes_tables.MINI_DEPTH_SCALE)
 
 
 def _intrinsics(value: Any, where: str) -> np.ndarray:
     """A json value as a camera matrix float64 [3, 3], checked; `where` names file and field for the message."""
-    matrix = numbers(value)
-    if matrix is None or matrix.shape != (3, 3):
-        raise DataError(f"{where}: expected [3, 3], found {'no numbers' if matrix is None else list(matrix.shape)}")
+    matrix = _square(value, 3, where)
     if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise DataError(f"{where}: expected finite values and positive focal lengths, found {matrix.tolist()}")
+    return matrix
+
+
+def _square(value: Any, size: int, where: str) -> np.ndarray:
+    """A json value as a matrix float64 [size, size]; `where` names file and field for the message."""
+    matrix = nuscenes_tables.numbers(value)
+    if matrix is None or matrix.shape != (size, size):
+        found = "no numbers" if matrix is None else list(matrix.shape)
+        raise DataError(f"{where}: expected [{size}, {size}], found {found}")
     return matrix
 
 
@@ -273,10 +243,8 @@ def _image_view(
     """The view of an image file; `stated_in`: the files that state its size and, for that size, its intrinsics."""
     real_size = read_image_size(need_file(file, f"image of {channel}"))
     if real_size != size:
-        raise DataError(
-            f"{file}: expected {size[1]} x {size[0]} pixels as {stated_in[0].name} says (fields width, height), "
-            f"found {real_size[1]} x {real_size[0]}"
-        )
+        expected = f"{size[1]} x {size[0]} pixels as {stated_in[0].name} says (fields width, height)"
+        raise DataError(f"{file}: expected {expected}, found {real_size[1]} x {real_size[0]}")
     check_fits(intrinsics, size, file, stated_in[1])
     intrinsics, size = at_size(intrinsics, size, new_size)
     return View(channel, intrinsics, cam_to_world, size, color_path=file)

@@ -45,10 +45,8 @@ class Layout:
 
 
 def _matterport(name: str, classes: int) -> Layout:
-    size = (512, 640)
-    return Layout(
-        name, "matterport3d", classes, f"matterport{classes}", ".pth", "matterport_2d", size, 4000.0, 0.02, 10
-    )
+    labels, size = f"matterport{classes}", (512, 640)
+    return Layout(name, "matterport3d", classes, labels, ".pth", "matterport_2d", size, 4000.0, 0.02, 10)
 
 
 LAYOUTS = {

@@ -1,5 +1,6 @@
 """Frames of OpenScene's 2D folders as views, their pixels left on disk; see `openscene_folders` for what lies where."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,40 +34,35 @@ def load_views(root: Path, layout: Layout, split: str, name: str, points: np.nda
     home = root / layout.folder_2d
     if layout.dataset == "nuscenes":
         folder = home / split / name
-        return _nuscenes_views(folder, layout) if folder.is_dir() else ()
+        return tuple(_nuscenes_views(folder, layout)) if folder.is_dir() else ()
     folder = home / (name if layout.dataset == "scannet" else name.split("_")[0])
     if not (folder / "color").is_dir():
         return ()
     if layout.dataset == "scannet":
-        return _scannet_views(folder, home / "intrinsics.txt", layout)
-    return _matterport_views(folder, split, name, points, layout)
+        return tuple(_scannet_views(folder, home / "intrinsics.txt", layout))
+    return tuple(_matterport_views(folder, split, points, layout))
 
 
-def _scannet_views(folder: Path, camera: Path, layout: Layout) -> tuple[View, ...]:
+def _scannet_views(folder: Path, camera: Path, layout: Layout) -> Iterator[View]:
     """All frames of a scan, in order; one file of intrinsics, `camera`, serves every scan."""
     intrinsics = read_intrinsics(camera)
-    views = []
     for color in by_number((folder / "color").glob("*.jpg")):
         depth = need_file(folder / "depth" / f"{color.stem}.png", "depth image")
-        pose = read_pose(folder / "pose" / f"{color.stem}.txt")
-        views.append(_view(color, depth, pose, intrinsics, camera, layout))
-    return tuple(views)
+        yield _view(color, depth, read_pose(folder / "pose" / f"{color.stem}.txt"), intrinsics, camera, layout)
 
 
-def _matterport_views(folder: Path, split: str, name: str, points: np.ndarray, layout: Layout) -> tuple[View, ...]:
+def _matterport_views(folder: Path, split: str, points: np.ndarray, layout: Layout) -> Iterator[View]:
     """The images of a building that belong to the region of points [P, 3], each with intrinsics of its own."""
     paths = sorted((folder / "color").glob("*.jpg"))
     if not paths:
-        return ()
-    poses = np.stack([read_pose(folder / "pose" / f"{path.stem}.txt") for path in paths])
+        return
+    poses = np.stack([read_pose(folder / "pose" / f"{path.stem}.txt") for path in paths])  # [K, 4, 4]
     warn_lost(poses, (path.stem for path in paths), folder)
-    views = []
     for number in region_views(poses[:, :3, 3], points, split):
         color = paths[number]
         depth = need_file(folder / "depth" / matterport_depth_name(color), "depth image")
         camera = folder / "intrinsic" / f"{color.stem}.txt"
-        views.append(_view(color, depth, poses[number], read_intrinsics(camera), camera, layout))
-    return tuple(views)
+        yield _view(color, depth, poses[number], read_intrinsics(camera), camera, layout)
 
 
 def matterport_depth_name(color: Path) -> str:
@@ -91,34 +87,22 @@ def matterport_depth_name(color: Path) -> str:
     return f"{parts[0]}_d{parts[1][1:]}_{parts[2]}.png"
 
 
-def _nuscenes_views(folder: Path, layout: Layout) -> tuple[View, ...]:
+def _nuscenes_views(folder: Path, layout: Layout) -> Iterator[View]:
     """The six cameras of a key frame, each with intrinsics of its own, without depth."""
-    views = []
     for name in NUSCENES_CAMERAS:
         color = need_file(folder / "color" / f"{name}.jpg", "image")
         pose, camera = read_pose(folder / "pose" / f"{name}.npy"), folder / "K" / f"{name}.npy"
-        views.append(_view(color, None, pose, read_intrinsics(camera), camera, layout))
-    return tuple(views)
+        yield _view(color, None, pose, read_intrinsics(camera), camera, layout)
 
 
 def _view(
     color: Path, depth: Path | None, pose: np.ndarray, intrinsics: np.ndarray, camera: Path, layout: Layout
 ) -> View:
     """A view, its images checked to have the published size and its intrinsics, read from `camera`, to fit them."""
-    for path in (color, *(() if depth is None else (depth,))):
+    for path in (color,) if depth is None else (color, depth):
         size = read_image_size(path)
         if size != layout.image_size:  # resizing in silence would hide that the intrinsics hold for another size
-            raise DataError(
-                f"{path}: image must be {list(layout.image_size)} (H, W), for which {layout.folder_2d}'s intrinsics "
-                f"hold, found {list(size)}"
-            )
+            expected = f"{list(layout.image_size)} (H, W), for which {layout.folder_2d}'s intrinsics hold"
+            raise DataError(f"{path}: image must be {expected}, found {list(size)}")
     check_fits(intrinsics, layout.image_size, color, camera)
-    return View(
-        name=color.stem,
-        intrinsics=intrinsics,
-        cam_to_world=pose,
-        image_size=layout.image_size,
-        color_path=color,
-        depth_path=depth,
-        depth_scale=layout.depth_scale or 1.0,
-    )
+    return View(color.stem, intrinsics, pose, layout.image_size, color, depth, layout.depth_scale or 1.0)

@@ -20,6 +20,7 @@ KEYS = {
     "labels": ("labels", "label", "segment"),
 }
 GREY = 0.5
+Field = np.ndarray | None  # of a cloud that need not have it
 
 
 def load_points(path: str | Path, *, columns: int | None = None) -> Scene:
@@ -74,9 +75,10 @@ def _load_ply(path: Path) -> Scene:
     points = checked_points(records, path)
     rgb = vertex_columns(records, ("red", "green", "blue"), path)
     normals = vertex_columns(records, ("nx", "ny", "nz"), path)
-    if normals is None and faces is not None and len(faces):
+    faces = faces if faces is not None and len(faces) else None
+    if normals is None and faces is not None:
         normals = vertex_normals(points, faces)
-    return _scene(path, points, rgb, normals, faces if faces is not None and len(faces) else None)
+    return _scene(path, points, rgb, normals, faces)
 
 
 def _load_npz(path: Path) -> Scene:
@@ -89,7 +91,7 @@ def _load_npz(path: Path) -> Scene:
     if "points" not in arrays:
         raise DataError(f"{path}: field 'points' is missing (or {', '.join(KEYS['points'][1:])})")
     points = finite_points(arrays["points"], path, str(key_of["points"]))
-    return _scene(path, points, arrays.get("colors"), arrays.get("normals"), None, arrays.get("labels"))
+    return _scene(path, points, arrays.get("colors"), arrays.get("normals"), labels=arrays.get("labels"))
 
 
 def _load_bin(path: Path, count: int | None) -> Scene:
@@ -102,11 +104,11 @@ def _load_bin(path: Path, count: int | None) -> Scene:
         raise InputError(f"columns must be 3, 4, 5 or 6, found {count}")
     if len(values) % count:
         raise DataError(f"{path}: {len(values)} float32 values are not rows of {count} columns, truncated?")
-    rows = values.reshape(-1, count)
+    rows = values.reshape(-1, count)  # [P, count]
     points = finite_points(rows[:, :3], path, "columns 0..2 (x, y, z)")
     if count == 6:
-        return _scene(path, points, rows[:, 3:6], None, None)
-    return _scene(path, points, np.repeat(rows[:, 3:4], 3, axis=1) if count > 3 else None, None, None)
+        return _scene(path, points, rows[:, 3:6])
+    return _scene(path, points, np.repeat(rows[:, 3:4], 3, axis=1) if count > 3 else None)
 
 
 def _infer_columns(values: np.ndarray, path: Path) -> int:
@@ -117,7 +119,7 @@ def _infer_columns(values: np.ndarray, path: Path) -> int:
     fits = []
     for count, last, top in ((6, slice(3, 6), 255), (5, slice(4, 5), 127)):
         if len(values) % count == 0:
-            part = values.reshape(-1, count)[:, last]
+            part = values.reshape(-1, count)[:, last]  # [P, 3] or [P, 1]
             if np.isfinite(part).all() and (part == np.rint(part)).all() and part.min() >= 0 and part.max() <= top:
                 fits.append(count)
     if len(fits) != 1:
@@ -132,16 +134,11 @@ def _load_pth(path: Path) -> Scene:
     coords, rgb, *rest = (np.asarray(part) for part in value)
     points = finite_points(coords, path, "coords")
     colors = None if rgb.ndim == 0 else (_floats(rgb, len(points), path, "colors") + 1) / 2
-    return _scene(path, points, colors, None, None, rest[0] if rest else None)
+    return _scene(path, points, colors, labels=rest[0] if rest else None)
 
 
 def _scene(
-    path: Path,
-    points: np.ndarray,
-    colors: np.ndarray | None,
-    normals: np.ndarray | None,
-    faces: np.ndarray | None,
-    labels: np.ndarray | None = None,
+    path: Path, points: np.ndarray, colors: Field, normals: Field = None, faces: Field = None, labels: Field = None
 ) -> Scene:
     """Check the optional fields against the points [P, 3] and build the scene."""
     count = len(points)
@@ -153,10 +150,9 @@ def _scene(
         unit = unit_colors(colors)
     if normals is not None:
         normals = _floats(normals, count, path, "normals")
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        length = np.linalg.norm(normals, axis=1, keepdims=True)  # [P, 1]
         normals = np.where(length > 0, normals / np.where(length > 0, length, 1), (0.0, 0.0, 1.0)).astype(np.float32)
-    if labels is not None:
-        labels = _labels(labels, count, path)
+    labels = None if labels is None else _labels(labels, count, path)
     return Scene(path.name[: -len(path.suffix)], points, unit, normals, faces, labels)
 
 

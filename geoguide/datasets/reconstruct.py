@@ -19,6 +19,7 @@ from geoguide.errors import InputError
 from geoguide.scene import View
 
 BYTES_PER_VOXEL = 24  # distance, weight, colour, colour weight, all float32
+Grid = tuple[int, int, int]  # number of voxels along x, y, z
 FAR = 1.0  # value of free and of unknown space, in units of the truncation
 
 
@@ -97,15 +98,15 @@ def _view_bounds(view: View, max_depth: float) -> np.ndarray:
     if len(row) == 0:
         return np.stack([np.full(3, np.inf), np.full(3, -np.inf)])
     pixels = np.stack([col, row, np.ones_like(row)]) * depth[row, col].astype(np.float64)  # [3, N]
-    points = view.cam_to_world[:3, :3] @ (np.linalg.inv(view.intrinsics) @ pixels) + view.cam_to_world[:3, 3:]
+    points = view.cam_to_world[:3, :3] @ (np.linalg.inv(view.intrinsics) @ pixels) + view.cam_to_world[:3, 3:]  # [3, N]
     return np.stack([points.min(axis=1), points.max(axis=1)])
 
 
 def _bounds(
     boxes: Iterable[np.ndarray], voxel: float, truncation: float, memory_limit: float
-) -> tuple[np.ndarray, tuple[int, int, int]]:
+) -> tuple[np.ndarray, Grid]:
     """Position [3] of the first voxel, and shape (x, y, z), of the grid around all boxes, each [2, 3]."""
-    low = np.min([box[0] for box in boxes], axis=0)
+    low = np.min([box[0] for box in boxes], axis=0)  # [3]
     high = np.max([box[1] for box in boxes], axis=0)
     if not np.isfinite(low).all():
         raise InputError("reconstruct: no view holds a depth reading within max_depth")
@@ -117,10 +118,8 @@ def _bounds(
         while _volume_bytes((high - low) / fits + 8) > memory_limit:  # + 8: the margin grows with the voxel
             fits *= 1.02
         size = " x ".join(f"{length:.1f}" for length in high - low)
-        raise InputError(
-            f"voxel {voxel} m over {size} m needs {need / 1e9:.3g} GB, the limit is {memory_limit / 1e9:.3g} GB: "
-            f"use a voxel of at least {fits + 0.0005:.3f} m, or a smaller max_depth"
-        )
+        large = f"voxel {voxel} m over {size} m needs {need / 1e9:.3g} GB, the limit is {memory_limit / 1e9:.3g} GB"
+        raise InputError(f"{large}: use a voxel of at least {fits + 0.0005:.3f} m, or a smaller max_depth")
     return low, (int(shape[0]), int(shape[1]), int(shape[2]))
 
 
@@ -139,24 +138,16 @@ class _Volume(NamedTuple):
 
 
 def _integrate(
-    views: list[View],
-    first_voxel: np.ndarray,
-    shape: tuple[int, int, int],
-    voxel: float,
-    truncation: float,
-    max_depth: float,
+    views: list[View], first_voxel: np.ndarray, shape: Grid, voxel: float, truncation: float, max_depth: float
 ) -> _Volume:
     """The volume of this shape after all views; `first_voxel` [3] is where the grid begins in the world."""
-    volume = _Volume(
-        np.full(shape, FAR, dtype=np.float32),
-        np.zeros(shape, dtype=np.float32),
-        np.zeros((*shape, 3), dtype=np.float32),
-        np.zeros(shape, dtype=np.float32),
-    )
+    distance, weight = np.full(shape, FAR, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    color, color_weight = np.zeros((*shape, 3), dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    volume = _Volume(distance, weight, color, color_weight)
     for view in views:
         world_to_cam = np.linalg.inv(view.cam_to_world)
-        start = world_to_cam[:3, :3] @ first_voxel + world_to_cam[:3, 3]  # the first voxel in camera axes
-        step = world_to_cam[:3, :3] * voxel  # columns: one voxel along x, y, z
+        start = world_to_cam[:3, :3] @ first_voxel + world_to_cam[:3, 3]  # [3], the first voxel in camera axes
+        step = world_to_cam[:3, :3] * voxel  # [3, 3], columns: one voxel along x, y, z
         depth = view.depth()
         depth[depth > max_depth] = 0
         color = view.color() if view.pixel_files[0] is not None else np.zeros((0, 0, 3), dtype=np.uint8)
@@ -225,12 +216,12 @@ def _extract(volume: _Volume, first_voxel: np.ndarray, voxel: float, min_fragmen
     observed = (volume.weight[tuple(low.T)] > 0) & (volume.weight[tuple(high.T)] > 0)
     faces = faces.astype(np.int64)
     faces = faces[observed[faces].all(axis=1)]
-    corners = grid[faces]
+    corners = grid[faces]  # [F, 3, 3]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     faces = _without_fragments(faces[area > 1e-6], len(grid), min_fragment)
     if len(faces) == 0:
         raise InputError(f"reconstruct: no surface of at least {min_fragment} vertices; try a larger voxel")
-    used, index = np.unique(faces, return_inverse=True)
+    used, index = np.unique(faces, return_inverse=True)  # [P] of the mesh, [3 F]
     faces = index.reshape(-1, 3).astype(np.int64)
     share = np.linalg.norm(grid[used] - low[used], axis=1)  # [P], 0 at low, 1 at high
     low_weight = (1 - share) * volume.color_weight[tuple(low[used].T)]
@@ -245,7 +236,7 @@ def _extract(volume: _Volume, first_voxel: np.ndarray, voxel: float, min_fragmen
 
 def _without_fragments(faces: np.ndarray, count: int, min_fragment: int) -> np.ndarray:
     """Faces [F, 3] of connected pieces with at least `min_fragment` vertices."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])  # [2 F, 2]
     graph = coo_matrix((np.ones(len(edges), dtype=bool), edges.T), shape=(count, count))
-    piece = connected_components(graph, directed=False)[1]
+    piece = connected_components(graph, directed=False)[1]  # [count]
     return faces[np.bincount(piece)[piece[faces[:, 0]]] >= min_fragment]

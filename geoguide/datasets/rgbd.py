@@ -17,11 +17,7 @@ from geoguide.datasets.reconstruct import reconstruct
 from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene, View
 
-AXES = {
-    sign + axis: (1.0 if sign == "" else -1.0) * np.eye(3)[number]
-    for sign in ("", "-")
-    for number, axis in enumerate("xyz")
-}
+AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), strict=True))  # each [3]
 UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: horizontal surfaces are looked for in narrowing cones
 
 
@@ -65,8 +61,7 @@ def load_rgbd(
         raise InputError(f"frame_skip and depth_scale must be positive, found {frame_skip} and {depth_scale}")
     views = load_views(folder, frame_skip=frame_skip, depth_scale=depth_scale, image_size=image_size)
     vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
-    direction = estimate_up(views, normals) if up == "auto" else AXES[up]
-    turn = rotation_to_z(direction)
+    turn = rotation_to_z(estimate_up(views, normals) if up == "auto" else AXES[up])  # [3, 3]
     return Scene(
         name=folder.name,
         points=(vertices.astype(np.float64) @ turn.T).astype(np.float32),
@@ -78,11 +73,7 @@ def load_rgbd(
 
 
 def load_views(
-    folder: str | Path,
-    *,
-    frame_skip: int = 1,
-    depth_scale: float = 1000.0,
-    image_size: tuple[int, int] | None = None,
+    folder: str | Path, *, frame_skip: int = 1, depth_scale: float = 1000.0, image_size: tuple[int, int] | None = None
 ) -> tuple[View, ...]:
     """List the frames of a folder in either layout as views, in frame order; pixels stay on disk.
 
@@ -103,16 +94,7 @@ def load_views(
     frames = frames[::frame_skip]
     intrinsics, size = common_camera([frame[1:3] for frame in frames], intrinsics_path, image_size)
     return tuple(
-        View(
-            name=name,
-            intrinsics=intrinsics,
-            cam_to_world=read_pose(pose),
-            image_size=size,
-            color_path=color,
-            depth_path=depth,
-            depth_scale=depth_scale,
-        )
-        for name, color, depth, pose in frames
+        View(name, intrinsics, read_pose(pose), size, color, depth, depth_scale) for name, color, depth, pose in frames
     )
 
 
@@ -133,13 +115,13 @@ def estimate_up(views: tuple[View, ...], normals: np.ndarray) -> np.ndarray:
         InputError: The cameras' directions cancel out.
     """
     rises = np.stack([-view.cam_to_world[:3, 1] for view in views if view.has_pose])  # [K, 3], image top
-    up = rises.mean(axis=0)
+    up = rises.mean(axis=0)  # [3]
     if np.linalg.norm(up) < 0.2:
         raise InputError("up='auto': the cameras have no common up direction; give up='z' or another axis")
     up /= np.linalg.norm(up)
     for cone in UP_CONES:
         along = normals.astype(np.float64) @ up  # [P]
-        near = np.abs(along) > np.cos(np.deg2rad(cone))
+        near = np.abs(along) > np.cos(np.deg2rad(cone))  # [P]
         if not near.any():
             break  # no horizontal surface in sight: what the wider cone gave stands
         up = (normals[near] * np.sign(along[near])[:, None]).mean(axis=0, dtype=np.float64)
@@ -181,17 +163,17 @@ def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path
     flat = sorted(path for kind in ("jpg", "png") for path in folder.glob(f"*.color.{kind}"))
     if flat and (folder / "color").is_dir():
         raise DataError(f"{folder}: mixed layouts, holds both {flat[0].name} and color/")
+    colors = flat or [path for kind in ("jpg", "png") for path in (folder / "color").glob(f"*.{kind}")]
+    if not colors:
+        raise DataError(f"{folder}: no RGB-D frames (frame-N.color.jpg files, or a color/ folder with images)")
     if flat:
         stems = [path.name[: path.name.index(".color.")] for path in flat]
-        depths = [need_file(folder / f"{stem}.depth.png", "depth image") for stem in stems]
-        poses = [folder / f"{stem}.pose.txt" for stem in stems]
-        return list(zip(stems, flat, depths, poses, strict=True)), folder / "camera-intrinsics.txt"
-    if (folder / "color").is_dir():
-        colors = [path for kind in ("jpg", "png") for path in (folder / "color").glob(f"*.{kind}")]
+        files = [(folder / f"{stem}.depth.png", folder / f"{stem}.pose.txt") for stem in stems]
+        camera = folder / "camera-intrinsics.txt"
+    else:
         colors.sort(key=lambda path: (len(path.stem), path.stem))  # numeric order for names without padding
         stems = [path.stem for path in colors]
-        depths = [need_file(folder / "depth" / f"{stem}.png", "depth image") for stem in stems]
-        poses = [folder / "pose" / f"{stem}.txt" for stem in stems]
-        if colors:
-            return list(zip(stems, colors, depths, poses, strict=True)), folder / "intrinsic" / "intrinsic_depth.txt"
-    raise DataError(f"{folder}: no RGB-D frames (frame-N.color.jpg files, or a color/ folder with images)")
+        files = [(folder / "depth" / f"{stem}.png", folder / "pose" / f"{stem}.txt") for stem in stems]
+        camera = folder / "intrinsic" / "intrinsic_depth.txt"
+    depths, poses = [need_file(depth, "depth image") for depth, _ in files], [pose for _, pose in files]
+    return list(zip(stems, colors, depths, poses, strict=True)), camera

@@ -23,6 +23,7 @@ from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
+DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
 KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
 
@@ -49,9 +50,8 @@ def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
     if missing:
         own = own_list(root, split)
         hint = "" if own.is_file() else f" (by the official list, {own.name} is not there)"
-        raise DataError(
-            f"{root}: {len(missing)} of {len(folders)} {split} scenes are missing, first scans/{missing[0]}{hint}"
-        )
+        lacking = f"{len(missing)} of {len(folders)} {split} scenes are missing"
+        raise DataError(f"{root}: {lacking}, first scans/{missing[0]}{hint}")
     return tuple(folder for folder in folders.values() if folder is not None)
 
 
@@ -129,8 +129,6 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
-    if provenance is None:
-        provenance = provenance_of(folder)
     return Scene(
         name=folder.name,
         points=points,
@@ -140,7 +138,7 @@ def load_scene(
         labels=_load_labels(folder, len(points), labels),
         instances=_load_instances(folder, len(points)),
         views=_load_views(folder, frame_skip, image_size),
-        provenance=provenance,
+        provenance=provenance_of(folder) if provenance is None else provenance,
     )
 
 
@@ -187,12 +185,9 @@ def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
         raise DataError(f"{path}: holds {len(raw)} vertices, the mesh has {count}")
     outside = raw[(raw < 0) | (raw > NYU40)]
     if outside.size:
-        warnings.warn(
-            f"{path}: label of {outside.size} points is not in 0..{NYU40} and read as void: "
-            f"{', '.join(map(str, np.unique(outside)))}",
-            stacklevel=3,
-        )
-    return mapping.from_raw(raw[:, 0])
+        where, found = f"{path}: label of {outside.size} points", ", ".join(map(str, np.unique(outside)))
+        warnings.warn(f"{where} is not in 0..{NYU40} and read as void: {found}", stacklevel=3)
+    return mapping.from_raw(raw[:, 0])  # [P]
 
 
 def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray | None:
@@ -204,12 +199,11 @@ def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray
     table = load_category_table(folder.parents[1] / "scannetv2-labels.combined.tsv")
     unknown = sorted({group["label"] for group in groups} - set(table.ids))
     if unknown:
-        path = folder / f"{folder.name}.aggregation.json"
-        warnings.warn(
-            f"{path}: label of objects is not in the category table and read as void: {', '.join(unknown)}",
-            stacklevel=4,
-        )
-    raw = np.array([table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64)
+        where = f"{folder / folder.name}.aggregation.json: label of objects"
+        warnings.warn(f"{where} is not in the category table and read as void: {', '.join(unknown)}", stacklevel=4)
+    raw = np.array(
+        [table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64
+    )  # the last for owner -1
     return mapping.from_raw(raw[owner])
 
 
@@ -233,20 +227,15 @@ def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[lis
     groups = read_json(path, ("segGroups",))["segGroups"]
     segments = _segment_ids(folder)
     if len(segments) != count:
-        raise DataError(
-            f"{folder / (folder.name + SEGMENTS)}: field 'segIndices' holds {len(segments)} values, "
-            f"the mesh has {count}"
-        )
-    unique, inverse = np.unique(segments, return_inverse=True)
+        where = folder / f"{folder.name}{SEGMENTS}"
+        raise DataError(f"{where}: field 'segIndices' holds {len(segments)} values, the mesh has {count}")
+    unique, inverse = np.unique(segments, return_inverse=True)  # [S], [P]
     owner = np.full(len(unique), -1, dtype=np.int64)  # [S]
     for number, group in enumerate(groups):
-        wrong = [
-            field for field in fields if not isinstance(group, dict) or not isinstance(group.get(field), KIND[field])
-        ]
-        if wrong:
-            raise DataError(
-                f"{path}: each of 'segGroups' needs {' and '.join(fields)}, entry {number} has no {wrong[0]}"
-            )
+        for field in fields:
+            if not isinstance(group, dict) or not isinstance(group.get(field), KIND[field]):
+                needs = f"each of 'segGroups' needs {' and '.join(fields)}"
+                raise DataError(f"{path}: {needs}, entry {number} has no {field}")
         owner[np.isin(unique, integers(group["segments"], path, f"segments of entry {number}"))] = number
     return groups, owner[inverse.reshape(-1)]
 
@@ -260,20 +249,10 @@ def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None)
         return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]
     intrinsics, size = common_camera(frames, folder / "intrinsic" / "intrinsic_depth.txt", new_size)
-    return tuple(_load_view(folder, path, intrinsics, size) for path in paths)
-
-
-def _load_view(folder: Path, color: Path, intrinsics: np.ndarray, size: tuple[int, int]) -> View:
-    """The view of an extracted frame, whose images were checked before."""
-    return View(
-        name=color.stem,
-        intrinsics=intrinsics,
-        cam_to_world=read_pose(folder / "pose" / f"{color.stem}.txt"),
-        image_size=size,
-        color_path=color,
-        depth_path=folder / "depth" / f"{color.stem}.png",
-        label_path=_annotation_image(folder, "label", color.stem),
-        instance_path=_annotation_image(folder, "instance", color.stem),
+    poses = (read_pose(folder / "pose" / f"{color.stem}.txt") for color in paths)
+    return tuple(
+        View(color.stem, intrinsics, pose, size, color, depth, DEPTH_SCALE, **_annotation_images(folder, color.stem))
+        for (color, depth), pose in zip(frames, poses, strict=True)
     )
 
 
@@ -290,16 +269,15 @@ def _load_recording(
             cam_to_world=recording.poses[frame],
             image_size=size,
             depth_scale=recording.depth_scale,
-            label_path=_annotation_image(folder, "label", str(frame)),
-            instance_path=_annotation_image(folder, "instance", str(frame)),
             recording=recording,
             frame=frame,
+            **_annotation_images(folder, str(frame)),
         )
         for frame in range(0, len(recording), frame_skip)
     )
 
 
-def _annotation_image(folder: Path, kind: str, stem: str) -> Path | None:
-    """The official image of a frame's "label"s or "instance"s, None where it was not extracted."""
-    path = folder / f"{kind}-filt" / f"{stem}.png"
-    return path if path.is_file() else None
+def _annotation_images(folder: Path, stem: str) -> dict[str, Path]:
+    """The official label and instance image of a frame, by field of `View`; none that was not extracted."""
+    paths = {f"{kind}_path": folder / f"{kind}-filt" / f"{stem}.png" for kind in ("label", "instance")}
+    return {field: path for field, path in paths.items() if path.is_file()}

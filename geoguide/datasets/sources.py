@@ -40,9 +40,9 @@ class SceneSource(abc.ABC):
     data: DataConfig
 
     @property
-    @abc.abstractmethod
     def name(self) -> str:
-        """As the scene will be called."""
+        """As the scene will be called: as its folder or file, where a benchmark does not say otherwise."""
+        return self.path.name
 
     def load(self, label_set: str | None = None) -> Scene:
         """Read the scene.

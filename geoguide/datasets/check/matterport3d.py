@@ -6,7 +6,6 @@ from pathlib import Path
 from geoguide.datasets import matterport3d
 from geoguide.datasets.check.report import Report, check_scenes
 from geoguide.datasets.splits import USUAL
-from geoguide.errors import DataError
 from geoguide.scene import Scene
 
 NO_SPLIT = "in no split list"
@@ -40,21 +39,19 @@ def check_matterport3d(root: Path, report: Report) -> None:
     for split in (*USUAL, NO_SPLIT):
         regions = []
         for house in (house for house in houses if split_of.get(house.name, NO_SPLIT) == split):
-            try:
+            with report.noting():
                 numbers = matterport3d.list_regions(house)
                 regions += [house / matterport3d.REGIONS / f"region{number}.ply" for number in numbers]
-            except DataError as error:
-                report.problem(str(error))
         if regions:
             tally = check_scenes(  # some regions have no camera inside
                 report, split, regions, _reader(mapping, split), need_labels=mapping is not None, need_frames=False
             )
             readable += tally.scenes
     if readable:
-        report.use(f"geoguide segment <house>/{matterport3d.REGIONS}/region<N>.ply --labels ... ({readable} regions)")
-        report.use(
-            f"geoguide.datasets.matterport3d.load_region, labels matterport21, 40, 80 or 160 ({readable} regions)"
-        )
+        report.uses += [
+            f"geoguide segment <house>/{matterport3d.REGIONS}/region<N>.ply --labels ... ({readable} regions)",
+            f"geoguide.datasets.matterport3d.load_region, labels matterport21, 40, 80 or 160 ({readable} regions)",
+        ]
 
 
 def _reader(mapping: Path | None, split: str) -> Callable[[Path], Scene]:

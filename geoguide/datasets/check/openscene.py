@@ -10,7 +10,7 @@ from geoguide.datasets.formats.torch_files import read_torch
 from geoguide.datasets.openscene_folders import LAYOUTS, Layout, scene_name
 from geoguide.datasets.openscene_layout import list_scenes, load_scene
 from geoguide.datasets.splits import USUAL
-from geoguide.errors import DataError, GeoGuideError
+from geoguide.errors import GeoGuideError
 
 
 def is_openscene(root: Path) -> bool:
@@ -54,20 +54,17 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
     for split in USUAL:
         if not (root / layout.name / split).is_dir():
             continue
-        try:
+        with report.noting():
             scenes = list_scenes(root, layout.name, split)
-        except DataError as error:
-            report.problem(str(error))
-            continue
-        paths += scenes
-        need_frames = layout.dataset != "matterport3d" and (root / layout.folder_2d).is_dir()
-        tally = check_scenes(report, f"{layout.name} {split}", scenes, load_scene, need_frames=need_frames)
-        readable, frames = readable + tally.scenes, frames + tally.with_frames
+            paths += scenes
+            need_frames = layout.dataset != "matterport3d" and (root / layout.folder_2d).is_dir()
+            tally = check_scenes(report, f"{layout.name} {split}", scenes, load_scene, need_frames=need_frames)
+            readable, frames = readable + tally.scenes, frames + tally.with_frames
     if not paths:
         report.problem(f"{root / layout.name}: no split with scenes, expected {', '.join(USUAL)}")
     if readable:
-        report.use(f"geoguide segment {layout.name}/<split>/<scene>.pth --labels ... ({readable} scenes)")
-        report.use(f"geoguide.datasets.openscene_layout.load_scene ({readable} scenes, {frames} with frames)")
+        report.uses.append(f"geoguide segment {layout.name}/<split>/<scene>.pth --labels ... ({readable} scenes)")
+        report.uses.append(f"geoguide.datasets.openscene_layout.load_scene ({readable} scenes, {frames} with frames)")
     return paths
 
 
@@ -84,12 +81,11 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
         lacking += not files
         total += len(files)
         for file in files:
-            try:
-                features = FusedFeatures(file, count)
-                features.rows(spread(count))
+            with report.noting():
+                FusedFeatures(file, count).rows(spread(count))
                 whole += 1
-            except GeoGuideError as error:
-                report.problem(str(error))
     if total:
-        report.line(f"{folder.name}: {whole} of {total} files of {layout.name} readable, {lacking} scenes without")
-        report.use(f"geoguide.datasets.openscene_layout.open_features ({folder.name}, {whole} files)")
+        report.lines.append(
+            f"{folder.name}: {whole} of {total} files of {layout.name} readable, {lacking} scenes without"
+        )
+        report.uses.append(f"geoguide.datasets.openscene_layout.open_features ({folder.name}, {whole} files)")

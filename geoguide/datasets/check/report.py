@@ -1,7 +1,8 @@
 """What a check found: counts by split, problems, and what can be run; and the check that every scene gets."""
 
+import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,14 +31,6 @@ class Report:
     uses: list[str] = field(default_factory=list)
     scenes: int = 0
 
-    def line(self, text: str) -> None:
-        """Add a line about what is there.
-
-        Args:
-            text: The line.
-        """
-        self.lines.append(text)
-
     def problem(self, text: str) -> None:
         """Add something that is missing or broken, unless it was added before.
 
@@ -47,13 +40,13 @@ class Report:
         if text not in self.problems:  # regions of one house share its cameras
             self.problems.append(text)
 
-    def use(self, text: str) -> None:
-        """Add something that can be run with this folder.
-
-        Args:
-            text: The line.
-        """
-        self.uses.append(text)
+    @contextlib.contextmanager
+    def noting(self) -> Generator[None]:
+        """Go on after what is done within, even where a file of it is missing or broken: that is a problem."""
+        try:
+            yield
+        except GeoGuideError as error:
+            self.problem(str(error))
 
     def print(self) -> None:
         """Print the title, and below it the lines, the problems, the uses and the two counts."""
@@ -150,53 +143,51 @@ def check_scenes(
     """
     tally = Tally()
     for path in tqdm(paths, f"check {split}"):
-        scene, problems = check_scene(path, read, need_labels, need_frames)
-        for problem in problems:
-            report.problem(problem)
+        scene = check_scene(report, path, read, need_labels, need_frames)
         if scene is not None:
             tally.add(scene)
     report.scenes += tally.scenes
-    report.line(tally.describe(split, len(paths) if expected is None else expected))
+    report.lines.append(tally.describe(split, len(paths) if expected is None else expected))
     return tally
 
 
 def check_scene(
-    path: Path, read: Callable[[Path], Scene], need_labels: bool, need_frames: bool
-) -> tuple[Scene | None, list[str]]:
+    report: Report, path: Path, read: Callable[[Path], Scene], need_labels: bool, need_frames: bool
+) -> Scene | None:
     """Read one scene and decode all of its frames.
 
     Args:
+        report: Takes the problems.
         path: The scene's path, which `read` takes and messages name.
         read: Reads the scene.
         need_labels: Whether a scene without labels is a problem.
         need_frames: Whether a scene without views is a problem.
 
     Returns:
-        The scene, None when it cannot be read, and what is wrong with it, one line each.
+        The scene, None when it cannot be read.
     """
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            scene = read(path)
-    except GeoGuideError as error:
-        return None, [str(error)]
-    problems = [str(warning.message) for warning in caught]
+    scene = None
+    with report.noting(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scene = read(path)
+    if scene is None:
+        return None
+    for warning in caught:
+        report.problem(str(warning.message))
     if scene.labels is None and need_labels:
-        problems.append(f"{path}: no labels, so it can be segmented but not scored")
+        report.problem(f"{path}: no labels, so it can be segmented but not scored")
     elif scene.labels is not None and (scene.labels == VOID).all():
-        problems.append(f"{path}: every label is void")
+        report.problem(f"{path}: every label is void")
     if not scene.views and need_frames:
-        problems.append(f"{path}: no frames, so nothing can be lifted")
+        report.problem(f"{path}: no frames, so nothing can be lifted")
     for view in scene.views:
         parts = [view.color] + [view.depth] * (view.pixel_files[1] is not None)
         for part in parts + [view.labels] * (view.label_path is not None):
-            try:
+            with report.noting():
                 part()
-            except GeoGuideError as error:
-                problems.append(str(error))
         if not view.has_pose:
-            problems.append(f"{path}: pose of frame {view.name} is not finite; the frame will be skipped")
-    return scene, problems
+            report.problem(f"{path}: pose of frame {view.name} is not finite; the frame will be skipped")
+    return scene
 
 
 def spread(count: int, number: int = 64) -> np.ndarray:

@@ -5,7 +5,6 @@ from pathlib import Path
 from geoguide.datasets.check.report import Report, check_scenes
 from geoguide.datasets.scannet import find_scenes, load_scene, own_list
 from geoguide.datasets.splits import USUAL
-from geoguide.errors import DataError
 
 
 def is_scannet(root: Path) -> bool:
@@ -33,28 +32,24 @@ def check_scannet(root: Path, report: Report) -> None:
     for split in USUAL:
         if not own_list(root, split).is_file():
             continue
-        try:
+        with report.noting():
             scenes = find_scenes(root, split)
-        except DataError as error:
-            report.problem(str(error))
-            continue
-        for name in (name for name, folder in scenes.items() if folder is None):
-            report.problem(f"{root / 'scans' / name}: scene folder not found, scannetv2_{split}.txt names it")
-        folders = [folder for folder in scenes.values() if folder is not None]
-        seen.update(folders)
-        labelled = split != "test"  # the benchmark's test scans come without labels
-        tallies.append(check_scenes(report, split, folders, load_scene, expected=len(scenes), need_labels=labelled))
+            for name in (name for name, folder in scenes.items() if folder is None):
+                report.problem(f"{root / 'scans' / name}: scene folder not found, scannetv2_{split}.txt names it")
+            folders = [folder for folder in scenes.values() if folder is not None]
+            seen.update(folders)
+            labelled = split != "test"  # the benchmark's test scans come without labels
+            tallies.append(check_scenes(report, split, folders, load_scene, expected=len(scenes), need_labels=labelled))
     others = [root] if _is_scan(root) else sorted({*root.glob("scans*/scene*_*")} - seen)
     if others:
         tallies.append(check_scenes(report, "in no split list", others, load_scene))
-    total = {kind: sum(getattr(tally, kind) for tally in tallies) for kind in ("scenes", "with_labels", "with_frames")}
     images = sum(tally.with_label_images for tally in tallies)
-    if total["scenes"]:
-        report.use(f"geoguide segment SCAN_vh_clean_2.ply --labels ... ({total['scenes']} scenes)")
-    if images and total["with_labels"]:
-        report.use(f'training and evaluation, data.dataset="scannet" with this data.root ({images} scenes)')
-    elif total["with_frames"]:
-        report.line("2D label images (label-filt/) are not extracted: the simulated 2D teacher needs them")
+    if report.scenes:
+        report.uses.append(f"geoguide segment SCAN_vh_clean_2.ply --labels ... ({report.scenes} scenes)")
+    if images and any(tally.with_labels for tally in tallies):
+        report.uses.append(f'training and evaluation, data.dataset="scannet" with this data.root ({images} scenes)')
+    elif any(tally.with_frames for tally in tallies):
+        report.lines.append("2D label images (label-filt/) are not extracted: the simulated 2D teacher needs them")
 
 
 def _is_scan(folder: Path) -> bool:

@@ -88,10 +88,8 @@ def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, camer
     principal = intrinsics[:2, 2]
     if (np.abs(principal - (extent - 1) / 2) > OFF_CENTRE * extent).any():
         width, height = 2 * principal + 1
-        raise DataError(
-            f"{image}: image is {list(size)} (H, W), but the intrinsics in {camera.name} hold for about "
-            f"[{height:.0f}, {width:.0f}]"
-        )
+        fit = f"the intrinsics in {camera.name} hold for about [{height:.0f}, {width:.0f}]"
+        raise DataError(f"{image}: image is {list(size)} (H, W), but {fit}")
 
 
 def check_frame(color: Path, depth: Path, size: tuple[int, int], camera: Path) -> None:
@@ -110,9 +108,8 @@ def check_frame(color: Path, depth: Path, size: tuple[int, int], camera: Path) -
     """
     depth_size = read_image_size(depth)
     if depth_size != tuple(size):
-        raise DataError(
-            f"{depth}: image is {list(depth_size)} (H, W), but the frames before and {camera.name} are for {list(size)}"
-        )
+        expected = f"the frames before and {camera.name} are for {list(size)}"
+        raise DataError(f"{depth}: image is {list(depth_size)} (H, W), but {expected}")
     check_shape(read_image_size(color), size, color)
 
 

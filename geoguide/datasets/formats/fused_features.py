@@ -51,10 +51,8 @@ class FusedFeatures:
         if num_points is not None and len(mask_full) != num_points:
             raise DataError(f"{self.path}: mask_full holds {len(mask_full)} points, the cloud has {num_points}")
         if feat.shape[0] != mask_full.sum():
-            raise DataError(
-                f"{self.path}: feat holds {feat.shape[0]} rows, expected one for each of the {mask_full.sum()} points "
-                "of mask_full"
-            )
+            expected = f"one for each of the {mask_full.sum()} points of mask_full"
+            raise DataError(f"{self.path}: feat holds {feat.shape[0]} rows, expected {expected}")
         self.seen = mask_full  # [P]
         if legacy is not None:
             self.seen = mask_full.copy()
@@ -64,8 +62,8 @@ class FusedFeatures:
         self._shape = tuple(feat.shape)
         self._held = None if self._mapped else feat
         if not self._mapped:
-            size = feat.numel() * feat.element_size() / 2**20
-            warnings.warn(f"{self.path}: written by torch before 1.6, all {size:.0f} MiB are kept", stacklevel=2)
+            size = f"{feat.nbytes / 2**20:.0f} MiB"
+            warnings.warn(f"{self.path}: written by torch before 1.6, all {size} are kept", stacklevel=2)
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -89,12 +87,12 @@ class FusedFeatures:
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             raise InputError(f"index must lie in 0..{len(self) - 1}, found {index.min()}..{index.max()}")
         seen = self.seen[index]  # [n]
-        place = np.flatnonzero(seen)
+        place = np.flatnonzero(seen)  # positions in `index`
         place = place[np.argsort(self._row[index[place]], kind="stable")]  # the disk is read forwards
-        result = np.zeros((len(index), self.width), np.float16)
+        result = np.zeros((len(index), self.width), np.float16)  # [n, C]
         for start in range(0, len(place), ROWS_AT_ONCE):
             here = place[start : start + ROWS_AT_ONCE]
-            feat = self._open() if self._held is None else self._held
+            feat = self._open() if self._held is None else self._held  # [R, C]
             part = feat[torch.from_numpy(self._row[index[here]]).long()].to(torch.float16).numpy()  # a copy
             if not np.isfinite(part).all():
                 raise DataError(f"{self.path}: feat holds nan, inf or values beyond float16")
@@ -235,9 +233,8 @@ def _legacy_rows(mask: np.ndarray, count: int, path: Path) -> np.ndarray:
         return mask
     fits = mask.ndim == 1 and mask.dtype.kind in "iu"
     if not fits or (mask.size and (mask.min() < 0 or mask.max() >= count)):
-        raise DataError(
-            f"{path}: mask must be bool [{count}] or row numbers below {count}, found {mask.dtype} {list(mask.shape)}"
-        )
+        found = f"{mask.dtype} {list(mask.shape)}"
+        raise DataError(f"{path}: mask must be bool [{count}] or row numbers below {count}, found {found}")
     rows = np.zeros(count, dtype=bool)
     rows[mask] = True
     return rows

@@ -64,8 +64,7 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
         if command == "n_images":
             expected = int(_numbers(values, 1, path, number, command)[0])
         elif command == "intrinsics_matrix":
-            matrix = np.array(_numbers(values, 9, path, number, command)).reshape(3, 3)
-            intrinsics = check_camera(matrix, path)
+            intrinsics = check_camera(np.array(_numbers(values, 9, path, number, command)).reshape(3, 3), path)
         elif command == "scan":
             if intrinsics is None:
                 raise DataError(f"{path}: line {number}: scan before any intrinsics_matrix")
@@ -131,7 +130,7 @@ def inside(cameras: np.ndarray, points: np.ndarray) -> np.ndarray:
     Returns:
         Indices of the cameras, int64, ascending.
     """
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = points.min(axis=0), points.max(axis=0)  # [3]
     return np.flatnonzero(((cameras > low) & (cameras < high)).all(axis=1))
 
 
@@ -147,7 +146,7 @@ def nearest(cameras: np.ndarray, points: np.ndarray, count: int = NEAREST) -> np
         Indices of the cameras, int64, the nearest first.
     """
     centre = (points.min(axis=0) + points.max(axis=0)) / 2
-    distance = np.linalg.norm(cameras - centre, axis=1)
+    distance = np.linalg.norm(cameras - centre, axis=1)  # [K]
     order = np.argsort(distance, kind="stable")[:count]
     return order[np.isfinite(distance[order])]
 

@@ -34,8 +34,11 @@ FIELDS = {
     "category": ("token", "name", "index"),
 }
 SMALL = ("scene", "sample", "sensor", "calibrated_sensor")
-# Fields that are not text.
-VALUES = ("nbr_samples", "translation", "rotation", "camera_intrinsic", "is_key_frame", "width", "height", "index")
+# Fields that are not text: of the tables, and of a key frame's `calibration.json`.
+VALUES = (
+    *("nbr_samples", "translation", "rotation", "camera_intrinsic", "is_key_frame", "width", "height", "index"),
+    *("columns", "dtype", "intrinsics", "lidar_to_camera"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +95,12 @@ class Tables:
         Raises:
             DataError: The tables hold no such scene.
         """
-        token = self.samples[sample]["scene_token"]
-        for name, record in self.scenes.items():
-            if record["token"] == token:
+        record = self.samples[sample]
+        token = record["scene_token"]
+        for name, scene in self.scenes.items():
+            if scene["token"] == token:
                 return name
-        raise DataError(
-            _wrong(self.path("sample"), self.samples[sample], "scene_token", "a token of scene.json", token)
-        )
+        raise DataError(_wrong(self.path("sample"), record, "scene_token", "a token of scene.json", token))
 
     def pose(self, table: str, token: str) -> np.ndarray:
         """Look up a pose.
@@ -184,10 +186,8 @@ def list_samples(tables: Tables, scene: str) -> tuple[str, ...]:
         tokens[token] = None
         token = tables.samples[token]["next"]
     if len(tokens) != record["nbr_samples"]:
-        raise DataError(
-            f"{tables.path('scene')}: record {scene}: field nbr_samples: expected {record['nbr_samples']} samples, "
-            f"found a chain of {len(tokens)}"
-        )
+        where = f"{tables.path('scene')}: record {scene}: field nbr_samples"
+        raise DataError(f"{where}: expected {record['nbr_samples']} samples, found a chain of {len(tokens)}")
     return tuple(tokens)
 
 
@@ -243,6 +243,24 @@ def numbers(value: Any) -> np.ndarray | None:
     return array.astype(np.float64) if array.dtype.kind in "fiu" else None
 
 
+def need_fields(record: Any, fields: tuple[str, ...], where: str) -> None:
+    """Check that a json value is a record with some fields, each of them text unless `VALUES` lists it.
+
+    Args:
+        record: What json holds there.
+        fields: The fields.
+        where: What stands before a field's name in the message.
+
+    Raises:
+        DataError: A field is missing or not text.
+    """
+    for field in fields:
+        if not isinstance(record, dict) or field not in record:
+            raise DataError(f"{where}{field}: expected a value, found none")
+        if field not in VALUES and not isinstance(record[field], str):
+            raise DataError(f"{where}{field}: expected text, found {record[field]!r}")
+
+
 def _wrong(path: Path, record: dict, field: str, expected: str, found: Any) -> str:
     """The message about a field of a record that does not hold what it should."""
     return f"{path}: record {record['token']}: field {field}: expected {expected}, found {found!r}"
@@ -255,11 +273,7 @@ def _read_table(path: Path) -> list[dict]:
         found = "an empty list" if records == [] else type(records).__name__
         raise DataError(f"{path}: expected a list of records, found {found}")
     for number, record in enumerate(records):
-        for field in FIELDS[path.stem]:
-            if not isinstance(record, dict) or field not in record:
-                raise DataError(f"{path}: record {number}: field {field}: expected a value, found none")
-            if field not in VALUES and not isinstance(record[field], str):
-                raise DataError(f"{path}: record {number}: field {field}: expected text, found {record[field]!r}")
+        need_fields(record, FIELDS[path.stem], f"{path}: record {number}: field ")
     return records
 
 

@@ -43,9 +43,7 @@ def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         ([1.0, 0.0, 0.0], [7, 7, 2], [[0, 1, 2]])
     """
     vertices, records = read_ply_records(path)
-    if records is None:
-        return vertices, None
-    return vertices, _checked_faces(records, len(vertices), Path(path))
+    return vertices, None if records is None else _checked_faces(records, len(vertices), Path(path))
 
 
 def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -224,9 +222,9 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """
     corners = vertices.astype(np.float64)[faces]  # [F, 3, 3]
     area_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
-    normals = np.empty((len(vertices), 3))
+    normals = np.empty((len(vertices), 3))  # [P, 3]
     for axis in range(3):
-        weight = np.repeat(area_normal[:, axis], 3)
+        weight = np.repeat(area_normal[:, axis], 3)  # [3 F], for each corner its face's
         normals[:, axis] = np.bincount(faces.reshape(-1), weight, minlength=len(vertices))
     length = np.linalg.norm(normals, axis=1, keepdims=True)  # [P, 1]
     flat = length[:, 0] <= 1e-12
@@ -256,10 +254,8 @@ def write_ply(
     """
     count = len(vertices)
     if np.shape(vertices) != (count, 3) or np.shape(colors) != (count, 3) or colors.dtype != np.uint8:
-        raise InputError(
-            f"write_ply needs vertices [P, 3] and uint8 colors [P, 3], found {list(np.shape(vertices))} and "
-            f"{colors.dtype} {list(np.shape(colors))}"
-        )
+        found = f"{list(np.shape(vertices))} and {colors.dtype} {list(np.shape(colors))}"
+        raise InputError(f"write_ply needs vertices [P, 3] and uint8 colors [P, 3], found {found}")
     columns = {axis: vertices[:, number].astype("<f4") for number, axis in enumerate("xyz")}
     columns |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}
     columns["alpha"] = np.full(count, 255, dtype=np.uint8)
@@ -267,9 +263,8 @@ def write_ply(
         if np.shape(values) != (count,) or values.dtype.str[1:] not in KINDS:
             raise InputError(f"write_ply: {name} must be [{count}], found {values.dtype} {list(np.shape(values))}")
         columns[name] = values.astype(values.dtype.newbyteorder("<"))
-    records = np.zeros(count, dtype=[(name, values.dtype) for name, values in columns.items()])
-    for name, values in columns.items():
-        records[name] = values
+    kinds = [(name, values.dtype) for name, values in columns.items()]
+    records = np.rec.fromarrays(list(columns.values()), dtype=kinds)  # [P]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
     header += [f"property {KINDS[values.dtype.str[1:]]} {name}" for name, values in columns.items()]
     body = records.tobytes()

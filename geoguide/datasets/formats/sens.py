@@ -79,10 +79,8 @@ class SensFile:
             raise DataError(f"{self.path}: depth compression {self.depth_compression} is not supported")
         self.color_size, self.image_size = (color_height, color_width), (height, width)
         if 0 in self.color_size or 0 in self.image_size or not np.isfinite(scale) or scale <= 0:
-            raise DataError(
-                f"{self.path}: image sizes and depth units must be positive, found {list(self.color_size)}, "
-                f"{list(self.image_size)} and {scale}"
-            )
+            found = f"{list(self.color_size)}, {list(self.image_size)} and {scale}"
+            raise DataError(f"{self.path}: image sizes and depth units must be positive, found {found}")
         self.intrinsics = check_camera(depth_camera[:3, :3], self.path)
         check_fits(self.intrinsics, self.image_size, self.path, self.path)
         check_shape(self.color_size, self.image_size, self.path)
@@ -95,19 +93,18 @@ class SensFile:
             raise DataError(f"{self.path}: holds no frame")
         if count * _FRAME.size > size:  # before anything is allocated for a number read from a broken file
             raise DataError(f"{self.path}: {count} frames do not fit into {size} bytes, truncated?")
-        self.poses = np.empty((count, 4, 4))
-        self._where = np.empty((count, 3), np.int64)  # start, bytes of colour, bytes of depth
+        self.poses = np.empty((count, 4, 4))  # [K, 4, 4]
+        self._where = np.empty((count, 3), np.int64)  # [K, 3]: start, bytes of colour, bytes of depth
         for number in range(count):
             record = _FRAME.unpack(self._take(file, _FRAME.size, f"frame {number} of {count}"))
             start, colors, depths = file.tell(), record[18], record[19]
-            if start + colors + depths > size:
-                end = start + colors + depths
-                raise DataError(
-                    f"{self.path}: frame {number} of {count} ends at byte {end}, the file has {size}: truncated"
-                )
+            end = start + colors + depths
+            if end > size:
+                where = f"{self.path}: frame {number} of {count}"
+                raise DataError(f"{where} ends at byte {end}, the file has {size}: truncated")
             self.poses[number] = np.array(record[:16]).reshape(4, 4)
             self._where[number] = start, colors, depths
-            file.seek(colors + depths, io.SEEK_CUR)
+            file.seek(end)
 
     def _take(self, file: io.BufferedReader, count: int, field: str) -> bytes:
         """The next `count` bytes; `DataError` naming `field` where the file ends before."""
@@ -177,10 +174,8 @@ class SensFile:
     def _need(self, frame: int, kind: str, found: int, expected: int) -> None:
         """`DataError` unless an image has as many bytes as its size asks for."""
         if found != expected:
-            more = "more than " if found > expected else ""
-            raise DataError(
-                f"{self.path}: {kind} of frame {frame} must be {expected} bytes, found {more}{min(found, expected)}"
-            )
+            shown = f"more than {expected}" if found > expected else found
+            raise DataError(f"{self.path}: {kind} of frame {frame} must be {expected} bytes, found {shown}")
 
 
 @dataclass(frozen=True, eq=False)
