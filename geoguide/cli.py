@@ -46,7 +46,11 @@ class Data:
     workers: int = os.cpu_count() or 1
 
     def run(self) -> int:
-        """Returns 0, or 1 where `check` finds a problem."""
+        """Make or check the data.
+
+        Returns:
+            Exit code: 0, or 1 where `check` finds a problem.
+        """
         from geoguide.benchmarks.scenes import generate, known_layouts
 
         data = DataConfig(self.dataset, room_seed=self.seed, root=None if self.path is None else str(self.path))
@@ -75,7 +79,14 @@ class Place:
     """How it is scored; default openscene on real data, and the book's own on mini data."""
 
     def place(self, config: "ExperimentConfig") -> "ExperimentConfig":
-        """The same experiment on these scenes."""
+        """Bring an experiment to these scenes.
+
+        Args:
+            config: An experiment on generated rooms.
+
+        Returns:
+            The same experiment here.
+        """
         from geoguide.experiments.placing import placed
 
         return placed(config, self.dataset, self.data, self.features, protocol=self.protocol, weights=self.weights)
@@ -185,7 +196,11 @@ class Verify:
     """Exit 0 whatever the comparison says; the report holds the verdict."""
 
     def run(self) -> int:
-        """Returns 0, or 1 where a row lies outside the tolerance."""
+        """Compute the rows again, compare them and write the report.
+
+        Returns:
+            Exit code: 0, or 1 where a row lies outside the tolerance.
+        """
         from geoguide.experiments.verify import verify
         from geoguide.paths import runs_root
 

@@ -161,7 +161,7 @@ class ConfusionMatrix:
             absent: Which classes the mean runs over; see the class.
 
         Returns:
-            A number in [0, 1]; NaN where no class is present in the ground truth.
+            The mean of `class_accuracy`, in [0, 1]; NaN as for `miou`.
 
         Raises:
             InputError: An unknown rule.

@@ -57,13 +57,28 @@ class GeoGuideModel:
         return self.adapter.last.weight.device
 
     def to(self, device: str | torch.device) -> "GeoGuideModel":
-        """Move the adapter to a device; returns the model."""
+        """Move the adapter to a device.
+
+        Args:
+            device: Any that torch knows.
+
+        Returns:
+            The model itself.
+        """
         self.adapter.to(device)
         return self
 
     @torch.inference_mode()
     def features(self, scene: Scene, chunk: int = 65536) -> Tensor:
-        """F_3d^sem of every point, unit length, float32 [P, C]; O(chunk C) working memory beside the result."""
+        """F_3d^sem of every point.
+
+        Args:
+            scene: P points.
+            chunk: Points that pass the adapter at a time: O(chunk C) working memory beside the result.
+
+        Returns:
+            float32 [P, C], unit length, on the adapter's device.
+        """
         geometry = torch.from_numpy(frozen_features(scene, self.backbone))
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
@@ -87,7 +102,18 @@ class GeoGuideModel:
         return self.segment_scene(_as_scene(points, colors, normals), labels=labels)
 
     def segment_scene(self, scene: Scene, *, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """As `segment`, of a scene as its reader returns it: a mesh keeps its faces, LiDAR its intensity."""
+        """As `segment`, of a scene as its reader returns it: a mesh keeps its faces, LiDAR its intensity.
+
+        Args:
+            scene: P points.
+            labels: The words, at least one.
+
+        Returns:
+            Ids int64 [P] into `labels`, and their cosines float32 [P].
+
+        Raises:
+            InputError: No words.
+        """
         return ClassText(self._text(labels)).classify(self.features(scene))
 
     def similarity(

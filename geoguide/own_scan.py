@@ -59,7 +59,17 @@ class Segmentation:
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """'chair, whiteboard' -> ('chair', 'whiteboard'); empty or repeated words are an `InputError`."""
+    """Split the words of the command line.
+
+    Args:
+        text: Words separated by commas: 'chair, whiteboard'.
+
+    Returns:
+        The words, in order.
+
+    Raises:
+        InputError: An empty word, or one that is named twice.
+    """
     names = tuple(part.strip() for part in text.split(","))
     if not all(names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
@@ -137,9 +147,15 @@ def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, m
 
 
 def lift_colors(scene: Scene) -> Fusion:
-    """What a LiDAR's cameras see: mean colour float32 [P, 3] in [0, 1], 0 where unseen, and count int64 [P] of cameras.
+    """Lift the colours of a LiDAR's cameras to its points.
 
     There are no depth images, so the points' own nearness decides which are hidden (`lifting.splat_depth`).
+
+    Args:
+        scene: P points, metres, and the cameras' images.
+
+    Returns:
+        Mean colours float32 [P, 3] in [0, 1], 0 where unseen, and how many cameras see each point, int64 [P].
     """
     colors = ColorTeacher().features(scene)
     return fuse(scene.points, scene.views, colors, use_depth=SPLAT, depth_tolerance=0.1, rule="devkit")
@@ -148,7 +164,12 @@ def lift_colors(scene: Scene) -> Fusion:
 def color_check(scene: Scene) -> dict[str, float]:
     """Lift the frames' own colours and compare them with the cloud's: a lifting check that needs no labels.
 
-    Median absolute difference over seen points and channels, in 0..255; large values mean wrong poses or intrinsics.
+    Args:
+        scene: Points with colours, and frames with depth.
+
+    Returns:
+        How many frames there are, the share of points seen, and the median absolute difference over seen points and
+        channels, in 0..255, beside that of unrelated points: near it, poses or intrinsics are wrong.
     """
     lifted, count = fuse(scene.points, scene.views, ColorTeacher().features(scene), depth_tolerance=0.05)
     seen = np.asarray(count) > 0
@@ -163,7 +184,14 @@ def color_check(scene: Scene) -> dict[str, float]:
 
 
 def palette(count: int) -> np.ndarray:
-    """`count` well separated colours, uint8 [count, 3]: golden-angle hues at alternating lightness."""
+    """Choose well separated colours: golden-angle hues at alternating lightness.
+
+    Args:
+        count: How many.
+
+    Returns:
+        uint8 [count, 3].
+    """
     hues = (np.arange(count) * 0.61803398875) % 1.0
     rgb = [colorsys.hls_to_rgb(h, 0.45 + 0.2 * (i % 2), 0.75) for i, h in enumerate(hues)]
     return (255 * np.array(rgb).reshape(count, 3)).astype(np.uint8)
@@ -200,7 +228,15 @@ def write_labelled_ply(path: Path, result: Segmentation) -> Path:
 
 
 def write_summary(path: Path, result: Segmentation) -> Path:
-    """Write the summary of a labelled scan as JSON; returns `path`."""
+    """Write the summary of a labelled scan as JSON.
+
+    Args:
+        path: The file; an older one is replaced when the new one is whole.
+        result: What `segment_scan` returns.
+
+    Returns:
+        `path`.
+    """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
     return path

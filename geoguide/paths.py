@@ -39,7 +39,11 @@ def data_root() -> Path:
 
 
 def cache_root() -> Path:
-    """The folder of what can be computed again: prepared scenes, text embeddings. `cache/` in `data_root()`."""
+    """The folder of what can be computed again: prepared scenes, text embeddings.
+
+    Returns:
+        `cache/` in `data_root()`.
+    """
     return data_root() / "cache"
 
 
@@ -54,7 +58,11 @@ def runs_root() -> Path:
 
 
 def checkpoints_root() -> Path:
-    """The folder of the checkpoints of trainings, from which interrupted ones go on."""
+    """The folder of the checkpoints of trainings, from which interrupted ones go on.
+
+    Returns:
+        `checkpoints/` in `runs_root()`.
+    """
     return runs_root() / "checkpoints"
 
 

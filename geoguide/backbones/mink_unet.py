@@ -97,10 +97,10 @@ class ConvNorm(nn.Module):
 
         Args:
             features: float [table.inputs, Cin].
-            table: Which voxels are read and written.
+            table: The convolution's voxels.
 
         Returns:
-            float [table.outputs, Cout].
+            float [table.outputs, Cout], none below 0.
         """
         return self.norm(self.conv(features, table)).relu_()
 

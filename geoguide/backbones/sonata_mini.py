@@ -84,10 +84,10 @@ class UntrainedBackbone:
         """Describe every point of a scene.
 
         Args:
-            scene: P points with colours; normals are estimated where it has none.
+            scene: P points with colours and, at best, normals; these are estimated where it has none.
 
         Returns:
-            float32 [P, C1], in the scene's point order.
+            float32 [P, `width`], in the order of the scene's points.
 
         Raises:
             InputError: As `sonata.encoder_input`.

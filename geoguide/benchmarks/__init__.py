@@ -35,10 +35,24 @@ def benchmark(name: str) -> "Benchmark":
 
 
 def benchmark_of(data: "DataConfig") -> "Benchmark":
-    """The benchmark that a data config is of, real or generated. Raises ConfigError for an unknown dataset."""
+    """The benchmark that a data config is of, real or generated.
+
+    Args:
+        data: The config.
+
+    Returns:
+        The benchmark's facts.
+
+    Raises:
+        ConfigError: An unknown dataset.
+    """
     return benchmark(data.benchmark)
 
 
 def benchmarks() -> tuple["Benchmark", ...]:
-    """All of them, in the order of `NAMES`."""
+    """All benchmarks.
+
+    Returns:
+        Their facts, in the order of `NAMES`.
+    """
     return tuple(map(benchmark, NAMES))

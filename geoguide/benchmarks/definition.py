@@ -90,7 +90,11 @@ class Benchmark:
     entire_network_seeds: int = 3
 
     def generated_data(self) -> DataConfig:
-        """The config of the generated twin's scenes."""
+        """The config of the generated twin's scenes.
+
+        Returns:
+            The config: as many scenes as the world makes by default, at its image size.
+        """
         world = self.world
         return DataConfig(GENERATED + self.name, self.label_set, rooms=world.counts, image_size=world.image_size)
 

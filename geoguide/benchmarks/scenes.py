@@ -21,7 +21,11 @@ from geoguide.errors import ConfigError, DataError
 
 
 def known_layouts() -> tuple[Kind, ...]:
-    """The layouts that a dataset folder may have: each benchmark's official one, and OpenScene's."""
+    """The layouts that a dataset folder may have.
+
+    Returns:
+        Each benchmark's official one, then OpenScene's.
+    """
     return (*(benchmark.kind for benchmark in benchmarks()), OPENSCENE)
 
 
@@ -55,12 +59,30 @@ def list_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
 
 
 def skipped(data: DataConfig, split: str) -> int:
-    """How many scenes of a split have no fused features; 0 where none are asked for."""
+    """Count the scenes of a split that have no fused features.
+
+    Args:
+        data: Which dataset, and which folder of fused features.
+        split: "train", "val" or "test".
+
+    Returns:
+        The count; 0 where no fused features are asked for.
+    """
     return 0 if data.features is None else sum(not fused_files(source) for source in _all(data, split))
 
 
 def fused_width(data: DataConfig) -> int:
-    """Channels of the fused features that a config names, from the first training scene that has any."""
+    """Count the channels of the fused features that a config names.
+
+    Args:
+        data: A config with fused features.
+
+    Returns:
+        C, read from the first training scene that has any.
+
+    Raises:
+        DataError: No training scene has any, or the file is broken.
+    """
     return FusedFeatures(fused_files(list_sources(data, "train")[0])[0]).width
 
 

@@ -65,7 +65,11 @@ class SceneSource(abc.ABC):
 
     @abc.abstractmethod
     def files(self) -> Iterable[Path]:
-        """What it is read from."""
+        """What the scene is read from.
+
+        Returns:
+            Every file whose change may change the scene, in any order.
+        """
 
     def label_image_classes(self, label_set: str) -> Callable[[np.ndarray], np.ndarray] | None:
         """What turns its label images into classes.
@@ -79,7 +83,11 @@ class SceneSource(abc.ABC):
         return None
 
     def stamp(self) -> str:
-        """Twenty hex digits that name the scene as it is on disk now, without reading it: its files' sizes, times."""
+        """Name the scene as it is on disk now, without reading it.
+
+        Returns:
+            Twenty hex digits, of the names, sizes and times of its files and of how it is read.
+        """
         found = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in sorted(self.files())]
         how = [self.name, self.data.label_set, self.data.frame_skip, self.data.image_size]
         return hashlib.sha256(json.dumps([type(self).__name__, how, found]).encode()).hexdigest()[:20]

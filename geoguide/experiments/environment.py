@@ -35,7 +35,11 @@ def environment(device: str = "auto") -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout this package runs from ('-dirty' with local changes), None outside one."""
+    """The commit of the checkout that this package runs from.
+
+    Returns:
+        Its short hash, with '-dirty' where there are local changes; None outside a checkout.
+    """
     command = ["git", "describe", "--always", "--dirty"]
     done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None

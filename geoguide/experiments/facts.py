@@ -118,7 +118,11 @@ class Facts:
         return at_home and self.protocol == BOOK_PROTOCOL and not self.changed
 
     def columns(self) -> dict[str, Any]:
-        """Every fact by name, `dropped` and `plain` among them."""
+        """The facts as columns of a table.
+
+        Returns:
+            Every fact by name, `dropped` and `plain` among them.
+        """
         names = (*(field.name for field in fields(self)), "dropped", "plain")
         return {name: getattr(self, name) for name in names}
 

@@ -194,7 +194,14 @@ def frozen_features(scene: Scene, backbone: backbones.BackboneConfig) -> np.ndar
 
 
 def known_label_set(data: DataConfig) -> str:
-    """The label set whose names a simulated 2D model tells apart (on Matterport3D all 160, whatever is scored)."""
+    """The label set whose names a simulated 2D model tells apart (on Matterport3D all 160, whatever is scored).
+
+    Args:
+        data: The config of its scenes.
+
+    Returns:
+        Name of the label set.
+    """
     return benchmark_of(data).known_names or data.label_set
 
 

@@ -90,7 +90,7 @@ def against(lines: pd.DataFrame, row: Row, reference: Row, metric: str = "miou")
     Args:
         lines: See `records.frame`.
         row: Facts of the first row.
-        reference: Facts of the second.
+        reference: Facts of the second, of one experiment or of one for every seed.
         metric: Column.
 
     Returns:

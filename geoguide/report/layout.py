@@ -47,7 +47,14 @@ class House:
         return iter(self.rooms)
 
     def floor_of(self, name: str) -> int:
-        """The floor of the room of that name."""
+        """The floor on which a room stands.
+
+        Args:
+            name: The room's name.
+
+        Returns:
+            Its floor, 1 for the ground.
+        """
         return next(room.floor for room in self.rooms if room.name == name)
 
 

@@ -99,9 +99,9 @@ def class_table(lines: pd.DataFrame, rows: Sequence[Row], metric: str = "miou", 
 
     Args:
         lines: See `by_size`, `by_frequency`.
-        rows: Facts of each row.
-        metric: Column.
-        over: K or bin.
+        rows: Facts of each row, in the order of the table.
+        metric: Column that is averaged.
+        over: K or bin: the table's columns.
 
     Returns:
         A line per row: means with 95 % intervals, seeds, and how many trainings converged.

@@ -93,12 +93,12 @@ def make_mini_matterport3d(
             holds v1/scans/, category_mapping.tsv, scenes_{train,val,test}.txt and the manifest.
         houses: How many of (train, val, test).
         seed: Source of all houses and scans.
-        config: All that decides the bytes; overrides `seed`.
+        config: Rooms, panoramas, camera, voxel and seed: all that decides the bytes; overrides `seed`.
         workers: Number of processes, by default one per core.
         progress: Whether a progress bar is shown.
 
     Returns:
-        The root.
+        The root, ready for `datasets.matterport3d`.
 
     Raises:
         InputError: `houses` are not three counts of 0..2000, or `workers` is below 1.

@@ -69,12 +69,12 @@ def make_mini_scannet(
             scans/, the category table, scannetv2_{train,val,test}.txt and the manifest.
         rooms: How many of (train, val, test).
         seed: Source of all rooms and scans.
-        config: All that decides the bytes; overrides `seed`.
+        config: Camera, voxel and seed, all that decides the bytes; overrides `seed`.
         workers: Number of processes, by default one per core.
         progress: Whether a progress bar is shown.
 
     Returns:
-        The root.
+        The root, ready for `datasets.scannet`.
 
     Raises:
         InputError: `rooms` are not three counts of 0..2000, or `workers` is below 1.

@@ -95,12 +95,12 @@ def make_mini_nuscenes(
             mini.json marks the set as generated; mini/SCENE/ holds what nuScenes has not (see `official`).
         scenes: How many of (train, val, test).
         seed: Source of all streets and drives.
-        config: All that decides the bytes; overrides `seed`.
+        config: Drive and seed, all that decides the bytes; overrides `seed`.
         workers: Number of processes, by default one per core.
         progress: Whether a progress bar is shown.
 
     Returns:
-        The root.
+        The root, ready for `datasets.nuscenes`.
 
     Raises:
         InputError: `scenes` are not three counts of 0..2000, or `workers` is below 1.
