@@ -60,7 +60,7 @@ def config(published: Path, tiny: ExperimentConfig) -> ExperimentConfig:
 def test_a_real_benchmark_end_to_end(config: ExperimentConfig, tmp_path: Path):
     with pytest.warns(UserWarning, match="1 of 2 scenes have none, first scene0003_00"):
         record = run.run(config, folder=tmp_path, progress=False)
-    assert (record.raw["source"], record.raw["teacher"]) == ("real", FEATURES) == (record.provenance, record.facts.teacher)
+    assert (record.provenance, record.facts.teacher, record.raw["teacher"]) == ("real", FEATURES, FEATURES)
     assert record.data["scenes"] == {"train": 1, "val": 1, "test": 1}
     assert record.data["skipped"] == {"frames": 0, "scenes": 1}
     assert record.raw["protocol"]["absent_class"] == "skip"
