@@ -31,8 +31,6 @@ def test_the_facts_of_a_benchmark_agree_with_each_other(name: str) -> None:
         assert len(load_label_set(label_set)) > 1
     layout = LAYOUTS[found.openscene.folder]
     assert (layout.dataset, layout.label_set) == (name, found.label_set)
-    assert layout.border == found.openscene.lifting.border
-    assert layout.depth_tolerance in (None, found.openscene.lifting.depth_tolerance)
     data = found.generated_data()
     assert data.generated and benchmark_of(data) is found and data.rooms == found.world.counts
     real = found.real_data("/data", "features")

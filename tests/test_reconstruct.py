@@ -166,11 +166,9 @@ def test_too_large_a_volume_names_a_voxel_that_fits(views: list[View]):
 def test_bad_arguments(views: list[View], tmp_path: Path):
     with pytest.raises(InputError, match=r"voxel"):
         reconstruct(views, voxel=0.0)
-    with pytest.raises(InputError, match=r"truncation must be at least one voxel"):
-        reconstruct(views, voxel=0.05, truncation=0.01)
     with pytest.raises(InputError, match=r"none among 0"):
-        reconstruct([])
+        reconstruct([], voxel=VOXEL)
     with pytest.raises(InputError, match=r"no depth reading|no view holds a depth reading"):
-        reconstruct([flat_view(tmp_path, np.zeros((40, 40)))])
+        reconstruct([flat_view(tmp_path, np.zeros((40, 40)))], voxel=VOXEL)
     with pytest.raises(InputError, match=r"at least 1000000 vertices"):
         reconstruct(views, voxel=VOXEL, min_fragment=1_000_000)

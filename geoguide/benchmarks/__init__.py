@@ -7,7 +7,7 @@ import functools
 import importlib
 from typing import TYPE_CHECKING
 
-from geoguide.errors import ConfigError
+from geoguide.errors import check_known
 
 if TYPE_CHECKING:
     from geoguide.benchmarks.definition import Benchmark
@@ -29,8 +29,7 @@ def benchmark(name: str) -> "Benchmark":
     Raises:
         ConfigError: Any other name.
     """
-    if name not in NAMES:
-        raise ConfigError(f"unknown dataset {name!r}: known are {', '.join(NAMES)}")
+    check_known("dataset", name, NAMES)
     return importlib.import_module(f"{__name__}.{name}").BENCHMARK
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import at_size, read_image_size, warn_lost
+from geoguide.datasets.formats.cameras import Size, at_size, read_image_size, warn_lost
 from geoguide.datasets.formats.files import integers, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles, vertex_normals
@@ -127,7 +127,7 @@ def load_region(
     mapping: str | Path | None,
     labels: str = "matterport21",
     split: str = "train",
-    image_size: tuple[int, int] | None = None,
+    image_size: Size | None = None,
     origin: str = "bottom-left",
 ) -> Scene:
     """Read one region of a house, with the images taken inside it (paper, Datasets).
@@ -277,9 +277,7 @@ def _face_classes(
     return of_object[ids]
 
 
-def _load_views(
-    house: Path, points: np.ndarray, split: str, new_size: tuple[int, int] | None, origin: str
-) -> tuple[View, ...]:
+def _load_views(house: Path, points: np.ndarray, split: str, new_size: Size | None, origin: str) -> tuple[View, ...]:
     """The region's views, chosen by `region_views`; empty when no images were downloaded."""
     if not (house / "undistorted_color_images").is_dir():
         return ()
@@ -291,7 +289,7 @@ def _load_views(
     return tuple(_load_view(house, conf, cameras[number], new_size, origin) for number in chosen)
 
 
-def _load_view(house: Path, conf: Path, camera: Camera, new_size: tuple[int, int] | None, origin: str) -> View:
+def _load_view(house: Path, conf: Path, camera: Camera, new_size: Size | None, origin: str) -> View:
     """One image of the house, its two files checked to be of one size that the intrinsics can belong to."""
     color = need_file(house / "undistorted_color_images" / camera.color, "image")
     depth = need_file(house / "undistorted_depth_images" / camera.depth, "depth image")

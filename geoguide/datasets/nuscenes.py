@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from geoguide.datasets.formats import nuscenes_tables
-from geoguide.datasets.formats.cameras import at_size, check_fits, read_image_size
+from geoguide.datasets.formats.cameras import Size, at_size, check_fits, read_image_size
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.formats.ply import finite_points
@@ -63,7 +63,7 @@ def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
     return names
 
 
-def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | None = None) -> Scene:
+def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) -> Scene:
     """Read one key frame of the official layout (paper, Datasets).
 
     A view's pose is the devkit's chain, camera -> ego (camera's time) -> global -> ego (LiDAR's time), so projecting
@@ -111,7 +111,7 @@ def load_sample(tables: Tables, sample: str, *, image_size: tuple[int, int] | No
     )
 
 
-def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = None) -> Scene:
+def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Scene:
     """Read one key frame from a folder of its own, without the tables of the dataset.
 
     Its `calibration.json` holds lidar {file, columns (5 names), dtype "float32"} and cameras {channel: {file,
@@ -150,11 +150,9 @@ def load_key_frame(folder: str | Path, *, image_size: tuple[int, int] | None = N
         except np.linalg.LinAlgError:
             raise DataError(f"{where}.lidar_to_camera: expected an inverse, found none") from None
         intrinsics = _intrinsics(camera["intrinsics"], f"{where}.intrinsics")
-        size = camera["height"], camera["width"]
-        views.append(_image_view(channel, intrinsics, pose, folder / camera["file"], size, (path, path), image_size))
-    return Scene(
-        name=folder.name, points=points, colors=grey_colors(len(points)), views=tuple(views), intensity=intensity
-    )
+        view = View(channel, intrinsics, pose, (camera["height"], camera["width"]))
+        views.append(_with_image(view, folder / camera["file"], (path, path), image_size))
+    return Scene(folder.name, points, grey_colors(len(points)), views=tuple(views), intensity=intensity)
 
 
 def _read_lidar(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -195,9 +193,7 @@ def _read_labels(tables: Tables, token: str, count: int) -> np.ndarray | None:
     return labels
 
 
-def _view(
-    tables: Tables, channel: str, record: dict, ego_to_global: np.ndarray, new_size: tuple[int, int] | None
-) -> View:
+def _view(tables: Tables, channel: str, record: dict, ego_to_global: np.ndarray, new_size: Size | None) -> View:
     """The view of one camera; `ego_to_global` [4, 4] is the pose of the ego vehicle at the LiDAR's time."""
     calibration = tables.calibrations[record["calibrated_sensor_token"]]
     path = tables.path("calibrated_sensor")
@@ -205,8 +201,8 @@ def _view(
     intrinsics = _intrinsics(calibration["camera_intrinsic"], where)
     camera_to_ego = tables.pose("calibrated_sensor", calibration["token"])
     pose = np.linalg.inv(ego_to_global) @ tables.pose("ego_pose", record["ego_pose_token"]) @ camera_to_ego
-    file, size = tables.root / record["filename"], (record["height"], record["width"])
-    view = _image_view(channel, intrinsics, pose, file, size, (tables.path("sample_data"), path), new_size)
+    file, view = tables.root / record["filename"], View(channel, intrinsics, pose, (record["height"], record["width"]))
+    view = _with_image(view, file, (tables.path("sample_data"), path), new_size)
     if tables.provenance != "mini":
         return view
     home = tables.root / nuscenes_tables.MINI_HOME / tables.scene_of(record["sample_token"])
@@ -231,20 +227,13 @@ def _square(value: Any, size: int, where: str) -> np.ndarray:
     return matrix
 
 
-def _image_view(
-    channel: str,
-    intrinsics: np.ndarray,
-    cam_to_world: np.ndarray,
-    file: Path,
-    size: tuple[Any, Any],
-    stated_in: tuple[Path, Path],
-    new_size: tuple[int, int] | None,
-) -> View:
-    """The view of an image file; `stated_in`: the files that state its size and, for that size, its intrinsics."""
-    real_size = read_image_size(need_file(file, f"image of {channel}"))
+def _with_image(view: View, file: Path, stated_in: tuple[Path, Path], new_size: Size | None) -> View:
+    """The view with its image file; `stated_in`: the files that state its size and, for that size, its intrinsics."""
+    size = view.image_size
+    real_size = read_image_size(need_file(file, f"image of {view.name}"))
     if real_size != size:
         expected = f"{size[1]} x {size[0]} pixels as {stated_in[0].name} says (fields width, height)"
         raise DataError(f"{file}: expected {expected}, found {real_size[1]} x {real_size[0]}")
-    check_fits(intrinsics, size, file, stated_in[1])
-    intrinsics, size = at_size(intrinsics, size, new_size)
-    return View(channel, intrinsics, cam_to_world, size, color_path=file)
+    check_fits(view.intrinsics, size, file, stated_in[1])
+    intrinsics, size = at_size(view.intrinsics, size, new_size)
+    return replace(view, intrinsics=intrinsics, image_size=size, color_path=file)

@@ -28,8 +28,6 @@ class Layout:
         folder_2d: Name of the 2D folder.
         image_size: (H, W) of the images, which their intrinsics hold for.
         depth_scale: Units of the depth images per metre, None without depth.
-        depth_tolerance: What OpenScene lifted with, None without depth.
-        border: What OpenScene lifted with, in pixels.
     """
 
     name: str
@@ -40,22 +38,19 @@ class Layout:
     folder_2d: str
     image_size: tuple[int, int]
     depth_scale: float | None
-    depth_tolerance: float | None
-    border: int
 
 
 def _matterport(name: str, classes: int) -> Layout:
-    labels, size = f"matterport{classes}", (512, 640)
-    return Layout(name, "matterport3d", classes, labels, ".pth", "matterport_2d", size, 4000.0, 0.02, 10)
+    return Layout(name, "matterport3d", classes, f"matterport{classes}", ".pth", "matterport_2d", (512, 640), 4000.0)
 
 
 LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout("scannet_3d", "scannet", 20, "scannet20", "_vh_clean_2.pth", "scannet_2d", (240, 320), 1000.0, 0.25, 10),
+        Layout("scannet_3d", "scannet", 20, "scannet20", "_vh_clean_2.pth", "scannet_2d", (240, 320), 1000.0),
         _matterport("matterport_3d", 21),
         *(_matterport(f"matterport_3d_{classes}", classes) for classes in (40, 80, 160)),
-        Layout("nuscenes_3d", "nuscenes", 16, "nuscenes16", ".pth", "nuscenes_2d", (450, 800), None, None, 5),
+        Layout("nuscenes_3d", "nuscenes", 16, "nuscenes16", ".pth", "nuscenes_2d", (450, 800), None),
     )
 }
 

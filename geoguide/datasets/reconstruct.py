@@ -20,6 +20,7 @@ from geoguide.scene import View
 
 BYTES_PER_VOXEL = 24  # distance, weight, colour, colour weight, all float32
 Grid = tuple[int, int, int]  # number of voxels along x, y, z
+TRUNCATION = 3.0  # voxels from a surface up to which readings say something about it
 FAR = 1.0  # value of free and of unknown space, in units of the truncation
 
 
@@ -40,13 +41,7 @@ class Reconstruction(NamedTuple):
 
 
 def reconstruct(
-    views: Sequence[View],
-    *,
-    voxel: float = 0.04,
-    truncation: float | None = None,
-    max_depth: float = 6.0,
-    min_fragment: int = 100,
-    memory_limit: float = 4e9,
+    views: Sequence[View], *, voxel: float, max_depth: float = 6.0, min_fragment: int = 100, memory_limit: float = 4e9
 ) -> Reconstruction:
     """Fuse views with depth and colour into one mesh (Curless and Levoy, 1996).
 
@@ -56,8 +51,6 @@ def reconstruct(
     Args:
         views: The views, K of them.
         voxel: Edge of a voxel in metres.
-        truncation: Distance from a surface, in metres, up to which readings say something about it; 3 voxels by
-            default, at least one.
         max_depth: Readings beyond this, in metres, are not used.
         min_fragment: Connected pieces of fewer vertices are removed.
         memory_limit: Bytes that the volume may take.
@@ -71,12 +64,9 @@ def reconstruct(
     """
     if not voxel > 0 or not max_depth > 0:
         raise InputError(f"voxel and max_depth must be positive, found {voxel} and {max_depth}")
-    truncation = 3.0 * voxel if truncation is None else truncation
-    if truncation < voxel:
-        raise InputError(f"truncation must be at least one voxel ({voxel} m), found {truncation}")
     views = _usable(views)
-    first_voxel, shape = _bounds([_view_bounds(view, max_depth) for view in views], voxel, truncation, memory_limit)
-    volume = _integrate(views, first_voxel, shape, voxel, truncation, max_depth)
+    first_voxel, shape = _bounds([_view_bounds(view, max_depth) for view in views], voxel, memory_limit)
+    volume = _integrate(views, first_voxel, shape, voxel, max_depth)
     return _extract(volume, first_voxel, voxel, min_fragment)
 
 
@@ -102,15 +92,13 @@ def _view_bounds(view: View, max_depth: float) -> np.ndarray:
     return np.stack([points.min(axis=1), points.max(axis=1)])
 
 
-def _bounds(
-    boxes: Iterable[np.ndarray], voxel: float, truncation: float, memory_limit: float
-) -> tuple[np.ndarray, Grid]:
+def _bounds(boxes: Iterable[np.ndarray], voxel: float, memory_limit: float) -> tuple[np.ndarray, Grid]:
     """Position [3] of the first voxel, and shape (x, y, z), of the grid around all boxes, each [2, 3]."""
     low = np.min([box[0] for box in boxes], axis=0)  # [3]
     high = np.max([box[1] for box in boxes], axis=0)
     if not np.isfinite(low).all():
         raise InputError("reconstruct: no view holds a depth reading within max_depth")
-    low, high = low - truncation, high + truncation
+    low, high = low - TRUNCATION * voxel, high + TRUNCATION * voxel
     shape = np.ceil((high - low) / voxel).astype(np.int64) + 1
     need = _volume_bytes(shape)
     if need > memory_limit:
@@ -137,9 +125,7 @@ class _Volume(NamedTuple):
     color_weight: np.ndarray  # float32 [X, Y, Z]
 
 
-def _integrate(
-    views: list[View], first_voxel: np.ndarray, shape: Grid, voxel: float, truncation: float, max_depth: float
-) -> _Volume:
+def _integrate(views: list[View], first_voxel: np.ndarray, shape: Grid, voxel: float, max_depth: float) -> _Volume:
     """The volume of this shape after all views; `first_voxel` [3] is where the grid begins in the world."""
     distance, weight = np.full(shape, FAR, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     color, color_weight = np.zeros((*shape, 3), dtype=np.float32), np.zeros(shape, dtype=np.float32)
@@ -151,7 +137,7 @@ def _integrate(
         depth = view.depth()
         depth[depth > max_depth] = 0
         color = view.color() if view.pixel_files[0] is not None else np.zeros((0, 0, 3), dtype=np.uint8)
-        _fuse_view(*volume, start, step, view.intrinsics, depth, color, truncation)
+        _fuse_view(*volume, start, step, view.intrinsics, depth, color, TRUNCATION * voxel)
     return volume
 
 

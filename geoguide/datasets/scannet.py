@@ -8,12 +8,13 @@
 Everything but the mesh may be absent.
 """
 
+import functools
 import warnings
 from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import at_size, common_camera, read_pose
+from geoguide.datasets.formats.cameras import Size, at_size, common_camera, read_pose
 from geoguide.datasets.formats.files import by_number, integers, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns, vertex_normals
 from geoguide.datasets.formats.sens import SensFile, SensView
@@ -91,12 +92,7 @@ def own_list(root: Path, split: str) -> Path:
 
 
 def load_scene(
-    folder: str | Path,
-    *,
-    labels: str = "scannet20",
-    frame_skip: int = 1,
-    image_size: tuple[int, int] | None = None,
-    provenance: str | None = None,
+    folder: str | Path, *, labels: str = "scannet20", frame_skip: int = 1, image_size: Size | None = None
 ) -> Scene:
     """Read one scan (paper, Datasets).
 
@@ -111,7 +107,6 @@ def load_scene(
             in the official `scannetv2-labels.combined.tsv` beside `scans/`.
         frame_skip: Every n-th frame becomes a view (the paper's peers take every 20th).
         image_size: (H, W) of the views, by default the depth images' own.
-        provenance: "mini" or "real", by default "mini" for generated scans, "real" for others.
 
     Returns:
         The scene, named as the folder.
@@ -138,7 +133,7 @@ def load_scene(
         labels=_load_labels(folder, len(points), labels),
         instances=_load_instances(folder, len(points)),
         views=_load_views(folder, frame_skip, image_size),
-        provenance=provenance_of(folder) if provenance is None else provenance,
+        provenance=provenance_of(folder),
     )
 
 
@@ -201,9 +196,8 @@ def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray
     if unknown:
         where = f"{folder / folder.name}.aggregation.json: label of objects"
         warnings.warn(f"{where} is not in the category table and read as void: {', '.join(unknown)}", stacklevel=4)
-    raw = np.array(
-        [table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64
-    )  # the last for owner -1
+    # The last is for owner -1.
+    raw = np.array([table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64)
     return mapping.from_raw(raw[owner])
 
 
@@ -240,7 +234,7 @@ def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[lis
     return groups, owner[inverse.reshape(-1)]
 
 
-def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None) -> tuple[View, ...]:
+def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[View, ...]:
     """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
     recording = folder / f"{folder.name}.sens"
     images = (path for path in (folder / "color").glob("*.jpg") if not path.name.startswith("."))
@@ -256,23 +250,15 @@ def _load_views(folder: Path, frame_skip: int, new_size: tuple[int, int] | None)
     )
 
 
-def _load_recording(
-    folder: Path, path: Path, frame_skip: int, new_size: tuple[int, int] | None
-) -> tuple[SensView, ...]:
+def _load_recording(folder: Path, path: Path, frame_skip: int, new_size: Size | None) -> tuple[SensView, ...]:
     """Views of every `frame_skip`-th frame of a `.sens` file; only its index is read here."""
     recording = SensFile(path)
     intrinsics, size = at_size(recording.intrinsics, recording.image_size, new_size)
+    view = functools.partial(
+        SensView, intrinsics=intrinsics, image_size=size, depth_scale=recording.depth_scale, recording=recording
+    )
     return tuple(
-        SensView(
-            name=str(frame),
-            intrinsics=intrinsics,
-            cam_to_world=recording.poses[frame],
-            image_size=size,
-            depth_scale=recording.depth_scale,
-            recording=recording,
-            frame=frame,
-            **_annotation_images(folder, str(frame)),
-        )
+        view(str(frame), cam_to_world=recording.poses[frame], frame=frame, **_annotation_images(folder, str(frame)))
         for frame in range(0, len(recording), frame_skip)
     )
 

@@ -1,6 +1,6 @@
 """Is a folder Matterport3D in its official layout, and is it whole?"""
 
-from collections.abc import Callable
+import functools
 from pathlib import Path
 
 from geoguide.datasets import matterport3d
@@ -43,9 +43,9 @@ def check_matterport3d(root: Path, report: Report) -> None:
                 numbers = matterport3d.list_regions(house)
                 regions += [house / matterport3d.REGIONS / f"region{number}.ply" for number in numbers]
         if regions:
-            tally = check_scenes(  # some regions have no camera inside
-                report, split, regions, _reader(mapping, split), need_labels=mapping is not None, need_frames=False
-            )
+            read = functools.partial(_load, mapping, split)
+            # Some regions have no camera inside.
+            tally = check_scenes(report, split, regions, read, need_labels=mapping is not None, need_frames=False)
             readable += tally.scenes
     if readable:
         report.uses += [
@@ -54,14 +54,10 @@ def check_matterport3d(root: Path, report: Report) -> None:
         ]
 
 
-def _reader(mapping: Path | None, split: str) -> Callable[[Path], Scene]:
-    """A function that reads a region, named by its ply file."""
-
-    def read(path: Path) -> Scene:
-        number = int(path.stem.removeprefix("region"))
-        return matterport3d.load_region(path.parents[1], number, mapping=mapping, split=split)
-
-    return read
+def _load(mapping: Path | None, split: str, path: Path) -> Scene:
+    """A region, named by its ply file."""
+    number = int(path.stem.removeprefix("region"))
+    return matterport3d.load_region(path.parents[1], number, mapping=mapping, split=split)
 
 
 def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:

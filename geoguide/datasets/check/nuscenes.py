@@ -33,18 +33,14 @@ def check_nuscenes(root: Path, report: Report) -> None:
 
 def _check_version(tables: Tables, report: Report) -> None:
     """Check every key frame that the tables of one version name."""
-    title = f"{tables.version}, key frames of {len(tables.scenes)} scenes"
+    version, title = tables.version, f"{tables.version}, key frames of {len(tables.scenes)} scenes"
     labelled = tables.label_files is not None  # the benchmark's test frames come without labels
     frames = _key_frames(tables, report)
     tally = check_scenes(report, title, frames, lambda path: load_sample(tables, path.name), need_labels=labelled)
     if not labelled:
-        report.lines.append(
-            f"{tables.version}: lidarseg is not installed or withheld: it can be segmented but not scored"
-        )
-    if tally.scenes:
-        report.uses.append(
-            f"geoguide.datasets.nuscenes.load_sample, lifting and segmentation ({tally.scenes} key frames)"
-        )
+        report.lines.append(f"{version}: lidarseg is not installed or withheld: it can be segmented but not scored")
+    if count := tally.scenes:
+        report.uses.append(f"geoguide.datasets.nuscenes.load_sample, lifting and segmentation ({count} key frames)")
 
 
 def _key_frames(tables: Tables, report: Report) -> list[Path]:

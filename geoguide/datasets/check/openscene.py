@@ -85,7 +85,6 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
                 FusedFeatures(file, count).rows(spread(count))
                 whole += 1
     if total:
-        report.lines.append(
-            f"{folder.name}: {whole} of {total} files of {layout.name} readable, {lacking} scenes without"
-        )
+        readable = f"{whole} of {total} files of {layout.name} readable"
+        report.lines.append(f"{folder.name}: {readable}, {lacking} scenes without")
         report.uses.append(f"geoguide.datasets.openscene_layout.open_features ({folder.name}, {whole} files)")

@@ -12,6 +12,8 @@ from tqdm import tqdm
 from geoguide.errors import GeoGuideError
 from geoguide.scene import VOID, Scene
 
+Reader = Callable[[Path], Scene]  # of one scene, from the path that names it
+
 
 @dataclass
 class Report:
@@ -121,7 +123,7 @@ def check_scenes(
     report: Report,
     split: str,
     paths: Sequence[Path],
-    read: Callable[[Path], Scene],
+    read: Reader,
     *,
     expected: int | None = None,
     need_labels: bool = True,
@@ -151,9 +153,7 @@ def check_scenes(
     return tally
 
 
-def check_scene(
-    report: Report, path: Path, read: Callable[[Path], Scene], need_labels: bool, need_frames: bool
-) -> Scene | None:
+def check_scene(report: Report, path: Path, read: Reader, need_labels: bool, need_frames: bool) -> Scene | None:
     """Read one scene and decode all of its frames.
 
     Args:

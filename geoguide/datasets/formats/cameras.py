@@ -15,6 +15,7 @@ from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
 from geoguide.errors import DataError
 
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
+Size = tuple[int, int]  # (H, W)
 STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
 
 
@@ -69,7 +70,7 @@ def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
     return matrix
 
 
-def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, camera: Path) -> None:
+def check_fits(intrinsics: np.ndarray, size: Size, image: Path, camera: Path) -> None:
     """Check that a camera matrix can belong to images of a size: its principal point must lie near their middle.
 
     This finds images that were halved, and the colour camera's matrix given for depth images. Lifting would otherwise
@@ -92,28 +93,7 @@ def check_fits(intrinsics: np.ndarray, size: tuple[int, int], image: Path, camer
         raise DataError(f"{image}: image is {list(size)} (H, W), but {fit}")
 
 
-def check_frame(color: Path, depth: Path, size: tuple[int, int], camera: Path) -> None:
-    """Check the images of an RGB-D frame against the size that the camera matrix holds for, by their headers.
-
-    The depth image must have that size. The colour image, which will be resized to it, need only have its shape.
-
-    Args:
-        color: The colour image file.
-        depth: The depth image file.
-        size: (H, W) of the depth images that the camera matrix holds for.
-        camera: The file that the camera matrix was read from, for the message.
-
-    Raises:
-        DataError: An image is missing, unreadable or does not fit; the message names it.
-    """
-    depth_size = read_image_size(depth)
-    if depth_size != tuple(size):
-        expected = f"the frames before and {camera.name} are for {list(size)}"
-        raise DataError(f"{depth}: image is {list(depth_size)} (H, W), but {expected}")
-    check_shape(read_image_size(color), size, color)
-
-
-def check_shape(found: tuple[int, int], size: tuple[int, int], image: Path) -> None:
+def check_shape(found: Size, size: Size, image: Path) -> None:
     """Check that a colour image is not stretched when it is resized to the size of the depth images.
 
     Args:
@@ -128,7 +108,7 @@ def check_shape(found: tuple[int, int], size: tuple[int, int], image: Path) -> N
         raise DataError(f"{image}: image is {list(found)} (H, W), not of the shape of the depth images, {list(size)}")
 
 
-def resize_intrinsics(intrinsics: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
+def resize_intrinsics(intrinsics: np.ndarray, size: Size, new_size: Size) -> np.ndarray:
     """Adapt a camera matrix to images that are resized (OpenScene's rule).
 
     fx is multiplied by the ratio of the widths, fy by that of the heights, cx by (w' - 1) / (w - 1), cy likewise.
@@ -155,9 +135,7 @@ def resize_intrinsics(intrinsics: np.ndarray, size: tuple[int, int], new_size: t
     return resized
 
 
-def at_size(
-    intrinsics: np.ndarray, size: tuple[int, int], new_size: tuple[int, int] | None
-) -> tuple[np.ndarray, tuple[int, int]]:
+def at_size(intrinsics: np.ndarray, size: Size, new_size: Size | None) -> tuple[np.ndarray, Size]:
     """Choose the size at which a view's images will be read, which need not be the size of the files.
 
     Args:
@@ -173,10 +151,10 @@ def at_size(
     return resize_intrinsics(intrinsics, size, new_size), (new_size[0], new_size[1])
 
 
-def common_camera(
-    frames: Sequence[tuple[Path, Path]], path: Path, new_size: tuple[int, int] | None
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Read the camera that all frames of an RGB-D recording share, and check every image against it.
+def common_camera(frames: Sequence[tuple[Path, Path]], path: Path, new_size: Size | None) -> tuple[np.ndarray, Size]:
+    """Read the camera that all frames of an RGB-D recording share, and check every image against it, by its header.
+
+    The depth images must have one size. The colour images, which will be resized to it, need only have its shape.
 
     Args:
         frames: Colour and depth image file of each frame, K >= 1 of them.
@@ -194,11 +172,15 @@ def common_camera(
     intrinsics = read_intrinsics(path)
     check_fits(intrinsics, size, first_depth, path)
     for color, depth in frames:
-        check_frame(color, depth, size, path)
+        depth_size = read_image_size(depth)
+        if depth_size != size:
+            expected = f"the frames before and {path.name} are for {list(size)}"
+            raise DataError(f"{depth}: image is {list(depth_size)} (H, W), but {expected}")
+        check_shape(read_image_size(color), size, color)
     return at_size(intrinsics, size, new_size)
 
 
-def read_image_size(path: str | Path) -> tuple[int, int]:
+def read_image_size(path: str | Path) -> Size:
     """Read the size of an image from its header, without decoding its pixels.
 
     Args:

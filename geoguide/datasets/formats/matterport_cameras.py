@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import check_camera, check_fits
+from geoguide.datasets.formats.cameras import Size, check_camera, check_fits
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, InputError
 
@@ -77,9 +77,7 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
     return tuple(cameras)
 
 
-def to_opencv(
-    intrinsics: np.ndarray, size: tuple[int, int], image: Path, conf: Path, origin: str = "bottom-left"
-) -> np.ndarray:
+def to_opencv(intrinsics: np.ndarray, size: Size, image: Path, conf: Path, origin: str = "bottom-left") -> np.ndarray:
     """Turn a .conf file's camera matrix into ours, for pixel centres at whole numbers from the top left.
 
     Args:
@@ -106,48 +104,23 @@ def to_opencv(
 
 
 def region_views(cameras: np.ndarray, points: np.ndarray, split: str) -> np.ndarray:
-    """Choose the images of a region by where their cameras stand (OpenScene's rule).
+    """Choose the images of a region by where their cameras stand (OpenScene's rule): inside its points' bounding box.
 
     Args:
         cameras: Camera centres of the house's images [K, 3], metres; nan and inf where a pose is lost.
         points: The region's points [P, 3], metres.
-        split: Official split of the house. In "test" a region without cameras inside takes the nearest instead.
+        split: Official split of the house. In "test" a region without cameras inside takes the `NEAREST` ones to the
+            middle of the box instead.
 
     Returns:
-        Indices of the images, int64, of those `inside` or else `nearest`.
-    """
-    chosen = inside(cameras, points)
-    return nearest(cameras, points) if len(chosen) == 0 and split == "test" else chosen
-
-
-def inside(cameras: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """List the cameras inside the bounding box of a region's points.
-
-    Args:
-        cameras: Camera centres [K, 3], metres; nan and inf are outside.
-        points: Points [P, 3], metres.
-
-    Returns:
-        Indices of the cameras, int64, ascending.
+        Indices of the images, int64, ascending, or the nearest first; never of one whose pose is lost.
     """
     low, high = points.min(axis=0), points.max(axis=0)  # [3]
-    return np.flatnonzero(((cameras > low) & (cameras < high)).all(axis=1))
-
-
-def nearest(cameras: np.ndarray, points: np.ndarray, count: int = NEAREST) -> np.ndarray:
-    """List the cameras nearest to the middle of the bounding box of a region's points.
-
-    Args:
-        cameras: Camera centres [K, 3], metres; nan and inf are never listed.
-        points: Points [P, 3], metres.
-        count: At most how many.
-
-    Returns:
-        Indices of the cameras, int64, the nearest first.
-    """
-    centre = (points.min(axis=0) + points.max(axis=0)) / 2
-    distance = np.linalg.norm(cameras - centre, axis=1)  # [K]
-    order = np.argsort(distance, kind="stable")[:count]
+    inside = np.flatnonzero(((cameras > low) & (cameras < high)).all(axis=1))
+    if len(inside) or split != "test":
+        return inside
+    distance = np.linalg.norm(cameras - (low + high) / 2, axis=1)  # [K]
+    order = np.argsort(distance, kind="stable")[:NEAREST]
     return order[np.isfinite(distance[order])]
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy._core import multiarray
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.errors import DataError
+from geoguide.errors import DataError, first_line
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream that cannot be mapped
 
@@ -52,5 +52,4 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
         with torch.serialization.safe_globals([*arrays, *names]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({reason})") from None
+        raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({first_line(error)})") from None
