@@ -64,15 +64,14 @@ def compare(old: records.Record, new: records.Record) -> dict[str, Any]:
         Both mIoU, the differences (new minus old), whether they are `within` the tolerance, and whether both runs saw
         the `same_data`.
     """
-    difference = {m: getattr(new.metrics, m) - getattr(old.metrics, m) for m in ("miou", "macc")}
+    difference = {f"difference_{m}": getattr(new.metrics, m) - getattr(old.metrics, m) for m in ("miou", "macc")}
     return {
         "id": old.id,
         "name": old.name,
         "seed": old.facts.seed,
         "committed_miou": old.metrics.miou,
         "fresh_miou": new.metrics.miou,
-        "difference_miou": difference["miou"],
-        "difference_macc": difference["macc"],
+        **difference,
         "within": max(abs(value) for value in difference.values()) <= TOLERANCE,
         "same_data": old.data["fingerprint"] == new.data["fingerprint"],
         "seconds": new.wall_seconds,
