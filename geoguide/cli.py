@@ -309,14 +309,13 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the `geoguide` command: exit 0, 1 (verify: not reproduced), 2 (bad input), 130 (interrupted)."""
     command = tyro.cli(Command, prog="geoguide", args=argv, config=(tyro.conf.OmitArgPrefixes,))
     try:
-        code = command.run() or 0
+        sys.exit(command.run() or 0)
     except GeoGuideError as error:
         print(f"geoguide: {error}", file=sys.stderr)
-        code = 2
+        sys.exit(2)
     except KeyboardInterrupt:
         print("geoguide: interrupted; run the same command again to go on", file=sys.stderr)
-        code = 130
-    sys.exit(code)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

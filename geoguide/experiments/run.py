@@ -18,7 +18,7 @@ from geoguide.experiments.records import Record, dumps, find, record_path
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
-from geoguide.paths import checkpoints_root, replacing
+from geoguide.paths import checkpoints_root, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import Evaluation, evaluate, evaluate_label_sets
 from geoguide.pipeline.prepare import prepare_split
@@ -59,8 +59,7 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
         raw = _run(config, device, progress)
     memory = None if peak.megabytes is None else round(peak.megabytes)
     raw |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
-    with replacing(record_path(config, folder)) as temporary:
-        temporary.write_text(dumps(raw))
+    write_text(record_path(config, folder), dumps(raw))
     return Record.of(raw)
 
 

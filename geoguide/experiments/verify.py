@@ -10,7 +10,7 @@ from geoguide.experiments import records
 from geoguide.experiments.environment import environment
 from geoguide.experiments.pools import run_all
 from geoguide.experiments.profiles import profile
-from geoguide.paths import replacing, results_root
+from geoguide.paths import results_root, write_text
 
 TOLERANCE = 1.0  # mIoU points; other processors round differently and training amplifies it
 
@@ -48,8 +48,7 @@ def verify(profile_name: str, *, workers: int = 1, report: Path | None = None) -
         "environment": environment(),
     }
     if report is not None:
-        with replacing(report) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+        write_text(report, json.dumps(result, indent=1) + "\n")
     return result
 
 
