@@ -200,8 +200,7 @@ def confusion_heatmap(matrix: np.ndarray, names: Sequence[str], *, title: str) -
     if counts.shape != (len(names), len(names)):
         raise InputError(f"matrix must be [{len(names)}, {len(names)}] like names, found {list(counts.shape)}")
     total = counts.sum(axis=1, keepdims=True)  # [C, 1]
-    share = np.full(counts.shape, np.nan)  # [C, C]
-    np.divide(100.0 * counts, total, out=share, where=total > 0)
+    share = 100.0 * counts / np.where(total > 0, total, np.nan)  # [C, C]
     heat = go.Heatmap(z=share, x=list(names), y=list(names), colorscale="Cividis", zmin=0, zmax=100, customdata=counts)
     heat.colorbar = {"title": {"text": "% of the class's points", "side": "right"}, "thickness": 12}
     heat.hovertemplate = "true %{y}, predicted %{x}: %{z:.1f} % (%{customdata} points)<extra></extra>"
@@ -253,14 +252,13 @@ def show_images(images: Mapping[str, np.ndarray], *, title: str) -> go.Figure:
     """
     require(images, "images must hold at least one image")
     figure = make_subplots(cols=len(images), subplot_titles=list(images), horizontal_spacing=0.02)
-    ratio = 0.0
     for column, (name, image) in enumerate(images.items(), start=1):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"images[{name!r}] must be uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
         figure.add_trace(go.Image(source=_png(image), hoverinfo="skip"), row=1, col=column)
-        ratio = max(ratio, image.shape[0] / image.shape[1])
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
+    ratio = max(image.shape[0] / image.shape[1] for image in images.values())
     return finish(figure, title=title, height=int(90 + 760 * ratio / len(images)), margin=NO_MARGIN)
 
 

@@ -141,9 +141,7 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
 
 def _thin(count: int, limit: int) -> np.ndarray:
     """Sorted indices of at most `limit` of `count` points, drawn without replacement."""
-    if count <= limit:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, min(count, limit), replace=False))
 
 
 def _quantise(points: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:

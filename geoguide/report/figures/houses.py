@@ -33,18 +33,17 @@ def import_picture(rooms: Sequence[Room], *, title: str) -> go.Figure:
             left += width + _GAP
     figure = go.Figure()
     for room in rooms:
-        for name in room.imports:
-            xs, ys = [places[room.name][0], places[name][0]], [room.floor - 0.25, floor_of[name] + 0.25]
-            line = {"color": PALETTE[0], "width": 1}
-            figure.add_scatter(x=xs, y=ys, mode="lines", line=line, opacity=0.25, hoverinfo="skip", showlegend=False)
-    for room in rooms:
         x, width = places[room.name]
         box = {"x0": x - width / 2, "x1": x + width / 2, "y0": room.floor - 0.25, "y1": room.floor + 0.25}
         figure.add_shape(type="rect", **box, fillcolor="#ffffff", line={"color": "#222222", "width": 1})
+        for name in room.imports:
+            xs, ys = [x, places[name][0]], [room.floor - 0.25, floor_of[name] + 0.25]
+            line = {"color": PALETTE[0], "width": 1}
+            figure.add_scatter(x=xs, y=ys, mode="lines", line=line, opacity=0.25, hoverinfo="skip", showlegend=False)
     told = [f"<b>{r.name}</b>, {r.lines:,} lines<br>imports {', '.join(r.imports) or 'nothing'}" for r in rooms]
     names = {"text": [room.name for room in rooms], "textfont": {"size": 11}, "showlegend": False}
-    x, y = [places[room.name][0] for room in rooms], [room.floor for room in rooms]
-    figure.add_scatter(x=x, y=y, mode="text", hovertext=told, hoverinfo="text", **names)
+    xs, ys = [places[room.name][0] for room in rooms], [room.floor for room in rooms]
+    figure.add_scatter(x=xs, y=ys, mode="text", hovertext=told, hoverinfo="text", **names)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(title_text="floor", tickvals=floors, showgrid=False, zeroline=False)
     return finish(figure, title=title, height=120 + 62 * len(floors))
