@@ -11,6 +11,7 @@ import tyro
 from geoguide.benchmarks import NAMES, benchmark_of
 from geoguide.datasets.config import GENERATED, DataConfig
 from geoguide.errors import ConfigError, GeoGuideError
+from geoguide.paths import checkpoints_root, results_root, runs_root
 
 Positional = tyro.conf.Positional
 if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
@@ -109,16 +110,14 @@ class Train(Place):
 
     def run(self) -> None:
         """Train, and print where the model lies and how it does on the validation scenes."""
-        from geoguide.experiments.pools import prepare_data
-        from geoguide.experiments.presets import preset
+        from geoguide.experiments import pools, presets
         from geoguide.model import from_fit
-        from geoguide.paths import checkpoints_root, runs_root
         from geoguide.pipeline.train import fit
 
-        config = self.place(preset(self.preset, drop=self.drop, seed=self.seed))
+        config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed))
         if self.steps is not None:
             config = config.replace(train__steps=self.steps)
-        prepare_data(config, self.workers)
+        pools.prepare_data(config, self.workers)
         fitted = fit(config, device=self.device, run_dir=checkpoints_root())
         path = from_fit(fitted, config).save(self.out or runs_root() / "model.safetensors")
         state = "converged" if fitted.converged else "NOT converged"
@@ -167,19 +166,17 @@ class Replicate(Place):
 
     def run(self) -> None:
         """Run what has no record, write the README's results, and print how many records there are."""
-        from geoguide.experiments.pools import run_all
-        from geoguide.experiments.profiles import main_table, profile
-        from geoguide.paths import results_root
+        from geoguide.experiments import pools, profiles
         from geoguide.report.readme import update_readme
 
         if self.profile == "main":
             where = (self.dataset, self.data, self.features)
-            configs = main_table(*where, protocol=self.protocol, weights=self.weights)
+            configs = profiles.main_table(*where, protocol=self.protocol, weights=self.weights)
         elif any(getattr(self, field.name) != field.default for field in fields(Place)):
             raise ConfigError("--dataset, --data, --features, --weights and --protocol belong to --profile main")
         else:
-            configs = profile(self.profile)
-        done = run_all(configs, workers=self.workers, force=self.force)
+            configs = profiles.profile(self.profile)
+        done = pools.run_all(configs, workers=self.workers, force=self.force)
         update_readme()
         print(f"{len(done)} records in {results_root()}")
 
@@ -202,7 +199,6 @@ class Verify:
             Exit code: 0, or 1 where a row lies outside the tolerance.
         """
         from geoguide.experiments.verify import verify
-        from geoguide.paths import runs_root
 
         report = self.report or runs_root() / "verify-quick.json"
         result = verify(self.profile, workers=self.workers, report=report)
@@ -282,7 +278,6 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and print where the weights lie."""
-        from geoguide.paths import checkpoints_root, runs_root
         from geoguide.pretraining import PretrainConfig
         from geoguide.pretraining.run import pretrain_and_save
 
@@ -313,7 +308,6 @@ class Probe:
 
     def run(self) -> None:
         """Measure, and print the row."""
-        from geoguide.paths import results_root
         from geoguide.pretraining.probe_record import add_row
 
         out = self.out or results_root() / "backbones" / "probe.json"
@@ -330,14 +324,13 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the `geoguide` command: exit 0, 1 (verify: not reproduced), 2 (bad input), 130 (interrupted)."""
     command = tyro.cli(Command, prog="geoguide", args=argv, config=(tyro.conf.OmitArgPrefixes,))
     try:
-        code = command.run() or 0
+        sys.exit(command.run() or 0)
     except GeoGuideError as error:
         print(f"geoguide: {error}", file=sys.stderr)
-        code = 2
+        sys.exit(2)
     except KeyboardInterrupt:
         print("geoguide: interrupted; run the same command again to go on", file=sys.stderr)
-        code = 130
-    sys.exit(code)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,20 @@ def check_known(kind: str, name: str, known: Collection[str]) -> None:
         raise ConfigError(f"unknown {kind} {name!r}: known are {', '.join(known)}")
 
 
+def require(met: object, message: str) -> None:
+    """Refuse an argument that does not meet a condition.
+
+    Args:
+        met: Whether it does, as a truth value; a collection: whether it holds anything.
+        message: What was expected and found.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not met:
+        raise InputError(message)
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's message, for a message of one line.
 

@@ -103,3 +103,14 @@ def replacing(path: str | Path) -> Generator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file as `replacing` does.
+
+    Args:
+        path: The file to write; missing folders are made.
+        text: All that it is to hold.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text)

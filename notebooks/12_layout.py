@@ -38,14 +38,14 @@ figures.use_offline_renderer()
 # its size is its number of lines. Point at a room to see what it imports.
 
 # %%
-house = layout.read_house(PACKAGE)
-figures.import_picture(house, title="Rooms of the package and what imports what")
+rooms, circle = layout.read_house(PACKAGE)
+figures.import_picture(rooms, title="Rooms of the package and what imports what")
 
 # %% [markdown]
 # ## The rooms
 
 # %%
-table = pd.DataFrame([{"floor": r.floor, "room": r.name, "lines": r.lines, "what it is for": r.purpose} for r in house])
+table = pd.DataFrame([{"floor": r.floor, "room": r.name, "lines": r.lines, "what it is for": r.purpose} for r in rooms])
 table.sort_values(["floor", "room"], ascending=[False, True]).style.hide(axis="index")
 
 # %% [markdown]
@@ -59,10 +59,10 @@ Markdown((PACKAGE / room / "design.md").read_text())
 # ## What we found
 
 # %%
-arrows = sum(len(r.imports) for r in house)
-up = [f"{r.name} → {name}" for r in house for name in r.imports if house.floor_of(name) >= r.floor]
-Markdown(f"{len(house)} rooms on {max(r.floor for r in house)} floors, {arrows} arrows, "
-         f"{'none runs up' if not up else 'running up: ' + ', '.join(up)}; circles: {len(house.circles) or 'none'}.")
+arrows, floor_of = sum(len(r.imports) for r in rooms), {r.name: r.floor for r in rooms}
+up = [f"{r.name} → {name}" for r in rooms for name in r.imports if floor_of[name] >= r.floor]
+Markdown(f"{len(rooms)} rooms on {max(r.floor for r in rooms)} floors, {arrows} arrows, "
+         f"{'none runs up' if not up else 'running up: ' + ', '.join(up)}; circles: {' → '.join(circle) or 'none'}.")
 
 # %% [markdown]
 # ## Where we differ

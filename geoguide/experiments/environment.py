@@ -21,25 +21,17 @@ def environment(device: str = "auto") -> dict[str, Any]:
         device: auto, cpu or cuda.
 
     Returns:
-        `python` and `packages` (versions), `device`, `threads`, `git_commit`, `date`.
+        `python` and `packages` (versions), `device`, `threads`, `git_commit` (of the checkout that this package runs
+        from, '-dirty' with local changes; None outside one), `date`.
     """
     target = resolve_device(device)
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "device": torch.cuda.get_device_name(target) if target.type == "cuda" else f"cpu ({platform.machine()})",
         "threads": torch.get_num_threads(),
-        "git_commit": git_commit(),
+        "git_commit": commit or None,
         "date": datetime.date.today().isoformat(),
     }
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout that this package runs from.
-
-    Returns:
-        Its short hash, with '-dirty' where there are local changes; None outside a checkout.
-    """
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None

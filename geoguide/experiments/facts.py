@@ -97,10 +97,8 @@ class Facts:
             changed=(),
             seed=config.seed,
         )
-        near = []
-        for kind, base in _bases(config, known.teacher):
-            facts = replace(known, **kind)
-            near.append(replace(facts, changed=_differing(config, _placed(base, config, facts))))
+        bases = [(replace(known, **kind), base) for kind, base in _bases(config, known.teacher)]
+        near = [replace(facts, changed=_differing(config, _placed(base, config, facts))) for facts, base in bases]
         return min(near, key=lambda facts: len(facts.changed))
 
     @property

@@ -5,14 +5,12 @@ from pathlib import Path
 
 from geoguide.backbones.config import BackboneConfig
 from geoguide.benchmarks import benchmark
-from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
 from geoguide.errors import ConfigError, check_known
 from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.protocols import PROTOCOLS
-from geoguide.students.frozen_backbone import FrozenBackboneStudent
-from geoguide.students.openscene import OpenSceneStudent
+from geoguide.pipeline.student import student_kind
 from geoguide.text.encoders import TextConfig
 
 FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise")
@@ -152,22 +150,11 @@ def real(
         text=TextConfig(TEXT_OF_WIDTH[width]),
         evaluation__label_sets=there.more_label_sets,
     )
-    config = REAL_RECIPES[config.train.model](config, there)
+    if student_kind(config).frozen:  # twenty epochs of ScanNet, whatever the benchmark: a guess
+        config = config.replace(train__points_per_step=20_000, train__steps=20 * REAL_SCENES)
+    else:  # OpenScene's own recipe: 100 epochs of ScanNet
+        recipe = there.openscene
+        network = {"width": 1.0, "voxel": recipe.voxel, "scenes_per_step": recipe.scenes_per_step}
+        steps, openscene = 100 * REAL_SCENES // recipe.scenes_per_step, replace(config.openscene, **network)
+        config = config.replace(openscene=openscene, train__learning_rate=1e-4, train__steps=steps)
     return config.replace(train__evaluate_every=config.train.steps // 20, train__checkpoint_every=500)
-
-
-def _real_adapter(config: ExperimentConfig, there: Benchmark) -> ExperimentConfig:
-    """Twenty epochs of ScanNet, whatever the benchmark: a guess."""
-    return config.replace(train__points_per_step=20_000, train__steps=20 * REAL_SCENES)
-
-
-def _real_entire_network(config: ExperimentConfig, there: Benchmark) -> ExperimentConfig:
-    """OpenScene's own recipe: 100 epochs of ScanNet."""
-    recipe = there.openscene
-    network = {"width": 1.0, "voxel": recipe.voxel, "scenes_per_step": recipe.scenes_per_step}
-    steps = 100 * REAL_SCENES // recipe.scenes_per_step
-    return config.replace(openscene=replace(config.openscene, **network), train__learning_rate=1e-4, train__steps=steps)
-
-
-# How each student trains on real data, by its name.
-REAL_RECIPES = {FrozenBackboneStudent.name: _real_adapter, OpenSceneStudent.name: _real_entire_network}

@@ -149,10 +149,8 @@ def pooled(seed: int = 0) -> ExperimentConfig:
     Returns:
         The experiment on generated rooms.
     """
-    config = preset("works-best", drop="imr+iirc", seed=seed)
-    return config.replace(
-        name="mean-pooled superpoints", objective__usd__weight="uniform", objective__usd__supervision="none"
-    )
+    plain = {"objective__usd__weight": "uniform", "objective__usd__supervision": "none"}
+    return preset("works-best", drop="imr+iirc", seed=seed).replace(name="mean-pooled superpoints", **plain)
 
 
 def openscene(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig:

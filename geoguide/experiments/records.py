@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from geoguide.errors import DataError
@@ -258,10 +257,9 @@ def only(lines: pd.DataFrame, row: Row) -> pd.DataFrame:
     Returns:
         Those lines, in their order.
     """
-    keep = np.ones(len(lines), bool)  # [lines]
     for fact, wanted in row.items():
-        keep &= np.array([agrees(value, wanted) for value in lines[fact]], bool)
-    return lines[keep]
+        lines = lines[lines[fact].apply(agrees, args=(wanted,)).astype(bool)]
+    return lines
 
 
 def pick(found: Sequence[Record], row: Row) -> list[Record]:

@@ -18,12 +18,12 @@ from geoguide.experiments.records import Record, dumps, find, record_path
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
-from geoguide.paths import checkpoints_root, replacing
+from geoguide.paths import checkpoints_root, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import Evaluation, evaluate, evaluate_label_sets
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.student import student_kind
-from geoguide.pipeline.train import Fit, fit
+from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 from geoguide.superpoints import superpoint_purity
 
@@ -59,8 +59,7 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
         raw = _run(config, device, progress)
     memory = None if peak.megabytes is None else round(peak.megabytes)
     raw |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
-    with replacing(record_path(config, folder)) as temporary:
-        temporary.write_text(dumps(raw))
+    write_text(record_path(config, folder), dumps(raw))
     return Record.of(raw)
 
 
@@ -69,10 +68,11 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
     tested = config.tested()
     train, val = (_scenes(data_key(config), split) for split in ("train", "val"))
     test = _scenes(data_key(tested), "test")
-    fitted = None
+    student = training = None
     if config.protocol.mode != "fusion":
         fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints_root(), progress=progress)
-    student = None if fitted is None else fitted.student
+        history = [{k: round(v, 5) for k, v in row.items()} for row in fitted.history]
+        student, training = fitted.student, {"history": history, "converged": fitted.converged}
     label_set, others = tested.data.label_set, config.evaluation.label_sets
     on_test = evaluate_label_sets(tested, student, test, (label_set, *others))
     on_val = evaluate(config, student, scenes=val)
@@ -91,7 +91,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "metrics": describe(on_test[label_set], label_set),
         "by_label_set": by_label_set,
         "validation": {"miou": on_val.miou, "macc": on_val.macc},
-        "training": _training(fitted),
+        "training": training,
         "regions": region_quality(test),
         "data": _data({"train": train, "val": val, "test": test}, config),
         "environment": environment(device),
@@ -163,13 +163,6 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
             quality = mask_quality(scene.masks, scene.instances)
             rows[-1] |= {f"mask_{name}": float(value) for name, value in quality.items()}
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-
-def _training(fitted: Fit | None) -> dict[str, Any] | None:
-    if fitted is None:
-        return None
-    history = [{k: round(v, 5) for k, v in row.items()} for row in fitted.history]
-    return {"history": history, "converged": fitted.converged}
 
 
 def _data(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) -> dict[str, Any]:

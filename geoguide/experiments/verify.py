@@ -10,7 +10,7 @@ from geoguide.experiments import records
 from geoguide.experiments.environment import environment
 from geoguide.experiments.pools import run_all
 from geoguide.experiments.profiles import profile
-from geoguide.paths import replacing, results_root
+from geoguide.paths import results_root, write_text
 
 TOLERANCE = 1.0  # mIoU points; other processors round differently and training amplifies it
 
@@ -48,8 +48,7 @@ def verify(profile_name: str, *, workers: int = 1, report: Path | None = None) -
         "environment": environment(),
     }
     if report is not None:
-        with replacing(report) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+        write_text(report, json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -64,15 +63,14 @@ def compare(old: records.Record, new: records.Record) -> dict[str, Any]:
         Both mIoU, the differences (new minus old), whether they are `within` the tolerance, and whether both runs saw
         the `same_data`.
     """
-    difference = {m: getattr(new.metrics, m) - getattr(old.metrics, m) for m in ("miou", "macc")}
+    difference = {f"difference_{m}": getattr(new.metrics, m) - getattr(old.metrics, m) for m in ("miou", "macc")}
     return {
         "id": old.id,
         "name": old.name,
         "seed": old.facts.seed,
         "committed_miou": old.metrics.miou,
         "fresh_miou": new.metrics.miou,
-        "difference_miou": difference["miou"],
-        "difference_macc": difference["macc"],
+        **difference,
         "within": max(abs(value) for value in difference.values()) <= TOLERANCE,
         "same_data": old.data["fingerprint"] == new.data["fingerprint"],
         "seconds": new.wall_seconds,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from geoguide.paths import replacing
+from geoguide.paths import replacing, write_text
 
 Arrays = dict[str, np.ndarray]
 
@@ -49,8 +49,7 @@ class StageCache:
         for name, array in arrays.items():
             with replacing(self._file(stem, name)) as temporary:
                 np.save(temporary, array)
-        with replacing(index) as temporary:
-            temporary.write_text(json.dumps(sorted(arrays)))
+        write_text(index, json.dumps(sorted(arrays)))
         return {name: self._map(stem, name) for name in arrays}
 
     def _file(self, stem: str, name: str) -> Path:

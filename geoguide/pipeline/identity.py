@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.paths import replacing
+from geoguide.paths import write_text
 from geoguide.scene import Scene
 
 
@@ -72,6 +72,5 @@ class Identity:
             return cls(**json.loads(note.read_text()))
         except (OSError, ValueError, TypeError):  # no note, or a damaged one
             found = cls.of(load())
-        with replacing(note) as temporary:
-            temporary.write_text(json.dumps(asdict(found)))
+        write_text(note, json.dumps(asdict(found)))
         return found

@@ -19,7 +19,7 @@ from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import to_dict
 from geoguide.labels import load_label_set
-from geoguide.paths import replacing
+from geoguide.paths import write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.probing import ProbeConfig, ProbeRoom, probe
@@ -81,8 +81,7 @@ def add_row(
         },
         "rows": record["rows"] | {name: row},
     }
-    with replacing(out) as temporary:
-        temporary.write_text(dumps(record))
+    write_text(out, dumps(record))
     return row
 
 

@@ -8,7 +8,7 @@ from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
 from geoguide.ops.devices import resolve_device
-from geoguide.paths import replacing
+from geoguide.paths import write_text
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.loop import Pretraining, pretrain
 from geoguide.pretraining.rooms import identity, make_rooms, read_cloud
@@ -50,8 +50,7 @@ def pretrain_and_save(
     result = pretrain(config, clouds, run_dir=run_dir, until=until, device=resolve_device(device), progress=progress)
     used = [identity(folder) for folder in folders]
     result.save(out, used)
-    with replacing(out.with_suffix(".json")) as temporary:
-        temporary.write_text(dumps(curves(result, used)))
+    write_text(out.with_suffix(".json"), dumps(curves(result, used)))
     return result
 
 

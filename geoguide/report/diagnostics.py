@@ -1,7 +1,7 @@
 """What could a module gain at best? Measurements that need the truth, so for looking only, never for training."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -48,27 +48,21 @@ def target_quality(
         A line per way to pool: F_2d per point, plain mean of the superpoint, S̄_2d with each learned W, and with
         weights that know the truth; mIoU and mAcc in %, over all labelled points.
     """
-    pool: dict[str, Callable[[Batch, Tensor, Tensor], Tensor]] = {
-        "mean of the superpoint": lambda b, truth, known: b.seen.float(),
-        **{f"weighted by W, {name}": partial(_learned_weights, usd) for name, usd in learned.items()},
-        "weighted by the true error (ceiling)": oracle_weights,
-    }
-    matrices = {name: ConfusionMatrix(len(text)) for name in ("no pooling", *pool)}
+    matrices = defaultdict[str, ConfusionMatrix](lambda: ConfusionMatrix(len(text)))
     for scene in scenes:
         batch = scene.batch(np.arange(len(scene)), torch.device("cpu"))
         labels = np.asarray(scene.labels)
         known = torch.from_numpy(labels < len(text))  # [P]
         truth = text[torch.from_numpy(np.where(labels < len(text), labels, 0))]  # [P, C]
         matrices["no pooling"].update(labels, (batch.lifted @ text.T).argmax(1).numpy())
-        for name, weigh in pool.items():
-            refined = refine(batch.lifted, weigh(batch, truth, known), batch.superpoints)  # [superpoints, C]
+        weights = {"mean of the superpoint": batch.seen.float()}  # [P] each
+        weights |= {f"weighted by W, {name}": usd.weights(batch) for name, usd in learned.items()}
+        weights |= {"weighted by the true error (ceiling)": oracle_weights(batch, truth, known)}
+        for name, weight in weights.items():
+            refined = refine(batch.lifted, weight, batch.superpoints)  # [superpoints, C]
             matrices[name].update(labels, batch.superpoints.to_entries((refined @ text.T).argmax(1)).numpy())
     rows = [{"target": n, "mIoU": 100 * m.miou(absent="zero"), "mAcc": 100 * m.macc()} for n, m in matrices.items()]
     return pd.DataFrame(rows)
-
-
-def _learned_weights(usd: SuperpointDistillation, batch: Batch, truth: Tensor, known: Tensor) -> Tensor:
-    return usd.weights(batch)
 
 
 def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from geoguide.errors import InputError
+from geoguide.errors import require
 from geoguide.experiments.facts import Row
 from geoguide.experiments.records import only
 
@@ -64,8 +64,7 @@ def by_seed(lines: pd.DataFrame, row: Row, metric: str = "miou") -> pd.Series:
         InputError: The facts fit several experiments, so that a seed has several scores.
     """
     scores = only(lines, row).set_index("seed")[metric].astype(float)
-    if not scores.index.is_unique:
-        raise InputError(f"row must name one experiment, found several with {dict(row)}")
+    require(scores.index.is_unique, f"row must name one experiment, found several with {dict(row)}")
     return scores
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import graphlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,44 +27,15 @@ class Room:
     imports: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class House:
-    """All rooms of the package.
-
-    Attributes:
-        rooms: From the ground up.
-        circles: The loop of rooms that import each other, as one tuple, where there is any.
-    """
-
-    rooms: tuple[Room, ...]
-    circles: tuple[tuple[str, ...], ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.rooms)
-
-    def __iter__(self) -> Iterator[Room]:
-        return iter(self.rooms)
-
-    def floor_of(self, name: str) -> int:
-        """The floor on which a room stands.
-
-        Args:
-            name: The room's name.
-
-        Returns:
-            Its floor, 1 for the ground.
-        """
-        return next(room.floor for room in self.rooms if room.name == name)
-
-
-def read_house(package: Path) -> House:
+def read_house(package: Path) -> tuple[list[Room], tuple[str, ...]]:
     """Parse the imports of every file, those inside functions and under TYPE_CHECKING too.
 
     Args:
         package: Folder of an importable package.
 
     Returns:
-        Its rooms; where they import each other in a loop, all stand on floor 0 and the loop is named.
+        Its rooms from the ground up, and the names of those that import each other in a loop; where there is one, all
+        rooms stand on floor 0.
     """
     graph = grimp.build_graph(package.name, cache_dir=None)
     imports: dict[str, set[str]] = {}
@@ -73,16 +43,16 @@ def read_house(package: Path) -> House:
         graph.squash_module(room)  # what its modules import, and what imports them, is now the room's
         found = graph.find_modules_directly_imported_by(room) - {package.name, room}
         imports[room.split(".")[1]] = {module.split(".")[1] for module in found}
-    circles: tuple[tuple[str, ...], ...] = ()
+    circle: tuple[str, ...] = ()
     try:
         order = tuple(graphlib.TopologicalSorter(imports).static_order())
     except graphlib.CycleError as error:
-        order, circles = tuple(sorted(imports)), (tuple(error.args[1]),)
+        order, circle = tuple(sorted(imports)), tuple(error.args[1])
     floors: dict[str, int] = {}
     for name in order:
-        floors[name] = 0 if circles else 1 + max((floors[other] for other in imports[name]), default=0)
+        floors[name] = 0 if circle else 1 + max((floors[other] for other in imports[name]), default=0)
     rooms = [_room(package, name, floors[name], tuple(sorted(imports[name]))) for name in order]
-    return House(tuple(sorted(rooms, key=lambda room: (room.floor, room.name))), circles)
+    return sorted(rooms, key=lambda room: (room.floor, room.name)), circle
 
 
 def _room(package: Path, name: str, floor: int, imports: tuple[str, ...]) -> Room:

@@ -7,7 +7,7 @@ from geoguide.benchmarks import NAMES
 from geoguide.errors import DataError
 from geoguide.experiments import records
 from geoguide.experiments.presets import DEFAULT_TEACHER
-from geoguide.paths import PACKAGE, replacing
+from geoguide.paths import PACKAGE, write_text
 from geoguide.report.main_table import overview
 from geoguide.report.tables import ablation_table, markdown, region_line
 
@@ -32,8 +32,7 @@ def update_readme(path: Path = README) -> None:
     body = "\n\n".join([BEGIN, *_results(), END])
     updated = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: body, text, flags=re.DOTALL)
     if updated != text:
-        with replacing(path) as temporary:
-            temporary.write_text(updated)
+        write_text(path, updated)
 
 
 def _results() -> list[str]:

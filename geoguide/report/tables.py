@@ -33,29 +33,8 @@ def paper(table: str) -> dict[str, dict[str, float | None]]:
     return json.loads((results_root() / "paper.json").read_text()).get(table, {})
 
 
-def with_interval(mean: float | None, half: float | None, signed: bool = False) -> str:
-    """A mean and the half width of its interval as text.
-
-    Args:
-        mean: None or NaN: there is no value.
-        half: None or NaN: there is no interval.
-        signed: Whether a plus is written.
-
-    Returns:
-        The text, '' where there is no value.
-
-    Example:
-        >>> with_interval(53.42, 0.31), with_interval(1.2, float("nan"), signed=True), with_interval(None, None)
-        ('53.4 ± 0.3', '+1.2', '')
-    """
-    if mean is None or np.isnan(mean):
-        return ""
-    text = f"{mean:+.1f}" if signed else f"{mean:.1f}"
-    return text if half is None or np.isnan(half) else f"{text} ± {half:.1f}"
-
-
 def mean_of(values: np.ndarray | pd.Series, signed: bool = False, confidence: float = 0.95) -> str:
-    """The mean of values over seeds and its interval, as text.
+    """The mean of values over seeds and the half width of its interval, as text.
 
     Args:
         values: One per seed; may be empty.
@@ -63,9 +42,16 @@ def mean_of(values: np.ndarray | pd.Series, signed: bool = False, confidence: fl
         confidence: Of the interval.
 
     Returns:
-        See `with_interval`.
+        The text; without an interval for one seed, '' where there is no value.
+
+    Example:
+        >>> mean_of(np.array([53.2, 53.4, 53.6])), mean_of(np.array([1.2]), signed=True), mean_of(np.array([]))
+        ('53.4 ± 0.5', '+1.2', '')
     """
-    return with_interval(float(values.mean()), interval(values, confidence), signed) if len(values) else ""
+    if len(values) == 0 or np.isnan(values.mean()):
+        return ""
+    text, half = f"{values.mean():{'+' if signed else ''}.1f}", interval(values, confidence)
+    return text if np.isnan(half) else f"{text} ± {half:.1f}"
 
 
 def means(lines: pd.DataFrame, title: str) -> dict[str, str]:
@@ -91,7 +77,7 @@ def change(lines: pd.DataFrame, row: Row, reference: Row, metric: str) -> str:
         metric: Column.
 
     Returns:
-        See `with_interval`; '' where both are the same row, or share no seed.
+        See `mean_of`; '' where both are the same row, or share no seed.
     """
     return "" if row == reference else mean_of(paired(lines, row, reference, metric), signed=True)
 

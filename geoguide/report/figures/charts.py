@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from geoguide.errors import InputError
+from geoguide.errors import InputError, require
 from geoguide.report.evidence import interval
 from geoguide.report.figures.render import NO_MARGIN, PALETTE, finish
 
@@ -39,14 +39,12 @@ def show_matrices(
     Raises:
         InputError: There is no matrix, or a size does not fit.
     """
-    if not matrices:
-        raise InputError("matrices must hold at least one matrix")
+    require(matrices, "matrices must hold at least one matrix")
     values = {key: np.asarray(value, dtype=np.float32) for key, value in matrices.items()}
     size = len(next(iter(values.values())))
     for key, value in values.items():
-        if value.shape != (size, size) or not 0 < size <= _MAX_ROWS:
-            found = list(value.shape)
-            raise InputError(f"matrices[{key!r}] must be [{size}, {size}], at most {_MAX_ROWS}, found {found}")
+        fits, found = value.shape == (size, size) and 0 < size <= _MAX_ROWS, list(value.shape)
+        require(fits, f"matrices[{key!r}] must be [{size}, {size}], at most {_MAX_ROWS}, found {found}")
     if names is not None and len(names) != size:
         raise InputError(f"names must hold {size} entries, found {len(names)}")
     figure = make_subplots(cols=len(values), subplot_titles=list(values), horizontal_spacing=0.06)
@@ -88,10 +86,9 @@ def seed_bars(
     Raises:
         InputError: There is no row, a row has no finite value per seed, or `reference` is no row.
     """
-    if not values:
-        raise InputError("values must hold at least one row")
-    if reference is not None and reference not in values:
-        raise InputError(f"reference {reference!r} is not a row; rows: {', '.join(values)}")
+    require(values, "values must hold at least one row")
+    known = reference is None or reference in values
+    require(known, f"reference {reference!r} is not a row; rows: {', '.join(values)}")
     rows = {name: _checked(name, seeds) for name, seeds in values.items()}
     color = [PALETTE[5] if name == reference else PALETTE[0] for name in rows]
     shared = {
@@ -168,18 +165,15 @@ def curves(
     Raises:
         InputError: There is no row, steps and values differ in number, or seeds in their steps.
     """
-    if not runs:
-        raise InputError("runs must hold at least one row")
+    require(runs, "runs must hold at least one row")
     figure = go.Figure()
     for number, (name, seeds) in enumerate(runs.items()):
         color = PALETTE[number % len(PALETTE)]
         for steps, values in seeds:
-            if len(steps) != len(values) or len(steps) == 0:
-                raise InputError(f"runs[{name!r}]: {len(steps)} steps and {len(values)} values")
+            require(len(steps) == len(values) > 0, f"runs[{name!r}]: {len(steps)} steps and {len(values)} values")
             thin = {"line": {"color": color, "width": 1}, "opacity": 0.35, "showlegend": False, "hoverinfo": "skip"}
             figure.add_scatter(x=steps, y=values, mode="lines", legendgroup=name, **thin)
-        if not seeds or any(list(steps) != list(seeds[0][0]) for steps, _ in seeds):
-            raise InputError(f"runs[{name!r}]: every seed must have the same steps")
+        require(len({tuple(steps) for steps, _ in seeds}) == 1, f"runs[{name!r}]: every seed must have the same steps")
         mean = np.mean([values for _, values in seeds], axis=0)  # [steps]
         bold = {"color": color, "width": 2.5}
         figure.add_scatter(x=seeds[0][0], y=mean, mode="lines", line=bold, name=name, legendgroup=name)
@@ -206,8 +200,7 @@ def confusion_heatmap(matrix: np.ndarray, names: Sequence[str], *, title: str) -
     if counts.shape != (len(names), len(names)):
         raise InputError(f"matrix must be [{len(names)}, {len(names)}] like names, found {list(counts.shape)}")
     total = counts.sum(axis=1, keepdims=True)  # [C, 1]
-    share = np.full(counts.shape, np.nan)  # [C, C]
-    np.divide(100.0 * counts, total, out=share, where=total > 0)
+    share = 100.0 * counts / np.where(total > 0, total, np.nan)  # [C, C]
     heat = go.Heatmap(z=share, x=list(names), y=list(names), colorscale="Cividis", zmin=0, zmax=100, customdata=counts)
     heat.colorbar = {"title": {"text": "% of the class's points", "side": "right"}, "thickness": 12}
     heat.hovertemplate = "true %{y}, predicted %{x}: %{z:.1f} % (%{customdata} points)<extra></extra>"
@@ -237,8 +230,7 @@ def class_bars(
     _check_colours(values)
     figure = go.Figure()
     for number, (name, row) in enumerate(values.items()):
-        if len(row) != len(names):
-            raise InputError(f"values[{name!r}] must hold {len(names)} numbers, found {len(row)}")
+        require(len(row) == len(names), f"values[{name!r}] must hold {len(names)} numbers, found {len(row)}")
         figure.add_bar(x=list(names), y=np.asarray(row, dtype=np.float64), name=name, marker_color=PALETTE[number])
     figure.update_xaxes(tickangle=60)
     figure.update_yaxes(title_text=unit, rangemode="tozero")
@@ -258,17 +250,15 @@ def show_images(images: Mapping[str, np.ndarray], *, title: str) -> go.Figure:
     Raises:
         InputError: There is no image, or one is not uint8 [H, W, 3].
     """
-    if not images:
-        raise InputError("images must hold at least one image")
+    require(images, "images must hold at least one image")
     figure = make_subplots(cols=len(images), subplot_titles=list(images), horizontal_spacing=0.02)
-    ratio = 0.0
     for column, (name, image) in enumerate(images.items(), start=1):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"images[{name!r}] must be uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
         figure.add_trace(go.Image(source=_png(image), hoverinfo="skip"), row=1, col=column)
-        ratio = max(ratio, image.shape[0] / image.shape[1])
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
+    ratio = max(image.shape[0] / image.shape[1] for image in images.values())
     return finish(figure, title=title, height=int(90 + 760 * ratio / len(images)), margin=NO_MARGIN)
 
 
@@ -282,8 +272,7 @@ def _checked(row: str, seeds: Seeds) -> np.ndarray:
 
 def _check_colours(rows: Mapping[str, object]) -> None:
     """Refuse more rows than there are colours, and none."""
-    if not 1 <= len(rows) <= len(PALETTE):
-        raise InputError(f"values must hold 1 to {len(PALETTE)} rows, found {len(rows)}")
+    require(1 <= len(rows) <= len(PALETTE), f"values must hold 1 to {len(PALETTE)} rows, found {len(rows)}")
 
 
 def _png(image: np.ndarray) -> str:

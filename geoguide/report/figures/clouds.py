@@ -12,12 +12,14 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from geoguide.errors import InputError
+from geoguide.errors import InputError, require
 from geoguide.labels import LabelSet
 from geoguide.report.figures.render import NO_MARGIN, finish
 from geoguide.scene import VOID
 
 MAX_POINTS = 100_000
+
+POINT_SIZE = 2.0  # pixels
 
 
 VOID_COLOR = "rgb(200,200,200)"
@@ -61,19 +63,16 @@ class Panel:
         points = np.asarray(self.points)
         if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
             raise InputError(f"points must be [P, 3] with P > 0, found {list(points.shape)}")
-        if not np.isfinite(points).all():
-            raise InputError("points holds NaN or inf")
+        require(np.isfinite(points).all(), "points holds NaN or inf")
         given = [name for name in ("colors", "labels", "scalar") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise InputError(f"exactly one of colors, labels, scalar must be given, found {given or 'none'}")
+        require(len(given) == 1, f"exactly one of colors, labels, scalar must be given, found {given or 'none'}")
         value = np.asarray(getattr(self, given[0]))
         expected = (len(points), 3) if given[0] == "colors" else (len(points),)
-        if value.shape != expected:
-            raise InputError(f"{given[0]} must be {list(expected)}, found {list(value.shape)}")
-        if given[0] == "labels" and value.dtype.kind not in "iu":
-            raise InputError(f"labels must be integers, found {value.dtype}")
-        if given[0] == "colors" and not (np.isfinite(value).all() and value.min() >= 0 and value.max() <= 1):
-            raise InputError("colors must lie in [0, 1]")
+        require(value.shape == expected, f"{given[0]} must be {list(expected)}, found {list(value.shape)}")
+        if given[0] == "labels":
+            require(value.dtype.kind in "iu", f"labels must be integers, found {value.dtype}")
+        if given[0] == "colors":
+            require(((value >= 0) & (value <= 1)).all(), "colors must lie in [0, 1]")
 
 
 def show_cloud(points: np.ndarray, *, title: str, max_points: int = 40_000, **panel: Any) -> go.Figure:
@@ -94,7 +93,7 @@ def show_cloud(points: np.ndarray, *, title: str, max_points: int = 40_000, **pa
     return show_clouds([Panel(points, **panel)], title=title, max_points=max_points)
 
 
-def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000, point_size: float = 2.0) -> go.Figure:
+def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000) -> go.Figure:
     """Clouds side by side that turn together.
 
     Classes share one legend, in which a click hides a class in every panel.
@@ -103,7 +102,6 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
         panels: One to four clouds.
         title: Of the figure.
         max_points: To which each cloud is thinned at random (fixed seed); at most 100,000.
-        point_size: In pixels.
 
     Returns:
         The figure.
@@ -111,10 +109,8 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
     Raises:
         InputError: There are no clouds or too many, `max_points` is out of range, or labels are not of the label set.
     """
-    if not panels or len(panels) > 4:
-        raise InputError(f"panels must hold 1 to 4 clouds, found {len(panels)}")
-    if not 0 < max_points <= MAX_POINTS:
-        raise InputError(f"max_points must lie in 1..{MAX_POINTS}, found {max_points}")
+    require(1 <= len(panels) <= 4, f"panels must hold 1 to 4 clouds, found {len(panels)}")
+    require(0 < max_points <= MAX_POINTS, f"max_points must lie in 1..{MAX_POINTS}, found {max_points}")
     figure = go.Figure()
     bars = [BAR if panel.scalar is not None else 0.0 for panel in panels]
     width = (1.0 - GAP * (len(panels) - 1) - sum(bars)) / len(panels)
@@ -129,7 +125,7 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
         scene = f"scene{number + 1 if number else ''}"
         kept = _thin(len(panel.points), max_points)  # indices [N]
         grid, axes = _quantise(np.asarray(panel.points, dtype=np.float64)[kept])
-        for trace in _traces(panel, kept, grid, point_size, bar_x=left + width):
+        for trace in _traces(panel, kept, grid, bar_x=left + width):
             trace.scene = scene
             if trace.legendgroup:
                 trace.showlegend = trace.legendgroup not in seen
@@ -145,9 +141,7 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
 
 def _thin(count: int, limit: int) -> np.ndarray:
     """Sorted indices of at most `limit` of `count` points, drawn without replacement."""
-    if count <= limit:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, min(count, limit), replace=False))
 
 
 def _quantise(points: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
@@ -178,20 +172,21 @@ def _round_step(rough: float) -> float:
 
 def _scatter(grid: np.ndarray, marker: dict[str, Any], **fields: Any) -> go.Scatter3d:
     x, y, z = grid.T
-    return go.Scatter3d(x=x, y=y, z=z, mode="markers", marker={"line": {"width": 0}, **marker}, **fields)
+    marker = {"size": POINT_SIZE, "line": {"width": 0}, **marker}
+    return go.Scatter3d(x=x, y=y, z=z, mode="markers", marker=marker, **fields)
 
 
-def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
+def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, bar_x: float) -> list[go.Scatter3d]:
+    if panel.scalar is not None:
+        return _heat_traces(panel, np.asarray(panel.scalar, dtype=np.float32)[kept], grid, bar_x)
     if panel.colors is not None:
         indices, scale = _palette(np.asarray(panel.colors)[kept])
-        marker = {"size": size, "color": indices, "colorscale": scale, "cmin": 0, "cmax": len(scale) - 1}
-        return [_scatter(grid, marker, showlegend=False, hoverinfo="skip")]
-    if panel.scalar is not None:
-        return _heat_traces(panel, np.asarray(panel.scalar, dtype=np.float32)[kept], grid, size, bar_x)
-    labels = np.asarray(panel.labels)[kept]  # [N]
-    if panel.label_set is None:
-        return [_id_trace(labels, grid, size)]
-    return _class_traces(labels, panel.label_set, grid, size)
+    elif panel.label_set is not None:
+        return _class_traces(np.asarray(panel.labels)[kept], panel.label_set, grid)
+    else:
+        indices, scale = _id_palette(np.asarray(panel.labels)[kept])
+    marker = {"color": indices, "colorscale": scale, "cmin": 0, "cmax": len(scale) - 1}
+    return [_scatter(grid, marker, showlegend=False, hoverinfo="skip")]
 
 
 def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
@@ -206,20 +201,20 @@ def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
     return indices, scale
 
 
-def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, size: float, bar_x: float) -> list[go.Scatter3d]:
+def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, bar_x: float) -> list[go.Scatter3d]:
     known = np.isfinite(scalar)  # bool [N]
     extremes = (float(scalar[known].min()), float(scalar[known].max())) if known.any() else (0.0, 1.0)
     low, high = panel.limits or extremes
     bar = {"title": {"text": panel.scalar_name, "side": "right"}, "x": bar_x, "xanchor": "left", "thickness": 12}
-    marker = {"size": size, "color": scalar[known], "colorscale": "Viridis", "cmin": low, "cmax": high}
+    marker = {"color": scalar[known], "colorscale": "Viridis", "cmin": low, "cmax": high}
     hover = f"{panel.scalar_name} %{{marker.color:.3f}}<extra></extra>"
     traces = [_scatter(grid[known], {**marker, "colorbar": {**bar, "len": 0.7}}, showlegend=False, hovertemplate=hover)]
     if not known.all():
-        traces.append(_scatter(grid[~known], {"size": size, "color": VOID_COLOR}, showlegend=False, hoverinfo="skip"))
+        traces.append(_scatter(grid[~known], {"color": VOID_COLOR}, showlegend=False, hoverinfo="skip"))
     return traces
 
 
-def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray, size: float) -> list[go.Scatter3d]:
+def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray) -> list[go.Scatter3d]:
     classes = len(label_set.names)
     unknown = set(np.unique(labels).tolist()) - set(range(classes)) - {VOID}
     if unknown:
@@ -228,17 +223,14 @@ def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray, siz
     for label in np.unique(labels).tolist():
         name = "void" if label == VOID else label_set.names[label]
         color = VOID_COLOR if label == VOID else "rgb({},{},{})".format(*label_set.colors[label].tolist())
-        marker = {"size": size, "color": color}
-        chosen = grid[labels == label]
-        traces.append(_scatter(chosen, marker, name=name, legendgroup=name, hovertemplate=f"{name}<extra></extra>"))
+        told = {"name": name, "legendgroup": name, "hovertemplate": f"{name}<extra></extra>"}
+        traces.append(_scatter(grid[labels == label], {"color": color}, **told))
     return traces
 
 
-def _id_trace(labels: np.ndarray, grid: np.ndarray, size: float) -> go.Scatter3d:
-    """Neighbouring ids get unlike colours of a fixed table; negative ids are grey."""
+def _id_palette(labels: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
+    """As `_palette`, of ids [N]: neighbouring ids get unlike colours of a fixed table; negative ids are grey."""
     table = np.random.default_rng(3).uniform(40, 230, size=(254, 3)).astype(np.int64)  # [254, 3]
     colors = [VOID_COLOR, *("rgb({},{},{})".format(*row) for row in table.tolist())]
     scale = [[i / 254, color] for i, color in enumerate(colors)]
-    index = np.where(labels < 0, 0, 1 + labels % 254).astype(np.uint8)  # [N]
-    marker = {"size": size, "color": index, "colorscale": scale, "cmin": 0, "cmax": 254}
-    return _scatter(grid, marker, showlegend=False, hoverinfo="skip")
+    return np.where(labels < 0, 0, 1 + labels % 254).astype(np.uint8), scale

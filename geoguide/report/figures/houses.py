@@ -1,47 +1,49 @@
 """The package's rooms as a picture: boxes on floors, arrows for imports."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 
 from geoguide.report.figures.render import PALETTE, finish
-from geoguide.report.layout import House
+from geoguide.report.layout import Room
 
 _GAP = 0.35  # of a box's width, between neighbours
 
 
-def import_picture(house: House, *, title: str) -> go.Figure:
+def import_picture(rooms: Sequence[Room], *, title: str) -> go.Figure:
     """Rooms as boxes whose width grows with their lines, on the floor that their imports ask for.
 
     Args:
-        house: What `report.layout.read_house` reads.
+        rooms: Those that `report.layout.read_house` reads.
         title: Of the figure.
 
     Returns:
         A figure; pointing at a room names what it imports, and lines lead to those rooms.
     """
     places: dict[str, tuple[float, float]] = {}
-    floors = sorted({room.floor for room in house})
+    floor_of = {room.name: room.floor for room in rooms}
+    floors = sorted(set(floor_of.values()))
     for floor in floors:
-        rooms = [room for room in house if room.floor == floor]
-        widths = [0.6 + np.sqrt(room.lines) / 60 for room in rooms]
-        left = -(sum(widths) + _GAP * (len(rooms) - 1)) / 2
-        for room, width in zip(rooms, widths, strict=True):
+        beside = [room for room in rooms if room.floor == floor]
+        widths = [0.6 + np.sqrt(room.lines) / 60 for room in beside]
+        left = -(sum(widths) + _GAP * (len(beside) - 1)) / 2
+        for room, width in zip(beside, widths, strict=True):
             places[room.name] = (left + width / 2, width)
             left += width + _GAP
     figure = go.Figure()
-    for room in house:
-        for name in room.imports:
-            xs, ys = [places[room.name][0], places[name][0]], [room.floor - 0.25, house.floor_of(name) + 0.25]
-            line = {"color": PALETTE[0], "width": 1}
-            figure.add_scatter(x=xs, y=ys, mode="lines", line=line, opacity=0.25, hoverinfo="skip", showlegend=False)
-    for room in house:
+    for room in rooms:
         x, width = places[room.name]
         box = {"x0": x - width / 2, "x1": x + width / 2, "y0": room.floor - 0.25, "y1": room.floor + 0.25}
         figure.add_shape(type="rect", **box, fillcolor="#ffffff", line={"color": "#222222", "width": 1})
-    told = [f"<b>{r.name}</b>, {r.lines:,} lines<br>imports {', '.join(r.imports) or 'nothing'}" for r in house]
-    names = {"text": [room.name for room in house], "textfont": {"size": 11}, "showlegend": False}
-    x, y = [places[room.name][0] for room in house], [room.floor for room in house]
-    figure.add_scatter(x=x, y=y, mode="text", hovertext=told, hoverinfo="text", **names)
+        for name in room.imports:
+            xs, ys = [x, places[name][0]], [room.floor - 0.25, floor_of[name] + 0.25]
+            line = {"color": PALETTE[0], "width": 1}
+            figure.add_scatter(x=xs, y=ys, mode="lines", line=line, opacity=0.25, hoverinfo="skip", showlegend=False)
+    told = [f"<b>{r.name}</b>, {r.lines:,} lines<br>imports {', '.join(r.imports) or 'nothing'}" for r in rooms]
+    names = {"text": [room.name for room in rooms], "textfont": {"size": 11}, "showlegend": False}
+    xs, ys = [places[room.name][0] for room in rooms], [room.floor for room in rooms]
+    figure.add_scatter(x=xs, y=ys, mode="text", hovertext=told, hoverinfo="text", **names)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(title_text="floor", tickvals=floors, showgrid=False, zeroline=False)
     return finish(figure, title=title, height=120 + 62 * len(floors))
