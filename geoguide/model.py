@@ -10,14 +10,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from geoguide.backbones import BackboneConfig, identity
+from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.backbones.config import WITHOUT_WEIGHTS
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.stages import frozen_features
 from geoguide.pipeline.train import Fit
 from geoguide.scene import Scene, unit_colors
 from geoguide.students.adapter import Adapter, AdapterConfig
@@ -64,7 +63,7 @@ class GeoGuideModel:
     @torch.inference_mode()
     def features(self, scene: Scene, chunk: int = 65536) -> Tensor:
         """F_3d^sem of every point, unit length, float32 [P, C]; O(chunk C) working memory beside the result."""
-        geometry = torch.from_numpy(frozen_features(scene, self.backbone))
+        geometry = torch.from_numpy(open_backbone(self.backbone).encode(scene))
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
     def segment(

@@ -105,13 +105,10 @@ class Stages:
             if self.source is None:
                 raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare_source")
             return StreamedFeatures(fused_files(self.source), len(self.arrays["points"]))
-        settings = [
-            to_dict(self.config.teacher),
-            to_dict(self.config.lifting, hashed_only=True),
-            data.frame_skip,
-            known_label_set(data),
-            *([] if data.image_size is None else [data.image_size]),
-        ]
+        settings: list[object] = [to_dict(self.config.teacher), to_dict(self.config.lifting, hashed_only=True)]
+        settings += [data.frame_skip, known_label_set(data)]
+        if data.image_size is not None:
+            settings.append(data.image_size)
         found = self._stage("lifted", settings, self._lifted)
         return found["lifted"], found["views"]
 
@@ -126,13 +123,11 @@ class Stages:
             DataError: The scene or a file of features cannot be read, or `masks` asks for annotation that it lacks.
         """
         arrays, lifted = self.arrays, self.lifted
+        annotated = {name: arrays.get(name) for name in ("points", "colors", "labels", "instances")}
         features, views = (lifted, None) if isinstance(lifted, StreamedFeatures) else lifted
         return PreparedScene(
             **asdict(self.identity),
-            points=arrays["points"],
-            colors=arrays["colors"],
-            labels=arrays.get("labels"),
-            instances=arrays.get("instances"),
+            **annotated,
             geometry=self.geometry,
             lifted=features,
             seen_by=views,
@@ -164,33 +159,16 @@ class Stages:
 
     def _geometry(self) -> Arrays:
         """Different rows are stored once where many points share them (all points of a voxel of a coarse level)."""
-        return IndexedRows.compress(frozen_features(self.scene, self.config.backbone).astype(np.float16))
+        features = backbones.open_backbone(self.config.backbone).encode(self.scene)  # [P, C1]
+        return IndexedRows.compress(features.astype(np.float16))
 
     def _lifted(self) -> Arrays:
         if self.scene.provenance != "mini":
-            raise ConfigError(
-                f"data.features: real data ({self.scene.name}) needs a folder of fused 2D features below data.root; "
-                "the simulated teacher knows generated scenes only"
-            )
+            needs = "a folder of fused 2D features below data.root; the simulated teacher knows generated scenes only"
+            raise ConfigError(f"data.features: real data ({self.scene.name}) needs {needs}")
         features = make_teacher(self.config, self.source).features(self.scene)
         mean, count = lift(self.scene, features, self.config.lifting)
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
-
-
-def frozen_features(scene: Scene, backbone: backbones.BackboneConfig) -> np.ndarray:
-    """Compute F_3d^G of every point, in the same way for training scenes and for a user's own scan.
-
-    Args:
-        scene: Any scene.
-        backbone: The frozen backbone.
-
-    Returns:
-        float32 [P, C1].
-
-    Raises:
-        DataError: The backbone's weights are missing or are not those that it must have.
-    """
-    return backbones.open_backbone(backbone).encode(scene)
 
 
 def known_label_set(data: DataConfig) -> str:

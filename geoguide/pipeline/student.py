@@ -1,6 +1,6 @@
 """The registry of students: the one place that knows every student by its name in configs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from geoguide.errors import ConfigError
 from geoguide.pipeline.config import ExperimentConfig
@@ -9,22 +9,8 @@ from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.students.openscene import OpenSceneStudent
 from geoguide.students.student import Student
 
-Maker = Callable[[ExperimentConfig, Sequence[PreparedScene]], Student]
-
-
-def _frozen_backbone(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
-    return FrozenBackboneStudent.untrained(scenes, config.adapter, config.backbone, config.train.points_per_step)
-
-
-def _openscene(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
-    return OpenSceneStudent.untrained(scenes, config.openscene)
-
-
-# Each student's class, and the function that makes an untrained one from a config. A further student is a line here.
-STUDENTS: dict[str, tuple[type[Student], Maker]] = {
-    FrozenBackboneStudent.name: (FrozenBackboneStudent, _frozen_backbone),
-    OpenSceneStudent.name: (OpenSceneStudent, _openscene),
-}
+# Each student's class by its name. A further student is a class here, and a case at the end of `new_student`.
+STUDENTS: dict[str, type[Student]] = {kind.name: kind for kind in (FrozenBackboneStudent, OpenSceneStudent)}
 
 
 def student_kind(config: ExperimentConfig) -> type[Student]:
@@ -41,7 +27,7 @@ def student_kind(config: ExperimentConfig) -> type[Student]:
     """
     if config.train.model not in STUDENTS:
         raise ConfigError(f"train.model must be one of {', '.join(STUDENTS)}, found {config.train.model!r}")
-    return STUDENTS[config.train.model][0]
+    return STUDENTS[config.train.model]
 
 
 def new_student(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
@@ -61,4 +47,6 @@ def new_student(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> St
     kind = student_kind(config)
     if config.objective.modules and not kind.has_regions:
         raise ConfigError(f"objective.modules must be empty for {kind.name}, found {config.objective.modules}")
-    return STUDENTS[kind.name][1](config, scenes)
+    if kind is OpenSceneStudent:
+        return OpenSceneStudent.untrained(scenes, config.openscene)
+    return FrozenBackboneStudent.untrained(scenes, config.adapter, config.backbone, config.train.points_per_step)
