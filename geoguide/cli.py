@@ -244,8 +244,7 @@ class Segment:
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel)
         result = own_scan.segment_scan(scan, model, names, masks=self.masks)
         out = self.out or Path(f"{self.scan.stem}_labelled.ply")
-        own_scan.write_labelled_ply(out, result)
-        own_scan.write_summary(out.with_suffix(".json"), result)
+        own_scan.write_labelled(out, result)
         for name, row in result.summary["labels"].items():
             print(f"{name:<24} {100 * row['share']:5.1f} %  {row['points']:>8} points")
         if "lifting_check" in result.summary:

@@ -144,18 +144,14 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
         raise ConfigError(f"{where}.{unknown[0]}: unknown field of {kind.__name__}")
     arguments = {}
     for name, value in values.items():
-        hint = _dataclass(hints[name])
+        # The dataclass that the type hint names, alone or as one of several alternatives (such as None).
+        hint = next((h for h in (hints[name], *typing.get_args(hints[name])) if dataclasses.is_dataclass(h)), None)
         if hint is not None and value is not None:
             value = from_dict(hint, value, f"{where}.{name}")
         elif isinstance(value, list):
             value = tuple(value)
         arguments[name] = value
     return kind(**arguments)
-
-
-def _dataclass(hint: Any) -> type | None:
-    """The dataclass that a type hint names, alone or as one of several alternatives (such as None); else None."""
-    return next((h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)), None)
 
 
 def config_hash(config: Any) -> str:

@@ -87,8 +87,7 @@ class ConfusionMatrix:
             if bad.size:
                 raise InputError(f"{name} must be 0..{self.num_classes - 1} or 255, found {bad[0]}")
         prediction[prediction == NO_FEATURE] = self.num_classes  # a copy, by the selection above
-        width = self.num_classes + 1
-        counts = np.bincount(target * width + prediction, minlength=self._counts.size)
+        counts = np.bincount(target * (self.num_classes + 1) + prediction, minlength=self._counts.size)
         self._counts += counts.reshape(self._counts.shape)
 
     def merge(self, other: "ConfusionMatrix") -> "ConfusionMatrix":

@@ -197,16 +197,15 @@ def palette(count: int) -> np.ndarray:
     return (255 * np.array(rgb).reshape(count, 3)).astype(np.uint8)
 
 
-def write_labelled_ply(path: Path, result: Segmentation) -> Path:
-    """Write a binary ply of a labelled scan.
+def write_labelled(path: Path, result: Segmentation) -> None:
+    """Write a labelled scan as a binary ply, and its summary beside it as JSON.
+
+    The ply has x y z, red green blue (the label's colour), label (int), score (cosine), with masks also superpoint and
+    instance (int); a mesh's faces; and the words in its comments.
 
     Args:
-        path: The file; an older one is replaced when the new one is whole.
+        path: The ply; the summary has the same name with .json. Older files are replaced when the new ones are whole.
         result: What `segment_scan` returns.
-
-    Returns:
-        `path`. The ply has x y z, red green blue (the label's colour), label (int), score (cosine), with masks also
-        superpoint and instance (int); a mesh's faces; and the words in its comments.
     """
     columns = {axis: result.scene.points[:, number] for number, axis in enumerate("xyz")}
     colors = palette(len(result.labels))[result.ids]
@@ -224,19 +223,5 @@ def write_labelled_ply(path: Path, result: Segmentation) -> Path:
     comments = [f"label {i} {name}" for i, name in enumerate(result.labels)]
     with replacing(path) as temporary:
         PlyData(elements, comments=comments).write(str(temporary))
-    return path
-
-
-def write_summary(path: Path, result: Segmentation) -> Path:
-    """Write the summary of a labelled scan as JSON.
-
-    Args:
-        path: The file; an older one is replaced when the new one is whole.
-        result: What `segment_scan` returns.
-
-    Returns:
-        `path`.
-    """
-    with replacing(path) as temporary:
+    with replacing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
-    return path

@@ -190,21 +190,15 @@ class Scene:
 
     def __post_init__(self) -> None:
         count = len(self.points)
-        expected = {
-            "points": ((count, 3), np.float32),
-            "colors": ((count, 3), np.float32),
-            "normals": ((count, 3), np.float32),
-            "labels": ((count,), np.int64),
-            "instances": ((count,), np.int64),
-            "intensity": ((count,), np.float32),
-        }
+        expected: dict[str, tuple[tuple[int, ...], type]] = {}
+        expected |= dict.fromkeys(("points", "colors", "normals"), ((count, 3), np.float32))
+        expected |= dict.fromkeys(("labels", "instances"), ((count,), np.int64))
+        expected |= {"intensity": ((count,), np.float32)}
         for field, (shape, dtype) in expected.items():
             value = getattr(self, field)
             if value is not None and (value.shape != shape or value.dtype != dtype):
-                raise InputError(
-                    f"scene {self.name}: {field} must be {np.dtype(dtype)} {list(shape)}, "
-                    f"found {value.dtype} {list(value.shape)}"
-                )
+                found = f"{value.dtype} {list(value.shape)}"
+                raise InputError(f"scene {self.name}: {field} must be {np.dtype(dtype)} {list(shape)}, found {found}")
         if count == 0:
             raise InputError(f"scene {self.name}: points is empty")
         if not np.isfinite(self.points).all():
@@ -212,9 +206,8 @@ class Scene:
             raise InputError(f"scene {self.name}: points holds NaN or inf in {bad} of {count} rows")
         if self.faces is not None:
             if self.faces.ndim != 2 or self.faces.shape[1] != 3 or self.faces.dtype != np.int64:
-                raise InputError(
-                    f"scene {self.name}: faces must be int64 [F, 3], found {self.faces.dtype} {list(self.faces.shape)}"
-                )
+                found = f"{self.faces.dtype} {list(self.faces.shape)}"
+                raise InputError(f"scene {self.name}: faces must be int64 [F, 3], found {found}")
             if self.faces.size and (self.faces.min() < 0 or self.faces.max() >= count):
                 raise InputError(f"scene {self.name}: faces name vertices outside 0..{count - 1}")
         if self.provenance not in ("mini", "real"):

@@ -58,7 +58,8 @@ def test_superpoints_and_masks_only_when_asked_for(mesh: Path, tmp_path: Path, m
     scan = own_scan.open_scan(mesh)
     result = own_scan.segment_scan(scan, geoguide.load("mini"), LABELS)
     assert result.superpoints is None and not {"superpoints", "instance_masks"} & set(result.summary)
-    path = own_scan.write_labelled_ply(tmp_path / "out.ply", result)
+    path = tmp_path / "out.ply"
+    own_scan.write_labelled(path, result)
     written = PlyData.read(str(path))
     assert {p.name for p in written["vertex"].properties} == set("xyz") | {"red", "green", "blue", "label", "score"}
     np.testing.assert_array_equal(np.stack(written["face"]["vertex_indices"]), scan.scene.faces)

@@ -210,11 +210,10 @@ def load_category_table(path: str | Path = CATEGORY_TABLE) -> CategoryTable:
     nyu40_of: dict[int, int] = {}
     for number, row in enumerate(rows, start=2):
         try:
-            raw_id, nyu40 = int(row["id"]), int(row["nyu40id"] or 0)
-            ids[row["raw_category"]] = raw_id
+            raw_id = int(row["id"])
+            ids[row["raw_category"]], nyu40_of[raw_id] = raw_id, int(row["nyu40id"] or 0)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: line {number}: need id, raw_category, nyu40id ({error!r})") from None
-        nyu40_of[raw_id] = nyu40
     if not ids:
         raise DataError(f"{path}: holds no category")
     return CategoryTable(ids, nyu40_of)

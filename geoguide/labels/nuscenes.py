@@ -75,17 +75,13 @@ class FinerNames:
         Raises:
             InputError: The last axis is not F long.
         """
-        if not isinstance(similarity, Tensor):
-            similarity = np.asarray(similarity)
-        if similarity.ndim == 0 or similarity.shape[-1] != len(self):
-            raise InputError(f"similarity must be [..., {len(self)}], found {list(similarity.shape)}")
-        if isinstance(similarity, Tensor):
-            owner = torch.tensor(self.owner, device=similarity.device).expand(similarity.shape)
-            pooled = similarity.new_full((*similarity.shape[:-1], self.classes), -torch.inf)
-            return pooled.scatter_reduce(-1, owner, similarity, "amax")
-        order = np.argsort(self.owner, kind="stable")  # [F], the names of one class side by side
-        starts = np.searchsorted(self.owner[order], np.arange(self.classes))  # [C]
-        return np.maximum.reduceat(similarity[..., order], starts, axis=-1)
+        values = torch.as_tensor(similarity)
+        if values.ndim == 0 or values.shape[-1] != len(self):
+            raise InputError(f"similarity must be [..., {len(self)}], found {list(values.shape)}")
+        owner = torch.tensor(self.owner, device=values.device).expand(values.shape)  # [..., F]
+        pooled = values.new_full((*values.shape[:-1], self.classes), -torch.inf)  # [..., C]
+        pooled = pooled.scatter_reduce(-1, owner, values, "amax")
+        return pooled if isinstance(similarity, Tensor) else pooled.numpy()
 
 
 def has_finer_names(label_set: str) -> bool:

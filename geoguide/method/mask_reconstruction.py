@@ -183,12 +183,11 @@ def mask_bce(
     queries, features = unit(queries), unit(features)
     points = len(features)
     order = torch.argsort(masks.group, stable=True)
-    bounds = torch.cumsum(masks.sizes, 0).tolist()
+    bounds = [0, *torch.cumsum(masks.sizes, 0).tolist()]  # of each mask among the sorted entries
     point_sorted, mask_sorted = masks.of_entries(torch.arange(points, device=order.device))[order], masks.group[order]
 
     def cells(part: slice) -> tuple[Tensor, Tensor]:
-        first = bounds[part.start - 1] if part.start else 0
-        entries = slice(first, bounds[part.stop - 1])
+        entries = slice(bounds[part.start], bounds[part.stop])
         target = features.new_zeros((part.stop - part.start, points))  # [m, P]
         target[mask_sorted[entries] - part.start, point_sorted[entries]] = 1
         valid = torch.ones_like(target)
@@ -272,17 +271,14 @@ class MaskReconstruction(nn.Module):
             return {}
         masks = self._draw(batch.masks, generator)
         visible = occlude(masks, self.config.pattern, self.config.share, self._keys(masks, batch, generator))
-        compared = self.compared(semantic)
+        compared = self.compared(semantic)  # [P, C]
+        queries = self.queries(compared, masks.where(visible))  # [M, C]
+        scale, offset = self.log_scale.exp(), self.offset
+        balance, regions = self.config.balance, batch.superpoints
         unalike = self.config.negatives == "unalike"
+        ignore = alike_superpoints(batch, masks, self.config.alike) if unalike else None  # [M, S]
         loss = mask_bce(
-            self.queries(compared, masks.where(visible)),
-            compared,
-            masks,
-            scale=self.log_scale.exp(),
-            offset=self.offset,
-            balance=self.config.balance,
-            ignore=alike_superpoints(batch, masks, self.config.alike) if unalike else None,
-            superpoints=batch.superpoints,
+            queries, compared, masks, scale=scale, offset=offset, balance=balance, ignore=ignore, superpoints=regions
         )
         return {"mask": loss}
 

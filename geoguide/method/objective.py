@@ -62,9 +62,8 @@ def parse_drop(drop: str) -> tuple[str, ...]:
     dropped = [] if drop.strip().lower() in ("none", "") else [part.strip().lower() for part in drop.split("+")]
     unknown = [part for part in dropped if part not in MODULES]
     if unknown:
-        raise ConfigError(
-            f"drop: unknown module {unknown[0]!r}, expected none, {', '.join(MODULES)} or several joined by +"
-        )
+        expected = f"none, {', '.join(MODULES)} or several joined by +"
+        raise ConfigError(f"drop: unknown module {unknown[0]!r}, expected {expected}")
     return tuple(module for module in MODULES if module not in dropped)
 
 
@@ -117,17 +116,11 @@ class Objective(nn.Module):
         Returns:
             Scalars by name, and their sum `total`.
         """
-        weighted = (
-            (self.config.lambda_sp, self.usd or plain_distillation),
-            (self.config.lambda_mask, self.imr),
-            (self.config.lambda_sim, self.iirc),
-        )
-        terms = {
-            name: weight * value
-            for weight, module in weighted
-            if module is not None
-            for name, value in module(semantic, batch, generator).items()
-        }
+        weights = (self.config.lambda_sp, self.config.lambda_mask, self.config.lambda_sim)
+        terms: dict[str, Tensor] = {}
+        for weight, module in zip(weights, (self.usd or plain_distillation, self.imr, self.iirc), strict=True):
+            if module is not None:
+                terms |= {name: weight * value for name, value in module(semantic, batch, generator).items()}
         return terms | {"total": torch.stack(list(terms.values())).sum()}
 
 

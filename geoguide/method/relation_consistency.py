@@ -39,22 +39,21 @@ class IIRCConfig:
             raise ConfigError(f"iirc.levels must name masks and/or superpoints, found {self.levels!r}")
 
 
-def prepare_regions(features: Tensor, normalise: str, scale: str) -> Tensor:
+def prepare_regions(features: Tensor, config: IIRCConfig) -> Tensor:
     """Transform pooled features so that their Gram matrix F F^T is the similarity matrix of the given options.
 
     Args:
         features: [R, C], one row for each of R regions.
-        normalise: none or l2, as in `IIRCConfig`.
-        scale: none, centre or standardise, as in `IIRCConfig`.
+        config: Its options `normalise` and `scale`.
 
     Returns:
         F, [R, C].
     """
-    if normalise == "l2":
+    if config.normalise == "l2":
         features = unit(features)
-    if scale != "none":
+    if config.scale != "none":
         features = features - features.mean(0, keepdim=True)
-    if scale == "standardise":  # root mean square of the entries of F F^T is |F^T F| / R
+    if config.scale == "standardise":  # root mean square of the entries of F F^T is |F^T F| / R
         small = features.T @ features if len(features) > features.shape[1] else features @ features.T
         features = features * (len(features) / small.norm().clamp_min(1e-8)).sqrt()
     return features
@@ -92,8 +91,7 @@ def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Ten
     pairs = regions * regions if config.diagonal else regions * (regions - 1)
     if pairs == 0:
         return semantic.sum() * 0.0
-    a = prepare_regions(semantic, config.normalise, config.scale)
-    b = prepare_regions(geometry, config.normalise, config.scale)
+    a, b = prepare_regions(semantic, config), prepare_regions(geometry, config)
     if regions <= max(a.shape[1], b.shape[1]):
         difference = a @ a.T - b @ b.T  # [R, R]
         total = difference.square().sum()
@@ -128,11 +126,10 @@ class RelationConsistency(nn.Module):
             The scalars `sim_masks` and `sim_superpoints`, as far as `levels` names them.
         """
         losses = {}
-        for level in ("masks", "superpoints"):
-            if level in self.config.levels:
-                regions: Groups = getattr(batch, level)
-                pooled, geometric = regions.mean(semantic), regions.mean(batch.geometry)  # [R, C], [R, C1]
-                losses[f"sim_{level}"] = relation_loss(pooled, geometric, self.config)
+        for level in sorted(self.config.levels):
+            regions: Groups = getattr(batch, level)
+            pooled, geometric = regions.mean(semantic), regions.mean(batch.geometry)  # [R, C], [R, C1]
+            losses[f"sim_{level}"] = relation_loss(pooled, geometric, self.config)
         return losses
 
 
@@ -147,6 +144,5 @@ def similarity_matrices(semantic: Tensor, geometry: Tensor, config: IIRCConfig) 
     Returns:
         P_sim^sem and P_sim^G, [R, R] each.
     """
-    a = prepare_regions(semantic, config.normalise, config.scale)
-    b = prepare_regions(geometry, config.normalise, config.scale)
+    a, b = prepare_regions(semantic, config), prepare_regions(geometry, config)
     return a @ a.T, b @ b.T

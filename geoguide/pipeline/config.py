@@ -144,9 +144,7 @@ class ExperimentConfig:
     )
     text: TextConfig = field(default_factory=TextConfig, metadata=unless("text", TextConfig()))
     protocol: Protocol = field(default_factory=Protocol)
-    evaluation: EvaluationConfig = field(
-        default_factory=EvaluationConfig, metadata=unless("evaluation", EvaluationConfig())
-    )
+    evaluation: EvaluationConfig = field(default=EvaluationConfig(), metadata=unless("evaluation", EvaluationConfig()))
     seed: int = 0
 
     def training(self) -> "ExperimentConfig":
@@ -164,9 +162,8 @@ class ExperimentConfig:
             A copy with `data` and `lifting` of `evaluation` where it names any.
         """
         other = self.evaluation
-        return dataclasses.replace(
-            self, data=other.data or self.data, lifting=other.lifting or self.lifting, evaluation=EvaluationConfig()
-        )
+        data, lifting = other.data or self.data, other.lifting or self.lifting
+        return dataclasses.replace(self, data=data, lifting=lifting, evaluation=EvaluationConfig())
 
     def replace(self, **changes: Any) -> "ExperimentConfig":
         """Copy with some fields changed.

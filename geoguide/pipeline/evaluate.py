@@ -118,10 +118,9 @@ def evaluate_label_sets(
             if labels is None:
                 raise DataError(f"scene {scene.name}: has no labels, so nothing can be scored")
             ids, _ = predict(scene, text, protocol.mode, student, repeats=protocol.repeats, output=output)
-            matrix = ConfusionMatrix(len(load_label_set(name)), no_feature=protocol.no_feature)
+            matrix = per_scene[name][scene.name] = ConfusionMatrix(len(load_label_set(name)), protocol.no_feature)
             matrix.update(labels, ids)
-            per_scene[name][scene.name] = matrix
-    empty = {name: ConfusionMatrix(len(load_label_set(name)), no_feature=protocol.no_feature) for name in label_sets}
+    empty = {name: ConfusionMatrix(len(load_label_set(name)), protocol.no_feature) for name in label_sets}
     return {name: Evaluation(sum(found.values(), empty[name]), found, protocol) for name, found in per_scene.items()}
 
 

@@ -105,13 +105,10 @@ class Stages:
             if self.source is None:
                 raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare_source")
             return StreamedFeatures(fused_files(self.source), len(self.arrays["points"]))
-        settings = [
-            to_dict(self.config.teacher),
-            to_dict(self.config.lifting, hashed_only=True),
-            data.frame_skip,
-            known_label_set(data),
-            *([] if data.image_size is None else [data.image_size]),
-        ]
+        settings: list[object] = [to_dict(self.config.teacher), to_dict(self.config.lifting, hashed_only=True)]
+        settings += [data.frame_skip, known_label_set(data)]
+        if data.image_size is not None:
+            settings.append(data.image_size)
         found = self._stage("lifted", settings, self._lifted)
         return found["lifted"], found["views"]
 
@@ -126,13 +123,11 @@ class Stages:
             DataError: The scene or a file of features cannot be read, or `masks` asks for annotation that it lacks.
         """
         arrays, lifted = self.arrays, self.lifted
+        annotated = {name: arrays.get(name) for name in ("points", "colors", "labels", "instances")}
         features, views = (lifted, None) if isinstance(lifted, StreamedFeatures) else lifted
         return PreparedScene(
             **asdict(self.identity),
-            points=arrays["points"],
-            colors=arrays["colors"],
-            labels=arrays.get("labels"),
-            instances=arrays.get("instances"),
+            **annotated,
             geometry=self.geometry,
             lifted=features,
             seen_by=views,
@@ -168,10 +163,8 @@ class Stages:
 
     def _lifted(self) -> Arrays:
         if self.scene.provenance != "mini":
-            raise ConfigError(
-                f"data.features: real data ({self.scene.name}) needs a folder of fused 2D features below data.root; "
-                "the simulated teacher knows generated scenes only"
-            )
+            needs = "a folder of fused 2D features below data.root; the simulated teacher knows generated scenes only"
+            raise ConfigError(f"data.features: real data ({self.scene.name}) needs {needs}")
         features = make_teacher(self.config, self.source).features(self.scene)
         mean, count = lift(self.scene, features, self.config.lifting)
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,9 +156,8 @@ class _State(Progress):
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = train.learning_rate * (1 - self.step / train.steps) ** train.power
-        precision = torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
         self.student.network.train()
-        with precision:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             semantic = self.student.forward(batch)
         terms = self.objective(semantic.float(), batch, generator)
         self.optimizer.zero_grad(set_to_none=True)

@@ -54,9 +54,8 @@ class AugmentConfig:
                 raise ConfigError(f"augment.{name} must be a share between 0 and 1, found {getattr(self, name)}")
         granularity, magnitude = self.elastic_granularity, self.elastic_magnitude
         if len(granularity) != len(magnitude) or min(granularity, default=1) <= 0:
-            raise ConfigError(
-                f"augment.elastic_granularity must be positive, one per magnitude, found {granularity} and {magnitude}"
-            )
+            found = f"{granularity} and {magnitude}"
+            raise ConfigError(f"augment.elastic_granularity must be positive, one per magnitude, found {found}")
 
 
 def augment(
@@ -123,8 +122,7 @@ def elastic_distortion(
     for axis in range(3):
         field = generator.standard_normal(size, dtype=np.float32)
         field = uniform_filter(uniform_filter(field, 3, mode="constant"), 3, mode="constant")
-        shift = map_coordinates(field, where, order=1, mode="nearest")
-        moved[:, axis] = points[:, axis] + magnitude * shift
+        moved[:, axis] = points[:, axis] + magnitude * map_coordinates(field, where, order=1, mode="nearest")
     return moved
 
 

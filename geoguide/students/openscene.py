@@ -43,10 +43,8 @@ class OpenSceneConfig:
 
     def __post_init__(self) -> None:
         if self.width <= 0 or self.voxel <= 0 or self.scenes_per_step < 1:
-            raise ConfigError(
-                f"openscene: width, voxel and scenes_per_step must be positive, found {self.width}, {self.voxel}, "
-                f"{self.scenes_per_step}"
-            )
+            found = f"{self.width}, {self.voxel}, {self.scenes_per_step}"
+            raise ConfigError(f"openscene: width, voxel and scenes_per_step must be positive, found {found}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The interface of a student: it draws its batches, and computes F_3d^sem of a batch and of a whole scene.
 
 A *student* is a network that learns from 2D features. Training and scoring use this interface alone, so that a further
-student is one class in this folder and one line in `pipeline/student.py`.
+student is one class in this folder, named in `pipeline/student.py`.
 """
 
 import abc

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from geoguide.backbones.checkpoints import mismatches, read_checkpoint
 from geoguide.errors import DataError, InputError, first_line
@@ -109,10 +109,9 @@ def _download(open_clip: Any, model: str) -> Path:
         return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, "openai")))
     except Exception as error:  # offline, proxy, gone, no space: many classes, one remedy
         fetch = f"hf download {MODELS[model].repository} open_clip_model.safetensors --local-dir weights"
-        raise DataError(
-            f"{model}: cannot download CLIP's weights ({first_line(error)}); fetch them elsewhere with `{fetch}` and "
-            f"name the file as text.weights, {COPY}"
-        ) from None
+        failed = f"{model}: cannot download CLIP's weights ({first_line(error)})"
+        remedy = f"fetch them elsewhere with `{fetch}` and name the file as text.weights, {COPY}"
+        raise DataError(f"{failed}; {remedy}") from None
 
 
 def _changed(path: Path) -> int:
@@ -140,16 +139,11 @@ def _load(model: str, path: Path, changed: int) -> nn.Module:
     config = open_clip.get_model_config(f"{model}-quickgelu")
     tower = TextTransformer(**config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU)
     expected = tower.state_dict()
-    state = {key: tensor for key, tensor in _state(model, path, changed).items() if key in expected}
+    released = path.suffix == ".pt" and _digest(path, changed) == MODELS[model].sha256  # it alone may hold TorchScript
+    weights = torch.jit.load(path, map_location="cpu").state_dict() if released else read_checkpoint(path)[1]
+    state = {key: tensor for key, tensor in weights.items() if key in expected}
     problems = mismatches(expected, state)
     if problems:
         raise DataError(f"{path}: does not fit the text tower of {model}: {'; '.join(problems)}")
     tower.load_state_dict(state)
     return tower.requires_grad_(False).eval()
-
-
-def _state(model: str, path: Path, changed: int) -> dict[str, Tensor]:
-    """Tensors by name, those of the image tower too. Only OpenAI's own file may hold code (it is TorchScript)."""
-    if path.suffix == ".pt" and _digest(path, changed) == MODELS[model].sha256:
-        return torch.jit.load(path, map_location="cpu").state_dict()
-    return read_checkpoint(path)[1]

@@ -69,8 +69,7 @@ def check_weights(path: Path, expected: str = WEIGHTS_SHA256) -> None:
     """
     if not path.is_file():
         raise DataError(f"{path}: text model weights not found")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != expected:
         raise DataError(f"{path}: SHA-256 must be {expected}, found {digest}")
 
