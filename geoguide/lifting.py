@@ -10,9 +10,8 @@ The nuScenes devkit's rule accepts p_z > 1 m, 1 < u < W - 1 and 1 < v < H - 1 in
 have no depth images; `splat_depth` makes one from the cloud itself, so that near surfaces hide what lies behind them.
 """
 
-import contextlib
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, cast
 
@@ -217,10 +216,12 @@ def fuse(
         if lost:
             skipped.append(str(view.name))
             continue
-        with _naming(view):
+        try:
             camera = _camera(view.intrinsics, view.cam_to_world, view.image_size)
             depth = _view_depth(view, camera, cloud, use_depth)
             feature = _feature(feature, camera.image_size, None if total is None else total.shape[1])
+        except InputError as error:
+            raise InputError(f"view {view.name}: {error}") from None
         if total is None:
             total = _zeros(cloud, (len(cloud), feature.shape[2]), np.float32)
         add_visible(total, count, feature, *project_points(cloud, camera, depth, *limits))
@@ -260,22 +261,12 @@ def _pairs(views: Iterable[View], expected: int, features: Any) -> Iterator[tupl
     for index, view in enumerate(views):
         lost = not np.isfinite(host("cam_to_world", view.cam_to_world)).all()
         if callable(features):
-            yield view, lost, None if lost else features(view)
-            continue
-        if (feature := next(stream, end)) is end:
+            feature = None if lost else features(view)
+        elif (feature := next(stream, end)) is end:
             raise InputError(f"features ended after {index} maps, expected one for each of {expected} views")
         yield view, lost, feature
     if next(stream, end) is not end:
         raise InputError(f"features holds more maps than the {expected} views")
-
-
-@contextlib.contextmanager
-def _naming(view: View) -> Generator[None]:
-    """Put the view's name before the message of any InputError raised inside."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"view {view.name}: {error}") from None
 
 
 def _points(points: Array) -> Array:
@@ -355,9 +346,8 @@ def _feature(feature: Array | None, image_size: tuple[int, int], width: int | No
 
 
 def _zeros(like: Array, shape: tuple[int, ...], dtype: type) -> Array:
-    if isinstance(like, Tensor):
-        return torch.zeros(shape, dtype=torch.int64 if dtype is np.int64 else torch.float32, device=like.device)
-    return np.zeros(shape, dtype)
+    zeros = np.zeros(shape, dtype)
+    return torch.from_numpy(zeros).to(like.device) if isinstance(like, Tensor) else zeros
 
 
 def _like(kind: ArrayT, value: Array) -> ArrayT:

@@ -15,6 +15,7 @@ from pykdtree.kdtree import KDTree
 
 from geoguide.errors import InputError
 from geoguide.ops.arrays import coordinates, host, number, whole
+from geoguide.ops.neighbors import nearest_points
 from geoguide.scene import VOID, Scene
 
 _NORMAL_NEIGHBORS = 16  # of a point, for the plane its normal is taken from
@@ -59,7 +60,7 @@ def segment_mesh(vertices: np.ndarray, faces: np.ndarray, *, k: float = 0.01, mi
         array([[0, 0, 0, 0, 1, 1, 1],
                [0, 0, 0, 1, 1, 1, 1]])
     """
-    vertices = _cloud("vertices", vertices)
+    vertices = coordinates("vertices", vertices, filled=True)
     faces = _faces(faces, len(vertices))
     k, min_size = number("k", k), whole("min_size", min_size, 0)
     if np.abs(vertices).max() > np.finfo(np.float32).max:
@@ -110,18 +111,17 @@ def segment_points(
         array([[0, 0, 0, 1, 1, 1],
                [0, 0, 0, 1, 1, 1]])
     """
-    points = _cloud("points", points)
+    points = coordinates("points", points, filled=True)
     neighbors = whole("neighbors", neighbors, 1)
     k, min_size = number("k", k), whole("min_size", min_size, 0)
     max_distance = np.inf if max_distance is None else number("max_distance", max_distance)
     oriented = normals is not None
-    distance, nearest = _nearest(points, max(neighbors, 0 if oriented else _NORMAL_NEIGHBORS))
+    reach = max(neighbors, 0 if oriented else _NORMAL_NEIGHBORS)
+    distance, nearest = nearest_points(KDTree(points), points, reach + 1)  # in most rows the point itself first
     if normals is None:
         normals = _principal_normals(points, nearest)
     else:
-        normals = _cloud("normals", normals)
-        if len(normals) != len(points):
-            raise InputError(f"normals must be [{len(points)}, 3] as points are, found {list(normals.shape)}")
+        normals = coordinates("normals", normals, filled=True, count=len(points))
         normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     edges = _neighbor_edges(distance[:, : neighbors + 1], nearest[:, : neighbors + 1], max_distance)
     weights = _point_weights(points, normals, edges, oriented)
@@ -144,9 +144,9 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> 
     Raises:
         InputError: Wrong shapes, nan or inf, no points.
     """
-    points = _cloud("points", points)
+    points = coordinates("points", points, filled=True)
     neighbors = whole("neighbors", neighbors, 2)
-    return _principal_normals(points, _nearest(points, neighbors)[1]).astype(np.float32)
+    return _principal_normals(points, nearest_points(KDTree(points), points, neighbors + 1)[1]).astype(np.float32)
 
 
 def superpoint_purity(superpoints: np.ndarray, labels: np.ndarray) -> float:
@@ -254,12 +254,6 @@ def _point_weights(points: np.ndarray, normals: np.ndarray, edges: np.ndarray, o
     return np.where(opening > 0, weights**2, weights).astype(np.float32)
 
 
-def _nearest(points: np.ndarray, neighbors: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and ids [P, n] of the nearest points, in most rows the point itself first; n <= neighbors + 1."""
-    distance, nearest = KDTree(points).query(points, k=min(neighbors + 1, len(points)))
-    return distance.reshape(len(points), -1), nearest.reshape(len(points), -1).astype(np.int64)
-
-
 def _principal_normals(points: np.ndarray, nearest: np.ndarray) -> np.ndarray:
     normals = np.empty_like(points)
     for start in range(0, len(points), _CHUNK):
@@ -349,13 +343,6 @@ def _merge(
             named += 1
         ids[i] = names[root]
     return ids
-
-
-def _cloud(name: str, value: np.ndarray) -> np.ndarray:
-    value = coordinates(name, value)
-    if len(value) == 0:
-        raise InputError(f"{name} is empty")
-    return value
 
 
 def _faces(faces: np.ndarray, count: int) -> np.ndarray:

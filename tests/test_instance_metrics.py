@@ -10,11 +10,15 @@ from sklearn.metrics import precision_recall_curve
 
 from geoguide.errors import InputError
 from geoguide.instances.masks import InstanceMasks
-from geoguide.instances.quality import average_precision, instance_ap50, match_instances, mean_best_iou, overlaps
+from geoguide.instances.quality import average_precision, instance_ap50, mask_quality, match_instances, overlaps
 
 
 def sparse_masks(dense):
     return InstanceMasks.from_dense(np.asarray(dense, bool))
+
+
+def mean_best_iou(masks, truth, **options):
+    return mask_quality(masks, truth, **options)["mean_best_iou"]
 
 
 def random_case(rng):

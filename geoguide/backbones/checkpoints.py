@@ -88,10 +88,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
     Raises:
         DataError: The file is truncated, is no checkpoint, or holds more than plain tensors.
     """
-    if path.suffix == ".safetensors":
-        config, state = _read_safetensors(path)
-    else:
-        config, state = _read_torch(path)
+    config, state = (_read_safetensors if path.suffix == ".safetensors" else _read_torch)(path)
     beside = path.with_name("config.json")
     if config is None and beside.is_file():
         config = _parsed(beside.read_bytes(), beside)
@@ -178,13 +175,11 @@ def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
         few; none where they agree.
     """
     shared = [key for key in expected if key in found]
-    misfits = [key for key in shared if expected[key].shape != found[key].shape]
+    shapes = {key: (list(expected[key].shape), list(found[key].shape)) for key in shared}
     kinds = {
         "missing": [key for key in expected if key not in found],
         "unexpected": [key for key in found if key not in expected],
-        "wrong shape": [
-            f"{key} must be {list(expected[key].shape)}, found {list(found[key].shape)}" for key in misfits
-        ],
+        "wrong shape": [f"{key} must be {want}, found {got}" for key, (want, got) in shapes.items() if want != got],
         "not finite": [key for key in shared if not found[key].isfinite().all()],
     }
     return [

@@ -69,9 +69,8 @@ def identity(config: BackboneConfig) -> dict[str, Any]:
     Raises:
         DataError: Weights are missing, or have another SHA-256 than the config says.
     """
-    if config.name == "descriptors":
-        return {"name": config.name, "sha256": None, "concat": None}
-    return {"name": config.name, "sha256": _digest(config, _changed(config)), "concat": config.concat}
+    digest = None if config.name == "descriptors" else _digest(config, _changed(config))
+    return {"name": config.name, "sha256": digest, "concat": config.concat}
 
 
 def _file(config: BackboneConfig) -> str | Path | None:

@@ -15,6 +15,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from geoguide.backbones.segment_descriptors import SEGMENT_NAMES, group_means, segment_features
 from geoguide.errors import ConfigError
+from geoguide.ops.neighbors import nearest_points
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
 
@@ -120,21 +121,16 @@ class _Grid:
         count, size = len(first), np.bincount(inverse)
         self.points = group_means(points, inverse, size)  # [V, 3]
         self.colors = group_means(colors, inverse, size)  # [V, 3]
-        k = min(config.neighbors, count)
         self.tree = KDTree(self.points)
-        distance, index = self.tree.query(self.points, k=k)
-        distance, index = distance.reshape(count, k), index.reshape(count, k).astype(np.int64)
+        distance, index = nearest_points(self.tree, self.points, config.neighbors)
         self.inside = distance <= self.radius  # [V, k], the voxel itself always
         self.index = np.where(self.inside, index, np.arange(count)[:, None])
         self.weight = self.inside / self.inside.sum(axis=1, keepdims=True)  # [V, k]
-        self.shape = self._shape()
-        self.normals = self.shape[:, 4:7].astype(np.float64)
-
-    def _shape(self) -> np.ndarray:
-        """The 11 columns of pgeof, [V, 11]; zeros where fewer than four neighbours are there."""
         pointers = np.concatenate([[0], np.cumsum(self.inside.sum(axis=1))]).astype(np.uint32)
         flat = self.index[self.inside].astype(np.uint32)
-        return pgeof.compute_features(self.points.astype(np.float32), flat, pointers, k_min=4, verbose=False)
+        # [V, 11] the columns of pgeof; zeros where fewer than four neighbours are there
+        self.shape = pgeof.compute_features(self.points.astype(np.float32), flat, pointers, k_min=4, verbose=False)
+        self.normals = self.shape[:, 4:7].astype(np.float64)
 
     def _pool(self, values: np.ndarray) -> np.ndarray:
         """Mean over the neighbourhood: [V, D] -> [V, D]."""
@@ -182,9 +178,7 @@ class _Grid:
 
     def to_points(self, points: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Inverse-distance mean of the three nearest voxels: [V, D] -> [P, D]."""
-        k = min(3, len(self.points))
-        distance, index = self.tree.query(points, k=k)
-        distance, index = distance.reshape(-1, k), index.reshape(-1, k).astype(np.int64)
+        distance, index = nearest_points(self.tree, points, 3)
         weight = 1.0 / (distance + 0.1 * self.voxel)
         weight /= weight.sum(axis=1, keepdims=True)
         return np.einsum("pk,pkd->pd", weight, values[index])

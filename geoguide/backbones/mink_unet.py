@@ -1,7 +1,6 @@
 """MinkUNet18A, the sparse U-Net that OpenScene trains (Choy et al., 4D Spatio-Temporal ConvNets, CVPR 2019)."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,40 +14,26 @@ BLOCKS = 2  # residual blocks per stage: the "18"
 STAGES = 4
 
 
-class GridPyramid(NamedTuple):
-    """All neighbour tables of one forward pass, finest level first.
-
-    Attributes:
-        stem: The stem's, of kernel 5 on the finest level.
-        same: A submanifold table of kernel 3 for each level.
-        down: A strided table from each level to the next coarser one.
-    """
-
-    stem: NeighborTable
-    same: tuple[NeighborTable, ...]
-    down: tuple[NeighborTable, ...]
-
-
-def grid_pyramid(grid_coord: Tensor, batch: Tensor, stages: int = STAGES) -> GridPyramid:
+def grid_pyramid(grid_coord: Tensor, batch: Tensor) -> tuple[NeighborTable, list[NeighborTable], list[NeighborTable]]:
     """Find the neighbours of voxels on grids of stride 1, 2, 4, and so on.
 
     Args:
         grid_coord: int64 [V, 3], each voxel once per batch item.
         batch: int64 [V], the batch item of each voxel.
-        stages: How often the grid is made coarser.
 
     Returns:
-        The tables of stages + 1 levels.
+        The stem's table, of kernel 5 on the finest level; a submanifold table of kernel 3 for each of STAGES + 1
+        levels, finest first; and a strided table from each level to the next coarser one.
 
     Raises:
         InputError: As `ops.sparse.neighbor_table`.
     """
     stem, same, down = neighbor_table(grid_coord, batch, 5), [neighbor_table(grid_coord, batch)], []
-    for _ in range(stages):
+    for _ in range(STAGES):
         table, grid_coord, batch = strided_table(grid_coord, batch)
         down.append(table)
         same.append(neighbor_table(grid_coord, batch))
-    return GridPyramid(stem, tuple(same), tuple(down))
+    return stem, same, down
 
 
 class SparseConv(nn.Module):
@@ -188,16 +173,15 @@ class MinkUNet(nn.Module):
         """
         if features.dim() != 2 or tuple(features.shape) != (len(grid_coord), self.in_width):
             raise InputError(f"features must be [{len(grid_coord)}, {self.in_width}], found {list(features.shape)}")
-        tables = grid_pyramid(grid_coord, batch)
-        features = self.stem(features, tables.stem)
+        stem, same, down = grid_pyramid(grid_coord, batch)
+        features = self.stem(features, stem)
         skips = []
-        for down, stage, table, same in zip(self.down, self.encoder, tables.down, tables.same[1:], strict=True):
+        for shrink, stage, table, level in zip(self.down, self.encoder, down, same[1:], strict=True):
             skips.append(features)
-            features = _run(stage, down(features, table), same)
-        finer = tables.same[STAGES - 1 :: -1]
-        for up, stage, table, same in zip(self.up, self.decoder, tables.down[::-1], finer, strict=True):
-            features = torch.cat([up(features, table.transposed()), skips.pop()], dim=1)
-            features = _run(stage, features, same)
+            features = _run(stage, shrink(features, table), level)
+        for grow, stage, table, level in zip(self.up, self.decoder, down[::-1], same[STAGES - 1 :: -1], strict=True):
+            features = torch.cat([grow(features, table.transposed()), skips.pop()], dim=1)
+            features = _run(stage, features, level)
         return self.head(features)
 
 

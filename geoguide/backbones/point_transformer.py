@@ -7,7 +7,7 @@ a space-filling curve, and an MLP. Parameter names are the official checkpoint's
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,18 @@ from geoguide.ops.segment import segment_mean
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class _Grid:
+    """The voxels of a stage before they have features; fields as in `Stage`."""
+
+    coord: Tensor
+    grid_coord: Tensor
+    batch: Tensor
+    offset: Tensor
+    pooling_inverse: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Stage(_Grid):
     """The V voxels of one stage, of B scenes, and what the network says about them.
 
     Attributes:
@@ -34,14 +45,9 @@ class Stage:
         pooling_inverse: int64 [V of the stage before], this stage's voxel of each; None in stage 0.
     """
 
-    coord: Tensor
-    grid_coord: Tensor
     feat: Tensor
-    offset: Tensor
-    batch: Tensor
     serialization: Serialization
     patches: Patches
-    pooling_inverse: Tensor | None
 
 
 class PointTransformerV3(nn.Module):
@@ -145,10 +151,10 @@ class PointTransformerV3(nn.Module):
             layout = StageLayout.of(grid.grid_coord, grid.batch, curves, patches, depth)
             for i in range(depth):
                 feat = modules[f"block{i}"](feat, layout)
-            stages.append(Stage(**grid._asdict(), feat=feat, serialization=curves, patches=patches))
+            stages.append(Stage(**vars(grid), feat=feat, serialization=curves, patches=patches))
         return stages
 
-    def _curves(self, grid: "_Grid", generator: torch.Generator | None) -> Serialization:
+    def _curves(self, grid: _Grid, generator: torch.Generator | None) -> Serialization:
         orders = self.config.order
         curves = serialize(grid.grid_coord, grid.batch, orders, len(grid.offset), scene_depth=self.scene_depth)
         if generator is None:
@@ -156,7 +162,7 @@ class PointTransformerV3(nn.Module):
         shuffle = torch.randperm(len(orders), generator=generator).to(grid.batch.device)
         return Serialization(curves.code[shuffle], curves.order[shuffle], curves.inverse[shuffle], curves.depth)
 
-    def _patches(self, grid: "_Grid", s: int) -> Patches:
+    def _patches(self, grid: _Grid, s: int) -> Patches:
         counts = grid.offset.diff(prepend=grid.offset.new_zeros(1)).tolist()
         size = self.config.enc_patch_size[s]
         return cut_patches(counts, min(size, *counts) if self.patch_rule == "official" else size, grid.batch.device)
@@ -186,16 +192,6 @@ def upcast(stages: list[Stage], concat: int = 2) -> Tensor:
         if step < concat:
             feat = torch.cat([child.feat, feat], dim=1)
     return feat
-
-
-class _Grid(NamedTuple):
-    """The voxels of a stage before they have features; fields as in `Stage`."""
-
-    coord: Tensor
-    grid_coord: Tensor
-    batch: Tensor
-    offset: Tensor
-    pooling_inverse: Tensor | None
 
 
 def _pooled(grid: _Grid, stride: int) -> _Grid:

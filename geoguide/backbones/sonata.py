@@ -60,9 +60,9 @@ def encoder_input(
     Raises:
         InputError: Other shapes, nan or inf, no points, colours outside [0, 1], or a scene too large for the grid.
     """
-    points = _rows("points", points)
-    colors = _rows("colors", colors, len(points))
-    normals = _rows("normals", estimate_normals(points) if normals is None else normals, len(points))
+    points = _singles("points", points)
+    colors = _singles("colors", colors, len(points))
+    normals = _singles("normals", estimate_normals(points) if normals is None else normals, len(points))
     if len(colors) and (colors.min() < 0 or colors.max() > 1):
         raise InputError(f"colors must be in [0, 1], found {colors.min():g}..{colors.max():g}")
     if number("grid", grid) == 0:
@@ -78,13 +78,8 @@ def encoder_input(
     return EncoderInput(coord[selected], cell[selected], feat, selected, inverse)
 
 
-def _rows(name: str, value: np.ndarray, count: int | None = None) -> np.ndarray:
-    array = coordinates(name, value, keep_single=True)
-    if len(array) == 0:
-        raise InputError(f"{name} is empty")
-    if count is not None and len(array) != count:
-        raise InputError(f"{name} must be [{count}, 3] as points are, found {list(array.shape)}")
-    return array.astype(np.float32)
+def _singles(name: str, value: np.ndarray, count: int | None = None) -> np.ndarray:
+    return coordinates(name, value, keep_single=True, filled=True, count=count).astype(np.float32)
 
 
 @torch.inference_mode()

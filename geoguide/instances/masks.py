@@ -234,7 +234,7 @@ def _read_mask(path: Path) -> np.ndarray:
     try:
         values = np.array(path.read_text().split(), dtype=np.float64)
     except ValueError:
-        raise DataError(f"{path}: mask must hold one 0 or 1 a line") from None
+        values = np.array([np.nan])
     if not np.isin(values, (0, 1)).all():
         raise DataError(f"{path}: mask must hold one 0 or 1 a line")
     return values.astype(bool)

@@ -39,8 +39,7 @@ class Overlaps:
     @property
     def iou(self) -> np.ndarray:
         """float64 [n], IoU of each pair."""
-        union = self.mask_size[self.mask] + self.instance_size[self.instance] - self.shared
-        return self.shared / union
+        return self.shared / (self.mask_size[self.mask] + self.instance_size[self.instance] - self.shared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,9 @@ def match_instances(
         raise InputError(f"threshold must be at least 0.5, found {threshold}")
     min_points = whole("min_points", min_points, 0)
     over = overlaps(masks, instances)
-    scores = _scores(scores, len(over.mask_size))
+    scores = np.ones(len(over.mask_size)) if scores is None else host("scores", scores).astype(np.float64)
+    if scores.shape != over.mask_size.shape or not np.isfinite(scores).all():
+        raise InputError(f"scores must be finite [{len(over.mask_size)}], one a mask, found {list(scores.shape)}")
     asked, used = over.instance_size >= min_points, over.mask_size >= max(min_points, 1)  # [G], [M]
     fits = (over.iou > threshold) & used[over.mask]
     fits_any = np.zeros(len(scores), np.bool_)
@@ -183,24 +184,6 @@ def instance_ap50(
     return average_precision([match_instances(masks, instances, scores=scores, min_points=min_points)])
 
 
-def mean_best_iou(masks: InstanceMasks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> float:
-    """Mean over instances of the best IoU that any mask has with the instance.
-
-    Args:
-        masks: M masks over P points.
-        instances: integer [P], instance ids, negative for none.
-        min_points: Smaller instances are left out.
-
-    Returns:
-        A number in [0, 1]; NaN where no instance is large enough.
-
-    Raises:
-        InputError: As `overlaps`; a negative `min_points`.
-    """
-    best = _best_ious(masks, instances, min_points)
-    return float(best.mean()) if len(best) else float("nan")
-
-
 def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int = MIN_POINTS) -> dict[str, float]:
     """How well the masks of one scene fit its annotated instances, as a record holds it.
 
@@ -210,13 +193,18 @@ def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int
         min_points: Smaller instances are left out, and for "ap50" smaller masks too, as in ScanNet's benchmark.
 
     Returns:
-        "ap50" (see `instance_ap50`), "mean_best_iou" (see `mean_best_iou`), "recall50" (the share of instances with
-        which some mask has an IoU above 0.5), "masks" and "instances" (their numbers).
+        "ap50" (see `instance_ap50`), "mean_best_iou" (the best IoU that any mask has with an instance, as a mean over
+        instances), "recall50" (the share of instances with which some mask has an IoU above 0.5), "masks" and
+        "instances" (their numbers); the means are nan where no instance is large enough.
 
     Raises:
         InputError: As `match_instances`.
     """
-    best = _best_ious(masks, instances, min_points)
+    min_points = whole("min_points", min_points, 0)
+    over = overlaps(masks, instances)
+    best = np.zeros(len(over.instance_size))  # [G]
+    np.maximum.at(best, over.instance, over.iou)
+    best = best[over.instance_size >= min_points]
     return {
         "ap50": instance_ap50(masks, instances, masks.scores, min_points=min_points),
         "mean_best_iou": float(best.mean()) if len(best) else float("nan"),
@@ -224,21 +212,3 @@ def mask_quality(masks: InstanceMasks, instances: np.ndarray, *, min_points: int
         "masks": len(masks),
         "instances": len(best),
     }
-
-
-def _best_ious(masks: InstanceMasks, instances: np.ndarray, min_points: int) -> np.ndarray:
-    """The best IoU that any mask has with each instance of at least `min_points` points, float64 [g]."""
-    min_points = whole("min_points", min_points, 0)
-    over = overlaps(masks, instances)
-    best = np.zeros(len(over.instance_size))  # [G]
-    np.maximum.at(best, over.instance, over.iou)
-    return best[over.instance_size >= min_points]
-
-
-def _scores(scores: np.ndarray | None, count: int) -> np.ndarray:
-    if scores is None:
-        return np.ones(count)
-    scores = host("scores", scores).astype(np.float64)
-    if scores.shape != (count,) or not np.isfinite(scores).all():
-        raise InputError(f"scores must be finite [{count}], one a mask, found {list(scores.shape)}")
-    return scores

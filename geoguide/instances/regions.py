@@ -7,6 +7,8 @@ from pykdtree.kdtree import KDTree
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from geoguide.ops.neighbors import nearest_points
+
 NEIGHBORS = 12
 MAX_PLANES = 24
 UPRIGHT = 0.25  # |nz| below this is a vertical surface
@@ -66,10 +68,8 @@ class Regions:
         order = np.argsort(index, kind="stable")  # [P]
         starts = np.r_[0, np.cumsum(sizes)[:-1]]  # [S] places in `order`
         normal = np.add.reduceat(normals[order], starts)  # [S, 3]
-        k = min(NEIGHBORS + 1, len(points))
-        distance, neighbor = KDTree(points).query(points, k=k)
-        distance, neighbor = distance.reshape(-1, k), neighbor.reshape(-1, k).astype(np.int64)  # [P, k] each
-        spacing = np.pi * distance[:, -1] ** 2 / k  # m^2 that one point stands for
+        distance, neighbor = nearest_points(KDTree(points), points, NEIGHBORS + 1)  # [P, k] each
+        spacing = np.pi * distance[:, -1] ** 2 / distance.shape[1]  # m^2 that one point stands for
         return cls(
             index,
             sizes,

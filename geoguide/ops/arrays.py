@@ -39,19 +39,23 @@ def host(name: str, value: Any, kinds: str = "fiu") -> np.ndarray:
     return array
 
 
-def coordinates(name: str, value: Any, *, keep_single: bool = False) -> np.ndarray:
+def coordinates(
+    name: str, value: Any, *, keep_single: bool = False, filled: bool = False, count: int | None = None
+) -> np.ndarray:
     """Check points or directions, and bring them to the CPU as finite, C-contiguous float64 [P, 3].
 
     Args:
         name: The argument's name, for the message.
         value: Real numbers [P, 3], array, nested list or tensor; P may be 0.
         keep_single: float32 stays float32, for code that widens each number as it reads it.
+        filled: P must not be 0.
+        count: What P must be, where it is known from the points; None for any.
 
     Returns:
         float64 [P, 3] (or float32, see `keep_single`); `value` itself where it is that already.
 
     Raises:
-        InputError: Another shape, no real numbers, nan or inf.
+        InputError: Another shape or number of rows, no real numbers, nan or inf.
     """
     array = host(name, value)
     if array.ndim != 2 or array.shape[1] != 3:
@@ -62,6 +66,10 @@ def coordinates(name: str, value: Any, *, keep_single: bool = False) -> np.ndarr
     if not clean and not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).any(axis=1).sum())
         raise InputError(f"{name} holds nan or inf in {bad} of {len(array)} rows")
+    if filled and len(array) == 0:
+        raise InputError(f"{name} is empty")
+    if count is not None and len(array) != count:
+        raise InputError(f"{name} must be [{count}, 3] as points are, found {list(array.shape)}")
     return array
 
 

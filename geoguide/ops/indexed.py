@@ -55,7 +55,6 @@ class IndexedRows:
         raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8))).view(np.uint64)  # [P, words]
         factor = np.random.default_rng(0).integers(2**63, size=raw.shape[1], dtype=np.uint64) | np.uint64(1)
         _, first, index = np.unique(raw @ factor, return_index=True, return_inverse=True)
-        shared = len(first) < WORTH * len(values)
-        if not shared or not np.array_equal(raw[first][index], raw):  # two rows of one hash: store all
+        if len(first) >= WORTH * len(values) or not np.array_equal(raw[first][index], raw):  # two rows of one hash
             return {"rows": values}
         return {"rows": values[first], "index": index.astype(np.int32)}

@@ -123,10 +123,8 @@ def strided_table(
     corner = torch.unique(grid.key_of(corners, batch))  # [U]; many times faster than torch.unique of rows
     corners, coarse_batch = grid.voxels(corner)
     coarse_coord = torch.div(corners, stride, rounding_mode="floor")
-    pairs = []
-    for delta in grid.deltas(kernel_size, before):
-        row, rank = grid.find(corner + delta)
-        pairs.append((grid.order[rank], row, row))
+    found = (grid.find(corner + delta) for delta in grid.deltas(kernel_size, before))
+    pairs = [(grid.order[rank], row, row) for row, rank in found]
     return _table(pairs, kernel_size, len(batch), len(corner), None), coarse_coord, coarse_batch
 
 

@@ -118,15 +118,13 @@ def _room(folder: Path, encode: Encode) -> ProbeRoom:
 
 def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: int) -> tuple[Encode, dict[str, Any]]:
     """How a backbone encodes a scene, and what its row says about it (`rooms`: those it was pretrained on)."""
-    if name == "descriptors":
-        backbone = backbones.DescriptorBackbone()
-        return backbone.encode, {"backbone": backbone.name}
+    if name in ("descriptors", "random"):
+        plain = backbones.DescriptorBackbone() if name == "descriptors" else backbones.UntrainedBackbone()
+        return plain.encode, {"backbone": plain.name}
     if name == "sonata-mini":
         backbone = backbones.MiniSonataBackbone(weights)
         about = {"backbone": name, "sha256": backbone.sha256, "step": backbone.step, "rooms": backbone.rooms}
         return backbone.encode, about | {"schedule": backbone.pretraining["steps"]}
-    if name == "random":
-        return backbones.UntrainedBackbone().encode, {"backbone": backbones.UntrainedBackbone.name}
     return _supervised(replace(PretrainConfig(), steps=steps), config)
 
 

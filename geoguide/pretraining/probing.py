@@ -55,10 +55,9 @@ class ProbeRoom:
         if self.features.ndim != 2 or not np.isfinite(self.features).all():
             raise InputError(f"room {self.name}: features must be finite [P, D], found {list(self.features.shape)}")
         points = len(self.features)
-        for field, values in (("labels", self.labels), ("instances", self.instances)):
-            if values.shape != (points,):
-                found = list(values.shape)
-                raise InputError(f"room {self.name}: {field} must be [{points}] as features are, found {found}")
+        for field, shape in (("labels", self.labels.shape), ("instances", self.instances.shape)):
+            if shape != (points,):
+                raise InputError(f"room {self.name}: {field} must be [{points}] as features are, found {list(shape)}")
 
 
 def probe(

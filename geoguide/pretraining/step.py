@@ -89,8 +89,7 @@ def step_terms(
         pairs[name] = (rows[found], column)
         asked += len(rows)
     terms, look = _losses(networks, seen, target, pairs, config, ramp)
-    look["matched"] = sum(len(rows) for rows, _ in pairs.values()) / max(asked, 1)
-    return terms, look
+    return terms, look | {"matched": sum(len(rows) for rows, _ in pairs.values()) / max(asked, 1)}
 
 
 def _losses(

@@ -50,7 +50,8 @@ def train_supervised(
         chosen = rng.permutation(len(clouds))[: config.rooms_per_step]
         pairs = [labelled_view(clouds[n], labels[n], config, rng) for n in chosen]
         target = torch.from_numpy(np.concatenate([label for _, label in pairs]))
-        loss = F.cross_entropy(head(_features(encoder, [v for v, _ in pairs], config, step)), target, ignore_index=VOID)
+        stages = encoder(*batch_views([view for view, _ in pairs], "cpu"), shuffle_seed=step)
+        loss = F.cross_entropy(head(upcast(stages, config.network.concat)), target, ignore_index=VOID)
         descend(network, optimizer, loss, learning_rate(config, step), config.clip)
     return network.requires_grad_(False).eval()
 
@@ -72,8 +73,3 @@ def labelled_view(
     region = crop(cloud.points, cloud.points[rng.integers(len(cloud))], rng.uniform(*config.views.global_share))
     view = make_view(cloud.take(region), config.views, config.network.voxel, rng)
     return view, labels[region][view.point]
-
-
-def _features(encoder: nn.Module, views: list[PointView], config: PretrainConfig, seed: int) -> torch.Tensor:
-    """Features [V, C1] of the views' voxels, all stages that are concatenated brought to the finest level."""
-    return upcast(encoder(*batch_views(views, "cpu"), shuffle_seed=seed), config.network.concat)

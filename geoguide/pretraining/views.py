@@ -272,5 +272,4 @@ def hide(view: PointView, mask: np.ndarray, jitter: float, voxel: float, rng: np
     coord = (view.coord + step).astype(np.float32)[kept]
     feat = view.feat[kept].copy()
     feat[:, :3] = coord
-    rest = (getattr(view, name)[kept] for name in ("point", "descriptors"))
-    return PointView(coord, cell[kept], feat, view.place[kept], mask[kept], *rest)
+    return PointView(coord, cell[kept], feat, view.place[kept], mask[kept], view.point[kept], view.descriptors[kept])
