@@ -1,5 +1,31 @@
-"""2D teachers: F_2d^M in the paper, per-pixel features of posed images, streamed one view at a time.
+"""2D teachers: F_2d^M in the paper, per-pixel features of posed images, streamed one view at a time."""
 
-Every teacher has a `name` for the record, a `width` C (the length of a feature), and `features(scene)`, which yields
-float32 [H, W, C] for each view of the scene, in order, and describes a view only when it is asked for.
-"""
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from geoguide.scene import Scene
+
+
+class Teacher(Protocol):
+    """What every teacher offers.
+
+    Attributes:
+        name: For the record.
+        width: C, the length of a feature.
+    """
+
+    name: str
+    width: int
+
+    def features(self, scene: Scene) -> Iterator[np.ndarray]:
+        """Describe the pixels of a scene's views, one view at a time and only when asked for.
+
+        Args:
+            scene: A scene with K views.
+
+        Yields:
+            float32 [H, W, C] for each view, in order.
+        """
+        ...
