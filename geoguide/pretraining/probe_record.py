@@ -12,7 +12,6 @@ import numpy as np
 from geoguide import backbones
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import encode_scene
-from geoguide.benchmarks.scenes import list_sources
 from geoguide.datasets import scannet
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments.environment import environment
@@ -21,6 +20,7 @@ from geoguide.frozen import to_dict
 from geoguide.labels import load_label_set
 from geoguide.paths import write_text
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import scene_sources
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.probing import ProbeConfig, ProbeRoom, probe
 from geoguide.pretraining.rooms import check_disjoint, identity, read_cloud
@@ -63,7 +63,7 @@ def add_row(
     config, settings = config or ExperimentConfig(), settings or ProbeConfig()
     record = read_record(out, settings) if out.is_file() else {"rows": {}}
     encode, about = _encoder(name, config, weights, steps)
-    folders = {split: [s.path for s in list_sources(config.data, split)] for split in ("train", "val", "test")}
+    folders = {split: [s.path for s in scene_sources(config.data, split)] for split in ("train", "val", "test")}
     check_disjoint(about.pop("rooms", ()), folders["val"] + folders["test"])
     rooms = {split: [_room(folder, encode) for folder in found] for split, found in folders.items()}
     label_set = load_label_set(config.data.label_set)
@@ -130,7 +130,7 @@ def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: i
 
 def _supervised(plain: PretrainConfig, config: ExperimentConfig) -> tuple[Encode, dict[str, Any]]:
     """Train the same network on the training rooms' labels; its encoder is the backbone."""
-    folders = [source.path for source in list_sources(config.data, "train")]
+    folders = [source.path for source in scene_sources(config.data, "train")]
     labels = [found for folder in folders if (found := scannet.load_scene(folder).labels) is not None]
     classes = len(load_label_set(config.data.label_set))
     network = train_supervised(plain, [read_cloud(folder) for folder in folders], labels, classes)
