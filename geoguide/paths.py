@@ -60,8 +60,10 @@ def runs_root() -> Path:
 def checkpoints_root() -> Path:
     """The folder of the checkpoints of trainings, from which interrupted ones go on.
 
+    Experiments that differ in scoring alone share theirs.
+
     Returns:
-        `checkpoints/` in `runs_root()`.
+        `checkpoints/` in `runs_root()`, wherever that lies.
     """
     return runs_root() / "checkpoints"
 

@@ -36,14 +36,14 @@ def need_folder(path: str | Path, what: str) -> Path:
     """Check that a folder is there.
 
     Args:
-        path: The folder.
-        what: What the folder is, in words, for the message.
+        path: The folder, or a link to it.
+        what: What the folder is, in words: the message says its path, then these.
 
     Returns:
-        `path` as a Path.
+        The folder as a Path.
 
     Raises:
-        DataError: There is no folder at `path`.
+        DataError: There is nothing at `path`, or a file.
     """
     path = Path(path)
     if not path.is_dir():
