@@ -45,7 +45,8 @@ away = find_all(cross_domain())
 usual = pick(at_home, {"teacher": DEFAULT_TEACHER})
 parts = [frame(at_home), transfer.claim_lines([*away, *usual])]
 if houses := pick(usual, {"tested_on": "matterport3d"}):
-    parts.append(long_tail.claim_lines(houses))
+    sizes = long_tail.by_size(houses)
+    parts += [sizes, long_tail.share_kept(sizes)]
 lines = pd.concat(parts, ignore_index=True).drop_duplicates(["id", "tested_on", "label_set", "measure"])
 
 # %% [markdown]
