@@ -131,7 +131,7 @@ pd.DataFrame(table, columns=columns).style.hide(axis="index")
 # %% [markdown]
 # **Several GPUs.** A training fits one; rows and seeds need no result of each other. `geoguide replicate --workers N`
 # on a machine with N GPUs gives each worker one of them, so a table takes as long as its rows divided by N. The steps
-# and points per step for real data are a guess (`geoguide.experiments.presets.real`); tell us what converges.
+# and points per step for real data are a guess (`geoguide.experiments.placing.real`); tell us what converges.
 #
 # ## On your own scans
 # `geoguide segment` takes a mesh, a cloud, an RGB-D folder or a nuScenes key frame (see the README); `geoguide train

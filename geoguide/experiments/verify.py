@@ -19,7 +19,7 @@ def verify(profile_name: str, *, workers: int = 1, report: Path | None = None) -
     """Run a profile again and compare mIoU and mAcc with the committed records, row by row.
 
     Args:
-        profile_name: One of `presets.PROFILES`.
+        profile_name: One of `profiles.PROFILES`.
         workers: How many runs at a time.
         report: Where the comparison is written as JSON; None: nowhere.
 

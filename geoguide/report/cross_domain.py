@@ -89,7 +89,7 @@ def claim_lines(found: Sequence[Record]) -> pd.DataFrame:
     """Every line that `CLAIMS` compares.
 
     Args:
-        found: Records of `presets.cross_domain`, and of networks trained and tested in one place, as far as they were
+        found: Records of `profiles.cross_domain`, and of networks trained and tested in one place, as far as they were
             run.
 
     Returns:

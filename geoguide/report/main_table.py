@@ -133,7 +133,7 @@ def occlusion_table(found: Sequence[Record]) -> pd.DataFrame:
     """What lifting that knows of occlusion changes on streets: 2D fusion and adapter, by how points were hidden.
 
     Args:
-        found: Records of `presets.occlusion` and their rows of the main table; others are left out.
+        found: Records of `profiles.occlusion` and their rows of the main table; others are left out.
 
     Returns:
         A line per method and occlusion that was run; none without records. The change is to the row that knows no

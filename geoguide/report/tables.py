@@ -203,7 +203,7 @@ def study_table(folder: Path | None = None) -> pd.DataFrame:
         folder: Of the records; None for `paths.results_root()`.
 
     Returns:
-        A line per option of `presets.STUDIES` that was run.
+        A line per option of `profiles.STUDIES` that was run.
     """
     table = []
     for option in STUDIES:
@@ -225,7 +225,7 @@ def protocol_table(found: Sequence[Record]) -> pd.DataFrame:
     """How far a protocol moves a number: the same trained networks under every protocol of `STEPS`.
 
     Args:
-        found: Records of `presets.under_protocols`.
+        found: Records of `profiles.under_protocols`.
 
     Returns:
         A line per protocol that `found` holds; differences are to the book's own, paired by seed.
