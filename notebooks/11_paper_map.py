@@ -25,6 +25,7 @@
 paper = "all"  # or one section or module of the paper: USD, IMR, IIRC, Total, ...
 
 # %%
+import html
 import inspect
 
 import pandas as pd
@@ -37,12 +38,11 @@ lines = [line for line in paper_map() if paper in ("all", line.paper)]
 table = pd.DataFrame([{
     "paper": line.paper,
     "concept": line.concept,
-    "code": f"`{line.symbol}`",
-    "in words": inspect.getdoc(line.resolve()).split("\n")[0].replace("|", "\\|"),
-    "chapter": f"[{line.chapter[:2]}]({line.chapter})",
+    "code": f"<code>{line.symbol}</code>",
+    "in words": html.escape(inspect.getdoc(line.resolve()).split("\n")[0]),
+    "chapter": f'<a href="{line.chapter}.html">{line.chapter[:2]}</a>',
 } for line in lines])
-heads = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-Markdown("\n".join(heads + ["| " + " | ".join(row) + " |" for row in table.to_numpy()]))
+table.style.hide(axis="index")
 
 # %% [markdown]
 # ## What we found

@@ -35,7 +35,8 @@ def import_picture(rooms: Sequence[Room], *, title: str) -> go.Figure:
     for room in rooms:
         x, width = places[room.name]
         box = {"x0": x - width / 2, "x1": x + width / 2, "y0": room.floor - 0.25, "y1": room.floor + 0.25}
-        figure.add_shape(type="rect", **box, fillcolor="#ffffff", line={"color": "#222222", "width": 1})
+        line = {"color": "#222222", "width": 1}
+        figure.add_shape(type="rect", **box, layer="below", fillcolor="#ffffff", line=line)  # the names stand above
         for name in room.imports:
             xs, ys = [x, places[name][0]], [room.floor - 0.25, floor_of[name] + 0.25]
             line = {"color": PALETTE[0], "width": 1}
