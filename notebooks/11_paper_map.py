@@ -38,9 +38,9 @@ lines = [line for line in paper_map() if paper in ("all", line.paper)]
 table = pd.DataFrame([{
     "paper": line.paper,
     "concept": line.concept,
-    "code": f"<code>{line.symbol}</code>",
-    "in words": html.escape(inspect.getdoc(line.resolve()).split("\n")[0]),
     "chapter": f'<a href="{line.chapter}.html">{line.chapter[:2]}</a>',
+    "in geoguide": line.symbol.removeprefix("geoguide.").replace(".", ".<wbr>"),  # may be broken after a dot
+    "in words": html.escape(inspect.getdoc(line.resolve()).split("\n")[0]),
 } for line in lines])
 table.style.hide(axis="index")
 
