@@ -64,5 +64,5 @@ pair: $(INSTALLED)
 	$(BIN)/python book/pair.py
 
 clean:
-	rm -rf book/_build book/assets .pytest_cache .ruff_cache .hypothesis
+	rm -rf book/_build book/assets .coverage .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
