@@ -3,13 +3,14 @@
 #   make test       lint, tests and doctests       make lint       ruff, ty (types) and import-linter (layers)
 #   make setup      .venv only                     make verify     rerun the quick profile, fail if it does not reproduce
 #   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
+#   make gpu-check  on a CUDA GPU: the tests that run on either device, then benchmarks/gpu.py
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
 # On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
 # build, which also works but is large):   make setup PIP_ARGS="--extra-index-url URL"
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint replicate studies verify data pair clean
+.PHONY: help setup book test lint replicate studies verify data pair clean gpu-check
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
@@ -50,6 +51,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check
 	$(BIN)/lint-imports --no-cache
+
+gpu-check: $(INSTALLED)
+	$(BIN)/python -m pytest --device cuda
+	$(BIN)/python benchmarks/gpu.py
 
 verify: $(INSTALLED) data
 	$(BIN)/geoguide verify --profile quick

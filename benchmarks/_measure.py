@@ -36,6 +36,7 @@ def report(name: str, rows: list[dict]) -> None:
         print(json.dumps(row))
     machine = {
         "processor": _processor(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cpus": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),  # above the number of cpus: other work was running, trust ratios only
         "threads": torch.get_num_threads(),

@@ -77,7 +77,8 @@ def test_learns_resumes_and_scores(config, tiny_scenes: Scenes, tmp_path, killed
     from geoguide.pipeline import train as module
 
     def train(**options):
-        return fit(config, train=tiny_scenes["train"], val=tiny_scenes["val"], progress=False, **options)
+        sets = {"train": tiny_scenes["train"], "val": tiny_scenes["val"]}
+        return fit(config, **sets, device="cpu", progress=False, **options)  # bits repeat on a CPU alone
 
     unbroken = train()
     killed(module._State, 6, lambda: train(run_dir=tmp_path))

@@ -137,6 +137,27 @@ def test_precisions(make, rng, device, kind):
     torch.testing.assert_close(found.double(), submanifold_conv(features, weight, None, table), **tolerance)
 
 
+@pytest.mark.parametrize("kernel", [1, 3, 5])  # of one voxel: torch on both sides
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_spconv_equals_torch(make, rng, device, monkeypatch, kind, kernel):
+    """Values and gradients; tables are kept from one layer to the next."""
+    if device.type != "cuda":
+        pytest.skip("spconv is for GPUs")
+    pytest.importorskip("spconv")
+    coord, batch, _ = make()
+    table, found = neighbor_table(coord, batch, kernel), {}
+    inputs = [random(rng, device, *s) for s in ((len(batch), 16), (32, *(kernel,) * 3, 16), (32,), (len(batch), 32))]
+    for installed in (True, False):
+        monkeypatch.setattr("geoguide.ops.sparse._HAS_SPCONV", installed)
+        *leaves, above = (tensor.to(kind).requires_grad_() for tensor in inputs)
+        out = submanifold_conv(*leaves, table)
+        found[installed] = [out, *torch.autograd.grad(out, leaves, above)]
+    tolerance = 1e-5 if kind == torch.float32 else 3e-3
+    for ours, theirs in zip(found[False], found[True], strict=True):
+        assert ours.dtype == theirs.dtype == kind
+        assert (ours - theirs).abs().max() <= tolerance * ours.abs().max()
+
+
 def test_no_voxels(device):
     coord, batch = (
         torch.zeros((0, 3), dtype=torch.int64, device=device),

@@ -12,9 +12,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 # conda-forge's names of packages that environment.yml takes from there, not from pip.
-CONDA_NAMES = {"pytorch-gpu": "torch", "pytorch_scatter": "torch-scatter"}
+CONDA_NAMES = {"pytorch-gpu": "torch"}
 CONDA_ONLY = {"python", "pip", "make"}
-GPU_ONLY = {"spconv-cu120", "torch-scatter"}
+GPU_ONLY = {"spconv-cu126"}
 CLIP_ONLY = {"open-clip-torch"}  # it brings torchvision, which replaces or does not fit a CPU build of torch
 
 

@@ -1,23 +1,19 @@
-"""Pooling of rows by group (superpoints, instance masks), by the fastest back end that is installed.
+"""Pooling of rows by group (superpoints, instance masks).
 
 `index` says which group each row is in. The functions are called after torch's segment_reduce, whose "segments" are
 these groups; `ops.groups.Groups` holds an index with its point ids and calls them.
 """
-
-import importlib.util
 
 import torch
 from torch import Tensor
 
 from geoguide.errors import InputError
 
-_HAS_SCATTER = importlib.util.find_spec("torch_scatter") is not None
-
 
 def segment_sum(values: Tensor, index: Tensor, count: int) -> Tensor:
     """Sum the rows of each group.
 
-    Differentiable. Cost O(P D); index_add_ everywhere, torch-scatter's kernel on CUDA where it is installed.
+    Differentiable. Cost O(P D). torch-scatter's scatter_sum is torch's own scatter_add_, and needs an index of P D.
 
     Args:
         values: [P, ...].
@@ -31,10 +27,6 @@ def segment_sum(values: Tensor, index: Tensor, count: int) -> Tensor:
         InputError: `index` is not int64 [P].
     """
     _check(values, index, count)
-    if values.is_cuda and _HAS_SCATTER:
-        import torch_scatter  # an extra
-
-        return torch_scatter.scatter_sum(values, index, dim=0, dim_size=count)
     return values.new_zeros((count, *values.shape[1:])).index_add_(0, index, values)
 
 

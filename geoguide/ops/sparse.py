@@ -18,6 +18,7 @@ from torch import Tensor
 from geoguide.errors import InputError
 
 _HAS_SPCONV = importlib.util.find_spec("spconv") is not None
+_SPCONV_DTYPES = (torch.float32, torch.float16)  # 2.3.8: no kernel for bfloat16, and wrong sums for float64
 _BLOCK_PAIRS = 1000  # pairs per matrix product on a CPU: long enough for the product, short enough for its cache
 _MAX_KEYS = 2**62
 _Pairs = tuple[Tensor, Tensor, Tensor]  # source, target, ascending rank: int64 [n] each, of one kernel offset
@@ -132,8 +133,8 @@ def submanifold_conv(features: Tensor, weight: Tensor, bias: Tensor | None, tabl
     """Convolution whose outputs are the input voxels (spconv's SubMConv3d).
 
     Differentiable once in features, weight and bias; keeps nothing but its inputs for the backward pass. On CUDA with
-    spconv installed its implicit GEMM runs (that path was written from its public interface and has not been run); else
-    torch, on a CPU about N/V matrix products of [V, Cin] x [Cin, Cout] for N pairs.
+    spconv installed its implicit GEMM runs where it has a kernel (float32 and float16, k above 1, widths that are
+    multiples of 8); else torch: on a CPU about N/V matrix products of [V, Cin] x [Cin, Cout] for N pairs.
 
     Args:
         features: float [V, Cin].
@@ -150,7 +151,7 @@ def submanifold_conv(features: Tensor, weight: Tensor, bias: Tensor | None, tabl
     if table.identity is None:
         raise InputError("submanifold_conv needs a table of neighbor_table, found one of a strided convolution")
     features, weight, bias = _checked(features, weight, bias, table)
-    if features.is_cuda and _HAS_SPCONV and table.indices is not None:
+    if table.indices is not None and _HAS_SPCONV and _fits_spconv(features, weight):
         return _spconv(features, weight, bias, table, table.indices)
     return _PairConv.apply(features, weight, bias, table)
 
@@ -299,8 +300,14 @@ def _add_rows_kernel(out: np.ndarray, rows: np.ndarray, values: np.ndarray) -> N
             out[row, c] += values[i, c]
 
 
+def _fits_spconv(features: Tensor, weight: Tensor) -> bool:
+    """Its path for kernels of one voxel reads the weights in another order."""
+    widths = len(weight) % 8 == 0 and features.shape[1] % 8 == 0
+    return features.is_cuda and features.dtype in _SPCONV_DTYPES and weight.shape[1] > 1 and widths
+
+
 def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: NeighborTable, indices: Tensor) -> Tensor:
-    """The submanifold convolution of spconv with our weights; its pair tables live as long as ours (never run here)."""
+    """The submanifold convolution of spconv with our weights; its pair tables live as long as ours."""
     from spconv.pytorch import SparseConvTensor  # an extra
 
     if "tensor" not in table.cache:
