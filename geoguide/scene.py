@@ -171,6 +171,9 @@ class Scene:
         views: K posed images.
         provenance: "mini" (generated) or "real"; it follows every result into its record.
         intensity: float32 [P], a LiDAR's echo in the sensor's own units (nuScenes: 0..255), or None.
+        as_read: What the reader decided where the input could be read in more than one way (units, colours, normals,
+            a shift to the origin, frames left out), one sentence each. Users see all of them.
+        file_points: [P, 3], the points in the file's own coordinates, unit and precision, where they are not `points`.
 
     Raises:
         InputError: A field has another shape or dtype, points is empty or not finite, faces name vertices that do not
@@ -187,6 +190,8 @@ class Scene:
     views: tuple[View, ...] = ()
     provenance: str = "real"
     intensity: np.ndarray | None = None
+    as_read: tuple[str, ...] = ()
+    file_points: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.points)
@@ -201,6 +206,9 @@ class Scene:
                 raise InputError(f"scene {self.name}: {field} must be {np.dtype(dtype)} {list(shape)}, found {found}")
         if count == 0:
             raise InputError(f"scene {self.name}: points is empty")
+        if self.file_points is not None and self.file_points.shape != (count, 3):
+            found = list(self.file_points.shape)
+            raise InputError(f"scene {self.name}: file_points must be [{count}, 3], found {found}")
         if not np.isfinite(self.points).all():
             bad = int((~np.isfinite(self.points)).any(axis=1).sum())
             raise InputError(f"scene {self.name}: points holds NaN or inf in {bad} of {count} rows")
