@@ -59,7 +59,7 @@ def write_folder(root: Path) -> None:
 
 
 def open_scene(root: Path, number: int) -> PreparedScene:
-    """As `prepare_source` opens a scene whose stages are all in the cache."""
+    """As `prepare` opens a scene whose stages are all in the cache."""
     names = ("points", "labels", "superpoints", "rows", "index")
     part = {name: np.asarray(np.load(root / f"scene{number}.{name}.npy", mmap_mode="r")) for name in names}
     masks = InstanceMasks.from_labels(part["superpoints"] // 30)

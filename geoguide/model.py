@@ -48,7 +48,11 @@ class GeoGuideModel:
     text: TextConfig = field(default_factory=TextConfig)
 
     def student(self) -> FrozenBackboneStudent:
-        """The model as what was trained, for `pipeline.evaluate`."""
+        """See the model as what was trained.
+
+        Returns:
+            The student that `pipeline.evaluate` scores; it shares the adapter.
+        """
         return FrozenBackboneStudent(self.adapter, self.adapter_config, self.backbone)
 
     @property

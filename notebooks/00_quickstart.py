@@ -39,7 +39,7 @@ from IPython.display import Markdown
 
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.experiments.presets import preset
-from geoguide.pipeline.prepare import prepare_source
+from geoguide.pipeline.prepare import prepare
 from geoguide.pipeline.stages import make_teacher
 from geoguide.report import figures
 
@@ -85,7 +85,7 @@ figures.show_images(images, title=f"Image {view.name} of {scene.name}")
 # averages them: $F_\text{2d}$, one row per point. Some points are seen often, some never.
 
 # %%
-prepared = prepare_source(source, config)
+prepared = prepare(source, config)
 print(f"{prepared.seen.mean():.1%} of the points are seen by at least one image")
 title = "How many images see each point"
 figures.show_cloud(scene.points, scalar=prepared.seen_by, scalar_name="images", title=title)

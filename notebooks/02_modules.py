@@ -35,7 +35,7 @@ from geoguide.benchmarks.scenes import list_sources
 from geoguide.experiments.presets import adapter_only, preset
 from geoguide.labels import load_label_set
 from geoguide.paths import checkpoints_root
-from geoguide.pipeline.prepare import prepare_source, prepare_split
+from geoguide.pipeline.prepare import prepare, prepare_split
 from geoguide.pipeline.train import fit
 from geoguide.report import figures
 from geoguide.text.minilm import MiniLMTextEncoder
@@ -55,7 +55,7 @@ fits = {name: fit(config, run_dir=checkpoints_root(), progress=False) for name, 
 config = configs["works-best"]
 source = list_sources(config.data, "test")[room]
 scene = source.load()
-prepared = prepare_source(source, config)
+prepared = prepare(source, config)
 labels = load_label_set(config.data.label_set)
 text = torch.from_numpy(MiniLMTextEncoder().encode(labels.names, prompt=config.protocol.prompt))  # [C, D]
 batch = prepared.batch(np.arange(len(scene)), torch.device("cpu"))

@@ -37,6 +37,23 @@ def test_the_facts_of_a_benchmark_agree_with_each_other(name: str) -> None:
     assert not real.generated and benchmark_of(real) is found and real.features_folder == Path("/data/features")
 
 
+@pytest.mark.parametrize(
+    ("name", "tolerance", "border", "occlusion", "voxel"),
+    [
+        ("scannet", 0.25, 10, "depth", 0.02),
+        ("matterport3d", 0.02, 10, "depth", 0.02),
+        ("nuscenes", None, 5, "none", 0.05),
+    ],
+)
+def test_real_data_are_lifted_and_voxelised_as_openscene_does(
+    name: str, tolerance: float | None, border: int, occlusion: str, voxel: float
+) -> None:
+    """Constants of its released preprocessing and of its configs: visible within `tolerance` times the depth."""
+    recipe = benchmark(name).openscene
+    assert (recipe.lifting.border, recipe.lifting.occlusion, recipe.voxel) == (border, occlusion, voxel)
+    assert tolerance is None or recipe.lifting.depth_tolerance == tolerance
+
+
 def test_an_unknown_one_is_named() -> None:
     with pytest.raises(ConfigError, match="unknown dataset 'kitti': known are scannet, matterport3d, nuscenes"):
         benchmark("kitti")

@@ -12,7 +12,7 @@ from geoguide.errors import ConfigError, DataError
 from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.identity import Identity, fingerprint
-from geoguide.pipeline.prepare import prepare, prepare_source, prepare_split
+from geoguide.pipeline.prepare import prepare, prepare_split
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 
@@ -77,17 +77,17 @@ def test_a_source_is_read_once_and_then_never(
     source: SceneSource, scene: Scene, tiny: ExperimentConfig, tmp_path, computed: list[str]
 ) -> None:
     """The first time one reading serves identity and stages; later not even one; a damaged note costs one reading."""
-    first = prepare_source(source, tiny, tmp_path)
+    first = prepare(source, tiny, tmp_path)
     assert len(source.reads) == 1 and len(computed) == 4 and first.source is source
     assert first.fingerprint == fingerprint(scene)
-    again = prepare_source(source, tiny, tmp_path)
+    again = prepare(source, tiny, tmp_path)
     assert len(source.reads) == 1 and len(computed) == 4
     np.testing.assert_array_equal(first.points, again.points)
     (note,) = (tmp_path / "sources").iterdir()
     expected = json.loads(note.read_text())
     for damage in ("{", "[]", '{"name": "x"}'):
         note.write_text(damage)
-        prepare_source(source, tiny, tmp_path)
+        prepare(source, tiny, tmp_path)
         assert json.loads(note.read_text()) == expected
     assert len(source.reads) == 4 and len(computed) == 4
 

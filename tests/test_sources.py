@@ -16,7 +16,7 @@ from geoguide.experiments.placing import on, real
 from geoguide.experiments.presets import adapter_only
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
-from geoguide.pipeline.prepare import prepare_source, prepare_split, scene_sources
+from geoguide.pipeline.prepare import prepare, prepare_split, scene_sources
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 
@@ -164,16 +164,16 @@ def test_generated_houses(data_home: Path):
 
 def test_an_unchanged_scene_is_not_read_again(tiny: ExperimentConfig, tmp_path: Path, monkeypatch):
     source = list_sources(tiny.data, "val")[0]
-    first = prepare_source(source, tiny, tmp_path)
+    first = prepare(source, tiny, tmp_path)
     monkeypatch.setattr(type(source), "load", lambda self, label_set=None: pytest.fail("read again"))
-    again = prepare_source(source, tiny, tmp_path)
+    again = prepare(source, tiny, tmp_path)
     np.testing.assert_array_equal(first.points, again.points)
     np.testing.assert_array_equal(first.labels, again.labels)
     assert first.frames == again.frames and again.frames[0] > 0
     monkeypatch.undo()
     index = next((tmp_path / "sources").glob("*.json"))
     index.write_text("{half")
-    assert prepare_source(source, tiny, tmp_path).fingerprint == first.fingerprint
+    assert prepare(source, tiny, tmp_path).fingerprint == first.fingerprint
 
 
 def test_bad_roots(tmp_path: Path, published: Path, config: ExperimentConfig):

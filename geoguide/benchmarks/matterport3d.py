@@ -44,13 +44,24 @@ class MatterportRegion(SceneSource):
         )
 
     def files(self) -> Iterable[Path]:
-        """The mapping, the region's segmentation and all images of the house."""
+        """List what a change of which makes the scene another.
+
+        Returns:
+            The mapping, the region's segmentation and all images of the house.
+        """
         yield self.mapping
         yield from (self.path / matterport3d.REGIONS).glob(f"region{self.region}.*")
         yield from (path for path in self.path.glob("undistorted_*/*") if path.is_file())
 
     def label_image_classes(self, label_set: str) -> Callable[[np.ndarray], np.ndarray]:
-        """Label images hold rows of the category mapping (see `SceneSource.label_image_classes`)."""
+        """How raw ids of label images, which are rows of the category mapping, become classes.
+
+        Args:
+            label_set: The classes' label set.
+
+        Returns:
+            Raw ids to 0..C-1 and 255, of arrays of any shape.
+        """
         return matterport3d.label_image_classes(self.mapping, label_set)
 
 

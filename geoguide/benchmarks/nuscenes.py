@@ -43,7 +43,11 @@ class NuScenesSample(SceneSource):
         return nuscenes.load_sample(_tables(self.path), self.sample, image_size=self.data.image_size)
 
     def files(self) -> Iterable[Path]:
-        """LiDAR, images, labels, and the tables of poses."""
+        """List what a change of which makes the scene another.
+
+        Returns:
+            LiDAR, images, labels, and the tables of poses.
+        """
         tables = _tables(self.path)
         frames = tables.frames.get(self.sample, {})
         yield from (tables.root / frame["filename"] for frame in frames.values())

@@ -22,7 +22,11 @@ class ScanNetScene(SceneSource):
         return scannet.load_scene(self.path, labels=labels, frame_skip=data.frame_skip, image_size=data.image_size)
 
     def files(self) -> Iterable[Path]:
-        """Everything in the folder."""
+        """List what a change of which makes the scene another.
+
+        Returns:
+            Everything in the folder.
+        """
         return (path for path in self.path.rglob("*") if path.is_file())
 
 

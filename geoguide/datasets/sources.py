@@ -111,7 +111,11 @@ class OpenSceneScene(SceneSource):
         return openscene_layout.load_scene(path, views=self.data.features is None)
 
     def files(self) -> Iterable[Path]:
-        """The one file."""
+        """List what a change of which makes the scene another.
+
+        Returns:
+            The one file.
+        """
         return (self.path,)
 
 

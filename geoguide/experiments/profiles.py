@@ -35,7 +35,11 @@ def ablation(seeds: tuple[int, ...] = presets.SEEDS) -> list[ExperimentConfig]:
 
 
 def preliminary() -> list[ExperimentConfig]:
-    """Frozen against entire (claim C1) under both 2D models, and the same adapter on other frozen features (C12)."""
+    """Frozen against entire (claim C1) under both 2D models, and the same adapter on other frozen features (C12).
+
+    Returns:
+        The configs; of 2D fusion one seed, of entire networks the few long ones, of the rest every seed.
+    """
     rows = []
     for teacher in presets.TEACHERS:
         rows += [fusion(presets.SEEDS[0], teacher)]
@@ -87,7 +91,11 @@ def occlusion() -> list[ExperimentConfig]:
 
 
 def cross_domain() -> list[ExperimentConfig]:
-    """Networks trained on mini-ScanNet, scored in houses and in streets: the adapter and both presets, every seed."""
+    """Networks trained on mini-ScanNet, scored in houses and in streets: the adapter and both presets.
+
+    Returns:
+        The configs of every seed.
+    """
     rows = []
     for seed in presets.SEEDS:
         trained = [adapter_only(seed), *(preset(name, seed=seed) for name in presets.PRESETS)]

@@ -63,7 +63,11 @@ class InstanceMasks:
         return np.diff(self.offsets)
 
     def best_of_points(self) -> np.ndarray:
-        """The mask of highest score that holds each point (the first on a tie): int64 [P], -1 where there is none."""
+        """Find the mask of highest score that holds each point, the first on a tie.
+
+        Returns:
+            int64 [P], -1 where there is none.
+        """
         best = np.full(self.num_points, -1)
         for mask in np.argsort(-self.scores, kind="stable")[::-1]:  # over masks, a few hundred; the best one last
             best[self.index[self.offsets[mask] : self.offsets[mask + 1]]] = mask

@@ -24,29 +24,12 @@ from geoguide.scene import Scene
 OPEN_SCENES = 64  # of a split, at once: the parts of their mapped files that were read count as this process's memory
 
 
-def prepare(scene: Scene, config: ExperimentConfig, cache: Path | None = None) -> PreparedScene:
-    """Run every frozen stage on a scene in memory, or read the stages from the cache.
+def prepare(source: Scene | SceneSource, config: ExperimentConfig, cache: Path | None = None) -> PreparedScene:
+    """Run every frozen stage on a scene, or read the stages from the cache.
 
     Args:
-        scene: The scene.
-        config: Its parts decide the stages (see `Stages`).
-        cache: Folder of the disk cache; None for `paths.cache_root()`.
-
-    Returns:
-        The prepared scene; its files cannot be read again (`PreparedScene.load`).
-
-    Raises:
-        ConfigError: As `Stages.prepared`.
-        DataError: As `Stages.prepared`.
-    """
-    return Stages(scene, config, cache or cache_root()).prepared()
-
-
-def prepare_source(source: SceneSource, config: ExperimentConfig, cache: Path | None = None) -> PreparedScene:
-    """Run every frozen stage on a scene of a dataset, or read the stages from the cache.
-
-    Args:
-        source: The scene; its files are read only where they have changed or a stage is missing.
+        source: A scene of a dataset, whose files are read only where they have changed or a stage is missing; or a
+            scene in memory, whose files cannot be read again (`PreparedScene.load`).
         config: Its parts decide the stages (see `Stages`).
         cache: Folder of the disk cache; None for `paths.cache_root()`.
 
@@ -73,7 +56,7 @@ class PreparedScenes(Sequence[PreparedScene]):
 
     def __init__(self, sources: Sequence[SceneSource], config: ExperimentConfig) -> None:
         self.sources = tuple(sources)
-        self._open = functools.lru_cache(OPEN_SCENES)(lambda number: prepare_source(self.sources[number], config))
+        self._open = functools.lru_cache(OPEN_SCENES)(lambda number: prepare(self.sources[number], config))
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -127,4 +110,4 @@ def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, pro
 
 
 def _warm(source: SceneSource, config: ExperimentConfig) -> None:
-    prepare_source(source, config)
+    prepare(source, config)

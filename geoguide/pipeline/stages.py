@@ -103,7 +103,7 @@ class Stages:
         data = self.config.data
         if data.features is not None:
             if self.source is None:
-                raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare_source")
+                raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare")
             return StreamedFeatures(fused_files(self.source), len(self.arrays["points"]))
         settings: list[object] = [to_dict(self.config.teacher), to_dict(self.config.lifting, hashed_only=True)]
         settings += [data.frame_skip, known_label_set(data)]

@@ -188,22 +188,55 @@ class OpenSceneStudent(Student[OpenScene]):
         return cls(network, config)
 
     def draw(self, scenes: Sequence[PreparedScene], step: int, seed: int, device: torch.device) -> VoxelBatch:
-        """The `scenes_per_step` scenes whose turn it is, whole, augmented and voxelised (see `Student.draw`)."""
+        """Make the batch of one step: the `scenes_per_step` scenes whose turn it is, whole, augmented and voxelised.
+
+        Args:
+            scenes: The training scenes.
+            step: Number of the step, from 0.
+            seed: The experiment's seed.
+            device: Where the batch is put.
+
+        Returns:
+            The batch.
+        """
         count = self.config.scenes_per_step
         chosen = [scene_of_turn(scenes, step * count + number, seed) for number in range(count)]
         return self.network.batch(chosen, [seed, 2, step], device)
 
     def forward(self, batch: VoxelBatch) -> Tensor:
-        """F_3d^sem [V, C] of the batch's voxels (see `Student.forward`)."""
+        """Compute F_3d^sem of a batch.
+
+        Args:
+            batch: V voxels.
+
+        Returns:
+            float [V, C], of any length.
+        """
         return self.network(batch)
 
     def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
-        """F_3d^sem [p, C]; the network always reads the whole scene (see `Student.features`)."""
+        """Compute F_3d^sem of a scene; the network always reads all of it.
+
+        Args:
+            scene: The prepared scene.
+            chosen: int64 [p], point ids; None for all points.
+
+        Returns:
+            float [p, C], of any length, on the student's device.
+        """
         features = self.network.encode(scene.points, scene.colors)
         return features if chosen is None else features[torch.from_numpy(chosen).to(features.device)]
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
-        """F_3d^sem [P, C] for each motion, from points and colours alone (see `Student.moved`)."""
+        """Compute F_3d^sem once for each motion, from points and colours alone.
+
+        Args:
+            scene: The prepared scene.
+            motions: Each starts from the scene as it is.
+
+        Yields:
+            float [P, C] for each motion, of any length, on the student's device.
+        """
         for motion in motions:
             yield self.network.encode(motion.points(scene.points), scene.colors)
 

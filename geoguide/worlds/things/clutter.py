@@ -18,7 +18,14 @@ def _turned(
 
 
 def monitor(rng: np.random.Generator) -> Piece:
-    """A computer's screen on its foot."""
+    """A computer's screen on its foot.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, w = Piece(rng).start("monitor", pick_color(rng, BLACK, GREY)), rng.uniform(0.45, 0.65)
     h = 0.6 * w
     p.box((-0.13, 0, 0), (0.13, 0.2, 0.02))
@@ -28,14 +35,28 @@ def monitor(rng: np.random.Generator) -> Piece:
 
 
 def keyboard(rng: np.random.Generator) -> Piece:
-    """A keyboard."""
+    """A keyboard.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p = Piece(rng).start("keyboard", pick_color(rng, BLACK, WHITE))
     p.box((-0.22, 0, 0), (0.22, 0.15, 0.03))
     return p
 
 
 def laptop(rng: np.random.Generator) -> Piece:
-    """An open laptop."""
+    """An open laptop.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p = Piece(rng).start("laptop", pick_color(rng, METAL, BLACK))
     p.box((-0.17, 0.05, 0), (0.17, 0.29, 0.025))
     p.slab((-0.17, 0.03, 0.17, 0.06), (-0.17, -0.05, 0.17, -0.02), 0.02, 0.25, BLACK[0])
@@ -43,7 +64,14 @@ def laptop(rng: np.random.Generator) -> Piece:
 
 
 def book_pile(rng: np.random.Generator) -> Piece:
-    """A few books lying on one another, each a little askew."""
+    """A few books lying on one another, each a little askew.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p = Piece(rng).start("book", pick_color(rng, VIVID))
     z = 0.0
     for _ in range(int(rng.integers(1, 5))):
@@ -55,7 +83,14 @@ def book_pile(rng: np.random.Generator) -> Piece:
 
 
 def upright_books(rng: np.random.Generator) -> Piece:
-    """Some books that stand side by side."""
+    """Some books that stand side by side.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p = Piece(rng).start("books", pick_color(rng, VIVID))
     x = -0.15
     while x < 0.12:
@@ -66,7 +101,14 @@ def upright_books(rng: np.random.Generator) -> Piece:
 
 
 def bottle(rng: np.random.Generator) -> Piece:
-    """A bottle with a neck."""
+    """A bottle with a neck.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, r, h = Piece(rng), rng.uniform(0.035, 0.05), rng.uniform(0.2, 0.32)
     p.start("bottle", pick_color(rng, VIVID, LEAF, WHITE))
     _turned(p, r, [(0, r), (0.6 * h, r), (0.75 * h, 0.5 * r), (h, 0.45 * r)])
@@ -74,7 +116,14 @@ def bottle(rng: np.random.Generator) -> Piece:
 
 
 def cup(rng: np.random.Generator) -> Piece:
-    """A hollow cup."""
+    """A hollow cup.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, r, h = Piece(rng), rng.uniform(0.04, 0.05), rng.uniform(0.08, 0.12)
     p.start("cup", pick_color(rng, WHITE, VIVID))
     _turned(p, r, [(0, 0.8 * r), (h, r), (h, 0.75 * r), (0.3 * h, 0.6 * r)])
@@ -82,7 +131,14 @@ def cup(rng: np.random.Generator) -> Piece:
 
 
 def bowl(rng: np.random.Generator) -> Piece:
-    """A hollow bowl."""
+    """A hollow bowl.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, r = Piece(rng), rng.uniform(0.09, 0.15)
     p.start("bowl", pick_color(rng, WHITE, VIVID, WOOD))
     _turned(p, r, [(0, 0.5 * r), (0.09, r), (0.09, 0.85 * r), (0.04, 0.5 * r)], count=16)
@@ -90,7 +146,16 @@ def bowl(rng: np.random.Generator) -> Piece:
 
 
 def box(rng: np.random.Generator, low: float = 0.12, high: float = 0.35) -> Piece:
-    """A plain box; width and depth lie between `low` and `high`."""
+    """A plain box; width and depth lie between `low` and `high`.
+
+    Args:
+        rng: Draws its sizes and colours.
+        low: The least width and depth, metres.
+        high: The largest, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng).start("box", pick_color(rng, WOOD, WHITE, VIVID)), rng.uniform
     w, d, h = u(low, high), u(low, high), u(low * 0.6, high * 0.8)
     p.box((-w / 2, 0, 0), (w / 2, d, h))
@@ -98,7 +163,15 @@ def box(rng: np.random.Generator, low: float = 0.12, high: float = 0.35) -> Piec
 
 
 def plant(rng: np.random.Generator, size: float = 1.0) -> Piece:
-    """A plant with pot, stem and leaves; size 1 stands on a table, 2 to 4 on the floor."""
+    """A plant with pot, stem and leaves.
+
+    Args:
+        rng: Draws its sizes and colours.
+        size: 1 stands on a table, 2 to 4 on the floor.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     r, h = 0.08 * size**0.6, 0.13 * size**0.6
     p.start("plant", pick_color(rng, LEAF))
@@ -113,7 +186,16 @@ def plant(rng: np.random.Generator, size: float = 1.0) -> Piece:
 
 
 def lamp(rng: np.random.Generator, category: str = "lamp", height: float = 0.45) -> Piece:
-    """A lamp of about the given height, a table lamp or (above 1 m) a floor lamp: foot, stem and shade."""
+    """A lamp of about the given height, a table lamp or (above 1 m) a floor lamp: foot, stem and shade.
+
+    Args:
+        rng: Draws its sizes and colours.
+        category: Its category, one of the benchmark's names.
+        height: About its height, metres; above 1 it is a floor lamp.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     h, r = height * u(0.85, 1.15), u(0.11, 0.2)
     p.start(category, pick_color(rng, WHITE, FABRIC))
@@ -124,7 +206,14 @@ def lamp(rng: np.random.Generator, category: str = "lamp", height: float = 0.45)
 
 
 def desk_lamp(rng: np.random.Generator) -> Piece:
-    """A desk lamp: foot, two arms and a shade."""
+    """A desk lamp: foot, two arms and a shade.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, color = Piece(rng), pick_color(rng, BLACK, METAL, VIVID, WHITE)
     p.start("desk lamp", color)
     _turned(p, 0.09, [(0, 0.09), (0.03, 0.08)])
@@ -135,7 +224,15 @@ def desk_lamp(rng: np.random.Generator) -> Piece:
 
 
 def bin_(rng: np.random.Generator, category: str = "trash can") -> Piece:
-    """A bin, round or square, that widens upwards and is open."""
+    """A bin, round or square, that widens upwards and is open.
+
+    Args:
+        rng: Draws its sizes and colours.
+        category: Its category, one of the benchmark's names.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, r, h = Piece(rng), rng.uniform(0.12, 0.19), rng.uniform(0.28, 0.6)
     color = pick_color(rng, GREY, BLACK, METAL, WHITE) if category == "trash can" else pick_color(rng, VIVID)
     p.start(category, color)
@@ -146,7 +243,16 @@ def bin_(rng: np.random.Generator, category: str = "trash can") -> Piece:
 
 
 def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple[Color, ...]) -> PieceMaker:
-    """A maker of boxes of about `size` with a darker face: printers, microwaves, telephones, suitcases and so on."""
+    """A maker of boxes of about `size` with a darker face: printers, microwaves, telephones, suitcases and so on.
+
+    Args:
+        category: The category of what it makes.
+        size: About the width, depth and height, metres.
+        *palettes: The palettes that a colour is picked from.
+
+    Returns:
+        The maker.
+    """
 
     def make(rng: np.random.Generator) -> Piece:
         p = Piece(rng)
@@ -161,7 +267,15 @@ def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple
 
 
 def backpack(rng: np.random.Generator, category: str = "backpack") -> Piece:
-    """A backpack with its pocket, or a bag."""
+    """A backpack with its pocket, or a bag.
+
+    Args:
+        rng: Draws its sizes and colours.
+        category: Its category, one of the benchmark's names.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, color = Piece(rng), pick_color(rng, FABRIC, BLACK, VIVID)
     p.start(category, color)
     w, d, h = rng.uniform(0.28, 0.36), rng.uniform(0.16, 0.24), rng.uniform(0.36, 0.5)
@@ -172,7 +286,14 @@ def backpack(rng: np.random.Generator, category: str = "backpack") -> Piece:
 
 
 def shoes(rng: np.random.Generator) -> Piece:
-    """A pair of shoes."""
+    """A pair of shoes.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p = Piece(rng).start("shoes", pick_color(rng, BLACK, FABRIC, WHITE))
     for x in (-0.07, 0.07):
         p.loft([ring((x, 0.14, z), 0.05, y, power=3) for z, y in ((0, 0.14), (0.05, 0.14))])
@@ -181,7 +302,14 @@ def shoes(rng: np.random.Generator) -> Piece:
 
 
 def toilet_paper(rng: np.random.Generator) -> Piece:
-    """A roll of toilet paper."""
+    """A roll of toilet paper.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p = Piece(rng).start("toilet paper", pick_color(rng, WHITE))
     p.cylinder((0, 0.06, 0), 0.06, 0.11)
     return p

@@ -16,7 +16,18 @@ SKIRT = 0.3  # metres that the edge of a lawn goes down, so that no ray passes b
 
 
 def lawn(rng: np.random.Generator, rectangle: Rectangle, base: float, slope: float, cell: float = 2.0) -> Piece:
-    """Uneven ground over a rectangle, `base` high at its edge towards the street and rising by `slope` from there."""
+    """Uneven ground over a rectangle, `base` high at its edge towards the street and rising by `slope` from there.
+
+    Args:
+        rng: Draws the unevenness and the colour.
+        rectangle: x0 y0 x1 y1, metres.
+        base: Height of the edge towards the street, metres.
+        slope: Metres up per metre away from there.
+        cell: Edge of a quad, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     x0, y0, x1, y1 = rectangle
     near = min((y0, y1), key=abs)
     xs, ys = (np.linspace(a, b, max(2, int((b - a) / cell) + 1)) for a, b in ((x0, x1), (y0, y1)))
@@ -29,7 +40,14 @@ def lawn(rng: np.random.Generator, rectangle: Rectangle, base: float, slope: flo
 
 
 def road(rng: np.random.Generator) -> Piece:
-    """The plane below everything: whatever is not built upon can be driven on."""
+    """The plane below everything: whatever is not built upon can be driven on.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     piece = Piece(rng).start(ROAD, pick_color(rng, ASPHALT))
     xs, ys = np.arange(-HALF_LENGTH - 10, HALF_LENGTH + 11, 4.0), np.arange(-GROUND_DEPTH, GROUND_DEPTH + 1, 4.0)
     _add_grid(piece, xs, ys, rng.normal(0, 0.008, (len(xs), len(ys))), 0.04)
@@ -38,7 +56,17 @@ def road(rng: np.random.Generator) -> Piece:
 
 
 def pavement(rng: np.random.Generator, category: str, rectangle: Rectangle, height: float) -> Piece:
-    """A paved area with a kerb: a sidewalk or an island."""
+    """A paved area with a kerb: a sidewalk or an island.
+
+    Args:
+        rng: Draws the colour.
+        category: Its category, one of the benchmark's names.
+        rectangle: x0 y0 x1 y1, metres.
+        height: Of the kerb above the road, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     x0, y0, x1, y1 = rectangle
     piece = Piece(rng, 3.0).start(category, pick_color(rng, PAVING))
     piece.box((x0, y0, -0.3), (x1, y1, height))

@@ -35,7 +35,13 @@ big_box = partial(clutter.box, low=0.25, high=0.5)
 
 
 def walls(f: Furnisher, pictures: int, radiator: float = 0.4) -> None:
-    """Hang up to `pictures` pictures on the walls and, with the chance `radiator`, a radiator."""
+    """Hang up to `pictures` pictures on the walls and, with the chance `radiator`, a radiator.
+
+    Args:
+        f: The room, and what is in it so far.
+        pictures: The most pictures.
+        radiator: The chance of a radiator, in 0..1.
+    """
     for _ in range(int(f.rng.integers(0, pictures + 1))):
         f.on_wall(wall_things.picture)
     if f.chance(radiator):
@@ -43,7 +49,14 @@ def walls(f: Furnisher, pictures: int, radiator: float = 0.4) -> None:
 
 
 def desk_place(f: Furnisher) -> PlacedInRoom | None:
-    """Put up a desk with its chair, and usually a computer and more on it."""
+    """Put up a desk with its chair, and usually a computer and more on it.
+
+    Args:
+        f: The room, and what is in it so far.
+
+    Returns:
+        The desk where it stands, or None: no place was found.
+    """
     desk = f.against_wall(surfaces.desk, front=0.65)
     if desk is None:
         return None
@@ -65,7 +78,15 @@ def desk_place(f: Furnisher) -> PlacedInRoom | None:
 
 
 def dining(f: Furnisher, chairs: tuple[int, int]) -> PlacedInRoom | None:
-    """Put up a table with chairs around it, from `chairs[0]` to below `chairs[1]` of them."""
+    """Put up a table with chairs around it, from `chairs[0]` to below `chairs[1]` of them.
+
+    Args:
+        f: The room, and what is in it so far.
+        chairs: The fewest chairs, and one more than the most.
+
+    Returns:
+        The table where it stands, or None: no place was found.
+    """
     round_ = f.chance(0.3)
     if round_:
         size = f.rng.uniform(0.9, 1.2)
@@ -85,7 +106,15 @@ def dining(f: Furnisher, chairs: tuple[int, int]) -> PlacedInRoom | None:
 def kitchen_line(f: Furnisher, width: float) -> PlacedInRoom:
     """Put up a counter with a sink, cabinets above it, and beside it the refrigerator, the stove and more counter.
 
-    `width` is the counter's; raises `NoSpaceError` where it finds no place.
+    Args:
+        f: The room, and what is in it so far.
+        width: Of the counter, metres.
+
+    Returns:
+        The counter where it stands.
+
+    Raises:
+        NoSpaceError: The counter finds no place.
     """
     run = partial(surfaces.counter_run, names=("kitchen cabinet", "kitchen counter"))
     line = required(f.against_wall(partial(run, width=width, sink=True), front=0.7, corner=0.3))

@@ -10,14 +10,32 @@ from geoguide.worlds.shapes import Piece
 
 
 def legs(p: Piece, x0: float, y0: float, x1: float, y1: float, height: float, thick: float, color: Color) -> None:
-    """Add four square legs inside the rectangle x0 y0 x1 y1."""
+    """Add four square legs inside the rectangle x0 y0 x1 y1.
+
+    Args:
+        p: The piece to add to.
+        x0: Left side of the rectangle, metres.
+        y0: Its back.
+        x1: Its right side.
+        y1: Its front.
+        height: Of the legs, metres.
+        thick: Edge of a leg's section, metres.
+        color: Of the legs.
+    """
     for x in (x0, x1 - thick):
         for y in (y0, y1 - thick):
             p.box((x, y, 0), (x + thick, y + thick, height), color)
 
 
 def four_leg_chair(rng: np.random.Generator) -> Piece:
-    """A chair on four legs: its back a panel, or posts with rails; sometimes with arms."""
+    """A chair on four legs: its back a panel, or posts with rails; sometimes with arms.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, seat, top = u(0.42, 0.5), u(0.42, 0.52), u(0.43, 0.48), u(0.8, 1.02)
     frame = pick_color(rng, WOOD, BLACK, GREY, WHITE)
@@ -44,7 +62,14 @@ def four_leg_chair(rng: np.random.Generator) -> Piece:
 
 
 def office_chair(rng: np.random.Generator) -> Piece:
-    """An office chair: star base on castors, column, padded seat and back."""
+    """An office chair: star base on castors, column, padded seat and back.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, seat, top = u(0.46, 0.54), u(0.46, 0.52), u(0.44, 0.53), u(0.88, 1.15)
     base = pick_color(rng, BLACK, METAL, WHITE)
@@ -70,7 +95,14 @@ def office_chair(rng: np.random.Generator) -> Piece:
 
 
 def armchair(rng: np.random.Generator) -> Piece:
-    """A small upholstered seat, shaped like a short couch; ScanNet counts it among the chairs."""
+    """A small upholstered seat, shaped like a short couch; ScanNet counts it among the chairs.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     p.start("armchair", pick_color(rng, FABRIC, BLACK, WOOD))
     _upholstered(p, u(0.7, 0.9), u(0.7, 0.85), u(0.4, 0.45), u(0.75, 0.95), u(0.1, 0.18), 1)
@@ -78,7 +110,14 @@ def armchair(rng: np.random.Generator) -> Piece:
 
 
 def couch(rng: np.random.Generator) -> Piece:
-    """Two or three seats, sometimes with a chaise (L), sometimes with loose pillows."""
+    """Two or three seats, sometimes with a chaise (L), sometimes with loose pillows.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     seats = int(rng.integers(2, 4))
     w, d, arm = seats * u(0.6, 0.72) + 0.35, u(0.8, 0.95), u(0.12, 0.22)
@@ -120,7 +159,14 @@ def _leaning_pillow(p: Piece, x: float, y: float, z: float) -> None:
 
 
 def stool(rng: np.random.Generator) -> Piece:
-    """A round seat on four splayed legs."""
+    """A round seat on four splayed legs.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, r, h = Piece(rng), rng.uniform(0.16, 0.2), rng.uniform(0.42, 0.68)
     frame = pick_color(rng, WOOD, BLACK, METAL)
     p.start("stool", frame)
@@ -134,7 +180,14 @@ def stool(rng: np.random.Generator) -> Piece:
 
 
 def ottoman(rng: np.random.Generator) -> Piece:
-    """A low upholstered block."""
+    """A low upholstered block.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.45, 0.75), u(0.4, 0.55), u(0.35, 0.45)
     p.start("ottoman", pick_color(rng, FABRIC, BLACK))
@@ -144,7 +197,14 @@ def ottoman(rng: np.random.Generator) -> Piece:
 
 
 def bench(rng: np.random.Generator) -> Piece:
-    """A board on four legs."""
+    """A board on four legs.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.9, 1.4), u(0.32, 0.42), u(0.42, 0.48)
     color = pick_color(rng, WOOD, GREY, FABRIC)
@@ -155,7 +215,15 @@ def bench(rng: np.random.Generator) -> Piece:
 
 
 def bed(rng: np.random.Generator, width: float | None = None) -> Piece:
-    """A bed, its head at the back: base, mattress, blanket, pillows, often a headboard; `width` None: a usual one."""
+    """A bed, its head at the back: base, mattress, blanket, pillows, often a headboard.
+
+    Args:
+        rng: Draws its sizes and colours.
+        width: Metres; None draws a usual one.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w = width or float(rng.choice([0.95, 1.25, 1.5, 1.7])) + u(-0.05, 0.05)
     d, low, top = u(1.95, 2.1), u(0.18, 0.34), u(0.46, 0.6)

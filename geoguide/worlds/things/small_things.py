@@ -26,7 +26,15 @@ def _rider(p: Piece, seat: float, reach: float) -> None:
 
 
 def bicycle(rng: np.random.Generator, rider: bool) -> Piece:
-    """A bicycle, with or without its rider."""
+    """A bicycle, with or without its rider.
+
+    Args:
+        rng: Draws its sizes and colours.
+        rider: Whether somebody rides it.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     color, radius = pick_color(rng, VIVID, METAL), u(0.31, 0.36)
     p.start("vehicle.bicycle", color)
@@ -49,7 +57,15 @@ def bicycle(rng: np.random.Generator, rider: bool) -> Piece:
 
 
 def motorcycle(rng: np.random.Generator, rider: bool) -> Piece:
-    """A motorcycle or a scooter: a bicycle's outline, filled with solid parts."""
+    """A motorcycle or a scooter: a bicycle's outline, filled with solid parts.
+
+    Args:
+        rng: Draws its sizes and colours.
+        rider: Whether somebody rides it.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     color, half = pick_color(rng, PAINT), u(0.62, 0.75)
     p.start("vehicle.motorcycle", color)
@@ -67,7 +83,14 @@ def motorcycle(rng: np.random.Generator, rider: bool) -> Piece:
 
 
 def person(rng: np.random.Generator) -> Piece:
-    """An adult, a child or a worker, in mid-step."""
+    """An adult, a child or a worker, in mid-step.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u, kind = Piece(rng), rng.uniform, int(rng.choice(3, p=[0.8, 0.1, 0.1]))
     h = u(1.05, 1.35) if kind == 1 else u(1.55, 1.9)
     top, legs = pick_color(rng, WARNING) if kind == 2 else pick_color(rng, CLOTHES, PAINT), pick_color(rng, CLOTHES)
@@ -83,7 +106,14 @@ def person(rng: np.random.Generator) -> Piece:
 
 
 def traffic_cone(rng: np.random.Generator) -> Piece:
-    """A cone on its foot, or a slim delineator post (which a grey bollard resembles)."""
+    """A cone on its foot, or a slim delineator post (which a grey bollard resembles).
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u, color = Piece(rng), rng.uniform, pick_color(rng, WARNING)
     h = u(0.5, 0.95)
     p.start("movable_object.trafficcone", color)
@@ -97,7 +127,15 @@ def traffic_cone(rng: np.random.Generator) -> Piece:
 
 
 def barrier_shape(p: Piece, length: float, height: float, style: int, color: Color) -> None:
-    """Add a concrete profile (0), a hollow box (1) or boards on legs (2), along y; low walls and fences share these."""
+    """Add a concrete profile (0), a hollow box (1) or boards on legs (2), along y; low walls and fences share these.
+
+    Args:
+        p: The piece to add to.
+        length: Its length, metres.
+        height: Its height, metres.
+        style: 0, 1 or 2, as above.
+        color: Its colour.
+    """
     half = length / 2
     if style == 0:
         p.slab((-0.3, -half, 0.3, half), (-0.14, -half, 0.14, half), 0, 0.4 * height, color)
@@ -113,7 +151,14 @@ def barrier_shape(p: Piece, length: float, height: float, style: int, color: Col
 
 
 def barrier(rng: np.random.Generator) -> Piece:
-    """A movable barrier."""
+    """A movable barrier.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, style = Piece(rng, 1.0), int(rng.integers(3))
     color = pick_color(rng, CONCRETE) if style == 0 else pick_color(rng, PLASTIC, CONCRETE)
     p.start("movable_object.barrier", color)

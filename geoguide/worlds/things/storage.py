@@ -15,7 +15,19 @@ from geoguide.worlds.shapes import Piece, ring
 def fronts(
     p: Piece, x0: float, x1: float, y: float, z0: float, z1: float, columns: int, rows: int, color: Color
 ) -> None:
-    """Add a grid of doors or drawers, x0..x1 by z0..z1, that stand 2 cm out of the plane y, each with a handle."""
+    """Add a grid of doors or drawers, x0..x1 by z0..z1, that stand 2 cm out of the plane y, each with a handle.
+
+    Args:
+        p: The piece to add to.
+        x0: Left end of the grid, metres.
+        x1: Its right end.
+        y: The plane that it stands out of.
+        z0: Its lower end.
+        z1: Its upper end.
+        columns: Fronts side by side.
+        rows: Fronts above each other.
+        color: Of the fronts.
+    """
     w, h, gap = (x1 - x0) / columns, (z1 - z0) / rows, 0.012
     handle = darker(color, 0.45) if p.rng.random() < 0.5 else METAL[0]
     face = color if p.rng.random() < 0.7 else darker(color, 1.1)
@@ -33,7 +45,17 @@ def fronts(
 
 
 def carcass(p: Piece, w: float, d: float, h: float, columns: int, rows: int, color: Color) -> None:
-    """Add a closed box with a grid of fronts; its top carries clutter when it can be reached."""
+    """Add a closed box with a grid of fronts; its top carries clutter when it can be reached.
+
+    Args:
+        p: The piece to add to.
+        w: Its width, metres.
+        d: Its depth, metres.
+        h: Its height, metres.
+        columns: Fronts side by side.
+        rows: Fronts above each other.
+        color: Its colour.
+    """
     foot = p.rng.choice([0.0, 0.05, 0.09])
     if foot:
         p.box((-w / 2 + 0.03, 0.03, 0), (w / 2 - 0.03, d - 0.06, foot), darker(color))
@@ -44,7 +66,15 @@ def carcass(p: Piece, w: float, d: float, h: float, columns: int, rows: int, col
 
 
 def cabinet(rng: np.random.Generator, category: str = "cabinet") -> Piece:
-    """Low, high or office cabinets; the same shapes serve as dressers and wardrobes."""
+    """Low, high or office cabinets; the same shapes serve as dressers and wardrobes.
+
+    Args:
+        rng: Draws its sizes and colours.
+        category: Its category, one of the benchmark's names.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     color = pick_color(rng, WOOD, WHITE, GREY, METAL)
     p.start(category, color)
@@ -66,7 +96,19 @@ def box_with_fronts(
     height: tuple[float, float],
     grid: tuple[int, int],
 ) -> Piece:
-    """A carcass of a category whose size ranges (metres) and grid of (columns, rows) are given."""
+    """A carcass of a category whose size ranges (metres) and grid of (columns, rows) are given.
+
+    Args:
+        rng: Draws its sizes and colours.
+        category: Its category, one of the benchmark's names.
+        width: The least and the largest width, metres.
+        depth: The least and the largest depth.
+        height: The least and the largest height.
+        grid: Columns and rows of fronts.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     color = (
         pick_color(rng, WHITE, METAL, GREY) if category == "file cabinet" else pick_color(rng, WOOD, WOOD, WHITE, BLACK)
@@ -77,7 +119,14 @@ def box_with_fronts(
 
 
 def refrigerator(rng: np.random.Generator) -> Piece:
-    """A refrigerator with two doors."""
+    """A refrigerator with two doors.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.6, 0.85), u(0.6, 0.75), u(1.5, 1.85)
     color = pick_color(rng, WHITE, WHITE, METAL, BLACK)
@@ -93,7 +142,14 @@ def refrigerator(rng: np.random.Generator) -> Piece:
 
 
 def mini_fridge(rng: np.random.Generator) -> Piece:
-    """A low refrigerator with one door and a top that carries things."""
+    """A low refrigerator with one door and a top that carries things.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.46, 0.56), u(0.46, 0.56), u(0.7, 0.88)
     color = pick_color(rng, WHITE, METAL, BLACK)
@@ -106,7 +162,14 @@ def mini_fridge(rng: np.random.Generator) -> Piece:
 
 
 def washing_machine(rng: np.random.Generator) -> Piece:
-    """A washing machine: a box with a round door."""
+    """A washing machine: a box with a round door.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p = Piece(rng)
     w, d, h = rng.uniform(0.58, 0.62), rng.uniform(0.55, 0.62), rng.uniform(0.83, 0.88)
     color = pick_color(rng, WHITE, METAL)
@@ -120,7 +183,14 @@ def washing_machine(rng: np.random.Generator) -> Piece:
 
 
 def bookshelf(rng: np.random.Generator) -> Piece:
-    """An open carcass with rows of books; half the time these are a separate object (void), as annotators vary."""
+    """An open carcass with rows of books; half the time these are a separate object (void), as annotators vary.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.7, 1.2), u(0.26, 0.36), u(1.1, 2.0)
     color = pick_color(rng, WOOD, WOOD, WHITE, BLACK)
@@ -146,7 +216,17 @@ def bookshelf(rng: np.random.Generator) -> Piece:
 
 
 def book_row(p: Piece, x0: float, x1: float, y: float, z: float, depth: float, room: float) -> None:
-    """Add upright books from x0 towards x1 on a shelf at (y, z) with `room` metres of height above it."""
+    """Add upright books from x0 towards x1 on a shelf at (y, z) with `room` metres of height above it.
+
+    Args:
+        p: The piece to add to.
+        x0: Where the row begins, metres.
+        x1: Where the shelf ends.
+        y: The back of the books.
+        z: The shelf's height.
+        depth: The shelf's depth.
+        room: The height above the shelf.
+    """
     x, end = x0, x0 + (x1 - x0) * p.rng.uniform(0.5, 1.0)
     while x < end - 0.06:
         thick, height = p.rng.uniform(0.03, 0.06), room * p.rng.uniform(0.7, 0.98)
@@ -156,7 +236,14 @@ def book_row(p: Piece, x0: float, x1: float, y: float, z: float, depth: float, r
 
 
 def wall_shelf(rng: np.random.Generator) -> Piece:
-    """One or two boards on a wall, at their height above the floor."""
+    """One or two boards on a wall, at their height above the floor.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, z = u(0.6, 1.2), u(0.2, 0.28), u(1.3, 1.5)
     p.start("shelf", pick_color(rng, WOOD, WHITE))
@@ -167,7 +254,15 @@ def wall_shelf(rng: np.random.Generator) -> Piece:
 
 
 def wall_cabinets(rng: np.random.Generator, width: float) -> Piece:
-    """Kitchen cabinets that hang above a counter."""
+    """Kitchen cabinets that hang above a counter.
+
+    Args:
+        rng: Draws its sizes and colours.
+        width: Its width, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     d, z0, z1 = u(0.3, 0.36), u(1.38, 1.5), u(2.0, 2.2)
     color = pick_color(rng, WOOD, WHITE, GREY)
@@ -178,7 +273,14 @@ def wall_cabinets(rng: np.random.Generator, width: float) -> Piece:
 
 
 def tv_stand(rng: np.random.Generator) -> Piece:
-    """A low board with a television on it."""
+    """A low board with a television on it.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.1, 1.7), u(0.36, 0.46), u(0.42, 0.6)
     color = pick_color(rng, WOOD, BLACK, WHITE)
@@ -191,7 +293,14 @@ def tv_stand(rng: np.random.Generator) -> Piece:
 
 
 def television(p: Piece, width: float, y: float, z: float) -> None:
-    """Add a television, an object of its own, whose screen stands at depth y on a top at height z."""
+    """Add a television, an object of its own, whose screen stands at depth y on a top at height z.
+
+    Args:
+        p: The piece to add to.
+        width: Its width, metres.
+        y: Depth of the screen, metres.
+        z: Height of what it stands on, metres.
+    """
     height = 0.58 * width
     p.start("tv", pick_color(p.rng, BLACK))
     p.box((-0.2, y - 0.06, z), (0.2, y + 0.14, z + 0.02))

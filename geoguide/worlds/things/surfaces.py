@@ -28,7 +28,18 @@ def _under_top(p: Piece, w: float, d: float, h: float, color: Color) -> None:
 
 
 def rectangular_table(rng: np.random.Generator, category: str, width: float, depth: float, height: float) -> Piece:
-    """A rectangular table of about the given size in metres."""
+    """A rectangular table of about the given size in metres.
+
+    Args:
+        rng: Draws its sizes and colours.
+        category: Its category, one of the benchmark's names.
+        width: Its width, metres.
+        depth: Its depth, metres.
+        height: Its height, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = width * u(0.9, 1.1), depth * u(0.9, 1.1), height * u(0.97, 1.03)
     top = pick_color(rng, WOOD, WOOD, WHITE, GREY)
@@ -42,7 +53,18 @@ def rectangular_table(rng: np.random.Generator, category: str, width: float, dep
 
 
 def oval_table(rng: np.random.Generator, category: str, width: float, depth: float, height: float) -> Piece:
-    """A table of about the given size with a round or oval top, on a pedestal or four legs."""
+    """A table of about the given size with a round or oval top, on a pedestal or four legs.
+
+    Args:
+        rng: Draws its sizes and colours.
+        category: Its category, one of the benchmark's names.
+        width: Its width, metres.
+        depth: Its depth, metres.
+        height: Its height, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     rx, h = width / 2 * u(0.92, 1.08), height * u(0.97, 1.03)
     ry = rx if width == depth else depth / 2 * u(0.92, 1.08)
@@ -65,7 +87,14 @@ def oval_table(rng: np.random.Generator, category: str, width: float, depth: flo
 
 
 def desk(rng: np.random.Generator) -> Piece:
-    """A writing table against a wall: plain, with a drawer pedestal, with side panels, or with a hutch above."""
+    """A writing table against a wall: plain, with a drawer pedestal, with side panels, or with a hutch above.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.1, 1.7), u(0.58, 0.78), u(0.71, 0.77)
     color = pick_color(rng, WOOD, WOOD, WHITE, GREY)
@@ -100,7 +129,17 @@ def _slab_with_hole(p: Piece, w: float, d: float, z0: float, z1: float, hole: Re
 
 
 def counter_run(rng: np.random.Generator, width: float, *, names: tuple[str, str], sink: bool) -> Piece:
-    """Base cabinets under a counter top, with or without a sink; `names` are the (cabinet, counter) categories."""
+    """Base cabinets under a counter top, with or without a sink; `names` are the (cabinet, counter) categories.
+
+    Args:
+        rng: Draws its sizes and colours.
+        width: Its width, metres.
+        names: The categories of the cabinets and of the counter.
+        sink: Whether a sink is let into the counter.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     d, h = u(0.55, 0.64), u(0.82, 0.93)
     body = pick_color(rng, WOOD, WHITE, GREY)
@@ -133,7 +172,14 @@ def counter_run(rng: np.random.Generator, width: float, *, names: tuple[str, str
 
 
 def stove(rng: np.random.Generator) -> Piece:
-    """A cooker: an oven door below four plates, as high as a counter."""
+    """A cooker: an oven door below four plates, as high as a counter.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.55, 0.65), u(0.56, 0.63), u(0.84, 0.92)
     color = pick_color(rng, WHITE, METAL, BLACK)
@@ -149,7 +195,14 @@ def stove(rng: np.random.Generator) -> Piece:
 
 
 def range_hood(rng: np.random.Generator) -> Piece:
-    """A hood with its duct, at its height above the floor."""
+    """A hood with its duct, at its height above the floor.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p = Piece(rng)
     w, z = rng.uniform(0.5, 0.6), rng.uniform(1.5, 1.6)
     p.start("range hood", pick_color(rng, METAL, WHITE, BLACK))

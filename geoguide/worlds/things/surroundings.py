@@ -15,7 +15,16 @@ MANMADE, VEGETATION = "static.manmade", "static.vegetation"
 
 
 def building(rng: np.random.Generator, width: float, depth: float) -> Piece:
-    """A house whose front lies at y = 0: windows, ledges, sometimes an awning and balconies."""
+    """A house whose front lies at y = 0: windows, ledges, sometimes an awning and balconies.
+
+    Args:
+        rng: Draws its sizes and colours.
+        width: Its width, metres.
+        depth: Its depth, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u, color = Piece(rng, 3.0), rng.uniform, pick_color(rng, FACADE)
     floors = int(rng.integers(1, 6))
     h = 3.1 * floors + u(0.4, 1.5)
@@ -38,7 +47,15 @@ def building(rng: np.random.Generator, width: float, depth: float) -> Piece:
 
 
 def wall(rng: np.random.Generator, length: float) -> Piece:
-    """A garden wall, a fence, or a low concrete profile shaped like a road barrier."""
+    """A garden wall, a fence, or a low concrete profile shaped like a road barrier.
+
+    Args:
+        rng: Draws its sizes and colours.
+        length: Its length, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u, style = Piece(rng, 1.5), rng.uniform, int(rng.choice(3, p=[0.45, 0.2, 0.35]))
     color = pick_color(rng, CONCRETE, FACADE)
     p.start(MANMADE, color)
@@ -65,7 +82,14 @@ def _along_x(piece: Piece) -> Piece:
 
 
 def pole(rng: np.random.Generator) -> Piece:
-    """A street lamp, a traffic light, a sign or a bollard."""
+    """A street lamp, a traffic light, a sign or a bollard.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u, style = Piece(rng, 2.0), rng.uniform, int(rng.choice(4, p=[0.4, 0.15, 0.25, 0.2]))
     p.start(MANMADE, pick_color(rng, METAL, GREY))
     if style == 3:
@@ -83,7 +107,14 @@ def pole(rng: np.random.Generator) -> Piece:
 
 
 def kiosk(rng: np.random.Generator) -> Piece:
-    """A shelter, a box of switches, or a bench: small things that are fixed to the ground."""
+    """A shelter, a box of switches, or a bench: small things that are fixed to the ground.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u, style, color = Piece(rng, 1.5), rng.uniform, int(rng.integers(3)), pick_color(rng, GREY, METAL, FACADE)
     p.start(MANMADE, color)
     if style == 0:
@@ -103,7 +134,15 @@ def kiosk(rng: np.random.Generator) -> Piece:
 
 
 def blob(p: Piece, center: tuple[float, float, float], radius: float, height: float, color: Color) -> None:
-    """Add a lump of leaves: an ellipsoid whose surface is rough by about a tenth of its size."""
+    """Add a lump of leaves: an ellipsoid whose surface is rough by about a tenth of its size.
+
+    Args:
+        p: The piece to add to.
+        center: Its middle (x, y, z), metres.
+        radius: Its radius, metres.
+        height: Its height, metres.
+        color: Its colour.
+    """
     levels = np.array([-1.0, -0.8, -0.4, 0.0, 0.4, 0.75, 1.0])
     rings = []
     for level in levels:
@@ -115,7 +154,14 @@ def blob(p: Piece, center: tuple[float, float, float], radius: float, height: fl
 
 
 def tree(rng: np.random.Generator) -> Piece:
-    """A trunk below some lumps of leaves, or a conifer."""
+    """A trunk below some lumps of leaves, or a conifer.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng, 1.5), rng.uniform
     h, color = u(3.5, 9.0), pick_color(rng, CROWN)
     p.start(VEGETATION, color)
@@ -140,7 +186,15 @@ def tree(rng: np.random.Generator) -> Piece:
 
 
 def bush(rng: np.random.Generator, length: float) -> Piece:
-    """Bushes in a row, or a clipped hedge: a wall of leaves."""
+    """Bushes in a row, or a clipped hedge: a wall of leaves.
+
+    Args:
+        rng: Draws its sizes and colours.
+        length: Its length, metres.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u, color = Piece(rng, 0.6), rng.uniform, pick_color(rng, CROWN, GRASS)
     p.start(VEGETATION, color)
     if length > 2 and rng.random() < 0.6:

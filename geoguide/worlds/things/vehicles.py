@@ -13,21 +13,45 @@ VEHICLE_EDGE = 1.2  # metres: sides of vehicles are divided to this
 
 
 def wheel(p: Piece, x: float, y: float, radius: float, width: float, color: Color = TYRE) -> None:
-    """Add a wheel that stands on the ground at (x, y), its axle along y."""
+    """Add a wheel that stands on the ground at (x, y), its axle along y.
+
+    Args:
+        p: The piece to add to.
+        x: Where it stands.
+        y: The middle of its axle, metres.
+        radius: Its radius, metres.
+        width: Of the tyre, metres.
+        color: Its colour.
+    """
     disc = ring((0, 0, 0), radius, count=12)[:, [0, 2, 1]] + np.array([x, y, radius])  # in a plane of constant y
     side = np.array([0.0, width / 2, 0.0])
     p.loft([disc - side, disc + side], color)
 
 
 def wheels(p: Piece, xs: tuple[float, ...], half_width: float, radius: float, width: float = 0.25) -> None:
-    """Add pairs of wheels at the given x, their outer faces `half_width` to either side."""
+    """Add pairs of wheels at the given x, their outer faces `half_width` to either side.
+
+    Args:
+        p: The piece to add to.
+        xs: Where the pairs stand, metres.
+        half_width: From the middle to an outer face, metres.
+        radius: Of a wheel, metres.
+        width: Of a tyre, metres.
+    """
     for x in xs:
         for side in (-1, 1):
             wheel(p, x, side * (half_width - width / 2), radius, width)
 
 
 def car(rng: np.random.Generator) -> Piece:
-    """A saloon, an estate, a van or a pick-up."""
+    """A saloon, an estate, a van or a pick-up.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u, style = Piece(rng, VEHICLE_EDGE), rng.uniform, int(rng.choice(4, p=[0.4, 0.35, 0.17, 0.08]))
     length, w = u(3.9, 4.9), u(1.72, 1.95)
     h = (u(1.4, 1.5), u(1.5, 1.75), u(1.85, 2.15), u(1.75, 1.85))[style]
@@ -55,7 +79,14 @@ def _cab(p: Piece, x0: float, length: float, width: float, height: float, color:
 
 
 def truck(rng: np.random.Generator) -> Piece:
-    """A lorry: a box, a tarpaulin or a flat bed behind the cab; the box may be as high as a bus."""
+    """A lorry: a box, a tarpaulin or a flat bed behind the cab; the box may be as high as a bus.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(5.6, 9.5), u(2.2, 2.55), u(2.6, 3.5)
     cab, color = u(1.6, 2.1), pick_color(rng, PAINT)
@@ -73,7 +104,14 @@ def truck(rng: np.random.Generator) -> Piece:
 
 
 def bus(rng: np.random.Generator) -> Piece:
-    """A bus: one long box with a band of windows, low floor."""
+    """A bus: one long box with a band of windows, low floor.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(8.5, 12.5), u(2.45, 2.6), u(2.9, 3.4)
     bendy = length > 11.8
@@ -97,7 +135,14 @@ def bus(rng: np.random.Generator) -> Piece:
 
 
 def trailer(rng: np.random.Generator) -> Piece:
-    """A trailer: a truck's box on its wheels, with legs and a drawbar where the cab would be."""
+    """A trailer: a truck's box on its wheels, with legs and a drawbar where the cab would be.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(6.5, 12.5), u(2.3, 2.55), u(2.7, 3.8)
     p.start("vehicle.trailer", pick_color(rng, CARGO))
@@ -117,7 +162,14 @@ def trailer(rng: np.random.Generator) -> Piece:
 
 
 def construction_vehicle(rng: np.random.Generator) -> Piece:
-    """An excavator with its arm, or a tipper that looks much like a truck."""
+    """An excavator with its arm, or a tipper that looks much like a truck.
+
+    Args:
+        rng: Draws its sizes and colours.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     color = pick_color(rng, WARNING) if rng.random() < 0.8 else pick_color(rng, CARGO)
     p.start("vehicle.construction", color)
