@@ -57,17 +57,7 @@ class FrozenBackboneStudent(Student[Adapter]):
         return cls(adapter, config, backbone, points_per_step)
 
     def draw(self, scenes: Sequence[PreparedScene], step: int, seed: int, device: torch.device) -> Batch:
-        """Make the batch of one step: random points of the scene whose turn it is.
-
-        Args:
-            scenes: The training scenes.
-            step: Number of the step, from 0.
-            seed: The experiment's seed.
-            device: Where the batch is put.
-
-        Returns:
-            The batch, its points in the scene's order.
-        """
+        """Random points of the scene whose turn it is; arguments as in `Student.draw`."""
         return self.sample(scene_of_turn(scenes, step, seed), [seed, 2, step], device)
 
     def sample(self, scene: PreparedScene, seed: list[int], device: torch.device) -> Batch:
@@ -88,42 +78,16 @@ class FrozenBackboneStudent(Student[Adapter]):
         return scene.batch(np.sort(chosen), device, draw=seed[-1])
 
     def forward(self, batch: Batch) -> Tensor:
-        """Compute F_3d^sem of a batch from its frozen features.
-
-        Args:
-            batch: P points.
-
-        Returns:
-            float [P, C], of any length.
-        """
+        """F_3d^sem [P, C] of the batch, from its frozen features (see `Student.forward`)."""
         return self.network(batch.geometry)
 
     def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
-        """Compute F_3d^sem from the frozen features that the scene holds.
-
-        Args:
-            scene: The prepared scene.
-            chosen: int64 [p], point ids; None for all points.
-
-        Returns:
-            float [p, C], of any length, on the student's device.
-        """
+        """F_3d^sem [p, C], from the frozen features that the scene holds (see `Student.features`)."""
         geometry = np.array(scene.geometry) if chosen is None else scene.geometry[chosen]
         return self.network.whole(torch.from_numpy(geometry))
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
-        """Compute F_3d^sem once for each motion; the scene's files are read again for its normals.
-
-        Args:
-            scene: The prepared scene.
-            motions: Each starts from the scene as it is.
-
-        Yields:
-            float [P, C] for each motion, of any length, on the student's device.
-
-        Raises:
-            InputError: The scene was made in memory: it has no files.
-        """
+        """F_3d^sem [P, C] for each motion; the scene's files are read again for its normals (see `Student.moved`)."""
         still = scene.load()
         for motion in motions:
             moved = replace(still, points=motion.points(scene.points), normals=motion.normals(still.normals))

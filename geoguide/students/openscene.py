@@ -80,14 +80,7 @@ class OpenScene(nn.Module):
         self.network = MinkUNet(3, out_width, config.width)
 
     def forward(self, batch: VoxelBatch) -> Tensor:
-        """Compute F_3d^sem of each voxel.
-
-        Args:
-            batch: V voxels.
-
-        Returns:
-            [V, C], of any length.
-        """
+        """F_3d^sem [V, C] of the batch's voxels (see `Student.forward`)."""
         return self.network(batch.grid_coord, batch.item, batch.features)
 
     def encode(self, points: np.ndarray, colors: np.ndarray) -> Tensor:
@@ -188,17 +181,7 @@ class OpenSceneStudent(Student[OpenScene]):
         return cls(network, config)
 
     def draw(self, scenes: Sequence[PreparedScene], step: int, seed: int, device: torch.device) -> VoxelBatch:
-        """Make the batch of one step: the `scenes_per_step` scenes whose turn it is, whole, augmented and voxelised.
-
-        Args:
-            scenes: The training scenes.
-            step: Number of the step, from 0.
-            seed: The experiment's seed.
-            device: Where the batch is put.
-
-        Returns:
-            The batch.
-        """
+        """The `scenes_per_step` scenes whose turn it is, whole, augmented and voxelised (see `Student.draw`)."""
         count = self.config.scenes_per_step
         chosen = [scene_of_turn(scenes, step * count + number, seed) for number in range(count)]
         return self.network.batch(chosen, [seed, 2, step], device)
@@ -215,28 +198,12 @@ class OpenSceneStudent(Student[OpenScene]):
         return self.network(batch)
 
     def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
-        """Compute F_3d^sem of a scene; the network always reads all of it.
-
-        Args:
-            scene: The prepared scene.
-            chosen: int64 [p], point ids; None for all points.
-
-        Returns:
-            float [p, C], of any length, on the student's device.
-        """
+        """F_3d^sem [p, C]; the network always reads the whole scene (see `Student.features`)."""
         features = self.network.encode(scene.points, scene.colors)
         return features if chosen is None else features[torch.from_numpy(chosen).to(features.device)]
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
-        """Compute F_3d^sem once for each motion, from points and colours alone.
-
-        Args:
-            scene: The prepared scene.
-            motions: Each starts from the scene as it is.
-
-        Yields:
-            float [P, C] for each motion, of any length, on the student's device.
-        """
+        """F_3d^sem [P, C] for each motion, from points and colours alone (see `Student.moved`)."""
         for motion in motions:
             yield self.network.encode(motion.points(scene.points), scene.colors)
 

@@ -6,6 +6,8 @@ normal. (Things of a street have frames of their own; their modules say which.) 
 4 to 5 cm: parts that the mesh must keep (legs, panels) are 4 cm thick or more.
 """
 
+import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -358,3 +360,27 @@ class Piece:
 
 
 PieceMaker = Callable[[np.random.Generator], Piece]  # builds one piece, its sizes and colours drawn anew
+_SHARED = {
+    "rng": "Draws its sizes and colours.",
+    "p": "The piece to add to.",
+    "w": "Its width, metres.",
+    "d": "Its depth, metres.",
+    "h": "Its height, metres.",
+    "category": "Its category, one of the benchmark's names.",
+    "rider": "Whether somebody rides it.",
+    **{size: f"About its {size}, metres." for size in ("width", "depth", "height", "length")},
+}
+
+
+def document_makers(module: str) -> None:
+    """Complete the docstrings of a module's makers with the sections that all makers of their signature share.
+
+    Args:
+        module: Its name, `__name__` at the end of its file.
+    """
+    for make in vars(sys.modules[module]).values():
+        ours = inspect.isfunction(make) and make.__module__ == module and make.__doc__
+        if ours and "Args:" not in make.__doc__ and set(make.__annotations__) <= {*_SHARED, "return"}:
+            arguments = [f"    {name}: {_SHARED[name]}" for name in make.__annotations__ if name != "return"]
+            returns = ["", "Returns:", "    A new piece, in its own frame."] if make.__annotations__["return"] else []
+            make.__doc__ = "\n".join([inspect.cleandoc(make.__doc__), "", "Args:", *arguments, *returns])

@@ -7,18 +7,11 @@ before the piece that a person needs is kept clear.
 import numpy as np
 
 from geoguide.worlds.palette import FABRIC, METAL, VIVID, WHITE, pick_color
-from geoguide.worlds.shapes import Piece, ring
+from geoguide.worlds.shapes import Piece, document_makers, ring
 
 
 def toilet(rng: np.random.Generator) -> Piece:
-    """Cistern, bowl and lid; the lid is up in a third of them.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """Cistern, bowl and lid; the lid is up in a third of them."""
     p, u = Piece(rng), rng.uniform
     p.start("toilet", pick_color(rng, WHITE))
     w, seat, tank = u(0.18, 0.21), u(0.38, 0.43), u(0.36, 0.46)
@@ -40,14 +33,7 @@ def toilet(rng: np.random.Generator) -> Piece:
 
 
 def bathtub(rng: np.random.Generator) -> Piece:
-    """A tub along a wall, usually with a shower curtain drawn over a part of its length.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A tub along a wall, usually with a shower curtain drawn over a part of its length."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.45, 1.75), u(0.68, 0.8), u(0.45, 0.58)
     p.start("bathtub", pick_color(rng, WHITE))
@@ -66,14 +52,7 @@ def bathtub(rng: np.random.Generator) -> Piece:
 
 
 def free_sink(rng: np.random.Generator) -> Piece:
-    """A wash basin on a pedestal or hung on the wall, with its tap.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A wash basin on a pedestal or hung on the wall, with its tap."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.45, 0.62), u(0.4, 0.5), u(0.78, 0.88)
     p.start("sink", pick_color(rng, WHITE))
@@ -87,3 +66,6 @@ def free_sink(rng: np.random.Generator) -> Piece:
     p.occupy((-w / 2, 0, 0), (w / 2, d, h))
     p.keep_clear((-w / 2, d, 0), (w / 2, d + 0.4, 1.8))
     return p
+
+
+document_makers(__name__)

@@ -7,7 +7,7 @@
 import numpy as np
 
 from geoguide.worlds.palette import BLACK, FABRIC, GREY, LEAF, METAL, VIVID, WHITE, WOOD, Color, darker, pick_color
-from geoguide.worlds.shapes import Piece, PieceMaker, ring
+from geoguide.worlds.shapes import Piece, PieceMaker, document_makers, ring
 
 
 def _turned(
@@ -18,14 +18,7 @@ def _turned(
 
 
 def monitor(rng: np.random.Generator) -> Piece:
-    """A computer's screen on its foot.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A computer's screen on its foot."""
     p, w = Piece(rng).start("monitor", pick_color(rng, BLACK, GREY)), rng.uniform(0.45, 0.65)
     h = 0.6 * w
     p.box((-0.13, 0, 0), (0.13, 0.2, 0.02))
@@ -35,28 +28,14 @@ def monitor(rng: np.random.Generator) -> Piece:
 
 
 def keyboard(rng: np.random.Generator) -> Piece:
-    """A keyboard.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A keyboard."""
     p = Piece(rng).start("keyboard", pick_color(rng, BLACK, WHITE))
     p.box((-0.22, 0, 0), (0.22, 0.15, 0.03))
     return p
 
 
 def laptop(rng: np.random.Generator) -> Piece:
-    """An open laptop.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """An open laptop."""
     p = Piece(rng).start("laptop", pick_color(rng, METAL, BLACK))
     p.box((-0.17, 0.05, 0), (0.17, 0.29, 0.025))
     p.slab((-0.17, 0.03, 0.17, 0.06), (-0.17, -0.05, 0.17, -0.02), 0.02, 0.25, BLACK[0])
@@ -64,14 +43,7 @@ def laptop(rng: np.random.Generator) -> Piece:
 
 
 def book_pile(rng: np.random.Generator) -> Piece:
-    """A few books lying on one another, each a little askew.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A few books lying on one another, each a little askew."""
     p = Piece(rng).start("book", pick_color(rng, VIVID))
     z = 0.0
     for _ in range(int(rng.integers(1, 5))):
@@ -83,14 +55,7 @@ def book_pile(rng: np.random.Generator) -> Piece:
 
 
 def upright_books(rng: np.random.Generator) -> Piece:
-    """Some books that stand side by side.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """Some books that stand side by side."""
     p = Piece(rng).start("books", pick_color(rng, VIVID))
     x = -0.15
     while x < 0.12:
@@ -101,14 +66,7 @@ def upright_books(rng: np.random.Generator) -> Piece:
 
 
 def bottle(rng: np.random.Generator) -> Piece:
-    """A bottle with a neck.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A bottle with a neck."""
     p, r, h = Piece(rng), rng.uniform(0.035, 0.05), rng.uniform(0.2, 0.32)
     p.start("bottle", pick_color(rng, VIVID, LEAF, WHITE))
     _turned(p, r, [(0, r), (0.6 * h, r), (0.75 * h, 0.5 * r), (h, 0.45 * r)])
@@ -116,14 +74,7 @@ def bottle(rng: np.random.Generator) -> Piece:
 
 
 def cup(rng: np.random.Generator) -> Piece:
-    """A hollow cup.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A hollow cup."""
     p, r, h = Piece(rng), rng.uniform(0.04, 0.05), rng.uniform(0.08, 0.12)
     p.start("cup", pick_color(rng, WHITE, VIVID))
     _turned(p, r, [(0, 0.8 * r), (h, r), (h, 0.75 * r), (0.3 * h, 0.6 * r)])
@@ -131,14 +82,7 @@ def cup(rng: np.random.Generator) -> Piece:
 
 
 def bowl(rng: np.random.Generator) -> Piece:
-    """A hollow bowl.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A hollow bowl."""
     p, r = Piece(rng), rng.uniform(0.09, 0.15)
     p.start("bowl", pick_color(rng, WHITE, VIVID, WOOD))
     _turned(p, r, [(0, 0.5 * r), (0.09, r), (0.09, 0.85 * r), (0.04, 0.5 * r)], count=16)
@@ -206,14 +150,7 @@ def lamp(rng: np.random.Generator, category: str = "lamp", height: float = 0.45)
 
 
 def desk_lamp(rng: np.random.Generator) -> Piece:
-    """A desk lamp: foot, two arms and a shade.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A desk lamp: foot, two arms and a shade."""
     p, color = Piece(rng), pick_color(rng, BLACK, METAL, VIVID, WHITE)
     p.start("desk lamp", color)
     _turned(p, 0.09, [(0, 0.09), (0.03, 0.08)])
@@ -224,15 +161,7 @@ def desk_lamp(rng: np.random.Generator) -> Piece:
 
 
 def bin_(rng: np.random.Generator, category: str = "trash can") -> Piece:
-    """A bin, round or square, that widens upwards and is open.
-
-    Args:
-        rng: Draws its sizes and colours.
-        category: Its category, one of the benchmark's names.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A bin, round or square, that widens upwards and is open."""
     p, r, h = Piece(rng), rng.uniform(0.12, 0.19), rng.uniform(0.28, 0.6)
     color = pick_color(rng, GREY, BLACK, METAL, WHITE) if category == "trash can" else pick_color(rng, VIVID)
     p.start(category, color)
@@ -267,15 +196,7 @@ def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple
 
 
 def backpack(rng: np.random.Generator, category: str = "backpack") -> Piece:
-    """A backpack with its pocket, or a bag.
-
-    Args:
-        rng: Draws its sizes and colours.
-        category: Its category, one of the benchmark's names.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A backpack with its pocket, or a bag."""
     p, color = Piece(rng), pick_color(rng, FABRIC, BLACK, VIVID)
     p.start(category, color)
     w, d, h = rng.uniform(0.28, 0.36), rng.uniform(0.16, 0.24), rng.uniform(0.36, 0.5)
@@ -286,14 +207,7 @@ def backpack(rng: np.random.Generator, category: str = "backpack") -> Piece:
 
 
 def shoes(rng: np.random.Generator) -> Piece:
-    """A pair of shoes.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A pair of shoes."""
     p = Piece(rng).start("shoes", pick_color(rng, BLACK, FABRIC, WHITE))
     for x in (-0.07, 0.07):
         p.loft([ring((x, 0.14, z), 0.05, y, power=3) for z, y in ((0, 0.14), (0.05, 0.14))])
@@ -302,14 +216,7 @@ def shoes(rng: np.random.Generator) -> Piece:
 
 
 def toilet_paper(rng: np.random.Generator) -> Piece:
-    """A roll of toilet paper.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A roll of toilet paper."""
     p = Piece(rng).start("toilet paper", pick_color(rng, WHITE))
     p.cylinder((0, 0.06, 0), 0.06, 0.11)
     return p
@@ -342,3 +249,6 @@ KITCHEN_THINGS: tuple[PieceMaker, ...] = (microwave, coffee_maker, bottle, cup, 
 SHELF_THINGS: tuple[PieceMaker, ...] = (upright_books, book_pile, box, plant, lamp, bottle)
 BATH_THINGS: tuple[PieceMaker, ...] = (soap_dispenser, bottle, cup, toilet_paper)
 FLOOR_THINGS: tuple[PieceMaker, ...] = (bin_, backpack, box, shoes, suitcase, plant)
+
+
+document_makers(__name__)

@@ -7,7 +7,7 @@ frame of `shapes`: x centred, y from the back (0) to the front, z from 0. Sizes 
 import numpy as np
 
 from geoguide.worlds.palette import BLACK, FABRIC, GREY, LEAF, METAL, VIVID, WHITE, WOOD, darker, pick_color
-from geoguide.worlds.shapes import Piece, ring
+from geoguide.worlds.shapes import Piece, document_makers, ring
 from geoguide.worlds.things.seating import legs
 from geoguide.worlds.things.solids import SOLIDS, Program, turned
 from geoguide.worlds.things.storage import book_row, carcass, fronts
@@ -28,14 +28,7 @@ def top(p: Piece, w: float, d: float, z: float) -> None:
 
 
 def draw_table(p: Piece, w: float, d: float, h: float) -> None:
-    """A top on four legs, two side panels or a pedestal.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A top on four legs, two side panels or a pedestal."""
     style, under = p.rng.integers(4), pick_color(p.rng, WOOD, BLACK, WHITE, METAL)
     under = under if p.rng.random() < 0.4 else p.items[-1].color
     if style < 2:
@@ -53,14 +46,7 @@ def draw_table(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_stool(p: Piece, w: float, d: float, h: float) -> None:
-    """A round seat on four splayed legs.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A round seat on four splayed legs."""
     for sx in (-1, 1):
         for y in (0.08 * d, 0.92 * d):
             p.beam((sx * 0.42 * w, y, 0.01), (sx * 0.25 * w, 0.5 * d + 0.5 * (y - 0.5 * d), h - 0.04), 0.045)
@@ -69,14 +55,7 @@ def draw_stool(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_chair(p: Piece, w: float, d: float, h: float) -> None:
-    """Four legs or a pedestal, a seat and a back of one or several boards.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Four legs or a pedestal, a seat and a back of one or several boards."""
     u, frame = p.rng.uniform, pick_color(p.rng, WOOD, BLACK, METAL, WHITE)
     seat = u(0.42, 0.48)
     if p.rng.random() < 0.75:
@@ -93,14 +72,7 @@ def draw_chair(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_sofa(p: Piece, w: float, d: float, h: float) -> None:
-    """A base with back, arms and a cushion for each seat.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A base with back, arms and a cushion for each seat."""
     u, seat, arm, back = p.rng.uniform, p.rng.uniform(0.38, 0.44), p.rng.uniform(0.12, 0.2), 0.2
     p.box((-w / 2, 0, 0), (w / 2, d, seat - 0.12))
     p.box((-w / 2, 0, seat - 0.12), (w / 2, back, h))
@@ -115,14 +87,7 @@ def draw_sofa(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_bed(p: Piece, w: float, d: float, h: float) -> None:
-    """Base, mattress, blanket and a headboard of height h at the back.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Base, mattress, blanket and a headboard of height h at the back."""
     low, high = p.rng.uniform(0.2, 0.32), p.rng.uniform(0.46, 0.56)
     p.box((-w / 2, 0, 0), (w / 2, d, low))
     p.box((-w / 2, 0, low), (w / 2, 0.06, h))
@@ -134,27 +99,13 @@ def draw_bed(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_carcass(p: Piece, w: float, d: float, h: float) -> None:
-    """A closed box with a grid of doors or drawers.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A closed box with a grid of doors or drawers."""
     columns, rows = max(1, round(w / p.rng.uniform(0.4, 0.6))), max(1, round(h / p.rng.uniform(0.3, 0.9)))
     carcass(p, w, d, h, columns, rows, p.items[-1].color)
 
 
 def draw_counter(p: Piece, w: float, d: float, h: float) -> None:
-    """Fronts under a top of another colour that stands out a little.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Fronts under a top of another colour that stands out a little."""
     color = p.items[-1].color
     p.box((-w / 2, 0, 0), (w / 2, d - 0.05, h - 0.05))
     fronts(p, -w / 2, w / 2, d - 0.05, 0.08, h - 0.07, max(1, round(w / 0.5)), int(p.rng.integers(1, 3)), color)
@@ -163,14 +114,7 @@ def draw_counter(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_shelf(p: Piece, w: float, d: float, h: float) -> None:
-    """Open boards between two sides that carry things, some of them books that belong to it.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Open boards between two sides that carry things, some of them books that belong to it."""
     color = p.items[-1].color
     for x in (-w / 2, w / 2 - 0.04):
         p.box((x, 0, 0), (x + 0.04, d, h))
@@ -186,14 +130,7 @@ def draw_shelf(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_sink(p: Piece, w: float, d: float, h: float) -> None:
-    """A wash basin on a pedestal.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A wash basin on a pedestal."""
     p.basin((-w / 2, 0, h - 0.17), (w / 2, d, h), 0.05, 0.12, p.rng.uniform(2, 4))
     p.loft([ring((0, d / 2, z), r) for z, r in ((0, 0.13), (0.05, 0.09), (h - 0.22, 0.08), (h - 0.17, 0.14))])
     p.occupy((-w / 2, 0, 0), (w / 2, d, h))
@@ -201,26 +138,12 @@ def draw_sink(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_basin(p: Piece, w: float, d: float, h: float) -> None:
-    """A hollow block, as a bathtub is.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A hollow block, as a bathtub is."""
     p.basin((-w / 2, 0, 0), (w / 2, d, h), 0.07, h - 0.14, p.rng.uniform(3, 7))
 
 
 def draw_toilet(p: Piece, w: float, d: float, h: float) -> None:
-    """Cistern, bowl and closed lid.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Cistern, bowl and closed lid."""
     seat = p.rng.uniform(0.38, 0.43)
     p.box((-w / 2, 0, seat - 0.05), (w / 2, 0.18, h))
     y, long = d - 0.27, 0.27
@@ -231,27 +154,13 @@ def draw_toilet(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_lamp(p: Piece, w: float, d: float, h: float) -> None:
-    """Foot, stem and a shade.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Foot, stem and a shade."""
     turned(p, w, d, [(0, 0.5), (0.04, 0.45), (0.05, 0.15), (0.65 * h, 0.15)], pick_color(p.rng, METAL, BLACK, WOOD))
     turned(p, w, d, [(0.55 * h, 1.0), (h, p.rng.uniform(0.5, 0.9))])
 
 
 def draw_plant(p: Piece, w: float, d: float, h: float) -> None:
-    """Pot, stem and leaves.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Pot, stem and leaves."""
     u, pot = p.rng.uniform, 0.25 * h
     turned(p, 0.6 * w, 0.6 * d, [(0, 0.7), (pot, 1.0)], pick_color(p.rng, WOOD, WHITE, GREY, VIVID))
     p.beam((0, 0.3 * d, pot), (0, 0.5 * d, 0.8 * h), 0.04, WOOD[2])
@@ -263,14 +172,7 @@ def draw_plant(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_faucet(p: Piece, w: float, d: float, h: float) -> None:
-    """A pipe that rises and bends forward.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A pipe that rises and bends forward."""
     p.beam((0, 0.03, 0), (0, 0.03, h - 0.02), 0.05)
     p.beam((0, 0.02, h - 0.02), (0, d - 0.03, h - 0.02), 0.05)
     turned_head = [(h - 0.12, 1.0), (h, 0.7)]
@@ -278,14 +180,7 @@ def draw_faucet(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_arms(p: Piece, w: float, d: float, h: float) -> None:
-    """A foot, a stem and arms around it that end in a head each.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A foot, a stem and arms around it that end in a head each."""
     middle, count, lift = d / 2, int(p.rng.integers(3, 7)), p.rng.uniform(0.0, 0.3) * h
     p.cylinder((0, middle, 0), 0.28 * w, 0.05)
     p.cylinder((0, middle, 0.04), 0.025, h - 0.04)
@@ -299,14 +194,7 @@ def draw_arms(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_figure(p: Piece, w: float, d: float, h: float) -> None:
-    """Something with a body, a head and limbs, upright or seated: people, dolls, sculptures.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Something with a body, a head and limbs, upright or seated: people, dolls, sculptures."""
     rng, legs_high = p.rng, p.rng.uniform(0.2, 0.5) * h
     body, thick = 0.8 * h - legs_high, max(0.04, 0.22 * w)
     for x in (-0.3 * w, 0.3 * w - thick):
@@ -321,14 +209,7 @@ def draw_figure(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_railing(p: Piece, w: float, d: float, h: float) -> None:
-    """Posts under a handrail.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Posts under a handrail."""
     count, d = max(3, round(w / 0.2)), max(d, 0.06)
     for k in range(count):
         x = -w / 2 + k * (w - 0.05) / (count - 1)
@@ -338,14 +219,7 @@ def draw_railing(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_ladder(p: Piece, w: float, d: float, h: float) -> None:
-    """Two rails with rungs.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Two rails with rungs."""
     for x in (-w / 2, w / 2 - 0.05):
         p.box((x, 0, 0), (x + 0.05, d, h))
     for z in np.arange(0.25, h - 0.1, 0.28):
@@ -353,28 +227,14 @@ def draw_ladder(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_stairs(p: Piece, w: float, d: float, h: float) -> None:
-    """Solid steps that rise towards the wall.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Solid steps that rise towards the wall."""
     count = max(3, round(h / 0.19))
     for k in range(count):
         p.box((-w / 2, 0, k * h / count), (w / 2, d * (1 - k / count), (k + 1) * h / count))
 
 
 def draw_arch(p: Piece, w: float, d: float, h: float) -> None:
-    """Two pillars, a mantel and a dark hollow between them.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Two pillars, a mantel and a dark hollow between them."""
     side, over = 0.22 * w, 0.7 * h
     p.box((-w / 2 + side, 0, 0), (w / 2 - side, 0.1, over), pick_color(p.rng, BLACK))
     for x in (-w / 2, w / 2 - side):
@@ -384,27 +244,13 @@ def draw_arch(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_hood(p: Piece, w: float, d: float, h: float) -> None:
-    """A tapering hood under its duct.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A tapering hood under its duct."""
     p.slab((-w / 2, 0, w / 2, d), (-0.3 * w, 0, 0.3 * w, 0.5 * d), 0, 0.5 * h)
     p.box((-0.3 * w, 0, 0.5 * h), (0.3 * w, 0.5 * d, h))
 
 
 def draw_piano(p: Piece, w: float, d: float, h: float) -> None:
-    """An upright: case, keyboard ledge and its two supports.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """An upright: case, keyboard ledge and its two supports."""
     p.box((-w / 2, 0, 0), (w / 2, 0.6 * d, h))
     p.box((-w / 2, 0.6 * d, 0.6), (w / 2, d, 0.72))
     p.box((-0.46 * w, 0.65 * d, 0.72), (0.46 * w, 0.95 * d, 0.735), WHITE[2])
@@ -414,14 +260,7 @@ def draw_piano(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_machine(p: Piece, w: float, d: float, h: float) -> None:
-    """A base to stand on, two posts and a console.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A base to stand on, two posts and a console."""
     p.box((-w / 2, 0, 0), (w / 2, d, 0.16), pick_color(p.rng, BLACK, GREY))
     for x in (-w / 2, w / 2 - 0.07):
         p.beam((x + 0.035, 0.2, 0.16), (x + 0.035, 0.1, h - 0.1), 0.06)
@@ -430,14 +269,7 @@ def draw_machine(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_guitar(p: Piece, w: float, d: float, h: float) -> None:
-    """A body of two bulges and a neck, leaning on the wall.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """A body of two bulges and a neck, leaning on the wall."""
     for z, r in ((0.2 * h, 0.5), (0.4 * h, 0.38)):
         rings = [ring((0, 0, y), r * w, 0.2 * h, count=18) for y in (d - 0.12, d - 0.02)]
         p.loft([np.stack([a[:, 0], a[:, 2], z - a[:, 1]], axis=1) for a in rings])
@@ -445,14 +277,7 @@ def draw_guitar(p: Piece, w: float, d: float, h: float) -> None:
 
 
 def draw_car(p: Piece, w: float, d: float, h: float) -> None:
-    """Body, cabin and four wheels.
-
-    Args:
-        p: The piece to add to.
-        w: Its width, metres.
-        d: Its depth, metres.
-        h: Its height, metres.
-    """
+    """Body, cabin and four wheels."""
     p.box((-w / 2, 0, 0.2), (w / 2, d, 0.55 * h))
     p.slab((-0.46 * w, 0.1 * d, 0.46 * w, 0.72 * d), (-0.4 * w, 0.18 * d, 0.4 * w, 0.6 * d), 0.55 * h, h)
     for x in (-w / 2, w / 2 - 0.14):
@@ -468,3 +293,6 @@ FAMILIES: dict[str, Program] = SOLIDS | {
         draw_stairs, draw_arch, draw_hood, draw_piano, draw_machine, draw_guitar, draw_car,
     )
 }  # fmt: skip
+
+
+document_makers(__name__)

@@ -7,7 +7,7 @@ of the street: x along it, y to the left, z up, metres.
 import numpy as np
 
 from geoguide.worlds.palette import pick_color
-from geoguide.worlds.shapes import Piece, Rectangle, grid_quads, shaded, triangles
+from geoguide.worlds.shapes import Piece, Rectangle, document_makers, grid_quads, shaded, triangles
 from geoguide.worlds.site import GROUND_DEPTH, HALF_LENGTH
 from geoguide.worlds.things.categories import ASPHALT, GRASS, PAVING
 
@@ -40,14 +40,7 @@ def lawn(rng: np.random.Generator, rectangle: Rectangle, base: float, slope: flo
 
 
 def road(rng: np.random.Generator) -> Piece:
-    """The plane below everything: whatever is not built upon can be driven on.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """The plane below everything: whatever is not built upon can be driven on."""
     piece = Piece(rng).start(ROAD, pick_color(rng, ASPHALT))
     xs, ys = np.arange(-HALF_LENGTH - 10, HALF_LENGTH + 11, 4.0), np.arange(-GROUND_DEPTH, GROUND_DEPTH + 1, 4.0)
     _add_grid(piece, xs, ys, rng.normal(0, 0.008, (len(xs), len(ys))), 0.04)
@@ -79,3 +72,6 @@ def _add_grid(piece: Piece, xs: np.ndarray, ys: np.ndarray, z: np.ndarray, sprea
     quads = grid_quads(len(xs) - 1, len(ys) - 1)
     colors = np.repeat(shaded(piece.rng, piece.items[0].color, len(quads), spread), 2, axis=0)
     piece.items[0].add(grid.reshape(-1, 3), triangles(quads), colors)
+
+
+document_makers(__name__)

@@ -6,7 +6,7 @@
 import numpy as np
 
 from geoguide.worlds.palette import BLACK, FABRIC, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick_color
-from geoguide.worlds.shapes import Piece
+from geoguide.worlds.shapes import Piece, document_makers
 
 
 def legs(p: Piece, x0: float, y0: float, x1: float, y1: float, height: float, thick: float, color: Color) -> None:
@@ -28,14 +28,7 @@ def legs(p: Piece, x0: float, y0: float, x1: float, y1: float, height: float, th
 
 
 def four_leg_chair(rng: np.random.Generator) -> Piece:
-    """A chair on four legs: its back a panel, or posts with rails; sometimes with arms.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A chair on four legs: its back a panel, or posts with rails; sometimes with arms."""
     p, u = Piece(rng), rng.uniform
     w, d, seat, top = u(0.42, 0.5), u(0.42, 0.52), u(0.43, 0.48), u(0.8, 1.02)
     frame = pick_color(rng, WOOD, BLACK, GREY, WHITE)
@@ -62,14 +55,7 @@ def four_leg_chair(rng: np.random.Generator) -> Piece:
 
 
 def office_chair(rng: np.random.Generator) -> Piece:
-    """An office chair: star base on castors, column, padded seat and back.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """An office chair: star base on castors, column, padded seat and back."""
     p, u = Piece(rng), rng.uniform
     w, d, seat, top = u(0.46, 0.54), u(0.46, 0.52), u(0.44, 0.53), u(0.88, 1.15)
     base = pick_color(rng, BLACK, METAL, WHITE)
@@ -95,14 +81,7 @@ def office_chair(rng: np.random.Generator) -> Piece:
 
 
 def armchair(rng: np.random.Generator) -> Piece:
-    """A small upholstered seat, shaped like a short couch; ScanNet counts it among the chairs.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A small upholstered seat, shaped like a short couch; ScanNet counts it among the chairs."""
     p, u = Piece(rng), rng.uniform
     p.start("armchair", pick_color(rng, FABRIC, BLACK, WOOD))
     _upholstered(p, u(0.7, 0.9), u(0.7, 0.85), u(0.4, 0.45), u(0.75, 0.95), u(0.1, 0.18), 1)
@@ -110,14 +89,7 @@ def armchair(rng: np.random.Generator) -> Piece:
 
 
 def couch(rng: np.random.Generator) -> Piece:
-    """Two or three seats, sometimes with a chaise (L), sometimes with loose pillows.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """Two or three seats, sometimes with a chaise (L), sometimes with loose pillows."""
     p, u = Piece(rng), rng.uniform
     seats = int(rng.integers(2, 4))
     w, d, arm = seats * u(0.6, 0.72) + 0.35, u(0.8, 0.95), u(0.12, 0.22)
@@ -159,14 +131,7 @@ def _leaning_pillow(p: Piece, x: float, y: float, z: float) -> None:
 
 
 def stool(rng: np.random.Generator) -> Piece:
-    """A round seat on four splayed legs.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A round seat on four splayed legs."""
     p, r, h = Piece(rng), rng.uniform(0.16, 0.2), rng.uniform(0.42, 0.68)
     frame = pick_color(rng, WOOD, BLACK, METAL)
     p.start("stool", frame)
@@ -180,14 +145,7 @@ def stool(rng: np.random.Generator) -> Piece:
 
 
 def ottoman(rng: np.random.Generator) -> Piece:
-    """A low upholstered block.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A low upholstered block."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.45, 0.75), u(0.4, 0.55), u(0.35, 0.45)
     p.start("ottoman", pick_color(rng, FABRIC, BLACK))
@@ -197,14 +155,7 @@ def ottoman(rng: np.random.Generator) -> Piece:
 
 
 def bench(rng: np.random.Generator) -> Piece:
-    """A board on four legs.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A board on four legs."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.9, 1.4), u(0.32, 0.42), u(0.42, 0.48)
     color = pick_color(rng, WOOD, GREY, FABRIC)
@@ -250,3 +201,6 @@ def bed(rng: np.random.Generator, width: float | None = None) -> Piece:
         p.start("pillow", linen if k < 2 else pick_color(rng, FABRIC, VIVID))
         p.cushion((x - 0.28, y, z), (x + 0.28, y + 0.33 - 0.04 * (k > 1), z + 0.12))
     return p
+
+
+document_makers(__name__)

@@ -7,7 +7,7 @@ along y), y left, z up, metres.
 import numpy as np
 
 from geoguide.worlds.palette import METAL, VIVID, Color, darker, pick_color
-from geoguide.worlds.shapes import Piece, ring
+from geoguide.worlds.shapes import Piece, document_makers, ring
 from geoguide.worlds.things.categories import CLOTHES, CONCRETE, PAINT, PLASTIC, SKIN, TYRE, WARNING
 from geoguide.worlds.things.vehicles import wheel
 
@@ -26,15 +26,7 @@ def _rider(p: Piece, seat: float, reach: float) -> None:
 
 
 def bicycle(rng: np.random.Generator, rider: bool) -> Piece:
-    """A bicycle, with or without its rider.
-
-    Args:
-        rng: Draws its sizes and colours.
-        rider: Whether somebody rides it.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A bicycle, with or without its rider."""
     p, u = Piece(rng), rng.uniform
     color, radius = pick_color(rng, VIVID, METAL), u(0.31, 0.36)
     p.start("vehicle.bicycle", color)
@@ -57,15 +49,7 @@ def bicycle(rng: np.random.Generator, rider: bool) -> Piece:
 
 
 def motorcycle(rng: np.random.Generator, rider: bool) -> Piece:
-    """A motorcycle or a scooter: a bicycle's outline, filled with solid parts.
-
-    Args:
-        rng: Draws its sizes and colours.
-        rider: Whether somebody rides it.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A motorcycle or a scooter: a bicycle's outline, filled with solid parts."""
     p, u = Piece(rng), rng.uniform
     color, half = pick_color(rng, PAINT), u(0.62, 0.75)
     p.start("vehicle.motorcycle", color)
@@ -83,14 +67,7 @@ def motorcycle(rng: np.random.Generator, rider: bool) -> Piece:
 
 
 def person(rng: np.random.Generator) -> Piece:
-    """An adult, a child or a worker, in mid-step.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """An adult, a child or a worker, in mid-step."""
     p, u, kind = Piece(rng), rng.uniform, int(rng.choice(3, p=[0.8, 0.1, 0.1]))
     h = u(1.05, 1.35) if kind == 1 else u(1.55, 1.9)
     top, legs = pick_color(rng, WARNING) if kind == 2 else pick_color(rng, CLOTHES, PAINT), pick_color(rng, CLOTHES)
@@ -106,14 +83,7 @@ def person(rng: np.random.Generator) -> Piece:
 
 
 def traffic_cone(rng: np.random.Generator) -> Piece:
-    """A cone on its foot, or a slim delineator post (which a grey bollard resembles).
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A cone on its foot, or a slim delineator post (which a grey bollard resembles)."""
     p, u, color = Piece(rng), rng.uniform, pick_color(rng, WARNING)
     h = u(0.5, 0.95)
     p.start("movable_object.trafficcone", color)
@@ -151,16 +121,12 @@ def barrier_shape(p: Piece, length: float, height: float, style: int, color: Col
 
 
 def barrier(rng: np.random.Generator) -> Piece:
-    """A movable barrier.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A movable barrier."""
     p, style = Piece(rng, 1.0), int(rng.integers(3))
     color = pick_color(rng, CONCRETE) if style == 0 else pick_color(rng, PLASTIC, CONCRETE)
     p.start("movable_object.barrier", color)
     barrier_shape(p, rng.uniform(1.7, 2.6), rng.uniform(0.8, 1.1), style, color)
     return p
+
+
+document_makers(__name__)

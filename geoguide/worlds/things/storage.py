@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from geoguide.worlds.palette import BLACK, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick_color
-from geoguide.worlds.shapes import Piece, ring
+from geoguide.worlds.shapes import Piece, document_makers, ring
 
 
 def fronts(
@@ -66,15 +66,7 @@ def carcass(p: Piece, w: float, d: float, h: float, columns: int, rows: int, col
 
 
 def cabinet(rng: np.random.Generator, category: str = "cabinet") -> Piece:
-    """Low, high or office cabinets; the same shapes serve as dressers and wardrobes.
-
-    Args:
-        rng: Draws its sizes and colours.
-        category: Its category, one of the benchmark's names.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """Low, high or office cabinets; the same shapes serve as dressers and wardrobes."""
     p, u = Piece(rng), rng.uniform
     color = pick_color(rng, WOOD, WHITE, GREY, METAL)
     p.start(category, color)
@@ -119,14 +111,7 @@ def box_with_fronts(
 
 
 def refrigerator(rng: np.random.Generator) -> Piece:
-    """A refrigerator with two doors.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A refrigerator with two doors."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.6, 0.85), u(0.6, 0.75), u(1.5, 1.85)
     color = pick_color(rng, WHITE, WHITE, METAL, BLACK)
@@ -142,14 +127,7 @@ def refrigerator(rng: np.random.Generator) -> Piece:
 
 
 def mini_fridge(rng: np.random.Generator) -> Piece:
-    """A low refrigerator with one door and a top that carries things.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A low refrigerator with one door and a top that carries things."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.46, 0.56), u(0.46, 0.56), u(0.7, 0.88)
     color = pick_color(rng, WHITE, METAL, BLACK)
@@ -162,14 +140,7 @@ def mini_fridge(rng: np.random.Generator) -> Piece:
 
 
 def washing_machine(rng: np.random.Generator) -> Piece:
-    """A washing machine: a box with a round door.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A washing machine: a box with a round door."""
     p = Piece(rng)
     w, d, h = rng.uniform(0.58, 0.62), rng.uniform(0.55, 0.62), rng.uniform(0.83, 0.88)
     color = pick_color(rng, WHITE, METAL)
@@ -183,14 +154,7 @@ def washing_machine(rng: np.random.Generator) -> Piece:
 
 
 def bookshelf(rng: np.random.Generator) -> Piece:
-    """An open carcass with rows of books; half the time these are a separate object (void), as annotators vary.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """An open carcass with rows of books; half the time these are a separate object (void), as annotators vary."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.7, 1.2), u(0.26, 0.36), u(1.1, 2.0)
     color = pick_color(rng, WOOD, WOOD, WHITE, BLACK)
@@ -236,14 +200,7 @@ def book_row(p: Piece, x0: float, x1: float, y: float, z: float, depth: float, r
 
 
 def wall_shelf(rng: np.random.Generator) -> Piece:
-    """One or two boards on a wall, at their height above the floor.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """One or two boards on a wall, at their height above the floor."""
     p, u = Piece(rng), rng.uniform
     w, d, z = u(0.6, 1.2), u(0.2, 0.28), u(1.3, 1.5)
     p.start("shelf", pick_color(rng, WOOD, WHITE))
@@ -273,14 +230,7 @@ def wall_cabinets(rng: np.random.Generator, width: float) -> Piece:
 
 
 def tv_stand(rng: np.random.Generator) -> Piece:
-    """A low board with a television on it.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A low board with a television on it."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.1, 1.7), u(0.36, 0.46), u(0.42, 0.6)
     color = pick_color(rng, WOOD, BLACK, WHITE)
@@ -306,3 +256,6 @@ def television(p: Piece, width: float, y: float, z: float) -> None:
     p.box((-0.2, y - 0.06, z), (0.2, y + 0.14, z + 0.02))
     p.box((-0.05, y, z + 0.02), (0.05, y + 0.04, z + 0.1))
     p.box((-width / 2, y, z + 0.08), (width / 2, y + 0.05, z + 0.08 + height))
+
+
+document_makers(__name__)

@@ -6,7 +6,7 @@
 import numpy as np
 
 from geoguide.worlds.palette import BLACK, GREY, METAL, WHITE, WOOD, Color, pick_color
-from geoguide.worlds.shapes import Piece, Rectangle, ring
+from geoguide.worlds.shapes import Piece, Rectangle, document_makers, ring
 from geoguide.worlds.things.seating import legs
 from geoguide.worlds.things.storage import fronts
 
@@ -28,18 +28,7 @@ def _under_top(p: Piece, w: float, d: float, h: float, color: Color) -> None:
 
 
 def rectangular_table(rng: np.random.Generator, category: str, width: float, depth: float, height: float) -> Piece:
-    """A rectangular table of about the given size in metres.
-
-    Args:
-        rng: Draws its sizes and colours.
-        category: Its category, one of the benchmark's names.
-        width: Its width, metres.
-        depth: Its depth, metres.
-        height: Its height, metres.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A rectangular table of about the given size in metres."""
     p, u = Piece(rng), rng.uniform
     w, d, h = width * u(0.9, 1.1), depth * u(0.9, 1.1), height * u(0.97, 1.03)
     top = pick_color(rng, WOOD, WOOD, WHITE, GREY)
@@ -53,18 +42,7 @@ def rectangular_table(rng: np.random.Generator, category: str, width: float, dep
 
 
 def oval_table(rng: np.random.Generator, category: str, width: float, depth: float, height: float) -> Piece:
-    """A table of about the given size with a round or oval top, on a pedestal or four legs.
-
-    Args:
-        rng: Draws its sizes and colours.
-        category: Its category, one of the benchmark's names.
-        width: Its width, metres.
-        depth: Its depth, metres.
-        height: Its height, metres.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A table of about the given size with a round or oval top, on a pedestal or four legs."""
     p, u = Piece(rng), rng.uniform
     rx, h = width / 2 * u(0.92, 1.08), height * u(0.97, 1.03)
     ry = rx if width == depth else depth / 2 * u(0.92, 1.08)
@@ -87,14 +65,7 @@ def oval_table(rng: np.random.Generator, category: str, width: float, depth: flo
 
 
 def desk(rng: np.random.Generator) -> Piece:
-    """A writing table against a wall: plain, with a drawer pedestal, with side panels, or with a hutch above.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A writing table against a wall: plain, with a drawer pedestal, with side panels, or with a hutch above."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.1, 1.7), u(0.58, 0.78), u(0.71, 0.77)
     color = pick_color(rng, WOOD, WOOD, WHITE, GREY)
@@ -172,14 +143,7 @@ def counter_run(rng: np.random.Generator, width: float, *, names: tuple[str, str
 
 
 def stove(rng: np.random.Generator) -> Piece:
-    """A cooker: an oven door below four plates, as high as a counter.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A cooker: an oven door below four plates, as high as a counter."""
     p, u = Piece(rng), rng.uniform
     w, d, h = u(0.55, 0.65), u(0.56, 0.63), u(0.84, 0.92)
     color = pick_color(rng, WHITE, METAL, BLACK)
@@ -195,17 +159,13 @@ def stove(rng: np.random.Generator) -> Piece:
 
 
 def range_hood(rng: np.random.Generator) -> Piece:
-    """A hood with its duct, at its height above the floor.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A hood with its duct, at its height above the floor."""
     p = Piece(rng)
     w, z = rng.uniform(0.5, 0.6), rng.uniform(1.5, 1.6)
     p.start("range hood", pick_color(rng, METAL, WHITE, BLACK))
     p.slab((-w / 2, 0, w / 2, 0.45), (-0.15, 0, 0.15, 0.25), z, z + 0.25)
     p.box((-0.13, 0, z + 0.25), (0.13, 0.22, 2.3))
     return p
+
+
+document_makers(__name__)

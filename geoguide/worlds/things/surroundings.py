@@ -7,7 +7,7 @@ up, metres.
 import numpy as np
 
 from geoguide.worlds.palette import GREY, METAL, VIVID, Color, darker, pick_color
-from geoguide.worlds.shapes import Piece, ring
+from geoguide.worlds.shapes import Piece, document_makers, ring
 from geoguide.worlds.things.categories import BARK, CONCRETE, CROWN, DARK_GLASS, FACADE, GRASS, PLASTIC
 from geoguide.worlds.things.small_things import barrier_shape
 
@@ -15,16 +15,7 @@ MANMADE, VEGETATION = "static.manmade", "static.vegetation"
 
 
 def building(rng: np.random.Generator, width: float, depth: float) -> Piece:
-    """A house whose front lies at y = 0: windows, ledges, sometimes an awning and balconies.
-
-    Args:
-        rng: Draws its sizes and colours.
-        width: Its width, metres.
-        depth: Its depth, metres.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A house whose front lies at y = 0: windows, ledges, sometimes an awning and balconies."""
     p, u, color = Piece(rng, 3.0), rng.uniform, pick_color(rng, FACADE)
     floors = int(rng.integers(1, 6))
     h = 3.1 * floors + u(0.4, 1.5)
@@ -47,15 +38,7 @@ def building(rng: np.random.Generator, width: float, depth: float) -> Piece:
 
 
 def wall(rng: np.random.Generator, length: float) -> Piece:
-    """A garden wall, a fence, or a low concrete profile shaped like a road barrier.
-
-    Args:
-        rng: Draws its sizes and colours.
-        length: Its length, metres.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A garden wall, a fence, or a low concrete profile shaped like a road barrier."""
     p, u, style = Piece(rng, 1.5), rng.uniform, int(rng.choice(3, p=[0.45, 0.2, 0.35]))
     color = pick_color(rng, CONCRETE, FACADE)
     p.start(MANMADE, color)
@@ -82,14 +65,7 @@ def _along_x(piece: Piece) -> Piece:
 
 
 def pole(rng: np.random.Generator) -> Piece:
-    """A street lamp, a traffic light, a sign or a bollard.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A street lamp, a traffic light, a sign or a bollard."""
     p, u, style = Piece(rng, 2.0), rng.uniform, int(rng.choice(4, p=[0.4, 0.15, 0.25, 0.2]))
     p.start(MANMADE, pick_color(rng, METAL, GREY))
     if style == 3:
@@ -107,14 +83,7 @@ def pole(rng: np.random.Generator) -> Piece:
 
 
 def kiosk(rng: np.random.Generator) -> Piece:
-    """A shelter, a box of switches, or a bench: small things that are fixed to the ground.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A shelter, a box of switches, or a bench: small things that are fixed to the ground."""
     p, u, style, color = Piece(rng, 1.5), rng.uniform, int(rng.integers(3)), pick_color(rng, GREY, METAL, FACADE)
     p.start(MANMADE, color)
     if style == 0:
@@ -154,14 +123,7 @@ def blob(p: Piece, center: tuple[float, float, float], radius: float, height: fl
 
 
 def tree(rng: np.random.Generator) -> Piece:
-    """A trunk below some lumps of leaves, or a conifer.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A trunk below some lumps of leaves, or a conifer."""
     p, u = Piece(rng, 1.5), rng.uniform
     h, color = u(3.5, 9.0), pick_color(rng, CROWN)
     p.start(VEGETATION, color)
@@ -186,15 +148,7 @@ def tree(rng: np.random.Generator) -> Piece:
 
 
 def bush(rng: np.random.Generator, length: float) -> Piece:
-    """Bushes in a row, or a clipped hedge: a wall of leaves.
-
-    Args:
-        rng: Draws its sizes and colours.
-        length: Its length, metres.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """Bushes in a row, or a clipped hedge: a wall of leaves."""
     p, u, color = Piece(rng, 0.6), rng.uniform, pick_color(rng, CROWN, GRASS)
     p.start(VEGETATION, color)
     if length > 2 and rng.random() < 0.6:
@@ -207,3 +161,6 @@ def bush(rng: np.random.Generator, length: float) -> Piece:
         h = u(0.6, 1.5)
         blob(p, (x, u(-0.2, 0.2), 0.4 * h), u(0.45, 0.8), h, darker(color, u(0.85, 1.15)))
     return p
+
+
+document_makers(__name__)

@@ -6,7 +6,7 @@
 import numpy as np
 
 from geoguide.worlds.palette import Color, darker, pick_color
-from geoguide.worlds.shapes import Piece, ring
+from geoguide.worlds.shapes import Piece, document_makers, ring
 from geoguide.worlds.things.categories import CARGO, DARK_GLASS, PAINT, TYRE, WARNING
 
 VEHICLE_EDGE = 1.2  # metres: sides of vehicles are divided to this
@@ -44,14 +44,7 @@ def wheels(p: Piece, xs: tuple[float, ...], half_width: float, radius: float, wi
 
 
 def car(rng: np.random.Generator) -> Piece:
-    """A saloon, an estate, a van or a pick-up.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A saloon, an estate, a van or a pick-up."""
     p, u, style = Piece(rng, VEHICLE_EDGE), rng.uniform, int(rng.choice(4, p=[0.4, 0.35, 0.17, 0.08]))
     length, w = u(3.9, 4.9), u(1.72, 1.95)
     h = (u(1.4, 1.5), u(1.5, 1.75), u(1.85, 2.15), u(1.75, 1.85))[style]
@@ -79,14 +72,7 @@ def _cab(p: Piece, x0: float, length: float, width: float, height: float, color:
 
 
 def truck(rng: np.random.Generator) -> Piece:
-    """A lorry: a box, a tarpaulin or a flat bed behind the cab; the box may be as high as a bus.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A lorry: a box, a tarpaulin or a flat bed behind the cab; the box may be as high as a bus."""
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(5.6, 9.5), u(2.2, 2.55), u(2.6, 3.5)
     cab, color = u(1.6, 2.1), pick_color(rng, PAINT)
@@ -104,14 +90,7 @@ def truck(rng: np.random.Generator) -> Piece:
 
 
 def bus(rng: np.random.Generator) -> Piece:
-    """A bus: one long box with a band of windows, low floor.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A bus: one long box with a band of windows, low floor."""
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(8.5, 12.5), u(2.45, 2.6), u(2.9, 3.4)
     bendy = length > 11.8
@@ -135,14 +114,7 @@ def bus(rng: np.random.Generator) -> Piece:
 
 
 def trailer(rng: np.random.Generator) -> Piece:
-    """A trailer: a truck's box on its wheels, with legs and a drawbar where the cab would be.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A trailer: a truck's box on its wheels, with legs and a drawbar where the cab would be."""
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     length, w, h = u(6.5, 12.5), u(2.3, 2.55), u(2.7, 3.8)
     p.start("vehicle.trailer", pick_color(rng, CARGO))
@@ -162,14 +134,7 @@ def trailer(rng: np.random.Generator) -> Piece:
 
 
 def construction_vehicle(rng: np.random.Generator) -> Piece:
-    """An excavator with its arm, or a tipper that looks much like a truck.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """An excavator with its arm, or a tipper that looks much like a truck."""
     p, u = Piece(rng, VEHICLE_EDGE), rng.uniform
     color = pick_color(rng, WARNING) if rng.random() < 0.8 else pick_color(rng, CARGO)
     p.start("vehicle.construction", color)
@@ -196,3 +161,6 @@ def construction_vehicle(rng: np.random.Generator) -> Piece:
     p.beam(elbow, tip, 0.35)
     p.beam(tip, (tip[0] - 0.5, -0.35, max(0.35, tip[2] - 1.3)), 0.6, darker(color))
     return p
+
+
+document_makers(__name__)

@@ -7,7 +7,7 @@ above the floor of the room.
 import numpy as np
 
 from geoguide.worlds.palette import BLACK, FABRIC, GLASS, GREY, METAL, VIVID, WHITE, WOOD, Color, darker, pick_color
-from geoguide.worlds.shapes import Piece
+from geoguide.worlds.shapes import Piece, document_makers
 
 
 def _frame(p: Piece, w: float, z0: float, z1: float, depth: float, thick: float, color: Color) -> None:
@@ -19,14 +19,7 @@ def _frame(p: Piece, w: float, z0: float, z1: float, depth: float, thick: float,
 
 
 def picture(rng: np.random.Generator) -> Piece:
-    """A framed canvas, or a bare poster; the image is a few blocks of colour.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A framed canvas, or a bare poster; the image is a few blocks of colour."""
     p, u = Piece(rng), rng.uniform
     w, h = u(0.3, 1.0), u(0.3, 0.8)
     z = u(1.35, 1.75)
@@ -47,14 +40,7 @@ def picture(rng: np.random.Generator) -> Piece:
 
 
 def whiteboard(rng: np.random.Generator) -> Piece:
-    """A framed whiteboard with its tray and some writing.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A framed whiteboard with its tray and some writing."""
     p, u = Piece(rng), rng.uniform
     w, z0, z1 = u(1.0, 2.2), u(0.85, 0.95), u(1.85, 2.05)
     p.start("whiteboard", pick_color(rng, WHITE))
@@ -70,14 +56,7 @@ def whiteboard(rng: np.random.Generator) -> Piece:
 
 
 def mirror(rng: np.random.Generator) -> Piece:
-    """A mirror, scanned as a plain grey board: no reflections.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A mirror, scanned as a plain grey board: no reflections."""
     p, u = Piece(rng), rng.uniform
     w, z0, z1 = u(0.4, 1.0), u(1.05, 1.2), u(1.75, 2.0)
     p.start("mirror", pick_color(rng, GLASS))
@@ -86,14 +65,7 @@ def mirror(rng: np.random.Generator) -> Piece:
 
 
 def towel(rng: np.random.Generator) -> Piece:
-    """A hanging towel.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A hanging towel."""
     p, u = Piece(rng), rng.uniform
     w, z1 = u(0.3, 0.5), u(1.1, 1.5)
     p.start("towel", pick_color(rng, FABRIC, WHITE, VIVID))
@@ -102,14 +74,7 @@ def towel(rng: np.random.Generator) -> Piece:
 
 
 def wall_television(rng: np.random.Generator) -> Piece:
-    """A television on its holder.
-
-    Args:
-        rng: Draws its sizes and colours.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A television on its holder."""
     p, u = Piece(rng), rng.uniform
     w, z = u(0.9, 1.4), u(1.1, 1.3)
     p.start("tv", pick_color(rng, BLACK))
@@ -121,15 +86,7 @@ def wall_television(rng: np.random.Generator) -> Piece:
 
 
 def radiator(rng: np.random.Generator, width: float) -> Piece:
-    """A radiator of the given width: upright ribs on a board, close to the wall and off the floor.
-
-    Args:
-        rng: Draws its sizes and colours.
-        width: Its width, metres.
-
-    Returns:
-        A new piece, in its own frame.
-    """
+    """A radiator of the given width: upright ribs on a board, close to the wall and off the floor."""
     p, u = Piece(rng), rng.uniform
     z0, z1, d = 0.1, u(0.5, 0.7), u(0.1, 0.14)
     color = pick_color(rng, WHITE, WHITE, GREY)
@@ -142,3 +99,6 @@ def radiator(rng: np.random.Generator, width: float) -> Piece:
     for x in (-width / 2 + 0.05, width / 2 - 0.1):
         p.box((x, 0.03, 0), (x + 0.05, 0.08, z0))
     return p
+
+
+document_makers(__name__)
