@@ -320,7 +320,11 @@ Command = Data | Train | Evaluate | Replicate | Verify | Segment | Pretrain | Pr
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of the `geoguide` command: exit 0, 1 (verify: not reproduced), 2 (bad input), 130 (interrupted)."""
+    """Entry point of the `geoguide` command: exit 0, 1 (verify: not reproduced), 2 (bad input), 130 (interrupted).
+
+    Args:
+        argv: The words after `geoguide`; None for the process's own.
+    """
     command = tyro.cli(Command, prog="geoguide", args=argv, config=(tyro.conf.OmitArgPrefixes,))
     try:
         sys.exit(command.run() or 0)

@@ -44,7 +44,11 @@ class Report:
 
     @contextlib.contextmanager
     def noting(self) -> Generator[None]:
-        """Go on after what is done within, even where a file of it is missing or broken: that is a problem."""
+        """Go on after what is done within, even where a file of it is missing or broken: that is a problem.
+
+        Yields:
+            Nothing, once.
+        """
         try:
             yield
         except GeoGuideError as error:

@@ -184,6 +184,7 @@ def simple_box(category: str, size: tuple[float, float, float], *palettes: tuple
     """
 
     def make(rng: np.random.Generator) -> Piece:
+        """A box with a darker face."""
         p = Piece(rng)
         w, d, h = (s * rng.uniform(0.88, 1.12) for s in size)
         color = pick_color(rng, *palettes)
