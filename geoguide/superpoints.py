@@ -124,7 +124,7 @@ def segment_points(
     if weld is None:
         return _segment_distinct(points, normals, neighbors, k, min_size, max_distance)
     normals = None if normals is None else weld.directions(normals)
-    return _segment_distinct(points[weld.first], normals, neighbors, k, min_size, max_distance)[weld.index]
+    return _segment_distinct(weld.mean(points), normals, neighbors, k, min_size, max_distance)[weld.index]
 
 
 def _segment_distinct(
@@ -161,7 +161,7 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> 
     points = coordinates("points", points, filled=True)
     neighbors = whole("neighbors", neighbors, 2)
     weld = find_weld(points)
-    places = points if weld is None else points[weld.first]  # [W, 3]
+    places = points if weld is None else weld.mean(points)  # [W, 3]
     normals = _principal_normals(places, nearest_points(KDTree(places), places, neighbors + 1)[1]).astype(np.float32)
     return normals if weld is None else normals[weld.index]
 

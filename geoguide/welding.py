@@ -12,7 +12,7 @@ from geoguide.scene import Scene
 def welded(scene: Scene) -> tuple[Scene, Weld | None]:
     """Reduce a scene to its different positions, so that nothing depends on how often a point is there.
 
-    A position has the mean of its copies' different colours, intensities and normals (see `Weld.mean`,
+    A position has the mean of its copies' different coordinates, colours, intensities and normals (see `Weld.mean`,
     `Weld.directions`); triangles are joined at it, and kept once. Labels and instances serve scoring only, and are not
     carried over.
 
@@ -28,7 +28,7 @@ def welded(scene: Scene) -> tuple[Scene, Weld | None]:
         return scene, None
     reduced = replace(
         scene,
-        points=scene.points[weld.first],
+        points=weld.mean(scene.points),
         colors=weld.mean(scene.colors),
         normals=None if scene.normals is None else weld.directions(scene.normals),
         faces=None if scene.faces is None else weld.faces(scene.faces),
@@ -68,5 +68,6 @@ def with_weld_said(scene: Scene) -> Scene:
     if weld is None:
         return scene
     kind = "points" if scene.faces is None else "mesh vertices"
-    said = f"welded: {len(scene):,} {kind} lie at {len(weld):,} different positions; each position counts once"
+    exact = f" (within {1000 * weld.tolerance:g} mm)" if weld.tolerance else ""
+    said = f"welded: {len(scene):,} {kind} lie at {len(weld):,} different positions{exact}; each position counts once"
     return replace(scene, as_read=(*scene.as_read, f"{said}, and all its copies get the same label"))

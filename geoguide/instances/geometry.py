@@ -64,7 +64,7 @@ def segment_instances(
     weld = find_weld(points)
     if weld is None:
         return _segment_distinct(points, normals, superpoints, config)
-    masks = _segment_distinct(points[weld.first], weld.directions(normals), superpoints[weld.first], config)
+    masks = _segment_distinct(weld.mean(points), weld.directions(normals), superpoints[weld.first], config)
     return InstanceMasks.from_sparse(masks.sparse()[:, weld.index], masks.scores)
 
 

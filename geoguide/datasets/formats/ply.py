@@ -224,7 +224,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """
     weld = find_weld(vertices)
     if weld is not None:
-        return vertex_normals(vertices[weld.first], weld.faces(faces))[weld.index]
+        return vertex_normals(weld.mean(vertices), weld.faces(faces))[weld.index]
     corners = vertices.astype(np.float64)[faces]  # [F, 3, 3]
     area_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
     normals = np.empty((len(vertices), 3))  # [P, 3]
