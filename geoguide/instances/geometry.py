@@ -44,8 +44,8 @@ def segment_instances(
 ) -> InstanceMasks:
     """Find masks of the objects of a room, and of its floor and walls; no labels are used (paper, IMR).
 
-    Deterministic. Points of equal position count once, with their mean normal and the first one's superpoint (see
-    `find_weld`); a mask holds all of them or none.
+    Deterministic. Points of equal position in one superpoint count once, with their mean normal (see `find_weld`); a
+    mask holds all of them or none.
 
     Args:
         points: float [P, 3] metres, z up.
@@ -64,6 +64,7 @@ def segment_instances(
     weld = find_weld(points)
     if weld is None:
         return _segment_distinct(points, normals, superpoints, config)
+    weld = weld.apart(superpoints)
     masks = _segment_distinct(weld.mean(points), weld.directions(normals), superpoints[weld.first], config)
     return InstanceMasks.from_sparse(masks.sparse()[:, weld.index], masks.scores)
 

@@ -91,6 +91,18 @@ class Weld:
         welded = self.index[faces]
         return welded[np.sort(np.unique(np.sort(welded, axis=1), axis=0, return_index=True)[1])]
 
+    def apart(self, groups: np.ndarray) -> "Weld":
+        """Keep points of different groups apart, though they lie at the same position.
+
+        Args:
+            groups: integer [P], any ids.
+
+        Returns:
+            The weld of each position's points of the same group.
+        """
+        ids = np.unique(groups, return_inverse=True)[1]  # [P] from 0
+        return _numbered(self.index * (ids.max() + 1) + ids, self.tolerance)
+
     def _mixed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first value at each position [W, D], and all different values of the positions that have several.
 
