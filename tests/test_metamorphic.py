@@ -8,6 +8,7 @@ the reason beside it.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from geoguide.worlds.rooms.make import make_mini_scannet
 
 LABELS = "wall, floor, table, chair, cabinet, bookshelf, bed, sofa"
 UTM = (448_262.0, 5_411_932.0, 312.0)
-CORNER = 2.5  # metres
+CORNER = 2.3  # metres
 STEP = 2.0**-16  # metres, the grid of the room's coordinates: a shift of 100 m is exact in float32
 
 
@@ -31,7 +32,7 @@ class Scan:
     colors: np.ndarray
     room: np.ndarray
     faces: np.ndarray | None = None
-    format: dict = field(default_factory=dict)
+    format: dict[str, Any] = field(default_factory=dict)
 
     def of(self, index: np.ndarray) -> "Scan":
         """Some of the points, or all in another order; a mesh keeps its faces where its points are permuted."""
@@ -50,7 +51,7 @@ class Scan:
         return replace(both, faces=np.concatenate([self.faces, self.faces + len(self.points)]))
 
     def moved(self, points: np.ndarray) -> "Scan":
-        return replace(self, points=points.astype(points.dtype if points.dtype == np.float64 else np.float32))
+        return replace(self, points=points)
 
     def write(self, path: Path) -> Path:
         columns = {axis: self.points[:, i] for i, axis in enumerate("xyz")}
@@ -137,28 +138,38 @@ def thrice(scan: Scan) -> Scan:
     return scan.of(np.repeat(np.arange(len(scan.points)), 3))
 
 
-CLOUD: dict[str, tuple[Callable[[Scan], Scan], float]] = {
+Relations = dict[str, tuple[Callable[[Scan], Scan], float]]
+# Bounds below 1 have these reasons (measured on corners of 2.3 and 2.5 m, and on the whole room):
+# - off the grid: a shift rounds each coordinate, so that a point may fall into another voxel of the backbone (1.0 here);
+# - UTM: so may the offset that the reader takes off, which need not lie on the grid;
+# - a turn: the backbone's voxels keep to the axes, and x and y are among its inputs (0.89 to 0.95);
+# - another order: of the points in a voxel of the backbone the first stands for it (0.96 to 0.98). Superpoints, masks
+#   and descriptors do not depend on the order: see their tests;
+# - copies that are moved: the mean of three lies up to 0.03 mm from the point itself (0.994 to 0.997).
+CLOUD: Relations = {
     "shift by 1 m": (shifted((1, 1, 1), np.float32), 1.0),
     "shift by 100 m": (shifted((100, -100, 100), np.float32), 1.0),
-    "shift to UTM": (shifted(UTM, np.float64), 1.0),
-    "turn by 90 degrees": (turned(90), 0.5),
-    "turn by 37 degrees": (turned(37), 0.5),
-    "permute": (permuted, 0.5),
+    "shift by 10 m off the grid": (shifted((10.1234567, -10.7654321, 0.3), np.float32), 0.99),
+    "shift to UTM": (shifted(UTM, np.float64), 0.99),
+    "turn by 90 degrees": (turned(90), 0.85),
+    "turn by 37 degrees": (turned(37), 0.85),
+    "permute": (permuted, 0.95),
     "each point three times": (thrice, 1.0),
     "the cloud twenty times": (lambda scan: scan.of(np.tile(np.arange(len(scan.points)), 20)), 1.0),
     "a third of the points twice": (partly_repeated, 1.0),
-    "three times within 0.1 mm": (lambda scan: trembling(3e-5)(thrice(scan)), 0.5),
+    "three times within 0.1 mm": (lambda scan: trembling(3e-5)(thrice(scan)), 0.98),
     "ascii": (lambda scan: replace(scan, format={"text": True}), 1.0),
     "big-endian": (lambda scan: replace(scan, format={"byte_order": ">"}), 1.0),
     "double": (lambda scan: scan.moved(scan.points.astype(np.float64)), 1.0),
     "colours of 16 bits": (lambda scan: replace(scan, colors=scan.colors.astype(np.uint16) * np.uint16(257)), 1.0),
     "colours as float": (lambda scan: replace(scan, colors=scan.colors / np.float32(255)), 1.0),
 }
-MESH: dict[str, tuple[Callable[[Scan], Scan], float]] = {
+MESH: Relations = {
     "shift by 100 m": (shifted((100, -100, 100), np.float32), 1.0),
-    "permute": (permuted, 0.5),
+    "permute": (permuted, 0.95),
     "triangle soup": (Scan.soup, 1.0),
-    "triangle soup, rounded again": (lambda scan: trembling(1e-6)(scan.soup()), 0.5),
+    "triangle soup, rounded again": (lambda scan: trembling(1e-6)(scan.soup()), 0.99),
+    "triangle soup of another order": (lambda scan: permuted(scan).soup(), 1.0),
     "the mesh twice": (Scan.twice, 1.0),
     "ascii": (lambda scan: replace(scan, format={"text": True}), 1.0),
     "big-endian": (lambda scan: replace(scan, format={"byte_order": ">"}), 1.0),
@@ -180,4 +191,4 @@ def test_a_mesh_keeps_its_labels(relation: str, mesh: Scan, known: dict[str, np.
 def check(scan: Scan, known: np.ndarray, share: float, folder: Path) -> None:
     found = (labels_of(scan, folder) == known[scan.room]).mean()
     print(f"SHARE {found:.4f}")
-    assert found >= share
+    assert found >= share, f"{found:.4f} of the points keep their label"
