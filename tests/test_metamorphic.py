@@ -140,7 +140,7 @@ def thrice(scan: Scan) -> Scan:
 
 Relations = dict[str, tuple[Callable[[Scan], Scan], float]]
 # Bounds below 1 have these reasons (measured on corners of 2.3 and 2.5 m, and on the whole room):
-# - off the grid: a shift rounds each coordinate, so that a point may fall into another voxel of the backbone (1.0 here);
+# - off the grid: a shift rounds each coordinate, so that a point may fall into another voxel (1.0 here);
 # - UTM: so may the offset that the reader takes off, which need not lie on the grid;
 # - a turn: the backbone's voxels keep to the axes, and x and y are among its inputs (0.89 to 0.95);
 # - another order: of the points in a voxel of the backbone the first stands for it (0.96 to 0.98). Superpoints, masks
