@@ -20,6 +20,7 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 from geoguide.teachers.color import ColorTeacher
+from geoguide.welding import with_weld_said
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +98,12 @@ def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03) -> Sc
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if (path / CALIBRATION).is_file():
-        scene = load_key_frame(path)
+        scene = with_weld_said(load_key_frame(path))
         lifted, count = lift_colors(scene)
         colored = np.asarray(count) > 0
         return Scan(replace(scene, colors=np.where(colored[:, None], lifted, scene.colors)), colored)
-    return Scan(load_rgbd(path, voxel=voxel) if path.is_dir() else load_points(path, columns=columns))
+    scene = load_rgbd(path, voxel=voxel) if path.is_dir() else load_points(path, columns=columns)
+    return Scan(with_weld_said(scene))
 
 
 def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, masks: bool = False) -> Segmentation:

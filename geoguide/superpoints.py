@@ -16,7 +16,9 @@ from pykdtree.kdtree import KDTree
 from geoguide.errors import InputError
 from geoguide.ops.arrays import coordinates, host, number, whole
 from geoguide.ops.neighbors import nearest_points
+from geoguide.ops.weld import find_weld
 from geoguide.scene import VOID, Scene
+from geoguide.welding import at_positions
 
 _NORMAL_NEIGHBORS = 16  # of a point, for the plane its normal is taken from
 _CHUNK = 1 << 16  # points whose neighbourhoods are in memory at a time
@@ -85,7 +87,7 @@ def segment_points(
     Given normals are taken as oriented (all out of the surface), and convexity is judged symmetrically, by
     (n_b - n_a) . (p_b - p_a) > 0. Without them `estimate_normals` gives unoriented ones: then an edge weighs
     1 - |n_a . n_b|, and convexity, which has no meaning without sides, is not used. O(P neighbors) memory, 16 bytes an
-    edge.
+    edge. Points of equal position count once, with their mean normal (see `find_weld`), and get the same superpoint.
 
     Args:
         points: [P, 3] metres, array or tensor.
@@ -115,14 +117,25 @@ def segment_points(
     neighbors = whole("neighbors", neighbors, 1)
     k, min_size = number("k", k), whole("min_size", min_size, 0)
     max_distance = np.inf if max_distance is None else number("max_distance", max_distance)
+    if normals is not None:
+        normals = coordinates("normals", normals, filled=True, count=len(points))
+        normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    weld = find_weld(points)
+    if weld is None:
+        return _segment_distinct(points, normals, neighbors, k, min_size, max_distance)
+    normals = None if normals is None else weld.directions(normals)
+    return _segment_distinct(weld.mean(points), normals, neighbors, k, min_size, max_distance)[weld.index]
+
+
+def _segment_distinct(
+    points: np.ndarray, normals: np.ndarray | None, neighbors: int, k: float, min_size: int, max_distance: float
+) -> np.ndarray:
+    """`segment_points` of checked arguments: float64 points and unit normals."""
     oriented = normals is not None
     reach = max(neighbors, 0 if oriented else _NORMAL_NEIGHBORS)
     distance, nearest = nearest_points(KDTree(points), points, reach + 1)  # in most rows the point itself first
     if normals is None:
         normals = _principal_normals(points, nearest)
-    else:
-        normals = coordinates("normals", normals, filled=True, count=len(points))
-        normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     edges = _neighbor_edges(distance[:, : neighbors + 1], nearest[:, : neighbors + 1], max_distance)
     weights = _point_weights(points, normals, edges, oriented)
     return _merge(len(points), edges, weights, _order(weights), np.float32(k), min_size)
@@ -132,7 +145,8 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> 
     """Take each point's normal from the plane that fits its neighbourhood best (PCA).
 
     The sign is not known from points alone; here z >= 0 (then y, then x). Fewer than three distinct points in a
-    neighbourhood leave the direction arbitrary, but of unit length.
+    neighbourhood leave the direction arbitrary, but of unit length. Points of equal position count once (see
+    `find_weld`).
 
     Args:
         points: [P, 3] metres, array or tensor.
@@ -146,7 +160,10 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> 
     """
     points = coordinates("points", points, filled=True)
     neighbors = whole("neighbors", neighbors, 2)
-    return _principal_normals(points, nearest_points(KDTree(points), points, neighbors + 1)[1]).astype(np.float32)
+    weld = find_weld(points)
+    places = points if weld is None else weld.mean(points)  # [W, 3]
+    normals = _principal_normals(places, nearest_points(KDTree(places), places, neighbors + 1)[1]).astype(np.float32)
+    return normals if weld is None else normals[weld.index]
 
 
 def superpoint_purity(superpoints: np.ndarray, labels: np.ndarray) -> float:
@@ -190,6 +207,9 @@ def scene_normals(scene: Scene) -> np.ndarray:
 def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
     """Split a scene into superpoints: its mesh where it has faces, otherwise a graph of nearest neighbours.
 
+    Vertices of equal position are one (see `welding`): separate triangles are joined, where `segment_mesh` keeps to
+    the vertices that it is given, as ScanNet's Segmentator does.
+
     Args:
         scene: P points, with or without faces and normals.
         config: Parameters of `segment_mesh` or `segment_points`.
@@ -197,6 +217,10 @@ def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
     Returns:
         int64 [P], ids 0..S-1 in the order of first appearance.
     """
+    return at_positions(scene, lambda places: _segment(places, config))
+
+
+def _segment(scene: Scene, config: SuperpointConfig) -> np.ndarray:
     if scene.faces is not None and len(scene.faces):
         return segment_mesh(scene.points, scene.faces, k=config.k, min_size=config.min_size)
     return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size)

@@ -18,6 +18,7 @@ from geoguide.errors import ConfigError
 from geoguide.ops.neighbors import nearest_points
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
+from geoguide.welding import at_positions
 
 HEIGHTS = np.array([0.1, 0.35, 0.55, 0.8, 1.1, 1.6, 2.1])  # metres above the floor; edges of the 8 height bins
 SHAPE = ("linearity", "planarity", "scattering", "verticality", "curvature", "surface", "volume")
@@ -61,12 +62,16 @@ class DescriptorBackbone:
         """Describe every point of a scene.
 
         Args:
-            scene: P points with colours; normals are estimated where it has none.
+            scene: P points with colours; normals are estimated where it has none. Points of equal position count once
+                (see `welding`).
 
         Returns:
             float32 [P, C1], in the scene's point order; of about unit range by fixed constants, clipped to [-4, 4].
             `feature_names` names the columns.
         """
+        return at_positions(scene, self._describe)
+
+    def _describe(self, scene: Scene) -> np.ndarray:
         config = self.config
         points = _levelled(scene.points)  # [P, 3]
         colors = scene.colors.astype(np.float64)

@@ -17,6 +17,7 @@ from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
 from geoguide.superpoints import estimate_normals
+from geoguide.welding import welded
 
 GRID = 0.02  # metres, the released model's voxel
 
@@ -90,7 +91,8 @@ def encode_scene(
 
     Args:
         model: The encoder, on `device`.
-        scene: P points with colours; normals are estimated where it has none.
+        scene: P points with colours; normals are estimated where it has none. Points of equal position count once (see
+            `welding`).
         grid: Edge of a voxel, metres.
         concat: As in `upcast`.
         device: Where the encoder is.
@@ -101,10 +103,12 @@ def encode_scene(
     Raises:
         InputError: As `encoder_input`.
     """
+    scene, weld = welded(scene)
     made = encoder_input(scene.points, scene.colors, scene.normals, grid=grid)
+    voxel = made.inverse if weld is None else made.inverse[weld.index]  # [P]
     coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
     stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device))
-    return upcast(stages, concat).float().cpu().numpy()[made.inverse]
+    return upcast(stages, concat).float().cpu().numpy()[voxel]
 
 
 class SonataBackbone:

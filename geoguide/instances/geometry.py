@@ -14,6 +14,7 @@ from scipy import sparse
 from geoguide.errors import ConfigError, InputError
 from geoguide.instances.masks import InstanceMasks, iou_matrix
 from geoguide.instances.regions import Regions, merged, room_planes
+from geoguide.ops.weld import find_weld
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def segment_instances(
 ) -> InstanceMasks:
     """Find masks of the objects of a room, and of its floor and walls; no labels are used (paper, IMR).
 
-    Deterministic.
+    Deterministic. Points of equal position in one superpoint count once, with their mean normal (see `find_weld`); a
+    mask holds all of them or none.
 
     Args:
         points: float [P, 3] metres, z up.
@@ -59,6 +61,17 @@ def segment_instances(
     """
     config = config or InstanceConfig()
     points, normals, superpoints = _check(points, normals, superpoints)
+    weld = find_weld(points)
+    if weld is None:
+        return _segment_distinct(points, normals, superpoints, config)
+    weld = weld.apart(superpoints)
+    masks = _segment_distinct(weld.mean(points), weld.directions(normals), superpoints[weld.first], config)
+    return InstanceMasks.from_sparse(masks.sparse()[:, weld.index], masks.scores)
+
+
+def _segment_distinct(
+    points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray, config: InstanceConfig
+) -> InstanceMasks:
     regions = Regions.measure(points, normals, superpoints, config.reach)
     shell = room_planes(points, regions)  # int64 [S], -1 where a region belongs to no plane
     groups, scores = _object_groups(regions, shell < 0, config)

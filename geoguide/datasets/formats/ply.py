@@ -11,6 +11,7 @@ from plyfile import PlyData, PlyElementParseError, PlyParseError
 
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, InputError
+from geoguide.ops.weld import find_weld
 from geoguide.paths import replacing
 from geoguide.scene import unit_colors
 
@@ -211,6 +212,7 @@ def finite_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Compute the normal of each vertex of a mesh: the mean of its faces' normals, weighted by their areas.
 
+    Vertices of equal position are one (see `find_weld`), so that separate triangles give the normals of a joined mesh.
     A vertex without any face (or with faces of no area) has no normal of its own: it gets straight up, (0, 0, 1).
 
     Args:
@@ -220,6 +222,9 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     Returns:
         Unit normals, float32 [P, 3].
     """
+    weld = find_weld(vertices)
+    if weld is not None:
+        return vertex_normals(weld.mean(vertices), weld.faces(faces))[weld.index]
     corners = vertices.astype(np.float64)[faces]  # [F, 3, 3]
     area_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
     normals = np.empty((len(vertices), 3))  # [P, 3]
