@@ -29,12 +29,10 @@ def filled_normals(
         Unit normals, float32 [P, 3], or None for a cloud that has none at all: then every stage estimates them as it
         does for a cloud without normals. And what was done, one sentence each.
     """
-    normals = normals.astype(np.float64)
     count, instead = len(points), "estimated from the points" if of_faces is None else "taken from the faces"
-    finite = np.isfinite(normals).all(axis=1)
-    normals = np.where(finite[:, None], normals, 0.0)
-    length = np.linalg.norm(normals, axis=1)  # [P]
-    known = finite & (length > 0) & np.isfinite(length)
+    normals = np.where(np.isfinite(normals).all(axis=1, keepdims=True), normals, 0).astype(np.float64)
+    length = np.linalg.norm(normals, axis=1)  # [P], 0 where a number is missing
+    known = (length > 0) & np.isfinite(length)
     if not known.any():
         return of_faces, (f"all {count} normals are zero or not finite: {instead}",)
     if _is_placeholder(points, normals, known):

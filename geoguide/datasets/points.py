@@ -15,7 +15,7 @@ from geoguide.datasets.formats.files import need_file
 from geoguide.datasets.formats.ply import checked_faces, exact_points, read_ply_records, vertex_columns
 from geoguide.datasets.formats.torch_files import read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals
-from geoguide.datasets.units import METRES, in_metres
+from geoguide.datasets.units import METRES, check_unit, in_metres
 from geoguide.errors import DataError, InputError
 from geoguide.ops.arrays import host
 from geoguide.ops.colors import unit_colors
@@ -88,8 +88,7 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
         raise DataError(f"{path}: unknown point format {suffix!r}; known: {', '.join(SUFFIXES)}")
     if columns is not None and suffix != ".bin":
         raise InputError(f"columns is only for .bin files, found {path.name}")
-    if unit is not None and unit not in METRES:
-        raise InputError(f"unit must be one of {', '.join(METRES)}, found {unit!r}")
+    check_unit(unit)
     if suffix == ".bin":
         cloud = _read_bin(path, columns)
     else:

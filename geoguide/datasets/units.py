@@ -9,8 +9,8 @@ from geoguide.ops.neighbors import nearest_points
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "km": 1000.0, "ft": 0.3048, "in": 0.0254}
 # What scans measure, without the outermost 1 % of the points on each side (length of the longest side, height, and
 # distance to the nearest other point in the middle): rooms of ScanNet 5.4..8.3 m, 1.1..2.7 m, 13..35 mm; generated
-# rooms and houses 2.8..5.0 m, 2.5..2.8 m, 28..50 mm; a real nuScenes frame 89 m, 9.3 m, 45 mm; generated ones TODO.
-# The limits lie beyond all of these by a factor of 5 at least: a whole building or street passes.
+# rooms and houses 2.8..5.0 m, 2.5..2.8 m, 28..50 mm; a real nuScenes frame 89 m, 9.3 m, 45 mm; generated ones 84..90 m,
+# 6.4..8.6 m, 103..117 mm. The limits lie beyond all of these by a factor of 4 at least: a building or a street passes.
 SMALLEST = 0.05  # m, length below which a cloud of `FEW` points is refused
 TALLEST = 100.0  # m, height
 SMALL, DENSEST = 0.5, 0.0002  # m: so small a thing, if its points lie denser than any hand-held scanner's
@@ -37,11 +37,23 @@ def in_metres(points: np.ndarray, unit: str | None = None) -> np.ndarray:
         >>> in_metres(np.array([[1500, 0, 250]]), "mm").tolist()
         [[1.5, 0.0, 0.25]]
     """
+    check_unit(unit)
     if unit is None:
         _check_metres(points)
-    elif unit not in METRES:
-        raise InputError(f"unit must be one of {', '.join(METRES)}, found {unit!r}")
     return points if unit in (None, "m") else points.astype(np.float64) * METRES[unit]
+
+
+def check_unit(unit: str | None) -> None:
+    """Refuse an unknown unit.
+
+    Args:
+        unit: A key of `METRES`, or None.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if unit is not None and unit not in METRES:
+        raise InputError(f"unit must be one of {', '.join(METRES)}, found {unit!r}")
 
 
 def _check_metres(points: np.ndarray) -> None:

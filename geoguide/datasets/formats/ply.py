@@ -89,7 +89,7 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         try:
             data = _read_elements(path, triangles)
         except PlyElementParseError as error:
-            if error.element.name != "face":
+            if error.element is None or error.element.name != "face":
                 raise
             data = _read_elements(path, {})
     except (PlyParseError, UnicodeDecodeError, ValueError) as error:
