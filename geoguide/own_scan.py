@@ -70,9 +70,11 @@ def parse_labels(text: str) -> tuple[str, ...]:
     Raises:
         InputError: An empty word, one that is named twice, or bytes that are no text.
     """
+    try:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8")  # a C locale hands its bytes over undecoded
+    except UnicodeError:
+        raise InputError(f"--labels: expected text in UTF-8, found bytes of another encoding in {text!a}") from None
     names = tuple(part.strip() for part in text.split(","))
-    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise InputError(f"--labels: expected text in UTF-8, found bytes of another encoding in {text!a}")
     if not all(names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
     if len(set(names)) != len(names):

@@ -71,8 +71,7 @@ def mesh_normals(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray | No
     if touched == count:
         return normals, faces, ()
     if touched < MESH * count:
-        found = f"{len(faces)} faces give {touched} of {count} vertices a normal"
-        return None, None, (f"{found}: read as a cloud without faces",)
+        return None, None, (f"faces give {touched} of {count} vertices a normal: read as a cloud without faces",)
     said = f"{count - touched} of {count} vertices belong to no face with an area: normals estimated from the points"
     return estimated_where_missing(points, normals, known), faces, (said,)
 

@@ -100,5 +100,5 @@ def _likely_unit(length: float, spacing: float | None) -> str:
 
 def _measures(size: np.ndarray, spacing: float | None, metres: float) -> str:
     """Size [3] and spacing times `metres`, in words."""
-    box = " x ".join(f"{side * metres:.3g}" for side in size) + " m"
+    box = " x ".join(f"{side * metres:.3f}".rstrip("0").rstrip(".") for side in size) + " m"
     return box if spacing is None else f"{box} with points {spacing * metres:.3g} m apart"

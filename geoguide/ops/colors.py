@@ -70,7 +70,7 @@ def color_scale(colors: np.ndarray, *, signed: bool = False) -> ColorScale:
     Args:
         colors: [P, 3].
         signed: The format's convention is floats in -1..1 (OpenScene's .pth): then zeros alone mean it too (grey, for
-            points without colour), and 0..1 is said.
+            points without colour), and any other scale is said.
 
     Returns:
         The scale.
@@ -86,6 +86,9 @@ def color_scale(colors: np.ndarray, *, signed: bool = False) -> ColorScale:
     else:
         scale = _signed_scale(low, high) if signed else None
         scale = scale or _float_scale(low, high, bool((_usual(colors, low, high) % 1 == 0).all()))
+    if signed and scale.black == 0 and scale.said is None:
+        found = f"colours are {colors.dtype} {low:.4g}..{high:.4g}"
+        scale = scale._replace(said=f"{found}: read as 0..{scale.white:g}, not as -1..1")
     return _with_cut(colors, scale)
 
 
@@ -136,8 +139,6 @@ def _signed_scale(low: float, high: float) -> ColorScale | None:
     """The scale of a format that is -1..1 by convention; None where the values are on another."""
     if low == high == 0 or (-ROUNDED <= low < SIGNED and high <= ROUNDED):
         return ColorScale(-1, 1)
-    if low >= SIGNED and high <= 1:
-        return ColorScale(0, 1, f"colours are floats {low:.4g}..{high:.4g}: read as 0..1, not as -1..1")
     return None
 
 
