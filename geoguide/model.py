@@ -1,6 +1,7 @@
 """A trained model: frozen backbone + adapter + text. Points and words are all it needs (paper, inference)."""
 
 import json
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -252,5 +253,9 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
 
 
 def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None, unit: str | None) -> Scene:
+    """The scene of a user's arrays; a warning says what was decided where they could be read in more than one way."""
     points = coordinates("points", points, keep_single=True, filled=True)
-    return cloud_scene("input", Cloud(points, colors, normals), unit)
+    scene = cloud_scene("input", Cloud(points, colors, normals), unit)
+    for said in scene.as_read:
+        warnings.warn(said, stacklevel=3)
+    return scene

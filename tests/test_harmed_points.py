@@ -14,6 +14,7 @@ from simple_room import simple_room
 
 import geoguide
 from geoguide import own_scan
+from geoguide.backbones.sonata import encoder_input
 from geoguide.datasets.points import Cloud, cloud_scene, load_points
 from geoguide.errors import DataError, InputError
 from geoguide.model import GeoGuideModel
@@ -113,8 +114,10 @@ def test_far_coordinates(
 
 def test_far_coordinates_through_the_api(room: Sampled, right: np.ndarray, model: GeoGuideModel) -> None:
     points = room.points.astype(np.float64) + UTM
-    assert np.array_equal(model.segment(points, room.colors, labels=list(LABELS))[0], right)
-    heat = model.similarity(points, room.colors, text="wall")
+    with pytest.warns(UserWarning, match="far from the origin"):
+        assert np.array_equal(model.segment(points, room.colors, labels=list(LABELS))[0], right)
+    with pytest.warns(UserWarning, match="far from the origin"):
+        heat = model.similarity(points, room.colors, text="wall")
     np.testing.assert_allclose(heat, model.similarity(room.points, room.colors, text="wall"), atol=1e-4)
 
 
@@ -161,7 +164,9 @@ def test_other_units_are_refused_and_can_be_named(
     assert scene.file_points is not None and scene.file_points.dtype == np.float32
     with pytest.raises(InputError, match="do not look like metres"):
         model.segment(room.points * per_metre, room.colors, labels=list(LABELS))
-    ids, _ = model.segment((room.points * per_metre).astype(np.float32), room.colors, labels=list(LABELS), unit=unit)
+    points = (room.points * per_metre).astype(np.float32)
+    with pytest.warns(UserWarning, match=f"coordinates are in {unit}"):
+        ids, _ = model.segment(points, room.colors, labels=list(LABELS), unit=unit)
     assert np.array_equal(ids, right)
 
 
@@ -317,7 +322,8 @@ def test_normals_of_any_length(room: Sampled, model: GeoGuideModel, tmp_path: Pa
     assert "are not of unit length: normalised" in scene.as_read[0]
     expected = labels_of(unit, model)
     assert np.array_equal(labels_of(scene, model), expected)
-    assert np.array_equal(model.segment(room.points, room.colors, long, labels=list(LABELS))[0], expected)
+    with pytest.warns(UserWarning, match="not of unit length"):
+        assert np.array_equal(model.segment(room.points, room.colors, long, labels=list(LABELS))[0], expected)
 
 
 def test_some_normals_missing(room: Sampled, tmp_path: Path) -> None:
@@ -436,3 +442,24 @@ def test_grey_is_said(room: Sampled, tmp_path: Path) -> None:
     with warnings.catch_warnings(), pytest.warns(UserWarning, match="no colours"):
         scene = load_points(save_ply(tmp_path / "a.ply", points=room.points))
     assert scene.as_read == ("no colours: all points are grey",)
+
+
+def test_far_coordinates_that_were_rounded_before(room: Sampled, tmp_path: Path) -> None:
+    """float32 at 5,400 km has steps of half a metre: nothing brings the scan back."""
+    far = (room.points.astype(np.float64) + UTM).astype(np.float32)
+    path = save_ply(tmp_path / "a.ply", points=far, colors=room.colors)
+    with pytest.raises(
+        DataError, match=r"coordinates are float32 around 5411925.*steps of 0.5 m there: the scan's shape"
+    ):
+        load_points(path)
+    near = (room.points.astype(np.float64) + np.array([30_000, 0, 0])).astype(np.float32)
+    scene = load_points(save_ply(tmp_path / "b.ply", points=near, colors=room.colors))
+    assert "in steps of 0.002 m there" in scene.as_read[0] and "moved by -30000" in scene.as_read[1]
+
+
+def test_far_arrays_given_to_the_encoder(room: Sampled) -> None:
+    colors = room.colors / 255
+    near, far = (encoder_input(p, colors) for p in (room.points, room.points.astype(np.float64) + UTM))
+    assert np.array_equal(near.inverse, far.inverse)
+    np.testing.assert_allclose(near.coord, far.coord, atol=2e-6)
+    np.testing.assert_allclose(near.feat, far.feat, atol=1e-2)  # planes fitted to points that differ by a rounding

@@ -30,6 +30,8 @@ KEYS = {
     "labels": ("labels", "label", "segment"),
 }
 GREY = 0.5
+COARSE = 0.02  # m, steps of rounded coordinates as wide as the backbone's voxels: nothing smaller is left
+VISIBLE = 0.001  # m, the noise of a good scanner
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,7 @@ def _placed(points: np.ndarray, unit: str | None) -> tuple[np.ndarray, tuple[str
     offset = far_offset(metres)  # [3]
     if offset.any():
         metres = metres.astype(np.float64) - offset
+        said += _coarse(points, METRES[unit or "m"])
         said += (
             "coordinates lie far from the origin: moved by " + ", ".join(f"{-value:.10g}" for value in offset) + " m",
         )
@@ -163,6 +166,18 @@ def grey_colors(count: int) -> np.ndarray:
         Colours, float32 [P, 3].
     """
     return np.full((count, 3), GREY, dtype=np.float32)
+
+
+def _coarse(points: np.ndarray, metre: float) -> tuple[str, ...]:
+    """Refuse coordinates [P, 3] that were rounded where they were written: far away, float32 has steps of its own."""
+    if points.dtype.kind != "f":
+        return ()
+    far = np.abs(np.median(points, axis=0)).max()
+    step = metre * float(np.spacing(far.astype(points.dtype)))
+    found = f"coordinates are {points.dtype} around {far:.8g}, in steps of {step:.2g} m there"
+    if step > COARSE:
+        raise InputError(f"{found}: the scan's shape is lost; they need float64 (double) or an origin nearby")
+    return (found,) if step > VISIBLE else ()
 
 
 def _read_ply(path: Path) -> Cloud:
