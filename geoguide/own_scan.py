@@ -270,4 +270,6 @@ def _as_in_file(scene: Scene) -> np.ndarray:
     if scene.file_points is None:
         return scene.points
     dtype = scene.file_points.dtype
-    return scene.file_points.astype({"f2": "f4", "i8": "f8", "u8": "f8"}.get(dtype.str[1:], dtype), copy=False)
+    return scene.file_points.astype(
+        {"f2": "f4", "f16": "f8", "i8": "f8", "u8": "f8"}.get(dtype.str[1:], dtype), copy=False
+    )

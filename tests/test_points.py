@@ -94,6 +94,12 @@ def test_bin_of_five_columns_is_inferred(tmp_path: Path, cloud: dict, rng: np.ra
     assert np.array_equal(scene.colors[:, 0], scene.colors[:, 2])
 
 
+def test_an_echo_is_shown_in_any_unit(tmp_path: Path, rng: np.random.Generator):
+    for echo in (rng.uniform(-40, -3, (60, 1)), rng.uniform(0, 1e6, (60, 1)), rng.integers(0, 65_535, (60, 1))):
+        np.concatenate([rng.uniform(0, 3, (60, 3)), echo], axis=1).astype("<f4").tofile(tmp_path / "a.bin")
+        assert len(load_points(tmp_path / "a.bin", columns=4)) == 60
+
+
 @pytest.mark.parametrize("count", [3, 4])
 def test_bin_of_other_columns_must_be_named(tmp_path: Path, rng: np.random.Generator, count: int):
     rows = rng.uniform(0, 1, (60, count)).astype("<f4")

@@ -223,7 +223,10 @@ def _read_bin(path: Path, count: int | None) -> Cloud:
     points = exact_points(rows[:, :3], path, "columns 0..2 (x, y, z)")
     if count == 6:
         return Cloud(points, rows[:, 3:6])
-    return Cloud(points, np.repeat(rows[:, 3:4], 3, axis=1) if count > 3 else None)
+    if count == 3:
+        return Cloud(points)
+    shade = np.clip(rows[:, 3:4], 0, 65535)  # an echo is no colour: in any unit it is shown, and never refused
+    return Cloud(points, np.repeat(shade, 3, axis=1))
 
 
 def _infer_columns(values: np.ndarray, path: Path) -> int:
