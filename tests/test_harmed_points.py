@@ -199,6 +199,15 @@ def test_a_few_points_pass_at_any_size(tmp_path: Path) -> None:
     assert len(load_points(save_ply(tmp_path / "few.ply", points=points, colors=np.full((4, 3), 9, np.uint8)))) == 4
 
 
+def test_numbers_beyond_float32_are_one_line(room: Sampled, model: GeoGuideModel, tmp_path: Path) -> None:
+    for points in (np.full((4, 3), 1e300), np.array([[0, 0, 0], [1e308, -1e308, 0]])):
+        np.savez(tmp_path / "a.npz", points=points, colors=np.zeros((len(points), 3)))
+        with pytest.raises(DataError, match=r"a.npz: points exceed float32, found 1e\+30"):
+            load_points(tmp_path / "a.npz")
+    with pytest.raises(InputError, match="exceed float32"):
+        model.segment(np.full((4, 3), 1e300), np.zeros((4, 3)), labels=["chair"])
+
+
 def test_doubled_points_do_not_hide_the_spacing(room: Sampled, tmp_path: Path) -> None:
     points = np.repeat(room.points[:, [0, 2, 1]] * [100, 0.01, 100], 3, axis=0)  # flat: only the spacing tells
     with pytest.raises(DataError, match="do not look like metres"):

@@ -142,6 +142,9 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None) -> Scene:
 
 def _placed(points: np.ndarray, unit: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Points [P, 3] as float32 metres near the origin, and what was done to them."""
+    largest = np.abs(points).max()
+    if largest > np.finfo(np.float32).max:
+        raise InputError(f"points exceed float32, found {largest:g}")
     metres, said = in_metres(points, unit), ()
     if unit not in (None, "m"):
         said = (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
