@@ -225,6 +225,8 @@ class Segment:
     """Labelled ply; default <scan>_labelled.ply in the working directory. The summary goes beside it as .json."""
     columns: int | None = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
+    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
+    """Of a file's coordinates; default metres, which is refused where the scan's size speaks against it."""
     weights: str | None = None
     """Of the model's backbone, if it is Sonata; default the hub's."""
     voxel: float = 0.03
@@ -241,17 +243,19 @@ class Segment:
 
         names = own_scan.parse_labels(self.labels)
         model = geoguide.load(self.model, self.weights).to(resolve_device(self.device))
-        scan = own_scan.open_scan(self.scan, self.columns, self.voxel)
+        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit)
         result = own_scan.segment_scan(scan, model, names, masks=self.masks)
         out = self.out or Path(f"{self.scan.stem}_labelled.ply")
         own_scan.write_labelled(out, result)
-        for name, row in result.summary["labels"].items():
-            print(f"{name:<24} {100 * row['share']:5.1f} %  {row['points']:>8} points")
-        if "lifting_check" in result.summary:
-            print(f"lifting check: {result.summary['lifting_check']}")
-        if "seen_share" in result.summary:
-            print(f"{100 * result.summary['seen_share']:.1f} % of the points are seen by a camera, the others are grey")
-        print(f"{out}: {len(result.ids)} points; model {model.trained_on}")
+        for line in own_scan.report_lines(result):
+            print(_shown(line))
+        print(_shown(f"{out}: {len(result.ids)} points; model {model.trained_on}"))
+
+
+def _shown(line: str) -> str:
+    """A line with escapes for what the terminal's encoding lacks, so that a label's letters never stop the command."""
+    encoding = sys.stdout.encoding or "ascii"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A trained model: frozen backbone + adapter + text. Points and words are all it needs (paper, inference)."""
 
 import json
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
 from geoguide.backbones.config import WITHOUT_WEIGHTS
+from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
+from geoguide.ops.arrays import coordinates
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import frozen_features
 from geoguide.pipeline.train import Fit
-from geoguide.scene import Scene, unit_colors
+from geoguide.scene import Scene
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.text.encoders import TextConfig, text_encoder
@@ -87,23 +90,30 @@ class GeoGuideModel:
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
     def segment(
-        self, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, labels: list[str]
+        self,
+        points: np.ndarray,
+        colors: np.ndarray,
+        normals: np.ndarray | None = None,
+        *,
+        labels: list[str],
+        unit: str | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Label every point with the most similar word.
 
         Args:
-            points: [P, 3], metres, z up.
-            colors: [P, 3], in 0..255 or 0..1.
-            normals: [P, 3], unit length; None to fit them to the points.
+            points: [P, 3], metres, z up; any dtype, and as far from the origin as float64 is exact.
+            colors: [P, 3], on any scale of `ops.colors.color_scale` (0..255, 0..1, -1..1, 16 bits).
+            normals: [P, 3], any length; None to fit them to the points, as zero or NaN for single ones.
             labels: The words, at least one.
+            unit: Of the points, as in `load_points`; None for metres, if their size allows it.
 
         Returns:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
 
         Raises:
-            InputError: A wrong shape, or no words.
+            InputError: A wrong shape, points that cannot be in metres, colours on no known scale, or no words.
         """
-        return self.segment_scene(_as_scene(points, colors, normals), labels=labels)
+        return self.segment_scene(_as_scene(points, colors, normals, unit), labels=labels)
 
     def segment_scene(self, scene: Scene, *, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """As `segment`, of a scene as its reader returns it: a mesh keeps its faces, LiDAR its intensity.
@@ -121,23 +131,30 @@ class GeoGuideModel:
         return ClassText(self._text(labels)).classify(self.features(scene))
 
     def similarity(
-        self, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, text: str
+        self,
+        points: np.ndarray,
+        colors: np.ndarray,
+        normals: np.ndarray | None = None,
+        *,
+        text: str,
+        unit: str | None = None,
     ) -> np.ndarray:
         """The heat map of one query.
 
         Args:
-            points: [P, 3], metres, z up.
-            colors: [P, 3], in 0..255 or 0..1.
-            normals: [P, 3], unit length; None to fit them to the points.
+            points: [P, 3], metres, z up; any dtype, and as far from the origin as float64 is exact.
+            colors: [P, 3], on any scale of `ops.colors.color_scale` (0..255, 0..1, -1..1, 16 bits).
+            normals: [P, 3], any length; None to fit them to the points, as zero or NaN for single ones.
             text: Any words.
+            unit: As in `segment`.
 
         Returns:
             The cosine of every point with the text, float32 [P] in [-1, 1].
 
         Raises:
-            InputError: A wrong shape, or no words.
+            InputError: As `segment`.
         """
-        features = self.features(_as_scene(points, colors, normals))
+        features = self.features(_as_scene(points, colors, normals, unit))
         return (features @ self._text([text])[0]).cpu().numpy()
 
     def _text(self, names: list[str]) -> Tensor:
@@ -239,11 +256,10 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
     return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, origin, config.text)
 
 
-def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None) -> Scene:
-    points = np.asarray(points, np.float32)
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise InputError(f"points must be [P, 3], found {list(points.shape)}")
-    if np.shape(colors) != points.shape:
-        raise InputError(f"colors must be {list(points.shape)}, found {list(np.shape(colors))}")
-    normals = None if normals is None else np.asarray(normals, np.float32)
-    return Scene("input", points, unit_colors(colors), normals=normals)
+def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None, unit: str | None) -> Scene:
+    """The scene of a user's arrays; a warning says what was decided where they could be read in more than one way."""
+    points = coordinates("points", points, keep_single=True, filled=True)
+    scene = cloud_scene("input", Cloud(points, colors, normals), unit)
+    for said in scene.as_read:
+        warnings.warn(said, stacklevel=3)
+    return scene

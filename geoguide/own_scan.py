@@ -69,8 +69,12 @@ def parse_labels(text: str) -> tuple[str, ...]:
         The words, in order.
 
     Raises:
-        InputError: An empty word, or one that is named twice.
+        InputError: An empty word, one that is named twice, or bytes that are no text.
     """
+    try:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8")  # a C locale hands its bytes over undecoded
+    except UnicodeError:
+        raise InputError(f"--labels: expected text in UTF-8, found bytes of another encoding in {text!a}") from None
     names = tuple(part.strip() for part in text.split(","))
     if not all(names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
@@ -79,7 +83,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
     return names
 
 
-def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03) -> Scan:
+def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03, *, unit: str | None = None) -> Scan:
     """Open a scan.
 
     Args:
@@ -88,21 +92,25 @@ def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03) -> Sc
             cameras, and points that no camera sees stay grey.
         columns: Float32 columns of a .bin file; None to infer them.
         voxel: Metres, of a reconstruction.
+        unit: Of a file's coordinates, as in `load_points`.
 
     Returns:
         The scan.
 
     Raises:
         DataError: It is not there, or broken.
+        InputError: `unit` is unknown, or given for a folder.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
+    if unit is not None and path.is_dir():
+        raise InputError(f"--unit is for a file of points, found the folder {path}")
     if (path / CALIBRATION).is_file():
         scene = with_weld_said(load_key_frame(path))
         lifted, count = lift_colors(scene)
         colored = np.asarray(count) > 0
         return Scan(replace(scene, colors=np.where(colored[:, None], lifted, scene.colors)), colored)
-    scene = load_rgbd(path, voxel=voxel) if path.is_dir() else load_points(path, columns=columns)
+    scene = load_rgbd(path, voxel=voxel) if path.is_dir() else load_points(path, columns=columns, unit=unit)
     return Scan(with_weld_said(scene))
 
 
@@ -127,6 +135,7 @@ def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, m
         "model": model.trained_on,
         "backbone": model.backbone.name,
         "prompt": model.prompt,
+        "as_read": list(scene.as_read),
         "labels": {
             name: {
                 "points": int((ids == i).sum()),
@@ -185,6 +194,28 @@ def color_check(scene: Scene) -> dict[str, float]:
     }
 
 
+def report_lines(result: Segmentation) -> list[str]:
+    """Put a result's summary into words, as the command prints it.
+
+    Args:
+        result: What `segment_scan` returns.
+
+    Returns:
+        How the scan was read, where anything had to be decided; the share of each label; and the lifting check or the
+        share of points that a camera sees, where there are cameras.
+    """
+    summary = result.summary
+    lines = ["as read:", *(f"  {said}" for said in summary["as_read"])] if summary["as_read"] else []
+    for name, row in summary["labels"].items():
+        name = name.replace("\n", "\\n").replace("\r", "\\r")
+        lines.append(f"{name:<24} {100 * row['share']:5.1f} %  {row['points']:>8} points")
+    if "lifting_check" in summary:
+        lines.append(f"lifting check: {summary['lifting_check']}")
+    if "seen_share" in summary:
+        lines.append(f"{100 * summary['seen_share']:.1f} % of the points are seen by a camera, the others are grey")
+    return lines
+
+
 def palette(count: int) -> np.ndarray:
     """Choose well separated colours: golden-angle hues at alternating lightness.
 
@@ -200,16 +231,19 @@ def palette(count: int) -> np.ndarray:
 
 
 def write_labelled(path: Path, result: Segmentation) -> None:
-    """Write a labelled scan as a binary ply, and its summary beside it as JSON.
+    r"""Write a labelled scan as a binary ply, and its summary beside it as JSON.
 
-    The ply has x y z, red green blue (the label's colour), label (int), score (cosine), with masks also superpoint and
-    instance (int); a mesh's faces; and the words in its comments.
+    The ply has x y z as the scan's file has them (its unit, origin and precision), red green blue (the label's colour),
+    label (int), score (cosine), with masks also superpoint and instance (int); a mesh's faces; and the words in its
+    comments, where ply allows ASCII alone: other letters, backslashes and line breaks are written as Python does, "Tür"
+    as T\xfcr (`codecs.decode(comment, "unicode_escape")` reads them). The JSON has the words themselves, in UTF-8.
 
     Args:
         path: The ply; the summary has the same name with .json. Older files are replaced when the new ones are whole.
         result: What `segment_scan` returns.
     """
-    columns = {axis: result.scene.points[:, number] for number, axis in enumerate("xyz")}
+    points = _as_in_file(result.scene)
+    columns = {axis: points[:, number] for number, axis in enumerate("xyz")}
     colors = palette(len(result.labels))[result.ids]
     columns |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}
     columns |= {"label": result.ids.astype(np.int32), "score": result.scores}
@@ -222,8 +256,22 @@ def write_labelled(path: Path, result: Segmentation) -> None:
         faces = np.empty(len(result.scene.faces), [("vertex_indices", "i4", (3,))])
         faces["vertex_indices"] = result.scene.faces
         elements.append(PlyElement.describe(faces, "face"))
-    comments = [f"label {i} {name}" for i, name in enumerate(result.labels)]
+    comments = [f"label {i} {name.encode('unicode_escape').decode('ascii')}" for i, name in enumerate(result.labels)]
     with replacing(path) as temporary:
         PlyData(elements, comments=comments).write(str(temporary))
     with replacing(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
+        text = json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _as_in_file(scene: Scene) -> np.ndarray:
+    """A scan's points [P, 3] as its file has them, in the nearest dtype that ply knows: it holds each of them exactly.
+
+    Integers of 64 bits are the exception above 2^53.
+    """
+    if scene.file_points is None:
+        return scene.points
+    dtype = scene.file_points.dtype
+    return scene.file_points.astype(
+        {"f2": "f4", "f16": "f8", "i8": "f8", "u8": "f8"}.get(dtype.str[1:], dtype), copy=False
+    )

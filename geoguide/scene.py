@@ -223,17 +223,3 @@ class Scene:
 
     def __len__(self) -> int:
         return len(self.points)
-
-
-def unit_colors(colors: np.ndarray) -> np.ndarray:
-    """Bring colours to [0, 1]: integers and floats above 1 are read as 0..255, floats up to 1 as they are.
-
-    Args:
-        colors: [P, 3], integers or floats.
-
-    Returns:
-        float32 [P, 3] in [0, 1].
-    """
-    colors = np.asarray(colors)
-    scale = 255.0 if colors.dtype.kind in "iu" or (colors.size and colors.max() > 1.0) else 1.0
-    return np.clip(colors.astype(np.float32) / np.float32(scale), 0.0, 1.0)

@@ -72,9 +72,9 @@ def test_classify_in_chunks_equals_whole() -> None:
 def test_bad_input(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:
     with pytest.raises(InputError, match="non-empty list"):
         model.segment(cloud.points, cloud.colors, labels=[])
-    with pytest.raises(InputError, match=r"colors must be \[900, 3\]"):
+    with pytest.raises(InputError, match=r"colors must be numbers \[900, 3\]"):
         model.segment(cloud.points, cloud.colors[:5], labels=["chair"])
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(InputError, match="nan"):
         model.segment(np.full((4, 3), np.nan), np.zeros((4, 3)), labels=["chair"])
     with pytest.raises(InputError, match="empty"):
         model.segment(np.zeros((0, 3)), np.zeros((0, 3)), labels=["chair"])

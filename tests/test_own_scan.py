@@ -1,6 +1,9 @@
 """`geoguide segment` from the inside: prepared as training scenes are, and nothing done that nobody asked for."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import geoguide
 from geoguide import own_scan
 from geoguide.cli import main
 from geoguide.datasets.points import load_points
+from geoguide.errors import InputError
 from geoguide.model import GeoGuideModel
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare, scene_sources
@@ -73,6 +77,44 @@ def test_masks_are_two_more_columns(mesh: Path, tmp_path: Path) -> None:
     vertex, summary = PlyData.read(str(out))["vertex"], json.loads(out.with_suffix(".json").read_text())
     assert len(np.unique(vertex["superpoint"])) == summary["superpoints"]
     assert vertex["instance"].min() >= -1 and vertex["instance"].max() < summary["instance_masks"]
+
+
+@pytest.mark.parametrize("decoding", [{}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_labels_beyond_ascii(tmp_path: Path, rng: np.random.Generator, decoding: dict[str, str]) -> None:
+    """In the ply's comments as ASCII that can be read back, in the JSON as they are; in the C locale, as Python likes
+    it (UTF-8 all the same) and with its help switched off."""
+    names, out = ("Tür", "椅子", "a\nb", "back\\slash"), tmp_path / "out.ply"
+    np.savez(tmp_path / "a.npz", points=rng.uniform(0, 2, (300, 3)), colors=rng.integers(0, 256, (300, 3)))
+    command = [sys.executable, "-m", "geoguide.cli", "segment", str(tmp_path / "a.npz"), "--labels", ",".join(names)]
+    environment = os.environ | {"LC_ALL": "C"} | decoding
+    ended = subprocess.run([*command, "--out", str(out)], env=environment, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr.decode()
+    comments = [comment.encode("ascii").decode("unicode_escape") for comment in PlyData.read(str(out)).comments]
+    assert comments == [f"label {i} {name}" for i, name in enumerate(names)]
+    assert tuple(json.loads(out.with_suffix(".json").read_text("utf-8"))["labels"]) == names
+    assert "Tür" in out.with_suffix(".json").read_text("utf-8")
+    assert len(ended.stdout.splitlines()) == len(names) + 1
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(InputError, match=r"--labels: expected text in UTF-8"):
+        own_scan.parse_labels("T\udcfcr")
+
+
+def test_how_a_scan_was_read_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    points = 1000 * np.concatenate([rng.uniform(0, 3, (600, 3)) * [1, 1, 0], rng.uniform(0, 3, (600, 3)) * [1, 0, 1]])
+    np.savez(tmp_path / "a.npz", points=points + np.array([2e9, 0, 0]), colors=rng.integers(0, 60_000, (1200, 3)))
+    arguments = ("segment", str(tmp_path / "a.npz"), "--labels", "wall, floor", "--out", str(tmp_path / "out.ply"))
+    assert run(*arguments) == 2
+    assert "coordinates do not look like metres" in capsys.readouterr().err
+    assert run(*arguments, "--unit", "mm") == 0
+    printed = capsys.readouterr().out.splitlines()
+    written = json.loads((tmp_path / "out.json").read_text("utf-8"))["as_read"]
+    assert printed[: len(written) + 1] == ["as read:", *(f"  {said}" for said in written)]
+    assert [said.split()[0] for said in written] == ["coordinates", "coordinates", "colours"]
+    vertex = PlyData.read(str(tmp_path / "out.ply"))["vertex"]
+    np.testing.assert_array_equal(vertex["x"], points[:, 0] + 2e9)
 
 
 def test_nothing_is_left_in_the_users_folder(mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

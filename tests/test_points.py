@@ -35,18 +35,20 @@ def ascii_ply(path: Path, rows: list[str], properties: str = "x y z", tail: str 
 
 def test_ply_with_faces(tmp_path: Path, cloud: dict):
     path = tmp_path / "a.scan.ply"
-    write_ply(path, cloud["points"], cloud["colors"], cloud["faces"])
+    faces = np.concatenate([cloud["faces"], np.arange(4, 49).reshape(-1, 3)])
+    write_ply(path, cloud["points"], cloud["colors"], faces)
     scene = load_points(path)
     assert scene.name == "a.scan"
     assert scene.provenance == "real"
     assert scene.views == ()
     assert np.array_equal(scene.points, cloud["points"])
     np.testing.assert_allclose(scene.colors, cloud["colors"] / 255, atol=1e-6)
-    assert np.array_equal(scene.faces, cloud["faces"])
+    assert np.array_equal(scene.faces, faces)
     edge = cloud["points"].astype(np.float64)
     normal = np.cross(edge[1] - edge[0], edge[2] - edge[0])
     np.testing.assert_allclose(scene.normals[0], normal / np.linalg.norm(normal), atol=1e-5)
-    assert scene.normals[10].tolist() == [0, 0, 1]  # belongs to no face
+    assert scene.as_read == ("1 of 50 vertices belong to no face with an area: normals estimated from the points",)
+    assert abs(np.linalg.norm(scene.normals[49]) - 1) < 1e-6
 
 
 def test_ply_without_faces_keeps_its_normals(tmp_path: Path):
@@ -90,6 +92,12 @@ def test_bin_of_five_columns_is_inferred(tmp_path: Path, cloud: dict, rng: np.ra
     scene = load_points(tmp_path / "a.pcd.bin")
     assert np.array_equal(scene.points, cloud["points"][:48])
     assert np.array_equal(scene.colors[:, 0], scene.colors[:, 2])
+
+
+def test_an_echo_is_shown_in_any_unit(tmp_path: Path, rng: np.random.Generator):
+    for echo in (rng.uniform(-40, -3, (60, 1)), rng.uniform(0, 1e6, (60, 1)), rng.integers(0, 65_535, (60, 1))):
+        np.concatenate([rng.uniform(0, 3, (60, 3)), echo], axis=1).astype("<f4").tofile(tmp_path / "a.bin")
+        assert len(load_points(tmp_path / "a.bin", columns=4)) == 60
 
 
 @pytest.mark.parametrize("count", [3, 4])

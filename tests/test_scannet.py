@@ -75,6 +75,15 @@ def test_mesh_labels_and_instances(scene_folder: Path):
     np.testing.assert_allclose(scene.normals[0], weighted, atol=1e-6)
 
 
+def test_a_mesh_without_faces_is_a_cloud(scene_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Straight up everywhere, as before, is no normal: every stage estimates them."""
+    monkeypatch.setitem(globals(), "FACES", np.empty((0, 3), np.int64))
+    write_ply(scene_folder / f"{NAME}_vh_clean_2.ply")
+    scene = load_scene(scene_folder)
+    assert scene.normals is None and scene.faces is None
+    assert scene.as_read == ("the mesh has no faces: read as a cloud",)
+
+
 def test_scannet200_looks_up_the_objects_names(scene_folder: Path):
     table = scene_folder.parents[1] / "scannetv2-labels.combined.tsv"
     with pytest.raises(DataError, match=r"scannetv2-labels.combined.tsv: category table not found"):

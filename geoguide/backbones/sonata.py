@@ -14,6 +14,7 @@ from geoguide.backbones.point_transformer import PointTransformerV3, upcast
 from geoguide.backbones.serialization import MAX_DEPTH
 from geoguide.errors import InputError
 from geoguide.ops.arrays import coordinates, number
+from geoguide.ops.origin import far_offset
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
 from geoguide.superpoints import estimate_normals
@@ -50,7 +51,7 @@ def encoder_input(
     points in a voxel the first stands for it (the released code draws one at random); voxels are sorted by x, y, z.
 
     Args:
-        points: [P, 3] metres, z up.
+        points: [P, 3] metres, z up; float64 may lie far from the origin.
         colors: [P, 3] in [0, 1].
         normals: [P, 3], or None: then planes are fitted, see `estimate_normals`.
         grid: Edge of a voxel, metres.
@@ -61,7 +62,8 @@ def encoder_input(
     Raises:
         InputError: Other shapes, nan or inf, no points, colours outside [0, 1], or a scene too large for the grid.
     """
-    points = _singles("points", points)
+    points = coordinates("points", points, keep_single=True, filled=True)
+    points = _singles("points", points - far_offset(points) if points.dtype == np.float64 else points)
     colors = _singles("colors", colors, len(points))
     normals = _singles("normals", estimate_normals(points) if normals is None else normals, len(points))
     if len(colors) and (colors.min() < 0 or colors.max() > 1):

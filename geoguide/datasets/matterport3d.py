@@ -18,8 +18,9 @@ import numpy as np
 from geoguide.datasets.formats.cameras import Size, at_size, read_image_size, warn_lost
 from geoguide.datasets.formats.files import integers, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
-from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles, vertex_normals
+from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
+from geoguide.datasets.normals import mesh_normals
 from geoguide.datasets.splits import load_split
 from geoguide.errors import DataError
 from geoguide.labels import load_label_set
@@ -160,16 +161,18 @@ def load_region(
     objects, classes = _face_objects(path, len(faces)), None  # classes: [F]
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
+    normals, _, said = mesh_normals(points, faces)
     return Scene(
         name=f"{house.name}_region{region}",
         points=points,
         colors=checked_colors(records, path),
-        normals=vertex_normals(points, faces),
+        normals=normals,
         faces=faces,
         labels=None if classes is None else majority(faces, classes, len(points), VOID),
         instances=None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE),
         views=_load_views(house, points, split, image_size, origin),
         provenance=provenance_of(house),
+        as_read=said,
     )
 
 

@@ -1,16 +1,26 @@
-"""One file of points as a scene: ply, npz, bin (float32 columns) or OpenScene's .pth tuple; z is taken as up."""
+"""One file of points as a scene: ply, npz, bin (float32 columns) or OpenScene's .pth tuple; z is taken as up.
+
+`cloud_scene` makes a scene of arrays, for files and for users' own: it decides unit, origin, colours and normals, and
+says what it decided in `Scene.as_read`.
+"""
 
 import warnings
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.datasets.formats.ply import checked_points, finite_points, read_ply, vertex_columns, vertex_normals
+from geoguide.datasets.formats.ply import checked_faces, exact_points, read_ply_records, vertex_columns
 from geoguide.datasets.formats.torch_files import read_torch
+from geoguide.datasets.normals import filled_normals, mesh_normals
+from geoguide.datasets.units import METRES, check_unit, in_metres
 from geoguide.errors import DataError, InputError
-from geoguide.scene import VOID, Scene, unit_colors
+from geoguide.ops.arrays import host
+from geoguide.ops.colors import unit_colors
+from geoguide.ops.origin import far_offset
+from geoguide.scene import VOID, Scene
 
 SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt")
 KEYS = {
@@ -20,10 +30,34 @@ KEYS = {
     "labels": ("labels", "label", "segment"),
 }
 GREY = 0.5
-Field = np.ndarray | None  # of a cloud that need not have it
+COARSE = 0.02  # m, steps of rounded coordinates as wide as the backbone's voxels: nothing smaller is left
+VISIBLE = 0.001  # m, the noise of a good scanner
 
 
-def load_points(path: str | Path, *, columns: int | None = None) -> Scene:
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Arrays as a file or a user gives them, nothing decided yet.
+
+    Attributes:
+        points: [P, 3], numbers of any dtype, finite, P > 0; any unit and origin.
+        colors: [P, 3] on any scale of `color_scale`, or None.
+        normals: [P, 3] of any length, or None.
+        faces: int64 [F, 3], or None.
+        labels: Class ids [P], or None.
+        signed: Whether the format has colours in -1..1 by convention.
+        said: What was decided before, one sentence each.
+    """
+
+    points: np.ndarray
+    colors: np.ndarray | None = None
+    normals: np.ndarray | None = None
+    faces: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    signed: bool = False
+    said: tuple[str, ...] = ()
+
+
+def load_points(path: str | Path, *, columns: int | None = None, unit: str | None = None) -> Scene:
     """Read one file as a cloud (or mesh) without views.
 
     The suffix decides what is read:
@@ -33,19 +67,22 @@ def load_points(path: str | Path, *, columns: int | None = None) -> Scene:
     - pth, pt: OpenScene's (coords, colors, labels) with colours in [-1, 1] and labels -100 or 255 for void; no pickled
       code is run.
 
-    Without colours the cloud is grey, with one warning; intensity is shown as grey.
+    Without colours the cloud is grey, with one warning; intensity is shown as grey. `cloud_scene` decides what the
+    numbers mean: unit, origin, scale of colours, normals.
 
     Args:
         path: The file.
         columns: Values in a row of a bin file: 3 (x y z), 4 (x y z intensity), 5 (nuScenes: x y z intensity ring) or 6
             (x y z r g b, 0..255). None: 5 or 6, when exactly one of them fits the values.
+        unit: Of the coordinates: m, cm, mm, km, ft or in. None takes metres, if the cloud's size allows it.
 
     Returns:
         The scene, named as the file without its suffix.
 
     Raises:
-        DataError: Something is missing, truncated, empty or not finite; the message names file and field.
-        InputError: `columns` is another number, or is given for a file that is no bin file.
+        DataError: Something is missing, truncated, empty or not finite, or the cloud cannot be in metres; the message
+            names file and field.
+        InputError: `columns` is another number, or is given for a file that is no bin file; an unknown unit.
     """
     path = need_file(path, "point file")
     suffix = path.suffix.lower()
@@ -53,9 +90,73 @@ def load_points(path: str | Path, *, columns: int | None = None) -> Scene:
         raise DataError(f"{path}: unknown point format {suffix!r}; known: {', '.join(SUFFIXES)}")
     if columns is not None and suffix != ".bin":
         raise InputError(f"columns is only for .bin files, found {path.name}")
+    check_unit(unit)
     if suffix == ".bin":
-        return _load_bin(path, columns)
-    return {".ply": _load_ply, ".npz": _load_npz}.get(suffix, _load_pth)(path)
+        cloud = _read_bin(path, columns)
+    else:
+        cloud = {".ply": _read_ply, ".npz": _read_npz}.get(suffix, _read_pth)(path)
+    if cloud.colors is None:
+        warnings.warn(f"{path}: has no colours, all points are grey", stacklevel=2)
+    try:
+        return cloud_scene(path.name[: -len(path.suffix)], cloud, unit)
+    except InputError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def cloud_scene(name: str, cloud: Cloud, unit: str | None = None) -> Scene:
+    """Make a scene of arrays: metres near the origin, colours in [0, 1], unit normals where there are any.
+
+    Args:
+        name: The scene's name.
+        cloud: The arrays.
+        unit: As in `load_points`.
+
+    Returns:
+        The scene, with what was decided in `as_read`, and `file_points` where the cloud's coordinates are no float32
+        metres near the origin.
+
+    Raises:
+        InputError: A field has another shape or is not finite, the cloud cannot be in metres, or colours are on no
+            known scale.
+    """
+    count, faces = len(cloud.points), cloud.faces
+    points, said = _placed(cloud.points, unit)
+    colors, normals = grey_colors(count), None
+    if cloud.colors is None:
+        said += ("no colours: all points are grey",)
+    else:
+        colors, told = unit_colors(_numbers(cloud.colors, count, "colors", "fiub"), signed=cloud.signed)
+        said += () if told is None else (told,)
+    told = ()
+    if faces is not None:
+        normals, faces, told = mesh_normals(points, faces)
+    if cloud.normals is not None:
+        normals, heard = filled_normals(points, _numbers(cloud.normals, count, "normals", finite=False), normals)
+        told = (told if faces is None else ()) + heard
+    labels = None if cloud.labels is None else _labels(cloud.labels, count)
+    same = cloud.points.dtype == np.float32 and np.array_equal(points, cloud.points)
+    file_points = None if same else cloud.points
+    said = cloud.said + said + told
+    return Scene(name, points, colors, normals, faces, labels, as_read=said, file_points=file_points)
+
+
+def _placed(points: np.ndarray, unit: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Points [P, 3] as float32 metres near the origin, and what was done to them."""
+    largest = np.abs(points).max()
+    if largest > np.finfo(np.float32).max:
+        raise InputError(f"points exceed float32, found {largest:g}")
+    metres, said = in_metres(points, unit), ()
+    if unit not in (None, "m"):
+        said = (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
+    offset = far_offset(metres)  # [3]
+    if offset.any():
+        metres = metres.astype(np.float64) - offset
+        said += _coarse(points, METRES[unit or "m"])
+        said += (
+            "coordinates lie far from the origin: moved by " + ", ".join(f"{-value:.10g}" for value in offset) + " m",
+        )
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(metres, dtype=np.float32), said
 
 
 def grey_colors(count: int) -> np.ndarray:
@@ -70,18 +171,35 @@ def grey_colors(count: int) -> np.ndarray:
     return np.full((count, 3), GREY, dtype=np.float32)
 
 
-def _load_ply(path: Path) -> Scene:
-    records, faces = read_ply(path)
-    points = checked_points(records, path)
+def _coarse(points: np.ndarray, metre: float) -> tuple[str, ...]:
+    """Refuse coordinates [P, 3] that were rounded where they were written: far away, float32 has steps of its own."""
+    if points.dtype.kind != "f":
+        return ()
+    far = np.abs(np.median(points, axis=0)).max()
+    step = metre * float(np.spacing(far.astype(points.dtype)))
+    found = f"coordinates are {points.dtype} around {far:.8g}, in steps of {step:.2g} m there"
+    if step > COARSE:
+        raise InputError(f"{found}: the scan's shape is lost; they need float64 (double) or an origin nearby")
+    return (found,) if step > VISIBLE else ()
+
+
+def _read_ply(path: Path) -> Cloud:
+    records, face_records = read_ply_records(path)
+    points = vertex_columns(records, ("x", "y", "z"), path)
+    if points is None:
+        raise DataError(f"{path}: vertex properties x, y, z are missing")
+    points = exact_points(points, path, "x, y, z")
     rgb = vertex_columns(records, ("red", "green", "blue"), path)
     normals = vertex_columns(records, ("nx", "ny", "nz"), path)
-    faces = faces if faces is not None and len(faces) else None
-    if normals is None and faces is not None:
-        normals = vertex_normals(points, faces)
-    return _scene(path, points, rgb, normals, faces)
+    faces, said = None, ()
+    if face_records is not None:
+        faces, dropped = checked_faces(face_records, len(points), path)
+        if dropped:
+            said = (f"{dropped} of {len(face_records)} faces have fewer than three vertices: left out",)
+    return Cloud(points, rgb, normals, faces, said=said)
 
 
-def _load_npz(path: Path) -> Scene:
+def _read_npz(path: Path) -> Cloud:
     try:
         with np.load(path, allow_pickle=False) as archive:
             key_of = {field: next((key for key in keys if key in archive), None) for field, keys in KEYS.items()}
@@ -90,11 +208,11 @@ def _load_npz(path: Path) -> Scene:
         raise DataError(f"{path}: not a readable npz file, truncated? ({error})") from None
     if "points" not in arrays:
         raise DataError(f"{path}: field 'points' is missing (or {', '.join(KEYS['points'][1:])})")
-    points = finite_points(arrays["points"], path, str(key_of["points"]))
-    return _scene(path, points, arrays.get("colors"), arrays.get("normals"), labels=arrays.get("labels"))
+    points = exact_points(arrays["points"], path, str(key_of["points"]))
+    return Cloud(points, arrays.get("colors"), arrays.get("normals"), labels=arrays.get("labels"))
 
 
-def _load_bin(path: Path, count: int | None) -> Scene:
+def _read_bin(path: Path, count: int | None) -> Cloud:
     values = np.frombuffer(path.read_bytes()[: path.stat().st_size // 4 * 4], dtype="<f4")
     if path.stat().st_size % 4 or len(values) == 0:
         raise DataError(f"{path}: {path.stat().st_size} bytes are not float32 values, truncated or empty?")
@@ -105,10 +223,13 @@ def _load_bin(path: Path, count: int | None) -> Scene:
     if len(values) % count:
         raise DataError(f"{path}: {len(values)} float32 values are not rows of {count} columns, truncated?")
     rows = values.reshape(-1, count)  # [P, count]
-    points = finite_points(rows[:, :3], path, "columns 0..2 (x, y, z)")
+    points = exact_points(rows[:, :3], path, "columns 0..2 (x, y, z)")
     if count == 6:
-        return _scene(path, points, rows[:, 3:6])
-    return _scene(path, points, np.repeat(rows[:, 3:4], 3, axis=1) if count > 3 else None)
+        return Cloud(points, rows[:, 3:6])
+    if count == 3:
+        return Cloud(points)
+    shade = np.clip(rows[:, 3:4], 0, 65535)  # an echo is no colour: in any unit it is shown, and never refused
+    return Cloud(points, np.repeat(shade, 3, axis=1))
 
 
 def _infer_columns(values: np.ndarray, path: Path) -> int:
@@ -127,49 +248,31 @@ def _infer_columns(values: np.ndarray, path: Path) -> int:
     return fits[0]
 
 
-def _load_pth(path: Path) -> Scene:
+def _read_pth(path: Path) -> Cloud:
     value = read_torch(path)
     if not isinstance(value, (tuple, list)) or len(value) < 2:
         raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {type(value).__name__}")
-    coords, rgb, *rest = (np.asarray(part) for part in value)
-    points = finite_points(coords, path, "coords")
-    colors = None if rgb.ndim == 0 else (_floats(rgb, len(points), path, "colors") + 1) / 2
-    return _scene(path, points, colors, labels=rest[0] if rest else None)
+    try:
+        coords, rgb, *rest = (host(*part, "fiub") for part in zip(("coords", "colors", "labels"), value, strict=False))
+    except InputError as error:
+        raise DataError(f"{path}: {error}") from None
+    points = exact_points(coords, path, "coords")
+    return Cloud(points, None if rgb.ndim == 0 else rgb, labels=rest[0] if rest else None, signed=True)
 
 
-def _scene(
-    path: Path, points: np.ndarray, colors: Field, normals: Field = None, faces: Field = None, labels: Field = None
-) -> Scene:
-    """Check the optional fields against the points [P, 3] and build the scene."""
-    count = len(points)
-    if colors is None:
-        warnings.warn(f"{path}: has no colours, all points are grey", stacklevel=4)
-        unit = grey_colors(count)
-    else:
-        _floats(colors, count, path, "colors")
-        unit = unit_colors(colors)
-    if normals is not None:
-        normals = _floats(normals, count, path, "normals")
-        length = np.linalg.norm(normals, axis=1, keepdims=True)  # [P, 1]
-        normals = np.where(length > 0, normals / np.where(length > 0, length, 1), (0.0, 0.0, 1.0)).astype(np.float32)
-    labels = None if labels is None else _labels(labels, count, path)
-    return Scene(path.name[: -len(path.suffix)], points, unit, normals, faces, labels)
+def _numbers(values: np.ndarray, count: int, field: str, kinds: str = "fiu", *, finite: bool = True) -> np.ndarray:
+    """Values as an array [count, 3] of one of the kinds; else `InputError`, also for NaN or inf if `finite`."""
+    values = host(field, values, kinds)
+    if values.shape != (count, 3) or values.dtype.kind not in kinds:
+        raise InputError(f"{field} must be numbers [{count}, 3], found {values.dtype} {list(values.shape)}")
+    if finite and values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{field} holds NaN or inf")
+    return values
 
 
-def _floats(values: np.ndarray, count: int, path: Path, field: str) -> np.ndarray:
-    """Values as float64 [count, 3]; another shape or anything not finite raises `DataError`."""
-    values = np.asarray(values)
-    if values.shape != (count, 3) or values.dtype.kind not in "fiu":
-        raise DataError(f"{path}: {field} must be numbers [{count}, 3], found {values.dtype} {list(values.shape)}")
-    if not np.isfinite(values).all():
-        raise DataError(f"{path}: {field} holds NaN or inf")
-    return values.astype(np.float64)
-
-
-def _labels(values: np.ndarray, count: int, path: Path) -> np.ndarray:
+def _labels(values: np.ndarray, count: int) -> np.ndarray:
     """Class ids int64 [count]; negative (OpenScene's -100) and above 255 become void."""
-    values = np.asarray(values)
     if values.shape != (count,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise DataError(f"{path}: labels must be class ids [{count}], found {values.dtype} {list(values.shape)}")
+        raise InputError(f"labels must be class ids [{count}], found {values.dtype} {list(values.shape)}")
     labels = values.astype(np.int64)
     return np.where((labels < 0) | (labels > VOID), VOID, labels)

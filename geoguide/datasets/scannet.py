@@ -16,8 +16,9 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, common_camera, read_pose
 from geoguide.datasets.formats.files import by_number, integers, need_file, need_folder, provenance_of, read_json
-from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns, vertex_normals
+from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns
 from geoguide.datasets.formats.sens import SensFile, SensView
+from geoguide.datasets.normals import mesh_normals
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import LabelSet, load_category_table, load_label_set
@@ -124,16 +125,18 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
+    normals, faces, said = mesh_normals(points, faces)
     return Scene(
         name=folder.name,
         points=points,
         colors=checked_colors(records, path),
-        normals=vertex_normals(points, faces),
+        normals=normals,
         faces=faces,
         labels=_load_labels(folder, len(points), labels),
         instances=_load_instances(folder, len(points)),
         views=_load_views(folder, frame_skip, image_size),
         provenance=provenance_of(folder),
+        as_read=said,
     )
 
 

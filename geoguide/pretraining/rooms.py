@@ -10,10 +10,11 @@ from geoguide.datasets import scannet
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.datasets.formats.ply import checked_points, read_ply, vertex_columns, vertex_normals
 from geoguide.errors import DataError
+from geoguide.ops.colors import unit_colors
 from geoguide.paths import data_root
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.views import Cloud
-from geoguide.scene import Scene, unit_colors
+from geoguide.scene import Scene
 from geoguide.worlds.jobs import MANIFEST
 from geoguide.worlds.rooms.make import make_mini_scannet
 
@@ -102,7 +103,7 @@ def read_cloud(folder: Path, *, described: bool = False) -> Cloud:
     if faces is None or rgb is None:
         raise DataError(f"{path}: {'faces' if faces is None else 'vertex colours'} are missing")
     normals = vertex_normals(points, faces)
-    colors = np.ascontiguousarray(unit_colors(rgb))
+    colors = np.ascontiguousarray(unit_colors(rgb)[0])
     if not described:
         return Cloud(points, colors, normals)
     descriptors = DescriptorBackbone().encode(Scene(folder.name, points, colors, normals, faces=faces))

@@ -4,17 +4,21 @@ A ply file is a table of vertices with named properties and, for a mesh, a table
 records* are these tables as structured numpy arrays, one entry a row, with the file's own property names and types.
 """
 
+import io
+import itertools
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from plyfile import PlyData, PlyElementParseError, PlyParseError
 
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, InputError
+from geoguide.ops.colors import unit_colors
 from geoguide.ops.weld import find_weld
 from geoguide.paths import replacing
-from geoguide.scene import unit_colors
 
+HEADER_LINES = 10_000  # more than any header has; the parser refuses what has no end by then
 # How a ply header names numpy's kinds of numbers.
 KINDS = dict(f4="float", f8="double", u1="uchar", i1="char", u2="ushort", i2="short", i4="int", u4="uint")
 
@@ -27,7 +31,7 @@ def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
     Returns:
         The vertex records [P], and the faces int64 [F, 3] or None where the file has no faces. A polygon of more than
-        three corners becomes a fan of triangles around its first corner.
+        three corners becomes a fan of triangles around its first corner; one of fewer is left out.
 
     Raises:
         DataError: The file is missing, truncated or no ply file, has no element "vertex", or a face names a vertex
@@ -44,7 +48,7 @@ def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         ([1.0, 0.0, 0.0], [7, 7, 2], [[0, 1, 2]])
     """
     vertices, records = read_ply_records(path)
-    return vertices, None if records is None else _checked_faces(records, len(vertices), Path(path))
+    return vertices, None if records is None else checked_faces(records, len(vertices), Path(path))[0]
 
 
 def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -62,7 +66,7 @@ def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.nda
     vertices, records = read_ply_records(path)
     if records is None:
         raise DataError(f"{path}: element 'face' is missing")
-    faces = _checked_faces(records, len(vertices), Path(path))
+    faces, _ = checked_faces(records, len(vertices), Path(path))
     if len(faces) != len(records):
         raise DataError(f"{path}: faces must be triangles, found {len(records)} polygons of {len(faces)} triangles")
     return vertices, faces, records
@@ -84,11 +88,11 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     triangles = {"face": {"vertex_indices": 3, "vertex_index": 3}}  # fixed lengths are read at once, not row by row
     try:
         try:
-            data = PlyData.read(path, known_list_len=triangles)
+            data = _read_elements(path, triangles)
         except PlyElementParseError as error:
-            if "unexpected list length" not in str(error):
+            if error.element is None or error.element.name != "face":
                 raise
-            data = PlyData.read(path)
+            data = _read_elements(path, {})
     except (PlyParseError, UnicodeDecodeError, ValueError) as error:
         raise DataError(f"{path}: not a readable ply file, truncated? ({error})") from None
     elements = {element.name: element for element in data.elements}
@@ -98,27 +102,60 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     return vertices, elements["face"].data if "face" in elements else None
 
 
-def _checked_faces(records: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """Faces int64 [F, 3] of face records, checked to name only vertices below `count`."""
+def _read_elements(path: Path, known_list_len: dict[str, dict[str, int]]) -> PlyData:
+    """All elements of a ply file. Bytes beyond ASCII in its header, which people write into comments, become "?"."""
+    header = _header(path)
+    if header.isascii():
+        return PlyData.read(path, known_list_len=known_list_len)
+    readable = header.translate(bytes(min(byte, 128) for byte in range(256)).replace(b"\x80", b"?"))
+    stream: BinaryIO = io.BytesIO(readable + path.read_bytes()[len(header) :])
+    return PlyData.read(stream, known_list_len=known_list_len)
+
+
+def _header(path: Path) -> bytes:
+    """The lines up to end_header; of a file without it the first `HEADER_LINES`."""
+    lines = []
+    with path.open("rb") as file:
+        for line in itertools.islice(file, HEADER_LINES):
+            lines.append(line)
+            if line.strip() == b"end_header":
+                break
+    return b"".join(lines)
+
+
+def checked_faces(records: np.ndarray, count: int, path: Path) -> tuple[np.ndarray, int]:
+    """Take the triangles of face records, as `read_ply` gives them.
+
+    Args:
+        records: Face records [n].
+        count: Number of vertices.
+        path: The ply file, for the message.
+
+    Returns:
+        Faces int64 [F, 3], and how many records were left out: those of fewer than three corners.
+
+    Raises:
+        DataError: There is no list of vertices, or it names one that is not there.
+    """
     field = next((name for name in ("vertex_indices", "vertex_index") if name in (records.dtype.names or ())), None)
     if field is None:
         raise DataError(f"{path}: element 'face' has no list vertex_indices")
-    faces = _triangles(records[field])
+    faces, dropped = _triangles(records[field])
     if faces.size and (faces.min() < 0 or faces.max() >= count):
         raise DataError(f"{path}: field vertex_indices names vertices outside 0..{count - 1}")
-    return faces
+    return faces, dropped
 
 
-def _triangles(lists: np.ndarray) -> np.ndarray:
-    """Triangles int64 [F, 3] of the faces' lists of vertices: an array [F, 3] already, or lists of any lengths."""
+def _triangles(lists: np.ndarray) -> tuple[np.ndarray, int]:
+    """Triangles int64 [F, 3] of lists of vertices (an array [F, 3], or any lengths), and how many lists make none."""
     if lists.dtype != object:
-        return np.array(lists, dtype=np.int64).reshape(-1, 3)
+        return np.array(lists, dtype=np.int64).reshape(-1, 3), 0
     lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
     fans = [np.empty((0, 3), dtype=np.int64)]
     for length in np.unique(lengths[lengths >= 3]):
         polygons = np.stack(lists[lengths == length]).astype(np.int64)  # [n, length]
         fans += [polygons[:, [0, corner, corner + 1]] for corner in range(1, length - 1)]
-    return np.concatenate(fans)
+    return np.concatenate(fans), int((lengths < 3).sum())
 
 
 def vertex_columns(records: np.ndarray, names: tuple[str, ...], path: Path) -> np.ndarray | None:
@@ -181,7 +218,7 @@ def checked_colors(records: np.ndarray, path: Path) -> np.ndarray:
         raise DataError(f"{path}: vertex properties red, green, blue are missing")
     if rgb.dtype != np.uint8:
         raise DataError(f"{path}: vertex properties red, green, blue must be uint8, found {rgb.dtype}")
-    return unit_colors(rgb)
+    return unit_colors(rgb)[0]
 
 
 def finite_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
@@ -196,17 +233,40 @@ def finite_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
         The coordinates as float32 [P, 3], contiguous.
 
     Raises:
+        DataError: They have another shape, there are none, or one is NaN, inf or beyond float32.
+    """
+    points = np.ascontiguousarray(exact_points(points, path, field), dtype=np.float32)
+    _need_finite(points, path, field)
+    return points
+
+
+def exact_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
+    """Check coordinates as `finite_points` does, and leave them in the file's own precision.
+
+    Args:
+        points: The coordinates, numbers of any dtype, which should be [P, 3].
+        path: The file, for the message.
+        field: What the file calls them, for the message.
+
+    Returns:
+        The coordinates [P, 3], contiguous, of the file's dtype in this machine's byte order.
+
+    Raises:
         DataError: They have another shape, there are none, or one is NaN or inf.
     """
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
         raise DataError(f"{path}: {field} must be numbers [P, 3], found {points.dtype} {list(points.shape)}")
     if len(points) == 0:
         raise DataError(f"{path}: {field}: the cloud is empty")
-    points = np.ascontiguousarray(points, dtype=np.float32)
+    points = np.ascontiguousarray(points, dtype=points.dtype.newbyteorder("="))
+    _need_finite(points, path, field)
+    return points
+
+
+def _need_finite(points: np.ndarray, path: Path, field: str) -> None:
     bad = ~np.isfinite(points).all(axis=1)
     if bad.any():
         raise DataError(f"{path}: {field} holds NaN or inf in {int(bad.sum())} of {len(points)} rows")
-    return points
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -214,6 +274,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
     Vertices of equal position are one (see `find_weld`), so that separate triangles give the normals of a joined mesh.
     A vertex without any face (or with faces of no area) has no normal of its own: it gets straight up, (0, 0, 1).
+    `datasets.normals.mesh_normals` estimates it instead.
 
     Args:
         vertices: Coordinates [P, 3].
@@ -222,9 +283,23 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     Returns:
         Unit normals, float32 [P, 3].
     """
+    return known_vertex_normals(vertices, faces)[0]
+
+
+def known_vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute `vertex_normals`, and say which of them the faces tell.
+
+    Args:
+        vertices: Coordinates [P, 3].
+        faces: Vertices of each triangle [F, 3].
+
+    Returns:
+        Unit normals, float32 [P, 3]; and bool [P], False for a vertex of no face with an area.
+    """
     weld = find_weld(vertices)
     if weld is not None:
-        return vertex_normals(weld.mean(vertices), weld.faces(faces))[weld.index]
+        normals, known = known_vertex_normals(weld.mean(vertices), weld.faces(faces))
+        return normals[weld.index], known[weld.index]
     corners = vertices.astype(np.float64)[faces]  # [F, 3, 3]
     area_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
     normals = np.empty((len(vertices), 3))  # [P, 3]
@@ -234,7 +309,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(normals, axis=1, keepdims=True)  # [P, 1]
     flat = length[:, 0] <= 1e-12
     normals[flat], length[flat] = (0.0, 0.0, 1.0), 1.0
-    return (normals / length).astype(np.float32)
+    return (normals / length).astype(np.float32), ~flat
 
 
 def write_ply(

@@ -11,6 +11,7 @@ from numpy._core import multiarray
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, first_line
 
+PLAIN_KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")  # numpy dtypes of numbers
 ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream that cannot be mapped
 
 
@@ -44,7 +45,7 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
         DataError: The file is missing or truncated, or holds anything else, which is then not unpickled.
     """
     path = need_file(path, "torch file")
-    arrays = np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")}
+    arrays = np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in PLAIN_KINDS}
     cores = ("core", "_core")  # numpy 1 and numpy 2 write different names for the same two functions
     names = [(multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in cores]
     names += [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in cores]

@@ -1,0 +1,106 @@
+"""Normals that files lack or hold wrongly: estimated where there is none, and of unit length everywhere."""
+
+import numpy as np
+from pykdtree.kdtree import KDTree
+
+from geoguide.datasets.formats.ply import known_vertex_normals
+from geoguide.superpoints import estimate_normals
+
+EXACT = 1e-6  # up to here a length differs from 1 by float32 alone: such a normal stays as it is, bit for bit
+UNIT = 0.01  # what a length may differ from 1 before it is worth a word: float16 and text of few digits stay below
+FLAT = 0.05  # a plane's height, of its length: noise of a scanned wall stays below
+MESH = 0.5  # a mesh has faces at this share of its vertices at least; otherwise it is a cloud with a few faces in it
+
+
+def filled_normals(
+    points: np.ndarray, normals: np.ndarray, of_faces: np.ndarray | None = None
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Bring normals to unit length, and replace those that are zero, NaN or inf: by the faces', else estimated ones.
+
+    All are taken as missing where all are the same (what some programs write in place of none) though the points are
+    no plane.
+
+    Args:
+        points: float32 [P, 3] metres.
+        normals: numbers [P, 3] of any length.
+        of_faces: Unit normals of the mesh, float32 [P, 3]; None for a cloud.
+
+    Returns:
+        Unit normals, float32 [P, 3], or None for a cloud that has none at all: then every stage estimates them as it
+        does for a cloud without normals. And what was done, one sentence each.
+    """
+    count, instead = len(points), "estimated from the points" if of_faces is None else "taken from the faces"
+    normals = np.where(np.isfinite(normals).all(axis=1, keepdims=True), normals, 0).astype(np.float64)
+    length = np.linalg.norm(normals, axis=1)  # [P], 0 where a number is missing
+    known = (length > 0) & np.isfinite(length)
+    if not known.any():
+        return of_faces, (f"all {count} normals are zero or not finite: {instead}",)
+    if _is_placeholder(points, normals, known):
+        same = " ".join(f"{value:.3g}" for value in normals[known][0])
+        return of_faces, (f"all {count} normals are ({same}), though the points are no plane: {instead}",)
+    said: list[str] = []
+    odd = int((np.abs(length[known] - 1) > UNIT).sum())
+    if odd:
+        said.append(f"{odd} of {count} normals are not of unit length: normalised")
+    unit = np.zeros((count, 3), np.float32)
+    unit[known] = normals[known] / np.where(np.abs(length - 1) > EXACT, length, 1.0)[known, None]
+    if not known.all():
+        said.append(f"{count - int(known.sum())} of {count} normals are zero or not finite: {instead}")
+        if of_faces is None:
+            unit = estimated_where_missing(points, unit, known)
+        else:
+            unit[~known] = of_faces[~known]
+    return unit, tuple(said)
+
+
+def mesh_normals(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+    """Compute the normals of a mesh, and estimate those of vertices that no face (with an area) touches.
+
+    Args:
+        points: The vertices, float32 [P, 3] metres.
+        faces: int64 [F, 3].
+
+    Returns:
+        Unit normals, float32 [P, 3], and the faces; or None for both where fewer than `MESH` of the vertices have a
+        normal by them: such a mesh is read as a cloud. And what was done, one sentence each.
+    """
+    if not len(faces):
+        return None, None, ("the mesh has no faces: read as a cloud",)
+    normals, known = known_vertex_normals(points, faces)
+    count, touched = len(points), int(known.sum())
+    if touched == count:
+        return normals, faces, ()
+    if touched < MESH * count:
+        return None, None, (f"faces give {touched} of {count} vertices a normal: read as a cloud without faces",)
+    said = f"{count - touched} of {count} vertices belong to no face with an area: normals estimated from the points"
+    return estimated_where_missing(points, normals, known), faces, (said,)
+
+
+def estimated_where_missing(points: np.ndarray, normals: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Estimate the missing normals; each looks to the side to which the nearest known one looks.
+
+    Args:
+        points: [P, 3] metres.
+        normals: Unit normals float32 [P, 3]; read where `known`.
+        known: bool [P], at least one.
+
+    Returns:
+        float32 [P, 3].
+    """
+    estimate = estimate_normals(points)[~known]  # [n, 3]
+    coordinates = np.asarray(points, np.float64)
+    _, nearest = KDTree(coordinates[known]).query(coordinates[~known], k=1)
+    along = np.einsum("nd,nd->n", estimate, normals[known][nearest.reshape(-1).astype(np.int64)])  # [n]
+    filled = normals.copy()
+    filled[~known] = np.where(along[:, None] < 0, -estimate, estimate)
+    return filled
+
+
+def _is_placeholder(points: np.ndarray, normals: np.ndarray, known: np.ndarray) -> bool:
+    """Whether all normals are one and the same while the points do not lie in a plane across it."""
+    first = normals[known][0]
+    if (normals[known] != first).any():
+        return False
+    low, high = np.percentile(points, (1, 99), axis=0)  # [3] each
+    height = np.ptp(np.percentile(points @ (first / np.linalg.norm(first)), (1, 99)))
+    return bool(height > FLAT * (high - low).max())
