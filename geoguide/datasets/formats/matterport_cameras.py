@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, check_camera, check_fits
-from geoguide.datasets.formats.files import need_file
+from geoguide.datasets.formats.files import read_text
 from geoguide.errors import DataError, InputError
 
 DEPTH_SCALE = 4000.0  # units of 0.25 mm
@@ -57,9 +57,9 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
     Raises:
         DataError: The file is missing or broken; the message names file and line.
     """
-    path = need_file(path, "camera parameters")
+    path = Path(path)
     expected, intrinsics, cameras = None, None, []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "camera parameters").split("\n"), start=1):
         command, *values = line.split() or [""]
         if command == "n_images":
             expected = int(_numbers(values, 1, path, number, command)[0])
