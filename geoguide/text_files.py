@@ -48,7 +48,8 @@ def read_text(path: str | Path, what: str) -> str:
         what: What the file is, in words, for messages.
 
     Returns:
-        Its text, without the byte-order mark, "" for an empty file; lines end with "\n", whether the file has LF, CR LF or CR.
+        Its text without the byte-order mark, "" for an empty file. Lines end with "\n", whether the file has LF, CR LF
+        or CR.
 
     Raises:
         DataError: The file is missing, cannot be opened, or is no text in any of these encodings.

@@ -13,6 +13,7 @@ from geoguide.text_files import read_table
 
 LARGEST = 65535  # label images hold 16 bits; the official table ends at 1659
 
+
 @dataclass(frozen=True, eq=False)
 class CategoryMapping:
     """The official table of N categories.

@@ -220,8 +220,8 @@ def _labels(folder: Path, raw: np.ndarray | None, objects: Objects | None, mappi
         return None
     outside = raw[(raw < 0) | (raw > NYU40)]
     if outside.size:
-        where, found = f"{_labels_file(folder)}: label of {outside.size} points", ", ".join(map(str, np.unique(outside)))
-        warnings.warn(f"{where} is not in 0..{NYU40} and read as void: {found}", stacklevel=3)
+        where, ids = f"{_labels_file(folder)}: label of {outside.size} points", map(str, np.unique(outside))
+        warnings.warn(f"{where} is not in 0..{NYU40} and read as void: {', '.join(ids)}", stacklevel=3)
     return mapping.from_raw(raw)  # [P]
 
 
@@ -249,7 +249,7 @@ def _load_objects(folder: Path, count: int) -> Objects | None:
     if not path.exists():
         return None
     kinds = {"objectId": int, "segments": list}
-    groups, owner = read_objects(_segments(folder), path, count, "vertices", kinds)
+    groups, owner = read_objects(_segments(folder), path, count, "vertices", kinds, folder.name)
     times = Counter(group["objectId"] for group in groups)
     wrong = next((number for number in times if not 0 <= number <= LARGEST_ID), None)
     if wrong is not None:

@@ -13,8 +13,10 @@ from geoguide.text_files import need_file, parse_json, read_text
 
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
 LEFTOVERS = ("thumbs.db", "desktop.ini")  # of Windows; those of macOS are hidden files
-JSON_NAMES = {dict: "an object", list: "a list", str: "text", int: "a whole number", bool: "true or false"}
-JSON_NAMES |= {float: "a number with a fraction"}
+JSON_NAMES: dict[type, str] = {
+    **{dict: "an object", list: "a list", str: "text"},
+    **{int: "a whole number", bool: "true or false", float: "a number with a fraction"},
+}
 
 
 def need_folder(path: str | Path, what: str) -> Path:

@@ -3,9 +3,8 @@
     <mesh>.segs.json, .fsegs.json                   {"segIndices": [segment of each vertex or face]}
     <scene>.aggregation.json, <mesh>.semseg.json    {"segGroups": [{"segments": [...], "label": ..., ...}]}
 
-Nothing in these files says which mesh they were made for, and where they come from another one most ids mean nothing or
-the wrong thing. Three signs are looked at: their number, the ids that the objects name, and whether the points of an
-object have one label.
+Where they come from another mesh, most ids mean nothing or the wrong thing. Four signs are looked at: their number, the
+ids that the objects name, whether the points of an object have one label, and the scene that ScanNet's file names.
 """
 
 import warnings
@@ -43,11 +42,12 @@ def read_segments(path: Path) -> np.ndarray:
 
 
 def read_objects(
-    segments: Path, groups: Path, count: int, unit: str, kinds: Mapping[str, type]
+    segments: Path, groups: Path, count: int, unit: str, kinds: Mapping[str, type], scene: str | None = None
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Read the annotated objects of a mesh.
 
-    Segments that several objects name belong to the last of them. Segments that are not in the mesh give one warning.
+    Segments that several objects name belong to the last of them. Segments that are not in the mesh give one warning,
+    and so does the name of another scene.
 
     Args:
         segments: The file of segments.
@@ -55,6 +55,7 @@ def read_objects(
         count: N, how many vertices or faces the mesh has.
         unit: "vertices" or "faces", for messages.
         kinds: Fields that every object must have, "segments" among them, and the type of each (see `need_type`).
+        scene: Name of the scene that the file of objects should name, where it names one; None where it need not.
 
     Returns:
         The objects as in the file, and the position among them of each vertex or face, int64 [N], -1 for none.
@@ -67,7 +68,10 @@ def read_objects(
     if len(ids) != count:
         held = f"field 'segIndices' holds {len(ids)} values, the mesh has {count}"
         raise DataError(f"{segments}: {held}, made for another mesh? Expected one of {count} {unit} each")
-    objects = read_json(groups, {"segGroups": list})["segGroups"]
+    content = read_json(groups, {"segGroups": list})
+    objects, named_scene = content["segGroups"], str(content.get("sceneId", scene)).rsplit(".", 1)[-1]
+    if scene is not None and named_scene != scene:
+        warnings.warn(f"{groups}: made for {named_scene} by its field 'sceneId', found with {scene}", stacklevel=3)
     need_fields(objects, kinds, groups)
     named = [integers(entry["segments"], groups, f"segments of entry {n}") for n, entry in enumerate(objects)]
     named.insert(0, np.empty(0, dtype=np.int64))

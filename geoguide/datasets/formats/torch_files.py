@@ -14,6 +14,9 @@ from geoguide.errors import DataError, first_line
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")  # numpy types of plain arrays
 ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream that cannot be mapped
 
+# What torch raises on damaged files, by which part of the pickle is hit.
+DAMAGES = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
+
 
 def is_mappable(path: str | Path) -> bool:
     """Tell whether the tensors of a file can be memory-mapped.
@@ -52,7 +55,7 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
     try:
         with torch.serialization.safe_globals([*arrays, *names]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (*DAMAGES, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({first_line(error)})") from None
 
 
@@ -73,8 +76,7 @@ def as_array(value: Any, path: Path, field: str) -> np.ndarray:
     """
     try:
         if isinstance(value, torch.Tensor):
-            dense = value.detach().resolve_conj().resolve_neg()
-            return (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy()
+            value = (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # sparse, quantized, rows of different lengths
         raise DataError(f"{path}: {field} is not a plain array ({first_line(error)})") from None

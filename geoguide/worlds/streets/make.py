@@ -14,7 +14,7 @@ from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.datasets.formats.nuscenes_tables import MINI_HOME
 from geoguide.errors import DataError
 from geoguide.paths import data_root, replacing
-from geoguide.worlds.jobs import SPLIT_NAMES, Job, discard, list_jobs, run_jobs, write_manifest
+from geoguide.worlds.jobs import SPLIT_NAMES, Job, discard, list_jobs, make_folder, run_jobs, write_manifest
 from geoguide.worlds.streets.contents import STREETS
 from geoguide.worlds.streets.official import (
     MAP,
@@ -122,6 +122,7 @@ def _claim(root: Path) -> None:
         return
     if root.exists() and (not root.is_dir() or any(not path.name.startswith(".") for path in root.iterdir())):
         raise DataError(f"{root}: not a generated data set ({MINI_STAMP} is missing); choose another root")
+    make_folder(root)
     with replacing(stamp) as temporary:
         temporary.write_text(json.dumps({"dataset": "mini-nuScenes", "version": STREETS_VERSION}) + "\n")
 
