@@ -56,6 +56,9 @@ def read_text(path: str | Path, what: str) -> str:
     """
     data = _read(path, what)
     mark = next((mark for mark in MARKS if data.startswith(mark)), b"")
+    if not mark and b"\0" in data:
+        hint = "binary, or UTF-16 without a byte-order mark?"
+        raise DataError(f"{path}: {what} is not a text file: it holds zero bytes ({hint})")
     try:
         text, encoding = data[len(mark) :].decode(MARKS.get(mark, "utf-8")), MARKS.get(mark, "utf-8")
     except UnicodeDecodeError as error:
@@ -63,9 +66,6 @@ def read_text(path: str | Path, what: str) -> str:
             wrong = f"byte {error.start + len(mark)} is not {MARKS[mark].upper()}, as the file's byte-order mark says"
             raise DataError(f"{path}: {what} is not a text file: {wrong}") from None
         text, encoding = _windows(data, path, what), "windows-1252"
-    if "\0" in text:
-        hint = "binary, or UTF-16 without a byte-order mark?"
-        raise DataError(f"{path}: {what} is not a text file: it holds zero bytes ({hint})")
     if encoding != "utf-8":
         reason = "as its byte-order mark says" if mark else "since its bytes are not UTF-8"
         warnings.warn(f"{path}: {what} was read as {encoding.upper()}, {reason}", ReadAs, stacklevel=2)
