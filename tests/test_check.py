@@ -1,5 +1,6 @@
 """`geoguide data check`: hand-made folders of every layout, whole and damaged; what it prints is what is on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from tiny_nuscenes import write_dataset
 
 from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder, identify
+from geoguide.datasets.check.report import Report, check_scene
 from geoguide.errors import DataError
+from geoguide.labels import load_category_table
 from geoguide.worlds.houses.make import make_mini_matterport3d
 from geoguide.worlds.rooms.make import make_mini_scannet
 from geoguide.worlds.streets.make import make_mini_nuscenes
@@ -237,6 +240,14 @@ def test_what_was_read_otherwise_is_said_and_is_no_problem(scene_folder: Path, c
     assert "combined.tsv: category table was read as WINDOWS-1252, since its bytes are not UTF-8" in out
 
 
+def test_what_a_reader_decided_is_said(scene_folder: Path):
+    report = Report("title")
+    decided = replace(scannet.load_scene(scene_folder), as_read=("coordinates are in millimetres",))
+    for _ in range(2):
+        check_scene(report, scene_folder, lambda _: decided, need_labels=True, need_frames=True)
+    assert report.notes == [f"{scene_folder}: coordinates are in millimetres"]
+
+
 def test_names_of_objects_that_the_table_does_not_hold(scene_folder: Path, capsys):
     root = scene_folder.parents[1]
     give_pose(scene_folder)
@@ -245,6 +256,7 @@ def test_names_of_objects_that_the_table_does_not_hold(scene_folder: Path, capsy
     code, out = checked(root, capsys)
     assert code == 1 and f"aggregation.json: labels of objects that are not in {table.name}: desk" in out
     table.write_text("id\traw_category\tnyu40id\n1\twall\t1\n3\tdesk \t14\n")
+    load_category_table.cache_clear()
     assert checked(root, capsys)[0] == 0
 
 
@@ -263,7 +275,7 @@ def test_empty_files_and_objects_without_points(scene_folder: Path, capsys):
     (scene_folder / "depth" / "2.png").write_bytes(b"")
     (scene_folder / scannet.AGGREGATION).write_text('{"segGroups": []}')
     code, out = checked(scene_folder, capsys)
-    assert code == 1 and out.count("2.png") == 1 and f"{scannet.NAME}.txt: holds 0 bytes" in out
+    assert code == 1 and out.count("depth/2.png: ") == 1 and f"{scannet.NAME}.txt: holds 0 bytes" in out
     (scene_folder / "depth" / "2.png").unlink()
     (scene_folder / "color" / "2.jpg").unlink()
     assert f"{scene_folder}: no point belongs to an object" in checked(scene_folder, capsys)[1]

@@ -62,7 +62,7 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
     for number, line in enumerate(read_text(path, "camera parameters").split("\n"), start=1):
         command, *values = line.split() or [""]
         if command == "n_images":
-            expected = int(_numbers(values, 1, path, number, command)[0])
+            expected = _numbers(values, 1, path, number, command)[0]
         elif command == "intrinsics_matrix":
             intrinsics = check_camera(np.array(_numbers(values, 9, path, number, command)).reshape(3, 3), path)
         elif command == "scan":
@@ -71,7 +71,7 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
             pose = np.array(_numbers(values[2:], 16, path, number, command)).reshape(4, 4)
             cameras.append(Camera(values[1], values[0], intrinsics, pose * _TURN))
     if expected is None or len(cameras) != expected:
-        raise DataError(f"{path}: n_images says {expected}, found {len(cameras)} scan lines, truncated?")
+        raise DataError(f"{path}: n_images says {expected:g}, found {len(cameras)} scan lines, truncated?")
     if not cameras:
         raise DataError(f"{path}: lists no image")
     return tuple(cameras)

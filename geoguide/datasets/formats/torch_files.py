@@ -1,6 +1,7 @@
 """Reading `torch.save` files that hold plain arrays and tensors, without ever running pickled code."""
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream
 
 # What torch raises on damaged files, by which part of the pickle is hit.
 DAMAGES = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
+DAMAGES += (OverflowError, MemoryError, SystemError, struct.error)
 
 
 def is_mappable(path: str | Path) -> bool:

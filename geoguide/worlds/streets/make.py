@@ -129,7 +129,7 @@ def _claim(root: Path) -> None:
 
 def _write_tables(root: Path, jobs: list[Job]) -> None:
     """Write the json tables, splits.json and the map, from the scenes' own records."""
-    parts = [read_json(job.folder / TABLES, PER_SCENE) for job in jobs]
+    parts = [read_json(job.folder / TABLES, dict.fromkeys(PER_SCENE, list)) for job in jobs]
     tables = {name: [record for part in parts for record in part[name]] for name in PER_SCENE}
     _prune(root, jobs, {record["filename"] for name in ("sample_data", "lidarseg") for record in tables[name]})
     tables |= shared_records([record["token"] for record in tables["log"]])
