@@ -168,7 +168,7 @@ def unknown_names(folder: str | Path, table: CategoryTable) -> tuple[str, ...]:
         table: The table.
 
     Returns:
-        The names, sorted; none where the scan has no annotation.
+        The names, sorted, each on one line; none where the scan has no annotation.
 
     Raises:
         DataError: The annotation is broken.
@@ -178,7 +178,8 @@ def unknown_names(folder: str | Path, table: CategoryTable) -> tuple[str, ...]:
         return ()
     groups = read_json(path, {"segGroups": list})["segGroups"]
     names = {group.get("label") for group in groups if isinstance(group, dict)}
-    return tuple(sorted(name for name in names if isinstance(name, str) and name.strip() not in table.ids))
+    unknown = (name for name in names if isinstance(name, str) and name.strip() not in table.ids)
+    return tuple(sorted(" ".join(name.split()) for name in unknown))
 
 
 def _aggregation(folder: Path) -> Path:

@@ -143,7 +143,7 @@ def need_type(value: Any, kind: type, where: str) -> Any:
         DataError: It is something else.
     """
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        found = "null" if value is None else f"{JSON_NAMES.get(type(value), 'another value')} ({str(value)[:40]})"
+        found = "null" if value is None else f"{JSON_NAMES.get(type(value), 'another value')} ({value!r:.40})"
         raise DataError(f"{where} must be {JSON_NAMES[kind]}, found {found}")
     return value
 

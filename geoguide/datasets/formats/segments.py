@@ -69,7 +69,7 @@ def read_objects(
         held = f"field 'segIndices' holds {len(ids)} values, the mesh has {count}"
         raise DataError(f"{segments}: {held}, made for another mesh? Expected one of {count} {unit} each")
     content = read_json(groups, {"segGroups": list})
-    objects, named_scene = content["segGroups"], str(content.get("sceneId", scene)).rsplit(".", 1)[-1]
+    objects, named_scene = content["segGroups"], " ".join(str(content.get("sceneId", scene)).split()).rsplit(".", 1)[-1]
     if scene is not None and named_scene != scene:
         warnings.warn(f"{groups}: made for {named_scene} by its field 'sceneId', found with {scene}", stacklevel=3)
     need_fields(objects, kinds, groups)
