@@ -19,6 +19,10 @@ class ConfigError(GeoGuideError, ValueError):
     """An experiment's configuration names something unknown or impossible."""
 
 
+class ReadAs(UserWarning):
+    """A file can be read in more than one way: the message names the file and says which way was taken. No fault."""
+
+
 def check_known(kind: str, name: str, known: Collection[str]) -> None:
     """Refuse a name that is none of those known.
 

@@ -227,11 +227,13 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
         text = from_dict(TextConfig, about.get("text", {}))  # files from before 0.4 have none: MiniLM
         adapter = Adapter(about["in_width"], about["out_width"], config)
         adapter.load_state_dict(tensors)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        prompt, origin = about["prompt"], about["origin"]
+    # RecursionError, of json nested too deeply, is a RuntimeError.
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a {_FORMAT} file ({first_line(error)})") from None
     adapter.eval().requires_grad_(False)
     backbone = replace(backbone, weights=weights)
-    return GeoGuideModel(adapter, config, backbone, about["prompt"], about["origin"], text)
+    return GeoGuideModel(adapter, config, backbone, prompt, origin, text)
 
 
 def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:

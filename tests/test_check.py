@@ -1,5 +1,6 @@
 """`geoguide data check`: hand-made folders of every layout, whole and damaged; what it prints is what is on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,12 @@ from tiny_nuscenes import write_dataset
 
 from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder, identify
+from geoguide.datasets.check.report import Report, check_scene
 from geoguide.errors import DataError
+from geoguide.labels import load_category_table
+from geoguide.worlds.houses.make import make_mini_matterport3d
+from geoguide.worlds.rooms.make import make_mini_scannet
+from geoguide.worlds.streets.make import make_mini_nuscenes
 
 scene_folder, house = scannet.scene_folder, matterport.house  # fixtures of the readers' own tests
 
@@ -221,8 +227,104 @@ def test_nuscenes_tables_that_cannot_be_read_and_labels_that_are_withheld(tmp_pa
     assert code == 1 and "ego_pose.json" in out and "can be run: nothing yet" in out
 
 
+def test_what_was_read_otherwise_is_said_and_is_no_problem(scene_folder: Path, capsys):
+    root = scene_folder.parents[1]
+    give_pose(scene_folder)
+    (root / "scannetv2_val.txt").write_text(f"{scannet.NAME}\n", encoding="utf-16")
+    (root / "scannetv2-labels.combined.tsv").write_bytes(
+        "id\traw_category\tnyu40id\n1\twall\t1\n2\tcaf\u00e9\t3\n3\tdesk\t14\n".encode("cp1252")
+    )
+    code, out = checked(root, capsys)
+    assert code == 0 and "0 problems" in out
+    assert "as read: " in out and "scannetv2_val.txt: split list was read as UTF-16-LE, as its byte-order mark" in out
+    assert "combined.tsv: category table was read as WINDOWS-1252, since its bytes are not UTF-8" in out
+
+
+def test_what_a_reader_decided_is_said(scene_folder: Path):
+    report = Report("title")
+    decided = replace(scannet.load_scene(scene_folder), as_read=("coordinates are in millimetres",))
+    for _ in range(2):
+        check_scene(report, scene_folder, lambda _: decided, need_labels=True, need_frames=True)
+    assert report.notes == [f"{scene_folder}: coordinates are in millimetres"]
+
+
+def test_names_of_objects_that_the_table_does_not_hold(scene_folder: Path, capsys):
+    root = scene_folder.parents[1]
+    give_pose(scene_folder)
+    table = root / "scannetv2-labels.combined.tsv"
+    table.write_text("id\traw_category\tnyu40id\n1\twall\t1\n")
+    code, out = checked(root, capsys)
+    assert code == 1 and f"aggregation.json: labels of objects that are not in {table.name}: desk" in out
+    table.write_text("id\traw_category\tnyu40id\n1\twall\t1\n3\tdesk \t14\n")
+    load_category_table.cache_clear()
+    assert checked(root, capsys)[0] == 0
+
+
+@pytest.mark.parametrize(("value", "kind"), [(0.0, "all zero"), (np.nan, "not finite"), (-np.inf, "not finite")])
+def test_poses_that_no_camera_has_are_counted(scene_folder: Path, capsys, value: float, kind: str):
+    give_pose(scene_folder)
+    for number in (0, 100):
+        np.savetxt(scene_folder / "pose" / f"{number}.txt", np.full((4, 4), value))
+    code, out = checked(scene_folder, capsys)
+    assert code == 1 and f"pose of 2 of 4 frames is {kind}; they will be skipped: 0, 100" in out
+
+
+def test_empty_files_and_objects_without_points(scene_folder: Path, capsys):
+    give_pose(scene_folder)
+    (scene_folder / f"{scannet.NAME}.txt").touch()
+    (scene_folder / "depth" / "2.png").write_bytes(b"")
+    (scene_folder / scannet.AGGREGATION).write_text('{"segGroups": []}')
+    code, out = checked(scene_folder, capsys)
+    assert code == 1 and out.count("depth/2.png: ") == 1 and f"{scannet.NAME}.txt: holds 0 bytes" in out
+    (scene_folder / "depth" / "2.png").unlink()
+    (scene_folder / "color" / "2.jpg").unlink()
+    assert f"{scene_folder}: no point belongs to an object" in checked(scene_folder, capsys)[1]
+
+
+@pytest.mark.parametrize("content", [b"\0\5\x16\7", b""])
+def test_leftovers_of_operating_systems_change_nothing(
+    house: Path, scene_folder: Path, tmp_path: Path, capsys, content
+):
+    """As macOS and Windows leave them in every folder that someone has looked into or packed."""
+    published.nuscenes(tmp_path)
+    give_pose(scene_folder)
+    path = published.matterport(tmp_path)
+    expected = checked(tmp_path, capsys)
+    for file in [file for file in tmp_path.rglob("*") if file.is_file()]:
+        for name in (f"._{file.name}", ".DS_Store", "Thumbs.db", "desktop.ini"):
+            (file.parent / name).write_bytes(content)
+    assert expected[0] == 0 and checked(tmp_path, capsys) == expected
+    assert published.list_scenes(tmp_path, "matterport_3d_40", "val") == (path,)
+
+
+def test_labels_of_another_region(house: Path, tmp_path: Path, capsys):
+    path = house / "region_segmentations" / "region3.semseg.json"
+    path.write_text('{"segGroups": [{"label": "wall", "segments": [1000001, 1000002]}]}')
+    code, out = checked(tmp_path, capsys)
+    assert (
+        code == 1 and "region3.semseg.json: 2 of the 2 segments that its objects name are not in region3.fsegs" in out
+    )
+    assert "0 of 1 scenes readable" in out
+
+
+@pytest.mark.parametrize("make", [make_mini_scannet, make_mini_matterport3d, make_mini_nuscenes])
+def test_generated_data_cannot_be_made_in_a_file(tmp_path: Path, make):
+    (tmp_path / "file").write_text("mine")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DataError, match=r"file: (cannot hold generated data|not a generated data set)"):
+            make(root)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_folders_that_are_no_dataset(tmp_path: Path):
     with pytest.raises(DataError, match=r"no layout that is known here \(ScanNet v2, official layout; Matterport3D"):
         check_folder(tmp_path, known_layouts())
+    with pytest.raises(DataError, match=r"; the folder is empty$"):
+        check_folder(tmp_path, known_layouts())
+    (tmp_path / "scan.ply").write_text("ply")
+    with pytest.raises(DataError, match=r"is this the folder that holds the dataset"):
+        check_folder(tmp_path, known_layouts())
+    with pytest.raises(DataError, match=r"scan.ply: dataset folder not found or not a folder"):
+        check_folder(tmp_path / "scan.ply", known_layouts())
     with pytest.raises(DataError, match=r"nowhere: dataset folder not found"):
         check_folder(tmp_path / "nowhere", known_layouts())

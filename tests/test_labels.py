@@ -150,6 +150,26 @@ def test_a_table_with_more_columns_is_read(tmp_path: Path):
     assert table.nyu40(np.array([7, 9])).tolist() == [40, 0]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.filterwarnings("ignore::geoguide.errors.ReadAs")
+def test_the_same_table_of_every_encoding_and_line_end(tmp_path: Path, encoding: str, end: str):
+    text = "id\traw_category\tnyu40id\n7\tcaf\u00e9 table \t7\n\n9\tt\u00fcr\t8\n \t\t\n"
+    path = tmp_path / "table.tsv"
+    path.write_bytes(text.replace("\n", end).encode(encoding))
+    table = load_category_table(path)
+    assert table.ids == {"caf\u00e9 table": 7, "t\u00fcr": 9}
+    assert table.nyu40(np.array([7, 9])).tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("wrong", [-1, 65536, 10**12])
+def test_ids_that_no_image_holds(tmp_path: Path, wrong: int):
+    path = tmp_path / "table.tsv"
+    path.write_text(f"id\traw_category\tnyu40id\n{wrong}\twall\t1\n")
+    with pytest.raises(DataError, match=rf"table.tsv: line 2: id must be 0..65535, found {wrong}"):
+        load_category_table(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("id\tname\n1\twall\n", "line 2"), ("id\traw_category\tnyu40id\nx\twall\t1\n", "line 2"), ("", "no category")],

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from geoguide.datasets.formats.fused_features import FusedFeatures
 from geoguide.datasets.openscene_folders import layout_of, scene_name
 from geoguide.datasets.openscene_layout import list_scenes, load_scene, open_features
 from geoguide.errors import DataError, InputError
@@ -275,6 +276,46 @@ def test_nuscenes_lost_pose_is_skipped_with_one_warning(tmp_path: Path):
     with pytest.warns(UserWarning, match=r"1 of 6 views skipped, pose holds nan or inf: front") as caught:
         fuse(scene.points, scene.views, lambda view: view.color(), use_depth=False, border=5)
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int16, torch.int32, torch.bfloat16, torch.float16, "grad", ">i2"])
+def test_parts_of_every_type(tmp_path: Path, kind: torch.dtype | str):
+    """Tensors and arrays as people save them: small integers, half floats, tensors still tied to a network."""
+    path = matterport(tmp_path)
+    expected = load_scene(path)
+    labels = torch.tensor([39, 0, -100, 1, 2])
+    colors = torch.tensor(COLORS)
+    if kind == "grad":
+        colors, labels = colors.requires_grad_(), torch.nn.Parameter(labels.float())
+    elif isinstance(kind, str):
+        labels = labels.numpy().astype(kind)
+    else:
+        labels = labels.to(kind)
+        colors = colors.to(kind) if kind.is_floating_point else colors
+    torch.save((torch.tensor(COORDS), colors, labels), path)
+    scene = load_scene(path)
+    assert np.array_equal(scene.points, expected.points) and np.array_equal(scene.labels, expected.labels)
+    np.testing.assert_allclose(scene.colors, expected.colors, atol=2e-3)  # half of bfloat16's step below 1
+
+
+@pytest.mark.parametrize(
+    "part", [torch.ones(5, 3).to_sparse(), torch.ones(5, 3).cfloat(), torch.ones(5, 3, device="meta"), [[1.0], [1, 2]]]
+)
+def test_parts_that_are_no_plain_numbers(tmp_path: Path, part: object):
+    path = matterport(tmp_path)
+    torch.save((COORDS, part, np.zeros(5)), path)
+    with pytest.raises(DataError, match=r"region3.pth: colors (is not a plain array|must hold numbers)"):
+        load_scene(path)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, "grad"])
+def test_features_of_every_type(tmp_path: Path, kind: torch.dtype | str):
+    feat = torch.arange(12.0).reshape(3, 4)
+    feat = feat.requires_grad_() if kind == "grad" else feat.to(kind)
+    torch.save({"feat": feat, "mask_full": torch.tensor([True, False, True, True, False])}, tmp_path / "a.pt")
+    rows, seen = FusedFeatures(tmp_path / "a.pt", 5).rows(np.arange(5))
+    assert seen.tolist() == [True, False, True, True, False]
+    assert rows.dtype == np.float16 and rows[seen].ravel().tolist() == list(range(12))
 
 
 def test_splits_and_names(tmp_path: Path):

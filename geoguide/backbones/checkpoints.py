@@ -128,7 +128,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
 def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: config is not JSON ({error})") from None
     if not isinstance(config, dict):
         raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")

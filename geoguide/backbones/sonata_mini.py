@@ -117,5 +117,5 @@ def read_notes(path: Path) -> dict[str, Any]:
         return parsed
     except KeyError as error:
         raise DataError(f"{path}: not written by `geoguide pretrain` (metadata has no {error})") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: not a readable safetensors file, truncated? ({error})") from None

@@ -11,7 +11,7 @@ from geoguide.datasets import matterport3d
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.matterport3d import check_matterport3d, is_matterport3d
 from geoguide.datasets.config import DataConfig
-from geoguide.datasets.formats.files import need_file
+from geoguide.datasets.formats.files import listed, need_file
 from geoguide.datasets.sources import SceneSource
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
@@ -51,7 +51,7 @@ class MatterportRegion(SceneSource):
         """
         yield self.mapping
         yield from (self.path / matterport3d.REGIONS).glob(f"region{self.region}.*")
-        yield from (path for path in self.path.glob("undistorted_*/*") if path.is_file())
+        yield from listed(self.path, "undistorted_*/*")
 
     def label_image_classes(self, label_set: str) -> Callable[[np.ndarray], np.ndarray]:
         """How raw ids of label images, which are rows of the category mapping, become classes.

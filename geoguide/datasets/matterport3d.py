@@ -16,15 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, read_image_size, warn_lost
-from geoguide.datasets.formats.files import integers, need_file, need_folder, provenance_of, read_json
+from geoguide.datasets.formats.files import listed, need_file, need_folder, provenance_of
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles
+from geoguide.datasets.formats.segments import check_agree, read_objects
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
 from geoguide.datasets.normals import mesh_normals
 from geoguide.datasets.splits import load_split
 from geoguide.errors import DataError
 from geoguide.labels import load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
+from geoguide.text_files import read_names
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
 REGIONS = "region_segmentations"
@@ -51,7 +53,7 @@ def list_houses(root: str | Path, split: str) -> tuple[Path, ...]:
     """
     root = need_folder(root, "data root")
     own = own_list(root, split)
-    names = own.read_text().split() if own else load_split("matterport3d", split)
+    names = read_names(own, "split list") if own else load_split("matterport3d", split)
     if not names:
         raise DataError(f"{own}: lists no house")
     home = scans_folder(root)
@@ -114,7 +116,7 @@ def list_regions(house: str | Path) -> tuple[int, ...]:
         DataError: There is none.
     """
     folder = need_folder(Path(house) / REGIONS, "region segmentations")
-    matches = (re.fullmatch(r"region(\d+)\.ply", path.name) for path in folder.glob("*.ply"))
+    matches = (re.fullmatch(r"region(\d+)\.ply", path.name) for path in listed(folder, "*.ply"))
     numbers = tuple(sorted(int(match[1]) for match in matches if match))
     if not numbers:
         raise DataError(f"{folder}: holds no region<N>.ply")
@@ -239,18 +241,8 @@ def _face_objects(ply: Path, count: int) -> Objects | None:
     fsegs, path = (ply.with_suffix(f".{kind}.json") for kind in ("fsegs", "semseg"))
     if not fsegs.exists() and not path.exists():
         return None
-    segments = integers(read_json(fsegs, ("segIndices",))["segIndices"], fsegs, "field 'segIndices'")  # [F]
-    if segments.shape != (count,):
-        raise DataError(f"{fsegs}: field 'segIndices' must hold one of {count} faces each, found {segments.shape}")
-    unique, inverse = np.unique(segments, return_inverse=True)  # [S], [F]
-    owner, names = np.full(len(unique), NO_INSTANCE, dtype=np.int64), []  # owner: [S]
-    for number, group in enumerate(read_json(path, ("segGroups",))["segGroups"]):
-        try:
-            owner[np.isin(unique, integers(group["segments"], path, f"segments of entry {number}"))] = number
-            names.append(str(group["label"]))
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path}: each of 'segGroups' needs label and segments ({error!r})") from None
-    return owner[inverse.reshape(-1)], names
+    groups, owner = read_objects(fsegs, path, count, "faces", {"label": str, "segments": list})
+    return owner, [group["label"] for group in groups]
 
 
 def _face_classes(
@@ -263,6 +255,8 @@ def _face_classes(
         index = np.asarray(records[field])
         if index.dtype.kind not in "iu":
             raise DataError(f"{path}: face property {field} must be integers, found {index.dtype}")
+        if objects is not None:
+            check_agree(objects[0], index, path.with_suffix(".semseg.json"), path)
         index = np.where(index == -1, 0, index).astype(np.int64)
         outside = index[(index < 0) | (index >= len(table))]
         if outside.size:
@@ -272,6 +266,7 @@ def _face_classes(
     if objects is None:
         raise DataError(f"{path}: no face property {CATEGORY_FIELDS[0]}, and no fsegs.json and semseg.json beside it")
     ids, names = objects
+    names = [name.strip() for name in names]
     index_of = dict(zip(categories.raw, categories.index.tolist(), strict=True))
     unknown = next((name for name in names if name not in index_of), None)
     if unknown is not None:

@@ -1,16 +1,17 @@
 """Matterport3D's category_mapping.tsv: what an annotated category is in NYU40, by name, and in a label set."""
 
-import csv
 import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.files import need_file
 from geoguide.errors import ConfigError, DataError
 from geoguide.labels import LabelSet
 from geoguide.scene import VOID
+from geoguide.text_files import read_table
+
+LARGEST = 65535  # label images hold 16 bits; the official table ends at 1659
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +72,18 @@ def load_category_mapping(path: Path) -> CategoryMapping:
         The table; the same object for the same path, as long as it is among the last four.
 
     Raises:
-        DataError: The file is missing, a line lacks a column or a number, or an index is negative.
+        DataError: The file is missing, a line lacks a column or a number, or an index is beyond 0..65535.
     """
-    with need_file(path, "category mapping").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = read_table(path, "category mapping")
     index, nyu40 = np.zeros((2, len(rows)), np.int64)  # each [N]
-    for number, row in enumerate(rows):
+    for number, (line, row) in enumerate(rows):
         try:
             index[number], nyu40[number] = int(row["index"]), int(row["nyu40id"] or 0)
-            row["raw_category"], row["nyuClass"].strip()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            row["raw_category"], row["nyuClass"]
+        except (KeyError, OverflowError, ValueError) as error:
             fields = "index, raw_category, nyu40id, nyuClass"
-            raise DataError(f"{path}: line {number + 2}: need {fields} ({error!r})") from None
-    if not rows or index.min() < 0:
-        raise DataError(f"{path}: holds no category, or a negative index")
-    raw, nyu_class = tuple(row["raw_category"] for row in rows), tuple(row["nyuClass"].strip() for row in rows)
+            raise DataError(f"{path}: line {line}: need {fields} ({error!r})") from None
+    if not rows or index.min() < 0 or index.max() > LARGEST:
+        raise DataError(f"{path}: holds no category, or an index outside 0..{LARGEST}")
+    raw, nyu_class = tuple(row["raw_category"] for _, row in rows), tuple(row["nyuClass"] for _, row in rows)
     return CategoryMapping(path, index, raw, nyu40, nyu_class)

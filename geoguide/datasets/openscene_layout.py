@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.files import need_folder
+from geoguide.datasets.formats.files import listed, need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.formats.ply import finite_points
-from geoguide.datasets.formats.torch_files import read_torch
+from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.openscene_folders import layout_of, scene_name, suffix_of
 from geoguide.datasets.openscene_views import load_views
 from geoguide.datasets.points import grey_colors
@@ -34,7 +34,7 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
     """
     layout = layout_of(name)
     folder = need_folder(Path(root) / layout.name / split, f"{split} split")
-    paths = tuple(sorted(folder.glob("*.pth")))
+    paths = listed(folder, "*.pth")
     if not paths:
         raise DataError(f"{folder}: the split is empty, expected files *{layout.suffix}")
     odd = next((path for path in paths if suffix_of(path) != layout.suffix), None)
@@ -64,7 +64,9 @@ def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     value = read_torch(path)
     if not isinstance(value, (tuple, list)) or len(value) != 3:
         raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {type(value).__name__}")
-    coords, colors, labels = (np.asarray(part) for part in value)
+    coords, colors, labels = (
+        as_array(part, path, name) for part, name in zip(value, ("coords", "colors", "labels"), strict=True)
+    )
     points = finite_points(coords, path, "coords")
     return Scene(
         name=name,

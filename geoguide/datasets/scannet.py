@@ -10,24 +10,28 @@ Everything but the mesh may be absent.
 
 import functools
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, common_camera, read_pose
-from geoguide.datasets.formats.files import by_number, integers, need_file, need_folder, provenance_of, read_json
+from geoguide.datasets.formats.files import by_number, listed, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns
+from geoguide.datasets.formats.segments import check_agree, need_fields, read_objects, read_segments
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.normals import mesh_normals
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.labels import LabelSet, load_category_table, load_label_set
+from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View
+from geoguide.text_files import read_names
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
-KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
+LARGEST_ID = 2**31 - 1  # of an object; the images of instances hold 16 bits
+Objects = tuple[list[dict], np.ndarray]  # the annotated objects; position among them of each vertex, [P], -1 for none
 
 
 def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
@@ -72,7 +76,7 @@ def find_scenes(root: Path, split: str) -> dict[str, Path | None]:
         ConfigError: There is no list of the split.
     """
     own = own_list(root, split)
-    names = own.read_text().split() if own.is_file() else load_split("scannet", split)
+    names = read_names(own, "split list") if own.is_file() else load_split("scannet", split)
     if not names:
         raise DataError(f"{own}: lists no scene")
     homes = [root / folder for folder in ("scans", "scans_test") if (root / folder).is_dir()]
@@ -126,14 +130,17 @@ def load_scene(
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
     normals, faces, said = mesh_normals(points, faces)
+    raw, objects = _load_raw(folder, len(points)), _load_objects(folder, len(points))
+    if raw is not None and objects is not None:
+        check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
     return Scene(
         name=folder.name,
         points=points,
         colors=checked_colors(records, path),
         normals=normals,
         faces=faces,
-        labels=_load_labels(folder, len(points), labels),
-        instances=_load_instances(folder, len(points)),
+        labels=_labels(folder, raw, objects, load_label_set(labels)),
+        instances=None if objects is None else _instances(*objects),
         views=_load_views(folder, frame_skip, image_size),
         provenance=provenance_of(folder),
         as_read=said,
@@ -153,26 +160,46 @@ def load_annotation_superpoints(folder: str | Path) -> np.ndarray:
         DataError: The file is missing or broken.
     """
     folder = need_folder(folder, "scene folder")
-    return np.unique(_segment_ids(folder), return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return np.unique(read_segments(_segments(folder)), return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _segment_ids(folder: Path) -> np.ndarray:
-    """Raw segment id of each vertex, int64 [P]."""
-    path = folder / f"{folder.name}{SEGMENTS}"
-    ids = integers(read_json(path, ("segIndices",))["segIndices"], path, "field 'segIndices'")
-    if ids.ndim != 1:
-        raise DataError(f"{path}: field 'segIndices' must be [P], found {list(ids.shape)}")
-    return ids
+def unknown_names(folder: str | Path, table: CategoryTable) -> tuple[str, ...]:
+    """Find the names of annotated objects that a table of categories does not hold.
+
+    Args:
+        folder: The scan's folder.
+        table: The table.
+
+    Returns:
+        The names, sorted, each on one line; none where the scan has no annotation.
+
+    Raises:
+        DataError: The annotation is broken.
+    """
+    path = _aggregation(Path(folder))
+    if not path.exists():
+        return ()
+    groups = read_json(path, {"segGroups": list})["segGroups"]
+    names = {group.get("label") for group in groups if isinstance(group, dict)}
+    unknown = (name for name in names if isinstance(name, str) and name.strip() not in table.ids)
+    return tuple(sorted(" ".join(name.split()) for name in unknown))
 
 
-def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
-    """Class ids int64 [P], by `labels.ply` or by the objects' raw names; None when the scan has no annotation."""
-    mapping = load_label_set(label_set)
-    if mapping.raw == "scannet_id":
-        return _load_fine_labels(folder, count, mapping)
-    if mapping.raw != "nyu40":
-        raise ConfigError(f"label set {label_set!r} is defined by {mapping.raw}, which ScanNet does not have")
-    path = folder / f"{folder.name}_vh_clean_2.labels.ply"
+def _aggregation(folder: Path) -> Path:
+    return folder / f"{folder.name}.aggregation.json"
+
+
+def _segments(folder: Path) -> Path:
+    return folder / f"{folder.name}{SEGMENTS}"
+
+
+def _labels_file(folder: Path) -> Path:
+    return folder / f"{folder.name}_vh_clean_2.labels.ply"
+
+
+def _load_raw(folder: Path, count: int) -> np.ndarray | None:
+    """NYU40 id of each vertex as `labels.ply` holds it, integers [P]; None when the scan has none."""
+    path = _labels_file(folder)
     if not path.exists():
         return None
     records, _ = read_ply(path)
@@ -181,67 +208,66 @@ def _load_labels(folder: Path, count: int, label_set: str) -> np.ndarray | None:
         raise DataError(f"{path}: integer vertex property 'label' is missing")
     if len(raw) != count:
         raise DataError(f"{path}: holds {len(raw)} vertices, the mesh has {count}")
+    return raw[:, 0]
+
+
+def _labels(folder: Path, raw: np.ndarray | None, objects: Objects | None, mapping: LabelSet) -> np.ndarray | None:
+    """Class ids int64 [P], by `labels.ply` or by the objects' raw names; None when the scan has no annotation.
+
+    `labels.ply` holds the coarse NYU40 ids only, so the names of ScanNet200 are looked up.
+    """
+    if mapping.raw == "scannet_id":
+        return None if objects is None else _fine_labels(folder, *objects, mapping)
+    if mapping.raw != "nyu40":
+        raise ConfigError(f"label set {mapping.name!r} is defined by {mapping.raw}, which ScanNet does not have")
+    if raw is None:
+        return None
     outside = raw[(raw < 0) | (raw > NYU40)]
     if outside.size:
-        where, found = f"{path}: label of {outside.size} points", ", ".join(map(str, np.unique(outside)))
-        warnings.warn(f"{where} is not in 0..{NYU40} and read as void: {found}", stacklevel=3)
-    return mapping.from_raw(raw[:, 0])  # [P]
+        where, ids = f"{_labels_file(folder)}: label of {outside.size} points", map(str, np.unique(outside))
+        warnings.warn(f"{where} is not in 0..{NYU40} and read as void: {', '.join(ids)}", stacklevel=3)
+    return mapping.from_raw(raw)  # [P]
 
 
-def _load_fine_labels(folder: Path, count: int, mapping: LabelSet) -> np.ndarray | None:
-    """Class ids int64 [P] of ScanNet200: `labels.ply` holds the coarse NYU40 ids only, so names are looked up."""
-    objects = _load_groups(folder, count, ("label", "segments"))
-    if objects is None:
-        return None
-    groups, owner = objects
-    table = load_category_table(folder.parents[1] / "scannetv2-labels.combined.tsv")
-    unknown = sorted({group["label"] for group in groups} - set(table.ids))
+def _fine_labels(folder: Path, groups: list[dict], owner: np.ndarray, mapping: LabelSet) -> np.ndarray:
+    """Class ids int64 [P] of ScanNet200, by the objects' names."""
+    need_fields(groups, {"label": str, "segments": list}, _aggregation(folder))
+    table = load_category_table(folder.parents[1] / CATEGORY_TABLE.name)
+    unknown = unknown_names(folder, table)
     if unknown:
-        where = f"{folder / folder.name}.aggregation.json: label of objects"
+        where = f"{_aggregation(folder)}: label of objects"
         warnings.warn(f"{where} is not in the category table and read as void: {', '.join(unknown)}", stacklevel=4)
     # The last is for owner -1.
-    raw = np.array([table.ids.get(group["label"], 0) for group in groups] + [0], dtype=np.int64)
+    raw = np.array([table.ids.get(group["label"].strip(), 0) for group in groups] + [0], dtype=np.int64)
     return mapping.from_raw(raw[owner])
 
 
-def _load_instances(folder: Path, count: int) -> np.ndarray | None:
-    """Object of each vertex, by its objectId, int64 [P], -1 for none; None when the scan has no annotation."""
-    objects = _load_groups(folder, count, ("objectId", "segments"))
-    if objects is None:
-        return None
-    groups, owner = objects
+def _instances(groups: list[dict], owner: np.ndarray) -> np.ndarray:
+    """Object of each vertex, by its objectId, int64 [P], -1 for none."""
     return np.array([group["objectId"] for group in groups] + [NO_INSTANCE], dtype=np.int64)[owner]
 
 
-def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[list[dict], np.ndarray] | None:
-    """The annotated objects in `aggregation.json`, each with `fields`, and the object of each vertex, by its position.
-
-    The latter is int64 [P], -1 for none. None when the scan has no annotation.
-    """
-    path = folder / f"{folder.name}.aggregation.json"
+def _load_objects(folder: Path, count: int) -> Objects | None:
+    """The annotated objects in `aggregation.json`, and the object of each vertex; None when there is no annotation."""
+    path = _aggregation(folder)
     if not path.exists():
         return None
-    groups = read_json(path, ("segGroups",))["segGroups"]
-    segments = _segment_ids(folder)
-    if len(segments) != count:
-        where = folder / f"{folder.name}{SEGMENTS}"
-        raise DataError(f"{where}: field 'segIndices' holds {len(segments)} values, the mesh has {count}")
-    unique, inverse = np.unique(segments, return_inverse=True)  # [S], [P]
-    owner = np.full(len(unique), -1, dtype=np.int64)  # [S]
-    for number, group in enumerate(groups):
-        for field in fields:
-            if not isinstance(group, dict) or not isinstance(group.get(field), KIND[field]):
-                needs = f"each of 'segGroups' needs {' and '.join(fields)}"
-                raise DataError(f"{path}: {needs}, entry {number} has no {field}")
-        owner[np.isin(unique, integers(group["segments"], path, f"segments of entry {number}"))] = number
-    return groups, owner[inverse.reshape(-1)]
+    kinds = {"objectId": int, "segments": list}
+    groups, owner = read_objects(_segments(folder), path, count, "vertices", kinds, folder.name)
+    times = Counter(group["objectId"] for group in groups)
+    wrong = next((number for number in times if not 0 <= number <= LARGEST_ID), None)
+    if wrong is not None:
+        raise DataError(f"{path}: objectId must be 0..{LARGEST_ID}, found {wrong}")
+    twice = [str(number) for number, count in times.items() if count > 1]
+    if twice:
+        warnings.warn(f"{path}: objects that share an objectId become one: {', '.join(twice)}", stacklevel=3)
+    return groups, owner
 
 
 def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[View, ...]:
     """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
     recording = folder / f"{folder.name}.sens"
-    images = (path for path in (folder / "color").glob("*.jpg") if not path.name.startswith("."))
-    paths = by_number(images)[::frame_skip]
+    paths = by_number(listed(folder / "color", "*.jpg"))[::frame_skip]
     if not paths:
         return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]

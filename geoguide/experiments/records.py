@@ -157,8 +157,8 @@ def read(path: Path) -> Record:
         DataError: The file cannot be read, lacks a field, or its config has an unknown one; the message says which.
     """
     try:
-        return Record.of(json.loads(Path(path).read_text()))
-    except (OSError, ValueError) as error:  # a ConfigError is a ValueError
+        return Record.of(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:  # a ConfigError is a ValueError
         raise DataError(f"{path}: unreadable record ({error})") from None
     except KeyError as error:
         raise DataError(f"{path}: record has no field {error}") from None

@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 
 from geoguide.errors import DataError, InputError
 from geoguide.ops.groups import Groups
+from geoguide.text_files import read_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,10 +211,8 @@ def read_mask_index(path: str | Path, num_points: int | None = None) -> Instance
             `num_points`; the message names the file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: mask index not found")
     masks, scores = [], []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "mask index").split("\n"), start=1):
         if not line.strip():
             continue
         fields = line.rsplit(maxsplit=2)
@@ -233,10 +232,8 @@ def read_mask_index(path: str | Path, num_points: int | None = None) -> Instance
 
 
 def _read_mask(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise DataError(f"{path}: mask file not found")
     try:
-        values = np.array(path.read_text().split(), dtype=np.float64)
+        values = np.array(read_text(path, "mask file").split(), dtype=np.float64)
     except ValueError:
         values = np.array([np.nan])
     if not np.isin(values, (0, 1)).all():

@@ -10,11 +10,13 @@ import numpy as np
 
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.scene import VOID
+from geoguide.text_files import read_table
 
 FOLDER = Path(__file__).parent
 # The columns and rows of ScanNet's own table that mini rooms need; ids from 2001 on are ours, for raw names whose
 # official id we could not check. Real scans come with the whole table.
 CATEGORY_TABLE = FOLDER / "scannetv2-labels.combined.tsv"
+LARGEST_ID = 65535  # label images hold 16 bits
 GROUPS = ("head", "common", "tail")
 RAW_COLUMNS = ("nyu40", "scannet_id", "raw_id")  # columns of a set's csv that hold the ids of the benchmark's files
 RAW_NAMES = "nyu_class"  # the column of sets that are defined by names: Matterport3D's K most frequent
@@ -201,19 +203,16 @@ def load_category_table(path: str | Path = CATEGORY_TABLE) -> CategoryTable:
     Raises:
         DataError: The file is missing, holds no category or a row that cannot be read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: category table not found")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     ids: dict[str, int] = {}
     nyu40_of: dict[int, int] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in read_table(path, "category table"):
         try:
             raw_id = int(row["id"])
             ids[row["raw_category"]], nyu40_of[raw_id] = raw_id, int(row["nyu40id"] or 0)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise DataError(f"{path}: line {number}: need id, raw_category, nyu40id ({error!r})") from None
+        if not 0 <= raw_id <= LARGEST_ID:
+            raise DataError(f"{path}: line {number}: id must be 0..{LARGEST_ID}, found {raw_id}")
     if not ids:
         raise DataError(f"{path}: holds no category")
     return CategoryTable(ids, nyu40_of)

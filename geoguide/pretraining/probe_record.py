@@ -99,9 +99,9 @@ def read_record(path: Path, settings: ProbeConfig) -> dict[str, Any]:
         DataError: It is unreadable, or its rows come from other settings.
     """
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         found = record["protocol"]["probe"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: not a probe record ({error!r})") from None
     if found != to_dict(settings):
         raise DataError(f"{path}: protocol.probe must be {to_dict(settings)}, found {found}; choose another --out")

@@ -46,7 +46,7 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
         folder = extra or data_root() / FOLDER
         root = make_mini_scannet(folder, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers)
         folders += scannet.list_scenes(root, "train")[: config.rooms]
-    made = [benchmark / "scans" / name for name in read_json(benchmark / MANIFEST, ("scenes",))["scenes"]]
+    made = [benchmark / "scans" / name for name in read_json(benchmark / MANIFEST, {"scenes": dict})["scenes"]]
     check_disjoint(map(identity, folders), [folder for folder in made if identity(folder)[1] != "train"])
     return folders
 
@@ -63,7 +63,10 @@ def identity(folder: Path) -> Identity:
     Raises:
         DataError: It is no generated room.
     """
-    made = read_json(folder / MINI_STAMP, ("recipe",))["recipe"]
+    made = read_json(folder / MINI_STAMP, {"recipe": dict})["recipe"]
+    lacking = next((name for name in ("seed", "split", "number") if name not in made), None)
+    if lacking is not None:
+        raise DataError(f"{folder / MINI_STAMP}: field 'recipe' has no {lacking}")
     return made["seed"], made["split"], made["number"]
 
 

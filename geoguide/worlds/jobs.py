@@ -154,7 +154,7 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
         return False
     for job in missing:
         refuse_foreign(job.folder)
-    (root / jobs[0].home).mkdir(parents=True, exist_ok=True)
+    make_folder(root / jobs[0].home)
     (root / MANIFEST).unlink(missing_ok=True)
     _sweep(root / jobs[0].home)
     done = _run(missing, workers)
@@ -162,6 +162,22 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
         if not (job.folder / MINI_STAMP).is_file():
             raise DataError(f"{job.folder}: was not written")
     return True
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        DataError: It cannot be made: a file lies there or above it, or the place may not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        where = next((place for place in (folder, *folder.parents) if place.is_file()), folder)
+        raise DataError(f"{where}: cannot hold generated data ({error.strerror}); choose another folder") from None
 
 
 def write_lists(jobs: Sequence[Job], name_format: str) -> None:
@@ -312,7 +328,7 @@ def _make(job: Job) -> Job:
 def _complete(root: Path, jobs: Sequence[Job]) -> bool:
     """Whether the manifest names just these scenes."""
     path = root / MANIFEST
-    return path.is_file() and set(read_json(path, ("scenes",))["scenes"]) == {job.name for job in jobs}
+    return path.is_file() and set(read_json(path, {"scenes": dict})["scenes"]) == {job.name for job in jobs}
 
 
 def _sweep(home: Path) -> None:

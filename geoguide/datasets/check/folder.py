@@ -51,7 +51,8 @@ def identify(root: str | Path, known: tuple[Kind, ...]) -> tuple[Kind, ...]:
     kinds = tuple(kind for kind in known if kind.matches(root))
     if not kinds:
         names = "; ".join(kind.name for kind in known)
-        raise DataError(f"{root}: no layout that is known here ({names}); is this the folder that holds the dataset?")
+        hint = "is this the folder that holds the dataset?" if any(root.iterdir()) else "the folder is empty"
+        raise DataError(f"{root}: no layout that is known here ({names}); {hint}")
     return kinds
 
 

@@ -4,9 +4,10 @@ import functools
 from pathlib import Path
 
 from geoguide.datasets import matterport3d
-from geoguide.datasets.check.report import Report, check_scenes
+from geoguide.datasets.check.report import Report, check_empty, check_scenes
 from geoguide.datasets.splits import USUAL
 from geoguide.scene import Scene
+from geoguide.text_files import read_names
 
 NO_SPLIT = "in no split list"
 
@@ -47,6 +48,8 @@ def check_matterport3d(root: Path, report: Report) -> None:
             # Some regions have no camera inside.
             tally = check_scenes(report, split, regions, read, need_labels=mapping is not None, need_frames=False)
             readable += tally.scenes
+    for house in houses:
+        check_empty(report, house)
     if readable:
         report.uses += [
             f"geoguide segment <house>/{matterport3d.REGIONS}/region<N>.ply --labels ... ({readable} regions)",
@@ -67,7 +70,10 @@ def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:
         listing = matterport3d.own_list(root, split)
         if listing is None:
             continue
-        for name in listing.read_text().split():
+        names: tuple[str, ...] = ()
+        with report.noting():
+            names = read_names(listing, "split list")
+        for name in names:
             split_of[name] = split
             if name not in here:
                 report.problem(f"{home / name / matterport3d.REGIONS}: not found, {listing.name} names this house")

@@ -5,6 +5,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from geoguide.datasets.check.report import Report, check_scenes, spread
+from geoguide.datasets.formats.files import listed
 from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.formats.torch_files import read_torch
 from geoguide.datasets.openscene_folders import LAYOUTS, Layout, scene_name
@@ -40,7 +41,7 @@ def check_openscene(root: Path, report: Report) -> None:
         for folder in sorted({layout.folder_2d for layout in LAYOUTS.values()} - {one.folder_2d for one in chosen}):
             if (root / folder).is_dir():
                 report.problem(f"{root / folder}: images without points, {folder.replace('2d', '3d')} not found")
-    features = sorted({path.parent for path in root.glob("*/*.pt")})
+    features = sorted({path.parent for path in listed(root, "*/*.pt")})
     for layout in chosen:
         paths = _check_points(root, layout, report)
         for folder in features:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from geoguide.errors import GeoGuideError
-from geoguide.scene import VOID, Scene
+from geoguide.datasets.formats.files import listed
+from geoguide.errors import GeoGuideError, ReadAs
+from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 
+NAMED = 10  # frames whose names a line about lost poses gives
 Reader = Callable[[Path], Scene]  # of one scene, from the path that names it
 
 
@@ -22,6 +24,7 @@ class Report:
     Attributes:
         title: The folder and the layout.
         lines: What is there, in order.
+        notes: What could be read in more than one way and how it was read, each once.
         problems: What is missing or broken, each once; they decide the exit code.
         uses: What can be run with this folder.
         scenes: How many scenes are readable.
@@ -29,6 +32,7 @@ class Report:
 
     title: str
     lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     uses: list[str] = field(default_factory=list)
     scenes: int = 0
@@ -42,23 +46,40 @@ class Report:
         if text not in self.problems:  # regions of one house share its cameras
             self.problems.append(text)
 
+    def note(self, text: str) -> None:
+        """Add how something was read, unless it was added before.
+
+        Args:
+            text: The line; it names the file or the scene.
+        """
+        if text not in self.notes:
+            self.notes.append(text)
+
     @contextlib.contextmanager
     def noting(self) -> Generator[None]:
         """Go on after what is done within, even where a file of it is missing or broken: that is a problem.
 
+        Warnings are problems too, but for those that say how something was read (`ReadAs`).
+
         Yields:
             Nothing, once.
         """
-        try:
-            yield
-        except GeoGuideError as error:
-            self.problem(str(error))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                yield
+            except GeoGuideError as error:
+                self.problem(str(error))
+        for warning in caught:
+            (self.note if issubclass(warning.category, ReadAs) else self.problem)(str(warning.message))
 
     def print(self) -> None:
-        """Print the title, and below it the lines, the problems, the uses and the two counts."""
+        """Print the title, and below it the lines, how things were read, the problems, the uses and the two counts."""
         print(self.title)
         for text in self.lines:
             print(f"  {text}")
+        for text in self.notes:
+            print(f"  as read: {text}")
         for text in self.problems:
             print(f"  problem: {text}")
         for text in self.uses or ["nothing yet"]:
@@ -171,27 +192,52 @@ def check_scene(report: Report, path: Path, read: Reader, need_labels: bool, nee
         The scene, None when it cannot be read.
     """
     scene = None
-    with report.noting(), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with report.noting():
         scene = read(path)
     if scene is None:
         return None
-    for warning in caught:
-        report.problem(str(warning.message))
+    for decision in scene.as_read:
+        report.note(f"{path}: {decision}")
     if scene.labels is None and need_labels:
         report.problem(f"{path}: no labels, so it can be segmented but not scored")
     elif scene.labels is not None and (scene.labels == VOID).all():
         report.problem(f"{path}: every label is void")
+    if scene.instances is not None and (scene.instances == NO_INSTANCE).all():
+        report.problem(f"{path}: no point belongs to an object")
     if not scene.views and need_frames:
         report.problem(f"{path}: no frames, so nothing can be lifted")
     for view in scene.views:
         parts = [view.color] + [view.depth] * (view.pixel_files[1] is not None)
-        for part in parts + [view.labels] * (view.label_path is not None):
+        parts += [view.labels] * (view.label_path is not None) + [view.instances] * (view.instance_path is not None)
+        for part in parts:
             with report.noting():
                 part()
-        if not view.has_pose:
-            report.problem(f"{path}: pose of frame {view.name} is not finite; the frame will be skipped")
+    _check_poses(report, path, scene.views)
     return scene
+
+
+def check_empty(report: Report, folder: Path) -> None:
+    """Name the files of a folder that hold 0 bytes, as broken downloads leave them, unless a problem names them.
+
+    Args:
+        report: Takes the problems.
+        folder: The folder; what lies below it is looked at too. One look at the disk a file.
+    """
+    for path in listed(folder, "**/*"):
+        if path.stat().st_size == 0 and not any(text.startswith(f"{path}:") for text in report.problems):
+            report.problem(f"{path}: holds 0 bytes")
+
+
+def _check_poses(report: Report, path: Path, views: Sequence[View]) -> None:
+    """Name the frames of a scene that no camera can have taken: they are skipped."""
+    kinds = {"not finite": [view.name for view in views if not np.isfinite(view.cam_to_world).all()]}
+    kinds["all zero"] = [view.name for view in views if not view.cam_to_world[:3].any()]
+    for kind, names in kinds.items():
+        if len(names) == 1:
+            report.problem(f"{path}: pose of frame {names[0]} is {kind}; the frame will be skipped")
+        elif names:
+            which = f"{len(names)} of {len(views)} frames is {kind}; they will be skipped"
+            report.problem(f"{path}: pose of {which}: {', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)}")
 
 
 def spread(count: int, number: int = 64) -> np.ndarray:

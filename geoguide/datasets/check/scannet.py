@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from geoguide.datasets.check.report import Report, check_scenes
-from geoguide.datasets.scannet import find_scenes, load_scene, own_list
+from geoguide.datasets.check.report import Report, check_empty, check_scenes
+from geoguide.datasets.scannet import find_scenes, load_scene, own_list, unknown_names
 from geoguide.datasets.splits import USUAL
+from geoguide.labels import CATEGORY_TABLE, load_category_table
 
 
 def is_scannet(root: Path) -> bool:
@@ -17,7 +18,7 @@ def is_scannet(root: Path) -> bool:
         Whether it has a split list, or scans of ScanNet's names in scans/, or is one scan itself.
     """
     listed = any(own_list(root, split).is_file() for split in USUAL)
-    return listed or any(root.glob("scans/scene*_*")) or _is_scan(root)
+    return listed or any(_folders(root, "scans/scene*_*")) or _is_scan(root)
 
 
 def check_scannet(root: Path, report: Report) -> None:
@@ -40,9 +41,12 @@ def check_scannet(root: Path, report: Report) -> None:
             seen.update(folders)
             labelled = split != "test"  # the benchmark's test scans come without labels
             tallies.append(check_scenes(report, split, folders, load_scene, expected=len(scenes), need_labels=labelled))
-    others = [root] if _is_scan(root) else sorted({*root.glob("scans*/scene*_*")} - seen)
+    others = [root] if _is_scan(root) else sorted({*_folders(root, "scans*/scene*_*")} - seen)
     if others:
         tallies.append(check_scenes(report, "in no split list", others, load_scene))
+    _check_names(report, [*sorted(seen), *others])
+    for folder in (*sorted(seen), *others):
+        check_empty(report, folder)
     images = sum(tally.with_label_images for tally in tallies)
     if report.scenes:
         report.uses.append(f"geoguide segment SCAN_vh_clean_2.ply --labels ... ({report.scenes} scenes)")
@@ -50,6 +54,24 @@ def check_scannet(root: Path, report: Report) -> None:
         report.uses.append(f'training and evaluation, data.dataset="scannet" with this data.root ({images} scenes)')
     elif any(tally.with_frames for tally in tallies):
         report.lines.append("2D label images (label-filt/) are not extracted: the simulated 2D teacher needs them")
+
+
+def _check_names(report: Report, folders: list[Path]) -> None:
+    """Name the labels of objects that the table of categories does not hold, where that table is there."""
+    tables = {folder: folder.parents[1] / CATEGORY_TABLE.name for folder in folders if len(folder.parents) > 1}
+    for folder, path in tables.items():
+        if not path.is_file():
+            continue
+        with report.noting():
+            unknown = unknown_names(folder, load_category_table(path))
+            if unknown:
+                found = f"labels of objects that are not in {path.name}: {', '.join(unknown)}"
+                report.problem(f"{folder / folder.name}.aggregation.json: {found}")
+
+
+def _folders(root: Path, pattern: str) -> list[Path]:
+    """The folders below the root that match a pattern."""
+    return sorted(path for path in root.glob(pattern) if path.is_dir())
 
 
 def _is_scan(folder: Path) -> bool:

@@ -1,35 +1,22 @@
 """Files, folders, json, text matrices, numbered images: what is missing or broken gives one line that names it."""
 
-import json
+import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoguide.errors import DataError
+from geoguide.errors import DataError, first_line
+from geoguide.text_files import need_file, parse_json, read_text
 
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
-
-
-def need_file(path: str | Path, what: str) -> Path:
-    """Check that a file is there.
-
-    Args:
-        path: The file.
-        what: What the file is, in words, for the message.
-
-    Returns:
-        `path` as a Path.
-
-    Raises:
-        DataError: There is no file at `path`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: {what} not found")
-    return path
+LEFTOVERS = ("thumbs.db", "desktop.ini")  # of Windows; those of macOS are hidden files
+JSON_NAMES: dict[type, str] = {
+    **{dict: "an object", list: "a list", str: "text"},
+    **{int: "a whole number", bool: "true or false", float: "a number with a fraction"},
+}
 
 
 def need_folder(path: str | Path, what: str) -> Path:
@@ -43,12 +30,16 @@ def need_folder(path: str | Path, what: str) -> Path:
         The folder as a Path.
 
     Raises:
-        DataError: There is nothing at `path`, or a file.
+        DataError: There is nothing at `path`, or a file, or it may not be read.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise DataError(f"{path}: {what} not found or not a folder")
-    return path
+    try:
+        if not path.is_dir():
+            raise DataError(f"{path}: {what} not found or not a folder")
+        with os.scandir(path):
+            return path
+    except OSError as error:
+        raise DataError(f"{path}: {what} cannot be read ({error.strerror})") from None
 
 
 def provenance_of(folder: Path) -> str:
@@ -82,11 +73,27 @@ def by_number(images: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.stem))
 
 
+def listed(folder: str | Path, pattern: str) -> tuple[Path, ...]:
+    """List the files of a folder that belong to the data, and not what operating systems leave there.
+
+    Left out are hidden files (macOS's `._scene.ply` and .DS_Store among them), Thumbs.db and desktop.ini.
+
+    Args:
+        folder: The folder; it need not exist.
+        pattern: Which names are asked for, as `Path.glob` takes it.
+
+    Returns:
+        The files, sorted by path.
+    """
+    found = (path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
+    return tuple(sorted(path for path in found if path.name.lower() not in LEFTOVERS and path.is_file()))
+
+
 def load_json(path: str | Path, what: str) -> Any:
     """Read a json file, whatever it holds.
 
     Args:
-        path: The file, in UTF-8.
+        path: The file.
         what: What the file is, in words, for the message.
 
     Returns:
@@ -95,53 +102,76 @@ def load_json(path: str | Path, what: str) -> Any:
     Raises:
         DataError: The file is missing, truncated or otherwise no json.
     """
-    path = need_file(path, what)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid json, truncated? ({error})") from None
+    return parse_json(read_text(path, what), path)
 
 
-def read_json(path: str | Path, fields: tuple[str, ...]) -> dict:
+def read_json(path: str | Path, fields: Iterable[str] | Mapping[str, type]) -> dict:
     """Read a json file that holds one object.
 
     Args:
-        path: The file, in UTF-8.
-        fields: Names that the object must have.
+        path: The file.
+        fields: Names that the object must have; a mapping also says which type the value of each must be, as
+            `need_type` takes it.
 
     Returns:
         The object; it may have more fields.
 
     Raises:
-        DataError: The file is missing, truncated or otherwise no json, or a field is missing.
+        DataError: The file is missing, truncated or otherwise no json, or a field is missing or of another type.
     """
     value = load_json(path, "json file")
     for field in fields:
         if not isinstance(value, dict) or field not in value:
             raise DataError(f"{path}: field {field!r} is missing")
+        if isinstance(fields, Mapping):
+            need_type(value[field], fields[field], f"{path}: field {field!r}")
+    return need_type(value, dict, f"{path}: the file")
+
+
+def need_type(value: Any, kind: type, where: str) -> Any:
+    """Check what a json value is.
+
+    Args:
+        value: The value.
+        kind: list, dict, str, int or bool; true and false are no whole numbers.
+        where: Where the value stands, for the message: file and field.
+
+    Returns:
+        The value.
+
+    Raises:
+        DataError: It is something else.
+    """
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        found = "null" if value is None else f"{JSON_NAMES.get(type(value), 'another value')} ({value!r:.40})"
+        raise DataError(f"{where} must be {JSON_NAMES[kind]}, found {found}")
     return value
 
 
 def integers(value: Any, path: Path, field: str) -> np.ndarray:
-    """Turn a json value into an array of integers.
+    """Turn a json value into a vector of integers.
 
     Args:
-        value: What json holds there: a list of integers, or of such lists.
+        value: What json holds there: a list of integers.
         path: The json file, for the message.
         field: Where in the file the value stands, in words, for the message.
 
     Returns:
-        The integers, int64, of the value's shape.
+        The integers, int64 [n].
 
     Raises:
-        DataError: The value is anything else, such as a list of floats.
+        DataError: The value is anything else, such as a list of floats, of lists or of numbers beyond 64 bits.
     """
     try:
-        array = np.asarray(value)
+        array = np.asarray(need_type(value, list, f"{path}: {field}"))
     except ValueError:  # rows of different lengths
         array = np.empty(1, dtype=object)
     if array.size and array.dtype.kind not in "iu":
         raise DataError(f"{path}: {field} must be a list of integers, found {array.dtype}")
+    if array.ndim != 1:
+        raise DataError(f"{path}: {field} must be [P], found {list(array.shape)}")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: {field} must be integers below 2^63, found {array.max()}")
     return array.astype(np.int64)
 
 
@@ -159,13 +189,13 @@ def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str
     Raises:
         DataError: The file is missing, holds no numbers or has another shape.
     """
-    path = need_file(path, what)
+    lines = read_text(path, what).split("\n")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # "input contained no data": reported below by shape
-            matrix = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {what} is not a matrix of numbers ({error})") from None
+            matrix = np.loadtxt(lines, dtype=np.float64, ndmin=2)
+    except ValueError as error:
+        raise DataError(f"{path}: {what} is not a matrix of numbers ({first_line(error)})") from None
     if matrix.shape not in shapes:
         expected = " or ".join(str(list(shape)) for shape in shapes)
         raise DataError(f"{path}: {what} must be {expected}, found {list(matrix.shape)}")

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoguide.datasets.formats.files import need_folder
-from geoguide.datasets.formats.torch_files import is_mappable, read_torch
-from geoguide.errors import DataError, InputError
+from geoguide.datasets.formats.files import listed, need_folder
+from geoguide.datasets.formats.torch_files import as_array, is_mappable, read_torch
+from geoguide.errors import DataError, InputError, ReadAs
 
-FEATURE_DTYPES = (torch.float16, torch.float32)
+FEATURE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 ROWS_AT_ONCE = 4096  # between two mappings: bounds the mapped pages; a mapping costs about a millisecond
 
 
@@ -63,7 +63,7 @@ class FusedFeatures:
         self._held = None if self._mapped else feat
         if not self._mapped:
             size = f"{feat.nbytes / 2**20:.0f} MiB"
-            warnings.warn(f"{self.path}: written by torch before 1.6, all {size} are kept", stacklevel=2)
+            warnings.warn(f"{self.path}: written by torch before 1.6, all {size} are kept", ReadAs, stacklevel=2)
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -199,7 +199,7 @@ def _listing(folder: Path, _changed: int) -> tuple[frozenset[str], dict[str, dic
     Remembered until the folder's time of change, `_changed`, is another: there are thousands of files.
     """
     names, numbers = set(), {}
-    for path in folder.glob("*.pt"):
+    for path in listed(folder, "*.pt"):
         names.add(path.stem)
         before, _, number = path.stem.rpartition("_")
         if before and number.isdecimal():
@@ -215,16 +215,16 @@ def _fields(value: object, path: Path) -> tuple[Tensor, np.ndarray, np.ndarray |
     feat = value["feat"]
     if not isinstance(feat, (Tensor, np.ndarray)):
         raise DataError(f"{path}: feat must be float16 or float32 [M, C], found {type(feat).__name__}")
-    feat = torch.as_tensor(feat)
+    feat = torch.as_tensor(feat).detach()
     if feat.dim() == 3:
         feat = feat[..., 0]  # some legacy files end with an axis of size one
     if feat.dim() != 2 or feat.dtype not in FEATURE_DTYPES or feat.shape[1] == 0:
         found = f"{str(feat.dtype).removeprefix('torch.')} {list(feat.shape)}"
         raise DataError(f"{path}: feat must be float16 or float32 [M, C], found {found}")
-    mask_full = np.asarray(value["mask_full"]).copy()  # without a copy the file would stay mapped
+    mask_full = as_array(value["mask_full"], path, "mask_full").copy()  # without a copy the file would stay mapped
     if mask_full.ndim != 1 or mask_full.dtype != np.bool_:
         raise DataError(f"{path}: mask_full must be bool [N], found {mask_full.dtype} {list(mask_full.shape)}")
-    return feat, mask_full, np.asarray(value["mask"]).copy() if "mask" in value else None
+    return feat, mask_full, as_array(value["mask"], path, "mask").copy() if "mask" in value else None
 
 
 def _legacy_rows(mask: np.ndarray, count: int, path: Path) -> np.ndarray:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, check_camera, check_fits
-from geoguide.datasets.formats.files import need_file
+from geoguide.datasets.formats.files import read_text
 from geoguide.errors import DataError, InputError
 
 DEPTH_SCALE = 4000.0  # units of 0.25 mm
@@ -57,12 +57,12 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
     Raises:
         DataError: The file is missing or broken; the message names file and line.
     """
-    path = need_file(path, "camera parameters")
+    path = Path(path)
     expected, intrinsics, cameras = None, None, []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "camera parameters").split("\n"), start=1):
         command, *values = line.split() or [""]
         if command == "n_images":
-            expected = int(_numbers(values, 1, path, number, command)[0])
+            expected = _numbers(values, 1, path, number, command)[0]
         elif command == "intrinsics_matrix":
             intrinsics = check_camera(np.array(_numbers(values, 9, path, number, command)).reshape(3, 3), path)
         elif command == "scan":
@@ -71,7 +71,8 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
             pose = np.array(_numbers(values[2:], 16, path, number, command)).reshape(4, 4)
             cameras.append(Camera(values[1], values[0], intrinsics, pose * _TURN))
     if expected is None or len(cameras) != expected:
-        raise DataError(f"{path}: n_images says {expected}, found {len(cameras)} scan lines, truncated?")
+        stated = "nothing" if expected is None else f"{expected:g}"
+        raise DataError(f"{path}: n_images says {stated}, found {len(cameras)} scan lines, truncated?")
     if not cameras:
         raise DataError(f"{path}: lists no image")
     return tuple(cameras)

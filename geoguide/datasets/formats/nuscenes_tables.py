@@ -291,7 +291,10 @@ def _key_frames(
     """Token of a sample -> channel -> record of its key frame, of the LiDAR and the cameras."""
     wanted = {LIDAR, *CAMERAS}
     frames: dict[str, dict[str, dict]] = {}
+    path = folder / "sample_data.json"
     for record in records:
+        if not isinstance(record["is_key_frame"], bool):
+            raise DataError(_wrong(path, record, "is_key_frame", "true or false", record["is_key_frame"]))
         if not record["is_key_frame"]:
             continue
         calibration = calibrations.get(record["calibrated_sensor_token"], {})
@@ -299,9 +302,14 @@ def _key_frames(
         if channel is None:
             found = record["calibrated_sensor_token"]
             expected = "a token of calibrated_sensor.json whose sensor_token is in sensor.json"
-            raise DataError(_wrong(folder / "sample_data.json", record, "calibrated_sensor_token", expected, found))
-        if channel in wanted:
-            frames.setdefault(record["sample_token"], {})[channel] = record
+            raise DataError(_wrong(path, record, "calibrated_sensor_token", expected, found))
+        if channel not in wanted:
+            continue
+        frame = frames.setdefault(record["sample_token"], {})
+        if channel in frame:
+            expected = f"one key frame of {channel} in sample {record['sample_token']}"
+            raise DataError(_wrong(path, record, "is_key_frame", expected, f"also {frame[channel]['token']}"))
+        frame[channel] = record
     return frames
 
 

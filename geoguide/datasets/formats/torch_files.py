@@ -1,6 +1,7 @@
 """Reading `torch.save` files that hold plain arrays and tensors, without ever running pickled code."""
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from numpy._core import multiarray
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, first_line
 
-PLAIN_KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")  # numpy dtypes of numbers
+NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")  # numpy types of plain arrays
 ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream that cannot be mapped
+
+# What torch raises on damaged files, by which part of the pickle is hit.
+DAMAGES = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
+DAMAGES += (OverflowError, MemoryError, SystemError, struct.error)
 
 
 def is_mappable(path: str | Path) -> bool:
@@ -45,12 +50,38 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
         DataError: The file is missing or truncated, or holds anything else, which is then not unpickled.
     """
     path = need_file(path, "torch file")
-    arrays = np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in PLAIN_KINDS}
+    arrays = np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in NUMBERS}
     cores = ("core", "_core")  # numpy 1 and numpy 2 write different names for the same two functions
     names = [(multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in cores]
     names += [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in cores]
     try:
         with torch.serialization.safe_globals([*arrays, *names]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (*DAMAGES, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({first_line(error)})") from None
+
+
+def as_array(value: Any, path: Path, field: str) -> np.ndarray:
+    """Turn a tensor of a file, or an array or number, into an array.
+
+    Args:
+        value: What `read_torch` returned, or a part of it: a tensor of any type that holds numbers, also one that
+            requires a gradient, or an array, a number or a list of numbers.
+        path: The file, for the message.
+        field: Name of the part, for the message.
+
+    Returns:
+        The array; bfloat16, which numpy does not have, as float32.
+
+    Raises:
+        DataError: The value holds no plain numbers.
+    """
+    try:
+        if isinstance(value, torch.Tensor):
+            value = (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # sparse, quantized, rows of different lengths
+        raise DataError(f"{path}: {field} is not a plain array ({first_line(error)})") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {field} must hold numbers, found {array.dtype}")
+    return array

@@ -127,6 +127,6 @@ def instance_counts(root: str | Path, split: str) -> dict[str, int]:
     Raises:
         DataError: The split is empty, or a house is not a generated one.
     """
-    stamps = (read_json(house / MINI_STAMP, ("instances",)) for house in list_houses(root, split))
+    stamps = (read_json(house / MINI_STAMP, {"instances": dict}) for house in list_houses(root, split))
     total = sum((Counter(stamp["instances"]) for stamp in stamps), Counter())
     return {entry.name: total[entry.name] for entry in load_vocabulary()}

@@ -14,7 +14,7 @@ from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.datasets.formats.nuscenes_tables import MINI_HOME
 from geoguide.errors import DataError
 from geoguide.paths import data_root, replacing
-from geoguide.worlds.jobs import SPLIT_NAMES, Job, discard, list_jobs, run_jobs, write_manifest
+from geoguide.worlds.jobs import SPLIT_NAMES, Job, discard, list_jobs, make_folder, run_jobs, write_manifest
 from geoguide.worlds.streets.contents import STREETS
 from geoguide.worlds.streets.official import (
     MAP,
@@ -122,13 +122,14 @@ def _claim(root: Path) -> None:
         return
     if root.exists() and (not root.is_dir() or any(not path.name.startswith(".") for path in root.iterdir())):
         raise DataError(f"{root}: not a generated data set ({MINI_STAMP} is missing); choose another root")
+    make_folder(root)
     with replacing(stamp) as temporary:
         temporary.write_text(json.dumps({"dataset": "mini-nuScenes", "version": STREETS_VERSION}) + "\n")
 
 
 def _write_tables(root: Path, jobs: list[Job]) -> None:
     """Write the json tables, splits.json and the map, from the scenes' own records."""
-    parts = [read_json(job.folder / TABLES, PER_SCENE) for job in jobs]
+    parts = [read_json(job.folder / TABLES, dict.fromkeys(PER_SCENE, list)) for job in jobs]
     tables = {name: [record for part in parts for record in part[name]] for name in PER_SCENE}
     _prune(root, jobs, {record["filename"] for name in ("sample_data", "lidarseg") for record in tables[name]})
     tables |= shared_records([record["token"] for record in tables["log"]])

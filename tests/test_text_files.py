@@ -1,0 +1,159 @@
+"""Text of every encoding and line end is the same text; what is no text is refused; so are files nobody may read."""
+
+import codecs
+import contextlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide.benchmarks.scenes import known_layouts
+from geoguide.datasets.check.folder import check_folder
+from geoguide.datasets.formats.files import listed, need_folder, read_matrix
+from geoguide.errors import DataError, ReadAs
+from geoguide.text_files import need_file, parse_json, read_names, read_table, read_text
+
+TEXT = "id\traw_category\n1\tcafé table\n2\tTür – “x”\n"
+ENCODINGS = {
+    "utf-8": (b"", False),
+    "utf-8-sig": (b"", False),
+    "utf-16-le": (codecs.BOM_UTF16_LE, True),
+    "utf-16-be": (codecs.BOM_UTF16_BE, True),
+    "utf-32-le": (codecs.BOM_UTF32_LE, True),
+    "utf-32-be": (codecs.BOM_UTF32_BE, True),
+    "cp1252": (b"", True),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_same_text_of_every_encoding_and_line_end(tmp_path: Path, encoding: str, end: str):
+    mark, named = ENCODINGS[encoding]
+    path = tmp_path / "table.tsv"
+    path.write_bytes(mark + TEXT.replace("\n", end).encode(encoding))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert read_text(path, "table") == TEXT
+    assert [issubclass(warning.category, ReadAs) for warning in caught] == [True] * named
+    if named:
+        assert str(path) in str(caught[0].message) and "was read as" in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TEXT.encode("utf-16-le"), "it holds zero bytes .*UTF-16 without a byte-order mark"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "it holds zero bytes"),
+        (b"scene\xe9\x81", "byte 6 is neither UTF-8 nor Windows-1252"),
+        (b"scene\xe9\x07", "byte 6 is 0x07, a control character"),
+        (codecs.BOM_UTF16_LE + b"a\0b", "byte 4 is not UTF-16-LE, as the file's byte-order mark says"),
+        (codecs.BOM_UTF8 + b"a\xff", "byte 4 is not UTF-8, as"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, message: str):
+    path = tmp_path / "list.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"list.txt: split list is not a text file: .*({message})"):
+        read_names(path, "split list")
+
+
+def test_lists_of_names(tmp_path: Path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"# of 2024\r\nscene1  \r\n\r\n\tscene2 \r\nscene1\r\n")
+    with pytest.warns(ReadAs, match=r"list.txt: split list: 1 repeated names were left out, first scene1"):
+        assert read_names(path, "split list") == ("scene1", "scene2")
+    path.write_bytes(b"")
+    assert read_names(path, "split list") == ()
+
+
+def test_tables(tmp_path: Path):
+    path = tmp_path / "table.tsv"
+    path.write_text('id \traw\n\n1\t24" screen  \n\t\n2\n3\ta\tb\n')
+    rows = [(3, {"id": "1", "raw": '24" screen'}), (5, {"id": "2"}), (6, {"id": "3", "raw": "a"})]
+    assert read_table(path, "table") == rows
+    path.write_text("")
+    assert read_table(path, "table") == []
+    path.write_text("id\n" + "x" * 200000)
+    with pytest.raises(DataError, match=r"table.tsv: table cannot be read as a table"):
+        read_table(path, "table")
+
+
+def test_json_that_can_be_meant_in_two_ways():
+    assert parse_json('{"a": [1], "b": {"a": null}}', "x.json") == {"a": [1], "b": {"a": None}}
+    for text, message in (
+        ('{"b": {"a": 1, "a": 2}}', "field 'a' occurs twice"),
+        ("[" * 100000, "recursion"),
+        ("1" * 5000, "4300 digits"),
+        ('{"a": 1', "truncated"),
+    ):
+        with pytest.raises(DataError, match=f"x.json: not valid json.*{message}"):
+            parse_json(text, "x.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_matrix_of_any_encoding(tmp_path: Path, encoding: str):
+    path = tmp_path / "pose.txt"
+    path.write_text("# a pose\n1 0 0 0 \n0 1 0 0\n\n0 0 1 -inf\n0 0 0 1\n", encoding=encoding, newline="\r\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReadAs)
+        assert read_matrix(path, ((4, 4),), "pose")[2].tolist() == [0, 0, 1, -np.inf]
+
+
+def test_leftovers_of_operating_systems_are_not_listed(tmp_path: Path):
+    for name in (
+        "b.ply",
+        "a.ply",
+        "._a.ply",
+        ".DS_Store",
+        "Thumbs.db",
+        "thumbs.db",
+        "desktop.ini",
+        "sub/c.ply",
+        "sub/._c.ply",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in listed(tmp_path, "*")] == ["a.ply", "b.ply"]
+    assert [path.name for path in listed(tmp_path, "**/*.ply")] == ["a.ply", "b.ply", "c.ply"]
+    assert listed(tmp_path / "nowhere", "*") == ()
+
+
+@contextlib.contextmanager
+def without_rights(folder: Path) -> Iterator[None]:
+    """As a user who may not read `folder`: root may read everything, so root becomes somebody else for a while."""
+    names = (folder, *folder.parents) if os.geteuid() == 0 else ()
+    modes = {path: path.stat().st_mode for path in names if not path.stat().st_mode & stat.S_IXOTH}
+    for path, mode in modes.items():  # the way to it, which pytest makes for its own user alone
+        path.chmod(mode | stat.S_IXOTH | stat.S_IROTH)
+    before = folder.stat().st_mode
+    folder.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        if user == 0:
+            os.seteuid(0)
+        folder.chmod(before)
+        for path, mode in modes.items():
+            path.chmod(mode)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="rights of files are another matter there")
+def test_what_may_not_be_read_is_one_line(tmp_path: Path):
+    folder, file = tmp_path / "folder", tmp_path / "file.txt"
+    folder.mkdir()
+    file.write_text("x")
+    with without_rights(folder):
+        for check in (need_folder, need_file):
+            with pytest.raises(DataError, match=r"folder/x: thing cannot be read \(Permission denied\)"):
+                check(folder / "x", "thing")
+        with pytest.raises(DataError, match=r"folder: dataset folder cannot be read \(Permission denied\)"):
+            check_folder(folder, known_layouts())
+    with without_rights(file), pytest.raises(DataError, match=r"file.txt: thing cannot be read \(Permission denied\)"):
+        read_text(file, "thing")
