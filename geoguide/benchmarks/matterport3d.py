@@ -11,7 +11,7 @@ from geoguide.datasets import matterport3d
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.matterport3d import check_matterport3d, is_matterport3d
 from geoguide.datasets.config import DataConfig
-from geoguide.datasets.formats.files import need_file
+from geoguide.datasets.formats.files import listed, need_file
 from geoguide.datasets.sources import SceneSource
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
@@ -47,7 +47,7 @@ class MatterportRegion(SceneSource):
         """The mapping, the region's segmentation and all images of the house."""
         yield self.mapping
         yield from (self.path / matterport3d.REGIONS).glob(f"region{self.region}.*")
-        yield from (path for path in self.path.glob("undistorted_*/*") if path.is_file())
+        yield from (path for path in listed(self.path, "undistorted_*/*") if path.is_file())
 
     def label_image_classes(self, label_set: str) -> Callable[[np.ndarray], np.ndarray]:
         """Label images hold rows of the category mapping (see `SceneSource.label_image_classes`)."""

@@ -8,6 +8,7 @@ from geoguide.datasets import scannet
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.scannet import check_scannet, is_scannet
 from geoguide.datasets.config import DataConfig
+from geoguide.datasets.formats.files import listed
 from geoguide.datasets.sources import SceneSource
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
@@ -23,7 +24,7 @@ class ScanNetScene(SceneSource):
 
     def files(self) -> Iterable[Path]:
         """Everything in the folder."""
-        return (path for path in self.path.rglob("*") if path.is_file())
+        return (path for path in listed(self.path, "**/*") if path.is_file())
 
 
 def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSource, ...]:

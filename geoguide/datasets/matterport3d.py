@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, read_image_size, warn_lost
-from geoguide.datasets.formats.files import integers, need_file, need_folder, provenance_of, read_json
+from geoguide.datasets.formats.files import integers, listed, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles, vertex_normals
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
@@ -113,7 +113,7 @@ def list_regions(house: str | Path) -> tuple[int, ...]:
         DataError: There is none.
     """
     folder = need_folder(Path(house) / REGIONS, "region segmentations")
-    matches = (re.fullmatch(r"region(\d+)\.ply", path.name) for path in folder.glob("*.ply"))
+    matches = (re.fullmatch(r"region(\d+)\.ply", path.name) for path in listed(folder, "*.ply"))
     numbers = tuple(sorted(int(match[1]) for match in matches if match))
     if not numbers:
         raise DataError(f"{folder}: holds no region<N>.ply")

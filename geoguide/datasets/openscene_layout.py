@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.files import need_folder
+from geoguide.datasets.formats.files import listed, need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.formats.torch_files import read_torch
@@ -34,7 +34,7 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
     """
     layout = layout_of(name)
     folder = need_folder(Path(root) / layout.name / split, f"{split} split")
-    paths = tuple(sorted(folder.glob("*.pth")))
+    paths = tuple(sorted(listed(folder, "*.pth")))
     if not paths:
         raise DataError(f"{folder}: the split is empty, expected files *{layout.suffix}")
     odd = next((path for path in paths if suffix_of(path) != layout.suffix), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.cameras import check_fits, read_image_size, read_intrinsics, read_pose, warn_lost
-from geoguide.datasets.formats.files import by_number, need_file
+from geoguide.datasets.formats.files import by_number, listed, need_file
 from geoguide.datasets.formats.matterport_cameras import region_views
 from geoguide.datasets.openscene_folders import Layout
 from geoguide.errors import DataError
@@ -46,14 +46,14 @@ def load_views(root: Path, layout: Layout, split: str, name: str, points: np.nda
 def _scannet_views(folder: Path, camera: Path, layout: Layout) -> Iterator[View]:
     """All frames of a scan, in order; one file of intrinsics, `camera`, serves every scan."""
     intrinsics = read_intrinsics(camera)
-    for color in by_number((folder / "color").glob("*.jpg")):
+    for color in by_number(listed(folder / "color", "*.jpg")):
         depth = need_file(folder / "depth" / f"{color.stem}.png", "depth image")
         yield _view(color, depth, read_pose(folder / "pose" / f"{color.stem}.txt"), intrinsics, camera, layout)
 
 
 def _matterport_views(folder: Path, split: str, points: np.ndarray, layout: Layout) -> Iterator[View]:
     """The images of a building that belong to the region of points [P, 3], each with intrinsics of its own."""
-    paths = sorted((folder / "color").glob("*.jpg"))
+    paths = sorted(listed(folder / "color", "*.jpg"))
     if not paths:
         return
     poses = np.stack([read_pose(folder / "pose" / f"{path.stem}.txt") for path in paths])  # [K, 4, 4]

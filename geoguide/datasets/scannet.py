@@ -14,8 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import Size, at_size, common_camera, read_pose
-from geoguide.datasets.formats.files import by_number, integers, need_file, need_folder, provenance_of, read_json
+from geoguide.datasets.formats.cameras import Size, at_size, common_camera, frames_as_read, read_pose
+from geoguide.datasets.formats.files import (
+    by_number,
+    integers,
+    listed,
+    need_file,
+    need_folder,
+    provenance_of,
+    read_json,
+)
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns, vertex_normals
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.splits import load_split
@@ -24,6 +32,7 @@ from geoguide.labels import LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
+COLOR_SUFFIXES = (".jpg", ".jpeg")  # of extracted frames
 DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
 KIND = {"objectId": int, "label": str, "segments": list}  # fields of an annotated object
@@ -124,6 +133,7 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
+    views = _load_views(folder, frame_skip, image_size)
     return Scene(
         name=folder.name,
         points=points,
@@ -132,8 +142,9 @@ def load_scene(
         faces=faces,
         labels=_load_labels(folder, len(points), labels),
         instances=_load_instances(folder, len(points)),
-        views=_load_views(folder, frame_skip, image_size),
+        views=views,
         provenance=provenance_of(folder),
+        as_read=frames_as_read(views),
     )
 
 
@@ -237,8 +248,7 @@ def _load_groups(folder: Path, count: int, fields: tuple[str, ...]) -> tuple[lis
 def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[View, ...]:
     """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
     recording = folder / f"{folder.name}.sens"
-    images = (path for path in (folder / "color").glob("*.jpg") if not path.name.startswith("."))
-    paths = by_number(images)[::frame_skip]
+    paths = by_number(listed(folder / "color", suffixes=COLOR_SUFFIXES))[::frame_skip]
     if not paths:
         return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoguide.datasets.formats.files import need_folder
+from geoguide.datasets.formats.files import is_junk, need_folder
 from geoguide.datasets.formats.torch_files import is_mappable, read_torch
 from geoguide.errors import DataError, InputError
 
@@ -199,7 +199,7 @@ def _listing(folder: Path, _changed: int) -> tuple[frozenset[str], dict[str, dic
     Remembered until the folder's time of change, `_changed`, is another: there are thousands of files.
     """
     names, numbers = set(), {}
-    for path in folder.glob("*.pt"):
+    for path in (path for path in folder.glob("*.pt") if not is_junk(path.name)):
         names.add(path.stem)
         before, _, number = path.stem.rpartition("_")
         if before and number.isdecimal():
