@@ -230,7 +230,7 @@ class Segment:
     voxel: float = 0.03
     """Voxel size in metres when an RGB-D folder is reconstructed."""
     depth_scale: float | None = None
-    """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 256, 4000 (Matterport3D)."""
+    """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
     device: str = "auto"

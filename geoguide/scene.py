@@ -1,6 +1,6 @@
 """One typed, frozen `Scene` with its `View`s: what every reader returns and every stage takes."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_color(path: str | Path) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Generator[Image.Image]:
     """An image file, decoded; `DataError` where that, or what is done with it, fails."""
     if not path.is_file():
         raise DataError(f"{path}: image not found")

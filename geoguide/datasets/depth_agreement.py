@@ -156,6 +156,8 @@ def check_depth(views: Sequence[View], where: str, max_depth: float) -> tuple[st
         DataError: They contradict one another (the message says which other reading of poses or depth agrees, where
             one does), nearly all readings lie beyond `max_depth`, or a depth image is broken.
     """
+    if not views:
+        return ()
     recording = _recording(views)
     found = _agreement(recording)
     if found.confirmed:
@@ -245,7 +247,7 @@ def _compare(one: _Frame, other: _Frame, motion: np.ndarray, stretch: float) -> 
 def _likely_cause(recording: _Recording, found: Agreement, depth_scale: float) -> str | None:
     """The other reading of the files under which the frames agree best, where they clearly do under any."""
     wrong = found.known and found.share < WRONG
-    need = FEWEST if wrong else max(FEWEST, -(-len(recording.pairs) * 2 // 3))  # a third of the pairs, both directions
+    need = FEWEST if wrong else max(FEWEST, found.tried / 6)  # a recording that is right may overlap as little as that
     best, cause = CLEAR, None
     for text, move, stretch in _other_readings(recording, found, depth_scale):
         other = _agreement(recording, move, stretch)

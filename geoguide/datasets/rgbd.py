@@ -16,12 +16,12 @@ from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames
 from geoguide.datasets.formats.files import listed, need_file, need_folder
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.errors import DataError, InputError
+from geoguide.ops.origin import far_offset
 from geoguide.scene import Scene, View, read_image
 
 AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), strict=True))  # each [3]
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
 UNITS = {"m": 1.0, **LENGTHS}  # metres, of the translations of poses
-FAR = 1000.0  # metres; float32, in which points are kept, steps by 0.06 mm here and by 30 mm at UTM's northings
 HEIGHTS = (0.3, 3.0)  # metres above the ground, at which people, and robots, hold cameras
 UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: horizontal surfaces are looked for in narrowing cones
 
@@ -146,9 +146,8 @@ def _read_views(
 def _placed(views: tuple[View, ...], metres: float) -> tuple[tuple[View, ...], np.ndarray]:
     """The views with translations in metres, near the origin, and the shift [3], metres, that leads back."""
     eyes = np.array([view.cam_to_world[:3, 3] * metres for view in views if view.has_pose])  # [K, 3]
-    far = len(eyes) and np.abs(eyes).max() > FAR
-    shift = np.rint(np.median(eyes, axis=0)) if far else np.zeros(3)  # whole metres are exact in float64
-    if metres == 1 and not far:
+    shift = far_offset(eyes) if len(eyes) else np.zeros(3)
+    if metres == 1 and not shift.any():
         return views, shift
     poses = [view.cam_to_world.copy() for view in views]
     for pose in poses:
@@ -274,5 +273,7 @@ def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path
 
 def _depth_file(place: Path) -> Path:
     """The depth image of a frame, png or npy; `place` is its path without the suffix."""
-    array = place.with_name(f"{place.name}.npy")
-    return array if array.is_file() else need_file(place.with_name(f"{place.name}.png"), "depth image")
+    array, image = place.with_name(f"{place.name}.npy"), place.with_name(f"{place.name}.png")
+    if array.is_file() and image.is_file():
+        raise DataError(f"{array}: a second depth image of the same frame, beside {image.name}")
+    return array if array.is_file() else need_file(image, "depth image")

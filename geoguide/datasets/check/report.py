@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from geoguide.datasets.depth_agreement import check_depth
 from geoguide.errors import GeoGuideError
 from geoguide.scene import VOID, Scene
 
@@ -187,6 +188,8 @@ def check_scene(report: Report, path: Path, read: Reader, need_labels: bool, nee
                 part()
         if not view.has_pose:
             report.problem(f"{path}: pose of frame {view.name} is not finite; the frame will be skipped")
+    with report.noting():
+        check_depth(scene.views, str(path), np.inf)  # what it finds unusual of a whole recording is not amiss here
     return scene
 
 
