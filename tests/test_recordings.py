@@ -14,6 +14,7 @@ from simple_room import PERFECT, distance_to_surface, simple_room, views_of, wri
 
 import geoguide
 from geoguide import own_scan
+from geoguide.datasets.check.report import Report, check_scene
 from geoguide.datasets.depth_agreement import check_depth, depth_agreement
 from geoguide.datasets.formats.cameras import check_fits, checked_pose, is_cropped
 from geoguide.datasets.formats.files import by_number, listed
@@ -243,6 +244,16 @@ def test_real_recordings_agree(recordings: Path):
                 assert not depth_agreement(harmed).confirmed
                 with pytest.raises(DataError, match="looks? (like|transposed)"):
                     check_depth(harmed, "scan", 5.0)
+
+
+def test_data_check_names_a_scene_whose_frames_contradict_one_another(plain: Path, plain_scene: Scene):
+    for harm, problems in ((np.array, 0), (np.linalg.inv, 1)):
+        views = (dataclasses.replace(view, cam_to_world=harm(view.cam_to_world)) for view in load_views(plain))
+        scene, report = dataclasses.replace(plain_scene, views=tuple(views)), Report("a folder")
+        assert check_scene(report, Path("scene0000_00"), lambda _, scene=scene: scene, False, True) is scene
+        assert len(report.problems) == problems
+    assert report.problems[0].startswith("scene0000_00: the frames' depth contradicts their poses")
+    assert "world-to-camera" in report.problems[0]
 
 
 # Units and places
