@@ -208,3 +208,18 @@ def test_a_camera_without_calibration_is_lost_and_said(key_frame: Path):
     assert [view.name for view in scene.views if not view.has_pose] == ["CAM_FRONT"]
     (sentence,) = scene.as_read
     assert "frames are left out, their pose is lost (not finite or zero): CAM_FRONT" in sentence
+
+
+@pytest.mark.parametrize("harm", [np.transpose, lambda pose: np.diag([1, -1, -1, 1]) @ pose])
+def test_calibrations_of_another_convention_are_spoken_of(key_frame: Path, harm: Callable[[np.ndarray], np.ndarray]):
+    """Inverse (the camera stands at the LiDAR) and OpenGL's axes."""
+    path = key_frame / "calibration.json"
+    calibration = json.loads(path.read_text())
+    assert load_key_frame(key_frame).as_read == ()
+    for camera in calibration["cameras"].values():
+        pose = np.array(camera["lidar_to_camera"], dtype=float)
+        pose[:3, 3] = 0
+        camera["lidar_to_camera"] = harm(pose).tolist()
+    write_json(path, calibration)
+    (sentence,) = load_key_frame(key_frame).as_read
+    assert sentence.startswith("cameras look upside down: is lidar_to_camera given as camera to LiDAR")

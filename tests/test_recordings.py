@@ -183,6 +183,16 @@ def test_poses_of_other_frames_are_refused(plain: Path, folder: Path, other: Cal
         load_rgbd(folder, voxel=VOXEL)
 
 
+def test_a_single_wrong_pose_is_said(plain: Path):
+    """In a line beside the labels, or, where it is one of few, as the reason why there are none."""
+    views = list(load_views(plain))
+    views[4] = dataclasses.replace(views[4], cam_to_world=views[0].cam_to_world)
+    sentence = "depth of frames frame-000004 contradicts that of the others: are their poses wrong"
+    assert any(sentence in text for text in check_depth(views, "scan", 5.0))
+    with pytest.raises(DataError, match=sentence):
+        check_depth(views[:8], "scan", 5.0)
+
+
 def test_a_turned_or_moved_world_is_no_fault(plain: Path):
     views = load_views(plain)
     world = np.eye(4)

@@ -37,6 +37,7 @@ AGREE, THROUGH = 0.05, 1.1  # twice a depth camera's own error at 5 m, and as mu
 SPEAKING = 0.1  # share of a frame's points with a verdict below which a pair says nothing
 FEWEST = 4  # such pairs, both directions counted, below which nothing is said of the recording
 WRONG, DOUBTFUL = 0.75, 0.9  # shares; see the table above
+ODD = 0.5  # share of a single frame; with one wrong pose among 8 to 40 the right frames keep 0.6, mostly 0.9
 CLEAR = 0.95  # share above which another reading of the files is named as the likely one
 UNUSABLE = 0.98  # share of readings beyond the limit
 USUAL_DEPTH = 0.2  # metres; depth cameras begin to see here
@@ -105,6 +106,7 @@ class _Frame(NamedTuple):
     readings: np.ndarray  # float64 [N]
     intrinsics: np.ndarray  # [3, 3] of the thinned image
     pose: np.ndarray  # [4, 4]
+    name: str
 
 
 class _Recording(NamedTuple):
@@ -160,18 +162,19 @@ def check_depth(views: Sequence[View], where: str, max_depth: float) -> tuple[st
         return ()
     recording = _recording(views)
     found = _agreement(recording)
+    said = _odd_frames(recording)
     if found.confirmed:
-        return _depth_as_read(recording.readings, views[0].depth_scale, where, max_depth)
+        return said + _depth_as_read(recording.readings, views[0].depth_scale, where, max_depth)
     cause = _likely_cause(recording, found, views[0].depth_scale) if recording.pairs else None
     if cause is not None or (found.known and found.share < WRONG):
-        raise DataError(f"{where}: {_contradiction(found)}; {cause or _ANY_CAUSE}")
+        raise DataError(f"{where}: {_contradiction(found)}; {cause or ''.join(said) or _ANY_CAUSE}")
     if found.known:
         doubt = f"the frames' depth agrees by {found.share:.2f} only (usual: 0.97 and more)"
         sentence = f"{doubt}: poses, intrinsics or depth unit may be slightly wrong"
     else:
         overlap = f"{found.pairs} of {found.tried} pairs of frames overlap"
         sentence = f"whether poses, intrinsics and depth fit together could not be checked: {overlap}"
-    return (sentence, *_depth_as_read(recording.readings, views[0].depth_scale, where, max_depth))
+    return (sentence, *said, *_depth_as_read(recording.readings, views[0].depth_scale, where, max_depth))
 
 
 def _depth_as_read(readings: np.ndarray, scale: float, where: str, max_depth: float) -> tuple[str, ...]:
@@ -215,20 +218,45 @@ def _frame(view: View) -> _Frame:
     row, col = np.nonzero(thin)
     odd = (row + col) % 2 == 0  # half of the pixels speak, all listen
     pixels = np.stack([col[odd], row[odd], np.ones(odd.sum())])  # [3, N]
-    return _Frame(thin, np.linalg.inv(intrinsics) @ pixels, thin[row[odd], col[odd]], intrinsics, view.cam_to_world)
+    rays, readings = np.linalg.inv(intrinsics) @ pixels, thin[row[odd], col[odd]]
+    return _Frame(thin, rays, readings, intrinsics, view.cam_to_world, view.name)
 
 
 def _agreement(recording: _Recording, move: Move | None = None, stretch: float = 1.0) -> Agreement:
     """The agreement, with every pose moved by `move` and all depth multiplied by `stretch`."""
-    move, counts = move or _same, []
+    table = _table(recording, move or _same, stretch)
+    speaking = table[_speaks(table)]
+    return Agreement(len(speaking), len(table), float(_share(speaking)))
+
+
+def _speaks(table: np.ndarray) -> np.ndarray:
+    return table[:, 1:].sum(axis=1) >= SPEAKING * table[:, 0]
+
+
+def _share(table: np.ndarray) -> float:
+    """Of all verdicts in a table [n, 3] those that agree; nan without any."""
+    agree, through = table[:, 1:].sum(axis=0)
+    return agree / (agree + through) if agree + through else np.nan
+
+
+def _odd_frames(recording: _Recording) -> tuple[str, ...]:
+    """A sentence that names those of the frames that were read whose depth contradicts that of two others or more."""
+    table = _table(recording, _same, 1.0)
+    pair = np.repeat(np.array(recording.pairs).reshape(-1, 2), 2, axis=0)  # [2 pairs, 2]
+    of_frame = {number: (pair == number).any(axis=1) & _speaks(table) for number in recording.frames}
+    odd = [recording.frames[number].name for number, rows in of_frame.items() if rows.sum() > 2
+           and _share(table[rows]) < ODD]  # fmt: skip
+    return (f"depth of frames {', '.join(odd)} contradicts that of the others: are their poses wrong?",) if odd else ()
+
+
+def _table(recording: _Recording, move: Move, stretch: float) -> np.ndarray:
+    """Points, points that agree and that are seen through, of each pair in either direction: [2 pairs, 3]."""
+    counts = []
     for i, j in recording.pairs:
         for one, other in ((i, j), (j, i)):
             one, other = recording.frames[one], recording.frames[other]
             counts.append(_compare(one, other, np.linalg.inv(move(other.pose)) @ move(one.pose), stretch))
-    table = np.array(counts, dtype=np.float64).reshape(-1, 3)  # [2 pairs, 3]: points, agree, seen through
-    speaking = table[table[:, 1:].sum(axis=1) >= SPEAKING * table[:, 0]]
-    agree, through = speaking[:, 1:].sum(axis=0)
-    return Agreement(len(speaking), len(table), float(agree / (agree + through)) if agree + through else np.nan)
+    return np.array(counts, dtype=np.float64).reshape(-1, 3)
 
 
 def _compare(one: _Frame, other: _Frame, motion: np.ndarray, stretch: float) -> tuple[int, int, int]:

@@ -158,8 +158,19 @@ def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Sce
         grey_colors(len(points)),
         views=tuple(views),
         intensity=intensity,
-        as_read=frames_as_read(views),
+        as_read=frames_as_read(views) + _upside_down(views),
     )
+
+
+def _upside_down(views: list[View]) -> tuple[str, ...]:
+    """A sentence where the cameras would hang upside down in the LiDAR's world, as other conventions have it."""
+    downs = [view.cam_to_world[2, 1] for view in views if view.has_pose]  # z of the images' way down; -1 when upright
+    if not downs or np.mean(downs) < 0:
+        return ()
+    hint = (
+        "is lidar_to_camera given as camera to LiDAR, or are the camera's axes other than x right, y down, z forward?"
+    )
+    return (f"cameras look upside down: {hint}",)
 
 
 def _read_lidar(path: Path) -> tuple[np.ndarray, np.ndarray]:
