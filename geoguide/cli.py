@@ -231,6 +231,8 @@ class Segment:
     """Of the model's backbone, if it is Sonata; default the hub's."""
     voxel: float = 0.03
     """Voxel size in metres when an RGB-D folder is reconstructed."""
+    depth_scale: float | None = None
+    """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
     device: str = "auto"
@@ -243,7 +245,7 @@ class Segment:
 
         names = own_scan.parse_labels(self.labels)
         model = geoguide.load(self.model, self.weights).to(resolve_device(self.device))
-        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit)
+        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
         result = own_scan.segment_scan(scan, model, names, masks=self.masks)
         out = self.out or Path(f"{self.scan.stem}_labelled.ply")
         own_scan.write_labelled(out, result)

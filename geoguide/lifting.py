@@ -25,7 +25,7 @@ from geoguide.frozen import unless
 from geoguide.ops.arrays import Array, ArrayT, coordinates, host, number, whole
 from geoguide.ops.projection import Camera, add_visible, project_points
 from geoguide.ops.splat import splat_points
-from geoguide.scene import Scene, View
+from geoguide.scene import Scene, View, is_lost
 
 RULES = ("openscene", "devkit")
 SPLAT = "splat"  # value of `use_depth`: depth from the points
@@ -259,7 +259,7 @@ def _pairs(views: Iterable[View], expected: int, features: Any) -> Iterator[tupl
     end: Any = object()
     stream = iter(()) if callable(features) else iter(features)
     for index, view in enumerate(views):
-        lost = not np.isfinite(host("cam_to_world", view.cam_to_world)).all()
+        lost = is_lost(host("cam_to_world", view.cam_to_world))
         if callable(features):
             feature = None if lost else features(view)
         elif (feature := next(stream, end)) is end:

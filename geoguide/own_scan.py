@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from plyfile import PlyData, PlyElement
 
+from geoguide.datasets.depth_agreement import depth_agreement
 from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
 from geoguide.datasets.points import load_points
 from geoguide.datasets.rgbd import load_rgbd
@@ -83,7 +84,14 @@ def parse_labels(text: str) -> tuple[str, ...]:
     return names
 
 
-def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03, *, unit: str | None = None) -> Scan:
+def open_scan(
+    path: Path,
+    columns: int | None = None,
+    voxel: float = 0.03,
+    *,
+    unit: str | None = None,
+    depth_scale: float | None = None,
+) -> Scan:
     """Open a scan.
 
     Args:
@@ -92,25 +100,33 @@ def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03, *, un
             cameras, and points that no camera sees stay grey.
         columns: Float32 columns of a .bin file; None to infer them.
         voxel: Metres, of a reconstruction.
-        unit: Of a file's coordinates, as in `load_points`.
+        unit: Of a file's coordinates, or of an RGB-D folder's poses, as in `load_points`.
+        depth_scale: Units of an RGB-D folder's depth images per metre; None: as in `load_rgbd`.
 
     Returns:
         The scan.
 
     Raises:
         DataError: It is not there, or broken.
-        InputError: `unit` is unknown, or given for a folder.
+        InputError: `unit` is unknown, or given for a key frame; `depth_scale` is given for something else than an RGB-D
+            folder, or is not positive.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    if unit is not None and path.is_dir():
-        raise InputError(f"--unit is for a file of points, found the folder {path}")
-    if (path / CALIBRATION).is_file():
+    key_frame = (path / CALIBRATION).is_file()
+    if depth_scale is not None and (key_frame or not path.is_dir()):
+        raise InputError(f"--depth-scale is for folders of depth images, found {path}")
+    if unit is not None and key_frame:
+        raise InputError(f"--unit is for a file of points or the poses of depth images, found the key frame {path}")
+    if key_frame:
         scene = with_weld_said(load_key_frame(path))
         lifted, count = lift_colors(scene)
         colored = np.asarray(count) > 0
         return Scan(replace(scene, colors=np.where(colored[:, None], lifted, scene.colors)), colored)
-    scene = load_rgbd(path, voxel=voxel) if path.is_dir() else load_points(path, columns=columns, unit=unit)
+    if path.is_dir():
+        scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, unit=unit or "m")
+    else:
+        scene = load_points(path, columns=columns, unit=unit)
     return Scan(with_weld_said(scene))
 
 
@@ -172,16 +188,22 @@ def lift_colors(scene: Scene) -> Fusion:
     return fuse(scene.points, scene.views, colors, use_depth=SPLAT, depth_tolerance=0.1, rule="devkit")
 
 
-def color_check(scene: Scene) -> dict[str, float]:
+def color_check(scene: Scene) -> dict[str, float | None]:
     """Lift the frames' own colours and compare them with the cloud's: a lifting check that needs no labels.
+
+    Colours of a cloud that was made from the same poses agree whatever the poses are: what speaks for those is the
+    agreement of the frames' depth (see `datasets.depth_agreement`).
 
     Args:
         scene: Points with colours, and frames with depth.
 
     Returns:
         How many frames there are, the share of points seen, and the median absolute difference over seen points and
-        channels, in 0..255, beside that of unrelated points: near it, poses or intrinsics are wrong.
+        channels, in 0..255, beside that of unrelated points; and on how many pairs of overlapping frames which share of
+        the depth agrees (0.97 and more is usual), or null where no frames overlap.
     """
+    agreement = depth_agreement(scene.views)
+    scene = replace(scene, views=tuple(view for view in scene.views if view.has_pose))  # the reader named the others
     lifted, count = fuse(scene.points, scene.views, ColorTeacher().features(scene), depth_tolerance=0.05)
     seen = np.asarray(count) > 0
     difference = np.abs(np.asarray(lifted)[seen] - scene.colors[seen])
@@ -191,6 +213,8 @@ def color_check(scene: Scene) -> dict[str, float]:
         "seen_share": round(float(seen.mean()), 4),
         "median_abs_difference_255": round(255 * float(np.median(difference)), 3),
         "median_abs_difference_of_unrelated_points_255": round(255 * float(np.median(shuffled)), 3),
+        "depth_pairs": agreement.pairs,
+        "depth_agreement": round(agreement.share, 4) if agreement.known else None,
     }
 
 

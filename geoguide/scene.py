@@ -1,5 +1,7 @@
 """One typed, frozen `Scene` with its `View`s: what every reader returns and every stage takes."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +14,23 @@ VOID = 255  # label of points that are not scored
 NO_INSTANCE = -1
 
 
+def is_lost(cam_to_world: np.ndarray) -> bool:
+    """Tell whether a pose says that tracking was lost, rather than where the camera was.
+
+    Args:
+        cam_to_world: [4, 4].
+
+    Returns:
+        Whether it holds inf or nan, as ScanNet writes it, or a rotation of zeros only, as other tools do.
+    """
+    return not np.isfinite(cam_to_world).all() or not np.any(np.asarray(cam_to_world)[:3, :3])
+
+
 def read_image(path: str | Path) -> np.ndarray:
     """Decode an image file completely.
 
     Args:
-        path: A file that pillow reads.
+        path: A file that pillow reads, or an array in an .npy file.
 
     Returns:
         The pixels [H, W] or [H, W, channels], as stored.
@@ -25,12 +39,46 @@ def read_image(path: str | Path) -> np.ndarray:
         DataError: The file is missing, truncated or no image.
     """
     path = Path(path)
+    if path.suffix == ".npy" and path.is_file():
+        try:
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: not a readable npy file, truncated? ({error})") from None
+    with _opened(path) as image:
+        return np.asarray(image)
+
+
+def read_color(path: str | Path) -> np.ndarray:
+    """Decode a colour image, whatever colours it is stored in. A rotation that its EXIF data ask for is not done.
+
+    Args:
+        path: A file that pillow reads: RGB, grey, palette, CMYK, with or without opacity (which is dropped), of 8 or 16
+            bits.
+
+    Returns:
+        The pixels as RGB, uint8 [H, W, 3].
+
+    Raises:
+        DataError: The file is missing, truncated or no image, or its pixels are no colours (floats).
+    """
+    with _opened(Path(path)) as image:
+        if image.mode.startswith("I"):  # grey of 16 bits, which pillow would cut at 255
+            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if image.mode == "F":
+            raise DataError(f"{path}: expected a colour image, found floats")
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Image.Image]:
+    """An image file, decoded; `DataError` where that, or what is done with it, fails."""
     if not path.is_file():
         raise DataError(f"{path}: image not found")
     try:
         with Image.open(path) as image:
             image.load()
-            return np.asarray(image)
+            yield image
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: not a readable image ({error})") from None
 
@@ -43,10 +91,11 @@ class View:
         name: The view's name in the recording.
         intrinsics: [3, 3] pixels, for images of `image_size`.
         cam_to_world: [4, 4] metres, OpenCV axes (x right, y down, z forward); may hold inf or nan as real ScanNet poses
-            do, and `has_pose` is then False.
+            do, or zeros, and `has_pose` is then False.
         image_size: (H, W).
         color_path: The colour image's file; None where the view has none, as for the files below.
-        depth_path: The depth image's file, uint16 with `depth_scale` units per metre; 0 and 65535 mean no reading.
+        depth_path: The depth image's file, uint16 with `depth_scale` units per metre, where 0 and 65535 mean no
+            reading; or floats, where anything but a positive finite number means none.
         depth_scale: Units of the depth file per metre.
         label_path: The file of the official `label-filt` image.
         instance_path: The file of the official `instance-filt` image.
@@ -73,8 +122,8 @@ class View:
 
     @property
     def has_pose(self) -> bool:
-        """False where tracking was lost (any inf or nan)."""
-        return bool(np.isfinite(self.cam_to_world).all())
+        """False where tracking was lost (see `is_lost`)."""
+        return not is_lost(self.cam_to_world)
 
     @property
     def pixel_files(self) -> tuple[Path | None, ...]:
@@ -82,19 +131,15 @@ class View:
         return self.color_path, self.depth_path, self.label_path
 
     def color(self) -> np.ndarray:
-        """Read the colour image, resized (bilinear) to `image_size` when the file is larger, as ScanNet's is.
+        """Read the colour image (see `read_color`), resized (bilinear) to `image_size` where the file's is another.
 
         Returns:
             uint8 [H, W, 3].
 
         Raises:
-            DataError: There is none, or it is no readable RGB image.
+            DataError: There is none, or it is no readable colour image.
         """
-        image = self._pixels("color")
-        if image.ndim != 3 or image.shape[2] < 3:
-            raise DataError(f"{self._path('color')}: expected an RGB image, found shape {list(image.shape)}")
-        image = np.ascontiguousarray(image[..., :3])
-        return self._resized(image, Image.Resampling.BILINEAR)
+        return self._resized(np.ascontiguousarray(self._pixels("color")), Image.Resampling.BILINEAR)
 
     def depth(self) -> np.ndarray:
         """Read the depth image, resized (nearest) to `image_size`.
@@ -103,9 +148,12 @@ class View:
             float32 [H, W] metres, 0 where there is no reading.
 
         Raises:
-            DataError: There is none, or it is no readable image of 16-bit integers.
+            DataError: There is none, or it is no readable image of 16-bit integers or floats.
         """
-        raw = self._integers("depth")
+        raw = self._single("depth", "iuf")
+        if raw.dtype.kind == "f":
+            read = np.isfinite(raw) & (raw > 0)
+            return np.where(read, raw, 0).astype(np.float32) / np.float32(self.depth_scale)
         if raw.dtype.itemsize == 1:
             raise DataError(f"{self._path('depth')}: expected depth of 16 bits, found {raw.dtype}")
         return np.where(raw == 65535, 0, raw).astype(np.float32) / np.float32(self.depth_scale)
@@ -139,14 +187,20 @@ class View:
         return path
 
     def _pixels(self, kind: str) -> np.ndarray:
-        """The image as stored. Views of a recording in one file override this (see `datasets.formats.sens`)."""
-        return read_image(self._path(kind))
+        """The image as stored, colour as RGB. Views of a `.sens` recording override this (`datasets.formats`)."""
+        path = self._path(kind)
+        return read_color(path) if kind == "color" else read_image(path)
 
     def _integers(self, kind: str) -> np.ndarray:
+        return self._single(kind, "iu")
+
+    def _single(self, kind: str, types: str) -> np.ndarray:
+        """The image [H, W], its pixels of one of numpy's kinds `types`."""
         image = self._pixels(kind)
-        if image.ndim != 2 or image.dtype.kind not in "iu":
+        if image.ndim != 2 or image.dtype.kind not in types:
             found = f"{image.dtype} {list(image.shape)}"
-            raise DataError(f"{self._path(kind)}: expected a single-channel {kind} image of integers, found {found}")
+            what = "integers or floats" if "f" in types else "integers"
+            raise DataError(f"{self._path(kind)}: expected a single-channel {kind} image of {what}, found {found}")
         return self._resized(image, Image.Resampling.NEAREST)  # never blended: these are measurements and ids
 
     def _resized(self, image: np.ndarray, how: Image.Resampling) -> np.ndarray:

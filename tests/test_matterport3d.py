@@ -282,6 +282,7 @@ POSE = at(0.5, 0.5, 0.5)
         (CONF, edit("n_images 1\nscan a b 1\n"), "line 2: scan before any intrinsics_matrix"),
         (CONF, edit("intrinsics_matrix 1 0 1 0\n"), "line 1: intrinsics_matrix needs 9 numbers, found 4"),
         (CONF, edit("n_images nan\n"), "n_images says nan, found 0 scan lines"),
+        (CONF, edit(conf([2 * POSE])), r"line 7: abc_i0_0.jpg: pose must end with the row 0 0 0 1, found 0 0 0 2"),
         (CONF, edit("n_images x\n"), "line 1: n_images needs 1 numbers"),
         (CONF, edit("intrinsics_matrix 0 0 1 0 0 1 0 0 1\n"), "positive focal lengths"),
         ("undistorted_color_images/abc_i0_0.jpg", Path.unlink, "image not found"),

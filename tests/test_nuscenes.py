@@ -181,11 +181,14 @@ def test_image_size_resizes_pixels_and_intrinsics(root: Path):
         view.depth()
 
 
-@pytest.mark.parametrize("field", ["translation", "rotation"])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_lost_pose_skips_its_view_with_one_warning(root: Path, field: str, bad: float):
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [(field, [bad, 0, 0]) for field in ("translation", "rotation") for bad in (math.nan, math.inf)]
+    + [("rotation", [0, 0, 0, 0])],
+)
+def test_a_lost_pose_skips_its_view_with_one_warning(root: Path, field: str, bad: list[float]):
     def lose(records: list[dict]) -> None:
-        next(r for r in records if r["token"] == "e-a-CAM_BACK")[field][0] = bad
+        next(r for r in records if r["token"] == "e-a-CAM_BACK")[field][: len(bad)] = bad
 
     edit_table(root, "ego_pose", lose)
     scene = load(root)

@@ -178,8 +178,13 @@ def test_what_is_not_there(root: Path):
         (("cameras", "CAM_FRONT", "lidar_to_camera"), [[1]], r"lidar_to_camera: expected \[4, 4\], found \[1, 1\]"),
         (
             ("cameras", "CAM_FRONT", "lidar_to_camera"),
-            [[0] * 4] * 4,
-            "lidar_to_camera: expected an inverse, found none",
+            [[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]],
+            r"field cameras.CAM_FRONT.lidar_to_camera: .* must be a rotation, found one scaled by 2",
+        ),
+        (
+            ("cameras", "CAM_FRONT", "lidar_to_camera"),
+            [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 2, 3, 1]],
+            r"field cameras.CAM_FRONT.lidar_to_camera: .* row 0 0 0 1, found 1 2 3 1: a transposed pose\?",
         ),
     ],
 )
@@ -192,3 +197,29 @@ def test_broken_calibrations_are_named(key_frame: Path, keys: tuple[str, ...], v
     write_json(path, calibration)
     with pytest.raises(DataError, match=message):
         load_key_frame(key_frame)
+
+
+def test_a_camera_without_calibration_is_lost_and_said(key_frame: Path):
+    path = key_frame / "calibration.json"
+    calibration = json.loads(path.read_text())
+    calibration["cameras"]["CAM_FRONT"]["lidar_to_camera"] = [[0] * 4] * 4
+    write_json(path, calibration)
+    scene = load_key_frame(key_frame)
+    assert [view.name for view in scene.views if not view.has_pose] == ["CAM_FRONT"]
+    (sentence,) = scene.as_read
+    assert "frames are left out, their pose is lost (not finite or zero): CAM_FRONT" in sentence
+
+
+@pytest.mark.parametrize("harm", [np.transpose, lambda pose: np.diag([1, -1, -1, 1]) @ pose])
+def test_calibrations_of_another_convention_are_spoken_of(key_frame: Path, harm: Callable[[np.ndarray], np.ndarray]):
+    """Inverse (the camera stands at the LiDAR) and OpenGL's axes."""
+    path = key_frame / "calibration.json"
+    calibration = json.loads(path.read_text())
+    assert load_key_frame(key_frame).as_read == ()
+    for camera in calibration["cameras"].values():
+        pose = np.array(camera["lidar_to_camera"], dtype=float)
+        pose[:3, 3] = 0
+        camera["lidar_to_camera"] = harm(pose).tolist()
+    write_json(path, calibration)
+    (sentence,) = load_key_frame(key_frame).as_read
+    assert sentence.startswith("cameras look upside down: is lidar_to_camera given as camera to LiDAR")

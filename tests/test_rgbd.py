@@ -140,7 +140,14 @@ def remove(pattern: str) -> Callable[[Path], object]:
             r"000003.depth.png: image is .30, 40. .* are for",
         ),
         (lambda folder: resize(folder / "frame-000003.color.jpg", (80, 45)), r"000003.color.jpg: .* not of the shape"),
-        (lambda folder: grey(folder / "frame-000003.color.jpg"), "frame-000003.color.jpg: expected an RGB image"),
+        (
+            lambda folder: double(folder / "frame-000003.color.png"),
+            "000003.color.png: a second colour image of the same",
+        ),
+        (
+            lambda folder: double(folder / "frame-000003.depth.npy"),
+            "000003.depth.npy: a second depth image of the same",
+        ),
     ],
 )
 def test_broken_folders_are_named(folder: Path, damage: Callable[[Path], object], message: str):
@@ -157,8 +164,8 @@ def resize(path: Path, size: tuple[int, int]) -> None:
     Image.open(path).resize(size).save(path)
 
 
-def grey(path: Path) -> None:
-    Image.fromarray(np.zeros((60, 80), np.uint8)).save(path)
+def double(path: Path) -> None:
+    path.write_bytes(b"whatever")
 
 
 def test_bad_arguments(folder: Path):

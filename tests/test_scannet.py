@@ -292,7 +292,6 @@ def test_images_of_another_size_than_their_intrinsics_say(scene_folder: Path):
             np.zeros((3, 2, 3), np.uint8),
             r"0.png: expected a single-channel depth image .* found uint8 \[3, 2, 3\]",
         ),
-        ("color", np.zeros((6, 4), np.uint8), r"0.jpg: expected an RGB image, found shape \[6, 4\]"),
         ("labels", DEPTH > 0, r"0.png: expected a single-channel label image of integers, found bool \[3, 2\]"),
     ],
 )

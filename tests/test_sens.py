@@ -252,3 +252,18 @@ def test_a_recording_cut_later_is_named(scene_folder: Path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"ends within depth of frame 3: expected \d+ bytes, found \d+"):
         view.depth()
+
+
+def test_a_pose_that_is_no_rigid_motion_is_named(path: Path, frames: list[Frame]):
+    frames[3].pose = np.diag([2.0, 2, 2, 1])
+    path.write_bytes(pack(frames))
+    with pytest.raises(DataError, match=r"\.sens: frame 3: .* must be a rotation, found one scaled by 2"):
+        SensFile(path)
+
+
+def test_a_zero_pose_is_a_lost_frame(scene_folder: Path, frames: list[Frame]):
+    frames[1].pose = np.zeros((4, 4))
+    (scene_folder / f"{NAME}.sens").write_bytes(pack(frames))
+    scene = load_scene(scene_folder)
+    assert [view.has_pose for view in scene.views] == [True, False, False, True]
+    assert scene.as_read == ("2 of 4 frames are left out, their pose is lost (not finite or zero): 1, 2",)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from geoguide.datasets.formats import nuscenes_tables
-from geoguide.datasets.formats.cameras import Size, at_size, check_fits, read_image_size
+from geoguide.datasets.formats.cameras import Size, at_size, check_fits, checked_pose, frames_as_read, read_image_size
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.formats.ply import finite_points
@@ -100,14 +100,16 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
         where = f"{tables.path('ego_pose')}: sample {sample}"
         raise DataError(f"{where}: expected a finite pose of {LIDAR}, found nan or inf")
     points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
+    views = tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS)
     return Scene(
         name=f"{tables.scene_of(sample)}_{sample}",
         points=points.astype(np.float32),
         colors=grey_colors(len(points)),
         labels=_read_labels(tables, lidar["token"], len(points)),
-        views=tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS),
+        views=views,
         provenance=tables.provenance,
         intensity=intensity,
+        as_read=frames_as_read(views),
     )
 
 
@@ -145,14 +147,30 @@ def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Sce
         where = f"{path}: field cameras.{channel}"
         nuscenes_tables.need_fields(camera, ("file", "intrinsics", "lidar_to_camera", "width", "height"), f"{where}.")
         pose = _square(camera["lidar_to_camera"], 4, f"{where}.lidar_to_camera")
-        try:
-            pose = np.linalg.inv(pose) if np.isfinite(pose).all() else np.full((4, 4), np.nan)  # nan: a lost pose
-        except np.linalg.LinAlgError:
-            raise DataError(f"{where}.lidar_to_camera: expected an inverse, found none") from None
+        pose = checked_pose(pose, f"{where}.lidar_to_camera")
+        pose = np.linalg.inv(pose) if np.isfinite(pose).all() else np.full((4, 4), np.nan)  # nan: a lost pose
         intrinsics = _intrinsics(camera["intrinsics"], f"{where}.intrinsics")
         view = View(channel, intrinsics, pose, (camera["height"], camera["width"]))
         views.append(_with_image(view, folder / camera["file"], (path, path), image_size))
-    return Scene(folder.name, points, grey_colors(len(points)), views=tuple(views), intensity=intensity)
+    return Scene(
+        folder.name,
+        points,
+        grey_colors(len(points)),
+        views=tuple(views),
+        intensity=intensity,
+        as_read=frames_as_read(views) + _upside_down(views),
+    )
+
+
+def _upside_down(views: list[View]) -> tuple[str, ...]:
+    """A sentence where the cameras would hang upside down in the LiDAR's world, as other conventions have it."""
+    downs = [view.cam_to_world[2, 1] for view in views if view.has_pose]  # z of the images' way down; -1 when upright
+    if not downs or np.mean(downs) < 0:
+        return ()
+    hint = (
+        "is lidar_to_camera given as camera to LiDAR, or are the camera's axes other than x right, y down, z forward?"
+    )
+    return (f"cameras look upside down: {hint}",)
 
 
 def _read_lidar(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 Two layouts are read: `frame-N.color.jpg`, `frame-N.depth.png`, `frame-N.pose.txt` with one `camera-intrinsics.txt`
 (7-Scenes and similar recordings), and ScanNet's extracted `color/N.jpg`, `depth/N.png`, `pose/N.txt`,
-`intrinsic/intrinsic_depth.txt`.
+`intrinsic/intrinsic_depth.txt`. Colour images may be jpg or png, depth images png or npy.
 """
 
 import dataclasses
@@ -11,13 +11,18 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from geoguide.datasets.formats.cameras import common_camera, read_pose
-from geoguide.datasets.formats.files import need_file, need_folder
+from geoguide.datasets.depth_agreement import check_depth, depth_agreement
+from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
+from geoguide.datasets.formats.files import listed, need_file, need_folder
 from geoguide.datasets.reconstruct import reconstruct
+from geoguide.datasets.units import METRES, check_unit
 from geoguide.errors import DataError, InputError
-from geoguide.scene import Scene, View
+from geoguide.ops.origin import far_offset
+from geoguide.scene import Scene, View, read_image
 
 AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), strict=True))  # each [3]
+COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
+HEIGHTS = (0.3, 3.0)  # metres above the ground, at which people, and robots, hold cameras
 UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: horizontal surfaces are looked for in narrowing cones
 
 
@@ -28,12 +33,15 @@ def load_rgbd(
     frame_skip: int = 1,
     up: str = "auto",
     max_depth: float = 5.0,
-    depth_scale: float = 1000.0,
+    depth_scale: float | None = None,
+    unit: str = "m",
     image_size: tuple[int, int] | None = None,
 ) -> Scene:
     """Reconstruct a folder of RGB-D frames into a scene with these frames as views, z up.
 
-    Frames without a finite pose stay among the views (`has_pose` False) and are not fused.
+    Frames without a finite pose stay among the views (`has_pose` False) and are not fused. Frames whose depth
+    contradicts their poses are refused (see `depth_agreement`). Poses far from the origin are moved to it in float64;
+    `Scene.file_points` has the points in the recording's own world and unit then.
 
     Args:
         folder: The folder, in one of the two layouts.
@@ -43,44 +51,56 @@ def load_rgbd(
             `estimate_up`. Mesh and poses are turned together by the smallest rotation that brings it to +z; nothing is
             moved.
         max_depth: Depth beyond this, in metres, is not used, as in `reconstruct`.
-        depth_scale: Units of the depth images per metre.
+        depth_scale: Units of the depth images per metre; None: 1000 for integers, 1 for floats.
+        unit: Of the poses' translations: "m", "cm", "mm", "km", "ft" or "in".
         image_size: (H, W) of the views, by default the depth images' own.
 
     Returns:
         The scene, named as the folder.
 
     Raises:
-        DataError: The folder is missing or holds no frames, or a file is broken.
+        DataError: The folder is missing or holds no frames, a file is broken, or poses, intrinsics and depth contradict
+            one another.
         InputError: An argument is out of range, the cameras have no common up direction, or nothing can be
             reconstructed.
     """
     folder = need_folder(folder, "RGB-D folder")
     if up != "auto" and up not in AXES:
         raise InputError(f"up must be 'auto' or one of {', '.join(AXES)}, found {up!r}")
-    if frame_skip < 1 or depth_scale <= 0:
-        raise InputError(f"frame_skip and depth_scale must be positive, found {frame_skip} and {depth_scale}")
-    views = load_views(folder, frame_skip=frame_skip, depth_scale=depth_scale, image_size=image_size)
+    check_unit(unit)
+    views, doubt = _read_views(folder, frame_skip, depth_scale, image_size)
+    views, shift = _placed(views, METRES[unit])
+    as_read = frames_as_read(views) + _checked_depth(views, folder, max_depth, doubt)
     vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
     turn = rotation_to_z(estimate_up(views, normals) if up == "auto" else AXES[up])  # [3, 3]
+    views = tuple(_turned(view, turn) for view in views)
+    points = (vertices.astype(np.float64) @ turn.T).astype(np.float32)
+    moved = unit != "m" or shift.any()
     return Scene(
         name=folder.name,
-        points=(vertices.astype(np.float64) @ turn.T).astype(np.float32),
+        points=points,
         colors=colors,
         normals=(normals.astype(np.float64) @ turn.T).astype(np.float32),
         faces=faces,
-        views=tuple(_turned(view, turn) for view in views),
+        views=views,
+        as_read=as_read + _placed_as_read(unit, shift) + _height_as_read(points, views),
+        file_points=(vertices.astype(np.float64) + shift) / METRES[unit] if moved else None,
     )
 
 
 def load_views(
-    folder: str | Path, *, frame_skip: int = 1, depth_scale: float = 1000.0, image_size: tuple[int, int] | None = None
+    folder: str | Path,
+    *,
+    frame_skip: int = 1,
+    depth_scale: float | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> tuple[View, ...]:
     """List the frames of a folder in either layout as views, in frame order; pixels stay on disk.
 
     Args:
         folder: The folder.
         frame_skip: Every n-th frame is taken.
-        depth_scale: Units of the depth images per metre.
+        depth_scale: Units of the depth images per metre; None: 1000 for integers, 1 for floats.
         image_size: (H, W) of the views, by default the depth images' own.
 
     Returns:
@@ -88,14 +108,82 @@ def load_views(
 
     Raises:
         DataError: The folder is missing or holds no frames, or a file is broken.
+        InputError: `frame_skip` or `depth_scale` is not positive.
     """
-    folder = need_folder(folder, "RGB-D folder")
-    frames, intrinsics_path = _find_frames(folder)
+    views, doubt = _read_views(need_folder(folder, "RGB-D folder"), frame_skip, depth_scale, image_size)
+    if doubt is not None:
+        raise doubt
+    return views
+
+
+def _read_views(
+    folder: Path, frame_skip: int, depth_scale: float | None, image_size: tuple[int, int] | None
+) -> tuple[tuple[View, ...], DataError | None]:
+    """The views, and what speaks against the intrinsics by their principal point alone, if anything does."""
+    if frame_skip < 1 or (depth_scale is not None and not depth_scale > 0):
+        raise InputError(f"frame_skip and depth_scale must be positive, found {frame_skip} and {depth_scale}")
+    frames, camera = _find_frames(folder)
     frames = frames[::frame_skip]
-    intrinsics, size = common_camera([frame[1:3] for frame in frames], intrinsics_path, image_size)
-    return tuple(
+    doubt, files, first_depth = None, [frame[1:3] for frame in frames], frames[0][2]
+    try:
+        intrinsics, size = common_camera(files, camera, image_size)
+    except MisfitError as error:
+        doubt = error
+        try:
+            intrinsics, size = common_camera(files, camera, image_size, off_centre=True)
+        except DataError:
+            raise doubt from None  # the other images do not fit either
+    if depth_scale is None:
+        floats = first_depth.suffix == ".npy" and read_image(first_depth).dtype.kind == "f"
+        depth_scale = 1.0 if floats else 1000.0
+    views = (
         View(name, intrinsics, read_pose(pose), size, color, depth, depth_scale) for name, color, depth, pose in frames
     )
+    return tuple(views), doubt
+
+
+def _placed(views: tuple[View, ...], metres: float) -> tuple[tuple[View, ...], np.ndarray]:
+    """The views with translations in metres, near the origin, and the shift [3], metres, that leads back."""
+    eyes = np.array([view.cam_to_world[:3, 3] * metres for view in views if view.has_pose])  # [K, 3]
+    shift = far_offset(eyes) if len(eyes) else np.zeros(3)
+    if metres == 1 and not shift.any():
+        return views, shift
+    poses = [view.cam_to_world.copy() for view in views]
+    for pose in poses:
+        pose[:3, 3] = pose[:3, 3] * metres - shift  # a lost pose stays lost
+    return tuple(dataclasses.replace(view, cam_to_world=pose) for view, pose in zip(views, poses, strict=True)), shift
+
+
+def _checked_depth(views: tuple[View, ...], folder: Path, max_depth: float, doubt: DataError | None) -> tuple[str, ...]:
+    """What `check_depth` says; intrinsics in doubt are accepted only where the depth of the frames speaks for them."""
+    if doubt is not None and not depth_agreement(views).confirmed:
+        raise doubt
+    return check_depth(views, str(folder), max_depth)
+
+
+def _placed_as_read(unit: str, shift: np.ndarray) -> tuple[str, ...]:
+    """Sentences on where and in which unit the recording's world is."""
+    sentences = []
+    if unit != "m":
+        sentences.append(f"poses are read in {unit}, as asked for")
+    if shift.any():
+        place = ", ".join(f"{value:.0f}" for value in shift)
+        sentences.append(f"poses lie far from the origin: ({place}) m is subtracted from them")
+    if sentences:
+        sentences.append("points are written in the recording's own world and unit, not turned upright")
+    return tuple(sentences)
+
+
+def _height_as_read(points: np.ndarray, views: tuple[View, ...]) -> tuple[str, ...]:
+    """A sentence where the cameras stand unusually high or low over the points [P, 3], z up: is it another unit?"""
+    eyes = np.array([view.cam_to_world[2, 3] for view in views if view.has_pose])  # [K]
+    height = float(np.median(eyes) - np.percentile(points[:, 2], 1))
+    if HEIGHTS[0] <= height <= HEIGHTS[1]:
+        return ()
+    extent = " x ".join(f"{length:.1f}" for length in np.ptp(points, axis=0))
+    usual = f"usual: {HEIGHTS[0]} to {HEIGHTS[1]} m"
+    hint = "if that is wrong, give --depth-scale and --unit"
+    return (f"cameras stand {height:.2f} m above the ground ({usual}) of a scene of {extent} m; {hint}",)
 
 
 def estimate_up(views: tuple[View, ...], normals: np.ndarray) -> np.ndarray:
@@ -160,20 +248,31 @@ def _turned(view: View, turn: np.ndarray) -> View:
 
 def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path]:
     """Name, colour, depth and pose file of each frame, in frame order, and the intrinsics file, of either layout."""
-    flat = sorted(path for kind in ("jpg", "png") for path in folder.glob(f"*.color.{kind}"))
+    flat = listed(folder, "*.color.*", COLOR_SUFFIXES)
     if flat and (folder / "color").is_dir():
         raise DataError(f"{folder}: mixed layouts, holds both {flat[0].name} and color/")
-    colors = flat or [path for kind in ("jpg", "png") for path in (folder / "color").glob(f"*.{kind}")]
+    colors = flat or listed(folder / "color", suffixes=COLOR_SUFFIXES)
     if not colors:
         raise DataError(f"{folder}: no RGB-D frames (frame-N.color.jpg files, or a color/ folder with images)")
+    stems = [path.stem.removesuffix(".color") for path in colors]
+    twice = next(
+        (path for path, before, stem in zip(colors[1:], stems, stems[1:], strict=False) if before == stem), None
+    )
+    if twice is not None:
+        raise DataError(f"{twice}: a second colour image of the same frame")
     if flat:
-        stems = [path.name[: path.name.index(".color.")] for path in flat]
-        files = [(folder / f"{stem}.depth.png", folder / f"{stem}.pose.txt") for stem in stems]
+        places = [(folder / f"{stem}.depth", folder / f"{stem}.pose.txt") for stem in stems]
         camera = folder / "camera-intrinsics.txt"
     else:
-        colors.sort(key=lambda path: (len(path.stem), path.stem))  # numeric order for names without padding
-        stems = [path.stem for path in colors]
-        files = [(folder / "depth" / f"{stem}.png", folder / "pose" / f"{stem}.txt") for stem in stems]
+        places = [(folder / "depth" / stem, folder / "pose" / f"{stem}.txt") for stem in stems]
         camera = folder / "intrinsic" / "intrinsic_depth.txt"
-    depths, poses = [need_file(depth, "depth image") for depth, _ in files], [pose for _, pose in files]
+    depths, poses = [_depth_file(depth) for depth, _ in places], [pose for _, pose in places]
     return list(zip(stems, colors, depths, poses, strict=True)), camera
+
+
+def _depth_file(place: Path) -> Path:
+    """The depth image of a frame, png or npy; `place` is its path without the suffix."""
+    array, image = place.with_name(f"{place.name}.npy"), place.with_name(f"{place.name}.png")
+    if array.is_file() and image.is_file():
+        raise DataError(f"{array}: a second depth image of the same frame, beside {image.name}")
+    return array if array.is_file() else need_file(image, "depth image")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import Size, at_size, common_camera, read_pose
+from geoguide.datasets.formats.cameras import Size, at_size, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import by_number, listed, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns
 from geoguide.datasets.formats.segments import check_agree, need_fields, read_objects, read_segments
@@ -28,6 +28,7 @@ from geoguide.scene import NO_INSTANCE, Scene, View
 from geoguide.text_files import read_names
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
+COLOR_SUFFIXES = (".jpg", ".jpeg")  # of extracted frames
 DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
 LARGEST_ID = 2**31 - 1  # of an object; the images of instances hold 16 bits
@@ -133,6 +134,7 @@ def load_scene(
     raw, objects = _load_raw(folder, len(points)), _load_objects(folder, len(points))
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
+    views = _load_views(folder, frame_skip, image_size)
     return Scene(
         name=folder.name,
         points=points,
@@ -141,9 +143,9 @@ def load_scene(
         faces=faces,
         labels=_labels(folder, raw, objects, load_label_set(labels)),
         instances=None if objects is None else _instances(*objects),
-        views=_load_views(folder, frame_skip, image_size),
+        views=views,
         provenance=provenance_of(folder),
-        as_read=said,
+        as_read=(*said, *frames_as_read(views)),
     )
 
 
@@ -267,7 +269,7 @@ def _load_objects(folder: Path, count: int) -> Objects | None:
 def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[View, ...]:
     """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
     recording = folder / f"{folder.name}.sens"
-    paths = by_number(listed(folder / "color", "*.jpg"))[::frame_skip]
+    paths = by_number(listed(folder / "color", suffixes=COLOR_SUFFIXES))[::frame_skip]
     if not paths:
         return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
 from geoguide.errors import GeoGuideError, ReadAs
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
@@ -213,6 +214,8 @@ def check_scene(report: Report, path: Path, read: Reader, need_labels: bool, nee
             with report.noting():
                 part()
     _check_poses(report, path, scene.views)
+    with report.noting():
+        check_depth(scene.views, str(path), np.inf)  # what it finds unusual of a whole recording is not amiss here
     return scene
 
 

@@ -4,6 +4,7 @@ A camera matrix is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, with the cen
 Sizes of images are (H, W).
 """
 
+import struct
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,9 +14,15 @@ from PIL import Image
 
 from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
 from geoguide.errors import DataError
+from geoguide.scene import View, is_lost, read_image
 
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
 Size = tuple[int, int]  # (H, W)
+# How far R'R may be from the identity: poses written with two decimals reach 0.017; real ones 4e-4 (7-Scenes), 2e-6
+# (ScanNet). A scale of 1 % gives 0.02.
+RIGID = 0.02
+ORIENTATION = 0x0112  # EXIF tag; 1 is as stored
+LAST_ROW = 1e-4  # how far the last row may be from 0 0 0 1: it is no measurement
 STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
 
 
@@ -47,9 +54,54 @@ def read_pose(path: Path) -> np.ndarray:
         Camera-to-world, float64 [4, 4]; a lost pose holds inf or nan.
 
     Raises:
-        DataError: The file is missing or broken.
+        DataError: The file is missing or broken, or the pose is no rigid motion.
     """
-    return read_npy(path, (4, 4), "pose") if path.suffix == ".npy" else read_matrix(path, ((4, 4),), "pose")
+    pose = read_npy(path, (4, 4), "pose") if path.suffix == ".npy" else read_matrix(path, ((4, 4),), "pose")
+    return checked_pose(pose, str(path))
+
+
+def checked_pose(pose: np.ndarray, where: str) -> np.ndarray:
+    """Check that a pose is a rigid motion, or else says that the camera was lost.
+
+    Args:
+        pose: Pose [4, 4], in either direction.
+        where: The file, and where in it the pose stands, for the message.
+
+    Returns:
+        The pose itself; all nan where its rotation is zero, which some tools write for a lost camera.
+
+    Raises:
+        DataError: The last row is not 0 0 0 1, or the rotation is scaled, mirrored or sheared; the message says which.
+    """
+    if is_lost(pose):
+        return pose if not np.isfinite(pose).all() else np.full((4, 4), np.nan)
+    rotation = pose[:3, :3]
+    if np.abs(pose[3] - (0, 0, 0, 1)).max() > LAST_ROW:
+        turned = np.abs(pose[:, 3] - (0, 0, 0, 1)).max() <= LAST_ROW
+        hint = ": a transposed pose? The translation belongs in the last column" if turned else ""
+        raise DataError(f"{where}: pose must end with the row 0 0 0 1, found {_row(pose[3])}{hint}")
+    product = rotation.T @ rotation  # [3, 3]
+    scale = np.sqrt(np.trace(product) / 3)
+    if np.abs(product - np.eye(3)).max() > RIGID:
+        even = np.abs(product / scale**2 - np.eye(3)).max() <= RIGID
+        found = (
+            f"one scaled by {scale:.4g} (a similarity)" if even else f"columns of lengths {_row(_lengths(rotation))}"
+        )
+        found += "" if even or np.ptp(_lengths(rotation)) > RIGID else " that are not at right angles"
+        raise DataError(f"{where}: the pose's first three columns must be a rotation, found {found}")
+    if np.linalg.det(rotation) < 0:
+        raise DataError(f"{where}: the pose's first three columns must be a rotation, found a reflection: one axis is "
+                        "mirrored, as between left- and right-handed coordinates")  # fmt: skip
+    return pose
+
+
+def _lengths(matrix: np.ndarray) -> np.ndarray:
+    """Length of each column [3]."""
+    return np.linalg.norm(matrix, axis=0)
+
+
+def _row(values: np.ndarray) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
 
 
 def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
@@ -70,11 +122,16 @@ def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
     return matrix
 
 
+class MisfitError(DataError):
+    """A camera matrix does not look as if it belonged to an image, by its principal point."""
+
+
 def check_fits(intrinsics: np.ndarray, size: Size, image: Path, camera: Path) -> None:
     """Check that a camera matrix can belong to images of a size: its principal point must lie near their middle.
 
     This finds images that were halved, and the colour camera's matrix given for depth images. Lifting would otherwise
-    put every feature on the wrong point without a word.
+    put every feature on the wrong point without a word. Images that were cropped at one side are recognised: their
+    principal point lies off the middle by another share along one axis than along the other (see `is_cropped`).
 
     Args:
         intrinsics: The camera matrix [3, 3].
@@ -83,14 +140,45 @@ def check_fits(intrinsics: np.ndarray, size: Size, image: Path, camera: Path) ->
         camera: The file that the camera matrix was read from, for the message.
 
     Raises:
-        DataError: The principal point lies farther than a tenth of the extent from the middle.
+        MisfitError: The principal point lies farther than a tenth of the extent from the middle, and not as in a crop.
+    """
+    if is_off_centre(intrinsics, size) and not is_cropped(intrinsics, size):
+        width, height = 2 * intrinsics[:2, 2] + 1
+        fit = f"the intrinsics in {camera.name} hold for about [{height:.0f}, {width:.0f}]"
+        raise MisfitError(f"{image}: image is {list(size)} (H, W), but {fit}")
+
+
+def is_off_centre(intrinsics: np.ndarray, size: Size) -> bool:
+    """Tell whether the principal point lies farther than a tenth of the extent from an image's middle.
+
+    Args:
+        intrinsics: The camera matrix [3, 3].
+        size: (H, W) of the image.
+
+    Returns:
+        Whether it does, along either axis.
     """
     extent = np.array(size[::-1], dtype=np.float64)  # (W, H)
-    principal = intrinsics[:2, 2]
-    if (np.abs(principal - (extent - 1) / 2) > OFF_CENTRE * extent).any():
-        width, height = 2 * principal + 1
-        fit = f"the intrinsics in {camera.name} hold for about [{height:.0f}, {width:.0f}]"
-        raise DataError(f"{image}: image is {list(size)} (H, W), but {fit}")
+    return bool((np.abs(intrinsics[:2, 2] - (extent - 1) / 2) > OFF_CENTRE * extent).any())
+
+
+def is_cropped(intrinsics: np.ndarray, size: Size) -> bool:
+    """Tell whether an image looks cropped: off-centre, but not as one of another size than the camera matrix is for.
+
+    An image of another size has its principal point off the middle by the same share along both axes, and one that was
+    turned by 90 degrees fits with its axes exchanged. What is neither, with the principal point inside, is a crop.
+
+    Args:
+        intrinsics: The camera matrix [3, 3].
+        size: (H, W) of the image.
+
+    Returns:
+        Whether it looks so. A crop by the same share along both axes does not.
+    """
+    share = (intrinsics[:2, 2] + 0.5) / size[::-1]  # of the width and height
+    resized = abs(share[0] / share[1] - 1) <= OFF_CENTRE if (share > 0).all() else True
+    turned = not is_off_centre(intrinsics, (size[1], size[0]))
+    return is_off_centre(intrinsics, size) and not resized and not turned and bool((share < 1).all())
 
 
 def check_shape(found: Size, size: Size, image: Path) -> None:
@@ -105,7 +193,27 @@ def check_shape(found: Size, size: Size, image: Path) -> None:
         DataError: The ratios of width to height differ by more than 2 %.
     """
     if abs(found[1] * size[0] / (found[0] * size[1]) - 1) > STRETCH:
-        raise DataError(f"{image}: image is {list(found)} (H, W), not of the shape of the depth images, {list(size)}")
+        turn = ": its EXIF data ask for a rotation, which is not done to posed images" if is_turned(image) else ""
+        shapes = f"image is {list(found)} (H, W), not of the shape of the depth images, {list(size)}"
+        raise DataError(f"{image}: {shapes}{turn}")
+
+
+def is_turned(image: Path) -> bool:
+    """Tell whether an image's EXIF data ask viewers to rotate or mirror it.
+
+    Args:
+        image: The image file; only JPEG files are looked at, as cameras write them.
+
+    Returns:
+        Whether they do. Images are read as stored all the same: poses and intrinsics are for the stored pixels.
+    """
+    if image.suffix.lower() not in (".jpg", ".jpeg"):
+        return False
+    try:
+        with Image.open(image) as opened:
+            return opened.getexif().get(ORIENTATION, 1) != 1
+    except (OSError, SyntaxError, ValueError, struct.error):  # EXIF data that nobody can read ask for nothing
+        return False
 
 
 def resize_intrinsics(intrinsics: np.ndarray, size: Size, new_size: Size) -> np.ndarray:
@@ -151,7 +259,9 @@ def at_size(intrinsics: np.ndarray, size: Size, new_size: Size | None) -> tuple[
     return resize_intrinsics(intrinsics, size, new_size), (new_size[0], new_size[1])
 
 
-def common_camera(frames: Sequence[tuple[Path, Path]], path: Path, new_size: Size | None) -> tuple[np.ndarray, Size]:
+def common_camera(
+    frames: Sequence[tuple[Path, Path]], path: Path, new_size: Size | None, *, off_centre: bool = False
+) -> tuple[np.ndarray, Size]:
     """Read the camera that all frames of an RGB-D recording share, and check every image against it, by its header.
 
     The depth images must have one size. The colour images, which will be resized to it, need only have its shape.
@@ -160,17 +270,21 @@ def common_camera(frames: Sequence[tuple[Path, Path]], path: Path, new_size: Siz
         frames: Colour and depth image file of each frame, K >= 1 of them.
         path: The file of the depth images' camera matrix.
         new_size: (H, W) at which the images will be read, None for the depth images' own.
+        off_centre: Whether a principal point far from the middle is accepted, because the caller checks in another way
+            that images and camera matrix belong together.
 
     Returns:
         The camera matrix float64 [3, 3] for images of the chosen size, and that size (H, W).
 
     Raises:
-        DataError: A file is missing or broken, or an image does not fit the others or the camera matrix.
+        DataError: A file is missing or broken, or an image does not fit the others.
+        MisfitError: The images do not fit the camera matrix.
     """
     first_depth = frames[0][1]
     size = read_image_size(first_depth)
     intrinsics = read_intrinsics(path)
-    check_fits(intrinsics, size, first_depth, path)
+    if not off_centre:
+        check_fits(intrinsics, size, first_depth, path)
     for color, depth in frames:
         depth_size = read_image_size(depth)
         if depth_size != size:
@@ -193,6 +307,9 @@ def read_image_size(path: str | Path) -> Size:
         DataError: The file is missing or no image.
     """
     path = need_file(path, "image")
+    if path.suffix == ".npy":
+        height, width = (*read_image(path).shape, 0)[:2]
+        return height, width
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -208,6 +325,39 @@ def warn_lost(poses: np.ndarray, names: Iterable[str], where: Path) -> None:
         names: Name of each frame, K of them.
         where: The file or folder that the poses were read from, for the message.
     """
-    lost = [name for name, pose in zip(names, poses, strict=True) if not np.isfinite(pose).all()]
+    lost = [name for name, pose in zip(names, poses, strict=True) if is_lost(pose)]
     if lost:
         warnings.warn(f"{where}: {len(lost)} frames skipped, pose holds nan or inf: {', '.join(lost)}", stacklevel=2)
+
+
+def frames_as_read(views: Sequence[View]) -> tuple[str, ...]:
+    """Say what was decided about a recording's frames: lost poses, poses that repeat, crops, EXIF rotations.
+
+    Args:
+        views: The recording's views.
+
+    Returns:
+        Sentences for `Scene.as_read`. Crops and EXIF data are looked for in the first frame.
+    """
+    sentences = [*_lost_frames(views), *_repeated_poses(views)]
+    if views and is_off_centre(views[0].intrinsics, views[0].image_size):
+        column, row = views[0].intrinsics[:2, 2]
+        where = f"({column:.0f}, {row:.0f}) in {list(views[0].image_size)} (H, W)"
+        sentences.append(f"the principal point is off the middle, {where}: images are taken as cropped")
+    color = views[0].pixel_files[0] if views else None
+    if color is not None and is_turned(color):
+        sentences.append("EXIF data of the images ask for a rotation: not done, poses are for the pixels as stored")
+    return tuple(sentences)
+
+
+def _repeated_poses(views: Sequence[View]) -> tuple[str, ...]:
+    poses = [view.cam_to_world.tobytes() for view in views if view.has_pose]
+    again = len(poses) - len(set(poses))
+    return (f"{again} of {len(views)} frames have exactly the pose of another frame",) if again else ()
+
+
+def _lost_frames(views: Sequence[View]) -> tuple[str, ...]:
+    lost = [view.name for view in views if not view.has_pose]
+    first = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+    sentence = f"{len(lost)} of {len(views)} frames are left out, their pose is lost (not finite or zero): {first}"
+    return (sentence,) if lost else ()

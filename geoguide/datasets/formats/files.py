@@ -1,6 +1,7 @@
 """Files, folders, json, text matrices, numbered images: what is missing or broken gives one line that names it."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +13,8 @@ from geoguide.errors import DataError, first_line
 from geoguide.text_files import need_file, parse_json, read_text
 
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
-LEFTOVERS = ("thumbs.db", "desktop.ini")  # of Windows; those of macOS are hidden files
+# What file managers leave in folders, beside hidden files (macOS writes ._NAME and .DS_Store); in lower case.
+JUNK = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
 JSON_NAMES: dict[type, str] = {
     **{dict: "an object", list: "a list", str: "text"},
     **{int: "a whole number", bool: "true or false", float: "a number with a fraction"},
@@ -54,6 +56,56 @@ def provenance_of(folder: Path) -> str:
     return "mini" if (folder / MINI_STAMP).is_file() else "real"
 
 
+def listed(folder: str | Path, pattern: str = "*", suffixes: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    """List the files of a folder, without what file managers leave behind: hidden files, Thumbs.db and their like.
+
+    Args:
+        folder: The folder; where there is none, nothing is listed.
+        pattern: As `Path.glob` takes it.
+        suffixes: Endings of file names that are listed, such as ".jpg", in lower case; those in upper case count as
+            the same. Without any, all are.
+
+    Returns:
+        Paths in natural order: numbers in names count as numbers, so frame-2 comes before frame-10.
+    """
+    found = (path for path in Path(folder).glob(pattern) if not any(map(is_junk, path.relative_to(folder).parts)))
+    kept = (path for path in found if path.is_file() and (not suffixes or path.suffix.lower() in suffixes))
+    return tuple(sorted(kept, key=natural_order))
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a file is there for a file manager's sake only.
+
+    Args:
+        name: Its name.
+
+    Returns:
+        Whether it is hidden, or one of `JUNK`.
+
+    Example:
+        >>> is_junk("._0.jpg"), is_junk("Thumbs.db"), is_junk("0.jpg")
+        (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in JUNK
+
+
+def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Key that sorts paths with the numbers in them as numbers.
+
+    Args:
+        path: The path.
+
+    Returns:
+        The key; of equal ones, such as 1 and 01, the text decides.
+
+    Example:
+        >>> sorted(map(Path, ("f-10", "f-9", "f")), key=natural_order) == [Path("f"), Path("f-9"), Path("f-10")]
+        True
+    """
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", str(path))
+    return [(int(number), "") if number else (-1, text) for number, text in parts], str(path)
+
+
 def by_number(images: Iterable[Path]) -> list[Path]:
     """Put the images of a recording, which are named by the number of their frame, in the order of these numbers.
 
@@ -66,27 +118,11 @@ def by_number(images: Iterable[Path]) -> list[Path]:
     Raises:
         DataError: A file's name is not a number.
     """
-    paths = sorted(images)
+    paths = sorted(path for path in images if not is_junk(path.name))
     odd = next((path for path in paths if not path.stem.isdecimal()), None)
     if odd is not None:
         raise DataError(f"{odd}: frame files are named by number, as 120.jpg")
     return sorted(paths, key=lambda path: int(path.stem))
-
-
-def listed(folder: str | Path, pattern: str) -> tuple[Path, ...]:
-    """List the files of a folder that belong to the data, and not what operating systems leave there.
-
-    Left out are hidden files (macOS's `._scene.ply` and .DS_Store among them), Thumbs.db and desktop.ini.
-
-    Args:
-        folder: The folder; it need not exist.
-        pattern: Which names are asked for, as `Path.glob` takes it.
-
-    Returns:
-        The files, sorted by path.
-    """
-    found = (path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
-    return tuple(sorted(path for path in found if path.name.lower() not in LEFTOVERS and path.is_file()))
 
 
 def load_json(path: str | Path, what: str) -> Any:

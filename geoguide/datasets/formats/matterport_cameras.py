@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.datasets.formats.cameras import Size, check_camera, check_fits
+from geoguide.datasets.formats.cameras import Size, check_camera, check_fits, checked_pose
 from geoguide.datasets.formats.files import read_text
 from geoguide.errors import DataError, InputError
 
@@ -69,6 +69,7 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
             if intrinsics is None:
                 raise DataError(f"{path}: line {number}: scan before any intrinsics_matrix")
             pose = np.array(_numbers(values[2:], 16, path, number, command)).reshape(4, 4)
+            pose = checked_pose(pose, f"{path}: line {number}: {values[1]}")
             cameras.append(Camera(values[1], values[0], intrinsics, pose * _TURN))
     if expected is None or len(cameras) != expected:
         stated = "nothing" if expected is None else f"{expected:g}"

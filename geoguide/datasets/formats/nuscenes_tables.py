@@ -201,7 +201,7 @@ def pose_matrix(record: dict, path: Path) -> np.ndarray:
 
     Returns:
         The pose float64 [4, 4], sensor to ego vehicle or ego vehicle to the world, the quaternion scaled to length 1;
-        all nan where the record holds nan or inf.
+        all nan where the record holds nan or inf, or a rotation of zeros.
 
     Raises:
         DataError: A field holds other than 3 or 4 numbers, or the quaternion's length is not 1.
@@ -211,7 +211,8 @@ def pose_matrix(record: dict, path: Path) -> np.ndarray:
         value = parts[field] = numbers(record[field])
         if value is None or value.shape != (size,):
             raise DataError(_wrong(path, record, field, f"{size} numbers", record[field]))
-    if not (np.isfinite(parts["translation"]).all() and np.isfinite(parts["rotation"]).all()):
+    finite = np.isfinite(parts["translation"]).all() and np.isfinite(parts["rotation"]).all()
+    if not finite or not parts["rotation"].any():  # both are written where a pose is not known
         return np.full((4, 4), np.nan)
     pose = np.eye(4)
     pose[:3, 3] = parts["translation"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from geoguide.datasets.formats.cameras import check_camera, check_fits, check_shape
+from geoguide.datasets.formats.cameras import check_camera, check_fits, check_shape, checked_pose
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError
 from geoguide.scene import View
@@ -102,7 +102,7 @@ class SensFile:
             if end > size:
                 where = f"{self.path}: frame {number} of {count}"
                 raise DataError(f"{where} ends at byte {end}, the file has {size}: truncated")
-            self.poses[number] = np.array(record[:16]).reshape(4, 4)
+            self.poses[number] = checked_pose(np.array(record[:16]).reshape(4, 4), f"{self.path}: frame {number}")
             self._where[number] = start, colors, depths
             file.seek(end)
 

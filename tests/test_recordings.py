@@ -1,0 +1,485 @@
+"""Recordings that lie: poses of another convention, other units, odd frames. The right scene, or one clear line."""
+
+import dataclasses
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial.transform import Rotation
+from simple_room import PERFECT, distance_to_surface, simple_room, views_of, write_flat
+
+import geoguide
+from geoguide import own_scan
+from geoguide.cli import main
+from geoguide.datasets.check.report import Report, check_scene
+from geoguide.datasets.depth_agreement import check_depth, depth_agreement
+from geoguide.datasets.formats.cameras import check_fits, checked_pose, is_cropped
+from geoguide.datasets.formats.files import by_number, listed
+from geoguide.datasets.rgbd import load_rgbd, load_views
+from geoguide.errors import DataError, InputError
+from geoguide.lifting import fuse
+from geoguide.scene import Scene, View, read_color
+from geoguide.teachers.color import ColorTeacher
+from geoguide.worlds.camera import SensorConfig
+from geoguide.worlds.rooms.scan import scan_room
+
+SENSOR = SensorConfig(frames=24, image_size=(60, 80), focal=60.0, **PERFECT)
+VOXEL = 0.08
+TURN = Rotation.from_euler("xyz", [20, -35, 130], degrees=True).as_matrix()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_flat(tmp_path_factory.mktemp("plain") / "scan", scan_room(simple_room(), 0, SENSOR), SENSOR)
+
+
+@pytest.fixture(scope="module")
+def plain_scene(plain: Path) -> Scene:
+    return load_rgbd(plain, voxel=VOXEL)
+
+
+@pytest.fixture
+def folder(plain: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(plain, tmp_path / "scan"))
+
+
+def each_pose(folder: Path, change: Callable[[int, np.ndarray], np.ndarray]) -> None:
+    for number, path in enumerate(sorted(folder.glob("*.pose.txt"))):
+        np.savetxt(path, change(number, np.loadtxt(path)))
+
+
+def pose_of(folder: Path, number: int) -> np.ndarray:
+    return np.loadtxt(folder / f"frame-{number:06d}.pose.txt")
+
+
+def same(first: Scene, second: Scene) -> None:
+    """The same points, colours and normals, so the same labels."""
+    np.testing.assert_array_equal(first.points, second.points)
+    np.testing.assert_array_equal(first.colors, second.colors)
+    np.testing.assert_array_equal(first.normals, second.normals)
+
+
+# One pose
+
+
+def rigid() -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = TURN, (1.0, -2.0, 0.5)
+    return pose
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pose: pose.T, r"last|end with the row 0 0 0 1, found 1 -2 0.5 1: a transposed pose\?"),
+        (lambda pose: pose * [[1], [1], [1], [2]], r"end with the row 0 0 0 1, found 0 0 0 2$"),
+        (lambda pose: pose * [2, 2, 2, 1], r"scaled by 2 \(a similarity\)"),
+        (lambda pose: pose * [1.03, 1.03, 1.03, 1], r"scaled by 1.03 \(a similarity\)"),
+        (lambda pose: pose * [1, 1, -1, 1], "reflection: one axis is mirrored"),
+        (lambda pose: pose * [1, 2, 1, 1], "columns of lengths 1 2 1"),
+        (lambda pose: np.hstack([pose[:, :1], pose[:, :1], pose[:, 2:]]), "not at right angles"),
+    ],
+)
+def test_what_is_no_rigid_motion_is_named(change: Callable[[np.ndarray], np.ndarray], message: str):
+    with pytest.raises(DataError, match=f"7.txt: .*{message}"):
+        checked_pose(change(rigid()), "7.txt")
+
+
+def test_a_pose_of_two_decimals_is_a_pose():
+    for seed in range(50):
+        pose = rigid()
+        pose[:3, :3] = Rotation.random(random_state=seed).as_matrix()
+        np.testing.assert_array_equal(checked_pose(pose.round(2), "7.txt"), pose.round(2))
+
+
+@pytest.mark.parametrize("last", [0.0, 1.0])
+def test_zeros_say_that_the_camera_was_lost(last: float):
+    assert np.isnan(checked_pose(np.diag([0.0, 0, 0, last]), "7.txt")).all()
+    view = View("7", np.eye(3), np.diag([0.0, 0, 0, last]), (4, 4))
+    assert not view.has_pose
+
+
+def test_real_poses_are_rigid(recordings: Path):
+    paths = [*recordings.glob("rgbd_kitchen/*.pose.txt"), *recordings.glob("scannet_real/scans/*/pose/*.txt")]
+    assert len(paths) == 160
+    for path in paths:
+        pose = np.loadtxt(path)
+        np.testing.assert_array_equal(checked_pose(pose, str(path)), pose)
+
+
+def test_zero_poses_are_lost_frames(folder: Path):
+    whole = load_rgbd(folder, voxel=VOXEL)
+    np.savetxt(folder / "frame-000004.pose.txt", np.zeros((4, 4)))
+    with pytest.warns(UserWarning, match=r"1 of 24 frames skipped") as record:
+        scene = load_rgbd(folder, voxel=VOXEL)
+    assert len(record) == 1
+    assert scene.as_read == (
+        "1 of 24 frames are left out, their pose is lost (not finite or zero): frame-000004",
+        *whole.as_read,
+    )
+    (folder / "frame-000004.pose.txt").write_text("-inf " * 4 + "\n" + ("-inf " * 4 + "\n") * 3)
+    with pytest.warns(UserWarning):
+        same(scene, load_rgbd(folder, voxel=VOXEL))
+
+
+def test_fuse_skips_a_zero_pose(plain: Path):
+    views = list(load_views(plain, frame_skip=6))
+    points = load_rgbd(plain, voxel=VOXEL).points
+    teacher = ColorTeacher()
+    rest = Scene("rest", points, np.zeros_like(points), views=tuple(views[1:]))
+    views[0] = dataclasses.replace(views[0], cam_to_world=np.zeros((4, 4)))
+    with pytest.warns(UserWarning, match="1 of 4 views skipped"):
+        found = fuse(points, views, teacher.features(dataclasses.replace(rest, views=tuple(views))))
+    expected = fuse(points, rest.views, teacher.features(rest))
+    np.testing.assert_array_equal(found.count, expected.count)
+    np.testing.assert_array_equal(found.mean, expected.mean)
+
+
+# All poses, one way
+
+FLIP = np.diag([1.0, -1, -1, 1])
+ROBOT = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])  # from x forward, y left, z up
+
+
+def transposed(pose: np.ndarray) -> np.ndarray:
+    turned = pose.copy()
+    turned[:3, :3] = pose[:3, :3].T
+    return turned
+
+
+def scaled(pose: np.ndarray, factor: float) -> np.ndarray:
+    return np.vstack([np.hstack([pose[:3, :3], pose[:3, 3:] * factor]), pose[3:]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _, pose: np.linalg.inv(pose), "poses look like world-to-camera, expected camera-to-world"),
+        (lambda _, pose: transposed(pose), "rotations look transposed"),
+        (lambda _, pose: pose @ FLIP, r"look like OpenGL's \(y up, z back\)"),
+        (lambda _, pose: np.linalg.inv(pose @ FLIP), "world-to-camera with OpenGL's axes"),
+        (lambda _, pose: pose @ np.diag([-1.0, -1, 1, 1]), "look like PyTorch3D's"),
+        (lambda _, pose: pose @ ROBOT, "look like x forward, y left, z up"),
+        (lambda _, pose: scaled(pose, 1000), "under these poses hardly any frames overlap .* --unit mm"),
+        (lambda _, pose: scaled(pose, 100), "under these poses hardly any frames overlap .* --unit cm"),
+        (lambda _, pose: scaled(pose, 1 / 0.3048), "contradicts their poses.* --unit ft"),
+    ],
+)
+def test_poses_of_another_convention_are_named(folder: Path, change: Callable, message: str):
+    each_pose(folder, change)
+    with pytest.raises(DataError, match=f"scan: .*{message}"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+@pytest.mark.parametrize(
+    "other", [lambda number: 0, lambda number: (number + 1) % 24, lambda number: (7 * number + 3) % 24]
+)
+def test_poses_of_other_frames_are_refused(plain: Path, folder: Path, other: Callable[[int], int]):
+    """One pose for all frames, poses late by one frame, poses in any order."""
+    each_pose(folder, lambda number, _: pose_of(plain, other(number)))
+    with pytest.raises(DataError, match="contradicts their poses: [0-9]+ % of what frames measure is seen through"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+def test_a_single_wrong_pose_is_said(plain: Path):
+    """In a line beside the labels, or, where it is one of few, as the reason why there are none."""
+    views = list(load_views(plain))
+    views[4] = dataclasses.replace(views[4], cam_to_world=views[0].cam_to_world)
+    sentence = "depth of frames frame-000004 contradicts that of the others: are their poses wrong"
+    assert any(sentence in text for text in check_depth(views, "scan", 5.0))
+    with pytest.raises(DataError, match=sentence):
+        check_depth(views[:8], "scan", 5.0)
+
+
+def test_a_turned_or_moved_world_is_no_fault(plain: Path):
+    views = load_views(plain)
+    world = np.eye(4)
+    world[:3, :3], world[:3, 3] = TURN, (3, -2, 1)
+    moved = [dataclasses.replace(view, cam_to_world=world @ view.cam_to_world) for view in views]
+    found, expected = depth_agreement(moved), depth_agreement(views)
+    assert expected.confirmed and expected.share > 0.97
+    assert found.pairs == expected.pairs and found.share == pytest.approx(expected.share, abs=0.01)
+
+
+def test_frames_that_do_not_overlap_are_taken_and_it_is_said(plain: Path):
+    """Each camera sees a place of its own: nothing contradicts, nothing confirms."""
+    views = load_views(plain, frame_skip=4)
+    apart = []
+    for number, view in enumerate(views):
+        pose = view.cam_to_world.copy()
+        pose[0, 3] += 8.0 * number
+        apart.append(dataclasses.replace(view, cam_to_world=pose))
+    (sentence,) = check_depth(apart, "scan", 5.0)
+    assert sentence == (
+        "whether poses, intrinsics and depth fit together could not be checked: 0 of 22 pairs of frames overlap"
+    )
+
+
+def test_a_single_frame_says_that_nothing_could_be_checked(plain: Path):
+    assert "0 of 0 pairs" in check_depth(load_views(plain)[:1], "scan", 5.0)[0]
+
+
+def test_agreement_equals_a_slow_loop(plain: Path):
+    """Two frames: every second pixel of one, looked up in the other."""
+    views = load_views(plain)[:2]
+    agree = through = 0
+    for one, other in (views, views[::-1]):
+        motion = np.linalg.inv(other.cam_to_world) @ one.cam_to_world
+        depth, target = one.depth().astype(np.float64), other.depth().astype(np.float64)
+        for row, col in zip(*np.nonzero(depth), strict=True):
+            if (row + col) % 2:
+                continue
+            ray = np.linalg.solve(one.intrinsics, (col, row, 1.0))
+            x, y, z = motion[:3, :3] @ (ray * depth[row, col]) + motion[:3, 3]
+            if z <= 1e-3:
+                continue
+            u, v, _ = np.rint(other.intrinsics @ (x, y, z) / z).astype(int)
+            if 0 <= v < 60 and 0 <= u < 80 and target[v, u] > 0:
+                agree += abs(target[v, u] - z) <= 0.05 * target[v, u]
+                through += target[v, u] > 1.1 * z
+    assert agree > 100
+    assert depth_agreement(views).share == pytest.approx(agree / (agree + through), abs=1e-12)
+
+
+def test_real_recordings_agree(recordings: Path):
+    scannet = recordings / "scannet_real" / "scans"
+    for folder in (recordings / "rgbd_kitchen", scannet / "scene0000_00", scannet / "scene0113_00"):
+        for skip in (1, 2):
+            views = load_views(folder, frame_skip=skip)
+            assert check_depth(views, "scan", 5.0) == ()
+            for harm in (np.linalg.inv, transposed, lambda pose: pose @ FLIP):
+                harmed = [dataclasses.replace(view, cam_to_world=harm(view.cam_to_world)) for view in views]
+                assert not depth_agreement(harmed).confirmed
+                with pytest.raises(DataError, match="looks? (like|transposed)"):
+                    check_depth(harmed, "scan", 5.0)
+
+
+def test_data_check_names_a_scene_whose_frames_contradict_one_another(plain: Path, plain_scene: Scene):
+    for harm, problems in ((np.array, 0), (np.linalg.inv, 1)):
+        views = (dataclasses.replace(view, cam_to_world=harm(view.cam_to_world)) for view in load_views(plain))
+        scene, report = dataclasses.replace(plain_scene, views=tuple(views)), Report("a folder")
+        assert check_scene(report, Path("scene0000_00"), lambda _, scene=scene: scene, False, True) is scene
+        assert len(report.problems) == problems
+    assert report.problems[0].startswith("scene0000_00: the frames' depth contradicts their poses")
+    assert "world-to-camera" in report.problems[0]
+
+
+# Units and places
+
+
+@pytest.mark.parametrize("scale", [5000, 256, 4000])
+def test_depth_of_another_unit_is_named_and_read(folder: Path, plain_scene: Scene, scale: int):
+    for path in folder.glob("*.depth.png"):
+        depth = np.asarray(Image.open(path)).astype(np.float64)
+        Image.fromarray(np.rint(depth * scale / 1000).astype(np.uint16)).save(path)
+    with pytest.raises(DataError, match=f"depth looks like {scale} units a metre, not 1000: try --depth-scale {scale}"):
+        load_rgbd(folder, voxel=VOXEL)
+    scene = load_rgbd(folder, voxel=VOXEL, depth_scale=scale)
+    assert np.median(distance_to_surface(load_rgbd(folder, voxel=VOXEL, depth_scale=scale, up="z").points)) < 0.01
+    if scale % 1000 == 0:
+        same(scene, plain_scene)
+
+
+def test_the_command_takes_the_depth_scale_that_it_asked_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for path in folder.glob("*.depth.png"):
+        Image.fromarray((np.asarray(Image.open(path)) * 5).astype(np.uint16)).save(path)
+    given = ["segment", str(folder), "--labels", "wall, floor", "--voxel", str(VOXEL), "--out", str(tmp_path / "o.ply")]
+    for more, code in (([], 2), (["--depth-scale", "5000"], 0)):
+        with pytest.raises(SystemExit) as stop:
+            main([*given, *more])
+        assert (stop.value.code or 0) == code
+    assert "try --depth-scale 5000" in capsys.readouterr().err
+    checked = json.loads((tmp_path / "o.json").read_text())["lifting_check"]
+    assert checked["depth_pairs"] >= 4 and checked["depth_agreement"] > 0.97
+
+
+@pytest.mark.parametrize("missing", [0.0, np.nan, np.inf, -1.0])
+def test_depth_in_metres_in_arrays(folder: Path, plain_scene: Scene, missing: float):
+    for path in folder.glob("*.depth.png"):
+        depth = np.asarray(Image.open(path)).astype(np.float32) / np.float32(1000)
+        np.save(path.with_suffix(".npy"), np.where(depth > 0, depth, missing).astype(np.float32))
+        path.unlink()
+    same(load_rgbd(folder, voxel=VOXEL), plain_scene)
+
+
+def test_depth_that_would_all_be_cut_off_is_refused(folder: Path):
+    for path in sorted(folder.glob("*.depth.png"))[1:]:
+        path.with_name(path.name.replace("depth.png", "color.jpg")).unlink()
+    with pytest.raises(DataError, match=r"beyond 5 m, where they are not used.*--depth-scale.*--unit"):
+        load_rgbd(folder, voxel=VOXEL, depth_scale=100.0)
+
+
+def test_cameras_of_a_giant_are_spoken_of(folder: Path):
+    """Depth and poses in one wrong unit agree with each other; their size is what remains to see."""
+    each_pose(folder, lambda _, pose: scaled(pose, 5))
+    said = load_rgbd(folder, voxel=0.2, depth_scale=200.0, max_depth=30.0).as_read
+    assert any("cameras stand" in text and "--unit" in text for text in said)
+
+
+@pytest.mark.parametrize("unit", ["mm", "cm", "km", "ft", "in"])
+def test_poses_in_another_unit(folder: Path, plain_scene: Scene, unit: str):
+    metres = {"mm": 0.001, "cm": 0.01, "km": 1000.0, "ft": 0.3048, "in": 0.0254}[unit]
+    each_pose(folder, lambda _, pose: scaled(pose, 1 / metres))
+    scene = load_rgbd(folder, voxel=VOXEL, unit=unit)
+    np.testing.assert_allclose(scene.points, plain_scene.points, atol=1e-4)
+    assert f"poses are read in {unit}, as asked for" in scene.as_read
+    assert scene.file_points is not None
+    assert np.ptp(scene.file_points) * metres == pytest.approx(np.ptp(plain_scene.points), rel=0.2)
+
+
+def test_poses_far_from_the_origin_give_the_same_labels(folder: Path, plain_scene: Scene):
+    offset = np.array([448_000.0, 5_411_000.0, 200.0])
+    move = np.eye(4)
+    move[:3, 3] = offset
+    each_pose(folder, lambda _, pose: move @ pose)
+    scene = load_rgbd(folder, voxel=VOXEL)
+    np.testing.assert_allclose(scene.points, plain_scene.points, atol=1e-5)
+    assert any("far from the origin: (448000, 5411000, 200) m" in text for text in scene.as_read)
+    assert scene.file_points is not None and scene.file_points.dtype == np.float64
+    assert plain_scene.file_points is None
+    where = load_rgbd(folder, voxel=VOXEL, up="z").points + offset
+    np.testing.assert_allclose(scene.file_points, where, atol=1e-3)
+    model, words = geoguide.load("mini"), ("wall", "floor", "table")
+    found, expected = (own_scan.segment_scan(own_scan.Scan(each), model, words) for each in (scene, plain_scene))
+    np.testing.assert_array_equal(found.ids, expected.ids)
+
+
+def test_unknown_units_and_scales(folder: Path):
+    with pytest.raises(InputError, match=r"unit must be one of m, mm, cm, km, ft, in, found 'yd'"):
+        load_rgbd(folder, unit="yd")
+    with pytest.raises(InputError, match=r"depth_scale must be positive, found 1 and -5"):
+        load_rgbd(folder, depth_scale=-5.0)
+    with pytest.raises(InputError, match=r"--depth-scale is for folders of depth images"):
+        own_scan.open_scan(folder / "frame-000000.pose.txt", depth_scale=5000.0)
+
+
+# Frames
+
+
+def test_unpadded_numbers_are_in_their_order(folder: Path, plain: Path):
+    for path in folder.glob("frame-*"):
+        number, rest = path.name.removeprefix("frame-").split(".", 1)
+        path.rename(folder / f"frame-{int(number)}.{rest}")
+    for skip in (1, 5):
+        found = load_rgbd(folder, voxel=VOXEL, frame_skip=skip)
+        same(found, load_rgbd(plain, voxel=VOXEL, frame_skip=skip))
+        assert [view.name for view in found.views] == [f"frame-{number}" for number in range(0, 24, skip)]
+
+
+def test_what_file_managers_leave_is_no_frame(folder: Path, plain_scene: Scene):
+    for path in list(folder.iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
+        (folder / name).write_bytes(b"x")
+    (folder / "__MACOSX").mkdir()
+    same(load_rgbd(folder, voxel=VOXEL), plain_scene)
+
+
+def test_listed(tmp_path: Path):
+    for name in ("10.jpg", "9.JPG", "._9.jpg", "Thumbs.db", "b2.jpg", "b10.jpg", "x.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in listed(tmp_path, suffixes=(".jpg",))] == ["9.JPG", "10.jpg", "b2.jpg", "b10.jpg"]
+    assert listed(tmp_path / "nothing") == []
+    assert [path.name for path in by_number([tmp_path / "10.jpg", tmp_path / "._1.jpg", tmp_path / "9.JPG"])] == [
+        "9.JPG",
+        "10.jpg",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "tolerance"),
+    [("RGBA", "png", 0), ("P", "png", 12), ("CMYK", "jpg", 12), ("CMYK", "tif", 1), ("L", "png", 0), ("LA", "png", 0)],
+)
+def test_colours_of_every_kind_become_rgb(tmp_path: Path, mode: str, suffix: str, tolerance: int):
+    ramp = np.linspace(20, 230, 40).astype(np.uint8)
+    grey = np.broadcast_to(ramp, (30, 40))
+    pixels = np.stack([grey] * 3, axis=2) if mode in ("L", "LA") else np.stack([grey, grey[:, ::-1], grey // 2], axis=2)
+    options = {"quality": 95, "subsampling": 0} if suffix == "jpg" else {}
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = image.quantize(256) if mode == "P" else image.convert(mode)
+    image.save(tmp_path / f"0.{suffix}", **options)
+    found = read_color(tmp_path / f"0.{suffix}")
+    assert found.dtype == np.uint8 and found.shape == (30, 40, 3)
+    assert np.abs(found.astype(int) - pixels).max() <= tolerance
+
+
+def test_grey_of_sixteen_bits(tmp_path: Path):
+    Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16)).save(tmp_path / "0.png")
+    assert read_color(tmp_path / "0.png")[0].tolist() == [[0, 0, 0], [100, 100, 100], [255, 255, 255]]
+
+
+def test_floats_are_no_colours(tmp_path: Path):
+    Image.fromarray(np.zeros((3, 4), np.float32)).save(tmp_path / "0.tif")
+    with pytest.raises(DataError, match=r"0.tif: expected a colour image, found floats"):
+        read_color(tmp_path / "0.tif")
+
+
+def crop(folder: Path, top: int, bottom: int, left: int, right: int) -> None:
+    for path in (*folder.glob("*.depth.png"), *folder.glob("*.color.jpg")):
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+        cut = pixels[top : pixels.shape[0] - bottom, left : pixels.shape[1] - right]
+        Image.fromarray(np.ascontiguousarray(cut)).save(path, **({"quality": 95} if path.suffix == ".jpg" else {}))
+    camera = np.loadtxt(folder / "camera-intrinsics.txt")
+    camera[:2, 2] -= (left, top)
+    np.savetxt(folder / "camera-intrinsics.txt", camera)
+
+
+@pytest.mark.parametrize("sides", [(0, 0, 24, 0), (0, 0, 0, 24), (18, 0, 0, 0), (0, 18, 0, 0), (15, 0, 20, 0)])
+def test_cropped_images_are_read(folder: Path, plain_scene: Scene, sides: tuple[int, int, int, int]):
+    """At one side; or, in the last case, alike along both axes, which the frames' depth alone tells from resizing."""
+    crop(folder, *sides)
+    scene = load_rgbd(folder, voxel=VOXEL)
+    assert any("images are taken as cropped" in text for text in scene.as_read)
+    low, high = plain_scene.points.min(axis=0), plain_scene.points.max(axis=0)
+    height = scene.points[:, 2].min(), scene.points[:, 2].max()
+    assert len(scene) > 0.4 * len(plain_scene)
+    assert height[0] > low[2] - 0.2 and height[1] < high[2] + 0.2
+
+
+@pytest.mark.parametrize("size", [(160, 120), (40, 30), (60, 80)])
+def test_images_of_another_size_are_not_cropped(folder: Path, size: tuple[int, int]):
+    for path in (*folder.glob("*.depth.png"), *folder.glob("*.color.jpg")):
+        Image.open(path).resize(size, Image.Resampling.NEAREST).save(path)
+    with pytest.raises(DataError, match=r"depth.png: image is .* hold for about \[60, 80\]"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+def test_which_principal_points_look_cropped():
+    camera = np.array([[585.0, 0, 160], [0, 585.0, 240], [0, 0, 1]])
+    assert is_cropped(camera, (480, 480))
+    check_fits(camera, (480, 480), Path("0.png"), Path("camera.txt"))
+    for size in ((240, 160), (960, 640), (320, 480)):  # halved, doubled, turned by 90 degrees
+        assert not is_cropped(camera, size)
+    camera[0, 2] = 700
+    assert not is_cropped(camera, (480, 480))  # outside the image
+
+
+def test_exif_rotations_are_not_done_and_said(folder: Path, plain_scene: Scene):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in folder.glob("*.color.jpg"):
+        data, block = path.read_bytes(), exif.tobytes()
+        path.write_bytes(data[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:])
+    scene = load_rgbd(folder, voxel=VOXEL)
+    same(scene, plain_scene)
+    assert any("EXIF" in text and "not done" in text for text in scene.as_read)
+    path = folder / "frame-000002.color.jpg"
+    with Image.open(path) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    with pytest.raises(DataError, match=r"000002.color.jpg: .* not of the shape.*EXIF data ask for a rotation"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+def test_nothing_is_said_of_a_recording_without_faults(plain: Path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_rgbd(plain, voxel=VOXEL).as_read == ()
+    assert depth_agreement(views_of(plain, scan_room(simple_room(), 0, SENSOR), SENSOR)).confirmed
