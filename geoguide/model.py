@@ -1,6 +1,8 @@
 """A trained model: frozen backbone + adapter + text. Points and words are all it needs (paper, inference)."""
 
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from geoguide.backbones import BackboneConfig, identity
 from geoguide.backbones.config import WITHOUT_WEIGHTS
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
+from geoguide.ops.devices import resolve_device
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
@@ -22,6 +25,7 @@ from geoguide.pipeline.train import Fit
 from geoguide.scene import Scene, unit_colors
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
+from geoguide.text.encoder import same_pair
 from geoguide.text.encoders import TextConfig, text_encoder
 
 _FORMAT = "geoguide-model-1"
@@ -60,12 +64,15 @@ class GeoGuideModel:
         """Move the adapter to a device.
 
         Args:
-            device: Any that torch knows.
+            device: See `ops.devices.resolve_device`.
 
         Returns:
             The model itself.
+
+        Raises:
+            InputError: No such device here.
         """
-        self.adapter.to(device)
+        self.adapter.to(resolve_device(device))
         return self
 
     @torch.inference_mode()
@@ -97,7 +104,7 @@ class GeoGuideModel:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
 
         Raises:
-            InputError: A wrong shape, or no words.
+            InputError: A wrong shape, no words, or two that are the same to the text encoder.
         """
         return self.segment_scene(_as_scene(points, colors, normals), labels=labels)
 
@@ -112,9 +119,24 @@ class GeoGuideModel:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
 
         Raises:
-            InputError: No words.
+            InputError: No words, or two that are the same to the text encoder.
         """
         return ClassText(self._text(labels)).classify(self.features(scene))
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Make sure that the text encoder can tell words apart, before anything is done with points.
+
+        Args:
+            labels: The words, at least one.
+
+        Raises:
+            InputError: No words, or two that are the same to the encoder: it does not see case and spaces, and the
+                packaged one neither accents nor what letters beyond the Latin ones say.
+        """
+        self._text(list(labels))
+        for name in text_encoder(self.text.encoder, self.text.weights).unknown(labels):
+            message = f"label {name!r}: the text encoder does not know its letters, so its points mean little"
+            warnings.warn(message, stacklevel=2)
 
     def similarity(
         self, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, text: str
@@ -140,7 +162,12 @@ class GeoGuideModel:
         if isinstance(names, str) or not len(names):
             raise InputError(f"labels must be a non-empty list of strings, found {names!r}")
         encoder = text_encoder(self.text.encoder, self.text.weights)
-        return torch.from_numpy(encoder.encode(list(names), prompt=self.prompt)).to(self.device)
+        vectors = encoder.encode(list(names), prompt=self.prompt)
+        same = same_pair(vectors)
+        if same is not None:
+            first, second = (names[position] for position in same)
+            raise InputError(f"labels: {first!r} and {second!r} are the same to {encoder.name}; keep one of them")
+        return torch.from_numpy(vectors).to(self.device)
 
     def save(self, path: str | Path) -> Path:
         """Write the model as one file.

@@ -20,6 +20,7 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 from geoguide.teachers.color import ColorTeacher
+from geoguide.text.encoder import spelling
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +69,22 @@ def parse_labels(text: str) -> tuple[str, ...]:
         The words, in order.
 
     Raises:
-        InputError: An empty word, or one that is named twice.
+        InputError: An empty word, one that is no text, or one that is named twice: case and spaces do not matter to
+            the text encoder (what else does not, `GeoGuideModel.check_labels` finds).
     """
     names = tuple(part.strip() for part in text.split(","))
-    if not all(names):
+    if not all(any(not letter.isspace() and letter.isprintable() for letter in name) for name in names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
-    if len(set(names)) != len(names):
-        raise InputError(f"--labels: {next(n for n in names if names.count(n) > 1)!r} is named twice")
+    first: dict[str, str] = {}
+    for name in names:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python carries bytes that are not UTF-8
+            raise InputError(f"--labels: {name!r} is not UTF-8 text")
+        key = spelling(name)
+        if key in first:
+            other = first[key]
+            named = "is named twice" if other == name else f"and {name!r} are the same to the text encoder"
+            raise InputError(f"--labels: {other!r} {named}")
+        first[key] = name
     return names
 
 
@@ -195,6 +205,20 @@ def palette(count: int) -> np.ndarray:
     hues = (np.arange(count) * 0.61803398875) % 1.0
     rgb = [colorsys.hls_to_rgb(h, 0.45 + 0.2 * (i % 2), 0.75) for i, h in enumerate(hues)]
     return (255 * np.array(rgb).reshape(count, 3)).astype(np.uint8)
+
+
+def is_labelled(path: Path) -> bool:
+    """Whether a file is a labelled scan that `write_labelled` wrote.
+
+    Args:
+        path: A file that is there.
+
+    Returns:
+        True for a ply whose header names labels and their scores.
+    """
+    with path.open("rb") as file:
+        header = file.read(1 << 20).partition(b"end_header")[0]  # a comment for each label: far less than 1 MiB
+    return header.startswith(b"ply") and b"property int label\n" in header and b"property float score\n" in header
 
 
 def write_labelled(path: Path, result: Segmentation) -> None:

@@ -127,17 +127,17 @@ def is_private(folder: Path) -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that files can be written into a folder, by writing one; missing folders are made.
+    """Make sure that files can be written into a folder, by writing one that has no name; nothing is left there.
 
     Args:
-        folder: The folder.
+        folder: The folder; where it is missing, the folder in which it would be made is tried.
 
     Raises:
         WriteError: Nothing can be written there.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o755)  # whatever the umask: see `is_private`
-        tempfile.TemporaryFile(dir=folder).close()
+        there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise WriteError(f"{folder}: nothing can be written there ({_reason(error)})") from error
 

@@ -27,7 +27,7 @@ def one_by_one(sentence: str) -> np.ndarray:
     tokenizer = BertTokenizerFast.from_pretrained(text.model_folder(), local_files_only=True)
     tokens = tokenizer(sentence, truncation=True, max_length=256, return_tensors="pt")
     with torch.inference_mode():
-        mean = text._model()[1](**tokens).last_hidden_state[0].mean(dim=0).numpy()
+        mean = text._model()(**tokens).last_hidden_state[0].mean(dim=0).numpy()
     return mean / np.linalg.norm(mean)
 
 

@@ -61,8 +61,10 @@ def cache_folder() -> Path | None:
         return None
     if _writable(cache_root() / "numba"):
         return cache_root() / "numba"
-    if _writable(temporary_root()) and is_private(temporary_root()):  # compiled code is run as it is found
-        return temporary_root() / "numba"
+    if _writable(temporary_root()):
+        temporary_root().mkdir(mode=0o700, exist_ok=True)
+        if is_private(temporary_root()):  # compiled code is run as it is found
+            return temporary_root() / "numba"
     raise WriteError(f"neither {PACKAGE} nor {cache_root()} nor {temporary_root()} can be written to")
 
 
@@ -76,7 +78,7 @@ def _writable(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _numba_folder(folder: Path | None) -> Generator[None]:
-    """numba looks for its folder while it decorates; the code of other packages is kept where it was."""
+    """Let numba find its folder while it decorates; the code of other packages is kept where it was."""
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = before if folder is None else str(folder)
     try:

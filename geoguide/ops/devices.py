@@ -30,11 +30,11 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
     except (RuntimeError, TypeError):
         device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index is not None):
         raise InputError(f"device must be auto, cpu, cuda or cuda:N, found {str(name)!r}")
     if device.type == "cuda" and not torch.cuda.is_available():
         why = "this torch is a CPU build" if torch.version.cuda is None else "no GPU is visible"
         raise InputError(f"device {str(name)!r}: {why}; take auto or cpu")
-    if device.index is not None and device.index >= (torch.cuda.device_count() if device.type == "cuda" else 1):
+    if device.index is not None and device.index >= torch.cuda.device_count():
         raise InputError(f"device {str(name)!r}: there are {torch.cuda.device_count()} GPUs, numbered from 0")
     return device
