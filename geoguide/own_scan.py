@@ -72,13 +72,15 @@ def parse_labels(text: str) -> tuple[str, ...]:
         InputError: An empty word, one that is no text, or one that is named twice: case and spaces do not matter to
             the text encoder (what else does not, `GeoGuideModel.check_labels` finds).
     """
+    try:  # in a locale without UTF-8 Python carries its bytes as surrogates
+        text = text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        raise InputError(f"--labels: expected UTF-8 text, found {text!r}") from None
     names = tuple(part.strip() for part in text.split(","))
     if not all(any(not letter.isspace() and letter.isprintable() for letter in name) for name in names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
     first: dict[str, str] = {}
     for name in names:
-        if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python carries bytes that are not UTF-8
-            raise InputError(f"--labels: {name!r} is not UTF-8 text")
         key = spelling(name)
         if key in first:
             other = first[key]
@@ -245,7 +247,6 @@ def write_labelled(path: Path, result: Segmentation) -> None:
         faces["vertex_indices"] = result.scene.faces
         elements.append(PlyElement.describe(faces, "face"))
     comments = [f"label {i} {name}" for i, name in enumerate(result.labels)]
-    with replacing(path) as temporary:
+    with replacing(path.with_suffix(".json")) as summary, replacing(path) as temporary:  # both or, on an error, neither
         PlyData(elements, comments=comments).write(str(temporary))
-    with replacing(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
+        summary.write_text(json.dumps(result.summary, indent=1) + "\n")

@@ -135,11 +135,9 @@ def check_writable(folder: Path) -> None:
     Raises:
         WriteError: Nothing can be written there.
     """
-    try:
+    with writing(folder):
         there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
         tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        raise WriteError(f"{folder}: nothing can be written there ({_reason(error)})") from error
 
 
 def check_file_writable(path: Path) -> None:
@@ -151,10 +149,8 @@ def check_file_writable(path: Path) -> None:
     Raises:
         WriteError: It cannot: the folder is missing or read-only, or the name too long.
     """
-    try:
+    with writing(path):
         _beside(path).unlink()
-    except OSError as error:
-        raise WriteError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
 def _beside(path: Path) -> Path:
@@ -183,7 +179,7 @@ def replacing(path: str | Path) -> Generator[Path]:
         WriteError: It cannot be written, for lack of space or permission for example; what was there stays.
     """
     path = Path(path)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)
         try:
@@ -192,6 +188,23 @@ def replacing(path: str | Path) -> Generator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Say of an error of the system that something cannot be written.
+
+    Args:
+        path: What is written within.
+
+    Yields:
+        Nothing; the writing is done within.
+
+    Raises:
+        WriteError: There was an `OSError`.
+    """
+    try:
+        yield
     except WriteError:
         raise
     except OSError as error:

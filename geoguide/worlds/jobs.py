@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
-from geoguide.paths import replacing
+from geoguide.paths import replacing, writing
 
 MANIFEST = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
@@ -154,7 +154,8 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
         return False
     for job in missing:
         refuse_foreign(job.folder)
-    (root / jobs[0].home).mkdir(parents=True, exist_ok=True)
+    with writing(root):
+        (root / jobs[0].home).mkdir(parents=True, exist_ok=True)
     (root / MANIFEST).unlink(missing_ok=True)
     _sweep(root / jobs[0].home)
     done = _run(missing, workers)
@@ -299,7 +300,8 @@ def _make(job: Job) -> Job:
         return job
     temporary = Path(tempfile.mkdtemp(prefix=f".making-{job.name}-", dir=job.folder.parent))
     try:
-        job.write(temporary)
+        with writing(job.folder):
+            job.write(temporary)
         temporary.chmod(0o755)
         if not finished(job):
             refuse_foreign(job.folder)
