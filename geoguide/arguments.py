@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from geoguide.errors import ConfigError, InputError
+from geoguide.errors import ConfigError, InputError, WriteError
 from geoguide.paths import check_file_writable, check_writable
 
 
@@ -177,7 +177,10 @@ def output_file(
         raise InputError(f"{option} must name a file that ends in {suffix}, found {str(out)!r}")
     if named is not None and not out.parent.is_dir():
         raise InputError(f"{option} {out}: no such folder: {out.parent}")
-    check_writable(out.parent)
+    try:
+        check_writable(out.parent)
+    except WriteError as error:
+        raise WriteError(f"{error}; {option} names another place") from None
     foreign = named is None and own is not None and out.is_file() and not own(out)
     _check_target(out, option, str(out), inputs, foreign)
     if summary:
@@ -203,7 +206,10 @@ def output_folder(folder: Path, option: str) -> Path:
     """
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"{option} must name a folder, found the file {folder}")
-    check_writable(folder)
+    try:
+        check_writable(folder)
+    except WriteError as error:
+        raise WriteError(f"{error}; {option} names another place") from None
     return folder
 
 

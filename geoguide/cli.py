@@ -142,7 +142,7 @@ class Train(Place):
         if self.steps is not None:
             config = config.replace(train__steps=self.steps)
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
-        output_folder(checkpoints_root(), "$GEOGUIDE_DATA: its runs/checkpoints")
+        output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         pools.prepare_data(config, self.workers)
         fitted = fit(config, device=self.device, run_dir=checkpoints_root())
         path = from_fit(fitted, config).save(out)

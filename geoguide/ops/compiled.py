@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache
 
 from geoguide.errors import WriteError
 from geoguide.paths import PACKAGE, cache_root, check_writable, is_private, temporary_root
 
+_REASONS: list[str] = []  # why compiled code is not kept; the user is told of the first
 NAMED = "NUMBA_CACHE_DIR"  # numba's own variable: who sets it decides
 
 
@@ -34,16 +36,27 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
     """
 
     def decorate(function: Callable) -> Any:
-        if not (os.environ.get(NAMED) or Path(function.__code__.co_filename).is_relative_to(PACKAGE)):
-            return numba.njit(**options)(function)  # typed at a prompt: there is no file that code could be kept for
+        kernel = numba.njit(**options)(function)
+        if not Path(function.__code__.co_filename).is_file():  # typed at a prompt
+            return kernel
         try:
             with _numba_folder(cache_folder()):
-                return numba.njit(cache=True, **options)(function)
+                kernel._cache = _Kept(function)  # what `cache=True` does, with a class that a full disk does not stop
         except (RuntimeError, WriteError) as error:
             _warn_once(str(error))
-            return numba.njit(**options)(function)
+        return kernel
 
     return decorate
+
+
+class _Kept(FunctionCache):
+    """Compiled code on disk; where it cannot be written after all, the work goes on without."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_once(f"{self.cache_path}: {error}")
 
 
 @functools.cache
@@ -87,6 +100,7 @@ def _numba_folder(folder: Path | None) -> Generator[None]:
         numba.config.CACHE_DIR = before
 
 
-@functools.cache
 def _warn_once(reason: str) -> None:
-    warnings.warn(f"compiled code is not kept, so each run compiles it again: {reason}", stacklevel=4)
+    if not _REASONS:
+        warnings.warn(f"compiled code is not kept, so each run compiles it again: {reason}", stacklevel=4)
+    _REASONS.append(reason)

@@ -124,7 +124,7 @@ class TextEncoder(abc.ABC):
             with replacing(self.cache / self._entry(sentence)) as temporary:
                 np.savez(temporary, sentence=np.array(sentence), vector=vector)
         except OSError as error:
-            warnings.warn(f"{self.cache}: text cache is off, not writable ({error})", stacklevel=4)
+            warnings.warn(f"text cache is off: {error}", stacklevel=4)
             self.cache = None
 
 

@@ -145,13 +145,14 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
 
     Raises:
         InputError: `workers` is below 1.
-        DataError: A scene's place holds files that this program did not write, or a scene was not written.
+        DataError: The root or a scene's place holds files that this program did not write, or a scene was not written.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
     root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
     if not missing and _complete(root, jobs):
         return False
+    _refuse_foreign_root(root, root / jobs[0].home)
     for job in missing:
         refuse_foreign(job.folder)
     with writing(root):
@@ -265,6 +266,20 @@ def refuse_foreign(folder: Path) -> None:
     """
     if folder.exists() and not (folder / MINI_STAMP).is_file():
         raise DataError(f"{folder}: not a generated scene ({MINI_STAMP} is missing); choose another root")
+
+
+def _refuse_foreign_root(root: Path, home: Path) -> None:
+    """Refuse a folder of somebody else's files: the lists and the manifest that are written there could replace them."""
+    if not root.is_dir() or all(path.name.startswith(".") for path in root.iterdir()):
+        return
+    manifest = root / MANIFEST
+    if manifest.is_file():
+        generated = "generator" in read_json(manifest, ())
+    else:  # a run that was killed leaves finished or half-made scenes, or nothing yet
+        scenes = list(home.iterdir()) if home.is_dir() else [root]
+        generated = all(path.name.startswith(".") or (path / MINI_STAMP).is_file() for path in scenes)
+    if not generated:
+        raise DataError(f"{root}: holds other files than generated scenes; choose another folder")
 
 
 def discard(folder: Path) -> None:
