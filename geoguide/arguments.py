@@ -76,12 +76,13 @@ Workers = Annotated[int, Within(1)]
 Device = Annotated[str, check_device]
 
 
-def read_arguments(kind: Any, arguments: Sequence[str]) -> Any:
+def read_arguments(kind: Any, arguments: Sequence[str], about: str) -> Any:
     """Read the arguments of the command line.
 
     Args:
         kind: The subcommands, dataclasses joined by |.
         arguments: Those after the command's name.
+        about: What the help says of the whole command.
 
     Returns:
         One of the dataclasses, with each value within its range.
@@ -93,7 +94,8 @@ def read_arguments(kind: Any, arguments: Sequence[str]) -> Any:
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            command = tyro.cli(kind, prog="geoguide", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+            config = (tyro.conf.OmitArgPrefixes,)
+            command = tyro.cli(kind, prog="geoguide", description=about, args=arguments, config=config)
     except SystemExit as stop:
         if not stop.code:
             raise

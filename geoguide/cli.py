@@ -1,6 +1,6 @@
 """The `geoguide` command. Bad input ends with exit code 2 and one line; heavy imports wait until needed.
 
-Every exit code is listed in `geoguide.guard`.
+Every exit code is listed in `geoguide.guard` and by `geoguide --help`.
 """
 
 import os
@@ -24,7 +24,7 @@ from geoguide.arguments import (
 )
 from geoguide.benchmarks import NAMES, benchmark_of
 from geoguide.datasets.config import GENERATED, DataConfig
-from geoguide.guard import guarded
+from geoguide.guard import EXIT_CODES, guarded
 from geoguide.paths import checkpoints_root, clone, results_root, runs_root
 
 Positional = tyro.conf.Positional
@@ -374,7 +374,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments, begun = sys.argv[1:] if argv is None else argv, []
 
     def work() -> int | None:
-        begun.append(read_arguments(Command, arguments))
+        begun.append(read_arguments(Command, arguments, EXIT_CODES))
         return begun[0].run()
 
     sys.exit(guarded(work, arguments, lambda: begun[0].interrupted if begun else "nothing was begun"))

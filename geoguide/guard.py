@@ -1,9 +1,4 @@
-"""The last line of defence of the command: one line for every error, a report for one that nobody expected.
-
-Exit codes: 0 done; 1 done, and `verify` or `data check` found a difference or a problem; 2 bad input, or a place that
-cannot be written to; 70 an error that nobody expected; 74 the standard output could not be written (files are); 130
-interrupted. A reader that goes away (`| head -1`) or a closed output is no error.
-"""
+"""The last line of defence of the command: one line for every error, a report for one that nobody expected."""
 
 import contextlib
 import datetime
@@ -24,6 +19,12 @@ from geoguide.errors import GeoGuideError, first_line
 from geoguide.paths import reports_root, temporary_root, write_text
 
 DEBUG = "GEOGUIDE_DEBUG"
+EXIT_CODES = """Label 3D scans with words, and replicate GeoGuide.
+
+Exit codes: 0 done; 1 done, and `verify` or `data check` found a difference or a problem; 2 bad input, or a place that
+cannot be written to; 70 an error that nobody expected (a report is written; GEOGUIDE_DEBUG=1 shows the traceback); 74
+standard output could not be written (files are complete); 130 interrupted. A reader that goes away (`| head -1`) or a
+closed output is no error."""
 PACKAGES = ("geoguide", "torch", "numpy", "scipy", "numba", "trimesh", "plyfile", "tyro")  # the versions of a report
 
 
@@ -63,7 +64,7 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
         on_interrupt: What to say of the work when it is interrupted.
 
     Returns:
-        The exit code, see the top of this file.
+        The exit code, see `EXIT_CODES`.
 
     Raises:
         Exception: Where `$GEOGUIDE_DEBUG` is set, an error that nobody expected.

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -18,7 +19,7 @@ _REASONS: list[str] = []  # why compiled code is not kept; the user is told of t
 NAMED = "NUMBA_CACHE_DIR"  # numba's own variable: who sets it decides
 
 
-def compiled(**options: Any) -> Callable[[Callable], Any]:
+def compiled(**options: Any) -> Callable[[Any], Any]:
     """Compile a function by numba on its first call, and keep the code for later runs where a folder allows it.
 
     Args:
@@ -35,7 +36,7 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
         42
     """
 
-    def decorate(function: Callable) -> Any:
+    def decorate(function: FunctionType) -> Any:
         kernel = numba.njit(**options)(function)
         if not Path(function.__code__.co_filename).is_file():  # typed at a prompt
             return kernel
@@ -92,12 +93,13 @@ def _writable(folder: Path) -> bool:
 @contextlib.contextmanager
 def _numba_folder(folder: Path | None) -> Generator[None]:
     """Let numba find its folder while it decorates; the code of other packages is kept where it was."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = before if folder is None else str(folder)
+    settings = vars(numba.config)
+    before = settings["CACHE_DIR"]
+    settings["CACHE_DIR"] = before if folder is None else str(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        settings["CACHE_DIR"] = before
 
 
 def _warn_once(reason: str) -> None:

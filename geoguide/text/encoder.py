@@ -9,7 +9,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from geoguide.errors import InputError
 from geoguide.paths import cache_root, replacing
@@ -153,7 +153,7 @@ def same_pair(vectors: np.ndarray) -> tuple[int, int] | None:
     Returns:
         Positions of the first such pair, or None. About O(N log N D), for the vectors of names lie far apart.
     """
-    pairs = cKDTree(vectors).query_pairs(SAME)
+    pairs = KDTree(vectors).query_pairs(SAME)
     return min(pairs, default=None)
 
 

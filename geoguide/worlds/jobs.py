@@ -269,7 +269,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def _refuse_foreign_root(root: Path, home: Path) -> None:
-    """Refuse a folder of somebody else's files: the lists and the manifest that are written there could replace them."""
+    """Refuse a folder of somebody else's files, which lists and the manifest could replace."""
     if not root.is_dir() or all(path.name.startswith(".") for path in root.iterdir()):
         return
     manifest = root / MANIFEST
