@@ -177,13 +177,13 @@ def output_file(
     out = default if named is None else named
     if out.suffix.lower() != suffix:
         raise InputError(f"{option} must name a file that ends in {suffix}, found {str(out)!r}")
-    if named is not None and not out.parent.is_dir():
+    if named is not None and not os.path.isdir(out.parent):
         raise InputError(f"{option} {out}: no such folder: {out.parent}")
     try:
         check_writable(out.parent)
     except WriteError as error:
         raise WriteError(f"{error}; {option} names another place") from None
-    foreign = named is None and own is not None and out.is_file() and not own(out)
+    foreign = named is None and own is not None and os.path.isfile(out) and not own(out)
     _check_target(out, option, str(out), inputs, foreign)
     if summary:
         beside = out.with_suffix(".json")
@@ -206,7 +206,7 @@ def output_folder(folder: Path, option: str) -> Path:
         InputError: It is a file.
         WriteError: Nothing can be written there.
     """
-    if os.path.lexists(folder) and not folder.is_dir():
+    if os.path.lexists(folder) and not os.path.isdir(folder):
         raise InputError(f"{option} must name a folder, found the file {folder}")
     try:
         check_writable(folder)
@@ -217,16 +217,16 @@ def output_folder(folder: Path, option: str) -> Path:
 
 def _check_target(path: Path, option: str, what: str, inputs: Sequence[Path], foreign: bool) -> None:
     """Refuse to write over a folder, an input (under whatever name) or somebody else's file."""
-    if path.exists():
+    if os.path.exists(path):  # False also for a name that is too long, unlike the method of Path
         if not path.is_file():
             raise InputError(f"{option} {what} is {'a folder' if path.is_dir() else 'a device'}, expected a file")
-        if any(given.is_file() and path.samefile(given) for given in inputs):
+        if any(os.path.isfile(given) and path.samefile(given) for given in inputs):
             raise InputError(f"{option} {what} would replace the input; choose another {option}")
         if foreign:
             raise InputError(f"{option} {what} would replace a file of another program; choose another {option}")
         if not os.access(path, os.W_OK):
             raise InputError(f"{option} {what} is read-only")
-    if path.parent.is_dir():
+    if os.path.isdir(path.parent):
         check_file_writable(path)
 
 

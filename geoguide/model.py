@@ -1,6 +1,7 @@
 """A trained model: frozen backbone + adapter + text. Points and words are all it needs (paper, inference)."""
 
 import json
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -220,7 +221,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
     path = Path(path_or_name)
     if not path.suffix:
         path = WEIGHTS / f"{path_or_name}.safetensors"
-    if not path.is_file():
+    if not os.path.isfile(path):  # False also for a name that is too long, unlike the method of Path
         known = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
         raise DataError(f"{path_or_name}: no such model file; packaged models: {', '.join(known) or 'none'}")
     try:

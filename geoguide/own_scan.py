@@ -2,6 +2,7 @@
 
 import colorsys
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def open_scan(path: Path, columns: int | None = None, voxel: float = 0.03) -> Sc
     Raises:
         DataError: It is not there, or broken.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # False also for a name that is too long, unlike the method of Path
         raise DataError(f"{path}: no such file or folder")
     if (path / CALIBRATION).is_file():
         scene = load_key_frame(path)

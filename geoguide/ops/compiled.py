@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import pickle
 import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -16,6 +17,7 @@ from geoguide.errors import WriteError
 from geoguide.paths import PACKAGE, cache_root, check_writable, is_private, temporary_root
 
 _REASONS: list[str] = []  # why compiled code is not kept; the user is told of the first
+_UNUSABLE = (OSError, EOFError, pickle.UnpicklingError)  # a full disk, no permission, a damaged file
 NAMED = "NUMBA_CACHE_DIR"  # numba's own variable: who sets it decides
 
 
@@ -51,12 +53,19 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
 
 
 class _Kept(FunctionCache):
-    """Compiled code on disk; where it cannot be written after all, the work goes on without."""
+    """Compiled code on disk; where it cannot be read or written after all, the work goes on without."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except _UNUSABLE as error:
+            _warn_once(f"{self.cache_path}: {error}")
+            return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except OSError as error:
+        except _UNUSABLE as error:
             _warn_once(f"{self.cache_path}: {error}")
 
 
