@@ -3,7 +3,8 @@
 A *clone* is a checkout of this repository that the package runs from: everything lies in its own `data/`, `runs/` and
 `results/`. An installed package keeps all of it in the user's cache folder (`$XDG_CACHE_HOME/geoguide`, by default
 `~/.cache/geoguide`). `$GEOGUIDE_DATA` names another folder for data, caches and runs, `$GEOGUIDE_RESULTS` one for
-results. Nothing is ever written into the working folder unless a caller names a file there.
+results. Nothing is ever written into the working folder unless a caller names a file there. Reports on errors that
+nobody expected lie in `errors/` of the folder of runs; whatever cannot be written is a `WriteError` of one line.
 """
 
 import contextlib
