@@ -1,19 +1,35 @@
-"""The `geoguide` command. Bad input ends with exit code 2 and one line; heavy imports wait until needed."""
+"""The `geoguide` command. Bad input ends with exit code 2 and one line; heavy imports wait until needed.
+
+Every exit code is listed in `geoguide.guard` and by `geoguide --help`.
+"""
 
 import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from geoguide.arguments import (
+    Device,
+    Seed,
+    Steps,
+    Within,
+    Workers,
+    output_file,
+    output_folder,
+    read_arguments,
+    refuse_unread,
+)
 from geoguide.benchmarks import NAMES, benchmark_of
 from geoguide.datasets.config import GENERATED, DataConfig
-from geoguide.errors import ConfigError, GeoGuideError
-from geoguide.paths import checkpoints_root, results_root, runs_root
+from geoguide.guard import EXIT_CODES, guarded
+from geoguide.paths import checkpoints_root, clone, results_root, runs_root
 
 Positional = tyro.conf.Positional
+GO_ON = "run the same command again to go on"
+START_AGAIN = "nothing is half-written; the same command starts again"
 if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
     from geoguide.pipeline.config import ExperimentConfig
 
@@ -43,8 +59,10 @@ class Data:
     """Houses of mini-Matterport3D to make: train, val, test."""
     scenes: tuple[int, int, int] = (15, 10, 10)
     """Scenes of mini-nuScenes to make, four key frames each: train, val, test."""
-    seed: int = 0
-    workers: int = os.cpu_count() or 1
+    seed: Seed = 0
+    workers: Workers = os.cpu_count() or 1
+
+    interrupted = GO_ON
 
     def run(self) -> int:
         """Make or check the data.
@@ -55,11 +73,15 @@ class Data:
         from geoguide.benchmarks.scenes import generate, known_layouts
 
         data = DataConfig(self.dataset, room_seed=self.seed, root=None if self.path is None else str(self.path))
+        counted = {"rooms", "houses", "scenes"}
         if self.action == "check":
+            refuse_unread(self, counted | {"seed", "workers"}, "`data make`")
             from geoguide.datasets.check import check_folder
 
             return check_folder(data.folder, known_layouts())
         world = benchmark_of(data).world
+        refuse_unread(self, counted - {world.unit}, "another --dataset")
+        output_folder(data.folder, "the folder of `data make`")
         counts = getattr(self, world.unit, world.counts)
         print(f"{world.title} is complete in {generate(replace(data, rooms=counts), self.workers)}")
         return 0
@@ -100,13 +122,15 @@ class Train(Place):
     preset: Literal["as-written", "works-best"] = "works-best"
     drop: str = "none"
     """Modules to leave out: none, usd, imr, iirc, or several joined by +."""
-    seed: int = 0
-    steps: int | None = None
+    seed: Seed = 0
+    steps: Steps = None
     out: Path | None = None
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    workers: int = os.cpu_count() or 1
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: Workers = os.cpu_count() or 1
+
+    interrupted = GO_ON
 
     def run(self) -> None:
         """Train, and print where the model lies and how it does on the validation scenes."""
@@ -117,9 +141,11 @@ class Train(Place):
         config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed))
         if self.steps is not None:
             config = config.replace(train__steps=self.steps)
+        out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
+        output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         pools.prepare_data(config, self.workers)
         fitted = fit(config, device=self.device, run_dir=checkpoints_root())
-        path = from_fit(fitted, config).save(self.out or runs_root() / "model.safetensors")
+        path = from_fit(fitted, config).save(out)
         state = "converged" if fitted.converged else "NOT converged"
         print(f"{path}: {config.name}, validation mIoU {fitted.history[-1]['val_miou']:.1f} ({state})")
 
@@ -133,6 +159,8 @@ class Evaluate(Place):
     split: Literal["val", "test"] = "test"
     mode: Literal["distill", "fusion", "ensemble"] | None = None
     """Default: the protocol's."""
+
+    interrupted = START_AGAIN
 
     def run(self) -> None:
         """Print the IoU of every class, and the means."""
@@ -162,7 +190,9 @@ class Replicate(Place):
     profile: Literal["all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols"] = "all"
     """all: every committed record but the studies."""
     force: bool = False
-    workers: int = os.cpu_count() or 1
+    workers: Workers = os.cpu_count() or 1
+
+    interrupted = GO_ON
 
     def run(self) -> None:
         """Run what has no record, write the README's results, and print how many records there are."""
@@ -172,12 +202,12 @@ class Replicate(Place):
         if self.profile == "main":
             where = (self.dataset, self.data, self.features)
             configs = profiles.main_table(*where, protocol=self.protocol, weights=self.weights)
-        elif any(getattr(self, field.name) != field.default for field in fields(Place)):
-            raise ConfigError("--dataset, --data, --features, --weights and --protocol belong to --profile main")
         else:
+            refuse_unread(self, {field.name for field in fields(Place)}, "--profile main")
             configs = profiles.profile(self.profile)
         done = pools.run_all(configs, workers=self.workers, force=self.force)
-        update_readme()
+        if clone() is not None:
+            update_readme()
         print(f"{len(done)} records in {results_root()}")
 
 
@@ -188,9 +218,11 @@ class Verify:
     profile: Literal["quick", "full"] = "quick"
     report: Path | None = None
     """Default: verify-quick.json in the folder of runs (runs/ of a clone)."""
-    workers: int = os.cpu_count() or 1
+    workers: Workers = os.cpu_count() or 1
     report_only: bool = False
     """Exit 0 whatever the comparison says; the report holds the verdict."""
+
+    interrupted = START_AGAIN
 
     def run(self) -> int:
         """Compute the rows again, compare them and write the report.
@@ -200,7 +232,7 @@ class Verify:
         """
         from geoguide.experiments.verify import verify
 
-        report = self.report or runs_root() / "verify-quick.json"
+        report = output_file(self.report, runs_root() / "verify-quick.json", ".json", option="--report")
         result = verify(self.profile, workers=self.workers, report=report)
         for row in result["rows"]:
             mark = "ok " if row["within"] else "OUT"
@@ -223,41 +255,40 @@ class Segment:
     """A .safetensors file, or the name of a packaged model."""
     out: Path | None = None
     """Labelled ply; default <scan>_labelled.ply in the working directory. The summary goes beside it as .json."""
-    columns: int | None = None
+    columns: Annotated[int | None, Within(3, 6)] = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
     """Of a file's coordinates; default metres, which is refused where the scan's size speaks against it."""
     weights: str | None = None
     """Of the model's backbone, if it is Sonata; default the hub's."""
-    voxel: float = 0.03
+    voxel: Annotated[float, Within(0.001)] = 0.03  # depth images count millimetres: nothing is finer
     """Voxel size in metres when an RGB-D folder is reconstructed."""
     depth_scale: float | None = None
     """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
-    device: str = "auto"
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    interrupted = START_AGAIN
 
     def run(self) -> None:
         """Write the labelled cloud and its summary, and print the share of every label."""
         import geoguide
         from geoguide import own_scan
-        from geoguide.ops.devices import resolve_device
 
         names = own_scan.parse_labels(self.labels)
-        model = geoguide.load(self.model, self.weights).to(resolve_device(self.device))
+        read = [Path(path) for path in (self.scan, self.model, self.weights) if path is not None]
+        default, about = Path(f"{Path(os.path.abspath(self.scan)).stem}_labelled.ply"), ("scan", "points", "labels")
+        out = output_file(self.out, default, ".ply", inputs=read, summary=about, own=own_scan.is_labelled)
+        model = geoguide.load(self.model, self.weights).to(self.device)
+        model.check_labels(names)
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
         result = own_scan.segment_scan(scan, model, names, masks=self.masks)
-        out = self.out or Path(f"{self.scan.stem}_labelled.ply")
         own_scan.write_labelled(out, result)
         for line in own_scan.report_lines(result):
-            print(_shown(line))
-        print(_shown(f"{out}: {len(result.ids)} points; model {model.trained_on}"))
-
-
-def _shown(line: str) -> str:
-    """A line with escapes for what the terminal's encoding lacks, so that a label's letters never stop the command."""
-    encoding = sys.stdout.encoding or "ascii"
-    return line.encode(encoding, "backslashreplace").decode(encoding)
+            print(line)
+        print(f"{out}: {len(result.ids)} points; model {model.trained_on}")
 
 
 @dataclass(frozen=True)
@@ -267,26 +298,33 @@ class Pretrain:
     An interrupted run goes on from its checkpoint when the same command is run again.
     """
 
-    steps: int | None = None
+    steps: Steps = None
     """Length of the schedule; default the packaged backbone's."""
-    until: int | None = None
+    until: Steps = None
     """Stop at this step of the schedule (and go on later)."""
-    seed: int = 0
+    seed: Seed = 0
     out: Path | None = None
     """Weights; default sonata-mini.safetensors in the folder of runs. The curves go beside them as .json."""
     run_dir: Path | None = None
     """Where the checkpoint lies; default checkpoints/ in the folder of runs."""
     rooms: Path | None = None
     """Folder of the rooms that are no rooms of mini-ScanNet; default <data>/mini-scannet-pretrain."""
-    device: str = "auto"
-    workers: int = os.cpu_count() or 1
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: Workers = os.cpu_count() or 1
+
+    interrupted = GO_ON
 
     def run(self) -> None:
         """Pretrain, and print where the weights lie."""
         from geoguide.pretraining import PretrainConfig
         from geoguide.pretraining.run import pretrain_and_save
 
-        out, run_dir = self.out or runs_root() / "sonata-mini.safetensors", self.run_dir or checkpoints_root()
+        default, curves = runs_root() / "sonata-mini.safetensors", ("id", "step", "history")
+        out = output_file(self.out, default, ".safetensors", summary=curves)
+        run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
+        if self.rooms is not None:
+            output_folder(self.rooms, "--rooms")
         config = PretrainConfig(seed=self.seed)
         if self.steps is not None:
             config = replace(config, steps=self.steps)
@@ -306,16 +344,22 @@ class Probe:
     """random: sonata-mini's network untrained; supervised: the same network trained on the labels."""
     weights: Path | None = None
     """For sonata-mini: weights of `geoguide pretrain`; default the packaged ones."""
-    steps: int = 400
+    steps: Annotated[int, Within(1)] = 400
     """For supervised: training steps."""
     out: Path | None = None
     """Default: backbones/probe.json in the folder of results (results/ of a clone)."""
+
+    interrupted = START_AGAIN
 
     def run(self) -> None:
         """Measure, and print the row."""
         from geoguide.pretraining.probe_record import add_row
 
-        out = self.out or results_root() / "backbones" / "probe.json"
+        if self.backbone != "sonata-mini":
+            refuse_unread(self, {"weights"}, "the backbone sonata-mini")
+        if self.backbone != "supervised":
+            refuse_unread(self, {"steps"}, "the backbone supervised")
+        out = output_file(self.out, results_root() / "backbones" / "probe.json", ".json")
         row = add_row(self.backbone, out, weights=self.weights, steps=self.steps)
         means = f"linear mIoU {row['linear']['test_miou']:.3g}, kNN mIoU {row['knn']['test_miou']:.3g}"
         across = row["instance_auc"]["test"]["objects_across"]
@@ -326,20 +370,18 @@ Command = Data | Train | Evaluate | Replicate | Verify | Segment | Pretrain | Pr
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of the `geoguide` command: exit 0, 1 (verify: not reproduced), 2 (bad input), 130 (interrupted).
+    """Entry point of the `geoguide` command; what it exits with is listed in `geoguide.guard`.
 
     Args:
         argv: The words after `geoguide`; None for the process's own.
     """
-    command = tyro.cli(Command, prog="geoguide", args=argv, config=(tyro.conf.OmitArgPrefixes,))
-    try:
-        sys.exit(command.run() or 0)
-    except GeoGuideError as error:
-        print(f"geoguide: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("geoguide: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    arguments, begun = sys.argv[1:] if argv is None else argv, []
+
+    def work() -> int | None:
+        begun.append(read_arguments(Command, arguments, EXIT_CODES))
+        return begun[0].run()
+
+    sys.exit(guarded(work, arguments, lambda: begun[0].interrupted if begun else "nothing was begun"))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ class DataError(GeoGuideError):
     """A file or folder is missing, truncated or holds something else than expected; the message names it."""
 
 
+class WriteError(DataError, OSError):
+    """A file cannot be written: no permission, no space, a folder that is not there; the message names the file."""
+
+
 class InputError(GeoGuideError, ValueError):
     """An argument has the wrong shape, dtype, range or name; the message says what was expected and found."""
 

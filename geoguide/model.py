@@ -1,14 +1,16 @@
 """A trained model: frozen backbone + adapter + text. Points and words are all it needs (paper, inference)."""
 
 import json
+import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
@@ -17,6 +19,7 @@ from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.arrays import coordinates
+from geoguide.ops.devices import resolve_device
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
@@ -25,6 +28,7 @@ from geoguide.pipeline.train import Fit
 from geoguide.scene import Scene
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
+from geoguide.text.encoder import same_pair
 from geoguide.text.encoders import TextConfig, text_encoder
 
 _FORMAT = "geoguide-model-1"
@@ -67,12 +71,15 @@ class GeoGuideModel:
         """Move the adapter to a device.
 
         Args:
-            device: Any that torch knows.
+            device: See `ops.devices.resolve_device`.
 
         Returns:
             The model itself.
+
+        Raises:
+            InputError: No such device here.
         """
-        self.adapter.to(device)
+        self.adapter.to(resolve_device(device))
         return self
 
     @torch.inference_mode()
@@ -111,7 +118,8 @@ class GeoGuideModel:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
 
         Raises:
-            InputError: A wrong shape, points that cannot be in metres, colours on no known scale, or no words.
+            InputError: A wrong shape, points that cannot be in metres, colours on no known scale, no words, or two that
+                are the same to the text encoder.
         """
         return self.segment_scene(_as_scene(points, colors, normals, unit), labels=labels)
 
@@ -126,9 +134,24 @@ class GeoGuideModel:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
 
         Raises:
-            InputError: No words.
+            InputError: No words, or two that are the same to the text encoder.
         """
         return ClassText(self._text(labels)).classify(self.features(scene))
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Make sure that the text encoder can tell words apart, before anything is done with points.
+
+        Args:
+            labels: The words, at least one.
+
+        Raises:
+            InputError: No words, or two that are the same to the encoder: it does not see case and spaces, and the
+                packaged one neither accents nor what letters beyond the Latin ones say.
+        """
+        self._text(list(labels))
+        for name in text_encoder(self.text.encoder, self.text.weights).unknown(labels):
+            message = f"label {name!r}: the text encoder does not know its letters, so its points mean little"
+            warnings.warn(message, stacklevel=2)
 
     def similarity(
         self,
@@ -161,7 +184,12 @@ class GeoGuideModel:
         if isinstance(names, str) or not len(names):
             raise InputError(f"labels must be a non-empty list of strings, found {names!r}")
         encoder = text_encoder(self.text.encoder, self.text.weights)
-        return torch.from_numpy(encoder.encode(list(names), prompt=self.prompt)).to(self.device)
+        vectors = encoder.encode(list(names), prompt=self.prompt)
+        same = same_pair(vectors)
+        if same is not None:
+            first, second = (names[position] for position in same)
+            raise InputError(f"labels: {first!r} and {second!r} are the same to {encoder.name}; keep one of them")
+        return torch.from_numpy(vectors).to(self.device)
 
     def save(self, path: str | Path) -> Path:
         """Write the model as one file.
@@ -184,7 +212,7 @@ class GeoGuideModel:
         }
         with replacing(path) as temporary:
             tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
-            save_file(tensors, temporary, metadata={"geoguide": json.dumps(about)})
+            temporary.write_bytes(save(tensors, {"geoguide": json.dumps(about)}))
         return Path(path)
 
 
@@ -214,7 +242,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
     path = Path(path_or_name)
     if not path.suffix:
         path = WEIGHTS / f"{path_or_name}.safetensors"
-    if not path.is_file():
+    if not os.path.isfile(path):  # False also for a name that is too long, unlike the method of Path
         known = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
         raise DataError(f"{path_or_name}: no such model file; packaged models: {', '.join(known) or 'none'}")
     try:

@@ -2,6 +2,7 @@
 
 import colorsys
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 from geoguide.teachers.color import ColorTeacher
+from geoguide.text.encoder import spelling
 from geoguide.welding import with_weld_said
 
 
@@ -70,17 +72,24 @@ def parse_labels(text: str) -> tuple[str, ...]:
         The words, in order.
 
     Raises:
-        InputError: An empty word, one that is named twice, or bytes that are no text.
+        InputError: An empty word, one that is no text, or one that is named twice: case and spaces do not matter to
+            the text encoder (what else does not, `GeoGuideModel.check_labels` finds).
     """
-    try:
-        text = text.encode("utf-8", "surrogateescape").decode("utf-8")  # a C locale hands its bytes over undecoded
+    try:  # in a locale without UTF-8 Python carries its bytes as surrogates
+        text = text.encode("utf-8", "surrogateescape").decode()
     except UnicodeError:
-        raise InputError(f"--labels: expected text in UTF-8, found bytes of another encoding in {text!a}") from None
+        raise InputError(f"--labels: expected UTF-8 text, found {text!r}") from None
     names = tuple(part.strip() for part in text.split(","))
-    if not all(names):
+    if not all(any(not letter.isspace() and letter.isprintable() for letter in name) for name in names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
-    if len(set(names)) != len(names):
-        raise InputError(f"--labels: {next(n for n in names if names.count(n) > 1)!r} is named twice")
+    first: dict[str, str] = {}
+    for name in names:
+        key = spelling(name)
+        if key in first:
+            other = first[key]
+            named = "is named twice" if other == name else f"and {name!r} are the same to the text encoder"
+            raise InputError(f"--labels: {other!r} {named}")
+        first[key] = name
     return names
 
 
@@ -111,7 +120,7 @@ def open_scan(
         InputError: `unit` is unknown, or given for a key frame; `depth_scale` is given for something else than an RGB-D
             folder, or is not positive.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # False also for a name that is too long, unlike the method of Path
         raise DataError(f"{path}: no such file or folder")
     key_frame = (path / CALIBRATION).is_file()
     if depth_scale is not None and (key_frame or not path.is_dir()):
@@ -254,6 +263,20 @@ def palette(count: int) -> np.ndarray:
     return (255 * np.array(rgb).reshape(count, 3)).astype(np.uint8)
 
 
+def is_labelled(path: Path) -> bool:
+    """Whether a file is a labelled scan that `write_labelled` wrote.
+
+    Args:
+        path: A file that is there.
+
+    Returns:
+        True for a ply whose header names labels and their scores.
+    """
+    with path.open("rb") as file:
+        header = file.read(1 << 20).partition(b"end_header")[0]  # a comment for each label: far less than 1 MiB
+    return header.startswith(b"ply") and b"property int label\n" in header and b"property float score\n" in header
+
+
 def write_labelled(path: Path, result: Segmentation) -> None:
     r"""Write a labelled scan as a binary ply, and its summary beside it as JSON.
 
@@ -281,11 +304,10 @@ def write_labelled(path: Path, result: Segmentation) -> None:
         faces["vertex_indices"] = result.scene.faces
         elements.append(PlyElement.describe(faces, "face"))
     comments = [f"label {i} {name.encode('unicode_escape').decode('ascii')}" for i, name in enumerate(result.labels)]
-    with replacing(path) as temporary:
+    with replacing(path.with_suffix(".json")) as summary, replacing(path) as temporary:  # both or, on an error, neither
         PlyData(elements, comments=comments).write(str(temporary))
-    with replacing(path.with_suffix(".json")) as temporary:
         text = json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n"
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        summary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _as_in_file(scene: Scene) -> np.ndarray:

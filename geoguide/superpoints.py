@@ -9,12 +9,12 @@ remains are the superpoints.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from pykdtree.kdtree import KDTree
 
 from geoguide.errors import InputError
 from geoguide.ops.arrays import coordinates, host, number, whole
+from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
 from geoguide.ops.weld import find_weld
 from geoguide.scene import VOID, Scene
@@ -226,7 +226,7 @@ def _segment(scene: Scene, config: SuperpointConfig) -> np.ndarray:
     return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Running mean of the unit normals of a vertex's faces, in face order, not renormalised; float32."""
     normals = np.zeros_like(vertices)
@@ -251,7 +251,7 @@ def _mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return normals
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _mesh_weights(points: np.ndarray, normals: np.ndarray, edges: np.ndarray) -> np.ndarray:
     weights = np.empty(len(edges), np.float32)
     for e in range(len(edges)):
@@ -305,7 +305,7 @@ def _order(weights: np.ndarray) -> np.ndarray:
     return _radix_order(np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)))  # unsigned keys of the floats' order
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _radix_order(keys: np.ndarray) -> np.ndarray:
     """Three counting passes of 11 bits over uint32 keys."""
     order, following = np.arange(len(keys)), np.empty(len(keys), np.int64)
@@ -322,7 +322,7 @@ def _radix_order(keys: np.ndarray) -> np.ndarray:
     return order
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _find(parent: np.ndarray, node: int) -> int:
     """The root of a node's tree; halves the path on the way."""
     while parent[node] != node:
@@ -331,7 +331,7 @@ def _find(parent: np.ndarray, node: int) -> int:
     return node
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _join(parent: np.ndarray, rank: np.ndarray, size: np.ndarray, a: int, b: int) -> int:
     """Put two roots under one, by rank, and return the one that stays a root."""
     if rank[a] > rank[b]:
@@ -343,7 +343,7 @@ def _join(parent: np.ndarray, rank: np.ndarray, size: np.ndarray, a: int, b: int
     return b
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _merge(
     count: int, edges: np.ndarray, weights: np.ndarray, order: np.ndarray, k: np.float32, min_size: int
 ) -> np.ndarray:

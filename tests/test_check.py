@@ -43,7 +43,7 @@ def test_scannet_official(scene_folder: Path, capsys):
     root = scene_folder.parents[1]
     assert names(root) == ["ScanNet v2"]
     code, out = checked(root, capsys)
-    assert code == 1 and "pose of frame 10 is not finite; the frame will be skipped" in out
+    assert code == 1 and "pose of frame 10 is lost (not finite or zero); the frame will be skipped" in out
     give_pose(scene_folder)
     code, out = checked(root, capsys)
     assert code == 0 and "problem:" not in out
@@ -260,13 +260,13 @@ def test_names_of_objects_that_the_table_does_not_hold(scene_folder: Path, capsy
     assert checked(root, capsys)[0] == 0
 
 
-@pytest.mark.parametrize(("value", "kind"), [(0.0, "all zero"), (np.nan, "not finite"), (-np.inf, "not finite")])
-def test_poses_that_no_camera_has_are_counted(scene_folder: Path, capsys, value: float, kind: str):
+@pytest.mark.parametrize("value", [0.0, np.nan, -np.inf])
+def test_poses_that_no_camera_has_are_counted(scene_folder: Path, capsys, value: float):
     give_pose(scene_folder)
     for number in (0, 100):
         np.savetxt(scene_folder / "pose" / f"{number}.txt", np.full((4, 4), value))
     code, out = checked(scene_folder, capsys)
-    assert code == 1 and f"pose of 2 of 4 frames is {kind}; they will be skipped: 0, 100" in out
+    assert code == 1 and "pose of 2 of 4 frames is lost (not finite or zero); they will be skipped: 0, 100" in out
 
 
 def test_empty_files_and_objects_without_points(scene_folder: Path, capsys):

@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit codes, one-line errors, nothing half-written."""
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -63,17 +64,90 @@ def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
         (["train", "--drop", "everything"], "unknown module 'everything'"),
         (["data", "check", "nowhere"], "nowhere"),
         (["data", "make", "{tmp}/x", "--rooms", "0", "0", "0"], "rooms"),
+        (["data", "make", "{tmp}/x", "--rooms", "1", "-1", "0"], "rooms"),
+        (["data", "make", "{tmp}/x", "--rooms", "1", "2"], "--rooms"),
+        (["data", "make", "{tmp}/x", "--houses", "1", "1", "1"], "--houses belongs to another --dataset"),
+        (["data", "make", "{scan}"], "found the file"),
+        (["data", "make", "{scan}/x"], "cannot be written"),
+        (["data", "make", "{tmp}/x", "--workers", "0"], "--workers must be at least 1, found 0"),
+        (["data", "check", "{tmp}", "--seed", "1"], "--seed belongs to `data make`"),
+        (["train", "--seed", "-1"], "--seed must be 0 to 4294967295, found -1"),
+        (["train", "--steps", "0"], "--steps must be at least 1, found 0"),
+        (["train", "--steps", "many"], "--steps"),
+        (["train", "--drop", ""], "--drop must not be empty"),
+        (["train", "--preset", "best"], "'best' for argument '--preset'. Expected one of ('as-written', 'works-best')"),
+        (["train", "--device", "gpu"], "--device: device must be auto, cpu, cuda or cuda:N, found 'gpu'"),
+        (["train", "--out", "{tmp}"], "ends in .safetensors"),
+        (["replicate", "--workers", "-2"], "--workers must be"),
+        (["replicate", "--data", "elsewhere"], "--data belongs to --profile main"),
+        (["verify", "--report", "{tmp}"], "--report must name a file"),
+        (["pretrain", "--out", "{scan}"], "ends in .safetensors"),
+        (["pretrain", "--until", "0"], "--until must be"),
+        (["pretrain", "--rooms", "{scan}"], "--rooms must name a folder"),
+        (["pretrain", "--run-dir", "{scan}"], "--run-dir must name a folder"),
+        (["pretrain", "--device", "meta"], "--device"),
+        (["probe", "random", "--out", "{tmp}"], "ends in .json"),
+        (["probe", "random", "--steps", "3"], "--steps belongs to"),
+        (["segment", "{scan}", "--labels", "chair", "--voxel", "nan"], "--voxel must be"),
+        (["segment", "{scan}", "--labels", "chair", "--out", "{scan}"], "ends in .ply"),
+        (["segment", "{scan}", "--labels", "chair", "--device", "cuda:77"], "--device: device 'cuda:77'"),
+        (["segment", "{scan}", "--labels", "Chair, chair"], "'Chair' and 'chair' are the same"),
+        (["segment", "x" * 5000, "--labels", "chair", "--out", "x.ply"], "no such file"),
+        (["evaluate", "x" * 5000], "no such model file"),
+        (["nothing"], "nothing"),
+        ([], "Missing subcommand"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments, message, scan, tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     filled = [a.format(scan=scan, tmp=tmp_path) for a in arguments]
-    if filled[0] == "segment" and filled[1] == str(scan):
+    if filled[:1] == ["segment"] and filled[1] == str(scan):
         filled += ["--columns", "6"]
     assert run(*filled) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and len(error.splitlines()) == 1
     assert {p.name for p in tmp_path.iterdir()} == {"scan.bin"}
+
+
+def test_an_output_is_refused_before_the_work(scan, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("geoguide.model.load", lambda *given: pytest.fail("the work has begun"))
+    (tmp_path / "scan.json").write_text('{"recorded": 2024}')
+    (tmp_path / "scan_labelled.ply").write_text("labelled by hand")
+    for more in (["--out", "scan.ply"], []):
+        assert run("segment", "scan.bin", "--labels", "chair", "--columns", "6", *more) == 2
+        assert "of another program" in capsys.readouterr().err
+    assert (tmp_path / "scan.json").read_text() == '{"recorded": 2024}'
+    assert (tmp_path / "scan_labelled.ply").read_text() == "labelled by hand"
+
+
+def test_a_full_disk_at_the_end_leaves_what_was_there(scan, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["segment", "scan.bin", "--labels", "chair, floor", "--columns", "6"]
+    assert run(*arguments) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # the ply has 3,000 rows of 23 bytes
+    try:
+        assert run(*arguments[:3], "wall, floor", *arguments[4:]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("geoguide: scan_labelled.ply: cannot be written (") and "Traceback" not in str(error)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_interrupt_says_how_it_goes_on(scan, tmp_path, capsys, monkeypatch) -> None:
+    def interrupt(*given, **options) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("geoguide.own_scan.segment_scan", interrupt)
+    assert run("segment", "scan.bin", "--labels", "chair", "--columns", "6") == 130
+    assert "nothing is half-written" in capsys.readouterr().err and len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr("geoguide.benchmarks.scenes.generate", interrupt)
+    assert run("data", "make", str(tmp_path / "new")) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
 
 
 def test_segment_colours_a_key_frame_from_its_cameras(tmp_path, rng, capsys) -> None:

@@ -60,3 +60,20 @@ def test_every_row_has_the_same_seeds_scenes_and_teacher() -> None:
     assert {row_name(parse_drop(d)) for d in DROPS["works-best"]} == {
         n.split("/")[1] for n in seeds if n.startswith("works-best")
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", -1),
+        ("train__steps", 0),
+        ("train__evaluate_every", 0),
+        ("train__points_per_step", 1.5),
+        ("train__learning_rate", float("nan")),
+        ("train__power", -1.0),
+        ("data__room_seed", -1),
+    ],
+)
+def test_numbers_out_of_range_are_named(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{field.split('_', 2)[-1]} must be .*found {value}"):
+        ExperimentConfig().replace(**{field: value})

@@ -193,3 +193,18 @@ def test_bad_arguments(tmp_path: Path, frames: list[Frame]):
     )
     with pytest.raises(ConfigError, match=r"categories not in ScanNet's table: ufo"):
         write_room(tmp_path / "scene", "scene", room, frames, FAULTY, 0.08, {})
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "scannetv2_train.txt", "scans/scene0001_00/scene0001_00.txt"])
+def test_nothing_is_made_among_the_files_of_others(tmp_path: Path, name: str) -> None:
+    """Lists and manifest are written beside the rooms: they could replace a real ScanNet's, or another program's."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text('{"name": "theirs"}')
+    before = files(tmp_path)
+    with pytest.raises(DataError, match="holds other files than generated scenes"):
+        make_mini_scannet(tmp_path, rooms=(1, 0, 0), workers=1, progress=False)
+    assert files(tmp_path) == before

@@ -87,6 +87,14 @@ def test_bad_input(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:
         geoguide.load(path)
 
 
+def test_words_that_the_encoder_cannot_tell_apart(model: GeoGuideModel, cloud: Scene) -> None:
+    for labels in (["chair", "table", "Chair"], ["Tür", "Tur"]):
+        with pytest.raises(InputError, match=f"labels: '{labels[0]}' and '{labels[-1]}' are the same to all-MiniLM"):
+            model.segment(cloud.points, cloud.colors, labels=labels)
+    with pytest.warns(UserWarning, match="'椅子': the text encoder does not know its letters"):
+        model.check_labels(("椅子", "table"))
+
+
 def test_backbone_weights_may_lie_elsewhere(model: GeoGuideModel, tmp_path) -> None:
     """The file is the user's; which file it must be is the model's."""
     elsewhere = str(tmp_path / "sonata.pth")

@@ -129,3 +129,37 @@ def test_arrays_give_what_the_scene_gives(mesh: Path) -> None:
     again = model.segment_scene(replace(scene, faces=None), labels=list(LABELS))
     np.testing.assert_array_equal(ids, again[0])
     np.testing.assert_array_equal(scores, again[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "words separated by commas"),
+        ("chair,", "words separated by commas"),
+        ("chair, \u200b", "words separated by commas"),
+        ("chair, \x00", "words separated by commas"),
+        ("\udcff, chair", "UTF-8"),
+        ("a, b, a", "'a' is named twice"),
+        ("Chair, table, chair", "'Chair' and 'chair' are the same"),
+        ("office chair, Office  chair", "are the same"),
+        ("Tür, Tu\u0308r", "are the same"),
+    ],
+)
+def test_labels_that_cannot_be_used(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        own_scan.parse_labels(text)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_of_any_kind() -> None:
+    assert own_scan.parse_labels(" a , Tür,椅子, !!!, two\nlines ") == ("a", "Tür", "椅子", "!!!", "two\nlines")
+    assert own_scan.parse_labels("T\udcc3\udcbcr") == ("Tür",)  # as a locale without UTF-8 hands it over
+    many = ["x" * 10_000, *map(str, range(5000))]
+    assert own_scan.parse_labels(",".join(many)) == tuple(many)
+
+
+def test_what_was_written_is_known_again(mesh: Path, tmp_path: Path) -> None:
+    result = own_scan.segment_scan(own_scan.open_scan(mesh), geoguide.load("mini"), LABELS)
+    own_scan.write_labelled(tmp_path / "out.ply", result)
+    assert own_scan.is_labelled(tmp_path / "out.ply") and not own_scan.is_labelled(mesh)
+    assert not own_scan.is_labelled(tmp_path / "out.json")

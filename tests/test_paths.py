@@ -1,5 +1,6 @@
 """One rule for where data, caches, runs and results lie: from a clone, installed, and by environment variable."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from geoguide import paths
+from geoguide.errors import WriteError
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = ("data_root", "cache_root", "runs_root", "checkpoints_root", "results_root")
@@ -67,3 +69,48 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "old" and [p.name for p in path.parent.iterdir()] == ["x.txt"]
+
+
+def test_a_write_that_fails_is_one_error_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    for path, said in ((tmp_path / "file" / "x.txt", "File exists"), (tmp_path / ("x" * 300), "too long")):
+        with pytest.raises(WriteError, match=said) as error:
+            paths.write_text(path, "new")
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="cannot be written"):
+            paths.write_text(tmp_path / "file", 1000 * "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "file").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_whether_something_can_be_written_is_found_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    paths.check_writable(tmp_path / "new" / "deep")
+    paths.check_file_writable(tmp_path / "file")
+    for bad in (tmp_path / "file" / "x", Path("/proc/nowhere/x"), tmp_path / ("x" * 300) / "y"):
+        with pytest.raises(WriteError, match="cannot be written"):
+            (paths.check_file_writable if len(bad.name) == 1 else paths.check_writable)(bad)
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+def test_a_user_without_a_home_has_a_folder_among_the_temporary_files(plain: Path, monkeypatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(paths, "PACKAGE", plain / "site-packages" / "geoguide")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert paths.data_root() == paths.temporary_root()
+
+
+def test_a_folder_of_others_is_not_private(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    assert paths.is_private(tmp_path) and not paths.is_private(tmp_path / "missing")
+    tmp_path.chmod(0o777)
+    assert not paths.is_private(tmp_path)
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert paths.is_private(tmp_path / "real") and not paths.is_private(tmp_path / "link")

@@ -352,7 +352,7 @@ def test_poses_far_from_the_origin_give_the_same_labels(folder: Path, plain_scen
 
 
 def test_unknown_units_and_scales(folder: Path):
-    with pytest.raises(InputError, match=r"unit must be one of m, mm, cm, km, ft, in, found 'yd'"):
+    with pytest.raises(InputError, match=r"unit must be one of m, cm, mm, km, ft, in, found 'yd'"):
         load_rgbd(folder, unit="yd")
     with pytest.raises(InputError, match=r"depth_scale must be positive, found 1 and -5"):
         load_rgbd(folder, depth_scale=-5.0)
@@ -386,7 +386,7 @@ def test_listed(tmp_path: Path):
     for name in ("10.jpg", "9.JPG", "._9.jpg", "Thumbs.db", "b2.jpg", "b10.jpg", "x.txt"):
         (tmp_path / name).touch()
     assert [path.name for path in listed(tmp_path, suffixes=(".jpg",))] == ["9.JPG", "10.jpg", "b2.jpg", "b10.jpg"]
-    assert listed(tmp_path / "nothing") == []
+    assert listed(tmp_path / "nothing") == ()
     assert [path.name for path in by_number([tmp_path / "10.jpg", tmp_path / "._1.jpg", tmp_path / "9.JPG"])] == [
         "9.JPG",
         "10.jpg",

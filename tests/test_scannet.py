@@ -81,7 +81,7 @@ def test_a_mesh_without_faces_is_a_cloud(scene_folder: Path, monkeypatch: pytest
     write_ply(scene_folder / f"{NAME}_vh_clean_2.ply")
     scene = load_scene(scene_folder)
     assert scene.normals is None and scene.faces is None
-    assert scene.as_read == ("the mesh has no faces: read as a cloud",)
+    assert scene.as_read[0] == "the mesh has no faces: read as a cloud"
 
 
 def test_scannet200_looks_up_the_objects_names(scene_folder: Path):

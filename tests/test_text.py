@@ -9,6 +9,7 @@ import pytest
 
 from geoguide.errors import DataError, InputError
 from geoguide.text import minilm as text
+from geoguide.text.encoder import same_pair, spelling
 from geoguide.text.minilm import MiniLMTextEncoder
 
 NAMES = ["chair", "kitchen counter", "something red {1} to sit on", "été 漢字"]
@@ -27,7 +28,7 @@ def one_by_one(sentence: str) -> np.ndarray:
     tokenizer = BertTokenizerFast.from_pretrained(text.model_folder(), local_files_only=True)
     tokens = tokenizer(sentence, truncation=True, max_length=256, return_tensors="pt")
     with torch.inference_mode():
-        mean = text._model()[1](**tokens).last_hidden_state[0].mean(dim=0).numpy()
+        mean = text._model()(**tokens).last_hidden_state[0].mean(dim=0).numpy()
     return mean / np.linalg.norm(mean)
 
 
@@ -123,3 +124,30 @@ def test_bad_names(names: object) -> None:
 def test_bad_prompts(prompt: object) -> None:
     with pytest.raises(InputError, match="prompt"):
         MiniLMTextEncoder(None).encode(["chair"], prompt)
+
+
+# What MiniLM cannot tell apart: case, spaces, accents, letters that it does not know, what is cut off or invisible.
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("chair", "Chair "),
+        ("office chair", "office\t chair"),
+        ("Tür", "Tur"),
+        ("Tür", "Tu\u0308r"),
+        ("椅子", "桌子"),
+        ("ch\u200bair", "chair"),
+        ("chair " * 300 + "x", "chair " * 300 + "y"),
+    ],
+)
+def test_the_same_to_the_encoder(encoder: MiniLMTextEncoder, first: str, second: str) -> None:
+    assert same_pair(encoder.encode(["lamp", first, "sink", second])) == (1, 3)
+
+
+def test_other_words_are_not_the_same(encoder: MiniLMTextEncoder) -> None:
+    words = ["chair", "chairs", "a chair", "chair.", "armchair", "couch", "sofa", "!!!", "???", "grey", "gray"]
+    assert same_pair(encoder.encode(words)) is None and same_pair(encoder.encode(["chair"])) is None
+    assert len({spelling(word) for word in words}) == len(words)
+
+
+def test_letters_that_the_model_does_not_know(encoder: MiniLMTextEncoder) -> None:
+    assert encoder.unknown(["chair", "Tür", "椅子", "🪑", "!!!"]) == ["椅子", "🪑"]

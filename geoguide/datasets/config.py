@@ -26,6 +26,8 @@ class DataConfig:
     root: str | None = field(default=None, metadata={"hash": False})
 
     def __post_init__(self) -> None:
+        if self.room_seed < 0:
+            raise ConfigError(f"data.room_seed must be at least 0, found {self.room_seed}")
         if not self.generated and self.root is None:
             raise ConfigError(f"data.root must name the folder of {self.dataset}")
 

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -16,6 +15,7 @@ from skimage.measure import marching_cubes
 
 from geoguide.datasets.formats.ply import vertex_normals
 from geoguide.errors import InputError
+from geoguide.ops.compiled import compiled
 from geoguide.scene import View
 
 BYTES_PER_VOXEL = 24  # distance, weight, colour, colour weight, all float32
@@ -141,7 +141,7 @@ def _integrate(views: list[View], first_voxel: np.ndarray, shape: Grid, voxel: f
     return volume
 
 
-@numba.njit(cache=True)
+@compiled()
 def _fuse_view(
     distance: np.ndarray,
     weight: np.ndarray,

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from geoguide.errors import require
 from geoguide.experiments.records import Record, find, find_all
 from geoguide.experiments.run import data_key, run
-from geoguide.paths import checkpoints_root
+from geoguide.paths import check_writable, checkpoints_root, results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.train import checkpoint_name
@@ -31,8 +32,15 @@ def run_all(
 
     Returns:
         The records, in the order of the configs.
+
+    Raises:
+        InputError: `workers` is below 1.
+        WriteError: Records or checkpoints cannot be written.
     """
+    require(workers >= 1, f"workers must be at least 1, found {workers}")
     todo = [c for c in configs if force or find(c, folder) is None]
+    for place in (folder or results_root(), checkpoints_root()) if todo else ():
+        check_writable(place)
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
             (checkpoints_root() / checkpoint_name(config)).unlink(missing_ok=True)

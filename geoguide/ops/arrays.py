@@ -1,12 +1,14 @@
 """Arguments as numpy arrays and numbers, or one clear `InputError`: the checks that public functions share."""
 
+import contextlib
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geoguide.errors import InputError
+from geoguide.errors import ConfigError, InputError
 
 Array = np.ndarray | Tensor
 ArrayT = TypeVar("ArrayT", bound=Array)  # of functions that give numpy for numpy, tensors for tensors
@@ -114,3 +116,22 @@ def whole(name: str, value: Any, least: int) -> int:
     if result != int(result):
         raise InputError(f"{name} must be a whole number >= {least}, found {value!r}")
     return int(result)
+
+
+@contextlib.contextmanager
+def as_config_error(where: str) -> Generator[None]:
+    """Say of a number that the checks above refuse that it is part of a config.
+
+    Args:
+        where: What the message calls the config, such as "train".
+
+    Yields:
+        Nothing; the checks are made within.
+
+    Raises:
+        ConfigError: A check within has failed.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise ConfigError(f"{where}: {error}") from None

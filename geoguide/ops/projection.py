@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from geoguide.ops.arrays import Array
+from geoguide.ops.compiled import compiled
 
 DEVKIT_DEPTH = 1.0  # metres; the nuScenes devkit's min_dist, below which LiDAR points lie on the camera's casing
 DEVKIT_MARGIN = 1.0  # pixels
@@ -57,7 +57,7 @@ def project_points(
     return row, col, visible
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _project_kernel(
     points: np.ndarray, world_to_cam: np.ndarray, focal: Focal, image_size: tuple[int, int], depth: np.ndarray,
     tolerance: float, border: int, devkit: bool, row: np.ndarray, col: np.ndarray, visible: np.ndarray,
@@ -92,7 +92,7 @@ def _project_kernel(
             row[start + j], col[start + j], visible[start + j] = np.int64(ys[j]), np.int64(xs[j]), True
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _pixels(xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, count: int, w: np.ndarray, focal: Focal) -> None:
     """Replace world coordinates by column, row and depth, not rounded; inf or nan at depth 0."""
     fx, fy, cx, cy = focal
@@ -107,7 +107,7 @@ def _pixels(xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, count: int, w: np.nd
         zs[j] = ahead
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _inside(
     columns: np.ndarray, rows: np.ndarray, depths: np.ndarray, count: int, image_size: tuple[int, int],
     border: int, accepted: np.ndarray,
@@ -121,7 +121,7 @@ def _inside(
         accepted[j] = (depths[j] > 0.0) & (u >= low) & (u < high_column) & (v >= low) & (v < high_row)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _inside_devkit(
     columns: np.ndarray, rows: np.ndarray, depths: np.ndarray, count: int, image_size: tuple[int, int],
     accepted: np.ndarray,
@@ -135,7 +135,7 @@ def _inside_devkit(
         accepted[j] = (depths[j] > DEVKIT_DEPTH) & inside
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _compact(accepted: np.ndarray, count: int, chosen: np.ndarray) -> np.int64:
     """Write the numbers of the accepted points to `chosen`, without a branch, and return how many there are."""
     number = np.int64(0)
@@ -145,7 +145,7 @@ def _compact(accepted: np.ndarray, count: int, chosen: np.ndarray) -> np.int64:
     return number
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _unoccluded(
     measured: np.ndarray, depths: np.ndarray, count: np.int64, tolerance: float, chosen: np.ndarray
 ) -> np.int64:
@@ -236,7 +236,7 @@ def _rows(feature: Array, row: Array, col: Array) -> Array:
     return feature[row, col]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _add_rows(total: np.ndarray, count: np.ndarray, ids: np.ndarray, rows: np.ndarray, index: np.ndarray) -> None:
     """total[ids] += rows[index] and count[ids] += 1 for distinct ids, without a copy of the rows."""
     for n in range(len(ids)):

@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from geoguide.errors import InputError
+from geoguide.ops.compiled import compiled
 
 _HAS_SPCONV = importlib.util.find_spec("spconv") is not None
 _SPCONV_DTYPES = (torch.float32, torch.float16)  # 2.3.8: no kernel for bfloat16, and wrong sums for float64
@@ -291,7 +291,7 @@ def _add_rows(out: Tensor, rows: Tensor, values: Tensor) -> None:
         _add_rows_kernel(out.detach().numpy(), rows.numpy(), values.numpy())
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _add_rows_kernel(out: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
     """The same on a CPU, where index_add_ takes twice as long."""
     for i in range(len(rows)):

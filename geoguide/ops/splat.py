@@ -1,12 +1,12 @@
 """The depth image that a cloud itself gives a camera: a z-buffer of square splats, compiled or in torch operations."""
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from geoguide.ops.arrays import Array
+from geoguide.ops.compiled import compiled
 from geoguide.ops.projection import Camera, Focal, pixels_torch
 
 
@@ -33,7 +33,7 @@ def splat_points(points: Array, camera: Camera, radius: float, most: int) -> Arr
     return image
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _splat_kernel(points: np.ndarray, w: np.ndarray, focal: Focal, radius: float, most: int, image: np.ndarray) -> None:
     """Lower every covered pixel of `image` to the point's depth."""
     (fx, fy, cx, cy), (height, width) = focal, image.shape

@@ -1,6 +1,7 @@
 """Where a resumable training stands: its step, its history of losses, and its checkpoint in one file."""
 
 import abc
+import io
 import math
 import pickle
 from collections.abc import Iterator
@@ -98,8 +99,10 @@ class Progress(abc.ABC):
             path: The file.
         """
         states = {name: part.state_dict() for name, part in self.parts.items()}
+        content = io.BytesIO()  # torch's own writing of files hides that a disk is full, and names them inside
+        torch.save(states | {name: getattr(self, name) for name in _PLAIN}, content)
         with replacing(path) as temporary:
-            torch.save(states | {name: getattr(self, name) for name in _PLAIN}, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def load(self, path: Path, device: torch.device) -> None:
         """Go on from a checkpoint.

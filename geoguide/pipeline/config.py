@@ -11,6 +11,7 @@ from geoguide.frozen import replaced, unless
 from geoguide.instances.scene_masks import MaskConfig
 from geoguide.lifting import LiftingConfig
 from geoguide.method.objective import ObjectiveConfig
+from geoguide.ops.arrays import as_config_error, number, whole
 from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneConfig
 from geoguide.superpoints import SuperpointConfig
@@ -33,6 +34,9 @@ class TrainConfig:
         power: Exponent of the polynomial decay of the learning rate to 0, as OpenScene.
         evaluate_every: Steps between points of the validation curve.
         checkpoint_every: Steps between checkpoints.
+
+    Raises:
+        ConfigError: A number is out of range.
     """
 
     model: Literal["adapter", "openscene"] = "adapter"
@@ -43,6 +47,13 @@ class TrainConfig:
     power: float = 0.9
     evaluate_every: int = 100
     checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        with as_config_error("train"):
+            for name in ("steps", "points_per_step", "evaluate_every", "checkpoint_every"):
+                whole(name, getattr(self, name), 1)
+            for name in ("learning_rate", "weight_decay", "power"):
+                number(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,7 @@ class ExperimentConfig:
         text: The text encoder.
         protocol: How the trained network is scored.
         evaluation: What else it is scored on.
-        seed: Decides everything random.
+        seed: Decides everything random; at least 0.
 
     Example:
         >>> config = ExperimentConfig().replace(train__steps=100, objective__modules=("usd",))
@@ -146,6 +157,10 @@ class ExperimentConfig:
     protocol: Protocol = field(default_factory=Protocol)
     evaluation: EvaluationConfig = field(default=EvaluationConfig(), metadata=unless("evaluation", EvaluationConfig()))
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        with as_config_error("experiment"):
+            whole("seed", self.seed, 0)
 
     def training(self) -> "ExperimentConfig":
         """Keep the part that decides the trained network; experiments that differ in scoring alone share it.

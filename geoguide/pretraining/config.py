@@ -5,7 +5,7 @@ from typing import Any
 
 from geoguide.backbones.point_transformer_config import PointTransformerConfig
 from geoguide.errors import ConfigError
-from geoguide.ops.arrays import number, whole
+from geoguide.ops.arrays import as_config_error, number, whole
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,13 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        try:
-            for name in ("rooms", "benchmark_rooms", "room_seed"):
+        with as_config_error("pretraining"):
+            for name in ("rooms", "benchmark_rooms", "room_seed", "seed"):
                 whole(name, getattr(self, name), 0)
             for name in ("steps", "rooms_per_step", "log_every", "checkpoint_every"):
                 whole(name, getattr(self, name), 1)
             for name in ("learning_rate", "final_learning_rate", "weight_decay", "clip"):
                 number(name, getattr(self, name))
-        except ValueError as error:
-            raise ConfigError(f"pretraining: {error}") from None
         for name in ("warmup", "ramp"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"pretraining: {name} must be above 0 and at most 1, found {getattr(self, name)}")

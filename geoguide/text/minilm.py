@@ -8,8 +8,10 @@ features need CLIP itself, see `geoguide.text.clip`.
 import hashlib
 import importlib.util
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,12 +30,17 @@ class MiniLMTextEncoder(TextEncoder):
     width = 384
     identity = WEIGHTS_SHA256
 
+    def unknown(self, names: Sequence[str]) -> list[str]:
+        """See `TextEncoder.unknown`: MiniLM knows Latin letters without accents, and few others."""
+        return [name for name, token in zip(names, _tokenizer().encode_batch(list(names)), strict=True)
+                if "[UNK]" in token.tokens]  # fmt: skip
+
     def _embed(self, sentences: list[str]) -> np.ndarray:
         """The mean of the token vectors that are not padding."""
         import torch
 
-        tokenizer, model = _model()
-        tokens = tokenizer.encode_batch(sentences)
+        model = _model()
+        tokens = _tokenizer().encode_batch(sentences)
         ids = torch.tensor([token.ids for token in tokens])  # [N, T]
         mask = torch.tensor([token.attention_mask for token in tokens])  # [N, T]
         with torch.inference_mode():
@@ -75,12 +82,21 @@ def check_weights(path: Path, expected: str = WEIGHTS_SHA256) -> None:
 
 
 @cache
-def _model() -> tuple:
-    """(tokenizer, model) in evaluation mode; once per process, the weights' hash checked first."""
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model_folder() / "tokenizer.json"))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_padding()
+    return tokenizer
+
+
+@cache
+def _model() -> Any:
+    """The model in evaluation mode; once per process, the weights' hash checked first."""
     folder = model_folder()
     check_weights(folder / "model.safetensors")
     from safetensors.torch import load_file
-    from tokenizers import Tokenizer
     from tqdm import TqdmWarning
 
     with warnings.catch_warnings():  # in a notebook without ipywidgets the import prints one about progress bars
@@ -91,7 +107,4 @@ def _model() -> tuple:
     weights = load_file(folder / "model.safetensors")
     weights.pop("embeddings.position_ids", None)  # 0..511, a constant that newer versions no longer store
     model.load_state_dict(weights)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(MAX_TOKENS)
-    tokenizer.enable_padding()
-    return tokenizer, model.eval()
+    return model.eval()

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
-from geoguide.paths import replacing
+from geoguide.paths import replacing, writing
 
 MANIFEST = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
@@ -145,13 +145,14 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
 
     Raises:
         InputError: `workers` is below 1.
-        DataError: A scene's place holds files that this program did not write, or a scene was not written.
+        DataError: The root or a scene's place holds files that this program did not write, or a scene was not written.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
     root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
     if not missing and _complete(root, jobs):
         return False
+    _refuse_foreign_root(root, root / jobs[0].home)
     for job in missing:
         refuse_foreign(job.folder)
     make_folder(root / jobs[0].home)
@@ -282,6 +283,20 @@ def refuse_foreign(folder: Path) -> None:
         raise DataError(f"{folder}: not a generated scene ({MINI_STAMP} is missing); choose another root")
 
 
+def _refuse_foreign_root(root: Path, home: Path) -> None:
+    """Refuse a folder of somebody else's files, which lists and the manifest could replace."""
+    if not root.is_dir() or all(path.name.startswith(".") for path in root.iterdir()):
+        return
+    manifest = root / MANIFEST
+    if manifest.is_file():
+        generated = "generator" in read_json(manifest, ())
+    else:  # a run that was killed leaves finished or half-made scenes, or nothing yet
+        scenes = list(home.iterdir()) if home.is_dir() else [root]
+        generated = all(path.name.startswith(".") or (path / MINI_STAMP).is_file() for path in scenes)
+    if not generated:
+        raise DataError(f"{root}: holds other files than generated scenes; choose another folder")
+
+
 def discard(folder: Path) -> None:
     """Remove a scene's folder if there is one; it is moved aside first, so that a kill leaves all of it or nothing.
 
@@ -315,7 +330,8 @@ def _make(job: Job) -> Job:
         return job
     temporary = Path(tempfile.mkdtemp(prefix=f".making-{job.name}-", dir=job.folder.parent))
     try:
-        job.write(temporary)
+        with writing(job.folder):
+            job.write(temporary)
         temporary.chmod(0o755)
         if not finished(job):
             refuse_foreign(job.folder)

@@ -233,14 +233,13 @@ def check_empty(report: Report, folder: Path) -> None:
 
 def _check_poses(report: Report, path: Path, views: Sequence[View]) -> None:
     """Name the frames of a scene that no camera can have taken: they are skipped."""
-    kinds = {"not finite": [view.name for view in views if not np.isfinite(view.cam_to_world).all()]}
-    kinds["all zero"] = [view.name for view in views if not view.cam_to_world[:3].any()]
-    for kind, names in kinds.items():
-        if len(names) == 1:
-            report.problem(f"{path}: pose of frame {names[0]} is {kind}; the frame will be skipped")
-        elif names:
-            which = f"{len(names)} of {len(views)} frames is {kind}; they will be skipped"
-            report.problem(f"{path}: pose of {which}: {', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)}")
+    lost = [view.name for view in views if not view.has_pose]
+    if len(lost) == 1:
+        report.problem(f"{path}: pose of frame {lost[0]} is lost (not finite or zero); the frame will be skipped")
+    elif lost:
+        which = f"{', '.join(lost[:NAMED])}{', ...' * (len(lost) > NAMED)}"
+        said = f"pose of {len(lost)} of {len(views)} frames is lost (not finite or zero); they will be skipped"
+        report.problem(f"{path}: {said}: {which}")
 
 
 def spread(count: int, number: int = 64) -> np.ndarray:
