@@ -25,6 +25,8 @@ HOW_TO = (
     f"fetch the weights (CC BY-NC 4.0, non-commercial) with `hf download {REPOSITORY} {FILENAME} --local-dir weights` "
     f"and use them with `geoguide.backbones.load('sonata', weights='weights/{FILENAME}')`"
 )
+# What torch raises on damaged files, by which part of the pickle is hit.
+_DAMAGES = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
 _SHOWN = 3  # mismatches of each kind that an error names
 
 
@@ -108,7 +110,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tens
 def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (*_DAMAGES, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())
         if isinstance(error, pickle.UnpicklingError) and ("Unsupported" in reason or "GLOBAL" in reason):
             raise DataError(f"{path}: holds more than plain tensors, which could run code: refused") from None
@@ -128,7 +130,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
 def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: config is not JSON ({error})") from None
     if not isinstance(config, dict):
         raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
@@ -158,7 +160,8 @@ def load_encoder(path: Path, **options: Any) -> PointTransformerV3:
         raise DataError(f"{path}: {error}") from None
     problems = mismatches(model.state_dict(), state)
     if problems:
-        raise DataError(f"{path}: does not fit the encoder: {'; '.join(problems)}")
+        which = "the encoder" if config is not None else "the released encoder (the file has no config)"
+        raise DataError(f"{path}: does not fit {which}: {'; '.join(problems)}")
     model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, strict=True, assign=True)
     return model.requires_grad_(False).eval()
 

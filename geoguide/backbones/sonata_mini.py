@@ -113,9 +113,13 @@ def read_notes(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
         parsed = {name: json.loads(notes[name]) for name in ("config", "pretraining", "step", "rooms")}
-        _ = parsed["pretraining"]["network"]["voxel"], parsed["pretraining"]["network"]["concat"]
+        network = parsed["pretraining"]["network"]
+        numbers = parsed["step"], network["concat"], network["voxel"], *(room[i] for room in parsed["rooms"] for i in (0, 2))
+        plain = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers)
+        if not plain or not isinstance(parsed["config"], dict) or any(len(room) != 3 for room in parsed["rooms"]):
+            raise ValueError("step, rooms, config or pretraining.network in its metadata are of another type")
         return parsed
     except KeyError as error:
         raise DataError(f"{path}: not written by `geoguide pretrain` (metadata has no {error})") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, IndexError, RecursionError) as error:
         raise DataError(f"{path}: not a readable safetensors file, truncated? ({error})") from None

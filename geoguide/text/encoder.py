@@ -5,11 +5,10 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from geoguide.errors import InputError
+from geoguide.errors import NUMPY_DAMAGES, InputError
 from geoguide.paths import cache_root, replacing
 
 PROMPT = "a photo of a {}"
@@ -96,7 +95,7 @@ class TextEncoder(abc.ABC):
         try:
             with np.load(path, allow_pickle=False) as entry:
                 stored, vector = str(entry["sentence"]), entry["vector"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except NUMPY_DAMAGES:
             return None
         whole = vector.shape == (self.width,) and vector.dtype == np.float32 and abs(np.linalg.norm(vector) - 1) < 1e-3
         return vector if whole and stored == sentence else None

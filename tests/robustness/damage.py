@@ -241,7 +241,9 @@ def _odd_tensor(value: torch.Tensor, dice: Dice) -> Any:
     }
     if dice.below(2):
         return torch.from_numpy(_native(odd_array(value.detach().numpy(), dice)))
-    return makers[dice.pick(makers)]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about kinds of tensors that are seldom made
+        return makers[dice.pick(makers)]()
 
 
 def _native(value: np.ndarray) -> np.ndarray:
@@ -314,8 +316,10 @@ def npz_header(content: bytes, dice: Dice) -> Damaged:
 
 
 def _tensors_and_notes(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Both by name, in the names' order: safetensors' own is another in each process."""
     size = struct.unpack("<Q", content[:8])[0]
-    return load_tensors(content), json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    notes = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    return dict(sorted(load_tensors(content).items())), dict(sorted(notes.items()))
 
 
 def safetensors_value(content: bytes, dice: Dice) -> Damaged:
@@ -330,9 +334,8 @@ def safetensors_notes(content: bytes, dice: Dice) -> Damaged:
     if not notes:
         raise NotHere
     name = dice.pick(notes)
-    notes[name], field = json_value(notes[name].encode(), dice) if dice.below(4) else (b"x", "")
-    notes[name] = notes[name].decode()
-    return save_tensors(tensors, metadata=notes), field
+    content = json_value(notes[name].encode(), dice)[0] if dice.below(4) else b"x"
+    return save_tensors(tensors, metadata=notes | {name: content.decode()}), ""  # fields may be absent there
 
 
 def safetensors_header(content: bytes, dice: Dice) -> Damaged:
@@ -428,15 +431,25 @@ def suffix(name: str) -> str:
 
 
 def damaged(files: Files, dice: Dice) -> tuple[Files, str, str]:
-    """One mutation of one file, or of which files there are: the folder, what was done, the field that is gone."""
+    """One mutation of one file, or of which files there are: the folder, what was done, the field that is gone.
+
+    One in four has a second mutation, of bytes alone; which field is gone then does not count.
+    """
+    mutated, done, field = _damaged(files, dice)
+    if dice.below(4) != 1 or not mutated:
+        return mutated, done, field
+    name = dice.pick(sorted(mutated))
+    change = dice.pick(ANY) if mutated[name] else insert
+    return mutated | {name: change(mutated[name], dice)[0]}, f"{done}, {change.__name__} {name}", ""
+
+
+def _damaged(files: Files, dice: Dice) -> tuple[Files, str, str]:
     name = dice.pick(sorted(files))
     if dice.below(12) == 1:
         change = dice.pick((_gone, _renamed, _exchanged, _of_another))
         return change(files, name, dice), f"{change.__name__} {name}", ""
     kinds = OF_KIND.get(suffix(name), ())
     change = dice.pick((*kinds, *kinds, *ANY) if kinds else ANY)
-    if not files[name] and change is not insert:
-        raise NotHere
     content, field = change(files[name], dice)
     return files | {name: content}, f"{change.__name__} {name}", field
 

@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import originals
 import torch
+from hypothesis import reject
 from originals import BUILDING, HOUSE, SCAN, SIZE, TinyTraining
 
 from geoguide import labels, model
@@ -18,7 +19,6 @@ from geoguide.backbones import checkpoints
 from geoguide.backbones.sonata_mini import MiniSonataBackbone
 from geoguide.datasets import matterport3d, nuscenes, openscene_layout, rgbd, scannet
 from geoguide.datasets.formats.cameras import read_intrinsics, read_pose
-from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.formats.sens import SensFile
 from geoguide.datasets.matterport_categories import load_category_mapping
@@ -45,6 +45,7 @@ class Reader:
         write: Writes a valid input into an empty folder.
         read: Reads all of it, pixels too.
         repairs: It is a cache: what is damaged is made again, so its files may change, and it is never refused.
+        ours: Its files are written by this package alone: always in UTF-8, never by hand.
         named: What an error's message must hold beside file and field; None: the name of a file of the folder.
     """
 
@@ -52,6 +53,7 @@ class Reader:
     write: Callable[[Path], object]
     read: Callable[[Path], Any]
     repairs: bool = False
+    ours: bool = False
     named: str | None = None
 
 
@@ -62,10 +64,10 @@ def _images(folder: Path) -> tuple:
     return view.color(), view.depth(), view.labels(), other.color()
 
 
-def _sens(folder: Path) -> tuple:
+def _sens(folder: Path) -> dict:
     file = SensFile(folder / "a.sens")
     frames = tuple((file.color(number), file.depth(number)) for number in range(len(file)))
-    return file.poses, file.intrinsics, file.depth_scale, frames
+    return {"poses": file.poses, "intrinsics": file.intrinsics, "scale": file.depth_scale, "frames": frames}
 
 
 def _scannet(root: Path, **options: Any) -> Scene:
@@ -88,7 +90,8 @@ def _openscene(name: str, root: Path) -> Scene:
 
 
 def _fused(folder: Path) -> tuple:
-    return tuple(FusedFeatures(path, 98).rows(np.arange(98)) for path in feature_files(folder, SCAN))
+    scene = folder / "scannet_3d" / "val" / f"{SCAN}_vh_clean_2.pth"  # need not be there
+    return tuple(features.rows(np.arange(98)) for features in openscene_layout.open_features(folder, scene, 98))
 
 
 def _label_sets(folder: Path) -> tuple:
@@ -96,6 +99,15 @@ def _label_sets(folder: Path) -> tuple:
         sets = tuple(labels.load_label_set.__wrapped__(name) for name in ("scannet20", "nuscenes16"))
         with mock.patch.object(finer, "load_label_set", lambda name: sets[1]):
             return *sets, finer.category_classes.__wrapped__(), finer.load_finer_names.__wrapped__()
+
+
+def _config(folder: Path) -> ExperimentConfig:
+    """A config from plain values; what is no json is not for it."""
+    try:
+        value = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        reject()
+    return from_dict(ExperimentConfig, value)
 
 
 class _LengthEncoder(TextEncoder):
@@ -126,9 +138,7 @@ def _identity(folder: Path) -> Identity:
 def _training(folder: Path) -> tuple:
     state = TinyTraining()
     state.load(folder / "checkpoint.pt", torch.device("cpu"))
-    loaded = state.layer.weight.detach().clone(), state.layer.bias.detach().clone()
-    state.one_step()
-    return *loaded, state.step, state.history
+    return state.layer, state.step, state.history, state.sums
 
 
 READERS = (
@@ -139,8 +149,8 @@ READERS = (
     Reader("sens", lambda folder: originals.sens(folder / "a.sens"), _sens),
     Reader("sens-raw", lambda folder: originals.sens(folder / "a.sens", raw=True), _sens),
     Reader("images", originals.images, _images),
-    Reader("pose-text", originals.cameras, lambda folder: read_pose(folder / "pose.txt")),
-    Reader("pose-npy", originals.cameras, lambda folder: read_pose(folder / "pose.npy")),
+    Reader("pose-text", originals.cameras, lambda folder: {"pose": read_pose(folder / "pose.txt")}),
+    Reader("pose-npy", originals.cameras, lambda folder: {"pose": read_pose(folder / "pose.npy")}),
     Reader("intrinsics-text", originals.cameras, lambda folder: read_intrinsics(folder / "intrinsic.txt")),
     Reader("intrinsics-npy", originals.cameras, lambda folder: read_intrinsics(folder / "intrinsic.npy")),
     Reader("rgbd", originals.rgbd, lambda folder: rgbd.load_rgbd(folder / "room", voxel=0.2)),
@@ -171,11 +181,11 @@ READERS = (
            lambda folder: checkpoints.load_encoder(folder / "encoder.safetensors")),
     Reader("mini-backbone", originals.pretrained, lambda folder: MiniSonataBackbone(folder / "mini.safetensors").model),
     Reader("training-checkpoint", originals.training, _training),
-    Reader("record", originals.record, lambda folder: records.read(folder / "a-run-s0-0123456789.json")),
-    Reader("probe-record", originals.probe_record, lambda folder: read_record(folder / "probe.json", ProbeConfig())),
-    Reader("config", originals.config,
-           lambda folder: from_dict(ExperimentConfig, json.loads((folder / "config.json").read_bytes())), named=""),
-    Reader("label-sets", originals.label_set, _label_sets),
+    Reader("record", originals.record, lambda folder: records.read(folder / "a-run-s0-0123456789.json"), ours=True),
+    Reader("probe-record", originals.probe_record, lambda folder: tuple(read_record(folder / "probe.json", ProbeConfig())["rows"]),
+           ours=True),
+    Reader("config", originals.config, _config, named=""),
+    Reader("label-sets", originals.label_set, _label_sets, ours=True),
     Reader("mask-index", originals.masks, lambda folder: read_mask_index(folder / "scene.txt", 98)),
     Reader("text-cache", _text, _text, repairs=True),
     Reader("stage-cache", _stages, _stages, repairs=True),

@@ -340,6 +340,7 @@ def sens_long_name(content: bytes) -> bytes:
 
 
 TEXTS = (with_bom, utf16, windows_lines)
+BY_OTHERS = (with_bom, utf16, json_more_fields)  # what other programs and people do to text
 REWRITES: dict[str, tuple[Rewrite, ...]] = {
     ".json": (*TEXTS, blank_at_end, json_indented, json_other_order, json_more_fields),
     ".txt": (*TEXTS, blank_at_end),

@@ -13,6 +13,9 @@ from geoguide.errors import DataError, first_line
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream that cannot be mapped
 
+# What torch raises on damaged files, by which part of the pickle is hit.
+DAMAGES = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
+
 
 def is_mappable(path: str | Path) -> bool:
     """Tell whether the tensors of a file can be memory-mapped.
@@ -50,6 +53,17 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
     names += [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in cores]
     try:
         with torch.serialization.safe_globals([*arrays, *names]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            return _whole(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
+    except (*DAMAGES, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({first_line(error)})") from None
+
+
+def _whole(value: Any) -> Any:
+    """The value itself; ValueError for an expanded tensor: a file of a few bytes could ask for any memory."""
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided:
+        if any(size > 1 and step == 0 for size, step in zip(value.shape, value.stride(), strict=True)):
+            raise ValueError(f"one value stands for many in a tensor {list(value.shape)}, save it with .contiguous()")
+    elif isinstance(value, (tuple, list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            _whole(part)
+    return value
