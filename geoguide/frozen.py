@@ -161,11 +161,11 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
     return kind(**arguments)
 
 
-def check_types(kind: type, values: dict[str, Any], where: str) -> None:
+def check_types(kind: Any, values: dict[str, Any], where: str) -> None:
     """Refuse values that a dataclass would take as they are, whatever their type.
 
     Args:
-        kind: The dataclass.
+        kind: The dataclass, a type.
         values: Values by name of its fields; those of other names are not looked at.
         where: What an error calls the whole, such as "config".
 

@@ -114,10 +114,11 @@ def read_notes(path: Path) -> dict[str, Any]:
             notes = file.metadata() or {}
         parsed = {name: json.loads(notes[name]) for name in ("config", "pretraining", "step", "rooms")}
         network = parsed["pretraining"]["network"]
-        numbers = parsed["step"], network["concat"], network["voxel"], *(room[i] for room in parsed["rooms"] for i in (0, 2))
-        plain = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers)
-        if not plain or not isinstance(parsed["config"], dict) or any(len(room) != 3 for room in parsed["rooms"]):
-            raise ValueError("step, rooms, config or pretraining.network in its metadata are of another type")
+        rooms = all([*map(type, room)] == [int, str, int] for room in parsed["rooms"])
+        if not rooms or not type(parsed["step"]) is type(network["concat"]) is int or not network["voxel"] > 0:
+            raise ValueError("step, rooms or pretraining.network in its metadata are no numbers as expected")
+        if not isinstance(parsed["config"], dict):
+            raise ValueError(f"config in its metadata must be an object, found {parsed['config']!r:.60}")
         return parsed
     except KeyError as error:
         raise DataError(f"{path}: not written by `geoguide pretrain` (metadata has no {error})") from None

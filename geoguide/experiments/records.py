@@ -45,6 +45,14 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class _Data:
+    """What tables read of `Record.data`."""
+
+    seen_share: float
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class Record:
     """One run: what was done, and what came of it.
 
@@ -113,6 +121,7 @@ class Record:
             "raw": raw,
         }
         check_types(cls, values, "record")
+        check_types(_Data, values["data"], "data")
         return cls(**values)
 
     def scores(self, label_set: str | None = None) -> Scores:

@@ -17,7 +17,17 @@ from geoguide.paths import replacing
 
 _PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
 # What torch raises on damaged files, by which part of the pickle is hit, and on those of other networks.
-_DAMAGES = (RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError, IndexError, AttributeError, AssertionError)
+_DAMAGES = (
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    EOFError,
+    OSError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+)
 
 
 @dataclass
@@ -127,6 +137,8 @@ class Progress(abc.ABC):
             saved = torch.load(path, map_location=device, weights_only=True)
             for name, part in self.parts.items():
                 part.load_state_dict(saved[name])
+                if not all(value.isfinite().all() for value in saved[name].values() if isinstance(value, torch.Tensor)):
+                    raise ValueError(f"{name} holds nan or inf")
             check_types(_Plain, saved, "checkpoint")
             self.step, self.history, self.sums = (saved[name] for name in _PLAIN)
         except (*_DAMAGES, pickle.UnpicklingError) as error:

@@ -97,8 +97,10 @@ class TextEncoder(abc.ABC):
                 stored, vector = str(entry["sentence"]), entry["vector"]
         except NUMPY_DAMAGES:
             return None
-        whole = vector.shape == (self.width,) and vector.dtype == np.float32 and abs(np.linalg.norm(vector) - 1) < 1e-3
-        return vector if whole and stored == sentence else None
+        if vector.shape != (self.width,) or vector.dtype != np.float32 or stored != sentence:
+            return None
+        length = np.linalg.norm(vector.astype(np.float64))  # whatever a damaged file holds: no overflow
+        return vector if abs(length - 1) < 1e-3 else None
 
     def _store(self, sentence: str, vector: np.ndarray) -> None:
         if self.cache is None:

@@ -22,8 +22,40 @@ from safetensors.torch import save as save_tensors
 Files = dict[str, bytes]
 Damaged = tuple[bytes, str]  # the new bytes, and a field's name or ""
 TEXT = (".json", ".txt", ".tsv", ".csv", ".conf")
-WORDS = ("", "nan", "-inf", "1e999", "-1", "0", "99999999999999999999", "9" * 5000, "1.5", "x", "Tür", "\0", "\n", "true")
-VALUES = (None, True, -1, 0, 7.5, 10**30, float("nan"), float("inf"), "", "x", "Tür", [], {}, [[1, 2], [3]], ["x"], [None])
+WORDS = (
+    "",
+    "nan",
+    "-inf",
+    "1e999",
+    "-1",
+    "0",
+    "99999999999999999999",
+    "9" * 5000,
+    "1.5",
+    "x",
+    "Tür",
+    "\0",
+    "\n",
+    "true",
+)
+VALUES = (
+    None,
+    True,
+    -1,
+    0,
+    7.5,
+    10**30,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "Tür",
+    [],
+    {},
+    [[1, 2], [3]],
+    ["x"],
+    [None],
+)
 COUNTS = (0, 1, 255, 2**31 - 1, 2**32 - 1, 10**12, 2**63 - 1, 2**64 - 1)
 DTYPES = ("f2", "f4", "f8", "i1", "i4", "i8", "u1", "u2", "u8", "?", "c8", "U4", "S4", "M8[s]", ">f4", ">i4")
 
@@ -212,7 +244,11 @@ def odd_array(value: np.ndarray, dice: Dice) -> np.ndarray:
         except (TypeError, ValueError):
             raise NotHere from None
     if change == "shape":
-        shapes = (value[:0], value[:1], value[:-1], value.T, value[None], value[..., None], value.ravel()) if value.ndim else ()
+        shapes = (
+            (value[:0], value[:1], value[:-1], value.T, value[None], value[..., None], value.ravel())
+            if value.ndim
+            else ()
+        )
         return dice.pick((*shapes, value.reshape(-1)[:1].reshape(()), np.concatenate([value.ravel()] * 2)))
     if change == "order":
         return value[::-1].copy() if value.ndim else value
@@ -368,7 +404,9 @@ def png_size(content: bytes, dice: Dice) -> Damaged:
     """A png header, with its checksum right, that says another width and height."""
     if content[1:4] != b"PNG":
         raise NotHere
-    header = b"IHDR" + struct.pack(">II", *(1 + dice.below(2 ** dice.pick((4, 16, 31))) for _ in range(2))) + content[24:29]
+    header = (
+        b"IHDR" + struct.pack(">II", *(1 + dice.below(2 ** dice.pick((4, 16, 31))) for _ in range(2))) + content[24:29]
+    )
     return content[:12] + header + struct.pack(">I", zipfile.crc32(header)) + content[33:], ""
 
 
@@ -430,12 +468,13 @@ def suffix(name: str) -> str:
     return "." + name.rpartition(".")[2]
 
 
-def damaged(files: Files, dice: Dice) -> tuple[Files, str, str]:
+def damaged(files: Files, dice: Dice, by_hand: bool = True) -> tuple[Files, str, str]:
     """One mutation of one file, or of which files there are: the folder, what was done, the field that is gone.
 
-    One in four has a second mutation, of bytes alone; which field is gone then does not count.
+    One in four has a second mutation, of bytes alone; which field is gone then does not count. Unless `by_hand`, no
+    field of a json file is changed: nobody edits a cache.
     """
-    mutated, done, field = _damaged(files, dice)
+    mutated, done, field = _damaged(files, dice, by_hand)
     if dice.below(4) != 1 or not mutated:
         return mutated, done, field
     name = dice.pick(sorted(mutated))
@@ -443,12 +482,14 @@ def damaged(files: Files, dice: Dice) -> tuple[Files, str, str]:
     return mutated | {name: change(mutated[name], dice)[0]}, f"{done}, {change.__name__} {name}", ""
 
 
-def _damaged(files: Files, dice: Dice) -> tuple[Files, str, str]:
+def _damaged(files: Files, dice: Dice, by_hand: bool) -> tuple[Files, str, str]:
     name = dice.pick(sorted(files))
     if dice.below(12) == 1:
         change = dice.pick((_gone, _renamed, _exchanged, _of_another))
         return change(files, name, dice), f"{change.__name__} {name}", ""
-    kinds = OF_KIND.get(suffix(name), ())
+    kinds = [
+        change for change in OF_KIND.get(suffix(name), ()) if by_hand or change not in (json_value, json_key_twice)
+    ]
     change = dice.pick((*kinds, *kinds, *ANY) if kinds else ANY)
     content, field = change(files[name], dice)
     return files | {name: content}, f"{change.__name__} {name}", field

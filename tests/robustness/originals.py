@@ -102,7 +102,6 @@ def save_json(path: Path, value: object) -> None:
 
 
 def ply(folder: Path) -> None:
-    points, _, _ = corner()
     up = np.repeat([[0, 0, 1], [0, 1, 0]], SIDE * SIDE, axis=0).astype(np.float32)
     save_mesh(folder / "scan.ply", **dict(zip(("nx", "ny", "nz"), up.T, strict=True)))
 

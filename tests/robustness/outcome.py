@@ -106,13 +106,17 @@ def check_warnings(caught: list[warnings.WarningMessage]) -> None:
     shown = [warning for warning in caught if not issubclass(warning.category, HIDDEN)]
     texts = [f"{warning.category.__name__}: {warning.message}" for warning in shown]
     assert len(texts) <= WARNINGS, f"{len(texts)} warnings: {texts[:5]}"
-    strange = [text for warning, text in zip(shown, texts, strict=True) if not issubclass(warning.category, UserWarning)]
+    strange = [
+        text for warning, text in zip(shown, texts, strict=True) if not issubclass(warning.category, UserWarning)
+    ]
     assert not strange, f"a library's warning reaches the user: {strange}"
 
 
 def check_refusal(reader: Reader, message: str, folder: Path, files: Files, original: Files) -> None:
     assert "\n" not in message.strip(), f"more than one line: {message!r}"
-    names = {Path(name).name for name in (*files, *original)} | {Path(name).stem for name in original.keys() - files.keys()}
+    names = {Path(name).name for name in (*files, *original)} | {
+        Path(name).stem for name in original.keys() - files.keys()
+    }
     known = [reader.named] if reader.named is not None else [*names, str(folder)]
     assert any(name in message for name in known), f"no file is named: {message!r}"
 
@@ -123,7 +127,10 @@ def plain(value: Any) -> Any:
         kinds = [kind for kind in ("color", "depth") if value.pixel_files[("color", "depth").index(kind)] is not None]
         kinds += [f"{kind}s" for kind in ("label", "instance") if getattr(value, f"{kind}_path") is not None]
         fields = {name: getattr(value, name) for name in ("name", "intrinsics", "cam_to_world", "image_size")}
-        return {**{name: plain(part) for name, part in fields.items()}, **{kind: getattr(value, kind)() for kind in kinds}}
+        return {
+            **{name: plain(part) for name, part in fields.items()},
+            **{kind: getattr(value, kind)() for kind in kinds},
+        }
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.name not in ("as_read", "raw", "facts")]
         return {name: plain(getattr(value, name)) for name in names}
@@ -184,7 +191,9 @@ def check_alike(value: Any, right: Any, where: str = "value") -> None:
             check_alike(value[key], right[key], f"{where}.{key}")
     elif isinstance(right, np.ndarray) and right.dtype.kind == "f":
         assert isinstance(value, np.ndarray) and value.dtype.kind == "f", where
-        assert np.isfinite(value).all() or not np.isfinite(right).all() or where.endswith(POSES), f"{where} is not finite"
+        assert np.isfinite(value).all() or not np.isfinite(right).all() or where.endswith(POSES), (
+            f"{where} is not finite"
+        )
     elif isinstance(right, tuple) and isinstance(value, tuple):
         for number, (part, expected) in enumerate(zip(value, right, strict=False)):
             check_alike(part, expected, f"{where}[{number}]")

@@ -101,6 +101,10 @@ def _label_sets(folder: Path) -> tuple:
             return *sets, finer.category_classes.__wrapped__(), finer.load_finer_names.__wrapped__()
 
 
+def _probe_rows(folder: Path) -> tuple:
+    return tuple(read_record(folder / "probe.json", ProbeConfig())["rows"])
+
+
 def _config(folder: Path) -> ExperimentConfig:
     """A config from plain values; what is no json is not for it."""
     try:
@@ -182,8 +186,7 @@ READERS = (
     Reader("mini-backbone", originals.pretrained, lambda folder: MiniSonataBackbone(folder / "mini.safetensors").model),
     Reader("training-checkpoint", originals.training, _training),
     Reader("record", originals.record, lambda folder: records.read(folder / "a-run-s0-0123456789.json"), ours=True),
-    Reader("probe-record", originals.probe_record, lambda folder: tuple(read_record(folder / "probe.json", ProbeConfig())["rows"]),
-           ours=True),
+    Reader("probe-record", originals.probe_record, _probe_rows, ours=True),
     Reader("config", originals.config, _config, named=""),
     Reader("label-sets", originals.label_set, _label_sets, ours=True),
     Reader("mask-index", originals.masks, lambda folder: read_mask_index(folder / "scene.txt", 98)),

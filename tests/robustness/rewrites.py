@@ -251,7 +251,11 @@ def torch_tensors(content: bytes) -> bytes:
 
 def torch_arrays(content: bytes) -> bytes:
     """Arrays in place of tensors: only where a scene's points are meant, weights are tensors."""
-    return _torch(content, np.asarray) if isinstance(torch.load(io.BytesIO(content), weights_only=False), tuple) else content
+    return (
+        _torch(content, np.asarray)
+        if isinstance(torch.load(io.BytesIO(content), weights_only=False), tuple)
+        else content
+    )
 
 
 def torch_gradients(content: bytes) -> bytes:
@@ -301,7 +305,9 @@ def safetensors_other_order(content: bytes) -> bytes:
 
 def safetensors_wide(content: bytes) -> bytes:
     tensors, notes = _tensors_and_notes(content)
-    return save_tensors({name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}, metadata=notes)
+    return save_tensors(
+        {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}, metadata=notes
+    )
 
 
 def safetensors_more_notes(content: bytes) -> bytes:
@@ -370,7 +376,11 @@ def with_litter(files: Files) -> Files:
     """What other systems leave in folders: macOS' twin of each file, and the previews of two file managers."""
     folders = {name.rpartition("/")[0] for name in files}
     twins = {"/".join((*name.split("/")[:-1], f"._{name.split('/')[-1]}")): b"\0\5\26\7" for name in files}
-    rest = {f"{folder}/{name}".lstrip("/"): b"\0" for folder in folders for name in (".DS_Store", "Thumbs.db", "desktop.ini")}
+    rest = {
+        f"{folder}/{name}".lstrip("/"): b"\0"
+        for folder in folders
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini")
+    }
     return files | twins | rest
 
 

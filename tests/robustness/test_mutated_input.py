@@ -49,8 +49,13 @@ def suffixes(reader: Reader) -> set[str]:
 
 def pairs() -> list:
     """Each reader with each way to write its files otherwise."""
-    found = [(reader, kind, rewrite) for reader in READERS for kind in sorted(suffixes(reader) & set(REWRITES))
-             for rewrite in REWRITES[kind] if reader.named is None and not (reader.ours and rewrite in BY_OTHERS)]  # fmt: skip
+    found = [
+        (reader, kind, rewrite)
+        for reader in READERS
+        for kind in sorted(suffixes(reader) & set(REWRITES))
+        for rewrite in REWRITES[kind]
+        if reader.named is None and not (reader.ours and rewrite in BY_OTHERS)
+    ]
     return [pytest.param(*pair, id=f"{pair[0].name}-{pair[2].__name__}-{pair[1][1:]}") for pair in found]
 
 
@@ -90,7 +95,7 @@ def test_no_input_breaks_a_reader(reader: Reader):
     bar = tqdm(total=EXAMPLES, desc=reader.name, file=sys.stderr, disable=not FUZZ)
 
     def one(data: st.DataObject) -> None:
-        mutated, done, field = _mutated(files, Dice(data))
+        mutated, done, field = _mutated(reader, files, Dice(data))
         assume(mutated != files)
         note(done)
         bar.update()
@@ -105,9 +110,9 @@ def test_no_input_breaks_a_reader(reader: Reader):
         _prepared(reader, one)()
 
 
-def _mutated(files: dict[str, bytes], dice: Dice) -> tuple[dict[str, bytes], str, str]:
+def _mutated(reader: Reader, files: dict[str, bytes], dice: Dice) -> tuple[dict[str, bytes], str, str]:
     try:
-        return damaged(files, dice)
+        return damaged(files, dice, by_hand=not reader.repairs)
     except NotHere:
         reject()
 
@@ -122,9 +127,16 @@ def _check(reader: Reader, found: Outcome, field: str, right: Outcome) -> None:
 
 def _prepared(reader: Reader, test):
     """The property test of one reader: seeded by its name, or, for fuzzing, by time and what failed before."""
-    checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large, HealthCheck.large_base_example]
+    checks = [
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+    ]
     common = {"max_examples": EXAMPLES, "deadline": None, "suppress_health_check": checks}
-    test.__qualname__ = test.__name__ = f"one_{reader.name.replace('-', '_')}"  # the database tells the readers apart by it
+    test.__qualname__ = test.__name__ = (
+        f"one_{reader.name.replace('-', '_')}"  # the database tells the readers apart by it
+    )
     drawn = given(st.data())(test)
     if not FUZZ:
         return seed(zlib.crc32(reader.name.encode()))(settings(database=None, **common)(drawn))
