@@ -67,7 +67,7 @@ class StageCache:
         return arrays
 
     def _map(self, stem: str, name: str) -> np.ndarray:
-        with np.errstate(over="ignore"):  # of a damaged header's shape, which the file is then too short for
+        with np.errstate(all="ignore"):  # of a damaged header's shape, which the file is then too short for
             return np.asarray(np.load(self._file(stem, name), mmap_mode="r"))  # a plain array over the mapped file
 
 

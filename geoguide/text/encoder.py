@@ -93,7 +93,7 @@ class TextEncoder(abc.ABC):
     def _read(self, path: Path, sentence: str) -> np.ndarray | None:
         """The cached vector, or None where there is none that is whole and of this sentence (it is then made again)."""
         try:
-            with np.load(path, allow_pickle=False) as entry:
+            with np.errstate(all="ignore"), np.load(path, allow_pickle=False) as entry:  # of a damaged header's shape
                 stored, vector = str(entry["sentence"]), entry["vector"]
         except NUMPY_DAMAGES:
             return None

@@ -314,7 +314,7 @@ def npz_value(content: bytes, dice: Dice) -> Damaged:
         value: dict[str, Any] = dict(archive)
     field = tree(value, dice, lambda part, dice: odd_array(part, dice))
     if dice.below(8) == 1 and value:  # an array of objects needs pickle, which no reader may run
-        value[dice.pick(value)] = np.array([None, {}], dtype=object)
+        field, value[dice.pick(value)] = "", np.array([None, {}], dtype=object)
     buffer = io.BytesIO()
     np.savez(buffer, **value)
     return buffer.getvalue(), field

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from damage import Files
+from PIL import Image
 from readers import Reader
 
 from geoguide.errors import GeoGuideError
@@ -22,7 +23,8 @@ from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 SECONDS = 20  # the slowest valid input takes 0.4 s on one core of a busy machine: a reader that needs more hangs
 MEMORY = 1 << 30  # bytes above what the process has: no input here is larger than 4 MB
 POSES = ("pose", "poses", "cam_to_world")  # may hold nan or inf: a lost pose
-HIDDEN = (ResourceWarning, DeprecationWarning, PendingDeprecationWarning)  # Python shows these to no user
+# Python shows these to no user, but for the last: pillow's, rightly shown, about an image of 90 to 180 megapixels.
+HIDDEN = (ResourceWarning, DeprecationWarning, PendingDeprecationWarning, Image.DecompressionBombWarning)
 WARNINGS = 3  # of one reading, each about another thing
 
 

@@ -4,6 +4,7 @@ A ply file is a table of vertices with named properties and, for a mesh, a table
 records* are these tables as structured numpy arrays, one entry a row, with the file's own property names and types.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from geoguide.errors import DataError, InputError
 from geoguide.paths import replacing
 from geoguide.scene import unit_colors
 
+LONGEST_HEADER = 1 << 20  # bytes that are searched for the counts; headers with every comment have a few thousand
 # How a ply header names numpy's kinds of numbers.
 KINDS = dict(f4="float", f8="double", u1="uchar", i1="char", u2="ushort", i2="short", i4="int", u4="uint")
 
@@ -80,6 +82,7 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         DataError: The file is missing, truncated or no ply file, or has no element "vertex".
     """
     path = need_file(path, "ply file")
+    _check_counts(path)
     triangles = {"face": {"vertex_indices": 3, "vertex_index": 3}}  # fixed lengths are read at once, not row by row
     try:
         try:
@@ -95,6 +98,17 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise DataError(f"{path}: element 'vertex' is missing")
     vertices = np.array(elements["vertex"].data)
     return vertices, elements["face"].data if "face" in elements else None
+
+
+def _check_counts(path: Path) -> None:
+    """`DataError` for a header that says more rows than the file has bytes, before memory is asked for."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(LONGEST_HEADER).partition(b"end_header")[0]
+    for name, count in re.findall(rb"^element\s+(\S+)\s+(\d+)", head, re.MULTILINE):
+        if len(count) > len(str(size)) or int(count) > size:
+            shown = f"{name.decode('ascii', 'replace')} {count.decode()[:20]}"
+            raise DataError(f"{path}: element {shown} does not fit into {size} bytes, truncated?")
 
 
 def _checked_faces(records: np.ndarray, count: int, path: Path) -> np.ndarray:
