@@ -130,7 +130,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     state = value.get("state_dict", value)
     if not isinstance(state, dict) or not state or not all(map(_is_plain, state.values())):
         keys = sorted(map(str, value))[:6]
-        raise DataError(f"{path}: expected plain tensors by name under 'state_dict', found keys {keys}")
+        raise DataError(f"{path}: expected tensors by name under 'state_dict', found keys {keys}")
     config = value.get("config") if "state_dict" in value else None
     if config is not None and not isinstance(config, dict):
         raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")

@@ -71,7 +71,8 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
             pose = np.array(_numbers(values[2:], 16, path, number, command)).reshape(4, 4)
             cameras.append(Camera(values[1], values[0], intrinsics, pose * _TURN))
     if expected is None or len(cameras) != expected:
-        raise DataError(f"{path}: n_images says {expected}, found {len(cameras)} scan lines, truncated?")
+        stated = "nothing" if expected is None else f"{expected:g}"
+        raise DataError(f"{path}: n_images says {stated}, found {len(cameras)} scan lines, truncated?")
     if not cameras:
         raise DataError(f"{path}: lists no image")
     return tuple(cameras)
