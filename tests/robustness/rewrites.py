@@ -107,7 +107,22 @@ def ply_ascii_windows_lines(content: bytes) -> bytes:
 
 
 def ply_big_endian(content: bytes) -> bytes:
-    return _ply(content, lambda data: PlyData(data.elements, byte_order=">"))
+    """By hand: plyfile does not turn the bytes of numbers that stand beside lists."""
+    head, end, _ = content.partition(b"end_header\n")
+    body = b""
+    for element in PlyData.read(io.BytesIO(content)).elements:
+        columns = _columns(element.data)
+        triangles = {name: np.stack(part) for name, part in columns.items() if part.dtype == object}
+        kinds = [("count", "u1")] if triangles else []
+        kinds += [
+            (name, ">i4", 3) if name in triangles else (name, part.dtype.newbyteorder(">"))
+            for name, part in columns.items()
+        ]
+        rows = np.full(len(element.data), 3, kinds)
+        for name, part in (columns | triangles).items():
+            rows[name] = part
+        body += rows.tobytes()
+    return head.replace(b"little", b"big") + end + body
 
 
 def ply_remarks(content: bytes) -> bytes:
