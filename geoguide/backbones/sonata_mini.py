@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from geoguide import paths
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import SonataBackbone, encode_scene
-from geoguide.errors import DataError
+from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene
 
 WEIGHTS = paths.WEIGHTS / "sonata-mini.safetensors"
@@ -54,8 +54,13 @@ class MiniSonataBackbone(SonataBackbone):
         self.step = int(notes["step"])
         self.rooms = tuple((int(seed), str(split), int(number)) for seed, split, number in notes["rooms"])
         network = self.pretraining["network"]
-        concat = network["concat"] if concat is None else concat
-        super().__init__(path, concat=concat, sha256=sha256, device=device, grid=network["voxel"])
+        noted = network["concat"] if concat is None else concat
+        try:
+            super().__init__(path, concat=noted, sha256=sha256, device=device, grid=network["voxel"])
+        except InputError as error:
+            if concat is not None:
+                raise  # the argument's fault, not the file's
+            raise DataError(f"{path}: pretraining.network: {error}") from None
 
 
 class UntrainedBackbone:
