@@ -3,6 +3,7 @@
 #   make test       lint, tests and doctests       make lint       ruff, ty (types) and import-linter (layers)
 #   make setup      .venv only                     make verify     rerun the quick profile, fail if it does not reproduce
 #   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
+#   make fuzz       20,000 mutated inputs over all readers (FUZZ=n for another number); goes on where it stopped
 #   make gpu-check  on a CUDA GPU: the tests that run on either device, then benchmarks/gpu.py
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
 # On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
@@ -10,11 +11,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint replicate studies verify data pair clean gpu-check
+.PHONY: help setup book test lint replicate studies verify data pair clean gpu-check fuzz
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
 PYTEST_ARGS ?= -n 2
+FUZZ ?= 20000
 # STRICT=1: `make book` also fails when the quick profile does not reproduce the committed records.
 STRICT ?= 0
 BIN := .venv/bin
@@ -51,6 +53,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check
 	$(BIN)/lint-imports --no-cache
+
+# Stops at the first reader that fails; its smallest input is kept in .hypothesis/failed, and the next call begins there.
+fuzz: $(INSTALLED)
+	GEOGUIDE_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/robustness -k no_input_breaks --stepwise -s
 
 gpu-check: $(INSTALLED)
 	$(BIN)/python -m pytest --device cuda

@@ -1,6 +1,16 @@
 """Errors that a user can act on: every public entry raises a subclass of `GeoGuideError` with one clear line."""
 
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Collection
+
+# What numpy raises on a damaged .npy or .npz file, by which byte is hit; MemoryError: the header says a shape that no
+# memory holds.
+NUMPY_DAMAGES = (
+    *(OSError, ValueError, EOFError, OverflowError, TypeError, KeyError, RuntimeError, MemoryError, SyntaxError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 class GeoGuideError(Exception):

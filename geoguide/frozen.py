@@ -7,6 +7,7 @@ function of the config that says whether the field is hashed.
 import dataclasses
 import hashlib
 import json
+import types
 import typing
 from typing import Any, Literal
 
@@ -124,7 +125,7 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
         An instance of `kind`.
 
     Raises:
-        ConfigError: A field is unknown, or `kind` refuses a value.
+        ConfigError: A field is unknown or missing, a value is not of its field's type, or `kind` refuses it.
 
     Example:
         >>> from dataclasses import dataclass
@@ -132,12 +133,17 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
         ... class Train:
         ...     steps: int = 100
         ...     widths: tuple[int, ...] = (64, 32)
+        >>> from_dict(Train, {"steps": "many"})
+        Traceback (most recent call last):
+        geoguide.errors.ConfigError: config.steps must be int, found 'many'
         >>> from_dict(Train, {"widths": [16]})
         Train(steps=100, widths=(16,))
         >>> from_dict(Train, {"step": 5})
         Traceback (most recent call last):
         geoguide.errors.ConfigError: config.step: unknown field of Train
     """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} must hold values by name, found {values!r:.60}")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -148,10 +154,63 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
         hint = next((h for h in (hints[name], *typing.get_args(hints[name])) if dataclasses.is_dataclass(h)), None)
         if hint is not None and value is not None:
             value = from_dict(hint, value, f"{where}.{name}")
-        elif isinstance(value, list):
+        elif isinstance(value, list) and list not in _origins(hints[name]):
             value = tuple(value)
         arguments[name] = value
+    check_types(kind, arguments, where)
     return kind(**arguments)
+
+
+def check_types(kind: Any, values: dict[str, Any], where: str) -> None:
+    """Refuse values that a dataclass would take as they are, whatever their type.
+
+    Args:
+        kind: The dataclass, a type.
+        values: Values by name of its fields; those of other names are not looked at.
+        where: What an error calls the whole, such as "config".
+
+    Raises:
+        ConfigError: A field without default has no value, or a value is not of its field's type.
+    """
+    hints = typing.get_type_hints(kind)
+    for f in dataclasses.fields(kind):
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if f.name not in values and required:
+            raise ConfigError(f"{where}.{f.name} is missing")
+        if f.name in values and not _fits(hints[f.name], values[f.name]):
+            allowed = typing.get_args(hints[f.name]) if typing.get_origin(hints[f.name]) is Literal else ()
+            expected = f"one of {', '.join(map(str, allowed))}" if allowed else _name(hints[f.name])
+            raise ConfigError(f"{where}.{f.name} must be {expected}, found {values[f.name]!r:.60}")
+
+
+def _origins(hint: Any) -> set[Any]:
+    """The kinds of containers that a type hint names, alone or as alternatives."""
+    return {typing.get_origin(part) or part for part in (hint, *typing.get_args(hint))}
+
+
+def _name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value is of a type hint's type; an int is a float, true and false are no numbers."""
+    origin, kinds = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value in kinds
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(kind, value) for kind in kinds)
+    if origin is tuple and kinds[-1] is not Ellipsis:
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, kinds, value))
+    if origin in (tuple, list):
+        return isinstance(value, origin) and all(_fits(kinds[0], part) for part in value)
+    if origin is dict:
+        pairs = value.items() if isinstance(value, dict) else [(None, None)]
+        return isinstance(value, dict) and all(_fits(kinds[0], a) and _fits(kinds[1], b) for a, b in pairs)
+    if hint is Any:
+        return True
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 def config_hash(config: Any) -> str:

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
+from geoguide.backbones.checkpoints import mismatches
 from geoguide.backbones.config import WITHOUT_WEIGHTS
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import DataError, InputError, first_line
@@ -32,6 +33,20 @@ from geoguide.text.encoder import same_pair
 from geoguide.text.encoders import TextConfig, text_encoder
 
 _FORMAT = "geoguide-model-1"
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the metadata of a model file say beside its weights; files from before 0.4 have no `text`: MiniLM."""
+
+    format: str
+    adapter: AdapterConfig
+    in_width: int
+    out_width: int
+    backbone: BackboneConfig
+    prompt: str
+    origin: str
+    text: TextConfig = field(default_factory=TextConfig)
 
 
 @dataclass(eq=False)
@@ -249,19 +264,19 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        about = json.loads(metadata["geoguide"])
-        config = from_dict(AdapterConfig, about["adapter"])
-        backbone = from_dict(BackboneConfig, about["backbone"])
-        text = from_dict(TextConfig, about.get("text", {}))  # files from before 0.4 have none: MiniLM
-        adapter = Adapter(about["in_width"], about["out_width"], config)
-        adapter.load_state_dict(tensors)
-        prompt, origin = about["prompt"], about["origin"]
-    # RecursionError, of json nested too deeply, is a RuntimeError.
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        about: _About = from_dict(_About, json.loads(metadata["geoguide"]), "geoguide")
+        with torch.device("meta"):  # no memory is spent on widths that the weights do not have
+            adapter = Adapter(about.in_width, about.out_width, about.adapter)
+    # RecursionError, of json nested too deeply, is a RuntimeError; OverflowError: a width beyond 64 bits.
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         raise DataError(f"{path}: not a {_FORMAT} file ({first_line(error)})") from None
+    problems = mismatches(adapter.state_dict(), tensors)
+    if problems:
+        raise DataError(f"{path}: does not fit its adapter: {'; '.join(problems)}")
+    adapter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     adapter.eval().requires_grad_(False)
-    backbone = replace(backbone, weights=weights)
-    return GeoGuideModel(adapter, config, backbone, prompt, origin, text)
+    backbone = replace(about.backbone, weights=weights)
+    return GeoGuideModel(adapter, about.adapter, backbone, about.prompt, about.origin, about.text)
 
 
 def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:

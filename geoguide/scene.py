@@ -79,7 +79,7 @@ def _opened(path: Path) -> Generator[Image.Image]:
         with Image.open(path) as image:
             image.load()
             yield image
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image ({error})") from None
 
 

@@ -97,7 +97,7 @@ def test_labels_beyond_ascii(tmp_path: Path, rng: np.random.Generator, decoding:
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
-    with pytest.raises(InputError, match=r"--labels: expected text in UTF-8"):
+    with pytest.raises(InputError, match=r"--labels: expected UTF-8 text"):
         own_scan.parse_labels("T\udcfcr")
 
 

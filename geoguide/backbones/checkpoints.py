@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from geoguide.backbones.point_transformer import PointTransformerV3
-from geoguide.errors import ConfigError, DataError, InputError, first_line
+from geoguide.errors import DataError, InputError, first_line
 
 REPOSITORY, FILENAME = "facebook/sonata", "sonata.pth"
 REVISION = "df99897472c09f91ba9288da0a034aacffc0b010"
@@ -24,6 +24,18 @@ SHA256 = "c5ced5acdae30d1c469713398073a866e25e6e414e23feed5dc025373657ac50"
 HOW_TO = (
     f"fetch the weights (CC BY-NC 4.0, non-commercial) with `hf download {REPOSITORY} {FILENAME} --local-dir weights` "
     f"and use them with `geoguide.backbones.load('sonata', weights='weights/{FILENAME}')`"
+)
+# What torch raises on damaged files, by which part of the pickle is hit.
+_DAMAGES = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    AssertionError,
 )
 _SHOWN = 3  # mismatches of each kind that an error names
 
@@ -108,7 +120,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tens
 def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (*_DAMAGES, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())
         if isinstance(error, pickle.UnpicklingError) and ("Unsupported" in reason or "GLOBAL" in reason):
             raise DataError(f"{path}: holds more than plain tensors, which could run code: refused") from None
@@ -116,13 +128,18 @@ def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a dictionary with 'config' and 'state_dict', found {type(value).__name__}")
     state = value.get("state_dict", value)
-    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+    if not isinstance(state, dict) or not state or not all(map(_is_plain, state.values())):
         keys = sorted(map(str, value))[:6]
         raise DataError(f"{path}: expected tensors by name under 'state_dict', found keys {keys}")
     config = value.get("config") if "state_dict" in value else None
     if config is not None and not isinstance(config, dict):
         raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
     return config, state
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor that holds its values: not sparse, not quantized, not on the meta device."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not (value.is_quantized or value.is_meta)
 
 
 def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
@@ -154,11 +171,16 @@ def load_encoder(path: Path, **options: Any) -> PointTransformerV3:
     try:
         with torch.device("meta"):  # no memory is spent on values that the file replaces
             model = PointTransformerV3(**(config or {}), **options)
-    except ConfigError as error:
-        raise DataError(f"{path}: {error}") from None
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # a ConfigError is a ValueError; torch: a size beyond 64 bits
+        raise DataError(f"{path}: config: {first_line(error)}") from None
     problems = mismatches(model.state_dict(), state)
     if problems:
-        raise DataError(f"{path}: does not fit the encoder: {'; '.join(problems)}")
+        which = "the encoder" if config is not None else "the released encoder (the file has no config)"
+        raise DataError(f"{path}: does not fit {which}: {'; '.join(problems)}")
     model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, strict=True, assign=True)
     return model.requires_grad_(False).eval()
 
@@ -180,7 +202,7 @@ def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
         "missing": [key for key in expected if key not in found],
         "unexpected": [key for key in found if key not in expected],
         "wrong shape": [f"{key} must be {want}, found {got}" for key, (want, got) in shapes.items() if want != got],
-        "not finite": [key for key in shared if not found[key].isfinite().all()],
+        "not finite": [key for key, (want, got) in shapes.items() if want == got and not found[key].isfinite().all()],
     }
     return [
         f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"

@@ -120,7 +120,7 @@ class PointTransformerConfig:
         for channels, heads in zip(self.enc_channels, self.enc_num_head, strict=True):
             if channels % heads:
                 raise ConfigError(f"enc_channels must be multiples of enc_num_head, found {channels} and {heads}")
-        if not isinstance(self.order, tuple) or not self.order or not set(self.order) <= set(ORDERS):
+        if not isinstance(self.order, tuple) or not self.order or not all(curve in ORDERS for curve in self.order):
             raise ConfigError(f"order must list some of {', '.join(ORDERS)}, found {self.order!r}")
         whole("in_channels", self.in_channels, 1)
         number("mlp_ratio", self.mlp_ratio)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from geoguide import paths
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import SonataBackbone, encode_scene
-from geoguide.errors import DataError
+from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene
 
 WEIGHTS = paths.WEIGHTS / "sonata-mini.safetensors"
@@ -54,8 +54,13 @@ class MiniSonataBackbone(SonataBackbone):
         self.step = int(notes["step"])
         self.rooms = tuple((int(seed), str(split), int(number)) for seed, split, number in notes["rooms"])
         network = self.pretraining["network"]
-        concat = network["concat"] if concat is None else concat
-        super().__init__(path, concat=concat, sha256=sha256, device=device, grid=network["voxel"])
+        noted = network["concat"] if concat is None else concat
+        try:
+            super().__init__(path, concat=noted, sha256=sha256, device=device, grid=network["voxel"])
+        except InputError as error:
+            if concat is not None:
+                raise  # the argument's fault, not the file's
+            raise DataError(f"{path}: pretraining.network: {error}") from None
 
 
 class UntrainedBackbone:
@@ -113,9 +118,14 @@ def read_notes(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
         parsed = {name: json.loads(notes[name]) for name in ("config", "pretraining", "step", "rooms")}
-        _ = parsed["pretraining"]["network"]["voxel"], parsed["pretraining"]["network"]["concat"]
+        network = parsed["pretraining"]["network"]
+        rooms = all([*map(type, room)] == [int, str, int] for room in parsed["rooms"])
+        if not rooms or not type(parsed["step"]) is type(network["concat"]) is int or not network["voxel"] > 0:
+            raise ValueError("step, rooms or pretraining.network in its metadata are no numbers as expected")
+        if not isinstance(parsed["config"], dict):
+            raise ValueError(f"config in its metadata must be an object, found {parsed['config']!r:.60}")
         return parsed
     except KeyError as error:
         raise DataError(f"{path}: not written by `geoguide pretrain` (metadata has no {error})") from None
-    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, IndexError, RecursionError) as error:
         raise DataError(f"{path}: not a readable safetensors file, truncated? ({error})") from None

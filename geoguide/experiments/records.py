@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from geoguide.errors import DataError
+from geoguide.errors import ConfigError, DataError
 from geoguide.experiments.facts import Facts, Row, agrees
-from geoguide.frozen import config_hash, from_dict
+from geoguide.frozen import check_types, config_hash, from_dict
 from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
 
@@ -42,6 +42,14 @@ class Scores:
     acc: dict[str, float | None]
     scene_miou: dict[str, float]
     confusion: list[list[int]] | None = None
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What tables read of `Record.data`."""
+
+    seen_share: float
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -94,22 +102,27 @@ class Record:
 
         Raises:
             KeyError: A field is missing.
-            ConfigError: The config holds a field that is not known.
+            ConfigError: The config holds a field that is not known, or a value is of another type.
         """
         config = from_dict(ExperimentConfig, raw["config"])
         training: dict[str, Any] = raw["training"] or {"history": [], "converged": None}
         same = ("id", "name", "validation", "regions", "data", "environment", "wall_seconds")
-        return cls(
-            config=config,
-            facts=Facts.of(config),
-            metrics=Scores(**raw["metrics"]),
-            by_label_set={name: Scores(**scores) for name, scores in raw.get("by_label_set", {}).items()},
-            history=training["history"],
-            converged=training["converged"],
-            provenance=raw["source"],
-            raw=raw,
-            **{name: raw[name] for name in same},
-        )
+        further = raw.get("by_label_set", {})
+        if not isinstance(further, dict):
+            raise ConfigError(f"by_label_set must hold scores by label set, found {further!r:.60}")
+        values: dict[str, Any] = {name: raw[name] for name in same} | {
+            "config": config,
+            "facts": Facts.of(config),
+            "metrics": from_dict(Scores, raw["metrics"], "metrics"),
+            "by_label_set": {name: from_dict(Scores, held, f"by_label_set.{name}") for name, held in further.items()},
+            "history": training["history"],
+            "converged": training["converged"],
+            "provenance": raw["source"],
+            "raw": raw,
+        }
+        check_types(cls, values, "record")
+        check_types(_Data, values["data"], "data")
+        return cls(**values)
 
     def scores(self, label_set: str | None = None) -> Scores:
         """The scores on one of the label sets.

@@ -218,6 +218,8 @@ def read_mask_index(path: str | Path, num_points: int | None = None) -> Instance
         fields = line.rsplit(maxsplit=2)
         try:
             name, score = fields[0], float(fields[2])
+            if not np.isfinite(score):
+                raise ValueError(score)
         except (IndexError, ValueError):
             raise DataError(f"{path}: line {number} must be 'mask.txt class score', found {line!r}") from None
         mask = _read_mask(path.parent / name)

@@ -129,6 +129,7 @@ def load_label_set(name: str) -> LabelSet:
 
     Raises:
         ConfigError: An unknown name; the message lists the known ones.
+        DataError: Its file is broken.
 
     Example:
         >>> labels = load_label_set("scannet20")
@@ -142,11 +143,24 @@ def load_label_set(name: str) -> LabelSet:
     known = label_set_names()
     if name not in known:
         raise ConfigError(f"unknown label set {name!r}; known: {', '.join(known)}")
-    with (FOLDER / f"{name}.csv").open(newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: int(row["id"]))
+    path = FOLDER / f"{name}.csv"
+    rows = read_rows(path)
+    try:
+        return _label_set(name, sorted(rows, key=lambda row: int(row["id"])))
+    except (KeyError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: not a label set ({error!r})") from None
+
+
+def _label_set(name: str, rows: list[dict[str, str]]) -> LabelSet:
+    """The label set of these rows; KeyError names a missing column, ValueError or OverflowError a wrong number."""
+    ids = [int(row["id"]) for row in rows]
+    if ids != list(range(len(rows))):
+        raise ValueError(f"field id must be 0..{len(rows) - 1}, each once, found {ids!r:.60}")
     colors = np.array([[int(row[channel]) for channel in ("red", "green", "blue")] for row in rows], dtype=np.uint8)
     colors.setflags(write=False)  # [C, 3], shared by every caller
-    raw = next(column for column in (*RAW_COLUMNS, RAW_NAMES) if column in rows[0])
+    raw = next((column for column in (*RAW_COLUMNS, RAW_NAMES) if column in rows[0]), None)
+    if raw is None:
+        raise KeyError(f"one of {', '.join((*RAW_COLUMNS, RAW_NAMES))}")
     return LabelSet(
         name=name,
         names=tuple(row["name"] for row in rows),
@@ -156,6 +170,31 @@ def load_label_set(name: str) -> LabelSet:
         raw=raw,
         raw_names=tuple(row[raw] for row in rows) if raw == RAW_NAMES else (),
     )
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a csv file of this folder.
+
+    Args:
+        path: The file, in UTF-8.
+
+    Returns:
+        Its rows, at least one, each with a value for every column.
+
+    Raises:
+        DataError: The file is missing, is no text, has no row, or a row of another length than its first line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable csv file ({error})") from None
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise DataError(f"{path}: line {number}: expected a value for each column of the first line")
+    if not rows:
+        raise DataError(f"{path}: holds no row")
+    return rows
 
 
 @dataclass(frozen=True, eq=False)

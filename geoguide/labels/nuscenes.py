@@ -4,7 +4,6 @@
 and colours, and the categories of each; `nuscenes16/finer_names.csv` OpenScene's 43 names.
 """
 
-import csv
 import functools
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from geoguide.errors import DataError, InputError
-from geoguide.labels import FOLDER, load_label_set
+from geoguide.labels import FOLDER, load_label_set, read_rows
 from geoguide.ops.arrays import Array
 from geoguide.scene import VOID
 
@@ -37,8 +36,11 @@ def category_classes() -> dict[str, int]:
     Returns:
         Official category name to class id: 0..15, or 255 (void).
     """
-    with (FOLDER / f"{NAME}.csv").open(newline="") as file:
-        classes = {name: int(row["id"]) for row in csv.DictReader(file) for name in row["categories"].split()}
+    path = FOLDER / f"{NAME}.csv"
+    try:
+        classes = {name: int(row["id"]) for row in read_rows(path) for name in row["categories"].split()}
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}: need whole numbers as id, and categories ({error!r})") from None
     return classes | dict.fromkeys(IGNORED, VOID)
 
 
@@ -114,8 +116,10 @@ def load_finer_names(label_set: str = NAME) -> FinerNames:
     path = FOLDER / label_set / "finer_names.csv"
     if not has_finer_names(label_set):
         raise DataError(f"{path}: label set {label_set!r} has no finer names")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(path)
+    absent = [column for column in ("class", "name") if column not in rows[0]]
+    if absent:
+        raise DataError(f"{path}: expected the columns class and name, found none called {absent[0]}")
     unknown = [row["class"] for row in rows if row["class"] not in classes]
     missing = [name for name in classes if name not in {row["class"] for row in rows}]
     if unknown or missing:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from geoguide.errors import NUMPY_DAMAGES, first_line
 from geoguide.paths import replacing, write_text
 
 Arrays = dict[str, np.ndarray]
@@ -16,8 +17,8 @@ Arrays = dict[str, np.ndarray]
 class StageCache:
     """The cached stages of one scene, in one folder.
 
-    A stage is a few .npy files and a .json file that lists them. The list is written last, so that a killed run leaves
-    no half-written stage.
+    A stage is a few .npy files and a .json file that lists them, each with its dtype and shape. The list is written
+    last, so that a killed run leaves no half-written stage.
 
     Args:
         folder: The folder; made when first written to.
@@ -42,18 +43,34 @@ class StageCache:
         index = self.folder / f"{stem}.json"
         if index.is_file():
             try:
-                return {name: self._map(stem, name) for name in json.loads(index.read_text())}
-            except (OSError, ValueError) as error:
-                tqdm.write(f"{index}: cache entry unreadable ({error}), computing it again")
+                return self._read(stem, json.loads(index.read_text()))
+            except NUMPY_DAMAGES as error:
+                tqdm.write(f"{index}: cache entry unreadable ({first_line(error)}), computing it again")
         arrays = compute()
         for name, array in arrays.items():
             with replacing(self._file(stem, name)) as temporary:
                 np.save(temporary, array)
-        write_text(index, json.dumps(sorted(arrays)))
+        write_text(index, json.dumps({name: _kind(arrays[name]) for name in sorted(arrays)}))
         return {name: self._map(stem, name) for name in arrays}
 
     def _file(self, stem: str, name: str) -> Path:
         return self.folder / f"{stem}.{name}.npy"
 
+    def _read(self, stem: str, listed: object) -> Arrays:
+        """The arrays of a stage as the list says; ValueError where a file holds another array than was put there."""
+        if not isinstance(listed, (dict, list)) or not listed:
+            raise ValueError("its list names no arrays")
+        arrays = {name: self._map(stem, name) for name in listed}
+        for name, array in arrays.items():  # lists from before 0.6 hold names only
+            if isinstance(listed, dict) and listed[name] != _kind(array):
+                raise ValueError(f"{name} must be {listed[name]}, found {_kind(array)}")
+        return arrays
+
     def _map(self, stem: str, name: str) -> np.ndarray:
-        return np.asarray(np.load(self._file(stem, name), mmap_mode="r"))  # a plain array over the mapped file
+        with np.errstate(all="ignore"):  # of a damaged header's shape, which the file is then too short for
+            return np.asarray(np.load(self._file(stem, name), mmap_mode="r"))  # a plain array over the mapped file
+
+
+def _kind(array: np.ndarray) -> list[object]:
+    """What the list says of an array: its dtype and shape, as JSON types."""
+    return [array.dtype.str, list(array.shape)]

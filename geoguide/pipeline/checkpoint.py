@@ -12,10 +12,32 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from geoguide.errors import DataError, first_line
+from geoguide.errors import DataError
+from geoguide.frozen import check_types
 from geoguide.paths import replacing
 
 _PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
+# What torch raises on damaged files, by which part of the pickle is hit, and on those of other networks.
+_DAMAGES = (
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    EOFError,
+    OSError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+)
+
+
+@dataclass
+class _Plain:
+    """The types of `_PLAIN`."""
+
+    step: int
+    history: list[dict[str, float]]
+    sums: dict[str, float]
 
 
 @dataclass(eq=False)
@@ -118,6 +140,10 @@ class Progress(abc.ABC):
             saved = torch.load(path, map_location=device, weights_only=True)
             for name, part in self.parts.items():
                 part.load_state_dict(saved[name])
+                if not all(value.isfinite().all() for value in saved[name].values() if isinstance(value, torch.Tensor)):
+                    raise ValueError(f"{name} holds nan or inf")
+            check_types(_Plain, saved, "checkpoint")
             self.step, self.history, self.sums = (saved[name] for name in _PLAIN)
-        except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise DataError(f"{path}: not a checkpoint of this training ({first_line(error)})") from None
+        except (*_DAMAGES, pickle.UnpicklingError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"{path}: not a checkpoint of this training ({reason:.200})") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoguide.frozen import from_dict
 from geoguide.paths import write_text
 from geoguide.scene import Scene
 
@@ -69,8 +70,8 @@ class Identity:
             The scene's identity.
         """
         try:
-            return cls(**json.loads(note.read_text()))
-        except (OSError, ValueError, TypeError):  # no note, or a damaged one
+            return from_dict(cls, json.loads(note.read_text()), str(note))
+        except (OSError, ValueError, RecursionError):  # no note, or a damaged one; a ConfigError is a ValueError
             found = cls.of(load())
         write_text(note, json.dumps(asdict(found)))
         return found

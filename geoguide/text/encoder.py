@@ -6,12 +6,11 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from scipy.spatial import KDTree
 
-from geoguide.errors import InputError
+from geoguide.errors import NUMPY_DAMAGES, InputError
 from geoguide.paths import cache_root, replacing
 
 PROMPT = "a photo of a {}"
@@ -110,12 +109,14 @@ class TextEncoder(abc.ABC):
     def _read(self, path: Path, sentence: str) -> np.ndarray | None:
         """The cached vector, or None where there is none that is whole and of this sentence (it is then made again)."""
         try:
-            with np.load(path, allow_pickle=False) as entry:
+            with np.errstate(all="ignore"), np.load(path, allow_pickle=False) as entry:  # of a damaged header's shape
                 stored, vector = str(entry["sentence"]), entry["vector"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except NUMPY_DAMAGES:
             return None
-        whole = vector.shape == (self.width,) and vector.dtype == np.float32 and abs(np.linalg.norm(vector) - 1) < 1e-3
-        return vector if whole and stored == sentence else None
+        if vector.shape != (self.width,) or vector.dtype != np.float32 or stored != sentence:
+            return None
+        length = np.linalg.norm(vector.astype(np.float64))  # whatever a damaged file holds: no overflow
+        return vector if abs(length - 1) < 1e-3 else None
 
     def _store(self, sentence: str, vector: np.ndarray) -> None:
         if self.cache is None:

@@ -31,7 +31,7 @@ class MiniLMTextEncoder(TextEncoder):
     identity = WEIGHTS_SHA256
 
     def unknown(self, names: Sequence[str]) -> list[str]:
-        """See `TextEncoder.unknown`: MiniLM knows Latin letters without accents, and few others."""
+        """Names with letters beyond Latin ones without accents, and few others (see `TextEncoder.unknown`)."""
         return [name for name, token in zip(names, _tokenizer().encode_batch(list(names)), strict=True)
                 if "[UNK]" in token.tokens]  # fmt: skip
 

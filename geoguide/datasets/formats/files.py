@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geoguide.errors import DataError, first_line
+from geoguide.errors import NUMPY_DAMAGES, DataError, first_line
 from geoguide.text_files import need_file, parse_json, read_text
 
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
@@ -254,9 +254,12 @@ def read_npy(path: str | Path, shape: tuple[int, int], what: str) -> np.ndarray:
     """
     path = need_file(path, what)
     try:
-        matrix = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with np.errstate(all="ignore"):  # of a damaged header's shape
+            matrix = np.load(path, allow_pickle=False)
+    except NUMPY_DAMAGES as error:
         raise DataError(f"{path}: {what} is not a readable npy file, truncated? ({error})") from None
+    if not isinstance(matrix, np.ndarray):
+        raise DataError(f"{path}: {what} is not a readable npy file, but an archive")
     if matrix.shape != shape or matrix.dtype.kind not in "fiu":
         raise DataError(f"{path}: {what} must be numbers {list(shape)}, found {matrix.dtype} {list(matrix.shape)}")
     return matrix.astype(np.float64)

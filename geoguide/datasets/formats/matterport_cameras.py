@@ -62,7 +62,7 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
     for number, line in enumerate(read_text(path, "camera parameters").split("\n"), start=1):
         command, *values = line.split() or [""]
         if command == "n_images":
-            expected = _numbers(values, 1, path, number, command)[0]
+            expected = _numbers(values, 1, path, number, command)[0]  # compared alone: it may be anything
         elif command == "intrinsics_matrix":
             intrinsics = check_camera(np.array(_numbers(values, 9, path, number, command)).reshape(3, 3), path)
         elif command == "scan":

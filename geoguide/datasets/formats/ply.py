@@ -6,6 +6,7 @@ records* are these tables as structured numpy arrays, one entry a row, with the 
 
 import io
 import itertools
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,6 +106,7 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 def _read_elements(path: Path, known_list_len: dict[str, dict[str, int]]) -> PlyData:
     """All elements of a ply file. Bytes beyond ASCII in its header, which people write into comments, become "?"."""
     header = _header(path)
+    _check_counts(header, path)
     if header.isascii():
         return PlyData.read(path, known_list_len=known_list_len)
     readable = header.translate(bytes(min(byte, 128) for byte in range(256)).replace(b"\x80", b"?"))
@@ -121,6 +123,15 @@ def _header(path: Path) -> bytes:
             if line.strip() == b"end_header":
                 break
     return b"".join(lines)
+
+
+def _check_counts(header: bytes, path: Path) -> None:
+    """`DataError` for a header that says more rows than the file has bytes, before memory is asked for."""
+    size = path.stat().st_size
+    for name, count in re.findall(rb"^element\s+(\S+)\s+(\d+)", header, re.MULTILINE):
+        if len(count) > len(str(size)) or int(count) > size:
+            shown = f"{name.decode('ascii', 'replace')} {count.decode()[:20]}"
+            raise DataError(f"{path}: element {shown} does not fit into {size} bytes, truncated?")
 
 
 def checked_faces(records: np.ndarray, count: int, path: Path) -> tuple[np.ndarray, int]:

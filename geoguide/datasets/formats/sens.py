@@ -135,7 +135,7 @@ class SensFile:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 pixels = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{self.path}: colour of frame {frame} is not a readable image ({error})") from None
         if pixels.shape[:2] != self.color_size:
             sizes = f"{list(self.color_size)} (H, W) as the header says, found {list(pixels.shape[:2])}"

@@ -1,6 +1,7 @@
 """Reading `torch.save` files that hold plain arrays and tensors, without ever running pickled code."""
 
 import pickle
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream
 # What torch raises on damaged files, by which part of the pickle is hit.
 DAMAGES = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
 DAMAGES += (OverflowError, MemoryError, SystemError, struct.error)
+PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8, torch.int16)
+PLAIN += (torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
 
 
 def is_mappable(path: str | Path) -> bool:
@@ -56,9 +59,28 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
     names += [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in cores]
     try:
         with torch.serialization.safe_globals([*arrays, *names]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            return _whole(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
     except (*DAMAGES, pickle.UnpicklingError) as error:
-        raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({first_line(error)})") from None
+        raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    """Why torch did not read a file, in one line, without its advice to read it so that code in it is run."""
+    refused = re.search(r"(Unsupported (?:global|class|operand|type)[^.]*\S+) was not", str(error))
+    return f"it holds more than plain arrays: {refused[1]}" if refused else first_line(error).partition(". ")[0]
+
+
+def _whole(value: Any) -> Any:
+    """The value itself; ValueError for a tensor that is no plain array, or that could ask for any memory."""
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.is_quantized or value.is_meta or value.dtype not in PLAIN:
+            raise ValueError(f"a tensor is {value.dtype} on {value.device}, {value.layout}: expected plain numbers")
+        if any(size > 1 and step == 0 for size, step in zip(value.shape, value.stride(), strict=True)):
+            raise ValueError(f"one value stands for many in a tensor {list(value.shape)}, save it with .contiguous()")
+    elif isinstance(value, (tuple, list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            _whole(part)
+    return value
 
 
 def as_array(value: Any, path: Path, field: str) -> np.ndarray:
@@ -78,7 +100,7 @@ def as_array(value: Any, path: Path, field: str) -> np.ndarray:
     """
     try:
         if isinstance(value, torch.Tensor):
-            value = (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+            value = (value.float() if value.dtype == torch.bfloat16 else value).detach().resolve_conj().numpy()
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # sparse, quantized, rows of different lengths
         raise DataError(f"{path}: {field} is not a plain array ({first_line(error)})") from None
