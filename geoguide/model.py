@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
@@ -163,7 +163,7 @@ class GeoGuideModel:
         }
         with replacing(path) as temporary:
             tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
-            save_file(tensors, temporary, metadata={"geoguide": json.dumps(about)})
+            temporary.write_bytes(save(tensors, metadata={"geoguide": json.dumps(about)}))
         return Path(path)
 
 

@@ -7,10 +7,22 @@ results. Nothing is ever written into the working folder unless a caller names a
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Generator
 from pathlib import Path
+
+from geoguide import locks
+from geoguide.errors import DataError
+
+MAKING = ".making-"  # what the names of working folders begin with
+LOCK = ".making-lock"  # the file in each that is locked
+SHOWN = 50  # characters of a file's name in that of its working folder: 255 bytes must hold it
+STALE = 3600.0  # seconds after which a working folder without a lock, of a version before 0.6, is taken for left over
+BLOCK = 4096  # bytes: a disk with less than one block free is full
 
 PACKAGE = Path(__file__).resolve().parent
 WEIGHTS = PACKAGE / "weights"  # what is shipped with the package
@@ -88,23 +100,23 @@ def _user_cache() -> Path:
 def replacing(path: str | Path) -> Generator[Path]:
     """Write a file so that a kill at any moment leaves the old one or the new one, never half of one.
 
+    What a killed process left in the same folder is removed first (see `sweep`).
+
     Args:
         path: The file to write; missing folders are made.
 
     Yields:
-        A temporary path beside `path`. On success it is renamed over `path`, on any error deleted.
+        A path of the same name in a working folder, where nothing is yet. On success it is renamed over `path`, on any
+        error deleted.
+
+    Raises:
+        DataError: The system refuses to write, for example because the disk is full; the message has its reason.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with working_folder(path) as folder, refusals(path):
+        temporary = folder / path.name
         yield temporary
-        temporary.chmod(0o644)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -113,6 +125,135 @@ def write_text(path: str | Path, text: str) -> None:
     Args:
         path: The file to write; missing folders are made.
         text: All that it is to hold.
+
+    Raises:
+        DataError: As `replacing`.
     """
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out before long work whether its result can be written.
+
+    Args:
+        path: The file or folder that will be written; missing folders above it are made.
+
+    Raises:
+        DataError: The system refuses; the message has its reason.
+    """
+    with working_folder(path):
+        pass
+
+
+@contextlib.contextmanager
+def working_folder(path: str | Path) -> Generator[Path]:
+    """A folder of this process's own beside `path`, to make it in; it is removed afterwards, whatever happens.
+
+    A lock is held in it as long as it is in use, so that one left by a killed process can be told from one in use.
+    What such processes left beside `path` is removed first (see `sweep`).
+
+    Args:
+        path: What is to be made; missing folders above it are made.
+
+    Yields:
+        The folder, on the disk of `path`. It holds the lock alone.
+
+    Raises:
+        DataError: The system refuses to make the folder; the message has its reason.
+    """
+    path = Path(path)
+    with refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        folder, lock = _new_folder(path)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # what cannot be removed now is swept later
+            _remove(folder)
+        os.close(lock)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what killed processes left in a folder: the working folders whose lock nobody holds.
+
+    Those of living processes stay, as does everything that this user may not change or whose lock this disk cannot
+    tell. Working folders of versions before 0.6 have no lock: they stay for an hour. Costs one listing of the folder.
+
+    Args:
+        folder: Any folder; it need not exist.
+    """
+    for left in Path(folder).glob(f"{MAKING}*"):
+        with contextlib.suppress(OSError):  # not ours to change, or another process is just removing it
+            _remove_dead(left)
+
+
+@contextlib.contextmanager
+def refusals(path: Path) -> Generator[None]:
+    """Turn what the system says when it refuses to write into an error of one line.
+
+    Args:
+        path: What is being written, for the message; parts of it that are working folders are left out.
+
+    Yields:
+        Nothing; the block is what writes.
+
+    Raises:
+        DataError: The block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        final = Path(*(part for part in path.parts if not part.startswith(MAKING)))
+        raise DataError(f"{final}: cannot be written ({_reason(error, path)})") from error
+
+
+def _reason(error: OSError, path: Path) -> str:
+    """Why the system refused. numpy says only how many values were written where the disk was full."""
+    if error.strerror:
+        return error.strerror
+    full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < BLOCK
+    return os.strerror(errno.ENOSPC) if full else str(error)
+
+
+def _new_folder(path: Path) -> tuple[Path, int]:
+    """A new working folder beside `path`, and the handle of its lock."""
+    while True:  # again where a sweep came between making and locking it
+        name = f"{MAKING}{path.name[:SHOWN]}-"
+        folder = Path(tempfile.mkdtemp(prefix=name, dir=path.parent))
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            with contextlib.suppress(OSError):  # no locks here: `sweep` then leaves all working folders alone
+                locks.take(lock)
+            if (folder / LOCK).exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _remove_dead(folder: Path) -> None:
+    """Remove a working folder, unless its process lives."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        if time.time() - folder.stat().st_mtime > STALE:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            folder.rmdir()  # works where it is empty: killed before it was locked, or locked next, and then made anew
+        return
+    try:
+        if locks.take(lock, wait=False):
+            _remove(folder)
+    finally:
+        os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a working folder whose lock is held; the lock goes last, so that one half removed is still known as one."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink()
+    (folder / LOCK).unlink()
+    folder.rmdir()

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from geoguide.experiments.records import Record, find, find_all
+from geoguide.experiments.records import Record, find, find_all, record_path
 from geoguide.experiments.run import data_key, run
-from geoguide.paths import checkpoints_root
+from geoguide.paths import checkpoints_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.train import checkpoint_name
@@ -32,6 +32,8 @@ def run_all(
     Returns:
         The records, in the order of the configs.
     """
+    for place in {record_path(config, folder).parent for config in configs}:
+        sweep(place)
     todo = [c for c in configs if force or find(c, folder) is None]
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:

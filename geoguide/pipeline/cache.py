@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from geoguide.paths import replacing, write_text
+from geoguide.paths import check_writable, replacing, write_text
 
 Arrays = dict[str, np.ndarray]
 
@@ -36,6 +36,9 @@ class StageCache:
 
         Returns:
             The arrays by name, memory-mapped: nothing is read from disk until it is used.
+
+        Raises:
+            DataError: They must be computed and cannot be written; found out before they are computed, where it can be.
         """
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         stem = f"{kind}-{digest}"
@@ -45,6 +48,7 @@ class StageCache:
                 return {name: self._map(stem, name) for name in json.loads(index.read_text())}
             except (OSError, ValueError) as error:
                 tqdm.write(f"{index}: cache entry unreadable ({error}), computing it again")
+        check_writable(index)
         arrays = compute()
         for name, array in arrays.items():
             with replacing(self._file(stem, name)) as temporary:

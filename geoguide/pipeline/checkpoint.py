@@ -1,6 +1,7 @@
 """Where a resumable training stands: its step, its history of losses, and its checkpoint in one file."""
 
 import abc
+import io
 import math
 import pickle
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from geoguide.errors import DataError, first_line
-from geoguide.paths import replacing
+from geoguide.paths import check_writable, replacing, sweep
 
 _PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
 
@@ -53,16 +54,24 @@ class Progress(abc.ABC):
             The progress bar, once for each step, before it is taken.
 
         Raises:
-            DataError: The checkpoint is damaged, lacks something, or is of another network.
+            DataError: The checkpoint is damaged, lacks something, is of another network, or cannot be written.
         """
-        if path is not None and path.is_file():
-            self.load(path, device)
+        if path is not None:
+            self._begin(path, end, device)
         with tqdm(total=end, initial=self.step, desc=name, disable=not progress) as bar:
             while self.step < end:
                 yield bar
                 bar.update()
                 if path is not None and (self.step == end or self.step % every == 0):
                     self.save(path)
+
+    def _begin(self, path: Path, end: int, device: torch.device) -> None:
+        """Go on from the checkpoint where it is there; find out now whether the next one can be written."""
+        sweep(path.parent)
+        if path.is_file():
+            self.load(path, device)
+        if self.step < end:
+            check_writable(path)
 
     def count(self, terms: dict[str, float]) -> None:
         """Count a step that was taken.
@@ -98,8 +107,10 @@ class Progress(abc.ABC):
             path: The file.
         """
         states = {name: part.state_dict() for name, part in self.parts.items()}
+        content = io.BytesIO()  # torch does not say why a disk refuses what it writes itself
+        torch.save(states | {name: getattr(self, name) for name in _PLAIN}, content)
         with replacing(path) as temporary:
-            torch.save(states | {name: getattr(self, name) for name in _PLAIN}, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def load(self, path: Path, device: torch.device) -> None:
         """Go on from a checkpoint.

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.sources import SceneSource
-from geoguide.paths import cache_root
+from geoguide.paths import cache_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.prepared import PreparedScene
@@ -116,6 +116,8 @@ def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, pro
         DataError: As `Stages.prepared`, or the split has no scene.
     """
     sources = scene_sources(config.data, split)
+    for folder in cache_root().glob("*"):
+        sweep(folder)
     if workers > 1:
         with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
             jobs = pool.map(_warm, sources, [config] * len(sources))

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from geoguide.backbones.descriptors import DescriptorBackbone
@@ -63,7 +63,7 @@ class Pretraining:
         options = self.config.network.encoder_options()
         notes = {"config": options, "pretraining": to_dict(self.config), "step": self.step, "rooms": rooms}
         with replacing(path) as temporary:
-            save_file(state, temporary, metadata={name: json.dumps(note) for name, note in notes.items()})
+            temporary.write_bytes(save(state, metadata={name: json.dumps(note) for name, note in notes.items()}))
         return path
 
 

@@ -9,8 +9,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from geoguide.errors import InputError
-from geoguide.paths import cache_root, replacing
+from geoguide.errors import DataError, InputError
+from geoguide.paths import cache_root, replacing, sweep
 
 PROMPT = "a photo of a {}"
 BATCH = 64  # sentences that the model is asked for at a time
@@ -71,6 +71,8 @@ class TextEncoder(abc.ABC):
 
     def _fill(self, sentences: dict[str, None]) -> None:
         """Bring every sentence into memory, from the disk cache where it is there, else from the model."""
+        if self.cache is not None:
+            sweep(self.cache)
         missing = []
         for sentence in sentences:
             if sentence in self._memory:
@@ -107,8 +109,8 @@ class TextEncoder(abc.ABC):
         try:
             with replacing(self.cache / self._entry(sentence)) as temporary:
                 np.savez(temporary, sentence=np.array(sentence), vector=vector)
-        except OSError as error:
-            warnings.warn(f"{self.cache}: text cache is off, not writable ({error})", stacklevel=4)
+        except DataError as error:
+            warnings.warn(f"text cache is off: {error}", stacklevel=4)
             self.cache = None
 
 

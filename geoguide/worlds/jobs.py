@@ -5,14 +5,12 @@ which recipe it was made. The manifest of a data set is written last and says th
 """
 
 import abc
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,12 +21,12 @@ from tqdm import tqdm
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
-from geoguide.paths import replacing
+from geoguide.locks import alone_in
+from geoguide.paths import refusals, replacing, sweep, working_folder
 
 MANIFEST = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
 MOST = 2000  # largest number of scenes in a split
-STALE = 3600.0  # seconds after which a half-made scene is taken for the rest of a run that was killed
 
 
 @dataclass(frozen=True)
@@ -129,6 +127,25 @@ def list_jobs(kind: type[Job], root: Path, counts: tuple[int, int, int], config:
     ]
 
 
+@contextlib.contextmanager
+def making_in(root: Path) -> Generator[None]:
+    """Hold a data set's folder while it is made: a second process that makes it waits, and then finds it made.
+
+    Args:
+        root: Folder of the data set; made where it is missing.
+
+    Yields:
+        Nothing; the block is the making.
+
+    Raises:
+        DataError: The folder cannot be made, or is a file.
+    """
+    with refusals(root):
+        root.mkdir(parents=True, exist_ok=True)
+    with alone_in(root):
+        yield
+
+
 def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str) -> bool:
     """Make the scenes that are missing.
 
@@ -150,13 +167,15 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
     root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
+    for folder in (root, root / jobs[0].home):
+        sweep(folder)
     if not missing and _complete(root, jobs):
         return False
     for job in missing:
         refuse_foreign(job.folder)
-    (root / jobs[0].home).mkdir(parents=True, exist_ok=True)
-    (root / MANIFEST).unlink(missing_ok=True)
-    _sweep(root / jobs[0].home)
+    with refusals(root):
+        (root / jobs[0].home).mkdir(parents=True, exist_ok=True)
+        (root / MANIFEST).unlink(missing_ok=True)
     done = _run(missing, workers)
     for job in tqdm(done, total=len(missing), desc=f"mini {what}s", unit=what, disable=not progress):
         if not (job.folder / MINI_STAMP).is_file():
@@ -273,9 +292,8 @@ def discard(folder: Path) -> None:
         folder: The scene's folder.
     """
     if folder.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".making-{folder.name}-", dir=folder.parent))
-        folder.rename(aside / folder.name)
-        shutil.rmtree(aside)
+        with working_folder(folder) as aside:
+            folder.rename(aside / folder.name)
 
 
 def _run(jobs: list[Job], workers: int | None) -> Iterator[Job]:
@@ -297,15 +315,13 @@ def _make(job: Job) -> Job:
     """Make one scene in a temporary folder and publish it, unless another run has just done so."""
     if finished(job):
         return job
-    temporary = Path(tempfile.mkdtemp(prefix=f".making-{job.name}-", dir=job.folder.parent))
-    try:
-        job.write(temporary)
-        temporary.chmod(0o755)
+    with working_folder(job.folder) as place, refusals(job.folder):
+        made = place / job.name
+        made.mkdir()
+        job.write(made)
         if not finished(job):
             refuse_foreign(job.folder)
-            job.publish(temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            job.publish(made)
     return job
 
 
@@ -313,10 +329,3 @@ def _complete(root: Path, jobs: Sequence[Job]) -> bool:
     """Whether the manifest names just these scenes."""
     path = root / MANIFEST
     return path.is_file() and set(read_json(path, ("scenes",))["scenes"]) == {job.name for job in jobs}
-
-
-def _sweep(home: Path) -> None:
-    """Remove half-made scenes that a killed run left."""
-    for folder in home.glob(".making-*"):
-        if time.time() - folder.stat().st_mtime > STALE:
-            shutil.rmtree(folder)
