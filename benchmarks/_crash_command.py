@@ -50,7 +50,7 @@ def small(config: ExperimentConfig) -> ExperimentConfig:
 
 def make_small(readme_path: Path) -> None:
     """Make the settings of the commands small."""
-    placed, rows = placing.placed, [presets.fusion(), presets.adapter_only(), presets.preset()]
+    placed, rows = placing.placed, [presets.fusion(), presets.preset()]
     placing.placed = lambda *where, **options: small(placed(*where, **options))
     profiles.profile = lambda name: [small(row) for row in rows]
     geoguide.pretraining.PretrainConfig = functools.partial(replace, SMALL_PRETRAINING)

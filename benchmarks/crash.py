@@ -7,7 +7,7 @@ aimed: it waits from its moment on until a working folder appears, which is when
 Required after each kill: every file outside the working folders is as it was or as it will be, or is a checkpoint that
 can be loaded.
 Required at the end: the same folders and files as after an undisturbed run, with the same bytes, but for
-- the date, the seconds and the peak memory of a record, which say how the run went and not what came of it;
+- the date, commit, seconds and peak memory in a record, which say how the run went and not what came of it;
 - checkpoints, of which the content is compared: pickle notes which equal strings were one object, and those read from
   a checkpoint are not.
 """
@@ -102,7 +102,7 @@ def campaign(folder: Path, name: str, kills: int, rng: np.random.Generator) -> d
         "kills": count.kills,
         "trials": count.trials,
         "undisturbed_seconds": round(count.seconds, 1),
-        **{f"hit_{when}": count.when[when] for when in ("before", "during", "after")},
+        **{f"hit_{when}": count.when[when] for when in ("before", "during", "between", "after")},
         "left_working_folders": count.working_folders,
         "finds": count.finds,
         "seconds": round(time.perf_counter() - begin),
@@ -139,16 +139,15 @@ def trial(
     count.trials += 1
     where = f"trial {count.trials}"
     for _ in range(kills):
-        moment, aimed = rng.uniform(0, count.seconds), count.kills % 2 == 1
+        moment, aimed, begun = rng.uniform(0, count.seconds), count.kills % 2 == 1, finished_files(tree(home))
         if not killed(home, name, moment, aimed):
             break  # it had ended before
         count.kills += 1
         found = tree(home)
-        making = {path.split(MAKING)[1] for path in found if MAKING in path and not path.endswith("/")}
-        count.working_folders += len([path for path in found if Path(path).name.startswith(MAKING) and not found[path]])
-        now = {path: digest for path, digest in found.items() if MAKING not in path}
-        count.when["during" if making or now not in (before, expected) else "before" if now == before else "after"] += 1
-        count.finds += half_written(home, now, before, expected, f"{where}, killed after {moment:.2f} s")
+        now = finished_files(found)
+        count.working_folders += sum(Path(path).name.startswith(MAKING) and not found[path] for path in found)
+        count.when[phase(now, begun, expected, writing=len(now) < len(found))] += 1
+        count.finds += half_written(now, before, expected, f"{where}, killed after {moment:.2f} s")
     run_to_end(home, name)
     count.finds += differences(tree(home), expected, where)
 
@@ -217,11 +216,23 @@ def without_times(content: bytes) -> bytes:
         return content
     for name in ("wall_seconds", "own_memory_mb"):
         value.pop(name, None)
-    value["environment"].pop("date")
+    for name in ("date", "git_commit"):
+        value["environment"].pop(name)
     return json.dumps(value).encode()
 
 
-def half_written(home: Path, now: Tree, before: Tree, expected: Tree, where: str) -> list[str]:
+def finished_files(found: Tree) -> Tree:
+    return {path: digest for path, digest in found.items() if MAKING not in path}
+
+
+def phase(now: Tree, begun: Tree, expected: Tree, *, writing: bool) -> str:
+    """When a kill came: `during` while something was being written, `between` two writes, `before` or `after` all."""
+    if writing:
+        return "during"
+    return "before" if now == begun else "after" if now == expected else "between"
+
+
+def half_written(now: Tree, before: Tree, expected: Tree, where: str) -> list[str]:
     """Files that are neither as they were nor as they will be; a checkpoint was loaded when it was hashed."""
     odd = [path for path, found in now.items() if found not in (before.get(path), expected.get(path))]
     return [f"{where}: {path} is half written" for path in odd if not path.endswith(".pt")]

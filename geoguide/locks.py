@@ -1,13 +1,15 @@
-"""Locks that the system takes back when a process ends, however it ends: so they tell the living from the dead.
+"""What holds when a process is killed: locks that tell the living from the dead, and workers that do not outlive it.
 
-They are `flock` locks: advisory, of an open file or folder, and gone with the process. Where there are none (Windows,
+Locks are `flock` locks: advisory, of an open file or folder, and gone with the process. Where there are none (Windows,
 some network disks) asking for one is an OSError, and whoever asks treats the thing as in use.
 """
 
 import contextlib
+import multiprocessing
 import os
 import sys
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 try:
@@ -62,3 +64,18 @@ def alone_in(folder: Path) -> Generator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def end_with_parent() -> None:
+    """Make this worker process end as soon as the process that started it does, even by a kill.
+
+    A pool's worker would otherwise wait for its next task for ever. To be called when the worker begins.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
+
+
+def _end_after(ended: Callable[[], None]) -> None:
+    ended()
+    os._exit(1)

@@ -24,6 +24,7 @@ from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare_source, scene_sources
 from geoguide.pipeline.train import fit
+from geoguide.prepared import PreparedScene
 from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.rooms.make import MiniConfig, make_mini_scannet
 
@@ -131,19 +132,48 @@ def make(root: Path, workers: int) -> None:
     make_mini_scannet(root, rooms=(2, 0, 0), config=SMALL, workers=workers, progress=False)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_rooms_that_were_killed_and_made_again_leave_nothing(tmp_path: Path, workers: int) -> None:
-    process = spawn.Process(target=make, args=(tmp_path / "killed", workers))
+def start_making(root: Path, workers: int) -> multiprocessing.Process:
+    """A process that makes rooms, and is in the middle of one."""
+    process = spawn.Process(target=make, args=(root, workers))
     process.start()
     until = time.monotonic() + 60
-    while not list(tmp_path.glob("killed/scans/.making-*/scene*")) and time.monotonic() < until:
+    while not list(root.glob("scans/.making-*/scene*")) and time.monotonic() < until:
         time.sleep(0.002)
+    return process
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rooms_that_were_killed_and_made_again_leave_nothing(tmp_path: Path, workers: int) -> None:
+    process = start_making(tmp_path / "killed", workers)
     os.killpg(process.pid, signal.SIGKILL)
     process.join()
     assert list(tmp_path.glob("killed/scans/.making-*/scene*"))
     for name in ("killed", "whole"):
         make_mini_scannet(tmp_path / name, rooms=(2, 0, 0), config=SMALL, workers=1, progress=False)
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks /proc for a process's children")
+def test_workers_end_when_only_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    """As the system does it that is short of memory: they waited for their next room for ever."""
+    process = start_making(tmp_path / "rooms", 2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert workers
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    until = time.monotonic() + 20
+    while living(workers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not living(workers)
+
+
+def living(processes: list[str]) -> list[str]:
+    """Those that are there and not merely waiting to be counted as ended."""
+    states = {pid: Path(f"/proc/{pid}/stat") for pid in processes}
+    return [
+        pid for pid, stat in states.items() if stat.is_file() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    ]
 
 
 # Two processes at once.
@@ -171,29 +201,33 @@ def test_two_that_make_the_same_rooms(tmp_path: Path) -> None:
     assert {(tmp_path / f"saw-{n}").read_bytes() for n in range(2)} == {(alone / "manifest.json").read_bytes()}
 
 
+def weights_of(config: ExperimentConfig, scenes: dict[str, list[PreparedScene]], checkpoints: Path) -> np.ndarray:
+    fitted = fit(config, **scenes, run_dir=checkpoints, progress=False)
+    return torch.cat([value.flatten() for value in fitted.student.network.state_dict().values()]).numpy()
+
+
 def prepare_and_fit(config: ExperimentConfig, home: Path, number: int) -> None:
     """In a cache and a folder of checkpoints that both share."""
     torch.set_num_threads(1)
     scenes = {
-        split: [prepare_source(source, config, home / "cache") for source in scene_sources(config.data, split)]
+        split: [prepare_source(scene_sources(config.data, split)[0], config, home / "cache")]
         for split in ("train", "val")
     }
-    fitted = fit(config, **scenes, run_dir=home / "checkpoints", progress=False)
-    weights = torch.cat([value.flatten() for value in fitted.student.network.state_dict().values()])
-    np.save(home / f"weights-{number}.npy", weights.numpy())
+    np.save(home / f"weights-{number}.npy", weights_of(config, scenes, home / "checkpoints"))
 
 
-def test_two_that_prepare_the_same_scenes_and_train_the_same_experiment(tiny: ExperimentConfig, tmp_path: Path) -> None:
+def test_two_that_prepare_the_same_scenes_and_train_the_same_experiment(
+    tiny: ExperimentConfig, tiny_scenes: dict[str, list[PreparedScene]], tmp_path: Path
+) -> None:
     config = tiny.replace(train__steps=20, train__checkpoint_every=2, train__evaluate_every=10)
-    both, alone = tmp_path / "both", tmp_path / "alone"
-    for home in (both, alone):
-        home.mkdir()
-    at_once(prepare_and_fit, config, both)
-    prepare_and_fit(config, alone, 0)
-    assert np.array_equal(np.load(both / "weights-0.npy"), np.load(alone / "weights-0.npy"))
-    assert np.array_equal(np.load(both / "weights-1.npy"), np.load(alone / "weights-0.npy"))
-    assert tree(both / "cache") == tree(alone / "cache")
-    assert sorted(tree(both / "checkpoints")) == sorted(tree(alone / "checkpoints"))
+    at_once(prepare_and_fit, config, tmp_path)
+    one_scene_each = {split: [tiny_scenes[split][0]] for split in ("train", "val")}
+    alone = weights_of(config, one_scene_each, tmp_path / "alone")
+    for number in range(2):
+        assert np.array_equal(np.load(tmp_path / f"weights-{number}.npy"), alone)
+    cached = tree(paths.cache_root())
+    assert all(cached[path] == content for path, content in tree(tmp_path / "cache").items())
+    assert sorted(tree(tmp_path / "checkpoints")) == sorted(tree(tmp_path / "alone"))
 
 
 # A full disk.

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from geoguide.experiments.records import Record, find, find_all, record_path
 from geoguide.experiments.run import data_key, run
+from geoguide.locks import end_with_parent
 from geoguide.paths import checkpoints_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare_split
@@ -57,6 +58,7 @@ def run_all(
 
 def _begin_worker(turns: Queue) -> None:
     """One thread, and of several GPUs the one whose turn it is."""
+    end_with_parent()
     torch.set_num_threads(1)
     number, gpus = turns.get(), torch.cuda.device_count()
     if gpus > 1:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
-from geoguide.locks import alone_in
+from geoguide.locks import alone_in, end_with_parent
 from geoguide.paths import refusals, replacing, sweep, working_folder
 
 MANIFEST = "manifest.json"
@@ -302,7 +302,7 @@ def _run(jobs: list[Job], workers: int | None) -> Iterator[Job]:
     if workers <= 1:
         yield from map(_make, jobs)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
     try:
         futures = [pool.submit(_make, job) for job in jobs]
         for future in as_completed(futures):
