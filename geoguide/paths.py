@@ -249,7 +249,7 @@ def _remove_dead(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a working folder whose lock is held. The lock goes last: one that is half removed is still known as one."""
+    """Remove a working folder whose lock is held. The lock goes last: a rest is still known by it."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
