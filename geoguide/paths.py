@@ -11,7 +11,6 @@ import errno
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from geoguide.errors import DataError
 MAKING = ".making-"  # what the names of working folders begin with
 LOCK = ".making-lock"  # the file in each that is locked
 SHOWN = 50  # characters of a file's name in that of its working folder: 255 bytes must hold it
-STALE = 3600.0  # seconds after which a working folder without a lock, of a version before 0.6, is taken for left over
 BLOCK = 4096  # bytes: a disk with less than one block free is full
 
 PACKAGE = Path(__file__).resolve().parent
@@ -179,7 +177,7 @@ def sweep(folder: str | Path) -> None:
     """Remove what killed processes left in a folder: the working folders whose lock nobody holds.
 
     Those of living processes stay, as does everything that this user may not change or whose lock this disk cannot
-    tell. Working folders of versions before 0.6 have no lock: they stay for an hour. Costs one listing of the folder.
+    tell, and whatever has no lock but holds something: it is not ours. Costs one listing of the folder.
 
     Args:
         folder: Any folder; it need not exist.
@@ -236,10 +234,7 @@ def _remove_dead(folder: Path) -> None:
     try:
         lock = os.open(folder / LOCK, os.O_RDWR)
     except FileNotFoundError:
-        if time.time() - folder.stat().st_mtime > STALE:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            folder.rmdir()  # works where it is empty: killed before it was locked, or locked next, and then made anew
+        folder.rmdir()  # works where it is empty: killed before it was locked, or locked next, and then made anew
         return
     try:
         if locks.take(lock, wait=False):

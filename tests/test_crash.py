@@ -89,14 +89,13 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_no
 
 def test_what_is_no_working_folder_of_ours_stays(tmp_path: Path) -> None:
     (tmp_path / ".making-plans").write_text("someone's file")
-    young, old, empty = (tmp_path / f".making-scene-{name}" for name in ("young", "old", "empty"))  # without a lock
-    for folder in (young, old, empty):
+    of_a_film, empty = tmp_path / ".making-of", tmp_path / ".making-scene-killed"  # neither has a lock
+    for folder in (of_a_film, empty):
         folder.mkdir()
-    for folder in (young, old):
-        (folder / "x").write_text("of an earlier version")
-    os.utime(old, (0, 0))
+    (of_a_film / "x").write_text("someone's")
+    os.utime(of_a_film, (0, 0))
     paths.sweep(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".making-plans", young.name}
+    assert {path.name for path in tmp_path.iterdir()} == {".making-plans", of_a_film.name}
     paths.sweep(tmp_path / "nowhere")
 
 

@@ -10,6 +10,8 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
+import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -22,11 +24,12 @@ from tqdm import tqdm
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
 from geoguide.locks import alone_in, end_with_parent
-from geoguide.paths import refusals, replacing, sweep, working_folder
+from geoguide.paths import LOCK, MAKING, refusals, replacing, sweep, working_folder
 
 MANIFEST = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
 MOST = 2000  # largest number of scenes in a split
+STALE = 3600.0  # seconds after which a half-made scene without a lock is taken for the rest of a run that was killed
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,7 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
     root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
-    for folder in (root, root / jobs[0].home):
-        sweep(folder)
+    _sweep(root, root / jobs[0].home)
     if not missing and _complete(root, jobs):
         return False
     for job in missing:
@@ -329,3 +331,12 @@ def _complete(root: Path, jobs: Sequence[Job]) -> bool:
     """Whether the manifest names just these scenes."""
     path = root / MANIFEST
     return path.is_file() and set(read_json(path, ("scenes",))["scenes"]) == {job.name for job in jobs}
+
+
+def _sweep(root: Path, home: Path) -> None:
+    """Remove what killed runs left; working folders of versions before 0.6 have no lock, so that only age tells."""
+    for folder in (root, home):
+        sweep(folder)
+    for folder in home.glob(f"{MAKING}*"):
+        if not (folder / LOCK).exists() and time.time() - folder.stat().st_mtime > STALE:
+            shutil.rmtree(folder, ignore_errors=True)
