@@ -5,18 +5,20 @@
 #   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
 #   make fuzz       20,000 mutated inputs over all readers (FUZZ=n for another number); goes on where it stopped
 #   make gpu-check  on a CUDA GPU: the tests that run on either device, then benchmarks/gpu.py
+#   make crash      kill commands at 50 random moments and run them again (CRASH_ARGS="--kills 10": fewer)
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
 # On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
 # build, which also works but is large):   make setup PIP_ARGS="--extra-index-url URL"
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint replicate studies verify data pair clean gpu-check fuzz
+.PHONY: help setup book test lint replicate studies verify data pair clean gpu-check fuzz crash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
 PYTEST_ARGS ?= -n 2
 FUZZ ?= 20000
+CRASH_ARGS ?=
 # STRICT=1: `make book` also fails when the quick profile does not reproduce the committed records.
 STRICT ?= 0
 BIN := .venv/bin
@@ -61,6 +63,9 @@ fuzz: $(INSTALLED)
 gpu-check: $(INSTALLED)
 	$(BIN)/python -m pytest --device cuda
 	$(BIN)/python benchmarks/gpu.py
+
+crash: $(INSTALLED)
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python benchmarks/crash.py $(CRASH_ARGS)
 
 verify: $(INSTALLED) data
 	$(BIN)/geoguide verify --profile quick

@@ -8,13 +8,21 @@ nobody expected lie in `errors/` of the folder of runs; whatever cannot be writt
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
+from geoguide import locks
 from geoguide.errors import WriteError, first_line
+
+MAKING = ".making-"  # what the names of working folders begin with
+LOCK = ".making-lock"  # the file in each that is locked
+SHOWN = 50  # characters of a file's name in that of its working folder: 255 bytes must hold it
+BLOCK = 4096  # bytes: a disk with less than one block free is full
 
 PACKAGE = Path(__file__).resolve().parent
 WEIGHTS = PACKAGE / "weights"  # what is shipped with the package
@@ -151,44 +159,32 @@ def check_file_writable(path: Path) -> None:
         WriteError: It cannot: the folder is missing or read-only, or the name too long.
     """
     with writing(path):
-        _beside(path).unlink()
-
-
-def _beside(path: Path) -> Path:
-    """A new empty file beside another."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    return Path(name)
-
-
-def _reason(error: OSError) -> str:
-    """What the system says, without the name of a temporary file."""
-    return error.strerror or first_line(error)
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Generator[Path]:
     """Write a file so that a kill at any moment leaves the old one or the new one, never half of one.
 
+    What a killed process left in the same folder is removed first (see `sweep`).
+
     Args:
         path: The file to write; missing folders are made.
 
     Yields:
-        A temporary path beside `path`. On success it is renamed over `path`, on any error deleted.
+        A path of the same name in a working folder, where nothing is yet. On success it is renamed over `path`, on any
+        error deleted.
 
     Raises:
         WriteError: It cannot be written, for lack of space or permission for example; what was there stays.
     """
     path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(path)
-        try:
-            yield temporary
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with working_folder(path) as folder, writing(path):
+        temporary = folder / path.name
+        yield temporary
+        temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -196,7 +192,7 @@ def writing(path: Path) -> Generator[None]:
     """Say of an error of the system that something cannot be written.
 
     Args:
-        path: What is written within.
+        path: What is written within; parts of it that are working folders are not named.
 
     Yields:
         Nothing; the writing is done within.
@@ -209,7 +205,8 @@ def writing(path: Path) -> Generator[None]:
     except WriteError:
         raise
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written ({_reason(error)})") from error
+        final = Path(*(part for part in path.parts if not part.startswith(MAKING)))
+        raise WriteError(f"{final}: cannot be written ({_reason(error, path)})") from error
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -218,6 +215,99 @@ def write_text(path: str | Path, text: str) -> None:
     Args:
         path: The file to write; missing folders are made.
         text: All that it is to hold.
+
+    Raises:
+        DataError: As `replacing`.
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def working_folder(path: str | Path) -> Generator[Path]:
+    """A folder of this process's own beside `path`, to make it in; it is removed afterwards, whatever happens.
+
+    A lock is held in it as long as it is in use, so that one left by a killed process can be told from one in use.
+    What such processes left beside `path` is removed first (see `sweep`).
+
+    Args:
+        path: What is to be made; missing folders above it are made.
+
+    Yields:
+        The folder, on the disk of `path`. It holds the lock alone.
+
+    Raises:
+        WriteError: The system refuses to make the folder; the message has its reason.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        folder, lock = _new_folder(path)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # what cannot be removed now is swept later
+            _remove(folder)
+        os.close(lock)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what killed processes left in a folder: the working folders whose lock nobody holds.
+
+    Those of living processes stay, as does everything that this user may not change or whose lock this disk cannot
+    tell, and whatever has no lock but holds something: it is not ours. Costs one listing of the folder.
+
+    Args:
+        folder: Any folder; it need not exist.
+    """
+    for left in Path(folder).glob(f"{MAKING}*"):
+        with contextlib.suppress(OSError):  # not ours to change, or another process is just removing it
+            _remove_dead(left)
+
+
+def _reason(error: OSError, path: Path) -> str:
+    """Why the system refused. numpy says only how many values were written where the disk was full."""
+    if error.strerror:
+        return error.strerror
+    full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < BLOCK
+    return os.strerror(errno.ENOSPC) if full else first_line(error)
+
+
+def _new_folder(path: Path) -> tuple[Path, int]:
+    """A new working folder beside `path`, and the handle of its lock."""
+    while True:  # again where a sweep came between making and locking it
+        name = f"{MAKING}{path.name[:SHOWN]}-"
+        folder = Path(tempfile.mkdtemp(prefix=name, dir=path.parent))
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            with contextlib.suppress(OSError):  # no locks here: `sweep` then leaves all working folders alone
+                locks.take(lock)
+            if (folder / LOCK).exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _remove_dead(folder: Path) -> None:
+    """Remove a working folder, unless its process lives."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        folder.rmdir()  # works where it is empty: killed before it was locked, or locked next, and then made anew
+        return
+    try:
+        if locks.take(lock, wait=False):
+            _remove(folder)
+    finally:
+        os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a working folder whose lock is held. The lock goes last: a rest is still known by it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink()
+    (folder / LOCK).unlink()
+    folder.rmdir()

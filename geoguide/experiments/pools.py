@@ -8,9 +8,10 @@ import torch
 from tqdm import tqdm
 
 from geoguide.errors import require
-from geoguide.experiments.records import Record, find, find_all
+from geoguide.experiments.records import Record, find, find_all, record_path
 from geoguide.experiments.run import data_key, run
-from geoguide.paths import check_writable, checkpoints_root, results_root
+from geoguide.locks import end_with_parent
+from geoguide.paths import check_writable, checkpoints_root, results_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.train import checkpoint_name
@@ -38,6 +39,8 @@ def run_all(
         WriteError: Records or checkpoints cannot be written.
     """
     require(workers >= 1, f"workers must be at least 1, found {workers}")
+    for place in {record_path(config, folder).parent for config in configs}:
+        sweep(place)
     todo = [c for c in configs if force or find(c, folder) is None]
     for place in (folder or results_root(), checkpoints_root()) if todo else ():
         check_writable(place)
@@ -63,6 +66,7 @@ def run_all(
 
 def _begin_worker(turns: Queue) -> None:
     """One thread, and of several GPUs the one whose turn it is."""
+    end_with_parent()
     torch.set_num_threads(1)
     number, gpus = turns.get(), torch.cuda.device_count()
     if gpus > 1:

@@ -18,7 +18,7 @@ from geoguide.experiments.records import Record, dumps, find, record_path
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
-from geoguide.paths import checkpoints_root, write_text
+from geoguide.paths import check_writable, checkpoints_root, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import Evaluation, evaluate, evaluate_label_sets
 from geoguide.pipeline.prepare import prepare_split
@@ -54,12 +54,13 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
     Returns:
         The record as it was written.
     """
-    begin = time.perf_counter()
+    begin, path = time.perf_counter(), record_path(config, folder)
+    check_writable(path.parent)
     with PeakMemory() as peak:
         raw = _run(config, device, progress)
     memory = None if peak.megabytes is None else round(peak.megabytes)
     raw |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
-    write_text(record_path(config, folder), dumps(raw))
+    write_text(path, dumps(raw))
     return Record.of(raw)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from geoguide.errors import NUMPY_DAMAGES, first_line
-from geoguide.paths import replacing, write_text
+from geoguide.paths import check_writable, replacing, write_text
 
 Arrays = dict[str, np.ndarray]
 
@@ -37,6 +37,9 @@ class StageCache:
 
         Returns:
             The arrays by name, memory-mapped: nothing is read from disk until it is used.
+
+        Raises:
+            DataError: They must be computed and cannot be written; found out before they are computed, where it can be.
         """
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         stem = f"{kind}-{digest}"
@@ -46,6 +49,7 @@ class StageCache:
                 return self._read(stem, json.loads(index.read_text()))
             except NUMPY_DAMAGES as error:
                 tqdm.write(f"{index}: cache entry unreadable ({first_line(error)}), computing it again")
+        check_writable(self.folder)
         arrays = compute()
         for name, array in arrays.items():
             with replacing(self._file(stem, name)) as temporary:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from geoguide.errors import DataError
 from geoguide.frozen import check_types
-from geoguide.paths import replacing
+from geoguide.paths import check_writable, replacing, sweep
 
 _PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
 # What torch raises on damaged files, by which part of the pickle is hit, and on those of other networks.
@@ -76,16 +76,24 @@ class Progress(abc.ABC):
             The progress bar, once for each step, before it is taken.
 
         Raises:
-            DataError: The checkpoint is damaged, lacks something, or is of another network.
+            DataError: The checkpoint is damaged, lacks something, is of another network, or cannot be written.
         """
-        if path is not None and path.is_file():
-            self.load(path, device)
+        if path is not None:
+            self._begin(path, end, device)
         with tqdm(total=end, initial=self.step, desc=name, disable=not progress) as bar:
             while self.step < end:
                 yield bar
                 bar.update()
                 if path is not None and (self.step == end or self.step % every == 0):
                     self.save(path)
+
+    def _begin(self, path: Path, end: int, device: torch.device) -> None:
+        """Go on from the checkpoint where it is there; find out now whether the next one can be written."""
+        sweep(path.parent)
+        if path.is_file():
+            self.load(path, device)
+        if self.step < end:
+            check_writable(path.parent)
 
     def count(self, terms: dict[str, float]) -> None:
         """Count a step that was taken.

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.sources import SceneSource
-from geoguide.paths import cache_root
+from geoguide.locks import end_with_parent
+from geoguide.paths import cache_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.prepared import PreparedScene
@@ -99,14 +100,21 @@ def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, pro
         DataError: As `Stages.prepared`, or the split has no scene.
     """
     sources = scene_sources(config.data, split)
+    for folder in cache_root().glob("*"):
+        sweep(folder)
     if workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker) as pool:
             jobs = pool.map(_warm, sources, [config] * len(sources))
             list(tqdm(jobs, f"prepare {split}", len(sources), disable=not progress))
     scenes = PreparedScenes(sources, config)
     for _ in tqdm(scenes, f"prepare {split}", disable=not progress or workers > 1):
         pass  # opening a scene computes the stages that it lacks
     return scenes
+
+
+def _begin_worker() -> None:
+    end_with_parent()
+    torch.set_num_threads(1)
 
 
 def _warm(source: SceneSource, config: ExperimentConfig) -> None:

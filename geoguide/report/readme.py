@@ -7,7 +7,7 @@ from geoguide.benchmarks import NAMES
 from geoguide.errors import DataError
 from geoguide.experiments import records
 from geoguide.experiments.presets import DEFAULT_TEACHER
-from geoguide.paths import PACKAGE, write_text
+from geoguide.paths import PACKAGE, sweep, write_text
 from geoguide.report.main_table import overview
 from geoguide.report.tables import ablation_table, markdown, region_line
 
@@ -26,6 +26,7 @@ def update_readme(path: Path = README) -> None:
     Raises:
         DataError: A marker is missing.
     """
+    sweep(path.parent)
     text = path.read_text()
     if BEGIN not in text or END not in text:
         raise DataError(f"{path}: the markers of the results table are missing")

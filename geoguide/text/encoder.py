@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from geoguide.errors import NUMPY_DAMAGES, InputError
-from geoguide.paths import cache_root, replacing
+from geoguide.paths import cache_root, replacing, sweep
 
 PROMPT = "a photo of a {}"
 # Distance below which two vectors are those of the same words. Measured on MiniLM: padding in other batches moves a
@@ -86,6 +86,8 @@ class TextEncoder(abc.ABC):
 
     def _fill(self, sentences: dict[str, None]) -> None:
         """Bring every sentence into memory, from the disk cache where it is there, else from the model."""
+        if self.cache is not None:
+            sweep(self.cache)
         missing = []
         for sentence in sentences:
             if sentence in self._memory:

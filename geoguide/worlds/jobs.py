@@ -5,14 +5,14 @@ which recipe it was made. The manifest of a data set is written last and says th
 """
 
 import abc
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,12 +23,13 @@ from tqdm import tqdm
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
-from geoguide.paths import replacing, writing
+from geoguide.locks import alone_in, end_with_parent
+from geoguide.paths import LOCK, MAKING, replacing, sweep, working_folder, writing
 
 MANIFEST = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
 MOST = 2000  # largest number of scenes in a split
-STALE = 3600.0  # seconds after which a half-made scene is taken for the rest of a run that was killed
+STALE = 3600.0  # seconds after which a half-made scene without a lock is taken for the rest of a run that was killed
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,24 @@ def list_jobs(kind: type[Job], root: Path, counts: tuple[int, int, int], config:
     ]
 
 
+@contextlib.contextmanager
+def making_in(root: Path) -> Generator[None]:
+    """Hold a data set's folder while it is made: a second process that makes it waits, and then finds it made.
+
+    Args:
+        root: Folder of the data set; made where it is missing.
+
+    Yields:
+        Nothing; the block is the making.
+
+    Raises:
+        DataError: The folder cannot be made, or is a file.
+    """
+    make_folder(root)
+    with alone_in(root):
+        yield
+
+
 def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str) -> bool:
     """Make the scenes that are missing.
 
@@ -150,6 +169,7 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
     root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
+    _sweep(root, root / jobs[0].home)
     if not missing and _complete(root, jobs):
         return False
     _refuse_foreign_root(root, root / jobs[0].home)
@@ -157,7 +177,6 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
         refuse_foreign(job.folder)
     make_folder(root / jobs[0].home)
     (root / MANIFEST).unlink(missing_ok=True)
-    _sweep(root / jobs[0].home)
     done = _run(missing, workers)
     for job in tqdm(done, total=len(missing), desc=f"mini {what}s", unit=what, disable=not progress):
         if not (job.folder / MINI_STAMP).is_file():
@@ -304,9 +323,8 @@ def discard(folder: Path) -> None:
         folder: The scene's folder.
     """
     if folder.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".making-{folder.name}-", dir=folder.parent))
-        folder.rename(aside / folder.name)
-        shutil.rmtree(aside)
+        with working_folder(folder) as aside:
+            folder.rename(aside / folder.name)
 
 
 def _run(jobs: list[Job], workers: int | None) -> Iterator[Job]:
@@ -315,7 +333,7 @@ def _run(jobs: list[Job], workers: int | None) -> Iterator[Job]:
     if workers <= 1:
         yield from map(_make, jobs)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
     try:
         futures = [pool.submit(_make, job) for job in jobs]
         for future in as_completed(futures):
@@ -328,16 +346,13 @@ def _make(job: Job) -> Job:
     """Make one scene in a temporary folder and publish it, unless another run has just done so."""
     if finished(job):
         return job
-    temporary = Path(tempfile.mkdtemp(prefix=f".making-{job.name}-", dir=job.folder.parent))
-    try:
-        with writing(job.folder):
-            job.write(temporary)
-        temporary.chmod(0o755)
+    with working_folder(job.folder) as place, writing(job.folder):
+        made = place / job.name
+        made.mkdir()
+        job.write(made)
         if not finished(job):
             refuse_foreign(job.folder)
-            job.publish(temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            job.publish(made)
     return job
 
 
@@ -347,8 +362,10 @@ def _complete(root: Path, jobs: Sequence[Job]) -> bool:
     return path.is_file() and set(read_json(path, {"scenes": dict})["scenes"]) == {job.name for job in jobs}
 
 
-def _sweep(home: Path) -> None:
-    """Remove half-made scenes that a killed run left."""
-    for folder in home.glob(".making-*"):
-        if time.time() - folder.stat().st_mtime > STALE:
-            shutil.rmtree(folder)
+def _sweep(root: Path, home: Path) -> None:
+    """Remove what killed runs left; working folders of versions before 0.6 have no lock, so that only age tells."""
+    for folder in (root, home):
+        sweep(folder)
+    for folder in home.glob(f"{MAKING}*"):
+        if not (folder / LOCK).exists() and time.time() - folder.stat().st_mtime > STALE:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,7 @@ from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.houses.official import write_house, write_mapping
 from geoguide.worlds.houses.scan import PITCHES, scan_house
 from geoguide.worlds.houses.world import MAX_REGIONS, generate_house
-from geoguide.worlds.jobs import Job, list_jobs, run_jobs, write_lists, write_manifest
+from geoguide.worlds.jobs import Job, list_jobs, making_in, run_jobs, write_lists, write_manifest
 from geoguide.worlds.things.vocabulary import VOCABULARY_TABLE, load_vocabulary
 
 HOUSE_COUNTS = (8, 3, 6)  # houses of train, val, test; six consecutive houses hold every name
@@ -106,11 +106,12 @@ def make_mini_matterport3d(
     """
     root = Path(root) if root is not None else data_root() / "mini-matterport3d"
     jobs = list_jobs(_House, root, houses, config or HouseConfig(seed=seed), "houses")
-    if run_jobs(jobs, workers, progress, "house"):
-        with replacing(root / MAPPING) as temporary:
-            write_mapping(temporary)
-        write_lists(jobs, "scenes_{}.txt")
-        write_manifest(jobs, "houses")
+    with making_in(root):
+        if run_jobs(jobs, workers, progress, "house"):
+            with replacing(root / MAPPING) as temporary:
+                write_mapping(temporary)
+            write_lists(jobs, "scenes_{}.txt")
+            write_manifest(jobs, "houses")
     return root
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from geoguide.labels import CATEGORY_TABLE
 from geoguide.paths import data_root, replacing
 from geoguide.worlds.camera import SensorConfig
-from geoguide.worlds.jobs import Job, list_jobs, run_jobs, write_lists, write_manifest
+from geoguide.worlds.jobs import Job, list_jobs, making_in, run_jobs, write_lists, write_manifest
 from geoguide.worlds.rooms.official import write_room
 from geoguide.worlds.rooms.scan import scan_room
 from geoguide.worlds.rooms.world import ROOM_TYPES, generate_room
@@ -82,9 +82,10 @@ def make_mini_scannet(
     """
     root = Path(root) if root is not None else data_root() / "mini-scannet"
     jobs = list_jobs(_Room, root, rooms, config or MiniConfig(seed=seed), "rooms")
-    if run_jobs(jobs, workers, progress, "room"):
-        with replacing(root / CATEGORY_TABLE.name) as temporary:
-            shutil.copyfile(CATEGORY_TABLE, temporary)
-        write_lists(jobs, "scannetv2_{}.txt")
-        write_manifest(jobs, "rooms")
+    with making_in(root):
+        if run_jobs(jobs, workers, progress, "room"):
+            with replacing(root / CATEGORY_TABLE.name) as temporary:
+                shutil.copyfile(CATEGORY_TABLE, temporary)
+            write_lists(jobs, "scannetv2_{}.txt")
+            write_manifest(jobs, "rooms")
     return root

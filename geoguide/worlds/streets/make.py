@@ -14,7 +14,7 @@ from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.datasets.formats.nuscenes_tables import MINI_HOME
 from geoguide.errors import DataError
 from geoguide.paths import data_root, replacing
-from geoguide.worlds.jobs import SPLIT_NAMES, Job, discard, list_jobs, make_folder, run_jobs, write_manifest
+from geoguide.worlds.jobs import SPLIT_NAMES, Job, discard, list_jobs, making_in, run_jobs, write_manifest
 from geoguide.worlds.streets.contents import STREETS
 from geoguide.worlds.streets.official import (
     MAP,
@@ -108,10 +108,11 @@ def make_mini_nuscenes(
     """
     root = Path(root) if root is not None else data_root() / "mini-nuscenes"
     jobs = list_jobs(_Street, root, scenes, config or StreetConfig(seed=seed), "scenes")
-    _claim(root)
-    if run_jobs(jobs, workers, progress, "street"):
-        _write_tables(root, jobs)
-        write_manifest(jobs, "scenes_per_split")
+    with making_in(root):
+        _claim(root)
+        if run_jobs(jobs, workers, progress, "street"):
+            _write_tables(root, jobs)
+            write_manifest(jobs, "scenes_per_split")
     return root
 
 
@@ -122,7 +123,6 @@ def _claim(root: Path) -> None:
         return
     if root.exists() and (not root.is_dir() or any(not path.name.startswith(".") for path in root.iterdir())):
         raise DataError(f"{root}: not a generated data set ({MINI_STAMP} is missing); choose another root")
-    make_folder(root)
     with replacing(stamp) as temporary:
         temporary.write_text(json.dumps({"dataset": "mini-nuScenes", "version": STREETS_VERSION}) + "\n")
 

@@ -1,0 +1,81 @@
+"""What holds when a process is killed: locks that tell the living from the dead, and workers that do not outlive it.
+
+Locks are `flock` locks: advisory, of an open file or folder, and gone with the process. Where there are none (Windows,
+some network disks) asking for one is an OSError, and whoever asks treats the thing as in use.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+def take(handle: int, *, wait: bool = True) -> bool:
+    """Lock an open file or folder; it is unlocked when the handle is closed or the process dies.
+
+    Args:
+        handle: What `os.open` returned. A file must be open for writing: network disks ask for that.
+        wait: Whether to wait until another process unlocks it.
+
+    Returns:
+        False where another process holds it and `wait` is False; else True.
+
+    Raises:
+        OSError: This system or this disk has no such locks.
+    """
+    if fcntl is None:
+        raise OSError("no file locks on this system")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Generator[None]:
+    """Hold a folder against every other process of this machine that asks for it here; it waits, and says so.
+
+    Nothing is written for it. On a disk without locks the block runs at once: see the top of this file.
+
+    Args:
+        folder: An existing folder.
+
+    Yields:
+        Nothing; the block is the time for which the folder is held.
+
+    Raises:
+        OSError: There is no such folder, or it is not readable.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # no locks here
+            if not take(handle, wait=False):
+                print(f"{folder}: waiting for another process that writes here", file=sys.stderr)
+                take(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def end_with_parent() -> None:
+    """Make this worker process end as soon as the process that started it does, even by a kill.
+
+    A pool's worker would otherwise wait for its next task for ever. To be called when the worker begins.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
+
+
+def _end_after(ended: Callable[[], None]) -> None:
+    ended()
+    os._exit(1)
