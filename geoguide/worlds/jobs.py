@@ -176,7 +176,8 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
     for job in missing:
         refuse_foreign(job.folder)
     make_folder(root / jobs[0].home)
-    (root / MANIFEST).unlink(missing_ok=True)
+    with writing(root):
+        (root / MANIFEST).unlink(missing_ok=True)
     done = _run(missing, workers)
     for job in tqdm(done, total=len(missing), desc=f"mini {what}s", unit=what, disable=not progress):
         if not (job.folder / MINI_STAMP).is_file():
