@@ -10,6 +10,9 @@ Required at the end: the same folders and files as after an undisturbed run, wit
 - the date, commit, seconds and peak memory in a record, which say how the run went and not what came of it;
 - checkpoints, of which the content is compared: pickle notes which equal strings were one object, and those read from
   a checkpoint are not.
+
+Not looked at: the semaphores of Python's own process pools (32 bytes each in /dev/shm), which stay until the machine
+restarts where Python's resource tracker is killed together with everything else.
 """
 
 import argparse
