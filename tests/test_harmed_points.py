@@ -175,6 +175,7 @@ def test_metres_that_are_said_are_not_doubted(room: Sampled, tmp_path: Path) -> 
     assert np.array_equal(load_points(path, unit="m").points, room.points * 1000)
     with pytest.raises(InputError, match=r"unit must be one of m, cm, mm, km, ft, in, found 'yard'"):
         load_points(path, unit="yard")
+    (tmp_path / "calibration.json").write_text("{}")
     with pytest.raises(InputError, match=r"--unit is for a file of points"):
         own_scan.open_scan(tmp_path, unit="mm")
 

@@ -76,6 +76,7 @@ CONVENTIONS: dict[str, Move] = {
 DEPTH_SCALES = (100.0, 256.0, 1000.0, 4000.0, 5000.0, 10000.0)  # cm, KITTI, mm, Matterport3D, TUM, 0.1 mm
 
 
+_OR_UNIT = " (or --unit, where it is the poses that are not in metres)"
 _ANY_CAUSE = (
     "expected camera-to-world poses in metres with camera axes x right, y down, z forward, in the order of the frames, "
     "and the depth images' intrinsics and unit (see --depth-scale and --unit)"
@@ -301,7 +302,7 @@ def _other_readings(recording: _Recording, found: Agreement, depth_scale: float)
         readings += [(f"the poses look like {unit}, expected m: try --unit {unit}", _scaled(metres), 1.0)
                      for unit, metres in METRES.items() if unit != "m"]  # fmt: skip
     if found.known or np.median(recording.readings) < NEAR:
-        readings += [(f"the depth looks like {scale:g} units a metre, not {depth_scale:g}: try --depth-scale {scale:g}",
+        readings += [(f"the depth looks like {scale:g} units a metre, not {depth_scale:g}: try --depth-scale {scale:g}" + _OR_UNIT,
                       _same, depth_scale / scale) for scale in DEPTH_SCALES]  # fmt: skip
     return readings
 
