@@ -261,7 +261,9 @@ def boundary_distance(scene: Scene) -> np.ndarray:
     return distance
 
 
-def of_fusion(scene: Scene, fused: Fusion[np.ndarray], text: np.ndarray, rules: Rules | None = None) -> dict[str, float]:
+def of_fusion(
+    scene: Scene, fused: Fusion[np.ndarray], text: np.ndarray, rules: Rules | None = None
+) -> dict[str, float]:
     """How the lifted features err: which part of an object, and after how many views.
 
     Args:
@@ -271,23 +273,28 @@ def of_fusion(scene: Scene, fused: Fusion[np.ndarray], text: np.ndarray, rules: 
         rules: Sizes and distances.
 
     Returns:
-        Shares of errors that sum to 1: `share_instance` (in an object more than half wrong), then `share_boundary`, then
-        `share_isolated` (fewer than half of the neighbours wrong), and `share_patch`. `error_1`, `error_2`, `error_3_4`,
-        `error_5_8`: per cent of points wrong by number of views.
+        Shares of errors that sum to 1: `share_instance` (in an object more than half wrong), then `share_boundary`,
+        then `share_isolated` (fewer than half of the neighbours wrong), and `share_patch`. `error_1`, `error_2`,
+        `error_3_4`, `error_5_8`: per cent of points wrong, by number of views.
     """
     rules = rules or Rules()
     scored = (scene.labels != VOID) & (fused.count > 0)
     answer = (fused.mean @ text.T).argmax(axis=1)
     wrong = scored & (answer != scene.labels)
     owner = np.where(scene.instances == NO_INSTANCE, scene.instances.max() + 1, scene.instances)
-    sizes, bad = np.bincount(owner[scored], minlength=owner.max() + 1), np.bincount(owner[wrong], minlength=owner.max() + 1)
+    sizes, bad = (
+        np.bincount(owner[scored], minlength=owner.max() + 1),
+        np.bincount(owner[wrong], minlength=owner.max() + 1),
+    )
     spoilt = (sizes >= rules.object_points) & (2 * bad > sizes)
     spoilt[scene.instances.max() + 1 :] = False
     whole = wrong & spoilt[owner]
     edge = wrong & ~whole & (boundary_distance(scene) < rules.boundary)
     rest = np.flatnonzero(wrong & ~whole & ~edge)
     points = np.flatnonzero(scored)
-    _, around = nearest_points(KDTree(scene.points[points]), scene.points[rest], rules.neighbors + 1)  # the point itself is among them
+    _, around = nearest_points(
+        KDTree(scene.points[points]), scene.points[rest], rules.neighbors + 1
+    )  # the point itself is among them
     alone = 2 * (wrong[points][around].sum(axis=1) - 1) < rules.neighbors
     total = max(int(wrong.sum()), 1)
     found = {
@@ -339,7 +346,9 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def anatomy(scene: Scene, teacher: Any, text: np.ndarray, names: Sequence[str], superpoints: np.ndarray) -> dict[str, float]:
+def anatomy(
+    scene: Scene, teacher: Any, text: np.ndarray, names: Sequence[str], superpoints: np.ndarray
+) -> dict[str, float]:
     """All of a 2D model's figures on a scene; its features are computed twice, so that no more than one map is held.
 
     Args:
