@@ -84,9 +84,7 @@ def observe(
     Raises:
         InputError: The scene has no labels or instances.
     """
-    rules = rules or Rules()
-    if scene.labels is None or scene.instances is None:
-        raise InputError(f"scene {scene.name}: labels and instances are needed")
+    rules, (labels, instances) = rules or Rules(), _annotation(scene)
     parts, pairs, means = [], [], []
     for number, (view, given) in enumerate(zip(scene.views, maps, strict=True)):
         feature, weight = given if isinstance(given, PixelFeatures) else (given, None)
@@ -94,20 +92,27 @@ def observe(
                        depth_tolerance=rules.tolerance) if view.has_pose else None  # fmt: skip
         if seen is None:
             continue
-        counts = seen.visible & (scene.labels != VOID)
+        counts = seen.visible & (labels != VOID)
         counts &= True if weight is None else weight[seen.row, seen.col] > 0
         point = np.flatnonzero(counts)
         if len(point) < rules.points:
             continue
         rows = np.asarray(feature)[seen.row[point], seen.col[point]]  # [n, C]
         parts.append((point, np.full(len(point), number), (rows @ text.T).argmax(axis=1)))
-        objects, mean = _object_means(scene.instances[point], rows, rules.object_points)
+        objects, mean = _object_means(instances[point], rows, rules.object_points)
         pairs.append(np.stack([objects, np.full(len(objects), number)], axis=1))
         means.append(mean)
     if not parts:
         raise InputError(f"scene {scene.name}: no view sees {rules.points} labelled points")
     point, view, answer = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Observations(point, view, answer, np.concatenate(pairs), np.concatenate(means))
+
+
+def _annotation(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and instances, int64 [P] each."""
+    if scene.labels is None or scene.instances is None:
+        raise InputError(f"scene {scene.name}: labels and instances are needed")
+    return scene.labels, scene.instances
 
 
 def _object_means(instances: np.ndarray, rows: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,8 +137,9 @@ def of_views(scene: Scene, seen: Observations) -> dict[str, float]:
         and `wrong_again`: given that another view of the point is wrong. `same_wrong`: of two wrong views of a point,
         the same class; the last two weight every wrong observation once.
     """
-    classes = int(max(seen.answer.max(), scene.labels[scene.labels != VOID].max())) + 1
-    wrong = seen.answer != scene.labels[seen.point]
+    labels, _ = _annotation(scene)
+    classes = int(max(seen.answer.max(), labels[labels != VOID].max())) + 1
+    wrong = seen.answer != labels[seen.point]
     views = np.bincount(seen.point, minlength=len(scene))
     told = seen.point * classes + seen.answer
     _, which, same = np.unique(told, return_inverse=True, return_counts=True)
@@ -199,7 +205,7 @@ def of_objects(
 
 def _object_views(scene: Scene, seen: Observations, rules: Rules) -> dict[str, np.ndarray]:
     """For each row of `seen.object_view`: object, view, class, answer, share of its points seen, area in m2."""
-    labels, instances = scene.labels, scene.instances
+    labels, instances = _annotation(scene)
     scored = (labels != VOID) & (instances != NO_INSTANCE)
     count, classes = int(instances.max()) + 1, int(max(seen.answer.max(), labels[scored].max())) + 1
     size = np.bincount(instances[scored], minlength=count)
@@ -226,13 +232,14 @@ def _inside_wrong(
     scene: Scene, seen: Observations, table: dict[str, np.ndarray], right: np.ndarray, rules: Rules
 ) -> float:
     """Share of wrong answers among the pixels well inside objects that are seen rightly."""
-    count = int(scene.instances.max()) + 1
+    labels, instances = _annotation(scene)
+    count = int(instances.max()) + 1
     good = np.zeros((int(seen.view.max()) + 1, count), bool)
     good[table["view"][right], table["object"][right]] = True
-    owner = scene.instances[seen.point]
+    owner = instances[seen.point]
     inside = (owner != NO_INSTANCE) & (boundary_distance(scene)[seen.point] > rules.inside)
     inside &= good[seen.view, np.maximum(owner, 0)]
-    return _mean(seen.answer[inside] != scene.labels[seen.point[inside]])
+    return _mean(seen.answer[inside] != labels[seen.point[inside]])
 
 
 def _drift(features: np.ndarray, group: np.ndarray, count: int) -> float:
@@ -253,9 +260,10 @@ def boundary_distance(scene: Scene) -> np.ndarray:
     Returns:
         float64 [P] metres; inf where there is no other label.
     """
+    labels, _ = _annotation(scene)
     distance = np.full(len(scene), np.inf)
-    for label in np.unique(scene.labels[scene.labels != VOID]):
-        own = scene.labels == label
+    for label in np.unique(labels[labels != VOID]):
+        own = labels == label
         if not own.all():
             distance[own] = nearest_points(KDTree(scene.points[~own]), scene.points[own], 1)[0][:, 0]
     return distance
@@ -277,17 +285,17 @@ def of_fusion(
         then `share_isolated` (fewer than half of the neighbours wrong), and `share_patch`. `error_1`, `error_2`,
         `error_3_4`, `error_5_8`: per cent of points wrong, by number of views.
     """
-    rules = rules or Rules()
-    scored = (scene.labels != VOID) & (fused.count > 0)
+    rules, (labels, instances) = rules or Rules(), _annotation(scene)
+    scored = (labels != VOID) & (fused.count > 0)
     answer = (fused.mean @ text.T).argmax(axis=1)
-    wrong = scored & (answer != scene.labels)
-    owner = np.where(scene.instances == NO_INSTANCE, scene.instances.max() + 1, scene.instances)
+    wrong = scored & (answer != labels)
+    owner = np.where(instances == NO_INSTANCE, instances.max() + 1, instances)
     sizes, bad = (
         np.bincount(owner[scored], minlength=owner.max() + 1),
         np.bincount(owner[wrong], minlength=owner.max() + 1),
     )
     spoilt = (sizes >= rules.object_points) & (2 * bad > sizes)
-    spoilt[scene.instances.max() + 1 :] = False
+    spoilt[instances.max() + 1 :] = False
     whole = wrong & spoilt[owner]
     edge = wrong & ~whole & (boundary_distance(scene) < rules.boundary)
     rest = np.flatnonzero(wrong & ~whole & ~edge)
@@ -320,15 +328,15 @@ def of_means(scene: Scene, fused: Fusion[np.ndarray], text: np.ndarray, superpoi
     Returns:
         `fusion`, the mIoU over points that are seen, absent classes skipped; `superpoint_gain` and `instance_gain`.
     """
-    seen = fused.count > 0
+    seen, (labels, instances) = fused.count > 0, _annotation(scene)
 
     def score(regions: np.ndarray | None) -> float:
         features = fused.mean if regions is None else _region_means(fused, regions)
         confusion = ConfusionMatrix(len(text))
-        confusion.update(scene.labels[seen], (features @ text.T).argmax(axis=1)[seen])
+        confusion.update(labels[seen], (features @ text.T).argmax(axis=1)[seen])
         return 100 * float(confusion.miou(absent="skip"))
 
-    own = np.where(scene.instances == NO_INSTANCE, scene.instances.max() + 1 + superpoints, scene.instances)
+    own = np.where(instances == NO_INSTANCE, instances.max() + 1 + superpoints, instances)
     plain = score(None)
     return {"fusion": plain, "superpoint_gain": score(superpoints) - plain, "instance_gain": score(own) - plain}
 
