@@ -60,6 +60,19 @@ class Projection(Generic[ArrayT]):
     visible: ArrayT
 
 
+class PixelFeatures(NamedTuple):
+    """The feature map of a view whose pixels do not all count alike.
+
+    Attributes:
+        features: [H, W, C]; what stands where the weight is 0 is not read.
+        weight: [H, W], finite and at least 0: how much each pixel counts in a point's mean; 0 where the 2D model has no
+            answer, and such a pixel sees no point.
+    """
+
+    features: Any
+    weight: Any
+
+
 class Fusion(NamedTuple, Generic[ArrayT]):
     """What lifting gives every point; numpy arrays or tensors, as the points were.
 
@@ -163,7 +176,7 @@ def splat_depth(
 def fuse(
     points: ArrayT,
     views: Iterable[View],
-    features: Iterable[Array] | Callable[[View], Array],
+    features: Iterable[Array | PixelFeatures] | Callable[[View], Array | PixelFeatures],
     *,
     depth_tolerance: float = 0.25,
     border: int = _BORDER,
@@ -173,15 +186,16 @@ def fuse(
 ) -> Fusion[ArrayT]:
     """Average, for every point, the 2D features of the pixels that see it (paper, Preliminary; OpenScene's fusion).
 
-    The mean is unweighted, summed in float32. Labels never decide which points get features. A view whose pose holds
+    The mean is summed in float32, and unweighted unless the maps come with weights (`PixelFeatures`: all of them, or
+    none). Labels never decide which points get features. A view whose pose holds
     nan or inf is skipped (its feature map is taken from the iterable and dropped; a function is not asked for it), and
     one warning at the end names all of them. Memory is O(P C) for the sum plus one view's map and its visible rows.
 
     Args:
         points: [P, 3] metres.
         views: K of `geoguide.scene.View`, or anything with its name, intrinsics, cam_to_world, image_size and depth().
-        features: One [H, W, C] array or tensor per view, of the view's image_size, from any iterable (a generator keeps
-            one map in memory at a time), or a function of the view.
+        features: One [H, W, C] array or tensor per view, of the view's image_size, or `PixelFeatures`, from any
+            iterable (a generator keeps one map in memory at a time), or a function of the view.
         depth_tolerance: As in `project`.
         border: As in `project`.
         use_depth: True tests occlusion with each view's depth image, "splat" with `splat_depth` of the points (for
@@ -193,8 +207,9 @@ def fuse(
         Mean feature and number of views of each point: numpy for numpy points, tensors on their device for a tensor.
 
     Raises:
-        InputError: The numbers of views and feature maps differ, a map or depth image has another size, C changes, or
-            no view sees any point; and as in `project`.
+        InputError: The numbers of views and feature maps differ, a map, weight or depth image has another size, C
+            changes, some maps have weights and some none, a weight is negative or not finite, or no view sees any
+            point; and as in `project`.
 
     Example:
         >>> import numpy as np
@@ -210,7 +225,7 @@ def fuse(
     limits = _limits(depth_tolerance, border, rule, use_depth)
     if len(cloud) == 0 or not views:
         raise InputError(f"{'points' if len(cloud) == 0 else 'views'} is empty: nothing to fuse")
-    total, count, skipped = None, _zeros(cloud, (len(cloud),), np.int64), []
+    sums, skipped = _Sums(cloud), []
     bar = tqdm(views, desc="lifting", disable=not progress)
     for view, lost, feature in _pairs(bar, len(views), features):
         if lost:
@@ -219,28 +234,61 @@ def fuse(
         try:
             camera = _camera(view.intrinsics, view.cam_to_world, view.image_size)
             depth = _view_depth(view, camera, cloud, use_depth)
-            feature = _feature(feature, camera.image_size, None if total is None else total.shape[1])
+            feature, weight = _unpacked(feature, camera.image_size)
+            sums.check(feature, weight)
         except InputError as error:
             raise InputError(f"view {view.name}: {error}") from None
-        if total is None:
-            total = _zeros(cloud, (len(cloud), feature.shape[2]), np.float32)
-        add_visible(total, count, feature, *project_points(cloud, camera, depth, *limits))
+        sums.add(feature, weight, *project_points(cloud, camera, depth, *limits))
     if skipped:
         names = ", ".join(skipped)
         warnings.warn(f"{len(skipped)} of {len(views)} views skipped, pose holds nan or inf: {names}", stacklevel=2)
-    if total is None or not bool(count.any()):
+    if not bool(sums.count.any()):
         raise InputError(f"no point is visible in any of {len(views)} views: check pose, intrinsics, depth and units")
-    divisor: Any = count[:, None].clip(1)  # as float32: the same bits, and no pass in float64
-    total /= divisor.float() if isinstance(divisor, Tensor) else divisor.astype(np.float32)
-    return Fusion(_like(points, total), _like(points, count))
+    return Fusion(_like(points, sums.mean()), _like(points, sums.count))
 
 
-def lift(scene: Scene, features: Iterable[np.ndarray], config: LiftingConfig) -> Fusion[np.ndarray]:
+class _Sums:
+    """The running sums of a fusion; with weights their own sum is one more channel."""
+
+    def __init__(self, cloud: Array) -> None:
+        self.cloud, self.total = cloud, None
+        self.weighted = False
+        self.count: Any = _zeros(cloud, (len(cloud),), np.int64)
+
+    def check(self, feature: Array, weight: np.ndarray | None) -> None:
+        """Whether a map is of the kind of the maps before it; the first one decides."""
+        if self.total is None:
+            self.weighted = weight is not None
+            self.total = _zeros(self.cloud, (len(self.cloud), feature.shape[2] + self.weighted), np.float32)
+        width = self.total.shape[1] - self.weighted
+        if feature.shape[2] != width:
+            raise InputError(f"feature map has {feature.shape[2]} channels, the views before had {width}")
+        if self.weighted != (weight is not None):
+            raise InputError("feature maps must all have weights, or none of them")
+
+    def add(self, feature: Array, weight: np.ndarray | None, row: Array, col: Array, visible: Any) -> None:
+        if weight is not None:
+            feature, counts = _times(feature, weight), weight > 0
+            visible = (
+                visible & (torch.from_numpy(counts).to(row.device) if isinstance(row, Tensor) else counts)[row, col]
+            )
+        add_visible(cast(Any, self.total), self.count, feature, row, col, visible)
+
+    def mean(self) -> Array:
+        total: Any = self.total
+        if self.weighted:
+            return total[:, :-1] / (total[:, -1:] + (total[:, -1:] == 0))
+        divisor = self.count[:, None].clip(1)  # as float32: the same bits, and no pass in float64
+        total /= divisor.float() if isinstance(divisor, Tensor) else divisor.astype(np.float32)
+        return total
+
+
+def lift(scene: Scene, features: Iterable[np.ndarray | PixelFeatures], config: LiftingConfig) -> Fusion[np.ndarray]:
     """Lift a scene's 2D features to its points by the config's rule (paper, Preliminary).
 
     Args:
         scene: P points and K views.
-        features: One [H, W, C] array per view, in order, as in `fuse`.
+        features: One [H, W, C] array, or `PixelFeatures`, per view, in order, as in `fuse`.
         config: How occlusion is decided, and the border.
 
     Returns:
@@ -254,7 +302,7 @@ def lift(scene: Scene, features: Iterable[np.ndarray], config: LiftingConfig) ->
                 depth_tolerance=config.depth_tolerance)  # fmt: skip
 
 
-def _pairs(views: Iterable[View], expected: int, features: Any) -> Iterator[tuple[View, bool, Array | None]]:
+def _pairs(views: Iterable[View], expected: int, features: Any) -> Iterator[tuple[View, bool, Any]]:
     """Each view, whether its pose is lost, and its feature map; the numbers of views and maps must agree."""
     end: Any = object()
     stream = iter(()) if callable(features) else iter(features)
@@ -336,13 +384,31 @@ def _depth(depth: Array | None, image_size: tuple[int, int], points: Array) -> A
     return depth
 
 
-def _feature(feature: Array | None, image_size: tuple[int, int], width: int | None) -> Array:
+def _unpacked(feature: Any, image_size: tuple[int, int]) -> tuple[Array, np.ndarray | None]:
+    """The map [H, W, C] and its weights float32 [H, W], both checked."""
+    feature, weight = feature if isinstance(feature, PixelFeatures) else (feature, None)
     feature = feature.detach() if isinstance(feature, Tensor) else host("feature map", feature)
     if feature.ndim != 3 or tuple(feature.shape[:2]) != image_size or feature.shape[2] == 0:
         raise InputError(f"feature map must be [{image_size[0]}, {image_size[1]}, C], found {list(feature.shape)}")
-    if width is not None and feature.shape[2] != width:
-        raise InputError(f"feature map has {feature.shape[2]} channels, the views before had {width}")
-    return feature
+    if weight is None:
+        return feature, None
+    weight = host("weight", weight)
+    if weight.shape != image_size or weight.dtype.kind not in "fiub":
+        found = f"{weight.dtype} {list(weight.shape)}"
+        raise InputError(f"weight must be numbers [{image_size[0]}, {image_size[1]}], found {found}")
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise InputError("weight must be finite and at least 0")
+    return feature, weight.astype(np.float32)
+
+
+def _times(feature: Array, weight: np.ndarray) -> Array:
+    """float32 [H, W, C + 1]: the features times their weight, and the weight; zeros where it is 0."""
+    if isinstance(feature, Tensor):
+        mass = torch.from_numpy(weight).to(feature.device)[..., None]
+        return torch.where(mass > 0, torch.cat([feature.float() * mass, mass], dim=-1), 0)
+    mass = weight[..., None]
+    product = np.concatenate([np.asarray(feature, np.float32) * mass, mass], axis=-1)
+    return np.where(mass > 0, product, np.float32(0))
 
 
 def _zeros(like: Array, shape: tuple[int, ...], dtype: type) -> Array:

@@ -16,6 +16,7 @@ CONDA_NAMES = {"pytorch-gpu": "torch"}
 CONDA_ONLY = {"python", "pip", "make"}
 GPU_ONLY = {"spconv-cu126"}
 CLIP_ONLY = {"open-clip-torch"}  # it brings torchvision, which replaces or does not fit a CPU build of torch
+LITERT_ONLY = {"ai-edge-litert"}
 
 
 def pyproject() -> dict:
@@ -86,9 +87,10 @@ def test_environment_yml_repeats_the_pins_and_adds_only_conda_itself():
     assert {line.partition("=")[0] for line in others} == CONDA_ONLY | {"-e ."}
 
 
-def test_what_a_gpu_or_clip_needs_is_an_extra_and_no_part_of_the_cpu_install():
+def test_what_a_gpu_clip_or_litert_needs_is_an_extra_and_no_part_of_the_cpu_install():
     assert set(declared("cuda")) == GPU_ONLY and set(declared("clip")) == CLIP_ONLY
-    assert not (GPU_ONLY | CLIP_ONLY) & set(declared("base", "book", "test", "lab"))
+    assert set(declared("litert")) == LITERT_ONLY
+    assert not (GPU_ONLY | CLIP_ONLY | LITERT_ONLY) & set(declared("base", "book", "test", "lab"))
 
 
 @pytest.mark.parametrize("name", sorted(declared("base", "book", "test")))

@@ -1,0 +1,110 @@
+"""Semantic segmentation networks of Hugging Face's transformers (SegFormer, DPT, UPerNet, MaskFormer, Mask2Former).
+
+The image is prepared as `preprocessor_config.json` says (size, scale, mean, deviation), by pillow and numpy: the
+library's own processors would need torchvision.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from geoguide.errors import DataError, InputError, first_line
+from geoguide.teachers.closed_set import softmax
+
+OTHER = ("other", "background", "unlabeled", "void", "ignore")  # as published configs name what they do not know
+
+
+class HuggingFaceSegmenter:
+    """A network by its name on the hub, or in a local folder; no code of the repository is run.
+
+    Args:
+        model: "nvidia/segformer-b0-finetuned-ade-512-512", say, or a folder with config.json, preprocessor_config.json
+            and model.safetensors.
+        device: Where it runs.
+
+    Attributes:
+        name: `model`, or the folder's name.
+        names: K class names from the config, the first of several spellings; None for "other" and background.
+
+    Raises:
+        DataError: It is not there, or no segmentation network.
+    """
+
+    def __init__(self, model: str | Path, *, device: str | torch.device = "cpu") -> None:
+        local = Path(model).is_dir()
+        self.name = Path(model).name if local else str(model)
+        self.device = torch.device(device)
+        self._network = _loaded(model).to(self.device).eval()
+        labels = self._network.config.id2label
+        first = (labels[number].split(",")[0].split(";")[0].strip() for number in range(len(labels)))
+        self.names = tuple(None if name.lower() in OTHER else name for name in first)
+        self._prepare = _preparation(model)
+
+    @torch.inference_mode()
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Classify the pixels of an image.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Returns:
+            float32 [h, w, K], at the network's own resolution.
+        """
+        height, width = self._prepare["size"] or image.shape[:2]
+        pixels = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        values = (np.asarray(pixels, np.float32) * self._prepare["scale"] - self._prepare["mean"]) / self._prepare[
+            "std"
+        ]
+        batch = torch.from_numpy(np.moveaxis(values, 2, 0)[None].astype(np.float32)).to(self.device)
+        output = self._network(pixel_values=batch)
+        if hasattr(output, "class_queries_logits"):
+            return _of_queries(output.class_queries_logits[0], output.masks_queries_logits[0]).cpu().numpy()
+        return softmax(np.moveaxis(output.logits[0].float().cpu().numpy(), 0, 2))
+
+
+def _of_queries(classes: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """[h, w, K] from queries [Q, K + 1] (the last: no object) and masks [Q, h, w], as MaskFormer's inference does."""
+    scores = torch.einsum("qk,qhw->hwk", classes.softmax(dim=-1)[:, :-1].float(), masks.float().sigmoid())
+    return scores / scores.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def _loaded(model: str | Path) -> Any:
+    from transformers import AutoConfig, AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
+
+    queries = AutoModelForUniversalSegmentation._model_mapping
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        kind = AutoModelForUniversalSegmentation if type(config) in queries else AutoModelForSemanticSegmentation
+        return kind.from_pretrained(model, config=config, trust_remote_code=False, use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{model}: no segmentation network of transformers ({first_line(error)})") from None
+
+
+def _preparation(model: str | Path) -> dict[str, Any]:
+    """Size (H, W) or None, scale, mean [3] and deviation [3] of the network's images."""
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    try:
+        given, _ = ImageProcessingMixin.get_image_processor_dict(model)
+    except (OSError, json.JSONDecodeError) as error:
+        raise DataError(f"{model}: preprocessor_config.json cannot be read ({first_line(error)})") from None
+    size = given.get("size")
+    if isinstance(size, dict):
+        size = (size.get("height") or size.get("shortest_edge"), size.get("width") or size.get("shortest_edge"))
+    size = (size, size) if isinstance(size, int) else size
+    scale = given.get("rescale_factor", 1 / 255) if given.get("do_rescale", True) else 1.0
+    normal = given.get("do_normalize", True)
+    mean, std = (np.array(given.get(key, other) if normal else other, np.float32) for key, other in
+                 (("image_mean", [0.0] * 3), ("image_std", [1.0] * 3)))  # fmt: skip
+    if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():
+        raise InputError(f"{model}: image_mean and image_std must be three numbers each, found {mean} and {std}")
+    return {
+        "size": size if given.get("do_resize", True) and size and all(size) else None,
+        "scale": scale,
+        "mean": mean,
+        "std": std,
+    }

@@ -1,0 +1,99 @@
+"""Segmentation networks in LiteRT files (.tflite), by the extra `litert` (ai-edge-litert)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from geoguide.errors import DataError, InputError, first_line
+from geoguide.teachers.closed_set import one_hot, softmax
+
+INSTALL = "`pip install -c constraints.txt -e '.[litert]'`"
+
+
+class LiteRTSegmenter:
+    """A LiteRT file that takes one RGB image and gives labels, or a score for each class, for every pixel.
+
+    The image is squeezed to the network's own size. Where the file gives labels only, probabilities are one-hot, and
+    `gives_probabilities` is False; scores that do not sum to 1 are taken for logits.
+
+    Args:
+        path: The .tflite file.
+        names: K class names, None for "other", in the order of the network's classes.
+        low: What a float network takes for black; quantised ones take bytes.
+        high: What it takes for white.
+        threads: Processor threads.
+
+    Attributes:
+        name: The file's name without its suffix.
+        names: As above.
+        gives_probabilities: Whether it gives scores.
+
+    Raises:
+        DataError: The extra is not installed, or the file is missing or no such network.
+        InputError: The network has another number of classes than there are names.
+    """
+
+    def __init__(
+        self, path: str | Path, names: Sequence[str | None], *, low: float = -1.0, high: float = 1.0, threads: int = 1
+    ) -> None:
+        self.name, self.names, self._range = Path(path).stem, tuple(names), (low, high)
+        self._network = _opened(Path(path), threads)
+        (self._input,), (self._output,) = _details(self._network, Path(path))
+        shape = self._output["shape"]
+        self.gives_probabilities = len(shape) == 4 and shape[-1] > 1
+        if self.gives_probabilities and shape[-1] != len(self.names):
+            raise InputError(f"{path}: names must be {shape[-1]}, one for each class, found {len(self.names)}")
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Classify the pixels of an image.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Returns:
+            float32 [h, w, K], of the network's own height and width.
+        """
+        _, height, width, _ = self._input["shape"]
+        pixels = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        if self._input["dtype"] == np.float32:
+            low, high = self._range
+            pixels = low + pixels.astype(np.float32) * ((high - low) / 255)
+        self._network.set_tensor(self._input["index"], pixels[None].astype(self._input["dtype"]))
+        self._network.invoke()
+        answer = np.squeeze(self._network.get_tensor(self._output["index"]), axis=0)
+        if not self.gives_probabilities:
+            return one_hot(answer.reshape(answer.shape[:2]).astype(np.int64), len(self.names))
+        scale, zero = self._output["quantization"]
+        scores = (answer.astype(np.float32) - zero) * scale if scale else answer.astype(np.float32)
+        known = scores.min() >= 0 and np.allclose(scores.sum(axis=-1), 1, atol=0.02)
+        return scores if known else softmax(scores)
+
+
+def _opened(path: Path, threads: int) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path}: LiteRT file not found")
+    try:
+        from ai_edge_litert.interpreter import Interpreter  # an extra
+    except ImportError as error:
+        raise DataError(f"{path}: needs ai-edge-litert ({first_line(error)}): {INSTALL}") from None
+    try:
+        network = Interpreter(model_path=str(path), num_threads=threads)
+        network.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: no LiteRT network ({first_line(error)})") from None
+    return network
+
+
+def _details(network: Any, path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Its input and its output, of which there must be one each, of an image's shape."""
+    inputs, outputs = network.get_input_details(), network.get_output_details()
+    shapes = [[list(map(int, part["shape"])) for part in side] for side in (inputs, outputs)]
+    if [len(side) for side in shapes] != [1, 1]:
+        raise DataError(f"{path}: must have one input and one output, found {len(shapes[0])} and {len(shapes[1])}")
+    taken, given = shapes[0][0], shapes[1][0]
+    if len(taken) != 4 or taken[0] != 1 or taken[3] != 3 or len(given) not in (3, 4) or given[0] != 1:
+        raise DataError(f"{path}: must take [1, h, w, 3] and give [1, h, w] or [1, h, w, K], found {taken} and {given}")
+    return inputs, outputs

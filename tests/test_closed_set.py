@@ -1,0 +1,211 @@
+"""Closed-set networks in the text space, and the weights of their pixels in lifting."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geoguide.errors import DataError, InputError
+from geoguide.lifting import PixelFeatures, fuse
+from geoguide.scene import View
+from geoguide.teachers.closed_set import ClosedSetTeacher, one_hot, resized, softmax
+from geoguide.teachers.huggingface import HuggingFaceSegmenter
+
+INTRINSICS = np.array([[10.0, 0, 4], [0, 10, 4], [0, 0, 1]])
+
+
+class Fixed:
+    """A segmenter that gives the same answer for every image."""
+
+    name = "fixed"
+    names = ("chair", None, "table")
+
+    def __init__(self, answer: np.ndarray) -> None:
+        self.answer = answer
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        return self.answer
+
+
+def test_a_pixel_is_the_mean_of_the_names_by_their_probability():
+    text = np.array([[1, 0], [0, 1]], np.float32)
+    answer = np.array([[[0.6, 0.2, 0.2], [0, 1, 0]]], np.float32)  # [1, 2, 3]
+    features, weight = ClosedSetTeacher(Fixed(answer), text).pixels(np.zeros((1, 2, 3), np.uint8))
+    np.testing.assert_allclose(features, [[[0.75, 0.25], [0, 0]]])
+    np.testing.assert_allclose(weight, [[0.8, 0]])
+
+
+def test_answers_of_another_size_are_resized_before_they_are_mixed():
+    answer = np.random.default_rng(0).random((3, 4, 3)).astype(np.float32)
+    features, weight = ClosedSetTeacher(Fixed(answer), np.eye(2, dtype=np.float32)).pixels(
+        np.zeros((6, 8, 3), np.uint8)
+    )
+    assert features.shape == (6, 8, 2) and weight.shape == (6, 8)
+    assert resized(answer, (3, 4)) is answer
+
+
+def test_text_must_have_a_row_for_each_name():
+    with pytest.raises(InputError, match=r"text must be \[2, D\], found \[3, 2\]"):
+        ClosedSetTeacher(Fixed(np.zeros((1, 1, 3), np.float32)), np.zeros((3, 2), np.float32))
+
+
+def test_labels_and_logits_become_probabilities():
+    np.testing.assert_array_equal(one_hot(np.array([[0, 2]]), 3), [[[1, 0, 0], [0, 0, 1]]])
+    with pytest.raises(InputError, match=r"labels must be in 0..2, found 0..3"):
+        one_hot(np.array([[0, 3]]), 3)
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32) * 50
+    np.testing.assert_allclose(softmax(logits), torch.from_numpy(logits).softmax(-1).numpy(), atol=1e-6)
+
+
+def views(count: int) -> list[View]:
+    return [View(str(number), INTRINSICS, np.eye(4), (9, 9)) for number in range(count)]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_weighted_fusion_equals_a_loop(rng, kind):
+    points = np.column_stack([rng.uniform(-0.6, 0.6, (40, 2)), np.full(40, 2.0)])
+    maps = [rng.normal(size=(9, 9, 5)).astype(np.float32) for _ in range(3)]
+    weights = [rng.random((9, 9)) * (rng.random((9, 9)) > 0.4) for _ in range(3)]
+    given = [PixelFeatures(kind(f), w) for f, w in zip(maps, weights, strict=True)]
+    fused = fuse(kind(points), views(3), given, use_depth=False, border=0)
+    column, row = (np.floor(points[:, :2] / 2 * 10 + 4 + 0.5)).astype(int).T
+    for point in range(40):
+        inside = 0 <= row[point] < 9 and 0 <= column[point] < 9
+        seen = [w[row[point], column[point]] for w in weights] if inside else [0] * 3
+        assert fused.count[point] == sum(w > 0 for w in seen)
+        if any(seen):
+            mean = sum(w * f[row[point], column[point]] for w, f in zip(seen, maps, strict=True)) / sum(seen)
+            np.testing.assert_allclose(np.asarray(fused.mean[point]), mean, rtol=1e-4, atol=1e-5)
+        else:
+            assert not np.asarray(fused.mean[point]).any()
+
+
+def test_what_stands_under_no_answer_is_not_read(rng):
+    points, maps = np.array([[0.0, 0, 2]]), [np.full((9, 9, 2), np.nan, np.float32), np.ones((9, 9, 2), np.float32)]
+    weights = [np.zeros((9, 9)), np.ones((9, 9))]
+    fused = fuse(points, views(2), map(PixelFeatures, maps, weights), use_depth=False, border=0)
+    assert fused.count.tolist() == [1] and fused.mean.tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones((9, 8)), r"weight must be numbers \[9, 9\], found float64 \[9, 8\]"),
+        (-np.ones((9, 9)), "weight must be finite and at least 0"),
+        (np.full((9, 9), np.nan), "weight must be finite and at least 0"),
+    ],
+)
+def test_refuses_weights(weight, message):
+    features = PixelFeatures(np.zeros((9, 9, 1)), weight)
+    with pytest.raises(InputError, match=rf"view 0: {message}"):
+        fuse(np.array([[0.0, 0, 2]]), views(1), [features], use_depth=False, border=0)
+
+
+def test_all_maps_have_weights_or_none():
+    plain = np.zeros((9, 9, 1))
+    with pytest.raises(InputError, match="view 1: feature maps must all have weights, or none"):
+        maps = [plain, PixelFeatures(plain, np.ones((9, 9)))]
+        fuse(np.array([[0.0, 0, 2]]), views(2), maps, use_depth=False, border=0)
+
+
+LABELS = {0: "wall", 1: "chair; seat", 2: "background"}
+
+
+@pytest.fixture(scope="module")
+def segformer(tmp_path_factory) -> Path:
+    """A SegFormer of a few thousand random weights, saved as from the hub."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    torch.manual_seed(0)
+    config = SegformerConfig(
+        num_encoder_blocks=2, depths=[1, 1], sr_ratios=[2, 1], hidden_sizes=[8, 16], patch_sizes=[7, 3], strides=[4, 2],
+        num_attention_heads=[1, 2], mlp_ratios=[2, 2], decoder_hidden_size=16, id2label=LABELS,
+        label2id={name: number for number, name in LABELS.items()},
+    )  # fmt: skip
+    return saved(SegformerForSemanticSegmentation(config), tmp_path_factory.mktemp("segformer"))
+
+
+def saved(model: torch.nn.Module, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    preparation = {"size": {"height": 64, "width": 96}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preparation))
+    return folder
+
+
+def test_hugging_face_equals_the_network_called_by_hand(segformer, rng):
+    from transformers import SegformerForSemanticSegmentation
+
+    image = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    segmenter = HuggingFaceSegmenter(segformer)
+    assert segmenter.names == ("wall", "chair", None)
+    values = torch.from_numpy((image / 255 - 0.5) / 0.25).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        logits = SegformerForSemanticSegmentation.from_pretrained(segformer).eval()(values).logits
+    np.testing.assert_allclose(segmenter.probabilities(image), logits[0].softmax(0).permute(1, 2, 0), atol=1e-5)
+    assert segmenter.probabilities(image[:40, :50]).shape == (16, 24, 3)
+
+
+def test_mask_classification_networks_sum_their_queries(tmp_path, rng):
+    from transformers import MaskFormerConfig, MaskFormerForInstanceSegmentation, ResNetConfig
+
+    torch.manual_seed(0)
+    backbone = ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 8, 8],
+        depths=[1] * 4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    config = MaskFormerConfig(
+        backbone_config=backbone, fpn_feature_size=32, mask_feature_size=32, num_labels=3, id2label=LABELS,
+        decoder_config={"model_type": "detr", "d_model": 32, "decoder_layers": 1, "encoder_layers": 1, "num_queries": 5,
+                        "decoder_attention_heads": 2, "encoder_attention_heads": 2, "decoder_ffn_dim": 8},
+    )  # fmt: skip
+    segmenter = HuggingFaceSegmenter(saved(MaskFormerForInstanceSegmentation(config), tmp_path))
+    answer = segmenter.probabilities(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    assert answer.shape[2] == 3
+    np.testing.assert_allclose(answer.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_what_is_no_network_is_one_line(tmp_path):
+    with pytest.raises(DataError, match="no segmentation network of transformers"):
+        HuggingFaceSegmenter(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(DataError, match="no segmentation network of transformers"):
+        HuggingFaceSegmenter(tmp_path)
+
+
+class TestLiteRT:
+    """With the extra `litert`, on the real networks beside the project."""
+
+    @pytest.fixture
+    def networks(self, recordings) -> Path:
+        pytest.importorskip("ai_edge_litert")
+        return recordings / "networks_2d"
+
+    def test_labels_and_logits(self, networks, recordings):
+        from PIL import Image
+
+        from geoguide.teachers.litert import LiteRTSegmenter
+
+        names = [None if line == "other" else line for line in (networks / "ade31.txt").read_text().split("\n") if line]
+        image = np.asarray(Image.open(recordings / "rgbd_kitchen" / "frame-000000.color.jpg"))
+        labels = LiteRTSegmenter(networks / "mobile_segmenter_r4_quant_argmax_uint8.tflite", names)
+        answer = labels.probabilities(image)
+        assert not labels.gives_probabilities and answer.shape == (512, 512, len(names))
+        assert set(np.unique(answer)) == {0, 1}
+        deep = LiteRTSegmenter(networks / "lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1.tflite", [None] * 151)
+        assert deep.gives_probabilities
+        np.testing.assert_allclose(deep.probabilities(image).sum(axis=-1), 1, atol=1e-4)
+        with pytest.raises(InputError, match="names must be 151, one for each class, found 3"):
+            LiteRTSegmenter(networks / "lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1.tflite", [None] * 3)
+
+    def test_a_file_of_another_kind(self, networks, tmp_path):
+        from geoguide.teachers.litert import LiteRTSegmenter
+
+        (tmp_path / "x.tflite").write_bytes(b"not a network")
+        with pytest.raises(DataError, match=r"x.tflite: no LiteRT network"):
+            LiteRTSegmenter(tmp_path / "x.tflite", ["chair"])
+        with pytest.raises(DataError, match="LiteRT file not found"):
+            LiteRTSegmenter(tmp_path / "y.tflite", ["chair"])
