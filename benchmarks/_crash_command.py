@@ -32,14 +32,9 @@ SMALL_TRAINING = {
     "train__checkpoint_every": 5,  # many writes: they are what a kill must not break
 }
 SMALL_PRETRAINING = PretrainConfig(
-    network=NetworkConfig(
-        voxel=0.12, enc_depths=(1, 1, 1), enc_channels=(8, 12, 16), enc_num_head=(1, 2, 2),
-        enc_patch_size=(32, 32, 32), stride=(2, 2), concat=1,
-    ),
-    views=ViewConfig(local_views=2, global_share=(0.4, 0.6), mask_cell=(0.3, 0.6)),
-    distillation=DistillationConfig(
-        hidden=16, bottleneck=8, prototypes=12, matches=100, radius=0.24, describe_weight=0.5
-    ),
+    network=NetworkConfig(0.12, (1, 1), (8, 12), (1, 2), (32, 32), (2,), concat=1),
+    views=ViewConfig(local_views=1, global_share=(0.4, 0.5)),
+    distillation=DistillationConfig(hidden=16, bottleneck=8, prototypes=12, matches=100, radius=0.24),
     benchmark_rooms=1, rooms=1, rooms_per_step=1, steps=30, log_every=10, checkpoint_every=2,
 )  # fmt: skip
 

@@ -302,8 +302,9 @@ def _other_readings(recording: _Recording, found: Agreement, depth_scale: float)
         readings += [(f"the poses look like {unit}, expected m: try --unit {unit}", _scaled(metres), 1.0)
                      for unit, metres in METRES.items() if unit != "m"]  # fmt: skip
     if found.known or np.median(recording.readings) < NEAR:
-        readings += [(f"the depth looks like {scale:g} units a metre, not {depth_scale:g}: try --depth-scale {scale:g}" + _OR_UNIT,
-                      _same, depth_scale / scale) for scale in DEPTH_SCALES]  # fmt: skip
+        for scale in DEPTH_SCALES:
+            text = f"the depth looks like {scale:g} units a metre, not {depth_scale:g}: try --depth-scale {scale:g}"
+            readings.append((text + _OR_UNIT, _same, depth_scale / scale))
     return readings
 
 

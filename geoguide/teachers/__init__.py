@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from geoguide.lifting import PixelFeatures
 from geoguide.scene import Scene
 
 
@@ -19,13 +20,13 @@ class Teacher(Protocol):
     name: str
     width: int
 
-    def features(self, scene: Scene) -> Iterator[np.ndarray]:
+    def features(self, scene: Scene) -> Iterator[np.ndarray | PixelFeatures]:
         """Describe the pixels of a scene's views, one view at a time and only when asked for.
 
         Args:
             scene: A scene with K views.
 
         Yields:
-            float32 [H, W, C] for each view, in order.
+            float32 [H, W, C] for each view, in order; with weights where pixels do not all count alike.
         """
         ...
