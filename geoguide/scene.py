@@ -277,3 +277,21 @@ class Scene:
 
     def __len__(self) -> int:
         return len(self.points)
+
+
+def void_as_read(labels: np.ndarray | None, instances: np.ndarray | None = None) -> tuple[str, ...]:
+    """Say for `Scene.as_read` that annotation is there and says nothing, which is rarely meant.
+
+    Args:
+        labels: int64 [P], or None.
+        instances: int64 [P], or None.
+
+    Returns:
+        A sentence for each of the two that has no point; none for what a scene does not have.
+    """
+    said = ()
+    if labels is not None and (labels == VOID).all():
+        said += ("the labels name no class of the label set: all points are void",)
+    if instances is not None and (instances == NO_INSTANCE).all():
+        said += ("the annotation has no point in an object",)
+    return said

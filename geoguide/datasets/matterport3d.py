@@ -25,7 +25,7 @@ from geoguide.datasets.normals import mesh_normals
 from geoguide.datasets.splits import load_split
 from geoguide.errors import DataError
 from geoguide.labels import load_label_set
-from geoguide.scene import NO_INSTANCE, VOID, Scene, View
+from geoguide.scene import NO_INSTANCE, VOID, Scene, View, void_as_read
 from geoguide.text_files import read_names
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
@@ -164,17 +164,19 @@ def load_region(
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
     normals, _, said = mesh_normals(points, faces)
+    found = None if classes is None else majority(faces, classes, len(points), VOID)
+    instances = None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE)
     return Scene(
         name=f"{house.name}_region{region}",
         points=points,
         colors=checked_colors(records, path),
         normals=normals,
         faces=faces,
-        labels=None if classes is None else majority(faces, classes, len(points), VOID),
-        instances=None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE),
+        labels=found,
+        instances=instances,
         views=_load_views(house, points, split, image_size, origin),
         provenance=provenance_of(house),
-        as_read=said,
+        as_read=(*said, *void_as_read(found, instances)),
     )
 
 

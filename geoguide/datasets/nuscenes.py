@@ -20,7 +20,7 @@ from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.points import grey_colors
 from geoguide.datasets.splits import SPLITS, load_split
 from geoguide.errors import DataError, InputError
-from geoguide.scene import Scene, View
+from geoguide.scene import Scene, View, void_as_read
 
 __all__ = ["CAMERAS", "list_samples", "list_scenes", "load_key_frame", "load_sample", "read_tables"]
 
@@ -101,15 +101,16 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
         raise DataError(f"{where}: expected a finite pose of {LIDAR}, found nan or inf")
     points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
     views = tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS)
+    labels = _read_labels(tables, lidar["token"], len(points))
     return Scene(
         name=f"{tables.scene_of(sample)}_{sample}",
         points=points.astype(np.float32),
         colors=grey_colors(len(points)),
-        labels=_read_labels(tables, lidar["token"], len(points)),
+        labels=labels,
         views=views,
         provenance=tables.provenance,
         intensity=intensity,
-        as_read=frames_as_read(views),
+        as_read=(*void_as_read(labels), *frames_as_read(views)),
     )
 
 

@@ -13,7 +13,7 @@ from geoguide.datasets.openscene_folders import layout_of, scene_name, suffix_of
 from geoguide.datasets.openscene_views import load_views
 from geoguide.datasets.points import grey_colors
 from geoguide.errors import DataError
-from geoguide.scene import VOID, Scene
+from geoguide.scene import VOID, Scene, void_as_read
 
 IGNORE = -100  # OpenScene's second way to write void
 
@@ -68,12 +68,14 @@ def load_scene(path: str | Path, *, views: bool = True) -> Scene:
         as_array(part, path, name) for part, name in zip(value, ("coords", "colors", "labels"), strict=True)
     )
     points = finite_points(coords, path, "coords")
+    found = _labels(labels, len(points), layout.classes, path)
     return Scene(
         name=name,
         points=points,
         colors=_colors(colors, len(points), path),
-        labels=_labels(labels, len(points), layout.classes, path),
+        labels=found,
         views=load_views(path.parents[2], layout, path.parent.name, name, points) if views else (),
+        as_read=void_as_read(found),
     )
 
 

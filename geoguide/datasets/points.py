@@ -20,7 +20,7 @@ from geoguide.errors import DataError, InputError
 from geoguide.ops.arrays import host
 from geoguide.ops.colors import unit_colors
 from geoguide.ops.origin import far_offset
-from geoguide.scene import VOID, Scene
+from geoguide.scene import VOID, Scene, void_as_read
 
 SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt")
 KEYS = {
@@ -136,7 +136,7 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None) -> Scene:
     labels = None if cloud.labels is None else _labels(cloud.labels, count)
     same = cloud.points.dtype == np.float32 and np.array_equal(points, cloud.points)
     file_points = None if same else cloud.points
-    said = cloud.said + said + told
+    said = cloud.said + said + told + void_as_read(labels)
     return Scene(name, points, colors, normals, faces, labels, as_read=said, file_points=file_points)
 
 

@@ -24,7 +24,7 @@ from geoguide.datasets.normals import mesh_normals
 from geoguide.datasets.splits import load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
-from geoguide.scene import NO_INSTANCE, Scene, View
+from geoguide.scene import NO_INSTANCE, Scene, View, void_as_read
 from geoguide.text_files import read_names
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
@@ -135,17 +135,19 @@ def load_scene(
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
     views = _load_views(folder, frame_skip, image_size)
+    found = _labels(folder, raw, objects, load_label_set(labels))
+    instances = None if objects is None else _instances(*objects)
     return Scene(
         name=folder.name,
         points=points,
         colors=checked_colors(records, path),
         normals=normals,
         faces=faces,
-        labels=_labels(folder, raw, objects, load_label_set(labels)),
-        instances=None if objects is None else _instances(*objects),
+        labels=found,
+        instances=instances,
         views=views,
         provenance=provenance_of(folder),
-        as_read=(*said, *frames_as_read(views)),
+        as_read=(*said, *void_as_read(found, instances), *frames_as_read(views)),
     )
 
 
