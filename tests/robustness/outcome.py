@@ -20,7 +20,8 @@ from readers import Reader
 from geoguide.errors import GeoGuideError, ReadAs
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 
-SECONDS = 20  # the slowest valid input takes 0.4 s on one core of a busy machine: a reader that needs more hangs
+SECONDS = 20  # of the processor; the slowest valid input takes 0.4 s: a reader that needs more hangs
+WAIT = 300  # by the clock, for a reader that waits without computing; other work on the machine must not count
 MEMORY = 1 << 30  # bytes above what the process has: no input here is larger than 4 MB
 POSES = ("pose", "poses", "cam_to_world")  # may hold nan or inf: a lost pose
 # Python shows these to no user, but for the last: pillow's, rightly shown, about an image of 90 to 180 megapixels.
@@ -85,22 +86,25 @@ def outcome(reader: Reader, files: Files, original: Files | None = None) -> Outc
 
 @contextlib.contextmanager
 def limits() -> Iterator[None]:
-    """At most `SECONDS`, and `MEMORY` more than now: what asks for more gets MemoryError."""
+    """At most `SECONDS` and `WAIT`, and `MEMORY` more than now: what asks for more gets MemoryError."""
 
     def late(*_: object) -> None:
-        raise TooSlow(f"not done after {SECONDS} s")
+        raise TooSlow(f"not done after {SECONDS} s of the processor or {WAIT} s")
 
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else None
-    handler = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    timers = ((signal.ITIMER_PROF, signal.SIGPROF, SECONDS), (signal.ITIMER_REAL, signal.SIGALRM, WAIT))
+    handlers = [signal.signal(alarm, late) for _, alarm, _ in timers]
+    for timer, _, seconds in timers:
+        signal.setitimer(timer, seconds)
     if pages is not None:  # Linux
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, before[1]))
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        for (timer, alarm, _), handler in zip(timers, handlers, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(alarm, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
