@@ -108,6 +108,12 @@ def test_rows_that_the_header_does_not_count(
         load_points(path)
 
 
+def test_a_header_without_elements(tmp_path: Path) -> None:
+    (tmp_path / "a.ply").write_bytes(b"ply\nformat ascii 1.0\nend_header\n1 2 3\n")
+    with pytest.raises(DataError, match=r"a.ply: element 'vertex' is missing"):
+        load_points(tmp_path / "a.ply")
+
+
 def test_a_number_beyond_its_column(room: Sampled, tmp_path: Path) -> None:
     path = save_ply(tmp_path / "a.ply", points=room.points[:9], colors=np.full((9, 3), 77, np.uint8), text=True)
     path.write_bytes(path.read_bytes().replace(b" 77 77 77\n", b" 77 300 77\n", 1))

@@ -140,8 +140,8 @@ def _read_elements(path: Path, known_list_len: dict[str, dict[str, int]]) -> Ply
     with path.open("rb") if header.isascii() else io.BytesIO(_readable(header, path)) as file:
         stream = io.TextIOWrapper(file, "ascii") if re.search(rb"[\r\n]format\s+ascii", header) else file
         data = PlyData.read(stream, known_list_len=known_list_len)
-        rest = "" if file.closed else stream.read(TAIL)
-    if rest.strip(" \t\r\n\0\x1a" if isinstance(rest, str) else b" \t\r\n\0\x1a"):
+        rest = stream.read(TAIL)
+    if data.elements and (rest.encode() if isinstance(rest, str) else rest).strip(b" \t\r\n\0\x1a"):
         last = data.elements[-1]
         found = f"data follow the {last.count} rows of the last element {last.name!r}"
         raise DataError(f"{path}: {found}: does the header count too few?")
