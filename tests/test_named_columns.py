@@ -12,6 +12,7 @@ import torch
 from plyfile import PlyData, PlyElement
 from test_harmed_points import Sampled, room, same, save_ply, unharmed  # noqa: F401
 
+from geoguide.datasets.formats.ply import write_ply
 from geoguide.datasets.points import load_points
 from geoguide.errors import DataError
 from geoguide.scene import Scene
@@ -108,6 +109,18 @@ def test_rows_that_the_header_does_not_count(
         load_points(path)
 
 
+def test_a_labelled_scan_as_input_is_said(room: Sampled, tmp_path: Path) -> None:
+    labels, scores = np.zeros(len(room.points), np.int32), np.zeros(len(room.points), np.float32)
+    write_ply(tmp_path / "a.ply", room.points, room.colors, label=labels, score=scores)
+    assert load_points(tmp_path / "a.ply").as_read[0].startswith("a labelled scan: its colours are those of its labels")
+
+
+def test_faces_that_count_from_one(room: Sampled, tmp_path: Path) -> None:
+    path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors, faces=room.faces + 1)
+    with pytest.raises(DataError, match=r"names vertices outside .*: does it count them from 1\?"):
+        load_points(path)
+
+
 def test_a_header_without_elements(tmp_path: Path) -> None:
     (tmp_path / "a.ply").write_bytes(b"ply\nformat ascii 1.0\nend_header\n1 2 3\n")
     with pytest.raises(DataError, match=r"a.ply: element 'vertex' is missing"):
@@ -152,6 +165,9 @@ def test_archives_that_are_none(room: Sampled, tmp_path: Path) -> None:
         load_points(tmp_path / "a.npz")
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("points.npy", b"no array")
+    np.savez(tmp_path / "c.npz", points=room.points.astype(object))
+    with pytest.raises(DataError, match=r"c.npz: not a readable npz file.*it holds more than plain arrays"):
+        load_points(tmp_path / "c.npz")
     with pytest.raises(DataError, match=r"b.npz: field points is no array"):
         load_points(tmp_path / "b.npz")
 

@@ -202,6 +202,8 @@ def _read_ply(path: Path) -> Cloud:
     rgb, told = respelled_columns(records, ("red", "green", "blue"), PLY_COLORS, path)
     normals, heard = respelled_columns(records, ("nx", "ny", "nz"), PLY_NORMALS, path)
     faces, said = None, said + told + heard
+    if rgb is not None and {"label", "score"} <= set(records.dtype.names):
+        said += ("a labelled scan: its colours are those of its labels, if `geoguide segment` wrote it",)
     if face_records is not None:
         faces, dropped = checked_faces(face_records, len(points), path)
         if dropped:
@@ -219,7 +221,8 @@ def _read_npz(path: Path) -> Cloud:
             key_of = _key_of(archive.files, path)
             arrays = {field: archive[key] for field, (key, *_) in key_of.items()}
     except (*NUMPY_DAMAGES, NotImplementedError) as error:
-        raise DataError(f"{path}: not a readable npz file, truncated? ({first_line(error)})") from None
+        reason = "it holds more than plain arrays" if "pickle" in str(error) else first_line(error)
+        raise DataError(f"{path}: not a readable npz file, truncated? ({reason})") from None
     return _named_cloud(arrays, key_of, path)
 
 
@@ -275,7 +278,9 @@ def _infer_columns(values: np.ndarray, path: Path) -> int:
             if np.isfinite(part).all() and (part == np.rint(part)).all() and part.min() >= 0 and part.max() <= top:
                 fits.append(count)
     if len(fits) != 1:
-        raise DataError(f"{path}: cannot tell how many columns a row of these {len(values)} values has; give columns=")
+        raise DataError(
+            f"{path}: cannot tell how many columns a row of these {len(values)} values has; give columns= (--columns)"
+        )
     return fits[0]
 
 

@@ -193,7 +193,8 @@ def checked_faces(records: np.ndarray, count: int, path: Path) -> tuple[np.ndarr
         raise DataError(f"{path}: element 'face' has no list vertex_indices")
     faces, dropped = _triangles(records[field])
     if faces.size and (faces.min() < 0 or faces.max() >= count):
-        raise DataError(f"{path}: field vertex_indices names vertices outside 0..{count - 1}")
+        hint = ": does it count them from 1?" if faces.min() == 1 and faces.max() == count else ""
+        raise DataError(f"{path}: field vertex_indices names vertices outside 0..{count - 1}{hint}")
     return faces, dropped
 
 
