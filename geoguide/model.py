@@ -149,7 +149,7 @@ class GeoGuideModel:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
 
         Raises:
-            InputError: No words, or two that are the same to the text encoder.
+            InputError: No words, words without an order (a set), or two that are the same to the text encoder.
         """
         return ClassText(self._text(_words(labels))).classify(self.features(scene))
 

@@ -202,7 +202,7 @@ def _read_ply(path: Path) -> Cloud:
     rgb, told = respelled_columns(records, ("red", "green", "blue"), PLY_COLORS, path)
     normals, heard = respelled_columns(records, ("nx", "ny", "nz"), PLY_NORMALS, path)
     faces, said = None, said + told + heard
-    if rgb is not None and {"label", "score"} <= set(records.dtype.names):
+    if rgb is not None and {"label", "score"} <= set(records.dtype.names or ()):
         said += ("a labelled scan: its colours are those of its labels, if `geoguide segment` wrote it",)
     if face_records is not None:
         faces, dropped = checked_faces(face_records, len(points), path)
