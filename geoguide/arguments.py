@@ -52,6 +52,18 @@ class Within:
             raise InputError(f"{option} must be {allowed}, found {value}")
 
 
+def need_working_folder() -> None:
+    """Refuse to start in a folder that is gone: paths cannot be found from it, and torch ends the process.
+
+    Raises:
+        InputError: The working folder was removed.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(f"the working folder is gone ({error.strerror}): go to another one") from None
+
+
 def check_device(option: str, name: str) -> None:
     """Refuse a device that is not there.
 

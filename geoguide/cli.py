@@ -17,6 +17,7 @@ from geoguide.arguments import (
     Steps,
     Within,
     Workers,
+    need_working_folder,
     output_file,
     output_folder,
     read_arguments,
@@ -283,6 +284,8 @@ class Segment:
         out = output_file(self.out, default, ".ply", inputs=read, summary=about, own=own_scan.is_labelled)
         model = geoguide.load(self.model, self.weights).to(self.device)
         model.check_labels(names)
+        if os.path.isfile(self.scan):
+            refuse_unread(self, {"voxel"}, "folders of depth images")
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
         result = own_scan.segment_scan(scan, model, names, masks=self.masks)
         own_scan.write_labelled(out, result)
@@ -378,6 +381,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments, begun = sys.argv[1:] if argv is None else argv, []
 
     def work() -> int | None:
+        need_working_folder()
         begun.append(read_arguments(Command, arguments, EXIT_CODES))
         return begun[0].run()
 

@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, KeysView, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -149,9 +149,9 @@ class GeoGuideModel:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
 
         Raises:
-            InputError: No words, or two that are the same to the text encoder.
+            InputError: No words, words without an order (a set), or two that are the same to the text encoder.
         """
-        return ClassText(self._text(labels)).classify(self.features(scene))
+        return ClassText(self._text(_words(labels))).classify(self.features(scene))
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Make sure that the text encoder can tell words apart, before anything is done with points.
@@ -163,8 +163,9 @@ class GeoGuideModel:
             InputError: No words, or two that are the same to the encoder: it does not see case and spaces, and the
                 packaged one neither accents nor what letters beyond the Latin ones say.
         """
-        self._text(list(labels))
-        for name in text_encoder(self.text.encoder, self.text.weights).unknown(labels):
+        names = _words(labels)
+        self._text(names)
+        for name in text_encoder(self.text.encoder, self.text.weights).unknown(names):
             message = f"label {name!r}: the text encoder does not know its letters, so its points mean little"
             warnings.warn(message, stacklevel=2)
 
@@ -196,10 +197,8 @@ class GeoGuideModel:
         return (features @ self._text([text])[0]).cpu().numpy()
 
     def _text(self, names: list[str]) -> Tensor:
-        if isinstance(names, str) or not len(names):
-            raise InputError(f"labels must be a non-empty list of strings, found {names!r}")
         encoder = text_encoder(self.text.encoder, self.text.weights)
-        vectors = encoder.encode(list(names), prompt=self.prompt)
+        vectors = encoder.encode(names, prompt=self.prompt)
         same = same_pair(vectors)
         if same is not None:
             first, second = (names[position] for position in same)
@@ -244,6 +243,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
 
     Raises:
         DataError: Something is missing or does not fit.
+        InputError: Neither a path nor a name.
         ConfigError: Weights are given for a backbone that has none.
 
     Example:
@@ -254,6 +254,8 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
         >>> ids.shape, scores.dtype
         ((500,), dtype('float32'))
     """
+    if not isinstance(path_or_name, str | Path):
+        raise InputError(f"a model is a path or a name, found {path_or_name!r:.80}")
     path = Path(path_or_name)
     if not path.suffix:
         path = WEIGHTS / f"{path_or_name}.safetensors"
@@ -299,6 +301,18 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
     if backbone.name not in WITHOUT_WEIGHTS:  # an adapter fits these weights alone
         backbone = replace(backbone, sha256=identity(backbone)["sha256"])
     return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, origin, config.text)
+
+
+def _words(labels: Iterable[str]) -> list[str]:
+    """Labels in their order, which their ids follow: a set, which has none, is refused."""
+    single = isinstance(labels, str | bytes) or (isinstance(labels, np.ndarray) and labels.ndim == 0)
+    unordered = isinstance(labels, Set) and not isinstance(labels, KeysView)
+    if single or unordered or not isinstance(labels, Iterable):
+        raise InputError(f"labels must be a non-empty list of strings, found {labels!r:.80}")
+    names = list(labels)
+    if not names:
+        raise InputError(f"labels must be a non-empty list of strings, found {names!r}")
+    return names
 
 
 def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None, unit: str | None) -> Scene:

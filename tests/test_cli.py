@@ -89,6 +89,7 @@ def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
         (["probe", "random", "--out", "{tmp}"], "ends in .json"),
         (["probe", "random", "--steps", "3"], "--steps belongs to"),
         (["segment", "{scan}", "--labels", "chair", "--voxel", "nan"], "--voxel must be"),
+        (["segment", "{scan}", "--labels", "chair", "--voxel", "0.1"], "--voxel belongs to folders of depth images"),
         (["segment", "{scan}", "--labels", "chair", "--out", "{scan}"], "ends in .ply"),
         (["segment", "{scan}", "--labels", "chair", "--device", "cuda:77"], "--device: device 'cuda:77'"),
         (["segment", "{scan}", "--labels", "Chair, chair"], "'Chair' and 'chair' are the same"),
@@ -107,6 +108,17 @@ def test_bad_input_is_one_line_and_exit_2(arguments, message, scan, tmp_path, ca
     error = capsys.readouterr().err.strip()
     assert message in error and len(error.splitlines()) == 1
     assert {p.name for p in tmp_path.iterdir()} == {"scan.bin"}
+
+
+def test_a_working_folder_that_is_gone_is_one_line(tmp_path, capsys, monkeypatch) -> None:
+    """There torch would end the process with a message of its own."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run("segment", str(tmp_path / "scan.ply"), "--labels", "chair") == 2
+    error = capsys.readouterr().err
+    assert "the working folder is gone" in error and len(error.splitlines()) == 1
 
 
 def test_an_output_is_refused_before_the_work(scan, tmp_path, capsys, monkeypatch) -> None:

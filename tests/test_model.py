@@ -103,3 +103,46 @@ def test_backbone_weights_may_lie_elsewhere(model: GeoGuideModel, tmp_path) -> N
     assert loaded.backbone == BackboneConfig("sonata", sha256="0" * 64, weights=elsewhere)
     with pytest.raises(ConfigError, match=r"backbone\.weights must be None for descriptors"):
         geoguide.load(model.save(tmp_path / "plain.safetensors"), weights=elsewhere)
+
+
+@pytest.mark.parametrize("labels", [None, 3, "wall", b"wall", np.array("wall"), {"wall", "floor"}, [], iter(())])
+def test_labels_without_an_order_are_refused(labels: object) -> None:
+    """The ids follow the labels' order, and a set has none."""
+    with pytest.raises(InputError, match="labels must be a non-empty list of strings"):
+        geoguide.load("mini").segment(np.eye(3), np.zeros((3, 3)), labels=labels)
+
+
+def test_labels_of_any_sequence() -> None:
+    words, model = ["wall", "floor", "table"], geoguide.load("mini")
+    points = np.random.default_rng(0).uniform(0, 2, (300, 3))
+    expected = model.segment(points, np.full((300, 3), 99), labels=words)[0]
+    for labels in (tuple(words), np.array(words), (word for word in words), dict.fromkeys(words)):
+        assert np.array_equal(model.segment(points, np.full((300, 3), 99), labels=labels)[0], expected)
+    model.check_labels(word for word in words)
+    with pytest.raises(InputError, match="half a letter"):
+        model.check_labels(["wall", "\ud800"])
+
+
+@pytest.mark.parametrize("name", [None, 3, b"mini", ["mini"]])
+def test_a_model_is_a_path_or_a_name(name: object) -> None:
+    with pytest.raises(InputError, match="a model is a path or a name"):
+        geoguide.load(name)
+
+
+def test_arrays_that_hide_values_are_refused() -> None:
+    model, points = geoguide.load("mini"), np.random.default_rng(0).uniform(0, 2, (300, 3))
+    masked = np.ma.masked_array(points, mask=points > 1.9)
+    for odd in (
+        masked,
+        torch.tensor(points).to_sparse(),
+        torch.empty(300, 3, device="meta"),
+        torch.tensor(points).to(torch.float8_e4m3fn),
+        [torch.tensor(row, requires_grad=True) for row in points],
+    ):
+        with pytest.raises(InputError, match="points (holds .* masked values|must be)"):
+            model.segment(odd, np.zeros((300, 3)), labels=["wall"])
+    with pytest.raises(InputError, match="unit must be one of"):
+        model.segment(points, np.zeros((300, 3)), labels=["wall"], unit=["m"])
+    negative = torch.tensor(points).to(torch.complex64).conj().imag  # torch marks it as negative, and changes nothing
+    assert len(model.segment(negative + torch.tensor(points), np.zeros((300, 3)), labels=["wall"])[0]) == 300
+    model.segment(np.ma.masked_array(points), np.zeros((300, 3)), labels=["wall"])

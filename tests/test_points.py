@@ -222,8 +222,8 @@ def test_wrong_fields_of_the_other_formats(tmp_path: Path):
     with pytest.raises(DataError, match=r"b.npz: field 'points' is missing"):
         np.savez(tmp_path / "b.npz", colors=np.zeros((2, 3)))
         load_points(tmp_path / "b.npz")
-    with pytest.raises(DataError, match=r"dict.pth: expected a tuple"):
-        torch.save({"coord": torch.zeros(3, 3)}, tmp_path / "dict.pth")
+    with pytest.raises(DataError, match=r"dict.pth: field 'points' is missing"):
+        torch.save({"color": torch.zeros(3, 3)}, tmp_path / "dict.pth")
         load_points(tmp_path / "dict.pth")
     with pytest.raises(DataError, match=r"rows of 6 columns"):
         np.zeros(31, "<f4").tofile(tmp_path / "odd.bin")

@@ -5,30 +5,36 @@ says what it decided in `Scene.as_read`.
 """
 
 import warnings
-import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.datasets.formats.ply import checked_faces, exact_points, read_ply_records, vertex_columns
+from geoguide.datasets.formats.ply import checked_faces, exact_points, read_ply_records, respelled_columns
 from geoguide.datasets.formats.torch_files import read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals
 from geoguide.datasets.units import METRES, check_unit, in_metres
-from geoguide.errors import DataError, InputError
+from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line
 from geoguide.ops.arrays import host
 from geoguide.ops.colors import unit_colors
 from geoguide.ops.origin import far_offset
 from geoguide.scene import VOID, Scene, void_as_read
 
 SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt")
-KEYS = {
-    "points": ("points", "coord", "coords", "xyz"),
-    "colors": ("colors", "color", "rgb"),
+KEYS = {  # in lower case; letters in upper case count as the same
+    "points": ("points", "coord", "coords", "xyz", "pos", "vertices"),
+    "colors": ("colors", "color", "rgb", "colours", "colour"),
     "normals": ("normals", "normal"),
     "labels": ("labels", "label", "segment"),
 }
+# What other programs call the vertex properties of a ply file.
+PLY_COLORS = (
+    ("r", "g", "b"),
+    *(tuple(f"{word}_{color}" for color in ("red", "green", "blue")) for word in ("diffuse", "scalar", "color")),
+)
+PLY_NORMALS = (("normal_x", "normal_y", "normal_z"), ("normalx", "normaly", "normalz"))
 GREY = 0.5
 COARSE = 0.02  # m, steps of rounded coordinates as wide as the backbone's voxels: nothing smaller is left
 VISIBLE = 0.001  # m, the noise of a good scanner
@@ -61,11 +67,12 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     """Read one file as a cloud (or mesh) without views.
 
     The suffix decides what is read:
-    - ply: x y z, optional red green blue, nx ny nz, faces (which give normals when the file has none);
+    - ply: x y z, optional red green blue, nx ny nz (or similar names), faces or triangle strips (which give normals
+      when the file has none);
     - npz: points (or coord, coords, xyz), optional colors, normals, labels (or similar names, see `KEYS`);
     - bin: rows of float32, see `columns`;
-    - pth, pt: OpenScene's (coords, colors, labels) with colours in [-1, 1] and labels -100 or 255 for void; no pickled
-      code is run.
+    - pth, pt: OpenScene's (coords, colors, labels) with colours in [-1, 1] and labels -100 or 255 for void, or a
+      dictionary with the names of an npz file (Pointcept); no pickled code is run.
 
     Without colours the cloud is grey, with one warning; intensity is shown as grey. `cloud_scene` decides what the
     numbers mean: unit, origin, scale of colours, normals.
@@ -100,7 +107,8 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     try:
         return cloud_scene(path.name[: -len(path.suffix)], cloud, unit)
     except InputError as error:
-        raise DataError(f"{path}: {error}") from None
+        rows = "; or its rows do not have the columns they were read with (--columns)" if suffix == ".bin" else ""
+        raise DataError(f"{path}: {error}{rows}") from None
 
 
 def cloud_scene(name: str, cloud: Cloud, unit: str | None = None) -> Scene:
@@ -146,12 +154,14 @@ def _placed(points: np.ndarray, unit: str | None) -> tuple[np.ndarray, tuple[str
     if largest > np.finfo(np.float32).max:
         raise InputError(f"points exceed float32, found {largest:g}")
     metres, said = in_metres(points, unit), ()
+    if points.dtype == np.float16:
+        said += _coarse(points, METRES[unit or "m"])
     if unit not in (None, "m"):
-        said = (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
+        said += (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
     offset = far_offset(metres)  # [3]
     if offset.any():
         metres = metres.astype(np.float64) - offset
-        said += _coarse(points, METRES[unit or "m"])
+        said += _coarse(points, METRES[unit or "m"]) if points.dtype != np.float16 else ()
         said += (
             "coordinates lie far from the origin: moved by " + ", ".join(f"{-value:.10g}" for value in offset) + " m",
         )
@@ -175,7 +185,7 @@ def _coarse(points: np.ndarray, metre: float) -> tuple[str, ...]:
     """Refuse coordinates [P, 3] that were rounded where they were written: far away, float32 has steps of its own."""
     if points.dtype.kind != "f":
         return ()
-    far = np.abs(np.median(points, axis=0)).max()
+    far = np.abs(points if points.dtype == np.float16 else np.median(points, axis=0)).max()
     step = metre * float(np.spacing(far.astype(points.dtype)))
     found = f"coordinates are {points.dtype} around {far:.8g}, in steps of {step:.2g} m there"
     if step > COARSE:
@@ -185,31 +195,55 @@ def _coarse(points: np.ndarray, metre: float) -> tuple[str, ...]:
 
 def _read_ply(path: Path) -> Cloud:
     records, face_records = read_ply_records(path)
-    points = vertex_columns(records, ("x", "y", "z"), path)
+    points, said = respelled_columns(records, ("x", "y", "z"), (), path)
     if points is None:
         raise DataError(f"{path}: vertex properties x, y, z are missing")
     points = exact_points(points, path, "x, y, z")
-    rgb = vertex_columns(records, ("red", "green", "blue"), path)
-    normals = vertex_columns(records, ("nx", "ny", "nz"), path)
-    faces, said = None, ()
+    rgb, told = respelled_columns(records, ("red", "green", "blue"), PLY_COLORS, path)
+    normals, heard = respelled_columns(records, ("nx", "ny", "nz"), PLY_NORMALS, path)
+    faces, said = None, said + told + heard
+    if rgb is not None and {"label", "score"} <= set(records.dtype.names or ()):
+        said += ("a labelled scan: its colours are those of its labels, if `geoguide segment` wrote it",)
     if face_records is not None:
         faces, dropped = checked_faces(face_records, len(points), path)
         if dropped:
-            said = (f"{dropped} of {len(face_records)} faces have fewer than three vertices: left out",)
+            said += (f"{dropped} of {len(face_records)} faces have fewer than three vertices: left out",)
     return Cloud(points, rgb, normals, faces, said=said)
 
 
 def _read_npz(path: Path) -> Cloud:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            key_of = {field: next((key for key in keys if key in archive), None) for field, keys in KEYS.items()}
-            arrays = {field: archive[key] for field, key in key_of.items() if key is not None}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable npz file, truncated? ({error})") from None
-    if "points" not in arrays:
-        raise DataError(f"{path}: field 'points' is missing (or {', '.join(KEYS['points'][1:])})")
-    points = exact_points(arrays["points"], path, str(key_of["points"]))
-    return Cloud(points, arrays.get("colors"), arrays.get("normals"), labels=arrays.get("labels"))
+        with np.errstate(all="ignore"):  # of a damaged header's shape
+            archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array, saved with np.save: np.savez gives names to points and colors")
+        with archive:
+            key_of = _key_of(archive.files, path)
+            arrays = {field: archive[key] for field, (key, *_) in key_of.items()}
+    except (*NUMPY_DAMAGES, NotImplementedError) as error:
+        reason = "it holds more than plain arrays" if "pickle" in str(error) else first_line(error)
+        raise DataError(f"{path}: not a readable npz file, truncated? ({reason})") from None
+    return _named_cloud(arrays, key_of, path)
+
+
+def _key_of(keys: Iterable[object], path: Path) -> dict[str, tuple[str, ...]]:
+    """The names in a file of each field of `KEYS` that it has, the one to read first; points must be there."""
+    lower = {str(key).lower(): str(key) for key in keys}
+    found = {field: [lower[name] for name in names if name in lower] for field, names in KEYS.items()}
+    if not found["points"]:
+        there = ", ".join(sorted(lower.values())[:8]) or "nothing"
+        raise DataError(f"{path}: field 'points' is missing (or {', '.join(KEYS['points'][1:])}), found {there:.200}")
+    return {field: tuple(names) for field, names in found.items() if names}
+
+
+def _named_cloud(arrays: dict[str, np.ndarray], key_of: dict[str, tuple[str, ...]], path: Path) -> Cloud:
+    """The cloud of arrays that a file has by name."""
+    odd = next((field for field, array in arrays.items() if not isinstance(array, np.ndarray)), None)
+    if odd is not None:
+        raise DataError(f"{path}: field {key_of[odd][0]} is no array")
+    points = exact_points(arrays["points"], path, key_of["points"][0])
+    said = tuple(f"{names[0]} is read, {' and '.join(names[1:])} is not" for names in key_of.values() if names[1:])
+    return Cloud(points, arrays.get("colors"), arrays.get("normals"), labels=arrays.get("labels"), said=said)
 
 
 def _read_bin(path: Path, count: int | None) -> Cloud:
@@ -244,12 +278,21 @@ def _infer_columns(values: np.ndarray, path: Path) -> int:
             if np.isfinite(part).all() and (part == np.rint(part)).all() and part.min() >= 0 and part.max() <= top:
                 fits.append(count)
     if len(fits) != 1:
-        raise DataError(f"{path}: cannot tell how many columns a row of these {len(values)} values has; give columns=")
+        raise DataError(
+            f"{path}: cannot tell how many columns a row of these {len(values)} values has; give columns= (--columns)"
+        )
     return fits[0]
 
 
 def _read_pth(path: Path) -> Cloud:
     value = read_torch(path)
+    if isinstance(value, dict):  # as Pointcept writes it
+        key_of = _key_of([key for key in value if value[key] is not None], path)
+        try:
+            arrays = {field: host(key, value[key], "fiub") for field, (key, *_) in key_of.items()}
+        except InputError as error:
+            raise DataError(f"{path}: {error}") from None
+        return _named_cloud(arrays, key_of, path)
     if not isinstance(value, (tuple, list)) or len(value) < 2:
         raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {type(value).__name__}")
     try:

@@ -52,7 +52,7 @@ def check_unit(unit: str | None) -> None:
     Raises:
         InputError: It is neither.
     """
-    if unit is not None and unit not in METRES:
+    if unit is not None and not (isinstance(unit, str) and unit in METRES):
         raise InputError(f"unit must be one of {', '.join(METRES)}, found {unit!r}")
 
 
@@ -63,6 +63,8 @@ def _check_metres(points: np.ndarray) -> None:
     """
     low, high = np.percentile(np.asarray(points, np.float64), (1, 99), axis=0)  # [3] each
     size = high - low
+    if len(points) >= FEW and not size.any() and not np.ptp(points, axis=0).any():
+        raise InputError(f"all {len(points)} points lie at one place")
     if SMALL <= size.max() <= LARGE or len(points) < FEW:
         return
     spacing = _spacing(points) if len(points) >= MANY else None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoguide.errors import ConfigError, InputError
+from geoguide.errors import ConfigError, InputError, first_line
 
 Array = np.ndarray | Tensor
 ArrayT = TypeVar("ArrayT", bound=Array)  # of functions that give numpy for numpy, tensors for tensors
@@ -29,16 +29,31 @@ def host(name: str, value: Any, kinds: str = "fiu") -> np.ndarray:
         InputError: Rows of different lengths, or another dtype kind.
     """
     if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        value = _of_tensor(name, value)
+    if np.ma.is_masked(value):
+        raise InputError(f"{name} holds {np.ma.count_masked(value)} masked values: leave their rows out")
     try:
         array = np.asarray(value)
     except ValueError:
         raise InputError(f"{name} must be an array of numbers, found rows of different lengths") from None
+    except (TypeError, RuntimeError) as error:  # such as a list of tensors that require a gradient
+        raise InputError(f"{name} must be an array of numbers ({first_line(error)})") from None
     if array.dtype.kind not in kinds and not (array.size == 0 and isinstance(value, list | tuple)):
-        words = {"fiu": "numbers", "iu": "integers", "b": "truth values"}.get(kinds, f"dtype kind in {kinds!r}")
+        words = {"fiu": "numbers", "fiub": "numbers", "iu": "integers", "b": "truth values"}.get(
+            kinds, f"dtype kind in {kinds!r}"
+        )
         raise InputError(f"{name} must hold {words}, found dtype {array.dtype}")
     return array
+
+
+def _of_tensor(name: str, value: Tensor) -> np.ndarray:
+    """A tensor as a numpy array; `InputError` for one that is sparse, quantized or without data."""
+    try:
+        value = value.detach().cpu().resolve_conj().resolve_neg()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    except (TypeError, RuntimeError):
+        found = f"{value.dtype}, {value.layout}, on {value.device}"
+        raise InputError(f"{name} must be a plain tensor of numbers, found {found}") from None
 
 
 def coordinates(

@@ -11,6 +11,8 @@ STRAY = 0.001
 FEWEST = 20  # points from which on a single one is a stray; of fewer, each counts
 OVERSHOOT = 2.0  # floats up to here are 0..1 with highlights: read as 0..255 they would be a picture without light
 SIGNED = -0.1  # the least of floats of -1..1 lies below; what resampling adds to 0..1 stays above
+BULK = 0.9  # share of fractional floats within 0..1 from which on the brighter ones are light beyond white (HDR)
+DIM = 16.0  # floats with fractions up to here may be either: a very dark 0..255, or HDR
 ROUNDED = 1.05  # of a range's end: what averaging and rounding may add to it
 
 
@@ -62,7 +64,8 @@ def color_scale(colors: np.ndarray, *, signed: bool = False) -> ColorScale:
     | floats | 0..1 | 0..1 | where some lie beyond (and are cut), or all are 0 or 1 |
     | | whole numbers, 2..255 | 0..255 | up to `OVERSHOOT` |
     | | fractions, above 1 up to `OVERSHOOT` | 0..1 | yes |
-    | | above it, up to 255 | 0..255 | where some lie beyond |
+    | | above it, up to 255, `BULK` of them fractions up to 1 | 0..1 | yes |
+    | | above it, up to 255 | 0..255 | fractions up to `DIM`, or where some lie beyond |
     | | 256..65535 | 0..65535 | yes |
     | | below `SIGNED`, -1..1 | -1..1 | yes, but not for `signed` |
     | anything else: negative integers, standardised floats, packed colours | | refused | |
@@ -85,7 +88,7 @@ def color_scale(colors: np.ndarray, *, signed: bool = False) -> ColorScale:
         scale = _integer_scale(colors.dtype, low, high)
     else:
         scale = _signed_scale(low, high) if signed else None
-        scale = scale or _float_scale(low, high, bool((_usual(colors, low, high) % 1 == 0).all()))
+        scale = scale or _float_scale(low, high, _usual(colors, low, high))
     if signed and scale.black == 0 and scale.said is None:
         found = f"colours are {colors.dtype} {low:.4g}..{high:.4g}"
         scale = scale._replace(said=f"{found}: read as 0..{scale.white:g}, not as -1..1")
@@ -110,7 +113,7 @@ def _integer_scale(dtype: np.dtype, low: float, high: float) -> ColorScale:
     found = f"colours are {dtype} {low:g}..{high:g}"
     if low < 0:
         raise InputError(f"{found}: negative integers are on no known scale (0..255, 0..65535)")
-    if high <= 255:
+    if high <= 255 * ROUNDED:
         ambiguous = high <= 1 or (dtype.itemsize == 2 and dtype.kind == "u")
         return ColorScale(0, 255, f"{found}: read as 0..255" if ambiguous else None)
     if high <= 65535:
@@ -118,7 +121,8 @@ def _integer_scale(dtype: np.dtype, low: float, high: float) -> ColorScale:
     raise InputError(f"{found}: on no known scale (0..255, 0..65535)")
 
 
-def _float_scale(low: float, high: float, whole: bool) -> ColorScale:
+def _float_scale(low: float, high: float, usual: np.ndarray) -> ColorScale:
+    whole = bool((usual % 1 == 0).all())
     found = f"colours are floats {low:.4g}..{high:.4g}"
     if low < SIGNED:
         if low >= -ROUNDED and high <= ROUNDED:
@@ -129,7 +133,9 @@ def _float_scale(low: float, high: float, whole: bool) -> ColorScale:
     if high <= OVERSHOOT:
         return ColorScale(0, 255 if whole else 1, f"{found}: read as 0..{'255' if whole else '1'}")
     if high <= 255 * ROUNDED:
-        return ColorScale(0, 255)
+        if not whole and (usual <= 1).mean() >= BULK:
+            return ColorScale(0, 1, f"{found}, most of them up to 1: read as 0..1")
+        return ColorScale(0, 255, None if whole or high > DIM else f"{found}: read as 0..255")
     if high <= 65535 * ROUNDED:
         return ColorScale(0, 65535, f"{found}: read as 16 bits, 0..65535")
     raise InputError(f"{found}: on no known scale (0..1, -1..1, 0..255, 0..65535)")

@@ -181,6 +181,8 @@ def _check_names(names: Sequence[str]) -> list[str]:
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"names must hold non-empty strings, found {name!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise InputError(f"names must hold text, found half a letter in {name!r}")
     return list(names)
 
 

@@ -8,10 +8,9 @@ import io
 import itertools
 import re
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from plyfile import PlyData, PlyElementParseError, PlyParseError
+from plyfile import PlyData, PlyElement, PlyElementParseError, PlyParseError
 
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, InputError
@@ -19,6 +18,8 @@ from geoguide.ops.colors import unit_colors
 from geoguide.ops.weld import find_weld
 from geoguide.paths import replacing
 
+FACE_LISTS = ("vertex_indices", "vertex_index")
+TAIL = 1 << 16  # bytes behind the last row that are looked at: blanks, zeros or an old end-of-file mark, or lost rows
 HEADER_LINES = 10_000  # more than any header has; the parser refuses what has no end by then
 # How a ply header names numpy's kinds of numbers.
 KINDS = dict(f4="float", f8="double", u1="uchar", i1="char", u2="ushort", i2="short", i4="int", u4="uint")
@@ -94,24 +95,63 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
             if error.element is None or error.element.name != "face":
                 raise
             data = _read_elements(path, {})
-    except (PlyParseError, UnicodeDecodeError, ValueError) as error:
+    except (PlyParseError, ValueError, OverflowError) as error:  # OverflowError: 300 in a column of bytes
         raise DataError(f"{path}: not a readable ply file, truncated? ({error})") from None
     elements = {element.name: element for element in data.elements}
     if "vertex" not in elements:
         raise DataError(f"{path}: element 'vertex' is missing")
     vertices = np.array(elements["vertex"].data)
-    return vertices, elements["face"].data if "face" in elements else None
+    return vertices, _face_records(elements)
+
+
+def _face_records(elements: dict[str, PlyElement]) -> np.ndarray | None:
+    """The element "face", or what else lists vertices: the triangles of strips, or faces of another name ("Face")."""
+    if "face" in elements:
+        return elements["face"].data
+    for name, element in elements.items():
+        field = _vertex_lists(element.data)
+        if name != "vertex" and field is not None and element.data[field].dtype == object:
+            return _unrolled(element.data[field]) if name == "tristrips" else element.data
+    return None
+
+
+def _unrolled(strips: np.ndarray) -> np.ndarray:
+    """Face records of triangle strips, lists of vertices in which -1 begins the next strip.
+
+    Every second triangle of a strip is turned round; one that names a vertex twice only leads on.
+    """
+    runs = np.concatenate([np.append(np.asarray(strip, np.int64), (-1, -1, -1)) for strip in (*strips, [])])  # [n]
+    corners = np.lib.stride_tricks.sliding_window_view(runs, 3).copy()  # [n - 2, 3]
+    place = np.arange(len(runs))
+    since = place - np.maximum.accumulate(np.where(runs < 0, place, -1))  # [n], 1 for the first vertex of a strip
+    odd = since[:-2] % 2 == 0
+    corners[odd] = corners[odd][:, [0, 2, 1]]
+    a, b, c = corners.T
+    kept = corners[(corners >= 0).all(axis=1) & (a != b) & (b != c) & (a != c)]
+    records = np.empty(len(kept), [("vertex_indices", np.int64, (3,))])
+    records["vertex_indices"] = kept
+    return records
 
 
 def _read_elements(path: Path, known_list_len: dict[str, dict[str, int]]) -> PlyData:
     """All elements of a ply file. Bytes beyond ASCII in its header, which people write into comments, become "?"."""
     header = _header(path)
     _check_counts(header, path)
-    if header.isascii():
-        return PlyData.read(path, known_list_len=known_list_len)
-    readable = header.translate(bytes(min(byte, 128) for byte in range(256)).replace(b"\x80", b"?"))
-    stream: BinaryIO = io.BytesIO(readable + path.read_bytes()[len(header) :])
-    return PlyData.read(stream, known_list_len=known_list_len)
+    with path.open("rb") if header.isascii() else io.BytesIO(_readable(header, path)) as file:
+        stream = io.TextIOWrapper(file, "ascii") if re.search(rb"[\r\n]format\s+ascii", header) else file
+        data = PlyData.read(stream, known_list_len=known_list_len)
+        rest = stream.read(TAIL)
+    if data.elements and (rest.encode() if isinstance(rest, str) else rest).strip(b" \t\r\n\0\x1a"):
+        last = data.elements[-1]
+        found = f"data follow the {last.count} rows of the last element {last.name!r}"
+        raise DataError(f"{path}: {found}: does the header count too few?")
+    return data
+
+
+def _readable(header: bytes, path: Path) -> bytes:
+    """A file with what is beyond ASCII in its header replaced by "?"."""
+    table = bytes(min(byte, 128) for byte in range(256)).replace(b"\x80", b"?")
+    return header.translate(table) + path.read_bytes()[len(header) :]
 
 
 def _header(path: Path) -> bytes:
@@ -148,13 +188,19 @@ def checked_faces(records: np.ndarray, count: int, path: Path) -> tuple[np.ndarr
     Raises:
         DataError: There is no list of vertices, or it names one that is not there.
     """
-    field = next((name for name in ("vertex_indices", "vertex_index") if name in (records.dtype.names or ())), None)
+    field = _vertex_lists(records)
     if field is None:
         raise DataError(f"{path}: element 'face' has no list vertex_indices")
     faces, dropped = _triangles(records[field])
     if faces.size and (faces.min() < 0 or faces.max() >= count):
-        raise DataError(f"{path}: field vertex_indices names vertices outside 0..{count - 1}")
+        hint = ": does it count them from 1?" if faces.min() == 1 and faces.max() == count else ""
+        raise DataError(f"{path}: field vertex_indices names vertices outside 0..{count - 1}{hint}")
     return faces, dropped
+
+
+def _vertex_lists(records: np.ndarray) -> str | None:
+    """The name of the property that lists a face's vertices."""
+    return next((name for name in FACE_LISTS if name in (records.dtype.names or ())), None)
 
 
 def _triangles(lists: np.ndarray) -> tuple[np.ndarray, int]:
@@ -190,6 +236,34 @@ def vertex_columns(records: np.ndarray, names: tuple[str, ...], path: Path) -> n
         missing = ", ".join(name for name in names if name not in present)
         raise DataError(f"{path}: vertex property {missing} is missing")
     return np.stack([np.asarray(records[name]) for name in names], axis=1)
+
+
+def respelled_columns(
+    records: np.ndarray, names: tuple[str, ...], others: tuple[tuple[str, ...], ...], path: Path
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Take vertex properties as `vertex_columns`, or the same under names that other programs give them.
+
+    Args:
+        records: Vertex records [P].
+        names: The properties.
+        others: Their other names, each in lower case; letters in upper case count as the same, of `names` too.
+        path: The ply file, for the message.
+
+    Returns:
+        The values [P, len(names)], None when there are none under any name; and a sentence where another name was read.
+
+    Raises:
+        DataError: Some of `names` are there and some are not.
+    """
+    values = vertex_columns(records, names, path)
+    if values is not None:
+        return values, ()
+    found = {name.lower(): name for name in records.dtype.names or ()}
+    for spelling in (names, *others):
+        if all(name in found for name in spelling):
+            taken = tuple(found[name] for name in spelling)
+            return vertex_columns(records, taken, path), (f"{', '.join(names)} are taken from {', '.join(taken)}",)
+    return None, ()
 
 
 def checked_points(records: np.ndarray, path: Path) -> np.ndarray:

@@ -1,0 +1,223 @@
+"""What other programs call columns, fields and faces, and rows that a header does not count."""
+
+# ruff: noqa: F811 (fixtures of another file)
+
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from plyfile import PlyData, PlyElement
+from test_harmed_points import Sampled, room, same, save_ply, unharmed  # noqa: F401
+
+from geoguide.datasets.formats.ply import write_ply
+from geoguide.datasets.points import load_points
+from geoguide.errors import DataError
+from geoguide.scene import Scene
+
+SPELLINGS = [
+    (("x", "y", "z"), ("X", "Y", "Z")),
+    (("red", "green", "blue"), ("r", "g", "b")),
+    (("red", "green", "blue"), ("Red", "Green", "Blue")),
+    (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue")),
+]
+
+
+def renamed(path: Path, names: tuple[str, ...], others: tuple[str, ...], target: Path) -> Path:
+    header, end, body = path.read_bytes().partition(b"end_header\n")
+    for name, other in zip(names, others, strict=True):
+        header = header.replace(f" {name}\n".encode(), f" {other}\n".encode())
+    target.write_bytes(header + end + body)
+    return target
+
+
+@pytest.mark.parametrize(("names", "others"), SPELLINGS)
+@pytest.mark.parametrize("text", [True, False])
+def test_columns_of_other_names(
+    room: Sampled,
+    unharmed: Scene,
+    tmp_path: Path,
+    names: tuple[str, ...],
+    others: tuple[str, ...],
+    text: bool,
+) -> None:
+    path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors, text=text)
+    scene = load_points(renamed(path, names, others, tmp_path / "b.ply"))
+    np.testing.assert_allclose(scene.points, unharmed.points, rtol=1e-6)
+    assert np.array_equal(scene.colors, unharmed.colors)
+    assert scene.as_read == (f"{', '.join(names)} are taken from {', '.join(others)}",)
+
+
+def test_a_single_letter_is_no_colour(room: Sampled, tmp_path: Path) -> None:
+    """Such as a radius r: without g and b it stays what it is."""
+    path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors)
+    path = renamed(path, ("red", "green", "blue"), ("r", "area", "id"), tmp_path / "b.ply")
+    with pytest.warns(UserWarning, match="no colours"):
+        assert load_points(path).as_read == ("no colours: all points are grey",)
+
+
+def strips(faces: np.ndarray) -> list[np.ndarray]:
+    """One list of all triangles, each a strip."""
+    return [np.concatenate([np.append(face, -1) for face in faces])]
+
+
+def save_faces(path: Path, lists: list[np.ndarray], element: str, room: Sampled) -> Path:
+    save_ply(path, points=room.points, colors=room.colors)
+    records = np.empty(len(lists), [("vertex_indices", object)])
+    records["vertex_indices"] = [np.asarray(one, np.int32) for one in lists]
+    described = PlyElement.describe(records, element, len_types={"vertex_indices": "i4"})
+    PlyData([PlyData.read(str(path), mmap=False)["vertex"], described]).write(str(path))
+    return path
+
+
+def test_triangle_strips_and_faces_of_another_name(room: Sampled, tmp_path: Path) -> None:
+    mesh = load_points(save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors, faces=room.faces))
+    for element, lists in (("tristrips", strips(room.faces)), ("Face", list(room.faces))):
+        scene = load_points(save_faces(tmp_path / f"{element}.ply", lists, element, room))
+        for field in ("points", "colors", "normals", "faces"):
+            assert np.array_equal(getattr(scene, field), getattr(mesh, field))
+
+
+def test_a_strip_turns_every_second_triangle(room: Sampled, tmp_path: Path) -> None:
+    long = np.arange(len(room.points))
+    lists = [np.array([0, 1, 2, 3, -1, 7, 8, 9, 9]), long]
+    faces = load_points(save_faces(tmp_path / "a.ply", lists, "tristrips", room)).faces
+    assert faces[:3].tolist() == [[0, 1, 2], [1, 3, 2], [7, 8, 9]]
+    assert len(faces) == 3 + len(long) - 2 and faces[3:6].tolist() == [[0, 1, 2], [1, 3, 2], [2, 3, 4]]
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("mesh", [True, False])
+def test_rows_that_the_header_does_not_count(
+    room: Sampled,
+    tmp_path: Path,
+    text: bool,
+    mesh: bool,
+) -> None:
+    faces = room.faces if mesh else None
+    path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors, text=text, faces=faces)
+    content = path.read_bytes()
+    for tail in (b"\n\n", b"\r\n", b"\x00\x00"):
+        if not (text and b"\x00" in tail):
+            path.write_bytes(content + tail)
+            assert len(load_points(path)) == len(room.points)
+    last, count = (b"face", len(room.faces)) if mesh else (b"vertex", len(room.points))
+    path.write_bytes(content.replace(b"element %s %d" % (last, count), b"element %s %d" % (last, count - 9)))
+    with pytest.raises(DataError, match=rf"a.ply: data follow the {count - 9} rows of the last element"):
+        load_points(path)
+
+
+def test_a_labelled_scan_as_input_is_said(room: Sampled, tmp_path: Path) -> None:
+    labels, scores = np.zeros(len(room.points), np.int32), np.zeros(len(room.points), np.float32)
+    write_ply(tmp_path / "a.ply", room.points, room.colors, label=labels, score=scores)
+    assert load_points(tmp_path / "a.ply").as_read[0].startswith("a labelled scan: its colours are those of its labels")
+
+
+def test_faces_that_count_from_one(room: Sampled, tmp_path: Path) -> None:
+    path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors, faces=room.faces + 1)
+    with pytest.raises(DataError, match=r"names vertices outside .*: does it count them from 1\?"):
+        load_points(path)
+
+
+def test_a_header_without_elements(tmp_path: Path) -> None:
+    (tmp_path / "a.ply").write_bytes(b"ply\nformat ascii 1.0\nend_header\n1 2 3\n")
+    with pytest.raises(DataError, match=r"a.ply: element 'vertex' is missing"):
+        load_points(tmp_path / "a.ply")
+
+
+def test_a_number_beyond_its_column(room: Sampled, tmp_path: Path) -> None:
+    path = save_ply(tmp_path / "a.ply", points=room.points[:9], colors=np.full((9, 3), 77, np.uint8), text=True)
+    path.write_bytes(path.read_bytes().replace(b" 77 77 77\n", b" 77 300 77\n", 1))
+    with pytest.raises(DataError, match=r"a.ply: not a readable ply file"):
+        load_points(path)
+
+
+def test_fields_of_other_names(room: Sampled, unharmed: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    for points, colors in (("Points", "Colors"), ("pos", "colours"), ("XYZ", "RGB")):
+        np.savez(path, **{points: room.points, colors: room.colors})
+        assert same(load_points(path), unharmed) and load_points(path).as_read == ()
+    np.savez(path, points=room.points, coords=room.points * 9, colors=room.colors)
+    assert same(load_points(path), unharmed) and load_points(path).as_read == ("points is read, coords is not",)
+    np.savez(path, places=room.points)
+    with pytest.raises(DataError, match=r"field 'points' is missing .*, found places"):
+        load_points(path)
+
+
+def test_a_dictionary_in_a_torch_file(room: Sampled, unharmed: Scene, tmp_path: Path) -> None:
+    arrays = {"coord": room.points, "color": room.colors, "segment": np.arange(len(room.points)) % 20 - 1}
+    for value in (arrays, {key: torch.tensor(array) for key, array in arrays.items()}, {**arrays, "normal": None}):
+        torch.save(value, tmp_path / "a.pth")
+        scene = load_points(tmp_path / "a.pth")
+        assert same(scene, unharmed) and scene.as_read == ()
+        assert scene.labels[:3].tolist() == [255, 0, 1]
+    torch.save({"coord": [[0.0, 1.0], [2.0]]}, tmp_path / "a.pth")
+    with pytest.raises(DataError, match=r"a.pth: coord must be an array of numbers"):
+        load_points(tmp_path / "a.pth")
+
+
+def test_archives_that_are_none(room: Sampled, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", room.points)
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(DataError, match=r"a.npz: not a readable npz file.*one array, saved with np.save"):
+        load_points(tmp_path / "a.npz")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("points.npy", b"no array")
+    np.savez(tmp_path / "c.npz", points=room.points.astype(object))
+    with pytest.raises(DataError, match=r"c.npz: not a readable npz file.*it holds more than plain arrays"):
+        load_points(tmp_path / "c.npz")
+    with pytest.raises(DataError, match=r"b.npz: field points is no array"):
+        load_points(tmp_path / "b.npz")
+
+
+def test_half_precision_is_said_or_refused(room: Sampled, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", points=room.points.astype(np.float16), colors=room.colors)
+    said = load_points(tmp_path / "a.npz").as_read
+    assert len(said) == 1 and said[0].endswith("in steps of 0.0039 m there")
+    np.savez(tmp_path / "a.npz", points=(room.points + np.float32(60)).astype(np.float16), colors=room.colors)
+    with pytest.raises(DataError, match=r"a.npz: coordinates are float16 around 6.*the scan's shape is lost"):
+        load_points(tmp_path / "a.npz")
+
+
+def test_points_at_one_place(room: Sampled, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", points=np.repeat(room.points[:1], 500, axis=0), colors=room.colors[:500])
+    with pytest.raises(DataError, match=r"a.npz: all 500 points lie at one place"):
+        load_points(tmp_path / "a.npz")
+
+
+def test_rows_of_other_columns_name_the_option(room: Sampled, tmp_path: Path) -> None:
+    np.hstack([room.points, room.colors]).astype(np.float32).tofile(tmp_path / "a.bin")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(DataError, match=r"a.bin: coordinates do not look like metres.*--columns"):
+            load_points(tmp_path / "a.bin", columns=3)
+
+
+def hdr(most: float) -> np.ndarray:
+    colors = np.random.default_rng(0).uniform(0, 1, (3000, 3))
+    colors[::100] *= most
+    return colors
+
+
+@pytest.mark.parametrize(
+    ("colors", "black_white", "said"),
+    [
+        (hdr(4.0), (0, 1), "most of them up to 1: read as 0..1"),
+        (hdr(200.0), (0, 1), "most of them up to 1: read as 0..1"),
+        (np.random.default_rng(0).uniform(0, 3, (3000, 3)), (0, 255), "read as 0..255"),
+        (np.random.default_rng(0).integers(0, 260, (3000, 3)), (0, 255), "beyond it and are cut"),
+    ],
+)
+def test_light_beyond_white(
+    room: Sampled,
+    tmp_path: Path,
+    colors: np.ndarray,
+    black_white: tuple[int, int],
+    said: str,
+) -> None:
+    np.savez(tmp_path / "a.npz", points=room.points[:3000], colors=colors)
+    scene = load_points(tmp_path / "a.npz")
+    np.testing.assert_allclose(scene.colors, np.clip(colors / black_white[1], 0, 1), atol=1e-6)
+    assert len(scene.as_read) == 1 and said in scene.as_read[0]
