@@ -215,11 +215,11 @@ def _read_npz(path: Path) -> Cloud:
     try:
         with np.errstate(all="ignore"):  # of a damaged header's shape
             archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is one array, saved with np.save: np.savez gives names to points and colors")
-        with archive:
-            key_of = _key_of(archive.files, path)
-            arrays = {field: archive[key] for field, (key, *_) in key_of.items()}
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is one array, saved with np.save: np.savez gives names to points and colors")
+            with archive:
+                key_of = _key_of(archive.files, path)
+                arrays = {field: archive[key] for field, (key, *_) in key_of.items()}
     except (*NUMPY_DAMAGES, NotImplementedError) as error:
         reason = "it holds more than plain arrays" if "pickle" in str(error) else first_line(error)
         raise DataError(f"{path}: not a readable npz file, truncated? ({reason})") from None
