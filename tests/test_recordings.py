@@ -493,7 +493,7 @@ def test_nothing_is_said_of_a_recording_without_faults(plain: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda camera: camera + [[0, 5, 0], [0, 0, 0], [0, 0, 0]], "without skew, found 60 5 39.5 and 0 60 29.5"),
+        (lambda camera: camera + np.eye(3, k=1) * [[5], [0], [0]], "without skew, found 60 5 39.5 and 0 60 29.5"),
         (lambda camera: camera.T, r"end with the row 0 0 1, found 39.5 29.5 1: a transposed matrix\?"),
         (lambda camera: camera * [[1], [1], [0]], "end with the row 0 0 1, found 0 0 0$"),
         (lambda camera: np.diag([1 / 80, 1 / 60, 1]) @ camera, r"found 0.75 1: normalised by the image's size\?"),

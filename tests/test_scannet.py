@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from plyfile import PlyData, PlyElement
 
+from geoguide.cli import main
 from geoguide.datasets.formats.cameras import read_image_size, resize_intrinsics
 from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError, ReadAs
 
 NAME = "scene0011_01"
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [2, 2, 2]], dtype="f4")

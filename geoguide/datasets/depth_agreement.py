@@ -293,7 +293,9 @@ def _compare(one: _Frame, other: _Frame, motion: np.ndarray, stretch: float) -> 
 
 def _likely_cause(recording: _Recording, found: Agreement, depth_scale: float) -> str | None:
     """The other reading of the files under which the frames agree best, where they clearly do under any."""
-    need = FEWEST if found.contradicted else max(FEWEST, found.tried / 6)  # a recording that is right may overlap as little as that
+    need = (
+        FEWEST if found.contradicted else max(FEWEST, found.tried / 6)
+    )  # a recording that is right may overlap as little as that
     best, cause = CLEAR, None
     for text, move, stretch in _other_readings(recording, found, depth_scale):
         other = _agreement(recording, move, stretch)
