@@ -23,9 +23,7 @@ Size = tuple[int, int]  # (H, W)
 RIGID = 0.02
 ORIENTATION = 0x0112  # EXIF tag; 1 is as stored
 LAST_ROW = 1e-4  # how far the last row may be from 0 0 0 1: it is no measurement
-SKEW = (
-    1e-3  # of the focal length, about half a pixel at an image's border; every reader here takes pixels as square-cut
-)
+SKEW = 1e-3  # of the focal length, about half a pixel at an image's border; lifting and fusion know of none
 FEWEST_PIXELS = 2.0  # a focal length below is one of an image of width 1, not of pixels
 STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
 

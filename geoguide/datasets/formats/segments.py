@@ -46,8 +46,8 @@ def read_objects(
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Read the annotated objects of a mesh.
 
-    Segments that several objects name belong to the last of them; a `ReadAs` warning counts them. Segments that are not in the mesh give one warning,
-    and so does the name of another scene.
+    Segments that several objects name belong to the last of them; a `ReadAs` warning counts them. Segments
+    that are not in the mesh give one warning, and so does the name of another scene.
 
     Args:
         segments: The file of segments.
