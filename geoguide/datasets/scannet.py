@@ -32,8 +32,8 @@ COLOR_SUFFIXES = (".jpg", ".jpeg")  # of extracted frames
 DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
 LARGEST_ID = 2**31 - 1  # of an object; the images of instances hold 16 bits
-# labels.ply repeats the mesh's vertices: 2 real scans and 3 generated rooms pass. Of a generated room's reversed copy 85 %
-# differ by more than this from one vertex to the next.
+# labels.ply repeats the mesh's vertices: 2 real scans and 3 generated rooms pass. Of a generated room's reversed
+# copy 85 % differ by more than this from one vertex to the next.
 SAME_STEP, OTHER_ORDER = 1e-3, 0.01  # metres; share of the vertices
 Objects = tuple[list[dict], np.ndarray]  # the annotated objects; position among them of each vertex, [P], -1 for none
 
