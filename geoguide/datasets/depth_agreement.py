@@ -42,7 +42,7 @@ SPEAKING = 0.1  # share of a frame's points with a verdict below which a pair sa
 FEWEST = 4  # such pairs, both directions counted, below which nothing is said of the recording
 WRONG, DOUBTFUL = 0.75, 0.9  # shares; see the table above
 # With fewer pairs than ENOUGH the share scatters more. Of 980 draws of 2 to 8 frames, far apart and in any order, from
-# the three recordings of the table, the right poses gave 0.73 and more with few pairs, 0.83 and more with enough; of 380
+# the recordings of the table, the right poses gave 0.73 and more with few pairs, 0.83 and more with enough; of 380
 # draws with few pairs and inverted poses, OpenGL's axes or poses late by one frame 3 gave more than 0.6.
 ENOUGH, WRONG_OF_FEW = 8, 0.6
 ODD = 0.5  # share of a single frame; with one wrong pose among 8 to 40 the right frames keep 0.6, mostly 0.9
