@@ -1,6 +1,7 @@
 """Recordings that lie: poses of another convention, other units, odd frames. The right scene, or one clear line."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 import warnings
@@ -216,7 +217,8 @@ def test_frames_that_do_not_overlap_are_taken_and_it_is_said(plain: Path):
         apart.append(dataclasses.replace(view, cam_to_world=pose))
     (sentence,) = check_depth(apart, "scan", 5.0)
     assert sentence == (
-        "whether poses, intrinsics and depth fit together could not be checked: 0 of 22 pairs of frames overlap"
+        "whether poses, intrinsics and depth fit together could not be checked: 0 of 22 pairs of frames overlap, "
+        "4 are needed"
     )
 
 
@@ -483,3 +485,70 @@ def test_nothing_is_said_of_a_recording_without_faults(plain: Path):
         warnings.simplefilter("error")
         assert load_rgbd(plain, voxel=VOXEL).as_read == ()
     assert depth_agreement(views_of(plain, scan_room(simple_room(), 0, SENSOR), SENSOR)).confirmed
+
+
+# Intrinsics and depth files
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda camera: camera + np.eye(3, k=1) * [[5], [0], [0]], "without skew, found 60 5 39.5 and 0 60 29.5"),
+        (lambda camera: camera.T, r"end with the row 0 0 1, found 39.5 29.5 1: a transposed matrix\?"),
+        (lambda camera: camera * [[1], [1], [0]], "end with the row 0 0 1, found 0 0 0$"),
+        (lambda camera: np.diag([1 / 80, 1 / 60, 1]) @ camera, r"found 0.75 1: normalised by the image's size\?"),
+    ],
+)
+def test_what_is_no_camera_matrix_is_named(folder: Path, change: Callable[[np.ndarray], np.ndarray], message: str):
+    camera = folder / "camera-intrinsics.txt"
+    np.savetxt(camera, change(np.loadtxt(camera)))
+    with pytest.raises(DataError, match=f"camera-intrinsics.txt: .*{message}"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_images_and_arrays_of_depth_in_one_recording(folder: Path, plain_scene: Scene, first: int):
+    for path in sorted(folder.glob("*.depth.png"))[first::2]:
+        np.save(path.with_suffix(".npy"), np.asarray(Image.open(path)).astype(np.float32) / np.float32(1000))
+        path.unlink()
+    same(load_rgbd(folder, voxel=VOXEL), plain_scene)
+
+
+def test_an_array_without_rows_is_no_depth_image(folder: Path):
+    path = folder / "frame-000000.depth.png"
+    np.save(path.with_suffix(".npy"), np.asarray(Image.open(path)).ravel())
+    path.unlink()
+    with pytest.raises(DataError, match=r"000000.depth.npy: expected an image \[H, W\], found an array \[4800\]"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+@pytest.mark.parametrize("lost", ["-1.#IND", "-1.#INF", "1.#QNAN", "1.#INF00"])
+def test_lost_poses_as_old_windows_programs_write_them(folder: Path, lost: str):
+    (folder / "frame-000004.pose.txt").write_text((f"{lost} " * 4 + "\n") * 4)
+    with pytest.warns(UserWarning, match="1 of 24 frames skipped"):
+        assert not load_rgbd(folder, voxel=VOXEL).views[4].has_pose
+
+
+@pytest.mark.parametrize("far", [1e5, 1e30])
+def test_a_pose_that_lies_out_of_the_world(folder: Path, far: float):
+    pose = pose_of(folder, 4)
+    pose[:3, 3] += far
+    np.savetxt(folder / "frame-000004.pose.txt", pose)
+    with pytest.raises(InputError, match="GB, the limit is 4 GB"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+def test_depth_without_colour_is_said(folder: Path):
+    path = folder / "frame-000004.color.jpg"
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert load_rgbd(folder, voxel=VOXEL).as_read == (
+        "1 depth images have no colour image and are left out: frame-000004",
+    )
+
+
+def test_few_frames_of_a_real_recording_are_taken(recordings: Path):
+    """Four far-apart frames, whose thin overlap agrees by 0.73 only."""
+    views = {view.name: view for view in load_views(recordings / "scannet_real" / "scans" / "scene0113_00")}
+    for order in itertools.permutations(("0", "95", "195", "295")):
+        check_depth([views[name] for name in order], "scan", 5.0)

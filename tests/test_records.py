@@ -130,3 +130,15 @@ def test_lines_and_records_are_picked_by_facts_alike() -> None:
     assert len(records.only(lines, {"teacher": "LSeg-like"})) == 2
     both = frozenset({"2D fusion", "GeoGuide"})
     assert list(records.only(lines, {"method": both})["method"]) == ["2D fusion", "GeoGuide"]
+
+
+def test_a_record_whose_config_was_edited_is_refused(tmp_path: Path):
+    raw = fake_record(ExperimentConfig(name="a row")).raw
+    path = tmp_path / "scannet" / "a-row-s0-0123456789.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(raw))
+    records.read(path)
+    raw["config"]["seed"] = 7
+    path.write_text(json.dumps(raw))
+    with pytest.raises(DataError, match=r"a-row.*: unreadable record \(id .* is not that of the config"):
+        records.read(path)

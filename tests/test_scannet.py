@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from plyfile import PlyData, PlyElement
 
+from geoguide.cli import main
 from geoguide.datasets.formats.cameras import read_image_size, resize_intrinsics
 from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError, ReadAs
 
 NAME = "scene0011_01"
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [2, 2, 2]], dtype="f4")
@@ -96,7 +97,10 @@ def test_scannet200_looks_up_the_objects_names(scene_folder: Path):
     aggregation.write_text(json.dumps({"segGroups": other}))
     with pytest.warns(UserWarning, match=r"aggregation.json: label of objects is not .* void: unheard of") as caught:
         scene = load_scene(scene_folder, labels="scannet200")
-    assert len(caught) == 1
+    assert [str(one.message).split(": ")[1] for one in caught] == [
+        "1 times a segment belongs to more than one object",
+        "label of objects is not in the category table and read as void",
+    ]
     assert scene.labels.tolist() == [255] * 6  # outside the set, or not in the table; the later object wins
     assert scene.instances.tolist() == [2, 2, 1, 1, 1, -1]
     aggregation.write_text(json.dumps({"segGroups": [{"objectId": 2, "segments": [7]}]}))
@@ -316,3 +320,39 @@ def test_frames_must_be_numbered(scene_folder: Path):
     (scene_folder / "color" / "first.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"first.jpg: frame files are named by number"):
         load_scene(scene_folder)
+
+
+def test_labels_in_another_order_of_vertices_are_refused(scene_folder: Path):
+    """Without objects beside them nothing else would tell; a labelled mesh that was moved is no fault."""
+    for name in (SEGS, AGGREGATION):
+        (scene_folder / name).unlink()
+    path = scene_folder / f"{NAME}_vh_clean_2.labels.ply"
+    write_ply(path, POINTS + np.float32(3), label=NYU40)
+    expected = load_scene(scene_folder).labels
+    order = np.array([3, 0, 5, 1, 4, 2])
+    write_ply(path, POINTS[order], label=NYU40[order])
+    with pytest.raises(DataError, match=r"labels.ply: . of 6 vertices lie elsewhere.*in another order"):
+        load_scene(scene_folder)
+    write_ply(path, label=NYU40)
+    np.testing.assert_array_equal(load_scene(scene_folder).labels, expected)
+
+
+def test_the_category_table_is_read_again_once_it_changes(scene_folder: Path):
+    table = scene_folder.parents[1] / "scannetv2-labels.combined.tsv"
+    table.write_text("id\traw_category\tnyu40id\n1\twall\t1\n")
+    with pytest.warns(UserWarning, match="read as void: desk"):
+        load_scene(scene_folder, labels="scannet200")
+    table.write_text("id\traw_category\tnyu40id\n1\twall\t1\n9\tdesk\t14\n")
+    assert load_scene(scene_folder, labels="scannet200").labels.tolist() == [0, 0, 8, 8, 8, 255]
+    table.write_text("id\traw_category\tnyu40id\n1\twall\t1\n9\tdesk\t14\n2\tdesk\t14\n")
+    with pytest.warns(ReadAs, match="1 names stand there again with another id, first 'desk'"):
+        load_scene(scene_folder, labels="scannet200")
+
+
+def test_data_check_names_a_scene_of_two_splits(scene_folder: Path, capsys: pytest.CaptureFixture[str]):
+    root = scene_folder.parents[1]
+    (root / "scannetv2_train.txt").write_text(f"{NAME}\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "check", str(root)])
+    assert stop.value.code == 1
+    assert f"{NAME} is in the list of another split too" in capsys.readouterr().out

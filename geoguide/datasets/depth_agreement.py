@@ -41,6 +41,10 @@ AGREE, THROUGH = 0.05, 1.1  # twice a depth camera's own error at 5 m, and as mu
 SPEAKING = 0.1  # share of a frame's points with a verdict below which a pair says nothing
 FEWEST = 4  # such pairs, both directions counted, below which nothing is said of the recording
 WRONG, DOUBTFUL = 0.75, 0.9  # shares; see the table above
+# With fewer pairs than ENOUGH the share scatters more. Of 980 draws of 2 to 8 frames, far apart and in any order, from
+# the recordings of the table, the right poses gave 0.73 and more with few pairs, 0.83 and more with enough; of 380
+# draws with few pairs and inverted poses, OpenGL's axes or poses late by one frame 3 gave more than 0.6.
+ENOUGH, WRONG_OF_FEW = 8, 0.6
 ODD = 0.5  # share of a single frame; with one wrong pose among 8 to 40 the right frames keep 0.6, mostly 0.9
 CLEAR = 0.95  # share above which another reading of the files is named as the likely one
 UNUSABLE = 0.98  # share of readings beyond the limit
@@ -100,6 +104,11 @@ class Agreement(NamedTuple):
     def known(self) -> bool:
         """Whether enough frames overlap for a verdict."""
         return self.pairs >= FEWEST
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether there is a verdict, and a bad one."""
+        return self.known and self.share < (WRONG if self.pairs >= ENOUGH else WRONG_OF_FEW)
 
     @property
     def confirmed(self) -> bool:
@@ -175,13 +184,13 @@ def check_depth(views: Sequence[View], where: str, max_depth: float) -> tuple[st
     if found.confirmed:
         return said + _depth_as_read(recording.readings, views[0].depth_scale, where, max_depth)
     cause = _likely_cause(recording, found, views[0].depth_scale) if recording.pairs else None
-    if cause is not None or (found.known and found.share < WRONG):
-        raise DataError(f"{where}: {_contradiction(found)}; {cause or ''.join(said) or _ANY_CAUSE}")
+    if cause is not None or found.contradicted:
+        raise DataError(f"{where}: {_contradiction(found)}; {cause or '; '.join((*said, _ANY_CAUSE))}")
     if found.known:
         doubt = f"the frames' depth agrees by {found.share:.2f} only (usual: 0.97 and more)"
         sentence = f"{doubt}: poses, intrinsics or depth unit may be slightly wrong"
     else:
-        overlap = f"{found.pairs} of {found.tried} pairs of frames overlap"
+        overlap = f"{found.pairs} of {found.tried} pairs of frames overlap, {FEWEST} are needed"
         sentence = f"whether poses, intrinsics and depth fit together could not be checked: {overlap}"
     return (sentence, *said, *_depth_as_read(recording.readings, views[0].depth_scale, where, max_depth))
 
@@ -284,8 +293,9 @@ def _compare(one: _Frame, other: _Frame, motion: np.ndarray, stretch: float) -> 
 
 def _likely_cause(recording: _Recording, found: Agreement, depth_scale: float) -> str | None:
     """The other reading of the files under which the frames agree best, where they clearly do under any."""
-    wrong = found.known and found.share < WRONG
-    need = FEWEST if wrong else max(FEWEST, found.tried / 6)  # a recording that is right may overlap as little as that
+    need = (
+        FEWEST if found.contradicted else max(FEWEST, found.tried / 6)
+    )  # a recording that is right may overlap as little as that
     best, cause = CLEAR, None
     for text, move, stretch in _other_readings(recording, found, depth_scale):
         other = _agreement(recording, move, stretch)

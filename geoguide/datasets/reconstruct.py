@@ -99,7 +99,7 @@ def _bounds(boxes: Iterable[np.ndarray], voxel: float, memory_limit: float) -> t
     if not np.isfinite(low).all():
         raise InputError("reconstruct: no view holds a depth reading within max_depth")
     low, high = low - TRUNCATION * voxel, high + TRUNCATION * voxel
-    shape = np.ceil((high - low) / voxel).astype(np.int64) + 1
+    shape = np.ceil((high - low) / voxel) + 1  # floats: a stray pose may ask for more voxels than integers count
     need = _volume_bytes(shape)
     if need > memory_limit:
         fits = voxel

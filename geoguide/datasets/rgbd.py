@@ -22,6 +22,7 @@ from geoguide.scene import Scene, View, read_image
 
 AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), strict=True))  # each [3]
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
+DEPTH_SUFFIXES = (".png", ".npy")
 HEIGHTS = (0.3, 3.0)  # metres above the ground, at which people, and robots, hold cameras
 UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: horizontal surfaces are looked for in narrowing cones
 
@@ -70,7 +71,7 @@ def load_rgbd(
     check_unit(unit)
     views, doubt = _read_views(folder, frame_skip, depth_scale, image_size)
     views, shift = _placed(views, METRES[unit])
-    as_read = frames_as_read(views) + _checked_depth(views, folder, max_depth, doubt)
+    as_read = _without_color(folder) + frames_as_read(views) + _checked_depth(views, folder, max_depth, doubt)
     vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
     turn = rotation_to_z(estimate_up(views, normals) if up == "auto" else AXES[up])  # [3, 3]
     views = tuple(_turned(view, turn) for view in views)
@@ -124,7 +125,7 @@ def _read_views(
         raise InputError(f"frame_skip and depth_scale must be positive, found {frame_skip} and {depth_scale}")
     frames, camera = _find_frames(folder)
     frames = frames[::frame_skip]
-    doubt, files, first_depth = None, [frame[1:3] for frame in frames], frames[0][2]
+    doubt, files = None, [frame[1:3] for frame in frames]
     try:
         intrinsics, size = common_camera(files, camera, image_size)
     except MisfitError as error:
@@ -133,13 +134,16 @@ def _read_views(
             intrinsics, size = common_camera(files, camera, image_size, off_centre=True)
         except DataError:
             raise doubt from None  # the other images do not fit either
-    if depth_scale is None:
-        floats = first_depth.suffix == ".npy" and read_image(first_depth).dtype.kind == "f"
-        depth_scale = 1.0 if floats else 1000.0
     views = (
-        View(name, intrinsics, read_pose(pose), size, color, depth, depth_scale) for name, color, depth, pose in frames
+        View(name, intrinsics, read_pose(pose), size, color, depth, depth_scale or _usual_scale(depth))
+        for name, color, depth, pose in frames
     )
     return tuple(views), doubt
+
+
+def _usual_scale(depth: Path) -> float:
+    """Units a metre of a depth file, by its type; a recording may hold both."""
+    return 1.0 if depth.suffix == ".npy" and read_image(depth).dtype.kind == "f" else 1000.0
 
 
 def _placed(views: tuple[View, ...], metres: float) -> tuple[tuple[View, ...], np.ndarray]:
@@ -268,6 +272,15 @@ def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path
         camera = folder / "intrinsic" / "intrinsic_depth.txt"
     depths, poses = [_depth_file(depth) for depth, _ in places], [pose for _, pose in places]
     return list(zip(stems, colors, depths, poses, strict=True)), camera
+
+
+def _without_color(folder: Path) -> tuple[str, ...]:
+    """A sentence where depth images have no colour image beside them: they are no frames."""
+    depths = listed(folder, "*.depth.*", DEPTH_SUFFIXES) or listed(folder / "depth", suffixes=DEPTH_SUFFIXES)
+    frames = {name for name, *_ in _find_frames(folder)[0]}
+    alone = [name for path in depths if (name := path.stem.removesuffix(".depth")) not in frames]
+    first = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
+    return (f"{len(alone)} depth images have no colour image and are left out: {first}",) if alone else ()
 
 
 def _depth_file(place: Path) -> Path:

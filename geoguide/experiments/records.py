@@ -102,7 +102,8 @@ class Record:
 
         Raises:
             KeyError: A field is missing.
-            ConfigError: The config holds a field that is not known, or a value is of another type.
+            ConfigError: The config holds a field that is not known, a value is of another type, or the id is not that
+                of the config.
         """
         config = from_dict(ExperimentConfig, raw["config"])
         training: dict[str, Any] = raw["training"] or {"history": [], "converged": None}
@@ -122,6 +123,8 @@ class Record:
         }
         check_types(cls, values, "record")
         check_types(_Data, values["data"], "data")
+        if values["id"] != config_hash(config):
+            raise ConfigError(f"id {values['id']} is not that of the config, {config_hash(config)}: edited by hand?")
         return cls(**values)
 
     def scores(self, label_set: str | None = None) -> Scores:

@@ -2,13 +2,14 @@
 
 import csv
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError, ReadAs
 from geoguide.scene import VOID
 from geoguide.text_files import read_table
 
@@ -229,9 +230,8 @@ def _looked_up(ids: np.ndarray, values: dict[int, int], otherwise: int) -> np.nd
     return table[np.where(known, ids, len(table) - 1).astype(np.int64)]
 
 
-@functools.lru_cache(maxsize=8)
 def load_category_table(path: str | Path = CATEGORY_TABLE) -> CategoryTable:
-    """Read ScanNet's table of raw categories; the same path is read once.
+    """Read ScanNet's table of raw categories; the same file is read once, until it changes.
 
     Args:
         path: `scannetv2-labels.combined.tsv`: the official file, or by default the subset shipped here.
@@ -242,11 +242,23 @@ def load_category_table(path: str | Path = CATEGORY_TABLE) -> CategoryTable:
     Raises:
         DataError: The file is missing, holds no category or a row that cannot be read.
     """
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return _read_category_table(path, None)  # which says what is wrong with it
+    return _read_category_table(path, (state.st_mtime_ns, state.st_size))
+
+
+@functools.lru_cache(maxsize=8)
+def _read_category_table(path: str | Path, _state: tuple[int, int] | None) -> CategoryTable:
+    """The table, once for each state of the file."""
     ids: dict[str, int] = {}
     nyu40_of: dict[int, int] = {}
+    twice: list[str] = []
     for number, row in read_table(path, "category table"):
         try:
             raw_id = int(row["id"])
+            twice += [row["raw_category"]] if ids.get(row["raw_category"], raw_id) != raw_id else []
             ids[row["raw_category"]], nyu40_of[raw_id] = raw_id, int(row["nyu40id"] or 0)
         except (KeyError, ValueError) as error:
             raise DataError(f"{path}: line {number}: need id, raw_category, nyu40id ({error!r})") from None
@@ -254,4 +266,7 @@ def load_category_table(path: str | Path = CATEGORY_TABLE) -> CategoryTable:
             raise DataError(f"{path}: line {number}: id must be 0..{LARGEST_ID}, found {raw_id}")
     if not ids:
         raise DataError(f"{path}: holds no category")
+    if twice:
+        found = f"{len(twice)} names stand there again with another id, first {twice[0]!r}: the last of them counts"
+        warnings.warn(f"{path}: category table: {found}", ReadAs, stacklevel=3)
     return CategoryTable(ids, nyu40_of)

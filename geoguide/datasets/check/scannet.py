@@ -38,6 +38,8 @@ def check_scannet(root: Path, report: Report) -> None:
             for name in (name for name, folder in scenes.items() if folder is None):
                 report.problem(f"{root / 'scans' / name}: scene folder not found, scannetv2_{split}.txt names it")
             folders = [folder for folder in scenes.values() if folder is not None]
+            for folder in sorted(seen.intersection(folders)):
+                report.problem(f"{own_list(root, split)}: {folder.name} is in the list of another split too")
             seen.update(folders)
             labelled = split != "test"  # the benchmark's test scans come without labels
             tallies.append(check_scenes(report, split, folders, load_scene, expected=len(scenes), need_labels=labelled))

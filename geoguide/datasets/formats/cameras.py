@@ -23,6 +23,8 @@ Size = tuple[int, int]  # (H, W)
 RIGID = 0.02
 ORIENTATION = 0x0112  # EXIF tag; 1 is as stored
 LAST_ROW = 1e-4  # how far the last row may be from 0 0 0 1: it is no measurement
+SKEW = 1e-3  # of the focal length, about half a pixel at an image's border; lifting and fusion know of none
+FEWEST_PIXELS = 2.0  # a focal length below is one of an image of width 1, not of pixels
 STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
 
 
@@ -105,7 +107,9 @@ def _row(values: np.ndarray) -> str:
 
 
 def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
-    """Check that a camera matrix is finite and has positive focal lengths.
+    """Check that a camera matrix is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], finite, in pixels.
+
+    Lifting and fusion use these four numbers only, so any other number in it would be lost without a word.
 
     Args:
         matrix: The camera matrix [3, 3].
@@ -119,6 +123,15 @@ def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
     """
     if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise DataError(f"{path}: intrinsics need finite values and positive focal lengths")
+    if np.abs(matrix[2] - (0, 0, 1)).max() > LAST_ROW:
+        hint = ": a transposed matrix?" if np.abs(matrix[:, 2] - (0, 0, 1)).max() <= LAST_ROW else ""
+        raise DataError(f"{path}: intrinsics must end with the row 0 0 1, found {_row(matrix[2])}{hint}")
+    if max(abs(matrix[0, 1]), abs(matrix[1, 0])) > SKEW * matrix[0, 0]:
+        found = f"found {_row(matrix[0])} and {_row(matrix[1])}"
+        raise DataError(f"{path}: intrinsics must have the rows fx 0 cx and 0 fy cy, without skew, {found}")
+    if min(matrix[0, 0], matrix[1, 1]) < FEWEST_PIXELS:
+        found = f"found {_row(np.diag(matrix)[:2])}: normalised by the image's size?"
+        raise DataError(f"{path}: intrinsics need focal lengths in pixels, {found}")
     return matrix
 
 
@@ -308,8 +321,10 @@ def read_image_size(path: str | Path) -> Size:
     """
     path = need_file(path, "image")
     if path.suffix == ".npy":
-        height, width = (*read_image(path).shape, 0)[:2]
-        return height, width
+        shape = read_image(path).shape
+        if len(shape) < 2 or 0 in shape:
+            raise DataError(f"{path}: expected an image [H, W], found an array {list(shape)}")
+        return shape[0], shape[1]
     try:
         with Image.open(path) as image:
             return image.height, image.width

@@ -15,6 +15,7 @@ from geoguide.text_files import need_file, parse_json, read_text
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
 # What file managers leave in folders, beside hidden files (macOS writes ._NAME and .DS_Store); in lower case.
 JUNK = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
+MSVC = re.compile(r"(\s|^)[+-]?1\.#[A-Z]+\d*", re.ASCII)  # how old Windows programs print what is not finite: -1.#IND
 JSON_NAMES: dict[type, str] = {
     **{dict: "an object", list: "a list", str: "text"},
     **{int: "a whole number", bool: "true or false", float: "a number with a fraction"},
@@ -225,7 +226,7 @@ def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str
     Raises:
         DataError: The file is missing, holds no numbers or has another shape.
     """
-    lines = read_text(path, what).split("\n")
+    lines = MSVC.sub(r"\1nan", read_text(path, what)).split("\n")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # "input contained no data": reported below by shape

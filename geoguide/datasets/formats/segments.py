@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from geoguide.datasets.formats.files import integers, need_type, read_json
-from geoguide.errors import DataError
+from geoguide.errors import DataError, ReadAs
 
 # Measured. On 2 real scans, 63 generated rooms and 85 generated regions all ids that objects name are ids of the mesh;
 # on the 2 scans, 30 of the rooms and 25 of the regions all points of an object have one label. With another scene's
@@ -46,8 +46,8 @@ def read_objects(
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Read the annotated objects of a mesh.
 
-    Segments that several objects name belong to the last of them. Segments that are not in the mesh give one warning,
-    and so does the name of another scene.
+    Segments that several objects name belong to the last of them; a `ReadAs` warning counts them. Segments
+    that are not in the mesh give one warning, and so does the name of another scene.
 
     Args:
         segments: The file of segments.
@@ -80,6 +80,10 @@ def read_objects(
     unique, inverse = np.unique(ids, return_inverse=True)  # [S], [N]
     there = np.isin(wanted, unique)  # [n]
     _check_found(there, segments, groups)
+    several = len(np.unique(np.stack([owner, wanted]), axis=1).T) - len(np.unique(wanted))
+    if several:
+        found = f"{several} times a segment belongs to more than one object: the last of them has it"
+        warnings.warn(f"{groups}: {found}", ReadAs, stacklevel=3)
     of_segment = np.full(len(unique), -1, dtype=np.int64)  # [S]
     of_segment[np.searchsorted(unique, wanted[there])] = owner[there]
     return objects, of_segment[inverse.reshape(-1)]
