@@ -21,7 +21,7 @@ A pair of frames says something where at least a tenth of the points get a verdi
 | principal point off by a tenth of the width | 0.84 to 0.97 | 0 of 8 |
 | poses in mm or cm | no overlap | 14 of 16 |
 
-Refusals are counted with `WRONG` for all; with `WRONG_OF_FEW` fewer thinned recordings are refused, where pairs are few.
+Refusals are counted with `WRONG` for all; with `WRONG_OF_FEW`, where pairs are few, fewer recordings are refused.
 Of the others it is said that nothing could be checked or that agreement is low; of small faults of intrinsics nothing.
 A turned or moved world changes nothing.
 """
