@@ -228,7 +228,12 @@ def save_npy(value: np.ndarray) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("make", "file", "damage", "message"),
     [
-        (scannet, "scannet_2d/intrinsics.txt", lambda path: save_text(path, 2 * K), "intrinsics.txt hold for about"),
+        (
+            scannet,
+            "scannet_2d/intrinsics.txt",
+            lambda path: save_text(path, np.diag([2, 2, 1]) @ K),
+            "intrinsics.txt hold for about",
+        ),
         (matterport, f"{HOUSE_2D}/depth/abc_d1_0.png", Path.unlink, "depth image not found"),
         (matterport, f"{HOUSE_2D}/pose/abc_i1_1.txt", Path.unlink, "pose not found"),
         (matterport, f"{HOUSE_2D}/pose/abc_i1_1.txt", truncate, "pose must be|not a matrix"),
@@ -255,7 +260,7 @@ def save_npy(value: np.ndarray) -> Callable[[Path], None]:
             save_npy(np.eye(4)),
             r"must be numbers \[3, 3\], found float64 \[4, 4\]",
         ),
-        (nuscenes, f"{STREET_2D}/K/front.npy", save_npy(2 * K_NUSCENES), "front.npy hold for about"),
+        (nuscenes, f"{STREET_2D}/K/front.npy", save_npy(np.diag([2, 2, 1]) @ K_NUSCENES), "front.npy hold for about"),
         (nuscenes, f"{STREET_2D}/K/front.npy", truncate, "intrinsics is not a readable npy file"),
     ],
 )
