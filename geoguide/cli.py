@@ -259,12 +259,12 @@ class Segment:
     columns: Annotated[int | None, Within(3, 6)] = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
-    """Of a file's coordinates; default metres, which is refused where the scan's size speaks against it."""
+    """Of a file's coordinates, or of a recording's poses; default metres, refused where sizes speak against it."""
     weights: str | None = None
     """Of the model's backbone, if it is Sonata; default the hub's."""
     voxel: Annotated[float, Within(0.001)] = 0.03  # depth images count millimetres: nothing is finer
     """Voxel size in metres when an RGB-D folder is reconstructed."""
-    depth_scale: float | None = None
+    depth_scale: Annotated[float | None, Within(0.001)] = None
     """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
