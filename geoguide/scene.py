@@ -12,6 +12,7 @@ from geoguide.errors import DataError, InputError
 
 VOID = 255  # label of points that are not scored
 NO_INSTANCE = -1
+PIXELS_A_BYTE = 10_000  # of a file, at most: png packs 1,032 bytes into one, and 8 pixels of one bit into a byte
 
 
 def is_lost(cam_to_world: np.ndarray) -> bool:
@@ -77,6 +78,9 @@ def _opened(path: Path) -> Generator[Image.Image]:
         raise DataError(f"{path}: image not found")
     try:
         with Image.open(path) as image:
+            pixels, held = image.width * image.height, path.stat().st_size
+            if pixels > PIXELS_A_BYTE * held:
+                raise DataError(f"{path}: {image.width} x {image.height} pixels do not fit into {held} bytes, damaged?")
             image.load()
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

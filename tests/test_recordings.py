@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from geoguide.datasets.formats.files import by_number, listed
 from geoguide.datasets.rgbd import load_rgbd, load_views
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import fuse
-from geoguide.scene import Scene, View, read_color
+from geoguide.scene import Scene, View, read_color, read_image
 from geoguide.teachers.color import ColorTeacher
 from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.rooms.scan import scan_room
@@ -552,3 +553,14 @@ def test_few_frames_of_a_real_recording_are_taken(recordings: Path):
     views = {view.name: view for view in load_views(recordings / "scannet_real" / "scans" / "scene0113_00")}
     for order in itertools.permutations(("0", "95", "195", "295")):
         check_depth([views[name] for name in order], "scan", 5.0)
+
+
+def test_an_image_that_says_it_is_larger_than_its_file_can_hold(tmp_path: Path) -> None:
+    """A damaged header: decoding it would take seconds and a quarter of a gigabyte."""
+    path = tmp_path / "color.png"
+    Image.fromarray(np.zeros((12, 16, 3), np.uint8)).save(path)
+    content = path.read_bytes()
+    header = b"IHDR" + (1).to_bytes(4, "big") + (88_000_000).to_bytes(4, "big") + content[24:29]
+    path.write_bytes(content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:])
+    with pytest.raises(DataError, match=r"color.png: 1 x 88000000 pixels do not fit into \d+ bytes"):
+        read_image(path)
