@@ -162,7 +162,10 @@ def killed(home: Path, name: str, moment: float, aimed: bool) -> bool:
         if os.waitpid(process, os.WNOHANG) != (0, 0):
             return False
         time.sleep(0.001)
-    os.killpg(process, signal.SIGKILL)
+    try:
+        os.killpg(process, signal.SIGKILL)
+    except ProcessLookupError:  # so early that it leads no group yet
+        os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     return True
 

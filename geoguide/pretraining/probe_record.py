@@ -103,7 +103,7 @@ def read_record(path: Path, settings: ProbeConfig) -> dict[str, Any]:
         found, rows = record["protocol"]["probe"], record["rows"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: not a probe record ({error!r})") from None
-    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+    if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):
         raise DataError(f"{path}: rows must hold the numbers of each backbone by name, found {rows!r:.60}")
     if found != to_dict(settings):
         raise DataError(f"{path}: protocol.probe must be {to_dict(settings)}, found {found}; choose another --out")
