@@ -102,7 +102,7 @@ def _label_sets(folder: Path) -> tuple:
 
 
 def _probe_rows(folder: Path) -> tuple:
-    return tuple(read_record(folder / "probe.json", ProbeConfig())["rows"])
+    return tuple(sorted(read_record(folder / "probe.json", ProbeConfig())["rows"]))
 
 
 def _config(folder: Path) -> ExperimentConfig:
