@@ -16,6 +16,7 @@ from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder, identify
 from geoguide.datasets.check.report import Report, check_scene
 from geoguide.errors import DataError
+from geoguide.scene import Scene
 from geoguide.worlds.houses.make import make_mini_matterport3d
 from geoguide.worlds.rooms.make import make_mini_scannet
 from geoguide.worlds.streets.make import make_mini_nuscenes
@@ -326,3 +327,10 @@ def test_folders_that_are_no_dataset(tmp_path: Path):
         check_folder(tmp_path / "scan.ply", known_layouts())
     with pytest.raises(DataError, match=r"nowhere: dataset folder not found"):
         check_folder(tmp_path / "nowhere", known_layouts())
+
+
+def test_repeated_points_are_said(rng: np.random.Generator):
+    points = np.repeat(rng.random((400, 3)).astype(np.float32), 3, axis=0)
+    report, scene = Report("title"), Scene("merged", points, np.zeros_like(points))
+    check_scene(report, Path("merged"), lambda _: scene, need_labels=False, need_frames=False)
+    assert not report.problems and any("1,200 points lie at 400 different positions" in text for text in report.notes)

@@ -13,6 +13,7 @@ from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
 from geoguide.errors import GeoGuideError, ReadAs
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
+from geoguide.welding import with_weld_said
 
 NAMED = 10  # frames whose names a line about lost poses gives
 Reader = Callable[[Path], Scene]  # of one scene, from the path that names it
@@ -197,7 +198,7 @@ def check_scene(report: Report, path: Path, read: Reader, need_labels: bool, nee
         scene = read(path)
     if scene is None:
         return None
-    for decision in scene.as_read:
+    for decision in with_weld_said(scene).as_read:
         report.note(f"{path}: {decision}")
     if scene.labels is None and need_labels:
         report.problem(f"{path}: no labels, so it can be segmented but not scored")
