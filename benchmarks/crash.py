@@ -46,7 +46,7 @@ COMMANDS = {  # {home} is the trial's folder
     "replicate": ["replicate", "--workers", "1"],
     "segment": [
         *("segment", "{home}/data/mini-scannet/scans/scene0000_00/scene0000_00_vh_clean_2.ply", "--masks"),
-        *("--labels", "chair, table, whiteboard, floor", "--out", "{home}/out/labelled.ply"),
+        *("--labels", "chair, table, whiteboard, floor", "--out", "{home}/labelled.ply"),
     ],
     "pretrain": ["pretrain", "--workers", "1"],
 }
