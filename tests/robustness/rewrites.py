@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from damage import TEXT, Files, _tensors_and_notes, suffix
+from damage import TEXT, Files, _tensors_and_notes, load_content, suffix
 from PIL import Image, PngImagePlugin
 from plyfile import PlyData, PlyElement
 from safetensors.torch import save as save_tensors
@@ -252,7 +252,7 @@ def _torch(content: bytes, change: Callable[[Any], Any], **options: Any) -> byte
         return change(value) if isinstance(value, (np.ndarray, torch.Tensor)) else value
 
     buffer = io.BytesIO()
-    torch.save(changed(torch.load(io.BytesIO(content), weights_only=False)), buffer, **options)
+    torch.save(changed(load_content(content)), buffer, **options)
     return buffer.getvalue()
 
 
@@ -266,11 +266,7 @@ def torch_tensors(content: bytes) -> bytes:
 
 def torch_arrays(content: bytes) -> bytes:
     """Arrays in place of tensors: only where a scene's points are meant, weights are tensors."""
-    return (
-        _torch(content, np.asarray)
-        if isinstance(torch.load(io.BytesIO(content), weights_only=False), tuple)
-        else content
-    )
+    return _torch(content, np.asarray) if isinstance(load_content(content), tuple) else content
 
 
 def torch_gradients(content: bytes) -> bytes:
@@ -305,7 +301,7 @@ def torch_big_endian(content: bytes) -> bytes:
 
 def torch_short_labels(content: bytes) -> bytes:
     """Labels of a scene as int16, which is what many tools save."""
-    value = torch.load(io.BytesIO(content), weights_only=False)
+    value = load_content(content)
     if not isinstance(value, tuple):
         return content
     buffer = io.BytesIO()
