@@ -7,12 +7,14 @@ of both; tau is k at first and w + k / size after a merge. Then parts under `min
 remains are the superpoints.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from pykdtree.kdtree import KDTree
 
-from geoguide.errors import InputError
+from geoguide.errors import DataError, InputError
+from geoguide.frozen import check_choices, unless
 from geoguide.ops.arrays import coordinates, host, number, whole
 from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
@@ -30,6 +32,11 @@ class SuperpointConfig:
 
     k: float = 0.01  # not stated; ScanNet's default
     min_size: int = 20  # not stated; ScanNet's default
+    cut: Literal["none", "annotation"] = field(default="none", metadata=unless("cut", "none"))
+    """`annotation` cuts superpoints where annotated instances or labels end: an oracle variant and named so."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "superpoints")
 
 
 def segment_mesh(vertices: np.ndarray, faces: np.ndarray, *, k: float = 0.01, min_size: int = 20) -> np.ndarray:
@@ -216,8 +223,21 @@ def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
 
     Returns:
         int64 [P], ids 0..S-1 in the order of first appearance.
+
+    Raises:
+        DataError: `cut` is annotation, and the scene has no labels or instances.
     """
-    return at_positions(scene, lambda places: _segment(places, config))
+    found = at_positions(scene, lambda places: _segment(places, config))
+    return found if config.cut == "none" else _cut(scene, found)
+
+
+def _cut(scene: Scene, superpoints: np.ndarray) -> np.ndarray:
+    """Superpoints whose points are of one label and one instance each, ids in the order of first appearance."""
+    if scene.labels is None or scene.instances is None:
+        raise DataError(f"scene {scene.name}: superpoints.cut 'annotation' needs labels and instances, found none")
+    kinds = np.column_stack([superpoints, scene.labels, scene.instances])
+    _, first, parts = np.unique(kinds, axis=0, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[parts.reshape(-1)]
 
 
 def _segment(scene: Scene, config: SuperpointConfig) -> np.ndarray:

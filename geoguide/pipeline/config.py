@@ -7,7 +7,7 @@ from typing import Any, Literal
 from geoguide.backbones.config import BackboneConfig
 from geoguide.datasets.config import DataConfig
 from geoguide.errors import ConfigError
-from geoguide.frozen import replaced, unless
+from geoguide.frozen import check_choices, replaced, unless
 from geoguide.instances.scene_masks import MaskConfig
 from geoguide.lifting import LiftingConfig
 from geoguide.method.objective import ObjectiveConfig
@@ -73,9 +73,11 @@ class Protocol:
         other: How the class of other things is embedded: `prompted` like any name, or `bare` as the word "other"
             alone, as OpenScene does.
         finer_names: Score a class by the best of its finer names, where its label set has them (nuScenes: 43 for 16).
+        pooled: In mode fusion, score the mean 2D feature over each superpoint, or over each annotated instance (an
+            oracle; points of no instance keep their superpoint's mean), rather than each point's own.
 
     Raises:
-        ConfigError: `repeats` is below 1.
+        ConfigError: `repeats` is below 1, an unknown word, or pooled features of another mode than fusion.
 
     Example:
         >>> Protocol(repeats=5).mode
@@ -92,10 +94,14 @@ class Protocol:
     repeats: int = 1
     other: Literal["prompted", "bare"] = field(default="prompted", metadata=unless("other", "prompted"))
     finer_names: bool = field(default=False, metadata=unless("finer_names", False))
+    pooled: Literal["none", "superpoints", "instances"] = field(default="none", metadata=unless("pooled", "none"))
 
     def __post_init__(self) -> None:
+        check_choices(self, "protocol")
         if self.repeats < 1:
             raise ConfigError(f"protocol.repeats must be at least 1, found {self.repeats}")
+        if self.pooled != "none" and self.mode != "fusion":
+            raise ConfigError(f"protocol.pooled {self.pooled!r} belongs to mode fusion, found {self.mode!r}")
 
 
 @dataclass(frozen=True)

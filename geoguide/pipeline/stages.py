@@ -77,13 +77,13 @@ class Stages:
     @functools.cached_property
     def superpoints(self) -> np.ndarray:
         """Superpoint of each point, int64 [P], from 0; decided by `superpoints` of the config."""
-        settings = self.config.superpoints
-        return self._stage("superpoints", to_dict(settings), self._superpoints)["superpoints"]
+        settings = to_dict(self.config.superpoints, hashed_only=True)
+        return self._stage("superpoints", settings, self._superpoints)["superpoints"]
 
     @functools.cached_property
     def masks(self) -> InstanceMasks:
         """Class-agnostic instance masks; decided by `masks` and `superpoints` of the config."""
-        settings = [to_dict(self.config.masks), to_dict(self.config.superpoints)]
+        settings = [to_dict(self.config.masks), to_dict(self.config.superpoints, hashed_only=True)]
         found = self._stage("masks", settings, self._masks)
         return InstanceMasks(found["index"], found["offsets"], len(self.superpoints), found["scores"])
 
