@@ -18,6 +18,7 @@ import tyro
 
 from geoguide.errors import ConfigError, InputError, WriteError
 from geoguide.paths import check_file_writable, check_writable
+from geoguide.text_files import read_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +156,29 @@ def refuse_unread(command: Any, names: Collection[str], belong: str) -> None:
     for field in dataclasses.fields(command):
         if field.name in names and getattr(command, field.name) != field.default:
             raise ConfigError(f"--{field.name.replace('_', '-')} belongs to {belong}")
+
+
+def named_scenes(value: str | None) -> tuple[str, ...]:
+    """Read which scenes an option names.
+
+    Args:
+        value: Names separated by commas, the path of a list with a name a line, or "none"; None where it was not given.
+
+    Returns:
+        The names, in order.
+
+    Raises:
+        DataError: The list is no text.
+
+    Example:
+        >>> named_scenes("scene0000_00, scene0113_00"), named_scenes("none")
+        (('scene0000_00', 'scene0113_00'), ())
+    """
+    if value is None or value.strip().lower() in ("", "none"):
+        return ()
+    if os.path.isfile(value):
+        return read_names(value, "list of scenes")
+    return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 def output_file(

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -17,6 +17,7 @@ from geoguide.arguments import (
     Steps,
     Within,
     Workers,
+    named_scenes,
     need_working_folder,
     output_file,
     output_folder,
@@ -24,7 +25,7 @@ from geoguide.arguments import (
     refuse_unread,
 )
 from geoguide.benchmarks import NAMES, benchmark_of
-from geoguide.datasets.config import GENERATED, DataConfig
+from geoguide.datasets.config import GENERATED, DataConfig, Splits
 from geoguide.guard import EXIT_CODES, guarded
 from geoguide.paths import checkpoints_root, clone, results_root, runs_root
 
@@ -101,6 +102,12 @@ class Place:
     """Real data: Sonata's weights; default the hub's."""
     protocol: Literal["strict", "openscene", "openscene-ensemble"] | None = None
     """How it is scored; default openscene on real data, and the book's own on mini data."""
+    train: str | None = None
+    """The training scenes by name, separated by commas, or a file with a name a line."""
+    val: str | None = None
+    """Likewise the scenes of the validation curve; none where others are named and these are not."""
+    test: str | None = None
+    """Likewise the scored scenes; without any of the three the dataset's own splits."""
 
     def place(self, config: "ExperimentConfig") -> "ExperimentConfig":
         """Bring an experiment to these scenes.
@@ -113,7 +120,13 @@ class Place:
         """
         from geoguide.experiments.placing import placed
 
-        return placed(config, self.dataset, self.data, self.features, protocol=self.protocol, weights=self.weights)
+        return placed(config, self.dataset, self.data, self.features, **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """What `placing.placed` takes beside these, by name."""
+        names = (self.train, self.val, self.test)
+        splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))
+        return {"protocol": self.protocol, "weights": self.weights, "splits": splits}
 
 
 @dataclass(frozen=True)
@@ -147,8 +160,10 @@ class Train(Place):
         pools.prepare_data(config, self.workers)
         fitted = fit(config, device=self.device, run_dir=checkpoints_root())
         path = from_fit(fitted, config).save(out)
-        state = "converged" if fitted.converged else "NOT converged"
-        print(f"{path}: {config.name}, validation mIoU {fitted.history[-1]['val_miou']:.1f} ({state})")
+        state = {True: "converged", False: "NOT converged", None: "whether it converged is not known"}[fitted.converged]
+        miou = fitted.history[-1].get("val_miou")
+        watched = "no validation scenes" if miou is None else f"validation mIoU {miou:.1f}"
+        print(f"{path}: {config.name}, {watched} ({state})")
 
 
 @dataclass(frozen=True)
@@ -201,8 +216,7 @@ class Replicate(Place):
         from geoguide.report.readme import update_readme
 
         if self.profile == "main":
-            where = (self.dataset, self.data, self.features)
-            configs = profiles.main_table(*where, protocol=self.protocol, weights=self.weights)
+            configs = profiles.main_table(self.dataset, self.data, self.features, **self.options())
         else:
             refuse_unread(self, {field.name for field in fields(Place)}, "--profile main")
             configs = profiles.profile(self.profile)

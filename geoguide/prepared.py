@@ -1,5 +1,6 @@
 """`PreparedScene`: one scene with the results of all frozen stages, memory-mapped, for training and scoring."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +29,10 @@ class PreparedScene:
         labels: int64 [P], 255 void; None without annotation.
         instances: int64 [P], -1 for no instance; None without annotation.
         geometry: F_3d^G, float16 [P, C1].
-        lifted: F_2d, float16 [P, C], zero where unseen; or fused features that are read from disk when needed.
+        lifted: F_2d, float16 [P, C], zero where unseen; or fused features that are read from disk when needed; None
+            where nothing gives the scene 2D features: it can be scored by a student, and teaches none.
         seen_by: int32 [P], the number of frames that see each point; None with fused features, whose files say which
-            points are seen.
+            points are seen, and without 2D features.
         superpoints: int64 [P], ids from 0.
         masks: Class-agnostic instance masks.
         frames: How many frames the scene has, and how many of them are skipped because their pose is lost.
@@ -45,7 +47,7 @@ class PreparedScene:
     labels: np.ndarray | None
     instances: np.ndarray | None
     geometry: np.ndarray | IndexedRows
-    lifted: np.ndarray | StreamedFeatures
+    lifted: np.ndarray | StreamedFeatures | None
     seen_by: np.ndarray | None
     superpoints: np.ndarray
     masks: InstanceMasks
@@ -58,8 +60,9 @@ class PreparedScene:
 
     @property
     def feature_width(self) -> int:
-        """C."""
-        return self.lifted.width if isinstance(self.lifted, StreamedFeatures) else self.lifted.shape[1]
+        """C; `InputError` without 2D features."""
+        lifted = self._need_lifted()
+        return lifted.width if isinstance(lifted, StreamedFeatures) else lifted.shape[1]
 
     @property
     def geometry_width(self) -> int:
@@ -69,6 +72,8 @@ class PreparedScene:
     @property
     def seen(self) -> np.ndarray:
         """Which points have a 2D feature, bool [P]."""
+        if self.lifted is None:
+            return np.zeros(len(self), bool)
         return self.lifted.seen() if isinstance(self.lifted, StreamedFeatures) else np.asarray(self.seen_by) > 0
 
     def features(self, chosen: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -80,10 +85,14 @@ class PreparedScene:
 
         Returns:
             F_2d, float16 [p, C], 0 where unseen; and which of the points are seen, bool [p].
+
+        Raises:
+            InputError: The scene has no 2D features.
         """
-        if isinstance(self.lifted, StreamedFeatures):
-            return self.lifted.rows(chosen, draw)
-        return self.lifted[chosen], np.asarray(self.seen_by)[chosen] > 0
+        lifted = self._need_lifted()
+        if isinstance(lifted, StreamedFeatures):
+            return lifted.rows(chosen, draw)
+        return lifted[chosen], np.asarray(self.seen_by)[chosen] > 0
 
     def batch(self, chosen: np.ndarray, device: torch.device, draw: int = 0) -> Batch:
         """Make a training batch of some points.
@@ -96,6 +105,9 @@ class PreparedScene:
         Returns:
             A batch of p points. Superpoints and masks that hold none of them are left out, the others renumbered from
             0. Costs O(P + mask entries) integers, and O(p (C + C1)) floats whatever the scene's size.
+
+        Raises:
+            InputError: The scene has no 2D features.
         """
         names, superpoints = np.unique(self.superpoints[chosen], return_inverse=True)
         lifted, seen = self.features(chosen, draw)
@@ -124,6 +136,29 @@ class PreparedScene:
         if self.source is None:
             raise InputError(f"scene {self.name}: was made in memory, so it cannot be read again")
         return self.source.load(label_set)
+
+    def _need_lifted(self) -> np.ndarray | StreamedFeatures:
+        if self.lifted is None:
+            raise InputError(f"scene {self.name}: has no 2D features")
+        return self.lifted
+
+
+class ChosenScenes(Sequence[PreparedScene]):
+    """Some of several scenes, opened when asked for.
+
+    Args:
+        scenes: All of them.
+        positions: Which.
+    """
+
+    def __init__(self, scenes: Sequence[PreparedScene], positions: Sequence[int]) -> None:
+        self._scenes, self._positions = scenes, tuple(positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, number: int) -> PreparedScene:  # ty: ignore[incompatible-method-override]  # no slices
+        return self._scenes[self._positions[number]]
 
 
 def _float(array: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -139,5 +139,3 @@ def test_bad_input(scene: Scene, tiny: ExperimentConfig, tmp_path) -> None:
         prepare_split(tiny.replace(data__rooms=(2, 1, 0)), "test", progress=False)
     with pytest.raises(ConfigError, match=r"data\.features: fused features belong to a scene of a dataset"):
         prepare(scene, tiny.replace(data__features="fused"), tmp_path)
-    with pytest.raises(ConfigError, match=r"data\.features: real data"):
-        prepare(dataclasses.replace(scene, provenance="real"), tiny, tmp_path)

@@ -1,5 +1,6 @@
 """Scenes of every dataset and layout as one kind of list; training on fused features that stay on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from geoguide.benchmarks.scenes import list_sources, skipped
-from geoguide.datasets.config import DataConfig
+from geoguide.datasets.config import DataConfig, Splits
 from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import fused_files
 from geoguide.errors import ConfigError, DataError
@@ -21,6 +22,7 @@ from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 
 FEATURES = "scannet_multiview_simulated"
+SPLITS = Splits(train=("scene0001_00",), val=("scene0000_00",), test=("scene0002_00", "scene0003_00"))
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +55,15 @@ def published(tiny_scenes: dict, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def config(published: Path, tiny: ExperimentConfig) -> ExperimentConfig:
     """Adapter on descriptors, sixty steps, on the published rooms."""
-    plain = real(adapter_only(), "scannet", published, FEATURES, protocol="strict")
+    plain = real(adapter_only(), "scannet", published, FEATURES, protocol="strict", splits=SPLITS)
     return plain.replace(backbone=adapter_only(backbone="descriptors").backbone, train=tiny.train)
 
 
 def test_a_real_benchmark_end_to_end(config: ExperimentConfig, tmp_path: Path):
-    with pytest.warns(UserWarning, match="1 of 2 scenes have none, first scene0003_00"):
-        record = run.run(config, folder=tmp_path, progress=False)
+    record = run.run(config, folder=tmp_path, progress=False)
     assert (record.provenance, record.facts.teacher, record.raw["teacher"]) == ("real", FEATURES, FEATURES)
-    assert record.data["scenes"] == {"train": 1, "val": 1, "test": 1}
-    assert record.data["skipped"] == {"frames": 0, "scenes": 1}
+    assert record.data["scenes"] == {"train": 1, "val": 1, "test": 2}  # one of them without 2D features
+    assert record.data["skipped"] == {"frames": 0, "scenes": 0}
     assert record.raw["protocol"]["absent_class"] == "skip"
     assert record.metrics.miou > 0 and set(record.regions) == {"superpoint_purity", "superpoints"}
 
@@ -107,8 +108,10 @@ def _held(scene: PreparedScene) -> PreparedScene:
 
 
 def test_fusion_scores_the_features_on_disk(config: ExperimentConfig, tiny_scenes: dict, tiny: ExperimentConfig):
-    with pytest.warns(UserWarning, match="have none"):
-        streamed = evaluate(config.replace(protocol__mode="fusion"), progress=False)
+    official = config.replace(protocol__mode="fusion", data__splits=None)
+    with pytest.warns(UserWarning, match="1 of 2 scenes have none, first scene0003_00"):
+        streamed = evaluate(official, progress=False)
+    assert skipped(official.data, "test") == 1
     plain = tiny.replace(protocol=config.protocol).replace(protocol__mode="fusion")
     held = evaluate(plain, scenes=tiny_scenes["val"])
     np.testing.assert_array_equal(streamed.confusion.matrix, held.confusion.matrix)
@@ -122,8 +125,9 @@ def test_features_of_a_split_in_a_folder_of_their_own(config: ExperimentConfig, 
         folder.mkdir()
         for path in (path for number in numbers for path in (published / FEATURES).glob(f"scene{number:04d}*")):
             (folder / path.name).symlink_to(path)
-    data = config.replace(data__root=str(tmp_path)).data
-    assert len(list_sources(data, "train")) == 1
+    data = config.replace(data__root=str(tmp_path), data__splits=None).data
+    (named,) = list_sources(replace(data, splits=SPLITS), "train")
+    assert [path.parent.name for path in fused_files(named)] == [FEATURES] * 2
     with pytest.warns(UserWarning, match="1 of 2 scenes have none"):
         (source,) = list_sources(data, "test")
     assert [path.parent.name for path in fused_files(source)] == [f"{FEATURES}_val"]
@@ -186,10 +190,12 @@ def test_bad_roots(tmp_path: Path, published: Path, config: ExperimentConfig):
     with pytest.raises(DataError, match=r"holds no tables of nuScenes"):
         list_sources(DataConfig("nuscenes", "nuscenes16", root=str(published)), "train")
     (published / "empty").mkdir(exist_ok=True)
-    with pytest.raises(DataError, match="holds features of none of the 1 train scenes"), pytest.warns(UserWarning):
-        list_sources(config.replace(data__features="empty").data, "train")
-    assert skipped(config.replace(data__features="empty").data, "test") == 2
+    empty = config.replace(data__features="empty", data__splits=None).data
+    with pytest.raises(DataError, match="holds features of none of the 2 test scenes"), pytest.warns(UserWarning):
+        list_sources(empty, "test")
+    assert skipped(empty, "test") == 2
+    for split in ("train", "val"):
+        with pytest.raises(ConfigError, match=r"too few rooms .* found 2 .* in the train split; name the scenes"):
+            list_sources(empty, split)
     with pytest.raises(ConfigError, match="unknown protocol 'loose'"):
         real(adapter_only(), "scannet", published, FEATURES, protocol="loose")
-    with pytest.raises(ConfigError, match=r"data\.features: real data"):
-        prepare_split(config.replace(data__features=None), "test", progress=False)

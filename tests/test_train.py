@@ -104,7 +104,7 @@ def test_modes(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
 
 def test_the_curve_needs_labels(full: ExperimentConfig, tiny_scenes: Scenes) -> None:
     bare = replace(tiny_scenes["val"][0], labels=None)
-    with pytest.raises(DataError, match=f"scene {bare.name}: has no labels"):
+    with pytest.raises(DataError, match=f"no validation scene has labels .{bare.name}., so nothing can be scored"):
         fit(full, train=tiny_scenes["train"], val=[bare], progress=False)
 
 

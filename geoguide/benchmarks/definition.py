@@ -66,6 +66,8 @@ class Benchmark:
         kind: How its official layout is recognised and checked.
         has_official_layout: Whether it lies in a folder as published by its authors.
         list_official: Its scenes in that layout; takes (folder, config, official split) and returns them in order.
+        list_all: Every scene that lies in a folder of that layout, whatever list it is in; takes (folder, config). Each
+            has the official split that lists it, and "train" where none does.
         withholds_test: Whether the labels of its test scenes are withheld: "test" is then its official val split, as in
             the paper's tables, and "val", which training watches, is held out of the official train split.
         room: From a scene, in either layout, the room (or drive) that it shows.
@@ -81,6 +83,7 @@ class Benchmark:
     kind: Kind
     has_official_layout: Callable[[Path], bool]
     list_official: Callable[[Path, DataConfig, str], tuple[SceneSource, ...]]
+    list_all: Callable[[Path, DataConfig], tuple[SceneSource, ...]]
     withholds_test: bool
     room: Callable[[SceneSource], str]
     openscene: OpenSceneRecipe

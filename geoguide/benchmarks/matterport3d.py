@@ -37,6 +37,11 @@ class MatterportRegion(SceneSource):
         """House and region."""
         return f"{self.path.name}_region{self.region}"
 
+    @property
+    def listed_as(self) -> str:
+        """The house."""
+        return self.path.name
+
     def _read(self, labels: str) -> Scene:
         size = self.data.image_size
         return matterport3d.load_region(
@@ -66,10 +71,19 @@ class MatterportRegion(SceneSource):
 
 
 def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    return _regions(root, data, dict.fromkeys(matterport3d.list_houses(root, split), split))
+
+
+def _list_all(root: Path, data: DataConfig) -> tuple[SceneSource, ...]:
+    return _regions(root, data, matterport3d.all_houses(root))
+
+
+def _regions(root: Path, data: DataConfig, houses: dict[Path, str]) -> tuple[SceneSource, ...]:
+    """The regions of houses, each with its split."""
     mapping = matterport3d.find_mapping(root) or need_file(root / matterport3d.MAPPING, "category mapping")
     return tuple(
         MatterportRegion(house, split, data, region, mapping)
-        for house in matterport3d.list_houses(root, split)
+        for house, split in houses.items()
         for region in matterport3d.list_regions(house)
     )
 
@@ -83,6 +97,7 @@ BENCHMARK = Benchmark(
     kind=Kind("Matterport3D, official layout", is_matterport3d, check_matterport3d),
     has_official_layout=lambda root: matterport3d.scans_folder(root) != root,
     list_official=_list_official,
+    list_all=_list_all,
     withholds_test=False,
     room=lambda region: region.name,
     openscene=OpenSceneRecipe(LiftingConfig(0.02, 10), voxel=0.02, scenes_per_step=8, folder="matterport_3d"),

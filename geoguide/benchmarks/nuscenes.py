@@ -12,6 +12,7 @@ from geoguide.datasets.check.nuscenes import check_nuscenes, is_nuscenes
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.nuscenes_tables import LIDAR, Tables
 from geoguide.datasets.sources import SceneSource
+from geoguide.datasets.splits import USUAL, load_split
 from geoguide.errors import ConfigError, DataError
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
@@ -36,6 +37,11 @@ class NuScenesSample(SceneSource):
     def name(self) -> str:
         """Drive and token."""
         return f"{self.scene}_{self.sample}"
+
+    @property
+    def listed_as(self) -> str:
+        """The drive."""
+        return self.scene
 
     def _read(self, labels: str) -> Scene:
         if labels != LABEL_SET:
@@ -67,6 +73,18 @@ def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSourc
     )
 
 
+def _list_all(root: Path, data: DataConfig) -> tuple[SceneSource, ...]:
+    version = _version(root)
+    tables = _tables(version)
+    splits = ("mini_train", "mini_val") if version.name == "v1.0-mini" else USUAL
+    split_of = {scene: split for split in splits for scene in load_split("nuscenes", split)}
+    return tuple(
+        NuScenesSample(version, split_of.get(scene, splits[0]), data, scene, sample)
+        for scene in nuscenes.list_scenes(tables)
+        for sample in nuscenes.list_samples(tables, scene)
+    )
+
+
 def _version(root: Path) -> Path:
     """The folder of the tables: v1.0-trainval where there are several."""
     found = sorted(path for path in root.glob("v1.0-*") if path.is_dir())
@@ -87,6 +105,7 @@ BENCHMARK = Benchmark(
     kind=Kind("nuScenes, official layout", is_nuscenes, check_nuscenes),
     has_official_layout=lambda root: any(root.glob("v1.0-*")),
     list_official=_list_official,
+    list_all=_list_all,
     withholds_test=True,
     room=lambda frame: frame.scene if isinstance(frame, NuScenesSample) else frame.name,
     openscene=OpenSceneRecipe(

@@ -35,6 +35,10 @@ def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSourc
     return tuple(ScanNetScene(folder, split, data) for folder in scannet.list_scenes(root, split))
 
 
+def _list_all(root: Path, data: DataConfig) -> tuple[SceneSource, ...]:
+    return tuple(ScanNetScene(folder, split, data) for folder, split in scannet.all_scenes(root).items())
+
+
 BENCHMARK = Benchmark(
     name="scannet",
     title="ScanNet v2",
@@ -42,6 +46,7 @@ BENCHMARK = Benchmark(
     kind=Kind("ScanNet v2, official layout", is_scannet, check_scannet),
     has_official_layout=lambda root: (root / "scans").is_dir(),
     list_official=_list_official,
+    list_all=_list_all,
     withholds_test=True,
     room=lambda scan: scan.name.split("_")[0],  # scene0000 of scene0000_01
     openscene=OpenSceneRecipe(LiftingConfig(0.25, 10), voxel=0.02, scenes_per_step=8, folder="scannet_3d"),

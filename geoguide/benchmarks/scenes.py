@@ -10,6 +10,7 @@ from pathlib import Path
 
 from geoguide.benchmarks import benchmark_of, benchmarks
 from geoguide.benchmarks.definition import Benchmark
+from geoguide.benchmarks.named import named_splits, shared_rooms, shown
 from geoguide.datasets import openscene_layout
 from geoguide.datasets.check.folder import OPENSCENE, Kind
 from geoguide.datasets.config import DataConfig
@@ -33,17 +34,21 @@ def list_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
     """The scenes of a split, none of them read. Generated data must be there already (see `generate`).
 
     Args:
-        data: Which dataset. With fused features, scenes that have none are left out with one warning (see `skipped`).
+        data: Which dataset. Of a benchmark's own splits, scenes without fused features, where these are asked for, are
+            left out with one warning (see `skipped`), as OpenScene does; scenes that `data.splits` names all stay.
         split: "train", "val" or "test".
 
     Returns:
-        The scenes, in the order of the official list.
+        The scenes, in the order of the official list or of `data.splits`, which alone may name none.
 
     Raises:
-        ConfigError: Another split, or an unknown dataset.
-        DataError: The split is missing or empty, or the folder holds the same dataset in two layouts.
+        ConfigError: Another split, an unknown dataset, or a train split too small to hold rooms out for validation.
+        DataError: The split is missing or empty, the folder holds the same dataset in two layouts, or a scene that is
+            named is not there.
     """
     found = _all(data, split)
+    if data.splits is not None:
+        return found
     if not found:
         raise DataError(f"split {split!r} of {data.dataset} holds no scene")
     if data.features is None:
@@ -66,9 +71,13 @@ def skipped(data: DataConfig, split: str) -> int:
         split: "train", "val" or "test".
 
     Returns:
-        The count; 0 where no fused features are asked for.
+        The count; 0 where no fused features are asked for, or where the scenes are named.
     """
-    return 0 if data.features is None else sum(not fused_files(source) for source in _all(data, split))
+    return (
+        0
+        if data.features is None or data.splits is not None
+        else sum(not fused_files(source) for source in _all(data, split))
+    )
 
 
 def fused_width(data: DataConfig) -> int:
@@ -78,12 +87,17 @@ def fused_width(data: DataConfig) -> int:
         data: A config with fused features.
 
     Returns:
-        C, read from the first training scene that has any.
+        C, read from the first training scene that has any; where the scenes are named, from the first of any split.
 
     Raises:
-        DataError: No training scene has any, or the file is broken.
+        DataError: No scene has any, or the file is broken.
     """
-    return FusedFeatures(fused_files(list_sources(data, "train")[0])[0]).width
+    splits = ("train",) if data.splits is None else USUAL
+    files = (fused_files(source) for split in splits for source in list_sources(data, split))
+    first = next((files[0] for files in files if files), None)
+    if first is None:
+        raise DataError(f"{data.features_folder}: holds features of none of the scenes that data.splits names")
+    return FusedFeatures(first).width
 
 
 def generate(data: DataConfig, workers: int | None = None) -> Path:
@@ -111,6 +125,12 @@ def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
         raise ConfigError(f"split must be train, val or test, found {split!r}")
     benchmark = benchmark_of(data)
     root = need_folder(data.folder, "data root")
+    if data.splits is not None:
+        chosen = named_splits(data.splits, _found(data, root, benchmark))
+        shared = shared_rooms(chosen["train"], chosen["test"], benchmark.room)
+        if shared and split == "test":
+            warnings.warn(f"train and test hold scans of the same rooms: {shown(shared)}", stacklevel=3)
+        return chosen[split]
     official, withheld = split, benchmark.withholds_test and not data.generated
     if withheld:
         official = "val" if split == "test" else "train"
@@ -120,6 +140,16 @@ def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
     else:
         found = benchmark.list_official(root, data, official)
     return without_held_out(found, split, benchmark.room) if withheld and official == "train" else found
+
+
+def _found(data: DataConfig, root: Path, benchmark: Benchmark) -> tuple[SceneSource, ...]:
+    """Every scene that lies there, whatever split it belongs to."""
+    if data.generated or not _only_openscene(root, benchmark):
+        return benchmark.list_all(root, data)
+    name = benchmark.openscene.folder
+    splits = [split for split in USUAL if (root / name / split).is_dir()]
+    paths = {path: split for split in splits for path in openscene_layout.list_scenes(root, name, split)}
+    return tuple(OpenSceneScene(path, split, data) for path, split in paths.items())
 
 
 def _only_openscene(root: Path, benchmark: Benchmark) -> bool:

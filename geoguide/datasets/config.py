@@ -11,6 +11,42 @@ GENERATED = "mini-"  # what the names of generated datasets begin with
 
 
 @dataclass(frozen=True)
+class Splits:
+    """Which scenes are trained on, watched and scored, by name, in place of a benchmark's own splits.
+
+    A house of Matterport3D or a drive of nuScenes stands for all of its scenes. Scans of one room may lie in different
+    splits (one warning says so), the same scan may not.
+
+    Attributes:
+        train: The scenes that are learned from.
+        val: Those that the training curve is drawn on; without any there is no curve.
+        test: Those that are scored.
+
+    Raises:
+        ConfigError: A name stands twice, or is empty.
+
+    Example:
+        >>> Splits(train=("scene0000_00",), test=("scene0000_00",))
+        Traceback (most recent call last):
+        geoguide.errors.ConfigError: data.splits: 'scene0000_00' stands in train and in test
+    """
+
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for split in ("train", "val", "test"):
+            for name in getattr(self, split):
+                if not name.strip():
+                    raise ConfigError(f"data.splits.{split} holds an empty name")
+                if name in seen:
+                    raise ConfigError(f"data.splits: {name!r} stands in {seen[name]} and in {split}")
+                seen[name] = split
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which scenes. `root` says where they lie on this machine and is not part of an experiment's identity."""
 
@@ -24,6 +60,8 @@ class DataConfig:
     features: str | None = field(default=None, metadata=unless("features", None))
     """Folder below root of fused 2D features in OpenScene's format; None: the simulated teacher (mini only)."""
     root: str | None = field(default=None, metadata={"hash": False})
+    splits: Splits | None = field(default=None, metadata=unless("splits", None))
+    """The scenes of each split by name; None: the benchmark's own splits."""
 
     def __post_init__(self) -> None:
         if self.room_seed < 0:

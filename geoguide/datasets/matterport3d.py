@@ -22,7 +22,7 @@ from geoguide.datasets.formats.ply import checked_colors, checked_points, read_p
 from geoguide.datasets.formats.segments import check_agree, read_objects
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
 from geoguide.datasets.normals import mesh_normals
-from geoguide.datasets.splits import load_split
+from geoguide.datasets.splits import USUAL, load_split
 from geoguide.errors import DataError
 from geoguide.labels import load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View, void_as_read
@@ -52,8 +52,7 @@ def list_houses(root: str | Path, split: str) -> tuple[Path, ...]:
         ConfigError: There is no list of the split.
     """
     root = need_folder(root, "data root")
-    own = own_list(root, split)
-    names = read_names(own, "split list") if own else load_split("matterport3d", split)
+    own, names = own_list(root, split), _listed(root, split)
     if not names:
         raise DataError(f"{own}: lists no house")
     home = scans_folder(root)
@@ -62,6 +61,24 @@ def list_houses(root: str | Path, split: str) -> tuple[Path, ...]:
         hint = "" if own else f" (by the official list, scenes_{split}.txt is not there)"
         raise DataError(f"{home}: {len(missing)} of {len(names)} {split} houses are missing, first {missing[0]}{hint}")
     return tuple(home / house for house in names)
+
+
+def all_houses(root: str | Path) -> dict[Path, str]:
+    """Find every house that lies there with its regions, in a list or not.
+
+    Args:
+        root: The data root.
+
+    Returns:
+        A house's folder -> the split that lists it ("train" where none does), sorted by name.
+
+    Raises:
+        DataError: A list is no text.
+    """
+    root = need_folder(root, "data root")
+    split_of = {name: split for split in USUAL for name in _listed(root, split)}
+    houses = sorted(path for path in scans_folder(root).iterdir() if (path / REGIONS).is_dir())
+    return {house: split_of.get(house.name, USUAL[0]) for house in houses}
 
 
 def own_list(root: Path, split: str) -> Path | None:
@@ -76,6 +93,12 @@ def own_list(root: Path, split: str) -> Path | None:
     """
     places = (root / f"scenes_{split}.txt", root / "tasks" / "benchmark" / f"scenes_{split}.txt")
     return next((place for place in places if place.is_file()), None)
+
+
+def _listed(root: Path, split: str) -> tuple[str, ...]:
+    """The houses of a split, by the data's own list or the official one."""
+    own = own_list(root, split)
+    return read_names(own, "split list") if own else load_split("matterport3d", split)
 
 
 def scans_folder(root: Path) -> Path:

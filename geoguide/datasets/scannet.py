@@ -21,12 +21,13 @@ from geoguide.datasets.formats.ply import checked_colors, checked_points, read_p
 from geoguide.datasets.formats.segments import check_agree, need_fields, read_objects, read_segments
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.normals import mesh_normals
-from geoguide.datasets.splits import load_split
+from geoguide.datasets.splits import USUAL, load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, void_as_read
 from geoguide.text_files import read_names
 
+BY_NAME = "or name the scenes, --train, --val and --test"
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 COLOR_SUFFIXES = (".jpg", ".jpeg")  # of extracted frames
 DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
@@ -59,7 +60,7 @@ def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
     missing = [name for name, folder in folders.items() if folder is None]
     if missing:
         own = own_list(root, split)
-        hint = "" if own.is_file() else f" (by the official list, {own.name} is not there)"
+        hint = "" if own.is_file() else f" (by the official list, {own.name} is not there; {BY_NAME})"
         lacking = f"{len(missing)} of {len(folders)} {split} scenes are missing"
         raise DataError(f"{root}: {lacking}, first scans/{missing[0]}{hint}")
     return tuple(folder for folder in folders.values() if folder is not None)
@@ -79,12 +80,28 @@ def find_scenes(root: Path, split: str) -> dict[str, Path | None]:
         DataError: The list is empty.
         ConfigError: There is no list of the split.
     """
-    own = own_list(root, split)
-    names = read_names(own, "split list") if own.is_file() else load_split("scannet", split)
+    names = _listed(root, split)
     if not names:
-        raise DataError(f"{own}: lists no scene")
-    homes = [root / folder for folder in ("scans", "scans_test") if (root / folder).is_dir()]
+        raise DataError(f"{own_list(root, split)}: lists no scene")
+    homes = _homes(root)
     return {name: next((home / name for home in homes if (home / name).is_dir()), None) for name in names}
+
+
+def all_scenes(root: Path) -> dict[Path, str]:
+    """Find every scene that lies there, in a list or not.
+
+    Args:
+        root: The data root.
+
+    Returns:
+        A scene's folder -> the split that lists it ("train" where none does), sorted by name.
+
+    Raises:
+        DataError: A list is no text.
+    """
+    split_of = {name: split for split in USUAL for name in _listed(root, split)}
+    folders = {path.name: path for home in reversed(_homes(root)) for path in home.iterdir() if path.is_dir()}
+    return {folders[name]: split_of.get(name, USUAL[0]) for name in sorted(folders)}
 
 
 def own_list(root: Path, split: str) -> Path:
@@ -190,6 +207,17 @@ def unknown_names(folder: str | Path, table: CategoryTable) -> tuple[str, ...]:
     names = {group.get("label") for group in groups if isinstance(group, dict)}
     unknown = (name for name in names if isinstance(name, str) and name.strip() not in table.ids)
     return tuple(sorted(" ".join(name.split()) for name in unknown))
+
+
+def _listed(root: Path, split: str) -> tuple[str, ...]:
+    """The names of a split, by the data's own list or the official one."""
+    own = own_list(root, split)
+    return read_names(own, "split list") if own.is_file() else load_split("scannet", split)
+
+
+def _homes(root: Path) -> list[Path]:
+    """The folders that scenes lie in."""
+    return [root / folder for folder in ("scans", "scans_test") if (root / folder).is_dir()]
 
 
 def _aggregation(folder: Path) -> Path:

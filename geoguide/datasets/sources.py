@@ -44,6 +44,11 @@ class SceneSource(abc.ABC):
         """As the scene will be called: as its folder or file, where a benchmark does not say otherwise."""
         return self.path.name
 
+    @property
+    def listed_as(self) -> str:
+        """What lists of splits call it: its own name, or that of the house or drive that it belongs to."""
+        return self.name
+
     def load(self, label_set: str | None = None) -> Scene:
         """Read the scene.
 
@@ -150,6 +155,14 @@ def without_held_out(items: Sequence[Item], split: str, room: Callable[[Item], s
 
     Returns:
         The scenes of that part, in order.
+
+    Raises:
+        ConfigError: There are fewer than `HELD_OUT` rooms: one of a few would be lost for training, unasked.
     """
-    watched = set(sorted({room(item) for item in items})[::HELD_OUT])
+    rooms = sorted({room(item) for item in items})
+    if len(rooms) < HELD_OUT:
+        found = f"found {len(rooms)} (fewer than {HELD_OUT}) in the train split"
+        how = "name the scenes: --train, --val (or none) and --test; data.splits of a config"
+        raise ConfigError(f"data.splits: too few rooms to hold some out for validation, {found}; {how}")
+    watched = set(rooms[::HELD_OUT])
     return tuple(item for item in items if (room(item) in watched) == (split == "val"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from geoguide.backbones.config import BackboneConfig
 from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.scenes import fused_width
+from geoguide.datasets.config import DataConfig, Splits
 from geoguide.errors import ConfigError, check_known
 from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
@@ -87,6 +88,7 @@ def placed(
     *,
     protocol: str | None = None,
     weights: str | None = None,
+    splits: Splits | None = None,
 ) -> ExperimentConfig:
     """An experiment on a benchmark, generated or real: what the command's options of the same names mean.
 
@@ -95,9 +97,10 @@ def placed(
         dataset: The benchmark's name.
         data: "mini", or the folder of the real data.
         features: On mini data a simulated 2D model, a key of `TEACHERS`; on real data the folder of fused 2D features
-            below `data`.
+            below `data`, or "none": scenes without 2D features, which can be scored and not learned from.
         protocol: A key of `PROTOCOLS`; None for the book's own on mini data, and "openscene" on real data.
         weights: Of Sonata, on real data; None for the hub's.
+        splits: Which scenes, by name; None for the benchmark's own splits.
 
     Returns:
         The experiment there.
@@ -107,15 +110,21 @@ def placed(
         DataError: Real data are not there.
     """
     if data != "mini":
-        return real(config, dataset, data, features, protocol or "openscene", weights)
+        return real(config, dataset, data, features, protocol or "openscene", weights, splits)
     if weights is not None:
         raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
-    config = on(with_teacher(config, features), dataset)
+    config = on(with_teacher(config, features), dataset).replace(data__splits=splits)
     return config if protocol is None else under_protocol(config, protocol)
 
 
 def real(
-    config: ExperimentConfig, dataset: str, root: str | Path, features: str, protocol: str, weights: str | None = None
+    config: ExperimentConfig,
+    dataset: str,
+    root: str | Path,
+    features: str,
+    protocol: str,
+    weights: str | None = None,
+    splits: Splits | None = None,
 ) -> ExperimentConfig:
     """The same experiment on a real benchmark with its fused 2D features.
 
@@ -126,8 +135,10 @@ def real(
         dataset: The benchmark's name.
         root: Its folder, official layout or OpenScene's.
         features: The name of the features' folder below `root`; their width says whose text is meant (`TEXT_OF_WIDTH`).
+            "none" for scenes without 2D features.
         protocol: One of `PROTOCOLS`; fusion stays fusion.
         weights: Of Sonata; None for the hub's.
+        splits: Which scenes, by name; None for the benchmark's own splits.
 
     Returns:
         The experiment there.
@@ -138,16 +149,12 @@ def real(
     """
     there = benchmark(dataset)
     config = under_protocol(config, protocol)
-    data = there.real_data(root, features)
-    width = fused_width(data)
-    if width not in TEXT_OF_WIDTH:
-        known = ", ".join(map(str, TEXT_OF_WIDTH))
-        raise ConfigError(f"data.features: {features} has {width} channels; texts are known for {known}")
+    data = replace(there.real_data(root, None if features == "none" else features), splits=splits)
     config = config.replace(
         data=data,
         lifting=there.openscene.lifting,
         backbone=BackboneConfig("sonata", weights=weights),
-        text=TextConfig(TEXT_OF_WIDTH[width]),
+        text=config.text if data.features is None else _text_of(data),
         evaluation__label_sets=there.more_label_sets,
     )
     if student_kind(config).frozen:  # twenty epochs of ScanNet, whatever the benchmark: a guess
@@ -158,3 +165,12 @@ def real(
         steps, openscene = 100 * REAL_SCENES // recipe.scenes_per_step, replace(config.openscene, **network)
         config = config.replace(openscene=openscene, train__learning_rate=1e-4, train__steps=steps)
     return config.replace(train__evaluate_every=config.train.steps // 20, train__checkpoint_every=500)
+
+
+def _text_of(data: DataConfig) -> TextConfig:
+    """Whose text the fused features are compared with, by their width."""
+    width = fused_width(data)
+    if width not in TEXT_OF_WIDTH:
+        known = ", ".join(map(str, TEXT_OF_WIDTH))
+        raise ConfigError(f"data.features: {data.features} has {width} channels; texts are known for {known}")
+    return TextConfig(TEXT_OF_WIDTH[width])

@@ -64,9 +64,10 @@ class Record:
         provenance: Whether the scored scenes are "mini" or "real".
         metrics: Scores on the label set of `facts`.
         by_label_set: Scores on further label sets.
-        validation: `miou` and `macc` on the validation scenes, in %.
-        history: The training curve: rows of step, val_miou (%) and loss terms; empty where nothing is trained.
-        converged: Whether the training had; None where nothing is trained.
+        validation: `miou` and `macc` on the validation scenes, in %; None without such scenes.
+        history: The training curve: rows of step, val_miou (%, with validation scenes) and loss terms; empty where
+            nothing is trained.
+        converged: Whether the training had; None where nothing is trained, or without validation scenes.
         regions: Quality of superpoints and masks (see `run.region_quality`).
         data: Fingerprint, scenes of each split, points, share of points with a 2D feature.
         environment: Versions, device, commit, date.
@@ -81,7 +82,7 @@ class Record:
     provenance: str
     metrics: Scores
     by_label_set: dict[str, Scores]
-    validation: dict[str, float]
+    validation: dict[str, float] | None
     history: list[dict[str, float]]
     converged: bool | None
     regions: dict[str, float]
@@ -254,7 +255,8 @@ def frame(found: Sequence[Record], label_set: str | None = None) -> pd.DataFrame
         scores = record.scores(label_set)
         line = {"id": record.id} | record.facts.columns() | {"label_set": label_set or record.facts.label_set}
         line |= {"measure": SCORE} | {name: getattr(scores, name) for name in _SCORES}
-        line |= {f"val_{name}": value for name, value in record.validation.items()}
+        watched = record.validation or dict.fromkeys(("miou", "macc"), float("nan"))
+        line |= {f"val_{name}": value for name, value in watched.items()}
         line |= {"converged": record.converged, "seen_share": record.data["seen_share"]}
         line |= {"classes": len(scores.iou), "occur": sum(value is not None for value in scores.iou.values())}
         lines.append(line)

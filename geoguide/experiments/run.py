@@ -76,7 +76,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         student, training = fitted.student, {"history": history, "converged": fitted.converged}
     label_set, others = tested.data.label_set, config.evaluation.label_sets
     on_test = evaluate_label_sets(tested, student, test, (label_set, *others))
-    on_val = evaluate(config, student, scenes=val)
+    on_val = evaluate(config, student, scenes=val) if len(val) else None
     by_label_set = {name: describe(on_test[name], name) for name in others}
     for metrics in by_label_set.values():
         del metrics["confusion"]  # 160 x 160 numbers for every run would outweigh all else
@@ -91,7 +91,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "seed": config.seed,
         "metrics": describe(on_test[label_set], label_set),
         "by_label_set": by_label_set,
-        "validation": {"miou": on_val.miou, "macc": on_val.macc},
+        "validation": None if on_val is None else {"miou": on_val.miou, "macc": on_val.macc},
         "training": training,
         "regions": region_quality(test),
         "data": _data({"train": train, "val": val, "test": test}, config),

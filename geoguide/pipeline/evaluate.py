@@ -1,5 +1,6 @@
 """`evaluate(config)`: score a trained student, the 2D features alone, or both, under a stated protocol."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from geoguide.benchmarks.named import shown
 from geoguide.errors import DataError, InputError
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
@@ -34,11 +36,16 @@ class Evaluation:
         confusion: Over all scenes.
         per_scene: By name of the scene.
         protocol: How it was scored.
+        unlabelled: Names of the scenes that were left out because they have no labels.
+        without_features: In modes fusion and ensemble, names of the scored scenes without 2D features: all of their
+            points count as points without a feature do.
     """
 
     confusion: ConfusionMatrix
     per_scene: dict[str, ConfusionMatrix]
     protocol: Protocol
+    unlabelled: tuple[str, ...] = ()
+    without_features: tuple[str, ...] = ()
 
     @property
     def miou(self) -> float:
@@ -62,6 +69,8 @@ def evaluate(
 ) -> Evaluation:
     """Score every labelled point of a split (evaluation as OpenScene: modes distill, fusion, ensemble).
 
+    Scenes without labels are left out, with one warning that names them.
+
     `distill`: cosine of F_3d^sem with the text. `fusion`: cosine of F_2d; points that no camera sees have no feature
     and count as the protocol's `no_feature` says. `ensemble`: per point the source with the higher best cosine.
 
@@ -79,7 +88,7 @@ def evaluate(
     Raises:
         InputError: No student in a mode that needs one, or scenes made in memory that would have to be read again.
         ConfigError: An unknown label set.
-        DataError: A scene without labels, or one that cannot be read.
+        DataError: No scene has labels, none has 2D features in a mode that compares them, or one cannot be read.
     """
     scenes = prepare_split(config, split, progress=progress) if scenes is None else scenes
     label_set = label_set or config.data.label_set
@@ -108,20 +117,57 @@ def evaluate_label_sets(
     protocol = config.protocol
     if protocol.mode != "fusion" and student is None:
         raise InputError(f"evaluate: mode {protocol.mode!r} needs a trained student")
+    without = _without_features(scenes, protocol.mode)
     texts = {name: class_text(name, protocol, config.text) for name in label_sets}
     per_scene: dict[str, dict[str, ConfusionMatrix]] = {name: {} for name in label_sets}
     once = protocol.mode != "fusion" and protocol.repeats == 1  # one pass of the student serves all texts
     for scene in scenes:
-        output = student_output(student, scene) if once and student is not None else None
-        for name, text in texts.items():
-            labels = scene.labels if name == config.data.label_set else scene.load(name).labels
-            if labels is None:
-                raise DataError(f"scene {scene.name}: has no labels, so nothing can be scored")
-            ids, _ = predict(scene, text, protocol.mode, student, repeats=protocol.repeats, output=output)
+        labels = _labels(scene, config, label_sets)
+        output = student_output(student, scene) if once and student is not None and labels else None
+        for name, target in labels.items():
+            ids, _ = predict(scene, texts[name], protocol.mode, student, repeats=protocol.repeats, output=output)
             matrix = per_scene[name][scene.name] = ConfusionMatrix(len(load_label_set(name)), protocol.no_feature)
-            matrix.update(labels, ids)
-    empty = {name: ConfusionMatrix(len(load_label_set(name)), protocol.no_feature) for name in label_sets}
-    return {name: Evaluation(sum(found.values(), empty[name]), found, protocol) for name, found in per_scene.items()}
+            matrix.update(target, ids)
+    names = [scene.name for scene in scenes]
+    return {name: _scored(name, found, names, without, protocol) for name, found in per_scene.items()}
+
+
+def _without_features(scenes: Sequence[PreparedScene], mode: str) -> tuple[str, ...]:
+    """Names of the scenes whose 2D features a mode asks for and does not find; one warning says them."""
+    if not scenes:
+        raise DataError("no scene to score: the split names none (--test, data.splits)")
+    if mode == "distill":
+        return ()
+    without = tuple(scene.name for scene in scenes if scene.lifted is None)
+    if len(without) == len(scenes):
+        raise DataError(f"mode {mode}: none of the {len(scenes)} scenes has 2D features, first {without[0]}")
+    if without:
+        counts = "all of their points count as points without a feature"
+        told = f"mode {mode}: {len(without)} of {len(scenes)} scenes have no 2D features, {counts}: {shown(without)}"
+        warnings.warn(told, stacklevel=4)
+    return without
+
+
+def _labels(scene: PreparedScene, config: ExperimentConfig, label_sets: Sequence[str]) -> dict[str, np.ndarray]:
+    """Labels int64 [P] of a scene by label set, of those that it has."""
+    own = config.data.label_set
+    found = {name: scene.labels if name == own else scene.load(name).labels for name in label_sets}
+    return {name: labels for name, labels in found.items() if labels is not None}
+
+
+def _scored(
+    label_set: str, found: dict[str, ConfusionMatrix], names: list[str], without: tuple[str, ...], protocol: Protocol
+) -> Evaluation:
+    """The scores on a label set of the scenes `names`, of which those that have labels are found."""
+    unlabelled = tuple(name for name in names if name not in found)
+    if not found:
+        many = f"none of the {len(names)} scenes has labels of {label_set}, first {names[0]}"
+        raise DataError(f"{many}: has no labels, so nothing can be scored")
+    if unlabelled:
+        told = f"{len(unlabelled)} of {len(names)} scenes have no labels of {label_set} and are left out"
+        warnings.warn(f"{told}: {shown(unlabelled)}", stacklevel=4)
+    total = sum(found.values(), ConfusionMatrix(len(load_label_set(label_set)), protocol.no_feature))
+    return Evaluation(total, found, protocol, unlabelled, tuple(name for name in without if name in found))
 
 
 @torch.inference_mode()
@@ -173,6 +219,8 @@ def predict(
 def _classify_lifted(scene: PreparedScene, text: ClassText) -> tuple[np.ndarray, np.ndarray]:
     """Classify the 2D features: ids int64 [P], 255 without a feature, and cosines float32 [P], 0 there."""
     ids, best = np.full(len(scene), VOID), np.zeros(len(scene), np.float32)
+    if scene.lifted is None:
+        return ids, best
     for chosen in np.array_split(np.arange(len(scene)), -(-len(scene) // CHUNK)):
         lifted, seen = scene.features(chosen)
         found, cosine = text.classify(F.normalize(torch.from_numpy(np.array(lifted)).float(), dim=-1))
@@ -198,7 +246,7 @@ def _motion(number: int) -> Motion:
 def _similarity(features: Tensor, scene: PreparedScene, text: ClassText, mode: str) -> Tensor:
     """Dot products float32 [P, K] of one pass; in ensemble mode of the source that is surer, 3D or 2D."""
     similarity = text.similarity(features)
-    if mode == "ensemble":
+    if mode == "ensemble" and scene.lifted is not None:
         lifted, seen = scene.features(np.arange(len(scene)))
         lifted = torch.from_numpy(np.array(lifted)).to(features).float()  # [P, C]
         cosine = similarity.max(dim=1).values / features.norm(dim=1)  # [P]

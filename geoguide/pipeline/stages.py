@@ -94,17 +94,21 @@ class Stages:
         return IndexedRows(**found) if "index" in found else found["rows"]
 
     @functools.cached_property
-    def lifted(self) -> tuple[np.ndarray, np.ndarray] | StreamedFeatures:
+    def lifted(self) -> tuple[np.ndarray, np.ndarray] | StreamedFeatures | None:
         """F_2d: features float16 [P, C] and the number of frames that see each point, int32 [P].
 
-        Where `data.features` of the config names fused features, they stay on disk. Otherwise decided by `teacher`,
+        None where nothing gives the scene 2D features: no file of fused ones, or no image, or no 2D model that knows it
+        (the simulated one knows generated scenes only). Where `data.features` of the config names fused features, they stay on disk. Otherwise decided by `teacher`,
         `lifting` and, of `data`, `frame_skip`, `image_size` and the teacher's label set.
         """
         data = self.config.data
         if data.features is not None:
             if self.source is None:
                 raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare")
-            return StreamedFeatures(fused_files(self.source), len(self.arrays["points"]))
+            files = fused_files(self.source)
+            return StreamedFeatures(files, len(self.arrays["points"])) if files else None
+        if self.arrays["frames"][0] == 0 or self.identity.provenance != "mini":
+            return None
         settings: list[object] = [to_dict(self.config.teacher), to_dict(self.config.lifting, hashed_only=True)]
         settings += [data.frame_skip, known_label_set(data)]
         if data.image_size is not None:
@@ -119,12 +123,12 @@ class Stages:
             The prepared scene; its arrays are memory-mapped where there is a cache.
 
         Raises:
-            ConfigError: Fused features for a scene in memory, or none for a real scene.
+            ConfigError: Fused features for a scene in memory.
             DataError: The scene or a file of features cannot be read, or `masks` asks for annotation that it lacks.
         """
         arrays, lifted = self.arrays, self.lifted
         annotated = {name: arrays.get(name) for name in ("points", "colors", "labels", "instances")}
-        features, views = (lifted, None) if isinstance(lifted, StreamedFeatures) else lifted
+        features, views = lifted if isinstance(lifted, tuple) else (lifted, None)
         return PreparedScene(
             **asdict(self.identity),
             **annotated,
@@ -162,9 +166,6 @@ class Stages:
         return IndexedRows.compress(frozen_features(self.scene, self.config.backbone).astype(np.float16))
 
     def _lifted(self) -> Arrays:
-        if self.scene.provenance != "mini":
-            needs = "a folder of fused 2D features below data.root; the simulated teacher knows generated scenes only"
-            raise ConfigError(f"data.features: real data ({self.scene.name}) needs {needs}")
         features = make_teacher(self.config, self.source).features(self.scene)
         mean, count = lift(self.scene, features, self.config.lifting)
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}

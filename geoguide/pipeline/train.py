@@ -1,5 +1,6 @@
 """`fit(config)`: train a student on lifted 2D features under the objective; an interrupted training can go on."""
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from geoguide.benchmarks.named import shown
 from geoguide.errors import DataError
 from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
@@ -21,7 +23,7 @@ from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.student import new_student
-from geoguide.prepared import PreparedScene
+from geoguide.prepared import ChosenScenes, PreparedScene
 from geoguide.students.statistics import sampled
 from geoguide.students.student import Student
 
@@ -35,15 +37,15 @@ class Fit:
     Attributes:
         student: The trained student, in evaluation mode.
         objective: The objective with its heads.
-        history: One row per validation: step, mIoU on validation scenes (%), and the mean of each loss term since the
-            row before.
+        history: One row per validation: step, mIoU on validation scenes (%; not there without such scenes), and the
+            mean of each loss term since the row before.
         converged: `has_converged` of the history.
     """
 
     student: Student
     objective: Objective
     history: list[dict[str, float]]
-    converged: bool
+    converged: bool | None
 
 
 def fit(
@@ -63,8 +65,10 @@ def fit(
 
     Args:
         config: The experiment.
-        train: The prepared training scenes, to share them between runs; None prepares them.
-        val: The prepared validation scenes; None prepares them.
+        train: The prepared training scenes, to share them between runs; None prepares them. Those without 2D features
+            are left out, with one warning that names them.
+        val: The prepared validation scenes; None prepares them. None at all, or `[]`: no validation curve. Those
+            without labels are left out, with one warning that names them.
         device: auto (CUDA where there is one), cpu or cuda.
         run_dir: Folder of checkpoints, one written every `checkpoint_every` steps and read first where there is one.
             Experiments that differ in scoring alone share it. None writes none.
@@ -75,21 +79,23 @@ def fit(
 
     Raises:
         ConfigError: `train.model` is no student, or the objective's modules do not fit it.
-        DataError: Scenes or a checkpoint cannot be read, validation scenes have no labels, or the loss is not finite.
+        DataError: Scenes or a checkpoint cannot be read, there is no training scene with 2D features or none with a
+            point that is seen, no validation scene has labels, or the loss is not finite.
     """
-    train = prepare_split(config, "train", progress=progress) if train is None else train
+    train = _with_features(prepare_split(config, "train", progress=progress) if train is None else train)
     val = prepare_split(config, "val", progress=progress) if val is None else val
     target = resolve_device(device)
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target)
     checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
-    validation = _Validation(config, val)
+    validation = _Validation(config, val) if len(val) else None
     steps, every, title = config.train.steps, config.train.checkpoint_every, f"train {config.name}"
     for bar in state.steps(steps, checkpoint, every, target, title, progress=progress):
         state.advance(train)
         if state.step == steps or state.step % config.train.evaluate_every == 0:
-            state.log(config.name, val_miou=validation.miou(state.student))
-            bar.set_postfix(val_miou=f"{state.history[-1]['val_miou']:.1f}")
+            watched = {} if validation is None else {"val_miou": validation.miou(state.student)}
+            state.log(config.name, **watched)
+            bar.set_postfix({name: f"{value:.1f}" for name, value in watched.items()})
     state.reader.shutdown()
     state.student.network.eval()
     return Fit(state.student, state.objective, state.history, has_converged(state.history))
@@ -107,7 +113,23 @@ def checkpoint_name(config: ExperimentConfig) -> str:
     return f"{config_hash(config.training())}.pt"
 
 
-def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bool:
+def _with_features(scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:
+    """The scenes that have 2D features; nothing can be learned from others."""
+    kept = [number for number, scene in enumerate(scenes) if scene.lifted is not None]
+    if len(kept) == len(scenes) > 0:
+        return scenes
+    if not kept:
+        needs = "real data need images and a 2D model, or fused features (data.features)"
+        raise DataError(
+            f"none of the {len(scenes)} training scenes has 2D features, so nothing can be learned: {needs}"
+        )
+    lost = [scene.name for scene in scenes if scene.lifted is None]
+    told = f"{len(lost)} of {len(scenes)} training scenes have no 2D features and are left out: {shown(lost)}"
+    warnings.warn(told, stacklevel=3)
+    return ChosenScenes(scenes, kept)
+
+
+def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bool | None:
     """Say whether validation mIoU has stopped rising.
 
     The means of the third and the last quarter of the curve are compared (at least two rows each), because single rows
@@ -118,8 +140,11 @@ def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bo
         tolerance: Percentage points.
 
     Returns:
-        True where mIoU rose by less than `tolerance`; False where there are too few rows to say.
+        True where mIoU rose by less than `tolerance`; False where there are too few rows to say; None without a
+        validation curve, from which alone it can be told: the loss falls on to the end, as the learning rate does.
     """
+    if not all("val_miou" in row for row in history):
+        return None
     rows = max(2, len(history) // 4)
     if len(history) < 2 * rows:
         return False
@@ -190,12 +215,20 @@ class _Validation:
         # Under the default protocol, so that the curve is the same however the network is scored later.
         self.text = class_text(config.data.label_set, Protocol(), config.text)
         self.parts = []
+        bare = []
         for number, scene in enumerate(sampled(scenes)):
             chosen = np.random.default_rng([7, number]).permutation(len(scene))[:VALIDATION_POINTS]
             chosen.sort()
             if scene.labels is None:
-                raise DataError(f"scene {scene.name}: has no labels, so nothing can be scored")
-            self.parts.append((scene, chosen, scene.labels[chosen]))
+                bare.append(scene.name)
+            else:
+                self.parts.append((scene, chosen, scene.labels[chosen]))
+        if not self.parts:
+            what = "name others, or none, and there is no validation curve"
+            raise DataError(f"no validation scene has labels ({shown(bare)}), so nothing can be scored: {what}")
+        if bare:
+            told = f"{len(bare)} validation scenes have no labels and are left out: {shown(bare)}"
+            warnings.warn(told, stacklevel=3)
 
     @torch.inference_mode()
     def miou(self, student: Student) -> float:

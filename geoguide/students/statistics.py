@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from geoguide.errors import DataError
 from geoguide.prepared import PreparedScene
 
 SAMPLED = 100  # scenes that statistics are taken from
@@ -40,16 +41,29 @@ def mean_lifted(scenes: Sequence[PreparedScene]) -> Tensor:
     """Mean of the 2D features F_2d of the seen points.
 
     Args:
-        scenes: The training scenes; every 64th point of at most `SAMPLED` of them is read.
+        scenes: The training scenes; every 64th point of at most `SAMPLED` of them is read, and every point of all of
+            them where none of these is seen.
 
     Returns:
         float32 [C].
+
+    Raises:
+        DataError: No point of any scene is seen.
     """
-    rows = []
-    for scene in sampled(scenes):
-        lifted, seen = scene.features(np.arange(0, len(scene), 64))
-        rows.append(torch.from_numpy(np.asarray(lifted, np.float32))[torch.from_numpy(seen)])
-    return torch.cat(rows).mean(0)
+    rows = torch.cat([_seen_rows(scene, 64) for scene in sampled(scenes)])  # [n, C]
+    if not len(rows):
+        rows = torch.cat([_seen_rows(scene, 1) for scene in scenes])
+    if not len(rows):
+        known = f"{len(scenes)} training scenes ({scenes[0].name}, ...)" if len(scenes) > 1 else scenes[0].name
+        why = "are the poses, the depth images and the unit those of this cloud?"
+        raise DataError(f"{known}: no point has a 2D feature, so nothing can be learned: {why}")
+    return rows.mean(0)
+
+
+def _seen_rows(scene: PreparedScene, step: int) -> Tensor:
+    """F_2d of the seen ones of every `step`-th point, float32 [n, C]."""
+    lifted, seen = scene.features(np.arange(0, len(scene), step))
+    return torch.from_numpy(np.asarray(lifted, np.float32))[torch.from_numpy(seen)]
 
 
 @torch.no_grad()
