@@ -14,11 +14,12 @@ from geoguide.benchmarks.named import shown
 from geoguide.errors import DataError, InputError
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
+from geoguide.ops.segment import segment_sum
 from geoguide.pipeline.class_text import ClassText, class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.prepared import PreparedScene
-from geoguide.scene import VOID
+from geoguide.scene import NO_INSTANCE, VOID
 from geoguide.students.student import Motion, Student
 
 CHUNK = 65536  # points whose 2D features are in memory at once
@@ -125,7 +126,10 @@ def evaluate_label_sets(
         labels = _labels(scene, config, label_sets)
         output = student_output(student, scene) if once and student is not None and labels else None
         for name, target in labels.items():
-            ids, _ = predict(scene, texts[name], protocol.mode, student, repeats=protocol.repeats, output=output)
+            if protocol.pooled != "none":
+                ids = _classify_pooled(scene, texts[name], protocol.pooled)
+            else:
+                ids, _ = predict(scene, texts[name], protocol.mode, student, repeats=protocol.repeats, output=output)
             matrix = per_scene[name][scene.name] = ConfusionMatrix(len(load_label_set(name)), protocol.no_feature)
             matrix.update(target, ids)
     names = [scene.name for scene in scenes]
@@ -226,6 +230,31 @@ def _classify_lifted(scene: PreparedScene, text: ClassText) -> tuple[np.ndarray,
         found, cosine = text.classify(F.normalize(torch.from_numpy(np.array(lifted)).float(), dim=-1))
         ids[chosen], best[chosen] = np.where(seen, found, VOID), np.where(seen, cosine, 0)  # [chunk] each
     return ids, best
+
+
+def _classify_pooled(scene: PreparedScene, text: ClassText, pooled: str) -> np.ndarray:
+    """Class ids int64 [P] of the mean 2D feature of each point's region, 255 where no point of it is seen."""
+    _, region = np.unique(_regions(scene, pooled), return_inverse=True)
+    index = torch.from_numpy(region.reshape(-1))
+    count = int(index.max()) + 1
+    total, mass = torch.zeros(count, scene.feature_width), torch.zeros(count)
+    for chosen in np.array_split(np.arange(len(scene)), -(-len(scene) // CHUNK)):
+        lifted, seen = (torch.from_numpy(np.array(part)) for part in scene.features(chosen))
+        total += segment_sum(lifted.float() * seen[:, None], index[chosen], count)
+        mass += segment_sum(seen.float(), index[chosen], count)
+    ids, _ = text.classify(F.normalize(total, dim=-1))
+    return np.where(mass.numpy() > 0, ids, VOID)[index.numpy()]
+
+
+def _regions(scene: PreparedScene, pooled: str) -> np.ndarray:
+    """Region of each point, int64 [P]: its superpoint, or its annotated instance where that is asked and it has one."""
+    superpoints = np.asarray(scene.superpoints)
+    if pooled == "superpoints":
+        return superpoints
+    if scene.instances is None:
+        raise DataError(f"scene {scene.name}: protocol.pooled 'instances' needs annotated instances, found none")
+    instances = np.asarray(scene.instances)
+    return np.where(instances == NO_INSTANCE, instances.max() + 1 + superpoints, instances)
 
 
 def _mean_of_passes(scene: PreparedScene, text: ClassText, mode: str, student: Student, repeats: int) -> Tensor:
