@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from geoguide.datasets.config import Splits
+from geoguide.datasets.config import Splits, check_apart
 from geoguide.datasets.sources import SceneSource
 from geoguide.datasets.splits import USUAL
-from geoguide.errors import ConfigError, DataError
+from geoguide.errors import DataError
 
 SHOWN = 5  # names in a message
 
@@ -22,19 +22,14 @@ def named_splits(splits: Splits, found: Sequence[SceneSource]) -> dict[str, tupl
 
     Raises:
         DataError: There is no scene of some name.
-        ConfigError: A scene lies in two splits, once by its own name and once by that of its house or drive.
+        ConfigError: A scene lies in test and in another split, once by the name of its house or drive.
     """
     by_name: dict[str, list[SceneSource]] = {}
     for source in found:
         for name in {source.name, source.listed_as}:
             by_name.setdefault(name, []).append(source)
     chosen = {split: _named(split, getattr(splits, split), by_name) for split in USUAL}
-    owner: dict[str, str] = {}
-    for split, sources in chosen.items():
-        for source in sources:
-            if source.name in owner:
-                raise ConfigError(f"data.splits: scene {source.name} lies in {owner[source.name]} and in {split}")
-            owner[source.name] = split
+    check_apart(*(tuple(source.name for source in sources) for sources in chosen.values()))
     return chosen
 
 
@@ -73,4 +68,4 @@ def _named(split: str, names: Sequence[str], by_name: dict[str, list[SceneSource
     if unknown:
         there = shown(sorted(by_name)) if by_name else "no scene"
         raise DataError(f"data.splits.{split}: no scene {shown(unknown)!r}; the data hold {there}")
-    return tuple(source for name in names for source in by_name[name])
+    return tuple(dict.fromkeys(source for name in names for source in by_name[name]))

@@ -14,8 +14,8 @@ GENERATED = "mini-"  # what the names of generated datasets begin with
 class Splits:
     """Which scenes are trained on, watched and scored, by name, in place of a benchmark's own splits.
 
-    A house of Matterport3D or a drive of nuScenes stands for all of its scenes. Scans of one room may lie in different
-    splits (one warning says so), the same scan may not.
+    A house of Matterport3D or a drive of nuScenes stands for all of its scenes. A scored scene lies in no other split;
+    another scan of its room may (one warning says so). Training scenes may be watched: nothing is learned from labels.
 
     Attributes:
         train: The scenes that are learned from.
@@ -23,7 +23,7 @@ class Splits:
         test: Those that are scored.
 
     Raises:
-        ConfigError: A name stands twice, or is empty.
+        ConfigError: A name is empty, stands twice in a split, or in test and in another one.
 
     Example:
         >>> Splits(train=("scene0000_00",), test=("scene0000_00",))
@@ -36,14 +36,31 @@ class Splits:
     test: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        seen: dict[str, str] = {}
         for split in ("train", "val", "test"):
-            for name in getattr(self, split):
-                if not name.strip():
-                    raise ConfigError(f"data.splits.{split} holds an empty name")
-                if name in seen:
-                    raise ConfigError(f"data.splits: {name!r} stands in {seen[name]} and in {split}")
-                seen[name] = split
+            names = getattr(self, split)
+            if not all(name.strip() for name in names):
+                raise ConfigError(f"data.splits.{split} holds an empty name")
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ConfigError(f"data.splits.{split}: {twice!r} stands there twice")
+        check_apart(self.train, self.val, self.test)
+
+
+def check_apart(train: tuple[str, ...], val: tuple[str, ...], test: tuple[str, ...]) -> None:
+    """Refuse scenes that are scored and lie in another split too.
+
+    Args:
+        train: Names of the training scenes.
+        val: Names of the watched scenes.
+        test: Names of the scored scenes.
+
+    Raises:
+        ConfigError: A scene lies in test and in another split.
+    """
+    for split, names in (("train", train), ("val", val)):
+        both = sorted({*names} & {*test})
+        if both:
+            raise ConfigError(f"data.splits: {both[0]!r} stands in {split} and in test")
 
 
 @dataclass(frozen=True)

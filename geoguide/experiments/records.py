@@ -242,8 +242,9 @@ def frame(found: Sequence[Record], label_set: str | None = None) -> pd.DataFrame
 
     Returns:
         A line per record, in their order: `id`; the facts (see `Facts`, `dropped` among them); `measure` ("score");
-        `miou`, `macc`, `miou_skip`, `val_miou`, `val_macc` in %; `converged`; `seen_share`; `classes` of the
-        label set, and how many of them `occur` in the scenes.
+        `miou`, `macc`, `miou_skip`, `val_miou`, `val_macc` in %; `converged` (False also where that
+        is not known for want of validation scenes, so that nothing is concluded from it); `seen_share`; `classes` of
+        the label set, and how many of them `occur` in the scenes.
 
     Raises:
         DataError: There is no record, or one was not scored on the label set.
@@ -257,7 +258,8 @@ def frame(found: Sequence[Record], label_set: str | None = None) -> pd.DataFrame
         line |= {"measure": SCORE} | {name: getattr(scores, name) for name in _SCORES}
         watched = record.validation or dict.fromkeys(("miou", "macc"), float("nan"))
         line |= {f"val_{name}": value for name, value in watched.items()}
-        line |= {"converged": record.converged, "seen_share": record.data["seen_share"]}
+        unknown = record.converged is None and bool(record.history)
+        line |= {"converged": False if unknown else record.converged, "seen_share": record.data["seen_share"]}
         line |= {"classes": len(scores.iou), "occur": sum(value is not None for value in scores.iou.values())}
         lines.append(line)
     table = pd.DataFrame(lines, dtype=object)  # None stays None

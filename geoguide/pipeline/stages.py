@@ -98,8 +98,9 @@ class Stages:
         """F_2d: features float16 [P, C] and the number of frames that see each point, int32 [P].
 
         None where nothing gives the scene 2D features: no file of fused ones, or no image, or no 2D model that knows it
-        (the simulated one knows generated scenes only). Where `data.features` of the config names fused features, they stay on disk. Otherwise decided by `teacher`,
-        `lifting` and, of `data`, `frame_skip`, `image_size` and the teacher's label set.
+        (the simulated one knows generated scenes only). Where `data.features` of the config names fused features, they
+        stay on disk. Otherwise decided by `teacher`, `lifting` and, of `data`, `frame_skip`, `image_size` and the
+        teacher's label set.
         """
         data = self.config.data
         if data.features is not None:

@@ -212,13 +212,18 @@ def study_table(folder: Path | None = None) -> pd.DataFrame:
         if not pairs:
             continue
         gaps = {
-            "validation": [changed.validation["miou"] - base.validation["miou"] for base, changed in pairs],
+            "validation": [_watched(changed) - _watched(base) for base, changed in pairs],
             "test": [changed.metrics.miou - base.metrics.miou for base, changed in pairs],
         }
         line = {"option": option, "compared with": row_label(pairs[0][0].facts)}
         line |= {f"Δ mIoU, {split} (mini)": mean_of(np.array(gap), signed=True) for split, gap in gaps.items()}
         table.append(line | {"seeds": len(pairs)})
     return pd.DataFrame(table)
+
+
+def _watched(record: Record) -> float:
+    """Mean IoU on the validation scenes in %; nan without any."""
+    return float("nan") if record.validation is None else record.validation["miou"]
 
 
 def protocol_table(found: Sequence[Record]) -> pd.DataFrame:

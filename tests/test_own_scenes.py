@@ -1,0 +1,210 @@
+"""Own scenes by the package's own route: any split by name, with or without images and labels, and what is said."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geoguide.benchmarks.scenes import list_sources
+from geoguide.datasets.config import DataConfig, Splits
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.evaluate import evaluate, predict
+from geoguide.pipeline.prepare import prepare_split, scene_sources
+from geoguide.pipeline.stages import Stages
+from geoguide.pipeline.train import fit
+from geoguide.prepared import PreparedScene
+from geoguide.scene import VOID
+
+Scenes = dict[str, list[PreparedScene]]
+
+
+def bare(scene: PreparedScene, name: str = "imageless") -> PreparedScene:
+    """The scene as one without any image."""
+    return dataclasses.replace(scene, name=name, lifted=None, seen_by=None)
+
+
+@pytest.fixture(scope="module")
+def short(tiny: ExperimentConfig) -> ExperimentConfig:
+    return tiny.replace(objective__modules=(), train__steps=4, train__evaluate_every=2, backbone__name="descriptors")
+
+
+@pytest.fixture(scope="module")
+def scenes(short: ExperimentConfig) -> Scenes:
+    return {split: list(prepare_split(short, split, progress=False)) for split in ("train", "val", "test")}
+
+
+@pytest.fixture
+def scannet(tmp_path: Path) -> Callable[..., DataConfig]:
+    """scannet(train=..., ...): a folder with empty scans of four rooms, and the config of its named splits."""
+    for name in ("scene0000_00", "scene0000_01", "scene0001_00", "scene0002_00"):
+        (tmp_path / "scans" / name).mkdir(parents=True, exist_ok=True)
+    return lambda **splits: DataConfig("scannet", root=str(tmp_path), splits=Splits(**splits))
+
+
+def names(data: DataConfig, split: str) -> list[str]:
+    return [source.name for source in list_sources(data, split)]
+
+
+def test_splits_by_name(scannet: Callable[..., DataConfig]) -> None:
+    """In the order of the names, with no scene held out and no list file; a split without names is empty."""
+    data = scannet(train=("scene0002_00", "scene0000_00"), test=("scene0001_00",))
+    assert names(data, "train") == ["scene0002_00", "scene0000_00"]
+    assert names(data, "val") == [] and names(data, "test") == ["scene0001_00"]
+    watched = scannet(train=("scene0000_00",), val=("scene0000_00",))  # nothing is learned from labels
+    assert names(watched, "val") == names(watched, "train")
+
+
+def test_another_scan_of_a_room_is_allowed_and_said(scannet: Callable[..., DataConfig]) -> None:
+    data = scannet(train=("scene0000_00",), test=("scene0000_01",))
+    with pytest.warns(UserWarning, match="train and test hold scans of the same rooms: scene0000"):
+        assert names(data, "test") == ["scene0000_01"]
+
+
+def test_bad_splits_are_named(scannet: Callable[..., DataConfig], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'a' stands in train and in test"):
+        Splits(train=("b", "a"), test=("a",))
+    with pytest.raises(ConfigError, match="'a' stands there twice"):
+        Splits(val=("a", "a"))
+    with pytest.raises(ConfigError, match="train holds an empty name"):
+        Splits(train=(" ",))
+    with pytest.raises(
+        DataError, match=r"splits\.test: no scene 'scene9999_00'; the data hold scene0000_00, scene0000_01"
+    ):
+        names(scannet(test=("scene9999_00",)), "test")
+    (tmp_path / "scannetv2_train.txt").write_text("scene0000_00\nscene0001_00\nscene0002_00\n")
+    for split in ("train", "val"):  # one of three rooms is not silently lost
+        with pytest.raises(ConfigError, match=r"too few rooms .* found 3 .* --train, --val \(or none\) and --test"):
+            names(DataConfig("scannet", root=str(tmp_path)), split)
+
+
+def test_splits_are_part_of_the_identity_only_where_given(short: ExperimentConfig) -> None:
+    named = short.replace(data__splits=Splits(train=("a",), test=("b",)))
+    assert config_hash(short) != config_hash(named) and "splits" not in to_dict(short, hashed_only=True)["data"]
+    assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(named)))) == named
+
+
+def test_a_house_or_drive_stands_for_its_scenes(data_home: Path) -> None:
+    from geoguide.experiments.placing import on
+
+    for dataset in ("matterport3d", "nuscenes"):
+        data = on(ExperimentConfig(), dataset).replace(data__rooms=(0, 0, 1)).data
+        every = scene_sources(data, "test")
+        home = every[0].listed_as
+        whole = dataclasses.replace(data, splits=Splits(test=(home,)))
+        assert names(whole, "test") == [source.name for source in every if source.listed_as == home]
+        one = dataclasses.replace(data, splits=Splits(test=(every[1].name,)))
+        assert names(one, "test") == [every[1].name]
+        with pytest.raises(ConfigError, match="stands in train and in test"):
+            names(dataclasses.replace(data, splits=Splits(train=(home,), test=(every[1].name,))), "test")
+
+
+def test_a_scene_without_images_has_no_2d_features(short: ExperimentConfig) -> None:
+    """Neither has a real one that no 2D model knows; everything else of it is there."""
+    whole = list_sources(short.data, "val")[0].load()
+    for scene in (dataclasses.replace(whole, views=()), dataclasses.replace(whole, provenance="real")):
+        prepared = Stages(scene, short).prepared()
+        assert prepared.lifted is None and not prepared.seen.any() and prepared.geometry_width > 0
+        with pytest.raises(InputError, match=f"scene {scene.name}: has no 2D features"):
+            prepared.features(np.arange(3))
+        with pytest.raises(InputError, match="has no 2D features"):
+            prepared.batch(np.arange(3), torch.device("cpu"))
+
+
+def test_a_student_scores_scenes_without_images(short: ExperimentConfig, scenes: Scenes) -> None:
+    """Exactly as if they had images; they teach nothing, and that is said."""
+    alone = fit(short, train=scenes["train"], val=[], progress=False)
+    with pytest.warns(UserWarning, match="1 of 3 training scenes have no 2D features and are left out: imageless"):
+        both = fit(short, train=[*scenes["train"], bare(scenes["val"][0])], val=[], progress=False)
+    for name, value in alone.student.network.state_dict().items():
+        assert torch.equal(value, both.student.network.state_dict()[name]), name
+    seen, unseen = (
+        evaluate(short, alone.student, scenes=[scene]) for scene in (scenes["test"][0], bare(scenes["test"][0]))
+    )
+    np.testing.assert_array_equal(seen.confusion.matrix, unseen.confusion.matrix)
+    with pytest.raises(DataError, match="none of the 1 training scenes has 2D features, so nothing can be learned"):
+        fit(short, train=[bare(scenes["train"][0])], val=[], progress=False)
+
+
+def test_modes_that_compare_2d_features_say_which_scenes_have_none(short: ExperimentConfig, scenes: Scenes) -> None:
+    """Their points count as points without a feature: wrong in fusion, the student's answer in ensemble."""
+    scene, imageless = scenes["test"][0], bare(scenes["test"][0])
+    student = fit(short, train=scenes["train"], val=[], progress=False).student
+    fusion, ensemble = (short.replace(protocol__mode=mode) for mode in ("fusion", "ensemble"))
+    with pytest.warns(UserWarning, match="mode fusion: 1 of 2 scenes have no 2D features.*: imageless"):
+        scored = evaluate(fusion, scenes=[scene, imageless])
+    assert scored.without_features == ("imageless",)
+    assert np.diag(scored.per_scene["imageless"].matrix).sum() == 0
+    rows = scored.per_scene["imageless"].matrix.sum() + scored.per_scene["imageless"].unpredicted.sum()
+    assert rows == (scene.labels != VOID).sum()
+    with pytest.warns(UserWarning, match="mode ensemble: 1 of 2"):
+        scored = evaluate(ensemble, student, scenes=[scene, imageless])
+    alone = evaluate(short, student, scenes=[scene])
+    np.testing.assert_array_equal(scored.per_scene["imageless"].matrix, alone.confusion.matrix)
+    for config in (fusion, ensemble):
+        with pytest.raises(DataError, match=r"none of the 1 scenes has 2D features, first imageless"):
+            evaluate(config, student, scenes=[imageless])
+
+
+def test_passes_of_an_ensemble_do_without_images(short: ExperimentConfig, scenes: Scenes) -> None:
+    from geoguide.pipeline.class_text import class_text
+    from geoguide.pipeline.config import Protocol
+
+    student = fit(short, train=scenes["train"], val=[], progress=False).student
+    text, imageless = class_text("scannet20", Protocol()), bare(scenes["test"][0])
+    both, _ = predict(imageless, text, "ensemble", student, repeats=2)
+    np.testing.assert_array_equal(both, predict(imageless, text, "distill", student, repeats=2)[0])
+
+
+def test_no_validation_scenes(short: ExperimentConfig, scenes: Scenes) -> None:
+    """No curve, and no word on convergence; the network is the same."""
+    without = fit(short, train=scenes["train"], val=[], progress=False)
+    assert without.converged is None and [row["step"] for row in without.history] == [2, 4]
+    assert all("val_miou" not in row and np.isfinite(row["total"]) for row in without.history)
+    watched = fit(short, train=scenes["train"], val=scenes["val"], progress=False)
+    for name, value in without.student.network.state_dict().items():
+        assert torch.equal(value, watched.student.network.state_dict()[name]), name
+
+
+def test_validation_scenes_without_labels(short: ExperimentConfig, scenes: Scenes) -> None:
+    unlabelled = dataclasses.replace(scenes["test"][0], labels=None, name="unlabelled")
+    with pytest.warns(UserWarning, match="1 validation scenes have no labels and are left out: unlabelled"):
+        some = fit(short, train=scenes["train"], val=[*scenes["val"], unlabelled], progress=False)
+    whole = fit(short, train=scenes["train"], val=scenes["val"], progress=False)
+    assert some.history == whole.history
+    with pytest.raises(DataError, match=r"no validation scene has labels \(unlabelled\)"):
+        fit(short, train=scenes["train"], val=[unlabelled], progress=False)
+
+
+def test_training_scenes_of_which_no_point_is_seen(short: ExperimentConfig, scenes: Scenes) -> None:
+    """One error before the first step; a single seen point is enough, wherever it lies."""
+    scene = scenes["train"][0]
+    blind = dataclasses.replace(scene, seen_by=np.zeros(len(scene), np.int32), lifted=np.zeros_like(scene.lifted))
+    with pytest.raises(
+        DataError, match=f"{scene.name}: no point has a 2D feature.*poses, the depth images and the unit"
+    ):
+        fit(short, train=[blind], val=[], progress=False)
+    one = np.zeros(len(scene), np.int32)
+    one[np.flatnonzero(np.asarray(scene.seen_by) > 0)[1]] = 1
+    fitted = fit(short, train=[dataclasses.replace(scene, seen_by=one)], val=[], progress=False)
+    assert all(np.isfinite(row["total"]) for row in fitted.history)
+
+
+def test_scenes_without_labels_are_left_out_of_the_score(short: ExperimentConfig, scenes: Scenes) -> None:
+    fusion, unlabelled = short.replace(protocol__mode="fusion"), dataclasses.replace(scenes["val"][0], labels=None)
+    with pytest.warns(
+        UserWarning, match=f"1 of 2 scenes have no labels of scannet20 and are left out: {unlabelled.name}"
+    ):
+        scored = evaluate(fusion, scenes=[scenes["test"][0], unlabelled])
+    assert scored.unlabelled == (unlabelled.name,) and list(scored.per_scene) == [scenes["test"][0].name]
+    alone = evaluate(fusion, scenes=scenes["test"])
+    np.testing.assert_array_equal(scored.confusion.matrix, alone.confusion.matrix)
+    with pytest.raises(DataError, match=r"none of the 1 scenes has labels of scannet20"):
+        evaluate(fusion, scenes=[unlabelled])
+    with pytest.raises(DataError, match="no scene to score"):
+        evaluate(fusion, scenes=[])
