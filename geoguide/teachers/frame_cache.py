@@ -110,7 +110,7 @@ class FrameCache:
 
     def _path(self, image: np.ndarray) -> Path:
         digest = hashlib.sha256(f"{image.shape}".encode())
-        digest.update(np.ascontiguousarray(image))
+        digest.update(np.ascontiguousarray(image).data)
         return self.folder / f"{digest.hexdigest()[:32]}.npy"
 
     def _check_owner(self) -> None:
