@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -96,7 +96,11 @@ class Place:
     data: str = "mini"
     """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it."""
     features: str = "OpenSeg-like"
-    """mini: OpenSeg-like or LSeg-like. Real data: the folder of OpenScene's fused features inside --data."""
+    """A 2D model that looks at the images: transformers:NAME_OR_FOLDER, litert:FILE, open_clip:MODEL, mini:NAME, or
+    your own code as own:MODULE:CALLABLE. Else mini: OpenSeg-like or LSeg-like (simulated); real data: the folder of
+    OpenScene's fused features inside --data."""
+    text: str | None = None
+    """The text space, such as minilm or clip-vit-b32; default that of the 2D model, or of the features' width."""
     weights: str | None = None
     """Real data: Sonata's weights; default the hub's."""
     protocol: Literal["strict", "openscene", "openscene-ensemble"] | None = None
@@ -113,7 +117,13 @@ class Place:
         """
         from geoguide.experiments.placing import placed
 
-        return placed(config, self.dataset, self.data, self.features, protocol=self.protocol, weights=self.weights)
+        return placed(config, self.dataset, self.data, self.features, **self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `placed` takes beside scenes and features."""
+        named = ("protocol", "weights", "text", "backbone", "steps")
+        return {name: getattr(self, name) for name in named if hasattr(self, name)}
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,10 @@ class Train(Place):
     drop: str = "none"
     """Modules to leave out: none, usd, imr, iirc, or several joined by +."""
     seed: Seed = 0
+    backbone: str | None = None
+    """Frozen 3D features; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None
+    """Of the training; default the experiment's own on mini data, twenty epochs of ScanNet on real data."""
     out: Path | None = None
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: Device = "auto"
@@ -140,8 +153,6 @@ class Train(Place):
         from geoguide.pipeline.train import fit
 
         config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed))
-        if self.steps is not None:
-            config = config.replace(train__steps=self.steps)
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         pools.prepare_data(config, self.workers)
@@ -172,6 +183,7 @@ class Evaluate(Place):
 
         model = geoguide.load(self.model, self.weights)
         config = self.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
+        config.check_space()
         if self.mode is not None:
             config = config.replace(protocol__mode=self.mode)
         scored = describe(evaluate(config, model.student(), split=self.split), config.data.label_set)
@@ -190,6 +202,10 @@ class Replicate(Place):
 
     profile: Literal["all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols"] = "all"
     """all: every committed record but the studies."""
+    backbone: str | None = None
+    """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
+    steps: Steps = None
+    """Of each training of --profile main; default the experiments' own."""
     force: bool = False
     workers: Workers = os.cpu_count() or 1
 
@@ -202,9 +218,9 @@ class Replicate(Place):
 
         if self.profile == "main":
             where = (self.dataset, self.data, self.features)
-            configs = profiles.main_table(*where, protocol=self.protocol, weights=self.weights)
+            configs = profiles.main_table(*where, **self.options)
         else:
-            refuse_unread(self, {field.name for field in fields(Place)}, "--profile main")
+            refuse_unread(self, {field.name for field in fields(Place)} | {"backbone", "steps"}, "--profile main")
             configs = profiles.profile(self.profile)
         done = pools.run_all(configs, workers=self.workers, force=self.force)
         if clone() is not None:

@@ -295,7 +295,7 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
         InputError: The student has no adapter: an entire network was trained.
     """
     adapter = fitted.student.saved_adapter()
-    teacher = "simulated teacher" if config.data.features is None else config.data.features
+    teacher = config.teacher_name or "simulated teacher"
     origin = f"{config.data.dataset}, {teacher}, {config.name}, seed {config.seed}"
     backbone = config.backbone
     if backbone.name not in WITHOUT_WEIGHTS:  # an adapter fits these weights alone

@@ -84,7 +84,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "id": config_hash(config),
         "name": config.name,
         "source": test[0].provenance,
-        "teacher": "simulated" if config.data.features is None else config.data.features,
+        "teacher": config.teacher_name or "simulated",
         "backbone": backbones.identity(config.backbone) if student_kind(config).frozen else None,
         "config": to_dict(config),
         "protocol": to_dict(config.protocol) | {"split": "test", "label_set": label_set, "voxel": None},

@@ -1,7 +1,36 @@
 """One interface for 2D models that look at pixels: images in, per-pixel features in a named text space out.
 
-A model of one's own is a subclass of `ImageModel` with four attributes and `encode` (`design.md` shows one). Around any
-model, `ImageTeacher` reads the views of a scene, keeps what the model said of each frame, and goes on after a kill.
+Around any model, `ImageTeacher` reads the views of a scene, keeps what the model said of each frame, and goes on after
+a kill. A model of one's own is a subclass of `ImageModel`; this file `my_model.py`, anywhere on PYTHONPATH, is enough:
+
+    import numpy as np
+
+    from geoguide.teachers.image_model import ImageModel
+    from geoguide.text import TextConfig
+
+
+    class Brightness(ImageModel):  # bright pixels are walls, dark ones floors
+        name = "brightness"  # for the record
+        identity = "brightness 1"  # change it whenever the answers would
+        space, width = TextConfig("minilm"), 384
+
+        def __init__(self) -> None:
+            self.dark, self.bright = self.text(["floor", "wall"])  # float32 [384] each
+
+        def encode(self, images: list[np.ndarray]) -> list[np.ndarray]:
+            bright = [image.mean(axis=-1, keepdims=True) / 255 for image in images]  # [H, W, 1]
+            return [share * self.bright + (1 - share) * self.dark for share in bright]
+
+It is used as `geoguide train --features own:my_model:Brightness`, on real data with `--data PATH`; in Python:
+
+    from geoguide.experiments.placing import placed
+    from geoguide.experiments.presets import fusion
+    from geoguide.pipeline.evaluate import evaluate
+
+    config = placed(fusion(), "scannet", features="own:my_model:Brightness")
+    print(evaluate(config, None).miou)
+
+It may give `PixelFeatures(features, weight)` where pixels do not all count alike. Other kinds of models: `registry.py`.
 
 Images are taken as stored: the intrinsics belong to stored pixels, so a rotation that EXIF data ask for is not done.
 Grey, RGBA, CMYK and 16-bit files become RGB of 8 bits (`scene.read_color`).
@@ -34,12 +63,14 @@ class ImageModel(abc.ABC):
         width: C, the length of a feature.
         identity: Which weights and settings these are: caches tell models apart by it.
         space: The text space that its features lie in.
+        members: The models that this one is the mean of; none of a model of its own.
     """
 
     name: str
     width: int
     identity: str
     space: TextConfig
+    members: tuple["ImageModel", ...] = ()
 
     @abc.abstractmethod
     def encode(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray | PixelFeatures]:
@@ -123,6 +154,68 @@ class ImageModel(abc.ABC):
         return features
 
 
+class MeanModel(ImageModel):
+    """The mean of several models in one text space, pixel by pixel, each weighted with its weight there.
+
+    A model without weights counts 1 everywhere; the mean's weight is the mean of the weights. So of closed-set models
+    (whose feature times weight is the sum of p t over the named classes) it is the mean of these sums, and lifting it
+    is lifting all of their maps together. The cache keeps each model's own frames, so they serve the models alone too.
+
+    Args:
+        members: Two models or more.
+
+    Attributes:
+        name: "mean of" their names.
+        width: C.
+        identity: Of all members.
+        space: Theirs.
+        members: As above.
+
+    Raises:
+        InputError: Fewer than two, or models of different text spaces or widths.
+    """
+
+    def __init__(self, members: Sequence[ImageModel]) -> None:
+        if len(members) < 2:
+            raise InputError(f"a mean needs two models or more, found {len(members)}")
+        first = members[0]
+        for other in members[1:]:
+            if (other.space, other.width) != (first.space, first.width):
+                spaces = f"{first.name} {first.space.encoder} and {other.name} {other.space.encoder}"
+                raise InputError(f"the models of a mean must share their text space, found {spaces}")
+        self.members, self.width, self.space = tuple(members), first.width, first.space
+        self.name = f"mean of {' and '.join(model.name for model in members)}"
+        self.identity = f"mean of {[model.identity for model in members]}"
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray | PixelFeatures]:
+        """Describe the pixels of images by all members.
+
+        Args:
+            images: uint8 [H, W, 3] each.
+
+        Returns:
+            float32 [H, W, C] for each image; `PixelFeatures` where a member has weights.
+        """
+        return [mean_of(maps) for maps in zip(*(model.encode(images) for model in self.members), strict=True)]
+
+
+def mean_of(maps: Sequence[np.ndarray | PixelFeatures]) -> np.ndarray | PixelFeatures:
+    """The mean of several models' maps of one image.
+
+    Args:
+        maps: float32 [H, W, C], or `PixelFeatures`, of each model.
+
+    Returns:
+        float32 [H, W, C]; with the mean weight where one of them has weights (0 where no model has an answer).
+    """
+    pairs = [m if isinstance(m, PixelFeatures) else PixelFeatures(m, np.ones(m.shape[:2], np.float32)) for m in maps]
+    total = np.sum([weight for _, weight in pairs], axis=0)
+    mass = np.where(total > 0, total, 1)
+    mean = sum(np.where(weight > 0, weight / mass, 0)[..., None] * features for features, weight in pairs)
+    weighted = any(isinstance(m, PixelFeatures) for m in maps)
+    return PixelFeatures(mean, total / len(maps)) if weighted else mean
+
+
 class ImageTeacher:
     """A 2D model as a teacher: the views of a scene, one by one, each frame kept on disk.
 
@@ -152,7 +245,9 @@ class ImageTeacher:
             if not isinstance(found, kind) or not found:
                 raise InputError(f"a 2D model needs {attribute}, {kind.__name__}; {type(model).__name__} has {found!r}")
         self.model, self.name, self.width, self._batch = model, model.name, model.width, batch
-        self._cache = None if cache is None else FrameCache(Path(cache), model.name, model.identity)
+        self._members = [ImageTeacher(member, cache=cache, batch=batch) for member in model.members]
+        kept = cache is not None and not self._members
+        self._cache = FrameCache(Path(cache), model.name, model.identity) if kept else None
 
     def features(self, scene: Scene) -> Iterator[np.ndarray | PixelFeatures]:
         """Describe the pixels of a scene's views; images are read, and answers made, a batch at a time.
@@ -168,6 +263,9 @@ class ImageTeacher:
                 written, found out before the model is asked.
             InputError: The model gives what it must not (see `ImageModel.compact`).
         """
+        if self._members:
+            yield from map(mean_of, zip(*(teacher.features(scene) for teacher in self._members), strict=True))
+            return
         for start in range(0, len(scene.views), self._batch):
             images = [view.color() for view in scene.views[start : start + self._batch]]
             for image, (kept, read) in zip(images, self._kept(images, len(scene.views) - start), strict=True):
