@@ -97,7 +97,11 @@ class Place:
     data: str = "mini"
     """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it."""
     features: str = "OpenSeg-like"
-    """mini: OpenSeg-like or LSeg-like. Real data: the folder of OpenScene's fused features inside --data."""
+    """A 2D model that looks at the images: transformers:NAME_OR_FOLDER, litert:FILE, open_clip:MODEL, mini:NAME, or
+    your own code as own:MODULE:CALLABLE. Else mini: OpenSeg-like or LSeg-like (simulated); real data: the folder of
+    OpenScene's fused features inside --data."""
+    text: str | None = None
+    """The text space, such as minilm or clip-vit-b32; default that of the 2D model, or of the features' width."""
     weights: str | None = None
     """Real data: Sonata's weights; default the hub's."""
     protocol: Literal["strict", "openscene", "openscene-ensemble"] | None = None
@@ -120,13 +124,15 @@ class Place:
         """
         from geoguide.experiments.placing import placed
 
-        return placed(config, self.dataset, self.data, self.features, **self.options())
+        return placed(config, self.dataset, self.data, self.features, **self.options)
 
+    @property
     def options(self) -> dict[str, Any]:
-        """What `placing.placed` takes beside these, by name."""
+        """What `placing.placed` takes beside scenes and features, by name."""
+        named = ("protocol", "weights", "text", "backbone", "steps")
         names = (self.train, self.val, self.test)
         splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))
-        return {"protocol": self.protocol, "weights": self.weights, "splits": splits}
+        return {"splits": splits} | {name: getattr(self, name) for name in named if hasattr(self, name)}
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,10 @@ class Train(Place):
     drop: str = "none"
     """Modules to leave out: none, usd, imr, iirc, or several joined by +."""
     seed: Seed = 0
+    backbone: str | None = None
+    """Frozen 3D features; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None
+    """Of the training; default the experiment's own on mini data, twenty epochs of ScanNet on real data."""
     out: Path | None = None
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: Device = "auto"
@@ -153,8 +162,6 @@ class Train(Place):
         from geoguide.pipeline.train import fit
 
         config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed))
-        if self.steps is not None:
-            config = config.replace(train__steps=self.steps)
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         pools.prepare_data(config, self.workers)
@@ -187,6 +194,7 @@ class Evaluate(Place):
 
         model = geoguide.load(self.model, self.weights)
         config = self.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
+        config.check_space()
         if self.mode is not None:
             config = config.replace(protocol__mode=self.mode)
         scored = describe(evaluate(config, model.student(), split=self.split), config.data.label_set)
@@ -205,6 +213,10 @@ class Replicate(Place):
 
     profile: Literal["all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols"] = "all"
     """all: every committed record but the studies."""
+    backbone: str | None = None
+    """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
+    steps: Steps = None
+    """Of each training of --profile main; default the experiments' own."""
     force: bool = False
     workers: Workers = os.cpu_count() or 1
 
@@ -216,9 +228,9 @@ class Replicate(Place):
         from geoguide.report.readme import update_readme
 
         if self.profile == "main":
-            configs = profiles.main_table(self.dataset, self.data, self.features, **self.options())
+            configs = profiles.main_table(self.dataset, self.data, self.features, **self.options)
         else:
-            refuse_unread(self, {field.name for field in fields(Place)}, "--profile main")
+            refuse_unread(self, {field.name for field in fields(Place)} | {"backbone", "steps"}, "--profile main")
             configs = profiles.profile(self.profile)
         done = pools.run_all(configs, workers=self.workers, force=self.force)
         if clone() is not None:

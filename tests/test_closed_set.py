@@ -10,8 +10,9 @@ import torch
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import PixelFeatures, fuse
 from geoguide.scene import View
-from geoguide.teachers.closed_set import ClosedSetTeacher, one_hot, resized, softmax
+from geoguide.teachers.closed_set import ClosedSetModel, convex_mean, one_hot, read_names, resized, softmax
 from geoguide.teachers.huggingface import HuggingFaceSegmenter
+from geoguide.text import TextConfig
 
 INTRINSICS = np.array([[10.0, 0, 4], [0, 10, 4], [0, 0, 1]])
 
@@ -19,36 +20,147 @@ INTRINSICS = np.array([[10.0, 0, 4], [0, 10, 4], [0, 0, 1]])
 class Fixed:
     """A segmenter that gives the same answer for every image."""
 
-    name = "fixed"
+    name = identity = "fixed"
     names = ("chair", None, "table")
 
     def __init__(self, answer: np.ndarray) -> None:
-        self.answer = answer
+        self.given, self.gives_probabilities = answer, answer.ndim == 3
 
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
-        return self.answer
+    def answer(self, image: np.ndarray) -> np.ndarray:
+        return self.given
+
+
+IMAGE = np.zeros((6, 8, 3), np.uint8)
 
 
 def test_a_pixel_is_the_mean_of_the_names_by_their_probability():
     text = np.array([[1, 0], [0, 1]], np.float32)
-    answer = np.array([[[0.6, 0.2, 0.2], [0, 1, 0]]], np.float32)  # [1, 2, 3]
-    features, weight = ClosedSetTeacher(Fixed(answer), text).pixels(np.zeros((1, 2, 3), np.uint8))
+    features, weight = convex_mean(np.array([[[0.6, 0.2], [0, 0]]], np.float32), text)
     np.testing.assert_allclose(features, [[[0.75, 0.25], [0, 0]]])
     np.testing.assert_allclose(weight, [[0.8, 0]])
 
 
-def test_answers_of_another_size_are_resized_before_they_are_mixed():
-    answer = np.random.default_rng(0).random((3, 4, 3)).astype(np.float32)
-    features, weight = ClosedSetTeacher(Fixed(answer), np.eye(2, dtype=np.float32)).pixels(
-        np.zeros((6, 8, 3), np.uint8)
-    )
-    assert features.shape == (6, 8, 2) and weight.shape == (6, 8)
-    assert resized(answer, (3, 4)) is answer
+def test_a_model_equals_the_definition_pixel_by_pixel(rng):
+    answer = rng.dirichlet(np.ones(3), (6, 8)).astype(np.float32)
+    model = ClosedSetModel(Fixed(answer))
+    (features, weight), chair, table = model.encode([IMAGE])[0], *model.text(["chair", "table"])
+    for row in range(6):
+        for column in range(8):
+            first, _, last = answer[row, column]
+            expected = (first * chair + last * table) / (first + last)
+            np.testing.assert_allclose(features[row, column], expected, atol=1e-6)
+            np.testing.assert_allclose(weight[row, column], first + last, atol=1e-6)
+    assert model.name == "fixed (2 class probabilities)" and model.width == 384 and model.space == TextConfig("minilm")
 
 
-def test_text_must_have_a_row_for_each_name():
-    with pytest.raises(InputError, match=r"text must be \[2, D\], found \[3, 2\]"):
-        ClosedSetTeacher(Fixed(np.zeros((1, 1, 3), np.float32)), np.zeros((3, 2), np.float32))
+@pytest.mark.parametrize("size", [(3, 4), (9, 5), (12, 16), (4, 11)])
+def test_what_is_kept_is_no_larger_than_image_or_answer_and_costs_nothing(rng, size):
+    answer = rng.dirichlet(np.ones(3), size).astype(np.float32)
+    model = ClosedSetModel(Fixed(answer))
+    (kept,) = model.compact([IMAGE])
+    assert kept.shape == (min(size[0], 6), min(size[1], 8), 2)
+    direct = convex_mean(resized(answer[..., [0, 2]], (6, 8)), model.vectors)
+    for found, expected in zip(model.encode([IMAGE])[0], direct, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert resized(answer, size) is answer
+
+
+def test_labels_are_kept_as_bytes_and_their_name_says_so(rng):
+    labels = rng.integers(0, 3, (12, 16))
+    model = ClosedSetModel(Fixed(labels))
+    (kept,) = model.compact([IMAGE])
+    assert kept.dtype == np.uint8 and kept.nbytes == labels.size and model.name == "fixed (2 classes, labels only)"
+    direct = convex_mean(resized(one_hot(labels, 3)[..., [0, 2]], (6, 8)), model.vectors)
+    for found, expected in zip(model.expand(kept, (6, 8)), direct, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            np.zeros((2, 2, 4), np.float32),
+            r"an answer must be floats \[h, w, 3\] or labels \[h, w\], found float32 \[2, 2, 4\]",
+        ),
+        (np.zeros((2, 2, 3), np.int64), r"an answer must be floats \[h, w, 3\] or labels"),
+        (np.full((2, 2, 3), np.nan, np.float32), "probabilities must be finite and at least 0"),
+        (np.full((2, 2, 3), -0.1, np.float32), "probabilities must be finite and at least 0"),
+        (np.array([[0, 3]]), "labels must be in 0..2, found 0..3"),
+    ],
+)
+def test_what_a_segmenter_must_not_answer(answer, message):
+    with pytest.raises(InputError, match=rf"^fixed \(2 .*\): {message}"):
+        ClosedSetModel(Fixed(answer)).compact([IMAGE])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "none of its 0 classes has a name"),
+        ((None, None), "none of its 2 classes has a name"),
+        (("chair", " "), "class names must be words or None"),
+        (("chair", ""), "class names must be words or None"),
+        (("chair", 3), "class names must be words or None"),
+    ],
+)
+def test_names_that_are_none(names, message):
+    segmenter = Fixed(np.zeros((2, 2, 3), np.float32))
+    segmenter.names = names
+    with pytest.raises(InputError, match=f"fixed: {message}"):
+        ClosedSetModel(segmenter)
+
+
+def test_two_classes_of_one_name_count_together(rng):
+    segmenter = Fixed(rng.dirichlet(np.ones(3), (6, 8)).astype(np.float32))
+    segmenter.names = ("screen", "screen", None)
+    features, weight = ClosedSetModel(segmenter).encode([IMAGE])[0]
+    screen = ClosedSetModel(segmenter).text(["screen"])[0]
+    np.testing.assert_allclose(features, np.broadcast_to(screen, features.shape), atol=1e-6)
+    np.testing.assert_allclose(weight, 1 - segmenter.given[..., 2], atol=1e-6)
+
+
+def test_thousands_of_names(rng, monkeypatch):
+    vectors = rng.normal(size=(3000, 384)).astype(np.float32)
+    segmenter = Fixed(rng.integers(0, 3000, (6, 8)))
+    segmenter.names = tuple(f"thing {number}" for number in range(3000))
+    model = ClosedSetModel(segmenter)
+    monkeypatch.setattr(model, "text", lambda names, prompt: vectors[: len(names)])
+    (kept,) = model.compact([IMAGE])
+    features, weight = model.expand(kept, (6, 8))
+    assert kept.dtype == np.uint16 and model.name == "fixed (3000 classes, labels only)"
+    np.testing.assert_allclose(features, vectors[segmenter.given], atol=1e-6)
+    assert (weight == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("wall\nother\ndoor, double door\n", ("wall", None, "door")),
+        ("1\twall\n3\tscreen; crt screen\n", (None, "wall", None, "screen")),
+        ("wall\n\nfloor\n", "line 2"),
+        ("", "line 1"),
+        ("1\twall\n1\tfloor\n", "line 2"),
+        ("1\twall\nx\tfloor\n", "line 2"),
+        ("1\t \n", "line 1"),
+    ],
+)
+def test_files_of_names(tmp_path, text, names):
+    path = tmp_path / "names.txt"
+    path.write_text(text)
+    if isinstance(names, tuple):
+        assert read_names(path) == names
+    else:
+        with pytest.raises(
+            DataError, match=f"names.txt: {names}: expected a class name, or a new number, tab and name"
+        ):
+            read_names(path)
+
+
+def test_a_file_of_names_that_is_none(tmp_path):
+    (tmp_path / "names.txt").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "names.txt", tmp_path / "missing.txt", tmp_path):
+        with pytest.raises(DataError, match="class names cannot be read"):
+            read_names(path)
 
 
 def test_labels_and_logits_become_probabilities():
@@ -143,8 +255,8 @@ def test_hugging_face_equals_the_network_called_by_hand(segformer, rng):
     values = torch.from_numpy((image / 255 - 0.5) / 0.25).permute(2, 0, 1)[None].float()
     with torch.no_grad():
         logits = SegformerForSemanticSegmentation.from_pretrained(segformer).eval()(values).logits
-    np.testing.assert_allclose(segmenter.probabilities(image), logits[0].softmax(0).permute(1, 2, 0), atol=1e-5)
-    assert segmenter.probabilities(image[:40, :50]).shape == (16, 24, 3)
+    np.testing.assert_allclose(segmenter.answer(image), logits[0].softmax(0).permute(1, 2, 0), atol=1e-5)
+    assert segmenter.answer(image[:40, :50]).shape == (16, 24, 3)
 
 
 def test_mask_classification_networks_sum_their_queries(tmp_path, rng):
@@ -163,7 +275,7 @@ def test_mask_classification_networks_sum_their_queries(tmp_path, rng):
                         "decoder_attention_heads": 2, "encoder_attention_heads": 2, "decoder_ffn_dim": 8},
     )  # fmt: skip
     segmenter = HuggingFaceSegmenter(saved(MaskFormerForInstanceSegmentation(config), tmp_path))
-    answer = segmenter.probabilities(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    answer = segmenter.answer(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8))
     assert answer.shape[2] == 3
     np.testing.assert_allclose(answer.sum(axis=-1), 1, atol=1e-5)
 
@@ -192,12 +304,11 @@ class TestLiteRT:
         names = [None if line == "other" else line for line in (networks / "ade31.txt").read_text().split("\n") if line]
         image = np.asarray(Image.open(recordings / "rgbd_kitchen" / "frame-000000.color.jpg"))
         labels = LiteRTSegmenter(networks / "mobile_segmenter_r4_quant_argmax_uint8.tflite", names)
-        answer = labels.probabilities(image)
-        assert not labels.gives_probabilities and answer.shape == (512, 512, len(names))
-        assert set(np.unique(answer)) == {0, 1}
+        answer = labels.answer(image)
+        assert not labels.gives_probabilities and answer.shape == (512, 512) and answer.max() < len(names)
         deep = LiteRTSegmenter(networks / "lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1.tflite", [None] * 151)
         assert deep.gives_probabilities
-        np.testing.assert_allclose(deep.probabilities(image).sum(axis=-1), 1, atol=1e-4)
+        np.testing.assert_allclose(deep.answer(image).sum(axis=-1), 1, atol=1e-4)
         with pytest.raises(InputError, match="names must be 151, one for each class, found 3"):
             LiteRTSegmenter(networks / "lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1.tflite", [None] * 3)
 

@@ -34,7 +34,8 @@ class Facts:
         method: `FUSION`, `ENTIRE`, `ADAPTER`, `POOLED` or `GEOGUIDE`.
         preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
         modules: Those in use, of ("usd", "imr", "iirc").
-        teacher: The 2D model: name in `presets.TEACHERS`; on real data the folder of the fused features.
+        teacher: The 2D model: its own name; a name in `presets.TEACHERS` for a simulated one; on real data the folder
+            of the fused features.
         backbone: Name of the frozen 3D backbone; None for methods that train none on it.
         data: "mini" (generated) or "real".
         trained_on: Benchmark of the training scenes: scannet, matterport3d or nuscenes.
@@ -85,7 +86,7 @@ class Facts:
             method="",
             preset=None,
             modules=config.objective.modules,
-            teacher=config.data.features or _teacher(config, trained_on),
+            teacher=config.teacher_name or _teacher(config, trained_on),
             backbone=config.backbone.name,
             data="mini" if config.data.generated else "real",
             trained_on=trained_on,
@@ -182,9 +183,12 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
     """The experiment on mini-ScanNet, brought to where the facts say: in what the config still differs is no fact."""
     base = base.replace(protocol=_protocol(facts.protocol, config), seed=config.seed)
     if facts.data == "real":  # what `placing.real` decides
-        parts = ("data", "lifting", "backbone", "text", "openscene", "train", "evaluation")
+        parts = ("data", "lifting", "backbone", "text", "openscene", "train", "evaluation", "image_model")
         return base.replace(**{part: getattr(config, part) for part in parts})
-    placed = placing.on(presets.with_teacher(base, facts.teacher), facts.trained_on)
+    if config.image_model is not None:  # the simulated one is not used
+        placed = placing.on(base, facts.trained_on).replace(image_model=config.image_model, text=config.text)
+    else:
+        placed = placing.on(presets.with_teacher(base, facts.teacher), facts.trained_on)
     if facts.tested_on != facts.trained_on:
         placed = placing.tested_on(placed, facts.tested_on)
     if facts.backbone is not None:

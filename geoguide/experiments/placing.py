@@ -5,6 +5,7 @@ from pathlib import Path
 
 from geoguide.backbones.config import BackboneConfig
 from geoguide.benchmarks import benchmark
+from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
 from geoguide.datasets.config import DataConfig, Splits
 from geoguide.errors import ConfigError, check_known
@@ -12,7 +13,8 @@ from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.protocols import PROTOCOLS
 from geoguide.pipeline.student import student_kind
-from geoguide.text.encoders import TextConfig
+from geoguide.teachers.registry import identified, is_spec, parse_spec
+from geoguide.text.encoders import TextConfig, text_encoder
 
 FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise")
 
@@ -89,6 +91,9 @@ def placed(
     protocol: str | None = None,
     weights: str | None = None,
     splits: Splits | None = None,
+    text: str | None = None,
+    backbone: str | None = None,
+    steps: int | None = None,
 ) -> ExperimentConfig:
     """An experiment on a benchmark, generated or real: what the command's options of the same names mean.
 
@@ -96,25 +101,60 @@ def placed(
         config: An experiment on generated rooms.
         dataset: The benchmark's name.
         data: "mini", or the folder of the real data.
-        features: On mini data a simulated 2D model, a key of `TEACHERS`; on real data the folder of fused 2D features
-            below `data`, or "none": scenes without 2D features, which can be scored and not learned from.
+        features: A 2D model that looks at the images, as `teachers.registry` names them; it is opened now. Else, on
+            mini data, a simulated 2D model, a key of `TEACHERS`; on real data the folder of fused features in `data`,
+            or "none": scenes without 2D features, which can be scored and not learned from.
         protocol: A key of `PROTOCOLS`; None for the book's own on mini data, and "openscene" on real data.
         weights: Of Sonata, on real data; None for the hub's.
         splits: Which scenes, by name; None for the benchmark's own splits.
+        text: The text space, one of `text.encoders.ENCODERS`; None for the 2D model's own, or the one that the width of
+            fused features suggests.
+        backbone: A frozen backbone; None for the packaged one on mini data, and Sonata on real data.
+        steps: Of the training; None for the experiment's own on mini data, and twenty epochs of ScanNet on real data.
 
     Returns:
         The experiment there.
 
     Raises:
-        ConfigError: Something is unknown, or weights are given for mini data.
-        DataError: Real data are not there.
+        ConfigError: Something is unknown or does not fit the rest.
+        DataError: Real data, or files of the 2D model, are not there.
     """
     if data != "mini":
-        return real(config, dataset, data, features, protocol or "openscene", weights, splits)
+        chosen = {"weights": weights, "splits": splits, "text": text, "backbone": backbone, "steps": steps}
+        return real(config, dataset, data, features, protocol or "openscene", **chosen)
     if weights is not None:
         raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
-    config = on(with_teacher(config, features), dataset).replace(data__splits=splits)
+    if is_spec(features):
+        config = with_image_model(on(config, dataset), features, text)
+    elif text is not None and text != config.text.encoder:
+        raise ConfigError(f"text must be {config.text.encoder}, the space of {features}, found {text}")
+    else:
+        config = on(with_teacher(config, features), dataset)
+    config = config.replace(data__splits=splits)
+    if backbone is not None:
+        config = config.replace(backbone=BackboneConfig(backbone))
+    if steps is not None:
+        config = config.replace(train__steps=steps)
     return config if protocol is None else under_protocol(config, protocol)
+
+
+def with_image_model(config: ExperimentConfig, spec: str, text: str | None = None) -> ExperimentConfig:
+    """The same experiment on the features of a 2D model that looks at the images.
+
+    Args:
+        config: An experiment.
+        spec: The model, as `teachers.registry` names them; it is opened, so that the record has its true name.
+        text: The text space that is asked for; None for the model's own.
+
+    Returns:
+        The experiment, in the model's text space.
+
+    Raises:
+        ConfigError: As `open_image_model`.
+        DataError: As `open_image_model`.
+    """
+    model = identified(parse_spec(spec, None if text is None else TextConfig(text)))
+    return config.replace(name=f"{config.name}, {model.name}", image_model=model, text=model.space)
 
 
 def real(
@@ -124,9 +164,13 @@ def real(
     features: str,
     protocol: str,
     weights: str | None = None,
+    *,
     splits: Splits | None = None,
+    text: str | None = None,
+    backbone: str | None = None,
+    steps: int | None = None,
 ) -> ExperimentConfig:
-    """The same experiment on a real benchmark with its fused 2D features.
+    """The same experiment on a real benchmark with real 2D features.
 
     Steps and points per step are for one GPU and a guess: nobody has run them.
 
@@ -134,43 +178,62 @@ def real(
         config: An experiment on generated rooms.
         dataset: The benchmark's name.
         root: Its folder, official layout or OpenScene's.
-        features: The name of the features' folder below `root`; their width says whose text is meant (`TEXT_OF_WIDTH`).
-            "none" for scenes without 2D features.
+        features: A 2D model, as in `placed`; or the name of the folder of fused features below `root`, whose width says
+            whose text is meant (`TEXT_OF_WIDTH`) where that is not chosen; or "none".
         protocol: One of `PROTOCOLS`; fusion stays fusion.
         weights: Of Sonata; None for the hub's.
-        splits: Which scenes, by name; None for the benchmark's own splits.
+        splits: As in `placed`.
+        text: As in `placed`.
+        backbone: As in `placed`.
+        steps: As in `placed`.
 
     Returns:
         The experiment there.
 
     Raises:
-        ConfigError: An unknown benchmark or protocol, or features of another width.
+        ConfigError: An unknown benchmark or protocol, or features of another width than the text.
         DataError: Something is not there.
     """
     there = benchmark(dataset)
     config = under_protocol(config, protocol)
-    data = replace(there.real_data(root, None if features == "none" else features), splits=splits)
     config = config.replace(
-        data=data,
         lifting=there.openscene.lifting,
-        backbone=BackboneConfig("sonata", weights=weights),
-        text=config.text if data.features is None else _text_of(data),
+        backbone=BackboneConfig(backbone or "sonata", weights=weights),
         evaluation__label_sets=there.more_label_sets,
     )
+    if is_spec(features):
+        data = replace(there.real_data(root, None), splits=splits)
+        config = with_image_model(config.replace(data=data), features, text)
+    else:
+        data = replace(there.real_data(root, None if features == "none" else features), splits=splits)
+        config = config.replace(data=data, text=_text_of(data, text, config.text))
+    return _with_real_training(config, there, steps)
+
+
+def _text_of(data: DataConfig, chosen: str | None, plain: TextConfig) -> TextConfig:
+    """Whose text the fused features are compared with: the chosen one, else the one that their width suggests."""
+    if data.features is None:
+        return TextConfig(chosen) if chosen else plain
+    width = fused_width(data)
+    if chosen is None and width not in TEXT_OF_WIDTH:
+        known = ", ".join(map(str, TEXT_OF_WIDTH))
+        raise ConfigError(f"data.features: {data.features} has {width} channels; texts are known for {known}")
+    text = TextConfig(chosen or TEXT_OF_WIDTH[width])
+    encoder = text_encoder(text.encoder, text.weights)
+    if encoder.width != width:
+        found = f"text {text.encoder} has {encoder.width}"
+        raise ConfigError(f"data.features: {data.features} has {width} channels, {found}")
+    return text
+
+
+def _with_real_training(config: ExperimentConfig, there: Benchmark, steps: int | None) -> ExperimentConfig:
+    """The training on real scenes, of so many steps."""
     if student_kind(config).frozen:  # twenty epochs of ScanNet, whatever the benchmark: a guess
-        config = config.replace(train__points_per_step=20_000, train__steps=20 * REAL_SCENES)
+        config = config.replace(train__points_per_step=20_000, train__steps=steps or 20 * REAL_SCENES)
     else:  # OpenScene's own recipe: 100 epochs of ScanNet
         recipe = there.openscene
         network = {"width": 1.0, "voxel": recipe.voxel, "scenes_per_step": recipe.scenes_per_step}
-        steps, openscene = 100 * REAL_SCENES // recipe.scenes_per_step, replace(config.openscene, **network)
-        config = config.replace(openscene=openscene, train__learning_rate=1e-4, train__steps=steps)
-    return config.replace(train__evaluate_every=config.train.steps // 20, train__checkpoint_every=500)
-
-
-def _text_of(data: DataConfig) -> TextConfig:
-    """Whose text the fused features are compared with, by their width."""
-    width = fused_width(data)
-    if width not in TEXT_OF_WIDTH:
-        known = ", ".join(map(str, TEXT_OF_WIDTH))
-        raise ConfigError(f"data.features: {data.features} has {width} channels; texts are known for {known}")
-    return TextConfig(TEXT_OF_WIDTH[width])
+        openscene = replace(config.openscene, **network)
+        epochs = 100 * REAL_SCENES // recipe.scenes_per_step
+        config = config.replace(openscene=openscene, train__learning_rate=1e-4, train__steps=steps or epochs)
+    return config.replace(train__evaluate_every=max(1, config.train.steps // 20), train__checkpoint_every=500)

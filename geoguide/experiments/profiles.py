@@ -64,13 +64,15 @@ def main_table(
         descriptors, which know nothing of rooms; where a benchmark has a long tail, also the presets without IIRC
         (claim C7).
     """
-    long = {"teacher": features} if data == "mini" else {}  # how long the entire network must train depends on it
+    long = (
+        {"teacher": features} if features in presets.TEACHERS else {}
+    )  # how long the entire network must train depends on it
     there = benchmark(dataset)
     rows = [fusion(), *(openscene(seed, **long) for seed in presets.LONG_SEEDS[: there.entire_network_seeds])]
     drops = ("none", "iirc") if there.more_label_sets else ("none",)
     for seed in presets.SEEDS:
         rows.append(adapter_only(seed))
-        if (data, features) == ("mini", presets.DEFAULT_TEACHER):
+        if (data, features) == ("mini", presets.DEFAULT_TEACHER) and options.get("backbone") is None:
             rows.append(adapter_only(seed, backbone="descriptors"))
         rows += [preset(name, drop=drop, seed=seed) for name in presets.PRESETS for drop in drops]
     return [placed(config, dataset, data, features, **options) for config in rows]

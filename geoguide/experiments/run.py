@@ -1,9 +1,11 @@
 """One experiment: prepare, train, score, and write its record."""
 
+import functools
 import hashlib
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from geoguide.benchmarks.scenes import skipped
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
 from geoguide.experiments.records import Record, dumps, find, record_path
-from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.frozen import config_hash, from_dict, replaced, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
 from geoguide.paths import check_writable, checkpoints_root, write_text
@@ -84,9 +86,9 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "id": config_hash(config),
         "name": config.name,
         "source": test[0].provenance,
-        "teacher": "simulated" if config.data.features is None else config.data.features,
+        "teacher": config.teacher_name or "simulated",
         "backbone": backbones.identity(config.backbone) if student_kind(config).frozen else None,
-        "config": to_dict(config),
+        "config": to_dict(portable(config)),
         "protocol": to_dict(config.protocol) | {"split": "test", "label_set": label_set, "voxel": None},
         "seed": config.seed,
         "metrics": describe(on_test[label_set], label_set),
@@ -97,6 +99,29 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "data": _data({"train": train, "val": val, "test": test}, config),
         "environment": environment(device),
     }
+
+
+def portable(config: ExperimentConfig) -> ExperimentConfig:
+    """The config as a record holds it: what says where files lie on this machine is left out.
+
+    Args:
+        config: The experiment.
+
+    Returns:
+        A copy with the same hash: folders and files by their last name, a 2D model by its own.
+    """
+    for field in ("data.root", "evaluation.data.root", "backbone.weights", "text.weights"):
+        owner, name = field.rsplit(".", 1)
+        holder = functools.reduce(
+            lambda part, step: None if part is None else getattr(part, step), owner.split("."), config
+        )
+        place = None if holder is None else getattr(holder, name)
+        if place is not None:
+            config = replaced(config, field, Path(place).name)
+    model = config.image_model
+    if model is not None and model.name:
+        config = config.replace(image_model=replace(model, source=model.name, names=None))
+    return config
 
 
 def data_key(config: ExperimentConfig) -> str:

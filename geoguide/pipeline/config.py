@@ -15,6 +15,7 @@ from geoguide.ops.arrays import as_config_error, number, whole
 from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneConfig
 from geoguide.superpoints import SuperpointConfig
+from geoguide.teachers.registry import ImageModelConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
 from geoguide.text.encoders import TextConfig
 
@@ -126,7 +127,7 @@ class ExperimentConfig:
     Attributes:
         name: Name of the row in tables; no part of the identity.
         data: Which scenes.
-        teacher: The simulated 2D model; unused where `data.features` names fused features.
+        teacher: The simulated 2D model; unused where `data.features` names fused features, or `image_model` a model.
         lifting: How 2D features are lifted to points.
         backbone: The frozen 3D backbone.
         superpoints: How the scene is partitioned.
@@ -136,6 +137,7 @@ class ExperimentConfig:
         train: Student and optimisation.
         openscene: Settings of the student `openscene`; part of the identity for that student alone.
         text: The text encoder.
+        image_model: A 2D model that looks at the images, in place of the simulated one; None for none.
         protocol: How the trained network is scored.
         evaluation: What else it is scored on.
         seed: Decides everything random; at least 0.
@@ -160,6 +162,7 @@ class ExperimentConfig:
         default_factory=OpenSceneConfig, metadata={"hash": lambda config: config.train.model == "openscene"}
     )
     text: TextConfig = field(default_factory=TextConfig, metadata=unless("text", TextConfig()))
+    image_model: ImageModelConfig | None = field(default=None, metadata=unless("image_model", None))
     protocol: Protocol = field(default_factory=Protocol)
     evaluation: EvaluationConfig = field(default=EvaluationConfig(), metadata=unless("evaluation", EvaluationConfig()))
     seed: int = 0
@@ -167,6 +170,28 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         with as_config_error("experiment"):
             whole("seed", self.seed, 0)
+
+    @property
+    def teacher_name(self) -> str | None:
+        """The true name of the 2D model whose features are used; None for the simulated one."""
+        return self.data.features if self.image_model is None else self.image_model.name or self.image_model.source
+
+    def check_space(self) -> None:
+        """Make sure that text and 2D features can be compared, before either is computed.
+
+        Raises:
+            ConfigError: `text` is not the text space of `image_model`, or there are fused features beside that model.
+        """
+        model = self.image_model
+        if model is None:
+            return
+        if self.data.features is not None:
+            raise ConfigError(
+                f"data.features must be None beside the 2D model {model.name}, found {self.data.features}"
+            )
+        if model.space is not None and model.space.encoder != self.text.encoder:
+            expected = f"{model.space.encoder}, the text space of {model.name}"
+            raise ConfigError(f"text.encoder must be {expected}, found {self.text.encoder}")
 
     def training(self) -> "ExperimentConfig":
         """Keep the part that decides the trained network; experiments that differ in scoring alone share it.

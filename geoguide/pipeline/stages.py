@@ -16,12 +16,13 @@ from geoguide.benchmarks import benchmark_of
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import SceneSource, fused_files
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, InputError
 from geoguide.frozen import to_dict
 from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.scene_masks import scene_masks
 from geoguide.labels import load_label_set
 from geoguide.lifting import lift
+from geoguide.ops.arrays import host
 from geoguide.ops.indexed import IndexedRows
 from geoguide.pipeline.cache import Arrays, StageCache
 from geoguide.pipeline.config import ExperimentConfig
@@ -29,7 +30,10 @@ from geoguide.pipeline.identity import Identity
 from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_superpoints
+from geoguide.teachers.image_model import ImageTeacher
+from geoguide.teachers.registry import GIVEN, digest, open_image_model
 from geoguide.teachers.simulated import SimulatedTeacher
+from geoguide.text.encoders import text_encoder
 from geoguide.text.minilm import MiniLMTextEncoder
 
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
@@ -43,15 +47,32 @@ class Stages:
         scene: The scene, or the source from which it is read when a stage needs it.
         config: Its parts decide the stages, as each stage's docstring says.
         cache: Folder of the disk cache; None computes every stage in memory and writes nothing.
+        lifted: Your own 2D features of the points, in place of a 2D model's: numbers [P, C] in the space of the
+            config's `text`, and which points have one, truth values or numbers of frames [P]; `lifting.lift` makes both
+            of your own feature maps. The config's `image_model` says whose they are: `ImageModelConfig("given", "NAME")`,
+            another name for other features.
 
     Attributes:
         source: The source; None for a scene in memory.
         config: As above.
+
+    Raises:
+        ConfigError: Features are given and the config does not say so, or the other way round.
     """
 
-    def __init__(self, scene: Scene | SceneSource, config: ExperimentConfig, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        scene: Scene | SceneSource,
+        config: ExperimentConfig,
+        cache: Path | None = None,
+        lifted: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
         self.source = None if isinstance(scene, Scene) else scene
-        self.config, self._given, self._cache = config, scene, cache
+        self.config, self._given, self._cache, self._own = config, scene, cache, lifted
+        given = config.image_model is not None and config.image_model.kind == GIVEN
+        if given != (lifted is not None):
+            expected = "features as `lifted`" if given else 'ImageModelConfig("given", NAME) beside `lifted`'
+            raise ConfigError(f"image_model: expected {expected}, so that records say whose features these are")
 
     @functools.cached_property
     def scene(self) -> Scene:
@@ -100,9 +121,14 @@ class Stages:
         None where nothing gives the scene 2D features: no file of fused ones, or no image, or no 2D model that knows it
         (the simulated one knows generated scenes only). Where `data.features` of the config names fused features, they
         stay on disk. Otherwise decided by `teacher`, `lifting` and, of `data`, `frame_skip`, `image_size` and the
-        teacher's label set.
+        teacher's label set; or, where `image_model` names a 2D model, by its identity in place of teacher and label set.
         """
         data = self.config.data
+        self.config.check_space()
+        if self._own is not None:
+            return own_features(self.identity.name, *self._own, len(self.arrays["points"]), self.config)
+        if self.config.image_model is not None:
+            return None if self.arrays["frames"][0] == 0 else self._of_images()
         if data.features is not None:
             if self.source is None:
                 raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare")
@@ -115,6 +141,22 @@ class Stages:
         if data.image_size is not None:
             settings.append(data.image_size)
         found = self._stage("lifted", settings, self._lifted)
+        return found["lifted"], found["views"]
+
+    def _of_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """F_2d by the 2D model of the config, whose frames are kept in `frames` of the cache."""
+        chosen, data = self.config.image_model, self.config.data
+        assert chosen is not None
+        identity = chosen.identity or digest(open_image_model(chosen))
+
+        def compute() -> Arrays:
+            frames = self._cache / "frames" if self._cache is not None and chosen.keep_frames else None
+            teacher = ImageTeacher(open_image_model(chosen), cache=frames, batch=chosen.batch)
+            mean, count = lift(self.scene, teacher.features(self.scene), self.config.lifting)
+            return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
+
+        lifting = to_dict(self.config.lifting, hashed_only=True)
+        found = self._stage("lifted", ["image model", identity, lifting, data.frame_skip, data.image_size], compute)
         return found["lifted"], found["views"]
 
     def prepared(self) -> PreparedScene:
@@ -170,6 +212,42 @@ class Stages:
         features = make_teacher(self.config, self.source).features(self.scene)
         mean, count = lift(self.scene, features, self.config.lifting)
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
+
+
+def own_features(
+    name: str, features: np.ndarray, seen: np.ndarray, count: int, config: ExperimentConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check 2D features that somebody brings along.
+
+    Args:
+        name: Of the scene, for messages.
+        features: Numbers [P, C], in the space of the config's text; what stands where nothing is seen is not read.
+        seen: Which points have one: truth values, or the number of frames that see each point, [P].
+        count: P.
+        config: Whose `text` they are compared with.
+
+    Returns:
+        Features float16 [P, C], 0 where unseen, and int32 [P], above 0 where seen.
+
+    Raises:
+        InputError: A wrong shape, features of another width than the text, not finite or beyond float16, or no point
+            that is seen; the message names scene and field.
+    """
+    values, frames = host("features", features), host("seen", seen, "fiub")
+    encoder = text_encoder(config.text.encoder, config.text.weights)
+    if values.ndim != 2 or values.shape != (count, encoder.width):
+        expected = f"[{count}, {encoder.width}], the width of {encoder.name}"
+        raise InputError(f"scene {name}: features must be {expected}, found {list(values.shape)}")
+    if frames.shape != (count,) or not (frames >= 0).all():
+        raise InputError(f"scene {name}: seen must be [{count}], each at least 0, found {list(frames.shape)}")
+    if not (frames > 0).any():
+        raise InputError(f"scene {name}: seen holds no point: nothing can be learned from it")
+    with np.errstate(over="ignore"):
+        half = np.where((frames > 0)[:, None], values, 0).astype(np.float16)
+    if not np.isfinite(half).all():
+        bad = int((~np.isfinite(half)).any(axis=1).sum())
+        raise InputError(f"scene {name}: features must be finite and within float16, {bad} of {count} rows are not")
+    return half, np.ceil(frames).astype(np.int32)
 
 
 def frozen_features(scene: Scene, backbone: backbones.BackboneConfig) -> np.ndarray:

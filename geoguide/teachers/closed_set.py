@@ -1,19 +1,26 @@
-"""Closed-set segmentation networks as 2D models in the text space: class probabilities times text (ConSE).
+"""Closed-set segmentation networks as 2D models in a text space: class probabilities times text (ConSE).
 
 A network that knows K classes by name gives a pixel the mean of the names' text embeddings, weighted with its class
 probabilities (Norouzi et al. 2014, for images): features that any words can be compared with, as far as the text
-encoder relates them to the K names.
+encoder relates them to the K names. A network that gives labels only is all or nothing, so its doubts are lost; its
+name then says so.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from geoguide.errors import InputError
+from geoguide.errors import DataError, InputError
 from geoguide.lifting import PixelFeatures
-from geoguide.scene import Scene
+from geoguide.teachers.image_model import ImageModel
+from geoguide.text.encoder import PROMPT
+from geoguide.text.encoders import TextConfig, text_encoder
+
+OTHER = ("other", "background", "unlabeled", "void", "ignore")  # as published lists name what they do not know
 
 
 class Segmenter(Protocol):
@@ -21,76 +28,151 @@ class Segmenter(Protocol):
 
     Attributes:
         name: For the record.
-        names: K class names; None for an answer that names nothing ("other", background).
+        names: K class names; None for an answer that names nothing ("other", background). Two may be the same.
+        identity: Which weights and settings these are.
+        gives_probabilities: Whether it gives them; else labels.
     """
 
     name: str
     names: Sequence[str | None]
+    identity: str
+    gives_probabilities: bool
 
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
+    def answer(self, image: np.ndarray) -> np.ndarray:
         """Classify the pixels of an image.
 
         Args:
             image: uint8 [H, W, 3].
 
         Returns:
-            float32 [h, w, K], at least 0, summing to 1 over the classes; of any height and width.
+            Of any height and width: probabilities float32 [h, w, K], at least 0, summing to 1 over the classes; or
+            labels, whole numbers [h, w] in 0..K-1.
         """
         ...
 
 
-class ClosedSetTeacher:
-    """A segmenter's answers in the text space.
+class ClosedSetModel(ImageModel):
+    """A segmenter's answers in a text space.
 
-    A pixel's weight is the probability of all classes that have a name; its feature is the mean over these.
+    A pixel's weight is the probability of all classes that have a name; its feature is the mean over these. The cache
+    keeps the probabilities of the N named classes, no larger than the image or the network's answer (2 h w N bytes a
+    frame), or the labels (1 or 2 h w bytes).
 
     Args:
         segmenter: The network.
-        text: float32 [N, D], the embedding of each name that is not None, in order.
+        space: The text space; any, for the names are words.
+        prompt: What the names are put into.
 
     Attributes:
-        name: The segmenter's.
-        width: D.
+        name: The segmenter's, and what it gives.
+        width: D, of the text space.
+        identity: As `ImageModel`.
+        space: As above.
+        segmenter: As above.
 
     Raises:
-        InputError: `text` has another number of rows than the segmenter has names.
+        InputError: No class has a name, or a name is blank.
     """
 
-    def __init__(self, segmenter: Segmenter, text: np.ndarray) -> None:
-        self.segmenter, self.text = segmenter, np.asarray(text, np.float32)
-        self.named = np.array([name is not None for name in segmenter.names])
-        if self.text.ndim != 2 or len(self.text) != self.named.sum():
-            raise InputError(f"text must be [{self.named.sum()}, D], found {list(self.text.shape)}")
-        self.name, self.width = segmenter.name, self.text.shape[1]
+    def __init__(self, segmenter: Segmenter, space: TextConfig | None = None, prompt: str = PROMPT) -> None:
+        self.segmenter, self.space, self._prompt = segmenter, space or TextConfig(), prompt
+        self._names = [name for name in segmenter.names if name is not None]
+        if not all(isinstance(name, str) and name.strip() for name in self._names):
+            raise InputError(f"{segmenter.name}: class names must be words or None, found {self._names}")
+        if not self._names:
+            raise InputError(f"{segmenter.name}: none of its {len(segmenter.names)} classes has a name")
+        encoder = text_encoder(self.space.encoder, self.space.weights)
+        given = "class probabilities" if segmenter.gives_probabilities else "classes, labels only"
+        self.name, self.width = f"{segmenter.name} ({len(self._names)} {given})", encoder.width
+        self.identity = f"{segmenter.identity}; {list(segmenter.names)}; {encoder.name} {encoder.identity}; {prompt}"
 
-    def features(self, scene: Scene) -> Iterator[PixelFeatures]:
-        """Describe the pixels of a scene's views, one view at a time and only when asked for.
+    @functools.cached_property
+    def vectors(self) -> np.ndarray:
+        """The embedded names, float32 [N, D]."""
+        return self.text(self._names, self._prompt)
+
+    @functools.cached_property
+    def _position(self) -> np.ndarray:
+        """Of each class among the N named ones, uint8 or uint16 [K]; N for those without a name."""
+        count = len(self._names)
+        named = np.array([name is not None for name in self.segmenter.names])
+        return np.where(named, named.cumsum() - 1, count).astype(np.min_scalar_type(count))
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[PixelFeatures]:
+        """Describe the pixels of images.
 
         Args:
-            scene: A scene whose K views have colour images.
-
-        Yields:
-            Features [H, W, D] and weights [H, W] for each view, in order.
-
-        Raises:
-            DataError: A colour image is missing or cannot be read; the message names it.
-        """
-        for view in scene.views:
-            yield self.pixels(view.color())
-
-    def pixels(self, image: np.ndarray) -> PixelFeatures:
-        """Describe the pixels of an image.
-
-        Args:
-            image: uint8 [H, W, 3].
+            images: uint8 [H, W, 3] each.
 
         Returns:
-            Features float32 [H, W, D] and weights float32 [H, W] in [0, 1].
+            Features float32 [H, W, D] and weights float32 [H, W] in [0, 1] for each image.
         """
-        answers = resized(self.segmenter.probabilities(image)[..., self.named], image.shape[:2])  # [H, W, N]
-        weight = answers.sum(axis=-1)
-        mean = answers / np.where(weight > 0, weight, 1)[..., None]
-        return PixelFeatures(mean @ self.text, weight)
+        kept = self.compact(images)
+        return [self.expand(answer, image.shape[:2]) for answer, image in zip(kept, images, strict=True)]
+
+    def compact(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What the network says of the classes that have a name.
+
+        Args:
+            images: uint8 [H, W, 3] each.
+
+        Returns:
+            For each image float32 [h, w, N]; or labels [h, w] in 0..N, N for no answer.
+
+        Raises:
+            InputError: The network answers what it must not (see `Segmenter.answer`).
+        """
+        return [self._named(self.segmenter.answer(image), image.shape[:2]) for image in images]
+
+    def expand(self, kept: np.ndarray, size: tuple[int, int]) -> PixelFeatures:
+        """Make the features of what `compact` said.
+
+        Args:
+            kept: An answer.
+            size: (H, W).
+
+        Returns:
+            Features float32 [H, W, D] and weights float32 [H, W].
+
+        Raises:
+            InputError: It is no answer of this network.
+        """
+        count = len(self._names)
+        if kept.ndim == 2 and kept.dtype.kind == "u":
+            kept = one_hot(kept, count + 1)[..., :-1]
+        if kept.ndim != 3 or kept.shape[2] != count:
+            raise InputError(f"{self.name}: an answer must be [h, w, {count}] or labels [h, w], found {kept.shape}")
+        return convex_mean(resized(np.asarray(kept, np.float32), size), self.vectors)
+
+    def _named(self, answer: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """An answer of all classes as one of the named ones, checked; no larger than the image."""
+        count, found = len(self.segmenter.names), f"{answer.dtype} {list(answer.shape)}"
+        if answer.ndim == 2 and answer.dtype.kind in "iu":
+            if answer.size and not 0 <= answer.min() <= answer.max() < count:
+                found = f"{answer.min()}..{answer.max()}"
+                raise InputError(f"{self.name}: labels must be in 0..{count - 1}, found {found}")
+            return self._position[answer]
+        if answer.ndim != 3 or answer.shape[2] != count or answer.dtype.kind != "f":
+            raise InputError(f"{self.name}: an answer must be floats [h, w, {count}] or labels [h, w], found {found}")
+        if not (np.isfinite(answer).all() and answer.min() >= 0):
+            raise InputError(f"{self.name}: probabilities must be finite and at least 0")
+        least = min(answer.shape[0], size[0]), min(answer.shape[1], size[1])
+        return resized(answer[..., self._position < len(self._names)], least)
+
+
+def convex_mean(probabilities: np.ndarray, text: np.ndarray) -> PixelFeatures:
+    """The mean of the names' vectors, weighted with their probabilities.
+
+    Args:
+        probabilities: float32 [H, W, N], at least 0, of the N classes that have a name; they sum to 1 or less.
+        text: float32 [N, D].
+
+    Returns:
+        Features float32 [H, W, D], 0 where no named class is likely, and weights float32 [H, W], the sums.
+    """
+    weight = probabilities.sum(axis=-1)
+    mean = probabilities / np.where(weight > 0, weight, 1)[..., None]
+    return PixelFeatures(mean @ text, weight)
 
 
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -103,7 +185,7 @@ def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         float32 [H, W, K].
     """
-    if maps.shape[:2] == size:
+    if maps.shape[:2] == tuple(size):
         return maps
     layers = (Image.fromarray(layer).resize(size[::-1], Image.Resampling.BILINEAR) for layer in np.moveaxis(maps, 2, 0))
     return np.stack([np.asarray(layer) for layer in layers], axis=-1)
@@ -138,3 +220,44 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def read_names(path: Path) -> tuple[str | None, ...]:
+    """Read the class names of a network.
+
+    Args:
+        path: A text file, one name a line in the order of the classes; or `number<tab>name` on each line, where numbers
+            that are left out have no name. Of several spellings ("door, double door") the first counts; "other",
+            "background" and so on are no names.
+
+    Returns:
+        K names, None for a class without one.
+
+    Raises:
+        DataError: The file cannot be read, a line is blank, or a number stands twice or is none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path}: class names cannot be read ({error})") from None
+    numbered = all("\t" in line for line in lines)
+    names: dict[int, str | None] = {}
+    for row, line in enumerate(lines):
+        number, name = line.split("\t", 1) if numbered else (str(row), line)
+        if not name.strip() or not number.strip().isdecimal() or int(number) in names:
+            raise DataError(f"{path}: line {row + 1}: expected a class name, or a new number, tab and name: {line!r}")
+        names[int(number)] = first_spelling(name)
+    return tuple(names.get(number) for number in range(max(names) + 1))
+
+
+def first_spelling(name: str) -> str | None:
+    """The first of a class's spellings, as published lists write them.
+
+    Args:
+        name: "door, double door" or "chair; seat".
+
+    Returns:
+        "door"; None for "other", "background" and so on.
+    """
+    first = name.split(",")[0].split(";")[0].strip()
+    return None if first.lower() in OTHER else first

@@ -4,6 +4,7 @@ The image is prepared as `preprocessor_config.json` says (size, scale, mean, dev
 library's own processors would need torchvision.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,7 @@ import torch
 from PIL import Image
 
 from geoguide.errors import DataError, InputError, first_line
-from geoguide.teachers.closed_set import softmax
-
-OTHER = ("other", "background", "unlabeled", "void", "ignore")  # as published configs name what they do not know
+from geoguide.teachers.closed_set import first_spelling, softmax
 
 
 class HuggingFaceSegmenter:
@@ -29,10 +28,14 @@ class HuggingFaceSegmenter:
     Attributes:
         name: `model`, or the folder's name.
         names: K class names from the config, the first of several spellings; None for "other" and background.
+        identity: Hash of the weights, wherever they came from, and how images are prepared.
+        gives_probabilities: True.
 
     Raises:
         DataError: It is not there, or no segmentation network.
     """
+
+    gives_probabilities = True
 
     def __init__(self, model: str | Path, *, device: str | torch.device = "cpu") -> None:
         local = Path(model).is_dir()
@@ -40,12 +43,13 @@ class HuggingFaceSegmenter:
         self.device = torch.device(device)
         self._network = _loaded(model).to(self.device).eval()
         labels = self._network.config.id2label
-        first = (labels[number].split(",")[0].split(";")[0].strip() for number in range(len(labels)))
-        self.names = tuple(None if name.lower() in OTHER else name for name in first)
+        self.names = tuple(first_spelling(labels[number]) for number in range(len(labels)))
         self._prepare = _preparation(model)
+        plain = {key: np.asarray(value).tolist() for key, value in self._prepare.items()}
+        self.identity = f"{type(self._network).__name__} {_weights_hash(self._network)} {plain}"
 
     @torch.inference_mode()
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
+    def answer(self, image: np.ndarray) -> np.ndarray:
         """Classify the pixels of an image.
 
         Args:
@@ -70,6 +74,15 @@ def _of_queries(classes: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """[h, w, K] from queries [Q, K + 1] (the last: no object) and masks [Q, h, w], as MaskFormer's inference does."""
     scores = torch.einsum("qk,qhw->hwk", classes.softmax(dim=-1)[:, :-1].float(), masks.float().sigmoid())
     return scores / scores.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def _weights_hash(network: torch.nn.Module) -> str:
+    """SHA-256 of all tensors of a network and their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _loaded(model: str | Path) -> Any:

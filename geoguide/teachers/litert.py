@@ -1,5 +1,6 @@
 """Segmentation networks in LiteRT files (.tflite), by the extra `litert` (ai-edge-litert)."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,16 @@ import numpy as np
 from PIL import Image
 
 from geoguide.errors import DataError, InputError, first_line
-from geoguide.teachers.closed_set import one_hot, softmax
+from geoguide.teachers.closed_set import softmax
 
+MARK = b"TFL3"
 INSTALL = "`pip install -c constraints.txt -e '.[litert]'`"
 
 
 class LiteRTSegmenter:
     """A LiteRT file that takes one RGB image and gives labels, or a score for each class, for every pixel.
 
-    The image is squeezed to the network's own size. Where the file gives labels only, probabilities are one-hot, and
-    `gives_probabilities` is False; scores that do not sum to 1 are taken for logits.
+    The image is squeezed to the network's own size. Scores that do not sum to 1 are taken for logits.
 
     Args:
         path: The .tflite file.
@@ -29,7 +30,8 @@ class LiteRTSegmenter:
     Attributes:
         name: The file's name without its suffix.
         names: As above.
-        gives_probabilities: Whether it gives scores.
+        identity: Hash of the file, and the range.
+        gives_probabilities: Whether it gives scores; else labels only.
 
     Raises:
         DataError: The extra is not installed, or the file is missing or no such network.
@@ -42,19 +44,20 @@ class LiteRTSegmenter:
         self.name, self.names, self._range = Path(path).stem, tuple(names), (low, high)
         self._network = _opened(Path(path), threads)
         (self._input,), (self._output,) = _details(self._network, Path(path))
+        self.identity = f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()} {low} {high}"
         shape = self._output["shape"]
         self.gives_probabilities = len(shape) == 4 and shape[-1] > 1
         if self.gives_probabilities and shape[-1] != len(self.names):
             raise InputError(f"{path}: names must be {shape[-1]}, one for each class, found {len(self.names)}")
 
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
+    def answer(self, image: np.ndarray) -> np.ndarray:
         """Classify the pixels of an image.
 
         Args:
             image: uint8 [H, W, 3].
 
         Returns:
-            float32 [h, w, K], of the network's own height and width.
+            Of the network's own height and width: probabilities float32 [h, w, K], or labels int64 [h, w].
         """
         _, height, width, _ = self._input["shape"]
         pixels = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
@@ -65,16 +68,36 @@ class LiteRTSegmenter:
         self._network.invoke()
         answer = np.squeeze(self._network.get_tensor(self._output["index"]), axis=0)
         if not self.gives_probabilities:
-            return one_hot(answer.reshape(answer.shape[:2]).astype(np.int64), len(self.names))
+            return answer.reshape(answer.shape[:2]).astype(np.int64)
         scale, zero = self._output["quantization"]
         scores = (answer.astype(np.float32) - zero) * scale if scale else answer.astype(np.float32)
         known = scores.min() >= 0 and np.allclose(scores.sum(axis=-1), 1, atol=0.02)
         return scores if known else softmax(scores)
 
 
-def _opened(path: Path, threads: int) -> Any:
+def check_file(path: Path) -> Path:
+    """Make sure that a file is a LiteRT network, by the mark that its format has at the fifth byte.
+
+    Args:
+        path: Any path.
+
+    Returns:
+        The same.
+
+    Raises:
+        DataError: The file is missing, or of another kind.
+    """
     if not path.is_file():
         raise DataError(f"{path}: LiteRT file not found")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[4:] != MARK:
+        raise DataError(f"{path}: no LiteRT network: expected {MARK!r} at byte 4, found {start[4:]!r}")
+    return path
+
+
+def _opened(path: Path, threads: int) -> Any:
+    check_file(path)
     try:
         from ai_edge_litert.interpreter import Interpreter  # an extra
     except ImportError as error:

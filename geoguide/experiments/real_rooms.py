@@ -1,0 +1,139 @@
+"""The rows of the chapter on real scenes: distilled in some rooms without labels, scored in each of some others.
+
+The defaults are the three scans that the committed records are of: one room, its rescan, and a second room. The scored
+scenes may be those that are learned from, since nothing is learned from labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from geoguide.datasets.config import DataConfig, Splits
+from geoguide.experiments.placing import with_image_model
+from geoguide.experiments.presets import SEEDS, adapter_only, fusion, preset
+from geoguide.lifting import LiftingConfig
+from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
+from geoguide.pipeline.protocols import STRICT
+
+ROOM, RESCAN, OTHER_ROOM = "scene0000_00", "scene0000_01", "scene0113_00"
+IMAGE_SIZE = (240, 320)  # (H, W), at which OpenScene lifts ScanNet
+BACKBONES = ("descriptors", "sonata-mini")
+LONG = 2  # times the steps: does a longer training score otherwise?
+# Of one room. Twice as many move the scores by about a point, either way, while the loss goes on falling: the adapter
+# then learns the 2D model's errors by heart.
+STEPS = 1000
+_TRUE = {"masks__source": "annotation"}
+ORACLES = {"true masks": _TRUE, "true masks and superpoints": _TRUE | {"superpoints__cut": "annotation"}}
+
+
+def room(
+    config: ExperimentConfig,
+    root: str | Path,
+    features: str,
+    scored: str = RESCAN,
+    *,
+    train: Sequence[str] = (ROOM,),
+    backbone: str = BACKBONES[0],
+) -> ExperimentConfig:
+    """An experiment on real rooms in ScanNet's official layout.
+
+    Args:
+        config: An experiment on generated rooms.
+        root: The folder that holds `scans`.
+        features: A 2D model, as `teachers.registry` names them; it is opened now.
+        scored: The scene that is scored; it needs labels, and no images but in mode fusion.
+        train: The scenes that are learned from; they need images, and no labels.
+        backbone: The frozen features.
+
+    Returns:
+        The experiment there, its classes without ground truth left out of the means.
+
+    Raises:
+        ConfigError: As `with_image_model`.
+        DataError: As `with_image_model`.
+    """
+    data = DataConfig("scannet", image_size=IMAGE_SIZE, root=str(root), splits=Splits(train=tuple(train)))
+    there = replace(data, splits=Splits(test=(scored,)))
+    config = config.replace(
+        data=data,
+        evaluation=EvaluationConfig(data=there),
+        lifting=LiftingConfig(0.25, 10),  # as OpenScene
+        backbone__name=backbone,
+        train__steps=config.train.steps * STEPS // ExperimentConfig().train.steps,
+        protocol=replace(STRICT, mode=config.protocol.mode, pooled=config.protocol.pooled),
+    )
+    return with_image_model(config, features)
+
+
+def without_training(root: str | Path, features: str, scene: str = ROOM) -> list[ExperimentConfig]:
+    """The lifted 2D features themselves, their means over superpoints, and over annotated instances (an oracle).
+
+    Args:
+        root: As in `room`.
+        features: As in `room`.
+        scene: A scene with images, labels and instances.
+
+    Returns:
+        The three experiments.
+    """
+    rows = [fusion().replace(protocol__pooled=pooled) for pooled in ("none", "superpoints", "instances")]
+    return [room(row, root, features, scene, train=(scene,)) for row in rows]
+
+
+def trained(seed: int, *, everything: bool = True) -> list[ExperimentConfig]:
+    """The trained rows of one 2D model and one backbone.
+
+    Args:
+        seed: Of the trainings.
+        everything: Whether also each module is dropped, and true masks and superpoints are given.
+
+    Returns:
+        The adapter, both presets, and these, on generated rooms.
+    """
+    full = preset(seed=seed)
+    rows = [adapter_only(seed), full]
+    if everything:
+        rows += [full.replace(name=f"works-best, {name}", **changes) for name, changes in ORACLES.items()]
+        rows += [preset(drop=module, seed=seed) for module in ("usd", "imr", "iirc")] + [
+            preset("as-written", seed=seed)
+        ]
+    return rows
+
+
+def real_rooms(
+    root: str | Path,
+    features: Sequence[str],
+    *,
+    train: Sequence[str] = (ROOM,),
+    more: Sequence[str] = (OTHER_ROOM,),
+    scored: Sequence[str] = (ROOM, RESCAN),
+    seeds: Sequence[int] = SEEDS,
+) -> list[ExperimentConfig]:
+    """All rows of the chapter on real scenes, the most decisive first.
+
+    Args:
+        root: As in `room`.
+        features: 2D models as in `room`; the first has every row, the others the adapter and the better preset.
+        train: As in `room`.
+        more: Scenes that some rows learn from as well.
+        scored: Scenes that are scored, one by one; the first also without training, so it needs images.
+        seeds: Of the trained rows.
+
+    Returns:
+        The experiments; those that are scored on several scenes are trained once.
+    """
+    first, others = features[0], features[1:]
+    rows = [row for model in features for row in without_training(root, model, scored[0])]
+    longer = [
+        row.replace(name=f"{row.name}, {LONG} x steps", train__steps=LONG * row.train.steps) for row in trained(0)
+    ]
+    groups = [(trained(seed), {"features": first}) for seed in seeds]
+    for seed in seeds:
+        both = trained(seed, everything=False)
+        groups += [(both, {"features": model}) for model in others]
+        groups += [(both, {"features": first, "backbone": name}) for name in BACKBONES[1:]]
+        groups += [(both, {"features": first, "train": (*train, *more)})]
+    groups += [(longer[:2], {"features": first})]
+    for configs, where in groups:
+        rows += [room(config, root, scored=scene, **{"train": train} | where) for scene in scored for config in configs]
+    return rows

@@ -1,0 +1,280 @@
+"""2D models by name: how a config, or `--features` of the command, says which one is meant.
+
+    transformers:NAME_OR_FOLDER        a segmentation network of Hugging Face's transformers
+    litert:FILE,names=NAMES.txt        a LiteRT file; its class names, by default in a file of its name with .txt
+    open_clip:MODEL                    dense features of an open_clip vision transformer
+    mini:NAME                          a trained model of this package
+    own:MODULE:CALLABLE                your own importable code: CALLABLE() returns an `ImageModel`
+    mean:ONE+ANOTHER                   the mean of several of these
+
+After a comma follow options, `key=value`: the fields of `ImageModelConfig` that are not hashed (names, weights, batch,
+keep_frames, device), and the model's own. Nothing but `own` runs code beside this package's and its libraries'.
+"""
+
+import functools
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from geoguide.errors import ConfigError, check_known, first_line
+from geoguide.frozen import check_choices, from_dict, to_dict
+from geoguide.ops.devices import resolve_device
+from geoguide.teachers.image_model import ImageModel, MeanModel
+from geoguide.text.encoders import TextConfig
+
+Kind = Literal["transformers", "litert", "open_clip", "mini", "own", "mean", "given"]
+_WORDS, _NUMBERS = ("names", "weights", "device"), ("batch", "keep_frames")  # fields that a spec's options may set
+GIVEN = "given"  # features that are handed over as arrays, see `pipeline.stages.Stages`
+
+
+@dataclass(frozen=True)
+class ImageModelConfig:
+    """Which 2D model looks at the images. Where its files lie is not hashed; which weights they hold is.
+
+    Attributes:
+        kind: How it is opened; "given": not at all, its features are handed over as arrays.
+        source: A name on the hub, file, folder, `module:callable`, or what "given" features are called.
+        names: A LiteRT network's file of class names; None for the file of the same name with .txt.
+        weights: Of open_clip and mini, a file in place of the hub's or the packaged one.
+        options: The model's own, each "key=value".
+        space: The text space; None for the model's own (a closed-set network's: minilm).
+        name: The model's true name, for records and tables; filled in by `identified`.
+        identity: Hash of the model's identity, likewise.
+        batch: Images that it is asked about at a time.
+        keep_frames: Whether what it says of each frame is kept on disk (see `ImageTeacher` for what that costs).
+        device: Where it runs: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        ConfigError: An unknown kind, no source, an option that is no "key=value", or a batch below 1.
+    """
+
+    kind: Kind
+    source: str = field(metadata={"hash": False})
+    names: str | None = field(default=None, metadata={"hash": False})
+    weights: str | None = field(default=None, metadata={"hash": False})
+    options: tuple[str, ...] = ()
+    space: TextConfig | None = None
+    name: str = ""
+    identity: str = ""
+    batch: int = field(default=4, metadata={"hash": False})
+    keep_frames: bool = field(default=True, metadata={"hash": False})
+    device: str = field(default="cpu", metadata={"hash": False})
+
+    def __post_init__(self) -> None:
+        check_choices(self, "image_model", kind=get_args(Kind))
+        if not self.source.strip():
+            raise ConfigError(f"image_model.source must name the {self.kind} model, found {self.source!r}")
+        for name, kinds in (("names", ("litert",)), ("weights", ("open_clip", "mini"))):
+            if getattr(self, name) is not None and self.kind not in kinds:
+                found = f"{getattr(self, name)!r} for {self.kind}"
+                raise ConfigError(f"image_model.{name} belongs to kind {' and '.join(kinds)}, found {found}")
+        if self.batch < 1:
+            raise ConfigError(f"image_model.batch must be at least 1, found {self.batch}")
+        wrong = [option for option in self.options if not re.fullmatch(r"\w+=.*", option)]
+        if wrong:
+            raise ConfigError(f"image_model.options must be key=value, found {wrong[0]!r}")
+        if self.kind == GIVEN and not self.name:
+            object.__setattr__(self, "name", self.source)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The options by name; a value is read as JSON (number, true, null) where it is, else it is a word."""
+        return {key: _value(text) for key, _, text in (option.partition("=") for option in self.options)}
+
+
+def is_spec(text: str) -> bool:
+    """Whether some words name a 2D model in the manner of this file's head.
+
+    Args:
+        text: Such as "litert:FILE", or the name of a folder.
+
+    Returns:
+        True where they begin with a kind and a colon.
+    """
+    return text.partition(":")[0] in OPENERS and ":" in text
+
+
+def parse_spec(text: str, space: TextConfig | None = None) -> ImageModelConfig:
+    """Read what names a 2D model; nothing is opened.
+
+    Args:
+        text: As the head of this file shows.
+        space: The text space that is asked for; None for the model's own.
+
+    Returns:
+        The config, without name and identity.
+
+    Raises:
+        ConfigError: An unknown kind, no source, or a value that an option cannot have.
+
+    Example:
+        >>> config = parse_spec("litert:nets/a.tflite,names=a.txt,low=0,batch=2")
+        >>> config.source, config.names, config.options, config.batch
+        ('nets/a.tflite', 'a.txt', ('low=0',), 2)
+    """
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in OPENERS:
+        raise ConfigError(f"a 2D model is one of {', '.join(f'{name}:...' for name in OPENERS)}, found {text!r}")
+    if kind == "mean":  # options belong to its members
+        return from_dict(ImageModelConfig, {"kind": kind, "source": rest, "space": space}, text)
+    source, *options = re.split(r",(?=\w+=)", rest)
+    pairs = [option.partition("=")[::2] for option in options]
+    said = {key: value if key in _WORDS else _value(value) for key, value in pairs if key in (*_WORDS, *_NUMBERS)}
+    left = [f"{key}={value}" for key, value in pairs if key not in said]
+    return from_dict(ImageModelConfig, said | {"kind": kind, "source": source, "options": left, "space": space}, text)
+
+
+def identified(config: ImageModelConfig) -> ImageModelConfig:
+    """Open a model and note who it is.
+
+    Args:
+        config: A config, with or without name and identity.
+
+    Returns:
+        The same with the model's name, identity and text space.
+
+    Raises:
+        ConfigError: As `open_image_model`.
+        DataError: As `open_image_model`.
+    """
+    model = open_image_model(config)
+    return replace(config, name=model.name, identity=digest(model), space=model.space)
+
+
+def open_image_model(config: ImageModelConfig) -> ImageModel:
+    """Open the 2D model of a config; the last two stay open.
+
+    Args:
+        config: Which.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConfigError: It is not the model that the config was identified with, lies in another text space than asked for,
+            has no such option, or is the user's own and cannot be imported.
+        DataError: Its files are missing, damaged or of another kind, or an extra is not installed.
+        InputError: Its class names do not fit.
+    """
+    if config.kind == GIVEN:
+        raise ConfigError(f"image_model: features of {config.name!r} are given as arrays; there is no model to open")
+    model = _opened(replace(config, name="", identity="", batch=1, keep_frames=True), _stamp(Path(config.source)))
+    if config.identity and digest(model) != config.identity:
+        raise ConfigError(
+            f"image_model.identity: {config.source} must be {config.identity} ({config.name}), found {digest(model)} "
+            f"({model.name}): other weights or settings"
+        )
+    return model
+
+
+def digest(model: ImageModel) -> str:
+    """Name a model's weights and settings shortly.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        The first 16 hexadecimal digits of the SHA-256 of its identity.
+    """
+    return hashlib.sha256(model.identity.encode()).hexdigest()[:16]
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """When the files of a model were written: replaced ones are opened again."""
+    files = sorted(path.iterdir()) if os.path.isdir(path) else [path] if os.path.isfile(path) else []
+    return tuple(file.stat().st_mtime_ns for file in files)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(config: ImageModelConfig, _written: tuple[int, ...]) -> ImageModel:
+    model = OPENERS[config.kind](config)
+    if config.space is not None and model.space.encoder != config.space.encoder:
+        found = f"its features lie in {model.space.encoder}, asked for was {config.space.encoder}"
+        raise ConfigError(f"image_model: {model.name} has its own text space: {found}")
+    return model
+
+
+def _transformers(config: ImageModelConfig) -> ImageModel:
+    from geoguide.teachers.closed_set import ClosedSetModel
+    from geoguide.teachers.huggingface import HuggingFaceSegmenter
+
+    segmenter = _made(HuggingFaceSegmenter, config, config.source, device=resolve_device(config.device))
+    return ClosedSetModel(segmenter, config.space)
+
+
+def _litert(config: ImageModelConfig) -> ImageModel:
+    from geoguide.teachers.closed_set import ClosedSetModel, read_names
+    from geoguide.teachers.litert import LiteRTSegmenter, check_file
+
+    file = check_file(Path(config.source))
+    names = read_names(file.with_suffix(".txt") if config.names is None else Path(config.names))
+    return ClosedSetModel(_made(LiteRTSegmenter, config, file, names), config.space)
+
+
+def _open_clip(config: ImageModelConfig) -> ImageModel:
+    from geoguide.teachers.open_clip_dense import VARIANTS, DenseClipConfig, OpenClipModel
+
+    values = config.values
+    variant = values.pop("variant", "clearclip")
+    check_known("variant of open_clip", variant, VARIANTS)
+    settings = from_dict(DenseClipConfig, to_dict(VARIANTS[variant]) | values, "open_clip")
+    return OpenClipModel(config.source, config.weights, settings, device=resolve_device(config.device))
+
+
+def _mini(config: ImageModelConfig) -> ImageModel:
+    from geoguide.teachers.mini_dense import MiniDenseModel
+
+    return _made(MiniDenseModel, config, config.source, config.weights)
+
+
+def _own(config: ImageModelConfig) -> ImageModel:
+    module, _, name = config.source.partition(":")
+    if not module or not name:
+        raise ConfigError(f"own:{config.source}: expected own:MODULE:CALLABLE")
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        how = "the module must be installed, or its folder on PYTHONPATH"
+        raise ConfigError(f"own:{config.source}: cannot be imported ({first_line(error)}); {how}") from None
+    model = _made(make, config)
+    if not isinstance(model, ImageModel):
+        raise ConfigError(f"own:{config.source}: must return an ImageModel, found {type(model).__name__}")
+    return model
+
+
+def _mean(config: ImageModelConfig) -> ImageModel:
+    return MeanModel([open_image_model(parse_spec(part, config.space)) for part in config.source.split("+")])
+
+
+# The registry: how a model of each kind is opened. A further kind is a line here and a name in `Kind`.
+OPENERS: dict[str, Callable[[ImageModelConfig], ImageModel]] = {
+    "transformers": _transformers,
+    "litert": _litert,
+    "open_clip": _open_clip,
+    "mini": _mini,
+    "own": _own,
+    "mean": _mean,
+}
+
+
+def _made(make: Callable[..., Any], config: ImageModelConfig, *arguments: Any, **further: Any) -> Any:
+    """Call what makes a model with the config's options; those that it does not take are a `ConfigError`."""
+    try:
+        bound = inspect.signature(make).bind(*arguments, **further, **config.values)
+    except TypeError as error:
+        raise ConfigError(f"{config.kind}:{config.source}: options {config.options}: {first_line(error)}") from None
+    return make(*bound.args, **bound.kwargs)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,292 @@
+"""2D models by name: specs and configs, what an experiment makes of them, true names in records and model files."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.experiments import run
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.placing import placed
+from geoguide.experiments.presets import adapter_only, fusion, preset
+from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.lifting import lift
+from geoguide.model import from_fit, load
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.evaluate import evaluate
+from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.stages import Stages
+from geoguide.pipeline.train import fit
+from geoguide.teachers import image_model
+from geoguide.teachers.image_model import ImageTeacher, MeanModel, mean_of
+from geoguide.teachers.registry import (
+    ImageModelConfig,
+    identified,
+    is_spec,
+    open_image_model,
+    parse_spec,
+)
+from geoguide.text import TextConfig
+
+OWN = "own:my_model:Brightness"
+OTHER = """
+import numpy as np
+from geoguide.lifting import PixelFeatures
+from my_model import Brightness
+
+class Scaled(Brightness):
+    def __init__(self, scale=1, space="minilm"):
+        super().__init__()
+        self.name, self.identity = f"scaled {scale}", f"scaled {scale}"
+
+    def encode(self, images):
+        return [PixelFeatures(f, np.full(f.shape[:2], 0.25)) for f in super().encode(images)]
+
+number = 3
+
+def word():
+    return "no model"
+"""
+
+
+@pytest.fixture(autouse=True)
+def my_model(tmp_path_factory, monkeypatch) -> str:
+    """The documented example as a file that can be imported, and another one; the text of how it is used."""
+    blocks = re.split(r"\n\n(?=\S)", image_model.__doc__)
+    code, use = (re.sub(r"(?m)^    ", "", block.split("\n\n", 1)[1]) for block in blocks if "\n    " in block)
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "my_model.py").write_text(code)
+    (folder / "other_model.py").write_text(OTHER)
+    monkeypatch.syspath_prepend(folder)
+    return use
+
+
+@pytest.fixture
+def own(tiny: ExperimentConfig) -> ExperimentConfig:
+    """2D fusion of the documented example on the tiny rooms."""
+    return placed(fusion(), "scannet", features=OWN).replace(data=tiny.data)
+
+
+def test_the_documented_model_scores(own, my_model, tiny_scenes, monkeypatch, capsys):
+    """The text of the docstring runs as it stands; what it gives is what a direct computation does."""
+    monkeypatch.setattr("geoguide.experiments.placing.placed", lambda *args, **named: own)
+    exec(my_model)  # the documentation's own lines
+    score = float(capsys.readouterr().out.split()[-1])
+    model, (scene,) = open_image_model(own.image_model), prepare_split(own, "test", progress=False)
+    maps = [model.encode([view.color()])[0] for view in scene.load().views]
+    direct = lift(scene.load(), maps, own.lifting)
+    np.testing.assert_allclose(scene.lifted, direct.mean, atol=2e-3)
+    np.testing.assert_array_equal(scene.seen_by, direct.count)
+    assert 0 < score < 20 and score == pytest.approx(evaluate(own, scenes=[scene]).miou)
+    assert len(list(my_model.splitlines())) < 10 and (tiny_scenes["test"][0].seen_by == scene.seen_by).all()
+
+
+def test_a_kept_frame_serves_another_lifting(own, monkeypatch):
+    prepare_split(own, "test", progress=False)
+    monkeypatch.setattr("my_model.Brightness.encode", lambda self, images: pytest.fail("asked again"))
+    (scene,) = prepare_split(own.replace(lifting__border=5), "test", progress=False)
+    (before,) = prepare_split(own, "test", progress=False)
+    assert scene.seen.sum() < before.seen.sum()
+
+
+def test_true_names_stand_in_records_and_model_files(own, tiny, tmp_path):
+    config = placed(adapter_only(), "scannet", features=OWN, steps=20, backbone="descriptors").replace(data=tiny.data)
+    assert config.train.steps == 20 and config.backbone.name == "descriptors" and config.name.endswith(", brightness")
+    record = run.run(config.replace(train__evaluate_every=10), folder=tmp_path, progress=False)
+    facts = Facts.of(config)
+    assert (
+        record.raw["teacher"] == record.facts.teacher == facts.teacher == "brightness" and record.provenance == "mini"
+    )
+    assert facts.method == "adapter only" and {name for name, _ in facts.changed} == {"data.rooms", "train.steps"}
+    assert record.config.image_model == config.image_model and record.config.text == TextConfig("minilm")
+    fitted = fit(config, run_dir=None, progress=False)
+    model = load(from_fit(fitted, config).save(tmp_path / "m.safetensors"))
+    assert "brightness" in model.trained_on and "simulated" not in model.trained_on
+
+
+def test_no_hash_of_an_older_config_moves():
+    """Hashes of committed records, and those of presets, are what they were without the field."""
+    plain = ExperimentConfig()
+    assert "image_model" not in to_dict(plain, hashed_only=True)
+    one, other = (plain.replace(image_model=ImageModelConfig("own", source, name="x", identity="1")) for source in "ab")
+    assert config_hash(one) == config_hash(other) != config_hash(plain)
+    assert config_hash(one) != config_hash(one.replace(image_model__identity="2"))
+    assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(one)))) == one
+
+
+def test_stages_of_two_models_are_two(own, tmp_path):
+    source = prepare_split(own, "test", progress=False).sources[0]
+    other = own.replace(image_model=identified(parse_spec("own:other_model:Scaled,scale=2")))
+    first, second = (Stages(source, config, tmp_path).lifted[0] for config in (own, other))
+    np.testing.assert_allclose(first, second, atol=2e-3)  # a constant weight changes no mean
+    assert len(list(tmp_path.glob("scene*/lifted-*.json"))) == 2
+    kept = {json.loads(path.read_text())["identity"] for path in tmp_path.glob("frames/*/model.json")}
+    assert kept == {"brightness 1", "scaled 2"}
+    quiet = own.replace(image_model__keep_frames=False)
+    Stages(source, quiet, tmp_path / "quiet").lifted
+    assert not (tmp_path / "quiet" / "frames").exists()
+
+
+def test_text_must_be_the_models_space(own):
+    source = prepare_split(own, "test", progress=False).sources[0]
+    wrong = own.replace(text=TextConfig("clip-vit-b32"))
+    message = "text.encoder must be minilm, the text space of brightness, found clip-vit-b32"
+    with pytest.raises(ConfigError, match=message):
+        Stages(source, wrong).lifted
+    with pytest.raises(
+        ConfigError, match="brightness has its own text space: its features lie in minilm, asked for was"
+    ):
+        placed(fusion(), "scannet", features=OWN, text="clip-vit-b32")
+    with pytest.raises(ConfigError, match="text must be minilm, the space of LSeg-like, found clip-vit-b32"):
+        placed(fusion(), "scannet", features="LSeg-like", text="clip-vit-b32")
+    with pytest.raises(ConfigError, match="data.features must be None beside the 2D model brightness, found fused"):
+        own.replace(data__features="fused").check_space()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("own:missing_module:X", r"cannot be imported \(No module named 'missing_module'\).*PYTHONPATH"),
+        ("own:my_model:Missing", "cannot be imported .*Missing"),
+        ("own:my_model", "expected own:MODULE:CALLABLE"),
+        ("own:my_model:Brightness,scale=2", r"options \('scale=2',\): got an unexpected keyword argument 'scale'"),
+        ("own:other_model:word", "must return an ImageModel, found str"),
+        ("own:other_model:number", "is not a callable object"),
+        ("own:", "image_model.source must name the own model, found ''"),
+        ("litert:a.tflite,batch=0", "image_model.batch must be at least 1, found 0"),
+        ("litert:a.tflite,batch=two", "batch must be int, found 'two'"),
+        ("own:my_model:Brightness,names=a.txt", "image_model.names belongs to kind litert, found 'a.txt' for own"),
+        ("given:x", "a 2D model is one of transformers:"),
+        ("plain", "a 2D model is one of transformers:"),
+        ("mean:own:my_model:Brightness", "a mean needs two models or more, found 1"),
+    ],
+)
+def test_what_no_model_can_be_opened_by(spec, message):
+    with pytest.raises((ConfigError, InputError), match=message):
+        open_image_model(parse_spec(spec))
+
+
+def test_a_spec_is_told_from_a_folder():
+    assert is_spec("litert:a") and is_spec("own:a:b")
+    assert not is_spec("scannet_multiview_lseg") and not is_spec("OpenSeg-like") and not is_spec("litert")
+
+
+def test_another_model_under_the_same_name_is_refused(own):
+    changed = own.image_model.__class__(**{**vars(own.image_model), "identity": "0" * 16})
+    with pytest.raises(
+        ConfigError, match=r"image_model.identity: my_model:Brightness must be 0{16} \(brightness\), found"
+    ):
+        open_image_model(changed)
+
+
+def test_the_mean_of_two_models_is_weighted_by_their_weights(own, tmp_path):
+    spec = f"mean:{OWN}+own:other_model:Scaled,scale=2"
+    model = open_image_model(parse_spec(spec))
+    assert model.name == "mean of brightness and scaled 2" and model.space == TextConfig("minilm")
+    scene = prepare_split(own, "test", progress=False)[0].load()
+    parts = [list(ImageTeacher(member).features(scene)) for member in model.members]
+    teacher = ImageTeacher(model, cache=tmp_path)
+    for first, (second, weight), (mean, total) in zip(*parts, teacher.features(scene), strict=True):
+        np.testing.assert_allclose(mean, (first + weight[..., None] * second) / 1.25, atol=1e-6)
+        np.testing.assert_allclose(total, 1.25 / 2)
+    assert len(list(tmp_path.iterdir())) == 2  # the frames of each, which serve it alone too
+    images = [scene.views[0].color()]
+    np.testing.assert_allclose(model.encode(images)[0].features, mean_of([p[0] for p in parts])[0], atol=2e-3)
+
+
+def test_a_mean_needs_one_space():
+    model, other = (open_image_model(parse_spec(spec)) for spec in (OWN, "own:other_model:Scaled"))
+    other.space = TextConfig("clip-vit-b32")
+    with pytest.raises(
+        InputError, match="must share their text space, found brightness minilm and scaled 1 clip-vit-b32"
+    ):
+        MeanModel([model, other])
+
+
+def test_where_no_model_answers_the_mean_does_not():
+    from geoguide.lifting import PixelFeatures
+
+    none = PixelFeatures(np.full((1, 2, 1), 7.0), np.array([[0.0, 1.0]]))
+    both = mean_of([none, PixelFeatures(np.full((1, 2, 1), 3.0), np.zeros((1, 2)))])
+    assert both.weight.tolist() == [[0, 0.5]] and both.features[..., 0].tolist() == [[0, 7]]
+
+
+class TestGiven:
+    """Features that somebody brings along as arrays, or as maps of the views."""
+
+    @pytest.fixture
+    def scene(self, tiny_scenes):
+        return tiny_scenes["train"][0].load()
+
+    @pytest.fixture
+    def config(self, tiny) -> ExperimentConfig:
+        return tiny.replace(image_model=ImageModelConfig("given", "LSeg of our lab"), backbone__name="descriptors")
+
+    def test_own_arrays_train_a_model_that_names_them(self, scene, config, rng, tmp_path, tiny_scenes):
+        features, seen = rng.normal(size=(len(scene), 384)), rng.random(len(scene)) < 0.5
+        features[~seen] = np.nan  # is not read
+        prepared = Stages(scene, config, tmp_path, lifted=(features, seen)).prepared()
+        np.testing.assert_array_equal(prepared.seen, seen)
+        np.testing.assert_array_equal(prepared.lifted[seen], features[seen].astype(np.float16))
+        assert not prepared.lifted[~seen].any() and prepared.provenance == "mini"
+        assert not list(tmp_path.glob("*/lifted-*"))  # nothing of it can be mistaken for a computed stage
+        fitted = fit(config, train=[prepared], val=[prepared], progress=False)
+        assert "LSeg of our lab" in from_fit(fitted, config).trained_on
+        assert Facts.of(config).teacher == "LSeg of our lab"
+
+    def test_own_maps_are_lifted_first(self, scene, config, tiny_scenes):
+        maps = (np.tile(view.color().astype(np.float32) / 255, 128) for view in scene.views)
+        prepared = Stages(scene, config, lifted=lift(scene, maps, config.lifting)).prepared()
+        np.testing.assert_array_equal(prepared.seen_by, tiny_scenes["train"][0].seen_by)
+        close = np.abs(prepared.lifted[prepared.seen][:, :3] - scene.colors[prepared.seen])
+        assert np.median(close) < 0.05
+
+    @pytest.mark.parametrize(
+        ("features", "seen", "message"),
+        [
+            ((9, 384), 9, r"features must be \[P, 384\], the width of all-MiniLM-L6-v2, found \[9, 384\]"),
+            (("P", 512), "P", r"features must be \[P, 384\], the width of all-MiniLM-L6-v2, found \[P, 512\]"),
+            (("P",), "P", r"features must be \[P, 384\]"),
+            (("P", 384), 9, r"seen must be \[P\], each at least 0, found \[9\]"),
+        ],
+    )
+    def test_shapes_that_do_not_fit(self, scene, config, features, seen, message):
+        shape = [len(scene) if size == "P" else size for size in features]
+        given = np.zeros(shape, np.float32), np.ones(len(scene) if seen == "P" else seen, bool)
+        expected = f"scene {scene.name}: " + message.replace("P,", f"{len(scene)},").replace("[P", f"[{len(scene)}")
+        with pytest.raises(InputError, match=expected.replace(r"\[P\]", rf"\[{len(scene)}\]")):
+            Stages(scene, config, lifted=given).lifted
+
+    @pytest.mark.parametrize(
+        ("value", "seen", "message"),
+        [
+            (np.nan, True, "features must be finite and within float16, 1 of"),
+            (1e6, True, "features must be finite and within float16, 1 of"),
+            (1.0, False, "seen holds no point"),
+        ],
+    )
+    def test_values_that_do_not_serve(self, scene, config, value, seen, message):
+        features = np.ones((len(scene), 384), np.float32)
+        features[3] = value
+        with pytest.raises(InputError, match=f"scene {scene.name}: {message}"):
+            Stages(scene, config, lifted=(features, np.full(len(scene), seen))).lifted
+
+    def test_a_config_says_whose_features_they_are(self, scene, config, tiny):
+        given = np.ones((len(scene), 384), np.float32), np.ones(len(scene), bool)
+        with pytest.raises(ConfigError, match=r'expected ImageModelConfig\("given", NAME\) beside `lifted`'):
+            Stages(scene, tiny, lifted=given)
+        with pytest.raises(ConfigError, match="expected features as `lifted`"):
+            Stages(scene, config)
+        with pytest.raises(ConfigError, match="features of 'LSeg of our lab' are given as arrays"):
+            open_image_model(config.image_model)
+
+
+def test_presets_can_be_trained_on_any_model():
+    config = placed(preset("works-best", drop="usd"), "scannet", features=OWN)
+    facts = Facts.of(config)
+    assert (facts.method, facts.preset, facts.dropped) == ("GeoGuide", "works-best", ("usd",)) and not facts.changed
+    with pytest.raises(DataError, match="LiteRT file not found"):
+        placed(preset(), "scannet", features="litert:/nowhere/x.tflite")
