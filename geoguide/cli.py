@@ -191,17 +191,48 @@ class Evaluate(Place):
         from geoguide.experiments.run import describe
         from geoguide.pipeline.config import ExperimentConfig
         from geoguide.pipeline.evaluate import evaluate
+        from geoguide.pipeline.prepare import prepare_split
 
         model = geoguide.load(self.model, self.weights)
         config = self.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
         config.check_space()
         if self.mode is not None:
             config = config.replace(protocol__mode=self.mode)
-        scored = describe(evaluate(config, model.student(), split=self.split), config.data.label_set)
+        scenes = prepare_split(config, self.split)
+        learned = [scene.name for scene in scenes if scene.fingerprint in model.scenes.values()]
+        scored = describe(evaluate(config, model.student(), scenes=scenes), config.data.label_set)
         for name, value in scored["iou"].items():
             print(f"{name:<16} {'absent' if value is None else f'{value:5.1f}'}")
         where = f"{config.data.dataset} {self.split}, {config.data.label_set}, {config.protocol}"
         print(f"mIoU {scored['miou']:.2f}  mAcc {scored['macc']:.2f}  ({where})")
+        if learned:
+            print(f"{len(learned)} of the {len(scenes)} scenes are among those that the model was trained on")
+
+
+@dataclass(frozen=True)
+class Lift(Place):
+    """Lift the 2D model's features to the points of every scene, and write them as files of OpenScene's format.
+
+    A folder of them is what --features of real data and OpenScene's own code read.
+    """
+
+    out: Path = Path("features")
+    """The folder."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+
+    interrupted = GO_ON
+
+    def run(self) -> None:
+        """Write the files, and print how many."""
+        from geoguide.pipeline.config import ExperimentConfig
+        from geoguide.pipeline.export import export_features
+        from geoguide.pipeline.prepare import scene_sources
+
+        refuse_unread(self, {"weights", "protocol"}, "`train` and `evaluate`")
+        config, out = self.place(ExperimentConfig()), output_folder(self.out, "--out")
+        found = {source.name: source for split in self.splits for source in scene_sources(config.data, split)}
+        written = export_features(found.values(), config, out)
+        print(f"{out}: features of {len(written)} scenes; {len(found) - len(written)} have none")
 
 
 @dataclass(frozen=True)
@@ -395,7 +426,9 @@ class Probe:
         print(f"{out}: {self.backbone}, test rooms: {means}, AUC of objects across rooms {across:.3g}")
 
 
-Command = Data | Train | Evaluate | Replicate | Verify | Segment | Pretrain | Probe  # the subcommands, by their names
+Command = (
+    Data | Train | Evaluate | Lift | Replicate | Verify | Segment | Pretrain | Probe
+)  # the subcommands, by their names
 
 
 def main(argv: list[str] | None = None) -> None:

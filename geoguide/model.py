@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
 from geoguide.backbones.config import WITHOUT_WEIGHTS
+from geoguide.benchmarks.named import shown
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
@@ -47,6 +48,7 @@ class _About:
     prompt: str
     origin: str
     text: TextConfig = field(default_factory=TextConfig)
+    scenes: dict[str, str] = field(default_factory=dict)  # since 0.11: fingerprint of each training scene, by name
 
 
 @dataclass(eq=False)
@@ -60,6 +62,7 @@ class GeoGuideModel:
         prompt: What words are put into.
         trained_on: What it was trained on; mini models say so in every summary.
         text: Whose text space it answers in.
+        scenes: Fingerprint of each training scene, by name; empty for models of older versions.
     """
 
     adapter: Adapter
@@ -68,6 +71,7 @@ class GeoGuideModel:
     prompt: str
     trained_on: str
     text: TextConfig = field(default_factory=TextConfig)
+    scenes: dict[str, str] = field(default_factory=dict)
 
     def student(self) -> FrozenBackboneStudent:
         """See the model as what was trained.
@@ -223,6 +227,7 @@ class GeoGuideModel:
             "prompt": self.prompt,
             "text": to_dict(self.text, hashed_only=True),
             "origin": self.trained_on,
+            "scenes": self.scenes,
         }
         with replacing(path) as temporary:
             tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
@@ -278,7 +283,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
     adapter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     adapter.eval().requires_grad_(False)
     backbone = replace(about.backbone, weights=weights)
-    return GeoGuideModel(adapter, about.adapter, backbone, about.prompt, about.origin, about.text)
+    return GeoGuideModel(adapter, about.adapter, backbone, about.prompt, about.origin, about.text, about.scenes)
 
 
 def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
@@ -295,12 +300,24 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
         InputError: The student has no adapter: an entire network was trained.
     """
     adapter = fitted.student.saved_adapter()
-    teacher = config.teacher_name or "simulated teacher"
-    origin = f"{config.data.dataset}, {teacher}, {config.name}, seed {config.seed}"
+    simulated = all(scene.provenance == "mini" for scene in fitted.trained_on)
+    teacher = config.teacher_name or ("simulated teacher" if simulated else "2D features made elsewhere")
+    origin = f"{_place(fitted, config)}, {teacher}, {config.name}, seed {config.seed}"
     backbone = config.backbone
     if backbone.name not in WITHOUT_WEIGHTS:  # an adapter fits these weights alone
         backbone = replace(backbone, sha256=identity(backbone)["sha256"])
-    return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, origin, config.text)
+    scenes = {scene.name: scene.fingerprint for scene in fitted.trained_on}
+    return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, origin, config.text, scenes)
+
+
+def _place(fitted: Fit, config: ExperimentConfig) -> str:
+    """What a model was trained on, by its scenes and not only by its config: these may have been made elsewhere."""
+    kinds = {scene.provenance for scene in fitted.trained_on}
+    if config.data.generated and kinds <= {"mini"}:
+        return config.data.dataset
+    kind = {"mini": "generated", "real": "real"}.get("".join(kinds), "real and generated")
+    names = shown([scene.name for scene in fitted.trained_on])
+    return f"{kind} {'' if config.data.generated else f'{config.data.dataset} '}scenes {names}"
 
 
 def _words(labels: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ def run(*arguments: str) -> int:
     return stop.value.code
 
 
-COMMANDS = ["data", "train", "evaluate", "replicate", "verify", "segment", "pretrain", "probe"]
+COMMANDS = ["data", "train", "evaluate", "lift", "replicate", "verify", "segment", "pretrain", "probe"]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
+from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files, write_fused
 from geoguide.errors import DataError, InputError
 
 NAME = "scene0011_01"
@@ -134,3 +134,47 @@ def test_truncated_and_changed_feature_files(fused):
 def test_bad_indices(fused, index: np.ndarray):
     with pytest.raises(InputError, match=r"index must"):
         FusedFeatures(fused[0]).rows(index)
+
+
+def test_written_features_are_read_again(tmp_path: Path, rng: np.random.Generator):
+    """Bit by bit in float16, 0 where unseen, whatever stood there; also where all or no points are seen."""
+    for share in (0.4, 0.0, 1.0):
+        seen = rng.random(300) < share
+        dense = rng.normal(size=(300, 7)).astype(np.float32)
+        dense[~seen] = np.nan  # never looked at
+        features = FusedFeatures(write_fused(tmp_path / f"{NAME}_0.pt", dense, seen), 300)
+        rows, have = features.rows(np.arange(300))
+        assert np.array_equal(have, seen) and np.array_equal(features.seen, seen)
+        assert np.array_equal(rows, np.where(seen[:, None], dense, 0).astype(np.float16))
+    assert feature_files(tmp_path, NAME) == (tmp_path / f"{NAME}_0.pt",)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}_0.pt"]  # nothing temporary is left
+
+
+def test_written_files_are_what_openscene_reads(tmp_path: Path, rng: np.random.Generator):
+    """Two keys and tensors alone, unpickled without code; scattered as OpenScene's loader scatters val features."""
+    seen, dense = rng.random(50) < 0.5, rng.normal(size=(50, 4)).astype(np.float16)
+    value = torch.load(write_fused(tmp_path / "a_0.pt", dense, seen), weights_only=True)
+    assert list(value) == ["feat", "mask_full"]
+    assert value["feat"].dtype == torch.float16 and value["mask_full"].dtype == torch.bool
+    whole = torch.zeros((50, value["feat"].shape[1]), dtype=value["feat"].dtype)
+    whole[value["mask_full"]] = value["feat"]
+    assert np.array_equal(whole.numpy(), np.where(seen[:, None], dense, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "seen", "message"),
+    [
+        ("a.npz", np.ones((3, 2)), np.ones(3, bool), r"must end in \.pt, found a\.npz"),
+        ("a.pt", np.ones(3), np.ones(3, bool), r"features must be float \[P, C\], found float64 \[3\]"),
+        ("a.pt", np.ones((3, 2), int), np.ones(3, bool), r"features must be float \[P, C\], found int64"),
+        ("a.pt", np.ones((3, 2)), np.ones(3), r"seen must be bool \[3\], found float64 \[3\]"),
+        ("a.pt", np.ones((3, 2)), np.ones(4, bool), r"seen must be bool \[3\], found bool \[4\]"),
+        ("a.pt", np.full((3, 2), 1e5), np.ones(3, bool), r"features hold nan, inf or values beyond float16"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path: Path, name: str, features: np.ndarray, seen: np.ndarray, message: str):
+    """Refused before anything is written: the older file stays."""
+    (tmp_path / name).write_text("older")
+    with pytest.raises(InputError, match=message):
+        write_fused(tmp_path / name, features, seen)
+    assert (tmp_path / name).read_text() == "older"

@@ -8,13 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_records import fake_record
 
+import geoguide
+from geoguide import cli
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.datasets.config import DataConfig, Splits
+from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.experiments import run
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.records import frame
 from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.model import from_fit
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate, predict
+from geoguide.pipeline.export import export_features
 from geoguide.pipeline.prepare import prepare_split, scene_sources
 from geoguide.pipeline.stages import Stages
 from geoguide.pipeline.train import fit
@@ -208,3 +217,60 @@ def test_scenes_without_labels_are_left_out_of_the_score(short: ExperimentConfig
         evaluate(fusion, scenes=[unlabelled])
     with pytest.raises(DataError, match="no scene to score"):
         evaluate(fusion, scenes=[])
+
+
+def test_exported_features_train_the_same_network(short: ExperimentConfig, scenes: Scenes, tmp_path: Path) -> None:
+    """Lifted once, written in OpenScene's format, read as fused features: bit by bit the same training."""
+    root = scene_sources(short.data, "train")[0].data.folder
+    written = export_features(scene_sources(short.data, "train"), short, root / "exported", tmp_path)
+    assert [path.name for path in written] == [f"{scene.name}_0.pt" for scene in scenes["train"]]
+    fused = short.replace(data__features="exported")
+    names = tuple(scene.name for scene in scenes["train"])
+    train = prepare_split(fused.replace(data__splits=Splits(train=names)), "train", progress=False)
+    assert isinstance(train[0].lifted, StreamedFeatures)
+    np.testing.assert_array_equal(train[0].seen, scenes["train"][0].seen)
+    first, again = (fit(fused, train=some, val=[], progress=False) for some in (scenes["train"], train))
+    for name, value in first.student.network.state_dict().items():
+        assert torch.equal(value, again.student.network.state_dict()[name]), name
+    assert export_features([dataclasses.replace(train[0].load(), views=())], short, tmp_path) == ()
+
+
+def test_records_and_models_say_which_scenes(short: ExperimentConfig, scenes: Scenes, tmp_path: Path) -> None:
+    train, test = scenes["train"][0], scenes["test"][0]
+    config = short.replace(data__splits=Splits(train=(train.name,), test=(test.name,)))
+    record = run.run(config, folder=tmp_path, progress=False)
+    assert record.validation is None and record.converged is None and record.provenance == record.facts.data == "mini"
+    assert record.data["provenance"] == {"train": "mini", "val": None, "test": "mini"}
+    assert record.data["scenes"] == {"train": 1, "val": 0, "test": 1}
+    contents = {"train": {train.name: train.fingerprint}, "val": {}, "test": {test.name: test.fingerprint}}
+    assert record.data["contents"] == contents and record.raw["unlabelled"] == []
+    (line,) = frame([record]).to_dict("records")  # nothing is concluded where convergence is not known
+    assert line["converged"] is False and np.isnan(line["val_miou"])
+
+
+def test_a_model_never_calls_real_scenes_generated(short: ExperimentConfig, scenes: Scenes, tmp_path: Path) -> None:
+    real = [dataclasses.replace(scene, provenance="real", name="office") for scene in scenes["train"][:1]]
+    own = from_fit(fit(short, train=real, val=[], progress=False), short)
+    assert own.trained_on == "real scenes office, 2D features made elsewhere, tiny, seed 0"
+    placed = short.replace(data=DataConfig("scannet", root="/there", features="openseg"))
+    assert from_fit(fit(placed, train=real, val=[], progress=False), placed).trained_on.startswith(
+        "real scannet scenes office, openseg, "
+    )
+    mini = from_fit(fit(short, train=scenes["train"], val=[], progress=False), short)
+    assert mini.trained_on == "mini-scannet, simulated teacher, tiny, seed 0"
+    again = geoguide.load(own.save(tmp_path / "own.safetensors"))
+    assert (again.trained_on, again.scenes) == (own.trained_on, {"office": real[0].fingerprint})
+    assert geoguide.load("mini").scenes == {}  # of an older version
+
+
+def test_generated_scenes_among_real_ones_stay_generated(short: ExperimentConfig) -> None:
+    real = short.replace(data=DataConfig("scannet", root="/there", features="openseg"))
+    assert Facts.of(real).data == "real" and fake_record(real).facts.data == "mini"
+
+
+def test_the_command_names_scenes(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# the scored ones\nscene0001_00\nscene0002_00\n")
+    options = cli.Train(train="scene0000_00, scene0113_00", val="none", test=str(tmp_path / "list.txt")).options()
+    splits = Splits(("scene0000_00", "scene0113_00"), (), ("scene0001_00", "scene0002_00"))
+    assert options["splits"] == splits and cli.Train().options()["splits"] is None
+    assert cli.Train(train="a", test="b").place(ExperimentConfig()).data.splits == Splits(("a",), (), ("b",))

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ class Record:
             raise ConfigError(f"by_label_set must hold scores by label set, found {further!r:.60}")
         values: dict[str, Any] = {name: raw[name] for name in same} | {
             "config": config,
-            "facts": Facts.of(config),
+            "facts": _facts(config, raw["source"]),
             "metrics": from_dict(Scores, raw["metrics"], "metrics"),
             "by_label_set": {name: from_dict(Scores, held, f"by_label_set.{name}") for name, held in further.items()},
             "history": training["history"],
@@ -145,6 +145,12 @@ class Record:
         if label_set not in self.by_label_set:
             raise DataError(f"record {self.id}: not scored on {label_set}")
         return self.by_label_set[label_set]
+
+
+def _facts(config: ExperimentConfig, source: str) -> Facts:
+    """The facts of an experiment; generated scenes stay "mini", in whatever folder of real data they lie."""
+    facts = Facts.of(config)
+    return replace(facts, data="mini") if source == "mini" else facts
 
 
 def record_path(config: ExperimentConfig, folder: Path | None = None) -> Path:

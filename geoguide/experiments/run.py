@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from geoguide import backbones
+from geoguide.benchmarks import benchmark_of
+from geoguide.benchmarks.named import shared_rooms
 from geoguide.benchmarks.scenes import skipped
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
@@ -85,12 +87,13 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
     return {
         "id": config_hash(config),
         "name": config.name,
-        "source": test[0].provenance,
+        "source": _provenance(test),
         "teacher": config.teacher_name or "simulated",
         "backbone": backbones.identity(config.backbone) if student_kind(config).frozen else None,
         "config": to_dict(portable(config)),
         "protocol": to_dict(config.protocol) | {"split": "test", "label_set": label_set, "voxel": None},
         "seed": config.seed,
+        "unlabelled": list(on_test[label_set].unlabelled),
         "metrics": describe(on_test[label_set], label_set),
         "by_label_set": by_label_set,
         "validation": None if on_val is None else {"miou": on_val.miou, "macc": on_val.macc},
@@ -174,7 +177,7 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
     """Quality of the regions that the modules depend on, against the annotation (claim C11).
 
     Args:
-        scenes: Prepared scenes with labels.
+        scenes: Prepared scenes, at least one with labels; others are left out.
 
     Returns:
         Means over the scenes: `superpoint_purity` (share of points whose class is that of most points of their
@@ -182,13 +185,19 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
         (nuScenes).
     """
     rows = []
-    for scene in scenes:
+    for scene in (scene for scene in scenes if scene.labels is not None):
         purity = superpoint_purity(scene.superpoints, np.asarray(scene.labels))
         rows.append({"superpoint_purity": purity, "superpoints": float(scene.superpoints.max() + 1)})
         if scene.instances is not None:
             quality = mask_quality(scene.masks, scene.instances)
             rows[-1] |= {f"mask_{name}": float(value) for name, value in quality.items()}
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    keys = dict.fromkeys(key for row in rows for key in row)  # of masks: by the scenes whose instances are annotated
+    return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
+
+
+def _provenance(scenes: Sequence[PreparedScene]) -> str | None:
+    """The kind of scenes: mini where any is generated, so that nothing generated passes for real; None without any."""
+    return min((scene.provenance for scene in scenes), default=None)  # "mini" comes before "real"
 
 
 def _data(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) -> dict[str, Any]:
@@ -203,4 +212,16 @@ def _data(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) 
         "seen_share": round(float(np.mean(seen)), 4),
         "frames": sum(frames),
         "skipped": {"frames": sum(lost_frames), "scenes": sum(lost_scenes)},
+        "provenance": {split: _provenance(scenes) for split, scenes in splits.items()},
+        "without_features": {split: [s.name for s in scenes if s.lifted is None] for split, scenes in splits.items()},
+        **_named(splits, config),
     }
+
+
+def _named(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) -> dict[str, Any]:
+    """Fingerprints of scenes that the config names, and the rooms that are learned from and scored."""
+    if config.data.splits is None:
+        return {}
+    contents = {split: {scene.name: scene.fingerprint for scene in scenes} for split, scenes in splits.items()}
+    learned, scored = ([scene.source for scene in splits[split] if scene.source] for split in ("train", "test"))
+    return {"contents": contents, "shared_rooms": list(shared_rooms(learned, scored, benchmark_of(config.data).room))}

@@ -10,6 +10,7 @@ import numpy as np
 
 from geoguide.frozen import from_dict
 from geoguide.paths import write_text
+from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 
 
@@ -57,6 +58,18 @@ class Identity:
             Its identity.
         """
         return cls(scene.name, scene.provenance, fingerprint(scene))
+
+    @classmethod
+    def of_prepared(cls, scene: PreparedScene) -> "Identity":
+        """Identify a prepared scene, which was identified when it was prepared.
+
+        Args:
+            scene: Any prepared scene.
+
+        Returns:
+            Its identity.
+        """
+        return cls(scene.name, scene.provenance, scene.fingerprint)
 
     @classmethod
     def noted(cls, note: Path, load: Callable[[], Scene]) -> "Identity":

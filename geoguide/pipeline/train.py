@@ -21,6 +21,7 @@ from geoguide.ops.devices import resolve_device
 from geoguide.pipeline.checkpoint import Progress
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
+from geoguide.pipeline.identity import Identity
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.student import new_student
 from geoguide.prepared import ChosenScenes, PreparedScene
@@ -40,12 +41,14 @@ class Fit:
         history: One row per validation: step, mIoU on validation scenes (%; not there without such scenes), and the
             mean of each loss term since the row before.
         converged: `has_converged` of the history.
+        trained_on: The scenes that were learned from.
     """
 
     student: Student
     objective: Objective
     history: list[dict[str, float]]
     converged: bool | None
+    trained_on: tuple[Identity, ...] = ()
 
 
 def fit(
@@ -98,7 +101,8 @@ def fit(
             bar.set_postfix({name: f"{value:.1f}" for name, value in watched.items()})
     state.reader.shutdown()
     state.student.network.eval()
-    return Fit(state.student, state.objective, state.history, has_converged(state.history))
+    learned = tuple(map(Identity.of_prepared, train))
+    return Fit(state.student, state.objective, state.history, has_converged(state.history), learned)
 
 
 def checkpoint_name(config: ExperimentConfig) -> str:

@@ -1,4 +1,4 @@
-"""OpenScene's fused 2D features of one scene, read row by row: no scene's features are ever all in memory.
+"""OpenScene's fused 2D features of one scene, read row by row (no scene's features are ever all in memory), written.
 
 A file maps {'feat': float16 [R, C], 'mask_full': bool [P]}: row r of `feat` belongs to the r-th True of `mask_full`, so
 the row of point i is cumsum(mask_full)[i] - 1. Older files have a third key, `mask` (bool [R], or row numbers), which
@@ -6,6 +6,7 @@ says which rows of `feat` really hold a feature (OpenScene, dataset/feature_load
 """
 
 import functools
+import io
 import warnings
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from geoguide.datasets.formats.files import listed, need_folder
 from geoguide.datasets.formats.torch_files import as_array, is_mappable, read_torch
-from geoguide.errors import DataError, InputError, ReadAs
+from geoguide.errors import DataError, InputError, ReadAs, require
+from geoguide.paths import replacing
 
 FEATURE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 ROWS_AT_ONCE = 4096  # between two mappings: bounds the mapped pages; a mapping costs about a millisecond
@@ -161,6 +163,37 @@ class StreamedFeatures:
             DataError: A feature is not finite, or the file is broken.
         """
         return FusedFeatures(self.files[draw % len(self.files)], self.num_points).rows(index)
+
+
+def write_fused(path: str | Path, features: np.ndarray, seen: np.ndarray) -> Path:
+    """Write fused features as OpenScene does: float16, a row for each seen point; the older file stays until the end.
+
+    Args:
+        path: The `.pt` file. OpenScene's loaders look for `{scene}_0.pt`, on nuScenes for `{scene}.pt`.
+        features: float [P, C]; rows of points that are not seen are not looked at.
+        seen: Which points have a feature, bool [P].
+
+    Returns:
+        `path`. Costs O(P C) memory.
+
+    Raises:
+        InputError: A wrong name, shape or dtype, or features that are not finite in float16.
+        WriteError: It cannot be written.
+    """
+    path, features, seen = Path(path), np.asarray(features), np.asarray(seen)
+    require(path.suffix == ".pt", f"fused features: path must end in .pt, found {path.name}")
+    fits = features.ndim == 2 and features.shape[1] > 0 and features.dtype.kind == "f"
+    require(fits, f"fused features: features must be float [P, C], found {features.dtype} {list(features.shape)}")
+    told = f"fused features: seen must be bool [{len(features)}], found {seen.dtype} {list(seen.shape)}"
+    require(seen.dtype == np.bool_ and seen.shape == features.shape[:1], told)
+    with np.errstate(over="ignore"):
+        rows = features[seen].astype(np.float16)  # [R, C]
+    require(np.isfinite(rows).all(), "fused features: features hold nan, inf or values beyond float16")
+    content = io.BytesIO()  # torch's own writing of files hides that a disk is full
+    torch.save({"feat": torch.from_numpy(rows), "mask_full": torch.from_numpy(seen.copy())}, content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+    return path
 
 
 def feature_files(folder: str | Path, scene: str) -> tuple[Path, ...]:

@@ -75,7 +75,9 @@ def _whole(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.dtype not in PLAIN:
             raise ValueError(f"a tensor is {value.dtype} on {value.device}, {value.layout}: expected plain numbers")
-        if any(size > 1 and step == 0 for size, step in zip(value.shape, value.stride(), strict=True)):
+        if value.numel() and any(
+            size > 1 and step == 0 for size, step in zip(value.shape, value.stride(), strict=True)
+        ):
             raise ValueError(f"one value stands for many in a tensor {list(value.shape)}, save it with .contiguous()")
     elif isinstance(value, (tuple, list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
