@@ -12,6 +12,7 @@ from geoguide.errors import DataError, InputError
 
 VOID = 255  # label of points that are not scored
 NO_INSTANCE = -1
+_ORIENTATION = 0x0112  # EXIF tag; 1: as stored
 PIXELS_A_BYTE = 10_000  # of a file, at most: png packs 1,032 bytes into one, and 8 pixels of one bit into a byte
 
 
@@ -69,6 +70,24 @@ def read_color(path: str | Path) -> np.ndarray:
         if image.mode == "F":
             raise DataError(f"{path}: expected a colour image, found floats")
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def is_turned(path: Path | None) -> bool:
+    """Whether an image's EXIF data ask for a rotation or reflection, which `read_color` does not do.
+
+    Args:
+        path: An image file, or None.
+
+    Returns:
+        True where they do; False for a file that is no image.
+    """
+    if path is None or not path.is_file():
+        return False
+    try:
+        with Image.open(path) as image:
+            return image.getexif().get(_ORIENTATION, 1) != 1
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # whoever reads its pixels says so
+        return False
 
 
 @contextmanager

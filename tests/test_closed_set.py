@@ -1,17 +1,24 @@
 """Closed-set networks in the text space, and the weights of their pixels in lifting."""
 
 import json
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from geoguide.errors import DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.placing import placed
+from geoguide.experiments.presets import fusion
 from geoguide.lifting import PixelFeatures, fuse
+from geoguide.pipeline.prepare import prepare_split
 from geoguide.scene import View
 from geoguide.teachers.closed_set import ClosedSetModel, convex_mean, one_hot, read_names, resized, softmax
 from geoguide.teachers.huggingface import HuggingFaceSegmenter
+from geoguide.teachers.registry import open_image_model, parse_spec
 from geoguide.text import TextConfig
 
 INTRINSICS = np.array([[10.0, 0, 4], [0, 10, 4], [0, 0, 1]])
@@ -280,12 +287,115 @@ def test_mask_classification_networks_sum_their_queries(tmp_path, rng):
     np.testing.assert_allclose(answer.sum(axis=-1), 1, atol=1e-5)
 
 
+class Malice:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def pickled(folder: Path, name: str) -> Path:
+    """A file that runs code when it is unpickled."""
+    (folder / name).write_bytes(pickle.dumps(Malice(folder / "executed")))
+    return folder / name
+
+
 def test_what_is_no_network_is_one_line(tmp_path):
     with pytest.raises(DataError, match="no segmentation network of transformers"):
         HuggingFaceSegmenter(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    for content in ('{"model_type": "bert"}', '{"model_type": "no such"}', "[]", "{}", "no json", "null"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(DataError, match="no segmentation network of transformers"):
+            HuggingFaceSegmenter(tmp_path)
+    for path in (pickled(tmp_path, "network.pth"), tmp_path / "missing", tmp_path / "config.json"):
+        with pytest.raises(DataError, match="no segmentation network of transformers"):
+            HuggingFaceSegmenter(path)
+
+
+def test_pickled_weights_and_remote_code_are_not_run(segformer, tmp_path):
+    shutil.copytree(segformer, tmp_path / "copy")
+    (tmp_path / "copy" / "model.safetensors").unlink()
+    pickled(tmp_path / "copy", "pytorch_model.bin")
     with pytest.raises(DataError, match="no segmentation network of transformers"):
-        HuggingFaceSegmenter(tmp_path)
+        HuggingFaceSegmenter(tmp_path / "copy")
+    config = json.loads((segformer / "config.json").read_text())
+    own = {"AutoConfig": "code.Config", "AutoModelForSemanticSegmentation": "code.Model"}
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"model_type": "mine", "auto_map": own}))
+    (tmp_path / "copy" / "code.py").write_text(f"open({str(tmp_path / 'copy' / 'executed')!r}, 'w')")
+    with pytest.raises(DataError, match="no segmentation network of transformers"):
+        HuggingFaceSegmenter(tmp_path / "copy")
+    assert not (tmp_path / "copy" / "executed").exists()
+
+
+@pytest.mark.parametrize("harm", ["short", "empty", "missing tensor", "other shape", "text"])
+def test_damaged_weights_are_one_line(segformer, tmp_path, harm):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(segformer, tmp_path / "copy")
+    path = tmp_path / "copy" / "model.safetensors"
+    if harm in ("missing tensor", "other shape"):
+        tensors = load_file(path)
+        name = next(iter(tensors))
+        tensors[name] = torch.zeros(3, 1, 4, 1, 5)
+        if harm == "missing tensor":
+            del tensors[name]
+        save_file(tensors, path, {"format": "pt"})
+    else:
+        path.write_bytes({"short": path.read_bytes()[:2000], "empty": b"", "text": b"no network" * 99}[harm])
+    with pytest.raises(DataError, match="no segmentation network of transformers"):
+        HuggingFaceSegmenter(tmp_path / "copy")
+
+
+def test_one_network_by_folder_or_copy_is_one_identity(segformer, tmp_path):
+    shutil.copytree(segformer, tmp_path / "copy")
+    one, other = (HuggingFaceSegmenter(folder) for folder in (segformer, tmp_path / "copy"))
+    assert one.identity == other.identity
+    (tmp_path / "copy" / "preprocessor_config.json").write_text(json.dumps({"size": 32}))
+    assert HuggingFaceSegmenter(tmp_path / "copy").identity != one.identity
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "no json", '{"size": "large"}', '{"image_std": [0, 1, 1]}', '{"image_mean": 1}']
+)
+def test_a_preparation_that_is_none(segformer, tmp_path, content):
+    shutil.copytree(segformer, tmp_path / "copy")
+    (tmp_path / "copy" / "preprocessor_config.json").write_text(content)
+    with pytest.raises((DataError, InputError), match=str(tmp_path / "copy")):
+        HuggingFaceSegmenter(tmp_path / "copy")
+
+
+def test_transformers_by_name_in_an_experiment(segformer, tiny):
+    config = placed(fusion(), "scannet", features=f"transformers:{segformer},batch=2").replace(data=tiny.data)
+    (scene,) = prepare_split(config, "test", progress=False)
+    assert config.image_model.name == f"{segformer.name} (2 class probabilities)" and config.image_model.batch == 2
+    assert scene.feature_width == 384 and scene.seen.any()
+    assert Facts.of(config).teacher == config.image_model.name
+    with pytest.raises(ConfigError, match="options .*got an unexpected keyword argument 'threads'"):
+        placed(fusion(), "scannet", features=f"transformers:{segformer},threads=2")
+
+
+def test_what_is_no_litert_file_is_one_line(tmp_path):
+    """Told by the mark of the format, with or without the extra; nothing is executed."""
+    from geoguide.teachers.litert import LiteRTSegmenter
+
+    (tmp_path / "x.txt").write_text("chair\n")
+    (tmp_path / "text.tflite").write_text("not a network")
+    (tmp_path / "empty.tflite").touch()
+    (tmp_path / "zip.tflite").write_bytes(b"PK\x03\x04" + bytes(100))
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "network.pth")
+    paths = [tmp_path / name for name in ("text.tflite", "empty.tflite", "zip.tflite", "network.pth")]
+    for path in (*paths, pickled(tmp_path, "pickle.tflite")):
+        with pytest.raises(DataError, match=rf"{path.name}: no LiteRT network: expected b'TFL3' at byte 4, found"):
+            LiteRTSegmenter(path, ["chair"])
+        with pytest.raises(DataError, match=rf"{path.name}: no LiteRT network"):
+            open_image_model(parse_spec(f"litert:{path},names={tmp_path / 'x.txt'}"))
+    for path in (tmp_path / "missing.tflite", tmp_path):
+        with pytest.raises(DataError, match="LiteRT file not found"):
+            LiteRTSegmenter(path, ["chair"])
+    assert not (tmp_path / "executed").exists()
 
 
 class TestLiteRT:
@@ -312,11 +422,20 @@ class TestLiteRT:
         with pytest.raises(InputError, match="names must be 151, one for each class, found 3"):
             LiteRTSegmenter(networks / "lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1.tflite", [None] * 3)
 
-    def test_a_file_of_another_kind(self, networks, tmp_path):
+    def test_a_truncated_file(self, networks, tmp_path):
         from geoguide.teachers.litert import LiteRTSegmenter
 
-        (tmp_path / "x.tflite").write_bytes(b"not a network")
-        with pytest.raises(DataError, match=r"x.tflite: no LiteRT network"):
-            LiteRTSegmenter(tmp_path / "x.tflite", ["chair"])
-        with pytest.raises(DataError, match="LiteRT file not found"):
-            LiteRTSegmenter(tmp_path / "y.tflite", ["chair"])
+        whole = (networks / "mobile_segmenter_r4_quant_argmax_uint8.tflite").read_bytes()
+        for length in (8, 20, 1000, len(whole) // 2):
+            (tmp_path / "x.tflite").write_bytes(whole[:length])
+            with pytest.raises(DataError, match=r"x.tflite: no LiteRT network"):
+                LiteRTSegmenter(tmp_path / "x.tflite", ["chair"])
+
+    def test_in_an_experiment(self, networks, tiny):
+        file, names = networks / "mobile_segmenter_r4_quant_argmax_uint8.tflite", networks / "ade31.txt"
+        config = placed(fusion(), "scannet", features=f"litert:{file},names={names}").replace(data=tiny.data)
+        assert config.image_model.name == "mobile_segmenter_r4_quant_argmax_uint8 (31 classes, labels only)"
+        (scene,) = prepare_split(config, "test", progress=False)
+        assert scene.seen.any() and np.isfinite(scene.lifted).all()
+        with pytest.raises(DataError, match="class names cannot be read"):
+            placed(fusion(), "scannet", features=f"litert:{file}")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,7 +126,7 @@ def test_stages_of_two_models_are_two(own, tmp_path):
     kept = {json.loads(path.read_text())["identity"] for path in tmp_path.glob("frames/*/model.json")}
     assert kept == {"brightness 1", "scaled 2"}
     quiet = own.replace(image_model__keep_frames=False)
-    Stages(source, quiet, tmp_path / "quiet").lifted
+    assert Stages(source, quiet, tmp_path / "quiet").lifted[1].any()
     assert not (tmp_path / "quiet" / "frames").exists()
 
 
@@ -135,7 +135,7 @@ def test_text_must_be_the_models_space(own):
     wrong = own.replace(text=TextConfig("clip-vit-b32"))
     message = "text.encoder must be minilm, the text space of brightness, found clip-vit-b32"
     with pytest.raises(ConfigError, match=message):
-        Stages(source, wrong).lifted
+        Stages(source, wrong).prepared()
     with pytest.raises(
         ConfigError, match="brightness has its own text space: its features lie in minilm, asked for was"
     ):
@@ -187,6 +187,7 @@ def test_the_mean_of_two_models_is_weighted_by_their_weights(own, tmp_path):
     model = open_image_model(parse_spec(spec))
     assert model.name == "mean of brightness and scaled 2" and model.space == TextConfig("minilm")
     scene = prepare_split(own, "test", progress=False)[0].load()
+    scene = replace(scene, views=scene.views[:2])
     parts = [list(ImageTeacher(member).features(scene)) for member in model.members]
     teacher = ImageTeacher(model, cache=tmp_path)
     for first, (second, weight), (mean, total) in zip(*parts, teacher.features(scene), strict=True):
@@ -258,7 +259,7 @@ class TestGiven:
         given = np.zeros(shape, np.float32), np.ones(len(scene) if seen == "P" else seen, bool)
         expected = f"scene {scene.name}: " + message.replace("P,", f"{len(scene)},").replace("[P", f"[{len(scene)}")
         with pytest.raises(InputError, match=expected.replace(r"\[P\]", rf"\[{len(scene)}\]")):
-            Stages(scene, config, lifted=given).lifted
+            Stages(scene, config, lifted=given).prepared()
 
     @pytest.mark.parametrize(
         ("value", "seen", "message"),
@@ -272,7 +273,7 @@ class TestGiven:
         features = np.ones((len(scene), 384), np.float32)
         features[3] = value
         with pytest.raises(InputError, match=f"scene {scene.name}: {message}"):
-            Stages(scene, config, lifted=(features, np.full(len(scene), seen))).lifted
+            Stages(scene, config, lifted=(features, np.full(len(scene), seen))).prepared()
 
     def test_a_config_says_whose_features_they_are(self, scene, config, tiny):
         given = np.ones((len(scene), 384), np.float32), np.ones(len(scene), bool)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geoguide.errors import DataError, InputError
+from geoguide.errors import DataError, InputError, ReadAs
 from geoguide.lifting import PixelFeatures
 from geoguide.scene import Scene, View
 from geoguide.teachers.image_model import ImageModel, ImageTeacher
@@ -163,3 +163,68 @@ def test_words_go_to_the_models_space():
         Colors().text([])
     with pytest.raises(InputError, match="names must hold non-empty strings, found ' '"):
         Colors().text([" "])
+
+
+class TestImages:
+    """What lies in colour files, whatever it is: RGB of 8 bits as stored, or one clear line."""
+
+    PIXELS = np.random.default_rng(5).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+    def seen(self, folder: Path, image: Image.Image, name: str = "image.png", **saved: object) -> np.ndarray:
+        """What a model is shown of a file, times 3."""
+        image.save(folder / name, **saved)
+        view = View("0", INTRINSICS, np.eye(4), SIZE, color_path=folder / name)
+        return maps_of(ImageTeacher(Colors()), one_view(view))[0] * 3
+
+    def test_grey_opacity_palette_and_cmyk(self, tmp_path):
+        rgb = Image.fromarray(self.PIXELS)
+        for mode in ("L", "LA", "RGBA", "P", "1"):
+            image = rgb.convert(mode)
+            expected = np.asarray(image.convert("RGB"))
+            np.testing.assert_allclose(self.seen(tmp_path, image), expected, rtol=1e-3)
+        cmyk = rgb.convert("CMYK")
+        np.testing.assert_allclose(self.seen(tmp_path, cmyk, "image.tif"), np.asarray(cmyk.convert("RGB")), rtol=1e-3)
+
+    def test_sixteen_bits(self, tmp_path):
+        grey = self.PIXELS[..., 0].astype(np.uint16) * 256 + 77
+        expected = np.repeat(self.PIXELS[..., :1], 3, axis=2)
+        np.testing.assert_allclose(self.seen(tmp_path, Image.fromarray(grey)), expected, rtol=1e-3)
+
+    @pytest.mark.parametrize("size", [(1, 1), (7, 5), (13, 31), (6, 8)])
+    def test_any_size_becomes_that_of_the_intrinsics(self, tmp_path, size):
+        constant = np.full((*size, 3), (10, 100, 200), np.uint8)
+        seen = self.seen(tmp_path, Image.fromarray(constant))
+        np.testing.assert_allclose(seen, np.broadcast_to([10, 100, 200], (*SIZE, 3)), rtol=1e-3)
+
+    def test_a_rotation_by_exif_is_not_done_and_said(self, tmp_path):
+        """Intrinsics belong to stored pixels."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        with pytest.warns(
+            ReadAs, match=r"image.png: EXIF data ask for a rotation, of 1 images; images are read as stored"
+        ):
+            seen = self.seen(tmp_path, Image.fromarray(self.PIXELS), exif=exif)
+        np.testing.assert_allclose(seen, self.PIXELS, rtol=1e-3)
+
+    @pytest.mark.parametrize("content", [None, b"", b"no image", b"\x89PNG\r\n\x1a\n" + bytes(30)])
+    def test_missing_or_unreadable(self, tmp_path, content):
+        path, model = tmp_path / "image.png", Colors()
+        if content is not None:
+            path.write_bytes(content)
+        view = View("0", INTRINSICS, np.eye(4), SIZE, color_path=path)
+        with pytest.raises(DataError, match=r"image.png: (image not found|not a readable image)"):
+            maps_of(ImageTeacher(model), one_view(view))
+        assert not model.seen
+
+    def test_a_view_without_a_colour_image(self):
+        with pytest.raises(DataError, match="view 0: has no color image"):
+            maps_of(ImageTeacher(Colors()), one_view(View("0", INTRINSICS, np.eye(4), SIZE)))
+
+    def test_a_scene_without_views(self):
+        points = np.zeros((1, 3), np.float32)
+        assert not maps_of(ImageTeacher(Colors()), Scene("none", points, points))
+
+
+def one_view(view: View) -> Scene:
+    points = np.zeros((1, 3), np.float32)
+    return Scene("one", points, points, views=(view,))

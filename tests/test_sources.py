@@ -13,7 +13,8 @@ from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import fused_files
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments import run
-from geoguide.experiments.placing import on, real
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.placing import on, placed, real
 from geoguide.experiments.presets import adapter_only
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
@@ -21,6 +22,17 @@ from geoguide.pipeline.prepare import prepare, prepare_split, scene_sources
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 
+MODEL = """
+from geoguide.teachers.image_model import ImageModel
+from geoguide.text import TextConfig
+
+class Brightness(ImageModel):
+    name = identity = "brightness"
+    space, width = TextConfig(), 384
+
+    def encode(self, images):
+        return [(image.mean(-1, keepdims=True) / 255).repeat(384, axis=2) for image in images]
+"""
 FEATURES = "scannet_multiview_simulated"
 SPLITS = Splits(train=("scene0001_00",), val=("scene0000_00",), test=("scene0002_00", "scene0003_00"))
 
@@ -57,6 +69,30 @@ def config(published: Path, tiny: ExperimentConfig) -> ExperimentConfig:
     """Adapter on descriptors, sixty steps, on the published rooms."""
     plain = real(adapter_only(), "scannet", published, FEATURES, protocol="strict", splits=SPLITS)
     return plain.replace(backbone=adapter_only(backbone="descriptors").backbone, train=tiny.train)
+
+
+def test_text_backbone_and_steps_are_chosen(published: Path, tmp_path: Path):
+    """Nothing of a real run is fixed, and nothing is guessed where it is said (EVIDENCE, friction 9)."""
+    chosen = {"text": "minilm", "backbone": "descriptors", "steps": 60}
+    config = placed(adapter_only(), "scannet", str(published), FEATURES, **chosen)
+    assert (config.text.encoder, config.backbone.name, config.train.steps) == ("minilm", "descriptors", 60)
+    assert config.train.evaluate_every == 3 and Facts.of(config).teacher == FEATURES
+    assert (fit(config, progress=False).history[-1]["step"], config.protocol.mode) == (60, "distill")
+    with pytest.raises(ConfigError, match=f"data.features: {FEATURES} has 384 channels, text clip-vit-b32 has 512"):
+        placed(adapter_only(), "scannet", str(published), FEATURES, text="clip-vit-b32")
+    with pytest.raises(ConfigError, match="backbone.weights must be None for descriptors"):
+        placed(adapter_only(), "scannet", str(published), FEATURES, backbone="descriptors", weights="x.pth")
+
+
+def test_a_2d_model_on_real_data_is_named(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "brightness_model.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = placed(
+        adapter_only(), "scannet", str(published), "own:brightness_model:Brightness", backbone="descriptors"
+    )
+    facts = Facts.of(config)
+    assert (facts.teacher, facts.data, facts.changed, config.data.features) == ("brightness", "real", (), None)
+    assert (config.data.frame_skip, config.text.encoder, config.train.steps) == (20, "minilm", 24020)
 
 
 def test_a_real_benchmark_end_to_end(config: ExperimentConfig, tmp_path: Path):

@@ -49,8 +49,8 @@ class Stages:
         cache: Folder of the disk cache; None computes every stage in memory and writes nothing.
         lifted: Your own 2D features of the points, in place of a 2D model's: numbers [P, C] in the space of the
             config's `text`, and which points have one, truth values or numbers of frames [P]; `lifting.lift` makes both
-            of your own feature maps. The config's `image_model` says whose they are: `ImageModelConfig("given", "NAME")`,
-            another name for other features.
+            of your own feature maps. `image_model` of the config says whose they are,
+            `ImageModelConfig("given", NAME)`: another name for other features.
 
     Attributes:
         source: The source; None for a scene in memory.

@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
-from geoguide.errors import DataError, InputError, first_line
+from geoguide.errors import DataError, first_line
 from geoguide.teachers.closed_set import first_spelling, softmax
+
+# What transformers raises on files of another kind and on damaged ones.
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError)
 
 
 class HuggingFaceSegmenter:
@@ -92,9 +96,17 @@ def _loaded(model: str | Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
         kind = AutoModelForUniversalSegmentation if type(config) in queries else AutoModelForSemanticSegmentation
-        return kind.from_pretrained(model, config=config, trust_remote_code=False, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+        network, report = kind.from_pretrained(
+            model, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    except _DAMAGES as error:
         raise DataError(f"{model}: no segmentation network of transformers ({first_line(error)})") from None
+    missing = sorted(report["missing_keys"])  # which it would fill with random numbers
+    if missing:
+        raise DataError(
+            f"{model}: no segmentation network of transformers: {len(missing)} tensors missing, {missing[0]}"
+        )
+    return network
 
 
 def _preparation(model: str | Path) -> dict[str, Any]:
@@ -105,19 +117,29 @@ def _preparation(model: str | Path) -> dict[str, Any]:
         given, _ = ImageProcessingMixin.get_image_processor_dict(model)
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(f"{model}: preprocessor_config.json cannot be read ({first_line(error)})") from None
-    size = given.get("size")
-    if isinstance(size, dict):
-        size = (size.get("height") or size.get("shortest_edge"), size.get("width") or size.get("shortest_edge"))
-    size = (size, size) if isinstance(size, int) else size
-    scale = given.get("rescale_factor", 1 / 255) if given.get("do_rescale", True) else 1.0
+    if not isinstance(given, dict):
+        raise DataError(f"{model}: preprocessor_config.json must hold values by name, found {given!r:.60}")
     normal = given.get("do_normalize", True)
-    mean, std = (np.array(given.get(key, other) if normal else other, np.float32) for key, other in
-                 (("image_mean", [0.0] * 3), ("image_std", [1.0] * 3)))  # fmt: skip
+    try:
+        scale = float(given.get("rescale_factor", 1 / 255) if given.get("do_rescale", True) else 1.0)
+        mean, std = (np.array(given.get(key, other) if normal else other, np.float32) for key, other in
+                     (("image_mean", [0.0] * 3), ("image_std", [1.0] * 3)))  # fmt: skip
+        size = _size(given.get("size")) if given.get("do_resize", True) else None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{model}: preprocessor_config.json: {first_line(error)}") from None
     if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():
-        raise InputError(f"{model}: image_mean and image_std must be three numbers each, found {mean} and {std}")
-    return {
-        "size": size if given.get("do_resize", True) and size and all(size) else None,
-        "scale": scale,
-        "mean": mean,
-        "std": std,
-    }
+        raise DataError(f"{model}: image_mean and image_std must be three numbers each, found {mean} and {std}")
+    return {"size": size, "scale": scale, "mean": mean, "std": std}
+
+
+def _size(given: Any) -> tuple[int, int] | None:
+    """(H, W) of a size as published files write it; None for the image's own. ValueError where it is none."""
+    if isinstance(given, dict):
+        edge = given.get("shortest_edge")
+        given = (given.get("height") or edge, given.get("width") or edge)
+    pair = (given, given) if isinstance(given, int) else given
+    if not pair or not all(pair):
+        return None
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+        raise ValueError(f"size must be height and width in pixels, found {given!r:.60}")
+    return pair[0], pair[1]

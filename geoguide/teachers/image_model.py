@@ -37,14 +37,15 @@ Grey, RGBA, CMYK and 16-bit files become RGB of 8 bits (`scene.read_color`).
 """
 
 import abc
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from geoguide.errors import InputError
+from geoguide.errors import InputError, ReadAs
 from geoguide.lifting import PixelFeatures
-from geoguide.scene import Scene
+from geoguide.scene import Scene, is_turned
 from geoguide.teachers.frame_cache import FrameCache
 from geoguide.text.encoder import PROMPT
 from geoguide.text.encoders import TextConfig, text_encoder
@@ -266,6 +267,10 @@ class ImageTeacher:
         if self._members:
             yield from map(mean_of, zip(*(teacher.features(scene) for teacher in self._members), strict=True))
             return
+        turned = [view.color_path for view in scene.views if is_turned(view.color_path)]
+        if turned:
+            rule = "images are read as stored, for which the intrinsics are"
+            warnings.warn(f"{turned[0]}: EXIF data ask for a rotation, of {len(turned)} images; {rule}", ReadAs, 2)
         for start in range(0, len(scene.views), self._batch):
             images = [view.color() for view in scene.views[start : start + self._batch]]
             for image, (kept, read) in zip(images, self._kept(images, len(scene.views) - start), strict=True):

@@ -123,12 +123,13 @@ def parse_spec(text: str, space: TextConfig | None = None) -> ImageModelConfig:
     if not colon or kind not in OPENERS:
         raise ConfigError(f"a 2D model is one of {', '.join(f'{name}:...' for name in OPENERS)}, found {text!r}")
     if kind == "mean":  # options belong to its members
-        return from_dict(ImageModelConfig, {"kind": kind, "source": rest, "space": space}, text)
+        return replace(from_dict(ImageModelConfig, {"kind": kind, "source": rest}, text), space=space)
     source, *options = re.split(r",(?=\w+=)", rest)
     pairs = [option.partition("=")[::2] for option in options]
     said = {key: value if key in _WORDS else _value(value) for key, value in pairs if key in (*_WORDS, *_NUMBERS)}
     left = [f"{key}={value}" for key, value in pairs if key not in said]
-    return from_dict(ImageModelConfig, said | {"kind": kind, "source": source, "options": left, "space": space}, text)
+    config = from_dict(ImageModelConfig, said | {"kind": kind, "source": source, "options": left}, text)
+    return replace(config, space=space)
 
 
 def identified(config: ImageModelConfig) -> ImageModelConfig:
