@@ -14,13 +14,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
-from geoguide.backbones.checkpoints import mismatches
 from geoguide.backbones.config import WITHOUT_WEIGHTS
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.arrays import coordinates
 from geoguide.ops.devices import resolve_device
+from geoguide.ops.tensor_files import mismatches
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig

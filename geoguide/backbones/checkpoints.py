@@ -1,4 +1,4 @@
-"""Weights of the Sonata encoder: finding the file, reading it without running any code of it, and checking it.
+"""Weights of the Sonata encoder: finding the file, and checking it.
 
 The released weights (Hugging Face hub, facebook/sonata) are licensed CC BY-NC 4.0: not for commercial use, and not part
 of this package. Revision and SHA-256 are pinned as several public repositories that use the file record them; they
@@ -6,17 +6,14 @@ agree with each other and, in the file's size, with the encoder's tensors.
 """
 
 import hashlib
-import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.errors import DataError, InputError, first_line
+from geoguide.ops.tensor_files import mismatches, read_checkpoint
 
 REPOSITORY, FILENAME = "facebook/sonata", "sonata.pth"
 REVISION = "df99897472c09f91ba9288da0a034aacffc0b010"
@@ -25,19 +22,6 @@ HOW_TO = (
     f"fetch the weights (CC BY-NC 4.0, non-commercial) with `hf download {REPOSITORY} {FILENAME} --local-dir weights` "
     f"and use them with `geoguide.backbones.load('sonata', weights='weights/{FILENAME}')`"
 )
-# What torch raises on damaged files, by which part of the pickle is hit.
-_DAMAGES = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-)
-_SHOWN = 3  # mismatches of each kind that an error names
 
 
 def find_weights(path: str | Path | None, revision: str | None = None, sha256: str | None = None) -> tuple[Path, str]:
@@ -84,74 +68,6 @@ def _download(revision: str) -> Path:
         raise DataError(f"sonata: cannot download {REPOSITORY}/{FILENAME} ({first_line(error)}); {HOW_TO}") from None
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    """Read a checkpoint without running any code that may be in it.
-
-    A .safetensors file holds its configuration as JSON in the metadata field "config". Anything else is read by
-    torch.load with weights_only=True, so code in it is refused: the official {"config": ..., "state_dict": ...}, or the
-    bare tensors. Beside either, a file config.json serves where the file itself has no configuration.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The configuration (None where there is none) and the tensors by name.
-
-    Raises:
-        DataError: The file is truncated, is no checkpoint, or holds more than plain tensors.
-    """
-    config, state = (_read_safetensors if path.suffix == ".safetensors" else _read_torch)(path)
-    beside = path.with_name("config.json")
-    if config is None and beside.is_file():
-        config = _parsed(beside.read_bytes(), beside)
-    return config, state
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("config")
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable safetensors file, truncated? ({error})") from None
-    return None if text is None else _parsed(text, path), state
-
-
-def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except (*_DAMAGES, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())
-        if isinstance(error, pickle.UnpicklingError) and ("Unsupported" in reason or "GLOBAL" in reason):
-            raise DataError(f"{path}: holds more than plain tensors, which could run code: refused") from None
-        raise DataError(f"{path}: not a checkpoint, or truncated ({reason[:160]})") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a dictionary with 'config' and 'state_dict', found {type(value).__name__}")
-    state = value.get("state_dict", value)
-    if not isinstance(state, dict) or not state or not all(map(_is_plain, state.values())):
-        keys = sorted(map(str, value))[:6]
-        raise DataError(f"{path}: expected tensors by name under 'state_dict', found keys {keys}")
-    config = value.get("config") if "state_dict" in value else None
-    if config is not None and not isinstance(config, dict):
-        raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
-    return config, state
-
-
-def _is_plain(value: object) -> bool:
-    """Whether it is a tensor that holds its values: not sparse, not quantized, not on the meta device."""
-    return isinstance(value, Tensor) and value.layout == torch.strided and not (value.is_quantized or value.is_meta)
-
-
-def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: config is not JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
-    return {key: value for key, value in config.items() if not key.startswith("_")}  # such keys are notes
-
-
 def load_encoder(path: Path, **options: Any) -> PointTransformerV3:
     """Load the encoder of a checkpoint, frozen, in float32 and evaluation mode.
 
@@ -183,29 +99,3 @@ def load_encoder(path: Path, **options: Any) -> PointTransformerV3:
         raise DataError(f"{path}: does not fit {which}: {'; '.join(problems)}")
     model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, strict=True, assign=True)
     return model.requires_grad_(False).eval()
-
-
-def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Compare the tensors of a file with those that a network expects.
-
-    Args:
-        expected: The network's tensors by name; their values are not looked at.
-        found: The file's tensors by name.
-
-    Returns:
-        A phrase for each kind of disagreement (missing, unexpected, wrong shape, not finite), which names the first
-        few; none where they agree.
-    """
-    shared = [key for key in expected if key in found]
-    shapes = {key: (list(expected[key].shape), list(found[key].shape)) for key in shared}
-    kinds = {
-        "missing": [key for key in expected if key not in found],
-        "unexpected": [key for key in found if key not in expected],
-        "wrong shape": [f"{key} must be {want}, found {got}" for key, (want, got) in shapes.items() if want != got],
-        "not finite": [key for key, (want, got) in shapes.items() if want == got and not found[key].isfinite().all()],
-    }
-    return [
-        f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"
-        for kind, keys in kinds.items()
-        if keys
-    ]

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from geoguide.backbones.checkpoints import mismatches, read_checkpoint
 from geoguide.errors import DataError, InputError, first_line
+from geoguide.ops.tensor_files import mismatches, read_checkpoint
 from geoguide.text.encoder import TextEncoder
 
 

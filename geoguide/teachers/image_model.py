@@ -1,0 +1,203 @@
+"""One interface for 2D models that look at pixels: images in, per-pixel features in a named text space out.
+
+A model of one's own is a subclass of `ImageModel` with four attributes and `encode` (`design.md` shows one). Around any
+model, `ImageTeacher` reads the views of a scene, keeps what the model said of each frame, and goes on after a kill.
+
+Images are taken as stored: the intrinsics belong to stored pixels, so a rotation that EXIF data ask for is not done.
+Grey, RGBA, CMYK and 16-bit files become RGB of 8 bits (`scene.read_color`).
+"""
+
+import abc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from geoguide.errors import InputError
+from geoguide.lifting import PixelFeatures
+from geoguide.scene import Scene
+from geoguide.teachers.frame_cache import FrameCache
+from geoguide.text.encoder import PROMPT
+from geoguide.text.encoders import TextConfig, text_encoder
+
+HALF = float(np.finfo(np.float16).max)
+
+
+class ImageModel(abc.ABC):
+    """A 2D model: images in, per-pixel features in a named text space out.
+
+    A model that says less of an image than its features hold (class probabilities, maps of patches) overrides `compact`
+    and `expand`, so that the cache stays small; `encode` is then one after the other.
+
+    Attributes:
+        name: For the record.
+        width: C, the length of a feature.
+        identity: Which weights and settings these are: caches tell models apart by it.
+        space: The text space that its features lie in.
+    """
+
+    name: str
+    width: int
+    identity: str
+    space: TextConfig
+
+    @abc.abstractmethod
+    def encode(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray | PixelFeatures]:
+        """Describe the pixels of images.
+
+        Args:
+            images: uint8 [H, W, 3] each, of any sizes.
+
+        Returns:
+            float32 [H, W, C] for each image; `PixelFeatures` where pixels do not all count alike (weight 0: no answer).
+        """
+
+    def text(self, names: Sequence[str], prompt: str | Sequence[str] = PROMPT) -> np.ndarray:
+        """Embed names in the model's text space.
+
+        Args:
+            names: K names.
+            prompt: One template or several, each with `{}` where the name goes.
+
+        Returns:
+            float32 [K, C], vectors of unit length.
+
+        Raises:
+            InputError: No names, an empty name, or a prompt without `{}`.
+            DataError: The text model is needed and cannot be had.
+        """
+        return text_encoder(self.space.encoder, self.space.weights).encode(names, prompt)
+
+    def compact(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Say of images what the cache keeps: here the features, with their weight (if any) as one more channel.
+
+        Args:
+            images: uint8 [H, W, 3] each.
+
+        Returns:
+            An array [h, w, ...] for each image: floats, which are kept as float16, or whole numbers, kept as they are.
+
+        Raises:
+            InputError: The model gives another number of maps, or a map of another size, width or range.
+        """
+        maps = list(self.encode(images))
+        if len(maps) != len(images):
+            raise InputError(f"{self.name}: encode must give {len(images)} maps, one for each image, found {len(maps)}")
+        return [self._packed(given, image.shape[:2]) for given, image in zip(maps, images, strict=True)]
+
+    def expand(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray | PixelFeatures:
+        """Make the features of what `compact` said, as the cache holds it.
+
+        Args:
+            kept: One array of `compact`, its floats rounded to float16.
+            size: (H, W) of the image.
+
+        Returns:
+            float32 [H, W, C], or `PixelFeatures` of it.
+
+        Raises:
+            InputError: It is nothing that this model says of an image of that size.
+        """
+        channels = kept.shape[-1] if kept.shape[:-1] == tuple(size) else 0
+        if channels not in (self.width, self.width + 1):
+            expected = f"[{size[0]}, {size[1]}, {self.width} or {self.width + 1}]"
+            raise InputError(f"{self.name}: a kept frame must be {expected}, found {list(kept.shape)}")
+        features = np.asarray(kept[..., : self.width], np.float32)
+        return features if channels == self.width else PixelFeatures(features, np.asarray(kept[..., -1], np.float32))
+
+    def _packed(self, given: np.ndarray | PixelFeatures, size: tuple[int, int]) -> np.ndarray:
+        """A map with its weight as the last channel, checked; 0 where the weight is 0."""
+        features, weight = given if isinstance(given, PixelFeatures) else (given, None)
+        features = np.asarray(features, np.float32)
+        if features.shape != (*size, self.width):
+            expected = [*size, self.width]
+            raise InputError(f"{self.name}: a feature map must be {expected}, found {list(features.shape)}")
+        if weight is not None:
+            weight = np.asarray(weight, np.float32)
+            if weight.shape != tuple(size) or not (weight >= 0).all():
+                found = list(weight.shape)
+                raise InputError(f"{self.name}: weights must be {list(size)}, each at least 0, found {found}")
+            features = np.concatenate([np.where(weight[..., None] > 0, features, 0), weight[..., None]], axis=-1)
+        if not (np.abs(features) <= HALF).all():
+            raise InputError(f"{self.name}: features and weights must be finite and at most {HALF:g} (float16)")
+        return features
+
+
+class ImageTeacher:
+    """A 2D model as a teacher: the views of a scene, one by one, each frame kept on disk.
+
+    What is kept is rounded to float16, and the features that are given are made of it whether or not there is a cache,
+    so that a cache never changes a result. A frame costs 2 h w K bytes of disk (K channels of `ImageModel.compact`:
+    59 MB for full features of 320 x 240 pixels and 384 channels; 5 MB for 150 class probabilities of 128 x 128).
+
+    Args:
+        model: The 2D model.
+        cache: Folder of kept frames, for any number of models; None keeps none.
+        batch: Images that the model is asked about at a time.
+
+    Attributes:
+        name: The model's.
+        width: The model's, C.
+        model: The 2D model.
+
+    Raises:
+        InputError: A batch below 1, or a model without name, width or identity.
+    """
+
+    def __init__(self, model: ImageModel, *, cache: str | Path | None = None, batch: int = 4) -> None:
+        if batch < 1:
+            raise InputError(f"batch must be at least 1, found {batch}")
+        for attribute, kind in (("name", str), ("identity", str), ("width", int), ("space", TextConfig)):
+            found = getattr(model, attribute, None)
+            if not isinstance(found, kind) or not found:
+                raise InputError(f"a 2D model needs {attribute}, {kind.__name__}; {type(model).__name__} has {found!r}")
+        self.model, self.name, self.width, self._batch = model, model.name, model.width, batch
+        self._cache = None if cache is None else FrameCache(Path(cache), model.name, model.identity)
+
+    def features(self, scene: Scene) -> Iterator[np.ndarray | PixelFeatures]:
+        """Describe the pixels of a scene's views; images are read, and answers made, a batch at a time.
+
+        Args:
+            scene: A scene whose K views have colour images.
+
+        Yields:
+            float32 [H, W, C], or `PixelFeatures` of it, for each view, in order.
+
+        Raises:
+            DataError: A colour image is missing or cannot be read (the message names it), or the cache cannot be
+                written, found out before the model is asked.
+            InputError: The model gives what it must not (see `ImageModel.compact`).
+        """
+        for start in range(0, len(scene.views), self._batch):
+            images = [view.color() for view in scene.views[start : start + self._batch]]
+            for image, (kept, read) in zip(images, self._kept(images, len(scene.views) - start), strict=True):
+                yield self._expanded(image, kept, read)
+
+    def _kept(self, images: list[np.ndarray], left: int) -> list[tuple[np.ndarray, bool]]:
+        """What is kept of each image, and whether it was read from the cache; the model is asked about the others."""
+        found = [None if self._cache is None else self._cache.read(image) for image in images]
+        made = iter(self._made([image for image, kept in zip(images, found, strict=True) if kept is None], left))
+        return [(next(made), False) if kept is None else (kept, True) for kept in found]
+
+    def _made(self, images: list[np.ndarray], left: int) -> list[np.ndarray]:
+        """Ask the model, and write what it says to the cache; `left`: images of the scene that are still to come."""
+        if not images:
+            return []
+        if self._cache is not None:
+            self._cache.check_writable()
+        made = [kept.astype(np.float16) if kept.dtype.kind == "f" else kept for kept in self.model.compact(images)]
+        if self._cache is not None:
+            for image, kept in zip(images, made, strict=True):
+                self._cache.write(image, kept)
+            self._cache.check_space(made[0], left - len(images))
+        return made
+
+    def _expanded(self, image: np.ndarray, kept: np.ndarray, read: bool) -> np.ndarray | PixelFeatures:
+        """The features of a kept frame; one that was read and is nothing that the model says is made again."""
+        try:
+            return self.model.expand(kept, image.shape[:2])
+        except InputError as error:
+            if not read or self._cache is None:
+                raise
+            self._cache.damaged(image, error)
+        return self.model.expand(*self._made([image], 1), image.shape[:2])

@@ -1,0 +1,165 @@
+"""2D models behind one interface: the teacher that is made of one, its kept frames, and what they refuse."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from geoguide.errors import DataError, InputError
+from geoguide.lifting import PixelFeatures
+from geoguide.scene import Scene, View
+from geoguide.teachers.image_model import ImageModel, ImageTeacher
+from geoguide.text import TextConfig
+
+SIZE = (6, 8)
+INTRINSICS = np.array([[8.0, 0, 4], [0, 8, 3], [0, 0, 1]])
+
+
+class Colors(ImageModel):
+    """Red, green and blue, thirds of it; dark pixels have no answer where it is weighted. It counts its images."""
+
+    width, space = 3, TextConfig()
+
+    def __init__(self, name: str = "colors", weighted: bool = False) -> None:
+        self.name, self.identity, self.weighted, self.seen = name, f"{name} {weighted}", weighted, []
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray | PixelFeatures]:
+        self.seen.append(len(images))
+        maps = [image.astype(np.float32) / 3 for image in images]
+        return [PixelFeatures(m, (m.sum(-1) > 100).astype(np.float32)) for m in maps] if self.weighted else maps
+
+
+@pytest.fixture
+def scene(tmp_path: Path, rng: np.random.Generator) -> Scene:
+    """Five views of a few points, with colour images only."""
+    views = []
+    for number in range(5):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)).save(path)
+        views.append(View(str(number), INTRINSICS, np.eye(4), SIZE, color_path=path))
+    points = rng.uniform(-0.5, 0.5, (30, 3)).astype(np.float32) + np.float32([0, 0, 3])
+    return Scene("five", points, np.zeros((30, 3), np.float32), views=tuple(views))
+
+
+def maps_of(teacher: ImageTeacher, scene: Scene) -> list[np.ndarray]:
+    """Features, and weights where there are any, as plain arrays."""
+    given = [part if isinstance(part, PixelFeatures) else (part,) for part in teacher.features(scene)]
+    return [np.asarray(array) for part in given for array in part]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_cache_changes_no_bit_and_the_model_is_asked_once(scene, tmp_path, weighted):
+    model = Colors(weighted=weighted)
+    plain = maps_of(ImageTeacher(model, batch=2), scene)
+    assert model.seen == [2, 2, 1]
+    teacher = ImageTeacher(model, cache=tmp_path / "kept", batch=2)
+    for _ in range(2):
+        for array, expected in zip(maps_of(teacher, scene), plain, strict=True):
+            assert array.dtype == np.float32
+            np.testing.assert_array_equal(array, expected)
+    assert model.seen == [2, 2, 1] * 2
+    exact = [view.color() / 3 for view in scene.views]
+    counts = plain[1::2] if weighted else [np.ones(SIZE)] * 5
+    for array, weight, value in zip(plain[:: 1 + weighted], counts, exact, strict=True):
+        np.testing.assert_allclose(array[weight > 0], value[weight > 0], rtol=2**-11)
+
+
+def test_after_a_kill_only_the_rest_is_asked_about(scene, tmp_path):
+    model = Colors()
+    stream = ImageTeacher(model, cache=tmp_path / "kept", batch=2).features(scene)
+    next(stream)
+    stream.close()
+    maps_of(ImageTeacher(model, cache=tmp_path / "kept", batch=2), scene)
+    assert model.seen == [2, 2, 1]
+
+
+def test_frames_of_another_model_are_never_read(scene, tmp_path):
+    one, other = Colors("one"), Colors("other")
+    for model in (one, other):
+        maps_of(ImageTeacher(model, cache=tmp_path / "kept"), scene)
+    assert one.seen == other.seen == [4, 1]
+    first, second = sorted((tmp_path / "kept").iterdir())
+    (second / "model.json").write_bytes((first / "model.json").read_bytes())
+    with pytest.raises(
+        DataError, match=r"model.json: these are frames of another model: expected .*other.*, found .*one"
+    ):
+        ImageTeacher(other, cache=tmp_path / "kept")
+
+
+@pytest.mark.parametrize("harm", ["short", "text", "width", "nan"])
+def test_a_damaged_frame_is_made_again_with_a_line(scene, tmp_path, capfd, harm):
+    model = Colors()
+    teacher = ImageTeacher(model, cache=tmp_path / "kept", batch=5)
+    expected = maps_of(teacher, scene)
+    path = next((tmp_path / "kept").glob("*/*.npy"))
+    whole = path.read_bytes()
+    if harm in ("short", "text"):
+        path.write_bytes(whole[:200] if harm == "short" else b"not an array")
+    else:
+        np.save(path, np.zeros((*SIZE, 7), np.float16) if harm == "width" else np.full((*SIZE, 3), np.nan, np.float16))
+    for array, value in zip(maps_of(teacher, scene), expected, strict=True):
+        np.testing.assert_array_equal(array, value)
+    assert model.seen == [5, 1] and path.read_bytes() == whole
+    assert f"{path}: kept frame unreadable" in "".join(capfd.readouterr())
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_model_is_asked(scene, tmp_path):
+    (tmp_path / "kept").write_text("a file")
+    model = Colors()
+    with pytest.raises(DataError, match="cannot be written"):
+        maps_of(ImageTeacher(model, cache=tmp_path / "kept"), scene)
+    assert not model.seen
+
+
+def test_a_disk_too_small_for_the_scene_is_said_after_one_batch(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    with pytest.raises(DataError, match=r"need 0.0 GB for 4 frames, found 0.0 GB free; use it without a cache"):
+        maps_of(ImageTeacher(Colors(), cache=tmp_path / "kept", batch=1), scene)
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ([], "encode must give 1 maps, one for each image, found 0"),
+        ([np.zeros((6, 8, 4))], r"a feature map must be \[6, 8, 3\], found \[6, 8, 4\]"),
+        ([np.zeros((8, 6, 3))], r"a feature map must be \[6, 8, 3\], found \[8, 6, 3\]"),
+        ([np.full((6, 8, 3), np.inf)], "features and weights must be finite and at most 65504"),
+        ([np.full((6, 8, 3), 1e5)], "features and weights must be finite and at most 65504"),
+        ([PixelFeatures(np.zeros((6, 8, 3)), np.zeros((8, 6)))], r"weights must be \[6, 8\], each at least 0"),
+        ([PixelFeatures(np.zeros((6, 8, 3)), -np.ones((6, 8)))], r"weights must be \[6, 8\], each at least 0"),
+    ],
+)
+def test_what_a_model_must_not_give(scene, maps, message):
+    model = Colors("mine")
+    model.encode = lambda images: maps
+    with pytest.raises(InputError, match=f"mine: {message}"):
+        maps_of(ImageTeacher(model, batch=1), scene)
+
+
+def test_what_stands_under_no_answer_may_be_anything(scene):
+    model = Colors()
+    model.encode = lambda images: [PixelFeatures(np.full((*SIZE, 3), np.nan), np.zeros(SIZE)) for _ in images]
+    features, weight = maps_of(ImageTeacher(model), scene)[:2]
+    assert not features.any() and not weight.any()
+
+
+def test_a_model_says_who_it_is():
+    for attribute in ("name", "identity", "width", "space"):
+        model = Colors()
+        setattr(model, attribute, None)
+        with pytest.raises(InputError, match=f"a 2D model needs {attribute}"):
+            ImageTeacher(model)
+    with pytest.raises(InputError, match="batch must be at least 1, found 0"):
+        ImageTeacher(Colors(), batch=0)
+
+
+def test_words_go_to_the_models_space():
+    vectors = Colors().text(["chair", "table"])
+    assert vectors.shape == (2, 384)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    with pytest.raises(InputError, match="names is empty"):
+        Colors().text([])
+    with pytest.raises(InputError, match="names must hold non-empty strings, found ' '"):
+        Colors().text([" "])
