@@ -79,7 +79,7 @@ def test_factory() -> None:
     assert (large.model, large.weights) == ("ViT-L-14-336", None)
     assert (base.model, base.weights) == ("ViT-B-32", Path("weights/clip.pt"))
     assert [text_encoder(kind).width for kind in ENCODERS] == [384, 768, 512]
-    known = "text.encoder must be one of minilm, clip-vit-l14-336, clip-vit-b32, found 'clip'"
+    known = "text.encoder must be one of minilm, clip-vit-l14-336, clip-vit-b32, open_clip:MODEL:TAG, found 'clip'"
     for make in (text_encoder, TextConfig):
         with pytest.raises(ConfigError, match=known):
             make("clip")
