@@ -135,18 +135,6 @@ def test_missing_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache:
 
 
 @pytest.fixture(scope="module")
-def open_clip() -> ModuleType:
-    """open_clip, where it is installed; of a torchvision that does not fit this torch the operator names suffice."""
-    try:
-        return pytest.importorskip("open_clip")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return pytest.importorskip("open_clip")
-
-
-@pytest.fixture(scope="module")
 def tiny(open_clip: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
     """A whole CLIP model, as small as can be, with random weights."""
     path = tmp_path_factory.mktemp("config") / "Tiny-quickgelu.json"
