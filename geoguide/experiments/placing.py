@@ -11,13 +11,11 @@ from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.protocols import PROTOCOLS
 from geoguide.pipeline.student import student_kind
-from geoguide.text.encoders import TextConfig
+from geoguide.teachers.released import space_of_features
 
 FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise")
 
 REAL_SCENES = 1201  # training scenes of ScanNet: the unit of an epoch, on all benchmarks so that rows are comparable
-
-TEXT_OF_WIDTH = {384: "minilm", 512: "clip-vit-b32", 768: "clip-vit-l14-336"}  # channels: OpenSeg 768, LSeg 512
 
 
 def on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
@@ -125,7 +123,8 @@ def real(
         config: An experiment on generated rooms.
         dataset: The benchmark's name.
         root: Its folder, official layout or OpenScene's.
-        features: The name of the features' folder below `root`; their width says whose text is meant (`TEXT_OF_WIDTH`).
+        features: The name of the features' folder below `root`; its name or their width tells
+            their text space (`space_of_features`).
         protocol: One of `PROTOCOLS`; fusion stays fusion.
         weights: Of Sonata; None for the hub's.
 
@@ -139,15 +138,11 @@ def real(
     there = benchmark(dataset)
     config = under_protocol(config, protocol)
     data = there.real_data(root, features)
-    width = fused_width(data)
-    if width not in TEXT_OF_WIDTH:
-        known = ", ".join(map(str, TEXT_OF_WIDTH))
-        raise ConfigError(f"data.features: {features} has {width} channels; texts are known for {known}")
     config = config.replace(
         data=data,
         lifting=there.openscene.lifting,
         backbone=BackboneConfig("sonata", weights=weights),
-        text=TextConfig(TEXT_OF_WIDTH[width]),
+        text=space_of_features(features, fused_width(data)),
         evaluation__label_sets=there.more_label_sets,
     )
     if student_kind(config).frozen:  # twenty epochs of ScanNet, whatever the benchmark: a guess
