@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -47,6 +48,18 @@ def recordings() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("real recordings are not beside the project")
     return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def open_clip() -> ModuleType:
+    """open_clip, where it is installed; of a torchvision that does not fit this torch the operator names suffice."""
+    try:
+        return pytest.importorskip("open_clip")
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return pytest.importorskip("open_clip")
 
 
 @pytest.fixture

@@ -14,13 +14,12 @@ from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.protocols import PROTOCOLS
 from geoguide.pipeline.student import student_kind
 from geoguide.teachers.registry import identified, is_spec, parse_spec
+from geoguide.teachers.released import space_of_features
 from geoguide.text.encoders import TextConfig, text_encoder
 
 FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise")
 
 REAL_SCENES = 1201  # training scenes of ScanNet: the unit of an epoch, on all benchmarks so that rows are comparable
-
-TEXT_OF_WIDTH = {384: "minilm", 512: "clip-vit-b32", 768: "clip-vit-l14-336"}  # channels: OpenSeg 768, LSeg 512
 
 
 def on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
@@ -178,8 +177,8 @@ def real(
         config: An experiment on generated rooms.
         dataset: The benchmark's name.
         root: Its folder, official layout or OpenScene's.
-        features: A 2D model, as in `placed`; or the name of the folder of fused features below `root`, whose width says
-            whose text is meant (`TEXT_OF_WIDTH`) where that is not chosen; or "none".
+        features: A 2D model, as in `placed`; or the name of the folder of fused features below `root`, whose name or
+            width tells the text space where that is not chosen (`space_of_features`); or "none".
         protocol: One of `PROTOCOLS`; fusion stays fusion.
         weights: Of Sonata; None for the hub's.
         splits: As in `placed`.
@@ -211,14 +210,11 @@ def real(
 
 
 def _text_of(data: DataConfig, chosen: str | None, plain: TextConfig) -> TextConfig:
-    """Whose text the fused features are compared with: the chosen one, else the one that their width suggests."""
+    """Whose text the fused features are compared with: the chosen one, else the one that their name or width suggests."""
     if data.features is None:
         return TextConfig(chosen) if chosen else plain
     width = fused_width(data)
-    if chosen is None and width not in TEXT_OF_WIDTH:
-        known = ", ".join(map(str, TEXT_OF_WIDTH))
-        raise ConfigError(f"data.features: {data.features} has {width} channels; texts are known for {known}")
-    text = TextConfig(chosen or TEXT_OF_WIDTH[width])
+    text = TextConfig(chosen) if chosen else space_of_features(data.features, width)
     encoder = text_encoder(text.encoder, text.weights)
     if encoder.width != width:
         found = f"text {text.encoder} has {encoder.width}"

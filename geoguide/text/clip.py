@@ -9,10 +9,9 @@ without network needs neither: embed the labels where there is one, with the pro
 and copy its `cache/text` in $GEOGUIDE_DATA to the other.
 """
 
-import hashlib
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +20,18 @@ from torch import nn
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.ops.tensor_files import mismatches, read_checkpoint
 from geoguide.text.encoder import TextEncoder
+from geoguide.text.open_clip_towers import (
+    COPY,
+    changed,
+    digest,
+    embedded,
+    import_open_clip,
+    load_tower,
+    model_config,
+    parse_name,
+    weights_file,
+    weights_identity,
+)
 
 
 class Released(NamedTuple):
@@ -47,15 +58,6 @@ MODELS = {
         512, "timm/vit_base_patch32_clip_224.openai", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
     ),
 }
-
-
-INSTALL = (
-    "`pip install -c constraints.txt -e '.[clip]'` (torchvision must be built for the installed torch: beside a CPU "
-    "build take it from the index that torch came from)"
-)
-
-
-COPY = "or copy the text cache of a machine that has embedded these words (cache/text in $GEOGUIDE_DATA)"
 
 
 class ClipTextEncoder(TextEncoder):
@@ -85,23 +87,70 @@ class ClipTextEncoder(TextEncoder):
     @property
     def identity(self) -> str:
         """The model, and the SHA-256 of the weights' file where one is given. Raises DataError where it is missing."""
-        return f"{self.model} {'openai' if self.weights is None else _digest(self.weights, _changed(self.weights))}"
+        return f"{self.model} {'openai' if self.weights is None else digest(self.weights, changed(self.weights))}"
 
     def _embed(self, sentences: list[str]) -> np.ndarray:
         """The projected vector of each sentence's last token."""
-        open_clip = _import()
+        open_clip = import_open_clip()
         path = self.weights or _download(open_clip, self.model)
-        tower = _load(self.model, path, _changed(path))
+        tower = _load(self.model, path, changed(path))
         with torch.inference_mode():
             return tower(open_clip.tokenize(sentences)).numpy()
 
 
-def _import() -> Any:
-    try:
-        import open_clip  # an extra
-    except (ImportError, OSError, RuntimeError) as error:  # the last two: a torchvision that does not fit torch
-        raise DataError(f"CLIP needs open_clip_torch ({first_line(error)}): {INSTALL}, {COPY}") from None
-    return open_clip
+class OpenClipTextEncoder(TextEncoder):
+    """The text tower of any of open_clip's CLIP models, in float32; words beyond its context (77 tokens) are cut.
+
+    Args:
+        name: `MODEL:TAG`, or `MODEL` of weights in a file; both as open_clip spells them.
+        weights: A state dict that open_clip reads (.safetensors, .bin, .pt); None takes the tag's from open_clip's or
+            the hub's cache, or downloads them.
+        cache: As in `TextEncoder`.
+
+    Raises:
+        ConfigError: The name is of another form.
+    """
+
+    def __init__(self, name: str, weights: str | Path | None = None, cache: str | Path | None = "default") -> None:
+        super().__init__(cache)
+        self.model = parse_name(name)
+        self.weights = None if weights is None else Path(weights).expanduser()
+        self.name = f"open_clip {name}"
+
+    @cached_property
+    def width(self) -> int:
+        """D, which open_clip knows. Raises ConfigError for an unknown model, DataError without open_clip."""
+        return model_config(self.model)["embed_dim"]
+
+    @property
+    def identity(self) -> str:
+        """The model and its tag, or the SHA-256 of the weights' file. Raises DataError where that is missing."""
+        return weights_identity(self.model, self.weights)
+
+    def _embed(self, sentences: list[str]) -> np.ndarray:
+        """The projected vector of each sentence's last token."""
+        path = weights_file(self.model, self.weights)
+        return embedded(self.model, load_tower(self.model, "text", path, changed(path)), sentences).numpy()
+
+
+def prompt_ensemble(name: Literal["imagenet", "short"] = "imagenet") -> tuple[str, ...]:
+    """The prompts that CLIP's authors averaged over for ImageNet, as open_clip holds them.
+
+    Args:
+        name: "imagenet", all 80; "short", the 7 that they found to do nearly as well.
+
+    Returns:
+        Templates for `TextEncoder.encode`, which takes the mean of their unit vectors.
+
+    Raises:
+        InputError: Another name.
+        DataError: open_clip is not installed.
+    """
+    open_clip = import_open_clip()
+    ensembles = {"imagenet": open_clip.OPENAI_IMAGENET_TEMPLATES, "short": open_clip.SIMPLE_IMAGENET_TEMPLATES}
+    if name not in ensembles:
+        raise InputError(f"a prompt ensemble must be one of {', '.join(ensembles)}, found {name!r}")
+    return tuple(template("{}") for template in ensembles[name])
 
 
 def _download(open_clip: Any, model: str) -> Path:
@@ -114,21 +163,8 @@ def _download(open_clip: Any, model: str) -> Path:
         raise DataError(f"{failed}; {remedy}") from None
 
 
-def _changed(path: Path) -> int:
-    """When the weights were written: a replaced file is read again."""
-    if not path.is_file():
-        raise DataError(f"{path}: CLIP's weights not found")
-    return path.stat().st_mtime_ns
-
-
-@lru_cache(maxsize=8)
-def _digest(path: Path, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @lru_cache(maxsize=1)
-def _load(model: str, path: Path, changed: int) -> nn.Module:
+def _load(model: str, path: Path, written: int) -> nn.Module:
     """The text tower in evaluation mode; the image tower is never built. Raises DataError for weights that do not fit.
 
     OpenAI trained with x * sigmoid(1.702 x) in place of GELU, which is what open_clip's `-quickgelu` stands for.
@@ -139,7 +175,7 @@ def _load(model: str, path: Path, changed: int) -> nn.Module:
     config = open_clip.get_model_config(f"{model}-quickgelu")
     tower = TextTransformer(**config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU)
     expected = tower.state_dict()
-    released = path.suffix == ".pt" and _digest(path, changed) == MODELS[model].sha256  # it alone may hold TorchScript
+    released = path.suffix == ".pt" and digest(path, written) == MODELS[model].sha256  # it alone may hold TorchScript
     weights = torch.jit.load(path, map_location="cpu").state_dict() if released else read_checkpoint(path)[1]
     state = {key: tensor for key, tensor in weights.items() if key in expected}
     problems = mismatches(expected, state)
