@@ -210,7 +210,7 @@ def real(
 
 
 def _text_of(data: DataConfig, chosen: str | None, plain: TextConfig) -> TextConfig:
-    """Whose text the fused features are compared with: the chosen one, else the one that their name or width suggests."""
+    """Whose text fused features are compared with: the chosen one, else what their name or width suggests."""
     if data.features is None:
         return TextConfig(chosen) if chosen else plain
     width = fused_width(data)

@@ -121,7 +121,7 @@ class Stages:
         None where nothing gives the scene 2D features: no file of fused ones, or no image, or no 2D model that knows it
         (the simulated one knows generated scenes only). Where `data.features` of the config names fused features, they
         stay on disk. Otherwise decided by `teacher`, `lifting` and, of `data`, `frame_skip`, `image_size` and the
-        teacher's label set; or, where `image_model` names a 2D model, by its identity in place of teacher and label set.
+        teacher's label set; where `image_model` names a 2D model, by its identity in place of teacher and label set.
         """
         data = self.config.data
         self.config.check_space()
