@@ -73,11 +73,12 @@ def config(published: Path, tiny: ExperimentConfig) -> ExperimentConfig:
 
 def test_text_backbone_and_steps_are_chosen(published: Path, tmp_path: Path):
     """Nothing of a real run is fixed, and nothing is guessed where it is said (EVIDENCE, friction 9)."""
-    chosen = {"text": "minilm", "backbone": "descriptors", "steps": 60}
+    chosen = {"text": "minilm", "backbone": "descriptors", "steps": 4}
     config = placed(adapter_only(), "scannet", str(published), FEATURES, **chosen)
-    assert (config.text.encoder, config.backbone.name, config.train.steps) == ("minilm", "descriptors", 60)
-    assert config.train.evaluate_every == 3 and Facts.of(config).teacher == FEATURES
-    assert (fit(config, progress=False).history[-1]["step"], config.protocol.mode) == (60, "distill")
+    assert (config.text.encoder, config.backbone.name, config.train.steps) == ("minilm", "descriptors", 4)
+    assert config.train.evaluate_every == 1 and Facts.of(config).teacher == FEATURES
+    config = config.replace(train__points_per_step=500)
+    assert (fit(config, progress=False).history[-1]["step"], config.protocol.mode) == (4, "distill")
     with pytest.raises(ConfigError, match=f"data.features: {FEATURES} has 384 channels, text clip-vit-b32 has 512"):
         placed(adapter_only(), "scannet", str(published), FEATURES, text="clip-vit-b32")
     with pytest.raises(ConfigError, match="backbone.weights must be None for descriptors"):

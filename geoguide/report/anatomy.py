@@ -7,7 +7,6 @@ product with the pixel's feature. Only points with one of the label set's classe
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from pykdtree.kdtree import KDTree
@@ -17,6 +16,7 @@ from geoguide.lifting import Fusion, PixelFeatures, fuse, project
 from geoguide.metrics import ConfusionMatrix
 from geoguide.ops.neighbors import nearest_points
 from geoguide.scene import NO_INSTANCE, VOID, Scene
+from geoguide.teachers import Teacher
 
 
 @dataclass(frozen=True)
@@ -355,13 +355,14 @@ def _mean(values: np.ndarray) -> float:
 
 
 def anatomy(
-    scene: Scene, teacher: Any, text: np.ndarray, names: Sequence[str], superpoints: np.ndarray
+    scene: Scene, teacher: Teacher, text: np.ndarray, names: Sequence[str], superpoints: np.ndarray
 ) -> dict[str, float]:
     """All of a 2D model's figures on a scene; its features are computed twice, so that no more than one map is held.
 
     Args:
         scene: P points with labels and instances, and views with depth and colour.
-        teacher: A 2D model (`geoguide.teachers.Teacher`).
+        teacher: A 2D model (`geoguide.teachers.Teacher`), such as an `ImageTeacher`, whose cache answers the second
+            time.
         text: float32 [classes, C], the names in its text space.
         names: The classes.
         superpoints: int64 [P].
