@@ -400,7 +400,7 @@ class Pretrain:
 class Probe:
     """Measure what a backbone's frozen features know on mini-ScanNet, and add the row to a JSON record."""
 
-    backbone: Positional[Literal["sonata-mini", "random", "descriptors", "supervised"]]
+    backbone: Positional[Literal["sonata-mini", "random", "descriptors", "supervised", "sonata-mini+descriptors"]]
     """random: sonata-mini's network untrained; supervised: the same network trained on the labels."""
     weights: Path | None = None
     """For sonata-mini: weights of `geoguide pretrain`; default the packaged ones."""
@@ -415,7 +415,7 @@ class Probe:
         """Measure, and print the row."""
         from geoguide.pretraining.probe_record import add_row
 
-        if self.backbone != "sonata-mini":
+        if "sonata-mini" not in self.backbone.split("+"):
             refuse_unread(self, {"weights"}, "the backbone sonata-mini")
         if self.backbone != "supervised":
             refuse_unread(self, {"steps"}, "the backbone supervised")

@@ -14,7 +14,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
-from geoguide.backbones.config import WITHOUT_WEIGHTS
 from geoguide.benchmarks.named import shown
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import DataError, InputError, first_line
@@ -304,7 +303,7 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
     teacher = config.teacher_name or ("simulated teacher" if simulated else "2D features made elsewhere")
     origin = f"{_place(fitted, config)}, {teacher}, {config.name}, seed {config.seed}"
     backbone = config.backbone
-    if backbone.name not in WITHOUT_WEIGHTS:  # an adapter fits these weights alone
+    if backbone.trained:  # an adapter fits these weights alone
         backbone = replace(backbone, sha256=identity(backbone)["sha256"])
     scenes = {scene.name: scene.fingerprint for scene in fitted.trained_on}
     return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, origin, config.text, scenes)

@@ -9,6 +9,7 @@ import torch
 
 from geoguide import backbones
 from geoguide.backbones import BackboneConfig, identity, open_backbone
+from geoguide.backbones.joined import join
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.errors import ConfigError, DataError
 from geoguide.frozen import config_hash, from_dict, to_dict
@@ -85,3 +86,46 @@ def test_bad_fields():
         BackboneConfig("descriptors", concat=2)
     with pytest.raises(DataError, match="weights file not found"):
         identity(BackboneConfig("sonata-mini", weights="missing.safetensors"))
+
+
+def test_joined_backbones_are_both_at_unit_length(tiny: ExperimentConfig):
+    """The oracle is each part alone; the same bits for a scene among others and, where a part has no say, by subset."""
+    scene = list_sources(tiny.data, "val")[0].load()
+    config = BackboneConfig("sonata-mini+descriptors")
+    joined = open_backbone(config)
+    features, start = joined.encode(scene), 0
+    assert features.shape == (len(scene), joined.width) and joined.width == 336 + 130
+    for part in config.parts:
+        alone = open_backbone(part).encode(scene)
+        block = features[:, start : (start := start + alone.shape[1])]
+        np.testing.assert_allclose(block, alone / np.linalg.norm(alone, axis=1, keepdims=True), atol=1e-6)
+    assert np.array_equal(join([np.zeros((2, 3)), np.eye(2)]), np.hstack([np.zeros((2, 3)), np.eye(2)]))
+
+
+def test_the_identity_of_joined_backbones_covers_both(tmp_path):
+    path = write_weights(tmp_path / "a.safetensors", 0)
+    one, other = (
+        BackboneConfig(f"sonata-mini+{name}", weights=path) for name in ("descriptors", "sonata-mini-untrained")
+    )
+    alone = identity(BackboneConfig("sonata-mini", weights=path))
+    assert identity(one)["sha256"] == alone["sha256"] and alone in identity(one)["parts"]
+    assert identity(one) != identity(other) and config_hash(one) != config_hash(BackboneConfig("descriptors"))
+    write_weights(tmp_path / "a.safetensors", 1)
+    assert identity(one)["sha256"] != alone["sha256"]
+    with pytest.raises(DataError, match="SHA-256 must be 00"):
+        identity(dataclasses.replace(one, sha256="00"))
+    assert BackboneConfig("sonata-mini+descriptors", concat=1).parts[0].concat == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "sonata-mini+x"}, r"must be one of descriptors, .* or several joined by \+, found 'x'"),
+        ({"name": "sonata+sonata-mini"}, "at most one of them with trained weights"),
+        ({"name": "descriptors+descriptors"}, "must join different backbones"),
+        ({"name": "descriptors+sonata-mini-untrained", "concat": 1}, "concat must be None for descriptors"),
+    ],
+)
+def test_backbones_that_cannot_be_joined(options, message):
+    with pytest.raises(ConfigError, match=message):
+        BackboneConfig(**options)

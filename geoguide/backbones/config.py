@@ -1,6 +1,6 @@
 """Which frozen backbone an experiment uses: its config, its network (loaded once), and what identifies its features."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from geoguide.backbones.checkpoints import find_weights
+from geoguide.backbones.joined import RULE, JoinedBackbone
 from geoguide.backbones.registry import BACKBONES, Backbone, load
 from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices
 
 _PACKAGED = {"sonata-mini": WEIGHTS, "sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
 _CHOICES = ("weights", "sha256", "concat")  # what a constructor takes; None leaves it to the backbone
@@ -20,7 +20,15 @@ WITHOUT_WEIGHTS = ("descriptors", "sonata-mini-untrained")
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """A backbone by name; what stays None is its own choice (see `SonataBackbone`, `MiniSonataBackbone`)."""
+    """A backbone by name; what stays None is its own choice (see `SonataBackbone`, `MiniSonataBackbone`).
+
+    Several names joined by + are one backbone (see `JoinedBackbone`); at most one of them has trained weights, which
+    the options then are of.
+
+    Example:
+        >>> [part.name for part in BackboneConfig("sonata-mini+descriptors", concat=1).parts]
+        ['sonata-mini', 'descriptors']
+    """
 
     name: str = "sonata-mini"  # the paper's is Sonata, whose weights cannot be shipped
     weights: str | None = field(default=None, metadata={"hash": False})  # where the file lies on this machine
@@ -28,10 +36,28 @@ class BackboneConfig:
     concat: int | None = None  # over how many poolings features are concatenated
 
     def __post_init__(self) -> None:
-        check_choices(self, "backbone", name=tuple(sorted(BACKBONES)))
+        names = self.name.split("+")
+        unknown = next((name for name in names if name not in BACKBONES), None)
+        if unknown is not None:
+            known = ", ".join(sorted(BACKBONES))
+            raise ConfigError(f"backbone.name must be one of {known}, or several joined by +, found {unknown!r}")
+        if len({*names}) < len(names) or sum(name not in WITHOUT_WEIGHTS for name in names) > 1:
+            expected = "different backbones, at most one of them with trained weights"
+            raise ConfigError(f"backbone.name must join {expected}, found {self.name!r}")
         given = next(iter(self.options()), None)
-        if self.name in WITHOUT_WEIGHTS and given is not None:
+        if not self.trained and given is not None:
             raise ConfigError(f"backbone.{given} must be None for {self.name}, which has no trained weights")
+
+    @property
+    def trained(self) -> bool:
+        """Whether it has trained weights, of which `sha256` says which."""
+        return any(name not in WITHOUT_WEIGHTS for name in self.name.split("+"))
+
+    @property
+    def parts(self) -> tuple["BackboneConfig", ...]:
+        """The backbones that are joined; itself alone where none are."""
+        names = self.name.split("+")
+        return (self,) if len(names) == 1 else tuple(replace(self, name=name, **_of(name)) for name in names)
 
     def options(self) -> dict[str, Any]:
         """The fields that are not None, as arguments of the backbone's constructor.
@@ -54,6 +80,8 @@ def open_backbone(config: BackboneConfig) -> Backbone:
     Raises:
         DataError: Weights are missing or do not fit.
     """
+    if len(config.parts) > 1:
+        return JoinedBackbone(tuple(map(open_backbone, config.parts)))
     return _opened(config, _changed(config))
 
 
@@ -64,13 +92,23 @@ def identity(config: BackboneConfig) -> dict[str, Any]:
         config: Which backbone.
 
     Returns:
-        "name", "sha256" of the weights (None without any) and "concat".
+        "name", "sha256" of the weights (None without any) and "concat"; of joined ones also "parts", their identities,
+        and "joined", how.
 
     Raises:
         DataError: Weights are missing, or have another SHA-256 than the config says.
     """
+    if len(config.parts) > 1:
+        parts = [identity(part) for part in config.parts]
+        digest = next((held["sha256"] for part, held in zip(config.parts, parts, strict=True) if part.trained), None)
+        return {"name": config.name, "sha256": digest, "concat": config.concat, "parts": parts, "joined": RULE}
     digest = None if config.name == "descriptors" else _digest(config, _changed(config))
     return {"name": config.name, "sha256": digest, "concat": config.concat}
+
+
+def _of(name: str) -> dict[str, None]:
+    """The options that one of several joined backbones does not take."""
+    return dict.fromkeys(_CHOICES) if name in WITHOUT_WEIGHTS else {}
 
 
 def _file(config: BackboneConfig) -> str | Path | None:

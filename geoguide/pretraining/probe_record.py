@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from geoguide import backbones
+from geoguide.backbones.joined import join
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import encode_scene
 from geoguide.datasets import scannet
@@ -27,7 +28,7 @@ from geoguide.pretraining.rooms import check_disjoint, identity, read_cloud
 from geoguide.pretraining.supervised import train_supervised
 from geoguide.scene import Scene
 
-BACKBONES = ("sonata-mini", "random", "descriptors", "supervised")
+BACKBONES = ("sonata-mini", "random", "descriptors", "supervised", "sonata-mini+descriptors")
 Encode = Callable[[Scene], np.ndarray]
 
 
@@ -120,6 +121,10 @@ def _room(folder: Path, encode: Encode) -> ProbeRoom:
 
 def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: int) -> tuple[Encode, dict[str, Any]]:
     """How a backbone encodes a scene, and what its row says about it (`rooms`: those it was pretrained on)."""
+    if "+" in name:
+        parts = [_encoder(part, config, weights, steps) for part in name.split("+")]
+        about = {key: value for _, told in parts for key, value in told.items()}
+        return lambda scene: join([encode(scene) for encode, _ in parts]), about | {"backbone": name}
     if name in ("descriptors", "random"):
         plain = backbones.DescriptorBackbone() if name == "descriptors" else backbones.UntrainedBackbone()
         return plain.encode, {"backbone": plain.name}
