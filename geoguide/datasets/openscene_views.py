@@ -7,7 +7,7 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import check_fits, read_image_size, read_intrinsics, read_pose, warn_lost
 from geoguide.datasets.formats.files import by_number, listed, need_file
-from geoguide.datasets.formats.matterport_cameras import region_views
+from geoguide.datasets.formats.matterport_cameras import depth_name, region_views
 from geoguide.datasets.openscene_folders import Layout
 from geoguide.errors import DataError
 from geoguide.scene import View
@@ -81,10 +81,10 @@ def matterport_depth_name(color: Path) -> str:
         >>> matterport_depth_name(Path("0b1ed7f2_i1_3.jpg"))
         '0b1ed7f2_d1_3.png'
     """
-    parts = color.stem.rsplit("_", 2)
-    if len(parts) != 3 or not parts[1].startswith("i"):
+    name = depth_name(color.name)
+    if name is None:
         raise DataError(f"{color}: image files are named <panorama>_i<camera>_<yaw>.jpg")
-    return f"{parts[0]}_d{parts[1][1:]}_{parts[2]}.png"
+    return name
 
 
 def _nuscenes_views(folder: Path, layout: Layout) -> Iterator[View]:
