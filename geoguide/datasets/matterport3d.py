@@ -272,12 +272,13 @@ def _face_classes(
             raise DataError(f"{path}: face property {field} must be integers, found {index.dtype}")
         if objects is not None:
             check_agree(objects[0], index, path.with_suffix(".semseg.json"), path)
-            _check_names(objects, index, categories, path)
         index = np.where(index == -1, 0, index).astype(np.int64)
         outside = index[(index < 0) | (index >= len(table))]
         if outside.size:
             end = f"{categories.path.name} ends at {len(table) - 1}"
             raise DataError(f"{path}: face property {field} holds {outside[0]}, {end}")
+        if objects is not None:
+            _check_names(objects, index, categories, path)
         return table[index]
     if objects is None:
         raise DataError(f"{path}: no face property {CATEGORY_FIELDS[0]}, and no fsegs.json and semseg.json beside it")
