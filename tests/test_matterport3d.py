@@ -353,7 +353,10 @@ def test_the_real_numbers_of_a_conf_file(tmp_path: Path):
     [
         ([(number + 1, *rest) for number, *rest in TABLE], "only 0% of the faces have the category that"),
         ([*TABLE, (1, "chair", 5, "chair")], "column index: expected one category of each number, found 1 for"),
-        ([(1, "wall", 2, "wall"), (4, "floor", 3, "floor"), (8, "outer wall", 1, "wall")], "2 of 2 categories called as"),
+        (
+            [(1, "wall", 2, "wall"), (4, "floor", 3, "floor"), (8, "outer wall", 1, "wall")],
+            "2 of 2 categories called as",
+        ),
     ],
 )
 def test_a_table_of_other_numbers_is_told(house: Path, mapping: Path, rows: list[tuple], message: str):
@@ -369,7 +372,11 @@ def test_a_table_of_other_numbers_is_told(house: Path, mapping: Path, rows: list
     ("old", "new", "message"),
     [
         ("abc_d0_0.png", "abc_d0_1.png", "line 7: expected abc_d0_0.png with abc_i0_0.jpg, found abc_d0_1.png"),
-        ("abc_d0_1.png abc_i0_1.jpg", "abc_d0_0.png abc_i0_0.jpg", "one scan line for each image, found 2 of abc_i0_0.jpg"),
+        (
+            "abc_d0_1.png abc_i0_1.jpg",
+            "abc_d0_0.png abc_i0_0.jpg",
+            "one scan line for each image, found 2 of abc_i0_0.jpg",
+        ),
     ],
 )
 def test_images_that_are_mixed_up_are_told(house: Path, mapping: Path, old: str, new: str, message: str):

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from geoguide.datasets.formats import nuscenes_tables
-from geoguide.datasets.formats.cameras import Size, at_size, check_camera, check_fits, checked_pose, frames_as_read, read_image_size
+from geoguide.datasets.formats.cameras import (
+    Size,
+    at_size,
+    check_camera,
+    check_fits,
+    checked_pose,
+    frames_as_read,
+    read_image_size,
+)
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.formats.ply import finite_points
@@ -244,7 +252,9 @@ def _check_lidar(pose: np.ndarray, where: str) -> None:
     """Refuse a LiDAR that stands beside the car, or does not stand upright."""
     distance = float(np.linalg.norm(pose[:3, 3]))
     if distance > REACH:
-        raise DataError(f"{where}: field translation: expected {LIDAR} on the car in metres, found it {distance:.0f} m away")
+        raise DataError(
+            f"{where}: field translation: expected {LIDAR} on the car in metres, found it {distance:.0f} m away"
+        )
     if pose[2, 2] < UPRIGHT:
         raise DataError(f"{where}: field rotation: expected {LIDAR} upright, a quaternion w, x, y, z from sensor to car, "
                         f"found its up axis at {np.degrees(np.arccos(pose[2, 2])):.0f} degrees from the car's")  # fmt: skip

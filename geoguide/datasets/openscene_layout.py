@@ -107,13 +107,17 @@ def open_features(folder: str | Path, path: str | Path, num_points: int) -> tupl
 def _points(values: np.ndarray, path: Path) -> np.ndarray:
     """Points float32 [P, 3] in metres near the origin, which the poses of the 2D folder count from too."""
     if values.dtype.kind != "f" or values.dtype.itemsize < 4:
-        raise DataError(f"{path}: coords must be float32 or float64, found {values.dtype}: rounded, or numbers of voxels?")
+        raise DataError(
+            f"{path}: coords must be float32 or float64, found {values.dtype}: rounded, or numbers of voxels?"
+        )
     points = finite_points(values, path, "coords")
     need_metres(points, path)
     offset = far_offset(points)
     if offset.any():
         found = " ".join(f"{value:g}" for value in np.median(values, axis=0))
-        raise DataError(f"{path}: coords must lie near the origin, as OpenScene published them, found {found} in the middle")
+        raise DataError(
+            f"{path}: coords must lie near the origin, as OpenScene published them, found {found} in the middle"
+        )
     return points
 
 

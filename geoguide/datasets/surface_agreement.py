@@ -78,7 +78,9 @@ def views_inside(views: Sequence[View], points: np.ndarray) -> tuple[View, ...]:
         Those whose camera stands inside the points' bounding box.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    return tuple(view for view in views if ((view.cam_to_world[:3, 3] - low) * (high - view.cam_to_world[:3, 3]) > 0).all())
+    return tuple(
+        view for view in views if ((view.cam_to_world[:3, 3] - low) * (high - view.cam_to_world[:3, 3]) > 0).all()
+    )
 
 
 _HINT = (

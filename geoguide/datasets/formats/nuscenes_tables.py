@@ -414,7 +414,9 @@ def _own_splits(path: Path) -> dict[str, tuple[str, ...]]:
             raise DataError(f"{path}: field {split}: expected a list of scene names, found {names!r}")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise DataError(f"{path}: field {split}: expected each scene once, found {twice} {names.count(twice)} times")
+            raise DataError(
+                f"{path}: field {split}: expected each scene once, found {twice} {names.count(twice)} times"
+            )
     for one, other in itertools.combinations([split for split in APART if split in splits], 2):
         both = sorted({*splits[one]} & {*splits[other]})
         if both:
