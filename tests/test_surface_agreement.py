@@ -1,4 +1,4 @@
-"""Depth images against a scene's own points: a generated room as it is, and harmed in every way the module's table names."""
+"""Depth images against a scene's own points: a traced cube as it is, and harmed in the ways of the module's table."""
 
 from collections.abc import Callable
 from dataclasses import replace

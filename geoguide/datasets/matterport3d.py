@@ -306,7 +306,8 @@ def _check_names(objects: Objects, index: np.ndarray, categories: CategoryMappin
         judged += faces * (names[thing].strip() in known)
         alike += faces * (name_of.get(category) == names[thing].strip())
     if alike < NAMED_ALIKE * judged:
-        found = f"only {alike / judged:.0%} of the faces have the category that {categories.path.name} calls as their object"
+        found = f"only {alike / judged:.0%} of the faces have the category that"
+        found += f" {categories.path.name} calls as their object"
         raise DataError(f"{path}: {found}: was it made with another table?")
 
 

@@ -256,8 +256,8 @@ def _check_lidar(pose: np.ndarray, where: str) -> None:
             f"{where}: field translation: expected {LIDAR} on the car in metres, found it {distance:.0f} m away"
         )
     if pose[2, 2] < UPRIGHT:
-        raise DataError(f"{where}: field rotation: expected {LIDAR} upright, a quaternion w, x, y, z from sensor to car, "
-                        f"found its up axis at {np.degrees(np.arccos(pose[2, 2])):.0f} degrees from the car's")  # fmt: skip
+        raise DataError(f"{where}: field rotation: expected {LIDAR} upright, a quaternion w, x, y, z from sensor to "
+                        f"car, found its up axis at {np.degrees(np.arccos(pose[2, 2])):.0f} degrees from the car's")  # fmt: skip
 
 
 def _check_camera_pose(view: View, tables: Tables, record: dict) -> None:
@@ -273,8 +273,8 @@ def _check_camera_pose(view: View, tables: Tables, record: dict) -> None:
     off = (found - LOOKS[view.name] + 180) % 360 - 180
     if -pose[2, 1] < UPRIGHT or abs(off) > ASIDE:
         expected = f"{view.name} level and looking {LOOKS[view.name]} degrees to the left"
-        raise DataError(f"{where}: field calibrated_sensor_token: expected {expected}, a quaternion w, x, y, z from sensor "
-                        f"to car; found it looking {found:.0f} degrees, tilted by "
+        raise DataError(f"{where}: field calibrated_sensor_token: expected {expected}, a quaternion w, x, y, z "
+                        f"from sensor to car; found it looking {found:.0f} degrees, tilted by "
                         f"{np.degrees(np.arccos(np.clip(-pose[2, 1], -1, 1))):.0f}")  # fmt: skip
 
 

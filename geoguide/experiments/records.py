@@ -212,7 +212,7 @@ def check_scores(record: Record) -> None:
 
 
 def _check_classes(where: str, held: Scores, *, whole: bool) -> None:
-    """Refuse IoU of classes that do not follow from the confusion matrix; `whole`: the matrix has all that counts."""
+    """Refuse IoU that does not follow from the confusion matrix; `whole`: the matrix has all that counts."""
     matrix = np.array(held.confusion, dtype=np.float64)  # [C, C]
     if matrix.shape != (len(held.iou), len(held.iou)):
         raise ConfigError(f"{where}.confusion must be {[len(held.iou)] * 2}, found {list(matrix.shape)}")
