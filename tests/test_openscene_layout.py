@@ -346,7 +346,7 @@ def test_splits_and_names(tmp_path: Path):
 @pytest.mark.parametrize(
     ("coords", "colors", "message"),
     [
-        (COORDS + [448000, 5411000, 0], COLORS, "coords must lie near the origin, as published, found 448"),
+        (COORDS + np.array([448000, 5411000, 0]), COLORS, "coords must lie near the origin, as published, found 448"),
         ((COORDS * 50).astype(np.int32), COLORS, "coords must be float32 or float64, found int32"),
         (
             np.random.default_rng(0).uniform(0, 5000, (600, 3)),

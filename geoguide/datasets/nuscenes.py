@@ -252,9 +252,8 @@ def _check_lidar(pose: np.ndarray, where: str) -> None:
     """Refuse a LiDAR that stands beside the car, or does not stand upright."""
     distance = float(np.linalg.norm(pose[:3, 3]))
     if distance > REACH:
-        raise DataError(
-            f"{where}: field translation: expected {LIDAR} on the car in metres, found it {distance:.0f} m away"
-        )
+        found = f"found it {distance:.0f} m away"
+        raise DataError(f"{where}: field translation: expected {LIDAR} on the car in metres, {found}")
     if pose[2, 2] < UPRIGHT:
         raise DataError(f"{where}: field rotation: expected {LIDAR} upright, a quaternion w, x, y, z from sensor to "
                         f"car, found its up axis at {np.degrees(np.arccos(pose[2, 2])):.0f} degrees from the car's")  # fmt: skip
