@@ -255,8 +255,9 @@ def _check_lidar(pose: np.ndarray, where: str) -> None:
         found = f"found it {distance:.0f} m away"
         raise DataError(f"{where}: field translation: expected {LIDAR} on the car in metres, {found}")
     if pose[2, 2] < UPRIGHT:
-        raise DataError(f"{where}: field rotation: expected {LIDAR} upright, a quaternion w, x, y, z from sensor to "
-                        f"car, found its up axis at {np.degrees(np.arccos(pose[2, 2])):.0f} degrees from the car's")  # fmt: skip
+        expected = f"{LIDAR} upright, a quaternion w, x, y, z from sensor to car"
+        tilt = np.degrees(np.arccos(np.clip(pose[2, 2], -1, 1)))
+        raise DataError(f"{where}: field rotation: expected {expected}, found it tilted by {tilt:.0f} degrees")
 
 
 def _check_camera_pose(view: View, tables: Tables, record: dict) -> None:

@@ -115,14 +115,12 @@ def _points(values: np.ndarray, path: Path) -> np.ndarray:
     offset = far_offset(points)
     if offset.any():
         found = " ".join(f"{value:g}" for value in np.median(values, axis=0))
-        raise DataError(
-            f"{path}: coords must lie near the origin, as OpenScene published them, found {found} in the middle"
-        )
+        raise DataError(f"{path}: coords must lie near the origin, as published, found {found} in the middle")
     return points
 
 
 def _colors(values: np.ndarray, count: int, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Colours float32 [count, 3] in [0, 1], from [-1, 1]; grey from nuScenes' scalar 0. Also what was read otherwise."""
+    """Colours float32 [count, 3] in [0, 1], from [-1, 1]; grey from nuScenes' scalar 0; what was read otherwise."""
     if values.ndim == 0:
         if values != 0:
             raise DataError(f"{path}: colors must be [{count}, 3] or the scalar 0, found {values}")

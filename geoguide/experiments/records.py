@@ -189,7 +189,7 @@ def check_scores(record: Record) -> None:
     """Refuse a record whose means do not follow from what they are means of: someone has typed a number.
 
     The mean over the classes must follow from the classes' IoU, these from the confusion matrix, where it is kept.
-    IoU may be lower than by the matrix alone where points without a 2D feature count as wrong, since it leaves them out.
+    IoU may be lower than by the matrix where points without a 2D feature count as wrong: it leaves them out.
 
     Args:
         record: The record.
