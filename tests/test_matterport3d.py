@@ -346,3 +346,52 @@ def test_the_real_numbers_of_a_conf_file(tmp_path: Path):
     assert np.linalg.det(turn) == pytest.approx(1, abs=1e-4)
     assert turn[2, 1] < 0  # image down is down in the world, where z is up
     assert to_opencv(camera.intrinsics, SIZE, path, path)[1, 2] == pytest.approx(514.298)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(number + 1, *rest) for number, *rest in TABLE], "only 0% of the faces have the category that"),
+        ([*TABLE, (1, "chair", 5, "chair")], "column index: expected one category of each number, found 1 for"),
+        (
+            [(1, "wall", 2, "wall"), (4, "floor", 3, "floor"), (8, "outer wall", 1, "wall")],
+            "2 of 2 categories called as",
+        ),
+    ],
+)
+def test_a_table_of_other_numbers_is_told(house: Path, mapping: Path, rows: list[tuple], message: str):
+    assert load_region(house, 3, mapping=mapping).labels is not None
+    write_table(mapping, rows)  # what was read before is not taken for it
+    with pytest.raises(DataError, match=message):
+        load_region(house, 3, mapping=mapping)
+    write_table(mapping, [*TABLE, TABLE[0]])
+    assert load_region(house, 3, mapping=mapping).labels is not None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("abc_d0_0.png", "abc_d0_1.png", "line 7: expected abc_d0_0.png with abc_i0_0.jpg, found abc_d0_1.png"),
+        (
+            "abc_d0_1.png abc_i0_1.jpg",
+            "abc_d0_0.png abc_i0_0.jpg",
+            "one scan line for each image, found 2 of abc_i0_0.jpg",
+        ),
+    ],
+)
+def test_images_that_are_mixed_up_are_told(house: Path, mapping: Path, old: str, new: str, message: str):
+    path = house / "undistorted_camera_parameters" / f"{HOUSE}.conf"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DataError, match=message):
+        load_region(house, 3, mapping=mapping)
+
+
+def test_lost_images_and_regions_are_told(house: Path, mapping: Path):
+    path = house / "undistorted_camera_parameters" / f"{HOUSE}.conf"
+    path.write_text(conf([at(5, 5, 5), at(9, 9, 9)]))
+    assert "none of the 2 cameras of the house" in load_region(house, 3, mapping=mapping).as_read[-1]
+    (house / "undistorted_color_images").rename(house / "Undistorted_Color_Images")
+    assert "undistorted_color_images is not there" in load_region(house, 3, mapping=mapping).as_read[-1]
+    (house / "region_segmentations" / "Region4.PLY").write_text("")
+    with pytest.raises(DataError, match="region4.ply: ply file not found, Region4.PLY is there"):
+        list_regions(house)

@@ -223,3 +223,83 @@ def test_calibrations_of_another_convention_are_spoken_of(key_frame: Path, harm:
     write_json(path, calibration)
     (sentence,) = load_key_frame(key_frame).as_read
     assert sentence.startswith("cameras look upside down: is lidar_to_camera given as camera to LiDAR")
+
+
+def _of(records: list[dict], token: str) -> dict:
+    return next(record for record in records if record["token"] == token)
+
+
+def _exchange(records: list[dict], one: str, other: str, *fields: str) -> None:
+    a, b = _of(records, one), _of(records, other)
+    for field in fields:
+        a[field], b[field] = b[field], a[field]
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("sample_data", lambda rows: _exchange(rows, "a-CAM_FRONT", "a-CAM_BACK", "filename"),
+         "field filename: expected a file of CAM_FRONT"),
+        ("sample_data", lambda rows: _exchange(rows, "a-CAM_FRONT", "a-CAM_BACK", "calibrated_sensor_token"),
+         "field filename: expected a file of CAM_BACK"),
+        ("sample_data", lambda rows: _exchange(rows, "a-CAM_FRONT", "b-CAM_FRONT", "ego_pose_token"),
+         "field ego_pose_token: expected one of its timestamp"),
+        ("sample_data", lambda rows: _exchange(rows, "a-CAM_FRONT", "b-CAM_FRONT", "sample_token"),
+         "field sample_token: expected one of its timestamp"),
+        ("sensor", lambda rows: _exchange(rows, "s-CAM_FRONT", "s-CAM_BACK", "channel"),
+         "field filename: expected a file"),
+        ("sensor", lambda rows: rows.append(dict(rows[0])), "sensor.json: field token: expected 9 different values"),
+        ("lidarseg", lambda rows: _exchange(rows, "a-LIDAR_TOP", "b-LIDAR_TOP", "filename"),
+         "lidarseg.json: field filename: expected a-LIDAR_TOP_lidarseg.bin"),
+        ("lidarseg", lambda rows: rows.append(dict(rows[0])), "field sample_data_token: expected 3 different values"),
+        ("category", lambda rows: rows[1].update(index=0),
+         "field index: expected a number that no other category has"),
+        ("sample", lambda rows: rows[1].update(scene_token="other"),
+         "field scene_token: expected 'scene' of scene-0103"),
+        ("sample", lambda rows: rows[1].update(timestamp=-1), "field sample_token: expected one of its timestamp"),
+    ],
+)  # fmt: skip
+def test_what_is_of_another_moment_or_sensor_is_told(root: Path, table: str, change, message: str):
+    edit_table(root, table, change)
+    with pytest.raises(DataError, match=message):
+        tables = read_tables(root, VERSION)
+        list_samples(tables, SCENE)
+
+
+def test_samples_that_a_chain_leaves_out_are_told(root: Path):
+    edit_table(root, "sample", lambda rows: rows[0].update(next=""))
+    edit_table(root, "scene", lambda rows: rows[0].update(nbr_samples=1))
+    with pytest.raises(DataError, match="expected a chain of all 2 samples of scene-0103, found one of 1"):
+        list_samples(read_tables(root, VERSION), SCENE)
+
+
+def test_a_chain_that_runs_backwards_is_told(root: Path):
+    edit_table(root, "sample", lambda rows: _exchange(rows, "a", "b", "next"))
+    edit_table(root, "scene", lambda rows: rows[0].update(first_sample_token="b"))
+    edit_table(root, "sample", lambda rows: _of(rows, "b").update(next="a"))
+    with pytest.raises(DataError, match="field timestamp: expected a time after"):
+        list_samples(read_tables(root, VERSION), SCENE)
+
+
+@pytest.mark.parametrize(
+    ("token", "values", "message"),
+    [
+        ("k-LIDAR_TOP", {"translation": [940.0, 0, 1840]}, "expected LIDAR_TOP on the car in metres, found it 2066 m"),
+        ("k-LIDAR_TOP", {"rotation": [0.0, 1, 0, 0]}, "expected LIDAR_TOP upright.*tilted by 180 degrees"),
+        ("k-CAM_FRONT", {"translation": [1500.0, 0, 1500]}, "expected CAM_FRONT on the car in metres"),
+        ("k-CAM_FRONT", {"rotation": [1.0, 0, 0, 0]}, "expected CAM_FRONT level and looking 0 degrees"),
+        ("k-CAM_FRONT", {"rotation": [0.5, -0.5, -0.5, 0.5]}, "expected CAM_FRONT level and looking 0 degrees"),
+        ("k-CAM_FRONT", {"camera_intrinsic": [[126.6, 0, 0], [0, 126.6, 0], [81.6, 49.2, 1]]}, "a transposed matrix"),
+    ],
+)
+def test_sensors_that_are_not_on_the_car_are_told(root: Path, token: str, values: dict, message: str):
+    edit_table(root, "calibrated_sensor", lambda rows: _of(rows, token).update(values))
+    tables = read_tables(root, VERSION)
+    with pytest.raises(DataError, match=message):
+        load_sample(tables, "a")
+
+
+def test_a_scene_in_two_splits_is_told(root: Path):
+    (root / VERSION / "splits.json").write_text(json.dumps({"train": [SCENE], "test": [SCENE]}))
+    with pytest.raises(DataError, match="field test: expected scenes that train does not hold, found scene-0103"):
+        read_tables(root, VERSION)

@@ -341,3 +341,46 @@ def test_splits_and_names(tmp_path: Path):
     with pytest.raises(DataError, match=rf"{path.name}: mixed layouts, expected names \*.pth in nuscenes_3d"):
         list_scenes(tmp_path, "nuscenes_3d", "val")
     assert layout_of("matterport_3d").classes == 21
+
+
+@pytest.mark.parametrize(
+    ("coords", "colors", "message"),
+    [
+        (COORDS + np.array([448000, 5411000, 0]), COLORS, "coords must lie near the origin, as published, found 448"),
+        ((COORDS * 50).astype(np.int32), COLORS, "coords must be float32 or float64, found int32"),
+        (
+            np.random.default_rng(0).uniform(0, 5000, (600, 3)),
+            COLORS,
+            "do not look like metres.*this dataset is in metres",
+        ),
+    ],
+)
+def test_coordinates_of_another_kind_are_told(tmp_path: Path, coords: np.ndarray, colors: np.ndarray, message: str):
+    path = scannet(tmp_path)
+    torch.save((coords, colors, LABELS), path)
+    with pytest.raises(DataError, match=message):
+        load_scene(path)
+
+
+def test_colours_from_zero_to_one_are_read_so_and_said(tmp_path: Path):
+    path = scannet(tmp_path)
+    torch.save((COORDS, (COLORS + 1) / 2, LABELS), path)
+    scene = load_scene(path)
+    np.testing.assert_allclose(scene.colors, (COLORS + 1) / 2, atol=1e-6)
+    assert "read as 0..1, not as -1..1" in scene.as_read[0]
+
+
+@pytest.mark.parametrize("ending", [".JPG", ".png", None])
+def test_a_frame_whose_image_is_lost_is_told(tmp_path: Path, ending: str | None):
+    path = scannet(tmp_path)
+    image = tmp_path / "scannet_2d" / NAME / "color" / "20.jpg"
+    image.unlink() if ending is None else image.rename(image.with_suffix(ending))
+    with pytest.raises(DataError, match="20.jpg: image not found, its pose is there"):
+        load_scene(path)
+
+
+def test_a_scene_file_in_capitals_is_told(tmp_path: Path):
+    path = scannet(tmp_path)
+    path.with_name("scene0012_00_vh_clean_2.PTH").write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match="scene0012_00_vh_clean_2.PTH: mixed layouts"):
+        list_scenes(tmp_path, "scannet_3d", "train")

@@ -65,7 +65,10 @@ def test_verify_trains_again_and_compares(record: records.Record, tiny, folder, 
     assert json.loads(report.read_text())["rows"][0]["id"] == record.id
     (path,) = folder.glob("*/*.json")
     changed = json.loads(path.read_text())
-    changed["metrics"]["miou"] += 3.0
+    scores = changed["metrics"]
+    there = [name for name, value in scores["iou"].items() if value is not None]
+    scores["iou"][there[0]] += 60.0  # of 20 classes
+    scores |= {"miou": scores["miou"] + 3.0, "miou_skip": scores["miou_skip"] + 60.0 / len(there), "confusion": None}
     other = tmp_path / "mini-scannet"
     other.mkdir()
     (other / path.name).write_text(json.dumps(changed))
@@ -141,4 +144,29 @@ def test_a_record_whose_config_was_edited_is_refused(tmp_path: Path):
     raw["config"]["seed"] = 7
     path.write_text(json.dumps(raw))
     with pytest.raises(DataError, match=r"a-row.*: unreadable record \(id .* is not that of the config"):
+        records.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda scores: scores.update(miou=scores["miou"] + 1), r"metrics.miou is 26, 25 by the classes"),
+        (lambda scores: scores.update(miou_skip=40.0), r"metrics.miou_skip is 40, 50 by the classes"),
+        (lambda scores: scores["iou"].update(wall=60.0), r"metrics.miou_skip is 50, 60 by the classes"),
+        (lambda scores: scores.update(iou={"wall": 60.0, "floor": None}, miou=30.0, miou_skip=60.0),
+         r"metrics.iou.wall is 60, 50 by the classes"),
+        (lambda scores: scores.update(confusion=[[3, 1], [0, 0]], iou={"wall": 80.0, "floor": None}, miou=40.0,
+                                      miou_skip=80.0), r"metrics.iou.wall is 80, 75 by the classes"),
+        (lambda scores: scores.update(confusion=[[1]]), r"metrics.confusion must be \[2, 2\], found \[1, 1\]"),
+    ],
+)  # fmt: skip
+def test_a_number_that_was_typed_into_a_record_is_refused(tmp_path: Path, change, message: str) -> None:
+    share = {"iou": {"wall": 50.0, "floor": None}, "acc": {"wall": 50.0, "floor": None}, "miou_skip": 50.0}
+    raw = fake_record(ExperimentConfig(), 25.0, **share, confusion=[[1, 1], [0, 0]]).raw
+    path = tmp_path / "a-s0-0.json"
+    path.write_text(records.dumps(raw))
+    assert records.read(path).metrics.miou == 25.0
+    change(raw["metrics"])
+    path.write_text(records.dumps(raw))
+    with pytest.raises(DataError, match=message):
         records.read(path)

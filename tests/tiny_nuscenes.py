@@ -105,7 +105,8 @@ def _write_sample(root: Path, tables: dict, sample: str, number: int, rng: np.ra
         token, camera = f"{sample}-{name}", name.startswith("CAM")
         place = [1010.5 + 5.0 * number + 0.11 * delay, 640.25 - 0.07 * delay, 0.0]
         turn = product(quaternion((0, 0, 1), 112.0 + 0.4 * delay), quaternion((0.3, 1, 0), 0.8))
-        tables["ego_pose"].append({"token": f"e-{token}", "timestamp": delay, "translation": place, "rotation": turn})
+        pose = {"token": f"e-{token}", "timestamp": 500000 * number + delay, "translation": place, "rotation": turn}
+        tables["ego_pose"].append(pose)
         suffix = "jpg" if camera else "pcd.bin"
         record = {
             "token": token,
@@ -116,7 +117,7 @@ def _write_sample(root: Path, tables: dict, sample: str, number: int, rng: np.ra
             "fileformat": suffix.split(".")[0],
             "width": SIZE[1] if camera else 0,
             "height": SIZE[0] if camera else 0,
-            "timestamp": delay,
+            "timestamp": 500000 * number + delay,
             "is_key_frame": True,
             "next": "",
             "prev": "",

@@ -23,14 +23,20 @@ from geoguide.datasets.formats.segments import check_agree, read_objects
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
 from geoguide.datasets.normals import mesh_normals
 from geoguide.datasets.splits import USUAL, load_split
+from geoguide.datasets.surface_agreement import check_surface, views_inside
+from geoguide.datasets.units import need_metres
 from geoguide.errors import DataError
 from geoguide.labels import load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View, void_as_read
 from geoguide.text_files import read_names
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
-REGIONS = "region_segmentations"
+REGIONS, CAMERAS, COLOR = "region_segmentations", "undistorted_camera_parameters", "undistorted_color_images"
 MAPPING = "category_mapping.tsv"
+_REGION_FILE = re.compile(r"region0*(\d+)\.(?:ply|\w+\.json)", re.IGNORECASE)
+# Share of the faces in objects whose category has the raw name of their object: all of them in generated houses; with a
+# table whose lines are moved by one, or are in another order, 0 to 7 % (those by chance).
+NAMED_ALIKE = 0.5
 Objects = tuple[np.ndarray, list[str]]  # the object of each face, int64 [F], -1 for none; each object's raw category
 LABEL_IMAGES, INSTANCE_IMAGES = "label_images", "instance_images"  # beside generated houses only
 
@@ -136,14 +142,19 @@ def list_regions(house: str | Path) -> tuple[int, ...]:
         Numbers of the regions, ascending.
 
     Raises:
-        DataError: There is none.
+        DataError: There is none, or the mesh of one is missing where another file of it is there.
     """
     folder = need_folder(Path(house) / REGIONS, "region segmentations")
-    matches = (re.fullmatch(r"region(\d+)\.ply", path.name) for path in listed(folder, "*.ply"))
-    numbers = tuple(sorted(int(match[1]) for match in matches if match))
+    matches = [(path, _REGION_FILE.fullmatch(path.name)) for path in listed(folder)]
+    numbers = sorted({int(match[1]) for _, match in matches if match})
     if not numbers:
         raise DataError(f"{folder}: holds no region<N>.ply")
-    return numbers
+    names = {path.name for path, match in matches if match}
+    lost = next((number for number in numbers if f"region{number}.ply" not in names), None)
+    if lost is not None:  # a region of which the mesh is missing, or its name is spelled in another way
+        there = next(path.name for path, match in matches if match and int(match[1]) == lost)
+        raise DataError(f"{folder / f'region{lost}.ply'}: ply file not found, {there} is there")
+    return tuple(numbers)
 
 
 def load_region(
@@ -183,12 +194,14 @@ def load_region(
     path = house / REGIONS / f"region{region}.ply"
     records, faces, face_records = read_ply_triangles(path)
     points = checked_points(records, path)
+    need_metres(points, path)
     objects, classes = _face_objects(path, len(faces)), None  # classes: [F]
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
     normals, _, said = mesh_normals(points, faces)
     found = None if classes is None else majority(faces, classes, len(points), VOID)
     instances = None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE)
+    views, unseen = _load_views(house, points, split, image_size, origin)
     return Scene(
         name=f"{house.name}_region{region}",
         points=points,
@@ -197,9 +210,9 @@ def load_region(
         faces=faces,
         labels=found,
         instances=instances,
-        views=_load_views(house, points, split, image_size, origin),
+        views=views,
         provenance=provenance_of(house),
-        as_read=(*said, *void_as_read(found, instances)),
+        as_read=(*said, *void_as_read(found, instances), *unseen),
     )
 
 
@@ -287,6 +300,8 @@ def _face_classes(
         if outside.size:
             end = f"{categories.path.name} ends at {len(table) - 1}"
             raise DataError(f"{path}: face property {field} holds {outside[0]}, {end}")
+        if objects is not None:
+            _check_names(objects, index, categories, path)
         return table[index]
     if objects is None:
         raise DataError(f"{path}: no face property {CATEGORY_FIELDS[0]}, and no fsegs.json and semseg.json beside it")
@@ -300,21 +315,49 @@ def _face_classes(
     return of_object[ids]
 
 
-def _load_views(house: Path, points: np.ndarray, split: str, new_size: Size | None, origin: str) -> tuple[View, ...]:
-    """The region's views, chosen by `region_views`; empty when no images were downloaded."""
-    if not (house / "undistorted_color_images").is_dir():
-        return ()
-    conf = house / "undistorted_camera_parameters" / f"{house.name}.conf"
+def _check_names(objects: Objects, index: np.ndarray, categories: CategoryMapping, path: Path) -> None:
+    """Check that the faces' categories [F] are called as their objects are: else the table is not the one meant."""
+    owner, names = objects
+    inside = (owner >= 0) & (index > 0)
+    if not inside.any():
+        return
+    name_of = dict(zip(categories.index.tolist(), categories.raw, strict=True))
+    pair, count = np.unique(np.stack([owner[inside], index[inside]]), axis=1, return_counts=True)  # [2, n], [n]
+    known = set(categories.raw)
+    judged = alike = 0
+    for (thing, category), faces in zip(pair.T.tolist(), count.tolist(), strict=True):
+        judged += faces * (names[thing].strip() in known)
+        alike += faces * (name_of.get(category) == names[thing].strip())
+    if alike < NAMED_ALIKE * judged:
+        found = f"only {alike / judged:.0%} of the faces have the category that"
+        found += f" {categories.path.name} calls as their object"
+        raise DataError(f"{path}: {found}: was it made with another table?")
+
+
+def _load_views(
+    house: Path, points: np.ndarray, split: str, new_size: Size | None, origin: str
+) -> tuple[tuple[View, ...], tuple[str, ...]]:
+    """The region's views, chosen by `region_views`, and a sentence where there are none.
+
+    Empty when no images were downloaded.
+    """
+    conf = house / CAMERAS / f"{house.name}.conf"
+    if not (house / COLOR).is_dir():
+        found = f"{COLOR} is not there, {CAMERAS} is: no images"
+        return (), (found,) * conf.parent.is_dir()
     cameras = read_cameras(conf)
     poses = np.stack([camera.cam_to_world for camera in cameras])  # [K, 4, 4]
     warn_lost(poses, (Path(camera.color).stem for camera in cameras), conf)
     chosen = region_views(poses[:, :3, 3], points, split)
-    return tuple(_load_view(house, conf, cameras[number], new_size, origin) for number in chosen)
+    views = tuple(_load_view(house, conf, cameras[number], new_size, origin) for number in chosen)
+    check_surface(points, views_inside(views, points), str(conf))
+    said = f"none of the {len(cameras)} cameras of the house stands inside the region: no images"
+    return views, (said,) * (not views)
 
 
 def _load_view(house: Path, conf: Path, camera: Camera, new_size: Size | None, origin: str) -> View:
     """One image of the house, its two files checked to be of one size that the intrinsics can belong to."""
-    color = need_file(house / "undistorted_color_images" / camera.color, "image")
+    color = need_file(house / COLOR / camera.color, "image")
     depth = need_file(house / "undistorted_depth_images" / camera.depth, "depth image")
     size, depth_size = read_image_size(color), read_image_size(depth)
     if depth_size != size:

@@ -9,7 +9,7 @@ import numpy as np
 from geoguide.errors import ConfigError, DataError
 from geoguide.labels import LabelSet
 from geoguide.scene import VOID
-from geoguide.text_files import read_table
+from geoguide.text_files import need_file, read_table
 
 LARGEST = 65535  # label images hold 16 bits; the official table ends at 1659
 
@@ -47,6 +47,7 @@ class CategoryMapping:
         """
         if labels.raw == "nyu40":
             classes = labels.from_raw(self.nyu40)
+            self._check_nyu40(classes, labels)
         elif labels.raw == "nyu_class":
             classes = labels.from_raw_names(self.nyu_class)
             first = list(dict.fromkeys(name for name in self.nyu_class if name not in ("", "void", "unknown")))
@@ -60,8 +61,17 @@ class CategoryMapping:
         table[self.index] = classes
         return table
 
+    def _check_nyu40(self, classes: np.ndarray, labels: LabelSet) -> None:
+        """Refuse ids by which most categories that are called as a class of the label set belong to another one."""
+        meant = {name: number for number, name in enumerate(labels.names)}
+        named = [row for row, raw in enumerate(self.raw) if raw in meant and self.nyu40[row] != 0]
+        wrong = [row for row in named if classes[row] != meant[self.raw[row]]]
+        if len(wrong) * 2 > len(named):
+            row = wrong[0]
+            found = f"{len(wrong)} of {len(named)} categories called as a class have another id than that class"
+            raise DataError(f"{self.path}: column nyu40id: {found}, first {self.raw[row]!r} with {self.nyu40[row]}")
 
-@functools.lru_cache(maxsize=4)
+
 def load_category_mapping(path: Path) -> CategoryMapping:
     """Read the official category_mapping.tsv; its columns index, raw_category, nyu40id and nyuClass are used.
 
@@ -69,11 +79,19 @@ def load_category_mapping(path: Path) -> CategoryMapping:
         path: The file.
 
     Returns:
-        The table; the same object for the same path, as long as it is among the last four.
+        The table; the same object for the same unchanged file, as long as it is among the last four.
 
     Raises:
-        DataError: The file is missing, a line lacks a column or a number, or an index is beyond 0..65535.
+        DataError: The file is missing, a line lacks a column or a number, an index is beyond 0..65535, or two
+            categories have one index.
     """
+    stat = need_file(path, "category mapping").stat()
+    return _load(Path(path), (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: Path, stamp: tuple[int, ...]) -> CategoryMapping:
+    """The mapping in a file; `stamp` tells the versions of the file apart."""
     rows = read_table(path, "category mapping")
     index, nyu40 = np.zeros((2, len(rows)), np.int64)  # each [N]
     for number, (line, row) in enumerate(rows):
@@ -86,4 +104,9 @@ def load_category_mapping(path: Path) -> CategoryMapping:
     if not rows or index.min() < 0 or index.max() > LARGEST:
         raise DataError(f"{path}: holds no category, or an index outside 0..{LARGEST}")
     raw, nyu_class = tuple(row["raw_category"] for _, row in rows), tuple(row["nyuClass"] for _, row in rows)
+    lines: dict[int, tuple[object, ...]] = {}
+    for line in zip(index.tolist(), raw, nyu40.tolist(), nyu_class, strict=True):
+        if lines.setdefault(line[0], line) != line:
+            raise DataError(f"{path}: column index: expected one category of each number, found {line[0]} for "
+                            f"{lines[line[0]][1]!r} and {line[1]!r}")  # fmt: skip
     return CategoryMapping(path, index, raw, nyu40, nyu_class)

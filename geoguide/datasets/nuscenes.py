@@ -13,12 +13,21 @@ from typing import Any
 import numpy as np
 
 from geoguide.datasets.formats import nuscenes_tables
-from geoguide.datasets.formats.cameras import Size, at_size, check_fits, checked_pose, frames_as_read, read_image_size
+from geoguide.datasets.formats.cameras import (
+    Size,
+    at_size,
+    check_camera,
+    check_fits,
+    checked_pose,
+    frames_as_read,
+    read_image_size,
+)
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.points import grey_colors
 from geoguide.datasets.splits import SPLITS, load_split
+from geoguide.datasets.units import need_metres
 from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene, View, void_as_read
 
@@ -27,6 +36,12 @@ __all__ = ["CAMERAS", "list_samples", "list_scenes", "load_key_frame", "load_sam
 CALIBRATION = "calibration.json"  # marks a folder of one key frame
 COLUMNS = 5  # x, y, z, intensity, ring
 RINGS = 32  # lasers of the sensor
+# A sensor stands on the car: within 2.5 m of its origin, and a camera may see up to 50 ms before or after the LiDAR, in
+# which the car drives 2 m at most. Cameras and LiDAR are level within a few degrees.
+REACH, UPRIGHT = 10.0, 0.5  # metres; cosine of the tilt
+LOOKS = {"CAM_FRONT": 0, "CAM_FRONT_RIGHT": -55, "CAM_BACK_RIGHT": -110, "CAM_BACK": 180}  # degrees to the left
+LOOKS |= {"CAM_BACK_LEFT": 110, "CAM_FRONT_LEFT": 55}
+ASIDE = 40.0  # degrees off that; the next camera is 55 away, and the ones of the cars differ by a few
 
 
 def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
@@ -99,8 +114,12 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
     if not np.isfinite([ego_to_global, lidar_to_ego]).all():
         where = f"{tables.path('ego_pose')}: sample {sample}"
         raise DataError(f"{where}: expected a finite pose of {LIDAR}, found nan or inf")
+    need_metres(points, tables.root / lidar["filename"])
+    _check_lidar(lidar_to_ego, f"{tables.path('calibrated_sensor')}: record {lidar['calibrated_sensor_token']}")
     points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
     views = tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS)
+    for view in views:
+        _check_camera_pose(view, tables, frames[view.name])
     labels = _read_labels(tables, lidar["token"], len(points))
     return Scene(
         name=f"{tables.scene_of(sample)}_{sample}",
@@ -229,12 +248,42 @@ def _view(tables: Tables, channel: str, record: dict, ego_to_global: np.ndarray,
     return replace(view, **paths, depth_scale=nuscenes_tables.MINI_DEPTH_SCALE)
 
 
+def _check_lidar(pose: np.ndarray, where: str) -> None:
+    """Refuse a LiDAR that stands beside the car, or does not stand upright."""
+    distance = float(np.linalg.norm(pose[:3, 3]))
+    if distance > REACH:
+        found = f"found it {distance:.0f} m away"
+        raise DataError(f"{where}: field translation: expected {LIDAR} on the car in metres, {found}")
+    if pose[2, 2] < UPRIGHT:
+        expected = f"{LIDAR} upright, a quaternion w, x, y, z from sensor to car"
+        tilt = np.degrees(np.arccos(np.clip(pose[2, 2], -1, 1)))
+        raise DataError(f"{where}: field rotation: expected {expected}, found it tilted by {tilt:.0f} degrees")
+
+
+def _check_camera_pose(view: View, tables: Tables, record: dict) -> None:
+    """Refuse a camera that is far from the car, tilted or looks another way than its channel says."""
+    if not view.has_pose:
+        return
+    pose, where = view.cam_to_world, f"{tables.path('sample_data')}: record {record['token']}"
+    distance = float(np.linalg.norm(pose[:3, 3]))
+    if distance > REACH:
+        raise DataError(f"{where}: field ego_pose_token: expected {view.name} on the car in metres, found it "
+                        f"{distance:.0f} m from where the car is when {LIDAR} measures")  # fmt: skip
+    found = np.degrees(np.arctan2(pose[1, 2], pose[0, 2]))
+    off = (found - LOOKS[view.name] + 180) % 360 - 180
+    if -pose[2, 1] < UPRIGHT or abs(off) > ASIDE:
+        expected = f"{view.name} level and looking {LOOKS[view.name]} degrees to the left"
+        raise DataError(f"{where}: field calibrated_sensor_token: expected {expected}, a quaternion w, x, y, z "
+                        f"from sensor to car; found it looking {found:.0f} degrees, tilted by "
+                        f"{np.degrees(np.arccos(np.clip(-pose[2, 1], -1, 1))):.0f}")  # fmt: skip
+
+
 def _intrinsics(value: Any, where: str) -> np.ndarray:
     """A json value as a camera matrix float64 [3, 3], checked; `where` names file and field for the message."""
     matrix = _square(value, 3, where)
     if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise DataError(f"{where}: expected finite values and positive focal lengths, found {matrix.tolist()}")
-    return matrix
+    return check_camera(matrix, where)
 
 
 def _square(value: Any, size: int, where: str) -> np.ndarray:

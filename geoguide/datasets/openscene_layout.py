@@ -12,7 +12,10 @@ from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.openscene_folders import layout_of, scene_name, suffix_of
 from geoguide.datasets.openscene_views import load_views
 from geoguide.datasets.points import grey_colors
+from geoguide.datasets.units import need_metres
 from geoguide.errors import DataError
+from geoguide.ops.colors import unit_colors
+from geoguide.ops.origin import far_offset
 from geoguide.scene import VOID, Scene, void_as_read
 
 IGNORE = -100  # OpenScene's second way to write void
@@ -34,10 +37,10 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
     """
     layout = layout_of(name)
     folder = need_folder(Path(root) / layout.name / split, f"{split} split")
-    paths = listed(folder, "*.pth")
+    paths = listed(folder, suffixes=(".pth",))
     if not paths:
         raise DataError(f"{folder}: the split is empty, expected files *{layout.suffix}")
-    odd = next((path for path in paths if suffix_of(path) != layout.suffix), None)
+    odd = next((path for path in paths if path.suffix != ".pth" or suffix_of(path) != layout.suffix), None)
     if odd is not None:
         raise DataError(f"{odd}: mixed layouts, expected names *{layout.suffix} in {layout.name}")
     return paths
@@ -67,15 +70,17 @@ def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     coords, colors, labels = (
         as_array(part, path, name) for part, name in zip(value, ("coords", "colors", "labels"), strict=True)
     )
-    points = finite_points(coords, path, "coords")
+    points = _points(coords, path)
     found = _labels(labels, len(points), layout.classes, path)
+    shades, said = _colors(colors, len(points), path)
+    frames, unseen = load_views(path.parents[2], layout, path.parent.name, name, points) if views else ((), ())
     return Scene(
         name=name,
         points=points,
-        colors=_colors(colors, len(points), path),
+        colors=shades,
         labels=found,
-        views=load_views(path.parents[2], layout, path.parent.name, name, points) if views else (),
-        as_read=void_as_read(found),
+        views=frames,
+        as_read=(*said, *void_as_read(found), *unseen),
     )
 
 
@@ -99,17 +104,35 @@ def open_features(folder: str | Path, path: str | Path, num_points: int) -> tupl
     return tuple(FusedFeatures(file, num_points) for file in files)
 
 
-def _colors(values: np.ndarray, count: int, path: Path) -> np.ndarray:
-    """Colours float32 [count, 3] in [0, 1], from [-1, 1]; grey from nuScenes' scalar 0."""
+def _points(values: np.ndarray, path: Path) -> np.ndarray:
+    """Points float32 [P, 3] in metres near the origin, which the poses of the 2D folder count from too."""
+    if values.dtype.kind != "f" or values.dtype.itemsize < 4:
+        raise DataError(
+            f"{path}: coords must be float32 or float64, found {values.dtype}: rounded, or numbers of voxels?"
+        )
+    points = finite_points(values, path, "coords")
+    need_metres(points, path)
+    offset = far_offset(points)
+    if offset.any():
+        found = " ".join(f"{value:g}" for value in np.median(values, axis=0))
+        raise DataError(f"{path}: coords must lie near the origin, as published, found {found} in the middle")
+    return points
+
+
+def _colors(values: np.ndarray, count: int, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Colours float32 [count, 3] in [0, 1], from [-1, 1]; grey from nuScenes' scalar 0; what was read otherwise."""
     if values.ndim == 0:
         if values != 0:
             raise DataError(f"{path}: colors must be [{count}, 3] or the scalar 0, found {values}")
-        return grey_colors(count)
+        return grey_colors(count), ()
     if values.shape != (count, 3) or values.dtype.kind != "f":
         raise DataError(f"{path}: colors must be floats [{count}, 3], found {values.dtype} {list(values.shape)}")
     if not np.isfinite(values).all() or np.abs(values).max() > 1 + 1e-6:
         raise DataError(f"{path}: colors must lie in [-1, 1], found {values.min()}..{values.max()}")
-    return np.clip((values.astype(np.float32) + 1) / 2, 0, 1)
+    if values.min() >= 0 and values.max() > 0:  # no point darker than mid grey: that is no picture in -1..1
+        shades, said = unit_colors(values, signed=True)
+        return shades, () if said is None else (said,)
+    return np.clip((values.astype(np.float32) + 1) / 2, 0, 1), ()
 
 
 def _labels(values: np.ndarray, count: int, classes: int, path: Path) -> np.ndarray:

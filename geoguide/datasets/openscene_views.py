@@ -7,15 +7,18 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import check_fits, read_image_size, read_intrinsics, read_pose, warn_lost
 from geoguide.datasets.formats.files import by_number, listed, need_file
-from geoguide.datasets.formats.matterport_cameras import region_views
+from geoguide.datasets.formats.matterport_cameras import depth_name, region_views
 from geoguide.datasets.openscene_folders import Layout
+from geoguide.datasets.surface_agreement import check_surface, views_inside
 from geoguide.errors import DataError
 from geoguide.scene import View
 
 NUSCENES_CAMERAS = ("back", "back_left", "back_right", "front", "front_left", "front_right")
 
 
-def load_views(root: Path, layout: Layout, split: str, name: str, points: np.ndarray) -> tuple[View, ...]:
+def load_views(
+    root: Path, layout: Layout, split: str, name: str, points: np.ndarray
+) -> tuple[tuple[View, ...], tuple[str, ...]]:
     """List the views of a scene.
 
     Args:
@@ -26,21 +29,36 @@ def load_views(root: Path, layout: Layout, split: str, name: str, points: np.nda
         points: The scene's points [P, 3], which decide on Matterport3D which of the building's images it has.
 
     Returns:
-        The views; empty where the scene has no 2D folder.
+        The views, empty where the scene has no 2D folder; and a sentence for `Scene.as_read` where it has no views
+        though there is a 2D folder.
 
     Raises:
-        DataError: A file is missing or broken, or an image is not of the published size.
+        DataError: A file is missing or broken, an image is not of the published size, or the depth images show other
+            points.
     """
     home = root / layout.folder_2d
+    folder = home / {"nuscenes": f"{split}/{name}", "scannet": name}.get(layout.dataset, name.split("_")[0])
+    if not folder.is_dir():
+        return (), (f"{layout.folder_2d} holds no folder of it: no images",) * home.is_dir()
     if layout.dataset == "nuscenes":
-        folder = home / split / name
-        return tuple(_nuscenes_views(folder, layout)) if folder.is_dir() else ()
-    folder = home / (name if layout.dataset == "scannet" else name.split("_")[0])
-    if not (folder / "color").is_dir():
-        return ()
+        return tuple(_nuscenes_views(folder, layout)), ()
+    _check_whole(folder, layout)
     if layout.dataset == "scannet":
-        return tuple(_scannet_views(folder, home / "intrinsics.txt", layout))
-    return tuple(_matterport_views(folder, split, points, layout))
+        views = seen = tuple(_scannet_views(folder, home / "intrinsics.txt", layout))
+    else:
+        views = tuple(_matterport_views(folder, split, points, layout))
+        seen = views_inside(views, points)
+    check_surface(points, seen, str(folder))
+    return views, (f"no camera of {layout.folder_2d}/{folder.name} stands inside the region: no images",) * (not views)
+
+
+def _check_whole(folder: Path, layout: Layout) -> None:
+    """Refuse a 2D folder that lacks the colour image of a pose: its frame would be lost without a word."""
+    colors = {path.stem for path in listed(folder / "color", "*.jpg")}
+    lost = [path for path in listed(folder / "pose", "*.txt") if path.stem not in colors]
+    if lost:
+        what = f"{len(lost)} poses of {layout.folder_2d} have no image" if len(lost) > 1 else "its pose is there"
+        raise DataError(f"{folder / 'color' / lost[0].stem}.jpg: image not found, {what}")
 
 
 def _scannet_views(folder: Path, camera: Path, layout: Layout) -> Iterator[View]:
@@ -81,10 +99,10 @@ def matterport_depth_name(color: Path) -> str:
         >>> matterport_depth_name(Path("0b1ed7f2_i1_3.jpg"))
         '0b1ed7f2_d1_3.png'
     """
-    parts = color.stem.rsplit("_", 2)
-    if len(parts) != 3 or not parts[1].startswith("i"):
+    name = depth_name(color.name)
+    if name is None:
         raise DataError(f"{color}: image files are named <panorama>_i<camera>_<yaw>.jpg")
-    return f"{parts[0]}_d{parts[1][1:]}_{parts[2]}.png"
+    return name
 
 
 def _nuscenes_views(folder: Path, layout: Layout) -> Iterator[View]:

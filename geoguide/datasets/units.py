@@ -1,9 +1,11 @@
 """The unit of a cloud's coordinates: metres, or what the user says; a cloud that cannot be in metres is refused."""
 
+from pathlib import Path
+
 import numpy as np
 from pykdtree.kdtree import KDTree
 
-from geoguide.errors import InputError
+from geoguide.errors import DataError, InputError
 from geoguide.ops.neighbors import nearest_points
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "km": 1000.0, "ft": 0.3048, "in": 0.0254}
@@ -41,6 +43,22 @@ def in_metres(points: np.ndarray, unit: str | None = None) -> np.ndarray:
     if unit is None:
         _check_metres(points)
     return points if unit in (None, "m") else points.astype(np.float64) * METRES[unit]
+
+
+def need_metres(points: np.ndarray, path: Path) -> None:
+    """Refuse the points of a dataset whose unit is stated, but whose size does not allow it.
+
+    Args:
+        points: [P, 3], P > 0, finite.
+        path: The file, for the message.
+
+    Raises:
+        DataError: They cannot be in metres.
+    """
+    try:
+        in_metres(points)
+    except InputError as error:
+        raise DataError(f"{path}: {str(error).split('; give the unit')[0]}; this dataset is in metres") from None
 
 
 def check_unit(unit: str | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geoguide.errors import ConfigError, DataError
@@ -18,6 +19,7 @@ from geoguide.pipeline.config import ExperimentConfig
 SCORE, KEPT = "score", "kept"  # what the lines of a frame measure: a score, or the share of another line's score
 
 
+ROUNDED = 0.002  # of %: files round the classes' IoU to 0.001
 _SCORES = ("miou", "macc", "miou_skip")
 
 
@@ -177,14 +179,62 @@ def read(path: Path) -> Record:
         The record.
 
     Raises:
-        DataError: The file cannot be read, lacks a field, or its config has an unknown one; the message says which.
+        DataError: The file cannot be read, lacks a field, its config has an unknown one, or its scores contradict one
+            another; the message says which.
     """
     try:
-        return Record.of(json.loads(Path(path).read_text(encoding="utf-8")))
+        record = Record.of(json.loads(Path(path).read_text(encoding="utf-8")))
+        check_scores(record)
+        return record
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:  # a ConfigError is a ValueError
         raise DataError(f"{path}: unreadable record ({error})") from None
     except KeyError as error:
         raise DataError(f"{path}: record has no field {error}") from None
+
+
+def check_scores(record: Record) -> None:
+    """Refuse a record whose means do not follow from what they are means of: someone has typed a number.
+
+    The mean over the classes must follow from the classes' IoU, these from the confusion matrix, where it is kept.
+    IoU may be lower than by the matrix where points without a 2D feature count as wrong: it leaves them out.
+
+    Args:
+        record: The record.
+
+    Raises:
+        ConfigError: They do not; the message says both numbers.
+    """
+    protocol = record.config.protocol
+    scored = {"metrics": record.metrics} | {f"by_label_set.{name}": held for name, held in record.by_label_set.items()}
+    for where, held in scored.items():
+        there = [value for value in held.iou.values() if value is not None]
+        if not there:
+            continue
+        _same(f"{where}.miou_skip", held.miou_skip, sum(there) / len(there))
+        if protocol.absent_class != "union":
+            count = len(held.iou) if protocol.absent_class == "zero" else len(there)
+            _same(f"{where}.miou", held.miou, sum(there) / count)
+        if held.confusion:
+            _check_classes(where, held, whole=protocol.no_feature != "wrong")
+
+
+def _check_classes(where: str, held: Scores, *, whole: bool) -> None:
+    """Refuse IoU that does not follow from the confusion matrix; `whole`: the matrix has all that counts."""
+    matrix = np.array(held.confusion, dtype=np.float64)  # [C, C]
+    if matrix.shape != (len(held.iou), len(held.iou)):
+        raise ConfigError(f"{where}.confusion must be {[len(held.iou)] * 2}, found {list(matrix.shape)}")
+    hits, rows, columns = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    for number, (name, value) in enumerate(held.iou.items()):
+        if value is None:
+            continue
+        most = 100 * hits[number] / max(rows[number] + columns[number] - hits[number], 1)
+        if whole or value > most:
+            _same(f"{where}.iou.{name}", value, most)
+
+
+def _same(field: str, found: float, expected: float) -> None:
+    if not abs(found - expected) <= ROUNDED:
+        raise ConfigError(f"{field} is {found:.7g}, {expected:.7g} by the classes' points: edited by hand?")
 
 
 def read_all(folder: Path | None = None) -> list[Record]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from geoguide.datasets import matterport3d
 from geoguide.datasets.check.report import Report, check_empty, check_scenes
+from geoguide.datasets.formats.files import listed
+from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.splits import USUAL
 from geoguide.scene import Scene
 from geoguide.text_files import read_names
@@ -37,6 +39,7 @@ def check_matterport3d(root: Path, report: Report) -> None:
     houses = _houses(root)
     split_of = _splits(root, houses, report)
     readable = 0
+    views: dict[str, int] = {}
     for split in (*USUAL, NO_SPLIT):
         regions = []
         for house in (house for house in houses if split_of.get(house.name, NO_SPLIT) == split):
@@ -44,12 +47,14 @@ def check_matterport3d(root: Path, report: Report) -> None:
                 numbers = matterport3d.list_regions(house)
                 regions += [house / matterport3d.REGIONS / f"region{number}.ply" for number in numbers]
         if regions:
-            read = functools.partial(_load, mapping, split)
+            read = functools.partial(_load, mapping, split, views)
             # Some regions have no camera inside.
             tally = check_scenes(report, split, regions, read, need_labels=mapping is not None, need_frames=False)
             readable += tally.scenes
     for house in houses:
         check_empty(report, house)
+        with report.noting():
+            _check_images(house, views.get(house.name), report)
     if readable:
         report.uses += [
             f"geoguide segment <house>/{matterport3d.REGIONS}/region<N>.ply --labels ... ({readable} regions)",
@@ -57,10 +62,33 @@ def check_matterport3d(root: Path, report: Report) -> None:
         ]
 
 
-def _load(mapping: Path | None, split: str, path: Path) -> Scene:
-    """A region, named by its ply file."""
-    number = int(path.stem.removeprefix("region"))
-    return matterport3d.load_region(path.parents[1], number, mapping=mapping, split=split)
+def _load(mapping: Path | None, split: str, views: dict[str, int], path: Path) -> Scene:
+    """A region, named by its ply file; its views are added to those of its house."""
+    number, house = int(path.stem.removeprefix("region")), path.parents[1]
+    scene = matterport3d.load_region(house, number, mapping=mapping, split=split)
+    views[house.name] = views.get(house.name, 0) + len(scene.views)
+    return scene
+
+
+def _check_images(house: Path, views: int | None, report: Report) -> None:
+    """Name the images of a house that are lost to it: those without a camera, or all of them where no region has any.
+
+    Args:
+        house: The house.
+        views: Views of all of its regions that can be read; None where none can.
+        report: Takes the problems.
+    """
+    images = listed(house / matterport3d.COLOR)
+    if not images or views is None:
+        return
+    conf = house / matterport3d.CAMERAS / f"{house.name}.conf"
+    if not views:
+        report.problem(f"{conf}: no camera stands inside any region, expected poses in metres in the regions' world")
+    known = {camera.color for camera in read_cameras(conf)}
+    lost = [path.name for path in images if path.name not in known]
+    if lost:
+        report.problem(f"{conf}: names no camera of {len(lost)} of {len(images)} images in {matterport3d.COLOR}, "
+                       f"first {lost[0]}")  # fmt: skip
 
 
 def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:
@@ -74,6 +102,8 @@ def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:
         with report.noting():
             names = read_names(listing, "split list")
         for name in names:
+            if name in split_of:
+                report.problem(f"{listing}: {name} is in the list of another split too ({split_of[name]})")
             split_of[name] = split
             if name not in here:
                 report.problem(f"{home / name / matterport3d.REGIONS}: not found, {listing.name} names this house")

@@ -106,7 +106,7 @@ def _row(values: np.ndarray) -> str:
     return " ".join(f"{value:.4g}" for value in values)
 
 
-def check_camera(matrix: np.ndarray, path: Path) -> np.ndarray:
+def check_camera(matrix: np.ndarray, path: Path | str) -> np.ndarray:
     """Check that a camera matrix is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], finite, in pixels.
 
     Lifting and fusion use these four numbers only, so any other number in it would be lost without a word.

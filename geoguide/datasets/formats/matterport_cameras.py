@@ -13,6 +13,7 @@ A house's images are not listed by region. `region_views` chooses those of a reg
 the official layout and for OpenScene's alike.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +72,42 @@ def read_cameras(path: str | Path) -> tuple[Camera, ...]:
             pose = np.array(_numbers(values[2:], 16, path, number, command)).reshape(4, 4)
             pose = checked_pose(pose, f"{path}: line {number}: {values[1]}")
             cameras.append(Camera(values[1], values[0], intrinsics, pose * _TURN))
+            _check_named_alike(cameras[-1], f"{path}: line {number}")
     if expected is None or len(cameras) != expected:
         stated = "nothing" if expected is None else f"{expected:g}"
         raise DataError(f"{path}: n_images says {stated}, found {len(cameras)} scan lines, truncated?")
     if not cameras:
         raise DataError(f"{path}: lists no image")
+    twice, times = Counter(camera.color for camera in cameras).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{path}: expected one scan line for each image, found {times} of {twice}")
     return tuple(cameras)
+
+
+def depth_name(color: str) -> str | None:
+    """Name the depth image that belongs to a colour image.
+
+    Args:
+        color: Name of the colour image, `<panorama>_i<camera>_<yaw>.<suffix>`.
+
+    Returns:
+        `<panorama>_d<camera>_<yaw>.png`; None where the colour image is named otherwise.
+
+    Example:
+        >>> depth_name("0b1ed7f2_i1_3.jpg")
+        '0b1ed7f2_d1_3.png'
+    """
+    parts = Path(color).stem.rsplit("_", 2)
+    if len(parts) != 3 or not parts[1].startswith("i"):
+        return None
+    return f"{parts[0]}_d{parts[1][1:]}_{parts[2]}.png"
+
+
+def _check_named_alike(camera: Camera, where: str) -> None:
+    """Refuse the depth image of another image than the colour image, where their names tell."""
+    expected = depth_name(camera.color)
+    if expected is not None and Path(camera.depth).stem != Path(expected).stem:
+        raise DataError(f"{where}: expected {expected} with {camera.color}, found {camera.depth}")
 
 
 def to_opencv(intrinsics: np.ndarray, size: Size, image: Path, conf: Path, origin: str = "bottom-left") -> np.ndarray:

@@ -4,6 +4,8 @@ A *record* is one row of a table, a dictionary. A *sample* is a moment of a scen
 `sample_data` record of what that sensor saw then: the LiDAR (`LIDAR`) or one of the six `CAMERAS`.
 """
 
+import itertools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,12 @@ LIDAR = "LIDAR_TOP"
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
 # What generated data have beside the official files: a folder for each scene with images for the simulated teacher.
 MINI_HOME, MINI_IMAGES, MINI_DEPTH_SCALE = "mini", ("label", "instance", "depth"), 256.0
+APART = ("train", "val", "test")  # splits that share no scene; others may be parts of them
 UNKNOWN = -1  # class of a category id that category.json does not list
+# Microseconds between what a record and its file's name or its pose say of one moment: they are equal in the dataset,
+# and half the time between two sweeps of the LiDAR is the most that cannot be another one's.
+MOMENT = 25_000
+KEY_FRAME = 250_000  # microseconds; half the time between two key frames
 _UNIT = 1e-3  # how far from 1 a rotation quaternion may be: the files hold about 16 digits
 FIELDS = {
     "scene": ("token", "name", "first_sample_token", "nbr_samples"),
@@ -139,21 +146,27 @@ def read_tables(root: str | Path, version: str = "v1.0-trainval") -> Tables:
     folder = need_folder(need_folder(root, "data root") / version, f"tables of {version}")
     scenes, samples, sensors, calibrations = (_read_table(folder / f"{name}.json") for name in SMALL)
     calibrations = _index(calibrations, "token", folder / "calibrated_sensor.json")
-    channels = {record["token"]: record["channel"] for record in sensors}
+    sensors = _index(sensors, "token", folder / "sensor.json")
+    channels = {token: record["channel"] for token, record in sensors.items()}
+    _index(scenes, "token", folder / "scene.json")
+    samples = _index(samples, "token", folder / "sample.json")
     frames = _key_frames(_read_table(folder / "sample_data.json"), calibrations, channels, folder)
     wanted = {record["ego_pose_token"] for frame in frames.values() for record in frame.values()}
     poses = [record for record in _read_table(folder / "ego_pose.json") if record["token"] in wanted]
+    poses = _index(poses, "token", folder / "ego_pose.json")
+    _check_moments(frames, samples, poses, folder / "sample_data.json")
     labels = folder / "lidarseg.json"
     rows = _read_table(labels) if labels.is_file() else []  # v1.0-test's file is empty: its labels are withheld
-    label_files = {row["sample_data_token"]: row["filename"] for row in rows} or None
+    label_files = {token: row["filename"] for token, row in _index(rows, "sample_data_token", labels).items()} or None
+    _check_label_files(label_files or {}, labels)
     return Tables(
         root=Path(root),
         version=version,
         scenes=_index(scenes, "name", folder / "scene.json"),
-        samples=_index(samples, "token", folder / "sample.json"),
+        samples=samples,
         frames=frames,
         calibrations=calibrations,
-        ego_poses=_index(poses, "token", folder / "ego_pose.json"),
+        ego_poses=poses,
         label_files=label_files,
         class_of=_class_table(folder / "category.json") if label_files else np.full(256, UNKNOWN, dtype=np.int64),
         splits=_own_splits(folder / "splits.json"),
@@ -183,12 +196,29 @@ def list_samples(tables: Tables, scene: str) -> tuple[str, ...]:
         if token not in tables.samples or token in tokens:
             found = "it twice" if token in tokens else "no such record"
             raise DataError(f"{tables.path('sample')}: field next: expected sample {token!r} once, found {found}")
+        sample = tables.samples[token]
+        if sample["scene_token"] != record["token"]:
+            expected = f"{record['token']!r} of {scene}, whose chain it is in"
+            raise DataError(_wrong(tables.path("sample"), sample, "scene_token", expected, sample["scene_token"]))
+        _check_order(next(reversed(tokens), None), sample, tables)
         tokens[token] = None
-        token = tables.samples[token]["next"]
+        token = sample["next"]
     if len(tokens) != record["nbr_samples"]:
         where = f"{tables.path('scene')}: record {scene}: field nbr_samples"
         raise DataError(f"{where}: expected {record['nbr_samples']} samples, found a chain of {len(tokens)}")
+    held = sum(sample["scene_token"] == record["token"] for sample in tables.samples.values())
+    if held != len(tokens):
+        expected = f"a chain of all {held} samples of {scene}"
+        raise DataError(f"{tables.path('sample')}: field next: expected {expected}, found one of {len(tokens)}")
     return tuple(tokens)
+
+
+def _check_order(before: str | None, sample: dict, tables: Tables) -> None:
+    """Refuse a sample that is earlier than the one before it in its scene."""
+    earlier, now = _time(tables.samples[before] if before is not None else {}), _time(sample)
+    if earlier is not None and now is not None and now <= earlier:
+        expected = f"a time after that of the sample before, {earlier}"
+        raise DataError(_wrong(tables.path("sample"), sample, "timestamp", expected, now))
 
 
 def pose_matrix(record: dict, path: Path) -> np.ndarray:
@@ -306,6 +336,7 @@ def _key_frames(
             raise DataError(_wrong(path, record, "calibrated_sensor_token", expected, found))
         if channel not in wanted:
             continue
+        _check_filed(record, channel, set(channels.values()), path)
         frame = frames.setdefault(record["sample_token"], {})
         if channel in frame:
             expected = f"one key frame of {channel} in sample {record['sample_token']}"
@@ -314,14 +345,60 @@ def _key_frames(
     return frames
 
 
+def _check_filed(record: dict, channel: str, channels: set[str], path: Path) -> None:
+    """Refuse the file of another sensor: the folder that it lies in is named by its channel."""
+    for part in record["filename"].split("/")[:-1]:
+        if part in channels and part != channel:
+            expected = f"a file of {channel}, the channel of its calibrated_sensor_token"
+            raise DataError(_wrong(path, record, "filename", expected, record["filename"]))
+
+
+def _check_moments(
+    frames: dict[str, dict[str, dict]], samples: dict[str, dict], poses: dict[str, dict], path: Path
+) -> None:
+    """Refuse key frames whose file, pose or sample is of another moment, as far as the records tell a time."""
+    for token, frame in frames.items():
+        for record in frame.values():
+            now, pose = _time(record), poses.get(record["ego_pose_token"], {})
+            named = re.search(r"__(\d{16})\.", record["filename"])
+            said = (
+                ("filename", int(named[1]) if named else None, MOMENT),
+                ("ego_pose_token", _time(pose), MOMENT),
+                ("sample_token", _time(samples.get(token, {})), KEY_FRAME),
+            )
+            for field, time, most in said:
+                if now is not None and time is not None and abs(time - now) > most:
+                    found = f"one of {time}, {abs(time - now) / 1e6:g} s from it"
+                    raise DataError(f"{path}: record {record['token']}: field {field}: expected one of its timestamp, "
+                                    f"{now}, found {found}")  # fmt: skip
+
+
+def _time(record: dict) -> int | None:
+    """A record's time in microseconds; None where it tells none."""
+    time = record.get("timestamp")
+    return time if isinstance(time, int) and not isinstance(time, bool) else None
+
+
+def _check_label_files(files: dict[str, str], path: Path) -> None:
+    """Refuse labels of another key frame: their files are called <token>_lidarseg.bin."""
+    for token, name in files.items():
+        stem = Path(name).name.removesuffix("_lidarseg.bin")
+        if stem != Path(name).name and stem != token:
+            expected = f"{token}_lidarseg.bin for sample_data_token {token}"
+            raise DataError(f"{path}: field filename: expected {expected}, found {name!r}")
+
+
 def _class_table(path: Path) -> np.ndarray:
     """`Tables.class_of` by category.json, whose field index came with lidarseg."""
     known, table = category_classes(), np.full(256, UNKNOWN, dtype=np.int64)
     for record in _read_table(path):
         if record["name"] not in known:
             raise DataError(_wrong(path, record, "name", "one of the 32 lidarseg categories", record["name"]))
-        if not isinstance(record["index"], int) or not 0 <= record["index"] < len(table):
-            raise DataError(_wrong(path, record, "index", "a whole number 0..255", record["index"]))
+        index = record["index"]
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(table):
+            raise DataError(_wrong(path, record, "index", "a whole number 0..255", index))
+        if table[index] != UNKNOWN:
+            raise DataError(_wrong(path, record, "index", "a number that no other category has", index))
         table[record["index"]] = known[record["name"]]
     table.setflags(write=False)
     return table
@@ -335,4 +412,13 @@ def _own_splits(path: Path) -> dict[str, tuple[str, ...]]:
     for split, names in splits.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DataError(f"{path}: field {split}: expected a list of scene names, found {names!r}")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(
+                f"{path}: field {split}: expected each scene once, found {twice} {names.count(twice)} times"
+            )
+    for one, other in itertools.combinations([split for split in APART if split in splits], 2):
+        both = sorted({*splits[one]} & {*splits[other]})
+        if both:
+            raise DataError(f"{path}: field {other}: expected scenes that {one} does not hold, found {both[0]}")
     return {split: tuple(names) for split, names in splits.items()}
