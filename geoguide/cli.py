@@ -144,7 +144,7 @@ class Train(Place):
             config = config.replace(train__steps=self.steps)
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
-        pools.prepare_data(config, self.workers)
+        pools.prepare_data(config, self.workers, self.device)
         fitted = fit(config, device=self.device, run_dir=checkpoints_root())
         path = from_fit(fitted, config).save(out)
         state = "converged" if fitted.converged else "NOT converged"
@@ -160,6 +160,8 @@ class Evaluate(Place):
     split: Literal["val", "test"] = "test"
     mode: Literal["distill", "fusion", "ensemble"] | None = None
     """Default: the protocol's."""
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N."""
 
     interrupted = START_AGAIN
 
@@ -170,7 +172,7 @@ class Evaluate(Place):
         from geoguide.pipeline.config import ExperimentConfig
         from geoguide.pipeline.evaluate import evaluate
 
-        model = geoguide.load(self.model, self.weights)
+        model = geoguide.load(self.model, self.weights).to(self.device)
         config = self.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
         if self.mode is not None:
             config = config.replace(protocol__mode=self.mode)

@@ -79,11 +79,11 @@ class GeoGuideModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the adapter's weights lie."""
+        """Where the adapter's weights lie, and networks run."""
         return self.adapter.last.weight.device
 
     def to(self, device: str | torch.device) -> "GeoGuideModel":
-        """Move the adapter to a device.
+        """Move the adapter to a device; the backbone's network runs there too.
 
         Args:
             device: See `ops.devices.resolve_device`.
@@ -108,7 +108,7 @@ class GeoGuideModel:
         Returns:
             float32 [P, C], unit length, on the adapter's device.
         """
-        geometry = torch.from_numpy(frozen_features(scene, self.backbone))
+        geometry = torch.from_numpy(frozen_features(scene, self.backbone, self.device))
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
     def segment(

@@ -17,7 +17,7 @@ from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.origin import far_offset
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
-from geoguide.superpoints import estimate_normals
+from geoguide.superpoints import estimate_normals, scene_normals
 from geoguide.welding import welded
 
 GRID = 0.02  # metres, the released model's voxel
@@ -106,7 +106,7 @@ def encode_scene(
         InputError: As `encoder_input`.
     """
     scene, weld = welded(scene)
-    made = encoder_input(scene.points, scene.colors, scene.normals, grid=grid)
+    made = encoder_input(scene.points, scene.colors, scene_normals(scene), grid=grid)
     voxel = made.inverse if weld is None else made.inverse[weld.index]  # [P]
     coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
     stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device))

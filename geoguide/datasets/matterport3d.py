@@ -27,6 +27,7 @@ from geoguide.errors import DataError
 from geoguide.labels import load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View, void_as_read
 from geoguide.text_files import read_names
+from geoguide.welding import finder
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
 REGIONS = "region_segmentations"
@@ -163,7 +164,7 @@ def load_region(
     objects, classes = _face_objects(path, len(faces)), None  # classes: [F]
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
-    normals, _, said = mesh_normals(points, faces)
+    normals, _, said = mesh_normals(points, faces, finder(provenance_of(house)))
     found = None if classes is None else majority(faces, classes, len(points), VOID)
     instances = None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE)
     return Scene(

@@ -4,6 +4,7 @@ import numpy as np
 from pykdtree.kdtree import KDTree
 
 from geoguide.datasets.formats.ply import known_vertex_normals
+from geoguide.ops.weld import Finder, find_weld
 from geoguide.superpoints import estimate_normals
 
 EXACT = 1e-6  # up to here a length differs from 1 by float32 alone: such a normal stays as it is, bit for bit
@@ -53,12 +54,15 @@ def filled_normals(
     return unit, tuple(said)
 
 
-def mesh_normals(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+def mesh_normals(
+    points: np.ndarray, faces: np.ndarray, find: Finder = find_weld
+) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
     """Compute the normals of a mesh, and estimate those of vertices that no face (with an area) touches.
 
     Args:
         points: The vertices, float32 [P, 3] metres.
         faces: int64 [F, 3].
+        find: How equal positions are found.
 
     Returns:
         Unit normals, float32 [P, 3], and the faces; or None for both where fewer than `MESH` of the vertices have a
@@ -66,28 +70,31 @@ def mesh_normals(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray | No
     """
     if not len(faces):
         return None, None, ("the mesh has no faces: read as a cloud",)
-    normals, known = known_vertex_normals(points, faces)
+    normals, known = known_vertex_normals(points, faces, find)
     count, touched = len(points), int(known.sum())
     if touched == count:
         return normals, faces, ()
     if touched < MESH * count:
         return None, None, (f"faces give {touched} of {count} vertices a normal: read as a cloud without faces",)
     said = f"{count - touched} of {count} vertices belong to no face with an area: normals estimated from the points"
-    return estimated_where_missing(points, normals, known), faces, (said,)
+    return estimated_where_missing(points, normals, known, find), faces, (said,)
 
 
-def estimated_where_missing(points: np.ndarray, normals: np.ndarray, known: np.ndarray) -> np.ndarray:
+def estimated_where_missing(
+    points: np.ndarray, normals: np.ndarray, known: np.ndarray, find: Finder = find_weld
+) -> np.ndarray:
     """Estimate the missing normals; each looks to the side to which the nearest known one looks.
 
     Args:
         points: [P, 3] metres.
         normals: Unit normals float32 [P, 3]; read where `known`.
         known: bool [P], at least one.
+        find: How equal positions are found.
 
     Returns:
         float32 [P, 3].
     """
-    estimate = estimate_normals(points)[~known]  # [n, 3]
+    estimate = estimate_normals(points, find=find)[~known]  # [n, 3]
     coordinates = np.asarray(points, np.float64)
     _, nearest = KDTree(coordinates[known]).query(coordinates[~known], k=1)
     along = np.einsum("nd,nd->n", estimate, normals[known][nearest.reshape(-1).astype(np.int64)])  # [n]

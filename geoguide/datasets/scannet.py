@@ -26,6 +26,7 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, void_as_read
 from geoguide.text_files import read_names
+from geoguide.welding import finder
 
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 COLOR_SUFFIXES = (".jpg", ".jpeg")  # of extracted frames
@@ -133,7 +134,8 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
-    normals, faces, said = mesh_normals(points, faces)
+    provenance = provenance_of(folder)
+    normals, faces, said = mesh_normals(points, faces, finder(provenance))
     raw, objects = _load_raw(folder, points), _load_objects(folder, len(points))
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
@@ -149,7 +151,7 @@ def load_scene(
         labels=found,
         instances=instances,
         views=views,
-        provenance=provenance_of(folder),
+        provenance=provenance,
         as_read=(*said, *void_as_read(found, instances), *frames_as_read(views)),
     )
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from geoguide import backbones
 from geoguide.benchmarks import benchmark_of
@@ -33,7 +34,7 @@ from geoguide.teachers.simulated import SimulatedTeacher
 from geoguide.text.minilm import MiniLMTextEncoder
 
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
-VERSIONS = {"scene": 1, "geometry": 4, "lifted": 1, "superpoints": 2, "masks": 2}
+VERSIONS = {"scene": 1, "geometry": 5, "lifted": 1, "superpoints": 3, "masks": 3}
 
 
 class Stages:
@@ -43,15 +44,22 @@ class Stages:
         scene: The scene, or the source from which it is read when a stage needs it.
         config: Its parts decide the stages, as each stage's docstring says.
         cache: Folder of the disk cache; None computes every stage in memory and writes nothing.
+        device: Where the backbone's network runs (see `ops.devices.resolve_device`).
 
     Attributes:
         source: The source; None for a scene in memory.
         config: As above.
     """
 
-    def __init__(self, scene: Scene | SceneSource, config: ExperimentConfig, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        scene: Scene | SceneSource,
+        config: ExperimentConfig,
+        cache: Path | None = None,
+        device: str | torch.device = "auto",
+    ) -> None:
         self.source = None if isinstance(scene, Scene) else scene
-        self.config, self._given, self._cache = config, scene, cache
+        self.config, self._given, self._cache, self._device = config, scene, cache, device
 
     @functools.cached_property
     def scene(self) -> Scene:
@@ -159,7 +167,8 @@ class Stages:
 
     def _geometry(self) -> Arrays:
         """Different rows are stored once where many points share them (all points of a voxel of a coarse level)."""
-        return IndexedRows.compress(frozen_features(self.scene, self.config.backbone).astype(np.float16))
+        features = frozen_features(self.scene, self.config.backbone, self._device)
+        return IndexedRows.compress(features.astype(np.float16))
 
     def _lifted(self) -> Arrays:
         if self.scene.provenance != "mini":
@@ -170,12 +179,15 @@ class Stages:
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
 
 
-def frozen_features(scene: Scene, backbone: backbones.BackboneConfig) -> np.ndarray:
+def frozen_features(
+    scene: Scene, backbone: backbones.BackboneConfig, device: str | torch.device = "auto"
+) -> np.ndarray:
     """Compute F_3d^G of every point, in the same way for training scenes and for a user's own scan.
 
     Args:
         scene: Any scene.
         backbone: The frozen backbone.
+        device: Where its network runs (see `ops.devices.resolve_device`).
 
     Returns:
         float32 [P, C1].
@@ -183,7 +195,7 @@ def frozen_features(scene: Scene, backbone: backbones.BackboneConfig) -> np.ndar
     Raises:
         DataError: The backbone's weights are missing or are not those that it must have.
     """
-    return backbones.open_backbone(backbone).encode(scene)
+    return backbones.open_backbone(backbone, device).encode(scene)
 
 
 def known_label_set(data: DataConfig) -> str:

@@ -65,7 +65,7 @@ def fit(
         config: The experiment.
         train: The prepared training scenes, to share them between runs; None prepares them.
         val: The prepared validation scenes; None prepares them.
-        device: auto (CUDA where there is one), cpu or cuda.
+        device: auto (CUDA where there is one), cpu or cuda; the backbone of scenes that are prepared runs there too.
         run_dir: Folder of checkpoints, one written every `checkpoint_every` steps and read first where there is one.
             Experiments that differ in scoring alone share it. None writes none.
         progress: Whether to show progress bars.
@@ -77,9 +77,9 @@ def fit(
         ConfigError: `train.model` is no student, or the objective's modules do not fit it.
         DataError: Scenes or a checkpoint cannot be read, validation scenes have no labels, or the loss is not finite.
     """
-    train = prepare_split(config, "train", progress=progress) if train is None else train
-    val = prepare_split(config, "val", progress=progress) if val is None else val
     target = resolve_device(device)
+    train = prepare_split(config, "train", device=target, progress=progress) if train is None else train
+    val = prepare_split(config, "val", device=target, progress=progress) if val is None else val
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target)
     checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
