@@ -317,7 +317,9 @@ def _words(labels: Iterable[str]) -> list[str]:
 
 def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None, unit: str | None) -> Scene:
     """The scene of a user's arrays; a warning says what was decided where they could be read in more than one way."""
+    half = str(getattr(points, "dtype", "")).removeprefix("torch.") == "float16"
     points = coordinates("points", points, keep_single=True, filled=True)
+    points = points.astype(np.float16) if half else points  # what it holds: `cloud_scene` judges its steps
     scene = cloud_scene("input", Cloud(points, colors, normals), unit)
     for said in scene.as_read:
         warnings.warn(said, stacklevel=3)

@@ -113,6 +113,20 @@ def with_weld_said(scene: Scene) -> Scene:
     kind = "points" if scene.faces is None else "mesh vertices"
     exact = f" (within {1000 * weld.tolerance:g} mm)" if weld.tolerance else ""
     said = f"welded: {len(scene):,} {kind} lie at {len(weld):,} different positions{exact}; each position counts once"
-    told = replace(scene, as_read=(*scene.as_read, f"{said}, and all its copies get the same label"))
-    _KNOWN[told] = weld
+    return with_said(scene, f"{said}, and all its copies get the same label")
+
+
+def with_said(scene: Scene, *said: str) -> Scene:
+    """Add sentences to a scene's `as_read`; what is known of its positions stays known.
+
+    Args:
+        scene: The scene.
+        *said: Sentences.
+
+    Returns:
+        The scene with them.
+    """
+    told = replace(scene, as_read=(*scene.as_read, *said))
+    if scene in _KNOWN:
+        _KNOWN[told] = _KNOWN[scene]
     return told

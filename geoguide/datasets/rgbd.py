@@ -18,6 +18,7 @@ from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
 from geoguide.errors import DataError, InputError
 from geoguide.ops.origin import far_offset
+from geoguide.ops.strays import distances, named_rows, stray_rows
 from geoguide.scene import Scene, View, read_image
 
 AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), strict=True))  # each [3]
@@ -70,6 +71,7 @@ def load_rgbd(
         raise InputError(f"up must be 'auto' or one of {', '.join(AXES)}, found {up!r}")
     check_unit(unit)
     views, doubt = _read_views(folder, frame_skip, depth_scale, image_size)
+    _check_strays(views, METRES[unit], folder)
     views, shift = _placed(views, METRES[unit])
     as_read = _without_color(folder) + frames_as_read(views) + _checked_depth(views, folder, max_depth, doubt)
     vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
@@ -144,6 +146,17 @@ def _read_views(
 def _usual_scale(depth: Path) -> float:
     """Units a metre of a depth file, by its type; a recording may hold both."""
     return 1.0 if depth.suffix == ".npy" and read_image(depth).dtype.kind == "f" else 1000.0
+
+
+def _check_strays(views: tuple[View, ...], metres: float, folder: Path) -> None:
+    """`DataError` for cameras that stand far from all others, by name: nothing can be reconstructed around them."""
+    posed = [view for view in views if view.has_pose]
+    eyes = np.array([view.cam_to_world[:3, 3] for view in posed]).reshape(-1, 3)  # [K, 3]
+    rows = stray_rows(eyes * metres)
+    if len(rows):
+        far = distances(eyes * metres)[rows[0]]
+        named = named_rows(rows, eyes, lambda row: f"frame {posed[row].name}")
+        raise DataError(f"{folder}: the pose of {named} lies {far:.4g} m from the others: leave such frames out")
 
 
 def _placed(views: tuple[View, ...], metres: float) -> tuple[tuple[View, ...], np.ndarray]:

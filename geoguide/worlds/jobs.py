@@ -328,7 +328,9 @@ def _refuse_another_seed(root: Path, missing: Sequence[Job]) -> None:
     asked = missing[0].config.seed if missing else None
     other = next((recipe["seed"] for recipe in made if recipe.get("seed", asked) != asked), None)
     if missing and other is not None:
-        raise DataError(f"{root}: holds data of seed {other}, asked for seed {asked}: choose another folder, or delete it")
+        raise DataError(
+            f"{root}: holds data of seed {other}, asked for seed {asked}: choose another folder, or delete it"
+        )
 
 
 def discard(folder: Path) -> None:

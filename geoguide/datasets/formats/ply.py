@@ -326,12 +326,12 @@ def finite_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
 
 
 def exact_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
-    """Check coordinates as `finite_points` does, and leave them in the file's own precision.
+    """`finite_points` in the file's own precision, for who moves the origin or changes the unit first.
 
     Args:
-        points: The coordinates, numbers of any dtype, which should be [P, 3].
-        path: The file, for the message.
-        field: What the file calls them, for the message.
+        points: As there.
+        path: As there.
+        field: As there.
 
     Returns:
         The coordinates [P, 3], contiguous, of the file's dtype in this machine's byte order.
@@ -351,7 +351,8 @@ def exact_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
 def _need_finite(points: np.ndarray, path: Path, field: str) -> None:
     bad = ~np.isfinite(points).all(axis=1)
     if bad.any():
-        raise DataError(f"{path}: {field} holds NaN or inf in {int(bad.sum())} of {len(points)} rows")
+        where = f"{int(bad.sum())} of {len(points)} rows, first row {int(bad.argmax())} (counted from 0)"
+        raise DataError(f"{path}: {field} holds NaN or inf in {where}")
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray, find: Finder = find_weld) -> np.ndarray:
