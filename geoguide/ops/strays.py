@@ -1,4 +1,4 @@
-"""Single points or cameras that lie far from all others: named, since what surrounds everything is too large to compute."""
+"""Single points or cameras far from all others, by name: what surrounds everything is too large to compute."""
 
 from collections.abc import Callable
 

@@ -164,8 +164,8 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
 
     Raises:
         InputError: `workers` is below 1.
-        DataError: The root or a scene's place holds files that this program did not write, or scenes of another seed; or
-            a scene was not written.
+        DataError: The root or a scene's place holds files that this program did not write, or scenes of another seed;
+            or a scene was not written.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
