@@ -1,6 +1,7 @@
 """Results do not depend on how often a position is there: the weld against numpy's unique, and every user of it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from plyfile import PlyData
 from geoguide import backbones
 from geoguide.backbones import BackboneConfig
 from geoguide.datasets.formats.ply import vertex_normals, write_ply
+from geoguide.datasets.points import load_points
 from geoguide.instances.scene_masks import MaskConfig, scene_masks
 from geoguide.ops.weld import NEAR, RARE, Weld, find_weld
 from geoguide.own_scan import open_scan
@@ -223,6 +225,29 @@ def test_positions_are_searched_once_for_a_scene(cloud: Scene, monkeypatch: pyte
     scene_masks(said, scene_superpoints(said, SuperpointConfig()), MaskConfig())
     frozen_features(said, BackboneConfig("sonata-mini"))
     assert searched == [len(scene)]
+
+
+def saved(path: Path, mesh: Scene, faces: np.ndarray) -> Scene:
+    write_ply(path, mesh.points, np.full((len(mesh), 3), 99, np.uint8), faces=faces)
+    return load_points(path)
+
+
+def test_faces_that_count_from_one_are_found_by_their_edges(mesh: Scene, tmp_path: Path) -> None:
+    last = mesh.faces[(mesh.faces < len(mesh) - 1).all(axis=1)]  # the last vertex is unused: every number is in range
+    scene = saved(tmp_path / "a.ply", mesh, last + 1)
+    np.testing.assert_array_equal(scene.faces, last)
+    assert sum("faces count vertices from 1" in said for said in scene.as_read) == 1
+    first = mesh.faces[(mesh.faces > 0).all(axis=1)]  # the first is unused, and nothing is wrong
+    right = saved(tmp_path / "b.ply", mesh, first)
+    np.testing.assert_array_equal(right.faces, first)
+    assert not any("from 1" in said for said in right.as_read)
+
+
+def test_faces_of_another_mesh_are_left_out(mesh: Scene, tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(len(mesh))
+    scene = saved(tmp_path / "a.ply", mesh, order[mesh.faces])
+    assert scene.faces is None and "join vertices across the whole scan" in scene.as_read[0]
+    assert saved(tmp_path / "b.ply", mesh, mesh.faces).as_read == ()
 
 
 def test_a_scan_says_that_it_was_welded(mesh: Scene, tmp_path) -> None:
