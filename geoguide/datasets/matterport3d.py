@@ -300,7 +300,7 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: Size | None, o
     intrinsics = to_opencv(camera.intrinsics, size, color, conf, origin)
     intrinsics, size = at_size(intrinsics, size, new_size)
     images = _truth_images(house, color.stem)
-    return View(color.stem, intrinsics, camera.cam_to_world, size, color, depth, DEPTH_SCALE, **images)
+    return View(color.stem, intrinsics, camera.cam_to_world, size, color, depth, DEPTH_SCALE, **images)  # ty: ignore[invalid-argument-type]
 
 
 def _truth_images(house: Path, stem: str) -> dict[str, Path]:

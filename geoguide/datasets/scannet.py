@@ -296,7 +296,9 @@ def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[V
     intrinsics, size = common_camera(frames, folder / "intrinsic" / "intrinsic_depth.txt", new_size)
     poses = (read_pose(folder / "pose" / f"{color.stem}.txt") for color in paths)
     return tuple(
-        View(color.stem, intrinsics, pose, size, color, depth, DEPTH_SCALE, **_annotation_images(folder, color.stem))
+        View(
+            color.stem, intrinsics, pose, size, color, depth, DEPTH_SCALE, **_annotation_images(folder, color.stem)
+        )  # fmt: skip  # ty: ignore[invalid-argument-type]
         for (color, depth), pose in zip(frames, poses, strict=True)
     )
 

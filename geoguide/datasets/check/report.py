@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from geoguide.datasets.color_agreement import color_doubts
 from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
 from geoguide.errors import GeoGuideError, ReadAs
@@ -218,6 +219,8 @@ def check_scene(report: Report, path: Path, read: Reader, need_labels: bool, nee
     _check_poses(report, path, scene.views)
     with report.noting():
         check_depth(scene.views, str(path), np.inf)  # what it finds unusual of a whole recording is not amiss here
+        for doubt in color_doubts(scene):
+            report.problem(f"{path}: {doubt}")
     return scene
 
 
