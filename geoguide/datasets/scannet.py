@@ -295,10 +295,11 @@ def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[V
     frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]
     intrinsics, size = common_camera(frames, folder / "intrinsic" / "intrinsic_depth.txt", new_size)
     poses = (read_pose(folder / "pose" / f"{color.stem}.txt") for color in paths)
+    view = functools.partial(View, intrinsics=intrinsics, image_size=size, depth_scale=DEPTH_SCALE)
     return tuple(
-        View(
-            color.stem, intrinsics, pose, size, color, depth, DEPTH_SCALE, **_annotation_images(folder, color.stem)
-        )  # fmt: skip  # ty: ignore[invalid-argument-type]
+        view(
+            color.stem, cam_to_world=pose, color_path=color, depth_path=depth, **_annotation_images(folder, color.stem)
+        )
         for (color, depth), pose in zip(frames, poses, strict=True)
     )
 
