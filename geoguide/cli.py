@@ -164,7 +164,7 @@ class Train(Place):
         config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed))
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
-        pools.prepare_data(config, self.workers)
+        pools.prepare_data(config, self.workers, self.device)
         fitted = fit(config, device=self.device, run_dir=checkpoints_root())
         path = from_fit(fitted, config).save(out)
         state = {True: "converged", False: "NOT converged", None: "whether it converged is not known"}[fitted.converged]
@@ -182,6 +182,8 @@ class Evaluate(Place):
     split: Literal["val", "test"] = "test"
     mode: Literal["distill", "fusion", "ensemble"] | None = None
     """Default: the protocol's."""
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N."""
 
     interrupted = START_AGAIN
 
@@ -193,7 +195,7 @@ class Evaluate(Place):
         from geoguide.pipeline.evaluate import evaluate
         from geoguide.pipeline.prepare import prepare_split
 
-        model = geoguide.load(self.model, self.weights)
+        model = geoguide.load(self.model, self.weights).to(self.device)
         config = self.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
         config.check_space()
         if self.mode is not None:

@@ -82,11 +82,11 @@ class GeoGuideModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the adapter's weights lie."""
+        """Where the adapter's weights lie, and networks run."""
         return self.adapter.last.weight.device
 
     def to(self, device: str | torch.device) -> "GeoGuideModel":
-        """Move the adapter to a device.
+        """Move the adapter to a device; the backbone's network runs there too.
 
         Args:
             device: See `ops.devices.resolve_device`.
@@ -111,7 +111,7 @@ class GeoGuideModel:
         Returns:
             float32 [P, C], unit length, on the adapter's device.
         """
-        geometry = torch.from_numpy(frozen_features(scene, self.backbone))
+        geometry = torch.from_numpy(frozen_features(scene, self.backbone, self.device))
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
     def segment(
@@ -333,7 +333,9 @@ def _words(labels: Iterable[str]) -> list[str]:
 
 def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None, unit: str | None) -> Scene:
     """The scene of a user's arrays; a warning says what was decided where they could be read in more than one way."""
+    half = str(getattr(points, "dtype", "")).removeprefix("torch.") == "float16"
     points = coordinates("points", points, keep_single=True, filled=True)
+    points = points.astype(np.float16) if half else points  # what it holds: `cloud_scene` judges its steps
     scene = cloud_scene("input", Cloud(points, colors, normals), unit)
     for said in scene.as_read:
         warnings.warn(said, stacklevel=3)

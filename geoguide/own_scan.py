@@ -14,6 +14,7 @@ from geoguide.datasets.depth_agreement import depth_agreement
 from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
 from geoguide.datasets.points import load_points
 from geoguide.datasets.rgbd import load_rgbd
+from geoguide.datasets.units import extent_as_read
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import SPLAT, Fusion, fuse
 from geoguide.model import GeoGuideModel
@@ -23,7 +24,7 @@ from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 from geoguide.teachers.color import ColorTeacher
 from geoguide.text.encoder import spelling
-from geoguide.welding import with_weld_said
+from geoguide.welding import with_said, with_weld_said
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +137,8 @@ def open_scan(
         scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, unit=unit or "m")
     else:
         scene = load_points(path, columns=columns, unit=unit)
-    return Scan(with_weld_said(scene))
+    told = with_weld_said(scene)
+    return Scan(with_said(told, extent_as_read(told.points, unit)))
 
 
 def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, masks: bool = False) -> Segmentation:

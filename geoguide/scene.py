@@ -13,6 +13,7 @@ from geoguide.errors import DataError, InputError
 VOID = 255  # label of points that are not scored
 NO_INSTANCE = -1
 _ORIENTATION = 0x0112  # EXIF tag; 1: as stored
+WHITES = (255, 1023, 4095, 16383, 65535)  # of cameras' bits
 PIXELS_A_BYTE = 10_000  # of a file, at most: png packs 1,032 bytes into one, and 8 pixels of one bit into a byte
 
 
@@ -50,12 +51,26 @@ def read_image(path: str | Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def read_color(path: str | Path) -> np.ndarray:
+def white_of(grey: np.ndarray) -> int:
+    """Find what stands for white in grey values that a file holds in 16 bits: cameras have 8, 10, 12, 14 or 16.
+
+    Args:
+        grey: Integers of any shape.
+
+    Returns:
+        2^bits - 1 of the fewest bits that hold all but a thousandth of the values (bad pixels).
+    """
+    high = np.partition(grey.ravel(), -1 - grey.size // 1000)[-1 - grey.size // 1000]
+    return next((white for white in WHITES if high <= white), WHITES[-1])
+
+
+def read_color(path: str | Path, white: int | None = None) -> np.ndarray:
     """Decode a colour image, whatever colours it is stored in. A rotation that its EXIF data ask for is not done.
 
     Args:
         path: A file that pillow reads: RGB, grey, palette, CMYK, with or without opacity (which is dropped), of 8 or 16
-            bits.
+            bits. Of RGB of 16 bits pillow keeps the upper 8.
+        white: What stands for white in grey of 16 bits; None: what `white_of` finds.
 
     Returns:
         The pixels as RGB, uint8 [H, W, 3].
@@ -65,7 +80,8 @@ def read_color(path: str | Path) -> np.ndarray:
     """
     with _opened(Path(path)) as image:
         if image.mode.startswith("I"):  # grey of 16 bits, which pillow would cut at 255
-            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+            grey = np.asarray(image).astype(np.int64)
+            grey = (grey * 255 // (white or white_of(grey))).clip(0, 255).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
         if image.mode == "F":
             raise DataError(f"{path}: expected a colour image, found floats")
@@ -122,6 +138,7 @@ class View:
         depth_scale: Units of the depth file per metre.
         label_path: The file of the official `label-filt` image.
         instance_path: The file of the official `instance-filt` image.
+        color_white: As in `read_color`, the same for all frames of a recording; None: each image by itself.
 
     Raises:
         InputError: Intrinsics are not [3, 3], or the pose is not [4, 4].
@@ -136,6 +153,7 @@ class View:
     depth_scale: float = 1000.0
     label_path: Path | None = None
     instance_path: Path | None = None
+    color_white: int | None = None
 
     def __post_init__(self) -> None:
         for field, expected in (("intrinsics", (3, 3)), ("cam_to_world", (4, 4))):
@@ -212,7 +230,7 @@ class View:
     def _pixels(self, kind: str) -> np.ndarray:
         """The image as stored, colour as RGB. Views of a `.sens` recording override this (`datasets.formats`)."""
         path = self._path(kind)
-        return read_color(path) if kind == "color" else read_image(path)
+        return read_color(path, self.color_white) if kind == "color" else read_image(path)
 
     def _integers(self, kind: str) -> np.ndarray:
         return self._single(kind, "iu")

@@ -18,9 +18,9 @@ from geoguide.frozen import check_choices, unless
 from geoguide.ops.arrays import coordinates, host, number, whole
 from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
-from geoguide.ops.weld import find_weld
+from geoguide.ops.weld import Finder, find_weld
 from geoguide.scene import VOID, Scene
-from geoguide.welding import at_positions
+from geoguide.welding import at_positions, finder_of
 
 _NORMAL_NEIGHBORS = 16  # of a point, for the plane its normal is taken from
 _CHUNK = 1 << 16  # points whose neighbourhoods are in memory at a time
@@ -88,6 +88,7 @@ def segment_points(
     k: float = 0.01,
     min_size: int = 20,
     max_distance: float | None = None,
+    find: Finder = find_weld,
 ) -> np.ndarray:
     """Split a cloud without faces: `segment_mesh`'s criterion over the graph of nearest neighbours (own choice).
 
@@ -103,6 +104,7 @@ def segment_points(
         k: As in `segment_mesh`.
         min_size: Points that a superpoint has at least, where the graph joins it with another.
         max_distance: Metres beyond which neighbours are not joined, not even for `min_size`; None for no limit.
+        find: How equal positions are found.
 
     Returns:
         numpy int64 [P], ids 0..S-1 in the order of first appearance.
@@ -127,7 +129,7 @@ def segment_points(
     if normals is not None:
         normals = coordinates("normals", normals, filled=True, count=len(points))
         normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    weld = find_weld(points)
+    weld = find(points)
     if weld is None:
         return _segment_distinct(points, normals, neighbors, k, min_size, max_distance)
     normals = None if normals is None else weld.directions(normals)
@@ -148,7 +150,7 @@ def _segment_distinct(
     return _merge(len(points), edges, weights, _order(weights), np.float32(k), min_size)
 
 
-def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> np.ndarray:
+def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS, *, find: Finder = find_weld) -> np.ndarray:
     """Take each point's normal from the plane that fits its neighbourhood best (PCA).
 
     The sign is not known from points alone; here z >= 0 (then y, then x). Fewer than three distinct points in a
@@ -158,6 +160,7 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> 
     Args:
         points: [P, 3] metres, array or tensor.
         neighbors: Nearest neighbours that the plane is fitted to, beside the point itself; at least 2.
+        find: How equal positions are found.
 
     Returns:
         numpy float32 [P, 3], unit length.
@@ -167,7 +170,7 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS) -> 
     """
     points = coordinates("points", points, filled=True)
     neighbors = whole("neighbors", neighbors, 2)
-    weld = find_weld(points)
+    weld = find(points)
     places = points if weld is None else weld.mean(points)  # [W, 3]
     normals = _principal_normals(places, nearest_points(KDTree(places), places, neighbors + 1)[1]).astype(np.float32)
     return normals if weld is None else normals[weld.index]
@@ -208,7 +211,7 @@ def scene_normals(scene: Scene) -> np.ndarray:
     Returns:
         float32 [P, 3], unit length.
     """
-    return scene.normals if scene.normals is not None else estimate_normals(scene.points)
+    return scene.normals if scene.normals is not None else estimate_normals(scene.points, find=finder_of(scene))
 
 
 def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
@@ -243,7 +246,8 @@ def _cut(scene: Scene, superpoints: np.ndarray) -> np.ndarray:
 def _segment(scene: Scene, config: SuperpointConfig) -> np.ndarray:
     if scene.faces is not None and len(scene.faces):
         return segment_mesh(scene.points, scene.faces, k=config.k, min_size=config.min_size)
-    return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size)
+    find = finder_of(scene)
+    return segment_points(scene.points, scene.normals, k=config.k, min_size=config.min_size, find=find)
 
 
 @compiled(nogil=True, error_model="numpy")

@@ -1,12 +1,54 @@
 """A scene's different positions: everything geometric is computed on these, and copied back to the points."""
 
-from collections.abc import Callable
+import functools
+import weakref
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 
 import numpy as np
 
-from geoguide.ops.weld import Weld, find_weld
+from geoguide.ops.weld import RARE, Finder, Weld, find_weld
 from geoguide.scene import Scene
+
+_KNOWN: MutableMapping[Scene, Weld | None] = weakref.WeakKeyDictionary()  # every stage asks; found once for a scene
+
+
+def finder(provenance: str) -> Finder:
+    """How equal positions are found in data of a provenance.
+
+    Args:
+        provenance: As in `Scene`.
+
+    Returns:
+        `find_weld`; for generated data with its `RARE`.
+    """
+    return functools.partial(find_weld, rare=RARE) if provenance == "mini" else find_weld
+
+
+def scene_weld(scene: Scene) -> Weld | None:
+    """A scene's different positions, found when they are first asked for.
+
+    Args:
+        scene: P points.
+
+    Returns:
+        The weld; None where points do not repeat, or in generated data only by chance.
+    """
+    if scene not in _KNOWN:
+        _KNOWN[scene] = finder(scene.provenance)(scene.points)
+    return _KNOWN[scene]
+
+
+def finder_of(scene: Scene) -> Finder:
+    """What functions of arrays take as `find` where the points are those of a scene: nothing is searched again.
+
+    Args:
+        scene: P points.
+
+    Returns:
+        Gives `scene_weld` of the scene.
+    """
+    return lambda _: scene_weld(scene)
 
 
 def welded(scene: Scene) -> tuple[Scene, Weld | None]:
@@ -21,9 +63,9 @@ def welded(scene: Scene) -> tuple[Scene, Weld | None]:
 
     Returns:
         The scene of W positions, in the order of first appearance, and which of them each point is; the scene itself
-        and None where points do not repeat, or only by chance (see `find_weld`).
+        and None where `scene_weld` finds none.
     """
-    weld = find_weld(scene.points)
+    weld = scene_weld(scene)
     if weld is None:
         return scene, None
     reduced = replace(
@@ -37,6 +79,7 @@ def welded(scene: Scene) -> tuple[Scene, Weld | None]:
         instances=None,
         file_points=None,
     )
+    _KNOWN[reduced] = None  # its positions are different
     return reduced, weld
 
 
@@ -56,7 +99,7 @@ def at_positions(scene: Scene, compute: Callable[[Scene], np.ndarray]) -> np.nda
 
 
 def with_weld_said(scene: Scene) -> Scene:
-    """Add to a scene's `as_read` that points were welded, where they are.
+    """Add to a scene's `as_read` that points were welded, where more than a few are (`RARE`).
 
     Args:
         scene: As its reader returned it.
@@ -64,10 +107,26 @@ def with_weld_said(scene: Scene) -> Scene:
     Returns:
         The scene, with a sentence more where positions repeat.
     """
-    weld = find_weld(scene.points)
-    if weld is None:
+    weld = scene_weld(scene)
+    if weld is None or len(scene) - len(weld) <= RARE * len(scene):
         return scene
     kind = "points" if scene.faces is None else "mesh vertices"
     exact = f" (within {1000 * weld.tolerance:g} mm)" if weld.tolerance else ""
     said = f"welded: {len(scene):,} {kind} lie at {len(weld):,} different positions{exact}; each position counts once"
-    return replace(scene, as_read=(*scene.as_read, f"{said}, and all its copies get the same label"))
+    return with_said(scene, f"{said}, and all its copies get the same label")
+
+
+def with_said(scene: Scene, *said: str) -> Scene:
+    """Add sentences to a scene's `as_read`; what is known of its positions stays known.
+
+    Args:
+        scene: The scene.
+        *said: Sentences.
+
+    Returns:
+        The scene with them.
+    """
+    told = replace(scene, as_read=(*scene.as_read, *said))
+    if scene in _KNOWN:
+        _KNOWN[told] = _KNOWN[scene]
+    return told

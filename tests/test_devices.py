@@ -1,11 +1,16 @@
 """Names of devices: those that are there, and one line for every other."""
 
+import numpy as np
 import pytest
 import torch
 
 import geoguide
+from geoguide.backbones import BackboneConfig, open_backbone
 from geoguide.errors import InputError
 from geoguide.ops.devices import resolve_device
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.stages import Stages, frozen_features
+from geoguide.scene import Scene
 
 
 def test_devices_that_are_there() -> None:
@@ -23,6 +28,20 @@ def test_any_other_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="device") as error:
         resolve_device(name)
     assert repr(name) in str(error.value)
+
+
+def test_networks_run_where_they_are_told(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """Also where there is a GPU: this one would fail at the first use."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    points = rng.random((300, 3)).astype(np.float32)
+    scene = Scene("cube", points, points)
+    for name in ("sonata-mini", "sonata-mini-untrained"):
+        assert open_backbone(BackboneConfig(name), "cpu").device == torch.device("cpu")
+    expected = frozen_features(scene, BackboneConfig(), "cpu")
+    np.testing.assert_array_equal(
+        np.asarray(Stages(scene, ExperimentConfig(), device="cpu").geometry), expected.astype(np.float16)
+    )
+    assert len(geoguide.load("mini").features(scene)) == len(scene)  # a model is on the CPU until `to` moves it
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

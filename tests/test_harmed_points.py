@@ -1,5 +1,6 @@
 """One cloud, written in ways that were once read wrongly: the labels of the unharmed file, or one line."""
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -213,6 +214,96 @@ def test_doubled_points_do_not_hide_the_spacing(room: Sampled, tmp_path: Path) -
     points = np.repeat(room.points[:, [0, 2, 1]] * [100, 0.01, 100], 3, axis=0)  # flat: only the spacing tells
     with pytest.raises(DataError, match="do not look like metres"):
         load_points(save_ply(tmp_path / "a.ply", points=points, colors=np.repeat(room.colors, 3, axis=0)))
+
+
+def thing(points: np.ndarray, length: float) -> np.ndarray:
+    """A bowl on a stem, dense: nothing stands below most of it."""
+    rng = np.random.default_rng(0)
+    at = rng.normal(size=(20_000, 3))
+    at /= np.linalg.norm(at, axis=1, keepdims=True)
+    at[:, 2] = -np.abs(at[:, 2])
+    stem = np.stack([0.1 * np.cos(at[:2000, 0] * 9), 0.1 * np.sin(at[:2000, 0] * 9), -1 - rng.random(2000)], axis=1)
+    return (np.concatenate([at, stem]) * length / 2).astype(points.dtype)
+
+
+@pytest.mark.parametrize("length", [12.0, 30.0, 50.0])
+def test_an_object_in_centimetres_is_no_hall(room: Sampled, tmp_path: Path, length: float) -> None:
+    points = thing(room.points, length)
+    path = save_ply(tmp_path / "a.ply", points=points, colors=np.full(points.shape, 99, np.uint8))
+    with pytest.raises(DataError, match=r"a.ply: coordinates look like those of one object, .* --unit (cm|mm|in) "):
+        load_points(path)
+    assert np.allclose(load_points(path, unit="cm").points, points / 100)
+    assert len(load_points(path, unit="m")) == len(points)
+
+
+def test_a_hall_is_no_object(room: Sampled, tmp_path: Path) -> None:
+    for factor in (2, 3):  # floors tell, also of rooms on their side
+        for axes in ([0, 1, 2], [0, 2, 1]):
+            points = (room.points * factor)[:, axes]
+            assert len(load_points(save_ply(tmp_path / "a.ply", points=points, colors=room.colors))) == len(points)
+
+
+def test_a_survey_from_the_air_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ground = rng.random((30_000, 2)) * 150
+    ground[:, 0] *= 3  # 450 x 150 m at 0.4 points a square metre
+    points = np.column_stack([ground, 60 + 55 * np.sin(ground[:, 0] / 60)]).astype(np.float32)
+    path = save_ply(tmp_path / "a.ply", points=points, colors=np.full(points.shape, 99, np.uint8))
+    with pytest.raises(DataError, match=r"in metres this is a survey from the air, of 4.* --unit m takes it as it is"):
+        load_points(path)
+    assert np.array_equal(load_points(path, unit="m").points, points)
+
+
+def test_points_far_apart_in_a_hall_are_spoken_of(room: Sampled, tmp_path: Path) -> None:
+    points = room.points * 6 * np.float32([1, 1, 0.2])
+    scene = load_points(save_ply(tmp_path / "a.ply", points=points, colors=room.colors))
+    assert any("too far for the objects of a room" in said for said in scene.as_read)
+
+
+def test_the_extent_is_said(room: Sampled, tmp_path: Path) -> None:
+    path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors)
+    box = " x ".join(f"{side:.1f}".rstrip("0").rstrip(".") for side in np.ptp(room.points.astype(float), axis=0))
+    assert own_scan.open_scan(path).scene.as_read == (f"the scan measures {box} m, taken as metres",)
+    assert "its unit given as ft" in own_scan.open_scan(path, unit="ft").scene.as_read[-1]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_strays_are_named(room: Sampled, unharmed: Scene, tmp_path: Path, count: int) -> None:
+    for far in (300.0, 1e6):
+        points = room.points.copy()
+        points[100 : 100 + count, 1] += far
+        path = save_ply(tmp_path / "a.ply", points=points, colors=room.colors)
+        message = rf"{count} of {len(points)} points lie far from all others, .* point 10\d at \("
+        if far > 1000:
+            with pytest.raises(DataError, match=message):
+                load_points(path)
+        else:
+            (said,) = load_points(path).as_read
+            assert re.search(message, said)
+
+
+def test_where_numbers_are_missing_is_named(room: Sampled, tmp_path: Path) -> None:
+    points = room.points.copy()
+    points[[41, 77], 2] = np.nan
+    with pytest.raises(DataError, match=r"NaN or inf in 2 of \d+ rows, first row 41"):
+        load_points(save_ply(tmp_path / "a.ply", points=points, colors=room.colors))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_half_precision_through_the_api(room: Sampled, model: GeoGuideModel, kind: str) -> None:
+    half = room.points.astype(np.float16)
+    with pytest.warns(UserWarning, match=r"coordinates are float16 around .*, in steps of 0.00\d+ m there"):
+        model.segment(half if kind == "numpy" else torch.tensor(half), room.colors, labels=list(LABELS))
+    far = half + np.float16(100)
+    with pytest.raises(InputError, match=r"float16 around 10\d.*, steps of 0.06\d+ m there: the scan's shape is lost"):
+        model.segment(far if kind == "numpy" else torch.tensor(far), room.colors, labels=list(LABELS))
+
+
+def test_digits_that_were_lost_before_are_said(room: Sampled, tmp_path: Path) -> None:
+    for points, name in ((torch.tensor(room.points).bfloat16().float().numpy(), "bfloat16"),
+                         (room.points.astype(np.float16).astype(np.float64), "float16")):  # fmt: skip
+        scene = load_points(save_ply(tmp_path / "a.ply", points=points, colors=room.colors))
+        assert f"no more digits than {name}: steps of 0.0" in scene.as_read[0]
 
 
 # ---- colours

@@ -160,11 +160,19 @@ def test_a_complete_set_is_left_alone(data: Path):
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
 
 
-def test_another_seed_replaces_only_generated_scenes(data: Path, tmp_path: Path):
+def test_another_seed_is_refused_and_another_recipe_replaces_only_generated_scenes(tmp_path: Path):
     sensor = dataclasses.replace(SMALL.sensor, frames=4)
     root = make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.1, sensor), workers=1, progress=False)
     first = data_fingerprint(root)
-    make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(2, 0.1, sensor), workers=1, progress=False)
+    other, held = MiniConfig(2, 0.1, sensor), {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    for rooms in ((1, 0, 0), (2, 1, 0)):
+        with pytest.raises(DataError, match=rf"{root}: holds data of seed 1, asked for seed 2: .*delete it"):
+            make_mini_scannet(tmp_path, rooms=rooms, config=other, workers=1, progress=False)
+    assert {path: path.read_bytes() for path in held} == held
+    (root / MANIFEST).unlink()  # a set that was never finished
+    with pytest.raises(DataError, match="seed 1, asked for seed 2"):
+        make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=other, workers=1, progress=False)
+    make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.11, sensor), workers=1, progress=False)
     assert data_fingerprint(root) != first
     (root / "scans" / "scene0000_00" / "mini.json").unlink()  # now it could be anyone's
     with pytest.raises(DataError, match=r"scene0000_00: not a generated scene"):

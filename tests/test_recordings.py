@@ -418,6 +418,30 @@ def test_grey_of_sixteen_bits(tmp_path: Path):
     assert read_color(tmp_path / "0.png")[0].tolist() == [[0, 0, 0], [100, 100, 100], [255, 255, 255]]
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_grey_of_fewer_bits_in_sixteen(tmp_path: Path, bits: int):
+    ramp = np.linspace(0, 2**bits - 1, 3000).astype(np.uint16).reshape(50, 60)
+    pixels = ramp.copy()
+    pixels[7, 9] = 65535  # a bad pixel
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    found = read_color(tmp_path / "0.png")
+    expected = np.floor(ramp * (255.0 / (2**bits - 1)))
+    assert np.delete(np.abs(found[..., 0] - expected), 7 * 60 + 9).max() <= 1 and found[7, 9, 0] == 255
+
+
+def test_frames_of_a_recording_share_one_white(folder: Path, plain_scene: Scene):
+    for number, path in enumerate(sorted(folder.glob("*.color.jpg"))):
+        with Image.open(path) as image:
+            grey = np.asarray(image.convert("L")).astype(np.uint16) * 16  # 12 bits
+        Image.fromarray(grey // 40 if number == 3 else grey).save(path.with_suffix(".png"))  # a dark frame among them
+        path.unlink()
+    scene = load_rgbd(folder, voxel=VOXEL)
+    assert "24 colour images hold grey of 16 bits: read as 0 (black) to 4095 (white) by their range" in scene.as_read
+    assert {view.color_white for view in scene.views} == {4095}
+    np.testing.assert_array_equal(scene.points, plain_scene.points)
+    assert scene.views[3].color().max() < 10 and np.median(scene.views[2].color()) > 40
+
+
 def test_floats_are_no_colours(tmp_path: Path):
     Image.fromarray(np.zeros((3, 4), np.float32)).save(tmp_path / "0.tif")
     with pytest.raises(DataError, match=r"0.tif: expected a colour image, found floats"):
@@ -535,7 +559,7 @@ def test_a_pose_that_lies_out_of_the_world(folder: Path, far: float):
     pose = pose_of(folder, 4)
     pose[:3, 3] += far
     np.savetxt(folder / "frame-000004.pose.txt", pose)
-    with pytest.raises(InputError, match="GB, the limit is 4 GB"):
+    with pytest.raises(DataError, match=r"scan: the pose of frame frame-000004 at \(.*\) lies .* m from the others"):
         load_rgbd(folder, voxel=VOXEL)
 
 

@@ -1,6 +1,7 @@
 """Results do not depend on how often a position is there: the weld against numpy's unique, and every user of it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ from plyfile import PlyData
 from geoguide import backbones
 from geoguide.backbones import BackboneConfig
 from geoguide.datasets.formats.ply import vertex_normals, write_ply
+from geoguide.datasets.points import load_points
 from geoguide.instances.scene_masks import MaskConfig, scene_masks
-from geoguide.ops.weld import NEAR, RARE, find_weld
+from geoguide.ops.weld import NEAR, RARE, Weld, find_weld
 from geoguide.own_scan import open_scan
 from geoguide.pipeline.stages import frozen_features
 from geoguide.scene import Scene
 from geoguide.superpoints import SuperpointConfig, estimate_normals, scene_superpoints, segment_mesh, segment_points
-from geoguide.welding import welded
+from geoguide.welding import scene_weld, welded, with_weld_said
 
 FLOAT = np.float32
 
@@ -57,6 +59,7 @@ def multiples(count: int) -> dict[str, np.ndarray]:
         "each three times": np.repeat(np.arange(count), 3),
         "all twenty times": np.tile(np.arange(count), 20),
         "some again": np.r_[np.arange(count), rng.choice(count, count // 10)],
+        "0.05 % again": np.r_[np.arange(count), rng.choice(count, max(1, count // 2000), replace=False)],
     }
 
 
@@ -100,12 +103,17 @@ def test_normals_that_cancel_keep_a_direction() -> None:
     np.testing.assert_allclose(find_weld(points).directions(side), [[0.5**0.5, 0.5**0.5, 0]], rtol=1e-6)
 
 
-def test_a_few_equal_positions_are_left_alone(cloud: Scene) -> None:
+def test_a_few_equal_positions_are_left_alone_in_generated_scenes_only(cloud: Scene) -> None:
     few = int(RARE * len(cloud))
     index = np.r_[np.arange(len(cloud)), np.arange(few)]
-    assert few > 0 and find_weld(cloud.points[index]) is None
-    assert len(find_weld(cloud.points[np.r_[index, few, few + 1]])) == len(cloud)
+    assert few > 0 and find_weld(cloud.points[index], RARE) is None
+    assert len(find_weld(cloud.points[index])) == len(cloud)
+    assert len(find_weld(cloud.points[np.r_[index, few, few + 1]], RARE)) == len(cloud)
     assert welded(cloud) == (cloud, None)
+    twice = copies(cloud, index)
+    assert len(welded(twice)[0]) == len(cloud) and with_weld_said(twice) is twice  # too few to speak of
+    mini = replace(twice, provenance="mini")
+    assert welded(mini) == (mini, None)
 
 
 @pytest.mark.parametrize("number", [2, 3, 20])
@@ -188,6 +196,58 @@ def test_distinct_positions_are_computed_as_they_are(mesh: Scene, monkeypatch: p
     features = backbones.load("descriptors").encode(mesh)
     monkeypatch.setattr("geoguide.welding.find_weld", lambda points: None)
     np.testing.assert_array_equal(backbones.load("descriptors").encode(mesh), features)
+
+
+def test_a_mesh_of_a_few_repeated_vertices_has_the_normals_and_superpoints_of_one_without(mesh: Scene) -> None:
+    """0.06 % of the vertices are split in two, each with some of the faces."""
+    faces, again = mesh.faces.copy(), [777, 2345]
+    for number, vertex in enumerate(again):
+        row, corner = np.argwhere(faces == vertex)[0]
+        faces[row, corner] = len(mesh) + number
+    index = np.r_[np.arange(len(mesh)), again]
+    split = copies(mesh, index, faces)
+    np.testing.assert_array_equal(vertex_normals(split.points, faces), mesh.normals[index])
+    known = scene_superpoints(mesh, SuperpointConfig())
+    np.testing.assert_array_equal(scene_superpoints(split, SuperpointConfig()), known[index])
+
+
+def test_positions_are_searched_once_for_a_scene(cloud: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, searched = copies(cloud, multiples(len(cloud))["some again"]), []
+
+    def counted(points: np.ndarray, rare: float = 0.0) -> Weld | None:
+        searched.append(len(points))
+        return find_weld(points, rare)
+
+    for module in ("geoguide.welding", "geoguide.superpoints", "geoguide.instances.geometry"):
+        monkeypatch.setattr(f"{module}.find_weld", counted)
+    said = with_weld_said(scene)
+    assert scene_weld(said) is scene_weld(scene)
+    scene_masks(said, scene_superpoints(said, SuperpointConfig()), MaskConfig())
+    frozen_features(said, BackboneConfig("sonata-mini"))
+    assert searched == [len(scene)]
+
+
+def saved(path: Path, mesh: Scene, faces: np.ndarray) -> Scene:
+    write_ply(path, mesh.points, np.full((len(mesh), 3), 99, np.uint8), faces=faces)
+    return load_points(path)
+
+
+def test_faces_that_count_from_one_are_found_by_their_edges(mesh: Scene, tmp_path: Path) -> None:
+    last = mesh.faces[(mesh.faces < len(mesh) - 1).all(axis=1)]  # the last vertex is unused: every number is in range
+    scene = saved(tmp_path / "a.ply", mesh, last + 1)
+    np.testing.assert_array_equal(scene.faces, last)
+    assert sum("faces count vertices from 1" in said for said in scene.as_read) == 1
+    first = mesh.faces[(mesh.faces > 0).all(axis=1)]  # the first is unused, and nothing is wrong
+    right = saved(tmp_path / "b.ply", mesh, first)
+    np.testing.assert_array_equal(right.faces, first)
+    assert not any("from 1" in said for said in right.as_read)
+
+
+def test_faces_of_another_mesh_are_left_out(mesh: Scene, tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(len(mesh))
+    scene = saved(tmp_path / "a.ply", mesh, order[mesh.faces])
+    assert scene.faces is None and "join vertices across the whole scan" in scene.as_read[0]
+    assert saved(tmp_path / "b.ply", mesh, mesh.faces).as_read == ()
 
 
 def test_a_scan_says_that_it_was_welded(mesh: Scene, tmp_path) -> None:

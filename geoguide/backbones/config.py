@@ -12,6 +12,7 @@ from geoguide.backbones.joined import RULE, JoinedBackbone
 from geoguide.backbones.registry import BACKBONES, Backbone, load
 from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
 from geoguide.errors import ConfigError
+from geoguide.ops.devices import resolve_device
 
 _PACKAGED = {"sonata-mini": WEIGHTS, "sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
 _CHOICES = ("weights", "sha256", "concat")  # what a constructor takes; None leaves it to the backbone
@@ -68,21 +69,23 @@ class BackboneConfig:
         return {name: getattr(self, name) for name in _CHOICES if getattr(self, name) is not None}
 
 
-def open_backbone(config: BackboneConfig) -> Backbone:
-    """Make the backbone of a config; it is loaded once for all scenes, and networks run on the GPU where there is one.
+def open_backbone(config: BackboneConfig, device: str | torch.device = "auto") -> Backbone:
+    """Make the backbone of a config; it is loaded once for all scenes.
 
     Args:
         config: Which backbone.
+        device: Where its network runs, if it has one: see `ops.devices.resolve_device`.
 
     Returns:
         The backbone.
 
     Raises:
         DataError: Weights are missing or do not fit.
+        InputError: No such device here.
     """
     if len(config.parts) > 1:
-        return JoinedBackbone(tuple(map(open_backbone, config.parts)))
-    return _opened(config, _changed(config))
+        return JoinedBackbone(tuple(open_backbone(part, device) for part in config.parts))
+    return _opened(config, _changed(config), resolve_device(device))
 
 
 def identity(config: BackboneConfig) -> dict[str, Any]:
@@ -123,10 +126,10 @@ def _changed(config: BackboneConfig) -> int | None:
 
 
 @lru_cache(maxsize=2)
-def _opened(config: BackboneConfig, _changed: int | None) -> Backbone:
+def _opened(config: BackboneConfig, _changed: int | None, device: torch.device) -> Backbone:
     options = config.options()
-    if config.name != "descriptors" and torch.cuda.is_available():
-        options["device"] = "cuda"
+    if config.name != "descriptors":
+        options["device"] = device
     return load(config.name, **options)
 
 

@@ -15,9 +15,10 @@ from geoguide.backbones.serialization import MAX_DEPTH
 from geoguide.errors import InputError
 from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.origin import far_offset
+from geoguide.ops.strays import named_rows, stray_rows
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.scene import Scene
-from geoguide.superpoints import estimate_normals
+from geoguide.superpoints import estimate_normals, scene_normals
 from geoguide.welding import welded
 
 GRID = 0.02  # metres, the released model's voxel
@@ -73,7 +74,9 @@ def encoder_input(
     low, high = points.min(axis=0), points.max(axis=0)
     widest = float((high.astype(np.float64) - low).max())
     if widest / grid > 2**MAX_DEPTH - 4:  # two cells less than the curves hold: both ends may be cut by the grid
-        raise InputError(f"points must span at most {grid * (2**MAX_DEPTH - 4):g} m at this grid, found {widest:g} m")
+        strays = named_rows(stray_rows(points), points, lambda row: f"point {row}")
+        found = f"found {widest:g} m" + (f": {strays} lies far from all others" if strays else "")
+        raise InputError(f"points must span at most {grid * (2**MAX_DEPTH - 4):g} m at this grid, {found}")
     coord = points - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)  # [P, 3]
     cell = cells_of(coord.astype(np.float64), grid)
     selected, inverse = unique_cells(cell)
@@ -106,7 +109,7 @@ def encode_scene(
         InputError: As `encoder_input`.
     """
     scene, weld = welded(scene)
-    made = encoder_input(scene.points, scene.colors, scene.normals, grid=grid)
+    made = encoder_input(scene.points, scene.colors, scene_normals(scene), grid=grid)
     voxel = made.inverse if weld is None else made.inverse[weld.index]  # [P]
     coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
     stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device))

@@ -29,6 +29,7 @@ from geoguide.errors import DataError
 from geoguide.labels import load_label_set
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View, void_as_read
 from geoguide.text_files import read_names
+from geoguide.welding import finder
 
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
 REGIONS, CAMERAS, COLOR = "region_segmentations", "undistorted_camera_parameters", "undistorted_color_images"
@@ -198,7 +199,7 @@ def load_region(
     objects, classes = _face_objects(path, len(faces)), None  # classes: [F]
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
-    normals, _, said = mesh_normals(points, faces)
+    normals, _, said = mesh_normals(points, faces, finder(provenance_of(house)))
     found = None if classes is None else majority(faces, classes, len(points), VOID)
     instances = None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE)
     views, unseen = _load_views(house, points, split, image_size, origin)
@@ -365,7 +366,7 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: Size | None, o
     intrinsics = to_opencv(camera.intrinsics, size, color, conf, origin)
     intrinsics, size = at_size(intrinsics, size, new_size)
     images = _truth_images(house, color.stem)
-    return View(color.stem, intrinsics, camera.cam_to_world, size, color, depth, DEPTH_SCALE, **images)
+    return View(color.stem, intrinsics, camera.cam_to_world, size, color, depth, DEPTH_SCALE, **images)  # ty: ignore[invalid-argument-type]
 
 
 def _truth_images(house: Path, stem: str) -> dict[str, Path]:

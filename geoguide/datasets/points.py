@@ -13,13 +13,14 @@ import numpy as np
 
 from geoguide.datasets.formats.files import need_file
 from geoguide.datasets.formats.ply import checked_faces, exact_points, read_ply_records, respelled_columns
-from geoguide.datasets.formats.torch_files import read_torch
+from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals
 from geoguide.datasets.units import METRES, check_unit, in_metres
 from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line
 from geoguide.ops.arrays import host
 from geoguide.ops.colors import unit_colors
 from geoguide.ops.origin import far_offset
+from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
 from geoguide.scene import VOID, Scene, void_as_read
 
 SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt")
@@ -38,6 +39,7 @@ PLY_NORMALS = (("normal_x", "normal_y", "normal_z"), ("normalx", "normaly", "nor
 GREY = 0.5
 COARSE = 0.02  # m, steps of rounded coordinates as wide as the backbone's voxels: nothing smaller is left
 VISIBLE = 0.001  # m, the noise of a good scanner
+CHANCE = 500  # points, of fewer of which all may be round numbers by intent
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,14 +152,15 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None) -> Scene:
 
 def _placed(points: np.ndarray, unit: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Points [P, 3] as float32 metres near the origin, and what was done to them."""
-    largest = np.abs(points).max()
-    if largest > np.finfo(np.float32).max:
-        raise InputError(f"points exceed float32, found {largest:g}")
-    metres, said = in_metres(points, unit), ()
-    if points.dtype == np.float16:
-        said += _coarse(points, METRES[unit or "m"])
-    if unit not in (None, "m"):
-        said += (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
+    farthest = np.abs(points).max(axis=1)
+    if farthest.max() > np.finfo(np.float32).max:
+        row = int(farthest.argmax())
+        raise InputError(f"points exceed float32, found {farthest[row]:g} in point {row} (counted from 0)")
+    metres, said = in_metres(points, unit)
+    said += _strays_as_read(points, metres)
+    said += (
+        _coarse(points, METRES[unit or "m"]) if points.dtype == np.float16 else _rounded(points, METRES[unit or "m"])
+    )
     offset = far_offset(metres)  # [3]
     if offset.any():
         metres = metres.astype(np.float64) - offset
@@ -167,6 +170,19 @@ def _placed(points: np.ndarray, unit: str | None) -> tuple[np.ndarray, tuple[str
         )
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(metres, dtype=np.float32), said
+
+
+def _strays_as_read(points: np.ndarray, metres: np.ndarray) -> tuple[str, ...]:
+    """A sentence that names the few points [P, 3] that lie far from all others; `InputError` where they are too far."""
+    rows = stray_rows(metres)
+    if not len(rows):
+        return ()
+    named = named_rows(rows, points, lambda row: f"point {row}")
+    far = distances(metres)[rows[0]]
+    found = f"{len(rows)} of {len(points)} points lie far from all others, by up to {far:.4g} m: {named} (from 0)"
+    if far > FARTHEST:
+        raise InputError(f"{found}: leave such points out")
+    return (found,)
 
 
 def grey_colors(count: int) -> np.ndarray:
@@ -191,6 +207,20 @@ def _coarse(points: np.ndarray, metre: float) -> tuple[str, ...]:
     if step > COARSE:
         raise InputError(f"{found}: the scan's shape is lost; they need float64 (double) or an origin nearby")
     return (found,) if step > VISIBLE else ()
+
+
+def _rounded(points: np.ndarray, metre: float) -> tuple[str, ...]:
+    """A sentence where all coordinates [P, 3] have no more digits than a type of 16 bits holds, in visible steps."""
+    if points.dtype.kind != "f" or len(points) < CHANCE:
+        return ()
+    single = points.astype(np.float32)
+    far = float(np.abs(single).max())
+    for name, bits in (("bfloat16", 16), ("float16", 13)):  # of float32's 23 these are not stored
+        if not (single.view(np.uint32) & ((1 << bits) - 1)).any() and (single == points).all():
+            step = metre * 2.0 ** (np.frexp(far)[1] - 24 + bits)
+            found = f"coordinates have no more digits than {name}: steps of {step:.2g} m around {far:.4g}"
+            return (f"{found}; were they rounded where they were written?",) if step > VISIBLE else ()
+    return ()
 
 
 def _read_ply(path: Path) -> Cloud:
@@ -288,17 +318,12 @@ def _read_pth(path: Path) -> Cloud:
     value = read_torch(path)
     if isinstance(value, dict):  # as Pointcept writes it
         key_of = _key_of([key for key in value if value[key] is not None], path)
-        try:
-            arrays = {field: host(key, value[key], "fiub") for field, (key, *_) in key_of.items()}
-        except InputError as error:
-            raise DataError(f"{path}: {error}") from None
+        arrays = {field: as_array(value[key], path, key) for field, (key, *_) in key_of.items()}
         return _named_cloud(arrays, key_of, path)
     if not isinstance(value, (tuple, list)) or len(value) < 2:
         raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {type(value).__name__}")
-    try:
-        coords, rgb, *rest = (host(*part, "fiub") for part in zip(("coords", "colors", "labels"), value, strict=False))
-    except InputError as error:
-        raise DataError(f"{path}: {error}") from None
+    named = zip(value, ("coords", "colors", "labels"), strict=False)
+    coords, rgb, *rest = (as_array(part, path, name) for part, name in named)
     points = exact_points(coords, path, "coords")
     return Cloud(points, None if rgb.ndim == 0 else rgb, labels=rest[0] if rest else None, signed=True)
 

@@ -18,12 +18,14 @@ from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
 from geoguide.errors import DataError, InputError
 from geoguide.ops.origin import far_offset
-from geoguide.scene import Scene, View, read_image
+from geoguide.ops.strays import distances, named_rows, stray_rows
+from geoguide.scene import Scene, View, read_image, white_of
 
 AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), strict=True))  # each [3]
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy")
 HEIGHTS = (0.3, 3.0)  # metres above the ground, at which people, and robots, hold cameras
+WHITE_FRAMES = 8  # images that tell what is white; a single one may be dark
 UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: horizontal surfaces are looked for in narrowing cones
 
 
@@ -70,8 +72,10 @@ def load_rgbd(
         raise InputError(f"up must be 'auto' or one of {', '.join(AXES)}, found {up!r}")
     check_unit(unit)
     views, doubt = _read_views(folder, frame_skip, depth_scale, image_size)
+    _check_strays(views, METRES[unit], folder)
+    views, grey = _with_white(views)
     views, shift = _placed(views, METRES[unit])
-    as_read = _without_color(folder) + frames_as_read(views) + _checked_depth(views, folder, max_depth, doubt)
+    as_read = _without_color(folder) + grey + frames_as_read(views) + _checked_depth(views, folder, max_depth, doubt)
     vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
     turn = rotation_to_z(estimate_up(views, normals) if up == "auto" else AXES[up])  # [3, 3]
     views = tuple(_turned(view, turn) for view in views)
@@ -144,6 +148,36 @@ def _read_views(
 def _usual_scale(depth: Path) -> float:
     """Units a metre of a depth file, by its type; a recording may hold both."""
     return 1.0 if depth.suffix == ".npy" and read_image(depth).dtype.kind == "f" else 1000.0
+
+
+def _with_white(views: tuple[View, ...]) -> tuple[tuple[View, ...], tuple[str, ...]]:
+    """The views with one white for all colour images that hold grey of 16 bits, by a few of them; and a sentence."""
+    deep = [view.color_path for view in views if _is_deep_grey(view.color_path)]
+    if not deep:
+        return views, ()
+    chosen = [deep[number] for number in np.unique(np.linspace(0, len(deep) - 1, WHITE_FRAMES).astype(int))]
+    white = max(white_of(read_image(path)) for path in chosen)
+    said = f"{len(deep)} colour images hold grey of 16 bits: read as 0 (black) to {white} (white) by their range"
+    return tuple(dataclasses.replace(view, color_white=white) for view in views), (said,)
+
+
+def _is_deep_grey(path: Path | None) -> bool:
+    if path is None or path.suffix.lower() != ".png":
+        return False
+    with path.open("rb") as file:
+        header = file.read(26)  # bits and kind of colour are its bytes 24 and 25
+    return len(header) == 26 and header[24:26] == b"\x10\x00"
+
+
+def _check_strays(views: tuple[View, ...], metres: float, folder: Path) -> None:
+    """`DataError` for cameras that stand far from all others, by name: nothing can be reconstructed around them."""
+    posed = [view for view in views if view.has_pose]
+    eyes = np.array([view.cam_to_world[:3, 3] for view in posed]).reshape(-1, 3)  # [K, 3]
+    rows = stray_rows(eyes * metres)
+    if len(rows):
+        far = distances(eyes * metres)[rows[0]]
+        named = named_rows(rows, eyes, lambda row: f"frame {posed[row].name}")
+        raise DataError(f"{folder}: the pose of {named} lies {far:.4g} m from the others: leave such frames out")
 
 
 def _placed(views: tuple[View, ...], metres: float) -> tuple[tuple[View, ...], np.ndarray]:

@@ -26,6 +26,7 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, void_as_read
 from geoguide.text_files import read_names
+from geoguide.welding import finder
 
 BY_NAME = "or name the scenes, --train, --val and --test"
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
@@ -150,7 +151,8 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
-    normals, faces, said = mesh_normals(points, faces)
+    provenance = provenance_of(folder)
+    normals, faces, said = mesh_normals(points, faces, finder(provenance))
     raw, objects = _load_raw(folder, points), _load_objects(folder, len(points))
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
@@ -166,7 +168,7 @@ def load_scene(
         labels=found,
         instances=instances,
         views=views,
-        provenance=provenance_of(folder),
+        provenance=provenance,
         as_read=(*said, *void_as_read(found, instances), *frames_as_read(views)),
     )
 
@@ -321,8 +323,11 @@ def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[V
     frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]
     intrinsics, size = common_camera(frames, folder / "intrinsic" / "intrinsic_depth.txt", new_size)
     poses = (read_pose(folder / "pose" / f"{color.stem}.txt") for color in paths)
+    view = functools.partial(View, intrinsics=intrinsics, image_size=size, depth_scale=DEPTH_SCALE)
     return tuple(
-        View(color.stem, intrinsics, pose, size, color, depth, DEPTH_SCALE, **_annotation_images(folder, color.stem))
+        view(
+            color.stem, cam_to_world=pose, color_path=color, depth_path=depth, **_annotation_images(folder, color.stem)
+        )
         for (color, depth), pose in zip(frames, poses, strict=True)
     )
 

@@ -20,9 +20,20 @@ LARGE, SPARSEST = 60.0, 0.5  # m: so large a place, if its points lie so far apa
 FEW, MANY = 100, 500  # points: a handful says nothing of its size; of fewer than MANY the spacing says nothing
 SAMPLE = 2000  # points whose nearest neighbour is looked for
 TYPICAL = (6.0, 0.03)  # m, length and spacing of a scanned room: the likely unit comes nearest to both
+# One object, scanned dense and written in cm, is as large as a hall in metres. What tells it is that it stands on no
+# ground: of the cells of a 32nd of its length that it covers, seen from above, few have a point in the lowest tenth of
+# its height. Rooms 0.61..0.97 (real ones laid on their side 0.69 and more), streets 0.45..0.78; chairs, beds, shelves,
+# tables and sofas cut out of the same scans 0.02..0.45. Asked only of what is taller than any room (2.8 m) and not flat
+# as a street is (height 0.1 of the length; rooms 0.21..0.97, objects 0.3..3.9).
+TALL, COMPACT, GROUND = 4.0, 0.25, 0.5
+OBJECT = (0.4, 0.001)  # m, length and spacing of an object as hand-held scanners see it
+WIDE, COARSE = 10.0, 0.12  # m: no room is so long; points farther apart than in any of these scans leave no objects
+# A survey from the air: 1 to 4 points a square metre, wide and flat, and a surface without walls: of a scanned room
+# 0.3 and more of the points stand in columns that rise through 0.3 of its height, of hills none.
+AERIAL, FLAT, UPRIGHT = (0.2, 5.0), 0.3, 0.1
 
 
-def in_metres(points: np.ndarray, unit: str | None = None) -> np.ndarray:
+def in_metres(points: np.ndarray, unit: str | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Bring coordinates to metres.
 
     Args:
@@ -30,19 +41,41 @@ def in_metres(points: np.ndarray, unit: str | None = None) -> np.ndarray:
         unit: A key of `METRES`; None for metres, which the cloud's size must then allow.
 
     Returns:
-        The coordinates, float64; `points` itself where they are in metres already.
+        The coordinates, float64, or `points` itself where they are in metres already; and for `Scene.as_read` what was
+        done, or what makes metres doubtful.
 
     Raises:
-        InputError: An unknown unit; or none is given, and the cloud is too large, small, sparse or dense for metres.
+        InputError: An unknown unit; or none is given, and the cloud is too large, small, sparse or dense for metres, or
+            one object of the size of a house.
 
     Example:
-        >>> in_metres(np.array([[1500, 0, 250]]), "mm").tolist()
+        >>> in_metres(np.array([[1500, 0, 250]]), "mm")[0].tolist()
         [[1.5, 0.0, 0.25]]
     """
     check_unit(unit)
     if unit is None:
-        _check_metres(points)
-    return points if unit in (None, "m") else points.astype(np.float64) * METRES[unit]
+        return points, _check_metres(points)
+    if unit == "m":
+        return points, ()
+    return points.astype(np.float64) * METRES[unit], (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
+
+
+def extent_as_read(points: np.ndarray, unit: str | None = None) -> str:
+    """Say how large a scan is, so that a user sees a wrong unit: feet, above all, cannot be told from metres.
+
+    Args:
+        points: [P, 3] metres.
+        unit: As the user gave it.
+
+    Returns:
+        A sentence for `Scene.as_read`.
+
+    Example:
+        >>> extent_as_read(np.array([[0.0, 0, 0], [6.1, 4.9, 2.5]]))
+        'the scan measures 6.1 x 4.9 x 2.5 m, taken as metres'
+    """
+    how = "taken as metres" if unit is None else f"its unit given as {unit}"
+    return f"the scan measures {_box(np.ptp(np.asarray(points, np.float64), axis=0), 1)}, {how}"
 
 
 def need_metres(points: np.ndarray, path: Path) -> None:
@@ -74,29 +107,79 @@ def check_unit(unit: str | None) -> None:
         raise InputError(f"unit must be one of {', '.join(METRES)}, found {unit!r}")
 
 
-def _check_metres(points: np.ndarray) -> None:
-    """Refuse a cloud that cannot be in metres. O(P log P) for the spacing, which is measured only if size asks for it.
+def _check_metres(points: np.ndarray) -> tuple[str, ...]:
+    """Refuse a cloud that cannot be in metres, and say what is unusual of one that may be.
 
-    Feet cannot be told from metres: a room of 12 feet is a hall of 12 metres.
+    O(P log P) for the spacing, which is measured only if size asks for it. Feet cannot be told from metres: a room of
+    12 feet is a hall of 12 metres.
     """
+    if len(points) < FEW:
+        return ()
     low, high = np.percentile(np.asarray(points, np.float64), (1, 99), axis=0)  # [3] each
     size = high - low
-    if len(points) >= FEW and not size.any() and not np.ptp(points, axis=0).any():
+    if not size.any() and not np.ptp(points, axis=0).any():
         raise InputError(f"all {len(points)} points lie at one place")
-    if SMALL <= size.max() <= LARGE or len(points) < FEW:
-        return
+    if SMALL <= size.max() <= WIDE and size[2] <= TALL:
+        return ()
     spacing = _spacing(points) if len(points) >= MANY else None
+    if spacing is not None and size.max() <= LARGE and _is_one_object(points, low, high):
+        found = f"coordinates look like those of one object, not of a place in metres: {_measures(size, spacing, 1.0)}"
+        found += ", and no ground under it"
+        raise InputError(f"{found}; {_hint(size, spacing, OBJECT)}")
     wrong = size.max() < SMALLEST or size[2] > TALLEST
     if spacing is not None:
         wrong |= (size.max() < SMALL and spacing < DENSEST) or (size.max() > LARGE and spacing > SPARSEST)
     if wrong:
-        likely = _likely_unit(size.max(), spacing)
-        found = _measures(size, spacing, 1.0)
-        raise InputError(
-            f"coordinates do not look like metres: {found}; in {likely}, {_measures(size, spacing, METRES[likely])}; "
-            f"give the unit: --unit {likely} (or {', '.join(unit for unit in METRES if unit not in (likely, 'm'))}; "
-            "--unit m takes them as metres)"
-        )
+        raise InputError(_refusal(size, spacing, spacing is not None and _is_survey(points, size, spacing)))
+    if spacing is not None and size.max() > WIDE and spacing > COARSE and not _is_street(size):
+        return (f"points lie {spacing:.2g} m apart, too far for the objects of a room: is the unit metres? See --unit",)
+    return ()
+
+
+def _refusal(size: np.ndarray, spacing: float | None, survey: bool) -> str:
+    """Why a cloud is refused, with the unit to give."""
+    found = _measures(size, spacing, 1.0)
+    if not survey:
+        return f"coordinates do not look like metres: {found}; {_hint(size, spacing, TYPICAL)}"
+    unfit = "far too wide and coarse for rooms and streets, whose objects it cannot show"
+    asked = f"--unit m takes it as it is; if it is none, {_hint(size, spacing, TYPICAL)}"
+    return f"in metres this is a survey from the air, of {found}: {unfit}; {asked}"
+
+
+def _hint(size: np.ndarray, spacing: float | None, typical: tuple[float, float]) -> str:
+    likely = _likely_unit(size.max(), spacing, typical)
+    rest = ", ".join(unit for unit in METRES if unit not in (likely, "m"))
+    inside = f"in {likely}, {_measures(size, spacing, METRES[likely])}; give the unit: --unit {likely} (or {rest}"
+    return f"{inside}; --unit m takes them as metres)"
+
+
+def _is_one_object(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether a cloud, between `low` and `high` [3], is compact, higher than a room, and stands on no ground."""
+    size, side = high - low, float((high - low)[:2].max()) / 32
+    if size[2] <= TALL or size[2] < COMPACT * size[:2].max() or side == 0:
+        return False
+    inside = points[((points >= low) & (points <= high)).all(axis=1)]
+    cell = np.floor((inside[:, :2] - low[:2]) / side).astype(np.int64) @ (64, 1)  # [n]
+    ground = inside[:, 2] <= low[2] + 0.1 * size[2]
+    return len(np.unique(cell[ground])) < GROUND * len(np.unique(cell))
+
+
+def _is_street(size: np.ndarray) -> bool:
+    """Whether a cloud is as wide and flat as what a LiDAR on a car sees, whose echoes lie far apart at its rim."""
+    return bool(size.max() > LARGE and size[2] < COMPACT * size.max())
+
+
+def _is_survey(points: np.ndarray, size: np.ndarray, spacing: float) -> bool:
+    """Whether a cloud is wide, flat, without walls, and of the spacing of surveys from the air."""
+    if not (AERIAL[0] <= spacing <= AERIAL[1] and size.max() > LARGE and size[2] <= FLAT * size.max()):
+        return False
+    cell = np.floor(np.asarray(points[:, :2], np.float64) / (4 * spacing)).astype(np.int64)
+    column = np.unique(cell, axis=0, return_inverse=True)[1].reshape(-1)  # [P]
+    order = np.argsort(column, kind="stable")
+    starts = np.flatnonzero(np.diff(column[order], prepend=-1))
+    height = points[order, 2]
+    rise = np.maximum.reduceat(height, starts) - np.minimum.reduceat(height, starts)  # of each column
+    return bool((rise[column] > FLAT * size[2]).mean() < UPRIGHT)
 
 
 def _spacing(points: np.ndarray) -> float:
@@ -109,16 +192,20 @@ def _spacing(points: np.ndarray) -> float:
     return float(np.median(distance[:, -1]))
 
 
-def _likely_unit(length: float, spacing: float | None) -> str:
-    """The unit in which length and spacing come nearest to a room's; a factor too much is as bad as one too little."""
+def _likely_unit(length: float, spacing: float | None, typical: tuple[float, float]) -> str:
+    """The unit in which length and spacing come nearest to typical ones; a factor too much is as bad as too little."""
     found = np.array([length] if spacing is None else [length, spacing])
     found = np.maximum(found, np.finfo(np.float64).tiny)
     others = [unit for unit in METRES if unit != "m"]
-    misfit = [np.abs(np.log(found * METRES[unit] / TYPICAL[: len(found)])).sum() for unit in others]
+    misfit = [np.abs(np.log(found * METRES[unit] / typical[: len(found)])).sum() for unit in others]
     return others[int(np.argmin(misfit))]
 
 
 def _measures(size: np.ndarray, spacing: float | None, metres: float) -> str:
     """Size [3] and spacing times `metres`, in words."""
-    box = " x ".join(f"{side * metres:.3f}".rstrip("0").rstrip(".") for side in size) + " m"
+    box = _box(size * metres, 3)
     return box if spacing is None else f"{box} with points {spacing * metres:.3g} m apart"
+
+
+def _box(size: np.ndarray, digits: int) -> str:
+    return " x ".join(f"{side:.{digits}f}".rstrip("0").rstrip(".") for side in size) + " m"

@@ -73,13 +73,14 @@ def _begin_worker(turns: Queue) -> None:
         torch.cuda.set_device(number % gpus)
 
 
-def prepare_data(config: ExperimentConfig, workers: int) -> None:
+def prepare_data(config: ExperimentConfig, workers: int, device: str = "auto") -> None:
     """Generate and prepare every split of an experiment, before workers start reading it.
 
     Args:
         config: The experiment.
         workers: How many processes prepare scenes.
+        device: Where the backbone's network runs.
     """
     for split in ("train", "val"):
-        prepare_split(config, split, workers=workers)
-    prepare_split(config.tested(), "test", workers=workers)
+        prepare_split(config, split, workers=workers, device=device)
+    prepare_split(config.tested(), "test", workers=workers, device=device)

@@ -71,8 +71,8 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
 def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any]:
     """What the record holds, without time and memory."""
     tested = config.tested()
-    train, val = (_scenes(data_key(config), split) for split in ("train", "val"))
-    test = _scenes(data_key(tested), "test")
+    train, val = (_scenes(data_key(config), split, device) for split in ("train", "val"))
+    test = _scenes(data_key(tested), "test", device)
     student = training = None
     if config.protocol.mode != "fusion":
         fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints_root(), progress=progress)
@@ -142,8 +142,8 @@ def data_key(config: ExperimentConfig) -> str:
 
 
 @lru_cache(maxsize=6)
-def _scenes(key: str, split: str) -> Sequence[PreparedScene]:
-    return prepare_split(from_dict(ExperimentConfig, json.loads(key)), split, progress=False)
+def _scenes(key: str, split: str, device: str) -> Sequence[PreparedScene]:
+    return prepare_split(from_dict(ExperimentConfig, json.loads(key)), split, device=device, progress=False)
 
 
 def describe(evaluation: Evaluation, label_set: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from scipy import sparse
 from geoguide.errors import ConfigError, InputError
 from geoguide.instances.masks import InstanceMasks, iou_matrix
 from geoguide.instances.regions import Regions, merged, room_planes
-from geoguide.ops.weld import find_weld
+from geoguide.ops.weld import Finder, find_weld
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,12 @@ class InstanceConfig:
 
 
 def segment_instances(
-    points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray, config: InstanceConfig | None = None
+    points: np.ndarray,
+    normals: np.ndarray,
+    superpoints: np.ndarray,
+    config: InstanceConfig | None = None,
+    *,
+    find: Finder = find_weld,
 ) -> InstanceMasks:
     """Find masks of the objects of a room, and of its floor and walls; no labels are used (paper, IMR).
 
@@ -52,6 +57,7 @@ def segment_instances(
         normals: float [P, 3], unit length.
         superpoints: integer [P], ids from 0.
         config: Sizes and tolerances; None takes the defaults.
+        find: How equal positions are found.
 
     Returns:
         M masks with scores in [0, 1], best first.
@@ -61,7 +67,7 @@ def segment_instances(
     """
     config = config or InstanceConfig()
     points, normals, superpoints = _check(points, normals, superpoints)
-    weld = find_weld(points)
+    weld = find(points)
     if weld is None:
         return _segment_distinct(points, normals, superpoints, config)
     weld = weld.apart(superpoints)

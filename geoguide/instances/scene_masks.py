@@ -10,6 +10,7 @@ from geoguide.instances.geometry import InstanceConfig, segment_instances
 from geoguide.instances.masks import InstanceMasks
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_normals
+from geoguide.welding import finder_of
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,5 @@ def scene_masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig) -> In
         if scene.instances is None:
             raise DataError(f"scene {scene.name}: masks.source 'annotation' needs instance annotations, found none")
         return InstanceMasks.from_labels(scene.instances)
-    return segment_instances(scene.points, scene_normals(scene), np.asarray(superpoints), config.geometry)
+    normals, find = scene_normals(scene), finder_of(scene)
+    return segment_instances(scene.points, normals, np.asarray(superpoints), config.geometry, find=find)

@@ -5,6 +5,7 @@ hold positions many times. Neighbour graphs, fitted planes, means and percentile
 surface. `find_weld` finds the different positions; callers compute on these and copy the result back.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,9 @@ from scipy.sparse.csgraph import connected_components
 from geoguide.ops.neighbors import nearest_points
 
 RARE = 0.001
-"""Share of repeated points up to which a cloud is left as it is. Marching cubes give a few vertices of equal position
-by chance, which their mesh joins already: at most 3 of 18,144 (0.017 %) in the 288 generated scenes."""
+"""Share of repeated points up to which a generated scene is left as it is (see `welding`). Marching cubes give a few
+vertices of equal position by chance, which their mesh joins already: at most 3 of 18,144 (0.017 %) in the 288 generated
+scenes, whose committed results were computed so. Of a real scan every repeat counts once."""
 NEAR = 0.0002  # metres: positions that differ by less may be the same, registered or rounded twice
 NEAR_SHARE = 0.05
 """Share of positions with another within `NEAR` above which that is no chance. Surfaces of marching cubes have vertices
@@ -117,7 +119,10 @@ class Weld:
         return welded, table[:, 0].astype(np.int64), table[:, 1:]
 
 
-def find_weld(points: np.ndarray) -> Weld | None:
+Finder = Callable[[np.ndarray], Weld | None]  # of the different positions of points [P, 3], as `find_weld`
+
+
+def find_weld(points: np.ndarray, rare: float = 0.0) -> Weld | None:
     """Find the different positions of a cloud. O(P log P).
 
     Positions are equal where all three coordinates are. Where more than `NEAR_SHARE` of the positions then still have
@@ -126,10 +131,10 @@ def find_weld(points: np.ndarray) -> Weld | None:
 
     Args:
         points: float [P, 3] metres, finite.
+        rare: Share of the points that may repeat another without a word; 0 or `RARE`.
 
     Returns:
-        The positions; None where at most the share `RARE` of the points repeats another: such a cloud is to be used as
-        it is.
+        The positions; None where no more than that repeats: such a cloud is to be used as it is.
 
     Example:
         >>> weld = find_weld(np.array([[1.0, 0, 0], [0, 0, 0], [1, 0, 0]]))
@@ -138,7 +143,7 @@ def find_weld(points: np.ndarray) -> Weld | None:
     """
     equal = _equal(points)
     weld = _joined(points, equal) if _crowded(points[equal.first]) else equal
-    return None if len(points) - len(weld) <= RARE * len(points) else weld
+    return None if len(points) - len(weld) <= rare * len(points) else weld
 
 
 def _equal(points: np.ndarray) -> Weld:

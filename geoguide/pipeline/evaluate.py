@@ -79,7 +79,7 @@ def evaluate(
         config: The experiment: its data, text and protocol.
         student: The trained student; None in mode fusion.
         split: train, val or test.
-        scenes: The prepared scenes of the split; None prepares them.
+        scenes: The prepared scenes of the split; None prepares them, on the student's device.
         label_set: Another label set than the config's, for which the scenes' labels are read; None for the config's.
         progress: Whether to show progress bars.
 
@@ -91,7 +91,9 @@ def evaluate(
         ConfigError: An unknown label set.
         DataError: No scene has labels, none has 2D features in a mode that compares them, or one cannot be read.
     """
-    scenes = prepare_split(config, split, progress=progress) if scenes is None else scenes
+    if scenes is None:
+        device = "auto" if student is None else student.device
+        scenes = prepare_split(config, split, device=device, progress=progress)
     label_set = label_set or config.data.label_set
     return evaluate_label_sets(config, student, scenes, (label_set,))[label_set]
 

@@ -25,7 +25,12 @@ from geoguide.scene import Scene
 OPEN_SCENES = 64  # of a split, at once: the parts of their mapped files that were read count as this process's memory
 
 
-def prepare(source: Scene | SceneSource, config: ExperimentConfig, cache: Path | None = None) -> PreparedScene:
+def prepare(
+    source: Scene | SceneSource,
+    config: ExperimentConfig,
+    cache: Path | None = None,
+    device: str | torch.device = "auto",
+) -> PreparedScene:
     """Run every frozen stage on a scene, or read the stages from the cache.
 
     Args:
@@ -33,6 +38,7 @@ def prepare(source: Scene | SceneSource, config: ExperimentConfig, cache: Path |
             scene in memory, whose files cannot be read again (`PreparedScene.load`).
         config: Its parts decide the stages (see `Stages`).
         cache: Folder of the disk cache; None for `paths.cache_root()`.
+        device: Where the backbone's network runs, if its features are not in the cache (see `Stages`).
 
     Returns:
         The prepared scene.
@@ -41,7 +47,7 @@ def prepare(source: Scene | SceneSource, config: ExperimentConfig, cache: Path |
         ConfigError: As `Stages.prepared`.
         DataError: As `Stages.prepared`.
     """
-    return Stages(source, config, cache or cache_root()).prepared()
+    return Stages(source, config, cache or cache_root(), device).prepared()
 
 
 class PreparedScenes(Sequence[PreparedScene]):
@@ -53,11 +59,15 @@ class PreparedScenes(Sequence[PreparedScene]):
     Args:
         sources: The scenes.
         config: Its parts decide the stages.
+        device: As in `prepare`.
     """
 
-    def __init__(self, sources: Sequence[SceneSource], config: ExperimentConfig) -> None:
+    def __init__(
+        self, sources: Sequence[SceneSource], config: ExperimentConfig, device: str | torch.device = "auto"
+    ) -> None:
         self.sources = tuple(sources)
-        self._open = functools.lru_cache(OPEN_SCENES)(lambda number: prepare(self.sources[number], config))
+        opened = functools.lru_cache(OPEN_SCENES)
+        self._open = opened(lambda number: prepare(self.sources[number], config, device=device))
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -83,13 +93,21 @@ def scene_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
     return list_sources(data, split)
 
 
-def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, progress: bool = True) -> PreparedScenes:
+def prepare_split(
+    config: ExperimentConfig,
+    split: str,
+    *,
+    workers: int = 1,
+    device: str | torch.device = "auto",
+    progress: bool = True,
+) -> PreparedScenes:
     """Prepare every scene of a split; stages that are missing are computed now.
 
     Args:
         config: The experiment; `data` says which scenes.
         split: train, val or test.
         workers: Number of processes that compute missing stages; with 1, this process does.
+        device: As in `prepare`.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -104,9 +122,9 @@ def prepare_split(config: ExperimentConfig, split: str, *, workers: int = 1, pro
         sweep(folder)
     if workers > 1:
         with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker) as pool:
-            jobs = pool.map(_warm, sources, [config] * len(sources))
+            jobs = pool.map(functools.partial(_warm, config=config, device=device), sources)
             list(tqdm(jobs, f"prepare {split}", len(sources), disable=not progress))
-    scenes = PreparedScenes(sources, config)
+    scenes = PreparedScenes(sources, config, device)
     for _ in tqdm(scenes, f"prepare {split}", disable=not progress or workers > 1):
         pass  # opening a scene computes the stages that it lacks
     return scenes
@@ -117,5 +135,5 @@ def _begin_worker() -> None:
     torch.set_num_threads(1)
 
 
-def _warm(source: SceneSource, config: ExperimentConfig) -> None:
-    prepare(source, config)
+def _warm(source: SceneSource, config: ExperimentConfig, device: str | torch.device) -> None:
+    prepare(source, config, device=device)

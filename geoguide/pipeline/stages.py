@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from geoguide import backbones
 from geoguide.benchmarks import benchmark_of
@@ -37,7 +38,7 @@ from geoguide.text.encoders import text_encoder
 from geoguide.text.minilm import MiniLMTextEncoder
 
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
-VERSIONS = {"scene": 1, "geometry": 4, "lifted": 1, "superpoints": 2, "masks": 2}
+VERSIONS = {"scene": 1, "geometry": 5, "lifted": 1, "superpoints": 3, "masks": 3}
 
 
 class Stages:
@@ -51,6 +52,7 @@ class Stages:
             config's `text`, and which points have one, truth values or numbers of frames [P]; `lifting.lift` makes both
             of your own feature maps. `image_model` of the config says whose they are,
             `ImageModelConfig("given", NAME)`: another name for other features.
+        device: Where the backbone's network runs (see `ops.devices.resolve_device`).
 
     Attributes:
         source: The source; None for a scene in memory.
@@ -66,9 +68,11 @@ class Stages:
         config: ExperimentConfig,
         cache: Path | None = None,
         lifted: tuple[np.ndarray, np.ndarray] | None = None,
+        device: str | torch.device = "auto",
     ) -> None:
         self.source = None if isinstance(scene, Scene) else scene
         self.config, self._given, self._cache, self._own = config, scene, cache, lifted
+        self._device = device
         given = config.image_model is not None and config.image_model.kind == GIVEN
         if given != (lifted is not None):
             expected = "features as `lifted`" if given else 'ImageModelConfig("given", NAME) beside `lifted`'
@@ -206,7 +210,8 @@ class Stages:
 
     def _geometry(self) -> Arrays:
         """Different rows are stored once where many points share them (all points of a voxel of a coarse level)."""
-        return IndexedRows.compress(frozen_features(self.scene, self.config.backbone).astype(np.float16))
+        features = frozen_features(self.scene, self.config.backbone, self._device)
+        return IndexedRows.compress(features.astype(np.float16))
 
     def _lifted(self) -> Arrays:
         features = make_teacher(self.config, self.source).features(self.scene)
@@ -250,12 +255,15 @@ def own_features(
     return half, np.ceil(frames).astype(np.int32)
 
 
-def frozen_features(scene: Scene, backbone: backbones.BackboneConfig) -> np.ndarray:
+def frozen_features(
+    scene: Scene, backbone: backbones.BackboneConfig, device: str | torch.device = "auto"
+) -> np.ndarray:
     """Compute F_3d^G of every point, in the same way for training scenes and for a user's own scan.
 
     Args:
         scene: Any scene.
         backbone: The frozen backbone.
+        device: Where its network runs (see `ops.devices.resolve_device`).
 
     Returns:
         float32 [P, C1].
@@ -263,7 +271,7 @@ def frozen_features(scene: Scene, backbone: backbones.BackboneConfig) -> np.ndar
     Raises:
         DataError: The backbone's weights are missing or are not those that it must have.
     """
-    return backbones.open_backbone(backbone).encode(scene)
+    return backbones.open_backbone(backbone, device).encode(scene)
 
 
 def known_label_set(data: DataConfig) -> str:

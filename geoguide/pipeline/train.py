@@ -72,7 +72,7 @@ def fit(
             are left out, with one warning that names them.
         val: The prepared validation scenes; None prepares them. None at all, or `[]`: no validation curve. Those
             without labels are left out, with one warning that names them.
-        device: auto (CUDA where there is one), cpu or cuda.
+        device: auto (CUDA where there is one), cpu or cuda; the backbone of scenes that are prepared runs there too.
         run_dir: Folder of checkpoints, one written every `checkpoint_every` steps and read first where there is one.
             Experiments that differ in scoring alone share it. None writes none.
         progress: Whether to show progress bars.
@@ -85,9 +85,9 @@ def fit(
         DataError: Scenes or a checkpoint cannot be read, there is no training scene with 2D features or none with a
             point that is seen, no validation scene has labels, or the loss is not finite.
     """
-    train = _with_features(prepare_split(config, "train", progress=progress) if train is None else train)
-    val = prepare_split(config, "val", progress=progress) if val is None else val
     target = resolve_device(device)
+    train = _with_features(prepare_split(config, "train", device=target, progress=progress) if train is None else train)
+    val = prepare_split(config, "val", device=target, progress=progress) if val is None else val
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target)
     checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)

@@ -7,7 +7,7 @@ import numpy as np
 
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.datasets import scannet
-from geoguide.datasets.formats.files import MINI_STAMP, read_json
+from geoguide.datasets.formats.files import MINI_STAMP, provenance_of, read_json
 from geoguide.datasets.formats.ply import checked_points, read_ply, vertex_columns, vertex_normals
 from geoguide.errors import DataError
 from geoguide.ops.colors import unit_colors
@@ -15,6 +15,7 @@ from geoguide.paths import data_root
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.views import Cloud
 from geoguide.scene import Scene
+from geoguide.welding import finder
 from geoguide.worlds.jobs import MANIFEST
 from geoguide.worlds.rooms.make import make_mini_scannet
 
@@ -105,9 +106,11 @@ def read_cloud(folder: Path, *, described: bool = False) -> Cloud:
     rgb = vertex_columns(records, ("red", "green", "blue"), path)
     if faces is None or rgb is None:
         raise DataError(f"{path}: {'faces' if faces is None else 'vertex colours'} are missing")
-    normals = vertex_normals(points, faces)
+    provenance = provenance_of(folder)
+    normals = vertex_normals(points, faces, finder(provenance))
     colors = np.ascontiguousarray(unit_colors(rgb)[0])
     if not described:
         return Cloud(points, colors, normals)
-    descriptors = DescriptorBackbone().encode(Scene(folder.name, points, colors, normals, faces=faces))
+    room = Scene(folder.name, points, colors, normals, faces, provenance=provenance)
+    descriptors = DescriptorBackbone().encode(room)
     return Cloud(points, colors, normals, descriptors.astype(np.float16))

@@ -91,7 +91,7 @@ class FrozenBackboneStudent(Student[Adapter]):
         still = scene.load()
         for motion in motions:
             moved = replace(still, points=motion.points(scene.points), normals=motion.normals(still.normals))
-            yield self.network.whole(torch.from_numpy(open_backbone(self.backbone).encode(moved)))
+            yield self.network.whole(torch.from_numpy(open_backbone(self.backbone, self.device).encode(moved)))
 
     def saved_adapter(self) -> Adapter:
         """Return the part that a saved model holds (paper, Total).

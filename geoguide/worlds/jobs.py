@@ -164,11 +164,13 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
 
     Raises:
         InputError: `workers` is below 1.
-        DataError: The root or a scene's place holds files that this program did not write, or a scene was not written.
+        DataError: The root or a scene's place holds files that this program did not write, or scenes of another seed;
+            or a scene was not written.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
     root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
+    _refuse_another_seed(root, missing)
     _sweep(root, root / jobs[0].home)
     if not missing and _complete(root, jobs):
         return False
@@ -315,6 +317,20 @@ def _refuse_foreign_root(root: Path, home: Path) -> None:
         generated = all(path.name.startswith(".") or (path / MINI_STAMP).is_file() for path in scenes)
     if not generated:
         raise DataError(f"{root}: holds other files than generated scenes; choose another folder")
+
+
+def _refuse_another_seed(root: Path, missing: Sequence[Job]) -> None:
+    """Refuse to replace a set that was made from another seed: each seed has a folder of its own."""
+    stamps = [job.folder / MINI_STAMP for job in missing]
+    made = [read_json(stamp, {"recipe": dict})["recipe"] for stamp in stamps if stamp.is_file()]
+    if (root / MANIFEST).is_file():
+        made.append(read_json(root / MANIFEST, ()))
+    asked = missing[0].config.seed if missing else None
+    other = next((recipe["seed"] for recipe in made if recipe.get("seed", asked) != asked), None)
+    if missing and other is not None:
+        raise DataError(
+            f"{root}: holds data of seed {other}, asked for seed {asked}: choose another folder, or delete it"
+        )
 
 
 def discard(folder: Path) -> None:

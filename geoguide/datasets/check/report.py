@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from geoguide.datasets.color_agreement import color_doubts
 from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
 from geoguide.errors import GeoGuideError, ReadAs
+from geoguide.ops.strays import named_rows, stray_rows
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 from geoguide.welding import with_weld_said
 
@@ -217,6 +219,8 @@ def check_scene(report: Report, path: Path, read: Reader, need_labels: bool, nee
     _check_poses(report, path, scene.views)
     with report.noting():
         check_depth(scene.views, str(path), np.inf)  # what it finds unusual of a whole recording is not amiss here
+        for doubt in color_doubts(scene):
+            report.problem(f"{path}: {doubt}")
     return scene
 
 
@@ -233,7 +237,7 @@ def check_empty(report: Report, folder: Path) -> None:
 
 
 def _check_poses(report: Report, path: Path, views: Sequence[View]) -> None:
-    """Name the frames of a scene that no camera can have taken: they are skipped."""
+    """Name the frames of a scene that no camera can have taken."""
     lost = [view.name for view in views if not view.has_pose]
     if len(lost) == 1:
         report.problem(f"{path}: pose of frame {lost[0]} is lost (not finite or zero); the frame will be skipped")
@@ -241,6 +245,11 @@ def _check_poses(report: Report, path: Path, views: Sequence[View]) -> None:
         which = f"{', '.join(lost[:NAMED])}{', ...' * (len(lost) > NAMED)}"
         said = f"pose of {len(lost)} of {len(views)} frames is lost (not finite or zero); they will be skipped"
         report.problem(f"{path}: {said}: {which}")
+    posed = [view for view in views if view.has_pose]
+    eyes = np.array([view.cam_to_world[:3, 3] for view in posed]).reshape(-1, 3)  # [K, 3]
+    rows = stray_rows(eyes)
+    if len(rows):
+        report.problem(f"{path}: cameras far from all others: {named_rows(rows, eyes, lambda row: posed[row].name)}")
 
 
 def spread(count: int, number: int = 64) -> np.ndarray:

@@ -15,7 +15,7 @@ from plyfile import PlyData, PlyElement, PlyElementParseError, PlyParseError
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, InputError
 from geoguide.ops.colors import unit_colors
-from geoguide.ops.weld import find_weld
+from geoguide.ops.weld import Finder, find_weld
 from geoguide.paths import replacing
 
 FACE_LISTS = ("vertex_indices", "vertex_index")
@@ -326,12 +326,12 @@ def finite_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
 
 
 def exact_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
-    """Check coordinates as `finite_points` does, and leave them in the file's own precision.
+    """`finite_points` in the file's own precision, for who moves the origin or changes the unit first.
 
     Args:
-        points: The coordinates, numbers of any dtype, which should be [P, 3].
-        path: The file, for the message.
-        field: What the file calls them, for the message.
+        points: As there.
+        path: As there.
+        field: As there.
 
     Returns:
         The coordinates [P, 3], contiguous, of the file's dtype in this machine's byte order.
@@ -351,10 +351,11 @@ def exact_points(points: np.ndarray, path: Path, field: str) -> np.ndarray:
 def _need_finite(points: np.ndarray, path: Path, field: str) -> None:
     bad = ~np.isfinite(points).all(axis=1)
     if bad.any():
-        raise DataError(f"{path}: {field} holds NaN or inf in {int(bad.sum())} of {len(points)} rows")
+        where = f"{int(bad.sum())} of {len(points)} rows, first row {int(bad.argmax())} (counted from 0)"
+        raise DataError(f"{path}: {field} holds NaN or inf in {where}")
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray, find: Finder = find_weld) -> np.ndarray:
     """Compute the normal of each vertex of a mesh: the mean of its faces' normals, weighted by their areas.
 
     Vertices of equal position are one (see `find_weld`), so that separate triangles give the normals of a joined mesh.
@@ -364,27 +365,35 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     Args:
         vertices: Coordinates [P, 3].
         faces: Vertices of each triangle [F, 3].
+        find: How equal positions are found.
 
     Returns:
         Unit normals, float32 [P, 3].
     """
-    return known_vertex_normals(vertices, faces)[0]
+    return known_vertex_normals(vertices, faces, find)[0]
 
 
-def known_vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def known_vertex_normals(
+    vertices: np.ndarray, faces: np.ndarray, find: Finder = find_weld
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute `vertex_normals`, and say which of them the faces tell.
 
     Args:
         vertices: Coordinates [P, 3].
         faces: Vertices of each triangle [F, 3].
+        find: As in `vertex_normals`.
 
     Returns:
         Unit normals, float32 [P, 3]; and bool [P], False for a vertex of no face with an area.
     """
-    weld = find_weld(vertices)
-    if weld is not None:
-        normals, known = known_vertex_normals(weld.mean(vertices), weld.faces(faces))
-        return normals[weld.index], known[weld.index]
+    weld = find(vertices)
+    if weld is None:
+        return _known_vertex_normals(vertices, faces)
+    normals, known = _known_vertex_normals(weld.mean(vertices), weld.faces(faces))
+    return normals[weld.index], known[weld.index]
+
+
+def _known_vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     corners = vertices.astype(np.float64)[faces]  # [F, 3, 3]
     area_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
     normals = np.empty((len(vertices), 3))  # [P, 3]

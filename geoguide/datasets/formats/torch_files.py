@@ -11,7 +11,8 @@ import torch
 from numpy._core import multiarray
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.errors import DataError, first_line
+from geoguide.errors import DataError, InputError, first_line
+from geoguide.ops.arrays import host
 
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")  # numpy types of plain arrays
 ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream that cannot be mapped
@@ -101,11 +102,6 @@ def as_array(value: Any, path: Path, field: str) -> np.ndarray:
         DataError: The value holds no plain numbers.
     """
     try:
-        if isinstance(value, torch.Tensor):
-            value = (value.float() if value.dtype == torch.bfloat16 else value).detach().resolve_conj().numpy()
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:  # sparse, quantized, rows of different lengths
-        raise DataError(f"{path}: {field} is not a plain array ({first_line(error)})") from None
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"{path}: {field} must hold numbers, found {array.dtype}")
-    return array
+        return host(field, value, "fiub")
+    except InputError as error:
+        raise DataError(f"{path}: {error}") from None
