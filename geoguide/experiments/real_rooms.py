@@ -7,6 +7,7 @@ scenes may be those that are learned from, since nothing is learned from labels.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from geoguide.datasets.config import DataConfig, Splits
 from geoguide.experiments.placing import with_image_model
@@ -123,17 +124,45 @@ def real_rooms(
         The experiments; those that are scored on several scenes are trained once.
     """
     first, others = features[0], features[1:]
-    rows = [row for model in features for row in without_training(root, model, scored[0])]
-    longer = [
-        row.replace(name=f"{row.name}, {LONG} x steps", train__steps=LONG * row.train.steps) for row in trained(0)
-    ]
-    groups = [(trained(seed), {"features": first}) for seed in seeds]
+    groups = [Group(trained(seed), first, train) for seed in seeds]
     for seed in seeds:
         both = trained(seed, everything=False)
-        groups += [(both, {"features": model}) for model in others]
-        groups += [(both, {"features": first, "backbone": name}) for name in BACKBONES[1:]]
-        groups += [(both, {"features": first, "train": (*train, *more)})]
-    groups += [(longer[:2], {"features": first})]
-    for configs, where in groups:
-        rows += [room(config, root, scored=scene, **{"train": train} | where) for scene in scored for config in configs]
-    return rows
+        groups += [Group(both, model, train) for model in others]
+        groups += [Group(both, first, train, backbone) for backbone in BACKBONES[1:]]
+        groups += [Group(both, first, (*train, *more))]
+    groups += [Group([_longer(config) for config in trained(0, everything=False)], first, train)]
+    rows = [row for model in features for row in without_training(root, model, scored[0])]
+    return rows + [row for group in groups for row in group.rows(root, scored)]
+
+
+def _longer(config: ExperimentConfig) -> ExperimentConfig:
+    return config.replace(name=f"{config.name}, {LONG} x steps", train__steps=LONG * config.train.steps)
+
+
+class Group(NamedTuple):
+    """Trained rows that share a 2D model, training scenes and frozen features.
+
+    Attributes:
+        configs: The experiments, on generated rooms.
+        features: As in `room`.
+        train: As in `room`.
+        backbone: As in `room`.
+    """
+
+    configs: Sequence[ExperimentConfig]
+    features: str
+    train: Sequence[str]
+    backbone: str = BACKBONES[0]
+
+    def rows(self, root: str | Path, scored: Sequence[str]) -> list[ExperimentConfig]:
+        """The experiments in real rooms.
+
+        Args:
+            root: As in `room`.
+            scored: Scenes that are scored, one by one.
+
+        Returns:
+            A row for each scene and config.
+        """
+        where: dict[str, Any] = {"train": self.train, "backbone": self.backbone}
+        return [room(row, root, self.features, scene, **where) for scene in scored for row in self.configs]

@@ -47,7 +47,7 @@ def prepare(
         ConfigError: As `Stages.prepared`.
         DataError: As `Stages.prepared`.
     """
-    return Stages(source, config, cache or cache_root(), device).prepared()
+    return Stages(source, config, cache or cache_root(), device=device).prepared()
 
 
 class PreparedScenes(Sequence[PreparedScene]):

@@ -68,6 +68,7 @@ class Stages:
         config: ExperimentConfig,
         cache: Path | None = None,
         lifted: tuple[np.ndarray, np.ndarray] | None = None,
+        *,
         device: str | torch.device = "auto",
     ) -> None:
         self.source = None if isinstance(scene, Scene) else scene
