@@ -21,7 +21,7 @@ from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, re
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles
 from geoguide.datasets.formats.segments import check_agree, read_objects
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
-from geoguide.datasets.normals import mesh_normals
+from geoguide.datasets.normals import seen_normals
 from geoguide.datasets.splits import load_split
 from geoguide.errors import DataError
 from geoguide.labels import load_label_set
@@ -163,7 +163,8 @@ def load_region(
     objects, classes = _face_objects(path, len(faces)), None  # classes: [F]
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
-    normals, _, said = mesh_normals(points, faces)
+    views = _load_views(house, points, split, image_size, origin)
+    normals, surface, said = seen_normals(points, faces, views)
     found = None if classes is None else majority(faces, classes, len(points), VOID)
     instances = None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE)
     return Scene(
@@ -171,10 +172,10 @@ def load_region(
         points=points,
         colors=checked_colors(records, path),
         normals=normals,
-        faces=faces,
+        faces=surface,
         labels=found,
         instances=instances,
-        views=_load_views(house, points, split, image_size, origin),
+        views=views,
         provenance=provenance_of(house),
         as_read=(*said, *void_as_read(found, instances)),
     )
