@@ -17,6 +17,7 @@ from geoguide.datasets.formats.cameras import Size, at_size, check_fits, checked
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.formats.ply import finite_points
+from geoguide.datasets.normals import swept_normals
 from geoguide.datasets.points import grey_colors
 from geoguide.datasets.splits import SPLITS, load_split
 from geoguide.errors import DataError, InputError
@@ -79,7 +80,8 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
 
     Returns:
         The scene, named `<scene>_<token>`. Its colours are a constant grey; intensity is 0..255; labels are classes of
-        "nuscenes16" (255 where ignored), None where lidarseg is not installed or withheld.
+        "nuscenes16" (255 where ignored), None where lidarseg is not installed or withheld. Normals are estimated and
+        look to the LiDAR; generated data have none.
 
     Raises:
         DataError: Something is missing or broken; the message names file, field, what was expected and what was found.
@@ -101,16 +103,20 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
         raise DataError(f"{where}: expected a finite pose of {LIDAR}, found nan or inf")
     points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
     views = tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS)
+    points = points.astype(np.float32)
     labels = _read_labels(tables, lidar["token"], len(points))
+    # The records of generated streets were computed without normals: every stage estimates its own there.
+    normals, said = (None, ()) if tables.provenance == "mini" else swept_normals(points, lidar_to_ego[:3, 3])
     return Scene(
         name=f"{tables.scene_of(sample)}_{sample}",
-        points=points.astype(np.float32),
+        points=points,
         colors=grey_colors(len(points)),
+        normals=normals,
         labels=labels,
         views=views,
         provenance=tables.provenance,
         intensity=intensity,
-        as_read=(*void_as_read(labels), *frames_as_read(views)),
+        as_read=(*said, *void_as_read(labels), *frames_as_read(views)),
     )
 
 
@@ -153,13 +159,15 @@ def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Sce
         intrinsics = _intrinsics(camera["intrinsics"], f"{where}.intrinsics")
         view = View(channel, intrinsics, pose, (camera["height"], camera["width"]))
         views.append(_with_image(view, folder / camera["file"], (path, path), image_size))
+    normals, said = swept_normals(points, np.zeros(3))
     return Scene(
         folder.name,
         points,
         grey_colors(len(points)),
+        normals,
         views=tuple(views),
         intensity=intensity,
-        as_read=frames_as_read(views) + _upside_down(views),
+        as_read=said + frames_as_read(views) + _upside_down(views),
     )
 
 

@@ -9,6 +9,7 @@ from geoguide.datasets.formats.files import listed, need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.formats.torch_files import as_array, read_torch
+from geoguide.datasets.normals import camera_places, sided_normals
 from geoguide.datasets.openscene_folders import layout_of, scene_name, suffix_of
 from geoguide.datasets.openscene_views import load_views
 from geoguide.datasets.points import grey_colors
@@ -46,7 +47,8 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
 def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     """Read one scene, with the frames of its 2D folder where that is there.
 
-    Colours in [-1, 1] become [0, 1]; nuScenes has the scalar 0 instead, mid grey. There are no faces and no normals.
+    Colours in [-1, 1] become [0, 1]; nuScenes has the scalar 0 instead, mid grey. There are no faces and no normals: these
+    are estimated, and look to the side that was seen (see `normals`).
 
     Args:
         path: `<root>/<3D folder>/<split>/<scene>.pth`.
@@ -69,13 +71,16 @@ def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     )
     points = finite_points(coords, path, "coords")
     found = _labels(labels, len(points), layout.classes, path)
+    frames = load_views(path.parents[2], layout, path.parent.name, name, points) if views else ()
+    normals, said = sided_normals(points, None, camera_places(frames))
     return Scene(
         name=name,
         points=points,
         colors=_colors(colors, len(points), path),
+        normals=normals,
         labels=found,
-        views=load_views(path.parents[2], layout, path.parent.name, name, points) if views else (),
-        as_read=void_as_read(found),
+        views=frames,
+        as_read=said + void_as_read(found),
     )
 
 
