@@ -16,6 +16,7 @@ from torch import Tensor
 from geoguide.backbones import BackboneConfig, identity
 from geoguide.backbones.checkpoints import mismatches
 from geoguide.backbones.config import WITHOUT_WEIGHTS
+from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
@@ -320,5 +321,6 @@ def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None
     points = coordinates("points", points, keep_single=True, filled=True)
     scene = cloud_scene("input", Cloud(points, colors, normals), unit)
     for said in scene.as_read:
-        warnings.warn(said, stacklevel=3)
+        if not said.startswith(NO_NORMALS):  # that they may be left out is said above
+            warnings.warn(said, stacklevel=3)
     return scene

@@ -27,6 +27,7 @@ BELIEVED = 0.8  # of what is seen: the rule errs on up to a tenth itself, normal
 WOUND = 0.1  # of the edges, across which faces wind against each other: at random it is a half, in scans next to none
 APART = 0.25  # metres between the places that frames were taken from: nearer ones see the same
 SEEN = "the side that was seen"
+NO_NORMALS = "no normals: estimated from the points, each"  # how the sentence about them begins
 
 
 def filled_normals(
@@ -151,7 +152,7 @@ def sided_normals(
     """
     seen = SEEN if sensors is None else "the side that the cameras saw"
     if normals is None:
-        said = f"no normals: estimated from the points, each to {seen}"
+        said = f"{NO_NORMALS} to {seen}"
         return oriented(points, estimate_normals(points), sensors), (said,)
     share = agreement(points, normals, sensors)
     if share is None or share >= BELIEVED:
@@ -172,7 +173,7 @@ def swept_normals(points: np.ndarray, lidar: np.ndarray) -> tuple[np.ndarray, tu
         Unit normals, float32 [P, 3], and what was done.
     """
     normals = facing(estimate_normals(points), np.asarray(lidar, np.float64) - points)
-    return normals, ("no normals: estimated from the points, each towards the LiDAR",)
+    return normals, (f"{NO_NORMALS} towards the LiDAR",)
 
 
 def camera_places(views: Sequence[View]) -> np.ndarray | None:

@@ -82,7 +82,7 @@ class Identity:
             if noted.pop("reading", 1) != READING:
                 raise ValueError(f"{note}: of another reading")
             return from_dict(cls, noted, str(note))
-        except (OSError, ValueError, AttributeError, RecursionError):  # no note, an old or a damaged one
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # no note, an old or a damaged one
             found = cls.of(load())
         write_text(note, json.dumps({**asdict(found), "reading": READING}))
         return found
