@@ -38,7 +38,8 @@ class Sampled:
 @pytest.fixture(scope="module")
 def room() -> Sampled:
     shape = simple_room()
-    vertices, faces = trimesh.remesh.subdivide_to_size(shape.vertices, shape.faces, 0.2)
+    inward = np.where(shape.face_object[:, None] < 3, shape.faces[:, ::-1], shape.faces)  # the shell, as it is seen
+    vertices, faces = trimesh.remesh.subdivide_to_size(shape.vertices, inward, 0.2)
     mesh = trimesh.Trimesh(vertices, faces)  # merges the vertices that triangles share
     rng = np.random.default_rng(1)
     points = np.array(mesh.vertices + rng.normal(0, 0.002, mesh.vertices.shape), np.float32)

@@ -28,6 +28,7 @@ NEIGHBORS = 8  # of a point, that vote with it
 ROUNDS = 40  # a vote goes from neighbour to neighbour so often
 SAMPLE = 4000  # points that tell to which side a whole scan's normals look
 TOLD = 0.1  # of them that are seen, at least, for a word about the scan
+FEW = 400  # points that are seen, at least: at random the share of so many differs from a half by 0.05
 
 
 def viewpoints(points: np.ndarray) -> np.ndarray:
@@ -121,11 +122,13 @@ def agreement(points: np.ndarray, normals: np.ndarray, sensors: np.ndarray | Non
         sensors: As in `oriented`.
 
     Returns:
-        The share in 0..1 of what is seen; None where less than `TOLD` of the points are seen at all.
+        The share in 0..1 of what is seen; None where less than `TOLD` or fewer than `FEW` of the points are seen at all.
     """
     evidence = _evidence(points, normals, sensors, max(1, len(points) // SAMPLE))
-    seen = np.abs(evidence).sum()
-    return float(evidence[evidence > 0].sum() / seen) if (evidence != 0).mean() >= TOLD else None
+    told = np.count_nonzero(evidence)
+    if told < max(FEW, TOLD * len(evidence)):
+        return None
+    return float(evidence[evidence > 0].sum() / np.abs(evidence).sum())
 
 
 def facing(normals: np.ndarray, towards: np.ndarray) -> np.ndarray:
