@@ -113,7 +113,9 @@ def test_rows_that_the_header_does_not_count(
 def test_a_labelled_scan_as_input_is_said(room: Sampled, tmp_path: Path) -> None:
     labels, scores = np.zeros(len(room.points), np.int32), np.zeros(len(room.points), np.float32)
     write_ply(tmp_path / "a.ply", room.points, room.colors, label=labels, score=scores)
-    assert decided(load_points(tmp_path / "a.ply"))[0].startswith("a labelled scan: its colours are those of its labels")
+    assert decided(load_points(tmp_path / "a.ply"))[0].startswith(
+        "a labelled scan: its colours are those of its labels"
+    )
 
 
 def test_faces_that_count_from_one(room: Sampled, tmp_path: Path) -> None:

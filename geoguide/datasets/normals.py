@@ -14,7 +14,7 @@ import numpy as np
 from pykdtree.kdtree import KDTree
 
 from geoguide.datasets.formats.ply import known_vertex_normals
-from geoguide.datasets.orientation import agreement, facing, oriented
+from geoguide.datasets.orientation import FEW, agreement, facing, oriented
 from geoguide.ops.weld import find_weld
 from geoguide.scene import View
 from geoguide.superpoints import estimate_normals
@@ -91,7 +91,9 @@ def mesh_normals(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray | No
         return None, None, (f"faces give {touched} of {count} vertices a normal: read as a cloud without faces",)
     said: tuple[str, ...] = ()
     if touched < count:
-        said = (f"{count - touched} of {count} vertices belong to no face with an area: normals estimated from the points",)
+        said = (
+            f"{count - touched} of {count} vertices belong to no face with an area: normals estimated from the points",
+        )
         normals = estimated_where_missing(points, normals, known)
     normals, faces, told = _wound(points, normals, faces)
     return normals, faces, said + told
@@ -191,7 +193,9 @@ def camera_places(views: Sequence[View]) -> np.ndarray | None:
     return np.stack(places)[np.unique(np.floor(np.stack(places) / APART), axis=0, return_index=True)[1]]
 
 
-def _wound(points: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def _wound(
+    points: np.ndarray, normals: np.ndarray, faces: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Normals [P, 3] and faces [F, 3] of a mesh, by the side that was seen, and what was done."""
     share = _against(points, faces)
     if share > WOUND:
@@ -199,7 +203,9 @@ def _wound(points: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> tuple[
         corners = points.astype(np.float64)[faces]  # [F, 3, 3]
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
         away = np.einsum("fd,fd->f", across, normals[faces].sum(axis=1)) < 0
-        said = f"faces wind against each other across {share:.0%} of the edges: each turned to {SEEN}, normals estimated"
+        said = (
+            f"faces wind against each other across {share:.0%} of the edges: each turned to {SEEN}, normals estimated"
+        )
         return normals, np.where(away[:, None], faces[:, [0, 2, 1]], faces), (said,)
     seen = agreement(points, normals)
     if seen is None or seen > 1 - BELIEVED:
@@ -208,7 +214,7 @@ def _wound(points: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> tuple[
 
 
 def _against(points: np.ndarray, faces: np.ndarray) -> float:
-    """Share of the edges between two faces that both run along in the same direction."""
+    """Share of the edges between two faces that both run along in the same direction; 0 where there are few such."""
     weld = find_weld(points)
     faces = faces if weld is None else weld.faces(faces)
     start, end = faces.reshape(-1), np.roll(faces, -1, axis=1).reshape(-1)  # [3 F] the edges, by corner
@@ -217,7 +223,7 @@ def _against(points: np.ndarray, faces: np.ndarray) -> float:
     edge, rises = edge[order], (start < end)[order]
     first = np.flatnonzero(np.diff(edge, prepend=-1))  # of each edge
     pair = first[np.diff(np.append(first, len(edge))) == 2]  # of two faces
-    return float((rises[pair] == rises[pair + 1]).mean()) if len(pair) else 0.0
+    return float((rises[pair] == rises[pair + 1]).mean()) if len(pair) >= FEW else 0.0
 
 
 def _is_placeholder(points: np.ndarray, normals: np.ndarray, known: np.ndarray) -> bool:

@@ -84,7 +84,9 @@ def seen_side(points: np.ndarray, normals: np.ndarray, eyes: np.ndarray, every: 
     cell = np.floor((points[((points >= low) & (points < high)).all(axis=1)] - low) / voxel).astype(np.int64)
     filled = np.zeros(np.floor((high - low) / voxel).astype(np.int64) + 1, np.bool_)
     filled[tuple(cell.T)] = True
-    return _vote(asked, np.asarray(normals, np.float64)[::every], np.asarray(eyes, np.float64), near, low, voxel, filled)
+    return _vote(
+        asked, np.asarray(normals, np.float64)[::every], np.asarray(eyes, np.float64), near, low, voxel, filled
+    )
 
 
 def oriented(points: np.ndarray, normals: np.ndarray, sensors: np.ndarray | None = None) -> np.ndarray:
