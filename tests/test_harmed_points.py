@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from decisions import decided
 from plyfile import PlyData, PlyElement
 from simple_room import simple_room
 
 import geoguide
-from decisions import decided
 from geoguide import own_scan
 from geoguide.backbones.sonata import encoder_input
 from geoguide.datasets.points import Cloud, cloud_scene, load_points

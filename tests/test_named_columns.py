@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from decisions import decided
 from plyfile import PlyData, PlyElement
 from test_harmed_points import Sampled, room, same, save_ply, unharmed  # noqa: F401
 
-from decisions import decided
 from geoguide.datasets.formats.ply import write_ply
 from geoguide.datasets.points import load_points
 from geoguide.errors import DataError

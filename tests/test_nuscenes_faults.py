@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decisions import decided
 from PIL import Image
 from tiny_nuscenes import INTRINSICS, POINTS, SCENE, VERSION, edit_table, write_dataset, write_json, write_key_frame
 
-from decisions import decided
 from geoguide.datasets.formats.nuscenes_tables import list_samples, read_tables
 from geoguide.datasets.nuscenes import load_key_frame, load_sample
 from geoguide.errors import DataError

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from decisions import decided
+
 from geoguide.datasets.formats.ply import write_ply
 from geoguide.datasets.points import load_points
 from geoguide.errors import DataError, InputError

@@ -1,4 +1,4 @@
-"""Normals that files lack or hold wrongly: estimated where there is none, of unit length, and to the side that was seen.
+"""Normals that files lack or hold wrongly: estimated where there is none, unit length, to the side that was seen.
 
 One rule says to which side they look (`orientation`): to that from which the surface was seen. A LiDAR's sweep was seen
 from the LiDAR, RGB-D frames from their cameras, any other scan from where somebody may have stood in it. Estimated
@@ -132,9 +132,9 @@ def seen_normals(
     Returns:
         Unit normals, float32 [P, 3]; the faces, wound accordingly, None for a cloud; and what was done.
     """
-    normals, faces, said = mesh_normals(points, faces)
+    normals, wound, said = mesh_normals(points, faces)
     if normals is not None:
-        return normals, faces, said
+        return normals, wound, said
     normals, told = sided_normals(points, None, camera_places(views))
     return normals, None, said + told
 
@@ -165,7 +165,7 @@ def sided_normals(
 
 
 def swept_normals(points: np.ndarray, lidar: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Estimate the normals of one LiDAR sweep: each looks to the sensor, which the ground, below it, does by looking up.
+    """Estimate the normals of one LiDAR sweep: each looks to the sensor, so that the ground looks up.
 
     Args:
         points: float32 [P, 3] metres.

@@ -47,8 +47,8 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
 def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     """Read one scene, with the frames of its 2D folder where that is there.
 
-    Colours in [-1, 1] become [0, 1]; nuScenes has the scalar 0 instead, mid grey. There are no faces and no normals: these
-    are estimated, and look to the side that was seen (see `normals`).
+    Colours in [-1, 1] become [0, 1]; nuScenes has the scalar 0 instead, mid grey. There are no faces and no normals:
+    these are estimated, and look to the side that was seen (see `normals`).
 
     Args:
         path: `<root>/<3D folder>/<split>/<scene>.pth`.

@@ -124,7 +124,8 @@ def agreement(points: np.ndarray, normals: np.ndarray, sensors: np.ndarray | Non
         sensors: As in `oriented`.
 
     Returns:
-        The share in 0..1 of what is seen; None where less than `TOLD` or fewer than `FEW` of the points are seen at all.
+        The share in 0..1 of what is seen; None where less than `TOLD`, or fewer than `FEW`, of the points are
+        seen at all.
     """
     evidence = _evidence(points, normals, sensors, max(1, len(points) // SAMPLE))
     told = np.count_nonzero(evidence)
