@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, identity
 from geoguide.benchmarks.named import shown
+from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
@@ -338,5 +339,6 @@ def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None
     points = points.astype(np.float16) if half else points  # what it holds: `cloud_scene` judges its steps
     scene = cloud_scene("input", Cloud(points, colors, normals), unit)
     for said in scene.as_read:
-        warnings.warn(said, stacklevel=3)
+        if not said.startswith(NO_NORMALS):  # that they may be left out is said above
+            warnings.warn(said, stacklevel=3)
     return scene

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from decisions import decided
 from plyfile import PlyData, PlyElement
 from test_harmed_points import Sampled, room, same, save_ply, unharmed  # noqa: F401
 
@@ -47,7 +48,7 @@ def test_columns_of_other_names(
     scene = load_points(renamed(path, names, others, tmp_path / "b.ply"))
     np.testing.assert_allclose(scene.points, unharmed.points, rtol=1e-6)
     assert np.array_equal(scene.colors, unharmed.colors)
-    assert scene.as_read == (f"{', '.join(names)} are taken from {', '.join(others)}",)
+    assert decided(scene) == (f"{', '.join(names)} are taken from {', '.join(others)}",)
 
 
 def test_a_single_letter_is_no_colour(room: Sampled, tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_a_single_letter_is_no_colour(room: Sampled, tmp_path: Path) -> None:
     path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors)
     path = renamed(path, ("red", "green", "blue"), ("r", "area", "id"), tmp_path / "b.ply")
     with pytest.warns(UserWarning, match="no colours"):
-        assert load_points(path).as_read == ("no colours: all points are grey",)
+        assert decided(load_points(path)) == ("no colours: all points are grey",)
 
 
 def strips(faces: np.ndarray) -> list[np.ndarray]:
@@ -112,7 +113,9 @@ def test_rows_that_the_header_does_not_count(
 def test_a_labelled_scan_as_input_is_said(room: Sampled, tmp_path: Path) -> None:
     labels, scores = np.zeros(len(room.points), np.int32), np.zeros(len(room.points), np.float32)
     write_ply(tmp_path / "a.ply", room.points, room.colors, label=labels, score=scores)
-    assert load_points(tmp_path / "a.ply").as_read[0].startswith("a labelled scan: its colours are those of its labels")
+    assert decided(load_points(tmp_path / "a.ply"))[0].startswith(
+        "a labelled scan: its colours are those of its labels"
+    )
 
 
 def test_faces_that_count_from_one(room: Sampled, tmp_path: Path) -> None:
@@ -138,9 +141,9 @@ def test_fields_of_other_names(room: Sampled, unharmed: Scene, tmp_path: Path) -
     path = tmp_path / "a.npz"
     for points, colors in (("Points", "Colors"), ("pos", "colours"), ("XYZ", "RGB")):
         np.savez(path, **{points: room.points, colors: room.colors})
-        assert same(load_points(path), unharmed) and load_points(path).as_read == ()
+        assert same(load_points(path), unharmed) and decided(load_points(path)) == ()
     np.savez(path, points=room.points, coords=room.points * 9, colors=room.colors)
-    assert same(load_points(path), unharmed) and load_points(path).as_read == ("points is read, coords is not",)
+    assert same(load_points(path), unharmed) and decided(load_points(path)) == ("points is read, coords is not",)
     np.savez(path, places=room.points)
     with pytest.raises(DataError, match=r"field 'points' is missing .*, found places"):
         load_points(path)
@@ -151,7 +154,7 @@ def test_a_dictionary_in_a_torch_file(room: Sampled, unharmed: Scene, tmp_path: 
     for value in (arrays, {key: torch.tensor(array) for key, array in arrays.items()}, {**arrays, "normal": None}):
         torch.save(value, tmp_path / "a.pth")
         scene = load_points(tmp_path / "a.pth")
-        assert same(scene, unharmed) and scene.as_read == ()
+        assert same(scene, unharmed) and decided(scene) == ()
         assert scene.labels[:3].tolist() == [255, 0, 1]
     torch.save({"coord": [[0.0, 1.0], [2.0]]}, tmp_path / "a.pth")
     with pytest.raises(DataError, match=r"a.pth: coord must be an array of numbers"):
@@ -174,7 +177,7 @@ def test_archives_that_are_none(room: Sampled, tmp_path: Path) -> None:
 
 def test_half_precision_is_said_or_refused(room: Sampled, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", points=room.points.astype(np.float16), colors=room.colors)
-    said = load_points(tmp_path / "a.npz").as_read
+    said = decided(load_points(tmp_path / "a.npz"))
     assert len(said) == 1 and said[0].endswith("in steps of 0.0039 m there")
     np.savez(tmp_path / "a.npz", points=(room.points + np.float32(60)).astype(np.float16), colors=room.colors)
     with pytest.raises(DataError, match=r"a.npz: coordinates are float16 around 6.*the scan's shape is lost"):
@@ -220,4 +223,4 @@ def test_light_beyond_white(
     np.savez(tmp_path / "a.npz", points=room.points[:3000], colors=colors)
     scene = load_points(tmp_path / "a.npz")
     np.testing.assert_allclose(scene.colors, np.clip(colors / black_white[1], 0, 1), atol=1e-6)
-    assert len(scene.as_read) == 1 and said in scene.as_read[0]
+    assert len(decided(scene)) == 1 and said in decided(scene)[0]

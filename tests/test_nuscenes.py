@@ -105,7 +105,9 @@ def test_points_are_in_the_cars_frame(root: Path):
     assert scene.colors.dtype == np.float32 and (scene.colors == 0.5).all()
     with pytest.raises(InputError, match=r"intensity must be float32 \[300\], found float32 \[299\]"):
         Scene("short", scene.points, scene.colors, intensity=scene.intensity[1:])
-    assert scene.provenance == "real" and scene.name == f"{SCENE}_a" and scene.normals is None
+    assert scene.provenance == "real" and scene.name == f"{SCENE}_a"
+    sensor = into_parent([0, 0, 0], records["k-LIDAR_TOP"])
+    assert (np.einsum("pd,pd->p", scene.normals, np.asarray(sensor) - scene.points) >= 0).all()
 
 
 def test_labels_are_the_sixteen_classes(root: Path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decisions import decided
 from PIL import Image
 from tiny_nuscenes import INTRINSICS, POINTS, SCENE, VERSION, edit_table, write_dataset, write_json, write_key_frame
 
@@ -206,7 +207,7 @@ def test_a_camera_without_calibration_is_lost_and_said(key_frame: Path):
     write_json(path, calibration)
     scene = load_key_frame(key_frame)
     assert [view.name for view in scene.views if not view.has_pose] == ["CAM_FRONT"]
-    (sentence,) = scene.as_read
+    (sentence,) = decided(scene)
     assert "frames are left out, their pose is lost (not finite or zero): CAM_FRONT" in sentence
 
 
@@ -215,13 +216,13 @@ def test_calibrations_of_another_convention_are_spoken_of(key_frame: Path, harm:
     """Inverse (the camera stands at the LiDAR) and OpenGL's axes."""
     path = key_frame / "calibration.json"
     calibration = json.loads(path.read_text())
-    assert load_key_frame(key_frame).as_read == ()
+    assert decided(load_key_frame(key_frame)) == ()
     for camera in calibration["cameras"].values():
         pose = np.array(camera["lidar_to_camera"], dtype=float)
         pose[:3, 3] = 0
         camera["lidar_to_camera"] = harm(pose).tolist()
     write_json(path, calibration)
-    (sentence,) = load_key_frame(key_frame).as_read
+    (sentence,) = decided(load_key_frame(key_frame))
     assert sentence.startswith("cameras look upside down: is lidar_to_camera given as camera to LiDAR")
 
 

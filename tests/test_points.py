@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from decisions import decided
 
 from geoguide.datasets.formats.ply import write_ply
 from geoguide.datasets.points import load_points
@@ -47,7 +48,7 @@ def test_ply_with_faces(tmp_path: Path, cloud: dict):
     edge = cloud["points"].astype(np.float64)
     normal = np.cross(edge[1] - edge[0], edge[2] - edge[0])
     np.testing.assert_allclose(scene.normals[0], normal / np.linalg.norm(normal), atol=1e-5)
-    assert scene.as_read == ("1 of 50 vertices belong to no face with an area: normals estimated from the points",)
+    assert decided(scene) == ("1 of 50 vertices belong to no face with an area: normals estimated from the points",)
     assert abs(np.linalg.norm(scene.normals[49]) - 1) < 1e-6
 
 

@@ -21,7 +21,7 @@ from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, re
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles
 from geoguide.datasets.formats.segments import check_agree, read_objects
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
-from geoguide.datasets.normals import mesh_normals
+from geoguide.datasets.normals import seen_normals
 from geoguide.datasets.splits import USUAL, load_split
 from geoguide.datasets.surface_agreement import check_surface, views_inside
 from geoguide.datasets.units import need_metres
@@ -199,16 +199,16 @@ def load_region(
     objects, classes = _face_objects(path, len(faces)), None  # classes: [F]
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
-    normals, _, said = mesh_normals(points, faces, finder(provenance_of(house)))
+    views, unseen = _load_views(house, points, split, image_size, origin)
+    normals, surface, said = seen_normals(points, faces, views, finder(provenance_of(house)))
     found = None if classes is None else majority(faces, classes, len(points), VOID)
     instances = None if objects is None else majority(faces, objects[0], len(points), NO_INSTANCE)
-    views, unseen = _load_views(house, points, split, image_size, origin)
     return Scene(
         name=f"{house.name}_region{region}",
         points=points,
         colors=checked_colors(records, path),
         normals=normals,
-        faces=faces,
+        faces=surface,
         labels=found,
         instances=instances,
         views=views,

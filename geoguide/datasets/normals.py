@@ -1,10 +1,22 @@
-"""Normals that files lack or hold wrongly: estimated where there is none, and of unit length everywhere."""
+"""Normals that files lack or hold wrongly: estimated where there is none, unit length, to the side that was seen.
+
+One rule says to which side they look (`orientation`): to that from which the surface was seen. A LiDAR's sweep was seen
+from the LiDAR, RGB-D frames from their cameras, any other scan from where somebody may have stood in it. Estimated
+normals have no side before and are turned one by one. A file's own sides, of supplied normals and of faces that wind
+alike (they wind to the side that was seen, in reconstructions and scans), are more exact than the rule where they agree
+with it: at `BELIEVED` of what is seen they stay as they are, where they contradict it as clearly all are turned, and in
+between, as of normals without a side or of faces that wind at random, each is turned by the rule.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 from pykdtree.kdtree import KDTree
 
 from geoguide.datasets.formats.ply import known_vertex_normals
+from geoguide.datasets.orientation import FEW, agreement, facing, oriented
 from geoguide.ops.weld import Finder, find_weld
+from geoguide.scene import View
 from geoguide.superpoints import estimate_normals
 
 EXACT = 1e-6  # up to here a length differs from 1 by float32 alone: such a normal stays as it is, bit for bit
@@ -15,6 +27,11 @@ FLAT = 0.05  # a plane's height, of its length: noise of a scanned wall stays be
 ACROSS, MANY, PAIRS = 0.25, 1000, 5000
 SHORTER = 0.95  # of the mean longest edge: what counting from 1 leaves of it; right faces grow by the shift instead
 MESH = 0.5  # a mesh has faces at this share of its vertices at least; otherwise it is a cloud with a few faces in it
+BELIEVED = 0.8  # of what is seen: the rule errs on up to a tenth itself, normals without a side agree by a half
+WOUND = 0.1  # of the edges, across which faces wind against each other: at random it is a half, in scans next to none
+APART = 0.25  # metres between the places that frames were taken from: nearer ones see the same
+SEEN = "the side that was seen"
+NO_NORMALS = "no normals: estimated from the points, each"  # how the sentence about them begins
 
 
 def filled_normals(
@@ -69,8 +86,9 @@ def mesh_normals(
         find: How equal positions are found.
 
     Returns:
-        Unit normals, float32 [P, 3], and the faces; or None for both where fewer than `MESH` of the vertices have a
-        normal by them: such a mesh is read as a cloud. And what was done, one sentence each.
+        Unit normals, float32 [P, 3], and the faces, wound to the side that was seen; or None for both where fewer than
+        `MESH` of the vertices have a normal by them: such a mesh is read as a cloud. And what was done, one sentence
+        each.
     """
     if not len(faces):
         return None, None, ("the mesh has no faces: read as a cloud",)
@@ -80,12 +98,14 @@ def mesh_normals(
                             "order would: read as a cloud without faces",)  # fmt: skip
     normals, known = known_vertex_normals(points, faces, find)
     count, touched = len(points), int(known.sum())
-    if touched == count:
-        return normals, faces, counted
     if touched < MESH * count:
         return None, None, (f"faces give {touched} of {count} vertices a normal: read as a cloud without faces",)
-    said = f"{count - touched} of {count} vertices belong to no face with an area: normals estimated from the points"
-    return estimated_where_missing(points, normals, known, find), faces, (*counted, said)
+    if touched < count:
+        missing = f"{count - touched} of {count} vertices belong to no face with an area"
+        counted = (*counted, f"{missing}: normals estimated from the points")
+        normals = estimated_where_missing(points, normals, known, find)
+    normals, faces, told = _wound(points, normals, faces, find)
+    return normals, faces, counted + told
 
 
 def _counted_from_zero(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -136,6 +156,115 @@ def estimated_where_missing(
     filled = normals.copy()
     filled[~known] = np.where(along[:, None] < 0, -estimate, estimate)
     return filled
+
+
+def seen_normals(
+    points: np.ndarray, faces: np.ndarray, views: Sequence[View] = (), find: Finder = find_weld
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """The normals of a scan's mesh, or of its vertices where the faces are missing; all to the side that was seen.
+
+    Args:
+        points: The vertices, float32 [P, 3] metres, z up.
+        faces: int64 [F, 3].
+        views: Those with a pose say where the cameras stood.
+        find: How equal positions are found.
+
+    Returns:
+        Unit normals, float32 [P, 3]; the faces, wound accordingly, None for a cloud; and what was done.
+    """
+    normals, wound, said = mesh_normals(points, faces, find)
+    if normals is not None:
+        return normals, wound, said
+    normals, told = sided_normals(points, None, camera_places(views), find)
+    return normals, None, said + told
+
+
+def sided_normals(
+    points: np.ndarray, normals: np.ndarray | None, sensors: np.ndarray | None = None, find: Finder = find_weld
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Give a cloud normals that look to the side that was seen; the module says when supplied ones are believed.
+
+    Args:
+        points: float32 [P, 3] metres, z up.
+        normals: Unit normals, float32 [P, 3], or None.
+        sensors: Where the cameras stood, [K, 3]; None where that is not known.
+        find: How equal positions are found.
+
+    Returns:
+        Unit normals, float32 [P, 3], and what was done.
+    """
+    seen = SEEN if sensors is None else "the side that the cameras saw"
+    if normals is None:
+        said = f"{NO_NORMALS} to {seen}"
+        return oriented(points, estimate_normals(points, find=find), sensors), (said,)
+    share = agreement(points, normals, sensors)
+    if share is None or share >= BELIEVED:
+        return normals, ()
+    if share <= 1 - BELIEVED:
+        return -normals, (f"normals look away from {seen}: all turned",)
+    return oriented(points, normals, sensors), (f"{share:.0%} of the normals look to {seen}: each turned by itself",)
+
+
+def swept_normals(points: np.ndarray, lidar: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Estimate the normals of one LiDAR sweep: each looks to the sensor, so that the ground looks up.
+
+    Args:
+        points: float32 [P, 3] metres.
+        lidar: Where the sensor stood, [3].
+
+    Returns:
+        Unit normals, float32 [P, 3], and what was done.
+    """
+    normals = facing(estimate_normals(points), np.asarray(lidar, np.float64) - points)
+    return normals, (f"{NO_NORMALS} towards the LiDAR",)
+
+
+def camera_places(views: Sequence[View]) -> np.ndarray | None:
+    """Say where the cameras of a recording stood.
+
+    Args:
+        views: Any views.
+
+    Returns:
+        float64 [K, 3], `APART` from one another; None where no view has a pose.
+    """
+    places = [np.asarray(view.cam_to_world[:3, 3], np.float64) for view in views if view.has_pose]
+    if not places:
+        return None
+    return np.stack(places)[np.unique(np.floor(np.stack(places) / APART), axis=0, return_index=True)[1]]
+
+
+def _wound(
+    points: np.ndarray, normals: np.ndarray, faces: np.ndarray, find: Finder
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Normals [P, 3] and faces [F, 3] of a mesh, by the side that was seen, and what was done."""
+    share = _against(points, faces, find)
+    if share > WOUND:
+        normals = oriented(points, estimate_normals(points, find=find))
+        corners = points.astype(np.float64)[faces]  # [F, 3, 3]
+        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
+        away = np.einsum("fd,fd->f", across, normals[faces].sum(axis=1)) < 0
+        said = (
+            f"faces wind against each other across {share:.0%} of the edges: each turned to {SEEN}, normals estimated"
+        )
+        return normals, np.where(away[:, None], faces[:, [0, 2, 1]], faces), (said,)
+    seen = agreement(points, normals)
+    if seen is None or seen > 1 - BELIEVED:
+        return normals, faces, ()
+    return -normals, faces[:, [0, 2, 1]], (f"faces wind away from {SEEN}: all turned, and the normals",)
+
+
+def _against(points: np.ndarray, faces: np.ndarray, find: Finder) -> float:
+    """Share of the edges between two faces that both run along in the same direction; 0 where there are few such."""
+    weld = find(points)
+    faces = faces if weld is None else weld.faces(faces)
+    start, end = faces.reshape(-1), np.roll(faces, -1, axis=1).reshape(-1)  # [3 F] the edges, by corner
+    edge = np.minimum(start, end) * len(points) + np.maximum(start, end)
+    order = np.argsort(edge, kind="stable")
+    edge, rises = edge[order], (start < end)[order]
+    first = np.flatnonzero(np.diff(edge, prepend=-1))  # of each edge
+    pair = first[np.diff(np.append(first, len(edge))) == 2]  # of two faces
+    return float((rises[pair] == rises[pair + 1]).mean()) if len(pair) >= FEW else 0.0
 
 
 def _is_placeholder(points: np.ndarray, normals: np.ndarray, known: np.ndarray) -> bool:

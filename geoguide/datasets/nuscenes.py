@@ -25,6 +25,7 @@ from geoguide.datasets.formats.cameras import (
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.formats.ply import finite_points
+from geoguide.datasets.normals import swept_normals
 from geoguide.datasets.points import grey_colors
 from geoguide.datasets.splits import SPLITS, load_split
 from geoguide.datasets.units import need_metres
@@ -94,7 +95,8 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
 
     Returns:
         The scene, named `<scene>_<token>`. Its colours are a constant grey; intensity is 0..255; labels are classes of
-        "nuscenes16" (255 where ignored), None where lidarseg is not installed or withheld.
+        "nuscenes16" (255 where ignored), None where lidarseg is not installed or withheld. Normals are estimated and
+        look to the LiDAR; generated data have none.
 
     Raises:
         DataError: Something is missing or broken; the message names file, field, what was expected and what was found.
@@ -118,18 +120,22 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
     _check_lidar(lidar_to_ego, f"{tables.path('calibrated_sensor')}: record {lidar['calibrated_sensor_token']}")
     points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
     views = tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS)
+    points = points.astype(np.float32)
     for view in views:
         _check_camera_pose(view, tables, frames[view.name])
     labels = _read_labels(tables, lidar["token"], len(points))
+    # The records of generated streets were computed without normals: every stage estimates its own there.
+    normals, said = (None, ()) if tables.provenance == "mini" else swept_normals(points, lidar_to_ego[:3, 3])
     return Scene(
         name=f"{tables.scene_of(sample)}_{sample}",
-        points=points.astype(np.float32),
+        points=points,
         colors=grey_colors(len(points)),
+        normals=normals,
         labels=labels,
         views=views,
         provenance=tables.provenance,
         intensity=intensity,
-        as_read=(*void_as_read(labels), *frames_as_read(views)),
+        as_read=(*said, *void_as_read(labels), *frames_as_read(views)),
     )
 
 
@@ -172,13 +178,15 @@ def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Sce
         intrinsics = _intrinsics(camera["intrinsics"], f"{where}.intrinsics")
         view = View(channel, intrinsics, pose, (camera["height"], camera["width"]))
         views.append(_with_image(view, folder / camera["file"], (path, path), image_size))
+    normals, said = swept_normals(points, np.zeros(3))
     return Scene(
         folder.name,
         points,
         grey_colors(len(points)),
+        normals,
         views=tuple(views),
         intensity=intensity,
-        as_read=frames_as_read(views) + _upside_down(views),
+        as_read=said + frames_as_read(views) + _upside_down(views),
     )
 
 

@@ -9,6 +9,7 @@ from geoguide.datasets.formats.files import listed, need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.formats.torch_files import as_array, read_torch
+from geoguide.datasets.normals import camera_places, sided_normals
 from geoguide.datasets.openscene_folders import layout_of, scene_name, suffix_of
 from geoguide.datasets.openscene_views import load_views
 from geoguide.datasets.points import grey_colors
@@ -49,7 +50,8 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
 def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     """Read one scene, with the frames of its 2D folder where that is there.
 
-    Colours in [-1, 1] become [0, 1]; nuScenes has the scalar 0 instead, mid grey. There are no faces and no normals.
+    Colours in [-1, 1] become [0, 1]; nuScenes has the scalar 0 instead, mid grey. There are no faces and no normals:
+    these are estimated, and look to the side that was seen (see `normals`).
 
     Args:
         path: `<root>/<3D folder>/<split>/<scene>.pth`.
@@ -72,15 +74,17 @@ def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     )
     points = _points(coords, path)
     found = _labels(labels, len(points), layout.classes, path)
-    shades, said = _colors(colors, len(points), path)
+    shades, colored = _colors(colors, len(points), path)
     frames, unseen = load_views(path.parents[2], layout, path.parent.name, name, points) if views else ((), ())
+    normals, said = sided_normals(points, None, camera_places(frames))
     return Scene(
         name=name,
         points=points,
         colors=shades,
+        normals=normals,
         labels=found,
         views=frames,
-        as_read=(*said, *void_as_read(found), *unseen),
+        as_read=(*said, *colored, *void_as_read(found), *unseen),
     )
 
 

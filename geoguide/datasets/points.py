@@ -14,7 +14,7 @@ import numpy as np
 from geoguide.datasets.formats.files import need_file
 from geoguide.datasets.formats.ply import checked_faces, exact_points, read_ply_records, respelled_columns
 from geoguide.datasets.formats.torch_files import as_array, read_torch
-from geoguide.datasets.normals import filled_normals, mesh_normals
+from geoguide.datasets.normals import filled_normals, mesh_normals, sided_normals
 from geoguide.datasets.units import METRES, check_unit, in_metres
 from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line
 from geoguide.ops.arrays import host
@@ -143,6 +143,9 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None) -> Scene:
     if cloud.normals is not None:
         normals, heard = filled_normals(points, _numbers(cloud.normals, count, "normals", finite=False), normals)
         told = (told if faces is None else ()) + heard
+    if normals is None or cloud.normals is not None:
+        normals, heard = sided_normals(points, normals)
+        told += heard
     labels = None if cloud.labels is None else _labels(cloud.labels, count)
     same = cloud.points.dtype == np.float32 and np.array_equal(points, cloud.points)
     file_points = None if same else cloud.points

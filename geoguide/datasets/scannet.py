@@ -20,7 +20,7 @@ from geoguide.datasets.formats.files import by_number, listed, need_file, need_f
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns
 from geoguide.datasets.formats.segments import check_agree, need_fields, read_objects, read_segments
 from geoguide.datasets.formats.sens import SensFile, SensView
-from geoguide.datasets.normals import mesh_normals
+from geoguide.datasets.normals import seen_normals
 from geoguide.datasets.splits import USUAL, load_split
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
@@ -152,11 +152,11 @@ def load_scene(
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
     provenance = provenance_of(folder)
-    normals, faces, said = mesh_normals(points, faces, finder(provenance))
     raw, objects = _load_raw(folder, points), _load_objects(folder, len(points))
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
     views = _load_views(folder, frame_skip, image_size)
+    normals, faces, said = seen_normals(points, faces, views, finder(provenance))
     found = _labels(folder, raw, objects, load_label_set(labels))
     instances = None if objects is None else _instances(*objects)
     return Scene(

@@ -13,9 +13,14 @@ from geoguide.paths import write_text
 from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 
+READING = 2  # of scenes' files; raised where readers make another scene of the same files, so that notes are made anew
+
 
 def fingerprint(scene: Scene) -> str:
     """Name a scene's content: its points, colours, labels and instances, its frames' poses, and their image files.
+
+    Of a real scene also its normals and faces: to which side they look, readers decide (see `datasets.orientation`),
+    and did not always. Those of a generated scene follow from its points.
 
     Args:
         scene: Any scene. Images are not decoded: their file names and sizes count.
@@ -26,6 +31,9 @@ def fingerprint(scene: Scene) -> str:
     digest = hashlib.sha256()
     for array in (scene.points, scene.colors, scene.labels, scene.instances):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    if scene.provenance == "real":
+        for array in (scene.normals, scene.faces):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     for view in scene.views:
         digest.update(np.ascontiguousarray(view.cam_to_world, np.float64).tobytes())
         for path in view.pixel_files:
@@ -83,8 +91,11 @@ class Identity:
             The scene's identity.
         """
         try:
-            return from_dict(cls, json.loads(note.read_text()), str(note))
-        except (OSError, ValueError, RecursionError):  # no note, or a damaged one; a ConfigError is a ValueError
+            noted = json.loads(note.read_text())
+            if noted.pop("reading", 1) != READING:
+                raise ValueError(f"{note}: of another reading")
+            return from_dict(cls, noted, str(note))
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # no note, an old or a damaged one
             found = cls.of(load())
-        write_text(note, json.dumps(asdict(found)))
+        write_text(note, json.dumps({**asdict(found), "reading": READING}))
         return found
