@@ -18,9 +18,17 @@ def test_shares_are_of_seen_points_and_unknown_classes_stay_empty(tmp_path: Path
     monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path))
     assert key_frame_recall().empty
     keys = ("class", "points", "seen", "recall_own_names", "recall_text", "most_frequent_answer")
-    values = (("car", 8, 4, 0.75, 0.5, "car"), ("trailer", 0, 0, None, None, None), ("barrier", 2, 2, None, 0.0, "fence"))
+    values = (
+        ("car", 8, 4, 0.75, 0.5, "car"),
+        ("trailer", 0, 0, None, None, None),
+        ("barrier", 2, 2, None, 0.0, "fence"),
+    )
     rows = [dict(zip(keys, line, strict=True)) for line in values]
     (tmp_path / "key_frame.json").write_text(json.dumps({"rows": rows}))
     table = key_frame_recall()
-    assert table.to_numpy().tolist() == [[8, "50", "75", "50", "car"], [0, "", "", "", ""], [2, "100", "", "0", "fence"]]
+    assert table.to_numpy().tolist() == [
+        [8, "50", "75", "50", "car"],
+        [0, "", "", "", ""],
+        [2, "100", "", "0", "fence"],
+    ]
     assert table.index.tolist() == ["car", "trailer", "barrier"]
