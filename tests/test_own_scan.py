@@ -93,7 +93,7 @@ def test_labels_beyond_ascii(tmp_path: Path, rng: np.random.Generator, decoding:
     assert comments == [f"label {i} {name}" for i, name in enumerate(names)]
     assert tuple(json.loads(out.with_suffix(".json").read_text("utf-8"))["labels"]) == names
     assert "Tür" in out.with_suffix(".json").read_text("utf-8")
-    assert len(ended.stdout.splitlines()) == len(names) + 1
+    assert len(ended.stdout.splitlines()) == len(names) + 3  # and how the scan was read: its normals
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
@@ -112,7 +112,7 @@ def test_how_a_scan_was_read_is_printed_and_written(tmp_path: Path, capsys: pyte
     printed = capsys.readouterr().out.splitlines()
     written = json.loads((tmp_path / "out.json").read_text("utf-8"))["as_read"]
     assert printed[: len(written) + 1] == ["as read:", *(f"  {said}" for said in written)]
-    assert [said.split()[0] for said in written] == ["coordinates", "coordinates", "colours"]
+    assert [said.split()[0] for said in written] == ["coordinates", "coordinates", "colours", "no"]
     vertex = PlyData.read(str(tmp_path / "out.ply"))["vertex"]
     np.testing.assert_array_equal(vertex["x"], points[:, 0] + 2e9)
 
