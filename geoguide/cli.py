@@ -123,7 +123,15 @@ class Place:
         return placed(config, self.dataset, self.data, self.features, **self.options())
 
     def options(self) -> dict[str, Any]:
-        """What `placing.placed` takes beside these, by name."""
+        """Gather the further arguments of `placing.placed`.
+
+        Returns:
+            Protocol, weights and splits by name.
+
+        Raises:
+            ConfigError: A scene is named twice.
+            DataError: A list of scenes cannot be read.
+        """
         names = (self.train, self.val, self.test)
         splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))
         return {"protocol": self.protocol, "weights": self.weights, "splits": splits}
