@@ -128,7 +128,12 @@ class Place:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `placing.placed` takes beside scenes and features, by name."""
+        """What `placing.placed` takes beside scenes and features, by name.
+
+        Raises:
+            ConfigError: A scene is named twice.
+            DataError: A list of scenes cannot be read.
+        """
         named = ("protocol", "weights", "text", "backbone", "steps")
         names = (self.train, self.val, self.test)
         splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))

@@ -16,6 +16,10 @@ def join(features: Sequence[np.ndarray]) -> np.ndarray:
     No statistics of a scene or a data set enter, so that a point's feature is the same wherever it is encoded; the dot
     product of two points is the sum of the backbones' cosines, none of which outweighs the others by its scale.
 
+    Measured on mini-ScanNet (linear probe of 10 training rooms, mIoU on 7 validation rooms): sonata-mini 30.6,
+    descriptors 29.9, side by side as they are 34.0, at unit length 34.6. Raw features have lengths of 11 to 12, so
+    IIRC, where it compares raw similarities, weighs far less at the same lambda_sim.
+
     Args:
         features: Of each backbone float [P, C1] of any width; zero features stay zero.
 

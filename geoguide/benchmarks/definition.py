@@ -45,12 +45,14 @@ class OpenSceneRecipe:
         voxel: Metres, of its network's input.
         scenes_per_step: Of its network's training.
         folder: What it published the points as: `<folder>/<split>/<scene>.pth`.
+        fused: What the names of its files of fused features end with after the scene's name.
     """
 
     lifting: LiftingConfig
     voxel: float
     scenes_per_step: int
     folder: str
+    fused: str = "_0.pt"
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ BENCHMARK = Benchmark(
     withholds_test=True,
     room=lambda frame: frame.scene if isinstance(frame, NuScenesSample) else frame.name,
     openscene=OpenSceneRecipe(
-        LiftingConfig(border=5, occlusion="none"), voxel=0.05, scenes_per_step=16, folder="nuscenes_3d"
+        LiftingConfig(border=5, occlusion="none"), voxel=0.05, scenes_per_step=16, folder="nuscenes_3d", fused=".pt"
     ),
     world=World(
         title="mini-nuScenes",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoguide.benchmarks import benchmark_of
 from geoguide.datasets.formats.fused_features import StreamedFeatures, write_fused
 from geoguide.datasets.sources import SceneSource
 from geoguide.paths import cache_root
@@ -33,7 +34,7 @@ def export_features(
         DataError: A scene cannot be read.
         WriteError: A file cannot be written.
     """
-    ending = ".pt" if config.data.benchmark == "nuscenes" else "_0.pt"
+    ending = benchmark_of(config.data).openscene.fused
     written = []
     for scene in scenes:
         stages = Stages(scene, config, cache or cache_root())
