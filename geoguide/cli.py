@@ -188,7 +188,9 @@ class Replicate(Place):
     With `--profile main` those of the main table on any data.
     """
 
-    profile: Literal["all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols"] = "all"
+    profile: Literal[
+        "all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols", "dose-response"
+    ] = "all"
     """all: every committed record but the studies."""
     force: bool = False
     workers: Workers = os.cpu_count() or 1

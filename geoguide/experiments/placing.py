@@ -13,7 +13,7 @@ from geoguide.pipeline.protocols import PROTOCOLS
 from geoguide.pipeline.student import student_kind
 from geoguide.text.encoders import TextConfig
 
-FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise")
+FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise", "background", "parts")
 
 REAL_SCENES = 1201  # training scenes of ScanNet: the unit of an epoch, on all benchmarks so that rows are comparable
 

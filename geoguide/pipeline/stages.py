@@ -105,7 +105,10 @@ class Stages:
             if self.source is None:
                 raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare")
             return StreamedFeatures(fused_files(self.source), len(self.arrays["points"]))
-        settings: list[object] = [to_dict(self.config.teacher), to_dict(self.config.lifting, hashed_only=True)]
+        settings: list[object] = [
+            to_dict(self.config.teacher, hashed_only=True),
+            to_dict(self.config.lifting, hashed_only=True),
+        ]
         settings += [data.frame_skip, known_label_set(data)]
         if data.image_size is not None:
             settings.append(data.image_size)
