@@ -34,7 +34,8 @@ class Facts:
         method: `FUSION`, `ENTIRE`, `ADAPTER`, `POOLED` or `GEOGUIDE`.
         preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
         modules: Those in use, of ("usd", "imr", "iirc").
-        teacher: The 2D model: name in `presets.TEACHERS` or `presets.DOSES`; on real data the folder of the fused features.
+        teacher: The 2D model: name in `presets.TEACHERS` or `presets.DOSES`; on real data the folder of the fused
+            features.
         backbone: Name of the frozen 3D backbone; None for methods that train none on it.
         data: "mini" (generated) or "real".
         trained_on: Benchmark of the training scenes: scannet, matterport3d or nuscenes.

@@ -194,7 +194,8 @@ def profile(name: str) -> list[ExperimentConfig]:
         name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
-            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07). `studies`: single options of the ledger. `all`: all of these but the studies.
+            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07). `studies`: single
+            options of the ledger. `all`: all of these but the studies.
 
     Returns:
         Its experiments, each once.

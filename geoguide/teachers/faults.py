@@ -37,7 +37,7 @@ BACKGROUND = {
 }
 TEXT_TEMPERATURE = 0.12  # cosines of class names lie between 0.35 and 0.9
 ALIKE_BONUS = 0.3  # what membership of one group adds to a cosine
-PART = 0.5  # metres: edge of the cubes that cut an object into parts
+PART = 1.0  # metres: edge of the cubes that cut an object into parts; below it, superpoint means repair too much
 VOXEL = 0.1  # metres: the grain in which a surface's seen share is counted
 SIDE_STEP = 40  # an image is sampled about 40 times along its width for that
 SHADOW_REACH = 5.0  # pixels of a 160-pixel-wide image at full severity

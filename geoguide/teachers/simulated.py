@@ -60,8 +60,8 @@ class SimulatedTeacherConfig:
     to the background, and how strong a mistake is."""
 
     parts: float = field(default=0.0, metadata=unless("parts", 0.0))
-    """Chance that a part of an object, of `faults.PART` metres, is taken for an alike class by itself; `lasting` says
-    how many of these parts are the same in all views."""
+    """Chance that a part of an object, of at most `faults.PART` metres, is taken for an alike class by itself;
+    `lasting` says how many of these parts are the same in all views."""
     steady: float = field(default=0.0, metadata=unless("steady", 0.0))
     """How far what fills most of a scene (`faults.STEADY`) is spared by `partial_view` as it is by confusion."""
 
