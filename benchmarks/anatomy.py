@@ -1,7 +1,7 @@
 """Recompute columns of the error anatomy, results/anatomy.json; columns that are not asked for are kept.
 
     python benchmarks/anatomy.py real FOLDER      # FOLDER: scannet_real/ and networks_2d/; needs the extra `litert`
-    python benchmarks/anatomy.py simulated [NAME] # simulated 2D models (all, or one) on mini test rooms and houses
+    python benchmarks/anatomy.py simulated [NAME] # simulated 2D models (all, or one) on the mini test rooms
 
 ENet's column is as it was first measured (the network has seen that room): its file is no LiteRT network.
 """
@@ -9,19 +9,20 @@ ENet's column is as it was first measured (the network has seen that room): its 
 import sys
 from pathlib import Path
 
-from geoguide.experiments.placing import on
-from geoguide.experiments.presets import TEACHERS, fusion
+from geoguide.experiments.presets import TEACHERS
+from geoguide.labels import load_label_set
+from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
-from geoguide.pipeline.stages import make_teacher
-from geoguide.report.anatomy_models import LABEL_SET, Mean, closed_set_model, column_of, real_room
+from geoguide.report.anatomy_models import LABEL_SET, Mean, closed_set_model, column_of, coordinates, real_room
 from geoguide.report.anatomy_table import read_columns, write_columns
+from geoguide.teachers.simulated import SimulatedTeacher
+from geoguide.text.minilm import MiniLMTextEncoder
 
 ROOM = "scene0000_00"
 FILES = {  # network, and the file of its class names
     "MOSAIC": ("mobile_segmenter_r4_quant_argmax_uint8.tflite", "ade31.txt"),
     "DeepLab150": ("lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1.tflite", "ade150_labels.txt"),
 }
-PLACES = {"scannet": "mini test rooms", "matterport3d": "mini test houses"}
 
 
 def real(folder: str) -> None:
@@ -34,14 +35,14 @@ def real(folder: str) -> None:
 
 
 def simulated(*names: str) -> None:
-    """Simulated 2D models on the test scenes of generated rooms and houses."""
-    for dataset, where in PLACES.items():
-        for name in names or TEACHERS:
-            config = on(fusion(teacher=name), dataset)
-            sources = scene_sources(config.data, "test")
-            scenes = ((source.load(), make_teacher(config, source)) for source in sources)
-            title = name if dataset == "scannet" else f"{name}, houses"
-            keep(title, column_of("simulated", where, scenes, config.data.label_set))
+    """Simulated 2D models on the test rooms, in coordinates of their span."""
+    config = ExperimentConfig()
+    labels = load_label_set(config.data.label_set)
+    text = coordinates(MiniLMTextEncoder().encode(labels.names))
+    for name in names or TEACHERS:
+        model = SimulatedTeacher(TEACHERS[name], text, labels)
+        scenes = ((source.load(), model) for source in scene_sources(config.data, "test"))
+        keep(name, column_of("simulated", "mini test rooms", scenes, labels.name, text))
 
 
 def keep(name, column):

@@ -1,6 +1,6 @@
 """Tune the simulated 2D model on the validation rooms, until its errors look like those of real networks.
 
-    nice -n 10 python benchmarks/simulated_models.py [candidates] [seconds]
+    nice -n 10 python benchmarks/simulated_models.py [candidates] [seconds]   # as committed: 400 400
 
 A search by small steps: each candidate is the best one so far with two or three of its severities moved at random; it
 takes its place where fewer figures of its anatomy lie outside the real range (`cost`). Every candidate is written to
@@ -21,6 +21,7 @@ from geoguide.lifting import fuse
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.report import anatomy
+from geoguide.report.anatomy_models import coordinates
 from geoguide.report.anatomy_table import ROWS, inside, mean_over, read_columns, real_range
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_superpoints
@@ -39,12 +40,6 @@ START = SimulatedTeacherConfig(
 MOVED = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise", "persistence", "background", "pairs",
          "lasting", "parts", "steady")  # fmt: skip
 STEP = 0.1  # standard deviation of one move of a severity
-
-
-def coordinates() -> np.ndarray:
-    """The class embeddings in an orthonormal basis of their span, float32 [C, C]: the same inner products."""
-    text = MiniLMTextEncoder().encode(LABELS.names).astype(np.float64)
-    return np.linalg.qr(text.T)[1].T.astype(np.float32)
 
 
 def figures(config: SimulatedTeacherConfig, rooms: list[tuple[Scene, np.ndarray]], text: np.ndarray) -> dict:
@@ -80,7 +75,7 @@ def moved(config: SimulatedTeacherConfig, rng: np.random.Generator) -> Simulated
 
 def main(candidates: int = 100, seconds: float = 600.0) -> None:
     """Search, and write what was tried."""
-    begin, rng, text = time.time(), np.random.default_rng(0), coordinates()
+    begin, rng, text = time.time(), np.random.default_rng(0), coordinates(MiniLMTextEncoder().encode(LABELS.names))
     spans = real_range(read_columns())
     scenes = [source.load() for source in scene_sources(ExperimentConfig().data, "val")[:ROOMS]]
     rooms = [(scene, scene_superpoints(scene, ExperimentConfig().superpoints)) for scene in scenes]

@@ -96,7 +96,7 @@ class Place:
     data: str = "mini"
     """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it."""
     features: str = "OpenSeg-like"
-    """mini: OpenSeg-like or LSeg-like. Real data: the folder of OpenScene's fused features inside --data."""
+    """mini: OpenSeg-like, LSeg-like or real errors. Real data: the folder of OpenScene's fused features in --data."""
     weights: str | None = None
     """Real data: Sonata's weights; default the hub's."""
     protocol: Literal["strict", "openscene", "openscene-ensemble"] | None = None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geoguide.errors import DataError, InputError
-from geoguide.report.anatomy_models import Mean, _names
+from geoguide.report.anatomy_models import Mean, _names, coordinates
 from geoguide.report.anatomy_table import (
     ROWS,
     STATED,
@@ -76,6 +76,13 @@ def test_the_committed_columns_hold_every_figure() -> None:
         assert set(column.figures) == set(ROWS), name
         shares = [column.figures[f"share_{kind}"] for kind in ("instance", "boundary", "patch", "isolated")]
         assert sum(shares) == pytest.approx(1, abs=0.011)  # the first real columns were noted to two decimals
+
+
+def test_coordinates_keep_every_inner_product(rng: np.random.Generator) -> None:
+    text = rng.normal(size=(5, 40)).astype(np.float32)
+    few = coordinates(text)
+    assert few.shape == (5, 5) and few.dtype == np.float32
+    np.testing.assert_allclose(few @ few.T, text @ text.T, atol=1e-4)
 
 
 def test_two_models_as_one_and_files_of_class_names(tmp_path: Path) -> None:

@@ -46,23 +46,45 @@ class Mean:
             yield np.mean([np.asarray(each, np.float32) for each in maps], axis=0)
 
 
-def column_of(kind: str, where: str, scenes: Iterable[tuple[Scene, Teacher | Mean]], label_set: str) -> Column:
-    """The column of a 2D model whose text space is MiniLM's.
+def coordinates(text: np.ndarray) -> np.ndarray:
+    """Class embeddings in an orthonormal basis of their span.
+
+    A simulated model's features lie in that span: with these texts it is the same model, with the same inner products
+    and draws, and as many channels as there are classes.
+
+    Args:
+        text: float32 [classes, C], no more classes than channels.
+
+    Returns:
+        float32 [classes, classes].
+    """
+    return np.linalg.qr(text.T.astype(np.float64))[1].T.astype(np.float32)
+
+
+def column_of(
+    kind: str,
+    where: str,
+    scenes: Iterable[tuple[Scene, Teacher | Mean]],
+    label_set: str,
+    text: np.ndarray | None = None,
+) -> Column:
+    """The column of a 2D model.
 
     Args:
         kind: real, simulated or trained.
         where: On which scenes, in words.
         scenes: Scenes with labels, instances and views, each with the model as it is there.
         label_set: Whose names the model is asked to tell apart.
+        text: float32 [classes, C], the names in the model's text space; None for MiniLM's.
 
     Returns:
         The means over the scenes.
     """
     names = load_label_set(label_set).names
-    text = MiniLMTextEncoder().encode(names)
+    text = MiniLMTextEncoder().encode(names) if text is None else text
     config = SuperpointConfig()
-    return Column(kind, where, mean_over([anatomy(s, model, text, names, scene_superpoints(s, config))
-                                          for s, model in scenes]))  # fmt: skip
+    rows = [anatomy(scene, model, text, names, scene_superpoints(scene, config)) for scene, model in scenes]
+    return Column(kind, where, mean_over(rows))
 
 
 def closed_set_model(network: Path, classes: Path) -> ClosedSetTeacher:
@@ -82,7 +104,8 @@ def closed_set_model(network: Path, classes: Path) -> ClosedSetTeacher:
     """
     names = _names(classes)
     text = MiniLMTextEncoder().encode([name for name in names if name])
-    return ClosedSetTeacher(LiteRTSegmenter(network, names), text)
+    segmenter = LiteRTSegmenter(network, names)
+    return ClosedSetTeacher(segmenter, text)  # ty: ignore[invalid-argument-type]  # its names are never set anew
 
 
 def _names(path: Path) -> list[str | None]:

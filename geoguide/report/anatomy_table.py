@@ -72,7 +72,7 @@ def mean_over(scenes: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     if not scenes:
         raise InputError("scenes is empty: no column can be made")
     found = pd.DataFrame(scenes, columns=list(ROWS)).astype(float).mean()
-    return {name: None if np.isnan(value) else round(float(value), 4) for name, value in found.items()}
+    return {name: None if np.isnan(found[name]) else round(float(found[name]), 4) for name in ROWS}
 
 
 def read_columns(path: Path | None = None) -> dict[str, Column]:
