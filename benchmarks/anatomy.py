@@ -3,7 +3,8 @@
     python benchmarks/anatomy.py real FOLDER      # FOLDER: scannet_real/ and networks_2d/; needs the extra `litert`
     python benchmarks/anatomy.py simulated [NAME] # simulated 2D models (all, or one) on the mini test rooms
 
-The real columns committed at first are those of the first measurement, to two decimals. ENet's stays as it was first measured (the network has seen that room): its file is no LiteRT network.
+The real columns committed at first are those of the first measurement, to two decimals. ENet's stays so (the network has
+seen that room): its file is no LiteRT network.
 """
 
 import sys

@@ -95,9 +95,9 @@ Markdown(f"**Superpoint means add {min(real):+.1f} to {max(real):+.1f} points to
 # - Superpoints of the generated rooms never cross an object's edge, those of the real room do. So a superpoint mean
 #   repairs whatever differs inside a superpoint there, and no setting of the simulated model that was tried brings its
 #   gain down to the real one while views still disagree as much as they do in reality.
-# - The re-tuned model is a first step: its search was short and saw few validation rooms, so that on the test rooms more
-#   figures leave the range than on those. Its mistakes about large objects are too many, those at boundaries too few.
-# - The real columns are those of the first measurement, noted to two decimals; `benchmarks/anatomy.py` recomputes those
-#   of the two LiteRT networks.
+# - The re-tuned model is a first step: its search was short and saw few validation rooms, so that more figures leave
+#   the range on the test rooms than on those. Too many of its mistakes are about large objects, too few at boundaries.
+# - The real columns are those of the first measurement, noted to two decimals; `benchmarks/anatomy.py` recomputes
+#   those of the two LiteRT networks.
 # - The other chapters still use the first simulated models. Their columns are here so that each number of those
 #   chapters can be read with its 2D model's errors in mind.

@@ -22,8 +22,8 @@ TEACHERS = {
     "LSeg-like": SimulatedTeacherConfig(
         confusion=0.2, bleeding=0.25, partial_view=0.35, drift=0.15, pixel_noise=0.25, persistence=0.9, patch=3
     ),
-    # Errors nearer to those that real networks were seen to make (chapter 13 says how near): the best that a short search
-    # on four validation rooms found, benchmarks/simulated_models.py.
+    # Errors nearer to those that real networks were seen to make (chapter 13 says how near): the best that a short
+    # search on four validation rooms found, benchmarks/simulated_models.py.
     "real errors": SimulatedTeacherConfig(
         confusion=0.45,
         bleeding=0.9,
