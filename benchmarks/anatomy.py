@@ -3,7 +3,7 @@
     python benchmarks/anatomy.py real FOLDER      # FOLDER: scannet_real/ and networks_2d/; needs the extra `litert`
     python benchmarks/anatomy.py simulated [NAME] # simulated 2D models (all, or one) on the mini test rooms
 
-The real columns committed at first are those of the first measurement, to two decimals. ENet's stays so (the network has
+The real columns committed at first are those of the first measurement, to two decimals. ENet stays so (it has
 seen that room): its file is no LiteRT network.
 """
 
