@@ -27,7 +27,7 @@ def text() -> np.ndarray:
 
 
 def test_the_2d_models_of_the_chapters_are_what_they_were(tmp_path: Path, text: np.ndarray) -> None:
-    """Hashes and features as version 0.13's code gave them, before there were these faults."""
+    """Hashes and features as the code gave them before there were these faults."""
     hashes = [config_hash(TEACHERS[name]) for name in CHAPTER_TEACHERS]
     assert hashes == ["eba23d239b", "bb56aa407d"]
     images = features(with_close_up(make_scene(tmp_path), tmp_path), text, SimulatedTeacherConfig())
