@@ -31,7 +31,7 @@ from geoguide.text.minilm import MiniLMTextEncoder
 RECORD = Path(__file__).parent / "results" / "simulated_models.json"
 ROOMS = 4  # of the validation rooms; more would make fewer candidates in the same time
 LABELS = load_label_set("scannet20")
-# Where the search begins: between the better ones of 23 guesses by hand on the first four validation rooms. They began at
+# Where the search begins: between the better ones of 23 guesses by hand on the first four validation rooms, begun at
 # what a look at real errors suggested (confusion .5, bleeding .7, partial_view .4, drift .15, pixel_noise .3,
 # persistence .9).
 START = SimulatedTeacherConfig(
