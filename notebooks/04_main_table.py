@@ -40,7 +40,7 @@ from IPython.display import Markdown
 
 from geoguide.benchmarks import NAMES
 from geoguide.experiments import run
-from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS
+from geoguide.experiments.presets import CHAPTER_TEACHERS, DEFAULT_TEACHER
 from geoguide.experiments.profiles import main_table, occlusion
 from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.method.objective import MODULES
@@ -121,7 +121,7 @@ figures.class_bars(shown, names, title=f"IoU per class on {dataset} ({ours}), me
 
 # %%
 models = []
-for teacher in TEACHERS if data == "mini" else ():
+for teacher in CHAPTER_TEACHERS if data == "mini" else ():
     its = find_all(main_table(dataset, features=teacher, **made))
     its = [record for record in its if record.facts.seed in seeds]
     table = tables.differences(frame(its) if its else lines[:0], FULL, [ADAPTER, ENTIRE])

@@ -129,6 +129,36 @@ flat
 tables.study_table().style.hide(axis="index")
 
 # %% [markdown]
+# ## Dose-response: which module helps against which fault?
+# The paper calls its modules complementary: USD answers local errors, IMR regional, IIRC global ones (claim C4). Here
+# the simulated 2D model has one fault at a time and no other, from medium to heavy, and the adapter is compared with
+# each module of *works-best* alone and with all of them: points of mIoU, paired by seed, on half of the mini rooms. A
+# frame marks the faults that, as we read the paper, are the module's own. (`geoguide replicate --profile dose-response`
+# computes the records; a cell without them says so.)
+
+# %%
+from geoguide.experiments.profiles import dose_response
+from geoguide.report import dose_response as doses
+from geoguide.report import figures
+
+figures.use_offline_renderer()
+ran = find_all(dose_response())
+effects = doses.effects(frame(ran) if ran else None)
+gaps = {(e.dose, e.module): e.gap for e in effects}
+own = [(e.dose, e.module) for e in effects if e.own]
+figures.effect_heatmap(gaps, title="What a module adds to the adapter under one fault of the 2D model",
+                       x_title="module", y_title="fault, and how severe", marked=own)
+
+# %% [markdown]
+# The same as a table, with the adapter's own score. A star: a training had not converged, so that there is no verdict.
+
+# %%
+doses.effect_table(effects).style.hide(axis="index")
+
+# %%
+Markdown(doses.own_fault_verdict(effects))
+
+# %% [markdown]
 # ## What we found
 # The measured effect of taking the text literally is the difference between the two presets.
 

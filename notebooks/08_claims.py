@@ -30,7 +30,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.benchmarks import NAMES, benchmark
-from geoguide.experiments.presets import DEFAULT_TEACHER, OTHER_BACKBONES, TEACHERS
+from geoguide.experiments.presets import CHAPTER_TEACHERS, DEFAULT_TEACHER, OTHER_BACKBONES
 from geoguide.experiments.profiles import cross_domain
 from geoguide.experiments.records import KEPT, SCORE, find_all, frame, only, pick, read_all
 from geoguide.report import cross_domain as transfer
@@ -58,7 +58,7 @@ lines = pd.concat(parts, ignore_index=True).drop_duplicates(["id", "tested_on", 
 # %%
 tests, here = [], route("scannet") | {"measure": SCORE}
 rooms = here | {"teacher": DEFAULT_TEACHER}
-for teacher in TEACHERS:
+for teacher in CHAPTER_TEACHERS:
     pair = [row | here | {"teacher": teacher} for row in (ADAPTER, ENTIRE)]
     tests.append(("C1", *pair, f"frozen backbone + adapter beats training the entire network ({teacher})"))
 for name in OTHER_BACKBONES:
@@ -82,7 +82,7 @@ tests.append(("C3", full, POOLED | rooms, "all three together beat plain superpo
 for dataset in NAMES:
     at = rooms | route(dataset) | {"label_set": benchmark(dataset).label_set}
     tests.append(("C2", FULL | at, ENTIRE | at, f"beats OpenScene's network ({dataset})"))
-for teacher in TEACHERS:
+for teacher in CHAPTER_TEACHERS:
     for other, what in ((ENTIRE, "OpenScene's network"), (ADAPTER, "the adapter alone")):
         pair = [row | here | {"teacher": teacher} for row in (FULL, other)]
         tests.append(("C5", *pair, f"the gain over {what} holds ({teacher})"))

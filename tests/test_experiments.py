@@ -5,6 +5,7 @@ import pytest
 from geoguide.benchmarks import NAMES
 from geoguide.errors import ConfigError
 from geoguide.experiments.presets import (
+    CHAPTER_TEACHERS,
     DEFAULT_TEACHER,
     OTHER_BACKBONES,
     SEEDS,
@@ -46,8 +47,8 @@ def test_a_2d_model_changes_the_teacher_alone():
         changed = differences(to_dict(plain), to_dict(other))
         assert changed and all(name.startswith(("name", "teacher.", "train.steps")) for name in changed)
         assert other.name == f"{plain.name}, LSeg-like"
-    assert set(TEACHERS) == {"OpenSeg-like", "LSeg-like"} and TEACHERS[DEFAULT_TEACHER] == preset().teacher
-    with pytest.raises(ConfigError, match="unknown teacher 'SAS': known are OpenSeg-like, LSeg-like"):
+    assert tuple(TEACHERS) == (*CHAPTER_TEACHERS, "real errors") and TEACHERS[DEFAULT_TEACHER] == preset().teacher
+    with pytest.raises(ConfigError, match="unknown teacher 'SAS': known are OpenSeg-like, LSeg-like, real errors"):
         adapter_only(0, "SAS")
 
 

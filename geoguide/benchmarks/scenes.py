@@ -120,7 +120,7 @@ def generate(data: DataConfig, workers: int | None = None) -> Path:
 
 
 def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
-    """Every scene of a split, whether it has fused features or not; see the top of this file for what a split is."""
+    """The scenes of a split, whether they have fused features or not; see the top of this file for what a split is."""
     if split not in USUAL:
         raise ConfigError(f"split must be train, val or test, found {split!r}")
     benchmark = benchmark_of(data)
@@ -139,7 +139,9 @@ def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
         found = tuple(OpenSceneScene(path, official, data) for path in paths)
     else:
         found = benchmark.list_official(root, data, official)
-    return without_held_out(found, split, benchmark.room) if withheld and official == "train" else found
+    if withheld and official == "train":
+        found = without_held_out(found, split, benchmark.room)
+    return found if data.first is None else found[: data.first[USUAL.index(split)]]
 
 
 def _found(data: DataConfig, root: Path, benchmark: Benchmark) -> tuple[SceneSource, ...]:

@@ -76,6 +76,8 @@ class DataConfig:
     """(H, W) at which 2D features are made and lifted; None: as the images are (ScanNet: as its depth images)."""
     features: str | None = field(default=None, metadata=unless("features", None))
     """Folder below root of fused 2D features in OpenScene's format; None: the simulated teacher (mini only)."""
+    first: tuple[int, int, int] | None = field(default=None, metadata=unless("first", None))
+    """Only so many scenes of train, val and test, the first of each list; None: all."""
     root: str | None = field(default=None, metadata={"hash": False})
     splits: Splits | None = field(default=None, metadata=unless("splits", None))
     """The scenes of each split by name; None: the benchmark's own splits."""
@@ -83,6 +85,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.room_seed < 0:
             raise ConfigError(f"data.room_seed must be at least 0, found {self.room_seed}")
+        if self.first is not None and min(self.first) < 1:
+            raise ConfigError(f"data.first must hold three counts from 1, found {self.first}")
         if not self.generated and self.root is None:
             raise ConfigError(f"data.root must name the folder of {self.dataset}")
 

@@ -34,8 +34,8 @@ class Facts:
         method: `FUSION`, `ENTIRE`, `ADAPTER`, `POOLED` or `GEOGUIDE`.
         preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
         modules: Those in use, of ("usd", "imr", "iirc").
-        teacher: The 2D model: its own name; a name in `presets.TEACHERS` for a simulated one; on real data the folder
-            of the fused features.
+        teacher: The 2D model: its own name; a name in `presets.TEACHERS` or `presets.DOSES` for a simulated one; on real
+            data the folder of the fused features.
         backbone: Name of the frozen 3D backbone; None for methods that train none on it.
         data: "mini" (generated) or "real".
         trained_on: Benchmark of the training scenes: scannet, matterport3d or nuscenes.
@@ -207,8 +207,13 @@ def _protocol(name: str, config: ExperimentConfig) -> Protocol:
 
 def _teacher(config: ExperimentConfig, dataset: str) -> str:
     """The simulated 2D model that the config's is nearest to, after its faults were scaled for the benchmark."""
-    scaled = {name: placing.on(presets.with_teacher(config, name), dataset).teacher for name in presets.TEACHERS}
-    return min(scaled, key=lambda name: len(_differing(config, config.replace(teacher=scaled[name]))))
+    found = to_dict(config.teacher)
+
+    def strangeness(name: str) -> int:
+        named = to_dict(placing.on(presets.with_teacher(config, name), dataset).teacher)
+        return sum(named[field] != value for field, value in found.items())
+
+    return min(presets.TEACHERS | presets.DOSES, key=strangeness)
 
 
 def _differing(config: ExperimentConfig, other: ExperimentConfig) -> tuple[tuple[str, Any], ...]:

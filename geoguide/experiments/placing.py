@@ -17,7 +17,7 @@ from geoguide.teachers.registry import identified, is_spec, parse_spec
 from geoguide.teachers.released import space_of_features
 from geoguide.text.encoders import TextConfig, text_encoder
 
-FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise")
+FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise", "background", "parts")
 
 REAL_SCENES = 1201  # training scenes of ScanNet: the unit of an epoch, on all benchmarks so that rows are comparable
 

@@ -47,9 +47,10 @@ def run_all(
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
             (checkpoints_root() / checkpoint_name(config)).unlink(missing_ok=True)
-    for config in {data_key(config): config for config in todo}.values():
+    alone = workers == 1 or len(todo) < 2
+    for config in [] if alone else {data_key(config): config for config in todo}.values():
         prepare_data(config, workers)
-    if workers == 1 or len(todo) < 2:
+    if alone:  # every run prepares what it lacks, so that the first records are there soon
         for config in tqdm(todo, "runs"):
             run(config, folder=folder, progress=False)
     else:

@@ -41,7 +41,7 @@ def preliminary() -> list[ExperimentConfig]:
         The configs; of 2D fusion one seed, of entire networks the few long ones, of the rest every seed.
     """
     rows = []
-    for teacher in presets.TEACHERS:
+    for teacher in presets.CHAPTER_TEACHERS:
         rows += [fusion(presets.SEEDS[0], teacher)]
         rows += [adapter_only(seed, teacher) for seed in presets.SEEDS]
         rows += [openscene(seed, teacher) for seed in presets.LONG_SEEDS]
@@ -115,6 +115,26 @@ def under_protocols() -> list[ExperimentConfig]:
     return [preset(seed=seed).replace(protocol=protocol) for seed in presets.LONG_SEEDS for protocol in STEPS.values()]
 
 
+DOSE_ROOMS = (14, 7, 14)  # rooms of train, val, test: half of each split, so that thirteen 2D models can be afforded
+DOSE_STEPS = 1000  # the validation curve is flat by then, on half of the rooms
+DOSE_DROPS = {"none": "all modules", "imr+iirc": "USD", "usd+iirc": "IMR", "usd+imr": "IIRC"}  # dropped: what remains
+
+
+def dose_response() -> list[ExperimentConfig]:
+    """The adapter, each module alone and all of them under 2D models with one fault each (claim C4, chapter 07).
+
+    Returns:
+        The configs of few seeds; no fault first, then heavy ones, then medium ones.
+    """
+    rows = []
+    for dose in presets.DOSES:
+        for seed in presets.LONG_SEEDS:
+            for config in (adapter_only(seed), *(preset(drop=drop, seed=seed) for drop in DOSE_DROPS)):
+                shorter = {"train__steps": DOSE_STEPS, "train__evaluate_every": DOSE_STEPS // 20}
+                rows.append(presets.with_teacher(config, dose).replace(data__first=DOSE_ROOMS, **shorter))
+    return rows
+
+
 STUDY_SEEDS = presets.SEEDS[:1]
 
 _UNIT_LENGTH = IIRCConfig(normalise="l2", scale="standardise", diagonal=False)
@@ -159,7 +179,12 @@ def study(option: str, seed: int = 0) -> tuple[ExperimentConfig, ExperimentConfi
     return base, base.replace(name=f"study/{option}", **changes)
 
 
-_CHAPTERS = {"occlusion": occlusion, "cross-domain": cross_domain, "protocols": under_protocols}
+_CHAPTERS = {
+    "occlusion": occlusion,
+    "cross-domain": cross_domain,
+    "protocols": under_protocols,
+    "dose-response": dose_response,
+}
 
 PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
 
@@ -171,7 +196,8 @@ def profile(name: str) -> list[ExperimentConfig]:
         name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
-            chapters 04, 06 and 07. `studies`: single options of the ledger. `all`: all of these but the studies.
+            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07). `studies`: single
+            options of the ledger. `all`: all of these but the studies.
 
     Returns:
         Its experiments, each once.
@@ -191,7 +217,7 @@ def profile(name: str) -> list[ExperimentConfig]:
             return [study(option, seed)[1] for seed in STUDY_SEEDS for option in STUDIES]
         case "all":
             parts = ("full", *NAMES, *_CHAPTERS)
-            other = [row for teacher in presets.TEACHERS for row in main_table("scannet", features=teacher)]
+            other = [row for teacher in presets.CHAPTER_TEACHERS for row in main_table("scannet", features=teacher)]
             return _unique([config for part in parts for config in profile(part)] + other)
     return main_table(name) if name in NAMES else _CHAPTERS[name]()
 

@@ -141,7 +141,8 @@ class Stages:
             return StreamedFeatures(files, len(self.arrays["points"])) if files else None
         if self.arrays["frames"][0] == 0 or self.identity.provenance != "mini":
             return None
-        settings: list[object] = [to_dict(self.config.teacher), to_dict(self.config.lifting, hashed_only=True)]
+        parts = (self.config.teacher, self.config.lifting)
+        settings: list[object] = [to_dict(part, hashed_only=True) for part in parts]
         settings += [data.frame_skip, known_label_set(data)]
         if data.image_size is not None:
             settings.append(data.image_size)

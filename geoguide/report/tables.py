@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from geoguide.experiments.facts import BOOK_PROTOCOL, Row
-from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS
+from geoguide.experiments.presets import CHAPTER_TEACHERS, DEFAULT_TEACHER
 from geoguide.experiments.profiles import STUDIES, STUDY_SEEDS, study
 from geoguide.experiments.records import Record, find_all, frame, only
 from geoguide.paths import results_root
@@ -158,7 +158,7 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
         A line per 2D model and way that `lines` holds.
     """
     stated, table = paper("scannet_openseg"), []
-    rows = [row | {"teacher": teacher} for teacher in TEACHERS for row in (FUSION, ENTIRE, ADAPTER)]
+    rows = [row | {"teacher": teacher} for teacher in CHAPTER_TEACHERS for row in (FUSION, ENTIRE, ADAPTER)]
     for row, mine in rows_held(lines, rows):
         # What the paper scores here with LSeg is not stated.
         told = stated.get(variant(row), {}) if row["teacher"] == DEFAULT_TEACHER else {}

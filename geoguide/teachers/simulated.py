@@ -1,22 +1,37 @@
-"""A simulated 2D open-vocabulary teacher: the truth of an image, spoilt by four adjustable faults (paper, F_2d^M).
+"""A simulated 2D open-vocabulary teacher: the truth of an image, spoilt by adjustable faults (paper, F_2d^M).
 
 It reads the ground-truth label and instance images and returns per-pixel features in the text space, with the errors
 that the paper blames on 2D models: confusion of alike classes, features that bleed over boundaries and occlusions,
-wrong answers for partly seen large objects, and features that drift with the viewpoint. Every result that uses it says
-"simulated". In a view each object has one feature and each pixel a mixture of them: one matrix product makes the image.
+wrong answers for partly seen large objects, and features that drift with the viewpoint; and with those that real 2D
+models were seen to make: objects that fall to the background, and the same mistake in every view and for a whole class.
+Every result that uses it says "simulated". In a view each object has one feature and each pixel a mixture of them: one
+matrix product makes the image.
 """
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from scipy.special import ndtr
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import unless
 from geoguide.labels import LabelSet, load_category_table
-from geoguide.scene import VOID, Scene
-from geoguide.teachers.faults import Survey, ToClass, alike_table, bleed, coarse_noise, object_image, shadow, survey
+from geoguide.scene import VOID, Scene, View
+from geoguide.teachers.faults import (
+    Survey,
+    ToClass,
+    alike_table,
+    background_table,
+    bleed,
+    coarse_noise,
+    hashed,
+    object_image,
+    part_image,
+    shadow,
+    survey,
+)
 
 NOISE_SCALE = 0.5  # at full severity, in units of the contrast between class embeddings
 DRIFT_SCALE = 0.4
@@ -36,12 +51,25 @@ class SimulatedTeacherConfig:
     persistence: float = 0.5  # share of the confusion that is the same in all views of an object, so never averages out
     patch: int = 8  # pixels of a 160-pixel-wide image that share one feature, as the patches of a ViT do
     seed: int = 0
+    background: float = field(default=0.0, metadata=unless("background", 0.0))
+    """Chance that an object before a wall is taken for the wall (see `faults.BACKGROUND`)."""
+    pairs: float = field(default=0.0, metadata=unless("pairs", 0.0))
+    """Share of the objects that are taken for the one class for which the model takes all of their class."""
+    lasting: float = field(default=0.0, metadata=unless("lasting", 0.0))
+    """What `persistence` is to confusion, for the other mistakes about whole objects: those of little-seen ones, falls
+    to the background, and how strong a mistake is."""
+
+    parts: float = field(default=0.0, metadata=unless("parts", 0.0))
+    """Chance that a part of an object, of at most `faults.PART` metres, is taken for an alike class by itself;
+    `lasting` says how many of these parts are the same in all views."""
+    steady: float = field(default=0.0, metadata=unless("steady", 0.0))
+    """How far what fills most of a scene (`faults.STEADY`) is spared by `partial_view` as it is by confusion."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is float and not 0.0 <= value <= 1.0:
-                raise ConfigError(f"simulated teacher: {field.name} must lie in [0, 1], found {value}")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.type is float and not 0.0 <= value <= 1.0:
+                raise ConfigError(f"simulated teacher: {each.name} must lie in [0, 1], found {value}")
         if self.patch < 1:
             raise ConfigError(f"simulated teacher: patch must be at least 1, found {self.patch}")
 
@@ -72,6 +100,8 @@ class SimulatedTeacher:
         self._to_class = to_class or self._raw_class
         self.width = text.shape[1]
         self._alike, self._ease = alike_table(text, label_set.names)  # [C, C], [C]
+        self._fall, self._behind = background_table(label_set.names)  # [C], class
+        self._pair = self._rng("pairs").random(len(text))  # [C] which of the alike classes
         center = text.mean(axis=0)
         self._contrast = text - center  # [C, D] what tells the classes apart
         self._generic = center / np.linalg.norm(center)  # the feature of what has no label: "some thing"
@@ -97,7 +127,9 @@ class SimulatedTeacher:
         if not scene.views:
             return
         seen = survey(scene, self._to_class)
-        habits = _Habits(self._rng(scene.name), len(seen.keys), len(self.text))
+        habits = _Habits(
+            self._rng(scene.name), self._rng(scene.name, "habits of later faults"), len(seen.keys), len(self.text)
+        )
         for index in range(len(scene.views)):
             yield self._view(scene, index, seen, habits)
 
@@ -106,9 +138,11 @@ class SimulatedTeacher:
         config, view = self.config, scene.views[index]
         rng = self._rng(scene.name, view.name)
         eye = view.cam_to_world[:3, 3] if view.has_pose else np.zeros(3)
-        rows = self._object_features(rng, seen, index, habits, eye)  # [O, D]
+        rows = self._object_features(rng, scene, seen, index, habits, eye)  # [O, D]
         objects = np.searchsorted(seen.keys, object_image(view, self._to_class))  # [H, W]
         objects = shadow(objects, view.depth(), config.bleeding, side=1 if rng.random() < 0.5 else -1)
+        if config.parts > 0:
+            objects, rows = self._spoil_parts(scene.name, view, objects, rows, seen)
         patch = max(1, round(config.patch * objects.shape[1] / 160))
         visible, local = np.unique(objects, return_inverse=True)
         mixture = np.eye(len(visible), dtype=np.float32)[local.reshape(objects.shape)]  # [H, W, O']
@@ -121,10 +155,10 @@ class SimulatedTeacher:
         return _mix(mixture, basis)
 
     def _object_features(
-        self, rng: np.random.Generator, seen: Survey, index: int, habits: "_Habits", eye: np.ndarray
+        self, rng: np.random.Generator, scene: Scene, seen: Survey, index: int, habits: "_Habits", eye: np.ndarray
     ) -> np.ndarray:
         """The one feature that every object has in this view, float32 [O, D]."""
-        config, count = self.config, len(seen.keys)
+        config, count, view = self.config, len(seen.keys), (scene.name, scene.views[index].name)
         known = seen.classes != VOID
         classes = np.where(known, seen.classes, 0)
         keep = config.persistence
@@ -132,10 +166,19 @@ class SimulatedTeacher:
         large = seen.areas / (seen.areas + LARGE_AREA)
         share_of_best = seen.shares[index] / np.maximum(seen.shares.max(axis=0), 1e-9)
         hidden = config.partial_view * large * (1 - share_of_best) ** 2  # [O] chance of a wrong answer
-        wrong = (ndtr(score) < config.confusion * self._ease[classes]) | (rng.random(count) < hidden)
+        hidden *= 1 - config.steady * (1 - self._ease[classes])
+        slip = self._again(rng.random(count), "slip", habits.slip, view)
+        wrong = (ndtr(score) < config.confusion * self._ease[classes]) | (slip < hidden)
         choice = np.where(rng.random(count) < keep, habits.choice, rng.random(count))
+        choice = np.where(habits.paired < config.pairs, self._pair[classes], choice)
         other = (self._alike[classes].cumsum(axis=1) < choice[:, None]).sum(axis=1).clip(max=len(self.text) - 1)
-        share = np.where(wrong, 0.55 + 0.35 * rng.random(count), 0.4 * config.confusion * rng.random(count))
+        much, little = rng.random(count), rng.random(count)
+        if config.background > 0:
+            fall = self._again(self._rng(*view, "fall").random(count), "fall again", habits.fall, view)
+            fell = fall < config.background * self._fall[classes]
+            wrong, other = wrong | fell, np.where(fell, self._behind, other)
+        much = self._again(much, "much", habits.much, view)
+        share = np.where(wrong, 0.55 + 0.35 * much, 0.4 * config.confusion * little)
         rows = (1 - share)[:, None] * self.text[classes] + share[:, None] * self.text[other]  # [O, D]
         toward = eye - seen.centers  # [O, 3]
         toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-6)
@@ -143,6 +186,35 @@ class SimulatedTeacher:
         pull = np.einsum("oa,oac->oc", angle, habits.drift) * np.sqrt(self._alike[classes] * len(self.text))
         rows = rows + config.drift * DRIFT_SCALE * (pull * self._ease[classes][:, None]) @ self._contrast
         return np.where(known[:, None], rows, self._generic).astype(np.float32)
+
+    def _spoil_parts(
+        self, scene: str, view: View, objects: np.ndarray, rows: np.ndarray, seen: Survey
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give parts of objects a feature of their own: objects [H, W] and rows [O + parts, D] with the new numbers."""
+        config = self.config
+        cells = part_image(view)  # [H, W], -1 where the place is not known
+        codes, local = np.unique(cells * len(rows) + objects, return_inverse=True)
+        owner = codes % len(rows)
+        classes = np.where(seen.classes == VOID, 0, seen.classes)[owner]
+        known = (codes >= 0) & (seen.classes[owner] != VOID)
+        lasts = hashed(codes, self._rng(scene, view.name, "lasts")) < config.lasting
+        always, now = (self._rng(scene, "parts"), self._rng(scene, view.name, "parts"))
+        draws = [np.where(lasts, hashed(codes, always), hashed(codes, now)) for _ in range(3)]
+        wrong = known & (draws[0] < config.parts * self._ease[classes])
+        other = (self._alike[classes].cumsum(axis=1) < draws[1][:, None]).sum(axis=1).clip(max=len(self.text) - 1)
+        share = (0.55 + 0.35 * draws[2][wrong])[:, None]
+        spoilt = (1 - share) * rows[owner[wrong]] + share * self.text[other[wrong]]  # [parts, D]
+        number = np.where(wrong, len(rows) + wrong.cumsum() - 1, owner)
+        return number[local.reshape(objects.shape)], np.concatenate([rows, spoilt.astype(np.float32)])
+
+    def _again(self, drawn: np.ndarray, fault: str, habit: np.ndarray, view: tuple[str, str]) -> np.ndarray:
+        """For a share of `lasting` of the objects, what is drawn for all views in place of what is drawn for this one.
+
+        From a generator of its own, so that draws of other faults are the same whether this one is on or off.
+        """
+        if self.config.lasting == 0:
+            return drawn
+        return np.where(self._rng(*view, fault).random(len(drawn)) < self.config.lasting, habit, drawn)
 
     def _rng(self, *names: str) -> np.random.Generator:
         digest = hashlib.sha256("\n".join([str(self.config.seed), *names]).encode()).digest()
@@ -152,10 +224,11 @@ class SimulatedTeacher:
 class _Habits:
     """What is the same in all views of a scene: each object's inclination to be confused, with what, and its drift."""
 
-    def __init__(self, rng: np.random.Generator, count: int, classes: int) -> None:
+    def __init__(self, rng: np.random.Generator, later: np.random.Generator, count: int, classes: int) -> None:
         self.score = rng.standard_normal(count)  # [O]
         self.choice = rng.random(count)  # [O]
         self.drift = rng.standard_normal((count, 4, classes)) / np.sqrt(2)  # [O, 1 + direction, C]
+        self.slip, self.fall, self.much, self.paired = later.random((4, count))  # [O] each
 
 
 def _mix(mixture: np.ndarray, basis: np.ndarray) -> np.ndarray:

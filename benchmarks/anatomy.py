@@ -1,0 +1,56 @@
+"""Recompute columns of the error anatomy, results/anatomy.json; columns that are not asked for are kept.
+
+    python benchmarks/anatomy.py real FOLDER      # FOLDER: scannet_real/ and networks_2d/; needs the extra `litert`
+    python benchmarks/anatomy.py simulated [NAME] # simulated 2D models (all, or one) on the mini test rooms
+
+The real columns committed at first are those of the first measurement, to two decimals. ENet stays so (it has
+seen that room): its file is no LiteRT network.
+"""
+
+import sys
+from pathlib import Path
+
+from geoguide.experiments.presets import TEACHERS
+from geoguide.labels import load_label_set
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import scene_sources
+from geoguide.report.anatomy_models import LABEL_SET, Mean, closed_set_model, column_of, coordinates, real_room
+from geoguide.report.anatomy_table import read_columns, write_columns
+from geoguide.teachers.simulated import SimulatedTeacher
+from geoguide.text.minilm import MiniLMTextEncoder
+
+ROOM = "scene0000_00"
+FILES = {  # network, and the file of its class names
+    "MOSAIC": ("mobile_segmenter_r4_quant_argmax_uint8.tflite", "ade31.txt"),
+    "DeepLab150": ("lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1.tflite", "ade150_labels.txt"),
+}
+
+
+def real(folder: str) -> None:
+    """The real networks on the real room."""
+    scene, networks = real_room(Path(folder) / "scannet_real", ROOM), Path(folder) / "networks_2d"
+    models = {name: closed_set_model(*(networks / file for file in files)) for name, files in FILES.items()}
+    models["both"] = Mean(tuple(models.values()))
+    for name, model in models.items():
+        keep(name, column_of("real", ROOM, [(scene, model)], LABEL_SET))
+
+
+def simulated(*names: str) -> None:
+    """Simulated 2D models on the test rooms, in coordinates of their span."""
+    config = ExperimentConfig()
+    labels = load_label_set(config.data.label_set)
+    text = coordinates(MiniLMTextEncoder().encode(labels.names))
+    for name in names or TEACHERS:
+        model = SimulatedTeacher(TEACHERS[name], text, labels)
+        scenes = ((source.load(), model) for source in scene_sources(config.data, "test"))
+        keep(name, column_of("simulated", "mini test rooms", scenes, labels.name, text))
+
+
+def keep(name, column):
+    """Write a column as soon as it is there."""
+    print(name, column, flush=True)
+    write_columns(read_columns() | {name: column})
+
+
+if __name__ == "__main__":
+    {"real": real, "simulated": simulated}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,93 @@
+"""Effects with their intervals as a heat map, and figures against a range."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from geoguide.errors import InputError, require
+from geoguide.report.evidence import interval
+from geoguide.report.figures.render import PALETTE, finish
+
+
+def effect_heatmap(
+    effects: Mapping[tuple[str, str], np.ndarray], *, title: str, x_title: str, y_title: str, marked: Sequence = ()
+) -> go.Figure:
+    """What columns add in rows: colour by the mean over seeds, each cell with its 95 % interval (Student's t).
+
+    Cells whose interval holds zero are in grey letters; cells without seeds stay empty and say so.
+
+    Args:
+        effects: (row, column) -> one value per seed, which may be none.
+        title: Of the figure.
+        x_title: What the columns are.
+        y_title: What the rows are.
+        marked: Cells (row, column) that get a frame.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There is no cell, or a value is not finite.
+    """
+    require(effects, "effects must hold at least one cell")
+    rows, columns = (list(dict.fromkeys(cell[axis] for cell in effects)) for axis in (0, 1))
+    mean = np.full((len(rows), len(columns)), np.nan)
+    figure = go.Figure()
+    for (row, column), values in effects.items():
+        seeds = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(seeds).all():
+            raise InputError(f"effects[{row!r}, {column!r}] must be finite")
+        half = interval(seeds)
+        at = (rows.index(row), columns.index(column))
+        mean[at] = seeds.mean() if len(seeds) else np.nan
+        text = "no record" if not len(seeds) else f"{mean[at]:+.1f}" + ("" if np.isnan(half) else f" ± {half:.1f}")
+        sure = len(seeds) > 1 and abs(mean[at]) > half
+        font = {"color": "#000000" if sure else "#6b6b6b", "size": 12}
+        figure.add_annotation(x=column, y=row, text=f"<b>{text}</b>" if sure else text, showarrow=False, font=font)
+        if (row, column) in marked:
+            low, high = at[1] - 0.48, at[1] + 0.48
+            frame = {"color": PALETTE[7], "width": 2}
+            figure.add_shape(type="rect", x0=low, x1=high, y0=at[0] - 0.46, y1=at[0] + 0.46, line=frame)
+    most = float(np.nanmax(np.abs(mean))) if np.isfinite(mean).any() else 1.0
+    heat = go.Heatmap(z=mean, x=columns, y=rows, colorscale="PuOr", zmid=0, zmin=-most, zmax=most, opacity=0.75)
+    heat.colorbar = {"title": {"text": "points of mIoU", "side": "right"}, "thickness": 12}
+    heat.hovertemplate = "%{y}, %{x}: %{z:+.2f}<extra></extra>"
+    figure.add_trace(heat)
+    figure.update_xaxes(title_text=x_title, side="top")
+    figure.update_yaxes(title_text=y_title, autorange="reversed")
+    return finish(figure, title=title, height=140 + 34 * len(rows), margin={"t": 130})
+
+
+def range_dots(
+    models: Mapping[str, Mapping[str, float]], spans: Mapping[str, tuple[float, float]], *, title: str
+) -> go.Figure:
+    """Figures of several models against ranges, each row on a scale of its own: 0 is the range's low end, 1 its high.
+
+    Args:
+        models: Model -> row -> value; a row that a model lacks is left out. At most eight models.
+        spans: Row -> low and high end, both finite, in the order of the rows.
+        title: Of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There are no models or too many, or a range is not finite.
+    """
+    require(1 <= len(models) <= len(PALETTE), f"models must be 1 to {len(PALETTE)}, found {len(models)}")
+    require(np.isfinite(list(spans.values())).all(), "spans must be finite")
+    # A range narrower than a tenth of its middle is widened to that, or one point beside it would leave the page.
+    unit = {row: max(high - low, 0.1 * abs(high + low) / 2, 1e-9) for row, (low, high) in spans.items()}
+    figure = go.Figure()
+    for number, (name, values) in enumerate(models.items()):
+        held = [row for row in spans if row in values]
+        x = [float(np.clip((values[row] - spans[row][0]) / unit[row], -4, 5)) for row in held]
+        dots = go.Scatter(x=x, y=held, name=name, mode="markers", customdata=[values[row] for row in held])
+        dots.update(marker={"color": PALETTE[number], "symbol": number, "size": 9})
+        dots.hovertemplate = f"{name}, %{{y}}: %{{customdata:.3g}}<extra></extra>"
+        figure.add_trace(dots)
+    figure.add_vrect(x0=0, x1=1, fillcolor="#888888", opacity=0.25, line_width=0, layer="below")
+    figure.update_xaxes(title_text="in widths of the real range; beyond the page: at its edge", zeroline=False)
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 11})
+    return finish(figure, title=title, height=160 + 24 * len(spans))

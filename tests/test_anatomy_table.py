@@ -1,0 +1,105 @@
+"""The table of error anatomies: ranges, crosses and columns by hand; the committed columns are whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide.errors import DataError, InputError
+from geoguide.report.anatomy_models import Mean, _names, coordinates
+from geoguide.report.anatomy_table import (
+    ROWS,
+    STATED,
+    Column,
+    anatomy_table,
+    inside,
+    mean_over,
+    out_of_range,
+    read_columns,
+    real_range,
+    write_columns,
+)
+
+REAL = {"a": Column("real", "room", {"accuracy": 62.0, "agree": 0.72}),
+        "b": Column("real", "room", {"accuracy": 75.2, "agree": 0.75, "drift": None})}  # fmt: skip
+MINE = Column("simulated", "rooms", {"accuracy": 75.4, "agree": 0.756, "superpoint_gain": -4.0, "instance_gain": 6.9})
+
+
+def test_range_is_that_of_the_real_columns_and_the_stated_ones() -> None:
+    spans = real_range({**REAL, "mine": MINE})
+    assert spans == {"accuracy": (62.0, 75.2), "agree": (0.72, 0.75)} | STATED
+    with pytest.raises(InputError, match="at least one real"):
+        real_range({"mine": MINE})
+
+
+def test_a_figure_is_inside_as_it_is_printed() -> None:
+    spans = real_range(REAL)
+    assert inside("accuracy", 75.4, spans) and not inside("accuracy", 75.6, spans)  # whole per cents
+    assert inside("agree", 0.754, spans) and not inside("agree", 0.756, spans)
+    assert inside("superpoint_gain", -40.0, spans) and inside("superpoint_gain", 3.04, spans)
+    assert not inside("drift", 0.3, spans) and not inside("agree", None, spans)
+
+
+def test_table_takes_any_columns_and_marks_those_that_are_not_real() -> None:
+    spans = real_range(REAL)
+    table = anatomy_table({**REAL, "mine": MINE}, spans).set_index("figure")
+    assert list(table.columns) == ["a", "b", "mine", "real range"] and len(table) == len(ROWS)
+    assert table.loc["per-view accuracy (%)"].tolist() == ["62", "75", "75", "62 to 75"]
+    assert table.loc["two views of a point agree"].tolist() == ["0.72", "0.75", "0.76 ✗", "0.72 to 0.75"]
+    assert table.loc[ROWS["superpoint_gain"][0], "real range"] == "at most 3"
+    assert table.loc[ROWS["drift"][0]].tolist() == ["", "", "", ""]
+    assert out_of_range({"mine": MINE}, spans) == {"mine": [ROWS["agree"][0], ROWS["instance_gain"][0]]}
+
+
+def test_a_column_is_the_mean_over_the_scenes_where_a_figure_is_defined() -> None:
+    found = mean_over([{"accuracy": 60.0, "drift": float("nan")}, {"accuracy": 70.0, "drift": 0.5}])
+    assert (found["accuracy"], found["drift"], found["agree"]) == (65.0, 0.5, None)
+    with pytest.raises(InputError, match="scenes is empty"):
+        mean_over([])
+
+
+def test_columns_are_read_as_they_were_written(tmp_path: Path) -> None:
+    write_columns({**REAL, "mine": MINE}, tmp_path / "a.json")
+    assert read_columns(tmp_path / "a.json") == {**REAL, "mine": MINE}
+    for text in ("[]", "{}", '{"columns": {"x": {"kind": 3}}}', "nonsense"):
+        (tmp_path / "b.json").write_text(text)
+        with pytest.raises(DataError, match="must hold columns"):
+            read_columns(tmp_path / "b.json")
+    with pytest.raises(DataError, match="must hold columns"):
+        read_columns(tmp_path / "none.json")
+
+
+def test_the_committed_columns_hold_every_figure() -> None:
+    columns = read_columns()
+    assert {column.kind for column in columns.values()} >= {"real", "simulated"}
+    for name, column in columns.items():
+        assert set(column.figures) == set(ROWS), name
+        shares = [column.figures[f"share_{kind}"] for kind in ("instance", "boundary", "patch", "isolated")]
+        assert sum(shares) == pytest.approx(1, abs=0.011)  # the first real columns were noted to two decimals
+
+
+def test_coordinates_keep_every_inner_product(rng: np.random.Generator) -> None:
+    text = rng.normal(size=(5, 40)).astype(np.float32)
+    few = coordinates(text)
+    assert few.shape == (5, 5) and few.dtype == np.float32
+    np.testing.assert_allclose(few @ few.T, text @ text.T, atol=1e-4)
+
+
+def test_two_models_as_one_and_files_of_class_names(tmp_path: Path) -> None:
+    class Flat:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def features(self, scene: None) -> list[np.ndarray]:
+            return [np.full((2, 2, 1), self.value), np.full((2, 2, 1), 2 * self.value)]
+
+    both = [image[0, 0, 0] for image in Mean((Flat(1.0), Flat(4.0))).features(None)]  # ty: ignore[invalid-argument-type]
+    assert both == [2.5, 5.0]
+    path = tmp_path / "names.txt"
+    path.write_text("other\nwall\n")
+    assert _names(path) == [None, "wall"]
+    path.write_text("1\twall\n2\tdoor, gate\n")
+    assert _names(path) == [None, "wall", "door"]
+    path.write_text("")
+    with pytest.raises(DataError, match=r"names\.txt: must hold a class name a line"):
+        _names(path)

@@ -1,0 +1,127 @@
+"""One fault at a time: the profile's rows and facts, and what is made of records, by hand."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from fake_records import fake_record
+
+from geoguide.benchmarks.scenes import list_sources
+from geoguide.datasets.config import DataConfig
+from geoguide.errors import ConfigError, InputError
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.presets import CLEAN, DOSED, DOSES, LONG_SEEDS
+from geoguide.experiments.profiles import DOSE_ROOMS, dose_response
+from geoguide.experiments.records import frame
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.report import figures
+from geoguide.report.dose_response import (
+    MODULES,
+    NO_RECORD,
+    OWN_MODULE,
+    doses,
+    effect_table,
+    effects,
+    own_fault_verdict,
+)
+from geoguide.report.evidence import NO_VERDICT, interval
+
+
+def test_each_dose_has_one_fault_and_more_of_it_where_heavy() -> None:
+    assert set(OWN_MODULE) == set(DOSED) and set(OWN_MODULE.values()) < set(MODULES)
+    for name, config in DOSES.items():
+        on = [field.name for field in fields(config) if getattr(config, field.name) != getattr(CLEAN, field.name)]
+        assert on == [] if name == "no fault" else on == [name.split(",")[0]]
+    for fault in DOSED:
+        assert 0 < getattr(DOSES[f"{fault}, medium"], fault) < getattr(DOSES[f"{fault}, heavy"], fault)
+
+
+def test_rows_are_told_apart_by_facts_alone() -> None:
+    found = [Facts.of(config) for config in dose_response()]
+    assert len(set(found)) == len(found) == len(DOSES) * len(LONG_SEEDS) * (1 + len(MODULES))
+    assert {facts.teacher for facts in found} == set(DOSES)
+    assert {facts.changed for facts in found} == {
+        (("data.first", DOSE_ROOMS), ("train.evaluate_every", 50), ("train.steps", 1000))
+    }
+    assert not any(facts.plain for facts in found)
+
+
+def test_heavy_faults_come_first() -> None:
+    order = list(dict.fromkeys(Facts.of(config).teacher for config in dose_response()))
+    levels = [dose.split(", ")[-1] for dose in order]
+    assert levels == ["no fault", *["heavy"] * len(DOSED), *["medium"] * len(DOSED)]
+
+
+def records(dose: str, gains: dict[str, list[float]], converged: bool = True) -> list:
+    """The adapter at 40, 41, 42 by seed, and modules that much above it."""
+    made = []
+    for config in dose_response():
+        facts = Facts.of(config)
+        if facts.teacher == dose:
+            base = 40.0 + config.seed
+            title = next((name for name, row in MODULES.items() if facts.fit(row)), None)
+            if title is None:
+                made.append(fake_record(config, base))
+            elif title in gains:
+                made.append(fake_record(config, base + gains[title][config.seed], converged=converged))
+    return made
+
+
+def test_effects_by_hand() -> None:
+    gains = {"USD": [1.0, 1.2, 1.1], "IMR": [-1.0, 1.0, 0.0], "IIRC": [-2.0, -2.1, -2.2]}
+    found = {(e.dose, e.module): e for e in effects(frame(records("pixel_noise, heavy", gains)))}
+    assert len(found) == len(DOSES) * len(MODULES)
+    for module, gap in gains.items():
+        np.testing.assert_allclose(found["pixel_noise, heavy", module].gap, gap)
+    said = [found["pixel_noise, heavy", module].verdict for module in MODULES]
+    assert said == [NO_RECORD, "holds on mini", "undecided", "contradicted on mini"]
+    assert found["pixel_noise, heavy", "USD"].own and not found["pixel_noise, heavy", "IMR"].own
+    table = effect_table(list(found.values())).set_index("fault")
+    assert list(table.index) == doses()
+    row = table.loc["pixel_noise, heavy"]
+    assert (row["adapter"], row["belongs to"], row["all modules"]) == ("41.0", "USD", NO_RECORD)
+    assert row["USD"] == f"+1.1 ± {interval(gains['USD']):.1f}"
+    assert set(table.loc["drift, medium", ["adapter", *MODULES]]) == {NO_RECORD}
+    text = own_fault_verdict(list(found.values()))
+    assert "**USD** adds to the adapter on 1 of 1 doses of its own faults and on 0 of 0" in text
+    assert "**IIRC** adds to the adapter on 0 of 0 doses of its own faults and on 0 of 1" in text
+    assert "takes away on 1" in text
+
+
+def test_no_records_and_no_convergence_are_said() -> None:
+    nothing = effects(None)
+    assert {e.verdict for e in nothing} == {NO_RECORD} and "no verdict yet" in own_fault_verdict(nothing)
+    made = records("confusion, heavy", {"IIRC": [1.0, 1.2, 1.1]}, converged=False)
+    cell = next(e for e in effects(frame(made)) if (e.dose, e.module) == ("confusion, heavy", "IIRC"))
+    assert cell.verdict == NO_VERDICT
+    assert effect_table([cell])["IIRC"][0].endswith(" *")
+
+
+def test_heat_map_writes_intervals_and_empty_cells() -> None:
+    cells = {("a", "x"): [1.0, 1.1, 1.2], ("a", "y"): [-1.0, 1.0], ("b", "x"): [], ("b", "y"): [2.0]}
+    figure = figures.effect_heatmap(cells, title="t", x_title="m", y_title="f", marked=[("a", "x")])
+    np.testing.assert_allclose(figure.data[0].z, [[1.1, 0.0], [np.nan, 2.0]])
+    texts = [note.text for note in figure.layout.annotations]
+    assert texts[0].startswith("<b>+1.1 ± 0.2") and texts[1].startswith("+0.0 ± ")
+    assert texts[2:] == ["no record", "+2.0"] and len(figure.layout.shapes) == 1
+    with pytest.raises(InputError, match="at least one cell"):
+        figures.effect_heatmap({}, title="t", x_title="m", y_title="f")
+    with pytest.raises(InputError, match="must be finite"):
+        figures.effect_heatmap({("a", "x"): [np.nan]}, title="t", x_title="m", y_title="f")
+
+
+def test_dots_lie_in_widths_of_the_range() -> None:
+    models, spans = {"m": {"r": 3.0, "s": 100.0}}, {"r": (1.0, 5.0), "s": (1.0, 2.0), "t": (0.0, 1.0)}
+    figure = figures.range_dots(models, spans, title="t")
+    assert list(figure.data[0].x) == [0.5, 5.0] and list(figure.data[0].y) == ["r", "s"]
+    with pytest.raises(InputError, match="finite"):
+        figures.range_dots(models, {"r": (-np.inf, 3.0)}, title="t")
+
+
+def test_the_first_scenes_of_each_split(tiny: ExperimentConfig) -> None:
+    every = {split: list_sources(tiny.data, split) for split in ("train", "val", "test")}
+    few = tiny.replace(data__first=(1, 1, 1)).data
+    for split, sources in every.items():
+        assert [source.name for source in list_sources(few, split)] == [sources[0].name]
+    with pytest.raises(ConfigError, match=r"data\.first must hold three counts from 1"):
+        DataConfig(first=(0, 1, 1))
