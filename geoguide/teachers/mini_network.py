@@ -26,10 +26,10 @@ class DenseNetConfig:
         width: C, the width of the text space.
     """
 
-    stages: tuple[int, ...] = (24, 40, 72, 128, 192)
-    blocks: tuple[int, ...] = (0, 1, 1, 2, 2)
-    decoder: int = 80
-    code: int = 64
+    stages: tuple[int, ...] = (16, 32, 64, 96, 128)
+    blocks: tuple[int, ...] = (0, 1, 1, 1, 1)
+    decoder: int = 64
+    code: int = 48
     width: int = 384
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices
 from geoguide.ops.arrays import as_config_error, number, whole
-from geoguide.teachers.mini_network import DenseNetConfig
+from geoguide.teachers.mini_network import STRIDE, DenseNetConfig
 
 Kind = Literal["rooms", "streets"]
 
@@ -70,6 +70,7 @@ class DenseTrainConfig:
     temperature: float = 0.07  # LSeg's: cosines are divided by it
     steps: int = 3000
     batch: int = 16
+    crop: tuple[int, int] = (96, 128)  # H, W of the part of an image that a step looks at, multiples of 4
     learning_rate: float = 2e-3
     warmup: float = 0.05  # share of the steps over which the rate rises; then it falls along half a cosine
     weight_decay: float = 0.02
@@ -86,5 +87,8 @@ class DenseTrainConfig:
                 whole(name, getattr(self, name), 1)
             for name in ("temperature", "learning_rate", "weight_decay", "clip", "brightness"):
                 number(name, getattr(self, name))
+        if any(crop % STRIDE or not 0 < crop <= side for crop, side in zip(self.crop, self.worlds.image_size, strict=True)):
+            largest = f"multiples of {STRIDE} up to {list(self.worlds.image_size)}"
+            raise ConfigError(f"image training: crop must be {largest}, found {list(self.crop)}")
         if not 0 < self.warmup <= 1:
             raise ConfigError(f"image training: warmup must be above 0 and at most 1, found {self.warmup}")

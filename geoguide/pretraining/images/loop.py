@@ -139,6 +139,18 @@ class _Stack:
         thing = np.concatenate([world.object[:, middle, middle] for world in worlds])
         return cls(np.concatenate([world.color for world in worlds]), rows[name], thing)
 
+    def cropped(
+        self, rows: np.ndarray, crop: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same part of some images: colour [B, *crop, 3], name and thing at its codes' middles."""
+        _, height, width = self.name.shape
+        high, wide = (side // STRIDE for side in crop)
+        y, x = int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1))
+        small = np.s_[y : y + high, x : x + wide]
+        large = np.s_[STRIDE * y : STRIDE * y + crop[0], STRIDE * x : STRIDE * x + crop[1]]
+        color = self.color[rows][(slice(None), *large)]
+        return color, self.name[rows][(slice(None), *small)], self.thing[rows][(slice(None), *small)]
+
 
 @dataclass(eq=False)
 class _State(Progress):
@@ -164,7 +176,7 @@ class _State(Progress):
         order = np.random.default_rng([config.seed, _ORDER, epoch]).permutation(len(images.color))
         rows = order[place * config.batch : (place + 1) * config.batch]
         rng = np.random.default_rng([config.seed, _CHANGE, step])
-        color, name, thing = changed(images.color[rows], images.name[rows], images.thing[rows], config.brightness, rng)
+        color, name, thing = changed(*images.cropped(rows, config.crop, rng), config.brightness, rng)
         codes = self.network(color).permute(0, 2, 3, 1)  # [B, h, w, r]
         unit = unit_codes(codes, self.network.basis)
         if config.loss == "regions":

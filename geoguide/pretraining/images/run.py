@@ -1,0 +1,83 @@
+"""The whole of a mini 2D model's training, from a config to files: worlds, training, weights, and the record beside."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from geoguide.errors import ConfigError
+from geoguide.experiments.environment import environment
+from geoguide.experiments.records import dumps
+from geoguide.frozen import config_hash, to_dict
+from geoguide.paths import write_text
+from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
+from geoguide.pretraining.images.loop import ImageTraining, taught_names, train_images
+from geoguide.pretraining.images.score import score_images
+from geoguide.pretraining.images.worlds import identities, load_images
+from geoguide.teachers.mini_dense import MiniDenseModel, write_network
+from geoguide.text.encoders import text_encoder
+
+SCORED = 21  # held-out worlds that the record scores, three of each type of room
+MODELS = {"lseg-mini": DenseTrainConfig()}
+
+
+def train_and_save(
+    config: DenseTrainConfig, out: Path, *, run_dir: Path | None = None, until: int | None = None, progress: bool = True
+) -> ImageTraining:
+    """Render the worlds, train, write the weights, and their record beside them.
+
+    Args:
+        config: Everything that decides the weights.
+        out: The weights' file (.safetensors); the record goes beside it (.json).
+        run_dir: Folder of checkpoints, see `train_images`.
+        until: Step to stop at, see `train_images`.
+        progress: Whether progress bars are shown.
+
+    Returns:
+        The network and its history.
+
+    Raises:
+        DataError: See `train_images`.
+    """
+    names = taught_names(config)[0]
+    worlds = load_images(config.worlds, "train", progress=progress)
+    text = text_encoder("minilm").encode(names)
+    result = train_images(config, worlds, text, run_dir=run_dir, until=until, progress=progress)
+    used = identities(config.worlds, "train")
+    notes = {"config": to_dict(config), "step": result.step, "worlds": used, "names": names}
+    write_network(out, result.network, notes)
+    write_text(out.with_suffix(".json"), dumps(record(result, out, progress=progress)))
+    return result
+
+
+def record(result: ImageTraining, weights: Path, *, progress: bool = True) -> dict[str, object]:
+    """The record beside the weights.
+
+    Args:
+        result: What the training has left.
+        weights: The file of the weights, which are scored as they were written.
+        progress: Whether progress bars are shown.
+
+    Returns:
+        Config, how far it got, history (four digits), 2D scores on held-out worlds with the gap and as the benchmark
+        draws them, and environment, as JSON types.
+    """
+    config = result.config
+    model = MiniDenseModel(config.name, weights)
+    scores = {}
+    for gap, place in ((True, "training_look"), (False, "benchmark_look")):
+        worlds = load_images(config.worlds, "val", gap=gap, progress=progress)
+        found = score_images(model, worlds, config.worlds.kind)
+        scores[place] = {name: round(value, 2) for name, value in found.items()}
+        first = score_images(model, worlds[:1], config.worlds.kind)
+        scores[f"{place}_first_world"] = {name: round(value, 2) for name, value in first.items()}
+    return {
+        "id": config_hash(config),
+        "name": config.name,
+        "source": "mini",
+        "config": to_dict(config),
+        "step": result.step,
+        "finished": result.step == config.steps,
+        "sha256": model.identity,
+        "scores": scores,
+        "history": [{name: float(f"{value:.4g}") for name, value in row.items()} for row in result.history],
+        "environment": environment(),
+    }
