@@ -20,25 +20,25 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import from_dict, to_dict
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.teachers.image_model import ImageModel
-from geoguide.teachers.mini_network import STRIDE, DenseNet, DenseNetConfig, unit_codes
+from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, unit_codes
 from geoguide.text.encoders import TextConfig
 
-SMALLEST = 2 * STRIDE  # pixels: of narrower images too little is left to look at
+SMALLEST = 8  # pixels: of narrower images too little is left to look at
 
 
 class MiniDenseModel(ImageModel):
-    """A packaged 2D model. Of an image the cache keeps codes, for every fourth pixel of the size that it looks at.
+    """A packaged 2D model. Of an image the cache keeps codes, for every few pixels of the size that it looks at.
 
     Args:
         name: Of the packaged weights, `lseg-mini` for example; the model's name.
-        weights: Another file that `geoguide pretrain-2d` wrote; None takes the packaged one.
+        weights: Another file that `geoguide pretrain NAME` wrote; None takes the packaged one.
 
     Attributes:
         height: Pixels; the image is brought to this height before the network looks at it.
         notes: What the file says of the training: "config", "step", "worlds" and "names".
 
     Raises:
-        DataError: The file is missing, or none that `geoguide pretrain-2d` wrote.
+        DataError: The file is missing, or none that `geoguide pretrain NAME` wrote.
     """
 
     def __init__(self, name: str = "lseg-mini", weights: str | Path | None = None) -> None:
@@ -90,7 +90,7 @@ class MiniDenseModel(ImageModel):
         Raises:
             InputError: No codes of an image of that size.
         """
-        height, width = (-(-side // STRIDE) for side in self._looked_at(size))
+        height, width = (-(-side // self.network.config.stride) for side in self._looked_at(size))
         expected = (height, width, self.network.config.code)
         if kept.shape != expected:
             raise InputError(f"{self.name}: a kept frame must be {list(expected)}, found {list(kept.shape)}")
@@ -103,7 +103,7 @@ class MiniDenseModel(ImageModel):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < SMALLEST:
             least = f"uint8 [H, W, 3] of at least {SMALLEST} pixels a side"
             raise InputError(f"{self.name}: an image must be {least}, found {image.dtype} {list(image.shape)}")
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
         size = self._looked_at(image.shape[:2])
         if size != image.shape[:2]:
             pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
@@ -144,7 +144,7 @@ def read_network(path: Path) -> tuple[DenseNet, dict[str, Any], str]:
         DataError: The file is missing, truncated or no such file.
     """
     if not path.is_file():
-        raise DataError(f"{path}: weights file not found; make one with `geoguide pretrain-2d`")
+        raise DataError(f"{path}: weights file not found; make one with `geoguide pretrain NAME`")
     try:
         content = path.read_bytes()
         with safe_open(path, framework="pt") as file:
@@ -157,6 +157,6 @@ def read_network(path: Path) -> tuple[DenseNet, dict[str, Any], str]:
         int(notes["config"]["worlds"]["image_size"][0])
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: no weights of `geoguide pretrain-2d` ({reason:.160})") from None
+        raise DataError(f"{path}: no weights of `geoguide pretrain NAME` ({reason:.160})") from None
     network = network.to(memory_format=torch.channels_last).requires_grad_(False).eval()
     return network, notes, hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""The network of the packaged 2D models: a small U-Net that gives every fourth pixel a code, and codes a feature.
+"""The network of the packaged 2D models: a small U-Net that gives every few pixels a code, and codes a feature.
 
 Features are codes [r] times one matrix [r, C]: r numbers hold a pixel's feature, and its length comes from the r x r
 Gram matrix (see `unit_codes`).
@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STRIDE = 4  # pixels between two codes
 MEAN, SPREAD = 0.5, 0.25  # what colours in [0, 1] are normalised with: those of the rendered images, rounded
 
 
@@ -24,13 +23,20 @@ class DenseNetConfig:
         decoder: Channels of the way back up.
         code: r, the width of a code.
         width: C, the width of the text space.
+        finest: Number of the stage at whose resolution the codes lie, from 0.
     """
 
     stages: tuple[int, ...] = (16, 32, 64, 96, 128)
     blocks: tuple[int, ...] = (0, 1, 1, 1, 1)
     decoder: int = 64
     code: int = 48
+    finest: int = 2  # the stage at whose resolution the codes lie
     width: int = 384
+
+    @property
+    def stride(self) -> int:
+        """Pixels between two codes."""
+        return 2 ** (self.finest + 1)
 
 
 class DenseNet(nn.Module):
@@ -49,8 +55,8 @@ class DenseNet(nn.Module):
             before = channels
         self.stages = nn.ModuleList(stages)
         self.context = nn.Linear(before, config.decoder)
-        self.sides = nn.ModuleList(nn.Conv2d(channels, config.decoder, 1) for channels in config.stages[1:])
-        self.merge = nn.ModuleList(_unit(config.decoder, config.decoder, 1) for _ in config.stages[2:])
+        self.sides = nn.ModuleList(nn.Conv2d(channels, config.decoder, 1) for channels in config.stages[config.finest :])
+        self.merge = nn.ModuleList(_unit(config.decoder, config.decoder, 1) for _ in config.stages[config.finest + 1 :])
         self.head = nn.Conv2d(config.decoder, config.code, 1)
         self.basis = nn.Parameter(torch.randn(config.code, config.width) / config.width**0.5)  # [r, C]
 
@@ -61,7 +67,7 @@ class DenseNet(nn.Module):
             images: Float [B, 3, H, W], colours in [0, 1].
 
         Returns:
-            Codes, float [B, r, H / 4, W / 4], rounded up.
+            Codes, float [B, r, H / stride, W / stride], rounded up.
         """
         x, kept = (images - MEAN) / SPREAD, []
         for stage in self.stages:
@@ -69,7 +75,7 @@ class DenseNet(nn.Module):
             kept.append(x)
         y = self.sides[-1](x) + self.context(x.mean(dim=(2, 3)))[:, :, None, None]
         for level in reversed(range(len(self.merge))):
-            side = self.sides[level](kept[level + 1])
+            side = self.sides[level](kept[level + self.config.finest])
             y = self.merge[level](F.relu(F.interpolate(y, side.shape[2:], mode="bilinear") + side))
         return self.head(y)
 

@@ -6,7 +6,7 @@ from typing import Literal
 from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices
 from geoguide.ops.arrays import as_config_error, number, whole
-from geoguide.teachers.mini_network import STRIDE, DenseNetConfig
+from geoguide.teachers.mini_network import DenseNetConfig
 
 Kind = Literal["rooms", "streets"]
 
@@ -68,9 +68,10 @@ class DenseTrainConfig:
     loss: Literal["pixels", "regions"] = "pixels"  # LSeg: every pixel; OpenSeg: the mean feature of every region
     coarse: bool = False  # whether the text says the coarse names of `names.csv`
     temperature: float = 0.07  # LSeg's: cosines are divided by it
+    pull: float = 0.5  # weight of the distance, 1 - cosine, between a pixel's feature and its name's text
     steps: int = 3000
     batch: int = 16
-    crop: tuple[int, int] = (96, 128)  # H, W of the part of an image that a step looks at, multiples of 4
+    crop: tuple[int, int] = (96, 128)  # H, W of the part of an image that a step looks at, multiples of the network's stride
     learning_rate: float = 2e-3
     warmup: float = 0.05  # share of the steps over which the rate rises; then it falls along half a cosine
     weight_decay: float = 0.02
@@ -85,10 +86,11 @@ class DenseTrainConfig:
         with as_config_error("image training"):
             for name in ("steps", "batch", "log_every", "checkpoint_every"):
                 whole(name, getattr(self, name), 1)
-            for name in ("temperature", "learning_rate", "weight_decay", "clip", "brightness"):
+            for name in ("temperature", "learning_rate", "weight_decay", "clip", "brightness", "pull"):
                 number(name, getattr(self, name))
-        if any(crop % STRIDE or not 0 < crop <= side for crop, side in zip(self.crop, self.worlds.image_size, strict=True)):
-            largest = f"multiples of {STRIDE} up to {list(self.worlds.image_size)}"
+        stride = self.network.stride
+        if any(crop % stride or not 0 < crop <= side for crop, side in zip(self.crop, self.worlds.image_size, strict=True)):
+            largest = f"multiples of {stride} up to {list(self.worlds.image_size)}"
             raise ConfigError(f"image training: crop must be {largest}, found {list(self.crop)}")
         if not 0 < self.warmup <= 1:
             raise ConfigError(f"image training: warmup must be above 0 and at most 1, found {self.warmup}")

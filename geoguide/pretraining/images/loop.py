@@ -19,7 +19,7 @@ from geoguide.pretraining.images.names import Name, names_of
 from geoguide.pretraining.images.worlds import Images
 from geoguide.pretraining.loop import descend
 from geoguide.scene import VOID
-from geoguide.teachers.mini_network import STRIDE, DenseNet, unit_codes
+from geoguide.teachers.mini_network import DenseNet, unit_codes
 
 _ORDER, _CHANGE = 11, 12  # which random stream a seed is for
 
@@ -99,7 +99,7 @@ def train_images(
     state = _State.new(config, text)
     checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}.pt"
     end = config.steps if until is None else min(until, config.steps)
-    images = _Stack.of(worlds, taught_names(config)[1])
+    images = _Stack.of(worlds, taught_names(config)[1], config.network.stride)
     for bar in state.steps(end, checkpoint, config.checkpoint_every, torch.device("cpu"), config.name, progress=progress):
         state.advance(images)
         if state.step % config.log_every == 0 or state.step == config.steps:
@@ -131,23 +131,25 @@ class _Stack:
     color: np.ndarray
     name: np.ndarray
     thing: np.ndarray
+    stride: int
 
     @classmethod
-    def of(cls, worlds: list[Images], rows: np.ndarray) -> "_Stack":
-        middle = slice(STRIDE // 2, None, STRIDE)
+    def of(cls, worlds: list[Images], rows: np.ndarray, stride: int) -> "_Stack":
+        middle = slice(stride // 2, None, stride)
         name = np.concatenate([world.name[:, middle, middle] for world in worlds])
         thing = np.concatenate([world.object[:, middle, middle] for world in worlds])
-        return cls(np.concatenate([world.color for world in worlds]), rows[name], thing)
+        return cls(np.concatenate([world.color for world in worlds]), rows[name], thing, stride)
 
     def cropped(
         self, rows: np.ndarray, crop: tuple[int, int], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same part of some images: colour [B, *crop, 3], name and thing at its codes' middles."""
         _, height, width = self.name.shape
-        high, wide = (side // STRIDE for side in crop)
+        high, wide = (side // self.stride for side in crop)
         y, x = int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1))
         small = np.s_[y : y + high, x : x + wide]
-        large = np.s_[STRIDE * y : STRIDE * y + crop[0], STRIDE * x : STRIDE * x + crop[1]]
+        top, left = self.stride * y, self.stride * x
+        large = np.s_[top : top + crop[0], left : left + crop[1]]
         color = self.color[rows][(slice(None), *large)]
         return color, self.name[rows][(slice(None), *small)], self.thing[rows][(slice(None), *small)]
 
@@ -181,7 +183,7 @@ class _State(Progress):
         unit = unit_codes(codes, self.network.basis)
         if config.loss == "regions":
             unit, name = regions(unit, name, thing)
-        total, accuracy = text_loss(unit, name, self.network.basis, self.text, config.temperature)
+        total, accuracy = text_loss(unit, name, self.network.basis, self.text, config)
         norm = descend(self.network, self.optimizer, total, rate_of(config, step), config.clip)
         self.count({"total": float(total.detach()), "accuracy": accuracy, "grad_norm": norm})
 
@@ -238,24 +240,26 @@ def regions(unit: Tensor, name: Tensor, thing: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def text_loss(
-    codes: Tensor, name: Tensor, basis: Tensor, text: Tensor, temperature: float
+    codes: Tensor, name: Tensor, basis: Tensor, text: Tensor, config: DenseTrainConfig
 ) -> tuple[Tensor, float]:
-    """Cross-entropy of scaled cosines (LSeg, equation 2), over the pixels or regions that have a name.
+    """Cross-entropy of scaled cosines (LSeg, equation 2) and distance, over the pixels or regions that have a name.
 
     Args:
         codes: Of features of unit length, or of means of such, [..., r].
         name: int64 [...], 255 for none.
         basis: [r, C].
         text: Unit vectors [K, C].
-        temperature: What inner products are divided by.
+        config: Temperature, and weight of the distance.
 
     Returns:
         The loss, a scalar, and the share that is right.
     """
-    scores = codes @ (basis @ text.T) / temperature  # [..., K]
-    scores, name = scores.reshape(-1, scores.shape[-1]), name.reshape(-1)
+    cosine = codes @ (basis @ text.T)  # [..., K]
+    cosine, name = cosine.reshape(-1, cosine.shape[-1]), name.reshape(-1)
     known = name != VOID
     if not known.any():
-        return scores.sum() * 0, 0.0
-    scores, name = scores[known], name[known]
-    return F.cross_entropy(scores, name), float((scores.argmax(dim=1) == name).float().mean())
+        return cosine.sum() * 0, 0.0
+    cosine, name = cosine[known], name[known]
+    away = (1 - cosine.gather(1, name[:, None])).mean()
+    loss = F.cross_entropy(cosine / config.temperature, name) + config.pull * away
+    return loss, float((cosine.argmax(dim=1) == name).float().mean())

@@ -3,20 +3,60 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from geoguide.errors import ConfigError
 from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
 from geoguide.paths import write_text
-from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
+from geoguide.pretraining.images.capability import measure_and_save
+from geoguide.pretraining.images.config import DenseTrainConfig, WorldsConfig
 from geoguide.pretraining.images.loop import ImageTraining, taught_names, train_images
 from geoguide.pretraining.images.score import score_images
 from geoguide.pretraining.images.worlds import identities, load_images
 from geoguide.teachers.mini_dense import MiniDenseModel, write_network
 from geoguide.text.encoders import text_encoder
 
-SCORED = 21  # held-out worlds that the record scores, three of each type of room
-MODELS = {"lseg-mini": DenseTrainConfig()}
+FUSED = ("lseg-mini", "openseg-mini")  # of sas-mini
+STREETS = WorldsConfig(kind="streets", seed=1307, train=60, held_out=10, image_size=(96, 160))
+MODELS = {
+    "lseg-mini": DenseTrainConfig(),
+    "openseg-mini": DenseTrainConfig(name="openseg-mini", loss="regions", coarse=True, seed=1),
+    "lseg-streets-mini": DenseTrainConfig(name="lseg-streets-mini", worlds=STREETS, crop=(80, 128)),
+}
+
+
+def make_model(
+    name: str, out: Path, run_dir: Path, *, steps: int | None = None, until: int | None = None, seed: int = 0
+) -> str:
+    """Make a packaged 2D model again.
+
+    Args:
+        name: One of `MODELS`, or "sas-mini", which has no training of its own.
+        out: Its file.
+        run_dir: Folder of checkpoints.
+        steps: Length of the schedule; None for the packaged model's.
+        until: Step to stop at.
+        seed: Added to the packaged model's.
+
+    Returns:
+        What was made, in a line.
+
+    Raises:
+        ConfigError: Steps or a seed for "sas-mini".
+        DataError: See `train_images`.
+    """
+    if name == "sas-mini":
+        if steps is not None or until is not None or seed:
+            raise ConfigError("sas-mini is measured, not trained: it has no --steps, --until or --seed")
+        found = measure_and_save(FUSED, out)
+        return f"{out}: capability of {' and '.join(found.models)}, mean IoU {np.mean(found.first + found.second):.3f}"
+    config = MODELS[name]
+    config = replace(config, steps=steps or config.steps, seed=config.seed + seed)
+    result = train_and_save(config, out, run_dir=run_dir, until=until)
+    last = result.history[-1]["total"] if result.history else float("nan")
+    return f"{out}: step {result.step} of {config.steps}, loss {last:.3f}"
 
 
 def train_and_save(

@@ -1,6 +1,6 @@
 """Rendered images of the training worlds, with the name of every pixel; kept on disk, never of a benchmark's world."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from tqdm import tqdm
 from geoguide.errors import NUMPY_DAMAGES
 from geoguide.frozen import config_hash
 from geoguide.paths import data_root, replacing
-from geoguide.pretraining.images.config import WorldsConfig
-from geoguide.pretraining.images.gap import PLAIN, Look, Named, Surfaces, new_colors, photograph, repaint, specimens
+from geoguide.pretraining.images.config import GapConfig, WorldsConfig
+from geoguide.pretraining.images.gap import PLAIN, SHELL, Look, Named, Surfaces, new_colors, photograph, repaint, specimens
 from geoguide.pretraining.images.names import names_of
 from geoguide.pretraining.rooms import Identity
 from geoguide.scene import VOID
@@ -24,7 +24,7 @@ from geoguide.worlds.rooms.scan import camera_path
 from geoguide.worlds.rooms.world import ROOM_TYPES, generate_room
 from geoguide.worlds.streets.contents import STREETS
 from geoguide.worlds.streets.scan import StreetCaster
-from geoguide.worlds.streets.world import Street, generate_street
+from geoguide.worlds.streets.world import Street, StreetObject, generate_street
 
 SPLITS = ("train", "val")
 CATALOGUE = 40  # training worlds in which specimens are looked for
@@ -124,20 +124,67 @@ def render_world(world: Identity, config: WorldsConfig, paint: Paint | None) -> 
     """
     made = _generate(world, config.kind)
     rng = np.random.default_rng([world[0], SPLITS.index(world[1]), world[2], 1])
-    raw = {name.raw: number for number, name in enumerate(names_of(config.kind))}
-    names = np.array([raw.get(thing.category, VOID) for thing in made.objects] + [VOID], np.uint8)  # [O + 1]
     colors = None if paint is None else new_colors(made.objects, paint, config.gap, rng)
-    seen = names_of(config.kind)
-    kept = np.array([paint is None or n == VOID or seen[n].seen for n in names[:-1]])
-    gap = config.gap if paint is not None else PLAIN
+    names = names_of(config.kind)
+    rows = _rows(made, config.kind)
+    kept = np.array([paint is None or row == VOID or names[row].seen for row in rows[:-1]])
+    return _render(made, rows, colors, kept, config.gap if paint is not None else PLAIN, config, rng)
+
+
+def render_thing(world: Identity, config: WorldsConfig, number: int) -> Images:
+    """Render images of a bare room, or a bare street, with one thing in it, in its own colours and a new light.
+
+    Args:
+        world: Which.
+        config: Its kind, gap and camera.
+        number: Of the thing among the world's.
+
+    Returns:
+        The images.
+    """
+    made = _generate(world, config.kind)
+    rng = np.random.default_rng([world[0], SPLITS.index(world[1]), world[2], 2, number])
+    kept = np.array([thing.category in SHELL for thing in made.objects])
+    kept[number] = True
+    return _render(made, _rows(made, config.kind), None, kept, config.gap, config, rng)
+
+
+def things(world: Identity, kind: str) -> tuple[Named, ...]:
+    """What stands in a world.
+
+    Args:
+        world: Which.
+        kind: "rooms" or "streets".
+
+    Returns:
+        Its things, in order.
+    """
+    return _generate(world, kind).objects
+
+
+def _rows(made: FurnishedRoom | Street, kind: str) -> np.ndarray:
+    """Row of `names_of` of each thing, uint8 [O + 1]; 255 for none, and at the end."""
+    raw = {name.raw: number for number, name in enumerate(names_of(kind))}
+    return np.array([raw.get(thing.category, VOID) for thing in made.objects] + [VOID], np.uint8)
+
+
+def _render(
+    made: FurnishedRoom | Street,
+    rows: np.ndarray,
+    colors: list[Color] | None,
+    kept: np.ndarray,
+    gap: GapConfig,
+    config: WorldsConfig,
+    rng: np.random.Generator,
+) -> Images:
     look = Look.draw(len(made.objects), gap, rng)
-    camera = _room_views if isinstance(made, FurnishedRoom) else _street_views
     color, objects = [], []
-    for surfaces in camera(made, colors, kept, config, rng):
+    views = _room_views if isinstance(made, FurnishedRoom) else _street_views
+    for surfaces in views(made, colors, kept, config, rng):
         color.append(photograph(surfaces, config.image_size, look, gap, rng))
         objects.append(surfaces.object.reshape(config.image_size).astype(np.int16))
     stacked = np.stack(objects)
-    return Images(np.stack(color), names[stacked], stacked)
+    return Images(np.stack(color), rows[stacked], stacked)
 
 
 def _generate(world: Identity, kind: str) -> FurnishedRoom | Street:
@@ -177,12 +224,11 @@ def _street_views(
     street: Street, colors: list[Color] | None, kept: np.ndarray, config: WorldsConfig, rng: np.random.Generator
 ) -> Iterator[Surfaces]:
     """What the rays of each image of a street meet: the cameras in turn, at times spread over the drive."""
-    shown = street
     numbers = np.flatnonzero(kept)
-    things = [street.objects[number] for number in numbers]
+    stand = [street.objects[number] for number in numbers]
     if colors is not None:
-        things = [_repainted(thing, colors[number]) for thing, number in zip(things, numbers, strict=True)]
-    shown = replace(street, objects=tuple(things))
+        stand = [_repainted(thing, colors[number]) for thing, number in zip(stand, numbers, strict=True)]
+    shown = replace(street, objects=tuple(stand))
     caster = StreetCaster(shown)
     cameras = list(mount_sensors(rng)[1].values())
     for number, time in enumerate(np.linspace(-HALF_DRIVE, HALF_DRIVE, config.views)):
@@ -197,6 +243,6 @@ def _street_views(
         yield Surfaces(found, pose[:3, 3] + far * rays, hits.color, hits.normal, unit)
 
 
-def _repainted(thing, color: Color):
+def _repainted(thing: StreetObject, color: Color) -> StreetObject:
     base, new = (np.broadcast_to(np.array(value), thing.mesh.color.shape) for value in (thing.color, color))
     return replace(thing, mesh=replace(thing.mesh, color=repaint(thing.mesh.color, base, new)))
