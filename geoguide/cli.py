@@ -302,7 +302,9 @@ class Pretrain:
     two of them, fused by measured capability). An interrupted run goes on when the same command is run again.
     """
 
-    model: Positional[Literal["sonata-mini", "lseg-mini", "openseg-mini", "sas-mini", "lseg-streets-mini"]] = "sonata-mini"
+    model: Positional[Literal["sonata-mini", "lseg-mini", "openseg-mini", "sas-mini", "lseg-streets-mini"]] = (
+        "sonata-mini"
+    )
     steps: Steps = None
     """Length of the schedule; default the packaged network's."""
     until: Steps = None

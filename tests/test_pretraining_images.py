@@ -17,9 +17,17 @@ from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, Worl
 from geoguide.pretraining.images.gap import new_colors, repaint, specimens
 from geoguide.pretraining.images.loop import ImageTraining, changed, regions, taught_names, text_loss, train_images
 from geoguide.pretraining.images.names import names_of
-from geoguide.pretraining.images.run import MODELS
+from geoguide.pretraining.images.run import EVERY, MODELS
 from geoguide.pretraining.images.score import score_images
-from geoguide.pretraining.images.worlds import Images, catalogue, identities, load_images, render_thing, render_world, things
+from geoguide.pretraining.images.worlds import (
+    Images,
+    catalogue,
+    identities,
+    load_images,
+    render_thing,
+    render_world,
+    things,
+)
 from geoguide.pretraining.rooms import check_disjoint
 from geoguide.scene import VOID
 from geoguide.teachers.image_model import ImageModel
@@ -79,7 +87,9 @@ def test_images_are_kept_and_a_damaged_file_is_made_again(tmp_path, monkeypatch)
 def test_training_worlds_are_never_those_of_a_benchmark_or_of_each_other(tmp_path):
     rooms = make_mini_scannet(tmp_path / "rooms", rooms=(1, 1, 1), workers=1, progress=False)
     every = [identity for config in MODELS.values() for identity in identities(config.worlds, "train")]
-    check_disjoint(every, [folder for split in ("train", "val", "test") for folder in scannet.list_scenes(rooms, split)])
+    check_disjoint(
+        every, [folder for split in ("train", "val", "test") for folder in scannet.list_scenes(rooms, split)]
+    )
     for config in MODELS.values():
         assert not set(identities(config.worlds, "train")) & set(identities(config.worlds, "val"))
 
@@ -151,7 +161,11 @@ def test_regions_are_the_things_of_each_image():
     thing = torch.tensor([[[0, 0, 3], [3, 3, -1]], [[3, 3, 3], [1, 1, 1]]])
     name = torch.tensor([[[6, 6, 2], [2, 2, VOID]], [[2, 2, 2], [VOID, VOID, VOID]]])
     means, names = regions(unit, name, thing)
-    expected = [unit[0, 0, :2].mean(0), torch.stack([unit[0, 0, 2], unit[0, 1, 0], unit[0, 1, 1]]).mean(0), unit[1, 0].mean(0)]
+    expected = [
+        unit[0, 0, :2].mean(0),
+        torch.stack([unit[0, 0, 2], unit[0, 1, 0], unit[0, 1, 1]]).mean(0),
+        unit[1, 0].mean(0),
+    ]
     torch.testing.assert_close(means, torch.stack(expected))
     assert names.tolist() == [6, 2, 2]
 
@@ -193,7 +207,7 @@ def test_bad_input_is_refused(worlds, tmp_path):
     with pytest.raises(ConfigError, match="faithful"):
         GapConfig(faithful=1.5)
     with pytest.raises(ConfigError, match="kind"):
-        WorldsConfig(kind="towers")
+        replace(WORLDS, kind="towers")
     (tmp_path / "bad.safetensors").write_bytes(b"no weights")
     for path in ("bad.safetensors", "none.safetensors"):
         with pytest.raises(DataError, match=path):
@@ -235,7 +249,10 @@ class Painter(ImageModel):
         return [np.eye(400, dtype=np.float32)[image[..., 0]] for image in images]
 
     def text(self, names, prompt=""):
-        return np.eye(400, dtype=np.float32)[: len(names)] + np.eye(400, k=-len(names) // 2, dtype=np.float32)[: len(names)]
+        return (
+            np.eye(400, dtype=np.float32)[: len(names)]
+            + np.eye(400, k=-len(names) // 2, dtype=np.float32)[: len(names)]
+        )
 
 
 def test_scores_are_those_of_confusion_matrices_over_the_names_allowed():
@@ -245,7 +262,9 @@ def test_scores_are_those_of_confusion_matrices_over_the_names_allowed():
     label = rng.integers(0, len(names), (2, 6, 8)).astype(np.uint8)
     said = np.where(rng.random(label.shape) < 0.6, label, rng.integers(0, len(names), label.shape)).astype(np.uint8)
     label[0, 0] = VOID
-    found = score_images(Painter(), [Images(np.repeat(said[..., None], 3, -1), label, label.astype(np.int16))], "streets")
+    found = score_images(
+        Painter(), [Images(np.repeat(said[..., None], 3, -1), label, label.astype(np.int16))], "streets"
+    )
     every = ConfusionMatrix(len(names))
     every.update(label, said)
     assert found["seen_among_all"] == pytest.approx(100 * np.nanmean(every.iou()[seen]))
@@ -294,7 +313,7 @@ def test_the_card_of_shipped_weights_says_what_they_score_on_a_held_out_world(na
     record = json.loads((WEIGHTS / f"{name}.json").read_text())
     model, config = MiniDenseModel(name), MODELS[name].worlds
     assert record["sha256"] == model.identity and record["finished"]
-    world = render_world(identities(config, "val")[0], config, None)
+    world = render_world(identities(config, "val")[0], config, None).every(EVERY)
     found = score_images(model, [world], config.kind)
     said = record["scores"]["benchmark_look_first_world"]
     assert {key: value for key, value in found.items() if np.isfinite(value)} == pytest.approx(

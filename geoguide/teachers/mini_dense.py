@@ -20,7 +20,7 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import from_dict, to_dict
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.teachers.image_model import ImageModel
-from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, unit_codes
+from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, channels_last, unit_codes
 from geoguide.text.encoders import TextConfig
 
 SMALLEST = 8  # pixels: of narrower images too little is left to look at
@@ -158,5 +158,5 @@ def read_network(path: Path) -> tuple[DenseNet, dict[str, Any], str]:
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: no weights of `geoguide pretrain NAME` ({reason:.160})") from None
-    network = network.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+    network = channels_last(network).requires_grad_(False).eval()
     return network, notes, hashlib.sha256(content).hexdigest()

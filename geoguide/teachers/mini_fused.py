@@ -6,7 +6,6 @@ features. Where the first model says "other" its feature stays.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,9 @@ class Capability:
         for name in ("first", "second"):
             values = getattr(self, name)
             if len(values) != len(self.names) or not all(0 <= value <= 1 for value in values):
-                raise ConfigError(f"capability.{name} must be {len(self.names)} numbers of 0 to 1, found {values!r:.60}")
+                raise ConfigError(
+                    f"capability.{name} must be {len(self.names)} numbers of 0 to 1, found {values!r:.60}"
+                )
 
 
 def read_capability(path: Path) -> Capability:

@@ -55,7 +55,9 @@ class DenseNet(nn.Module):
             before = channels
         self.stages = nn.ModuleList(stages)
         self.context = nn.Linear(before, config.decoder)
-        self.sides = nn.ModuleList(nn.Conv2d(channels, config.decoder, 1) for channels in config.stages[config.finest :])
+        self.sides = nn.ModuleList(
+            nn.Conv2d(channels, config.decoder, 1) for channels in config.stages[config.finest :]
+        )
         self.merge = nn.ModuleList(_unit(config.decoder, config.decoder, 1) for _ in config.stages[config.finest + 1 :])
         self.head = nn.Conv2d(config.decoder, config.code, 1)
         self.basis = nn.Parameter(torch.randn(config.code, config.width) / config.width**0.5)  # [r, C]
@@ -78,6 +80,21 @@ class DenseNet(nn.Module):
             side = self.sides[level](kept[level + self.config.finest])
             y = self.merge[level](F.relu(F.interpolate(y, side.shape[2:], mode="bilinear") + side))
         return self.head(y)
+
+
+def channels_last(network: DenseNet) -> DenseNet:
+    """Lay out a network's kernels as one core computes them fastest, as images of `torch.channels_last` want them.
+
+    Args:
+        network: It is changed.
+
+    Returns:
+        The network.
+    """
+    for weight in network.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def unit_codes(codes: Tensor, basis: Tensor) -> Tensor:

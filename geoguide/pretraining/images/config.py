@@ -44,7 +44,7 @@ class WorldsConfig:
 
     kind: Kind = "rooms"
     seed: int = 1306  # of no benchmark (0) and of no pretraining (2503)
-    train: int = 240  # worlds to train on
+    train: int = 120  # worlds to train on
     held_out: int = 21  # worlds that are only scored
     views: int = 12  # images of each
     image_size: tuple[int, int] = (120, 160)  # H, W
@@ -67,11 +67,14 @@ class DenseTrainConfig:
     network: DenseNetConfig = field(default_factory=DenseNetConfig)
     loss: Literal["pixels", "regions"] = "pixels"  # LSeg: every pixel; OpenSeg: the mean feature of every region
     coarse: bool = False  # whether the text says the coarse names of `names.csv`
-    temperature: float = 0.07  # LSeg's: cosines are divided by it
-    pull: float = 0.5  # weight of the distance, 1 - cosine, between a pixel's feature and its name's text
-    steps: int = 3000
+    temperature: float = 0.03  # cosines are divided by it (LSeg: 0.07; MiniLM's texts lie closer together than CLIP's)
+    pull: float = 1.0  # weight of the distance, 1 - cosine, between a pixel's feature and its name's text
+    steps: int = 1500
     batch: int = 16
-    crop: tuple[int, int] = (96, 128)  # H, W of the part of an image that a step looks at, multiples of the network's stride
+    crop: tuple[int, int] = (
+        96,
+        128,
+    )  # H, W of the part of an image that a step looks at, multiples of the network's stride
     learning_rate: float = 2e-3
     warmup: float = 0.05  # share of the steps over which the rate rises; then it falls along half a cosine
     weight_decay: float = 0.02
@@ -89,7 +92,9 @@ class DenseTrainConfig:
             for name in ("temperature", "learning_rate", "weight_decay", "clip", "brightness", "pull"):
                 number(name, getattr(self, name))
         stride = self.network.stride
-        if any(crop % stride or not 0 < crop <= side for crop, side in zip(self.crop, self.worlds.image_size, strict=True)):
+        if any(
+            crop % stride or not 0 < crop <= side for crop, side in zip(self.crop, self.worlds.image_size, strict=True)
+        ):
             largest = f"multiples of {stride} up to {list(self.worlds.image_size)}"
             raise ConfigError(f"image training: crop must be {largest}, found {list(self.crop)}")
         if not 0 < self.warmup <= 1:

@@ -14,16 +14,25 @@ from geoguide.worlds.palette import Color
 SHELL = ("wall", "floor", "ceiling", "flat.driveable_surface", "flat.sidewalk", "flat.terrain")  # not things
 OWN = 20.0  # 8-bit steps from a shade of a thing's base colour within which a face is of that colour: shades vary by 5
 # The rooms of the benchmark: no stripes, one lamp, white light, and the faults of `worlds.camera.SensorConfig`.
-PLAIN = GapConfig(faithful=0.0, texture=0.0, ambient=(0.5, 0.5), tint=0.0, brightness=1.0, exposure=0.08, noise=(4.0, 4.0),
-                  blur=(0.0, 0.0))  # fmt: skip
+PLAIN = GapConfig(
+    faithful=0.0, texture=0.0, ambient=(0.5, 0.5), tint=0.0, brightness=1.0, exposure=0.08, noise=(4.0, 4.0),
+    blur=(0.0, 0.0),
+)  # fmt: skip
 SKY = np.array([205.0, 215, 225])
 
 
 class Named(Protocol):
     """What has a category and a base colour: `RoomObject`, `StreetObject`."""
 
-    category: str
-    color: Color
+    @property
+    def category(self) -> str:
+        """Its raw category."""
+        ...
+
+    @property
+    def color(self) -> Color:
+        """Its base colour."""
+        ...
 
 
 @dataclass(frozen=True)

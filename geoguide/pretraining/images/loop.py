@@ -1,4 +1,4 @@
-"""The loop: `train_images` matches the pixels of rendered images with text (after LSeg and OpenSeg), resumable anywhere."""
+"""The loop: `train_images` matches the pixels of rendered images with text (after LSeg and OpenSeg), and resumes."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from geoguide.pretraining.images.names import Name, names_of
 from geoguide.pretraining.images.worlds import Images
 from geoguide.pretraining.loop import descend
 from geoguide.scene import VOID
-from geoguide.teachers.mini_network import DenseNet, unit_codes
+from geoguide.teachers.mini_network import DenseNet, channels_last, unit_codes
 
 _ORDER, _CHANGE = 11, 12  # which random stream a seed is for
 
@@ -100,7 +100,9 @@ def train_images(
     checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}.pt"
     end = config.steps if until is None else min(until, config.steps)
     images = _Stack.of(worlds, taught_names(config)[1], config.network.stride)
-    for bar in state.steps(end, checkpoint, config.checkpoint_every, torch.device("cpu"), config.name, progress=progress):
+    for bar in state.steps(
+        end, checkpoint, config.checkpoint_every, torch.device("cpu"), config.name, progress=progress
+    ):
         state.advance(images)
         if state.step % config.log_every == 0 or state.step == config.steps:
             state.log(config.name, learning_rate=rate_of(config, state.step - 1))
@@ -167,7 +169,7 @@ class _State(Progress):
     def new(cls, config: DenseTrainConfig, text: np.ndarray) -> "_State":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            network = DenseNet(config.network).to(memory_format=torch.channels_last)
+            network = channels_last(DenseNet(config.network))
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
         return cls(config, torch.from_numpy(text), network, optimizer)
 
@@ -212,7 +214,11 @@ def changed(
     color, name, thing = (np.where(_wide(flip, a), a[:, :, ::-1], a) for a in (color, name, thing))
     factor = 1 + brightness * rng.standard_normal(len(color))
     bright = color.astype(np.float32) * (factor / 255).astype(np.float32)[:, None, None, None]
-    return torch.from_numpy(bright).permute(0, 3, 1, 2), torch.from_numpy(name), torch.from_numpy(thing.astype(np.int64))
+    return (
+        torch.from_numpy(bright).permute(0, 3, 1, 2),
+        torch.from_numpy(name),
+        torch.from_numpy(thing.astype(np.int64)),
+    )
 
 
 def _wide(flags: np.ndarray, like: np.ndarray) -> np.ndarray:

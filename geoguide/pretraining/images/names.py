@@ -1,4 +1,4 @@
-"""The names of the things in the training worlds: which are seen, a coarser name and a synonym of each (`names.csv`)."""
+"""Names of the things in the training worlds: which are seen, a coarser name and a synonym of each (`names.csv`)."""
 
 import functools
 from dataclasses import dataclass

@@ -11,7 +11,17 @@ from geoguide.errors import NUMPY_DAMAGES
 from geoguide.frozen import config_hash
 from geoguide.paths import data_root, replacing
 from geoguide.pretraining.images.config import GapConfig, WorldsConfig
-from geoguide.pretraining.images.gap import PLAIN, SHELL, Look, Named, Surfaces, new_colors, photograph, repaint, specimens
+from geoguide.pretraining.images.gap import (
+    PLAIN,
+    SHELL,
+    Look,
+    Named,
+    Surfaces,
+    new_colors,
+    photograph,
+    repaint,
+    specimens,
+)
 from geoguide.pretraining.images.names import names_of
 from geoguide.pretraining.rooms import Identity
 from geoguide.scene import VOID
@@ -45,6 +55,17 @@ class Images:
     color: np.ndarray
     name: np.ndarray
     object: np.ndarray
+
+    def every(self, step: int) -> "Images":
+        """Take some of the images.
+
+        Args:
+            step: One of so many, the first among them.
+
+        Returns:
+            These.
+        """
+        return Images(self.color[::step], self.name[::step], self.object[::step])
 
 
 def identities(config: WorldsConfig, split: str) -> list[Identity]:
@@ -179,8 +200,11 @@ def _render(
 ) -> Images:
     look = Look.draw(len(made.objects), gap, rng)
     color, objects = [], []
-    views = _room_views if isinstance(made, FurnishedRoom) else _street_views
-    for surfaces in views(made, colors, kept, config, rng):
+    if isinstance(made, FurnishedRoom):
+        views = _room_views(made, colors, kept, config, rng)
+    else:
+        views = _street_views(made, colors, kept, config, rng)
+    for surfaces in views:
         color.append(photograph(surfaces, config.image_size, look, gap, rng))
         objects.append(surfaces.object.reshape(config.image_size).astype(np.int16))
     stacked = np.stack(objects)
