@@ -13,6 +13,8 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_category_table
 from geoguide.metrics import ConfusionMatrix
 from geoguide.paths import WEIGHTS
+from geoguide.pretraining.config import PretrainConfig
+from geoguide.pretraining.images.capability import overlaps
 from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
 from geoguide.pretraining.images.gap import new_colors, repaint, specimens
 from geoguide.pretraining.images.loop import ImageTraining, changed, regions, taught_names, text_loss, train_images
@@ -30,9 +32,10 @@ from geoguide.pretraining.images.worlds import (
 )
 from geoguide.pretraining.rooms import check_disjoint
 from geoguide.scene import VOID
+from geoguide.teachers import mini_dense
 from geoguide.teachers.image_model import ImageModel
 from geoguide.teachers.mini_dense import MiniDenseModel, write_network
-from geoguide.teachers.mini_fused import fuse_by_capability
+from geoguide.teachers.mini_fused import FusedMiniModel, fuse_by_capability
 from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, unit_codes
 from geoguide.text.encoders import TextConfig
 from geoguide.worlds.rooms.make import make_mini_scannet
@@ -90,6 +93,7 @@ def test_training_worlds_are_never_those_of_a_benchmark_or_of_each_other(tmp_pat
     check_disjoint(
         every, [folder for split in ("train", "val", "test") for folder in scannet.list_scenes(rooms, split)]
     )
+    assert not {PretrainConfig().room_seed, 0} & {config.worlds.seed for config in MODELS.values()}
     for config in MODELS.values():
         assert not set(identities(config.worlds, "train")) & set(identities(config.worlds, "val"))
 
@@ -218,7 +222,11 @@ def test_bad_input_is_refused(worlds, tmp_path):
 def tiny(tmp_path) -> MiniDenseModel:
     torch.manual_seed(0)
     net = DenseNet(replace(NET, width=384)).eval()
-    write_network(tmp_path / "tiny.safetensors", net, {"config": {"worlds": {"image_size": [24, 32]}}})
+    write_network(
+        tmp_path / "tiny.safetensors",
+        net,
+        {"config": {"worlds": {"image_size": [24, 32]}}, "worlds": [[9, "train", 0]]},
+    )
     return MiniDenseModel("tiny", tmp_path / "tiny.safetensors")
 
 
@@ -298,6 +306,41 @@ def test_fusion_by_capability_is_that_of_a_loop():
     assert kinds == {True, False}
 
 
+def test_a_fused_model_is_made_of_the_models_that_were_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(mini_dense, "WEIGHTS", tmp_path)
+    for seed, name in enumerate(("one", "two")):
+        torch.manual_seed(seed)
+        notes = {"config": {"worlds": {"image_size": [24, 32]}}, "worlds": []}
+        write_network(tmp_path / f"{name}.safetensors", DenseNet(replace(NET, width=384)).eval(), notes)
+    one, two = MiniDenseModel("one"), MiniDenseModel("two")
+    file = tmp_path / "fused.json"
+    said = {"names": ["bed", "door"], "models": ["one", "two"], "sha256": [one.identity, two.identity]}
+    said |= {"first": [0.5, 0.1], "second": [0.4, 0.6], "other": "nothing"}
+    file.write_text(json.dumps({"capability": said}))
+    fused = FusedMiniModel("fused", file)
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    first, second = (model.encode([image])[0] for model in (one, two))
+    expected = fuse_by_capability(first, second, one.text(["bed", "door"]), fused.capability)
+    assert np.allclose(fused.encode([image])[0], expected, atol=1e-5)
+    with pytest.raises(InputError, match="kept frame"):
+        fused.expand(fused.compact([image])[0][..., :-1], (24, 32))
+    for change in ({"sha256": ["a", "b"]}, {"first": [0.5]}, {"second": [0.4, 1.6]}, {"names": "bed"}):
+        file.write_text(json.dumps({"capability": said | change}))
+        with pytest.raises(DataError, match=r"fused\.json"):
+            FusedMiniModel("fused", file)
+    file.write_text("{}")
+    with pytest.raises(DataError, match="pretrain sas-mini"):
+        FusedMiniModel("fused", file)
+
+
+def test_capability_is_the_overlap_with_where_the_thing_is():
+    text = np.eye(400, dtype=np.float32)[:5]
+    image = np.array([[[2, 2, 2], [1, 1, 1]], [[2, 2, 2], [0, 0, 0]]], np.uint8)
+    images, truth = np.stack([image, image]), np.zeros((2, 2, 2), bool)
+    truth[0] = [[True, True], [False, False]]  # the second image does not show the thing, so it is left out
+    assert overlaps(Painter(), images, truth, text, 2).tolist() == [1, 3]
+
+
 def test_a_thing_is_photographed_in_a_bare_room():
     world = (WORLDS.seed, "val", 0)
     standing = things(world, "rooms")
@@ -313,6 +356,8 @@ def test_the_card_of_shipped_weights_says_what_they_score_on_a_held_out_world(na
     record = json.loads((WEIGHTS / f"{name}.json").read_text())
     model, config = MiniDenseModel(name), MODELS[name].worlds
     assert record["sha256"] == model.identity and record["finished"]
+    assert list(model.worlds) == identities(config, "train")
+    assert model.notes["names"] == taught_names(MODELS[name])[0]
     world = render_world(identities(config, "val")[0], config, None).every(EVERY)
     found = score_images(model, [world], config.kind)
     said = record["scores"]["benchmark_look_first_world"]

@@ -36,6 +36,7 @@ class MiniDenseModel(ImageModel):
     Attributes:
         height: Pixels; the image is brought to this height before the network looks at it.
         notes: What the file says of the training: "config", "step", "worlds" and "names".
+        worlds: The generated worlds that it was trained on, tuples (seed, split, number): `check_disjoint` takes them.
 
     Raises:
         DataError: The file is missing, or none that `geoguide pretrain NAME` wrote.
@@ -47,6 +48,7 @@ class MiniDenseModel(ImageModel):
         self.network, self.notes, self.identity = read_network(path)
         self.width = self.network.config.width
         self.height = int(self.notes["config"]["worlds"]["image_size"][0])
+        self.worlds = tuple((int(seed), str(split), int(number)) for seed, split, number in self.notes["worlds"])
 
     def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Describe the pixels of images.
@@ -154,7 +156,10 @@ def read_network(path: Path) -> tuple[DenseNet, dict[str, Any], str]:
         network.load_state_dict(state)
         if not all(value.isfinite().all() for value in network.state_dict().values()):
             raise ValueError("its weights hold nan or inf")
-        int(notes["config"]["worlds"]["image_size"][0])
+        if not int(notes["config"]["worlds"]["image_size"][0]) >= SMALLEST:
+            raise ValueError("config.worlds.image_size in its metadata is no size")
+        if not all([*map(type, world)] == [int, str, int] for world in notes["worlds"]):
+            raise ValueError("worlds in its metadata are no (seed, split, number)")
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: no weights of `geoguide pretrain NAME` ({reason:.160})") from None
