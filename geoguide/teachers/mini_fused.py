@@ -167,3 +167,25 @@ def fuse_by_capability(
     share = 1 / (1 + np.exp((weight[1] - weight[0]) / TEMPERATURE))  # softmax over two
     share = np.where(one == other, 1, share).astype(np.float32)[..., None]
     return share * first + (1 - share) * second
+
+
+def open_mini(name: str, weights: str | Path | None = None) -> MiniDenseModel | FusedMiniModel:
+    """Open a packaged 2D model of either kind.
+
+    Args:
+        name: `lseg-mini`, `openseg-mini`, `lseg-streets-mini` or `sas-mini`.
+        weights: Another file: .safetensors of a network, .json of a fused model; None takes the packaged one.
+
+    Returns:
+        The model.
+
+    Raises:
+        DataError: Its file is missing or broken.
+
+    Example:
+        >>> open_mini("lseg-mini").width
+        384
+    """
+    path = Path(WEIGHTS / f"{name}.safetensors" if weights is None else weights)
+    fused = path.suffix == ".json" if weights is not None else not path.is_file() and path.with_suffix(".json").is_file()
+    return FusedMiniModel(name, weights) if fused else MiniDenseModel(name, weights)

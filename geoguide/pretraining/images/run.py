@@ -24,7 +24,7 @@ STREETS = WorldsConfig(kind="streets", seed=1307, train=60, held_out=10, image_s
 MODELS = {
     "lseg-mini": DenseTrainConfig(),
     "openseg-mini": DenseTrainConfig(name="openseg-mini", loss="regions", coarse=True, steps=1000, seed=1),
-    "lseg-streets-mini": DenseTrainConfig(name="lseg-streets-mini", worlds=STREETS, crop=(80, 128), steps=1000),
+    "lseg-streets-mini": DenseTrainConfig(name="lseg-streets-mini", worlds=STREETS, crop=(80, 128), steps=600),
 }
 
 
