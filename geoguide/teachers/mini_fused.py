@@ -186,6 +186,8 @@ def open_mini(name: str, weights: str | Path | None = None) -> MiniDenseModel | 
         >>> open_mini("lseg-mini").width
         384
     """
-    path = Path(WEIGHTS / f"{name}.safetensors" if weights is None else weights)
-    fused = path.suffix == ".json" if weights is not None else not path.is_file() and path.with_suffix(".json").is_file()
-    return FusedMiniModel(name, weights) if fused else MiniDenseModel(name, weights)
+    if weights is None:
+        alone = (WEIGHTS / f"{name}.json").is_file() and not (WEIGHTS / f"{name}.safetensors").is_file()
+    else:
+        alone = Path(weights).suffix == ".json"
+    return FusedMiniModel(name, weights) if alone else MiniDenseModel(name, weights)
