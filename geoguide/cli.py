@@ -362,22 +362,26 @@ class Segment:
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Pretrain the mini backbone without labels on generated rooms, and write its weights and loss curves.
+    """Make a packaged network again on generated worlds, and write its weights and loss curves.
 
-    An interrupted run goes on from its checkpoint when the same command is run again.
+    sonata-mini: the backbone, pretrained without labels; the others: 2D models, trained on rendered images (sas-mini:
+    two of them, fused by measured capability). An interrupted run goes on when the same command is run again.
     """
 
+    model: Positional[Literal["sonata-mini", "lseg-mini", "openseg-mini", "sas-mini", "lseg-streets-mini"]] = (
+        "sonata-mini"
+    )
     steps: Steps = None
-    """Length of the schedule; default the packaged backbone's."""
+    """Length of the schedule; default the packaged network's."""
     until: Steps = None
     """Stop at this step of the schedule (and go on later)."""
     seed: Seed = 0
     out: Path | None = None
-    """Weights; default sonata-mini.safetensors in the folder of runs. The curves go beside them as .json."""
+    """Weights (sas-mini: a .json); default in the folder of runs. The curves go beside them as .json."""
     run_dir: Path | None = None
     """Where the checkpoint lies; default checkpoints/ in the folder of runs."""
     rooms: Path | None = None
-    """Folder of the rooms that are no rooms of mini-ScanNet; default <data>/mini-scannet-pretrain."""
+    """Of sonata-mini: folder of the rooms that are none of mini-ScanNet; default <data>/mini-scannet-pretrain."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: Workers = os.cpu_count() or 1
@@ -386,6 +390,15 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and print where the weights lie."""
+        if self.model != "sonata-mini":
+            from geoguide.pretraining.images.run import make_model
+
+            refuse_unread(self, {"rooms", "device", "workers"}, "sonata-mini")
+            suffix, beside = (".json", ()) if self.model == "sas-mini" else (".safetensors", ("id", "step", "history"))
+            out = output_file(self.out, runs_root() / f"{self.model}{suffix}", suffix, summary=beside)
+            run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
+            print(make_model(self.model, out, run_dir, steps=self.steps, until=self.until, seed=self.seed))
+            return
         from geoguide.pretraining import PretrainConfig
         from geoguide.pretraining.run import pretrain_and_save
 

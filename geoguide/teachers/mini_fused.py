@@ -1,0 +1,193 @@
+"""Two packaged 2D models fused by measured capability, in the manner of SAS (lineage of the paper; see `sas-mini.md`).
+
+At a pixel the first model's class is l and the second's s. With each model's measured capability m of a class,
+w1 = m1[l] + m1[s] and w2 = m2[s] + m2[l], both divided by their sum, then softmax over (w1, w2) / 0.05, weigh the two
+features. Where the first model says "other" its feature stays.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.frozen import from_dict
+from geoguide.paths import WEIGHTS
+from geoguide.teachers.image_model import ImageModel
+from geoguide.teachers.mini_dense import MiniDenseModel
+from geoguide.text_files import parse_json, read_text
+
+TEMPERATURE = 0.05  # SAS's
+
+
+@dataclass(frozen=True)
+class Capability:
+    """How well two models do on each of K classes, measured on images of single things.
+
+    Attributes:
+        names: K classes.
+        models: Names of the packaged models.
+        sha256: Of their files.
+        first: IoU of each class, in [0, 1], of the first model.
+        second: Of the second.
+        other: The class that names nothing, whose capability is 0.
+    """
+
+    names: tuple[str, ...]
+    models: tuple[str, str]
+    sha256: tuple[str, str]
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+    other: str
+
+    def __post_init__(self) -> None:
+        for name in ("first", "second"):
+            values = getattr(self, name)
+            if len(values) != len(self.names) or not all(0 <= value <= 1 for value in values):
+                raise ConfigError(
+                    f"capability.{name} must be {len(self.names)} numbers of 0 to 1, found {values!r:.60}"
+                )
+
+
+def read_capability(path: Path) -> Capability:
+    """Read a file of capabilities.
+
+    Args:
+        path: The .json file.
+
+    Returns:
+        Its field `capability`.
+
+    Raises:
+        DataError: It is missing or broken.
+    """
+    found = parse_json(read_text(path, "capability file"), path)
+    try:
+        return from_dict(Capability, found["capability"], "capability")
+    except (ConfigError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not written by `geoguide pretrain sas-mini` ({error})") from None
+
+
+class FusedMiniModel(ImageModel):
+    """Two packaged models as one, by a file of capabilities that `geoguide pretrain sas-mini` wrote.
+
+    Args:
+        name: Of the packaged file, `sas-mini`; the model's name.
+        capability: Another file; None takes the packaged one.
+
+    Attributes:
+        names: K classes whose capability was measured.
+        capability: float32 [2, K].
+        measured: The file's content.
+        first: The model whose "other" stays.
+        second: The other model.
+
+    Raises:
+        DataError: The file is missing or broken, or was measured with other weights than there are.
+    """
+
+    def __init__(self, name: str = "sas-mini", capability: str | Path | None = None) -> None:
+        path = WEIGHTS / f"{name}.json" if capability is None else Path(capability)
+        self.measured = read_capability(path)
+        self.name = name
+        self.first, self.second = (MiniDenseModel(member) for member in self.measured.models)
+        self.width, self.space = self.first.width, self.first.space
+        if (self.first.identity, self.second.identity) != self.measured.sha256:
+            raise DataError(f"{path}: field sha256 is not that of the packaged {' and '.join(self.measured.models)}")
+        self.names = self.measured.names
+        self.capability = np.array([self.measured.first, self.measured.second], np.float32)  # [2, K]
+        self.identity = hashlib.sha256(f"{self.measured}\n{TEMPERATURE}".encode()).hexdigest()
+        self._text = self.text(self.names)
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Describe the pixels of images.
+
+        Args:
+            images: uint8 [H, W, 3] each.
+
+        Returns:
+            float32 [H, W, C] for each.
+        """
+        return [self.expand(kept, image.shape[:2]) for kept, image in zip(self.compact(images), images, strict=True)]
+
+    def compact(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Say of images what the cache keeps.
+
+        Args:
+            images: uint8 [H, W, 3] each.
+
+        Returns:
+            Codes of both models side by side, float32 [h, w, r1 + r2] for each.
+        """
+        both = zip(self.first.compact(images), self.second.compact(images), strict=True)
+        return [np.concatenate(pair, axis=-1) for pair in both]
+
+    def expand(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Make the features of codes.
+
+        Args:
+            kept: float [h, w, r1 + r2].
+            size: (H, W) of the image.
+
+        Returns:
+            float32 [H, W, C].
+
+        Raises:
+            InputError: No codes of an image of that size.
+        """
+        cut = self.first.network.config.code
+        if kept.ndim != 3:
+            raise InputError(f"{self.name}: a kept frame must be [h, w, r], found {list(kept.shape)}")
+        first, second = self.first.expand(kept[..., :cut], size), self.second.expand(kept[..., cut:], size)
+        other = self.names.index(self.measured.other) if self.measured.other in self.names else -1
+        return fuse_by_capability(first, second, self._text, self.capability, other)
+
+
+def fuse_by_capability(
+    first: np.ndarray, second: np.ndarray, text: np.ndarray, capability: np.ndarray, other: int = -1
+) -> np.ndarray:
+    """Weigh two models' features by how well each does on the classes that the two say.
+
+    Args:
+        first: float32 [..., C], unit vectors.
+        second: float32 [..., C], unit vectors.
+        text: float32 [K, C].
+        capability: float32 [2, K], at least 0: of each model, of each class.
+        other: The class of the first model at which its feature stays; -1 for none.
+
+    Returns:
+        float32 [..., C].
+    """
+    one, two = (first @ text.T).argmax(axis=-1), (second @ text.T).argmax(axis=-1)  # [...] each
+    weight = capability[:, one] + capability[:, two]  # [2, ...]
+    total = weight.sum(axis=0)
+    weight = np.where(total > 0, weight / np.where(total > 0, total, 1), 0.5)  # neither knows anything: the mean
+    share = 1 / (1 + np.exp((weight[1] - weight[0]) / TEMPERATURE))  # softmax over two
+    share = np.where(one == other, 1, share).astype(np.float32)[..., None]
+    return share * first + (1 - share) * second
+
+
+def open_mini(name: str, weights: str | Path | None = None) -> MiniDenseModel | FusedMiniModel:
+    """Open a packaged 2D model of either kind.
+
+    Args:
+        name: `lseg-mini`, `openseg-mini`, `lseg-streets-mini` or `sas-mini`.
+        weights: Another file: .safetensors of a network, .json of a fused model; None takes the packaged one.
+
+    Returns:
+        The model.
+
+    Raises:
+        DataError: Its file is missing or broken.
+
+    Example:
+        >>> open_mini("lseg-mini").width
+        384
+    """
+    if weights is None:
+        alone = (WEIGHTS / f"{name}.json").is_file() and not (WEIGHTS / f"{name}.safetensors").is_file()
+    else:
+        alone = Path(weights).suffix == ".json"
+    return FusedMiniModel(name, weights) if alone else MiniDenseModel(name, weights)
