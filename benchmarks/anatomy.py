@@ -14,7 +14,7 @@ from geoguide.experiments.presets import TEACHERS
 from geoguide.labels import load_label_set
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
-from geoguide.report.anatomy_models import LABEL_SET, Mean, closed_set_model, column_of, coordinates, real_room
+from geoguide.report.anatomy_models import column_of, coordinates, model_column
 from geoguide.report.anatomy_table import read_columns, write_columns
 from geoguide.teachers.simulated import SimulatedTeacher
 from geoguide.text.minilm import MiniLMTextEncoder
@@ -28,11 +28,10 @@ FILES = {  # network, and the file of its class names
 
 def real(folder: str) -> None:
     """The real networks on the real room."""
-    scene, networks = real_room(Path(folder) / "scannet_real", ROOM), Path(folder) / "networks_2d"
-    models = {name: closed_set_model(*(networks / file for file in files)) for name, files in FILES.items()}
-    models["both"] = Mean(tuple(models.values()))
-    for name, model in models.items():
-        keep(name, column_of("real", ROOM, [(scene, model)], LABEL_SET))
+    networks = Path(folder) / "networks_2d"
+    specs = {n: f"litert:{networks / file},names={networks / names}" for n, (file, names) in FILES.items()}
+    for name, spec in (specs | {"both": f"mean:{'+'.join(specs.values())}"}).items():
+        keep(name, model_column(Path(folder) / "scannet_real", ROOM, spec))
 
 
 def simulated(*names: str) -> None:

@@ -18,7 +18,8 @@ from _measure import GOLDEN
 from geoguide.datasets.nuscenes import load_key_frame
 from geoguide.lifting import SPLAT, fuse
 from geoguide.paths import results_root, write_text
-from geoguide.teachers.closed_set import ClosedSetTeacher, resized
+from geoguide.teachers.closed_set import ClosedSetModel, one_hot, resized
+from geoguide.teachers.image_model import ImageTeacher
 from geoguide.teachers.litert import LiteRTSegmenter
 from geoguide.text.minilm import MiniLMTextEncoder
 
@@ -42,11 +43,11 @@ def main() -> None:
     def votes():
         for view in scene.views:
             image = view.color()
-            yield resized(network.probabilities(image), image.shape[:2])
+            yield resized(one_hot(network.answer(image), len(names)), image.shape[:2])
 
     answers, count = (np.asarray(part) for part in fuse(scene.points, scene.views, votes(), **RULE))  # [P, 19], [P]
     encoder = MiniLMTextEncoder()
-    teacher = ClosedSetTeacher(network, encoder.encode(names))
+    teacher = ImageTeacher(ClosedSetModel(network))
     lifted = np.asarray(fuse(scene.points, scene.views, teacher.features(scene), **RULE).mean)  # [P, D]
     by_text = (lifted @ encoder.encode(CLASSES).T).argmax(axis=1)  # [P]
     own, seen = answers.argmax(axis=1), count > 0

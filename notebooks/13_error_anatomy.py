@@ -26,8 +26,7 @@
 columns = []  # which 2D models to show; empty: all
 data = ""  # folder of own ScanNet scenes with labels and images; empty: show the committed columns alone
 scene = "scene0000_00"  # one of them
-network = ""  # a LiteRT segmentation network to look at on that scene
-classes = ""  # a text file with its class names, one a line
+model = ""  # a 2D model to look at on that scene, named as by `geoguide train --features`: "litert:FILE,names=NAMES.txt"
 
 # %%
 from pathlib import Path
@@ -50,8 +49,7 @@ figures.use_offline_renderer()
 committed = read_columns()
 chosen = {name: column for name, column in committed.items() if not columns or name in columns}
 if data:
-    own = model_column(Path(data), scene, Path(network), Path(classes))
-    chosen |= {f"{Path(network).stem} on {scene}": own}
+    chosen |= {f"{model} on {scene}": model_column(Path(data), scene, model)}
 spans = real_range(committed)
 anatomy_table(chosen, spans).style.hide(axis="index")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geoguide.errors import DataError, InputError
-from geoguide.report.anatomy_models import Mean, _names, coordinates
+from geoguide.report.anatomy_models import coordinates
 from geoguide.report.anatomy_table import (
     ROWS,
     STATED,
@@ -83,23 +83,3 @@ def test_coordinates_keep_every_inner_product(rng: np.random.Generator) -> None:
     few = coordinates(text)
     assert few.shape == (5, 5) and few.dtype == np.float32
     np.testing.assert_allclose(few @ few.T, text @ text.T, atol=1e-4)
-
-
-def test_two_models_as_one_and_files_of_class_names(tmp_path: Path) -> None:
-    class Flat:
-        def __init__(self, value: float) -> None:
-            self.value = value
-
-        def features(self, scene: None) -> list[np.ndarray]:
-            return [np.full((2, 2, 1), self.value), np.full((2, 2, 1), 2 * self.value)]
-
-    both = [image[0, 0, 0] for image in Mean((Flat(1.0), Flat(4.0))).features(None)]  # ty: ignore[invalid-argument-type]
-    assert both == [2.5, 5.0]
-    path = tmp_path / "names.txt"
-    path.write_text("other\nwall\n")
-    assert _names(path) == [None, "wall"]
-    path.write_text("1\twall\n2\tdoor, gate\n")
-    assert _names(path) == [None, "wall", "door"]
-    path.write_text("")
-    with pytest.raises(DataError, match=r"names\.txt: must hold a class name a line"):
-        _names(path)

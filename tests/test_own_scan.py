@@ -93,7 +93,7 @@ def test_labels_beyond_ascii(tmp_path: Path, rng: np.random.Generator, decoding:
     assert comments == [f"label {i} {name}" for i, name in enumerate(names)]
     assert tuple(json.loads(out.with_suffix(".json").read_text("utf-8"))["labels"]) == names
     assert "Tür" in out.with_suffix(".json").read_text("utf-8")
-    assert len(ended.stdout.splitlines()) == len(names) + 3  # and how the scan was read: its normals
+    assert len(ended.stdout.splitlines()) == len(names) + 4  # and how the scan was read: its normals, its extent
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:

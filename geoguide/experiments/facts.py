@@ -34,8 +34,8 @@ class Facts:
         method: `FUSION`, `ENTIRE`, `ADAPTER`, `POOLED` or `GEOGUIDE`.
         preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
         modules: Those in use, of ("usd", "imr", "iirc").
-        teacher: The 2D model: its own name; a name in `presets.TEACHERS` or `presets.DOSES` for a simulated one; on real
-            data the folder of the fused features.
+        teacher: The 2D model: its own name; of a simulated one that in `presets.TEACHERS` or `presets.DOSES`; of fused
+            features their folder's.
         backbone: Name of the frozen 3D backbone; None for methods that train none on it.
         data: "mini" (generated) or "real".
         trained_on: Benchmark of the training scenes: scannet, matterport3d or nuscenes.

@@ -13,6 +13,7 @@ import pandas as pd
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments.facts import Facts, Row, agrees
 from geoguide.frozen import check_types, config_hash, from_dict
+from geoguide.labels import load_label_set
 from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
 
@@ -215,16 +216,19 @@ def check_scores(record: Record) -> None:
             count = len(held.iou) if protocol.absent_class == "zero" else len(there)
             _same(f"{where}.miou", held.miou, sum(there) / count)
         if held.confusion:
-            _check_classes(where, held, whole=protocol.no_feature != "wrong")
+            label_set = record.facts.label_set if where == "metrics" else where.split(".", 1)[1]
+            names = [name for name in load_label_set(label_set).names if name in held.iou]  # json has no order
+            _check_classes(where, held, names, whole=protocol.no_feature != "wrong")
 
 
-def _check_classes(where: str, held: Scores, *, whole: bool) -> None:
+def _check_classes(where: str, held: Scores, names: Sequence[str], *, whole: bool) -> None:
     """Refuse IoU that does not follow from the confusion matrix; `whole`: the matrix has all that counts."""
     matrix = np.array(held.confusion, dtype=np.float64)  # [C, C]
-    if matrix.shape != (len(held.iou), len(held.iou)):
-        raise ConfigError(f"{where}.confusion must be {[len(held.iou)] * 2}, found {list(matrix.shape)}")
+    if matrix.shape != (len(names), len(names)):
+        raise ConfigError(f"{where}.confusion must be {[len(names)] * 2}, found {list(matrix.shape)}")
     hits, rows, columns = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    for number, (name, value) in enumerate(held.iou.items()):
+    for number, name in enumerate(names):
+        value = held.iou[name]
         if value is None:
             continue
         most = 100 * hits[number] / max(rows[number] + columns[number] - hits[number], 1)

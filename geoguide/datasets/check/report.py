@@ -13,7 +13,7 @@ from geoguide.datasets.color_agreement import color_doubts
 from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
 from geoguide.errors import GeoGuideError, ReadAs
-from geoguide.ops.strays import named_rows, stray_rows
+from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 from geoguide.welding import with_weld_said
 
@@ -248,7 +248,7 @@ def _check_poses(report: Report, path: Path, views: Sequence[View]) -> None:
     posed = [view for view in views if view.has_pose]
     eyes = np.array([view.cam_to_world[:3, 3] for view in posed]).reshape(-1, 3)  # [K, 3]
     rows = stray_rows(eyes)
-    if len(rows):
+    if len(rows) and distances(eyes)[rows[0]] > FARTHEST:  # buildings and streets are long
         report.problem(f"{path}: cameras far from all others: {named_rows(rows, eyes, lambda row: posed[row].name)}")
 
 
