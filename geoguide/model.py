@@ -48,7 +48,7 @@ class _About:
     prompt: str
     origin: str
     text: TextConfig = field(default_factory=TextConfig)
-    scenes: dict[str, str] = field(default_factory=dict)  # since 0.11: fingerprint of each training scene, by name
+    scenes: dict[str, str] = field(default_factory=dict)  # fingerprint of each training scene, by name
 
 
 @dataclass(eq=False)

@@ -26,7 +26,7 @@
 columns = []  # which 2D models to show; empty: all
 data = ""  # folder of own ScanNet scenes with labels and images; empty: show the committed columns alone
 scene = "scene0000_00"  # one of them
-model = ""  # a 2D model to look at on that scene, named as by `geoguide train --features`: "litert:FILE,names=NAMES.txt"
+model = ""  # a 2D model to look at there, named as for `geoguide train --features`: "litert:FILE,names=NAMES.txt"
 
 # %%
 from pathlib import Path
