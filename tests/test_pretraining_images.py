@@ -19,7 +19,7 @@ from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, Worl
 from geoguide.pretraining.images.gap import new_colors, repaint, specimens
 from geoguide.pretraining.images.loop import ImageTraining, changed, regions, taught_names, text_loss, train_images
 from geoguide.pretraining.images.names import names_of
-from geoguide.pretraining.images.run import EVERY, MODELS
+from geoguide.pretraining.images.run import EVERY, MODELS, make_model, train_and_save
 from geoguide.pretraining.images.score import score_images
 from geoguide.pretraining.images.worlds import (
     Images,
@@ -212,6 +212,8 @@ def test_bad_input_is_refused(worlds, tmp_path):
         GapConfig(faithful=1.5)
     with pytest.raises(ConfigError, match="kind"):
         replace(WORLDS, kind="towers")
+    with pytest.raises(ConfigError, match="no --steps"):
+        make_model("sas-mini", tmp_path / "sas.json", tmp_path, steps=3)
     (tmp_path / "bad.safetensors").write_bytes(b"no weights")
     for path in ("bad.safetensors", "none.safetensors"):
         with pytest.raises(DataError, match=path):
@@ -246,6 +248,21 @@ def test_a_model_gives_unit_features_of_images_of_any_size_from_what_it_keeps(ti
         tiny.expand(codes.numpy()[:-1], (24, 32))
     with pytest.raises(InputError, match="at least 8 pixels"):
         tiny.encode([np.zeros((7, 40, 3), np.uint8)])
+
+
+def test_a_training_leaves_weights_and_their_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "data"))
+    out = tmp_path / "small.safetensors"
+    config = replace(TINY, network=replace(NET, width=384))
+    result = train_and_save(config, out, run_dir=tmp_path / "runs", until=2, progress=False)
+    said, model = json.loads(out.with_suffix(".json").read_text()), MiniDenseModel("small", out)
+    assert result.step == said["step"] == model.notes["step"] == 2 and not said["finished"]
+    assert said["sha256"] == model.identity and len(said["history"]) == 1
+    assert model.notes["names"] == taught_names(config)[0]
+    assert set(said["scores"]) == {"training_look", "training_look_first_world", "benchmark_look",
+                                   "benchmark_look_first_world"}  # fmt: skip
+    again = train_and_save(config, out, run_dir=tmp_path / "runs", progress=False)
+    assert again.step == 6 and json.loads(out.with_suffix(".json").read_text())["finished"]
 
 
 class Painter(ImageModel):
@@ -314,7 +331,11 @@ def test_a_fused_model_is_made_of_the_models_that_were_measured(tmp_path, monkey
         write_network(tmp_path / f"{name}.safetensors", DenseNet(replace(NET, width=384)).eval(), notes)
     one, two = MiniDenseModel("one"), MiniDenseModel("two")
     file = tmp_path / "fused.json"
-    said = {"names": ["bed", "door"], "models": ["one", "two"], "sha256": [one.identity, two.identity]}
+    said: dict[str, object] = {
+        "names": ["bed", "door"],
+        "models": ["one", "two"],
+        "sha256": [one.identity, two.identity],
+    }
     said |= {"first": [0.5, 0.1], "second": [0.4, 0.6], "other": "nothing"}
     file.write_text(json.dumps({"capability": said}))
     fused = FusedMiniModel("fused", file)
