@@ -81,7 +81,8 @@ def read_color(path: str | Path, white: int | None = None) -> np.ndarray:
     with _opened(Path(path)) as image:
         if image.mode.startswith("I"):  # grey of 16 bits, which pillow would cut at 255
             grey = np.asarray(image).astype(np.int64)
-            grey = (grey * 255 // (white or white_of(grey))).clip(0, 255).astype(np.uint8)
+            white = white or white_of(grey)
+            grey = ((grey * 255 + white // 2) // white).clip(0, 255).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
         if image.mode == "F":
             raise DataError(f"{path}: expected a colour image, found floats")

@@ -35,7 +35,6 @@ confidence = 0.95
 # %%
 import os
 
-import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments import real_rooms
@@ -60,7 +59,7 @@ else:
 lines = report.frame(found)
 first = lines["teacher"].value_counts().idxmax()
 main = report.plain(lines, first)
-here, there = main["scored"].iat[0], main["scored"].iat[-1]
+here, there = scored[0], scored[-1]
 Markdown(f"{len(found)} records; {lines['classes'].max()} of the 20 classes occur, the others are left out of the "
          f"means. 2D models: {', '.join(lines['teacher'].unique())}.")
 
@@ -136,28 +135,7 @@ figures.curves(runs, title="Real: the point term of the loss", y_title="1 - cosi
 # ## What we found
 
 # %%
-def told(frame: pd.DataFrame, row: str) -> str:
-    """A row's difference on the scene without images, in words."""
-    line = frame[(frame["row"] == row) & (frame["scored"] == there)].iloc[0]
-    return f"{line.iloc[2]} points of mIoU over {line['seeds']} seeds ({line['the row is']})"
-
-
-story = [f"- On {there}, without images, the full method differs from the adapter by "
-         f"{told(less_adapter, report.FULL)}."]
-story += [f"- {name.split(', ')[1].capitalize()} change the full method by {told(less_full, name)}."
-          for name in report.ORACLES.values()]
-story += [f"- Without {name[-4:].strip().upper()} it changes by {told(less_full, name)}."
-          for name in report.ROWS if name.startswith("works-best, no")]
-means = still[still["teacher"] == first].set_index("row")["miou"]
-pooled = list(report.POOLED.values())
-story.append(f"- Without training, means over superpoints change 2D fusion from {means[pooled[0]]:.1f} to "
-             f"{means[pooled[1]]:.1f}, means over true objects to {means[pooled[2]]:.1f}; part of both is that "
-             "points no camera sees get an answer.")
-worst = (iou[report.FULL] - iou[report.ADAPTER]).sort_values()
-lost = ", ".join(f"{name} ({change:+.1f})" for name, change in worst.head(2).items())
-story.append(f"- Against the adapter the full method loses most on {lost}, and gains most on {worst.index[-1]} "
-             f"({worst.iloc[-1]:+.1f} points of IoU).")
-Markdown("\n".join(story))
+Markdown("\n".join(report.findings(main, there) + report.pooled_findings(still, first) + report.class_findings(iou)))
 
 # %% [markdown]
 # ## Where we differ

@@ -65,7 +65,7 @@ def test_passes_turn_and_scale_the_scene(tiny: ExperimentConfig, tiny_scenes: di
             shown.append(moved)
             return np.asarray(scene.geometry, np.float32)
 
-    monkeypatch.setattr(module, "open_backbone", lambda config: Blind())
+    monkeypatch.setattr(module, "open_backbone", lambda config, device="auto": Blind())
     student = linear_student(scene, tiny)
     text = class_text("scannet20", Protocol())
     one, _ = predict(scene, text, "distill", student)

@@ -368,7 +368,7 @@ def test_colours_from_zero_to_one_are_read_so_and_said(tmp_path: Path):
     torch.save((COORDS, (COLORS + 1) / 2, LABELS), path)
     scene = load_scene(path)
     np.testing.assert_allclose(scene.colors, (COLORS + 1) / 2, atol=1e-6)
-    assert "read as 0..1, not as -1..1" in scene.as_read[0]
+    assert "read as 0..1, not as -1..1" in " ".join(scene.as_read)
 
 
 @pytest.mark.parametrize("ending", [".JPG", ".png", None])

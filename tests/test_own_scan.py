@@ -112,7 +112,7 @@ def test_how_a_scan_was_read_is_printed_and_written(tmp_path: Path, capsys: pyte
     printed = capsys.readouterr().out.splitlines()
     written = json.loads((tmp_path / "out.json").read_text("utf-8"))["as_read"]
     assert printed[: len(written) + 1] == ["as read:", *(f"  {said}" for said in written)]
-    assert [said.split()[0] for said in written] == ["coordinates", "coordinates", "colours", "no"]
+    assert [said.split()[0] for said in written] == ["coordinates", "coordinates", "colours", "no", "the"]
     vertex = PlyData.read(str(tmp_path / "out.ply"))["vertex"]
     np.testing.assert_array_equal(vertex["x"], points[:, 0] + 2e9)
 

@@ -272,5 +272,5 @@ def test_the_command_names_scenes(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("# the scored ones\nscene0001_00\nscene0002_00\n")
     options = cli.Train(train="scene0000_00, scene0113_00", val="none", test=str(tmp_path / "list.txt")).options
     splits = Splits(("scene0000_00", "scene0113_00"), (), ("scene0001_00", "scene0002_00"))
-    assert options["splits"] == splits and cli.Train().options()["splits"] is None
+    assert options["splits"] == splits and cli.Train().options["splits"] is None
     assert cli.Train(train="a", test="b").place(ExperimentConfig()).data.splits == Splits(("a",), (), ("b",))

@@ -73,16 +73,18 @@ def config(published: Path, tiny: ExperimentConfig) -> ExperimentConfig:
 
 def test_text_backbone_and_steps_are_chosen(published: Path, tmp_path: Path):
     """Nothing of a real run is fixed, and nothing is guessed where it is said (EVIDENCE, friction 9)."""
-    chosen = {"text": "minilm", "backbone": "descriptors", "steps": 4}
+    chosen = {"text": "minilm", "backbone": "descriptors", "steps": 4, "splits": SPLITS}
     config = placed(adapter_only(), "scannet", str(published), FEATURES, **chosen)
     assert (config.text.encoder, config.backbone.name, config.train.steps) == ("minilm", "descriptors", 4)
     assert config.train.evaluate_every == 1 and Facts.of(config).teacher == FEATURES
     config = config.replace(train__points_per_step=500)
     assert (fit(config, progress=False).history[-1]["step"], config.protocol.mode) == (4, "distill")
     with pytest.raises(ConfigError, match=f"data.features: {FEATURES} has 384 channels, text clip-vit-b32 has 512"):
-        placed(adapter_only(), "scannet", str(published), FEATURES, text="clip-vit-b32")
+        placed(adapter_only(), "scannet", str(published), FEATURES, text="clip-vit-b32", splits=SPLITS)
     with pytest.raises(ConfigError, match="backbone.weights must be None for descriptors"):
-        placed(adapter_only(), "scannet", str(published), FEATURES, backbone="descriptors", weights="x.pth")
+        placed(
+            adapter_only(), "scannet", str(published), FEATURES, backbone="descriptors", weights="x.pth", splits=SPLITS
+        )
 
 
 def test_a_2d_model_on_real_data_is_named(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

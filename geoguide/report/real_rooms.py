@@ -87,9 +87,9 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
         found: Records (see `is_of_rooms`).
 
     Returns:
-        A line per record: `row`, `teacher`, `backbone`, `learned from`, `scored`, `steps`, `seed`, `miou`, `accuracy`
-        (of all labelled points, those without a 2D feature wrong; both in %), `classes` that occur, and `record`, its
-        position.
+        A line per record, by scored scene: `row`, `teacher`, `backbone`, `learned from`, `scored`, `steps`, `seed`,
+        `miou`, `accuracy` (of all labelled points, those without a 2D feature wrong; both in %), `classes` that occur,
+        and `record`, its position.
     """
     lines = []
     points: dict[str, int] = {}  # labelled points, by scored scenes: a student answers at each of them
@@ -108,7 +108,7 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
             "accuracy": 100 * float(np.trace(matrix)) / points[there],
             "classes": int((matrix.sum(axis=1) > 0).sum()), "record": number,
         })  # fmt: skip
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines).sort_values(["scored", "record"], kind="stable")
 
 
 def short(teacher: str) -> str:
@@ -209,3 +209,58 @@ def plain(lines: pd.DataFrame, teacher: str) -> pd.DataFrame:
     usual = (lines["backbone"] == real_rooms.BACKBONES[0]) & (lines["learned from"] == real_rooms.ROOM)
     usual &= lines["steps"] == real_rooms.STEPS
     return lines[(lines["teacher"] == teacher) & (usual | (lines["backbone"] == ""))]
+
+
+def findings(lines: pd.DataFrame, scored: str) -> list[str]:
+    """What the trained rows say on one scene, in sentences of a list.
+
+    Args:
+        lines: See `plain`.
+        scored: The scene.
+
+    Returns:
+        A line of Markdown per difference that can be told.
+    """
+    lines = lines[lines["scored"] == scored]
+    story = []
+    for reference, rows in ((ADAPTER, (FULL, "as-written")), (FULL, (*ORDER[6:], *ORACLES.values()))):
+        told = differences(lines, reference)
+        for line in told.to_dict("records"):
+            if line["row"] in rows:
+                gap = f"{line[f'mIoU less {reference}']} points of mIoU, {line['seeds']} seeds"
+                story.append(f"- On {scored}, *{line['row']}* less *{reference}*: {gap}: **{line['the row is']}**.")
+    return story
+
+
+def pooled_findings(lines: pd.DataFrame, teacher: str) -> list[str]:
+    """What means over regions change without training, in a sentence.
+
+    Args:
+        lines: See `frame`; of the rows that train nothing.
+        teacher: The 2D model, as `short` calls it.
+
+    Returns:
+        One line of Markdown.
+    """
+    means = lines[lines["teacher"] == teacher].groupby("row")["miou"].mean()
+    plain_, superpoints, objects = (f"{means[name]:.1f}" for name in POOLED.values())
+    return [
+        f"- Without training, means over superpoints change 2D fusion from {plain_} to {superpoints}, means over true "
+        f"objects to {objects}; part of both is that points which no camera sees get an answer."
+    ]
+
+
+def class_findings(iou: pd.DataFrame) -> list[str]:
+    """Which classes the full method gains and loses most on, against the adapter, in a sentence.
+
+    Args:
+        iou: See `class_iou`; with both rows.
+
+    Returns:
+        One line of Markdown; none where a row is missing.
+    """
+    if not {ADAPTER, FULL} <= set(iou):
+        return []
+    change = (iou[FULL] - iou[ADAPTER]).sort_values()
+    least, most = (", ".join(f"{n} ({v:+.1f})" for n, v in part.items()) for part in (change.head(2), change.tail(2)))
+    return [f"- By class, the full method less the adapter: least {least}; most {most} points of IoU."]
