@@ -328,7 +328,8 @@ def test_a_fused_model_is_made_of_the_models_that_were_measured(tmp_path, monkey
     for seed, name in enumerate(("one", "two")):
         torch.manual_seed(seed)
         notes = {"config": {"worlds": {"image_size": [24, 32]}}, "worlds": []}
-        write_network(tmp_path / f"{name}.safetensors", DenseNet(replace(NET, width=384)).eval(), notes)
+        network = DenseNet(replace(NET, width=384, finest=1 - seed)).eval()  # of other grids
+        write_network(tmp_path / f"{name}.safetensors", network, notes)
     one, two = MiniDenseModel("one"), MiniDenseModel("two")
     file = tmp_path / "fused.json"
     said: dict[str, object] = {

@@ -92,13 +92,24 @@ class MiniDenseModel(ImageModel):
         Raises:
             InputError: No codes of an image of that size.
         """
-        height, width = (-(-side // self.network.config.stride) for side in self._looked_at(size))
-        expected = (height, width, self.network.config.code)
+        expected = self.code_shape(size)
         if kept.shape != expected:
             raise InputError(f"{self.name}: a kept frame must be {list(expected)}, found {list(kept.shape)}")
         codes = torch.from_numpy(np.asarray(kept, np.float32)).permute(2, 0, 1)[None]
         codes = F.interpolate(codes, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)  # [H, W, r]
         return (unit_codes(codes, self.network.basis) @ self.network.basis).numpy()
+
+    def code_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """Say what `compact` gives of an image.
+
+        Args:
+            size: (H, W) of the image.
+
+        Returns:
+            (h, w, r).
+        """
+        height, width = (-(-side // self.network.config.stride) for side in self._looked_at(size))
+        return height, width, self.network.config.code
 
     @torch.inference_mode()
     def _codes(self, image: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ features. Where the first model says "other" its feature stays.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,16 +120,16 @@ class FusedMiniModel(ImageModel):
             images: uint8 [H, W, 3] each.
 
         Returns:
-            Codes of both models side by side, float32 [h, w, r1 + r2] for each.
+            Codes of both models one after the other, float32 [1, 1, N] for each: their grids may differ.
         """
         both = zip(self.first.compact(images), self.second.compact(images), strict=True)
-        return [np.concatenate(pair, axis=-1) for pair in both]
+        return [np.concatenate([codes.reshape(1, 1, -1) for codes in pair], axis=-1) for pair in both]
 
     def expand(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Make the features of codes.
 
         Args:
-            kept: float [h, w, r1 + r2].
+            kept: float [1, 1, N].
             size: (H, W) of the image.
 
         Returns:
@@ -137,10 +138,12 @@ class FusedMiniModel(ImageModel):
         Raises:
             InputError: No codes of an image of that size.
         """
-        cut = self.first.network.config.code
-        if kept.ndim != 3:
-            raise InputError(f"{self.name}: a kept frame must be [h, w, r], found {list(kept.shape)}")
-        first, second = self.first.expand(kept[..., :cut], size), self.second.expand(kept[..., cut:], size)
+        shapes = [model.code_shape(size) for model in (self.first, self.second)]
+        cut, count = math.prod(shapes[0]), sum(map(math.prod, shapes))
+        if kept.shape != (1, 1, count):
+            raise InputError(f"{self.name}: a kept frame must be [1, 1, {count}], found {list(kept.shape)}")
+        first = self.first.expand(kept[0, 0, :cut].reshape(shapes[0]), size)
+        second = self.second.expand(kept[0, 0, cut:].reshape(shapes[1]), size)
         other = self.names.index(self.measured.other) if self.measured.other in self.names else -1
         return fuse_by_capability(first, second, self._text, self.capability, other)
 

@@ -11,18 +11,20 @@ from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
 from geoguide.paths import write_text
 from geoguide.pretraining.images.capability import measure_and_save
-from geoguide.pretraining.images.config import DenseTrainConfig, WorldsConfig
+from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
 from geoguide.pretraining.images.loop import ImageTraining, taught_names, train_images
 from geoguide.pretraining.images.score import score_images
 from geoguide.pretraining.images.worlds import identities, load_images
 from geoguide.teachers.mini_dense import MiniDenseModel, write_network
+from geoguide.teachers.mini_network import DenseNetConfig
 from geoguide.text.encoders import text_encoder
 
 EVERY = 3  # of the images of a held-out world one in so many is scored
 FUSED = ("lseg-mini", "openseg-mini")  # of sas-mini
+ROOMS = WorldsConfig(gap=GapConfig(faithful=0.6))
 STREETS = WorldsConfig(kind="streets", seed=1307, train=60, held_out=10, image_size=(96, 160))
 MODELS = {
-    "lseg-mini": DenseTrainConfig(),
+    "lseg-mini": DenseTrainConfig(worlds=ROOMS, network=DenseNetConfig(finest=1), steps=3000),
     "openseg-mini": DenseTrainConfig(name="openseg-mini", loss="regions", coarse=True, steps=1000, seed=1),
     "lseg-streets-mini": DenseTrainConfig(name="lseg-streets-mini", worlds=STREETS, crop=(80, 128), steps=600),
 }
