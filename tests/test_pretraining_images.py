@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from geoguide.datasets import scannet
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_category_table
+from geoguide.lifting import PixelFeatures
 from geoguide.metrics import ConfusionMatrix
 from geoguide.paths import WEIGHTS
 from geoguide.pretraining.config import PretrainConfig
@@ -37,6 +38,7 @@ from geoguide.teachers.image_model import ImageModel
 from geoguide.teachers.mini_dense import MiniDenseModel, write_network
 from geoguide.teachers.mini_fused import FusedMiniModel, fuse_by_capability
 from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, unit_codes
+from geoguide.teachers.registry import open_image_model, parse_spec
 from geoguide.text.encoders import TextConfig
 from geoguide.worlds.rooms.make import make_mini_scannet
 
@@ -388,3 +390,11 @@ def test_the_card_of_shipped_weights_says_what_they_score_on_a_held_out_world(na
     )
     assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 20e6
     assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 8e6
+
+
+@pytest.mark.parametrize("name", ["lseg-mini", "openseg-mini", "lseg-streets-mini", "sas-mini"])
+def test_packaged_models_are_opened_by_name(name: str) -> None:
+    model = open_image_model(parse_spec(f"mini:{name}"))
+    (seen,) = model.encode([np.full((24, 32, 3), 90, np.uint8)])
+    features = seen.features if isinstance(seen, PixelFeatures) else seen
+    assert features.shape == (24, 32, 384) and np.isfinite(np.asarray(features, np.float32)).all()

@@ -230,9 +230,9 @@ def _open_clip(config: ImageModelConfig) -> ImageModel:
 
 
 def _mini(config: ImageModelConfig) -> ImageModel:
-    from geoguide.teachers.mini_dense import MiniDenseModel
+    from geoguide.teachers.mini_fused import open_mini
 
-    return _made(MiniDenseModel, config, config.source, config.weights)
+    return _made(open_mini, config, config.source, config.weights)
 
 
 def _own(config: ImageModelConfig) -> ImageModel:
