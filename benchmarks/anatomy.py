@@ -2,9 +2,10 @@
 
     python benchmarks/anatomy.py real FOLDER      # FOLDER: scannet_real/ and networks_2d/; needs the extra `litert`
     python benchmarks/anatomy.py simulated [NAME] # simulated 2D models (all, or one) on the mini test rooms
+    python benchmarks/anatomy.py trained [NAME]   # packaged models that look at pixels, likewise
 
-The real columns committed at first are those of the first measurement, to two decimals. ENet stays so (it has
-seen that room): its file is no LiteRT network.
+ENet's column (it has seen that room) is of an earlier measurement and noted to two decimals: its file is no LiteRT
+network, so that this script cannot make it again.
 """
 
 import sys
@@ -16,6 +17,8 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.report.anatomy_models import column_of, coordinates, model_column
 from geoguide.report.anatomy_table import read_columns, write_columns
+from geoguide.teachers.image_model import ImageTeacher
+from geoguide.teachers.registry import open_image_model, parse_spec
 from geoguide.teachers.simulated import SimulatedTeacher
 from geoguide.text.minilm import MiniLMTextEncoder
 
@@ -45,6 +48,15 @@ def simulated(*names: str) -> None:
         keep(name, column_of("simulated", "mini test rooms", scenes, labels.name, text))
 
 
+def trained(*names: str) -> None:
+    """Packaged models of rooms on the test rooms."""
+    config = ExperimentConfig()
+    for name in names or ("lseg-mini", "openseg-mini", "sas-mini"):
+        teacher = ImageTeacher(open_image_model(parse_spec(f"mini:{name}")))
+        scenes = ((source.load(), teacher) for source in scene_sources(config.data, "test"))
+        keep(name, column_of("trained", "mini test rooms", scenes, config.data.label_set))
+
+
 def keep(name, column):
     """Write a column as soon as it is there."""
     print(name, column, flush=True)
@@ -52,4 +64,4 @@ def keep(name, column):
 
 
 if __name__ == "__main__":
-    {"real": real, "simulated": simulated}[sys.argv[1]](*sys.argv[2:])
+    {"real": real, "simulated": simulated, "trained": trained}[sys.argv[1]](*sys.argv[2:])

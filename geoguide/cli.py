@@ -98,8 +98,8 @@ class Place:
     """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it."""
     features: str = "OpenSeg-like"
     """A 2D model that looks at the images: transformers:NAME_OR_FOLDER, litert:FILE, open_clip:MODEL, mini:NAME, or
-    your own code as own:MODULE:CALLABLE. Else mini: OpenSeg-like, LSeg-like or real errors (simulated); real data: the
-    folder of OpenScene's fused features inside --data."""
+    your own code as own:MODULE:CALLABLE. Else mini: OpenSeg-like, LSeg-like or "persistent errors" (simulated); real
+    data: the folder of OpenScene's fused features inside --data."""
     text: str | None = None
     """The text space, such as minilm or clip-vit-b32; default that of the 2D model, or of the features' width."""
     weights: str | None = None
@@ -252,7 +252,7 @@ class Replicate(Place):
     profile: Literal[
         "all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols", "dose-response"
     ] = "all"
-    """all: every committed record but the studies."""
+    """all: every committed record but the studies and the dose response."""
     backbone: str | None = None
     """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None

@@ -13,14 +13,14 @@
 # %% [markdown]
 # # 13 What the errors of 2D models look like
 #
-# **Question.** The method corrects the errors of a 2D model. Do the errors of this book's simulated 2D models look like
-# those of real networks: do they repeat from view to view, how large are they, where do they fall?
+# **Question.** The method corrects the errors of a 2D model. Do the errors of this book's simulated 2D models look
+# like those of real networks: do they repeat from view to view, how large are they, where do they fall?
 #
-# > 2D models err at occlusions, with the viewpoint and at boundaries, and distillation hands these errors on to the 3D
-# > model. (The paper's reason for its modules; it gives no numbers on them.)
+# > 2D models err at occlusions, with the viewpoint and at boundaries, and distillation hands these errors on to the
+# > 3D model. (The paper's reason for its modules; it gives no numbers on them.)
 #
-# Every figure compares what a model says of a point in a view with the annotation. An error that other views repeat, or
-# that covers a whole object, cannot be averaged away.
+# Every figure compares what a model says of a point in a view with the annotation. An error that other views repeat,
+# or that covers a whole object, cannot be averaged away.
 
 # %% tags=["parameters"]
 columns = []  # which 2D models to show; empty: all
@@ -42,8 +42,9 @@ figures.use_offline_renderer()
 # %% [markdown]
 # ## The table
 # Real networks ran on one real room, `scene0000_00` of ScanNet, with its official annotation; the pictures stay where
-# they are, the numbers are in `results/anatomy.json`. Simulated ones ran on generated test rooms that nothing was tuned
-# on. A cross marks a figure outside the real range; the last two rows have the range that was set as the target.
+# they are, the numbers are in `results/anatomy.json`. Simulated ones ran on generated test rooms that nothing was
+# tuned on. A cross marks a figure outside the real range; the last two rows have the range that was set as the
+# target.
 
 # %%
 committed = read_columns()
@@ -55,8 +56,9 @@ anatomy_table(chosen, spans).style.hide(axis="index")
 
 # %% [markdown]
 # What the rows mean: *two views agree* over pairs of views of a point; *wrong, given that another view is wrong* says
-# whether errors repeat; an object in a view is *mostly wrong* where its most frequent answer is not its class; the four
-# *shares of errors* are of the lifted features and sum to one; *drift* is in units of the distance between class texts.
+# whether errors repeat; an object in a view is *mostly wrong* where its most frequent answer is not its class; the
+# four *shares of errors* are of the lifted features and sum to one; *drift* is in units of the distance between class
+# texts.
 
 # %% [markdown]
 # ## Where each model stands in the real range
@@ -88,14 +90,15 @@ Markdown(f"**Superpoint means add {min(real):+.1f} to {max(real):+.1f} points to
 
 # %% [markdown]
 # ## Where we differ
-# - One real room proves nothing: another room, or another network, would move every end of the range. The networks know
-#   fixed classes and not words; one of the real networks has seen this room.
-# - Superpoints of the generated rooms never cross an object's edge, those of the real room do. So a superpoint mean
-#   repairs whatever differs inside a superpoint there, and no setting of the simulated model that was tried brings its
-#   gain down to the real one while views still disagree as much as they do in reality.
+# - One real room proves nothing: another room, or another network, would move every end of the range. The networks
+#   know fixed classes and not words; one of the real networks has seen this room.
+# - Superpoints of the generated rooms seldom cross an object's edge, those of the real room do more often. So a
+#   superpoint mean repairs whatever differs inside a superpoint there, and no setting of the simulated model that was
+#   tried brings its gain down to the real one while views still disagree as much as they do in reality.
 # - The re-tuned model is a first step: its search was short and saw few validation rooms, so that more figures leave
-#   the range on the test rooms than on those. Too many of its mistakes are about large objects, too few at boundaries.
-# - The real columns are those of the first measurement, noted to two decimals; `benchmarks/anatomy.py` recomputes
-#   those of the two LiteRT networks.
+#   the range on the test rooms than on those. Too many of its mistakes are about large objects, too few at
+#   boundaries.
+# - ENet's column is of an earlier measurement, noted to two decimals; `benchmarks/anatomy.py` makes the others. The
+#   range is spanned by ENet, MOSAIC and the mean of both ADE networks; DeepLab150 alone errs far more.
 # - The other chapters still use the first simulated models. Their columns are here so that each number of those
 #   chapters can be read with its 2D model's errors in mind.

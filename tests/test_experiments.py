@@ -47,8 +47,9 @@ def test_a_2d_model_changes_the_teacher_alone():
         changed = differences(to_dict(plain), to_dict(other))
         assert changed and all(name.startswith(("name", "teacher.", "train.steps")) for name in changed)
         assert other.name == f"{plain.name}, LSeg-like"
-    assert tuple(TEACHERS) == (*CHAPTER_TEACHERS, "real errors") and TEACHERS[DEFAULT_TEACHER] == preset().teacher
-    with pytest.raises(ConfigError, match="unknown teacher 'SAS': known are OpenSeg-like, LSeg-like, real errors"):
+    assert tuple(TEACHERS) == (*CHAPTER_TEACHERS, "persistent errors")
+    assert TEACHERS[DEFAULT_TEACHER] == preset().teacher
+    with pytest.raises(ConfigError, match="unknown teacher 'SAS': known are OpenSeg-like, LSeg-like, persistent"):
         adapter_only(0, "SAS")
 
 

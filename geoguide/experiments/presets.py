@@ -22,9 +22,9 @@ TEACHERS = {
     "LSeg-like": SimulatedTeacherConfig(
         confusion=0.2, bleeding=0.25, partial_view=0.35, drift=0.15, pixel_noise=0.25, persistence=0.9, patch=3
     ),
-    # Errors nearer to those that real networks were seen to make (chapter 13 says how near): the best that a short
-    # search on four validation rooms found, benchmarks/simulated_models.py.
-    "real errors": SimulatedTeacherConfig(
+    # Errors nearer to those that real networks make, not yet like them (chapter 13 says how near): the best that a
+    # short search on four validation rooms found, benchmarks/simulated_models.py.
+    "persistent errors": SimulatedTeacherConfig(
         confusion=0.45,
         bleeding=0.9,
         partial_view=0.3,
@@ -58,7 +58,7 @@ DOSES = {"no fault": CLEAN} | {
 DEFAULT_TEACHER = "OpenSeg-like"
 
 # Until the entire network's validation curve is flat: it goes on learning for longer from the calmer features.
-ENTIRE_STEPS = {"OpenSeg-like": 4000, "LSeg-like": 8000, "real errors": 8000}  # the last: nobody has looked yet
+ENTIRE_STEPS = {"OpenSeg-like": 4000, "LSeg-like": 8000, "persistent errors": 8000}  # the last: nobody has looked yet
 
 
 DEFAULT_BACKBONE = ExperimentConfig().backbone.name

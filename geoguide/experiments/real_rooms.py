@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from geoguide.datasets.config import DataConfig, Splits
+from geoguide.errors import require
 from geoguide.experiments.placing import with_image_model
 from geoguide.experiments.presets import SEEDS, adapter_only, fusion, preset
 from geoguide.lifting import LiftingConfig
+from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.protocols import STRICT
 
@@ -20,9 +22,7 @@ ROOM, RESCAN, OTHER_ROOM = "scene0000_00", "scene0000_01", "scene0113_00"
 IMAGE_SIZE = (240, 320)  # (H, W), at which OpenScene lifts ScanNet
 BACKBONES = ("descriptors", "sonata-mini")
 LONG = 2  # times the steps: does a longer training score otherwise?
-# Of one room. Twice as many move the scores by about a point, either way, while the loss goes on falling: the adapter
-# then learns the 2D model's errors by heart.
-STEPS = 1000
+STEPS = 1000  # of one room; `LONG` asks whether it was enough
 _TRUE = {"masks__source": "annotation"}
 ORACLES = {"true masks": _TRUE, "true masks and superpoints": _TRUE | {"superpoints__cut": "annotation"}}
 
@@ -95,9 +95,8 @@ def trained(seed: int, *, everything: bool = True) -> list[ExperimentConfig]:
     rows = [adapter_only(seed), full]
     if everything:
         rows += [full.replace(name=f"works-best, {name}", **changes) for name, changes in ORACLES.items()]
-        rows += [preset(drop=module, seed=seed) for module in ("usd", "imr", "iirc")] + [
-            preset("as-written", seed=seed)
-        ]
+        rows += [preset(drop=module, seed=seed) for module in MODULES]
+        rows += [preset("as-written", seed=seed)]
     return rows
 
 
@@ -122,7 +121,11 @@ def real_rooms(
 
     Returns:
         The experiments; those that are scored on several scenes are trained once.
+
+    Raises:
+        InputError: No 2D model, or nothing to score.
     """
+    require(len(features) > 0 and len(scored) > 0, "features and scored must name at least one 2D model and one scene")
     first, others = features[0], features[1:]
     groups = [Group(trained(seed), first, train) for seed in seeds]
     for seed in seeds:

@@ -1,6 +1,5 @@
 """One experiment: prepare, train, score, and write its record."""
 
-import functools
 import hashlib
 import json
 import time
@@ -19,7 +18,7 @@ from geoguide.benchmarks.scenes import skipped
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
 from geoguide.experiments.records import Record, dumps, find, record_path
-from geoguide.frozen import config_hash, from_dict, replaced, to_dict
+from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
 from geoguide.paths import check_writable, checkpoints_root, write_text
@@ -113,18 +112,23 @@ def portable(config: ExperimentConfig) -> ExperimentConfig:
     Returns:
         A copy with the same hash: folders and files by their last name, a 2D model by its own.
     """
-    for field in ("data.root", "evaluation.data.root", "backbone.weights", "text.weights"):
-        owner, name = field.rsplit(".", 1)
-        holder = functools.reduce(
-            lambda part, step: None if part is None else getattr(part, step), owner.split("."), config
-        )
-        place = None if holder is None else getattr(holder, name)
-        if place is not None:
-            config = replaced(config, field, Path(place).name)
-    model = config.image_model
+
+    def here(place: str | None) -> str | None:
+        return None if place is None else Path(place).name
+
+    model, other = config.image_model, config.evaluation.data
     if model is not None and model.name:
-        config = config.replace(image_model=replace(model, source=model.name, names=None))
-    return config
+        model = replace(model, source=model.name, names=None, weights=None)
+    if other is not None:
+        other = replace(other, root=here(other.root))
+    return replace(
+        config,
+        data=replace(config.data, root=here(config.data.root)),
+        evaluation=replace(config.evaluation, data=other),
+        backbone=replace(config.backbone, weights=here(config.backbone.weights)),
+        text=replace(config.text, weights=here(config.text.weights)),
+        image_model=model,
+    )
 
 
 def data_key(config: ExperimentConfig) -> str:

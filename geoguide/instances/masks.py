@@ -9,7 +9,22 @@ from scipy.sparse import csr_matrix
 
 from geoguide.errors import DataError, InputError
 from geoguide.ops.groups import Groups
+from geoguide.scene import NO_INSTANCE
 from geoguide.text_files import read_text
+
+
+def annotated_regions(instances: np.ndarray, superpoints: np.ndarray) -> np.ndarray:
+    """Annotated objects as regions of all points (an oracle): points of no object stay in their superpoint.
+
+    Args:
+        instances: int64 [P], -1 for no instance.
+        superpoints: int64 [P], ids from 0.
+
+    Returns:
+        int64 [P], ids with gaps.
+    """
+    instances, superpoints = np.asarray(instances), np.asarray(superpoints)
+    return np.where(instances == NO_INSTANCE, instances.max() + 1 + superpoints, instances)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geoguide.benchmarks.named import shown
 from geoguide.errors import DataError, InputError
+from geoguide.instances.masks import annotated_regions
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
 from geoguide.ops.segment import segment_sum
@@ -19,7 +20,7 @@ from geoguide.pipeline.class_text import ClassText, class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.prepared import PreparedScene
-from geoguide.scene import NO_INSTANCE, VOID
+from geoguide.scene import VOID
 from geoguide.students.student import Motion, Student
 
 CHUNK = 65536  # points whose 2D features are in memory at once
@@ -250,13 +251,11 @@ def _classify_pooled(scene: PreparedScene, text: ClassText, pooled: str) -> np.n
 
 def _regions(scene: PreparedScene, pooled: str) -> np.ndarray:
     """Region of each point, int64 [P]: its superpoint, or its annotated instance where that is asked and it has one."""
-    superpoints = np.asarray(scene.superpoints)
     if pooled == "superpoints":
-        return superpoints
+        return np.asarray(scene.superpoints)
     if scene.instances is None:
         raise DataError(f"scene {scene.name}: protocol.pooled 'instances' needs annotated instances, found none")
-    instances = np.asarray(scene.instances)
-    return np.where(instances == NO_INSTANCE, instances.max() + 1 + superpoints, instances)
+    return annotated_regions(scene.instances, scene.superpoints)
 
 
 def _mean_of_passes(scene: PreparedScene, text: ClassText, mode: str, student: Student, repeats: int) -> Tensor:

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from pykdtree.kdtree import KDTree
 
 from geoguide.errors import InputError
+from geoguide.instances.masks import annotated_regions
 from geoguide.lifting import Fusion, PixelFeatures, fuse, project
 from geoguide.metrics import ConfusionMatrix
 from geoguide.ops.neighbors import nearest_points
+from geoguide.ops.segment import segment_mean
 from geoguide.scene import NO_INSTANCE, VOID, Scene
 from geoguide.teachers import Teacher
 
@@ -336,18 +339,17 @@ def of_means(scene: Scene, fused: Fusion[np.ndarray], text: np.ndarray, superpoi
         confusion.update(labels[seen], (features @ text.T).argmax(axis=1)[seen])
         return 100 * float(confusion.miou(absent="skip"))
 
-    own = np.where(instances == NO_INSTANCE, instances.max() + 1 + superpoints, instances)
+    own = annotated_regions(instances, superpoints)
     plain = score(None)
     return {"fusion": plain, "superpoint_gain": score(superpoints) - plain, "instance_gain": score(own) - plain}
 
 
 def _region_means(fused: Fusion[np.ndarray], regions: np.ndarray) -> np.ndarray:
     """The mean over the seen points of each region, given to all of them."""
-    _, group = np.unique(regions, return_inverse=True)
-    seen = fused.count > 0
-    sums = np.zeros((group.max() + 1, fused.mean.shape[1]), np.float32)
-    np.add.at(sums, group[seen], fused.mean[seen])
-    return sums[group] / np.maximum(np.bincount(group[seen], minlength=len(sums)), 1)[group, None]
+    names, group = np.unique(regions, return_inverse=True)
+    seen, group = fused.count > 0, group.reshape(-1)
+    means = segment_mean(torch.from_numpy(fused.mean[seen]), torch.from_numpy(group[seen]), len(names))
+    return means.numpy()[group]
 
 
 def _mean(values: np.ndarray) -> float:

@@ -106,8 +106,12 @@ def write_columns(columns: Mapping[str, Column], path: Path | None = None) -> No
     write_text(results_root() / "anatomy.json" if path is None else path, f'{{"columns": {{\n{lines}\n}}}}\n')
 
 
+# The target was set by these three; DeepLab150 alone errs far more, and has its part in "both".
+SPANNING = ("both", "MOSAIC", "ENet")
+
+
 def real_range(columns: Mapping[str, Column]) -> dict[str, tuple[float, float]]:
-    """What the real networks span.
+    """What the real networks span: those of `SPANNING`, or where none of them is there, every real one.
 
     Args:
         columns: Some of them real.
@@ -118,7 +122,8 @@ def real_range(columns: Mapping[str, Column]) -> dict[str, tuple[float, float]]:
     Raises:
         InputError: None of the columns is real.
     """
-    real = [column.figures for column in columns.values() if column.kind == "real"]
+    real = {name: column.figures for name, column in columns.items() if column.kind == "real"}
+    real = [real[name] for name in SPANNING if name in real] or list(real.values())
     if not real:
         raise InputError("columns must hold at least one real network")
     spans = {}

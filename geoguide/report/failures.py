@@ -7,6 +7,7 @@ import pandas as pd
 
 from geoguide.errors import DataError, InputError
 from geoguide.experiments.records import Record
+from geoguide.labels import load_label_set
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
 
@@ -72,7 +73,8 @@ def confusions(record: Record, count: int = 12) -> pd.DataFrame:
     Returns:
         A line per pair, most frequent first: true class, predicted class, and two shares in %.
     """
-    matrix, names = np.array(record.metrics.confusion), list(record.metrics.iou)  # [C, C]; C names
+    known = load_label_set(record.facts.label_set).names  # the matrix's order; a file's keys may have another
+    matrix, names = np.array(record.metrics.confusion), [name for name in known if name in record.metrics.iou]  # [C, C]
     totals, wrong = matrix.sum(axis=1), matrix - np.diag(np.diag(matrix))  # [C], [C, C]
     order = np.argsort(-wrong, axis=None, kind="stable")[: min(count, int((wrong > 0).sum()))]
     table = [

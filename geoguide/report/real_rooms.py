@@ -196,17 +196,18 @@ def class_iou(found: Sequence[Record], lines: pd.DataFrame, rows: Sequence[str])
     return pd.DataFrame(means).dropna(how="all")
 
 
-def plain(lines: pd.DataFrame, teacher: str) -> pd.DataFrame:
-    """The lines of the main comparison: one room, descriptors, the usual number of steps.
+def plain(lines: pd.DataFrame, teacher: str, learned: str = real_rooms.ROOM) -> pd.DataFrame:
+    """The lines of the main comparison: descriptors, and the usual number of steps.
 
     Args:
         lines: See `frame`.
         teacher: The 2D model, as `short` calls it.
+        learned: The scenes that are learned from, as in `frame`.
 
     Returns:
         Those lines, those without training among them.
     """
-    usual = (lines["backbone"] == real_rooms.BACKBONES[0]) & (lines["learned from"] == real_rooms.ROOM)
+    usual = (lines["backbone"] == real_rooms.BACKBONES[0]) & (lines["learned from"] == learned)
     usual &= lines["steps"] == real_rooms.STEPS
     return lines[(lines["teacher"] == teacher) & (usual | (lines["backbone"] == ""))]
 
