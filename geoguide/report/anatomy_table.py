@@ -160,17 +160,17 @@ def anatomy_table(columns: Mapping[str, Column], spans: Mapping[str, tuple[float
         spans: The range beside them (see `real_range`).
 
     Returns:
-        A line for each figure: what it is, a column of text for each model (with a cross where a model that is not real
-        lies outside the range), and the real range.
+        A line for each figure: what it is, the real range, and a column of text for each model, real ones first, then
+        those that look at pixels (with a cross where a model that is not real lies outside the range).
     """
-    lines = []
+    lines, order = [], ("real", "trained", "simulated")
+    ordered = sorted(columns.items(), key=lambda item: order.index(item[1].kind))
     for name, (title, digits) in ROWS.items():
-        line = {"figure": title}
-        for model, column in columns.items():
+        line = {"figure": title, "real range": _range_text(spans[name], digits) if name in spans else ""}
+        for model, column in ordered:
             value = column.figures.get(name)
             mark = "" if column.kind == "real" or value is None or inside(name, value, spans) else " ✗"
             line[model] = "" if value is None else f"{value:.{digits}f}{mark}"
-        line["real range"] = _range_text(spans[name], digits) if name in spans else ""
         lines.append(line)
     return pd.DataFrame(lines)
 
