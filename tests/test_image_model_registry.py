@@ -66,11 +66,11 @@ def my_model(tmp_path_factory, monkeypatch) -> str:
 
 @pytest.fixture
 def own(tiny: ExperimentConfig) -> ExperimentConfig:
-    """2D fusion of the documented example on the tiny rooms."""
-    return placed(fusion(), "scannet", features=OWN).replace(data=tiny.data)
+    """2D fusion of the documented example on the tiny rooms, their images small: a kept frame is 4 MB, not 59."""
+    return placed(fusion(), "scannet", features=OWN).replace(data=replace(tiny.data, image_size=(60, 80)))
 
 
-def test_the_documented_model_scores(own, my_model, tiny_scenes, monkeypatch, capsys):
+def test_the_documented_model_scores(own, my_model, monkeypatch, capsys):
     """The text of the docstring runs as it stands; what it gives is what a direct computation does."""
     monkeypatch.setattr("geoguide.experiments.placing.placed", lambda *args, **named: own)
     exec(my_model)  # the documentation's own lines
@@ -81,7 +81,7 @@ def test_the_documented_model_scores(own, my_model, tiny_scenes, monkeypatch, ca
     np.testing.assert_allclose(scene.lifted, direct.mean, atol=2e-3)
     np.testing.assert_array_equal(scene.seen_by, direct.count)
     assert 0 < score < 20 and score == pytest.approx(evaluate(own, scenes=[scene]).miou)
-    assert len(list(my_model.splitlines())) < 10 and (tiny_scenes["test"][0].seen_by == scene.seen_by).all()
+    assert len(list(my_model.splitlines())) < 10
 
 
 def test_a_kept_frame_serves_another_lifting(own, monkeypatch):
