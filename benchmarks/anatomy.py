@@ -15,7 +15,7 @@ from geoguide.experiments.presets import TEACHERS
 from geoguide.labels import load_label_set
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
-from geoguide.report.anatomy_models import column_of, coordinates, model_column
+from geoguide.report.anatomy_models import GENERATED, column_of, coordinates, model_column
 from geoguide.report.anatomy_table import read_columns, write_columns
 from geoguide.teachers.image_model import ImageTeacher
 from geoguide.teachers.registry import open_image_model, parse_spec
@@ -45,7 +45,7 @@ def simulated(*names: str) -> None:
     for name in names or TEACHERS:
         model = SimulatedTeacher(TEACHERS[name], text, labels)
         scenes = ((source.load(), model) for source in scene_sources(config.data, "test"))
-        keep(name, column_of("simulated", "mini test rooms", scenes, labels.name, text))
+        keep(name, column_of("simulated", "mini test rooms", scenes, labels.name, text, GENERATED))
 
 
 def trained(*names: str) -> None:
@@ -54,7 +54,7 @@ def trained(*names: str) -> None:
     for name in names or ("lseg-mini", "openseg-mini", "sas-mini"):
         teacher = ImageTeacher(open_image_model(parse_spec(f"mini:{name}")))
         scenes = ((source.load(), teacher) for source in scene_sources(config.data, "test"))
-        keep(name, column_of("trained", "mini test rooms", scenes, config.data.label_set))
+        keep(name, column_of("trained", "mini test rooms", scenes, config.data.label_set, superpoints=GENERATED))
 
 
 def keep(name, column):

@@ -8,6 +8,7 @@ import pytest
 from geoguide.errors import DataError, InputError
 from geoguide.report.anatomy_models import coordinates
 from geoguide.report.anatomy_table import (
+    PURITY,
     ROWS,
     STATED,
     Column,
@@ -22,7 +23,9 @@ from geoguide.report.anatomy_table import (
 
 REAL = {"a": Column("real", "room", {"accuracy": 62.0, "agree": 0.72}),
         "b": Column("real", "room", {"accuracy": 75.2, "agree": 0.75, "drift": None})}  # fmt: skip
-MINE = Column("simulated", "rooms", {"accuracy": 75.4, "agree": 0.756, "superpoint_gain": -4.0, "instance_gain": 6.9})
+MINE = Column(
+    "simulated", "rooms", {"accuracy": 75.4, "agree": 0.756, "superpoint_gain": -4.0, "instance_gain": 6.9}, 0.951
+)
 
 
 def test_range_is_that_of_the_real_columns_and_the_stated_ones() -> None:
@@ -43,11 +46,12 @@ def test_a_figure_is_inside_as_it_is_printed() -> None:
 def test_table_takes_any_columns_and_marks_those_that_are_not_real() -> None:
     spans = real_range(REAL)
     table = anatomy_table({"mine": MINE, **REAL}, spans).set_index("figure")
-    assert list(table.columns) == ["real range", "a", "b", "mine"] and len(table) == len(ROWS)
+    assert list(table.columns) == ["real range", "a", "b", "mine"] and len(table) == len(ROWS) + 1
     assert table.loc["per-view accuracy (%)"].tolist() == ["62 to 75", "62", "75", "75"]
     assert table.loc["two views of a point agree"].tolist() == ["0.72 to 0.75", "0.72", "0.75", "0.76 ✗"]
     assert table.loc[ROWS["superpoint_gain"][0], "real range"] == "at most 3"
     assert table.loc[ROWS["drift"][0]].tolist() == ["", "", "", ""]
+    assert table.loc[PURITY].tolist() == ["", "", "", "0.95"]
     assert out_of_range({"mine": MINE}, spans) == {"mine": [ROWS["agree"][0], ROWS["instance_gain"][0]]}
 
 

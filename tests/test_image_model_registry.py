@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from geoguide.datasets.config import DataConfig
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments import run
 from geoguide.experiments.facts import Facts
@@ -66,8 +67,13 @@ def my_model(tmp_path_factory, monkeypatch) -> str:
 
 @pytest.fixture
 def own(tiny: ExperimentConfig) -> ExperimentConfig:
-    """2D fusion of the documented example on the tiny rooms, their images small: a kept frame is 4 MB, not 59."""
-    return placed(fusion(), "scannet", features=OWN).replace(data=replace(tiny.data, image_size=(60, 80)))
+    """2D fusion of the documented example on the tiny rooms."""
+    return placed(fusion(), "scannet", features=OWN).replace(data=small(tiny))
+
+
+def small(config: ExperimentConfig) -> DataConfig:
+    """Its rooms with small images: a kept frame is 4 MB, not 59."""
+    return replace(config.data, image_size=(60, 80))
 
 
 def test_the_documented_model_scores(own, my_model, monkeypatch, capsys):
@@ -93,14 +99,15 @@ def test_a_kept_frame_serves_another_lifting(own, monkeypatch):
 
 
 def test_true_names_stand_in_records_and_model_files(own, tiny, tmp_path):
-    config = placed(adapter_only(), "scannet", features=OWN, steps=20, backbone="descriptors").replace(data=tiny.data)
+    config = placed(adapter_only(), "scannet", features=OWN, steps=20, backbone="descriptors").replace(data=small(tiny))
     assert config.train.steps == 20 and config.backbone.name == "descriptors" and config.name.endswith(", brightness")
     record = run.run(config.replace(train__evaluate_every=10), folder=tmp_path, progress=False)
     facts = Facts.of(config)
     assert (
         record.raw["teacher"] == record.facts.teacher == facts.teacher == "brightness" and record.provenance == "mini"
     )
-    assert facts.method == "adapter only" and {name for name, _ in facts.changed} == {"data.rooms", "train.steps"}
+    assert facts.method == "adapter only"
+    assert {name for name, _ in facts.changed} == {"data.rooms", "data.image_size", "train.steps"}
     kept = replace(config.image_model, source="brightness")  # no place of this machine
     assert record.config.image_model == kept and record.config.text == TextConfig("minilm")
     fitted = fit(config, run_dir=None, progress=False)
