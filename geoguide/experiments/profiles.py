@@ -123,11 +123,11 @@ def dose_response() -> list[ExperimentConfig]:
     """The adapter, each module alone and all of them under 2D models with one fault each (claim C4, chapter 07).
 
     Returns:
-        The configs of few seeds; no fault first, then heavy ones, then medium ones.
+        The configs of few seeds, seed by seed: no fault first, then heavy ones, then medium ones.
     """
     rows = []
-    for dose in presets.DOSES:
-        for seed in presets.LONG_SEEDS:
+    for seed in presets.LONG_SEEDS:
+        for dose in presets.DOSES:
             for config in (adapter_only(seed), *(preset(drop=drop, seed=seed) for drop in DOSE_DROPS)):
                 shorter = {"train__steps": DOSE_STEPS, "train__evaluate_every": DOSE_STEPS // 20}
                 rows.append(presets.with_teacher(config, dose).replace(data__first=DOSE_ROOMS, **shorter))
