@@ -22,6 +22,7 @@ from geoguide.datasets.formats.segments import check_agree, need_fields, read_ob
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.normals import seen_normals
 from geoguide.datasets.splits import USUAL, load_split
+from geoguide.datasets.surface_agreement import check_surface
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, void_as_read
@@ -139,7 +140,8 @@ def load_scene(
         The scene, named as the folder.
 
     Raises:
-        DataError: The mesh is missing, or a file that is there is broken.
+        DataError: The mesh is missing, a file that is there is broken, or the depth images do not show the mesh (see
+            `surface_agreement`).
         ConfigError: `labels` names no label set, or one that ScanNet has no ids for.
         InputError: `frame_skip` is below 1.
     """
@@ -156,6 +158,7 @@ def load_scene(
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
     views = _load_views(folder, frame_skip, image_size)
+    check_surface(points, views, str(folder))
     normals, faces, said = seen_normals(points, faces, views, finder(provenance))
     found = _labels(folder, raw, objects, load_label_set(labels))
     instances = None if objects is None else _instances(*objects)
