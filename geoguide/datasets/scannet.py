@@ -17,6 +17,7 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import by_number, listed, need_file, need_folder, provenance_of, read_json
+from geoguide.datasets.formats.mesh_order import check_coherent_objects, check_small_faces
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns
 from geoguide.datasets.formats.segments import check_agree, need_fields, read_objects, read_segments
 from geoguide.datasets.formats.sens import SensFile, SensView
@@ -153,10 +154,13 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
+    check_small_faces(points, faces, path)
     provenance = provenance_of(folder)
     raw, objects = _load_raw(folder, points), _load_objects(folder, len(points))
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
+    if objects is not None:
+        check_coherent_objects(objects[1], faces, "vertices", _aggregation(folder), _segments(folder))
     views = _load_views(folder, frame_skip, image_size)
     check_surface(points, views, str(folder))
     normals, faces, said = seen_normals(points, faces, views, finder(provenance))
