@@ -35,6 +35,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from geoguide.datasets.surface_agreement import readings_at
 from geoguide.scene import Scene, View
 
 FRAMES = 8  # images that are read
@@ -155,13 +156,6 @@ def _differences(scene: Scene, views: list[View]) -> tuple[list[View], np.ndarra
 
 def _seen(points: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Which points a view sees, by its depth image, int64 [n], and at which pixels (column, row), int64 [n, 2]."""
-    depth, world_to_cam = view.depth(), np.linalg.inv(view.cam_to_world)
-    local = points @ world_to_cam[:3, :3].T + world_to_cam[:3, 3]  # [P, 3]
-    row = np.flatnonzero(local[:, 2] > 0.1)
-    local = local[row]
-    pixel = np.rint((local @ view.intrinsics.T)[:, :2] / local[:, 2:]).astype(np.int64)
-    inside = ((pixel >= 0) & (pixel < depth.shape[::-1])).all(axis=1)
-    row, pixel, z = row[inside], pixel[inside], local[inside, 2]
-    reading = depth[pixel[:, 1], pixel[:, 0]]
-    near = (reading > 0) & (np.abs(reading - z) < CLOSE * reading)
+    row, pixel, reading, z = readings_at(points, view, view.depth())
+    near = np.abs(reading - z) < CLOSE * reading
     return row[near], pixel[near]

@@ -83,6 +83,31 @@ def views_inside(views: Sequence[View], points: np.ndarray) -> tuple[View, ...]:
     )
 
 
+def readings_at(
+    points: np.ndarray, view: View, depth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Project a scene's points into a view, and read its depth there.
+
+    Args:
+        points: [P, 3], metres.
+        view: The view.
+        depth: Its depth image [H, W], metres, 0 where there is no reading.
+
+    Returns:
+        Of the n points that project on a reading: their rows int64 [n]; their pixels (column, row) int64 [n, 2]; the
+        reading and the point's own depth, float64 [n] metres.
+    """
+    local = (points.astype(np.float64) - view.cam_to_world[:3, 3]) @ view.cam_to_world[:3, :3]  # [P, 3]
+    row = np.flatnonzero(local[:, 2] > NEAREST)
+    local = local[row]
+    pixel = np.rint((local @ view.intrinsics.T)[:, :2] / local[:, 2:]).clip(-1, 1 << 30).astype(np.int64)  # [n, 2]
+    inside = ((pixel >= 0) & (pixel < depth.shape[::-1])).all(axis=1)
+    row, pixel, z = row[inside], pixel[inside], local[inside, 2]
+    reading = depth[pixel[:, 1], pixel[:, 0]].astype(np.float64)
+    read = reading > 0
+    return row[read], pixel[read], reading[read], z[read]
+
+
 _HINT = (
     "expected images and points of one scene, camera-to-world poses in metres with camera axes x right, y down, z "
     "forward, in the order of the frames, and the dataset's unit of depth"
@@ -97,11 +122,6 @@ def _spread(count: int, number: int) -> np.ndarray:
 def _seen(points: np.ndarray, view: View) -> tuple[int, int, int, int]:
     """Readings of a view; points [n, 3] that project on one, those that agree with it, and that are seen through."""
     depth = view.depth()  # [H, W], 0 where there is no reading
-    local = (points - view.cam_to_world[:3, 3]) @ view.cam_to_world[:3, :3]  # [n, 3]
-    local = local[local[:, 2] > NEAREST]
-    pixel = np.rint((local @ view.intrinsics.T)[:, :2] / local[:, 2:]).clip(-1, 1 << 30).astype(np.int64)  # [n, 2]
-    inside = (pixel >= 0).all(axis=1) & (pixel[:, 0] < depth.shape[1]) & (pixel[:, 1] < depth.shape[0])
-    reading, z = depth[pixel[inside, 1], pixel[inside, 0]].astype(np.float64), local[inside, 2]
-    reading, z = reading[reading > 0], z[reading > 0]
+    _, _, reading, z = readings_at(points, view, depth)
     agree, through = np.abs(reading - z) <= AGREE * reading, reading > THROUGH * z
     return int((depth > 0).sum()), len(reading), int(agree.sum()), int(through.sum())
