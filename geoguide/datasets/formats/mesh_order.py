@@ -6,7 +6,7 @@ generated regions and, of faces alone, one real scan:
 
 | | right | shuffled |
 |---|---|---|
-| median edge, over the diagonal of the box around the points | 0.003 to 0.011 | 0.42 and more (reversed: 0.25 or less) |
+| median edge, over the diagonal of the points' box | 0.003 to 0.011 | 0.42 and more (reversed: 0.25 or less) |
 | share of neighbours with one object, 0 as by chance, 1 all | 0.93 to 0.97 | 0 |
 """
 
