@@ -1,7 +1,5 @@
 """One typed, frozen `Scene` with its `View`s: what every reader returns and every stage takes."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +7,10 @@ import numpy as np
 from PIL import Image
 
 from geoguide.errors import DataError, InputError
+from geoguide.image_files import read_color, read_image
 
 VOID = 255  # label of points that are not scored
 NO_INSTANCE = -1
-_ORIENTATION = 0x0112  # EXIF tag; 1: as stored
-WHITES = (255, 1023, 4095, 16383, 65535)  # of cameras' bits
-PIXELS_A_BYTE = 10_000  # of a file, at most: png packs 1,032 bytes into one, and 8 pixels of one bit into a byte
 
 
 def is_lost(cam_to_world: np.ndarray) -> bool:
@@ -27,100 +23,6 @@ def is_lost(cam_to_world: np.ndarray) -> bool:
         Whether it holds inf or nan, as ScanNet writes it, or a rotation of zeros only, as other tools do.
     """
     return not np.isfinite(cam_to_world).all() or not np.any(np.asarray(cam_to_world)[:3, :3])
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """Decode an image file completely.
-
-    Args:
-        path: A file that pillow reads, or an array in an .npy file.
-
-    Returns:
-        The pixels [H, W] or [H, W, channels], as stored.
-
-    Raises:
-        DataError: The file is missing, truncated or no image.
-    """
-    path = Path(path)
-    if path.suffix == ".npy" and path.is_file():
-        try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path}: not a readable npy file, truncated? ({error})") from None
-    with _opened(path) as image:
-        return np.asarray(image)
-
-
-def white_of(grey: np.ndarray) -> int:
-    """Find what stands for white in grey values that a file holds in 16 bits: cameras have 8, 10, 12, 14 or 16.
-
-    Args:
-        grey: Integers of any shape.
-
-    Returns:
-        2^bits - 1 of the fewest bits that hold all but a thousandth of the values (bad pixels).
-    """
-    high = np.partition(grey.ravel(), -1 - grey.size // 1000)[-1 - grey.size // 1000]
-    return next((white for white in WHITES if high <= white), WHITES[-1])
-
-
-def read_color(path: str | Path, white: int | None = None) -> np.ndarray:
-    """Decode a colour image, whatever colours it is stored in. A rotation that its EXIF data ask for is not done.
-
-    Args:
-        path: A file that pillow reads: RGB, grey, palette, CMYK, with or without opacity (which is dropped), of 8 or 16
-            bits. Of RGB of 16 bits pillow keeps the upper 8.
-        white: What stands for white in grey of 16 bits; None: what `white_of` finds.
-
-    Returns:
-        The pixels as RGB, uint8 [H, W, 3].
-
-    Raises:
-        DataError: The file is missing, truncated or no image, or its pixels are no colours (floats).
-    """
-    with _opened(Path(path)) as image:
-        if image.mode.startswith("I"):  # grey of 16 bits, which pillow would cut at 255
-            grey = np.asarray(image).astype(np.int64)
-            white = white or white_of(grey)
-            grey = ((grey * 255 + white // 2) // white).clip(0, 255).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        if image.mode == "F":
-            raise DataError(f"{path}: expected a colour image, found floats")
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def is_turned(path: Path | None) -> bool:
-    """Whether an image's EXIF data ask for a rotation or reflection, which `read_color` does not do.
-
-    Args:
-        path: An image file, or None.
-
-    Returns:
-        True where they do; False for a file that is no image.
-    """
-    if path is None or not path.is_file():
-        return False
-    try:
-        with Image.open(path) as image:
-            return image.getexif().get(_ORIENTATION, 1) != 1
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # whoever reads its pixels says so
-        return False
-
-
-@contextmanager
-def _opened(path: Path) -> Generator[Image.Image]:
-    """An image file, decoded; `DataError` where that, or what is done with it, fails."""
-    if not path.is_file():
-        raise DataError(f"{path}: image not found")
-    try:
-        with Image.open(path) as image:
-            pixels, held = image.width * image.height, path.stat().st_size
-            if pixels > PIXELS_A_BYTE * held:
-                raise DataError(f"{path}: {image.width} x {image.height} pixels do not fit into {held} bytes, damaged?")
-            image.load()
-            yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable image ({error})") from None
 
 
 @dataclass(frozen=True, eq=False)

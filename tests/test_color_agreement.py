@@ -37,6 +37,24 @@ def test_real_recordings_agree_and_harmed_ones_do_not(real: Scene, tmp_path: Pat
     assert "mirrored, or of other frames" in said
 
 
+def test_single_images_that_are_exchanged_are_named(real: Scene, tmp_path: Path) -> None:
+    images = [view.color() for view in real.views]
+    places = {2: 7, 7: 2}
+    (said,) = color_doubts(rewritten(real, tmp_path, lambda number, _: images[places.get(number, number)]))
+    assert f"colour images {real.views[2].name}, {real.views[7].name} fit the points in another order" in said
+    turned = {0: 3, 3: 8, 8: 0}
+    (said,) = color_doubts(rewritten(real, tmp_path, lambda number, _: images[turned.get(number, number)]))
+    assert ", ".join(real.views[number].name for number in sorted(turned)) in said
+
+
+def test_images_of_another_place_are_named(recordings: Path, tmp_path: Path) -> None:
+    scans = recordings / "scannet_real" / "scans"
+    one, other = (scannet.load_scene(scans / name, frame_skip=2) for name in ("scene0000_00", "scene0113_00"))
+    images = [view.color() for view in other.views]
+    (said,) = color_doubts(rewritten(one, tmp_path, lambda number, own: images[number] if number < 10 else own))
+    assert "fit the points no better than those of other frames do" in said
+
+
 def test_nothing_is_said_where_nothing_can_be_told(rng: np.random.Generator) -> None:
     points = rng.random((50, 3)).astype(np.float32)
     assert color_doubts(Scene("grey", points, np.full((50, 3), 0.5, np.float32))) == ()

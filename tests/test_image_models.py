@@ -9,6 +9,7 @@ from PIL import Image
 
 from geoguide.errors import DataError, InputError, ReadAs
 from geoguide.lifting import PixelFeatures
+from geoguide.ops.block_digest import SIZE as SIZE_OF_DIGEST
 from geoguide.scene import Scene, View
 from geoguide.teachers.image_model import ImageModel, ImageTeacher
 from geoguide.text import TextConfig
@@ -103,6 +104,34 @@ def test_a_damaged_frame_is_made_again_with_a_line(scene, tmp_path, capfd, harm)
         np.testing.assert_array_equal(array, value)
     assert model.seen == [5, 1] and path.read_bytes() == whole
     assert f"{path}: kept frame unreadable" in "".join(capfd.readouterr())
+
+
+def test_a_frame_of_another_image_is_made_again(scene, tmp_path, capfd):
+    model = Colors()
+    teacher = ImageTeacher(model, cache=tmp_path / "kept", batch=5)
+    expected = maps_of(teacher, scene)
+    one, other, third = sorted((tmp_path / "kept").glob("*/*.npy"))[:3]
+    whole = other.read_bytes()
+    other.write_bytes(one.read_bytes())
+    edited = np.load(third)
+    edited[0, 0] += 1
+    kept = third.read_bytes()
+    third.write_bytes(kept[: -edited.nbytes - SIZE_OF_DIGEST] + edited.tobytes() + kept[-SIZE_OF_DIGEST:])
+    for array, value in zip(maps_of(teacher, scene), expected, strict=True):
+        np.testing.assert_array_equal(array, value)
+    assert model.seen == [5, 2] and (other.read_bytes(), third.read_bytes()) == (whole, kept)
+    assert "".join(capfd.readouterr()).count("copied from elsewhere, or edited), computing it again") == 2
+
+
+def test_frames_kept_by_older_versions_are_read(scene, tmp_path):
+    model = Colors()
+    teacher = ImageTeacher(model, cache=tmp_path / "kept", batch=5)
+    expected = maps_of(teacher, scene)
+    for path in (tmp_path / "kept").glob("*/*.npy"):
+        np.save(path, np.load(path))  # no digest behind it
+    for array, value in zip(maps_of(teacher, scene), expected, strict=True):
+        np.testing.assert_array_equal(array, value)
+    assert model.seen == [5]
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_model_is_asked(scene, tmp_path):

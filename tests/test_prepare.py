@@ -121,6 +121,40 @@ def test_a_stage_is_named_by_its_settings(tmp_path) -> None:
     assert len(calls) == 3
 
 
+def test_an_array_of_another_scene_or_an_edited_one_is_computed_again(tmp_path, capfd) -> None:
+    caches = {name: StageCache(tmp_path / name) for name in ("one", "two")}
+    arrays = {"one": np.arange(10_000_000, dtype=np.int16), "two": np.ones(10_000_000, np.int16)}  # 20 MB
+    calls: list[str] = []
+
+    def get(name: str) -> np.ndarray:
+        return caches[name].get("lifted", 1, lambda: (calls.append(name), {"a": arrays[name]})[1])["a"]
+
+    get("one"), get("two"), get("one")
+    assert calls == ["one", "two"]
+    (one,), (two,) = ((tmp_path / name).glob("*.npy") for name in ("one", "two"))
+    one.write_bytes(two.read_bytes())
+    np.testing.assert_array_equal(get("one"), arrays["one"])
+    assert f"{one.name.split('.')[0]}.json: cache entry unreadable (a is not what was" in "".join(capfd.readouterr())
+    edited = np.lib.format.open_memmap(two, "r+")
+    edited[5_000_000:5_300_000] = 2
+    edited.flush()
+    np.testing.assert_array_equal(get("two"), arrays["two"])
+    assert calls == ["one", "two", "one", "two"]
+    for path in (tmp_path / "two").iterdir():  # a whole stage, list and all
+        (tmp_path / "one" / path.name).write_bytes(path.read_bytes())
+    np.testing.assert_array_equal(get("one"), arrays["one"])
+    assert len(calls) == 5
+
+
+@pytest.mark.parametrize("version", [{"a": ["<i8", [3]]}, ["a"]])
+def test_stages_of_older_versions_are_read(tmp_path, version: object) -> None:
+    cache = StageCache(tmp_path)
+    cache.get("kind", 1, lambda: {"a": np.arange(3)})
+    (index,) = tmp_path.glob("*.json")
+    index.write_text(json.dumps(version))
+    assert cache.get("kind", 1, lambda: {})["a"].tolist() == [0, 1, 2]
+
+
 def test_fingerprint_sees_content(scene: Scene) -> None:
     moved = dataclasses.replace(scene, points=scene.points + np.float32(1e-3))
     fewer = dataclasses.replace(scene, views=scene.views[:2])

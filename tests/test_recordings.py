@@ -24,8 +24,9 @@ from geoguide.datasets.formats.cameras import check_fits, checked_pose, is_cropp
 from geoguide.datasets.formats.files import by_number, listed
 from geoguide.datasets.rgbd import load_rgbd, load_views
 from geoguide.errors import DataError, InputError
+from geoguide.image_files import is_deep, read_color, read_deep, read_image
 from geoguide.lifting import fuse
-from geoguide.scene import Scene, View, read_color, read_image
+from geoguide.scene import Scene, View
 from geoguide.teachers.color import ColorTeacher
 from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.rooms.scan import scan_room
@@ -429,6 +430,60 @@ def test_grey_of_fewer_bits_in_sixteen(tmp_path: Path, bits: int):
     assert np.delete(np.abs(found[..., 0] - expected), 7 * 60 + 9).max() <= 1 and found[7, 9, 0] == 255
 
 
+def save_deep(path: Path, pixels: np.ndarray, kind: int) -> None:
+    """Write uint16 [H, W, channels] as a png of 16 bits, by hand: pillow writes none but grey."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(name + content).to_bytes(4)
+        return len(content).to_bytes(4) + name + content + check
+
+    height, width, _ = pixels.shape
+    head = width.to_bytes(4) + height.to_bytes(4) + bytes([16, kind, 0, 0, 0])
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])  # RGB, grey and opacity, RGB and opacity
+def test_colours_of_fewer_bits_in_sixteen(
+    tmp_path: Path, bits: int, kind: int, channels: int, rng: np.random.Generator
+):
+    pixels = rng.integers(0, 2**bits, (30, 40, channels)).astype(np.uint16)
+    colors = min(channels, 3) if channels > 2 else 1
+    if channels != colors:
+        pixels[..., -1] = 65535  # opaque
+    save_deep(tmp_path / "0.png", pixels, kind)
+    assert is_deep(tmp_path / "0.png")
+    np.testing.assert_array_equal(read_deep(tmp_path / "0.png"), pixels[..., :colors])
+    found = read_color(tmp_path / "0.png")
+    assert found.shape == (30, 40, 3) and found.dtype == np.uint8
+    expected = pixels[..., :colors] * (255.0 / (2**bits - 1))
+    assert np.abs(found - expected).max() <= 0.5
+    upper = np.asarray(Image.open(tmp_path / "0.png").convert("RGB"))  # what pillow makes of them
+    assert np.abs(found.astype(int) // 2 ** (16 - bits) - upper).max() <= 1
+    (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:300])
+    with pytest.raises(DataError, match=r"0.png: not a readable image"):
+        read_color(tmp_path / "0.png")
+
+
+def test_colours_of_twelve_bits_of_a_recording_share_one_white(folder: Path, plain_scene: Scene):
+    plain = load_views(folder)
+    for number, path in enumerate(sorted(folder.glob("*.color.jpg"))):
+        with Image.open(path) as image:
+            deep = np.asarray(image).astype(np.uint16) * 16  # 12 bits
+        save_deep(path.with_suffix(".png"), deep // 40 if number == 3 else deep, 2)  # a dark frame among them
+    bright = [view.color() for view in plain[:3]]
+    for path in folder.glob("*.color.jpg"):
+        path.unlink()
+    scene = load_rgbd(folder, voxel=VOXEL)
+    assert "24 colour images hold 16 bits: read as 0 (black) to 4095 (white) by their range" in scene.as_read
+    for view, expected in zip(scene.views, bright, strict=False):
+        assert np.abs(view.color() - expected.astype(int)).max() <= 1
+    assert scene.views[3].color().max() < 10
+    np.testing.assert_array_equal(scene.points, plain_scene.points)
+
+
 def test_frames_of_a_recording_share_one_white(folder: Path, plain_scene: Scene):
     for number, path in enumerate(sorted(folder.glob("*.color.jpg"))):
         with Image.open(path) as image:
@@ -436,7 +491,7 @@ def test_frames_of_a_recording_share_one_white(folder: Path, plain_scene: Scene)
         Image.fromarray(grey // 40 if number == 3 else grey).save(path.with_suffix(".png"))  # a dark frame among them
         path.unlink()
     scene = load_rgbd(folder, voxel=VOXEL)
-    assert "24 colour images hold grey of 16 bits: read as 0 (black) to 4095 (white) by their range" in scene.as_read
+    assert "24 colour images hold 16 bits: read as 0 (black) to 4095 (white) by their range" in scene.as_read
     assert {view.color_white for view in scene.views} == {4095}
     np.testing.assert_array_equal(scene.points, plain_scene.points)
     assert scene.views[3].color().max() < 10 and np.median(scene.views[2].color()) > 40

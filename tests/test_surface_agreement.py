@@ -1,5 +1,6 @@
 """Depth images against a scene's own points: a traced cube as it is, and harmed in the ways of the module's table."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from plyfile import PlyData, PlyElement
 
+from geoguide.datasets.scannet import load_scene
 from geoguide.datasets.surface_agreement import check_surface, views_inside
 from geoguide.errors import DataError
 from geoguide.scene import View
@@ -81,3 +84,41 @@ def test_few_views_and_lost_poses_say_nothing(views: list[View], rng: np.random.
     wrong = moved(views, lambda pose: pose * (1, -1, -1, 1))
     check_surface(box(rng), wrong[:3], "scan")
     check_surface(box(rng), wrong[:3] + moved(wrong[3:], lambda pose: pose * np.nan), "scan")
+
+
+def test_a_scannet_scan_with_poses_of_other_frames_is_refused(
+    views: list[View], rng: np.random.Generator, tmp_path: Path
+):
+    folder = tmp_path / "scans" / "scene0000_00"
+    for kind in ("color", "depth", "pose", "intrinsic"):
+        (folder / kind).mkdir(parents=True)
+    vertex = np.zeros(6000, [(name, "f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")])
+    for name, column in zip("xyz", box(rng).T, strict=True):
+        vertex[name] = column
+    face = np.array([([0, 2, 4],)], [("vertex_indices", "i4", (3,))])
+    elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
+    PlyData(elements).write(folder / "scene0000_00_vh_clean_2.ply")
+    camera = np.eye(4)
+    camera[:3, :3] = K
+    np.savetxt(folder / "intrinsic" / "intrinsic_depth.txt", camera)
+    for view, late in zip(views, views[1:] + views[:1], strict=True):
+        Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(folder / "color" / f"{view.name}.jpg")
+        shutil.copy(view.depth_path, folder / "depth")
+        np.savetxt(folder / "pose" / f"{view.name}.txt", view.cam_to_world)
+        np.savetxt(folder / "pose" / f"late{view.name}.txt", late.cam_to_world)
+    assert len(load_scene(folder).views) == FRAMES
+    for view in views:
+        (folder / "pose" / f"late{view.name}.txt").replace(folder / "pose" / f"{view.name}.txt")
+    with pytest.raises(DataError, match=r"scene0000_00: depth images do not show the points"):
+        load_scene(folder)
+    assert len(load_scene(folder, frame_skip=2).views) == FRAMES // 2  # too few to tell
+
+
+def test_a_real_scan_with_the_frames_of_another_is_refused(recordings: Path, tmp_path: Path):
+    scans, name = recordings / "scannet_real" / "scans", "scene0113_00"
+    (tmp_path / name).mkdir()
+    for path in (scans / name).iterdir():
+        other = scans / "scene0000_00" / path.name
+        (tmp_path / name / path.name).symlink_to(other if path.is_dir() else path)
+    with pytest.raises(DataError, match=rf"{name}: depth images do not show the points"):
+        load_scene(tmp_path / name)

@@ -18,6 +18,7 @@ import numpy as np
 from geoguide.datasets.formats.cameras import Size, at_size, read_image_size, warn_lost
 from geoguide.datasets.formats.files import listed, need_file, need_folder, provenance_of
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
+from geoguide.datasets.formats.mesh_order import check_coherent_objects, check_small_faces
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles
 from geoguide.datasets.formats.segments import check_agree, read_objects
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
@@ -196,7 +197,10 @@ def load_region(
     records, faces, face_records = read_ply_triangles(path)
     points = checked_points(records, path)
     need_metres(points, path)
+    check_small_faces(points, faces, path)
     objects, classes = _face_objects(path, len(faces)), None  # classes: [F]
+    if objects is not None:
+        check_coherent_objects(objects[0], faces, "faces", *_object_files(path)[::-1])
     if mapping is not None:
         classes = _face_classes(face_records, objects, load_category_mapping(Path(mapping)), labels, path)
     views, unseen = _load_views(house, points, split, image_size, origin)
@@ -275,9 +279,14 @@ def majority(faces: np.ndarray, values: np.ndarray, count: int, nothing: int) ->
     return result
 
 
+def _object_files(ply: Path) -> tuple[Path, Path]:
+    """The files of a region's segments and objects."""
+    return ply.with_suffix(".fsegs.json"), ply.with_suffix(".semseg.json")
+
+
 def _face_objects(ply: Path, count: int) -> Objects | None:
     """Objects from region<N>.fsegs.json and .semseg.json; None when the region has neither."""
-    fsegs, path = (ply.with_suffix(f".{kind}.json") for kind in ("fsegs", "semseg"))
+    fsegs, path = _object_files(ply)
     if not fsegs.exists() and not path.exists():
         return None
     groups, owner = read_objects(fsegs, path, count, "faces", {"label": str, "segments": list})

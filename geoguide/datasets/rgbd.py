@@ -17,9 +17,10 @@ from geoguide.datasets.formats.files import listed, need_file, need_folder
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
 from geoguide.errors import DataError, InputError
+from geoguide.image_files import is_deep, read_deep, read_image, white_of
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import distances, named_rows, stray_rows
-from geoguide.scene import Scene, View, read_image, white_of
+from geoguide.scene import Scene, View
 
 AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), strict=True))  # each [3]
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -151,22 +152,14 @@ def _usual_scale(depth: Path) -> float:
 
 
 def _with_white(views: tuple[View, ...]) -> tuple[tuple[View, ...], tuple[str, ...]]:
-    """The views with one white for all colour images that hold grey of 16 bits, by a few of them; and a sentence."""
-    deep = [view.color_path for view in views if _is_deep_grey(view.color_path)]
+    """The views with one white for all colour images of 16 bits, by a few of them; and a sentence."""
+    deep = [view.color_path for view in views if view.color_path is not None and is_deep(view.color_path)]
     if not deep:
         return views, ()
     chosen = [deep[number] for number in np.unique(np.linspace(0, len(deep) - 1, WHITE_FRAMES).astype(int))]
-    white = max(white_of(read_image(path)) for path in chosen)
-    said = f"{len(deep)} colour images hold grey of 16 bits: read as 0 (black) to {white} (white) by their range"
+    white = max(white_of(read_deep(path)) for path in chosen)
+    said = f"{len(deep)} colour images hold 16 bits: read as 0 (black) to {white} (white) by their range"
     return tuple(dataclasses.replace(view, color_white=white) for view in views), (said,)
-
-
-def _is_deep_grey(path: Path | None) -> bool:
-    if path is None or path.suffix.lower() != ".png":
-        return False
-    with path.open("rb") as file:
-        header = file.read(26)  # bits and kind of colour are its bytes 24 and 25
-    return len(header) == 26 and header[24:26] == b"\x10\x00"
 
 
 def _check_strays(views: tuple[View, ...], metres: float, folder: Path) -> None:

@@ -17,11 +17,13 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import by_number, listed, need_file, need_folder, provenance_of, read_json
+from geoguide.datasets.formats.mesh_order import check_coherent_objects, check_small_faces
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns
 from geoguide.datasets.formats.segments import check_agree, need_fields, read_objects, read_segments
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.normals import seen_normals
 from geoguide.datasets.splits import USUAL, load_split
+from geoguide.datasets.surface_agreement import check_surface
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
 from geoguide.scene import NO_INSTANCE, Scene, View, void_as_read
@@ -139,7 +141,8 @@ def load_scene(
         The scene, named as the folder.
 
     Raises:
-        DataError: The mesh is missing, or a file that is there is broken.
+        DataError: The mesh is missing, a file that is there is broken, or the depth images do not show the mesh (see
+            `surface_agreement`).
         ConfigError: `labels` names no label set, or one that ScanNet has no ids for.
         InputError: `frame_skip` is below 1.
     """
@@ -151,11 +154,15 @@ def load_scene(
     points = checked_points(records, path)
     if faces is None:
         raise DataError(f"{path}: element 'face' is missing")
+    check_small_faces(points, faces, path)
     provenance = provenance_of(folder)
     raw, objects = _load_raw(folder, points), _load_objects(folder, len(points))
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
+    if objects is not None:
+        check_coherent_objects(objects[1], faces, "vertices", _aggregation(folder), _segments(folder))
     views = _load_views(folder, frame_skip, image_size)
+    check_surface(points, views, str(folder))
     normals, faces, said = seen_normals(points, faces, views, finder(provenance))
     found = _labels(folder, raw, objects, load_label_set(labels))
     instances = None if objects is None else _instances(*objects)

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from geoguide.errors import NUMPY_DAMAGES, first_line
+from geoguide.ops.block_digest import block_digest
 from geoguide.paths import check_writable, replacing, write_text
 
 Arrays = dict[str, np.ndarray]
@@ -17,8 +18,9 @@ Arrays = dict[str, np.ndarray]
 class StageCache:
     """The cached stages of one scene, in one folder.
 
-    A stage is a few .npy files and a .json file that lists them, each with its dtype and shape. The list is written
-    last, so that a killed run leaves no half-written stage.
+    A stage is a few .npy files and a .json file that lists them, each with its dtype, shape and digest (see
+    `ops.block_digest`), so that an array of another scene is not taken for this one's. The list is written last, so
+    that a killed run leaves no half-written stage.
 
     Args:
         folder: The folder; made when first written to.
@@ -28,7 +30,7 @@ class StageCache:
         self.folder = folder
 
     def get(self, kind: str, settings: object, compute: Callable[[], Arrays]) -> Arrays:
-        """Return the arrays of a stage; a stage that is missing or unreadable is computed and written.
+        """Return the arrays of a stage; a stage that is missing, unreadable or not its own is computed and written.
 
         Args:
             kind: Name of the stage, part of the files' names.
@@ -54,7 +56,8 @@ class StageCache:
         for name, array in arrays.items():
             with replacing(self._file(stem, name)) as temporary:
                 np.save(temporary, array)
-        write_text(index, json.dumps({name: _kind(arrays[name]) for name in sorted(arrays)}))
+        listed = {name: [*_kind(arrays[name]), self._digest(stem, name)] for name in sorted(arrays)}
+        write_text(index, json.dumps(listed))
         return {name: self._map(stem, name) for name in arrays}
 
     def _file(self, stem: str, name: str) -> Path:
@@ -65,10 +68,16 @@ class StageCache:
         if not isinstance(listed, (dict, list)) or not listed:
             raise ValueError("its list names no arrays")
         arrays = {name: self._map(stem, name) for name in listed}
-        for name, array in arrays.items():  # lists from before 0.6 hold names only
-            if isinstance(listed, dict) and listed[name] != _kind(array):
-                raise ValueError(f"{name} must be {listed[name]}, found {_kind(array)}")
+        for name, array in arrays.items() if isinstance(listed, dict) else ():  # lists from before 0.6 hold names only
+            kind, digest = listed[name][:2], listed[name][2:]
+            if kind != _kind(array):
+                raise ValueError(f"{name} must be {kind}, found {_kind(array)}")
+            if digest not in ([], [self._digest(stem, name)]):  # lists from before 0.8 hold none
+                raise ValueError(f"{name} is not what was written here: copied from elsewhere, or edited")
         return arrays
+
+    def _digest(self, stem: str, name: str) -> str:
+        return block_digest(self._file(stem, name), f"{self.folder.name}/{stem}.{name}").hex()
 
     def _map(self, stem: str, name: str) -> np.ndarray:
         with np.errstate(all="ignore"):  # of a damaged header's shape, which the file is then too short for

@@ -1,6 +1,7 @@
 """What 2D models said of single frames, on disk: one memory-mapped array a frame, keyed by its pixels and the model.
 
-`<cache>/<model>-<hash of identity>/model.json` says whose frames these are; beside it lies `<hash of pixels>.npy`.
+`<cache>/<model>-<hash of identity>/model.json` says whose frames these are; beside it lies `<hash of pixels>.npy`,
+which ends in a digest of its name and content (see `ops.block_digest`): numpy reads such a file as any other.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from geoguide.errors import NUMPY_DAMAGES, DataError, first_line
+from geoguide.ops.block_digest import block_digest
 from geoguide.paths import check_writable, replacing, write_text
 
 SHOWN = 40  # characters of a model's name in that of its folder
@@ -53,9 +55,11 @@ class FrameCache:
             return None
         try:
             with np.errstate(all="ignore"):  # of a damaged header's shape, which the file is then too short for
-                kept = np.asarray(np.load(path, mmap_mode="r"))
+                mapped = np.load(path, mmap_mode="r")
+            kept = np.asarray(mapped)
             if kept.dtype.kind not in "fiu" or not np.isfinite(kept).all():
                 raise ValueError(f"expected finite numbers, found {kept.dtype}")
+            self._check_digest(path, mapped.offset + mapped.nbytes)
         except NUMPY_DAMAGES as error:
             self.damaged(image, error)
             return None
@@ -75,6 +79,9 @@ class FrameCache:
             write_text(self.folder / "model.json", json.dumps(self._about, indent=2) + "\n")
         with replacing(self._path(image)) as temporary:
             np.save(temporary, kept)
+            digest = block_digest(temporary, self._place(temporary))
+            with temporary.open("ab") as file:
+                file.write(digest)
 
     def check_writable(self) -> None:
         """Make sure that frames can be written, before a model is asked about them.
@@ -107,6 +114,19 @@ class FrameCache:
             error: What is wrong with it.
         """
         tqdm.write(f"{self._path(image)}: kept frame unreadable ({first_line(error)}), computing it again")
+
+    def _place(self, path: Path) -> str:
+        return f"{self.folder.name}/{path.name}"
+
+    def _check_digest(self, path: Path, end: int) -> None:
+        """`ValueError` where the array, which ends after so many bytes, is not the one that was written there."""
+        if path.stat().st_size == end:  # files from before 0.8 end here
+            return
+        with path.open("rb") as file:
+            file.seek(end)
+            found = file.read()
+        if found != block_digest(path, self._place(path), end):
+            raise ValueError("it is not what was written here: copied from elsewhere, or edited")
 
     def _path(self, image: np.ndarray) -> Path:
         digest = hashlib.sha256(f"{image.shape}".encode())

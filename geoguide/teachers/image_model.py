@@ -33,7 +33,7 @@ It is used as `geoguide train --features own:my_model:Brightness`, on real data 
 It may give `PixelFeatures(features, weight)` where pixels do not all count alike. Other kinds of models: `registry.py`.
 
 Images are taken as stored: the intrinsics belong to stored pixels, so a rotation that EXIF data ask for is not done.
-Grey, RGBA, CMYK and 16-bit files become RGB of 8 bits (`scene.read_color`).
+Grey, RGBA, CMYK and 16-bit files become RGB of 8 bits (`image_files.read_color`).
 """
 
 import abc
@@ -44,8 +44,9 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.errors import InputError, ReadAs
+from geoguide.image_files import is_turned
 from geoguide.lifting import PixelFeatures
-from geoguide.scene import Scene, is_turned
+from geoguide.scene import Scene
 from geoguide.teachers.frame_cache import FrameCache
 from geoguide.text.encoder import PROMPT
 from geoguide.text.encoders import TextConfig, text_encoder

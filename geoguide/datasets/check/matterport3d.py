@@ -4,9 +4,11 @@ import functools
 from pathlib import Path
 
 from geoguide.datasets import matterport3d
-from geoguide.datasets.check.report import Report, check_empty, check_scenes
+from geoguide.datasets.check.report import NAMED, Report, check_empty, check_scenes
 from geoguide.datasets.formats.files import listed
 from geoguide.datasets.formats.matterport_cameras import read_cameras
+from geoguide.datasets.formats.matterport_house import exchanged_with, read_boxes
+from geoguide.datasets.formats.ply import checked_points, read_ply
 from geoguide.datasets.splits import USUAL
 from geoguide.scene import Scene
 from geoguide.text_files import read_names
@@ -54,6 +56,8 @@ def check_matterport3d(root: Path, report: Report) -> None:
     for house in houses:
         check_empty(report, house)
         with report.noting():
+            _check_regions(house, report)
+        with report.noting():
             _check_images(house, views.get(house.name), report)
     if readable:
         report.uses += [
@@ -68,6 +72,28 @@ def _load(mapping: Path | None, split: str, views: dict[str, int], path: Path) -
     scene = matterport3d.load_region(house, number, mapping=mapping, split=split)
     views[house.name] = views.get(house.name, 0) + len(scene.views)
     return scene
+
+
+def _check_regions(house: Path, report: Report) -> None:
+    """Name the regions of a house that are not there, and those whose files are another region's, by its .house file.
+
+    Args:
+        house: The house.
+        report: Takes the problems; a region that is not there may have no mesh, and is noted.
+    """
+    path = house / "house_segmentations" / f"{house.name}.house"
+    numbers = matterport3d.list_regions(house)
+    boxes = read_boxes(path) if path.is_file() else {}
+    lost = sorted({*boxes, *range(numbers[-1])} - {*numbers})
+    if lost:
+        named = ", ".join(map(str, lost[:NAMED])) + ", ..." * (len(lost) > NAMED)
+        report.note(f"{house / matterport3d.REGIONS}: holds no mesh of {len(lost)} regions of the house: {named}")
+    for number in numbers if boxes else ():
+        mesh = house / matterport3d.REGIONS / f"region{number}.ply"
+        with report.noting():
+            found = exchanged_with(checked_points(read_ply(mesh)[0], mesh), number, boxes)
+            if found is not None:
+                report.problem(f"{mesh}: by {path.name} {found}: are their files exchanged?")
 
 
 def _check_images(house: Path, views: int | None, report: Report) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
 from geoguide.errors import DataError
-from geoguide.scene import View, is_lost, read_image
+from geoguide.image_files import read_image
+from geoguide.scene import View, is_lost
 
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
 Size = tuple[int, int]  # (H, W)
