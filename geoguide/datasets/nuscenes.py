@@ -23,6 +23,8 @@ from geoguide.datasets.formats.cameras import (
     read_image_size,
 )
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
+from geoguide.datasets.formats.nuscenes_labels import UNKNOWN
+from geoguide.datasets.formats.nuscenes_records import need_fields, numbers
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.normals import swept_normals
@@ -161,7 +163,7 @@ def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Sce
     path = folder / CALIBRATION
     calibration = read_json(path, ("lidar", "cameras"))
     lidar, cameras = calibration["lidar"], calibration["cameras"]
-    nuscenes_tables.need_fields(lidar, ("file", "columns", "dtype"), f"{path}: field lidar.")
+    need_fields(lidar, ("file", "columns", "dtype"), f"{path}: field lidar.")
     columns, dtype = lidar["columns"], lidar["dtype"]
     if not isinstance(columns, list) or len(columns) != COLUMNS or dtype != "float32":
         raise DataError(f"{path}: field lidar: expected {COLUMNS} columns of float32, found {columns} of {dtype}")
@@ -171,7 +173,7 @@ def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Sce
     views = []
     for channel, camera in cameras.items():
         where = f"{path}: field cameras.{channel}"
-        nuscenes_tables.need_fields(camera, ("file", "intrinsics", "lidar_to_camera", "width", "height"), f"{where}.")
+        need_fields(camera, ("file", "intrinsics", "lidar_to_camera", "width", "height"), f"{where}.")
         pose = _square(camera["lidar_to_camera"], 4, f"{where}.lidar_to_camera")
         pose = checked_pose(pose, f"{where}.lidar_to_camera")
         pose = np.linalg.inv(pose) if np.isfinite(pose).all() else np.full((4, 4), np.nan)  # nan: a lost pose
@@ -231,9 +233,9 @@ def _read_labels(tables: Tables, token: str, count: int) -> np.ndarray | None:
         expected = f"{count} labels of one byte, one for each point"
         raise DataError(f"{path}: expected {expected}, found {len(raw)}: truncated?")
     labels = tables.class_of[raw]  # [P]
-    if (labels == nuscenes_tables.UNKNOWN).any():
-        known = np.flatnonzero(tables.class_of != nuscenes_tables.UNKNOWN)
-        point = int(np.argmax(labels == nuscenes_tables.UNKNOWN))
+    if (labels == UNKNOWN).any():
+        known = np.flatnonzero(tables.class_of != UNKNOWN)
+        point = int(np.argmax(labels == UNKNOWN))
         indices = f"{len(known)} indices of {tables.path('category').name} ({known[0]}..{known[-1]})"
         raise DataError(f"{path}: label of point {point}: expected one of the {indices}, found {raw[point]}")
     return labels
@@ -296,7 +298,7 @@ def _intrinsics(value: Any, where: str) -> np.ndarray:
 
 def _square(value: Any, size: int, where: str) -> np.ndarray:
     """A json value as a matrix float64 [size, size]; `where` names file and field for the message."""
-    matrix = nuscenes_tables.numbers(value)
+    matrix = numbers(value)
     if matrix is None or matrix.shape != (size, size):
         found = "no numbers" if matrix is None else list(matrix.shape)
         raise DataError(f"{where}: expected [{size}, {size}], found {found}")
