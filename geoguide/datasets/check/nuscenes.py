@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from geoguide.datasets.check.nuscenes_drive import ground_counts, label_doubts, motion_doubts
 from geoguide.datasets.check.report import Report, check_scenes
 from geoguide.datasets.formats.nuscenes_tables import Tables, list_samples, read_tables
 from geoguide.datasets.nuscenes import list_scenes, load_sample
+from geoguide.scene import Scene
 
 
 def is_nuscenes(root: Path) -> bool:
@@ -36,7 +40,17 @@ def _check_version(tables: Tables, report: Report) -> None:
     version, title = tables.version, f"{tables.version}, key frames of {len(tables.scenes)} scenes"
     labelled = tables.label_files is not None  # the benchmark's test frames come without labels
     frames = _key_frames(tables, report)
-    tally = check_scenes(report, title, frames, lambda path: load_sample(tables, path.name), need_labels=labelled)
+    drives: dict[str, np.ndarray] = {}
+
+    def read(path: Path) -> Scene:
+        scene = load_sample(tables, path.name)
+        drives[path.parent.name] = drives.get(path.parent.name, 0) + ground_counts(scene)
+        return scene
+
+    tally = check_scenes(report, title, frames, read, need_labels=labelled)
+    for drive, counts in drives.items():
+        for doubt in label_doubts(counts):
+            report.problem(f"{tables.path('lidarseg')}: {drive}: {doubt}")
     if not labelled:
         report.lines.append(f"{version}: lidarseg is not installed or withheld: it can be segmented but not scored")
     if count := tally.scenes:
@@ -48,5 +62,8 @@ def _key_frames(tables: Tables, report: Report) -> list[Path]:
     paths = []
     for scene in list_scenes(tables):
         with report.noting():
-            paths += [tables.path("sample").parent / scene / sample for sample in list_samples(tables, scene)]
+            samples = list_samples(tables, scene)
+            paths += [tables.path("sample").parent / scene / sample for sample in samples]
+            for doubt in motion_doubts(tables, samples):
+                report.problem(f"{tables.path('ego_pose')}: {scene}: {doubt}")
     return paths
