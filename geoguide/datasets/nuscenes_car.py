@@ -28,8 +28,8 @@ LOOKS = {"CAM_FRONT": 0, "CAM_FRONT_RIGHT": -55, "CAM_BACK_RIGHT": -110, "CAM_BA
 LOOKS |= {"CAM_BACK_LEFT": 110, "CAM_FRONT_LEFT": 55}
 ASIDE = 40.0  # degrees off that; the next camera is 55 away, and the ones of the cars differ by a few
 NEAR, JUDGED = 10.0, 1000  # metres; points, of fewer of which nothing is said: a sweep has 34,000
-# Share of the points within NEAR: of a real sweep 0.64, of 140 generated ones 0.36 and more, thinned to one point in 0.5
-# m 0.12 and more; around a place 30 m away 0.06 and less.
+# Share of the points within NEAR: of a real sweep 0.64, of 140 generated ones 0.36 and more, thinned to one point in
+# 0.5 m 0.12 and more; around a place 30 m away 0.06 and less.
 AMID = 0.08
 
 
