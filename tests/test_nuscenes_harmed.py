@@ -16,6 +16,7 @@ from PIL import Image
 
 from geoguide.datasets.check import nuscenes_drive
 from geoguide.datasets.check.nuscenes import check_nuscenes
+from geoguide.datasets.check.nuscenes_standing import Standing
 from geoguide.datasets.check.report import Report
 from geoguide.datasets.formats.nuscenes_lidar import read_lidar
 from geoguide.datasets.formats.nuscenes_records import pose_matrix
@@ -31,6 +32,7 @@ from geoguide.worlds.streets.official import STREETS_VERSION
 from geoguide.worlds.streets.scan import DriveConfig
 
 CONFIG = StreetConfig(seed=0, drive=DriveConfig(key_frames=4, turns=120, render_size=(9, 16)))
+POSE = ("translation", "rotation")
 Harming = Callable[[dict, dict], dict]
 DRIVES = ("scene-2000", "scene-5000")
 Harm = Callable[[np.ndarray], np.ndarray]
@@ -125,7 +127,10 @@ def doubts(root: Path, drive: str) -> list[str]:
     except DataError as error:
         return [str(error)]
     told = [nuscenes_drive.label_doubts(sum(map(nuscenes_drive.ground_counts, scenes)))]
-    told += [nuscenes_drive.motion_doubts(tables, samples), *map(label_doubts, scenes)]
+    standing = Standing()
+    for sample, scene in zip(samples, scenes, strict=True):
+        standing.add(scene, tables.pose("ego_pose", tables.frames[sample]["LIDAR_TOP"]["ego_pose_token"]))
+    told += [nuscenes_drive.motion_doubts(tables, samples), standing.doubts(), *map(label_doubts, scenes)]
     return list(itertools.chain(*told))
 
 
@@ -202,7 +207,7 @@ def scalar_last(record: dict, _: dict) -> dict:
 
 
 def backwards(_: dict, opposite: dict) -> dict:
-    return {field: opposite[field] for field in ("translation", "rotation")}
+    return {field: opposite[field] for field in POSE}
 
 
 def harm_poses(root: Path, harm: Harming, drive: str) -> None:
@@ -240,6 +245,25 @@ def test_poses_that_no_drive_has_are_told(root: Path, harm: Harming, message: st
     for drive in DRIVES:
         harm_poses(root, harm, drive)
         assert re.search(message, doubts(root, drive)[0])
+
+
+@pytest.mark.parametrize(
+    "turn", [signed(-1, -1, 1), lambda rows: rows[:, [1, 0, 2, 3, 4]] * np.float32([1, -1, 1, 1, 1])]
+)
+def test_sweeps_that_are_turned_on_the_car_are_told(root: Path, turn: Harm):
+    """By 180 and by 90 degrees, which no ring tells: what stands still moves to the wrong side."""
+    for path in root.glob("samples/LIDAR_TOP/*"):
+        turn(np.fromfile(path, "<f4").reshape(-1, 5)).astype("<f4").tofile(path)
+    for drive in DRIVES:
+        assert any(text.startswith("what stands still is") for text in doubts(root, drive))
+
+
+def test_one_pose_for_a_whole_drive_is_told(root: Path):
+    """Where enough stands beside the way: 24 of 35 drives."""
+    first: dict[str, dict] = {}
+    harm_poses(root, lambda record, _: {name: first.setdefault("", record)[name] for name in POSE}, "scene-2000")
+    (doubt,) = doubts(root, "scene-2000")
+    assert doubt.startswith("what stands still is")
 
 
 def exchanged(root: Path, table: str, field: str, one: str, other: str, key: str) -> None:
@@ -282,10 +306,11 @@ def test_data_check_names_each_fault(root: Path):
     path = root / tables.label_files[tables.frames[list_samples(tables, "scene-5000")[0]]["LIDAR_TOP"]["token"]]
     shuffled(np.fromfile(path, np.uint8)).tofile(path)
     told = problems(root)
-    for file in ("lidarseg.json: scene-2000: of the ground", "ego_pose.json: scene-5000: the car drives"):
+    drives = ("lidarseg.json: scene-2000: of the ground", "ego_pose.json: scene-5000: the car drives")
+    for file in (*drives, "ego_pose.json: scene-5000: what stands still"):
         assert len([text for text in told if f"{STREETS_VERSION}/{file}" in text]) == 1
     assert len([text for text in told if "/scene-5000/" in text and ": neighbouring points" in text]) == 1
-    assert len(told) == 3
+    assert len(told) == 4
 
 
 def _table(root: Path, name: str) -> Path:
