@@ -253,6 +253,10 @@ def _exchange(records: list[dict], one: str, other: str, *fields: str) -> None:
         ("lidarseg", lambda rows: _exchange(rows, "a-LIDAR_TOP", "b-LIDAR_TOP", "filename"),
          "lidarseg.json: field filename: expected a-LIDAR_TOP_lidarseg.bin"),
         ("lidarseg", lambda rows: rows.append(dict(rows[0])), "field sample_data_token: expected 3 different values"),
+        ("category", lambda rows: [row.update(index=(row["index"] + 1) % 32) for row in rows],
+         "field index: expected 2, as nuScenes numbers human.pedestrian.adult, found 3"),
+        ("category", lambda rows: _exchange(rows, "c17", "c23", "index"),
+         "field index: expected 17, as nuScenes numbers vehicle.car, found 23"),
         ("category", lambda rows: rows[1].update(index=0),
          "field index: expected a number that no other category has"),
         ("sample", lambda rows: rows[1].update(scene_token="other"),
@@ -265,6 +269,33 @@ def test_what_is_of_another_moment_or_sensor_is_told(root: Path, table: str, cha
     with pytest.raises(DataError, match=message):
         tables = read_tables(root, VERSION)
         list_samples(tables, SCENE)
+
+
+def _name_files(root: Path, drive: str) -> None:
+    def rename(rows: list[dict]) -> None:
+        for row in rows:
+            folder, name = row["filename"].rsplit("/", 1)
+            row["filename"] = f"{folder}/{drive}__{name}"
+
+    edit_table(root, "sample_data", rename)
+
+
+@pytest.mark.parametrize("drive", ["n008-2018-08-01-15-16-36-0400", SCENE])
+def test_files_of_another_drive_are_told(root: Path, drive: str):
+    """By the scene's log; in generated data, where files are named by scenes, by the scene's name."""
+    edit_table(root, "log", lambda rows: rows[0].update(logfile="n008-2018-08-01-15-16-36-0400"))
+    _name_files(root, drive)
+    assert read_tables(root, VERSION).scenes.keys() == {SCENE}
+    edit_table(root, "log", lambda rows: rows[0].update(logfile="n015-2018-07-24-11-22-45+0800"))
+    edit_table(root, "scene", lambda rows: rows[0].update(name="scene-0061"))
+    with pytest.raises(DataError, match=r"field filename: expected a file of .*, the drive of scene scene-0061, found"):
+        read_tables(root, VERSION)
+
+
+def test_tables_of_other_versions_number_categories_as_they_like(root: Path):
+    edit_table(root, "category", lambda rows: [row.update(index=31 - row["index"]) for row in rows])
+    (root / VERSION).rename(root / "v1.0-own")
+    assert read_tables(root, "v1.0-own").class_of[31 - 17] == 3  # a car
 
 
 def test_samples_that_a_chain_leaves_out_are_told(root: Path):

@@ -40,6 +40,13 @@ def at(x: float, y: float, z: float) -> np.ndarray:
     return pose
 
 
+def looking(degrees: float, x: float) -> np.ndarray:
+    """A level camera at (x, 0, 0) that looks so many degrees to the left of the x axis."""
+    pose, (c, s) = np.eye(4), (np.cos(np.radians(degrees)), np.sin(np.radians(degrees)))
+    pose[:3] = [[s, 0, c, x], [-c, 0, s, 0], [0, -1, 0, 0]]
+    return pose
+
+
 def scannet(root: Path) -> Path:
     path = root / "scannet_3d" / "train" / f"{NAME}_vh_clean_2.pth"
     path.parent.mkdir(parents=True)
@@ -73,9 +80,10 @@ def nuscenes(root: Path) -> Path:
     home = root / "nuscenes_2d" / "val" / "scene-0003"
     for kind in ("pose", "K"):
         (home / kind).mkdir(parents=True)
-    for number, camera in enumerate(("back", "back_left", "back_right", "front", "front_left", "front_right")):
+    looks = {"back": 180, "back_left": 120, "back_right": -120, "front": 0, "front_left": 60, "front_right": -60}
+    for number, (camera, degrees) in enumerate(looks.items()):
         save_image(home / "color" / f"{camera}.jpg", (450, 800))
-        np.save(home / "pose" / f"{camera}.npy", at(number, 0, 0))
+        np.save(home / "pose" / f"{camera}.npy", looking(degrees, number))
         np.save(home / "K" / f"{camera}.npy", K_NUSCENES)
     return path
 

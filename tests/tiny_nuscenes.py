@@ -103,7 +103,8 @@ def _write_sample(root: Path, tables: dict, sample: str, number: int, rng: np.ra
     """Files and records of one sample; every camera shutters at its own time, so the car has moved a little."""
     for delay, name in enumerate(("LIDAR_TOP", *CAMERAS, "RADAR_FRONT")):
         token, camera = f"{sample}-{name}", name.startswith("CAM")
-        place = [1010.5 + 5.0 * number + 0.11 * delay, 640.25 - 0.07 * delay, 0.0]
+        way, heading = 5.0 * number + 0.13 * delay, np.radians(112)
+        place = [float(1010.5 + way * np.cos(heading)), float(640.25 + way * np.sin(heading)), 0.0]
         turn = product(quaternion((0, 0, 1), 112.0 + 0.4 * delay), quaternion((0.3, 1, 0), 0.8))
         pose = {"token": f"e-{token}", "timestamp": 500000 * number + delay, "translation": place, "rotation": turn}
         tables["ego_pose"].append(pose)

@@ -23,9 +23,12 @@ from geoguide.datasets.formats.cameras import (
     read_image_size,
 )
 from geoguide.datasets.formats.files import need_file, need_folder, read_json
+from geoguide.datasets.formats.nuscenes_labels import UNKNOWN
+from geoguide.datasets.formats.nuscenes_lidar import COLUMNS, read_lidar
+from geoguide.datasets.formats.nuscenes_records import need_fields, numbers
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
-from geoguide.datasets.formats.ply import finite_points
 from geoguide.datasets.normals import swept_normals
+from geoguide.datasets.nuscenes_car import check_ego, check_lidar, check_mount, warn_gaps
 from geoguide.datasets.points import grey_colors
 from geoguide.datasets.splits import SPLITS, load_split
 from geoguide.datasets.units import need_metres
@@ -35,14 +38,6 @@ from geoguide.scene import Scene, View, void_as_read
 __all__ = ["CAMERAS", "list_samples", "list_scenes", "load_key_frame", "load_sample", "read_tables"]
 
 CALIBRATION = "calibration.json"  # marks a folder of one key frame
-COLUMNS = 5  # x, y, z, intensity, ring
-RINGS = 32  # lasers of the sensor
-# A sensor stands on the car: within 2.5 m of its origin, and a camera may see up to 50 ms before or after the LiDAR, in
-# which the car drives 2 m at most. Cameras and LiDAR are level within a few degrees.
-REACH, UPRIGHT = 10.0, 0.5  # metres; cosine of the tilt
-LOOKS = {"CAM_FRONT": 0, "CAM_FRONT_RIGHT": -55, "CAM_BACK_RIGHT": -110, "CAM_BACK": 180}  # degrees to the left
-LOOKS |= {"CAM_BACK_LEFT": 110, "CAM_FRONT_LEFT": 55}
-ASIDE = 40.0  # degrees off that; the next camera is 55 away, and the ones of the cars differ by a few
 
 
 def list_scenes(tables: Tables, split: str | None = None) -> tuple[str, ...]:
@@ -110,19 +105,21 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
         where = f"{tables.path('sample_data')}: sample {sample}"
         raise DataError(f"{where}: expected {expected}, found none of {', '.join(missing)}")
     lidar = frames[LIDAR]
-    points, intensity = _read_lidar(tables.root / lidar["filename"])
+    points, intensity = read_lidar(tables.root / lidar["filename"])
     ego_to_global = tables.pose("ego_pose", lidar["ego_pose_token"])
     lidar_to_ego = tables.pose("calibrated_sensor", lidar["calibrated_sensor_token"])
     if not np.isfinite([ego_to_global, lidar_to_ego]).all():
         where = f"{tables.path('ego_pose')}: sample {sample}"
         raise DataError(f"{where}: expected a finite pose of {LIDAR}, found nan or inf")
     need_metres(points, tables.root / lidar["filename"])
-    _check_lidar(lidar_to_ego, f"{tables.path('calibrated_sensor')}: record {lidar['calibrated_sensor_token']}")
+    check_ego(ego_to_global, f"{tables.path('ego_pose')}: record {lidar['ego_pose_token']}")
+    check_lidar(lidar_to_ego, f"{tables.path('calibrated_sensor')}: record {lidar['calibrated_sensor_token']}")
     points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
     views = tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS)
     points = points.astype(np.float32)
     for view in views:
-        _check_camera_pose(view, tables, frames[view.name])
+        check_mount(view, f"{tables.path('sample_data')}: record {frames[view.name]['token']}")
+    warn_gaps({view.name: view for view in views}, f"{tables.path('calibrated_sensor')}: {tables.scene_of(sample)}")
     labels = _read_labels(tables, lidar["token"], len(points))
     # The records of generated streets were computed without normals: every stage estimates its own there.
     normals, said = (None, ()) if tables.provenance == "mini" else swept_normals(points, lidar_to_ego[:3, 3])
@@ -161,23 +158,24 @@ def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Sce
     path = folder / CALIBRATION
     calibration = read_json(path, ("lidar", "cameras"))
     lidar, cameras = calibration["lidar"], calibration["cameras"]
-    nuscenes_tables.need_fields(lidar, ("file", "columns", "dtype"), f"{path}: field lidar.")
+    need_fields(lidar, ("file", "columns", "dtype"), f"{path}: field lidar.")
     columns, dtype = lidar["columns"], lidar["dtype"]
     if not isinstance(columns, list) or len(columns) != COLUMNS or dtype != "float32":
         raise DataError(f"{path}: field lidar: expected {COLUMNS} columns of float32, found {columns} of {dtype}")
     if not isinstance(cameras, dict) or not cameras:
         raise DataError(f"{path}: field cameras: expected at least one camera, found {cameras!r}")
-    points, intensity = _read_lidar(folder / lidar["file"])
+    points, intensity = read_lidar(folder / lidar["file"])
     views = []
     for channel, camera in cameras.items():
         where = f"{path}: field cameras.{channel}"
-        nuscenes_tables.need_fields(camera, ("file", "intrinsics", "lidar_to_camera", "width", "height"), f"{where}.")
+        need_fields(camera, ("file", "intrinsics", "lidar_to_camera", "width", "height"), f"{where}.")
         pose = _square(camera["lidar_to_camera"], 4, f"{where}.lidar_to_camera")
         pose = checked_pose(pose, f"{where}.lidar_to_camera")
         pose = np.linalg.inv(pose) if np.isfinite(pose).all() else np.full((4, 4), np.nan)  # nan: a lost pose
         intrinsics = _intrinsics(camera["intrinsics"], f"{where}.intrinsics")
         view = View(channel, intrinsics, pose, (camera["height"], camera["width"]))
         views.append(_with_image(view, folder / camera["file"], (path, path), image_size))
+    warn_gaps({view.name: view for view in views}, str(path))
     normals, said = swept_normals(points, np.zeros(3))
     return Scene(
         folder.name,
@@ -201,24 +199,6 @@ def _upside_down(views: list[View]) -> tuple[str, ...]:
     return (f"cameras look upside down: {hint}",)
 
 
-def _read_lidar(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Points float32 [P, 3] in the LiDAR's coordinates, and intensity float32 [P], of a file of rows of 5 float32."""
-    size = need_file(path, "LiDAR file").stat().st_size
-    if size == 0 or size % (4 * COLUMNS):
-        expected = f"rows of {COLUMNS} float32 (x, y, z, intensity, ring; {4 * COLUMNS} bytes)"
-        raise DataError(f"{path}: expected {expected}, found {size} bytes: truncated, or another number of columns?")
-    rows = np.fromfile(path, dtype="<f4").reshape(-1, COLUMNS)  # [P, 5]
-    points = finite_points(rows[:, :3], path, "columns 0..2 (x, y, z)")
-    ring = rows[:, 4]
-    wrong = ~((ring >= 0) & (ring < RINGS) & (ring == np.rint(ring)))
-    if wrong.any():
-        found = f"{ring[wrong][0]:g} in row {int(np.argmax(wrong))}: another number of columns?"
-        raise DataError(f"{path}: column 4 (ring): expected whole numbers 0..{RINGS - 1}, found {found}")
-    if not np.isfinite(rows[:, 3]).all():
-        raise DataError(f"{path}: column 3 (intensity): expected finite numbers, found nan or inf")
-    return points, np.ascontiguousarray(rows[:, 3], dtype=np.float32)
-
-
 def _read_labels(tables: Tables, token: str, count: int) -> np.ndarray | None:
     """Class ids int64 [P] of the points of the LiDAR key frame `token`, None without lidarseg."""
     if tables.label_files is None:
@@ -231,9 +211,9 @@ def _read_labels(tables: Tables, token: str, count: int) -> np.ndarray | None:
         expected = f"{count} labels of one byte, one for each point"
         raise DataError(f"{path}: expected {expected}, found {len(raw)}: truncated?")
     labels = tables.class_of[raw]  # [P]
-    if (labels == nuscenes_tables.UNKNOWN).any():
-        known = np.flatnonzero(tables.class_of != nuscenes_tables.UNKNOWN)
-        point = int(np.argmax(labels == nuscenes_tables.UNKNOWN))
+    if (labels == UNKNOWN).any():
+        known = np.flatnonzero(tables.class_of != UNKNOWN)
+        point = int(np.argmax(labels == UNKNOWN))
         indices = f"{len(known)} indices of {tables.path('category').name} ({known[0]}..{known[-1]})"
         raise DataError(f"{path}: label of point {point}: expected one of the {indices}, found {raw[point]}")
     return labels
@@ -256,36 +236,6 @@ def _view(tables: Tables, channel: str, record: dict, ego_to_global: np.ndarray,
     return replace(view, **paths, depth_scale=nuscenes_tables.MINI_DEPTH_SCALE)
 
 
-def _check_lidar(pose: np.ndarray, where: str) -> None:
-    """Refuse a LiDAR that stands beside the car, or does not stand upright."""
-    distance = float(np.linalg.norm(pose[:3, 3]))
-    if distance > REACH:
-        found = f"found it {distance:.0f} m away"
-        raise DataError(f"{where}: field translation: expected {LIDAR} on the car in metres, {found}")
-    if pose[2, 2] < UPRIGHT:
-        expected = f"{LIDAR} upright, a quaternion w, x, y, z from sensor to car"
-        tilt = np.degrees(np.arccos(np.clip(pose[2, 2], -1, 1)))
-        raise DataError(f"{where}: field rotation: expected {expected}, found it tilted by {tilt:.0f} degrees")
-
-
-def _check_camera_pose(view: View, tables: Tables, record: dict) -> None:
-    """Refuse a camera that is far from the car, tilted or looks another way than its channel says."""
-    if not view.has_pose:
-        return
-    pose, where = view.cam_to_world, f"{tables.path('sample_data')}: record {record['token']}"
-    distance = float(np.linalg.norm(pose[:3, 3]))
-    if distance > REACH:
-        raise DataError(f"{where}: field ego_pose_token: expected {view.name} on the car in metres, found it "
-                        f"{distance:.0f} m from where the car is when {LIDAR} measures")  # fmt: skip
-    found = np.degrees(np.arctan2(pose[1, 2], pose[0, 2]))
-    off = (found - LOOKS[view.name] + 180) % 360 - 180
-    if -pose[2, 1] < UPRIGHT or abs(off) > ASIDE:
-        expected = f"{view.name} level and looking {LOOKS[view.name]} degrees to the left"
-        raise DataError(f"{where}: field calibrated_sensor_token: expected {expected}, a quaternion w, x, y, z "
-                        f"from sensor to car; found it looking {found:.0f} degrees, tilted by "
-                        f"{np.degrees(np.arccos(np.clip(-pose[2, 1], -1, 1))):.0f}")  # fmt: skip
-
-
 def _intrinsics(value: Any, where: str) -> np.ndarray:
     """A json value as a camera matrix float64 [3, 3], checked; `where` names file and field for the message."""
     matrix = _square(value, 3, where)
@@ -296,7 +246,7 @@ def _intrinsics(value: Any, where: str) -> np.ndarray:
 
 def _square(value: Any, size: int, where: str) -> np.ndarray:
     """A json value as a matrix float64 [size, size]; `where` names file and field for the message."""
-    matrix = nuscenes_tables.numbers(value)
+    matrix = numbers(value)
     if matrix is None or matrix.shape != (size, size):
         found = "no numbers" if matrix is None else list(matrix.shape)
         raise DataError(f"{where}: expected [{size}, {size}], found {found}")

@@ -8,6 +8,7 @@ import numpy as np
 from geoguide.datasets.formats.cameras import check_fits, read_image_size, read_intrinsics, read_pose, warn_lost
 from geoguide.datasets.formats.files import by_number, listed, need_file
 from geoguide.datasets.formats.matterport_cameras import depth_name, region_views
+from geoguide.datasets.nuscenes_car import check_amid, check_around, warn_gaps
 from geoguide.datasets.openscene_folders import Layout
 from geoguide.datasets.surface_agreement import check_surface, views_inside
 from geoguide.errors import DataError
@@ -33,15 +34,15 @@ def load_views(
         though there is a 2D folder.
 
     Raises:
-        DataError: A file is missing or broken, an image is not of the published size, or the depth images show other
-            points.
+        DataError: A file is missing or broken, an image is not of the published size, the depth images show other
+            points, or the cameras of nuScenes are not those of one car amid the points.
     """
     home = root / layout.folder_2d
     folder = home / {"nuscenes": f"{split}/{name}", "scannet": name}.get(layout.dataset, name.split("_")[0])
     if not folder.is_dir():
         return (), (f"{layout.folder_2d} holds no folder of it: no images",) * home.is_dir()
     if layout.dataset == "nuscenes":
-        return tuple(_nuscenes_views(folder, layout)), ()
+        return _whole_ring(tuple(_nuscenes_views(folder, layout)), points, folder), ()
     _check_whole(folder, layout)
     if layout.dataset == "scannet":
         views = seen = tuple(_scannet_views(folder, home / "intrinsics.txt", layout))
@@ -111,6 +112,15 @@ def _nuscenes_views(folder: Path, layout: Layout) -> Iterator[View]:
         color = need_file(folder / "color" / f"{name}.jpg", "image")
         pose, camera = read_pose(folder / "pose" / f"{name}.npy"), folder / "K" / f"{name}.npy"
         yield _view(color, None, pose, read_intrinsics(camera), camera, layout)
+
+
+def _whole_ring(views: tuple[View, ...], points: np.ndarray, folder: Path) -> tuple[View, ...]:
+    """The views of nuScenes, checked to be those of one car, amid the points [P, 3] of its sweep."""
+    channels = {f"CAM_{view.name.upper()}": view for view in views}
+    check_around(channels, f"{folder / 'pose'}")
+    check_amid(points, views, f"{folder / 'pose'}")
+    warn_gaps(channels, f"{folder / 'K'}")
+    return views
 
 
 def _view(

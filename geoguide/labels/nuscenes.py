@@ -24,6 +24,7 @@ IGNORED = (
     *("movable_object.debris", "movable_object.pushable_pullable"),
     *("vehicle.emergency.ambulance", "vehicle.emergency.police"),
 )
+DISPUTED = (25, 26, 27)  # numbers of flat.other, flat.sidewalk and flat.terrain, in one order or another
 
 
 @functools.cache
@@ -42,6 +43,27 @@ def category_classes() -> dict[str, int]:
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}: need whole numbers as id, and categories ({error!r})") from None
     return classes | dict.fromkeys(IGNORED, VOID)
+
+
+@functools.cache
+def category_ids() -> dict[str, tuple[int, ...]]:
+    """The numbers by which nuScenes' lidarseg files know its scored categories.
+
+    Returns:
+        Official category name to its number, 0..31; to three numbers for the three about which the documents disagree
+        (see `category_classes`).
+
+    Example:
+        >>> category_ids()["vehicle.car"], category_ids()["flat.sidewalk"]
+        ((17,), (25, 26, 27))
+    """
+    path, ids = FOLDER / f"{NAME}.csv", {}
+    try:
+        for row in read_rows(path):
+            ids |= zip(row["categories"].split(), map(int, row["category_ids"].split()), strict=True)
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}: need a whole number in category_ids for each category ({error!r})") from None
+    return {name: DISPUTED if number in DISPUTED else (number,) for name, number in ids.items()}
 
 
 @dataclass(frozen=True, eq=False)

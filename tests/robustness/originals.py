@@ -262,10 +262,14 @@ def openscene_nuscenes(root: Path) -> None:
     home = root / "nuscenes_2d" / "val" / "scene-0003"
     for kind in ("pose", "K"):
         (home / kind).mkdir(parents=True)
-    for name in ("back", "back_left", "back_right", "front", "front_left", "front_right"):
+    looks = {"back": 180, "back_left": 120, "back_right": -120, "front": 0, "front_left": 60, "front_right": -60}
+    wide = np.array([[0.75, 1, 1], [1, 0.75, 1], [1, 1, 1]])  # 67 degrees, so that neighbours overlap
+    for name, degrees in looks.items():
         save_image(home / "color" / f"{name}.jpg", (450, 800))
-        np.save(home / "pose" / f"{name}.npy", pose(0, 0, 1))
-        np.save(home / "K" / f"{name}.npy", camera((450, 800)))
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        around = np.array([[s, 0, c, 0], [-c, 0, s, 0], [0, -1, 0, 1], [0, 0, 0, 1]])  # degrees to the left of x
+        np.save(home / "pose" / f"{name}.npy", around)
+        np.save(home / "K" / f"{name}.npy", camera((450, 800)) * wide)
 
 
 def fused(folder: Path, legacy: bool = False) -> None:

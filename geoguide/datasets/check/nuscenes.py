@@ -1,10 +1,16 @@
 """Is a folder nuScenes in its official layout, and is it whole?"""
 
+from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+
+from geoguide.datasets.check.nuscenes_drive import ground_counts, label_doubts, motion_doubts
+from geoguide.datasets.check.nuscenes_standing import Standing
 from geoguide.datasets.check.report import Report, check_scenes
-from geoguide.datasets.formats.nuscenes_tables import Tables, list_samples, read_tables
+from geoguide.datasets.formats.nuscenes_tables import LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.nuscenes import list_scenes, load_sample
+from geoguide.scene import Scene
 
 
 def is_nuscenes(root: Path) -> bool:
@@ -36,7 +42,21 @@ def _check_version(tables: Tables, report: Report) -> None:
     version, title = tables.version, f"{tables.version}, key frames of {len(tables.scenes)} scenes"
     labelled = tables.label_files is not None  # the benchmark's test frames come without labels
     frames = _key_frames(tables, report)
-    tally = check_scenes(report, title, frames, lambda path: load_sample(tables, path.name), need_labels=labelled)
+    counts: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(4, dtype=np.int64))
+    standing: defaultdict[str, Standing] = defaultdict(Standing)
+
+    def read(path: Path) -> Scene:
+        scene, drive = load_sample(tables, path.name), path.parent.name
+        counts[drive] += ground_counts(scene)
+        standing[drive].add(scene, tables.pose("ego_pose", tables.frames[path.name][LIDAR]["ego_pose_token"]))
+        return scene
+
+    tally = check_scenes(report, title, frames, read, need_labels=labelled)
+    for drive in counts:
+        for doubt in label_doubts(counts[drive]):
+            report.problem(f"{tables.path('lidarseg')}: {drive}: {doubt}")
+        for doubt in standing[drive].doubts():
+            report.problem(f"{tables.path('ego_pose')}: {drive}: {doubt}")
     if not labelled:
         report.lines.append(f"{version}: lidarseg is not installed or withheld: it can be segmented but not scored")
     if count := tally.scenes:
@@ -48,5 +68,8 @@ def _key_frames(tables: Tables, report: Report) -> list[Path]:
     paths = []
     for scene in list_scenes(tables):
         with report.noting():
-            paths += [tables.path("sample").parent / scene / sample for sample in list_samples(tables, scene)]
+            samples = list_samples(tables, scene)
+            paths += [tables.path("sample").parent / scene / sample for sample in samples]
+            for doubt in motion_doubts(tables, samples):
+                report.problem(f"{tables.path('ego_pose')}: {scene}: {doubt}")
     return paths

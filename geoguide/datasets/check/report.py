@@ -12,6 +12,7 @@ from tqdm import tqdm
 from geoguide.datasets.color_agreement import color_doubts
 from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
+from geoguide.datasets.label_agreement import label_doubts
 from geoguide.errors import GeoGuideError, ReadAs
 from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
@@ -217,11 +218,18 @@ def check_scene(report: Report, path: Path, read: Reader, need_labels: bool, nee
             with report.noting():
                 part()
     _check_poses(report, path, scene.views)
+    _check_agreement(report, path, scene)
+    return scene
+
+
+def _check_agreement(report: Report, path: Path, scene: Scene) -> None:
+    """Name what of a scene is not of one another: labels, depth images and colour images, and points."""
+    for doubt in label_doubts(scene):
+        report.problem(f"{path}: {doubt}")
     with report.noting():
         check_depth(scene.views, str(path), np.inf)  # what it finds unusual of a whole recording is not amiss here
         for doubt in color_doubts(scene):
             report.problem(f"{path}: {doubt}")
-    return scene
 
 
 def check_empty(report: Report, folder: Path) -> None:

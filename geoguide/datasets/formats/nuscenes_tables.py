@@ -5,47 +5,30 @@ A *record* is one row of a table, a dictionary. A *sample* is a moment of a scen
 """
 
 import itertools
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from geoguide.datasets.formats.files import load_json, need_folder, provenance_of, read_json
+from geoguide.datasets.formats.files import need_folder, provenance_of, read_json
+from geoguide.datasets.formats.nuscenes_key_frames import check_drives, check_filed, check_moments
+from geoguide.datasets.formats.nuscenes_labels import UNKNOWN, check_label_files, check_official, class_table
+from geoguide.datasets.formats.nuscenes_records import (
+    SMALL,
+    index_records,
+    pose_matrix,
+    read_table,
+    time_of,
+    wrong_field,
+)
 from geoguide.errors import DataError
-from geoguide.labels.nuscenes import category_classes
 
 LIDAR = "LIDAR_TOP"
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
 # What generated data have beside the official files: a folder for each scene with images for the simulated teacher.
 MINI_HOME, MINI_IMAGES, MINI_DEPTH_SCALE = "mini", ("label", "instance", "depth"), 256.0
+OFFICIAL = ("v1.0-mini", "v1.0-trainval", "v1.0-test")  # versions that nuScenes published
 APART = ("train", "val", "test")  # splits that share no scene; others may be parts of them
-UNKNOWN = -1  # class of a category id that category.json does not list
-# Microseconds between what a record and its file's name or its pose say of one moment: they are equal in the dataset,
-# and half the time between two sweeps of the LiDAR is the most that cannot be another one's.
-MOMENT = 25_000
-KEY_FRAME = 250_000  # microseconds; half the time between two key frames
-_UNIT = 1e-3  # how far from 1 a rotation quaternion may be: the files hold about 16 digits
-FIELDS = {
-    "scene": ("token", "name", "first_sample_token", "nbr_samples"),
-    "sample": ("token", "next", "scene_token"),
-    "sensor": ("token", "channel"),
-    "calibrated_sensor": ("token", "sensor_token", "translation", "rotation", "camera_intrinsic"),
-    "ego_pose": ("token", "translation", "rotation"),
-    "sample_data": (
-        *("token", "sample_token", "ego_pose_token", "calibrated_sensor_token", "filename", "is_key_frame"),
-        *("width", "height"),
-    ),
-    "lidarseg": ("sample_data_token", "filename"),
-    "category": ("token", "name", "index"),
-}
-SMALL = ("scene", "sample", "sensor", "calibrated_sensor")
-# Fields that are not text: of the tables, and of a key frame's `calibration.json`.
-VALUES = (
-    *("nbr_samples", "translation", "rotation", "camera_intrinsic", "is_key_frame", "width", "height", "index"),
-    *("columns", "dtype", "intrinsics", "lidar_to_camera"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +90,7 @@ class Tables:
         for name, scene in self.scenes.items():
             if scene["token"] == token:
                 return name
-        raise DataError(_wrong(self.path("sample"), record, "scene_token", "a token of scene.json", token))
+        raise DataError(wrong_field(self.path("sample"), record, "scene_token", "a token of scene.json", token))
 
     def pose(self, table: str, token: str) -> np.ndarray:
         """Look up a pose.
@@ -144,33 +127,40 @@ def read_tables(root: str | Path, version: str = "v1.0-trainval") -> Tables:
         DataError: Something is missing or broken; the message names file, record and field.
     """
     folder = need_folder(need_folder(root, "data root") / version, f"tables of {version}")
-    scenes, samples, sensors, calibrations = (_read_table(folder / f"{name}.json") for name in SMALL)
-    calibrations = _index(calibrations, "token", folder / "calibrated_sensor.json")
-    sensors = _index(sensors, "token", folder / "sensor.json")
+    scenes, samples, sensors, calibrations = (read_table(folder / f"{name}.json") for name in SMALL)
+    calibrations = index_records(calibrations, "token", folder / "calibrated_sensor.json")
+    sensors = index_records(sensors, "token", folder / "sensor.json")
     channels = {token: record["channel"] for token, record in sensors.items()}
-    _index(scenes, "token", folder / "scene.json")
-    samples = _index(samples, "token", folder / "sample.json")
-    frames = _key_frames(_read_table(folder / "sample_data.json"), calibrations, channels, folder)
+    index_records(scenes, "token", folder / "scene.json")
+    samples = index_records(samples, "token", folder / "sample.json")
+    frames = _key_frames(read_table(folder / "sample_data.json"), calibrations, channels, folder)
     wanted = {record["ego_pose_token"] for frame in frames.values() for record in frame.values()}
-    poses = [record for record in _read_table(folder / "ego_pose.json") if record["token"] in wanted]
-    poses = _index(poses, "token", folder / "ego_pose.json")
-    _check_moments(frames, samples, poses, folder / "sample_data.json")
+    poses = [record for record in read_table(folder / "ego_pose.json") if record["token"] in wanted]
+    poses = index_records(poses, "token", folder / "ego_pose.json")
+    check_moments(frames, samples, poses, folder / "sample_data.json")
+    check_drives(frames, samples, scenes, folder)
     labels = folder / "lidarseg.json"
-    rows = _read_table(labels) if labels.is_file() else []  # v1.0-test's file is empty: its labels are withheld
-    label_files = {token: row["filename"] for token, row in _index(rows, "sample_data_token", labels).items()} or None
-    _check_label_files(label_files or {}, labels)
+    rows = read_table(labels) if labels.is_file() else []  # v1.0-test's file is empty: its labels are withheld
+    label_files = {
+        token: row["filename"] for token, row in index_records(rows, "sample_data_token", labels).items()
+    } or None
+    check_label_files(label_files or {}, labels)
+    provenance = provenance_of(Path(root))
+    class_of = class_table(folder / "category.json") if label_files else np.full(256, UNKNOWN, dtype=np.int64)
+    if label_files and (version in OFFICIAL or provenance == "mini"):
+        check_official(folder / "category.json")
     return Tables(
         root=Path(root),
         version=version,
-        scenes=_index(scenes, "name", folder / "scene.json"),
+        scenes=index_records(scenes, "name", folder / "scene.json"),
         samples=samples,
         frames=frames,
         calibrations=calibrations,
         ego_poses=poses,
         label_files=label_files,
-        class_of=_class_table(folder / "category.json") if label_files else np.full(256, UNKNOWN, dtype=np.int64),
+        class_of=class_of,
         splits=_own_splits(folder / "splits.json"),
-        provenance=provenance_of(Path(root)),
+        provenance=provenance,
     )
 
 
@@ -199,7 +189,7 @@ def list_samples(tables: Tables, scene: str) -> tuple[str, ...]:
         sample = tables.samples[token]
         if sample["scene_token"] != record["token"]:
             expected = f"{record['token']!r} of {scene}, whose chain it is in"
-            raise DataError(_wrong(tables.path("sample"), sample, "scene_token", expected, sample["scene_token"]))
+            raise DataError(wrong_field(tables.path("sample"), sample, "scene_token", expected, sample["scene_token"]))
         _check_order(next(reversed(tokens), None), sample, tables)
         tokens[token] = None
         token = sample["next"]
@@ -215,105 +205,10 @@ def list_samples(tables: Tables, scene: str) -> tuple[str, ...]:
 
 def _check_order(before: str | None, sample: dict, tables: Tables) -> None:
     """Refuse a sample that is earlier than the one before it in its scene."""
-    earlier, now = _time(tables.samples[before] if before is not None else {}), _time(sample)
+    earlier, now = time_of(tables.samples[before] if before is not None else {}), time_of(sample)
     if earlier is not None and now is not None and now <= earlier:
         expected = f"a time after that of the sample before, {earlier}"
-        raise DataError(_wrong(tables.path("sample"), sample, "timestamp", expected, now))
-
-
-def pose_matrix(record: dict, path: Path) -> np.ndarray:
-    """Turn a record's rotation and translation into a matrix.
-
-    Args:
-        record: A record of `calibrated_sensor` or `ego_pose`: `rotation` is a quaternion (w, x, y, z), `translation`
-            (x, y, z) in metres.
-        path: The table's json file, for the message.
-
-    Returns:
-        The pose float64 [4, 4], sensor to ego vehicle or ego vehicle to the world, the quaternion scaled to length 1;
-        all nan where the record holds nan or inf, or a rotation of zeros.
-
-    Raises:
-        DataError: A field holds other than 3 or 4 numbers, or the quaternion's length is not 1.
-    """
-    parts = {}
-    for field, size in (("translation", 3), ("rotation", 4)):
-        value = parts[field] = numbers(record[field])
-        if value is None or value.shape != (size,):
-            raise DataError(_wrong(path, record, field, f"{size} numbers", record[field]))
-    finite = np.isfinite(parts["translation"]).all() and np.isfinite(parts["rotation"]).all()
-    if not finite or not parts["rotation"].any():  # both are written where a pose is not known
-        return np.full((4, 4), np.nan)
-    pose = np.eye(4)
-    pose[:3, 3] = parts["translation"]
-    length = np.linalg.norm(parts["rotation"])
-    if abs(length - 1) > _UNIT:
-        raise DataError(_wrong(path, record, "rotation", "a quaternion of length 1", record["rotation"]))
-    w, x, y, z = parts["rotation"] / length
-    pose[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return pose
-
-
-def numbers(value: Any) -> np.ndarray | None:
-    """Turn a json value into an array of numbers.
-
-    Args:
-        value: What json holds there.
-
-    Returns:
-        The numbers, float64, nan and inf among them; None where the value is not a number or lists of numbers.
-    """
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of different lengths
-        return None
-    return array.astype(np.float64) if array.dtype.kind in "fiu" else None
-
-
-def need_fields(record: Any, fields: tuple[str, ...], where: str) -> None:
-    """Check that a json value is a record with some fields, each of them text unless `VALUES` lists it.
-
-    Args:
-        record: What json holds there.
-        fields: The fields.
-        where: What stands before a field's name in the message.
-
-    Raises:
-        DataError: A field is missing or not text.
-    """
-    for field in fields:
-        if not isinstance(record, dict) or field not in record:
-            raise DataError(f"{where}{field}: expected a value, found none")
-        if field not in VALUES and not isinstance(record[field], str):
-            raise DataError(f"{where}{field}: expected text, found {record[field]!r}")
-
-
-def _wrong(path: Path, record: dict, field: str, expected: str, found: Any) -> str:
-    """The message about a field of a record that does not hold what it should."""
-    return f"{path}: record {record['token']}: field {field}: expected {expected}, found {found!r}"
-
-
-def _read_table(path: Path) -> list[dict]:
-    """The records of a table, each with the table's `FIELDS`, which must be text unless listed in `VALUES`."""
-    records = load_json(path, "table")
-    if not isinstance(records, list) or (not records and path.stem != "lidarseg"):
-        found = "an empty list" if records == [] else type(records).__name__
-        raise DataError(f"{path}: expected a list of records, found {found}")
-    for number, record in enumerate(records):
-        need_fields(record, FIELDS[path.stem], f"{path}: record {number}: field ")
-    return records
-
-
-def _index(records: list[dict], field: str, path: Path) -> dict[str, dict]:
-    """The records by the value of a field, which must be different in each."""
-    index = {record[field]: record for record in records}
-    if len(index) != len(records):
-        raise DataError(f"{path}: field {field}: expected {len(records)} different values, found {len(index)}")
-    return index
+        raise DataError(wrong_field(tables.path("sample"), sample, "timestamp", expected, now))
 
 
 def _key_frames(
@@ -325,7 +220,7 @@ def _key_frames(
     path = folder / "sample_data.json"
     for record in records:
         if not isinstance(record["is_key_frame"], bool):
-            raise DataError(_wrong(path, record, "is_key_frame", "true or false", record["is_key_frame"]))
+            raise DataError(wrong_field(path, record, "is_key_frame", "true or false", record["is_key_frame"]))
         if not record["is_key_frame"]:
             continue
         calibration = calibrations.get(record["calibrated_sensor_token"], {})
@@ -333,75 +228,16 @@ def _key_frames(
         if channel is None:
             found = record["calibrated_sensor_token"]
             expected = "a token of calibrated_sensor.json whose sensor_token is in sensor.json"
-            raise DataError(_wrong(path, record, "calibrated_sensor_token", expected, found))
+            raise DataError(wrong_field(path, record, "calibrated_sensor_token", expected, found))
         if channel not in wanted:
             continue
-        _check_filed(record, channel, set(channels.values()), path)
+        check_filed(record, channel, set(channels.values()), path)
         frame = frames.setdefault(record["sample_token"], {})
         if channel in frame:
             expected = f"one key frame of {channel} in sample {record['sample_token']}"
-            raise DataError(_wrong(path, record, "is_key_frame", expected, f"also {frame[channel]['token']}"))
+            raise DataError(wrong_field(path, record, "is_key_frame", expected, f"also {frame[channel]['token']}"))
         frame[channel] = record
     return frames
-
-
-def _check_filed(record: dict, channel: str, channels: set[str], path: Path) -> None:
-    """Refuse the file of another sensor: the folder that it lies in is named by its channel."""
-    for part in record["filename"].split("/")[:-1]:
-        if part in channels and part != channel:
-            expected = f"a file of {channel}, the channel of its calibrated_sensor_token"
-            raise DataError(_wrong(path, record, "filename", expected, record["filename"]))
-
-
-def _check_moments(
-    frames: dict[str, dict[str, dict]], samples: dict[str, dict], poses: dict[str, dict], path: Path
-) -> None:
-    """Refuse key frames whose file, pose or sample is of another moment, as far as the records tell a time."""
-    for token, frame in frames.items():
-        for record in frame.values():
-            now, pose = _time(record), poses.get(record["ego_pose_token"], {})
-            named = re.search(r"__(\d{16})\.", record["filename"])
-            said = (
-                ("filename", int(named[1]) if named else None, MOMENT),
-                ("ego_pose_token", _time(pose), MOMENT),
-                ("sample_token", _time(samples.get(token, {})), KEY_FRAME),
-            )
-            for field, time, most in said:
-                if now is not None and time is not None and abs(time - now) > most:
-                    found = f"one of {time}, {abs(time - now) / 1e6:g} s from it"
-                    raise DataError(f"{path}: record {record['token']}: field {field}: expected one of its timestamp, "
-                                    f"{now}, found {found}")  # fmt: skip
-
-
-def _time(record: dict) -> int | None:
-    """A record's time in microseconds; None where it tells none."""
-    time = record.get("timestamp")
-    return time if isinstance(time, int) and not isinstance(time, bool) else None
-
-
-def _check_label_files(files: dict[str, str], path: Path) -> None:
-    """Refuse labels of another key frame: their files are called <token>_lidarseg.bin."""
-    for token, name in files.items():
-        stem = Path(name).name.removesuffix("_lidarseg.bin")
-        if stem != Path(name).name and stem != token:
-            expected = f"{token}_lidarseg.bin for sample_data_token {token}"
-            raise DataError(f"{path}: field filename: expected {expected}, found {name!r}")
-
-
-def _class_table(path: Path) -> np.ndarray:
-    """`Tables.class_of` by category.json, whose field index came with lidarseg."""
-    known, table = category_classes(), np.full(256, UNKNOWN, dtype=np.int64)
-    for record in _read_table(path):
-        if record["name"] not in known:
-            raise DataError(_wrong(path, record, "name", "one of the 32 lidarseg categories", record["name"]))
-        index = record["index"]
-        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(table):
-            raise DataError(_wrong(path, record, "index", "a whole number 0..255", index))
-        if table[index] != UNKNOWN:
-            raise DataError(_wrong(path, record, "index", "a number that no other category has", index))
-        table[record["index"]] = known[record["name"]]
-    table.setflags(write=False)
-    return table
 
 
 def _own_splits(path: Path) -> dict[str, tuple[str, ...]]:
