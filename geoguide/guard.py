@@ -23,7 +23,8 @@ EXIT_CODES = """Label 3D scans with words, and replicate GeoGuide.
 
 Exit codes: 0 done; 1 done, and `verify` or `data check` found a difference or a problem; 2 bad input, or a place that
 cannot be written to; 70 an error that nobody expected (a report is written; GEOGUIDE_DEBUG=1 shows the traceback); 74
-standard output could not be written (files are complete); 130 interrupted. A reader that goes away (`| head -1`) or a
+standard output could not be written (files are complete); 130 interrupted; 143 ended from outside (SIGTERM; 129:
+SIGHUP). A reader that goes away (`| head -1`) or a
 closed output is no error."""
 PACKAGES = ("geoguide", "torch", "numpy", "scipy", "numba", "trimesh", "plyfile", "tyro")  # the versions of a report
 
@@ -76,6 +77,8 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except GeoGuideError as error:
             code = _say(2, str(error))
+        except _EndedError as ended:
+            code = _say(128 + ended.number, f"ended by {ended.number.name}; {on_interrupt()}")
         except KeyboardInterrupt:
             code = _say(130, f"interrupted; {on_interrupt()}")
         except Exception as error:
@@ -183,21 +186,35 @@ def _open_missing() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
+class _EndedError(KeyboardInterrupt):
+    """The process is asked to end: by a job scheduler, `timeout`, a container that stops, a terminal that closes.
+
+    As Ctrl-C it is no `Exception`: what cleans up after an interrupt cleans up after this.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number = number
+
+
 @contextlib.contextmanager
 def _interruptible() -> Generator[None]:
-    """Ctrl-C ends worker processes too, which else would finish what they are at, or print tracebacks."""
+    """Ctrl-C, SIGTERM and SIGHUP clean up, and end worker processes too, which else would finish what they are at."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for child in multiprocessing.active_children():
             child.terminate()
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGINT else _EndedError(signal.Signals(number))
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield  # ignored (`nohup`), or whoever called this from Python has a handler
-        return
-    signal.signal(signal.SIGINT, interrupt)
+    ends = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in ends}
+    main_thread = threading.current_thread() is threading.main_thread()
+    # Else ignored (`nohup`), or whoever called this from Python has a handler.
+    ours = [number for number in ends if main_thread and before[number] in (signal.default_int_handler, signal.SIG_DFL)]
+    for number in ours:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in ours:
+            signal.signal(number, before[number])
