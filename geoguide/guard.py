@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from geoguide.errors import GeoGuideError, first_line
+from geoguide.errors import GeoGuideError, first_line, refused_file
 from geoguide.paths import reports_root, temporary_root, write_text
 
 DEBUG = "GEOGUIDE_DEBUG"
@@ -93,10 +93,13 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
         except KeyboardInterrupt:
             code = _say(130, f"interrupted; {on_interrupt()}")
         except Exception as error:
-            lacks = _exhausted(error)
+            lacks, refused = _exhausted(error), refused_file(error)
             if os.environ.get(DEBUG, "0") not in ("", "0"):
                 raise
-            code = _say(71, f"{lacks}; {on_interrupt()}") if lacks else _say(70, unexpected(error, argv))
+            if refused or lacks:
+                code = _say(2, refused) if refused else _say(71, f"{lacks}; {on_interrupt()}")
+            else:
+                code = _say(70, unexpected(error, argv))
         with contextlib.suppress(ValueError):  # a closed stream of whoever called this from Python
             sys.stdout.flush()
         if code == 0 and output.lost is not None and not isinstance(output.lost, BrokenPipeError):

@@ -1,9 +1,11 @@
 """The command line as a user meets it: exit codes, one-line errors, nothing half-written."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +136,27 @@ def test_a_working_folder_that_is_gone_is_one_line(tmp_path, capsys, monkeypatch
     assert run("segment", str(tmp_path / "scan.ply"), "--labels", "chair") == 2
     error = capsys.readouterr().err
     assert "the working folder is gone" in error and len(error.splitlines()) == 1
+
+
+def test_what_the_system_refuses_is_one_line(unprivileged: Path, tmp_path: Path, capsys) -> None:
+    """A folder that may not be entered was an error that nobody expected."""
+    commands = [
+        ["segment", "closed", "--labels", "chair", "--out", "/dev/shm/x.ply"],
+        ["data", "check", "closed"],
+        ["evaluate", "--dataset", "scannet", "--data", "closed"],
+        ["train", "--features", "transformers:closed", "--out", "/dev/shm/x.safetensors"],
+    ]
+    user = os.geteuid()
+    os.seteuid(os.getuid())
+    for arguments in commands:  # Python's own modules may lie where the other user may not read
+        assert run(*arguments) == 2
+    (tmp_path / "closed").mkdir(mode=0)
+    os.seteuid(user)
+    capsys.readouterr()
+    for arguments in commands:
+        assert run(*arguments) == 2
+        error = capsys.readouterr().err.strip()
+        assert "closed" in error and "ermission denied" in error and len(error.splitlines()) == 1
 
 
 def test_an_output_is_refused_before_the_work(scan, tmp_path, capsys, monkeypatch) -> None:
