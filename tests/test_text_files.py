@@ -157,3 +157,17 @@ def test_what_may_not_be_read_is_one_line(tmp_path: Path):
             check_folder(folder, known_layouts())
     with without_rights(file), pytest.raises(DataError, match=r"file.txt: thing cannot be read \(Permission denied\)"):
         read_text(file, "thing")
+
+
+def test_what_is_no_file_says_what_it_is(tmp_path: Path) -> None:
+    """A pipe is there, and "not found" alone sent people looking for a wrong path."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    told = {"folder": "folder", "link": "link to nothing", "loop": "link to nothing", "pipe": "device, pipe or socket"}
+    for name, what in told.items():
+        with pytest.raises(DataError, match=rf"{name}: list of scenes not found, this is a {what}$"):
+            need_file(tmp_path / name, "list of scenes")
+    with pytest.raises(DataError, match=r"nothing: list of scenes not found$"):
+        need_file(tmp_path / "nothing", "list of scenes")
