@@ -80,21 +80,6 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def unprivileged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working folder of a user who is not root: root may read and write whatever the permission bits say."""
-    monkeypatch.chdir(tmp_path)
-    tmp_path.chmod(0o755)
-    user = os.geteuid() if hasattr(os, "geteuid") else None
-    if user is None:
-        pytest.skip("permission bits are POSIX's")
-    if user == 0:
-        os.seteuid(65534)
-    yield Path()
-    if user == 0:
-        os.seteuid(0)
-
-
-@pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, int, Callable[[], object]], None]:
     """killed(State, steps, training): run `training` and interrupt it (Ctrl-C) before its step number `steps`."""
 

@@ -1,15 +1,13 @@
 """Text of every encoding and line end is the same text; what is no text is refused; so are files nobody may read."""
 
 import codecs
-import contextlib
 import os
-import stat
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rights import without_rights
 
 from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder
@@ -120,28 +118,6 @@ def test_leftovers_of_operating_systems_are_not_listed(tmp_path: Path):
     assert [path.name for path in listed(tmp_path, "*")] == ["a.ply", "b.ply"]
     assert [path.name for path in listed(tmp_path, "**/*.ply")] == ["a.ply", "b.ply", "c.ply"]
     assert listed(tmp_path / "nowhere", "*") == ()
-
-
-@contextlib.contextmanager
-def without_rights(folder: Path) -> Iterator[None]:
-    """As a user who may not read `folder`: root may read everything, so root becomes somebody else for a while."""
-    names = (folder, *folder.parents) if os.geteuid() == 0 else ()
-    modes = {path: path.stat().st_mode for path in names if not path.stat().st_mode & stat.S_IXOTH}
-    for path, mode in modes.items():  # the way to it, which pytest makes for its own user alone
-        path.chmod(mode | stat.S_IXOTH | stat.S_IROTH)
-    before = folder.stat().st_mode
-    folder.chmod(0)
-    user = os.geteuid()
-    try:
-        if user == 0:
-            os.seteuid(65534)
-        yield
-    finally:
-        if user == 0:
-            os.seteuid(0)
-        folder.chmod(before)
-        for path, mode in modes.items():
-            path.chmod(mode)
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="rights of files are another matter there")
