@@ -304,6 +304,8 @@ class Verify:
         for row in result["rows"]:
             mark = "ok " if row["within"] else "OUT"
             print(f"{mark} {row['name']:<28} {row['committed_miou']:6.2f} -> {row['fresh_miou']:6.2f}")
+        if not result["same_data"]:
+            print("the scenes are NOT the same as the committed records'")
         print(f"reproduced on this machine: {'yes' if result['reproduced'] else 'no'} (report: {report})")
         return 0 if result["reproduced"] or self.report_only else 1
 

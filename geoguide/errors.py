@@ -1,5 +1,7 @@
 """Errors that a user can act on: every public entry raises a subclass of `GeoGuideError` with one clear line."""
 
+import errno
+import os
 import tokenize
 import zipfile
 import zlib
@@ -76,3 +78,27 @@ def first_line(error: Exception) -> str:
         The line; the error's class name where the message is empty.
     """
     return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+
+
+# Why a system refuses a file that is there: rights, a broken disk, a network disk that went away, too long a name.
+_REFUSED = ("EACCES", "EPERM", "EIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EROFS", "ENOSPC", "EDQUOT", "ENAMETOOLONG")
+REFUSED = frozenset(getattr(errno, name) for name in _REFUSED if hasattr(errno, name))
+
+
+def refused_file(error: Exception) -> str | None:
+    """Say which file the system refuses, and why.
+
+    Args:
+        error: Any error.
+
+    Returns:
+        One line that begins with the file; None where the error is none of the system's about a file, or about one
+        that is not there.
+
+    Example:
+        >>> refused_file(PermissionError(13, "Permission denied", "scan.ply"))
+        'scan.ply: Permission denied'
+    """
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in REFUSED:
+        return None
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import importlib.metadata
 import io
 import multiprocessing
@@ -12,19 +13,29 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from types import FrameType
 from typing import Any, TextIO
 
-from geoguide.errors import GeoGuideError, first_line
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+from geoguide.errors import GeoGuideError, first_line, refused_file
 from geoguide.paths import reports_root, temporary_root, write_text
 
 DEBUG = "GEOGUIDE_DEBUG"
 EXIT_CODES = """Label 3D scans with words, and replicate GeoGuide.
 
 Exit codes: 0 done; 1 done, and `verify` or `data check` found a difference or a problem; 2 bad input, or a place that
-cannot be written to; 70 an error that nobody expected (a report is written; GEOGUIDE_DEBUG=1 shows the traceback); 74
-standard output could not be written (files are complete); 130 interrupted. A reader that goes away (`| head -1`) or a
+cannot be written to; 70 an error that nobody expected (a report is written; GEOGUIDE_DEBUG=1 shows the traceback); 71
+this machine has not enough memory, or allows too few open files; 74 standard output could not be written (files are
+complete); 130 interrupted; 143 ended from outside (SIGTERM; 129: SIGHUP). A reader that goes away (`| head -1`) or a
 closed output is no error."""
+HANDLES = 10_240  # open files: what 64 scenes of six splits need, and the most that macOS allows a process
+# What libraries say of memory that the system refuses, in errors of a general class: torch, C++, the system.
+NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory")
 PACKAGES = ("geoguide", "torch", "numpy", "scipy", "numba", "trimesh", "plyfile", "tyro")  # the versions of a report
 
 
@@ -69,6 +80,7 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
     Raises:
         Exception: Where `$GEOGUIDE_DEBUG` is set, an error that nobody expected.
     """
+    _allow_open_files()
     with _streams() as output, _interruptible():
         try:
             code = work() or 0
@@ -76,12 +88,18 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except GeoGuideError as error:
             code = _say(2, str(error))
+        except _EndedError as ended:
+            code = _say(128 + ended.number, f"ended by {ended.number.name}; {on_interrupt()}")
         except KeyboardInterrupt:
             code = _say(130, f"interrupted; {on_interrupt()}")
         except Exception as error:
+            lacks, refused = _exhausted(error), refused_file(error)
             if os.environ.get(DEBUG, "0") not in ("", "0"):
                 raise
-            code = _say(70, unexpected(error, argv))
+            if refused or lacks:
+                code = _say(2, refused) if refused else _say(71, f"{lacks}; {on_interrupt()}")
+            else:
+                code = _say(70, unexpected(error, argv))
         with contextlib.suppress(ValueError):  # a closed stream of whoever called this from Python
             sys.stdout.flush()
         if code == 0 and output.lost is not None and not isinstance(output.lost, BrokenPipeError):
@@ -128,6 +146,30 @@ def report(error: Exception, argv: Sequence[str]) -> str:
     lines = ["geoguide met an error that it did not expect.", "", ", ".join(about), f"arguments: {list(argv)}", ""]
     text = "\n".join(lines) + "\n" + "".join(traceback.format_exception(error))
     return text.encode(errors="backslashreplace").decode()  # names of files need not be UTF-8
+
+
+def _exhausted(error: Exception) -> str | None:
+    """What the machine has not enough of, where that is why an error was raised."""
+    if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
+        return f"not enough memory ({first_line(error):.120})"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU; torch is not imported for it
+        return f"not enough memory on the GPU ({first_line(error):.120})"
+    if isinstance(error, BrokenProcessPool):
+        return "a worker process was ended from outside, most often for want of memory: fewer --workers need less"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many open files, see `ulimit -n` ({first_line(error):.120})"
+    return None
+
+
+def _allow_open_files() -> None:
+    """Raise the number of files that this process may open at once, which is low on many systems, as far as it may."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = HANDLES if hard == resource.RLIM_INFINITY else min(HANDLES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _version(package: str) -> str:
@@ -183,21 +225,35 @@ def _open_missing() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
+class _EndedError(KeyboardInterrupt):
+    """The process is asked to end: by a job scheduler, `timeout`, a container that stops, a terminal that closes.
+
+    As Ctrl-C it is no `Exception`: what cleans up after an interrupt cleans up after this.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number = number
+
+
 @contextlib.contextmanager
 def _interruptible() -> Generator[None]:
-    """Ctrl-C ends worker processes too, which else would finish what they are at, or print tracebacks."""
+    """Ctrl-C, SIGTERM and SIGHUP clean up, and end worker processes too, which else would finish what they are at."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for child in multiprocessing.active_children():
             child.terminate()
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGINT else _EndedError(signal.Signals(number))
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield  # ignored (`nohup`), or whoever called this from Python has a handler
-        return
-    signal.signal(signal.SIGINT, interrupt)
+    ends = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in ends}
+    main_thread = threading.current_thread() is threading.main_thread()
+    # Else ignored (`nohup`), or whoever called this from Python has a handler.
+    ours = [number for number in ends if main_thread and before[number] in (signal.default_int_handler, signal.SIG_DFL)]
+    for number in ours:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in ours:
+            signal.signal(number, before[number])

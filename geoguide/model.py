@@ -17,7 +17,7 @@ from geoguide.backbones import BackboneConfig, identity
 from geoguide.benchmarks.named import shown
 from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
-from geoguide.errors import DataError, InputError, first_line
+from geoguide.errors import ConfigError, DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.arrays import coordinates
 from geoguide.ops.devices import resolve_device
@@ -32,8 +32,10 @@ from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.text.encoder import same_pair
 from geoguide.text.encoders import TextConfig, text_encoder
+from geoguide.text_files import parse_json
 
 _FORMAT = "geoguide-model-1"
+_ABOUT = "geoguide"  # the metadata field that holds the model beside its weights
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,7 @@ class GeoGuideModel:
         }
         with replacing(path) as temporary:
             tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
-            temporary.write_bytes(save(tensors, {"geoguide": json.dumps(about)}))
+            temporary.write_bytes(save(tensors, {_ABOUT: json.dumps(about)}))
         return Path(path)
 
 
@@ -265,25 +267,43 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
     if not path.suffix:
         path = WEIGHTS / f"{path_or_name}.safetensors"
     if not os.path.isfile(path):  # False also for a name that is too long, unlike the method of Path
-        known = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
+        known = sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if _ABOUT in _metadata(p))
         raise DataError(f"{path_or_name}: no such model file; packaged models: {', '.join(known) or 'none'}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        about: _About = from_dict(_About, json.loads(metadata["geoguide"]), "geoguide")
+        about = _about(path)
         with torch.device("meta"):  # no memory is spent on widths that the weights do not have
             adapter = Adapter(about.in_width, about.out_width, about.adapter)
     # RecursionError, of json nested too deeply, is a RuntimeError; OverflowError: a width beyond 64 bits.
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         raise DataError(f"{path}: not a {_FORMAT} file ({first_line(error)})") from None
     problems = mismatches(adapter.state_dict(), tensors)
+    if not problems and not (tensors["deviation"] > 0).all():  # channels would be infinite, and every label the first
+        problems = ["deviation holds values that are not above 0"]
     if problems:
         raise DataError(f"{path}: does not fit its adapter: {'; '.join(problems)}")
     adapter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     adapter.eval().requires_grad_(False)
     backbone = replace(about.backbone, weights=weights)
     return GeoGuideModel(adapter, about.adapter, backbone, about.prompt, about.origin, about.text, about.scenes)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def _about(path: Path) -> _About:
+    """What a model file says of itself; a ValueError where it is none of this format."""
+    found = _metadata(path)
+    if _ABOUT not in found:
+        raise ConfigError(f"no metadata {_ABOUT!r}: weights of another program, or of one network alone")
+    about = parse_json(found[_ABOUT], f"{path}: metadata {_ABOUT}")
+    written = about.get("format", _FORMAT) if isinstance(about, dict) else _FORMAT
+    if written != _FORMAT:
+        raise ConfigError(f"its format is {written!r:.60}: made by another version of geoguide?")
+    return from_dict(_About, about, _ABOUT)
 
 
 def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:

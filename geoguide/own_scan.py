@@ -18,7 +18,7 @@ from geoguide.datasets.units import extent_as_read
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import SPLAT, Fusion, fuse
 from geoguide.model import GeoGuideModel
-from geoguide.paths import replacing
+from geoguide.paths import alone_beside, replacing
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
@@ -306,10 +306,12 @@ def write_labelled(path: Path, result: Segmentation) -> None:
         faces["vertex_indices"] = result.scene.faces
         elements.append(PlyElement.describe(faces, "face"))
     comments = [f"label {i} {name.encode('unicode_escape').decode('ascii')}" for i, name in enumerate(result.labels)]
-    with replacing(path.with_suffix(".json")) as summary, replacing(path) as temporary:  # both or, on an error, neither
+    text = json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n"
+    # Both files or, on an error, neither.
+    with alone_beside(path), replacing(path.with_suffix(".json")) as summary, replacing(path) as temporary:
         PlyData(elements, comments=comments).write(str(temporary))
-        text = json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n"
-        summary.write_text(text, encoding="utf-8", newline="\n")
+        # The scan's name need not be text: its bytes become json's own escapes.
+        summary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _as_in_file(scene: Scene) -> np.ndarray:

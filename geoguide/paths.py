@@ -209,18 +209,37 @@ def writing(path: Path) -> Generator[None]:
         raise WriteError(f"{final}: cannot be written ({_reason(error, path)})") from error
 
 
+@contextlib.contextmanager
+def alone_beside(path: Path) -> Generator[None]:
+    """Hold the folder of a file, so that of two processes that write several files each, all are of one in the end.
+
+    Args:
+        path: One of the files; missing folders above it are made.
+
+    Yields:
+        Nothing; the files are written within.
+
+    Raises:
+        WriteError: The folder cannot be made, or something within cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locks.alone_in(path.parent):
+            yield
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file as `replacing` does.
 
     Args:
         path: The file to write; missing folders are made.
-        text: All that it is to hold.
+        text: All that it is to hold; bytes of file names that are no text become escapes, in JSON its own.
 
     Raises:
         DataError: As `replacing`.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ spreadsheets. Whatever is read otherwise than as UTF-8 gives one `ReadAs` warnin
 import codecs
 import csv
 import json
+import os
 import re
 import warnings
 from collections import Counter
@@ -155,11 +156,20 @@ def _read(path: str | Path, what: str, size: int = -1) -> bytes:
     """The first `size` bytes of a file, all of them by default."""
     try:
         if not Path(path).is_file():
-            raise DataError(f"{path}: {what} not found")
+            raise DataError(f"{path}: {what} not found{_instead(path)}")
         with Path(path).open("rb") as file:
             return file.read(size)
     except OSError as error:
         raise DataError(f"{path}: {what} cannot be read ({error.strerror})") from None
+
+
+def _instead(path: str | Path) -> str:
+    """What lies where a file is looked for, for a message that says that there is none."""
+    if os.path.isdir(path):
+        return ", this is a folder"
+    if os.path.exists(path):
+        return ", this is a device, pipe or socket"
+    return ", this is a link to nothing" if os.path.islink(path) else ""
 
 
 def _windows(data: bytes, path: str | Path, what: str) -> str:

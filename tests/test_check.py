@@ -10,6 +10,7 @@ import test_openscene_layout as published
 import test_scannet as scannet
 import torch
 from PIL import Image
+from rights import without_rights
 from tiny_nuscenes import write_dataset
 
 from geoguide.benchmarks.scenes import known_layouts
@@ -334,3 +335,16 @@ def test_repeated_points_are_said(rng: np.random.Generator):
     report, scene = Report("title"), Scene("merged", points, np.zeros_like(points))
     check_scene(report, Path("merged"), lambda _: scene, need_labels=False, need_frames=False)
     assert not report.problems and any("1,200 points lie at 400 different positions" in text for text in report.notes)
+
+
+@pytest.mark.parametrize(
+    "closed", ["", "color", "depth", "pose", "intrinsic", "{}_vh_clean_2.ply", "{}.aggregation.json"]
+)
+def test_what_may_not_be_read_is_a_problem_that_names_it(scene_folder: Path, capsys, closed: str) -> None:
+    """A folder that may not be listed counted as empty; a scene's folder ended the check of all others."""
+    give_pose(scene_folder)
+    path = scene_folder / closed.format(scene_folder.name)
+    with without_rights(path):
+        code, out = checked(scene_folder.parents[1], capsys)
+    problems = [line for line in out.splitlines() if "ermission denied" in line]
+    assert code == 1 and problems and all(line.startswith(f"  problem: {path}") for line in problems)

@@ -4,10 +4,12 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from plyfile import PlyData
+from rights import without_rights
 from tiny_nuscenes import write_key_frame
 
 from geoguide.cli import main
@@ -134,6 +136,24 @@ def test_a_working_folder_that_is_gone_is_one_line(tmp_path, capsys, monkeypatch
     assert run("segment", str(tmp_path / "scan.ply"), "--labels", "chair") == 2
     error = capsys.readouterr().err
     assert "the working folder is gone" in error and len(error.splitlines()) == 1
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys) -> None:
+    """A folder that may not be entered was an error that nobody expected."""
+    (closed := tmp_path / "closed").mkdir()
+    commands = [
+        ["segment", str(closed), "--labels", "chair", "--out", "/dev/shm/x.ply"],
+        ["data", "check", str(closed)],
+        ["evaluate", "--dataset", "scannet", "--data", str(closed)],
+    ]
+    for arguments in commands:  # Python's own modules may lie where the other user may not read
+        assert run(*arguments) == 2
+    capsys.readouterr()
+    with without_rights(closed):
+        for arguments in commands:
+            assert run(*arguments) == 2
+            error = capsys.readouterr().err.strip()
+            assert "closed" in error and "ermission denied" in error and len(error.splitlines()) == 1
 
 
 def test_an_output_is_refused_before_the_work(scan, tmp_path, capsys, monkeypatch) -> None:

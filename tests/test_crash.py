@@ -1,6 +1,7 @@
 """Kills, two processes at once, a full disk, a read-only one: nothing corrupt, nothing lost, nothing left over."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
@@ -20,11 +21,13 @@ from geoguide.cli import main
 from geoguide.errors import DataError
 from geoguide.experiments import records
 from geoguide.model import load
+from geoguide.own_scan import Segmentation, write_labelled
 from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare, scene_sources
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
+from geoguide.scene import Scene
 from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.rooms.make import MiniConfig, make_mini_scannet
 
@@ -198,6 +201,23 @@ def test_two_that_make_the_same_rooms(tmp_path: Path) -> None:
     alone = make_mini_scannet(tmp_path / "alone", rooms=(2, 0, 0), config=SMALL, workers=1, progress=False)
     assert tree(tmp_path / "both") == tree(alone)
     assert {(tmp_path / f"saw-{n}").read_bytes() for n in range(2)} == {(alone / "manifest.json").read_bytes()}
+
+
+def write_scans(out: Path, number: int) -> None:
+    """Write the same names again and again, and look whether both files are of one writer."""
+    scene = Scene("scan", np.zeros((4, 3), np.float32), np.zeros((4, 3), np.float32))
+    ids, scores, label = np.zeros(4, np.int64), np.zeros(4, np.float32), f"of {number}"
+    for _ in range(40):
+        write_labelled(out, Segmentation(scene, (label,), ids, scores, {"labels": {label: 4}}))
+        with paths.alone_beside(out):
+            told = json.loads(out.with_suffix(".json").read_text())["labels"]
+            assert f"label 0 {next(iter(told))}\n".encode() in out.read_bytes()
+
+
+def test_two_that_label_into_the_same_files(tmp_path: Path) -> None:
+    """The cloud was of one command and the summary of the other."""
+    at_once(write_scans, tmp_path / "out.ply")
+    assert sorted(tree(tmp_path)) == ["out.json", "out.ply"]
 
 
 def weights_of(config: ExperimentConfig, scenes: dict[str, list[PreparedScene]], checkpoints: Path) -> np.ndarray:

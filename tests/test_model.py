@@ -1,16 +1,21 @@
 """The saved model: same answers after a round trip, any words, clear errors."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import geoguide
 from geoguide.backbones import BackboneConfig
 from geoguide.backbones import load as load_backbone
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.model import GeoGuideModel
+from geoguide.paths import WEIGHTS
 from geoguide.pipeline.class_text import ClassText
 from geoguide.scene import Scene
 from geoguide.students.adapter import Adapter, AdapterConfig
@@ -146,3 +151,56 @@ def test_arrays_that_hide_values_are_refused() -> None:
     negative = torch.tensor(points).to(torch.complex64).conj().imag  # torch marks it as negative, and changes nothing
     assert len(model.segment(negative + torch.tensor(points), np.zeros((300, 3)), labels=["wall"])[0]) == 300
     model.segment(np.ma.masked_array(points), np.zeros((300, 3)), labels=["wall"])
+
+
+def harmed(path: Path, about: dict, tensors: dict) -> Path:
+    """A packaged model with parts of its metadata and tensors replaced."""
+    with safe_open(WEIGHTS / "mini.safetensors", "pt") as file:
+        held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        told = json.loads(file.metadata()["geoguide"])
+    save_file(held | tensors, path, {"geoguide": json.dumps(told | about)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("about", "tensors", "message"),
+    [
+        ({"format": "geoguide-model-2"}, {}, r"its format is 'geoguide-model-2': made by another version"),
+        ({"format": 1, "zebra": 2}, {}, r"its format is 1: made by another version"),
+        (
+            {},
+            {"mean": torch.zeros(336, dtype=torch.int32)},
+            r"1 wrong type \(mean must be torch.float32, found torch.i",
+        ),
+        ({}, {"mean": torch.zeros(336, dtype=torch.bool)}, r"1 wrong type \(mean must be torch.float32, found torch.b"),
+        ({}, {"mean": torch.full((336,), float("nan"))}, r"1 not finite \(mean\)"),
+        ({}, {"mean": torch.full((336,), 1e300, dtype=torch.float64)}, r"1 not finite \(mean\)"),
+        ({}, {"deviation": torch.zeros(336)}, r"deviation holds values that are not above 0"),
+    ],
+)
+def test_a_model_file_that_would_label_wrongly_is_refused(tmp_path, about: dict, tensors: dict, message: str) -> None:
+    """A deviation of whole numbers gave every point the first label, without a word."""
+    path = harmed(tmp_path / "m.safetensors", about, tensors)
+    with pytest.raises(DataError, match=rf"m\.safetensors: .*{message}"):
+        geoguide.load(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_width_are_weights(tmp_path, dtype: torch.dtype) -> None:
+    model = geoguide.load("mini")
+    half = {name: value.to(dtype) for name, value in model.adapter.state_dict().items()}
+    loaded = geoguide.load(harmed(tmp_path / "m.safetensors", {}, half))
+    torch.testing.assert_close(loaded.adapter.layers[0].weight, model.adapter.layers[0].weight, rtol=0.01, atol=1e-6)
+
+
+def test_weights_that_are_no_model_say_so(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"no metadata 'geoguide': weights of another program, or of one network"):
+        geoguide.load("lseg-mini")
+    with pytest.raises(DataError, match=r"no such model file; packaged models: mini$"):
+        geoguide.load("nothing")
+    path = tmp_path / "m.safetensors"
+    save_file({"x": torch.zeros(2)}, path, {"geoguide": '{"format": 1, "format": 2}'})
+    with pytest.raises(
+        DataError, match=r"m.safetensors: metadata geoguide: not valid json \(field 'format' occurs twice"
+    ):
+        geoguide.load(path)

@@ -163,3 +163,21 @@ def test_what_was_written_is_known_again(mesh: Path, tmp_path: Path) -> None:
     own_scan.write_labelled(tmp_path / "out.ply", result)
     assert own_scan.is_labelled(tmp_path / "out.ply") and not own_scan.is_labelled(mesh)
     assert not own_scan.is_labelled(tmp_path / "out.json")
+
+
+NOT_TEXT = os.fsdecode(b"t\xfcr \xff.bin")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names of files are text")
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "xx_YY"])
+def test_a_name_that_is_no_text_is_labelled(tmp_path: Path, locale: str) -> None:
+    """It failed after all the work: the summary holds the scan's name."""
+    rows = np.random.default_rng(0).uniform(0, 2, (300, 6)).astype(np.float32)
+    rows.tofile(tmp_path / NOT_TEXT)
+    command = [sys.executable, "-m", "geoguide.cli", "segment", NOT_TEXT, "--columns", "6", "--labels", "wall, floor"]
+    environment = os.environ | {"LC_ALL": locale, "PYTHONPATH": str(Path(geoguide.__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    labelled = tmp_path / f"{NOT_TEXT.removesuffix('.bin')}_labelled.ply"
+    assert len(PlyData.read(str(labelled))["vertex"]) == 300
+    assert json.loads(labelled.with_suffix(".json").read_text(encoding="utf-8"))["scan"] == Path(NOT_TEXT).stem

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import resource
 
 import numpy as np
 import pytest
@@ -71,6 +73,21 @@ def test_damage_is_repaired(scene: Scene, tiny: ExperimentConfig, tmp_path, comp
     file.write_bytes(file.read_bytes()[:200])
     np.testing.assert_array_equal(prepare(scene, tiny, tmp_path).geometry, expected)
     assert computed == ["geometry"]
+
+
+def test_too_many_open_files_are_no_damage(scene: Scene, tiny: ExperimentConfig, tmp_path, computed: list[str]) -> None:
+    """Every stage was computed again, and its files written anew, where only a handle was missing."""
+    prepare(scene, tiny, tmp_path)
+    computed.clear()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 3, hard))
+    held = []
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            held += [prepare(scene, tiny, tmp_path) for _ in range(20)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not computed
 
 
 def test_a_source_is_read_once_and_then_never(

@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from geoguide.datasets import scannet
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pretraining import PretrainConfig, Pretraining
+from geoguide.pretraining import PretrainConfig, Pretraining, probe_record
 from geoguide.pretraining.loop import build
 from geoguide.pretraining.probe_record import add_row, read_record
 from geoguide.pretraining.probing import (
@@ -149,3 +149,19 @@ def test_rows_of_a_record(tiny: ExperimentConfig, data_home, tmp_path) -> None:
     assert scannet.list_scenes(data_home / "mini-scannet", "test")[0].name == "scene7000_00"
     with pytest.raises(DataError, match="scene7000_00: evaluated on, but pretrained on"):
         add_row("sonata-mini", out, weights=seen, config=tiny, settings=settings)
+
+
+def test_a_row_that_another_command_added_meanwhile_is_kept(tiny: ExperimentConfig, tmp_path, monkeypatch) -> None:
+    """Two probes side by side: the one that ended last wrote over the other's row."""
+    out, settings = tmp_path / "probe.json", replace(SMALL, strengths=(0.1,), iterations=20)
+    add_row("descriptors", out, config=tiny, settings=settings)
+    whole, measure = out.read_text(), probe_record.probe
+
+    def slow(*given: object) -> dict:
+        out.write_text(whole)  # by the other
+        return measure(*given)
+
+    out.unlink()
+    monkeypatch.setattr(probe_record, "probe", slow)
+    add_row("random", out, config=tiny, settings=settings)
+    assert set(read_record(out, settings)["rows"]) == {"descriptors", "random"}

@@ -53,6 +53,14 @@ def test_found_by_config_whatever_the_row_is_called(record: records.Record, tiny
     assert run.get(tiny, folder=folder) == record
 
 
+def test_a_row_that_was_renamed_and_run_again_has_one_file(tiny: ExperimentConfig, tmp_path: Path) -> None:
+    config = tiny.replace(train__steps=2, train__evaluate_every=1)
+    run.run(config, folder=tmp_path, progress=False)
+    again = run.run(config.replace(name="renamed"), folder=tmp_path, progress=False)
+    assert [path.name for path in tmp_path.glob("*/*")] == [f"renamed-s0-{again.id}.json"]
+    assert records.find(config, tmp_path) == again
+
+
 def test_verify_trains_again_and_compares(record: records.Record, tiny, folder, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("GEOGUIDE_RESULTS", str(folder))
     monkeypatch.setattr(verify, "profile", lambda name: [tiny])
@@ -67,14 +75,14 @@ def test_verify_trains_again_and_compares(record: records.Record, tiny, folder, 
     changed = json.loads(path.read_text())
     scores = changed["metrics"]
     there = [name for name, value in scores["iou"].items() if value is not None]
-    scores["iou"][there[0]] += 60.0  # of 20 classes
-    scores |= {"miou": scores["miou"] + 3.0, "miou_skip": scores["miou_skip"] + 60.0 / len(there), "confusion": None}
+    scores["iou"][there[0]] -= 40.0  # of 20 classes
+    scores |= {"miou": scores["miou"] - 2.0, "miou_skip": scores["miou_skip"] - 40.0 / len(there), "confusion": None}
     other = tmp_path / "mini-scannet"
     other.mkdir()
     (other / path.name).write_text(json.dumps(changed))
     monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path))
     result = verify.verify("quick")
-    assert not result["reproduced"] and result["rows"][0]["difference_miou"] == pytest.approx(-3.0)
+    assert not result["reproduced"] and result["rows"][0]["difference_miou"] == pytest.approx(2.0)
 
 
 def test_missing_and_broken_records_are_named(tmp_path, monkeypatch, tiny) -> None:
@@ -84,7 +92,7 @@ def test_missing_and_broken_records_are_named(tmp_path, monkeypatch, tiny) -> No
         verify.verify("quick")
     broken = tmp_path / "broken.json"
     broken.write_text('{"id": ')
-    with pytest.raises(DataError, match="broken.json: unreadable record"):
+    with pytest.raises(DataError, match="broken.json: not valid json, truncated?"):
         records.read(broken)
     broken.write_text('{"id": "x"}')
     with pytest.raises(DataError, match="no field 'config'"):
@@ -161,7 +169,12 @@ def test_a_record_whose_config_was_edited_is_refused(tmp_path: Path):
     ],
 )  # fmt: skip
 def test_a_number_that_was_typed_into_a_record_is_refused(tmp_path: Path, change, message: str) -> None:
-    share = {"iou": {"wall": 50.0, "floor": None}, "acc": {"wall": 50.0, "floor": None}, "miou_skip": 50.0}
+    share = {
+        "iou": {"wall": 50.0, "floor": None},
+        "acc": {"wall": 50.0, "floor": None},
+        "miou_skip": 50.0,
+        "macc": 25.0,
+    }
     raw = fake_record(ExperimentConfig(), 25.0, **share, confusion=[[1, 1], [0, 0]]).raw
     path = tmp_path / "a-s0-0.json"
     path.write_text(records.dumps(raw))
@@ -170,3 +183,100 @@ def test_a_number_that_was_typed_into_a_record_is_refused(tmp_path: Path, change
     path.write_text(records.dumps(raw))
     with pytest.raises(DataError, match=message):
         records.read(path)
+
+
+def edited(*path: str | int, value: object):
+    """A change of one value of a record's file; a function makes the new value from the old one."""
+
+    def change(raw: dict) -> None:
+        *parents, last = path
+        for name in parents:
+            raw = raw[name]
+        raw[last] = value(raw[last]) if callable(value) else value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (edited("metrics", "macc", value=float("nan")), r"metrics.macc is nan, 25 by"),
+        (edited("metrics", "macc", value=25.5), r"metrics.macc is 25.5, 25 by"),
+        (edited("metrics", "macc", value=10**400), r"metrics.macc is a whole number beyond 64 bits"),
+        (edited("metrics", "miou", value=float("inf")), r"metrics.miou is inf"),
+        (edited("metrics", "confusion", 0, 1, value=10**400), r"metrics.confusion\[0\]\[1\] is a whole number"),
+        (edited("metrics", "acc", "wall", value=20.0), r"metrics.acc.wall is 20, 50 by"),
+        (edited("metrics", "acc", value={}), r"metrics.acc.wall and iou.wall must both"),
+        (edited("metrics", "confusion", 1, value=[0]), r"metrics.confusion must be \[2, 2\], found \[2, "),
+        (edited("metrics", "scene_miou", value={"room": 101.0}), r"metrics.scene_miou.room must be a share in %"),
+        (edited("seed", value=1), r"seed is 1, 0 in the config"),
+        (edited("name", value="mine"), r"name is 'mine', 'a row' in the config"),
+        (edited("protocol", "mode", value="fusion"), r"protocol.mode is 'fusion', 'distill' in the config"),
+        (edited("source", value="real"), r"source is 'real', of generated scenes"),
+        (edited("training", value=None), r"training must be null in the mode fusion and nowhere else"),
+        (edited("training", value=[]), r"training must hold values by name, found \[\]"),
+        (edited("training", value={}), r"no field 'history'"),
+        (edited("data", "seen_share", value=float("nan")), r"data.seen_share must be 0 to 1, found nan"),
+        (edited("validation", value={}), r"validation must hold miou and macc"),
+        (edited("wall_seconds", value=-1.0), r"wall_seconds must be at least 0"),
+    ],
+)  # fmt: skip
+def test_a_record_that_contradicts_itself_is_refused(tmp_path: Path, change, message: str) -> None:
+    share = {"iou": {"wall": 50.0, "floor": None}, "acc": {"wall": 50.0, "floor": None}, "miou_skip": 50.0}
+    share |= {"scene_miou": {"room": 50.0, "empty": float("nan")}, "macc": 25.0}  # a scene without labelled points
+    raw = fake_record(ExperimentConfig(name="a row"), 25.0, **share, confusion=[[1, 1], [0, 0]]).raw
+    path = tmp_path / "a-s0-0.json"
+    path.write_text(records.dumps(raw))
+    assert records.read(path).metrics.macc == 25.0
+    change(raw)
+    path.write_text(records.dumps(raw))
+    with pytest.raises(DataError, match=message) as refused:
+        records.read(path)
+    assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
+
+
+def test_mean_accuracy_of_2d_fusion_may_be_lower_than_that_of_the_points_with_a_feature(tmp_path: Path) -> None:
+    share = {"iou": {"wall": 40.0}, "acc": {"wall": 50.0}, "miou_skip": 40.0, "confusion": [[1]]}
+    raw = fake_record(fusion(), 40.0, **share | {"acc": {"wall": 100.0}, "macc": 45.0}).raw
+    path = tmp_path / "a-s0-0.json"
+    path.write_text(records.dumps(raw))
+    assert records.read(path).metrics.macc == 45.0
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", '"text"', "7"])
+def test_json_that_is_no_record_says_so(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a-s0-0.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"a-s0-0.json: unreadable record \(record must hold values by name"):
+        records.read(path)
+
+
+def test_a_record_under_the_name_of_another_never_stands_for_it(tmp_path: Path, monkeypatch) -> None:
+    """Else `verify` would compare with the scores of another seed, and call that reproduced."""
+    mine, other = preset(seed=0), preset(seed=1)
+    path = records.record_path(mine, tmp_path)
+    path.parent.mkdir()
+    path.write_text(records.dumps(fake_record(other).raw))
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path))
+    monkeypatch.setattr(verify, "profile", lambda name: [mine])
+    for look in (lambda: records.find(mine), records.read_all, lambda: verify.verify("quick")):
+        with pytest.raises(DataError, match=rf"{path.name}: holds the record {fake_record(other).id} .* copied"):
+            look()
+
+
+def test_two_files_of_one_experiment_are_refused(tmp_path: Path) -> None:
+    """A copy counted one seed twice in every table, and which of the two was compared was left to their names."""
+    path = records.record_path(ExperimentConfig(name="a row"), tmp_path)
+    path.parent.mkdir()
+    path.write_text(records.dumps(fake_record(ExperimentConfig(name="a row")).raw))
+    copy = path.with_name(f"b-{path.name}")
+    copy.write_text(path.read_text())
+    for look in (lambda: records.find(ExperimentConfig(), tmp_path), lambda: records.read_all(tmp_path)):
+        with pytest.raises(DataError, match=rf"{path.name}: {copy.name} beside it is of the same experiment"):
+            look()
+
+
+def test_scores_that_are_no_numbers_are_never_reproduced() -> None:
+    old, new = fake_record(fusion()), fake_record(fusion(), macc=float("nan"))
+    assert not verify.compare(old, new)["within"] and not verify.compare(new, old)["within"]
+    assert verify.compare(old, old)["within"]

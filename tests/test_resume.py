@@ -1,6 +1,9 @@
 """Checkpoints: what is written comes back, and a file that does not fit is one error that names it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +20,13 @@ class Training(Progress):
     @property
     def parts(self) -> dict[str, nn.Module]:
         return {"layer": self.layer}
+
+
+def changed(path: Path, change: Callable[[dict], None]) -> None:
+    """Change what a checkpoint holds."""
+    saved = torch.load(path, weights_only=True)
+    change(saved)
+    torch.save(saved, path)
 
 
 def test_round_trip(tmp_path):
@@ -44,6 +54,52 @@ def test_what_does_not_fit_is_named(tmp_path, damage):
         torch.save({"layer": nn.Linear(3, 2), "step": 7}, path)  # a pickled module
     with pytest.raises(DataError, match=r"a\.pt: not a checkpoint of this training"):
         training.load(path, torch.device("cpu"))
+
+
+HARMS = {
+    "layer holds nan or inf": lambda saved: saved["layer"]["weight"].fill_(float("nan")),
+    "optimizer holds nan or inf": lambda saved: saved["optimizer"]["state"][0]["exp_avg"].fill_(float("inf")),
+    "step must be at least 0, found -3": lambda saved: saved.update(step=-3),
+    "checkpoint.step must be int": lambda saved: saved.update(step=1.5),
+    "checkpoint.history must be list": lambda saved: saved.update(history=[{"step": "x"}]),
+    "it is of the training b": lambda saved: saved.update(training="b"),
+}
+
+
+@dataclass(eq=False)
+class Optimized(Training):
+    optimizer: torch.optim.Optimizer | None = None
+
+    def __post_init__(self) -> None:
+        self.optimizer = torch.optim.AdamW(self.layer.parameters())
+        self.layer(torch.ones(1, 3)).sum().backward()
+        self.optimizer.step()
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return super().parts | {"optimizer": self.optimizer}
+
+
+@pytest.mark.parametrize("message", HARMS)
+def test_what_was_changed_is_named(tmp_path, message):
+    path, training = tmp_path / "a.pt", Optimized(step=7)
+    training.save(path)
+    Optimized().load(path, torch.device("cpu"))
+    changed(path, HARMS[message])
+    with pytest.raises(DataError, match=rf"a\.pt: not a checkpoint of this training \({message}"):
+        Optimized().load(path, torch.device("cpu"))
+
+
+def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path):
+    """Its network has the same shape, so that nothing but the name tells them apart."""
+    Training(step=7).save(tmp_path / "a.pt")
+    (tmp_path / "a.pt").rename(tmp_path / "b.pt")
+    with pytest.raises(DataError, match=r"b\.pt: not a checkpoint of this training \(it is of the training a\)"):
+        Training().load(tmp_path / "b.pt", torch.device("cpu"))
+    changed(tmp_path / "b.pt", lambda saved: saved.pop("training"))  # as older versions wrote it
+    older = Training()
+    older.load(tmp_path / "b.pt", torch.device("cpu"))
+    assert older.step == 7
 
 
 def test_rows_are_means_since_the_row_before_and_the_end_is_saved(tmp_path):

@@ -1,15 +1,13 @@
 """Text of every encoding and line end is the same text; what is no text is refused; so are files nobody may read."""
 
 import codecs
-import contextlib
 import os
-import stat
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rights import without_rights
 
 from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder
@@ -122,28 +120,6 @@ def test_leftovers_of_operating_systems_are_not_listed(tmp_path: Path):
     assert listed(tmp_path / "nowhere", "*") == ()
 
 
-@contextlib.contextmanager
-def without_rights(folder: Path) -> Iterator[None]:
-    """As a user who may not read `folder`: root may read everything, so root becomes somebody else for a while."""
-    names = (folder, *folder.parents) if os.geteuid() == 0 else ()
-    modes = {path: path.stat().st_mode for path in names if not path.stat().st_mode & stat.S_IXOTH}
-    for path, mode in modes.items():  # the way to it, which pytest makes for its own user alone
-        path.chmod(mode | stat.S_IXOTH | stat.S_IROTH)
-    before = folder.stat().st_mode
-    folder.chmod(0)
-    user = os.geteuid()
-    try:
-        if user == 0:
-            os.seteuid(65534)
-        yield
-    finally:
-        if user == 0:
-            os.seteuid(0)
-        folder.chmod(before)
-        for path, mode in modes.items():
-            path.chmod(mode)
-
-
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="rights of files are another matter there")
 def test_what_may_not_be_read_is_one_line(tmp_path: Path):
     folder, file = tmp_path / "folder", tmp_path / "file.txt"
@@ -157,3 +133,17 @@ def test_what_may_not_be_read_is_one_line(tmp_path: Path):
             check_folder(folder, known_layouts())
     with without_rights(file), pytest.raises(DataError, match=r"file.txt: thing cannot be read \(Permission denied\)"):
         read_text(file, "thing")
+
+
+def test_what_is_no_file_says_what_it_is(tmp_path: Path) -> None:
+    """A pipe is there, and "not found" alone sent people looking for a wrong path."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    told = {"folder": "folder", "link": "link to nothing", "loop": "link to nothing", "pipe": "device, pipe or socket"}
+    for name, what in told.items():
+        with pytest.raises(DataError, match=rf"{name}: list of scenes not found, this is a {what}$"):
+            need_file(tmp_path / name, "list of scenes")
+    with pytest.raises(DataError, match=r"nothing: list of scenes not found$"):
+        need_file(tmp_path / "nothing", "list of scenes")

@@ -7,44 +7,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from geoguide.errors import ConfigError, DataError
+from geoguide.errors import ConfigError, DataError, first_line
 from geoguide.experiments.facts import Facts, Row, agrees
-from geoguide.frozen import check_types, config_hash, from_dict
-from geoguide.labels import load_label_set
+from geoguide.experiments.scores import Scores, check_scores
+from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.text_files import parse_json, read_text
 
 SCORE, KEPT = "score", "kept"  # what the lines of a frame measure: a score, or the share of another line's score
 
 
-ROUNDED = 0.002  # of %: files round the classes' IoU to 0.001
 _SCORES = ("miou", "macc", "miou_skip")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What was scored on one label set; shares in %.
-
-    Attributes:
-        miou: Over the classes, absent ones as the protocol says.
-        macc: Likewise.
-        miou_skip: Over the classes that the scenes hold.
-        iou: By class name; None where the class is absent.
-        acc: Likewise.
-        scene_miou: `miou` of each scene, by its name.
-        confusion: Points [C, C], rows ground truth; None for a further label set, of which it is not kept.
-    """
-
-    miou: float
-    macc: float
-    miou_skip: float
-    iou: dict[str, float | None]
-    acc: dict[str, float | None]
-    scene_miou: dict[str, float]
-    confusion: list[list[int]] | None = None
+LARGEST = 2**63  # of a count; nothing that is counted or measured here comes near
 
 
 @dataclass(frozen=True)
@@ -110,7 +87,10 @@ class Record:
                 of the config.
         """
         config = from_dict(ExperimentConfig, raw["config"])
-        training: dict[str, Any] = raw["training"] or {"history": [], "converged": None}
+        untrained: dict[str, Any] = {"history": [], "converged": None}
+        training = untrained if raw["training"] is None else raw["training"]
+        if not isinstance(training, dict):
+            raise ConfigError(f"training must hold values by name, found {training!r:.60}")
         same = ("id", "name", "validation", "regions", "data", "environment", "wall_seconds")
         further = raw.get("by_label_set", {})
         if not isinstance(further, dict):
@@ -183,62 +163,63 @@ def read(path: Path) -> Record:
         DataError: The file cannot be read, lacks a field, its config has an unknown one, or its scores contradict one
             another; the message says which.
     """
+    raw = parse_json(read_text(path, "record"), path)
     try:
-        record = Record.of(json.loads(Path(path).read_text(encoding="utf-8")))
-        check_scores(record)
+        if not isinstance(raw, dict):
+            raise ConfigError(f"record must hold values by name, found {raw!r:.60}")
+        _check_numbers(raw, "")
+        record = Record.of(raw)
+        check_record(record)
         return record
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:  # a ConfigError is a ValueError
-        raise DataError(f"{path}: unreadable record ({error})") from None
+    except (ValueError, TypeError, AttributeError) as error:  # a ConfigError is a ValueError
+        raise DataError(f"{path}: unreadable record ({first_line(error)})") from None
     except KeyError as error:
         raise DataError(f"{path}: record has no field {error}") from None
 
 
-def check_scores(record: Record) -> None:
-    """Refuse a record whose means do not follow from what they are means of: someone has typed a number.
-
-    The mean over the classes must follow from the classes' IoU, these from the confusion matrix, where it is kept.
-    IoU may be lower than by the matrix where points without a 2D feature count as wrong: it leaves them out.
+def check_record(record: Record) -> None:
+    """Refuse a record that contradicts itself: somebody has typed into it, or put parts of two together.
 
     Args:
         record: The record.
 
     Raises:
-        ConfigError: They do not; the message says both numbers.
+        ConfigError: It does; the message names the field, what it holds and what follows from the others.
     """
-    protocol = record.config.protocol
-    scored = {"metrics": record.metrics} | {f"by_label_set.{name}": held for name, held in record.by_label_set.items()}
-    for where, held in scored.items():
-        there = [value for value in held.iou.values() if value is not None]
-        if not there:
-            continue
-        _same(f"{where}.miou_skip", held.miou_skip, sum(there) / len(there))
-        if protocol.absent_class != "union":
-            count = len(held.iou) if protocol.absent_class == "zero" else len(there)
-            _same(f"{where}.miou", held.miou, sum(there) / count)
-        if held.confusion:
-            label_set = record.facts.label_set if where == "metrics" else where.split(".", 1)[1]
-            names = [name for name in load_label_set(label_set).names if name in held.iou]  # json has no order
-            _check_classes(where, held, names, whole=protocol.no_feature != "wrong")
+    protocol, training = record.config.protocol, record.raw["training"]
+    scored = {record.facts.label_set: ("metrics", record.metrics)}
+    scored |= {name: (f"by_label_set.{name}", held) for name, held in record.by_label_set.items()}
+    for label_set, (where, held) in scored.items():
+        check_scores(where, held, label_set, protocol)
+    expected = {"name": record.config.name, "seed": record.config.seed}
+    expected |= {f"protocol.{name}": value for name, value in to_dict(protocol).items()}
+    found = record.raw | {f"protocol.{name}": value for name, value in record.raw.get("protocol", {}).items()}
+    for name, value in expected.items():
+        if found.get(name, value) != value:
+            raise ConfigError(f"{name} is {found[name]!r:.60}, {value!r:.60} in the config: edited by hand?")
+    if (training is None) != (protocol.mode == "fusion"):
+        raise ConfigError(f"training must be null in the mode fusion and nowhere else, found {training!r:.60}")
+    generated = record.config.tested().data.generated
+    if record.provenance not in (("mini",) if generated else ("mini", "real")):
+        raise ConfigError(f"source is {record.provenance!r}, of {'generated' if generated else 'real'} scenes")
+    if not 0 <= record.data["seen_share"] <= 1:
+        raise ConfigError(f"data.seen_share must be 0 to 1, found {record.data['seen_share']}")
+    if record.validation is not None and not {"miou", "macc"} <= set(record.validation):
+        raise ConfigError(f"validation must hold miou and macc, or be null, found {record.validation}")
+    if not record.wall_seconds >= 0:
+        raise ConfigError(f"wall_seconds must be at least 0, found {record.wall_seconds}")
 
 
-def _check_classes(where: str, held: Scores, names: Sequence[str], *, whole: bool) -> None:
-    """Refuse IoU that does not follow from the confusion matrix; `whole`: the matrix has all that counts."""
-    matrix = np.array(held.confusion, dtype=np.float64)  # [C, C]
-    if matrix.shape != (len(names), len(names)):
-        raise ConfigError(f"{where}.confusion must be {[len(names)] * 2}, found {list(matrix.shape)}")
-    hits, rows, columns = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    for number, name in enumerate(names):
-        value = held.iou[name]
-        if value is None:
-            continue
-        most = 100 * hits[number] / max(rows[number] + columns[number] - hits[number], 1)
-        if whole or value > most:
-            _same(f"{where}.iou.{name}", value, most)
-
-
-def _same(field: str, found: float, expected: float) -> None:
-    if not abs(found - expected) <= ROUNDED:
-        raise ConfigError(f"{field} is {found:.7g}, {expected:.7g} by the classes' points: edited by hand?")
+def _check_numbers(value: Any, where: str) -> None:
+    """Refuse numbers that nothing can be computed with, wherever they stand. NaN is allowed: a mean over nothing."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_numbers(part, f"{where}.{name}" if where else name)
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            _check_numbers(part, f"{where}[{number}]")
+    elif isinstance(value, int | float) and abs(value) > LARGEST:
+        raise ConfigError(f"{where} is {value if isinstance(value, float) else 'a whole number'} beyond 64 bits")
 
 
 def read_all(folder: Path | None = None) -> list[Record]:
@@ -249,8 +230,15 @@ def read_all(folder: Path | None = None) -> list[Record]:
 
     Returns:
         The records, in the order of their files' names.
+
+    Raises:
+        DataError: As `read`, or a file is not the record that its name says, or two are of the same experiment.
     """
-    return [read(path) for path in sorted((folder or results_root()).glob("*/*-s*-*.json"))]
+    paths = sorted((folder or results_root()).glob("*/*-s*-*.json"))
+    first: dict[str, Path] = {}
+    for path in paths:
+        _refuse_two([first.setdefault(path.stem.rsplit("-", 1)[1], path), path])
+    return [_read_named(path) for path in paths]
 
 
 def find(config: ExperimentConfig, folder: Path | None = None) -> Record | None:
@@ -262,9 +250,40 @@ def find(config: ExperimentConfig, folder: Path | None = None) -> Record | None:
 
     Returns:
         The record, or None when there is none.
+
+    Raises:
+        DataError: As `read_all`, of this experiment's files.
     """
-    matches = sorted((folder or results_root()).glob(f"{config.data.dataset}/*-{config_hash(config)}.json"))
-    return read(matches[0]) if matches else None
+    matches = stored(config, folder)
+    _refuse_two(matches)
+    return _read_named(matches[0]) if matches else None
+
+
+def stored(config: ExperimentConfig, folder: Path | None = None) -> list[Path]:
+    """The files that hold the record of a config, by their names; more than one where its row was renamed, or copied.
+
+    Args:
+        config: The experiment.
+        folder: Of the records; None for `paths.results_root()`.
+
+    Returns:
+        The files, in the order of their names.
+    """
+    return sorted((folder or results_root()).glob(f"{config.data.dataset}/*-{config_hash(config)}.json"))
+
+
+def _read_named(path: Path) -> Record:
+    """A record that is the one its file's name says: a copy under another's name would stand for that one."""
+    record = read(path)
+    if not path.stem.endswith(f"-{record.id}"):
+        raise DataError(f"{path}: holds the record {record.id} ({record.name}), its name says another: copied?")
+    return record
+
+
+def _refuse_two(paths: Sequence[Path]) -> None:
+    """Refuse two files that hold the same experiment: which of them counts cannot be known, and tables count both."""
+    if len({*paths}) > 1:
+        raise DataError(f"{paths[0]}: {paths[1].name} beside it is of the same experiment; delete one of them")
 
 
 def find_all(configs: Iterable[ExperimentConfig], folder: Path | None = None) -> list[Record]:

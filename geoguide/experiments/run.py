@@ -17,7 +17,7 @@ from geoguide.benchmarks.named import shared_rooms
 from geoguide.benchmarks.scenes import skipped
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
-from geoguide.experiments.records import Record, dumps, find, record_path
+from geoguide.experiments.records import Record, dumps, find, record_path, stored
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
@@ -64,6 +64,9 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
     memory = None if peak.megabytes is None else round(peak.megabytes)
     raw |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
     write_text(path, dumps(raw))
+    for older in stored(config, folder):
+        if older != path:  # of the same experiment, when its row had another name
+            older.unlink()
     return Record.of(raw)
 
 

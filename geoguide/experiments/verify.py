@@ -70,7 +70,7 @@ def compare(old: records.Record, new: records.Record) -> dict[str, Any]:
         "committed_miou": old.metrics.miou,
         "fresh_miou": new.metrics.miou,
         **difference,
-        "within": max(abs(value) for value in difference.values()) <= TOLERANCE,
+        "within": all(abs(value) <= TOLERANCE for value in difference.values()),
         "same_data": old.data["fingerprint"] == new.data["fingerprint"],
         "seconds": new.wall_seconds,
     }

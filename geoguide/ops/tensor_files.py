@@ -102,19 +102,28 @@ def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[st
         found: The file's tensors by name.
 
     Returns:
-        A phrase for each kind of disagreement (missing, unexpected, wrong shape, not finite), which names the first
-        few; none where they agree.
+        A phrase for each kind of disagreement (missing, unexpected, wrong shape, wrong type, not finite in the
+        network's own type), which names the first few; none where they agree. Floats of another width are no
+        disagreement; whole numbers in place of floats are, since rounded weights answer something.
     """
     shared = [key for key in expected if key in found]
     shapes = {key: (list(expected[key].shape), list(found[key].shape)) for key in shared}
+    fitting = [key for key, (want, got) in shapes.items() if want == got]
+    types = [key for key in fitting if found[key].is_floating_point() != expected[key].is_floating_point()]
     kinds = {
         "missing": [key for key in expected if key not in found],
         "unexpected": [key for key in found if key not in expected],
         "wrong shape": [f"{key} must be {want}, found {got}" for key, (want, got) in shapes.items() if want != got],
-        "not finite": [key for key, (want, got) in shapes.items() if want == got and not found[key].isfinite().all()],
+        "wrong type": [f"{key} must be {expected[key].dtype}, found {found[key].dtype}" for key in types],
+        "not finite": [key for key in fitting if key not in types and not _finite(found[key], expected[key].dtype)],
     }
     return [
         f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"
         for kind, keys in kinds.items()
         if keys
     ]
+
+
+def _finite(found: Tensor, dtype: torch.dtype) -> bool:
+    """Whether all values are finite, also in another type: a float64 may be beyond every float32."""
+    return bool((found if found.dtype.itemsize <= dtype.itemsize else found.to(dtype)).isfinite().all())

@@ -1,5 +1,6 @@
 """Disk cache of the stages of one scene: memory-mapped arrays in files named by all that decides their content."""
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from geoguide.errors import NUMPY_DAMAGES, first_line
 from geoguide.ops.block_digest import block_digest
 from geoguide.paths import check_writable, replacing, write_text
 
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # nothing is wrong with a file that cannot be opened so
 Arrays = dict[str, np.ndarray]
 
 
@@ -50,6 +52,8 @@ class StageCache:
             try:
                 return self._read(stem, json.loads(index.read_text()))
             except NUMPY_DAMAGES as error:
+                if getattr(error, "errno", None) in EXHAUSTED:  # the entry is whole
+                    raise
                 tqdm.write(f"{index}: cache entry unreadable ({first_line(error)}), computing it again")
         check_writable(self.folder)
         arrays = compute()

@@ -17,6 +17,9 @@ from geoguide.frozen import check_types
 from geoguide.paths import check_writable, replacing, sweep
 
 _PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
+# And its own name, from the hash of the config: a file of another training under this name would be gone on with
+# wherever the networks have the same shape. Files from before 0.8 have none.
+_OF = "training"
 # What torch raises on damaged files, by which part of the pickle is hit, and on those of other networks.
 _DAMAGES = (
     RuntimeError,
@@ -130,7 +133,7 @@ class Progress(abc.ABC):
         """
         states = {name: part.state_dict() for name, part in self.parts.items()}
         content = io.BytesIO()  # torch's own writing of files hides that a disk is full, and names them inside
-        torch.save(states | {name: getattr(self, name) for name in _PLAIN}, content)
+        torch.save(states | {name: getattr(self, name) for name in _PLAIN} | {_OF: path.stem}, content)
         with replacing(path) as temporary:
             temporary.write_bytes(content.getbuffer())
 
@@ -142,16 +145,30 @@ class Progress(abc.ABC):
             device: Where tensors are put.
 
         Raises:
-            DataError: The file is damaged, lacks something, or is of another network.
+            DataError: The file is damaged, lacks something, or is of another network or training.
         """
         try:
             saved = torch.load(path, map_location=device, weights_only=True)
-            for name, part in self.parts.items():
-                part.load_state_dict(saved[name])
-                if not all(value.isfinite().all() for value in saved[name].values() if isinstance(value, torch.Tensor)):
-                    raise ValueError(f"{name} holds nan or inf")
+            if saved.get(_OF, path.stem) != path.stem:
+                raise ValueError(f"it is of the training {saved[_OF]}")
             check_types(_Plain, saved, "checkpoint")
+            if saved["step"] < 0:
+                raise ValueError(f"step must be at least 0, found {saved['step']}")
+            for name, part in self.parts.items():
+                for value in _tensors(saved[name]):
+                    if not value.isfinite().all():
+                        raise ValueError(f"{name} holds nan or inf")
+                part.load_state_dict(saved[name])
             self.step, self.history, self.sums = (saved[name] for name in _PLAIN)
         except (*_DAMAGES, pickle.UnpicklingError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{path}: not a checkpoint of this training ({reason:.200})") from None
+
+
+def _tensors(state: Any) -> Iterator[torch.Tensor]:
+    """The tensors of a state dict, however deep: an optimizer's lie two levels down."""
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, dict):
+        for part in state.values():
+            yield from _tensors(part)

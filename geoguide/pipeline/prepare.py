@@ -12,6 +12,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.sources import SceneSource
@@ -23,6 +28,9 @@ from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 
 OPEN_SCENES = 64  # of a split, at once: the parts of their mapped files that were read count as this process's memory
+HANDLES = 16  # that an open scene holds, one for each mapped file: 12 measured, of LiDAR and of further stages more
+SPLITS = 6  # that may be open side by side (`experiments.run` keeps that many)
+RESERVED = 64  # handles for everything else: the program's libraries, pipes of workers, what is just being written
 
 
 def prepare(
@@ -50,8 +58,22 @@ def prepare(
     return Stages(source, config, cache or cache_root(), device=device).prepared()
 
 
+def open_scenes() -> int:
+    """How many scenes of a split may stay open, as this process may open files.
+
+    Returns:
+        At most `OPEN_SCENES`. 64 scenes of three splits need 2,304 handles, where Linux gives 1,024 and macOS 256.
+    """
+    if resource is None:
+        return OPEN_SCENES
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed == resource.RLIM_INFINITY:
+        return OPEN_SCENES
+    return max(1, min(OPEN_SCENES, (allowed - RESERVED) // (HANDLES * SPLITS)))
+
+
 class PreparedScenes(Sequence[PreparedScene]):
-    """The prepared scenes of a split, opened when asked for; at most `OPEN_SCENES` stay open.
+    """The prepared scenes of a split, opened when asked for; at most `open_scenes()` stay open.
 
     Indexed by positions 0..len-1, without slices and negative numbers. Opening a scene whose stages are all in the
     cache takes a few milliseconds.
@@ -66,7 +88,7 @@ class PreparedScenes(Sequence[PreparedScene]):
         self, sources: Sequence[SceneSource], config: ExperimentConfig, device: str | torch.device = "auto"
     ) -> None:
         self.sources = tuple(sources)
-        opened = functools.lru_cache(OPEN_SCENES)
+        opened = functools.lru_cache(open_scenes())
         self._open = opened(lambda number: prepare(self.sources[number], config, device=device))
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import to_dict
 from geoguide.labels import load_label_set
-from geoguide.paths import write_text
+from geoguide.paths import alone_beside, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.pretraining.config import PretrainConfig
@@ -62,7 +62,7 @@ def add_row(
         raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {name!r}")
     begin = time.perf_counter()
     config, settings = config or ExperimentConfig(), settings or ProbeConfig()
-    record = read_record(out, settings) if out.is_file() else {"rows": {}}
+    _rows(out, settings)  # refused now rather than after the work
     encode, about = _encoder(name, config, weights, steps)
     folders = {split: [s.path for s in scene_sources(config.data, split)] for split in ("train", "val", "test")}
     check_disjoint(about.pop("rooms", ()), folders["val"] + folders["test"])
@@ -80,10 +80,14 @@ def add_row(
             "absent_class": "zero",
             "rooms": {split: [identity(folder) for folder in found] for split, found in folders.items()},
         },
-        "rows": record["rows"] | {name: row},
     }
-    write_text(out, dumps(record))
+    with alone_beside(out):  # another backbone's row may have been added meanwhile
+        write_text(out, dumps(record | {"rows": _rows(out, settings) | {name: row}}))
     return row
+
+
+def _rows(path: Path, settings: ProbeConfig) -> dict[str, Any]:
+    return read_record(path, settings)["rows"] if path.is_file() else {}
 
 
 def read_record(path: Path, settings: ProbeConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
 from geoguide.ops.devices import resolve_device
-from geoguide.paths import write_text
+from geoguide.paths import alone_beside, write_text
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.loop import Pretraining, pretrain
 from geoguide.pretraining.rooms import identity, make_rooms, read_cloud
@@ -49,8 +49,9 @@ def pretrain_and_save(
     clouds = [read_cloud(f, described=described) for f in tqdm(folders, "read rooms", disable=not progress)]
     result = pretrain(config, clouds, run_dir=run_dir, until=until, device=resolve_device(device), progress=progress)
     used = [identity(folder) for folder in folders]
-    result.save(out, used)
-    write_text(out.with_suffix(".json"), dumps(curves(result, used)))
+    with alone_beside(out):
+        result.save(out, used)
+        write_text(out.with_suffix(".json"), dumps(curves(result, used)))
     return result
 
 

@@ -13,7 +13,7 @@ from geoguide.datasets.color_agreement import color_doubts
 from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
 from geoguide.datasets.label_agreement import label_doubts
-from geoguide.errors import GeoGuideError, ReadAs
+from geoguide.errors import GeoGuideError, ReadAs, refused_file
 from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 from geoguide.welding import with_weld_said
@@ -75,6 +75,11 @@ class Report:
                 yield
             except GeoGuideError as error:
                 self.problem(str(error))
+            except OSError as error:
+                refused = refused_file(error)
+                if refused is None:
+                    raise
+                self.problem(refused)
         for warning in caught:
             (self.note if issubclass(warning.category, ReadAs) else self.problem)(str(warning.message))
 
@@ -239,9 +244,10 @@ def check_empty(report: Report, folder: Path) -> None:
         report: Takes the problems.
         folder: The folder; what lies below it is looked at too. One look at the disk a file.
     """
-    for path in listed(folder, "**/*"):
-        if path.stat().st_size == 0 and not any(text.startswith(f"{path}:") for text in report.problems):
-            report.problem(f"{path}: holds 0 bytes")
+    with report.noting():
+        for path in listed(folder, "**/*"):
+            if path.stat().st_size == 0 and not any(text.startswith(f"{path}:") for text in report.problems):
+                report.problem(f"{path}: holds 0 bytes")
 
 
 def _check_poses(report: Report, path: Path, views: Sequence[View]) -> None:

@@ -68,7 +68,12 @@ def listed(folder: str | Path, pattern: str = "*", suffixes: tuple[str, ...] = (
 
     Returns:
         Paths in natural order: numbers in names count as numbers, so frame-2 comes before frame-10.
+
+    Raises:
+        DataError: The folder is there and may not be read.
     """
+    if os.path.isdir(folder):
+        need_folder(folder, "folder")  # `glob` finds nothing in one that may not be read
     found = (path for path in Path(folder).glob(pattern) if not any(map(is_junk, path.relative_to(folder).parts)))
     kept = (path for path in found if path.is_file() and (not suffixes or path.suffix.lower() in suffixes))
     return tuple(sorted(kept, key=natural_order))

@@ -9,7 +9,7 @@ from geoguide.errors import ConfigError
 from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
-from geoguide.paths import write_text
+from geoguide.paths import alone_beside, write_text
 from geoguide.pretraining.images.capability import measure_and_save
 from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
 from geoguide.pretraining.images.loop import ImageTraining, taught_names, train_images
@@ -86,8 +86,9 @@ def train_and_save(
     result = train_images(config, worlds, text, run_dir=run_dir, until=until, progress=progress)
     used = identities(config.worlds, "train")
     notes = {"config": to_dict(config), "step": result.step, "worlds": used, "names": names}
-    write_network(out, result.network, notes)
-    write_text(out.with_suffix(".json"), dumps(record(result, out, progress=progress)))
+    with alone_beside(out):
+        write_network(out, result.network, notes)
+        write_text(out.with_suffix(".json"), dumps(record(result, out, progress=progress)))
     return result
 
 
