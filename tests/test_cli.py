@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -138,9 +139,12 @@ def test_a_working_folder_that_is_gone_is_one_line(tmp_path, capsys, monkeypatch
     assert "the working folder is gone" in error and len(error.splitlines()) == 1
 
 
-def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys) -> None:
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys, monkeypatch) -> None:
     """A folder that may not be entered was an error that nobody expected."""
     (closed := tmp_path / "closed").mkdir()
+    (home := tmp_path / "home").mkdir()
+    home.chmod(0o777)  # the other user has a cache to write to
+    monkeypatch.setenv("GEOGUIDE_DATA", str(home))
     commands = [
         ["segment", str(closed), "--labels", "chair", "--out", "/dev/shm/x.ply"],
         ["data", "check", str(closed)],
@@ -149,6 +153,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys) -> None:
     for arguments in commands:  # Python's own modules may lie where the other user may not read
         assert run(*arguments) == 2
     capsys.readouterr()
+    shutil.rmtree(home / "cache", ignore_errors=True)
     with without_rights(closed):
         for arguments in commands:
             assert run(*arguments) == 2

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,10 +147,15 @@ def start_making(root: Path, workers: int) -> multiprocessing.Process:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_rooms_that_were_killed_and_made_again_leave_nothing(tmp_path: Path, workers: int) -> None:
-    process = start_making(tmp_path / "killed", workers)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.join()
-    assert list(tmp_path.glob("killed/scans/.making-*/scene*"))
+    for _ in range(5):  # a room may be finished before the signal arrives
+        process = start_making(tmp_path / "killed", workers)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+        if list(tmp_path.glob("killed/scans/.making-*/scene*")):
+            break
+        shutil.rmtree(tmp_path / "killed")
+    else:
+        pytest.fail("no room was half made in five tries")
     for name in ("killed", "whole"):
         make_mini_scannet(tmp_path / name, rooms=(2, 0, 0), config=SMALL, workers=1, progress=False)
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")

@@ -152,7 +152,7 @@ def test_what_is_expected(home: Path, capsys, error: BaseException, code: int, s
 
 # Work in the middle of a file, with a worker process that would write another one; both begin with "ready".
 HALF = """
-import sys, time
+import signal, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -168,6 +168,7 @@ def work():
         pool.submit(hold, "of-a-worker.txt")
         hold("mine.txt")
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background, where it is ignored
     sys.exit(guarded(work, [], lambda: "again"))
 """
 
@@ -208,7 +209,8 @@ def test_whoever_calls_from_python_keeps_its_handlers() -> None:
     def work() -> None:
         held.update({number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)})
 
-    before = signal.signal(signal.SIGTERM, note)
+    before = {number: signal.signal(number, handler) for number, handler in
+              ((signal.SIGTERM, note), (signal.SIGINT, signal.default_int_handler))}  # fmt: skip
     try:
         assert guarded(work, [], str) == 0 and held[signal.SIGTERM] is note
         assert held[signal.SIGINT] not in (note, signal.default_int_handler)
@@ -218,4 +220,5 @@ def test_whoever_calls_from_python_keeps_its_handlers() -> None:
         thread.join()
         assert held[signal.SIGINT] is signal.default_int_handler
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
