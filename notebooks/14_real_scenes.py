@@ -35,6 +35,7 @@ confidence = 0.95
 # %%
 import os
 
+import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments import real_rooms
@@ -122,6 +123,14 @@ keys = ["row", "teacher", "backbone", "learned from", "steps"]
 report.table(rest, keys, confidence).style.hide(axis="index") if len(rest) else Markdown("No records yet.")
 
 # %% [markdown]
+# The better preset less the adapter, each on the same 2D model, frozen features, rooms and seeds.
+
+# %%
+groups = {", ".join(map(str, key)): report.differences(mine, report.ADAPTER, confidence)
+          for key, mine in rest.groupby(keys[1:], sort=False)}
+pd.concat(groups, names=["2D model, frozen features, rooms, steps", ""]).droplevel(1) if groups else Markdown("")
+
+# %% [markdown]
 # ## Does training settle?
 # The loss of the adapter and of the full method, by seed. No curve of scores is drawn: it would have to be drawn on
 # labels.
@@ -142,7 +151,7 @@ figures.curves(runs, title="Real: the point term of the loss", y_title="1 - cosi
 # works, and ranks nothing.
 
 # %%
-key_frame_recall().style.hide(axis="index")
+key_frame_recall()
 
 # %% [markdown]
 # ## What we found
