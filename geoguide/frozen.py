@@ -5,6 +5,7 @@ function of the config that says whether the field is hashed.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -144,7 +145,7 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must hold values by name, found {values!r:.60}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ConfigError(f"{where}.{unknown[0]}: unknown field of {kind.__name__}")
@@ -161,6 +162,12 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
     return kind(**arguments)
 
 
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields; looked up once, since a book reads hundreds of records."""
+    return typing.get_type_hints(kind)
+
+
 def check_types(kind: Any, values: dict[str, Any], where: str) -> None:
     """Refuse values that a dataclass would take as they are, whatever their type.
 
@@ -172,7 +179,7 @@ def check_types(kind: Any, values: dict[str, Any], where: str) -> None:
     Raises:
         ConfigError: A field without default has no value, or a value is not of its field's type.
     """
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for f in dataclasses.fields(kind):
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if f.name not in values and required:

@@ -40,7 +40,8 @@ from IPython.display import Markdown
 
 from geoguide.experiments import real_rooms
 from geoguide.experiments.pools import run_all
-from geoguide.experiments.records import read_all
+from geoguide.experiments.profiles import ablation
+from geoguide.experiments.records import find_all, frame, read_all
 from geoguide.report import figures
 from geoguide.report import real_rooms as report
 from geoguide.report.key_frame import key_frame_recall
@@ -142,6 +143,15 @@ for row in (report.ADAPTER, report.FULL):
     runs[row] = [([step["step"] for step in record.history],
                   [step["point"] for step in record.history]) for record in held]
 figures.curves(runs, title="Real: the point term of the loss", y_title="1 - cosine", log_y=True)
+
+# %% [markdown]
+# ## Beside the generated rooms
+# The same differences on the generated rooms of chapter 03, with other frozen features and a simulated 2D model: do
+# the signs agree?
+
+# %%
+generated = frame(find_all(ablation()))
+report.beside_generated(main, generated, confidence).style.hide(axis="index")
 
 # %% [markdown]
 # ## Outdoors: one key frame

@@ -10,8 +10,10 @@ import pandas as pd
 from geoguide.datasets.config import Splits
 from geoguide.experiments import facts, real_rooms
 from geoguide.experiments.records import Record
+from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.report.evidence import interval
+from geoguide.report import rows as mini
+from geoguide.report.evidence import interval, paired
 from geoguide.report.tables import mean_of
 
 NETWORKS = {  # files of the networks that the committed records are of
@@ -176,6 +178,32 @@ def differences(lines: pd.DataFrame, reference: str, confidence: float = 0.95) -
                 f"mIoU less {reference}": mean_of(gap, signed=True, confidence=confidence),
             }
             shown.append(line | {"seeds": len(gap), "the row is": told})
+    return pd.DataFrame(shown)
+
+
+def beside_generated(lines: pd.DataFrame, generated: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """What the full method and its modules add here, beside what they add on generated rooms.
+
+    Args:
+        lines: As in `differences`.
+        generated: See `records.frame`; of the ablation on generated rooms.
+        confidence: Of the intervals.
+
+    Returns:
+        A line for each difference in mIoU: on every scored scene, and on generated rooms with a simulated 2D model.
+    """
+    full = mini.geoguide(FULL)
+    shown = []
+    for row, reference, there in (
+        (FULL, ADAPTER, (full, mini.ADAPTER)),
+        *((f"{FULL}, no {module}", FULL, (mini.geoguide(FULL, module), full)) for module in MODULES),
+    ):
+        told = differences(lines, reference, confidence)
+        told = told[told["row"] == row].set_index("scored")[f"mIoU less {reference}"]
+        gap = paired(generated, *there)
+        shown.append(
+            {"difference": f"{row} less {reference}", **told, "generated rooms": mean_of(gap, True, confidence)}
+        )
     return pd.DataFrame(shown)
 
 
