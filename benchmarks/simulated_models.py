@@ -6,7 +6,8 @@ The search is by a surrogate: for every figure of the anatomy a quadratic form o
 tried, and the next candidate is the one that these forms like best among random ones near the best tried. A candidate
 costs one point for each figure outside the real range and up to one more by how far (`cost`). Every candidate is
 written to benchmarks/results/simulated_models.json. The search sees the first `ROOMS` validation rooms; the best is
-then measured on the other ones (`held_out`); the test rooms are never read. The simulated features lie in the span of
+then measured on the other ones (`held_out`); the test rooms are never read. What is committed shows that six rooms are
+too few: the best leaves the range in 3 figures on them and in 9 on the other eight, so it was not adopted. The simulated features lie in the span of
 the C class embeddings, so that C coordinates say all that the text space's 384 do, and inner products are the same.
 """
 
@@ -34,14 +35,14 @@ from geoguide.text.minilm import MiniLMTextEncoder
 RECORD = Path(__file__).parent / "results" / "simulated_models.json"
 ROOMS = 6  # of the validation rooms; the others check the best one
 LABELS = load_label_set("scannet20")
-# Where the search begins: what two shorter searches by the same figures had led to, with large objects spared
-# (`plain`), since these had all been mistaken too often.
+# Where the search begins: what a look at real errors suggested (confusion .5, bleeding .7, partial_view .4, drift .15,
+# pixel_noise .3, persistence .9), after a shorter search on four rooms with pure superpoints.
 START = SimulatedTeacherConfig(
-    confusion=0.62, bleeding=1.0, partial_view=0.1, drift=0.16, pixel_noise=0.11, persistence=0.85,
-    background=0.1, pairs=0.21, lasting=0.8, parts=0.4, steady=1.0, plain=0.6,
+    confusion=0.45, bleeding=0.9, partial_view=0.3, drift=0.14, pixel_noise=0.15, persistence=0.74,
+    background=0.2, pairs=0.25, lasting=0.74, parts=0.38, steady=0.82,
 )  # fmt: skip
 MOVED = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise", "persistence", "background", "pairs",
-         "lasting", "parts", "steady", "plain")  # fmt: skip
+         "lasting", "parts", "steady")  # fmt: skip
 LEAST = {"background": 0.1}  # 46 % of real errors fall to the background, which no figure of the anatomy asks for
 FIRST = 24  # candidates at random about the start, before there is anything to fit
 SPREAD, STEP = 0.15, 0.15  # standard deviation of a severity among the first, and about the best ones later

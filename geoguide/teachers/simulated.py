@@ -64,8 +64,6 @@ class SimulatedTeacherConfig:
     `lasting` says how many of these parts are the same in all views."""
     steady: float = field(default=0.0, metadata=unless("steady", 0.0))
     """How far what fills most of a scene (`faults.STEADY`) is spared by `partial_view` as it is by confusion."""
-    plain: float = field(default=0.0, metadata=unless("plain", 0.0))
-    """How far confusion spares a large object that is seen whole: what is plain to see is seldom mistaken."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -167,11 +165,10 @@ class SimulatedTeacher:
         score = np.sqrt(keep) * habits.score + np.sqrt(1 - keep) * rng.standard_normal(count)
         large = seen.areas / (seen.areas + LARGE_AREA)
         share_of_best = seen.shares[index] / np.maximum(seen.shares.max(axis=0), 1e-9)
-        confused = config.confusion * self._ease[classes] * (1 - config.plain * large * share_of_best)  # [O] chance
         hidden = config.partial_view * large * (1 - share_of_best) ** 2  # [O] chance of a wrong answer
         hidden *= 1 - config.steady * (1 - self._ease[classes])
         slip = self._again(rng.random(count), "slip", habits.slip, view)
-        wrong = (ndtr(score) < confused) | (slip < hidden)
+        wrong = (ndtr(score) < config.confusion * self._ease[classes]) | (slip < hidden)
         choice = np.where(rng.random(count) < keep, habits.choice, rng.random(count))
         choice = np.where(habits.paired < config.pairs, self._pair[classes], choice)
         other = (self._alike[classes].cumsum(axis=1) < choice[:, None]).sum(axis=1).clip(max=len(self.text) - 1)
