@@ -7,8 +7,9 @@ tried, and the next candidate is the one that these forms like best among random
 costs one point for each figure outside the real range and up to one more by how far (`cost`). Every candidate is
 written to benchmarks/results/simulated_models.json. The search sees the first `ROOMS` validation rooms; the best is
 then measured on the other ones (`held_out`); the test rooms are never read. What is committed shows that six rooms are
-too few: the best leaves the range in 3 figures on them and in 9 on the other eight, so it was not adopted. The simulated features lie in the span of
-the C class embeddings, so that C coordinates say all that the text space's 384 do, and inner products are the same.
+too few: the best leaves the range in 3 figures on them and in 10 on the other eight, so it was not adopted. The
+simulated features lie in the span of the C class embeddings, so that C coordinates say all that the text space's 384
+do, and inner products are the same.
 """
 
 import json

@@ -86,18 +86,21 @@ gain = {name: column.figures["superpoint_gain"] for name, column in committed.it
 real = [value for name, value in gain.items() if committed[name].kind == "real"]
 Markdown(f"**Superpoint means add {min(real):+.1f} to {max(real):+.1f} points to real networks' lifted features**, and "
          + ", ".join(f"{gain[name]:+.1f} to {name}" for name in shown) + ". A simulated model whose errors are drawn "
-         "anew in every view makes superpoints look far more useful than they are on real errors.")
+         "anew in every view, and superpoints without a fault, make superpoints look far more useful than they are.")
 
 # %% [markdown]
 # ## Where we differ
 # - One real room proves nothing: another room, or another network, would move every end of the range. The networks
 #   know fixed classes and not words; one of the real networks has seen this room.
-# - Superpoints of the generated rooms seldom cross an object's edge, those of the real room do more often. So a
-#   superpoint mean repairs whatever differs inside a superpoint there, and no setting of the simulated model that was
-#   tried brings its gain down to the real one while views still disagree as much as they do in reality.
-# - The re-tuned model is a first step: its search was short and saw few validation rooms, so that more figures leave
-#   the range on the test rooms than on those. Too many of its mistakes are about large objects, too few at
-#   boundaries.
+# - Superpoints of the generated rooms follow the objects' edges exactly, those of the real room do not. So that a
+#   superpoint mean repairs no more than it could in reality, these columns average over larger superpoints, about as
+#   impure as the real ones (last line of the table). The other chapters still use the pure ones.
+# - The re-tuned model is a first step. A longer search on six validation rooms found settings that leave the range in
+#   few figures there, and in as many as before on the other validation rooms; it was not adopted
+#   (`benchmarks/simulated_models.py`). Too many mistakes are about large objects, too few at boundaries, and too few
+#   objects are right in every view.
+# - The trained models miss the range where a small network is unsure: what it says of a rightly seen object drifts from
+#   view to view twice as far as what the real networks say, which answer with one of their classes and no mixture.
 # - ENet's column is of an earlier measurement, noted to two decimals; `benchmarks/anatomy.py` makes the others. The
 #   range is spanned by ENet, MOSAIC and the mean of both ADE networks; DeepLab150 alone errs far more.
 # - The other chapters still use the first simulated models. Their columns are here so that each number of those
