@@ -81,6 +81,8 @@ def seen_side(points: np.ndarray, normals: np.ndarray, eyes: np.ndarray, every: 
     low, high = np.percentile(points, (0.5, 99.5), axis=0)
     low, high = low - 0.1 * (high - low) - 1, high + 0.1 * (high - low) + 1  # all but stray points
     voxel = max(VOXEL, spacing, (np.prod(high - low) / CELLS) ** (1 / 3))
+    while np.prod((high - low) / voxel + 1) > 4 * CELLS:  # thin, and as wide as only damaged files are
+        voxel *= 2
     cell = np.floor((points[((points >= low) & (points < high)).all(axis=1)] - low) / voxel).astype(np.int64)
     filled = np.zeros(np.floor((high - low) / voxel).astype(np.int64) + 1, np.bool_)
     filled[tuple(cell.T)] = True

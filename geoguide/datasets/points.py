@@ -345,5 +345,4 @@ def _labels(values: np.ndarray, count: int) -> np.ndarray:
     """Class ids int64 [count]; negative (OpenScene's -100) and above 255 become void."""
     if values.shape != (count,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise InputError(f"labels must be class ids [{count}], found {values.dtype} {list(values.shape)}")
-    labels = values.astype(np.int64)
-    return np.where((labels < 0) | (labels > VOID), VOID, labels)
+    return np.where((values < 0) | (values > VOID), VOID, values).astype(np.int64)

@@ -77,7 +77,10 @@ def load_rgbd(
     views, grey = _with_white(views)
     views, shift = _placed(views, METRES[unit])
     as_read = _without_color(folder) + grey + frames_as_read(views) + _checked_depth(views, folder, max_depth, doubt)
-    vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
+    try:
+        vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
+    except InputError as error:
+        raise DataError(f"{folder}: {error}") from None
     turn = rotation_to_z(estimate_up(views, normals) if up == "auto" else AXES[up])  # [3, 3]
     views = tuple(_turned(view, turn) for view in views)
     points = (vertices.astype(np.float64) @ turn.T).astype(np.float32)

@@ -9,6 +9,7 @@ Everything but the mesh may be absent.
 """
 
 import functools
+import os
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -87,7 +88,7 @@ def find_scenes(root: Path, split: str) -> dict[str, Path | None]:
     if not names:
         raise DataError(f"{own_list(root, split)}: lists no scene")
     homes = _homes(root)
-    return {name: next((home / name for home in homes if (home / name).is_dir()), None) for name in names}
+    return {name: next((home / name for home in homes if os.path.isdir(home / name)), None) for name in names}
 
 
 def all_scenes(root: Path) -> dict[Path, str]:

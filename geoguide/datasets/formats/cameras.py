@@ -24,6 +24,7 @@ Size = tuple[int, int]  # (H, W)
 RIGID = 0.02
 ORIENTATION = 0x0112  # EXIF tag; 1 is as stored
 LAST_ROW = 1e-4  # how far the last row may be from 0 0 0 1: it is no measurement
+HUGE = 1e100  # of a rotation's entries: their squares can still be computed
 SKEW = 1e-3  # of the focal length, about half a pixel at an image's border; lifting and fusion know of none
 FEWEST_PIXELS = 2.0  # a focal length below is one of an image of width 1, not of pixels
 STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
@@ -83,6 +84,10 @@ def checked_pose(pose: np.ndarray, where: str) -> np.ndarray:
         turned = np.abs(pose[:, 3] - (0, 0, 0, 1)).max() <= LAST_ROW
         hint = ": a transposed pose? The translation belongs in the last column" if turned else ""
         raise DataError(f"{where}: pose must end with the row 0 0 0 1, found {_row(pose[3])}{hint}")
+    if np.abs(rotation).max() > HUGE:
+        raise DataError(
+            f"{where}: the pose's first three columns must be a rotation, found {np.abs(rotation).max():.4g}"
+        )
     product = rotation.T @ rotation  # [3, 3]
     scale = np.sqrt(np.trace(product) / 3)
     if np.abs(product - np.eye(3)).max() > RIGID:
