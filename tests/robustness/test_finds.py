@@ -39,7 +39,7 @@ def test_a_pose_beyond_squares_is_no_rotation() -> None:
 def test_lines_of_sight_of_a_cloud_as_wide_as_numbers_go(wide: tuple, rng: np.random.Generator) -> None:
     points = rng.random((300, 3)) * wide
     normals = np.tile([0.0, 0.0, 1.0], (300, 1))
-    told = seen_side(points, normals, (*points[:4], 0, 0, 2))
+    told = seen_side(points, normals, points[:4] + np.array([0, 0, 2]))
     assert told.shape == (300,) and np.isfinite(told).all()
 
 
