@@ -85,8 +85,8 @@ Markdown("\n".join(f"- **{name}** ({shown[name].kind}): {len(rows)} of {len(ROWS
 gain = {name: column.figures["superpoint_gain"] for name, column in committed.items()}
 real = [value for name, value in gain.items() if committed[name].kind == "real"]
 Markdown(f"**Superpoint means add {min(real):+.1f} to {max(real):+.1f} points to real networks' lifted features**, and "
-         + ", ".join(f"{gain[name]:+.1f} to {name}" for name in shown) + ". A simulated model whose errors are drawn "
-         "anew in every view, and superpoints without a fault, make superpoints look far more useful than they are.")
+         + ", ".join(f"{gain[name]:+.1f} to {name}" for name in shown) + ". A 2D model whose errors are drawn "
+         "anew in every view makes superpoints look far more useful than they are.")
 
 # %% [markdown]
 # ## Where we differ
