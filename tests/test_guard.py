@@ -168,7 +168,8 @@ def work():
         pool.submit(hold, "of-a-worker.txt")
         hold("mine.txt")
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background, where it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background, which ignores signals
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     sys.exit(guarded(work, [], lambda: "again"))
 """
 
