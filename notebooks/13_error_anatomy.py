@@ -43,8 +43,8 @@ figures.use_offline_renderer()
 # ## The table
 # Real networks ran on one real room, `scene0000_00` of ScanNet, with its official annotation; the pictures stay where
 # they are, the numbers are in `results/anatomy.json`. Simulated ones ran on generated test rooms that nothing was
-# tuned on. A cross marks a figure outside the real range; the last two rows have the range that was set as the
-# target.
+# tuned on. A cross marks a figure outside the real range; the two rows of points of mIoU have the range that was set as
+# the target.
 
 # %%
 committed = read_columns()
