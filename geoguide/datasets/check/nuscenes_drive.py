@@ -108,10 +108,8 @@ def motion_doubts(tables: Tables, samples: Sequence[str]) -> tuple[str, ...]:
     frames = [frame for frame in frames if time_of(frame) is not None]
     poses = np.array([tables.pose("ego_pose", frame["ego_pose_token"]) for frame in frames]).reshape(-1, 4, 4)
     known = np.isfinite(poses).all(axis=(1, 2))
-    poses, times = (
-        poses[known],
-        np.array([time_of(frame) for frame in frames], dtype=np.float64)[known] / 1e6,
-    )  # [K, 4, 4], s [K]
+    poses = poses[known]  # [K, 4, 4]
+    times = np.array([time_of(frame) for frame in frames], dtype=np.float64)[known] / 1e6  # s [K]
     step = np.diff(poses[:, :3, 3], axis=0)  # [K - 1, 3] metres
     length, ahead = np.linalg.norm(step, axis=1), poses[:-1, :3, 0] + poses[1:, :3, 0]
     speed = length / np.maximum(np.diff(times), 1e-6)

@@ -18,9 +18,7 @@ from geoguide.errors import DataError
 
 JUDGED = 1000  # faces; hand-made meshes have fewer, scans above 20,000
 LONG, SCATTERED = 0.15, 0.5  # limits of the two numbers, far from either side
-EVEN = (
-    0.9  # share of neighbours with one object by chance, from which on (one object nearly everywhere) nothing is told
-)
+EVEN = 0.9  # share of neighbours with one object by chance; from there on, one object lies nearly everywhere
 
 
 def check_small_faces(points: np.ndarray, faces: np.ndarray, path: Path) -> None:
