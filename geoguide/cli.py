@@ -25,7 +25,7 @@ from geoguide.arguments import (
     refuse_unread,
 )
 from geoguide.benchmarks import NAMES, benchmark_of
-from geoguide.datasets.config import GENERATED, DataConfig, Splits
+from geoguide.datasets.config import GENERATED, DataConfig, Edition, Splits
 from geoguide.guard import EXIT_CODES, guarded
 from geoguide.paths import checkpoints_root, clone, results_root, runs_root
 
@@ -55,12 +55,14 @@ class Data:
     path: Positional[Path | None] = None
     """Folder; default data/ and the name of the dataset."""
     dataset: GeneratedDataset = "mini-scannet"
-    rooms: tuple[int, int, int] = (28, 14, 21)
-    """Rooms of mini-ScanNet to make: train, val, test."""
-    houses: tuple[int, int, int] = (8, 3, 6)
-    """Houses of mini-Matterport3D to make: train, val, test."""
-    scenes: tuple[int, int, int] = (15, 10, 10)
-    """Scenes of mini-nuScenes to make, four key frames each: train, val, test."""
+    edition: Edition = "small"
+    """small: what the book generates; large: more scenes, and rooms that are harder to divide into objects."""
+    rooms: tuple[int, int, int] | None = None
+    """Rooms of mini-ScanNet to make: train, val, test; default 28 14 21, of the large edition 200 30 120."""
+    houses: tuple[int, int, int] | None = None
+    """Houses of mini-Matterport3D to make: train, val, test; default 8 3 6, of the large edition 40 8 20."""
+    scenes: tuple[int, int, int] | None = None
+    """Scenes of mini-nuScenes, four key frames each: train, val, test; default 15 10 10, of the large 120 20 60."""
     seed: Seed = 0
     workers: Workers = os.cpu_count() or 1
 
@@ -74,7 +76,8 @@ class Data:
         """
         from geoguide.benchmarks.scenes import generate, known_layouts
 
-        data = DataConfig(self.dataset, room_seed=self.seed, root=None if self.path is None else str(self.path))
+        root = None if self.path is None else str(self.path)
+        data = DataConfig(self.dataset, room_seed=self.seed, root=root, edition=self.edition)
         counted = {"rooms", "houses", "scenes"}
         if self.action == "check":
             refuse_unread(self, counted | {"seed", "workers"}, "`data make`")
@@ -84,7 +87,7 @@ class Data:
         world = benchmark_of(data).world
         refuse_unread(self, counted - {world.unit}, "another --dataset")
         output_folder(data.folder, "the folder of `data make`")
-        counts = getattr(self, world.unit, world.counts)
+        counts = getattr(self, world.unit) or world.editions[self.edition]
         print(f"{world.title} is complete in {generate(replace(data, rooms=counts), self.workers)}")
         return 0
 
@@ -96,6 +99,8 @@ class Place:
     dataset: Dataset = "scannet"
     data: str = "mini"
     """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it."""
+    edition: Edition = "small"
+    """Of mini data: small, or large with more and harder scenes (`geoguide data make --edition large`)."""
     features: str = "OpenSeg-like"
     """A 2D model that looks at the images: transformers:NAME_OR_FOLDER, litert:FILE, open_clip:MODEL, mini:NAME, or
     your own code as own:MODULE:CALLABLE. Else mini: OpenSeg-like, LSeg-like or "persistent errors" (simulated); real
@@ -134,7 +139,7 @@ class Place:
             ConfigError: A scene is named twice.
             DataError: A list of scenes cannot be read.
         """
-        named = ("protocol", "weights", "text", "backbone", "steps")
+        named = ("protocol", "weights", "text", "backbone", "steps", "edition")
         names = (self.train, self.val, self.test)
         splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))
         return {"splits": splits} | {name: getattr(self, name) for name in named if hasattr(self, name)}

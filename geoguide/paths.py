@@ -50,6 +50,19 @@ def data_root() -> Path:
     return _user_cache() if top is None else top / "data"
 
 
+def generated_folder(dataset: str, edition: str = "small") -> Path:
+    """Find where a generated dataset lies.
+
+    Args:
+        dataset: Its name, such as "mini-scannet".
+        edition: Which of its editions.
+
+    Returns:
+        `<data_root>/<dataset>`, and for another edition than the small one with a hyphen and its name.
+    """
+    return data_root() / (dataset if edition == "small" else f"{dataset}-{edition}")
+
+
 def cache_root() -> Path:
     """The folder of what can be computed again: prepared scenes, text embeddings.
 

@@ -67,7 +67,7 @@ def test_a_fourth_needs_no_other_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """A twin of ScanNet under another name: listed, placed, generated and put into a main table."""
     made = []
     plain = benchmark("scannet")
-    world = replace(plain.world, make=lambda folder, counts, seed, workers: made.append((folder, counts)) or folder)
+    world = replace(plain.world, make=lambda folder, counts, *how: made.append((folder, counts)) or folder)
     fourth = replace(plain, name="fourth", title="Fourth", world=world)
     monkeypatch.setattr(benchmarks, "NAMES", (*NAMES, "fourth"))
     original = benchmark.__wrapped__

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoguide.datasets.check.folder import Kind
-from geoguide.datasets.config import GENERATED, DataConfig
+from geoguide.datasets.config import GENERATED, DataConfig, Edition
 from geoguide.datasets.sources import SceneSource
 from geoguide.lifting import LiftingConfig
 
@@ -18,8 +18,8 @@ class World:
         title: What messages call it.
         place: Where one is in it, in plain words: rooms, houses, streets.
         unit: What is counted when it is made; the command's option of the same name.
-        counts: How many of them by default: train, val, test.
-        make: Generates what is missing in a folder; takes (folder, counts, seed, workers) and returns the folder.
+        editions: How many of them each edition has: train, val, test. `small` is what the book generates.
+        make: Generates what is missing in a folder; takes (folder, counts, seed, workers, edition), returns the folder.
         lifting: How its 2D features are lifted.
         severity: Scales the faults of the simulated 2D model, so that 2D fusion scores 35 to 45 mIoU on the validation
             scenes: with 160 names there is more to confuse than with 20.
@@ -29,11 +29,16 @@ class World:
     title: str
     place: str
     unit: str
-    counts: tuple[int, int, int]
-    make: Callable[[Path, tuple[int, int, int], int, int | None], Path]
+    editions: dict[str, tuple[int, int, int]]
+    make: Callable[[Path, tuple[int, int, int], int, int | None, str], Path]
     lifting: LiftingConfig
     severity: float = 1.0
     image_size: tuple[int, int] | None = None
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Scenes of train, val and test of the small edition."""
+        return self.editions["small"]
 
 
 @dataclass(frozen=True)
@@ -94,14 +99,18 @@ class Benchmark:
     known_names: str | None = None
     entire_network_seeds: int = 3
 
-    def generated_data(self) -> DataConfig:
+    def generated_data(self, edition: Edition = "small") -> DataConfig:
         """The config of the generated twin's scenes.
 
+        Args:
+            edition: Which of the world's editions.
+
         Returns:
-            The config: as many scenes as the world makes by default, at its image size.
+            The config: as many scenes as the edition has, at the world's image size.
         """
-        world = self.world
-        return DataConfig(GENERATED + self.name, self.label_set, rooms=world.counts, image_size=world.image_size)
+        world, name = self.world, GENERATED + self.name
+        counts = world.editions[edition]
+        return DataConfig(name, self.label_set, rooms=counts, image_size=world.image_size, edition=edition)
 
     def real_data(self, root: str | Path, features: str | None) -> DataConfig:
         """The config of the real scenes.

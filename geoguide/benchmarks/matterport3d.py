@@ -15,7 +15,7 @@ from geoguide.datasets.formats.files import listed, need_file
 from geoguide.datasets.sources import SceneSource
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
-from geoguide.worlds.houses.make import make_mini_matterport3d
+from geoguide.worlds.houses.make import COUNTS, make_mini_matterport3d
 
 LABEL_SETS = ("matterport21", "matterport40", "matterport80", "matterport160")
 
@@ -105,9 +105,9 @@ BENCHMARK = Benchmark(
         title="mini-Matterport3D",
         place="houses",
         unit="houses",
-        counts=(8, 3, 6),
-        make=lambda root, counts, seed, workers: make_mini_matterport3d(
-            root, houses=counts, seed=seed, workers=workers
+        editions=COUNTS,
+        make=lambda root, counts, seed, workers, edition: make_mini_matterport3d(
+            root, houses=counts, seed=seed, edition=edition, workers=workers
         ),
         lifting=LiftingConfig(),  # OpenScene's 0.02 of the depth asks more of the mini camera's poses than they hold
         severity=0.7,

@@ -16,7 +16,7 @@ from geoguide.datasets.splits import USUAL, load_split
 from geoguide.errors import ConfigError, DataError
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
-from geoguide.worlds.streets.make import make_mini_nuscenes
+from geoguide.worlds.streets.make import COUNTS, make_mini_nuscenes
 
 LABEL_SET = "nuscenes16"
 
@@ -115,8 +115,10 @@ BENCHMARK = Benchmark(
         title="mini-nuScenes",
         place="streets",
         unit="scenes",
-        counts=(15, 10, 10),
-        make=lambda root, counts, seed, workers: make_mini_nuscenes(root, scenes=counts, seed=seed, workers=workers),
+        editions=COUNTS,
+        make=lambda root, counts, seed, workers, edition: make_mini_nuscenes(
+            root, scenes=counts, seed=seed, edition=edition, workers=workers
+        ),
         lifting=LiftingConfig(occlusion="none"),  # as OpenScene on nuScenes
         severity=0.9,
         image_size=(180, 320),

@@ -12,7 +12,7 @@ from geoguide.datasets.formats.files import listed
 from geoguide.datasets.sources import SceneSource
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
-from geoguide.worlds.rooms.make import make_mini_scannet
+from geoguide.worlds.rooms.make import COUNTS, make_mini_scannet
 
 
 class ScanNetScene(SceneSource):
@@ -54,8 +54,10 @@ BENCHMARK = Benchmark(
         title="mini-ScanNet",
         place="rooms",
         unit="rooms",
-        counts=(28, 14, 21),
+        editions=COUNTS,
         lifting=LiftingConfig(),
-        make=lambda root, counts, seed, workers: make_mini_scannet(root, rooms=counts, seed=seed, workers=workers),
+        make=lambda root, counts, seed, workers, edition: make_mini_scannet(
+            root, rooms=counts, seed=seed, edition=edition, workers=workers
+        ),
     ),
 )

@@ -104,7 +104,7 @@ def generate(data: DataConfig, workers: int | None = None) -> Path:
     """Generate what is missing of a generated dataset; does nothing where it is complete.
 
     Args:
-        data: Which dataset, how many scenes and from which seed.
+        data: Which dataset and edition, how many scenes and from which seed.
         workers: Processes; None for one per core.
 
     Returns:
@@ -116,7 +116,7 @@ def generate(data: DataConfig, workers: int | None = None) -> Path:
     """
     if not data.generated:
         raise ConfigError(f"data.dataset must be a generated one to be made, found {data.dataset!r}")
-    return benchmark_of(data).world.make(data.folder, data.rooms, data.room_seed, workers)
+    return benchmark_of(data).world.make(data.folder, data.rooms, data.room_seed, workers, data.edition)
 
 
 def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:

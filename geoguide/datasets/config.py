@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from geoguide.errors import ConfigError
-from geoguide.frozen import unless
-from geoguide.paths import data_root
+from geoguide.frozen import check_choices, unless
+from geoguide.paths import generated_folder
 
+Edition = Literal["small", "large"]  # of a generated dataset
 GENERATED = "mini-"  # what the names of generated datasets begin with
 
 
@@ -81,8 +83,13 @@ class DataConfig:
     root: str | None = field(default=None, metadata={"hash": False})
     splits: Splits | None = field(default=None, metadata=unless("splits", None))
     """The scenes of each split by name; None: the benchmark's own splits."""
+    edition: Edition = field(default="small", metadata=unless("edition", "small"))
+    """Of a generated dataset: small, what the book generates; large, more and harder scenes (`benchmarks`)."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "data")
+        if self.edition != "small" and not self.generated:
+            raise ConfigError(f"data.edition is a generated dataset's, found {self.edition!r} of {self.dataset}")
         if self.room_seed < 0:
             raise ConfigError(f"data.room_seed must be at least 0, found {self.room_seed}")
         if self.first is not None and min(self.first) < 1:
@@ -102,8 +109,8 @@ class DataConfig:
 
     @property
     def folder(self) -> Path:
-        """Where the scenes lie: `root`, or the generated dataset's place in `paths.data_root()`."""
-        return data_root() / self.dataset if self.root is None else Path(self.root)
+        """Where the scenes lie: `root`, or the place of the generated dataset's edition (`paths.generated_folder`)."""
+        return generated_folder(self.dataset, self.edition) if self.root is None else Path(self.root)
 
     @property
     def features_folder(self) -> Path:

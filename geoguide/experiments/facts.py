@@ -46,6 +46,7 @@ class Facts:
         occlusion: What hides points from an image when features are lifted: depth, splat or none.
         changed: What else differs from the presets: (dotted config field, value), sorted.
         seed: Of the experiment.
+        edition: Of the generated training scenes: small or large; None on real data.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Facts:
     occlusion: str
     changed: tuple[tuple[str, Any], ...]
     seed: int
+    edition: str | None = "small"
 
     @classmethod
     def of(cls, config: ExperimentConfig) -> "Facts":
@@ -97,6 +99,7 @@ class Facts:
             occlusion=config.lifting.occlusion,
             changed=(),
             seed=config.seed,
+            edition=config.data.edition if config.data.generated else None,
         )
         bases = [(replace(known, **kind), base) for kind, base in _bases(config, known.teacher)]
         near = [replace(facts, changed=_differing(config, _placed(base, config, facts))) for facts, base in bases]
@@ -186,9 +189,11 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
         parts = ("data", "lifting", "backbone", "text", "openscene", "train", "evaluation", "image_model")
         return base.replace(**{part: getattr(config, part) for part in parts})
     if config.image_model is not None:  # the simulated one is not used
-        placed = placing.on(base, facts.trained_on).replace(image_model=config.image_model, text=config.text)
+        placed = placing.on(base, facts.trained_on, config.data.edition).replace(
+            image_model=config.image_model, text=config.text
+        )
     else:
-        placed = placing.on(presets.with_teacher(base, facts.teacher), facts.trained_on)
+        placed = placing.on(presets.with_teacher(base, facts.teacher), facts.trained_on, config.data.edition)
     if facts.tested_on != facts.trained_on:
         placed = placing.tested_on(placed, facts.tested_on)
     if facts.backbone is not None:

@@ -7,7 +7,7 @@ from geoguide.backbones.config import BackboneConfig
 from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
-from geoguide.datasets.config import DataConfig, Splits
+from geoguide.datasets.config import DataConfig, Edition, Splits
 from geoguide.errors import ConfigError, check_known
 from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
@@ -22,12 +22,13 @@ FAULTS = ("confusion", "bleeding", "partial_view", "drift", "pixel_noise", "back
 REAL_SCENES = 1201  # training scenes of ScanNet: the unit of an epoch, on all benchmarks so that rows are comparable
 
 
-def on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
+def on(config: ExperimentConfig, dataset: str, edition: Edition = "small") -> ExperimentConfig:
     """The same experiment on another generated benchmark, 2D model included; its record lies in that one's folder.
 
     Args:
         config: An experiment on generated rooms.
         dataset: A benchmark's name.
+        edition: Which of its editions.
 
     Returns:
         The experiment there, with the severity of the 2D model's faults that the benchmark asks for.
@@ -38,19 +39,20 @@ def on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
     there = benchmark(dataset)
     faults = {name: there.world.severity * getattr(config.teacher, name) for name in FAULTS}
     return config.replace(
-        data=there.generated_data(),
+        data=there.generated_data(edition),
         lifting=there.world.lifting,
         teacher=replace(config.teacher, **faults),
         evaluation__label_sets=there.more_label_sets,
     )
 
 
-def tested_on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
+def tested_on(config: ExperimentConfig, dataset: str, edition: Edition | None = None) -> ExperimentConfig:
     """The network of an experiment, scored on the test scenes of another benchmark (cross-domain, claim C10).
 
     Args:
         config: What is trained.
         dataset: The other benchmark's name.
+        edition: Which of its editions; None for the one that is trained on.
 
     Returns:
         The experiment with another evaluation; its training is the same.
@@ -59,7 +61,8 @@ def tested_on(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
         ConfigError: An unknown benchmark.
     """
     there = benchmark(dataset)
-    other = EvaluationConfig(there.more_label_sets, there.generated_data(), there.world.lifting)
+    data = there.generated_data(edition or config.data.edition)
+    other = EvaluationConfig(there.more_label_sets, data, there.world.lifting)
     return config.replace(name=f"{config.name} on {dataset}", evaluation=other)
 
 
@@ -93,6 +96,7 @@ def placed(
     text: str | None = None,
     backbone: str | None = None,
     steps: int | None = None,
+    edition: Edition = "small",
 ) -> ExperimentConfig:
     """An experiment on a benchmark, generated or real: what the command's options of the same names mean.
 
@@ -110,6 +114,7 @@ def placed(
             fused features suggests.
         backbone: A frozen backbone; None for the packaged one on mini data, and Sonata on real data.
         steps: Of the training; None for the experiment's own on mini data, and twenty epochs of ScanNet on real data.
+        edition: Of the generated data; real data have none.
 
     Returns:
         The experiment there.
@@ -119,16 +124,18 @@ def placed(
         DataError: Real data, or files of the 2D model, are not there.
     """
     if data != "mini":
+        if edition != "small":
+            raise ConfigError(f"editions are of mini data; found {edition} of {data}")
         chosen = {"weights": weights, "splits": splits, "text": text, "backbone": backbone, "steps": steps}
         return real(config, dataset, data, features, protocol or "openscene", **chosen)
     if weights is not None:
         raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
     if is_spec(features):
-        config = with_image_model(on(config, dataset), features, text)
+        config = with_image_model(on(config, dataset, edition), features, text)
     elif text is not None and text != config.text.encoder:
         raise ConfigError(f"text must be {config.text.encoder}, the space of {features}, found {text}")
     else:
-        config = on(with_teacher(config, features), dataset)
+        config = on(with_teacher(config, features), dataset, edition)
     config = config.replace(data__splits=splits)
     if backbone is not None:
         config = config.replace(backbone=BackboneConfig(backbone))

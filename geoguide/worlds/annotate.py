@@ -1,6 +1,7 @@
 """Annotation of a reconstructed mesh: the object of each vertex and, as in ScanNet, objects as sets of segments."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from pykdtree.kdtree import KDTree
@@ -33,7 +34,13 @@ class Annotation:
         return float((self.owner[self.segment] == self.truth).mean())
 
 
-def annotate(vertices: np.ndarray, faces: np.ndarray, frames: list[Frame], reach: float) -> Annotation:
+def annotate(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    frames: list[Frame],
+    reach: float,
+    follow: Literal["segments", "surface"] = "segments",
+) -> Annotation:
     """Give every segment of a mesh the object that most of its vertices lie on (matches ScanNet's annotation).
 
     Args:
@@ -41,12 +48,16 @@ def annotate(vertices: np.ndarray, faces: np.ndarray, frames: list[Frame], reach
         faces: Its triangles, integer [F, 3].
         frames: The frames it was reconstructed from, which hold the true surface points.
         reach: A vertex further than this from all of these points, metres, counts as not annotated.
+        follow: `surface` cuts the segments where the true surface's objects end, so that each has one alone.
 
     Returns:
-        The annotation; its segments are ScanNet's own (k 0.01, at least 20 vertices).
+        The annotation; its segments, before they are cut, are ScanNet's own (k 0.01, at least 20 vertices).
     """
     segment = segment_mesh(vertices, faces, k=0.01, min_size=20)
     truth = nearest_object(vertices, frames, reach)
+    if follow == "surface":
+        (_, owner), segment = np.unique(np.stack([segment, truth]), axis=1, return_inverse=True)
+        return Annotation(segment.reshape(-1), owner, truth)
     objects = int(truth.max(initial=NO_OBJECT)) + 1
     segments = int(segment.max()) + 1
     votes = np.bincount(segment * (objects + 1) + truth + 1, minlength=segments * (objects + 1))  # [S * (O + 1)]

@@ -3,13 +3,16 @@
 Poses are camera-to-world matrices float64 [4, 4] in metres with OpenCV's axes: x right, y down, z forward.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter, minimum_filter
 from scipy.spatial.transform import Rotation
 
+from geoguide.errors import ConfigError
+from geoguide.frozen import unless
 from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
+from geoguide.worlds.holes import Holes
 from geoguide.worlds.interior import Interior
 
 LAMP = np.array([0.25, 0.15, 0.95])  # direction of the ceiling light that shades the colours
@@ -35,6 +38,12 @@ class SensorConfig:
     exposure_drift: float = 0.08  # standard deviation of the brightness factor, which changes smoothly over the frames
     position_error: float = 0.005  # metres between recorded and true position, root mean square; changes smoothly
     rotation_error: float = 0.3  # degrees between recorded and true direction, likewise
+    holes: float = field(default=0.0, metadata=unless("holes", 0.0))
+    """Share of the surface, in patches, of which no frame of a room's scan has a reading: dark, shiny, out of reach."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holes < 1:
+            raise ConfigError(f"sensor.holes must be at least 0 and below 1, found {self.holes}")
 
     @property
     def intrinsics(self) -> np.ndarray:
@@ -71,6 +80,7 @@ def render(
     exposure: float,
     config: SensorConfig,
     rng: np.random.Generator,
+    holes: Holes | None = None,
 ) -> Frame:
     """Take one frame of a room or house.
 
@@ -82,6 +92,7 @@ def render(
         exposure: Factor on the brightness, 1 for none.
         config: The sensor.
         rng: Source of the noise.
+        holes: Where no reading is taken; None for nowhere.
 
     Returns:
         The frame, its colours shaded by a lamp and by the angle to the surface.
@@ -98,6 +109,8 @@ def render(
     depth = np.where(hit, depth, 0.0)
     surface = np.where(hit[:, None], pose[:3, 3] + depth[:, None] * rays, np.nan).astype(np.float32)
     measured = _measure(depth.reshape(shape), np.where(hit, cosine, 0).reshape(shape), config, rng)
+    if holes is not None:
+        measured[holes.hold(surface).reshape(shape)] = 0
     return Frame(
         color=color.reshape(*shape, 3),
         depth=measured,

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
+from geoguide.frozen import to_dict
 from geoguide.locks import alone_in, end_with_parent
 from geoguide.paths import LOCK, MAKING, replacing, sweep, working_folder, writing
 
@@ -71,8 +72,12 @@ class Job(abc.ABC):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """All that the scene's bytes depend on, as plain JSON types: what its stamp holds."""
-        recipe = {"generator": self.generator, "split": self.split, "number": self.number, **asdict(self.config)}
+        """All that the scene's bytes depend on, as plain JSON types: what its stamp holds.
+
+        Fields with `frozen.unless`, which came after data were first made, stand in it where they are not the default.
+        """
+        options = to_dict(self.config, hashed_only=True)
+        recipe = {"generator": self.generator, "split": self.split, "number": self.number, **options}
         return json.loads(json.dumps(recipe))  # tuples become lists, as when read back
 
     def seeds(self, count: int) -> list[int]:
@@ -226,7 +231,7 @@ def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
     scenes = {job.name: read_json(job.folder / MINI_STAMP, ("fingerprint",))["fingerprint"] for job in jobs}
     manifest = {
         "generator": jobs[0].generator,
-        **json.loads(json.dumps(asdict(jobs[0].config))),
+        **json.loads(json.dumps(to_dict(jobs[0].config, hashed_only=True))),
         counts_name: {split: sum(job.split == split for job in jobs) for split in SPLIT_NAMES},
         "fingerprint": hashlib.sha256(json.dumps(scenes, sort_keys=True).encode()).hexdigest(),
         "scenes": scenes,

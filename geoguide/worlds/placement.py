@@ -5,7 +5,7 @@ did. For a piece that a room cannot do without, `required` turns None into `NoSp
 drawn again. Lengths are metres, angles radians.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -230,13 +230,22 @@ class Furnisher:
             piece = make(np.random.default_rng(state))  # same seed: the chairs of a table are alike
             depth = piece.extent()[1][1]
             edge, outward = seats[index]
-            for _ in range(5):
-                at = center + edge + outward * (depth - self.rng.uniform(-0.2, 0.25))
+            for tuck in self.tucks():
+                at = center + edge + outward * (depth - tuck)
                 turn = np.arctan2(outward[0], -outward[1]) + self.rng.normal(0, 0.15)
                 if self.layout.try_put(piece, table.to_room(*at), table.yaw + turn):
                     fitted += 1
                     break
         return fitted
+
+    def tucks(self) -> Iterator[float]:
+        """How far a chair is pushed under its table, try by try.
+
+        Yields:
+            Metres; negative where it is drawn back.
+        """
+        for _ in range(5):
+            yield self.rng.uniform(-0.2, 0.25)
 
     def on_top(self, of: PlacedInRoom | None, makers: Sequence[PieceMaker], count: int) -> None:
         """Put things on the tops of a piece.

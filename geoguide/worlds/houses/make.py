@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.datasets.matterport3d import MAPPING, list_houses
-from geoguide.errors import ConfigError
-from geoguide.paths import data_root, replacing
+from geoguide.errors import ConfigError, check_known
+from geoguide.paths import generated_folder, replacing
 from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.houses.official import write_house, write_mapping
 from geoguide.worlds.houses.scan import PITCHES, scan_house
@@ -21,6 +21,7 @@ from geoguide.worlds.jobs import Job, list_jobs, making_in, run_jobs, write_list
 from geoguide.worlds.things.vocabulary import VOCABULARY_TABLE, load_vocabulary
 
 HOUSE_COUNTS = (8, 3, 6)  # houses of train, val, test; six consecutive houses hold every name
+COUNTS = {"small": HOUSE_COUNTS, "large": (40, 8, 20)}  # the same by edition; the houses are of one kind
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ class _House(Job):
 def make_mini_matterport3d(
     root: str | Path | None = None,
     *,
-    houses: tuple[int, int, int] = HOUSE_COUNTS,
+    houses: tuple[int, int, int] | None = None,
     seed: int = 0,
+    edition: str = "small",
     config: HouseConfig | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -89,10 +91,11 @@ def make_mini_matterport3d(
     same place are replaced.
 
     Args:
-        root: Folder of the data set, by default `mini-matterport3d` in the data folder (see `geoguide.paths`). It then
-            holds v1/scans/, category_mapping.tsv, scenes_{train,val,test}.txt and the manifest.
-        houses: How many of (train, val, test).
+        root: Folder of the data set, by default the edition's in the data folder (see `geoguide.paths`). It then holds
+            v1/scans/, category_mapping.tsv, scenes_{train,val,test}.txt and the manifest.
+        houses: How many of (train, val, test); None for the edition's counts.
         seed: Source of all houses and scans.
+        edition: A key of `COUNTS`.
         config: Rooms, panoramas, camera, voxel and seed: all that decides the bytes; overrides `seed`.
         workers: Number of processes, by default one per core.
         progress: Whether a progress bar is shown.
@@ -101,11 +104,15 @@ def make_mini_matterport3d(
         The root, ready for `datasets.matterport3d`.
 
     Raises:
+        ConfigError: An unknown edition.
         InputError: `houses` are not three counts of 0..2000, or `workers` is below 1.
         DataError: A house's folder is there and was not written by this program.
     """
-    root = Path(root) if root is not None else data_root() / "mini-matterport3d"
-    jobs = list_jobs(_House, root, houses, config or HouseConfig(seed=seed), "houses")
+    check_known("edition", edition, COUNTS)
+    root = Path(root) if root is not None else generated_folder("mini-matterport3d", edition)
+    jobs = list_jobs(
+        _House, root, COUNTS[edition] if houses is None else houses, config or HouseConfig(seed=seed), "houses"
+    )
     with making_in(root):
         if run_jobs(jobs, workers, progress, "house"):
             with replacing(root / MAPPING) as temporary:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from geoguide.worlds.placement import Furnisher, required
+from geoguide.worlds.rooms.furnisher import RoomFurnisher
 from geoguide.worlds.shapes import PieceMaker
 from geoguide.worlds.things import bathroom as bath
 from geoguide.worlds.things import clutter, groups, seating, storage, surfaces, wall_things
@@ -62,7 +63,7 @@ def bedroom(f: Furnisher) -> None:
     f.scatter((*clutter.FLOOR_THINGS, groups.bag, clutter.laundry_basket), int(f.rng.integers(1, 5)))
 
 
-def living_room(f: Furnisher) -> None:
+def living_room(f: RoomFurnisher) -> None:
     """Furnish a living room: a couch with a low table, more seats, shelves, often a television and a dining table.
 
     Args:
@@ -81,11 +82,12 @@ def living_room(f: Furnisher) -> None:
     for side in (-1, 1):
         if f.chance(0.35):
             f.on_top(f.beside(sofa, groups.end_table, side), (clutter.lamp, clutter.plant, clutter.book_pile), 1)
-    _along_walls(f, ((seating.couch, 0.35),), 0.3)
+    _along_walls(f, ((seating.couch, f.often(0.35)),), 0.3)
     for _ in range(int(f.rng.integers(0, 3))):
         f.against_wall(seating.armchair, front=0.3)
     _along_walls(f, ((storage.tv_stand, 0.7),), 0.6)
-    others = ((storage.bookshelf, 0.6), (storage.cabinet, 0.65), (groups.floor_lamp, 0.4), (seating.ottoman, 0.3))
+    shelves = ((storage.bookshelf, f.often(0.6)), (storage.cabinet, 0.65))
+    others = (*shelves, (groups.floor_lamp, 0.4), (seating.ottoman, 0.3))
     _along_walls(f, others, 0.3, clutter.SHELF_THINGS, (1, 4))
     if f.chance(0.6):
         groups.dining(f, (2, 6))
@@ -116,7 +118,7 @@ def kitchen(f: Furnisher) -> None:
     f.scatter((groups.big_box, groups.bag, seating.stool, clutter.plant), int(f.rng.integers(0, 3)))
 
 
-def bathroom(f: Furnisher) -> None:
+def bathroom(f: RoomFurnisher) -> None:
     """Furnish a bathroom: a toilet, a sink with a mirror, usually a bathtub, towels.
 
     Args:
@@ -125,8 +127,8 @@ def bathroom(f: Furnisher) -> None:
     Raises:
         NoSpaceError: There is no place for the bathtub, the toilet or the sink.
     """
-    if f.chance(0.7):
-        required(f.against_wall(bath.bathtub, corner=0.8))
+    if f.chance(f.often(0.7)):
+        required(f.against_wall(partial(bath.bathtub, curtain=f.often(0.75)), corner=0.8))
     required(f.against_wall(bath.toilet, corner=0.0))
     if f.chance(0.6):
         names = ("bathroom vanity", "bathroom counter")
@@ -233,7 +235,7 @@ def studio(f: Furnisher) -> None:
     f.scatter((clutter.suitcase, groups.bag, clutter.shoes, clutter.bin_), int(f.rng.integers(1, 4)))
 
 
-RECIPES: dict[str, Callable[[Furnisher], None]] = {
+RECIPES: dict[str, Callable[[RoomFurnisher], None]] = {
     "bedroom": bedroom, "living room": living_room, "kitchen": kitchen, "bathroom": bathroom, "office": office,
     "meeting room": meeting_room, "studio": studio,
 }  # fmt: skip

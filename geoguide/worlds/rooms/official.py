@@ -5,7 +5,7 @@ A scene is a folder with a reconstructed mesh, its labels, its annotation (objec
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -32,6 +32,7 @@ def write_room(
     sensor: SensorConfig,
     voxel: float,
     recipe: dict[str, Any],
+    follow: Literal["segments", "surface"] = "segments",
 ) -> None:
     """Reconstruct and annotate a scanned room and write it as a scene, its stamp last.
 
@@ -45,6 +46,7 @@ def write_room(
         sensor: The camera of the scan.
         voxel: Edge of the reconstruction's voxels, metres.
         recipe: What the scene was made by.
+        follow: What the annotation follows, see `RoomRecipe.annotation`.
 
     Raises:
         ConfigError: The room names a category that ScanNet's table lacks.
@@ -56,7 +58,7 @@ def write_room(
     raw_ids = np.array([table.ids[item.category] for item in room.objects] + [0], dtype=np.int64)  # [O + 1]
     views = _write_frames(folder, frames, sensor, raw_ids)
     mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1])
-    annotation = annotate(mesh.vertices, mesh.faces, frames, reach=2 * voxel)
+    annotation = annotate(mesh.vertices, mesh.faces, frames, 2 * voxel, follow)
     _write_mesh(folder, name, mesh, annotation, table.nyu40(raw_ids))
     _write_annotation(folder, name, annotation, room)
     _write_meta(folder / f"{name}.txt", room, frames, sensor)

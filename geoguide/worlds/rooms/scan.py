@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import dijkstra
 from geoguide.errors import InputError
 from geoguide.worlds.camera import Frame, SensorConfig, look, pose_errors, render, smooth_noise
 from geoguide.worlds.casting import RayCaster
+from geoguide.worlds.holes import Holes
 from geoguide.worlds.interior import FurnishedRoom, floor_grid
 
 WALK_STEP = 0.2  # metres between the places where a camera may stand
@@ -48,8 +49,10 @@ def scan_room(room: FurnishedRoom, seed: int, config: SensorConfig | None = None
     poses = camera_path(room, caster, config, rng)  # [K, 4, 4]
     recorded = poses @ pose_errors(len(poses), config, rng)
     exposure = 1.0 + config.exposure_drift * smooth_noise(len(poses), 1, rng)[:, 0]  # [K]
+    # A stream of its own, so that a scan with holes is otherwise the scan without.
+    holes = Holes.draw(np.random.default_rng([seed, 1]), config.holes) if config.holes else None
     return [
-        render(room, caster, pose, record, gain, config, rng)
+        render(room, caster, pose, record, gain, config, rng, holes)
         for pose, record, gain in zip(poses, recorded, exposure, strict=True)
     ]
 

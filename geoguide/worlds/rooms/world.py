@@ -10,19 +10,20 @@ from geoguide.errors import InputError
 from geoguide.worlds.interior import FurnishedRoom, floor_grid, free_floor, join
 from geoguide.worlds.layout import RoomLayout
 from geoguide.worlds.openings import put_door, put_window
-from geoguide.worlds.placement import Furnisher, NoSpaceError
+from geoguide.worlds.placement import NoSpaceError
 from geoguide.worlds.rooms.contents import RECIPES, curtain_share
+from geoguide.worlds.rooms.furnisher import RoomFurnisher
+from geoguide.worlds.rooms.recipe import ROOM_TYPES, RoomRecipe
 from geoguide.worlds.shapes import Rectangle
 from geoguide.worlds.shell import floor_kind, shell_items
 
-ROOM_TYPES: tuple[str, ...] = tuple(RECIPES)
 # Share of each type when none is asked for, about as ScanNet's scene types are spread.
 TYPE_SHARES = (0.22, 0.18, 0.13, 0.14, 0.16, 0.1, 0.07)
 CAMERA_AREA = 1.2  # square metres: a room whose largest connected free floor is smaller is drawn again
 ROOM_ATTEMPTS = 60  # rooms drawn at most
 
 
-def generate_room(seed: int, room_type: str | None = None) -> FurnishedRoom:
+def generate_room(seed: int, room_type: str | None = None, recipe: RoomRecipe | None = None) -> FurnishedRoom:
     """Draw a furnished room that depends on nothing but the arguments.
 
     When an essential piece (the bed of a bedroom, for example) finds no place, or the furniture leaves no space for a
@@ -31,6 +32,7 @@ def generate_room(seed: int, room_type: str | None = None) -> FurnishedRoom:
     Args:
         seed: Any integer >= 0.
         room_type: One of `ROOM_TYPES`, or None to draw one by `TYPE_SHARES`.
+        recipe: How it is furnished; None for the small edition's recipe.
 
     Returns:
         The room.
@@ -47,7 +49,7 @@ def generate_room(seed: int, room_type: str | None = None) -> FurnishedRoom:
     for attempt in range(ROOM_ATTEMPTS):
         rng = np.random.default_rng([int(seed), 1 + ROOM_TYPES.index(room_type), attempt])
         try:
-            layout = _furnish(rng, room_type)
+            layout = _furnish(rng, room_type, recipe or RoomRecipe())
         except NoSpaceError:
             continue
         if _camera_area(layout) >= CAMERA_AREA:
@@ -55,14 +57,14 @@ def generate_room(seed: int, room_type: str | None = None) -> FurnishedRoom:
     raise InputError(f"seed {seed}: no {room_type} with space for a camera in {ROOM_ATTEMPTS} attempts")
 
 
-def _furnish(rng: np.random.Generator, room_type: str) -> RoomLayout:
+def _furnish(rng: np.random.Generator, room_type: str, recipe: RoomRecipe) -> RoomLayout:
     """An outline with door, windows and furniture."""
     if room_type == "bathroom":
         size = (rng.uniform(2.4, 3.6), rng.uniform(2.2, 3.0), rng.uniform(2.4, 2.7))
     else:
         size = (rng.uniform(3.5, 6.0), rng.uniform(3.1, 5.0), rng.uniform(2.4, 2.8))
     layout = RoomLayout(size, _notches(rng, size))
-    furnisher = Furnisher(layout, rng)
+    furnisher = RoomFurnisher(layout, rng, recipe)
     put_door(furnisher)
     if room_type == "bathroom":
         if rng.random() < 0.6:

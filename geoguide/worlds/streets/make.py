@@ -12,8 +12,8 @@ from PIL import Image
 
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.datasets.formats.nuscenes_tables import MINI_HOME
-from geoguide.errors import DataError
-from geoguide.paths import data_root, replacing
+from geoguide.errors import DataError, check_known
+from geoguide.paths import generated_folder, replacing
 from geoguide.worlds.jobs import SPLIT_NAMES, Job, discard, list_jobs, making_in, run_jobs, write_manifest
 from geoguide.worlds.streets.contents import STREETS
 from geoguide.worlds.streets.official import (
@@ -29,6 +29,7 @@ from geoguide.worlds.streets.scan import DriveConfig, scan_street
 from geoguide.worlds.streets.world import generate_street
 
 STREET_COUNTS = (15, 10, 10)  # streets of train, val, test
+COUNTS = {"small": STREET_COUNTS, "large": (120, 20, 60)}  # the same by edition; the streets are of one kind
 PREFIX = "scene-"
 
 
@@ -77,8 +78,9 @@ class _Street(Job):
 def make_mini_nuscenes(
     root: str | Path | None = None,
     *,
-    scenes: tuple[int, int, int] = STREET_COUNTS,
+    scenes: tuple[int, int, int] | None = None,
     seed: int = 0,
+    edition: str = "small",
     config: StreetConfig | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -90,11 +92,12 @@ def make_mini_nuscenes(
     last. Scenes of another recipe and generated scenes that are not asked for are removed.
 
     Args:
-        root: Folder of the data set, by default `mini-nuscenes` in the data folder (see `geoguide.paths`). Its tables
+        root: Folder of the data set, by default the edition's in the data folder (see `geoguide.paths`). Its tables
             are v1.0-streets/, with the splits "train", "val" and "test" in splits.json, which the devkit reads too.
             mini.json marks the set as generated; mini/SCENE/ holds what nuScenes has not (see `official`).
-        scenes: How many of (train, val, test).
+        scenes: How many of (train, val, test); None for the edition's counts.
         seed: Source of all streets and drives.
+        edition: A key of `COUNTS`.
         config: Drive and seed, all that decides the bytes; overrides `seed`.
         workers: Number of processes, by default one per core.
         progress: Whether a progress bar is shown.
@@ -103,11 +106,15 @@ def make_mini_nuscenes(
         The root, ready for `datasets.nuscenes`.
 
     Raises:
+        ConfigError: An unknown edition.
         InputError: `scenes` are not three counts of 0..2000, or `workers` is below 1.
         DataError: The root holds files that this program did not write.
     """
-    root = Path(root) if root is not None else data_root() / "mini-nuscenes"
-    jobs = list_jobs(_Street, root, scenes, config or StreetConfig(seed=seed), "scenes")
+    check_known("edition", edition, COUNTS)
+    root = Path(root) if root is not None else generated_folder("mini-nuscenes", edition)
+    jobs = list_jobs(
+        _Street, root, COUNTS[edition] if scenes is None else scenes, config or StreetConfig(seed=seed), "scenes"
+    )
     with making_in(root):
         _claim(root)
         if run_jobs(jobs, workers, progress, "street"):

@@ -32,13 +32,21 @@ def toilet(rng: np.random.Generator) -> Piece:
     return p
 
 
-def bathtub(rng: np.random.Generator) -> Piece:
-    """A tub along a wall, usually with a shower curtain drawn over a part of its length."""
+def bathtub(rng: np.random.Generator, curtain: float = 0.75) -> Piece:
+    """A tub along a wall, at a chance with a shower curtain drawn over a part of its length.
+
+    Args:
+        rng: Source of its size, colour and curtain.
+        curtain: The chance of a curtain, in 0..1.
+
+    Returns:
+        A new piece, in its own frame.
+    """
     p, u = Piece(rng), rng.uniform
     w, d, h = u(1.45, 1.75), u(0.68, 0.8), u(0.45, 0.58)
     p.start("bathtub", pick_color(rng, WHITE))
     p.basin((-w / 2, 0, 0), (w / 2, d, h), u(0.06, 0.1), h - u(0.1, 0.16), u(3, 7))
-    if rng.random() < 0.75:
+    if rng.random() < curtain:
         color = pick_color(rng, WHITE, FABRIC, VIVID)
         p.start("shower curtain", color)
         width = u(0.35, 0.9) * w
