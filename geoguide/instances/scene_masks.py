@@ -5,9 +5,11 @@ from typing import Literal
 
 import numpy as np
 
-from geoguide.errors import DataError
+from geoguide.errors import ConfigError, DataError
+from geoguide.frozen import check_choices, unless
 from geoguide.instances.geometry import InstanceConfig, segment_instances
 from geoguide.instances.masks import InstanceMasks
+from geoguide.instances.spoiling import spoil_masks
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_normals
 from geoguide.welding import finder_of
@@ -20,6 +22,14 @@ class MaskConfig:
     source: Literal["geometry", "annotation"] = "geometry"
     """`geometry` merges superpoints; `annotation` is the ground truth, an oracle variant and named so."""
     geometry: InstanceConfig = field(default_factory=InstanceConfig)
+    spoil: float = field(default=0.0, metadata=unless("spoil", 0.0))
+    """Share of the masks, whatever their source, that are merged with one they touch or cut in two: with `annotation`
+    any quality between the oracle's and that of real masks (`spoil_masks`)."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "masks")
+        if not 0 <= self.spoil <= 1:
+            raise ConfigError(f"masks.spoil must be in 0..1, found {self.spoil}")
 
 
 def scene_masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig) -> InstanceMasks:
@@ -36,6 +46,12 @@ def scene_masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig) -> In
     Raises:
         DataError: `annotation` is asked for, and the scene has no annotated instances.
     """
+    masks = _masks(scene, superpoints, config)
+    return spoil_masks(masks, scene.points, config.spoil, scene.name) if config.spoil else masks
+
+
+def _masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig) -> InstanceMasks:
+    """The masks as their source has them."""
     if config.source == "annotation":
         if scene.instances is None:
             raise DataError(f"scene {scene.name}: masks.source 'annotation' needs instance annotations, found none")

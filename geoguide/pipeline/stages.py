@@ -109,7 +109,7 @@ class Stages:
     @functools.cached_property
     def masks(self) -> InstanceMasks:
         """Class-agnostic instance masks; decided by `masks` and `superpoints` of the config."""
-        settings = [to_dict(self.config.masks), to_dict(self.config.superpoints, hashed_only=True)]
+        settings = [to_dict(self.config.masks, hashed_only=True), to_dict(self.config.superpoints, hashed_only=True)]
         found = self._stage("masks", settings, self._masks)
         return InstanceMasks(found["index"], found["offsets"], len(self.superpoints), found["scores"])
 
