@@ -5,6 +5,7 @@
 #   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
 #   make fuzz       20,000 mutated inputs over all readers (FUZZ=n for another number); goes on where it stopped
 #   make gpu-check  on a CUDA GPU: the tests that run on either device, then benchmarks/gpu.py
+#   make test-clients  readers by others (nuscenes-devkit, scenezoo) on the mini data, in .venv-clients (0.7 GB)
 #   make crash      kill commands at 50 random moments and run them again (CRASH_ARGS="--kills 10": fewer)
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
 # On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
@@ -12,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint replicate studies verify data pair clean gpu-check fuzz crash
+.PHONY: help setup book test test-clients lint replicate studies verify data pair clean gpu-check fuzz crash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
@@ -23,6 +24,8 @@ CRASH_ARGS ?=
 STRICT ?= 0
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+CLIENTS := .venv-clients
+PACKAGES := import sysconfig; print(sysconfig.get_path("purelib"))
 # Notebooks run in this environment, whatever kernels the user has installed elsewhere.
 export JUPYTER_PREFER_ENV_PATH := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -49,6 +52,19 @@ book: $(INSTALLED) data
 # One thread per worker: two workers with two threads each are slower on two cores.
 test: $(INSTALLED) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --cov=geoguide --cov-report=term:skip-covered
+
+# The first line fails where a client is missing, for the tests would then be skipped.
+test-clients: $(CLIENTS)/.installed
+	$(CLIENTS)/bin/python -c 'import nuscenes.nuscenes, scenezoo'
+	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -p no:dash tests/clients tests/test_nuscenes_labels.py
+
+# Its .pth file shows it the packages of .venv too: the clients need no torch, but the package that they are compared with.
+$(CLIENTS)/.installed: tests/clients/requirements.txt $(INSTALLED)
+	$(BIN)/python -m venv --clear $(CLIENTS)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c '$(PACKAGES)')')" \
+		> "$$($(CLIENTS)/bin/python -c '$(PACKAGES)')/also.pth"
+	$(CLIENTS)/bin/python -m pip install -q $(PIP_ARGS) --no-deps -r tests/clients/requirements.txt
+	touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -63,6 +63,8 @@ class Data:
     """Houses of mini-Matterport3D to make: train, val, test; default 8 3 6, of the large edition 40 8 20."""
     scenes: tuple[int, int, int] | None = None
     """Scenes of mini-nuScenes, four key frames each: train, val, test; default 15 10 10, of the large 120 20 60."""
+    sens: bool = False
+    """Also write the frames of mini-ScanNet as ScanNet's own .sens recordings, for readers that know only those."""
     seed: Seed = 0
     workers: Workers = os.cpu_count() or 1
 
@@ -80,15 +82,21 @@ class Data:
         data = DataConfig(self.dataset, room_seed=self.seed, root=root, edition=self.edition)
         counted = {"rooms", "houses", "scenes"}
         if self.action == "check":
-            refuse_unread(self, counted | {"seed", "workers"}, "`data make`")
+            refuse_unread(self, counted | {"sens", "seed", "workers"}, "`data make`")
             from geoguide.datasets.check import check_folder
 
             return check_folder(data.folder, known_layouts())
         world = benchmark_of(data).world
-        refuse_unread(self, counted - {world.unit}, "another --dataset")
+        others = counted - {world.unit} | ({"sens"} if data.benchmark != "scannet" else set())
+        refuse_unread(self, others, "another --dataset")
         output_folder(data.folder, "the folder of `data make`")
         counts = getattr(self, world.unit) or world.editions[self.edition]
-        print(f"{world.title} is complete in {generate(replace(data, rooms=counts), self.workers)}")
+        made = generate(replace(data, rooms=counts), self.workers)
+        if self.sens:
+            from geoguide.worlds.rooms.recordings import write_recordings
+
+            write_recordings(made)
+        print(f"{world.title} is complete in {made}")
         return 0
 
 

@@ -5,6 +5,7 @@ about that point. Which classes a mean runs over (`absent`), and what a point wi
 move published numbers by points, so neither is hidden.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,6 +17,94 @@ from geoguide.scene import VOID
 NO_FEATURE = 255  # prediction of a point about which the method has nothing to say
 AbsentRule = Literal["zero", "skip", "union"]
 NoFeatureRule = Literal["openscene", "wrong", "drop"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSums:
+    """What scores are made of: sums over points that add up over scenes, for any number of matrices at once.
+
+    Attributes:
+        hits: Points that are right, [..., C].
+        union: Points of the class in the ground truth or predicted, IoU's denominators, [..., C].
+        totals: Points of the class in the ground truth, accuracy's denominators, [..., C].
+    """
+
+    hits: np.ndarray
+    union: np.ndarray
+    totals: np.ndarray
+
+    @classmethod
+    def of(cls, counts: np.ndarray, no_feature: NoFeatureRule) -> "ClassSums":
+        """The sums of matrices.
+
+        Args:
+            counts: Integers [..., C, C + 1] as `ConfusionMatrix.counts` has them.
+            no_feature: See `ConfusionMatrix`.
+
+        Returns:
+            The sums, of the leading shape of `counts`.
+        """
+        known, every = counts[..., :-1].sum(axis=-1), counts.sum(axis=-1)  # [..., C]
+        hits = np.diagonal(counts, axis1=-2, axis2=-1)  # [..., C]
+        target = every if no_feature == "wrong" else known
+        union = target + counts[..., :-1].sum(axis=-2) - hits
+        return cls(hits, union, known if no_feature == "drop" else every)
+
+    def weighted(self, weights: np.ndarray) -> "ClassSums":
+        """The sums of scenes that are drawn several times or not at all: O(B S C).
+
+        Args:
+            weights: How often each scene counts, [B, S]; `self` has the leading shape [S].
+
+        Returns:
+            The sums of each draw, float64 [B, C], exact below 2^53 points.
+        """
+        weights = weights.astype(np.float64)
+        return ClassSums(*(weights @ part for part in (self.hits, self.union, self.totals)))
+
+    def iou(self) -> np.ndarray:
+        """Hits over union.
+
+        Returns:
+            float64 [..., C], NaN where the class is absent.
+        """
+        return self._ratio(self.union)
+
+    def class_accuracy(self) -> np.ndarray:
+        """Hits over totals.
+
+        Returns:
+            float64 [..., C], NaN where the class is absent.
+        """
+        return self._ratio(self.totals)
+
+    def mean(self, values: np.ndarray, absent: AbsentRule) -> np.ndarray:
+        """A mean over the classes.
+
+        Args:
+            values: `iou()` or `class_accuracy()`.
+            absent: Which classes the mean runs over; see `ConfusionMatrix`.
+
+        Returns:
+            float64 [...], NaN where no class is present in the ground truth.
+
+        Raises:
+            InputError: An unknown rule.
+        """
+        counted = {
+            "zero": np.ones(self.totals.shape, np.bool_),
+            "skip": self._present,
+            "union": self._present | (self.union > 0),
+        }[_choice("absent", absent, AbsentRule)]
+        classes = np.where(self._present.any(axis=-1), counted.sum(axis=-1), np.nan)  # [...]
+        return np.nansum(values, axis=-1) / classes
+
+    @property
+    def _present(self) -> np.ndarray:
+        return self.totals > 0  # [..., C]
+
+    def _ratio(self, whole_: np.ndarray) -> np.ndarray:
+        return np.where(self._present, self.hits / np.maximum(whole_, 1), np.nan)
 
 
 class ConfusionMatrix:
@@ -112,6 +201,33 @@ class ConfusionMatrix:
 
     __add__ = merge
 
+    @classmethod
+    def of_counts(cls, counts: Array, no_feature: NoFeatureRule = "openscene") -> "ConfusionMatrix":
+        """A matrix of what was counted before.
+
+        Args:
+            counts: Integers >= 0, [C, C + 1], as the property `counts` has them.
+            no_feature: As above.
+
+        Returns:
+            The matrix.
+
+        Raises:
+            InputError: Another shape or dtype, or a negative count.
+        """
+        counts = host("counts", counts, "iu")
+        if counts.ndim != 2 or counts.shape[1] != len(counts) + 1 or (counts < 0).any():
+            found = f"{list(counts.shape)}{', some below 0' if (counts < 0).any() else ''}"
+            raise InputError(f"counts must be [C, C + 1] of 0 or more, found {found}")
+        made = cls(len(counts), no_feature)
+        made._counts += counts.astype(np.int64)
+        return made
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [C, C + 1], rows ground truth, columns prediction, the last one points without feature; a copy."""
+        return self._counts.copy()
+
     @property
     def matrix(self) -> np.ndarray:
         """int64 [C, C], rows ground truth, columns prediction; a copy."""
@@ -129,7 +245,7 @@ class ConfusionMatrix:
             float64 [C], NaN where the class is absent: no scored point of the ground truth has it, whatever was
             predicted. (A class present only in points without feature is present, with IoU 0.)
         """
-        return _ratio(self._hits(), np.maximum(self._union(), 1), self._present())
+        return self._sums().iou()
 
     def class_accuracy(self) -> np.ndarray:
         """The share of each class's points that are right (recall).
@@ -137,7 +253,7 @@ class ConfusionMatrix:
         Returns:
             float64 [C], NaN where the class is absent, as in `iou`.
         """
-        return _ratio(self._hits(), np.maximum(self._totals(), 1), self._present())
+        return self._sums().class_accuracy()
 
     def miou(self, absent: AbsentRule = "zero") -> float:
         """Mean IoU.
@@ -151,7 +267,8 @@ class ConfusionMatrix:
         Raises:
             InputError: An unknown rule.
         """
-        return self._mean(self.iou(), absent)
+        sums = self._sums()
+        return float(sums.mean(sums.iou(), absent))
 
     def macc(self, absent: AbsentRule = "zero") -> float:
         """Mean class accuracy.
@@ -165,7 +282,8 @@ class ConfusionMatrix:
         Raises:
             InputError: An unknown rule.
         """
-        return self._mean(self.class_accuracy(), absent)
+        sums = self._sums()
+        return float(sums.mean(sums.class_accuracy(), absent))
 
     def accuracy(self) -> float:
         """The share of all scored points that are right.
@@ -173,37 +291,12 @@ class ConfusionMatrix:
         Returns:
             A number in [0, 1]; NaN where no point is scored.
         """
-        total = int(self._totals().sum())
-        return float(self._hits().sum() / total) if total else float("nan")
+        sums = self._sums()
+        total = int(sums.totals.sum())
+        return float(sums.hits.sum() / total) if total else float("nan")
 
-    def _hits(self) -> np.ndarray:
-        return np.diagonal(self._counts)  # [C]
-
-    def _totals(self) -> np.ndarray:
-        """Ground-truth points of each class in accuracy's denominators, [C]."""
-        return (self._counts[:, :-1] if self.no_feature == "drop" else self._counts).sum(axis=1)
-
-    def _union(self) -> np.ndarray:
-        """Points of each class in the ground truth or predicted, IoU's denominators, [C]."""
-        target = (self._counts if self.no_feature == "wrong" else self._counts[:, :-1]).sum(axis=1)
-        return target + self._counts[:, :-1].sum(axis=0) - self._hits()  # [C]
-
-    def _present(self) -> np.ndarray:
-        return self._totals() > 0  # [C]
-
-    def _mean(self, values: np.ndarray, absent: AbsentRule) -> float:
-        counted = {
-            "zero": np.ones(self.num_classes, np.bool_),
-            "skip": self._present(),
-            "union": self._present() | (self._union() > 0),
-        }[_choice("absent", absent, AbsentRule)]
-        if not self._present().any() or not counted.any():
-            return float("nan")
-        return float(np.nansum(values) / counted.sum())
-
-
-def _ratio(part: np.ndarray, whole_: np.ndarray, present: np.ndarray) -> np.ndarray:
-    return np.where(present, part / whole_, np.nan)
+    def _sums(self) -> ClassSums:
+        return ClassSums.of(self._counts, self.no_feature)
 
 
 def _choice(name: str, value: Any, allowed: object) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from plyfile import PlyData
 from simple_room import simple_room
 
+from geoguide.datasets.formats.sens import SensView
 from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_category_table, load_label_set
@@ -18,6 +20,7 @@ from geoguide.worlds.camera import Frame, SensorConfig
 from geoguide.worlds.casting import NO_OBJECT
 from geoguide.worlds.jobs import MANIFEST, data_fingerprint, scene_fingerprint
 from geoguide.worlds.rooms import make as write
+from geoguide.worlds.rooms import recordings
 from geoguide.worlds.rooms.make import MiniConfig, make_mini_scannet
 from geoguide.worlds.rooms.official import write_room
 from geoguide.worlds.rooms.scan import scan_room
@@ -216,3 +219,67 @@ def test_nothing_is_made_among_the_files_of_others(tmp_path: Path, name: str) ->
     with pytest.raises(DataError, match="holds other files than generated scenes"):
         make_mini_scannet(tmp_path, rooms=(1, 0, 0), workers=1, progress=False)
     assert files(tmp_path) == before
+
+
+# The recordings.
+
+
+def stamps(root: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and time of writing of every file."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_recordings_are_added_to_a_finished_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Nothing else is touched; a killed run goes on with those that are missing; making again keeps all."""
+    config = dataclasses.replace(SMALL, sensor=dataclasses.replace(SMALL.sensor, frames=4))
+    root = make_mini_scannet(tmp_path / "data", rooms=(2, 1, 0), config=config, workers=1, progress=False)
+    before, original = stamps(root), recordings.write_sens
+
+    def dying(path: Path, *rest: object, **options: object) -> int:
+        if path.stem == "scene0001_00":
+            raise KeyboardInterrupt
+        return original(path, *rest, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recordings, "write_sens", dying)
+        recordings.write_recordings(root, progress=False)
+    one = stamps(root)
+    assert one.keys() - before.keys() == {"scans/scene0000_00/scene0000_00.sens"}
+    assert recordings.write_recordings(root, progress=False) == 2
+    made = stamps(root)
+    names = {f"scans/{name}/{name}.sens" for name in ("scene0000_00", "scene0001_00", "scene5000_00")}
+    assert made.keys() - before.keys() == names and one.items() <= made.items()
+    assert recordings.write_recordings(root, progress=False) == 0
+    make_mini_scannet(root, rooms=(2, 1, 0), config=config, workers=1, progress=False)
+    assert stamps(root) == made and data_fingerprint(root) == json.loads(before[MANIFEST][0])["fingerprint"]
+    for name, fingerprint in json.loads(before[MANIFEST][0])["scenes"].items():
+        assert scene_fingerprint(root / "scans" / name) == fingerprint
+
+
+def test_a_recording_holds_what_the_images_hold(data: Path, tmp_path: Path):
+    """A room read from its recording alone: the same views, of the same pixels."""
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    recordings.write_recordings(root, progress=False)
+    scene, folder = load_scene(root / "scans" / "scene0000_00"), root / "scans" / "scene0000_00"
+    for kind in ("color", "depth", "pose"):
+        (folder / kind).rename(folder / f"{kind}-away")
+    views = load_scene(folder).views
+    assert len(views) == len(scene.views) == SMALL.sensor.frames
+    assert all(isinstance(view, SensView) for view in views) and not any(isinstance(v, SensView) for v in scene.views)
+    for ours, view in zip(scene.views, views, strict=True):
+        kept = dataclasses.replace(
+            ours,
+            color_path=folder / "color-away" / ours.color_path.name,
+            depth_path=folder / "depth-away" / ours.depth_path.name,
+        )
+        assert np.array_equal(view.color(), kept.color()) and np.array_equal(view.depth(), kept.depth())
+        assert np.array_equal(view.labels(), kept.labels()) and np.array_equal(view.instances(), kept.instances())
+        assert np.array_equal(view.intrinsics, kept.intrinsics)
+        np.testing.assert_allclose(view.cam_to_world, kept.cam_to_world, atol=1e-6)
+
+
+def test_recordings_need_a_complete_set(tmp_path: Path):
+    with pytest.raises(DataError, match=r"manifest.json: "):
+        recordings.write_recordings(tmp_path / "none", progress=False)

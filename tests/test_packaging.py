@@ -131,7 +131,17 @@ def test_ci_script_is_executable_and_calls_the_two_commands():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     text = script.read_text()
-    assert "set -euo pipefail" in text and "make test" in text and "make book" in text
+    assert "set -euo pipefail" in text and all(f"\n{line}\n" in text for line in ("make setup", "make book"))
+    assert "make test 2>&1" in text and "    make test-clients\n" in text
+
+
+def test_the_clients_are_pinned_and_no_dependency():
+    """They have an environment of their own, whose packages must not replace those of the main one."""
+    lines = (ROOT / "tests" / "clients" / "requirements.txt").read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all([part.operator for part in requirement.specifier] == ["=="] for requirement in requirements)
+    names = {canonicalize_name(requirement.name) for requirement in requirements}
+    assert {"nuscenes-devkit", "scenezoo"} <= names and not names & {*everything(), "torchvision"}
 
 
 def test_book_links_point_to_the_top_level():

@@ -1,21 +1,26 @@
-"""ScanNet's .sens recordings: files packed here by hand, read back frame by frame, and every way they can be broken."""
+"""ScanNet's .sens recordings: packed by hand, read and written frame by frame, and every way they can be broken."""
 
 import dataclasses
 import io
 import pickle
 import struct
+import tempfile
 import tracemalloc
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from geoguide.datasets.formats.ply import write_ply
 from geoguide.datasets.formats.sens import SensFile, SensView
+from geoguide.datasets.formats.sens_writer import SensCamera, SensFrame, write_sens
 from geoguide.datasets.scannet import load_scene
-from geoguide.errors import DataError
+from geoguide.errors import DataError, InputError
 from geoguide.lifting import fuse
 from geoguide.pipeline.identity import fingerprint
 
@@ -267,3 +272,97 @@ def test_a_zero_pose_is_a_lost_frame(scene_folder: Path, frames: list[Frame]):
     scene = load_scene(scene_folder)
     assert [view.has_pose for view in scene.views] == [True, False, False, True]
     assert scene.as_read == ("2 of 4 frames are left out, their pose is lost (not finite or zero): 1, 2",)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(path: Path, frames: list[SensFrame], **options) -> int:
+    cameras = {
+        "color": SensCamera(camera(15, 7.5, 5.5)[:3, :3], COLOR_SIZE),
+        "depth": SensCamera(camera(7.5, 3.5, 2.5)[:3, :3], DEPTH_SIZE),
+    }
+    return write_sens(path, frames, **{"sensor": "StructureSensor"} | cameras | options)
+
+
+def to_write(frames: list[Frame]) -> list[SensFrame]:
+    times = [(100 * number, 100 * number + 1) for number in range(len(frames))]
+    images = [depth_image(number) for number in range(len(frames))]
+    return [SensFrame(f.pose, f.color, image, time) for f, image, time in zip(frames, images, times, strict=True)]
+
+
+def test_the_bytes_are_those_that_scannets_own_writer_lays_out(tmp_path: Path, frames: list[Frame]):
+    path = tmp_path / "deep" / "a.sens"
+    assert write(path, iter(to_write(frames))) == 4
+    assert path.read_bytes() == pack(frames)
+    assert [item.name for item in path.parent.iterdir()] == ["a.sens"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_what_is_written_is_read_back(data: st.DataObject):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    sizes = [data.draw(st.tuples(st.integers(4, 40), st.integers(4, 40)))] * 2
+    scale = float(data.draw(st.sampled_from([1000, 4000, 5000])))
+    cameras = [SensCamera(camera(w, (w - 1) / 2, (h - 1) / 2)[:3, :3], (h, w)) for h, w in sizes]
+    frames = []
+    for _ in range(data.draw(st.integers(1, 5))):
+        pose = np.eye(4)
+        pose[:3, :3] = Rotation.random(random_state=int(rng.integers(2**31))).as_matrix()
+        pose[:3, 3] = rng.uniform(-20, 20, 3)
+        depth = rng.integers(0, 65536, sizes[1]).astype(np.uint16)
+        frames.append(SensFrame(pose, jpeg(rng.integers(0, 256, (*sizes[0], 3)).astype(np.uint8)), depth))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.sens"
+        write_sens(path, frames, color=cameras[0], depth=cameras[1], sensor="ein Gerät", depth_scale=scale)
+        recording = SensFile(path)
+        assert (len(recording), recording.sensor, recording.depth_scale) == (len(frames), "ein Gerät", scale)
+        assert (recording.color_size, recording.image_size) == tuple(sizes)
+        assert np.array_equal(recording.intrinsics, cameras[1].intrinsics)
+        for number, frame in enumerate(frames):
+            assert np.array_equal(recording.depth(number), frame.depth)
+            assert np.array_equal(recording.color(number), np.asarray(Image.open(io.BytesIO(frame.color))))
+            assert np.array_equal(recording.poses[number], frame.cam_to_world.astype(np.float32))
+
+
+def test_frames_are_written_one_by_one(tmp_path: Path):
+    """The memory for twenty frames is that for one."""
+    size = (400, 500)
+    color = jpeg(np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8))
+    wide = SensCamera(camera(400, 249.5, 199.5)[:3, :3], size)
+    made = (SensFrame(np.eye(4), bytes(bytearray(color)), np.zeros(size, np.uint16)) for _ in range(20))
+    tracemalloc.start()
+    write(tmp_path / "a.sens", made, color=wide, depth=wide)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * (len(color) + 2 * size[0] * size[1]) and (tmp_path / "a.sens").stat().st_size > 20 * len(color)
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "message"),
+    [
+        ({"depth": np.zeros((6, 9), np.uint16)}, {}, r"frame 3: depth must be uint16 \[6, 8\], found uint16 \[6, 9\]"),
+        ({"depth": np.zeros((6, 8))}, {}, r"frame 3: depth must be uint16 \[6, 8\], found float64 \[6, 8\]"),
+        ({"color": b"no image"}, {}, "frame 3: colour is not a readable image"),
+        ({"color": jpeg(np.zeros((12, 16, 3), np.uint8), "PNG")}, {}, "colour must be a JPEG image .* found PNG"),
+        ({"color": jpeg(np.zeros((6, 8, 3), np.uint8))}, {}, r"JPEG image of \[12, 16\] .* found JPEG of \[6, 8\]"),
+        ({"cam_to_world": np.eye(3)}, {}, r"frame 3: pose must be \[4, 4\], found \[3, 3\]"),
+        ({}, {"depth_scale": 0.0}, "depth units per metre must be positive, found 0.0"),
+        ({}, {"sensor": "x" * 5000}, "sensor's name must be at most 4096 bytes long, found 5000"),
+        ({}, {"color": SensCamera(np.eye(4), COLOR_SIZE)}, r"intrinsics of colour must be \[3, 3\], found \[4, 4\]"),
+        ({}, {"depth": SensCamera(np.eye(3), DEPTH_SIZE, np.eye(3))}, r"extrinsics of depth must be \[4, 4\]"),
+    ],
+)
+def test_what_cannot_be_written_leaves_the_old_file(
+    path: Path, frames: list[Frame], frame: dict, options: dict, message: str
+):
+    before, made = path.read_bytes(), to_write(frames)
+    with pytest.raises(InputError, match=f"{NAME}.sens.*{message}"):
+        write(path, [*made[:3], dataclasses.replace(made[3], **frame)], **options)
+    assert path.read_bytes() == before and [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+def test_a_recording_without_frames_is_not_written(tmp_path: Path):
+    with pytest.raises(InputError, match=r"a.sens: a recording needs at least one frame, found none"):
+        write(tmp_path / "a.sens", [])
+    assert not list(tmp_path.iterdir())

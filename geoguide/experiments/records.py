@@ -10,9 +10,17 @@ from typing import Any
 import pandas as pd
 
 from geoguide.errors import ConfigError, DataError, first_line
+from geoguide.experiments.confusions import (
+    check_matrices,
+    check_packed_sums,
+    sums_of,
+    unpack_matrices,
+    unpack_sums,
+)
 from geoguide.experiments.facts import Facts, Row, agrees
 from geoguide.experiments.scores import Scores, check_scores
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
+from geoguide.metrics import ClassSums, ConfusionMatrix
 from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.text_files import parse_json, read_text
@@ -44,6 +52,8 @@ class Record:
         provenance: Whether the scored scenes are "mini" or "real".
         metrics: Scores on the label set of `facts`.
         by_label_set: Scores on further label sets.
+        confusions: The confusion matrix of each scored scene, packed (see `confusions`); empty in older files.
+        class_sums: What scores on further label sets are made of, likewise, by label set and scene.
         validation: `miou` and `macc` on the validation scenes, in %; None without such scenes.
         history: The training curve: rows of step, val_miou (%, with validation scenes) and loss terms; empty where
             nothing is trained.
@@ -62,6 +72,8 @@ class Record:
     provenance: str
     metrics: Scores
     by_label_set: dict[str, Scores]
+    confusions: dict[str, str]
+    class_sums: dict[str, dict[str, str]]
     validation: dict[str, float] | None
     history: list[dict[str, float]]
     converged: bool | None
@@ -100,6 +112,8 @@ class Record:
             "facts": _facts(config, raw["source"]),
             "metrics": from_dict(Scores, raw["metrics"], "metrics"),
             "by_label_set": {name: from_dict(Scores, held, f"by_label_set.{name}") for name, held in further.items()},
+            "confusions": raw.get("confusions", {}),
+            "class_sums": raw.get("class_sums", {}),
             "history": training["history"],
             "converged": training["converged"],
             "provenance": raw["source"],
@@ -128,6 +142,44 @@ class Record:
         if label_set not in self.by_label_set:
             raise DataError(f"record {self.id}: not scored on {label_set}")
         return self.by_label_set[label_set]
+
+    def confusion_of(self, scene: str) -> ConfusionMatrix:
+        """The confusion matrix of one scene, on the label set of `facts`.
+
+        Args:
+            scene: Its name.
+
+        Returns:
+            The matrix.
+
+        Raises:
+            DataError: The record does not keep it.
+        """
+        if scene not in self.confusions:
+            raise DataError(f"record {self.id}: keeps no confusion matrix of scene {scene!r}")
+        held = {scene: self.confusions[scene]}
+        return unpack_matrices(held, self.facts.label_set, self.config.protocol)[scene]
+
+    def scene_sums(self, label_set: str | None = None) -> tuple[tuple[str, ...], ClassSums]:
+        """What the scores of each scene are made of.
+
+        Args:
+            label_set: Its name; None for that of `facts`.
+
+        Returns:
+            The names of the S scenes, and their sums [S, C].
+
+        Raises:
+            DataError: The record does not keep them.
+        """
+        own = label_set in (None, self.facts.label_set)
+        held = self.confusions if own else self.class_sums.get(str(label_set), {})
+        if not held:
+            raise DataError(f"record {self.id}: keeps no counts of its scenes on {label_set or self.facts.label_set}")
+        if not own:
+            return tuple(held), unpack_sums(held, str(label_set))
+        protocol = self.config.protocol
+        return tuple(held), sums_of(unpack_matrices(held, self.facts.label_set, protocol), protocol)
 
 
 def _facts(config: ExperimentConfig, source: str) -> Facts:
@@ -191,6 +243,7 @@ def check_record(record: Record) -> None:
     scored |= {name: (f"by_label_set.{name}", held) for name, held in record.by_label_set.items()}
     for label_set, (where, held) in scored.items():
         check_scores(where, held, label_set, protocol)
+    _check_counts(record)
     expected = {"name": record.config.name, "seed": record.config.seed}
     expected |= {f"protocol.{name}": value for name, value in to_dict(protocol).items()}
     found = record.raw | {f"protocol.{name}": value for name, value in record.raw.get("protocol", {}).items()}
@@ -208,6 +261,17 @@ def check_record(record: Record) -> None:
         raise ConfigError(f"validation must hold miou and macc, or be null, found {record.validation}")
     if not record.wall_seconds >= 0:
         raise ConfigError(f"wall_seconds must be at least 0, found {record.wall_seconds}")
+
+
+def _check_counts(record: Record) -> None:
+    """Refuse scores that do not follow from the counts of the scenes, where these are kept."""
+    protocol = record.config.protocol
+    if record.confusions:
+        check_matrices(record.confusions, record.metrics, record.facts.label_set, protocol)
+    for label_set, sums in record.class_sums.items():
+        if label_set not in record.by_label_set:
+            raise ConfigError(f"class_sums.{label_set} has no scores in by_label_set")
+        check_packed_sums(sums, record.by_label_set[label_set], label_set, protocol)
 
 
 def _check_numbers(value: Any, where: str) -> None:

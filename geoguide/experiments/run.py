@@ -15,6 +15,7 @@ from geoguide import backbones
 from geoguide.benchmarks import benchmark_of
 from geoguide.benchmarks.named import shared_rooms
 from geoguide.benchmarks.scenes import skipped
+from geoguide.experiments.confusions import pack_matrices, pack_sums
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
 from geoguide.experiments.records import Record, dumps, find, record_path, stored
@@ -98,6 +99,8 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "unlabelled": list(on_test[label_set].unlabelled),
         "metrics": describe(on_test[label_set], label_set),
         "by_label_set": by_label_set,
+        "confusions": pack_matrices(on_test[label_set].per_scene),
+        "class_sums": {name: pack_sums(on_test[name].per_scene) for name in others},
         "validation": None if on_val is None else {"miou": on_val.miou, "macc": on_val.macc},
         "training": training,
         "regions": region_quality(test),

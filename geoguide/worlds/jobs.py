@@ -28,6 +28,7 @@ from geoguide.locks import alone_in, end_with_parent
 from geoguide.paths import LOCK, MAKING, replacing, sweep, working_folder, writing
 
 MANIFEST = "manifest.json"
+RECORDING = ".sens"  # files that are added to a finished scene, and are no part of its bytes
 SPLIT_NAMES = ("train", "val", "test")
 MOST = 2000  # largest number of scenes in a split
 STALE = 3600.0  # seconds after which a half-made scene without a lock is taken for the rest of a run that was killed
@@ -274,10 +275,11 @@ def scene_fingerprint(folder: Path) -> str:
         folder: The scene's folder.
 
     Returns:
-        SHA-256 over the names and bytes of all its files, the stamp left out: 64 hexadecimal digits.
+        SHA-256 over the names and bytes of all its files, the stamp and recordings left out: 64 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MINI_STAMP):
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != RECORDING)
+    for path in sorted(path for path in files if path.name != MINI_STAMP):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode())
         digest.update(content)

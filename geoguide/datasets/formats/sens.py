@@ -24,8 +24,8 @@ VERSION = 4
 COLOR_COMPRESSION = {-1: "unknown", 0: "raw", 1: "png", 2: "jpeg"}
 DEPTH_COMPRESSION = {-1: "unknown", 0: "raw_ushort", 1: "zlib_ushort", 2: "occi_ushort"}
 LONGEST_NAME = 4096  # bytes; a longer sensor name means that this is no .sens file
-_HEADER = struct.Struct("<64f2i4IfQ")
-_FRAME = struct.Struct("<16f4Q")
+HEADER = struct.Struct("<64f2i4IfQ")
+FRAME = struct.Struct("<16f4Q")
 
 
 class SensFile:
@@ -68,7 +68,7 @@ class SensFile:
 
     def _read_header(self, file: io.BufferedReader) -> int:
         """Read and check what follows the sensor's name; returns the number of frames."""
-        values = _HEADER.unpack(self._take(file, _HEADER.size, "header"))
+        values = HEADER.unpack(self._take(file, HEADER.size, "header"))
         depth_camera = np.array(values[32:48], np.float64).reshape(4, 4)
         color, depth, color_width, color_height, width, height, scale, count = values[64:]
         self.color_compression = COLOR_COMPRESSION.get(color, f"number {color}")
@@ -91,12 +91,12 @@ class SensFile:
         """Read each frame's pose, and where in the file its colour and depth lie, without touching pixels."""
         if count == 0:
             raise DataError(f"{self.path}: holds no frame")
-        if count * _FRAME.size > size:  # before anything is allocated for a number read from a broken file
+        if count * FRAME.size > size:  # before anything is allocated for a number read from a broken file
             raise DataError(f"{self.path}: {count} frames do not fit into {size} bytes, truncated?")
         self.poses = np.empty((count, 4, 4))  # [K, 4, 4]
         self._where = np.empty((count, 3), np.int64)  # [K, 3]: start, bytes of colour, bytes of depth
         for number in range(count):
-            record = _FRAME.unpack(self._take(file, _FRAME.size, f"frame {number} of {count}"))
+            record = FRAME.unpack(self._take(file, FRAME.size, f"frame {number} of {count}"))
             start, colors, depths = file.tell(), record[18], record[19]
             end = start + colors + depths
             if end > size:

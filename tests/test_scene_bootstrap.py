@@ -1,0 +1,117 @@
+"""Differences over scenes drawn anew: against a slow loop over merged matrices, and what must hold of the interval."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fake_records import fake_record
+
+from geoguide.errors import DataError, InputError
+from geoguide.experiments.confusions import pack_matrices, pack_sums
+from geoguide.experiments.presets import adapter_only, fusion
+from geoguide.experiments.records import Record
+from geoguide.labels import load_label_set
+from geoguide.metrics import ConfusionMatrix
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.report.scene_bootstrap import scene_difference
+
+CLASSES = len(load_label_set("scannet20"))
+
+
+def kept(config: ExperimentConfig, matrices: dict[str, ConfusionMatrix], **further: dict) -> Record:
+    held = {"confusions": pack_matrices(matrices), "class_sums": further}
+    return dataclasses.replace(fake_record(config), **held)
+
+
+def rooms(
+    rng: np.random.Generator, count: int, wrong: float, no_feature: str = "openscene", classes: int = CLASSES
+) -> dict[str, ConfusionMatrix]:
+    """Rooms of six classes each; how hard a room is, is its own, the same for whatever `wrong`."""
+    found = {}
+    for number in range(count):
+        room = np.random.default_rng([7, number])
+        present, hard = room.permutation(classes)[:6], room.uniform(0.5, 1.5)
+        target = room.choice(present, 400)
+        prediction = np.where(rng.random(400) < wrong * hard, rng.integers(0, classes, 400), target)
+        prediction[rng.random(400) < 0.05] = 255
+        found[f"room{number}"] = ConfusionMatrix(classes, no_feature)
+        found[f"room{number}"].update(target, prediction)
+    return found
+
+
+def slowly(first: dict, second: dict, draws: int, seed: int, absent: str) -> tuple[float, tuple[float, float]]:
+    """The difference and its interval by merging the matrices of every draw."""
+    names, matrix = sorted(first), next(iter(first.values()))
+    nothing_yet = ConfusionMatrix(matrix.num_classes, matrix.no_feature)
+
+    def gap(drawn: list[str]) -> float:
+        one, two = (sum((held[name] for name in drawn), nothing_yet).miou(absent) for held in (first, second))
+        return 100 * (one - two)
+
+    count, gaps = len(names), []
+    for weights in np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws):
+        gaps.append(gap([name for name, times in zip(names, weights, strict=True) for _ in range(times)]))
+    return gap(names), tuple(np.percentile(gaps, [2.5, 97.5]))
+
+
+@pytest.mark.parametrize("absent", ["zero", "skip", "union"])
+@pytest.mark.parametrize("no_feature", ["openscene", "wrong", "drop"])
+def test_equals_a_slow_loop(rng: np.random.Generator, absent: str, no_feature: str):
+    config = fusion().replace(protocol__absent_class=absent, protocol__no_feature=no_feature)
+    first, second = (rooms(rng, 7, wrong, no_feature) for wrong in (0.2, 0.5))
+    turned = dict(reversed(second.items()))  # a record may hold them in another order
+    found = scene_difference(kept(config, first), kept(config.replace(seed=1), turned), draws=40, seed=3)
+    difference, ends = slowly(first, second, 40, 3, absent)
+    assert found.difference == pytest.approx(difference, abs=1e-9)
+    assert (found.low, found.high) == pytest.approx(ends, abs=1e-9)
+    assert found.scenes == 7 and found.low < found.difference < found.high and found.decided
+
+
+def test_further_label_sets_are_compared_by_their_sums(rng: np.random.Generator):
+    classes = len(load_label_set("matterport40"))
+    first, second = (rooms(rng, 6, wrong, classes=classes) for wrong in (0.2, 0.3))
+    pair = (kept(adapter_only(seed), {}, matterport40=pack_sums(held)) for seed, held in enumerate((first, second)))
+    found = scene_difference(*pair, "matterport40", draws=40, seed=3)
+    difference, ends = slowly(first, second, 40, 3, "zero")
+    assert (found.difference, found.low, found.high) == pytest.approx((difference, *ends), abs=1e-9)
+
+
+def test_a_record_does_not_differ_from_itself(rng: np.random.Generator):
+    record = kept(fusion(), rooms(rng, 5, 0.3))
+    found = scene_difference(record, record, draws=50)
+    assert (found.difference, found.low, found.high) == (0, 0, 0) and not found.decided
+
+
+def test_pairing_cancels_what_is_hard_for_both(rng: np.random.Generator):
+    """The paired interval is far narrower than one record's own spread; four times the scenes halve it."""
+    widths = []
+    for count in (20, 80):
+        first, second = (kept(fusion(), rooms(rng, count, wrong)) for wrong in (0.30, 0.34))
+        found = scene_difference(first, second, draws=2000)
+        widths.append(found.high - found.low)
+        assert found.low < found.difference < found.high
+        empty = kept(fusion(), {f"room{number}": nothing(number) for number in range(count)})
+        alone = scene_difference(first, empty, draws=2000)
+        assert widths[-1] < 0.8 * (alone.high - alone.low)
+    assert 0.3 < widths[1] / widths[0] < 0.7
+
+
+def nothing(number: int) -> ConfusionMatrix:
+    """A room where every point is wrong: mIoU 0 in any draw."""
+    room = np.random.default_rng([7, number])
+    target = room.choice(room.permutation(CLASSES)[:6], 400)
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(target, (target + 1) % CLASSES)
+    return matrix
+
+
+def test_what_cannot_be_compared_is_refused(rng: np.random.Generator):
+    first, second = kept(fusion(), rooms(rng, 3, 0.2)), kept(fusion(), rooms(rng, 4, 0.2))
+    with pytest.raises(DataError, match="scored on other scenes, only one of them on room3"):
+        scene_difference(first, second)
+    with pytest.raises(DataError, match="keeps no counts of its scenes on scannet20"):
+        scene_difference(first, fake_record(fusion()))
+    with pytest.raises(InputError, match="draws must be at least 1, found 0"):
+        scene_difference(first, first, draws=0)
+    with pytest.raises(InputError, match="confidence must lie within 0 and 1, found 95"):
+        scene_difference(first, first, confidence=95)
