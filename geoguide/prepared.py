@@ -1,5 +1,6 @@
 """`PreparedScene`: one scene with the results of all frozen stages, memory-mapped, for training and scoring."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,15 +11,60 @@ from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import SceneSource
 from geoguide.errors import InputError
 from geoguide.instances.masks import InstanceMasks
-from geoguide.method.batch import Batch
+from geoguide.method.batch import Batch, ExactMeans, FrozenMeans
 from geoguide.ops.groups import Groups
 from geoguide.ops.indexed import IndexedRows
 from geoguide.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
+class SceneMeans:
+    """Means of the frozen features over all points of each of S superpoints and M masks of a scene.
+
+    Attributes:
+        geometry: F_3d^G, float32 [S + M, C1], superpoints first.
+        lifted: F_2d over the seen points, float32 [S + M, C]; 0 where none is.
+        seen: The number of seen points, int64 [S + M].
+        masks: M.
+    """
+
+    geometry: np.ndarray
+    lifted: np.ndarray
+    seen: np.ndarray
+    masks: int
+
+    @functools.cached_property
+    def centre(self) -> np.ndarray:
+        """Mean F_2d over all seen points of the scene, float32 [C]."""
+        first = len(self.seen) - self.masks
+        seen = self.seen[:first].astype(np.float64)  # [S]
+        return (seen @ self.lifted[:first] / max(seen.sum(), 1)).astype(np.float32)
+
+    def of(self, superpoints: np.ndarray, masks: np.ndarray, device: torch.device) -> ExactMeans:
+        """The means of some regions, as a batch takes them.
+
+        Args:
+            superpoints: int64 [s], their numbers.
+            masks: int64 [m], their numbers.
+            device: Where the means are put.
+
+        Returns:
+            The means of s superpoints and m masks.
+        """
+        first = len(self.seen) - self.masks
+        some = [
+            FrozenMeans(*(_float(part[chosen], device) for part in (self.geometry, self.lifted, self.seen)))
+            for chosen in (superpoints, first + masks)
+        ]
+        return ExactMeans(*some, centre=_float(self.centre, device))
+
+
+@dataclass(frozen=True, eq=False)
 class PreparedScene:
     """The inputs of training and scoring for one scene; its arrays are memory-mapped, so opening it reads none of them.
+
+    A training scene of which only some points were kept (`pooling.kept_points`) is made of these P points: superpoints
+    and masks have the numbers that they have in the whole scene, and may hold none of them.
 
     Attributes:
         name: Name of the scene.
@@ -37,6 +83,8 @@ class PreparedScene:
         masks: Class-agnostic instance masks.
         frames: How many frames the scene has, and how many of them are skipped because their pose is lost.
         source: Where the scene was read from; None for a scene made in memory.
+        means: Exact means over all points of each region, those that were not kept too, for its batches; None where a
+            batch takes them over its own points.
     """
 
     name: str
@@ -53,6 +101,7 @@ class PreparedScene:
     masks: InstanceMasks
     frames: tuple[int, int] = (0, 0)
     source: SceneSource | None = None
+    means: SceneMeans | None = None
 
     def __len__(self) -> int:
         """P."""
@@ -110,6 +159,7 @@ class PreparedScene:
             InputError: The scene has no 2D features.
         """
         names, superpoints = np.unique(self.superpoints[chosen], return_inverse=True)
+        masks, present = self.masks.among(chosen)
         lifted, seen = self.features(chosen, draw)
         return Batch(
             points=_float(self.points[chosen], device),
@@ -117,7 +167,8 @@ class PreparedScene:
             lifted=_float(lifted, device),
             seen=torch.from_numpy(seen).to(device),
             superpoints=Groups.partition(torch.from_numpy(superpoints), len(names)).to(device),
-            masks=self.masks.groups(chosen).to(device),
+            masks=masks.to(device),
+            exact=None if self.means is None else self.means.of(names, present, device),
         )
 
     def load(self, label_set: str | None = None) -> Scene:
