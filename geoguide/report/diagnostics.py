@@ -94,7 +94,9 @@ def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> f
     return inside / total
 
 
-SIZES = (60, 200, 1000)  # points: SAS's smallest superpoint, a chair's seat, a wall's part, in rooms of some 40,000
+# Points. In eight generated rooms of some 37,000 points a tenth of these lie in superpoints below 60 (the smallest that
+# SAS allows), half in superpoints below 250, and a quarter, walls and floors, in superpoints above 1,000 to 4,000.
+SIZES = (60, 250, 1000)
 
 
 def votes(lifted: Tensor, seen: Tensor, superpoints: Groups, text: Tensor) -> tuple[Tensor, Tensor]:
