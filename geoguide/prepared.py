@@ -60,6 +60,21 @@ class SceneMeans:
 
 
 @dataclass(frozen=True, eq=False)
+class WholeCloud:
+    """All N points of a scene of which only P kept their features.
+
+    Attributes:
+        points: float32 [N, 3], metres.
+        colors: float32 [N, 3] in [0, 1].
+        kept: int64 [P], which points were kept, ascending.
+    """
+
+    points: np.ndarray
+    colors: np.ndarray
+    kept: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class PreparedScene:
     """The inputs of training and scoring for one scene; its arrays are memory-mapped, so opening it reads none of them.
 
@@ -85,6 +100,7 @@ class PreparedScene:
         source: Where the scene was read from; None for a scene made in memory.
         means: Exact means over all points of each region, those that were not kept too, for its batches; None where a
             batch takes them over its own points.
+        whole: All points, where only some were kept; None where these are all.
     """
 
     name: str
@@ -102,6 +118,7 @@ class PreparedScene:
     frames: tuple[int, int] = (0, 0)
     source: SceneSource | None = None
     means: SceneMeans | None = None
+    whole: WholeCloud | None = None
 
     def __len__(self) -> int:
         """P."""
@@ -142,6 +159,32 @@ class PreparedScene:
         if isinstance(lifted, StreamedFeatures):
             return lifted.rows(chosen, draw)
         return lifted[chosen], np.asarray(self.seen_by)[chosen] > 0
+
+    @property
+    def cloud(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points and colours of the whole scene, [N, 3] each, those too that were not kept: what a network reads."""
+        return (self.points, self.colors) if self.whole is None else (self.whole.points, self.whole.colors)
+
+    def cloud_features(self, chosen: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Read the 2D features of some points of `cloud`.
+
+        Args:
+            chosen: int64 [p], positions in `cloud`.
+            draw: As in `features`.
+
+        Returns:
+            As `features`; points that were not kept are not seen.
+
+        Raises:
+            InputError: The scene has no 2D features.
+        """
+        if self.whole is None:
+            return self.features(chosen, draw)
+        kept = self.whole.kept
+        place = np.minimum(np.searchsorted(kept, chosen), len(kept) - 1)  # [p]
+        lifted, seen = self.features(place, draw)
+        known = kept[place] == chosen
+        return np.where(known[:, None], lifted, 0), seen & known
 
     def batch(self, chosen: np.ndarray, device: torch.device, draw: int = 0) -> Batch:
         """Make a training batch of some points.

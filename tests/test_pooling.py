@@ -272,6 +272,29 @@ def test_every_pool_of_a_batch_of_superpoints_is_complete(tiny: ExperimentConfig
 def test_what_cannot_be_had_is_said(tiny: ExperimentConfig, tiny_scenes: dict) -> None:
     with pytest.raises(InputError, match="has no exact means; prepare it with training=True"):
         new_student(tiny.replace(pooling__means="exact"), tiny_scenes["train"])
-    whole = tiny.replace(train__model="openscene", objective__modules=(), pooling__kept_points=100)
-    with pytest.raises(ConfigError, match="pooling is for a frozen backbone: openscene takes whole scenes"):
+    whole = tiny.replace(train__model="openscene", objective__modules=(), pooling__batches="superpoints")
+    with pytest.raises(ConfigError, match=r"pooling.batches must be left alone for openscene, which has no regions"):
         new_student(whole, tiny_scenes["train"])
+
+
+def test_an_entire_network_reads_all_points_and_learns_from_those_kept(
+    tiny: ExperimentConfig, tiny_scenes: dict
+) -> None:
+    """The same voxels and colours as of the whole scene; a voxel is supervised where its point was kept."""
+    config = tiny.replace(train__model="openscene", objective__modules=(), pooling__kept_points=500)
+    config = config.replace(openscene__width=0.1, openscene__voxel=0.2, openscene__augmented=False)
+    some, whole = prepare_split(config, "train", progress=False), tiny_scenes["train"]
+    torch.manual_seed(0)
+    student = new_student(config, some)
+    few, all_ = student.network.batch([some[0]], [0], CPU), student.network.batch([whole[0]], [0], CPU)
+    assert torch.equal(few.grid_coord, all_.grid_coord) and torch.equal(few.features, all_.features)
+    kept = kept_points(len(whole[0]), 500, whole[0].fingerprint)
+    lifted, seen = some[0].cloud_features(np.arange(len(whole[0])))
+    held = np.isin(np.arange(len(whole[0])), kept)
+    np.testing.assert_array_equal(seen, held & whole[0].seen)
+    np.testing.assert_array_equal(lifted, np.where(held[:, None], whole[0].lifted, 0))
+    assert 0 < few.seen.sum() < all_.seen.sum() and (all_.seen | ~few.seen).all()
+    assert torch.equal(few.lifted[few.seen], all_.lifted[few.seen])
+    student.network.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(student.features(some[0]), student.features(whole[0], kept))

@@ -35,7 +35,7 @@ class PoolingConfig:
     kept_points: int | None = None
     """So many random points of each training scene keep their 2D and 3D features, as OpenScene's 20,000; None: all. The
     features of all points are then computed in memory and not written; their exact means over superpoints and masks
-    are. Scenes of val and test stay whole."""
+    are. Scenes of val and test stay whole, and so does the cloud that an entire network reads: its targets are few."""
 
     def __post_init__(self) -> None:
         check_choices(self, "pooling")

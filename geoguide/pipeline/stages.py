@@ -31,7 +31,7 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.identity import Identity
 from geoguide.pipeline.own_features import own_features
 from geoguide.pipeline.pooling import kept_points, region_means, rows
-from geoguide.prepared import PreparedScene, SceneMeans
+from geoguide.prepared import PreparedScene, SceneMeans, WholeCloud
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_superpoints
 from geoguide.teachers.image_model import ImageTeacher
@@ -255,6 +255,7 @@ class Stages:
             superpoints=self.superpoints[chosen],
             masks=self.masks.restricted(chosen),
             means=means if self.config.pooling.means == "exact" else None,
+            whole=WholeCloud(self.arrays["points"], self.arrays["colors"], chosen),
         )
 
     def _annotated(self, chosen: np.ndarray | None = None) -> dict[str, Any]:

@@ -58,14 +58,14 @@ def new_student(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> St
 
     Raises:
         ConfigError: `train.model` is not in `STUDENTS`, or the objective has modules but the student's batches lack
-            the regions that modules need, or points of its scenes were left out that it needs.
+            the regions that modules need, or that `pooling` speaks of.
         InputError: Exact means are asked for and a scene has none.
     """
     kind = student_kind(config)
     if config.objective.modules and not kind.has_regions:
         raise ConfigError(f"objective.modules must be empty for {kind.name}, found {config.objective.modules}")
-    if not kind.frozen and config.pooling != PoolingConfig():
-        raise ConfigError(f"pooling is for a frozen backbone: {kind.name} takes whole scenes and pools nothing")
+    if not kind.has_regions and config.pooling != PoolingConfig(kept_points=config.pooling.kept_points):
+        raise ConfigError(f"pooling.means and pooling.batches must be left alone for {kind.name}, which has no regions")
     bare = [scene.name for scene in scenes if scene.means is None] if config.pooling.means == "exact" else []
     if bare:
         raise InputError(f"scene {bare[0]}: has no exact means; prepare it with training=True and the same `pooling`")
