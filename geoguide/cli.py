@@ -157,7 +157,7 @@ class Place:
 class Train(Place):
     """Train one experiment and write its model (and nothing else; see `replicate` for records)."""
 
-    preset: Literal["as-written", "works-best"] = "works-best"
+    preset: Literal["as-written", "works-best", "lineage"] = "works-best"
     drop: str = "none"
     """Modules to leave out: none, usd, imr, iirc, or several joined by +."""
     seed: Seed = 0

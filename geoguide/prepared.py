@@ -1,5 +1,6 @@
 """`PreparedScene`: one scene with the results of all frozen stages, memory-mapped, for training and scoring."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,15 +11,75 @@ from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import SceneSource
 from geoguide.errors import InputError
 from geoguide.instances.masks import InstanceMasks
-from geoguide.method.batch import Batch
+from geoguide.method.batch import Batch, ExactMeans, FrozenMeans
 from geoguide.ops.groups import Groups
 from geoguide.ops.indexed import IndexedRows
 from geoguide.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
+class SceneMeans:
+    """Means of the frozen features over all points of each of S superpoints and M masks of a scene.
+
+    Attributes:
+        geometry: F_3d^G, float32 [S + M, C1], superpoints first.
+        lifted: F_2d over the seen points, float32 [S + M, C]; 0 where none is.
+        seen: The number of seen points, int64 [S + M].
+        masks: M.
+    """
+
+    geometry: np.ndarray
+    lifted: np.ndarray
+    seen: np.ndarray
+    masks: int
+
+    @functools.cached_property
+    def centre(self) -> np.ndarray:
+        """Mean F_2d over all seen points of the scene, float32 [C]."""
+        first = len(self.seen) - self.masks
+        seen = self.seen[:first].astype(np.float64)  # [S]
+        return (seen @ self.lifted[:first] / max(seen.sum(), 1)).astype(np.float32)
+
+    def of(self, superpoints: np.ndarray, masks: np.ndarray, device: torch.device) -> ExactMeans:
+        """The means of some regions, as a batch takes them.
+
+        Args:
+            superpoints: int64 [s], their numbers.
+            masks: int64 [m], their numbers.
+            device: Where the means are put.
+
+        Returns:
+            The means of s superpoints and m masks.
+        """
+        first = len(self.seen) - self.masks
+        some = [
+            FrozenMeans(*(_float(part[chosen], device) for part in (self.geometry, self.lifted, self.seen)))
+            for chosen in (superpoints, first + masks)
+        ]
+        return ExactMeans(*some, centre=_float(self.centre, device))
+
+
+@dataclass(frozen=True, eq=False)
+class WholeCloud:
+    """All N points of a scene of which only P kept their features.
+
+    Attributes:
+        points: float32 [N, 3], metres.
+        colors: float32 [N, 3] in [0, 1].
+        kept: int64 [P], which points were kept, ascending.
+    """
+
+    points: np.ndarray
+    colors: np.ndarray
+    kept: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class PreparedScene:
     """The inputs of training and scoring for one scene; its arrays are memory-mapped, so opening it reads none of them.
+
+    A training scene of which only some points were kept (`pooling.kept_points`) is made of these P points: superpoints
+    and masks have the numbers that they have in the whole scene, and may hold none of them.
 
     Attributes:
         name: Name of the scene.
@@ -37,6 +98,9 @@ class PreparedScene:
         masks: Class-agnostic instance masks.
         frames: How many frames the scene has, and how many of them are skipped because their pose is lost.
         source: Where the scene was read from; None for a scene made in memory.
+        means: Exact means over all points of each region, those that were not kept too, for its batches; None where a
+            batch takes them over its own points.
+        whole: All points, where only some were kept; None where these are all.
     """
 
     name: str
@@ -53,6 +117,8 @@ class PreparedScene:
     masks: InstanceMasks
     frames: tuple[int, int] = (0, 0)
     source: SceneSource | None = None
+    means: SceneMeans | None = None
+    whole: WholeCloud | None = None
 
     def __len__(self) -> int:
         """P."""
@@ -94,6 +160,32 @@ class PreparedScene:
             return lifted.rows(chosen, draw)
         return lifted[chosen], np.asarray(self.seen_by)[chosen] > 0
 
+    @property
+    def cloud(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points and colours of the whole scene, [N, 3] each, those too that were not kept: what a network reads."""
+        return (self.points, self.colors) if self.whole is None else (self.whole.points, self.whole.colors)
+
+    def cloud_features(self, chosen: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Read the 2D features of some points of `cloud`.
+
+        Args:
+            chosen: int64 [p], positions in `cloud`.
+            draw: As in `features`.
+
+        Returns:
+            As `features`; points that were not kept are not seen.
+
+        Raises:
+            InputError: The scene has no 2D features.
+        """
+        if self.whole is None:
+            return self.features(chosen, draw)
+        kept = self.whole.kept
+        place = np.minimum(np.searchsorted(kept, chosen), len(kept) - 1)  # [p]
+        lifted, seen = self.features(place, draw)
+        known = kept[place] == chosen
+        return np.where(known[:, None], lifted, 0), seen & known
+
     def batch(self, chosen: np.ndarray, device: torch.device, draw: int = 0) -> Batch:
         """Make a training batch of some points.
 
@@ -110,6 +202,7 @@ class PreparedScene:
             InputError: The scene has no 2D features.
         """
         names, superpoints = np.unique(self.superpoints[chosen], return_inverse=True)
+        masks, present = self.masks.among(chosen)
         lifted, seen = self.features(chosen, draw)
         return Batch(
             points=_float(self.points[chosen], device),
@@ -117,7 +210,8 @@ class PreparedScene:
             lifted=_float(lifted, device),
             seen=torch.from_numpy(seen).to(device),
             superpoints=Groups.partition(torch.from_numpy(superpoints), len(names)).to(device),
-            masks=self.masks.groups(chosen).to(device),
+            masks=masks.to(device),
+            exact=None if self.means is None else self.means.of(names, present, device),
         )
 
     def load(self, label_set: str | None = None) -> Scene:

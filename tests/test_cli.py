@@ -95,7 +95,7 @@ def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
         (["replicate", "--backbone", "sonata"], "--backbone belongs to --profile main"),
         (["replicate", "--text", "minilm"], "--text belongs to --profile main"),
         (["train", "--drop", ""], "--drop must not be empty"),
-        (["train", "--preset", "best"], "'best' for argument '--preset'. Expected one of ('as-written', 'works-best')"),
+        (["train", "--preset", "best"], "'--preset'. Expected one of ('as-written', 'works-best', 'lineage')"),
         (["train", "--device", "gpu"], "--device: device must be auto, cpu, cuda or cuda:N, found 'gpu'"),
         (["train", "--out", "{tmp}"], "ends in .safetensors"),
         (["replicate", "--workers", "-2"], "--workers must be"),

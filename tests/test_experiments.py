@@ -4,6 +4,7 @@ import pytest
 
 from geoguide.benchmarks import NAMES
 from geoguide.errors import ConfigError
+from geoguide.experiments.facts import Facts
 from geoguide.experiments.presets import (
     CHAPTER_TEACHERS,
     DEFAULT_TEACHER,
@@ -56,6 +57,16 @@ def test_a_2d_model_changes_the_teacher_alone():
 def test_frozen_features_change_the_backbone_alone():
     for name in OTHER_BACKBONES:
         assert differences(to_dict(adapter_only()), to_dict(adapter_only(backbone=name))) == {"name", "backbone.name"}
+
+
+def test_lineage_is_as_written_but_for_what_its_ancestors_code_does():
+    """And no profile runs it: the chapters compare the presets that they always compared."""
+    changed = differences(to_dict(preset("as-written")), to_dict(preset("lineage")))
+    settings = {"superpoints.min_size", "train.points_per_step"}
+    assert changed == {"name", "objective.usd.point_target"} | settings
+    for name in PROFILES:
+        assert not any(Facts.of(config).preset == "lineage" for config in profile(name))
+    assert config_hash(preset("as-written")) == "331a8a3030" and config_hash(preset("works-best")) == "163cd90e52"
 
 
 def test_frozen_and_entire_share_rooms_teacher_and_seeds():

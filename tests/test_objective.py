@@ -9,7 +9,7 @@ from regions import random_batch
 from geoguide.errors import ConfigError
 from geoguide.method.batch import Batch
 from geoguide.method.mask_reconstruction import IMRConfig
-from geoguide.method.objective import MODULES, Objective, ObjectiveConfig
+from geoguide.method.objective import MODULES, Objective, ObjectiveConfig, gradient_norms
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.ops.cosine import cosine_distance
 from geoguide.ops.groups import Groups
@@ -72,6 +72,61 @@ def test_a_scene_without_masks_trains_on_the_rest(semantic: torch.Tensor, batch:
     terms = run(ObjectiveConfig(), semantic.clone().requires_grad_(), bare)
     assert "mask" not in terms and torch.isfinite(terms["total"])
     terms["total"].backward()
+
+
+def test_gradient_norms_are_those_of_each_term_alone(semantic: torch.Tensor, batch: Batch) -> None:
+    """Each term differentiated in a graph of its own; asking changes neither the terms nor what is learned."""
+    semantic.requires_grad_()
+    config = ObjectiveConfig(usd=USDConfig(supervision="held_out"))
+    torch.manual_seed(0)
+    objective = Objective(C1, C, config)
+    terms = objective(semantic, batch, torch.Generator().manual_seed(0))
+    found = gradient_norms(terms, semantic)
+    assert set(found) == set(terms) - {"reliability"} and semantic.grad is None  # W's own loss knows no student
+    for name, value in found.items():
+        alone = objective(semantic, batch, torch.Generator().manual_seed(0))[name]
+        assert value == pytest.approx(torch.autograd.grad(alone, semantic)[0].square().sum().sqrt().item())
+    terms["total"].backward()
+    assert semantic.grad.norm().item() == pytest.approx(found["total"])
+
+
+def test_lambda_by_gradient_is_a_ratio_of_lengths(semantic: torch.Tensor, batch: Batch) -> None:
+    """At the first call exactly; then of running means, measured every tenth call; longer features change nothing."""
+    semantic.requires_grad_()
+    ratios = {"lambda_sp": 2.0, "lambda_mask": 0.5, "lambda_sim": 0.25}
+    for scale in (1.0, 10.0):
+        scene = replace(batch, geometry=scale * batch.geometry)
+        objective = Objective(C1, C, ObjectiveConfig(lambda_by="gradient", **ratios))
+        terms = objective(semantic, scene, torch.Generator().manual_seed(0))
+        sums = {"sp": ("superpoint", "point"), "mask": ("mask",), "sim": ("sim_masks", "sim_superpoints")}
+        sums = {part: torch.stack([terms[name] for name in names]).sum() for part, names in sums.items()}
+        found = gradient_norms(sums, semantic)
+        assert found["mask"] / found["sp"] == pytest.approx(0.5, rel=1e-4)
+        assert found["sim"] / found["sp"] == pytest.approx(0.25, rel=1e-4)
+    first = objective.lengths.clone()
+    far = 3 * semantic.detach().clone().requires_grad_()  # a third of the gradient in L_sp
+    for call in range(1, 11):
+        objective(far, batch, torch.Generator().manual_seed(0))
+        assert torch.equal(objective.lengths, first) == (call < 10)
+    assert objective.lengths[0] == pytest.approx(0.9 * first[0].item() + 0.1 * first[0].item() / 3, rel=1e-5)
+    restored = Objective(C1, C, objective.config)
+    restored.load_state_dict(objective.state_dict())
+    assert restored.lambdas == objective.lambdas and restored.calls == 11
+    with torch.no_grad():
+        objective(far, batch, torch.Generator())
+    assert objective.calls == 11  # only what is differentiated counts
+
+
+def test_lambda_by_gradient_of_what_has_none(semantic: torch.Tensor, batch: Batch) -> None:
+    """Without masks λ2 is 0 until a scene has some; a config that leaves λ as values has no further state."""
+    empty = torch.zeros(0, dtype=torch.int64)
+    objective = Objective(C1, C, ObjectiveConfig(lambda_by="gradient"))
+    semantic.requires_grad_()
+    terms = objective(semantic, replace(batch, masks=Groups(empty, 0, P, empty)), torch.Generator())
+    assert objective.lambdas[1] == 0 and torch.isfinite(terms["total"])
+    objective(semantic, batch, torch.Generator())
+    assert objective.lambdas[1] > 0
+    assert not {"calls", "lengths"} & set(Objective(C1, C, ObjectiveConfig()).state_dict())
 
 
 def test_initial_weights_are_drawn_in_order() -> None:

@@ -16,7 +16,9 @@ def explicit(a: torch.Tensor, b: torch.Tensor, config: IIRCConfig) -> torch.Tens
         if config.normalise == "l2":
             x = F.normalize(x, dim=-1)
         sim = x @ x.T
-        if config.scale != "none":  # centring the features is double centring of the matrix
+        if config.scale == "norm":
+            sim = sim / sim.diagonal().mean()
+        elif config.scale != "none":  # centring the features is double centring of the matrix
             sim = sim - sim.mean(0, keepdim=True) - sim.mean(1, keepdim=True) + sim.mean()
         if config.scale == "standardise":
             sim = sim / sim.square().mean().sqrt()
@@ -30,7 +32,7 @@ def explicit(a: torch.Tensor, b: torch.Tensor, config: IIRCConfig) -> torch.Tens
 
 @pytest.mark.parametrize("regions", [2, 9, 64])
 @pytest.mark.parametrize("normalise", ["none", "l2"])
-@pytest.mark.parametrize("scale", ["none", "centre", "standardise"])
+@pytest.mark.parametrize("scale", ["none", "norm", "centre", "standardise"])
 @pytest.mark.parametrize("diagonal", [True, False])
 def test_equals_the_explicit_matrices(
     regions: int, normalise: str, scale: str, diagonal: bool, device: torch.device
@@ -65,9 +67,38 @@ def test_raw_matrices_live_on_different_scales() -> None:
     assert relation_loss(a, 2 * b, raw).item() == pytest.approx(16 * relation_loss(a, b, raw).item(), rel=0.01)
 
 
-def test_gradcheck_through_pooling() -> None:
+def test_divided_by_the_mean_square_length_and_width_do_not_matter() -> None:
+    """Longer frozen features, or each channel three times: the same loss, the same gradient; raw, far from it."""
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(30, 8, generator=g, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(30, 8, generator=g, dtype=torch.float64)
+    for scale, same in (("norm", True), ("none", False)):
+        config = IIRCConfig(scale=scale)
+        first = relation_loss(a, b, config)
+        for other in (10 * b, b.repeat(1, 3)):
+            found = relation_loss(a, other, config)
+            gradients = [torch.autograd.grad(loss, a, retain_graph=True)[0] for loss in (first, found)]
+            assert torch.allclose(first, found) == torch.allclose(*gradients) == same
+
+
+def test_few_regions_of_many_are_drawn() -> None:
+    """The generator decides which; with no more regions than the limit nothing is drawn and nothing changes."""
+    batch = random_batch(points=60, superpoints=9, masks=3, widths=(4, 5))
+    semantic = torch.randn(60, 5, generator=torch.Generator().manual_seed(1))
+    found = RelationConsistency(IIRCConfig(regions=4))(semantic, batch, torch.Generator().manual_seed(2))
+    drawn = torch.randperm(9, generator=torch.Generator().manual_seed(2))[:4]
+    pooled = [batch.superpoints.mean(x)[drawn] for x in (semantic, batch.geometry)]
+    torch.testing.assert_close(found["sim_superpoints"], explicit(*pooled, IIRCConfig()))
+    assert found["sim_masks"] == RelationConsistency(IIRCConfig())(semantic, batch, torch.Generator())["sim_masks"]
+    generator = torch.Generator().manual_seed(2)
+    RelationConsistency(IIRCConfig(regions=9))(semantic, batch, generator)
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(2).get_state())
+
+
+@pytest.mark.parametrize("config", [IIRCConfig(normalise="l2", scale="centre"), IIRCConfig(scale="norm")])
+def test_gradcheck_through_pooling(config: IIRCConfig) -> None:
     batch = random_batch(points=40, superpoints=9, masks=3, widths=(4, 5), dtype=torch.float64)
-    iirc = RelationConsistency(IIRCConfig(normalise="l2", scale="centre"))
+    iirc = RelationConsistency(config)
     semantic = torch.randn(40, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
 
     def total(x: torch.Tensor) -> torch.Tensor:
@@ -105,6 +136,8 @@ def test_similarity_matrices_are_what_the_loss_compares() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ConfigError, match="iirc.scale"):
         IIRCConfig(scale="log")
+    with pytest.raises(ConfigError, match=r"iirc.regions must be at least 2, found 1"):
+        IIRCConfig(regions=1)
     with pytest.raises(ConfigError, match="iirc.levels"):
         IIRCConfig(levels=("points",))
     with pytest.raises(InputError, match=r"\[3, 4\]"):

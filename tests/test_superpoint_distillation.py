@@ -189,6 +189,32 @@ def test_gradients_in_float64(semantic: torch.Tensor, batch: Batch) -> None:
     assert torch.autograd.gradcheck(total, (semantic.clone().requires_grad_(), last))
 
 
+def test_the_halves_of_the_input_can_be_made_equal(semantic: torch.Tensor, batch: Batch) -> None:
+    """Divided by the root mean square of all that the batches hold; longer frozen features then change nothing."""
+    torch.manual_seed(0)
+    usd = SuperpointDistillation(C1, C, USDConfig(standardise=True)).double()
+    torch.nn.init.normal_(usd.reliability.layers[-1].weight)
+    long = replace(batch, geometry=100 * batch.geometry)
+    usd.standardise([batch, batch])
+    deviations = reliability_input(batch)
+    expected = [deviations[:, :C1].square().mean().sqrt(), deviations[batch.seen, C1:].square().mean().sqrt()]
+    torch.testing.assert_close(usd.scales, torch.stack(expected))
+    weights = usd.weights(batch)
+    torch.testing.assert_close(
+        weights,
+        normalise_weights(
+            usd.reliability(deviations / torch.repeat_interleave(usd.scales, torch.tensor([C1, C]))), batch, "sigmoid"
+        ),
+    )
+    usd.standardise([long])
+    torch.testing.assert_close(usd.weights(long), weights)
+    assert "scales" in usd.state_dict()  # so that a checkpoint holds them
+    plain = SuperpointDistillation(C1, C, USDConfig())
+    assert "scales" not in plain.state_dict() and plain.scales is None
+    usd.standardise([replace(batch, lifted=torch.zeros_like(batch.lifted), seen=torch.zeros(P, dtype=torch.bool))])
+    assert usd.scales[1] == 1
+
+
 def test_no_seen_point_gives_zero_loss(semantic: torch.Tensor, batch: Batch) -> None:
     blind = replace(batch, lifted=torch.zeros_like(batch.lifted), seen=torch.zeros(P, dtype=torch.bool))
     terms = losses(USDConfig(supervision="held_out"), semantic, blind)

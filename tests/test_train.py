@@ -64,6 +64,36 @@ def test_resumes_after_a_kill_with_the_same_result(
     assert same(resumed, train(full, tiny_scenes))
 
 
+def test_options_with_a_state_of_their_own_resume_too(
+    full: ExperimentConfig, tiny_scenes: Scenes, tmp_path, killed
+) -> None:
+    """λ by gradient and the scales of USD's input are part of the checkpoint; λ2 and λ3 stand in the history."""
+    from geoguide.pipeline import train as module
+
+    full = full.replace(objective__lambda_by="gradient", objective__usd__standardise=True, train__steps=40)
+    killed(module._State, 30, lambda: train(full, tiny_scenes, run_dir=tmp_path))
+    resumed = train(full, tiny_scenes, run_dir=tmp_path)
+    assert same(resumed, train(full, tiny_scenes))
+    assert {"lambda_mask", "lambda_sim"} <= set(resumed.history[-1])
+    scales = resumed.objective.usd.scales
+    assert (scales > 0).all() and scales[0] > 5 * scales[1]  # why they are asked for
+
+
+def test_watching_gradients_changes_nothing(full: ExperimentConfig, tiny_scenes: Scenes, monkeypatch) -> None:
+    """The weights are the same to the bit whether gradients of terms are watched or not."""
+    from geoguide.pipeline import train as module
+
+    full = full.replace(train__steps=10, train__evaluate_every=3)
+    watched = train(full, tiny_scenes)
+    assert {"grad_point", "grad_superpoint", "grad_mask", "grad_sim_masks", "grad_total"} <= set(watched.history[0])
+    monkeypatch.setattr(module, "gradient_norms", lambda terms, semantic: {})
+    blind = train(full, tiny_scenes)
+    pairs = zip(watched.student.network.parameters(), blind.student.network.parameters(), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)
+    unwatched = [{k: v for k, v in row.items() if not k.startswith("grad_")} for row in watched.history]
+    assert unwatched == blind.history
+
+
 def test_truncated_checkpoint_is_named(full: ExperimentConfig, tiny_scenes: Scenes, tmp_path) -> None:
     path = tmp_path / f"{config_hash(full)}.pt"
     path.write_bytes(b"PK\x03\x04 cut short")

@@ -73,7 +73,7 @@ def main_table(
         rows.append(adapter_only(seed))
         if (data, features) == ("mini", presets.DEFAULT_TEACHER) and options.get("backbone") is None:
             rows.append(adapter_only(seed, backbone="descriptors"))
-        rows += [preset(name, drop=drop, seed=seed) for name in presets.PRESETS for drop in drops]
+        rows += [preset(name, drop=drop, seed=seed) for name in presets.CHAPTER_PRESETS for drop in drops]
     return [placed(config, dataset, data, features, **options) for config in rows]
 
 
@@ -99,7 +99,7 @@ def cross_domain() -> list[ExperimentConfig]:
     """
     rows = []
     for seed in presets.SEEDS:
-        trained = [adapter_only(seed), *(preset(name, seed=seed) for name in presets.PRESETS)]
+        trained = [adapter_only(seed), *(preset(name, seed=seed) for name in presets.CHAPTER_PRESETS)]
         rows += [tested_on(config, dataset) for config in trained for dataset in NAMES[1:]]
     return rows
 

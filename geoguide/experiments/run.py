@@ -79,7 +79,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
     student = training = None
     if config.protocol.mode != "fusion":
         fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints_root(), progress=progress)
-        history = [{k: round(v, 5) for k, v in row.items()} for row in fitted.history]
+        history = [{k: _short(k, v) for k, v in row.items()} for row in fitted.history]
         student, training = fitted.student, {"history": history, "converged": fitted.converged}
     label_set, others = tested.data.label_set, config.evaluation.label_sets
     on_test = evaluate_label_sets(tested, student, test, (label_set, *others))
@@ -107,6 +107,11 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "data": _data({"train": train, "val": val, "test": test}, config),
         "environment": environment(device),
     }
+
+
+def _short(name: str, value: float) -> float:
+    """A number of the history without digits that nobody reads; gradients and factors are small, so four of theirs."""
+    return float(f"{value:.4g}") if name.startswith(("grad_", "lambda_")) else round(value, 5)
 
 
 def portable(config: ExperimentConfig) -> ExperimentConfig:

@@ -115,12 +115,41 @@ class InstanceMasks:
         Returns:
             Groups over the p points, renumbered; O(P + entries) integers.
         """
+        return self.among(chosen)[0]
+
+    def among(self, chosen: np.ndarray) -> tuple[Groups, np.ndarray]:
+        """The masks among some of the points, and which masks these are.
+
+        Args:
+            chosen: int64 [p], ascending point ids.
+
+        Returns:
+            The groups as `groups` gives them, and int64 [m], the number of each group among the M masks.
+        """
+        mask, point = self._entries(chosen)
+        present, mask = np.unique(mask, return_inverse=True)
+        return Groups(torch.from_numpy(mask), len(present), len(chosen), torch.from_numpy(point)), present
+
+    def restricted(self, chosen: np.ndarray) -> "InstanceMasks":
+        """All M masks over some of the points; masks that hold none of these are empty.
+
+        Args:
+            chosen: int64 [p], ascending point ids.
+
+        Returns:
+            M masks over p points, in the same order, with their scores.
+        """
+        mask, point = self._entries(chosen)
+        offsets = np.concatenate([[0], np.bincount(mask, minlength=len(self)).cumsum()]).astype(np.int64)
+        return InstanceMasks(point, offsets, len(chosen), self.scores)
+
+    def _entries(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mask of each entry that is among the chosen points, and its position there; int64 [n] each."""
         position = np.full(self.num_points, -1, np.int64)
         position[chosen] = np.arange(len(chosen))
         mask = np.repeat(np.arange(len(self)), self.sizes())  # [nnz]
         point = position[self.index]  # [nnz], -1 where it was not chosen
-        present, mask = np.unique(mask[point >= 0], return_inverse=True)
-        return Groups(torch.from_numpy(mask), len(present), len(chosen), torch.from_numpy(point[point >= 0]))
+        return mask[point >= 0], point[point >= 0]
 
     def take(self, which: np.ndarray) -> "InstanceMasks":
         """Some of the masks.

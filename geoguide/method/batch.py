@@ -9,6 +9,36 @@ from geoguide.errors import InputError
 from geoguide.ops.groups import Groups
 
 
+@dataclass(frozen=True, eq=False)
+class FrozenMeans:
+    """Means of the frozen features over all points of each of R regions of a scene, not only those in the batch.
+
+    Attributes:
+        geometry: Mean F_3d^G, float [R, C1].
+        lifted: Mean F_2d over the seen points, float [R, C]; 0 where none is.
+        seen: The number of seen points, float [R].
+    """
+
+    geometry: Tensor
+    lifted: Tensor
+    seen: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ExactMeans:
+    """The frozen means of all regions of a batch.
+
+    Attributes:
+        superpoints: Of the S superpoints.
+        masks: Of the M masks.
+        centre: Mean F_2d over all seen points of the scene, float [C].
+    """
+
+    superpoints: FrozenMeans
+    masks: FrozenMeans
+    centre: Tensor
+
+
 class Supervised(Protocol):
     """The part that every student's batch has: 2D features to learn from, a row for each of its points or voxels."""
 
@@ -32,9 +62,11 @@ class Batch:
         seen: bool [P], which points have a 2D feature.
         superpoints: Q_i, S groups, a partition of the points.
         masks: M_i, M class-agnostic instance masks, which may overlap.
+        exact: What frozen features are on average in each region, over all points of the scene; None where such means
+            are to be taken over the P points.
 
     Raises:
-        InputError: The parts are not of the same number of points.
+        InputError: The parts are not of the same number of points, or the means not of as many regions.
     """
 
     points: Tensor
@@ -43,6 +75,7 @@ class Batch:
     seen: Tensor
     superpoints: Groups
     masks: Groups
+    exact: ExactMeans | None = None
 
     def __post_init__(self) -> None:
         rows = [len(part) for part in (self.points, self.geometry, self.lifted, self.seen)]
@@ -50,7 +83,49 @@ class Batch:
         if len(set(rows)) > 1:
             names = "points, geometry, lifted, seen, superpoints and masks"
             raise InputError(f"{names} of a batch must agree in their number of points, found {rows}")
+        if self.exact is not None:
+            found = [len(means.seen) for means in (self.exact.superpoints, self.exact.masks)]
+            if found != [self.superpoints.count, self.masks.count]:
+                expected = f"{self.superpoints.count} superpoints and {self.masks.count} masks"
+                raise InputError(f"exact means of a batch must be of {expected}, found {found}")
 
     def __len__(self) -> int:
         """P."""
         return len(self.points)
+
+    def mean_geometry(self, level: str) -> Tensor:
+        """S_3d^G, or F_mask^G: the mean frozen feature of each region (paper, USD and IIRC).
+
+        Args:
+            level: superpoints or masks.
+
+        Returns:
+            [R, C1]; over all points of the scene where `exact` is given, else over the P points.
+        """
+        if self.exact is not None:
+            return getattr(self.exact, level).geometry
+        return getattr(self, level).mean(self.geometry)
+
+    def mean_lifted(self, level: str) -> Tensor:
+        """S_2d: the mean 2D feature of the seen points of each region (paper, USD).
+
+        Args:
+            level: superpoints or masks.
+
+        Returns:
+            [R, C], as `mean_geometry`; 0 where no point is seen.
+        """
+        if self.exact is not None:
+            return getattr(self.exact, level).lifted
+        return getattr(self, level).mean(self.lifted, self.seen.to(self.lifted.dtype))
+
+    def mean_of_scene(self) -> Tensor:
+        """Compute the mean 2D feature of all seen points.
+
+        Returns:
+            [C], as `mean_geometry`; 0 where no point is seen.
+        """
+        if self.exact is not None:
+            return self.exact.centre
+        weight = self.seen.to(self.lifted.dtype)  # [P]
+        return (self.lifted * weight.unsqueeze(-1)).sum(0) / weight.sum().clamp_min(1)

@@ -269,25 +269,24 @@ class MaskReconstruction(nn.Module):
         """
         if not batch.masks.count:
             return {}
-        masks = self._draw(batch.masks, generator)
+        drawn = self._draw(batch.masks.count, generator)
+        masks = batch.masks if drawn is None else batch.masks.take(drawn.to(batch.masks.group.device))
         visible = occlude(masks, self.config.pattern, self.config.share, self._keys(masks, batch, generator))
         compared = self.compared(semantic)  # [P, C]
         queries = self.queries(compared, masks.where(visible))  # [M, C]
         scale, offset = self.log_scale.exp(), self.offset
         balance, regions = self.config.balance, batch.superpoints
         unalike = self.config.negatives == "unalike"
-        ignore = alike_superpoints(batch, masks, self.config.alike) if unalike else None  # [M, S]
+        ignore = alike_superpoints(batch, masks, self.config.alike, drawn) if unalike else None  # [M, S]
         loss = mask_bce(
             queries, compared, masks, scale=scale, offset=offset, balance=balance, ignore=ignore, superpoints=regions
         )
         return {"mask": loss}
 
-    def _draw(self, masks: Groups, generator: torch.Generator) -> Groups:
-        """Draw `masks_per_step` of the masks; all of them, in their order, when there are no more."""
+    def _draw(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Draw `masks_per_step` of the masks, int64 [m]; None, for all in their order, when there are no more."""
         limit = self.config.masks_per_step
-        if masks.count <= limit:
-            return masks
-        return masks.take(torch.randperm(masks.count, generator=generator)[:limit].to(masks.group.device))
+        return None if count <= limit else torch.randperm(count, generator=generator)[:limit]
 
     def _keys(self, masks: Groups, batch: Batch, generator: torch.Generator) -> Tensor:
         """The order of each mask's entries for its occlusion, float [E] (see `occlude`)."""
@@ -301,7 +300,7 @@ class MaskReconstruction(nn.Module):
         return torch.rand(len(masks.group), generator=generator).to(device)
 
 
-def alike_superpoints(batch: Batch, masks: Groups, threshold: float) -> Tensor:
+def alike_superpoints(batch: Batch, masks: Groups, threshold: float, drawn: Tensor | None = None) -> Tensor:
     """Say which superpoints look like which instance in 2D.
 
     Text and image features share a large common direction, so the mean feature of the seen points is subtracted first;
@@ -311,12 +310,16 @@ def alike_superpoints(batch: Batch, masks: Groups, threshold: float) -> Tensor:
         batch: The P points, with F_2d [P, C] and S superpoints.
         masks: M masks over these points.
         threshold: Cosine of the pooled, centred F_2d above which two regions look alike.
+        drawn: int64 [M], which of the batch's masks these are, for its exact means; None: all of them.
 
     Returns:
         bool [M, S].
     """
-    weight = batch.seen.to(batch.lifted.dtype)  # [P]
-    centre = (batch.lifted * weight.unsqueeze(-1)).sum(0) / weight.sum().clamp_min(1)  # [C]
-    by_mask = masks.mean(batch.lifted, weight) - centre  # [M, C]
-    by_superpoint = batch.superpoints.mean(batch.lifted, weight) - centre  # [S, C]
+    centre = batch.mean_of_scene()  # [C]
+    if batch.exact is None:
+        by_mask = masks.mean(batch.lifted, batch.seen.to(batch.lifted.dtype)) - centre  # [M, C]
+    else:
+        means = batch.exact.masks.lifted
+        by_mask = (means if drawn is None else means[drawn.to(means.device)]) - centre  # [M, C]
+    by_superpoint = batch.mean_lifted("superpoints") - centre  # [S, C]
     return unit(by_mask) @ unit(by_superpoint).T > threshold

@@ -1,18 +1,26 @@
 """The training loss L_final = λ1 L_sp + λ2 L_mask + λ3 L_sim, with any of its modules left out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError
-from geoguide.method.batch import Supervised
+from geoguide.frozen import check_choices, unless
+from geoguide.method.batch import Batch, Supervised
 from geoguide.method.mask_reconstruction import IMRConfig, MaskReconstruction
 from geoguide.method.relation_consistency import IIRCConfig, RelationConsistency
 from geoguide.method.superpoint_distillation import SuperpointDistillation, USDConfig, masked_mean
 from geoguide.ops.cosine import cosine_distance
 
 MODULES = ("usd", "imr", "iirc")
+
+# By gradient, a norm costs one more pass back through a module's loss: measured every tenth step, and averaged over
+# about ten measurements, so that every one of some hundred scenes has its say.
+MEASURED_EVERY = 10
+KEPT_SHARE = 0.9  # of the running mean, at each measurement
 
 
 @dataclass(frozen=True)
@@ -28,9 +36,13 @@ class ObjectiveConfig:
         usd: Options of USD.
         imr: Options of IMR.
         iirc: Options of IIRC.
+        lambda_by: What λ2 and λ3 are. `value`: factors of the loss terms, as written. `gradient`: ratios. The factor is
+            then chosen, again and again, so that the gradient of the module's loss with respect to F_3d^sem is so
+            many times as long as that of λ1 L_sp; running means of both lengths are compared. A factor fixed after the
+            first steps would not hold: the student starts at the mean feature, where lengths are not what they become.
 
     Raises:
-        ConfigError: A module that is not in `MODULES`.
+        ConfigError: A module that is not in `MODULES`, or another word.
     """
 
     modules: tuple[str, ...] = MODULES
@@ -40,8 +52,10 @@ class ObjectiveConfig:
     usd: USDConfig = field(default_factory=USDConfig)
     imr: IMRConfig = field(default_factory=IMRConfig)
     iirc: IIRCConfig = field(default_factory=IIRCConfig)
+    lambda_by: Literal["value", "gradient"] = field(default="value", metadata=unless("lambda_by", "value"))
 
     def __post_init__(self) -> None:
+        check_choices(self, "objective")
         unknown = sorted(set(self.modules) - set(MODULES))
         if unknown:
             raise ConfigError(f"unknown module {', '.join(unknown)}: known are {', '.join(MODULES)}")
@@ -97,6 +111,9 @@ class Objective(nn.Module):
         {'point': 2.0, 'total': 2.0}
     """
 
+    calls: Tensor
+    lengths: Tensor
+
     def __init__(self, geometry_width: int, feature_width: int, config: ObjectiveConfig) -> None:
         super().__init__()
         self.config = config
@@ -104,6 +121,9 @@ class Objective(nn.Module):
         self.usd = SuperpointDistillation(geometry_width, feature_width, config.usd) if "usd" in used else None
         self.imr = MaskReconstruction(feature_width, config.imr) if "imr" in used else None
         self.iirc = RelationConsistency(config.iirc) if "iirc" in used else None
+        if config.lambda_by == "gradient":  # part of a checkpoint, so that a training that goes on weighs as before
+            self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("lengths", torch.zeros(3, dtype=torch.float64))  # of gradients; 0: never measured
 
     def forward(self, semantic: Tensor, batch: Supervised, generator: torch.Generator) -> dict[str, Tensor]:
         """Compute L_final and its terms, each times its λ (paper, Total).
@@ -114,14 +134,72 @@ class Objective(nn.Module):
             generator: CPU generator for all that the modules draw at random.
 
         Returns:
-            Scalars by name, and their sum `total`.
+            Scalars by name, and their sum `total`. With λ by gradient, a call that is differentiated also goes on with
+            the running means.
         """
-        weights = (self.config.lambda_sp, self.config.lambda_mask, self.config.lambda_sim)
+        modules = (self.usd or plain_distillation, self.imr, self.iirc)
+        losses = [{} if module is None else module(semantic, batch, generator) for module in modules]
+        if self.config.lambda_by == "gradient" and semantic.requires_grad and torch.is_grad_enabled():
+            self._measure(losses, semantic)
         terms: dict[str, Tensor] = {}
-        for weight, module in zip(weights, (self.usd or plain_distillation, self.imr, self.iirc), strict=True):
-            if module is not None:
-                terms |= {name: weight * value for name, value in module(semantic, batch, generator).items()}
+        for weight, own in zip(self.lambdas, losses, strict=True):
+            terms |= {name: weight * value for name, value in own.items()}
         return terms | {"total": torch.stack(list(terms.values())).sum()}
+
+    @property
+    def lambdas(self) -> tuple[float, float, float]:
+        """The factors λ1, λ2, λ3 of the terms as they are now; by gradient, 0 for a loss without any gradient."""
+        given = (self.config.lambda_sp, self.config.lambda_mask, self.config.lambda_sim)
+        if self.config.lambda_by == "value":
+            return given
+        first, *others = self.lengths.tolist()
+        ratios = [first / length if length else 0.0 for length in others]
+        return given[0], given[1] * ratios[0], given[2] * ratios[1]
+
+    def _measure(self, losses: list[dict[str, Tensor]], semantic: Tensor) -> None:
+        """Go on with the running means of the lengths of the gradients of λ1 L_sp, L_mask and L_sim."""
+        for number, own in enumerate(losses):
+            old = float(self.lengths[number])
+            if own and (old == 0 or self.calls % MEASURED_EVERY == 0):
+                factor = self.config.lambda_sp if number == 0 else 1.0
+                new = factor * gradient_norms({"sum": torch.stack(list(own.values())).sum()}, semantic).get("sum", 0.0)
+                self.lengths[number] = new if old == 0 else KEPT_SHARE * old + (1 - KEPT_SHARE) * new
+        self.calls += 1
+
+    def calibrate(self, batches: Iterable[Supervised]) -> None:
+        """Measure, before the first step, what options ask for: how large the two halves of USD's input are.
+
+        Args:
+            batches: Training batches; none is looked at unless an option asks for it.
+        """
+        if self.usd is not None and self.usd.scales is not None:
+            self.usd.standardise(batch for batch in batches if isinstance(batch, Batch))
+
+
+def gradient_norms(terms: dict[str, Tensor], semantic: Tensor) -> dict[str, float]:
+    """How strongly each term of the loss pulls at the student's output.
+
+    Args:
+        terms: Scalars by name, not yet differentiated.
+        semantic: F_3d^sem, [P, C], from which they were computed.
+
+    Returns:
+        The length of each term's gradient with respect to `semantic`, all P C numbers as one vector, for those that
+        depend on it. Nothing else changes: no gradient is added to, and the terms can be differentiated still.
+
+    Example:
+        >>> import torch
+        >>> semantic = torch.tensor([[3.0, 4.0]], requires_grad=True)
+        >>> gradient_norms({"square": semantic.square().sum(), "constant": torch.tensor(1.0)}, semantic)
+        {'square': 10.0}
+    """
+    norms = {}
+    for name, value in terms.items():
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, semantic, retain_graph=True, allow_unused=True)
+            if gradient is not None:
+                norms[name] = float(gradient.norm())
+    return norms
 
 
 def plain_distillation(semantic: Tensor, batch: Supervised, generator: torch.Generator) -> dict[str, Tensor]:

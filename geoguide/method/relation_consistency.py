@@ -1,12 +1,13 @@
 """IIRC, inter-instance relation consistency: semantic similarities between regions must follow the geometric ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import unless
 from geoguide.method.batch import Batch
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
@@ -22,21 +23,28 @@ class IIRCConfig:
 
     normalise: Literal["none", "l2"] = "none"
     """`none`: the matrices are F F^T of the raw pooled features, as written. `l2`: of unit vectors, so cosines."""
-    scale: Literal["none", "centre", "standardise"] = "none"
-    """The two matrices have different scales. `none` leaves them, as written; `centre` subtracts the mean region
-    first; `standardise` also divides each matrix by its root mean square (the loss is then 2 - 2 CKA)."""
+    scale: Literal["none", "norm", "centre", "standardise"] = "none"
+    """The two matrices have different scales. `none` leaves them, as written: the loss then grows with the fourth power
+    of the frozen features' length, so that no λ3 holds for two backbones. `norm` divides each by its mean diagonal, the
+    regions' mean squared length, so that loss and gradient depend neither on length nor on width; `centre` subtracts
+    the mean region first; `standardise` also divides each matrix by its root mean square (then 2 - 2 CKA)."""
     diagonal: bool = True
     """Keep each region's similarity with itself in the mean, as written."""
     levels: tuple[str, ...] = ("masks", "superpoints")
     """Which regions are compared; the paper sums both."""
+    regions: int | None = field(default=None, metadata=unless("regions", None))
+    """At most so many regions of each level are compared in a step, drawn at random; None: all of the batch, as
+    written. For large scenes, whose regions are many."""
 
     def __post_init__(self) -> None:
         if self.normalise not in ("none", "l2"):
             raise ConfigError(f"iirc.normalise must be none or l2, found {self.normalise!r}")
-        if self.scale not in ("none", "centre", "standardise"):
-            raise ConfigError(f"iirc.scale must be none, centre or standardise, found {self.scale!r}")
+        if self.scale not in ("none", "norm", "centre", "standardise"):
+            raise ConfigError(f"iirc.scale must be none, norm, centre or standardise, found {self.scale!r}")
         if not self.levels or not set(self.levels) <= {"masks", "superpoints"}:
             raise ConfigError(f"iirc.levels must name masks and/or superpoints, found {self.levels!r}")
+        if self.regions is not None and self.regions < 2:
+            raise ConfigError(f"iirc.regions must be at least 2, found {self.regions}")
 
 
 def prepare_regions(features: Tensor, config: IIRCConfig) -> Tensor:
@@ -51,6 +59,8 @@ def prepare_regions(features: Tensor, config: IIRCConfig) -> Tensor:
     """
     if config.normalise == "l2":
         features = unit(features)
+    if config.scale == "norm":
+        return features * features.square().sum(1).mean().clamp_min(1e-16).rsqrt()
     if config.scale != "none":
         features = features - features.mean(0, keepdim=True)
     if config.scale == "standardise":  # root mean square of the entries of F F^T is |F^T F| / R
@@ -120,7 +130,7 @@ class RelationConsistency(nn.Module):
         Args:
             semantic: F_3d^sem, [P, C].
             batch: The P points, with geometry [P, C1], masks and superpoints.
-            generator: Unused; it is here because every module is called with one.
+            generator: CPU generator; draws the regions of this step where there are more than `regions` allows.
 
         Returns:
             The scalars `sim_masks` and `sim_superpoints`, as far as `levels` names them.
@@ -128,7 +138,11 @@ class RelationConsistency(nn.Module):
         losses = {}
         for level in sorted(self.config.levels):
             regions: Groups = getattr(batch, level)
-            pooled, geometric = regions.mean(semantic), regions.mean(batch.geometry)  # [R, C], [R, C1]
+            pooled, geometric = regions.mean(semantic), batch.mean_geometry(level)  # [R, C], [R, C1]
+            limit = self.config.regions
+            if limit is not None and regions.count > limit:
+                drawn = torch.randperm(regions.count, generator=generator)[:limit].to(semantic.device)
+                pooled, geometric = pooled[drawn], geometric[drawn]
             losses[f"sim_{level}"] = relation_loss(pooled, geometric, self.config)
         return losses
 

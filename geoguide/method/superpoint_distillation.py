@@ -1,13 +1,14 @@
 """USD, uncertainty-based superpoint distillation: each point's 2D feature is weighed before it is pooled."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_choices, unless
 from geoguide.method.batch import Batch
 from geoguide.ops.cosine import cosine_distance, unit
 from geoguide.ops.groups import Groups
@@ -35,6 +36,9 @@ class USDConfig:
     """How F_3d^sem is pooled for the superpoint-level loss: plain mean, or weighted by |W|. Not stated."""
     hidden: int = 64
     """Width of the MLP of W. Not stated."""
+    standardise: bool = field(default=False, metadata=unless("standardise", False))
+    """Divide each half of the input of W's MLP by its root mean square over the first training batches. Not stated, and
+    not done as written: on the mini backbone the 3D half is then 24 times as large as the 2D half, and drowns it."""
 
     def __post_init__(self) -> None:
         check_choices(self, "usd")
@@ -50,8 +54,7 @@ def reliability_input(batch: Batch) -> Tensor:
         [P, C1 + C]. S_2d averages the seen points only; the last C channels are 0 where a point has no 2D feature.
     """
     superpoints = batch.superpoints
-    mean_geometry = superpoints.mean(batch.geometry)  # [S, C1]
-    mean_lifted = superpoints.mean(batch.lifted, batch.seen.to(batch.lifted.dtype))  # [S, C]
+    mean_geometry, mean_lifted = batch.mean_geometry("superpoints"), batch.mean_lifted("superpoints")  # [S, C1], [S, C]
     deviation_2d = (superpoints.to_entries(mean_lifted) - batch.lifted) * batch.seen.unsqueeze(-1)  # [P, C]
     return torch.cat([superpoints.to_entries(mean_geometry) - batch.geometry, deviation_2d], dim=-1)
 
@@ -144,7 +147,12 @@ class SuperpointDistillation(nn.Module):
         geometry_width: C1.
         feature_width: C.
         config: Its options. With weight `uniform` there is no MLP.
+
+    Attributes:
+        scales: With `standardise`, by what the 3D and the 2D half of the MLP's input are divided, float [2].
     """
+
+    scales: Tensor | None
 
     def __init__(self, geometry_width: int, feature_width: int, config: USDConfig) -> None:
         super().__init__()
@@ -154,6 +162,25 @@ class SuperpointDistillation(nn.Module):
             # Raw scores are the weights: 0 everywhere would pool nothing.
             start = 1.0 if config.weight == "raw" else 0.0
             self.reliability = Reliability(geometry_width, feature_width, config.hidden, start)
+        # A buffer, so that a training that goes on from a checkpoint divides as before.
+        self.register_buffer("scales", torch.ones(2) if config.standardise and self.reliability is not None else None)
+
+    @torch.no_grad()
+    def standardise(self, batches: Iterable[Batch]) -> None:
+        """Set `scales` to the root mean square of each half of the MLP's input; 1 for a half that is 0 everywhere.
+
+        Args:
+            batches: Training batches. Points without a 2D feature say nothing of the second half.
+        """
+        if self.scales is None:
+            return
+        squares, counts = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+        for batch in batches:
+            halves = reliability_input(batch).double().square().sum(0).cpu().split(_widths(batch))
+            squares += torch.stack([half.sum() for half in halves])
+            counts += torch.tensor([len(batch), int(batch.seen.sum())]) * torch.tensor(_widths(batch))
+        found = (squares / counts.clamp_min(1)).sqrt()
+        self.scales.copy_(torch.where(found > 0, found, 1.0))
 
     def weights(self, batch: Batch) -> Tensor:
         """Compute W, the pooling weight of every point (paper, USD).
@@ -166,7 +193,11 @@ class SuperpointDistillation(nn.Module):
         """
         if self.reliability is None:
             return batch.seen.to(batch.lifted.dtype)
-        return normalise_weights(self.reliability(reliability_input(batch)), batch, self.config.weight)
+        deviations = reliability_input(batch)
+        if self.scales is not None:
+            halves = zip(deviations.split(_widths(batch), dim=-1), self.scales, strict=True)
+            deviations = torch.cat([half / scale for half, scale in halves], dim=-1)
+        return normalise_weights(self.reliability(deviations), batch, self.config.weight)
 
     def forward(self, semantic: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The two terms of L_sp, and with `held_out` the loss of W's MLP (paper, USD).
@@ -186,8 +217,7 @@ class SuperpointDistillation(nn.Module):
             half = (torch.rand(len(semantic), generator=generator) < 0.5).to(semantic.device)  # [P]
         free = self.weights(batch)  # [P]
         weights = free if self.config.supervision == "student" else free.detach()
-        refined = refine(batch.lifted, weights, superpoints)  # [S, C]
-        has_target = superpoints.sum(seen.to(batch.lifted.dtype)) > 0  # [S]
+        refined, has_target = self._refined(batch, weights)  # [S, C], [S]
         pool = weights.detach().abs() + 1e-6 if self.config.student_pooling == "weighted" else None
         pooled = superpoints.mean(semantic, pool)  # [S, C]
         losses = {"superpoint": masked_mean(cosine_distance(pooled, refined), has_target)}
@@ -202,6 +232,13 @@ class SuperpointDistillation(nn.Module):
             losses["reliability"] = self._held_out(batch, free, half)
         return losses
 
+    def _refined(self, batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """S̄_2d [S, C], and which superpoints have one. What W weighs can be pooled over the points at hand only."""
+        if self.reliability is None and batch.exact is not None:
+            return batch.exact.superpoints.lifted, batch.exact.superpoints.seen > 0
+        seen = batch.superpoints.sum(batch.seen.to(batch.lifted.dtype))  # [S]
+        return refine(batch.lifted, weights, batch.superpoints), seen > 0
+
     def _held_out(self, batch: Batch, weights: Tensor, half: Tensor) -> Tensor:
         """Distance between the refined feature of one half of each superpoint and the 2D features of the other half.
 
@@ -214,6 +251,11 @@ class SuperpointDistillation(nn.Module):
         second = batch.superpoints.mean(unit(batch.lifted), other)  # [S, C]
         both = (batch.superpoints.sum(one) > 0) & (batch.superpoints.sum(other) > 0)  # [S]
         return masked_mean(cosine_distance(first, second), both)
+
+
+def _widths(batch: Batch) -> list[int]:
+    """C1 and C."""
+    return [batch.geometry.shape[1], batch.lifted.shape[1]]
 
 
 def masked_mean(values: Tensor, where: Tensor) -> Tensor:

@@ -31,13 +31,14 @@ class StageCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, kind: str, settings: object, compute: Callable[[], Arrays]) -> Arrays:
+    def get(self, kind: str, settings: object, compute: Callable[[], Arrays], *, write: bool = True) -> Arrays:
         """Return the arrays of a stage; a stage that is missing, unreadable or not its own is computed and written.
 
         Args:
             kind: Name of the stage, part of the files' names.
             settings: All settings that decide the arrays, as JSON types; hashed into the files' names.
             compute: Called without arguments to compute the arrays.
+            write: Whether arrays that had to be computed are written; if not, they are returned as they are.
 
         Returns:
             The arrays by name, memory-mapped: nothing is read from disk until it is used.
@@ -55,6 +56,8 @@ class StageCache:
                 if getattr(error, "errno", None) in EXHAUSTED:  # the entry is whole
                     raise
                 tqdm.write(f"{index}: cache entry unreadable ({first_line(error)}), computing it again")
+        if not write:
+            return compute()
         check_writable(self.folder)
         arrays = compute()
         for name, array in arrays.items():

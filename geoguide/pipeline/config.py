@@ -12,6 +12,7 @@ from geoguide.instances.scene_masks import MaskConfig
 from geoguide.lifting import LiftingConfig
 from geoguide.method.objective import ObjectiveConfig
 from geoguide.ops.arrays import as_config_error, number, whole
+from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneConfig
 from geoguide.superpoints import SuperpointConfig
@@ -137,6 +138,7 @@ class ExperimentConfig:
         train: Student and optimisation.
         openscene: Settings of the student `openscene`; part of the identity for that student alone.
         text: The text encoder.
+        pooling: Over which points of a training scene means are taken, and which points are kept.
         image_model: A 2D model that looks at the images, in place of the simulated one; None for none.
         protocol: How the trained network is scored.
         evaluation: What else it is scored on.
@@ -162,6 +164,7 @@ class ExperimentConfig:
         default_factory=OpenSceneConfig, metadata={"hash": lambda config: config.train.model == "openscene"}
     )
     text: TextConfig = field(default_factory=TextConfig, metadata=unless("text", TextConfig()))
+    pooling: PoolingConfig = field(default=PoolingConfig(), metadata=unless("pooling", PoolingConfig()))
     image_model: ImageModelConfig | None = field(default=None, metadata=unless("image_model", None))
     protocol: Protocol = field(default_factory=Protocol)
     evaluation: EvaluationConfig = field(default=EvaluationConfig(), metadata=unless("evaluation", EvaluationConfig()))

@@ -38,6 +38,8 @@ def prepare(
     config: ExperimentConfig,
     cache: Path | None = None,
     device: str | torch.device = "auto",
+    *,
+    training: bool = False,
 ) -> PreparedScene:
     """Run every frozen stage on a scene, or read the stages from the cache.
 
@@ -47,6 +49,7 @@ def prepare(
         config: Its parts decide the stages (see `Stages`).
         cache: Folder of the disk cache; None for `paths.cache_root()`.
         device: Where the backbone's network runs, if its features are not in the cache (see `Stages`).
+        training: As in `Stages`.
 
     Returns:
         The prepared scene.
@@ -55,7 +58,7 @@ def prepare(
         ConfigError: As `Stages.prepared`.
         DataError: As `Stages.prepared`.
     """
-    return Stages(source, config, cache or cache_root(), device=device).prepared()
+    return Stages(source, config, cache or cache_root(), device=device, training=training).prepared()
 
 
 def open_scenes() -> int:
@@ -82,14 +85,20 @@ class PreparedScenes(Sequence[PreparedScene]):
         sources: The scenes.
         config: Its parts decide the stages.
         device: As in `prepare`.
+        training: As in `prepare`.
     """
 
     def __init__(
-        self, sources: Sequence[SceneSource], config: ExperimentConfig, device: str | torch.device = "auto"
+        self,
+        sources: Sequence[SceneSource],
+        config: ExperimentConfig,
+        device: str | torch.device = "auto",
+        *,
+        training: bool = False,
     ) -> None:
         self.sources = tuple(sources)
         opened = functools.lru_cache(open_scenes())
-        self._open = opened(lambda number: prepare(self.sources[number], config, device=device))
+        self._open = opened(lambda number: prepare(self.sources[number], config, device=device, training=training))
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -142,11 +151,12 @@ def prepare_split(
     sources = scene_sources(config.data, split)
     for folder in cache_root().glob("*"):
         sweep(folder)
+    training = split == "train"
     if workers > 1:
         with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker) as pool:
-            jobs = pool.map(functools.partial(_warm, config=config, device=device), sources)
+            jobs = pool.map(functools.partial(_warm, config=config, device=device, training=training), sources)
             list(tqdm(jobs, f"prepare {split}", len(sources), disable=not progress))
-    scenes = PreparedScenes(sources, config, device)
+    scenes = PreparedScenes(sources, config, device, training=training)
     for _ in tqdm(scenes, f"prepare {split}", disable=not progress or workers > 1):
         pass  # opening a scene computes the stages that it lacks
     return scenes
@@ -157,5 +167,5 @@ def _begin_worker() -> None:
     torch.set_num_threads(1)
 
 
-def _warm(source: SceneSource, config: ExperimentConfig, device: str | torch.device) -> None:
-    prepare(source, config, device=device)
+def _warm(source: SceneSource, config: ExperimentConfig, device: str | torch.device, *, training: bool) -> None:
+    prepare(source, config, device=device, training=training)

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,28 +18,29 @@ from geoguide.benchmarks import benchmark_of
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import SceneSource, fused_files
-from geoguide.errors import ConfigError, InputError
+from geoguide.errors import ConfigError
 from geoguide.frozen import to_dict
 from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.scene_masks import scene_masks
 from geoguide.labels import load_label_set
 from geoguide.lifting import lift
-from geoguide.ops.arrays import host
+from geoguide.ops.block_digest import block_digest
 from geoguide.ops.indexed import IndexedRows
 from geoguide.pipeline.cache import Arrays, StageCache
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.identity import Identity
-from geoguide.prepared import PreparedScene
+from geoguide.pipeline.own_features import own_features
+from geoguide.pipeline.pooling import kept_points, region_means, rows
+from geoguide.prepared import PreparedScene, SceneMeans, WholeCloud
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_superpoints
 from geoguide.teachers.image_model import ImageTeacher
 from geoguide.teachers.registry import GIVEN, digest, open_image_model
 from geoguide.teachers.simulated import SimulatedTeacher
-from geoguide.text.encoders import text_encoder
 from geoguide.text.minilm import MiniLMTextEncoder
 
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
-VERSIONS = {"scene": 1, "geometry": 5, "lifted": 1, "superpoints": 3, "masks": 3}
+VERSIONS = {"scene": 1, "geometry": 5, "lifted": 1, "superpoints": 3, "masks": 3, "means": 1, "kept": 1}
 
 
 class Stages:
@@ -53,6 +55,7 @@ class Stages:
             of your own feature maps. `image_model` of the config says whose they are,
             `ImageModelConfig("given", NAME)`: another name for other features.
         device: Where the backbone's network runs (see `ops.devices.resolve_device`).
+        training: Whether the scene is learned from, so that `pooling` of the config holds for it.
 
     Attributes:
         source: The source; None for a scene in memory.
@@ -70,10 +73,12 @@ class Stages:
         lifted: tuple[np.ndarray, np.ndarray] | None = None,
         *,
         device: str | torch.device = "auto",
+        training: bool = False,
     ) -> None:
         self.source = None if isinstance(scene, Scene) else scene
         self.config, self._given, self._cache, self._own = config, scene, cache, lifted
-        self._device = device
+        self._device, self._training = device, training
+        self._reduced = training and config.pooling.kept_points is not None
         given = config.image_model is not None and config.image_model.kind == GIVEN
         if given != (lifted is not None):
             expected = "features as `lifted`" if given else 'ImageModelConfig("given", NAME) beside `lifted`'
@@ -103,20 +108,18 @@ class Stages:
     @functools.cached_property
     def superpoints(self) -> np.ndarray:
         """Superpoint of each point, int64 [P], from 0; decided by `superpoints` of the config."""
-        settings = to_dict(self.config.superpoints, hashed_only=True)
-        return self._stage("superpoints", settings, self._superpoints)["superpoints"]
+        return self._stage("superpoints", self._settings("superpoints"), self._superpoints)["superpoints"]
 
     @functools.cached_property
     def masks(self) -> InstanceMasks:
         """Class-agnostic instance masks; decided by `masks` and `superpoints` of the config."""
-        settings = [to_dict(self.config.masks, hashed_only=True), to_dict(self.config.superpoints, hashed_only=True)]
-        found = self._stage("masks", settings, self._masks)
+        found = self._stage("masks", self._settings("masks"), self._masks)
         return InstanceMasks(found["index"], found["offsets"], len(self.superpoints), found["scores"])
 
     @functools.cached_property
     def geometry(self) -> np.ndarray | IndexedRows:
         """F_3d^G, float16 [P, C1]; decided by `backbone` of the config, weights included."""
-        found = self._stage("geometry", backbones.identity(self.config.backbone), self._geometry)
+        found = self._stage("geometry", self._settings("geometry"), self._geometry, write=not self._reduced)
         return IndexedRows(**found) if "index" in found else found["rows"]
 
     @functools.cached_property
@@ -128,42 +131,92 @@ class Stages:
         stay on disk. Otherwise decided by `teacher`, `lifting` and, of `data`, `frame_skip`, `image_size` and the
         teacher's label set; where `image_model` names a 2D model, by its identity in place of teacher and label set.
         """
-        data = self.config.data
         self.config.check_space()
         if self._own is not None:
             return own_features(self.identity.name, *self._own, len(self.arrays["points"]), self.config)
-        if self.config.image_model is not None:
-            return None if self.arrays["frames"][0] == 0 else self._of_images()
-        if data.features is not None:
-            if self.source is None:
-                raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare")
-            files = fused_files(self.source)
-            return StreamedFeatures(files, len(self.arrays["points"])) if files else None
-        if self.arrays["frames"][0] == 0 or self.identity.provenance != "mini":
+        if self._fused is not None:
+            return StreamedFeatures(self._fused, len(self.arrays["points"])) if self._fused else None
+        settings = self._lifted_settings
+        if settings is None:
             return None
-        parts = (self.config.teacher, self.config.lifting)
-        settings: list[object] = [to_dict(part, hashed_only=True) for part in parts]
-        settings += [data.frame_skip, known_label_set(data)]
-        if data.image_size is not None:
-            settings.append(data.image_size)
-        found = self._stage("lifted", settings, self._lifted)
+        compute = self._lifted if self.config.image_model is None else self._of_images
+        found = self._stage("lifted", settings, compute, write=not self._reduced)
         return found["lifted"], found["views"]
 
-    def _of_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """F_2d by the 2D model of the config, whose frames are kept in `frames` of the cache."""
-        chosen, data = self.config.image_model, self.config.data
-        assert chosen is not None
-        identity = chosen.identity or digest(open_image_model(chosen))
+    @functools.cached_property
+    def means(self) -> SceneMeans | None:
+        """Means of the frozen features over all points of each region, decided by all that decides these.
+
+        None where nothing gives the scene 2D features.
+        """
+        if self._lifted_settings is None:
+            return None
+        parts = ("geometry", "superpoints", "masks", "lifted")
+        settings = [[VERSIONS[part], self._settings(part)] for part in parts]
 
         def compute() -> Arrays:
-            frames = self._cache / "frames" if self._cache is not None and chosen.keep_frames else None
-            teacher = ImageTeacher(open_image_model(chosen), cache=frames, batch=chosen.batch)
-            mean, count = lift(self.scene, teacher.features(self.scene), self.config.lifting)
-            return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
+            assert self.lifted is not None
+            return region_means(self.geometry, self.lifted, self.superpoints, self.masks)
 
+        return SceneMeans(**self._derived("means", settings, compute), masks=len(self.masks))
+
+    @functools.cached_property
+    def _kept(self) -> Arrays:
+        """Some of the points, and their frozen features; decided by `kept_points` and what decides the features."""
+        settings = [[VERSIONS[part], self._settings(part)] for part in ("geometry", "lifted")]
+        count, kept = len(self.arrays["points"]), self.config.pooling.kept_points
+        assert kept is not None
+
+        def compute() -> Arrays:
+            chosen = kept_points(count, kept, self.identity.fingerprint)
+            lifted = self.lifted
+            assert lifted is not None
+            features, seen = rows(lifted, chosen)
+            views = lifted[1][chosen] if isinstance(lifted, tuple) else seen.astype(np.int32)
+            return {"chosen": chosen, "lifted": features, "views": views} | IndexedRows.compress(self.geometry[chosen])
+
+        return self._derived("kept", [kept, settings], compute)
+
+    @functools.cached_property
+    def _fused(self) -> tuple[Path, ...] | None:
+        """The scene's files of fused features, if any; None where other features are asked for."""
+        if self._own is not None or self.config.image_model is not None or self.config.data.features is None:
+            return None
+        if self.source is None:
+            raise ConfigError("data.features: fused features belong to a scene of a dataset; use prepare")
+        return fused_files(self.source)
+
+    @functools.cached_property
+    def _lifted_settings(self) -> list[object] | None:
+        """What decides F_2d; None where nothing gives the scene 2D features."""
+        data, model = self.config.data, self.config.image_model
+        if self._own is not None:
+            return ["own"]
+        if self._fused is not None:
+            return ["fused", *(block_digest(file, file.name).hex() for file in self._fused)] if self._fused else None
+        if self.arrays["frames"][0] == 0:
+            return None
         lifting = to_dict(self.config.lifting, hashed_only=True)
-        found = self._stage("lifted", ["image model", identity, lifting, data.frame_skip, data.image_size], compute)
-        return found["lifted"], found["views"]
+        if model is not None:
+            identity = model.identity or digest(open_image_model(model))
+            return ["image model", identity, lifting, data.frame_skip, data.image_size]
+        if self.identity.provenance != "mini":
+            return None
+        teacher = to_dict(self.config.teacher, hashed_only=True)
+        settings: list[object] = [teacher, lifting, data.frame_skip, known_label_set(data)]
+        return settings if data.image_size is None else [*settings, data.image_size]
+
+    def _settings(self, kind: str) -> object:
+        """What decides a stage, beside the scene, as JSON types."""
+        superpoints = to_dict(self.config.superpoints, hashed_only=True)
+        match kind:
+            case "superpoints":
+                return superpoints
+            case "masks":
+                return [to_dict(self.config.masks, hashed_only=True), superpoints]
+            case "geometry":
+                return backbones.identity(self.config.backbone)
+        return self._lifted_settings
 
     def prepared(self) -> PreparedScene:
         """Compute or read all stages.
@@ -175,26 +228,53 @@ class Stages:
             ConfigError: Fused features for a scene in memory.
             DataError: The scene or a file of features cannot be read, or `masks` asks for annotation that it lacks.
         """
-        arrays, lifted = self.arrays, self.lifted
-        annotated = {name: arrays.get(name) for name in ("points", "colors", "labels", "instances")}
+        self.config.check_space()
+        if self._reduced and self._lifted_settings is not None:
+            return self._of_kept_points()
+        lifted = self.lifted
         features, views = lifted if isinstance(lifted, tuple) else (lifted, None)
         return PreparedScene(
-            **asdict(self.identity),
-            **annotated,
+            **self._annotated(),
             geometry=self.geometry,
             lifted=features,
             seen_by=views,
             superpoints=self.superpoints,
             masks=self.masks,
-            frames=(int(arrays["frames"][0]), int(arrays["frames"][1])),
-            source=self.source,
+            means=self.means if self._training and self.config.pooling.means == "exact" else None,
         )
 
-    def _stage(self, kind: str, settings: object, compute: Callable[[], Arrays]) -> Arrays:
+    def _of_kept_points(self) -> PreparedScene:
+        """The prepared scene of the points that were kept, with exact means while all features are there."""
+        kept, means = self._kept, self.means
+        chosen = kept["chosen"]
+        return PreparedScene(
+            **self._annotated(chosen),
+            geometry=IndexedRows(kept["rows"], kept["index"]) if "index" in kept else kept["rows"],
+            lifted=kept["lifted"],
+            seen_by=kept["views"],
+            superpoints=self.superpoints[chosen],
+            masks=self.masks.restricted(chosen),
+            means=means if self.config.pooling.means == "exact" else None,
+            whole=WholeCloud(self.arrays["points"], self.arrays["colors"], chosen),
+        )
+
+    def _annotated(self, chosen: np.ndarray | None = None) -> dict[str, Any]:
+        """What a prepared scene has of the scene itself, of all points or some."""
+        found = {name: self.arrays.get(name) for name in ("points", "colors", "labels", "instances")}
+        if chosen is not None:
+            found = {name: None if values is None else values[chosen] for name, values in found.items()}
+        frames, lost = self.arrays["frames"].tolist()
+        return asdict(self.identity) | found | {"frames": (frames, lost), "source": self.source}
+
+    def _stage(self, kind: str, settings: object, compute: Callable[[], Arrays], *, write: bool = True) -> Arrays:
         if self._cache is None:
             return compute()
         folder = self._cache / f"{self.identity.name}-{self.identity.fingerprint}"
-        return StageCache(folder).get(kind, [VERSIONS[kind], settings], compute)
+        return StageCache(folder).get(kind, [VERSIONS[kind], settings], compute, write=write)
+
+    def _derived(self, kind: str, settings: object, compute: Callable[[], Arrays]) -> Arrays:
+        """A stage made from features; of your own ones, of which only the name is known, nothing is kept on disk."""
+        return compute() if self._own is not None else self._stage(kind, settings, compute)
 
     def _arrays(self) -> Arrays:
         scene = self.scene
@@ -215,46 +295,19 @@ class Stages:
         features = frozen_features(self.scene, self.config.backbone, self._device)
         return IndexedRows.compress(features.astype(np.float16))
 
+    def _of_images(self) -> Arrays:
+        """F_2d by the 2D model of the config, whose frames are kept in `frames` of the cache."""
+        chosen = self.config.image_model
+        assert chosen is not None
+        frames = self._cache / "frames" if self._cache is not None and chosen.keep_frames else None
+        teacher = ImageTeacher(open_image_model(chosen), cache=frames, batch=chosen.batch)
+        mean, count = lift(self.scene, teacher.features(self.scene), self.config.lifting)
+        return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
+
     def _lifted(self) -> Arrays:
         features = make_teacher(self.config, self.source).features(self.scene)
         mean, count = lift(self.scene, features, self.config.lifting)
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
-
-
-def own_features(
-    name: str, features: np.ndarray, seen: np.ndarray, count: int, config: ExperimentConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check 2D features that somebody brings along.
-
-    Args:
-        name: Of the scene, for messages.
-        features: Numbers [P, C], in the space of the config's text; what stands where nothing is seen is not read.
-        seen: Which points have one: truth values, or the number of frames that see each point, [P].
-        count: P.
-        config: Whose `text` they are compared with.
-
-    Returns:
-        Features float16 [P, C], 0 where unseen, and int32 [P], above 0 where seen.
-
-    Raises:
-        InputError: A wrong shape, features of another width than the text, not finite or beyond float16, or no point
-            that is seen; the message names scene and field.
-    """
-    values, frames = host("features", features), host("seen", seen, "fiub")
-    encoder = text_encoder(config.text.encoder, config.text.weights)
-    if values.ndim != 2 or values.shape != (count, encoder.width):
-        expected = f"[{count}, {encoder.width}], the width of {encoder.name}"
-        raise InputError(f"scene {name}: features must be {expected}, found {list(values.shape)}")
-    if frames.shape != (count,) or not (frames >= 0).all():
-        raise InputError(f"scene {name}: seen must be [{count}], each at least 0, found {list(frames.shape)}")
-    if not (frames > 0).any():
-        raise InputError(f"scene {name}: seen holds no point: nothing can be learned from it")
-    with np.errstate(over="ignore"):
-        half = np.where((frames > 0)[:, None], values, 0).astype(np.float16)
-    if not np.isfinite(half).all():
-        bad = int((~np.isfinite(half)).any(axis=1).sum())
-        raise InputError(f"scene {name}: features must be finite and within float16, {bad} of {count} rows are not")
-    return half, np.ceil(frames).astype(np.int32)
 
 
 def frozen_features(

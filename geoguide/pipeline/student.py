@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, InputError
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.prepared import PreparedScene
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.students.openscene import OpenSceneStudent
@@ -13,7 +14,8 @@ Maker = Callable[[ExperimentConfig, Sequence[PreparedScene]], Student]
 
 
 def _frozen_backbone(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
-    return FrozenBackboneStudent.untrained(scenes, config.adapter, config.backbone, config.train.points_per_step)
+    count, batches = config.train.points_per_step, config.pooling.batches
+    return FrozenBackboneStudent.untrained(scenes, config.adapter, config.backbone, count, batches)
 
 
 def _openscene(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
@@ -56,9 +58,15 @@ def new_student(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> St
 
     Raises:
         ConfigError: `train.model` is not in `STUDENTS`, or the objective has modules but the student's batches lack
-            the regions that modules need.
+            the regions that modules need, or that `pooling` speaks of.
+        InputError: Exact means are asked for and a scene has none.
     """
     kind = student_kind(config)
     if config.objective.modules and not kind.has_regions:
         raise ConfigError(f"objective.modules must be empty for {kind.name}, found {config.objective.modules}")
+    if not kind.has_regions and config.pooling != PoolingConfig(kept_points=config.pooling.kept_points):
+        raise ConfigError(f"pooling.means and pooling.batches must be left alone for {kind.name}, which has no regions")
+    bare = [scene.name for scene in scenes if scene.means is None] if config.pooling.means == "exact" else []
+    if bare:
+        raise InputError(f"scene {bare[0]}: has no exact means; prepare it with training=True and the same `pooling`")
     return STUDENTS[kind.name][1](config, scenes)

@@ -15,7 +15,7 @@ from geoguide.errors import DataError
 from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
 from geoguide.method.batch import Supervised
-from geoguide.method.objective import Objective
+from geoguide.method.objective import Objective, gradient_norms
 from geoguide.metrics import ConfusionMatrix
 from geoguide.ops.devices import resolve_device
 from geoguide.pipeline.checkpoint import Progress
@@ -29,6 +29,7 @@ from geoguide.students.statistics import sampled
 from geoguide.students.student import Student
 
 VALIDATION_POINTS = 1500  # per scene, for the curve only; final numbers use every point
+CALIBRATION_BATCHES = 16  # the first of the training, of different scenes where there are so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,10 @@ class Fit:
     Attributes:
         student: The trained student, in evaluation mode.
         objective: The objective with its heads.
-        history: One row per validation: step, mIoU on validation scenes (%; not there without such scenes), and the
-            mean of each loss term since the row before.
+        history: One row per validation: step, mIoU on validation scenes (%; not there without such scenes), the mean of
+            each loss term since the row before, and of this step `grad_<term>`, the length of the gradient of each
+            weighted term with respect to F_3d^sem (see `gradient_norms`). With λ by gradient also `lambda_mask` and
+            `lambda_sim`, the factors as they are.
         converged: `has_converged` of the history.
         trained_on: The scenes that were learned from.
     """
@@ -95,9 +98,9 @@ def fit(
     steps, every, title = config.train.steps, config.train.checkpoint_every, f"train {config.name}"
     for bar in state.steps(steps, checkpoint, every, target, title, progress=progress):
         state.advance(train)
-        if state.step == steps or state.step % config.train.evaluate_every == 0:
+        if state.watched:
             watched = {} if validation is None else {"val_miou": validation.miou(state.student)}
-            state.log(config.name, **watched)
+            state.log(config.name, **watched, **state.pulls)
             bar.set_postfix({name: f"{value:.1f}" for name, value in watched.items()})
     state.reader.shutdown()
     state.student.network.eval()
@@ -168,12 +171,14 @@ class _State(Progress):
     optimizer: torch.optim.Optimizer
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
     ahead: tuple[int, Future] | None = None  # the step whose batch is being read, and that batch
+    pulls: dict[str, float] = field(default_factory=dict)  # of the last watched step: grad_<term>, and λ by gradient
 
     @classmethod
     def new(cls, config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> "_State":
         student = new_student(config, scenes)
         objective = Objective(scenes[0].geometry_width, scenes[0].feature_width, config.objective)
         student.network, objective = student.network.to(device), objective.to(device)
+        objective.calibrate(student.draw(scenes, step, config.seed, device) for step in range(CALIBRATION_BATCHES))
         parameters = [*student.network.parameters(), *objective.parameters()]
         rate, decay = config.train.learning_rate, config.train.weight_decay
         optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
@@ -189,11 +194,24 @@ class _State(Progress):
         self.student.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             semantic = self.student.forward(batch)
-        terms = self.objective(semantic.float(), batch, generator)
+        semantic = semantic.float()
+        terms = self.objective(semantic, batch, generator)
         self.optimizer.zero_grad(set_to_none=True)
+        norms = gradient_norms(terms, semantic) if self._is_watched(self.step + 1) else {}
         terms["total"].backward()
         self.optimizer.step()
         self.count({name: float(value.detach()) for name, value in terms.items()})
+        self.pulls = {f"grad_{name}": value for name, value in norms.items()}
+        if self.objective.config.lambda_by == "gradient":
+            self.pulls |= dict(zip(("lambda_mask", "lambda_sim"), self.objective.lambdas[1:], strict=True))
+
+    @property
+    def watched(self) -> bool:
+        """Whether the step just taken has a row in the history."""
+        return self._is_watched(self.step)
+
+    def _is_watched(self, step: int) -> bool:
+        return step == self.config.train.steps or step % self.config.train.evaluate_every == 0
 
     def _next_batch(self, scenes: Sequence[PreparedScene]) -> Supervised:
         """This step's batch, read while the step before was computed; the reading of the next one is begun."""

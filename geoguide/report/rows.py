@@ -2,7 +2,7 @@
 
 from geoguide.experiments import facts
 from geoguide.experiments.facts import Row
-from geoguide.experiments.presets import DEFAULT_BACKBONE, PRESETS
+from geoguide.experiments.presets import CHAPTER_PRESETS, DEFAULT_BACKBONE
 from geoguide.experiments.profiles import DROPS
 from geoguide.method.objective import MODULES, parse_drop
 
@@ -68,5 +68,5 @@ AS_WRITTEN, FULL = (geoguide(preset) for preset in ("as-written", "works-best"))
 # Every row that an ablation may have, in reading order.
 ABLATION = (
     *(FUSION, ENTIRE, ADAPTER, POOLED),
-    *(geoguide(preset, drop) for preset in PRESETS for drop in (*DROPS["works-best"], "usd+imr+iirc")),
+    *(geoguide(preset, drop) for preset in CHAPTER_PRESETS for drop in (*DROPS["works-best"], "usd+imr+iirc")),
 )

@@ -24,6 +24,7 @@ class FrozenBackboneStudent(Student[Adapter]):
         backbone: The frozen backbone whose features the adapter reads. Prepared scenes hold these features already;
             the backbone itself runs for moved scenes only.
         points_per_step: The number of random points of a scene in a training batch; None for all points.
+        batches: Whether random `points` are drawn or random `superpoints`, with all their points.
     """
 
     name = "adapter"
@@ -31,14 +32,24 @@ class FrozenBackboneStudent(Student[Adapter]):
     has_regions = True
 
     def __init__(
-        self, adapter: Adapter, config: AdapterConfig, backbone: BackboneConfig, points_per_step: int | None = None
+        self,
+        adapter: Adapter,
+        config: AdapterConfig,
+        backbone: BackboneConfig,
+        points_per_step: int | None = None,
+        batches: str = "points",
     ) -> None:
         self.network, self.config, self.backbone = adapter, config, backbone
-        self.points_per_step = points_per_step
+        self.points_per_step, self.batches = points_per_step, batches
 
     @classmethod
     def untrained(
-        cls, scenes: Sequence[PreparedScene], config: AdapterConfig, backbone: BackboneConfig, points_per_step: int
+        cls,
+        scenes: Sequence[PreparedScene],
+        config: AdapterConfig,
+        backbone: BackboneConfig,
+        points_per_step: int,
+        batches: str = "points",
     ) -> "FrozenBackboneStudent":
         """Make a student with a new adapter, whose output starts at the mean 2D feature of the training scenes.
 
@@ -47,6 +58,7 @@ class FrozenBackboneStudent(Student[Adapter]):
             config: Shape of the adapter.
             backbone: The frozen backbone that the scenes were prepared with.
             points_per_step: Random points of a scene in a training batch.
+            batches: points or superpoints, as above.
 
         Returns:
             The student on the CPU; its weights come from torch's global random state.
@@ -54,14 +66,14 @@ class FrozenBackboneStudent(Student[Adapter]):
         adapter = Adapter(scenes[0].geometry_width, scenes[0].feature_width, config)
         adapter.standardise(*geometry_statistics(scenes))
         start_at_mean(adapter.last, mean_lifted(scenes))
-        return cls(adapter, config, backbone, points_per_step)
+        return cls(adapter, config, backbone, points_per_step, batches)
 
     def draw(self, scenes: Sequence[PreparedScene], step: int, seed: int, device: torch.device) -> Batch:
         """Random points of the scene whose turn it is; arguments as in `Student.draw`."""
         return self.sample(scene_of_turn(scenes, step, seed), [seed, 2, step], device)
 
     def sample(self, scene: PreparedScene, seed: list[int], device: torch.device) -> Batch:
-        """Make a batch of `points_per_step` random points of a scene (all when it has no more).
+        """Make a batch of `points_per_step` random points of a scene (all when it has no more), or of superpoints.
 
         Args:
             scene: The prepared scene.
@@ -73,7 +85,9 @@ class FrozenBackboneStudent(Student[Adapter]):
         """
         count = len(scene) if self.points_per_step is None else self.points_per_step
         chosen = np.arange(len(scene))
-        if len(scene) > count:
+        if len(scene) > count and self.batches == "superpoints":
+            chosen = whole_superpoints(scene.superpoints, count, np.random.default_rng(seed))
+        elif len(scene) > count:
             chosen = np.random.default_rng(seed).choice(len(scene), count, replace=False, shuffle=False)
         return scene.batch(np.sort(chosen), device, draw=seed[-1])
 
@@ -100,3 +114,30 @@ class FrozenBackboneStudent(Student[Adapter]):
             The adapter; W's MLP and IMR's linear layer belong to the objective and are discarded.
         """
         return self.network
+
+
+def whole_superpoints(superpoints: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw superpoints one after another until they hold enough points.
+
+    Every superpoint is as likely as any other, so a point is about as likely to be drawn as any other, whatever the
+    size of its superpoint; neighbours come together.
+
+    Args:
+        superpoints: int64 [P], the superpoint of each point.
+        count: How many points are enough; the last superpoint may go beyond.
+        rng: Decides which.
+
+    Returns:
+        int64 [p], all points of the drawn superpoints, ascending; all P where there are not enough.
+
+    Example:
+        >>> import numpy as np
+        >>> whole_superpoints(np.array([0, 0, 0, 7, 7, 0]), 1, np.random.default_rng(0)).tolist()
+        [3, 4]
+    """
+    sizes = np.bincount(superpoints)
+    order = rng.permutation(np.flatnonzero(sizes))
+    enough = int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1
+    drawn = np.zeros(len(sizes), bool)
+    drawn[order[:enough]] = True
+    return np.flatnonzero(drawn[superpoints])

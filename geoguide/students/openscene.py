@@ -140,12 +140,13 @@ class OpenScene(nn.Module):
 
     def _part(self, scene: PreparedScene, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Of one scene: grid_coord int64 [V, 3], colours [V, 3], F_2d [V, C] and seen bool [V]."""
-        points, colors, kept = scene.points, scene.colors, np.arange(len(scene))
+        points, colors = scene.cloud
+        kept = np.arange(len(points))
         if self.config.augmented:
             kept, points, colors = augment(points, colors, self.config.augment, generator)
         grid, first, _ = voxelize(points, self.config.voxel)
         chosen = kept[first]  # [V]
-        return grid, colors[first], *scene.features(chosen, int(generator.integers(2**31)))
+        return grid, colors[first], *scene.cloud_features(chosen, int(generator.integers(2**31)))
 
 
 class OpenSceneStudent(Student[OpenScene]):
@@ -199,7 +200,9 @@ class OpenSceneStudent(Student[OpenScene]):
 
     def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
         """F_3d^sem [p, C]; the network always reads the whole scene (see `Student.features`)."""
-        features = self.network.encode(scene.points, scene.colors)
+        features = self.network.encode(*scene.cloud)
+        if scene.whole is not None:
+            features = features[torch.from_numpy(np.array(scene.whole.kept)).to(features.device)]
         return features if chosen is None else features[torch.from_numpy(chosen).to(features.device)]
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
