@@ -14,6 +14,7 @@ from geoguide.method.objective import ObjectiveConfig
 from geoguide.ops.arrays import as_config_error, number, whole
 from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneConfig
+from geoguide.students.point_transformer import PointTransformerStudentConfig
 from geoguide.superpoints import SuperpointConfig
 from geoguide.teachers.registry import ImageModelConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
@@ -25,7 +26,8 @@ class TrainConfig:
     """Student and optimisation. The paper states none of the numbers.
 
     Attributes:
-        model: The student: `adapter` on a frozen backbone, or `openscene`, a MinkUNet18A that is trained entirely.
+        model: The student: `adapter` on a frozen backbone, or an entire network that is trained: `openscene`, a
+            MinkUNet18A, or `point_transformer`, the backbone's own network.
         steps: Optimisation steps of one scene each (openscene: `scenes_per_step` scenes). More made the validation
             rooms worse: the adapter learns rooms by heart.
         points_per_step: Random points of the scene (adapter only); on a processor more steps teach more than more
@@ -40,7 +42,7 @@ class TrainConfig:
         ConfigError: A number is out of range.
     """
 
-    model: Literal["adapter", "openscene"] = "adapter"
+    model: Literal["adapter", "openscene", "point_transformer"] = "adapter"
     steps: int = 2000
     points_per_step: int = 1000
     learning_rate: float = 3e-3
@@ -136,6 +138,7 @@ class ExperimentConfig:
         objective: The modules, their options and weights.
         train: Student and optimisation.
         openscene: Settings of the student `openscene`; part of the identity for that student alone.
+        point_transformer: Settings of the student `point_transformer`; part of the identity for that student alone.
         text: The text encoder.
         image_model: A 2D model that looks at the images, in place of the simulated one; None for none.
         protocol: How the trained network is scored.
@@ -160,6 +163,10 @@ class ExperimentConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     openscene: OpenSceneConfig = field(
         default_factory=OpenSceneConfig, metadata={"hash": lambda config: config.train.model == "openscene"}
+    )
+    point_transformer: PointTransformerStudentConfig = field(
+        default_factory=PointTransformerStudentConfig,
+        metadata={"hash": lambda config: config.train.model == "point_transformer"},
     )
     text: TextConfig = field(default_factory=TextConfig, metadata=unless("text", TextConfig()))
     image_model: ImageModelConfig | None = field(default=None, metadata=unless("image_model", None))

@@ -174,9 +174,10 @@ class _State(Progress):
         student = new_student(config, scenes)
         objective = Objective(scenes[0].geometry_width, scenes[0].feature_width, config.objective)
         student.network, objective = student.network.to(device), objective.to(device)
-        parameters = [*student.network.parameters(), *objective.parameters()]
+        groups = [{"params": parameters} for parameters, _ in student.rate_groups()]
+        groups[-1]["params"] += [*objective.parameters()]
         rate, decay = config.train.learning_rate, config.train.weight_decay
-        optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
         return cls(config, device, student, objective, optimizer)
 
     def advance(self, scenes: Sequence[PreparedScene]) -> None:
@@ -184,8 +185,9 @@ class _State(Progress):
         train = self.config.train
         batch = self._next_batch(scenes)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = train.learning_rate * (1 - self.step / train.steps) ** train.power
+        rate = train.learning_rate * (1 - self.step / train.steps) ** train.power
+        for group, (_, share) in zip(self.optimizer.param_groups, self.student.rate_groups(), strict=True):
+            group["lr"] = rate * share
         self.student.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             semantic = self.student.forward(batch)

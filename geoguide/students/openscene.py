@@ -158,6 +158,7 @@ class OpenSceneStudent(Student[OpenScene]):
 
     name = "openscene"
     frozen = False
+    names_backbone = False
     has_regions = False
 
     def __init__(self, network: OpenScene, config: OpenSceneConfig) -> None:
