@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geoguide.backbones import Backbone, BackboneConfig, PointTransformerV3, open_backbone, upcast
-from geoguide.backbones.joined import JoinedBackbone
+from geoguide.backbones import BackboneConfig, PointTransformerV3, open_backbone, upcast
 from geoguide.backbones.sonata import EncoderInput, SonataBackbone, encoder_input
 from geoguide.backbones.sonata_mini import UntrainedBackbone
 from geoguide.errors import ConfigError
@@ -186,7 +185,7 @@ class PointTransformerStudent(Student[TextPointTransformer]):
             ConfigError: The backbone has no network, or no trained weights to start from.
             InputError: A scene was made in memory: its normals cannot be read.
         """
-        source = network_of(open_backbone(backbone, "cpu"), config.start)
+        source = network_of(backbone, config.start)
         encoder = thawed(source.model, pretrained=config.start == "pretrained")
         adapter = Adapter(source.width, scenes[0].feature_width, head)
         student = cls(TextPointTransformer(encoder, adapter, source.grid, source.concat), config)
@@ -247,11 +246,11 @@ class PointTransformerStudent(Student[TextPointTransformer]):
         return [(list(network.encoder.parameters()), self.config.encoder_rate), (list(network.head.parameters()), 1.0)]
 
 
-def network_of(backbone: Backbone, start: str) -> SonataBackbone | UntrainedBackbone:
+def network_of(config: BackboneConfig, start: str) -> SonataBackbone | UntrainedBackbone:
     """Find the network of a backbone, or of the one of joined backbones that has one.
 
     Args:
-        backbone: The backbone.
+        config: Which backbone.
         start: "pretrained" or "random": whether its weights are asked for too.
 
     Returns:
@@ -260,14 +259,14 @@ def network_of(backbone: Backbone, start: str) -> SonataBackbone | UntrainedBack
     Raises:
         ConfigError: It has no network, or none with trained weights where these are asked for.
     """
-    parts = backbone.parts if isinstance(backbone, JoinedBackbone) else (backbone,)
     wanted = SonataBackbone if start == "pretrained" else SonataBackbone | UntrainedBackbone
-    for part in parts:
-        if isinstance(part, wanted):
-            return part
+    for part in config.parts:
+        backbone = open_backbone(part, "cpu")
+        if isinstance(backbone, wanted):
+            return backbone
     needs = "a backbone with trained weights" if start == "pretrained" else "a backbone that is a network"
     raise ConfigError(f"train.model point_transformer, start {start!r}: backbone.name must be {needs}"
-                      f", found {backbone.name!r}")  # fmt: skip
+                      f", found {config.name!r}")  # fmt: skip
 
 
 def thawed(model: PointTransformerV3, *, pretrained: bool) -> PointTransformerV3:
