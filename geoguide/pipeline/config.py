@@ -20,6 +20,8 @@ from geoguide.teachers.registry import ImageModelConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
 from geoguide.text.encoders import TextConfig
 
+SUPERVISIONS = ("2d", "labels", "classes")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -37,9 +39,15 @@ class TrainConfig:
         power: Exponent of the polynomial decay of the learning rate to 0, as OpenScene.
         evaluate_every: Steps between points of the validation curve.
         checkpoint_every: Steps between checkpoints.
+        warmup: Share of the steps over which the learning rate rises from 0; an entire transformer needs it.
+        supervision: What is learned from: the 2D features, or (an oracle, which no open-vocabulary method has) the
+            labels of the training scenes: `labels` takes the text feature of the true class for F_2d, `classes`
+            compares the classes' scores by cross-entropy (see `supervision.ClassObjective`).
+        watch_train: Whether the curve has `train_miou` beside `val_miou`: mIoU on a fixed subset of the points of some
+            training scenes, so that a network that underfits is told from one that overfits.
 
     Raises:
-        ConfigError: A number is out of range.
+        ConfigError: A number is out of range, or an unknown word.
     """
 
     model: Literal["adapter", "openscene", "point_transformer"] = "adapter"
@@ -50,13 +58,32 @@ class TrainConfig:
     power: float = 0.9
     evaluate_every: int = 100
     checkpoint_every: int = 200
+    warmup: float = field(default=0.0, metadata=unless("warmup", 0.0))
+    supervision: Literal["2d", "labels", "classes"] = field(default="2d", metadata=unless("supervision", "2d"))
+    watch_train: bool = field(default=False, metadata=unless("watch_train", False))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: linear warm-up, and polynomial decay from the first step on.
+
+        Args:
+            step: From 0 to `steps` - 1.
+
+        Returns:
+            The rate, at most `learning_rate`.
+        """
+        risen = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
+        return self.learning_rate * (1 - step / self.steps) ** self.power * risen
 
     def __post_init__(self) -> None:
+        if self.supervision not in SUPERVISIONS:
+            raise ConfigError(f"train.supervision must be one of {', '.join(SUPERVISIONS)}, found {self.supervision!r}")
         with as_config_error("train"):
             for name in ("steps", "points_per_step", "evaluate_every", "checkpoint_every"):
                 whole(name, getattr(self, name), 1)
-            for name in ("learning_rate", "weight_decay", "power"):
+            for name in ("learning_rate", "weight_decay", "power", "warmup"):
                 number(name, getattr(self, name))
+        if self.warmup > 1:
+            raise ConfigError(f"train.warmup must be a share of the steps, found {self.warmup}")
 
 
 @dataclass(frozen=True)

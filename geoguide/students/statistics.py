@@ -12,16 +12,17 @@ from geoguide.prepared import PreparedScene
 SAMPLED = 100  # scenes that statistics are taken from
 
 
-def sampled(scenes: Sequence[PreparedScene]) -> Iterator[PreparedScene]:
-    """Pick at most `SAMPLED` of the scenes, evenly spread.
+def sampled(scenes: Sequence[PreparedScene], count: int = SAMPLED) -> Iterator[PreparedScene]:
+    """Pick some of the scenes, evenly spread.
 
     Args:
         scenes: Prepared scenes.
+        count: How many at most.
 
     Returns:
         An iterator; a scene is opened when its turn comes.
     """
-    return (scenes[number] for number in range(0, len(scenes), -(-len(scenes) // SAMPLED)))
+    return (scenes[number] for number in range(0, len(scenes), -(-len(scenes) // count)))
 
 
 def geometry_statistics(scenes: Sequence[PreparedScene]) -> tuple[Tensor, Tensor]:
