@@ -27,14 +27,14 @@ def curve(values, noise: float = 0.0, seed: int = 0) -> list[dict[str, float]]:
 def test_the_continuation_of_an_exponential_is_known(constant: float) -> None:
     found = gain_left(curve(lambda step: 40 - 30 * np.exp(-way(step) / constant)), TRAIN)
     expected = 30 * (np.exp(-1 / constant) - np.exp(-2 / constant))
-    assert found == pytest.approx(expected, rel=0.05, abs=0.01)
+    assert found == pytest.approx(expected, rel=0.05, abs=0.02)
 
 
 def test_the_decay_of_the_rate_hides_what_is_left() -> None:
     """A curve that rises evenly with the way looks flat at its end by steps, but has as much before it again."""
     rising = curve(lambda step: 20 + 10 * way(step))
     late = rising[-1]["val_miou"] - rising[-6]["val_miou"]
-    assert late < 1 and gain_left(rising, TRAIN) > 8
+    assert late < 1 and gain_left(rising, TRAIN) > 9
     assert has_converged(rising[10:]) and learns_no_more(rising, TRAIN) is False
 
 
@@ -51,10 +51,10 @@ def test_noise_around_a_level_is_no_gain() -> None:
 
 
 def test_gradient_descent_goes_on_as_told() -> None:
-    """A least squares problem of uneven curvature, descended with the schedule and then on at the full rate."""
+    """A least squares problem of uneven curvature, descended half way with the schedule and then on at the full rate."""
     torch.manual_seed(0)
-    train = TrainConfig(steps=400, learning_rate=0.05)
-    curvature = torch.logspace(-2, 0, 20, dtype=torch.float64)
+    train = TrainConfig(steps=400, learning_rate=0.01)
+    curvature = torch.logspace(-1, 0, 20, dtype=torch.float64)
     weights = torch.ones(20, dtype=torch.float64)
     history: list[dict[str, float]] = []
 

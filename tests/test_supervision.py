@@ -125,7 +125,7 @@ def test_the_curve_of_training_scenes(config: ExperimentConfig, tiny_scenes: Sce
 
 def test_new_options_leave_old_hashes() -> None:
     plain = ExperimentConfig()
-    for option, value in (("warmup", 0.1), ("supervision", "labels"), ("watch_train", True)):
+    for option, value in (("warmup", 0.1), ("decay", 0.5), ("supervision", "labels"), ("watch_train", True)):
         assert config_hash(plain.replace(**{f"train__{option}": value})) != config_hash(plain)
 
 
@@ -134,7 +134,9 @@ def test_the_rate_rises_and_falls() -> None:
     rates = [train.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.2) and rates[9] == pytest.approx(2 * 0.91) and rates[50] == pytest.approx(1.0)
     assert max(rates) == rates[9] and rates == [*sorted(rates[:10]), *sorted(rates[10:], reverse=True)]
+    late = [TrainConfig(steps=100, learning_rate=2.0, decay=0.25, power=1.0).rate(step) for step in range(100)]
+    assert late[:76] == [2.0] * 76 and late[-1] == pytest.approx(0.08) and late[75:] == sorted(late[75:], reverse=True)
     plain = TrainConfig(steps=100)
     assert plain.rate(7) == plain.learning_rate * (1 - 7 / 100) ** plain.power
-    with pytest.raises(ConfigError, match=r"train\.warmup must be a share of the steps, found 2"):
+    with pytest.raises(ConfigError, match=r"train\.warmup and train\.decay must be shares .* found 2"):
         TrainConfig(warmup=2.0)

@@ -39,6 +39,8 @@ class TrainConfig:
         power: Exponent of the polynomial decay of the learning rate to 0, as OpenScene.
         evaluate_every: Steps between points of the validation curve.
         checkpoint_every: Steps between checkpoints.
+        decay: Share of the steps, the last ones, over which the rate falls; below 1 it is constant before, so that a
+            curve can be judged apart from the decay (see `convergence`).
         warmup: Share of the steps over which the learning rate rises from 0; an entire transformer needs it.
         supervision: What is learned from: the 2D features, or (an oracle, which no open-vocabulary method has) the
             labels of the training scenes: `labels` takes the text feature of the true class for F_2d, `classes`
@@ -58,12 +60,13 @@ class TrainConfig:
     power: float = 0.9
     evaluate_every: int = 100
     checkpoint_every: int = 200
+    decay: float = field(default=1.0, metadata=unless("decay", 1.0))
     warmup: float = field(default=0.0, metadata=unless("warmup", 0.0))
     supervision: Literal["2d", "labels", "classes"] = field(default="2d", metadata=unless("supervision", "2d"))
     watch_train: bool = field(default=False, metadata=unless("watch_train", False))
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, and polynomial decay from the first step on.
+        """The learning rate of a step: it rises evenly, and falls as a polynomial over the last steps, or all.
 
         Args:
             step: From 0 to `steps` - 1.
@@ -72,7 +75,8 @@ class TrainConfig:
             The rate, at most `learning_rate`.
         """
         risen = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
-        return self.learning_rate * (1 - step / self.steps) ** self.power * risen
+        left = 1 - step / self.steps
+        return self.learning_rate * min(1.0, left / self.decay) ** self.power * risen
 
     def __post_init__(self) -> None:
         if self.supervision not in SUPERVISIONS:
@@ -82,8 +86,9 @@ class TrainConfig:
                 whole(name, getattr(self, name), 1)
             for name in ("learning_rate", "weight_decay", "power", "warmup"):
                 number(name, getattr(self, name))
-        if self.warmup > 1:
-            raise ConfigError(f"train.warmup must be a share of the steps, found {self.warmup}")
+        if self.warmup > 1 or not 0 < self.decay <= 1:
+            found = f"found {self.warmup} and {self.decay}"
+            raise ConfigError(f"train.warmup and train.decay must be shares of the steps, decay above 0, {found}")
 
 
 @dataclass(frozen=True)

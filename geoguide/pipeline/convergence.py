@@ -6,9 +6,9 @@ import numpy as np
 
 from geoguide.pipeline.config import TrainConfig
 
-# Time constants that are tried, as shares of the whole training: up to 4, where a curve can hardly be told from a
-# straight line; below 1/16, two rows of a curve of twenty are one time constant apart.
-CONSTANTS = np.geomspace(1 / 16, 4, 25)
+# Time constants that are tried, as shares of the whole training: at 16 a curve cannot be told from a straight line; at
+# 1/16 two rows of a curve of twenty are one time constant apart.
+CONSTANTS = np.geomspace(1 / 16, 16, 33)
 LEAST_ROWS = 8  # of a curve with three unknowns and noise
 
 
@@ -20,8 +20,12 @@ def gain_left(
     A decaying rate forces the end of every curve to be flat: the last quarter of the steps makes 7 % of the way. So the
     curve is taken over the *way*, the sum of the learning rates until each row, in which gradient descent with small
     steps does not see the schedule. y = a - b exp(-way / c) is fitted by least squares, each row with the weight of its
-    rate, so that what the decay itself gives (the noise of large steps goes) counts little. The fit is then read off at
-    a way that is longer. Costs nothing: neither further steps nor a checkpoint are needed.
+    rate, so that what the decay itself gives (the noise of large steps goes) counts little; best where the rate was
+    constant for most of the steps (`train.decay` below 1). The fit is read off at a way that is longer. Neither further
+    steps nor a checkpoint are needed.
+
+    It is an extrapolation, and knows nothing of what has not begun: of the one committed pair of a training and the
+    same twice as long, it foretells 1.8 points of validation mIoU more where there was 1.0 less, from overfitting.
 
     Args:
         history: Rows with `step` and the quantity, as in `Fit` and in records.
@@ -39,26 +43,25 @@ def gain_left(
         >>> train = TrainConfig(steps=1000)
         >>> way = np.cumsum([train.rate(step) for step in range(1000)]) / train.learning_rate
         >>> rows = [{"step": step, "val_miou": 0.05 * way[step - 1]} for step in range(50, 1001, 50)]
-        >>> round(gain_left(rows, train) / rows[-1]["val_miou"], 1)
-        0.9
+        >>> bool(gain_left(rows, train) > 0.8 * rows[-1]["val_miou"])
+        True
     """
     if len(history) < LEAST_ROWS or not all(name in row for row in history):
         return None
     rates = np.array([train.rate(step) for step in range(train.steps)])  # [steps]
     steps = np.array([int(row["step"]) for row in history])  # [n]
-    ways = rates.cumsum() / rates.sum()
+    ways = rates.cumsum()[steps - 1] / rates.sum()  # [n] shares of the whole
     values, weights = np.array([row[name] for row in history]), np.sqrt(rates[steps - 1])
-    fits = [_fitted(ways[steps - 1], values, weights, constant) for constant in CONSTANTS]
-    _, slope, constant = min(fits)
+    _, slope, constant = min(_fitted(ways, values, weights, constant) for constant in CONSTANTS)
     return float(slope * (np.exp(-1 / constant) - np.exp(-(1 + longer) / constant)))
 
 
-def _fitted(way: np.ndarray, values: np.ndarray, weights: np.ndarray, constant: float) -> tuple[float, float, float]:
+def _fitted(ways: np.ndarray, values: np.ndarray, weights: np.ndarray, constant: float) -> tuple[float, float, float]:
     """Squared error, b and c of the least squares fit of a - b exp(-way / c) for one c."""
-    columns = np.stack([np.ones_like(way), -np.exp(-way / constant)], axis=1)
-    (level, slope), *_ = np.linalg.lstsq(columns * weights[:, None], values * weights, rcond=None)
-    error = np.square((columns @ [level, slope] - values) * weights).sum()
-    return float(error), float(slope), float(constant)
+    columns = np.stack([np.ones_like(ways), -np.exp(-ways / constant)], axis=1)  # [n, 2]
+    solution, *_ = np.linalg.lstsq(columns * weights[:, None], values * weights, rcond=None)
+    error = np.square((columns @ solution - values) * weights).sum()
+    return float(error), float(solution[1]), float(constant)
 
 
 def learns_no_more(history: Sequence[dict[str, float]], train: TrainConfig, tolerance: float = 1.0) -> bool | None:
