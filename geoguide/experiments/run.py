@@ -90,7 +90,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "id": config_hash(config),
         "name": config.name,
         "source": _provenance(test),
-        "teacher": config.teacher_name or "simulated",
+        "teacher": (config.teacher_name or "simulated") if config.train.supervision == "2d" else "labels",
         "backbone": backbones.identity(config.backbone) if student_kind(config).names_backbone else None,
         "config": to_dict(portable(config)),
         "protocol": to_dict(config.protocol) | {"split": "test", "label_set": label_set, "voxel": None},
