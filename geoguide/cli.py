@@ -263,9 +263,10 @@ class Replicate(Place):
     """
 
     profile: Literal[
-        "all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols", "dose-response"
+        "all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols", "dose-response",
+        "entire-networks", "ceilings",
     ] = "all"
-    """all: every committed record but the studies and the dose response."""
+    """all: every committed record but the studies, the dose response, the entire networks and the ceilings."""
     backbone: str | None = None
     """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None

@@ -7,11 +7,16 @@ from geoguide.experiments import facts, placing
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import (
+    ON_LABELS,
     PRESETS,
     TEACHERS,
+    TRANSFORMER_RATES,
     adapter_only,
     fusion,
+    linear_probe,
+    on_labels,
     openscene,
+    point_transformer,
     pooled,
     preset,
     with_teacher,
@@ -138,3 +143,26 @@ def test_every_config_that_presets_make_is_labelled_by_its_name() -> None:
 def test_the_plainest_config_has_facts() -> None:
     found = Facts.of(ExperimentConfig(evaluation=EvaluationConfig(("scannet20",))))
     assert found.method == facts.GEOGUIDE and ("evaluation.label_sets", ("scannet20",)) in found.changed
+
+
+def test_entire_transformers_and_oracles_have_their_own_methods() -> None:
+    for start, method in zip(TRANSFORMER_RATES, (facts.SCRATCH, facts.TUNED), strict=True):
+        for teacher in ("OpenSeg-like", "LSeg-like"):
+            found = Facts.of(point_transformer(start, 2, teacher))
+            assert (found.method, found.teacher, found.backbone, found.changed) == (method, teacher, "sonata-mini", ())
+    assert Facts.of(linear_probe()).method == facts.PROBE and Facts.of(linear_probe()).changed == ()
+    assert Facts.of(linear_probe(backbone="descriptors")).backbone == "descriptors"
+    for make in (adapter_only, openscene, point_transformer):
+        config = on_labels(make())
+        found = Facts.of(config)
+        assert (found.method, found.changed) == (Facts.of(make()).method + ON_LABELS, ()) and found.plain
+        assert row_label(found) == config.name
+    odd = Facts.of(adapter_only().replace(train__supervision="classes"))
+    assert odd.method == "adapter only on labels" and odd.changed == (("train.supervision", "classes"),)
+
+
+@pytest.mark.parametrize("name", ["entire-networks", "ceilings"])
+def test_rows_of_the_profiles_are_told_apart(name: str) -> None:
+    rows = profile(name)
+    assert len({Facts.of(row) for row in rows}) == len(rows)
+    assert all(Facts.of(row).changed == () and row_label(Facts.of(row)) in row.name for row in rows)

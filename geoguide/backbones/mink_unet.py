@@ -12,9 +12,10 @@ STEM = 32
 PLANES = (32, 64, 128, 256, 128, 128, 96, 96)  # the "A" widths: four stages down, four up
 BLOCKS = 2  # residual blocks per stage: the "18"
 STAGES = 4
+Pyramid = tuple[NeighborTable, list[NeighborTable], list[NeighborTable]]  # see `grid_pyramid`
 
 
-def grid_pyramid(grid_coord: Tensor, batch: Tensor) -> tuple[NeighborTable, list[NeighborTable], list[NeighborTable]]:
+def grid_pyramid(grid_coord: Tensor, batch: Tensor) -> Pyramid:
     """Find the neighbours of voxels on grids of stride 1, 2, 4, and so on.
 
     Args:
@@ -121,7 +122,7 @@ class BasicBlock(nn.Module):
 
 
 class MinkUNet(nn.Module):
-    """The sparse U-Net, from voxels to the text space; all neighbour tables are computed once per forward pass.
+    """The sparse U-Net, from voxels to the text space; all neighbour tables are computed once for all layers.
 
     No published weights are loaded: parameter names are our own.
 
@@ -155,7 +156,9 @@ class MinkUNet(nn.Module):
             inputs = plane
         self.head = nn.Linear(inputs, out_width)
 
-    def forward(self, grid_coord: Tensor, batch: Tensor, features: Tensor) -> Tensor:
+    def forward(
+        self, grid_coord: Tensor, batch: Tensor, features: Tensor, pyramid: Pyramid | None = None
+    ) -> Tensor:
         """Predict the text-space feature of every voxel.
 
         Training mode normalises over all voxels of the batch. Cost O(V k width^2) for k occupied neighbours.
@@ -164,6 +167,7 @@ class MinkUNet(nn.Module):
             grid_coord: int64 [V, 3], each voxel once per batch item.
             batch: int64 [V], the batch item of each voxel.
             features: float [V, Cin].
+            pyramid: `grid_pyramid` of the voxels, where it was computed before; None computes it.
 
         Returns:
             float [V, C].
@@ -173,7 +177,7 @@ class MinkUNet(nn.Module):
         """
         if features.dim() != 2 or tuple(features.shape) != (len(grid_coord), self.in_width):
             raise InputError(f"features must be [{len(grid_coord)}, {self.in_width}], found {list(features.shape)}")
-        stem, same, down = grid_pyramid(grid_coord, batch)
+        stem, same, down = pyramid or grid_pyramid(grid_coord, batch)
         features = self.stem(features, stem)
         skips = []
         for shrink, stage, table, level in zip(self.down, self.encoder, down, same[1:], strict=True):

@@ -11,13 +11,17 @@ from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.protocols import STEPS
 from geoguide.pipeline.student import student_kind
+from geoguide.students.point_transformer import PointTransformerStudent
 
 # The methods.
 FUSION = "2D fusion"  # the lifted 2D features themselves: nothing is trained
 ENTIRE = "entire network"  # OpenScene's network, trained from scratch
+SCRATCH, TUNED = presets.TRANSFORMER_NAMES.values()  # the backbone's own network, all of it trained
 ADAPTER = "adapter only"  # frozen backbone, adapter, plain distillation
 POOLED = "mean-pooled superpoints"  # distillation of plain superpoint means: the control of USD
 GEOGUIDE = "GeoGuide"  # one of the presets, with all or some of the modules
+PROBE = "linear probe"  # an oracle: a linear layer on frozen features, trained on labels
+# Further oracles are methods that learn from labels: their names end in `presets.ON_LABELS`.
 
 
 BOOK_PROTOCOL = next(iter(STEPS))  # what every chapter scores by unless it says otherwise
@@ -31,7 +35,8 @@ class Facts:
     """The facts of an experiment: where two have the same ones but for the seed, they are one row of a table.
 
     Attributes:
-        method: `FUSION`, `ENTIRE`, `ADAPTER`, `POOLED` or `GEOGUIDE`.
+        method: `FUSION`, `ENTIRE`, `SCRATCH`, `TUNED`, `ADAPTER`, `POOLED`, `GEOGUIDE`, `PROBE`, or one of these that
+            learns from labels.
         preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
         modules: Those in use, of ("usd", "imr", "iirc").
         teacher: The 2D model: its own name; of a simulated one that in `presets.TEACHERS` or `presets.DOSES`; of fused
@@ -167,9 +172,23 @@ def own_occlusion(dataset: str) -> str:
 
 def _bases(config: ExperimentConfig, teacher: str) -> Iterator[tuple[dict[str, Any], ExperimentConfig]]:
     """What a config may be: the facts that this decides, and the experiment that it then is on mini-ScanNet."""
+    if config.train.supervision == "2d":
+        yield from _taught_by_images(config, teacher)
+        return
+    for kind, base in _taught_by_images(config, teacher):
+        yield kind | {"method": kind["method"] + presets.ON_LABELS}, presets.on_labels(base)
+    if student_kind(config).frozen:
+        yield {"method": PROBE}, presets.linear_probe()
+
+
+def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[dict[str, Any], ExperimentConfig]]:
+    """The same for an experiment whatever it learns from."""
     modules = config.objective.modules
     if config.protocol.mode == "fusion":
         yield {"method": FUSION, "backbone": None}, presets.fusion()
+    elif config.train.model == PointTransformerStudent.name:
+        start = config.point_transformer.start
+        yield {"method": presets.TRANSFORMER_NAMES[start]}, presets.point_transformer(start)
     elif not student_kind(config).frozen:  # how long it trains depends on the 2D model
         trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
         yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for)
@@ -186,7 +205,7 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
     """The experiment on mini-ScanNet, brought to where the facts say: in what the config still differs is no fact."""
     base = base.replace(protocol=_protocol(facts.protocol, config), seed=config.seed)
     if facts.data == "real":  # what `placing.real` decides
-        parts = ("data", "lifting", "backbone", "text", "openscene", "train", "evaluation", "image_model")
+        parts = ("data", "lifting", "backbone", "text", "openscene", "point_transformer", "train", "evaluation", "image_model")
         return base.replace(**{part: getattr(config, part) for part in parts})
     if config.image_model is not None:  # the simulated one is not used
         placed = placing.on(base, facts.trained_on, config.data.edition).replace(

@@ -8,7 +8,9 @@ from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import MODULES, ObjectiveConfig, parse_drop
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneStudent
+from geoguide.students.point_transformer import PointTransformerStudent
 from geoguide.teachers.simulated import SimulatedTeacherConfig
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -61,6 +63,12 @@ DEFAULT_TEACHER = "OpenSeg-like"
 # Until the entire network's validation curve is flat: it goes on learning for longer from the calmer features.
 ENTIRE_STEPS = {"OpenSeg-like": 4000, "LSeg-like": 8000, "persistent errors": 8000}  # the last: nobody has looked yet
 
+# Of the backbone's own network: rate of the head, and the encoder's share of it.
+TRANSFORMER_RATES = {"random": (2e-3, 1.0), "pretrained": (2e-3, 0.1)}
+TRANSFORMER_NAMES = {"random": "Point Transformer from scratch", "pretrained": "Point Transformer fine-tuned"}
+TRANSFORMER_STEPS = 4000  # as many as the other entire network has under the same 2D model
+
+ON_LABELS = " on labels"  # how the name of an oracle ends, which learns from annotation in place of 2D features
 
 DEFAULT_BACKBONE = ExperimentConfig().backbone.name
 
@@ -218,3 +226,71 @@ def openscene(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig
         train__evaluate_every=200,
         train__checkpoint_every=250,
     )
+
+
+def point_transformer(
+    start: str = "pretrained", seed: int = 0, teacher: str = DEFAULT_TEACHER, backbone: str = DEFAULT_BACKBONE
+) -> ExperimentConfig:
+    """The backbone's own network, all of it trained by distillation: what does freezing it change (claim C1)?
+
+    The head is the adapter. The rate is constant for three quarters of the steps, so that convergence can be judged.
+
+    Args:
+        start: random or pretrained.
+        seed: Of the training.
+        teacher: The simulated 2D model, a key of `TEACHERS`.
+        backbone: Whose network it is, and whose weights it starts from.
+
+    Returns:
+        The experiment on generated rooms.
+
+    Raises:
+        ConfigError: Another start.
+    """
+    check_known("start", start, TRANSFORMER_RATES)
+    rate, share = TRANSFORMER_RATES[start]
+    plain = with_teacher(ExperimentConfig(name=TRANSFORMER_NAMES[start], seed=seed), teacher)
+    return plain.replace(
+        objective__modules=(),
+        backbone__name=backbone,
+        point_transformer__start=start,
+        point_transformer__encoder_rate=share,
+        train__model=PointTransformerStudent.name,
+        train__steps=TRANSFORMER_STEPS,
+        train__learning_rate=rate,
+        train__warmup=0.05,
+        train__decay=0.25,
+        train__watch_train=True,
+        train__evaluate_every=200,
+        train__checkpoint_every=250,
+    )
+
+
+def on_labels(config: ExperimentConfig) -> ExperimentConfig:
+    """The oracle of an experiment: the same network taught by annotation, the text of the true class at every point.
+
+    With the adapter this is the supervised ceiling: what a perfect dense 2D model that sees through everything could
+    teach it.
+
+    Args:
+        config: An experiment without modules.
+
+    Returns:
+        The oracle; its name says so.
+    """
+    return config.replace(name=config.name + ON_LABELS, train__supervision="labels")
+
+
+def linear_probe(seed: int = 0, backbone: str = DEFAULT_BACKBONE) -> ExperimentConfig:
+    """A linear layer on frozen features, trained on labels by cross-entropy: an oracle that says what they know.
+
+    Args:
+        seed: Of the training.
+        backbone: Whose frozen features.
+
+    Returns:
+        The experiment on generated rooms.
+    """
+    name = "linear probe" if backbone == DEFAULT_BACKBONE else f"linear probe on {backbone}"
+    plain = adapter_only(seed, backbone=backbone).replace(name=name, adapter=AdapterConfig(hidden=(), norm="none"))
+    return plain.replace(train__supervision="classes")

@@ -6,7 +6,7 @@ from geoguide.benchmarks import NAMES, benchmark
 from geoguide.errors import check_known
 from geoguide.experiments import presets
 from geoguide.experiments.placing import on, placed, tested_on
-from geoguide.experiments.presets import adapter_only, fusion, openscene, pooled, preset
+from geoguide.experiments.presets import adapter_only, fusion, openscene, point_transformer, pooled, preset
 from geoguide.frozen import config_hash
 from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.pipeline.config import ExperimentConfig
@@ -134,6 +134,34 @@ def dose_response() -> list[ExperimentConfig]:
     return rows
 
 
+def entire_networks() -> list[ExperimentConfig]:
+    """The backbone's own network, from scratch and fine-tuned, beside the adapter on it (claim C1).
+
+    Returns:
+        The configs of few seeds, under both 2D models.
+    """
+    return [
+        row
+        for teacher in presets.CHAPTER_TEACHERS
+        for seed in presets.LONG_SEEDS
+        for row in (*(point_transformer(start, seed, teacher) for start in presets.TRANSFORMER_RATES),
+                    adapter_only(seed, teacher))
+    ]  # fmt: skip
+
+
+def ceilings() -> list[ExperimentConfig]:
+    """What limits the student: a perfect 2D model, and oracles that learn from labels instead of 2D features.
+
+    Returns:
+        The adapter under a perfect 2D model, the linear probe, and adapter and fine-tuned network on labels.
+    """
+    rows = []
+    for seed in presets.LONG_SEEDS:
+        rows += [presets.with_teacher(adapter_only(seed), "no fault"), presets.linear_probe(seed)]
+        rows += [presets.on_labels(config) for config in (adapter_only(seed), point_transformer(seed=seed))]
+    return rows
+
+
 STUDY_SEEDS = presets.SEEDS[:1]
 
 _UNIT_LENGTH = IIRCConfig(normalise="l2", scale="standardise", diagonal=False)
@@ -183,7 +211,10 @@ _CHAPTERS = {
     "cross-domain": cross_domain,
     "protocols": under_protocols,
     "dose-response": dose_response,
+    "entire-networks": entire_networks,
+    "ceilings": ceilings,
 }
+_APART = ("dose-response", "entire-networks", "ceilings")  # not in `all`
 
 PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
 
@@ -195,8 +226,9 @@ def profile(name: str) -> list[ExperimentConfig]:
         name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
-            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07). `studies`: single
-            options of the ledger. `all`: all of these but these two.
+            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07). `entire-networks`:
+            the backbone's own network trained whole (C1). `ceilings`: what limits the student. `studies`: single
+            options of the ledger. `all`: all of these but the last four.
 
     Returns:
         Its experiments, each once.
@@ -215,7 +247,7 @@ def profile(name: str) -> list[ExperimentConfig]:
         case "studies":
             return [study(option, seed)[1] for seed in STUDY_SEEDS for option in STUDIES]
         case "all":
-            parts = ("full", *NAMES, *(part for part in _CHAPTERS if part != "dose-response"))
+            parts = ("full", *NAMES, *(part for part in _CHAPTERS if part not in _APART))
             other = [row for teacher in presets.CHAPTER_TEACHERS for row in main_table("scannet", features=teacher)]
             return _unique([config for part in parts for config in profile(part)] + other)
     return main_table(name) if name in NAMES else _CHAPTERS[name]()

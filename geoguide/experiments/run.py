@@ -91,8 +91,8 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
         "id": config_hash(config),
         "name": config.name,
         "source": _provenance(test),
-        "teacher": config.teacher_name or "simulated",
-        "backbone": backbones.identity(config.backbone) if student_kind(config).frozen else None,
+        "teacher": (config.teacher_name or "simulated") if config.train.supervision == "2d" else "labels",
+        "backbone": backbones.identity(config.backbone) if student_kind(config).names_backbone else None,
         "config": to_dict(portable(config)),
         "protocol": to_dict(config.protocol) | {"split": "test", "label_set": label_set, "voxel": None},
         "seed": config.seed,
@@ -153,6 +153,7 @@ def data_key(config: ExperimentConfig) -> str:
     """
     plain = ExperimentConfig()
     training = {"objective": plain.objective, "train": plain.train, "adapter": plain.adapter}
+    training |= {"openscene": plain.openscene, "point_transformer": plain.point_transformer}
     return json.dumps(to_dict(config.training().replace(name="", seed=0, **training)), sort_keys=True)
 
 

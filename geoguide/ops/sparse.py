@@ -51,6 +51,11 @@ class NeighborTable:
     indices: Tensor | None = None
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    @functools.cached_property
+    def pieces(self) -> list[tuple[int, Tensor, Tensor]]:
+        """Kernel offset, source and target of each block: all layers of a grid work them off, forward and backward."""
+        return [(offset, self.source[start:stop], self.target[start:stop]) for offset, start, stop in self.blocks]
+
     def transposed(self) -> Self:
         """The table of the transposed convolution.
 
@@ -210,9 +215,26 @@ class _Grid:
 
     def find(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Which of the ascending keys exist: their positions in `wanted`, and their ranks among the voxels."""
+        if not wanted.is_cuda:
+            where, rank = _common(self.keys.numpy(), wanted.numpy())
+            return torch.from_numpy(where), torch.from_numpy(rank)
         rank = torch.searchsorted(self.keys, wanted).clamp_(max=max(len(self.keys) - 1, 0))
         where = torch.nonzero(self.keys[rank] == wanted).squeeze(1)
         return where, rank[where]
+
+
+@compiled(nogil=True)
+def _common(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of two ascending arrays the positions of equal values, in `wanted` and in `keys`: one walk along both."""
+    where, rank = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int64)
+    count, place = 0, 0
+    for i in range(len(wanted)):
+        while place < len(keys) and keys[place] < wanted[i]:
+            place += 1
+        if place < len(keys) and keys[place] == wanted[i]:
+            where[count], rank[count] = i, place
+            count += 1
+    return where[:count].copy(), rank[:count].copy()
 
 
 def _table(pairs: list[_Pairs], kernel_size: int, inputs: int, outputs: int, identity: int | None) -> NeighborTable:
@@ -244,11 +266,12 @@ class _PairConv(torch.autograd.Function):
         if table.identity is not None:
             out.addmm_(features, kernels[table.identity].T)
         read, product = _buffers(table, features, features.shape[1], len(weight))
-        for offset, start, stop in table.blocks:
-            x, y = read[: stop - start], product[: stop - start]
-            torch.index_select(features, 0, table.source[start:stop], out=x)
-            torch.mm(x, kernels[offset].T, out=y)
-            _add_rows(out, table.target[start:stop], y)
+        flipped = [kernel.T for kernel in kernels]  # [Cin, Cout] each
+        for offset, source, target in table.pieces:
+            x, y = read[: len(source)], product[: len(source)]
+            torch.index_select(features, 0, source, out=x)
+            torch.mm(x, flipped[offset], out=y)
+            _add_rows(out, target, y)
         return out
 
     @staticmethod
@@ -266,9 +289,9 @@ class _PairConv(torch.autograd.Function):
             if to_weight:
                 grad_kernels[table.identity].addmm_(grad.T, features)
         read, above = _buffers(table, features, features.shape[1], len(weight))
-        for offset, start, stop in table.blocks:
-            x, g, source = read[: stop - start], above[: stop - start], table.source[start:stop]
-            torch.index_select(grad, 0, table.target[start:stop], out=g)
+        for offset, source, target in table.pieces:
+            x, g = read[: len(source)], above[: len(source)]
+            torch.index_select(grad, 0, target, out=g)
             if to_weight:
                 torch.index_select(features, 0, source, out=x)
                 grad_kernels[offset].addmm_(g.T, x)

@@ -15,10 +15,13 @@ from geoguide.ops.arrays import as_config_error, number, whole
 from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneConfig
+from geoguide.students.point_transformer import PointTransformerStudentConfig
 from geoguide.superpoints import SuperpointConfig
 from geoguide.teachers.registry import ImageModelConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
 from geoguide.text.encoders import TextConfig
+
+SUPERVISIONS = ("2d", "labels", "classes")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class TrainConfig:
     """Student and optimisation. The paper states none of the numbers.
 
     Attributes:
-        model: The student: `adapter` on a frozen backbone, or `openscene`, a MinkUNet18A that is trained entirely.
+        model: The student: `adapter` on a frozen backbone, or an entire network that is trained: `openscene`, a
+            MinkUNet18A, or `point_transformer`, the backbone's own network.
         steps: Optimisation steps of one scene each (openscene: `scenes_per_step` scenes). More made the validation
             rooms worse: the adapter learns rooms by heart.
         points_per_step: Random points of the scene (adapter only); on a processor more steps teach more than more
@@ -36,12 +40,20 @@ class TrainConfig:
         power: Exponent of the polynomial decay of the learning rate to 0, as OpenScene.
         evaluate_every: Steps between points of the validation curve.
         checkpoint_every: Steps between checkpoints.
+        decay: Share of the steps, the last ones, over which the rate falls; below 1 it is constant before, so that a
+            curve can be judged apart from the decay (see `convergence`).
+        warmup: Share of the steps over which the learning rate rises from 0; an entire transformer needs it.
+        supervision: What is learned from: the 2D features, or (an oracle, which no open-vocabulary method has) the
+            labels of the training scenes: `labels` takes the text feature of the true class for F_2d, `classes`
+            compares the classes' scores by cross-entropy (see `supervision.ClassObjective`).
+        watch_train: Whether the curve has `train_miou` beside `val_miou`: mIoU on a fixed subset of the points of some
+            training scenes, so that a network that underfits is told from one that overfits.
 
     Raises:
-        ConfigError: A number is out of range.
+        ConfigError: A number is out of range, or an unknown word.
     """
 
-    model: Literal["adapter", "openscene"] = "adapter"
+    model: Literal["adapter", "openscene", "point_transformer"] = "adapter"
     steps: int = 2000
     points_per_step: int = 1000
     learning_rate: float = 3e-3
@@ -49,13 +61,35 @@ class TrainConfig:
     power: float = 0.9
     evaluate_every: int = 100
     checkpoint_every: int = 200
+    decay: float = field(default=1.0, metadata=unless("decay", 1.0))
+    warmup: float = field(default=0.0, metadata=unless("warmup", 0.0))
+    supervision: Literal["2d", "labels", "classes"] = field(default="2d", metadata=unless("supervision", "2d"))
+    watch_train: bool = field(default=False, metadata=unless("watch_train", False))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: it rises evenly, and falls as a polynomial over the last steps, or all.
+
+        Args:
+            step: From 0 to `steps` - 1.
+
+        Returns:
+            The rate, at most `learning_rate`.
+        """
+        risen = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
+        left = 1 - step / self.steps
+        return self.learning_rate * min(1.0, left / self.decay) ** self.power * risen
 
     def __post_init__(self) -> None:
+        if self.supervision not in SUPERVISIONS:
+            raise ConfigError(f"train.supervision must be one of {', '.join(SUPERVISIONS)}, found {self.supervision!r}")
         with as_config_error("train"):
             for name in ("steps", "points_per_step", "evaluate_every", "checkpoint_every"):
                 whole(name, getattr(self, name), 1)
-            for name in ("learning_rate", "weight_decay", "power"):
+            for name in ("learning_rate", "weight_decay", "power", "warmup"):
                 number(name, getattr(self, name))
+        if self.warmup > 1 or not 0 < self.decay <= 1:
+            found = f"found {self.warmup} and {self.decay}"
+            raise ConfigError(f"train.warmup and train.decay must be shares of the steps, decay above 0, {found}")
 
 
 @dataclass(frozen=True)
@@ -137,6 +171,7 @@ class ExperimentConfig:
         objective: The modules, their options and weights.
         train: Student and optimisation.
         openscene: Settings of the student `openscene`; part of the identity for that student alone.
+        point_transformer: Settings of the student `point_transformer`; part of the identity for that student alone.
         text: The text encoder.
         pooling: Over which points of a training scene means are taken, and which points are kept.
         image_model: A 2D model that looks at the images, in place of the simulated one; None for none.
@@ -162,6 +197,10 @@ class ExperimentConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     openscene: OpenSceneConfig = field(
         default_factory=OpenSceneConfig, metadata={"hash": lambda config: config.train.model == "openscene"}
+    )
+    point_transformer: PointTransformerStudentConfig = field(
+        default_factory=PointTransformerStudentConfig,
+        metadata={"hash": lambda config: config.train.model == "point_transformer"},
     )
     text: TextConfig = field(default_factory=TextConfig, metadata=unless("text", TextConfig()))
     pooling: PoolingConfig = field(default=PoolingConfig(), metadata=unless("pooling", PoolingConfig()))

@@ -8,6 +8,7 @@ from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.prepared import PreparedScene
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.students.openscene import OpenSceneStudent
+from geoguide.students.point_transformer import PointTransformerStudent
 from geoguide.students.student import Student
 
 Maker = Callable[[ExperimentConfig, Sequence[PreparedScene]], Student]
@@ -22,10 +23,15 @@ def _openscene(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Stu
     return OpenSceneStudent.untrained(scenes, config.openscene)
 
 
+def _point_transformer(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
+    return PointTransformerStudent.untrained(scenes, config.point_transformer, config.backbone, config.adapter)
+
+
 # Each student's class, and the function that makes an untrained one from a config. A further student is a line here.
 STUDENTS: dict[str, tuple[type[Student], Maker]] = {
     FrozenBackboneStudent.name: (FrozenBackboneStudent, _frozen_backbone),
     OpenSceneStudent.name: (OpenSceneStudent, _openscene),
+    PointTransformerStudent.name: (PointTransformerStudent, _point_transformer),
 }
 
 

@@ -24,12 +24,14 @@ from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.identity import Identity
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.student import new_student
+from geoguide.pipeline.supervision import new_objective, supervised
 from geoguide.prepared import ChosenScenes, PreparedScene
-from geoguide.students.statistics import sampled
+from geoguide.students.statistics import SAMPLED, sampled
 from geoguide.students.student import Student
 
 VALIDATION_POINTS = 1500  # per scene, for the curve only; final numbers use every point
 CALIBRATION_BATCHES = 16  # the first of the training, of different scenes where there are so many
+WATCHED = 16  # training scenes of `train_miou`, evenly spread: about as many as mini-ScanNet has to validate on
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Fit:
         history: One row per validation: step, mIoU on validation scenes (%; not there without such scenes), the mean of
             each loss term since the row before, and of this step `grad_<term>`, the length of the gradient of each
             weighted term with respect to F_3d^sem (see `gradient_norms`). With λ by gradient also `lambda_mask` and
-            `lambda_sim`, the factors as they are.
+            `lambda_sim`, the factors as they are; with `train.watch_train` also mIoU on training scenes.
         converged: `has_converged` of the history.
         trained_on: The scenes that were learned from.
     """
@@ -89,17 +91,20 @@ def fit(
             point that is seen, no validation scene has labels, or the loss is not finite.
     """
     target = resolve_device(device)
-    train = _with_features(prepare_split(config, "train", device=target, progress=progress) if train is None else train)
+    train = prepare_split(config, "train", device=target, progress=progress) if train is None else train
+    train = _with_features(supervised(config, train))
     val = prepare_split(config, "val", device=target, progress=progress) if val is None else val
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target)
     checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
     validation = _Validation(config, val) if len(val) else None
+    fitted = _Validation(config, train, "training", WATCHED) if config.train.watch_train else None
     steps, every, title = config.train.steps, config.train.checkpoint_every, f"train {config.name}"
     for bar in state.steps(steps, checkpoint, every, target, title, progress=progress):
         state.advance(train)
         if state.watched:
-            watched = {} if validation is None else {"val_miou": validation.miou(state.student)}
+            curves = {"val_miou": validation, "train_miou": fitted}
+            watched = {name: curve.miou(state.student) for name, curve in curves.items() if curve is not None}
             state.log(config.name, **watched, **state.pulls)
             bar.set_postfix({name: f"{value:.1f}" for name, value in watched.items()})
     state.reader.shutdown()
@@ -176,12 +181,13 @@ class _State(Progress):
     @classmethod
     def new(cls, config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> "_State":
         student = new_student(config, scenes)
-        objective = Objective(scenes[0].geometry_width, scenes[0].feature_width, config.objective)
+        objective = new_objective(config, scenes)
         student.network, objective = student.network.to(device), objective.to(device)
         objective.calibrate(student.draw(scenes, step, config.seed, device) for step in range(CALIBRATION_BATCHES))
-        parameters = [*student.network.parameters(), *objective.parameters()]
+        groups = [{"params": parameters} for parameters, _ in student.rate_groups()]
+        groups[-1]["params"] += [*objective.parameters()]
         rate, decay = config.train.learning_rate, config.train.weight_decay
-        optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
         return cls(config, device, student, objective, optimizer)
 
     def advance(self, scenes: Sequence[PreparedScene]) -> None:
@@ -189,8 +195,9 @@ class _State(Progress):
         train = self.config.train
         batch = self._next_batch(scenes)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = train.learning_rate * (1 - self.step / train.steps) ** train.power
+        rate = train.rate(self.step)
+        for group, (_, share) in zip(self.optimizer.param_groups, self.student.rate_groups(), strict=True):
+            group["lr"] = rate * share
         self.student.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             semantic = self.student.forward(batch)
@@ -231,15 +238,17 @@ class _State(Progress):
 
 
 class _Validation:
-    """mIoU on a fixed subset of the points of some validation scenes, for the curve."""
+    """mIoU on a fixed subset of the points of some scenes, for the curve: of at most `count` of a `kind`."""
 
-    def __init__(self, config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> None:
+    def __init__(
+        self, config: ExperimentConfig, scenes: Sequence[PreparedScene], kind: str = "validation", count: int = SAMPLED
+    ) -> None:
         self.classes = len(load_label_set(config.data.label_set))
         # Under the default protocol, so that the curve is the same however the network is scored later.
         self.text = class_text(config.data.label_set, Protocol(), config.text)
         self.parts = []
         bare = []
-        for number, scene in enumerate(sampled(scenes)):
+        for number, scene in enumerate(sampled(scenes, count)):
             chosen = np.random.default_rng([7, number]).permutation(len(scene))[:VALIDATION_POINTS]
             chosen.sort()
             if scene.labels is None:
@@ -248,9 +257,9 @@ class _Validation:
                 self.parts.append((scene, chosen, scene.labels[chosen]))
         if not self.parts:
             what = "name others, or none, and there is no validation curve"
-            raise DataError(f"no validation scene has labels ({shown(bare)}), so nothing can be scored: {what}")
+            raise DataError(f"no {kind} scene has labels ({shown(bare)}), so nothing can be scored: {what}")
         if bare:
-            told = f"{len(bare)} validation scenes have no labels and are left out: {shown(bare)}"
+            told = f"{len(bare)} {kind} scenes have no labels and are left out: {shown(bare)}"
             warnings.warn(told, stacklevel=3)
 
     @torch.inference_mode()

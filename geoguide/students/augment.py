@@ -88,10 +88,54 @@ def augment(
     points = rotate_z(points, config.rotate, generator)
     points = flip(random_scale(points, config.scale, generator), config.flip, generator)
     points = jitter(points, config.jitter, generator)
+    return kept, points, recolor(colors, config, generator)
+
+
+def augment_with_normals(
+    points: np.ndarray, colors: np.ndarray, normals: np.ndarray, config: AugmentConfig, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Apply all augmentations but elastic distortion; normals are turned and mirrored with the points.
+
+    Args:
+        points: float [P, 3], metres, z up.
+        colors: float [P, 3] in [0, 1].
+        normals: float [P, 3], unit length.
+        config: How strong each augmentation is.
+        generator: Decides everything random.
+
+    Returns:
+        The points that remain, int64 [p], ascending ids; and their new points, colours and normals, [p, 3] each.
+
+    Raises:
+        ConfigError: The config asks for elastic distortion, which normals cannot follow.
+        InputError: Not [P, 3] all.
+    """
+    if config.elastic_share:
+        raise ConfigError(f"augment.elastic_share must be 0 where there are normals, found {config.elastic_share}")
+    check_cloud(points, colors)
+    check_cloud(points, normals)
+    kept = dropped(len(points), config.dropout, generator)
+    turn = flip(rotate_z(np.eye(3, dtype=points.dtype), config.rotate, generator), config.flip, generator)
+    points = random_scale(points[kept] @ turn, config.scale, generator)
+    points = jitter(points, config.jitter, generator)
+    return kept, points, recolor(colors[kept], config, generator), normals[kept] @ turn
+
+
+def recolor(colors: np.ndarray, config: AugmentConfig, generator: np.random.Generator) -> np.ndarray:
+    """Stretch the contrast, shift all colours and add noise to each point's.
+
+    Args:
+        colors: float [P, 3] in [0, 1].
+        config: How strong each of the three is.
+        generator: Decides everything random.
+
+    Returns:
+        [P, 3] of the same dtype, in [0, 1].
+    """
     if generator.random() < config.contrast_share:
         colors = auto_contrast(colors, generator)
     colors = chromatic_shift(colors, config.chromatic_shift, generator)
-    return kept, points, chromatic_jitter(colors, config.chromatic_jitter, generator)
+    return chromatic_jitter(colors, config.chromatic_jitter, generator)
 
 
 def elastic_distortion(

@@ -29,6 +29,7 @@ class FrozenBackboneStudent(Student[Adapter]):
 
     name = "adapter"
     frozen = True
+    names_backbone = True
     has_regions = True
 
     def __init__(

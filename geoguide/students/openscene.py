@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geoguide.backbones.mink_unet import MinkUNet
+from geoguide.backbones.mink_unet import MinkUNet, Pyramid, grid_pyramid
 from geoguide.errors import ConfigError, InputError
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.prepared import PreparedScene
@@ -57,6 +57,8 @@ class VoxelBatch:
         features: float32 [V, 3], input of the network (see `OpenScene.inputs`).
         lifted: F_2d of the voxel's point, float32 [V, C]; zero where unseen.
         seen: bool [V], whether that point has a 2D feature.
+        pyramid: Neighbours of the voxels on all of the network's grids: made with the batch, while the step before it
+            is computed.
     """
 
     grid_coord: Tensor
@@ -64,6 +66,7 @@ class VoxelBatch:
     features: Tensor
     lifted: Tensor
     seen: Tensor
+    pyramid: Pyramid
 
 
 class OpenScene(nn.Module):
@@ -81,7 +84,7 @@ class OpenScene(nn.Module):
 
     def forward(self, batch: VoxelBatch) -> Tensor:
         """F_3d^sem [V, C] of the batch's voxels (see `Student.forward`)."""
-        return self.network(batch.grid_coord, batch.item, batch.features)
+        return self.network(batch.grid_coord, batch.item, batch.features, batch.pyramid)
 
     def encode(self, points: np.ndarray, colors: np.ndarray) -> Tensor:
         """Compute F_3d^sem of one cloud; each point gets the feature of its voxel.
@@ -130,12 +133,14 @@ class OpenScene(nn.Module):
         parts = [self._part(scene, np.random.default_rng([*seed, i])) for i, scene in enumerate(scenes)]
         item = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])  # [V]
         grid, colors, lifted, seen = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        grid_coord, items = torch.from_numpy(grid).to(device), torch.from_numpy(item).to(device)
         return VoxelBatch(
-            grid_coord=torch.from_numpy(grid).to(device),
-            item=torch.from_numpy(item).to(device),
+            grid_coord=grid_coord,
+            item=items,
             features=self.inputs(colors, device),
             lifted=torch.from_numpy(lifted).to(device).float(),
             seen=torch.from_numpy(seen).to(device),
+            pyramid=grid_pyramid(grid_coord, items),
         )
 
     def _part(self, scene: PreparedScene, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -159,6 +164,7 @@ class OpenSceneStudent(Student[OpenScene]):
 
     name = "openscene"
     frozen = False
+    names_backbone = False
     has_regions = False
 
     def __init__(self, network: OpenScene, config: OpenSceneConfig) -> None:

@@ -12,16 +12,17 @@ from geoguide.prepared import PreparedScene
 SAMPLED = 100  # scenes that statistics are taken from
 
 
-def sampled(scenes: Sequence[PreparedScene]) -> Iterator[PreparedScene]:
-    """Pick at most `SAMPLED` of the scenes, evenly spread.
+def sampled(scenes: Sequence[PreparedScene], count: int = SAMPLED) -> Iterator[PreparedScene]:
+    """Pick some of the scenes, evenly spread.
 
     Args:
         scenes: Prepared scenes.
+        count: How many at most.
 
     Returns:
         An iterator; a scene is opened when its turn comes.
     """
-    return (scenes[number] for number in range(0, len(scenes), -(-len(scenes) // SAMPLED)))
+    return (scenes[number] for number in range(0, len(scenes), -(-len(scenes) // count)))
 
 
 def geometry_statistics(scenes: Sequence[PreparedScene]) -> tuple[Tensor, Tensor]:
@@ -33,7 +34,19 @@ def geometry_statistics(scenes: Sequence[PreparedScene]) -> tuple[Tensor, Tensor
     Returns:
         Mean and deviation, float32 [C1] each.
     """
-    rows = torch.cat([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in sampled(scenes)])  # [n, C1]
+    return mean_and_deviation([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in sampled(scenes)])
+
+
+def mean_and_deviation(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of features, channel by channel.
+
+    Args:
+        parts: float32 [n, C1] each.
+
+    Returns:
+        Mean and deviation over all rows, float32 [C1] each.
+    """
+    rows = torch.cat(list(parts))  # [n, C1]
     return rows.mean(0), rows.std(0, correction=0)
 
 

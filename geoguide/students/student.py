@@ -19,6 +19,7 @@ from geoguide.prepared import PreparedScene
 from geoguide.students.adapter import Adapter
 
 Network = TypeVar("Network", bound=nn.Module)
+RateGroup = tuple[list[nn.Parameter], float]  # parameters, and their learning rate as a share of the config's
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,8 @@ class Student(abc.ABC, Generic[Network]):
     Attributes:
         name: Its name in configs (`train.model`).
         frozen: Whether it reads the features of a frozen 3D backbone.
+        names_backbone: Whether a record names the backbone of the config: its features are read, or its weights are
+            where training starts.
         has_regions: Whether its batches are a `Batch`, with the geometry, superpoints and masks that the modules need.
         network: The part that is trained; `Student[Adapter]` is a student whose network is an `Adapter`.
         config: Its own settings, a frozen dataclass.
@@ -69,6 +72,7 @@ class Student(abc.ABC, Generic[Network]):
 
     name: ClassVar[str]
     frozen: ClassVar[bool]
+    names_backbone: ClassVar[bool]
     has_regions: ClassVar[bool]
     network: Network
     config: Any
@@ -129,6 +133,14 @@ class Student(abc.ABC, Generic[Network]):
         Raises:
             InputError: The student has to read the scene's files again, but the scene was made in memory.
         """
+
+    def rate_groups(self) -> list[RateGroup]:
+        """Split the network's parameters by their learning rates.
+
+        Returns:
+            Groups, of which the last has the rate of the objective's own parameters too.
+        """
+        return [(list(self.network.parameters()), 1.0)]
 
     def saved_adapter(self) -> Adapter:
         """Return the part that a saved model holds (paper, Total).

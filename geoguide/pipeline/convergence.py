@@ -1,0 +1,79 @@
+"""Would a longer training have learned more? Judged apart from the decay of the rate, which flattens every curve."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from geoguide.pipeline.config import TrainConfig
+
+# Time constants that are tried, as shares of the whole training: at 16 a curve cannot be told from a straight line; at
+# 1/16 two rows of a curve of twenty are one time constant apart.
+CONSTANTS = np.geomspace(1 / 16, 16, 33)
+LEAST_ROWS = 8  # of a curve with three unknowns and noise
+
+
+def gain_left(
+    history: Sequence[dict[str, float]], train: TrainConfig, name: str = "val_miou", longer: float = 1.0
+) -> float | None:
+    """Estimate how much a quantity would still change if the training went on at its full rate.
+
+    A decaying rate forces the end of every curve to be flat: the last quarter of the steps makes 7 % of the way. So the
+    curve is taken over the *way*, the sum of the learning rates until each row, in which gradient descent with small
+    steps does not see the schedule. y = a - b exp(-way / c) is fitted by least squares, each row with the weight of its
+    rate, so that what the decay itself gives (the noise of large steps goes) counts little; best where the rate was
+    constant for most of the steps (`train.decay` below 1). The fit is read off at a way that is longer. Neither further
+    steps nor a checkpoint are needed.
+
+    It is an extrapolation, and knows nothing of what has not begun: of the one committed pair of a training and the
+    same twice as long, it foretells 1.8 points of validation mIoU more where there was 1.0 less, from overfitting.
+
+    Args:
+        history: Rows with `step` and the quantity, as in `Fit` and in records.
+        train: The training's config: its schedule.
+        name: The quantity: val_miou, train_miou or a loss term.
+        longer: How much longer the way is, as a share: 1 is the whole training again, at the highest rate.
+
+    Returns:
+        What the fit changes by from the end of the training to there; above 0 where the quantity rises. None where
+        rows are fewer than `LEAST_ROWS`, or lack the quantity.
+
+    Example:
+        A curve that is straight in the way has as much before it as behind it:
+
+        >>> train = TrainConfig(steps=1000)
+        >>> way = np.cumsum([train.rate(step) for step in range(1000)]) / train.learning_rate
+        >>> rows = [{"step": step, "val_miou": 0.05 * way[step - 1]} for step in range(50, 1001, 50)]
+        >>> bool(gain_left(rows, train) > 0.8 * rows[-1]["val_miou"])
+        True
+    """
+    if len(history) < LEAST_ROWS or not all(name in row for row in history):
+        return None
+    rates = np.array([train.rate(step) for step in range(train.steps)])  # [steps]
+    steps = np.array([int(row["step"]) for row in history])  # [n]
+    ways = rates.cumsum()[steps - 1] / rates.sum()  # [n] shares of the whole
+    values, weights = np.array([row[name] for row in history]), np.sqrt(rates[steps - 1])
+    _, slope, constant = min(_fitted(ways, values, weights, constant) for constant in CONSTANTS)
+    return float(slope * (np.exp(-1 / constant) - np.exp(-(1 + longer) / constant)))
+
+
+def _fitted(ways: np.ndarray, values: np.ndarray, weights: np.ndarray, constant: float) -> tuple[float, float, float]:
+    """Squared error, b and c of the least squares fit of a - b exp(-way / c) for one c."""
+    columns = np.stack([np.ones_like(ways), -np.exp(-ways / constant)], axis=1)  # [n, 2]
+    solution, *_ = np.linalg.lstsq(columns * weights[:, None], values * weights, rcond=None)
+    error = np.square((columns @ solution - values) * weights).sum()
+    return float(error), float(solution[1]), float(constant)
+
+
+def learns_no_more(history: Sequence[dict[str, float]], train: TrainConfig, tolerance: float = 1.0) -> bool | None:
+    """Say whether going on for as long again, at the full rate, would lift validation mIoU by less than a tolerance.
+
+    Args:
+        history: Rows with `step` and `val_miou` in %.
+        train: The training's config.
+        tolerance: Percentage points.
+
+    Returns:
+        True, False, or None where it cannot be told (see `gain_left`).
+    """
+    gain = gain_left(history, train)
+    return None if gain is None else gain < tolerance
