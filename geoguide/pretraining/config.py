@@ -155,7 +155,7 @@ PACKAGED = {
         distillation=DistillationConfig(radius=0.05),
         benchmark_rooms=0,
         rooms=240,
-        steps=5000,
+        steps=4000,
     ),
     "sonata-mini-streets": PretrainConfig(
         name="sonata-mini-streets",
