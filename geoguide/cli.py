@@ -380,13 +380,21 @@ class Segment:
 class Pretrain:
     """Make a packaged network again on generated worlds, and write its weights and loss curves.
 
-    sonata-mini: the backbone, pretrained without labels; the others: 2D models, trained on rendered images (sas-mini:
+    sonata-mini...: backbones, pretrained without labels; the others: 2D models, trained on rendered images (sas-mini:
     two of them, fused by measured capability). An interrupted run goes on when the same command is run again.
     """
 
-    model: Positional[Literal["sonata-mini", "lseg-mini", "openseg-mini", "sas-mini", "lseg-streets-mini"]] = (
-        "sonata-mini"
-    )
+    model: Positional[
+        Literal[
+            "sonata-mini",
+            "sonata-mini-5cm",
+            "sonata-mini-streets",
+            "lseg-mini",
+            "openseg-mini",
+            "sas-mini",
+            "lseg-streets-mini",
+        ]
+    ] = "sonata-mini"
     steps: Steps = None
     """Length of the schedule; default the packaged network's."""
     until: Steps = None
@@ -397,7 +405,8 @@ class Pretrain:
     run_dir: Path | None = None
     """Where the checkpoint lies; default checkpoints/ in the folder of runs."""
     rooms: Path | None = None
-    """Of sonata-mini: folder of the rooms that are none of mini-ScanNet; default <data>/mini-scannet-pretrain."""
+    """Of a backbone: folder of the rooms that are none of mini-ScanNet, default <data>/mini-scannet-pretrain; or of the
+    streets, default <data>/mini-nuscenes-pretrain."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: Workers = os.cpu_count() or 1
@@ -406,24 +415,24 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and print where the weights lie."""
-        if self.model != "sonata-mini":
+        if not self.model.startswith("sonata-mini"):
             from geoguide.pretraining.images.run import make_model
 
-            refuse_unread(self, {"rooms", "device", "workers"}, "sonata-mini")
+            refuse_unread(self, {"rooms", "device", "workers"}, "backbones")
             suffix, beside = (".json", ()) if self.model == "sas-mini" else (".safetensors", ("id", "step", "history"))
             out = output_file(self.out, runs_root() / f"{self.model}{suffix}", suffix, summary=beside)
             run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
             print(make_model(self.model, out, run_dir, steps=self.steps, until=self.until, seed=self.seed))
             return
-        from geoguide.pretraining import PretrainConfig
+        from geoguide.pretraining.config import PACKAGED
         from geoguide.pretraining.run import pretrain_and_save
 
-        default, curves = runs_root() / "sonata-mini.safetensors", ("id", "step", "history")
+        default, curves = runs_root() / f"{self.model}.safetensors", ("id", "step", "history")
         out = output_file(self.out, default, ".safetensors", summary=curves)
         run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
         if self.rooms is not None:
             output_folder(self.rooms, "--rooms")
-        config = PretrainConfig(seed=self.seed)
+        config = replace(PACKAGED[self.model], seed=self.seed)
         if self.steps is not None:
             config = replace(config, steps=self.steps)
         result = pretrain_and_save(

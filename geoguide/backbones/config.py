@@ -10,11 +10,11 @@ import torch
 from geoguide.backbones.checkpoints import find_weights
 from geoguide.backbones.joined import RULE, JoinedBackbone
 from geoguide.backbones.registry import BACKBONES, Backbone, load
-from geoguide.backbones.sonata_mini import WEIGHTS, read_notes
+from geoguide.backbones.sonata_mini import PACKAGED, WEIGHTS, read_notes
 from geoguide.errors import ConfigError
 from geoguide.ops.devices import resolve_device
 
-_PACKAGED = {"sonata-mini": WEIGHTS, "sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
+_PACKAGED = PACKAGED | {"sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
 _CHOICES = ("weights", "sha256", "concat")  # what a constructor takes; None leaves it to the backbone
 WITHOUT_WEIGHTS = ("descriptors", "sonata-mini-untrained")
 

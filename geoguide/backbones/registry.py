@@ -1,13 +1,14 @@
 """The known backbones by name, and the interface that they share."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.sonata import SonataBackbone
-from geoguide.backbones.sonata_mini import MiniSonataBackbone, UntrainedBackbone
+from geoguide.backbones.sonata_mini import PACKAGED, MiniSonataBackbone, UntrainedBackbone
 from geoguide.errors import ConfigError
 from geoguide.scene import Scene
 
@@ -38,7 +39,7 @@ class Backbone(Protocol):
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "descriptors": DescriptorBackbone,
     "sonata": SonataBackbone,
-    "sonata-mini": MiniSonataBackbone,
+    **{name: partial(MiniSonataBackbone, name=name) for name in PACKAGED},
     "sonata-mini-untrained": UntrainedBackbone,
 }
 

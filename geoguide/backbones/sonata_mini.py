@@ -1,6 +1,7 @@
-"""The mini backbone: a small encoder pretrained without labels on generated rooms, with its weights in the package.
+"""The mini backbones: small encoders pretrained without labels on generated scenes, with their weights in the package.
 
-See `weights/sonata-mini.md` for what it was trained on and how; it knows generated rooms only.
+See `weights/sonata-mini.md` and the cards beside it for what each was trained on and how; they know generated scenes
+only.
 """
 
 import json
@@ -18,13 +19,16 @@ from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene
 
 WEIGHTS = paths.WEIGHTS / "sonata-mini.safetensors"
+PACKAGED = {name: paths.WEIGHTS / f"{name}.safetensors" for name in ("sonata-mini", "sonata-mini-5cm",
+            "sonata-mini-streets")}  # fmt: skip
 
 
 class MiniSonataBackbone(SonataBackbone):
-    """Frozen features of the mini backbone; see `SonataBackbone`.
+    """Frozen features of a mini backbone; see `SonataBackbone`.
 
     Args:
-        weights: A file that `geoguide pretrain` wrote; None takes the packaged one.
+        weights: A file that `geoguide pretrain` wrote; None takes the packaged one of that name.
+        name: Which mini backbone: a key of `PACKAGED`.
         concat: Over how many poolings features are concatenated; None takes the number that the loss saw.
         sha256: What the file must have; None allows any.
         device: Where the network runs.
@@ -38,17 +42,17 @@ class MiniSonataBackbone(SonataBackbone):
         DataError: The file is missing, or is no file of `geoguide pretrain`.
     """
 
-    name = "sonata-mini"
-
     def __init__(
         self,
         weights: str | Path | None = None,
         *,
+        name: str = "sonata-mini",
         concat: int | None = None,
         sha256: str | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        path = WEIGHTS if weights is None else Path(weights)
+        self.name = name
+        path = PACKAGED[name] if weights is None else Path(weights)
         notes = read_notes(path)
         self.pretraining: dict[str, Any] = notes["pretraining"]
         self.step = int(notes["step"])

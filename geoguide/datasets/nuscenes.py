@@ -96,27 +96,9 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
     Raises:
         DataError: Something is missing or broken; the message names file, field, what was expected and what was found.
     """
-    if sample not in tables.samples:
-        raise DataError(f"{tables.path('sample')}: field token: expected {sample!r}, found none of that token")
-    frames = tables.frames.get(sample, {})
-    missing = [channel for channel in (LIDAR, *CAMERAS) if channel not in frames]
-    if missing:
-        expected = f"a key frame of {LIDAR} and {len(CAMERAS)} cameras"
-        where = f"{tables.path('sample_data')}: sample {sample}"
-        raise DataError(f"{where}: expected {expected}, found none of {', '.join(missing)}")
-    lidar = frames[LIDAR]
-    points, intensity = read_lidar(tables.root / lidar["filename"])
-    ego_to_global = tables.pose("ego_pose", lidar["ego_pose_token"])
-    lidar_to_ego = tables.pose("calibrated_sensor", lidar["calibrated_sensor_token"])
-    if not np.isfinite([ego_to_global, lidar_to_ego]).all():
-        where = f"{tables.path('ego_pose')}: sample {sample}"
-        raise DataError(f"{where}: expected a finite pose of {LIDAR}, found nan or inf")
-    need_metres(points, tables.root / lidar["filename"])
-    check_ego(ego_to_global, f"{tables.path('ego_pose')}: record {lidar['ego_pose_token']}")
-    check_lidar(lidar_to_ego, f"{tables.path('calibrated_sensor')}: record {lidar['calibrated_sensor_token']}")
-    points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
+    frames, lidar = _frames(tables, sample)
+    points, intensity, ego_to_global, lidar_to_ego = _sweep(tables, sample, lidar)
     views = tuple(_view(tables, channel, frames[channel], ego_to_global, image_size) for channel in CAMERAS)
-    points = points.astype(np.float32)
     for view in views:
         check_mount(view, f"{tables.path('sample_data')}: record {frames[view.name]['token']}")
     warn_gaps({view.name: view for view in views}, f"{tables.path('calibrated_sensor')}: {tables.scene_of(sample)}")
@@ -134,6 +116,50 @@ def load_sample(tables: Tables, sample: str, *, image_size: Size | None = None) 
         intensity=intensity,
         as_read=(*said, *void_as_read(labels), *frames_as_read(views)),
     )
+
+
+def load_sweep(tables: Tables, sample: str) -> np.ndarray:
+    """Read the points of one key frame of the official layout; neither labels nor images are opened.
+
+    Args:
+        tables: The tables, of `read_tables`.
+        sample: Token of the sample.
+
+    Returns:
+        float32 [P, 3] metres, as `load_sample` has them: z up, from where the car stands.
+
+    Raises:
+        DataError: As `load_sample`.
+    """
+    return _sweep(tables, sample, _frames(tables, sample)[1])[0]
+
+
+def _frames(tables: Tables, sample: str) -> tuple[dict[str, dict], dict]:
+    """The records of a key frame's sensors by channel, and that of the LiDAR."""
+    if sample not in tables.samples:
+        raise DataError(f"{tables.path('sample')}: field token: expected {sample!r}, found none of that token")
+    frames = tables.frames.get(sample, {})
+    missing = [channel for channel in (LIDAR, *CAMERAS) if channel not in frames]
+    if missing:
+        expected = f"a key frame of {LIDAR} and {len(CAMERAS)} cameras"
+        where = f"{tables.path('sample_data')}: sample {sample}"
+        raise DataError(f"{where}: expected {expected}, found none of {', '.join(missing)}")
+    return frames, frames[LIDAR]
+
+
+def _sweep(tables: Tables, sample: str, lidar: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Points float32 [P, 3] in the car's frame and intensity [P]; ego to global and LiDAR to ego, [4, 4] each."""
+    points, intensity = read_lidar(tables.root / lidar["filename"])
+    ego_to_global = tables.pose("ego_pose", lidar["ego_pose_token"])
+    lidar_to_ego = tables.pose("calibrated_sensor", lidar["calibrated_sensor_token"])
+    if not np.isfinite([ego_to_global, lidar_to_ego]).all():
+        where = f"{tables.path('ego_pose')}: sample {sample}"
+        raise DataError(f"{where}: expected a finite pose of {LIDAR}, found nan or inf")
+    need_metres(points, tables.root / lidar["filename"])
+    check_ego(ego_to_global, f"{tables.path('ego_pose')}: record {lidar['ego_pose_token']}")
+    check_lidar(lidar_to_ego, f"{tables.path('calibrated_sensor')}: record {lidar['calibrated_sensor_token']}")
+    points = points.astype(np.float64) @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]  # [P, 3]
+    return points.astype(np.float32), intensity, ego_to_global, lidar_to_ego
 
 
 def load_key_frame(folder: str | Path, *, image_size: Size | None = None) -> Scene:

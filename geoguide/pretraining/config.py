@@ -1,10 +1,11 @@
-"""The config of the mini backbone's pretraining: its hash names the run, its fields hold every choice."""
+"""The configs of the mini backbones' pretraining: a config's hash names the run, its fields hold every choice."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from geoguide.backbones.point_transformer_config import PointTransformerConfig
 from geoguide.errors import ConfigError
+from geoguide.frozen import check_choices, unless
 from geoguide.ops.arrays import as_config_error, number, whole
 
 
@@ -103,8 +104,13 @@ class PretrainConfig:
     log_every: int = 50
     checkpoint_every: int = 50
     seed: int = 0
+    world: Literal["rooms", "streets"] = field(default="rooms", metadata=unless("world", "rooms"))
+    """What is pretrained on: meshes of rooms, or LiDAR sweeps of streets, of which `rooms` then counts the streets."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "pretraining")
+        if self.world == "streets" and self.benchmark_rooms:
+            raise ConfigError(f"pretraining: benchmark_rooms must be 0 on streets, found {self.benchmark_rooms}")
         with as_config_error("pretraining"):
             for name in ("rooms", "benchmark_rooms", "room_seed", "seed"):
                 whole(name, getattr(self, name), 0)
@@ -123,3 +129,43 @@ class PretrainConfig:
             low, high = getattr(self.views, name)
             if not 0 < low <= high <= 1:
                 raise ConfigError(f"pretraining: views.{name} must be two rising shares in (0, 1], found {low}, {high}")
+
+
+_FINE = NetworkConfig(
+    voxel=0.05,
+    enc_depths=(1, 1, 1, 2, 1),
+    enc_channels=(32, 48, 64, 96, 128),
+    enc_num_head=(2, 3, 4, 6, 8),
+    enc_patch_size=(256,) * 5,
+    stride=(2, 2, 2, 2),
+    concat=4,
+)
+
+# A sweep's points lie decimetres apart, and things and gaps are larger than indoors.
+_SWEPT = ViewConfig(
+    global_share=(0.3, 0.6), mask_cell=(0.5, 2.0), mask_jitter=0.2, jitter=0.02, color_shift=0.0, color_noise=0.0
+)
+
+PACKAGED = {
+    "sonata-mini": PretrainConfig(),
+    # Half the voxel and a stage more, on six times the rooms, none of which is trained or scored on anywhere else.
+    "sonata-mini-5cm": PretrainConfig(
+        name="sonata-mini-5cm",
+        network=_FINE,
+        distillation=DistillationConfig(radius=0.05),
+        benchmark_rooms=0,
+        rooms=240,
+        steps=4000,
+    ),
+    "sonata-mini-streets": PretrainConfig(
+        name="sonata-mini-streets",
+        network=NetworkConfig(voxel=0.2),
+        views=_SWEPT,
+        distillation=DistillationConfig(radius=0.2),
+        benchmark_rooms=0,
+        rooms=120,
+        room_seed=2504,
+        steps=3000,
+        world="streets",
+    ),
+}

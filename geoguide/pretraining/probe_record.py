@@ -1,4 +1,4 @@
-"""One JSON record of what frozen backbones know on mini-ScanNet: a row for each backbone, the same rooms and probes."""
+"""One JSON record of what frozen backbones know of some scenes: a row for each backbone, the same scenes and probes."""
 
 import json
 import time
@@ -13,7 +13,10 @@ from geoguide import backbones
 from geoguide.backbones.joined import join
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import encode_scene
+from geoguide.backbones.sonata_mini import PACKAGED
 from geoguide.datasets import scannet
+from geoguide.datasets.formats.nuscenes_tables import MINI_HOME
+from geoguide.datasets.sources import SceneSource
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
@@ -26,9 +29,10 @@ from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.probing import ProbeConfig, ProbeRoom, probe
 from geoguide.pretraining.rooms import check_disjoint, identity, read_cloud
 from geoguide.pretraining.supervised import train_supervised
-from geoguide.scene import Scene
+from geoguide.scene import NO_INSTANCE, Scene
+from geoguide.worlds.streets.official import STREETS_VERSION
 
-BACKBONES = ("sonata-mini", "random", "descriptors", "supervised", "sonata-mini+descriptors")
+BACKBONES = (*PACKAGED, "random", "descriptors", "supervised", *(f"{name}+descriptors" for name in PACKAGED))
 Encode = Callable[[Scene], np.ndarray]
 
 
@@ -46,9 +50,9 @@ def add_row(
     Args:
         name: One of `BACKBONES`.
         out: The record's file.
-        weights: sonata-mini's weights, by default those of the package.
+        weights: A mini backbone's weights, by default those of the package.
         steps: Steps of the supervised training.
-        config: The experiment whose rooms and label set are used.
+        config: The experiment whose scenes and label set are used; real ones too, but for `supervised`.
         settings: Settings of the probes.
 
     Returns:
@@ -64,21 +68,27 @@ def add_row(
     config, settings = config or ExperimentConfig(), settings or ProbeConfig()
     _rows(out, settings)  # refused now rather than after the work
     encode, about = _encoder(name, config, weights, steps)
-    folders = {split: [s.path for s in scene_sources(config.data, split)] for split in ("train", "val", "test")}
-    check_disjoint(about.pop("rooms", ()), folders["val"] + folders["test"])
-    rooms = {split: [_room(folder, encode) for folder in found] for split, found in folders.items()}
+    sources = {split: scene_sources(config.data, split) for split in ("train", "val", "test")}
+    mini = config.data.generated
+    if mini:
+        check_disjoint(about.pop("rooms", ()), [stamped(s) for split in ("val", "test") for s in sources[split]])
+    about.pop("rooms", None)
+    rooms = {split: [_room(source, encode) for source in found] for split, found in sources.items()}
     label_set = load_label_set(config.data.label_set)
     row = probe(rooms["train"], rooms["val"], rooms["test"], len(label_set), settings)
     row = about | row | {"wall_seconds": round(time.perf_counter() - begin, 1), "environment": environment("cpu")}
     record = {
         "kind": "probe of frozen features",
-        "source": "mini",
+        "source": "mini" if mini else "real",
         "protocol": {
             "probe": to_dict(settings),
             "label_set": label_set.name,
             "classes": list(label_set.names),
             "absent_class": "zero",
-            "rooms": {split: [identity(folder) for folder in found] for split, found in folders.items()},
+            "rooms": {
+                split: [identity(stamped(source)) if mini else source.name for source in found]
+                for split, found in sources.items()
+            },
         },
     }
     with alone_beside(out):  # another backbone's row may have been added meanwhile
@@ -115,12 +125,26 @@ def read_record(path: Path, settings: ProbeConfig) -> dict[str, Any]:
     return record
 
 
-def _room(folder: Path, encode: Encode) -> ProbeRoom:
-    """A room with the backbone's features, rounded to float16."""
-    scene = scannet.load_scene(folder)
-    if scene.labels is None or scene.instances is None:
-        raise DataError(f"{folder}: a probe needs labels and instances")
-    return ProbeRoom(scene.name, encode(scene).astype(np.float16), scene.labels, scene.instances)
+def stamped(source: SceneSource) -> Path:
+    """The folder of a generated scene's stamp, which says of what it was made.
+
+    Args:
+        source: The scene.
+
+    Returns:
+        Its own folder; of a street, whose files lie apart, that of the whole drive.
+    """
+    return source.path.parent / MINI_HOME / source.listed_as if source.path.name == STREETS_VERSION else source.path
+
+
+def _room(source: SceneSource, encode: Encode) -> ProbeRoom:
+    """A scene with the backbone's features, rounded to float16. Streets have no instances: none counts there."""
+    scene = source.load()
+    if scene.labels is None:
+        raise DataError(f"scene {source.name}: a probe needs labels")
+    none = np.full(len(scene.labels), NO_INSTANCE)
+    instances = none if scene.instances is None else scene.instances
+    return ProbeRoom(scene.name, encode(scene).astype(np.float16), scene.labels, instances)
 
 
 def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: int) -> tuple[Encode, dict[str, Any]]:
@@ -132,8 +156,8 @@ def _encoder(name: str, config: ExperimentConfig, weights: Path | None, steps: i
     if name in ("descriptors", "random"):
         plain = backbones.DescriptorBackbone() if name == "descriptors" else backbones.UntrainedBackbone()
         return plain.encode, {"backbone": plain.name}
-    if name == "sonata-mini":
-        backbone = backbones.MiniSonataBackbone(weights)
+    if name in PACKAGED:
+        backbone = backbones.MiniSonataBackbone(weights, name=name)
         about = {"backbone": name, "sha256": backbone.sha256, "step": backbone.step, "rooms": backbone.rooms}
         return backbone.encode, about | {"schedule": backbone.pretraining["steps"]}
     return _supervised(replace(PretrainConfig(), steps=steps), config)

@@ -37,16 +37,19 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
     Raises:
         DataError: mini-ScanNet has too few training rooms, or a room is one of its validation or test rooms.
     """
-    benchmark = data_root() / "mini-scannet"
-    if not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
+    benchmark, folders = data_root() / "mini-scannet", []
+    if config.benchmark_rooms and not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
         make_mini_scannet(benchmark, workers=workers)
-    folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
+    if config.benchmark_rooms:
+        folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
     if len(folders) < config.benchmark_rooms:
         raise DataError(f"{benchmark}: benchmark_rooms={config.benchmark_rooms} training rooms, found {len(folders)}")
     if config.rooms:
         folder = extra or data_root() / FOLDER
         root = make_mini_scannet(folder, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers)
         folders += scannet.list_scenes(root, "train")[: config.rooms]
+    if not (benchmark / MANIFEST).is_file():
+        return folders
     made = [benchmark / "scans" / name for name in read_json(benchmark / MANIFEST, {"scenes": dict})["scenes"]]
     check_disjoint(map(identity, folders), [folder for folder in made if identity(folder)[1] != "train"])
     return folders

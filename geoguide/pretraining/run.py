@@ -11,7 +11,9 @@ from geoguide.ops.devices import resolve_device
 from geoguide.paths import alone_beside, write_text
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.loop import Pretraining, pretrain
-from geoguide.pretraining.rooms import identity, make_rooms, read_cloud
+from geoguide.pretraining.rooms import Identity, identity, make_rooms, read_cloud
+from geoguide.pretraining.streets import make_streets, read_sweeps
+from geoguide.pretraining.views import Cloud
 
 
 def pretrain_and_save(
@@ -25,13 +27,13 @@ def pretrain_and_save(
     workers: int | None = None,
     progress: bool = True,
 ) -> Pretraining:
-    """Make and read the rooms, pretrain, and write the weights and their curves.
+    """Make and read the rooms or streets, pretrain, and write the weights and their curves.
 
     Args:
         config: Everything that decides the weights.
         out: The weights' file (.safetensors); the curves go beside it (.json).
         run_dir: Folder of checkpoints, see `pretrain`.
-        rooms: Folder of the rooms beyond mini-ScanNet's, see `make_rooms`.
+        rooms: Folder of the rooms beyond mini-ScanNet's, see `make_rooms`; or of the streets, see `make_streets`.
         until: Step to stop at, see `pretrain`.
         device: "auto" (a GPU where there is one) or the name of a device.
         workers: Number of processes that make rooms, by default one per core.
@@ -42,17 +44,41 @@ def pretrain_and_save(
 
     Raises:
         InputError: See `pretrain`.
-        DataError: See `make_rooms`, `read_cloud` and `pretrain`.
+        DataError: See `make_rooms`, `read_cloud`, `read_sweeps` and `pretrain`.
     """
-    folders = make_rooms(config, rooms, workers=workers)
-    described = config.distillation.describe_weight > 0
-    clouds = [read_cloud(f, described=described) for f in tqdm(folders, "read rooms", disable=not progress)]
+    clouds, used = read_world(config, rooms, workers=workers, progress=progress)
     result = pretrain(config, clouds, run_dir=run_dir, until=until, device=resolve_device(device), progress=progress)
-    used = [identity(folder) for folder in folders]
     with alone_beside(out):
         result.save(out, used)
         write_text(out.with_suffix(".json"), dumps(curves(result, used)))
     return result
+
+
+def read_world(
+    config: PretrainConfig, folder: Path | None, *, workers: int | None = None, progress: bool = True
+) -> tuple[list[Cloud], list[Identity]]:
+    """Make and read what is pretrained on.
+
+    Args:
+        config: Which world, and how much of it.
+        folder: See `pretrain_and_save`.
+        workers: See `pretrain_and_save`.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The clouds, and (seed, split, number) of every room or street.
+
+    Raises:
+        DataError: See `pretrain_and_save`.
+    """
+    described = config.distillation.describe_weight > 0
+    if config.world == "streets":
+        folders = make_streets(config, folder, workers=workers)
+        clouds = read_sweeps(folders, described=described)
+    else:
+        folders = make_rooms(config, folder, workers=workers)
+        clouds = [read_cloud(f, described=described) for f in tqdm(folders, "read rooms", disable=not progress)]
+    return clouds, [identity(folder) for folder in folders]
 
 
 def curves(result: Pretraining, rooms: list[tuple[int, str, int]]) -> dict[str, object]:
