@@ -263,8 +263,17 @@ class Replicate(Place):
     """
 
     profile: Literal[
-        "all", "quick", "full", "studies", "main", "occlusion", "cross-domain", "protocols", "dose-response",
-        "entire-networks", "ceilings",
+        "all",
+        "quick",
+        "full",
+        "studies",
+        "main",
+        "occlusion",
+        "cross-domain",
+        "protocols",
+        "dose-response",
+        "entire-networks",
+        "ceilings",
     ] = "all"
     """all: every committed record but the studies, the dose response, the entire networks and the ceilings."""
     backbone: str | None = None

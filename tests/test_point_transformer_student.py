@@ -167,7 +167,7 @@ def test_normals_turn_with_the_points(rng: np.random.Generator) -> None:
         generator = np.random.default_rng(seed)
         kept, points, _, turned = augment_with_normals(normals, np.abs(normals), normals, config, generator)
         scale = np.linalg.norm(points, axis=1, keepdims=True)
-        assert 0.9 <= scale.min() and scale.max() <= 1.1001 and len(kept) == len(turned) >= 400
+        assert scale.min() >= 0.9 and scale.max() <= 1.1001 and len(kept) == len(turned) >= 400
         np.testing.assert_allclose(points / scale, turned, atol=1e-5)
         np.testing.assert_allclose(turned[:, 2], normals[kept, 2], atol=1e-6)
     with pytest.raises(ConfigError, match=r"augment\.elastic_share must be 0"):
@@ -185,7 +185,7 @@ def test_copies_of_a_point_share_their_position(rng: np.random.Generator) -> Non
 
 
 def test_probes_before_and_after(config: ExperimentConfig, tiny_scenes: Scenes) -> None:
-    """Before, they are those of the cached frozen features; without a rate they stay; a rate far too high ruins them."""
+    """Before, they are those of the frozen features; without a rate they stay; a rate far too high ruins them."""
     settings = ProbeConfig(train_points=300, knn_points=200)
     rows = {}
     for rate in (0.0, 0.3):
@@ -194,7 +194,9 @@ def test_probes_before_and_after(config: ExperimentConfig, tiny_scenes: Scenes) 
         assert isinstance(student, PointTransformerStudent)
         rows[rate] = probe_before_and_after(rated, student, tiny_scenes, settings)
     assert rows[0.0]["before"] == rows[0.0]["after"] == rows[0.3]["before"]
-    chosen = {s: [np.sort(np.random.default_rng(0).permutation(len(x))[:POINTS]) for x in tiny_scenes[s]] for s in tiny_scenes}
+    chosen = {
+        s: [np.sort(np.random.default_rng(0).permutation(len(x))[:POINTS]) for x in tiny_scenes[s]] for s in tiny_scenes
+    }
     rooms = {
         split: [
             ProbeRoom(scene.name, np.asarray(scene.geometry[part]), scene.labels[part], scene.instances[part])

@@ -130,7 +130,9 @@ def test_modules_need_regions(config: ExperimentConfig, tiny_scenes: dict) -> No
 
 def test_an_unknown_student_is_named(tiny: ExperimentConfig) -> None:
     for ask in (student_kind, lambda config: new_student(config, [])):
-        with pytest.raises(ConfigError, match=r"train\.model must be one of adapter, openscene, point_transformer, found 'pointnet'"):
+        with pytest.raises(
+            ConfigError, match=r"train\.model must be one of adapter, openscene, point_transformer, found 'pointnet'"
+        ):
             ask(tiny.replace(train__model="pointnet"))
 
 

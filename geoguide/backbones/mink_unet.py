@@ -156,9 +156,7 @@ class MinkUNet(nn.Module):
             inputs = plane
         self.head = nn.Linear(inputs, out_width)
 
-    def forward(
-        self, grid_coord: Tensor, batch: Tensor, features: Tensor, pyramid: Pyramid | None = None
-    ) -> Tensor:
+    def forward(self, grid_coord: Tensor, batch: Tensor, features: Tensor, pyramid: Pyramid | None = None) -> Tensor:
         """Predict the text-space feature of every voxel.
 
         Training mode normalises over all voxels of the batch. Cost O(V k width^2) for k occupied neighbours.

@@ -205,7 +205,17 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
     """The experiment on mini-ScanNet, brought to where the facts say: in what the config still differs is no fact."""
     base = base.replace(protocol=_protocol(facts.protocol, config), seed=config.seed)
     if facts.data == "real":  # what `placing.real` decides
-        parts = ("data", "lifting", "backbone", "text", "openscene", "point_transformer", "train", "evaluation", "image_model")
+        parts = (
+            "data",
+            "lifting",
+            "backbone",
+            "text",
+            "openscene",
+            "point_transformer",
+            "train",
+            "evaluation",
+            "image_model",
+        )
         return base.replace(**{part: getattr(config, part) for part in parts})
     if config.image_model is not None:  # the simulated one is not used
         placed = placing.on(base, facts.trained_on, config.data.edition).replace(

@@ -140,13 +140,12 @@ def entire_networks() -> list[ExperimentConfig]:
     Returns:
         The configs of few seeds, under both 2D models.
     """
-    return [
-        row
-        for teacher in presets.CHAPTER_TEACHERS
-        for seed in presets.LONG_SEEDS
-        for row in (*(point_transformer(start, seed, teacher) for start in presets.TRANSFORMER_RATES),
-                    adapter_only(seed, teacher))
-    ]  # fmt: skip
+    rows = []
+    for teacher in presets.CHAPTER_TEACHERS:
+        for seed in presets.LONG_SEEDS:
+            rows += [point_transformer(start, seed, teacher) for start in presets.TRANSFORMER_RATES]
+            rows.append(adapter_only(seed, teacher))
+    return rows
 
 
 def ceilings() -> list[ExperimentConfig]:
@@ -226,9 +225,9 @@ def profile(name: str) -> list[ExperimentConfig]:
         name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
-            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07). `entire-networks`:
-            the backbone's own network trained whole (C1). `ceilings`: what limits the student. `studies`: single
-            options of the ledger. `all`: all of these but the last four.
+            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07).
+            `entire-networks`: the backbone's own network trained whole (C1). `ceilings`: what limits the student.
+            `studies`: single options of the ledger. `all`: all of these but the last four.
 
     Returns:
         Its experiments, each once.

@@ -152,8 +152,8 @@ def data_key(config: ExperimentConfig) -> str:
         The parts of the config that decide its scenes, as JSON.
     """
     plain = ExperimentConfig()
-    training = {"objective": plain.objective, "train": plain.train, "adapter": plain.adapter}
-    training |= {"openscene": plain.openscene, "point_transformer": plain.point_transformer}
+    parts = ("objective", "train", "adapter", "openscene", "point_transformer")
+    training = {part: getattr(plain, part) for part in parts}
     return json.dumps(to_dict(config.training().replace(name="", seed=0, **training)), sort_keys=True)
 
 

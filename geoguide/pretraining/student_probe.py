@@ -1,4 +1,4 @@
-"""Does distillation corrupt the prior? The features of the backbone's network, probed before and after it is trained."""
+"""Does distillation corrupt the prior? The backbone's network, probed before and after it is trained."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The backbone's own network as a student: Point Transformer V3, from scratch or fine-tuned, trained by distillation."""
+"""The backbone's own network, Point Transformer V3, as a student: from scratch or fine-tuned, by distillation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,8 +33,8 @@ class PointTransformerStudentConfig:
         start: The encoder's first weights: those of the config's backbone ("pretrained"), or random ones.
         encoder_rate: Learning rate of the encoder as a share of `train.learning_rate`, which the head has.
         augmented: Whether training scenes are augmented; without, the network learns rooms by heart.
-        augment: The augmentations, those of the student `openscene`, so that neither has an advantage. Normals turn with
-            the points, so elastic distortion must be off.
+        augment: The augmentations, those of the student `openscene`, so that neither has an advantage. Normals turn
+            with the points, so elastic distortion must be off.
 
     Raises:
         ConfigError: Another start, a rate that is negative, or elastic distortion.
