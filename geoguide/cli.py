@@ -88,7 +88,7 @@ class Data:
         refuse_unread(self, counted - {world.unit}, "another --dataset")
         output_folder(data.folder, "the folder of `data make`")
         counts = getattr(self, world.unit) or world.editions[self.edition]
-        print(f"{world.title} is complete in {generate(replace(data, rooms=counts), self.workers)}")
+        print(f"{world.titled(self.edition)} is complete in {generate(replace(data, rooms=counts), self.workers)}")
         return 0
 
 
