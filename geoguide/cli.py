@@ -96,7 +96,7 @@ class Data:
             from geoguide.worlds.rooms.recordings import write_recordings
 
             write_recordings(made)
-        print(f"{world.title} is complete in {made}")
+        print(f"{world.titled(self.edition)} is complete in {made}")
         return 0
 
 

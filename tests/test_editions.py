@@ -21,6 +21,7 @@ from geoguide.experiments.presets import preset
 from geoguide.frozen import config_hash
 from geoguide.paths import generated_folder
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.report.labels import row_label
 from geoguide.scene import VOID
 from geoguide.superpoints import segment_mesh, superpoint_purity
 from geoguide.worlds.camera import SensorConfig
@@ -79,7 +80,9 @@ def test_a_large_edition_has_a_folder_and_facts_of_its_own(name: str) -> None:
     assert data.rooms == world.editions["large"] and all(a > b for a, b in zip(data.rooms, world.counts, strict=True))
     config = placing.on(preset(), name, "large")
     assert (Facts.of(config).edition, Facts.of(config).changed) == ("large", ())
+    assert row_label(Facts.of(config)).endswith(", large edition")
     assert Facts.of(placing.on(preset(), name)).edition == "small"
+    assert "edition" not in row_label(Facts.of(placing.on(preset(), name)))
     assert placing.tested_on(config, "nuscenes").tested().data.edition == "large"
 
 
@@ -92,12 +95,15 @@ def test_real_data_have_no_editions() -> None:
         placing.placed(ExperimentConfig(), "scannet", "/data", edition="large")
 
 
-def test_the_command_makes_an_edition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_makes_an_edition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path))
     made = dataclasses.replace(EDITIONS["large"], sensor=dataclasses.replace(TINY, holes=0.2), voxel=0.1)
     monkeypatch.setitem(EDITIONS, "large", made)
     with pytest.raises(SystemExit, match="0"):
         main(["data", "make", "--edition", "large", "--rooms", "2", "0", "0", "--workers", "1"])
+    assert "mini-ScanNet, large edition is complete in" in capsys.readouterr().out
     data = DataConfig(edition="large", rooms=(2, 0, 0))
     assert generate(data) == tmp_path / "mini-scannet-large"
     assert [source.name for source in list_sources(data, "train")] == ["scene0000_00", "scene0001_00"]

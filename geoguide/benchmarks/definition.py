@@ -40,6 +40,17 @@ class World:
         """Scenes of train, val and test of the small edition."""
         return self.editions["small"]
 
+    def titled(self, edition: str) -> str:
+        """What messages call an edition.
+
+        Args:
+            edition: A key of `editions`.
+
+        Returns:
+            The world's title; of another edition than the small one with its name.
+        """
+        return self.title if edition == "small" else f"{self.title}, {edition} edition"
+
 
 @dataclass(frozen=True)
 class OpenSceneRecipe:

@@ -60,7 +60,9 @@ def spoil_masks(masks: InstanceMasks, points: np.ndarray, share: float, name: st
         scores += [masks.scores[mask]] * len(parts)
     sizes = np.array([len(part) for part in found], np.int64)
     index = np.concatenate([*found, np.zeros(0, np.int64)]).astype(np.int64)
-    return InstanceMasks(index, np.r_[0, np.cumsum(sizes)].astype(np.int64), masks.num_points, np.float32(scores))
+    return InstanceMasks(
+        index, np.r_[0, np.cumsum(sizes)].astype(np.int64), masks.num_points, np.array(scores, np.float32)
+    )
 
 
 def touching(masks: InstanceMasks, points: np.ndarray) -> sparse.csr_matrix:

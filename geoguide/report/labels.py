@@ -60,6 +60,8 @@ def row_label(row: Facts | Row) -> str:
         label += f", {HIDDEN_BY[row['occlusion']]}"
     if row.get("tested_on", trained_on) != trained_on:
         label += f" on {row['tested_on']}"
+    if row.get("edition") not in (None, "small"):
+        label += f", {row['edition']} edition"
     return label + "".join(f", {name} = {value}" for name, value in row.get("changed", ()))
 
 

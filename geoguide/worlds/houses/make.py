@@ -21,7 +21,7 @@ from geoguide.worlds.jobs import Job, list_jobs, making_in, run_jobs, write_list
 from geoguide.worlds.things.vocabulary import VOCABULARY_TABLE, load_vocabulary
 
 HOUSE_COUNTS = (8, 3, 6)  # houses of train, val, test; six consecutive houses hold every name
-COUNTS = {"small": HOUSE_COUNTS, "large": (40, 8, 20)}  # the same by edition; the houses are of one kind
+COUNTS = {"small": HOUSE_COUNTS, "large": (40, 8, 20)}  # by edition; 40 houses hold each name 7 times or more
 
 
 @dataclass(frozen=True)
