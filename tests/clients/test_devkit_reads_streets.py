@@ -9,6 +9,7 @@ import pytest
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, LIDAR, Tables, list_samples, read_tables
 from geoguide.datasets.nuscenes import list_scenes, load_sample
 from geoguide.lifting import project
+from geoguide.metrics import ConfusionMatrix
 from geoguide.scene import VOID, Scene
 from geoguide.worlds.streets.make import StreetConfig, make_mini_nuscenes
 from geoguide.worlds.streets.official import STREETS_VERSION
@@ -16,6 +17,7 @@ from geoguide.worlds.streets.scan import DriveConfig
 from geoguide.worlds.things.categories import CATEGORIES
 
 devkit = pytest.importorskip("nuscenes.nuscenes", reason="nuscenes-devkit is not installed (make test-clients)")
+from nuscenes.eval.lidarseg.utils import ConfusionMatrix as DevkitMatrix  # noqa: E402
 from nuscenes.eval.lidarseg.utils import LidarsegClassMapper  # noqa: E402
 from nuscenes.utils import data_classes, geometry_utils, splits  # noqa: E402
 from nuscenes.utils.data_io import load_bin_file  # noqa: E402
@@ -85,6 +87,19 @@ def test_labels(client: "devkit.NuScenes", data: Path, scenes: dict[str, Scene])
         path = data / client.get("lidarseg", record["token"])["filename"]
         coarse = mapper.convert_label(load_bin_file(str(path)))  # 0 is ignored, classes from 1
         assert np.array_equal(np.where(coarse == 0, VOID, coarse.astype(int) - 1), scene.labels)
+
+
+def test_the_mean_iou_is_the_devkits(client: "devkit.NuScenes", scenes: dict[str, Scene], rng: np.random.Generator):
+    """Of wrong predictions, where classes are absent too: its mean is our mean over the union's classes."""
+    mapper = LidarsegClassMapper(client)
+    classes = len(mapper.get_coarse2idx()) - 1
+    theirs, ours = DevkitMatrix(classes + 1, mapper.ignore_class["index"]), ConfusionMatrix(classes)
+    for scene in scenes.values():
+        wrong = rng.random(len(scene)) < 0.4
+        found = np.where(wrong | (scene.labels == VOID), rng.integers(0, classes - 3, len(scene)), scene.labels)
+        theirs.update(np.where(scene.labels == VOID, 0, scene.labels + 1), found + 1)
+        ours.update(scene.labels, found)
+    assert np.isnan(ours.iou()).any() and ours.miou("union") == pytest.approx(theirs.get_mean_iou(), abs=1e-6)
 
 
 def seen(client: "devkit.NuScenes", scenes: dict[str, Scene]) -> Iterator[tuple[Scene, str, dict]]:

@@ -20,11 +20,15 @@ from geoguide import labels
 from geoguide.backbones import BackboneConfig
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3
+from geoguide.experiments.confusions import pack_matrices, pack_sums
 from geoguide.experiments.records import dumps
+from geoguide.experiments.run import describe
 from geoguide.frozen import to_dict
+from geoguide.metrics import ConfusionMatrix
 from geoguide.model import GeoGuideModel
 from geoguide.pipeline.checkpoint import Progress
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.evaluate import Evaluation
 from geoguide.pretraining.probing import ProbeConfig
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.worlds.camera import SensorConfig
@@ -315,6 +319,21 @@ def record(folder: Path) -> None:
     share |= {"macc": 25.0, "miou_skip": 50.0, "scene_miou": {"room": 50.0}}
     raw = fake_record(ExperimentConfig(name="a run"), 25.0, by_label_set=further, **share).raw
     raw["training"] |= {"history": [{"step": 20, "val_miou": 40.0, "total": 0.5}]}
+    (folder / "a-run-s0-0123456789.json").write_text(dumps(raw))
+
+
+def record_with_counts(folder: Path) -> None:
+    """A record that keeps the counts of its scenes, on its own label set and on a further one."""
+    config, made = ExperimentConfig(name="a run"), {}
+    for label_set, count in (("scannet20", 20), ("matterport21", 21)):
+        rooms = {"room": ConfusionMatrix(count), "hall": ConfusionMatrix(count)}
+        rooms["room"].update([0, 0, 1, 2, 2], [0, 1, 1, 2, 4])
+        rooms["hall"].update([3, 3, 3, 2], [3, 3, 0, 2])
+        made[label_set] = Evaluation(rooms["room"] + rooms["hall"], rooms, config.protocol)
+    own, further = (describe(found, label_set) for label_set, found in made.items())
+    raw = fake_record(config, by_label_set={"matterport21": further | {"confusion": None}}).raw | {"metrics": own}
+    raw["confusions"] = pack_matrices(made["scannet20"].per_scene)
+    raw["class_sums"] = {"matterport21": pack_sums(made["matterport21"].per_scene)}
     (folder / "a-run-s0-0123456789.json").write_text(dumps(raw))
 
 

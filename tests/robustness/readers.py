@@ -101,6 +101,13 @@ def _label_sets(folder: Path) -> tuple:
             return *sets, finer.category_classes.__wrapped__(), finer.load_finer_names.__wrapped__()
 
 
+def _counts(folder: Path) -> Any:
+    record = records.read(folder / "a-run-s0-0123456789.json")
+    sums = [record.scene_sums(label_set) for label_set in (None, *record.class_sums)] if record.confusions else []
+    totals = [(found.hits.sum(axis=0), found.union.sum(axis=0), found.totals.sum(axis=0)) for _, found in sums]
+    return record, [sorted(names) for names, _ in sums], totals
+
+
 def _probe_rows(folder: Path) -> tuple:
     return tuple(sorted(read_record(folder / "probe.json", ProbeConfig())["rows"]))
 
@@ -186,6 +193,7 @@ READERS = (
     Reader("mini-backbone", originals.pretrained, lambda folder: MiniSonataBackbone(folder / "mini.safetensors").model),
     Reader("training-checkpoint", originals.training, _training),
     Reader("record", originals.record, lambda folder: records.read(folder / "a-run-s0-0123456789.json"), ours=True),
+    Reader("record-counts", originals.record_with_counts, _counts, ours=True),
     Reader("probe-record", originals.probe_record, _probe_rows, ours=True),
     Reader("config", originals.config, _config, named=""),
     Reader("label-sets", originals.label_set, _label_sets, ours=True),
