@@ -108,7 +108,7 @@ def test_lambda_by_gradient_is_a_ratio_of_lengths(semantic: torch.Tensor, batch:
     for call in range(1, 11):
         objective(far, batch, torch.Generator().manual_seed(0))
         assert torch.equal(objective.lengths, first) == (call < 10)
-    assert objective.lengths[0] == pytest.approx(0.9 * first[0].item() + 0.1 * first[0].item() / 3, rel=1e-5)
+    assert objective.lengths[0].item() == pytest.approx(first[0].item() * (1 / 3) ** 0.2, rel=1e-5)
     restored = Objective(C1, C, objective.config)
     restored.load_state_dict(objective.state_dict())
     assert restored.lambdas == objective.lambdas and restored.calls == 11
@@ -118,7 +118,7 @@ def test_lambda_by_gradient_is_a_ratio_of_lengths(semantic: torch.Tensor, batch:
 
 
 def test_lambda_by_gradient_of_what_has_none(semantic: torch.Tensor, batch: Batch) -> None:
-    """Without masks λ2 is 0 until a scene has some; a config that leaves λ as values has no further state."""
+    """Without masks λ2 is 0 until a scene has some; a blind scene changes no mean; other configs have no state."""
     empty = torch.zeros(0, dtype=torch.int64)
     objective = Objective(C1, C, ObjectiveConfig(lambda_by="gradient"))
     semantic.requires_grad_()
@@ -126,6 +126,10 @@ def test_lambda_by_gradient_of_what_has_none(semantic: torch.Tensor, batch: Batc
     assert objective.lambdas[1] == 0 and torch.isfinite(terms["total"])
     objective(semantic, batch, torch.Generator())
     assert objective.lambdas[1] > 0
+    before, blind = objective.lengths.clone(), replace(batch, seen=torch.zeros(P, dtype=torch.bool))
+    for _ in range(10):
+        objective(semantic, blind, torch.Generator())
+    assert objective.lengths[0] == before[0]
     assert not {"calls", "lengths"} & set(Objective(C1, C, ObjectiveConfig()).state_dict())
 
 

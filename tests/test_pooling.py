@@ -74,6 +74,16 @@ def test_means_match_a_loop(scene: PreparedScene, monkeypatch: pytest.MonkeyPatc
     assert found.geometry.dtype == found.lifted.dtype == np.float32
 
 
+def test_means_without_masks(scene: PreparedScene) -> None:
+    bare = replace(scene, masks=scene.masks.take(np.zeros(0, np.int64)))
+    found = means_of(bare)
+    np.testing.assert_allclose(found.lifted, scene.means.lifted[:S], rtol=1e-6)
+    batch = replace(bare, means=found).batch(np.arange(0, P, 5), CPU)
+    assert batch.exact.masks.geometry.shape == (0, C1) and "mask" not in Objective(C1, C, ObjectiveConfig())(
+        torch.randn(len(batch), C), batch, torch.Generator()
+    )
+
+
 def test_means_of_indexed_rows_and_of_several_files(scene: PreparedScene, rng, tmp_path: Path) -> None:
     """Each of three files holds a random half of the seen points: together the mean over all that any file holds."""
     held = [(scene.seen_by > 0) & (rng.random(P) < 0.5) for _ in range(3)]

@@ -68,7 +68,7 @@ def region_means(
     for start in range(0, count, CHUNK):
         part = np.arange(start, min(start + CHUNK, count))
         features, seen = rows(lifted, part)
-        inside = members[:, part]
+        inside = members[:, start : start + CHUNK]
         for number, values in enumerate((geometry[part], np.where(seen[:, None], features, 0), seen[:, None])):
             sums[number] = sums[number] + inside @ values.astype(np.float64)
     sizes, seen = np.asarray(members.sum(1)), sums[2]  # [S + M, 1]
