@@ -454,12 +454,40 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Probe:
-    """Measure what a backbone's frozen features know on mini-ScanNet, and add the row to a JSON record."""
+    """Measure what a backbone's frozen features know, and add the row to a JSON record.
 
-    backbone: Positional[Literal["sonata-mini", "random", "descriptors", "supervised", "sonata-mini+descriptors"]]
-    """random: sonata-mini's network untrained; supervised: the same network trained on the labels."""
+    A linear probe is fitted to the labels of the training scenes and chosen on the validation scenes.
+    """
+
+    backbone: Positional[
+        Literal[
+            "sonata-mini",
+            "sonata-mini-5cm",
+            "sonata-mini-streets",
+            "random",
+            "descriptors",
+            "supervised",
+            "sonata-mini+descriptors",
+            "sonata-mini-5cm+descriptors",
+            "sonata-mini-streets+descriptors",
+        ]
+    ]
+    """random: sonata-mini's network untrained; supervised: the same network trained on the labels of rooms."""
+    dataset: Dataset = "scannet"
+    data: str = "mini"
+    """mini (generated), or the folder of the real dataset."""
+    edition: Edition = "small"
+    """Of mini data: small or large."""
+    first: tuple[int, int, int] | None = None
+    """Only so many scenes of train, val and test, the first of each."""
+    train: str | None = None
+    """The training scenes by name, separated by commas, or a file with a name a line."""
+    val: str | None = None
+    """Likewise the scenes that choose the probe's strength."""
+    test: str | None = None
+    """Likewise the scenes that are only reported; without any of the three the dataset's own splits."""
     weights: Path | None = None
-    """For sonata-mini: weights of `geoguide pretrain`; default the packaged ones."""
+    """For mini backbones: weights of `geoguide pretrain`; default the packaged ones."""
     steps: Annotated[int, Within(1)] = 400
     """For supervised: training steps."""
     out: Path | None = None
@@ -469,17 +497,26 @@ class Probe:
 
     def run(self) -> None:
         """Measure, and print the row."""
+        from geoguide.benchmarks import benchmark
+        from geoguide.pipeline.config import ExperimentConfig
         from geoguide.pretraining.probe_record import add_row
 
-        if "sonata-mini" not in self.backbone.split("+"):
-            refuse_unread(self, {"weights"}, "the backbone sonata-mini")
+        if not self.backbone.startswith("sonata-mini"):
+            refuse_unread(self, {"weights"}, "the mini backbones")
         if self.backbone != "supervised":
             refuse_unread(self, {"steps"}, "the backbone supervised")
+        there, names = benchmark(self.dataset), (self.train, self.val, self.test)
+        if self.data != "mini":
+            refuse_unread(self, {"edition"}, "mini data")
+        scenes = there.generated_data(self.edition) if self.data == "mini" else there.real_data(self.data, None)
+        splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))
+        config = ExperimentConfig(data=replace(scenes, first=self.first, splits=splits))
         out = output_file(self.out, results_root() / "backbones" / "probe.json", ".json")
-        row = add_row(self.backbone, out, weights=self.weights, steps=self.steps)
+        row = add_row(self.backbone, out, weights=self.weights, steps=self.steps, config=config)
         means = f"linear mIoU {row['linear']['test_miou']:.3g}, kNN mIoU {row['knn']['test_miou']:.3g}"
         across = row["instance_auc"]["test"]["objects_across"]
-        print(f"{out}: {self.backbone}, test rooms: {means}, AUC of objects across rooms {across:.3g}")
+        alike = "" if across is None else f", AUC of objects across scenes {across:.3g}"
+        print(f"{out}: {self.backbone}, test scenes: {means}{alike}")
 
 
 Command = (

@@ -66,38 +66,52 @@ def add_row(
         raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {name!r}")
     begin = time.perf_counter()
     config, settings = config or ExperimentConfig(), settings or ProbeConfig()
-    _rows(out, settings)  # refused now rather than after the work
-    encode, about = _encoder(name, config, weights, steps)
     sources = {split: scene_sources(config.data, split) for split in ("train", "val", "test")}
-    mini = config.data.generated
+    protocol = _protocol(config, settings, sources)
+    _rows(out, settings, protocol)  # refused now rather than after the work
+    encode, about = _encoder(name, config, weights, steps)
+    mini, known = config.data.generated, about.pop("rooms", ())
     if mini:
-        check_disjoint(about.pop("rooms", ()), [stamped(s) for split in ("val", "test") for s in sources[split]])
-    about.pop("rooms", None)
+        check_disjoint(known, [stamped(source) for split in ("val", "test") for source in sources[split]])
     rooms = {split: [_room(source, encode) for source in found] for split, found in sources.items()}
     label_set = load_label_set(config.data.label_set)
     row = probe(rooms["train"], rooms["val"], rooms["test"], len(label_set), settings)
     row = about | row | {"wall_seconds": round(time.perf_counter() - begin, 1), "environment": environment("cpu")}
-    record = {
-        "kind": "probe of frozen features",
-        "source": "mini" if mini else "real",
-        "protocol": {
-            "probe": to_dict(settings),
-            "label_set": label_set.name,
-            "classes": list(label_set.names),
-            "absent_class": "zero",
-            "rooms": {
-                split: [identity(stamped(source)) if mini else source.name for source in found]
-                for split, found in sources.items()
-            },
-        },
-    }
+    kind, source = "probe of frozen features", "mini" if mini else "real"
+    record = {"kind": kind, "source": source, "protocol": protocol}
     with alone_beside(out):  # another backbone's row may have been added meanwhile
-        write_text(out, dumps(record | {"rows": _rows(out, settings) | {name: row}}))
+        write_text(out, dumps(record | {"rows": _rows(out, settings, protocol) | {name: row}}))
     return row
 
 
-def _rows(path: Path, settings: ProbeConfig) -> dict[str, Any]:
-    return read_record(path, settings)["rows"] if path.is_file() else {}
+def _protocol(
+    config: ExperimentConfig, settings: ProbeConfig, sources: dict[str, tuple[SceneSource, ...]]
+) -> dict[str, Any]:
+    """What all rows of a record share, as JSON types: settings, label set and scenes."""
+    label_set, mini = load_label_set(config.data.label_set), config.data.generated
+    shared = {
+        "probe": to_dict(settings),
+        "label_set": label_set.name,
+        "classes": list(label_set.names),
+        "absent_class": "zero",
+        "rooms": {
+            split: [list(identity(stamped(source))) if mini else source.name for source in found]
+            for split, found in sources.items()
+        },
+    }
+    return shared if config.data.edition == "small" else shared | {"edition": config.data.edition}
+
+
+def _rows(path: Path, settings: ProbeConfig, protocol: dict[str, Any]) -> dict[str, Any]:
+    """The rows of a record that is there, which must be of the same scenes."""
+    if not path.is_file():
+        return {}
+    record = read_record(path, settings)
+    for field in ("label_set", "rooms", "edition"):
+        found, wanted = record["protocol"].get(field), protocol.get(field)
+        if found != wanted:
+            raise DataError(f"{path}: protocol.{field} is that of other scenes than these; choose another --out")
+    return record["rows"]
 
 
 def read_record(path: Path, settings: ProbeConfig) -> dict[str, Any]:
