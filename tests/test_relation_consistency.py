@@ -95,6 +95,21 @@ def test_few_regions_of_many_are_drawn() -> None:
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(2).get_state())
 
 
+def test_permuted_geometry_says_nothing_of_which_regions_are_alike() -> None:
+    """The control compares with the same regions in another order, a new one in every step; semantics stay in place."""
+    batch = random_batch(points=60, superpoints=9, masks=3, widths=(4, 5))
+    semantic = torch.randn(60, 5, generator=torch.Generator().manual_seed(1))
+    control = RelationConsistency(IIRCConfig(geometry="permuted", levels=("superpoints",)))
+    generator = torch.Generator().manual_seed(2)
+    orders = torch.Generator().manual_seed(2)
+    pooled, geometric = (batch.superpoints.mean(x) for x in (semantic, batch.geometry))
+    for _ in range(2):
+        order = torch.randperm(9, generator=orders)
+        found = control(semantic, batch, generator)["sim_superpoints"]
+        torch.testing.assert_close(found, explicit(pooled, geometric[order], IIRCConfig()))
+    assert sorted(order.tolist()) == list(range(9)) and order.tolist() != list(range(9))
+
+
 @pytest.mark.parametrize("config", [IIRCConfig(normalise="l2", scale="centre"), IIRCConfig(scale="norm")])
 def test_gradcheck_through_pooling(config: IIRCConfig) -> None:
     batch = random_batch(points=40, superpoints=9, masks=3, widths=(4, 5), dtype=torch.float64)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.frozen import unless
+from geoguide.frozen import check_choices, unless
 from geoguide.method.batch import Batch
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
@@ -35,12 +35,12 @@ class IIRCConfig:
     regions: int | None = field(default=None, metadata=unless("regions", None))
     """At most so many regions of each level are compared in a step, drawn at random; None: all of the batch, as
     written. For large scenes, whose regions are many."""
+    geometry: Literal["true", "permuted"] = field(default="true", metadata=unless("geometry", "true"))
+    """`permuted`, a control: in each step the regions exchange their geometric features at random, so that the loss
+    keeps its form and size and says nothing of which regions are alike."""
 
     def __post_init__(self) -> None:
-        if self.normalise not in ("none", "l2"):
-            raise ConfigError(f"iirc.normalise must be none or l2, found {self.normalise!r}")
-        if self.scale not in ("none", "norm", "centre", "standardise"):
-            raise ConfigError(f"iirc.scale must be none, norm, centre or standardise, found {self.scale!r}")
+        check_choices(self, "iirc")
         if not self.levels or not set(self.levels) <= {"masks", "superpoints"}:
             raise ConfigError(f"iirc.levels must name masks and/or superpoints, found {self.levels!r}")
         if self.regions is not None and self.regions < 2:
@@ -130,7 +130,8 @@ class RelationConsistency(nn.Module):
         Args:
             semantic: F_3d^sem, [P, C].
             batch: The P points, with geometry [P, C1], masks and superpoints.
-            generator: CPU generator; draws the regions of this step where there are more than `regions` allows.
+            generator: CPU generator; draws the regions of this step where there are more than `regions` allows, and
+                who exchanges features with whom where geometry is `permuted`.
 
         Returns:
             The scalars `sim_masks` and `sim_superpoints`, as far as `levels` names them.
@@ -143,6 +144,8 @@ class RelationConsistency(nn.Module):
             if limit is not None and regions.count > limit:
                 drawn = torch.randperm(regions.count, generator=generator)[:limit].to(semantic.device)
                 pooled, geometric = pooled[drawn], geometric[drawn]
+            if self.config.geometry == "permuted":
+                geometric = geometric[torch.randperm(len(geometric), generator=generator).to(semantic.device)]
             losses[f"sim_{level}"] = relation_loss(pooled, geometric, self.config)
         return losses
 
