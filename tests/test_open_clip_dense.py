@@ -260,7 +260,8 @@ def test_positions_are_interpolated_as_open_clip_does(
 
 def test_as_a_teacher_the_cache_keeps_patches(weights: Path, tmp_path: Path) -> None:
     images = [an_image(60, 80, seed) for seed in range(3)]
-    scene = SimpleNamespace(views=[SimpleNamespace(color=lambda image=image: image) for image in images])
+    views = [SimpleNamespace(color=lambda image=image: image, color_path=None) for image in images]
+    scene = SimpleNamespace(views=views)
     model = dense(weights)
     first = list(ImageTeacher(model, cache=tmp_path, batch=2).features(scene))
     kept = [np.load(path) for path in tmp_path.rglob("*.npy")]
