@@ -134,7 +134,7 @@ def whole_superpoints(superpoints: np.ndarray, count: int, rng: np.random.Genera
     Example:
         >>> import numpy as np
         >>> whole_superpoints(np.array([0, 0, 0, 7, 7, 0]), 1, np.random.default_rng(0)).tolist()
-        [3, 4]
+        [0, 1, 2, 5]
     """
     sizes = np.bincount(superpoints)
     order = rng.permutation(np.flatnonzero(sizes))
