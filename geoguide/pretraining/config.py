@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from geoguide.backbones.point_transformer_config import PointTransformerConfig
+from geoguide.datasets.config import Edition
 from geoguide.errors import ConfigError
+from geoguide.frozen import check_choices, unless
 from geoguide.ops.arrays import as_config_error, number, whole
 
 
@@ -103,8 +105,10 @@ class PretrainConfig:
     log_every: int = 50
     checkpoint_every: int = 50
     seed: int = 0
+    edition: Edition = field(default="small", metadata=unless("edition", "small"))  # of all of these rooms
 
     def __post_init__(self) -> None:
+        check_choices(self, "pretraining")
         with as_config_error("pretraining"):
             for name in ("rooms", "benchmark_rooms", "room_seed", "seed"):
                 whole(name, getattr(self, name), 0)
