@@ -14,12 +14,14 @@ from geoguide.backbones.sonata import encoder_input
 from geoguide.datasets import scannet
 from geoguide.errors import DataError, InputError
 from geoguide.frozen import config_hash
+from geoguide.paths import generated_folder
 from geoguide.pretraining import Pretraining, loop, pretrain
 from geoguide.pretraining.config import DistillationConfig, NetworkConfig, PretrainConfig, ViewConfig
 from geoguide.pretraining.rooms import check_disjoint, identity, make_rooms, read_cloud
 from geoguide.pretraining.supervised import labelled_view, train_supervised
 from geoguide.pretraining.views import Cloud
 from geoguide.scene import Scene
+from geoguide.worlds.rooms.make import make_mini_scannet
 
 TINY = PretrainConfig(
     network=NetworkConfig(
@@ -175,6 +177,18 @@ def test_rooms_are_no_evaluation_rooms_and_come_without_labels(tiny, data_home):
         check_disjoint([(0, "val", 0)], held)
     with pytest.raises(DataError, match="benchmark_rooms=9 training rooms, found 2"):
         make_rooms(replace(TINY, benchmark_rooms=9), data_home / "extra")
+
+
+def test_rooms_of_another_edition_lie_in_its_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path))
+    root = generated_folder("mini-scannet", "large")
+    make_mini_scannet(root, rooms=(1, 1, 0), edition="large", workers=1, progress=False)
+    config = replace(TINY, benchmark_rooms=1, edition="large")
+    folders = make_rooms(config, workers=1)
+    homes = [root, generated_folder("mini-scannet-pretrain", "large")]
+    assert [folder.parent.parent for folder in folders] == homes
+    assert config_hash(config) != config_hash(replace(config, edition="small"))
+    assert config_hash(TINY) == config_hash(replace(TINY, edition="small"))
 
 
 # --- the upper bound ---

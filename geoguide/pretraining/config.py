@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from geoguide.backbones.point_transformer_config import PointTransformerConfig
+from geoguide.datasets.config import Edition
 from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices, unless
 from geoguide.ops.arrays import as_config_error, number, whole
@@ -104,6 +105,7 @@ class PretrainConfig:
     log_every: int = 50
     checkpoint_every: int = 50
     seed: int = 0
+<<<<<<< HEAD
     world: Literal["rooms", "streets"] = field(default="rooms", metadata=unless("world", "rooms"))
     """What is pretrained on: meshes of rooms, or LiDAR sweeps of streets, of which `rooms` then counts the streets."""
 
@@ -111,6 +113,12 @@ class PretrainConfig:
         check_choices(self, "pretraining")
         if self.world == "streets" and self.benchmark_rooms:
             raise ConfigError(f"pretraining: benchmark_rooms must be 0 on streets, found {self.benchmark_rooms}")
+=======
+    edition: Edition = field(default="small", metadata=unless("edition", "small"))  # of all of these rooms
+
+    def __post_init__(self) -> None:
+        check_choices(self, "pretraining")
+>>>>>>> worlds
         with as_config_error("pretraining"):
             for name in ("rooms", "benchmark_rooms", "room_seed", "seed"):
                 whole(name, getattr(self, name), 0)

@@ -11,7 +11,7 @@ from geoguide.datasets.formats.files import MINI_STAMP, provenance_of, read_json
 from geoguide.datasets.formats.ply import checked_points, read_ply, vertex_columns, vertex_normals
 from geoguide.errors import DataError
 from geoguide.ops.colors import unit_colors
-from geoguide.paths import data_root
+from geoguide.paths import generated_folder
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.views import Cloud
 from geoguide.scene import Scene
@@ -27,8 +27,8 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
     """Make the pretraining rooms where they are missing: training rooms of mini-ScanNet, and more of their kind.
 
     Args:
-        config: How many of each, and the seed of the others.
-        extra: Folder of the others, by default `mini-scannet-pretrain` in the data folder (see `geoguide.paths`).
+        config: How many of each, of which edition, and the seed of the others.
+        extra: Folder of the others, by default the edition's of `mini-scannet-pretrain` (see `geoguide.paths`).
         workers: Number of processes, by default one per core.
 
     Returns:
@@ -37,16 +37,23 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
     Raises:
         DataError: mini-ScanNet has too few training rooms, or a room is one of its validation or test rooms.
     """
+<<<<<<< HEAD
     benchmark, folders = data_root() / "mini-scannet", []
     if config.benchmark_rooms and not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
         make_mini_scannet(benchmark, workers=workers)
     if config.benchmark_rooms:
         folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
+=======
+    benchmark = generated_folder("mini-scannet", config.edition)
+    if not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
+        make_mini_scannet(benchmark, edition=config.edition, workers=workers)
+    folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
+>>>>>>> worlds
     if len(folders) < config.benchmark_rooms:
         raise DataError(f"{benchmark}: benchmark_rooms={config.benchmark_rooms} training rooms, found {len(folders)}")
     if config.rooms:
-        folder = extra or data_root() / FOLDER
-        root = make_mini_scannet(folder, rooms=(config.rooms, 0, 0), seed=config.room_seed, workers=workers)
+        folder, seed = extra or generated_folder(FOLDER, config.edition), config.room_seed
+        root = make_mini_scannet(folder, rooms=(config.rooms, 0, 0), seed=seed, edition=config.edition, workers=workers)
         folders += scannet.list_scenes(root, "train")[: config.rooms]
     if not (benchmark / MANIFEST).is_file():
         return folders

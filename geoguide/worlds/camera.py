@@ -39,7 +39,7 @@ class SensorConfig:
     position_error: float = 0.005  # metres between recorded and true position, root mean square; changes smoothly
     rotation_error: float = 0.3  # degrees between recorded and true direction, likewise
     holes: float = field(default=0.0, metadata=unless("holes", 0.0))
-    """Share of the surface, in patches, of which no frame of a room's scan has a reading: dark, shiny, out of reach."""
+    """Share of the surface, in patches, of which no frame of a scan has a reading: dark, shiny, out of reach."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.holes < 1:

@@ -40,6 +40,19 @@ class Holes:
         phases = rng.uniform(0, 2 * np.pi, WAVES)
         return cls(vectors.astype(np.float32), phases.astype(np.float32), float(ndtri(1.0 - share)))
 
+    @classmethod
+    def of_scan(cls, share: float, seed: int) -> "Holes | None":
+        """The patches of a scan, from a stream of their own: with them it is otherwise the scan without.
+
+        Args:
+            share: Of the surface, in 0..1.
+            seed: Of the scan.
+
+        Returns:
+            The patches; None where the share is 0.
+        """
+        return cls.draw(np.random.default_rng([seed, 1]), share) if share else None
+
     def hold(self, points: np.ndarray) -> np.ndarray:
         """Which points lie in a patch.
 

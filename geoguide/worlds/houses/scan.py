@@ -9,6 +9,7 @@ import numpy as np
 
 from geoguide.worlds.camera import Frame, SensorConfig, look, pose_errors, render, smooth_noise
 from geoguide.worlds.casting import RayCaster
+from geoguide.worlds.holes import Holes
 from geoguide.worlds.houses.world import FurnishedHouse
 from geoguide.worlds.interior import FurnishedRoom
 from geoguide.worlds.sight import sight
@@ -62,12 +63,13 @@ def scan_house(house: FurnishedHouse, seed: int, sensor: SensorConfig, panoramas
     """
     rng = np.random.default_rng(seed)
     caster = RayCaster(house.vertices, house.faces)
+    holes = Holes.of_scan(sensor.holes, seed)
     shots: list[Shot] = []
     for region, (room, offset) in enumerate(zip(house.rooms, house.offsets, strict=True)):
         for panorama, place in enumerate(_places(room, panoramas, rng)):
             height = min(rng.uniform(*sensor.height_range), room.size[2] - 0.3)
             eye = np.array([*place, height]) + offset  # [3]
-            shots += _panorama(house, caster, region, panorama, eye, sensor, rng)
+            shots += _panorama(house, caster, region, panorama, eye, sensor, rng, holes)
     return shots
 
 
@@ -99,6 +101,7 @@ def _panorama(
     eye: np.ndarray,
     sensor: SensorConfig,
     rng: np.random.Generator,
+    holes: Holes | None,
 ) -> list[Shot]:
     """The images of one panorama, taken at `eye` [3] of the house's frame."""
     turns, start = sensor.frames // len(PITCHES), rng.uniform(0, 2 * np.pi)
@@ -107,6 +110,6 @@ def _panorama(
     recorded = poses @ pose_errors(len(poses), sensor, rng)
     gains = 1.0 + sensor.exposure_drift * smooth_noise(len(poses), 1, rng)[:, 0]  # [K]
     return [
-        Shot(region, panorama, *slot, render(house, caster, pose, record, gain, sensor, rng))
+        Shot(region, panorama, *slot, render(house, caster, pose, record, gain, sensor, rng, holes))
         for slot, pose, record, gain in zip(slots, poses, recorded, gains, strict=True)
     ]

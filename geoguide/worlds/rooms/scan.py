@@ -49,8 +49,7 @@ def scan_room(room: FurnishedRoom, seed: int, config: SensorConfig | None = None
     poses = camera_path(room, caster, config, rng)  # [K, 4, 4]
     recorded = poses @ pose_errors(len(poses), config, rng)
     exposure = 1.0 + config.exposure_drift * smooth_noise(len(poses), 1, rng)[:, 0]  # [K]
-    # A stream of its own, so that a scan with holes is otherwise the scan without.
-    holes = Holes.draw(np.random.default_rng([seed, 1]), config.holes) if config.holes else None
+    holes = Holes.of_scan(config.holes, seed)
     return [
         render(room, caster, pose, record, gain, config, rng, holes)
         for pose, record, gain in zip(poses, recorded, exposure, strict=True)
