@@ -7,6 +7,7 @@ from geoguide.experiments import facts, placing
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import (
+    ENTIRE_IN_BUDGET,
     ON_LABELS,
     PRESETS,
     TEACHERS,
@@ -16,6 +17,7 @@ from geoguide.experiments.presets import (
     linear_probe,
     on_labels,
     openscene,
+    openscene_in_budget,
     point_transformer,
     pooled,
     preset,
@@ -157,6 +159,9 @@ def test_entire_transformers_and_oracles_have_their_own_methods() -> None:
         found = Facts.of(config)
         assert (found.method, found.changed) == (Facts.of(make()).method + ON_LABELS, ()) and found.plain
         assert row_label(found) == config.name
+    for size in ENTIRE_IN_BUDGET:
+        config = openscene_in_budget(*size, teacher="LSeg-like")
+        assert (Facts.of(config).method, Facts.of(config).changed) == (openscene_in_budget(*size).name, ())
     odd = Facts.of(adapter_only().replace(train__supervision="classes"))
     assert odd.method == "adapter only on labels" and odd.changed == (("train.supervision", "classes"),)
 

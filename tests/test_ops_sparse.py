@@ -1,11 +1,12 @@
 """Sparse convolutions against dense ones, and their gradients against finite differences."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import conv3d, conv_transpose3d
 
 from geoguide.errors import InputError
-from geoguide.ops.sparse import neighbor_table, sparse_conv, strided_table, submanifold_conv
+from geoguide.ops.sparse import _common, neighbor_table, sparse_conv, strided_table, submanifold_conv
 
 SIZE = 8
 
@@ -203,3 +204,10 @@ def test_refuses_tensors(make, rng, device):
             submanifold_conv(*bad, table)
     with pytest.raises(InputError, match="strided"):
         submanifold_conv(features, weight, None, strided_table(coord, batch)[0])
+
+
+def test_one_walk_finds_what_two_sets_share(rng):
+    for keys, wanted in ((50, 60), (1, 200), (200, 1), (0, 5), (5, 0)):
+        mine, asked = (np.unique(rng.integers(-30, 60, size)) for size in (keys, wanted))
+        _, rank, where = np.intersect1d(mine, asked, return_indices=True)
+        np.testing.assert_array_equal(_common(mine, asked), (where, rank))

@@ -36,7 +36,7 @@ class Facts:
 
     Attributes:
         method: `FUSION`, `ENTIRE`, `SCRATCH`, `TUNED`, `ADAPTER`, `POOLED`, `GEOGUIDE`, `PROBE`, or one of these that
-            learns from labels.
+            learns from labels; of a wider or finer `ENTIRE` the name of `presets.openscene_in_budget`.
         preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
         modules: Those in use, of ("usd", "imr", "iirc").
         teacher: The 2D model: its own name; of a simulated one that in `presets.TEACHERS` or `presets.DOSES`; of fused
@@ -192,6 +192,9 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
     elif not student_kind(config).frozen:  # how long it trains depends on the 2D model
         trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
         yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for)
+        for width, voxel in presets.ENTIRE_IN_BUDGET:
+            base = presets.openscene_in_budget(width, voxel)
+            yield {"method": base.name, "backbone": None}, base
     else:
         if not modules:
             yield {"method": ADAPTER}, presets.adapter_only()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from geoguide.errors import check_known
+from geoguide.errors import ConfigError, check_known
 from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import MODULES, ObjectiveConfig, parse_drop
 from geoguide.method.superpoint_distillation import USDConfig
@@ -62,6 +62,10 @@ DEFAULT_TEACHER = "OpenSeg-like"
 
 # Until the entire network's validation curve is flat: it goes on learning for longer from the calmer features.
 ENTIRE_STEPS = {"OpenSeg-like": 4000, "LSeg-like": 8000, "persistent errors": 8000}  # the last: nobody has looked yet
+
+# The steps of MinkUNet18A by width and voxel that 45 minutes on one core afford, less a tenth for validation: measured,
+# benchmarks/results/entire_network.json. Which of them is best, and at what rate, validation rooms have yet to say.
+ENTIRE_IN_BUDGET = {(0.25, 0.05): 3900, (0.5, 0.1): 5600, (0.5, 0.05): 2400, (1.0, 0.1): 2700}
 
 # Of the backbone's own network: rate of the head, and the encoder's share of it.
 TRANSFORMER_RATES = {"random": (2e-3, 1.0), "pretrained": (2e-3, 0.1)}
@@ -224,6 +228,46 @@ def openscene(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig
         train__learning_rate=4e-3,  # OpenScene: 1e-4 over 100 epochs of 1201 scenes; mini has neither the time nor them
         train__weight_decay=0.0,  # AdamW is then Adam
         train__evaluate_every=200,
+        train__checkpoint_every=250,
+    )
+
+
+def openscene_in_budget(
+    width: float = 1.0, voxel: float = 0.1, seed: int = 0, teacher: str = DEFAULT_TEACHER
+) -> ExperimentConfig:
+    """OpenScene's MinkUNet18A wider or finer, for as long as 45 minutes on one core allow (claim C1).
+
+    The rate is constant for three quarters of the steps, so that convergence can be judged, and the curve of training
+    rooms says whether it underfits.
+
+    Args:
+        width: As in `OpenSceneConfig`.
+        voxel: As in `OpenSceneConfig`.
+        seed: Of the training.
+        teacher: The simulated 2D model, a key of `TEACHERS`.
+
+    Returns:
+        The experiment on generated rooms.
+
+    Raises:
+        ConfigError: A width and voxel that are not in `ENTIRE_IN_BUDGET`.
+    """
+    if (width, voxel) not in ENTIRE_IN_BUDGET:
+        known = ", ".join(map(str, ENTIRE_IN_BUDGET))
+        raise ConfigError(f"openscene.width and voxel must be one of {known}, found {(width, voxel)}")
+    steps = ENTIRE_IN_BUDGET[width, voxel]
+    plain = ExperimentConfig(name=f"entire network, width {width:g}, {100 * voxel:g} cm", seed=seed)
+    return with_teacher(plain, teacher).replace(
+        objective__modules=(),
+        openscene__width=width,
+        openscene__voxel=voxel,
+        train__model=OpenSceneStudent.name,
+        train__steps=steps,
+        train__learning_rate=4e-3,
+        train__weight_decay=0.0,
+        train__decay=0.25,
+        train__watch_train=True,
+        train__evaluate_every=steps // 20,
         train__checkpoint_every=250,
     )
 

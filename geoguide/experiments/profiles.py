@@ -138,14 +138,15 @@ def entire_networks() -> list[ExperimentConfig]:
     """The backbone's own network, from scratch and fine-tuned, beside the adapter on it (claim C1).
 
     Returns:
-        The configs of few seeds, under both 2D models.
+        The configs of few seeds, under both 2D models; and one seed of each wider or finer MinkUNet18A, to choose by
+        validation.
     """
     rows = []
     for teacher in presets.CHAPTER_TEACHERS:
         for seed in presets.LONG_SEEDS:
             rows += [point_transformer(start, seed, teacher) for start in presets.TRANSFORMER_RATES]
             rows.append(adapter_only(seed, teacher))
-    return rows
+    return rows + [presets.openscene_in_budget(*size) for size in presets.ENTIRE_IN_BUDGET]
 
 
 def ceilings() -> list[ExperimentConfig]:
