@@ -19,7 +19,10 @@ BACKBONES = {
 }
 # Of 200 rooms the features of all points are 9 GB; the means over superpoints and masks are exact all the same.
 POOLING = {"pooling__means": "exact", "pooling__kept_points": 20_000}
-STEPS = {"train__steps": 4000, "train__evaluate_every": 200}  # twice those of the small edition, which has a seventh of the rooms
+STEPS = {
+    "train__steps": 4000,
+    "train__evaluate_every": 200,
+}  # twice those of the small edition, which has a seventh of the rooms
 
 # What makes works-best's modules comparable across backbones: see `method`. The ratios are shares of the gradient of
 # the superpoint and point terms.

@@ -37,18 +37,11 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
     Raises:
         DataError: mini-ScanNet has too few training rooms, or a room is one of its validation or test rooms.
     """
-<<<<<<< HEAD
-    benchmark, folders = data_root() / "mini-scannet", []
+    benchmark, folders = generated_folder("mini-scannet", config.edition), []
     if config.benchmark_rooms and not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
-        make_mini_scannet(benchmark, workers=workers)
+        make_mini_scannet(benchmark, edition=config.edition, workers=workers)
     if config.benchmark_rooms:
         folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
-=======
-    benchmark = generated_folder("mini-scannet", config.edition)
-    if not (benchmark / MANIFEST).is_file():  # any complete set will do, whatever its size
-        make_mini_scannet(benchmark, edition=config.edition, workers=workers)
-    folders = list(scannet.list_scenes(benchmark, "train")[: config.benchmark_rooms])
->>>>>>> worlds
     if len(folders) < config.benchmark_rooms:
         raise DataError(f"{benchmark}: benchmark_rooms={config.benchmark_rooms} training rooms, found {len(folders)}")
     if config.rooms:
