@@ -6,8 +6,7 @@ There a 2D model that looks at the images tells less than the frozen features kn
 from typing import Any
 
 from geoguide.experiments import presets
-from geoguide.experiments.placing import on, placed, tested_on
-from geoguide.experiments.presets import adapter_only, fusion, pooled, preset
+from geoguide.experiments.placing import on, placed
 from geoguide.pipeline.config import ExperimentConfig
 
 EDITION = "large"
