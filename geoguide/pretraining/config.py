@@ -157,7 +157,7 @@ PACKAGED = {
         distillation=DistillationConfig(radius=0.05),
         benchmark_rooms=200,
         rooms=40,
-        steps=4000,
+        steps=3000,
         edition="large",
     ),
     "sonata-mini-streets": PretrainConfig(
