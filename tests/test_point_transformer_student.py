@@ -149,6 +149,9 @@ def test_refuses(config: ExperimentConfig, tiny_scenes: Scenes) -> None:
     nowhere = dataclasses.replace(tiny_scenes["train"][0], source=None)
     with pytest.raises(InputError, match="made in memory, so it cannot be read again"):
         new_student(config, [nowhere])
+    some = dataclasses.replace(tiny_scenes["train"][0], points=tiny_scenes["train"][0].points[::2])
+    with pytest.raises(InputError, match=r"needs all \d+ points, found \d+ prepared"):
+        new_student(config, [some])
 
 
 def test_a_joined_backbone_lends_its_network(config: ExperimentConfig, tiny_scenes: Scenes) -> None:

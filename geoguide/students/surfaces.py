@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geoguide.errors import InputError
 from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_normals
@@ -63,11 +64,15 @@ class Surfaces:
             Its surface.
 
         Raises:
-            InputError: The scene was made in memory, so its normals cannot be read again.
+            InputError: The scene was made in memory, so its normals cannot be read again; or some of its points alone
+                were prepared, among which a network of voxels sees holes.
         """
         found = self._read.get(scene.fingerprint)
         if found is None:
             found = Surface.of(scene.load())
+            if len(found.position) != len(scene):
+                expected = f"scene {scene.name}: a network that reads the scene needs all {len(found.position)} points"
+                raise InputError(f"{expected}, found {len(scene)} prepared")
             if len(found.first) == len(found.position):  # of most scenes all arrays but the normals are mapped files
                 found = Surface(scene.points, scene.colors, found.normals, found.position, found.first)
             self._read[scene.fingerprint] = found
