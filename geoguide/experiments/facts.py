@@ -228,8 +228,7 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
         placed = placing.on(presets.with_teacher(base, facts.teacher), facts.trained_on, config.data.edition)
     if facts.tested_on != facts.trained_on:
         placed = placing.tested_on(placed, facts.tested_on)
-    if facts.backbone is not None:
-        placed = placed.replace(backbone__name=facts.backbone)
+    placed = placed.replace(backbone__name=config.backbone.name)  # the row's, or one that its method does not read
     if facts.occlusion != placed.lifting.occlusion:
         others = {row.lifting.occlusion: row.lifting for row in profiles.occlusion()}
         placed = placed.replace(lifting=others.get(facts.occlusion, replace(placed.lifting, occlusion=facts.occlusion)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from geoguide.datasets.config import Edition
 from geoguide.errors import ConfigError, DataError, first_line
 from geoguide.experiments.confusions import (
     check_matrices,
@@ -376,12 +377,13 @@ def dumps(raw: dict[str, Any]) -> str:
     return "{\n" + body + "\n}\n"
 
 
-def frame(found: Sequence[Record], label_set: str | None = None) -> pd.DataFrame:
+def frame(found: Sequence[Record], label_set: str | None = None, edition: Edition = "small") -> pd.DataFrame:
     """Records as a table with a column for every fact and every score, to be filtered by `only`.
 
     Args:
         found: The records.
         label_set: Whose scores; None for each record's own.
+        edition: Of generated scenes those of this edition alone, so that no table mixes two; real ones stay.
 
     Returns:
         A line per record, in their order: `id`; the facts (see `Facts`, `dropped` among them); `measure` ("score");
@@ -392,6 +394,7 @@ def frame(found: Sequence[Record], label_set: str | None = None) -> pd.DataFrame
     Raises:
         DataError: There is no record, or one was not scored on the label set.
     """
+    found = [record for record in found if record.facts.edition in (None, edition)]
     if not found:
         raise DataError(f"{results_root()}: no records; run `geoguide replicate`")
     lines = []
