@@ -35,7 +35,7 @@ from geoguide.experiments import run
 from geoguide.experiments.presets import preset
 from geoguide.experiments.profiles import DROPS, ablation
 from geoguide.experiments.records import frame, only, pick
-from geoguide.report import evidence, figures, tables
+from geoguide.report import evidence, figures, gradients, tables
 from geoguide.report.labels import row_label
 from geoguide.report.rows import ABLATION, geoguide
 
@@ -96,10 +96,18 @@ figures.curves(curves, title="mIoU on the validation rooms during training", y_t
 # %%
 example = pick(found, full)[0]
 history = pd.DataFrame(example.history)
-terms = [name for name in history.columns if name not in ("step", "val_miou")]
-loss = {name: [(history["step"], history[name])] for name in terms}
+loss = {name: [(history["step"], history[name])] for name in gradients.loss_terms(example.history)}
 title = f"Weighted loss terms of {row_label(full)}, seed {example.facts.seed}"
 figures.curves(loss, title=title, y_title="loss", log_y=True)
+
+# %% [markdown]
+# A loss that is large need not teach much. What each weighted term pulls at the student's output, in thousandths of the
+# length of its gradient with respect to $F_{3d}^{sem}$:
+
+# %%
+pulls = gradients.gradient_table(found, [full, *single])
+unwatched = Markdown("*These records were made before gradients were watched; a rerun has them.*")
+unwatched if pulls.empty else pulls.style.format(precision=2, na_rep="")
 
 # %% [markdown]
 # ## What we found
