@@ -87,15 +87,13 @@ class Data:
 
             return check_folder(data.folder, known_layouts())
         world = benchmark_of(data).world
-        others = counted - {world.unit} | ({"sens"} if data.benchmark != "scannet" else set())
+        others = counted - {world.unit} | (set() if world.recordings else {"sens"})
         refuse_unread(self, others, "another --dataset")
         output_folder(data.folder, "the folder of `data make`")
         counts = getattr(self, world.unit) or world.editions[self.edition]
         made = generate(replace(data, rooms=counts), self.workers)
-        if self.sens:
-            from geoguide.worlds.rooms.recordings import write_recordings
-
-            write_recordings(made)
+        if self.sens and world.recordings:
+            world.recordings(made)
         print(f"{world.titled(self.edition)} is complete in {made}")
         return 0
 

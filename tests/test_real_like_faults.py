@@ -155,6 +155,6 @@ def test_the_cache_of_the_chapters_features_keeps_its_name(tmp_path: Path) -> No
     for teacher in (config.teacher, replace(config.teacher, background=0.1)):
         stages = Stages(make_scene(tmp_path), config.replace(teacher=teacher))
         stages.arrays = {"frames": np.array([1, 0])}
-        stages._stage = lambda kind, settings, compute: names.append(settings) or {"lifted": 0, "views": 0}
+        stages._stage = lambda kind, settings, compute, **_: names.append(settings) or {"lifted": 0, "views": 0}
         _ = stages.lifted
     assert "background" not in names[0][0] and names[1][0]["background"] == 0.1

@@ -24,6 +24,8 @@ class World:
         severity: Scales the faults of the simulated 2D model, so that 2D fusion scores 35 to 45 mIoU on the validation
             scenes: with 160 names there is more to confuse than with 20.
         image_size: (H, W) at which 2D features are made and lifted; None: as the images are.
+        recordings: Writes what is missing of the benchmark's own recordings of a complete folder, for readers that know
+            only those; None where there are no such files.
     """
 
     title: str
@@ -34,6 +36,7 @@ class World:
     lifting: LiftingConfig
     severity: float = 1.0
     image_size: tuple[int, int] | None = None
+    recordings: Callable[[Path], int] | None = None
 
     @property
     def counts(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from geoguide.datasets.sources import SceneSource
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
 from geoguide.worlds.rooms.make import COUNTS, make_mini_scannet
+from geoguide.worlds.rooms.recordings import write_recordings
 
 
 class ScanNetScene(SceneSource):
@@ -59,5 +60,6 @@ BENCHMARK = Benchmark(
         make=lambda root, counts, seed, workers, edition: make_mini_scannet(
             root, rooms=counts, seed=seed, edition=edition, workers=workers
         ),
+        recordings=write_recordings,
     ),
 )

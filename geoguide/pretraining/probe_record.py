@@ -66,10 +66,11 @@ def add_row(
         raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {name!r}")
     begin = time.perf_counter()
     config, settings = config or ExperimentConfig(), settings or ProbeConfig()
+    opened = None if name == "supervised" else _encoder(name, config, weights, steps)  # missing weights are told first
     sources = {split: scene_sources(config.data, split) for split in ("train", "val", "test")}
     protocol = _protocol(config, settings, sources)
     _rows(out, settings, protocol)  # refused now rather than after the work
-    encode, about = _encoder(name, config, weights, steps)
+    encode, about = opened or _encoder(name, config, weights, steps)
     mini, known = config.data.generated, about.pop("rooms", ())
     if mini:
         check_disjoint(known, [stamped(source) for split in ("val", "test") for source in sources[split]])
