@@ -272,8 +272,11 @@ class Replicate(Place):
         "dose-response",
         "entire-networks",
         "ceilings",
+        "regime",
+        "large",
     ] = "all"
-    """all: every committed record but the studies, the dose response, the entire networks and the ceilings."""
+    """all: every committed record but the studies, the dose response, the entire networks and the ceilings. regime and
+    large: on the large edition of rooms."""
     backbone: str | None = None
     """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None

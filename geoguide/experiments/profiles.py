@@ -4,7 +4,7 @@ from typing import Any
 
 from geoguide.benchmarks import NAMES, benchmark
 from geoguide.errors import check_known
-from geoguide.experiments import presets
+from geoguide.experiments import presets, regime
 from geoguide.experiments.placing import on, placed, tested_on
 from geoguide.experiments.presets import adapter_only, fusion, openscene, point_transformer, pooled, preset
 from geoguide.frozen import config_hash
@@ -213,8 +213,10 @@ _CHAPTERS = {
     "dose-response": dose_response,
     "entire-networks": entire_networks,
     "ceilings": ceilings,
+    "regime": regime.anchors,
+    "large": regime.ablation,
 }
-_APART = ("dose-response", "entire-networks", "ceilings")  # not in `all`
+_APART = ("dose-response", "entire-networks", "ceilings", "regime", "large")  # not in `all`
 
 PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
 
@@ -228,7 +230,8 @@ def profile(name: str) -> list[ExperimentConfig]:
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
             chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07).
             `entire-networks`: the backbone's own network trained whole (C1). `ceilings`: what limits the student.
-            `studies`: single options of the ledger. `all`: all of these but the last four.
+            `regime` and `large`: anchors, and ablation with its controls, on the large edition of rooms (chapter 15).
+            `studies`: single options of the ledger. `all`: all of these but the last six.
 
     Returns:
         Its experiments, each once.
