@@ -39,7 +39,7 @@ from geoguide.teachers.mini_dense import MiniDenseModel, write_network
 from geoguide.teachers.mini_fused import FusedMiniModel, fuse_by_capability
 from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, unit_codes
 from geoguide.teachers.registry import open_image_model, parse_spec
-from geoguide.text.encoders import TextConfig
+from geoguide.text.encoders import TextConfig, text_encoder
 from geoguide.worlds.rooms.make import make_mini_scannet
 
 NET = DenseNetConfig(stages=(4, 6, 8), blocks=(0, 1, 0), decoder=6, code=5, width=16, finest=1)
@@ -250,6 +250,21 @@ def test_a_model_gives_unit_features_of_images_of_any_size_from_what_it_keeps(ti
         tiny.expand(codes.numpy()[:-1], (24, 32))
     with pytest.raises(InputError, match="at least 8 pixels"):
         tiny.encode([np.zeros((7, 40, 3), np.uint8)])
+
+
+def test_a_model_that_reads_by_names_gives_the_mean_of_their_texts(tiny, tmp_path):
+    """Slowly, pixel by pixel: softmax of the cosines with what was taught, over the temperature."""
+    names, temperature = ["wall", "office chair", "sink"], 0.04
+    said = {"config": {"worlds": {"image_size": [24, 32]}, "reading": temperature}, "worlds": [], "names": names}
+    write_network(tmp_path / "read.safetensors", tiny.network, said)
+    model = MiniDenseModel("read", tmp_path / "read.safetensors")
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    own, read, text = tiny.encode([image])[0], model.encode([image])[0], tiny.text(names)
+    assert np.array_equal(text, text_encoder("minilm").encode(names))  # what the training compares with
+    for row, column in ((0, 0), (11, 20), (23, 31)):
+        power = np.exp(text @ own[row, column] / temperature)
+        np.testing.assert_allclose(read[row, column], (power / power.sum()) @ text, atol=1e-4)
+    assert model.identity != tiny.identity and np.array_equal(model.compact([image])[0], tiny.compact([image])[0])
 
 
 def test_a_training_leaves_weights_and_their_record(tmp_path, monkeypatch):

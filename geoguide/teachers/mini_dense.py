@@ -3,6 +3,7 @@
 `weights/lseg-mini.md` and the cards beside it say what each was trained on, and how well it does where.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ SMALLEST = 8  # pixels: of narrower images too little is left to look at
 class MiniDenseModel(ImageModel):
     """A packaged 2D model. Of an image the cache keeps codes, for every few pixels of the size that it looks at.
 
+    Where its training has a `reading` temperature, a pixel's feature is not the network's own vector but the mean of
+    the texts of the names it was taught, weighted with the network's probabilities of them (as `closed_set` does).
+
     Args:
         name: Of the packaged weights, `lseg-mini` for example; the model's name.
         weights: Another file that `geoguide pretrain NAME` wrote; None takes the packaged one.
@@ -49,6 +53,12 @@ class MiniDenseModel(ImageModel):
         self.width = self.network.config.width
         self.height = int(self.notes["config"]["worlds"]["image_size"][0])
         self.worlds = tuple((int(seed), str(split), int(number)) for seed, split, number in self.notes["worlds"])
+        self.reading = float(self.notes["config"].get("reading", 0.0))
+
+    @functools.cached_property
+    def _taught(self) -> Tensor:
+        """The texts of the names it was taught, float32 [K, C]."""
+        return torch.from_numpy(self.text(self.notes["names"]))
 
     def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Describe the pixels of images.
@@ -57,7 +67,7 @@ class MiniDenseModel(ImageModel):
             images: uint8 [H, W, 3] each.
 
         Returns:
-            float32 [H, W, C] for each, unit vectors.
+            float32 [H, W, C] for each: unit vectors, or means of such.
 
         Raises:
             InputError: An image is narrower than eight pixels.
@@ -80,7 +90,7 @@ class MiniDenseModel(ImageModel):
 
     @torch.inference_mode()
     def expand(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Make the features of codes: bilinear between these, then of unit length.
+        """Make the features of codes: bilinear between these, then of unit length, then read by names where it does so.
 
         Args:
             kept: float [h, w, r].
@@ -97,7 +107,11 @@ class MiniDenseModel(ImageModel):
             raise InputError(f"{self.name}: a kept frame must be {list(expected)}, found {list(kept.shape)}")
         codes = torch.from_numpy(np.asarray(kept, np.float32)).permute(2, 0, 1)[None]
         codes = F.interpolate(codes, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)  # [H, W, r]
-        return (unit_codes(codes, self.network.basis) @ self.network.basis).numpy()
+        unit, basis = unit_codes(codes, self.network.basis), self.network.basis
+        if not self.reading:
+            return (unit @ basis).numpy()
+        chances = (unit @ (basis @ self._taught.T) / self.reading).softmax(dim=-1)  # [H, W, K]
+        return (chances @ self._taught).numpy()
 
     def code_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """Say what `compact` gives of an image.

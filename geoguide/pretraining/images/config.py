@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_choices, unless
 from geoguide.ops.arrays import as_config_error, number, whole
 from geoguide.teachers.mini_network import DenseNetConfig
 
@@ -83,13 +83,16 @@ class DenseTrainConfig:
     log_every: int = 50
     checkpoint_every: int = 100
     seed: int = 0
+    reading: float = field(default=0.0, metadata=unless("reading", 0.0))
+    """Temperature at which the trained model says what it sees: as the mean of the taught names' texts, weighted with
+    the softmax of the cosines over it; 0: as the network's own vector. The training does not depend on it."""
 
     def __post_init__(self) -> None:
         check_choices(self, "image training")
         with as_config_error("image training"):
             for name in ("steps", "batch", "log_every", "checkpoint_every"):
                 whole(name, getattr(self, name), 1)
-            for name in ("temperature", "learning_rate", "weight_decay", "clip", "brightness", "pull"):
+            for name in ("temperature", "learning_rate", "weight_decay", "clip", "brightness", "pull", "reading"):
                 number(name, getattr(self, name))
         stride = self.network.stride
         if any(
