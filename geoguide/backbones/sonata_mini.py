@@ -117,7 +117,8 @@ def read_notes(path: Path) -> dict[str, Any]:
         DataError: The file is missing, truncated or was not written by `geoguide pretrain`.
     """
     if not path.is_file():
-        raise DataError(f"{path}: weights file not found; make one with `geoguide pretrain`")
+        which = f" {path.stem}" if path in PACKAGED.values() else ""
+        raise DataError(f"{path}: weights file not found; make one with `geoguide pretrain{which}`")
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
