@@ -43,8 +43,8 @@ def make_batch(points: int, superpoints: int) -> Batch:
 
 
 def dense_relation_loss(semantic, geometry, config: IIRCConfig):
-    a = prepare_regions(semantic, config.normalise, config.scale)
-    b = prepare_regions(geometry, config.normalise, config.scale)
+    a = prepare_regions(semantic, config)
+    b = prepare_regions(geometry, config)
     return F.mse_loss(a @ a.T, b @ b.T)
 
 
