@@ -41,7 +41,7 @@ from geoguide.benchmarks import NAMES, benchmark
 from geoguide.datasets.config import DataConfig
 from geoguide.experiments.records import frame, read_all
 from geoguide.instances.scene_masks import MaskConfig
-from geoguide.paths import results_root
+from geoguide.paths import clone
 from geoguide.report import figures, regime
 from geoguide.report.real_rooms import is_of_rooms
 from geoguide.worlds.rooms.make import instance_counts
@@ -78,11 +78,12 @@ pd.DataFrame(held)
 # Each line below changes one of these alone, on eight rooms of a seed that nothing else uses (`benchmarks/rooms.py`).
 
 # %%
-made = results_root().parent / "benchmarks" / "results" / "rooms.json"
+made = clone() / "benchmarks" / "results" / "rooms.json"
 measured = pd.DataFrame(json.loads(made.read_text())["rows"])
 shown = {"name": "rooms", "k": "superpoints' k", "purity": "superpoint purity",
          "mean_best_iou": "mean best IoU of masks", "superpoints": "superpoints a room"}
-real = [record.regions for record in read_all() if is_of_rooms(record) and record.config.masks == MaskConfig()]
+records = read_all()
+real = [record.regions for record in records if is_of_rooms(record) and record.config.masks == MaskConfig()]
 table = measured[list(shown)].rename(columns=shown)
 room = {"rooms": "a real room (ScanNet)", "superpoints' k": 0.01}
 room |= {"superpoint purity": real[0]["superpoint_purity"], "mean best IoU of masks": real[0]["mask_mean_best_iou"]}
@@ -96,7 +97,7 @@ pd.concat([table, pd.DataFrame([room])]).style.hide(axis="index").format(
 # features know and what this adapter could learn from a perfect, dense 2D model.
 
 # %%
-large = [record for record in read_all() if record.facts.edition == edition]
+large = [record for record in records if record.facts.edition == edition]
 lines = frame(large, edition=edition) if large else None
 regime.regime_table(lines, model).style.hide(axis="index")
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from plyfile import PlyData
 from rights import without_rights
 from tiny_nuscenes import write_key_frame
 
-from geoguide.cli import main
+from geoguide.cli import Pretrain, Probe, Replicate, Verify, main
 from geoguide.datasets.nuscenes import load_key_frame
 from geoguide.lifting import project
 from geoguide.own_scan import open_scan
@@ -32,6 +33,23 @@ COMMANDS = ["data", "train", "evaluate", "lift", "replicate", "verify", "segment
 def test_help_everywhere(command: list[str], capsys) -> None:
     assert run(*command, "--help") == 0
     assert "usage" in capsys.readouterr().out.lower()
+
+
+def test_what_may_be_named_is_what_there_is() -> None:
+    """The commands list names without importing what they name."""
+    from geoguide.experiments.profiles import PROFILES
+    from geoguide.pretraining.config import PACKAGED
+    from geoguide.pretraining.images.run import MODELS
+    from geoguide.pretraining.probe_record import BACKBONES
+
+    def named(command: type, field: str) -> set[str]:
+        held = get_args(get_type_hints(command)[field])
+        return {*held}
+
+    assert named(Probe, "backbone") == {*BACKBONES}
+    assert named(Pretrain, "model") == {*PACKAGED, *MODELS, "sas-mini"}
+    others = {*PROFILES} - {"scannet", "matterport3d", "nuscenes"}  # these come as --dataset of main
+    assert named(Replicate, "profile") == others | {"main"} and named(Verify, "profile") <= {*PROFILES}
 
 
 @pytest.fixture

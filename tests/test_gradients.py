@@ -45,4 +45,5 @@ def test_early_and_late_means_over_steps_and_seeds() -> None:
 
 def test_what_is_a_loss_term() -> None:
     assert loss_terms(history(1.0)) == ["point", "total"]
+    assert loss_terms([row | {"train_miou": 60.0} for row in history(1.0)]) == ["point", "total"]
     assert loss_terms([]) == []

@@ -164,7 +164,6 @@ def check_matrices(held: Mapping[str, str], scores: Scores, label_set: str, prot
         ConfigError: They do not follow; the message says both numbers.
     """
     matrices = unpack_matrices(held, label_set, protocol)
-    _check_names("confusions", held, scores)
     check_sums("confusions", tuple(held), sums_of(matrices, protocol), scores, protocol)
     total = sum(confusion.matrix for confusion in matrices.values())
     if scores.confusion and not np.array_equal(total, np.array(scores.confusion)):
@@ -183,12 +182,11 @@ def check_packed_sums(held: Mapping[str, str], scores: Scores, label_set: str, p
     Raises:
         ConfigError: The scores do not follow; the message says both numbers.
     """
-    _check_names(f"class_sums.{label_set}", held, scores)
     check_sums(f"class_sums.{label_set}", tuple(held), unpack_sums(held, label_set), scores, protocol)
 
 
 def check_sums(where: str, names: tuple[str, ...], sums: ClassSums, scores: Scores, protocol: Protocol) -> None:
-    """Refuse sums of scenes from which the scores do not follow: mIoU and mAcc of all, mIoU of each scene.
+    """Refuse sums of other scenes than were scored, or from which mIoU and mAcc of all, or mIoU of each, do not follow.
 
     Args:
         where: What an error calls the sums.
@@ -200,19 +198,15 @@ def check_sums(where: str, names: tuple[str, ...], sums: ClassSums, scores: Scor
     Raises:
         ConfigError: They do not follow; the message says both numbers.
     """
+    others = sorted({*names} ^ {*scores.scene_miou})
+    if others:
+        raise ConfigError(f"{where} and scene_miou must hold the same scenes, only one of them has {others[0]}")
     rule = protocol.absent_class
     whole = ClassSums(*(part.sum(axis=0) for part in (sums.hits, sums.union, sums.totals)))
     _need(f"miou of {where}", 100 * float(whole.mean(whole.iou(), rule)), scores.miou, EXACT)
     _need(f"macc of {where}", 100 * float(whole.mean(whole.class_accuracy(), rule)), scores.macc, EXACT)
     for name, found in zip(names, 100 * sums.mean(sums.iou(), rule), strict=True):
         _need(f"miou of {where}.{name}", found, scores.scene_miou[name], ROUNDED)
-
-
-def _check_names(where: str, held: Mapping[str, str], scores: Scores) -> None:
-    """Refuse counts of other scenes than were scored."""
-    if set(held) != set(scores.scene_miou):
-        other = sorted(set(held) ^ set(scores.scene_miou))
-        raise ConfigError(f"{where} and scene_miou must hold the same scenes, only one of them has {other[0]}")
 
 
 def _need(field: str, found: float, stated: float, tolerance: float) -> None:

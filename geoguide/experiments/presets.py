@@ -103,6 +103,8 @@ BEYOND_OBJECTIVE: dict[str, dict[str, Any]] = {
     "lineage": {"superpoints__min_size": 60, "train__points_per_step": 20_000}
 }
 
+UNIFORM_W = {"objective__usd__weight": "uniform", "objective__usd__supervision": "none"}  # USD without reliability
+
 CHAPTER_PRESETS = ("as-written", "works-best")  # of `PRESETS`, those that the chapters compare
 
 
@@ -206,8 +208,7 @@ def pooled(seed: int = 0) -> ExperimentConfig:
     Returns:
         The experiment on generated rooms.
     """
-    plain = {"objective__usd__weight": "uniform", "objective__usd__supervision": "none"}
-    return preset("works-best", drop="imr+iirc", seed=seed).replace(name="mean-pooled superpoints", **plain)
+    return preset("works-best", drop="imr+iirc", seed=seed).replace(name="mean-pooled superpoints", **UNIFORM_W)
 
 
 def openscene(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig:

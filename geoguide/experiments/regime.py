@@ -9,6 +9,7 @@ from geoguide.datasets.config import Edition
 from geoguide.experiments import presets
 from geoguide.experiments.placing import on, placed
 from geoguide.experiments.presets import adapter_only, fusion, pooled, preset
+from geoguide.experiments.real_rooms import ORACLES
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.student import student_kind
 
@@ -21,8 +22,6 @@ BACKBONES = {
 }
 # IIRC where the frozen features are longer or wider: at the λ3 of the small edition its gradient would be another.
 _SCALED = {"objective__iirc__scale": "norm", "objective__lambda_sim": 1.0}
-_UNIFORM = {"objective__usd__weight": "uniform", "objective__usd__supervision": "none"}
-_ORACLES = {"masks__source": "annotation", "superpoints__cut": "annotation"}
 _MATCHED = {
     "objective__lambda_by": "gradient",
     "objective__lambda_mask": 0.3,
@@ -31,10 +30,10 @@ _MATCHED = {
 }
 
 CONTROLS: dict[str, dict[str, Any]] = {  # of works-best; what each takes away or gives
-    "uniform W": _UNIFORM,
+    "uniform W": presets.UNIFORM_W,
     "permuted geometry": {"objective__iirc__geometry": "permuted"},
     "matched gradients": _MATCHED,
-    "true masks and superpoints": _ORACLES,
+    "true masks and superpoints": ORACLES["true masks and superpoints"],
 }
 
 

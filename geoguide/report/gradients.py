@@ -9,7 +9,7 @@ from geoguide.experiments.records import Record, pick
 from geoguide.report.labels import row_label
 
 GRADIENT = "grad_"  # what the names of a history begin with that hold the length of a term's gradient
-NO_TERM = ("step", "val_miou")
+NO_TERM = ("step", "val_miou", "train_miou")
 
 
 def loss_terms(history: Sequence[Mapping[str, float]]) -> list[str]:
