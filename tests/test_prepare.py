@@ -187,6 +187,6 @@ def test_bad_input(scene: Scene, tiny: ExperimentConfig, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"data\.root"):
         tiny.replace(data__dataset="scannet")
     with pytest.raises(DataError, match="empty|no scene|lists"):
-        prepare_split(tiny.replace(data__rooms=(2, 1, 0)), "test", progress=False)
+        prepare_split(tiny.replace(data__rooms=(1, 0, 0), data__root=str(tmp_path / "rooms")), "test", progress=False)
     with pytest.raises(ConfigError, match=r"data\.features: fused features belong to a scene of a dataset"):
         prepare(scene, tiny.replace(data__features="fused"), tmp_path)
