@@ -67,6 +67,15 @@ ENTIRE_STEPS = {"OpenSeg-like": 4000, "LSeg-like": 8000, "persistent errors": 80
 # benchmarks/results/entire_network.json. Which of them is best, and at what rate, validation rooms have yet to say.
 ENTIRE_IN_BUDGET = {(0.25, 0.05): 3900, (0.5, 0.1): 5600, (0.5, 0.05): 2400, (1.0, 0.1): 2700}
 
+_OPENSCENE = {
+    "objective__modules": (),
+    "train__model": OpenSceneStudent.name,
+    "train__learning_rate": 4e-3,  # OpenScene: 1e-4 over 100 epochs of 1201 scenes; mini has neither the time nor them
+    "train__weight_decay": 0.0,  # AdamW is then Adam
+    "train__checkpoint_every": 250,
+}
+_JUDGED = {"train__decay": 0.25, "train__watch_train": True}  # so that convergence and underfitting can be told
+
 # Of the backbone's own network: rate of the head, and the encoder's share of it.
 TRANSFORMER_RATES = {"random": (2e-3, 1.0), "pretrained": (2e-3, 0.1)}
 TRANSFORMER_NAMES = {"random": "Point Transformer from scratch", "pretrained": "Point Transformer fine-tuned"}
@@ -222,15 +231,7 @@ def openscene(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig
         The experiment on generated rooms.
     """
     plain = with_teacher(ExperimentConfig(name="entire network", seed=seed), teacher)
-    return plain.replace(
-        objective__modules=(),
-        train__model=OpenSceneStudent.name,
-        train__steps=ENTIRE_STEPS[teacher],
-        train__learning_rate=4e-3,  # OpenScene: 1e-4 over 100 epochs of 1201 scenes; mini has neither the time nor them
-        train__weight_decay=0.0,  # AdamW is then Adam
-        train__evaluate_every=200,
-        train__checkpoint_every=250,
-    )
+    return plain.replace(train__steps=ENTIRE_STEPS[teacher], train__evaluate_every=200, **_OPENSCENE)
 
 
 def openscene_in_budget(
@@ -259,17 +260,12 @@ def openscene_in_budget(
     steps = ENTIRE_IN_BUDGET[width, voxel]
     plain = ExperimentConfig(name=f"entire network, width {width:g}, {100 * voxel:g} cm", seed=seed)
     return with_teacher(plain, teacher).replace(
-        objective__modules=(),
         openscene__width=width,
         openscene__voxel=voxel,
-        train__model=OpenSceneStudent.name,
         train__steps=steps,
-        train__learning_rate=4e-3,
-        train__weight_decay=0.0,
-        train__decay=0.25,
-        train__watch_train=True,
         train__evaluate_every=steps // 20,
-        train__checkpoint_every=250,
+        **_OPENSCENE,
+        **_JUDGED,
     )
 
 
@@ -304,10 +300,9 @@ def point_transformer(
         train__steps=TRANSFORMER_STEPS,
         train__learning_rate=rate,
         train__warmup=0.05,
-        train__decay=0.25,
-        train__watch_train=True,
         train__evaluate_every=200,
         train__checkpoint_every=250,
+        **_JUDGED,
     )
 
 
