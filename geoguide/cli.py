@@ -274,9 +274,10 @@ class Replicate(Place):
         "ceilings",
         "regime",
         "large",
+        "search",
     ] = "all"
-    """all: every committed record but the studies, the dose response, the entire networks and the ceilings. regime and
-    large: on the large edition of rooms."""
+    """all: the small edition's tables. regime and large: those of the large editions. search: what works-best was
+    chosen by."""
     backbone: str | None = None
     """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None

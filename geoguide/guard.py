@@ -33,7 +33,8 @@ cannot be written to; 70 an error that nobody expected (a report is written; GEO
 this machine has not enough memory, or allows too few open files; 74 standard output could not be written (files are
 complete); 130 interrupted; 143 ended from outside (SIGTERM; 129: SIGHUP). A reader that goes away (`| head -1`) or a
 closed output is no error."""
-HANDLES = 10_240  # open files: what 64 scenes of six splits need, and the most that macOS allows a process
+# Open files: what 200 scenes of six splits need; macOS allows a process no more than 10,240.
+HANDLES = 10_240 if sys.platform == "darwin" else 19_264
 # What libraries say of memory that the system refuses, in errors of a general class: torch, C++, the system.
 NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory")
 PACKAGES = ("geoguide", "torch", "numpy", "scipy", "numba", "trimesh", "plyfile", "tyro")  # the versions of a report

@@ -23,8 +23,9 @@
 # network is scored on all four, by comparing the same features with more and more names.
 
 # %% tags=["parameters"]
+edition = "small"  # of generated houses; "large": as far as its rows were run (chapter 15)
 data = "mini"  # or the folder of real Matterport3D, in its official layout or in OpenScene's
-features = "OpenSeg-like"  # or "LSeg-like"; for real data the folder of fused 2D features, below `data`
+features = None  # the edition's own 2D model; or another's name; for real data the folder of fused 2D features
 seeds = [0, 1, 2, 3, 4]
 
 # %%
@@ -35,7 +36,7 @@ from IPython.display import Markdown
 from geoguide.experiments import run
 from geoguide.experiments.presets import PRESETS
 from geoguide.experiments.profiles import main_table
-from geoguide.experiments.records import only
+from geoguide.experiments.records import only, pick
 from geoguide.labels import load_label_set
 from geoguide.report import evidence, figures, long_tail, tables
 from geoguide.report import main_table as benchmark_tables
@@ -50,10 +51,12 @@ figures.use_offline_renderer()
 # computed now.
 
 # %%
-configs = [config for config in main_table("matterport3d", data, features) if config.seed in seeds]
-found = [run.get(config, progress=False) for config in configs]
+edition = edition if data == "mini" else "small"
+configs = main_table("matterport3d", data, features, edition=edition)
+found = run.get_all([config for config in configs if config.seed in seeds], edition)
+found = pick(found, {"changed": ()})
 ours = f"{found[0].provenance} Matterport3D"
-lines = long_tail.by_size(found)
+lines = long_tail.by_size(found, edition)
 order = [*(row for row, _ in benchmark_tables.LINES), *(geoguide(name, "iirc") for name in PRESETS)]
 rows = [row for row in order if not only(lines, row).empty]
 
@@ -114,7 +117,7 @@ left.style.hide(axis="index").set_caption(f"share kept at K = {last}: paired dif
 # On the largest label set, classes in three bins by their number of annotated objects in Matterport3D.
 
 # %%
-bins = long_tail.by_frequency(found)
+bins = long_tail.by_frequency(found, edition=edition)
 counts = bins.groupby("bin", sort=False)[["classes", "occur"]].max()
 hits = labelled(bins, rows).groupby(["row", "bin"], sort=False)["hit"].mean().unstack()
 long_tail.class_table(bins, rows, over="bin").style.hide(axis="index").set_caption(f"mIoU (%) at K = {last}, {ours}")

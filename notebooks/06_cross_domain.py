@@ -24,6 +24,7 @@
 # Domains here are **mini**-ScanNet (rooms), mini-Matterport3D (houses) and mini-nuScenes (streets).
 
 # %% tags=["parameters"]
+edition = "small"  # of the generated scenes; "large": as far as its rows were run (chapter 15)
 seeds = [0, 1, 2, 3, 4]
 confidence = 0.95
 
@@ -32,7 +33,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.benchmarks import benchmark
-from geoguide.experiments import run
+from geoguide.experiments import regime, run
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import adapter_only, fusion, preset
 from geoguide.experiments.profiles import cross_domain
@@ -51,11 +52,12 @@ figures.use_offline_renderer()
 # where they are tested. A test never changes a training: the network from rooms is one and the same everywhere.
 
 # %%
-away = [run.get(config, progress=False) for config in cross_domain() if config.seed in seeds]
+away = run.get_all([config for config in cross_domain(edition) if config.seed in seeds], edition)
 here = [fusion(), *(m for s in seeds for m in (adapter_only(s), preset("as-written", seed=s), preset(seed=s)))]
-home = {place: [run.get(on(config, place), progress=False) for config in here] for place in PLACES}
+there = regime.in_regime if edition == "large" else on
+home = {place: run.get_all([there(config, place) for config in here], edition) for place in PLACES}
 found = [*away, *(record for records in home.values() for record in records)]
-lines = frame(found)
+lines = frame(found, edition=edition)
 
 # %% [markdown]
 # ## The floor
@@ -151,7 +153,7 @@ figures.interval_lines(curve, title="Tested in houses, works-best (mini)", x_tit
 # Paired by seed, as in the claims ledger (chapter 08). *Kept* is the share of the score of the network trained there.
 
 # %%
-verdicts, compared = [], transfer.claim_lines(found)
+verdicts, compared = [], transfer.claim_lines(found, edition)
 for better, worse, claim in transfer.CLAIMS:
     told = tables.differences(compared, better, [worse], confidence)
     verdicts.append(told.rename(columns={"the row scores higher": "verdict"}).assign(claim=claim))

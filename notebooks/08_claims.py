@@ -22,6 +22,7 @@
 # is evidence about the method's mechanism, not about the paper's numbers.
 
 # %% tags=["parameters"]
+edition = "small"  # of the generated scenes; "large": as far as its rows were run (chapter 15)
 confidence = 0.95
 
 # %%
@@ -30,22 +31,27 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.benchmarks import NAMES, benchmark
+from geoguide.experiments import regime
 from geoguide.experiments.presets import CHAPTER_TEACHERS, DEFAULT_TEACHER, OTHER_BACKBONES
 from geoguide.experiments.profiles import cross_domain
 from geoguide.experiments.records import KEPT, SCORE, find_all, frame, only, pick, read_all
 from geoguide.report import cross_domain as transfer
 from geoguide.report import long_tail, tables
-from geoguide.report.labels import labelled
-from geoguide.report.rows import ABLATION, ADAPTER, ENTIRE, FULL, POOLED, geoguide, route
+from geoguide.report.labels import labelled, row_label
+from geoguide.report.rows import ABLATION, ADAPTER, ENTIRE, FULL, POOLED, WHOLE, geoguide, route
 
-at_home = pick(read_all(), {"plain": True, "data": "mini"})  # trained and tested in one place
-away = find_all(cross_domain())
+at_home = pick(read_all(), {"plain": True, "data": "mini", "edition": edition})  # trained and tested in one place
+away = find_all(cross_domain(edition))
+large = edition == "large"
+own = {**dict.fromkeys(NAMES, DEFAULT_TEACHER), **(regime.MODELS if large else {})}  # the 2D model of each benchmark
+models = (own["scannet"], *regime.OTHER_MODELS) if large else CHAPTER_TEACHERS
+others = regime.OTHER_BACKBONES if large else OTHER_BACKBONES
 
 # %%
-usual = pick(at_home, {"teacher": DEFAULT_TEACHER})
-parts = [frame(at_home), transfer.claim_lines([*away, *usual])]
+usual = pick(at_home, {"teacher": frozenset(own.values())})
+parts = [frame(at_home, edition=edition), transfer.claim_lines([*away, *usual], edition)]
 if houses := pick(usual, {"tested_on": "matterport3d"}):
-    sizes = long_tail.by_size(houses)
+    sizes = long_tail.by_size(houses, edition)
     parts += [sizes, long_tail.share_kept(sizes)]
 lines = pd.concat(parts, ignore_index=True).drop_duplicates(["id", "tested_on", "label_set", "measure"])
 
@@ -57,11 +63,12 @@ lines = pd.concat(parts, ignore_index=True).drop_duplicates(["id", "tested_on", 
 
 # %%
 tests, here = [], route("scannet") | {"measure": SCORE}
-rooms = here | {"teacher": DEFAULT_TEACHER}
-for teacher in CHAPTER_TEACHERS:
-    pair = [row | here | {"teacher": teacher} for row in (ADAPTER, ENTIRE)]
-    tests.append(("C1", *pair, f"frozen backbone + adapter beats training the entire network ({teacher})"))
-for name in OTHER_BACKBONES:
+rooms = here | {"teacher": own["scannet"]}
+for teacher in models:
+    for whole in WHOLE:
+        pair = [row | here | {"teacher": teacher} for row in (ADAPTER, whole)]
+        tests.append(("C1", *pair, f"frozen backbone + adapter beats {row_label(whole)}, trained whole ({teacher})"))
+for name in others:
     pair = [ADAPTER | rooms, ADAPTER | rooms | {"backbone": name}]
     tests.append(("C12", *pair, f"the pretrained mini backbone beats {name}"))
 
@@ -80,13 +87,14 @@ tests.append(("C3", full, POOLED | rooms, "all three together beat plain superpo
 
 # %%
 for dataset in NAMES:
-    at = rooms | route(dataset) | {"label_set": benchmark(dataset).label_set}
+    at = rooms | route(dataset) | {"label_set": benchmark(dataset).label_set, "teacher": own[dataset]}
     tests.append(("C2", FULL | at, ENTIRE | at, f"beats OpenScene's network ({dataset})"))
-for teacher in CHAPTER_TEACHERS:
+for teacher in models:
     for other, what in ((ENTIRE, "OpenScene's network"), (ADAPTER, "the adapter alone")):
         pair = [row | here | {"teacher": teacher} for row in (FULL, other)]
         tests.append(("C5", *pair, f"the gain over {what} holds ({teacher})"))
-tests.append(("C9", full, ENTIRE | rooms, "gains over OpenScene on ScanNet with OpenSeg features (the sign)"))
+pair = [row | here | {"teacher": models[1] if large else models[0]} for row in (FULL, ENTIRE)]
+tests.append(("C9", *pair, "gains over OpenScene on ScanNet with OpenSeg features (the sign)"))
 
 # %%
 without = geoguide("works-best", "iirc")

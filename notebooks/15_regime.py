@@ -97,9 +97,11 @@ pd.concat([table, pd.DataFrame([room])]).style.hide(axis="index").format(
 # features know and what this adapter could learn from a perfect, dense 2D model.
 
 # %%
-large = [record for record in records if record.facts.edition == edition]
-lines = frame(large, edition=edition) if large else None
-regime.regime_table(lines, model).style.hide(axis="index")
+large = [record for record in records if record.facts.edition == edition and record.facts.data == "mini"]
+rooms = [record for record in large if record.facts.tested_on == "scannet" and record.config.data.first is None]
+lines = frame(rooms, edition=edition) if rooms else None
+targets = regime.regime_table(lines, model)
+targets.style.hide(axis="index")
 
 # %% [markdown]
 # ## What we found
@@ -110,10 +112,18 @@ small, big = (measured[(measured["name"] == f"{name} edition") & (measured["k"] 
 text = [f"- Superpoints are {small['purity']:.3f} pure in the small edition and {big['purity']:.3f} in the large one; "
         f"masks from geometry have a mean best IoU of {small['mean_best_iou']:.2f} and {big['mean_best_iou']:.2f}; "
         f"the real room has {room['superpoint purity']:.3f} and {room['mean best IoU of masks']:.2f}."]
-if lines is None:
-    text.append("- **No experiment has run on the large edition yet**: whether it is in the regime is not known. The "
-                "other chapters' numbers are all of the small one, where regions are too good to be true.")
+for _, row in targets.iterrows():
+    said = {"yes": "met", "no": "**not met**"}.get(row["met"], "not known yet")
+    text.append(f"- {row['figure']}: target {row['target']}, reached {row['reached']}: {said}.")
 Markdown("\n".join(text))
+
+# %% [markdown]
+# What that means for the claims. The frozen features hold far more than the student is told, so that here, other than
+# in the small edition, correcting the 2D features can matter (claims C2 to C4). The 2D model tells less than was aimed
+# at: three of the twenty classes it was never taught (desk, shower curtain, other furniture), and no correction can
+# name them, neither in a student nor in 2D fusion; differences between rows are therefore smaller than they would be on
+# as many taught classes. The chapters' tables and verdicts are still of the small edition, where regions are too good
+# to be true; the rows of the large one that were run stand in chapter 03 (controls) and 07 (search).
 
 # %% [markdown]
 # ## Where we differ

@@ -69,7 +69,8 @@ def records(dose: str, gains: dict[str, list[float]], converged: bool = True) ->
 
 def test_effects_by_hand() -> None:
     gains = {"USD": [1.0, 1.2, 1.1], "IMR": [-1.0, 1.0, 0.0], "IIRC": [-2.0, -2.1, -2.2]}
-    found = {(e.dose, e.module): e for e in effects(frame(records("pixel_noise, heavy", gains)))}
+    lines = frame(records("pixel_noise, heavy", gains), edition="large")
+    found = {(e.dose, e.module): e for e in effects(lines)}
     assert len(found) == len(DOSES) * len(MODULES)
     for module, gap in gains.items():
         np.testing.assert_allclose(found["pixel_noise, heavy", module].gap, gap)
@@ -92,7 +93,7 @@ def test_no_records_and_no_convergence_are_said() -> None:
     nothing = effects(None)
     assert {e.verdict for e in nothing} == {NO_RECORD} and "no verdict yet" in own_fault_verdict(nothing)
     made = records("confusion, heavy", {"IIRC": [1.0, 1.2, 1.1]}, converged=False)
-    cell = next(e for e in effects(frame(made)) if (e.dose, e.module) == ("confusion, heavy", "IIRC"))
+    cell = next(e for e in effects(frame(made, edition="large")) if (e.dose, e.module) == ("confusion, heavy", "IIRC"))
     assert cell.verdict == NO_VERDICT
     assert effect_table([cell])["IIRC"][0].endswith(" *")
 

@@ -42,7 +42,7 @@ def test_sweeps_are_read_without_labels_and_images_and_as_the_benchmark_has_them
     bare = shutil.copytree(root, tmp_path / "bare")
     for name in ("lidarseg", "samples/CAM_FRONT", "samples/CAM_BACK"):
         shutil.rmtree(bare / name)
-    clouds = read_sweeps([bare / folder.relative_to(root) for folder in folders])
+    clouds = [cloud for folder in folders for cloud in read_sweeps(bare / folder.relative_to(root))]
     assert len(clouds) == len(scenes) > 1
     for cloud, scene in zip(clouds, scenes, strict=True):
         assert np.array_equal(cloud.points, scene.points) and np.array_equal(cloud.colors, scene.colors)

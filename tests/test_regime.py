@@ -9,22 +9,35 @@ from geoguide.experiments import records, regime
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import adapter_only, openscene, point_transformer, preset
+from geoguide.experiments.profiles import profile
+from geoguide.frozen import config_hash
 from geoguide.pipeline.pooling import PoolingConfig
 
 
 def test_rows_are_what_they_are_called_and_differ_from_the_presets_only_as_said() -> None:
-    rows = regime.anchors() + regime.ablation(seeds=(0,))
-    assert len({str(config) for config in rows}) == len(rows) - 1  # the adapter stands in both
+    rows = profile("large")
+    controls = {f"works-best/full, {name}, lseg-mini": changes for name, changes in regime.CONTROLS.items()}
     for config in rows:
         facts = Facts.of(config)
-        assert facts.edition == "large" and facts.trained_on == facts.tested_on == "scannet"
-        assert facts.teacher == ("no fault" if "no fault" in config.name else "lseg-mini")
+        assert facts.edition == "large" and facts.method != facts.preset
+        if "no fault" in config.name:
+            assert facts.teacher == "no fault"
+        else:
+            assert facts.teacher in config.name and facts.teacher in (*regime.MODELS.values(), *regime.OTHER_MODELS)
         told = {name for name, _ in facts.changed}
-        assert not told & {"pooling.means", "pooling.kept_points", "train.steps", "backbone.name"}, config.name
-        assert ("objective.iirc.scale" in told) == (facts.preset in ("works-best", "lineage")), config.name
-    controls = {name: Facts.of(rows[-len(regime.CONTROLS) + n]).changed for n, name in enumerate(regime.CONTROLS)}
-    for name, changes in regime.CONTROLS.items():
-        assert {field.replace("__", ".") for field in changes} <= {field for field, _ in controls[name]}
+        if config.name in controls:
+            assert told and told <= {field.replace("__", ".") for field in controls[config.name]}
+        else:
+            assert told == ({"protocol.pooled"} if config.protocol.pooled != "none" else set()), config.name
+    kinds = {Facts.of(config).method for config in rows}
+    assert {"entire network", "Point Transformer from scratch", "Point Transformer fine-tuned"} <= kinds
+
+
+def test_a_search_is_judged_by_validation_rooms_and_changes_what_it_says() -> None:
+    rows = regime.search()
+    assert len({config_hash(config) for config in rows}) == len(rows) == len(regime.SEARCH)
+    for config in rows:
+        assert config.data.first == regime.SEARCH_ROOMS and config.objective.usd.supervision in ("held_out", "student")
 
 
 def test_a_large_edition_keeps_exact_means_and_some_points_where_a_student_can_do_with_them() -> None:

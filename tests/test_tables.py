@@ -73,7 +73,7 @@ def test_preliminary_rows_stand_by_2d_model_and_only_openseg_beside_the_paper(fo
     more = [fake_record(adapter_only(seed, "LSeg-like"), 60.0) for seed in range(5)]
     table = tables.preliminary_table(frame([*found, *more]))
     assert list(table["row"]) == ["2D fusion", "adapter only", "adapter only"]
-    assert list(table["2D model (simulated)"]) == ["OpenSeg-like", "OpenSeg-like", "LSeg-like"]
+    assert list(table["2D model"]) == ["OpenSeg-like", "OpenSeg-like", "LSeg-like"]
     stated = tables.paper("scannet_openseg")["adapter only"]
     assert list(table["paper mIoU (ScanNet v2)"]) == ["not stated", stated["miou"], "not stated"]
     assert table["ours mIoU (mini)"].iat[2] == "60.0 ± 0.0" and table["converged"].iat[1] == "4 of 5"

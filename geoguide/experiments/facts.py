@@ -191,7 +191,8 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
         yield {"method": presets.TRANSFORMER_NAMES[start]}, presets.point_transformer(start)
     elif not student_kind(config).frozen:  # how long it trains depends on the 2D model
         trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
-        yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for)
+        edition = config.data.edition if config.data.generated else "small"
+        yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for, edition=edition)
         for width, voxel in presets.ENTIRE_IN_BUDGET:
             base = presets.openscene_in_budget(width, voxel)
             yield {"method": base.name, "backbone": None}, base

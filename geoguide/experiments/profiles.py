@@ -3,6 +3,7 @@
 from typing import Any
 
 from geoguide.benchmarks import NAMES, benchmark
+from geoguide.datasets.config import Edition
 from geoguide.errors import check_known
 from geoguide.experiments import presets, regime
 from geoguide.experiments.placing import on, placed, tested_on
@@ -18,15 +19,18 @@ DROPS = {  # the ablation's rows of each preset: less one module, and for the be
 }
 
 
-def ablation(seeds: tuple[int, ...] = presets.SEEDS) -> list[ExperimentConfig]:
+def ablation(seeds: tuple[int, ...] = presets.SEEDS, edition: Edition = "small") -> list[ExperimentConfig]:
     """Every row of the ablation, with the same seeds and scenes (chapter 03).
 
     Args:
         seeds: Of the trained rows; 2D fusion has the first alone.
+        edition: Of the generated rooms.
 
     Returns:
-        Baselines, and each preset full and less its modules one by one.
+        Baselines, and each preset full and less its modules one by one; on the large edition also `regime.CONTROLS`.
     """
+    if edition == "large":
+        return regime.ablation(seeds)
     rows = [fusion(seeds[0])]
     for seed in seeds:
         rows += [adapter_only(seed), pooled(seed)]
@@ -34,12 +38,17 @@ def ablation(seeds: tuple[int, ...] = presets.SEEDS) -> list[ExperimentConfig]:
     return rows
 
 
-def preliminary() -> list[ExperimentConfig]:
+def preliminary(edition: Edition = "small") -> list[ExperimentConfig]:
     """Frozen against entire (claim C1) under both 2D models, and the same adapter on other frozen features (C12).
+
+    Args:
+        edition: Of the generated rooms.
 
     Returns:
         The configs; of 2D fusion one seed, of entire networks the few long ones, of the rest every seed.
     """
+    if edition == "large":
+        return regime.preliminary()
     rows = []
     for teacher in presets.CHAPTER_TEACHERS:
         rows += [fusion(presets.SEEDS[0], teacher)]
@@ -48,26 +57,27 @@ def preliminary() -> list[ExperimentConfig]:
     return rows + [adapter_only(seed, backbone=name) for name in presets.OTHER_BACKBONES for seed in presets.SEEDS]
 
 
-def main_table(
-    dataset: str, data: str = "mini", features: str = presets.DEFAULT_TEACHER, **options: Any
-) -> list[ExperimentConfig]:
+def main_table(dataset: str, data: str = "mini", features: str | None = None, **options: Any) -> list[ExperimentConfig]:
     """The rows of the main table on a benchmark (chapter 04).
 
     Args:
         dataset: The benchmark's name.
         data: See `placed`.
-        features: See `placed`.
-        **options: See `placed`.
+        features: See `placed`; None for the edition's own 2D model.
+        **options: See `placed`; of the large edition, where nothing else is asked for, the rows are `regime`'s.
 
     Returns:
         2D fusion, entire network, adapter and both presets. On mini data with the default 2D model also the adapter on
         descriptors, which know nothing of rooms; where a benchmark has a long tail, also the presets without IIRC
         (claim C7).
     """
+    if options.get("edition") == "large" and not any(v for k, v in options.items() if k != "edition"):
+        return regime.main_table(dataset, features)
+    features = features or presets.DEFAULT_TEACHER
     # How long the entire network must train depends on the 2D model.
-    long = {"teacher": features} if features in presets.TEACHERS else {}
+    long = features if features in presets.TEACHERS else presets.DEFAULT_TEACHER
     there = benchmark(dataset)
-    rows = [fusion(), *(openscene(seed, **long) for seed in presets.LONG_SEEDS[: there.entire_network_seeds])]
+    rows = [fusion(), *(openscene(seed, long) for seed in presets.LONG_SEEDS[: there.entire_network_seeds])]
     drops = ("none", "iirc") if there.more_label_sets else ("none",)
     for seed in presets.SEEDS:
         rows.append(adapter_only(seed))
@@ -91,12 +101,17 @@ def occlusion() -> list[ExperimentConfig]:
     return rows
 
 
-def cross_domain() -> list[ExperimentConfig]:
+def cross_domain(edition: Edition = "small") -> list[ExperimentConfig]:
     """Networks trained on mini-ScanNet, scored in houses and in streets: the adapter and both presets.
+
+    Args:
+        edition: Of the generated scenes.
 
     Returns:
         The configs of every seed.
     """
+    if edition == "large":
+        return regime.cross_domain()
     rows = []
     for seed in presets.SEEDS:
         trained = [adapter_only(seed), *(preset(name, seed=seed) for name in presets.CHAPTER_PRESETS)]
@@ -114,8 +129,8 @@ def under_protocols() -> list[ExperimentConfig]:
     return [preset(seed=seed).replace(protocol=protocol) for seed in presets.LONG_SEEDS for protocol in STEPS.values()]
 
 
-DOSE_ROOMS = (14, 7, 14)  # rooms of train, val, test: half of each split, so that thirteen 2D models can be afforded
-DOSE_STEPS = 1000  # enough for most rows on half of the rooms; a row that has not converged by then is marked
+DOSE_ROOMS = (40, 10, 40)  # of the large edition's train, val, test: so that thirteen 2D models can be afforded
+DOSE_STEPS = 1000  # enough for most rows on so few rooms; a row that has not converged by then is marked
 DOSE_DROPS = {"none": "all modules", "imr+iirc": "USD", "usd+iirc": "IMR", "usd+imr": "IIRC"}  # dropped: what remains
 
 
@@ -130,7 +145,7 @@ def dose_response() -> list[ExperimentConfig]:
         for dose in presets.DOSES:
             for config in (adapter_only(seed), *(preset(drop=drop, seed=seed) for drop in DOSE_DROPS)):
                 shorter = {"train__steps": DOSE_STEPS, "train__evaluate_every": DOSE_STEPS // 20}
-                rows.append(presets.with_teacher(config, dose).replace(data__first=DOSE_ROOMS, **shorter))
+                rows.append(regime.in_regime(config, teacher=dose).replace(data__first=DOSE_ROOMS, **shorter))
     return rows
 
 
@@ -214,9 +229,10 @@ _CHAPTERS = {
     "entire-networks": entire_networks,
     "ceilings": ceilings,
     "regime": regime.anchors,
-    "large": regime.ablation,
+    "large": regime.every_table,
+    "search": regime.search,
 }
-_APART = ("dose-response", "entire-networks", "ceilings", "regime", "large")  # not in `all`
+_APART = ("dose-response", "entire-networks", "ceilings", "regime", "large", "search")  # not in `all`
 
 PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
 
@@ -230,8 +246,9 @@ def profile(name: str) -> list[ExperimentConfig]:
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
             chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07).
             `entire-networks`: the backbone's own network trained whole (C1). `ceilings`: what limits the student.
-            `regime` and `large`: anchors, and ablation with its controls, on the large edition of rooms (chapter 15).
-            `studies`: single options of the ledger. `all`: all of these but the last six.
+            `regime`: the anchors of the large edition of rooms (chapter 15). `large`: every row that the chapters show
+            of the large editions. `search`: what works-best was chosen by, on validation rooms (chapter 07).
+            `studies`: single options of the ledger. `all`: all of these but those from `dose-response` to `search`.
 
     Returns:
         Its experiments, each once.
@@ -253,9 +270,12 @@ def profile(name: str) -> list[ExperimentConfig]:
             parts = ("full", *NAMES, *(part for part in _CHAPTERS if part not in _APART))
             other = [row for teacher in presets.CHAPTER_TEACHERS for row in main_table("scannet", features=teacher)]
             return _unique([config for part in parts for config in profile(part)] + other)
-    return main_table(name) if name in NAMES else _CHAPTERS[name]()
+    return main_table(name) if name in NAMES else _unique(_CHAPTERS[name]())
 
 
 def _unique(configs: list[ExperimentConfig]) -> list[ExperimentConfig]:
-    """Each config once, in order; names do not make a difference."""
-    return list({config_hash(config): config for config in reversed(configs)}.values())[::-1]
+    """Each config once, where it stands first; names do not make a difference."""
+    first: dict[str, ExperimentConfig] = {}
+    for config in configs:
+        first.setdefault(config_hash(config), config)
+    return list(first.values())

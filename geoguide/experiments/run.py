@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +15,11 @@ from geoguide import backbones
 from geoguide.benchmarks import benchmark_of
 from geoguide.benchmarks.named import shared_rooms
 from geoguide.benchmarks.scenes import skipped
+from geoguide.datasets.config import Edition
 from geoguide.experiments.confusions import pack_matrices, pack_sums
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
-from geoguide.experiments.records import Record, dumps, find, record_path, stored
+from geoguide.experiments.records import Record, dumps, find, find_all, record_path, stored
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
@@ -44,6 +45,22 @@ def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool 
         The record.
     """
     return find(config, folder) or run(config, folder=folder, progress=progress)
+
+
+def get_all(configs: Iterable[ExperimentConfig], edition: Edition = "small") -> list[Record]:
+    """The records of a chapter's rows.
+
+    Args:
+        configs: The experiments.
+        edition: Of the small one, what has no record is computed now; of the large one, where that would take hours, it
+            is left out (`geoguide replicate --profile large` computes it).
+
+    Returns:
+        The records, in the order of the configs.
+    """
+    if edition == "large":
+        return find_all(configs)
+    return [get(config, progress=False) for config in configs]
 
 
 def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:

@@ -1,6 +1,7 @@
 """Disk cache of the stages of one scene: memory-mapped arrays in files named by all that decides their content."""
 
 import errno
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -84,11 +85,22 @@ class StageCache:
         return arrays
 
     def _digest(self, stem: str, name: str) -> str:
-        return block_digest(self._file(stem, name), f"{self.folder.name}/{stem}.{name}").hex()
+        path = self._file(stem, name)
+        found = path.stat()
+        return _digest_once(path, f"{self.folder.name}/{stem}.{name}", found.st_ino, found.st_size, found.st_mtime_ns)
 
     def _map(self, stem: str, name: str) -> np.ndarray:
         with np.errstate(all="ignore"):  # of a damaged header's shape, which the file is then too short for
             return np.asarray(np.load(self._file(stem, name), mmap_mode="r"))  # a plain array over the mapped file
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _digest_once(path: Path, place: str, *_: int) -> str:
+    """The digest of a file that has not changed since (inode, size and time) is taken once in a process.
+
+    A training opens its scenes again and again, and to digest one takes longer than a step on it.
+    """
+    return block_digest(path, place).hex()
 
 
 def _kind(array: np.ndarray) -> list[object]:

@@ -27,7 +27,9 @@ from geoguide.pipeline.stages import Stages
 from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 
-OPEN_SCENES = 64  # of a split, at once: the parts of their mapped files that were read count as this process's memory
+# Of a split, at once. The parts of their mapped files that were read count as this process's memory; but to open a
+# scene again takes up to 0.2 s, ten steps' time, and with 64 of 200 rooms open two steps in three would do so.
+OPEN_SCENES = 200
 HANDLES = 16  # that an open scene holds, one for each mapped file: 12 measured, of LiDAR and of further stages more
 SPLITS = 6  # that may be open side by side (`experiments.run` keeps that many)
 RESERVED = 64  # handles for everything else: the program's libraries, pipes of workers, what is just being written
@@ -65,7 +67,7 @@ def open_scenes() -> int:
     """How many scenes of a split may stay open, as this process may open files.
 
     Returns:
-        At most `OPEN_SCENES`. 64 scenes of three splits need 2,304 handles, where Linux gives 1,024 and macOS 256.
+        At most `OPEN_SCENES`. 200 scenes of three splits need 7,200 handles, where Linux gives 1,024 and macOS 256.
     """
     if resource is None:
         return OPEN_SCENES

@@ -168,7 +168,7 @@ PACKAGED = {
         benchmark_rooms=0,
         rooms=120,
         room_seed=2504,
-        steps=3000,
+        steps=1500,
         world="streets",
     ),
 }

@@ -1,12 +1,18 @@
 """The whole of pretraining, from a config to files: rooms, training, weights, and the loss curves beside them."""
 
+import functools
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
+from geoguide.locks import end_with_parent
 from geoguide.ops.devices import resolve_device
 from geoguide.paths import alone_beside, write_text
 from geoguide.pretraining.config import PretrainConfig
@@ -36,7 +42,7 @@ def pretrain_and_save(
         rooms: Folder of the rooms beyond mini-ScanNet's, see `make_rooms`; or of the streets, see `make_streets`.
         until: Step to stop at, see `pretrain`.
         device: "auto" (a GPU where there is one) or the name of a device.
-        workers: Number of processes that make rooms, by default one per core.
+        workers: Number of processes that make and read rooms, by default one per core.
         progress: Whether progress bars are shown.
 
     Returns:
@@ -72,13 +78,27 @@ def read_world(
         DataError: See `pretrain_and_save`.
     """
     described = config.distillation.describe_weight > 0
-    if config.world == "streets":
-        folders = make_streets(config, folder, workers=workers)
-        clouds = read_sweeps(folders, described=described)
+    streets = config.world == "streets"
+    make, read = (make_streets, read_sweeps) if streets else (make_rooms, _read_room)
+    folders = make(config, folder, workers=workers)
+    read = functools.partial(read, described=described)
+    workers = max(1, min(workers or os.cpu_count() or 1, len(folders)))
+    told = {"desc": f"read {config.world}", "total": len(folders), "disable": not progress}
+    if workers == 1:
+        parts = list(tqdm(map(read, folders), **told))
     else:
-        folders = make_rooms(config, folder, workers=workers)
-        clouds = [read_cloud(f, described=described) for f in tqdm(folders, "read rooms", disable=not progress)]
-    return clouds, [identity(folder) for folder in folders]
+        with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker) as pool:
+            parts = list(tqdm(pool.map(read, folders), **told))
+    return [cloud for part in parts for cloud in part], [identity(folder) for folder in folders]
+
+
+def _begin_worker() -> None:
+    end_with_parent()
+    torch.set_num_threads(1)
+
+
+def _read_room(folder: Path, *, described: bool) -> list[Cloud]:
+    return [read_cloud(folder, described=described)]
 
 
 def curves(result: Pretraining, rooms: list[tuple[int, str, int]]) -> dict[str, object]:

@@ -35,24 +35,22 @@ def make_streets(config: PretrainConfig, folder: Path | None = None, *, workers:
     return [root / MINI_HOME / name for name in nuscenes.list_scenes(read_tables(root, STREETS_VERSION))]
 
 
-def read_sweeps(folders: list[Path], *, described: bool = False) -> list[Cloud]:
-    """Read the key frames of streets; labels, annotation and images are not opened.
+def read_sweeps(folder: Path, *, described: bool = False) -> list[Cloud]:
+    """Read the key frames of a street; labels, annotation and images are not opened.
 
     Args:
-        folders: What `make_streets` returns: streets of one data set.
+        folder: One that `make_streets` returns.
         described: Whether hand-made descriptors are computed too.
 
     Returns:
-        A cloud for each key frame, street by street: constant grey, with estimated normals, as the mini benchmark's
+        A cloud for each key frame: constant grey, with estimated normals, as the mini benchmark's
         scenes come to a backbone.
 
     Raises:
         DataError: A file is missing or broken.
     """
-    tables = read_tables(folders[0].parent.parent, STREETS_VERSION)
-    return [
-        _cloud(tables, sample, described) for folder in folders for sample in nuscenes.list_samples(tables, folder.name)
-    ]
+    tables = read_tables(folder.parent.parent, STREETS_VERSION)
+    return [_cloud(tables, sample, described) for sample in nuscenes.list_samples(tables, folder.name)]
 
 
 def _cloud(tables: Tables, sample: str, described: bool) -> Cloud:

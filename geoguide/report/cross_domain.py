@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from geoguide.datasets.config import Edition
 from geoguide.experiments.facts import Row
 from geoguide.experiments.records import KEPT, SCORE, Record, Scores, frame, only
 from geoguide.labels import load_label_set
@@ -85,18 +86,19 @@ def shared_names(here: str, there: str) -> list[str]:
     return [name for name in load_label_set(there).names if name in known]
 
 
-def claim_lines(found: Sequence[Record]) -> pd.DataFrame:
+def claim_lines(found: Sequence[Record], edition: Edition = "small") -> pd.DataFrame:
     """Every line that `CLAIMS` compares.
 
     Args:
         found: Records of `profiles.cross_domain`, and of networks trained and tested in one place, as far as they were
             run.
+        edition: See `records.frame`.
 
     Returns:
         Lines as of `records.frame`: the records', those of `kept_elsewhere` for every method, and per place that was
         trained in one of `FLOOR`.
     """
-    lines = frame(found)
+    lines = frame(found, edition=edition)
     parts = [lines, *(kept_elsewhere(lines, row, dataset) for row in METHODS for dataset in AWAY)]
     for dataset in PLACES:
         here = [record for record in found if record.facts.fit(route(dataset))]

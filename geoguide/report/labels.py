@@ -6,8 +6,9 @@ import pandas as pd
 
 from geoguide.benchmarks import benchmarks
 from geoguide.experiments.facts import GEOGUIDE, Facts, Row, own_occlusion
-from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS, row_name
+from geoguide.experiments.presets import DEFAULT_TEACHER, DOSES, TEACHERS, row_name
 from geoguide.experiments.records import only
+from geoguide.experiments.regime import OTHER_MODELS
 from geoguide.method.objective import MODULES
 from geoguide.report.rows import OWN_BACKBONES
 
@@ -15,6 +16,10 @@ PLACES = {benchmark.name: benchmark.world.place for benchmark in benchmarks()}  
 
 
 BENCHMARKS = {benchmark.name: benchmark.title for benchmark in benchmarks()}
+
+
+# 2D models that a label names: of simulated ones all but the default, of trained ones all but each edition's own.
+OTHER_TEACHERS = {*TEACHERS, *DOSES, *OTHER_MODELS} - {DEFAULT_TEACHER}
 
 
 HIDDEN_BY = {"none": "nothing (OpenScene)", "depth": "true depth", "splat": "z-buffer"}  # by `Facts.occlusion`
@@ -54,7 +59,7 @@ def row_label(row: Facts | Row) -> str:
     backbone, teacher, trained_on = row.get("backbone"), row.get("teacher"), row.get("trained_on")
     if isinstance(backbone, str) and backbone not in OWN_BACKBONES:
         label += f" on {backbone}"
-    if teacher in TEACHERS and teacher != DEFAULT_TEACHER:
+    if teacher in OTHER_TEACHERS:
         label += f", {teacher}"
     if trained_on is not None and row.get("occlusion", own_occlusion(trained_on)) != own_occlusion(trained_on):
         label += f", {HIDDEN_BY[row['occlusion']]}"

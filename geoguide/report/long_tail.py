@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from geoguide.benchmarks.matterport3d import LABEL_SETS
+from geoguide.datasets.config import Edition
 from geoguide.experiments.facts import Row
 from geoguide.experiments.records import KEPT, Record, frame, only
 from geoguide.labels import GROUPS, load_label_set
@@ -23,11 +24,12 @@ SIZES = {len(load_label_set(name)): name for name in LABEL_SETS}  # K -> label s
 METRICS = ("miou", "miou_skip", "macc")
 
 
-def by_size(found: Sequence[Record]) -> pd.DataFrame:
+def by_size(found: Sequence[Record], edition: Edition = "small") -> pd.DataFrame:
     """Records on every label set.
 
     Args:
         found: Records of Matterport3D.
+        edition: See `records.frame`.
 
     Returns:
         Lines as of `records.frame`, one per record and label set, with the column `K`, the number of classes.
@@ -35,7 +37,7 @@ def by_size(found: Sequence[Record]) -> pd.DataFrame:
     Raises:
         DataError: A record was not scored on one of the label sets.
     """
-    parts = [frame(found, name).assign(K=size) for size, name in SIZES.items()]
+    parts = [frame(found, name, edition).assign(K=size) for size, name in SIZES.items()]
     return pd.concat(parts).sort_values(["K", "seed"], kind="stable", ignore_index=True)
 
 
@@ -53,12 +55,13 @@ def share_kept(lines: pd.DataFrame) -> pd.DataFrame:
     return lines.assign(measure=KEPT, **shares)
 
 
-def by_frequency(found: Sequence[Record], label_set: str = LABEL_SETS[-1]) -> pd.DataFrame:
+def by_frequency(found: Sequence[Record], label_set: str = LABEL_SETS[-1], edition: Edition = "small") -> pd.DataFrame:
     """Records by how frequent the classes are.
 
     Args:
-        found: Records of Matterport3D.
+        found: Records of Matterport3D, all of one edition.
         label_set: Whose classes.
+        edition: See `records.frame`.
 
     Returns:
         Lines as of `records.frame`, one per record and bin (head, common, tail of `LabelSet.group`): `bin`, how many
@@ -72,7 +75,7 @@ def by_frequency(found: Sequence[Record], label_set: str = LABEL_SETS[-1]) -> pd
         occur, total = np.isfinite(mine).sum(axis=1), np.nansum(mine, axis=1)  # [R]
         scores = {"miou": total / mine.shape[1], "miou_skip": total / np.maximum(occur, 1)}
         counts = {"classes": mine.shape[1], "occur": occur, "hit": (mine > 0).sum(axis=1)}
-        parts.append(frame(found, label_set).assign(bin=name, **scores, **counts))
+        parts.append(frame(found, label_set, edition).assign(bin=name, **scores, **counts))
     return pd.concat(parts, ignore_index=True)
 
 

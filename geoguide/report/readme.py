@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from geoguide.benchmarks import NAMES
 from geoguide.errors import DataError
-from geoguide.experiments import records
+from geoguide.experiments import records, regime
 from geoguide.experiments.presets import DEFAULT_TEACHER
 from geoguide.paths import PACKAGE, sweep, write_text
 from geoguide.report.main_table import overview
+from geoguide.report.regime import regime_table
 from geoguide.report.tables import ablation_table, markdown, region_line
 
 README = PACKAGE.parent / "README.md"
@@ -43,9 +46,17 @@ def _results() -> list[str]:
     lines = {dataset: records.frame(mine) for dataset, mine in by_dataset.items() if mine}
     rooms = NAMES[0]
     return [
-        "Ablation, mini rooms:",
+        "Ablation, mini rooms (small edition, simulated 2D model):",
         markdown(ablation_table(lines[rooms])),
         region_line(by_dataset[rooms]),
-        "Main table, mean mIoU on rooms, houses and streets, beside the paper's (real data):",
+        "Main table, mean mIoU on rooms, houses and streets (small editions), beside the paper's (real data):",
         markdown(overview(lines)),
+        "The large edition of rooms, with a trained 2D model that looks at the images: is it in the paper's regime?",
+        markdown(regime_table(_large(), regime.MODELS[rooms])),
     ]
+
+
+def _large() -> pd.DataFrame | None:
+    """The rows of the large edition of rooms, as far as they were run."""
+    found = records.find_all(regime.anchors())
+    return records.frame(found, edition=regime.EDITION) if found else None

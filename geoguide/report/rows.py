@@ -1,18 +1,23 @@
 """The rows of the book's tables, as the facts that pick them from a frame or from a list of records."""
 
-from geoguide.experiments import facts
+from geoguide.experiments import facts, regime
 from geoguide.experiments.facts import Row
-from geoguide.experiments.presets import CHAPTER_PRESETS, DEFAULT_BACKBONE
+from geoguide.experiments.presets import DEFAULT_BACKBONE, PRESETS
 from geoguide.experiments.profiles import DROPS
 from geoguide.method.objective import MODULES, parse_drop
 
-OWN_BACKBONES = frozenset({DEFAULT_BACKBONE, "sonata"})  # on generated and on real data, unless a row says otherwise
+# On generated data by edition and benchmark, and on real data, unless a row says otherwise.
+OWN_BACKBONES = frozenset({DEFAULT_BACKBONE, "sonata", *regime.BACKBONES.values()})
 
 
 FUSION: Row = {"method": facts.FUSION}
 
 
 ENTIRE: Row = {"method": facts.ENTIRE}
+
+
+# Networks trained whole: OpenScene's, and the backbone's own from scratch and from its pretrained weights.
+WHOLE: tuple[Row, ...] = (ENTIRE, {"method": facts.SCRATCH}, {"method": facts.TUNED})
 
 
 ADAPTER: Row = {"method": facts.ADAPTER, "backbone": OWN_BACKBONES}
@@ -68,5 +73,5 @@ AS_WRITTEN, FULL = (geoguide(preset) for preset in ("as-written", "works-best"))
 # Every row that an ablation may have, in reading order.
 ABLATION = (
     *(FUSION, ENTIRE, ADAPTER, POOLED),
-    *(geoguide(preset, drop) for preset in CHAPTER_PRESETS for drop in (*DROPS["works-best"], "usd+imr+iirc")),
+    *(geoguide(preset, drop) for preset in PRESETS for drop in (*DROPS["works-best"], "usd+imr+iirc")),
 )

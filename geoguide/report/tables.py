@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from geoguide.experiments.facts import BOOK_PROTOCOL, Row
-from geoguide.experiments.presets import CHAPTER_TEACHERS, DEFAULT_TEACHER
 from geoguide.experiments.profiles import STUDIES, STUDY_SEEDS, study
 from geoguide.experiments.records import Record, find_all, frame, only
 from geoguide.paths import results_root
 from geoguide.pipeline.protocols import STEPS
 from geoguide.report.evidence import NO_VERDICT, against, converged, interval, paired, settled, verdict
 from geoguide.report.labels import row_label, variant
-from geoguide.report.rows import ABLATION, ADAPTER, ENTIRE, FUSION, full
+from geoguide.report.rows import ABLATION, ADAPTER, FUSION, WHOLE, full
 
 METRICS = {"mIoU": "miou", "mAcc": "macc"}  # as shown, and as columns are called
+LIKE_OPENSEG = ("OpenSeg-like", "openseg-mini")  # 2D models in whose place the paper has OpenSeg
 
 
 def paper(table: str) -> dict[str, dict[str, float | None]]:
@@ -129,7 +129,7 @@ def mean_iou(found: Sequence[Record]) -> pd.Series:
 
 
 def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
-    """The ablation as shown: the paper's figure (real ScanNet), ours (mini, simulated 2D model), change to full.
+    """The ablation as shown: the paper's figure (real ScanNet), ours (mini), change to full.
 
     Args:
         lines: See `records.frame`; of mini-ScanNet, one 2D model and one protocol.
@@ -158,11 +158,12 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
         A line per 2D model and way that `lines` holds.
     """
     stated, table = paper("scannet_openseg"), []
-    rows = [row | {"teacher": teacher} for teacher in CHAPTER_TEACHERS for row in (FUSION, ENTIRE, ADAPTER)]
+    models = dict.fromkeys(lines["teacher"])
+    rows = [row | {"teacher": model} for model in models for row in (FUSION, *WHOLE, ADAPTER)]
     for row, mine in rows_held(lines, rows):
         # What the paper scores here with LSeg is not stated.
-        told = stated.get(variant(row), {}) if row["teacher"] == DEFAULT_TEACHER else {}
-        line: dict[str, Any] = {"2D model (simulated)": row["teacher"], "row": variant(row)}
+        told = stated.get(variant(row), {}) if row["teacher"] in LIKE_OPENSEG else {}
+        line: dict[str, Any] = {"2D model": row["teacher"], "row": variant(row)}
         line |= {f"paper {shown} (ScanNet v2)": told.get(m) or "not stated" for shown, m in METRICS.items()}
         line |= means(mine, "ours {} (mini)")
         table.append(line | {"seeds": len(mine), "converged": converged(mine)})
