@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.datasets.sources import SceneSource
 from geoguide.errors import ConfigError, DataError
+from geoguide.pipeline import cache
 from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.identity import Identity, fingerprint
@@ -190,3 +192,25 @@ def test_bad_input(scene: Scene, tiny: ExperimentConfig, tmp_path) -> None:
         prepare_split(tiny.replace(data__rooms=(1, 0, 0), data__root=str(tmp_path / "rooms")), "test", progress=False)
     with pytest.raises(ConfigError, match=r"data\.features: fused features belong to a scene of a dataset"):
         prepare(scene, tiny.replace(data__features="fused"), tmp_path)
+
+
+def test_an_array_is_digested_once_and_again_when_its_file_changes(tmp_path: Path) -> None:
+    folder, made = tmp_path / "scene", []
+
+    def compute() -> dict[str, np.ndarray]:
+        made.append(1)
+        return {"a": np.arange(20_000)}
+
+    def read() -> np.ndarray:
+        return StageCache(folder).get("stage", 0, compute)["a"]
+
+    read(), read()
+    before = cache._digest_once.cache_info()
+    assert read()[-1] == 19_999 and made == [1]
+    after = cache._digest_once.cache_info()
+    assert (after.hits, after.misses) == (before.hits + 1, before.misses)
+    (file,) = folder.glob("*.npy")
+    content = bytearray(file.read_bytes())
+    content[-8:] = bytes(8)
+    file.write_bytes(content)
+    assert read()[-1] == 19_999 and made == [1, 1]

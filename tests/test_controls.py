@@ -1,0 +1,50 @@
+"""The controls of the large edition and the search behind works-best, as tables, from records made by hand."""
+
+from fake_records import fake_record
+
+from geoguide.experiments import records, regime
+from geoguide.experiments.presets import adapter_only, on_labels, preset
+from geoguide.experiments.regime import in_regime
+from geoguide.experiments.run import get_all
+from geoguide.paths import write_text
+from geoguide.report.controls import DELTA, control_table
+from geoguide.report.search import AGAINST, OPTION, SCORE, search_table
+
+
+def test_controls_stand_beside_the_full_preset() -> None:
+    still = zip(regime.without_training(), (30.0, 30.5, 40.0), strict=True)
+    found = [fake_record(config, miou) for config, miou in still]
+    for seed in (0, 1, 2):
+        full = in_regime(preset(seed=seed))
+        found += [fake_record(in_regime(adapter_only(seed)), 31.0 + seed), fake_record(full, 33.0 + seed)]
+        found.append(fake_record(full.replace(**regime.CONTROLS["permuted geometry"]), 32.5 + seed))
+        found.append(fake_record(in_regime(adapter_only(seed), teacher=regime.PERFECT), 60.0 + seed))
+        found.append(fake_record(in_regime(on_labels(adapter_only(seed))), 65.0 + seed))
+    table = control_table([*found, found[0]], "large").set_index("control")  # a record in both lists counts once
+    assert list(table.index) == [
+        "2D fusion (no training)",
+        "2D fusion, means over superpoints",
+        "2D fusion, means over true instances (oracle)",
+        "adapter only",
+        "works-best",
+        "works-best, permuted geometry",
+        "adapter under a perfect 2D model (oracle)",
+        "adapter taught by labels (oracle)",
+    ]
+    assert table[DELTA].tolist()[3:] == ["-2.0 ± 0.0", "", "-0.5 ± 0.0", "+27.0 ± 0.0", "+32.0 ± 0.0"]
+    assert table[DELTA].iat[0] == "-4.0 ± 2.5" and table["seeds"].tolist() == [1, 1, 1, 3, 3, 3, 3, 3]
+
+
+def test_the_search_compares_validation_scores_with_the_row_that_is_changed(tmp_path) -> None:
+    assert search_table(tmp_path).empty
+    by_option = dict(zip(regime.SEARCH, regime.search(), strict=True))
+    for option, score in (("as it was", 40.0), ("without IIRC", 38.5), ("no module, half the steps", 20.0)):
+        made = fake_record(by_option[option]).raw | {"validation": {"miou": score, "macc": score}}
+        write_text(records.record_path(by_option[option], tmp_path), records.dumps(made))
+    table = search_table(tmp_path).set_index(OPTION)
+    assert table[SCORE].to_dict() == {"as it was": "40.0", "without IIRC": "38.5", "no module, half the steps": "20.0"}
+    assert table[AGAINST].to_dict() == {"as it was": "", "without IIRC": "-1.5", "no module, half the steps": ""}
+
+
+def test_of_the_large_edition_nothing_is_computed_for_a_page() -> None:
+    assert get_all([in_regime(adapter_only(99))], "large") == []
