@@ -41,7 +41,7 @@ from geoguide.benchmarks import NAMES, benchmark
 from geoguide.datasets.config import DataConfig
 from geoguide.experiments.records import frame, read_all
 from geoguide.instances.scene_masks import MaskConfig
-from geoguide.paths import clone
+from geoguide.paths import clone, results_root
 from geoguide.report import figures, regime
 from geoguide.report.real_rooms import is_of_rooms
 from geoguide.worlds.rooms.make import instance_counts
@@ -102,6 +102,19 @@ rooms = [record for record in large if record.facts.tested_on == "scannet" and r
 lines = frame(rooms, edition=edition) if rooms else None
 targets = regime.regime_table(lines, model)
 targets.style.hide(axis="index")
+
+# %% [markdown]
+# ## What do the frozen features know here?
+# Linear probes of a few points of a few rooms, fitted to their labels (`geoguide probe`): on generated rooms of the
+# large edition, and on one real room, whose rescan is scored. Compare within a column: absent classes count zero.
+
+# %%
+probes = {}
+for place, name in (("large edition", "probe-large"), ("real room", "probe-real")):
+    rows = json.loads((results_root() / "backbones" / f"{name}.json").read_text())["rows"]
+    probes[f"linear probe, {place}"] = {kind: row["linear"]["test_miou"] for kind, row in rows.items()}
+known = pd.DataFrame(probes).rename_axis("frozen features").reset_index()
+known.style.hide(axis="index").format(precision=1, na_rep="")
 
 # %% [markdown]
 # ## What we found
