@@ -133,7 +133,7 @@ Markdown("\n".join(text))
 
 # %%
 scores = search.search_table().set_index(search.OPTION)[search.SCORE]
-rows = {"no module": "the adapter alone", "gradients, 0.3": "all modules at matched gradients",
+rows = {"no module": "the adapter alone", "gradients, 1": "all modules at matched gradients",
         "without IMR": "works-best without IMR"}
 said = [f"{told} {scores[row]}" for row, told in rows.items() if row in scores]
 story = [f"- One seed, validation rooms, one schedule (mIoU, an indication): {', '.join(said)}."] if said else []
