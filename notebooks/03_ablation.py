@@ -144,7 +144,8 @@ Markdown("\n".join(text))
 story = []
 for _, row in controls.iterrows():
     if row[DELTA]:
-        story.append(f"- Large edition, **{row['control']}**: {row[DELTA]} mIoU against the full preset.")
+        runs = f"{row['seeds']} {'run' if row['seeds'] == 1 else 'runs'}"
+        story.append(f"- Large edition, **{row['control']}** ({runs}): {row[DELTA]} mIoU against the full preset.")
 Markdown("\n".join(story) or "- The controls were not run yet.")
 
 # %%
