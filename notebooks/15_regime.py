@@ -136,7 +136,10 @@ scores = search.search_table().set_index(search.OPTION)[search.SCORE]
 rows = {"no module": "the adapter alone", "gradients, 1": "all modules at matched gradients",
         "without IMR": "works-best without IMR"}
 said = [f"{told} {scores[row]}" for row, told in rows.items() if row in scores]
-story = [f"- One seed, validation rooms, one schedule (mIoU, an indication): {', '.join(said)}."] if said else []
+Markdown(f"- One seed, validation rooms, one schedule (mIoU, an indication): {', '.join(said) or 'not run'}.")
+
+# %%
+story = []
 whole = next((r for r in rooms if r.facts.fit(FULL | {"changed": ()})), None)
 if whole:
     pulls = pd.DataFrame(whole.history).mean()

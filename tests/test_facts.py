@@ -131,6 +131,8 @@ def test_every_committed_record_is_labelled_as_it_was_named() -> None:
         if record.facts.changed:
             (name, value), *_ = record.facts.changed
             assert f", {name} = {value}" in label
+        elif record.facts.edition == "large":
+            assert record.name == f"{label.removesuffix(', large edition')}, {record.facts.teacher}"
         else:
             assert label == record.name
     assert len({record.facts for record in found}) == len(found) > 200

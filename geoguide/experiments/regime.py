@@ -19,6 +19,7 @@ from geoguide.pipeline.student import student_kind
 
 EDITION: Edition = "large"
 FEATURES = {"scannet": "mini:lseg-mini", "matterport3d": "mini:lseg-mini", "nuscenes": "mini:lseg-streets-mini"}
+WITH_INSTANCES = ("scannet", "matterport3d")  # whose annotation has instances
 OTHER_FEATURES = ("mini:openseg-mini",)  # of rooms: does it depend on the 2D model (claims C1 and C5)?
 MODELS = {dataset: spec.removeprefix("mini:") for dataset, spec in FEATURES.items()}  # as facts call them
 OTHER_MODELS = tuple(spec.removeprefix("mini:") for spec in OTHER_FEATURES)
@@ -106,7 +107,7 @@ def without_training(dataset: str = "scannet") -> list[ExperimentConfig]:
         The experiments; the last is an oracle, and is not there where no instances are annotated (streets).
     """
     plain = in_regime(fusion(), dataset)
-    pools = ("superpoints",) if dataset == "nuscenes" else ("superpoints", "instances")
+    pools = ("superpoints",) if dataset not in WITH_INSTANCES else ("superpoints", "instances")
     return [plain, *(plain.replace(name=f"{plain.name}, {pool} mean", protocol__pooled=pool) for pool in pools)]
 
 
@@ -174,7 +175,7 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
         on descriptors; where there is a long tail also the presets without IIRC; and OpenScene's network.
     """
     there = benchmark(dataset)
-    seeds = SEEDS if dataset == "scannet" and features is None else FEW
+    seeds = SEEDS if dataset == NAMES[0] and features is None else FEW
     drops = ("none", "iirc") if there.more_label_sets else ("none",)
     rows = []
     for seed in seeds:
