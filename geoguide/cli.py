@@ -276,8 +276,8 @@ class Replicate(Place):
         "large",
         "search",
     ] = "all"
-    """all: the small edition's tables. regime and large: those of the large editions. search: what works-best was
-    chosen by."""
+    """all: the small edition's tables. regime and large: those of the large editions. search: options and
+    schedules, judged by validation rooms of the large edition."""
     backbone: str | None = None
     """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None

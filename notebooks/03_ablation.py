@@ -74,7 +74,7 @@ tables.ablation_table(lines).style.hide(axis="index").format(precision=1)
 
 # %%
 known = run.get_all([*regime.anchors(), *regime.ablation()], "large")
-controls = control_table(known, "large") if known else pd.DataFrame(columns=["control", DELTA])
+controls = control_table(known) if known else pd.DataFrame(columns=["control", DELTA])
 controls.style.hide(axis="index")
 
 # %%

@@ -122,8 +122,8 @@ flat
 # %% [markdown]
 # ## The search on the large edition
 # On the large edition's validation rooms, one seed: each line changes one thing of *works-best*, or of the adapter
-# alone, for the schedule. Differences of a point or less are within what a seed does. So far the schedule was searched,
-# and the large edition has it; options that were not run yet are not listed (`geoguide replicate --profile search`).
+# alone, for the schedule. One seed proves little. The large edition has the schedule that this favours; *works-best* is
+# still as it was. Options that were not run yet are not listed (`geoguide replicate --profile search`).
 
 # %%
 search.search_table().style.hide(axis="index")

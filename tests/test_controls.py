@@ -20,7 +20,7 @@ def test_controls_stand_beside_the_full_preset() -> None:
         found.append(fake_record(full.replace(**regime.CONTROLS["permuted geometry"]), 32.5 + seed))
         found.append(fake_record(in_regime(adapter_only(seed), teacher=regime.PERFECT), 60.0 + seed))
         found.append(fake_record(in_regime(on_labels(adapter_only(seed))), 65.0 + seed))
-    table = control_table([*found, found[0]], "large").set_index("control")  # a record in both lists counts once
+    table = control_table([*found, found[0]]).set_index("control")  # a record in both lists counts once
     assert list(table.index) == [
         "2D fusion (no training)",
         "2D fusion, means over superpoints",

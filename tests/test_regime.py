@@ -6,11 +6,11 @@ import pytest
 
 from geoguide.errors import DataError
 from geoguide.experiments import records, regime
-from geoguide.experiments.facts import Facts
+from geoguide.experiments.facts import Facts, _flat
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import adapter_only, openscene, point_transformer, preset
 from geoguide.experiments.profiles import profile
-from geoguide.frozen import config_hash
+from geoguide.frozen import config_hash, to_dict
 from geoguide.pipeline.pooling import PoolingConfig
 
 
@@ -36,8 +36,11 @@ def test_rows_are_what_they_are_called_and_differ_from_the_presets_only_as_said(
 def test_a_search_is_judged_by_validation_rooms_and_changes_what_it_says() -> None:
     rows = regime.search()
     assert len({config_hash(config) for config in rows}) == len(rows) == len(regime.SEARCH)
-    for config in rows:
-        assert config.data.first == regime.SEARCH_ROOMS and config.objective.usd.supervision in ("held_out", "student")
+    for config, (option, changes) in zip(rows, regime.SEARCH.items(), strict=True):
+        assert config.data.first == regime.SEARCH_ROOMS
+        flat = [_flat(to_dict(one, hashed_only=True)) for one in (config, rows[0])]
+        told = {name for name in flat[0].keys() | flat[1].keys() if flat[0].get(name) != flat[1].get(name)}
+        assert told <= {name.replace("__", ".") for name in changes} and bool(told) == bool(changes), option
 
 
 def test_a_large_edition_keeps_exact_means_and_some_points_where_a_student_can_do_with_them() -> None:

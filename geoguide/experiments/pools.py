@@ -10,10 +10,9 @@ from tqdm import tqdm
 from geoguide.errors import require
 from geoguide.experiments.records import Record, find, find_all, record_path
 from geoguide.experiments.run import data_key, run
-from geoguide.locks import end_with_parent
 from geoguide.paths import check_writable, checkpoints_root, results_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.prepare import begin_worker, prepare_split
 from geoguide.pipeline.train import checkpoint_name
 
 
@@ -67,8 +66,7 @@ def run_all(
 
 def _begin_worker(turns: Queue) -> None:
     """One thread, and of several GPUs the one whose turn it is."""
-    end_with_parent()
-    torch.set_num_threads(1)
+    begin_worker()
     number, gpus = turns.get(), torch.cuda.device_count()
     if gpus > 1:
         torch.cuda.set_device(number % gpus)

@@ -247,7 +247,7 @@ def profile(name: str) -> list[ExperimentConfig]:
             chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07).
             `entire-networks`: the backbone's own network trained whole (C1). `ceilings`: what limits the student.
             `regime`: the anchors of the large edition of rooms (chapter 15). `large`: every row that the chapters show
-            of the large editions. `search`: what works-best was chosen by, on validation rooms (chapter 07).
+            of the large editions. `search`: options and schedules on validation rooms (chapter 07).
             `studies`: single options of the ledger. `all`: all of these but those from `dose-response` to `search`.
 
     Returns:

@@ -32,7 +32,7 @@ OTHER_BACKBONES = ("sonata-mini-5cm", "descriptors", "sonata-mini-untrained")  #
 PERFECT = "no fault"  # the 2D model of `presets.DOSES` that is an oracle
 SEEDS, FEW = presets.SEEDS, presets.LONG_SEEDS
 SEARCH_ROOMS = (200, 30, 1)
-SEARCHED = ObjectiveConfig(  # works-best as it was, before it met the large edition
+SEARCHED = ObjectiveConfig(  # works-best when the search was made; written out, so that its records outlive the preset
     usd=USDConfig(supervision="held_out", point_target="refined", unseen="refined"),
     imr=presets.PRESETS["works-best"].imr,
     lambda_sim=1e-4,
@@ -188,8 +188,8 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
     return still + [in_regime(config, dataset, features=features) for config in rows]
 
 
-# The search behind works-best: options of the whole method, each changed alone, and schedules of the adapter. Judged by
-# validation rooms alone; of the test rooms one is scored, because a record must score something.
+# The search: options of the whole method, each changed alone, and schedules of the adapter. Judged by validation rooms
+# alone; of the test rooms one is scored, because a record must score something.
 _NORM = {"objective__iirc__scale": "norm"}
 SCHEDULED = "no module"  # the row whose schedule is varied
 SEARCH: dict[str, dict[str, Any]] = {
@@ -232,7 +232,7 @@ SEARCH: dict[str, dict[str, Any]] = {
 
 
 def search() -> list[ExperimentConfig]:
-    """The search behind works-best, one seed.
+    """The search, one seed.
 
     Returns:
         The experiments of `SEARCH`, in its order.

@@ -155,7 +155,7 @@ def prepare_split(
         sweep(folder)
     training = split == "train"
     if workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker) as pool:
             jobs = pool.map(functools.partial(_warm, config=config, device=device, training=training), sources)
             list(tqdm(jobs, f"prepare {split}", len(sources), disable=not progress))
     scenes = PreparedScenes(sources, config, device, training=training)
@@ -164,7 +164,8 @@ def prepare_split(
     return scenes
 
 
-def _begin_worker() -> None:
+def begin_worker() -> None:
+    """Start a process of a pool: it ends with its parent and has one thread, since there is a process per core."""
     end_with_parent()
     torch.set_num_threads(1)
 

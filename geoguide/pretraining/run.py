@@ -6,15 +6,14 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
-from geoguide.locks import end_with_parent
 from geoguide.ops.devices import resolve_device
 from geoguide.paths import alone_beside, write_text
+from geoguide.pipeline.prepare import begin_worker
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.loop import Pretraining, pretrain
 from geoguide.pretraining.rooms import Identity, identity, make_rooms, read_cloud
@@ -87,14 +86,9 @@ def read_world(
     if workers == 1:
         parts = list(tqdm(map(read, folders), **told))
     else:
-        with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker) as pool:
             parts = list(tqdm(pool.map(read, folders), **told))
     return [cloud for part in parts for cloud in part], [identity(folder) for folder in folders]
-
-
-def _begin_worker() -> None:
-    end_with_parent()
-    torch.set_num_threads(1)
 
 
 def _read_room(folder: Path, *, described: bool) -> list[Cloud]:

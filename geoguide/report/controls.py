@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from geoguide.datasets.config import Edition
 from geoguide.experiments import facts, presets, regime
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import Record, frame, only
@@ -14,40 +13,38 @@ from geoguide.report.tables import mean_of, means
 
 DELTA = "Δ mIoU to works-best"
 _PLAIN: Row = {"changed": ()}
+_OWN: Row = {"teacher": regime.MODELS["scannet"]}
 _POOLS = {"superpoints": "means over superpoints", "instances": "means over true instances (oracle)"}
 
 
-def _rows(teacher: str) -> Iterator[tuple[str, Row]]:
+def _rows() -> Iterator[tuple[str, Row]]:
     """Every control in reading order: its name, and the facts that pick it."""
-    own = {"teacher": teacher}
-    yield "2D fusion (no training)", {"method": facts.FUSION} | _PLAIN | own
+    yield "2D fusion (no training)", {"method": facts.FUSION} | _PLAIN | _OWN
     for pool, told in _POOLS.items():
-        yield f"2D fusion, {told}", {"method": facts.FUSION, "changed": (("protocol.pooled", pool),)} | own
-    yield "adapter only", ADAPTER | _PLAIN | own
-    yield "plain superpoint means as targets", POOLED | _PLAIN | own
-    yield "works-best", FULL | _PLAIN | own
+        yield f"2D fusion, {told}", {"method": facts.FUSION, "changed": (("protocol.pooled", pool),)} | _OWN
+    yield "adapter only", ADAPTER | _PLAIN | _OWN
+    yield "plain superpoint means as targets", POOLED | _PLAIN | _OWN
+    yield "works-best", FULL | _PLAIN | _OWN
     for told, changes in regime.CONTROLS.items():
         changed = Facts.of(regime.in_regime(presets.preset().replace(**changes))).changed
-        yield f"works-best, {told}", FULL | {"changed": changed} | own
-    yield "adapter under a perfect 2D model (oracle)", ADAPTER | _PLAIN | {"teacher": "no fault"}
-    yield "adapter taught by labels (oracle)", {"method": facts.ADAPTER + presets.ON_LABELS} | _PLAIN | own
-    yield "linear probe of the frozen features (oracle)", {"method": facts.PROBE} | _PLAIN | own
+        yield f"works-best, {told}", FULL | {"changed": changed} | _OWN
+    yield "adapter under a perfect 2D model (oracle)", ADAPTER | _PLAIN | {"teacher": regime.PERFECT}
+    yield "adapter taught by labels (oracle)", {"method": facts.ADAPTER + presets.ON_LABELS} | _PLAIN | _OWN
+    yield "linear probe of the frozen features (oracle)", {"method": facts.PROBE} | _PLAIN | _OWN
 
 
-def control_table(found: Sequence[Record], edition: Edition) -> pd.DataFrame:
+def control_table(found: Sequence[Record]) -> pd.DataFrame:
     """The controls as shown, each with its change to the full works-best preset.
 
     Args:
         found: Records of `regime.ablation` and `regime.anchors`, as far as they were run.
-        edition: See `records.frame`.
 
     Returns:
         A line per control that was run: `control`, means of both metrics, the change of mIoU paired by seed, `seeds`.
     """
-    lines, table = frame(found, edition=edition).drop_duplicates("id"), []
-    teacher = next((name for name in lines["teacher"] if name != "no fault"), "")
-    full = FULL | _PLAIN | {"teacher": teacher}
-    for told, row in _rows(teacher):
+    lines, table = frame(found, edition=regime.EDITION).drop_duplicates("id"), []
+    full = FULL | _PLAIN | _OWN
+    for told, row in _rows():
         mine = only(lines, row)
         if mine.empty:
             continue

@@ -1,4 +1,4 @@
-"""What works-best was chosen by: the search on validation rooms, as a table."""
+"""The search on the validation rooms of the large edition, as a table."""
 
 from pathlib import Path
 
