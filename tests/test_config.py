@@ -5,8 +5,8 @@ import json
 import pytest
 
 from geoguide.errors import ConfigError
-from geoguide.experiments.presets import SEEDS, fusion, preset, row_name
-from geoguide.experiments.profiles import DROPS, ablation, profile
+from geoguide.experiments.presets import DROPS, SEEDS, fusion, preset, row_name
+from geoguide.experiments.profiles import ablation, profile
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.method.objective import MODULES, parse_drop
 from geoguide.pipeline.config import ExperimentConfig

@@ -7,6 +7,7 @@ from geoguide.experiments import facts, placing
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import (
+    DROPS,
     ENTIRE_IN_BUDGET,
     ON_LABELS,
     PRESETS,
@@ -24,7 +25,6 @@ from geoguide.experiments.presets import (
     with_teacher,
 )
 from geoguide.experiments.profiles import (
-    DROPS,
     STUDIES,
     cross_domain,
     main_table,

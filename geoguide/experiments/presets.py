@@ -116,6 +116,11 @@ BEYOND_OBJECTIVE: dict[str, dict[str, Any]] = {
 
 UNIFORM_W = {"objective__usd__weight": "uniform", "objective__usd__supervision": "none"}  # USD without reliability
 
+DROPS = {  # the ablation's rows of each preset: less one module, and for the better preset also one module alone
+    "as-written": ("none", "usd", "imr", "iirc"),
+    "works-best": ("none", "usd", "imr", "iirc", "imr+iirc", "usd+iirc", "usd+imr"),
+}
+
 CHAPTER_PRESETS = ("as-written", "works-best")  # of `PRESETS`, those that the chapters compare
 
 

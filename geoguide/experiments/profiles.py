@@ -13,11 +13,6 @@ from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.protocols import STEPS
 
-DROPS = {  # the ablation's rows of each preset: less one module, and for the better preset also one module alone
-    "as-written": ("none", "usd", "imr", "iirc"),
-    "works-best": ("none", "usd", "imr", "iirc", "imr+iirc", "usd+iirc", "usd+imr"),
-}
-
 
 def ablation(seeds: tuple[int, ...] = presets.SEEDS, edition: Edition = "small") -> list[ExperimentConfig]:
     """Every row of the ablation, with the same seeds and scenes (chapter 03).
@@ -34,7 +29,7 @@ def ablation(seeds: tuple[int, ...] = presets.SEEDS, edition: Edition = "small")
     rows = [fusion(seeds[0])]
     for seed in seeds:
         rows += [adapter_only(seed), pooled(seed)]
-        rows += [preset(name, drop=drop, seed=seed) for name, drops in DROPS.items() for drop in drops]
+        rows += [preset(name, drop=drop, seed=seed) for name, drops in presets.DROPS.items() for drop in drops]
     return rows
 
 

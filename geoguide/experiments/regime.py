@@ -1,7 +1,7 @@
 """The rows of the large editions, which are to be in the regime of real benchmarks (`report.regime` says how near).
 
 There a 2D model that looks at the images tells less than the frozen features know, and there are scenes enough. The
-tables of the chapters are of these rows; the small editions are what every machine checks itself with.
+chapters show them where they are asked for the large edition, as far as they were run.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from geoguide.experiments import presets
 from geoguide.experiments.placing import on, placed, tested_on
 from geoguide.experiments.presets import adapter_only, fusion, openscene, point_transformer, pooled, preset
 from geoguide.experiments.real_rooms import ORACLES
+from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import MODULES, ObjectiveConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.pipeline.config import ExperimentConfig
@@ -34,7 +35,9 @@ SEEDS, FEW = presets.SEEDS, presets.LONG_SEEDS
 SEARCH_ROOMS = (200, 30, 1)
 SEARCHED = ObjectiveConfig(  # works-best when the search was made; written out, so that its records outlive the preset
     usd=USDConfig(supervision="held_out", point_target="refined", unseen="refined"),
-    imr=presets.PRESETS["works-best"].imr,
+    imr=IMRConfig(
+        pattern="superpoints", temperature=0.1, learn_scale=True, centre=True, balance="balanced", negatives="unalike"
+    ),
     lambda_sim=1e-4,
 )
 _MATCHED = {
@@ -125,14 +128,11 @@ def ablation(seeds: tuple[int, ...] = SEEDS, dataset: str = "scannet") -> list[E
     for seed in seeds:
         rows += [adapter_only(seed), pooled(seed)]
         for name in presets.PRESETS:
-            drops = ("none", *MODULES, *(ALONE if name == "works-best" else ()))
+            drops = presets.DROPS.get(name, ("none", *MODULES))
             rows += [preset(name, drop=drop, seed=seed) for drop in drops]
         full = preset(seed=seed)
         rows += [full.replace(name=f"{full.name}, {told}", **changes) for told, changes in CONTROLS.items()]
     return [*without_training(dataset), *(in_regime(config, dataset) for config in rows)]
-
-
-ALONE = ("imr+iirc", "usd+iirc", "usd+imr")  # what is dropped where one module is alone
 
 
 def preliminary() -> list[ExperimentConfig]:

@@ -2,8 +2,7 @@
 
 from geoguide.experiments import facts, regime
 from geoguide.experiments.facts import Row
-from geoguide.experiments.presets import DEFAULT_BACKBONE, PRESETS
-from geoguide.experiments.profiles import DROPS
+from geoguide.experiments.presets import DEFAULT_BACKBONE, DROPS, PRESETS
 from geoguide.method.objective import MODULES, parse_drop
 
 # On generated data by edition and benchmark, and on real data, unless a row says otherwise.
