@@ -177,7 +177,7 @@ class Train(Place):
         from geoguide.model import from_fit
         from geoguide.pipeline.train import fit
 
-        config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed))
+        config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition))
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         pools.prepare_data(config, self.workers, self.device)

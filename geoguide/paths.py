@@ -23,6 +23,7 @@ MAKING = ".making-"  # what the names of working folders begin with
 LOCK = ".making-lock"  # the file in each that is locked
 SHOWN = 50  # characters of a file's name in that of its working folder: 255 bytes must hold it
 BLOCK = 4096  # bytes: a disk with less than one block free is full
+SHORT_WRITE = " requested and "  # in what numpy says of a file that could not be written to its end
 
 PACKAGE = Path(__file__).resolve().parent
 WEIGHTS = PACKAGE / "weights"  # what is shipped with the package
@@ -299,11 +300,11 @@ def sweep(folder: str | Path) -> None:
 
 
 def _reason(error: OSError, path: Path) -> str:
-    """Why the system refused. numpy says only how many values were written where the disk was full."""
+    """Why the system refused. Of a full disk numpy says only how much was written; there may be space again by now."""
     if error.strerror:
         return error.strerror
     full = path.parent.is_dir() and shutil.disk_usage(path.parent).free < BLOCK
-    return os.strerror(errno.ENOSPC) if full else first_line(error)
+    return os.strerror(errno.ENOSPC) if full or SHORT_WRITE in str(error) else first_line(error)
 
 
 def _new_folder(path: Path) -> tuple[Path, int]:

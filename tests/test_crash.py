@@ -290,6 +290,13 @@ def test_a_full_disk_is_one_line_and_the_old_file_stays(disk: Path, kind: str) -
     assert tree(disk) == {"x.pt": b"old"}
 
 
+def test_a_disk_that_was_full_a_moment_ago(tmp_path: Path) -> None:
+    """Another process's unfinished file may be gone again when ours is reported: numpy's words say enough."""
+    path = tmp_path / "x.npy"
+    with pytest.raises(DataError, match=rf"x.npy: cannot be written \({FULL}\)$"), paths.writing(path):
+        raise OSError("4430496 requested and 3145664 written")
+
+
 @pytest.mark.parametrize(("dataset", "option"), [("mini-scannet", "--rooms"), ("mini-nuscenes", "--scenes")])
 def test_making_data_on_a_full_disk(disk: Path, capsys, dataset: str, option: str) -> None:
     (disk / "other").write_bytes(bytes(1_700_000))

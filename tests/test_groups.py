@@ -132,5 +132,5 @@ def test_bad_input() -> None:
         Groups.partition(torch.zeros(3, dtype=torch.int32), 1)
     with pytest.raises(InputError, match=r"group must be int64 \[2\], found torch.int64 \[3\]"):
         Groups(torch.zeros(3, dtype=torch.int64), 1, 9, torch.tensor([0, 1]))
-    with pytest.raises(InputError, match="segment index must be"):
+    with pytest.raises(InputError, match="values of groups of 3 points must have a row for each, found 4"):
         Groups.partition(torch.zeros(3, dtype=torch.int64)).sum(torch.zeros(4, D))

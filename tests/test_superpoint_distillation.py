@@ -200,12 +200,8 @@ def test_the_halves_of_the_input_can_be_made_equal(semantic: torch.Tensor, batch
     expected = [deviations[:, :C1].square().mean().sqrt(), deviations[batch.seen, C1:].square().mean().sqrt()]
     torch.testing.assert_close(usd.scales, torch.stack(expected))
     weights = usd.weights(batch)
-    torch.testing.assert_close(
-        weights,
-        normalise_weights(
-            usd.reliability(deviations / torch.repeat_interleave(usd.scales, torch.tensor([C1, C]))), batch, "sigmoid"
-        ),
-    )
+    scores = usd.reliability.layers(deviations / torch.repeat_interleave(usd.scales, torch.tensor([C1, C]))).squeeze(-1)
+    torch.testing.assert_close(weights, normalise_weights(scores, batch, "sigmoid"))
     usd.standardise([long])
     torch.testing.assert_close(usd.weights(long), weights)
     assert "scales" in usd.state_dict()  # so that a checkpoint holds them

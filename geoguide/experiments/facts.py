@@ -184,6 +184,7 @@ def _bases(config: ExperimentConfig, teacher: str) -> Iterator[tuple[dict[str, A
 def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[dict[str, Any], ExperimentConfig]]:
     """The same for an experiment whatever it learns from."""
     modules = config.objective.modules
+    edition = config.data.edition if config.data.generated else "small"
     if config.protocol.mode == "fusion":
         yield {"method": FUSION, "backbone": None}, presets.fusion()
     elif config.train.model == PointTransformerStudent.name:
@@ -191,7 +192,6 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
         yield {"method": presets.TRANSFORMER_NAMES[start]}, presets.point_transformer(start)
     elif not student_kind(config).frozen:  # how long it trains depends on the 2D model
         trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
-        edition = config.data.edition if config.data.generated else "small"
         yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for, edition=edition)
         for width, voxel in presets.ENTIRE_IN_BUDGET:
             base = presets.openscene_in_budget(width, voxel)
@@ -202,7 +202,10 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
         if modules == presets.pooled().objective.modules:
             yield {"method": POOLED}, presets.pooled()
         for name in presets.PRESETS:
-            yield {"method": GEOGUIDE, "preset": name}, presets.preset(name).replace(objective__modules=modules)
+            yield (
+                {"method": GEOGUIDE, "preset": name},
+                presets.preset(name, edition=edition).replace(objective__modules=modules),
+            )
 
 
 def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> ExperimentConfig:

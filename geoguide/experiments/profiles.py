@@ -138,7 +138,8 @@ def dose_response() -> list[ExperimentConfig]:
     rows = []
     for seed in presets.LONG_SEEDS:
         for dose in presets.DOSES:
-            for config in (adapter_only(seed), *(preset(drop=drop, seed=seed) for drop in DOSE_DROPS)):
+            modules = (preset(drop=drop, seed=seed, edition="large") for drop in DOSE_DROPS)
+            for config in (adapter_only(seed), *modules):
                 shorter = {"train__steps": DOSE_STEPS, "train__evaluate_every": DOSE_STEPS // 20}
                 rows.append(regime.in_regime(config, teacher=dose).replace(data__first=DOSE_ROOMS, **shorter))
     return rows

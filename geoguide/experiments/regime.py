@@ -40,16 +40,11 @@ SEARCHED = ObjectiveConfig(  # works-best when the search was made; written out,
     ),
     lambda_sim=1e-4,
 )
-_MATCHED = {
-    "objective__lambda_by": "gradient",
-    "objective__lambda_mask": 0.3,
-    "objective__lambda_sim": 0.3,
-}
 
 CONTROLS: dict[str, dict[str, Any]] = {  # of works-best; what each takes away or gives
     "uniform W": presets.UNIFORM_W,
     "permuted geometry": {"objective__iirc__geometry": "permuted"},
-    "matched gradients": _MATCHED,
+    "weights of the small edition": {"objective": SEARCHED},
     "true masks": ORACLES["true masks"],
     "true masks and superpoints": ORACLES["true masks and superpoints"],
 }
@@ -129,8 +124,8 @@ def ablation(seeds: tuple[int, ...] = SEEDS, dataset: str = "scannet") -> list[E
         rows += [adapter_only(seed), pooled(seed)]
         for name in presets.PRESETS:
             drops = presets.DROPS.get(name, ("none", *MODULES))
-            rows += [preset(name, drop=drop, seed=seed) for drop in drops]
-        full = preset(seed=seed)
+            rows += [preset(name, drop=drop, seed=seed, edition=EDITION) for drop in drops]
+        full = preset(seed=seed, edition=EDITION)
         rows += [full.replace(name=f"{full.name}, {told}", **changes) for told, changes in CONTROLS.items()]
     return [*without_training(dataset), *(in_regime(config, dataset) for config in rows)]
 
@@ -182,7 +177,8 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
         rows.append(adapter_only(seed))
         if features is None and seed in FEW:
             rows.append(adapter_only(seed, backbone="descriptors"))
-        rows += [preset(name, drop=drop, seed=seed) for name in presets.CHAPTER_PRESETS for drop in drops]
+        names = presets.CHAPTER_PRESETS
+        rows += [preset(name, drop=drop, seed=seed, edition=EDITION) for name in names for drop in drops]
     rows += [openscene(seed, edition=EDITION) for seed in FEW[: there.entire_network_seeds]]
     still = without_training(dataset)[:2] if features is None else [in_regime(fusion(), dataset, features=features)]
     return still + [in_regime(config, dataset, features=features) for config in rows]
@@ -191,6 +187,12 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
 # The search: options of the whole method, each changed alone, and schedules of the adapter. Judged by validation rooms
 # alone; of the test rooms one is scored, because a record must score something.
 _NORM = {"objective__iirc__scale": "norm"}
+_MATCHED = {
+    "objective__lambda_by": "gradient",
+    "objective__lambda_mask": 0.3,
+    "objective__lambda_sim": 0.3,
+}
+_EQUAL = _NORM | _MATCHED | {"objective__lambda_mask": 1.0, "objective__lambda_sim": 1.0}
 SCHEDULED = "no module"  # the row whose schedule is varied
 SEARCH: dict[str, dict[str, Any]] = {
     "as it was": {},
@@ -205,7 +207,17 @@ SEARCH: dict[str, dict[str, Any]] = {
     },
     "gradients, 0.1": _NORM | _MATCHED | {"objective__lambda_mask": 0.1, "objective__lambda_sim": 0.1},
     "gradients, 0.3": _NORM | _MATCHED,
-    "gradients, 1": _NORM | _MATCHED | {"objective__lambda_mask": 1.0, "objective__lambda_sim": 1.0},
+    "gradients, 1": _EQUAL,
+    "gradients, 3": _NORM | _MATCHED | {"objective__lambda_mask": 3.0, "objective__lambda_sim": 3.0},
+    "gradients, 1 and 3": _EQUAL | {"objective__lambda_sim": 3.0},
+    "gradients, 0.1 and 1": _EQUAL | {"objective__lambda_mask": 0.1},
+    "gradients, 0.1 and 3": _EQUAL | {"objective__lambda_mask": 0.1, "objective__lambda_sim": 3.0},
+    "gradients, 3 and 1": _EQUAL | {"objective__lambda_mask": 3.0},
+    "gradients, 1, without USD": _EQUAL | {"objective__modules": ("imr", "iirc")},
+    "gradients, 1, without IMR": _EQUAL | {"objective__modules": ("usd", "iirc")},
+    "gradients, 1, without IIRC": _EQUAL | {"objective__modules": ("usd", "imr")},
+    "gradients, 1, usd's point target lifted": _EQUAL | {"objective__usd__point_target": "lifted"},
+    "gradients, 1, usd standardised": _EQUAL | {"objective__usd__standardise": True},
     "lambda_mask x 5": {"objective__lambda_mask": 0.5},
     "usd standardised": {"objective__usd__standardise": True},
     "usd's point target lifted": {"objective__usd__point_target": "lifted"},
@@ -252,7 +264,8 @@ def cross_domain() -> list[ExperimentConfig]:
     """
     rows = []
     for seed in FEW:
-        trained = [adapter_only(seed), *(preset(name, seed=seed) for name in presets.CHAPTER_PRESETS)]
+        trained = [adapter_only(seed)]
+        trained += [preset(name, seed=seed, edition=EDITION) for name in presets.CHAPTER_PRESETS]
         rows += [tested_on(in_regime(config), dataset) for config in trained for dataset in NAMES[1:]]
     return rows
 

@@ -14,6 +14,8 @@ from geoguide.method.batch import Batch
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
 
+PAIRS_AT_A_TIME = 2**18  # of a mask and a point: 1 MB a matrix, of which about ten are alive, still in the cache
+
 
 @dataclass(frozen=True)
 class IMRConfig:
@@ -124,7 +126,7 @@ class _MaskBCE(torch.autograd.Function):
             grad_offset += residual.sum()
             residual = residual * scale
             grad_q[part] = residual @ features
-            grad_f += residual.T @ queries[part]
+            grad_f.addmm_(residual.T, queries[part])
         ctx.save_for_backward(grad_q, grad_f, grad_scale, grad_offset)
         return loss
 
@@ -144,7 +146,7 @@ def mask_bce(
     balance: str = "none",
     ignore: Tensor | None = None,
     superpoints: Groups | None = None,
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Tensor:
     """L_mask = BCE(sigmoid(cos(F̄_i^mask, F_3d^sem)), M_i) over all points of the scene (paper, IMR).
 
@@ -159,11 +161,11 @@ def mask_bce(
         ignore: bool [M, S]: the points of superpoint s that lie outside mask m are left out where ignore[m, s] is true;
             None leaves out nothing.
         superpoints: The S superpoints over the P points; needed with `ignore`.
-        chunk: Masks worked on at a time.
+        chunk: Masks worked on at a time; None for as many as make `PAIRS_AT_A_TIME` pairs with the points, at least 1.
 
     Returns:
-        Scalar, the mean over masks of the (weighted) mean over points. Memory O(chunk P + P C), never [M, P] in full;
-        time O(M P C). Once differentiable in queries, features, scale and offset.
+        Scalar, the mean over masks of the (weighted) mean over points. Memory O(chunk P + P C), never [M, P] in full
+        for a large scene; time O(M P C). Once differentiable in queries, features, scale and offset.
 
     Raises:
         InputError: `ignore` without `superpoints`.
@@ -199,6 +201,7 @@ def mask_bce(
             weight = _shares(valid)
         return target, weight / masks.count
 
+    chunk = max(1, PAIRS_AT_A_TIME // max(1, points)) if chunk is None else chunk
     return _MaskBCE.apply(queries, features, cells, scale, offset, chunk)
 
 

@@ -1,7 +1,7 @@
 """IIRC, inter-instance relation consistency: semantic similarities between regions must follow the geometric ones."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,23 @@ def prepare_regions(features: Tensor, config: IIRCConfig) -> Tensor:
     return features
 
 
+class _GramDistance(torch.autograd.Function):
+    """|A A^T - B B^T|^2, once differentiable: as the difference D is symmetric, 4 D A is one product and not two."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        difference = torch.addmm(b @ b.T, a, a.T, beta=-1)  # [R, R]
+        ctx.save_for_backward(a, b, difference)
+        return difference.square().sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (a, b, difference), (grad,) = ctx.saved_tensors, grads
+        signed = ((4 * grad, a), (-4 * grad, b))
+        needed = zip(signed, ctx.needs_input_grad, strict=True)
+        return tuple((difference @ own).mul_(factor) if wanted else None for (factor, own), wanted in needed)
+
+
 def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Tensor:
     """MSE(P_sim^G, P_sim^sem) over all pairs of R regions (paper, IIRC).
 
@@ -103,8 +120,7 @@ def relation_loss(semantic: Tensor, geometry: Tensor, config: IIRCConfig) -> Ten
         return semantic.sum() * 0.0
     a, b = prepare_regions(semantic, config), prepare_regions(geometry, config)
     if regions <= max(a.shape[1], b.shape[1]):
-        difference = a @ a.T - b @ b.T  # [R, R]
-        total = difference.square().sum()
+        total = _GramDistance.apply(a, b)
     else:  # float64 sums: the three large terms cancel
         aa, ab, bb = ((x.T @ y).double().square().sum() for x, y in ((a, a), (a, b), (b, b)))
         total = (aa - 2 * ab + bb).clamp_min(0)

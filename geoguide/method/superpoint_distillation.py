@@ -128,16 +128,28 @@ class Reliability(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, start)
 
-    def forward(self, deviations: Tensor) -> Tensor:
-        """Score each point.
+    def forward(self, batch: Batch, scales: Tensor | None = None) -> Tensor:
+        """Score each point by `reliability_input`.
+
+        The first layer is linear: it is applied to means and features, and the deviations of the results are taken,
+        which never writes the [P, C1 + C] matrix.
 
         Args:
-            deviations: What `reliability_input` returns, [P, C1 + C].
+            batch: The P points.
+            scales: By what the 3D and the 2D half of the input are divided, float [2]; None for 1.
 
         Returns:
             [P], any real number.
         """
-        return self.layers(deviations).squeeze(-1)
+        first, activation, last = self.layers
+        assert isinstance(first, nn.Linear)
+        halves = torch.split(first.weight, _widths(batch), dim=1)  # [hidden, C1], [hidden, C]
+        if scales is not None:
+            halves = tuple(half / scale for half, scale in zip(halves, scales, strict=True))
+        spread = batch.superpoints.to_entries
+        in_3d = spread(batch.mean_geometry("superpoints") @ halves[0].T) - batch.geometry @ halves[0].T  # [P, hidden]
+        in_2d = spread(batch.mean_lifted("superpoints") @ halves[1].T) - batch.lifted @ halves[1].T  # [P, hidden]
+        return last(activation(in_3d + in_2d * batch.seen.unsqueeze(-1) + first.bias)).squeeze(-1)
 
 
 class SuperpointDistillation(nn.Module):
@@ -193,11 +205,7 @@ class SuperpointDistillation(nn.Module):
         """
         if self.reliability is None:
             return batch.seen.to(batch.lifted.dtype)
-        deviations = reliability_input(batch)
-        if self.scales is not None:
-            halves = zip(deviations.split(_widths(batch), dim=-1), self.scales, strict=True)
-            deviations = torch.cat([half / scale for half, scale in halves], dim=-1)
-        return normalise_weights(self.reliability(deviations), batch, self.config.weight)
+        return normalise_weights(self.reliability(batch, self.scales), batch, self.config.weight)
 
     def forward(self, semantic: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The two terms of L_sp, and with `held_out` the loss of W's MLP (paper, USD).
@@ -222,10 +230,11 @@ class SuperpointDistillation(nn.Module):
         pooled = superpoints.mean(semantic, pool)  # [S, C]
         losses = {"superpoint": masked_mean(cosine_distance(pooled, refined), has_target)}
 
-        target = batch.lifted if self.config.point_target == "lifted" else superpoints.to_entries(refined)  # [P, C]
-        supervised = seen
+        spread = superpoints.to_entries(refined)  # [P, C]
+        target, supervised = batch.lifted if self.config.point_target == "lifted" else spread, seen
         if self.config.unseen == "refined":
-            target = torch.where(seen.unsqueeze(-1), target, superpoints.to_entries(refined))
+            if self.config.point_target == "lifted":
+                target = torch.where(seen.unsqueeze(-1), target, spread)
             supervised = superpoints.to_entries(has_target)
         losses["point"] = masked_mean(cosine_distance(semantic, target), supervised)
         if half is not None and self.reliability is not None:

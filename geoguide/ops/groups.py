@@ -1,12 +1,27 @@
 """Points in groups, and pooling over groups: superpoints (a partition) or instance masks (which may overlap)."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from geoguide.errors import InputError
-from geoguide.ops.segment import segment_mean, segment_softmax, segment_sum
+from geoguide.ops.segment import segment_softmax, segment_sum
+
+
+class _Bags(NamedTuple):
+    """Entries in the order of what they are summed into: those of bag b start at `offset[b]`."""
+
+    entry: Tensor  # int64 [E]
+    row: Tensor  # int64 [E], which row of the summed matrix each of them is
+    offset: Tensor  # int64 [bags]
+
+    def sum(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
+        own = None if weights is None else weights[self.entry].to(values.dtype)
+        return F.embedding_bag(self.row, values, self.offset, mode="sum", per_sample_weights=own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +96,7 @@ class Groups:
         Returns:
             [E, ...]; `values` itself in a partition.
         """
-        return values if self.point is None else values[self.point]
+        return values if self.point is None else values.index_select(0, self.point)
 
     def to_entries(self, pooled: Tensor) -> Tensor:
         """Give each entry the value of its group; in a partition E is P, so this spreads group means over the points.
@@ -92,7 +107,9 @@ class Groups:
         Returns:
             [E, ...].
         """
-        return pooled[self.group]
+        if pooled.dim() == 2 and pooled.requires_grad:
+            return _Spread.apply(pooled, self)
+        return pooled.index_select(0, self.group)
 
     def sum(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
         """Sum over the points of each group.
@@ -102,11 +119,19 @@ class Groups:
             weights: [P], times the values; None for 1.
 
         Returns:
-            [G, ...]; 0 for empty groups. Differentiable; O(E D) time.
+            [G, ...]; 0 for empty groups. Differentiable, a matrix once; O(E D) time.
+
+        Raises:
+            InputError: Not a value for each point.
         """
+        if len(values) != self.points:
+            raise InputError(f"values of groups of {self.points} points must have a row for each, found {len(values)}")
+        own = None if weights is None else self.of_entries(weights)  # [E]
+        if values.dim() == 2 and values.is_floating_point():
+            return _Sum.apply(values, own, self)
         values = self.of_entries(values)
-        if weights is not None:
-            values = values * self.of_entries(weights).view((-1,) + (1,) * (values.dim() - 1))
+        if own is not None:
+            values = values * own.view((-1,) + (1,) * (values.dim() - 1))
         return segment_sum(values, self.group, self.count)
 
     def mean(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -119,8 +144,9 @@ class Groups:
         Returns:
             [G, ...]; 0 for groups that are empty or whose weights are all 0. Differentiable; O(E D) time.
         """
-        weights = None if weights is None else self.of_entries(weights)
-        return segment_mean(self.of_entries(values), self.group, self.count, weights)
+        mass = self.sizes.to(values.dtype) if weights is None else self.sum(weights)  # [G]
+        mass = torch.where(mass > 0, mass, 1)  # not a tiny number: its reciprocal would overflow the gradient
+        return self.sum(values, weights) / mass.view((-1,) + (1,) * (values.dim() - 1))
 
     def softmax(self, scores: Tensor) -> Tensor:
         """Softmax within each group.
@@ -132,6 +158,17 @@ class Groups:
             [E]; the entries of every non-empty group sum to 1. Differentiable.
         """
         return segment_softmax(self.of_entries(scores), self.group, self.count)
+
+    @cached_property
+    def _by_group(self) -> _Bags:
+        entry = torch.argsort(self.group, stable=True)
+        return _Bags(entry, entry if self.point is None else self.point[entry], _starts(self.sizes))
+
+    @cached_property
+    def _by_point(self) -> _Bags:
+        assert self.point is not None  # in a partition an entry is its point, and nothing is summed
+        entry = torch.argsort(self.point, stable=True)
+        return _Bags(entry, self.group[entry], _starts(torch.bincount(self.point, minlength=self.points)))
 
     def where(self, kept: Tensor) -> "Groups":
         """Keep some of the entries.
@@ -171,3 +208,48 @@ class Groups:
         """
         point = None if self.point is None else self.point.to(device)
         return replace(self, group=self.group.to(device), point=point)
+
+
+def _starts(sizes: Tensor) -> Tensor:
+    return sizes.cumsum(0) - sizes
+
+
+class _Sum(torch.autograd.Function):
+    """`Groups.sum` of a matrix.
+
+    embedding_bag adds rows where they lie. Gathered for index_add_ they are written and read once more, which takes ten
+    times as long where masks overlap; the gradient of that gathering, sixty times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weights: Tensor | None, groups: Groups) -> Tensor:
+        ctx.groups = groups
+        ctx.save_for_backward(values if weights is not None else None, weights)
+        return groups._by_group.sum(values, weights)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        groups, (values, weights), (grad,) = ctx.groups, ctx.saved_tensors, grads
+        pull = pull_weights = None
+        if ctx.needs_input_grad[0] and groups.point is not None:
+            pull = groups._by_point.sum(grad, weights)
+        elif ctx.needs_input_grad[0]:
+            pull = grad.index_select(0, groups.group)
+            pull = pull if weights is None else pull.mul_(weights.unsqueeze(-1))
+        if ctx.needs_input_grad[1]:
+            pull_weights = (grad.index_select(0, groups.group) * groups.of_entries(values)).sum(-1)
+        return pull, pull_weights, None
+
+
+class _Spread(torch.autograd.Function):
+    """`Groups.to_entries` of a matrix, and back."""
+
+    @staticmethod
+    def forward(ctx: Any, pooled: Tensor, groups: Groups) -> Tensor:
+        ctx.groups = groups
+        return pooled.index_select(0, groups.group)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None]:
+        by_group = ctx.groups._by_group
+        return by_group._replace(row=by_group.entry).sum(grads[0]), None
