@@ -270,6 +270,7 @@ class Replicate(Place):
         "cross-domain",
         "protocols",
         "dose-response",
+        "worlds",
         "entire-networks",
         "ceilings",
         "regime",

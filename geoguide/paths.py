@@ -51,17 +51,20 @@ def data_root() -> Path:
     return _user_cache() if top is None else top / "data"
 
 
-def generated_folder(dataset: str, edition: str = "small") -> Path:
+def generated_folder(dataset: str, edition: str = "small", seed: int = 0) -> Path:
     """Find where a generated dataset lies.
 
     Args:
         dataset: Its name, such as "mini-scannet".
         edition: Which of its editions.
+        seed: Which of its worlds.
 
     Returns:
-        `<data_root>/<dataset>`, and for another edition than the small one with a hyphen and its name.
+        `<data_root>/<dataset>`; for another edition than the small one with a hyphen and its name, for another world
+        than the first with its seed.
     """
-    return data_root() / (dataset if edition == "small" else f"{dataset}-{edition}")
+    named = dataset if edition == "small" else f"{dataset}-{edition}"
+    return data_root() / (named if seed == 0 else f"{named}-seed{seed}")
 
 
 def cache_root() -> Path:

@@ -74,6 +74,7 @@ class DataConfig:
     frame_skip: int = 1  # mini rooms hold few frames; OpenScene takes every 20th of ScanNet's
     rooms: tuple[int, int, int] = (28, 14, 21)  # generated rooms, houses or streets for train, val, test (mini only)
     room_seed: int = 0
+    """Of generated scenes: which world they are drawn from."""
     image_size: tuple[int, int] | None = field(default=None, metadata=unless("image_size", None))
     """(H, W) at which 2D features are made and lifted; None: as the images are (ScanNet: as its depth images)."""
     features: str | None = field(default=None, metadata=unless("features", None))
@@ -109,8 +110,10 @@ class DataConfig:
 
     @property
     def folder(self) -> Path:
-        """Where the scenes lie: `root`, or the place of the generated dataset's edition (`paths.generated_folder`)."""
-        return generated_folder(self.dataset, self.edition) if self.root is None else Path(self.root)
+        """Where the scenes lie: `root`, or the place of the generated edition and world (`paths.generated_folder`)."""
+        if self.root is not None:
+            return Path(self.root)
+        return generated_folder(self.dataset, self.edition, self.room_seed)
 
     @property
     def features_folder(self) -> Path:

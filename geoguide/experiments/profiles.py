@@ -9,6 +9,7 @@ from geoguide.experiments import presets, regime
 from geoguide.experiments.placing import on, placed, tested_on
 from geoguide.experiments.presets import adapter_only, fusion, openscene, point_transformer, pooled, preset
 from geoguide.frozen import config_hash
+from geoguide.method.objective import MODULES
 from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.protocols import STEPS
@@ -124,6 +125,8 @@ def under_protocols() -> list[ExperimentConfig]:
     return [preset(seed=seed).replace(protocol=protocol) for seed in presets.LONG_SEEDS for protocol in STEPS.values()]
 
 
+WORLDS = (1, 2, 3, 4)  # beside the first, 0, which all other rows share
+
 DOSE_ROOMS = (40, 10, 40)  # of the large edition's train, val, test: so that thirteen 2D models can be afforded
 DOSE_STEPS = 1000  # enough for most rows on so few rooms; a row that has not converged by then is marked
 DOSE_DROPS = {"none": "all modules", "imr+iirc": "USD", "usd+iirc": "IMR", "usd+imr": "IIRC"}  # dropped: what remains
@@ -143,6 +146,34 @@ def dose_response() -> list[ExperimentConfig]:
                 shorter = {"train__steps": DOSE_STEPS, "train__evaluate_every": DOSE_STEPS // 20}
                 rows.append(regime.in_regime(config, teacher=dose).replace(data__first=DOSE_ROOMS, **shorter))
     return rows
+
+
+def worlds() -> list[ExperimentConfig]:
+    """Replicates that draw everything anew: the rooms, the errors of the 2D model, and the training.
+
+    Returns:
+        2D fusion, adapter, as-written, and works-best full and less each module; world by world.
+    """
+    rows = []
+    for world in WORLDS:
+        drops = presets.DROPS["works-best"][: len(MODULES) + 1]
+        configs = [fusion(), adapter_only(world), preset("as-written", seed=world)]
+        configs += [preset(drop=drop, seed=world) for drop in drops]
+        rows += [in_world(config, world) for config in configs]
+    return rows
+
+
+def in_world(config: ExperimentConfig, world: int) -> ExperimentConfig:
+    """The same experiment on scenes that are drawn anew, with a 2D model that errs elsewhere.
+
+    Args:
+        config: An experiment on generated scenes, with a simulated 2D model.
+        world: The seed of both; 0 is the world of all other experiments.
+
+    Returns:
+        The experiment there.
+    """
+    return config.replace(data__room_seed=world, teacher__seed=world)
 
 
 def entire_networks() -> list[ExperimentConfig]:
@@ -222,13 +253,14 @@ _CHAPTERS = {
     "cross-domain": cross_domain,
     "protocols": under_protocols,
     "dose-response": dose_response,
+    "worlds": worlds,
     "entire-networks": entire_networks,
     "ceilings": ceilings,
     "regime": regime.anchors,
     "large": regime.every_table,
     "search": regime.search,
 }
-_APART = ("dose-response", "entire-networks", "ceilings", "regime", "large", "search")  # not in `all`
+_APART = ("dose-response", "worlds", "entire-networks", "ceilings", "regime", "large", "search")  # not in `all`
 
 PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
 
@@ -240,11 +272,12 @@ def profile(name: str) -> list[ExperimentConfig]:
         name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
-            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07).
-            `entire-networks`: the backbone's own network trained whole (C1). `ceilings`: what limits the student.
-            `regime`: the anchors of the large edition of rooms (chapter 15). `large`: every row that the chapters show
-            of the large editions. `search`: options and schedules on validation rooms (chapter 07).
-            `studies`: single options of the ledger. `all`: all of these but those from `dose-response` to `search`.
+            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07). `worlds`: rooms,
+            2D model and training drawn anew (chapter 03). `entire-networks`: the backbone's own network trained whole
+            (C1). `ceilings`: what limits the student. `regime`: the anchors of the large edition of rooms (chapter 15).
+            `large`: every row that the chapters show of the large editions. `search`: options and schedules on
+            validation rooms (chapter 07). `studies`: single options of the ledger. `all`: all of these but those from
+            `dose-response` to `search`.
 
     Returns:
         Its experiments, each once.

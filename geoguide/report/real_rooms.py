@@ -31,6 +31,7 @@ ORACLES: dict[tuple[tuple[str, Any], ...], str] = {
     (_TRUE_MASKS, _TRUE_SUPERPOINTS): "works-best, true masks and superpoints",
 }
 ADAPTER, FULL = "adapter only", "works-best"
+BY_GRADIENT = f"{FULL} by gradient"
 ORDER = (
     *POOLED.values(),
     ADAPTER,
@@ -39,6 +40,9 @@ ORDER = (
     "works-best, no usd",
     "works-best, no imr",
     "works-best, no iirc",
+    BY_GRADIENT,
+    f"{BY_GRADIENT}, no imr",
+    f"{BY_GRADIENT}, no iirc",
 )
 ROWS = (*ORDER, *ORACLES.values())
 
@@ -73,6 +77,8 @@ def row_of(record: Record) -> str:
     if changed in ORACLES:
         return ORACLES[changed]
     name = found.preset or config.name
+    if config.objective.lambda_by == "gradient":
+        name = BY_GRADIENT
     return f"{name}, no {' '.join(found.dropped)}" if found.dropped else name
 
 
@@ -252,7 +258,13 @@ def findings(lines: pd.DataFrame, scored: str) -> list[str]:
     """
     lines = lines[lines["scored"] == scored]
     story = []
-    for reference, rows in ((ADAPTER, (FULL, "as-written")), (FULL, (*ORDER[6:], *ORACLES.values()))):
+    less = [f"{BY_GRADIENT}, no {module}" for module in MODULES]
+    compared = (
+        (ADAPTER, (FULL, "as-written", BY_GRADIENT)),
+        (FULL, (*(f"{FULL}, no {module}" for module in MODULES), *ORACLES.values())),
+        (BY_GRADIENT, less),
+    )
+    for reference, rows in compared:
         told = differences(lines, reference)
         for line in told.to_dict("records"):
             if line["row"] in rows:

@@ -91,8 +91,8 @@ def make_mini_matterport3d(
     same place are replaced.
 
     Args:
-        root: Folder of the data set, by default the edition's in the data folder (see `geoguide.paths`). It then holds
-            v1/scans/, category_mapping.tsv, scenes_{train,val,test}.txt and the manifest.
+        root: Folder of the data set, by default the edition's and seed's in the data folder (see `geoguide.paths`). It
+            then holds v1/scans/, category_mapping.tsv, scenes_{train,val,test}.txt and the manifest.
         houses: How many of (train, val, test); None for the edition's counts.
         seed: Source of all houses and scans.
         edition: A key of `COUNTS`.
@@ -109,7 +109,8 @@ def make_mini_matterport3d(
         DataError: A house's folder is there and was not written by this program.
     """
     check_known("edition", edition, COUNTS)
-    root = Path(root) if root is not None else generated_folder("mini-matterport3d", edition)
+    drawn = seed if config is None else config.seed
+    root = Path(root) if root is not None else generated_folder("mini-matterport3d", edition, drawn)
     jobs = list_jobs(
         _House, root, COUNTS[edition] if houses is None else houses, config or HouseConfig(seed=seed), "houses"
     )

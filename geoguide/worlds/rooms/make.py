@@ -91,8 +91,8 @@ def make_mini_scannet(
     same place are replaced.
 
     Args:
-        root: Folder of the data set, by default the edition's in the data folder (see `geoguide.paths`). It then holds
-            scans/, the category table, scannetv2_{train,val,test}.txt and the manifest.
+        root: Folder of the data set, by default the edition's and seed's in the data folder (see `geoguide.paths`). It
+            then holds scans/, the category table, scannetv2_{train,val,test}.txt and the manifest.
         rooms: How many of (train, val, test); None for the edition's counts.
         seed: Source of all rooms and scans.
         edition: A key of `EDITIONS`.
@@ -109,7 +109,8 @@ def make_mini_scannet(
         DataError: A room's folder is there and was not written by this program.
     """
     check_known("edition", edition, EDITIONS)
-    root = Path(root) if root is not None else generated_folder("mini-scannet", edition)
+    drawn = seed if config is None else config.seed
+    root = Path(root) if root is not None else generated_folder("mini-scannet", edition, drawn)
     config = config or replace(EDITIONS[edition], seed=seed)
     jobs = list_jobs(_Room, root, COUNTS[edition] if rooms is None else rooms, config, "rooms")
     with making_in(root):

@@ -92,9 +92,9 @@ def make_mini_nuscenes(
     last. Scenes of another recipe and generated scenes that are not asked for are removed.
 
     Args:
-        root: Folder of the data set, by default the edition's in the data folder (see `geoguide.paths`). Its tables
-            are v1.0-streets/, with the splits "train", "val" and "test" in splits.json, which the devkit reads too.
-            mini.json marks the set as generated; mini/SCENE/ holds what nuScenes has not (see `official`).
+        root: Folder of the data set, by default the edition's and seed's in the data folder (see `geoguide.paths`). Its
+            tables are v1.0-streets/, with the splits "train", "val" and "test" in splits.json, which the devkit reads
+            too. mini.json marks the set as generated; mini/SCENE/ holds what nuScenes has not (see `official`).
         scenes: How many of (train, val, test); None for the edition's counts.
         seed: Source of all streets and drives.
         edition: A key of `COUNTS`.
@@ -111,7 +111,8 @@ def make_mini_nuscenes(
         DataError: The root holds files that this program did not write.
     """
     check_known("edition", edition, COUNTS)
-    root = Path(root) if root is not None else generated_folder("mini-nuscenes", edition)
+    drawn = seed if config is None else config.seed
+    root = Path(root) if root is not None else generated_folder("mini-nuscenes", edition, drawn)
     jobs = list_jobs(
         _Street, root, COUNTS[edition] if scenes is None else scenes, config or StreetConfig(seed=seed), "scenes"
     )
