@@ -237,7 +237,7 @@ class _Sum(torch.autograd.Function):
             pull = grad.index_select(0, groups.group)
             pull = pull if weights is None else pull.mul_(weights.unsqueeze(-1))
         if ctx.needs_input_grad[1]:
-            pull_weights = (grad.index_select(0, groups.group) * groups.of_entries(values)).sum(-1)
+            pull_weights = (grad.index_select(0, groups.group) * groups.of_entries(values)).sum(-1).to(weights.dtype)
         return pull, pull_weights, None
 
 
