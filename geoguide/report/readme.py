@@ -7,7 +7,7 @@ import pandas as pd
 
 from geoguide.benchmarks import NAMES
 from geoguide.errors import DataError
-from geoguide.experiments import presets, records, regime
+from geoguide.experiments import records, regime
 from geoguide.experiments.presets import DEFAULT_TEACHER
 from geoguide.paths import PACKAGE, sweep, write_text
 from geoguide.report.main_table import overview
@@ -59,7 +59,7 @@ def _results() -> list[str]:
 
 def _large_ablation() -> list[str]:
     """The ablation on the large edition of rooms; nothing where it was not run."""
-    found = records.find_all(regime.ablation(presets.LONG_SEEDS))
+    found = records.find_all(regime.ablation())
     plain = records.pick(found, {"plain": True, "teacher": regime.MODELS[NAMES[0]]})
     if not plain:
         return []
