@@ -78,9 +78,11 @@ def test_a_large_edition_has_a_folder_and_facts_of_its_own(name: str) -> None:
     data = benchmark(name).generated_data("large")
     assert data.folder == generated_folder(f"mini-{name}", "large") != generated_folder(f"mini-{name}")
     assert data.rooms == world.editions["large"] and all(a > b for a, b in zip(data.rooms, world.counts, strict=True))
-    config = placing.on(preset(), name, "large")
+    config = placing.on(preset(edition="large"), name, "large")
     assert (Facts.of(config).edition, Facts.of(config).changed) == ("large", ())
     assert row_label(Facts.of(config)).endswith(", large edition")
+    weighed = dict(Facts.of(placing.on(preset(), name, "large")).changed)  # with the small edition's weights of losses
+    assert weighed["objective.lambda_by"] == "value" and "objective.iirc.scale" in weighed
     assert Facts.of(placing.on(preset(), name)).edition == "small"
     assert "edition" not in row_label(Facts.of(placing.on(preset(), name)))
     assert placing.tested_on(config, "nuscenes").tested().data.edition == "large"

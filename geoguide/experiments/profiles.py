@@ -79,7 +79,8 @@ def main_table(dataset: str, data: str = "mini", features: str | None = None, **
         rows.append(adapter_only(seed))
         if (data, features) == ("mini", presets.DEFAULT_TEACHER) and options.get("backbone") is None:
             rows.append(adapter_only(seed, backbone="descriptors"))
-        rows += [preset(name, drop=drop, seed=seed) for name in presets.CHAPTER_PRESETS for drop in drops]
+        names, edition = presets.CHAPTER_PRESETS, options.get("edition", "small")
+        rows += [preset(name, drop=drop, seed=seed, edition=edition) for name in names for drop in drops]
     return [placed(config, dataset, data, features, **options) for config in rows]
 
 
