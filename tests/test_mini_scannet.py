@@ -187,7 +187,7 @@ def test_data_go_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
     config = dataclasses.replace(SMALL, sensor=dataclasses.replace(SMALL.sensor, frames=4))
     root = make_mini_scannet(rooms=(1, 0, 0), config=config, workers=1, progress=False)
-    assert root == tmp_path / "elsewhere" / "mini-scannet" and (root / MANIFEST).is_file()
+    assert root == tmp_path / "elsewhere" / f"mini-scannet-seed{config.seed}" and (root / MANIFEST).is_file()
 
 
 def test_bad_arguments(tmp_path: Path, frames: list[Frame]):
