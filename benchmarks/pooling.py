@@ -35,6 +35,7 @@ def gathered(values: torch.Tensor, groups: Groups) -> torch.Tensor:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # as each training of a pool has
     rows = []
     values = torch.randn(POINTS, WIDTH, generator=torch.Generator().manual_seed(1), requires_grad=True)
     for name in REGIONS:

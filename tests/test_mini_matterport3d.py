@@ -279,7 +279,7 @@ def test_instance_counts(data: Path, house: Path):
 def test_data_go_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
     root = make_mini_matterport3d(houses=(1, 0, 0), config=TINY, workers=1, progress=False)
-    assert root == tmp_path / "elsewhere" / "mini-matterport3d" and (root / MANIFEST).is_file()
+    assert root == tmp_path / "elsewhere" / f"mini-matterport3d-seed{TINY.seed}" and (root / MANIFEST).is_file()
 
 
 def test_bad_arguments(tmp_path: Path):

@@ -239,7 +239,7 @@ def test_a_smaller_set_or_another_drive_leaves_nothing_behind(tmp_path: Path):
 def test_data_go_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "elsewhere"))
     root = make_mini_nuscenes(scenes=(1, 0, 0), config=TINY, workers=1, progress=False)
-    assert root == tmp_path / "elsewhere" / "mini-nuscenes" and (root / "manifest.json").is_file()
+    assert root == tmp_path / "elsewhere" / f"mini-nuscenes-seed{TINY.seed}" and (root / "manifest.json").is_file()
 
 
 def test_bad_arguments_and_foreign_folders(tmp_path: Path):

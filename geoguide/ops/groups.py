@@ -217,8 +217,8 @@ def _starts(sizes: Tensor) -> Tensor:
 class _Sum(torch.autograd.Function):
     """`Groups.sum` of a matrix.
 
-    embedding_bag adds rows where they lie. Gathered for index_add_ they are written and read once more, which takes ten
-    times as long where masks overlap; the gradient of that gathering, sixty times.
+    embedding_bag adds rows where they lie. Gathered for index_add_ they are written and read once more, which counts
+    where masks overlap, and so does the gradient of that gathering (benchmarks/pooling.py).
     """
 
     @staticmethod
