@@ -48,7 +48,9 @@ editions = ("large", "small") if edition == "both" else (edition,)
 # superpoints are too good to be true. Where they disagree, the large one counts.
 
 # %%
-table = by_claim(pd.concat([ledger(name, confidence) for name in editions], ignore_index=True))
+lines = {name: ledger_lines(name) for name in editions}
+parts = [ledger(lines[name], name, confidence) for name in editions]
+table = by_claim(pd.concat(parts, ignore_index=True))
 table.style.hide(axis="index")
 
 # %% [markdown]
@@ -62,7 +64,7 @@ table.style.hide(axis="index")
 # %%
 story = []
 for name in editions:
-    rooms = only(ledger_lines(name), HERE | {"teacher": own_models(name)["scannet"]})
+    rooms = only(lines[name], HERE | {"teacher": own_models(name)["scannet"]})
     means = labelled(rooms, ABLATION).groupby("row")[["miou", "macc"]].mean()
     together = np.corrcoef(means["miou"], means["macc"])[0, 1]
     story.append(f"- {name} edition: over the {len(means)} rows of the ablation, mean mIoU and mean mAcc correlate "

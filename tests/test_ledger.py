@@ -9,8 +9,13 @@ from geoguide.report.ledger import COLUMNS, by_claim, claim_tests, ledger, ledge
 
 
 @pytest.fixture(scope="module")
-def small() -> pd.DataFrame:
-    return ledger("small")
+def lines() -> pd.DataFrame:
+    return ledger_lines("small")
+
+
+@pytest.fixture(scope="module")
+def small(lines: pd.DataFrame) -> pd.DataFrame:
+    return ledger(lines, "small")
 
 
 def test_every_test_of_the_small_edition_has_its_rows(small: pd.DataFrame) -> None:
@@ -22,8 +27,7 @@ def test_every_test_of_the_small_edition_has_its_rows(small: pd.DataFrame) -> No
     assert all(test.worse["method"] in (facts.SCRATCH, facts.TUNED) for test in left_out)  # nobody ran these there
 
 
-def test_verdicts_are_those_of_the_paired_scores(small: pd.DataFrame) -> None:
-    lines = ledger_lines("small")
+def test_verdicts_are_those_of_the_paired_scores(lines: pd.DataFrame, small: pd.DataFrame) -> None:
     told = small[small["metric"] == "mIoU"].set_index(["claim", "what"])
     for test in claim_tests("small"):
         if (test.claim, test.what) in told.index:
@@ -33,8 +37,8 @@ def test_verdicts_are_those_of_the_paired_scores(small: pd.DataFrame) -> None:
 
 def test_editions_are_never_mixed() -> None:
     for edition, model in (("small", "OpenSeg-like"), ("large", "lseg-mini")):
-        assert set(ledger(edition)["edition"]) == {edition}
-        assert set(ledger_lines(edition)["edition"].dropna()) == {edition}
+        lines = ledger_lines(edition)
+        assert set(ledger(lines, edition)["edition"]) == {edition} == set(lines["edition"].dropna())
         assert {test.better["teacher"] for test in claim_tests(edition) if test.claim == "C3"} == {model}
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geoguide.errors import InputError
-from geoguide.ops.segment import segment_softmax, segment_sum
+from geoguide.ops.segment import over_mass, segment_softmax, segment_sum
 
 
 class _Bags(NamedTuple):
@@ -145,8 +145,7 @@ class Groups:
             [G, ...]; 0 for groups that are empty or whose weights are all 0. Differentiable; O(E D) time.
         """
         mass = self.sizes.to(values.dtype) if weights is None else self.sum(weights)  # [G]
-        mass = torch.where(mass > 0, mass, 1)  # not a tiny number: its reciprocal would overflow the gradient
-        return self.sum(values, weights) / mass.view((-1,) + (1,) * (values.dim() - 1))
+        return over_mass(self.sum(values, weights), mass.view((-1,) + (1,) * (values.dim() - 1)))
 
     def softmax(self, scores: Tensor) -> Tensor:
         """Softmax within each group.

@@ -48,6 +48,19 @@ def segment_mean(values: Tensor, index: Tensor, count: int, weights: Tensor | No
     shape = (-1,) + (1,) * (values.dim() - 1)
     total = segment_sum(values if weights is None else values * weights.view(shape), index, count)
     mass = segment_sum(values.new_ones(len(values)) if weights is None else weights, index, count).view(shape)
+    return over_mass(total, mass)
+
+
+def over_mass(total: Tensor, mass: Tensor) -> Tensor:
+    """Divide sums by what they weigh.
+
+    Args:
+        total: [G, ...].
+        mass: At least 0, of a shape that broadcasts with `total`.
+
+    Returns:
+        [G, ...]; the sum itself, which is 0, where there is no weight.
+    """
     return total / torch.where(mass > 0, mass, 1)  # not a tiny number: its reciprocal would overflow the gradient
 
 

@@ -71,18 +71,22 @@ def ledger_lines(edition: Edition) -> pd.DataFrame:
     return lines.drop_duplicates(["id", "tested_on", "label_set", "measure"])
 
 
+def _models(edition: Edition) -> tuple[str, ...]:
+    """The 2D models of rooms under which claims are tested; on the large edition the tables' own comes first."""
+    own = own_models(edition)["scannet"]
+    return (own, *regime.OTHER_MODELS) if edition == "large" else presets.CHAPTER_TEACHERS
+
+
 def _of_rooms(edition: Edition) -> Iterator[ClaimTest]:
     """C1, C3, C4 and C12."""
-    large = edition == "large"
-    own = own_models(edition)["scannet"]
-    rooms = HERE | {"teacher": own}
-    for teacher in (own, *regime.OTHER_MODELS) if large else presets.CHAPTER_TEACHERS:
+    rooms = HERE | {"teacher": own_models(edition)["scannet"]}
+    for teacher in _models(edition):
         for whole in WHOLE:
             pair = [row | HERE | {"teacher": teacher} for row in (ADAPTER, whole)]
             yield ClaimTest(
                 "C1", *pair, f"frozen backbone + adapter beats {row_label(whole)}, trained whole ({teacher})"
             )
-    for name in regime.OTHER_BACKBONES if large else presets.OTHER_BACKBONES:
+    for name in regime.OTHER_BACKBONES if edition == "large" else presets.OTHER_BACKBONES:
         pair = [ADAPTER | rooms, ADAPTER | rooms | {"backbone": name}]
         yield ClaimTest("C12", *pair, f"the pretrained mini backbone beats {name}")
     for variant in presets.CHAPTER_PRESETS:
@@ -100,17 +104,15 @@ def _of_rooms(edition: Edition) -> Iterator[ClaimTest]:
 
 def _of_others(edition: Edition) -> Iterator[ClaimTest]:
     """C2, C5, C9: against OpenScene's network, under several 2D models."""
-    large = edition == "large"
-    own = own_models(edition)
+    own, models = own_models(edition), _models(edition)
     for dataset in NAMES:
         at = HERE | route(dataset) | {"label_set": benchmark(dataset).label_set, "teacher": own[dataset]}
         yield ClaimTest("C2", FULL | at, ENTIRE | at, f"beats OpenScene's network ({dataset})")
-    models = (own["scannet"], *regime.OTHER_MODELS) if large else presets.CHAPTER_TEACHERS
     for teacher in models:
         for other, what in ((ENTIRE, "OpenScene's network"), (ADAPTER, "the adapter alone")):
             pair = [row | HERE | {"teacher": teacher} for row in (FULL, other)]
             yield ClaimTest("C5", *pair, f"the gain over {what} holds ({teacher})")
-    pair = [row | HERE | {"teacher": models[1] if large else models[0]} for row in (FULL, ENTIRE)]
+    pair = [row | HERE | {"teacher": models[1] if edition == "large" else models[0]} for row in (FULL, ENTIRE)]
     yield ClaimTest("C9", *pair, "gains over OpenScene on ScanNet with OpenSeg features (the sign)")
 
 
@@ -140,17 +142,17 @@ def claim_tests(edition: Edition) -> list[ClaimTest]:
     return [*_of_rooms(edition), *_of_others(edition), *_of_long_tail(edition), *moved]
 
 
-def ledger(edition: Edition, confidence: float = 0.95) -> pd.DataFrame:
+def ledger(lines: pd.DataFrame, edition: Edition, confidence: float = 0.95) -> pd.DataFrame:
     """The tests whose rows were run, with their verdicts.
 
     Args:
+        lines: Of `ledger_lines`.
         edition: Of the generated scenes.
         confidence: Of the intervals.
 
     Returns:
         Two lines (mIoU, mAcc) per test, by claim: `COLUMNS`.
     """
-    lines = ledger_lines(edition)
     rows = []
     for test in claim_tests(edition):
         if all(len(only(lines, row)) for row in (test.better, test.worse)):

@@ -109,11 +109,9 @@ def make_mini_matterport3d(
         DataError: A house's folder is there and was not written by this program.
     """
     check_known("edition", edition, COUNTS)
-    drawn = seed if config is None else config.seed
-    root = Path(root) if root is not None else generated_folder("mini-matterport3d", edition, drawn)
-    jobs = list_jobs(
-        _House, root, COUNTS[edition] if houses is None else houses, config or HouseConfig(seed=seed), "houses"
-    )
+    config = config or HouseConfig(seed=seed)
+    root = Path(root) if root is not None else generated_folder("mini-matterport3d", edition, config.seed)
+    jobs = list_jobs(_House, root, COUNTS[edition] if houses is None else houses, config, "houses")
     with making_in(root):
         if run_jobs(jobs, workers, progress, "house"):
             with replacing(root / MAPPING) as temporary:

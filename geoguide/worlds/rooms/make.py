@@ -109,9 +109,8 @@ def make_mini_scannet(
         DataError: A room's folder is there and was not written by this program.
     """
     check_known("edition", edition, EDITIONS)
-    drawn = seed if config is None else config.seed
-    root = Path(root) if root is not None else generated_folder("mini-scannet", edition, drawn)
     config = config or replace(EDITIONS[edition], seed=seed)
+    root = Path(root) if root is not None else generated_folder("mini-scannet", edition, config.seed)
     jobs = list_jobs(_Room, root, COUNTS[edition] if rooms is None else rooms, config, "rooms")
     with making_in(root):
         if run_jobs(jobs, workers, progress, "room"):

@@ -111,11 +111,9 @@ def make_mini_nuscenes(
         DataError: The root holds files that this program did not write.
     """
     check_known("edition", edition, COUNTS)
-    drawn = seed if config is None else config.seed
-    root = Path(root) if root is not None else generated_folder("mini-nuscenes", edition, drawn)
-    jobs = list_jobs(
-        _Street, root, COUNTS[edition] if scenes is None else scenes, config or StreetConfig(seed=seed), "scenes"
-    )
+    config = config or StreetConfig(seed=seed)
+    root = Path(root) if root is not None else generated_folder("mini-nuscenes", edition, config.seed)
+    jobs = list_jobs(_Street, root, COUNTS[edition] if scenes is None else scenes, config, "scenes")
     with making_in(root):
         _claim(root)
         if run_jobs(jobs, workers, progress, "street"):
