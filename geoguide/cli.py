@@ -269,6 +269,7 @@ class Replicate(Place):
         "occlusion",
         "cross-domain",
         "protocols",
+        "systems",
         "dose-response",
         "worlds",
         "entire-networks",

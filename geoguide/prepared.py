@@ -11,7 +11,7 @@ from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import SceneSource
 from geoguide.errors import InputError
 from geoguide.instances.masks import InstanceMasks
-from geoguide.method.batch import Batch, ExactMeans, FrozenMeans
+from geoguide.method.batch import Batch, ExactMeans, FrozenMeans, Origin
 from geoguide.ops.groups import Groups
 from geoguide.ops.indexed import IndexedRows
 from geoguide.scene import Scene
@@ -101,6 +101,7 @@ class PreparedScene:
         means: Exact means over all points of each region, those that were not kept too, for its batches; None where a
             batch takes them over its own points.
         whole: All points, where only some were kept; None where these are all.
+        words: The class that each point is painted with, integer [P], -1 for none; None where nothing was painted.
     """
 
     name: str
@@ -119,6 +120,7 @@ class PreparedScene:
     source: SceneSource | None = None
     means: SceneMeans | None = None
     whole: WholeCloud | None = None
+    words: np.ndarray | None = None
 
     def __len__(self) -> int:
         """P."""
@@ -180,11 +182,25 @@ class PreparedScene:
         """
         if self.whole is None:
             return self.features(chosen, draw)
+        place = self.kept_at(chosen)
+        lifted, seen = self.features(np.maximum(place, 0), draw)
+        known = place >= 0
+        return np.where(known[:, None], lifted, 0), seen & known
+
+    def kept_at(self, chosen: np.ndarray) -> np.ndarray:
+        """Find points of `cloud` among those that were kept.
+
+        Args:
+            chosen: int64 [p], positions in `cloud`.
+
+        Returns:
+            int64 [p], point ids; -1 for a point that was not kept.
+        """
+        if self.whole is None:
+            return chosen
         kept = self.whole.kept
         place = np.minimum(np.searchsorted(kept, chosen), len(kept) - 1)  # [p]
-        lifted, seen = self.features(place, draw)
-        known = kept[place] == chosen
-        return np.where(known[:, None], lifted, 0), seen & known
+        return np.where(kept[place] == chosen, place, -1)
 
     def batch(self, chosen: np.ndarray, device: torch.device, draw: int = 0) -> Batch:
         """Make a training batch of some points.
@@ -212,6 +228,8 @@ class PreparedScene:
             superpoints=Groups.partition(torch.from_numpy(superpoints), len(names)).to(device),
             masks=masks.to(device),
             exact=None if self.means is None else self.means.of(names, present, device),
+            words=None if self.words is None else _whole_numbers(self.words[chosen], device),
+            origins=(Origin(self.fingerprint, chosen),),
         )
 
     def load(self, label_set: str | None = None) -> Scene:
@@ -257,3 +275,7 @@ class ChosenScenes(Sequence[PreparedScene]):
 
 def _float(array: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device).float()
+
+
+def _whole_numbers(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(array, np.int64)).to(device)

@@ -42,7 +42,7 @@ from IPython.display import Markdown
 from geoguide.benchmarks import NAMES
 from geoguide.experiments import regime, run
 from geoguide.experiments.presets import CHAPTER_TEACHERS
-from geoguide.experiments.profiles import main_table, occlusion
+from geoguide.experiments.profiles import main_table, occlusion, systems
 from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.method.objective import MODULES
 from geoguide.report import failures, figures, tables
@@ -76,8 +76,7 @@ benchmark_tables.benchmark_table(lines, dataset, ours).style.hide(axis="index")
 
 # %% [markdown]
 # The paper's columns are real data, each with its source; ours say what data they are from. Mini numbers may be
-# compared with the paper's in sign, never in size. The text in brackets is the 2D model of the paper's row. SAS was not
-# run: the digest of the paper that this book stands on gives SAS's results, not its method.
+# compared with the paper's in sign, never in size. The text in brackets is the 2D model of the paper's row.
 
 # %%
 rows = benchmark_tables.rows_of(lines)
@@ -97,6 +96,26 @@ for other in NAMES if data == "mini" else ():
         runs[other] = [record for record in others if record.facts.seed in seeds]
 by_dataset = {name: frame(runs[name], edition=edition) for name in NAMES if runs.get(name)}
 benchmark_tables.overview(by_dataset, ours).style.hide(axis="index")
+
+# %% [markdown]
+# ## The other systems
+# What SAS, GGSD and DMA teach their students, from their papers and released code, each on the network that they train
+# entirely (OpenScene's) and on the frozen backbone, where the objective alone differs from *adapter only*:
+# - **SAS stage 1**: the target of every point is the mean 2D feature of its superpoint, and so is that of the
+#   superpoint's mean output. **Stage 2** goes on for the last steps with cross-entropy: pseudo labels of superpoints,
+#   from a running mean of what the student has said of each point. SAS stores it as float16, where a step of its
+#   running mean is rounded away: the labels stay those of stage 1.
+# - **GGSD**: points and superpoint means; then pseudo labels of a mean teacher, by the vote of each superpoint.
+# - **DMA**: points are painted with the word that their 2D feature is nearest to, put to the vote in each instance
+#   mask; binary cross-entropy beside the plain loss. **As released**: cosine to the text of the painted word alone.
+#
+# SAS's second stage, GGSD and DMA are told the names of the classes while they train; the others are not. The last
+# columns are paired by seed (`geoguide replicate --profile systems` runs what is missing).
+
+# %%
+usual = data == "mini" and features is None and edition == "small"
+rivals = find_all(systems(dataset)) if usual else []
+benchmark_tables.systems_table(frame([*found, *rivals], edition=edition)).style.hide(axis="index")
 
 # %% [markdown]
 # ## Paired differences

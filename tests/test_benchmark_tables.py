@@ -8,7 +8,7 @@ from geoguide.benchmarks import NAMES
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import TEACHERS, adapter_only, fusion, preset
-from geoguide.experiments.profiles import main_table, occlusion
+from geoguide.experiments.profiles import main_table, occlusion, systems
 from geoguide.experiments.records import Record, frame
 from geoguide.report import main_table as benchmark_tables
 from geoguide.report import tables
@@ -50,23 +50,39 @@ def test_overview_keeps_ours_and_the_paper_apart() -> None:
     table = benchmark_tables.overview({"scannet": frame(made()), "nuscenes": frame(streets)}).set_index("row")
     assert table.loc["works-best/full", "ours, mini ScanNet v2 [seeds]"].endswith("[5]")
     assert table.loc["works-best/full", "ours, mini nuScenes [seeds]"] == "not run"
-    assert table.loc["SAS (stage 2)", "ours, mini ScanNet v2 [seeds]"] == "not run"
+    assert table.loc["SAS stage 2", "ours, mini ScanNet v2 [seeds]"] == "not run" and "GGSD" not in table.index
     stated = tables.paper("main_miou")
-    assert table.loc["SAS (stage 2)", "paper, real nuScenes"] == f"{stated['SAS (stage 2)']['nuscenes']:.1f}"
+    assert table.loc["SAS stage 2", "paper, real nuScenes"] == f"{stated['SAS (stage 2)']['nuscenes']:.1f}"
     assert table.loc["entire network", "paper, real nuScenes"] == f"{stated['OpenScene (LSeg)']['nuscenes']:.1f} (LSeg)"
 
 
 def test_every_row_that_the_main_table_names_exists_and_every_run_has_a_row() -> None:
     rows = [row for row, _ in benchmark_tables.LINES]
     for dataset in NAMES:
-        found = [Facts.of(config) for config in main_table(dataset)]
+        found = [Facts.of(config) for config in (*main_table(dataset), *systems(dataset))]
         assert all(any(facts.fit(row) for facts in found) for row in rows)
         for facts in found:
-            assert sum(facts.fit(row) for row in rows) == (0 if facts.dropped == ("iirc",) else 1)
-    told = [stated for _, stated in benchmark_tables.LINES] + list(benchmark_tables.NOT_RUN)
+            assert sum(facts.fit(row) for row in rows) == (0 if facts.preset and facts.dropped == ("iirc",) else 1)
+    told = [stated for _, stated in benchmark_tables.LINES]
     assert {stated.main for stated in told} - {None} == set(tables.paper("main_miou"))
     assert {stated.openseg for stated in told} - {None} <= set(tables.paper("scannet_openseg"))
     assert all(stated.model is None or f"({stated.model})" in str(stated.main) for stated in told)
+
+
+def test_systems_are_beside_the_student_that_they_have() -> None:
+    """On their own network beside OpenScene's, on the adapter beside the adapter; what was not run has no line."""
+    scores = {"entire network": 30, "adapter only": 40, "SAS stage 1": 33, "SAS stage 1, frozen backbone": 41.5}
+    configs = [*main_table("scannet"), *systems()]
+    ran = [fake_record(c, scores[c.name] + c.seed) for c in configs if c.name in scores and c.seed < 3]
+    ran += [fake_record(c, 50.0 if c.protocol.pooled == "none" else 61.0) for c in configs if "2D fusion" in c.name]
+    table = benchmark_tables.systems_table(frame(ran)).set_index("row")
+    assert list(table.index) == [
+        "2D fusion, protocol.pooled = superpoints",
+        "SAS stage 1",
+        "SAS stage 1, frozen backbone",
+    ]
+    assert list(table["minus"]) == ["2D fusion", "entire network", "adapter only"]
+    assert list(table["mIoU"]) == ["+11.0", "+3.0 ± 0.0", "+1.5 ± 0.0"]
 
 
 def test_rows_of_a_frame_name_their_2d_model() -> None:

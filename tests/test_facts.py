@@ -9,8 +9,10 @@ from geoguide.experiments.placing import on
 from geoguide.experiments.presets import (
     DROPS,
     ENTIRE_IN_BUDGET,
+    ON_FROZEN,
     ON_LABELS,
     PRESETS,
+    SYSTEMS,
     TEACHERS,
     TRANSFORMER_RATES,
     adapter_only,
@@ -22,6 +24,7 @@ from geoguide.experiments.presets import (
     point_transformer,
     pooled,
     preset,
+    system,
     with_teacher,
 )
 from geoguide.experiments.profiles import (
@@ -31,6 +34,7 @@ from geoguide.experiments.profiles import (
     occlusion,
     profile,
     study,
+    systems,
     under_protocols,
 )
 from geoguide.experiments.records import read_all
@@ -53,6 +57,19 @@ def test_methods_presets_and_modules() -> None:
             assert (found.method, found.preset, found.changed, found.seed) == (facts.GEOGUIDE, name, (), 3)
             assert found.dropped == (() if drop == "none" else tuple(drop.split("+")))
             assert set(found.modules) | set(found.dropped) == set(MODULES)
+
+
+@pytest.mark.parametrize("dataset", ["scannet", "matterport3d", "nuscenes"])
+def test_other_systems_are_methods(dataset: str) -> None:
+    for name in SYSTEMS:
+        for frozen in (True, False):
+            found = Facts.of(on(system(name, 3, frozen=frozen), dataset))
+            assert (found.method, found.changed) == (name + ON_FROZEN if frozen else name, ()) and found.plain
+            assert (found.backbone is None) != frozen and found.modules == ()
+    rows = [Facts.of(config) for config in systems(dataset)]
+    assert len(set(rows)) == len(rows)
+    odd = Facts.of(system("SAS stage 2").replace(train__self_distillation__storage="float32"))
+    assert (odd.method, odd.changed) == ("SAS stage 2", (("train.self_distillation.storage", "float32"),))
 
 
 @pytest.mark.parametrize("dataset", ["scannet", "matterport3d", "nuscenes"])

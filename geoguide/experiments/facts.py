@@ -36,7 +36,8 @@ class Facts:
 
     Attributes:
         method: `FUSION`, `ENTIRE`, `SCRATCH`, `TUNED`, `ADAPTER`, `POOLED`, `GEOGUIDE`, `PROBE`, or one of these that
-            learns from labels; of a wider or finer `ENTIRE` the name of `presets.openscene_in_budget`.
+            learns from labels; of a wider or finer `ENTIRE` the name of `presets.openscene_in_budget`; of another
+            system a key of `presets.SYSTEMS`, and `presets.ON_FROZEN` behind it where its student is the adapter.
         preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
         modules: Those in use, of ("usd", "imr", "iirc").
         teacher: The 2D model: its own name; of a simulated one that in `presets.TEACHERS` or `presets.DOSES`; of fused
@@ -193,12 +194,17 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
     elif not student_kind(config).frozen:  # how long it trains depends on the 2D model
         trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
         yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for, edition=edition)
+        for name in _systems(config):
+            base = presets.system(name, teacher=trained_for, edition=edition)
+            yield {"method": base.name, "backbone": None}, base
         for width, voxel in presets.ENTIRE_IN_BUDGET:
             base = presets.openscene_in_budget(width, voxel)
             yield {"method": base.name, "backbone": None}, base
     else:
         if not modules:
             yield {"method": ADAPTER}, presets.adapter_only()
+            for name in _systems(config):
+                yield {"method": name + presets.ON_FROZEN}, presets.system(name, frozen=True)
         if modules == presets.pooled().objective.modules:
             yield {"method": POOLED}, presets.pooled()
         for name in presets.PRESETS:
@@ -206,6 +212,15 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
                 {"method": GEOGUIDE, "preset": name},
                 presets.preset(name, edition=edition).replace(objective__modules=modules),
             )
+
+
+def _systems(config: ExperimentConfig) -> Iterator[str]:
+    """The systems whose students learn from what the config's does."""
+    for name, changes in presets.SYSTEMS.items():
+        changed = ExperimentConfig(objective=replace(config.objective, modules=())).replace(**changes)
+        same_stages = changed.train.self_distillation.teacher == config.train.self_distillation.teacher
+        if changed.objective.distillation == config.objective.distillation and same_stages:
+            yield name
 
 
 def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> ExperimentConfig:

@@ -126,6 +126,23 @@ def under_protocols() -> list[ExperimentConfig]:
     return [preset(seed=seed).replace(protocol=protocol) for seed in presets.LONG_SEEDS for protocol in STEPS.values()]
 
 
+def systems(dataset: str = NAMES[0]) -> list[ExperimentConfig]:
+    """The other systems of the paper's tables (claim C2), on the frozen backbone and on their own network.
+
+    Args:
+        dataset: The benchmark's name.
+
+    Returns:
+        2D fusion averaged over superpoints, which trains nothing; each system on the adapter, few seeds; then each on
+        OpenScene's network, seed by seed.
+    """
+    still = fusion().replace(name="2D fusion, superpoints mean", protocol__pooled="superpoints")
+    rows = [still, *(preset("lineage", seed=seed) for seed in presets.LONG_SEEDS)]
+    for frozen in (True, False):
+        rows += [presets.system(name, seed, frozen=frozen) for seed in presets.LONG_SEEDS for name in presets.SYSTEMS]
+    return [on(config, dataset) for config in rows]
+
+
 WORLDS = (1, 2, 3, 4)  # beside the first, 0, which all other rows share
 
 DOSE_ROOMS = (40, 10, 40)  # of the large edition's train, val, test: so that thirteen 2D models can be afforded
@@ -253,6 +270,7 @@ _CHAPTERS = {
     "occlusion": occlusion,
     "cross-domain": cross_domain,
     "protocols": under_protocols,
+    "systems": systems,
     "dose-response": dose_response,
     "worlds": worlds,
     "entire-networks": entire_networks,
@@ -261,7 +279,16 @@ _CHAPTERS = {
     "large": regime.every_table,
     "search": regime.search,
 }
-_APART = ("dose-response", "worlds", "entire-networks", "ceilings", "regime", "large", "search")  # not in `all`
+_APART = (
+    "systems",
+    "dose-response",
+    "worlds",
+    "entire-networks",
+    "ceilings",
+    "regime",
+    "large",
+    "search",
+)  # not in `all`
 
 PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
 
@@ -273,12 +300,12 @@ def profile(name: str) -> list[ExperimentConfig]:
         name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
-            chapters 04, 06 and 07. `dose-response`: one fault of the 2D model at a time (chapter 07). `worlds`: rooms,
-            2D model and training drawn anew (chapter 03). `entire-networks`: the backbone's own network trained whole
-            (C1). `ceilings`: what limits the student. `regime`: the anchors of the large edition of rooms (chapter 15).
-            `large`: every row that the chapters show of the large editions. `search`: options and schedules on
-            validation rooms (chapter 07). `studies`: single options of the ledger. `all`: all of these but those from
-            `dose-response` to `search`.
+            chapters 04, 06 and 07. `systems`: the other systems of the paper's tables (chapter 04). `dose-response`:
+            one fault of the 2D model at a time (chapter 07). `worlds`: rooms, 2D model and training drawn anew (chapter
+            03). `entire-networks`: the backbone's own network trained whole (C1). `ceilings`: what limits the student.
+            `regime`: the anchors of the large edition of rooms (chapter 15). `large`: every row that the chapters show
+            of the large editions. `search`: options and schedules on validation rooms (chapter 07). `studies`: single
+            options of the ledger. `all`: all of these but those from `systems` to `search`.
 
     Returns:
         Its experiments, each once.

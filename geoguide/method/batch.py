@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
 from geoguide.errors import InputError
 from geoguide.ops.groups import Groups
+
+NO_WORD = -1  # of a point that has no label of its own: not painted with a word, or no pseudo label
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,19 @@ class ExactMeans:
     centre: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Which points of a prepared scene some successive rows of a batch are.
+
+    Attributes:
+        scene: The scene's fingerprint.
+        points: int64 [n], its points; -1 for a row that is none of the points that were kept.
+    """
+
+    scene: str
+    points: np.ndarray
+
+
 class Supervised(Protocol):
     """The part that every student's batch has: 2D features to learn from, a row for each of its points or voxels."""
 
@@ -49,6 +65,28 @@ class Supervised(Protocol):
     @property
     def seen(self) -> Tensor:
         """Which rows have a 2D feature, bool [P]."""
+
+    @property
+    def superpoints(self) -> Groups:
+        """Q_i, S groups, a partition of the rows."""
+
+    @property
+    def words(self) -> Tensor | None:
+        """The class that each row is painted with, int64 [P], -1 for none; None where nothing was painted (DMA)."""
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Where the rows come from, scene after scene; empty for a batch of no scene."""
+
+    def mean_lifted(self, level: str) -> Tensor:
+        """Average the 2D features of the seen rows of each region (as in `Batch.mean_lifted`).
+
+        Args:
+            level: superpoints; masks where the batch has any.
+
+        Returns:
+            [R, C]; 0 where no row is seen.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +102,8 @@ class Batch:
         masks: M_i, M class-agnostic instance masks, which may overlap.
         exact: What frozen features are on average in each region, over all points of the scene; None where such means
             are to be taken over the P points.
+        words: The class that each point is painted with, int64 [P], -1 for none; None where nothing was painted.
+        origins: Which points of which scene these are.
 
     Raises:
         InputError: The parts are not of the same number of points, or the means not of as many regions.
@@ -76,6 +116,8 @@ class Batch:
     superpoints: Groups
     masks: Groups
     exact: ExactMeans | None = None
+    words: Tensor | None = None
+    origins: tuple[Origin, ...] = ()
 
     def __post_init__(self) -> None:
         rows = [len(part) for part in (self.points, self.geometry, self.lifted, self.seen)]

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices, unless
 from geoguide.method.batch import Batch, Supervised
+from geoguide.method.distillation import Distillation, DistillationConfig
 from geoguide.method.mask_reconstruction import IMRConfig, MaskReconstruction
 from geoguide.method.relation_consistency import IIRCConfig, RelationConsistency
-from geoguide.method.superpoint_distillation import SuperpointDistillation, USDConfig, masked_mean
-from geoguide.ops.cosine import cosine_distance
+from geoguide.method.superpoint_distillation import SuperpointDistillation, USDConfig
 
 MODULES = ("usd", "imr", "iirc")
 
@@ -41,9 +41,10 @@ class ObjectiveConfig:
             then chosen, again and again, so that the gradient of the module's loss with respect to F_3d^sem is so
             many times as long as that of λ1 L_sp; running means of both lengths are compared. A factor fixed after the
             first steps would not hold: lengths fall unequally from where the student starts, the mean feature.
+        distillation: L_sp without usd: plain, or as another system has it.
 
     Raises:
-        ConfigError: A module that is not in `MODULES`, or another word.
+        ConfigError: A module that is not in `MODULES`, or another word; a `distillation` beside usd, which it replaces.
     """
 
     modules: tuple[str, ...] = MODULES
@@ -54,12 +55,17 @@ class ObjectiveConfig:
     imr: IMRConfig = field(default_factory=IMRConfig)
     iirc: IIRCConfig = field(default_factory=IIRCConfig)
     lambda_by: Literal["value", "gradient"] = field(default="value", metadata=unless("lambda_by", "value"))
+    distillation: DistillationConfig = field(
+        default=DistillationConfig(), metadata=unless("distillation", DistillationConfig())
+    )
 
     def __post_init__(self) -> None:
         check_choices(self, "objective")
         unknown = sorted(set(self.modules) - set(MODULES))
         if unknown:
             raise ConfigError(f"unknown module {', '.join(unknown)}: known are {', '.join(MODULES)}")
+        if "usd" in self.modules and self.distillation != DistillationConfig():
+            raise ConfigError(f"objective.distillation must be left alone beside usd, found {self.distillation}")
 
 
 def parse_drop(drop: str) -> tuple[str, ...]:
@@ -91,6 +97,7 @@ class Objective(nn.Module):
         geometry_width: C1, width of the frozen 3D features.
         feature_width: C, width of the 2D features.
         config: Which modules, their weights and their options.
+        text: float32 [K, C], the text of the classes, where `config.distillation` asks for words.
 
     Example:
         Plain distillation of two points, of which a camera sees one:
@@ -115,10 +122,13 @@ class Objective(nn.Module):
     calls: Tensor
     lengths: Tensor
 
-    def __init__(self, geometry_width: int, feature_width: int, config: ObjectiveConfig) -> None:
+    def __init__(
+        self, geometry_width: int, feature_width: int, config: ObjectiveConfig, text: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         used = config.modules
+        self.distillation = Distillation(config.distillation, text) if "usd" not in used else None
         self.usd = SuperpointDistillation(geometry_width, feature_width, config.usd) if "usd" in used else None
         self.imr = MaskReconstruction(feature_width, config.imr) if "imr" in used else None
         self.iirc = RelationConsistency(config.iirc) if "iirc" in used else None
@@ -138,7 +148,7 @@ class Objective(nn.Module):
             Scalars by name, and their sum `total`. With λ by gradient, a call that is differentiated also goes on with
             the running means.
         """
-        modules = (self.usd or plain_distillation, self.imr, self.iirc)
+        modules = (self.usd or self.distillation, self.imr, self.iirc)
         losses = [{} if module is None else module(semantic, batch, generator) for module in modules]
         if self.config.lambda_by == "gradient" and semantic.requires_grad and torch.is_grad_enabled():
             self._measure(losses, semantic)
@@ -202,17 +212,3 @@ def gradient_norms(terms: dict[str, Tensor], semantic: Tensor) -> dict[str, floa
             if gradient is not None:
                 norms[name] = float(gradient.norm())
     return norms
-
-
-def plain_distillation(semantic: Tensor, batch: Supervised, generator: torch.Generator) -> dict[str, Tensor]:
-    """L_sp without USD: the mean cosine distance to F_2d over the seen points (paper, Preliminary).
-
-    Args:
-        semantic: F_3d^sem, [P, C].
-        batch: The 2D features of the P points.
-        generator: Unused; it is here because every module is called with one.
-
-    Returns:
-        The scalar `point`; 0 where no point is seen.
-    """
-    return {"point": masked_mean(cosine_distance(semantic, batch.lifted), batch.seen)}

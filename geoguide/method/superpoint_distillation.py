@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices, unless
 from geoguide.method.batch import Batch
+from geoguide.method.distillation import masked_mean
 from geoguide.ops.cosine import cosine_distance, unit
 from geoguide.ops.groups import Groups
 
@@ -265,16 +266,3 @@ class SuperpointDistillation(nn.Module):
 def _widths(batch: Batch) -> list[int]:
     """C1 and C."""
     return [batch.geometry.shape[1], batch.lifted.shape[1]]
-
-
-def masked_mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over the true entries.
-
-    Args:
-        values: [N].
-        where: bool [N].
-
-    Returns:
-        Scalar; 0 (with a gradient) where no entry is true.
-    """
-    return (values * where).sum() / where.sum().clamp_min(1)

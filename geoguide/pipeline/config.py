@@ -11,6 +11,7 @@ from geoguide.frozen import check_choices, replaced, unless
 from geoguide.instances.scene_masks import MaskConfig
 from geoguide.lifting import LiftingConfig
 from geoguide.method.objective import ObjectiveConfig
+from geoguide.method.self_distillation import SelfDistillationConfig
 from geoguide.ops.arrays import as_config_error, number, whole
 from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.students.adapter import AdapterConfig
@@ -48,6 +49,7 @@ class TrainConfig:
             compares the classes' scores by cross-entropy (see `supervision.ClassObjective`).
         watch_train: Whether the curve has `train_miou` beside `val_miou`: mIoU on a fixed subset of the points of some
             training scenes, so that a network that underfits is told from one that overfits.
+        self_distillation: A second stage in which the student learns from pseudo labels of its own.
 
     Raises:
         ConfigError: A number is out of range, or an unknown word.
@@ -65,6 +67,9 @@ class TrainConfig:
     warmup: float = field(default=0.0, metadata=unless("warmup", 0.0))
     supervision: Literal["2d", "labels", "classes"] = field(default="2d", metadata=unless("supervision", "2d"))
     watch_train: bool = field(default=False, metadata=unless("watch_train", False))
+    self_distillation: SelfDistillationConfig = field(
+        default=SelfDistillationConfig(), metadata=unless("self_distillation", SelfDistillationConfig())
+    )
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: it rises evenly, and falls as a polynomial over the last steps, or all.

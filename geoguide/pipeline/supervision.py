@@ -9,13 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geoguide.errors import ConfigError, DataError
-from geoguide.method.batch import Supervised
+from geoguide.method.batch import NO_WORD, Supervised
+from geoguide.method.distillation import DistillationConfig, vote
 from geoguide.method.objective import Objective
 from geoguide.ops.indexed import IndexedRows
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
+
+CHUNK = 8192  # points whose features are in memory at a time
 
 
 class MappedScenes(Sequence[PreparedScene]):
@@ -44,14 +47,15 @@ def supervised(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Seq
         scenes: The prepared training scenes.
 
     Returns:
-        The scenes themselves for "2d". Else each with the text feature of its true class in place of F_2d at every
-        labelled point: what a perfect dense 2D model would give that sees through everything.
+        The scenes themselves for "2d", painted with words where the objective learns from these. Else each with the
+        text feature of its true class in place of F_2d at every labelled point: what a perfect dense 2D model would
+        give that sees through everything.
 
     Raises:
         DataError: A scene has no labels.
     """
     if config.train.supervision == "2d":
-        return scenes
+        return _painted(config, scenes) if config.objective.distillation.of_words else scenes
     bare = [scene.name for scene in scenes if scene.labels is None]
     if bare:
         expected = f"train.supervision {config.train.supervision!r} needs training scenes with labels"
@@ -76,7 +80,9 @@ def new_objective(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> 
     """
     widths = scenes[0].geometry_width, scenes[0].feature_width
     if config.train.supervision == "2d":
-        return Objective(*widths, config.objective)
+        return Objective(*widths, config.objective, _text(config) if config.objective.distillation.of_words else None)
+    if config.objective.distillation != DistillationConfig():
+        raise ConfigError("objective.distillation must be left alone with train.supervision other than '2d'")
     if config.objective.modules:
         expected = f"objective.modules must be empty with train.supervision {config.train.supervision!r}"
         raise ConfigError(f"{expected}, found {config.objective.modules}")
@@ -125,6 +131,48 @@ class ClassObjective(Objective):
 def _text(config: ExperimentConfig) -> Tensor:
     """The text that the default protocol compares with, float32 [K, C]."""
     return class_text(config.data.label_set, Protocol(), config.text).vectors
+
+
+def _painted(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:
+    """Each scene painted with words once: 76 kB are kept of a room."""
+    text, by = _text(config), config.objective.distillation.painted_by
+    known: dict[str, np.ndarray] = {}
+
+    def change(scene: PreparedScene) -> PreparedScene:
+        if scene.lifted is not None and scene.fingerprint not in known:
+            known[scene.fingerprint] = paint(scene, text, by).astype(np.int16)
+        return replace(scene, words=known.get(scene.fingerprint))
+
+    return MappedScenes(scenes, change)
+
+
+def paint(scene: PreparedScene, text: Tensor, by: str) -> np.ndarray:
+    """Paint the seen points of a scene with words (DMA).
+
+    A point's own word is the one nearest to its lifted feature, so that the frames' votes are their mean feature; then
+    the points of a region vote. DMA takes the words of pixels, lets SAM's masks vote in each image, then the frames.
+
+    Args:
+        scene: A prepared scene with 2D features.
+        text: float32 [K, C].
+        by: Within what points vote, see `DistillationConfig.painted_by`.
+
+    Returns:
+        int64 [P], -1 where no camera sees a point. O(P K) time; O(CHUNK (C + K)) memory beside the result.
+    """
+    words = np.full(len(scene), NO_WORD)
+    for start in range(0, len(scene), CHUNK):
+        part = np.arange(start, min(start + CHUNK, len(scene)))
+        lifted, seen = scene.features(part)
+        scores = torch.from_numpy(np.asarray(lifted, np.float32)) @ text.T  # [p, K]
+        words[part[seen]] = scores.argmax(1).numpy()[seen]
+    if by == "points":
+        return words
+    regions = np.asarray(scene.superpoints, np.int64)
+    if by == "masks":
+        best = scene.masks.best_of_points()
+        regions = np.where(best >= 0, best, len(scene.masks) + regions)
+    return np.where(words == NO_WORD, NO_WORD, vote(words, regions, len(text)))
 
 
 def _labelled(scene: PreparedScene, rows: np.ndarray) -> PreparedScene:

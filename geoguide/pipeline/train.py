@@ -23,6 +23,7 @@ from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.identity import Identity
 from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.self_distillation import SelfDistillation, new_self_distillation
 from geoguide.pipeline.student import new_student
 from geoguide.pipeline.supervision import new_objective, supervised
 from geoguide.prepared import ChosenScenes, PreparedScene
@@ -174,8 +175,10 @@ class _State(Progress):
     student: Student
     objective: Objective
     optimizer: torch.optim.Optimizer
+    second: SelfDistillation | None
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
     ahead: tuple[int, Future] | None = None  # the step whose batch is being read, and that batch
+    begun: bool = False  # whether the second stage has taken what the first one left
     pulls: dict[str, float] = field(default_factory=dict)  # of the last watched step: grad_<term>, and λ by gradient
 
     @classmethod
@@ -188,7 +191,9 @@ class _State(Progress):
         groups[-1]["params"] += [*objective.parameters()]
         rate, decay = config.train.learning_rate, config.train.weight_decay
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
-        return cls(config, device, student, objective, optimizer)
+        text = class_text(config.data.label_set, Protocol(), config.text).vectors
+        second = new_self_distillation(config.train.self_distillation, config.train.steps, student, text)
+        return cls(config, device, student, objective, optimizer, second)
 
     def advance(self, scenes: Sequence[PreparedScene]) -> None:
         """One optimisation step; epochs visit every scene once, in a new order."""
@@ -198,15 +203,21 @@ class _State(Progress):
         rate = train.rate(self.step)
         for group, (_, share) in zip(self.optimizer.param_groups, self.student.rate_groups(), strict=True):
             group["lr"] = rate * share
+        second = self.second if self.second is not None and self.step >= self.second.first else None
+        if second is not None and not self.begun:
+            second.begin(scenes)
+            self.begun = True
         self.student.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             semantic = self.student.forward(batch)
         semantic = semantic.float()
-        terms = self.objective(semantic, batch, generator)
+        terms = self.objective(semantic, batch, generator) if second is None else second.terms(semantic, batch)
         self.optimizer.zero_grad(set_to_none=True)
         norms = gradient_norms(terms, semantic) if self._is_watched(self.step + 1) else {}
         terms["total"].backward()
         self.optimizer.step()
+        if second is not None:
+            second.follow()
         self.count({name: float(value.detach()) for name, value in terms.items()})
         self.pulls = {f"grad_{name}": value for name, value in norms.items()}
         if self.objective.config.lambda_by == "gradient":
@@ -233,8 +244,9 @@ class _State(Progress):
 
     @property
     def parts(self) -> dict[str, Any]:
-        """The network, the objective and the optimizer."""
-        return {"network": self.student.network, "objective": self.objective, "optimizer": self.optimizer}
+        """The network, the objective and the optimizer; where there is a second stage, what it has learned too."""
+        parts = {"network": self.student.network, "objective": self.objective, "optimizer": self.optimizer}
+        return parts if self.second is None else parts | {"second": self.second}
 
 
 class _Validation:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from geoguide.experiments.facts import Row
+from geoguide.experiments.facts import GEOGUIDE, Row
+from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.records import Record, frame, only
-from geoguide.report.evidence import converged
+from geoguide.report.evidence import converged, paired
 from geoguide.report.labels import BENCHMARKS, HIDDEN_BY, row_label
-from geoguide.report.rows import ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
+from geoguide.report.rows import ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, ON_DESCRIPTORS, geoguide, system
 from geoguide.report.tables import METRICS, mean_of, means, means_and_changes, paper, rows_held
 
 
@@ -60,14 +61,16 @@ _GEOGUIDE = Stated("GeoGuide (SAS*)", "SAS*", "full")
 LINES: tuple[tuple[Row, Stated], ...] = (
     (FUSION, Stated()),
     (ENTIRE, Stated("OpenScene (LSeg)", "LSeg", "entire network")),
+    (system("SAS stage 1"), Stated("SAS (stage 1)")),
+    (system("SAS stage 2"), Stated("SAS (stage 2)")),
+    *((system(name), Stated()) for name in ("GGSD", "DMA", "DMA as released")),
     (ADAPTER, Stated(openseg="adapter only")),
+    *((system(name, frozen=True), Stated()) for name in SYSTEMS),
     (ON_DESCRIPTORS, Stated()),
     (AS_WRITTEN, _GEOGUIDE),
+    (geoguide("lineage"), _GEOGUIDE),
     (FULL, _GEOGUIDE),
 )
-
-
-NOT_RUN = (Stated("SAS (stage 1)"), Stated("SAS (stage 2)"))
 
 
 def rows_of(lines: pd.DataFrame) -> list[Row]:
@@ -108,6 +111,41 @@ def benchmark_table(lines: pd.DataFrame, dataset: str, ours: str = "mini") -> pd
     return pd.DataFrame(table)
 
 
+# The other systems, and what trains nothing; each on its own network and on the frozen backbone (claim C2).
+SUPERPOINT_FUSION: Row = FUSION | {"changed": (("protocol.pooled", "superpoints"),)}
+SYSTEM_ROWS: tuple[Row, ...] = (
+    SUPERPOINT_FUSION,
+    *(system(name) for name in SYSTEMS),
+    *(system(name, frozen=True) for name in SYSTEMS),
+    geoguide("lineage"),
+)
+
+
+def systems_table(lines: pd.DataFrame) -> pd.DataFrame:
+    """The other systems of the paper's tables, each beside OpenScene's network or the adapter, whose student it has.
+
+    Args:
+        lines: See `records.frame`; of one benchmark and one 2D model, the rows of the main table among them.
+
+    Returns:
+        A line per system and student that was run: scores, the change of mIoU from the same student with plain
+        distillation, paired by seed, and how much of it had converged.
+    """
+    teacher, table = {"teacher": lines["teacher"].iat[0]}, []
+    for row in SYSTEM_ROWS:
+        mine = only(lines, row)
+        if mine.empty:
+            continue
+        plain = FUSION | {"changed": ()} if row is SUPERPOINT_FUSION else ADAPTER if "backbone" in row else ENTIRE
+        plain = ADAPTER if row["method"] == GEOGUIDE else plain
+        gap = paired(lines, row, plain)
+        line = (
+            {"row": row_label(row | teacher)} | means(mine, "{}") | {"seeds": len(mine), "converged": converged(mine)}
+        )
+        table.append(line | {"minus": row_label(plain | teacher), "mIoU": mean_of(gap, signed=True)})
+    return pd.DataFrame(table)
+
+
 def overview(by_dataset: Mapping[str, pd.DataFrame], ours: str = "mini") -> pd.DataFrame:
     """The mIoU on every benchmark, ours and the paper's in columns of their own.
 
@@ -116,13 +154,15 @@ def overview(by_dataset: Mapping[str, pd.DataFrame], ours: str = "mini") -> pd.D
         ours: What our data are: mini or real.
 
     Returns:
-        A line per row of the main table, and per row of the paper's that was not run here (SAS).
+        A line per row of the main table that was run anywhere, or that the paper has.
     """
     table = []
-    for row, told in (*LINES, *((None, told) for told in NOT_RUN)):
-        line: dict[str, Any] = {"row": told.main if row is None else row_label(row)}
+    for row, told in LINES:
+        if told.main is None and all(only(lines, row).empty for lines in by_dataset.values()):
+            continue
+        line: dict[str, Any] = {"row": row_label(row)}
         for dataset, lines in by_dataset.items():
-            scores = lines["miou"][:0] if row is None else only(lines, row)["miou"]
+            scores = only(lines, row)["miou"]
             shown = f"{mean_of(scores)} [{len(scores)}]" if len(scores) else "not run"
             line[f"ours, {ours} {BENCHMARKS[dataset]} [seeds]"] = shown
         table.append(line | {f"paper, real {BENCHMARKS[dataset]}": told.miou(dataset) for dataset in by_dataset})

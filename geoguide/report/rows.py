@@ -2,7 +2,7 @@
 
 from geoguide.experiments import facts, regime
 from geoguide.experiments.facts import Row
-from geoguide.experiments.presets import DEFAULT_BACKBONE, DROPS, PRESETS
+from geoguide.experiments.presets import DEFAULT_BACKBONE, DROPS, ON_FROZEN, PRESETS
 from geoguide.method.objective import MODULES, parse_drop
 
 # On generated data by edition and benchmark, and on real data, unless a row says otherwise.
@@ -26,6 +26,19 @@ ON_DESCRIPTORS: Row = {"method": facts.ADAPTER, "backbone": "descriptors"}
 
 
 POOLED: Row = {"method": facts.POOLED}
+
+
+def system(name: str, *, frozen: bool = False) -> Row:
+    """The row of another system of the paper's tables.
+
+    Args:
+        name: A key of `presets.SYSTEMS`.
+        frozen: Whether its student is the adapter on the frozen backbone, in place of its own network.
+
+    Returns:
+        Its facts.
+    """
+    return {"method": name + ON_FROZEN, "backbone": OWN_BACKBONES} if frozen else {"method": name}
 
 
 def geoguide(preset: str, drop: str = "none") -> Row:

@@ -9,12 +9,16 @@ from torch import Tensor, nn
 
 from geoguide.backbones.mink_unet import MinkUNet, Pyramid, grid_pyramid
 from geoguide.errors import ConfigError, InputError
+from geoguide.method.batch import NO_WORD, Origin
+from geoguide.ops.groups import Groups
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
 from geoguide.students.augment import AugmentConfig, augment, check_cloud
 from geoguide.students.statistics import mean_lifted, start_at_mean
 from geoguide.students.student import Motion, Student, scene_of_turn
+
+NO_SUPERPOINT = -1  # of a point that was not kept
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,12 @@ class VoxelBatch:
         features: float32 [V, 3], input of the network (see `OpenScene.inputs`).
         lifted: F_2d of the voxel's point, float32 [V, C]; zero where unseen.
         seen: bool [V], whether that point has a 2D feature.
+        superpoints: Q_i, those of all scenes, a partition of the voxels; of each scene the voxels whose point was not
+            kept are one more, in which none is seen.
+        origins: Which points of which scenes the voxels stand for.
         pyramid: Neighbours of the voxels on all of the network's grids: made with the batch, while the step before it
             is computed.
+        words: The class that the voxel's point is painted with, int64 [V], -1 for none; None where nothing was painted.
     """
 
     grid_coord: Tensor
@@ -66,7 +74,21 @@ class VoxelBatch:
     features: Tensor
     lifted: Tensor
     seen: Tensor
+    superpoints: Groups
+    origins: tuple[Origin, ...]
     pyramid: Pyramid
+    words: Tensor | None = None
+
+    def mean_lifted(self, level: str) -> Tensor:
+        """The mean 2D feature of the seen voxels of each region (see `Supervised.mean_lifted`).
+
+        Args:
+            level: superpoints, the only level here.
+
+        Returns:
+            [S, C].
+        """
+        return getattr(self, level).mean(self.lifted, self.seen.to(self.lifted.dtype))
 
 
 class OpenScene(nn.Module):
@@ -132,7 +154,9 @@ class OpenScene(nn.Module):
         """
         parts = [self._part(scene, np.random.default_rng([*seed, i])) for i, scene in enumerate(scenes)]
         item = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])  # [V]
-        grid, colors, lifted, seen = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        grid, colors, lifted, seen, _ = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        places = [part[-1] for part in parts]
+        superpoints, painted = _of_points(scenes, places)
         grid_coord, items = torch.from_numpy(grid).to(device), torch.from_numpy(item).to(device)
         return VoxelBatch(
             grid_coord=grid_coord,
@@ -140,18 +164,35 @@ class OpenScene(nn.Module):
             features=self.inputs(colors, device),
             lifted=torch.from_numpy(lifted).to(device).float(),
             seen=torch.from_numpy(seen).to(device),
+            superpoints=Groups.partition(torch.from_numpy(superpoints)).to(device),
+            origins=tuple(Origin(scene.fingerprint, place) for scene, place in zip(scenes, places, strict=True)),
             pyramid=grid_pyramid(grid_coord, items),
+            words=None if painted is None else torch.from_numpy(painted).to(device),
         )
 
     def _part(self, scene: PreparedScene, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Of one scene: grid_coord int64 [V, 3], colours [V, 3], F_2d [V, C] and seen bool [V]."""
+        """Of one scene: grid_coord and colours [V, 3], F_2d [V, C], seen bool [V], and points int64 [V] (`kept_at`)."""
         points, colors = scene.cloud
         kept = np.arange(len(points))
         if self.config.augmented:
             kept, points, colors = augment(points, colors, self.config.augment, generator)
         grid, first, _ = voxelize(points, self.config.voxel)
         chosen = kept[first]  # [V]
-        return grid, colors[first], *scene.cloud_features(chosen, int(generator.integers(2**31)))
+        features = scene.cloud_features(chosen, int(generator.integers(2**31)))
+        return grid, colors[first], *features, scene.kept_at(chosen)
+
+
+def _of_points(scenes: list[PreparedScene], places: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Superpoints of the points that were chosen of several scenes, int64 [V] from 0; and their words, if any."""
+    found, words, start = [], [], 0
+    for scene, place in zip(scenes, places, strict=True):
+        own = np.where(place >= 0, scene.superpoints[place], NO_SUPERPOINT)
+        names, number = np.unique(own, return_inverse=True)
+        found.append(start + number)
+        start += len(names)
+        if scene.words is not None:
+            words.append(np.where(place >= 0, scene.words[place], NO_WORD).astype(np.int64))
+    return np.concatenate(found), np.concatenate(words) if words else None
 
 
 class OpenSceneStudent(Student[OpenScene]):
