@@ -19,3 +19,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(importlib.import_module(f"geoguide.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'geoguide' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is imported on first use is listed too."""
+    return sorted({*globals(), *_LAZY})

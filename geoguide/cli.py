@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from geoguide import __version__
 from geoguide.arguments import (
     Device,
     Seed,
@@ -535,6 +536,9 @@ def main(argv: list[str] | None = None) -> None:
         argv: The words after `geoguide`; None for the process's own.
     """
     arguments, begun = sys.argv[1:] if argv is None else argv, []
+    if arguments == ["--version"]:
+        print(f"geoguide {__version__}")
+        sys.exit(0)
 
     def work() -> int | None:
         need_working_folder()

@@ -14,6 +14,7 @@ from plyfile import PlyData
 from rights import without_rights
 from tiny_nuscenes import write_key_frame
 
+import geoguide
 from geoguide.cli import Pretrain, Probe, Replicate, Verify, main
 from geoguide.datasets.nuscenes import load_key_frame
 from geoguide.lifting import project
@@ -27,6 +28,12 @@ def run(*arguments: str) -> int:
 
 
 COMMANDS = ["data", "train", "evaluate", "lift", "replicate", "verify", "segment", "pretrain", "probe"]
+
+
+def test_says_its_version(capsys) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"geoguide {geoguide.__version__}\n"
+    assert {"load", "Scene", "View"} <= set(dir(geoguide))
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

@@ -120,6 +120,7 @@ def test_citation_names_the_paper_and_the_version():
     assert "2603.26260" in paper["identifiers"][0]["value"]
     for entry in (citation, paper):
         assert {"title", "type", "authors"} <= set(entry)
+    assert len(paper["authors"]) == 11 and all({"family-names", "given-names"} == set(one) for one in paper["authors"])
 
 
 def test_changelog_starts_with_the_version():
