@@ -270,6 +270,7 @@ class Replicate(Place):
         "cross-domain",
         "protocols",
         "dose-response",
+        "quality",
         "worlds",
         "entire-networks",
         "ceilings",
