@@ -272,6 +272,7 @@ class Replicate(Place):
         "protocols",
         "systems",
         "dose-response",
+        "quality",
         "worlds",
         "entire-networks",
         "ceilings",

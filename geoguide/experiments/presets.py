@@ -59,6 +59,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "SAS stage 1": _SAS,
     "SAS stage 2": _SAS | {"train__self_distillation": SelfDistillationConfig("history")},
     "GGSD": {
+        "superpoints__method": "vccs",
         "objective__distillation": DistillationConfig(superpoints=True),
         "train__self_distillation": SelfDistillationConfig(
             "mean_teacher", keep=0.99, similarity="cosine", temperature=0.01, superpoints=False

@@ -11,7 +11,7 @@ from geoguide.instances.geometry import InstanceConfig, segment_instances
 from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.spoiling import spoil_masks
 from geoguide.scene import Scene
-from geoguide.superpoints import scene_normals
+from geoguide.superpoints import SuperpointConfig, scene_normals, scene_superpoints
 from geoguide.welding import finder_of
 
 
@@ -25,6 +25,8 @@ class MaskConfig:
     spoil: float = field(default=0.0, metadata=unless("spoil", 0.0))
     """Share of the masks, whatever their source, that are merged with one they touch or cut in two: with `annotation`
     any quality between the oracle's and that of real masks (`spoil_masks`)."""
+    superpoints: SuperpointConfig | None = field(default=None, metadata=unless("superpoints", None))
+    """Which superpoints `geometry` merges; None: those of the experiment. So that one can change and the other not."""
 
     def __post_init__(self) -> None:
         check_choices(self, "masks")
@@ -37,7 +39,7 @@ def scene_masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig) -> In
 
     Args:
         scene: Points, normals (estimated where it has none), and for `annotation` its instances.
-        superpoints: int64 [P], ids from 0: what `geometry` merges.
+        superpoints: int64 [P], ids from 0: what `geometry` merges, unless the config names others.
         config: Where the masks come from.
 
     Returns:
@@ -56,5 +58,7 @@ def _masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig) -> Instanc
         if scene.instances is None:
             raise DataError(f"scene {scene.name}: masks.source 'annotation' needs instance annotations, found none")
         return InstanceMasks.from_labels(scene.instances)
+    if config.superpoints is not None:
+        superpoints = scene_superpoints(scene, config.superpoints)
     normals, find = scene_normals(scene), finder_of(scene)
     return segment_instances(scene.points, normals, np.asarray(superpoints), config.geometry, find=find)

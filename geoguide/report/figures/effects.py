@@ -1,9 +1,10 @@
-"""Effects with their intervals as a heat map, and figures against a range."""
+"""Effects with their intervals as a heat map and against qualities, and figures against a range."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from geoguide.errors import InputError, require
 from geoguide.report.evidence import interval
@@ -91,3 +92,49 @@ def range_dots(
     figure.update_xaxes(title_text="in widths of the real range; beyond the page: at its edge", zeroline=False)
     figure.update_yaxes(autorange="reversed", tickfont={"size": 11})
     return finish(figure, title=title, height=160 + 24 * len(spans))
+
+
+def quality_scatter(
+    panels: Mapping[str, Mapping[str, tuple[float, Sequence[float]]]], *, title: str, unit: str, log: Sequence[str] = ()
+) -> go.Figure:
+    """What is gained against a quality, side by side for several qualities: means over seeds with 95 % intervals.
+
+    Variants without seeds are hollow, on the line of no gain, and say so.
+
+    Args:
+        panels: Quality -> variant -> its value (finite), and one finite gain per seed, which may be none.
+        title: Of the figure.
+        unit: Of the gains, for the axis.
+        log: Qualities whose axis is logarithmic.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: There is no panel, or a value is not finite.
+    """
+    require(panels, "panels must hold at least one quality")
+    figure = make_subplots(cols=len(panels), shared_yaxes=True, horizontal_spacing=0.03)
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    for column, (quality, panel) in enumerate(panels.items(), start=1):
+        for name, (value, given) in panel.items():
+            seeds = np.asarray(given, dtype=np.float64)
+            require(np.isfinite([value, *seeds]).all(), f"panels[{quality!r}][{name!r}] must be finite")
+            dot = _gain_dot(name, names.index(name), value, seeds)
+            dot.showlegend = all(name not in earlier for earlier in list(panels.values())[: column - 1])
+            figure.add_trace(dot, row=1, col=column)
+        figure.add_hline(y=0, line={"color": "#888888", "width": 1}, row=1, col=column)
+        figure.update_xaxes(title_text=quality, type="log" if quality in log else "linear", row=1, col=column)
+    figure.update_yaxes(title_text=unit, row=1, col=1)
+    return finish(figure, title=title, height=470, legend={"orientation": "h", "y": -0.25}, margin={"b": 150})
+
+
+def _gain_dot(name: str, number: int, value: float, seeds: np.ndarray) -> go.Scatter:
+    """A variant's mean gain and interval at a quality; hollow at 0 where it has no seed."""
+    half, ran = interval(seeds), len(seeds) > 0
+    color, shape = PALETTE[number % len(PALETTE)], ("circle", "square")[number // len(PALETTE) % 2]
+    dot = go.Scatter(x=[value], y=[seeds.mean() if ran else 0.0], mode="markers", name=name, legendgroup=name)
+    dot.marker = {"color": color, "size": 10, "symbol": shape if ran else f"{shape}-open"}
+    dot.error_y = {"type": "data", "array": [0.0 if np.isnan(half) else half], "color": color}
+    dot.hovertemplate = f"{name}, %{{x:.3g}}: {'%{y:+.2f}' if ran else 'no record'}<extra></extra>"
+    return dot

@@ -18,8 +18,10 @@ from geoguide.frozen import check_choices, unless
 from geoguide.ops.arrays import coordinates, host, number, whole
 from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
+from geoguide.ops.union_find import find_root, join_roots
 from geoguide.ops.weld import Finder, find_weld
 from geoguide.scene import VOID, Scene
+from geoguide.superpoints.vccs import VCCSConfig, segment_voxels
 from geoguide.welding import at_positions, finder_of
 
 _NORMAL_NEIGHBORS = 16  # of a point, for the plane its normal is taken from
@@ -28,15 +30,24 @@ _CHUNK = 1 << 16  # points whose neighbourhoods are in memory at a time
 
 @dataclass(frozen=True)
 class SuperpointConfig:
-    """Normal-based over-segmentation; ScanNet's own parameters. See `segment_mesh`."""
+    """Over-segmentation, by default normal-based with ScanNet's own parameters. See `segment_mesh`."""
 
     k: float = 0.01  # not stated; ScanNet's default
-    min_size: int = 20  # not stated; ScanNet's default
+    min_size: int = 20  # not stated; ScanNet's default, where SAS has 60 ("minVerts", preset `lineage`)
     cut: Literal["none", "annotation"] = field(default="none", metadata=unless("cut", "none"))
     """`annotation` cuts superpoints where annotated instances or labels end: an oracle variant and named so."""
+    method: Literal["graph", "vccs", "points"] = field(default="graph", metadata=unless("method", "graph"))
+    """`graph` is the rule at the top of this file, by `k` and `min_size`; `vccs` is GGSD's (see `segment_voxels`), by
+    `vccs` and `min_size`; `points` makes every point a superpoint, as SAS does of nuScenes."""
+    vccs: VCCSConfig = field(default=VCCSConfig(), metadata={"hash": lambda config: config.uses_vccs})
 
     def __post_init__(self) -> None:
         check_choices(self, "superpoints")
+
+    @property
+    def uses_vccs(self) -> bool:
+        """Whether `vccs` decides anything that its defaults do not."""
+        return self.method == "vccs" and self.vccs != VCCSConfig()
 
 
 def segment_mesh(vertices: np.ndarray, faces: np.ndarray, *, k: float = 0.01, min_size: int = 20) -> np.ndarray:
@@ -215,14 +226,14 @@ def scene_normals(scene: Scene) -> np.ndarray:
 
 
 def scene_superpoints(scene: Scene, config: SuperpointConfig) -> np.ndarray:
-    """Split a scene into superpoints: its mesh where it has faces, otherwise a graph of nearest neighbours.
+    """Split a scene into superpoints as a config says; a graph is its mesh where it has faces, else nearest neighbours.
 
     Vertices of equal position are one (see `welding`): separate triangles are joined, where `segment_mesh` keeps to
     the vertices that it is given, as ScanNet's Segmentator does.
 
     Args:
         scene: P points, with or without faces and normals.
-        config: Parameters of `segment_mesh` or `segment_points`.
+        config: The method, and its parameters.
 
     Returns:
         int64 [P], ids 0..S-1 in the order of first appearance.
@@ -244,6 +255,10 @@ def _cut(scene: Scene, superpoints: np.ndarray) -> np.ndarray:
 
 
 def _segment(scene: Scene, config: SuperpointConfig) -> np.ndarray:
+    if config.method == "points":
+        return np.arange(len(scene))
+    if config.method == "vccs":
+        return segment_voxels(scene.points, scene.colors, scene_normals(scene), config.vccs, min_size=config.min_size)
     if scene.faces is not None and len(scene.faces):
         return segment_mesh(scene.points, scene.faces, k=config.k, min_size=config.min_size)
     find = finder_of(scene)
@@ -347,27 +362,6 @@ def _radix_order(keys: np.ndarray) -> np.ndarray:
 
 
 @compiled(nogil=True)
-def _find(parent: np.ndarray, node: int) -> int:
-    """The root of a node's tree; halves the path on the way."""
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@compiled(nogil=True)
-def _join(parent: np.ndarray, rank: np.ndarray, size: np.ndarray, a: int, b: int) -> int:
-    """Put two roots under one, by rank, and return the one that stays a root."""
-    if rank[a] > rank[b]:
-        a, b = b, a
-    parent[a] = b
-    size[b] += size[a]
-    if rank[a] == rank[b]:
-        rank[b] += 1
-    return b
-
-
-@compiled(nogil=True)
 def _merge(
     count: int, edges: np.ndarray, weights: np.ndarray, order: np.ndarray, k: np.float32, min_size: int
 ) -> np.ndarray:
@@ -375,17 +369,17 @@ def _merge(
     parent, rank, size = np.arange(count), np.zeros(count, np.int64), np.ones(count, np.int64)
     threshold = np.full(count, k, np.float32)
     for e in order:
-        a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
+        a, b = find_root(parent, edges[e, 0]), find_root(parent, edges[e, 1])
         if a != b and weights[e] <= threshold[a] and weights[e] <= threshold[b]:
-            root = _join(parent, rank, size, a, b)
+            root = join_roots(parent, rank, size, a, b)
             threshold[root] = weights[e] + k / np.float32(size[root])
     for e in order:
-        a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
+        a, b = find_root(parent, edges[e, 0]), find_root(parent, edges[e, 1])
         if a != b and (size[a] < min_size or size[b] < min_size):
-            _join(parent, rank, size, a, b)
+            join_roots(parent, rank, size, a, b)
     ids, names, named = np.empty(count, np.int64), np.full(count, -1, np.int64), 0
     for i in range(count):
-        root = _find(parent, i)
+        root = find_root(parent, i)
         if names[root] < 0:
             names[root] = named
             named += 1

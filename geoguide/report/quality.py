@@ -1,0 +1,265 @@
+"""How much the gain over the adapter depends on the quality of superpoints and masks (claim C11)."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from geoguide.errors import DataError
+from geoguide.experiments import regime
+from geoguide.experiments.facts import Facts, Row
+from geoguide.experiments.profiles import QUALITY, quality, with_quality
+from geoguide.experiments.records import Record, frame, only
+from geoguide.frozen import from_dict, to_dict
+from geoguide.instances.quality import mask_quality
+from geoguide.instances.scene_masks import scene_masks
+from geoguide.paths import results_root, write_text
+from geoguide.report.evidence import NO_VERDICT, interval, paired, settled, verdict
+from geoguide.report.rows import ADAPTER, FULL
+from geoguide.scene import Scene
+from geoguide.superpoints import scene_superpoints, superpoint_purity
+
+NO_RECORD = "no record"
+OURS = "ours"
+PURITY, SIZE, IOU = "purity of the superpoints", "points of the median superpoint", "mean best IoU of the masks"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The regions of a variant against the annotation; means over rooms.
+
+    Attributes:
+        rooms: How many.
+        purity: See `superpoint_purity`.
+        superpoints: In a room.
+        median_size: Points of the median superpoint of a room.
+        masks: In a room.
+        mean_best_iou: Of the masks, see `mask_quality`.
+    """
+
+    rooms: int
+    purity: float
+    superpoints: float
+    median_size: float
+    masks: float
+    mean_best_iou: float
+
+
+def measure(scenes: Iterable[Scene], variants: Iterable[str] = tuple(QUALITY)) -> dict[str, Quality]:
+    """Measure the regions of each variant. Nothing is trained.
+
+    Args:
+        scenes: Rooms with labels and instances; each is held once.
+        variants: Keys of `profiles.QUALITY`.
+
+    Returns:
+        By variant.
+
+    Raises:
+        DataError: There is no room, or one has no labels or instances.
+    """
+    configs = {variant: with_quality(variant) for variant in variants}
+    rows: dict[str, list[list[float]]] = {variant: [] for variant in configs}
+    for scene in scenes:
+        if scene.labels is None or scene.instances is None:
+            raise DataError(f"scene {scene.name}: labels and instances are needed, found none")
+        for variant, config in configs.items():
+            superpoints = scene_superpoints(scene, config.superpoints)
+            masks = scene_masks(scene, superpoints, config.masks)
+            sizes = np.bincount(superpoints)
+            best = mask_quality(masks, scene.instances)["mean_best_iou"]
+            purity = superpoint_purity(superpoints, scene.labels)
+            rows[variant].append([purity, len(sizes), float(np.median(sizes)), len(masks), best])
+    if not all(rows.values()):
+        raise DataError("no room to measure")
+    means = {variant: np.mean(row, axis=0).tolist() for variant, row in rows.items()}
+    return {variant: Quality(len(rows[variant]), *(round(v, 4) for v in mean)) for variant, mean in means.items()}
+
+
+def write_qualities(found: Mapping[str, Quality], path: Path | None = None) -> None:
+    """Write qualities where `read_qualities` reads them, a line for each variant.
+
+    Args:
+        found: By variant.
+        path: The file; None for results/quality.json.
+    """
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(to_dict(one))}" for name, one in found.items())
+    write_text(_place(path), f'{{"variants": {{\n{lines}\n}}}}\n')
+
+
+def read_qualities(path: Path | None = None) -> dict[str, Quality]:
+    """The committed qualities (benchmarks/quality.py measures them).
+
+    Args:
+        path: A file that `write_qualities` wrote; None for results/quality.json.
+
+    Returns:
+        By variant, in the file's order.
+
+    Raises:
+        DataError: The file cannot be read or holds something else.
+    """
+    path = _place(path)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return {name: from_dict(Quality, one, name) for name, one in raw["variants"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: must hold qualities by variant ({error})") from None
+
+
+def _place(path: Path | None) -> Path:
+    return results_root() / "quality.json" if path is None else path
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """What works-best adds to the adapter with regions of some quality.
+
+    Attributes:
+        variant: Name in `profiles.QUALITY`.
+        quality: Of its regions.
+        gap: mIoU minus the adapter's, one per seed that both have, float [seeds].
+        verdict: See `evidence.verdict`; `NO_RECORD` where there is none.
+    """
+
+    variant: str
+    quality: Quality
+    gap: np.ndarray
+    verdict: str
+
+    @property
+    def of_masks(self) -> bool:
+        """Whether masks are what differs from ours, not superpoints."""
+        return self.variant.startswith("true masks")
+
+
+def row_of(variant: str) -> Row:
+    """The facts that pick a variant's records.
+
+    Args:
+        variant: A key of `profiles.QUALITY`.
+
+    Returns:
+        Its facts.
+    """
+    return FULL | _OWN | {"changed": Facts.of(with_quality(variant)).changed}
+
+
+_OWN: Row = {"teacher": regime.MODELS["scannet"]}
+
+
+def _adapter() -> Row:
+    config = next(config for config in quality() if not config.objective.modules)
+    return ADAPTER | _OWN | {"changed": Facts.of(config).changed}
+
+
+def gains(found: Iterable[Record], qualities: Mapping[str, Quality], metric: str = "miou") -> list[Gain]:
+    """Every variant's gain.
+
+    Args:
+        found: Records of `profiles.quality`, as far as they were run.
+        qualities: See `read_qualities`.
+        metric: Column of `records.frame`.
+
+    Returns:
+        One for each variant that was measured, in the order of `profiles.QUALITY`.
+    """
+    found = list(found)
+    lines, reference = frame(found, edition=regime.EDITION) if found else None, _adapter()
+    told = []
+    for variant in QUALITY:
+        if variant not in qualities:
+            continue
+        row, gap, said = row_of(variant), np.zeros(0), NO_RECORD
+        if lines is not None and not only(lines, row).empty and not only(lines, reference).empty:
+            gap = paired(lines, row, reference, metric)
+            said = verdict(gap) if settled(lines, row, reference) else NO_VERDICT
+        told.append(Gain(variant, qualities[variant], gap, said))
+    return told
+
+
+def quality_table(found: list[Gain]) -> pd.DataFrame:
+    """The gains as shown.
+
+    Args:
+        found: See `gains`.
+
+    Returns:
+        A line for each variant: its regions' quality, and the gain ("+1.2 ± 0.4", in seeds' intervals), or "no
+        record"; a star where its trainings had not converged.
+    """
+    table = []
+    for gain in found:
+        of = gain.quality
+        sizes = {PURITY: f"{of.purity:.3f}", SIZE: f"{of.median_size:.0f}", "superpoints": f"{of.superpoints:.0f}"}
+        masks = {IOU: f"{of.mean_best_iou:.2f}", "masks": f"{of.masks:.0f}"}
+        table.append({"works-best with": gain.variant, **sizes, **masks, "gain over the adapter": _cell(gain)})
+    return pd.DataFrame(table)
+
+
+def _cell(gain: Gain) -> str:
+    return _signed(gain.gap) + (" *" if gain.verdict == NO_VERDICT else "")
+
+
+def _signed(gap: np.ndarray) -> str:
+    if len(gap) == 0:
+        return NO_RECORD
+    half = interval(gap)
+    return f"{gap.mean():+.1f}" + ("" if np.isnan(half) else f" ± {half:.1f}")
+
+
+Panels = dict[str, dict[str, tuple[float, np.ndarray]]]
+
+
+def panels(found: list[Gain]) -> Panels:
+    """The gains against each quality, for `figures.quality_scatter`.
+
+    Args:
+        found: See `gains`.
+
+    Returns:
+        Quality -> variant -> its value, and the gains float [seeds]: superpoints by purity and by size, masks by mean
+        best IoU; ours stands in all.
+    """
+    superpoints = [gain for gain in found if not gain.of_masks]
+    masks = [gain for gain in found if gain.of_masks or gain.variant == OURS]
+    return {
+        PURITY: {gain.variant: (gain.quality.purity, gain.gap) for gain in superpoints},
+        SIZE: {gain.variant: (gain.quality.median_size, gain.gap) for gain in superpoints},
+        IOU: {gain.variant: (gain.quality.mean_best_iou, gain.gap) for gain in masks},
+    }
+
+
+# What C11 says in pairs: the first should gain more than the second.
+CONTRASTS = (
+    (OURS, "superpoints far too fine"),
+    (OURS, "superpoints far too coarse"),
+    (OURS, "superpoints by VCCS"),
+    ("true masks", OURS),
+    ("true masks", "true masks, 1 spoiled"),
+)
+
+
+def quality_sentence(found: Iterable[Record]) -> str:
+    """Whether the method depends on its regions (C11), from pairs of variants.
+
+    Args:
+        found: Records of `profiles.quality`, as far as they were run.
+
+    Returns:
+        Markdown, a line for each pair of `CONTRASTS`: the difference of mIoU paired by seed, and its verdict.
+    """
+    found = list(found)
+    lines, said = frame(found, edition=regime.EDITION) if found else None, []
+    for better, worse in CONTRASTS:
+        rows = row_of(better), row_of(worse)
+        if lines is None or any(only(lines, row).empty for row in rows):
+            said.append(f"- *{better}* against *{worse}*: {NO_RECORD}.")
+            continue
+        gap = paired(lines, *rows)
+        told = verdict(gap) if settled(lines, *rows) else NO_VERDICT
+        said.append(f"- *{better}* against *{worse}*: {_signed(gap)} mIoU ({told}).")
+    return "\n".join(said)

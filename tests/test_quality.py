@@ -1,0 +1,144 @@
+"""Quality of regions against gain: the profile's rows and facts, what is measured of a room, and records by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_records import fake_record
+
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.presets import LONG_SEEDS
+from geoguide.experiments.profiles import QUALITY, profile, quality, with_quality
+from geoguide.frozen import config_hash
+from geoguide.instances.scene_masks import MaskConfig, scene_masks
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.prepared import PreparedScene
+from geoguide.report import figures
+from geoguide.report import quality as report
+from geoguide.report.evidence import interval
+from geoguide.scene import Scene
+from geoguide.superpoints import SuperpointConfig, scene_superpoints, superpoint_purity
+
+
+def test_rows_are_told_apart_by_facts_alone() -> None:
+    rows = quality()
+    found = [Facts.of(config) for config in rows]
+    assert len(set(found)) == len(found) == len(LONG_SEEDS) * (1 + len(QUALITY))
+    assert len({config_hash(config) for config in rows}) == len(rows) == len(profile("quality"))
+    few = {"data.first", "train.steps", "train.evaluate_every"}
+    for variant in QUALITY:
+        changed = {name for name, _ in Facts.of(with_quality(variant)).changed} - few
+        assert bool(changed) == (variant != "ours")
+        assert all(name.startswith(("superpoints.", "masks.")) for name in changed)
+    assert not any(facts.plain for facts in found)
+    with pytest.raises(ConfigError, match="unknown quality 'perfect': known are ours"):
+        with_quality("perfect")
+
+
+def test_masks_stay_where_superpoints_change(room: Scene) -> None:
+    """Masks of named superpoints do not hang on those of the experiment; and hashes of old configs stay."""
+    ours, fine = (scene_superpoints(room, config) for config in (SuperpointConfig(), SuperpointConfig(k=1e-4)))
+    masks = [scene_masks(room, superpoints, MaskConfig(superpoints=SuperpointConfig())) for superpoints in (ours, fine)]
+    np.testing.assert_array_equal(masks[0].dense(), masks[1].dense())
+    np.testing.assert_array_equal(masks[0].dense(), scene_masks(room, ours, MaskConfig()).dense())
+    assert masks[0].dense().shape != scene_masks(room, fine, MaskConfig()).dense().shape
+    plain = ExperimentConfig()
+    assert config_hash(plain.replace(masks__superpoints=None)) == config_hash(plain)
+    assert config_hash(plain.replace(masks__superpoints=SuperpointConfig())) != config_hash(plain)
+
+
+@pytest.fixture(scope="module")
+def room(tiny_scenes: dict[str, list[PreparedScene]]) -> Scene:
+    return tiny_scenes["test"][0].load()
+
+
+def test_measured_by_hand(room: Scene, tmp_path) -> None:
+    chosen = ("ours", "superpoints far too coarse", "superpoints by VCCS", "true masks", "true masks, 1 spoiled")
+    found = report.measure([room, room], chosen)
+    assert list(found) == list(chosen) and {one.rooms for one in found.values()} == {2}
+    superpoints = scene_superpoints(room, SuperpointConfig())
+    assert found["ours"].purity == pytest.approx(superpoint_purity(superpoints, room.labels), abs=1e-4)
+    assert found["ours"].superpoints == len(np.unique(superpoints))
+    assert found["ours"].median_size == np.median(np.unique(superpoints, return_counts=True)[1])
+    assert found["superpoints far too coarse"].median_size > 3 * found["ours"].median_size
+    assert found["superpoints far too coarse"].masks == found["ours"].masks
+    assert found["true masks"].mean_best_iou == 1 > found["true masks, 1 spoiled"].mean_best_iou
+    report.write_qualities(found, tmp_path / "quality.json")
+    assert report.read_qualities(tmp_path / "quality.json") == found
+    with pytest.raises(DataError, match="no room"):
+        report.measure([])
+    with pytest.raises(DataError, match="labels and instances are needed"):
+        report.measure([replace(room, instances=None)], chosen)
+    (tmp_path / "quality.json").write_text('{"variants": {"ours": {"rooms": "many"}}}')
+    with pytest.raises(DataError, match="must hold qualities by variant"):
+        report.read_qualities(tmp_path / "quality.json")
+
+
+def test_the_committed_file_has_every_variant_and_spans_both_sides() -> None:
+    found = report.read_qualities()
+    assert list(found) == list(QUALITY)
+    order = ["superpoints far too fine", "superpoints finer", "ours", "superpoints of SAS", "superpoints coarser"]
+    order.append("superpoints far too coarse")
+    sizes, purities = ([getattr(found[name], part) for name in order] for part in ("median_size", "purity"))
+    assert sizes == sorted(sizes) and sizes[-1] > 100 * sizes[0] and purities == sorted(purities, reverse=True)
+    assert len({one.mean_best_iou for name, one in found.items() if not name.startswith("true")}) == 1
+    spoiled = [one.mean_best_iou for name, one in found.items() if name.startswith("true masks")]
+    assert spoiled[0] == 1.0 and spoiled == sorted(spoiled, reverse=True)
+
+
+def records(gained: dict[str, list[float]], converged: bool = True) -> list:
+    """The adapter at 40, 41, 42 by seed, and variants that much above it."""
+    made = []
+    names = {with_quality(variant, seed): variant for variant in QUALITY for seed in LONG_SEEDS}
+    for config in quality():
+        base, variant = 40.0 + config.seed, names.get(config)
+        if not config.objective.modules:
+            made.append(fake_record(config, base))
+        elif variant in gained:
+            made.append(fake_record(config, base + gained[variant][config.seed], converged=converged))
+    return made
+
+
+def test_gains_by_hand() -> None:
+    gained = {"ours": [1.0, 1.2, 1.1], "superpoints far too coarse": [-1.0, -1.2, -1.4], "true masks": [2.0, 2.2, 2.1]}
+    made = records(gained)
+    told = report.gains(made, report.read_qualities())
+    by_variant = {gain.variant: gain for gain in told}
+    assert list(by_variant) == list(QUALITY)
+    for variant, gap in gained.items():
+        np.testing.assert_allclose(by_variant[variant].gap, gap)
+    assert by_variant["true masks"].verdict == "holds on mini"
+    assert by_variant["superpoints far too coarse"].verdict == "contradicted on mini"
+    assert by_variant["superpoints finer"].verdict == report.NO_RECORD
+    table = report.quality_table(told).set_index("works-best with")["gain over the adapter"]
+    assert table["ours"] == f"+1.1 ± {interval(gained['ours']):.1f}" and table["superpoints finer"] == report.NO_RECORD
+    text = report.quality_sentence(made).splitlines()
+    assert "+2.3 ± 0.5 mIoU (holds on mini)" in text[1] and text[0].endswith("no record.")
+    assert "*true masks* against *ours*: +1.0 ± 0.0 mIoU (holds on mini)" in text[3]
+    shown = report.panels(told)
+    assert set(shown[report.PURITY]) & set(shown[report.IOU]) == {"ours"}
+    assert len(shown[report.PURITY]) + len(shown[report.IOU]) == len(QUALITY) + 1
+
+
+def test_no_records_and_no_convergence_are_said() -> None:
+    qualities = report.read_qualities()
+    nothing = report.gains([], qualities)
+    assert {gain.verdict for gain in nothing} == {report.NO_RECORD}
+    assert set(report.quality_table(nothing)["gain over the adapter"]) == {report.NO_RECORD}
+    assert report.quality_sentence([]).count(report.NO_RECORD) == len(report.CONTRASTS)
+    unfinished = report.gains(records({"ours": [1.0, 1.1, 1.2]}, converged=False), qualities)
+    assert report.quality_table(unfinished)["gain over the adapter"][0].endswith(" *")
+
+
+def test_scatter_draws_means_intervals_and_what_has_no_record() -> None:
+    panels = {"q": {"a": (0.5, [1.0, 2.0, 3.0]), "b": (0.7, [])}, "size": {"a": (100.0, [1.0, 2.0, 3.0])}}
+    figure = figures.quality_scatter(panels, title="t", unit="u", log=["size"])
+    first, second, third = figure.data
+    assert (first.x, first.y, first.error_y.array) == ((0.5,), (2.0,), (interval([1.0, 2.0, 3.0]),))
+    assert second.y == (0.0,) and second.marker.symbol == "circle-open" and "no record" in second.hovertemplate
+    assert third.x == (100.0,) and not third.showlegend and figure.layout.xaxis2.type == "log"
+    with pytest.raises(InputError, match="at least one quality"):
+        figures.quality_scatter({}, title="t", unit="u")
+    with pytest.raises(InputError, match="must be finite"):
+        figures.quality_scatter({"q": {"a": (np.nan, [])}}, title="t", unit="u")
