@@ -392,6 +392,73 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class FitScan:
+    """From images to a model of one's own: distil a 2D model on one scan, without labels, and label the scan with it.
+
+    Reconstructs, lifts what a 2D model says of the images, corrects it by geometry, trains, and compares with images
+    that were held out. The scan is a folder of colour, depth and pose, or one LiDAR key frame with its cameras.
+    """
+
+    scan: Positional[Path]
+    labels: str
+    """Words separated by commas, e.g. "chair, whiteboard"."""
+    features: str = "mini:lseg-mini"
+    """The 2D model: transformers:NAME_OR_FOLDER, litert:FILE, open_clip:MODEL, own:MODULE:CALLABLE, or mini:NAME,
+    which was trained on generated rooms and knows little of real ones."""
+    backbone: str = "sonata-mini+descriptors"
+    """Frozen 3D features."""
+    weights: str | None = None
+    """Of the backbone, if it is Sonata; default the hub's."""
+    drop: str = "none"
+    """Modules to leave out: none, usd, imr, iirc, or several joined by +."""
+    steps: Steps = None
+    """Of the training; default those of one room."""
+    seed: Seed = 0
+    out: Path | None = None
+    """The model; default <scan>_model.safetensors in the working directory. The labelled ply goes beside it, with a
+    summary as .json."""
+    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
+    """Of a recording's poses; default metres, refused where sizes speak against it."""
+    voxel: Annotated[float, Within(0.001)] = 0.03
+    """Voxel size in metres of the reconstruction."""
+    depth_scale: Annotated[float | None, Within(0.001)] = None
+    """Units of the depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    interrupted = GO_ON
+
+    def run(self) -> None:
+        """Write model, labelled cloud and summary, and print the share of every label and the agreement."""
+        from geoguide import own_model, own_scan
+
+        names, name = own_scan.parse_labels(self.labels), Path(os.path.abspath(self.scan)).stem
+        out = output_file(self.out, Path(f"{name}_model.safetensors"), ".safetensors", inputs=[self.scan])
+        about = ("scan", "points", "labels")
+        beside = out.with_name(f"{out.stem.removesuffix('_model')}_labelled.ply")
+        labelled = output_file(None, beside, ".ply", summary=about, own=own_scan.is_labelled)
+        scan = own_scan.open_scan(self.scan, None, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
+        fitted = own_model.fit_scan(
+            scan,
+            self.features,
+            labels=names,
+            backbone=self.backbone,
+            weights=self.weights,
+            drop=self.drop,
+            steps=self.steps or own_model.STEPS,
+            seed=self.seed,
+            device=self.device,
+        )
+        result = own_scan.segment_scan(scan, fitted.model, names)
+        agreement = own_model.with_agreement(result, fitted)
+        fitted.model.save(out)
+        own_scan.write_labelled(labelled, result)
+        for line in (*own_scan.report_lines(result), agreement):
+            print(line)
+        print(f"{out}: model of {len(fitted.learned.views)} images; {labelled}: {len(result.ids)} points")
+
+
+@dataclass(frozen=True)
 class Pretrain:
     """Make a packaged network again on generated worlds, and write its weights and loss curves.
 
@@ -526,7 +593,7 @@ class Probe:
 
 
 Command = (
-    Data | Train | Evaluate | Lift | Replicate | Verify | Segment | Pretrain | Probe
+    Data | Train | Evaluate | Lift | Replicate | Verify | Segment | FitScan | Pretrain | Probe
 )  # the subcommands, by their names
 
 

@@ -18,6 +18,8 @@ from geoguide.method.self_distillation import (
     superpoint_labels,
     voted_labels,
 )
+from geoguide.pipeline.class_text import class_text
+from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.prepared import PreparedScene
 from geoguide.students.student import Student
 
@@ -185,21 +187,18 @@ class MeanTeacherLabels(SelfDistillation):
             self._begun = True
 
 
-def new_self_distillation(
-    config: SelfDistillationConfig, steps: int, student: Student, text: Tensor
-) -> SelfDistillation | None:
+def new_self_distillation(config: ExperimentConfig, student: Student) -> SelfDistillation | None:
     """Make the second stage that a training asks for.
 
     Args:
-        config: Its options.
-        steps: Of the whole training.
+        config: The experiment.
         student: Untrained, on its device.
-        text: float32 [K, C], the text of the classes.
 
     Returns:
         The second stage; None where there is none.
     """
-    kinds = {"history": HistoryLabels, "mean_teacher": MeanTeacherLabels}
-    if config.teacher == "none":
+    asked, kinds = config.train.self_distillation, {"history": HistoryLabels, "mean_teacher": MeanTeacherLabels}
+    if asked.teacher == "none":
         return None
-    return kinds[config.teacher](config, round(config.begins * steps), student, text)
+    text = class_text(config.data.label_set, Protocol(), config.text).vectors
+    return kinds[asked.teacher](asked, round(asked.begins * config.train.steps), student, text)

@@ -191,9 +191,7 @@ class _State(Progress):
         groups[-1]["params"] += [*objective.parameters()]
         rate, decay = config.train.learning_rate, config.train.weight_decay
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
-        text = class_text(config.data.label_set, Protocol(), config.text).vectors
-        second = new_self_distillation(config.train.self_distillation, config.train.steps, student, text)
-        return cls(config, device, student, objective, optimizer, second)
+        return cls(config, device, student, objective, optimizer, new_self_distillation(config, student))
 
     def advance(self, scenes: Sequence[PreparedScene]) -> None:
         """One optimisation step; epochs visit every scene once, in a new order."""
