@@ -30,11 +30,15 @@ from geoguide.pipeline.train import Fit
 from geoguide.scene import Scene
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
+from geoguide.students.statistics import feature_distance
 from geoguide.text.encoder import same_pair
 from geoguide.text.encoders import TextConfig, text_encoder
 from geoguide.text_files import parse_json
 
 _FORMAT = "geoguide-model-1"
+# Times the `feature_distance` of the farthest training scene. Beyond it lie sweeps of streets for a model of rooms, and
+# within it a real room and a real kitchen (benchmarks/results/domains.json).
+OUT_OF_DOMAIN = 1.5
 _ABOUT = "geoguide"  # the metadata field that holds the model beside its weights
 
 
@@ -51,6 +55,7 @@ class _About:
     origin: str
     text: TextConfig = field(default_factory=TextConfig)
     scenes: dict[str, str] = field(default_factory=dict)  # fingerprint of each training scene, by name
+    farthest: float | None = None  # files from before 0.12 do not say
 
 
 @dataclass(eq=False)
@@ -65,6 +70,8 @@ class GeoGuideModel:
         trained_on: What it was trained on; mini models say so in every summary.
         text: Whose text space it answers in.
         scenes: Fingerprint of each training scene, by name; empty for models of older versions.
+        farthest: How far the features of a training scene lie from those of all at most (`feature_distance`); None for
+            models of few scenes or of older versions, which then cannot tell that a scan is out of their domain.
     """
 
     adapter: Adapter
@@ -74,6 +81,7 @@ class GeoGuideModel:
     trained_on: str
     text: TextConfig = field(default_factory=TextConfig)
     scenes: dict[str, str] = field(default_factory=dict)
+    farthest: float | None = None
 
     def student(self) -> FrozenBackboneStudent:
         """See the model as what was trained.
@@ -112,10 +120,23 @@ class GeoGuideModel:
             chunk: Points that pass the adapter at a time: O(chunk C) working memory beside the result.
 
         Returns:
-            float32 [P, C], unit length, on the adapter's device.
+            float32 [P, C], unit length, on the adapter's device. A scan whose frozen features lie much farther from
+            those of the training scenes than any of these does is out of the model's domain: one warning.
         """
         geometry = torch.from_numpy(frozen_features(scene, self.backbone, self.device))
+        self._check_domain(scene.name, geometry)
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
+
+    def _check_domain(self, name: str, geometry: Tensor) -> None:
+        if self.farthest is None:
+            return
+        found = feature_distance(geometry, self.adapter.mean.cpu(), self.adapter.deviation.cpu())
+        if found > OUT_OF_DOMAIN * self.farthest:
+            times = f"{found / self.farthest:.1f} times as far from the training scenes as any of these"
+            message = (
+                f"{name}: its features lie {times}: out of the model's domain ({self.trained_on}), labels mean little"
+            )
+            warnings.warn(message, stacklevel=3)
 
     def segment(
         self,
@@ -230,6 +251,7 @@ class GeoGuideModel:
             "text": to_dict(self.text, hashed_only=True),
             "origin": self.trained_on,
             "scenes": self.scenes,
+            "farthest": self.farthest,
         }
         with replacing(path) as temporary:
             tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
@@ -279,6 +301,8 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         raise DataError(f"{path}: not a {_FORMAT} file ({first_line(error)})") from None
     problems = mismatches(adapter.state_dict(), tensors)
+    if about.farthest is not None and not about.farthest > 0:
+        problems.append(f"farthest must be above 0, found {about.farthest}")
     if not problems and not (tensors["deviation"] > 0).all():  # channels would be infinite, and every label the first
         problems = ["deviation holds values that are not above 0"]
     if problems:
@@ -286,7 +310,8 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
     adapter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     adapter.eval().requires_grad_(False)
     backbone = replace(about.backbone, weights=weights)
-    return GeoGuideModel(adapter, about.adapter, backbone, about.prompt, about.origin, about.text, about.scenes)
+    origin = about.origin, about.text, about.scenes, about.farthest
+    return GeoGuideModel(adapter, about.adapter, backbone, about.prompt, *origin)
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -327,7 +352,8 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
     if backbone.trained:  # an adapter fits these weights alone
         backbone = replace(backbone, sha256=identity(backbone)["sha256"])
     scenes = {scene.name: scene.fingerprint for scene in fitted.trained_on}
-    return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, origin, config.text, scenes)
+    about = origin, config.text, scenes, fitted.farthest
+    return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, *about)
 
 
 def _place(fitted: Fit, config: ExperimentConfig) -> str:

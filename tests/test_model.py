@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,14 @@ from geoguide.backbones import BackboneConfig
 from geoguide.backbones import load as load_backbone
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.model import GeoGuideModel
+from geoguide.own_scan import open_scan
 from geoguide.paths import WEIGHTS
 from geoguide.pipeline.class_text import ClassText
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import scene_sources
 from geoguide.scene import Scene
 from geoguide.students.adapter import Adapter, AdapterConfig
+from geoguide.students.statistics import farthest, geometry_statistics
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +181,7 @@ def harmed(path: Path, about: dict, tensors: dict) -> Path:
         ({}, {"mean": torch.full((336,), float("nan"))}, r"1 not finite \(mean\)"),
         ({}, {"mean": torch.full((336,), 1e300, dtype=torch.float64)}, r"1 not finite \(mean\)"),
         ({}, {"deviation": torch.zeros(336)}, r"deviation holds values that are not above 0"),
+        ({"farthest": 0.0}, {}, r"farthest must be above 0, found 0.0"),
     ],
 )
 def test_a_model_file_that_would_label_wrongly_is_refused(tmp_path, about: dict, tensors: dict, message: str) -> None:
@@ -204,3 +210,34 @@ def test_weights_that_are_no_model_say_so(tmp_path) -> None:
         DataError, match=r"m.safetensors: metadata geoguide: not valid json \(field 'format' occurs twice"
     ):
         geoguide.load(path)
+
+
+def test_a_scan_out_of_the_models_domain_is_told(tiny: ExperimentConfig, recordings: Path) -> None:
+    """A room of a world like the training's is not, a LiDAR sweep of a street is; the labels are the same as ever."""
+    model = geoguide.load("mini")
+    room = scene_sources(tiny.data, "test")[0].load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.segment_scene(room, labels=["wall", "floor"])
+    street = open_scan(recordings / "nuscenes_sample").scene
+    with pytest.warns(UserWarning, match=r"lie \d\.\d times as far from the training scenes .* out of the model's"):
+        ids, _ = model.segment_scene(street, labels=["car", "road"])
+    silent = dataclasses.replace(model, farthest=None)
+    np.testing.assert_array_equal(silent.segment_scene(street, labels=["car", "road"])[0], ids)
+
+
+def test_how_far_a_training_scene_lies_is_kept(tiny: ExperimentConfig, tiny_scenes: dict, tmp_path: Path) -> None:
+    """The root mean square over channels, by a loop; nothing is said of few scenes, whose own statistics these are."""
+    mean, deviation = geometry_statistics(tiny_scenes["train"])
+    many = [tiny_scenes["train"][i % 2] for i in range(10)]
+    found = farthest(many, mean, deviation)
+    slow = []
+    for scene in tiny_scenes["train"]:
+        rows = np.asarray(scene.geometry[::16], np.float32)
+        shift = [(rows[:, c].mean() - float(mean[c])) / float(deviation[c]) for c in range(rows.shape[1])]
+        slow.append(np.sqrt(np.mean(np.square(shift))))
+    assert found == pytest.approx(max(slow), rel=1e-4)
+    assert farthest(many[:9], mean, deviation) is None
+    model = geoguide.load("mini")
+    model.farthest = 0.25
+    assert geoguide.load(model.save(tmp_path / "m.safetensors")).farthest == 0.25

@@ -27,7 +27,8 @@ from geoguide.pipeline.self_distillation import SelfDistillation, new_self_disti
 from geoguide.pipeline.student import new_student
 from geoguide.pipeline.supervision import new_objective, supervised
 from geoguide.prepared import ChosenScenes, PreparedScene
-from geoguide.students.statistics import SAMPLED, sampled
+from geoguide.students.adapter import Adapter
+from geoguide.students.statistics import SAMPLED, farthest, sampled
 from geoguide.students.student import Student
 
 VALIDATION_POINTS = 1500  # per scene, for the curve only; final numbers use every point
@@ -48,6 +49,8 @@ class Fit:
             `lambda_sim`, the factors as they are; with `train.watch_train` also mIoU on training scenes.
         converged: `has_converged` of the history.
         trained_on: The scenes that were learned from.
+        farthest: Of a student on a frozen backbone, how far the features of a training scene lie from those of all
+            (see `students.statistics.farthest`).
     """
 
     student: Student
@@ -55,6 +58,7 @@ class Fit:
     history: list[dict[str, float]]
     converged: bool | None
     trained_on: tuple[Identity, ...] = ()
+    farthest: float | None = None
 
 
 def fit(
@@ -111,7 +115,10 @@ def fit(
     state.reader.shutdown()
     state.student.network.eval()
     learned = tuple(map(Identity.of_prepared, train))
-    return Fit(state.student, state.objective, state.history, has_converged(state.history), learned)
+    far = None
+    if isinstance(state.student.network, Adapter):
+        far = farthest(train, state.student.network.mean.cpu(), state.student.network.deviation.cpu())
+    return Fit(state.student, state.objective, state.history, has_converged(state.history), learned, far)
 
 
 def checkpoint_name(config: ExperimentConfig) -> str:

@@ -10,6 +10,7 @@ from geoguide.errors import DataError
 from geoguide.prepared import PreparedScene
 
 SAMPLED = 100  # scenes that statistics are taken from
+ENOUGH = 10  # scenes, to say how far one may lie from the others
 
 
 def sampled(scenes: Sequence[PreparedScene], count: int = SAMPLED) -> Iterator[PreparedScene]:
@@ -35,6 +36,43 @@ def geometry_statistics(scenes: Sequence[PreparedScene]) -> tuple[Tensor, Tensor
         Mean and deviation, float32 [C1] each.
     """
     return mean_and_deviation([torch.from_numpy(np.asarray(s.geometry[::16], np.float32)) for s in sampled(scenes)])
+
+
+def feature_distance(geometry: Tensor, mean: Tensor, deviation: Tensor) -> float:
+    """How far a scene's frozen features lie from those of the training scenes, all channels together.
+
+    Args:
+        geometry: F_3d^G of the scene or of some of its points, float [P, C1].
+        mean: Of the training scenes, [C1].
+        deviation: Likewise.
+
+    Returns:
+        Root mean square over the channels of the difference of means, in deviations. See
+        benchmarks/results/domains.json for what that is of rooms, houses and streets.
+
+    Example:
+        >>> import torch
+        >>> feature_distance(torch.tensor([[1.0, 4.0], [3.0, 4.0]]), torch.tensor([2.0, 0.0]), torch.tensor([1.0, 2.0]))
+        1.4142135381698608
+    """
+    return float((((geometry.float().mean(0) - mean) / deviation).square().mean()).sqrt())
+
+
+def farthest(scenes: Sequence[PreparedScene], mean: Tensor, deviation: Tensor) -> float | None:
+    """Find the largest `feature_distance` of a training scene.
+
+    Args:
+        scenes: The training scenes; every 16th point of at most `SAMPLED` of them is read.
+        mean: As in `feature_distance`.
+        deviation: Likewise.
+
+    Returns:
+        The distance; None for fewer than `ENOUGH` scenes, whose own statistics these are.
+    """
+    if len(scenes) < ENOUGH:
+        return None
+    rows = (torch.from_numpy(np.asarray(scene.geometry[::16], np.float32)) for scene in sampled(scenes))
+    return max(feature_distance(part, mean, deviation) for part in rows)
 
 
 def mean_and_deviation(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
