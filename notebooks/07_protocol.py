@@ -159,7 +159,8 @@ figures.effect_heatmap(gaps, title="What a module adds to the adapter under one 
                        x_title="module", y_title="fault, and how severe", marked=own)
 
 # %% [markdown]
-# The same as a table, with the adapter's own score. A star: a training had not converged, so that there is no verdict.
+# The same as a table, with the adapter's own score. A star: no verdict, since a training had not converged or seeds
+# are fewer than three. Verdicts are corrected over all cells.
 
 # %%
 doses.effect_table(effects).style.hide(axis="index")
