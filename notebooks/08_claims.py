@@ -32,7 +32,7 @@ from IPython.display import HTML, Markdown
 
 from geoguide.paths import clone
 from geoguide.report import ledger_page as ledger
-from geoguide.report.claims import paper_concordance
+from geoguide.report.claims import CLAIMS, paper_concordance
 from geoguide.report.ledger import verdicts
 
 editions = ("large", "small") if edition == "both" else (edition,)
@@ -43,7 +43,8 @@ HTML(ledger.page(table, editions))
 # The **large** edition is in the regime that the paper speaks of (chapter 15), with a trained 2D model; of it only
 # rooms were run, and not every row. The **small** edition has every row, with a simulated 2D model, on rooms whose
 # superpoints are too good to be true. The verdict is that of the large edition where it has any. The difference shown
-# is of the test that the verdict hangs on: the clearest contradiction, else the weakest support.
+# is of the test that the verdict hangs on: the clearest contradiction, else the weakest support, or a test on which
+# there is no verdict.
 
 # %% [markdown]
 # ## The tests
@@ -81,7 +82,8 @@ covered.style.format("{:.0%}")
 # ## What we found
 
 # %% tags=["remove-input"]
-story = [f"- **{row['verdict']}**: {row['claim']} ({row['tests']})." for row in ledger.claim_rows(table, editions)]
+rows = zip(CLAIMS, ledger.claim_rows(table, editions), strict=True)
+story = [f"- **{row['verdict']}**, {claim.name}: {claim.sentence} ({row['tests']})" for claim, row in rows]
 Markdown("\n".join(story))
 
 # %% tags=["remove-input"]

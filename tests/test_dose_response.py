@@ -100,11 +100,13 @@ def test_no_records_and_no_convergence_are_said() -> None:
 
 def test_heat_map_writes_intervals_and_empty_cells() -> None:
     cells = {("a", "x"): [1.0, 1.1, 1.2], ("a", "y"): [-1.0, 1.0], ("b", "x"): [], ("b", "y"): [2.0]}
-    figure = figures.effect_heatmap(cells, title="t", x_title="m", y_title="f", marked=[("a", "x")])
+    figure = figures.effect_heatmap(
+        cells, title="t", x_title="m", y_title="f", marked=[("a", "x")], decided=[("a", "x")]
+    )
     np.testing.assert_allclose(figure.data[0].z, [[1.1, 0.0], [np.nan, 2.0]])
     texts = [note.text for note in figure.layout.annotations]
-    assert texts[0].startswith("<b>+1.1 ± 0.2") and texts[1].startswith("+0.0 ± ")
-    assert texts[2:] == ["no record", "+2.0"] and len(figure.layout.shapes) == 1
+    assert texts[0].startswith("<b>+1.10 ± 0.25") and texts[1].startswith("+0.00 ± ")
+    assert texts[2:] == ["no record", "+2.00"] and len(figure.layout.shapes) == 1
     with pytest.raises(InputError, match="at least one cell"):
         figures.effect_heatmap({}, title="t", x_title="m", y_title="f")
     with pytest.raises(InputError, match="must be finite"):

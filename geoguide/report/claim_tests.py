@@ -110,7 +110,7 @@ def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
     for told, changes in regime.CONTROLS.items() if edition == "large" else ():
         changed = Facts.of(regime.in_regime(presets.preset(edition=edition).replace(**changes))).changed
         given = told.startswith("true ")
-        what = f"{told} raise the scores" if given else f"{told} lowers the scores"
+        what = f"{told}: {'higher' if given else 'lower'} scores"
         first, second = full | {"changed": changed}, full
         yield ClaimTest("C11" if given else "C3", first, second, what, "higher" if given else "lower", aside=not given)
 

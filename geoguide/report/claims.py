@@ -106,7 +106,6 @@ CLAIMS = (
         "there.",
         "that rooms and houses come from related generators; a backbone pretrained on rooms alone",
         "06_cross_domain",
-        "the paper's amounts: not stated",
     ),
     Claim(
         "C11",

@@ -48,9 +48,9 @@ def claim_row(claim: Claim, table: pd.DataFrame, editions: Sequence[Edition] = E
         editions: In the order in which they count: the verdict is that of the first one that has any.
 
     Returns:
-        `claim`, `verdict`, `edition` that it is of, `by edition`, `effect` (the difference that the verdict hangs on:
-        of the clearest contradiction, else of the weakest support), `test` (what that is a test of) and `tests` (how
-        many were judged, of how many that the claim asserts).
+        `claim`, `verdict`, `edition` that it is of, `of` (the same in words), `by edition`, `effect` (the difference that the verdict hangs on:
+        of the clearest contradiction, else of the weakest support, or of a test that has no verdict), `test` (what that
+        is a test of) and `tests` (how many were judged, of how many that the claim asserts).
     """
     mine = table[(table["claim"] == claim.name) & ~table["aside"]]
     said: dict[Edition, str] = {}
@@ -62,20 +62,26 @@ def claim_row(claim: Claim, table: pd.DataFrame, editions: Sequence[Edition] = E
         wanted[edition] = asserted
         said[edition] = claim_verdict(there, len(there) == asserted) if asserted else NOT_TESTABLE
     told = next((edition for edition in editions if said[edition] in DECIDED), None)
-    told = told or next((edition for edition in editions if len(mine[mine["edition"] == edition])), editions[-1])
+    told = told or next((edition for edition in editions if len(mine[mine["edition"] == edition])), None)
+    told = told or next((edition for edition in editions if said[edition] == PENDING), editions[-1])
     there = mine[mine["edition"] == told]
     line: dict[str, Any] = {"claim": claim.name, "verdict": said[told], "edition": told, "by edition": said}
+    part = "as far as it can be tested, " if claim.untested and said[told] == SUPPORTED else ""
+    line["of"] = f" ({part}{told} edition)" if said[told] in DECIDED else ""
     judged = there[there["verdict"].isin(DECIDED)]
     counts = {name: int((judged["verdict"] == name).sum()) for name in DECIDED}
-    counted = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none judged"
+    counts |= {"without verdict": len(there) - len(judged)}
+    counted = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none run"
     line["tests"] = f"{counted}, of {wanted[told]}" if wanted[told] else "none"
-    hinge = there if judged.empty else judged[judged["verdict"] == said[told]]
+    hinge = there[there["verdict"] == said[told]]
+    hinge = there[~there["verdict"].isin(DECIDED)] if hinge.empty else hinge  # undecided for want of a verdict
     if hinge.empty:
         return line | {"effect": "", "test": ""}
     order = np.argsort(hinge["p"].fillna(1.0).to_numpy(float), kind="stable")
-    one = hinge.iloc[order[0 if said[told] == CONTRADICTED or judged.empty else -1]]
+    one = hinge.iloc[order[0 if said[told] == CONTRADICTED else -1]]
     unit = "" if one["metric"] == "both" else f" {one['metric']}"
-    return line | {"effect": f"{one['difference']}{unit}", "test": one["test"]}
+    why = "" if one["verdict"] in DECIDED else f": {one['verdict']}"
+    return line | {"effect": f"{one['difference']}{unit}", "test": f"{one['test']}{why}"}
 
 
 def claim_rows(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> list[dict[str, Any]]:
@@ -127,13 +133,8 @@ def overview(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str
     lines = []
     for claim, row in zip(CLAIMS, claim_rows(table, editions), strict=True):
         effect = f"{row['effect']} ({row['test']})" if row["effect"] else claim.untested
-        lines.append([claim.name, f"**{row['verdict']}**{_of(row)}", claim.sentence, effect])
+        lines.append([claim.name, f"**{row['verdict']}**{row['of']}", claim.sentence, effect])
     return markdown(pd.DataFrame(lines, columns=["claim", "verdict", "the paper claims", "the test it hangs on"]))
-
-
-def _of(row: dict[str, Any]) -> str:
-    """The edition of a claim's verdict, where there is one."""
-    return f" ({row['edition']} edition)" if row["verdict"] in DECIDED else ""
 
 
 def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
@@ -151,7 +152,7 @@ def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
     for claim, row in zip(CLAIMS, claim_rows(table, editions), strict=True):
         effect = f"{_text(row['effect'])}<br><small>{_text(row['test'])}</small>" if row["effect"] else ""
         chapter = f'<a href="{claim.chapter}.html">{claim.chapter[:2]}</a>'
-        cells = (f'<a href="#{claim.name}">{claim.name}</a>', f"<b>{row['verdict']}</b>{_of(row)}", claim.sentence)
+        cells = (f'<a href="#{claim.name}">{claim.name}</a>', f"<b>{row['verdict']}</b>{row['of']}", claim.sentence)
         cells += (effect, row["tests"], *(row["by edition"][edition] for edition in editions), chapter)
         lines.append("".join(f"<td>{cell}</td>" for cell in cells))
     return f'<table class="ledger">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
@@ -177,7 +178,7 @@ def folds(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
             "Not testable here": claim.untested,
         }
         items = "".join(f"<li><b>{name}:</b> {_text(text)}</li>" for name, text in told.items() if text)
-        head = f"<b>{claim.name}: {row['verdict']}</b>{_of(row)}. {_text(claim.sentence)}"
+        head = f"<b>{claim.name}: {row['verdict']}</b>{row['of']}. {_text(claim.sentence)}"
         tests = _tests(table[table["claim"] == claim.name])
         parts.append(
             f'<details class="claim" id="{claim.name}"><summary>{head}</summary><ul>{items}</ul>{tests}</details>'
@@ -191,7 +192,7 @@ def _tests(lines: pd.DataFrame) -> str:
         return "<p>No test of it was run.</p>"
     shown = lines.assign(p=["" if np.isnan(p) else f"{p:.2g}" for p in lines["p"].astype(float)])
     shown["test"] = shown["test"] + [" (beside the claim)" if aside else "" for aside in shown["aside"]]
-    names = {"of": "difference of", "p": "p (Holm)", "says": "the claim: difference"}
+    names = {"of": "difference of", "p": "p (Holm)", "says": "the claim says"}
     return shown[list(SHOWN)].rename(columns=names).to_html(index=False, border=0, classes="ledger")
 
 
