@@ -48,9 +48,10 @@ def claim_row(claim: Claim, table: pd.DataFrame, editions: Sequence[Edition] = E
         editions: In the order in which they count: the verdict is that of the first one that has any.
 
     Returns:
-        `claim`, `verdict`, `edition` that it is of, `of` (the same in words), `by edition`, `effect` (the difference that the verdict hangs on:
-        of the clearest contradiction, else of the weakest support, or of a test that has no verdict), `test` (what that
-        is a test of) and `tests` (how many were judged, of how many that the claim asserts).
+        `claim`, `verdict`, `edition` that it is of, `of` (the same in words), `by edition`, `effect` (the difference
+        that the verdict hangs on: of the clearest contradiction, else of the weakest support, or of a test that has no
+        verdict), `test` (what that is a test of) and `tests` (how many were judged, of how many that the claim
+        asserts).
     """
     mine = table[(table["claim"] == claim.name) & ~table["aside"]]
     said: dict[Edition, str] = {}
