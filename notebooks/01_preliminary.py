@@ -35,8 +35,10 @@ from geoguide.experiments.profiles import preliminary
 from geoguide.experiments.records import frame, only, pick
 from geoguide.frozen import to_dict
 from geoguide.paths import results_root
-from geoguide.report import evidence, figures, tables
+from geoguide.report import figures, tables
 from geoguide.report.labels import row_label
+from geoguide.report.ledger import verdicts
+from geoguide.report.ledger_page import story
 from geoguide.report.rows import ADAPTER, FUSION, WHOLE
 
 figures.use_offline_renderer()
@@ -173,24 +175,11 @@ figures.seed_bars(scores, title=title, reference=usual)
 # ## What we found
 
 # %%
-text = []
-for model in models:
-    for whole in WHOLE:
-        told = tables.differences(lines, ADAPTER | {"teacher": model}, [whole | {"teacher": model}])
-        shown = [f"{row['difference']} {row['metric']}" for _, row in told.iterrows()]
-        if shown:
-            text.append(f"- **{model}**: adapter minus *{row_label(whole)}* {', '.join(shown)} points, "
-                        f"{told['seeds'].iat[0]} seeds: *the frozen backbone wins* "
-                        f"{told['the row scores higher'].iat[0]}.")
-Markdown("\n".join(text))
+told = story(verdicts([edition]), "C1", "C12")
+Markdown("\n".join(told) or "- No test of the claims C1 and C12 was run on this edition yet.")
 
-# %%
-text = []
-for name in [name for name in kinds if name != usual]:
-    gap = evidence.paired(adapters, {"backbone": usual}, {"backbone": name})
-    text.append(f"- {usual} minus {name}: {tables.mean_of(gap, signed=True)} mIoU points "
-                f"({len(gap)} seeds), *the former is better* {evidence.verdict(gap)}.")
-Markdown("\n".join(text))
+# %% [markdown]
+# These are the lines of the claims ledger (chapter 08).
 
 # %% [markdown]
 # ## Where we differ

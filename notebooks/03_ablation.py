@@ -33,14 +33,15 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments import regime, run
-from geoguide.experiments.facts import GEOGUIDE
 from geoguide.experiments.presets import preset
 from geoguide.experiments.profiles import ablation, worlds
 from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.method.objective import MODULES
-from geoguide.report import evidence, figures, gradients, tables
+from geoguide.report import figures, gradients, tables
 from geoguide.report.controls import DELTA, control_table
 from geoguide.report.labels import row_label
+from geoguide.report.ledger import verdicts
+from geoguide.report.ledger_page import story
 from geoguide.report.rows import ABLATION, ADAPTER, FULL, geoguide
 from geoguide.report.worlds import world_table
 
@@ -97,7 +98,7 @@ controls.style.hide(axis="index")
 # ## In other worlds
 # Seeds of the training alone say nothing of other rooms or other mistakes of the 2D model. Here everything is drawn
 # anew: rooms, the errors of the simulated 2D model, and the training (small edition). On the left the differences over
-# training seeds in the one world that all other tables share; on the right over worlds.
+# training seeds in the one world that all other tables share; on the right over worlds. Verdicts are below.
 
 # %%
 elsewhere = find_all(worlds())
@@ -167,35 +168,21 @@ unwatched if pulls.empty else pulls.style.format(precision=2, na_rep="")
 
 # %% [markdown]
 # ## What we found
+# The verdicts of the claims ledger (chapter 08) on C3 and C4, of both editions:
 
 # %%
-text, signs = [], ["lower", "not distinguishable", "higher"]
-for row in single:
-    miou, macc = (evidence.paired(lines, row, full, metric) for metric in ("miou", "macc"))
-    mean, half = miou.mean(), evidence.interval(miou)
-    word = signs[1 + int(mean > half) - int(-mean > half)]
-    gaps = f"{tables.mean_of(miou, signed=True)} mIoU, {tables.mean_of(macc, signed=True)} mAcc"
-    text.append(f"- **{row_label(row)}**: {gaps} against the full preset: {word}.")
-Markdown("\n".join(text))
+Markdown("\n".join(story(verdicts(), "C3", "C4")))
+
+# %% [markdown]
+# The controls, of the large edition:
 
 # %%
-story = []
-if plain:
-    others = [row for row in ABLATION if row != FULL and row["method"] != GEOGUIDE]
-    others += [geoguide("as-written"), *(geoguide("works-best", module) for module in MODULES)]
-    told = tables.differences(big, FULL, others)
-    for line in told[told["metric"] == "mIoU"].to_dict("records"):
-        story.append(f"- Large edition, **works-best beats {line['minus']}** ({line['difference']} mIoU, seeds: "
-                     f"{line['seeds']}): {line['the row scores higher']}.")
-Markdown("\n".join(story) or "- The large edition was not run yet.")
-
-# %%
-story = []
+said = []
 for _, row in controls.iterrows():
     if row[DELTA]:
         runs = f"{row['seeds']} {'run' if row['seeds'] == 1 else 'runs'}"
-        story.append(f"- Large edition, **{row['control']}** ({runs}): {row[DELTA]} mIoU against the full preset.")
-Markdown("\n".join(story) or "- The controls were not run yet.")
+        said.append(f"- **{row['control']}** ({runs}): {row[DELTA]} mIoU against the full preset.")
+Markdown("\n".join(said) or "- The controls were not run yet.")
 
 # %%
 quality = pd.DataFrame([record.regions for record in pick(found, full)]).mean().round(3)

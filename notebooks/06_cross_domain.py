@@ -42,6 +42,8 @@ from geoguide.labels import load_label_set
 from geoguide.report import cross_domain as transfer
 from geoguide.report import figures, tables
 from geoguide.report.labels import PLACES, row_label
+from geoguide.report.ledger import verdicts
+from geoguide.report.ledger_page import story
 from geoguide.report.rows import FULL, FUSION, route
 
 figures.use_offline_renderer()
@@ -150,44 +152,39 @@ figures.interval_lines(curve, title="Tested in houses, works-best (mini)", x_tit
 
 # %% [markdown]
 # ## Verdicts
-# Paired by seed, as in the claims ledger (chapter 08). *Kept* is the share of the score of the network trained there.
+# Those of the claims ledger (chapter 08). *Kept* is the share of the score of the network trained there.
 
 # %%
-verdicts, compared = [], transfer.claim_lines(found, edition)
-for better, worse, claim in transfer.CLAIMS:
-    told = tables.differences(compared, better, [worse], confidence)
-    verdicts.append(told.rename(columns={"the row scores higher": "verdict"}).assign(claim=claim))
-verdicts = pd.concat(verdicts, ignore_index=True)[["claim", "metric", "difference", "seeds", "verdict"]]
-verdicts.style.hide(axis="index")
+ledger = verdicts([edition], confidence)
+told = ledger[ledger["claim"] == "C10"]
+told[["verdict", "test", "difference", "metric", "over"]].style.hide(axis="index")
 
 # %% [markdown]
 # ## What we found
 
 # %%
-story = []
+text = []
 for dataset in transfer.AWAY:
     kept = {row_label(row): transfer.kept_elsewhere(lines, row, dataset)["miou"].mean() for row in transfer.METHODS}
     share = [f"{row} {value:.0f} %" for row, value in kept.items()]
     moved, least = only(lines, FULL | route(transfer.HOME, dataset))["miou"].mean(), floor[dataset][1]
-    story.append(f"- **{PLACES[dataset]}**: works-best from rooms scores {moved:.1f} mIoU, the floor {least:.1f}. Of "
-                 f"what the same method reaches when trained there, a network from rooms keeps: {', '.join(share)}.")
-Markdown("\n".join(story))
+    text.append(f"- **{PLACES[dataset]}**: works-best from rooms scores {moved:.1f} mIoU, the floor {least:.1f}. Of "
+                f"what the same method reaches when trained there, a network from rooms keeps: {', '.join(share)}.")
+Markdown("\n".join(text))
 
 # %%
-said = verdicts[verdicts["metric"] == "mIoU"]
-story = [f"- *{row['claim']}*: {row['difference']} points, **{row['verdict']}**." for _, row in said.iterrows()]
-Markdown("\n".join(story))
+Markdown("\n".join(story(ledger, "C10")) or "- No test of claim C10 was run on this edition yet.")
 
 # %%
-story = []
+text = []
 for dataset, (bars, _) in charts.items():
     values = pd.DataFrame(bars)
     best = values.sort_values("trained in rooms", ascending=False)["trained in rooms"].head(4)
     lost = (values.iloc[:, 0] - values["trained in rooms"]).sort_values(ascending=False).head(4)
-    story.append(f"- Tested in {PLACES[dataset]}, the network from rooms does best on "
-                 f"{', '.join(f'{n} ({v:.0f})' for n, v in best.items())}, and loses most on "
-                 f"{', '.join(f'{n} ({v:+.0f})' for n, v in (-lost).items())} (IoU and its change, points).")
-Markdown("\n".join(story))
+    text.append(f"- Tested in {PLACES[dataset]}, the network from rooms does best on "
+                f"{', '.join(f'{n} ({v:.0f})' for n, v in best.items())}, and loses most on "
+                f"{', '.join(f'{n} ({v:+.0f})' for n, v in (-lost).items())} (IoU and its change, points).")
+Markdown("\n".join(text))
 
 # %% [markdown]
 # ## Where we differ

@@ -155,11 +155,13 @@ ran = find_all(dose_response())
 effects = doses.effects(frame(ran, edition="large") if ran else None)
 gaps = {(e.dose, e.module): e.gap for e in effects}
 own = [(e.dose, e.module) for e in effects if e.own]
+sure = [(e.dose, e.module) for e in effects if e.verdict in (evidence.SUPPORTED, evidence.CONTRADICTED)]
 figures.effect_heatmap(gaps, title="What a module adds to the adapter under one fault of the 2D model",
-                       x_title="module", y_title="fault, and how severe", marked=own)
+                       x_title="module", y_title="fault, and how severe", marked=own, decided=sure)
 
 # %% [markdown]
-# The same as a table, with the adapter's own score. A star: a training had not converged, so that there is no verdict.
+# The same as a table, with the adapter's own score. A star: no verdict, since a training had not converged or seeds
+# are fewer than three. Verdicts are corrected over all cells.
 
 # %%
 doses.effect_table(effects).style.hide(axis="index")

@@ -94,9 +94,9 @@ figures.seed_bars(bars, title=f"Real: mIoU on {there}, distilled without labels 
 
 # %% [markdown]
 # ## What each part adds
-# Less the adapter alone, and less the full method, paired by seed. *Undecided*: the interval holds zero. The seeds
-# draw the training; the room, the frames and the 2D model are always the same, so an interval says nothing of other
-# rooms.
+# Less the adapter alone, and less the full method, paired by seed, with a verdict as the claims ledger has them
+# (chapter 08), corrected over the lines of each table. The seeds draw the training; the room, the frames and the 2D
+# model are always the same, so an interval says nothing of other rooms.
 
 # %%
 less_adapter = report.differences(main, report.ADAPTER, confidence)

@@ -100,8 +100,8 @@ def test_occlusion_is_paired_with_the_row_that_knows_none() -> None:
     ]
     table = benchmark_tables.occlusion_table([*plain, *hidden]).set_index(["row", "hidden by"])
     assert list(table.index.get_level_values("hidden by")) == ["nothing (OpenScene)", "z-buffer"] * 2
-    assert table.loc[("2D fusion", "z-buffer"), "Δ mIoU"] == "+1.5"
-    assert table.loc[("adapter only", "z-buffer"), "Δ mIoU"] == "+1.0 ± 0.0"
+    assert table.loc[("2D fusion", "z-buffer"), "Δ mIoU"] == "+1.50"
+    assert table.loc[("adapter only", "z-buffer"), "Δ mIoU"] == "+1.00 ± 0.00"
     assert table.loc[("adapter only", "z-buffer"), "mAcc (mini)"] == "50.0 ± 0.0"
     assert table.loc[("adapter only", "nothing (OpenScene)"), "points with a feature (%)"] == "90.0"
     assert isinstance(benchmark_tables.occlusion_table([]), pd.DataFrame)  # real data have none

@@ -24,7 +24,7 @@ from geoguide.report.dose_response import (
     effects,
     own_fault_verdict,
 )
-from geoguide.report.evidence import NO_VERDICT, interval
+from geoguide.report.evidence import CONTRADICTED, NO_VERDICT, SUPPORTED, UNDECIDED, estimate
 
 
 def test_each_dose_has_one_fault_and_more_of_it_where_heavy() -> None:
@@ -75,13 +75,13 @@ def test_effects_by_hand() -> None:
     for module, gap in gains.items():
         np.testing.assert_allclose(found["pixel_noise, heavy", module].gap, gap)
     said = [found["pixel_noise, heavy", module].verdict for module in MODULES]
-    assert said == [NO_RECORD, "holds on mini", "undecided", "contradicted on mini"]
+    assert said == [NO_RECORD, SUPPORTED, UNDECIDED, CONTRADICTED]
     assert found["pixel_noise, heavy", "USD"].own and not found["pixel_noise, heavy", "IMR"].own
     table = effect_table(list(found.values())).set_index("fault")
     assert list(table.index) == doses()
     row = table.loc["pixel_noise, heavy"]
     assert (row["adapter"], row["belongs to"], row["all modules"]) == ("41.0", "USD", NO_RECORD)
-    assert row["USD"] == f"+1.1 ± {interval(gains['USD']):.1f}"
+    assert row["USD"] == estimate(gains["USD"]).text()
     assert set(table.loc["drift, medium", ["adapter", *MODULES]]) == {NO_RECORD}
     text = own_fault_verdict(list(found.values()))
     assert "**USD** adds to the adapter on 1 of 1 doses of its own faults and on 0 of 0" in text
@@ -100,11 +100,13 @@ def test_no_records_and_no_convergence_are_said() -> None:
 
 def test_heat_map_writes_intervals_and_empty_cells() -> None:
     cells = {("a", "x"): [1.0, 1.1, 1.2], ("a", "y"): [-1.0, 1.0], ("b", "x"): [], ("b", "y"): [2.0]}
-    figure = figures.effect_heatmap(cells, title="t", x_title="m", y_title="f", marked=[("a", "x")])
+    figure = figures.effect_heatmap(
+        cells, title="t", x_title="m", y_title="f", marked=[("a", "x")], decided=[("a", "x")]
+    )
     np.testing.assert_allclose(figure.data[0].z, [[1.1, 0.0], [np.nan, 2.0]])
     texts = [note.text for note in figure.layout.annotations]
-    assert texts[0].startswith("<b>+1.1 ± 0.2") and texts[1].startswith("+0.0 ± ")
-    assert texts[2:] == ["no record", "+2.0"] and len(figure.layout.shapes) == 1
+    assert texts[0].startswith("<b>+1.10 ± 0.25") and texts[1].startswith("+0.00 ± ")
+    assert texts[2:] == ["no record", "+2.00"] and len(figure.layout.shapes) == 1
     with pytest.raises(InputError, match="at least one cell"):
         figures.effect_heatmap({}, title="t", x_title="m", y_title="f")
     with pytest.raises(InputError, match="must be finite"):

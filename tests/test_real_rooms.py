@@ -17,6 +17,7 @@ from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.evaluate import evaluate
 from geoguide.prepared import PreparedScene
 from geoguide.report import real_rooms as report
+from geoguide.report.evidence import DECIDED, TOO_FEW
 from geoguide.scene import NO_INSTANCE, VOID
 from geoguide.superpoints import SuperpointConfig, scene_superpoints
 from geoguide.teachers.registry import ImageModelConfig
@@ -99,8 +100,7 @@ def test_the_committed_records_are_read() -> None:
     main = report.plain(lines, lines["teacher"].value_counts().idxmax())
     assert not main.duplicated(["row", "scored", "seed"]).any()
     shown = report.differences(main, report.ADAPTER)
-    assert report.ADAPTER not in set(shown["row"]) and set(shown["the row is"]) <= {
-        "higher", "lower", "undecided", "too few seeds"}  # fmt: skip
+    assert report.ADAPTER not in set(shown["row"]) and set(shown[report.HIGHER]) <= {*DECIDED, TOO_FEW}
 
 
 def test_names_of_networks_are_short() -> None:

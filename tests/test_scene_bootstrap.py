@@ -13,7 +13,7 @@ from geoguide.experiments.records import Record
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.report.scene_bootstrap import scene_difference
+from geoguide.report.scene_bootstrap import keeps_scenes, scene_difference, two_level
 
 CLASSES = len(load_label_set("scannet20"))
 
@@ -115,3 +115,75 @@ def test_what_cannot_be_compared_is_refused(rng: np.random.Generator):
         scene_difference(first, first, draws=0)
     with pytest.raises(InputError, match="confidence must lie within 0 and 1, found 95"):
         scene_difference(first, first, confidence=95)
+
+
+def rows_of_seeds(rng: np.random.Generator, seeds: int, count: int) -> tuple[list[Record], list[Record]]:
+    """Two rows: the same rooms for every seed, some seeds better than others."""
+    wrong = rng.uniform(0.2, 0.3, seeds)
+    return tuple(
+        [kept(adapter_only(seed), rooms(rng, count, wrong[seed] + shift)) for seed in range(seeds)]
+        for shift in (0.0, 0.05)
+    )
+
+
+@pytest.mark.parametrize("metric", ["miou", "macc"])
+def test_two_levels_equal_a_slow_loop(rng: np.random.Generator, metric: str):
+    first, second = rows_of_seeds(rng, 3, 6)
+    found = two_level(first, second, metric=metric, draws=30, seed=4)
+    again, draws = np.random.default_rng(4), []
+    scenes = again.multinomial(6, np.full(6, 1 / 6), size=30)
+    seeds = again.multinomial(3, np.full(3, 1 / 3), size=30)
+
+    def score(record: Record, weights: np.ndarray) -> float:
+        names = sorted(record.confusions)
+        drawn = [record.confusion_of(name) for name, times in zip(names, weights, strict=True) for _ in range(times)]
+        whole = sum(drawn, ConfusionMatrix(CLASSES, drawn[0].no_feature))
+        return 100 * (whole.miou() if metric == "miou" else whole.macc())
+
+    for weights in (np.ones(6, int), *scenes):
+        draws.append([score(one, weights) - score(two, weights) for one, two in zip(first, second, strict=True)])
+    gaps = np.array(draws)  # [1 + draws, seeds]
+    np.testing.assert_allclose(found.gap, gaps[0], atol=1e-9)
+    assert found.scene_error == pytest.approx(gaps[1:].mean(axis=1).std(ddof=1) * np.sqrt(6 / 5))
+    both = [np.repeat(gap, times).mean() for gap, times in zip(gaps[1:], seeds, strict=True)]
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(both, [2.5, 97.5])), abs=1e-9)
+    assert found.scenes == 6 and keeps_scenes(first)
+
+
+def test_the_error_over_scenes_is_that_of_a_mean_where_scores_are_means():
+    """Of one class present in all scenes with as many points, mAcc is a mean over scenes: s / sqrt(S)."""
+    right = np.random.default_rng(1).integers(20, 100, 30)
+    held = {}
+    for number, hits in enumerate(right):
+        matrix = ConfusionMatrix(CLASSES)
+        matrix.update(np.zeros(100, int), np.where(np.arange(100) < hits, 0, 1))
+        held[f"room{number:02d}"] = matrix
+    config = adapter_only().replace(protocol__absent_class="skip")
+    none = {name: ConfusionMatrix(CLASSES) for name in held}
+    for matrix in none.values():
+        matrix.update(np.zeros(100, int), np.ones(100, int))
+    pair = [kept(config.replace(seed=seed), rows) for seed, rows in enumerate((held, none))]
+    found = two_level(pair[:1], pair[1:], metric="macc", draws=20_000)
+    assert found.gap == pytest.approx([right.mean()])
+    assert found.scene_error == pytest.approx(right.std(ddof=1) / np.sqrt(30), rel=0.02)
+
+
+def test_an_untrained_row_stands_for_every_seed_and_few_scenes_say_nothing(rng: np.random.Generator):
+    first, second = rows_of_seeds(rng, 3, 5)
+    one = kept(fusion(), rooms(rng, 5, 0.3))
+    found = two_level(first, [one], draws=50)
+    each = [two_level([record], [one], draws=50).gap[0] for record in first]
+    np.testing.assert_allclose(found.gap, each)
+    lonely = [kept(adapter_only(), rooms(rng, 1, wrong)) for wrong in (0.2, 0.3)]
+    assert two_level(lonely[:1], lonely[1:], draws=20).scene_error == np.inf
+    with pytest.raises(InputError, match="rows must have a record for each seed, found 3 and 2"):
+        two_level(first, second[:2])
+    with pytest.raises(InputError, match="rows must have a record for each seed, found 0 and 0"):
+        two_level([], [])
+    with pytest.raises(InputError, match="draws must be at least 2, found 1"):
+        two_level(first, second, draws=1)
+    with pytest.raises(DataError, match="keeps no counts of its scenes"):
+        two_level(first, [fake_record(fusion())])
+    with pytest.raises(DataError, match="scored on other scenes"):
+        two_level(first, [kept(fusion(), rooms(rng, 6, 0.3))])
+    assert not keeps_scenes([*first, fake_record(fusion())]) and not keeps_scenes(first, "matterport40")

@@ -22,21 +22,6 @@ METHODS = (ADAPTER, AS_WRITTEN, FULL)  # those whose networks are tested elsewhe
 FLOOR: Row = {"method": "always the most frequent class"}  # trains nothing
 
 
-_HOUSES, _STREETS = ({"tested_on": dataset} for dataset in AWAY)
-_MOVED, _KEPT = ({"trained_on": HOME, "measure": measure} for measure in (SCORE, KEPT))
-_AT_HOME = route("nuscenes") | {"measure": SCORE}
-
-
-# Better, worse (facts of lines of `claim_lines`), and what that says of C10.
-CLAIMS: tuple[tuple[Row, Row, str], ...] = (
-    (FULL | _MOVED | _HOUSES, FLOOR | _HOUSES, "from rooms to houses: beats the floor"),
-    (FULL | _MOVED | _HOUSES, ADAPTER | _MOVED | _HOUSES, "from rooms to houses: works-best beats the adapter"),
-    (FULL | _MOVED | _STREETS, FLOOR | _STREETS, "from rooms to streets: beats the floor"),
-    (FULL | _AT_HOME, FULL | _MOVED | _STREETS, "on streets, training there beats training in rooms"),
-    (FULL | _KEPT | _HOUSES, FULL | _KEPT | _STREETS, "more of the score is kept in houses than on streets"),
-)
-
-
 def chance(scores: Scores, absent: str = "zero") -> tuple[str, float, float]:
     """The floor: always saying the most frequent class of these very scenes.
 
@@ -87,7 +72,7 @@ def shared_names(here: str, there: str) -> list[str]:
 
 
 def claim_lines(found: Sequence[Record], edition: Edition = "small") -> pd.DataFrame:
-    """Every line that `CLAIMS` compares.
+    """Every line that claim C10 compares (see `claims.claim_tests`).
 
     Args:
         found: Records of `profiles.cross_domain`, and of networks trained and tested in one place, as far as they were

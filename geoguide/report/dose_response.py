@@ -9,7 +9,7 @@ from geoguide.experiments.facts import Row
 from geoguide.experiments.presets import DOSED, DOSES
 from geoguide.experiments.profiles import DOSE_DROPS
 from geoguide.experiments.records import only
-from geoguide.report.evidence import NO_VERDICT, interval, paired, settled, verdict
+from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, estimate, paired, settled, verdicts
 from geoguide.report.rows import ADAPTER, geoguide
 
 MODULES: dict[str, Row] = {title: geoguide("works-best", drop) for drop, title in DOSE_DROPS.items()}
@@ -37,7 +37,8 @@ class Effect:
         module: Name in `MODULES`.
         gap: mIoU minus the adapter's, one per seed that both have, float [seeds].
         adapter: The adapter's mean mIoU; nan without records.
-        verdict: See `evidence.verdict`; "no record" where there is none.
+        verdict: On "it adds to the adapter" (see `evidence.verdicts`, all cells being one family); "no record" where
+            there is none.
     """
 
     dose: str
@@ -62,7 +63,13 @@ def effects(lines: pd.DataFrame | None, metric: str = "miou") -> list[Effect]:
     Returns:
         One for each dose (in the order of `doses`) and module.
     """
-    return [_effect(lines, dose, module, metric) for dose in doses() for module in MODULES]
+    cells = [(dose, module, *_gap(lines, dose, module, metric)) for dose in doses() for module in MODULES]
+    ran = [cell for cell in cells if len(cell[2])]
+    told = iter(verdicts([estimate(gap) for _, _, gap, _, _ in ran], settled=[done for *_, done in ran])[0])
+    return [
+        Effect(dose, module, gap, adapter, next(told) if len(gap) else NO_RECORD)
+        for dose, module, gap, adapter, _ in cells
+    ]
 
 
 def doses() -> list[str]:
@@ -75,13 +82,13 @@ def doses() -> list[str]:
     return sorted(DOSES, key=lambda dose: (rank.get(dose.split(",")[0], -1), "heavy" in dose))
 
 
-def _effect(lines: pd.DataFrame | None, dose: str, module: str, metric: str) -> Effect:
+def _gap(lines: pd.DataFrame | None, dose: str, module: str, metric: str) -> tuple[np.ndarray, float, bool]:
+    """A cell: the differences, the adapter's mean, and whether both had converged."""
     row, reference = MODULES[module] | {"teacher": dose}, ADAPTER | {"teacher": dose}
     if lines is None or only(lines, row).empty or only(lines, reference).empty:
-        return Effect(dose, module, np.zeros(0), float("nan"), NO_RECORD)
-    gap = paired(lines, row, reference, metric)
-    said = verdict(gap) if settled(lines, row, reference) else NO_VERDICT
-    return Effect(dose, module, gap, float(only(lines, reference)[metric].mean()), said)
+        return np.zeros(0), float("nan"), False
+    adapter = float(only(lines, reference)[metric].mean())
+    return paired(lines, row, reference, metric), adapter, settled(lines, row, reference)
 
 
 def effect_table(found: list[Effect]) -> pd.DataFrame:
@@ -91,8 +98,8 @@ def effect_table(found: list[Effect]) -> pd.DataFrame:
         found: See `effects`.
 
     Returns:
-        A line for each dose: whose fault it is, the adapter's mIoU, and what each module adds ("+1.2 ± 0.4", in seeds'
-        intervals), or "no record"; a star where its trainings had not converged.
+        A line for each dose: whose fault it is, the adapter's mIoU, and what each module adds, with the bounds of its
+        interval over seeds, or "no record"; a star where there is no verdict.
     """
     lines: dict[str, dict[str, str]] = {}
     for effect in found:
@@ -108,9 +115,7 @@ def effect_table(found: list[Effect]) -> pd.DataFrame:
 def _cell(effect: Effect) -> str:
     if len(effect.gap) == 0:
         return NO_RECORD
-    half = interval(effect.gap)
-    text = f"{effect.gap.mean():+.1f}" + ("" if np.isnan(half) else f" ± {half:.1f}")
-    return text + (" *" if effect.verdict == NO_VERDICT else "")
+    return estimate(effect.gap).text() + ("" if effect.verdict in DECIDED else " *")
 
 
 def own_fault_verdict(found: list[Effect]) -> str:
@@ -124,13 +129,13 @@ def own_fault_verdict(found: list[Effect]) -> str:
     """
     said = []
     for module in dict.fromkeys(OWN_MODULE.values()):
-        mine = [e for e in found if e.module == module and "," in e.dose and e.verdict not in (NO_RECORD, NO_VERDICT)]
+        mine = [e for e in found if e.module == module and "," in e.dose and e.verdict in DECIDED]
         if not mine:
             said.append(f"**{module}**: no verdict yet")
             continue
         sides = [[e for e in mine if e.own is own] for own in (True, False)]
-        won = [sum(e.verdict == "holds on mini" for e in side) for side in sides]
-        lost = sum(e.verdict == "contradicted on mini" for e in mine)
+        won = [sum(e.verdict == SUPPORTED for e in side) for side in sides]
+        lost = sum(e.verdict == CONTRADICTED for e in mine)
         said.append(
             f"**{module}** adds to the adapter on {won[0]} of {len(sides[0])} doses of its own faults and on {won[1]} "
             f"of {len(sides[1])} of the others', and takes away on {lost}"

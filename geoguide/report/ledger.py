@@ -1,167 +1,201 @@
-"""The claims ledger: every claim as differences of two rows, each with its verdict (chapter 08)."""
+"""The claims ledger: every claim's tests with their verdicts (chapter 08).
 
-from collections.abc import Iterator
-from typing import NamedTuple
+A verdict is about a claim, and is given here alone: other chapters show differences, and quote the ledger
+(`ledger_page.story`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
+from scipy import stats
 
-from geoguide.benchmarks import NAMES, benchmark
 from geoguide.datasets.config import Edition
-from geoguide.experiments import presets, regime
+from geoguide.experiments import profiles, regime
 from geoguide.experiments.facts import Row
-from geoguide.experiments.profiles import cross_domain
-from geoguide.experiments.records import KEPT, SCORE, find_all, frame, only, pick, read_all
-from geoguide.method.objective import MODULES
+from geoguide.experiments.records import SCORE, Record, frame, only, pick, read_all
+from geoguide.frozen import config_hash
+from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import cross_domain as transfer
-from geoguide.report import long_tail, tables
+from geoguide.report import evidence, long_tail
+from geoguide.report.claim_tests import HERE, SEEDS, TOGETHER, WORLDS, ClaimTest, claim_tests, own_models
+from geoguide.report.evidence import Estimate, Side
 from geoguide.report.labels import row_label
-from geoguide.report.rows import ADAPTER, ENTIRE, FULL, POOLED, WHOLE, geoguide, route
+from geoguide.report.rows import ABLATION
+from geoguide.report.scene_bootstrap import keeps_scenes, two_level
+from geoguide.report.tables import METRICS
+from geoguide.report.worlds import world_lines
 
-HERE = route("scannet") | {"measure": SCORE}
-COLUMNS = ("claim", "what", "edition", "metric", "seeds", "verdict", "difference")
-
-
-class ClaimTest(NamedTuple):
-    """One test of a claim: does the first row score higher than the second?
-
-    Attributes:
-        claim: C1 to C12.
-        better: Facts of the row that should.
-        worse: Facts of the other.
-        what: The test in words.
-    """
-
-    claim: str
-    better: Row
-    worse: Row
-    what: str
+EDITIONS: tuple[Edition, ...] = ("large", "small")
+COLUMNS = ("claim", "verdict", "test", "difference", "metric", "over", "p", "edition", "of", "says", "aside")
+DRAWS = 2000  # of scenes, for a standard error: it then varies by 2 % from seed to seed
 
 
-def own_models(edition: Edition) -> dict[str, str]:
-    """The 2D model of each benchmark's tables.
-
-    Args:
-        edition: Of the generated scenes.
-
-    Returns:
-        Its name, as `Facts.teacher` has it, by benchmark.
-    """
-    return {**dict.fromkeys(NAMES, presets.DEFAULT_TEACHER), **(regime.MODELS if edition == "large" else {})}
-
-
-def ledger_lines(edition: Edition) -> pd.DataFrame:
+def ledger_lines(edition: Edition, found: Sequence[Record] | None = None) -> pd.DataFrame:
     """All scores that a claim may be tested by.
 
     Args:
         edition: Of the generated scenes.
+        found: Records; None for all that there are.
 
     Returns:
         As `records.frame`: plain rows trained and tested in one place, those between places, and of houses the scores
-        by number of classes, with the share of the score that is kept.
+        by number of classes, with the share of the score that is kept; on the large edition the controls. `over` says
+        what is drawn anew from line to line: with "worlds" the `seed` is that of rooms, 2D model and training.
     """
-    at_home = pick(read_all(), {"plain": True, "data": "mini", "edition": edition})
+    found = read_all() if found is None else found
+    at_home = pick(found, {"plain": True, "data": "mini", "edition": edition})
     usual = pick(at_home, {"teacher": frozenset(own_models(edition).values())})
     parts = [frame(at_home, edition=edition)]
-    if moved := [*find_all(cross_domain(edition)), *usual]:
+    if edition == "large" and (controls := pick(_among(found, regime.ablation()), {"plain": False})):
+        parts.append(frame(controls, edition=edition))
+    if moved := [*_among(found, profiles.cross_domain(edition)), *usual]:
         parts.append(transfer.claim_lines(moved, edition))
     if houses := pick(usual, {"tested_on": "matterport3d"}):
         sizes = long_tail.by_size(houses, edition)
         parts += [sizes, long_tail.share_kept(sizes)]
     lines = pd.concat(parts, ignore_index=True)
-    return lines.drop_duplicates(["id", "tested_on", "label_set", "measure"])
+    lines = lines.drop_duplicates(["id", "tested_on", "label_set", "measure"]).assign(over=SEEDS)
+    if edition == "large":
+        return lines
+    anew = world_lines(_among(found, [*profiles.ablation(), *profiles.worlds()])).assign(over=WORLDS)
+    return pd.concat([lines, anew], ignore_index=True)
 
 
-def _models(edition: Edition) -> tuple[str, ...]:
-    """The 2D models of rooms under which claims are tested; on the large edition the tables' own comes first."""
-    own = own_models(edition)["scannet"]
-    return (own, *regime.OTHER_MODELS) if edition == "large" else presets.CHAPTER_TEACHERS
+def _among(found: Sequence[Record], configs: Iterable[ExperimentConfig]) -> list[Record]:
+    """Those of the records that are of some experiments, in their order."""
+    held = {record.id: record for record in found}
+    return [held[name] for name in map(config_hash, configs) if name in held]
 
 
-def _of_rooms(edition: Edition) -> Iterator[ClaimTest]:
-    """C1, C3, C4 and C12."""
-    rooms = HERE | {"teacher": own_models(edition)["scannet"]}
-    for teacher in _models(edition):
-        for whole in WHOLE:
-            pair = [row | HERE | {"teacher": teacher} for row in (ADAPTER, whole)]
-            yield ClaimTest(
-                "C1", *pair, f"frozen backbone + adapter beats {row_label(whole)}, trained whole ({teacher})"
-            )
-    for name in regime.OTHER_BACKBONES if edition == "large" else presets.OTHER_BACKBONES:
-        pair = [ADAPTER | rooms, ADAPTER | rooms | {"backbone": name}]
-        yield ClaimTest("C12", *pair, f"the pretrained mini backbone beats {name}")
-    for variant in presets.CHAPTER_PRESETS:
-        for module in MODULES:
-            pair = [geoguide(variant, drop) | rooms for drop in ("none", module)]
-            yield ClaimTest("C3", *pair, f"removing {module.upper()} lowers the scores ({variant})")
-    full, adapter = FULL | rooms, ADAPTER | rooms
-    yield ClaimTest("C3", full, adapter, "all three together beat the adapter alone")
-    for module in MODULES:
-        alone = full | {"modules": (module,)}
-        yield ClaimTest("C3", alone, adapter, f"{module.upper()} alone beats the adapter alone")
-        yield ClaimTest("C4", full, alone, f"all three beat {module.upper()} alone")
-    yield ClaimTest("C3", full, POOLED | rooms, "all three together beat plain superpoint pooling")
-
-
-def _of_others(edition: Edition) -> Iterator[ClaimTest]:
-    """C2, C5, C9: against OpenScene's network, under several 2D models."""
-    own, models = own_models(edition), _models(edition)
-    for dataset in NAMES:
-        at = HERE | route(dataset) | {"label_set": benchmark(dataset).label_set, "teacher": own[dataset]}
-        yield ClaimTest("C2", FULL | at, ENTIRE | at, f"beats OpenScene's network ({dataset})")
-    for teacher in models:
-        for other, what in ((ENTIRE, "OpenScene's network"), (ADAPTER, "the adapter alone")):
-            pair = [row | HERE | {"teacher": teacher} for row in (FULL, other)]
-            yield ClaimTest("C5", *pair, f"the gain over {what} holds ({teacher})")
-    pair = [row | HERE | {"teacher": models[1] if edition == "large" else models[0]} for row in (FULL, ENTIRE)]
-    yield ClaimTest("C9", *pair, "gains over OpenScene on ScanNet with OpenSeg features (the sign)")
-
-
-def _of_long_tail(edition: Edition) -> Iterator[ClaimTest]:
-    """C7: by number of classes, on houses."""
-    without = geoguide("works-best", "iirc")
-    at = HERE | route("matterport3d") | {"teacher": own_models(edition)["matterport3d"]}
-    for size, label_set in long_tail.SIZES.items():
-        at = at | {"label_set": label_set}
-        yield ClaimTest("C7", FULL | at, ENTIRE | at, f"leads OpenScene's network (K = {size})")
-        yield ClaimTest("C7", FULL | at, without | at, f"IIRC helps (K = {size})")
-    at = at | {"measure": KEPT}  # on the largest label set
-    yield ClaimTest("C7", FULL | at, ENTIRE | at, "degrades less than OpenScene's network (share kept)")
-    yield ClaimTest("C7", FULL | at, without | at, "IIRC slows the degradation (share kept)")
-
-
-def claim_tests(edition: Edition) -> list[ClaimTest]:
-    """Every test of a claim, whether its rows were run or not.
+def records_of(lines: pd.DataFrame, row: Row, held: Mapping[str, Record]) -> dict[int, Record]:
+    """The records of a row.
 
     Args:
+        lines: See `ledger_lines`.
+        row: Facts of the row.
+        held: Records by id.
+
+    Returns:
+        By seed; those without a record (the floor) are left out.
+    """
+    mine = only(lines, row)
+    return {seed: held[name] for seed, name in zip(mine["seed"], mine["id"], strict=True) if name in held}
+
+
+def difference(
+    lines: pd.DataFrame, first: Row, second: Row, metric: str, held: Mapping[str, Record] | None = None
+) -> Estimate:
+    """The difference of two rows, over seeds and, where both keep the counts of their scenes, over scenes too.
+
+    Args:
+        lines: See `ledger_lines`.
+        first: Facts of a row.
+        second: Facts of the row that is subtracted.
+        metric: miou or macc.
+        held: Records by id; None for an interval over seeds alone.
+
+    Returns:
+        The estimate, paired by seed.
+    """
+    gap = evidence.against(lines, first, second, metric)
+    mine, theirs = (records_of(lines, row, held or {}) for row in (first, second))
+    seeds = sorted(mine.keys() & theirs.keys())
+    scored = first.get("measure") == SCORE == second.get("measure") and first.get("over") == SEEDS
+    label_set = first.get("label_set")
+    pairs = [mine[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    if not scored or len(seeds) != len(gap) or not seeds or not keeps_scenes([*pairs[0], *pairs[1]], label_set):
+        return evidence.estimate(gap)
+    drawn = two_level(*pairs, label_set, "miou" if metric == "miou" else "macc", draws=DRAWS)
+    return evidence.estimate(gap, drawn.scene_error, drawn.scenes)
+
+
+def together(lines: pd.DataFrame, edition: Edition) -> Estimate:
+    """How alike mIoU and mAcc rank the trained rows of the ablation (C6).
+
+    Args:
+        lines: See `ledger_lines`.
         edition: Of the generated scenes.
 
     Returns:
-        The tests.
+        Kendall's tau between the two, over the rows that had converged and have three seeds or more; a value for each
+        seed that all of them have. Without three such rows nothing: no seed.
     """
-    moved = [ClaimTest("C10", better, worse, what) for better, worse, what in transfer.CLAIMS]
-    return [*_of_rooms(edition), *_of_others(edition), *_of_long_tail(edition), *moved]
+    rooms = only(lines, HERE | {"teacher": own_models(edition)["scannet"]})
+    parts = [only(rooms, row) for row in ABLATION if evidence.settled(rooms, row)]
+    parts = [part for part in parts if part["converged"].notna().any() and len(part) >= evidence.LEAST_SEEDS]
+    seeds = set.intersection(*({*part["seed"]} for part in parts)) if len(parts) > 2 else set()
+    tables = [pd.concat([part[part["seed"] == seed] for part in parts]) for seed in sorted(seeds)]
+    return evidence.estimate([stats.kendalltau(table["miou"], table["macc"]).statistic for table in tables])
 
 
-def ledger(lines: pd.DataFrame, edition: Edition, confidence: float = 0.95) -> pd.DataFrame:
+def ledger(
+    lines: pd.DataFrame, edition: Edition, found: Sequence[Record] = (), confidence: float = 0.95
+) -> pd.DataFrame:
     """The tests whose rows were run, with their verdicts.
+
+    Of one claim and edition the tests that decide on it are one family, and those aside another: `evidence.holm`
+    corrects the p-values within each.
 
     Args:
         lines: Of `ledger_lines`.
         edition: Of the generated scenes.
+        found: Records; where those of a test keep the counts of their scenes, its interval is over scenes too.
         confidence: Of the intervals.
 
     Returns:
-        Two lines (mIoU, mAcc) per test, by claim: `COLUMNS`.
+        A line per test and metric, by claim: `COLUMNS`. `difference` has the bounds of the interval, which are not
+        corrected; `p` is.
     """
-    rows = []
+    held, parts = {record.id: record for record in found}, []
     for test in claim_tests(edition):
-        if all(len(only(lines, row)) for row in (test.better, test.worse)):
-            told = tables.differences(lines, test.better, [test.worse], confidence)
-            told = told.rename(columns={"the row scores higher": "verdict"})
-            rows.append(told.assign(claim=test.claim, what=test.what, edition=edition))
-    if not rows:
-        return pd.DataFrame(columns=list(COLUMNS))
-    return pd.concat(rows, ignore_index=True)[list(COLUMNS)]
+        if not all(len(only(lines, row)) for row in (test.first, test.second)):
+            continue
+        done = evidence.settled(lines, test.first, test.second)
+        of = f"{row_label(test.first)} less {row_label(test.second)}"
+        for metric in test.metrics:
+            told = difference(lines, test.first, test.second, METRICS[metric], held)
+            if told.seeds:
+                parts.append((test, metric, of, told, done))
+    if (ranks := together(lines, edition)).seeds:
+        parts.append((ClaimTest("C6", {}, {}, TOGETHER), "both", "tau", ranks, True))
+    rows = []
+    for family in dict.fromkeys((test.claim, test.aside) for test, *_ in parts):
+        mine = [part for part in parts if (part[0].claim, part[0].aside) == family]
+        sides: list[Side] = [test.says for test, *_ in mine]
+        nulls = [test.least for test, *_ in mine]
+        told, corrected = evidence.verdicts(
+            [part[3] for part in mine], sides, nulls, [part[4] for part in mine], confidence
+        )
+        for (test, metric, of, value, _), said, p in zip(mine, told, corrected, strict=True):
+            rows.append({
+                "claim": test.claim, "verdict": said, "test": test.what, "difference": value.text(confidence),
+                "metric": metric, "over": _over(test, value), "p": p, "edition": edition, "of": of,
+                "says": f"{test.says} than {test.least:g}", "aside": test.aside,
+            })  # fmt: skip
+    return by_claim(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def _over(test: ClaimTest, found: Estimate) -> str:
+    """What an interval is over: '5 seeds', '5 seeds x 100 scenes', '3 worlds'."""
+    drawn = f"{found.seeds} {'worlds' if test.first.get('over') == WORLDS else 'seeds'}"
+    if found.seeds == 1:
+        return drawn.removesuffix("s")
+    return f"{drawn} x {found.scenes} scenes" if found.scenes else drawn
+
+
+def verdicts(editions: Sequence[Edition] = EDITIONS, confidence: float = 0.95) -> pd.DataFrame:
+    """The ledger of all committed records.
+
+    Args:
+        editions: Of the generated scenes.
+        confidence: Of the intervals.
+
+    Returns:
+        See `ledger`; the editions' lines stand below each other within a claim.
+    """
+    found = read_all()
+    parts = [ledger(ledger_lines(edition, found), edition, found, confidence) for edition in editions]
+    return by_claim(pd.concat(parts, ignore_index=True))
 
 
 def by_claim(table: pd.DataFrame) -> pd.DataFrame:
@@ -173,4 +207,4 @@ def by_claim(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The same lines; within a claim in the order that they had.
     """
-    return table.sort_values("claim", key=lambda names: names.str[1:].astype(int), kind="stable")
+    return table.sort_values("claim", key=lambda names: names.str[1:].astype(int), kind="stable", ignore_index=True)

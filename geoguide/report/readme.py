@@ -10,6 +10,7 @@ from geoguide.errors import DataError
 from geoguide.experiments import records, regime
 from geoguide.experiments.presets import DEFAULT_TEACHER
 from geoguide.paths import PACKAGE, sweep, write_text
+from geoguide.report import ledger, ledger_page
 from geoguide.report.main_table import overview
 from geoguide.report.regime import regime_table
 from geoguide.report.tables import ablation_table, markdown, region_line
@@ -46,6 +47,8 @@ def _results() -> list[str]:
     lines = {dataset: records.frame(mine) for dataset, mine in by_dataset.items() if mine}
     rooms = NAMES[0]
     return [
+        "What the paper claims, and the verdict here, on mini data (chapter 08 has every test):",
+        ledger_page.overview(ledger.verdicts()),
         *_large_ablation(),
         "Ablation, mini rooms (small edition, simulated 2D model):",
         markdown(ablation_table(lines[rooms])),

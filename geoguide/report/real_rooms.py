@@ -13,7 +13,7 @@ from geoguide.experiments.records import Record
 from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import rows as mini
-from geoguide.report.evidence import interval, paired
+from geoguide.report.evidence import estimate, paired, verdicts
 from geoguide.report.tables import mean_of
 
 NETWORKS = {  # files of the networks that the committed records are of
@@ -45,6 +45,7 @@ ORDER = (
     f"{BY_GRADIENT}, no iirc",
 )
 ROWS = (*ORDER, *ORACLES.values())
+HIGHER = "the row scores higher"
 
 
 def is_of_rooms(record: Record) -> bool:
@@ -165,26 +166,19 @@ def differences(lines: pd.DataFrame, reference: str, confidence: float = 0.95) -
         confidence: Of the intervals.
 
     Returns:
-        A line per other trained row and scored scene: difference in mIoU, seeds, and whether it is higher, lower or
-        undecided.
+        A line per other trained row and scored scene: difference in mIoU with the bounds of its interval, seeds, and
+        the verdict on "the row scores higher" (`evidence.verdicts`; all lines are one family).
     """
-    shown = []
+    shown, gaps = [], []
     trained = lines[lines["backbone"] != ""]
     for scene in dict.fromkeys(trained["scored"]):
         scores = trained[trained["scored"] == scene].pivot_table(index="seed", columns="row", values="miou")
         for row in [name for name in ROWS if name in scores and name != reference and reference in scores]:
-            gap = (scores[row] - scores[reference]).dropna()
-            half = interval(gap, confidence)
-            told = "too few seeds" if len(gap) < 3 else "undecided"
-            if len(gap) >= 3 and abs(gap.mean()) > half:
-                told = "higher" if gap.mean() > 0 else "lower"
-            line = {
-                "scored": scene,
-                "row": row,
-                f"mIoU less {reference}": mean_of(gap, signed=True, confidence=confidence),
-            }
-            shown.append(line | {"seeds": len(gap), "the row is": told})
-    return pd.DataFrame(shown)
+            gaps.append(estimate((scores[row] - scores[reference]).dropna()))
+            line = {"scored": scene, "row": row, f"mIoU less {reference}": gaps[-1].text(confidence)}
+            shown.append(line | {"seeds": gaps[-1].seeds})
+    told, _ = verdicts(gaps, confidence=confidence)
+    return pd.DataFrame(shown).assign(**{HIGHER: told})
 
 
 def beside_generated(lines: pd.DataFrame, generated: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -269,7 +263,9 @@ def findings(lines: pd.DataFrame, scored: str) -> list[str]:
         for line in told.to_dict("records"):
             if line["row"] in rows:
                 gap = f"{line[f'mIoU less {reference}']} points of mIoU, {line['seeds']} seeds"
-                story.append(f"- On {scored}, *{line['row']}* less *{reference}*: {gap}: **{line['the row is']}**.")
+                story.append(
+                    f"- **{line[HIGHER]}**: on {scored}, *{line['row']}* scores higher than *{reference}* ({gap})."
+                )
     return story
 
 

@@ -13,7 +13,7 @@ from geoguide.experiments.profiles import STUDIES, STUDY_SEEDS, study
 from geoguide.experiments.records import Record, find_all, frame, only
 from geoguide.paths import results_root
 from geoguide.pipeline.protocols import STEPS
-from geoguide.report.evidence import NO_VERDICT, against, converged, interval, paired, settled, verdict
+from geoguide.report.evidence import against, converged, estimate, interval, paired
 from geoguide.report.labels import row_label, variant
 from geoguide.report.rows import ABLATION, ADAPTER, FUSION, WHOLE, full
 
@@ -38,7 +38,7 @@ def mean_of(values: np.ndarray | pd.Series, signed: bool = False, confidence: fl
 
     Args:
         values: One per seed; may be empty.
-        signed: Whether a plus is written.
+        signed: Whether they are differences: with a plus and two decimals.
         confidence: Of the interval.
 
     Returns:
@@ -46,12 +46,12 @@ def mean_of(values: np.ndarray | pd.Series, signed: bool = False, confidence: fl
 
     Example:
         >>> mean_of(np.array([53.2, 53.4, 53.6])), mean_of(np.array([1.2]), signed=True), mean_of(np.array([]))
-        ('53.4 ± 0.5', '+1.2', '')
+        ('53.4 ± 0.5', '+1.20', '')
     """
     if len(values) == 0 or np.isnan(values.mean()):
         return ""
-    text, half = f"{values.mean():{'+' if signed else ''}.1f}", interval(values, confidence)
-    return text if np.isnan(half) else f"{text} ± {half:.1f}"
+    text, half = f"{values.mean():{'+z.2f' if signed else '.1f'}}", interval(values, confidence)
+    return text if np.isnan(half) else f"{text} ± {half:{'.2f' if signed else '.1f'}}"
 
 
 def means(lines: pd.DataFrame, title: str) -> dict[str, str]:
@@ -171,7 +171,7 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(lines: pd.DataFrame, row: Row, references: Sequence[Row], confidence: float = 0.95) -> pd.DataFrame:
-    """Differences of a row to others, each with the verdict on "the row scores higher".
+    """Differences of a row to others, without verdicts: these are the claims ledger's alone (`ledger.story`).
 
     Args:
         lines: See `records.frame`.
@@ -180,21 +180,17 @@ def differences(lines: pd.DataFrame, row: Row, references: Sequence[Row], confid
         confidence: Of the intervals.
 
     Returns:
-        Two lines (mIoU, mAcc) per reference: `row`, `minus`, `metric`, `difference` (text), `seeds` and
-        `the row scores higher`.
+        Two lines (mIoU, mAcc) per reference: `row`, `minus`, `metric`, `difference` (text, with bounds over the seeds)
+        and `seeds`.
     """
     table = []
     for other in references:
         for shown, metric in METRICS.items():
             gap = against(lines, row, other, metric)
-            if len(gap) == 0:
-                continue
-            line: dict[str, Any] = {"row": row_label(row), "minus": row_label(other), "metric": shown}
-            line |= {"difference": mean_of(gap, signed=True, confidence=confidence), "seeds": len(gap)}
-            told = verdict(gap, confidence) if settled(lines, row, other) else NO_VERDICT
-            table.append(line | {"the row scores higher": told})
-    columns = ["row", "minus", "metric", "difference", "seeds", "the row scores higher"]
-    return pd.DataFrame(table, columns=columns)
+            if len(gap):
+                line: dict[str, Any] = {"row": row_label(row), "minus": row_label(other), "metric": shown}
+                table.append(line | {"difference": estimate(gap).text(confidence), "seeds": len(gap)})
+    return pd.DataFrame(table, columns=["row", "minus", "metric", "difference", "seeds"])
 
 
 def study_table(folder: Path | None = None) -> pd.DataFrame:

@@ -12,11 +12,17 @@ from geoguide.report.figures.render import PALETTE, finish
 
 
 def effect_heatmap(
-    effects: Mapping[tuple[str, str], np.ndarray], *, title: str, x_title: str, y_title: str, marked: Sequence = ()
+    effects: Mapping[tuple[str, str], np.ndarray],
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    marked: Sequence = (),
+    decided: Sequence = (),
 ) -> go.Figure:
     """What columns add in rows: colour by the mean over seeds, each cell with its 95 % interval (Student's t).
 
-    Cells whose interval holds zero are in grey letters; cells without seeds stay empty and say so.
+    Cells that are not decided are in grey letters; cells without seeds stay empty and say so.
 
     Args:
         effects: (row, column) -> one value per seed, which may be none.
@@ -24,6 +30,7 @@ def effect_heatmap(
         x_title: What the columns are.
         y_title: What the rows are.
         marked: Cells (row, column) that get a frame.
+        decided: Cells whose effect a verdict is given on (see `evidence.verdicts`), in bold letters.
 
     Returns:
         The figure.
@@ -42,8 +49,8 @@ def effect_heatmap(
         half = interval(seeds)
         at = (rows.index(row), columns.index(column))
         mean[at] = seeds.mean() if len(seeds) else np.nan
-        text = "no record" if not len(seeds) else f"{mean[at]:+.1f}" + ("" if np.isnan(half) else f" ± {half:.1f}")
-        sure = len(seeds) > 1 and abs(mean[at]) > half
+        text = "no record" if not len(seeds) else f"{mean[at]:+.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
+        sure = (row, column) in decided
         font = {"color": "#000000" if sure else "#6b6b6b", "size": 12}
         figure.add_annotation(x=column, y=row, text=f"<b>{text}</b>" if sure else text, showarrow=False, font=font)
         if (row, column) in marked:

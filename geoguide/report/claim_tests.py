@@ -1,0 +1,174 @@
+"""The tests that would refute the paper's claims: which row must score higher, or lower, than which (chapter 08)."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from geoguide.benchmarks import NAMES, benchmark
+from geoguide.datasets.config import Edition
+from geoguide.experiments import presets, regime
+from geoguide.experiments.facts import Facts, Row
+from geoguide.experiments.records import KEPT, SCORE
+from geoguide.method.objective import MODULES
+from geoguide.report import cross_domain as transfer
+from geoguide.report import long_tail
+from geoguide.report.claims import gain as paper_gain
+from geoguide.report.evidence import Side
+from geoguide.report.labels import PLACES, row_label
+from geoguide.report.rows import ADAPTER, ENTIRE, FULL, POOLED, WHOLE, geoguide, route
+from geoguide.report.tables import LIKE_OPENSEG, METRICS
+
+SEEDS, WORLDS = "seeds", "worlds"  # what is drawn anew: the trainings in one world; or rooms and 2D model as well
+HERE = route("scannet") | {"measure": SCORE, "changed": (), "over": SEEDS}
+BOTH, MIOU = tuple(METRICS), ("mIoU",)
+TOGETHER = "mIoU and mAcc rank the rows of the ablation alike (Kendall's tau, at most 1)"  # of C6; not two rows
+
+
+class ClaimTest(NamedTuple):
+    """One test of a claim: does the first row score higher than the second, or lower?
+
+    Attributes:
+        claim: C1 to C12.
+        first: Facts of a row.
+        second: Facts of the row that is subtracted from it.
+        what: What the claim says of them, in words.
+        says: On which side of `least` the claim has the difference.
+        least: In points.
+        metrics: Of which the claim speaks.
+        aside: Whether it is shown beside the claim, because the paper does not say so, and does not decide on it.
+    """
+
+    claim: str
+    first: Row
+    second: Row
+    what: str
+    says: Side = "higher"
+    least: float = 0.0
+    metrics: tuple[str, ...] = MIOU
+    aside: bool = False
+
+
+def own_models(edition: Edition) -> dict[str, str]:
+    """The 2D model of each benchmark's tables.
+
+    Args:
+        edition: Of the generated scenes.
+
+    Returns:
+        Its name, as `Facts.teacher` has it, by benchmark.
+    """
+    return {**dict.fromkeys(NAMES, presets.DEFAULT_TEACHER), **(regime.MODELS if edition == "large" else {})}
+
+
+def _models(edition: Edition) -> tuple[str, ...]:
+    """The 2D models of rooms under which claims are tested; on the large edition the tables' own comes first."""
+    own = own_models(edition)["scannet"]
+    return (own, *regime.OTHER_MODELS) if edition == "large" else presets.CHAPTER_TEACHERS
+
+
+def _of_freezing(edition: Edition) -> Iterator[ClaimTest]:
+    """C1 and C12."""
+    for teacher in _models(edition):
+        like_openseg = teacher in LIKE_OPENSEG
+        says: Side = "higher" if like_openseg else "lower"
+        for whole in WHOLE:
+            first, second = (row | HERE | {"teacher": teacher} for row in (ADAPTER, whole))
+            what = f"the frozen backbone {'beats' if like_openseg else 'does not beat'} {row_label(whole)} ({teacher})"
+            yield ClaimTest(
+                "C1", first, second, what, says, metrics=BOTH if like_openseg else MIOU, aside=whole != ENTIRE
+            )
+    rooms = HERE | {"teacher": own_models(edition)["scannet"]}
+    for name in regime.OTHER_BACKBONES if edition == "large" else presets.OTHER_BACKBONES:
+        first, second = ADAPTER | rooms, ADAPTER | rooms | {"backbone": name}
+        aside = "untrained" not in name  # of others the paper does not say which knows more
+        yield ClaimTest("C12", first, second, f"the pretrained backbone beats {name}", aside=aside)
+
+
+def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
+    """C3, C4, C6 and C11."""
+    rooms = HERE | {"teacher": own_models(edition)["scannet"]}
+    full, adapter = FULL | rooms, ADAPTER | rooms
+    for variant in reversed(presets.CHAPTER_PRESETS):
+        for module in MODULES:
+            first, second = (geoguide(variant, drop) | rooms for drop in (module, "none"))
+            what = f"removing {module.upper()} lowers the scores ({variant})"
+            yield ClaimTest("C3", first, second, what, "lower", metrics=BOTH, aside=variant != FULL["preset"])
+    yield ClaimTest("C3", full, adapter, "all three together beat the adapter alone")
+    anew = {"over": WORLDS}
+    for module in MODULES if edition == "small" else ():
+        first, second = (geoguide("works-best", drop) | rooms | anew for drop in (module, "none"))
+        yield ClaimTest(
+            "C3", first, second, f"removing {module.upper()} lowers the scores (worlds drawn anew)", "lower"
+        )
+    if edition == "small":
+        yield ClaimTest("C3", full | anew, adapter | anew, "all three beat the adapter alone (worlds drawn anew)")
+    yield ClaimTest("C3", full, POOLED | rooms, "all three together beat plain superpoint pooling", aside=True)
+    for module in MODULES:
+        alone = full | {"modules": (module,)}
+        yield ClaimTest("C4", alone, full, f"{module.upper()} alone scores lower than all three", "lower")
+        yield ClaimTest("C4", alone, adapter, f"{module.upper()} alone beats the adapter alone", aside=True)
+    yield ClaimTest("C6", full, adapter, "all three beat the adapter alone in mAcc too", metrics=("mAcc",))
+    for told, changes in regime.CONTROLS.items() if edition == "large" else ():
+        changed = Facts.of(regime.in_regime(presets.preset(edition=edition).replace(**changes))).changed
+        given = told.startswith("true ")
+        what = f"{told}: {'higher' if given else 'lower'} scores"
+        first, second = full | {"changed": changed}, full
+        yield ClaimTest("C11" if given else "C3", first, second, what, "higher" if given else "lower", aside=not given)
+
+
+def _of_others(edition: Edition) -> Iterator[ClaimTest]:
+    """C2, C5, C9: against OpenScene's network, under several 2D models."""
+    own, models = own_models(edition), _models(edition)
+    for dataset in NAMES:
+        at = HERE | route(dataset) | {"label_set": benchmark(dataset).label_set, "teacher": own[dataset]}
+        yield ClaimTest("C2", FULL | at, ENTIRE | at, f"beats OpenScene's network ({dataset})")
+    for teacher in models:
+        for other, what in ((ENTIRE, "OpenScene's network"), (ADAPTER, "the adapter alone")):
+            first, second = (row | HERE | {"teacher": teacher} for row in (FULL, other))
+            yield ClaimTest("C5", first, second, f"the gain over {what} holds ({teacher})")
+    teacher = next(name for name in models if name in LIKE_OPENSEG)
+    gain = paper_gain("scannet_openseg", "full", "entire network", "miou")
+    first, second = (row | HERE | {"teacher": teacher} for row in (FULL, ENTIRE))
+    what = f"gains at least the paper's {gain:+.1f} over OpenScene's network (its size; the sign is C2's test)"
+    yield ClaimTest("C9", first, second, what, least=gain)
+
+
+def _of_long_tail(edition: Edition) -> Iterator[ClaimTest]:
+    """C7: by number of classes, on houses."""
+    without = geoguide("works-best", "iirc")
+    at = HERE | route("matterport3d") | {"teacher": own_models(edition)["matterport3d"]}
+    for size, label_set in long_tail.SIZES.items():
+        at = at | {"label_set": label_set}
+        yield ClaimTest("C7", FULL | at, ENTIRE | at, f"leads OpenScene's network (K = {size})")
+        yield ClaimTest("C7", without | at, FULL | at, f"removing IIRC lowers the score (K = {size})", "lower")
+    at = at | {"measure": KEPT}  # on the largest label set
+    yield ClaimTest("C7", FULL | at, ENTIRE | at, "degrades less than OpenScene's network (share kept)")
+    yield ClaimTest("C7", without | at, FULL | at, "without IIRC it degrades more (share kept)", "lower")
+
+
+def _of_places() -> Iterator[ClaimTest]:
+    """C10: facts of lines of `cross_domain.claim_lines`."""
+    home, *away = PLACES  # trained in rooms; tested there, in houses and on streets
+    houses, streets = ({"tested_on": dataset} for dataset in away)
+    moved, kept = ({"trained_on": home, "measure": measure} for measure in (SCORE, KEPT))
+    there = route(away[1]) | {"measure": SCORE}
+    beaten, away_full = FULL | moved | streets, FULL | moved | houses
+    yield ClaimTest("C10", away_full, transfer.FLOOR | houses, "from rooms to houses: beats the floor")
+    yield ClaimTest("C10", FULL | there, beaten, "on streets, training there beats training in rooms")
+    what = "more of the score is kept in houses than on streets"
+    yield ClaimTest("C10", FULL | kept | houses, FULL | kept | streets, what)
+    what = "from rooms to houses: works-best beats the adapter"
+    yield ClaimTest("C10", away_full, ADAPTER | moved | houses, what, aside=True)
+    yield ClaimTest("C10", beaten, transfer.FLOOR | streets, "from rooms to streets: beats the floor", aside=True)
+
+
+def claim_tests(edition: Edition) -> list[ClaimTest]:
+    """Every test of a claim by two rows, whether these were run or not.
+
+    Args:
+        edition: Of the generated scenes.
+
+    Returns:
+        The tests, those that decide on a claim before those aside.
+    """
+    every = (_of_freezing(edition), _of_modules(edition), _of_others(edition), _of_long_tail(edition), _of_places())
+    return sorted((test for part in every for test in part), key=lambda test: test.aside)

@@ -1,0 +1,201 @@
+"""The claims ledger as it is read: one line a claim, its tests folded below, and sentences for other chapters."""
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoguide.datasets.config import Edition
+from geoguide.report.claim_tests import claim_tests
+from geoguide.report.claims import CLAIMS, Claim, paper_says
+from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
+from geoguide.report.ledger import EDITIONS
+from geoguide.report.tables import markdown
+
+NOT_TESTABLE, PENDING = "not testable here", "not tested yet: rows pending"
+SHOWN = ("verdict", "test", "difference", "metric", "over", "p", "edition", "of", "says")  # of `ledger.COLUMNS`
+
+
+def claim_verdict(tests: pd.DataFrame, complete: bool = True) -> str:
+    """The verdict on a claim, which asserts all of its tests at once.
+
+    Args:
+        tests: Lines of `ledger.ledger` that decide on it, of one edition.
+        complete: Whether every such test was run.
+
+    Returns:
+        'contradicted' where one of them is, 'supported' where all were run and are; 'undecided' where at least one has
+        a verdict; else the reason why there is none, or `PENDING`.
+    """
+    if tests.empty:
+        return PENDING
+    said = set(tests["verdict"])
+    if CONTRADICTED in said:
+        return CONTRADICTED
+    if said == {SUPPORTED} and complete:
+        return SUPPORTED
+    return UNDECIDED if said & set(DECIDED) else str(tests["verdict"].iat[0])
+
+
+def claim_row(claim: Claim, table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> dict[str, Any]:
+    """One claim on one line.
+
+    Args:
+        claim: The claim.
+        table: See `ledger.verdicts`.
+        editions: In the order in which they count: the verdict is that of the first one that has any.
+
+    Returns:
+        `claim`, `verdict`, `edition` that it is of, `of` (the same in words), `by edition`, `effect` (the difference
+        that the verdict hangs on: of the clearest contradiction, else of the weakest support, or of a test that has no
+        verdict), `test` (what that is a test of) and `tests` (how many were judged, of how many that the claim
+        asserts).
+    """
+    mine = table[(table["claim"] == claim.name) & ~table["aside"]]
+    said: dict[Edition, str] = {}
+    wanted: dict[Edition, int] = {}
+    for edition in editions:
+        every = [test for test in claim_tests(edition) if test.claim == claim.name and not test.aside]
+        asserted = sum(len(test.metrics) for test in every) + (claim.name == "C6")
+        there = mine[mine["edition"] == edition]
+        wanted[edition] = asserted
+        said[edition] = claim_verdict(there, len(there) == asserted) if asserted else NOT_TESTABLE
+    told = next((edition for edition in editions if said[edition] in DECIDED), None)
+    told = told or next((edition for edition in editions if len(mine[mine["edition"] == edition])), None)
+    told = told or next((edition for edition in editions if said[edition] == PENDING), editions[-1])
+    there = mine[mine["edition"] == told]
+    line: dict[str, Any] = {"claim": claim.name, "verdict": said[told], "edition": told, "by edition": said}
+    part = "as far as it can be tested, " if claim.untested and said[told] == SUPPORTED else ""
+    line["of"] = f" ({part}{told} edition)" if said[told] in DECIDED else ""
+    judged = there[there["verdict"].isin(DECIDED)]
+    counts = {name: int((judged["verdict"] == name).sum()) for name in DECIDED}
+    counts |= {"without verdict": len(there) - len(judged)}
+    counted = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none run"
+    line["tests"] = f"{counted}, of {wanted[told]}" if wanted[told] else "none"
+    hinge = there[there["verdict"] == said[told]]
+    hinge = there[~there["verdict"].isin(DECIDED)] if hinge.empty else hinge  # undecided for want of a verdict
+    if hinge.empty:
+        return line | {"effect": "", "test": ""}
+    order = np.argsort(hinge["p"].fillna(1.0).to_numpy(float), kind="stable")
+    one = hinge.iloc[order[0 if said[told] == CONTRADICTED else -1]]
+    unit = "" if one["metric"] == "both" else f" {one['metric']}"
+    why = "" if one["verdict"] in DECIDED else f": {one['verdict']}"
+    return line | {"effect": f"{one['difference']}{unit}", "test": f"{one['test']}{why}"}
+
+
+def claim_rows(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> list[dict[str, Any]]:
+    """Every claim on one line.
+
+    Args:
+        table: See `ledger.verdicts`.
+        editions: See `claim_row`.
+
+    Returns:
+        See `claim_row`; C1 to C12.
+    """
+    return [claim_row(claim, table, editions) for claim in CLAIMS]
+
+
+def story(table: pd.DataFrame, *claims: str, aside: bool = True) -> list[str]:
+    """What the ledger says of claims, as the lines of a list: other chapters quote it, so that no two differ.
+
+    Args:
+        table: See `ledger.verdicts`.
+        claims: C1 to C12.
+        aside: Whether tests that do not decide on the claim are told too.
+
+    Returns:
+        A line of Markdown per test, the verdict first.
+    """
+    told = []
+    for (claim, test, edition, of), lines in table[table["claim"].isin(claims)].groupby(
+        ["claim", "test", "edition", "of"], sort=False
+    ):
+        if not aside and lines["aside"].any():
+            continue
+        said = "; ".join(f"**{x['verdict']}** in {x['metric']}: {x['difference']}" for x in lines.to_dict("records"))
+        less = "" if of == "tau" else f", *{of}*"
+        told.append(f"- {claim}, {test}: {said} ({edition} edition{less}, {lines['over'].iat[0]}).")
+    return told
+
+
+def overview(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
+    """One line a claim, in Markdown (for the README).
+
+    Args:
+        table: See `ledger.verdicts`.
+        editions: See `claim_row`.
+
+    Returns:
+        The table: claim, verdict with its edition, sentence, and the difference that the verdict hangs on.
+    """
+    lines = []
+    for claim, row in zip(CLAIMS, claim_rows(table, editions), strict=True):
+        effect = f"{row['effect']} ({row['test']})" if row["effect"] else claim.untested
+        lines.append([claim.name, f"**{row['verdict']}**{row['of']}", claim.sentence, effect])
+    return markdown(pd.DataFrame(lines, columns=["claim", "verdict", "the paper claims", "the test it hangs on"]))
+
+
+def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
+    """The ledger's page: a table with one line a claim.
+
+    Args:
+        table: See `ledger.verdicts`.
+        editions: See `claim_row`.
+
+    Returns:
+        HTML; each claim is a link to its fold in `folds`.
+    """
+    heads = ("", "verdict", "the paper claims", "the difference it hangs on", "tests", *editions, "chapter")
+    lines = ["".join(f"<th>{name if name not in editions else name + ' edition'}</th>" for name in heads)]
+    for claim, row in zip(CLAIMS, claim_rows(table, editions), strict=True):
+        effect = f"{_text(row['effect'])}<br><small>{_text(row['test'])}</small>" if row["effect"] else ""
+        chapter = f'<a href="{claim.chapter}.html">{claim.chapter[:2]}</a>'
+        cells = (f'<a href="#{claim.name}">{claim.name}</a>', f"<b>{row['verdict']}</b>{row['of']}", claim.sentence)
+        cells += (effect, row["tests"], *(row["by edition"][edition] for edition in editions), chapter)
+        lines.append("".join(f"<td>{cell}</td>" for cell in cells))
+    return f'<table class="ledger">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
+
+
+def folds(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
+    """Every claim's tests, folded.
+
+    Args:
+        table: See `ledger.verdicts`.
+        editions: See `claim_row`.
+
+    Returns:
+        HTML: a `details` for each claim, with what would refute it, what the paper states, what the verdict hangs on,
+        what cannot be tested here, and a table of the tests that were run.
+    """
+    parts = []
+    for claim, row in zip(CLAIMS, claim_rows(table, editions), strict=True):
+        told = {
+            "Would be refuted if": claim.refuted,
+            "The paper's numbers": paper_says(claim.name),
+            "The verdict hangs on": claim.hangs_on,
+            "Not testable here": claim.untested,
+        }
+        items = "".join(f"<li><b>{name}:</b> {_text(text)}</li>" for name, text in told.items() if text)
+        head = f"<b>{claim.name}: {row['verdict']}</b>{row['of']}. {_text(claim.sentence)}"
+        tests = _tests(table[table["claim"] == claim.name])
+        parts.append(
+            f'<details class="claim" id="{claim.name}"><summary>{head}</summary><ul>{items}</ul>{tests}</details>'
+        )
+    return "\n".join(parts)
+
+
+def _tests(lines: pd.DataFrame) -> str:
+    """The tests of a claim as a table: those that decide, and those beside it."""
+    if lines.empty:
+        return "<p>No test of it was run.</p>"
+    shown = lines.assign(p=["" if np.isnan(p) else f"{p:.2g}" for p in lines["p"].astype(float)])
+    shown["test"] = shown["test"] + [" (beside the claim)" if aside else "" for aside in shown["aside"]]
+    names = {"of": "difference of", "p": "p (Holm)", "says": "the claim says"}
+    return shown[list(SHOWN)].rename(columns=names).to_html(index=False, border=0, classes="ledger")
+
+
+def _text(text: str) -> str:
+    return html.escape(text, quote=False)
