@@ -430,7 +430,8 @@ class FitScan:
 
     def run(self) -> None:
         """Write model, labelled cloud and summary, and print the share of every label and the agreement."""
-        from geoguide import own_model, own_scan
+        from geoguide import own_scan
+        from geoguide.own_scan import fit as own_model
 
         names, name = own_scan.parse_labels(self.labels), Path(os.path.abspath(self.scan)).stem
         out = output_file(self.out, Path(f"{name}_model.safetensors"), ".safetensors", inputs=[self.scan])

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import geoguide
-from geoguide import own_model, own_scan
+from geoguide import own_scan
 from geoguide.cli import main
 from geoguide.errors import InputError
 from geoguide.lifting import lift
+from geoguide.own_scan import fit as own_model
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 

@@ -14,7 +14,7 @@ from geoguide.report import long_tail
 from geoguide.report.claims import gain as paper_gain
 from geoguide.report.evidence import Side
 from geoguide.report.labels import PLACES, row_label
-from geoguide.report.rows import ADAPTER, ENTIRE, FULL, POOLED, WHOLE, geoguide, route
+from geoguide.report.rows import ADAPTER, ENTIRE, FULL, POOLED, WHOLE, geoguide, route, system
 from geoguide.report.tables import LIKE_OPENSEG, METRICS
 
 SEEDS, WORLDS = "seeds", "worlds"  # what is drawn anew: the trainings in one world; or rooms and 2D model as well
@@ -116,11 +116,16 @@ def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
 
 
 def _of_others(edition: Edition) -> Iterator[ClaimTest]:
-    """C2, C5, C9: against OpenScene's network, under several 2D models."""
+    """C2, C5, C9: against OpenScene's network and the other systems, under several 2D models."""
     own, models = own_models(edition), _models(edition)
     for dataset in NAMES:
         at = HERE | route(dataset) | {"label_set": benchmark(dataset).label_set, "teacher": own[dataset]}
         yield ClaimTest("C2", FULL | at, ENTIRE | at, f"beats OpenScene's network ({dataset})")
+        for name in presets.SYSTEMS:
+            asked = name.startswith("SAS")  # with GGSD and DMA the paper compares elsewhere
+            yield ClaimTest("C2", FULL | at, system(name) | at, f"beats {name} ({dataset})", aside=not asked)
+            what = f"beats {name}'s objective on the same frozen backbone ({dataset})"
+            yield ClaimTest("C2", FULL | at, system(name, frozen=True) | at, what, aside=True)
     for teacher in models:
         for other, what in ((ENTIRE, "OpenScene's network"), (ADAPTER, "the adapter alone")):
             first, second = (row | HERE | {"teacher": teacher} for row in (FULL, other))
@@ -139,6 +144,7 @@ def _of_long_tail(edition: Edition) -> Iterator[ClaimTest]:
     for size, label_set in long_tail.SIZES.items():
         at = at | {"label_set": label_set}
         yield ClaimTest("C7", FULL | at, ENTIRE | at, f"leads OpenScene's network (K = {size})")
+        yield ClaimTest("C7", FULL | at, system("DMA") | at, f"leads DMA (K = {size})")
         yield ClaimTest("C7", without | at, FULL | at, f"removing IIRC lowers the score (K = {size})", "lower")
     at = at | {"measure": KEPT}  # on the largest label set
     yield ClaimTest("C7", FULL | at, ENTIRE | at, "degrades less than OpenScene's network (share kept)")

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from geoguide.benchmarks import NAMES
 from geoguide.errors import DataError
 from geoguide.experiments import records, regime
@@ -12,8 +10,7 @@ from geoguide.experiments.presets import DEFAULT_TEACHER
 from geoguide.paths import PACKAGE, sweep, write_text
 from geoguide.report import ledger, ledger_page
 from geoguide.report.main_table import overview
-from geoguide.report.regime import regime_table
-from geoguide.report.tables import ablation_table, markdown, region_line
+from geoguide.report.tables import ablation_table, markdown
 
 README = PACKAGE.parent / "README.md"
 
@@ -45,18 +42,13 @@ def _results() -> list[str]:
     found = records.pick(records.read_all(), {"plain": True, "data": "mini", "teacher": DEFAULT_TEACHER})
     by_dataset = {dataset: records.pick(found, {"tested_on": dataset}) for dataset in NAMES}
     lines = {dataset: records.frame(mine) for dataset, mine in by_dataset.items() if mine}
-    rooms = NAMES[0]
     return [
         "What the paper claims, and the verdict here, on mini data (chapter 08 has every test):",
         ledger_page.overview(ledger.verdicts()),
         *_large_ablation(),
-        "Ablation, mini rooms (small edition, simulated 2D model):",
-        markdown(ablation_table(lines[rooms])),
-        region_line(by_dataset[rooms]),
         "Main table, mean mIoU on rooms, houses and streets (small editions), beside the paper's (real data):",
         markdown(overview(lines)),
-        "The large edition of rooms, with a trained 2D model that looks at the images: is it in the paper's regime?",
-        markdown(regime_table(_large(), regime.MODELS[rooms])),
+        "More tables: the small edition's ablation in chapter 03, whether the large one is in the paper's regime in 15.",
     ]
 
 
@@ -68,9 +60,3 @@ def _large_ablation() -> list[str]:
         return []
     title = "Ablation, mini rooms (large edition, a trained 2D model that looks at the images), as far as it was run:"
     return [title, markdown(ablation_table(records.frame(plain, edition=regime.EDITION)))]
-
-
-def _large() -> pd.DataFrame | None:
-    """The rows of the large edition of rooms, as far as they were run."""
-    found = records.find_all(regime.anchors())
-    return records.frame(found, edition=regime.EDITION) if found else None

@@ -11,7 +11,7 @@ from geoguide.errors import InputError
 from geoguide.experiments.presets import preset
 from geoguide.lifting import SPLAT, LiftingConfig, lift
 from geoguide.model import GeoGuideModel, from_fit
-from geoguide.own_scan import Scan, Segmentation
+from geoguide.own_scan.scan import Scan, Segmentation
 from geoguide.paths import cache_root, checkpoints_root
 from geoguide.pipeline.prepare import prepare
 from geoguide.pipeline.train import fit

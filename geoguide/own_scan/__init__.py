@@ -1,0 +1,23 @@
+"""A user's own scan: labelled by a trained model (`geoguide segment`), or made into a model (`geoguide fit-scan`)."""
+
+from geoguide.own_scan.scan import (
+    Scan,
+    Segmentation,
+    is_labelled,
+    open_scan,
+    parse_labels,
+    report_lines,
+    segment_scan,
+    write_labelled,
+)
+
+__all__ = [
+    "Scan",
+    "Segmentation",
+    "is_labelled",
+    "open_scan",
+    "parse_labels",
+    "report_lines",
+    "segment_scan",
+    "write_labelled",
+]
