@@ -22,7 +22,7 @@ def test_everything_outside_the_markers_stays(tmp_path: Path) -> None:
     readme.update_readme(path)
     text = path.read_text()
     assert text.startswith("above\n") and text.endswith("\nbelow\n") and "\nold\n" not in text
-    assert "| works-best/without usd | not stated |" in text and "AP50" in text
+    assert "| works-best/without usd | not stated |" in text and "| C12 | **" in text
     assert "ours, mini nuScenes [seeds]" in text
 
 

@@ -48,7 +48,7 @@ def _results() -> list[str]:
         *_large_ablation(),
         "Main table, mean mIoU on rooms, houses and streets (small editions), beside the paper's (real data):",
         markdown(overview(lines)),
-        "More tables: the small edition's ablation in chapter 03, whether the large one is in the paper's regime in 15.",
+        "More tables: chapter 03 has the small edition's ablation, 15 whether the large one is in the paper's regime.",
     ]
 
 
