@@ -89,7 +89,7 @@ counted.value_counts().unstack(fill_value=0).rename_axis(["tests of mIoU", "edit
 # | C8 inference costs the same as backbone and adapter | by construction: the saved model holds the adapter alone |
 # | C9 gain over OpenScene with OpenSeg on ScanNet v2 | its sign on mini; its size needs real data |
 # | C10 cross-domain transfer | mini rooms to houses, and to streets as negative control (chapter 06) |
-# | C11 the modules depend on masks and superpoints | masks: a study in chapter 07; superpoints: not varied |
+# | C11 the modules depend on masks and superpoints | both varied in chapter 07, as far as its rows were run |
 #
 # ## Where we differ
 # The paper compares with other methods on real benchmarks. This ledger compares the method with itself, less its parts,
