@@ -140,6 +140,28 @@ title = "Large edition: IoU per class less that of works-best"
 figures.class_bars(change_large, list(whole_large.index), title=title, unit="Δ IoU (points)") if held else None
 
 # %% [markdown]
+# ## Which errors change?
+# The paper calls the modules complementary (claim C4): USD answers errors within superpoints, IMR within an instance,
+# IIRC between instances. A score does not tell them apart, so here the errors themselves are counted, in what networks
+# predict for the mini test rooms (small edition, one seed, `benchmarks/mechanisms.py`): superpoints whose points are
+# told several classes; instances that fall apart, so that no predicted class covers most of their points; and how far
+# the instances of one class lie from each other in feature space, in units of the text's contrast. Changes are paired
+# by scene, with their interval over scenes. 2D fusion is what the students learn from.
+
+# %%
+from geoguide.report import mechanisms
+
+counted = mechanisms.read_symptoms()
+mechanisms.symptom_table(counted).style.hide(axis="index")
+
+# %%
+Markdown(mechanisms.mechanism_sentence(counted))
+
+# %% [markdown]
+# Fewer symptoms are no proof of better predictions: a network that says the same of everything has none. They are to be
+# read beside the score.
+
+# %% [markdown]
 # ## Did they train long enough?
 
 # %%

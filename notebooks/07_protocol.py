@@ -170,6 +170,32 @@ doses.effect_table(effects).style.hide(axis="index")
 Markdown(doses.own_fault_verdict(effects))
 
 # %% [markdown]
+# ## How good must superpoints and masks be?
+# USD depends on the superpoints, IMR and IIRC on the instance masks: over- and under-segmentation, and masks of several
+# objects or of parts (claim C11). Here *works-best* has superpoints from far too fine to far too coarse (`k` and
+# minVerts of ScanNet's rule, with SAS's minVerts among them), or those of VCCS, GGSD's rule, while the masks stay the
+# same; then masks from the annotation, true or spoiled in part (merged with a neighbour, or cut in two), while the
+# superpoints stay. Rooms of the large edition with its trained 2D model, as few and as short as in the dose-response.
+# What the regions are worth against the annotation is measured on the first training rooms (`benchmarks/quality.py`);
+# the gain is in points of mIoU over the adapter alone, paired by seed. (`geoguide replicate --profile quality` computes
+# the records; a cell without them says so, and its dot is hollow.)
+
+# %%
+from geoguide.experiments.profiles import quality
+from geoguide.report import quality as regions
+
+rated = find_all(quality())
+gains = regions.gains(rated, regions.read_qualities())
+figures.quality_scatter(regions.panels(gains), title="What works-best gains by regions of some quality (mini)",
+                        unit="mIoU over the adapter (points)", log=[regions.SIZE])
+
+# %%
+regions.quality_table(gains).style.hide(axis="index")
+
+# %%
+Markdown(regions.quality_sentence(rated))
+
+# %% [markdown]
 # ## What we found
 # The measured effect of taking the text literally is the difference between the two presets.
 

@@ -16,7 +16,7 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.prepared import PreparedScene
 from geoguide.report import figures
 from geoguide.report import quality as report
-from geoguide.report.evidence import interval
+from geoguide.report.evidence import estimate, interval
 from geoguide.scene import Scene
 from geoguide.superpoints import SuperpointConfig, scene_superpoints, superpoint_purity
 
@@ -112,9 +112,10 @@ def test_gains_by_hand() -> None:
     assert by_variant["superpoints far too coarse"].verdict == "contradicted on mini"
     assert by_variant["superpoints finer"].verdict == report.NO_RECORD
     table = report.quality_table(told).set_index("works-best with")["gain over the adapter"]
-    assert table["ours"] == f"+1.1 ± {interval(gained['ours']):.1f}" and table["superpoints finer"] == report.NO_RECORD
+    assert table["ours"] == estimate(gained["ours"]).text() and table["superpoints finer"] == report.NO_RECORD
     text = report.quality_sentence(made).splitlines()
-    assert "+2.3 ± 0.5 mIoU (holds on mini)" in text[1] and text[0].endswith("no record.")
+    gap = np.subtract(gained["ours"], gained["superpoints far too coarse"])
+    assert f"{estimate(gap).text()} mIoU (supported)" in text[1] and text[0].endswith("no record.")
     assert "*true masks* against *ours*: +1.0 ± 0.0 mIoU (holds on mini)" in text[3]
     shown = report.panels(told)
     assert set(shown[report.PURITY]) & set(shown[report.IOU]) == {"ours"}

@@ -283,19 +283,20 @@ def symptom_table(found: Mapping[str, Symptoms]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def changes(found: Mapping[str, Symptoms], name: str, kind: str) -> np.ndarray:
-    """What differs from the adapter, scene by scene.
+def changes(found: Mapping[str, Symptoms], name: str, kind: str, before: str = BEFORE) -> np.ndarray:
+    """What differs from the adapter, or from another row, scene by scene.
 
     Args:
         found: See `read_symptoms`.
         name: Of a row.
         kind: mixed or fragmented.
+        before: The other row.
 
     Returns:
         Percentage points, row minus adapter, float [scenes that both have]; below zero, the row has less of it.
     """
-    mine, before = (getattr(found[row], kind) for row in (name, BEFORE))
-    return np.array([100 * (mine[scene] - before[scene]) for scene in before if scene in mine])
+    mine, other = (getattr(found[row], kind) for row in (name, before))
+    return np.array([100 * (mine[scene] - other[scene]) for scene in other if scene in mine])
 
 
 def _signed(gap: np.ndarray) -> str:
@@ -326,11 +327,15 @@ def mechanism_sentence(found: Mapping[str, Symptoms], full: str = "works-best/fu
         unit, digits = ("", 3) if kind == "drift" else (" %", 1)
         told = SHOWN.get(kind, "drift between instances of a class").split(" (")[0]
         numbers = [f"{values[row]:.{digits}f}{unit}" for row in (BEFORE, without, full)]
-        less = "less" if values[full] < values[without] else "not less"
-        said.append(
-            f"- **{module.upper()}** ({told}): adapter {numbers[0]}, all modules but this {numbers[1]}, "
-            f"all {numbers[2]}: {less} with it than without it."
-        )
+        if kind == "drift":
+            says = f"{'less' if values[full] < values[without] else 'not less'} with it (no interval: one number each)"
+        else:
+            gap = changes(found, full, kind, before=without)
+            half = interval(gap)
+            side = 1 + int(gap.mean() > half) - int(-gap.mean() > half)
+            says = f"{('fewer', 'not distinguishable', 'more')[side]} with it ({_signed(gap)} points, over scenes)"
+        of_rows = f"adapter {numbers[0]}, all modules but this {numbers[1]}, all {numbers[2]}"
+        said.append(f"- **{module.upper()}** ({told}): {of_rows}: {says}.")
     return "\n".join(said)
 
 

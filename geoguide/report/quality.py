@@ -17,7 +17,7 @@ from geoguide.frozen import from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.instances.scene_masks import scene_masks
 from geoguide.paths import results_root, write_text
-from geoguide.report.evidence import NO_VERDICT, interval, paired, settled, verdict
+from geoguide.report.evidence import NO_VERDICT, estimate, paired, settled, verdicts
 from geoguide.report.rows import ADAPTER, FULL
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_superpoints, superpoint_purity
@@ -169,16 +169,23 @@ def gains(found: Iterable[Record], qualities: Mapping[str, Quality], metric: str
     """
     found = list(found)
     lines, reference = frame(found, edition=regime.EDITION) if found else None, _adapter()
-    told = []
-    for variant in QUALITY:
-        if variant not in qualities:
-            continue
-        row, gap, said = row_of(variant), np.zeros(0), NO_RECORD
-        if lines is not None and not only(lines, row).empty and not only(lines, reference).empty:
-            gap = paired(lines, row, reference, metric)
-            said = verdict(gap) if settled(lines, row, reference) else NO_VERDICT
-        told.append(Gain(variant, qualities[variant], gap, said))
-    return told
+    measured = [variant for variant in QUALITY if variant in qualities]
+    gaps, told = _judged(lines, [(row_of(variant), reference) for variant in measured], metric)
+    return [Gain(*one) for one in zip(measured, map(qualities.get, measured), gaps, told, strict=True)]
+
+
+def _judged(
+    lines: pd.DataFrame | None, pairs: list[tuple[Row, Row]], metric: str = "miou"
+) -> tuple[list[np.ndarray], list[str]]:
+    """Differences paired by seed, and their verdicts as one family; `NO_RECORD` for a pair that was not run."""
+    ran = [lines is not None and not any(only(lines, row).empty for row in pair) for pair in pairs]
+    if lines is None or not any(ran):
+        return [np.zeros(0)] * len(pairs), [NO_RECORD] * len(pairs)
+    gaps = [paired(lines, *pair, metric) if there else np.zeros(0) for pair, there in zip(pairs, ran, strict=True)]
+    there = [number for number, is_there in enumerate(ran) if is_there]
+    done = [settled(lines, *pairs[number]) for number in there]
+    said = dict(zip(there, verdicts([estimate(gaps[number]) for number in there], settled=done)[0], strict=True))
+    return gaps, [said.get(number, NO_RECORD) for number in range(len(pairs))]
 
 
 def quality_table(found: list[Gain]) -> pd.DataFrame:
@@ -188,8 +195,8 @@ def quality_table(found: list[Gain]) -> pd.DataFrame:
         found: See `gains`.
 
     Returns:
-        A line for each variant: its regions' quality, and the gain ("+1.2 ± 0.4", in seeds' intervals), or "no
-        record"; a star where its trainings had not converged.
+        A line for each variant: its regions' quality, and the gain with the bounds of its interval over seeds, or
+        "no record"; a star where its trainings had not converged.
     """
     table = []
     for gain in found:
@@ -207,8 +214,7 @@ def _cell(gain: Gain) -> str:
 def _signed(gap: np.ndarray) -> str:
     if len(gap) == 0:
         return NO_RECORD
-    half = interval(gap)
-    return f"{gap.mean():+.1f}" + ("" if np.isnan(half) else f" ± {half:.1f}")
+    return estimate(gap).text()
 
 
 Panels = dict[str, dict[str, tuple[float, np.ndarray]]]
@@ -254,12 +260,7 @@ def quality_sentence(found: Iterable[Record]) -> str:
     """
     found = list(found)
     lines, said = frame(found, edition=regime.EDITION) if found else None, []
-    for better, worse in CONTRASTS:
-        rows = row_of(better), row_of(worse)
-        if lines is None or any(only(lines, row).empty for row in rows):
-            said.append(f"- *{better}* against *{worse}*: {NO_RECORD}.")
-            continue
-        gap = paired(lines, *rows)
-        told = verdict(gap) if settled(lines, *rows) else NO_VERDICT
-        said.append(f"- *{better}* against *{worse}*: {_signed(gap)} mIoU ({told}).")
+    judged = _judged(lines, [(row_of(better), row_of(worse)) for better, worse in CONTRASTS])
+    for (better, worse), gap, told in zip(CONTRASTS, *judged, strict=True):
+        said.append(f"- *{better}* against *{worse}*: {f'{_signed(gap)} mIoU ({told})' if len(gap) else told}.")
     return "\n".join(said)
