@@ -8,6 +8,7 @@ import torch
 
 from geoguide.errors import DataError, InputError
 from geoguide.instances.masks import InstanceMasks
+from geoguide.method.objective import MODULES
 from geoguide.pipeline.class_text import ClassText, class_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
@@ -175,3 +176,10 @@ def test_table_and_sentence_by_hand(tmp_path) -> None:
     (tmp_path / "m.json").write_text("[]")
     with pytest.raises(DataError, match="must hold symptoms by row"):
         mechanisms.read_symptoms(tmp_path / "m.json")
+
+
+def test_the_committed_file_has_the_adapter_and_each_module_dropped() -> None:
+    found = mechanisms.read_symptoms()
+    assert list(found) == ["2D fusion", BEFORE, "works-best/full", *(f"works-best/without {m}" for m in MODULES)]
+    assert len({(one.seed, *one.mixed) for one in found.values()}) == 1  # of one seed, on the same scenes
+    assert "not measured" not in mechanisms.mechanism_sentence(found)
