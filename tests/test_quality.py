@@ -108,15 +108,15 @@ def test_gains_by_hand() -> None:
     assert list(by_variant) == list(QUALITY)
     for variant, gap in gained.items():
         np.testing.assert_allclose(by_variant[variant].gap, gap)
-    assert by_variant["true masks"].verdict == "holds on mini"
-    assert by_variant["superpoints far too coarse"].verdict == "contradicted on mini"
+    assert by_variant["true masks"].verdict == "supported"
+    assert by_variant["superpoints far too coarse"].verdict == "contradicted"
     assert by_variant["superpoints finer"].verdict == report.NO_RECORD
     table = report.quality_table(told).set_index("works-best with")["gain over the adapter"]
     assert table["ours"] == estimate(gained["ours"]).text() and table["superpoints finer"] == report.NO_RECORD
     text = report.quality_sentence(made).splitlines()
     gap = np.subtract(gained["ours"], gained["superpoints far too coarse"])
     assert f"{estimate(gap).text()} mIoU (supported)" in text[1] and text[0].endswith("no record.")
-    assert "*true masks* against *ours*: +1.0 ± 0.0 mIoU (holds on mini)" in text[3]
+    assert "*true masks* against *ours*: +1.00 [+1.00, +1.00] mIoU (supported)" in text[3]
     shown = report.panels(told)
     assert set(shown[report.PURITY]) & set(shown[report.IOU]) == {"ours"}
     assert len(shown[report.PURITY]) + len(shown[report.IOU]) == len(QUALITY) + 1

@@ -171,7 +171,8 @@ def gains(found: Iterable[Record], qualities: Mapping[str, Quality], metric: str
     lines, reference = frame(found, edition=regime.EDITION) if found else None, _adapter()
     measured = [variant for variant in QUALITY if variant in qualities]
     gaps, told = _judged(lines, [(row_of(variant), reference) for variant in measured], metric)
-    return [Gain(*one) for one in zip(measured, map(qualities.get, measured), gaps, told, strict=True)]
+    of = [qualities[variant] for variant in measured]
+    return [Gain(*one) for one in zip(measured, of, gaps, told, strict=True)]
 
 
 def _judged(
