@@ -276,9 +276,10 @@ class Replicate(Place):
         "regime",
         "large",
         "search",
+        "ladder",
     ] = "all"
     """all: the small edition's tables. regime and large: those of the large editions. search: options and
-    schedules, judged by validation rooms of the large edition."""
+    schedules, judged by validation rooms of the large edition. ladder: frozen features from weak to strong."""
     backbone: str | None = None
     """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None
@@ -399,6 +400,7 @@ class Pretrain:
     model: Positional[
         Literal[
             "sonata-mini",
+            "sonata-mini-tenth",
             "sonata-mini-5cm",
             "sonata-mini-streets",
             "lseg-mini",
@@ -465,12 +467,14 @@ class Probe:
     backbone: Positional[
         Literal[
             "sonata-mini",
+            "sonata-mini-tenth",
             "sonata-mini-5cm",
             "sonata-mini-streets",
             "random",
             "descriptors",
             "supervised",
             "sonata-mini+descriptors",
+            "sonata-mini-tenth+descriptors",
             "sonata-mini-5cm+descriptors",
             "sonata-mini-streets+descriptors",
         ]
