@@ -8,7 +8,6 @@ process that makes one prediction, the processes taking turns too.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,15 +28,16 @@ from geoguide.pipeline.train import fit
 from geoguide.report.evidence import interval
 from geoguide.scene import Scene
 
+# Names of one length: a file holds its experiment's, and the length of its header says how its weights lie in memory.
 MODELS = {"with modules": preset("works-best"), "adapter only": adapter_only()}
 PAIRS, PROCESSES, STEPS = 24, 6, 20
 SHORT = {"data__first": (2, 1, 1), "train__steps": STEPS, "train__evaluate_every": STEPS}
 
 
-def exported(config: ExperimentConfig, folder: Path) -> Path:
-    config = config.replace(**SHORT)
+def exported(name: str, config: ExperimentConfig, folder: Path) -> Path:
+    config = config.replace(name=name, **SHORT)
     fitted = fit(config, val=[], device="cpu")
-    return from_fit(fitted, config).save(folder / f"{config.name.replace('/', ' ')}.safetensors")
+    return from_fit(fitted, config).save(folder / f"{name}.safetensors")
 
 
 def test_room() -> tuple[Scene, list[str]]:
@@ -78,10 +78,12 @@ def main() -> None:
     room, words = test_room()
     if arguments.peak:
         geoguide.load(arguments.peak).segment_scene(room, labels=words)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        # Not getrusage: a child's begins at what its parent held when it was started.
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        print(int(line.split()[1]) / 1024)
         return
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: exported(config, Path(folder)) for name, config in MODELS.items()}
+        files = {name: exported(name, config, Path(folder)) for name, config in MODELS.items()}
         models = {name: geoguide.load(path) for name, path in files.items()}
         for model in models.values():
             seconds(model, room, words)

@@ -219,7 +219,7 @@ class GeoGuideModel:
         """
         example = torch.zeros(2, self.adapter.in_width, device=self.device)
         points = torch.export.Dim("points")
-        program = torch.export.export(self.adapter.eval(), (example,), dynamic_shapes=({0: points},))
+        program = torch.export.export(self.adapter, (example,), dynamic_shapes=({0: points},))
         return f"{program.graph}\n{program.graph_signature}"
 
     def save(self, path: str | Path) -> Path:

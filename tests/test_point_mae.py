@@ -1,6 +1,7 @@
 """Point-MAE's encoder against a slow forward, its groups and interpolation against loops, and its files."""
 
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -174,6 +175,17 @@ def test_three_layouts_of_a_file_are_the_same_network(released, encoder, tmp_pat
     assert not any(value.requires_grad for value in load_point_mae(released).parameters())
 
 
+def test_numbers_under_the_name_that_older_numpy_gave_them(released, tmp_path):
+    """As the released file was written; the name inside the archive is what differs."""
+    old = tmp_path / "old.pth"
+    with zipfile.ZipFile(released) as whole, zipfile.ZipFile(old, "w") as renamed:
+        for part in whole.infolist():
+            name = b"cnumpy._core.multiarray\n"
+            renamed.writestr(part, whole.read(part).replace(name, b"cnumpy.core.multiarray\n"))
+    assert b"cnumpy.core.multiarray" in old.read_bytes() and b"cnumpy.core" not in released.read_bytes()
+    assert torch.equal(load_point_mae(old).norm.bias, load_point_mae(released).norm.bias)
+
+
 def test_keys_are_checked(released, encoder, tmp_path):
     state = dict(encoder.state_dict())
     del state["norm.weight"]
@@ -206,8 +218,10 @@ def test_pickled_code_is_refused_and_not_run(released):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"depth": 4}', "expected depth a multiple of 3"),
+        ('{"depth": 4}', "expected depth a multiple of 3 up to 300"),
         ('{"num_heads": 0}', "num_heads"),
+        ('{"depth": 3000000000}', "up to 300"),
+        ('{"trans_dim": 120000000000000000000}', "config"),
         ('{"mask_ratio": 0.6}', "mask_ratio"),
     ],
 )

@@ -15,6 +15,8 @@ from geoguide.backbones.point_transformer_layers import RotaryPosition
 from geoguide.backbones.sonata import encoder_input
 from geoguide.backbones.successors import UtoniaBackbone
 from geoguide.errors import ConfigError, DataError
+from geoguide.experiments.placing import placed
+from geoguide.experiments.presets import adapter_only
 from geoguide.scene import Scene
 from geoguide.students.point_transformer import network_of
 
@@ -181,3 +183,12 @@ def test_a_network_that_sees_scaled_rooms_is_not_trained_whole(tmp_path):
 def test_impossible_rotary_configurations(values, message):
     with pytest.raises(ConfigError, match=message):
         PointTransformerConfig.checked(values)
+
+
+def test_a_named_backbone_takes_its_weights_on_generated_data_too():
+    config = placed(adapter_only(), "scannet", backbone="utonia", weights="utonia.pth")
+    assert config.backbone == BackboneConfig("utonia", weights="utonia.pth")
+    with pytest.raises(ConfigError, match="weights are those of a backbone that is named, or Sonata's"):
+        placed(adapter_only(), "scannet", weights="utonia.pth")
+    with pytest.raises(ConfigError, match="backbone.weights must be None for descriptors"):
+        placed(adapter_only(), "scannet", backbone="descriptors", weights="utonia.pth")

@@ -27,6 +27,7 @@ VOXEL = 0.05  # metres; ours: a room then has some ten thousand points, where an
 MAX_GROUPS = 2048  # ours: attention among G tokens costs O(G^2)
 _POINTS_PER_GROUP = 16  # released: 64 groups of 1,024 points
 _AROUND = 3  # centres that a point's features come from, as released
+_DEEPEST = 300  # blocks are built before they are compared with a file's
 _ROWS = 65_536  # points that are interpolated at a time
 _PRETRAINING = ("mask_token", "decoder_pos_embed.", "MAE_decoder.", "increase_dim.")  # of the file, not of the encoder
 
@@ -56,8 +57,8 @@ class PointMAEConfig:
                 whole(field.name, getattr(self, field.name), 1)
         except ValueError as error:
             raise ConfigError(f"point-mae: {error}") from None
-        if self.depth % 3 or self.trans_dim % self.num_heads:
-            expected = "depth a multiple of 3, and trans_dim of num_heads"
+        if self.depth % 3 or self.depth > _DEEPEST or self.trans_dim % self.num_heads:
+            expected = f"depth a multiple of 3 up to {_DEEPEST}, and trans_dim of num_heads"
             raise ConfigError(f"point-mae: expected {expected}, found {self}")
 
 
@@ -208,11 +209,10 @@ def load_point_mae(path: Path) -> PointMAEEncoder:
     """
     found, state = read_checkpoint(path, under="base_model")
     try:
-        config = PointMAEConfig(**(found or {}))
-    except (ConfigError, TypeError) as error:
+        with torch.device("meta"):  # no memory is spent on values that the file replaces
+            encoder = PointMAEEncoder(PointMAEConfig(**(found or {})))
+    except (ConfigError, TypeError, RuntimeError) as error:  # torch: a size beyond 64 bits
         raise DataError(f"{path}: config: {first_line(error)}") from None
-    with torch.device("meta"):  # no memory is spent on values that the file replaces
-        encoder = PointMAEEncoder(config)
     state = _encoders_own(state)
     problems = mismatches(encoder.state_dict(), state)
     if problems:
