@@ -221,7 +221,7 @@ def test_pickled_code_is_refused_and_not_run(released):
         ('{"depth": 4}', "expected depth a multiple of 3 up to 300"),
         ('{"num_heads": 0}', "num_heads"),
         ('{"depth": 3000000000}', "up to 300"),
-        ('{"trans_dim": 120000000000000000000}', "config"),
+        ('{"trans_dim": 120000000000000000000}', "Overflow"),
         ('{"mask_ratio": 0.6}', "mask_ratio"),
     ],
 )
