@@ -85,7 +85,8 @@ from geoguide.paths import clone
 cost = json.loads((clone() / "benchmarks" / "results" / "inference_cost.json").read_text())["rows"][0]
 shown = {"seconds": "seconds a room", "processor_seconds": "processor seconds", "peak_mb": "peak memory, MB",
          "bytes": "bytes of the file"}
-pd.DataFrame(cost["models"]).T[list(shown)].rename(columns=shown).style.format(precision=2, thousands=",")
+costs = pd.DataFrame.from_dict(cost["models"], orient="index")[list(shown)]
+costs.rename(columns=shown).style.format(precision=2, thousands=",")
 
 # %%
 text = [f"The graphs are {'identical' if cost['same_graph'] else 'NOT identical'}, names and shapes of the tensors "
