@@ -115,7 +115,7 @@ class Place:
     text: str | None = None
     """The text space, such as minilm or clip-vit-b32; default that of the 2D model, or of the features' width."""
     weights: str | None = None
-    """Real data: Sonata's weights; default the hub's."""
+    """Weights of the backbone that --backbone names, or of Sonata on real data; default packaged or the hub's."""
     protocol: Literal["strict", "openscene", "openscene-ensemble"] | None = None
     """How it is scored; default openscene on real data, and the book's own on mini data."""
     train: str | None = None
@@ -279,9 +279,10 @@ class Replicate(Place):
         "regime",
         "large",
         "search",
+        "ladder",
     ] = "all"
     """all: the small edition's tables. regime and large: those of the large editions. search: options and
-    schedules, judged by validation rooms of the large edition."""
+    schedules, judged by validation rooms of the large edition. ladder: frozen features from weak to strong."""
     backbone: str | None = None
     """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None
@@ -358,7 +359,7 @@ class Segment:
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
     """Of a file's coordinates, or of a recording's poses; default metres, refused where sizes speak against it."""
     weights: str | None = None
-    """Of the model's backbone, if it is Sonata; default the hub's."""
+    """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
     voxel: Annotated[float, Within(0.001)] = 0.03  # depth images count millimetres: nothing is finer
     """Voxel size in metres when an RGB-D folder is reconstructed."""
     depth_scale: Annotated[float | None, Within(0.001)] = None
@@ -470,6 +471,7 @@ class Pretrain:
     model: Positional[
         Literal[
             "sonata-mini",
+            "sonata-mini-tenth",
             "sonata-mini-5cm",
             "sonata-mini-streets",
             "lseg-mini",
@@ -536,12 +538,14 @@ class Probe:
     backbone: Positional[
         Literal[
             "sonata-mini",
+            "sonata-mini-tenth",
             "sonata-mini-5cm",
             "sonata-mini-streets",
             "random",
             "descriptors",
             "supervised",
             "sonata-mini+descriptors",
+            "sonata-mini-tenth+descriptors",
             "sonata-mini-5cm+descriptors",
             "sonata-mini-streets+descriptors",
         ]

@@ -232,6 +232,17 @@ class GeoGuideModel:
             raise InputError(f"labels: {first!r} and {second!r} are the same to {encoder.name}; keep one of them")
         return torch.from_numpy(vectors).to(self.device)
 
+    def graph(self) -> str:
+        """What inference computes from the frozen features, operation by operation (claim C8).
+
+        Returns:
+            The adapter as torch.export writes it, for any number of points; weights are named, not shown.
+        """
+        example = torch.zeros(2, self.adapter.in_width, device=self.device)
+        points = torch.export.Dim("points")
+        program = torch.export.export(self.adapter, (example,), dynamic_shapes=({0: points},))
+        return f"{program.graph}\n{program.graph_signature}"
+
     def save(self, path: str | Path) -> Path:
         """Write the model as one file.
 

@@ -172,6 +172,34 @@ title = "Adapter only, by frozen features: mIoU on the mini test rooms"
 figures.seed_bars(scores, title=title, reference=usual)
 
 # %% [markdown]
+# ## A ladder of frozen features
+# Claim C12 says *stronger*, so the features climb: the untrained network, descriptors made by hand, the network
+# pretrained for a tenth of its steps and for all of them, and both side by side. Always on the small edition of rooms
+# and its OpenSeg-like 2D model. The linear probe says what each rung knows, the two next columns what a student makes
+# of it. The last line is no rung: the adapter taught by labels, and beside it the probe of the network trained on
+# labels. What says *no record* was not run (`geoguide replicate --profile ladder`).
+
+# %%
+from geoguide.report import ladder
+
+ladder.ladder_table(probes).style.hide(axis="index")
+
+# %%
+rungs = {name: list(scores["adapter"].values()) for name, scores in ladder.climbed().items() if scores["adapter"]}
+title = "Adapter only, up the ladder of frozen features: mIoU on the mini test rooms"
+figures.seed_bars(rungs, title=title, reference="sonata-mini")
+
+# %% [markdown]
+# Higher rungs exist elsewhere: pretrained on real scans, with weights that this package may not carry. Each is a
+# backbone by name and file (`backbone.name`, `backbone.weights`), whose tensors are checked one by one. None of them
+# was scored here.
+
+# %%
+from geoguide.backbones.checkpoints import RELEASES
+
+Markdown("\n".join(f"- **{name}**: {release.how_to}." for name, release in RELEASES.items()))
+
+# %% [markdown]
 # ## What we found
 
 # %%
@@ -180,6 +208,12 @@ Markdown("\n".join(told) or "- No test of the claims C1 and C12 was run on this 
 
 # %% [markdown]
 # These are the lines of the claims ledger (chapter 08).
+
+# %% [markdown]
+# Each step up the ladder, as the adapter sees it:
+
+# %%
+ladder.steps_up().style.hide(axis="index")
 
 # %% [markdown]
 # ## Where we differ

@@ -79,6 +79,31 @@ covered = studied.pivot(index="interval", columns=keys, values="coverage").loc[s
 covered.style.format("{:.0%}")
 
 # %% [markdown]
+# ## C8: what do the modules cost at inference?
+# The same network is kept after training with the three modules and without them: `torch.export` writes the same graph
+# for both, which a test holds fixed. Beside that the whole prediction of a room was timed, the two models in turn
+# (`benchmarks/inference_cost.py`; a ratio of one: no difference).
+
+# %%
+import json
+
+from geoguide.paths import clone
+
+cost = json.loads((clone() / "benchmarks" / "results" / "inference_cost.json").read_text())["rows"][0]
+shown = {"seconds": "seconds a room", "processor_seconds": "processor seconds", "peak_mb": "peak memory, MB",
+         "bytes": "bytes of the file"}
+costs = pd.DataFrame.from_dict(cost["models"], orient="index")[list(shown)]
+costs.rename(columns=shown).style.format(precision=2, thousands=",")
+
+# %%
+text = [f"The graphs are {'identical' if cost['same_graph'] else 'NOT identical'}, names and shapes of the tensors "
+        f"{'too' if cost['same_tensors'] else 'are NOT'}. With modules against without, 95 % intervals:"]
+for name, told in (("seconds", "time"), ("processor_seconds", "processor time"), ("peak_mb", "peak memory")):
+    row = cost[name]
+    text.append(f"- {told}: **{row['ratio']:.3f}** times ({row['low']:.3f} to {row['high']:.3f}, {row['pairs']} pairs)")
+Markdown("\n\n".join(text[:1]) + "\n\n" + "\n".join(text[1:]))
+
+# %% [markdown]
 # ## What we found
 
 # %% tags=["remove-input"]

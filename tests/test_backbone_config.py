@@ -79,7 +79,8 @@ def test_the_untrained_control_differs_in_its_weights_alone(tiny):
 
 def test_bad_fields():
     with pytest.raises(
-        ConfigError, match="backbone.name must be one of descriptors, sonata, sonata-mini, .*, found 'x'"
+        ConfigError,
+        match="backbone.name must be one of concerto, descriptors, point-mae, sonata, sonata-mini, .*, found 'x'",
     ):
         BackboneConfig("x")
     with pytest.raises(ConfigError, match="backbone.concat must be None for descriptors"):
@@ -120,7 +121,7 @@ def test_the_identity_of_joined_backbones_covers_both(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "sonata-mini+x"}, r"must be one of descriptors, .* or several joined by \+, found 'x'"),
+        ({"name": "sonata-mini+x"}, r"must be one of concerto, .* or several joined by \+, found 'x'"),
         ({"name": "sonata+sonata-mini"}, "at most one of them with trained weights"),
         ({"name": "descriptors+descriptors"}, "must join different backbones"),
         ({"name": "descriptors+sonata-mini-untrained", "concat": 1}, "concat must be None for descriptors"),

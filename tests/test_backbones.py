@@ -161,7 +161,7 @@ def test_without_normals_they_come_from_the_points(room: Scene) -> None:
 
 
 def test_unknown_backbone_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="backbone 'sonatta' is unknown: expected one of descriptors, sonata"):
+    with pytest.raises(ConfigError, match="backbone 'sonatta' is unknown: expected one of concerto, descriptors"):
         backbones.load("sonatta")
 
 

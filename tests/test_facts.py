@@ -186,7 +186,7 @@ def test_entire_transformers_and_oracles_have_their_own_methods() -> None:
     assert odd.method == "adapter only on labels" and odd.changed == (("train.supervision", "classes"),)
 
 
-@pytest.mark.parametrize("name", ["entire-networks", "ceilings"])
+@pytest.mark.parametrize("name", ["entire-networks", "ceilings", "ladder"])
 def test_rows_of_the_profiles_are_told_apart(name: str) -> None:
     rows = profile(name)
     assert len({Facts.of(row) for row in rows}) == len(rows)

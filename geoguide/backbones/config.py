@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from geoguide.backbones.checkpoints import find_weights
+from geoguide.backbones.checkpoints import RELEASES, find_weights
 from geoguide.backbones.joined import RULE, JoinedBackbone
 from geoguide.backbones.registry import BACKBONES, Backbone, load
 from geoguide.backbones.sonata_mini import PACKAGED, WEIGHTS, read_notes
@@ -45,6 +45,8 @@ class BackboneConfig:
         if len({*names}) < len(names) or sum(name not in WITHOUT_WEIGHTS for name in names) > 1:
             expected = "different backbones, at most one of them with trained weights"
             raise ConfigError(f"backbone.name must join {expected}, found {self.name!r}")
+        if self.concat is not None and "point-mae" in names:
+            raise ConfigError(f"backbone.concat must be None for {self.name}, which pools nothing, found {self.concat}")
         given = next(iter(self.options()), None)
         if not self.trained and given is not None:
             raise ConfigError(f"backbone.{given} must be None for {self.name}, which has no trained weights")
@@ -138,4 +140,5 @@ def _digest(config: BackboneConfig, _changed: int | None) -> str:
     if config.name in _PACKAGED:
         # A missing or foreign file is named with the command that makes one.
         read_notes(Path(config.weights or _PACKAGED[config.name]))
-    return find_weights(_file(config), sha256=config.sha256)[1]
+    release = RELEASES.get(config.name, RELEASES["sonata"])
+    return find_weights(_file(config), sha256=config.sha256, release=release)[1]

@@ -148,7 +148,7 @@ class PointTransformerV3(nn.Module):
                 curves = self._curves(grid, generator)
             patches = self._patches(grid, s)
             depth = self.config.enc_depths[s]
-            layout = StageLayout.of(grid.grid_coord, grid.batch, curves, patches, depth)
+            layout = StageLayout.of(grid.coord, grid.grid_coord, grid.batch, curves, patches, depth)
             for i in range(depth):
                 feat = modules[f"block{i}"](feat, layout)
             stages.append(Stage(**vars(grid), feat=feat, serialization=curves, patches=patches))

@@ -17,6 +17,7 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "traceable": (True, "forgetting which voxel was pooled into which"),
     "enc_mode": (True, "a decoder"),
 }
+_DECODER = ("dec_depths", "dec_channels", "dec_num_head", "dec_patch_size")  # say nothing where enc_mode is True
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class PointTransformerConfig:
         enable_flash: See `PointTransformerV3`.
         mask_token: Whether there is a learned token for masked voxels.
         freeze_encoder: Whether the parameters take no gradient.
+        rope_base: Base of the rotary position encoding in metres (Utonia, see `RotaryPosition`); None for none.
+        shift_coords: Like jitter_coords and rescale_coords: how the official training disturbs the positions that
+            are encoded; read, and never applied here.
         layer_scale: Like pre_norm, enable_rpe, upcast_attention, upcast_softmax, traceable and enc_mode: one value only
             is implemented.
 
@@ -72,13 +76,18 @@ class PointTransformerConfig:
     mask_token: bool = True
     enc_mode: bool = True
     freeze_encoder: bool = False
+    rope_base: float | None = None
+    shift_coords: float | None = None
+    jitter_coords: float | None = None
+    rescale_coords: float | None = None
 
     @classmethod
     def checked(cls, values: dict[str, Any]) -> "PointTransformerConfig":
         """Make the configuration from the official dictionary.
 
         Args:
-            values: Values by key; lists become tuples, missing keys take their defaults.
+            values: Values by key; lists become tuples, missing keys take their defaults. The decoder's sizes are
+                left out: there is none.
 
         Returns:
             The configuration.
@@ -86,6 +95,7 @@ class PointTransformerConfig:
         Raises:
             ConfigError: A key is unknown, or a value is impossible or not supported.
         """
+        values = {key: value for key, value in values.items() if key not in _DECODER}
         known = sorted(field.name for field in fields(cls))
         unknown = sorted(str(key) for key in values if key not in known)
         if unknown:
@@ -97,6 +107,7 @@ class PointTransformerConfig:
         try:
             self._check_switches()
             self._check_numbers()
+            self._check_positions()
         except ValueError as error:
             raise ConfigError(f"point transformer: {error}") from None
 
@@ -129,3 +140,16 @@ class PointTransformerConfig:
         for key in ("attn_drop", "proj_drop", "drop_path"):
             if number(key, getattr(self, key)) >= 1:
                 raise ConfigError(f"{key} must be below 1, found {getattr(self, key)!r}")
+
+    def _check_positions(self) -> None:
+        for key in ("shift_coords", "jitter_coords", "rescale_coords"):
+            if getattr(self, key) is not None:
+                number(key, getattr(self, key))
+        if self.rope_base is None:
+            return
+        if number("rope_base", self.rope_base) <= 1:
+            raise ConfigError(f"rope_base must be above 1, found {self.rope_base!r}")
+        for channels, heads in zip(self.enc_channels, self.enc_num_head, strict=True):
+            if channels // heads % 6:
+                raise ConfigError("enc_channels / enc_num_head must be multiples of 6 with a rope_base (pairs of three "
+                                  f"axes), found {channels} and {heads}")  # fmt: skip

@@ -21,18 +21,23 @@ class StageLayout:
         gather: For each curve, the voxel that fills each attention slot, int64 [T].
         scatter: For each curve, the slot of each voxel, int64 [V].
         runs: As `Patches.runs`.
+        coord: float [V, 3] metres, for rotary position encodings.
     """
 
     neighbors: NeighborTable
     gather: list[Tensor]
     scatter: list[Tensor]
     runs: tuple[tuple[int, int], ...]
+    coord: Tensor
 
     @classmethod
-    def of(cls, grid_coord: Tensor, batch: Tensor, curves: Serialization, patches: Patches, blocks: int) -> Self:
+    def of(
+        cls, coord: Tensor, grid_coord: Tensor, batch: Tensor, curves: Serialization, patches: Patches, blocks: int
+    ) -> Self:
         """Lay out the voxels of a stage.
 
         Args:
+            coord: float [V, 3] metres.
             grid_coord: int64 [V, 3].
             batch: int64 [V], the scene of each voxel.
             curves: The voxels along all curves.
@@ -45,7 +50,7 @@ class StageLayout:
         used = range(min(blocks, len(curves.order)))
         gather = [curves.order[curve][patches.pad] for curve in used]  # [T] each
         scatter = [patches.unpad[curves.inverse[curve]] for curve in used]  # [V] each
-        return cls(neighbor_table(grid_coord, batch), gather, scatter, patches.runs)
+        return cls(neighbor_table(grid_coord, batch), gather, scatter, patches.runs, coord)
 
 
 class SubmanifoldConv(nn.Module):
@@ -75,13 +80,47 @@ class SubmanifoldConv(nn.Module):
         return submanifold_conv(feat, self.weight, self.bias, neighbors)
 
 
+class RotaryPosition(nn.Module):
+    """Turns queries and keys by where they are, so that their product sees the difference of two places (Utonia).
+
+    A head's width is three equal parts, one an axis; in each, component j of the first half and component j of the
+    second are a point in a plane, turned by an angle of coordinate * base^(-2 j / part's width).
+
+    Args:
+        width: Of a head, a multiple of 6.
+        base: Above 1.
+    """
+
+    def __init__(self, width: int, base: float) -> None:
+        super().__init__()
+        part = width // 3
+        self.register_buffer("inv_freq", base ** (-torch.arange(0, part, 2).float() / part))  # [part / 2]
+        self.inv_freq: Tensor
+
+    def forward(self, heads: Tensor, coord: Tensor) -> Tensor:
+        """Turn the queries, or keys, of every head.
+
+        Args:
+            heads: float [N, heads, length, width].
+            coord: float [N, length, 3] metres.
+
+        Returns:
+            float, as `heads`.
+        """
+        angle = coord[:, None, :, :, None] * self.inv_freq  # [N, 1, length, 3, part / 2]
+        cos, sin = angle.cos(), angle.sin()
+        first, second = heads.unflatten(-1, (3, 2, -1)).unbind(-2)  # [N, heads, length, 3, part / 2] each
+        turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-2)
+        return turned.flatten(-3).to(heads.dtype)
+
+
 class PatchAttention(nn.Module):
     """Multi-head attention among the voxels of a patch.
 
     Args:
         channels: D.
         heads: Attention heads, which divide D.
-        config: Bias, scale and dropout.
+        config: Bias, scale, dropout and rotary position encoding.
     """
 
     def __init__(self, channels: int, heads: int, config: PointTransformerConfig) -> None:
@@ -90,6 +129,8 @@ class PatchAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels, bias=config.qkv_bias)
         self.proj = nn.Linear(channels, channels)
         self.proj_drop = nn.Dropout(config.proj_drop)
+        if config.rope_base is not None:
+            self.rope = RotaryPosition(channels // heads, config.rope_base)
 
     def forward(self, feat: Tensor, layout: StageLayout, curve: int) -> Tensor:
         """Let the voxels of each patch look at each other.
@@ -103,15 +144,20 @@ class PatchAttention(nn.Module):
             float [V, D].
         """
         slots = self.qkv(feat[layout.gather[curve]])  # [T, 3 D]: gathered before it is three times as wide
-        parts = slots.split([patches * length for patches, length in layout.runs])
-        mixed = [self._mix(part, length) for part, (_, length) in zip(parts, layout.runs, strict=True)]
+        sizes = [patches * length for patches, length in layout.runs]
+        places = layout.coord[layout.gather[curve]].split(sizes)
+        runs = zip(slots.split(sizes), places, layout.runs, strict=True)
+        mixed = [self._mix(part, place, length) for part, place, (_, length) in runs]
         mixed = mixed[0] if len(mixed) == 1 else torch.cat(mixed)  # [T, D]
         return self.proj_drop(self.proj(mixed[layout.scatter[curve]]))
 
-    def _mix(self, slots: Tensor, length: int) -> Tensor:
-        """Attention within N patches of one length: [N length, 3 D] -> [N length, D]."""
+    def _mix(self, slots: Tensor, coord: Tensor, length: int) -> Tensor:
+        """Attention within N patches of one length: [N length, 3 D], [N length, 3] -> [N length, D]."""
         qkv = slots.view(-1, length, 3, self.heads, slots.shape[1] // (3 * self.heads))
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [N, heads, length, D / heads] each
+        if hasattr(self, "rope"):
+            coord = coord.view(-1, length, 3)
+            query, key = self.rope(query, coord), self.rope(key, coord)
         dropout = self.dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=self.scale)
         return mixed.transpose(1, 2).reshape(len(slots), -1)

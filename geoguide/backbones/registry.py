@@ -7,8 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from geoguide.backbones.descriptors import DescriptorBackbone
+from geoguide.backbones.point_mae import PointMAEBackbone
 from geoguide.backbones.sonata import SonataBackbone
 from geoguide.backbones.sonata_mini import PACKAGED, MiniSonataBackbone, UntrainedBackbone
+from geoguide.backbones.successors import ConcertoBackbone, UtoniaBackbone
 from geoguide.errors import ConfigError
 from geoguide.scene import Scene
 
@@ -39,6 +41,9 @@ class Backbone(Protocol):
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "descriptors": DescriptorBackbone,
     "sonata": SonataBackbone,
+    "concerto": ConcertoBackbone,
+    "utonia": UtoniaBackbone,
+    "point-mae": PointMAEBackbone,
     **{name: partial(MiniSonataBackbone, name=name) for name in PACKAGED},
     "sonata-mini-untrained": UntrainedBackbone,
 }

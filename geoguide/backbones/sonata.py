@@ -5,14 +5,15 @@ Points are moved and voxelised as the released demonstration does, encoded, and 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from geoguide.backbones.checkpoints import find_weights, load_encoder
+from geoguide.backbones.checkpoints import RELEASES, find_weights, load_encoder
 from geoguide.backbones.point_transformer import PointTransformerV3, upcast
 from geoguide.backbones.serialization import MAX_DEPTH
-from geoguide.errors import InputError
+from geoguide.errors import DataError, InputError
 from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import named_rows, stray_rows
@@ -90,7 +91,13 @@ def _singles(name: str, value: np.ndarray, count: int | None = None) -> np.ndarr
 
 @torch.inference_mode()
 def encode_scene(
-    model: PointTransformerV3, scene: Scene, *, grid: float, concat: int, device: torch.device | str = "cpu"
+    model: PointTransformerV3,
+    scene: Scene,
+    *,
+    grid: float,
+    concat: int,
+    device: torch.device | str = "cpu",
+    scale: float = 1.0,
 ) -> np.ndarray:
     """Pass a whole scene through an encoder: `encoder_input`, the stages, `upcast`.
 
@@ -101,6 +108,7 @@ def encode_scene(
         grid: Edge of a voxel, metres.
         concat: As in `upcast`.
         device: Where the encoder is.
+        scale: What coordinates are multiplied by before the encoder sees them.
 
     Returns:
         float32 [P, C1], in the scene's point order.
@@ -112,6 +120,8 @@ def encode_scene(
     made = encoder_input(scene.points, scene.colors, scene_normals(scene), grid=grid)
     voxel = made.inverse if weld is None else made.inverse[weld.index]  # [P]
     coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
+    if scale != 1:
+        coord, feat = coord * scale, torch.cat([feat[:, :3] * scale, feat[:, 3:]], dim=1)
     stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device))
     return upcast(stages, concat).float().cpu().numpy()[voxel]
 
@@ -121,8 +131,8 @@ class SonataBackbone:
 
     Args:
         weights: A .pth or .safetensors file; None takes the released file from the hub.
-        concat: Over how many poolings, from the coarsest stage up, features are concatenated (see `upcast`; released:
-            2, which makes 1,088 features).
+        concat: Over how many poolings, from the coarsest stage up, features are concatenated (see `upcast`); None takes
+            the released number (of Sonata 2, which makes 1,088 features).
         revision: See `find_weights`.
         sha256: See `find_weights`.
         device: Where the network runs, such as "cuda".
@@ -135,20 +145,25 @@ class SonataBackbone:
     """
 
     name = "sonata"
+    _concat = 2  # the released demonstration's
+    scale = 1.0  # what coordinates are multiplied by
+    _defaults: dict[str, Any] | None = None  # the configuration of a file that has none
 
     def __init__(
         self,
         weights: str | Path | None = None,
         *,
-        concat: int = 2,
+        concat: int | None = None,
         revision: str | None = None,
         sha256: str | None = None,
         device: str | torch.device = "cpu",
         autocast: bool = False,
         grid: float = GRID,
     ) -> None:
-        path, self.sha256 = find_weights(weights, revision, sha256)
-        self.model = load_encoder(path).to(device)
+        path, self.sha256 = find_weights(weights, revision, sha256, RELEASES.get(self.name, RELEASES["sonata"]))
+        self.model = load_encoder(path, self._defaults).to(device)
+        self._check_positions(path)
+        concat = self._concat if concat is None else concat
         self.device, self.autocast, self.grid = torch.device(device), autocast, grid
         channels, inputs = self.model.config.enc_channels, self.model.config.in_channels
         if inputs != 9:
@@ -156,6 +171,14 @@ class SonataBackbone:
         if not 0 <= concat < len(channels):
             raise InputError(f"concat must be 0..{len(channels) - 1}, found {concat}")
         self.concat, self.width = concat, sum(channels[-concat - 1 :])
+
+    def _check_positions(self, path: Path) -> None:
+        """Both families share all names of weights but one, and each other's would load and mean nothing."""
+        rotary = self.model.config.rope_base is not None
+        if rotary != ((self._defaults or {}).get("rope_base") is not None):
+            found = f"rope_base {self.model.config.rope_base}"
+            wanted = "a rope_base" if not rotary else "rope_base None (utonia's encoder has one)"
+            raise DataError(f"{path}: config: {self.name} must have {wanted}, found {found}")
 
     def encode(self, scene: Scene) -> np.ndarray:
         """Describe every point of a scene (paper, F_3d^G). Deterministic on a CPU.
@@ -170,4 +193,5 @@ class SonataBackbone:
             InputError: As `encoder_input`.
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return encode_scene(self.model, scene, grid=self.grid, concat=self.concat, device=self.device)
+            sizes = {"grid": self.grid, "concat": self.concat, "scale": self.scale}
+            return encode_scene(self.model, scene, device=self.device, **sizes)

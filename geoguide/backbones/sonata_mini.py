@@ -19,8 +19,8 @@ from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene
 
 WEIGHTS = paths.WEIGHTS / "sonata-mini.safetensors"
-PACKAGED = {name: paths.WEIGHTS / f"{name}.safetensors" for name in ("sonata-mini", "sonata-mini-5cm",
-            "sonata-mini-streets")}  # fmt: skip
+PACKAGED = {name: paths.WEIGHTS / f"{name}.safetensors" for name in ("sonata-mini", "sonata-mini-tenth",
+            "sonata-mini-5cm", "sonata-mini-streets")}  # fmt: skip
 
 
 class MiniSonataBackbone(SonataBackbone):

@@ -124,7 +124,7 @@ def placed(
             mini data, a simulated 2D model, a key of `TEACHERS`; on real data the folder of fused features in `data`,
             or "none": scenes without 2D features, which can be scored and not learned from.
         protocol: A key of `PROTOCOLS`; None for the book's own on mini data, and "openscene" on real data.
-        weights: Of Sonata, on real data; None for the hub's.
+        weights: Of the backbone that is named, or of Sonata on real data; None for the packaged ones, or the hub's.
         splits: Which scenes, by name; None for the benchmark's own splits.
         text: The text space, one of `text.encoders.ENCODERS`; None for the 2D model's own, or the one that the width of
             fused features suggests.
@@ -144,8 +144,8 @@ def placed(
             raise ConfigError(f"editions are of mini data; found {edition} of {data}")
         chosen = {"weights": weights, "splits": splits, "text": text, "backbone": backbone, "steps": steps}
         return real(config, dataset, data, features, protocol or "openscene", **chosen)
-    if weights is not None:
-        raise ConfigError("weights are Sonata's, for real data; mini data has a backbone of its own")
+    if weights is not None and backbone is None:
+        raise ConfigError("weights are those of a backbone that is named, or Sonata's; mini data has one of its own")
     if is_spec(features):
         config = with_image_model(on(config, dataset, edition), features, text)
     elif text is not None and text != config.text.encoder:
@@ -154,7 +154,7 @@ def placed(
         config = on(with_teacher(config, features), dataset, edition)
     config = config.replace(data__splits=splits)
     if backbone is not None:
-        config = config.replace(backbone=BackboneConfig(backbone))
+        config = config.replace(backbone=BackboneConfig(backbone, weights=weights))
     if steps is not None:
         config = config.replace(train__steps=steps)
     return config if protocol is None else under_protocol(config, protocol)
@@ -203,7 +203,7 @@ def real(
         features: A 2D model, as in `placed`; or the name of the folder of fused features below `root`, whose name or
             width tells the text space where that is not chosen (`space_of_features`); or "none".
         protocol: One of `PROTOCOLS`; fusion stays fusion.
-        weights: Of Sonata; None for the hub's.
+        weights: Of the backbone; None for the packaged ones, or the hub's.
         splits: As in `placed`.
         text: As in `placed`.
         backbone: As in `placed`.

@@ -5,7 +5,7 @@ from typing import Any
 from geoguide.benchmarks import NAMES, benchmark
 from geoguide.datasets.config import Edition
 from geoguide.errors import check_known
-from geoguide.experiments import presets, regime
+from geoguide.experiments import ladder, presets, regime
 from geoguide.experiments.placing import on, placed, tested_on
 from geoguide.experiments.presets import adapter_only, fusion, openscene, point_transformer, pooled, preset
 from geoguide.frozen import config_hash
@@ -335,6 +335,7 @@ _CHAPTERS = {
     "regime": regime.anchors,
     "large": regime.every_table,
     "search": regime.search,
+    "ladder": ladder.rows,
 }
 _APART = (
     "systems",
@@ -346,6 +347,7 @@ _APART = (
     "regime",
     "large",
     "search",
+    "ladder",
 )  # not in `all`
 
 PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
@@ -363,8 +365,9 @@ def profile(name: str) -> list[ExperimentConfig]:
             chapter 07). `worlds`: rooms, 2D model and training drawn anew (chapter 03). `entire-networks`: the
             backbone's own network trained whole (C1). `ceilings`: what limits the student. `regime`: the anchors of the
             large edition of rooms (chapter 15). `large`: every row that the chapters show of the large editions.
-            `search`: options and schedules on validation rooms (chapter 07). `studies`: single options of the ledger.
-            `all`: all of these but those from `systems` to `search`.
+            `search`: options and schedules on validation rooms (chapter 07). `ladder`: frozen features from the weakest
+            to the strongest (chapter 01). `studies`: single options of the ledger. `all`: all of these but those from
+            `systems` to `ladder`.
 
     Returns:
         Its experiments, each once.

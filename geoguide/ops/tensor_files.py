@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -24,9 +25,18 @@ _DAMAGES = (
     AssertionError,
 )
 _SHOWN = 3  # mismatches of each kind that an error names
+# Scores beside the weights are at times numpy's numbers. These rebuild a number and nothing else; the names are those
+# that numpy gave before and after 2.0.
+_NUMBER = np.float64(0).__reduce__()[0]
+_NUMBERS: list[Any] = [
+    (_NUMBER, "numpy.core.multiarray.scalar"),
+    (_NUMBER, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+]
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+def read_checkpoint(path: Path, under: str = "state_dict") -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     """Read a checkpoint without running any code that may be in it.
 
     A .safetensors file holds its configuration as JSON in the metadata field "config". Anything else is read by
@@ -35,6 +45,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
 
     Args:
         path: The file.
+        under: The key of the tensors in a file of torch, where they are not the whole of it.
 
     Returns:
         The configuration (None where there is none) and the tensors by name.
@@ -42,7 +53,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
     Raises:
         DataError: The file is truncated, is no checkpoint, or holds more than plain tensors.
     """
-    config, state = (_read_safetensors if path.suffix == ".safetensors" else _read_torch)(path)
+    config, state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, under)
     beside = path.with_name("config.json")
     if config is None and beside.is_file():
         config = _parsed(beside.read_bytes(), beside)
@@ -59,21 +70,22 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tens
     return None if text is None else _parsed(text, path), state
 
 
-def _read_torch(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+def _read_torch(path: Path, under: str) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except (*_DAMAGES, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())
         if isinstance(error, pickle.UnpicklingError) and ("Unsupported" in reason or "GLOBAL" in reason):
             raise DataError(f"{path}: holds more than plain tensors, which could run code: refused") from None
         raise DataError(f"{path}: not a checkpoint, or truncated ({reason[:160]})") from None
     if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a dictionary with 'config' and 'state_dict', found {type(value).__name__}")
-    state = value.get("state_dict", value)
+        raise DataError(f"{path}: expected a dictionary with 'config' and '{under}', found {type(value).__name__}")
+    state = value.get(under, value)
     if not isinstance(state, dict) or not state or not all(map(_is_plain, state.values())):
         keys = sorted(map(str, value))[:6]
-        raise DataError(f"{path}: expected tensors by name under 'state_dict', found keys {keys}")
-    config = value.get("config") if "state_dict" in value else None
+        raise DataError(f"{path}: expected tensors by name under '{under}', found keys {keys}")
+    config = value.get("config") if under in value else None
     if config is not None and not isinstance(config, dict):
         raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
     return config, state

@@ -49,9 +49,10 @@ def geoguide(preset: str, drop: str = "none") -> Row:
         drop: none, usd, imr, iirc, or several joined by +.
 
     Returns:
-        Its facts.
+        Its facts; on the usual frozen features, as `ADAPTER`.
     """
-    return {"method": facts.GEOGUIDE, "preset": preset, "modules": parse_drop(drop)}
+    modules = parse_drop(drop)
+    return {"method": facts.GEOGUIDE, "preset": preset, "modules": modules, "backbone": OWN_BACKBONES}
 
 
 def full(row: Row) -> Row:

@@ -257,12 +257,13 @@ def network_of(config: BackboneConfig, start: str) -> SonataBackbone | Untrained
         The backbone with `model`, `grid`, `concat` and `width`.
 
     Raises:
-        ConfigError: It has no network, or none with trained weights where these are asked for.
+        ConfigError: It has no network, one that sees scaled coordinates (utonia's), or none with trained weights where
+            these are asked for.
     """
     wanted = SonataBackbone if start == "pretrained" else SonataBackbone | UntrainedBackbone
     for part in config.parts:
         backbone = open_backbone(part, "cpu")
-        if isinstance(backbone, wanted):
+        if isinstance(backbone, wanted) and getattr(backbone, "scale", 1.0) == 1.0:
             return backbone
     needs = "a backbone with trained weights" if start == "pretrained" else "a backbone that is a network"
     raise ConfigError(f"train.model point_transformer, start {start!r}: backbone.name must be {needs}"

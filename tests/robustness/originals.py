@@ -19,6 +19,7 @@ from tiny_nuscenes import write_dataset, write_key_frame
 from geoguide import labels
 from geoguide.backbones import BackboneConfig
 from geoguide.backbones.descriptors import DescriptorBackbone
+from geoguide.backbones.point_mae import PointMAEConfig, PointMAEEncoder
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.experiments.confusions import pack_matrices, pack_sums
 from geoguide.experiments.records import dumps
@@ -40,6 +41,7 @@ SIZE = (12, 16)  # (H, W) of images whose size is free
 SENSOR = SensorConfig(frames=6, image_size=(30, 40), focal=36.0, **PERFECT)
 ENCODER = {"enc_depths": [1, 1], "enc_channels": [4, 8], "enc_num_head": [1, 2], "enc_patch_size": [16, 16]}
 ENCODER |= {"stride": [2], "order": ["z"], "in_channels": 9}
+POINT_MAE = {"trans_dim": 12, "depth": 3, "num_heads": 2, "group_size": 5}
 
 
 def camera(size: tuple[int, int], width: int = 3) -> np.ndarray:
@@ -303,6 +305,14 @@ def encoder(folder: Path, suffix: str) -> None:
     else:
         save_file(state, folder / "encoder.safetensors")
         save_json(folder / "config.json", ENCODER)
+
+
+def point_mae(folder: Path) -> None:
+    """A tiny encoder of Point-MAE's kind in the released layout, its sizes beside it."""
+    torch.manual_seed(0)
+    state = PointMAEEncoder(PointMAEConfig(**POINT_MAE)).state_dict()
+    torch.save({"base_model": {f"MAE_encoder.{k}": v for k, v in state.items()}, "epoch": 1}, folder / "pretrain.pth")
+    save_json(folder / "config.json", POINT_MAE)
 
 
 def pretrained(folder: Path) -> None:

@@ -16,6 +16,7 @@ from originals import BUILDING, HOUSE, SCAN, SIZE, TinyTraining
 
 from geoguide import labels, model
 from geoguide.backbones import checkpoints
+from geoguide.backbones.point_mae import load_point_mae
 from geoguide.backbones.sonata_mini import MiniSonataBackbone
 from geoguide.datasets import matterport3d, nuscenes, openscene_layout, rgbd, scannet
 from geoguide.datasets.formats.cameras import read_intrinsics, read_pose
@@ -190,6 +191,7 @@ READERS = (
            lambda folder: checkpoints.load_encoder(folder / "encoder.pth")),
     Reader("encoder-safetensors", partial(originals.encoder, suffix=".safetensors"),
            lambda folder: checkpoints.load_encoder(folder / "encoder.safetensors")),
+    Reader("point-mae", originals.point_mae, lambda folder: load_point_mae(folder / "pretrain.pth")),
     Reader("mini-backbone", originals.pretrained, lambda folder: MiniSonataBackbone(folder / "mini.safetensors").model),
     Reader("training-checkpoint", originals.training, _training),
     Reader("record", originals.record, lambda folder: records.read(folder / "a-run-s0-0123456789.json"), ours=True),

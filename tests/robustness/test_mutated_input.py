@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 KEPT = Path(".hypothesis")
 FUZZ = int(os.environ.get("GEOGUIDE_FUZZ", "0"))
-EXAMPLES = -(-FUZZ // len(READERS)) if FUZZ else 10  # of each reader; `make test`: 410 over all, in 20 s of one core
+EXAMPLES = -(-FUZZ // len(READERS)) if FUZZ else 10  # of each reader; `make test`: 430 over all, in 20 s of one core
 Example = tuple[dict[str, bytes], Outcome]
 
 

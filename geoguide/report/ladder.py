@@ -1,0 +1,104 @@
+"""Chapter 01: the ladder of frozen features (C12), each rung's linear probe beside what a student makes of it."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoguide.experiments import ladder, presets
+from geoguide.experiments.records import find_all
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.report.evidence import verdict
+from geoguide.report.tables import mean_of
+
+NO_RECORD = "no record"  # of a row that was not run
+BOUND = "taught by labels (oracle)"
+COLUMNS = ("frozen features", "width", "linear probe mIoU", "adapter mIoU", "seeds", "works-best mIoU", "seeds ",
+           "works-best less adapter")  # fmt: skip
+
+
+def by_seed(configs: Sequence[ExperimentConfig], folder: Path | None = None) -> dict[int, float]:
+    """The scores of one row, as far as it was run.
+
+    Args:
+        configs: One per seed.
+        folder: Of the records; None for `paths.results_root()`.
+
+    Returns:
+        mIoU in % by seed.
+    """
+    return {record.config.seed: record.scores().miou for record in find_all(configs, folder)}
+
+
+def climbed(folder: Path | None = None) -> dict[str, dict[str, dict[int, float]]]:
+    """The scores of every rung.
+
+    Args:
+        folder: See `by_seed`.
+
+    Returns:
+        By rung, then by "adapter" and "works-best": mIoU by seed; of `BOUND` the former alone.
+    """
+    told = {}
+    for name in ladder.RUNGS:
+        adapters = [ladder.rung(name, seed, modules=False) for seed in presets.SEEDS]
+        fulls = [ladder.rung(name, seed, modules=True) for seed in presets.LONG_SEEDS]
+        told[name] = {"adapter": by_seed(adapters, folder), "works-best": by_seed(fulls, folder)}
+    return told | {BOUND: {"adapter": by_seed([ladder.bound(seed) for seed in presets.LONG_SEEDS], folder)}}
+
+
+def ladder_table(probes: Mapping[str, Mapping[str, Any]], folder: Path | None = None) -> pd.DataFrame:
+    """The ladder as shown, from the weakest rung up.
+
+    Args:
+        probes: "rows" of results/backbones/probe.json.
+        folder: See `by_seed`.
+
+    Returns:
+        A line per rung, and the upper bound: width, linear probe (of the bound: of the network trained on labels), mean
+        mIoU and 95 % interval of the adapter and of works-best with their seeds, and the paired difference of both.
+        `NO_RECORD` where nothing was run.
+    """
+    table = []
+    for name, scores in climbed(folder).items():
+        probe = probes.get(ladder.RUNGS.get(name, ladder.BOUND_PROBE))
+        cells: list[object] = [name]
+        cells += [NO_RECORD, NO_RECORD] if probe is None else [probe["width"], f"{probe['linear']['test_miou']:.1f}"]
+        adapter, full = scores["adapter"], scores.get("works-best")
+        cells += [_mean(adapter), len(adapter)]
+        cells += ["", "", ""] if full is None else [_mean(full), len(full), _gap(full, adapter)]
+        table.append(cells)
+    return pd.DataFrame(table, columns=list(COLUMNS))
+
+
+def steps_up(folder: Path | None = None) -> pd.DataFrame:
+    """What each step up the ladder is worth to the adapter.
+
+    Args:
+        folder: See `by_seed`.
+
+    Returns:
+        A line per two neighbouring rungs that were both run (a rung that was not is stepped over): `step`, the paired
+        difference of `mIoU` with its interval, `seeds`, and whether the upper one is better.
+    """
+    told, table = {name: scores["adapter"] for name, scores in climbed(folder).items() if scores["adapter"]}, []
+    for below, above in pairwise(told):
+        gap = _paired(told[above], told[below])
+        cells = (mean_of(gap, signed=True), len(gap), verdict(gap))
+        table.append((f"{above} minus {below}", *cells))
+    return pd.DataFrame(table, columns=["step", "mIoU", "seeds", "the upper rung is better"])
+
+
+def _paired(first: Mapping[int, float], second: Mapping[int, float]) -> np.ndarray:
+    return np.array([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
+
+
+def _mean(scores: Mapping[int, float]) -> str:
+    return mean_of(np.array(list(scores.values()))) or NO_RECORD
+
+
+def _gap(first: Mapping[int, float], second: Mapping[int, float]) -> str:
+    return mean_of(_paired(first, second), signed=True) or NO_RECORD

@@ -1,0 +1,75 @@
+"""The ladder of frozen features: which experiments it is, whose records are reused, and its table from records."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geoguide.experiments import ladder, presets
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.profiles import ablation, ceilings, preliminary, profile
+from geoguide.experiments.records import find, stored
+from geoguide.frozen import config_hash
+from geoguide.paths import results_root
+from geoguide.report.evidence import interval
+from geoguide.report.ladder import BOUND, NO_RECORD, climbed, ladder_table, steps_up
+from geoguide.report.rows import ADAPTER, FULL
+
+PROBES = {
+    "random": {"width": 336, "linear": {"test_miou": 19.04}},
+    "descriptors": {"width": 130, "linear": {"test_miou": 50.0}},
+}
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Some of the committed records: the adapter on two rungs, and works-best on one of them."""
+    configs = [ladder.rung(name, seed, modules=False) for name in ("descriptors", "sonata-mini") for seed in range(5)]
+    configs += [ladder.rung("sonata-mini", seed, modules=True) for seed in range(3)]
+    for config in configs:
+        (path,) = stored(config)
+        target = tmp_path / path.relative_to(results_root())
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(path, target)
+    return tmp_path
+
+
+def test_rows_of_other_chapters_are_the_same_experiments() -> None:
+    mine = {config_hash(config) for config in profile("ladder")}
+    assert len(mine) == len(ladder.RUNGS) * (len(presets.SEEDS) + len(presets.LONG_SEEDS)) + len(presets.LONG_SEEDS)
+    others = {config_hash(config) for config in [*ablation(), *preliminary(), *ceilings()]}
+    # Adapters on three rungs, works-best on the default one, and the bound.
+    assert len(mine & others) == 3 * len(presets.SEEDS) + 2 * len(presets.LONG_SEEDS)
+
+
+def test_works_best_on_another_rung_is_not_the_tables_works_best() -> None:
+    for name in ladder.RUNGS:
+        usual = name == presets.DEFAULT_BACKBONE
+        assert Facts.of(ladder.rung(name, 0, modules=True)).fit(FULL) == usual
+        assert Facts.of(ladder.rung(name, 0, modules=False)).fit(ADAPTER) == usual
+        assert Facts.of(ladder.rung(name, 0, modules=True)).backbone == name
+
+
+def test_the_table_is_the_records_means(few: Path) -> None:
+    table = ladder_table(PROBES, few).set_index("frozen features")
+    assert list(table.index) == [*ladder.RUNGS, BOUND]
+    found = [find(ladder.rung("descriptors", seed, modules=False), few) for seed in range(5)]
+    scores = np.array([record.scores().miou for record in found])
+    row = table.loc["descriptors"]
+    assert row["adapter mIoU"] == f"{scores.mean():.1f} ± {interval(scores):.1f}" and row["seeds"] == 5
+    assert (row["width"], row["linear probe mIoU"], row["works-best mIoU"]) == (130, "50.0", NO_RECORD)
+    assert row["works-best less adapter"] == NO_RECORD and row["seeds "] == 0
+    assert table.loc["sonata-mini", "seeds "] == 3 and "±" in table.loc["sonata-mini", "works-best less adapter"]
+    assert table.loc["sonata-mini-tenth", "adapter mIoU"] == NO_RECORD == table.loc["sonata-mini", "linear probe mIoU"]
+    assert table.loc[BOUND, "adapter mIoU"] == NO_RECORD and table.loc[BOUND, "works-best mIoU"] == ""
+
+
+def test_steps_go_over_rungs_that_were_not_run(few: Path, tmp_path: Path) -> None:
+    (line,) = steps_up(few).to_dict("records")
+    assert line["step"] == "sonata-mini minus descriptors" and line["seeds"] == 5
+    scores = climbed(few)
+    gap = np.mean([scores["sonata-mini"]["adapter"][s] - scores["descriptors"]["adapter"][s] for s in range(5)])
+    assert line["mIoU"].startswith(f"{gap:+.1f}")
+    (tmp_path / "empty").mkdir()
+    assert steps_up(tmp_path / "empty").empty
