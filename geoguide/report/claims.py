@@ -89,8 +89,8 @@ CLAIMS = (
         "A model trained with the modules has more to load, or takes longer.",
         "one pass over the points alone, no ensemble with 2D features (protocol.mode)",
         "02_modules",
-        "holds by construction and is no finding: the saved model is the adapter alone, whatever trained it; time, memory "
-        "and bytes are measured below the table of chapter 08",
+        "holds by construction and is no finding: the saved model is the adapter alone, whatever trained it; time, "
+        "memory and bytes are measured in chapter 08",
     ),
     Claim(
         "C9",
