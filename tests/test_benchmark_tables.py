@@ -82,7 +82,7 @@ def test_systems_are_beside_the_student_that_they_have() -> None:
         "SAS stage 1, frozen backbone",
     ]
     assert list(table["minus"]) == ["2D fusion", "entire network", "adapter only"]
-    assert list(table["mIoU"]) == ["+11.0", "+3.0 ± 0.0", "+1.5 ± 0.0"]
+    assert list(table["mIoU"]) == ["+11.00", "+3.00 ± 0.00", "+1.50 ± 0.00"]
 
 
 def test_rows_of_a_frame_name_their_2d_model() -> None:

@@ -70,6 +70,6 @@ def test_steps_go_over_rungs_that_were_not_run(few: Path, tmp_path: Path) -> Non
     assert line["step"] == "sonata-mini minus descriptors" and line["seeds"] == 5
     scores = climbed(few)
     gap = np.mean([scores["sonata-mini"]["adapter"][s] - scores["descriptors"]["adapter"][s] for s in range(5)])
-    assert line["mIoU"].startswith(f"{gap:+.1f}")
+    assert line["mIoU"].startswith(f"{gap:+.2f} [")
     (tmp_path / "empty").mkdir()
     assert steps_up(tmp_path / "empty").empty

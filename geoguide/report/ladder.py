@@ -11,7 +11,7 @@ import pandas as pd
 from geoguide.experiments import ladder, presets
 from geoguide.experiments.records import find_all
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.report.evidence import verdict
+from geoguide.report.evidence import estimate, verdicts
 from geoguide.report.tables import mean_of
 
 NO_RECORD = "no record"  # of a row that was not run
@@ -84,11 +84,12 @@ def steps_up(folder: Path | None = None) -> pd.DataFrame:
         A line per two neighbouring rungs that were both run (a rung that was not is stepped over): `step`, the paired
         difference of `mIoU` with its interval, `seeds`, and whether the upper one is better.
     """
-    told, table = {name: scores["adapter"] for name, scores in climbed(folder).items() if scores["adapter"]}, []
-    for below, above in pairwise(told):
-        gap = _paired(told[above], told[below])
-        cells = (mean_of(gap, signed=True), len(gap), verdict(gap))
-        table.append((f"{above} minus {below}", *cells))
+    told = {name: scores["adapter"] for name, scores in climbed(folder).items() if scores["adapter"]}
+    found = [estimate(_paired(told[above], told[below])) for below, above in pairwise(told)]
+    table = [
+        (f"{above} minus {below}", gap.text(), gap.seeds, said)
+        for (below, above), gap, said in zip(pairwise(told), found, verdicts(found)[0], strict=True)
+    ]
     return pd.DataFrame(table, columns=["step", "mIoU", "seeds", "the upper rung is better"])
 
 
