@@ -120,6 +120,13 @@ rivals = find_all(systems(dataset)) if usual else []
 benchmark_tables.systems_table(frame([*found, *rivals], edition=edition)).style.hide(axis="index")
 
 # %% [markdown]
+# What the second stage of SAS and of GGSD changes by itself, on the validation rooms that no training learns from. A
+# student that is told its own most frequent opinion forgets what is rare; SAS's labels, which never move, cannot do that.
+
+# %%
+benchmark_tables.second_stages(rivals).style.hide(axis="index")
+
+# %% [markdown]
 # ## Paired differences
 # *works-best* minus every other row, paired by seed, with 95 % intervals. 2D fusion trains nothing: its one score
 # stands for every seed.

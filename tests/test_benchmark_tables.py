@@ -1,5 +1,7 @@
 """The main table: ours and the paper's in columns of their own, each with its source."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from fake_records import fake_record
@@ -7,7 +9,7 @@ from fake_records import fake_record
 from geoguide.benchmarks import NAMES
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
-from geoguide.experiments.presets import TEACHERS, adapter_only, fusion, preset
+from geoguide.experiments.presets import TEACHERS, adapter_only, fusion, preset, system
 from geoguide.experiments.profiles import main_table, occlusion, systems
 from geoguide.experiments.records import Record, frame
 from geoguide.report import main_table as benchmark_tables
@@ -83,6 +85,18 @@ def test_systems_are_beside_the_student_that_they_have() -> None:
     ]
     assert list(table["minus"]) == ["2D fusion", "entire network", "adapter only"]
     assert list(table["mIoU"]) == ["+11.00", "+3.00 ± 0.00", "+1.50 ± 0.00"]
+
+
+def test_a_second_stage_is_judged_by_its_own_curve() -> None:
+    """Two rows of the curve up to its begin, and the last two; what has no second stage has no line."""
+    made = []
+    for seed in range(2):
+        curve = [{"step": step, "val_miou": 30.0 + seed + step / 100} for step in range(100, 2001, 100)]
+        ran = [fake_record(system(name, seed, frozen=True), 40) for name in ("GGSD", "SAS stage 1")]
+        made += [replace(record, history=curve) for record in ran]
+    (line,) = benchmark_tables.second_stages(made).to_dict("records")
+    assert line["row"] == "GGSD, frozen backbone" and line["seeds"] == 2
+    assert line["change"].startswith("+6.00 ± 0.00") and line["at its end"].startswith("50.0")
 
 
 def test_rows_of_a_frame_name_their_2d_model() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geoguide.experiments.facts import GEOGUIDE, Row
@@ -144,6 +145,33 @@ def systems_table(lines: pd.DataFrame) -> pd.DataFrame:
         )
         table.append(line | {"minus": row_label(plain | teacher), "mIoU": mean_of(gap, signed=True)})
     return pd.DataFrame(table)
+
+
+def second_stages(found: Sequence[Record]) -> pd.DataFrame:
+    """What self-distillation changes: the curve of validation rooms where it begins, and where it ends.
+
+    Args:
+        found: Records; those without a second stage are left out.
+
+    Returns:
+        A line per system and student, with seeds; values are means of the two rows of the curve before its second
+        stage and of the last two, single rows being noisy. None for records without a curve.
+    """
+    table: dict[str, list[tuple[float, float]]] = {}
+    for record in found:
+        second, history = record.config.train.self_distillation, record.history
+        if second.teacher == "none" or not history or not all("val_miou" in row for row in history):
+            continue
+        first = round(second.begins * record.config.train.steps)
+        before = [row["val_miou"] for row in history if row["step"] <= first][-2:]
+        after = [row["val_miou"] for row in history][-2:]
+        table.setdefault(row_label(record.facts), []).append((float(np.mean(before)), float(np.mean(after))))
+    columns = ["row", "seeds", "validation mIoU before the second stage", "at its end", "change"]
+    lines = []
+    for name, pairs in table.items():
+        before, after = np.array(pairs).T
+        lines.append((name, len(pairs), mean_of(before), mean_of(after), mean_of(after - before, signed=True)))
+    return pd.DataFrame(lines, columns=columns)
 
 
 def overview(by_dataset: Mapping[str, pd.DataFrame], ours: str = "mini") -> pd.DataFrame:
