@@ -121,7 +121,7 @@ benchmark_tables.systems_table(frame([*found, *rivals], edition=edition)).style.
 
 # %% [markdown]
 # What the second stage of SAS and of GGSD changes by itself, on the validation rooms that no training learns from. A
-# student that is told its own most frequent opinion forgets what is rare; SAS's labels, which never move, cannot do that.
+# mean teacher that follows its student may lose what is rare, label by label; SAS's labels, which never move, cannot.
 
 # %%
 benchmark_tables.second_stages(rivals).style.hide(axis="index")
