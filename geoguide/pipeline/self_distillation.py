@@ -5,6 +5,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,20 +104,20 @@ class HistoryLabels(SelfDistillation):
     """Pseudo labels of what the student has said of each point so far (SAS, stage 2).
 
     Kept are the dot products with the K classes' text, [P, K] of a scene in place of SAS's features [P, C]: all that is
-    asked of the history is linear in them. 1.5 MB of a room of 38,000 points and 20 classes as float16.
+    asked of the history is linear in them. 1.7 MB of a room of 38,000 points and 20 classes, with its superpoints.
     """
 
     def __init__(self, config: SelfDistillationConfig, first: int, student: Student, text: Tensor) -> None:
         super().__init__(config, first, student, text)
         self._said: dict[str, Tensor] = {}
-        self._scenes: dict[str, PreparedScene] = {}
+        self._superpoints: dict[str, np.ndarray] = {}  # copies: scenes may not all stay open
 
     @torch.no_grad()
     def begin(self, scenes: Sequence[PreparedScene]) -> None:
         """The first stage's output of every point (see `SelfDistillation.begin`). O(scenes) passes of the network."""
         self.student.network.eval()
         for scene in scenes:
-            self._scenes[scene.fingerprint] = scene
+            self._superpoints[scene.fingerprint] = np.array(scene.superpoints, np.int32)
             if scene.fingerprint not in self._said:
                 said = similarities(self.student.features(scene).float(), self.text, self.config)  # [P, K]
                 self._said[scene.fingerprint] = said.to(getattr(torch, self.config.storage)).cpu()
@@ -130,7 +131,7 @@ class HistoryLabels(SelfDistillation):
             old, known = self._said[origin.scene], rows >= 0
             new = said[start : start + len(rows)][known]
             old[rows[known]] = running_mean(old[rows[known]], new, self.config.keep)
-            own = torch.from_numpy(superpoint_labels(old, self._scenes[origin.scene].superpoints))
+            own = torch.from_numpy(superpoint_labels(old, self._superpoints[origin.scene]))
             found.append(torch.where(known, own[rows.clamp_min(0)], NO_WORD))
             start += len(rows)
         return torch.cat(found).to(semantic.device)
