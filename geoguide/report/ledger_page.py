@@ -14,7 +14,7 @@ from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
 from geoguide.report.ledger import EDITIONS
 from geoguide.report.tables import markdown
 
-NOT_TESTABLE, PENDING = "not testable here", "not tested yet: rows pending"
+PENDING = "not tested yet: rows pending"
 SHOWN = ("verdict", "test", "difference", "metric", "over", "p", "edition", "of", "says")  # of `ledger.COLUMNS`
 
 
@@ -61,7 +61,7 @@ def claim_row(claim: Claim, table: pd.DataFrame, editions: Sequence[Edition] = E
         asserted = sum(len(test.metrics) for test in every) + (claim.name == "C6")
         there = mine[mine["edition"] == edition]
         wanted[edition] = asserted
-        said[edition] = claim_verdict(there, len(there) == asserted) if asserted else NOT_TESTABLE
+        said[edition] = claim_verdict(there, len(there) == asserted) if asserted else claim.otherwise
     told = next((edition for edition in editions if said[edition] in DECIDED), None)
     told = told or next((edition for edition in editions if len(mine[mine["edition"] == edition])), None)
     told = told or next((edition for edition in editions if said[edition] == PENDING), editions[-1])
