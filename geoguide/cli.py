@@ -392,8 +392,9 @@ class Segment:
 class Pretrain:
     """Make a packaged network again on generated worlds, and write its weights and loss curves.
 
-    sonata-mini...: backbones, pretrained without labels; the others: 2D models, trained on rendered images (sas-mini:
-    two of them, fused by measured capability). An interrupted run goes on when the same command is run again.
+    sonata-mini...: backbones, pretrained without labels; masks-mini: proposes instance masks, trained on annotated
+    instances without class names; the others: 2D models, trained on rendered images (sas-mini: two of them, fused by
+    measured capability). An interrupted run goes on when the same command is run again.
     """
 
     model: Positional[
@@ -405,6 +406,7 @@ class Pretrain:
             "openseg-mini",
             "sas-mini",
             "lseg-streets-mini",
+            "masks-mini",
         ]
     ] = "sonata-mini"
     steps: Steps = None
@@ -427,6 +429,9 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and print where the weights lie."""
+        if self.model == "masks-mini":
+            self._masks()
+            return
         if not self.model.startswith("sonata-mini"):
             from geoguide.pretraining.images.run import make_model
 
@@ -451,6 +456,21 @@ class Pretrain:
             config, out, run_dir=run_dir, rooms=self.rooms, until=self.until, device=self.device,
             workers=self.workers,
         )  # fmt: skip
+        last = result.history[-1]["total"] if result.history else float("nan")
+        print(f"{out}: step {result.step} of {config.steps}, loss {last:.3f}")
+
+    def _masks(self) -> None:
+        """Train the network that proposes masks."""
+        from geoguide.pretraining.masks.config import ProposerTrainConfig
+        from geoguide.pretraining.masks.loop import train_and_save
+
+        refuse_unread(self, {"rooms", "device", "workers"}, "backbones")
+        default, beside = runs_root() / f"{self.model}.safetensors", ("id", "step", "history")
+        out = output_file(self.out, default, ".safetensors", summary=beside)
+        run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
+        config = ProposerTrainConfig(seed=self.seed)
+        config = config if self.steps is None else replace(config, steps=self.steps)
+        result = train_and_save(config, out, run_dir=run_dir, until=self.until)
         last = result.history[-1]["total"] if result.history else float("nan")
         print(f"{out}: step {result.step} of {config.steps}, loss {last:.3f}")
 
