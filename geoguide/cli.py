@@ -163,6 +163,9 @@ class Train(Place):
     """Frozen 3D features; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None
     """Of the training; default the experiment's own on mini data, twenty epochs of ScanNet on real data."""
+    masks: str = "geometry"
+    """Instance masks: geometry, learned (a packaged network), annotation (an oracle), or a folder of Mask3D's output or
+    of a submission to ScanNet's benchmark, with an index SCENE.txt for each scene."""
     out: Path | None = None
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: Device = "auto"
@@ -174,10 +177,12 @@ class Train(Place):
     def run(self) -> None:
         """Train, and print where the model lies and how it does on the validation scenes."""
         from geoguide.experiments import pools, presets
+        from geoguide.instances.scene_masks import parse_masks
         from geoguide.model import from_fit
         from geoguide.pipeline.train import fit
 
         config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition))
+        config = config.replace(masks=parse_masks(self.masks))
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         pools.prepare_data(config, self.workers, self.device)

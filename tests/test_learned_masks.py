@@ -1,6 +1,7 @@
 """Proposed masks: hand cases and slow twins of the loss, properties of the network, its file, its training in small."""
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from geoguide import paths
 from geoguide.errors import DataError, InputError
-from geoguide.frozen import config_hash
+from geoguide.frozen import config_hash, to_dict
 from geoguide.instances import learned
 from geoguide.instances.learned import (
     Proposer,
@@ -29,11 +30,12 @@ from geoguide.instances.proposer import MaskProposer, Proposals, ProposerConfig
 from geoguide.instances.scene_masks import MaskConfig, masks_identity, scene_masks
 from geoguide.ops.weld import find_weld
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import prepare
+from geoguide.pipeline.prepare import prepare, scene_sources
 from geoguide.pretraining.masks.config import ProposerTrainConfig
 from geoguide.pretraining.masks.loop import train_proposer
 from geoguide.pretraining.masks.loss import Truth, assign, cross_entropy, dice, loss_terms, mask_iou, match
-from geoguide.pretraining.masks.rooms import RoomView
+from geoguide.pretraining.masks.rooms import RoomView, views_of
+from geoguide.report.mask_table import card, read_rows
 from geoguide.scene import Scene
 from geoguide.superpoints import SuperpointConfig, scene_superpoints
 
@@ -226,7 +228,36 @@ def test_training_learns_resumes_and_is_deterministic(tmp_path: Path) -> None:
         train_proposer(config, [], progress=False)
 
 
+def test_a_generated_room_as_training_sees_it(tiny: ExperimentConfig) -> None:
+    (source, *_) = scene_sources(tiny.data, "train")
+    scene, config = source.load(), ProposerTrainConfig()
+    assert scene.instances is not None
+    folder = tiny.data.folder / "scans" / scene.name
+    for view, (faces, k, min_size) in zip(views_of(folder, config), config.views, strict=True):
+        seen = scene if faces else replace(scene, faces=None)
+        superpoints = scene_superpoints(seen, SuperpointConfig(k, min_size))
+        assert len(view.parts) == superpoints.max() + 1 == len(view.truth.sizes)
+        assert view.parts.features.shape[1] == config.network.features
+        sizes = np.bincount(scene.instances[scene.instances >= 0])
+        assert int(view.truth.shared.sum()) == sizes[sizes >= config.min_points].sum()
+        cut = view.crop(0, 10, 1)
+        assert len(cut.parts) == 10 and (cut.truth.shared.sum(0) >= 1).all()
+    with pytest.raises(DataError, match="no generated room"):
+        views_of(folder.parent, config)
+
+
 # --- files, and experiments
+
+
+def test_packaged_weights_are_those_that_were_measured() -> None:
+    found, config = open_proposer(), ProposerTrainConfig()
+    record = json.loads(learned.WEIGHTS.with_suffix(".json").read_text())
+    assert record["finished"] and record["config"] == found.notes["training"] == to_dict(config)
+    assert len(found.notes["rooms"]) == config.rooms and {split for _, split, _ in found.notes["rooms"]} == {"train"}
+    assert found.backbones == config.backbones and learned.WEIGHTS.stat().st_size < 5e6
+    measured_ones = {row.sha256 for row in read_rows() if row.maker == "learned"}
+    assert measured_ones == {found.sha256}
+    assert card(read_rows()) in learned.WEIGHTS.with_suffix(".md").read_text()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import config_hash
 from geoguide.instances.mask_files import index_digest, read_mask_index, scene_index, write_mask_index
 from geoguide.instances.masks import InstanceMasks
-from geoguide.instances.scene_masks import MaskConfig, masks_identity, scene_masks
+from geoguide.instances.scene_masks import MaskConfig, masks_identity, parse_masks, scene_masks
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare
 from geoguide.scene import Scene
@@ -165,6 +165,14 @@ def test_masks_of_files_are_those_of_an_experiment(tmp_path: Path) -> None:
     assert len(scene_masks(scene, np.zeros(len(scene), int), strict)) == 0
     assert masks_identity(scene.name, config) == masks_identity(scene.name, strict)
     assert masks_identity(scene.name, MaskConfig()) == []
+
+
+def test_masks_as_a_command_names_them(tmp_path: Path) -> None:
+    assert parse_masks("geometry") == MaskConfig() and parse_masks("learned") == MaskConfig("learned")
+    found = parse_masks(str(tmp_path))
+    assert (found.source, found.folder, found.made_by) == ("files", str(tmp_path), tmp_path.name)
+    with pytest.raises(ConfigError, match=r"masks must be one of geometry, learned, annotation, or a folder, found"):
+        parse_masks("files")
 
 
 def test_identity_of_configs() -> None:

@@ -28,8 +28,8 @@ from geoguide.superpoints import scene_normals
 from geoguide.welding import finder_of
 
 WEIGHTS = paths.WEIGHTS / "masks-mini.safetensors"
-QUERIES = 256  # of a window of parts; the real room of the evidence has 63 objects among 772 parts
 WINDOW = 1200  # parts that are looked at together: a pair takes some 300 bytes
+QUERIES = WINDOW  # of a window: all its parts; fewer, spread out, missed small objects of the validation rooms
 _DAMAGES = (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError, ConfigError, AttributeError)
 NOTED = ("network", "backbones", "training", "step", "rooms")
 
@@ -77,7 +77,7 @@ def open_proposer(weights: str | Path | None = None, sha256: str | None = None) 
 def propose_masks(scene: Scene, superpoints: np.ndarray, features: np.ndarray, proposer: Proposer) -> InstanceMasks:
     """Propose masks of a scene's objects, each made of whole superpoints (in place of the paper's Mask3D).
 
-    Deterministic. Superpoints spread over the scene are the queries; masks that overlap a better one by more than
+    Deterministic. Every superpoint is a query; masks that overlap a better one by more than
     `InstanceConfig.max_overlap` are dropped, and those that are smaller than geometry's. A scene of more superpoints
     than `WINDOW` is looked at in overlapping windows.
 

@@ -1,7 +1,8 @@
 """The instance masks of a scene, made as a config says."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -58,6 +59,26 @@ class MaskConfig:
         for name, is_read in read.items():
             if not is_read and getattr(self, name) != defaults.get(name):
                 raise ConfigError(f"masks.{name} is not read where masks.source is {self.source}, leave it out")
+
+
+def parse_masks(said: str) -> MaskConfig:
+    """Read where masks come from, as a command names it.
+
+    Args:
+        said: A source that needs no files, or a folder of masks, whose name then says who made them.
+
+    Returns:
+        The config.
+
+    Raises:
+        ConfigError: Neither.
+    """
+    known = ("geometry", "learned", "annotation")
+    if said in known:
+        return replace(MaskConfig(), source=said)
+    if not Path(said).is_dir():
+        raise ConfigError(f"masks must be one of {', '.join(known)}, or a folder, found {said!r}")
+    return MaskConfig("files", folder=said, made_by=Path(said).resolve().name)
 
 
 def masks_identity(scene: str, config: MaskConfig) -> list[str]:

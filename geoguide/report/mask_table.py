@@ -143,6 +143,23 @@ def mask_table(rows: Sequence[MaskRow]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["scenes", "masks from", *COLUMNS.values()])
 
 
+def card(rows: Sequence[MaskRow]) -> str:
+    """The rows as the network's card holds them (weights/masks-mini.md).
+
+    Args:
+        rows: The rows.
+
+    Returns:
+        A table in Markdown, numbers to two decimals.
+    """
+    shown = ("ap50", "ap25", "mean_best_iou", "recall50")
+    lines = [["scenes", "masks from", *(COLUMNS[name] for name in shown)], ["---"] * (2 + len(shown))]
+    for row in rows:
+        numbers = [f"{getattr(row, name):.2f}" for name in shown]
+        lines.append([f"{row.scenes} {row.place} ({row.source})", MAKERS.get(row.maker, row.maker), *numbers])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def findings(rows: Sequence[MaskRow]) -> list[str]:
     """What the learned masks are against those from geometry, place by place.
 

@@ -17,7 +17,7 @@ class ProposerTrainConfig:
     backbones: tuple[str, ...] = ("sonata-mini-5cm", "descriptors")
     """Whose frozen features it takes, side by side as they are; neither was made with class names."""
     edition: Edition = "large"
-    rooms: int = 105  # training rooms, with their instances and without their labels
+    rooms: int = 105  # training rooms, with their instances alone
     views: tuple[tuple[bool, float, int], ...] = ((True, 0.01, 20), (False, 0.01, 20), (True, 0.004, 10))
     """Ways to see a room, whose superpoints differ as they do between scanners: whether they are of the mesh or of its
     points alone, as of scans without faces; and their k and smallest size (`SuperpointConfig`)."""

@@ -1,4 +1,4 @@
-"""Training rooms as the proposer's training takes them: measured parts and their instances; labels are not opened."""
+"""Training rooms as the proposer's training takes them: measured parts and their instances; no label enters."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
