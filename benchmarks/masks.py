@@ -1,7 +1,7 @@
 """How good masks are, by who made them: rows of results/masks.json (chapter 15); rows that are not asked for are kept.
 
-    python benchmarks/masks.py mini [VAL] [TEST]   # the large edition's first validation and test rooms, 30 and 40
-    python benchmarks/masks.py real FOLDER         # a real room and its rescan, in ScanNet's layout
+    python benchmarks/masks.py mini [VAL TEST [SOURCES...]]   # the large edition's first rooms, 30 and 40
+    python benchmarks/masks.py real FOLDER [SOURCES...]   # a real room and its rescan, in ScanNet's layout
     python benchmarks/masks.py files FOLDER MASKS NAME SCENES...   # NAME's, an index <scene>.txt in MASKS for each
 
 Nothing is timed. Validation rooms chose what was chosen of the network; test rooms and the real room are scored once.
@@ -16,7 +16,7 @@ from geoguide.benchmarks.scenes import list_sources
 from geoguide.datasets.config import Splits
 from geoguide.experiments.real_rooms import RESCAN, ROOM
 from geoguide.instances.learned import open_proposer
-from geoguide.instances.scene_masks import MaskConfig, scene_masks
+from geoguide.instances.scene_masks import LEARNED, MaskConfig, scene_masks
 from geoguide.report.mask_table import MAKERS, mask_row, write_rows
 from geoguide.superpoints import SuperpointConfig, scene_superpoints
 
@@ -35,28 +35,28 @@ def measure(sources, place, kind, makers):
         for name, config in makers.items():
             found[name].append((scene_masks(scene, superpoints, config, describe), scene.instances))
         print(f"{place}: {number + 1} of {len(sources)}", flush=True)
-    sha256 = {"learned": open_proposer().sha256} if "learned" in makers else {}
+    sha256 = {name: open_proposer().sha256 for name in LEARNED if name in makers}
     rows = [mask_row(name, place, kind, masks, sha256.get(name)) for name, masks in found.items()]
     for row in rows:
         print(row, flush=True)
     write_rows(rows)
 
 
-def mini(val="30", test="40"):
+def mini(val="30", test="40", *chosen):
     """The large edition."""
     data = benchmark("scannet").generated_data("large")
     for split, count in (("val", val), ("test", test)):
         told = {"val": "validation rooms", "test": "test rooms"}[split]
-        makers = {name: MaskConfig(name) for name in MAKERS}
+        makers = {name: MaskConfig(name) for name in chosen or MAKERS}
         measure(list_sources(data, split)[: int(count)], f"{told} of the large edition", "mini", makers)
 
 
-def real(folder):
+def real(folder, *chosen):
     """The real room and its rescan."""
     data = benchmark("scannet").real_data(folder, None)
     for scene, told in ((ROOM, "real room"), (RESCAN, "rescan of it")):
         sources = list_sources(replace(data, splits=Splits(test=(scene,))), "test")
-        measure(sources, f"{told}, {scene}", "real", {name: MaskConfig(name) for name in MAKERS})
+        measure(sources, f"{told}, {scene}", "real", {name: MaskConfig(name) for name in chosen or MAKERS})
 
 
 def files(folder, masks, name, *scenes):

@@ -164,8 +164,8 @@ class Train(Place):
     steps: Steps = None
     """Of the training; default the experiment's own on mini data, twenty epochs of ScanNet on real data."""
     masks: str = "geometry"
-    """Instance masks: geometry, learned (a packaged network), annotation (an oracle), or a folder of Mask3D's output or
-    of a submission to ScanNet's benchmark, with an index SCENE.txt for each scene."""
+    """Instance masks: geometry, learned (a packaged network), learned+geometry, annotation (an oracle), or a folder of
+    Mask3D's output or of a submission to ScanNet's benchmark, with an index SCENE.txt for each scene."""
     out: Path | None = None
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: Device = "auto"

@@ -154,6 +154,6 @@ Markdown(f"Memory is no obstacle: {gib:.1f} GiB for a training at real size, whe
 #   they are ScanNet's own.
 # - Instance masks come from geometry, not from Mask3D, unless you bring a folder of Mask3D's output or of a submission
 #   to ScanNet's benchmark, an index `<scene>.txt` for each scene: `geoguide train --masks FOLDER`. `--masks learned`
-#   takes those of a small packaged network (chapter 15).
+#   takes those of a small packaged network, `--masks learned+geometry` both (chapter 15).
 # - OpenScene gives nuScenes points a feature only where they have a label, so labels decide what is supervised there;
 #   reading its files we inherit that.

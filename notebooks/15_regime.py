@@ -97,8 +97,8 @@ pd.concat([table, pd.DataFrame([room])]).style.hide(axis="index").format(
 # ## Who makes the masks?
 # The paper takes Mask3D's masks, which ScanNet's annotation taught. Here masks come from geometry, from a small network
 # that proposes them (`masks-mini`, taught by instances of generated training rooms without class names, on frozen
-# features), or, as an oracle, from the annotation itself. ScanNet's rules without classes; AP is of all scenes
-# together. Your own, of Mask3D or a benchmark's submission, are measured by `benchmarks/masks.py files`.
+# features), from both, or, as an oracle, from the annotation itself. ScanNet's rules without classes; AP is of all
+# scenes together. Your own, of Mask3D or a benchmark's submission, are measured by `benchmarks/masks.py files`.
 
 # %%
 made_masks = mask_table.read_rows()

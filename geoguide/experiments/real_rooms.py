@@ -24,7 +24,8 @@ BACKBONES = ("descriptors", "sonata-mini")
 LONG = 2  # times the steps: does a longer training score otherwise?
 STEPS = 1000  # of one room; `LONG` asks whether it was enough
 _TRUE = {"masks__source": "annotation"}
-LEARNED = {"learned masks": {"masks__source": "learned"}}  # the best masks that a user can have without Mask3D
+# The best masks that a user can have without Mask3D, by the validation rooms (results/masks.json).
+LEARNED = {"learned masks and geometry's": {"masks__source": "learned+geometry"}}
 ORACLES = {"true masks": _TRUE, "true masks and superpoints": _TRUE | {"superpoints__cut": "annotation"}}
 
 

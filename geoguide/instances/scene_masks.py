@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from scipy import sparse
 
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import check_choices, unless
-from geoguide.instances.geometry import InstanceConfig, segment_instances
+from geoguide.instances.geometry import InstanceConfig, segment_instances, suppress
 from geoguide.instances.learned import open_proposer, propose_masks
 from geoguide.instances.mask_files import index_digest, read_mask_index, scene_index
 from geoguide.instances.masks import InstanceMasks
@@ -21,13 +22,17 @@ from geoguide.welding import finder_of
 Describe = Callable[[Scene, str], np.ndarray]  # gives float [P, C1], the frozen features of a backbone by name
 
 
+LEARNED = ("learned", "learned+geometry")
+
+
 @dataclass(frozen=True)
 class MaskConfig:
     """Where class-agnostic instance masks come from."""
 
-    source: Literal["geometry", "annotation", "files", "learned"] = "geometry"
-    """`geometry` merges superpoints; `learned` proposes masks with a small packaged network; `files` are your own, as
-    Mask3D or a benchmark's submission has them; `annotation` is the ground truth, an oracle variant and named so."""
+    source: Literal["geometry", "annotation", "files", "learned", "learned+geometry"] = "geometry"
+    """`geometry` merges superpoints; `learned` proposes masks with a small packaged network; `learned+geometry` has
+    both, less those that overlap a better one; `files` are your own, as Mask3D or a benchmark's submission has them;
+    `annotation` is the ground truth, an oracle variant and named so."""
     geometry: InstanceConfig = field(default_factory=InstanceConfig)
     spoil: float = field(default=0.0, metadata=unless("spoil", 0.0))
     """Share of the masks, whatever their source, that are merged with one they touch or cut in two: with `annotation`
@@ -39,9 +44,9 @@ class MaskConfig:
     min_score: float = field(default=0.0, metadata=unless("min_score", 0.0))
     """Of `files`: masks of a lower score are left out."""
     weights: str | None = field(default=None, metadata={"hash": False})
-    """Of `learned`: the file of its network; None for the packaged one."""
+    """Of learned masks: the file of the network; None for the packaged one."""
     sha256: str | None = field(default=None, metadata=unless("sha256", None))
-    """Of `learned`: what the file must have; None for any."""
+    """Of learned masks: what the file must have; None for any."""
 
     def __post_init__(self) -> None:
         check_choices(self, "masks")
@@ -54,7 +59,7 @@ class MaskConfig:
         if not np.isfinite(self.min_score):
             raise ConfigError(f"masks.min_score must be a number, found {self.min_score}")
         read = {"folder": files, "made_by": files, "min_score": files}
-        read |= dict.fromkeys(("weights", "sha256"), self.source == "learned")
+        read |= dict.fromkeys(("weights", "sha256"), self.source in LEARNED)
         defaults = {"made_by": "", "min_score": 0.0}
         for name, is_read in read.items():
             if not is_read and getattr(self, name) != defaults.get(name):
@@ -73,7 +78,7 @@ def parse_masks(said: str) -> MaskConfig:
     Raises:
         ConfigError: Neither.
     """
-    known = ("geometry", "learned", "annotation")
+    known = ("geometry", *LEARNED, "annotation")
     if said in known:
         return replace(MaskConfig(), source=said)
     if not Path(said).is_dir():
@@ -89,14 +94,14 @@ def masks_identity(scene: str, config: MaskConfig) -> list[str]:
         config: Where the masks come from.
 
     Returns:
-        Of `files` a digest of the scene's files, of `learned` that of the weights; nothing of other sources.
+        Of `files` a digest of the scene's files, of learned masks that of the weights; nothing of other sources.
 
     Raises:
         DataError: A file is missing or not as it must be.
     """
     if config.source == "files":
         return [index_digest(scene_index(str(config.folder), scene))]
-    return [open_proposer(config.weights, config.sha256).sha256] if config.source == "learned" else []
+    return [open_proposer(config.weights, config.sha256).sha256] if config.source in LEARNED else []
 
 
 def scene_masks(
@@ -106,10 +111,10 @@ def scene_masks(
 
     Args:
         scene: Points, normals (estimated where it has none), and for `annotation` its instances.
-        superpoints: int64 [P], ids from 0: what `geometry` and `learned` merge.
+        superpoints: int64 [P], ids from 0: what geometry and the network merge.
         config: Where the masks come from.
-        describe: Gives the frozen features of a backbone, float [P, C1], by the scene and its name; for `learned`,
-            whose weights say of which ones.
+        describe: Gives the frozen features of a backbone, float [P, C1], by the scene and its name; for learned
+            masks, whose weights say of which ones.
 
     Returns:
         M masks over the scene's P points; they may overlap.
@@ -117,7 +122,7 @@ def scene_masks(
     Raises:
         DataError: `annotation` is asked for, and the scene has no annotated instances; a file of masks or weights is
             missing, or not as it must be.
-        InputError: `learned` without `describe`.
+        InputError: Learned masks without `describe`.
     """
     masks = _masks(scene, superpoints, config, describe)
     return spoil_masks(masks, scene.points, config.spoil, scene.name) if config.spoil else masks
@@ -132,11 +137,22 @@ def _masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig, describe: 
     if config.source == "files":
         index = scene_index(str(config.folder), scene.name)
         return read_mask_index(index, len(scene), min_score=config.min_score)
+    superpoints = np.asarray(superpoints)
     if config.source == "learned":
-        if describe is None:
-            raise InputError("describe must give frozen features where masks.source is learned, found none")
-        proposer = open_proposer(config.weights, config.sha256)
-        features = np.concatenate([describe(scene, name) for name in proposer.backbones], axis=1)
-        return propose_masks(scene, np.asarray(superpoints), features, proposer)
+        return _proposed(scene, superpoints, config, describe)
     normals, find = scene_normals(scene), finder_of(scene)
-    return segment_instances(scene.points, normals, np.asarray(superpoints), config.geometry, find=find)
+    found = segment_instances(scene.points, normals, superpoints, config.geometry, find=find)
+    if config.source == "geometry":
+        return found
+    proposed = _proposed(scene, superpoints, config, describe)
+    both = sparse.vstack([proposed.sparse(), found.sparse()]).tocsr()
+    return suppress(InstanceMasks.from_sparse(both, np.concatenate([proposed.scores, found.scores])))
+
+
+def _proposed(scene: Scene, superpoints: np.ndarray, config: MaskConfig, describe: Describe | None) -> InstanceMasks:
+    """The masks of the packaged network."""
+    if describe is None:
+        raise InputError("describe must give frozen features where masks.source is learned, found none")
+    proposer = open_proposer(config.weights, config.sha256)
+    features = np.concatenate([describe(scene, name) for name in proposer.backbones], axis=1)
+    return propose_masks(scene, superpoints, features, proposer)

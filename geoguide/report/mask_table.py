@@ -15,7 +15,12 @@ from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.quality import average_precision, mask_quality, match_instances
 from geoguide.paths import results_root, write_text
 
-MAKERS = {"geometry": "geometry", "learned": "learned (masks-mini)", "annotation": "annotation (oracle)"}
+MAKERS = {
+    "geometry": "geometry",
+    "learned": "learned (masks-mini)",
+    "learned+geometry": "learned and geometry",
+    "annotation": "annotation (oracle)",
+}
 COLUMNS = {
     "ap50": "AP50",
     "ap25": "AP25",
@@ -161,21 +166,22 @@ def card(rows: Sequence[MaskRow]) -> str:
 
 
 def findings(rows: Sequence[MaskRow]) -> list[str]:
-    """What the learned masks are against those from geometry, place by place.
+    """What learned masks are against those from geometry, place by place.
 
     Args:
         rows: The rows.
 
     Returns:
-        A line of Markdown for each place that has both.
+        A line of Markdown for each place and maker that learned.
     """
     story = []
     for place in dict.fromkeys(row.place for row in rows):
         here = {row.maker: row for row in rows if row.place == place}
-        if not {"geometry", "learned"} <= here.keys():
-            continue
-        own, plain = here["learned"], here["geometry"]
-        said = ", ".join(f"{COLUMNS[name]} {getattr(own, name):.2f} against {getattr(plain, name):.2f}"
-                         for name in ("ap50", "ap25", "mean_best_iou"))  # fmt: skip
-        story.append(f"- On {own.scenes} {place} ({own.source}) the learned masks have {said} of geometry's.")
+        for maker in ("learned", "learned+geometry"):
+            if maker not in here or "geometry" not in here:
+                continue
+            own, plain = here[maker], here["geometry"]
+            said = ", ".join(f"{COLUMNS[name]} {getattr(own, name):.2f} against {getattr(plain, name):.2f}"
+                             for name in ("ap50", "ap25", "mean_best_iou"))  # fmt: skip
+            story.append(f"- Masks of {MAKERS[maker]} on {own.scenes} {place} ({own.source}): {said} of geometry's.")
     return story

@@ -30,8 +30,8 @@ ORACLES: dict[tuple[tuple[str, Any], ...], str] = {
     (_TRUE_MASKS,): "works-best, true masks",
     (_TRUE_MASKS, _TRUE_SUPERPOINTS): "works-best, true masks and superpoints",
 }
-_LEARNED = (("masks.source", "learned"),)
-LEARNED = "works-best, learned masks"
+_LEARNED = (("masks.source", "learned+geometry"),)
+LEARNED = "works-best, learned masks and geometry's"
 ADAPTER, FULL = "adapter only", "works-best"
 BY_GRADIENT = f"{FULL} by gradient"
 ORDER = (
