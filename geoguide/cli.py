@@ -164,6 +164,9 @@ class Train(Place):
     """Frozen 3D features; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None
     """Of the training; default the experiment's own on mini data, twenty epochs of ScanNet on real data."""
+    masks: str = "geometry"
+    """Instance masks: geometry, learned (a packaged network), learned+geometry, annotation (an oracle), or a folder of
+    Mask3D's output or of a submission to ScanNet's benchmark, with an index SCENE.txt for each scene."""
     out: Path | None = None
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: Device = "auto"
@@ -175,10 +178,12 @@ class Train(Place):
     def run(self) -> None:
         """Train, and print where the model lies and how it does on the validation scenes."""
         from geoguide.experiments import pools, presets
+        from geoguide.instances.scene_masks import parse_masks
         from geoguide.model import from_fit
         from geoguide.pipeline.train import fit
 
         config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition))
+        config = config.replace(masks=parse_masks(self.masks))
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         pools.prepare_data(config, self.workers, self.device)
@@ -464,8 +469,9 @@ class FitScan:
 class Pretrain:
     """Make a packaged network again on generated worlds, and write its weights and loss curves.
 
-    sonata-mini...: backbones, pretrained without labels; the others: 2D models, trained on rendered images (sas-mini:
-    two of them, fused by measured capability). An interrupted run goes on when the same command is run again.
+    sonata-mini...: backbones, pretrained without labels; masks-mini: proposes instance masks, trained on annotated
+    instances without class names; the others: 2D models, trained on rendered images (sas-mini: two of them, fused by
+    measured capability). An interrupted run goes on when the same command is run again.
     """
 
     model: Positional[
@@ -478,6 +484,7 @@ class Pretrain:
             "openseg-mini",
             "sas-mini",
             "lseg-streets-mini",
+            "masks-mini",
         ]
     ] = "sonata-mini"
     steps: Steps = None
@@ -500,6 +507,9 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and print where the weights lie."""
+        if self.model == "masks-mini":
+            self._masks()
+            return
         if not self.model.startswith("sonata-mini"):
             from geoguide.pretraining.images.run import make_model
 
@@ -524,6 +534,21 @@ class Pretrain:
             config, out, run_dir=run_dir, rooms=self.rooms, until=self.until, device=self.device,
             workers=self.workers,
         )  # fmt: skip
+        last = result.history[-1]["total"] if result.history else float("nan")
+        print(f"{out}: step {result.step} of {config.steps}, loss {last:.3f}")
+
+    def _masks(self) -> None:
+        """Train the network that proposes masks."""
+        from geoguide.pretraining.masks.config import ProposerTrainConfig
+        from geoguide.pretraining.masks.loop import train_and_save
+
+        refuse_unread(self, {"rooms", "device", "workers"}, "backbones")
+        default, beside = runs_root() / f"{self.model}.safetensors", ("id", "step", "history")
+        out = output_file(self.out, default, ".safetensors", summary=beside)
+        run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
+        config = ProposerTrainConfig(seed=self.seed)
+        config = config if self.steps is None else replace(config, steps=self.steps)
+        result = train_and_save(config, out, run_dir=run_dir, until=self.until)
         last = result.history[-1]["total"] if result.history else float("nan")
         print(f"{out}: step {result.step} of {config.steps}, loss {last:.3f}")
 

@@ -152,6 +152,8 @@ Markdown(f"Memory is no obstacle: {gib:.1f} GiB for a training at real size, whe
 #   masks are of the whole scan.
 # - OpenScene's point files have no faces: superpoints are then cut on a nearest-neighbour graph. In the official layout
 #   they are ScanNet's own.
-# - Instance masks come from geometry, not from Mask3D.
+# - Instance masks come from geometry, not from Mask3D, unless you bring a folder of Mask3D's output or of a submission
+#   to ScanNet's benchmark, an index `<scene>.txt` for each scene: `geoguide train --masks FOLDER`. `--masks learned`
+#   takes those of a small packaged network, `--masks learned+geometry` both (chapter 15).
 # - OpenScene gives nuScenes points a feature only where they have a label, so labels decide what is supervised there;
 #   reading its files we inherit that.

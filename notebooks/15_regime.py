@@ -43,7 +43,7 @@ from geoguide.experiments.records import frame, read_all
 from geoguide.experiments.regime import SEARCHED
 from geoguide.instances.scene_masks import MaskConfig
 from geoguide.paths import clone, results_root
-from geoguide.report import figures, regime, search
+from geoguide.report import figures, mask_table, regime, search
 from geoguide.report.real_rooms import is_of_rooms
 from geoguide.report.rows import ADAPTER, FULL, FUSION
 from geoguide.report.tables import mean_of
@@ -94,6 +94,18 @@ pd.concat([table, pd.DataFrame([room])]).style.hide(axis="index").format(
     {"superpoints a room": "{:.0f}", "superpoints' k": "{:g}"}, precision=3, na_rep="")
 
 # %% [markdown]
+# ## Who makes the masks?
+# The paper takes Mask3D's masks, which ScanNet's annotation taught. Here masks come from geometry, from a small network
+# that proposes them (`masks-mini`, taught by instances of generated training rooms without class names, on frozen
+# features), from both, or, as an oracle, from the annotation itself. ScanNet's rules without classes; AP is of all
+# scenes together. Your own, of Mask3D or a benchmark's submission, are measured by `benchmarks/masks.py files`.
+
+# %%
+made_masks = mask_table.read_rows()
+numbers = {"masks a room": "{:.0f}", "objects a room": "{:.0f}"}
+mask_table.mask_table(made_masks).style.hide(axis="index").format(numbers, precision=2)
+
+# %% [markdown]
 # ## Is it the regime?
 # The targets were set before anything ran on the large edition. 2D features are those of the trained model
 # `lseg-mini` (chapter 13); the linear probe and the adapter taught by labels are oracles, which say what the frozen
@@ -134,6 +146,9 @@ for _, row in targets.iterrows():
     said = {"yes": "met", "no": "**not met**"}.get(row["met"], "not known yet")
     text.append(f"- {row['figure']}: target {row['target']}, reached {row['reached']}: {said}.")
 Markdown("\n".join(text))
+
+# %%
+Markdown("\n".join(mask_table.findings(made_masks)))
 
 # %%
 scores = search.search_table().set_index(search.OPTION)[search.SCORE]

@@ -54,7 +54,7 @@ def test_what_may_be_named_is_what_there_is() -> None:
         return {*held}
 
     assert named(Probe, "backbone") == {*BACKBONES}
-    assert named(Pretrain, "model") == {*PACKAGED, *MODELS, "sas-mini"}
+    assert named(Pretrain, "model") == {*PACKAGED, *MODELS, "sas-mini", "masks-mini"}
     others = {*PROFILES} - {"scannet", "matterport3d", "nuscenes"}  # these come as --dataset of main
     assert named(Replicate, "profile") == others | {"main"} and named(Verify, "profile") <= {*PROFILES}
 

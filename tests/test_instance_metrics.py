@@ -41,7 +41,7 @@ def slow_best_iou(dense, truth, min_points):
     return float(np.mean(best)) if best else math.nan
 
 
-def slow_ap(dense, truth, scores, min_points):
+def slow_ap(dense, truth, scores, min_points, threshold=0.5):
     """The benchmark's loops: greedy matching per instance, then its own integration over distinct scores."""
     ids = np.unique(truth[truth >= 0])
     iou = [[(m & (truth == g)).sum() / max((m | (truth == g)).sum(), 1) for g in ids] for m in dense]
@@ -49,16 +49,18 @@ def slow_ap(dense, truth, scores, min_points):
     asked = [g for g in range(len(ids)) if (truth == ids[g]).sum() >= min_points]
     if not asked:
         return math.nan
-    rows, missed = [], 0
+    rows, missed, visited = [], 0, set()
     for g in asked:
-        hits = sorted((scores[m] for m in use if iou[m][g] > 0.5), reverse=True)
+        fitting = [m for m in use if iou[m][g] > threshold and m not in visited]
+        visited |= set(fitting[:1])
+        hits = sorted((scores[m] for m in fitting), reverse=True)
         missed += not hits
         rows += [(score, rank == 0) for rank, score in enumerate(hits)]
     for m in use:
-        if not any(value > 0.5 for value in iou[m]):
+        if not any(value > threshold for value in iou[m]):
             small = [g for g in range(len(ids)) if g not in asked]
             ignored = (dense[m] & (truth < 0)).sum() + sum((dense[m] & (truth == ids[g])).sum() for g in small)
-            if ignored / dense[m].sum() <= 0.5:
+            if ignored / dense[m].sum() <= threshold:
                 rows.append((scores[m], False))
     if not rows:
         return 0.0
@@ -84,6 +86,10 @@ def test_equals_slow_rules(seed, min_points):
     for given_ in (scores, None):
         expected = slow_ap(dense, truth, np.ones(len(dense)) if given_ is None else given_, min_points)
         np.testing.assert_allclose(instance_ap50(masks, truth, given_, min_points=min_points), expected)
+    for threshold in (0.1, 0.25):
+        matches = match_instances(masks, truth, scores=scores, threshold=threshold, min_points=min_points)
+        expected = slow_ap(dense, truth, scores, min_points, threshold)
+        np.testing.assert_allclose(average_precision([matches]), expected)
     expected = slow_best_iou(dense, truth, min_points)
     np.testing.assert_allclose(mean_best_iou(masks, truth, min_points=min_points), expected)
     order = rng.permutation(len(truth))
@@ -154,7 +160,7 @@ def test_refuses_other_arguments():
         (lambda: mean_best_iou(masks, np.zeros(4)), "instances must hold integers"),
         (lambda: mean_best_iou(masks, np.zeros((4, 1), int)), r"instances must be \[P\]"),
         (lambda: instance_ap50(masks, np.zeros(4, int), np.ones(3)), r"scores must be finite \[2\]"),
-        (lambda: match_instances(masks, np.zeros(4, int), threshold=0.25), "threshold must be at least 0.5"),
+        (lambda: match_instances(masks, np.zeros(4, int), threshold=0.0), "threshold must be in"),
         (lambda: mean_best_iou(masks, np.zeros(4, int), min_points=-1), "min_points must be"),
     ]
     for call, message in cases:

@@ -1,13 +1,11 @@
-"""Instance masks: a hand-made room, slow twins of the sparse formulas, the mask file format and its errors."""
-
-from pathlib import Path
+"""Instance masks: a hand-made room, slow twins of the sparse formulas, bad input."""
 
 import numpy as np
 import pytest
 
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, InputError
 from geoguide.instances.geometry import InstanceConfig, segment_instances
-from geoguide.instances.masks import InstanceMasks, iou_matrix, read_mask_index
+from geoguide.instances.masks import InstanceMasks, iou_matrix
 from geoguide.instances.quality import instance_ap50, mask_quality
 from geoguide.instances.regions import Regions
 
@@ -146,56 +144,6 @@ def test_quality_by_hand() -> None:
     oracle = mask_quality(InstanceMasks.from_labels(instances), instances, min_points=1)
     assert oracle["ap50"] == oracle["mean_best_iou"] == 1.0
     assert mask_quality(InstanceMasks.from_dense(np.zeros((0, 10), bool)), instances, min_points=1)["ap50"] == 0.0
-
-
-def write_index(folder: Path, masks: np.ndarray) -> Path:
-    (folder / "pred_mask").mkdir()
-    lines = []
-    for i, mask in enumerate(masks):
-        (folder / "pred_mask" / f"room_{i}.txt").write_text("\n".join(str(int(v)) for v in mask) + "\n")
-        lines.append(f"pred_mask/room_{i}.txt {i + 3} {0.9 - 0.1 * i:.4f}")
-    (folder / "room.txt").write_text("\n".join(lines) + "\n")
-    return folder / "room.txt"
-
-
-def test_mask_files_are_read_back(tmp_path: Path, random_masks: np.ndarray) -> None:
-    masks = read_mask_index(write_index(tmp_path, random_masks), num_points=50)
-    np.testing.assert_array_equal(masks.dense(), random_masks)
-    np.testing.assert_allclose(masks.scores, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], atol=1e-6)
-    assert read_mask_index(tmp_path / "room.txt").num_points == 50
-
-
-def test_mask_of_another_length_is_named(tmp_path: Path, random_masks: np.ndarray) -> None:
-    path = write_index(tmp_path, random_masks)
-    (tmp_path / "pred_mask" / "room_2.txt").write_text("1\n0\n1\n")
-    with pytest.raises(DataError, match=r"room_2\.txt: mask must have 50 lines, found 3"):
-        read_mask_index(path)
-    with pytest.raises(DataError, match=r"room_0\.txt: mask must have 60 lines, found 50"):
-        read_mask_index(path, num_points=60)
-
-
-@pytest.mark.parametrize("content", ["1\n0.5\n", "1\nyes\n", "2\n1\n"])
-def test_mask_file_with_other_values(tmp_path: Path, content: str) -> None:
-    path = write_index(tmp_path, np.ones((1, 2), bool))
-    (tmp_path / "pred_mask" / "room_0.txt").write_text(content)
-    with pytest.raises(DataError, match=r"room_0\.txt: mask must hold one 0 or 1 a line"):
-        read_mask_index(path)
-
-
-def test_missing_files_and_broken_lines(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.txt: mask index not found"):
-        read_mask_index(tmp_path / "none.txt")
-    path = write_index(tmp_path, np.ones((2, 2), bool))
-    (tmp_path / "pred_mask" / "room_1.txt").unlink()
-    with pytest.raises(DataError, match=r"room_1\.txt: mask file not found"):
-        read_mask_index(path)
-    path.write_text("pred_mask/room_0.txt 3 0.9\npred_mask/room_0.txt\n")
-    with pytest.raises(DataError, match="line 2 must be"):
-        read_mask_index(path)
-    path.write_text("\n")
-    with pytest.raises(DataError, match="mask index is empty"):
-        read_mask_index(path)
-    assert len(read_mask_index(path, num_points=4)) == 0
 
 
 def test_few_points() -> None:

@@ -35,8 +35,8 @@ def rows(monkeypatch: pytest.MonkeyPatch):
 def test_each_row_is_another_experiment_and_is_told_from_its_config(rows) -> None:
     assert len({config_hash(config) for config in rows}) == len(rows)
     trainings = {config_hash(config.training()) for config in rows if config.protocol.mode == "distill"}
-    # two scored scenes each: 11 rows of A and 2 + 2 + 2 others for each seed, and 2 that are longer
-    assert len(trainings) == 2 * (11 + 6) + 2
+    # two scored scenes each: 12 rows of A and 2 + 2 + 2 others for each seed, and 2 that are longer
+    assert len(trainings) == 2 * (12 + 6) + 2
     assert all(config.data.splits.train and not config.data.splits.test for config in rows)
     assert {config.tested().data.splits.test for config in rows} == {(real_rooms.ROOM,), (real_rooms.RESCAN,)}
 

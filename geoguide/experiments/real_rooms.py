@@ -24,6 +24,8 @@ BACKBONES = ("descriptors", "sonata-mini")
 LONG = 2  # times the steps: does a longer training score otherwise?
 STEPS = 1000  # of one room; `LONG` asks whether it was enough
 _TRUE = {"masks__source": "annotation"}
+# The best masks that a user can have without Mask3D, by the validation rooms (results/masks.json).
+LEARNED = {"learned masks and geometry's": {"masks__source": "learned+geometry"}}
 ORACLES = {"true masks": _TRUE, "true masks and superpoints": _TRUE | {"superpoints__cut": "annotation"}}
 
 
@@ -86,8 +88,8 @@ def trained(seed: int, *, everything: bool = True) -> list[ExperimentConfig]:
 
     Args:
         seed: Of the trainings.
-        everything: Whether also each module is dropped, true masks and superpoints are given, and the losses have the
-            weights that the large edition's validation rooms asked for.
+        everything: Whether also each module is dropped, learned masks, or true masks and superpoints are given, and the
+            losses have the weights that the large edition's validation rooms asked for.
 
     Returns:
         The adapter, both presets, and these, on generated rooms.
@@ -95,7 +97,7 @@ def trained(seed: int, *, everything: bool = True) -> list[ExperimentConfig]:
     full = preset(seed=seed)
     rows = [adapter_only(seed), full]
     if everything:
-        rows += [full.replace(name=f"works-best, {name}", **changes) for name, changes in ORACLES.items()]
+        rows += [full.replace(name=f"works-best, {name}", **changes) for name, changes in (LEARNED | ORACLES).items()]
         rows += [preset(drop=module, seed=seed) for module in MODULES]
         rows += [preset("as-written", seed=seed)]
         rows += [by_gradient(seed, drop) for drop in ("none", "iirc", "imr")]

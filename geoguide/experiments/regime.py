@@ -11,7 +11,7 @@ from geoguide.datasets.config import Edition
 from geoguide.experiments import presets
 from geoguide.experiments.placing import on, placed, tested_on
 from geoguide.experiments.presets import adapter_only, fusion, openscene, point_transformer, pooled, preset
-from geoguide.experiments.real_rooms import ORACLES
+from geoguide.experiments.real_rooms import LEARNED, ORACLES
 from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import MODULES, ObjectiveConfig
 from geoguide.method.superpoint_distillation import USDConfig
@@ -45,6 +45,7 @@ CONTROLS: dict[str, dict[str, Any]] = {  # of works-best; what each takes away o
     "uniform W": presets.UNIFORM_W,
     "permuted geometry": {"objective__iirc__geometry": "permuted"},
     "weights of the small edition": {"objective": SEARCHED},
+    **LEARNED,
     "true masks": ORACLES["true masks"],
     "true masks and superpoints": ORACLES["true masks and superpoints"],
 }

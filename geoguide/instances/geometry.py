@@ -87,7 +87,7 @@ def _segment_distinct(
         scores = np.concatenate([np.ones(planes.shape[0]), scores])
     member = InstanceMasks.from_labels(regions.index).sparse()  # [S, P]
     masks = InstanceMasks.from_sparse((groups @ member).tocsr(), scores)
-    return _suppress(_large_enough(masks, points, config), config.max_overlap)
+    return suppress(_large_enough(masks, points, config), config.max_overlap)
 
 
 def _check(points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -133,10 +133,15 @@ def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConf
     return masks.take(np.flatnonzero(extent.max(axis=1) >= config.min_extent))
 
 
-def _suppress(masks: InstanceMasks, max_overlap: float) -> InstanceMasks:
-    """Sort the masks, best first, and drop those whose IoU with a better one that stays is above `max_overlap`.
+def suppress(masks: InstanceMasks, max_overlap: float = 0.7) -> InstanceMasks:
+    """Sort masks, best first, and drop those that overlap a better one that stays.
 
-    The better mask has the higher score, on a tie the larger size.
+    Args:
+        masks: M masks; the better one has the higher score, on a tie the larger size.
+        max_overlap: IoU above which a mask is dropped.
+
+    Returns:
+        Those that stay.
     """
     masks = masks.take(np.lexsort((-masks.sizes(), -masks.scores)))
     clash = iou_matrix(masks, masks) > max_overlap  # [M, M]

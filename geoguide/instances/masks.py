@@ -1,16 +1,14 @@
-"""Class-agnostic instance masks M_i over the points of a scene: how they are held, compared and read (paper, IMR)."""
+"""Class-agnostic instance masks M_i over the points of a scene: how they are held and compared (paper, IMR)."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from geoguide.errors import DataError, InputError
+from geoguide.errors import InputError
 from geoguide.ops.groups import Groups
 from geoguide.scene import NO_INSTANCE
-from geoguide.text_files import read_text
 
 
 def annotated_regions(instances: np.ndarray, superpoints: np.ndarray) -> np.ndarray:
@@ -236,52 +234,3 @@ def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> np.ndarray:
     both = (masks.sparse() @ others.sparse().T).toarray().astype(np.float64)  # [M, N]
     union = masks.sizes()[:, None] + others.sizes()[None, :] - both
     return both / np.maximum(union, 1.0)
-
-
-def read_mask_index(path: str | Path, num_points: int | None = None) -> InstanceMasks:
-    """Read masks as Mask3D writes them: an index of lines "relative/mask.txt class score", and a file for each mask.
-
-    A mask's file holds one line for each point, 0 or 1.
-
-    Args:
-        path: The index.
-        num_points: P, the scene's number of points; None takes the first mask's length.
-
-    Returns:
-        The masks and their scores; the classes are not read.
-
-    Raises:
-        DataError: A file is missing, a line cannot be read, a mask has another length, or an empty index comes without
-            `num_points`; the message names the file.
-    """
-    path = Path(path)
-    masks, scores = [], []
-    for number, line in enumerate(read_text(path, "mask index").split("\n"), start=1):
-        if not line.strip():
-            continue
-        fields = line.rsplit(maxsplit=2)
-        try:
-            name, score = fields[0], float(fields[2])
-            if not np.isfinite(score):
-                raise ValueError(score)
-        except (IndexError, ValueError):
-            raise DataError(f"{path}: line {number} must be 'mask.txt class score', found {line!r}") from None
-        mask = _read_mask(path.parent / name)
-        num_points = len(mask) if num_points is None else num_points
-        if len(mask) != num_points:
-            raise DataError(f"{path.parent / name}: mask must have {num_points} lines, found {len(mask)}")
-        masks.append(mask)
-        scores.append(score)
-    if num_points is None:
-        raise DataError(f"{path}: mask index is empty and no point count is given")
-    return InstanceMasks.from_dense(np.array(masks, dtype=bool).reshape(len(masks), num_points), np.array(scores))
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    try:
-        values = np.array(read_text(path, "mask file").split(), dtype=np.float64)
-    except ValueError:
-        values = np.array([np.nan])
-    if not np.isin(values, (0, 1)).all():
-        raise DataError(f"{path}: mask must hold one 0 or 1 a line")
-    return values.astype(bool)

@@ -97,23 +97,25 @@ def match_instances(
 
     An instance goes to the mask of highest score whose IoU exceeds `threshold`; further masks on it are wrong. A mask
     that fits nothing is wrong, unless more than `threshold` of it lies on points without instance or on instances under
-    `min_points`: then it is ignored.
+    `min_points`: then it is ignored. Under 0.5 a mask may fit several instances: the first mask that fits an instance,
+    in the masks' own order, fits no later one (the benchmark's rule, so that AP25 depends on that order a little).
 
     Args:
         masks: M masks over P points.
         instances: integer [P], instance ids, negative for none.
         scores: [M], or None for equal ones: precision and recall then have a single point.
-        threshold: IoU, 0.5 or more, so that a mask fits one instance at most.
+        threshold: IoU, above 0.
         min_points: Smaller instances are not asked for, smaller masks are not looked at.
 
     Returns:
         The masks that count, and the number of instances that none gets.
 
     Raises:
-        InputError: As `overlaps`; scores of another shape or not finite, a threshold below 0.5, `min_points` below 0.
+        InputError: As `overlaps`; scores of another shape or not finite, a threshold outside (0, 1], `min_points`
+            below 0.
     """
-    if number("threshold", threshold) < 0.5:
-        raise InputError(f"threshold must be at least 0.5, found {threshold}")
+    if not 0 < number("threshold", threshold) <= 1:
+        raise InputError(f"threshold must be in (0, 1], found {threshold}")
     min_points = whole("min_points", min_points, 0)
     over = overlaps(masks, instances)
     scores = np.ones(len(over.mask_size)) if scores is None else host("scores", scores).astype(np.float64)
@@ -125,6 +127,8 @@ def match_instances(
     fits_any[over.mask[fits]] = True
     good = fits & asked[over.instance]
     mask, instance = over.mask[good], over.instance[good]
+    if threshold < 0.5:
+        mask, instance = _in_turn(mask, instance)
     order = np.lexsort((mask, -scores[mask], instance))  # by instance, best score first
     correct = np.diff(instance[order], prepend=-1) != 0
     unasked = over.shared * ~asked[over.instance]  # [n] points
@@ -133,6 +137,18 @@ def match_instances(
     correct = np.concatenate([correct, np.zeros(int(false.sum()), np.bool_)])
     score = np.concatenate([scores[mask[order]], scores[false]])
     return Matches(correct, score, int(asked.sum() - correct.sum()))
+
+
+def _in_turn(mask: np.ndarray, instance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs [n] that are left where the first mask of each instance, in the order of masks, fits no later one."""
+    order = np.lexsort((mask, instance))
+    mask, instance = mask[order], instance[order]
+    taken, kept = set(), np.zeros(len(mask), np.bool_)
+    starts = np.flatnonzero(np.diff(instance, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], len(mask)], strict=False):  # over instances, some dozens
+        kept[start:stop] = [one not in taken for one in mask[start:stop].tolist()]
+        taken.update(mask[start:stop][kept[start:stop]][:1].tolist())
+    return mask[kept], instance[kept]
 
 
 def average_precision(matches: Iterable[Matches]) -> float:

@@ -21,7 +21,7 @@ from geoguide.datasets.sources import SceneSource, fused_files
 from geoguide.errors import ConfigError
 from geoguide.frozen import to_dict
 from geoguide.instances.masks import InstanceMasks
-from geoguide.instances.scene_masks import scene_masks
+from geoguide.instances.scene_masks import masks_identity, scene_masks
 from geoguide.labels import load_label_set
 from geoguide.lifting import lift
 from geoguide.ops.block_digest import block_digest
@@ -112,7 +112,7 @@ class Stages:
 
     @functools.cached_property
     def masks(self) -> InstanceMasks:
-        """Class-agnostic instance masks; decided by `masks` and `superpoints` of the config."""
+        """Class-agnostic instance masks; decided by `masks` (with its files) and `superpoints` of the config."""
         found = self._stage("masks", self._settings("masks"), self._masks)
         return InstanceMasks(found["index"], found["offsets"], len(self.superpoints), found["scores"])
 
@@ -213,7 +213,8 @@ class Stages:
             case "superpoints":
                 return superpoints
             case "masks":
-                return [to_dict(self.config.masks, hashed_only=True), superpoints]
+                masks = self.config.masks
+                return [to_dict(masks, hashed_only=True), superpoints, *masks_identity(self.identity.name, masks)]
             case "geometry":
                 return backbones.identity(self.config.backbone)
         return self._lifted_settings
@@ -287,8 +288,12 @@ class Stages:
         return {"superpoints": scene_superpoints(self.scene, self.config.superpoints)}
 
     def _masks(self) -> Arrays:
-        masks = scene_masks(self.scene, self.superpoints, self.config.masks)
+        masks = scene_masks(self.scene, self.superpoints, self.config.masks, self._described)
         return {"index": masks.index, "offsets": masks.offsets, "scores": np.asarray(masks.scores)}
+
+    def _described(self, scene: Scene, backbone: str) -> np.ndarray:
+        """Frozen features of whatever the config's backbone is, as the packaged maker of masks takes them."""
+        return frozen_features(scene, backbones.BackboneConfig(backbone), self._device)
 
     def _geometry(self) -> Arrays:
         """Different rows are stored once where many points share them (all points of a voxel of a coarse level)."""

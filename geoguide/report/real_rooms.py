@@ -30,6 +30,8 @@ ORACLES: dict[tuple[tuple[str, Any], ...], str] = {
     (_TRUE_MASKS,): "works-best, true masks",
     (_TRUE_MASKS, _TRUE_SUPERPOINTS): "works-best, true masks and superpoints",
 }
+_LEARNED = (("masks.source", "learned+geometry"),)
+LEARNED = "works-best, learned masks and geometry's"
 ADAPTER, FULL = "adapter only", "works-best"
 BY_GRADIENT = f"{FULL} by gradient"
 ORDER = (
@@ -43,6 +45,7 @@ ORDER = (
     BY_GRADIENT,
     f"{BY_GRADIENT}, no imr",
     f"{BY_GRADIENT}, no iirc",
+    LEARNED,
 )
 ROWS = (*ORDER, *ORACLES.values())
 HIGHER = "the row scores higher"
@@ -75,6 +78,8 @@ def row_of(record: Record) -> str:
     if found.method == facts.ADAPTER:
         return ADAPTER
     changed = tuple(sorted(found.changed))
+    if changed == _LEARNED:
+        return LEARNED
     if changed in ORACLES:
         return ORACLES[changed]
     name = found.preset or config.name
@@ -255,7 +260,7 @@ def findings(lines: pd.DataFrame, scored: str) -> list[str]:
     less = [f"{BY_GRADIENT}, no {module}" for module in MODULES]
     compared = (
         (ADAPTER, (FULL, "as-written", BY_GRADIENT)),
-        (FULL, (*(f"{FULL}, no {module}" for module in MODULES), *ORACLES.values())),
+        (FULL, (*(f"{FULL}, no {module}" for module in MODULES), LEARNED, *ORACLES.values())),
         (BY_GRADIENT, less),
     )
     for reference, rows in compared:

@@ -26,7 +26,7 @@ from geoguide.datasets.matterport_categories import load_category_mapping
 from geoguide.datasets.points import load_points
 from geoguide.experiments import records
 from geoguide.frozen import from_dict
-from geoguide.instances.masks import read_mask_index
+from geoguide.instances.mask_files import read_mask_index
 from geoguide.labels import nuscenes as finer
 from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig

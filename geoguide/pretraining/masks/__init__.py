@@ -1,0 +1,1 @@
+"""Training of the network that proposes class-agnostic masks."""

@@ -1,0 +1,187 @@
+"""How good class-agnostic instance masks are, by who made them and where: results/masks.json (paper, claim C11)."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoguide.errors import DataError, InputError
+from geoguide.frozen import from_dict, to_dict
+from geoguide.instances.masks import InstanceMasks
+from geoguide.instances.quality import average_precision, mask_quality, match_instances
+from geoguide.paths import results_root, write_text
+
+MAKERS = {
+    "geometry": "geometry",
+    "learned": "learned (masks-mini)",
+    "learned+geometry": "learned and geometry",
+    "annotation": "annotation (oracle)",
+}
+COLUMNS = {
+    "ap50": "AP50",
+    "ap25": "AP25",
+    "mean_best_iou": "mean best IoU",
+    "recall50": "objects found at IoU 0.5",
+    "masks": "masks a room",
+    "instances": "objects a room",
+}
+
+
+@dataclass(frozen=True)
+class MaskRow:
+    """The quality of one maker's masks in some scenes, by ScanNet's rules and without classes.
+
+    Attributes:
+        maker: A key of `MAKERS`, or another name.
+        place: Which scenes, in words.
+        source: mini (generated) or real.
+        scenes: How many.
+        ap50: Average precision of all scenes together at IoU 0.5.
+        ap25: Likewise at 0.25.
+        mean_best_iou: Mean over scenes of the mean over objects of the best IoU that any mask has.
+        recall50: Mean over scenes of the share of objects with which some mask has an IoU above 0.5.
+        masks: Masks a scene.
+        instances: Objects of 100 points or more a scene.
+        sha256: Of the weights, where a network made them.
+    """
+
+    maker: str
+    place: str
+    source: str
+    scenes: int
+    ap50: float
+    ap25: float
+    mean_best_iou: float
+    recall50: float
+    masks: float
+    instances: float
+    sha256: str | None = None
+
+
+def mask_row(
+    maker: str,
+    place: str,
+    source: str,
+    found: Iterable[tuple[InstanceMasks, np.ndarray]],
+    sha256: str | None = None,
+) -> MaskRow:
+    """Score one maker's masks.
+
+    Args:
+        maker: As in `MaskRow`.
+        place: As in `MaskRow`.
+        source: As in `MaskRow`.
+        found: Of each scene the masks over P points, and the instance ids int64 [P], negative for none.
+        sha256: As in `MaskRow`.
+
+    Returns:
+        The row, numbers to four decimals.
+
+    Raises:
+        InputError: No scene.
+    """
+    matches: dict[float, list[Any]] = {0.5: [], 0.25: []}
+    quality = []
+    for masks, instances in found:
+        quality.append(mask_quality(masks, instances))
+        for threshold, kept in matches.items():
+            kept.append(match_instances(masks, instances, scores=masks.scores, threshold=threshold))
+    if not quality:
+        raise InputError(f"masks of {maker} on {place}: at least one scene is needed, found none")
+    means = {name: float(np.mean([one[name] for one in quality])) for name in quality[0]}
+    figures = means | {"ap50": average_precision(matches[0.5]), "ap25": average_precision(matches[0.25])}
+    rounded: Mapping[str, Any] = {name: round(value, 4) for name, value in figures.items()}
+    return MaskRow(maker, place, source, len(quality), **rounded, sha256=sha256)
+
+
+def read_rows(path: Path | None = None) -> list[MaskRow]:
+    """Read the committed rows.
+
+    Args:
+        path: A file that `write_rows` wrote; None for results/masks.json.
+
+    Returns:
+        The rows, in the order of the file.
+
+    Raises:
+        DataError: The file is missing or not as it must be.
+    """
+    path = results_root() / "masks.json" if path is None else path
+    try:
+        held = json.loads(path.read_text())["rows"]
+        return [from_dict(MaskRow, row, f"rows[{number}]") for number, row in enumerate(held)]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: rows of masks cannot be read ({error})") from None
+
+
+def write_rows(rows: Sequence[MaskRow], path: Path | None = None) -> None:
+    """Write rows; those of the same maker and place that are there already are replaced, others stay.
+
+    Args:
+        rows: The rows.
+        path: The file; None for results/masks.json.
+    """
+    path = results_root() / "masks.json" if path is None else path
+    old = read_rows(path) if path.is_file() else []
+    merged = {(row.place, row.maker): row for row in [*old, *rows]}
+    lines = ",\n".join(f" {json.dumps(to_dict(row))}" for row in merged.values())
+    write_text(path, f'{{"rows": [\n{lines}\n]}}\n')
+
+
+def mask_table(rows: Sequence[MaskRow]) -> pd.DataFrame:
+    """The rows as they are shown.
+
+    Args:
+        rows: The rows.
+
+    Returns:
+        A line for each: `scenes`, `masks from`, and the columns of `COLUMNS`.
+    """
+    lines = []
+    for row in rows:
+        where = {"scenes": f"{row.scenes} {row.place} ({row.source})", "masks from": MAKERS.get(row.maker, row.maker)}
+        lines.append(where | {told: getattr(row, name) for name, told in COLUMNS.items()})
+    return pd.DataFrame(lines, columns=["scenes", "masks from", *COLUMNS.values()])
+
+
+def card(rows: Sequence[MaskRow]) -> str:
+    """The rows as the network's card holds them (weights/masks-mini.md).
+
+    Args:
+        rows: The rows.
+
+    Returns:
+        A table in Markdown, numbers to two decimals.
+    """
+    shown = ("ap50", "ap25", "mean_best_iou", "recall50")
+    lines = [["scenes", "masks from", *(COLUMNS[name] for name in shown)], ["---"] * (2 + len(shown))]
+    for row in rows:
+        numbers = [f"{getattr(row, name):.2f}" for name in shown]
+        lines.append([f"{row.scenes} {row.place} ({row.source})", MAKERS.get(row.maker, row.maker), *numbers])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def findings(rows: Sequence[MaskRow]) -> list[str]:
+    """What learned masks are against those from geometry, place by place.
+
+    Args:
+        rows: The rows.
+
+    Returns:
+        A line of Markdown for each place and maker that learned.
+    """
+    story = []
+    for place in dict.fromkeys(row.place for row in rows):
+        here = {row.maker: row for row in rows if row.place == place}
+        for maker in ("learned", "learned+geometry"):
+            if maker not in here or "geometry" not in here:
+                continue
+            own, plain = here[maker], here["geometry"]
+            said = ", ".join(f"{COLUMNS[name]} {getattr(own, name):.2f} against {getattr(plain, name):.2f}"
+                             for name in ("ap50", "ap25", "mean_best_iou"))  # fmt: skip
+            story.append(f"- Masks of {MAKERS[maker]} on {own.scenes} {place} ({own.source}): {said} of geometry's.")
+    return story
