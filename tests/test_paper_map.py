@@ -73,5 +73,6 @@ def test_every_experiment_chapter_is_on_the_map_and_no_line_is_twice() -> None:
         "13_error_anatomy",
         "14_real_scenes",
         "15_regime",
+        "16_own_scan",
     }
     assert {line.chapter for line in lines} == set(CHAPTERS) - ledgers
