@@ -8,15 +8,18 @@ from geoguide.experiments import presets
 from geoguide.experiments.presets import adapter_only, preset
 from geoguide.pipeline.config import ExperimentConfig
 
+TENTH = "sonata-mini-tenth"
+
 # From the weakest to the strongest as their making has it (whether scores agree is the question), and the row of
 # results/backbones/probe.json that probes each.
 RUNGS = {
     "sonata-mini-untrained": "random",
     "descriptors": "descriptors",
-    "sonata-mini-tenth": "sonata-mini-tenth",
+    TENTH: "sonata-mini-tenth",
     "sonata-mini": "sonata-mini",
     "sonata-mini+descriptors": "sonata-mini+descriptors",
 }
+WEAKER = ("sonata-mini-untrained", TENTH)  # than the default backbone, by the length of their pretraining alone
 BOUND_PROBE = "supervised"  # the same network trained on labels
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from geoguide.benchmarks import NAMES, benchmark
 from geoguide.datasets.config import Edition
-from geoguide.experiments import presets, regime
+from geoguide.experiments import ladder, presets, regime
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import KEPT, SCORE
 from geoguide.method.objective import MODULES
@@ -77,9 +77,9 @@ def _of_freezing(edition: Edition) -> Iterator[ClaimTest]:
                 "C1", first, second, what, says, metrics=BOTH if like_openseg else MIOU, aside=whole != ENTIRE
             )
     rooms = HERE | {"teacher": own_models(edition)["scannet"]}
-    for name in regime.OTHER_BACKBONES if edition == "large" else presets.OTHER_BACKBONES:
+    for name in regime.OTHER_BACKBONES if edition == "large" else (*presets.OTHER_BACKBONES, ladder.TENTH):
         first, second = ADAPTER | rooms, ADAPTER | rooms | {"backbone": name}
-        aside = "untrained" not in name  # of others the paper does not say which knows more
+        aside = name not in ladder.WEAKER  # of others the paper does not say which knows more
         yield ClaimTest("C12", first, second, f"the pretrained backbone beats {name}", aside=aside)
 
 
