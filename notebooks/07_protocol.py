@@ -117,7 +117,7 @@ settings = to_dict(ExperimentConfig())
 parts = ["data", "teacher", "lifting", "superpoints", "masks", "adapter", "train"]
 flat = pd.json_normalize({part: settings[part] for part in parts}).T
 flat.columns = ["default"]
-flat
+flat.style
 
 # %% [markdown]
 # ## The search on the large edition

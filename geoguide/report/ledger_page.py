@@ -148,7 +148,7 @@ def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
     Returns:
         HTML; each claim is a link to its fold in `folds`.
     """
-    heads = ("", "verdict", "the paper claims", "the difference it hangs on", "tests", *editions, "chapter")
+    heads = ("", "verdict", "the paper claims", "the difference it hangs on", "tests", *editions, "ch.")
     lines = ["".join(f"<th>{name if name not in editions else name + ' edition'}</th>" for name in heads)]
     for claim, row in zip(CLAIMS, claim_rows(table, editions), strict=True):
         effect = f"{_text(row['effect'])}<br><small>{_text(row['test'])}</small>" if row["effect"] else ""
