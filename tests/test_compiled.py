@@ -100,7 +100,7 @@ def test_a_read_only_install_without_a_home_imports(tmp_path: Path) -> None:
             pytest.skip("root without setpriv can write to a read-only folder")
         command = ["setpriv", "--bounding-set=-dac_override,-fowner", *command]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == str(copy / "superpoints.py") and done.stderr == ""
+    assert done.stdout.strip() == str(copy / "superpoints" / "__init__.py") and done.stderr == ""
     assert [path.name for path in (tmp_path / "temporary").glob("geoguide-*/*")] == ["numba"]
     assert not list(copy.rglob("__pycache__"))
     for path in [copy, *copy.rglob("*")]:
