@@ -60,7 +60,7 @@ def test_frozen_features_change_the_backbone_alone():
 
 
 def test_lineage_is_as_written_but_for_what_its_ancestors_code_does():
-    """And only the profiles of the large edition and of the other systems run it: the chapters compare the presets that they always compared."""
+    """And only two profiles run it: the chapters compare the presets that they always compared."""
     changed = differences(to_dict(preset("as-written")), to_dict(preset("lineage")))
     settings = {"superpoints.min_size", "train.points_per_step"}
     assert changed == {"name", "objective.usd.point_target"} | settings
