@@ -167,7 +167,9 @@ figures.effect_heatmap(gaps, title="What a module adds to the adapter under one 
 doses.effect_table(effects).style.hide(axis="index")
 
 # %%
-Markdown(doses.own_fault_verdict(effects))
+done = [record.converged for record in ran]
+said = f"{sum(map(bool, done))} of {len(done)} trainings had converged; differences of others say who learns faster."
+Markdown(f"{doses.own_fault_verdict(effects)} {said if done else ''}")
 
 # %% [markdown]
 # ## How good must superpoints and masks be?
