@@ -414,7 +414,7 @@ class FitScan:
     backbone: str = "sonata-mini+descriptors"
     """Frozen 3D features."""
     weights: str | None = None
-    """Of the backbone, if it is Sonata; default the hub's."""
+    """Of the backbone, if others released it; default the hub's (Sonata's alone)."""
     drop: str = "none"
     """Modules to leave out: none, usd, imr, iirc, or several joined by +."""
     steps: Steps = None

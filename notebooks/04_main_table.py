@@ -117,7 +117,7 @@ benchmark_tables.overview(by_dataset, ours).style.hide(axis="index")
 # %%
 usual = data == "mini" and features is None and edition == "small"
 rivals = find_all(systems(dataset)) if usual else []
-benchmark_tables.systems_table(frame([*found, *rivals], edition=edition)).style.hide(axis="index")
+benchmark_tables.systems_table(frame([*found, *rivals], edition=edition), ours).style.hide(axis="index")
 
 # %% [markdown]
 # What the second stage of SAS and of GGSD changes by itself, on the validation rooms that no training learns from. A

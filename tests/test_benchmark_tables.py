@@ -84,7 +84,7 @@ def test_systems_are_beside_the_student_that_they_have() -> None:
         "SAS stage 1, frozen backbone",
     ]
     assert list(table["minus"]) == ["2D fusion", "entire network", "adapter only"]
-    assert list(table["mIoU"]) == ["+11.00", "+3.00 ± 0.00", "+1.50 ± 0.00"]
+    assert list(table["Δ mIoU"]) == ["+11.00", "+3.00 ± 0.00", "+1.50 ± 0.00"]
 
 
 def test_a_second_stage_is_judged_by_its_own_curve() -> None:

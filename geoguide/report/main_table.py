@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoguide.experiments.facts import GEOGUIDE, Row
+from geoguide.experiments.facts import Row
 from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.records import Record, frame, only
 from geoguide.report.evidence import converged, paired
@@ -122,11 +122,12 @@ SYSTEM_ROWS: tuple[Row, ...] = (
 )
 
 
-def systems_table(lines: pd.DataFrame) -> pd.DataFrame:
+def systems_table(lines: pd.DataFrame, ours: str = "mini") -> pd.DataFrame:
     """The other systems of the paper's tables, each beside OpenScene's network or the adapter, whose student it has.
 
     Args:
         lines: See `records.frame`; of one benchmark and one 2D model, the rows of the main table among them.
+        ours: What our data are: mini or real.
 
     Returns:
         A line per system and student that was run: scores, the change of mIoU from the same student with plain
@@ -138,12 +139,11 @@ def systems_table(lines: pd.DataFrame) -> pd.DataFrame:
         if mine.empty:
             continue
         plain = FUSION | {"changed": ()} if row is SUPERPOINT_FUSION else ADAPTER if "backbone" in row else ENTIRE
-        plain = ADAPTER if row["method"] == GEOGUIDE else plain
         gap = paired(lines, row, plain)
         line = (
             {"row": row_label(row | teacher)} | means(mine, "{}") | {"seeds": len(mine), "converged": converged(mine)}
         )
-        table.append(line | {"minus": row_label(plain | teacher), "mIoU": mean_of(gap, signed=True)})
+        table.append(line | {"minus": row_label(plain | teacher), "Δ mIoU": mean_of(gap, signed=True)})
     return pd.DataFrame(table)
 
 

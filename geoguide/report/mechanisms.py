@@ -5,7 +5,6 @@ are counted in what a network predicts: superpoints whose points are told differ
 and how far apart the instances of one class lie. They need the truth (instances, and of the last also classes).
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +14,13 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from geoguide.errors import DataError, InputError
-from geoguide.frozen import from_dict, to_dict
-from geoguide.paths import results_root, write_text
+from geoguide.errors import InputError
+from geoguide.paths import results_root
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.evaluate import student_output
 from geoguide.prepared import PreparedScene
 from geoguide.report.evidence import interval
+from geoguide.report.measured import read_measured, write_measured
 from geoguide.scene import NO_INSTANCE, VOID
 from geoguide.students.student import Student
 
@@ -228,8 +227,7 @@ def write_symptoms(found: Mapping[str, Symptoms], path: Path | None = None) -> N
         found: By name of the row.
         path: The file; None for results/mechanisms.json.
     """
-    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(to_dict(one))}" for name, one in found.items())
-    write_text(_place(path), f'{{"rows": {{\n{lines}\n}}}}\n')
+    write_measured(_place(path), "rows", found)
 
 
 def read_symptoms(path: Path | None = None) -> dict[str, Symptoms]:
@@ -244,12 +242,7 @@ def read_symptoms(path: Path | None = None) -> dict[str, Symptoms]:
     Raises:
         DataError: The file cannot be read or holds something else.
     """
-    path = _place(path)
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return {name: from_dict(Symptoms, one, name) for name, one in raw["rows"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: must hold symptoms by row ({error})") from None
+    return read_measured(_place(path), "rows", Symptoms, "symptoms by row")
 
 
 def _place(path: Path | None) -> Path:

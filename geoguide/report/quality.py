@@ -1,6 +1,5 @@
 """How much the gain over the adapter depends on the quality of superpoints and masks (claim C11)."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from geoguide.experiments import regime
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.profiles import QUALITY, quality, with_quality
 from geoguide.experiments.records import Record, frame, only
-from geoguide.frozen import from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.instances.scene_masks import scene_masks
-from geoguide.paths import results_root, write_text
+from geoguide.paths import results_root
 from geoguide.report.evidence import NO_VERDICT, estimate, paired, settled, verdicts
+from geoguide.report.measured import read_measured, write_measured
 from geoguide.report.rows import ADAPTER, FULL
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_superpoints, superpoint_purity
@@ -86,8 +85,7 @@ def write_qualities(found: Mapping[str, Quality], path: Path | None = None) -> N
         found: By variant.
         path: The file; None for results/quality.json.
     """
-    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(to_dict(one))}" for name, one in found.items())
-    write_text(_place(path), f'{{"variants": {{\n{lines}\n}}}}\n')
+    write_measured(_place(path), "variants", found)
 
 
 def read_qualities(path: Path | None = None) -> dict[str, Quality]:
@@ -102,12 +100,7 @@ def read_qualities(path: Path | None = None) -> dict[str, Quality]:
     Raises:
         DataError: The file cannot be read or holds something else.
     """
-    path = _place(path)
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return {name: from_dict(Quality, one, name) for name, one in raw["variants"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: must hold qualities by variant ({error})") from None
+    return read_measured(_place(path), "variants", Quality, "qualities by variant")
 
 
 def _place(path: Path | None) -> Path:
