@@ -1,18 +1,24 @@
 """Figures: they draw what they were given, need no network, stay small, and refuse bad input in one line."""
 
 import base64
+import io
+import json
 import re
 
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
+from PIL import Image
 from scipy import stats
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from geoguide.errors import InputError
 from geoguide.labels import load_label_set
 from geoguide.report import figures
 from geoguide.report.figures.clouds import MAX_POINTS, _palette, _quantise, _round_step
+from geoguide.report.figures.palette import APART, as_deuteranope, class_colors
+from geoguide.report.figures.poster import draw_cloud
 from geoguide.report.figures.render import OfflineRenderer
 
 LABELS = load_label_set("scannet20")
@@ -244,8 +250,66 @@ def test_html_needs_no_network_and_json_form_is_there_for_jupyterlab():
     parts = bundle(figures.seed_bars({"a": [1.0, 2.0]}, title="t"))
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=", parts["text/html"])
     assert "https://" not in parts["text/html"]
-    assert "Plotly.newPlot" in parts["text/html"]
+    assert 'class="geoguide-figure"' in parts["text/html"]
     assert parts["application/vnd.plotly.v1+json"]["data"][0]["type"] == "bar"
+
+
+def page_data(html: str) -> dict:
+    """What `figure.js` draws from."""
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, re.S)[1])
+
+
+def test_no_text_ends_the_elements_that_carry_a_figure():
+    html = bundle(figures.seed_bars({"</script><b>": [1.0, 2.0]}, title="a <i>b</i> c"))["text/html"]
+    assert page_data(html)["data"][0]["x"] == ["</script><b>"]
+    assert 'aria-label="a b c"' in html and "<figcaption>a <i>b</i> c</figcaption>" in html
+
+
+def test_a_cloud_comes_as_described_pictures_with_what_its_colours_mean(cloud, rng):
+    labels = rng.integers(0, 3, len(cloud))
+    panels = [
+        figures.Panel(cloud, "classes & more", labels=labels, label_set=LABELS),
+        figures.Panel(cloud, "heat", scalar=cloud[:, 0], scalar_name="cosine", limits=(0, 2)),
+    ]
+    parts = bundle(figures.show_clouds(panels, title="t"))
+    pictures = re.findall(r'<img src="data:image/webp;base64,([^"]+)" alt="([^"]+)"', parts["text/html"])
+    assert [told.split(":")[0] for _, told in pictures] == ["classes &amp; more", "heat"]
+    for source, _ in pictures:
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))).convert("RGBA"))
+        drawn = pixels[pixels[..., 3] > 128]
+        assert 0.01 < len(drawn) / pixels[..., 0].size < 1 and len(np.unique(drawn[:, :3], axis=0)) > 2
+    keys = re.findall(r'<i style="background:[^"]+"></i>([^<]+)', parts["text/html"])
+    assert set(keys) == set(LABELS.names[:3])
+    assert page_data(parts["text/html"])["stack"]
+    assert "meta" not in parts["application/vnd.plotly.v1+json"]["layout"]  # pictures travel once
+
+
+def test_the_nearest_point_of_a_still_picture_is_in_front():
+    eye = (1.0, -1.0, 1.0)
+    points = np.array([[0, 0, 0], np.array(eye), [3, 3, 0], [-3, -3, 0]], dtype=float)  # the second hides the first
+    image = draw_cloud(points, np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 255]]), eye)
+    shown = {tuple(color) for color in image[image[..., 3] > 0][:, :3].tolist()}
+    assert shown == {(0, 255, 0), (0, 0, 255)}
+
+
+def test_a_deuteranope_tells_the_classes_of_the_book_apart():
+    for name in ("scannet20", "matterport21", "nuscenes16"):
+        labels = load_label_set(name)
+        colors = class_colors(labels)
+        for lab in (rgb2lab(colors / 255), rgb2lab(as_deuteranope(colors))):
+            apart = deltaE_ciede2000(lab[:, None], lab[None])
+            assert apart[~np.eye(len(labels), dtype=bool)].min() >= APART
+        kept = np.linalg.norm(colors.astype(float) - labels.colors, axis=1) == 0
+        assert kept[0] and kept.sum() >= 5  # familiar colours stay where they can
+    assert len(class_colors(load_label_set("matterport160"))) == 160
+
+
+def test_greys_look_grey_to_a_deuteranope_and_red_and_green_alike():
+    greys = np.repeat(np.array([[0], [90], [255]], dtype=np.uint8), 3, axis=1)
+    np.testing.assert_allclose(as_deuteranope(greys), greys / 255, atol=2e-3)
+    pair = np.array([[170, 90, 40], [120, 120, 40]], dtype=np.uint8)
+    normal, seen = rgb2lab(pair / 255), rgb2lab(as_deuteranope(pair))
+    assert deltaE_ciede2000(seen[0][None], seen[1][None]) < 0.4 * deltaE_ciede2000(normal[0][None], normal[1][None])
 
 
 def test_use_offline_renderer_becomes_the_default():

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from geoguide.errors import InputError, require
 from geoguide.report.evidence import interval
-from geoguide.report.figures.render import NO_MARGIN, PALETTE, finish
+from geoguide.report.figures.render import INK, NO_MARGIN, PALETTE, finish
 
 _MAX_ROWS = 400
 
@@ -65,7 +65,7 @@ def show_matrices(
     figure.update_yaxes(autorange="reversed", constrain="domain", showticklabels=False)
     figure.update_yaxes(showticklabels=readable, tickfont={"size": 9}, row=1, col=1)
     margin = {"l": 110 if readable else 10, "r": 10, "t": 80, "b": 80}
-    return finish(figure, title=title, height=int(170 + 700 / max(len(values), 1.4)), margin=margin)
+    return finish(figure, title=title, height=int(170 + 700 / max(len(values), 1.4)), margin=margin, stack=True)
 
 
 def seed_bars(
@@ -94,14 +94,14 @@ def seed_bars(
     shared = {
         "x": list(rows),
         "y": [float(seeds.mean()) for seeds in rows.values()],
-        "error_y": {"type": "data", "array": [interval(seeds) for seeds in rows.values()], "color": "#222222"},
+        "error_y": {"type": "data", "array": [interval(seeds) for seeds in rows.values()], "color": INK},
         "hovertemplate": "%{x}: %{y:.2f} ± %{error_y.array:.2f}<extra></extra>",
         "name": "mean and 95 % interval",
     }
     dot = go.Scatter(**shared, mode="markers", marker={"color": color, "size": 11})
     figure = go.Figure(dot if zoom else go.Bar(**shared, marker={"color": color, "opacity": 0.7}))
     seed_x = [name for name, seeds in rows.items() for _ in seeds]
-    ticks = {"color": "#555555", "size": 7, "symbol": "line-ew-open"}
+    ticks = {"color": INK, "size": 7, "symbol": "line-ew-open"}
     figure.add_scatter(x=seed_x, y=np.concatenate(list(rows.values())), mode="markers", marker=ticks, name="one seed")
     if reference is not None:
         figure.add_hline(y=float(rows[reference].mean()), line={"color": PALETTE[5], "dash": "dot", "width": 1.5})
@@ -259,7 +259,7 @@ def show_images(images: Mapping[str, np.ndarray], *, title: str) -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     ratio = max(image.shape[0] / image.shape[1] for image in images.values())
-    return finish(figure, title=title, height=int(90 + 760 * ratio / len(images)), margin=NO_MARGIN)
+    return finish(figure, title=title, height=int(90 + 760 * ratio / len(images)), margin=NO_MARGIN, stack=True)
 
 
 def _checked(row: str, seeds: Seeds) -> np.ndarray:

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
+from plotly.colors import hex_to_rgb, sequential
 
 from geoguide.errors import InputError, require
 from geoguide.labels import LabelSet
-from geoguide.report.figures.render import NO_MARGIN, finish
+from geoguide.report.figures.palette import class_colors
+from geoguide.report.figures.poster import as_data_url, draw_cloud
+from geoguide.report.figures.render import NO_MARGIN, Still, finish
 from geoguide.scene import VOID
 
 MAX_POINTS = 100_000
@@ -22,7 +25,10 @@ MAX_POINTS = 100_000
 POINT_SIZE = 2.0  # pixels
 
 
-VOID_COLOR = "rgb(200,200,200)"
+VOID_RGB = np.array([160, 160, 160])  # what has no class or no value; seen on white and on black
+VOID_COLOR = "rgb({},{},{})".format(*VOID_RGB)
+
+_ID_COLORS = np.random.default_rng(3).uniform(40, 230, size=(254, 3)).astype(np.int64)  # of superpoints and instances
 
 
 EYE = (0.55, -1.15, 1.65)  # steep enough to look over the near wall of a room
@@ -31,7 +37,7 @@ EYE = (0.55, -1.15, 1.65)  # steep enough to look over the near wall of a room
 GAP, BAR = 0.02, 0.09  # of the figure's width: between panels, and for a heat map's colour bar
 
 
-AXIS = {"tickfont": {"size": 10}, "showspikes": False, "backgroundcolor": "white", "gridcolor": "#e5e5e5"}
+AXIS = {"tickfont": {"size": 10}, "showspikes": False, "showbackground": False, "gridcolor": "#cccccc"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +125,8 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
     away = max(1.0, 0.36 / width)
     eye = {axis: away * value for axis, value in zip("xyz", EYE, strict=True)}
     camera = {"eye": eye, "center": {"x": 0.0, "y": 0.0, "z": -0.1}}
-    seen: set[str] = set()
+    seen: dict[str, str] = {}  # names of classes, and their colours
+    stills = []
     layout: dict[str, Any] = {}
     for number, panel in enumerate(panels):
         scene = f"scene{number + 1 if number else ''}"
@@ -129,14 +136,17 @@ def show_clouds(panels: Sequence[Panel], *, title: str, max_points: int = 40_000
             trace.scene = scene
             if trace.legendgroup:
                 trace.showlegend = trace.legendgroup not in seen
-                seen.add(trace.legendgroup)
+                seen[trace.legendgroup] = trace.marker.color
             figure.add_trace(trace)
+        stills.append(_still(panel, kept, title))
         layout[scene] = {"domain": {"x": [left, left + width]}, "aspectmode": "data", "camera": camera, **axes}
         above = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "showarrow": False}
         figure.add_annotation(x=left + width / 2, y=1.0, text=panel.title, font={"size": 12}, **above)
         left += width + bars[number] + GAP
     legend = {"itemsizing": "constant", "orientation": "h", "y": -0.02, "yanchor": "top", "font": {"size": 11}}
-    return finish(figure, title=title, height=560 if seen else 480, margin=NO_MARGIN, legend=legend, **layout)
+    told = {"stack": True, "stills": stills, "names": list(seen.items())}
+    height = 560 if seen else 480
+    return finish(figure, title=title, height=height, margin=NO_MARGIN, legend=legend, **told, **layout)
 
 
 def _thin(count: int, limit: int) -> np.ndarray:
@@ -189,6 +199,44 @@ def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, bar_x: float) -> l
     return [_scatter(grid, marker, showlegend=False, hoverinfo="skip")]
 
 
+def _still(panel: Panel, kept: np.ndarray, title: str) -> Still:
+    """A panel as a picture, with what it shows in words."""
+    name, scale = panel.title or title, None
+    if panel.scalar is not None:
+        scalar = np.asarray(panel.scalar, dtype=np.float64)[kept]
+        low, high = _limits(panel, scalar)
+        shade = np.nan_to_num((scalar - low) / max(high - low, 1e-12)).clip(0, 1)
+        colors = np.where(np.isfinite(scalar)[:, None], _viridis(shade), VOID_RGB)
+        ends = tuple("rgb({},{},{})".format(*color) for color in _viridis(np.linspace(0, 1, 9)).tolist())
+        scale = (panel.scalar_name, f"{low:.3g}", f"{high:.3g}", ends)
+        told = f"{name}: a point cloud, the higher {panel.scalar_name} the brighter"
+    elif panel.colors is not None:
+        colors, told = np.round(np.asarray(panel.colors)[kept] * 255), f"{name}: a point cloud in its own colours"
+    else:
+        labels = np.asarray(panel.labels)[kept]
+        told = f"{name}: a point cloud, a colour for every {'class' if panel.label_set is not None else 'group'}"
+        if panel.label_set is not None:
+            table = np.vstack([class_colors(panel.label_set), VOID_RGB])  # [C + 1, 3]
+            colors = table[np.where(labels == VOID, len(table) - 1, labels)]
+        else:
+            colors = np.where(labels[:, None] < 0, VOID_RGB, _ID_COLORS[labels % len(_ID_COLORS)])
+    picture = draw_cloud(np.asarray(panel.points)[kept], colors.astype(np.uint8), EYE)
+    return Still(panel.title, as_data_url(picture), told, scale)
+
+
+def _limits(panel: Panel, scalar: np.ndarray) -> tuple[float, float]:
+    """Ends of a heat map's colours; 0 and 1 where no value is finite."""
+    known = scalar[np.isfinite(scalar)]
+    return panel.limits or ((float(known.min()), float(known.max())) if len(known) else (0.0, 1.0))
+
+
+def _viridis(shade: np.ndarray) -> np.ndarray:
+    """Plotly's Viridis at shades [N] in [0, 1], as uint8 [N, 3]."""
+    steps = np.array([hex_to_rgb(color) for color in sequential.Viridis], dtype=np.float64)  # [10, 3]
+    at = np.linspace(0, 1, len(steps))
+    return np.stack([np.interp(shade, at, steps[:, channel]) for channel in range(3)], axis=1).round().astype(np.uint8)
+
+
 def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
     """True colours [N, 3] as uint8 indices [N] into a palette of at most 256, written as a plotly colour scale."""
     pixels = np.round(colors * 255).astype(np.uint8)[None]  # [1, N, 3]
@@ -203,8 +251,7 @@ def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
 
 def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, bar_x: float) -> list[go.Scatter3d]:
     known = np.isfinite(scalar)  # bool [N]
-    extremes = (float(scalar[known].min()), float(scalar[known].max())) if known.any() else (0.0, 1.0)
-    low, high = panel.limits or extremes
+    low, high = _limits(panel, scalar)
     bar = {"title": {"text": panel.scalar_name, "side": "right"}, "x": bar_x, "xanchor": "left", "thickness": 12}
     marker = {"color": scalar[known], "colorscale": "Viridis", "cmin": low, "cmax": high}
     hover = f"{panel.scalar_name} %{{marker.color:.3f}}<extra></extra>"
@@ -219,10 +266,10 @@ def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray) -> 
     unknown = set(np.unique(labels).tolist()) - set(range(classes)) - {VOID}
     if unknown:
         raise InputError(f"labels holds {min(unknown)}, not one of the {classes} classes of {label_set.name}")
-    traces = []
+    traces, colors = [], class_colors(label_set)
     for label in np.unique(labels).tolist():
         name = "void" if label == VOID else label_set.names[label]
-        color = VOID_COLOR if label == VOID else "rgb({},{},{})".format(*label_set.colors[label].tolist())
+        color = VOID_COLOR if label == VOID else "rgb({},{},{})".format(*colors[label].tolist())
         told = {"name": name, "legendgroup": name, "hovertemplate": f"{name}<extra></extra>"}
         traces.append(_scatter(grid[labels == label], {"color": color}, **told))
     return traces
@@ -230,7 +277,6 @@ def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray) -> 
 
 def _id_palette(labels: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
     """As `_palette`, of ids [N]: neighbouring ids get unlike colours of a fixed table; negative ids are grey."""
-    table = np.random.default_rng(3).uniform(40, 230, size=(254, 3)).astype(np.int64)  # [254, 3]
-    colors = [VOID_COLOR, *("rgb({},{},{})".format(*row) for row in table.tolist())]
+    colors = [VOID_COLOR, *("rgb({},{},{})".format(*row) for row in _ID_COLORS.tolist())]
     scale = [[i / 254, color] for i, color in enumerate(colors)]
     return np.where(labels < 0, 0, 1 + labels % 254).astype(np.uint8), scale

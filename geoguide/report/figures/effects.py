@@ -58,7 +58,7 @@ def effect_heatmap(
             frame = {"color": PALETTE[7], "width": 2}
             figure.add_shape(type="rect", x0=low, x1=high, y0=at[0] - 0.46, y1=at[0] + 0.46, line=frame)
     most = float(np.nanmax(np.abs(mean))) if np.isfinite(mean).any() else 1.0
-    heat = go.Heatmap(z=mean, x=columns, y=rows, colorscale="PuOr", zmid=0, zmin=-most, zmax=most, opacity=0.75)
+    heat = go.Heatmap(z=mean, x=columns, y=rows, colorscale="PuOr", zmid=0, zmin=-most, zmax=most)
     heat.colorbar = {"title": {"text": "points of mIoU", "side": "right"}, "thickness": 12}
     heat.hovertemplate = "%{y}, %{x}: %{z:+.2f}<extra></extra>"
     figure.add_trace(heat)
@@ -133,7 +133,9 @@ def quality_scatter(
         figure.add_hline(y=0, line={"color": "#888888", "width": 1}, row=1, col=column)
         figure.update_xaxes(title_text=quality, type="log" if quality in log else "linear", row=1, col=column)
     figure.update_yaxes(title_text=unit, row=1, col=1)
-    return finish(figure, title=title, height=470, legend={"orientation": "h", "y": -0.25}, margin={"b": 150})
+    return finish(
+        figure, title=title, height=470, legend={"orientation": "h", "y": -0.25}, margin={"b": 150}, stack=True
+    )
 
 
 def _gain_dot(name: str, number: int, value: float, seeds: np.ndarray) -> go.Scatter:

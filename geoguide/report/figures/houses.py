@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from geoguide.report.figures.render import PALETTE, finish
+from geoguide.report.figures.render import INK, PALETTE, finish
 from geoguide.report.layout import Room
 
 _GAP = 0.35  # of a box's width, between neighbours
@@ -35,8 +35,10 @@ def import_picture(rooms: Sequence[Room], *, title: str) -> go.Figure:
     for room in rooms:
         x, width = places[room.name]
         box = {"x0": x - width / 2, "x1": x + width / 2, "y0": room.floor - 0.25, "y1": room.floor + 0.25}
-        line = {"color": "#222222", "width": 1}
-        figure.add_shape(type="rect", **box, layer="below", fillcolor="#ffffff", line=line)  # the names stand above
+        line = {"color": INK, "width": 1}
+        figure.add_shape(
+            type="rect", **box, layer="below", fillcolor="rgba(128,128,128,0.15)", line=line
+        )  # the names stand above
         for name in room.imports:
             xs, ys = [x, places[name][0]], [room.floor - 0.25, floor_of[name] + 0.25]
             line = {"color": PALETTE[0], "width": 1}
