@@ -42,6 +42,7 @@ from geoguide.experiments.presets import preset
 from geoguide.pipeline.prepare import prepare
 from geoguide.pipeline.stages import make_teacher
 from geoguide.report import figures
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -50,12 +51,13 @@ figures.use_offline_renderer()
 # `load_scene` reads ScanNet v2's own files: a mesh, its labels, and posed colour and depth images. Drag to turn,
 # scroll to come closer.
 
-# %%
+# %% tags=["hide-input"]
 config = preset(variant).replace(train__steps=steps, train__evaluate_every=max(1, steps // 10))
 source = list_sources(config.data, "test")[room]
 scene = source.load()
 print(f"{scene.name} ({scene.provenance} data): {len(scene):,} points, {len(scene.views)} images")
-figures.show_cloud(scene.points, colors=scene.colors, title=f"{scene.name}: the reconstructed room in its own colours")
+title = f"{scene.name}: the reconstructed room in its own colours"
+under(figures.show_cloud(scene.points, colors=scene.colors, title=title), "00_quickstart")
 
 # %% [markdown]
 # ## What the 2D model sees
@@ -73,11 +75,11 @@ view = scene.views[frame]
 features = next(itertools.islice(make_teacher(config).features(scene), frame, None))  # [H, W, D]
 truth = labels.from_raw(load_category_table().nyu40(view.labels()))  # [H, W]
 
-# %%
+# %% tags=["hide-input"]
 palette = np.full((256, 3), 200, np.uint8)  # what has no label is grey
-palette[: len(labels)] = labels.colors
+palette[: len(labels)] = figures.class_colors(labels)
 images = {"colour": view.color(), "2D model": palette[(features @ text.T).argmax(-1)], "truth": palette[truth]}
-figures.show_images(images, title=f"Image {view.name} of {scene.name}")
+under(figures.show_images(images, title=f"Image {view.name} of {scene.name}"), "00_quickstart")
 
 # %% [markdown]
 # ## Lifting
@@ -88,7 +90,7 @@ figures.show_images(images, title=f"Image {view.name} of {scene.name}")
 prepared = prepare(source, config)
 print(f"{prepared.seen.mean():.1%} of the points are seen by at least one image")
 title = "How many images see each point"
-figures.show_cloud(scene.points, scalar=prepared.seen_by, scalar_name="images", title=title)
+under(figures.show_cloud(scene.points, scalar=prepared.seen_by, scalar_name="images", title=title), "00_quickstart")
 
 # %% [markdown]
 # ## Training the adapter
@@ -101,14 +103,15 @@ from geoguide.pipeline.train import fit
 fitted = fit(config, progress=False)
 history = pd.DataFrame(fitted.history)
 curve = {variant: [(history["step"], history["val_miou"])]}
-figures.curves(curve, title="mIoU on the validation rooms during training", y_title="mIoU (%)")
+shown = figures.curves(curve, title="mIoU on the validation rooms during training", y_title="mIoU (%)")
+under(shown, "00_quickstart")
 
 # %% [markdown]
 # ## The result on the room
 # Left the truth, in the middle what the lifted 2D features say alone (grey: no image sees the point), right the
 # adapter, which sees nothing but the point cloud. A click on a class in the legend hides it everywhere.
 
-# %%
+# %% tags=["hide-input"]
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.evaluate import predict
 
@@ -119,7 +122,7 @@ guesses = {
 }
 panels = {"truth": np.asarray(scene.labels), **guesses}
 clouds = [figures.Panel(scene.points, name, labels=ids, label_set=labels) for name, ids in panels.items()]
-figures.show_clouds(clouds, title=f"{scene.name}: classes", max_points=20_000)
+under(figures.show_clouds(clouds, title=f"{scene.name}: classes", max_points=20_000), "00_quickstart")
 
 # %% [markdown]
 # ## Ask for a word
@@ -131,12 +134,13 @@ from geoguide.model import from_fit
 
 model = from_fit(fitted, config)
 heat = model.similarity(scene.points, scene.colors, scene.normals, text=word)
-figures.show_cloud(scene.points, scalar=heat, scalar_name="cosine", title=f"Where is “{word}”?")
+shown = figures.show_cloud(scene.points, scalar=heat, scalar_name="cosine", title=f"Where is “{word}”?")
+under(shown, "00_quickstart")
 
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 from geoguide.metrics import ConfusionMatrix
 
 rows = []
@@ -144,9 +148,9 @@ for name, ids in guesses.items():
     matrix = ConfusionMatrix(len(labels), no_feature=config.protocol.no_feature)
     matrix.update(scene.labels, ids)
     rows.append({"method": name, "mIoU (%)": 100 * matrix.miou(absent="skip"), "accuracy (%)": 100 * matrix.accuracy()})
-pd.DataFrame(rows).style.hide(axis="index").format(precision=1)
+under(pd.DataFrame(rows).style.hide(axis="index").format(precision=1), "00_quickstart")
 
-# %%
+# %% tags=["hide-input"]
 near = scene.labels[np.argsort(heat)[-len(heat) // 50 :]]
 top = pd.Series([labels.names[i] for i in near if i < len(labels)]).value_counts(normalize=True).head(3)
 best = ", ".join(f"{name} ({share:.0%})" for name, share in top.items())

@@ -31,8 +31,8 @@ from IPython.display import Markdown
 
 from geoguide.experiments import regime, run
 from geoguide.experiments.presets import CHAPTER_TEACHERS, TEACHERS
-from geoguide.experiments.profiles import preliminary
-from geoguide.experiments.records import frame, only, pick
+from geoguide.experiments.profiles import preliminary, profile
+from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.frozen import to_dict
 from geoguide.paths import results_root
 from geoguide.report import figures, tables
@@ -40,6 +40,7 @@ from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
 from geoguide.report.rows import ADAPTER, FUSION, WHOLE
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -68,49 +69,49 @@ pd.DataFrame({name: to_dict(TEACHERS[name]) for name in CHAPTER_TEACHERS})
 configs = [config for config in preliminary(edition) if config.seed in seeds]
 found = run.get_all(configs, edition)
 lines = frame(found, edition=edition)
-tables.preliminary_table(lines).style.hide(axis="index").format(precision=1)
+under(tables.preliminary_table(lines).style.hide(axis="index").format(precision=1), found)
 
 # %% [markdown]
 # The paper's columns are ScanNet v2 with OpenSeg; ours are mini data. They may be compared in sign, never in size. The
 # paper's figures with LSeg for this experiment are not stated.
 
-# %%
+# %% tags=["hide-input"]
 ways, models = (FUSION, *WHOLE, ADAPTER), list(dict.fromkeys(lines["teacher"]))
 rows = [way | {"teacher": model} for model in models for way in ways]
 rows = [row for row in rows if not only(lines, row).empty]
 values = {row_label(row): only(lines, row)["miou"].tolist() for row in rows}
 title = f"mIoU on the mini test rooms, {edition} edition"
-figures.seed_bars(values, title=title, reference=row_label(FUSION | {"teacher": models[0]}))
+under(figures.seed_bars(values, title=title, reference=row_label(FUSION | {"teacher": models[0]})), found)
 
 # %% [markdown]
 # ## Did they train long enough?
 # The last column of the table above counts the runs that did. Networks trained whole within a budget also have a curve
 # on the rooms they learn from: where it stays low, the network is too small for its budget (it underfits).
 
-# %%
+# %% tags=["hide-input"]
 curves = {}
 for row in rows:
     histories = [pd.DataFrame(record.history) for record in pick(found, row) if record.history]  # fusion trains nothing
     if histories:
         curves[row_label(row)] = [(history["step"], history["val_miou"]) for history in histories]
-figures.curves(curves, title="mIoU on the validation rooms during training", y_title="mIoU (%)")
+under(figures.curves(curves, title="mIoU on the validation rooms during training", y_title="mIoU (%)"), found)
 
-# %%
+# %% tags=["hide-input"]
 curves = {}
 for row in [row for row in rows if row["method"] in [whole["method"] for whole in WHOLE]]:
     histories = [pd.DataFrame(record.history) for record in pick(found, row) if "train_miou" in record.history[-1]]
     curves[row_label(row)] = [(history["step"], history["train_miou"]) for history in histories]
 none = Markdown("*These networks were trained before such curves were kept.*")
 title = "mIoU on rooms that are learned from, during training"
-figures.curves(curves, title=title, y_title="mIoU (%)") if any(curves.values()) else none
+under(figures.curves(curves, title=title, y_title="mIoU (%)") if any(curves.values()) else none, found)
 
 # %% [markdown]
 # ## Class by class
 
-# %%
+# %% tags=["hide-input"]
 shown = {row_label(row): tables.mean_iou(pick(found, row)) for row in rows if row["teacher"] == models[0]}
 names = list(next(iter(shown.values())).index)
-figures.class_bars(shown, names, title=f"IoU per class, {models[0]}, mean over seeds (mini test rooms)")
+under(figures.class_bars(shown, names, title=f"IoU per class, {models[0]}, mean over seeds (mini test rooms)"), found)
 
 # %% [markdown]
 # ## How was the frozen backbone pretrained?
@@ -118,17 +119,20 @@ figures.class_bars(shown, names, title=f"IoU per class, {models[0]}, mean over s
 # teacher says of the whole view, as prototypes (Sonata's manner), and what hand-made descriptors say of it (ours).
 # The model card is `geoguide/weights/sonata-mini.md`; `geoguide pretrain` does it again.
 
-# %%
+# %% tags=["hide-input"]
 from geoguide.backbones.sonata_mini import WEIGHTS
 
-history = pd.DataFrame(json.loads(WEIGHTS.with_suffix(".json").read_text())["history"])
+curves_file, made = WEIGHTS.with_suffix(".json"), f"geoguide pretrain {WEIGHTS.stem}"
+history = pd.DataFrame(json.loads(curves_file.read_text())["history"])
 names = {"mask": "masked, same view", "roll": "masked, other view", "local": "local view", "describe": "descriptors"}
 losses = {label: [(history["step"], history[name])] for name, label in names.items()}
-figures.curves(losses, title="Terms of the pretraining loss, unweighted", y_title="loss", log_y=True)
+view = figures.curves(losses, title="Terms of the pretraining loss, unweighted", y_title="loss", log_y=True)
+under(view, curves_file, made)
 
-# %%
+# %% tags=["hide-input"]
 looks = {"effective rank": [(history["step"], history["effective_rank"])]}
-figures.curves(looks, title="Directions in use among the teacher's features: no collapse", y_title="effective rank")
+title = "Directions in use among the teacher's features: no collapse"
+under(figures.curves(looks, title=title, y_title="effective rank"), curves_file, made)
 
 # %% [markdown]
 # ## What do the frozen features know?
@@ -137,17 +141,19 @@ figures.curves(looks, title="Directions in use among the teacher's features: no 
 # on validation rooms and scored on test rooms. The AUC says how often two instances of one category are more alike than
 # two of different categories: the paper's key insight about pretrained 3D features, measured.
 
-# %%
-probes = json.loads((results_root() / "backbones" / "probe.json").read_text())["rows"]
+# %% tags=["hide-input"]
+probed = results_root() / "backbones" / "probe.json"
+probes = json.loads(probed.read_text())["rows"]
 auc = {name: row["instance_auc"]["test"] for name, row in probes.items()}
-pd.DataFrame([
+table = pd.DataFrame([
     {"frozen features": name, "width": row["width"], "linear probe mIoU": row["linear"]["test_miou"],
      "20-NN mIoU": row["knn"]["test_miou"], "AUC, objects within a room": auc[name]["objects_within"],
      "AUC, objects across rooms": auc[name]["objects_across"]}
     for name, row in probes.items()
-]).style.hide(axis="index").format(precision=2)
+])
+under(table.style.hide(axis="index").format(precision=2), probed, "geoguide probe --help")
 
-# %%
+# %% tags=["hide-input"]
 from geoguide import backbones
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.pipeline.config import ExperimentConfig
@@ -157,19 +163,20 @@ scene = list_sources(ExperimentConfig().data, "test")[4].load()
 panels = [figures.Panel(scene.points, "the room", colors=scene.colors)]
 for name in ("sonata-mini-untrained", "descriptors", "sonata-mini"):
     panels.append(figures.Panel(scene.points, name, colors=pca_colors(backbones.load(name).encode(scene))))
-figures.show_clouds(panels, title="Three principal components of frozen features as colours", max_points=20_000)
+view = figures.show_clouds(panels, title="Three principal components of frozen features as colours", max_points=20_000)
+under(view, "01_preliminary")
 
 # %% [markdown]
 # ## Does the pretraining matter to the adapter?
 # The same adapter, teacher and rooms on other frozen features (claim C12: stronger 3D pretraining should help further).
 
-# %%
+# %% tags=["hide-input"]
 adapters = only(lines, {"method": ADAPTER["method"], "teacher": models[0]})
 kinds = dict.fromkeys(adapters["backbone"])
 usual = next((name for name in kinds if name in (regime.BACKBONES["scannet"], "sonata-mini")), next(iter(kinds)))
 scores = {name: only(adapters, {"backbone": name})["miou"].tolist() for name in kinds}
 title = "Adapter only, by frozen features: mIoU on the mini test rooms"
-figures.seed_bars(scores, title=title, reference=usual)
+under(figures.seed_bars(scores, title=title, reference=usual), found)
 
 # %% [markdown]
 # ## A ladder of frozen features
@@ -179,22 +186,23 @@ figures.seed_bars(scores, title=title, reference=usual)
 # of it. The last line is no rung: the adapter taught by labels, and beside it the probe of the network trained on
 # labels. What says *no record* was not run (`geoguide replicate --profile ladder`).
 
-# %%
+# %% tags=["hide-input"]
 from geoguide.report import ladder
 
-ladder.ladder_table(probes).style.hide(axis="index")
+climbers = find_all(profile("ladder"))
+under(ladder.ladder_table(probes).style.hide(axis="index"), climbers)
 
-# %%
+# %% tags=["hide-input"]
 rungs = {name: list(scores["adapter"].values()) for name, scores in ladder.climbed().items() if scores["adapter"]}
 title = "Adapter only, up the ladder of frozen features: mIoU on the mini test rooms"
-figures.seed_bars(rungs, title=title, reference="sonata-mini")
+under(figures.seed_bars(rungs, title=title, reference="sonata-mini"), climbers)
 
 # %% [markdown]
 # Higher rungs exist elsewhere: pretrained on real scans, with weights that this package may not carry. Each is a
 # backbone by name and file (`backbone.name`, `backbone.weights`), whose tensors are checked one by one. None of them
 # was scored here.
 
-# %%
+# %% tags=["hide-input"]
 from geoguide.backbones.checkpoints import RELEASES
 
 Markdown("\n".join(f"- **{name}**: {release.how_to}." for name, release in RELEASES.items()))
@@ -202,7 +210,7 @@ Markdown("\n".join(f"- **{name}**: {release.how_to}." for name, release in RELEA
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 told = story(verdicts([edition]), "C1", "C12")
 Markdown("\n".join(told) or "- No test of the claims C1 and C12 was run on this edition yet.")
 
@@ -212,8 +220,8 @@ Markdown("\n".join(told) or "- No test of the claims C1 and C12 was run on this 
 # %% [markdown]
 # Each step up the ladder, as the adapter sees it:
 
-# %%
-ladder.steps_up().style.hide(axis="index")
+# %% tags=["hide-input"]
+under(ladder.steps_up().style.hide(axis="index"), climbers)
 
 # %% [markdown]
 # ## Where we differ

@@ -38,6 +38,7 @@ from geoguide.paths import checkpoints_root
 from geoguide.pipeline.prepare import prepare, prepare_split
 from geoguide.pipeline.train import fit
 from geoguide.report import figures
+from geoguide.report.sources import under
 from geoguide.text.minilm import MiniLMTextEncoder
 
 figures.use_offline_renderer()
@@ -81,13 +82,14 @@ for name in ("as-written", "works-best"):
     mean = batch.superpoints.to_entries(batch.superpoints.mean(weight, batch.seen.float()))  # [P]
     relative[name] = np.where(known, (weight / mean.clamp_min(1e-6)).numpy(), np.nan)
 
-# %%
+# %% tags=["hide-input"]
 panels = [figures.Panel(scene.points, "true 2D error", scalar=error, scalar_name="cosine distance")]
 for name, weight in relative.items():
     panels.append(figures.Panel(scene.points, f"weight, {name}", scalar=weight, scalar_name="W / mean", limits=(0, 2)))
-figures.show_clouds(panels, title="USD: the error that W should find, and W", max_points=20_000)
+view = figures.show_clouds(panels, title="USD: the error that W should find, and W", max_points=20_000)
+under(view, "02_modules")
 
-# %%
+# %% tags=["hide-input"]
 from scipy.stats import spearmanr
 
 inside = pd.Series(error).groupby(prepared.superpoints).transform("mean").to_numpy()  # [P]
@@ -101,15 +103,15 @@ Markdown("Rank correlation between a point's relative weight and its error relat
 # How much could W gain? The 2D target itself, scored on the validation rooms without any 3D network: per point, as the
 # plain mean of its superpoint, as refined by the learned weights, and with weights that know the true error.
 
-# %%
+# %% tags=["hide-input"]
 from geoguide.report.diagnostics import error_inside_superpoints, target_quality
 
 rooms = prepare_split(config, "val", progress=False)
 learned = {name: fits[name].objective.usd for name in ("as-written", "works-best")}
 ceiling = target_quality(rooms, text, learned)
-ceiling.style.hide(axis="index").format(precision=1)
+under(ceiling.style.hide(axis="index").format(precision=1), "02_modules")
 
-# %%
+# %% tags=["hide-input"]
 share = error_inside_superpoints(rooms, text)
 Markdown(f"**{share:.0%}** of the variance of the 2D error lies inside superpoints, where W can act; the rest is wrong "
          "for a superpoint as a whole.")
@@ -131,7 +133,7 @@ points = mask.of_entries(torch.arange(len(batch)))  # [p]
 print(f"mask {chosen}: {len(points)} points, {float(share[chosen]):.0%} of them {category}")
 
 # %%
-clouds, quality = [], {}
+quality = {}
 for name in ("as-written", "works-best"):
     imr, generator = fits[name].objective.imr, torch.Generator().manual_seed(0)
     keys = (batch.points[points] * torch.randn(3, generator=generator)).sum(-1)
@@ -139,17 +141,21 @@ for name in ("as-written", "works-best"):
     compared = imr.compared(semantic[name])  # [P, D]
     cosine = F.cosine_similarity(imr.queries(compared, mask.where(visible)), compared).detach()  # [P]
     guess = (cosine * imr.log_scale.exp() + imr.offset).sigmoid().detach().numpy()
-    clouds.append(figures.Panel(scene.points, f"reconstruction, {name}", scalar=guess, scalar_name="M̂"))
     quality[name] = guess
 
-# %%
-state = np.full(len(scene), np.nan)
-state[points] = visible.float()  # 1 visible, 0 hidden
-part = figures.Panel(scene.points, "mask and what is left of it", scalar=state, scalar_name="visible", limits=(0, 1))
+# %% tags=["hide-input"]
+low, high = scene.points[points].min(axis=0) - 1, scene.points[points].max(axis=0) + 1
+near = ((scene.points > low) & (scene.points < high)).all(axis=1)  # [P], a metre around the mask
+state = np.zeros(len(scene), int)
+state[points] = 2 - visible.numpy()
+names = ("around it", "visible", "hidden")
+clouds = [figures.Panel(scene.points[near], "the mask and what is left of it", labels=state[near], names=names)]
+for name, guess in quality.items():
+    clouds.append(figures.Panel(scene.points[near], f"reconstruction, {name}", scalar=guess[near], scalar_name="M̂"))
 title = "IMR: an instance, what is left of it, and what is predicted"
-figures.show_clouds([part, *clouds], title=title, max_points=20_000)
+under(figures.show_clouds(clouds, title=title), "02_modules")
 
-# %%
+# %% tags=["hide-input"]
 from sklearn.metrics import roc_auc_score
 
 member = np.zeros(len(scene), bool)
@@ -159,7 +165,7 @@ rows = [
      f"AUC: all points of class {category}": roc_auc_score(wanted, g) if wanted.any() else np.nan}
     for name, g in quality.items()
 ]
-pd.DataFrame(rows).style.hide(axis="index").format(precision=3)
+under(pd.DataFrame(rows).style.hide(axis="index").format(precision=3), "02_modules")
 
 # %% [markdown]
 # As written there is no temperature, so $\hat M$ cannot leave the range between sigmoid(−1) and sigmoid(1). An AUC
@@ -179,7 +185,7 @@ votes = np.zeros((len(batch.masks), len(labels) + 1), int)
 truth = batch.masks.of_entries(torch.from_numpy(np.minimum(scene.labels, len(labels))))
 np.add.at(votes, (batch.masks.group.numpy(), truth.numpy()), 1)
 majority = votes.argmax(1)
-order = np.argsort(majority, kind="stable")[:60]  # [R]
+order = np.argsort(majority, kind="stable")[:40]  # [R], as many as a page can name
 names = [(*labels.names, "unlabelled")[i] for i in majority[order]]
 
 # %%
@@ -191,14 +197,16 @@ iirc = IIRCConfig(normalise="l2", scale="standardise", diagonal=False)
 before, geometric = similarity_matrices(pooled["adapter only"], geometry, iirc)
 after, _ = similarity_matrices(pooled["works-best"], geometry, iirc)
 matrices = {"geometric": geometric, "semantic, adapter only": before, "semantic, with modules": after}
-figures.show_matrices(matrices, names=names, title="IIRC: similarities between the instances of the room")
+view = figures.show_matrices(matrices, names=names, title="IIRC: similarities between the instances of the room")
+under(view, "02_modules")
 
 # %%
 raw, raw_geometry = similarity_matrices(pooled["as-written"], geometry, configs["as-written"].objective.iirc)
 both = {"geometric, as written": raw_geometry, "semantic, as written": raw}
-figures.show_matrices(both, names=names, title="The same pairs as written: look at the two scales")
+view = figures.show_matrices(both, names=names, title="The same pairs as written: look at the two scales")
+under(view, "02_modules")
 
-# %%
+# %% tags=["hide-input"]
 upper = np.triu_indices(len(order), 1)
 pairs = {"adapter only": before, "works-best": after}
 iirc_fit = {k: np.corrcoef(geometric.numpy()[upper], m.numpy()[upper])[0, 1] for k, m in pairs.items()}
@@ -210,14 +218,14 @@ Markdown("Correlation between geometric and semantic similarity over all pairs o
 # The three measurements above are repeated here; they describe one room and one seed. Whether they turn into a better
 # segmentation is the question of the ablation, chapter 03.
 
-# %%
+# %% tags=["hide-input"]
 rows = [
     {"module": "USD", "measurement": "rank correlation of weight and error (−1 ideal)", **usd},
     {"module": "IMR", "measurement": "AUC of the reconstructed instance (1 ideal)",
      **{name: roc_auc_score(member, g) for name, g in quality.items()}},
     {"module": "IIRC", "measurement": "correlation of the two matrices (1 ideal)", **iirc_fit},
 ]
-pd.DataFrame(rows).style.hide(axis="index").format(precision=2, na_rep="")
+under(pd.DataFrame(rows).style.hide(axis="index").format(precision=2, na_rep=""), "02_modules")
 
 # %% [markdown]
 # ## Where we differ

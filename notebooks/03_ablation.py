@@ -37,12 +37,14 @@ from geoguide.experiments.presets import preset
 from geoguide.experiments.profiles import ablation, worlds
 from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.method.objective import MODULES
+from geoguide.paths import results_root
 from geoguide.report import figures, gradients, tables
 from geoguide.report.controls import DELTA, control_table
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
 from geoguide.report.rows import ABLATION, ADAPTER, FULL, geoguide
+from geoguide.report.sources import under
 from geoguide.report.worlds import world_table
 
 figures.use_offline_renderer()
@@ -61,7 +63,7 @@ if whole:
     configs = ablation(tuple(seeds), edition)
 found = run.get_all(configs, edition if whole else "small")
 lines = frame(pick(found, {"changed": ()}), edition=edition)
-tables.ablation_table(lines).style.hide(axis="index").format(precision=1)
+under(tables.ablation_table(lines).style.hide(axis="index").format(precision=1), found)
 
 # %% [markdown]
 # Our columns are **mini** data: compare signs with the paper, never sizes. Δ is the mean of the differences to the full
@@ -80,7 +82,7 @@ different = list({record.id: record for record in known}.values())
 plain = pick(different, {"plain": True, "teacher": regime.MODELS["scannet"]})
 big = frame(plain, edition="large") if plain else pd.DataFrame()
 shown_large = tables.ablation_table(big) if plain else big
-shown_large.style.hide(axis="index").format(precision=1)
+under(shown_large.style.hide(axis="index").format(precision=1), plain)
 
 # %% [markdown]
 # ## Controls that decide
@@ -90,9 +92,9 @@ shown_large.style.hide(axis="index").format(precision=1)
 # are weighed by fixed factors. **True masks** and **superpoints** are oracles, as are the means over true instances in
 # the rows that train nothing.
 
-# %%
+# %% tags=["hide-input"]
 controls = control_table(known) if known else pd.DataFrame(columns=["control", DELTA])
-controls.style.hide(axis="index")
+under(controls.style.hide(axis="index"), known)
 
 # %% [markdown]
 # ## In other worlds
@@ -100,44 +102,47 @@ controls.style.hide(axis="index")
 # anew: rooms, the errors of the simulated 2D model, and the training (small edition). On the left the differences over
 # training seeds in the one world that all other tables share; on the right over worlds. Verdicts are below.
 
-# %%
+# %% tags=["hide-input"]
 elsewhere = find_all(worlds())
-world_table([*find_all(ablation()), *elsewhere]).style.hide(axis="index")
+under(world_table([*find_all(ablation()), *elsewhere]).style.hide(axis="index"), [*found, *elsewhere])
 
-# %%
+# %% tags=["hide-input"]
 full = geoguide(variant) | {"changed": ()}
 others = [row | {"changed": ()} for row in ABLATION if row.get("preset", variant) == variant]
 others = [row for row in others if row != full]
 shown = [full, *sorted((row for row in others if not only(lines, row).empty), key=row_label)]
 values = {row_label(row): only(lines, row)["miou"].tolist() for row in shown}
 title = f"mIoU on the mini test rooms ({edition} edition), preset {variant}"
-figures.seed_bars(values, title=title, reference=row_label(full), zoom=True)
+under(figures.seed_bars(values, title=title, reference=row_label(full), zoom=True), found)
 
-# %%
+# %% tags=["hide-input"]
 values = {row_label(row): only(lines, row)["macc"].tolist() for row in shown}
-figures.seed_bars(values, title=f"mAcc, preset {variant}", unit="mAcc (%)", reference=row_label(full), zoom=True)
+view = figures.seed_bars(values, title=f"mAcc, preset {variant}", unit="mAcc (%)", reference=row_label(full), zoom=True)
+under(view, found)
 
 # %% [markdown]
 # ## Which classes change?
 # IoU of the reduced preset minus IoU of the full one, mean over seeds: below zero, the module helped the class.
 
-# %%
+# %% tags=["hide-input"]
 left = len(full["modules"]) - 1  # modules in a row that lacks a single one
 single = [row for row in shown if len(row.get("modules", ())) == left or (not whole and row != full)]
 whole_iou = tables.mean_iou(pick(found, full))
 change = {row_label(row): tables.mean_iou(pick(found, row)) - whole_iou for row in single}
-figures.class_bars(change, list(whole_iou.index), title="Change of IoU per class", unit="Δ IoU (points)")
+under(figures.class_bars(change, list(whole_iou.index), title="Change of IoU per class", unit="Δ IoU (points)"),
+      found)
 
 # %% [markdown]
 # The same on the large edition, where the 2D model was never taught *desk*, *shower curtain* and *other furniture*:
 
-# %%
+# %% tags=["hide-input"]
 lacking = [ADAPTER, *(geoguide("works-best", module) for module in MODULES)]
 held = [row for row in lacking if pick(plain, row) and pick(plain, FULL)]
 whole_large = tables.mean_iou(pick(plain, FULL)) if held else pd.Series(dtype=float)
 change_large = {row_label(row): tables.mean_iou(pick(plain, row)) - whole_large for row in held}
 title = "Large edition: IoU per class less that of works-best"
-figures.class_bars(change_large, list(whole_large.index), title=title, unit="Δ IoU (points)") if held else None
+view = figures.class_bars(change_large, list(whole_large.index), title=title, unit="Δ IoU (points)") if held else None
+under(view, plain)
 
 # %% [markdown]
 # ## Which errors change?
@@ -148,13 +153,13 @@ figures.class_bars(change_large, list(whole_large.index), title=title, unit="Δ 
 # the instances of one class lie from each other in feature space, in units of the text's contrast. Changes are paired
 # by scene, with their interval over scenes. 2D fusion is what the students learn from.
 
-# %%
+# %% tags=["hide-input"]
 from geoguide.report import mechanisms
 
 counted = mechanisms.read_symptoms()
-mechanisms.symptom_table(counted).style.hide(axis="index")
+under(mechanisms.symptom_table(counted).style.hide(axis="index"), results_root() / "mechanisms.json")
 
-# %%
+# %% tags=["hide-input"]
 Markdown(mechanisms.mechanism_sentence(counted))
 
 # %% [markdown]
@@ -164,41 +169,42 @@ Markdown(mechanisms.mechanism_sentence(counted))
 # %% [markdown]
 # ## Did they train long enough?
 
-# %%
+# %% tags=["hide-input"]
 curves = {}
 for row in [full, *single]:
     histories = [pd.DataFrame(record.history) for record in pick(found, row)]
     curves[row_label(row)] = [(history["step"], history["val_miou"]) for history in histories]
-figures.curves(curves, title="mIoU on the validation rooms during training", y_title="mIoU (%)")
+under(figures.curves(curves, title="mIoU on the validation rooms during training", y_title="mIoU (%)"), found)
 
-# %%
+# %% tags=["hide-input"]
 example = pick(found, full)[0]
 history = pd.DataFrame(example.history)
-loss = {name: [(history["step"], history[name])] for name in gradients.loss_terms(example.history)}
+terms = gradients.loss_terms(example.history)
+loss = {gradients.term_name(name): [(history["step"], history[name])] for name in terms}
 title = f"Weighted loss terms of {row_label(full)}, seed {example.facts.seed}"
-figures.curves(loss, title=title, y_title="loss", log_y=True)
+under(figures.curves(loss, title=title, y_title="loss", log_y=True), found)
 
 # %% [markdown]
 # A loss that is large need not teach much. What each weighted term pulls at the student's output, in thousandths of the
 # length of its gradient with respect to $F_{3d}^{sem}$, on the large edition:
 
-# %%
+# %% tags=["hide-input"]
 watched, rows = (found, [full, *single]) if edition == "large" else (plain, [FULL, *held])
-pulls = gradients.gradient_table(watched, rows)
+pulls = gradients.gradient_table(watched, rows).rename(columns=gradients.term_name)
 unwatched = Markdown("*There are no records of it yet; those of the small edition are older than this table.*")
-unwatched if pulls.empty else pulls.style.format(precision=2, na_rep="")
+under(unwatched if pulls.empty else pulls.style.format(precision=2, na_rep=""), watched)
 
 # %% [markdown]
 # ## What we found
 # The verdicts of the claims ledger (chapter 08) on C3 and C4, of both editions:
 
-# %%
+# %% tags=["hide-input"]
 Markdown("\n".join(story(verdicts(), "C3", "C4")))
 
 # %% [markdown]
 # The controls, of the large edition:
 
-# %%
+# %% tags=["hide-input"]
 said = []
 for _, row in controls.iterrows():
     if row[DELTA]:
@@ -206,7 +212,7 @@ for _, row in controls.iterrows():
         said.append(f"- **{row['control']}** ({runs}): {row[DELTA]} mIoU against the full preset.")
 Markdown("\n".join(said) or "- The controls were not run yet.")
 
-# %%
+# %% tags=["hide-input"]
 quality = pd.DataFrame([record.regions for record in pick(found, full)]).mean().round(3)
 Markdown(f"All of this depends on the regions: superpoints are {quality['superpoint_purity']:.1%} pure, and the "
          f"instance masks, made from geometry alone, reach AP50 {quality['mask_ap50']:.2f} and a mean best IoU of "

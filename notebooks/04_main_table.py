@@ -51,6 +51,7 @@ from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
 from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -74,16 +75,17 @@ configs = [config for config in configs if config.seed in seeds and config.objec
 found = run.get_all(configs, edition)
 lines = frame(pick(found, {"changed": ()}), edition=edition)
 ours = found[0].provenance  # mini or real
-benchmark_tables.benchmark_table(lines, dataset, ours).style.hide(axis="index")
+under(benchmark_tables.benchmark_table(lines, dataset, ours).style.hide(axis="index"), found)
 
 # %% [markdown]
 # The paper's columns are real data, each with its source; ours say what data they are from. Mini numbers may be
 # compared with the paper's in sign, never in size. The text in brackets is the 2D model of the paper's row.
 
-# %%
+# %% tags=["hide-input"]
 rows = benchmark_tables.rows_of(lines)
 values = {row_label(row): only(lines, row)["miou"].tolist() for row in rows}
-figures.seed_bars(values, title=f"mIoU on the test scenes of {dataset} ({ours})", reference=row_label(rows[0]))
+view = figures.seed_bars(values, title=f"mIoU on the test scenes of {dataset} ({ours})", reference=row_label(rows[0]))
+under(view, found)
 
 # %% [markdown]
 # ## All three benchmarks
@@ -97,7 +99,8 @@ for other in NAMES if data == "mini" else ():
         others = pick(find_all(main_table(other, features=features, **made)), {"changed": ()})
         runs[other] = [record for record in others if record.facts.seed in seeds]
 by_dataset = {name: frame(runs[name], edition=edition) for name in NAMES if runs.get(name)}
-benchmark_tables.overview(by_dataset, ours).style.hide(axis="index")
+everywhere = [record for part in runs.values() for record in part]
+under(benchmark_tables.overview(by_dataset, ours).style.hide(axis="index"), everywhere)
 
 # %% [markdown]
 # ## The other systems
@@ -114,37 +117,38 @@ benchmark_tables.overview(by_dataset, ours).style.hide(axis="index")
 # SAS's second stage, GGSD and DMA are told the names of the classes while they train; the others are not. The last
 # columns are paired by seed (`geoguide replicate --profile systems` runs what is missing).
 
-# %%
+# %% tags=["hide-input"]
 usual = data == "mini" and features is None and edition == "small"
 rivals = find_all(systems(dataset)) if usual else []
-benchmark_tables.systems_table(frame([*found, *rivals], edition=edition), ours).style.hide(axis="index")
+under(benchmark_tables.systems_table(frame([*found, *rivals], edition=edition), ours).style.hide(axis="index"),
+      [*found, *rivals])
 
 # %% [markdown]
 # What the second stage of SAS and of GGSD changes by itself, on the validation rooms that no training learns from. A
 # mean teacher that follows its student may lose what is rare, label by label; SAS's labels, which never move, cannot.
 
-# %%
-benchmark_tables.second_stages(rivals).style.hide(axis="index")
+# %% tags=["hide-input"]
+under(benchmark_tables.second_stages(rivals).style.hide(axis="index"), rivals)
 
 # %% [markdown]
 # ## Paired differences
 # *works-best* minus every other row, paired by seed, with 95 % intervals. 2D fusion trains nothing: its one score
 # stands for every seed.
 
-# %%
+# %% tags=["hide-input"]
 model = {"teacher": found[0].facts.teacher}  # the same in every row
 full = FULL | model
 gaps = tables.differences(lines, full, [row for row in rows if row != full])
-gaps.style.hide(axis="index")
+under(gaps.style.hide(axis="index"), found)
 
 # %% [markdown]
 # ## Class by class
 
-# %%
+# %% tags=["hide-input"]
 names = list(tables.mean_iou(pick(found, full)).sort_values(ascending=False).index)
 bars = [row for row in rows if row in [bar | model for bar in (FUSION, ENTIRE, ADAPTER, FULL)]]
 shown = {row_label(row): tables.mean_iou(pick(found, row))[names] for row in bars}
-figures.class_bars(shown, names, title=f"IoU per class on {dataset} ({ours}), mean over seeds")
+under(figures.class_bars(shown, names, title=f"IoU per class on {dataset} ({ours}), mean over seeds"), found)
 
 # %% [markdown]
 # ## Does the gain hold for another 2D model?
@@ -153,16 +157,17 @@ figures.class_bars(shown, names, title=f"IoU per class on {dataset} ({ours}), me
 
 # %%
 known = (regime.FEATURES[dataset], *regime.OTHER_FEATURES) if edition == "large" else CHAPTER_TEACHERS
-models = []
+models, held = [], []
 for teacher in known if data == "mini" else ():
     its = find_all(main_table(dataset, features=None if teacher == regime.FEATURES[dataset] else teacher, **made))
     its = [record for record in pick(its, {"changed": ()}) if record.facts.seed in seeds]
+    held += its
     part = frame(its, edition=edition) if its else lines[:0]
     table = tables.differences(part, FULL, [ADAPTER, ENTIRE])
     table = table if len(table) else pd.DataFrame([{"row": row_label(FULL), "difference": "not run", "seeds": 0}])
     models.append(table.assign(**{"2D model": teacher.removeprefix("mini:")}))
 models = pd.concat(models, ignore_index=True).fillna("") if models else pd.DataFrame()
-models.style.hide(axis="index")
+under(models.style.hide(axis="index"), held)
 
 # %% [markdown]
 # ## Streets: what hides what?
@@ -173,7 +178,7 @@ models.style.hide(axis="index")
 
 # %%
 hidden = find_all((*main_table("nuscenes"), *occlusion())) if data == "mini" else []
-benchmark_tables.occlusion_table(hidden).style.hide(axis="index")
+under(benchmark_tables.occlusion_table(hidden).style.hide(axis="index"), hidden)
 
 # %% [markdown]
 # ## Failures, in 3D
@@ -197,25 +202,26 @@ student = fit(example, run_dir=checkpoints_root(), progress=False).student  # a 
 text = class_text(example.data.label_set, example.protocol, example.text)
 guess, _ = predict(scene, text, example.protocol.mode, student, repeats=example.protocol.repeats)
 
-# %%
+# %% tags=["hide-input"]
 labels = load_label_set(example.data.label_set)
 pair = {"truth": scene.labels, "prediction": guess}
 clouds = [figures.Panel(scene.points, name, labels=ids, label_set=labels) for name, ids in pair.items()]
 clouds.append(figures.Panel(scene.points, "mistakes", colors=failures.error_colors(scene.labels, guess)))
-figures.show_clouds(clouds, title=f"{scene.name} ({ours}): mIoU {lowest:.1f} over its classes", max_points=20_000)
+title = f"{scene.name} ({ours}): mIoU {lowest:.1f} over its classes"
+under(figures.show_clouds(clouds, title=title, max_points=20_000), "04_main_table")
 
 # %% [markdown]
 # ## The most frequent mistakes
 # Over the whole test split of the small edition, from the record of the same network.
 
-# %%
+# %% tags=["hide-input"]
 mistakes = failures.confusions(record)
 mistakes.style.hide(axis="index").format(precision=1)
 
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 said = gaps[gaps["metric"] == "mIoU"].set_index("minus")
 text = [f"- On {dataset} ({ours}), works-best minus **{row}**: {said.loc[row, 'difference']} mIoU points "
         f"({said.loc[row, 'seeds']} seeds)." for row in said.index]
@@ -224,10 +230,10 @@ Markdown("\n".join(text))
 # %% [markdown]
 # The verdicts of the claims ledger (chapter 08), of generated scenes:
 
-# %%
+# %% tags=["hide-input"]
 Markdown("\n".join(story(verdicts([edition]), "C2", "C5", "C9")) or "- No test of these claims was run yet.")
 
-# %%
+# %% tags=["hide-input"]
 text = []
 for name, part in by_dataset.items():
     gap = tables.differences(part, FULL, [ENTIRE])
@@ -238,7 +244,7 @@ for name, part in by_dataset.items():
                 f"SAS* minus OpenScene with LSeg on the real benchmark {paper:+.1f} mIoU.")
 Markdown("\n".join(text))
 
-# %%
+# %% tags=["hide-input"]
 text = []
 for teacher, part in models.groupby("2D model", sort=False) if len(models) else ():
     said = [f"minus {row['minus']} {row['difference']} mIoU points"
@@ -256,7 +262,7 @@ told = "not run" if gap.empty else f"{gap['difference'].iat[0]} mIoU points on m
 Markdown(f"- **C9**: the paper's gain over OpenScene with OpenSeg features on ScanNet v2 is {paper:+.1f} mIoU points; "
          f"ours with the 2D model that stands for OpenSeg: {told}. Of the real gain this shows the sign alone.")
 
-# %%
+# %% tags=["hide-input"]
 text = []
 for name, part in by_dataset.items():
     gap = tables.differences(part, ADAPTER, [ON_DESCRIPTORS])
@@ -265,7 +271,7 @@ for name, part in by_dataset.items():
                     f"descriptors {gap['difference'].iat[0]} mIoU points.")
 Markdown("\n".join(text))
 
-# %%
+# %% tags=["hide-input"]
 top = mistakes.iloc[0]
 every = failures.confusions(record, len(labels) ** 2)
 sink = every.groupby("predicted class")["share of all mistakes (%)"].sum().sort_values(ascending=False)

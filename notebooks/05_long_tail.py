@@ -44,6 +44,7 @@ from geoguide.report.labels import labelled, row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
 from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, ON_DESCRIPTORS, geoguide
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -74,13 +75,14 @@ about.join(pd.DataFrame(groups).T[["head", "common", "tail"]])
 # ## mIoU against K
 # A class that no test scene holds counts 0 in the mean, as in OpenScene's evaluation.
 
-# %%
-long_tail.class_table(lines, rows).style.hide(axis="index").set_caption(f"mIoU (%), {ours}, absent classes count 0")
+# %% tags=["hide-input"]
+view = long_tail.class_table(lines, rows).style.hide(axis="index")
+under(view.set_caption(f"mIoU (%), {ours}, absent classes count 0"), found)
 
 # %% [markdown]
 # The second reading leaves absent classes out of the mean.
 
-# %%
+# %% tags=["hide-input"]
 second = long_tail.class_table(lines, rows, "miou_skip").style.hide(axis="index")
 same = bool((lines["occur"] == lines["K"]).all())
 Markdown("Every class of every label set is in the test scenes: both readings are the same.") if same else second
@@ -88,67 +90,71 @@ Markdown("Every class of every label set is in the test scenes: both readings ar
 # %% [markdown]
 # The paper's table, for comparison in sign and shape, never in size:
 
-# %%
+# %% tags=["hide-input"]
 paper = pd.DataFrame(tables.paper("long_tail_miou")).T.rename(columns="K = {}".format)
 paper["kept from the first K to the last"] = (100 * paper.iloc[:, -1] / paper.iloc[:, 0]).map("{:.0f} %".format)
 paper.rename_axis("mIoU (%)").style.format(precision=1).set_caption("paper, real Matterport3D, OpenSeg features")
 
-# %%
+# %% tags=["hide-input"]
 drawn = [row for row in rows if row != ON_DESCRIPTORS]
 title = f"mIoU against the number of classes ({ours})"
-figures.interval_lines(long_tail.spread(lines, drawn), title=title, x_title="classes K")
+under(figures.interval_lines(long_tail.spread(lines, drawn), title=title, x_title="classes K"), found)
 
 # %% [markdown]
 # ## Who degrades least?
 # Each run's mIoU in per cent of the same run's mIoU on the smallest label set, so that a row that starts higher has no
 # advantage.
 
-# %%
+# %% tags=["hide-input"]
 kept = long_tail.share_kept(lines)
 shares = {"title": f"What is left as classes are added ({ours})", "unit": "% of mIoU on the smallest set"}
-figures.interval_lines(long_tail.spread(kept, drawn), x_title="classes K", **shares)
+under(figures.interval_lines(long_tail.spread(kept, drawn), x_title="classes K", **shares), found)
 
-# %%
+# %% tags=["hide-input"]
 last = max(long_tail.SIZES)
 rivals = [row for row in rows if row not in (FULL, geoguide("works-best", "iirc"))]  # without IIRC: see below
 left = tables.differences(only(kept, {"K": last}), FULL, rivals).query("metric == 'mIoU'")
-left.style.hide(axis="index").set_caption(f"share kept at K = {last}: paired differences in points of the share")
+view = left.style.hide(axis="index").set_caption(f"share kept at K = {last}: paired differences in points of the share")
+under(view, found)
 
 # %% [markdown]
 # ## By frequency of the class
 # On the largest label set, classes in three bins by their number of annotated objects in Matterport3D.
 
-# %%
+# %% tags=["hide-input"]
 bins = long_tail.by_frequency(found, edition=edition)
 counts = bins.groupby("bin", sort=False)[["classes", "occur"]].max()
 hits = labelled(bins, rows).groupby(["row", "bin"], sort=False)["hit"].mean().unstack()
-long_tail.class_table(bins, rows, over="bin").style.hide(axis="index").set_caption(f"mIoU (%) at K = {last}, {ours}")
+view = long_tail.class_table(bins, rows, over="bin").style.hide(axis="index")
+under(view.set_caption(f"mIoU (%) at K = {last}, {ours}"), found)
 
-# %%
+# %% tags=["hide-input"]
 trained = [row for row in drawn if row != FUSION]
 title = f"mIoU by frequency of the class, K = {last} ({ours}, trained rows)"
-figures.interval_lines(long_tail.spread(bins, trained, over="bin"), title=title, x_title="bin", joined=False)
+under(figures.interval_lines(long_tail.spread(bins, trained, over="bin"), title=title, x_title="bin", joined=False),
+      found)
 
 # %% [markdown]
 # Of how many classes of each bin is any point right, on average over seeds?
 
-# %%
+# %% tags=["hide-input"]
 whole = pd.DataFrame([counts["classes"]], index=["classes in the bin"])
-pd.concat([whole, hits]).style.format(precision=1)
+under(pd.concat([whole, hits]).style.format(precision=1), found)
 
 # %% [markdown]
 # ## With and without IIRC
 # Paired by seed: the preset without IIRC less the full one, at every K: below zero, IIRC helps.
 
-# %%
+# %% tags=["hide-input"]
 pairs = {name: (geoguide(name, "iirc"), geoguide(name)) for name in PRESETS}
 pairs = {name: pair for name, pair in pairs.items() if all(row in rows for row in pair)}
 gain = {name: {size: evidence.paired(only(lines, {"K": size}), *pair) for size in long_tail.SIZES}
         for name, pair in pairs.items()}
 title = f"What leaving out IIRC changes, at every K ({ours})"
-figures.interval_lines(gain, title=title, x_title="classes K", unit="Δ mIoU, without less with (points)")
+under(figures.interval_lines(gain, title=title, x_title="classes K", unit="Δ mIoU, without less with (points)"),
+      found)
 
-# %%
+# %% tags=["hide-input"]
 effect = []
 for name, (without, full) in pairs.items():
     for scale, part in (("mIoU (points)", lines), (f"share of mIoU at K = {min(long_tail.SIZES)} (points)", kept)):
@@ -158,7 +164,7 @@ for name, (without, full) in pairs.items():
                 told = told[told["metric"] == "mIoU"].drop(columns=["row", "minus", "metric"])
                 effect.append(told.assign(preset=name, K=size, scale=scale))
 effect = pd.concat(effect, ignore_index=True)[["preset", "scale", "K", "difference", "seeds"]]
-effect.style.hide(axis="index")
+under(effect.style.hide(axis="index"), found)
 
 # %% [markdown]
 # ## Did they train long enough?
@@ -170,13 +176,13 @@ pd.DataFrame({row_label(row): [evidence.converged(only(lines, row | {"K": last})
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 Markdown("\n".join(story(verdicts([edition]), "C7")) or "- No test of claim C7 was run on this edition yet.")
 
 # %% [markdown]
 # These are the lines of the claims ledger (chapter 08). The same differences to other rows, and by preset:
 
-# %%
+# %% tags=["hide-input"]
 text, full = [], row_label(FULL)
 for rival in (ENTIRE, ADAPTER, FUSION):
     ahead = {size: tables.differences(only(lines, {"K": size}), FULL, [rival]) for size in long_tail.SIZES}
@@ -184,19 +190,19 @@ for rival in (ENTIRE, ADAPTER, FUSION):
     text.append(f"- **{full} minus {row_label(rival)}**, mIoU points: " + (", ".join(said) or "not run") + ".")
 Markdown("\n".join(text))
 
-# %%
+# %% tags=["hide-input"]
 text = [f"- **{full} less {row['minus']}**, the share of its mIoU that is kept from the first K to the last: "
         f"{row['difference']} points of the share." for _, row in left.iterrows()]
 Markdown("\n".join(text))
 
-# %%
+# %% tags=["hide-input"]
 share = labelled(only(kept, {"K": last}), rows).groupby("row")["miou"].mean().sort_values(ascending=False)
 ranks = ", ".join(f"{row} {value:.0f} %" for row, value in share.items())
 papers = ", ".join(f"{name} {value}" for name, value in paper.iloc[:, -1].items())
 Markdown(f"- **What is kept** from K = {min(long_tail.SIZES)} to K = {last} ({ours}): {ranks}. In the paper (real "
          f"Matterport3D): {papers}.")
 
-# %%
+# %% tags=["hide-input"]
 text = []
 for name, part in effect.groupby("preset", sort=False):
     said, sizes = list(part["difference"]), len(long_tail.SIZES)
@@ -204,7 +210,7 @@ for name, part in effect.groupby("preset", sort=False):
                 f"share that is kept: {'; '.join(said[sizes:])} points.")
 Markdown("\n".join(text))
 
-# %%
+# %% tags=["hide-input"]
 tail = labelled(only(bins, {"bin": "tail"}), rows).groupby("row")[["miou", "hit"]].mean()
 best, fused = tail.loc[[row_label(row) for row in trained], "miou"].idxmax(), row_label(FUSION)
 Markdown(f"- **The tail itself**: the best trained row there is {best}, with {tail.loc[best, 'miou']:.1f} mIoU and "

@@ -45,6 +45,7 @@ from geoguide.report.labels import PLACES, row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
 from geoguide.report.rows import FULL, FUSION, route
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -66,16 +67,17 @@ lines = frame(found, edition=edition)
 # Always saying the most frequent class of the very scenes that are tested: a method at it or below it has transferred
 # nothing.
 
-# %%
+# %% tags=["hide-input"]
 floor = {dataset: transfer.chance(records[0].metrics) for dataset, records in home.items()}
-pd.DataFrame([{"tested on": PLACES[d], "most frequent class": name, "mIoU of always saying it": miou,
-               "mAcc": macc} for d, (name, miou, macc) in floor.items()]).style.hide(axis="index").format(precision=1)
+least = pd.DataFrame([{"tested on": PLACES[d], "most frequent class": name, "mIoU of always saying it": miou,
+                       "mAcc": macc} for d, (name, miou, macc) in floor.items()])
+under(least.style.hide(axis="index").format(precision=1), found)
 
 # %% [markdown]
 # ## Where trained, where tested
 # mIoU on the mini test scenes. Compare rows that are tested in the same place: elsewhere the classes are others.
 
-# %%
+# %% tags=["hide-input"]
 table = []
 for dataset, place in PLACES.items():
     fused = only(lines, FUSION | route(dataset))["miou"].mean()
@@ -84,33 +86,34 @@ for dataset, place in PLACES.items():
         cells = {row_label(row): tables.mean_of(only(part, row)["miou"]) for row in transfer.METHODS}
         table.append({"trained in": PLACES[source], "tested in": place, **cells, "2D fusion there": f"{fused:.1f}",
                       "floor": f"{floor[dataset][1]:.1f}", "seeds": part["seed"].nunique()})
-pd.DataFrame(table).style.hide(axis="index")
+under(pd.DataFrame(table).style.hide(axis="index"), found)
 
-# %%
+# %% tags=["hide-input"]
 scores = {}
 for dataset in transfer.AWAY:
     for source in (dataset, transfer.HOME):
         part = only(lines, FULL | route(source, dataset))
         scores[f"{PLACES[source]} → {PLACES[dataset]}"] = part["miou"].tolist()
     scores[f"floor, {PLACES[dataset]}"] = [floor[dataset][1]]
-figures.seed_bars(scores, title="works-best: mIoU by where trained → where tested (mini)")
+under(figures.seed_bars(scores, title="works-best: mIoU by where trained → where tested (mini)"), found)
 
 # %% [markdown]
 # ## How much is kept?
 # The score of the network from rooms in per cent of that of the network trained where both are tested, by seed.
 
-# %%
+# %% tags=["hide-input"]
 shares = {row_label(row): {PLACES[d]: transfer.kept_elsewhere(lines, row, d)["miou"] for d in transfer.AWAY}
           for row in transfer.METHODS}
 title = "Share of the mIoU at home that a network from rooms keeps (mini)"
-figures.interval_lines(shares, title=title, x_title="tested in", unit="% of the mIoU of training there", joined=False)
+told = {"title": title, "x_title": "tested in", "unit": "% of the mIoU of training there"}
+under(figures.interval_lines(shares, **told, joined=False), found)
 
 # %% [markdown]
 # ## Which classes transfer?
 # IoU per class of *works-best*, by where it was trained, and the floor's one class aside. In houses almost every class
 # has a namesake among the rooms' classes, on streets almost none.
 
-# %%
+# %% tags=["hide-input"]
 charts = {}
 for dataset in transfer.AWAY:
     there = tables.mean_iou(pick(found, FULL | route(dataset)))
@@ -118,15 +121,17 @@ for dataset in transfer.AWAY:
     moved = tables.mean_iou(pick(found, FULL | route(transfer.HOME, dataset)))
     bars = {f"trained in {PLACES[dataset]}": there[names], "trained in rooms": moved[names]}
     charts[dataset] = (bars, names)
-figures.class_bars(*charts["matterport3d"], title="IoU per class, tested in houses (mini), mean over seeds")
+under(figures.class_bars(*charts["matterport3d"], title="IoU per class, tested in houses (mini), mean over seeds"),
+      found)
 
-# %%
-figures.class_bars(*charts["nuscenes"], title="IoU per class, tested on streets (mini), mean over seeds")
+# %% tags=["hide-input"]
+under(figures.class_bars(*charts["nuscenes"], title="IoU per class, tested on streets (mini), mean over seeds"),
+      found)
 
 # %% [markdown]
 # Names that both label sets have, and names that only the tested place has:
 
-# %%
+# %% tags=["hide-input"]
 table = []
 for dataset, (bars, names) in charts.items():
     known = transfer.shared_names(benchmark("scannet").label_set, benchmark(dataset).label_set)
@@ -135,34 +140,34 @@ for dataset, (bars, names) in charts.items():
         first = [means[f"trained in {PLACES[dataset]}"], means["trained in rooms"]]
         table.append([PLACES[dataset], kind, len(chosen), *first, ", ".join(sorted(chosen))])
 columns = ["tested in", "names", "classes", "mIoU, trained there", "mIoU, trained in rooms", "which"]
-pd.DataFrame(table, columns=columns).style.hide(axis="index")
+under(pd.DataFrame(table, columns=columns).style.hide(axis="index"), found)
 
 # %% [markdown]
 # ## Houses, on more and more classes
 # The same two networks on the larger label sets of houses (chapter 05): mean mIoU of *works-best*.
 
-# %%
+# %% tags=["hide-input"]
 houses = benchmark("matterport3d")
 label_sets = (houses.label_set, *houses.more_label_sets)
 curve = {}
 for label, source in (("trained in houses", "matterport3d"), ("trained in rooms", transfer.HOME)):
     mine = pick(found, FULL | route(source, "matterport3d"))
     curve[label] = {len(load_label_set(s)): [record.scores(s).miou for record in mine] for s in label_sets}
-figures.interval_lines(curve, title="Tested in houses, works-best (mini)", x_title="classes K")
+under(figures.interval_lines(curve, title="Tested in houses, works-best (mini)", x_title="classes K"), found)
 
 # %% [markdown]
 # ## Verdicts
 # Those of the claims ledger (chapter 08). *Kept* is the share of the score of the network trained there.
 
-# %%
+# %% tags=["hide-input"]
 ledger = verdicts([edition], confidence)
 told = ledger[ledger["claim"] == "C10"]
-told[["verdict", "test", "difference", "metric", "over"]].style.hide(axis="index")
+under(told[["verdict", "test", "difference", "metric", "over"]].style.hide(axis="index"), found)
 
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 text = []
 for dataset in transfer.AWAY:
     kept = {row_label(row): transfer.kept_elsewhere(lines, row, dataset)["miou"].mean() for row in transfer.METHODS}
@@ -172,10 +177,10 @@ for dataset in transfer.AWAY:
                 f"what the same method reaches when trained there, a network from rooms keeps: {', '.join(share)}.")
 Markdown("\n".join(text))
 
-# %%
+# %% tags=["hide-input"]
 Markdown("\n".join(story(ledger, "C10")) or "- No test of claim C10 was run on this edition yet.")
 
-# %%
+# %% tags=["hide-input"]
 text = []
 for dataset, (bars, _) in charts.items():
     values = pd.DataFrame(bars)

@@ -31,7 +31,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments.presets import DEFAULT_TEACHER, PRESETS
-from geoguide.experiments.profiles import under_protocols
+from geoguide.experiments.profiles import profile, under_protocols
 from geoguide.experiments.records import find_all, frame, pick, read_all
 from geoguide.frozen import to_dict
 from geoguide.method.mask_reconstruction import IMRConfig
@@ -40,6 +40,7 @@ from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import evidence, search, tables
 from geoguide.report.rows import AS_WRITTEN, FULL
+from geoguide.report.sources import under
 
 # %% [markdown]
 # ## How a number is scored
@@ -73,11 +74,11 @@ pd.DataFrame({name: to_dict(named) for name, named in PROTOCOLS.items()})
 # paired by seed, against the default. What a prompt does here is a matter of MiniLM; CLIP was trained on captions and
 # will take it otherwise.
 
-# %%
+# %% tags=["hide-input"]
 moved = find_all(under_protocols())
-tables.protocol_table(moved).style.hide(axis="index")
+under(tables.protocol_table(moved).style.hide(axis="index"), moved)
 
-# %%
+# %% tags=["hide-input"]
 means = frame(moved).groupby("protocol", sort=False)["miou"].mean()
 least, most = means.idxmin(), means.idxmax()
 Markdown(f"**One set of networks, {len(means)} numbers: from {means.min():.1f} (*{least}*) to {means.max():.1f} "
@@ -89,7 +90,7 @@ Markdown(f"**One set of networks, {len(means)} numbers: from {means.min():.1f} (
 # *as-written* takes the text literally where it says something, and the plainest choice where it says nothing;
 # *works-best* departs from it where the validation rooms say so.
 
-# %%
+# %% tags=["hide-input"]
 modules = {"usd": USDConfig, "imr": IMRConfig, "iirc": IIRCConfig}
 rows = []
 for module, kind in modules.items():
@@ -112,7 +113,7 @@ pd.DataFrame({name: {key: getattr(config, key) for key in lambdas} for name, con
 # ## Everything else that decides a result
 # Data, teacher, lifting, superpoints, masks, adapter and training: the paper states none of these values.
 
-# %%
+# %% tags=["hide-input"]
 settings = to_dict(ExperimentConfig())
 parts = ["data", "teacher", "lifting", "superpoints", "masks", "adapter", "train"]
 flat = pd.json_normalize({part: settings[part] for part in parts}).T
@@ -125,8 +126,8 @@ flat.style
 # alone, for the schedule. One seed proves little. The large edition has the schedule that this favours; *works-best* is
 # still as it was. Options that were not run yet are not listed (`geoguide replicate --profile search`).
 
-# %%
-search.search_table().style.hide(axis="index")
+# %% tags=["hide-input"]
+under(search.search_table().style.hide(axis="index"), find_all(profile("search")))
 
 # %% [markdown]
 # ## The measured effect of single options
@@ -134,8 +135,8 @@ search.search_table().style.hide(axis="index")
 # annotated instances as an oracle in place of masks from geometry). Differences are paired by seed; one seed is an
 # indication, not a result. Options that were not run yet are not listed (`make studies` runs all).
 
-# %%
-tables.study_table().style.hide(axis="index")
+# %% tags=["hide-input"]
+under(tables.study_table().style.hide(axis="index"), find_all(profile("studies")))
 
 # %% [markdown]
 # ## Dose-response: which module helps against which fault?
@@ -156,17 +157,18 @@ effects = doses.effects(frame(ran, edition="large") if ran else None)
 gaps = {(e.dose, e.module): e.gap for e in effects}
 own = [(e.dose, e.module) for e in effects if e.own]
 sure = [(e.dose, e.module) for e in effects if e.verdict in (evidence.SUPPORTED, evidence.CONTRADICTED)]
-figures.effect_heatmap(gaps, title="What a module adds to the adapter under one fault of the 2D model",
+view = figures.effect_heatmap(gaps, title="What a module adds to the adapter under one fault of the 2D model",
                        x_title="module", y_title="fault, and how severe", marked=own, decided=sure)
+under(view, ran)
 
 # %% [markdown]
 # The same as a table, with the adapter's own score. A star: no verdict, since a training had not converged or seeds
 # are fewer than three. Verdicts are corrected over all cells.
 
-# %%
-doses.effect_table(effects).style.hide(axis="index")
+# %% tags=["hide-input"]
+under(doses.effect_table(effects).style.hide(axis="index"), ran)
 
-# %%
+# %% tags=["hide-input"]
 done = [record.converged for record in ran]
 said = f"{sum(map(bool, done))} of {len(done)} trainings had converged; differences of others say who learns faster."
 Markdown(f"{doses.own_fault_verdict(effects)} {said if done else ''}")
@@ -182,26 +184,27 @@ Markdown(f"{doses.own_fault_verdict(effects)} {said if done else ''}")
 # the gain is in points of mIoU over the adapter alone, paired by seed. (`geoguide replicate --profile quality` computes
 # the records; a cell without them says so, and its dot is hollow.)
 
-# %%
+# %% tags=["hide-input"]
 from geoguide.experiments.profiles import quality
 from geoguide.report import quality as regions
 
 rated = find_all(quality())
 gains = regions.gains(rated, regions.read_qualities())
-figures.quality_scatter(regions.panels(gains), title="What works-best gains by regions of some quality (mini)",
+view = figures.quality_scatter(regions.panels(gains), title="What works-best gains by regions of some quality (mini)",
                         unit="mIoU over the adapter (points)", log=[regions.SIZE])
+under(view, rated)
 
-# %%
-regions.quality_table(gains).style.hide(axis="index")
+# %% tags=["hide-input"]
+under(regions.quality_table(gains).style.hide(axis="index"), rated)
 
-# %%
+# %% tags=["hide-input"]
 Markdown(regions.quality_sentence(rated))
 
 # %% [markdown]
 # ## What we found
 # The measured effect of taking the text literally is the difference between the two presets.
 
-# %%
+# %% tags=["hide-input"]
 found = pick(read_all(), {"data": "mini"})
 rooms = pick(found, {"plain": True, "tested_on": "scannet", "teacher": DEFAULT_TEACHER})
 gap = evidence.paired(frame(rooms), FULL, AS_WRITTEN)

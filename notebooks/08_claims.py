@@ -34,6 +34,7 @@ from geoguide.paths import clone
 from geoguide.report import ledger_page as ledger
 from geoguide.report.claims import CLAIMS, paper_concordance
 from geoguide.report.ledger import verdicts
+from geoguide.report.sources import under
 
 editions = ("large", "small") if edition == "both" else (edition,)
 table = verdicts(editions, confidence)
@@ -76,7 +77,7 @@ made = clone() / "benchmarks" / "results" / "coverage.json"
 studied = pd.DataFrame(json.loads(made.read_text())["rows"])
 keys = ["seeds", "seeds' share"]
 covered = studied.pivot(index="interval", columns=keys, values="coverage").loc[studied["interval"].unique()]
-covered.style.format("{:.0%}")
+under(covered.style.format("{:.0%}"), made)
 
 # %% [markdown]
 # ## C8: what do the modules cost at inference?
@@ -84,18 +85,19 @@ covered.style.format("{:.0%}")
 # for both, which a test holds fixed. Beside that the whole prediction of a room was timed, the two models in turn
 # (`benchmarks/inference_cost.py`; a ratio of one: no difference).
 
-# %%
+# %% tags=["hide-input"]
 import json
 
 from geoguide.paths import clone
 
-cost = json.loads((clone() / "benchmarks" / "results" / "inference_cost.json").read_text())["rows"][0]
+timed = clone() / "benchmarks" / "results" / "inference_cost.json"
+cost = json.loads(timed.read_text())["rows"][0]
 shown = {"seconds": "seconds a room", "processor_seconds": "processor seconds", "peak_mb": "peak memory, MB",
          "bytes": "bytes of the file"}
 costs = pd.DataFrame.from_dict(cost["models"], orient="index")[list(shown)]
-costs.rename(columns=shown).style.format(precision=2, thousands=",")
+under(costs.rename(columns=shown).style.format(precision=2, thousands=","), timed)
 
-# %%
+# %% tags=["hide-input"]
 text = [f"The graphs are {'identical' if cost['same_graph'] else 'NOT identical'}, names and shapes of the tensors "
         f"{'too' if cost['same_tensors'] else 'are NOT'}. With modules against without, 95 % intervals:"]
 for name, told in (("seconds", "time"), ("processor_seconds", "processor time"), ("peak_mb", "peak memory")):

@@ -49,7 +49,7 @@ package = Path(geoguide.__file__).parent
 # scripts state. The official releases need a signed agreement each: ScanNet (kaldir.vc.in.tum.de/scannet),
 # Matterport3D (niessner.github.io/Matterport), nuScenes with lidarseg (nuscenes.org); their layouts are read as well.
 
-# %%
+# %% tags=["hide-input"]
 published = pd.read_csv(package / "datasets" / "published.csv")
 published["gigabytes"] = published["gigabytes"].map(lambda size: "not stated" if pd.isna(size) else f"{size:g}")
 published.style.hide(axis="index")
@@ -86,7 +86,7 @@ pd.DataFrame(rooms).T.assign(unit=units, label_set={there.name: there.label_set 
 # %% [markdown]
 # ## Disk, time and memory of every step
 
-# %%
+# %% tags=["hide-input"]
 bench = Path("benchmarks/results") if Path("benchmarks").is_dir() else package.parent / "benchmarks" / "results"
 size, *cases = json.loads((bench / "streaming.json").read_text())["rows"]
 stream = {row["case"]: row for row in cases}
@@ -116,7 +116,7 @@ steps = 20 * rooms["scannet"]["train"]
 entire = 100 * rooms["scannet"]["train"] // benchmark("scannet").openscene.scenes_per_step
 per_scan = encoder["seconds"]["ours"] * size["points"] / encoder["points"]
 
-# %%
+# %% tags=["hide-input"]
 at = f"{encoder['peak_gib']['ours']:.1f} GiB at {encoder['points']:,} points"
 second, hour = step["seconds_per_step"], steps / 3600
 columns = ["step (ScanNet v2)", "disk", "measured, one thread", "one GPU, at least"]
@@ -139,7 +139,7 @@ pd.DataFrame(table, columns=columns).style.hide(axis="index")
 #
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 one = stream["torch.load, whole"]["peak_mb_in_all"] / 1024
 Markdown(f"Memory is no obstacle: {gib:.1f} GiB for a training at real size, where one `torch.load` of a single scene "
          f"peaks at {one:.1f} GiB. Reading is none either: the loader is {whole['ratio_of_speed']:.1f} to "

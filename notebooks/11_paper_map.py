@@ -33,7 +33,7 @@ from IPython.display import Markdown
 
 from geoguide.report.paper_map import paper_map
 
-# %%
+# %% tags=["hide-input"]
 lines = [line for line in paper_map() if paper in ("all", line.paper)]
 table = pd.DataFrame([{
     "paper": line.paper,
@@ -47,7 +47,7 @@ table.style.hide(axis="index")
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 by_part = table["paper"].value_counts(sort=False)
 Markdown(f"{len(table)} concepts of {len(by_part)} parts of the paper have a symbol and a chapter.")
 

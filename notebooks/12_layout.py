@@ -37,14 +37,14 @@ figures.use_offline_renderer()
 # A room is a module or a folder of `geoguide/`. It stands on the lowest floor that is above everything it imports, and
 # its size is its number of lines. Point at a room to see what it imports.
 
-# %%
+# %% tags=["hide-input"]
 rooms, circle = layout.read_house(PACKAGE)
 figures.import_picture(rooms, title="Rooms of the package and what imports what")
 
 # %% [markdown]
 # ## The rooms
 
-# %%
+# %% tags=["hide-input"]
 table = pd.DataFrame([{"floor": r.floor, "room": r.name, "lines": r.lines, "what it is for": r.purpose} for r in rooms])
 table.sort_values(["floor", "room"], ascending=[False, True]).style.hide(axis="index")
 
@@ -52,13 +52,13 @@ table.sort_values(["floor", "room"], ascending=[False, True]).style.hide(axis="i
 # ## A room's design note
 # Every folder has a `design.md`: what comes in, what goes out, and what may be changed where.
 
-# %%
+# %% tags=["hide-input"]
 Markdown((PACKAGE / room / "design.md").read_text())
 
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 arrows, floor_of = sum(len(r.imports) for r in rooms), {r.name: r.floor for r in rooms}
 up = [f"{r.name} → {name}" for r in rooms for name in r.imports if floor_of[name] >= r.floor]
 Markdown(f"{len(rooms)} rooms on {max(r.floor for r in rooms)} floors, {arrows} arrows, "

@@ -33,9 +33,11 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
+from geoguide.paths import results_root
 from geoguide.report import figures
 from geoguide.report.anatomy_models import model_column
 from geoguide.report.anatomy_table import ROWS, anatomy_table, out_of_range, read_columns, real_range
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -46,13 +48,13 @@ figures.use_offline_renderer()
 # tuned on. A cross marks a figure outside the real range; the two rows of points of mIoU have the range that was set as
 # the target.
 
-# %%
+# %% tags=["hide-input"]
 committed = read_columns()
 chosen = {name: column for name, column in committed.items() if not columns or name in columns}
 if data:
     chosen |= {f"{model} on {scene}": model_column(Path(data), scene, model)}
 spans = real_range(committed)
-anatomy_table(chosen, spans).style.hide(axis="index")
+under(anatomy_table(chosen, spans).style.hide(axis="index"), results_root() / "anatomy.json")
 
 # %% [markdown]
 # What the rows mean: *two views agree* over pairs of views of a point; *wrong, given that another view is wrong* says
@@ -64,24 +66,25 @@ anatomy_table(chosen, spans).style.hide(axis="index")
 # ## Where each model stands in the real range
 # The grey band is what the real networks span, each row on its own scale.
 
-# %%
+# %% tags=["hide-input"]
 shown = {name: column for name, column in chosen.items() if column.kind != "real" and "houses" not in name}
 values = {
     name: {ROWS[key][0]: value for key, value in column.figures.items() if key in ROWS and value is not None}
     for name, column in shown.items()
 }
 ends = {ROWS[key][0]: span for key, span in spans.items() if span[0] > float("-inf")}
-figures.range_dots(values, ends, title="Error anatomy of the 2D models that are not real")
+view = figures.range_dots(values, ends, title="Error anatomy of the 2D models that are not real")
+under(view, results_root() / "anatomy.json")
 
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 outside = out_of_range(shown, spans)
 Markdown("\n".join(f"- **{name}** ({shown[name].kind}): {len(rows)} of {len(ROWS)} figures outside the real range"
                    f"{': ' + '; '.join(rows) if rows else ''}." for name, rows in outside.items()))
 
-# %%
+# %% tags=["hide-input"]
 gain = {name: column.figures["superpoint_gain"] for name, column in committed.items()}
 real = [value for name, value in gain.items() if committed[name].kind == "real"]
 Markdown(f"**Superpoint means add {min(real):+.1f} to {max(real):+.1f} points to real networks' lifted features**, and "

@@ -45,6 +45,7 @@ from geoguide.experiments.records import find_all, frame, read_all
 from geoguide.report import figures
 from geoguide.report import real_rooms as report
 from geoguide.report.key_frame import key_frame_recall
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -55,7 +56,7 @@ figures.use_offline_renderer()
 # chosen here: the presets are those of the other chapters. With `-p data PATH` the rows are run on your ScanNet, and
 # stay as records for the next time.
 
-# %%
+# %% tags=["hide-input"]
 if data:
     rows = real_rooms.real_rooms(data, models, train=train, more=(), scored=scored, seeds=seeds)
     found = run_all(rows, workers=os.cpu_count() or 1)
@@ -73,9 +74,9 @@ Markdown(f"{len(found)} records; {lines['classes'].max()} of the 20 classes occu
 # What the lifted 2D features score by themselves, averaged over superpoints, and averaged over the annotated objects
 # (an oracle): how much could geometry repair at best? Points that no camera sees count as wrong.
 
-# %%
+# %% tags=["hide-input"]
 still = lines[lines["backbone"] == ""]
-report.table(still, ["teacher", "row"], confidence).style.hide(axis="index")
+under(report.table(still, ["teacher", "row"], confidence).style.hide(axis="index"), found)
 
 # %% [markdown]
 # ## Trained
@@ -85,13 +86,14 @@ report.table(still, ["teacher", "row"], confidence).style.hide(axis="index")
 # rooms only, beside those from geometry (chapter 15). The oracle rows have annotated masks, and superpoints cut where
 # annotated objects end. mIoU over the classes that occur, and accuracy, in %.
 
-# %%
-report.table(main[main["backbone"] != ""], ["row"], confidence).style.hide(axis="index")
+# %% tags=["hide-input"]
+under(report.table(main[main["backbone"] != ""], ["row"], confidence).style.hide(axis="index"), found)
 
-# %%
+# %% tags=["hide-input"]
 bars = {row: mine.loc[mine["scored"] == there, "miou"].tolist()
         for row, mine in main[main["backbone"] != ""].groupby("row", sort=False)}
-figures.seed_bars(bars, title=f"Real: mIoU on {there}, distilled without labels on {here} alone", zoom=True)
+under(figures.seed_bars(bars, title=f"Real: mIoU on {there}, distilled without labels on {here} alone", zoom=True),
+      found)
 
 # %% [markdown]
 # ## What each part adds
@@ -99,38 +101,40 @@ figures.seed_bars(bars, title=f"Real: mIoU on {there}, distilled without labels 
 # (chapter 08), corrected over the lines of each table. The seeds draw the training; the room, the frames and the 2D
 # model are always the same, so an interval says nothing of other rooms.
 
-# %%
+# %% tags=["hide-input"]
 less_adapter = report.differences(main, report.ADAPTER, confidence)
-less_adapter.style.hide(axis="index")
+under(less_adapter.style.hide(axis="index"), found)
 
-# %%
+# %% tags=["hide-input"]
 less_full = report.differences(main, report.FULL, confidence)
-less_full.style.hide(axis="index")
+under(less_full.style.hide(axis="index"), found)
 
 # %% [markdown]
 # ## By class
 # Thin and rare classes are where a method that averages over surfaces can lose.
 
-# %%
+# %% tags=["hide-input"]
 compared = [report.ADAPTER, report.FULL, report.BY_GRADIENT, *report.ORACLES.values()]
 iou = report.class_iou(found, main[main["scored"] == there], compared)
 iou = iou.sort_values(iou.columns[0], ascending=False)
-figures.class_bars({row: iou[row] for row in iou}, list(iou.index), title=f"Real: IoU per class on {there}")
+under(figures.class_bars({row: iou[row] for row in iou}, list(iou.index), title=f"Real: IoU per class on {there}"),
+      found)
 
 # %% [markdown]
 # ## Other 2D models, other frozen features, a second room
 # The adapter and the better preset once more: with other 2D models; on the mini backbone, which was pretrained on
 # generated rooms; with a second room to learn from; and trained for twice as long.
 
-# %%
+# %% tags=["hide-input"]
 rest = lines[(lines["backbone"] != "") & ~lines["record"].isin(main["record"])]
 keys = ["row", "teacher", "backbone", "learned from", "steps"]
-report.table(rest, keys, confidence).style.hide(axis="index") if len(rest) else Markdown("No records yet.")
+view = report.table(rest, keys, confidence).style.hide(axis="index") if len(rest) else Markdown("No records yet.")
+under(view, found)
 
 # %% [markdown]
 # The better preset less the adapter, each on the same 2D model, frozen features, rooms and seeds.
 
-# %%
+# %% tags=["hide-input"]
 groups = {", ".join(map(str, key)): report.differences(mine, report.ADAPTER, confidence)
           for key, mine in rest.groupby(keys[1:], sort=False)}
 pd.concat(groups, names=["2D model, frozen features, rooms, steps", ""]).droplevel(1) if groups else Markdown("")
@@ -140,20 +144,20 @@ pd.concat(groups, names=["2D model, frozen features, rooms, steps", ""]).droplev
 # The loss of the adapter and of the full method, by seed. No curve of scores is drawn: it would have to be drawn on
 # labels.
 
-# %%
+# %% tags=["hide-input"]
 runs = {}
 for row in (report.ADAPTER, report.FULL):
     held = [found[n] for n in main.loc[(main["row"] == row) & (main["scored"] == there), "record"]]
     runs[row] = [([step["step"] for step in record.history],
                   [step["point"] for step in record.history]) for record in held]
-figures.curves(runs, title="Real: the point term of the loss", y_title="1 - cosine", log_y=True)
+under(figures.curves(runs, title="Real: the point term of the loss", y_title="1 - cosine", log_y=True), found)
 
 # %% [markdown]
 # ## Beside the generated rooms
 # The same differences on the generated rooms of chapter 03, with other frozen features and a simulated 2D model: do
 # the signs agree?
 
-# %%
+# %% tags=["hide-input"]
 generated = frame(find_all(ablation()))
 report.beside_generated(main, generated, confidence).style.hide(axis="index")
 
@@ -170,7 +174,7 @@ key_frame_recall()
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 Markdown("\n".join(report.findings(main, there) + report.pooled_findings(still, first) + report.class_findings(iou)))
 
 # %% [markdown]

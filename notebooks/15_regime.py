@@ -46,6 +46,7 @@ from geoguide.paths import clone, results_root
 from geoguide.report import figures, mask_table, regime, search
 from geoguide.report.real_rooms import is_of_rooms
 from geoguide.report.rows import ADAPTER, FULL, FUSION
+from geoguide.report.sources import under
 from geoguide.report.tables import mean_of
 from geoguide.worlds.rooms.make import instance_counts
 
@@ -80,7 +81,7 @@ pd.DataFrame(held)
 # surface, as ScanNet is, and its scan has holes and the noise of a cheap sensor; rooms are fuller, and things touch.
 # Each line below changes one of these alone, on eight rooms of a seed that nothing else uses (`benchmarks/rooms.py`).
 
-# %%
+# %% tags=["hide-input"]
 made = clone() / "benchmarks" / "results" / "rooms.json"
 measured = pd.DataFrame(json.loads(made.read_text())["rows"])
 shown = {"name": "rooms", "k": "superpoints' k", "purity": "superpoint purity",
@@ -90,8 +91,9 @@ real = [record.regions for record in records if is_of_rooms(record) and record.c
 table = measured[list(shown)].rename(columns=shown)
 room = {"rooms": "a real room (ScanNet)", "superpoints' k": 0.01}
 room |= {"superpoint purity": real[0]["superpoint_purity"], "mean best IoU of masks": real[0]["mask_mean_best_iou"]}
-pd.concat([table, pd.DataFrame([room])]).style.hide(axis="index").format(
-    {"superpoints a room": "{:.0f}", "superpoints' k": "{:g}"}, precision=3, na_rep="")
+numbers = {"superpoints a room": "{:.0f}", "superpoints' k": "{:g}"}
+table = pd.concat([table, pd.DataFrame([room])])
+under(table.style.hide(axis="index").format(numbers, precision=3, na_rep=""), made)
 
 # %% [markdown]
 # ## Who makes the masks?
@@ -100,10 +102,11 @@ pd.concat([table, pd.DataFrame([room])]).style.hide(axis="index").format(
 # features), from both, or, as an oracle, from the annotation itself. ScanNet's rules without classes; AP is of all
 # scenes together. Your own, of Mask3D or a benchmark's submission, are measured by `benchmarks/masks.py files`.
 
-# %%
+# %% tags=["hide-input"]
 made_masks = mask_table.read_rows()
 numbers = {"masks a room": "{:.0f}", "objects a room": "{:.0f}"}
-mask_table.mask_table(made_masks).style.hide(axis="index").format(numbers, precision=2)
+view = mask_table.mask_table(made_masks).style.hide(axis="index").format(numbers, precision=2)
+under(view, results_root() / "masks.json")
 
 # %% [markdown]
 # ## Is it the regime?
@@ -111,12 +114,12 @@ mask_table.mask_table(made_masks).style.hide(axis="index").format(numbers, preci
 # `lseg-mini` (chapter 13); the linear probe and the adapter taught by labels are oracles, which say what the frozen
 # features know and what this adapter could learn from a perfect, dense 2D model.
 
-# %%
+# %% tags=["hide-input"]
 large = [record for record in records if record.facts.edition == edition and record.facts.data == "mini"]
 rooms = [record for record in large if record.facts.tested_on == "scannet" and record.config.data.first is None]
 lines = frame(rooms, edition=edition) if rooms else None
 targets = regime.regime_table(lines, model)
-targets.style.hide(axis="index")
+under(targets.style.hide(axis="index"), rooms)
 
 # %% [markdown]
 # ## What do the frozen features know here?
@@ -124,19 +127,19 @@ targets.style.hide(axis="index")
 # large edition, on one real room, whose rescan is scored, and on generated streets (small edition). Compare within a
 # column: absent classes count zero.
 
-# %%
+# %% tags=["hide-input"]
 probes = {}
 files = {"large edition": "probe-large", "real room": "probe-real", "streets": "probe-streets"}
 for place, name in files.items():
-    rows = json.loads((results_root() / "backbones" / f"{name}.json").read_text())["rows"]
+    rows = json.loads((probed := results_root() / "backbones" / f"{name}.json").read_text())["rows"]
     probes[f"linear probe, {place}"] = {kind: row["linear"]["test_miou"] for kind, row in rows.items()}
 known = pd.DataFrame(probes).rename_axis("frozen features").reset_index()
-known.style.hide(axis="index").format(precision=1, na_rep="")
+under(known.style.hide(axis="index").format(precision=1, na_rep=""), probed, "geoguide probe --help")
 
 # %% [markdown]
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 small, big = (measured[(measured["name"] == f"{name} edition") & (measured["k"] == 0.01)].iloc[0]
               for name in ("small", "large"))
 text = [f"- Superpoints are {small['purity']:.3f} pure in the small edition and {big['purity']:.3f} in the large one; "
@@ -147,10 +150,10 @@ for _, row in targets.iterrows():
     text.append(f"- {row['figure']}: target {row['target']}, reached {row['reached']}: {said}.")
 Markdown("\n".join(text))
 
-# %%
+# %% tags=["hide-input"]
 Markdown("\n".join(mask_table.findings(made_masks)))
 
-# %%
+# %% tags=["hide-input"]
 scores = search.search_table().set_index(search.OPTION)[search.SCORE]
 rows = {"no module": "the adapter alone", "gradients, 1": "all modules at matched gradients",
         "gradients, 1, without IIRC": "the same without IIRC", "as it was": "works-best as it was"}
@@ -164,7 +167,7 @@ reached = {told: pd.Series([r.metrics.miou for r in rooms if r.facts.fit(row | o
 said = [f"{told} {mean_of(scores) or 'not run'}" for told, scores in reached.items()]
 Markdown(f"- On the test rooms (mIoU, means over seeds): {', '.join(said)}.")
 
-# %%
+# %% tags=["hide-input"]
 before = next((r for r in rooms if r.config.objective == SEARCHED), None)
 story = []
 if before:

@@ -43,6 +43,7 @@ from geoguide.own_scan.scan import palette
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.report import figures
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -61,7 +62,7 @@ result = segment_scan(mine, fitted.model, names)
 Markdown(f"`{mine.scene.name}`: {len(mine.scene):,} points, {len(fitted.learned.views)} images learned from, "
          f"{len(fitted.held_out)} held out; {fitted.seen.mean():.0%} of the points are seen by an image.")
 
-# %%
+# %% tags=["hide-input"]
 own = (fitted.lifted @ fitted.teacher.model.text(names).T).argmax(1)
 own = np.where(fitted.seen, own, 255)  # no image, no word
 sets = {"lifted 2D features": own, "the scan's own model": result.ids}
@@ -69,14 +70,15 @@ official = load_label_set(config.data.label_set)
 label_set = replace(official, names=names, colors=palette(len(names))) if words else official
 clouds = [figures.Panel(room.points, "the scan", colors=room.colors)]
 clouds += [figures.Panel(room.points, name, labels=ids, label_set=label_set) for name, ids in sets.items()]
-figures.show_clouds(clouds, title="What the images say, and what their model says", max_points=20_000)
+view = figures.show_clouds(clouds, title="What the images say, and what their model says", max_points=20_000)
+under(view, "16_own_scan")
 
 # %% [markdown]
 # ## A check without labels
 # The 2D model says a word for every pixel of the images that were held out. How often does the model say the same word
 # of the points that they see, and how often do the lifted features of the other images?
 
-# %%
+# %% tags=["hide-input"]
 Markdown(fit.with_agreement(result, fitted).capitalize() + ".")
 
 # %% [markdown]
@@ -85,7 +87,7 @@ Markdown(fit.with_agreement(result, fitted).capitalize() + ".")
 #
 # ## What we found
 
-# %%
+# %% tags=["hide-input"]
 found = result.summary["agreement"]
 story = [f"- The model agrees with images that it has not seen on {found['model']:.0%} of their points, the lifted "
          f"features of the other images on {found['lifted']:.0%}."]

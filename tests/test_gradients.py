@@ -6,7 +6,8 @@ import pytest
 from fake_records import fake_record
 
 from geoguide.experiments.presets import adapter_only, preset
-from geoguide.report.gradients import gradient_table, loss_terms
+from geoguide.experiments.records import read_all
+from geoguide.report.gradients import gradient_table, loss_terms, term_name
 from geoguide.report.rows import ADAPTER, FULL, FUSION
 
 
@@ -47,3 +48,10 @@ def test_what_is_a_loss_term() -> None:
     assert loss_terms(history(1.0)) == ["point", "total"]
     assert loss_terms([row | {"train_miou": 60.0} for row in history(1.0)]) == ["point", "total"]
     assert loss_terms([]) == []
+
+
+def test_every_term_of_the_objective_is_named_after_its_module():
+    (record,) = [r for r in read_all() if r.name == "works-best/full" and r.facts.edition == "small"][:1]
+    named = {term_name(term) for term in loss_terms(record.history)}
+    assert {name.split(",")[0] for name in named} == {"distillation of points", "USD", "IMR", "IIRC", "sum"}
+    assert term_name("lambda") == "lambda"

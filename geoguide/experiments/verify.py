@@ -59,12 +59,13 @@ def compare(old: records.Record, new: records.Record) -> dict[str, Any]:
         new: The record of the same experiment that was run again.
 
     Returns:
-        Both mIoU, the differences (new minus old), whether they are `within` the tolerance, and whether both runs saw
-        the `same_data`.
+        The benchmark that it was scored on, both mIoU, the differences (new minus old), whether they are `within` the
+        tolerance, and whether both runs saw the `same_data`.
     """
     difference = {f"difference_{m}": getattr(new.metrics, m) - getattr(old.metrics, m) for m in ("miou", "macc")}
     return {
         "id": old.id,
+        "dataset": old.facts.tested_on,
         "name": old.name,
         "seed": old.facts.seed,
         "committed_miou": old.metrics.miou,

@@ -10,6 +10,15 @@ from geoguide.report.labels import row_label
 
 GRADIENT = "grad_"  # what the names of a history begin with that hold the length of a term's gradient
 NO_TERM = ("step", "val_miou", "train_miou")
+_MODULES = {  # what a term of the loss is called where it is read
+    "point": "distillation of points",
+    "superpoint": "USD, superpoints",
+    "reliability": "USD, reliability",
+    "mask": "IMR",
+    "sim_masks": "IIRC, masks",
+    "sim_superpoints": "IIRC, superpoints",
+    "total": "sum",
+}
 
 
 def loss_terms(history: Sequence[Mapping[str, float]]) -> list[str]:
@@ -23,6 +32,18 @@ def loss_terms(history: Sequence[Mapping[str, float]]) -> list[str]:
     """
     names = dict.fromkeys(name for row in history for name in row)
     return [name for name in names if name not in NO_TERM and not name.startswith((GRADIENT, "lambda_"))]
+
+
+def term_name(term: str) -> str:
+    """A term of the loss by the paper's module that it belongs to.
+
+    Args:
+        term: As a history calls it.
+
+    Returns:
+        In words; other terms keep their names.
+    """
+    return _MODULES.get(term, term)
 
 
 def gradient_table(found: Sequence[Record], rows: Sequence[Row]) -> pd.DataFrame:

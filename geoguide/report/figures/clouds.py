@@ -17,7 +17,7 @@ from geoguide.errors import InputError, require
 from geoguide.labels import LabelSet
 from geoguide.report.figures.palette import class_colors
 from geoguide.report.figures.poster import as_data_url, draw_cloud
-from geoguide.report.figures.render import NO_MARGIN, Still, finish
+from geoguide.report.figures.render import NO_MARGIN, PALETTE, Still, finish
 from geoguide.scene import VOID
 
 MAX_POINTS = 100_000
@@ -52,6 +52,7 @@ class Panel:
             negative for none.
         scalar: float [P], drawn as a heat map; NaN is grey.
         label_set: Names and colours of the class ids.
+        names: Of the ids 0, 1, ..., for labels without `label_set`; at most eight.
         scalar_name: What the heat map shows.
         limits: Of the heat map's colours; None for the extremes of `scalar`.
     """
@@ -62,6 +63,7 @@ class Panel:
     labels: np.ndarray | None = None
     scalar: np.ndarray | None = None
     label_set: LabelSet | None = None
+    names: tuple[str, ...] = ()
     scalar_name: str = "value"
     limits: tuple[float, float] | None = None
 
@@ -77,6 +79,12 @@ class Panel:
         require(value.shape == expected, f"{given[0]} must be {list(expected)}, found {list(value.shape)}")
         if given[0] == "labels":
             require(value.dtype.kind in "iu", f"labels must be integers, found {value.dtype}")
+        require(len(self.names) <= len(PALETTE), f"names must be at most {len(PALETTE)}, found {len(self.names)}")
+        if self.names:
+            fits = (
+                given[0] == "labels" and self.label_set is None and value.min() >= 0 and value.max() < len(self.names)
+            )
+            require(fits, f"names must name labels 0..{len(self.names) - 1} that have no label_set")
         if given[0] == "colors":
             require(((value >= 0) & (value <= 1)).all(), "colors must lie in [0, 1]")
 
@@ -191,8 +199,8 @@ def _traces(panel: Panel, kept: np.ndarray, grid: np.ndarray, bar_x: float) -> l
         return _heat_traces(panel, np.asarray(panel.scalar, dtype=np.float32)[kept], grid, bar_x)
     if panel.colors is not None:
         indices, scale = _palette(np.asarray(panel.colors)[kept])
-    elif panel.label_set is not None:
-        return _class_traces(np.asarray(panel.labels)[kept], panel.label_set, grid)
+    elif panel.label_set is not None or panel.names:
+        return _class_traces(np.asarray(panel.labels)[kept], *_named_colors(panel), grid)
     else:
         indices, scale = _id_palette(np.asarray(panel.labels)[kept])
     marker = {"color": indices, "colorscale": scale, "cmin": 0, "cmax": len(scale) - 1}
@@ -214,11 +222,12 @@ def _still(panel: Panel, kept: np.ndarray, title: str) -> Still:
         colors, told = np.round(np.asarray(panel.colors)[kept] * 255), f"{name}: a point cloud in its own colours"
     else:
         labels = np.asarray(panel.labels)[kept]
-        told = f"{name}: a point cloud, a colour for every {'class' if panel.label_set is not None else 'group'}"
-        if panel.label_set is not None:
-            table = np.vstack([class_colors(panel.label_set), VOID_RGB])  # [C + 1, 3]
+        told = f"{name}: a point cloud, a colour for every class"
+        if panel.label_set is not None or panel.names:
+            table = np.vstack([_named_colors(panel)[1], VOID_RGB])  # [C + 1, 3]
             colors = table[np.where(labels == VOID, len(table) - 1, labels)]
         else:
+            told = f"{name}: a point cloud, a colour for every group"
             colors = np.where(labels[:, None] < 0, VOID_RGB, _ID_COLORS[labels % len(_ID_COLORS)])
     picture = draw_cloud(np.asarray(panel.points)[kept], colors.astype(np.uint8), EYE)
     return Still(panel.title, as_data_url(picture), told, scale)
@@ -261,14 +270,24 @@ def _heat_traces(panel: Panel, scalar: np.ndarray, grid: np.ndarray, bar_x: floa
     return traces
 
 
-def _class_traces(labels: np.ndarray, label_set: LabelSet, grid: np.ndarray) -> list[go.Scatter3d]:
-    classes = len(label_set.names)
-    unknown = set(np.unique(labels).tolist()) - set(range(classes)) - {VOID}
+def _named_colors(panel: Panel) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the ids of a panel's labels and their colours, uint8 [C, 3]."""
+    if panel.label_set is None:
+        return panel.names, np.array([hex_to_rgb(color) for color in PALETTE[: len(panel.names)]], dtype=np.uint8)
+    unknown = set(np.unique(np.asarray(panel.labels)).tolist()) - set(range(len(panel.label_set))) - {VOID}
     if unknown:
-        raise InputError(f"labels holds {min(unknown)}, not one of the {classes} classes of {label_set.name}")
-    traces, colors = [], class_colors(label_set)
+        told = f"not one of the {len(panel.label_set)} classes of {panel.label_set.name}"
+        raise InputError(f"labels holds {min(unknown)}, {told}")
+    return panel.label_set.names, class_colors(panel.label_set)
+
+
+def _class_traces(
+    labels: np.ndarray, names: tuple[str, ...], colors: np.ndarray, grid: np.ndarray
+) -> list[go.Scatter3d]:
+    """One trace a class that occurs, so that the legend can hide it."""
+    traces = []
     for label in np.unique(labels).tolist():
-        name = "void" if label == VOID else label_set.names[label]
+        name = "void" if label == VOID else names[label]
         color = VOID_COLOR if label == VOID else "rgb({},{},{})".format(*colors[label].tolist())
         told = {"name": name, "legendgroup": name, "hovertemplate": f"{name}<extra></extra>"}
         traces.append(_scatter(grid[labels == label], {"color": color}, **told))

@@ -1,0 +1,127 @@
+"""Under a table or figure of the book: which files its numbers come from, and the command that makes them again."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from geoguide.errors import DataError
+from geoguide.experiments.profiles import PROFILES, profile
+from geoguide.experiments.records import Record, record_path
+from geoguide.frozen import config_hash
+from geoguide.paths import results_root
+
+_SLOW = ("large", "quality", "dose-response", "all")  # to enumerate; asked last
+_REAL = "papermill notebooks/14_real_scenes.ipynb out.ipynb -p data FOLDER"
+_SHOWN = 3  # files that are named before the rest is folded
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files and the command that makes them; JupyterLab and the book show it as a line.
+
+    Attributes:
+        files: Paths from the repository's root.
+        command: For a shell in that folder.
+    """
+
+    files: tuple[str, ...]
+    command: str
+
+    def __repr__(self) -> str:
+        return f"From {', '.join(self.files[:_SHOWN])}{' ...' if len(self.files) > _SHOWN else ''}: {self.command}"
+
+    def _repr_html_(self) -> str:
+        names = [f"<code>{escape(name)}</code>" for name in self.files]
+        told = ", ".join(names)
+        if len(names) > _SHOWN:
+            told = f"<details><summary>{len(names)} records</summary>{told}</details>"
+        return f'<div class="source">From {told} Again: <code>{escape(self.command)}</code></div>'
+
+
+def under(shown: Any, made_from: Sequence[Record] | Path | str, command: str | None = None) -> Source | None:
+    """Show a table or figure, and say below what it was made from.
+
+    Args:
+        shown: What the cell shows; None where there is nothing to show.
+        made_from: The records whose numbers it has, a committed file, or the notebook that made it ("02_modules").
+        command: What makes the file again; None for records, and for files that a benchmark writes: found by itself.
+
+    Returns:
+        The line, as the cell's value; None where there are no records.
+
+    Raises:
+        DataError: No command is known that makes the file.
+    """
+    from IPython.display import display
+
+    if shown is not None:
+        display(shown)
+    if isinstance(made_from, str):
+        return Source(("this page",), f"papermill notebooks/{made_from}.ipynb out.ipynb")
+    if isinstance(made_from, Path):
+        return of_file(made_from, command)
+    return of_records(made_from, command) if shown is not None and len(made_from) else None
+
+
+def of_records(records: Sequence[Record], command: str | None = None) -> Source:
+    """Records and the profile that computes them.
+
+    Args:
+        records: One or more.
+        command: What makes them; None for `geoguide replicate` with the profile that has them all, or profiles.
+
+    Returns:
+        The source.
+    """
+    different = {record.id: record for record in records}
+    root = results_root().parent
+    files = sorted(str(record_path(record.config).relative_to(root)) for record in different.values())
+    return Source(tuple(files), command or _command(frozenset(different), any(r.provenance == "real" for r in records)))
+
+
+@functools.cache
+def _hashes(name: str) -> frozenset[str]:
+    return frozenset(config_hash(config) for config in profile(name))
+
+
+@functools.cache
+def _command(ids: frozenset[str], real: bool) -> str:
+    """The fewest profiles that have the records, most of them first."""
+    if real:
+        return _REAL
+    names = [*(name for name in PROFILES if name not in _SLOW), *_SLOW]
+    for name in names:
+        if ids <= _hashes(name):
+            return f"geoguide replicate --profile {name}"
+    chosen, left = [], set(ids)
+    while left:
+        best = max(names, key=lambda name: len(left & _hashes(name)))
+        if not left & _hashes(best):
+            break
+        chosen.append(f"geoguide replicate --profile {best}")
+        left -= _hashes(best)
+    return "; ".join(chosen) or "geoguide replicate"
+
+
+def of_file(path: Path, command: str | None = None) -> Source:
+    """A committed file that a benchmark wrote.
+
+    Args:
+        path: `results/NAME.json` or `benchmarks/results/NAME.json`, of the repository.
+        command: What makes it; None for `python benchmarks/NAME.py`.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: There is no such benchmark.
+    """
+    root = results_root().parent
+    if command is None:
+        command = f"python benchmarks/{path.stem}.py"
+        if not (root / "benchmarks" / f"{path.stem}.py").is_file():
+            raise DataError(f"{path}: no benchmark {path.stem}.py makes it; name the command")
+    return Source((str(path.relative_to(root)),), command)

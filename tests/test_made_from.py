@@ -1,0 +1,69 @@
+"""The line under a table: its records' files and the profile that makes them, or a benchmark's file and its script."""
+
+import ast
+import html
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from geoguide.errors import DataError
+from geoguide.experiments.profiles import ablation, profile, systems
+from geoguide.experiments.records import find_all, read_all
+from geoguide.frozen import config_hash
+from geoguide.paths import results_root
+from geoguide.report.sources import Source, of_file, of_records, under
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def profiles_of(source: Source) -> list[str]:
+    return re.findall(r"--profile (\S+?)(?:;|$)", source.command)
+
+
+@pytest.mark.parametrize("rows", [ablation(), systems()[:4], [*ablation()[:3], *systems()[:4]]])
+def test_the_named_profiles_make_every_record_and_the_files_are_there(rows):
+    records = find_all(rows)
+    source = of_records(records)
+    made = {config_hash(config) for name in profiles_of(source) for config in profile(name)}
+    assert {record.id for record in records} <= made
+    assert len(source.files) == len({record.id for record in records})
+    assert all((ROOT / name).is_file() for name in source.files)
+
+
+def test_records_of_a_real_room_name_the_chapter_that_takes_a_folder():
+    real = [record for record in read_all() if record.provenance == "real"][:2]
+    assert "14_real_scenes" in of_records(real).command and len(profiles_of(of_records(real))) == 0
+
+
+def test_a_measured_file_names_its_benchmark_or_none_is_made_up():
+    assert of_file(results_root() / "masks.json").command == "python benchmarks/masks.py"
+    assert of_file(results_root() / "backbones" / "probe.json", "geoguide probe").command == "geoguide probe"
+    with pytest.raises(DataError, match=r"paper\.json: no benchmark paper\.py makes it"):
+        of_file(results_root() / "paper.json")
+
+
+def test_many_files_are_folded_and_text_is_escaped():
+    shown = Source(tuple(f"<{number}>" for number in range(5)), "a && b")._repr_html_()
+    assert "<details><summary>5 records</summary>" in shown and "<0>" not in shown and "a &amp;&amp; b" in shown
+    assert "<3>" in html.unescape(shown)
+    assert "<details>" not in Source(("one",), "a")._repr_html_()
+
+
+def test_under_shows_what_there_is_and_says_nothing_of_no_records(capsys):
+    pytest.importorskip("IPython")
+    records = find_all(ablation()[:1])
+    assert under("a table", records).files and "a table" in capsys.readouterr().out
+    assert under(None, records) is None and under("a table", []) is None
+    assert under(None, "02_modules").command == "papermill notebooks/02_modules.ipynb out.ipynb"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_under_every_figure_of_results_stands_what_it_was_made_from(path):
+    drawing = re.compile(r"figures\.(?!Panel|use_|class_colors|import_picture)\w+\(")
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and drawing.search(cell.source):
+            last = ast.parse(cell.source).body[-1]
+            assert ast.unparse(last).startswith("under("), f"{path.stem}: {ast.unparse(last)[:80]}"
