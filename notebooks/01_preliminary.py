@@ -73,7 +73,7 @@ under(tables.preliminary_table(lines).style.hide(axis="index").format(precision=
 
 # %% [markdown]
 # The paper's columns are ScanNet v2 with OpenSeg; ours are mini data. They may be compared in sign, never in size. The
-# paper's figures with LSeg for this experiment are not stated.
+# paper's figures with LSeg for this experiment are not available to us.
 
 # %% tags=["hide-input"]
 ways, models = (FUSION, *WHOLE, ADAPTER), list(dict.fromkeys(lines["teacher"]))

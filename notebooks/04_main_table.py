@@ -286,7 +286,7 @@ Markdown(f"- **Failures**: the most frequent mistake of works-best takes *{top['
 #   a narrowed copy of OpenScene's network. The paper's main table uses SAS features, which are not simulated here.
 # - The mini backbone was pretrained on rooms alone. Houses are still its kind of place; on streets it is far from
 #   everything it has seen, and colourless points are one more thing that it does not know. Which backbone the paper
-#   uses outdoors is not stated.
+#   uses outdoors is not available to us.
 # - The entirely trained network gets fewer seeds, because it takes many times as long, and sees a few dozen scenes
 #   where OpenScene's sees a thousand.
 # - Settings were chosen on the validation rooms of mini-ScanNet and used unchanged in houses and on streets.

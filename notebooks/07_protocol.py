@@ -111,7 +111,7 @@ pd.DataFrame({name: {key: getattr(config, key) for key in lambdas} for name, con
 
 # %% [markdown]
 # ## Everything else that decides a result
-# Data, teacher, lifting, superpoints, masks, adapter and training: the paper states none of these values.
+# Data, teacher, lifting, superpoints, masks, adapter and training: none of these values is available to us.
 
 # %% tags=["hide-input"]
 settings = to_dict(ExperimentConfig())
@@ -219,5 +219,5 @@ pd.DataFrame(data).value_counts().rename("records").reset_index()
 
 # %% [markdown]
 # ## Where we differ
-# Every default above is ours, because the text states none; a default that reproduces the paper's intention better
+# Every default above is ours, because none is available to us; a default that reproduces the paper's intention better
 # than ours would be a welcome correction.

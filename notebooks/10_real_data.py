@@ -51,7 +51,7 @@ package = Path(geoguide.__file__).parent
 
 # %% tags=["hide-input"]
 published = pd.read_csv(package / "datasets" / "published.csv")
-published["gigabytes"] = published["gigabytes"].map(lambda size: "not stated" if pd.isna(size) else f"{size:g}")
+published["gigabytes"] = published["gigabytes"].map(lambda size: "not available to us" if pd.isna(size) else f"{size:g}")
 published.style.hide(axis="index")
 
 # %% [markdown]

@@ -39,8 +39,8 @@ def test_main_table_sets_ours_beside_both_of_the_papers_sources(teacher: str) ->
     assert full["paper, real ScanNet v2, OpenSeg: mAcc"] == f"{stated['macc']:.1f}"
     main = tables.paper("main_miou")["GeoGuide (SAS*)"]
     assert full["paper, real ScanNet v2, main table: mIoU"] == f"{main['scannet']:.1f} (SAS*)"
-    assert table.loc[f"2D fusion{said}", "paper, real ScanNet v2, main table: mIoU"] == "not stated"
-    assert table.loc[f"adapter only{said}", "paper, real ScanNet v2, main table: mIoU"] == "not stated"
+    assert table.loc[f"2D fusion{said}", "paper, real ScanNet v2, main table: mIoU"] == "not available to us"
+    assert table.loc[f"adapter only{said}", "paper, real ScanNet v2, main table: mIoU"] == "not available to us"
     streets = benchmark_tables.benchmark_table(lines, "nuscenes", "real")
     assert not any("OpenSeg" in column for column in streets) and "ours mIoU (real)" in streets
     for column in streets.columns:

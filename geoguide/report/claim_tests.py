@@ -14,7 +14,7 @@ from geoguide.report import long_tail
 from geoguide.report.claims import gain as paper_gain
 from geoguide.report.evidence import Side
 from geoguide.report.labels import PLACES, row_label
-from geoguide.report.rows import ADAPTER, ENTIRE, FULL, POOLED, WHOLE, geoguide, route, system
+from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, POOLED, WHOLE, geoguide, route, system
 from geoguide.report.tables import LIKE_OPENSEG, METRICS
 
 SEEDS, WORLDS = "seeds", "worlds"  # what is drawn anew: the trainings in one world; or rooms and 2D model as well
@@ -102,6 +102,14 @@ def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
     if edition == "small":
         yield ClaimTest("C3", full | anew, adapter | anew, "all three beat the adapter alone (worlds drawn anew)")
     yield ClaimTest("C3", full, POOLED | rooms, "all three together beat plain superpoint pooling", aside=True)
+    alone = full | {"modules": ("usd",)}
+    yield ClaimTest("C3", alone, POOLED | rooms, "USD's learned weights beat the plain superpoint mean", aside=True)
+    for dataset, model in own_models(edition).items():
+        at = HERE | route(dataset) | {"label_set": benchmark(dataset).label_set, "teacher": model}
+        what = f"with all three the student beats 2D fusion, which it learns from ({dataset})"
+        yield ClaimTest("C3", FULL | at, FUSION | at, what, aside=True)
+        if dataset != NAMES[0]:
+            yield ClaimTest("C3", FULL | at, ADAPTER | at, f"all three beat the adapter alone ({dataset})", aside=True)
     for module in MODULES:
         alone = full | {"modules": (module,)}
         yield ClaimTest("C4", alone, full, f"{module.upper()} alone scores lower than all three", "lower")

@@ -121,6 +121,24 @@ def story(table: pd.DataFrame, *claims: str, aside: bool = True) -> list[str]:
     return told
 
 
+def against(table: pd.DataFrame) -> list[str]:
+    """What spoke against the paper, or against the method itself: every test whose verdict is *contradicted*.
+
+    Args:
+        table: See `ledger.verdicts`.
+
+    Returns:
+        A line of Markdown per test, those that decide on a claim first; a line that says so where there is none.
+    """
+    found = table[table["verdict"] == CONTRADICTED].sort_values("aside", kind="stable")
+    told = [
+        f"- {x['claim']}{', beside the claim' if x['aside'] else ''}: *{x['test']}* is **{CONTRADICTED}** "
+        f"({x['difference']} {x['metric']}, {x['edition']} edition, {x['over']})."
+        for x in found.to_dict("records")
+    ]
+    return told or ["- No test was contradicted."]
+
+
 def overview(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
     """One line a claim, in Markdown (for the README).
 

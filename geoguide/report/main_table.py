@@ -13,7 +13,7 @@ from geoguide.experiments.records import Record, frame, only
 from geoguide.report.evidence import converged, paired
 from geoguide.report.labels import BENCHMARKS, HIDDEN_BY, row_label
 from geoguide.report.rows import ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, ON_DESCRIPTORS, geoguide, system
-from geoguide.report.tables import METRICS, mean_of, means, means_and_changes, paper, rows_held
+from geoguide.report.tables import METRICS, UNKNOWN, mean_of, means, means_and_changes, paper, rows_held
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Stated:
             dataset: Benchmark.
 
         Returns:
-            As text, with the 2D model: '54.2 (LSeg)'; or 'not stated'.
+            As text, with the 2D model: '54.2 (LSeg)'; or `UNKNOWN`.
         """
         value = paper("main_miou")[self.main][dataset] if self.main else None
-        return "not stated" if value is None else f"{value:.1f}" + (f" ({self.model})" if self.model else "")
+        return UNKNOWN if value is None else f"{value:.1f}" + (f" ({self.model})" if self.model else "")
 
     def with_openseg(self, dataset: str, metric: str) -> str:
         """A score with OpenSeg features, where the paper has a table of them.
@@ -50,10 +50,10 @@ class Stated:
             metric: miou or macc.
 
         Returns:
-            As text, or 'not stated'.
+            As text, or `UNKNOWN`.
         """
         value = paper(f"{dataset}_openseg")[self.openseg][metric] if self.openseg else None
-        return "not stated" if value is None else f"{value:.1f}"
+        return UNKNOWN if value is None else f"{value:.1f}"
 
 
 _GEOGUIDE = Stated("GeoGuide (SAS*)", "SAS*", "full")

@@ -17,6 +17,7 @@ from geoguide.report.evidence import against, converged, estimate, interval, pai
 from geoguide.report.labels import row_label, variant
 from geoguide.report.rows import ABLATION, ADAPTER, FUSION, WHOLE, full
 
+UNKNOWN = "not available to us"  # the paper may state it; the digest of it that this book stands on does not
 METRICS = {"mIoU": "miou", "mAcc": "macc"}  # as shown, and as columns are called
 LIKE_OPENSEG = ("OpenSeg-like", "openseg-mini")  # 2D models in whose place the paper has OpenSeg
 
@@ -140,7 +141,7 @@ def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
     """
     stated, table = paper("scannet_openseg"), []
     for row, mine in rows_held(lines, ABLATION):
-        told = stated.get(variant(row), {}).get("miou") or "not stated"
+        told = stated.get(variant(row), {}).get("miou") or UNKNOWN
         line: dict[str, Any] = {"row": row_label(row), "paper mIoU (ScanNet v2)": told}
         line |= means(mine, "ours {} (mini)")
         line |= {f"Δ {shown} to full": change(lines, row, full(row), metric) for shown, metric in METRICS.items()}
@@ -161,10 +162,10 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
     models = dict.fromkeys(lines["teacher"])
     rows = [row | {"teacher": model} for model in models for row in (FUSION, *WHOLE, ADAPTER)]
     for row, mine in rows_held(lines, rows):
-        # What the paper scores here with LSeg is not stated.
+        # What the paper scores here with LSeg is `UNKNOWN`.
         told = stated.get(variant(row), {}) if row["teacher"] in LIKE_OPENSEG else {}
         line: dict[str, Any] = {"2D model": row["teacher"], "row": variant(row)}
-        line |= {f"paper {shown} (ScanNet v2)": told.get(m) or "not stated" for shown, m in METRICS.items()}
+        line |= {f"paper {shown} (ScanNet v2)": told.get(m) or UNKNOWN for shown, m in METRICS.items()}
         line |= means(mine, "ours {} (mini)")
         table.append(line | {"seeds": len(mine), "converged": converged(mine)})
     return pd.DataFrame(table)
