@@ -192,8 +192,6 @@ _PAPER: dict[str, Callable[[], str]] = {
     "C1": lambda: (
         f"with OpenSeg {_both('adapter only', 'entire network')}; with LSeg a slight drop (size not available to us)"
     ),
-        f"with OpenSeg {_both('adapter only', 'entire network')}; with LSeg a slight drop (size not available to us)"
-    ),
     "C2": lambda: f"less the best other method: {_against_best('main_miou', 'GeoGuide (SAS*)')} mIoU",
     "C3": lambda: f"full less adapter alone {_both('full', 'adapter only')}; single modules: not available to us",
     "C6": _together,
