@@ -8,13 +8,14 @@
 #   make test-clients  readers by others (nuscenes-devkit, scenezoo) on the mini data, and the extras open_clip and
 #                      ai-edge-litert, in .venv-clients (0.8 GB)
 #   make crash      kill commands at 50 random moments and run them again (CRASH_ARGS="--kills 10": fewer)
+#   make page-speed seconds until each page of the built book can be used, in headless Chromium without a GPU
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
 # On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
 # build, which also works but is large):   make setup PIP_ARGS="--extra-index-url URL"
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-clients lint replicate studies verify data pair clean gpu-check fuzz crash
+.PHONY: help setup book test test-clients lint replicate studies verify data pair clean gpu-check fuzz crash page-speed
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
@@ -81,6 +82,9 @@ fuzz: $(INSTALLED)
 gpu-check: $(INSTALLED)
 	$(BIN)/python -m pytest --device cuda
 	$(BIN)/python benchmarks/gpu.py
+
+page-speed: $(INSTALLED)
+	$(BIN)/python book/page_speed.py book/_build/html
 
 crash: $(INSTALLED)
 	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python benchmarks/crash.py $(CRASH_ARGS)
