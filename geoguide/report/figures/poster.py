@@ -27,7 +27,7 @@ def draw_cloud(points: np.ndarray, colors: np.ndarray, eye: tuple[float, float, 
     flat = np.asarray(points, dtype=np.float64) @ np.stack([right, -up, towards], axis=1)  # [N, 3]: x, y down, nearness
     low, high = flat.min(axis=0), flat.max(axis=0)  # [3] each
     # Points touch: about as wide as their mean distance on the picture, one to four pixels.
-    size = int(np.clip(np.sqrt(WIDTH * HEIGHT / len(flat)), 1, 4))
+    size = int(np.clip(np.ceil(np.sqrt(WIDTH * HEIGHT / len(flat))), 1, 4))
     extent = np.maximum(high - low, 1e-6)[:2]
     scale = float(np.min((np.array([WIDTH, HEIGHT]) - size) / extent))
     margin = (np.array([WIDTH, HEIGHT]) - size - extent * scale) / 2  # [2]
