@@ -27,6 +27,7 @@ from geoguide.arguments import (
 )
 from geoguide.benchmarks import NAMES, benchmark_of
 from geoguide.datasets.config import GENERATED, DataConfig, Edition, Splits
+from geoguide.errors import ConfigError
 from geoguide.guard import EXIT_CODES, guarded
 from geoguide.paths import checkpoints_root, clone, results_root, runs_root
 
@@ -294,23 +295,80 @@ class Replicate(Place):
     """Of each training of --profile main; default the experiments' own."""
     force: bool = False
     workers: Workers = os.cpu_count() or 1
+    engine: Literal["pool", "snakemake"] = "pool"
+    """pool: worker processes of this machine; snakemake: also clusters, see workflow/profiles in the repository."""
+    passed: Positional[tuple[str, ...]] = ()
+    """Options of Snakemake, after `--`: such as -- --profile workflow/profiles/slurm."""
+    plan: Path | None = None
+    """Run nothing; write what is to be made to this file (.json), which workflow/Snakefile and `geoguide grid` read."""
 
     interrupted = GO_ON
 
     def run(self) -> None:
         """Run what has no record, write the README's results, and print how many records there are."""
-        from geoguide.experiments import pools, profiles
+        from geoguide.experiments import grid, pools, profiles
         from geoguide.report.readme import update_readme
 
+        if self.engine == "pool":
+            refuse_unread(self, {"passed"}, "--engine snakemake")
+        if self.plan is not None or self.engine != "pool":
+            refuse_unread(self, {"force"}, "--engine pool")
         if self.profile == "main":
             configs = profiles.main_table(self.dataset, self.data, self.features, **self.options)
         else:
             refuse_unread(self, {field.name for field in fields(Place)} | {"backbone", "steps"}, "--profile main")
             configs = profiles.profile(self.profile)
-        done = pools.run_all(configs, workers=self.workers, force=self.force)
-        if clone() is not None:
+        if self.plan is not None:
+            grid.write_plan(self.plan, configs)
+            print(f"{self.plan}: {len(configs)} rows")
+            return
+        if self.engine == "snakemake":
+            done = grid.run_grid(grid.plan_path(self.profile, configs), configs, self.workers, self.passed)
+        else:
+            done = pools.run_all(configs, workers=self.workers, force=self.force)
+        if self.engine == "pool" and clone() is not None:
             update_readme()
         print(f"{len(done)} records in {results_root()}")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Take one step of a plan (`geoguide replicate --plan`): what the jobs of workflow/Snakefile call.
+
+    data: generate a data set. scenes: prepare the scenes that rows share. record: train and score one row. tables:
+    write the records as a table, and, in a clone with its own results, those of the README.
+    """
+
+    step: Positional[Literal["data", "scenes", "record", "tables"]]
+    plan: Positional[Path]
+    key: Positional[str | None] = None
+    """Of data the manifest, of scenes their key, of a record the hash of its config."""
+    workers: Workers = 1
+    """Processes of `data` and `scenes`."""
+
+    interrupted = GO_ON
+
+    def run(self) -> None:
+        """Take the step."""
+        from geoguide.experiments import grid
+
+        held = grid.read_plan(self.plan)
+        if (self.key is None) != (self.step == "tables"):
+            raise ConfigError(f"grid {self.step} takes {'no' if self.key else 'a'} key of the plan")
+        grid.enter(held)
+        if self.step == "data":
+            grid.make_data(held, str(self.key), self.workers)
+        elif self.step == "scenes":
+            grid.prepare_scenes(held, str(self.key), self.workers)
+        elif self.step == "record":
+            grid.run_row(held, str(self.key))
+        else:
+            print(f"{held['table']}: {grid.write_table(held)} records")
+            top = clone()
+            if top is not None and Path(held["results"]) == top / "results":
+                from geoguide.report.readme import update_readme
+
+                update_readme()
 
 
 @dataclass(frozen=True)
@@ -623,7 +681,7 @@ class Probe:
 
 
 Command = (
-    Data | Train | Evaluate | Lift | Replicate | Verify | Segment | FitScan | Pretrain | Probe
+    Data | Train | Evaluate | Lift | Replicate | Grid | Verify | Segment | FitScan | Pretrain | Probe
 )  # the subcommands, by their names
 
 
