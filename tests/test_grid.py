@@ -16,7 +16,7 @@ from geoguide.errors import DataError
 from geoguide.experiments import grid, records
 from geoguide.experiments.presets import adapter_only, fusion
 from geoguide.experiments.run import run
-from geoguide.frozen import config_hash
+from geoguide.frozen import config_hash, to_dict
 from geoguide.paths import PACKAGE
 from geoguide.pipeline.config import ExperimentConfig
 
@@ -103,15 +103,14 @@ def test_a_plan_holds_all_that_a_job_needs(rows, results: Path, tmp_path: Path) 
 def test_a_row_whose_record_was_named_otherwise_has_it(rows, results: Path, tmp_path: Path) -> None:
     old = records.record_path(rows[0].replace(name="as it was called"))
     old.parent.mkdir(parents=True)
-    old.write_text("{}")
-    grid_rows = grid.plan(rows[:1], "x")
-    (results / "x").mkdir()
-    assert [row["record"] for row in grid_rows["rows"].values()] == [str(old)]
+    old.write_text(json.dumps({"config": to_dict(rows[0]), "wall_seconds": 90.0, "own_memory_mb": 100}))
+    (planned,) = grid.plan(rows[:1], "x")["rows"].values()
+    assert planned["record"] == str(old) and planned["resources"] == {"runtime": 3, "mem_mb": 125}
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("{", "JSON"), ("[]", "folder is missing"), ('{"folder": "/", "results": 3}', "results is missing or no str")],
+    [("{", "p.json"), ("[]", "folder is missing"), ('{"folder": "/", "results": 3}', "results is missing or no str")],
 )
 def test_what_is_no_plan_is_refused(text: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "p.json").write_text(text)
@@ -171,9 +170,9 @@ def test_two_cores_make_the_records_of_one_process_and_a_kill_loses_nothing(rows
     grid.write_plan(plan, rows)
     first = records.record_path(rows[0])
     process = call(plan, "--profile", str(ROOT / "workflow" / "profiles" / "local"), "--cores", "2")
-    until = time.monotonic() + 200
-    while not first.is_file() and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.05)
+    while not first.is_file():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)  # Snakemake and every job
     process.communicate()
     done = {path.name: path.stat().st_mtime_ns for path in results.rglob("*.json")}

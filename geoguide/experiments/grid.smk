@@ -14,6 +14,9 @@ from pathlib import Path
 GEOGUIDE = config.get("geoguide", "geoguide")
 GPUS = {"gpu": int(config["gpu"])} if int(config.get("gpu", 0)) else {}  # GPUs of a job that runs networks
 
+# Minutes and megabytes of steps that no record has measured; --config runtime=... mem_mb=... says otherwise.
+UNMEASURED = {name: int(config.get(name, value)) for name, value in {"runtime": 120, "mem_mb": 4000}.items()}
+
 if "plan" in config:
     PLAN = Path(config["plan"]).absolute()
 else:
@@ -35,10 +38,10 @@ def any_of(names):
 
 
 def asked(wildcards, name):
-    return ROWS[wildcards.row]["resources"].get(name)
+    return ROWS[wildcards.row]["resources"].get(name, UNMEASURED[name])
 
 
-localrules: all, tables, book
+localrules: all, replicate, tables, book
 
 
 rule all:
@@ -49,6 +52,7 @@ rule data:
     output: "{folder}/manifest.json"
     wildcard_constraints: folder=any_of(str(Path(manifest).parent) for manifest in DATA)
     threads: 4
+    resources: **UNMEASURED
     shell: "{GEOGUIDE} grid data {PLAN:q} {output:q} --workers {threads}"
 
 
@@ -59,7 +63,7 @@ rule scenes:
         key=any_of(SCENES),
         folder=any_of({str(Path(scenes["stamp"]).parent) for scenes in SCENES.values()}),
     threads: 4
-    resources: **GPUS
+    resources: **UNMEASURED, **GPUS
     shell: "{GEOGUIDE} grid scenes {PLAN:q} {wildcards.key} --workers {threads}"
 
 
