@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from geoguide.cli import main
 from geoguide.errors import DataError
-from geoguide.experiments import grid, records
+from geoguide.experiments import grid, needs, records
 from geoguide.experiments.presets import adapter_only, fusion
 from geoguide.experiments.run import run
 from geoguide.frozen import config_hash, to_dict
@@ -39,10 +40,9 @@ def results(tmp_path: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def rows(tiny: ExperimentConfig) -> list[ExperimentConfig]:
-    """Two short trainings and 2D fusion."""
+    """2D fusion, and a short training."""
     short = {"train__steps": 20, "train__evaluate_every": 10, "train__checkpoint_every": 10}
-    trained = [tiny.replace(name=f"tiny {seed}", seed=seed, **short) for seed in (0, 1)]
-    return [tiny.replace(name="tiny fusion", protocol__mode="fusion", **short), *trained]
+    return [tiny.replace(name="tiny fusion", protocol__mode="fusion", **short), tiny.replace(**short)]
 
 
 def call(plan: Path, *options: str) -> subprocess.Popen:
@@ -50,7 +50,9 @@ def call(plan: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflow" / "Snakefile")]
     command += ["--directory", str(plan.parent), *options]
     own = ["--config", f"plan={plan}", f"geoguide={sys.executable} -m geoguide.cli"]
-    return subprocess.Popen([*command, *own], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        [*command, *own], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -59,31 +61,65 @@ def finish(process: subprocess.Popen) -> str:
     return said
 
 
+def stamped(held: dict) -> None:
+    """Say of scenes that are prepared that they are: another test has the job that does it."""
+    for scenes in held["scenes"].values():
+        Path(scenes["stamp"]).parent.mkdir(exist_ok=True)
+        Path(scenes["stamp"]).write_text("{}")
+
+
+def fake_slurm(folder: Path) -> Path:
+    """A cluster of one machine on which a job runs while it is submitted; the file that notes what was asked for."""
+    folder.mkdir()
+    scripts = {
+        "sbatch": """echo "$*" >> "$here/asked"
+number=$(wc -l < "$here/asked")
+for word in "$@"; do
+  [[ $word == --wrap=* ]] && command=${word#--wrap=}
+  [[ $last == --wrap ]] && command=$word
+  last=$word
+done
+state=COMPLETED
+SLURM_JOB_ID=$number bash -c "${command:-$(cat)}" > "$here/$number.log" 2>&1 || state=FAILED
+echo "$number|$state" >> "$here/states"
+echo "$number" """,
+        "sacct": 'cat "$here/states"',
+        "scontrol": "echo MinJobAge = 300 sec",
+        "sinfo": "echo all",
+        "scancel": "true",
+        "srun": 'while [[ $1 == -* ]]; do shift; done; exec "$@"',
+    }
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/bash\nhere={folder}\n{script}\n")
+        (folder / name).chmod(0o755)
+    return folder / "asked"
+
+
 # What to ask for.
 
 
-def line(config: ExperimentConfig, seconds: float, megabytes: float | None) -> grid.Measured:
-    return grid.Measured(grid._alike(config), grid._steps(config), seconds, megabytes)
+def line(config: ExperimentConfig, seconds: float, megabytes: float | None) -> needs.Measured:
+    return needs.Measured(needs._alike(config), needs._steps(config), seconds, megabytes)
 
 
 def test_resources_are_the_most_that_alike_rows_took_with_a_margin() -> None:
     mine, other = adapter_only(0), adapter_only(0).replace(data__dataset="mini-nuscenes")
     known = [line(mine, 100, 400), line(mine, 310, None), line(other, 9000, 8000)]
-    assert grid.resources(adapter_only(1), known) == {"runtime": 11, "mem_mb": 500}
-    assert grid.resources(mine.replace(data__edition="large"), known) == {"runtime": 11, "mem_mb": 500}
-    assert grid.resources(mine, [line(other, 60, 80)]) == {"runtime": 2, "mem_mb": 100}  # of the same student at least
-    assert grid.resources(fusion(0), known) == {}
+    assert needs.resources(adapter_only(1), known) == {"runtime": 11, "mem_mb": 500}
+    assert needs.resources(mine.replace(data__edition="large"), known) == {"runtime": 11, "mem_mb": 500}
+    assert needs.resources(mine, [line(other, 60, 80)]) == {"runtime": 2, "mem_mb": 100}  # of the same student at least
+    assert needs.resources(fusion(0), known) == {}
 
 
 def test_memory_may_be_known_of_less_alike_rows_than_time() -> None:
     mine, other = adapter_only(0), adapter_only(0).replace(data__dataset="mini-nuscenes")
-    assert grid.resources(mine, [line(mine, 60, None), line(other, 6000, 80)]) == {"runtime": 2, "mem_mb": 100}
+    assert needs.resources(mine, [line(mine, 60, None), line(other, 6000, 80)]) == {"runtime": 2, "mem_mb": 100}
 
 
 def test_committed_records_are_measured() -> None:
-    known = grid.measured(ROOT / "results")
+    known = needs.measured(ROOT / "results")
     assert len(known) == len(records.read_all(ROOT / "results"))
-    assert {"runtime", "mem_mb"} == {*grid.resources(adapter_only(0), known)}
+    assert {"runtime", "mem_mb"} == {*needs.resources(adapter_only(0), known)}
 
 
 # Plans.
@@ -143,7 +179,9 @@ def test_steps_refuse_what_is_not_in_the_plan(rows, results: Path, tmp_path: Pat
 )
 def test_the_command_refuses(words, message, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("p.json").write_text(json.dumps({"folder": "/", "results": "", "table": "", "data": {}, "scenes": {}, "rows": {}}))
+    Path("p.json").write_text(
+        json.dumps({"folder": "/", "results": "", "table": "", "data": {}, "scenes": {}, "rows": {}})
+    )
     with pytest.raises(SystemExit) as stop:
         main(words)
     assert stop.value.code == 2 and message in capsys.readouterr().err
@@ -160,7 +198,9 @@ def test_without_snakemake_one_line_says_what_to_install(rows, results, tmp_path
 
 
 @snakemake
-def test_two_cores_make_the_records_of_one_process_and_a_kill_loses_nothing(rows, results: Path, tmp_path: Path) -> None:
+def test_two_cores_make_the_records_of_one_process_and_a_kill_loses_nothing(
+    rows, results: Path, tmp_path: Path
+) -> None:
     alone = {config_hash(config): records.record_path(config, tmp_path / "alone") for config in rows}
     for config in rows:
         run(config, folder=tmp_path / "alone", progress=False)
@@ -168,6 +208,7 @@ def test_two_cores_make_the_records_of_one_process_and_a_kill_loses_nothing(rows
         checkpoint.unlink()
     plan = tmp_path / "work" / "tiny.json"
     grid.write_plan(plan, rows)
+    stamped(grid.read_plan(plan))
     first = records.record_path(rows[0])
     process = call(plan, "--profile", str(ROOT / "workflow" / "profiles" / "local"), "--cores", "2")
     while not first.is_file():
@@ -189,14 +230,47 @@ def test_two_cores_make_the_records_of_one_process_and_a_kill_loses_nothing(rows
 
 
 @snakemake
-def test_the_engine_makes_what_is_missing_and_the_book_is_the_last_rule(rows, results: Path, tmp_path: Path) -> None:
-    done = grid.run_grid(tmp_path / "work" / "tiny.json", rows[:1], 2, ())
-    assert [record.id for record in done] == [config_hash(rows[0])]
-    said = finish(call(tmp_path / "work" / "tiny.json", "--cores", "1", "-n", "book"))
-    assert f"make -C {ROOT} book" in said or "rule book" in said
+def test_on_slurm_every_record_is_a_job_with_what_was_measured(
+    rows, results: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """`sbatch` here runs the job at once; `sacct` tells what became of it."""
+    asked = fake_slurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'slurm'}:{os.environ['PATH']}")
+    plan = tmp_path / "work" / "tiny.json"
+    grid.write_plan(plan, rows[:1])
+    held = grid.read_plan(plan)
+    (row,) = held["rows"].values()
+    row["resources"] = {"runtime": 7, "mem_mb": 1234}
+    plan.write_text(json.dumps(held))
+    stamped(held)
+    quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--slurm-no-account"]
+    finish(call(plan, "--profile", str(ROOT / "workflow" / "profiles" / "slurm"), *quick))
+    (job,) = [line for line in asked.read_text().splitlines() if "rule_record" in line]
+    assert " -t 7 " in job and " --mem 1234 " in job and "--cpus-per-task=1" in job
+    assert [record.id for record in records.read_all()] == [config_hash(rows[0])]
 
 
 @snakemake
-def test_the_engine_says_in_one_line_that_snakemake_gave_up(rows, results: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["local", "slurm", "kubernetes"])
+def test_profiles_are_read_and_the_book_is_the_last_rule(
+    name, rows, results: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(results))
+    plan = tmp_path / "work" / "tiny.json"
+    grid.write_plan(plan, rows)
+    if name == "kubernetes":
+        pytest.importorskip("snakemake_storage_plugin_fs")
+    there = ["--default-storage-prefix", str(tmp_path)] if name == "kubernetes" else []
+    profile = str(ROOT / "workflow" / "profiles" / name)
+    said = finish(call(plan, "--profile", profile, *there, "-n", "book"))
+    assert all(re.search(rf"^{rule} +{count}$", said, re.MULTILINE) for rule, count in {"record": 2, "book": 1}.items())
+
+
+@snakemake
+def test_the_engine_makes_what_is_missing_and_says_in_one_line_that_it_gave_up(
+    rows, results: Path, tmp_path: Path
+) -> None:
+    done = grid.run_grid(tmp_path / "work" / "tiny.json", rows[:1], 2, ())
+    assert [record.id for record in done] == [config_hash(rows[0])]
     with pytest.raises(DataError, match="snakemake ended with exit code"):
         grid.run_grid(tmp_path / "work" / "tiny.json", rows[:1], 1, ("--no-such-option",))

@@ -29,6 +29,8 @@ else:
 
 PLANNED = json.loads(PLAN.read_text())
 ROWS, SCENES, DATA = PLANNED["rows"], PLANNED["scenes"], PLANNED["data"]
+# Local: on folders that every machine sees, and never copied to a storage that a profile names (Kubernetes needs one).
+RECORDS, TABLE = [local(row["record"]) for row in ROWS.values()], local(PLANNED["table"])
 # A record that is there is a source, whatever lies beside it: no rule makes it, so none is ever computed again.
 TODO = [row for row, about in ROWS.items() if not os.path.exists(about["record"])]
 
@@ -41,15 +43,15 @@ def asked(wildcards, name):
     return ROWS[wildcards.row]["resources"].get(name, UNMEASURED[name])
 
 
-localrules: all, replicate, tables, book
+localrules: all, tables, book
 
 
 rule all:
-    input: PLANNED["table"]
+    input: TABLE, RECORDS  # Snakemake would not miss records that were removed after the table was written
 
 
 rule data:
-    output: "{folder}/manifest.json"
+    output: local("{folder}/manifest.json")
     wildcard_constraints: folder=any_of(str(Path(manifest).parent) for manifest in DATA)
     threads: 4
     resources: **UNMEASURED
@@ -57,8 +59,8 @@ rule data:
 
 
 rule scenes:
-    input: lambda wildcards: SCENES[wildcards.key]["data"]
-    output: "{folder}/{key}.json"
+    input: lambda wildcards: list(map(local, SCENES[wildcards.key]["data"]))
+    output: local("{folder}/{key}.json")
     wildcard_constraints:
         key=any_of(SCENES),
         folder=any_of({str(Path(scenes["stamp"]).parent) for scenes in SCENES.values()}),
@@ -68,8 +70,8 @@ rule scenes:
 
 
 rule record:
-    input: lambda wildcards: SCENES[ROWS[wildcards.row]["scenes"]]["stamp"]
-    output: PLANNED["results"] + "/{dataset}/{name}-{row}.json"
+    input: lambda wildcards: local(SCENES[ROWS[wildcards.row]["scenes"]]["stamp"])
+    output: local(PLANNED["results"] + "/{dataset}/{name}-{row}.json")
     wildcard_constraints: row=any_of(TODO), dataset="[^/]+", name="[^/]+"
     threads: 1
     resources:
@@ -80,14 +82,14 @@ rule record:
 
 
 rule tables:
-    input: [row["record"] for row in ROWS.values()]
-    output: PLANNED["table"]
+    input: RECORDS
+    output: TABLE
     shell: "{GEOGUIDE} grid tables {PLAN:q}"
 
 
 if PLANNED["clone"]:
 
     rule book:
-        input: PLANNED["table"]
-        output: PLANNED["clone"] + "/book/_build/html/index.html"
+        input: rules.all.input
+        output: local(PLANNED["clone"] + "/book/_build/html/index.html")
         shell: "make -C {PLANNED[clone]:q} book"
