@@ -64,7 +64,7 @@ def finish(process: subprocess.Popen) -> str:
 def stamped(held: dict) -> None:
     """Say of scenes that are prepared that they are: another test has the job that does it."""
     for scenes in held["scenes"].values():
-        Path(scenes["stamp"]).parent.mkdir(exist_ok=True)
+        Path(scenes["stamp"]).parent.mkdir(parents=True, exist_ok=True)
         Path(scenes["stamp"]).write_text("{}")
 
 
