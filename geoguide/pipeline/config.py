@@ -50,6 +50,8 @@ class TrainConfig:
         watch_train: Whether the curve has `train_miou` beside `val_miou`: mIoU on a fixed subset of the points of some
             training scenes, so that a network that underfits is told from one that overfits.
         self_distillation: A second stage in which the student learns from pseudo labels of its own.
+        batches_per_step: Batches whose mean loss a step follows, each of one turn of the student (a scene). They are
+            taken one after another, or by several processes side by side (see `ranks`).
 
     Raises:
         ConfigError: A number is out of range, or an unknown word.
@@ -70,6 +72,7 @@ class TrainConfig:
     self_distillation: SelfDistillationConfig = field(
         default=SelfDistillationConfig(), metadata=unless("self_distillation", SelfDistillationConfig())
     )
+    batches_per_step: int = field(default=1, metadata=unless("batches_per_step", 1))
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: it rises evenly, and falls as a polynomial over the last steps, or all.
@@ -88,7 +91,7 @@ class TrainConfig:
         if self.supervision not in SUPERVISIONS:
             raise ConfigError(f"train.supervision must be one of {', '.join(SUPERVISIONS)}, found {self.supervision!r}")
         with as_config_error("train"):
-            for name in ("steps", "points_per_step", "evaluate_every", "checkpoint_every"):
+            for name in ("steps", "points_per_step", "evaluate_every", "checkpoint_every", "batches_per_step"):
                 whole(name, getattr(self, name), 1)
             for name in ("learning_rate", "weight_decay", "power", "warmup"):
                 number(name, getattr(self, name))
