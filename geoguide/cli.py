@@ -173,27 +173,52 @@ class Train(Place):
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: Workers = os.cpu_count() or 1
+    devices: Annotated[int, Within(1)] = 1
+    """Processes that train together on each machine, one for each GPU where there are any (extra `devices`)."""
+    nodes: Annotated[int, Within(1)] = 1
+    """Machines; the command is started once on each, by Slurm or with MASTER_ADDR, MASTER_PORT and NODE_RANK."""
+    batches_per_step: Annotated[int, Within(1)] = 1
+    """Scenes whose gradients a step averages: a multiple of devices times nodes, which share them out."""
+    precision: Literal["auto", "float32", "bf16", "float64"] = "auto"
+    """auto: bf16 on a GPU, else float32."""
 
     interrupted = GO_ON
 
-    def run(self) -> None:
-        """Train, and print where the model lies and how it does on the validation scenes."""
+    def run(self) -> int:
+        """Train, and print where the model lies and how it does on the validation scenes.
+
+        Returns:
+            Exit code: 0, or 2 in a further process of the training that saw another one end.
+        """
         from geoguide.experiments import pools, presets
         from geoguide.instances.scene_masks import parse_masks
         from geoguide.model import from_fit
+        from geoguide.pipeline.ranks import LostRankError, launch
         from geoguide.pipeline.train import fit
 
         config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition))
-        config = config.replace(masks=parse_masks(self.masks))
+        config = config.replace(masks=parse_masks(self.masks), train__batches_per_step=self.batches_per_step)
+        config.train.check_processes(self.devices * self.nodes)
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
-        pools.prepare_data(config, self.workers, self.device)
-        fitted = fit(config, device=self.device, run_dir=checkpoints_root())
+        ranks = launch(self.devices, self.nodes, self.device)
+        if ranks.size == 1:
+            pools.prepare_data(config, self.workers, self.device)
+        options: dict[str, Any] = {"ranks": ranks, "precision": self.precision}
+        try:
+            fitted = fit(config, device=self.device, run_dir=checkpoints_root(), **options)
+        except LostRankError:
+            if ranks.first:
+                raise
+            return 2  # the first process says so
+        if not ranks.first:
+            return 0
         path = from_fit(fitted, config).save(out)
         state = {True: "converged", False: "NOT converged", None: "whether it converged is not known"}[fitted.converged]
         miou = fitted.history[-1].get("val_miou")
         watched = "no validation scenes" if miou is None else f"validation mIoU {miou:.1f}"
-        print(f"{path}: {config.name}, {watched} ({state})")
+        print(f"{path}: {config.name}, {watched} ({state}); {fitted.waited:.1%} of the step time waited for scenes")
+        return 0
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,21 @@ class TrainConfig:
         left = 1 - step / self.steps
         return self.learning_rate * min(1.0, left / self.decay) ** self.power * risen
 
+    def check_processes(self, count: int) -> None:
+        """Refuse a number of processes that cannot share the training.
+
+        Args:
+            count: Processes.
+
+        Raises:
+            ConfigError: The batches of a step are no multiple of it, or a part of the training is kept by one process.
+        """
+        if self.batches_per_step % count:
+            expected = f"train.batches_per_step must be a multiple of the {count} processes"
+            raise ConfigError(f"{expected}, found {self.batches_per_step}")
+        if count > 1 and self.self_distillation.teacher == "history":
+            raise ConfigError(f"train.self_distillation.teacher 'history' is of one process, found {count}")
+
     def __post_init__(self) -> None:
         if self.supervision not in SUPERVISIONS:
             raise ConfigError(f"train.supervision must be one of {', '.join(SUPERVISIONS)}, found {self.supervision!r}")

@@ -45,7 +45,7 @@ class Ranks:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def share(self, whole: Sequence[Answer] | range) -> Sequence[Answer] | range:
+    def share(self, whole: Sequence[Answer]) -> Sequence[Answer]:
         """What this process takes of something that is shared out.
 
         Args:
@@ -170,8 +170,8 @@ def _lost(ranks: Ranks) -> Generator[None]:
     try:
         yield
     except RuntimeError:
-        raise LostRankError(f"a process of the {ranks.size} of this training ended; run the same command again to go on "
-                            "from its last checkpoint") from None  # fmt: skip
+        ended = f"a process of the {ranks.size} of this training ended"
+        raise LostRankError(f"{ended}; run the same command again to go on from its last checkpoint") from None
 
 
 def launch(devices: int, nodes: int, device: str) -> Ranks:

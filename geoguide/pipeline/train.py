@@ -108,7 +108,7 @@ def fit(
         DataError: Scenes or a checkpoint cannot be read, there is no training scene with 2D features or none with a
             point that is seen, no validation scene has labels, or the loss is not finite.
     """
-    _check_ranks(config, ranks)
+    config.train.check_processes(ranks.size)
     target, progress = ranks.device or resolve_device(device), progress and ranks.first
     train = prepare_shared(config, "train", ranks, device=target, progress=progress) if train is None else train
     train = _with_features(supervised(config, train))
@@ -134,15 +134,6 @@ def fit(
         far = farthest(train, state.student.network.mean.cpu(), state.student.network.deviation.cpu())
     converged, waited = has_converged(state.history), state.waited / max(state.elapsed, 1e-9)
     return Fit(state.student, state.objective, state.history, converged, learned, far, waited)
-
-
-def _check_ranks(config: ExperimentConfig, ranks: Ranks) -> None:
-    """Refuse a training that several processes cannot share."""
-    batches = config.train.batches_per_step
-    if batches % ranks.size:
-        raise ConfigError(f"train.batches_per_step must be a multiple of the {ranks.size} processes, found {batches}")
-    if ranks.size > 1 and config.train.self_distillation.teacher == "history":
-        raise ConfigError("train.self_distillation.teacher 'history' is kept by one process, found several")
 
 
 def checkpoint_name(config: ExperimentConfig) -> str:
