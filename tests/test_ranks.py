@@ -13,7 +13,7 @@ import torch
 import two_processes
 
 from geoguide.errors import ConfigError
-from geoguide.pipeline import ranks
+from geoguide.pipeline import prepare, ranks
 from geoguide.pipeline.config import ExperimentConfig, TrainConfig
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
@@ -112,3 +112,26 @@ def test_without_fabric_one_line_says_what_to_install(monkeypatch: pytest.Monkey
 def test_the_share_of_waiting_is_known(tiny: ExperimentConfig, tiny_scenes: dict[str, list[PreparedScene]]) -> None:
     short = tiny.replace(train__steps=4)
     assert 0 < fit(short, train=tiny_scenes["train"], val=[], device="cpu", progress=False).waited < 1
+
+
+def test_each_process_prepares_its_share_before_any_opens_all(
+    tiny: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did = []
+
+    class Second(ranks.Ranks):
+        rank, size = 1, 2
+
+        def of_first(self, ask: object) -> int:
+            return did.append("generated")
+
+        def wait(self) -> None:
+            did.append("waited")
+
+    monkeypatch.setattr(
+        prepare, "prepare", lambda source, *_, **options: did.append((source.name, options["training"]))
+    )
+    scenes = prepare.prepare_shared(tiny, "train", Second(), device="cpu", progress=False)
+    first, second = (source.name for source in prepare.scene_sources(tiny.data, "train"))
+    assert did[:3] == ["generated", (second, True), "waited"] and len(scenes) == 2
+    assert did[3:] == [(first, True), (second, True)]

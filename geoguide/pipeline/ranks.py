@@ -140,23 +140,23 @@ class FabricRanks(Ranks):
         self.rank, self.size, self.device = fabric.global_rank, fabric.world_size, fabric.device
 
     def average(self, values: Tensor) -> Tensor:
-        """See `Ranks.average`."""
+        """The mean by the back end (see `Ranks.average`)."""
         with _lost(self):
             return self._fabric.all_reduce(values, reduce_op="mean")
 
     def of_first(self, ask: Callable[[], Answer]) -> Answer:
-        """See `Ranks.of_first`."""
+        """The answer as an object that is sent round (see `Ranks.of_first`)."""
         answer = ask() if self.first else None
         with _lost(self):
             return self._fabric.broadcast(answer)
 
     def wait(self) -> None:
-        """See `Ranks.wait`."""
+        """A barrier (see `Ranks.wait`)."""
         with _lost(self):
             self._fabric.barrier()
 
     def average_numbers(self, values: dict[str, float]) -> dict[str, float]:
-        """See `Ranks.average_numbers`."""
+        """Means of what every process sends to all (see `Ranks.average_numbers`)."""
         with _lost(self):
             everyone: list[Any] = [None] * self.size
             torch.distributed.all_gather_object(everyone, values)
