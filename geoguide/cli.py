@@ -27,6 +27,7 @@ from geoguide.arguments import (
 )
 from geoguide.benchmarks import NAMES, benchmark_of
 from geoguide.datasets.config import GENERATED, DataConfig, Edition, Splits
+from geoguide.errors import ConfigError
 from geoguide.guard import EXIT_CODES, guarded
 from geoguide.paths import checkpoints_root, clone, results_root, runs_root
 
@@ -172,27 +173,52 @@ class Train(Place):
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: Workers = os.cpu_count() or 1
+    devices: Annotated[int, Within(1)] = 1
+    """Processes that train together on each machine, one for each GPU where there are any (extra `devices`)."""
+    nodes: Annotated[int, Within(1)] = 1
+    """Machines; the command is started once on each, by Slurm or with MASTER_ADDR, MASTER_PORT and NODE_RANK."""
+    batches_per_step: Annotated[int, Within(1)] = 1
+    """Scenes whose gradients a step averages: a multiple of devices times nodes, which share them out."""
+    precision: Literal["auto", "float32", "bf16", "float64"] = "auto"
+    """auto: bf16 on a GPU, else float32."""
 
     interrupted = GO_ON
 
-    def run(self) -> None:
-        """Train, and print where the model lies and how it does on the validation scenes."""
+    def run(self) -> int:
+        """Train, and print where the model lies and how it does on the validation scenes.
+
+        Returns:
+            Exit code: 0, or 2 in a further process of the training that saw another one end.
+        """
         from geoguide.experiments import pools, presets
         from geoguide.instances.scene_masks import parse_masks
         from geoguide.model import from_fit
+        from geoguide.pipeline.ranks import LostRankError, launch
         from geoguide.pipeline.train import fit
 
         config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition))
-        config = config.replace(masks=parse_masks(self.masks))
+        config = config.replace(masks=parse_masks(self.masks), train__batches_per_step=self.batches_per_step)
+        config.train.check_processes(self.devices * self.nodes)
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
-        pools.prepare_data(config, self.workers, self.device)
-        fitted = fit(config, device=self.device, run_dir=checkpoints_root())
+        ranks = launch(self.devices, self.nodes, self.device)
+        if ranks.size == 1:
+            pools.prepare_data(config, self.workers, self.device)
+        options: dict[str, Any] = {"ranks": ranks, "precision": self.precision}
+        try:
+            fitted = fit(config, device=self.device, run_dir=checkpoints_root(), **options)
+        except LostRankError:
+            if ranks.first:
+                raise
+            return 2  # the first process says so
+        if not ranks.first:
+            return 0
         path = from_fit(fitted, config).save(out)
         state = {True: "converged", False: "NOT converged", None: "whether it converged is not known"}[fitted.converged]
         miou = fitted.history[-1].get("val_miou")
         watched = "no validation scenes" if miou is None else f"validation mIoU {miou:.1f}"
-        print(f"{path}: {config.name}, {watched} ({state})")
+        print(f"{path}: {config.name}, {watched} ({state}); {fitted.waited:.1%} of the step time waited for scenes")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -294,23 +320,80 @@ class Replicate(Place):
     """Of each training of --profile main; default the experiments' own."""
     force: bool = False
     workers: Workers = os.cpu_count() or 1
+    engine: Literal["pool", "snakemake"] = "pool"
+    """pool: worker processes of this machine; snakemake: also clusters, see workflow/profiles in the repository."""
+    passed: Positional[tuple[str, ...]] = ()
+    """Options of Snakemake, after `--`: such as -- --profile workflow/profiles/slurm."""
+    plan: Path | None = None
+    """Run nothing; write what is to be made to this file (.json), which workflow/Snakefile and `geoguide grid` read."""
 
     interrupted = GO_ON
 
     def run(self) -> None:
         """Run what has no record, write the README's results, and print how many records there are."""
-        from geoguide.experiments import pools, profiles
+        from geoguide.experiments import grid, pools, profiles
         from geoguide.report.readme import update_readme
 
+        if self.engine == "pool":
+            refuse_unread(self, {"passed"}, "--engine snakemake")
+        if self.plan is not None or self.engine != "pool":
+            refuse_unread(self, {"force"}, "--engine pool")
         if self.profile == "main":
             configs = profiles.main_table(self.dataset, self.data, self.features, **self.options)
         else:
             refuse_unread(self, {field.name for field in fields(Place)} | {"backbone", "steps"}, "--profile main")
             configs = profiles.profile(self.profile)
-        done = pools.run_all(configs, workers=self.workers, force=self.force)
-        if clone() is not None:
+        if self.plan is not None:
+            grid.write_plan(self.plan, configs)
+            print(f"{self.plan}: {len(configs)} rows")
+            return
+        if self.engine == "snakemake":
+            done = grid.run_grid(grid.plan_path(self.profile, configs), configs, self.workers, self.passed)
+        else:
+            done = pools.run_all(configs, workers=self.workers, force=self.force)
+        if self.engine == "pool" and clone() is not None:
             update_readme()
         print(f"{len(done)} records in {results_root()}")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Take one step of a plan (`geoguide replicate --plan`): what the jobs of workflow/Snakefile call.
+
+    data: generate a data set. scenes: prepare the scenes that rows share. record: train and score one row. tables:
+    write the records as a table, and, in a clone with its own results, those of the README.
+    """
+
+    step: Positional[Literal["data", "scenes", "record", "tables"]]
+    plan: Positional[Path]
+    key: Positional[str | None] = None
+    """Of data the manifest, of scenes their key, of a record the hash of its config."""
+    workers: Workers = 1
+    """Processes of `data` and `scenes`."""
+
+    interrupted = GO_ON
+
+    def run(self) -> None:
+        """Take the step."""
+        from geoguide.experiments import grid
+
+        held = grid.read_plan(self.plan)
+        if (self.key is None) != (self.step == "tables"):
+            raise ConfigError(f"grid {self.step} takes {'no' if self.key else 'a'} key of the plan")
+        grid.enter(held)
+        if self.step == "data":
+            grid.make_data(held, str(self.key), self.workers)
+        elif self.step == "scenes":
+            grid.prepare_scenes(held, str(self.key), self.workers)
+        elif self.step == "record":
+            grid.run_row(held, str(self.key))
+        else:
+            print(f"{held['table']}: {grid.write_table(held)} records")
+            top = clone()
+            if top is not None and Path(held["results"]) == top / "results":
+                from geoguide.report.readme import update_readme
+
+                update_readme()
 
 
 @dataclass(frozen=True)
@@ -623,7 +706,7 @@ class Probe:
 
 
 Command = (
-    Data | Train | Evaluate | Lift | Replicate | Verify | Segment | FitScan | Pretrain | Probe
+    Data | Train | Evaluate | Lift | Replicate | Grid | Verify | Segment | FitScan | Pretrain | Probe
 )  # the subcommands, by their names
 
 

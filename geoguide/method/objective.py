@@ -121,12 +121,13 @@ class Objective(nn.Module):
 
     calls: Tensor
     lengths: Tensor
+    measured_apart: bool  # whether `follow` goes on with the running means, and not each call for itself
 
     def __init__(
         self, geometry_width: int, feature_width: int, config: ObjectiveConfig, text: Tensor | None = None
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.measured_apart = config, False
         used = config.modules
         self.distillation = Distillation(config.distillation, text) if "usd" not in used else None
         self.usd = SuperpointDistillation(geometry_width, feature_width, config.usd) if "usd" in used else None
@@ -150,7 +151,8 @@ class Objective(nn.Module):
         """
         modules = (self.usd or self.distillation, self.imr, self.iirc)
         losses = [{} if module is None else module(semantic, batch, generator) for module in modules]
-        if self.config.lambda_by == "gradient" and semantic.requires_grad and torch.is_grad_enabled():
+        measured = self.config.lambda_by == "gradient" and not self.measured_apart
+        if measured and semantic.requires_grad and torch.is_grad_enabled():
             self._measure(losses, semantic)
         terms: dict[str, Tensor] = {}
         for weight, own in zip(self.lambdas, losses, strict=True):
@@ -170,12 +172,51 @@ class Objective(nn.Module):
     def _measure(self, losses: list[dict[str, Tensor]], semantic: Tensor) -> None:
         """Go on with the running means of the lengths of the gradients of λ1 L_sp, L_mask and L_sim."""
         for number, own in enumerate(losses):
-            old = float(self.lengths[number])
-            if own and (old == 0 or self.calls % MEASURED_EVERY == 0):
-                factor = self.config.lambda_sp if number == 0 else 1.0
-                new = factor * gradient_norms({"sum": torch.stack(list(own.values())).sum()}, semantic).get("sum", 0.0)
-                if new > 0:
-                    self.lengths[number] = new if old == 0 else old**KEPT_SHARE * new ** (1 - KEPT_SHARE)
+            if own and self._is_due(number):
+                self._follow(number, self._length(number, own, semantic))
+        self.calls += 1
+
+    def _is_due(self, number: int) -> bool:
+        return bool(float(self.lengths[number]) == 0 or self.calls % MEASURED_EVERY == 0)
+
+    def _length(self, number: int, own: dict[str, Tensor], semantic: Tensor) -> float:
+        factor = self.config.lambda_sp if number == 0 else 1.0
+        return factor * gradient_norms({"sum": torch.stack(list(own.values())).sum()}, semantic).get("sum", 0.0)
+
+    def _follow(self, number: int, new: float) -> None:
+        old = float(self.lengths[number])
+        if new > 0:
+            self.lengths[number] = new if old == 0 else old**KEPT_SHARE * new ** (1 - KEPT_SHARE)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the step to come needs lengths measured for `follow`, where a step has several batches."""
+        return self.config.lambda_by == "gradient" and any(map(self._is_due, range(len(self.lengths))))
+
+    def measure(self, semantic: Tensor, batch: Supervised, generator: torch.Generator) -> dict[str, float]:
+        """Measure the lengths of the gradients of λ1 L_sp, L_mask and L_sim on one of a step's batches.
+
+        Args:
+            semantic: As in `forward`, differentiable.
+            batch: As in `forward`.
+            generator: As in `forward`.
+
+        Returns:
+            Lengths by the number of the loss, of those in use.
+        """
+        modules = (self.usd or self.distillation, self.imr, self.iirc)
+        losses = [{} if module is None else module(semantic, batch, generator) for module in modules]
+        return {str(number): self._length(number, own, semantic) for number, own in enumerate(losses) if own}
+
+    def follow(self, lengths: dict[str, float]) -> None:
+        """Go on with the running means by one step of several batches; to be called once a step.
+
+        Args:
+            lengths: Means over the step's batches of what `measure` gave; empty where it was not due.
+        """
+        for number, length in lengths.items():
+            if self._is_due(int(number)):
+                self._follow(int(number), length)
         self.calls += 1
 
     def calibrate(self, batches: Iterable[Supervised]) -> None:

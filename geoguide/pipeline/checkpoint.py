@@ -63,7 +63,15 @@ class Progress(abc.ABC):
         """The modules and optimizers by name, of which a checkpoint holds the state dicts."""
 
     def steps(
-        self, end: int, path: Path | None, every: int, device: torch.device, name: str, *, progress: bool
+        self,
+        end: int,
+        path: Path | None,
+        every: int,
+        device: torch.device,
+        name: str,
+        *,
+        progress: bool,
+        writes: bool = True,
     ) -> Iterator[tqdm]:
         """Go through the steps that are left, from those of an older run on; the caller takes each step in its turn.
 
@@ -74,6 +82,7 @@ class Progress(abc.ABC):
             device: Where the tensors of a checkpoint are put.
             name: What the progress bar says.
             progress: Whether to show it.
+            writes: Whether this process writes checkpoints; of several that train together one does.
 
         Yields:
             The progress bar, once for each step, before it is taken.
@@ -87,7 +96,7 @@ class Progress(abc.ABC):
             while self.step < end:
                 yield bar
                 bar.update()
-                if path is not None and (self.step == end or self.step % every == 0):
+                if writes and path is not None and (self.step == end or self.step % every == 0):
                     self.save(path)
 
     def _begin(self, path: Path, end: int, device: torch.device) -> None:

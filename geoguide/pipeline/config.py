@@ -50,6 +50,8 @@ class TrainConfig:
         watch_train: Whether the curve has `train_miou` beside `val_miou`: mIoU on a fixed subset of the points of some
             training scenes, so that a network that underfits is told from one that overfits.
         self_distillation: A second stage in which the student learns from pseudo labels of its own.
+        batches_per_step: Batches whose mean loss a step follows, each of one turn of the student (a scene). They are
+            taken one after another, or by several processes side by side (see `ranks`).
 
     Raises:
         ConfigError: A number is out of range, or an unknown word.
@@ -70,6 +72,7 @@ class TrainConfig:
     self_distillation: SelfDistillationConfig = field(
         default=SelfDistillationConfig(), metadata=unless("self_distillation", SelfDistillationConfig())
     )
+    batches_per_step: int = field(default=1, metadata=unless("batches_per_step", 1))
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: it rises evenly, and falls as a polynomial over the last steps, or all.
@@ -84,11 +87,26 @@ class TrainConfig:
         left = 1 - step / self.steps
         return self.learning_rate * min(1.0, left / self.decay) ** self.power * risen
 
+    def check_processes(self, count: int) -> None:
+        """Refuse a number of processes that cannot share the training.
+
+        Args:
+            count: Processes.
+
+        Raises:
+            ConfigError: The batches of a step are no multiple of it, or a part of the training is kept by one process.
+        """
+        if self.batches_per_step % count:
+            expected = f"train.batches_per_step must be a multiple of the {count} processes"
+            raise ConfigError(f"{expected}, found {self.batches_per_step}")
+        if count > 1 and self.self_distillation.teacher == "history":
+            raise ConfigError(f"train.self_distillation.teacher 'history' is of one process, found {count}")
+
     def __post_init__(self) -> None:
         if self.supervision not in SUPERVISIONS:
             raise ConfigError(f"train.supervision must be one of {', '.join(SUPERVISIONS)}, found {self.supervision!r}")
         with as_config_error("train"):
-            for name in ("steps", "points_per_step", "evaluate_every", "checkpoint_every"):
+            for name in ("steps", "points_per_step", "evaluate_every", "checkpoint_every", "batches_per_step"):
                 whole(name, getattr(self, name), 1)
             for name in ("learning_rate", "weight_decay", "power", "warmup"):
                 number(name, getattr(self, name))

@@ -1,17 +1,20 @@
 """`fit(config)`: train a student on lifted 2D features under the objective; an interrupted training can go on."""
 
+import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from geoguide.benchmarks.named import shown
-from geoguide.errors import DataError
+from geoguide.errors import ConfigError, DataError
 from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
 from geoguide.method.batch import Supervised
@@ -22,7 +25,8 @@ from geoguide.pipeline.checkpoint import Progress
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.identity import Identity
-from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.prepare import prepare_shared
+from geoguide.pipeline.ranks import ALONE, Ranks
 from geoguide.pipeline.self_distillation import SelfDistillation, new_self_distillation
 from geoguide.pipeline.student import new_student
 from geoguide.pipeline.supervision import new_objective, supervised
@@ -31,6 +35,7 @@ from geoguide.students.adapter import Adapter
 from geoguide.students.statistics import SAMPLED, farthest, sampled
 from geoguide.students.student import Student
 
+Precision = Literal["auto", "float32", "bf16", "float64"]
 VALIDATION_POINTS = 1500  # per scene, for the curve only; final numbers use every point
 CALIBRATION_BATCHES = 16  # the first of the training, of different scenes where there are so many
 WATCHED = 16  # training scenes of `train_miou`, evenly spread: about as many as mini-ScanNet has to validate on
@@ -51,6 +56,7 @@ class Fit:
         trained_on: The scenes that were learned from.
         farthest: Of a student on a frozen backbone, how far the features of a training scene lie from those of all
             (see `students.statistics.farthest`).
+        waited: Share of the time of the steps taken now in which the next batch was waited for, that is, read.
     """
 
     student: Student
@@ -59,6 +65,7 @@ class Fit:
     converged: bool | None
     trained_on: tuple[Identity, ...] = ()
     farthest: float | None = None
+    waited: float = 0.0
 
 
 def fit(
@@ -69,11 +76,13 @@ def fit(
     device: str = "auto",
     run_dir: Path | None = None,
     progress: bool = True,
+    ranks: Ranks = ALONE,
+    precision: Precision = "auto",
 ) -> Fit:
     """Train one experiment (paper, Total).
 
     All randomness of a step derives from (seed, step), so that a run that goes on from a checkpoint ends with the same
-    weights as an unbroken one. bf16 autocast on CUDA, float32 on CPU. While a step is computed, a thread reads the
+    weights as an unbroken one. While a step is computed, a thread reads the
     batch of the next one. Memory: O(points_per_step (C + C1)) beside the memory-mapped scenes.
 
     Args:
@@ -86,30 +95,35 @@ def fit(
         run_dir: Folder of checkpoints, one written every `checkpoint_every` steps and read first where there is one.
             Experiments that differ in scoring alone share it. None writes none.
         progress: Whether to show progress bars.
+        ranks: The processes that train together (see `ranks`); each calls this alike and gets the same student.
+        precision: Of the student's forward pass: `auto` is bf16 autocast on CUDA and float32 on a CPU. With float64
+            all of a step is computed so: for comparisons.
 
     Returns:
         The trained student, its objective and the validation curve.
 
     Raises:
-        ConfigError: `train.model` is no student, or the objective's modules do not fit it.
+        ConfigError: `train.model` is no student, the objective's modules do not fit it, or the training is not one for
+            so many processes.
         DataError: Scenes or a checkpoint cannot be read, there is no training scene with 2D features or none with a
             point that is seen, no validation scene has labels, or the loss is not finite.
     """
-    target = resolve_device(device)
-    train = prepare_split(config, "train", device=target, progress=progress) if train is None else train
+    config.train.check_processes(ranks.size)
+    target, progress = ranks.device or resolve_device(device), progress and ranks.first
+    train = prepare_shared(config, "train", ranks, device=target, progress=progress) if train is None else train
     train = _with_features(supervised(config, train))
-    val = prepare_split(config, "val", device=target, progress=progress) if val is None else val
+    val = prepare_shared(config, "val", ranks, device=target, progress=progress) if val is None else val
     torch.manual_seed(config.seed)
-    state = _State.new(config, train, target)
+    state = _State.new(config, train, target, ranks, precision)
     checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
     validation = _Validation(config, val) if len(val) else None
     fitted = _Validation(config, train, "training", WATCHED) if config.train.watch_train else None
     steps, every, title = config.train.steps, config.train.checkpoint_every, f"train {config.name}"
-    for bar in state.steps(steps, checkpoint, every, target, title, progress=progress):
+    curves = {name: curve for name, curve in (("val_miou", validation), ("train_miou", fitted)) if curve is not None}
+    for bar in state.steps(steps, checkpoint, every, target, title, progress=progress, writes=ranks.first):
         state.advance(train)
         if state.watched:
-            curves = {"val_miou": validation, "train_miou": fitted}
-            watched = {name: curve.miou(state.student) for name, curve in curves.items() if curve is not None}
+            watched = ranks.of_first(lambda: {name: curve.miou(state.student) for name, curve in curves.items()})
             state.log(config.name, **watched, **state.pulls)
             bar.set_postfix({name: f"{value:.1f}" for name, value in watched.items()})
     state.reader.shutdown()
@@ -118,7 +132,8 @@ def fit(
     far = None
     if isinstance(state.student.network, Adapter):
         far = farthest(train, state.student.network.mean.cpu(), state.student.network.deviation.cpu())
-    return Fit(state.student, state.objective, state.history, has_converged(state.history), learned, far)
+    converged, waited = has_converged(state.history), state.waited / max(state.elapsed, 1e-9)
+    return Fit(state.student, state.objective, state.history, converged, learned, far, waited)
 
 
 def checkpoint_name(config: ExperimentConfig) -> str:
@@ -187,24 +202,41 @@ class _State(Progress):
     ahead: tuple[int, Future] | None = None  # the step whose batch is being read, and that batch
     begun: bool = False  # whether the second stage has taken what the first one left
     pulls: dict[str, float] = field(default_factory=dict)  # of the last watched step: grad_<term>, and λ by gradient
+    ranks: Ranks = ALONE
+    precision: Precision = "auto"
+    waited: float = 0.0  # seconds for batches that were still being read
+    elapsed: float = 0.0  # seconds of all steps
 
     @classmethod
-    def new(cls, config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> "_State":
+    def new(
+        cls,
+        config: ExperimentConfig,
+        scenes: Sequence[PreparedScene],
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        precision: Precision = "auto",
+    ) -> "_State":
         student = new_student(config, scenes)
         objective = new_objective(config, scenes)
         student.network, objective = student.network.to(device), objective.to(device)
+        if ranks.size > 1 and any(isinstance(part, _BatchNorm) for part in student.network.modules()):
+            raise ConfigError(
+                f"train.model {student.name!r} normalises by batch: statistics are not shared by processes"
+            )
         objective.calibrate(student.draw(scenes, step, config.seed, device) for step in range(CALIBRATION_BATCHES))
+        objective.measured_apart = config.train.batches_per_step > 1
+        if precision == "float64":
+            student.network, objective = student.network.double(), objective.double()
         groups = [{"params": parameters} for parameters, _ in student.rate_groups()]
         groups[-1]["params"] += [*objective.parameters()]
         rate, decay = config.train.learning_rate, config.train.weight_decay
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
-        return cls(config, device, student, objective, optimizer, new_self_distillation(config, student))
+        second = new_self_distillation(config, student)
+        return cls(config, device, student, objective, optimizer, second, ranks=ranks, precision=precision)
 
     def advance(self, scenes: Sequence[PreparedScene]) -> None:
         """One optimisation step; epochs visit every scene once, in a new order."""
-        train = self.config.train
-        batch = self._next_batch(scenes)
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        begun, train = time.perf_counter(), self.config.train
         rate = train.rate(self.step)
         for group, (_, share) in zip(self.optimizer.param_groups, self.student.rate_groups(), strict=True):
             group["lr"] = rate * share
@@ -213,20 +245,59 @@ class _State(Progress):
             second.begin(scenes)
             self.begun = True
         self.student.network.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            semantic = self.student.forward(batch)
-        semantic = semantic.float()
-        terms = self.objective(semantic, batch, generator) if second is None else second.terms(semantic, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        norms = gradient_norms(terms, semantic) if self._is_watched(self.step + 1) else {}
-        terms["total"].backward()
+        mine = [self._next_batch(scenes, turn) for turn in self._turns(self.step)]
+        self._measure(mine, second)
+        terms = _means([self._learn(turn, batch, second) for turn, batch in mine])
+        self.ranks.average_gradients(part for group in self.optimizer.param_groups for part in group["params"])
         self.optimizer.step()
         if second is not None:
             second.follow()
-        self.count({name: float(value.detach()) for name, value in terms.items()})
-        self.pulls = {f"grad_{name}": value for name, value in norms.items()}
+        terms = self.ranks.average_numbers(terms)
+        self.pulls = {name: value for name, value in terms.items() if name.startswith("grad_")}
+        self.count({name: value for name, value in terms.items() if name not in self.pulls})
         if self.objective.config.lambda_by == "gradient":
             self.pulls |= dict(zip(("lambda_mask", "lambda_sim"), self.objective.lambdas[1:], strict=True))
+        self.elapsed += time.perf_counter() - begun
+
+    def _turns(self, step: int) -> Sequence[int]:
+        """The turns of the student that this process takes in a step."""
+        batches = self.config.train.batches_per_step
+        return self.ranks.share(range(step * batches, (step + 1) * batches))
+
+    def _generator(self, turn: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + turn)
+
+    def _forward(self, batch: Supervised) -> Tensor:
+        if self.precision == "float64":
+            return self.student.forward(batch)
+        bf16 = self.precision == "bf16" or (self.precision == "auto" and self.device.type == "cuda")
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            semantic = self.student.forward(batch)
+        return semantic.float()
+
+    def _measure(self, mine: Sequence[tuple[int, Supervised]], second: SelfDistillation | None) -> None:
+        """λ by gradient where a step has several batches: the same for all, by lengths that are means over them."""
+        objective = self.objective
+        if second is not None or not objective.measured_apart or objective.config.lambda_by != "gradient":
+            return
+        lengths: dict[str, float] = {}
+        if objective.is_due:
+            found = [objective.measure(self._forward(batch), batch, self._generator(turn)) for turn, batch in mine]
+            lengths = self.ranks.average_numbers(_means(found))
+        objective.follow(lengths)
+
+    def _learn(self, turn: int, batch: Supervised, second: SelfDistillation | None) -> dict[str, float]:
+        """Add the gradient of one batch; its terms, and on a watched step the lengths of their gradients."""
+        semantic, share = self._forward(batch), len(self._turns(self.step))
+        if second is None:
+            terms = self.objective(semantic, batch, self._generator(turn))
+        else:
+            terms = second.terms(semantic, batch)
+        norms = gradient_norms(terms, semantic) if self._is_watched(self.step + 1) else {}
+        (terms["total"] if share == 1 else terms["total"] / share).backward()
+        found = {name: float(value.detach()) for name, value in terms.items()}
+        return found | {f"grad_{name}": value for name, value in norms.items()}
 
     @property
     def watched(self) -> bool:
@@ -236,22 +307,43 @@ class _State(Progress):
     def _is_watched(self, step: int) -> bool:
         return step == self.config.train.steps or step % self.config.train.evaluate_every == 0
 
-    def _next_batch(self, scenes: Sequence[PreparedScene]) -> Supervised:
-        """This step's batch, read while the step before was computed; the reading of the next one is begun."""
-        step, ahead = self.step, self.ahead
-        batch = ahead[1].result() if ahead is not None and ahead[0] == step else self._draw(scenes, step)
-        last = step + 1 == self.config.train.steps
-        self.ahead = None if last else (step + 1, self.reader.submit(self._draw, scenes, step + 1))
-        return batch
+    def _next_batch(self, scenes: Sequence[PreparedScene], turn: int) -> tuple[int, Supervised]:
+        """A turn and its batch, read while the one before was computed; the reading of the next one is begun."""
+        begun, ahead = time.perf_counter(), self.ahead
+        batch = ahead[1].result() if ahead is not None and ahead[0] == turn else self._draw(scenes, turn)
+        self.waited += time.perf_counter() - begun
+        mine = self._turns(turn // self.config.train.batches_per_step)
+        later = turn + self.ranks.size if turn != mine[-1] else next(iter(self._turns(self.step + 1)))
+        last = self.step + 1 == self.config.train.steps and turn == mine[-1]
+        self.ahead = None if last else (later, self.reader.submit(self._draw, scenes, later))
+        return turn, batch
 
-    def _draw(self, scenes: Sequence[PreparedScene], step: int) -> Supervised:
-        return self.student.draw(scenes, step, self.config.seed, self.device)
+    def _draw(self, scenes: Sequence[PreparedScene], turn: int) -> Supervised:
+        batch = self.student.draw(scenes, turn, self.config.seed, self.device)
+        return _double(batch) if self.precision == "float64" else batch
 
     @property
     def parts(self) -> dict[str, Any]:
         """The network, the objective and the optimizer; where there is a second stage, what it has learned too."""
         parts = {"network": self.student.network, "objective": self.objective, "optimizer": self.optimizer}
         return parts if self.second is None else parts | {"second": self.second}
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means by name over batches; a term that one lacks is 0 there. Of one batch its own numbers, in their bits."""
+    if len(rows) == 1:
+        return rows[0]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: sum(row.get(name, 0.0) for row in rows) / len(rows) for name in names}
+
+
+def _double(part: Any) -> Any:
+    """A batch with every number of a fraction as float64."""
+    if isinstance(part, Tensor):
+        return part.double() if part.is_floating_point() else part
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    return replace(part, **{field.name: _double(getattr(part, field.name)) for field in fields(part)})
 
 
 class _Validation:

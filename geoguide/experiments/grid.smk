@@ -1,0 +1,95 @@
+# The grid on Snakemake 9: data -> prepared scenes -> record -> tables -> book. See geoguide/experiments/grid.py.
+#
+# What is to be made comes from the package alone, as a plan. `geoguide replicate --engine snakemake` hands one over; else
+#   snakemake -s workflow/Snakefile --cores 2 --config replicate="--profile quick"
+# asks for it in the words of `geoguide replicate`. Snakemake may live in another environment than the package:
+# --config geoguide=... is how jobs call the package, by default the command on the path.
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+GEOGUIDE = config.get("geoguide", "geoguide")
+GPUS = {"gpu": int(config["gpu"])} if int(config.get("gpu", 0)) else {}  # GPUs of a job that runs networks
+
+# Minutes and megabytes of steps that no record has measured; --config runtime=... mem_mb=... says otherwise.
+UNMEASURED = {name: int(config.get(name, value)) for name, value in {"runtime": 120, "mem_mb": 4000}.items()}
+
+if "plan" in config:
+    PLAN = Path(config["plan"]).absolute()
+else:
+    WORDS = config.get("replicate", "")
+    PLAN = Path(".snakemake", "geoguide", hashlib.sha256(WORDS.encode()).hexdigest()[:8] + ".json").absolute()
+    # A job of a cluster reads this file again: the plan is that of the process which submitted it.
+    if workflow.is_main_process or not PLAN.is_file():
+        ask = [*shlex.split(GEOGUIDE), "replicate", *shlex.split(WORDS), "--plan", str(PLAN)]
+        subprocess.run(ask, check=True, stdout=subprocess.DEVNULL)
+
+PLANNED = json.loads(PLAN.read_text())
+ROWS, SCENES, DATA = PLANNED["rows"], PLANNED["scenes"], PLANNED["data"]
+# Local: on folders that every machine sees, and never copied to a storage that a profile names (Kubernetes needs one).
+RECORDS, TABLE = [local(row["record"]) for row in ROWS.values()], local(PLANNED["table"])
+# A record that is there is a source, whatever lies beside it: no rule makes it, so none is ever computed again.
+TODO = [row for row, about in ROWS.items() if not os.path.exists(about["record"])]
+
+
+def any_of(names):
+    return "|".join(names) or "(?!)"
+
+
+def asked(wildcards, name):
+    return ROWS[wildcards.row]["resources"].get(name, UNMEASURED[name])
+
+
+localrules: all, tables, book
+
+
+rule all:
+    input: TABLE, RECORDS  # Snakemake would not miss records that were removed after the table was written
+
+
+rule data:
+    output: local("{folder}/manifest.json")
+    wildcard_constraints: folder=any_of(str(Path(manifest).parent) for manifest in DATA)
+    threads: 4
+    resources: **UNMEASURED
+    shell: "{GEOGUIDE} grid data {PLAN:q} {output:q} --workers {threads}"
+
+
+rule scenes:
+    input: lambda wildcards: list(map(local, SCENES[wildcards.key]["data"]))
+    output: local("{folder}/{key}.json")
+    wildcard_constraints:
+        key=any_of(SCENES),
+        folder=any_of({str(Path(scenes["stamp"]).parent) for scenes in SCENES.values()}),
+    threads: 4
+    resources: **UNMEASURED, **GPUS
+    shell: "{GEOGUIDE} grid scenes {PLAN:q} {wildcards.key} --workers {threads}"
+
+
+rule record:
+    input: lambda wildcards: local(SCENES[ROWS[wildcards.row]["scenes"]]["stamp"])
+    output: local(PLANNED["results"] + "/{dataset}/{name}-{row}.json")
+    wildcard_constraints: row=any_of(TODO), dataset="[^/]+", name="[^/]+"
+    threads: 1
+    resources:
+        runtime=lambda wildcards: asked(wildcards, "runtime"),
+        mem_mb=lambda wildcards: asked(wildcards, "mem_mb"),
+        **GPUS,
+    shell: "{GEOGUIDE} grid record {PLAN:q} {wildcards.row}"
+
+
+rule tables:
+    input: RECORDS
+    output: TABLE
+    shell: "{GEOGUIDE} grid tables {PLAN:q}"
+
+
+if PLANNED["clone"]:
+
+    rule book:
+        input: rules.all.input
+        output: local(PLANNED["clone"] + "/book/_build/html/index.html")
+        shell: "make -C {PLANNED[clone]:q} book"

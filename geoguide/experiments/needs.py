@@ -1,0 +1,100 @@
+"""What a row will need of time and memory, from what the records of others say that they took."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoguide.errors import ConfigError, DataError
+from geoguide.frozen import from_dict
+from geoguide.paths import results_root
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.text_files import parse_json, read_text
+
+TIME_MARGIN, MEMORY_MARGIN = 2.0, 1.25  # asked for, by what was measured: other machines are slower, a kill costs most
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a record says of the time and memory that it took.
+
+    Attributes:
+        alike: What decides them, the most important first: the student ("fusion" where nothing is trained), the
+            dataset, the edition of generated scenes.
+        steps: Of the training; 0 where nothing is trained.
+        seconds: Wall time.
+        megabytes: The most memory held; None where it was not measured.
+    """
+
+    alike: tuple[str, str, str]
+    steps: int
+    seconds: float
+    megabytes: float | None
+
+
+def measured(folder: Path | None = None) -> list[Measured]:
+    """What all records of a folder took; they are not checked as `records.read` does, for nothing is concluded here.
+
+    Args:
+        folder: Of the records; None for `paths.results_root()`.
+
+    Returns:
+        A line for each record that says how long it took.
+
+    Raises:
+        DataError: A file cannot be read, or is no record.
+    """
+    lines = []
+    for path in sorted((folder or results_root()).glob("*/*-s*-*.json")):
+        held = parse_json(read_text(path, "record"), path)
+        try:
+            config = from_dict(ExperimentConfig, held["config"])
+            memory = held.get("own_memory_mb")  # older files have another measure, with pages of mapped files
+            lines.append(Measured(_alike(config), _steps(config), float(held["wall_seconds"]), memory))
+        except (KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise DataError(f"{path}: unreadable record ({error})") from None
+    return lines
+
+
+def resources(config: ExperimentConfig, known: Sequence[Measured]) -> dict[str, int]:
+    """What to ask a scheduler for, for one row, from the records that are most like it.
+
+    Args:
+        config: The experiment.
+        known: See `measured`.
+
+    Returns:
+        `runtime` (minutes) and `mem_mb`, the most that any record of the same student, dataset and edition took, with
+        a margin; where there is none, of the same student and dataset, then of the same student. Longer trainings get
+        more time. A key is missing where nothing like it was measured: the defaults of the grid's profile then hold.
+
+    Example:
+        >>> config = ExperimentConfig()
+        >>> long = config.replace(train__steps=2 * config.train.steps)
+        >>> line = Measured(_alike(config), config.train.steps, 600.0, 1000.0)
+        >>> resources(config, [line]), resources(long, [line]), resources(config, [])
+        ({'runtime': 20, 'mem_mb': 1250}, {'runtime': 40, 'mem_mb': 1250}, {})
+    """
+    wanted, steps, asked = _alike(config), _steps(config), {}
+    for shared in range(len(wanted), 0, -1):
+        near = [line for line in known if line.alike[:shared] == wanted[:shared]]
+        if near and "runtime" not in asked:
+            seconds = max(line.seconds * max(1.0, steps / max(line.steps, 1)) for line in near)
+            asked["runtime"] = math.ceil(TIME_MARGIN * seconds / 60) or 1
+        memory = [line.megabytes for line in near if line.megabytes is not None]
+        if memory and "mem_mb" not in asked:
+            asked["mem_mb"] = math.ceil(MEMORY_MARGIN * max(memory))
+    return asked
+
+
+def _alike(config: ExperimentConfig) -> tuple[str, str, str]:
+    """See `Measured.alike`."""
+    return _student(config), config.data.dataset, config.data.edition
+
+
+def _student(config: ExperimentConfig) -> str:
+    return "fusion" if config.protocol.mode == "fusion" else config.train.model
+
+
+def _steps(config: ExperimentConfig) -> int:
+    return 0 if config.protocol.mode == "fusion" else config.train.steps

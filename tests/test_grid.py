@@ -1,0 +1,276 @@
+"""The grid on Snakemake: plans by hand, and the real Snakemake on tiny rows, on two cores, killed, and on Slurm."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from geoguide.cli import main
+from geoguide.errors import DataError
+from geoguide.experiments import grid, needs, records
+from geoguide.experiments.presets import adapter_only, fusion
+from geoguide.experiments.run import run
+from geoguide.frozen import config_hash, to_dict
+from geoguide.paths import PACKAGE
+from geoguide.pipeline.config import ExperimentConfig
+
+ROOT = PACKAGE.parent
+snakemake = pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="extra grid is not installed")
+OF_THE_RUN = {"wall_seconds", "own_memory_mb", "environment"}
+
+
+def contents(path: Path) -> dict:
+    """A record but for when and where it was made."""
+    return {name: value for name, value in json.loads(path.read_text()).items() if name not in OF_THE_RUN}
+
+
+@pytest.fixture
+def results(tmp_path: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of records of the test's own."""
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def rows(tiny: ExperimentConfig) -> list[ExperimentConfig]:
+    """2D fusion, and a short training."""
+    short = {"train__steps": 20, "train__evaluate_every": 10, "train__checkpoint_every": 10}
+    return [tiny.replace(name="tiny fusion", protocol__mode="fusion", **short), tiny.replace(**short)]
+
+
+def call(plan: Path, *options: str) -> subprocess.Popen:
+    """Plain Snakemake on the repository's file."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflow" / "Snakefile")]
+    command += ["--directory", str(plan.parent), *options]
+    own = ["--config", f"plan={plan}", f"geoguide={sys.executable} -m geoguide.cli"]
+    return subprocess.Popen(
+        [*command, *own], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def stamped(held: dict) -> None:
+    """Say of scenes that are prepared that they are: another test has the job that does it."""
+    for scenes in held["scenes"].values():
+        Path(scenes["stamp"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(scenes["stamp"]).write_text("{}")
+
+
+def fake_slurm(folder: Path) -> Path:
+    """A cluster of one machine on which a job runs while it is submitted; the file that notes what was asked for."""
+    folder.mkdir()
+    scripts = {
+        "sbatch": """echo "$*" >> "$here/asked"
+number=$(wc -l < "$here/asked")
+for word in "$@"; do
+  [[ $word == --wrap=* ]] && command=${word#--wrap=}
+  [[ $last == --wrap ]] && command=$word
+  last=$word
+done
+state=COMPLETED
+SLURM_JOB_ID=$number bash -c "${command:-$(cat)}" > "$here/$number.log" 2>&1 || state=FAILED
+echo "$number|$state" >> "$here/states"
+echo "$number" """,
+        "sacct": 'cat "$here/states"',
+        "scontrol": "echo MinJobAge = 300 sec",
+        "sinfo": "echo all",
+        "scancel": "true",
+        "srun": 'while [[ $1 == -* ]]; do shift; done; exec "$@"',
+    }
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/bash\nhere={folder}\n{script}\n")
+        (folder / name).chmod(0o755)
+    return folder / "asked"
+
+
+# What to ask for.
+
+
+def line(config: ExperimentConfig, seconds: float, megabytes: float | None) -> needs.Measured:
+    return needs.Measured(needs._alike(config), needs._steps(config), seconds, megabytes)
+
+
+def test_resources_are_the_most_that_alike_rows_took_with_a_margin() -> None:
+    mine, other = adapter_only(0), adapter_only(0).replace(data__dataset="mini-nuscenes")
+    known = [line(mine, 100, 400), line(mine, 310, None), line(other, 9000, 8000)]
+    assert needs.resources(adapter_only(1), known) == {"runtime": 11, "mem_mb": 500}
+    assert needs.resources(mine.replace(data__edition="large"), known) == {"runtime": 11, "mem_mb": 500}
+    assert needs.resources(mine, [line(other, 60, 80)]) == {"runtime": 2, "mem_mb": 100}  # of the same student at least
+    assert needs.resources(fusion(0), known) == {}
+
+
+def test_memory_may_be_known_of_less_alike_rows_than_time() -> None:
+    mine, other = adapter_only(0), adapter_only(0).replace(data__dataset="mini-nuscenes")
+    assert needs.resources(mine, [line(mine, 60, None), line(other, 6000, 80)]) == {"runtime": 2, "mem_mb": 100}
+
+
+def test_committed_records_are_measured() -> None:
+    known = needs.measured(ROOT / "results")
+    assert len(known) == len(records.read_all(ROOT / "results"))
+    assert {"runtime", "mem_mb"} == {*needs.resources(adapter_only(0), known)}
+
+
+# Plans.
+
+
+def test_a_plan_holds_all_that_a_job_needs(rows, results: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plans" / "tiny.json"
+    grid.write_plan(path, rows)
+    held = grid.read_plan(path)
+    assert [*held["rows"]] == [config_hash(config) for config in rows]
+    assert [row["record"] for row in held["rows"].values()] == [str(records.record_path(config)) for config in rows]
+    assert Path(held["table"]).name == "tiny.csv" and len(held["data"]) == len(held["scenes"]) == 1
+    (scenes,) = held["scenes"].values()
+    assert scenes["data"] == [*held["data"]] and Path(scenes["data"][0]).is_file()
+
+
+def test_a_row_whose_record_was_named_otherwise_has_it(rows, results: Path, tmp_path: Path) -> None:
+    old = records.record_path(rows[0].replace(name="as it was called"))
+    old.parent.mkdir(parents=True)
+    old.write_text(json.dumps({"config": to_dict(rows[0]), "wall_seconds": 90.0, "own_memory_mb": 100}))
+    (planned,) = grid.plan(rows[:1], "x")["rows"].values()
+    assert planned["record"] == str(old) and planned["resources"] == {"runtime": 3, "mem_mb": 125}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("{", "p.json"), ("[]", "folder is missing"), ('{"folder": "/", "results": 3}', "results is missing or no str")],
+)
+def test_what_is_no_plan_is_refused(text: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(DataError, match=found):
+        grid.read_plan(tmp_path / "p.json")
+
+
+def test_steps_refuse_what_is_not_in_the_plan(rows, results: Path, tmp_path: Path) -> None:
+    grid.write_plan(tmp_path / "p.json", rows)
+    held = grid.read_plan(tmp_path / "p.json")
+    for step in (grid.run_row, lambda h, k: grid.make_data(h, k, 1), lambda h, k: grid.prepare_scenes(h, k, 1)):
+        with pytest.raises(DataError, match="the plan has no"):
+            step(held, "elsewhere")
+    (first, row), *_ = held["rows"].items()
+    row["config"]["seed"] = 7
+    with pytest.raises(DataError, match="write the plan again"):
+        grid.run_row(held, first)
+    with pytest.raises(DataError, match="not on this machine"):
+        grid.enter(held | {"folder": "/nowhere"})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["replicate", "--", "--cores", "2"], "--passed belongs to --engine snakemake"),
+        (["replicate", "--engine", "snakemake", "--force"], "--force belongs to --engine pool"),
+        (["grid", "record", "p.json"], "grid record takes a key of the plan"),
+        (["grid", "tables", "p.json", "x"], "grid tables takes no key of the plan"),
+    ],
+)
+def test_the_command_refuses(words, message, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.json").write_text(
+        json.dumps({"folder": "/", "results": "", "table": "", "data": {}, "scenes": {}, "rows": {}})
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_without_snakemake_one_line_says_what_to_install(rows, results, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(grid.ConfigError, match=r"pip install 'geoguide\[grid\]'"):
+        grid.run_grid(tmp_path / "p.json", rows, 1, ())
+
+
+# Snakemake itself.
+
+
+@snakemake
+def test_two_cores_make_the_records_of_one_process_and_a_kill_loses_nothing(
+    rows, results: Path, tmp_path: Path
+) -> None:
+    alone = {config_hash(config): records.record_path(config, tmp_path / "alone") for config in rows}
+    for config in rows:
+        run(config, folder=tmp_path / "alone", progress=False)
+    for checkpoint in (Path(os.environ["GEOGUIDE_DATA"]) / "runs" / "checkpoints").glob("*.pt"):
+        checkpoint.unlink()
+    plan = tmp_path / "work" / "tiny.json"
+    grid.write_plan(plan, rows)
+    stamped(grid.read_plan(plan))
+    first = records.record_path(rows[0])
+    process = call(plan, "--profile", str(ROOT / "workflow" / "profiles" / "local"), "--cores", "2")
+    while not first.is_file():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)  # Snakemake and every job
+    process.communicate()
+    done = {path.name: path.stat().st_mtime_ns for path in results.rglob("*.json")}
+    assert first.name in done and len(records.read_all()) == len(done)
+    said = finish(call(plan, "--profile", str(ROOT / "workflow" / "profiles" / "local"), "--cores", "2"))
+    assert {record.id for record in records.read_all()} == {*alone}
+    for config in rows:
+        assert contents(records.record_path(config)) == contents(alone[config_hash(config)])
+    assert all((results / "mini-scannet" / name).stat().st_mtime_ns == at for name, at in done.items()), said
+    assert sorted(path.name for path in results.rglob("*") if path.name.startswith(".making")) == []
+    table = Path(grid.read_plan(plan)["table"]).read_text().splitlines()
+    assert len(table) == 1 + len(rows)
+    assert "Nothing to be done" in finish(call(plan, "--cores", "1"))
+
+
+@snakemake
+def test_on_slurm_every_record_is_a_job_with_what_was_measured(
+    rows, results: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """`sbatch` here runs the job at once; `sacct` tells what became of it."""
+    asked = fake_slurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'slurm'}:{os.environ['PATH']}")
+    plan = tmp_path / "work" / "tiny.json"
+    grid.write_plan(plan, rows[:1])
+    held = grid.read_plan(plan)
+    (row,) = held["rows"].values()
+    row["resources"] = {"runtime": 7, "mem_mb": 1234}
+    plan.write_text(json.dumps(held))
+    stamped(held)
+    quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--slurm-no-account"]
+    finish(call(plan, "--profile", str(ROOT / "workflow" / "profiles" / "slurm"), *quick))
+    (job,) = [line for line in asked.read_text().splitlines() if "rule_record" in line]
+    assert " -t 7 " in job and " --mem 1234 " in job and "--cpus-per-task=1" in job
+    assert [record.id for record in records.read_all()] == [config_hash(rows[0])]
+
+
+@snakemake
+@pytest.mark.parametrize("name", ["local", "slurm", "kubernetes"])
+def test_profiles_are_read_and_the_book_is_the_last_rule(
+    name, rows, results: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(results))
+    plan = tmp_path / "work" / "tiny.json"
+    grid.write_plan(plan, rows)
+    if name == "kubernetes":
+        pytest.importorskip("snakemake_storage_plugin_fs")
+    there = ["--default-storage-prefix", str(tmp_path)] if name == "kubernetes" else []
+    profile = str(ROOT / "workflow" / "profiles" / name)
+    said = finish(call(plan, "--profile", profile, *there, "-n", "book"))
+    assert all(re.search(rf"^{rule} +{count}$", said, re.MULTILINE) for rule, count in {"record": 2, "book": 1}.items())
+
+
+@snakemake
+def test_the_engine_makes_what_is_missing_and_says_in_one_line_that_it_gave_up(
+    rows, results: Path, tmp_path: Path
+) -> None:
+    done = grid.run_grid(tmp_path / "work" / "tiny.json", rows[:1], 2, ())
+    assert [record.id for record in done] == [config_hash(rows[0])]
+    with pytest.raises(DataError, match="snakemake ended with exit code"):
+        grid.run_grid(tmp_path / "work" / "tiny.json", rows[:1], 1, ("--no-such-option",))
