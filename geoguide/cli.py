@@ -371,6 +371,8 @@ class Segment:
     """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
+    html: Path | None = None
+    """Also write a page of this name (.html) that shows the result in any browser, without a network."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -385,6 +387,7 @@ class Segment:
         read = [Path(path) for path in (self.scan, self.model, self.weights) if path is not None]
         default, about = Path(f"{Path(os.path.abspath(self.scan)).stem}_labelled.ply"), ("scan", "points", "labels")
         out = output_file(self.out, default, ".ply", inputs=read, summary=about, own=own_scan.is_labelled)
+        page = None if self.html is None else output_file(self.html, out, ".html", option="--html", inputs=read)
         model = geoguide.load(self.model, self.weights).to(self.device)
         model.check_labels(names)
         if os.path.isfile(self.scan):
@@ -392,6 +395,8 @@ class Segment:
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
         result = own_scan.segment_scan(scan, model, names, masks=self.masks)
         own_scan.write_labelled(out, result)
+        if page is not None:
+            own_scan.write_page(page, result)
         for line in own_scan.report_lines(result):
             print(line)
         print(f"{out}: {len(result.ids)} points; model {model.trained_on}")

@@ -1,5 +1,6 @@
 """A user's own scan: labelled by a trained model (`geoguide segment`), or made into a model (`geoguide fit-scan`)."""
 
+from geoguide.own_scan.page import render_page, write_page
 from geoguide.own_scan.scan import (
     Scan,
     Segmentation,
@@ -17,7 +18,9 @@ __all__ = [
     "is_labelled",
     "open_scan",
     "parse_labels",
+    "render_page",
     "report_lines",
     "segment_scan",
     "write_labelled",
+    "write_page",
 ]
