@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.metrics import ClassSums, ConfusionMatrix
 from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.scene import facts_html
 from geoguide.text_files import parse_json, read_text
 
 SCORE, KEPT = "score", "kept"  # what the lines of a frame measure: a score, or the share of another line's score
@@ -64,6 +65,7 @@ class Record:
         environment: Versions, device, commit, date.
         wall_seconds: How long the run took.
         raw: The whole file.
+        file: Where it lies; None for a record that comes from no file.
     """
 
     id: str
@@ -82,7 +84,25 @@ class Record:
     data: dict[str, Any]
     environment: dict[str, Any]
     wall_seconds: float
-    raw: dict[str, Any] = field(repr=False)
+    raw: dict[str, Any]
+    file: Path | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        facts, scored = self.facts, self.config.tested().data.dataset
+        return f"Record({self.id}: {self.name!r}, seed {facts.seed}, mIoU {self.metrics.miou:.1f} % on {scored})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        facts: dict[str, object] = {"id": self.id}
+        facts |= {part.name.replace("_", " "): getattr(self.facts, part.name) for part in fields(self.facts)}
+        facts["modules"] = ", ".join(self.facts.modules) or "none"
+        facts["changed"] = ", ".join(f"{name} = {value}" for name, value in self.facts.changed) or None
+        for name, title in (("miou", "mIoU"), ("macc", "mAcc")):
+            watched = "" if self.validation is None else f", {self.validation[name]:.2f} % on the validation scenes"
+            facts[title] = f"{getattr(self.metrics, name):.2f} % on the test scenes{watched}"
+        facts["converged"] = {True: "yes", False: "no", None: None}[self.converged]
+        facts |= {"wall time": f"{self.wall_seconds:,.0f} s", "file": self.file or "none"}
+        return facts_html("Record", self.name, facts)
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> "Record":
@@ -221,7 +241,7 @@ def read(path: Path) -> Record:
         if not isinstance(raw, dict):
             raise ConfigError(f"record must hold values by name, found {raw!r:.60}")
         _check_numbers(raw, "")
-        record = Record.of(raw)
+        record = replace(Record.of(raw), file=path)
         check_record(record)
         return record
     except (ValueError, TypeError, AttributeError) as error:  # a ConfigError is a ValueError
