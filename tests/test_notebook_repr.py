@@ -1,4 +1,4 @@
-"""What a notebook shows of a scene, a model and a record: the facts, escaped, in the notebook's own colours; and small."""
+"""What a notebook shows of a scene, a model and a record: the facts, escaped, in the notebook's own colours."""
 
 import re
 from html.parser import HTMLParser
