@@ -300,6 +300,7 @@ class Replicate(Place):
     def run(self) -> None:
         """Run what has no record, write the README's results, and print how many records there are."""
         from geoguide.experiments import pools, profiles
+        from geoguide.experiments.records import need_place_for_records
         from geoguide.report.readme import update_readme
 
         if self.profile == "main":
@@ -307,6 +308,8 @@ class Replicate(Place):
         else:
             refuse_unread(self, {field.name for field in fields(Place)} | {"backbone", "steps"}, "--profile main")
             configs = profiles.profile(self.profile)
+        if self.data == "mini":
+            need_place_for_records()
         done = pools.run_all(configs, workers=self.workers, force=self.force)
         if clone() is not None:
             update_readme()

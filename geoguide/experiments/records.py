@@ -1,6 +1,7 @@
 """The store: one JSON file per run under results/, read as typed records; many of them as one frame."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,7 +23,7 @@ from geoguide.experiments.facts import Facts, Row, agrees
 from geoguide.experiments.scores import Scores, check_scores
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.metrics import ClassSums, ConfusionMatrix
-from geoguide.paths import results_root
+from geoguide.paths import clone, records_advice, results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.scene import facts_html
 from geoguide.text_files import parse_json, read_text
@@ -326,6 +327,17 @@ def read_all(folder: Path | None = None) -> list[Record]:
     return [_read_named(path) for path in paths]
 
 
+def need_place_for_records() -> None:
+    """Refuse to begin a replication where it would have nothing to repeat, and go where nobody looks.
+
+    Raises:
+        DataError: The package is installed, has no record, and `$GEOGUIDE_RESULTS` names no folder for them.
+    """
+    asked = clone() is not None or os.environ.get("GEOGUIDE_RESULTS")
+    if not asked and next(results_root().glob("*/*-s*-*.json"), None) is None:
+        raise DataError(f"{results_root()}: no records; {records_advice()}")
+
+
 def find(config: ExperimentConfig, folder: Path | None = None) -> Record | None:
     """The record of a config, whatever its row was called.
 
@@ -416,7 +428,7 @@ def frame(found: Sequence[Record], label_set: str | None = None, edition: Editio
     """
     found = [record for record in found if record.facts.edition in (None, edition)]
     if not found:
-        raise DataError(f"{results_root()}: no records; run `geoguide replicate`")
+        raise DataError(f"{results_root()}: no records; {records_advice()}")
     lines = []
     for record in found:
         scores = record.scores(label_set)

@@ -25,8 +25,10 @@ def update_readme(path: Path = README) -> None:
         path: The README; it is written only where something changes.
 
     Raises:
-        DataError: A marker is missing.
+        DataError: It is not there, as in an installed package, or a marker is missing.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file: the README is part of a clone")
     sweep(path.parent)
     text = path.read_text()
     if BEGIN not in text or END not in text:
