@@ -406,6 +406,60 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class View:
+    """Explore a scan in a browser: type words, and see where they are. Needs the extra `viewer`, and no network.
+
+    The scan is one that `segment` takes. Colours show labels, the heat map of a word, superpoints, masks or the images;
+    a click on a point tells its best words and shows the images that see it.
+    """
+
+    scan: Positional[Path]
+    labels: str = "floor, wall, chair, table"
+    """The words at the start, separated by commas; others are typed in the browser."""
+    model: str = "mini"
+    """A .safetensors file, or the name of a packaged model."""
+    host: str = "127.0.0.1"
+    """Where to listen; 0.0.0.0 lets other machines see the scan."""
+    port: Annotated[int, Within(0, 65535)] = 8080
+    """0: any free one."""
+    columns: Annotated[int | None, Within(3, 6)] = None
+    """Float32 columns of a .bin file, as for `segment`."""
+    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
+    """As for `segment`."""
+    weights: str | None = None
+    """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
+    voxel: Annotated[float, Within(0.001)] = 0.03
+    """Voxel size in metres when an RGB-D folder is reconstructed."""
+    depth_scale: Annotated[float | None, Within(0.001)] = None
+    """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    interrupted = START_AGAIN
+
+    def run(self) -> None:
+        """Serve the scan until Ctrl-C."""
+        from geoguide import own_scan
+        from geoguide.own_scan import viewer
+
+        names = own_scan.parse_labels(self.labels)
+        viewer.need_viser()
+        viewer.check_address(self.host, self.port)
+        import geoguide
+
+        model = geoguide.load(self.model, self.weights).to(self.device)
+        model.check_labels(names)
+        if os.path.isfile(self.scan):
+            refuse_unread(self, {"voxel"}, "folders of depth images")
+        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
+        for said in scan.scene.as_read:
+            print(said)
+        with viewer.serving(own_scan.Exploration(scan, model, names), self.host, self.port) as served:
+            print(f"{served.url} shows {len(scan.scene)} points; Ctrl-C ends", flush=True)
+            viewer.wait()
+
+
+@dataclass(frozen=True)
 class FitScan:
     """From images to a model of one's own: distil a 2D model on one scan, without labels, and label the scan with it.
 
@@ -631,7 +685,7 @@ class Probe:
 
 
 Command = (
-    Data | Train | Evaluate | Lift | Replicate | Verify | Segment | FitScan | Pretrain | Probe
+    Data | Train | Evaluate | Lift | Replicate | Verify | Segment | View | FitScan | Pretrain | Probe
 )  # the subcommands, by their names
 
 

@@ -1,5 +1,6 @@
 """A user's own scan: labelled by a trained model (`geoguide segment`), or made into a model (`geoguide fit-scan`)."""
 
+from geoguide.own_scan.explore import Exploration
 from geoguide.own_scan.page import render_page, write_page
 from geoguide.own_scan.scan import (
     Scan,
@@ -13,6 +14,7 @@ from geoguide.own_scan.scan import (
 )
 
 __all__ = [
+    "Exploration",
     "Scan",
     "Segmentation",
     "is_labelled",
