@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import io
 import socket
 import threading
 from collections.abc import Generator
@@ -80,7 +81,8 @@ class Viewer:
         if count > MOST_POINTS:
             chosen = np.sort(np.random.default_rng(0).choice(count, MOST_POINTS, replace=False))
         self._chosen = chosen
-        self.server = viser.ViserServer(host=host, port=port or _free_port(host), label="geoguide", verbose=False)
+        with contextlib.redirect_stdout(io.StringIO()):  # viser frames its address, and not even `verbose` stops it
+            self.server = viser.ViserServer(host=host, port=port or _free_port(host), label="geoguide", verbose=False)
         self._camera()
         self._panel()
         points = exploration.scan.scene.points[chosen]
@@ -148,7 +150,8 @@ class Viewer:
     def stop(self) -> None:
         """End the server."""
         self._typed.cancel()
-        self.server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.server.stop()
 
     def _camera(self) -> None:
         """Look at the whole scan from obliquely above."""
@@ -162,7 +165,8 @@ class Viewer:
     def _panel(self) -> None:
         """The controls, and what they do."""
         gui, found = self.server.gui, self.exploration
-        gui.configure_theme(control_layout="collapsible", dark_mode=False, show_share_button=False)
+        gui.configure_theme(show_share_button=False)
+        gui.main_panel.dock_right()
         gui.add_html(f"<p><b>{html.escape(found.scan.scene.name)}</b>: {self._size()}</p>")
         words = gui.add_text("words", ", ".join(found.words), hint="separated by commas")
         self._coloring = gui.add_dropdown("colour by", found.colorings)
