@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,9 @@ NEEDS = {
     "data check": "mini-scannet: dataset folder not found",
     "segment nowhere.ply --labels chair": "nowhere.ply: no such file or folder",
     "fit-scan nowhere --labels chair": "nowhere: no such file or folder",
+    "view nowhere.ply --port 0": "nowhere.ply: no such file"
+    if find_spec("viser")
+    else "pip install 'geoguide[viewer]'",
     "pretrain sonata-mini --out nowhere/a.safetensors": "--out nowhere/a.safetensors: no such folder",
 }
 

@@ -115,6 +115,7 @@ class Viewer:
         """
         with self._lock:
             before = self.exploration.words
+            self._problem.content = "<p>…</p>"  # the text encoder is loaded for the first new word: seconds
             with self._saying():
                 self.exploration.set_words(text)
             words = self.exploration.words
