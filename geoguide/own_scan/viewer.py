@@ -82,7 +82,7 @@ class Viewer:
             chosen = np.sort(np.random.default_rng(0).choice(count, MOST_POINTS, replace=False))
         self._chosen = chosen
         with contextlib.redirect_stdout(io.StringIO()):  # viser frames its address, and not even `verbose` stops it
-            self.server = viser.ViserServer(host=host, port=port or _free_port(host), label="geoguide", verbose=False)
+            self.server = viser.ViserServer(host=host, port=port, label="geoguide", verbose=False)
         self._camera()
         self._panel()
         points = exploration.scan.scene.points[chosen]
@@ -96,7 +96,8 @@ class Viewer:
     def url(self) -> str:
         """Where a browser finds it."""
         host = self.server.get_host()
-        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.server.get_port()}"
+        host = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        return f"http://{host}:{self.server.get_port()}"
 
     def show(self) -> None:
         """Colour the cloud and write the legend as the panel says."""
@@ -266,12 +267,6 @@ def wait() -> None:
     except KeyboardInterrupt as stop:
         if type(stop) is not KeyboardInterrupt:
             raise
-
-
-def _free_port(host: str) -> int:
-    """A port that nobody listens on."""
-    with contextlib.closing(socket.create_server((host, 0))) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _spacing(points: np.ndarray) -> float:
