@@ -332,6 +332,7 @@ class Replicate(Place):
     def run(self) -> None:
         """Run what has no record, write the README's results, and print how many records there are."""
         from geoguide.experiments import grid, pools, profiles
+        from geoguide.experiments.records import need_place_for_records
         from geoguide.report.readme import update_readme
 
         if self.engine == "pool":
@@ -343,6 +344,8 @@ class Replicate(Place):
         else:
             refuse_unread(self, {field.name for field in fields(Place)} | {"backbone", "steps"}, "--profile main")
             configs = profiles.profile(self.profile)
+        if self.data == "mini" and self.plan is None:
+            need_place_for_records()
         if self.plan is not None:
             grid.write_plan(self.plan, configs)
             print(f"{self.plan}: {len(configs)} rows")
@@ -454,6 +457,8 @@ class Segment:
     """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
+    html: Path | None = None
+    """Also write a page of this name (.html) that shows the result in any browser, without a network."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -468,6 +473,7 @@ class Segment:
         read = [Path(path) for path in (self.scan, self.model, self.weights) if path is not None]
         default, about = Path(f"{Path(os.path.abspath(self.scan)).stem}_labelled.ply"), ("scan", "points", "labels")
         out = output_file(self.out, default, ".ply", inputs=read, summary=about, own=own_scan.is_labelled)
+        page = None if self.html is None else output_file(self.html, out, ".html", option="--html", inputs=read)
         model = geoguide.load(self.model, self.weights).to(self.device)
         model.check_labels(names)
         if os.path.isfile(self.scan):
@@ -475,9 +481,65 @@ class Segment:
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
         result = own_scan.segment_scan(scan, model, names, masks=self.masks)
         own_scan.write_labelled(out, result)
+        if page is not None:
+            own_scan.write_page(page, result)
         for line in own_scan.report_lines(result):
             print(line)
         print(f"{out}: {len(result.ids)} points; model {model.trained_on}")
+
+
+@dataclass(frozen=True)
+class View:
+    """Explore a scan in a browser: type words, and see where they are. Needs the extra `viewer`, and no network.
+
+    The scan is one that `segment` takes. Colours show labels, the heat map of a word, superpoints, masks or the images;
+    a click on a point tells its best words and shows the images that see it.
+    """
+
+    scan: Positional[Path]
+    labels: str = "floor, wall, chair, table"
+    """The words at the start, separated by commas; others are typed in the browser."""
+    model: str = "mini"
+    """A .safetensors file, or the name of a packaged model."""
+    host: str = "127.0.0.1"
+    """Where to listen; 0.0.0.0 lets other machines see the scan."""
+    port: Annotated[int, Within(0, 65535)] = 8080
+    """0: any free one."""
+    columns: Annotated[int | None, Within(3, 6)] = None
+    """Float32 columns of a .bin file, as for `segment`."""
+    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
+    """As for `segment`."""
+    weights: str | None = None
+    """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
+    voxel: Annotated[float, Within(0.001)] = 0.03
+    """Voxel size in metres when an RGB-D folder is reconstructed."""
+    depth_scale: Annotated[float | None, Within(0.001)] = None
+    """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
+    device: Device = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    interrupted = START_AGAIN
+
+    def run(self) -> None:
+        """Serve the scan until Ctrl-C."""
+        from geoguide import own_scan
+        from geoguide.own_scan import viewer
+
+        names = own_scan.parse_labels(self.labels)
+        viewer.need_viser()
+        viewer.check_address(self.host, self.port)
+        import geoguide
+
+        model = geoguide.load(self.model, self.weights).to(self.device)
+        model.check_labels(names)
+        if os.path.isfile(self.scan):
+            refuse_unread(self, {"voxel"}, "folders of depth images")
+        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
+        for said in scan.scene.as_read:
+            print(said)
+        with viewer.serving(own_scan.Exploration(scan, model, names), self.host, self.port) as served:
+            print(f"{served.url} shows {len(scan.scene)} points; Ctrl-C ends", flush=True)
+            viewer.wait()
 
 
 @dataclass(frozen=True)
@@ -706,7 +768,7 @@ class Probe:
 
 
 Command = (
-    Data | Train | Evaluate | Lift | Replicate | Grid | Verify | Segment | FitScan | Pretrain | Probe
+    Data | Train | Evaluate | Lift | Replicate | Grid | Verify | Segment | View | FitScan | Pretrain | Probe
 )  # the subcommands, by their names
 
 

@@ -27,7 +27,7 @@ from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import frozen_features
 from geoguide.pipeline.train import Fit
-from geoguide.scene import Scene
+from geoguide.scene import Scene, facts_html
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.students.statistics import feature_distance
@@ -90,6 +90,22 @@ class GeoGuideModel:
             The student that `pipeline.evaluate` scores; it shares the adapter.
         """
         return FrozenBackboneStudent(self.adapter, self.adapter_config, self.backbone)
+
+    def __repr__(self) -> str:
+        return f"GeoGuideModel({self.trained_on!r}: {self.backbone.name}, {self.text.encoder})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; a model's file keeps no scores."""
+        weights = list(self.adapter.state_dict().values())
+        size = sum(tensor.numel() * tensor.element_size() for tensor in weights) / 1e6
+        facts: dict[str, object] = {"training scenes": f"{len(self.scenes):,}" if self.scenes else "not in its file"}
+        facts |= {"backbone": self.backbone.name, "text encoder": self.text.encoder, "prompt": self.prompt}
+        facts["adapter"] = f"{self.adapter.in_width} → {self.adapter.out_width}"
+        facts["weights"] = f"{size:.2f} MB, {sum(tensor.numel() for tensor in weights):,} numbers"
+        facts["device"] = self.device
+        facts["knows its domain"] = "no" if self.farthest is None else "yes: it warns of scans that lie outside"
+        facts["metrics"] = "not in its file; `geoguide evaluate` measures them"
+        return facts_html("GeoGuideModel, trained on", self.trained_on, facts)
 
     @property
     def device(self) -> torch.device:

@@ -118,6 +118,17 @@ def results_root() -> Path:
     return (data_root() if top is None else top) / "results"
 
 
+def records_advice() -> str:
+    """What to do where there are no records, for a message.
+
+    Returns:
+        To make them; of an installed package, which comes without the committed ones, where those are.
+    """
+    if clone() is None and not os.environ.get("GEOGUIDE_RESULTS"):
+        return "an installed package has no committed records: use a clone, or name a folder in $GEOGUIDE_RESULTS"
+    return "run `geoguide replicate`"
+
+
 def _user_cache() -> Path:
     named = os.environ.get("XDG_CACHE_HOME")
     if named:

@@ -1,5 +1,7 @@
 """One typed, frozen `Scene` with its `View`s: what every reader returns and every stage takes."""
 
+import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,6 +223,53 @@ class Scene:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self):,} points", f"{len(self.views):,} views"]
+        parts += [name for name in ("faces", "labels", "instances", "intensity") if getattr(self, name) is not None]
+        return f"Scene({self.name!r}: {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        low, high = self.points.min(0), self.points.max(0)
+        lost = sum(not view.has_pose for view in self.views)
+        facts: dict[str, object] = {"points": f"{len(self):,}", "source": self.provenance}
+        facts["bounding box"] = f"{' × '.join(f'{side:.2f}' for side in high - low)} m"
+        facts["corner"] = f"{', '.join(f'{value:.2f}' for value in low)} m"
+        facts["faces"] = None if self.faces is None else f"{len(self.faces):,}"
+        facts["views"] = f"{len(self.views):,}{f', {lost:,} of them without a pose' if lost else ''}"
+        facts["normals"] = "none" if self.normals is None else "yes"
+        for name, none in (("labels", VOID), ("instances", NO_INSTANCE)):
+            values = getattr(self, name)
+            held = None if values is None else values[values != none]
+            said = "none" if held is None else f"{len(np.unique(held)):,}, on {len(held) / len(self):.1%} of the points"
+            facts[name] = said
+        facts["as read"] = "; ".join(self.as_read) or None
+        return facts_html("Scene", self.name, facts)
+
+
+def facts_html(kind: str, title: str, facts: Mapping[str, object]) -> str:
+    """Show an object in a notebook: a table without colours of its own, so that it is read on dark ground too.
+
+    Args:
+        kind: What it is, such as "Scene".
+        title: Its name.
+        facts: Values by what they are called; those that are None are left out.
+
+    Returns:
+        HTML in which every text is escaped; bytes of file names that are no text become escapes of Python.
+
+    Example:
+        >>> facts_html("Scene", "a<b", {"points": 3, "labels": None})
+        '<table><caption>Scene <b>a&lt;b</b></caption><tr><th>points</th><td>3</td></tr></table>'
+    """
+
+    def text(value: object) -> str:
+        return html.escape(str(value).encode("utf-8", "backslashreplace").decode())
+
+    told = {name: value for name, value in facts.items() if value is not None}
+    rows = "".join(f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>" for name, value in told.items())
+    return f"<table><caption>{text(kind)} <b>{text(title)}</b></caption>{rows}</table>"
 
 
 def void_as_read(labels: np.ndarray | None, instances: np.ndarray | None = None) -> tuple[str, ...]:

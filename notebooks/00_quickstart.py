@@ -35,7 +35,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Markdown, clear_output
 
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.experiments.presets import preset
@@ -100,7 +100,8 @@ under(figures.show_cloud(scene.points, scalar=prepared.seen_by, scalar_name="ima
 # %%
 from geoguide.pipeline.train import fit
 
-fitted = fit(config, progress=False)
+fitted = fit(config)
+clear_output()  # the progress bars, which no page shows
 history = pd.DataFrame(fitted.history)
 curve = {variant: [(history["step"], history["val_miou"])]}
 shown = figures.curves(curve, title="mIoU on the validation rooms during training", y_title="mIoU (%)")

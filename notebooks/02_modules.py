@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from IPython.display import Markdown
+from IPython.display import Markdown, clear_output
 
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.experiments.presets import adapter_only, preset
@@ -50,7 +50,8 @@ figures.use_offline_renderer()
 
 # %%
 configs = {"adapter only": adapter_only(seed), **{v: preset(v, seed=seed) for v in ("as-written", "works-best")}}
-fits = {name: fit(config, run_dir=checkpoints_root(), progress=False) for name, config in configs.items()}
+fits = {name: fit(config, run_dir=checkpoints_root()) for name, config in configs.items()}
+clear_output()  # the progress bars, which no page shows
 
 # %%
 config = configs["works-best"]

@@ -37,7 +37,7 @@ seeds = [0, 1, 2, 3, 4]
 # %%
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Markdown, clear_output
 
 from geoguide.benchmarks import NAMES
 from geoguide.experiments import regime, run
@@ -196,9 +196,10 @@ from geoguide.pipeline.train import fit
 
 rows_here = configs if edition == "small" else [config for config in main_table(dataset) if config.seed == 0]
 example = next(config for config in rows_here if config.objective.modules == MODULES and "works-best" in config.name)
-record = run.get(example, progress=False)
-scene, lowest = failures.hardest_scene(record, prepare_split(example, "test", progress=False))
-student = fit(example, run_dir=checkpoints_root(), progress=False).student  # a finished checkpoint is read
+record = run.get(example)
+scene, lowest = failures.hardest_scene(record, prepare_split(example, "test"))
+student = fit(example, run_dir=checkpoints_root()).student  # a finished checkpoint is read; else a bar counts minutes
+clear_output()  # the bars, which no page shows
 text = class_text(example.data.label_set, example.protocol, example.text)
 guess, _ = predict(scene, text, example.protocol.mode, student, repeats=example.protocol.repeats)
 

@@ -35,7 +35,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from IPython.display import Markdown
+from IPython.display import Markdown, clear_output
 
 from geoguide.labels import load_label_set
 from geoguide.own_scan import Scan, fit, open_scan, segment_scan
@@ -57,7 +57,8 @@ config = ExperimentConfig()
 names = tuple(words or load_label_set(config.data.label_set).names)
 room = scene_sources(config.data, "test")[0].load() if scan is None else open_scan(Path(scan)).scene
 mine = Scan(replace(room, labels=None, instances=None))
-fitted = fit.fit_scan(mine, features, labels=names, backbone=backbone, steps=steps, progress=False)
+fitted = fit.fit_scan(mine, features, labels=names, backbone=backbone, steps=steps)
+clear_output()  # the progress bars, which no page shows
 result = segment_scan(mine, fitted.model, names)
 Markdown(f"`{mine.scene.name}`: {len(mine.scene):,} points, {len(fitted.learned.views)} images learned from, "
          f"{len(fitted.held_out)} held out; {fitted.seen.mean():.0%} of the points are seen by an image.")

@@ -1,9 +1,10 @@
 """The store: one JSON file per run under results/, read as typed records; many of them as one frame."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from geoguide.experiments.facts import Facts, Row, agrees
 from geoguide.experiments.scores import Scores, check_scores
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.metrics import ClassSums, ConfusionMatrix
-from geoguide.paths import results_root
+from geoguide.paths import clone, records_advice, results_root
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.scene import facts_html
 from geoguide.text_files import parse_json, read_text
 
 SCORE, KEPT = "score", "kept"  # what the lines of a frame measure: a score, or the share of another line's score
@@ -64,6 +66,7 @@ class Record:
         environment: Versions, device, commit, date.
         wall_seconds: How long the run took.
         raw: The whole file.
+        file: Where it lies; None for a record that comes from no file.
     """
 
     id: str
@@ -82,7 +85,25 @@ class Record:
     data: dict[str, Any]
     environment: dict[str, Any]
     wall_seconds: float
-    raw: dict[str, Any] = field(repr=False)
+    raw: dict[str, Any]
+    file: Path | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        facts, scored = self.facts, self.config.tested().data.dataset
+        return f"Record({self.id}: {self.name!r}, seed {facts.seed}, mIoU {self.metrics.miou:.1f} % on {scored})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        facts: dict[str, object] = {"id": self.id}
+        facts |= {part.name.replace("_", " "): getattr(self.facts, part.name) for part in fields(self.facts)}
+        facts["modules"] = ", ".join(self.facts.modules) or "none"
+        facts["changed"] = ", ".join(f"{name} = {value}" for name, value in self.facts.changed) or None
+        for name, title in (("miou", "mIoU"), ("macc", "mAcc")):
+            watched = "" if self.validation is None else f", {self.validation[name]:.2f} % on the validation scenes"
+            facts[title] = f"{getattr(self.metrics, name):.2f} % on the test scenes{watched}"
+        facts["converged"] = {True: "yes", False: "no", None: None}[self.converged]
+        facts |= {"wall time": f"{self.wall_seconds:,.0f} s", "file": self.file or "none"}
+        return facts_html("Record", self.name, facts)
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> "Record":
@@ -221,7 +242,7 @@ def read(path: Path) -> Record:
         if not isinstance(raw, dict):
             raise ConfigError(f"record must hold values by name, found {raw!r:.60}")
         _check_numbers(raw, "")
-        record = Record.of(raw)
+        record = replace(Record.of(raw), file=path)
         check_record(record)
         return record
     except (ValueError, TypeError, AttributeError) as error:  # a ConfigError is a ValueError
@@ -304,6 +325,17 @@ def read_all(folder: Path | None = None) -> list[Record]:
     for path in paths:
         _refuse_two([first.setdefault(path.stem.rsplit("-", 1)[1], path), path])
     return [_read_named(path) for path in paths]
+
+
+def need_place_for_records() -> None:
+    """Refuse to begin a replication where it would have nothing to repeat, and go where nobody looks.
+
+    Raises:
+        DataError: The package is installed, has no record, and `$GEOGUIDE_RESULTS` names no folder for them.
+    """
+    asked = clone() is not None or os.environ.get("GEOGUIDE_RESULTS")
+    if not asked and next(results_root().glob("*/*-s*-*.json"), None) is None:
+        raise DataError(f"{results_root()}: no records; {records_advice()}")
 
 
 def find(config: ExperimentConfig, folder: Path | None = None) -> Record | None:
@@ -396,7 +428,7 @@ def frame(found: Sequence[Record], label_set: str | None = None, edition: Editio
     """
     found = [record for record in found if record.facts.edition in (None, edition)]
     if not found:
-        raise DataError(f"{results_root()}: no records; run `geoguide replicate`")
+        raise DataError(f"{results_root()}: no records; {records_advice()}")
     lines = []
     for record in found:
         scores = record.scores(label_set)

@@ -85,7 +85,7 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
     for older in stored(config, folder):
         if older != path:  # of the same experiment, when its row had another name
             older.unlink()
-    return Record.of(raw)
+    return replace(Record.of(raw), file=path)
 
 
 def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from geoguide.experiments import records
 from geoguide.experiments.environment import environment
 from geoguide.experiments.pools import run_all
 from geoguide.experiments.profiles import profile
-from geoguide.paths import results_root, runs_root, working_folder, write_text
+from geoguide.paths import records_advice, results_root, runs_root, working_folder, write_text
 
 TOLERANCE = 1.0  # mIoU points; other processors round differently and training amplifies it
 
@@ -33,7 +33,7 @@ def verify(profile_name: str, *, workers: int = 1, report: Path | None = None) -
     committed = {config: record for config in configs if (record := records.find(config)) is not None}
     missing = [config.name for config in configs if config not in committed]
     if missing:
-        raise DataError(f"{results_root()}: no committed record of {missing[0]!r}; run `geoguide replicate` first")
+        raise DataError(f"{results_root()}: no committed record of {missing[0]!r}; {records_advice()}")
     with working_folder(runs_root() / "verify") as folder:
         fresh = run_all(configs, folder=folder, workers=workers, force=True)
     rows = [compare(old, new) for old, new in zip(committed.values(), fresh, strict=True)]

@@ -27,9 +27,11 @@ def update_readme(path: Path = README, introduction: Path = INTRODUCTION) -> Non
         introduction: The claims, and what spoke against them.
 
     Raises:
-        DataError: A marker is missing.
+        DataError: It is not there, as in an installed package, or a marker is missing.
     """
     for page in (path, introduction):
+        if not page.is_file():
+            raise DataError(f"{page}: no such file: it is part of a clone")
         text = page.read_text()
         if BEGIN not in text or END not in text:
             raise DataError(f"{page}: the markers of the results are missing")

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geoguide.errors import DataError
 from geoguide.experiments.facts import BOOK_PROTOCOL, Row
 from geoguide.experiments.profiles import STUDIES, STUDY_SEEDS, study
 from geoguide.experiments.records import Record, find_all, frame, only
-from geoguide.paths import results_root
+from geoguide.paths import records_advice, results_root
 from geoguide.pipeline.protocols import STEPS
 from geoguide.report.evidence import against, converged, estimate, interval, paired
 from geoguide.report.labels import row_label, variant
@@ -30,8 +31,14 @@ def paper(table: str) -> dict[str, dict[str, float | None]]:
 
     Returns:
         Row -> column -> number; None where the paper does not state it. Empty where it has no such table.
+
+    Raises:
+        DataError: The file is not there.
     """
-    return json.loads((results_root() / "paper.json").read_text()).get(table, {})
+    path = results_root() / "paper.json"
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; {records_advice()}")
+    return json.loads(path.read_text()).get(table, {})
 
 
 def mean_of(values: np.ndarray | pd.Series, signed: bool = False, confidence: float = 0.95) -> str:

@@ -1,0 +1,275 @@
+"""A scan that answers words: what is coloured how, and what a point and its images say. No server in here."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from geoguide.errors import InputError, check_known, require
+from geoguide.lifting import fuse, project, splat_depth
+from geoguide.model import GeoGuideModel
+from geoguide.own_scan.scan import Scan, lift_colors, palette, parse_labels
+from geoguide.pipeline.class_text import ClassText
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.stages import Stages
+from geoguide.scene import View
+from geoguide.teachers.color import ColorTeacher
+from geoguide.text.encoders import text_encoder
+
+Coloring = Literal["labels", "heat map", "own colours", "superpoints", "masks", "images"]
+COLORINGS: tuple[Coloring, ...] = get_args(Coloring)
+NOTHING = np.array([150, 150, 150], np.uint8)  # of points in no mask, or that no image sees
+# Dark blue, green, yellow: the ends of matplotlib's viridis and its middle.
+HEAT = np.array([[68, 1, 84], [33, 145, 140], [253, 231, 37]], np.float64)
+REACH = 0.02  # of the way to a point: how far beside it a ray may pass
+DEPTH_TOLERANCE = (
+    0.05  # share by which a point's depth in an image may differ from the measured one, as in `color_check`
+)
+MARK = 6  # pixels that the mark in an image extends to either side
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """An image that sees a point.
+
+    Attributes:
+        view: The view's name.
+        image: uint8 [H, W, 3], with a cross at the point's pixel.
+        pixel: Row and column.
+    """
+
+    view: str
+    image: np.ndarray
+    pixel: tuple[int, int]
+
+
+class Exploration:
+    """A scan and a model, for any number of words: features are encoded once, and a new word costs one product.
+
+    Args:
+        scan: What `open_scan` returns.
+        model: A trained model.
+        words: As `words` below.
+
+    Attributes:
+        scan: As above.
+        model: As above.
+        words: The words that labels are chosen from, at least one.
+    """
+
+    def __init__(self, scan: Scan, model: GeoGuideModel, words: Sequence[str] = ("floor", "wall")) -> None:
+        self.scan, self.model = scan, model
+        self._features = model.features(scan.scene)  # [P, D], unit length
+        self._cosines: dict[str, np.ndarray] = {}
+        self.words: tuple[str, ...] = ()
+        self.set_words(words)
+
+    def set_words(self, words: Sequence[str] | str) -> None:
+        """Choose the words; those that were there before cost nothing.
+
+        Args:
+            words: Words, or a text with commas between them.
+
+        Raises:
+            InputError: No words, or two that are the same to the text encoder; the old ones then stay.
+        """
+        chosen = parse_labels(words) if isinstance(words, str) else tuple(words)
+        self.model.check_labels(chosen)
+        self.words = chosen
+
+    def cosines(self, word: str) -> np.ndarray:
+        """How similar every point is to a word: its heat map.
+
+        Args:
+            word: Any words.
+
+        Returns:
+            float32 [P], cosines.
+        """
+        if word not in self._cosines:
+            encoder = text_encoder(self.model.text.encoder, self.model.text.weights)
+            vector = torch.from_numpy(encoder.encode([word], prompt=self.model.prompt))
+            self._cosines[word] = ClassText(vector).similarity(self._features)[:, 0].float().cpu().numpy()
+        return self._cosines[word]
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The best word of every point.
+
+        Returns:
+            Ids int64 [P] into `words`, and their cosines float32 [P].
+        """
+        table = np.stack([self.cosines(word) for word in self.words])  # [W, P]
+        ids = table.argmax(0)
+        return ids, table[ids, np.arange(table.shape[1])]
+
+    def top_words(self, point: int, count: int = 5) -> list[tuple[str, float]]:
+        """The words that a point is most similar to.
+
+        Args:
+            point: Its number.
+            count: How many at most.
+
+        Returns:
+            Words and cosines, the best first; of equal ones the first of `words`.
+        """
+        found = [(word, float(self.cosines(word)[point])) for word in self.words]
+        return sorted(found, key=lambda row: -row[1])[:count]
+
+    @property
+    def colorings(self) -> tuple[Coloring, ...]:
+        """What points can be coloured by here: "images" only where the scan has any."""
+        return COLORINGS if any(view.has_pose for view in self.scan.scene.views) else COLORINGS[:-1]
+
+    def colors(self, coloring: Coloring = "labels", word: str | None = None) -> np.ndarray:
+        """Colour the points.
+
+        Args:
+            coloring: labels: the colour of the best word, as in `geoguide segment`; heat map: from dark blue (the
+                lowest hundredth) to yellow (the highest) by the cosine with `word`; superpoints, masks: one colour for
+                each; images: the mean colour of the images' pixels that see a point, grey where none does.
+            word: Of the heat map; None for the first of `words`.
+
+        Returns:
+            uint8 [P, 3].
+
+        Raises:
+            ConfigError: An unknown colouring.
+            InputError: "images" of a scan without any.
+        """
+        check_known("colouring", coloring, COLORINGS)
+        if coloring == "labels":
+            return palette(len(self.words))[self.labels()[0]]
+        if coloring == "heat map":
+            return heat(self.cosines(word or self.words[0]))
+        if coloring == "own colours":
+            return np.rint(255 * self.scan.scene.colors).astype(np.uint8)
+        if coloring == "images":
+            return self._lifted
+        groups = self.superpoints if coloring == "superpoints" else self.masks
+        drawn = np.random.default_rng(0).permutation(palette(int(groups.max()) + 1))  # neighbours differ
+        return np.vstack([drawn, NOTHING])[groups]  # group -1 is the last row
+
+    @property
+    def superpoints(self) -> np.ndarray:
+        """int64 [P], found when first asked for."""
+        return self._stages.superpoints
+
+    @functools.cached_property
+    def masks(self) -> np.ndarray:
+        """int64 [P], the best class-agnostic mask that holds each point, -1 for none; found when first asked for."""
+        return self._stages.masks.best_of_points()
+
+    @functools.cached_property
+    def _stages(self) -> Stages:
+        return Stages(self.scan.scene, ExperimentConfig())
+
+    @functools.cached_property
+    def _lifted(self) -> np.ndarray:
+        """The images' colours, uint8 [P, 3], grey where no image sees the point."""
+        scene, views = self.scan.scene, [view for view in self.scan.scene.views if view.has_pose]
+        require(views, f"{scene.name}: has no image with a pose")
+        if any(view.depth_path is None for view in views):
+            lifted, count = lift_colors(scene)
+        else:
+            images = (
+                image for image, view in zip(ColorTeacher().features(scene), scene.views, strict=True) if view.has_pose
+            )
+            lifted, count = fuse(scene.points, views, images, depth_tolerance=DEPTH_TOLERANCE)
+        seen = np.asarray(count)[:, None] > 0
+        return np.where(seen, np.rint(255 * np.clip(lifted, 0, 1)), NOTHING).astype(np.uint8)
+
+    def nearest(self, origin: ArrayLike, direction: ArrayLike) -> int | None:
+        """The point that a ray meets first, such as that of a click.
+
+        Args:
+            origin: [3], metres.
+            direction: [3], of any length.
+
+        Returns:
+            Its number; None where the ray passes every point at more than `REACH` of the way to it.
+
+        Raises:
+            InputError: These are no such vectors, or the direction has no length.
+        """
+        start, toward = np.asarray(origin, np.float64), np.asarray(direction, np.float64)
+        length = np.linalg.norm(toward)
+        if start.shape != (3,) or toward.shape != (3,) or not length > 0:
+            raise InputError(f"a ray is two vectors of 3 numbers, found {origin!r:.60} and {direction!r:.60}")
+        offset = self.scan.scene.points - start  # [P, 3]
+        along = offset @ (toward / length)  # [P]
+        aside = np.sqrt(np.maximum((offset**2).sum(1) - along**2, 0))
+        met = np.flatnonzero((along > 0) & (aside <= REACH * along))
+        if not len(met):
+            return None
+        return int(met[(along[met] + 5 * aside[met]).argmin()])  # of two as far, the one that is hit better
+
+    def evidence(self, point: int, count: int = 2) -> list[Evidence]:
+        """The images that see a point from nearest by: where depth images are missing, the points themselves occlude.
+
+        Args:
+            point: Its number.
+            count: How many images at most.
+
+        Returns:
+            The nearest first; none for a scan without images.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        place = self.scan.scene.points[point]
+        views = [view for view in self.scan.scene.views if view.has_pose]
+        views.sort(key=lambda view: float(np.linalg.norm(view.cam_to_world[:3, 3] - place)))
+        found: list[Evidence] = []
+        for view in views:  # each that could see it reads one depth image, until there are enough
+            pixel = self._pixel(view, point)
+            if pixel is not None:
+                found.append(Evidence(view.name, marked(view.color(), pixel), pixel))
+            if len(found) == count:
+                break
+        return found
+
+    def _pixel(self, view: View, point: int) -> tuple[int, int] | None:
+        """Row and column at which a view sees a point."""
+        points, camera = self.scan.scene.points, (view.intrinsics, view.cam_to_world, view.image_size)
+        one = points[point : point + 1]
+        if not project(one, *camera).visible[0]:
+            return None
+        depth = view.depth() if view.depth_path is not None else splat_depth(points, *camera)
+        tolerance = DEPTH_TOLERANCE if view.depth_path is not None else 0.1
+        found = project(one, *camera, depth=depth, depth_tolerance=tolerance)
+        return (int(found.row[0]), int(found.col[0])) if found.visible[0] else None
+
+
+def heat(values: np.ndarray) -> np.ndarray:
+    """Colours from dark blue to yellow between the lowest and the highest hundredth of some values.
+
+    Args:
+        values: float [P].
+
+    Returns:
+        uint8 [P, 3]; all dark blue where the values are the same.
+    """
+    low, high = np.percentile(values, [1, 99])
+    share = np.clip((values - low) / (high - low if high > low else 1.0), 0, 1)
+    stops = np.linspace(0, 1, len(HEAT))
+    return np.stack([np.interp(share, stops, channel) for channel in HEAT.T], 1).round().astype(np.uint8)
+
+
+def marked(image: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:
+    """An image with a cross at one of its pixels.
+
+    Args:
+        image: uint8 [H, W, 3].
+        pixel: Row and column.
+
+    Returns:
+        A copy.
+    """
+    drawn, (row, col) = image.copy(), pixel
+    top, left = max(row - MARK, 0), max(col - MARK, 0)
+    drawn[top : row + MARK + 1, col] = drawn[row, left : col + MARK + 1] = (255, 0, 255)
+    return drawn
