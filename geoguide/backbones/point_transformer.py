@@ -112,6 +112,7 @@ class PointTransformerV3(nn.Module):
         *,
         mask: Tensor | None = None,
         shuffle_seed: int | None = None,
+        largest: int | None = None,
     ) -> list[Stage]:
         """Features of every stage.
 
@@ -124,6 +125,8 @@ class PointTransformerV3(nn.Module):
             shuffle_seed: None takes the curves in the configured order, nothing is random. With a number every pooling
                 shuffles which curve a block looks along, as released (and the first stage does too, where the
                 configuration's `shuffle_orders` says so).
+            largest: The largest cell number of the scene that these voxels are a part of, so that curves run through
+                them as through the whole; None where they are all of it.
 
         Returns:
             The stages, finest first.
@@ -141,11 +144,12 @@ class PointTransformerV3(nn.Module):
             modules: Any = self.enc[f"enc{s}"]
             if s == 0:
                 feat = self.embedding(feat, mask)
-                curves = self._curves(grid, generator if self.config.shuffle_orders else None)
+                curves = self._curves(grid, generator if self.config.shuffle_orders else None, largest)
             else:
                 grid = _pooled(grid, modules["down"].stride)
                 feat = modules["down"](feat, grid.pooling_inverse, len(grid.batch))
-                curves = self._curves(grid, generator)
+                largest = None if largest is None else largest // modules["down"].stride
+                curves = self._curves(grid, generator, largest)
             patches = self._patches(grid, s)
             depth = self.config.enc_depths[s]
             layout = StageLayout.of(grid.coord, grid.grid_coord, grid.batch, curves, patches, depth)
@@ -154,9 +158,9 @@ class PointTransformerV3(nn.Module):
             stages.append(Stage(**vars(grid), feat=feat, serialization=curves, patches=patches))
         return stages
 
-    def _curves(self, grid: _Grid, generator: torch.Generator | None) -> Serialization:
-        orders = self.config.order
-        curves = serialize(grid.grid_coord, grid.batch, orders, len(grid.offset), scene_depth=self.scene_depth)
+    def _curves(self, grid: _Grid, generator: torch.Generator | None, largest: int | None) -> Serialization:
+        orders, sizes = self.config.order, {"scene_depth": self.scene_depth, "largest": largest}
+        curves = serialize(grid.grid_coord, grid.batch, orders, len(grid.offset), **sizes)
         if generator is None:
             return curves
         shuffle = torch.randperm(len(orders), generator=generator).to(grid.batch.device)

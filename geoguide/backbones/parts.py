@@ -1,0 +1,171 @@
+"""Frozen features of a scene tile by tile: memory is that of the largest tile, whatever the scene measures.
+
+A tile sees its halo and lies on the whole scene's grid (`Frame`), its edges between the coarsest cells: its voxels,
+pooled cells, coordinates and curves are those of the whole. What differs near an edge is what lies beyond the halo, and
+everywhere, a little, where along a curve the patches of attention begin.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from geoguide.backbones.joined import JoinedBackbone, join
+from geoguide.backbones.point_transformer import PointTransformerV3
+from geoguide.backbones.registry import Backbone
+from geoguide.backbones.sonata import Frame
+from geoguide.ops.indexed import IndexedRows
+from geoguide.ops.tiles import FROM, Tiling, plan_steps, tiling
+from geoguide.scene import Scene
+
+HALO = 6.4  # metres: see benchmarks/results/large_cloud.json for what less or more of it changes
+STEP = 0.8  # metres, for a backbone without voxels
+
+
+@runtime_checkable
+class VoxelBackbone(Protocol):
+    """A backbone whose features are the same for all points of a voxel.
+
+    Attributes:
+        grid: Edge of a voxel, metres.
+        model: The network.
+    """
+
+    grid: float
+    model: PointTransformerV3
+
+    def encode_voxels(self, scene: Scene, frame: Frame | None = None) -> IndexedRows:
+        """See `SonataBackbone.encode_voxels`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The features of some of a scene's points.
+
+    Attributes:
+        rows: int64 [p], which points, ascending.
+        features: Their F_3d^G, float32 [p, C1].
+    """
+
+    rows: np.ndarray
+    features: IndexedRows
+
+
+def is_tiled(scene: Scene, tile: float | None) -> bool:
+    """Whether a scene is worked on in tiles.
+
+    Args:
+        scene: P points.
+        tile: Edge of a tile, metres; None to cut scenes of `FROM` points and more.
+
+    Returns:
+        True where it is cut; never where one tile holds all of it.
+    """
+    if tile is None:
+        return len(scene) >= FROM
+    return bool((np.ptp(scene.points[:, :2], axis=0) > tile).any())
+
+
+def encoded_whole(backbone: Backbone, scene: Scene) -> IndexedRows:
+    """Describe every point of a scene at once.
+
+    Args:
+        backbone: The frozen backbone.
+        scene: P points.
+
+    Returns:
+        float32 [P, C1]: of voxels, where the backbone has such, one row each.
+    """
+    return _encoded(backbone, scene, None)
+
+
+class Parts:
+    """A scene in tiles, and the features of each when its turn comes.
+
+    Args:
+        backbone: The frozen backbone.
+        scene: P points; normals are those of the whole scene where it has any.
+        tile: Edge of a tile, metres, rounded up to the coarsest cells; None for the largest that fits memory (see
+            `ops.tiles.tiling`).
+        halo: Metres around a tile that its features see, likewise.
+    """
+
+    def __init__(self, backbone: Backbone, scene: Scene, tile: float | None = None, halo: float = HALO) -> None:
+        self._backbone, self._scene = backbone, scene
+        # At most one of joined backbones has a network.
+        voxels = next((part for part in _members(backbone) if isinstance(part, VoxelBackbone)), None)
+        self._frame = None if voxels is None else Frame.of(scene.points, voxels.grid)
+        if voxels is None or self._frame is None:
+            self.step = STEP
+            steps = plan_steps(scene.points, scene.points[:, :2].min(axis=0), STEP)
+        else:  # by the arithmetic of voxels, so that none is cut
+            cells = int(np.prod(voxels.model.config.stride))
+            self.step = voxels.grid * cells
+            steps = plan_steps(scene.points - self._frame.origin, np.zeros(2), voxels.grid)
+            steps = (steps - self._frame.lowest[:2].astype(np.int32)) // cells
+        edge = None if tile is None else max(1, int(np.ceil(tile / self.step)))
+        self.tiling: Tiling = tiling(steps, int(np.ceil(halo / self.step)), edge)
+
+    def __len__(self) -> int:
+        """How many tiles there are."""
+        return len(self.tiling)
+
+    def __iter__(self) -> Iterator[Part]:
+        """The features of each tile's own points."""
+        for tile in self.tiling:
+            found = _encoded(self._backbone, part_of(self._scene, tile.rows), self._frame)
+            yield Part(tile.rows[tile.own], _kept(found, tile.own))
+
+
+def part_of(scene: Scene, rows: np.ndarray) -> Scene:
+    """Take some of a scene's points, and the triangles that lie among them.
+
+    Args:
+        scene: P points.
+        rows: int64 [p], ascending.
+
+    Returns:
+        The scene of p points, without views and annotation.
+    """
+    faces = scene.faces
+    if faces is not None:
+        place = np.full(len(scene), -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        faces = place[faces]
+        faces = faces[(faces >= 0).all(axis=1)]
+    return replace(
+        scene,
+        points=scene.points[rows],
+        colors=scene.colors[rows],
+        normals=None if scene.normals is None else scene.normals[rows],
+        faces=faces,
+        labels=None,
+        instances=None,
+        views=(),
+        intensity=None if scene.intensity is None else scene.intensity[rows],
+        as_read=(),
+        file_points=None,
+    )
+
+
+def _members(backbone: Backbone) -> tuple[Backbone, ...]:
+    return backbone.parts if isinstance(backbone, JoinedBackbone) else (backbone,)
+
+
+def _encoded(backbone: Backbone, scene: Scene, frame: Frame | None) -> IndexedRows:
+    """Features of a scene's points, on the frame of the scene that it is a part of; None where it is whole."""
+    if isinstance(backbone, JoinedBackbone):
+        rows = join([_encoded(part, scene, frame)[:] for part in backbone.parts])
+    elif isinstance(backbone, VoxelBackbone):
+        return backbone.encode_voxels(scene, frame)
+    else:
+        rows = backbone.encode(scene)
+    return IndexedRows(rows, np.arange(len(scene), dtype=np.int32))
+
+
+def _kept(features: IndexedRows, own: np.ndarray) -> IndexedRows:
+    """The features of some points (bool [P]), and no row that none of them has."""
+    used, index = np.unique(features.index[own], return_inverse=True)
+    return IndexedRows(features.rows[used], index.reshape(-1).astype(np.int32))
