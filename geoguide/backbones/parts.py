@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
 from geoguide.backbones.joined import JoinedBackbone, join
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.registry import Backbone
+from geoguide.backbones.serialization import MAX_DEPTH
 from geoguide.backbones.sonata import Frame
+from geoguide.backbones.whole_patches import whole_stages
+from geoguide.errors import InputError
 from geoguide.ops.indexed import IndexedRows
-from geoguide.ops.tiles import FROM, Tiling, plan_steps, tiling
+from geoguide.ops.tiles import FROM, ROWS, Tiling, plan_steps, tiling
 from geoguide.scene import Scene
 
 HALO = 6.4  # metres: see benchmarks/results/large_cloud.json for what less or more of it changes
@@ -96,7 +100,7 @@ class Parts:
         self._backbone, self._scene = backbone, scene
         # At most one of joined backbones has a network.
         voxels = next((part for part in _members(backbone) if isinstance(part, VoxelBackbone)), None)
-        self._frame = None if voxels is None else Frame.of(scene.points, voxels.grid)
+        self._frame = None if voxels is None else frame_of(scene.points, voxels)
         if voxels is None or self._frame is None:
             self.step = STEP
             steps = plan_steps(scene.points, scene.points[:, :2].min(axis=0), STEP)
@@ -117,6 +121,30 @@ class Parts:
         for tile in self.tiling:
             found = _encoded(self._backbone, part_of(self._scene, tile.rows), self._frame)
             yield Part(tile.rows[tile.own], _kept(found, tile.own))
+
+
+def frame_of(points: np.ndarray, backbone: VoxelBackbone) -> Frame:
+    """Lay a whole scene on a backbone's grid, and the curves of its encoder through all voxels.
+
+    Args:
+        points: float32 [P, 3] metres.
+        backbone: The backbone.
+
+    Returns:
+        What each part of the scene is encoded by.
+
+    Raises:
+        InputError: The scene is too large for the grid.
+    """
+    frame, found = Frame.of(points, backbone.grid), np.zeros(0, np.int64)
+    for start in range(0, len(points), ROWS):
+        cell = frame.cells(points[start : start + ROWS], backbone.grid)
+        if cell.max() >= 2**MAX_DEPTH - 1:
+            reach = backbone.grid * (2**MAX_DEPTH - 1)
+            raise InputError(f"points must span at most {reach:g} m at this grid, found {np.ptp(points, axis=0).max():g} m")
+        found = np.union1d(found, cell[:, 0] << 32 | cell[:, 1] << 16 | cell[:, 2])
+    cells = torch.from_numpy(np.stack([found >> 32, found >> 16 & 0xFFFF, found & 0xFFFF], axis=1))
+    return replace(frame, stages=whole_stages(cells, backbone.model.config))
 
 
 def part_of(scene: Scene, rows: np.ndarray) -> Scene:

@@ -16,13 +16,12 @@ ORDERS = ("z", "z-trans", "hilbert", "hilbert-trans")
 MAX_DEPTH = 16  # bits a coordinate, the official limit: 3 * 16 leave 15 bits of an int64 for the scene
 
 
-def curve_depth(grid_coord: Tensor, scenes: int, largest: int | None = None) -> int:
+def curve_depth(grid_coord: Tensor, scenes: int) -> int:
     """Bits that each coordinate needs: bit_length(largest coordinate + 1), the official rule.
 
     Args:
         grid_coord: int64 [V, 3], at least 0.
         scenes: Number of scenes in the batch.
-        largest: See `serialize`.
 
     Returns:
         The depth of the curves.
@@ -30,7 +29,7 @@ def curve_depth(grid_coord: Tensor, scenes: int, largest: int | None = None) -> 
     Raises:
         InputError: The depth is above 16, or the scenes do not fit an int64 beside the curve.
     """
-    largest = max(int(grid_coord.max()), largest or 0)
+    largest = int(grid_coord.max())
     depth = (largest + 1).bit_length()
     if depth > MAX_DEPTH:
         raise InputError(f"grid_coord must be at most {2**MAX_DEPTH - 2} (curves of {MAX_DEPTH} bits), found {largest}")
@@ -119,13 +118,7 @@ class Serialization:
 
 
 def serialize(
-    grid_coord: Tensor,
-    batch: Tensor,
-    orders: tuple[str, ...],
-    scenes: int,
-    *,
-    scene_depth: bool = False,
-    largest: int | None = None,
+    grid_coord: Tensor, batch: Tensor, orders: tuple[str, ...], scenes: int, *, scene_depth: bool = False
 ) -> Serialization:
     """Sort voxels along every curve: code = scene << 3 depth | number along the curve (the official rule).
 
@@ -138,8 +131,6 @@ def serialize(
         orders: k of `ORDERS`.
         scenes: Number of scenes in the batch.
         scene_depth: Take each scene's own depth for its curve instead, so that a scene is ordered as alone.
-        largest: The largest coordinate of the scene that these voxels are a part of, for their curves' depth; None
-            where they are all of it.
 
     Returns:
         The voxels along the k curves.
@@ -147,7 +138,7 @@ def serialize(
     Raises:
         InputError: The codes do not fit (see `curve_depth`), or an order is unknown.
     """
-    depth = curve_depth(grid_coord, scenes, largest)
+    depth = curve_depth(grid_coord, scenes)
     own: int | Tensor = depth
     if scene_depth:
         largest = torch.zeros(scenes, dtype=torch.int64, device=batch.device)

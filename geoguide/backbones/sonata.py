@@ -13,6 +13,7 @@ import torch
 from geoguide.backbones.checkpoints import RELEASES, find_weights, load_encoder
 from geoguide.backbones.point_transformer import PointTransformerV3, upcast
 from geoguide.backbones.serialization import MAX_DEPTH
+from geoguide.backbones.whole_patches import WholeStage
 from geoguide.errors import DataError, InputError
 from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.indexed import IndexedRows
@@ -47,34 +48,45 @@ class EncoderInput:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """How a scene lies on the encoder's grid, by which a part of it gets the voxels that it has in the whole.
+    """How a whole scene lies on an encoder's grid, for its parts: these get the voxels and patches of the whole.
 
     Attributes:
         origin: float32 [3] metres, what is subtracted from coordinates.
         lowest: int64 [3], the lowest cell of the grid.
-        largest: The largest cell number along any axis, counted from `lowest`: the curves are laid through a cube of it.
+        stages: The whole scene's voxels along the encoder's curves; none where only voxels are asked for.
     """
 
     origin: np.ndarray
     lowest: np.ndarray
-    largest: int
+    stages: tuple[WholeStage, ...] = ()
 
     @classmethod
     def of(cls, points: np.ndarray, grid: float) -> "Frame":
-        """Lay a whole scene on a grid: x and y centred on the bounding box, z from 0.
+        """Lay a scene on a grid: x and y centred on the bounding box, z from 0.
 
         Args:
             points: float32 [P, 3] metres.
             grid: Edge of a voxel, metres.
 
         Returns:
-            The frame.
+            The frame, without stages.
         """
         low, high = points.min(axis=0), points.max(axis=0)
         origin = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
         # Subtraction, division and floor keep the order of numbers: the lowest cell is that of the lowest coordinate.
-        ends = np.floor(np.stack([low - origin, high - origin]).astype(np.float64) / grid).astype(np.int64)  # [2, 3]
-        return cls(origin, ends[0], int((ends[1] - ends[0]).max()))
+        return cls(origin, np.floor((low - origin).astype(np.float64) / grid).astype(np.int64))
+
+    def cells(self, points: np.ndarray, grid: float) -> np.ndarray:
+        """Number the cells of points.
+
+        Args:
+            points: float32 [P, 3] metres, of the scene or a part of it.
+            grid: As of `of`.
+
+        Returns:
+            int64 [P, 3], at least 0.
+        """
+        return np.floor((points - self.origin).astype(np.float64) / grid).astype(np.int64) - self.lowest
 
 
 def encoder_input(
@@ -119,7 +131,7 @@ def encoder_input(
         raise InputError(f"points must span at most {grid * (2**MAX_DEPTH - 4):g} m at this grid, {found}")
     frame = Frame.of(points, grid) if frame is None else frame
     coord = points - frame.origin  # [P, 3]
-    cell = np.floor(coord.astype(np.float64) / grid).astype(np.int64) - frame.lowest
+    cell = frame.cells(points, grid)
     selected, inverse = unique_cells(cell - cell.min(axis=0))
     feat = np.concatenate([coord, colors, normals], axis=1)[selected]  # [V, 9]
     return EncoderInput(coord[selected], cell[selected], feat, selected, inverse)
@@ -164,8 +176,8 @@ def encode_voxels(
     coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
     if scale != 1:
         coord, feat = coord * scale, torch.cat([feat[:, :3] * scale, feat[:, 3:]], dim=1)
-    largest = None if frame is None else frame.largest
-    stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device), largest=largest)
+    whole = None if frame is None else frame.stages
+    stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device), whole=whole)
     return IndexedRows(upcast(stages, concat).float().cpu().numpy(), voxel.astype(np.int32))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 MOST = 400_000  # points of a tile with its halo: what is computed for a tile then takes about a gigabyte
 FROM = 1_000_000  # points from which a cloud is cut into tiles, where nobody says (benchmarks/results/large_cloud.json)
-_ROWS = 1 << 20  # points whose steps are computed at a time
+ROWS = 1 << 20  # points whose steps are computed at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +78,9 @@ def plan_steps(points: np.ndarray, corner: np.ndarray, size: float) -> np.ndarra
         int32 [P, 2], at least 0.
     """
     found = np.empty((len(points), 2), np.int32)
-    for start in range(0, len(points), _ROWS):
-        part = points[start : start + _ROWS, :2].astype(np.float64)
-        found[start : start + _ROWS] = np.floor((part - corner) / size)
+    for start in range(0, len(points), ROWS):
+        part = points[start : start + ROWS, :2].astype(np.float64)
+        found[start : start + ROWS] = np.floor((part - corner) / size)
     return found
 
 
