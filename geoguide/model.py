@@ -152,29 +152,32 @@ class GeoGuideModel:
             ((500,), (500,))
         """
         index, rows, count = np.empty(len(scene), np.int32), [], 0
-        for chosen, part, found in self._parts(scene, tile, halo, progress):
-            index[chosen], rows, count = part + count, [*rows, found], count + len(found)
+        for part in self._parts(scene, tile, halo, progress):
+            index[part.rows] = part.features.index + count
+            rows += self._aligned(part.features.rows)
+            count += len(part.features.rows)
         return EncodedScan(torch.cat(rows), index, self.prompt, self.text)
 
-    @torch.inference_mode()
-    def _parts(
-        self, scene: Scene, tile: float | None, halo: float, progress: bool
-    ) -> Iterator[tuple[np.ndarray | slice, np.ndarray, Tensor]]:
-        """A scene's points part by part: which, the row of each, and the rows of F_3d^sem, unit length."""
+    def _parts(self, scene: Scene, tile: float | None, halo: float, progress: bool) -> Iterator[Part]:
+        """The frozen features of a scene, part by part; at the end the check whether they are of the domain."""
         halo = number("halo", halo)
         if tile is not None and number("tile", tile) == 0:
             raise InputError("tile must be above 0 metres, found 0")
         backbone = open_backbone(self.backbone, self.device)
         whole = not is_tiled(scene, tile)
         parts = [Part(slice(None), encoded_whole(backbone, scene))] if whole else Parts(backbone, scene, tile, halo)
-        total = 0.0
+        total = np.zeros(self.adapter.in_width)
         for part in tqdm(parts, "tiles", disable=whole or not progress):
-            geometry = torch.from_numpy(part.features.rows)
-            weight = np.bincount(part.features.index, minlength=len(geometry)) / len(scene)
-            total = total + torch.from_numpy(weight) @ geometry.double()
-            rows = torch.nn.functional.normalize(self.adapter.whole(geometry), dim=-1)
-            yield part.rows, part.features.index, rows
-        self._check_domain(scene.name, total.float())
+            weight = np.bincount(part.features.index, minlength=len(part.features.rows)) / len(scene)
+            total += weight.astype(np.float32) @ part.features.rows
+            yield part
+        self._check_domain(scene.name, torch.from_numpy(total).float())
+
+    @torch.inference_mode()
+    def _aligned(self, geometry: np.ndarray, chunk: int = 65536) -> Iterator[Tensor]:
+        """F_3d^sem of frozen features [R, C1], unit length, chunk by chunk."""
+        for rows in torch.from_numpy(geometry).split(chunk):
+            yield torch.nn.functional.normalize(self.adapter(rows.to(self.device).float()), dim=-1)
 
     def _check_domain(self, name: str, mean: Tensor) -> None:
         """Warn of a scan whose mean frozen features, [C1], lie far from those of the training scenes."""
@@ -250,9 +253,10 @@ class GeoGuideModel:
         """
         text = word_text(labels, self.prompt, self.text)
         ids, scores = np.empty(len(scene), np.int64), np.empty(len(scene), np.float32)
-        for chosen, index, rows in self._parts(scene, tile, halo, progress):
-            found, cosine = text.classify(rows)
-            ids[chosen], scores[chosen] = found[index], cosine[index]
+        for part in self._parts(scene, tile, halo, progress):
+            found = zip(*(text.classify(rows) for rows in self._aligned(part.features.rows)), strict=True)
+            of_rows, cosines = (np.concatenate(each) for each in found)
+            ids[part.rows], scores[part.rows] = of_rows[part.features.index], cosines[part.features.index]
         return ids, scores
 
     def check_labels(self, labels: Sequence[str]) -> None:

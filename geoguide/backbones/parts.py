@@ -23,7 +23,7 @@ from geoguide.ops.indexed import IndexedRows
 from geoguide.ops.tiles import FROM, ROWS, Tiling, plan_steps, tiling
 from geoguide.scene import Scene
 
-HALO = 6.4  # metres: see benchmarks/results/large_cloud.json for what less or more of it changes
+HALO = 12.8  # metres: see benchmarks/results/large_cloud.json for what less or more of it changes
 STEP = 0.8  # metres, for a backbone without voxels
 
 
@@ -49,11 +49,11 @@ class Part:
     """The features of some of a scene's points.
 
     Attributes:
-        rows: int64 [p], which points, ascending.
+        rows: int64 [p], which points, ascending; or the slice of all of them.
         features: Their F_3d^G, float32 [p, C1].
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | slice
     features: IndexedRows
 
 
@@ -102,15 +102,16 @@ class Parts:
         voxels = next((part for part in _members(backbone) if isinstance(part, VoxelBackbone)), None)
         self._frame = None if voxels is None else frame_of(scene.points, voxels)
         if voxels is None or self._frame is None:
-            self.step = STEP
+            self.step, counted = STEP, None
             steps = plan_steps(scene.points, scene.points[:, :2].min(axis=0), STEP)
         else:  # by the arithmetic of voxels, so that none is cut
             cells = int(np.prod(voxels.model.config.stride))
             self.step = voxels.grid * cells
             steps = plan_steps(scene.points - self._frame.origin, np.zeros(2), voxels.grid)
             steps = (steps - self._frame.lowest[:2].astype(np.int32)) // cells
+            counted = self._frame.stages[0].plan.numpy() // cells
         edge = None if tile is None else max(1, int(np.ceil(tile / self.step)))
-        self.tiling: Tiling = tiling(steps, int(np.ceil(halo / self.step)), edge)
+        self.tiling: Tiling = tiling(steps, int(np.ceil(halo / self.step)), edge, counted=counted)
 
     def __len__(self) -> int:
         """How many tiles there are."""

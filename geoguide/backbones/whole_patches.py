@@ -29,6 +29,11 @@ class WholeStage:
     rank: tuple[Tensor, ...]
     size: int
 
+    @property
+    def plan(self) -> Tensor:
+        """x and y of the voxels' cells, int64 [V, 2]."""
+        return torch.stack([self.key >> 32, self.key >> 16 & 0xFFFF], dim=1)
+
     def slots(self, cells: Tensor) -> tuple[list[Tensor], list[Tensor], tuple[tuple[int, int], ...]]:
         """Lay some of the voxels into the slots of the whole scene's patches, as `StageLayout` takes them.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST = 400_000  # points of a tile with its halo: what is computed for a tile then takes about a gigabyte
+MOST = 600_000  # points, or voxels, of a tile with its halo: what is computed of them takes two gigabytes
 FROM = 1_000_000  # points from which a cloud is cut into tiles, where nobody says (benchmarks/results/large_cloud.json)
 ROWS = 1 << 20  # points whose steps are computed at a time
 
@@ -84,23 +84,27 @@ def plan_steps(points: np.ndarray, corner: np.ndarray, size: float) -> np.ndarra
     return found
 
 
-def tiling(step: np.ndarray, halo: int, edge: int | None = None, most: int = MOST) -> Tiling:
+def tiling(
+    step: np.ndarray, halo: int, edge: int | None = None, *, counted: np.ndarray | None = None, most: int = MOST
+) -> Tiling:
     """Choose the size of tiles.
 
     Args:
         step: int32 [P, 2], the step of each point in the plan, from 0.
         halo: Steps around a tile.
-        edge: Steps along a tile's side; None for the largest power of two with which no tile holds more points than
-            `most`, its halo included, but at least the halo.
-        most: Points of a tile.
+        edge: Steps along a tile's side; None for the largest power of two with which no tile holds more than `most`,
+            its halo included, but at least the halo.
+        counted: int [V, 2], the steps of what takes the memory, such as voxels; None for the points.
+        most: Of them in a tile.
 
     Returns:
         The tiling.
     """
     if edge is not None:
         return Tiling(edge, halo, step)
-    width = step.max(axis=0).astype(np.int64) + 1
-    count = np.bincount(step[:, 0].astype(np.int64) * width[1] + step[:, 1], minlength=int(width.prod()))
+    counted = step if counted is None else counted
+    width = counted.max(axis=0).astype(np.int64) + 1
+    count = np.bincount(counted[:, 0].astype(np.int64) * width[1] + counted[:, 1], minlength=int(width.prod()))
     total = np.zeros(width + 1, np.int64)  # of the steps below and left of each corner
     total[1:, 1:] = count.reshape(width).cumsum(0).cumsum(1)
     edge = 1 << int(width.max() - 1).bit_length()
