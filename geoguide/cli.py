@@ -347,9 +347,9 @@ class Verify:
 
 @dataclass(frozen=True)
 class Segment:
-    """Label a scan (ply, npz, bin), an RGB-D folder or a folder of one LiDAR key frame with a list of words.
+    """Label a scan (ply, npz, bin), a ScanNet scene, an RGB-D folder or one LiDAR key frame with a list of words.
 
-    A key frame is a LiDAR file, camera images and calibration.json, which says where each camera stands.
+    Of a ScanNet scene the official mesh is labelled; another RGB-D folder is reconstructed. A key frame is a LiDAR file, camera images and calibration.json, which says where each camera stands.
     """
 
     scan: Positional[Path]
@@ -371,6 +371,10 @@ class Segment:
     """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
+    tile: Annotated[float | None, Within(0.1)] = None
+    """Edge in metres of the tiles in which a large scan is labelled; default by memory, from a million points on."""
+    halo: Annotated[float, Within(0)] = 12.8
+    """Metres around a tile that its labels see: less is faster, and differs more from the scan labelled whole."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -387,10 +391,11 @@ class Segment:
         out = output_file(self.out, default, ".ply", inputs=read, summary=about, own=own_scan.is_labelled)
         model = geoguide.load(self.model, self.weights).to(self.device)
         model.check_labels(names)
-        if os.path.isfile(self.scan):
-            refuse_unread(self, {"voxel"}, "folders of depth images")
+        if os.path.isfile(self.scan) or own_scan.is_scannet(self.scan):
+            refuse_unread(self, {"voxel"}, "folders of depth images that are reconstructed")
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
-        result = own_scan.segment_scan(scan, model, names, masks=self.masks)
+        sizes = {"tile": self.tile, "halo": self.halo, "progress": True}
+        result = own_scan.segment_scan(scan, model, names, masks=self.masks, **sizes)
         own_scan.write_labelled(out, result)
         for line in own_scan.report_lines(result):
             print(line)
