@@ -34,7 +34,7 @@ GAP = 0.3  # metres between rooms
 WORDS = load_label_set("scannet20").names
 WHOLE = 1e6  # metres: one tile
 AGREE_ROOMS, AGREE = 9, ((12.8, 6.4), (12.8, 12.8), (25.6, 6.4), (25.6, 12.8))
-GROWTH_ROOMS, GROWTH = (4, 9, 16), (12.8, 3.2)
+GROWTH_ROOMS, GROWTH = (4, 9, 25), (12.8, 3.2)
 
 
 def room() -> tuple[np.ndarray, np.ndarray, str]:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from tqdm import tqdm
 
 from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.backbones.parts import HALO, Part, Parts, encoded_whole, is_tiled
-from geoguide.benchmarks.named import shown
 from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import ConfigError, DataError, InputError, first_line
@@ -26,16 +26,17 @@ from geoguide.ops.devices import resolve_device
 from geoguide.ops.tensor_files import mismatches
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import listed, word_text
-from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.encoded import EncodedScan
-from geoguide.pipeline.stages import frozen_features
-from geoguide.pipeline.train import Fit
 from geoguide.scene import Scene
 from geoguide.students.adapter import Adapter, AdapterConfig
-from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.students.statistics import feature_distance
 from geoguide.text.encoders import TextConfig, text_encoder
 from geoguide.text_files import parse_json
+
+if TYPE_CHECKING:  # to label needs no experiment, and starts faster without
+    from geoguide.pipeline.config import ExperimentConfig
+    from geoguide.pipeline.train import Fit
+    from geoguide.students.frozen_backbone import FrozenBackboneStudent
 
 _FORMAT = "geoguide-model-1"
 # Times the `feature_distance` of the farthest training scene. Beyond it lie sweeps of streets for a model of rooms, and
@@ -85,12 +86,14 @@ class GeoGuideModel:
     scenes: dict[str, str] = field(default_factory=dict)
     farthest: float | None = None
 
-    def student(self) -> FrozenBackboneStudent:
+    def student(self) -> "FrozenBackboneStudent":
         """See the model as what was trained.
 
         Returns:
             The student that `pipeline.evaluate` scores; it shares the adapter.
         """
+        from geoguide.students.frozen_backbone import FrozenBackboneStudent
+
         return FrozenBackboneStudent(self.adapter, self.adapter_config, self.backbone)
 
     @property
@@ -125,7 +128,7 @@ class GeoGuideModel:
             float32 [P, C], unit length, on the adapter's device. A scan whose frozen features lie much farther from
             those of the training scenes than any of these does is out of the model's domain: one warning.
         """
-        geometry = torch.from_numpy(frozen_features(scene, self.backbone, self.device))
+        geometry = torch.from_numpy(open_backbone(self.backbone, self.device).encode(scene))
         self._check_domain(scene.name, geometry.mean(0))
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
@@ -413,7 +416,7 @@ def _about(path: Path) -> _About:
     return from_dict(_About, about, _ABOUT)
 
 
-def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
+def from_fit(fitted: "Fit", config: "ExperimentConfig") -> GeoGuideModel:
     """What inference keeps of a training: the adapter; the three modules are discarded (paper, Total).
 
     Args:
@@ -438,8 +441,10 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
     return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, *about)
 
 
-def _place(fitted: Fit, config: ExperimentConfig) -> str:
+def _place(fitted: "Fit", config: "ExperimentConfig") -> str:
     """What a model was trained on, by its scenes and not only by its config: these may have been made elsewhere."""
+    from geoguide.benchmarks.named import shown
+
     kinds = {scene.provenance for scene in fitted.trained_on}
     if config.data.generated and kinds <= {"mini"}:
         return config.data.dataset

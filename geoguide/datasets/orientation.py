@@ -7,15 +7,19 @@ the ground and along the street. A point votes for the side of the nearest viewp
 neighbours on a smooth surface vote together (`oriented`). What nobody can see keeps looking up.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from pykdtree.kdtree import KDTree
-from scipy import sparse
 from tqdm import tqdm
 
 from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
 from geoguide.ops.tiles import FROM, plan_steps, tiling
 from geoguide.ops.weld import find_weld
+
+if TYPE_CHECKING:  # slow to import, and supplied normals are asked without
+    from scipy import sparse
 
 EYES = (1.0, 1.6)  # metres above the ground: a device held in the hand, and before the eyes
 PLAN = 0.4  # metres from one viewpoint to the next in the plan
@@ -190,8 +194,10 @@ def _upward(normals: np.ndarray) -> np.ndarray:
     return normals * sign[:, None]
 
 
-def _smoothness(normals: np.ndarray, nearest: np.ndarray) -> sparse.csr_matrix:
+def _smoothness(normals: np.ndarray, nearest: np.ndarray) -> "sparse.csr_matrix":
     """How much each neighbour says about a point's side, signed, [P, P]; a row's absolute values sum to 1."""
+    from scipy import sparse
+
     count = len(normals)
     row, column = np.repeat(np.arange(count), nearest.shape[1]), nearest.reshape(-1)
     cosine = np.einsum("ed,ed->e", normals[row], normals[column])

@@ -11,7 +11,7 @@ import numpy as np
 
 MOST = 600_000  # points, or voxels, of a tile with its halo: what is computed of them takes two gigabytes
 FROM = 1_000_000  # points from which a cloud is cut into tiles, where nobody says (benchmarks/results/large_cloud.json)
-ROWS = 1 << 20  # points whose steps are computed at a time
+ROWS = 1 << 18  # points whose steps are computed at a time
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,14 +12,11 @@ from geoguide.backbones.parts import HALO, is_tiled
 from geoguide.datasets.depth_agreement import depth_agreement
 from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
 from geoguide.datasets.points import load_points
-from geoguide.datasets.rgbd import load_rgbd
 from geoguide.datasets.scannet import is_scannet, load_scan
 from geoguide.datasets.units import extent_as_read
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import SPLAT, Fusion, fuse
 from geoguide.model import GeoGuideModel
-from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 from geoguide.teachers.color import ColorTeacher
 from geoguide.text.encoder import spelling
@@ -137,6 +134,8 @@ def open_scan(
     if official:
         scene = load_scan(path)
     elif path.is_dir():
+        from geoguide.datasets.rgbd import load_rgbd  # meshes are made by packages that are slow to import
+
         scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, unit=unit or "m")
     else:
         scene = load_points(path, columns=columns, unit=unit)
@@ -190,6 +189,9 @@ def segment_scan(
     }
     superpoints = instances = None
     if masks:
+        from geoguide.pipeline.config import ExperimentConfig  # slow to import
+        from geoguide.pipeline.stages import Stages
+
         stages = Stages(scene, ExperimentConfig())
         superpoints, instances = stages.superpoints, stages.masks.best_of_points()
         summary |= {"superpoints": int(superpoints.max() + 1), "instance_masks": len(stages.masks)}

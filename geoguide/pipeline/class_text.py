@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, KeysView, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor
 from geoguide.errors import InputError
 from geoguide.labels import load_label_set
 from geoguide.labels.nuscenes import FinerNames, has_finer_names, load_finer_names
-from geoguide.pipeline.config import Protocol
 from geoguide.text.encoder import same_pair
 from geoguide.text.encoders import TextConfig, text_encoder
+
+if TYPE_CHECKING:  # a model that labels needs no experiment
+    from geoguide.pipeline.config import Protocol
 
 OTHER = ("otherfurniture", "other")  # names of the class of other things in ScanNet and Matterport3D
 BARE = "other"  # the word that OpenScene embeds for it
@@ -62,7 +65,7 @@ class ClassText:
         return ids, torch.cat([b.values for b in best]).float().cpu().numpy()
 
 
-def class_text(label_set: str, protocol: Protocol, text: TextConfig | None = None) -> ClassText:
+def class_text(label_set: str, protocol: "Protocol", text: TextConfig | None = None) -> ClassText:
     """Embed the classes of a label set as a protocol says.
 
     Args:
