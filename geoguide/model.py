@@ -164,8 +164,6 @@ class GeoGuideModel:
     def _parts(self, scene: Scene, tile: float | None, halo: float, progress: bool) -> Iterator[Part]:
         """The frozen features of a scene, part by part; at the end the check whether they are of the domain."""
         halo = number("halo", halo)
-        if tile is not None and number("tile", tile) == 0:
-            raise InputError("tile must be above 0 metres, found 0")
         backbone = open_backbone(self.backbone, self.device)
         whole = not is_tiled(scene, tile)
         parts = [Part(slice(None), encoded_whole(backbone, scene))] if whole else Parts(backbone, scene, tile, halo)

@@ -19,8 +19,9 @@ from geoguide.backbones.serialization import MAX_DEPTH
 from geoguide.backbones.sonata import Frame
 from geoguide.backbones.whole_patches import whole_stages
 from geoguide.errors import InputError
+from geoguide.ops.arrays import number
 from geoguide.ops.indexed import IndexedRows
-from geoguide.ops.tiles import FROM, ROWS, Tiling, plan_steps, tiling
+from geoguide.ops.tiles import FROM, MOST, ROWS, Tiling, plan_steps, tiling
 from geoguide.scene import Scene
 
 HALO = 12.8  # metres: see benchmarks/results/large_cloud.json for what less or more of it changes
@@ -66,9 +67,14 @@ def is_tiled(scene: Scene, tile: float | None) -> bool:
 
     Returns:
         True where it is cut; never where one tile holds all of it.
+
+    Raises:
+        InputError: `tile` is no positive number.
     """
     if tile is None:
         return len(scene) >= FROM
+    if number("tile", tile) == 0:
+        raise InputError("tile must be above 0 metres, found 0")
     return bool((np.ptp(scene.points[:, :2], axis=0) > tile).any())
 
 
@@ -111,7 +117,7 @@ class Parts:
             steps = (steps - self._frame.lowest[:2].astype(np.int32)) // cells
             counted = self._frame.stages[0].plan.numpy() // cells
         edge = None if tile is None else max(1, int(np.ceil(tile / self.step)))
-        self.tiling: Tiling = tiling(steps, int(np.ceil(halo / self.step)), edge, counted=counted)
+        self.tiling: Tiling = tiling(steps, int(np.ceil(halo / self.step)), edge, counted=counted, most=MOST)
 
     def __len__(self) -> int:
         """How many tiles there are."""

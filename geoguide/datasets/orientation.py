@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
-from geoguide.ops.tiles import FROM, plan_steps, tiling
+from geoguide.ops.tiles import FROM, MOST, plan_steps, tiling
 from geoguide.ops.weld import find_weld
 
 if TYPE_CHECKING:  # slow to import, and supplied normals are asked without
@@ -117,7 +117,7 @@ def oriented(points: np.ndarray, normals: np.ndarray, sensors: np.ndarray | None
     if len(points) < FROM:
         return _oriented(points, normals, sensors)
     corner = points[:, :2].min(axis=0).astype(np.float64)
-    tiles, found = tiling(plan_steps(points, corner, PLAN), HALO), np.empty_like(normals)
+    tiles, found = tiling(plan_steps(points, corner, PLAN), HALO, most=MOST), np.empty_like(normals)
     for tile in tqdm(tiles, "normals"):
         part = _oriented(points[tile.rows], normals[tile.rows], sensors, corner)
         found[tile.rows[tile.own]] = part[tile.own]
