@@ -347,9 +347,11 @@ class Verify:
 
 @dataclass(frozen=True)
 class Segment:
-    """Label a scan (ply, npz, bin), a ScanNet scene, an RGB-D folder or one LiDAR key frame with a list of words.
+    """Label a scan (ply, npz, bin, las, laz, e57) or a folder with a list of words.
 
-    Of a ScanNet scene the official mesh is labelled; another RGB-D folder is reconstructed. A key frame is a LiDAR file, camera images and calibration.json, which says where each camera stands.
+    A folder is a ScanNet scene, whose official mesh is labelled; another folder of RGB-D frames, which is
+    reconstructed; or one LiDAR key frame: a LiDAR file, camera images and calibration.json, which says where each
+    camera stands.
     """
 
     scan: Positional[Path]
@@ -358,7 +360,8 @@ class Segment:
     model: str = "mini"
     """A .safetensors file, or the name of a packaged model."""
     out: Path | None = None
-    """Labelled ply; default <scan>_labelled.ply in the working directory. The summary goes beside it as .json."""
+    """Labelled ply, las or laz; default <scan>_labelled.ply in the working directory, of a las or laz of its own kind.
+    The summary goes beside it as .json."""
     columns: Annotated[int | None, Within(3, 6)] = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
@@ -387,8 +390,11 @@ class Segment:
 
         names = own_scan.parse_labels(self.labels)
         read = [Path(path) for path in (self.scan, self.model, self.weights) if path is not None]
-        default, about = Path(f"{Path(os.path.abspath(self.scan)).stem}_labelled.ply"), ("scan", "points", "labels")
-        out = output_file(self.out, default, ".ply", inputs=read, summary=about, own=own_scan.is_labelled)
+        default, about = own_scan.default_name(self.scan), ("scan", "points", "labels")
+        suffix = (self.out or default).suffix.lower()
+        suffix = suffix if suffix in own_scan.LAS else ".ply"
+        out = output_file(self.out, default, suffix, inputs=read, summary=about, own=own_scan.is_labelled)
+        own_scan.need_writer(out)
         model = geoguide.load(self.model, self.weights).to(self.device)
         model.check_labels(names)
         if os.path.isfile(self.scan) or own_scan.is_scannet(self.scan):

@@ -58,7 +58,7 @@ def test_the_size_of_tiles_follows_what_is_counted() -> None:
     step = np.stack(np.meshgrid(np.arange(64), np.arange(64)), axis=-1).reshape(-1, 2)
     sizes = [tiling(step, 2, most=most).edge for most in (10_000, 4095, 1000, 10)]
     assert sizes == [64, 32, 16, 2]
-    assert tiling(step, 2, counted=step[:1], most=10).edge == 1 << int(0).bit_length()
+    assert tiling(step, 2, counted=step[:1], most=10).edge == 1 << (0).bit_length()
 
 
 def test_a_part_that_is_all_of_a_scene_is_encoded_as_the_whole(model: GeoGuideModel, room: Scene) -> None:

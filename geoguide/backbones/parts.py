@@ -148,7 +148,9 @@ def frame_of(points: np.ndarray, backbone: VoxelBackbone) -> Frame:
         cell = frame.cells(points[start : start + ROWS], backbone.grid)
         if cell.max() >= 2**MAX_DEPTH - 1:
             reach = backbone.grid * (2**MAX_DEPTH - 1)
-            raise InputError(f"points must span at most {reach:g} m at this grid, found {np.ptp(points, axis=0).max():g} m")
+            raise InputError(
+                f"points must span at most {reach:g} m at this grid, found {np.ptp(points, axis=0).max():g} m"
+            )
         found = np.union1d(found, cell[:, 0] << 32 | cell[:, 1] << 16 | cell[:, 2])
     cells = torch.from_numpy(np.stack([found >> 32, found >> 16 & 0xFFFF, found & 0xFFFF], axis=1))
     return replace(frame, stages=whole_stages(cells, backbone.model.config))

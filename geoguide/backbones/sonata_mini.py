@@ -106,8 +106,8 @@ class UntrainedBackbone:
 
     def encode_voxels(self, scene: Scene, frame: Frame | None = None) -> IndexedRows:
         """(see `SonataBackbone.encode_voxels`)."""
-        sizes = {"grid": self.grid, "concat": self.concat, "device": self.device}
-        return encode_voxels(self.model, scene, frame=frame, **sizes)
+        sizes = {"grid": self.grid, "concat": self.concat}
+        return encode_voxels(self.model, scene, device=self.device, frame=frame, **sizes)
 
 
 def read_notes(path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class WholeStage:
 
     @property
     def plan(self) -> Tensor:
-        """x and y of the voxels' cells, int64 [V, 2]."""
+        """X and y of the voxels' cells, int64 [V, 2]."""
         return torch.stack([self.key >> 32, self.key >> 16 & 0xFFFF], dim=1)
 
     def slots(self, cells: Tensor) -> tuple[list[Tensor], list[Tensor], tuple[tuple[int, int], ...]]:

@@ -212,9 +212,12 @@ def load_scan(folder: str | Path) -> Scene:
     scene, views = load_points(_mesh(folder)), _load_views(folder, 1, None)
     views = views[:: max(1, -(-len(views) // FRAMES))]
     check_surface(scene.points, views, str(folder))
-    told = f"a ScanNet scene: the vertices of its official mesh {_mesh(folder).name} are labelled, nothing is reconstructed"
+    mesh = _mesh(folder).name
+    told = f"a ScanNet scene: the vertices of its official mesh {mesh} are taken, nothing is reconstructed"
     said = (told, *scene.as_read, *frames_as_read(views))
-    return replace(scene, name=Path(os.path.abspath(folder)).name, views=views, provenance=provenance_of(folder), as_read=said)
+    return replace(
+        scene, name=Path(os.path.abspath(folder)).name, views=views, provenance=provenance_of(folder), as_read=said
+    )
 
 
 def load_annotation_superpoints(folder: str | Path) -> np.ndarray:

@@ -37,7 +37,6 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
         >>> doubled(21)
         42
     """
-
     return functools.partial(_Kernel, options)
 
 
@@ -45,7 +44,7 @@ class _Kernel:
     """A function that is compiled when it is first called, or when a kernel that calls it is."""
 
     def __init__(self, options: dict[str, Any], function: FunctionType) -> None:
-        self._options = options
+        self._options, self._function = options, function
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -56,7 +55,7 @@ class _Kernel:
         """What numba makes of the function."""
         import numba
 
-        function = self.__wrapped__
+        function = self._function
         kernel = numba.njit(**self._options)(function)
         if not Path(function.__code__.co_filename).is_file():  # typed at a prompt
             return kernel

@@ -101,9 +101,10 @@ def open_scan(
     """Open a scan.
 
     Args:
-        path: A file of points, as `load_points` reads it; or the folder of a ScanNet scene, whose official mesh is read;
-            or another folder of colour, depth and pose, which is reconstructed; or a folder with calibration.json, one LiDAR key frame (see `nuscenes.load_key_frame`): its colours are lifted from the
-            cameras, and points that no camera sees stay grey.
+        path: A file of points, as `load_points` reads it; the folder of a ScanNet scene, whose official mesh is read;
+            another folder of colour, depth and pose, which is reconstructed; or a folder with calibration.json, one
+            LiDAR key frame (see `nuscenes.load_key_frame`): its colours are lifted from the cameras, and points that no
+            camera sees stay grey.
         columns: Float32 columns of a .bin file; None to infer them.
         voxel: Metres, of a reconstruction.
         unit: Of a file's coordinates, or of an RGB-D folder's poses, as in `load_points`.
