@@ -252,9 +252,10 @@ class GeoGuideModel:
         Raises:
             InputError: No words, words without an order (a set), or two that are the same to the text encoder.
         """
-        text = word_text(labels, self.prompt, self.text)  # before the work
+        names = listed(labels)
+        text = word_text(names, self.prompt, self.text)  # before the work
         if not is_tiled(scene, tile):
-            return self.encode(scene, tile=tile, halo=halo).label(labels)
+            return self.encode(scene, tile=tile, halo=halo).label(names)
         ids, scores = np.empty(len(scene), np.int64), np.empty(len(scene), np.float32)
         for part in self._parts(scene, tile, halo, progress):
             found = zip(*(text.classify(rows) for rows in self._aligned(part.features.rows)), strict=True)

@@ -41,7 +41,7 @@ class VoxelBackbone(Protocol):
     model: PointTransformerV3
 
     def encode_voxels(self, scene: Scene, frame: Frame | None = None) -> IndexedRows:
-        """See `SonataBackbone.encode_voxels`."""
+        """(see `SonataBackbone.encode_voxels`)."""
         ...
 
 
