@@ -193,7 +193,7 @@ def is_scannet(folder: Path) -> bool:
     Returns:
         True where `<scene>/<scene>_vh_clean_2.ply` is there.
     """
-    return _mesh(folder).is_file()
+    return os.path.isfile(_mesh(folder))  # False also for a name that is too long, unlike the method of Path
 
 
 def load_scan(folder: str | Path) -> Scene:
