@@ -237,7 +237,8 @@ class GeoGuideModel:
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `segment`, of a scene as its reader returns it: a mesh keeps its faces, LiDAR its intensity.
 
-        Of each tile no more is kept than the labels: memory does not grow with the number of tiles.
+        Of each tile no more is kept than the labels: beside a tile, memory is some bytes a point (see
+        benchmarks/results/large_cloud.json).
 
         Args:
             scene: P points.

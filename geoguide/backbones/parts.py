@@ -1,4 +1,4 @@
-"""Frozen features of a scene tile by tile: memory is that of the largest tile, whatever the scene measures.
+"""Frozen features of a scene tile by tile: memory is that of the largest tile, and some bytes a point.
 
 A tile sees its halo and lies on the whole scene's grid (`Frame`), its edges between the coarsest cells: its voxels,
 pooled cells, coordinates and curves are those of the whole. What differs near an edge is what lies beyond the halo, and
