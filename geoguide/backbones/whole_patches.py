@@ -1,8 +1,7 @@
 """The patches of attention that a whole scene has, for a part of it.
 
 Patches are cut from curves through all voxels of a scene, so where one begins depends on every voxel before it. A part
-that cut its own would let other voxels look at each other, and its features would be others throughout: of 366,156
-points of nine scanned rooms 13 % get another label. `WholeStage` keeps the place of each voxel on each curve, 8 bytes
+that cut its own would let other voxels look at each other, and its features would be others throughout. `WholeStage` keeps the place of each voxel on each curve, 8 bytes
 and 4 a curve, and gives any part of the scene the patches that the whole has.
 """
 

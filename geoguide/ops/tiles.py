@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST = 600_000  # points, or voxels, of a tile with its halo: what is computed of them takes two gigabytes
-FROM = 1_000_000  # points from which a cloud is cut into tiles, where nobody says (benchmarks/results/large_cloud.json)
+MOST = 600_000  # points, or voxels, of a tile with its halo: this bounds what is computed of them
+FROM = 1_000_000  # points from which a cloud is cut into tiles, where nobody says (measured: results/large_cloud.json)
 ROWS = 1 << 18  # points whose steps are computed at a time
 
 
