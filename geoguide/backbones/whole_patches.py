@@ -1,8 +1,9 @@
 """The patches of attention that a whole scene has, for a part of it.
 
 Patches are cut from curves through all voxels of a scene, so where one begins depends on every voxel before it. A part
-that cut its own would let other voxels look at each other, and its features would be others throughout. `WholeStage` keeps the place of each voxel on each curve, 8 bytes
-and 4 a curve, and gives any part of the scene the patches that the whole has.
+that cut its own would let other voxels look at each other, and its features would be others throughout.
+`WholeStage` keeps the place of each voxel on each curve, 8 bytes and 4 a curve, and gives any part of the scene the
+patches that the whole has.
 """
 
 from dataclasses import dataclass
