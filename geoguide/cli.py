@@ -433,9 +433,11 @@ class Verify:
 
 @dataclass(frozen=True)
 class Segment:
-    """Label a scan (ply, npz, bin), an RGB-D folder or a folder of one LiDAR key frame with a list of words.
+    """Label a scan (ply, npz, bin, las, laz, e57) or a folder with a list of words.
 
-    A key frame is a LiDAR file, camera images and calibration.json, which says where each camera stands.
+    A folder is a ScanNet scene, whose official mesh is labelled; another folder of RGB-D frames, which is
+    reconstructed; or one LiDAR key frame: a LiDAR file, camera images and calibration.json, which says where each
+    camera stands.
     """
 
     scan: Positional[Path]
@@ -444,7 +446,8 @@ class Segment:
     model: str = "mini"
     """A .safetensors file, or the name of a packaged model."""
     out: Path | None = None
-    """Labelled ply; default <scan>_labelled.ply in the working directory. The summary goes beside it as .json."""
+    """Labelled ply, las or laz; default <scan>_labelled.ply in the working directory, of a las or laz of its own kind.
+    The summary goes beside it as .json."""
     columns: Annotated[int | None, Within(3, 6)] = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
@@ -459,6 +462,10 @@ class Segment:
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
     html: Path | None = None
     """Also write a page of this name (.html) that shows the result in any browser, without a network."""
+    tile: Annotated[float | None, Within(0.1)] = None
+    """Edge in metres of the tiles in which a large scan is labelled; default by memory, from a million points on."""
+    halo: Annotated[float, Within(0)] = 12.8
+    """Metres around a tile that its labels see: less is faster, and differs more from the scan labelled whole."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -471,15 +478,19 @@ class Segment:
 
         names = own_scan.parse_labels(self.labels)
         read = [Path(path) for path in (self.scan, self.model, self.weights) if path is not None]
-        default, about = Path(f"{Path(os.path.abspath(self.scan)).stem}_labelled.ply"), ("scan", "points", "labels")
-        out = output_file(self.out, default, ".ply", inputs=read, summary=about, own=own_scan.is_labelled)
+        default, about = own_scan.default_name(self.scan), ("scan", "points", "labels")
+        suffix = (self.out or default).suffix.lower()
+        suffix = suffix if suffix in own_scan.LAS else ".ply"
+        out = output_file(self.out, default, suffix, inputs=read, summary=about, own=own_scan.is_labelled)
+        own_scan.need_writer(out)
         page = None if self.html is None else output_file(self.html, out, ".html", option="--html", inputs=read)
         model = geoguide.load(self.model, self.weights).to(self.device)
         model.check_labels(names)
-        if os.path.isfile(self.scan):
-            refuse_unread(self, {"voxel"}, "folders of depth images")
+        if os.path.isfile(self.scan) or own_scan.is_scannet(self.scan):
+            refuse_unread(self, {"voxel"}, "folders of depth images that are reconstructed")
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
-        result = own_scan.segment_scan(scan, model, names, masks=self.masks)
+        sizes = {"tile": self.tile, "halo": self.halo, "progress": True}
+        result = own_scan.segment_scan(scan, model, names, masks=self.masks, **sizes)
         own_scan.write_labelled(out, result)
         if page is not None:
             own_scan.write_page(page, result)
@@ -537,7 +548,7 @@ class View:
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
         for said in scan.scene.as_read:
             print(said)
-        with viewer.serving(own_scan.Exploration(scan, model, names), self.host, self.port) as served:
+        with viewer.serving(viewer.Exploration(scan, model, names), self.host, self.port) as served:
             print(f"{served.url} shows {len(scan.scene)} points; Ctrl-C ends", flush=True)
             viewer.wait()
 

@@ -3,37 +3,40 @@
 import json
 import os
 import warnings
-from collections.abc import Iterable, KeysView, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from tqdm import tqdm
 
-from geoguide.backbones import BackboneConfig, identity
-from geoguide.benchmarks.named import shown
+from geoguide.backbones import BackboneConfig, identity, open_backbone
+from geoguide.backbones.parts import HALO, Part, Parts, encoded_whole, is_tiled
 from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import ConfigError, DataError, InputError, first_line
 from geoguide.frozen import from_dict, to_dict
-from geoguide.ops.arrays import coordinates
+from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.devices import resolve_device
 from geoguide.ops.tensor_files import mismatches
 from geoguide.paths import WEIGHTS, replacing
-from geoguide.pipeline.class_text import ClassText
-from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.stages import frozen_features
-from geoguide.pipeline.train import Fit
+from geoguide.pipeline.class_text import listed, word_text
+from geoguide.pipeline.encoded import EncodedScan
 from geoguide.scene import Scene, facts_html
 from geoguide.students.adapter import Adapter, AdapterConfig
-from geoguide.students.frozen_backbone import FrozenBackboneStudent
 from geoguide.students.statistics import feature_distance
-from geoguide.text.encoder import same_pair
 from geoguide.text.encoders import TextConfig, text_encoder
 from geoguide.text_files import parse_json
+
+if TYPE_CHECKING:  # to label needs no experiment, and starts faster without
+    from geoguide.pipeline.config import ExperimentConfig
+    from geoguide.pipeline.train import Fit
+    from geoguide.students.frozen_backbone import FrozenBackboneStudent
 
 _FORMAT = "geoguide-model-1"
 # Times the `feature_distance` of the farthest training scene. Beyond it lie sweeps of streets for a model of rooms, and
@@ -83,12 +86,14 @@ class GeoGuideModel:
     scenes: dict[str, str] = field(default_factory=dict)
     farthest: float | None = None
 
-    def student(self) -> FrozenBackboneStudent:
+    def student(self) -> "FrozenBackboneStudent":
         """See the model as what was trained.
 
         Returns:
             The student that `pipeline.evaluate` scores; it shares the adapter.
         """
+        from geoguide.students.frozen_backbone import FrozenBackboneStudent
+
         return FrozenBackboneStudent(self.adapter, self.adapter_config, self.backbone)
 
     def __repr__(self) -> str:
@@ -129,7 +134,7 @@ class GeoGuideModel:
 
     @torch.inference_mode()
     def features(self, scene: Scene, chunk: int = 65536) -> Tensor:
-        """F_3d^sem of every point.
+        """F_3d^sem of every point; `encode` holds the same in far less memory.
 
         Args:
             scene: P points.
@@ -139,20 +144,69 @@ class GeoGuideModel:
             float32 [P, C], unit length, on the adapter's device. A scan whose frozen features lie much farther from
             those of the training scenes than any of these does is out of the model's domain: one warning.
         """
-        geometry = torch.from_numpy(frozen_features(scene, self.backbone, self.device))
-        self._check_domain(scene.name, geometry)
+        geometry = torch.from_numpy(open_backbone(self.backbone, self.device).encode(scene))
+        self._check_domain(scene.name, geometry.mean(0))
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
-    def _check_domain(self, name: str, geometry: Tensor) -> None:
+    def encode(
+        self, scene: Scene, *, tile: float | None = None, halo: float = HALO, progress: bool = False
+    ) -> EncodedScan:
+        """Encode a scan once, to ask it for words as often as wanted.
+
+        Args:
+            scene: P points, as a reader returns them: `datasets.points.load_points`, or `cloud_scene` of arrays.
+            tile: Edge in metres of the tiles in which it is worked on; None to cut scenes of `ops.tiles.FROM` points
+                and more into tiles that fit memory. One tile as large as the scene: nothing is cut.
+            halo: Metres around a tile that its features see.
+            progress: Whether to show a bar where there are tiles.
+
+        Returns:
+            Its features; a scan out of the model's domain gives one warning, as in `features`.
+
+        Example:
+            >>> from geoguide.datasets.points import Cloud, cloud_scene
+            >>> points = np.random.default_rng(0).uniform(0, 2, (500, 3))
+            >>> scan = load("mini").encode(cloud_scene("box", Cloud(points, np.full((500, 3), 128))))
+            >>> scan.score("chair").shape, scan.label(["wall", "floor"])[0].shape
+            ((500,), (500,))
+        """
+        index, rows, count = np.empty(len(scene), np.int32), [], 0
+        for part in self._parts(scene, tile, halo, progress):
+            index[part.rows] = part.features.index + count
+            rows += self._aligned(part.features.rows)
+            count += len(part.features.rows)
+        return EncodedScan(torch.cat(rows), index, self.prompt, self.text)
+
+    def _parts(self, scene: Scene, tile: float | None, halo: float, progress: bool) -> Iterator[Part]:
+        """The frozen features of a scene, part by part; at the end the check whether they are of the domain."""
+        halo = number("halo", halo)
+        backbone = open_backbone(self.backbone, self.device)
+        whole = not is_tiled(scene, tile)
+        parts = [Part(slice(None), encoded_whole(backbone, scene))] if whole else Parts(backbone, scene, tile, halo)
+        total = np.zeros(self.adapter.in_width)
+        for part in tqdm(parts, "tiles", disable=whole or not progress):
+            weight = np.bincount(part.features.index, minlength=len(part.features.rows)) / len(scene)
+            total += weight.astype(np.float32) @ part.features.rows
+            yield part
+        self._check_domain(scene.name, torch.from_numpy(total).float())
+
+    @torch.inference_mode()
+    def _aligned(self, geometry: np.ndarray, chunk: int = 65536) -> Iterator[Tensor]:
+        """F_3d^sem of frozen features [R, C1], unit length, chunk by chunk."""
+        for rows in torch.from_numpy(geometry).split(chunk):
+            yield torch.nn.functional.normalize(self.adapter(rows.to(self.device).float()), dim=-1)
+
+    def _check_domain(self, name: str, mean: Tensor) -> None:
+        """Warn of a scan whose mean frozen features, [C1], lie far from those of the training scenes."""
         if self.farthest is None:
             return
-        found = feature_distance(geometry, self.adapter.mean.cpu(), self.adapter.deviation.cpu())
+        found = feature_distance(mean[None], self.adapter.mean.cpu(), self.adapter.deviation.cpu())
         if found > OUT_OF_DOMAIN * self.farthest:
             times = f"{found / self.farthest:.1f} times as far from the training scenes as any of these"
             message = (
                 f"{name}: its features lie {times}: out of the model's domain ({self.trained_on}), labels mean little"
             )
-            warnings.warn(message, stacklevel=3)
+            warnings.warn(message, stacklevel=4)
 
     def segment(
         self,
@@ -162,6 +216,9 @@ class GeoGuideModel:
         *,
         labels: list[str],
         unit: str | None = None,
+        tile: float | None = None,
+        halo: float = HALO,
+        progress: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Label every point with the most similar word.
 
@@ -171,6 +228,9 @@ class GeoGuideModel:
             normals: [P, 3], any length; None to fit them to the points, as zero or NaN for single ones.
             labels: The words, at least one.
             unit: Of the points, as in `load_points`; None for metres, if their size allows it.
+            tile: As in `encode`.
+            halo: Likewise.
+            progress: Likewise.
 
         Returns:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
@@ -179,14 +239,29 @@ class GeoGuideModel:
             InputError: A wrong shape, points that cannot be in metres, colours on no known scale, no words, or two that
                 are the same to the text encoder.
         """
-        return self.segment_scene(_as_scene(points, colors, normals, unit), labels=labels)
+        scene = _as_scene(points, colors, normals, unit)
+        return self.segment_scene(scene, labels=labels, tile=tile, halo=halo, progress=progress)
 
-    def segment_scene(self, scene: Scene, *, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def segment_scene(
+        self,
+        scene: Scene,
+        *,
+        labels: list[str],
+        tile: float | None = None,
+        halo: float = HALO,
+        progress: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """As `segment`, of a scene as its reader returns it: a mesh keeps its faces, LiDAR its intensity.
+
+        Of each tile no more is kept than the labels: beside a tile, memory is some bytes a point (see
+        benchmarks/results/large_cloud.json).
 
         Args:
             scene: P points.
             labels: The words, at least one.
+            tile: As in `encode`.
+            halo: Likewise.
+            progress: Likewise.
 
         Returns:
             Ids int64 [P] into `labels`, and their cosines float32 [P].
@@ -194,7 +269,16 @@ class GeoGuideModel:
         Raises:
             InputError: No words, words without an order (a set), or two that are the same to the text encoder.
         """
-        return ClassText(self._text(_words(labels))).classify(self.features(scene))
+        names = listed(labels)
+        text = word_text(names, self.prompt, self.text)  # before the work
+        if not is_tiled(scene, tile):
+            return self.encode(scene, tile=tile, halo=halo).label(names)
+        ids, scores = np.empty(len(scene), np.int64), np.empty(len(scene), np.float32)
+        for part in self._parts(scene, tile, halo, progress):
+            found = zip(*(text.classify(rows) for rows in self._aligned(part.features.rows)), strict=True)
+            of_rows, cosines = (np.concatenate(each) for each in found)
+            ids[part.rows], scores[part.rows] = of_rows[part.features.index], cosines[part.features.index]
+        return ids, scores
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Make sure that the text encoder can tell words apart, before anything is done with points.
@@ -206,8 +290,8 @@ class GeoGuideModel:
             InputError: No words, or two that are the same to the encoder: it does not see case and spaces, and the
                 packaged one neither accents nor what letters beyond the Latin ones say.
         """
-        names = _words(labels)
-        self._text(names)
+        names = listed(labels)
+        word_text(names, self.prompt, self.text)
         for name in text_encoder(self.text.encoder, self.text.weights).unknown(names):
             message = f"label {name!r}: the text encoder does not know its letters, so its points mean little"
             warnings.warn(message, stacklevel=2)
@@ -236,17 +320,7 @@ class GeoGuideModel:
         Raises:
             InputError: As `segment`.
         """
-        features = self.features(_as_scene(points, colors, normals, unit))
-        return (features @ self._text([text])[0]).cpu().numpy()
-
-    def _text(self, names: list[str]) -> Tensor:
-        encoder = text_encoder(self.text.encoder, self.text.weights)
-        vectors = encoder.encode(names, prompt=self.prompt)
-        same = same_pair(vectors)
-        if same is not None:
-            first, second = (names[position] for position in same)
-            raise InputError(f"labels: {first!r} and {second!r} are the same to {encoder.name}; keep one of them")
-        return torch.from_numpy(vectors).to(self.device)
+        return self.encode(_as_scene(points, colors, normals, unit)).score(text)
 
     def graph(self) -> str:
         """What inference computes from the frozen features, operation by operation (claim C8).
@@ -358,7 +432,7 @@ def _about(path: Path) -> _About:
     return from_dict(_About, about, _ABOUT)
 
 
-def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
+def from_fit(fitted: "Fit", config: "ExperimentConfig") -> GeoGuideModel:
     """What inference keeps of a training: the adapter; the three modules are discarded (paper, Total).
 
     Args:
@@ -383,26 +457,16 @@ def from_fit(fitted: Fit, config: ExperimentConfig) -> GeoGuideModel:
     return GeoGuideModel(adapter, config.adapter, backbone, config.protocol.prompt, *about)
 
 
-def _place(fitted: Fit, config: ExperimentConfig) -> str:
+def _place(fitted: "Fit", config: "ExperimentConfig") -> str:
     """What a model was trained on, by its scenes and not only by its config: these may have been made elsewhere."""
+    from geoguide.benchmarks.named import shown
+
     kinds = {scene.provenance for scene in fitted.trained_on}
     if config.data.generated and kinds <= {"mini"}:
         return config.data.dataset
     kind = {"mini": "generated", "real": "real"}.get("".join(kinds), "real and generated")
     names = shown([scene.name for scene in fitted.trained_on])
     return f"{kind} {'' if config.data.generated else f'{config.data.dataset} '}scenes {names}"
-
-
-def _words(labels: Iterable[str]) -> list[str]:
-    """Labels in their order, which their ids follow: a set, which has none, is refused."""
-    single = isinstance(labels, str | bytes) or (isinstance(labels, np.ndarray) and labels.ndim == 0)
-    unordered = isinstance(labels, Set) and not isinstance(labels, KeysView)
-    if single or unordered or not isinstance(labels, Iterable):
-        raise InputError(f"labels must be a non-empty list of strings, found {labels!r:.80}")
-    names = list(labels)
-    if not names:
-        raise InputError(f"labels must be a non-empty list of strings, found {names!r}")
-    return names
 
 
 def _as_scene(points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None, unit: str | None) -> Scene:

@@ -10,8 +10,8 @@ import geoguide
 from geoguide import own_scan
 from geoguide.errors import ConfigError, InputError
 from geoguide.model import GeoGuideModel
-from geoguide.own_scan import Exploration, Scan
-from geoguide.own_scan.explore import HEAT, NOTHING, heat, marked
+from geoguide.own_scan import Scan
+from geoguide.own_scan.explore import HEAT, NOTHING, Exploration, heat, marked
 from geoguide.own_scan.scan import palette
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources

@@ -17,6 +17,7 @@ CONDA_ONLY = {"python", "pip", "make"}
 GPU_ONLY = {"spconv-cu126"}
 CLIP_ONLY = {"open-clip-torch"}  # it brings torchvision, which replaces or does not fit a CPU build of torch
 LITERT_ONLY = {"ai-edge-litert"}
+SCANS_ONLY = {"laspy", "lazrs", "pye57"}
 
 
 def pyproject() -> dict:
@@ -89,8 +90,8 @@ def test_environment_yml_repeats_the_pins_and_adds_only_conda_itself():
 
 def test_what_a_gpu_clip_or_litert_needs_is_an_extra_and_no_part_of_the_cpu_install():
     assert set(declared("cuda")) == GPU_ONLY and set(declared("clip")) == CLIP_ONLY
-    assert set(declared("litert")) == LITERT_ONLY
-    assert not (GPU_ONLY | CLIP_ONLY | LITERT_ONLY) & set(declared("base", "book", "test", "lab"))
+    assert set(declared("litert")) == LITERT_ONLY and set(declared("scans")) == SCANS_ONLY
+    assert not (GPU_ONLY | CLIP_ONLY | LITERT_ONLY | SCANS_ONLY) & set(declared("base", "book", "test", "lab"))
 
 
 @pytest.mark.parametrize("name", sorted(declared("base", "book", "test")))

@@ -15,7 +15,8 @@ import pytest
 import geoguide
 from geoguide.cli import main
 from geoguide.errors import InputError
-from geoguide.own_scan import Exploration, Scan, viewer
+from geoguide.own_scan import Scan, viewer
+from geoguide.own_scan.explore import Exploration
 from geoguide.own_scan.scan import palette
 from geoguide.scene import Scene
 

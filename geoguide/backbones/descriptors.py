@@ -9,9 +9,7 @@ scene about z changes no feature (up to the voxel grid).
 from dataclasses import dataclass
 
 import numpy as np
-import pgeof
 from pykdtree.kdtree import KDTree
-from scipy.spatial import ConvexHull, QhullError
 
 from geoguide.backbones.segment_descriptors import SEGMENT_NAMES, group_means, segment_features
 from geoguide.errors import ConfigError
@@ -133,6 +131,8 @@ class _Grid:
         self.weight = self.inside / self.inside.sum(axis=1, keepdims=True)  # [V, k]
         pointers = np.concatenate([[0], np.cumsum(self.inside.sum(axis=1))]).astype(np.uint32)
         flat = self.index[self.inside].astype(np.uint32)
+        import pgeof  # slow to import, like scipy; other backbones do without
+
         # [V, 11] the columns of pgeof; zeros where fewer than four neighbours are there
         self.shape = pgeof.compute_features(self.points.astype(np.float32), flat, pointers, k_min=4, verbose=False)
         self.normals = self.shape[:, 4:7].astype(np.float64)
@@ -248,6 +248,8 @@ def _gap_above(z: np.ndarray, cell: np.ndarray) -> np.ndarray:
 
 def _outline_distance(xy: np.ndarray) -> np.ndarray:
     """Distance to the convex hull of the floor plan, metres [P]; 0 where there is no plan (a line, a few points)."""
+    from scipy.spatial import ConvexHull, QhullError
+
     try:
         hull = ConvexHull(xy)
     except (QhullError, ValueError):

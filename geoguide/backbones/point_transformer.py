@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from geoguide.backbones.point_transformer_config import PointTransformerConfig
 from geoguide.backbones.point_transformer_layers import Block, Embedding, GridPooling, StageLayout
 from geoguide.backbones.serialization import Patches, Serialization, cut_patches, serialize
+from geoguide.backbones.whole_patches import WholeStage
 from geoguide.errors import ConfigError, InputError
 from geoguide.ops.segment import segment_mean
+from geoguide.ops.sparse import neighbor_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +42,14 @@ class Stage(_Grid):
         feat: float [V, D].
         offset: int64 [B], the end of each scene.
         batch: int64 [V], the scene of each voxel.
-        serialization: The voxels along the curves.
-        patches: The slots of attention.
+        serialization: The voxels along the curves; None of a part of a scene.
+        patches: The slots of attention; likewise.
         pooling_inverse: int64 [V of the stage before], this stage's voxel of each; None in stage 0.
     """
 
     feat: Tensor
-    serialization: Serialization
-    patches: Patches
+    serialization: Serialization | None
+    patches: Patches | None
 
 
 class PointTransformerV3(nn.Module):
@@ -112,6 +114,7 @@ class PointTransformerV3(nn.Module):
         *,
         mask: Tensor | None = None,
         shuffle_seed: int | None = None,
+        whole: tuple[WholeStage, ...] | None = None,
     ) -> list[Stage]:
         """Features of every stage.
 
@@ -124,6 +127,8 @@ class PointTransformerV3(nn.Module):
             shuffle_seed: None takes the curves in the configured order, nothing is random. With a number every pooling
                 shuffles which curve a block looks along, as released (and the first stage does too, where the
                 configuration's `shuffle_orders` says so).
+            whole: The scene that these voxels are a part of, whose patches are taken; None where they are all of it.
+                Only of one scene, and without shuffling.
 
         Returns:
             The stages, finest first.
@@ -141,14 +146,17 @@ class PointTransformerV3(nn.Module):
             modules: Any = self.enc[f"enc{s}"]
             if s == 0:
                 feat = self.embedding(feat, mask)
-                curves = self._curves(grid, generator if self.config.shuffle_orders else None)
             else:
                 grid = _pooled(grid, modules["down"].stride)
                 feat = modules["down"](feat, grid.pooling_inverse, len(grid.batch))
-                curves = self._curves(grid, generator)
-            patches = self._patches(grid, s)
-            depth = self.config.enc_depths[s]
-            layout = StageLayout.of(grid.coord, grid.grid_coord, grid.batch, curves, patches, depth)
+            depth, curves, patches = self.config.enc_depths[s], None, None
+            if whole is not None:
+                slots = whole[s].slots(grid.grid_coord)
+                layout = StageLayout(neighbor_table(grid.grid_coord, grid.batch), *slots, grid.coord)
+            else:
+                curves = self._curves(grid, generator if s or self.config.shuffle_orders else None)
+                patches = self._patches(grid, s)
+                layout = StageLayout.of(grid.coord, grid.grid_coord, grid.batch, curves, patches, depth)
             for i in range(depth):
                 feat = modules[f"block{i}"](feat, layout)
             stages.append(Stage(**vars(grid), feat=feat, serialization=curves, patches=patches))

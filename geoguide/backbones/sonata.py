@@ -13,11 +13,13 @@ import torch
 from geoguide.backbones.checkpoints import RELEASES, find_weights, load_encoder
 from geoguide.backbones.point_transformer import PointTransformerV3, upcast
 from geoguide.backbones.serialization import MAX_DEPTH
+from geoguide.backbones.whole_patches import WholeStage
 from geoguide.errors import DataError, InputError
 from geoguide.ops.arrays import coordinates, number
+from geoguide.ops.indexed import IndexedRows
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import named_rows, stray_rows
-from geoguide.ops.voxels import cells_of, unique_cells
+from geoguide.ops.voxels import unique_cells
 from geoguide.scene import Scene
 from geoguide.superpoints import estimate_normals, scene_normals
 from geoguide.welding import welded
@@ -44,8 +46,56 @@ class EncoderInput:
     inverse: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """How a whole scene lies on an encoder's grid, for its parts: these get the voxels and patches of the whole.
+
+    Attributes:
+        origin: float32 [3] metres, what is subtracted from coordinates.
+        lowest: int64 [3], the lowest cell of the grid.
+        stages: The whole scene's voxels along the encoder's curves; none where only voxels are asked for.
+    """
+
+    origin: np.ndarray
+    lowest: np.ndarray
+    stages: tuple[WholeStage, ...] = ()
+
+    @classmethod
+    def of(cls, points: np.ndarray, grid: float) -> "Frame":
+        """Lay a scene on a grid: x and y centred on the bounding box, z from 0.
+
+        Args:
+            points: float32 [P, 3] metres.
+            grid: Edge of a voxel, metres.
+
+        Returns:
+            The frame, without stages.
+        """
+        low, high = points.min(axis=0), points.max(axis=0)
+        origin = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
+        # Subtraction, division and floor keep the order of numbers: the lowest cell is that of the lowest coordinate.
+        return cls(origin, np.floor((low - origin).astype(np.float64) / grid).astype(np.int64))
+
+    def cells(self, points: np.ndarray, grid: float) -> np.ndarray:
+        """Number the cells of points.
+
+        Args:
+            points: float32 [P, 3] metres, of the scene or a part of it.
+            grid: As of `of`.
+
+        Returns:
+            int64 [P, 3], at least 0.
+        """
+        return np.floor((points - self.origin).astype(np.float64) / grid).astype(np.int64) - self.lowest
+
+
 def encoder_input(
-    points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None, *, grid: float = GRID
+    points: np.ndarray,
+    colors: np.ndarray,
+    normals: np.ndarray | None = None,
+    *,
+    grid: float = GRID,
+    frame: Frame | None = None,
 ) -> EncoderInput:
     """Centre, voxelise and describe a scene (the released demonstration's transform).
 
@@ -57,6 +107,7 @@ def encoder_input(
         colors: [P, 3] in [0, 1].
         normals: [P, 3], or None: then planes are fitted, see `estimate_normals`.
         grid: Edge of a voxel, metres.
+        frame: Of the scene that these points are a part of; None where they are all of it.
 
     Returns:
         V voxels, and which points are in them.
@@ -78,9 +129,10 @@ def encoder_input(
         strays = named_rows(stray_rows(points), points, lambda row: f"point {row}")
         found = f"found {widest:g} m" + (f": {strays} lies far from all others" if strays else "")
         raise InputError(f"points must span at most {grid * (2**MAX_DEPTH - 4):g} m at this grid, {found}")
-    coord = points - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)  # [P, 3]
-    cell = cells_of(coord.astype(np.float64), grid)
-    selected, inverse = unique_cells(cell)
+    frame = Frame.of(points, grid) if frame is None else frame
+    coord = points - frame.origin  # [P, 3]
+    cell = frame.cells(points, grid)
+    selected, inverse = unique_cells(cell - cell.min(axis=0))
     feat = np.concatenate([coord, colors, normals], axis=1)[selected]  # [V, 9]
     return EncoderInput(coord[selected], cell[selected], feat, selected, inverse)
 
@@ -90,7 +142,7 @@ def _singles(name: str, value: np.ndarray, count: int | None = None) -> np.ndarr
 
 
 @torch.inference_mode()
-def encode_scene(
+def encode_voxels(
     model: PointTransformerV3,
     scene: Scene,
     *,
@@ -98,8 +150,9 @@ def encode_scene(
     concat: int,
     device: torch.device | str = "cpu",
     scale: float = 1.0,
-) -> np.ndarray:
-    """Pass a whole scene through an encoder: `encoder_input`, the stages, `upcast`.
+    frame: Frame | None = None,
+) -> IndexedRows:
+    """Pass a scene through an encoder: `encoder_input`, the stages, `upcast`.
 
     Args:
         model: The encoder, on `device`.
@@ -109,6 +162,32 @@ def encode_scene(
         concat: As in `upcast`.
         device: Where the encoder is.
         scale: What coordinates are multiplied by before the encoder sees them.
+        frame: Of the scene that this one is a part of, see `encoder_input`.
+
+    Returns:
+        A row float32 [C1] for each voxel, and the voxel of each point.
+
+    Raises:
+        InputError: As `encoder_input`.
+    """
+    scene, weld = welded(scene)
+    made = encoder_input(scene.points, scene.colors, scene_normals(scene), grid=grid, frame=frame)
+    voxel = made.inverse if weld is None else made.inverse[weld.index]  # [P]
+    coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
+    if scale != 1:
+        coord, feat = coord * scale, torch.cat([feat[:, :3] * scale, feat[:, 3:]], dim=1)
+    whole = None if frame is None else frame.stages
+    stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device), whole=whole)
+    return IndexedRows(upcast(stages, concat).float().cpu().numpy(), voxel.astype(np.int32))
+
+
+def encode_scene(model: PointTransformerV3, scene: Scene, **options: Any) -> np.ndarray:
+    """Describe every point of a scene by its voxel.
+
+    Args:
+        model: The encoder.
+        scene: P points.
+        **options: As of `encode_voxels`.
 
     Returns:
         float32 [P, C1], in the scene's point order.
@@ -116,14 +195,7 @@ def encode_scene(
     Raises:
         InputError: As `encoder_input`.
     """
-    scene, weld = welded(scene)
-    made = encoder_input(scene.points, scene.colors, scene_normals(scene), grid=grid)
-    voxel = made.inverse if weld is None else made.inverse[weld.index]  # [P]
-    coord, grid_coord, feat = (torch.from_numpy(a).to(device) for a in (made.coord, made.grid_coord, made.feat))
-    if scale != 1:
-        coord, feat = coord * scale, torch.cat([feat[:, :3] * scale, feat[:, 3:]], dim=1)
-    stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device))
-    return upcast(stages, concat).float().cpu().numpy()[voxel]
+    return encode_voxels(model, scene, **options)[:]
 
 
 class SonataBackbone:
@@ -192,6 +264,21 @@ class SonataBackbone:
         Raises:
             InputError: As `encoder_input`.
         """
+        return self.encode_voxels(scene)[:]
+
+    def encode_voxels(self, scene: Scene, frame: Frame | None = None) -> IndexedRows:
+        """Describe every voxel of a scene, or of a part of it: what all of its points share is held once.
+
+        Args:
+            scene: P points with colours.
+            frame: Of the scene that this one is a part of; None where it is whole.
+
+        Returns:
+            A row float32 [C1] for each voxel, and the voxel of each point.
+
+        Raises:
+            InputError: As `encoder_input`.
+        """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             sizes = {"grid": self.grid, "concat": self.concat, "scale": self.scale}
-            return encode_scene(self.model, scene, device=self.device, **sizes)
+            return encode_voxels(self.model, scene, device=self.device, frame=frame, **sizes)

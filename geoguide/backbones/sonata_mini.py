@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 
 from geoguide import paths
 from geoguide.backbones.point_transformer import PointTransformerV3
-from geoguide.backbones.sonata import SonataBackbone, encode_scene
+from geoguide.backbones.sonata import Frame, SonataBackbone, encode_voxels
 from geoguide.errors import DataError, InputError
+from geoguide.ops.indexed import IndexedRows
 from geoguide.scene import Scene
 
 WEIGHTS = paths.WEIGHTS / "sonata-mini.safetensors"
@@ -101,7 +102,12 @@ class UntrainedBackbone:
         Raises:
             InputError: As `sonata.encoder_input`.
         """
-        return encode_scene(self.model, scene, grid=self.grid, concat=self.concat, device=self.device)
+        return self.encode_voxels(scene)[:]
+
+    def encode_voxels(self, scene: Scene, frame: Frame | None = None) -> IndexedRows:
+        """(see `SonataBackbone.encode_voxels`)."""
+        sizes = {"grid": self.grid, "concat": self.concat}
+        return encode_voxels(self.model, scene, device=self.device, frame=frame, **sizes)
 
 
 def read_notes(path: Path) -> dict[str, Any]:

@@ -7,13 +7,19 @@ the ground and along the street. A point votes for the side of the nearest viewp
 neighbours on a smooth surface vote together (`oriented`). What nobody can see keeps looking up.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from pykdtree.kdtree import KDTree
-from scipy import sparse
+from tqdm import tqdm
 
 from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
+from geoguide.ops.tiles import FROM, MOST, plan_steps, tiling
 from geoguide.ops.weld import find_weld
+
+if TYPE_CHECKING:  # slow to import, and supplied normals are asked without
+    from scipy import sparse
 
 EYES = (1.0, 1.6)  # metres above the ground: a device held in the hand, and before the eyes
 PLAN = 0.4  # metres from one viewpoint to the next in the plan
@@ -28,20 +34,22 @@ NEIGHBORS = 8  # of a point, that vote with it
 ROUNDS = 40  # a vote goes from neighbour to neighbour so often
 SAMPLE = 4000  # points that tell to which side a whole scan's normals look
 TOLD = 0.1  # of them that are seen, at least, for a word about the scan
+HALO = 8  # steps of PLAN around a tile of a large cloud: as far as the viewpoints that a point is asked about, and more
 FEW = 400  # points that are seen, at least: at random the share of so many differs from a half by 0.05
 
 
-def viewpoints(points: np.ndarray) -> np.ndarray:
+def viewpoints(points: np.ndarray, corner: np.ndarray | None = None) -> np.ndarray:
     """Say where somebody may have stood who scanned these points. O(P log P).
 
     Args:
         points: [P, 3] metres, z up.
+        corner: Of the plan, from which places are counted, [2]; None for the lowest x and y of the points.
 
     Returns:
         float64 [K, 3]; none where there is no free place above ground, as in a scan of one wall.
     """
     points = np.asarray(points, np.float64)
-    corner = points[:, :2].min(axis=0)
+    corner = points[:, :2].min(axis=0) if corner is None else corner
     cells, cell = np.unique(np.floor((points[:, :2] - corner) / PLAN), axis=0, return_inverse=True)  # [N, 2], [P]
     lowest = np.full(len(cells), np.inf)
     np.minimum.at(lowest, cell.reshape(-1), points[:, 2])
@@ -95,7 +103,8 @@ def oriented(points: np.ndarray, normals: np.ndarray, sensors: np.ndarray | None
     """Turn normals to the side from which their surface was seen. Which side they look to before does not matter.
 
     A point's own votes and those of its neighbours, by the square of the cosine between their normals, are averaged
-    `ROUNDS` times. O(P log P).
+    `ROUNDS` times. O(P log P). Clouds of `ops.tiles.FROM` points and more are worked on in tiles, with the neighbours
+    within `HALO`: memory is that of a tile.
 
     Args:
         points: [P, 3] metres, z up. Points of equal position are one.
@@ -105,10 +114,24 @@ def oriented(points: np.ndarray, normals: np.ndarray, sensors: np.ndarray | None
     Returns:
         [P, 3], of the dtype of `normals`.
     """
+    if len(points) < FROM:
+        return _oriented(points, normals, sensors)
+    corner = points[:, :2].min(axis=0).astype(np.float64)
+    tiles, found = tiling(plan_steps(points, corner, PLAN), HALO, most=MOST), np.empty_like(normals)
+    for tile in tqdm(tiles, "normals"):
+        part = _oriented(points[tile.rows], normals[tile.rows], sensors, corner)
+        found[tile.rows[tile.own]] = part[tile.own]
+    return found
+
+
+def _oriented(
+    points: np.ndarray, normals: np.ndarray, sensors: np.ndarray | None, corner: np.ndarray | None = None
+) -> np.ndarray:
+    """`oriented`, all at once; `corner` as in `viewpoints`."""
     weld = find_weld(points)
     places, lines = (points, normals) if weld is None else (weld.mean(points), normals[weld.first])
     places, lines = np.asarray(places, np.float64), _upward(np.asarray(lines, np.float64))
-    own = _evidence(places, lines, sensors)
+    own = _evidence(places, lines, sensors, corner=corner)
     graph = _smoothness(lines, nearest_points(KDTree(places), places, NEIGHBORS + 1)[1])
     side = own
     for _ in range(ROUNDS):
@@ -150,12 +173,18 @@ def facing(normals: np.ndarray, towards: np.ndarray) -> np.ndarray:
     return np.where(away[:, None], -normals, normals)
 
 
-def _evidence(points: np.ndarray, normals: np.ndarray, sensors: np.ndarray | None, every: int = 1) -> np.ndarray:
+def _evidence(
+    points: np.ndarray,
+    normals: np.ndarray,
+    sensors: np.ndarray | None,
+    every: int = 1,
+    corner: np.ndarray | None = None,
+) -> np.ndarray:
     """`seen_side` from the sensors, and from `viewpoints` where no sensor tells."""
     told = np.zeros(len(points[::every])) if sensors is None else seen_side(points, normals, sensors, every)
     if (told != 0).all():
         return told
-    return np.where(told != 0, told, seen_side(points, normals, viewpoints(points), every))
+    return np.where(told != 0, told, seen_side(points, normals, viewpoints(points, corner), every))
 
 
 def _upward(normals: np.ndarray) -> np.ndarray:
@@ -165,8 +194,10 @@ def _upward(normals: np.ndarray) -> np.ndarray:
     return normals * sign[:, None]
 
 
-def _smoothness(normals: np.ndarray, nearest: np.ndarray) -> sparse.csr_matrix:
+def _smoothness(normals: np.ndarray, nearest: np.ndarray) -> "sparse.csr_matrix":
     """How much each neighbour says about a point's side, signed, [P, P]; a row's absolute values sum to 1."""
+    from scipy import sparse
+
     count = len(normals)
     row, column = np.repeat(np.arange(count), nearest.shape[1]), nearest.reshape(-1)
     cosine = np.einsum("ed,ed->e", normals[row], normals[column])

@@ -1,4 +1,4 @@
-"""One file of points as a scene: ply, npz, bin (float32 columns) or OpenScene's .pth tuple; z is taken as up.
+"""One file of points as a scene: ply, npz, bin (float32 columns), las, laz, e57 or OpenScene's .pth; z is taken as up.
 
 `cloud_scene` makes a scene of arrays, for files and for users' own: it decides unit, origin, colours and normals, and
 says what it decided in `Scene.as_read`.
@@ -13,6 +13,7 @@ import numpy as np
 
 from geoguide.datasets.formats.files import need_file
 from geoguide.datasets.formats.ply import checked_faces, exact_points, read_ply_records, respelled_columns
+from geoguide.datasets.formats.surveys import read_e57, read_las
 from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals, sided_normals
 from geoguide.datasets.units import METRES, check_unit, in_metres
@@ -23,7 +24,7 @@ from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
 from geoguide.scene import VOID, Scene, void_as_read
 
-SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt")
+SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt", ".las", ".laz", ".e57")
 KEYS = {  # in lower case; letters in upper case count as the same
     "points": ("points", "coord", "coords", "xyz", "pos", "vertices"),
     "colors": ("colors", "color", "rgb", "colours", "colour"),
@@ -73,6 +74,8 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
       when the file has none);
     - npz: points (or coord, coords, xyz), optional colors, normals, labels (or similar names, see `KEYS`);
     - bin: rows of float32, see `columns`;
+    - las, laz, e57 (the extra `scans`): coordinates by scale and offset or pose, colours of 8 or 16 bits; an E57 file's
+      scans together; classes are not read;
     - pth, pt: OpenScene's (coords, colors, labels) with colours in [-1, 1] and labels -100 or 255 for void, or a
       dictionary with the names of an npz file (Pointcept); no pickled code is run.
 
@@ -103,7 +106,14 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     if suffix == ".bin":
         cloud = _read_bin(path, columns)
     else:
-        cloud = {".ply": _read_ply, ".npz": _read_npz}.get(suffix, _read_pth)(path)
+        readers = {
+            ".ply": _read_ply,
+            ".npz": _read_npz,
+            ".las": _read_survey,
+            ".laz": _read_survey,
+            ".e57": _read_survey,
+        }
+        cloud = readers.get(suffix, _read_pth)(path)
     if cloud.colors is None:
         warnings.warn(f"{path}: has no colours, all points are grey", stacklevel=2)
     try:
@@ -242,6 +252,11 @@ def _read_ply(path: Path) -> Cloud:
         if dropped:
             said += (f"{dropped} of {len(face_records)} faces have fewer than three vertices: left out",)
     return Cloud(points, rgb, normals, faces, said=said)
+
+
+def _read_survey(path: Path) -> Cloud:
+    found = read_e57(path) if path.suffix.lower() == ".e57" else read_las(path)
+    return Cloud(exact_points(found.points, path, "x, y, z"), found.colors, said=found.said)
 
 
 def _read_npz(path: Path) -> Cloud:

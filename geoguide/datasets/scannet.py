@@ -12,6 +12,7 @@ import functools
 import os
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from geoguide.datasets.formats.ply import checked_colors, checked_points, read_p
 from geoguide.datasets.formats.segments import check_agree, need_fields, read_objects, read_segments
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.normals import seen_normals
+from geoguide.datasets.points import load_points
 from geoguide.datasets.splits import USUAL, load_split
 from geoguide.datasets.surface_agreement import check_surface
 from geoguide.errors import ConfigError, DataError, InputError
@@ -35,6 +37,7 @@ BY_NAME = "or name the scenes, --train, --val and --test"
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 COLOR_SUFFIXES = (".jpg", ".jpeg")  # of extracted frames
 DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
+FRAMES = 100  # of a recording, that the colours of a user's scan are checked by
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
 LARGEST_ID = 2**31 - 1  # of an object; the images of instances hold 16 bits
 # labels.ply repeats the mesh's vertices: 2 real scans and 3 generated rooms pass. Of a generated room's reversed
@@ -150,7 +153,7 @@ def load_scene(
     folder = need_folder(folder, "scene folder")
     if frame_skip < 1:
         raise InputError(f"frame_skip must be at least 1, found {frame_skip}")
-    path = folder / f"{folder.name}_vh_clean_2.ply"
+    path = _mesh(folder)
     records, faces = read_ply(path)
     points = checked_points(records, path)
     if faces is None:
@@ -178,6 +181,42 @@ def load_scene(
         views=views,
         provenance=provenance,
         as_read=(*said, *void_as_read(found, instances), *frames_as_read(views)),
+    )
+
+
+def is_scannet(folder: Path) -> bool:
+    """Whether a folder is that of one scan, with the official mesh in it.
+
+    Args:
+        folder: Any path.
+
+    Returns:
+        True where `<scene>/<scene>_vh_clean_2.ply` is there.
+    """
+    return os.path.isfile(_mesh(folder))  # False also for a name that is too long, unlike the method of Path
+
+
+def load_scan(folder: str | Path) -> Scene:
+    """Read the official mesh of one scan, whether or not it has faces, and some of its frames; no annotation.
+
+    Args:
+        folder: The scan's folder.
+
+    Returns:
+        The scene, its points the mesh's vertices in the file's order; `FRAMES` of its frames at most, evenly spread.
+
+    Raises:
+        DataError: As `load_points`; a file of the frames is broken, or the depth images do not show the mesh.
+    """
+    folder = need_folder(folder, "scene folder")
+    scene, views = load_points(_mesh(folder)), _load_views(folder, 1, None)
+    views = views[:: max(1, -(-len(views) // FRAMES))]
+    check_surface(scene.points, views, str(folder))
+    mesh = _mesh(folder).name
+    told = f"a ScanNet scene: the vertices of its official mesh {mesh} are taken, nothing is reconstructed"
+    said = (told, *scene.as_read, *frames_as_read(views))
+    return replace(
+        scene, name=Path(os.path.abspath(folder)).name, views=views, provenance=provenance_of(folder), as_read=said
     )
 
 
@@ -228,6 +267,11 @@ def _listed(root: Path, split: str) -> tuple[str, ...]:
 def _homes(root: Path) -> list[Path]:
     """The folders that scenes lie in."""
     return [root / folder for folder in ("scans", "scans_test") if (root / folder).is_dir()]
+
+
+def _mesh(folder: Path) -> Path:
+    name = Path(os.path.abspath(folder)).name  # that of the scene, also where the folder is given as "."
+    return folder / f"{name}_vh_clean_2.ply"
 
 
 def _aggregation(folder: Path) -> Path:

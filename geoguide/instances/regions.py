@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from pykdtree.kdtree import KDTree
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from geoguide.ops.neighbors import nearest_points
 
@@ -145,5 +143,8 @@ def merged(regions: Regions, free: np.ndarray, tolerance: float) -> np.ndarray:
     """
     first, second, roughness = regions.contacts
     keep = free[first] & free[second] & (roughness <= tolerance)
+    from scipy import sparse  # slow to import, and descriptors without segments do without
+    from scipy.sparse.csgraph import connected_components
+
     graph = sparse.coo_matrix((np.ones(keep.sum()), (first[keep], second[keep])), shape=(regions.count,) * 2)
     return connected_components(graph, directed=False)[1].astype(np.int64)

@@ -1,4 +1,7 @@
-"""Kernels compiled by numba, and the one folder where the compiled code is kept between runs."""
+"""Kernels compiled by numba, and the one folder where the compiled code is kept between runs.
+
+Numba takes half a second to import, so that is done when the first kernel is called.
+"""
 
 import contextlib
 import functools
@@ -9,9 +12,6 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
-
-import numba
-from numba.core.caching import FunctionCache
 
 from geoguide.errors import WriteError
 from geoguide.paths import PACKAGE, cache_root, check_writable, is_private, temporary_root
@@ -37,36 +37,60 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
         >>> doubled(21)
         42
     """
+    return functools.partial(_Kernel, options)
 
-    def decorate(function: FunctionType) -> Any:
-        kernel = numba.njit(**options)(function)
+
+class _Kernel:
+    """A function that is compiled when it is first called, or when a kernel that calls it is."""
+
+    def __init__(self, options: dict[str, Any], function: FunctionType) -> None:
+        self._options, self._function = options, function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.dispatcher(*arguments)
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        """What numba makes of the function."""
+        import numba
+
+        function = self._function
+        kernel = numba.njit(**self._options)(function)
         if not Path(function.__code__.co_filename).is_file():  # typed at a prompt
             return kernel
         try:
             with _numba_folder(cache_folder()):
-                kernel._cache = _Kept(function)  # what `cache=True` does, with a class that a full disk does not stop
+                kernel._cache = _kept(function)  # what `cache=True` does, with a class that a full disk does not stop
         except (RuntimeError, WriteError) as error:
             _warn_once(str(error))
         return kernel
 
-    return decorate
+    @property
+    def _numba_type_(self) -> Any:
+        """By this numba takes it, inside of other kernels, for its own."""
+        return self.dispatcher._numba_type_
 
 
-class _Kept(FunctionCache):
-    """Compiled code on disk; where it cannot be read or written after all, the work goes on without."""
+def _kept(function: FunctionType) -> Any:
+    """Where the compiled code of a function is on disk; where it cannot be used after all, the work goes on without."""
+    from numba.core.caching import FunctionCache
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except _UNUSABLE as error:
-            _warn_once(f"{self.cache_path}: {error}")
-            return None
+    class Kept(FunctionCache):
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            try:
+                return super().load_overload(sig, target_context)
+            except _UNUSABLE as error:
+                _warn_once(f"{self.cache_path}: {error}")
+                return None
 
-    def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except _UNUSABLE as error:
-            _warn_once(f"{self.cache_path}: {error}")
+        def save_overload(self, sig: Any, data: Any) -> None:
+            try:
+                super().save_overload(sig, data)
+            except _UNUSABLE as error:
+                _warn_once(f"{self.cache_path}: {error}")
+
+    return Kept(function)
 
 
 @functools.cache
@@ -102,6 +126,8 @@ def _writable(folder: Path) -> bool:
 @contextlib.contextmanager
 def _numba_folder(folder: Path | None) -> Generator[None]:
     """Let numba find its folder while it decorates; the code of other packages is kept where it was."""
+    import numba
+
     settings = vars(numba.config)
     before = settings["CACHE_DIR"]
     settings["CACHE_DIR"] = before if folder is None else str(folder)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from pykdtree.kdtree import KDTree
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from geoguide.ops.neighbors import nearest_points
 
@@ -177,6 +175,9 @@ def _crowded(points: np.ndarray) -> bool:
 
 def _joined(points: np.ndarray, weld: Weld) -> Weld:
     """Join positions within `NEAR`, each with its nearest, until none is left; as given where that would be wrong."""
+    from scipy import sparse  # slow to import, and few clouds come here
+    from scipy.sparse.csgraph import connected_components
+
     joined, rounds = weld, 0
     while True:
         places = points[joined.first]  # [W, 3]

@@ -1,26 +1,22 @@
 """`geoguide segment`: label a scan, an RGB-D folder or a LiDAR key frame with any words; writes a ply and a summary."""
 
 import colorsys
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plyfile import PlyData, PlyElement
 
+from geoguide.backbones.parts import HALO, is_tiled
 from geoguide.datasets.depth_agreement import depth_agreement
 from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
 from geoguide.datasets.points import load_points
-from geoguide.datasets.rgbd import load_rgbd
+from geoguide.datasets.scannet import is_scannet, load_scan
 from geoguide.datasets.units import extent_as_read
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import SPLAT, Fusion, fuse
 from geoguide.model import GeoGuideModel
-from geoguide.paths import alone_beside, replacing
-from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 from geoguide.teachers.color import ColorTeacher
 from geoguide.text.encoder import spelling
@@ -105,9 +101,10 @@ def open_scan(
     """Open a scan.
 
     Args:
-        path: A ply, npz, bin or pth file; or a folder of colour, depth and pose, which is reconstructed; or a folder
-            with calibration.json, one LiDAR key frame (see `nuscenes.load_key_frame`): its colours are lifted from the
-            cameras, and points that no camera sees stay grey.
+        path: A file of points, as `load_points` reads it; the folder of a ScanNet scene, whose official mesh is read;
+            another folder of colour, depth and pose, which is reconstructed; or a folder with calibration.json, one
+            LiDAR key frame (see `nuscenes.load_key_frame`): its colours are lifted from the cameras, and points that no
+            camera sees stay grey.
         columns: Float32 columns of a .bin file; None to infer them.
         voxel: Metres, of a reconstruction.
         unit: Of a file's coordinates, or of an RGB-D folder's poses, as in `load_points`.
@@ -118,22 +115,28 @@ def open_scan(
 
     Raises:
         DataError: It is not there, or broken.
-        InputError: `unit` is unknown, or given for a key frame; `depth_scale` is given for something else than an RGB-D
-            folder, or is not positive.
+        InputError: `unit` is unknown, or given for a key frame or a ScanNet scene; `depth_scale` is given for something
+            else than an RGB-D folder, or is not positive.
     """
     if not os.path.exists(path):  # False also for a name that is too long, unlike the method of Path
         raise DataError(f"{path}: no such file or folder")
-    key_frame = (path / CALIBRATION).is_file()
-    if depth_scale is not None and (key_frame or not path.is_dir()):
-        raise InputError(f"--depth-scale is for folders of depth images, found {path}")
-    if unit is not None and key_frame:
-        raise InputError(f"--unit is for a file of points or the poses of depth images, found the key frame {path}")
+    key_frame, official = (path / CALIBRATION).is_file(), is_scannet(path)
+    if depth_scale is not None and (key_frame or official or not path.is_dir()):
+        mesh = ", whose official mesh is labelled" if official else ""
+        raise InputError(f"--depth-scale is for folders of depth images, found {path}{mesh}")
+    if unit is not None and (key_frame or official):
+        kind = "ScanNet scene, which is in metres:" if official else "key frame"
+        raise InputError(f"--unit is for a file of points or the poses of depth images, found the {kind} {path}")
     if key_frame:
         scene = with_weld_said(load_key_frame(path))
         lifted, count = lift_colors(scene)
         colored = np.asarray(count) > 0
         return Scan(replace(scene, colors=np.where(colored[:, None], lifted, scene.colors)), colored)
-    if path.is_dir():
+    if official:
+        scene = load_scan(path)
+    elif path.is_dir():
+        from geoguide.datasets.rgbd import load_rgbd  # meshes are made by packages that are slow to import
+
         scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, unit=unit or "m")
     else:
         scene = load_points(path, columns=columns, unit=unit)
@@ -141,21 +144,33 @@ def open_scan(
     return Scan(with_said(told, extent_as_read(told.points, unit)))
 
 
-def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, masks: bool = False) -> Segmentation:
+def segment_scan(
+    scan: Scan,
+    model: GeoGuideModel,
+    labels: tuple[str, ...],
+    *,
+    masks: bool = False,
+    tile: float | None = None,
+    halo: float = HALO,
+    progress: bool = False,
+) -> Segmentation:
     """Label every point of a scan, prepared by the same stages as training scenes.
 
     Args:
         scan: What `open_scan` returns.
         model: A trained model.
         labels: The words.
-        masks: Whether to find superpoints and instance masks too.
+        masks: Whether to find superpoints and instance masks too; of the whole scan, also where it is cut into tiles.
+        tile: As in `GeoGuideModel.encode`.
+        halo: Likewise.
+        progress: Likewise.
 
     Returns:
         Labels and summary. RGB-D adds the lifting check on the frames' colours; a LiDAR with cameras the share of
         points that a camera sees.
     """
     scene = scan.scene
-    ids, scores = model.segment_scene(scene, labels=list(labels))
+    ids, scores = model.segment_scene(scene, labels=list(labels), tile=tile, halo=halo, progress=progress)
     summary: dict[str, Any] = {
         "scan": scene.name,
         "points": len(scene),
@@ -163,6 +178,7 @@ def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, m
         "backbone": model.backbone.name,
         "prompt": model.prompt,
         "as_read": list(scene.as_read),
+        "tiles": {"edge": tile, "halo": halo} if is_tiled(scene, tile) else None,
         "labels": {
             name: {
                 "points": int((ids == i).sum()),
@@ -174,6 +190,9 @@ def segment_scan(scan: Scan, model: GeoGuideModel, labels: tuple[str, ...], *, m
     }
     superpoints = instances = None
     if masks:
+        from geoguide.pipeline.config import ExperimentConfig  # slow to import
+        from geoguide.pipeline.stages import Stages
+
         stages = Stages(scene, ExperimentConfig())
         superpoints, instances = stages.superpoints, stages.masks.best_of_points()
         summary |= {"superpoints": int(superpoints.max() + 1), "instance_masks": len(stages.masks)}
@@ -241,14 +260,30 @@ def report_lines(result: Segmentation) -> list[str]:
     """
     summary = result.summary
     lines = ["as read:", *(f"  {said}" for said in summary["as_read"])] if summary["as_read"] else []
+    if summary["tiles"] is not None:
+        lines.append(f"labelled in tiles, each with {summary['tiles']['halo']:g} m around it")
     for name, row in summary["labels"].items():
         name = name.replace("\n", "\\n").replace("\r", "\\r")
         lines.append(f"{name:<24} {100 * row['share']:5.1f} %  {row['points']:>8} points")
+    if "superpoints" in summary:
+        lines.append(f"{summary['superpoints']} superpoints, {summary['instance_masks']} instance masks")
     if "lifting_check" in summary:
-        lines.append(f"lifting check: {summary['lifting_check']}")
+        lines += _check_in_words(summary["lifting_check"])
     if "seen_share" in summary:
         lines.append(f"{100 * summary['seen_share']:.1f} % of the points are seen by a camera, the others are grey")
     return lines
+
+
+def _check_in_words(check: dict[str, Any]) -> list[str]:
+    """The lifting check, for a reader."""
+    found, other = check["median_abs_difference_255"], check["median_abs_difference_of_unrelated_points_255"]
+    lines = [f"{check['frames']} images see {100 * check['seen_share']:.1f} % of the points; "
+             f"lifted, their colours differ from the cloud's by {found:g} of 255 in the median, "
+             f"those of unrelated points by {other:g}"]  # fmt: skip
+    if check["depth_agreement"] is None:
+        return [*lines, "no two images overlap, so their depth says nothing about the poses"]
+    share, pairs = 100 * check["depth_agreement"], check["depth_pairs"]
+    return [*lines, f"where two images overlap ({pairs} pairs), {share:.1f} % of their depth agrees (97 % is usual)"]
 
 
 def palette(count: int) -> np.ndarray:
@@ -263,65 +298,3 @@ def palette(count: int) -> np.ndarray:
     hues = (np.arange(count) * 0.61803398875) % 1.0
     rgb = [colorsys.hls_to_rgb(h, 0.45 + 0.2 * (i % 2), 0.75) for i, h in enumerate(hues)]
     return (255 * np.array(rgb).reshape(count, 3)).astype(np.uint8)
-
-
-def is_labelled(path: Path) -> bool:
-    """Whether a file is a labelled scan that `write_labelled` wrote.
-
-    Args:
-        path: A file that is there.
-
-    Returns:
-        True for a ply whose header names labels and their scores.
-    """
-    with path.open("rb") as file:
-        header = file.read(1 << 20).partition(b"end_header")[0]  # a comment for each label: far less than 1 MiB
-    return header.startswith(b"ply") and b"property int label\n" in header and b"property float score\n" in header
-
-
-def write_labelled(path: Path, result: Segmentation) -> None:
-    r"""Write a labelled scan as a binary ply, and its summary beside it as JSON.
-
-    The ply has x y z as the scan's file has them (its unit, origin and precision), red green blue (the label's colour),
-    label (int), score (cosine), with masks also superpoint and instance (int); a mesh's faces; and the words in its
-    comments, where ply allows ASCII alone: other letters, backslashes and line breaks are written as Python does, "Tür"
-    as T\xfcr (`codecs.decode(comment, "unicode_escape")` reads them). The JSON has the words themselves, in UTF-8.
-
-    Args:
-        path: The ply; the summary has the same name with .json. Older files are replaced when the new ones are whole.
-        result: What `segment_scan` returns.
-    """
-    points = _as_in_file(result.scene)
-    columns = {axis: points[:, number] for number, axis in enumerate("xyz")}
-    colors = palette(len(result.labels))[result.ids]
-    columns |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}
-    columns |= {"label": result.ids.astype(np.int32), "score": result.scores}
-    for name, values in (("superpoint", result.superpoints), ("instance", result.instances)):
-        if values is not None:
-            columns[name] = values.astype(np.int32)
-    vertex = np.rec.fromarrays(list(columns.values()), [(name, values.dtype) for name, values in columns.items()])
-    elements = [PlyElement.describe(vertex, "vertex")]
-    if result.scene.faces is not None:
-        faces = np.empty(len(result.scene.faces), [("vertex_indices", "i4", (3,))])
-        faces["vertex_indices"] = result.scene.faces
-        elements.append(PlyElement.describe(faces, "face"))
-    comments = [f"label {i} {name.encode('unicode_escape').decode('ascii')}" for i, name in enumerate(result.labels)]
-    text = json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n"
-    # Both files or, on an error, neither.
-    with alone_beside(path), replacing(path.with_suffix(".json")) as summary, replacing(path) as temporary:
-        PlyData(elements, comments=comments).write(str(temporary))
-        # The scan's name need not be text: its bytes become json's own escapes.
-        summary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-def _as_in_file(scene: Scene) -> np.ndarray:
-    """A scan's points [P, 3] as its file has them, in the nearest dtype that ply knows: it holds each of them exactly.
-
-    Integers of 64 bits are the exception above 2^53.
-    """
-    if scene.file_points is None:
-        return scene.points
-    dtype = scene.file_points.dtype
-    return scene.file_points.astype(
-        {"f2": "f4", "f16": "f8", "i8": "f8", "u8": "f8"}.get(dtype.str[1:], dtype), copy=False
-    )

@@ -1,6 +1,8 @@
 """The names of a benchmark's classes, embedded as a protocol says (paper, inference)."""
 
+from collections.abc import Iterable, KeysView, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,8 +11,11 @@ from torch import Tensor
 from geoguide.errors import InputError
 from geoguide.labels import load_label_set
 from geoguide.labels.nuscenes import FinerNames, has_finer_names, load_finer_names
-from geoguide.pipeline.config import Protocol
+from geoguide.text.encoder import same_pair
 from geoguide.text.encoders import TextConfig, text_encoder
+
+if TYPE_CHECKING:  # a model that labels needs no experiment
+    from geoguide.pipeline.config import Protocol
 
 OTHER = ("otherfurniture", "other")  # names of the class of other things in ScanNet and Matterport3D
 BARE = "other"  # the word that OpenScene embeds for it
@@ -60,7 +65,7 @@ class ClassText:
         return ids, torch.cat([b.values for b in best]).float().cpu().numpy()
 
 
-def class_text(label_set: str, protocol: Protocol, text: TextConfig | None = None) -> ClassText:
+def class_text(label_set: str, protocol: "Protocol", text: TextConfig | None = None) -> ClassText:
     """Embed the classes of a label set as a protocol says.
 
     Args:
@@ -84,3 +89,54 @@ def class_text(label_set: str, protocol: Protocol, text: TextConfig | None = Non
     if protocol.other == "bare":
         vectors[[name in OTHER for name in names]] = encoder.encode([BARE], prompt="{}")[0]
     return ClassText(torch.from_numpy(vectors), finer)
+
+
+def word_text(words: Iterable[str], prompt: str, text: TextConfig) -> ClassText:
+    """Embed any words, each a class of its own.
+
+    Args:
+        words: At least one, in an order, which the classes' ids follow.
+        prompt: What they are put into.
+        text: Which text encoder.
+
+    Returns:
+        The embedded words.
+
+    Raises:
+        InputError: No words, words without an order (a set), or two that are the same to the text encoder.
+        DataError: The weights of CLIP are missing.
+
+    Example:
+        >>> word_text(["chair", "whiteboard"], "a photo of a {}", TextConfig()).vectors.shape
+        torch.Size([2, 384])
+    """
+    names = listed(words)
+    encoder = text_encoder(text.encoder, text.weights)
+    vectors = encoder.encode(names, prompt=prompt)
+    same = same_pair(vectors)
+    if same is not None:
+        first, second = (names[position] for position in same)
+        raise InputError(f"labels: {first!r} and {second!r} are the same to {encoder.name}; keep one of them")
+    return ClassText(torch.from_numpy(vectors))
+
+
+def listed(labels: Iterable[str]) -> list[str]:
+    """Labels in their order, which their ids follow.
+
+    Args:
+        labels: The words, at least one.
+
+    Returns:
+        The words.
+
+    Raises:
+        InputError: One text in place of several, no words, or a set, which has no order.
+    """
+    single = isinstance(labels, str | bytes) or (isinstance(labels, np.ndarray) and labels.ndim == 0)
+    unordered = isinstance(labels, Set) and not isinstance(labels, KeysView)
+    if single or unordered or not isinstance(labels, Iterable):
+        raise InputError(f"labels must be a non-empty list of strings, found {labels!r:.80}")
+    names = list(labels)
+    if not names:
+        raise InputError(f"labels must be a non-empty list of strings, found {names!r}")
+    return names

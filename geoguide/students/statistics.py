@@ -1,19 +1,22 @@
 """Statistics of the training scenes from which a student starts: mean and spread of the features."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from geoguide.errors import DataError
-from geoguide.prepared import PreparedScene
+
+if TYPE_CHECKING:  # a model that labels needs no prepared scene
+    from geoguide.prepared import PreparedScene
 
 SAMPLED = 100  # scenes that statistics are taken from
 ENOUGH = 10  # scenes, to say how far one may lie from the others
 
 
-def sampled(scenes: Sequence[PreparedScene], count: int = SAMPLED) -> Iterator[PreparedScene]:
+def sampled(scenes: "Sequence[PreparedScene]", count: int = SAMPLED) -> "Iterator[PreparedScene]":
     """Pick some of the scenes, evenly spread.
 
     Args:
@@ -26,7 +29,7 @@ def sampled(scenes: Sequence[PreparedScene], count: int = SAMPLED) -> Iterator[P
     return (scenes[number] for number in range(0, len(scenes), -(-len(scenes) // count)))
 
 
-def geometry_statistics(scenes: Sequence[PreparedScene]) -> tuple[Tensor, Tensor]:
+def geometry_statistics(scenes: "Sequence[PreparedScene]") -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the frozen features F_3d^G, channel by channel.
 
     Args:
@@ -58,7 +61,7 @@ def feature_distance(geometry: Tensor, mean: Tensor, deviation: Tensor) -> float
     return float((((geometry.float().mean(0) - mean) / deviation).square().mean()).sqrt())
 
 
-def farthest(scenes: Sequence[PreparedScene], mean: Tensor, deviation: Tensor) -> float | None:
+def farthest(scenes: "Sequence[PreparedScene]", mean: Tensor, deviation: Tensor) -> float | None:
     """Find the largest `feature_distance` of a training scene.
 
     Args:
@@ -88,7 +91,7 @@ def mean_and_deviation(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return rows.mean(0), rows.std(0, correction=0)
 
 
-def mean_lifted(scenes: Sequence[PreparedScene]) -> Tensor:
+def mean_lifted(scenes: "Sequence[PreparedScene]") -> Tensor:
     """Mean of the 2D features F_2d of the seen points.
 
     Args:
@@ -111,7 +114,7 @@ def mean_lifted(scenes: Sequence[PreparedScene]) -> Tensor:
     return rows.mean(0)
 
 
-def _seen_rows(scene: PreparedScene, step: int) -> Tensor:
+def _seen_rows(scene: "PreparedScene", step: int) -> Tensor:
     """F_2d of the seen ones of every `step`-th point, float32 [n, C]."""
     lifted, seen = scene.features(np.arange(0, len(scene), step))
     return torch.from_numpy(np.asarray(lifted, np.float32))[torch.from_numpy(seen)]

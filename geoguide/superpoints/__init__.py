@@ -183,7 +183,10 @@ def estimate_normals(points: np.ndarray, neighbors: int = _NORMAL_NEIGHBORS, *, 
     neighbors = whole("neighbors", neighbors, 2)
     weld = find(points)
     places = points if weld is None else weld.mean(points)  # [W, 3]
-    normals = _principal_normals(places, nearest_points(KDTree(places), places, neighbors + 1)[1]).astype(np.float32)
+    tree, normals = KDTree(places), np.empty(places.shape, np.float32)
+    for start in range(0, len(places), _CHUNK):  # what is nearest to all points at once is gigabytes of a large cloud
+        part = slice(start, start + _CHUNK)
+        normals[part] = _principal_normals(places, nearest_points(tree, places[part], neighbors + 1)[1], start)
     return normals if weld is None else normals[weld.index]
 
 
@@ -317,11 +320,13 @@ def _point_weights(points: np.ndarray, normals: np.ndarray, edges: np.ndarray, o
     return np.where(opening > 0, weights**2, weights).astype(np.float32)
 
 
-def _principal_normals(points: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-    normals = np.empty_like(points)
-    for start in range(0, len(points), _CHUNK):
+def _principal_normals(points: np.ndarray, nearest: np.ndarray, begin: int = 0) -> np.ndarray:
+    """Normals of the points from `begin` on whose nearest ones [n, neighbors] are given."""
+    normals = np.empty((len(nearest), 3), points.dtype)
+    for start in range(0, len(nearest), _CHUNK):
         part = slice(start, start + _CHUNK)
-        around = points[nearest[part]] - points[part, None]  # [n, neighbors, 3]
+        own = points[begin + start : begin + start + len(nearest[part]), None]
+        around = points[nearest[part]] - own  # [n, neighbors, 3]
         around -= around.mean(axis=1, keepdims=True)
         normals[part] = np.linalg.eigh(around.transpose(0, 2, 1) @ around)[1][:, :, 0]  # least variance
     sign = np.sign(normals)

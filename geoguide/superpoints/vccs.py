@@ -16,17 +16,18 @@ and small ones join the most similar one that they touch: every superpoint is co
 """
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
-from skimage.color import rgb2lab
 
 from geoguide.errors import InputError
 from geoguide.ops.arrays import as_config_error, coordinates, number, whole
 from geoguide.ops.compiled import compiled
 from geoguide.ops.union_find import find_root, join_roots
 from geoguide.ops.voxels import unique_cells
+
+if TYPE_CHECKING:  # scipy and scikit-image are slow to import, and the default superpoints do without
+    from scipy import sparse
 
 DEPTH = 1.8  # levels that a cluster flows, times spacing over voxel: as the Point Cloud Library
 _LAB = 100.0  # the unit of colour: black to white in CIELAB
@@ -83,8 +84,10 @@ class _Voxels:
     of_point: np.ndarray
     pairs: np.ndarray
 
-    def neighbours(self) -> sparse.csr_matrix:
+    def neighbours(self) -> "sparse.csr_matrix":
         """The pairs both ways, [V, V]."""
+        from scipy import sparse
+
         a, b = self.pairs.T
         both = (np.ones(2 * len(a), np.int8), (np.r_[a, b], np.r_[b, a]))
         graph = sparse.csr_matrix(both, shape=(len(self.place),) * 2)
@@ -139,6 +142,8 @@ def _voxels(points: np.ndarray, colors: np.ndarray, normals: np.ndarray, size: f
     cell = np.floor(points / size)
     cell = (cell - cell.min(axis=0)).astype(np.int64)  # [P, 3]
     first, of_point = unique_cells(cell)
+    from skimage.color import rgb2lab
+
     lab = rgb2lab(colors)  # [P, 3]
     # Sums in an order of their own, so that the order of the points does not change the last bit.
     order = np.lexsort([*lab.T, *normals.T, *points.T, of_point])
@@ -292,6 +297,9 @@ def _claimed(
 
 def _joined(voxels: _Voxels, owner: np.ndarray, config: VCCSConfig, min_size: int) -> np.ndarray:
     """Connected superpoints, int64 [V]: the connected parts of the clusters, small ones joined to a similar one."""
+    from scipy import sparse
+    from scipy.sparse.csgraph import connected_components
+
     a, b = voxels.pairs.T
     same = owner[a] == owner[b]
     count = len(owner)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from geoguide.errors import NUMPY_DAMAGES, InputError
 from geoguide.paths import cache_root, replacing, sweep
@@ -17,6 +16,7 @@ PROMPT = "a photo of a {}"
 # Distance below which two vectors are those of the same words. Measured on MiniLM: padding in other batches moves a
 # vector by 7e-7; "chair" and "a chair" are 0.07 apart, "chair" and "chairs" 0.4.
 SAME = 1e-4
+FEW = 100  # names that are compared pair by pair
 BATCH = 64  # sentences that the model is asked for at a time
 
 
@@ -156,8 +156,13 @@ def same_pair(vectors: np.ndarray) -> tuple[int, int] | None:
     Returns:
         Positions of the first such pair, or None. About O(N log N D), for the vectors of names lie far apart.
     """
-    pairs = KDTree(vectors).query_pairs(SAME)
-    return min(pairs, default=None)
+    if len(vectors) <= FEW:
+        far = np.linalg.norm(vectors[:, None].astype(np.float64) - vectors, axis=2) > SAME
+        first, second = np.nonzero(~np.tril(np.ones_like(far), 0) & ~far)  # sorted by the first, then the second
+        return (int(first[0]), int(second[0])) if len(first) else None
+    from scipy.spatial import KDTree  # slow to import, and few ask for so many words
+
+    return min(KDTree(vectors).query_pairs(SAME), default=None)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

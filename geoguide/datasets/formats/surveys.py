@@ -1,0 +1,230 @@
+"""Files of laser scanners and surveys: LAS and LAZ (laspy, lazrs), E57 (pye57), by the extra `scans`.
+
+Coordinates come as float64, as the file's scale and offset or a scan's pose give them: nothing is rounded before
+`cloud_scene` has moved the origin. Classes that a file may hold are not read.
+"""
+
+import struct
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from geoguide.datasets.formats.files import need_file
+from geoguide.errors import DataError, first_line
+
+LAS = (".las", ".laz")
+COORDINATES = (("cartesianX", "cartesianY", "cartesianZ"), ("sphericalRange", "sphericalAzimuth", "sphericalElevation"))
+COLORS = ("colorRed", "colorGreen", "colorBlue")
+STEP = 1e-4  # of written coordinates, in the file's unit
+REACH = 2**31 - 1  # steps from the offset that LAS can say
+DEEP = 257  # times a colour of 8 bits is the same one of 16
+_DAMAGES = (
+    RuntimeError,
+    ValueError,
+    OSError,
+    MemoryError,
+    OverflowError,
+    KeyError,
+    TypeError,
+    IndexError,
+    struct.error,
+)
+
+
+class Survey(NamedTuple):
+    """What such a file holds.
+
+    Attributes:
+        points: float64 [P, 3] in the file's own coordinates.
+        colors: uint8 or uint16 [P, 3]; None where there are none.
+        said: What was decided, one sentence each.
+    """
+
+    points: np.ndarray
+    colors: np.ndarray | None
+    said: tuple[str, ...]
+
+
+def read_las(path: Path) -> Survey:
+    """Read a LAS or LAZ file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Points and colours; without colours the intensity as grey, where there is any.
+
+    Raises:
+        DataError: The extra is not installed, or the file is missing, truncated or of another kind.
+    """
+    laspy = _package("laspy", path)
+    path = need_file(path, "LAS file")
+    try:
+        with laspy.open(path) as reader:
+            count = reader.header.point_count
+            data = reader.read()
+        points = np.stack([np.asarray(data[axis], np.float64) for axis in "xyz"], axis=1)  # [P, 3]
+        names = set(data.point_format.dimension_names)
+        columns = ("red", "green", "blue") if {"red", "green", "blue"} <= names else ("intensity",) * 3
+        colors = np.stack([np.asarray(data[name]) for name in columns], axis=1)
+    except (laspy.errors.LaspyException, *_DAMAGES) as error:
+        raise DataError(f"{path}: not a readable LAS file, truncated? ({first_line(error)})") from None
+    if len(points) != count:
+        raise DataError(f"{path}: truncated: its header counts {count} points, found {len(points)}")
+    said = ("a labelled scan: its colours are those of its labels",) if {"label", "score"} <= names else ()
+    if not colors.any():  # fields that nobody filled
+        return Survey(points, None, said)
+    return Survey(
+        points, colors, said + (("no colours: intensity is shown as grey",) if len(set(columns)) == 1 else ())
+    )
+
+
+def read_e57(path: Path) -> Survey:
+    """Read all scans of an E57 file, each placed by its pose; points that the scanner marks as invalid are left out.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Points and colours; None for these unless every scan has them.
+
+    Raises:
+        DataError: The extra is not installed, or the file is missing, truncated or of another kind.
+    """
+    pye57 = _package("pye57", path)
+    path = need_file(path, "E57 file")
+    try:
+        file = pye57.E57(str(path))
+        try:
+            found = [_read_scan(pye57, file, number) for number in range(file.scan_count)]
+        finally:
+            file.close()
+    except (pye57.libe57.E57Exception, *_DAMAGES) as error:
+        raise DataError(f"{path}: not a readable E57 file, truncated? ({first_line(error)})") from None
+    if not found:
+        raise DataError(f"{path}: holds no scan")
+    points = np.concatenate([scan.points for scan in found])
+    said = tuple(sorted({sentence for scan in found for sentence in scan.said}))
+    if len(found) > 1:
+        said = (f"{len(found)} scans, each where its pose says", *said)
+    given = [scan.colors for scan in found if scan.colors is not None]
+    return Survey(points, np.concatenate(given) if len(given) == len(found) else None, said)
+
+
+def _read_scan(pye57: Any, file: Any, number: int) -> Survey:
+    """One scan of an E57 file."""
+    header = file.get_header(number)
+    names = header.point_fields
+    columns = next((each for each in COORDINATES if set(each) <= set(names)), None)
+    if columns is None:
+        raise ValueError(f"scan {number} has no coordinates, only {', '.join(names)}")
+    state = "cartesianInvalidState" if columns is COORDINATES[0] else "sphericalInvalidState"
+    colors = COLORS if set(COLORS) <= set(names) else ()
+    kinds = dict.fromkeys(columns, "f8") | dict.fromkeys(colors, "u2") | ({state: "i1"} if state in names else {})
+    arrays = {name: np.zeros(header.point_count, kind) for name, kind in kinds.items()}
+    if header.point_count:
+        buffers = pye57.libe57.VectorSourceDestBuffer()
+        for name, array in arrays.items():
+            buffers.append(pye57.libe57.SourceDestBuffer(file.image_file, name, array, len(array), True, True))
+        header.points.reader(buffers).read()
+    points = np.stack([arrays[name] for name in columns], axis=1)  # [P, 3]
+    points = _cartesian(points) if columns is COORDINATES[1] else points
+    if header.has_pose():
+        points = file.to_global(points, header.rotation, header.translation)
+    rgb = np.stack([arrays[name] for name in colors], axis=1) if colors else None
+    valid = arrays[state] == 0 if state in arrays else np.ones(len(points), bool)
+    said = () if valid.all() else ("points that the scanner marks as invalid are left out",)
+    return Survey(points[valid], None if rgb is None else rgb[valid], said)
+
+
+def _cartesian(places: np.ndarray) -> np.ndarray:
+    """Range, azimuth and elevation [P, 3] (metres, radians) as x, y, z."""
+    reach, azimuth, elevation = places.T
+    flat = reach * np.cos(elevation)
+    return np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), reach * np.sin(elevation)], axis=1)
+
+
+def write_las(path: Path, points: np.ndarray, colors: np.ndarray, columns: dict[str, np.ndarray], notes: bytes) -> None:
+    """Write points as a LAS or LAZ file, with further columns as extra dimensions.
+
+    Args:
+        path: The file; its suffix says which of the two.
+        points: [P, 3] in the file's own coordinates; they are rounded to `STEP`, or as finely as their extent allows.
+        colors: uint8 [P, 3].
+        columns: By name, integers or floats [P] each.
+        notes: What is kept as a record of the user "geoguide", of 65,535 bytes at most; a longer one is left out.
+
+    Raises:
+        DataError: The extra is not installed.
+    """
+    laspy = _package("laspy", path)
+    points = np.asarray(points, np.float64)
+    low, high = points.min(axis=0), points.max(axis=0)
+    header = laspy.LasHeader(point_format=2, version="1.2")
+    header.offsets = np.round((low + high) / 2)
+    header.scales = [_step(extent) for extent in high - low]
+    for name, values in columns.items():
+        header.add_extra_dim(laspy.ExtraBytesParams(name, values.dtype))
+    if len(notes) < 2**16:
+        header.vlrs.append(laspy.VLR("geoguide", 1, "labels", notes))
+    data = laspy.LasData(header)
+    data.x, data.y, data.z = points.T
+    data.red, data.green, data.blue = (colors.astype(np.uint16) * DEEP).T
+    for name, values in columns.items():
+        data[name] = values
+    with path.open("wb") as file:
+        data.write(file, do_compress=path.suffix.lower() == ".laz")
+
+
+def need_laspy(path: Path) -> None:
+    """Refuse a LAS or LAZ file where the extra is missing.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: The extra is not installed.
+    """
+    _package("laspy", path)
+
+
+def las_columns(path: Path) -> set[str]:
+    """Name the dimensions of a LAS or LAZ file.
+
+    Args:
+        path: A file that is there.
+
+    Returns:
+        The names; none of a file that is of another kind.
+
+    Raises:
+        DataError: The extra is not installed.
+    """
+    laspy = _package("laspy", path)
+    try:
+        with laspy.open(path) as reader:
+            return set(reader.header.point_format.dimension_names)
+    except (laspy.errors.LaspyException, *_DAMAGES):
+        return set()
+
+
+def _step(extent: float) -> float:
+    """The step of one axis: `STEP`, or the smallest power of ten in which 31 bits reach over half its extent."""
+    return max(STEP, 10.0 ** np.ceil(np.log10(max(extent / 2 + 1, STEP) / REACH)))
+
+
+def _package(name: str, path: Path) -> Any:
+    """A package of the extra."""
+    try:
+        if name == "laspy":
+            import laspy
+            import lazrs  # noqa: F401 (laspy finds it by itself, or says nothing before it is too late)
+
+            return laspy
+        import pye57
+
+        return pye57
+    except ImportError:
+        kinds = "E57" if name == "pye57" else "LAS and LAZ"
+        raise DataError(f"{path}: {kinds} files need the extra `scans`: pip install 'geoguide[scans]'") from None

@@ -1,0 +1,119 @@
+"""Labelled scans as files: a ply and its summary, known again by their header."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from plyfile import PlyData, PlyElement
+
+from geoguide.datasets.formats.surveys import LAS, las_columns, need_laspy, write_las
+from geoguide.own_scan.scan import Segmentation, palette
+from geoguide.paths import alone_beside, replacing
+from geoguide.scene import Scene
+
+PLY = ".ply"
+
+
+def default_name(scan: Path) -> Path:
+    """The labelled file of a scan where the user names none: of the scan's own kind if that is LAS or LAZ, else a ply.
+
+    Args:
+        scan: The scan's file or folder.
+
+    Returns:
+        `<scan>_labelled` with its suffix, in the working directory.
+    """
+    scan = Path(os.path.abspath(scan))
+    return Path(f"{scan.stem}_labelled{scan.suffix.lower() if scan.suffix.lower() in LAS else PLY}")
+
+
+def need_writer(path: Path) -> None:
+    """Make sure, before the work, that a labelled scan can be written as this kind of file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It needs the extra `scans`, which is not installed.
+    """
+    if path.suffix.lower() in LAS:
+        need_laspy(path)
+
+
+def is_labelled(path: Path) -> bool:
+    """Whether a file is a labelled scan that `write_labelled` wrote.
+
+    Args:
+        path: A file that is there.
+
+    Returns:
+        True for a ply whose header names labels and their scores, or a LAS or LAZ file with these dimensions.
+    """
+    if path.suffix.lower() in LAS:
+        return {"label", "score"} <= las_columns(path)
+    with path.open("rb") as file:
+        header = file.read(1 << 20).partition(b"end_header")[0]  # a comment for each label: far less than 1 MiB
+    return header.startswith(b"ply") and b"property int label\n" in header and b"property float score\n" in header
+
+
+def write_labelled(path: Path, result: Segmentation) -> None:
+    r"""Write a labelled scan as a binary ply, or as LAS or LAZ, and its summary beside it as JSON.
+
+    The file has x y z as the scan's file has them (its unit, origin and precision), red green blue (the label's
+    colour), label (int), score (cosine), with masks also superpoint and instance (int). A ply also has a mesh's faces,
+    and the words in its comments, where ply allows ASCII alone: other letters, backslashes and line breaks are written
+    as Python does, "Tür" as T\xfcr (`codecs.decode(comment, "unicode_escape")` reads them). In LAS the last four are
+    extra dimensions, x y z are rounded (see `write_las`), and a record of the user "geoguide" has the words as JSON.
+    The JSON beside has the words themselves, in UTF-8.
+
+    Args:
+        path: The file, .ply, .las or .laz; the summary has the same name with .json. Older files are replaced when the
+            new ones are whole.
+        result: What `segment_scan` returns.
+
+    Raises:
+        DataError: The extra `scans` is not installed, and the file is no ply.
+    """
+    columns = {"label": result.ids.astype(np.int32), "score": result.scores}
+    for name, values in (("superpoint", result.superpoints), ("instance", result.instances)):
+        if values is not None:
+            columns[name] = values.astype(np.int32)
+    colors = palette(len(result.labels))[result.ids]
+    text = json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n"
+    # Both files or, on an error, neither.
+    with alone_beside(path), replacing(path.with_suffix(".json")) as summary, replacing(path) as temporary:
+        if path.suffix.lower() in LAS:
+            write_las(temporary, _as_in_file(result.scene), colors, columns, json.dumps(result.labels).encode())
+        else:
+            _write_ply(temporary, result, colors, columns)
+        # The scan's name need not be text: its bytes become json's own escapes.
+        summary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _write_ply(path: Path, result: Segmentation, colors: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+    points = _as_in_file(result.scene)
+    named = {axis: points[:, number] for number, axis in enumerate("xyz")}
+    named |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}
+    named |= columns
+    vertex = np.rec.fromarrays(list(named.values()), [(name, values.dtype) for name, values in named.items()])
+    elements = [PlyElement.describe(vertex, "vertex")]
+    if result.scene.faces is not None:
+        faces = np.empty(len(result.scene.faces), [("vertex_indices", "i4", (3,))])
+        faces["vertex_indices"] = result.scene.faces
+        elements.append(PlyElement.describe(faces, "face"))
+    comments = [f"label {i} {name.encode('unicode_escape').decode('ascii')}" for i, name in enumerate(result.labels)]
+    PlyData(elements, comments=comments).write(str(path))
+
+
+def _as_in_file(scene: Scene) -> np.ndarray:
+    """A scan's points [P, 3] as its file has them, in the nearest dtype that ply knows: it holds each of them exactly.
+
+    Integers of 64 bits are the exception above 2^53.
+    """
+    if scene.file_points is None:
+        return scene.points
+    dtype = scene.file_points.dtype
+    return scene.file_points.astype(
+        {"f2": "f4", "f16": "f8", "i8": "f8", "u8": "f8"}.get(dtype.str[1:], dtype), copy=False
+    )

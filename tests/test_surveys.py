@@ -1,0 +1,193 @@
+"""LAS, LAZ and E57: files that laspy and pye57 wrote themselves, whole and harmed."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from geoguide import own_scan
+from geoguide.cli import main
+from geoguide.datasets.formats import surveys
+from geoguide.datasets.formats.surveys import read_las, write_las
+from geoguide.datasets.points import load_points
+from geoguide.errors import DataError
+
+UTM = np.array([448_123.0, 5_411_377.0, 312.0])
+
+
+@pytest.fixture
+def laspy() -> ModuleType:
+    pytest.importorskip("lazrs")
+    return pytest.importorskip("laspy")
+
+
+@pytest.fixture
+def pye57() -> ModuleType:
+    return pytest.importorskip("pye57")
+
+
+@pytest.fixture
+def cloud(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A corner of a room in whole millimetres, and colours of 8 bits."""
+    flat = rng.integers(0, 4000, (3000, 3))
+    flat[:1000, 2], flat[1000:2000, 0], flat[2000:, 1] = 0, 0, 0
+    return flat / 1000, rng.integers(0, 256, (3000, 3))
+
+
+def write(laspy: ModuleType, path: Path, points: np.ndarray, colors: np.ndarray | None, kind: int = 3) -> Path:
+    header = laspy.LasHeader(point_format=kind, version="1.4")
+    header.scales, header.offsets = [0.001] * 3, np.floor(points.min(axis=0)) if len(points) else np.zeros(3)
+    data = laspy.LasData(header)
+    data.x, data.y, data.z = points.T
+    data.classification = np.arange(len(points)) % 7
+    if colors is not None:
+        data.red, data.green, data.blue = colors.T
+    data.write(path)
+    return path
+
+
+def write_e57(pye57: ModuleType, path: Path, scans: list[dict], **pose: np.ndarray) -> Path:
+    file = pye57.E57(str(path), mode="w")
+    for scan in scans:
+        file.write_scan_raw(scan, **pose)
+    file.close()
+    return path
+
+
+def e57_scan(points: np.ndarray, colors: np.ndarray | None) -> dict[str, np.ndarray]:
+    scan = {f"cartesian{axis}": points[:, number] for number, axis in enumerate("XYZ")}
+    if colors is not None:
+        scan |= {name: colors[:, number].astype(np.uint8) for number, name in enumerate(surveys.COLORS)}
+    return scan
+
+
+@pytest.mark.parametrize("suffix", surveys.LAS)
+@pytest.mark.parametrize("deep", [1, 257])
+def test_survey_coordinates_keep_their_millimetres(laspy, cloud, tmp_path: Path, suffix: str, deep: int) -> None:
+    """Map coordinates of seven digits, which float32 cannot hold, and colours of 8 bits or 16."""
+    points, colors = cloud
+    scene = load_points(write(laspy, tmp_path / f"a{suffix}", points + UTM, colors * deep))
+    moved = np.ptp(scene.points.astype(np.float64) - points, axis=0)  # one shift for all
+    assert moved.max() < 1e-4 and np.abs(scene.points).max() < 1000
+    np.testing.assert_allclose(scene.file_points, points + UTM, atol=1e-6)
+    np.testing.assert_allclose(scene.colors, colors / 255, atol=1e-3)
+    assert scene.labels is None and any("moved by" in said for said in scene.as_read)
+
+
+def test_las_without_colours_is_grey_or_shows_its_intensity(laspy, cloud, tmp_path: Path) -> None:
+    points, colors = cloud
+    for kind, given in ((0, None), (3, np.zeros((len(points), 3), int))):
+        with pytest.warns(UserWarning, match="has no colours"):
+            scene = load_points(write(laspy, tmp_path / "a.las", points, given, kind))
+        assert (scene.colors == 0.5).all()
+    data = laspy.read(write(laspy, tmp_path / "a.las", points, None, 0))
+    data.intensity = colors[:, 0] * 200
+    data.write(tmp_path / "a.las")
+    scene = load_points(tmp_path / "a.las")
+    assert np.ptp(scene.colors, axis=1).max() == 0 and np.ptp(scene.colors) > 0.5
+    assert any("intensity" in said for said in scene.as_read)
+
+
+def test_labels_go_back_into_the_kind_of_file_they_came_from(
+    laspy, cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    points, colors = cloud
+    write(laspy, tmp_path / "a.laz", points + UTM, colors)
+    monkeypatch.chdir(tmp_path)
+    for command in (["a.laz"], ["a.laz"], ["a.laz", "--out", "b.las"], ["a.laz", "--out", "c.ply"]):  # again is allowed
+        with pytest.raises(SystemExit) as stop:
+            main(["segment", *command, "--labels", "wall, Tür"])
+        assert stop.value.code == 0, capsys.readouterr().err
+    first, second = laspy.read("a_labelled.laz"), laspy.read("b.las")
+    for data in (first, second):
+        np.testing.assert_allclose(data.xyz, points + UTM, atol=0.6 * surveys.STEP)
+        assert set(np.unique(data["label"])) <= {0, 1} and np.abs(data["score"]).max() <= 1
+        assert json.loads(data.header.vlrs.get_by_id("geoguide")[0].record_data) == ["wall", "Tür"]
+    np.testing.assert_array_equal(first["label"], second["label"])
+    np.testing.assert_array_equal(own_scan.open_scan(tmp_path / "c.ply").scene.points.shape, points.shape)
+    assert own_scan.is_labelled(tmp_path / "a_labelled.laz") and not own_scan.is_labelled(tmp_path / "a.laz")
+    assert json.loads((tmp_path / "a_labelled.json").read_text("utf-8"))["points"] == len(points)
+    with pytest.raises(SystemExit) as stop:  # somebody else's file of the default's name
+        (tmp_path / "a_labelled.laz").write_bytes(b"mine")
+        main(["segment", "a.laz", "--labels", "wall"])
+    assert stop.value.code == 2 and (tmp_path / "a_labelled.laz").read_bytes() == b"mine"
+
+
+def test_wide_clouds_are_written_in_the_steps_that_las_has(laspy, rng: np.random.Generator, tmp_path: Path) -> None:
+    points = rng.uniform(-1, 1, (50, 3)) * [1e6, 1e3, 0]
+    write_las(tmp_path / "a.las", points, np.zeros((50, 3), np.uint8), {"label": np.arange(50, dtype=np.int32)}, b"")
+    np.testing.assert_allclose(read_las(tmp_path / "a.las").points, points, atol=0.6e-3)
+
+
+def test_e57_scans_stand_where_their_poses_say(pye57, cloud, tmp_path: Path) -> None:
+    """A quarter turn about z and a shift to map coordinates, by hand; the cloud itself in single precision."""
+    points, colors = cloud
+    scan = e57_scan(points, colors)
+    pose = {"rotation": np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)]), "translation": UTM}
+    scene = load_points(write_e57(pye57, tmp_path / "a.e57", [scan], **pose))
+    np.testing.assert_allclose(scene.file_points, points @ [[0, 1, 0], [-1, 0, 0], [0, 0, 1]] + UTM, atol=1e-3)
+    np.testing.assert_allclose(scene.colors, colors / 255, atol=1e-3)
+    both = load_points(write_e57(pye57, tmp_path / "b.e57", [scan, e57_scan(points + np.array([5, 0, 0]), colors)]))
+    assert len(both) == 2 * len(points) and "2 scans" in both.as_read[0]
+    with pytest.warns(UserWarning, match="no colours"):  # one of two has none: no half-coloured cloud
+        mixed = load_points(write_e57(pye57, tmp_path / "c.e57", [scan, e57_scan(points, None)]))
+    assert (mixed.colors == 0.5).all()
+
+
+def test_e57_of_ranges_and_angles_and_of_invalid_points(pye57, cloud, tmp_path: Path) -> None:
+    points, colors = cloud
+    points = points + 0.5
+    reach = np.linalg.norm(points, axis=1)
+    places = {
+        "sphericalRange": reach,
+        "sphericalAzimuth": np.arctan2(points[:, 1], points[:, 0]),
+        "sphericalElevation": np.arcsin(points[:, 2] / reach),
+    }
+    np.testing.assert_allclose(surveys._cartesian(np.stack(list(places.values()), axis=1)), points, atol=1e-9)
+    scan = e57_scan(points, colors) | {"cartesianInvalidState": (np.arange(len(points)) % 3 == 0).astype(np.int8)}
+    scene = load_points(write_e57(pye57, tmp_path / "a.e57", [scan]))
+    np.testing.assert_allclose(scene.points, points[np.arange(len(points)) % 3 > 0], atol=1e-3)
+    assert any("invalid" in said for said in scene.as_read)
+
+
+@pytest.mark.parametrize("suffix", [*surveys.LAS, ".e57"])
+def test_harmed_files_are_one_line(laspy, pye57, cloud, tmp_path: Path, suffix: str) -> None:
+    points, colors = cloud
+    whole = tmp_path / f"whole{suffix}"
+    if suffix == ".e57":
+        write_e57(pye57, whole, [e57_scan(points, colors)])
+    else:
+        write(laspy, whole, points, colors)
+    data = whole.read_bytes()
+    cuts = {len(data) - 1, len(data) - 340, len(data) // 2, 300, 100, 3, 0}
+    harmed = [data[:cut] for cut in cuts] + [b"XXXX" + data[4:], b"hello\n" * 100]
+    for number, content in enumerate(harmed):
+        path = tmp_path / f"harmed{number}{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(DataError) as error:
+            load_points(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_files_without_points_are_one_line(laspy, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="empty"):
+        load_points(write(laspy, tmp_path / "a.las", np.zeros((0, 3)), None))
+    with pytest.raises(DataError, match="not found|no such"):
+        load_points(tmp_path / "gone.laz")
+
+
+@pytest.mark.parametrize("suffix", [*surveys.LAS, ".e57"])
+def test_without_the_extra_the_message_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(b"LASF")
+    for name in ("laspy", "pye57"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(DataError, match=r"need the extra `scans`: pip install 'geoguide\[scans\]'"):
+        load_points(tmp_path / f"a{suffix}")
+    if suffix in surveys.LAS:  # before the work
+        with pytest.raises(DataError, match="need the extra `scans`"):
+            own_scan.need_writer(tmp_path / f"b{suffix}")
+    own_scan.need_writer(tmp_path / "b.ply")
