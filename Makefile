@@ -8,13 +8,14 @@
 #   make test-clients  readers by others (nuscenes-devkit, scenezoo) on the mini data, and the extras open_clip and
 #                      ai-edge-litert, in .venv-clients (0.8 GB)
 #   make crash      kill commands at 50 random moments and run them again (CRASH_ARGS="--kills 10": fewer)
+#   make lock       requirements.lock again, from constraints.txt (`make setup LOCKED=1` installs by its hashes)
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
 # On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
 # build, which also works but is large):   make setup PIP_ARGS="--extra-index-url URL"
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-clients lint replicate studies verify data pair clean gpu-check fuzz crash
+.PHONY: help setup book test test-clients lint replicate studies verify data pair clean gpu-check fuzz crash lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
@@ -23,6 +24,10 @@ FUZZ ?= 20000
 CRASH_ARGS ?=
 # STRICT=1: `make book` also fails when the quick profile does not reproduce the committed records.
 STRICT ?= 0
+# LOCKED=1: `make setup` takes every package but torch by version and hash from requirements.lock.
+LOCKED ?= 0
+LOCK_ARGS ?=
+UV := uv==0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 CLIENTS := .venv-clients
@@ -38,6 +43,7 @@ setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	[[ $(LOCKED) != 1 ]] || $(BIN)/python -m pip install -q $(PIP_ARGS) --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[book,test]'
 	touch $@
 
@@ -93,6 +99,16 @@ replicate: $(INSTALLED) data
 
 studies: $(INSTALLED) data
 	$(BIN)/geoguide replicate --profile studies
+
+# uv prefers what the file to write already holds: here the versions of .venv. The last two lines leave out the libraries of
+# torch's CUDA build, which differ from build to build, and keep the header that explains it.
+lock: $(INSTALLED)
+	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -q '$(UV)'; }
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v -e ' @ ' -e + > .venv-lock/new
+	.venv-lock/bin/uv pip compile -q pyproject.toml --extra book --extra test -c constraints.txt --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package torch $(LOCK_ARGS) -o .venv-lock/new
+	{ sed '/^#/!Q' requirements.lock; awk '/^[a-z]/ {cuda = /^(nvidia|cuda|triton)/} !cuda' .venv-lock/new; } > .venv-lock/whole
+	mv .venv-lock/whole requirements.lock
 
 pair: $(INSTALLED)
 	$(BIN)/python book/pair.py
