@@ -5,8 +5,8 @@
 #   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
 #   make fuzz       20,000 mutated inputs over all readers (FUZZ=n for another number); goes on where it stopped
 #   make gpu-check  on a CUDA GPU: the tests that run on either device, then benchmarks/gpu.py
-#   make test-clients  readers by others (nuscenes-devkit, scenezoo) on the mini data, and the extras open_clip and
-#                      ai-edge-litert, in .venv-clients (0.8 GB)
+#   make test-clients  readers by others (nuscenes-devkit, scenezoo, mlcroissant) on the mini data, and the extras
+#                      open_clip and ai-edge-litert, in .venv-clients (0.8 GB)
 #   make crash      kill commands at 50 random moments and run them again (CRASH_ARGS="--kills 10": fewer)
 #   make lock       requirements.lock again, from constraints.txt (`make setup LOCKED=1` installs by its hashes)
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
@@ -62,9 +62,9 @@ test: $(INSTALLED) lint
 
 # The first line fails where a client is missing, for the tests would then be skipped.
 test-clients: $(CLIENTS)/.installed
-	$(CLIENTS)/bin/python -c 'import nuscenes.nuscenes, scenezoo, ai_edge_litert, importlib.metadata as m; m.version("open_clip_torch")'
+	$(CLIENTS)/bin/python -c 'import nuscenes.nuscenes, scenezoo, ai_edge_litert, mlcroissant, importlib.metadata as m; m.version("open_clip_torch")'
 	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -p no:dash tests/clients tests/test_nuscenes_labels.py \
-		tests/test_open_clip_dense.py tests/test_text_clip.py tests/test_closed_set.py
+		tests/test_open_clip_dense.py tests/test_text_clip.py tests/test_closed_set.py tests/test_data_card.py
 
 # Its .pth file shows it the packages of .venv too: the clients need no torch, but the package that they are compared with.
 $(CLIENTS)/.installed: tests/clients/requirements.txt $(INSTALLED)

@@ -52,7 +52,7 @@ class Data:
     """Make the embedded benchmark, check a dataset folder, or clean the cache.
 
     make: generate mini-ScanNet, mini-Matterport3D or mini-nuScenes (in the benchmarks' own layouts); what is finished
-    is kept, so it resumes.
+    is kept, so it resumes. Writes a data card beside the data (croissant.json).
     check: say which dataset and layout a folder is (ScanNet, Matterport3D, nuScenes, or OpenScene's published folders),
     what of it is complete, missing or broken, file by file, and what can be run with it.
     clean: remove features that commands keep to be faster and compute again where they are missing (see --kind), and
@@ -93,6 +93,7 @@ class Data:
         Returns:
             Exit code: 0, or 1 where `check` finds a problem.
         """
+        from geoguide.benchmarks.data_card import write_card
         from geoguide.benchmarks.scenes import generate, known_layouts
 
         if self.action == "clean":
@@ -114,7 +115,7 @@ class Data:
         made = generate(replace(data, rooms=counts), self.workers)
         if self.sens and world.recordings:
             world.recordings(made)
-        print(f"{world.titled(self.edition)} is complete in {made}")
+        print(f"{world.titled(self.edition)} is complete in {made}; {write_card(data).name} describes it")
         return 0
 
     def _clean(self) -> int:
