@@ -8,6 +8,7 @@
 #   make test-clients  readers by others (nuscenes-devkit, scenezoo, mlcroissant) on the mini data, and the extras
 #                      open_clip and ai-edge-litert, in .venv-clients (0.8 GB)
 #   make crash      kill commands at 50 random moments and run them again (CRASH_ARGS="--kills 10": fewer)
+#   make pdf        the built book as one PDF, book/_build/geoguide-replicated.pdf (needs chromium and the extra pdf)
 #   make lock       requirements.lock again, from constraints.txt (`make setup LOCKED=1` installs by its hashes)
 #   make pair       notebooks/*.py -> *.ipynb      make clean      remove the built book and the caches
 # On a machine without a GPU, PIP_ARGS can name an index that carries CPU builds of torch (elsewhere pip takes the CUDA
@@ -15,7 +16,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-clients lint replicate studies verify data pair clean gpu-check fuzz crash lock
+.PHONY: help setup book test test-clients lint replicate studies verify data pair clean gpu-check fuzz crash lock pdf
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
@@ -55,6 +56,11 @@ book: $(INSTALLED) data
 	$(BIN)/geoguide verify --profile quick || { code=$$?; [[ $$code -eq 1 && $(STRICT) != 1 ]] || exit $$code; }
 	$(BIN)/jupyter-book build --all -W -n --keep-going book/
 	$(BIN)/python book/check_html.py book/_build/html
+
+# Prints what `make book` has built; it builds nothing itself.
+pdf: $(INSTALLED)
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e '.[pdf]'
+	$(BIN)/python book/pdf.py
 
 # One thread per worker: two workers with two threads each are slower on two cores.
 test: $(INSTALLED) lint

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from geoguide import __version__
 from geoguide.benchmarks import benchmark_of, benchmarks
 from geoguide.benchmarks.definition import Benchmark, FileKind
 from geoguide.datasets.config import GENERATED, DataConfig
@@ -108,7 +107,7 @@ def card(data: DataConfig) -> dict[str, Any]:
     counts = {split: sum(row["scenes/split"] == split for row in scenes) for split in SPLIT_NAMES}
     distribution = [part for kind in world.files for part in _distributed(root, kind)]
     recipe = {"edition": data.edition, "seed": manifest["seed"], "generator": manifest["generator"]}
-    recipe |= {"fingerprint": manifest["fingerprint"], "made_by": f"geoguide {__version__}"}
+    recipe["fingerprint"] = manifest["fingerprint"]
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -240,13 +239,12 @@ def _record_set(name: str, about: str, rows: list[dict[str, Any]], key: str | No
     if key is not None:
         found["key"] = {"@id": f"{name}/{key}"}
     types = {int: "sc:Integer", str: "sc:Text"}
+    refers = {"scenes/split": {"references": {"field": {"@id": "splits/name"}}}}
     found["field"] = [
         {"@type": "cr:Field", "@id": field, "name": field.partition("/")[2], "dataType": types[type(value)]}
+        | refers.get(field, {})
         for field, value in rows[0].items()
     ]
-    for field in found["field"]:
-        if field["@id"] == "scenes/split":
-            field["references"] = {"field": {"@id": "splits/name"}}
     return found | {"data": rows}
 
 
