@@ -1,8 +1,8 @@
 """The whole book as one PDF, from the built HTML: python book/pdf.py [FOLDER [OUT]]
 
 Chromium, headless and without a network, prints each page in the order of `book/_toc.yml`; pypdf (extra "pdf") joins
-them, with a bookmark for each part and chapter. A page is opened with `?print`, which asks it to draw all its figures at
-once. Printed pages are kept until the book is built again, so that an interrupted run goes on.
+them, with a bookmark for each part and chapter. A page is opened with `?print`, which asks it to draw all its figures.
+Printed pages are kept until the book is built again, so that an interrupted run goes on.
 """
 
 import importlib.util
