@@ -165,10 +165,12 @@ def in_words(there: Benchmark) -> str:
     Returns:
         Markdown: what it is, what it is for, its limits, its files.
     """
-    kinds = "\n".join(f"| `{kind.place}` | {kind.about} |" for kind in there.world.files)
+    kinds = "\n".join(
+        f"- `{kind.place}`: {kind.about}" for kind in there.world.files
+    )  # the book's outputs know no tables
     return (
         f"### {there.world.title}\n\n{there.world.about}\n\n**Limits.** {there.world.limits}\n\n"
-        f"**Layout after.** {there.citation}.\n\n| files | what |\n|---|---|\n{kinds}\n"
+        f"**Layout after.** {there.citation}.\n\n**Files.**\n\n{kinds}\n"
     )
 
 
