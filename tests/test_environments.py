@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -195,11 +196,7 @@ def test_pages_of_a_small_book(repository: str, tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["sphinx"]["config"]["repository"] = repository
     config["execute"]["execute_notebooks"] = "off"
-    for name in config["sphinx"]["local_extensions"]:
-        (tmp_path / "_ext").mkdir(exist_ok=True)
-        (tmp_path / "_ext" / f"{name}.py").write_text((ROOT / "book" / "_ext" / f"{name}.py").read_text())
-    for path in (ROOT / "book" / "_ext").glob("*.css"):
-        (tmp_path / "_ext" / path.name).write_text(path.read_text())
+    shutil.copytree(ROOT / "book" / "_ext", tmp_path / "_ext")
     (tmp_path / "_config.yml").write_text(yaml.safe_dump(config))
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n- file: notebooks/one\n")
     (tmp_path / "intro.md").write_text("# A page\n")
