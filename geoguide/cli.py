@@ -33,6 +33,10 @@ from geoguide.paths import checkpoints_root, clone, results_root, runs_root
 
 Positional = tyro.conf.Positional
 GO_ON = "run the same command again to go on"
+Cached = Literal[
+    "lifted", "kept", "geometry", "means", "superpoints", "masks", "scene", "frames", "text", "checkpoints"
+]
+CLEANING = {"kind", "all", "older_than", "dry_run"}  # options of `data clean`
 START_AGAIN = "nothing is half-written; the same command starts again"
 if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
     from geoguide.pipeline.config import ExperimentConfig
@@ -45,15 +49,17 @@ else:
 
 @dataclass(frozen=True)
 class Data:
-    """Make the embedded benchmark, or check a dataset folder.
+    """Make the embedded benchmark, check a dataset folder, or clean the cache.
 
     make: generate mini-ScanNet, mini-Matterport3D or mini-nuScenes (in the benchmarks' own layouts); what is finished
-    is kept, so it resumes.
+    is kept, so it resumes. Writes a data card beside the data (croissant.json).
     check: say which dataset and layout a folder is (ScanNet, Matterport3D, nuScenes, or OpenScene's published folders),
     what of it is complete, missing or broken, file by file, and what can be run with it.
+    clean: remove features that commands keep to be faster and compute again where they are missing (see --kind), and
+    say what was freed and what stays. Generated data, models, records and files of others are never removed.
     """
 
-    action: Positional[Literal["make", "check"]]
+    action: Positional[Literal["make", "check", "clean"]]
     path: Positional[Path | None] = None
     """Folder; default data/ and the name of the dataset."""
     dataset: GeneratedDataset = "mini-scannet"
@@ -69,17 +75,30 @@ class Data:
     """Also write the frames of mini-ScanNet as ScanNet's own .sens recordings, for readers that know only those."""
     seed: Seed = 0
     workers: Workers = os.cpu_count() or 1
+    kind: tuple[Cached, ...] = ()
+    """What `clean` removes; default lifted kept geometry means: features of points and their means, nearly all of the
+    bytes. frames: what 2D models said of images. checkpoints: of trainings, interrupted ones too."""
+    all: bool = False
+    """Let `clean` remove every kind."""
+    older_than: Annotated[float, Within(0)] = 0
+    """Days: `clean` leaves what was written since."""
+    dry_run: bool = False
+    """Only say what `clean` would remove."""
 
     interrupted = GO_ON
 
     def run(self) -> int:
-        """Make or check the data.
+        """Make or check the data, or clean the cache.
 
         Returns:
             Exit code: 0, or 1 where `check` finds a problem.
         """
+        from geoguide.benchmarks.data_card import write_card
         from geoguide.benchmarks.scenes import generate, known_layouts
 
+        if self.action == "clean":
+            return self._clean()
+        refuse_unread(self, CLEANING, "`data clean`")
         root = None if self.path is None else str(self.path)
         data = DataConfig(self.dataset, room_seed=self.seed, root=root, edition=self.edition)
         counted = {"rooms", "houses", "scenes"}
@@ -96,7 +115,21 @@ class Data:
         made = generate(replace(data, rooms=counts), self.workers)
         if self.sens and world.recordings:
             world.recordings(made)
-        print(f"{world.titled(self.edition)} is complete in {made}")
+        print(f"{world.titled(self.edition)} is complete in {made}; {write_card(data).name} describes it")
+        return 0
+
+    def _clean(self) -> int:
+        """Clean the cache, and say what was freed."""
+        from geoguide.pipeline.cleaning import LARGE, WHAT, clean
+
+        refuse_unread(
+            self, {field.name for field in fields(self)} - CLEANING - {"action"}, "`data make` and `data check`"
+        )
+        if self.all and self.kind:
+            raise ConfigError("--all and --kind exclude each other")
+        kinds = tuple(WHAT) if self.all else self.kind or LARGE
+        for line in clean(kinds, older_than=self.older_than, dry_run=self.dry_run).lines():
+            print(line)
         return 0
 
 

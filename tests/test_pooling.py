@@ -234,7 +234,7 @@ def test_kept_points_are_rows_of_the_whole_scene(short: Scene, tiny: ExperimentC
     config = tiny.replace(pooling__kept_points=700, pooling__means="exact")
     some = prepare(short, config, tmp_path, training=True)
     kinds = {path.name.split("-")[0] for path in tmp_path.glob("*/*.npy")}
-    assert kinds == {"scene", "superpoints", "masks", "means", "kept"}
+    assert kinds == {"scene", "superpoints", "masks", "means", "kept", "kept_geometry"}
     whole = prepare(short, tiny.replace(pooling__means="exact"), tmp_path / "whole", training=True)
     chosen = kept_points(len(whole), 700, whole.fingerprint)
     assert len(some) == 700 and some.fingerprint == whole.fingerprint and some.frames == whole.frames

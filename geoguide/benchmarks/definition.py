@@ -11,6 +11,23 @@ from geoguide.lifting import LiftingConfig
 
 
 @dataclass(frozen=True)
+class FileKind:
+    """Files of one kind in the folder of a generated dataset, as its data card lists them.
+
+    Attributes:
+        name: A word for it, unique in its world.
+        about: What such a file holds, with units.
+        format: Its MIME type.
+        place: A pattern below the folder that matches these files and no others.
+    """
+
+    name: str
+    about: str
+    format: str
+    place: str
+
+
+@dataclass(frozen=True)
 class World:
     """The generated twin of a benchmark.
 
@@ -21,6 +38,9 @@ class World:
         editions: How many of them each edition has: train, val, test. `small` is what the book generates.
         make: Generates what is missing in a folder; takes (folder, counts, seed, workers, edition), returns the folder.
         lifting: How its 2D features are lifted.
+        about: What a scene is and how it was made, for the data card.
+        limits: What the card warns of, beside what holds for all worlds.
+        files: What its folder holds.
         severity: Scales the faults of the simulated 2D model, so that 2D fusion scores 35 to 45 mIoU on the validation
             scenes: with 160 names there is more to confuse than with 20.
         image_size: (H, W) at which 2D features are made and lifted; None: as the images are.
@@ -34,6 +54,9 @@ class World:
     editions: dict[str, tuple[int, int, int]]
     make: Callable[[Path, tuple[int, int, int], int, int | None, str], Path]
     lifting: LiftingConfig
+    about: str
+    limits: str
+    files: tuple[FileKind, ...]
     severity: float = 1.0
     image_size: tuple[int, int] | None = None
     recordings: Callable[[Path], int] | None = None
@@ -93,6 +116,7 @@ class Benchmark:
             the paper's tables, and "val", which training watches, is held out of the official train split.
         room: From a scene, in either layout, the room (or drive) that it shows.
         openscene: What OpenScene does on it.
+        citation: The paper of the real dataset.
         world: Its generated twin.
         entire_network_seeds: How many seeds of the entirely trained network the main table has: ten to twenty processor
             minutes each.
@@ -108,6 +132,7 @@ class Benchmark:
     withholds_test: bool
     room: Callable[[SceneSource], str]
     openscene: OpenSceneRecipe
+    citation: str
     world: World
     more_label_sets: tuple[str, ...] = ()
     known_names: str | None = None

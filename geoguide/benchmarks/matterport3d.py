@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.benchmarks.definition import Benchmark, OpenSceneRecipe, World
+from geoguide.benchmarks.definition import Benchmark, FileKind, OpenSceneRecipe, World
 from geoguide.datasets import matterport3d
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.matterport3d import check_matterport3d, is_matterport3d
@@ -88,6 +88,30 @@ def _regions(root: Path, data: DataConfig, houses: dict[Path, str]) -> tuple[Sce
     )
 
 
+ABOUT = (
+    "Furnished houses of several rooms, seen in panoramas from a simulated tripod with three tilted RGB-D cameras, "
+    "fused to a mesh for each region and annotated with the long tail of category names. In the layout of Matterport3D."
+)
+LIMITS = "Where things of rare names stand, and how many, follows a table made by hand, not a survey of real houses."
+_HOUSE = "v1/scans/*/"
+FILES = (
+    FileKind("split-lists", "Names of the houses of a split, one a line", "text/plain", "scenes_*.txt"),
+    FileKind(
+        "categories", "Matterport3D's table of category names", "text/tab-separated-values", "category_mapping.tsv"
+    ),
+    FileKind(
+        "meshes", "Mesh of a region with colours, metres, z up", "model/ply", f"{_HOUSE}region_segmentations/*.ply"
+    ),
+    FileKind("segments", "Segment of each face", "application/json", f"{_HOUSE}region_segmentations/*.fsegs.json"),
+    FileKind("objects", "Groups of segments", "application/json", f"{_HOUSE}region_segmentations/*.semseg.json"),
+    FileKind("cameras", "Intrinsics and poses", "text/plain", f"{_HOUSE}undistorted_camera_parameters/*.conf"),
+    FileKind("images", "Colour image of a frame", "image/jpeg", f"{_HOUSE}undistorted_color_images/*.jpg"),
+    FileKind("depth", "Depth, uint16 quarters of a millimetre", "image/png", f"{_HOUSE}undistorted_depth_images/*.png"),
+    FileKind("label-images", "Category of each pixel", "image/png", f"{_HOUSE}label_images/*.png"),
+    FileKind("instance-images", "Object of each pixel", "image/png", f"{_HOUSE}instance_images/*.png"),
+    FileKind("stamps", "Recipe and fingerprint of a house", "application/json", f"{_HOUSE}mini.json"),
+)
+
 BENCHMARK = Benchmark(
     name="matterport3d",
     title="Matterport3D",
@@ -101,6 +125,7 @@ BENCHMARK = Benchmark(
     withholds_test=False,
     room=lambda region: region.name,
     openscene=OpenSceneRecipe(LiftingConfig(0.02, 10), voxel=0.02, scenes_per_step=8, folder="matterport_3d"),
+    citation="Chang et al., Matterport3D: Learning from RGB-D Data in Indoor Environments, 3DV 2017",
     world=World(
         title="mini-Matterport3D",
         place="houses",
@@ -110,6 +135,9 @@ BENCHMARK = Benchmark(
             root, houses=counts, seed=seed, edition=edition, workers=workers
         ),
         lifting=LiftingConfig(),  # OpenScene's 0.02 of the depth asks more of the mini camera's poses than they hold
+        about=ABOUT,
+        limits=LIMITS,
+        files=FILES,
         severity=0.7,
     ),
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoguide.benchmarks.definition import Benchmark, OpenSceneRecipe, World
+from geoguide.benchmarks.definition import Benchmark, FileKind, OpenSceneRecipe, World
 from geoguide.datasets import nuscenes
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.nuscenes import check_nuscenes, is_nuscenes
@@ -98,6 +98,29 @@ def _tables(folder: Path) -> Tables:
     return nuscenes.read_tables(folder.parent, folder.name)
 
 
+ABOUT = (
+    "Drives along streets with moving traffic, recorded by a simulated spinning LiDAR and six cameras, every ray cast "
+    "at its own time; key frames with a label for each LiDAR point. In the layout of nuScenes with nuScenes-lidarseg."
+)
+LIMITS = "There are no sweeps between key frames and no radar. Nothing about safety in traffic can be learned from it."
+FILES = (
+    FileKind("tables", "nuScenes' tables, and the splits", "application/json", "v1.0-streets/*.json"),
+    FileKind(
+        "sweeps", "LiDAR sweep, float32 x y z intensity ring", "application/octet-stream", "samples/LIDAR_TOP/*.bin"
+    ),
+    FileKind(
+        "labels", "Category of each LiDAR point, uint8", "application/octet-stream", "lidarseg/v1.0-streets/*.bin"
+    ),
+    FileKind("images", "Colour image of a camera", "image/jpeg", "samples/CAM_*/*.jpg"),
+    FileKind("depth", "True depth of each pixel, uint16, 256 a metre", "image/png", "mini/*/depth/*.png"),
+    FileKind("label-images", "Challenge id of each pixel, 0 none", "image/png", "mini/*/label/*.png"),
+    FileKind("instance-images", "Object of each pixel", "image/png", "mini/*/instance/*.png"),
+    FileKind("maps", "The image that the table of maps names", "image/png", "maps/*.png"),
+    FileKind("scene-tables", "The rows of a drive", "application/json", "mini/*/tables.json"),
+    FileKind("stamps", "Recipe and fingerprint of a drive", "application/json", "mini/*/mini.json"),
+    FileKind("mark", "Says that the set is generated", "application/json", "mini.json"),
+)
+
 BENCHMARK = Benchmark(
     name="nuscenes",
     title="nuScenes",
@@ -111,6 +134,7 @@ BENCHMARK = Benchmark(
     openscene=OpenSceneRecipe(
         LiftingConfig(border=5, occlusion="none"), voxel=0.05, scenes_per_step=16, folder="nuscenes_3d", fused=".pt"
     ),
+    citation="Caesar et al., nuScenes: A multimodal dataset for autonomous driving, CVPR 2020",
     world=World(
         title="mini-nuScenes",
         place="streets",
@@ -120,6 +144,9 @@ BENCHMARK = Benchmark(
             root, scenes=counts, seed=seed, edition=edition, workers=workers
         ),
         lifting=LiftingConfig(occlusion="none"),  # as OpenScene on nuScenes
+        about=ABOUT,
+        limits=LIMITS,
+        files=FILES,
         severity=0.9,
         image_size=(180, 320),
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from geoguide.benchmarks.definition import Benchmark, OpenSceneRecipe, World
+from geoguide.benchmarks.definition import Benchmark, FileKind, OpenSceneRecipe, World
 from geoguide.datasets import scannet
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.scannet import check_scannet, is_scannet
@@ -40,6 +40,36 @@ def _list_all(root: Path, data: DataConfig) -> tuple[SceneSource, ...]:
     return tuple(ScanNetScene(folder, split, data) for folder, split in scannet.all_scenes(root).items())
 
 
+ABOUT = (
+    "Furnished single rooms, scanned along a walk with a simulated hand-held RGB-D camera (sensor noise, holes, errors "
+    "of the poses), fused to a mesh, and annotated from the true surfaces. In the layout of ScanNet v2."
+)
+LIMITS = (
+    "Rooms are drawn by recipes of a few types, from furniture of shape programs; there are no people and no outdoors."
+)
+_SCENE = "scans/scene*_*/"
+FILES = (
+    FileKind("split-lists", "Names of the scenes of a split, one a line", "text/plain", "scannetv2_*.txt"),
+    FileKind(
+        "categories", "ScanNet's table of label names", "text/tab-separated-values", "scannetv2-labels.combined.tsv"
+    ),
+    FileKind("meshes", "Scanned mesh with colours, metres, z up", "model/ply", f"{_SCENE}*_vh_clean_2.ply"),
+    FileKind("labels", "The mesh with a NYU40 label for each vertex", "model/ply", f"{_SCENE}*_vh_clean_2.labels.ply"),
+    FileKind("segments", "Segment of each vertex", "application/json", f"{_SCENE}*.segs.json"),
+    FileKind("objects", "Annotated objects as groups of segments", "application/json", f"{_SCENE}*.aggregation.json"),
+    FileKind("scan-facts", "Size of the images, axis alignment", "text/plain", f"{_SCENE}scene*.txt"),
+    FileKind("images", "Colour image of a frame", "image/jpeg", f"{_SCENE}color/*.jpg"),
+    FileKind("depth", "Depth image of a frame, uint16 millimetres", "image/png", f"{_SCENE}depth/*.png"),
+    FileKind("poses", "Camera to world, 4 x 4, metres", "text/plain", f"{_SCENE}pose/*.txt"),
+    FileKind("intrinsics", "Matrices of the cameras, 4 x 4, pixels", "text/plain", f"{_SCENE}intrinsic/*.txt"),
+    FileKind("label-images", "Label of each pixel, ids of the table", "image/png", f"{_SCENE}label-filt/*.png"),
+    FileKind("instance-images", "Object of each pixel", "image/png", f"{_SCENE}instance-filt/*.png"),
+    FileKind(
+        "recordings", "The frames once more as ScanNet's recording", "application/octet-stream", f"{_SCENE}*.sens"
+    ),
+    FileKind("stamps", "Recipe and fingerprint of a scene", "application/json", f"{_SCENE}mini.json"),
+)
+
 BENCHMARK = Benchmark(
     name="scannet",
     title="ScanNet v2",
@@ -51,12 +81,16 @@ BENCHMARK = Benchmark(
     withholds_test=True,
     room=lambda scan: scan.name.split("_")[0],  # scene0000 of scene0000_01
     openscene=OpenSceneRecipe(LiftingConfig(0.25, 10), voxel=0.02, scenes_per_step=8, folder="scannet_3d"),
+    citation="Dai et al., ScanNet: Richly-annotated 3D Reconstructions of Indoor Scenes, CVPR 2017",
     world=World(
         title="mini-ScanNet",
         place="rooms",
         unit="rooms",
         editions=COUNTS,
         lifting=LiftingConfig(),
+        about=ABOUT,
+        limits=LIMITS,
+        files=FILES,
         make=lambda root, counts, seed, workers, edition: make_mini_scannet(
             root, rooms=counts, seed=seed, edition=edition, workers=workers
         ),

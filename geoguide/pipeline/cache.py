@@ -42,7 +42,8 @@ class StageCache:
             write: Whether arrays that had to be computed are written; if not, they are returned as they are.
 
         Returns:
-            The arrays by name, memory-mapped: nothing is read from disk until it is used.
+            The arrays by name, memory-mapped: nothing is read from disk until it is used. In memory where they were
+            removed (see `cleaning`) while they were written.
 
         Raises:
             DataError: They must be computed and cannot be written; found out before they are computed, where it can be.
@@ -64,9 +65,12 @@ class StageCache:
         for name, array in arrays.items():
             with replacing(self._file(stem, name)) as temporary:
                 np.save(temporary, array)
-        listed = {name: [*_kind(arrays[name]), self._digest(stem, name)] for name in sorted(arrays)}
-        write_text(index, json.dumps(listed))
-        return {name: self._map(stem, name) for name in arrays}
+        try:
+            listed = {name: [*_kind(arrays[name]), self._digest(stem, name)] for name in sorted(arrays)}
+            write_text(index, json.dumps(listed))
+            return {name: self._map(stem, name) for name in arrays}
+        except FileNotFoundError:  # `geoguide data clean` ran at this moment
+            return arrays
 
     def _file(self, stem: str, name: str) -> Path:
         return self.folder / f"{stem}.{name}.npy"

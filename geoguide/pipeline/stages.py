@@ -40,7 +40,8 @@ from geoguide.teachers.simulated import SimulatedTeacher
 from geoguide.text.minilm import MiniLMTextEncoder
 
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
-VERSIONS = {"scene": 1, "geometry": 5, "lifted": 1, "superpoints": 3, "masks": 3, "means": 1, "kept": 1}
+VERSIONS = {"scene": 1, "geometry": 5, "lifted": 1, "superpoints": 3, "masks": 3, "means": 1}
+VERSIONS |= {"kept": 2, "kept_geometry": 1}
 
 
 class Stages:
@@ -162,20 +163,28 @@ class Stages:
 
     @functools.cached_property
     def _kept(self) -> Arrays:
-        """Some of the points, and their frozen features; decided by `kept_points` and what decides the features."""
-        settings = [[VERSIONS[part], self._settings(part)] for part in ("geometry", "lifted")]
-        count, kept = len(self.arrays["points"]), self.config.pooling.kept_points
+        """Some of the points, and their frozen features; decided by `kept_points` and what decides the features.
+
+        Two files of arrays on disk, so that further 2D models share the 3D features.
+        """
+        settings = {part: [VERSIONS[part], self._settings(part)] for part in ("geometry", "lifted")}
+        kept, whole = self.config.pooling.kept_points, len(self.arrays["points"])
         assert kept is not None
+        chosen = kept_points(whole, kept, self.identity.fingerprint)
 
-        def compute() -> Arrays:
-            chosen = kept_points(count, kept, self.identity.fingerprint)
-            lifted = self.lifted
-            assert lifted is not None
-            features, seen = rows(lifted, chosen)
-            views = lifted[1][chosen] if isinstance(lifted, tuple) else seen.astype(np.int32)
-            return {"chosen": chosen, "lifted": features, "views": views} | IndexedRows.compress(self.geometry[chosen])
+        def of_points() -> Arrays:
+            return {"chosen": chosen} | IndexedRows.compress(self.geometry[chosen])
 
-        return self._derived("kept", [kept, settings], compute)
+        def of_images() -> Arrays:
+            assert self.lifted is not None
+            features, seen = rows(self.lifted, chosen)
+            return {
+                "lifted": features,
+                "views": self.lifted[1][chosen] if isinstance(self.lifted, tuple) else seen.astype(np.int32),
+            }
+
+        points = self._stage("kept_geometry", [kept, settings["geometry"]], of_points)
+        return points | self._derived("kept", [kept, settings["lifted"]], of_images)
 
     @functools.cached_property
     def _fused(self) -> tuple[Path, ...] | None:
