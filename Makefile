@@ -71,7 +71,8 @@ test: $(INSTALLED) lint
 test-clients: $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python -c 'import nuscenes.nuscenes, scenezoo, ai_edge_litert, mlcroissant, importlib.metadata as m; m.version("open_clip_torch")'
 	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -p no:dash tests/clients tests/test_nuscenes_labels.py \
-		tests/test_open_clip_dense.py tests/test_text_clip.py tests/test_closed_set.py tests/test_data_card.py
+		tests/test_open_clip_dense.py tests/test_text_clip.py tests/test_closed_set.py tests/test_data_card.py \
+		tests/test_surveys.py tests/test_ranks.py tests/test_book_pdf.py
 
 # Its .pth file shows it the packages of .venv too: the clients need no torch, but the package that they are compared with.
 $(CLIENTS)/.installed: tests/clients/requirements.txt $(INSTALLED)
