@@ -11,7 +11,7 @@ from torch import Tensor
 from geoguide.errors import InputError
 from geoguide.ops.segment import over_mass, segment_softmax, segment_sum
 
-_ENTRIES = 2**16  # at a time: a row is summed alone, so that their number changes no bit
+_ENTRIES = 2**13  # at a time: a row is summed alone, so that their number changes no bit
 
 
 class _Bags(NamedTuple):
