@@ -47,12 +47,12 @@ CASES = {
 }
 
 
-def make_batch(points: int, superpoints: int) -> Batch:
+def make_batch(points: int, superpoints: int, geometry: int = GEOMETRY, width: int = WIDTH) -> Batch:
     g = torch.Generator().manual_seed(0)
     owner = torch.randint(0, MASKS, (points,), generator=g)
     return Batch(
-        geometry=torch.randn(points, GEOMETRY, generator=g),
-        lifted=torch.randn(points, WIDTH, generator=g),
+        geometry=torch.randn(points, geometry, generator=g),
+        lifted=torch.randn(points, width, generator=g),
         seen=torch.rand(points, generator=g) < 0.9,
         points=torch.randn(points, 3, generator=g),
         superpoints=Groups.partition(torch.randint(0, superpoints, (points,), generator=g), superpoints),

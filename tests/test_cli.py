@@ -27,7 +27,7 @@ def run(*arguments: str) -> int:
     return stop.value.code
 
 
-COMMANDS = ["data", "train", "evaluate", "lift", "replicate", "verify", "segment", "pretrain", "probe"]
+COMMANDS = ["data", "train", "evaluate", "lift", "replicate", "verify", "segment", "pretrain", "probe", "cost"]
 
 
 def test_says_its_version(capsys) -> None:
