@@ -5,6 +5,7 @@
 #   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
 #   make fuzz       20,000 mutated inputs over all readers (FUZZ=n for another number); goes on where it stopped
 #   make gpu-check  on a CUDA GPU: the tests that run on either device, then benchmarks/gpu.py
+#                   (benchmarks/results/gpu.json: training step, Sonata, segment against the CPU)
 #   make test-clients  readers by others (nuscenes-devkit, scenezoo, mlcroissant) on the mini data, and the extras
 #                      open_clip and ai-edge-litert, in .venv-clients (0.8 GB)
 #   make crash      kill commands at 50 random moments and run them again (CRASH_ARGS="--kills 10": fewer)

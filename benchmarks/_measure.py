@@ -30,8 +30,8 @@ def compare(functions: dict[str, Callable[[], object]], repeats: int) -> dict[st
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def report(name: str, rows: list[dict]) -> None:
-    """Print the rows and write results/<name>.json beside this file."""
+def report(name: str, rows: list[dict], path: Path | None = None) -> None:
+    """Print the rows and write results/<name>.json beside this file, or the path that is given."""
     for row in rows:
         print(json.dumps(row))
     machine = {
@@ -44,8 +44,8 @@ def report(name: str, rows: list[dict]) -> None:
         "versions": {package: version(package) for package in ("numpy", "numba", "torch", "pykdtree")},
         "numba_threads": numba.get_num_threads(),
     }
-    with replacing(Path(__file__).parent / "results" / f"{name}.json") as path:
-        path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    with replacing(path or Path(__file__).parent / "results" / f"{name}.json") as new:
+        new.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 
 def _processor() -> str:

@@ -1,40 +1,58 @@
 """One training step with all three modules: time and peak memory against the dense formulation, in one run.
 
 The dense twin writes the paper's formulas down as they stand: the P x M prediction matrix and the S x S similarity
-matrices in full, with autograd keeping what it needs. Each case runs in a process of its own, so peaks do not mix.
+matrices in full, with autograd keeping what it needs. `adapter_only` is the step of that baseline: no module. Each case
+runs in a new process, and what it holds beyond its inputs is its own: the high-water mark of a process begins at 0 with
+its program (Linux: VmHWM; `ru_maxrss` would begin at the parent's). Seconds are the process's CPU time, which other
+work disturbs less than the clock.
 
     python benchmarks/training_step.py
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from _measure import report
 
-from geoguide.method import relation_consistency
+from geoguide.experiments.presets import PRESETS
+from geoguide.method import mask_reconstruction, relation_consistency
 from geoguide.method.batch import Batch
 from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import Objective, ObjectiveConfig
 from geoguide.method.relation_consistency import IIRCConfig, prepare_regions
+from geoguide.ops import blocks
 from geoguide.ops.groups import Groups
 from geoguide.students.adapter import Adapter
 
 SIZES = {20_000: 2_000, 60_000: 6_000, 200_000: 20_000}  # points: superpoints
+MORE_SUPERPOINTS = (200_000, 60_000)  # the largest again, with three times as many
+DENSE_POINTS = 60_000  # at most: of 20,000 superpoints one S x S matrix is 1.6 GB, and the dense twin keeps several
 WIDTH, GEOMETRY, MASKS = 384, 96, 60
+OURS = ObjectiveConfig(imr=IMRConfig(masks_per_step=MASKS), iirc=IIRCConfig(normalise="l2"))
+CASES = {
+    "adapter_only": ObjectiveConfig(modules=()),
+    "ours": OURS,
+    "dense": OURS,
+    "as_written": PRESETS["as-written"],
+    "works_best": PRESETS["works-best"],
+}
 
 
-def make_batch(points: int, superpoints: int) -> Batch:
+def make_batch(points: int, superpoints: int, geometry: int = GEOMETRY, width: int = WIDTH) -> Batch:
     g = torch.Generator().manual_seed(0)
     owner = torch.randint(0, MASKS, (points,), generator=g)
     return Batch(
-        geometry=torch.randn(points, GEOMETRY, generator=g),
-        lifted=torch.randn(points, WIDTH, generator=g),
+        geometry=torch.randn(points, geometry, generator=g),
+        lifted=torch.randn(points, width, generator=g),
         seen=torch.rand(points, generator=g) < 0.9,
         points=torch.randn(points, 3, generator=g),
         superpoints=Groups.partition(torch.randint(0, superpoints, (points,), generator=g), superpoints),
@@ -55,55 +73,70 @@ def dense_mask_bce(queries, features, masks, *, scale, offset, **_):
     return F.binary_cross_entropy_with_logits(cosine * scale + offset, target)
 
 
-def measure(points: int, dense: bool, steps: int) -> dict[str, float]:
-    """Seconds per step (best of `steps`) and peak memory above the inputs, in this process."""
-    if dense:
-        import geoguide.method.mask_reconstruction as imr
+@contextmanager
+def dense() -> Iterator[None]:
+    """The twin: nothing in blocks, both losses as they read."""
+    with (
+        patch.object(blocks, "LARGE", sys.maxsize),
+        patch.object(relation_consistency, "relation_loss", dense_relation_loss),
+        patch.object(mask_reconstruction, "mask_bce", dense_mask_bce),
+    ):
+        yield
 
-        relation_consistency.relation_loss, imr.mask_bce = dense_relation_loss, dense_mask_bce
-    batch = make_batch(points, SIZES[points])
-    config = ObjectiveConfig(imr=IMRConfig(masks_per_step=MASKS), iirc=IIRCConfig(normalise="l2"))
-    adapter, objective = Adapter(GEOMETRY, WIDTH), Objective(GEOMETRY, WIDTH, config)
-    generator = torch.Generator().manual_seed(0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def held(what: str) -> float:
+    """MB that this process holds now (`VmRSS`) or has held at most (`VmHWM`)."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return int(lines[what].split()[0]) / 1024
+
+
+def measure(points: int, superpoints: int, case: str, steps: int) -> dict[str, float]:
+    """CPU seconds per step (best of `steps`) and peak memory above the inputs, in this process."""
+    batch = make_batch(points, superpoints)
+    adapter, objective = Adapter(GEOMETRY, WIDTH), Objective(GEOMETRY, WIDTH, CASES[case])
+    before = held("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the mark falls to what is held now: making the inputs took more
     times = []
     for _ in range(steps):
-        begin = time.perf_counter()
-        objective(adapter(batch.geometry), batch, generator)["total"].backward()
-        times.append(time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": min(times), "peak_mb": (peak - before) / 1024}
+        begin = time.process_time()
+        semantic = adapter(batch.geometry)
+        objective(semantic, batch, torch.Generator().manual_seed(0))["total"].backward()
+        del semantic
+        times.append(time.process_time() - begin)
+    return {"seconds": min(times), "peak_mb": held("VmHWM") - before}
+
+
+def measured(points: int, superpoints: int, cases: list[str], steps: int, threads: int) -> dict:
+    """The row of one size: every case in a process of its own, one after the other."""
+    row: dict = {"points": points, "superpoints": superpoints, "masks": MASKS, "width": WIDTH}
+    for case in cases:
+        command = [sys.executable, __file__, "--case", f"{points},{superpoints},{case}", "--steps", str(steps)]
+        done = subprocess.run([*command, "--threads", str(threads)], capture_output=True, text=True, check=True)
+        row[case] = json.loads(done.stdout.splitlines()[-1])
+    for case in row.keys() & {"ours", "as_written", "works_best"}:
+        row[case]["times_adapter_only"] = row[case]["seconds"] / row["adapter_only"]["seconds"]
+    if "dense" in row:
+        row["time_ratio"] = row["dense"]["seconds"] / row["ours"]["seconds"]
+        row["memory_ratio"] = row["dense"]["peak_mb"] / row["ours"]["peak_mb"]
+    return row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", help="points,dense: run one case here (used by the parent process)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", help="points,superpoints,case: run one here (used by the parent process)")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.case:
-        points, dense = arguments.case.split(",")
-        print(json.dumps(measure(int(points), dense == "1", arguments.steps)))
+        points, superpoints, case = arguments.case.split(",")
+        print(json.dumps(measure(int(points), int(superpoints), case, arguments.steps)))
         return
     rows = []
-    for points in SIZES:
-        row = {"points": points, "superpoints": SIZES[points], "masks": MASKS, "width": WIDTH}
-        for name, dense in (("ours", "0"), ("dense", "1")):
-            if dense == "1" and points > 60_000:
-                continue  # 20,000 superpoints: one S x S matrix alone is 1.6 GB and the dense twin keeps several
-            command = [sys.executable, __file__, "--case", f"{points},{dense}", "--steps", str(arguments.steps)]
-            command += ["--threads", str(arguments.threads)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            row[name] = json.loads(done.stdout.splitlines()[-1])
-        if "dense" in row:
-            row["time_ratio"] = row["dense"]["seconds"] / row["ours"]["seconds"]
-            row["memory_ratio"] = row["dense"]["peak_mb"] / row["ours"]["peak_mb"]
-        rows.append(row)
-        print(json.dumps(row))
-    out = Path(__file__).parent / "results" / "training_step.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"threads": arguments.threads, "rows": rows}, indent=1) + "\n")
+    for points, superpoints in [*SIZES.items(), MORE_SUPERPOINTS]:
+        cases = [case for case in CASES if case != "dense" or points <= DENSE_POINTS]
+        rows.append(measured(points, superpoints, cases, arguments.steps, arguments.threads))
+    report("training_step", rows)
 
 
 if __name__ == "__main__":

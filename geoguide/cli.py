@@ -811,8 +811,57 @@ class Probe:
         print(f"{out}: {self.backbone}, test scenes: {means}{alike}")
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Work out hours, memory and disk of an experiment before it is run, from rates measured on one processor thread.
+
+    Hours of a GPU are a lower bound, from the operations of a step and the speed that you name.
+    """
+
+    scenes: Annotated[int, Within(1)]
+    """Scenes to train on."""
+    points: Annotated[int, Within(1)]
+    """Points of a scene."""
+    scored: Annotated[int, Within(0)] = 0
+    """Scenes to score."""
+    channels: Annotated[int, Within(1)] = 768
+    """Of a 2D feature; OpenSeg's."""
+    frozen: Annotated[int, Within(1)] = 1088
+    """Channels of a frozen 3D feature; Sonata's."""
+    classes: Annotated[int, Within(1)] = 20
+    """That are told apart."""
+    steps: Annotated[int | None, Within(1)] = None
+    """Of a training; default twenty epochs."""
+    points_per_step: Annotated[int, Within(1)] = 20_000
+    """Points of a training step."""
+    adapter_only: bool = False
+    """Without the three modules."""
+    runs: Annotated[int, Within(1)] = 1
+    """Trainings: rows of a table times seeds."""
+    gpus: Annotated[int, Within(1)] = 1
+    """GPUs, or processor threads, among which the trainings are divided."""
+    gpu_tflops: Annotated[float | None, Within(0.001)] = None
+    """What one GPU really reaches, 10^12 operations a second."""
+
+    interrupted = START_AGAIN
+
+    def run(self) -> None:
+        """Print a line for each quantity."""
+        from geoguide.experiments import cost
+
+        names = {field.name for field in fields(cost.Work)} & {field.name for field in fields(self)}
+        work = cost.Work(**{name: getattr(self, name) for name in names}, modules=not self.adapter_only)
+        found = cost.estimate(work, gpus=self.gpus, gpu_tflops=self.gpu_tflops)
+        print(f"frozen features, once: {found.frozen_hours:.3g} hours of a processor thread")
+        print(f"training: {found.training_hours:.3g} hours of {self.gpus} processor thread(s)")
+        if found.gpu_hours is not None:
+            print(f"training on {self.gpus} GPU(s): at least {found.gpu_hours:.3g} hours")
+        print(f"scoring: {found.scoring_hours:.3g} hours of a processor thread")
+        print(f"memory of a training: {found.memory_gib:.3g} GiB; disk: {found.disk_gib:.4g} GiB")
+
+
 Command = (
-    Data | Train | Evaluate | Lift | Replicate | Grid | Verify | Segment | View | FitScan | Pretrain | Probe
+    Data | Train | Evaluate | Lift | Replicate | Grid | Verify | Segment | View | FitScan | Pretrain | Probe | Cost
 )  # the subcommands, by their names
 
 

@@ -38,6 +38,7 @@ from IPython.display import Markdown
 import geoguide
 from geoguide.benchmarks import NAMES, benchmark, benchmarks
 from geoguide.datasets.splits import load_split
+from geoguide.experiments.cost import real_costs
 from geoguide.experiments.presets import adapter_only
 
 package = Path(geoguide.__file__).parent
@@ -51,7 +52,8 @@ package = Path(geoguide.__file__).parent
 
 # %% tags=["hide-input"]
 published = pd.read_csv(package / "datasets" / "published.csv")
-published["gigabytes"] = published["gigabytes"].map(lambda size: "not available to us" if pd.isna(size) else f"{size:g}")
+known = published["gigabytes"].map("{:g}".format)
+published["gigabytes"] = known.where(published["gigabytes"].notna(), "not available to us")
 published.style.hide(axis="index")
 
 # %% [markdown]
@@ -127,6 +129,13 @@ table = [
     (f"entire network, {entire:,} steps", "a checkpoint", "out of reach", "OpenScene's recipe: days"),
 ]
 pd.DataFrame(table, columns=columns).style.hide(axis="index")
+
+# %% [markdown]
+# The same for each benchmark, one training with all modules, from rates that `benchmarks/cost.py` measured and checked
+# against runs of other sizes (`geoguide cost` works it out for your own scenes):
+
+# %%
+real_costs(gpu_tflops)
 
 # %% [markdown]
 # **Several GPUs.** A training fits one; rows and seeds need no result of each other. `geoguide replicate --workers N`

@@ -27,7 +27,20 @@ def run(*arguments: str) -> int:
     return stop.value.code
 
 
-COMMANDS = ["data", "train", "evaluate", "lift", "replicate", "grid", "verify", "segment", "view", "pretrain", "probe"]
+COMMANDS = [
+    "data",
+    "train",
+    "evaluate",
+    "lift",
+    "replicate",
+    "grid",
+    "verify",
+    "segment",
+    "view",
+    "pretrain",
+    "probe",
+    "cost",
+]
 
 
 def test_says_its_version(capsys) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from geoguide.errors import InputError
+from geoguide.ops.blocks import is_large
 from geoguide.ops.groups import Groups
 
 NO_WORD = -1  # of a point that has no label of its own: not painted with a word, or no pseudo label
@@ -170,4 +171,5 @@ class Batch:
         if self.exact is not None:
             return self.exact.centre
         weight = self.seen.to(self.lifted.dtype)  # [P]
-        return (self.lifted * weight.unsqueeze(-1)).sum(0) / weight.sum().clamp_min(1)
+        total = weight @ self.lifted if is_large(len(self)) else (self.lifted * weight.unsqueeze(-1)).sum(0)  # [C]
+        return total / weight.sum().clamp_min(1)

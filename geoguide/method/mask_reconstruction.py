@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from geoguide.errors import ConfigError, InputError
 from geoguide.frozen import check_choices
 from geoguide.method.batch import Batch
+from geoguide.method.mask_blocks import Cells, block_mask_bce
+from geoguide.ops.blocks import is_large, unit_sums
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
 
@@ -275,16 +277,29 @@ class MaskReconstruction(nn.Module):
         drawn = self._draw(batch.masks.count, generator)
         masks = batch.masks if drawn is None else batch.masks.take(drawn.to(batch.masks.group.device))
         visible = occlude(masks, self.config.pattern, self.config.share, self._keys(masks, batch, generator))
-        compared = self.compared(semantic)  # [P, C]
-        queries = self.queries(compared, masks.where(visible))  # [M, C]
         scale, offset = self.log_scale.exp(), self.offset
         balance, regions = self.config.balance, batch.superpoints
         unalike = self.config.negatives == "unalike"
         ignore = alike_superpoints(batch, masks, self.config.alike, drawn) if unalike else None  # [M, S]
+        if is_large(len(semantic)):
+            cells = Cells.of(masks, regions, ignore, balance, semantic)
+            queries, centre = self._block_queries(semantic, masks.where(visible))  # [M, C], [C]
+            return {"mask": block_mask_bce(queries, semantic, centre, cells, scale=scale, offset=offset)}
+        compared = self.compared(semantic)  # [P, C]
+        queries = self.queries(compared, masks.where(visible))  # [M, C]
         loss = mask_bce(
             queries, compared, masks, scale=scale, offset=offset, balance=balance, ignore=ignore, superpoints=regions
         )
         return {"mask": loss}
+
+    def _block_queries(self, semantic: Tensor, visible: Groups) -> tuple[Tensor, Tensor | None]:
+        """Unit `queries` [M, C] without writing what is `compared`, and the centre [C] that it would be less."""
+        if not self.config.centre:
+            return unit(self.queries(semantic, visible)), None
+        sums, total = unit_sums(semantic, visible)  # [M, C], [C]
+        centre, sizes = total / len(semantic), visible.sizes.unsqueeze(-1)  # [C], [M, 1]
+        pooled = sums / sizes.clamp_min(1) - centre * (sizes > 0)
+        return unit(self.linear(pooled)), centre
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Draw `masks_per_step` of the masks, int64 [m]; None, for all in their order, when there are no more."""

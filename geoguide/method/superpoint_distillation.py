@@ -11,8 +11,10 @@ from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices, unless
 from geoguide.method.batch import Batch
 from geoguide.method.distillation import masked_mean
+from geoguide.ops.blocks import distance_to_group, is_large
 from geoguide.ops.cosine import cosine_distance, unit
 from geoguide.ops.groups import Groups
+from geoguide.ops.segment import over_mass
 
 
 @dataclass(frozen=True)
@@ -231,16 +233,22 @@ class SuperpointDistillation(nn.Module):
         pooled = superpoints.mean(semantic, pool)  # [S, C]
         losses = {"superpoint": masked_mean(cosine_distance(pooled, refined), has_target)}
 
-        spread = superpoints.to_entries(refined)  # [P, C]
-        target, supervised = batch.lifted if self.config.point_target == "lifted" else spread, seen
-        if self.config.unseen == "refined":
-            if self.config.point_target == "lifted":
-                target = torch.where(seen.unsqueeze(-1), target, spread)
-            supervised = superpoints.to_entries(has_target)
-        losses["point"] = masked_mean(cosine_distance(semantic, target), supervised)
+        supervised = superpoints.to_entries(has_target) if self.config.unseen == "refined" else seen
+        losses["point"] = masked_mean(self._point_distance(semantic, batch, refined), supervised)
         if half is not None and self.reliability is not None:
             losses["reliability"] = self._held_out(batch, free, half)
         return losses
+
+    def _point_distance(self, semantic: Tensor, batch: Batch, refined: Tensor) -> Tensor:
+        """Cosine distance of every point to its target, [P]."""
+        superpoints, of_point = batch.superpoints, self.config.point_target == "lifted"
+        if of_point and self.config.unseen == "skip":
+            return cosine_distance(semantic, batch.lifted)
+        if not of_point and is_large(len(semantic)):
+            return distance_to_group(semantic, refined, superpoints)
+        spread = superpoints.to_entries(refined)  # [P, C]
+        target = torch.where(batch.seen.unsqueeze(-1), batch.lifted, spread) if of_point else spread
+        return cosine_distance(semantic, target)
 
     def _refined(self, batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor]:
         """S̄_2d [S, C], and which superpoints have one. What W weighs can be pooled over the points at hand only."""
@@ -258,7 +266,12 @@ class SuperpointDistillation(nn.Module):
         kind = batch.lifted.dtype
         first = refine(batch.lifted, weights * half, batch.superpoints)  # [S, C]
         one, other = (batch.seen & half).to(kind), (batch.seen & ~half).to(kind)  # [P]
-        second = batch.superpoints.mean(unit(batch.lifted), other)  # [S, C]
+        if is_large(len(batch)):  # of unit vectors: their lengths are weights, and no [P, C] is written
+            length = torch.linalg.vector_norm(batch.lifted, dim=-1).clamp_min(1e-8)  # [P]
+            mass = batch.superpoints.sum(other).unsqueeze(-1)  # [S, 1]
+            second = over_mass(batch.superpoints.sum(batch.lifted, other / length), mass)  # [S, C]
+        else:
+            second = batch.superpoints.mean(unit(batch.lifted), other)  # [S, C]
         both = (batch.superpoints.sum(one) > 0) & (batch.superpoints.sum(other) > 0)  # [S]
         return masked_mean(cosine_distance(first, second), both)
 

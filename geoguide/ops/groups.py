@@ -11,6 +11,8 @@ from torch import Tensor
 from geoguide.errors import InputError
 from geoguide.ops.segment import over_mass, segment_softmax, segment_sum
 
+_ENTRIES = 2**13  # at a time: a row is summed alone, so that their number changes no bit
+
 
 class _Bags(NamedTuple):
     """Entries in the order of what they are summed into: those of bag b start at `offset[b]`."""
@@ -169,6 +171,50 @@ class Groups:
         entry = torch.argsort(self.point, stable=True)
         return _Bags(entry, self.group[entry], _starts(torch.bincount(self.point, minlength=self.points)))
 
+    def entries_of(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Look up the entries of some successive points.
+
+        Args:
+            part: Which points, n of them; of step 1.
+
+        Returns:
+            Group and point of each entry, int64 [e] each, in the order of the points.
+        """
+        if self.point is None:
+            return self.group[part], torch.arange(part.start, part.stop, device=self.group.device)
+        own = self._own_entries(part)
+        return self._by_point.row[own], self.point[self._by_point.entry[own]]
+
+    def spread(self, pooled: Tensor, part: slice) -> Tensor:
+        """Sum over the groups that each of some successive points is in; the gradient of `sum` at these points.
+
+        Args:
+            pooled: [G, D].
+            part: Which points, n of them; of step 1.
+
+        Returns:
+            [n, D]; 0 for points in no group. Without a gradient.
+        """
+        if self.point is None:
+            return pooled.index_select(0, self.group[part])
+        own = self._own_entries(part)
+        offset = self._by_point.offset[part] - own.start
+        return F.embedding_bag(self._by_point.row[own], pooled, offset, mode="sum")
+
+    def _own_entries(self, part: slice) -> slice:
+        """Where the entries of successive points lie among those sorted by point."""
+        starts = self._by_point.offset
+        stop = int(starts[part.stop]) if part.stop < self.points else len(self.group)
+        return slice(int(starts[part.start]), stop)
+
+    def _pull_of_entries(self, grad: Tensor, values: Tensor) -> Tensor:
+        """The scalar product of each entry's group in `grad` and its point in `values`, [E]; never all E D at once."""
+        pulls = []
+        for part in torch.arange(len(self.group), device=self.group.device).split(_ENTRIES):
+            point = part if self.point is None else self.point[part]
+            pulls.append((grad.index_select(0, self.group[part]) * values.index_select(0, point)).sum(-1))
+        return torch.cat(pulls) if pulls else grad.new_zeros(0)
+
     def where(self, kept: Tensor) -> "Groups":
         """Keep some of the entries.
 
@@ -236,7 +282,7 @@ class _Sum(torch.autograd.Function):
             pull = grad.index_select(0, groups.group)
             pull = pull if weights is None else pull.mul_(weights.unsqueeze(-1))
         if ctx.needs_input_grad[1]:
-            pull_weights = (grad.index_select(0, groups.group) * groups.of_entries(values)).sum(-1).to(weights.dtype)
+            pull_weights = groups._pull_of_entries(grad, values).to(weights.dtype)
         return pull, pull_weights, None
 
 

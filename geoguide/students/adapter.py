@@ -1,12 +1,13 @@
 """The lightweight MLP adapter from frozen 3D features to the text space, the only trained part kept at inference."""
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.ops.blocks import blocks, is_large, same_precision
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
@@ -91,7 +92,12 @@ class Adapter(nn.Module):
         """
         if geometry.dim() != 2 or geometry.shape[1] != self.in_width:
             raise InputError(f"adapter input must be [P, {self.in_width}], found {list(geometry.shape)}")
-        return self.layers((geometry - self.mean) / self.deviation)
+        if is_large(len(geometry)) and torch.is_grad_enabled() and not geometry.requires_grad:
+            return _ByBlocks.apply(geometry, self, *self.parameters())
+        return self.layers(self._standard(geometry))
+
+    def _standard(self, geometry: Tensor) -> Tensor:
+        return (geometry - self.mean) / self.deviation
 
     def whole(self, geometry: Tensor, chunk: int = 65536) -> Tensor:
         """Compute F_3d^sem of a whole scene, chunk by chunk.
@@ -107,3 +113,37 @@ class Adapter(nn.Module):
             InputError: Not [P, C1].
         """
         return torch.cat([self(part.to(self.mean.device).float()) for part in geometry.split(chunk)])
+
+
+class _ByBlocks(torch.autograd.Function):
+    """`Adapter.forward` of very many points: hidden layers are computed again, block by block, on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, geometry: Tensor, adapter: Adapter, *parameters: Tensor) -> Tensor:
+        ctx.adapter, ctx.precision = adapter, same_precision(geometry.device.type)
+        ctx.save_for_backward(geometry, *parameters)  # so that torch objects where weights change before the way back
+        semantic = torch.empty(0)
+        for part in blocks(geometry):
+            own = adapter.layers(adapter._standard(geometry[part]))
+            if part.start == 0:
+                semantic = own.new_empty(len(geometry), own.shape[1])
+            semantic[part] = own
+        return semantic
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        adapter, (geometry, *parameters) = ctx.adapter, ctx.saved_tensors
+        body, last = adapter.layers[:-1], adapter.last
+        inner = [*body.parameters()]
+        pulls = [torch.zeros_like(parameter) for parameter in parameters]  # the last layer's come last
+        for part in blocks(geometry):
+            with torch.enable_grad(), ctx.precision.again():
+                hidden = body(adapter._standard(geometry[part]))  # [n, H]
+            pull = grads[0][part].to(hidden.dtype)
+            pulls[-2] += pull.T @ hidden.detach()
+            pulls[-1] += pull.sum(0)
+            if inner:
+                below = torch.autograd.grad(hidden, inner, pull @ last.weight.to(pull.dtype))
+                for total, own in zip(pulls, below, strict=False):
+                    total += own
+        return None, None, *pulls

@@ -1,0 +1,252 @@
+"""What a whole benchmark costs, worked out before it is run: hours, memory, disk, from rates that were measured.
+
+`benchmarks/cost.py` measures the rates (`cost.json` beside this file) and compares predictions with measurements that
+they were not made from. Hours of a processor are of one thread. Hours of a GPU are a lower bound from the operations of
+a step and the speed that you name: moving data within the GPU is not in them.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from geoguide.benchmarks import benchmarks
+from geoguide.datasets.splits import load_split
+from geoguide.errors import DataError, InputError
+from geoguide.experiments.placing import REAL_SCENES
+from geoguide.frozen import from_dict
+from geoguide.ops.arrays import number
+from geoguide.paths import PACKAGE
+
+RATES = Path(__file__).with_name("cost.json")
+EPOCHS = 20  # of a training on real scenes, as `placing` has it
+HALF, GIB = 2, 2**30  # bytes of a stored feature value; of a GiB
+
+
+@dataclass(frozen=True)
+class Line:
+    """A measured straight line: `start` + `slope` times what it is of."""
+
+    start: float
+    slope: float
+
+    def at(self, value: float) -> float:
+        """Read it off.
+
+        Args:
+            value: Where.
+
+        Returns:
+            The height there.
+        """
+        return self.start + self.slope * value
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured on one processor thread. A *value* is one number of one point's 2D or frozen 3D feature.
+
+    Attributes:
+        frozen_seconds: Of the released backbone, per point.
+        step_seconds: Of a training step over its values, of the adapter alone.
+        module_seconds: Likewise with all three modules.
+        score_seconds: Per value of a scored scene.
+        memory_mb: Of a training, over the values of a step.
+        other_bytes: Per point on disk: points, colours, labels, superpoints, masks.
+        frozen_share: Rows of frozen features per point: points of one coarse voxel share theirs.
+        step_flop: Operations of a training step with all modules, per value.
+    """
+
+    frozen_seconds: float
+    step_seconds: Line
+    module_seconds: Line
+    score_seconds: float
+    memory_mb: Line
+    other_bytes: float
+    frozen_share: float
+    step_flop: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be computed.
+
+    Attributes:
+        scenes: To train on.
+        points: Of a scene.
+        scored: Scenes to score.
+        channels: Of a 2D feature; OpenSeg's.
+        frozen: Channels of a frozen 3D feature; Sonata's.
+        classes: That are told apart.
+        steps: Of a training; None for twenty epochs of the scenes.
+        points_per_step: Points of a training step.
+        modules: All three; without them the adapter alone.
+        runs: Trainings: rows of a table times seeds.
+
+    Raises:
+        InputError: A number that is not positive.
+    """
+
+    scenes: int
+    points: int
+    scored: int = 0
+    channels: int = 768
+    frozen: int = 1088
+    classes: int = 20
+    steps: int | None = None
+    points_per_step: int = 20_000
+    modules: bool = True
+    runs: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("scenes", "points", "channels", "frozen", "classes", "points_per_step", "runs"):
+            if number(name, getattr(self, name)) < 1:
+                raise InputError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.scored < 0 or (self.steps is not None and self.steps < 1):
+            raise InputError(f"scored must be at least 0 and steps 1, found {self.scored} and {self.steps}")
+
+    @property
+    def width(self) -> int:
+        """Values of a point."""
+        return self.channels + self.frozen
+
+    @property
+    def step_values(self) -> int:
+        """Values of a training step."""
+        return min(self.points, self.points_per_step) * self.width
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it costs.
+
+    Attributes:
+        frozen_hours: Of the frozen features of all scenes, once.
+        training_hours: Of all trainings, one thread each, `gpus` or threads side by side.
+        gpu_hours: The same on GPUs, at least; None where no speed was named.
+        scoring_hours: Of the scored scenes, for each training.
+        memory_gib: Of a training.
+        disk_gib: 2D features, frozen features and all else that is prepared.
+    """
+
+    frozen_hours: float
+    training_hours: float
+    gpu_hours: float | None
+    scoring_hours: float
+    memory_gib: float
+    disk_gib: float
+
+
+def rates(path: Path = RATES) -> Rates:
+    """Read the measured rates.
+
+    Args:
+        path: A file of `benchmarks/cost.py`.
+
+    Returns:
+        The rates.
+
+    Raises:
+        DataError: The file cannot be read or holds something else.
+    """
+    try:
+        return from_dict(Rates, json.loads(path.read_text(encoding="utf-8"))["rates"], "rates")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: must hold rates of benchmarks/cost.py ({error})") from None
+
+
+def estimate(work: Work, measured: Rates | None = None, *, gpus: int = 1, gpu_tflops: float | None = None) -> Cost:
+    """Work out what it costs.
+
+    Args:
+        work: What is to be computed.
+        measured: The rates; None for the packaged ones.
+        gpus: GPUs, or processor threads, among which the trainings are divided.
+        gpu_tflops: What one GPU really reaches on matrices of this size, 10^12 operations a second; None for none.
+
+    Returns:
+        The cost.
+
+    Raises:
+        InputError: A number that is not positive.
+
+    Example:
+        >>> one, two = (estimate(Work(scenes=100, points=50_000, runs=2), gpus=gpus) for gpus in (1, 2))
+        >>> round(one.training_hours / two.training_hours, 6)
+        2.0
+    """
+    if number("gpus", gpus) < 1 or (gpu_tflops is not None and number("gpu_tflops", gpu_tflops) <= 0):
+        raise InputError(f"gpus must be at least 1 and gpu_tflops positive, found {gpus} and {gpu_tflops}")
+    found = rates() if measured is None else measured
+    steps, rounds = work.steps or EPOCHS * work.scenes, math.ceil(work.runs / gpus)
+    line = found.module_seconds if work.modules else found.step_seconds
+    everything, hour = (work.scenes + work.scored) * work.points, 3600
+    flop = found.step_flop * work.step_values * steps * rounds
+    classes = work.channels * work.classes / (work.channels + work.classes)  # text beside what the adapter costs
+    scored = work.scored * work.points * (work.width + classes) * found.score_seconds
+    return Cost(
+        frozen_hours=everything * found.frozen_seconds / hour,
+        training_hours=line.at(work.step_values) * steps * rounds / hour,
+        gpu_hours=None if gpu_tflops is None else flop / (gpu_tflops * 1e12) / hour,
+        scoring_hours=scored * rounds / hour,
+        memory_gib=found.memory_mb.at(work.step_values) / 1024,
+        disk_gib=everything * bytes_per_point(work, found) / GIB,
+    )
+
+
+def bytes_per_point(work: Work, measured: Rates) -> float:
+    """Say what a prepared point takes on disk.
+
+    Args:
+        work: Its channels.
+        measured: The rates.
+
+    Returns:
+        Bytes: its 2D feature, its share of a row of frozen features, and all else.
+    """
+    return HALF * (work.channels + measured.frozen_share * work.frozen) + measured.other_bytes
+
+
+def real_costs(gpu_tflops: float, gpus: int = 1) -> pd.DataFrame:
+    """What one training with all modules costs on each real benchmark, of as many steps as `placing` gives each.
+
+    Scenes are those of the split lists; points of a scene are those that have a feature in the files that OpenScene
+    published, whose size says how many there are. Where those of train are not published, those of another split are.
+
+    Args:
+        gpu_tflops: See `estimate`.
+        gpus: See `estimate`.
+
+    Returns:
+        A row for each benchmark.
+    """
+    rows = {}
+    for there in benchmarks():
+        trained, scored = (len(load_split(there.name, split)) for split in ("train", "val"))
+        gigabytes, listed = _published(there.name)
+        points = round(gigabytes * 1e9 / (HALF * Work(1, 1).channels * listed))
+        work = Work(trained, points, scored, steps=EPOCHS * REAL_SCENES)
+        cost = estimate(work, gpus=gpus, gpu_tflops=gpu_tflops)
+        rows[there.title] = {"scenes": trained, "points of a scene": points} | {
+            "disk, GiB": round(cost.disk_gib),
+            "memory, GiB": round(cost.memory_gib, 1),
+            "frozen features, hours of a thread": round(cost.frozen_hours),
+            "training, hours of a thread": round(cost.training_hours, 1),
+            "training, GPU hours at least": None if cost.gpu_hours is None else round(cost.gpu_hours, 2),
+        }
+    return pd.DataFrame(rows).T
+
+
+def _published(name: str) -> tuple[float, int]:
+    """Size in gigabytes of a benchmark's OpenSeg features that cover most scenes, and how many scenes these are."""
+    covered: Mapping[str, tuple[str, ...]] = {"openseg": ("train", "val"), "openseg_val": ("val",)}
+    with (PACKAGE / "datasets" / "published.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            splits = covered.get(row["folder"].split("multiview_")[-1])
+            if row["dataset"] == name and splits and row["gigabytes"]:
+                return float(row["gigabytes"]), sum(len(load_split(name, split)) for split in splits)
+    raise DataError(f"{PACKAGE / 'datasets' / 'published.csv'}: no size of OpenSeg features of {name}")

@@ -1,0 +1,113 @@
+"""`geoguide cost`: by hand from made-up rates; packaged rates against measurements that they were not made from."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from geoguide.benchmarks import benchmarks
+from geoguide.cli import main
+from geoguide.datasets.splits import load_split
+from geoguide.errors import DataError, InputError
+from geoguide.experiments.cost import RATES, Line, Rates, Work, bytes_per_point, estimate, rates, real_costs
+
+MADE_UP = Rates(
+    frozen_seconds=0.01,
+    step_seconds=Line(0.1, 1e-6),
+    module_seconds=Line(0.2, 2e-6),
+    score_seconds=1e-6,
+    memory_mb=Line(512, 1e-4),
+    other_bytes=40.0,
+    frozen_share=0.1,
+    step_flop=1e3,
+)
+WORK = Work(
+    scenes=10, points=1000, scored=5, channels=30, frozen=70, classes=20, steps=3600, points_per_step=500, runs=4
+)
+CHECKS = json.loads(RATES.read_text())["checks"]
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+
+
+def test_by_hand() -> None:
+    """500 points of 100 values a step: 0.2 + 0.1 s with modules, 0.1 + 0.05 s without; four runs on two GPUs: two."""
+    found = estimate(WORK, MADE_UP, gpus=2, gpu_tflops=0.5)
+    assert found.training_hours == pytest.approx(2 * 0.3)
+    assert estimate(replace(WORK, modules=False), MADE_UP, gpus=2).training_hours == pytest.approx(2 * 0.15)
+    assert found.gpu_hours == pytest.approx(2 * 50_000 * 1e3 / 0.5e12)
+    assert found.frozen_hours == pytest.approx(15_000 * 0.01 / 3600)
+    assert found.scoring_hours == pytest.approx(2 * 5000 * (100 + 30 * 20 / 50) * 1e-6 / 3600)
+    assert found.memory_gib == pytest.approx((512 + 5) / 1024)
+    assert found.disk_gib == pytest.approx(15_000 * (2 * (30 + 7) + 40) / 2**30)
+    assert estimate(WORK, MADE_UP).gpu_hours is None
+
+
+def test_a_scene_smaller_than_a_step_is_the_step() -> None:
+    assert replace(WORK, points=200).step_values == 200 * 100
+    assert estimate(replace(WORK, steps=None), MADE_UP).training_hours == pytest.approx(4 * 200 * 0.3 / 3600)
+
+
+@pytest.mark.parametrize("row", CHECKS, ids=lambda row: f"{row['what']}, {row['values']} values")
+def test_predictions_hold_within_30_percent(row: dict) -> None:
+    assert row["predicted"] == pytest.approx(row["measured"], rel=0.3)
+
+
+def test_committed_checks_are_the_formula_of_the_packaged_rates() -> None:
+    """Nobody edits a prediction: each is recomputed here."""
+    found = rates()
+    lines = {
+        "seconds of a step, adapter only": found.step_seconds,
+        "seconds of a step, all modules": found.module_seconds,
+        "seconds of a step at real size": found.module_seconds,
+        "megabytes of a training at real size": found.memory_mb,
+    }
+    for row in CHECKS:
+        if row["what"] in lines:
+            assert row["predicted"] == pytest.approx(lines[row["what"]].at(row["values"]))
+    assert set(lines) <= {row["what"] for row in CHECKS} and sum("disk" in row["what"] for row in CHECKS) >= 3
+
+
+def test_measurements_are_those_of_the_other_benchmarks() -> None:
+    """The encoder, real-size training and disk figures are read from their files, and are still what stands there."""
+    found = rates()
+    encoder = json.loads((BENCHMARKS / "backbone.json").read_text())["rows"][0]
+    assert found.frozen_seconds == pytest.approx(encoder["seconds"]["ours"] / encoder["points"])
+    rooms = json.loads((BENCHMARKS / "kept_points.json").read_text())["rows"]
+    whole = {room["room"]: room["megabytes"]["all"] for room in rooms if room.get("room") and room["kept"] is None}
+    for row in CHECKS:
+        if "disk" in row["what"]:
+            assert row["measured"] == whole[row["what"].split(", ")[1]]
+    assert bytes_per_point(Work(1, 1), found) > 2 * 768
+
+
+def test_real_benchmarks() -> None:
+    """One row each, with the scenes of the split lists; twice the speed halves the GPU's hours."""
+    table = real_costs(10.0)
+    assert list(table.index) == [there.title for there in benchmarks()]
+    assert list(table["scenes"]) == [len(load_split(there.name, "train")) for there in benchmarks()]
+    assert (table > 0).all(axis=None)
+    column = "training, GPU hours at least"
+    assert real_costs(0.1)[column].tolist() == pytest.approx((2 * real_costs(0.2)[column]).tolist(), rel=0.02)
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["cost", "--scenes", "1201", "--points", "150000", "--gpu-tflops", "20", "--gpus", "2", "--runs", "2"])
+    assert not end.value.code
+    told = capsys.readouterr().out
+    expected = estimate(Work(1201, 150_000, runs=2), gpus=2, gpu_tflops=20.0)
+    assert f"disk: {expected.disk_gib:.4g} GiB" in told and "training on 2 GPU(s): at least" in told
+    assert float(re.findall(r"training: ([\d.]+) hours", told)[0]) == pytest.approx(expected.training_hours, rel=0.01)
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="scenes must be at least 1, found 0"):
+        Work(0, 10)
+    with pytest.raises(InputError, match="scored must be at least 0 and steps 1, found 0 and 0"):
+        Work(1, 10, steps=0)
+    with pytest.raises(InputError, match="gpus must be at least 1 and gpu_tflops positive, found 1 and 0"):
+        estimate(WORK, MADE_UP, gpu_tflops=0.0)
+    (tmp_path / "cost.json").write_text("{}")
+    with pytest.raises(DataError, match=r"cost.json: must hold rates of benchmarks/cost.py \('rates'\)"):
+        rates(tmp_path / "cost.json")
