@@ -166,9 +166,9 @@ def test_real_scan_and_lidar(recordings: Path):
 def test_missing_and_unknown_files(tmp_path: Path):
     with pytest.raises(DataError, match=r"none.ply: point file not found"):
         load_points(tmp_path / "none.ply")
-    (tmp_path / "a.las").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"a.las: unknown point format '.las'"):
-        load_points(tmp_path / "a.las")
+    (tmp_path / "a.xyz").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"a.xyz: unknown point format '.xyz'"):
+        load_points(tmp_path / "a.xyz")
     ascii_ply(tmp_path / "a.ply", ["0 0 0"])
     with pytest.raises(InputError, match=r"columns is only for .bin"):
         load_points(tmp_path / "a.ply", columns=6)

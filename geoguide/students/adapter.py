@@ -92,7 +92,9 @@ class Adapter(nn.Module):
         """
         if geometry.dim() != 2 or geometry.shape[1] != self.in_width:
             raise InputError(f"adapter input must be [P, {self.in_width}], found {list(geometry.shape)}")
-        if is_large(len(geometry)) and torch.is_grad_enabled() and not geometry.requires_grad:
+        # An exported graph takes any number of points, so nothing in it may ask for that number.
+        trains = torch.is_grad_enabled() and not geometry.requires_grad and not torch.compiler.is_exporting()
+        if trains and is_large(len(geometry)):
             return _ByBlocks.apply(geometry, self, *self.parameters())
         return self.layers(self._standard(geometry))
 
