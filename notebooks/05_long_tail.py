@@ -170,8 +170,9 @@ under(effect.style.hide(axis="index"), found)
 # ## Did they train long enough?
 
 # %%
-pd.DataFrame({row_label(row): [evidence.converged(only(lines, row | {"K": last})) or "nothing trained"]
+ended = pd.DataFrame({row_label(row): [evidence.converged(only(lines, row | {"K": last})) or "nothing trained"]
               for row in rows}, index=["converged"]).T
+under(ended, found)
 
 # %% [markdown]
 # ## What we found

@@ -30,6 +30,7 @@ import json
 import pandas as pd
 from IPython.display import HTML, Markdown
 
+from geoguide.experiments.records import pick, read_all
 from geoguide.paths import clone
 from geoguide.report import ledger_page as ledger
 from geoguide.report.claims import CLAIMS, paper_concordance
@@ -38,7 +39,9 @@ from geoguide.report.sources import under
 
 editions = ("large", "small") if edition == "both" else (edition,)
 table = verdicts(editions, confidence)
-HTML(ledger.page(table, editions))
+generated = pick(read_all(), {"data": "mini"})
+made_by = "geoguide replicate --profile all; geoguide replicate --profile large"
+under(HTML(ledger.page(table, editions)), generated, made_by)
 
 # %% [markdown]
 # The **large** edition is in the regime that the paper speaks of (chapter 15), with a trained 2D model; of it only

@@ -38,8 +38,9 @@ from IPython.display import Markdown
 import geoguide
 from geoguide.benchmarks import NAMES, benchmark, benchmarks
 from geoguide.datasets.splits import load_split
-from geoguide.experiments.cost import real_costs
+from geoguide.experiments.cost import RATES, real_costs
 from geoguide.experiments.presets import adapter_only
+from geoguide.report.sources import under
 
 package = Path(geoguide.__file__).parent
 
@@ -90,6 +91,7 @@ pd.DataFrame(rooms).T.assign(unit=units, label_set={there.name: there.label_set 
 
 # %% tags=["hide-input"]
 bench = Path("benchmarks/results") if Path("benchmarks").is_dir() else package.parent / "benchmarks" / "results"
+bench = bench.resolve()
 size, *cases = json.loads((bench / "streaming.json").read_text())["rows"]
 stream = {row["case"]: row for row in cases}
 encoder = json.loads((bench / "backbone.json").read_text())["rows"][0]
@@ -128,18 +130,19 @@ table = [
     (f"one training, {steps:,} steps", "a checkpoint", f"{hour * second:.0f} h", f"{hour * gpu_step:.1f} h"),
     (f"entire network, {entire:,} steps", "a checkpoint", "out of reach", "OpenScene's recipe: days"),
 ]
-pd.DataFrame(table, columns=columns).style.hide(axis="index")
+under(pd.DataFrame(table, columns=columns).style.hide(axis="index"), bench / "streaming.json")
 
 # %% [markdown]
 # The same for each benchmark, one training with all modules, from rates that `benchmarks/cost.py` measured and checked
 # against runs of other sizes (`geoguide cost` works it out for your own scenes):
 
 # %%
-real_costs(gpu_tflops)
+under(real_costs(gpu_tflops), RATES)
 
 # %% [markdown]
 # **Several GPUs.** A training fits one; rows and seeds need no result of each other. `geoguide replicate --workers N`
-# on a machine with N GPUs gives each worker one of them, so a table takes as long as its rows divided by N. The steps
+# on a machine with N GPUs gives each worker one of them, so a table takes as long as its rows divided by N. One
+# training by several GPUs is `geoguide train --devices N`, a cluster `geoguide replicate --engine snakemake`. The steps
 # and points per step for real data are a guess (`geoguide.experiments.placing.real`); tell us what converges.
 #
 # ## On your own scans
