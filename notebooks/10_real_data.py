@@ -90,8 +90,10 @@ pd.DataFrame(rooms).T.assign(unit=units, label_set={there.name: there.label_set 
 # ## Disk, time and memory of every step
 
 # %% tags=["hide-input"]
-bench = Path("benchmarks/results") if Path("benchmarks").is_dir() else package.parent / "benchmarks" / "results"
-bench = bench.resolve()
+here = Path("benchmarks").is_dir()
+bench = Path("benchmarks/results").resolve() if here else package.parent / "benchmarks" / "results"
+
+# %% tags=["hide-input"]
 size, *cases = json.loads((bench / "streaming.json").read_text())["rows"]
 stream = {row["case"]: row for row in cases}
 encoder = json.loads((bench / "backbone.json").read_text())["rows"][0]
