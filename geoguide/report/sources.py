@@ -35,10 +35,10 @@ class Source:
 
     def _repr_html_(self) -> str:
         names = [f"<code>{escape(name)}</code>" for name in self.files]
-        told = ", ".join(names)
+        told = ", ".join(names) + ". "
         if len(names) > _SHOWN:
             told = f"<details><summary>{len(names)} records</summary>{told}</details>"
-        return f'<div class="source">From {told}. Again: <code>{escape(self.command)}</code></div>'
+        return f'<div class="source">From {told}Again: <code>{escape(self.command)}</code></div>'
 
 
 def under(shown: Any, made_from: Sequence[Record] | Path | str, command: str | None = None) -> Source | None:
