@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from plotly.colors import hex_to_rgb, sequential
 
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.experiments.presets import preset
 from geoguide.model import load
 from geoguide.paths import replacing
 from geoguide.report.figures.clouds import EYE
+from geoguide.report.figures.palette import viridis
 from geoguide.report.figures.poster import HEIGHT, WIDTH, draw_cloud
 
 ROOM = 4  # of the test rooms: an office
@@ -35,13 +35,11 @@ def frame(points: np.ndarray, colors: np.ndarray, said: str) -> Image.Image:
 def main() -> int:
     scene = list_sources(preset().data, "test")[ROOM].load()
     model = load("mini")
-    scale = np.array([hex_to_rgb(color) for color in sequential.Viridis])  # [10, 3]
     pictures = [frame(scene.points, np.round(scene.colors * 255), "a generated room it has not seen")]
     for word in WORDS:
         heat = model.similarity(scene.points, scene.colors, scene.normals, text=word)  # [P]
-        shade = (heat - heat.min()) / max(np.ptp(heat), 1e-6) * (len(scale) - 1)
-        colors = np.stack([np.interp(shade, np.arange(len(scale)), scale[:, channel]) for channel in range(3)], axis=1)
-        pictures.append(frame(scene.points, np.round(colors), f"“{word}”"))
+        shade = (heat - heat.min()) / max(np.ptp(heat), 1e-6)
+        pictures.append(frame(scene.points, viridis(shade), f"“{word}”"))
     with replacing(Path(__file__).with_name("query.webp")) as path:
         options = {"save_all": True, "append_images": pictures[1:], "duration": SHOWN, "loop": 0, "quality": 60}
         pictures[0].save(path, format="WEBP", **options)

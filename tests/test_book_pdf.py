@@ -1,6 +1,5 @@
 """The book as a PDF: order and titles of a small table of contents, real pages printed and joined, clear refusals."""
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from book_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = """
@@ -25,10 +25,7 @@ parts:
 
 @pytest.fixture(scope="module")
 def pdf() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("book_pdf", ROOT / "book" / "pdf.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("pdf.py")
 
 
 @pytest.fixture

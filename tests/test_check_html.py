@@ -1,19 +1,16 @@
 """The book's HTML check: a sound page passes, and every fault that it is there for is found."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from book_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def check():
-    spec = importlib.util.spec_from_file_location("check_html", ROOT / "book" / "check_html.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("check_html.py")
 
 
 @pytest.fixture

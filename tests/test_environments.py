@@ -1,6 +1,5 @@
 """Containers, Binder and the lock: what they name exists, the lock is complete and agrees with constraints.txt."""
 
-import importlib.util
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from book_scripts import load_script
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -159,12 +159,7 @@ def test_binder_installs_this_package_by_the_constraints() -> None:
 @pytest.fixture(scope="module")
 def buttons() -> ModuleType:
     pytest.importorskip("sphinx")
-    spec = importlib.util.spec_from_file_location(
-        "repository_buttons", ROOT / "book" / "_ext" / "repository_buttons.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("_ext/repository_buttons.py")
 
 
 def test_no_repository_no_buttons(buttons: ModuleType) -> None:

@@ -51,8 +51,8 @@ def test_labels_are_those_of_segment(found: Exploration, room: Scan, model: GeoG
 
 
 def test_features_are_encoded_once(room: Scan, model: GeoGuideModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded, encode = [], GeoGuideModel.features
-    monkeypatch.setattr(GeoGuideModel, "features", lambda self, *given: encoded.append(1) or encode(self, *given))
+    encoded, encode = [], GeoGuideModel.encode
+    monkeypatch.setattr(GeoGuideModel, "encode", lambda self, *given: encoded.append(1) or encode(self, *given))
     found = Exploration(room, model, WORDS)
     first = found.cosines("chair")
     found.set_words("chair, a place to sit")

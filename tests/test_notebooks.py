@@ -1,13 +1,13 @@
 """Notebooks: pairs in step, no outputs, short cells without definitions, a parameters cell, question and closing."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from book_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
@@ -15,10 +15,7 @@ MAX_LINES = 12
 
 
 def pair_module():
-    spec = importlib.util.spec_from_file_location("pair", ROOT / "book" / "pair.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("pair.py")
 
 
 def cells(source: Path, kind: str) -> list:

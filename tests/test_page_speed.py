@@ -1,19 +1,16 @@
 """The measurement of page speed: a slow page is found, a quick one passes, and no browser is said so."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from book_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def speed():
-    spec = importlib.util.spec_from_file_location("page_speed", ROOT / "book" / "page_speed.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("page_speed.py")
 
 
 def test_no_browser_and_no_folder_are_said(speed, tmp_path, monkeypatch, capsys):

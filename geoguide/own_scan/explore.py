@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from geoguide.errors import InputError, check_known, require
 from geoguide.lifting import fuse, project, splat_depth
 from geoguide.model import GeoGuideModel
 from geoguide.own_scan.scan import Scan, lift_colors, palette, parse_labels
-from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import View
 from geoguide.teachers.color import ColorTeacher
-from geoguide.text.encoders import text_encoder
 
 Coloring = Literal["labels", "heat map", "own colours", "superpoints", "masks", "images"]
 COLORINGS: tuple[Coloring, ...] = get_args(Coloring)
@@ -26,9 +23,8 @@ NOTHING = np.array([150, 150, 150], np.uint8)  # of points in no mask, or that n
 # Dark blue, green, yellow: the ends of matplotlib's viridis and its middle.
 HEAT = np.array([[68, 1, 84], [33, 145, 140], [253, 231, 37]], np.float64)
 REACH = 0.02  # of the way to a point: how far beside it a ray may pass
-DEPTH_TOLERANCE = (
-    0.05  # share by which a point's depth in an image may differ from the measured one, as in `color_check`
-)
+# Share by which a point's depth in an image may differ from the measured one, as in `color_check`.
+DEPTH_TOLERANCE = 0.05
 MARK = 6  # pixels that the mark in an image extends to either side
 
 
@@ -63,7 +59,7 @@ class Exploration:
 
     def __init__(self, scan: Scan, model: GeoGuideModel, words: Sequence[str] = ("floor", "wall")) -> None:
         self.scan, self.model = scan, model
-        self._features = model.features(scan.scene)  # [P, D], unit length
+        self._encoded = model.encode(scan.scene)
         self._cosines: dict[str, np.ndarray] = {}
         self.words: tuple[str, ...] = ()
         self.set_words(words)
@@ -91,9 +87,7 @@ class Exploration:
             float32 [P], cosines.
         """
         if word not in self._cosines:
-            encoder = text_encoder(self.model.text.encoder, self.model.text.weights)
-            vector = torch.from_numpy(encoder.encode([word], prompt=self.model.prompt))
-            self._cosines[word] = ClassText(vector).similarity(self._features)[:, 0].float().cpu().numpy()
+            self._cosines[word] = self._encoded.score(word)
         return self._cosines[word]
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from plotly.colors import hex_to_rgb, sequential
+from plotly.colors import hex_to_rgb
 
 from geoguide.errors import InputError, require
 from geoguide.labels import LabelSet
-from geoguide.report.figures.palette import class_colors
+from geoguide.report.figures.palette import class_colors, viridis
 from geoguide.report.figures.poster import as_data_url, draw_cloud
 from geoguide.report.figures.render import NO_MARGIN, PALETTE, Still, finish
 from geoguide.scene import VOID
@@ -214,8 +214,8 @@ def _still(panel: Panel, kept: np.ndarray, title: str) -> Still:
         scalar = np.asarray(panel.scalar, dtype=np.float64)[kept]
         low, high = _limits(panel, scalar)
         shade = np.nan_to_num((scalar - low) / max(high - low, 1e-12)).clip(0, 1)
-        colors = np.where(np.isfinite(scalar)[:, None], _viridis(shade), VOID_RGB)
-        ends = tuple("rgb({},{},{})".format(*color) for color in _viridis(np.linspace(0, 1, 9)).tolist())
+        colors = np.where(np.isfinite(scalar)[:, None], viridis(shade), VOID_RGB)
+        ends = tuple("rgb({},{},{})".format(*color) for color in viridis(np.linspace(0, 1, 9)).tolist())
         scale = (panel.scalar_name, f"{low:.3g}", f"{high:.3g}", ends)
         told = f"{name}: a point cloud, the higher {panel.scalar_name} the brighter"
     elif panel.colors is not None:
@@ -237,13 +237,6 @@ def _limits(panel: Panel, scalar: np.ndarray) -> tuple[float, float]:
     """Ends of a heat map's colours; 0 and 1 where no value is finite."""
     known = scalar[np.isfinite(scalar)]
     return panel.limits or ((float(known.min()), float(known.max())) if len(known) else (0.0, 1.0))
-
-
-def _viridis(shade: np.ndarray) -> np.ndarray:
-    """Plotly's Viridis at shades [N] in [0, 1], as uint8 [N, 3]."""
-    steps = np.array([hex_to_rgb(color) for color in sequential.Viridis], dtype=np.float64)  # [10, 3]
-    at = np.linspace(0, 1, len(steps))
-    return np.stack([np.interp(shade, at, steps[:, channel]) for channel in range(3)], axis=1).round().astype(np.uint8)
 
 
 def _palette(colors: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from plotly.colors import hex_to_rgb, sequential
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from geoguide.labels import LabelSet
@@ -68,3 +69,17 @@ def class_colors(label_set: LabelSet) -> np.ndarray:
         uint8 [C, 3]; files that are written keep the benchmark's own.
     """
     return _moved(label_set.colors.astype(np.uint8).tobytes())
+
+
+def viridis(shade: np.ndarray) -> np.ndarray:
+    """Plotly's colours of heat maps.
+
+    Args:
+        shade: float [N] in [0, 1].
+
+    Returns:
+        uint8 [N, 3].
+    """
+    steps = np.array([hex_to_rgb(color) for color in sequential.Viridis], dtype=np.float64)  # [10, 3]
+    at = np.linspace(0, 1, len(steps))
+    return np.stack([np.interp(shade, at, steps[:, channel]) for channel in range(3)], axis=1).round().astype(np.uint8)

@@ -3,6 +3,7 @@
 What happens in the page is `figure.js`: when a figure is drawn, how it follows the width and the dark theme.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,9 +31,6 @@ NO_MARGIN = {"l": 0, "r": 0, "t": 80, "b": 10}  # of figures without axes; room 
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif", "size": 13, "color": "#222222"}
 
 
-_FOLDER = Path(__file__).parent
-_SCRIPT = (_FOLDER / "figure.js").read_text(encoding="utf-8")
-_STYLE = (_FOLDER / "figure.css").read_text(encoding="utf-8")
 _TITLE_HEIGHT = 40  # pixels that a title takes in the figure, and does not where the page shows it above
 
 
@@ -85,6 +83,12 @@ class OfflineRenderer(MimetypeRenderer):
         return {"text/html": _html(fig_dict["data"], layout, meta), **lab}
 
 
+@functools.cache
+def _beside(name: str) -> str:
+    """A file beside this one."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
 def _html(data: list[dict[str, Any]], layout: dict[str, Any], meta: dict[str, Any]) -> str:
     """The figure as a page carries it: its title, still pictures where it has any, and what `figure.js` draws from."""
     title = re.sub(r"<br */?>", " ", layout.pop("title", {}).get("text", ""))
@@ -95,7 +99,7 @@ def _html(data: list[dict[str, Any]], layout: dict[str, Any], meta: dict[str, An
     if names := meta.get("names"):
         keys = (f'<span><i style="background:{color}"></i>{escape(name)}</span>' for name, color in names)
         stills += f'<div class="names">{"".join(keys)}</div>'
-    parts = [f"<style>{_STYLE}</style>", f"<figcaption>{title}</figcaption>"]
+    parts = [f"<style>{_beside('figure.css')}</style>", f"<figcaption>{title}</figcaption>"]
     hidden = ""
     if stills:
         parts += [f'<div class="stills">{stills}</div>', '<button type="button" hidden>turn it by hand (3D)</button>']
@@ -105,7 +109,7 @@ def _html(data: list[dict[str, Any]], layout: dict[str, Any], meta: dict[str, An
     parts.append(f'<div class="plot" role="img" aria-label="{told}" style="{height}"{hidden}></div>')
     # "<" inside a string of JSON is written so that no text can end the element.
     parts.append(f'<script type="application/json">{to_json_plotly(spec).replace("<", chr(92) + "u003c")}</script>')
-    parts.append(f"<script>{_SCRIPT}</script>")
+    parts.append(f"<script>{_beside('figure.js')}</script>")
     return f'<figure class="geoguide-figure">{"".join(parts)}</figure>'
 
 
