@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from geoguide.errors import InputError, check_known, require
 from geoguide.lifting import fuse, project, splat_depth
 from geoguide.model import GeoGuideModel
-from geoguide.own_scan.scan import Scan, lift_colors, palette, parse_labels
+from geoguide.own_scan.scan import DEPTH_TOLERANCE, Scan, lift_colors, palette, parse_labels
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import View
@@ -23,8 +23,6 @@ NOTHING = np.array([150, 150, 150], np.uint8)  # of points in no mask, or that n
 # Dark blue, green, yellow: the ends of matplotlib's viridis and its middle.
 HEAT = np.array([[68, 1, 84], [33, 145, 140], [253, 231, 37]], np.float64)
 REACH = 0.02  # of the way to a point: how far beside it a ray may pass
-# Share by which a point's depth in an image may differ from the measured one, as in `color_check`.
-DEPTH_TOLERANCE = 0.05
 MARK = 6  # pixels that the mark in an image extends to either side
 
 

@@ -22,6 +22,8 @@ from geoguide.teachers.color import ColorTeacher
 from geoguide.text.encoder import spelling
 from geoguide.welding import with_said, with_weld_said
 
+DEPTH_TOLERANCE = 0.05  # share by which a point's depth in an image may differ from the measured one
+
 
 @dataclass(frozen=True, eq=False)
 class Scan:
@@ -234,7 +236,7 @@ def color_check(scene: Scene) -> dict[str, float | None]:
     """
     agreement = depth_agreement(scene.views)
     scene = replace(scene, views=tuple(view for view in scene.views if view.has_pose))  # the reader named the others
-    lifted, count = fuse(scene.points, scene.views, ColorTeacher().features(scene), depth_tolerance=0.05)
+    lifted, count = fuse(scene.points, scene.views, ColorTeacher().features(scene), depth_tolerance=DEPTH_TOLERANCE)
     seen = np.asarray(count) > 0
     difference = np.abs(np.asarray(lifted)[seen] - scene.colors[seen])
     shuffled = np.abs(np.asarray(lifted)[seen][::-1] - scene.colors[seen])
