@@ -7,7 +7,7 @@
 #   make gpu-check  on a CUDA GPU: the tests that run on either device, then benchmarks/gpu.py
 #                   (benchmarks/results/gpu.json: training step, Sonata, segment against the CPU)
 #   make test-clients  readers by others (nuscenes-devkit, scenezoo, mlcroissant) on the mini data, and the extras
-#                      open_clip and ai-edge-litert, in .venv-clients (0.8 GB)
+#                      open_clip, ai-edge-litert, viser, snakemake and others, in .venv-clients (0.9 GB)
 #   make crash      kill commands at 50 random moments and run them again (CRASH_ARGS="--kills 10": fewer)
 #   make page-speed seconds until each page of the built book can be used, in headless Chromium without a GPU
 #   make pdf        the built book as one PDF, book/_build/geoguide-replicated.pdf (needs chromium and the extra pdf)
@@ -70,10 +70,10 @@ test: $(INSTALLED) lint
 
 # The first line fails where a client is missing, for the tests would then be skipped.
 test-clients: $(CLIENTS)/.installed
-	$(CLIENTS)/bin/python -c 'import nuscenes.nuscenes, scenezoo, ai_edge_litert, mlcroissant, importlib.metadata as m; m.version("open_clip_torch")'
+	$(CLIENTS)/bin/python -c 'import nuscenes.nuscenes, scenezoo, ai_edge_litert, mlcroissant, viser, snakemake, importlib.metadata as m; m.version("open_clip_torch")'
 	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -p no:dash tests/clients tests/test_nuscenes_labels.py \
 		tests/test_open_clip_dense.py tests/test_text_clip.py tests/test_closed_set.py tests/test_data_card.py \
-		tests/test_surveys.py tests/test_ranks.py tests/test_book_pdf.py
+		tests/test_surveys.py tests/test_ranks.py tests/test_book_pdf.py tests/test_grid.py tests/test_viewer.py
 
 # Its .pth file shows it the packages of .venv too: the clients need no torch, but the package that they are compared with.
 $(CLIENTS)/.installed: tests/clients/requirements.txt $(INSTALLED)

@@ -27,7 +27,7 @@ from geoguide.arguments import (
 )
 from geoguide.benchmarks import NAMES, benchmark_of
 from geoguide.datasets.config import GENERATED, DataConfig, Edition, Splits
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, InputError
 from geoguide.guard import EXIT_CODES, guarded
 from geoguide.paths import checkpoints_root, clone, results_root, runs_root
 
@@ -536,8 +536,8 @@ class Segment:
 class View:
     """Explore a scan in a browser: type words, and see where they are. Needs the extra `viewer`, and no network.
 
-    The scan is one that `segment` takes. Colours show labels, the heat map of a word, superpoints, masks or the images;
-    a click on a point tells its best words and shows the images that see it.
+    The scan is one that `segment` takes. Colours show labels, the heat map of a word, superpoints, masks or the images,
+    and what a 2D model says of these; a click on a point tells its best words and shows the images that see it.
     """
 
     scan: Positional[Path]
@@ -545,6 +545,8 @@ class View:
     """The words at the start, separated by commas; others are typed in the browser."""
     model: str = "mini"
     """A .safetensors file, or the name of a packaged model."""
+    features: str | None = None
+    """A 2D model, as for `fit-scan`, whose heat map of a word is shown beside the model's."""
     host: str = "127.0.0.1"
     """Where to listen; 0.0.0.0 lets other machines see the scan."""
     port: Annotated[int, Within(0, 65535)] = 8080
@@ -568,6 +570,7 @@ class View:
         """Serve the scan until Ctrl-C."""
         from geoguide import own_scan
         from geoguide.own_scan import viewer
+        from geoguide.teachers.registry import identified, parse_spec, teacher_of
 
         names = own_scan.parse_labels(self.labels)
         viewer.need_viser()
@@ -578,10 +581,13 @@ class View:
         model.check_labels(names)
         if os.path.isfile(self.scan):
             refuse_unread(self, {"voxel"}, "folders of depth images")
+        teacher = None if self.features is None else teacher_of(identified(parse_spec(self.features)))
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
         for said in scan.scene.as_read:
             print(said)
-        with viewer.serving(viewer.Exploration(scan, model, names), self.host, self.port) as served:
+        if teacher is not None and not any(view.has_pose for view in scan.scene.views):
+            raise InputError(f"--features {self.features}: {self.scan} has no image with a pose to ask about")
+        with viewer.serving(viewer.Exploration(scan, model, names, teacher), self.host, self.port) as served:
             print(f"{served.url} shows {len(scan.scene)} points; Ctrl-C ends", flush=True)
             viewer.wait()
 

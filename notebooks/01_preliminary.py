@@ -60,7 +60,7 @@ figures.use_offline_renderer()
 # trained on rendered images of other rooms and look at pixels (chapter 13).
 
 # %%
-pd.DataFrame({name: to_dict(TEACHERS[name]) for name in CHAPTER_TEACHERS})
+under(pd.DataFrame({name: to_dict(TEACHERS[name]) for name in CHAPTER_TEACHERS}), "01_preliminary")
 
 # %% [markdown]
 # Runs are looked up in `results/` by their configuration; of the small edition, what is not there is computed.

@@ -69,7 +69,7 @@ rows = [row for row in order if not only(lines, row).empty]
 # %%
 about = lines.groupby("K")["occur"].max().rename("of them in our test scenes").to_frame()
 groups = {size: pd.Series(load_label_set(name).group).value_counts() for size, name in long_tail.SIZES.items()}
-about.join(pd.DataFrame(groups).T[["head", "common", "tail"]])
+under(about.join(pd.DataFrame(groups).T[["head", "common", "tail"]]), "05_long_tail")
 
 # %% [markdown]
 # ## mIoU against K

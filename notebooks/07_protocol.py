@@ -66,7 +66,7 @@ protocol
 # %%
 from geoguide.pipeline.protocols import PROTOCOLS
 
-pd.DataFrame({name: to_dict(named) for name, named in PROTOCOLS.items()})
+under(pd.DataFrame({name: to_dict(named) for name, named in PROTOCOLS.items()}), "07_protocol")
 
 # %% [markdown]
 # **How far does the protocol move one network's number?** The same trained networks (*works-best*, full, mini test
@@ -100,14 +100,15 @@ for module, kind in modules.items():
         differs = "yes" if len(set(map(str, chosen.values()))) > 1 else ""
         rows.append({"module": module.upper(), "option": field, "choices": getattr(options, "__name__", options),
                      **chosen, "differs": differs})
-pd.DataFrame(rows).style.hide(axis="index")
+under(pd.DataFrame(rows).style.hide(axis="index"), "07_protocol")
 
 # %% [markdown]
 # ## The weights of the losses
 
 # %%
 lambdas = ["lambda_sp", "lambda_mask", "lambda_sim"]
-pd.DataFrame({name: {key: getattr(config, key) for key in lambdas} for name, config in PRESETS.items()})
+weights = pd.DataFrame({name: {key: getattr(config, key) for key in lambdas} for name, config in PRESETS.items()})
+under(weights, "07_protocol")
 
 # %% [markdown]
 # ## Everything else that decides a result
@@ -215,7 +216,7 @@ Markdown(f"*works-best* minus *as-written*, both full, paired by seed on the min
 # %%
 data = [record.data for record in found]
 data = [{"data": part["fingerprint"], "points": part["points"], **part["scenes"]} for part in data]
-pd.DataFrame(data).value_counts().rename("records").reset_index()
+under(pd.DataFrame(data).value_counts().rename("records").reset_index(), "07_protocol")
 
 # %% [markdown]
 # ## Where we differ

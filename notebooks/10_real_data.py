@@ -84,7 +84,8 @@ published.style.hide(axis="index")
 # %%
 rooms = {name: {split: len(load_split(name, split)) for split in ("train", "val", "test")} for name in NAMES}
 units = {"scannet": "scans", "matterport3d": "houses", "nuscenes": "scenes of about 40 key frames"}
-pd.DataFrame(rooms).T.assign(unit=units, label_set={there.name: there.label_set for there in benchmarks()})
+table = pd.DataFrame(rooms).T.assign(unit=units, label_set={there.name: there.label_set for there in benchmarks()})
+under(table, "10_real_data")
 
 # %% [markdown]
 # ## Disk, time and memory of every step

@@ -32,6 +32,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.report.paper_map import paper_map
+from geoguide.report.sources import under
 
 # %% tags=["hide-input"]
 lines = [line for line in paper_map() if paper in ("all", line.paper)]
@@ -42,7 +43,7 @@ table = pd.DataFrame([{
     "in geoguide": line.symbol.removeprefix("geoguide.").replace(".", ".<wbr>"),  # may be broken after a dot
     "in words": html.escape(inspect.getdoc(line.resolve()).split("\n")[0]),
 } for line in lines])
-table.style.hide(axis="index")
+under(table.style.hide(axis="index"), "11_paper_map")
 
 # %% [markdown]
 # ## What we found

@@ -29,6 +29,7 @@ from IPython.display import Markdown
 
 from geoguide.paths import PACKAGE
 from geoguide.report import figures, layout
+from geoguide.report.sources import under
 
 figures.use_offline_renderer()
 
@@ -46,7 +47,7 @@ figures.import_picture(rooms, title="Rooms of the package and what imports what"
 
 # %% tags=["hide-input"]
 table = pd.DataFrame([{"floor": r.floor, "room": r.name, "lines": r.lines, "what it is for": r.purpose} for r in rooms])
-table.sort_values(["floor", "room"], ascending=[False, True]).style.hide(axis="index")
+under(table.sort_values(["floor", "room"], ascending=[False, True]).style.hide(axis="index"), "12_layout")
 
 # %% [markdown]
 # ## A room's design note

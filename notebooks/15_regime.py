@@ -61,7 +61,7 @@ figures.use_offline_renderer()
 worlds = {benchmark(name).title: benchmark(name).world for name in NAMES}
 counts = {title: {e: "{} / {} / {} {}".format(*c, world.unit) for e, c in world.editions.items()}
           for title, world in worlds.items()}
-pd.DataFrame(counts).T
+under(pd.DataFrame(counts).T, "15_regime")
 
 # %% [markdown]
 # ### Objects to score
@@ -72,7 +72,7 @@ pd.DataFrame(counts).T
 folders = {name: DataConfig(edition=name).folder for name in ("small", "large")}
 held = {f"{name} edition": instance_counts(folder, "test") for name, folder in folders.items()
         if (folder / "scannetv2_test.txt").is_file()}
-pd.DataFrame(held)
+under(pd.DataFrame(held), "15_regime")
 
 # %% [markdown]
 # ## Regions that are not perfect

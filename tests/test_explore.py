@@ -9,6 +9,7 @@ import pytest
 import geoguide
 from geoguide import own_scan
 from geoguide.errors import ConfigError, InputError
+from geoguide.lifting import LiftingConfig, PixelFeatures, lift
 from geoguide.model import GeoGuideModel
 from geoguide.own_scan import Scan
 from geoguide.own_scan.explore import HEAT, NOTHING, Exploration, heat, marked
@@ -16,6 +17,8 @@ from geoguide.own_scan.scan import palette
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.pipeline.stages import Stages
+from geoguide.teachers.image_model import ImageTeacher
+from geoguide.teachers.registry import identified, open_image_model, parse_spec
 
 WORDS = ("chair", "wall", "whiteboard")
 
@@ -134,6 +137,44 @@ def test_evidence_shows_the_point(found: Exploration, room: Scan) -> None:
         assert view.depth()[one.pixel] == pytest.approx(z, rel=0.06)
         changed = (one.image != view.color()).any(2)
         assert changed[one.pixel] and changed.sum() <= 25
+
+
+@pytest.fixture(scope="module")
+def asked(room: Scan, model: GeoGuideModel) -> Exploration:
+    """With a 2D model, of a few images."""
+    few = Scan(replace(room.scene, views=room.scene.views[:3]))
+    teacher = ImageTeacher(open_image_model(identified(parse_spec("mini:lseg-mini"))))
+    return Exploration(few, model, WORDS, teacher)
+
+
+def test_2d_heat_map_is_of_the_lifted_features(asked: Exploration, found: Exploration) -> None:
+    """Against lifting and a cosine as they read."""
+    scene, text = asked.scan.scene, asked.teacher.model.text(("wall",))[0]
+    lifted, count = lift(scene, asked.teacher.features(scene), LiftingConfig())
+    cosines, seen = asked.cosines_2d("wall"), np.asarray(count) > 0
+    np.testing.assert_array_equal(np.isnan(cosines), ~seen)
+    expected = (lifted @ text)[seen] / np.linalg.norm(lifted[seen], axis=1)
+    np.testing.assert_allclose(cosines[seen], expected, atol=1e-6)
+    colors = asked.colors("2D heat map", "wall")
+    np.testing.assert_array_equal(colors[seen], heat(cosines[seen]))
+    assert 0 < seen.mean() < 1 and (colors[~seen] == NOTHING).all()
+    assert asked.colorings[-1] == "2D heat map" and found.colorings[-1] == "images"
+    with pytest.raises(InputError, match="without a 2D model"):
+        found.colors("2D heat map")
+
+
+def test_evidence_under_the_2d_models_heat_map(asked: Exploration) -> None:
+    """Where the model is surest of the word the image turns yellow, where least, dark blue."""
+    point = int(np.flatnonzero((asked.colors("images") != NOTHING).any(1))[0])
+    (plain, *_), (glowing, *_) = asked.evidence(point), asked.evidence(point, word="wall")
+    (view,) = (view for view in asked.scan.scene.views if view.name == plain.view)
+    (said,) = asked.teacher.features(replace(asked.scan.scene, views=(view,)))
+    features = said.features if isinstance(said, PixelFeatures) else said
+    cosine = features @ asked.teacher.model.text(("wall",))[0] / np.linalg.norm(features, axis=-1)
+    toward = glowing.image.astype(float) - 0.4 * plain.image
+    for at, end in ((cosine >= np.percentile(cosine, 99.5), HEAT[2]), (cosine <= np.percentile(cosine, 0.5), HEAT[0])):
+        assert np.abs(np.median(toward[at], 0) - 0.6 * end).max() < 2
+    assert glowing.pixel == plain.pixel and (glowing.image[plain.pixel] == (255, 0, 255)).all()
 
 
 def test_marks_at_the_edge() -> None:

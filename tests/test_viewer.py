@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import browser
@@ -16,9 +17,12 @@ import geoguide
 from geoguide.cli import main
 from geoguide.errors import InputError
 from geoguide.own_scan import Scan, viewer
-from geoguide.own_scan.explore import Exploration
+from geoguide.own_scan.explore import NOTHING, Exploration
 from geoguide.own_scan.scan import palette
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import scene_sources
 from geoguide.scene import Scene
+from geoguide.teachers.registry import identified, parse_spec, teacher_of
 
 
 def scan(count: int = 3000) -> Scan:
@@ -83,6 +87,35 @@ def test_a_click_tells_the_best_words(served: viewer.Viewer) -> None:
     before = served._told.content
     served.click(tuple(eye), (0.0, 0.0, 1.0))  # past the scan
     assert served._told.content == before
+
+
+def test_the_2d_models_heat_map_is_a_colouring(tiny: ExperimentConfig) -> None:
+    pytest.importorskip("viser")
+    scene = scene_sources(tiny.data, "test")[0].load()
+    teacher = teacher_of(identified(parse_spec("mini:lseg-mini")))
+    found = Exploration(Scan(replace(scene, views=scene.views[:2])), geoguide.load("mini"), ("wall", "floor"), teacher)
+    with viewer.serving(found) as viewed:
+        assert viewed._glow.visible and viewed._coloring.options[-1] == "2D heat map"
+        viewed._coloring.value = "2D heat map"
+        viewed.show()
+        np.testing.assert_array_equal(viewed._cloud.colors, found.colors("2D heat map", "wall"))
+        assert "what the 2D model says of the images" in viewed._legend.content
+        point = int(np.flatnonzero((found.colors("images") != NOTHING).any(1))[0])
+        viewed.exploration.nearest = lambda *ray: point
+        viewed.click((0, 0, 0), (0, 0, 1))
+        shown = found.evidence(point, 1, "wall")[0]
+        np.testing.assert_array_equal(viewed._images[0].image, shown.image)
+        viewed._glow.value = False
+        viewed.click((0, 0, 0), (0, 0, 1))
+        np.testing.assert_array_equal(viewed._images[0].image, found.evidence(point, 1)[0].image)
+
+
+def test_a_2d_model_needs_images(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("viser")
+    points = scan(500).scene.points
+    np.savez(tmp_path / "a.npz", points=points, colors=np.full(points.shape, 128))
+    assert run("view", str(tmp_path / "a.npz"), "--port", "0", "--features", "mini:lseg-mini") == 2
+    assert "has no image with a pose to ask about" in capsys.readouterr().err
 
 
 def test_a_large_scan_is_thinned_for_the_browser_alone(

@@ -1,5 +1,6 @@
 """What an experiment is, as facts that a table can filter and sort by, read from its config and never from its name."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -89,6 +90,10 @@ class Facts:
             >>> facts.method, facts.preset, facts.dropped, facts.teacher, facts.tested_on, facts.changed, facts.seed
             ('GeoGuide', 'works-best', ('usd',), 'OpenSeg-like', 'scannet', (), 3)
         """
+        return replace(_of_any_seed(config.replace(name="", seed=0)), seed=config.seed)
+
+    @classmethod
+    def _of(cls, config: ExperimentConfig) -> "Facts":
         trained_on = benchmark_of(config.data).name
         known = cls(
             method="",
@@ -144,6 +149,12 @@ class Facts:
             True where all of them agree.
         """
         return all(agrees(getattr(self, name), wanted) for name, wanted in row.items())
+
+
+@functools.cache
+def _of_any_seed(config: ExperimentConfig) -> Facts:
+    """The facts of an experiment but for its seed; kept, since a book reads each row's records seed by seed."""
+    return Facts._of(config)
 
 
 def agrees(value: Any, wanted: Any) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geoguide.datasets.config import Edition
@@ -455,9 +456,10 @@ def only(lines: pd.DataFrame, row: Row) -> pd.DataFrame:
     Returns:
         Those lines, in their order.
     """
-    for fact, wanted in row.items():
-        lines = lines[lines[fact].apply(agrees, args=(wanted,)).astype(bool)]
-    return lines
+    if not row:
+        return lines
+    facts = [[agrees(value, wanted) for value in lines[fact].array] for fact, wanted in row.items()]
+    return lines[np.logical_and.reduce(np.array(facts, bool), axis=0)]
 
 
 def pick(found: Sequence[Record], row: Row) -> list[Record]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from geoguide import backbones
 from geoguide.benchmarks import benchmark_of
@@ -56,11 +57,18 @@ def get_all(configs: Iterable[ExperimentConfig], edition: Edition = "small") -> 
             is left out (`geoguide replicate --profile large` computes it).
 
     Returns:
-        The records, in the order of the configs.
+        The records, in the order of the configs. A bar counts those that are computed.
     """
     if edition == "large":
         return find_all(configs)
-    return [get(config, progress=False) for config in configs]
+    configs = [*configs]
+    found = [find(config) for config in configs]
+    missing = [number for number, record in enumerate(found) if record is None]
+    with tqdm(missing, "experiments without a record", disable=not missing) as bar:
+        for number in bar:
+            bar.set_postfix_str(f"{configs[number].name}, seed {configs[number].seed}")
+            found[number] = get(configs[number], progress=False)
+    return [record for record in found if record is not None]
 
 
 def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:

@@ -2,28 +2,32 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from geoguide.errors import InputError, check_known, require
-from geoguide.lifting import fuse, project, splat_depth
+from geoguide.lifting import PixelFeatures, fuse, lift, project, splat_depth
 from geoguide.model import GeoGuideModel
-from geoguide.own_scan.scan import DEPTH_TOLERANCE, Scan, lift_colors, palette, parse_labels
+from geoguide.own_scan.scan import DEPTH_TOLERANCE, Scan, lift_colors, lifting_of, palette, parse_labels
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import View
 from geoguide.teachers.color import ColorTeacher
+from geoguide.teachers.image_model import ImageTeacher
 
-Coloring = Literal["labels", "heat map", "own colours", "superpoints", "masks", "images"]
+Coloring = Literal["labels", "heat map", "own colours", "superpoints", "masks", "images", "2D heat map"]
 COLORINGS: tuple[Coloring, ...] = get_args(Coloring)
+HEATS = ("heat map", "2D heat map")  # of one word
 NOTHING = np.array([150, 150, 150], np.uint8)  # of points in no mask, or that no image sees
 # Dark blue, green, yellow: the ends of matplotlib's viridis and its middle.
 HEAT = np.array([[68, 1, 84], [33, 145, 140], [253, 231, 37]], np.float64)
 REACH = 0.02  # of the way to a point: how far beside it a ray may pass
 MARK = 6  # pixels that the mark in an image extends to either side
+GLOW = 0.6  # of a 2D model's heat map over an image
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Evidence:
 
     Attributes:
         view: The view's name.
-        image: uint8 [H, W, 3], with a cross at the point's pixel.
+        image: uint8 [H, W, 3], with a cross at the point's pixel; under a heat map where there is a 2D model.
         pixel: Row and column.
     """
 
@@ -48,17 +52,27 @@ class Exploration:
         scan: What `open_scan` returns.
         model: A trained model.
         words: As `words` below.
+        teacher: A 2D model, such as the one that the model was distilled from, to look at what it says of the images;
+            they are asked about when that is first looked at. None: images show their colours alone.
 
     Attributes:
         scan: As above.
         model: As above.
+        teacher: As above.
         words: The words that labels are chosen from, at least one.
     """
 
-    def __init__(self, scan: Scan, model: GeoGuideModel, words: Sequence[str] = ("floor", "wall")) -> None:
-        self.scan, self.model = scan, model
+    def __init__(
+        self,
+        scan: Scan,
+        model: GeoGuideModel,
+        words: Sequence[str] = ("floor", "wall"),
+        teacher: ImageTeacher | None = None,
+    ) -> None:
+        self.scan, self.model, self.teacher = scan, model, teacher
         self._encoded = model.encode(scan.scene)
         self._cosines: dict[str, np.ndarray] = {}
+        self._cosines_2d: dict[str, np.ndarray] = {}
         self.words: tuple[str, ...] = ()
         self.set_words(words)
 
@@ -113,8 +127,14 @@ class Exploration:
 
     @property
     def colorings(self) -> tuple[Coloring, ...]:
-        """What points can be coloured by here: "images" only where the scan has any."""
-        return COLORINGS if any(view.has_pose for view in self.scan.scene.views) else COLORINGS[:-1]
+        """What points can be coloured by here: "images" where the scan has any, "2D heat map" where they are asked."""
+        if not self._views:
+            return COLORINGS[:-2]
+        return COLORINGS if self.teacher is not None else COLORINGS[:-1]
+
+    @property
+    def _views(self) -> tuple[View, ...]:
+        return tuple(view for view in self.scan.scene.views if view.has_pose)
 
     def colors(self, coloring: Coloring = "labels", word: str | None = None) -> np.ndarray:
         """Colour the points.
@@ -122,17 +142,24 @@ class Exploration:
         Args:
             coloring: labels: the colour of the best word, as in `geoguide segment`; heat map: from dark blue (the
                 lowest hundredth) to yellow (the highest) by the cosine with `word`; superpoints, masks: one colour for
-                each; images: the mean colour of the images' pixels that see a point, grey where none does.
-            word: Of the heat map; None for the first of `words`.
+                each; images: the mean colour of the images' pixels that see a point, grey where none does; 2D heat map:
+                as heat map, by the cosine of what the 2D model says of these pixels, lifted.
+            word: Of a heat map; None for the first of `words`.
 
         Returns:
             uint8 [P, 3].
 
         Raises:
             ConfigError: An unknown colouring.
-            InputError: "images" of a scan without any.
+            InputError: "images" of a scan without any, or "2D heat map" without a 2D model.
         """
         check_known("colouring", coloring, COLORINGS)
+        if coloring == "2D heat map":
+            values = self.cosines_2d(word or self.words[0])
+            colors, seen = np.tile(NOTHING, (len(values), 1)), ~np.isnan(values)
+            if seen.any():
+                colors[seen] = heat(values[seen])
+            return colors
         if coloring == "labels":
             return palette(len(self.words))[self.labels()[0]]
         if coloring == "heat map":
@@ -144,6 +171,40 @@ class Exploration:
         groups = self.superpoints if coloring == "superpoints" else self.masks
         drawn = np.random.default_rng(0).permutation(palette(int(groups.max()) + 1))  # neighbours differ
         return np.vstack([drawn, NOTHING])[groups]  # group -1 is the last row
+
+    def cosines_2d(self, word: str) -> np.ndarray:
+        """How similar to a word a point is in the images, by what the 2D model says of them.
+
+        Args:
+            word: Any words.
+
+        Returns:
+            float32 [P], cosines of the lifted features; nan where no image sees a point.
+
+        Raises:
+            InputError: There is no 2D model, or no image with a pose.
+        """
+        if word not in self._cosines_2d:
+            self._cosines_2d[word] = self._features_2d @ self._asked.model.text((word,))[0]
+        return self._cosines_2d[word]
+
+    @property
+    def _asked(self) -> ImageTeacher:
+        if self.teacher is None:
+            raise InputError("an exploration without a 2D model has no 2D heat map")
+        return self.teacher
+
+    @functools.cached_property
+    def _features_2d(self) -> np.ndarray:
+        """What the 2D model says of the images, lifted: float32 [P, C] of length 1, nan where no image sees a point."""
+        scene, views = self.scan.scene, self._views
+        require(views, f"{scene.name}: has no image with a pose")
+        posed = replace(scene, views=views)
+        said = tqdm(self._asked.features(posed), "images", len(views))
+        features, count = lift(posed, said, lifting_of(self.scan))
+        features = np.asarray(features, np.float32)
+        length = np.linalg.norm(features, axis=1, keepdims=True)
+        return np.where((np.asarray(count)[:, None] > 0) & (length > 0), features / np.maximum(length, 1e-12), np.nan)
 
     @property
     def superpoints(self) -> np.ndarray:
@@ -162,7 +223,7 @@ class Exploration:
     @functools.cached_property
     def _lifted(self) -> np.ndarray:
         """The images' colours, uint8 [P, 3], grey where no image sees the point."""
-        scene, views = self.scan.scene, [view for view in self.scan.scene.views if view.has_pose]
+        scene, views = self.scan.scene, self._views
         require(views, f"{scene.name}: has no image with a pose")
         if any(view.depth_path is None for view in views):
             lifted, count = lift_colors(scene)
@@ -199,12 +260,13 @@ class Exploration:
             return None
         return int(met[(along[met] + 5 * aside[met]).argmin()])  # of two as far, the one that is hit better
 
-    def evidence(self, point: int, count: int = 2) -> list[Evidence]:
+    def evidence(self, point: int, count: int = 2, word: str | None = None) -> list[Evidence]:
         """The images that see a point from nearest by: where depth images are missing, the points themselves occlude.
 
         Args:
             point: Its number.
             count: How many images at most.
+            word: Of the heat map where there is a 2D model; None shows the images alone.
 
         Returns:
             The nearest first; none for a scan without images.
@@ -213,16 +275,30 @@ class Exploration:
             DataError: An image cannot be read.
         """
         place = self.scan.scene.points[point]
-        views = [view for view in self.scan.scene.views if view.has_pose]
-        views.sort(key=lambda view: float(np.linalg.norm(view.cam_to_world[:3, 3] - place)))
+        views = sorted(self._views, key=lambda view: float(np.linalg.norm(view.cam_to_world[:3, 3] - place)))
         found: list[Evidence] = []
         for view in views:  # each that could see it reads one depth image, until there are enough
             pixel = self._pixel(view, point)
             if pixel is not None:
-                found.append(Evidence(view.name, marked(view.color(), pixel), pixel))
+                found.append(Evidence(view.name, marked(self._shown(view, word), pixel), pixel))
             if len(found) == count:
                 break
         return found
+
+    def _shown(self, view: View, word: str | None) -> np.ndarray:
+        """A view's image uint8 [H, W, 3]; with a 2D model and a word under the heat map of what that says of it."""
+        image = view.color()
+        if self.teacher is None or word is None:
+            return image
+        (said,) = self.teacher.features(replace(self.scan.scene, views=(view,)))
+        features = said.features if isinstance(said, PixelFeatures) else said  # [H, W, C]
+        length = np.linalg.norm(features, axis=-1)  # [H, W]
+        answered = (length > 0) & (said.weight > 0 if isinstance(said, PixelFeatures) else True)
+        if answered.any():
+            warm = heat((features[answered] @ self.teacher.model.text((word,))[0]) / length[answered])
+            image = image.copy()
+            image[answered] = np.rint((1 - GLOW) * image[answered] + GLOW * warm)
+        return image
 
     def _pixel(self, view: View, point: int) -> tuple[int, int] | None:
         """Row and column at which a view sees a point."""

@@ -9,15 +9,15 @@ import torch
 from geoguide.backbones import BackboneConfig
 from geoguide.errors import InputError
 from geoguide.experiments.presets import preset
-from geoguide.lifting import SPLAT, LiftingConfig, lift
+from geoguide.lifting import LiftingConfig, lift
 from geoguide.model import GeoGuideModel, from_fit
-from geoguide.own_scan.scan import Scan, Segmentation
-from geoguide.paths import cache_root, checkpoints_root
+from geoguide.own_scan.scan import Scan, Segmentation, lifting_of
+from geoguide.paths import checkpoints_root
 from geoguide.pipeline.prepare import prepare
 from geoguide.pipeline.train import fit
 from geoguide.scene import Scene, View
 from geoguide.teachers.image_model import ImageTeacher
-from geoguide.teachers.registry import identified, open_image_model, parse_spec
+from geoguide.teachers.registry import identified, parse_spec, teacher_of
 from geoguide.text.encoder import same_pair
 
 HELD_OUT = 5  # every so many frames one is not learned from, and says how well the others were
@@ -136,16 +136,15 @@ def fit_scan(
     held_out = views[HELD_OUT - 1 :: HELD_OUT]
     learned = replace(scene, views=tuple(view for i, view in enumerate(views, 1) if i % HELD_OUT))
     model = identified(parse_spec(features))
-    teacher = ImageTeacher(open_image_model(model), cache=cache_root() / "frames", batch=model.batch)
+    teacher = teacher_of(model)
     same = same_pair(teacher.model.text(labels)) if labels else None
     if same is not None:
         raise InputError(f"labels: {labels[same[0]]!r} and {labels[same[1]]!r} are the same to {model.name}")
-    depth = scan.colored is None  # a LiDAR's cameras have no depth images
     config = preset(drop=drop, seed=seed, edition="large").replace(
         name="works-best by gradient" if drop == "none" else f"works-best by gradient, without {drop}",
         image_model=model,
         text=model.space,
-        lifting=LiftingConfig() if depth else LiftingConfig(0.1, occlusion=SPLAT),
+        lifting=lifting_of(scan),
         backbone=BackboneConfig(backbone, weights=weights),
         train__steps=steps,
         train__evaluate_every=max(1, steps // 10),

@@ -15,7 +15,7 @@ from geoguide.datasets.points import load_points
 from geoguide.datasets.scannet import is_scannet, load_scan
 from geoguide.datasets.units import extent_as_read
 from geoguide.errors import DataError, InputError
-from geoguide.lifting import SPLAT, Fusion, fuse
+from geoguide.lifting import SPLAT, Fusion, LiftingConfig, fuse
 from geoguide.model import GeoGuideModel
 from geoguide.scene import Scene
 from geoguide.teachers.color import ColorTeacher
@@ -203,6 +203,18 @@ def segment_scan(
     elif scene.views:
         summary["lifting_check"] = color_check(scene)
     return Segmentation(scene, labels, ids, scores, summary, superpoints, instances)
+
+
+def lifting_of(scan: Scan) -> LiftingConfig:
+    """How a scan's images are lifted.
+
+    Args:
+        scan: As `open_scan` returns it.
+
+    Returns:
+        OpenScene's rule by depth images; for a LiDAR's cameras, which have none, the points themselves occlude.
+    """
+    return LiftingConfig() if scan.colored is None else LiftingConfig(0.1, occlusion=SPLAT)
 
 
 def lift_colors(scene: Scene) -> Fusion:

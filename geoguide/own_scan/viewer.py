@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geoguide.errors import DataError, GeoGuideError, InputError, first_line
-from geoguide.own_scan.explore import Exploration
+from geoguide.own_scan.explore import HEATS, Exploration
 from geoguide.own_scan.scan import palette
 
 MOST_POINTS = 400_000  # that are drawn: a browser turns no more of them smoothly; everything else uses all points
@@ -142,7 +142,8 @@ class Viewer:
             )
             place = ", ".join(f"{value:.2f}" for value in self.exploration.scan.scene.points[point])
             self._told.content = f"<p>point {point} at {place} m</p><table>{rows}</table>"
-            found = self.exploration.evidence(point, len(self._images)) if self._evidence.value else []
+            word = self._word.value if self._glow.value else None
+            found = self.exploration.evidence(point, len(self._images), word) if self._evidence.value else []
             for number, image in enumerate(self._images):
                 image.visible = number < len(found)
                 if image.visible:
@@ -174,6 +175,7 @@ class Viewer:
         self._coloring = gui.add_dropdown("colour by", found.colorings)
         self._word = gui.add_dropdown("heat map of", found.words)
         self._evidence = gui.add_checkbox("images of a point", True, visible="images" in found.colorings)
+        self._glow = gui.add_checkbox("2D heat map over images", True, visible="2D heat map" in found.colorings)
         self._problem = gui.add_html("")
         self._legend = gui.add_html("")
         self._told = gui.add_html("<p>A click on a point tells its best words.</p>")
@@ -198,10 +200,15 @@ class Viewer:
     def _legend_html(self, coloring: str) -> str:
         """What the colours mean."""
         found = self.exploration
-        if coloring == "heat map":
-            values = found.cosines(self._word.value)
+        if coloring in HEATS:
+            word = self._word.value
+            values = found.cosines(word) if coloring == "heat map" else found.cosines_2d(word)
+            values = values[~np.isnan(values)]
+            if not len(values):
+                return "<p>no image sees a point</p>"
             low, high = np.percentile(values, [1, 99])
-            return f"<p>{html.escape(self._word.value)}: cosine {low:.3f} (dark blue) to {high:.3f} (yellow)</p>"
+            rest = "" if coloring == "heat map" else "; what the 2D model says of the images; grey: none sees the point"
+            return f"<p>{html.escape(word)}: cosine {low:.3f} (dark blue) to {high:.3f} (yellow){rest}</p>"
         if coloring == "superpoints":
             return f"<p>{int(found.superpoints.max()) + 1:,} superpoints</p>"
         if coloring == "masks":

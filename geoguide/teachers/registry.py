@@ -26,7 +26,8 @@ from typing import Any, Literal, get_args
 from geoguide.errors import ConfigError, check_known, first_line
 from geoguide.frozen import check_choices, from_dict, to_dict
 from geoguide.ops.devices import resolve_device
-from geoguide.teachers.image_model import ImageModel, MeanModel
+from geoguide.paths import cache_root
+from geoguide.teachers.image_model import ImageModel, ImageTeacher, MeanModel
 from geoguide.text.encoders import TextConfig
 
 Kind = Literal["transformers", "litert", "open_clip", "mini", "own", "mean", "given"]
@@ -173,6 +174,23 @@ def open_image_model(config: ImageModelConfig) -> ImageModel:
             f"({model.name}): other weights or settings"
         )
     return model
+
+
+def teacher_of(config: ImageModelConfig) -> ImageTeacher:
+    """Open the 2D model of a config to be asked about scenes; its frames are kept in the cache of this user.
+
+    Args:
+        config: Which, and how many images it is asked about at a time.
+
+    Returns:
+        The model as a teacher.
+
+    Raises:
+        ConfigError: As `open_image_model`.
+        DataError: As `open_image_model`.
+        InputError: As `open_image_model`.
+    """
+    return ImageTeacher(open_image_model(config), cache=cache_root() / "frames", batch=config.batch)
 
 
 def digest(model: ImageModel) -> str:
