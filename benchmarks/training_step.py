@@ -1,7 +1,9 @@
 """One training step with all three modules: time and peak memory against the dense formulation, in one run.
 
 The dense twin writes the paper's formulas down as they stand: the P x M prediction matrix and the S x S similarity
-matrices in full, with autograd keeping what it needs. `adapter_only` is the step of that baseline: no module. Each case
+matrices in full, with autograd keeping what it needs. `adapter_only` is the step of that baseline: no module. Its products are
+counted too (`products`, of a multiplication and an addition each): what the modules multiply, no formulation can spare,
+and their ratio is the least that a step with modules can take, if all the rest were free. Each case
 runs in a new process, and what it holds beyond its inputs is its own: the high-water mark of a process begins at 0 with
 its program (Linux: VmHWM; `ru_maxrss` would begin at the parent's). Seconds are the process's CPU time, which other
 work disturbs less than the clock.
@@ -22,6 +24,7 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from _measure import report
+from torch.utils.flop_counter import FlopCounterMode
 
 from geoguide.experiments.presets import PRESETS
 from geoguide.method import mask_reconstruction, relation_consistency
@@ -91,19 +94,25 @@ def held(what: str) -> float:
 
 
 def measure(points: int, superpoints: int, case: str, steps: int) -> dict[str, float]:
-    """CPU seconds per step (best of `steps`) and peak memory above the inputs, in this process."""
+    """CPU seconds per step (best of `steps`), peak memory above the inputs, and products, in this process."""
     batch = make_batch(points, superpoints)
     adapter, objective = Adapter(GEOMETRY, WIDTH), Objective(GEOMETRY, WIDTH, CASES[case])
     before = held("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the mark falls to what is held now: making the inputs took more
+
+    def step() -> None:
+        semantic = adapter(batch.geometry)
+        objective(semantic, batch, torch.Generator().manual_seed(0))["total"].backward()
+
     times = []
     for _ in range(steps):
         begin = time.process_time()
-        semantic = adapter(batch.geometry)
-        objective(semantic, batch, torch.Generator().manual_seed(0))["total"].backward()
-        del semantic
+        step()
         times.append(time.process_time() - begin)
-    return {"seconds": min(times), "peak_mb": held("VmHWM") - before}
+    peak = held("VmHWM") - before
+    with FlopCounterMode(display=False) as counter:  # after the peak, which it would move
+        step()
+    return {"seconds": min(times), "peak_mb": peak, "products": counter.get_total_flops() // 2}
 
 
 def measured(points: int, superpoints: int, cases: list[str], steps: int, threads: int) -> dict:
@@ -114,7 +123,8 @@ def measured(points: int, superpoints: int, cases: list[str], steps: int, thread
         done = subprocess.run([*command, "--threads", str(threads)], capture_output=True, text=True, check=True)
         row[case] = json.loads(done.stdout.splitlines()[-1])
     for case in row.keys() & {"ours", "as_written", "works_best"}:
-        row[case]["times_adapter_only"] = row[case]["seconds"] / row["adapter_only"]["seconds"]
+        for name, told in (("seconds", "times_adapter_only"), ("products", "products_times_adapter_only")):
+            row[case][told] = row[case][name] / row["adapter_only"][name]
     if "dense" in row:
         row["time_ratio"] = row["dense"]["seconds"] / row["ours"]["seconds"]
         row["memory_ratio"] = row["dense"]["peak_mb"] / row["ours"]["peak_mb"]

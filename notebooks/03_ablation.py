@@ -108,9 +108,8 @@ under(world_table([*find_all(ablation()), *elsewhere]).style.hide(axis="index"),
 
 # %% tags=["hide-input"]
 full = geoguide(variant) | {"changed": ()}
-others = [row | {"changed": ()} for row in ABLATION if row.get("preset", variant) == variant]
-others = [row for row in others if row != full]
-shown = [full, *sorted((row for row in others if not only(lines, row).empty), key=row_label)]
+shown = [row | {"changed": ()} for row in ABLATION if row.get("preset", variant) == variant]
+shown = [row for row in shown if not only(lines, row).empty]
 values = {row_label(row): only(lines, row)["miou"].tolist() for row in shown}
 title = f"mIoU on the mini test rooms ({edition} edition), preset {variant}"
 under(figures.seed_bars(values, title=title, reference=row_label(full), zoom=True), found)

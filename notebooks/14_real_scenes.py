@@ -87,11 +87,13 @@ under(report.table(still, ["teacher", "row"], confidence).style.hide(axis="index
 # annotated objects end. mIoU over the classes that occur, and accuracy, in %.
 
 # %% tags=["hide-input"]
-under(report.table(main[main["backbone"] != ""], ["row"], confidence).style.hide(axis="index"), found)
+trained = main[main["backbone"] != ""]
+scores = report.table(trained, ["row"], confidence)
+under(scores.style.hide(axis="index"), found)
 
 # %% tags=["hide-input"]
-bars = {row: mine.loc[mine["scored"] == there, "miou"].tolist()
-        for row, mine in main[main["backbone"] != ""].groupby("row", sort=False)}
+home = trained[trained["scored"] == there]
+bars = {row: home.loc[home["row"] == row, "miou"].tolist() for row in scores["row"]}
 under(figures.seed_bars(bars, title=f"Real: mIoU on {there}, distilled without labels on {here} alone", zoom=True),
       found)
 
