@@ -77,7 +77,7 @@ under(tables.ablation_table(lines).style.hide(axis="index").format(precision=1),
 # the losses in *works-best* were searched on its validation rooms (chapter 07). Rows that were not run are not listed.
 
 # %%
-known = run.get_all([*regime.anchors(), *regime.ablation()], "large")
+known = run.get_all([*regime.anchors(), *regime.ablation(), *regime.longer()], "large")
 different = list({record.id: record for record in known}.values())
 plain = pick(different, {"plain": True, "teacher": regime.MODELS["scannet"]})
 big = frame(plain, edition="large") if plain else pd.DataFrame()
@@ -89,7 +89,7 @@ under(shown_large.style.hide(axis="index").format(precision=1), plain)
 # What would the table say if the modules did nothing, or if their regions were perfect? Of the large edition, as far as
 # it was run: *works-best* with **uniform W** has USD's targets without reliability; with **permuted geometry** IIRC
 # compares each region with the geometry of another, drawn at random; with the **weights of the small edition** losses
-# are weighed by fixed factors. **True masks** and **superpoints** are oracles, as are the means over true instances in
+# are weighed by fixed factors. What trains for more steps says whether modules teach more, or only sooner. **True masks** and **superpoints** are oracles, as are the means over true instances in
 # the rows that train nothing.
 
 # %% tags=["hide-input"]

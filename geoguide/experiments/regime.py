@@ -31,6 +31,7 @@ BACKBONES = {
 }
 OTHER_BACKBONES = ("sonata-mini-5cm", "descriptors", "sonata-mini-untrained")  # claim C12
 PERFECT = "no fault"  # the 2D model of `presets.DOSES` that is an oracle
+LONGER = 2  # times the steps: what a training that has not converged says of one that has
 SEEDS, FEW = presets.SEEDS, presets.LONG_SEEDS
 SEARCH_ROOMS = (200, 30, 1)
 SEARCHED = ObjectiveConfig(  # works-best when the search was made; written out, so that its records outlive the preset
@@ -129,6 +130,23 @@ def ablation(seeds: tuple[int, ...] = SEEDS, dataset: str = "scannet") -> list[E
         full = preset(seed=seed, edition=EDITION)
         rows += [full.replace(name=f"{full.name}, {told}", **changes) for told, changes in CONTROLS.items()]
     return [*without_training(dataset), *(in_regime(config, dataset) for config in rows)]
+
+
+def longer(seeds: tuple[int, ...] = FEW) -> list[ExperimentConfig]:
+    """The adapter and works-best, trained for `LONGER` times as long: do the modules teach more, or only sooner?
+
+    Args:
+        seeds: Of the trainings.
+
+    Returns:
+        The experiments, seed by seed, those of the adapter first: it was the one that still rose.
+    """
+    rows = [adapter_only(seed) for seed in seeds] + [preset(seed=seed, edition=EDITION) for seed in seeds]
+    placed_rows = [in_regime(config) for config in rows]
+    return [
+        row.replace(name=f"{row.name}, {LONGER} times the steps", train__steps=LONGER * row.train.steps)
+        for row in placed_rows
+    ]
 
 
 def preliminary() -> list[ExperimentConfig]:
@@ -275,9 +293,9 @@ def every_table() -> list[ExperimentConfig]:
     """Every row that the chapters show of the large editions.
 
     Returns:
-        The most decisive first: what the regime is, the ablation, other frozen features and 2D models, houses, streets,
-        networks that move between them.
+        The most decisive first: what the regime is, the ablation and the same for longer, other frozen features and 2D
+        models, houses, streets, networks that move between them.
     """
-    rooms = [*anchors(), *ablation(), *main_table("scannet", OTHER_FEATURES[0])]
+    rooms = [*anchors(), *ablation(), *longer(), *main_table("scannet", OTHER_FEATURES[0])]
     elsewhere = [row for dataset in NAMES[1:] for row in main_table(dataset)]
     return rooms + elsewhere + cross_domain() + preliminary() + main_table("scannet")

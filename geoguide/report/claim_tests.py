@@ -14,7 +14,7 @@ from geoguide.report import long_tail
 from geoguide.report.claims import gain as paper_gain
 from geoguide.report.evidence import Side
 from geoguide.report.labels import PLACES, row_label
-from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, POOLED, WHOLE, geoguide, route, system
+from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, POOLED, WHOLE, geoguide, longer_rows, route, system
 from geoguide.report.tables import LIKE_OPENSEG, METRICS
 
 SEEDS, WORLDS = "seeds", "worlds"  # what is drawn anew: the trainings in one world; or rooms and 2D model as well
@@ -93,6 +93,10 @@ def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
             what = f"removing {module.upper()} lowers the scores ({variant})"
             yield ClaimTest("C3", first, second, what, "lower", metrics=BOTH, aside=variant != FULL["preset"])
     yield ClaimTest("C3", full, adapter, "all three together beat the adapter alone")
+    if edition == "large":
+        long = longer_rows()
+        what = f"all three together beat the adapter alone, both trained for {regime.LONGER} times as long"
+        yield ClaimTest("C3", rooms | long["works-best"], rooms | long["adapter only"], what, aside=True)
     anew = {"over": WORLDS}
     for module in MODULES if edition == "small" else ():
         first, second = (geoguide("works-best", drop) | rooms | anew for drop in (module, "none"))

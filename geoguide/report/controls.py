@@ -8,7 +8,7 @@ from geoguide.experiments import facts, presets, regime
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import Record, frame, only
 from geoguide.report.evidence import against
-from geoguide.report.rows import ADAPTER, FULL, POOLED
+from geoguide.report.rows import ADAPTER, FULL, POOLED, longer_rows
 from geoguide.report.tables import mean_of, means
 
 DELTA = "Δ mIoU to works-best"
@@ -28,6 +28,8 @@ def _rows() -> Iterator[tuple[str, Row]]:
     for told, changes in regime.CONTROLS.items():
         changed = Facts.of(regime.in_regime(presets.preset(edition=regime.EDITION).replace(**changes))).changed
         yield f"works-best, {told}", FULL | {"changed": changed} | _OWN
+    for name, row in longer_rows().items():
+        yield f"{name}, {regime.LONGER} times the steps", row | _OWN
     yield "adapter under a perfect 2D model (oracle)", ADAPTER | _PLAIN | {"teacher": regime.PERFECT}
     yield "adapter taught by labels (oracle)", {"method": facts.ADAPTER + presets.ON_LABELS} | _PLAIN | _OWN
     yield "linear probe of the frozen features (oracle)", {"method": facts.PROBE} | _PLAIN | _OWN
@@ -37,7 +39,7 @@ def control_table(found: Sequence[Record]) -> pd.DataFrame:
     """The controls as shown, each with its change to the full works-best preset.
 
     Args:
-        found: Records of `regime.ablation` and `regime.anchors`, as far as they were run.
+        found: Records of `regime.ablation`, `regime.anchors` and `regime.longer`, as far as they were run.
 
     Returns:
         A line per control that was run: `control`, means of both metrics, the change of mIoU paired by seed, `seeds`.

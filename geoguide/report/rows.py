@@ -2,7 +2,7 @@
 
 from geoguide.experiments import facts, regime
 from geoguide.experiments.facts import Row
-from geoguide.experiments.presets import DEFAULT_BACKBONE, DROPS, ON_FROZEN, PRESETS
+from geoguide.experiments.presets import DEFAULT_BACKBONE, DROPS, ON_FROZEN, PRESETS, SEEDS
 from geoguide.method.objective import MODULES, parse_drop
 
 # On generated data by edition and benchmark, and on real data, unless a row says otherwise.
@@ -88,3 +88,17 @@ ABLATION = (
     *(FUSION, ENTIRE, ADAPTER, POOLED),
     *(geoguide(preset, drop) for preset in PRESETS for drop in (*DROPS["works-best"], "usd+imr+iirc")),
 )
+
+
+def longer_rows() -> dict[str, Row]:
+    """The rows of the large edition that train for longer than the others.
+
+    Returns:
+        Facts by name: of the adapter, and of works-best (see `regime.longer`).
+    """
+    rows = {"adapter only": ADAPTER, "works-best": FULL}
+    configs = regime.longer(seeds=SEEDS[:1])
+    return {
+        name: row | {"changed": facts.Facts.of(config).changed}
+        for (name, row), config in zip(rows.items(), configs, strict=True)
+    }
