@@ -23,6 +23,7 @@ from tqdm import tqdm
 from geoguide.errors import InputError
 from geoguide.frozen import unless
 from geoguide.ops.arrays import Array, ArrayT, coordinates, host, number, whole
+from geoguide.ops.pixel_rows import PixelRows
 from geoguide.ops.projection import Camera, add_visible, project_points
 from geoguide.ops.splat import splat_points
 from geoguide.scene import Scene, View, is_lost
@@ -71,6 +72,9 @@ class PixelFeatures(NamedTuple):
 
     features: Any
     weight: Any
+
+
+PixelMap = Array | PixelFeatures | PixelRows  # what a 2D model says of a view, [H, W, C]
 
 
 class Fusion(NamedTuple, Generic[ArrayT]):
@@ -176,7 +180,7 @@ def splat_depth(
 def fuse(
     points: ArrayT,
     views: Iterable[View],
-    features: Iterable[Array | PixelFeatures] | Callable[[View], Array | PixelFeatures],
+    features: Iterable[PixelMap] | Callable[[View], PixelMap],
     *,
     depth_tolerance: float = 0.25,
     border: int = _BORDER,
@@ -194,8 +198,9 @@ def fuse(
     Args:
         points: [P, 3] metres.
         views: K of `geoguide.scene.View`, or anything with its name, intrinsics, cam_to_world, image_size and depth().
-        features: One [H, W, C] array or tensor per view, of the view's image_size, or `PixelFeatures`, from any
-            iterable (a generator keeps one map in memory at a time), or a function of the view.
+        features: One [H, W, C] array or tensor per view, of the view's image_size, `PixelFeatures`, or `PixelRows`,
+            which are made of the pixels alone that see a point; from any iterable (a generator keeps one map in memory
+            at a time), or a function of the view.
         depth_tolerance: As in `project`.
         border: As in `project`.
         use_depth: True tests occlusion with each view's depth image, "splat" with `splat_depth` of the points (for
@@ -255,7 +260,7 @@ class _Sums:
         self.weighted = False
         self.count: Any = _zeros(cloud, (len(cloud),), np.int64)
 
-    def check(self, feature: Array, weight: np.ndarray | None) -> None:
+    def check(self, feature: Array | PixelRows, weight: np.ndarray | None) -> None:
         """Whether a map is of the kind of the maps before it; the first one decides."""
         if self.total is None:
             self.weighted = weight is not None
@@ -266,9 +271,9 @@ class _Sums:
         if self.weighted != (weight is not None):
             raise InputError("feature maps must all have weights, or none of them")
 
-    def add(self, feature: Array, weight: np.ndarray | None, row: Array, col: Array, visible: Any) -> None:
+    def add(self, feature: Array | PixelRows, weight: np.ndarray | None, row: Array, col: Array, visible: Any) -> None:
         if weight is not None:
-            feature, counts = _times(feature, weight), weight > 0
+            feature, counts = _times(cast(Array, feature), weight), weight > 0
             visible = (
                 visible & (torch.from_numpy(counts).to(row.device) if isinstance(row, Tensor) else counts)[row, col]
             )
@@ -283,12 +288,12 @@ class _Sums:
         return total
 
 
-def lift(scene: Scene, features: Iterable[np.ndarray | PixelFeatures], config: LiftingConfig) -> Fusion[np.ndarray]:
+def lift(scene: Scene, features: Iterable[PixelMap], config: LiftingConfig) -> Fusion[np.ndarray]:
     """Lift a scene's 2D features to its points by the config's rule (paper, Preliminary).
 
     Args:
         scene: P points and K views.
-        features: One [H, W, C] array, or `PixelFeatures`, per view, in order, as in `fuse`.
+        features: One map per view, in order, as in `fuse`.
         config: How occlusion is decided, and the border.
 
     Returns:
@@ -384,11 +389,13 @@ def _depth(depth: Array | None, image_size: tuple[int, int], points: Array) -> A
     return depth
 
 
-def _unpacked(feature: Any, image_size: tuple[int, int]) -> tuple[Array, np.ndarray | None]:
+def _unpacked(feature: Any, image_size: tuple[int, int]) -> tuple[Array | PixelRows, np.ndarray | None]:
     """The map [H, W, C] and its weights float32 [H, W], both checked."""
-    feature, weight = feature if isinstance(feature, PixelFeatures) else (feature, None)
-    feature = feature.detach() if isinstance(feature, Tensor) else host("feature map", feature)
-    if feature.ndim != 3 or tuple(feature.shape[:2]) != image_size or feature.shape[2] == 0:
+    weight = None
+    if not isinstance(feature, PixelRows):
+        feature, weight = feature if isinstance(feature, PixelFeatures) else (feature, None)
+        feature = feature.detach() if isinstance(feature, Tensor) else host("feature map", feature)
+    if len(feature.shape) != 3 or tuple(feature.shape[:2]) != image_size or feature.shape[2] == 0:
         raise InputError(f"feature map must be [{image_size[0]}, {image_size[1]}, C], found {list(feature.shape)}")
     if weight is None:
         return feature, None

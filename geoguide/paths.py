@@ -193,13 +193,14 @@ def check_file_writable(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Generator[Path]:
+def replacing(path: str | Path, *, swept: bool = False) -> Generator[Path]:
     """Write a file so that a kill at any moment leaves the old one or the new one, never half of one.
 
     What a killed process left in the same folder is removed first (see `sweep`).
 
     Args:
         path: The file to write; missing folders are made.
+        swept: Whether the caller has removed that already: to list a folder of very many files takes long.
 
     Yields:
         A path of the same name in a working folder, where nothing is yet. On success it is renamed over `path`, on any
@@ -209,7 +210,7 @@ def replacing(path: str | Path) -> Generator[Path]:
         WriteError: It cannot be written, for lack of space or permission for example; what was there stays.
     """
     path = Path(path)
-    with working_folder(path) as folder, writing(path):
+    with working_folder(path, swept=swept) as folder, writing(path):
         temporary = folder / path.name
         yield temporary
         temporary.replace(path)
@@ -271,7 +272,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def working_folder(path: str | Path) -> Generator[Path]:
+def working_folder(path: str | Path, *, swept: bool = False) -> Generator[Path]:
     """A folder of this process's own beside `path`, to make it in; it is removed afterwards, whatever happens.
 
     A lock is held in it as long as it is in use, so that one left by a killed process can be told from one in use.
@@ -279,6 +280,7 @@ def working_folder(path: str | Path) -> Generator[Path]:
 
     Args:
         path: What is to be made; missing folders above it are made.
+        swept: As in `replacing`.
 
     Yields:
         The folder, on the disk of `path`. It holds the lock alone.
@@ -289,7 +291,8 @@ def working_folder(path: str | Path) -> Generator[Path]:
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
+        if not swept:
+            sweep(path.parent)
         folder, lock = _new_folder(path)
     try:
         yield folder

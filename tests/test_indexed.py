@@ -28,3 +28,15 @@ def test_different_rows_are_left_alone(rng: np.random.Generator):
 def test_signed_zeros_are_two_values():
     values = np.array([[0.0], [-0.0]] * 10, np.float16)
     assert np.array_equal(np.signbit(np.asarray(IndexedRows(**IndexedRows.compress(values)))), np.signbit(values))
+
+
+@pytest.mark.parametrize("different", [40, 400])
+def test_held_rows_are_compressed_as_all_rows_are(rng: np.random.Generator, different: int):
+    held = rng.normal(size=(different, 8)).astype(np.float16)
+    held[3] = held[2]
+    packed = IndexedRows(held, np.concatenate([np.arange(different), rng.integers(0, different, 100)]).astype(np.int32))
+    found, expected = packed.compressed(), IndexedRows.compress(packed[:])
+    assert found.keys() == expected.keys() and ("index" in found) == (different == 40)
+    for name in found:
+        assert found[name].dtype == expected[name].dtype
+        np.testing.assert_array_equal(found[name], expected[name])

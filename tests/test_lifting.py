@@ -13,6 +13,7 @@ from PIL import Image
 
 from geoguide.errors import InputError
 from geoguide.lifting import Fusion, fuse, project
+from geoguide.ops.pixel_rows import PixelRows
 from geoguide.ops.projection import Camera, project_points
 from geoguide.scene import View
 
@@ -251,6 +252,34 @@ def test_fuse_takes_every_kind_of_map(world, kind, device):
         mean, count = mean.cpu().numpy(), count.cpu().numpy()
     np.testing.assert_array_equal(count, seen)
     np.testing.assert_allclose(mean, expected, atol=0.05 if kind == "bfloat16" else 5e-3 if kind == "half" else 1e-5)
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+def test_fuse_makes_the_pixels_alone_that_see_a_point(world, tensor, device):
+    points, views, maps = world
+    expected, seen = slow_fusion(points, views, maps, 3)
+    asked = []
+
+    def made(feature):
+        def make(pixels):
+            asked.append(pixels)
+            return feature.reshape(-1, 6)[pixels]
+
+        return PixelRows(feature.shape, make)
+
+    given_ = [made(feature) for feature in maps]
+    np.testing.assert_array_equal(given_[0].whole(), maps[0])
+    asked.clear()
+    mean, count = fuse(torch.tensor(points, device=device) if tensor else points, views, given_, border=3)
+    np.testing.assert_array_equal(np.asarray(count.cpu() if tensor else count), seen)
+    np.testing.assert_allclose(np.asarray(mean.cpu() if tensor else mean), expected, atol=1e-5)
+    for one, pixels in zip(views, asked, strict=True):
+        rule = loop(points, one.intrinsics, one.cam_to_world, SIZE, one.depth(), border=3)
+        rule = rule[rule[:, 2] == 1]
+        np.testing.assert_array_equal(pixels, np.unique(rule[:, 0] * SIZE[1] + rule[:, 1]))
+    wrong = [PixelRows((*SIZE[::-1], 6), lambda pixels: np.zeros((len(pixels), 6), np.float32))] * len(views)
+    with pytest.raises(InputError, match="feature map must be"):
+        fuse(points, views, wrong, border=3)
 
 
 def test_fuse_streams_one_map_at_a_time(world):

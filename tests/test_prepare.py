@@ -4,19 +4,22 @@ import dataclasses
 import json
 import os
 import resource
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from geoguide.benchmarks.scenes import list_sources
+from geoguide.datasets.config import Splits
 from geoguide.datasets.sources import SceneSource
 from geoguide.errors import ConfigError, DataError
 from geoguide.pipeline import cache
+from geoguide.pipeline import prepare as prepare_module
 from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.identity import Identity, fingerprint
-from geoguide.pipeline.prepare import prepare, prepare_split
+from geoguide.pipeline.prepare import prepare, prepare_by, prepare_split
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 
@@ -64,6 +67,32 @@ def test_stages_are_computed_once(scene: Scene, tiny: ExperimentConfig, tmp_path
     computed.clear()
     prepare(scene, tiny.replace(superpoints__k=0.05), tmp_path)
     assert sorted(computed) == ["masks", "superpoints"]
+
+
+class Pool(Executor):
+    """Runs a job when it is submitted, and counts."""
+
+    jobs = 0
+
+    def submit(self, fn, /, *arguments, **options) -> Future:
+        self.jobs += 1
+        done: Future = Future()
+        done.set_result(fn(*arguments, **options))
+        return done
+
+
+def test_a_pool_is_asked_for_what_is_missing_alone(tiny: ExperimentConfig, tmp_path, monkeypatch, computed) -> None:
+    monkeypatch.setattr(prepare_module, "cache_root", lambda: tmp_path)
+    name = list_sources(tiny.data, "train")[0].name
+    watched = tiny.replace(data__splits=Splits(train=(name,), val=(name,)))
+    parts = [(watched, "train"), (watched, "val")]
+    pool = Pool()
+    prepare_by(pool, parts, progress=False)
+    assert pool.jobs == 1 and sorted(computed) == ["geometry", "lifted", "masks", "superpoints"]
+    prepare_by(pool, parts, progress=False)
+    assert pool.jobs == 1
+    prepare_by(pool, [(watched.replace(superpoints__k=0.05), "val")], progress=False)
+    assert pool.jobs == 2 and sorted(computed[4:]) == ["masks", "superpoints"]
 
 
 def test_damage_is_repaired(scene: Scene, tiny: ExperimentConfig, tmp_path, computed: list[str]) -> None:

@@ -11,7 +11,7 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import load_category_table, load_label_set
 from geoguide.scene import Scene, View
 from geoguide.teachers.color import ColorTeacher
-from geoguide.teachers.faults import alike_table, bleed, shadow, survey
+from geoguide.teachers.faults import alike_table, bleed, different, object_image, shadow, survey
 from geoguide.teachers.simulated import SimulatedTeacher, SimulatedTeacherConfig
 
 LABELS = load_label_set("scannet20")
@@ -138,6 +138,43 @@ def test_partial_view_strikes_the_close_up_of_a_large_object_only(tmp_path: Path
         answers = predicted(np.stack([images[3, 4, 2], images[0, 4, 2], images[1, 10, 12]]), text)
         wrong += answers != [0, 0, 4]  # wall close up, wall whole, chair whole
     assert 12 < wrong[0] < 28 and wrong[1] == 0 and wrong[2] <= 1
+
+
+@pytest.mark.parametrize("parts", [0.0, 0.5])
+def test_some_pixels_have_the_features_that_they_have_among_all(tmp_path, text, rng, parts: float) -> None:
+    scene = make_scene(tmp_path)
+    teacher = SimulatedTeacher(SimulatedTeacherConfig(parts=parts), text, LABELS)
+    for rows, image in zip(teacher.pixel_rows(scene), teacher.features(scene), strict=True):
+        pixels = rng.choice(image.shape[0] * image.shape[1], 100, replace=False)
+        assert rows.shape == image.shape
+        np.testing.assert_allclose(rows.make(pixels), image.reshape(-1, image.shape[2])[pixels], rtol=1e-6, atol=1e-7)
+
+
+def test_views_that_hold_their_images_read_each_once(tmp_path, text, monkeypatch) -> None:
+    scene, reads, read = make_scene(tmp_path), [], View._pixels
+    expected = [(view.depth(), view.labels(), view.instances(), view.color()) for view in scene.views]
+    monkeypatch.setattr(View, "_pixels", lambda view, kind: reads.append((view.name, kind)) or read(view, kind))
+    held = scene.holding_images()
+    for _ in range(2):
+        for view, images in zip(held.views, expected, strict=True):
+            for found, image in zip((view.depth(), view.labels(), view.instances()), images, strict=False):
+                np.testing.assert_array_equal(found, image)
+    assert sorted(reads) == sorted((view.name, kind) for view in held.views for kind in ("depth", "label", "instance"))
+    np.testing.assert_array_equal(held.views[0].color(), expected[0][3])
+    assert [view.pixel_files for view in held.views] == [view.pixel_files for view in scene.views]
+    teacher = SimulatedTeacher(SimulatedTeacherConfig(), text, LABELS)
+    for one, other in zip(teacher.features(held), teacher.features(scene), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_survey_numbers_the_objects_of_every_pixel(tmp_path: Path, text: np.ndarray) -> None:
+    scene = make_scene(tmp_path)
+    to_class = SimulatedTeacher(OFF, text, LABELS)._to_class
+    seen = survey(scene, to_class)
+    for view, image in zip(scene.views, seen.images, strict=True):
+        np.testing.assert_array_equal(seen.keys[image], object_image(view, to_class))
+        for found, slow in zip(different(image), np.unique(image, return_inverse=True), strict=True):
+            np.testing.assert_array_equal(found, slow)
 
 
 def test_survey_counts_surface_as_a_set_of_voxels_does(tmp_path: Path, text: np.ndarray) -> None:

@@ -31,7 +31,6 @@ something is said of three or more only: of a panorama from another room in 98 %
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -111,6 +110,8 @@ def _doubts_of_single(scene: Scene, views: list[View]) -> tuple[str, ...]:
     views, differs = _differences(scene, [view for view in views if view.image_size == views[0].image_size])
     if len(views) < 3:
         return ()
+    from scipy.optimize import linear_sum_assignment  # slow to import, and only `data check` asks
+
     place = linear_sum_assignment(differs)[1]  # [K], the image that fits each view
     here, there = differs.diagonal(), differs[np.arange(len(place)), place]  # [K] each
     _, cycle = connected_components(coo_array((np.ones(len(place)), (np.arange(len(place)), place))))  # [K]

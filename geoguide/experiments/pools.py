@@ -1,6 +1,8 @@
 """Many experiments: those without a record are run, side by side where there are several workers."""
 
-from concurrent.futures import ProcessPoolExecutor
+import contextlib
+from collections.abc import Generator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import Queue, get_context
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from geoguide.experiments.records import Record, find, find_all, record_path
 from geoguide.experiments.run import data_key, run
 from geoguide.paths import check_writable, checkpoints_root, results_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import begin_worker, prepare_split
+from geoguide.pipeline.prepare import begin_worker, prepare_by, prepare_split
 from geoguide.pipeline.train import checkpoint_name
 
 
@@ -22,6 +24,7 @@ def run_all(
     """Run the experiments that have no record yet.
 
     Workers share the memory-mapped scenes and train on one thread each: two runs side by side beat one on two threads.
+    The same processes prepare the scenes and then train, since each takes seconds to start.
     Where there are several GPUs, each worker has one of them: a training fits one GPU, and rows need no other's result.
 
     Args:
@@ -46,22 +49,28 @@ def run_all(
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
             (checkpoints_root() / checkpoint_name(config)).unlink(missing_ok=True)
-    alone = workers == 1 or len(todo) < 2
-    for config in [] if alone else {data_key(config): config for config in todo}.values():
-        prepare_data(config, workers)
-    if alone:  # every run prepares what it lacks, so that the first records are there soon
+    if workers == 1 or len(todo) < 2:  # every run prepares what it lacks, so that the first records are there soon
         for config in tqdm(todo, "runs"):
             run(config, folder=folder, progress=False)
     else:
-        spawn = get_context("spawn")
-        turns = spawn.Queue()
-        for number in range(workers):
-            turns.put(number)
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker, initargs=(turns,)) as pool:
+        with _processes(workers) as pool:
+            different = {data_key(config): config for config in todo}.values()
+            prepare_by(pool, [part for config in different for part in _splits(config)])
             jobs = [pool.submit(run, config, folder=folder, progress=False) for config in todo]
             for job in tqdm(jobs, "runs"):
                 job.result()
     return find_all(configs, folder)
+
+
+@contextlib.contextmanager
+def _processes(workers: int) -> Generator[Executor]:
+    """Processes of one thread, started when they are first needed, each with a GPU where there are several."""
+    spawn = get_context("spawn")
+    turns = spawn.Queue()
+    for number in range(workers):
+        turns.put(number)
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker, initargs=(turns,)) as pool:
+        yield pool
 
 
 def _begin_worker(turns: Queue) -> None:
@@ -80,6 +89,14 @@ def prepare_data(config: ExperimentConfig, workers: int, device: str = "auto") -
         workers: How many processes prepare scenes.
         device: Where the backbone's network runs.
     """
-    for split in ("train", "val"):
-        prepare_split(config, split, workers=workers, device=device)
-    prepare_split(config.tested(), "test", workers=workers, device=device)
+    if workers > 1:
+        with _processes(workers) as pool:
+            prepare_by(pool, _splits(config), device=device)
+        return
+    for part, split in _splits(config):
+        prepare_split(part, split, device=device)
+
+
+def _splits(config: ExperimentConfig) -> list[tuple[ExperimentConfig, str]]:
+    """The splits that an experiment reads, each with the config that lists its scenes."""
+    return [(config, "train"), (config, "val"), (config.tested(), "test")]

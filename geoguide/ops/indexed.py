@@ -50,11 +50,33 @@ class IndexedRows:
             {"rows": [R, D], "index": int32 [P]}; {"rows": [P, D]} alone where the share of different rows is `WORTH` or
             more.
         """
-        values = np.ascontiguousarray(values)
-        raw = values.view(np.uint8).reshape(len(values), -1)
-        raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8))).view(np.uint64)  # [P, words]
-        factor = np.random.default_rng(0).integers(2**63, size=raw.shape[1], dtype=np.uint64) | np.uint64(1)
-        _, first, index = np.unique(raw @ factor, return_index=True, return_inverse=True)
-        if len(first) >= WORTH * len(values) or not np.array_equal(raw[first][index], raw):  # two rows of one hash
+        first, index = _different(values)
+        if len(first) >= WORTH * len(values):
             return {"rows": values}
         return {"rows": values[first], "index": index.astype(np.int32)}
+
+    def compressed(self) -> dict[str, np.ndarray]:
+        """What `compress` gives of all P rows, of which only the R that are held are looked at.
+
+        Returns:
+            As `compress`, for rows that all have a point.
+        """
+        first, index = _different(self.rows)
+        if len(first) >= WORTH * len(self):
+            return {"rows": self[:]}
+        return {"rows": self.rows[first], "index": index[self.index].astype(np.int32)}
+
+
+def _different(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different rows of [N, D], in the order of a hash: the first of each, and which of these each row is.
+
+    All rows as they are, where two that differ have the same hash.
+    """
+    raw = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+    raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8))) if raw.shape[1] % 8 else raw
+    raw = raw.view(np.uint64)  # [N, words]
+    factor = np.random.default_rng(0).integers(2**63, size=raw.shape[1], dtype=np.uint64) | np.uint64(1)
+    _, first, index = np.unique(raw @ factor, return_index=True, return_inverse=True)
+    if not np.array_equal(raw[first][index], raw):
+        return np.arange(len(values)), np.arange(len(values))
+    return first, index

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geoguide.ops.arrays import Array
 from geoguide.ops.compiled import compiled
+from geoguide.ops.pixel_rows import PixelRows
 
 DEVKIT_DEPTH = 1.0  # metres; the nuScenes devkit's min_dist, below which LiDAR points lie on the camera's casing
 DEVKIT_MARGIN = 1.0  # pixels
@@ -197,26 +198,31 @@ def pixels_torch(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor
     return px * fx / safe + cx, py * fy / safe + cy, pz
 
 
-def add_visible(total: Array, count: Array, feature: Array, row: Array, col: Array, visible: Array) -> None:
+def add_visible(total: Array, count: Array, feature: Array | PixelRows, row: Array, col: Array, visible: Array) -> None:
     """Add the pixels that see a point to the point's sum, in place.
 
-    Only the visible rows of the map are copied, converted or moved between devices.
+    Only the visible rows of the map are copied, converted or moved between devices; of `PixelRows` only they are made.
 
     Args:
         total: float32 [P, C], the sums, written to.
         count: int64 [P], the number of views that see each point, written to.
-        feature: [H, W, C], the view's map: numpy, or a tensor on any device.
+        feature: [H, W, C], the view's map: numpy, a tensor on any device, or `PixelRows`.
         row: int64 [P], each point's pixel.
         col: int64 [P].
         visible: bool [P], which points the view sees.
     """
     if isinstance(total, Tensor):
         ids = torch.as_tensor(visible).nonzero()[:, 0]
-        rows = _rows(feature, row[ids], col[ids])
+        rows = _rows(feature, row[ids], col[ids]) if len(ids) else total[:0]
         total.index_add_(0, ids, torch.as_tensor(rows).to(total.device, torch.float32))
         torch.as_tensor(count).index_add_(0, ids, torch.ones_like(ids))
         return
     ids, count = np.flatnonzero(visible), np.asarray(count)
+    if isinstance(feature, PixelRows):
+        if len(ids):
+            pixels = np.asarray(row[ids] * feature.shape[1] + col[ids])
+            _add_rows(total, count, ids, *feature.of_points(pixels))
+        return
     if isinstance(feature, Tensor) and feature.device.type == "cpu" and feature.dtype == torch.float32:
         feature = feature.numpy()
     if isinstance(feature, np.ndarray) and feature.dtype == np.float32 and feature.flags.c_contiguous:
@@ -227,8 +233,11 @@ def add_visible(total: Array, count: Array, feature: Array, row: Array, col: Arr
     _add_rows(total, count, ids, np.ascontiguousarray(rows, dtype=np.float32), np.arange(len(ids)))
 
 
-def _rows(feature: Array, row: Array, col: Array) -> Array:
+def _rows(feature: Array | PixelRows, row: Array, col: Array) -> Array:
     """feature[row, col], [n, C], gathered on the map's own device."""
+    if isinstance(feature, PixelRows):
+        made, place = feature.of_points(np.asarray(torch.as_tensor(row * feature.shape[1] + col).cpu()))
+        return made[place]
     if isinstance(feature, Tensor):
         place = feature.device
         return feature[torch.as_tensor(row).to(place), torch.as_tensor(col).to(place)]

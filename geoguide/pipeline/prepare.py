@@ -4,8 +4,8 @@ A scene whose files have not changed is not even read, and none is ever held in 
 """
 
 import functools
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -152,17 +152,50 @@ def prepare_split(
         DataError: As `Stages.prepared`, or the split has no scene.
     """
     sources = scene_sources(config.data, split)
-    for folder in cache_root().glob("*"):
-        sweep(folder)
-    training = split == "train"
     if workers > 1:
         with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker) as pool:
-            jobs = pool.map(functools.partial(_warm, config=config, device=device, training=training), sources)
-            list(tqdm(jobs, f"prepare {split}", len(sources), disable=not progress))
-    scenes = PreparedScenes(sources, config, device, training=training)
+            prepare_by(pool, [(config, split)], device=device, progress=progress)
+    else:
+        _sweep_cache()
+    scenes = PreparedScenes(sources, config, device, training=split == "train")
     for _ in tqdm(scenes, f"prepare {split}", disable=not progress or workers > 1):
         pass  # opening a scene computes the stages that it lacks
     return scenes
+
+
+def prepare_by(
+    pool: Executor,
+    parts: Sequence[tuple[ExperimentConfig, str]],
+    *,
+    device: str | torch.device = "auto",
+    progress: bool = True,
+) -> None:
+    """Let the processes of a pool compute what the scenes of several splits lack.
+
+    All scenes are handed over at once, so that no process waits for the end of a split; a scene that lies in several is
+    one job. Where nothing is missing the pool is not asked, and starts no process.
+
+    Args:
+        pool: Its processes began with `begin_worker`.
+        parts: Experiments, and of each a split.
+        device: As in `prepare`.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ConfigError: As `prepare_split`.
+        DataError: As `prepare_split`.
+    """
+    lacking: dict[tuple[Path, str], list[functools.partial[None]]] = {}
+    for config, split in parts:
+        for source in scene_sources(config.data, split):
+            training = split == "train"
+            if not _is_prepared(source, config, training=training):
+                job = functools.partial(_warm, source, config, device, training=training)
+                lacking.setdefault((source.path, source.name), []).append(job)
+    _sweep_cache()
+    running = [pool.submit(_run_all, jobs) for jobs in lacking.values()]
+    for job in tqdm(running, f"prepare {' '.join(dict.fromkeys(split for _, split in parts))}", disable=not progress):
+        job.result()
 
 
 def prepare_shared(
@@ -196,6 +229,38 @@ def begin_worker() -> None:
     """Start a process of a pool: it ends with its parent and has one thread, since there is a process per core."""
     end_with_parent()
     torch.set_num_threads(1)
+
+
+class _NotReadError(Exception):
+    """A stage is not in the cache, and the scene was not to be read."""
+
+
+class _CachedStages(Stages):
+    """The stages of a scene that are in the cache; `_NotReadError` of others."""
+
+    @functools.cached_property
+    def scene(self) -> Scene:
+        raise _NotReadError
+
+
+def _is_prepared(source: SceneSource, config: ExperimentConfig, *, training: bool) -> bool:
+    """Whether all stages of a scene are in the cache: as long as a scene takes that is opened."""
+    try:
+        _CachedStages(source, config, cache_root(), training=training).prepared()
+    except _NotReadError:
+        return False
+    return True
+
+
+def _sweep_cache() -> None:
+    """Remove what killed processes left in the cache."""
+    for folder in cache_root().glob("*"):
+        sweep(folder)
+
+
+def _run_all(jobs: Sequence[Callable[[], None]]) -> None:
+    for job in jobs:
+        job()
 
 
 def _warm(source: SceneSource, config: ExperimentConfig, device: str | torch.device, *, training: bool) -> None:

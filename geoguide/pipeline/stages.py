@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from geoguide import backbones
+from geoguide.backbones.parts import VoxelBackbone
 from geoguide.benchmarks import benchmark_of
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.fused_features import StreamedFeatures
@@ -306,8 +307,11 @@ class Stages:
 
     def _geometry(self) -> Arrays:
         """Different rows are stored once where many points share them (all points of a voxel of a coarse level)."""
-        features = frozen_features(self.scene, self.config.backbone, self._device)
-        return IndexedRows.compress(features.astype(np.float16))
+        backbone = backbones.open_backbone(self.config.backbone, self._device)
+        if not isinstance(backbone, VoxelBackbone):
+            return IndexedRows.compress(backbone.encode(self.scene).astype(np.float16))
+        found = backbone.encode_voxels(self.scene)
+        return IndexedRows(found.rows.astype(np.float16), found.index).compressed()
 
     def _of_images(self) -> Arrays:
         """F_2d by the 2D model of the config, whose frames are kept in `frames` of the cache."""
@@ -315,12 +319,13 @@ class Stages:
         assert chosen is not None
         frames = self._cache / "frames" if self._cache is not None and chosen.keep_frames else None
         teacher = ImageTeacher(open_image_model(chosen), cache=frames, batch=chosen.batch)
-        mean, count = lift(self.scene, teacher.features(self.scene), self.config.lifting)
+        mean, count = lift(self.scene, teacher.pixel_rows(self.scene), self.config.lifting)
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
 
     def _lifted(self) -> Arrays:
-        features = make_teacher(self.config, self.source).features(self.scene)
-        mean, count = lift(self.scene, features, self.config.lifting)
+        scene = self.scene.holding_images()
+        features = make_teacher(self.config, self.source).pixel_rows(scene)
+        mean, count = lift(scene, features, self.config.lifting)
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
 
 

@@ -1,5 +1,6 @@
 """The faults of the simulated teacher as plain array functions (paper, the errors of 2D distillation)."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -53,6 +54,7 @@ class Survey:
         areas: float64 [O], m^2 that any view sees.
         shares: float64 [K, O], the part of that area that each view sees.
         centers: float64 [O, 3] metres.
+        images: Of each view int32 [H, W], the number of the object at every pixel, 0..O-1.
     """
 
     keys: np.ndarray
@@ -60,6 +62,7 @@ class Survey:
     areas: np.ndarray
     shares: np.ndarray
     centers: np.ndarray
+    images: tuple[np.ndarray, ...]
 
 
 def alike_table(text: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -133,10 +136,12 @@ def survey(scene: Scene, to_class: ToClass) -> Survey:
     Raises:
         DataError: A view lacks an image.
     """
-    cells = [_seen_cells(view, object_image(view, to_class)) for view in scene.views]
+    found = [different(object_image(view, to_class)) for view in scene.views]
+    cells = [_seen_cells(view, codes, image) for view, (codes, image) in zip(scene.views, found, strict=True)]
     view_of = np.repeat(np.arange(len(cells)), [len(codes) for codes, _, _ in cells])  # of each sample
     codes, voxels, points = (np.concatenate(part) for part in zip(*cells, strict=True))
     keys, code = np.unique(codes, return_inverse=True)
+    images = tuple(np.searchsorted(keys, codes).astype(np.int32)[image] for codes, image in found)
     placed = voxels >= 0  # not: views without a pose, pixels without depth
     view_of, points = view_of[placed], points[placed]
     surfaces, surface = np.unique(code[placed] << 45 | voxels[placed], return_inverse=True)
@@ -148,17 +153,31 @@ def survey(scene: Scene, to_class: ToClass) -> Survey:
     shares[[not view.has_pose for view in scene.views]] = 1.0
     size = np.maximum(np.bincount(code[placed], minlength=len(keys)), 1)
     center = [np.bincount(code[placed], weights=axis, minlength=len(keys)) / size for axis in points.T]
-    return Survey(keys, keys % 256, total * VOXEL**2, shares, np.stack(center, axis=1))
+    return Survey(keys, keys % 256, total * VOXEL**2, shares, np.stack(center, axis=1), images)
 
 
-def _seen_cells(view: View, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def different(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the different values of an image: `np.unique` with its inverse, for few values several times faster.
+
+    Args:
+        image: int [H, W].
+
+    Returns:
+        The n different values, ascending; and int64 [H, W], the number of each pixel's among them.
+    """
+    values = np.unique(image)
+    return values, np.searchsorted(values, image)
+
+
+def _seen_cells(view: View, codes: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes [n] of sampled pixels, their 10 cm world voxels packed in 45 bits (-1 unknown), positions [n, 3] metres.
 
-    Every object of the image is sampled at least once.
+    Every one of the objects, whose codes [O'] `image` [H, W] gives the numbers of, is sampled at least once.
     """
-    height, width = objects.shape
+    height, width = image.shape
     step = max(1, width // SIDE_STEP)
-    first = np.unique(objects, return_index=True)[1]
+    first = np.empty(len(codes), np.int64)
+    first[image.reshape(-1)[::-1]] = np.arange(image.size)[::-1]  # what is written last stays: the first pixel
     rows, cols = np.mgrid[0:height:step, 0:width:step].reshape(2, -1)  # [n] each
     rows, cols = np.r_[rows, first // width], np.r_[cols, first % width]
     depth = view.depth()[rows, cols].astype(np.float64)
@@ -169,7 +188,7 @@ def _seen_cells(view: View, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray
         points = (rays * depth[:, None]) @ view.cam_to_world[:3, :3].T + view.cam_to_world[:3, 3]
         cell = np.floor(points / VOXEL).astype(np.int64) & 0x7FFF
         voxels = np.where(depth > 0, cell[:, 0] << 30 | cell[:, 1] << 15 | cell[:, 2], -1)
-    return objects[rows, cols], voxels, points
+    return codes[image[rows, cols]], voxels, points
 
 
 def part_image(view: View) -> np.ndarray:
@@ -274,8 +293,12 @@ def _both(rows: np.ndarray, cols: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.matmul(cols, np.tensordot(rows, image, axes=1))
 
 
+@functools.lru_cache(maxsize=8)
 def _patches(length: int, patch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Operators of one axis: patch mean [n, length] and bilinear enlargement [length, n], float32; rows sum to 1."""
+    """Operators of one axis: patch mean [n, length] and bilinear enlargement [length, n], float32; rows sum to 1.
+
+    Every view of a recording asks for the same.
+    """
     index = np.arange(length) // patch
     count = index[-1] + 1
     pool = (index == np.arange(count)[:, None]).astype(np.float32)

@@ -39,6 +39,7 @@ class FrameCache:
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.folder = root / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', name)[:SHOWN]}-{digest}"
         self._about = {"name": name, "identity": identity}
+        self._swept = False
         self._check_owner()
 
     def read(self, image: np.ndarray) -> np.ndarray | None:
@@ -77,11 +78,12 @@ class FrameCache:
         """
         if not (self.folder / "model.json").is_file():
             write_text(self.folder / "model.json", json.dumps(self._about, indent=2) + "\n")
-        with replacing(self._path(image)) as temporary:
+        with replacing(self._path(image), swept=self._swept) as temporary:
             np.save(temporary, kept)
             digest = block_digest(temporary, self._place(temporary))
             with temporary.open("ab") as file:
                 file.write(digest)
+        self._swept = True  # once for each scene that is described: the folder holds the frames of all of them
 
     def check_writable(self) -> None:
         """Make sure that frames can be written, before a model is asked about them.

@@ -46,6 +46,7 @@ import numpy as np
 from geoguide.errors import InputError, ReadAs
 from geoguide.image_files import is_turned
 from geoguide.lifting import PixelFeatures
+from geoguide.ops.pixel_rows import PixelRows
 from geoguide.scene import Scene
 from geoguide.teachers.frame_cache import FrameCache
 from geoguide.text.encoder import PROMPT
@@ -137,6 +138,21 @@ class ImageModel(abc.ABC):
             raise InputError(f"{self.name}: a kept frame must be {expected}, found {list(kept.shape)}")
         features = np.asarray(kept[..., : self.width], np.float32)
         return features if channels == self.width else PixelFeatures(features, np.asarray(kept[..., -1], np.float32))
+
+    def expand_rows(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray | PixelFeatures | PixelRows:
+        """`expand` for lifting, which reads the pixels alone that see a point; a model may make no others.
+
+        Args:
+            kept: As in `expand`.
+            size: As in `expand`.
+
+        Returns:
+            What `expand` gives, or `PixelRows` of it.
+
+        Raises:
+            InputError: As in `expand`.
+        """
+        return self.expand(kept, size)
 
     def _packed(self, given: np.ndarray | PixelFeatures, size: tuple[int, int]) -> np.ndarray:
         """A map with its weight as the last channel, checked; 0 where the weight is 0."""
@@ -265,6 +281,22 @@ class ImageTeacher:
                 written, found out before the model is asked.
             InputError: The model gives what it must not (see `ImageModel.compact`).
         """
+        for said in self.pixel_rows(scene):
+            yield said.whole() if isinstance(said, PixelRows) else said
+
+    def pixel_rows(self, scene: Scene) -> Iterator[np.ndarray | PixelFeatures | PixelRows]:
+        """`features`, of which lifting makes what points see.
+
+        Args:
+            scene: As in `features`.
+
+        Yields:
+            As `features`, or `PixelRows` of it where the model can (see `ImageModel.expand_rows`).
+
+        Raises:
+            DataError: As in `features`.
+            InputError: As in `features`.
+        """
         if self._members:
             yield from map(mean_of, zip(*(teacher.features(scene) for teacher in self._members), strict=True))
             return
@@ -296,12 +328,12 @@ class ImageTeacher:
             self._cache.check_space(made[0], left - len(images))
         return made
 
-    def _expanded(self, image: np.ndarray, kept: np.ndarray, read: bool) -> np.ndarray | PixelFeatures:
+    def _expanded(self, image: np.ndarray, kept: np.ndarray, read: bool) -> np.ndarray | PixelFeatures | PixelRows:
         """The features of a kept frame; one that was read and is nothing that the model says is made again."""
         try:
-            return self.model.expand(kept, image.shape[:2])
+            return self.model.expand_rows(kept, image.shape[:2])
         except InputError as error:
             if not read or self._cache is None:
                 raise
             self._cache.damaged(image, error)
-        return self.model.expand(*self._made([image], 1), image.shape[:2])
+        return self.model.expand_rows(*self._made([image], 1), image.shape[:2])

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import from_dict, to_dict
+from geoguide.ops.pixel_rows import PixelRows
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.teachers.image_model import ImageModel
 from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, channels_last, unit_codes
@@ -88,7 +89,6 @@ class MiniDenseModel(ImageModel):
         """
         return [self._codes(image) for image in images]
 
-    @torch.inference_mode()
     def expand(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Make the features of codes: bilinear between these, then of unit length, then read by names where it does so.
 
@@ -102,16 +102,43 @@ class MiniDenseModel(ImageModel):
         Raises:
             InputError: No codes of an image of that size.
         """
+        return self.expand_rows(kept, size).whole()
+
+    @torch.inference_mode()
+    def expand_rows(self, kept: np.ndarray, size: tuple[int, int]) -> PixelRows:
+        """`expand`, of which every pixel has its unit code and only what is asked for a feature.
+
+        Args:
+            kept: As in `expand`.
+            size: As in `expand`.
+
+        Returns:
+            The features [H, W, C].
+
+        Raises:
+            InputError: As in `expand`.
+        """
         expected = self.code_shape(size)
         if kept.shape != expected:
             raise InputError(f"{self.name}: a kept frame must be {list(expected)}, found {list(kept.shape)}")
         codes = torch.from_numpy(np.asarray(kept, np.float32)).permute(2, 0, 1)[None]
         codes = F.interpolate(codes, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)  # [H, W, r]
-        unit, basis = unit_codes(codes, self.network.basis), self.network.basis
+        unit = unit_codes(codes, self.network.basis).flatten(0, 1)  # [H W, r]
+        return PixelRows((*size, self.width), functools.partial(self._features, unit))
+
+    @torch.inference_mode()
+    def _features(self, unit: Tensor, pixels: np.ndarray) -> np.ndarray:
+        """The features [n, C] of some of the unit codes [H W, r]."""
+        unit = unit.T[:, torch.from_numpy(pixels)].T  # as it lies: columns one after the other
         if not self.reading:
-            return (unit @ basis).numpy()
-        chances = (unit @ (basis @ self._taught.T) / self.reading).softmax(dim=-1)  # [H, W, K]
+            return (unit @ self.network.basis).numpy()
+        chances = (unit @ self._names_of_codes / self.reading).softmax(dim=-1)  # [n, K]
         return (chances @ self._taught).numpy()
+
+    @functools.cached_property
+    def _names_of_codes(self) -> Tensor:
+        """How much each name has of each code, float32 [r, K]."""
+        return self.network.basis @ self._taught.T
 
     def code_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """Say what `compact` gives of an image.

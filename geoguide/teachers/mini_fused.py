@@ -15,6 +15,7 @@ import numpy as np
 
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import from_dict
+from geoguide.ops.pixel_rows import PixelRows
 from geoguide.paths import WEIGHTS
 from geoguide.teachers.image_model import ImageModel
 from geoguide.teachers.mini_dense import MiniDenseModel
@@ -138,14 +139,33 @@ class FusedMiniModel(ImageModel):
         Raises:
             InputError: No codes of an image of that size.
         """
+        return self.expand_rows(kept, size).whole()
+
+    def expand_rows(self, kept: np.ndarray, size: tuple[int, int]) -> PixelRows:
+        """`expand`, of which only what is asked for is made.
+
+        Args:
+            kept: As in `expand`.
+            size: As in `expand`.
+
+        Returns:
+            The features [H, W, C].
+
+        Raises:
+            InputError: As in `expand`.
+        """
         shapes = [model.code_shape(size) for model in (self.first, self.second)]
         cut, count = math.prod(shapes[0]), sum(map(math.prod, shapes))
         if kept.shape != (1, 1, count):
             raise InputError(f"{self.name}: a kept frame must be [1, 1, {count}], found {list(kept.shape)}")
-        first = self.first.expand(kept[0, 0, :cut].reshape(shapes[0]), size)
-        second = self.second.expand(kept[0, 0, cut:].reshape(shapes[1]), size)
+        first = self.first.expand_rows(kept[0, 0, :cut].reshape(shapes[0]), size)
+        second = self.second.expand_rows(kept[0, 0, cut:].reshape(shapes[1]), size)
         other = self.names.index(self.measured.other) if self.measured.other in self.names else -1
-        return fuse_by_capability(first, second, self._text, self.capability, other)
+
+        def make(pixels: np.ndarray) -> np.ndarray:
+            return fuse_by_capability(first.make(pixels), second.make(pixels), self._text, self.capability, other)
+
+        return PixelRows(first.shape, make)
 
 
 def fuse_by_capability(

@@ -8,6 +8,7 @@ Every result that uses it says "simulated". In a view each object has one featur
 matrix product makes the image.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -18,6 +19,7 @@ from scipy.special import ndtr
 from geoguide.errors import ConfigError, InputError
 from geoguide.frozen import unless
 from geoguide.labels import LabelSet, load_category_table
+from geoguide.ops.pixel_rows import PixelRows
 from geoguide.scene import VOID, Scene, View
 from geoguide.teachers.faults import (
     Survey,
@@ -26,8 +28,8 @@ from geoguide.teachers.faults import (
     background_table,
     bleed,
     coarse_noise,
+    different,
     hashed,
-    object_image,
     part_image,
     shadow,
     survey,
@@ -124,6 +126,21 @@ class SimulatedTeacher:
         Raises:
             DataError: An image is missing; the message names it.
         """
+        for rows in self.pixel_rows(scene):
+            yield rows.whole()
+
+    def pixel_rows(self, scene: Scene) -> Iterator[PixelRows]:
+        """`features`, of which lifting makes what points see: a sixth of a room's pixels, 4 % of a street's.
+
+        Args:
+            scene: As in `features`.
+
+        Yields:
+            The features [H, W, D] of each view, in order.
+
+        Raises:
+            DataError: As in `features`.
+        """
         if not scene.views:
             return
         seen = survey(scene, self._to_class)
@@ -133,26 +150,26 @@ class SimulatedTeacher:
         for index in range(len(scene.views)):
             yield self._view(scene, index, seen, habits)
 
-    def _view(self, scene: Scene, index: int, seen: Survey, habits: "_Habits") -> np.ndarray:
-        """The feature image of one view, float32 [H, W, D]."""
+    def _view(self, scene: Scene, index: int, seen: Survey, habits: "_Habits") -> PixelRows:
+        """The features of one view, [H, W, D]."""
         config, view = self.config, scene.views[index]
         rng = self._rng(scene.name, view.name)
         eye = view.cam_to_world[:3, 3] if view.has_pose else np.zeros(3)
         rows = self._object_features(rng, scene, seen, index, habits, eye)  # [O, D]
-        objects = np.searchsorted(seen.keys, object_image(view, self._to_class))  # [H, W]
-        objects = shadow(objects, view.depth(), config.bleeding, side=1 if rng.random() < 0.5 else -1)
+        objects = shadow(seen.images[index], view.depth(), config.bleeding, side=1 if rng.random() < 0.5 else -1)
         if config.parts > 0:
             objects, rows = self._spoil_parts(scene.name, view, objects, rows, seen)
         patch = max(1, round(config.patch * objects.shape[1] / 160))
-        visible, local = np.unique(objects, return_inverse=True)
-        mixture = np.eye(len(visible), dtype=np.float32)[local.reshape(objects.shape)]  # [H, W, O']
+        visible, local = different(objects)
+        mixture = np.eye(len(visible), dtype=np.float32)[local]  # [H, W, O']
         mixture = bleed(mixture, config.bleeding, patch)
-        basis = rows[visible]
+        parts, basis = [mixture], rows[visible]
         if config.pixel_noise > 0:
-            noise = coarse_noise(rng, objects.shape, len(self.text), patch)
-            mixture = np.concatenate([mixture, config.pixel_noise * NOISE_SCALE * noise], axis=-1)
+            parts.append(config.pixel_noise * NOISE_SCALE * coarse_noise(rng, objects.shape, len(self.text), patch))
             basis = np.concatenate([basis, self._contrast])
-        return _mix(mixture, basis)
+        flat = [part.reshape(-1, part.shape[-1]) for part in parts]  # [H W, .] each
+        mix = functools.partial(_mix, flat, basis, basis @ basis.T)
+        return PixelRows((*objects.shape, self.width), mix)
 
     def _object_features(
         self, rng: np.random.Generator, scene: Scene, seen: Survey, index: int, habits: "_Habits", eye: np.ndarray
@@ -231,9 +248,11 @@ class _Habits:
         self.slip, self.fall, self.much, self.paired = later.random((4, count))  # [O] each
 
 
-def _mix(mixture: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Unit vectors of mixture [H, W, B] @ basis [B, D]; the lengths come from the B x B Gram matrix, which is small."""
-    flat = mixture.reshape(-1, mixture.shape[-1])  # [H W, B]
-    squared = np.einsum("pk,pk->p", flat @ (basis @ basis.T), flat)
-    flat = flat / np.sqrt(np.maximum(squared, 1e-12))[:, None]
-    return (flat @ basis).reshape(*mixture.shape[:2], -1)
+def _mix(parts: list[np.ndarray], basis: np.ndarray, gram: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Unit vectors [n, D] of the rows `pixels` of a mixture, whose columns lie in parts [H W, .], times basis [B, D].
+
+    The lengths come from the B x B Gram matrix, which is small.
+    """
+    mixture = np.concatenate([part[pixels] for part in parts], axis=1)  # [n, B]
+    squared = np.einsum("pk,pk->p", mixture @ gram, mixture)
+    return (mixture / np.sqrt(np.maximum(squared, 1e-12))[:, None]) @ basis
