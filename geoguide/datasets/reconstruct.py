@@ -248,8 +248,9 @@ def _extract(volume: _Volume, first_voxel: np.ndarray, voxel: float, min_fragmen
     faces = _without_fragments(faces[area > 1e-6], len(grid), min_fragment)
     if len(faces) == 0:
         raise InputError(f"reconstruct: no surface of at least {min_fragment} vertices; try a larger voxel")
-    used, index = np.unique(faces, return_inverse=True)  # [P] of the mesh, [3 F]
-    faces = index.reshape(-1, 3).astype(np.int64)
+    named = np.zeros(len(grid), dtype=bool)
+    named[faces] = True
+    used, faces = np.flatnonzero(named), (np.cumsum(named) - 1)[faces]  # [P] of the mesh, [F, 3] rows of these
     share = np.linalg.norm(grid[used] - low[used], axis=1)  # [P], 0 at low, 1 at high
     low_weight = (1 - share) * volume.color_weight[tuple(low[used].T)]
     high_weight = share * volume.color_weight[tuple(high[used].T)]

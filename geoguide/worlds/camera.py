@@ -4,6 +4,7 @@ Poses are camera-to-world matrices float64 [4, 4] in metres with OpenCV's axes: 
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -114,7 +115,7 @@ def render(
         The frame, its colours shaded by a lamp and by the angle to the surface.
     """
     shape = config.image_size
-    rays = pixel_rays(config.intrinsics, shape).reshape(-1, 3) @ pose[:3, :3].T  # [H W, 3]
+    rays = _rays(config) @ pose[:3, :3].T  # [H W, 3]
     face, depth = caster.cast(np.broadcast_to(pose[:3, 3], rays.shape), rays)  # [H W] each
     normal = caster.face_normals[face]  # [H W, 3]; rows without a hit are left out below
     lamp = normal @ (LAMP / np.linalg.norm(LAMP))  # [H W]
@@ -130,6 +131,14 @@ def render(
         cam_to_world=recorded,
         surface=surface.reshape(*shape, 3),
     )
+
+
+@lru_cache(maxsize=1)
+def _rays(config: SensorConfig) -> np.ndarray:
+    """The rays of all pixels in the camera's axes, float64 [H W, 3], which all frames of a scan share."""
+    rays = pixel_rays(config.intrinsics, config.image_size).reshape(-1, 3)
+    rays.setflags(write=False)
+    return rays
 
 
 @compiled()

@@ -199,19 +199,22 @@ class StreetCaster:
         Returns:
             What each ray meets.
         """
-        face, distance = self._still.caster.cast(np.broadcast_to(origin, rays.shape), rays)  # [R] each
+        rays = np.ascontiguousarray(rays, dtype=np.float32)
+        origins = np.empty_like(rays)
+        origins[:] = origin
+        face, distance = self._still.caster.cast(origins, rays)  # [R] each
         hit = face >= 0
         distance[~hit] = np.inf
         number = np.where(hit, self._still.object[face], NO_OBJECT)
         hits = Hits(number, distance, self._still.color[face], self._still.caster.face_normals[face])
         if self._moving_at is not None:
-            self._put_before(hits, self._moving_at(time), origin, rays)
+            self._put_before(hits, self._moving_at(time), origins, rays)
         return hits
 
     @staticmethod
-    def _put_before(hits: Hits, faces: Faces, origin: np.ndarray, rays: np.ndarray) -> None:
+    def _put_before(hits: Hits, faces: Faces, origins: np.ndarray, rays: np.ndarray) -> None:
         """Change the hits of those rays that meet one of `faces` earlier."""
-        face, distance = faces.caster.cast(np.broadcast_to(origin, rays.shape), rays)  # [R] each
+        face, distance = faces.caster.cast(origins, rays)  # [R] each
         nearer = np.flatnonzero((face >= 0) & (distance < hits.distance))
         face = face[nearer]
         hits.object[nearer], hits.distance[nearer] = faces.object[face], distance[nearer]
