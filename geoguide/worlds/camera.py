@@ -155,9 +155,9 @@ def _shade(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What P rays from `eye` [3] see, in one compiled pass: their colour, cosine to the surface, and where they end.
 
-    `face` [P] is -1 where a ray meets none: its `depth`, set to 0 here, is then without meaning. `normal` [P, 3] belongs
-    to the face that each ray meets, and `lamp` [P] is its cosine to the lamp. Returns the colour uint8 [P, 3], the
-    cosine float64 [P] and the surface point float32 [P, 3]; 0, 0 and NaN where there is none.
+    `face` [P] is -1 where a ray meets none; its `depth` [P], then without meaning, is set to 0 here. `normal` [P, 3]
+    belongs to the face that each ray meets, and `lamp` [P] is its cosine to the lamp. Returns the colour uint8 [P, 3],
+    the cosine float64 [P] and the surface point float32 [P, 3]; 0, 0 and NaN where there is none.
     """
     color, cosine = np.zeros(normal.shape, np.uint8), np.zeros(len(face))
     surface = np.full(normal.shape, np.nan, np.float32)

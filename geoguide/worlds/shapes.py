@@ -57,7 +57,7 @@ def _fan(count: int, last: bool) -> np.ndarray:
 
 @cache
 def _unit_ring(power: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """x and y [count] of `ring` with radius 1."""
+    """The x and the y [count] of `ring` with radius 1."""
     angle = 2 * np.pi * (np.arange(count) + 0.5) / count
     x, y = np.cos(angle), np.sin(angle)
     return np.sign(x) * np.abs(x) ** (2 / power), np.sign(y) * np.abs(y) ** (2 / power)

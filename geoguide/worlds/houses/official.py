@@ -78,7 +78,9 @@ def write_house(
     write_stamp(folder, recipe, facts)
 
 
-def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConfig, category: np.ndarray) -> list[WrittenView]:
+def _write_images(
+    folder: Path, name: str, shots: list[Shot], sensor: SensorConfig, category: np.ndarray
+) -> list[WrittenView]:
     """Write images and camera parameters; returns the views to reconstruct from, as a reader would see them.
 
     category int64 [O + 1]: number of each object's name in the mapping, the last entry 0 for pixels of no object.
