@@ -137,7 +137,7 @@ def _integrate(views: list[View], first_voxel: np.ndarray, shape: Grid, voxel: f
         depth = view.depth()
         depth[depth > max_depth] = 0
         color = view.color() if view.pixel_files[0] is not None else np.zeros((0, 0, 3), dtype=np.uint8)
-        _fuse_view(*volume, start, step, view.intrinsics, depth, color, TRUNCATION * voxel, float(depth.max()))
+        _fuse_view(*volume, start, step, view.intrinsics, depth, color, TRUNCATION * voxel)
     return volume
 
 
@@ -188,25 +188,22 @@ def _fuse_view(
     depth: np.ndarray,
     image: np.ndarray,
     truncation: float,
-    deepest: float,
 ) -> None:
     """Blend one view into the volume, in place; a compiled loop over the voxels that the view can see.
 
     `start` [3] is the first voxel in the camera's axes, the columns of `step` [3, 3] lead from a voxel to the next
-    along x, y and z. `depth` [H, W] is in metres, 0 where there is no reading, `deepest` its largest value; `image`
-    [H, W, 3], or [0, 0, 3] for a view without colour.
+    along x, y and z. `depth` [H, W] is in metres, 0 where there is no reading; `image` [H, W, 3], or [0, 0, 3] for a
+    view without colour.
     """
     height, width = depth.shape
-    colored = image.shape[0] > 0
+    colored, far = image.shape[0] > 0, depth.max() + 1.1 * truncation
     fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
     for i in range(distance.shape[0]):
         for j in range(distance.shape[1]):
             bx = start[0] + i * step[0, 0] + j * step[0, 1]
             by = start[1] + i * step[1, 0] + j * step[1, 1]
             bz = start[2] + i * step[2, 0] + j * step[2, 1]
-            first, last = _seen_of_column(
-                (bx, by, bz), step, (fx, fy, cx, cy), (height, width), deepest + 1.1 * truncation, distance.shape[2]
-            )
+            first, last = _seen_of_column((bx, by, bz), step, (fx, fy, cx, cy), (height, width), far, distance.shape[2])
             for k in range(first, last):
                 z = bz + k * step[2, 2]
                 if z <= 0.05:
