@@ -1,7 +1,7 @@
 """A coloured mesh from posed depth images: truncated signed distance fusion, then marching cubes.
 
-Cost: one pass over the voxels of the bounding box per view (about 10 ns a voxel and view) and 24 bytes a voxel, beside
-the marching cubes over the box. Views are read one at a time.
+Cost: one pass per view over the voxels of the bounding box that the view can see (about 10 ns each) and 24 bytes a
+voxel of the box, beside the marching cubes over it. Views are read one at a time.
 """
 
 import warnings
@@ -142,6 +142,41 @@ def _integrate(views: list[View], first_voxel: np.ndarray, shape: Grid, voxel: f
 
 
 @compiled()
+def _seen_of_column(
+    base: tuple[float, float, float],
+    step: np.ndarray,
+    lens: tuple[float, float, float, float],
+    size: tuple[int, int],
+    far: float,
+    count: int,
+) -> tuple[int, int]:
+    """The range of k that holds all voxels `base` + k `step[:, 2]` of a column which lie in a view's pyramid.
+
+    In front of the camera each side of the pyramid, and its end at the depth `far`, is a half-space a + b k >= 0. The
+    range is a voxel too long rather than too short: `_fuse_view` still asks where each voxel falls.
+    """
+    (x, y, z), (dx, dy, dz) = base, (step[0, 2], step[1, 2], step[2, 2])
+    fx, fy, cx, cy = lens
+    left, right, top, bottom = cx + 1, size[1] - cx, cy + 1, size[0] - cy  # pixels, half a pixel more than there are
+    low, high = 0.0, count - 1.0
+    for a, b in (
+        (z, dz),
+        (far - z, -dz),
+        (fx * x + left * z, fx * dx + left * dz),
+        (right * z - fx * x, right * dz - fx * dx),
+        (fy * y + top * z, fy * dy + top * dz),
+        (bottom * z - fy * y, bottom * dz - fy * dy),
+    ):
+        if b > 0:
+            low = max(low, -a / b - 1)
+        elif b < 0:
+            high = min(high, -a / b + 1)
+        elif a < 0:
+            return 0, 0
+    return int(min(low, count)), int(max(high, -1.0)) + 1
+
+
+@compiled()
 def _fuse_view(
     distance: np.ndarray,
     weight: np.ndarray,
@@ -154,21 +189,22 @@ def _fuse_view(
     image: np.ndarray,
     truncation: float,
 ) -> None:
-    """Blend one view into the volume, in place; a compiled loop over voxels.
+    """Blend one view into the volume, in place; a compiled loop over the voxels that the view can see.
 
     `start` [3] is the first voxel in the camera's axes, the columns of `step` [3, 3] lead from a voxel to the next
     along x, y and z. `depth` [H, W] is in metres, 0 where there is no reading; `image` [H, W, 3], or [0, 0, 3] for a
     view without colour.
     """
     height, width = depth.shape
-    colored = image.shape[0] > 0
+    colored, far = image.shape[0] > 0, depth.max() + 1.1 * truncation
     fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
     for i in range(distance.shape[0]):
         for j in range(distance.shape[1]):
             bx = start[0] + i * step[0, 0] + j * step[0, 1]
             by = start[1] + i * step[1, 0] + j * step[1, 1]
             bz = start[2] + i * step[2, 0] + j * step[2, 1]
-            for k in range(distance.shape[2]):
+            first, last = _seen_of_column((bx, by, bz), step, (fx, fy, cx, cy), (height, width), far, distance.shape[2])
+            for k in range(first, last):
                 z = bz + k * step[2, 2]
                 if z <= 0.05:
                     continue
@@ -183,8 +219,10 @@ def _fuse_view(
                     continue
                 w = 1.0 / max(reading * reading, 0.25)
                 old = weight[i, j, k]
-                distance[i, j, k] = (old * distance[i, j, k] + w * min(1.0, ahead / truncation)) / (old + w)
                 weight[i, j, k] = old + w
+                if ahead >= truncation and distance[i, j, k] == FAR:  # free space, which it was before
+                    continue
+                distance[i, j, k] = (old * distance[i, j, k] + w * min(1.0, ahead / truncation)) / (old + w)
                 if colored and ahead < truncation:
                     old = color_weight[i, j, k]
                     for c in range(3):
@@ -207,8 +245,9 @@ def _extract(volume: _Volume, first_voxel: np.ndarray, voxel: float, min_fragmen
     faces = _without_fragments(faces[area > 1e-6], len(grid), min_fragment)
     if len(faces) == 0:
         raise InputError(f"reconstruct: no surface of at least {min_fragment} vertices; try a larger voxel")
-    used, index = np.unique(faces, return_inverse=True)  # [P] of the mesh, [3 F]
-    faces = index.reshape(-1, 3).astype(np.int64)
+    named = np.zeros(len(grid), dtype=bool)
+    named[faces] = True
+    used, faces = np.flatnonzero(named), (np.cumsum(named) - 1)[faces]  # [P] of the mesh, [F, 3] rows of these
     share = np.linalg.norm(grid[used] - low[used], axis=1)  # [P], 0 at low, 1 at high
     low_weight = (1 - share) * volume.color_weight[tuple(low[used].T)]
     high_weight = share * volume.color_weight[tuple(high[used].T)]

@@ -8,8 +8,6 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from geoguide.errors import DataError, InputError
 from geoguide.labels import FOLDER, load_label_set, read_rows
@@ -99,13 +97,15 @@ class FinerNames:
         Raises:
             InputError: The last axis is not F long.
         """
+        import torch  # a second; the categories above do without
+
         values = torch.as_tensor(similarity)
         if values.ndim == 0 or values.shape[-1] != len(self):
             raise InputError(f"similarity must be [..., {len(self)}], found {list(values.shape)}")
         owner = torch.tensor(self.owner, device=values.device).expand(values.shape)  # [..., F]
         pooled = values.new_full((*values.shape[:-1], self.classes), -torch.inf)  # [..., C]
         pooled = pooled.scatter_reduce(-1, owner, values, "amax")
-        return pooled if isinstance(similarity, Tensor) else pooled.numpy()
+        return pooled if isinstance(similarity, torch.Tensor) else pooled.numpy()
 
 
 def has_finer_names(label_set: str) -> bool:

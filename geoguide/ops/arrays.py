@@ -1,16 +1,23 @@
-"""Arguments as numpy arrays and numbers, or one clear `InputError`: the checks that public functions share."""
+"""Arguments as numpy arrays and numbers, or one clear `InputError`: the checks that public functions share.
+
+Torch takes a second to import and is not imported here: where nobody has imported it, nothing is a tensor.
+"""
 
 import contextlib
+import sys
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from geoguide.errors import ConfigError, InputError, first_line
 
-Array = np.ndarray | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Array = np.ndarray | Tensor
+else:
+    Array = Any
 ArrayT = TypeVar("ArrayT", bound=Array)  # of functions that give numpy for numpy, tensors for tensors
 
 
@@ -28,7 +35,7 @@ def host(name: str, value: Any, kinds: str = "fiu") -> np.ndarray:
     Raises:
         InputError: Rows of different lengths, or another dtype kind.
     """
-    if isinstance(value, Tensor):
+    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
         value = _of_tensor(name, value)
     if np.ma.is_masked(value):
         raise InputError(f"{name} holds {np.ma.count_masked(value)} masked values: leave their rows out")
@@ -46,8 +53,10 @@ def host(name: str, value: Any, kinds: str = "fiu") -> np.ndarray:
     return array
 
 
-def _of_tensor(name: str, value: Tensor) -> np.ndarray:
+def _of_tensor(name: str, value: "Tensor") -> np.ndarray:
     """A tensor as a numpy array; `InputError` for one that is sparse, quantized or without data."""
+    import torch
+
     try:
         value = value.detach().cpu().resolve_conj().resolve_neg()
         return (value.float() if value.dtype == torch.bfloat16 else value).numpy()

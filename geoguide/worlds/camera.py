@@ -4,13 +4,16 @@ Poses are camera-to-world matrices float64 [4, 4] in metres with OpenCV's axes: 
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter, minimum_filter
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from geoguide.errors import ConfigError
 from geoguide.frozen import unless
+from geoguide.ops.compiled import compiled
+from geoguide.scene import View
 from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
 from geoguide.worlds.holes import Holes
 from geoguide.worlds.interior import Interior
@@ -50,6 +53,20 @@ class SensorConfig:
         """Camera matrix float64 [3, 3], principal point at the image centre."""
         height, width = self.image_size
         return np.array([[self.focal, 0, (width - 1) / 2], [0, self.focal, (height - 1) / 2], [0, 0, 1]])
+
+
+@dataclass(frozen=True, eq=False)
+class WrittenView(View):
+    """A view of a frame that has just been written: its depth, which png keeps exactly, is not read back.
+
+    Attributes:
+        written_depth: The pixels of the file at `depth_path`, uint16 [H, W].
+    """
+
+    written_depth: np.ndarray = field(kw_only=True)
+
+    def _pixels(self, kind: str) -> np.ndarray:
+        return self.written_depth if kind == "depth" else super()._pixels(kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,39 +115,91 @@ def render(
         The frame, its colours shaded by a lamp and by the angle to the surface.
     """
     shape = config.image_size
-    rays = pixel_rays(config.intrinsics, shape).reshape(-1, 3) @ pose[:3, :3].T  # [H W, 3]
+    rays = _rays(config) @ pose[:3, :3].T  # [H W, 3]
     face, depth = caster.cast(np.broadcast_to(pose[:3, 3], rays.shape), rays)  # [H W] each
-    hit = face >= 0
-    normal = caster.face_normals[face]  # [H W, 3]; rows without a hit are masked below
-    cosine = np.abs((normal * rays).sum(axis=1)) / np.linalg.norm(rays, axis=1)  # 1 = seen head-on
-    light = 0.5 + 0.3 * np.abs(normal @ (LAMP / np.linalg.norm(LAMP))) + 0.2 * cosine  # [H W]
-    color = room.face_color[face] * (exposure * light)[:, None] + rng.normal(0, config.color_noise, (len(face), 3))
-    color = np.where(hit[:, None], np.clip(np.rint(color), 0, 255), 0).astype(np.uint8)
-    depth = np.where(hit, depth, 0.0)
-    surface = np.where(hit[:, None], pose[:3, 3] + depth[:, None] * rays, np.nan).astype(np.float32)
-    measured = _measure(depth.reshape(shape), np.where(hit, cosine, 0).reshape(shape), config, rng)
+    normal = caster.face_normals[face]  # [H W, 3]; rows without a hit are left out below
+    lamp = normal @ (LAMP / np.linalg.norm(LAMP))  # [H W]
+    noise = rng.normal(0, config.color_noise, (len(face), 3))  # [H W, 3]
+    color, cosine, surface = _shade(face, depth, rays, pose[:3, 3], normal, lamp, room.face_color, exposure, noise)
+    measured = _measure(depth.reshape(shape), cosine.reshape(shape), config, rng)
     if holes is not None:
         measured[holes.hold(surface).reshape(shape)] = 0
     return Frame(
         color=color.reshape(*shape, 3),
         depth=measured,
-        object=np.where(hit, room.face_object[face], NO_OBJECT).reshape(shape),
+        object=np.where(face >= 0, room.face_object[face], NO_OBJECT).reshape(shape),
         cam_to_world=recorded,
         surface=surface.reshape(*shape, 3),
     )
 
 
+@lru_cache(maxsize=1)
+def _rays(config: SensorConfig) -> np.ndarray:
+    """The rays of all pixels in the camera's axes, float64 [H W, 3], which all frames of a scan share."""
+    rays = pixel_rays(config.intrinsics, config.image_size).reshape(-1, 3)
+    rays.setflags(write=False)
+    return rays
+
+
+@compiled()
+def _shade(
+    face: np.ndarray,
+    depth: np.ndarray,
+    rays: np.ndarray,
+    eye: np.ndarray,
+    normal: np.ndarray,
+    lamp: np.ndarray,
+    face_color: np.ndarray,
+    exposure: float,
+    noise: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What P rays from `eye` [3] see, in one compiled pass: their colour, cosine to the surface, and where they end.
+
+    `face` [P] is -1 where a ray meets none; its `depth` [P], then without meaning, is set to 0 here. `normal` [P, 3]
+    belongs to the face that each ray meets, and `lamp` [P] is its cosine to the lamp. Returns the colour uint8 [P, 3],
+    the cosine float64 [P] and the surface point float32 [P, 3]; 0, 0 and NaN where there is none.
+    """
+    color, cosine = np.zeros(normal.shape, np.uint8), np.zeros(len(face))
+    surface = np.full(normal.shape, np.nan, np.float32)
+    for p in range(len(face)):
+        if face[p] < 0:
+            depth[p] = 0
+            continue
+        x, y, z = rays[p, 0], rays[p, 1], rays[p, 2]
+        across = normal[p, 0] * x + normal[p, 1] * y + normal[p, 2] * z
+        cosine[p] = abs(across) / np.sqrt(x * x + y * y + z * z)  # 1 = seen head-on
+        light = exposure * (0.5 + 0.3 * abs(lamp[p]) + 0.2 * cosine[p])
+        for axis in range(3):
+            shade = np.rint(face_color[face[p], axis] * light + noise[p, axis])
+            color[p, axis] = np.uint8(min(max(shade, 0.0), 255.0))
+            surface[p, axis] = eye[axis] + depth[p] * rays[p, axis]
+    return color, cosine, surface
+
+
 def _measure(depth: np.ndarray, cosine: np.ndarray, config: SensorConfig, rng: np.random.Generator) -> np.ndarray:
-    """True depth [H, W] metres (0 = none) -> uint16 millimetres with noise, range limits and dropouts."""
+    """True depth float32 [H, W] metres (0 = none) -> uint16 millimetres with noise, range limits and dropouts."""
     sigma = config.noise_floor + config.noise_growth * (depth - 0.4) ** 2
     noisy = depth + sigma * rng.standard_normal(depth.shape)
-    near, far = minimum_filter(depth, 3), maximum_filter(depth, 3)
-    edge = (far - near) > config.edge_jump * np.maximum(depth, 1e-6)  # [H, W]
     lost = rng.random(depth.shape) < config.random_dropout
-    lost |= edge & (rng.random(depth.shape) < config.edge_dropout)
+    lost |= (rng.random(depth.shape) < config.edge_dropout) & _edges(depth, np.float32(config.edge_jump))
     lost |= rng.random(depth.shape) > cosine / config.grazing_cosine  # certain at cosine 0, never above the limit
     lost |= (noisy < config.depth_range[0]) | (noisy > config.depth_range[1])
     return np.where(lost, 0, np.rint(noisy * 1000)).astype(np.uint16)
+
+
+@compiled()
+def _edges(depth: np.ndarray, jump: float) -> np.ndarray:
+    """Where float32 [H, W] differs by more than the share `jump` of itself within 3 x 3 pixels, bool [H, W]."""
+    height, width = depth.shape
+    edge = np.zeros(depth.shape, np.bool_)
+    for row in range(height):
+        for col in range(width):
+            near = far = depth[row, col]
+            for r in range(max(row - 1, 0), min(row + 2, height)):
+                for c in range(max(col - 1, 0), min(col + 2, width)):
+                    near, far = min(near, depth[r, c]), max(far, depth[r, c])
+            edge[row, col] = far - near > jump * max(depth[row, col], np.float32(1e-6))
+    return edge
 
 
 def smooth_noise(count: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -178,11 +247,27 @@ def look(eye: np.ndarray, yaw: float, pitch: float, roll: float = 0.0) -> np.nda
     Returns:
         Camera-to-world float64 [4, 4].
     """
-    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
-    right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
-    down = np.cross(forward, right)
+    right, down, forward = directions(np.array([yaw]), np.array([pitch]))[0].T  # [3] each
     pose = np.eye(4)
     pose[:3, 0] = np.cos(roll) * right + np.sin(roll) * down
     pose[:3, 1] = np.cos(roll) * down - np.sin(roll) * right
     pose[:3, 2], pose[:3, 3] = forward, eye
     return pose
+
+
+def directions(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
+    """The axes of cameras that look in some directions, held upright.
+
+    Args:
+        yaw: Directions about the vertical, from +x, radians, float64 [N].
+        pitch: Angles above the horizon, radians, float64 [N].
+
+    Returns:
+        Float64 [N, 3, 3]; the columns are right, down and forward in the world.
+    """
+    across, ahead, level, rise = np.sin(yaw), np.cos(yaw), np.cos(pitch), np.sin(pitch)  # [N] each
+    x, y = ahead * level, across * level  # forward; right is (across, -ahead, 0), and down forward x right
+    zero = np.zeros(len(yaw))
+    right = np.stack([across, -ahead, zero], axis=1)  # [N, 3]
+    down = np.stack([rise * ahead, rise * across, x * -ahead - y * across], axis=1)
+    return np.stack([right, down, np.stack([x, y, rise], axis=1)], axis=2)

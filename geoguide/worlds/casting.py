@@ -19,9 +19,10 @@ class RayCaster:
     """
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
-        corners = np.ascontiguousarray(vertices[faces], dtype=np.float32)  # [F, 3, 3]
+        vertices = np.ascontiguousarray(vertices, dtype=np.float32)  # [N, 3]
         self._scene = EmbreeScene()
-        self._mesh = TriangleMesh(self._scene, corners)
+        self._mesh = TriangleMesh(self._scene, vertices, np.ascontiguousarray(faces, dtype=np.int32))
+        corners = vertices[faces]  # [F, 3, 3]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
         length = np.linalg.norm(normals, axis=1, keepdims=True)  # [F, 1]
         self.face_normals = normals / np.maximum(length, 1e-12)  # [F, 3]

@@ -110,9 +110,12 @@ def rows(boxes: Sequence[Box], xy: np.ndarray, yaw: float, z: float) -> np.ndarr
         Rows cx cy half-x half-y yaw z0 z1, float64 [n, 7].
     """
     local = np.array(boxes, np.float64).reshape(-1, 6)  # [n, 6]
-    center = (local[:, :2] + local[:, 3:5]) / 2 @ yaw_matrix(yaw).T + xy  # [n, 2]
-    half = (local[:, 3:5] - local[:, :2]) / 2  # [n, 2]
-    return np.column_stack([center, half, np.full(len(local), yaw), local[:, 2] + z, local[:, 5] + z])
+    placed = np.empty((len(local), 7))
+    placed[:, :2] = (local[:, :2] + local[:, 3:5]) / 2 @ yaw_matrix(yaw).T + xy  # center
+    placed[:, 2:4] = (local[:, 3:5] - local[:, :2]) / 2  # half
+    placed[:, 4] = yaw
+    placed[:, 5:] = local[:, 2::3] + z
+    return placed
 
 
 def collisions(a: np.ndarray, b: np.ndarray, slack: float = SLACK) -> np.ndarray:
@@ -149,7 +152,9 @@ def corners(boxes: np.ndarray) -> np.ndarray:
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], np.float64)
     local = signs[None] * boxes[:, None, 2:4]  # [n, 4, 2]
     c, s = np.cos(boxes[:, 4])[:, None], np.sin(boxes[:, 4])[:, None]  # [n, 1] each
-    turned = np.stack([c * local[..., 0] - s * local[..., 1], s * local[..., 0] + c * local[..., 1]], axis=-1)
+    turned = np.empty(local.shape)
+    turned[..., 0] = c * local[..., 0] - s * local[..., 1]
+    turned[..., 1] = s * local[..., 0] + c * local[..., 1]
     return turned + boxes[:, None, :2]
 
 

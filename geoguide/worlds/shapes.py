@@ -25,7 +25,7 @@ Box = tuple[float, ...]  # x0 y0 z0 x1 y1 z1
 
 @cache
 def _unit_box(divisions: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [N, 3] of the unit cube's six divided sides and its quads [Q, 4], wound outwards."""
+    """Vertices [N, 3] of the unit cube's six divided sides and its triangles [2 Q, 3], wound outwards."""
     vertices, quads = [], []
     for axis in range(3):
         u_axis, v_axis = (axis + 1) % 3, (axis + 2) % 3
@@ -38,7 +38,29 @@ def _unit_box(divisions: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
             quad = grid_quads(nu, nv) + sum(map(len, vertices))  # [nu * nv, 4]
             vertices.append(grid.reshape(-1, 3))
             quads.append(quad if side else quad[:, ::-1])
-    return np.concatenate(vertices), np.concatenate(quads)
+    return np.concatenate(vertices), triangles(np.concatenate(quads))
+
+
+@cache
+def _between_rings(rings: int, count: int) -> np.ndarray:
+    """Triangles [2 (rings - 1) count, 3] between rings of `count` points, each of which ends with its first point."""
+    return triangles(grid_quads(rings - 1, count)[:, ::-1])
+
+
+@cache
+def _fan(count: int, last: bool) -> np.ndarray:
+    """Triangles [count, 3] between a ring, which ends with its first point, and the middle, which follows it."""
+    start = np.arange(count)
+    fan = np.stack([start, start + 1, np.full(count, count + 1)], axis=1)  # [N, 3]
+    return fan if last else fan[:, ::-1]
+
+
+@cache
+def _unit_ring(power: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The x and the y [count] of `ring` with radius 1."""
+    angle = 2 * np.pi * (np.arange(count) + 0.5) / count
+    x, y = np.cos(angle), np.sin(angle)
+    return np.sign(x) * np.abs(x) ** (2 / power), np.sign(y) * np.abs(y) ** (2 / power)
 
 
 def grid_quads(nu: int, nv: int) -> np.ndarray:
@@ -82,11 +104,12 @@ def ring(
     Returns:
         Float64 [count, 3], counter-clockwise seen from above.
     """
-    angle = 2 * np.pi * (np.arange(count) + 0.5) / count
-    x, y = np.cos(angle), np.sin(angle)
-    x, y = np.sign(x) * np.abs(x) ** (2 / power), np.sign(y) * np.abs(y) ** (2 / power)
-    ry = radius_x if radius_y is None else radius_y
-    return np.stack([center[0] + radius_x * x, center[1] + ry * y, np.full(count, center[2])], axis=1)
+    x, y = _unit_ring(power, count)
+    points = np.empty((count, 3))
+    points[:, 0] = center[0] + radius_x * x
+    points[:, 1] = center[1] + (radius_x if radius_y is None else radius_y) * y
+    points[:, 2] = center[2]
+    return points
 
 
 def shaded(rng: np.random.Generator, color: Color, count: int, spread: float = SHADE) -> np.ndarray:
@@ -102,7 +125,7 @@ def shaded(rng: np.random.Generator, color: Color, count: int, spread: float = S
         uint8 [count, 3].
     """
     shade = rng.normal(1.0, spread, (count, 1))
-    return np.clip(np.asarray(color, np.float64) * shade, 0, 255).astype(np.uint8)
+    return np.minimum(np.maximum(np.asarray(color, np.float64) * shade, 0), 255).astype(np.uint8)
 
 
 @dataclass
@@ -182,8 +205,8 @@ class Piece:
         """
         low_, high_ = np.array(low, np.float64), np.array(high, np.float64)
         divisions = tuple(int(n) for n in np.maximum(1, np.ceil((high_ - low_) / self.max_edge)))
-        unit, quads = _unit_box(divisions)  # [N, 3], [Q, 4]
-        self._add(low_ + unit * (high_ - low_), quads, color)
+        unit, faces = _unit_box(divisions)  # [N, 3], [2 Q, 3]
+        self._add(low_ + unit * (high_ - low_), faces, color)
 
     def loft(self, rings: list[np.ndarray], color: Color | None = None, *, caps: bool = True) -> None:
         """Add the surface through rings; it faces outwards where they run counter-clockwise and rise.
@@ -194,16 +217,15 @@ class Piece:
             caps: Whether the first and the last ring are closed.
         """
         count = len(rings[0])
-        rows = np.stack([np.concatenate([r, r[:1]]) for r in rings])  # [R, N + 1, 3]
-        quads = grid_quads(len(rings) - 1, count)[:, ::-1]  # [(R - 1) N, 4]
-        vertices = rows.reshape(-1, 3)  # [R (N + 1), 3]
-        item = self._add(vertices, quads, color)
+        rows = np.empty((len(rings), count + 1, 3))
+        rows[:, :-1] = rings
+        rows[:, -1] = rows[:, 0]
+        item = self._add(rows.reshape(-1, 3), _between_rings(len(rings), count), color)
         for index in (0, len(rings) - 1) if caps else ():
-            start = np.arange(count)
-            fan = np.stack([start, start + 1, np.full(count, count + 1)], axis=1)  # [N, 3]
-            fan = fan if index else fan[:, ::-1]
-            points = np.concatenate([rows[index], rings[index].mean(axis=0, keepdims=True)])  # [N + 2, 3]
-            item.add(points, fan, shaded(self.rng, color or item.color, count))
+            points = np.empty((count + 2, 3))
+            # Of the ring itself: the order in which its memory lies decides how its sum is rounded.
+            points[:-1], points[-1] = rows[index], np.add.reduce(rings[index]) / count
+            item.add(points, _fan(count, index > 0), shaded(self.rng, color or item.color, count))
 
     def cylinder(self, base: Point, radius: float, height: float, color: Color | None = None, top: float = 0) -> None:
         """Add a cylinder, or a cone's frustum.
@@ -351,10 +373,11 @@ class Piece:
         boxes = np.array(self.boxes)  # [B, 6]
         return boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)
 
-    def _add(self, vertices: np.ndarray, quads: np.ndarray, color: Color | None) -> ObjectParts:
+    def _add(self, vertices: np.ndarray, faces: np.ndarray, color: Color | None) -> ObjectParts:
+        """Add points [N, 3] and triangles [2 Q, 3], of which every two make a quad of one shade."""
         item = self.items[-1]
-        colors = np.repeat(shaded(self.rng, color or item.color, len(quads)), 2, axis=0)  # [2 Q, 3]
-        item.add(vertices, triangles(quads), colors)
+        colors = np.repeat(shaded(self.rng, color or item.color, len(faces) // 2), 2, axis=0)  # [2 Q, 3]
+        item.add(vertices, faces, colors)
         self.boxes.append((*vertices.min(axis=0).tolist(), *vertices.max(axis=0).tolist()))
         return item
 

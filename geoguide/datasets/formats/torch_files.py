@@ -1,4 +1,7 @@
-"""Reading `torch.save` files that hold plain arrays and tensors, without ever running pickled code."""
+"""Reading `torch.save` files that hold plain arrays and tensors, without ever running pickled code.
+
+Torch takes a second to import, so that is done when the first file is read: readers of other files do not need it.
+"""
 
 import pickle
 import re
@@ -7,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy._core import multiarray
 
 from geoguide.datasets.formats.files import need_file
@@ -20,8 +22,8 @@ ZIP_MAGIC = b"PK\x03\x04"  # torch's format since 1.6; before, one pickle stream
 # What torch raises on damaged files, by which part of the pickle is hit.
 DAMAGES = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
 DAMAGES += (OverflowError, MemoryError, SystemError, struct.error)
-PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8, torch.int16)
-PLAIN += (torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
+PLAIN = ("float16", "bfloat16", "float32", "float64", "bool", "uint8", "int8", "int16", "int32", "int64")  # of torch
+PLAIN += ("uint16", "uint32", "uint64")
 
 
 def is_mappable(path: str | Path) -> bool:
@@ -53,6 +55,8 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
     Raises:
         DataError: The file is missing or truncated, or holds anything else, which is then not unpickled.
     """
+    import torch
+
     path = need_file(path, "torch file")
     arrays = np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in NUMBERS}
     cores = ("core", "_core")  # numpy 1 and numpy 2 write different names for the same two functions
@@ -73,8 +77,11 @@ def _reason(error: Exception) -> str:
 
 def _whole(value: Any) -> Any:
     """The value itself; ValueError for a tensor that is no plain array, or that could ask for any memory."""
+    import torch
+
     if isinstance(value, torch.Tensor):
-        if value.layout != torch.strided or value.is_quantized or value.is_meta or value.dtype not in PLAIN:
+        plain = str(value.dtype).removeprefix("torch.") in PLAIN
+        if value.layout != torch.strided or value.is_quantized or value.is_meta or not plain:
             raise ValueError(f"a tensor is {value.dtype} on {value.device}, {value.layout}: expected plain numbers")
         if value.numel() and any(
             size > 1 and step == 0 for size, step in zip(value.shape, value.stride(), strict=True)

@@ -12,15 +12,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from plyfile import PlyData, PlyElement
 
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE
 from geoguide.datasets.matterport3d import INSTANCE_IMAGES, LABEL_IMAGES, REGIONS
 from geoguide.datasets.reconstruct import reconstruct
-from geoguide.scene import View
 from geoguide.superpoints import segment_mesh
 from geoguide.worlds.annotate import nearest_object
-from geoguide.worlds.camera import JPEG_QUALITY, SensorConfig
+from geoguide.worlds.camera import JPEG_QUALITY, SensorConfig, WrittenView
 from geoguide.worlds.casting import NO_OBJECT
 from geoguide.worlds.houses.scan import Shot
 from geoguide.worlds.houses.world import FurnishedHouse
@@ -80,7 +78,9 @@ def write_house(
     write_stamp(folder, recipe, facts)
 
 
-def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConfig, category: np.ndarray) -> list[View]:
+def _write_images(
+    folder: Path, name: str, shots: list[Shot], sensor: SensorConfig, category: np.ndarray
+) -> list[WrittenView]:
     """Write images and camera parameters; returns the views to reconstruct from, as a reader would see them.
 
     category int64 [O + 1]: number of each object's name in the mapping, the last entry 0 for pixels of no object.
@@ -94,7 +94,8 @@ def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConf
         color, depth = folder / COLOR / f"{shot.name('i')}.jpg", folder / DEPTH / f"{shot.name('d')}.png"
         frame = shot.frame
         Image.fromarray(frame.color).save(color, quality=JPEG_QUALITY)
-        Image.fromarray(frame.depth * np.uint16(DEPTH_SCALE / 1000)).save(depth)  # millimetres to quarters of one
+        quarters = frame.depth * np.uint16(DEPTH_SCALE / 1000)  # of a millimetre
+        Image.fromarray(quarters).save(depth)
         Image.fromarray(category[frame.object].astype(np.uint8)).save(folder / LABEL_IMAGES / f"{color.stem}.png")
         instance = (frame.object + 1).astype(np.uint16)
         Image.fromarray(instance).save(folder / INSTANCE_IMAGES / f"{color.stem}.png")
@@ -102,15 +103,14 @@ def _write_images(folder: Path, name: str, shots: list[Shot], sensor: SensorConf
             lines += ["", f"intrinsics_matrix {intrinsics}"]
         pose = np.round(frame.cam_to_world * AXES_FLIP, 6)
         lines.append(f"scan {depth.name} {color.name} " + " ".join(f"{value:.6f}" for value in pose.ravel()))
-        views.append(
-            View(color.stem, sensor.intrinsics, pose * AXES_FLIP, sensor.image_size, color, depth, DEPTH_SCALE)
-        )
+        camera = (color.stem, sensor.intrinsics, pose * AXES_FLIP, sensor.image_size)
+        views.append(WrittenView(*camera, color, depth, DEPTH_SCALE, written_depth=quarters))
     (folder / PARAMETERS / f"{name}.conf").write_text("\n".join(lines) + "\n")
     return views
 
 
 def _region_mesh(
-    views: list[View], house: FurnishedHouse, region: int, sensor: SensorConfig, voxel: float
+    views: list[WrittenView], house: FurnishedHouse, region: int, sensor: SensorConfig, voxel: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [P, 3], faces [F, 3] and colours uint8 [P, 3] of what the region's own cameras saw inside it."""
     mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1], min_fragment=FRAGMENT)
@@ -140,17 +140,8 @@ def _write_region(
     surface = segment_mesh(vertices, faces, k=0.01, min_size=20)[faces[:, 0]]  # [F]
     pairs, segment = np.unique(np.stack([surface, owner]), axis=1, return_inverse=True)  # [2, S]
     segment = segment.reshape(-1)  # [F]
-    face = np.zeros(
-        len(faces),
-        [("vertex_indices", "<i4", (3,)), ("material_id", "<i4"), ("segment_id", "<i4"), ("category_id", "<i4")],
-    )
-    face["vertex_indices"], face["segment_id"] = faces, segment
-    face["category_id"] = np.where(owner == NO_OBJECT, -1, category[owner])
-    vertex = np.zeros(len(vertices), [(a, "<f4") for a in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")])
-    for number, (axis, channel) in enumerate(zip("xyz", ("red", "green", "blue"), strict=True)):
-        vertex[axis], vertex[channel] = vertices[:, number], colors[:, number]
-    elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
-    PlyData(elements, byte_order="<").write(path)
+    category_id = np.where(owner == NO_OBJECT, -1, category[owner])
+    path.write_bytes(_region_ply(vertices, colors, faces, segment, category_id))
     scene = f"{name}_{path.stem}"
     text = json.dumps({"sceneId": scene, "segIndices": segment.tolist()}, separators=(",", ":"))
     path.with_suffix(".fsegs.json").write_text(text)
@@ -164,6 +155,27 @@ def _write_region(
         for number, item in enumerate(np.unique(pairs[1][pairs[1] != NO_OBJECT]))
     ]
     path.with_suffix(".semseg.json").write_text(json.dumps({"sceneId": scene, "segGroups": groups}))
+
+
+def _region_ply(
+    vertices: np.ndarray, colors: np.ndarray, faces: np.ndarray, segment: np.ndarray, category: np.ndarray
+) -> bytes:
+    """The bytes of a region's ply file; `segment` and `category` are integers [F].
+
+    All lists of corners have three entries, so that faces are records of one size and need no loop.
+    """
+    vertex = np.empty(len(vertices), [(a, "<f4") for a in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")])
+    for number, (axis, channel) in enumerate(zip("xyz", ("red", "green", "blue"), strict=True)):
+        vertex[axis], vertex[channel] = vertices[:, number], colors[:, number]
+    ids = ("material_id", "segment_id", "category_id")
+    face = np.zeros(len(faces), [("count", "u1"), ("vertex_indices", "<i4", 3), *((name, "<i4") for name in ids)])
+    face["count"], face["vertex_indices"] = faces.shape[1], faces
+    face["segment_id"], face["category_id"] = segment, category
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    header += [f"property {'float' if name in 'xyz' else 'uchar'} {name}" for name in vertex.dtype.names or ()]
+    header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
+    header += [f"property int {name}" for name in ids]
+    return "\n".join([*header, "end_header\n"]).encode("ascii") + vertex.tobytes() + face.tobytes()
 
 
 def write_mapping(path: Path) -> None:

@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from geoguide.errors import InputError
-from geoguide.worlds.camera import Frame, SensorConfig, look, pose_errors, render, smooth_noise
+from geoguide.worlds.camera import Frame, SensorConfig, directions, look, pose_errors, render, smooth_noise
 from geoguide.worlds.casting import RayCaster
 from geoguide.worlds.holes import Holes
 from geoguide.worlds.interior import FurnishedRoom, floor_grid
@@ -181,17 +181,18 @@ def _best_view(
     """
     offset = targets - eye  # [T, 3]
     distance = np.linalg.norm(offset, axis=1)  # [T]
-    _, first = caster.cast(np.broadcast_to(eye, offset.shape), offset)
     cosine = np.abs((normals * offset).sum(axis=1)) / np.maximum(distance, 1e-9)  # [T]
     near, far = config.depth_range
-    visible = (first > 0.98) & (distance > near) & (distance < far - 1.0) & (cosine > FACING)  # [T]
+    visible = (distance > near) & (distance < far - 1.0) & (cosine > FACING)  # [T], if nothing stands before it
+    ahead = offset[visible]
+    visible[visible] = caster.cast(np.broadcast_to(eye, ahead.shape), ahead)[1] > 0.98
     turn = (
         rng.uniform(-np.pi, np.pi, VIEW_DIRECTIONS)
         if free
         else rng.uniform(-LARGEST_TURN, LARGEST_TURN, VIEW_DIRECTIONS)
     )
     pitch = rng.uniform(np.deg2rad(-50), np.deg2rad(15), VIEW_DIRECTIONS)
-    axes = np.stack([look(eye, yaw + t, p)[:3, :3] for t, p in zip(turn, pitch, strict=True)])  # [N, 3, 3]
+    axes = directions(yaw + turn, pitch)  # [N, 3, 3]
     local = (offset[visible] @ axes).astype(np.float32)  # [N, V, 3] visible targets in each candidate's camera axes
     height, width = config.image_size
     reach = 0.95 / 2 / config.focal * local[..., 2]

@@ -5,13 +5,15 @@ Each sensor sees the street as it is at the sensor's own time; its readings have
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
-from PIL import Image
 
 from geoguide.errors import ConfigError
+from geoguide.ops.compiled import compiled
 from geoguide.worlds.car import IMAGE_SIZE, MountedCamera, Sensor, beam_directions, mount_sensors, through_ego
 from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
+from geoguide.worlds.enlarge import enlarge
 from geoguide.worlds.site import HALF_TIME
 from geoguide.worlds.streets.world import Street, StreetObject
 
@@ -162,9 +164,9 @@ class Hits:
 
     Attributes:
         object: Number of the object, int64 [R], -1 for none.
-        distance: In lengths of the ray, float [R], infinite for none.
-        color: uint8 [R, 3].
-        normal: Unit normal of the surface, float32 [R, 3].
+        distance: In lengths of the ray, float32 [R], infinite for none.
+        color: uint8 [R, 3]; without meaning for none.
+        normal: Unit normal of the surface, float32 [R, 3]; likewise.
     """
 
     object: np.ndarray
@@ -183,7 +185,8 @@ class StreetCaster:
     def __init__(self, street: Street) -> None:
         numbered = list(enumerate(street.objects))
         self._still = Faces([pair for pair in numbered if pair[1].speed == 0], 0.0)
-        self._moving = [pair for pair in numbered if pair[1].speed != 0]
+        moving = [pair for pair in numbered if pair[1].speed != 0]
+        self._moving_at = lru_cache(maxsize=1)(partial(Faces, moving)) if moving else None
 
     def cast(self, origin: np.ndarray, rays: np.ndarray, time: float) -> Hits:
         """Find what rays meet first.
@@ -196,28 +199,26 @@ class StreetCaster:
         Returns:
             What each ray meets.
         """
-        hits = self._against(self._still, origin, rays)
-        if not self._moving:
-            return hits
-        other = self._against(Faces(self._moving, time), origin, rays)
-        nearer = other.distance < hits.distance  # [R]
-        return Hits(
-            np.where(nearer, other.object, hits.object),
-            np.where(nearer, other.distance, hits.distance),
-            np.where(nearer[:, None], other.color, hits.color),
-            np.where(nearer[:, None], other.normal, hits.normal),
-        )
+        rays = np.ascontiguousarray(rays, dtype=np.float32)
+        origins = np.empty_like(rays)
+        origins[:] = origin
+        face, distance = self._still.caster.cast(origins, rays)  # [R] each
+        hit = face >= 0
+        distance[~hit] = np.inf
+        number = np.where(hit, self._still.object[face], NO_OBJECT)
+        hits = Hits(number, distance, self._still.color[face], self._still.caster.face_normals[face])
+        if self._moving_at is not None:
+            self._put_before(hits, self._moving_at(time), origins, rays)
+        return hits
 
     @staticmethod
-    def _against(faces: Faces, origin: np.ndarray, rays: np.ndarray) -> Hits:
-        face, distance = faces.caster.cast(np.broadcast_to(origin, rays.shape), rays)
-        hit = face >= 0
-        return Hits(
-            np.where(hit, faces.object[face], NO_OBJECT),
-            np.where(hit, distance, np.inf),
-            faces.color[face],
-            faces.caster.face_normals[face],
-        )
+    def _put_before(hits: Hits, faces: Faces, origins: np.ndarray, rays: np.ndarray) -> None:
+        """Change the hits of those rays that meet one of `faces` earlier."""
+        face, distance = faces.caster.cast(origins, rays)  # [R] each
+        nearer = np.flatnonzero((face >= 0) & (distance < hits.distance))
+        face = face[nearer]
+        hits.object[nearer], hits.distance[nearer] = faces.object[face], distance[nearer]
+        hits.color[nearer], hits.normal[nearer] = faces.color[face], faces.caster.face_normals[face]
 
 
 def take_sweep(
@@ -284,16 +285,35 @@ def take_picture(
     pose = street.ego_pose(time) @ camera.to_ego
     rays = pixel_rays(camera.intrinsics, shape, IMAGE_SIZE[0] / shape[0]).reshape(-1, 3) @ pose[:3, :3].T
     hits = caster.cast(pose[:3, 3], rays, time)
-    seen = (hits.object >= 0)[:, None]  # [h w, 1]
-    light = 0.55 + 0.45 * np.abs(hits.normal @ (SUN / np.linalg.norm(SUN)))  # [h w]
-    haze = np.exp(-np.where(np.isfinite(hits.distance), hits.distance, 0) / 250)[:, None]  # [h w, 1]
-    up = np.clip(rays[:, 2:] / np.linalg.norm(rays, axis=1, keepdims=True), 0, 1)  # [h w, 1]
-    sky = np.array([215.0, 222, 230]) * (1 - up) + np.array([130.0, 165, 215]) * up
-    color = np.where(seen, haze * hits.color * light[:, None] + (1 - haze) * sky, sky)
-    color = np.clip(np.rint(color + rng.normal(0, config.color_noise, color.shape)), 0, 255).astype(np.uint8)
-    image = Image.fromarray(color.reshape(*shape, 3)).resize(IMAGE_SIZE[::-1], Image.Resampling.BICUBIC)
-    depth = np.where(seen[:, 0], hits.distance, 0).astype(np.float32)
-    return Picture(np.asarray(image), hits.object.reshape(shape), depth.reshape(shape))
+    sun = hits.normal @ (SUN / np.linalg.norm(SUN))  # [h w]
+    depth = np.where(hits.object >= 0, hits.distance, 0).astype(np.float32)  # [h w]
+    haze = np.exp(-depth / 250)  # [h w]
+    noise = rng.normal(0, config.color_noise, (len(rays), 3))  # [h w, 3]
+    color = _shade(hits.object, hits.color, sun, haze, rays, noise)
+    return Picture(enlarge(color.reshape(*shape, 3), IMAGE_SIZE), hits.object.reshape(shape), depth.reshape(shape))
+
+
+@compiled()
+def _shade(
+    number: np.ndarray, color: np.ndarray, sun: np.ndarray, haze: np.ndarray, rays: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    """The colours uint8 [P, 3] of P pixels, in one compiled pass.
+
+    `number` [P] is -1 in the sky. What is not sky has a `color` uint8 [P, 3], `sun` [P], its cosine to the sun, and
+    `haze` float32 [P], the share of its light that gets through the air.
+    """
+    horizon, zenith = (215.0, 222.0, 230.0), (130.0, 165.0, 215.0)
+    shaded = np.empty(color.shape, np.uint8)
+    for p in range(len(number)):
+        x, y, z = rays[p, 0], rays[p, 1], rays[p, 2]
+        up = min(max(z / np.sqrt(x * x + y * y + z * z), 0.0), 1.0)
+        light, lost = 0.55 + 0.45 * abs(sun[p]), np.float32(1) - haze[p]
+        for axis in range(3):
+            value = horizon[axis] * (1 - up) + zenith[axis] * up  # of the sky
+            if number[p] >= 0:
+                value = haze[p] * np.float32(color[p, axis]) * light + lost * value
+            shaded[p, axis] = np.uint8(min(max(np.rint(value + noise[p, axis]), 0.0), 255.0))
+    return shaded
 
 
 def _things(
