@@ -1,12 +1,11 @@
 """One training step with all three modules: time and peak memory against the dense formulation, in one run.
 
 The dense twin writes the paper's formulas down as they stand: the P x M prediction matrix and the S x S similarity
-matrices in full, with autograd keeping what it needs. `adapter_only` is the step of that baseline: no module. Its products are
-counted too (`products`, of a multiplication and an addition each): what the modules multiply, no formulation can spare,
-and their ratio is the least that a step with modules can take, if all the rest were free. Each case
+matrices in full, with autograd keeping what it needs. `adapter_only` is the step of that baseline: no module. Each case
 runs in a new process, and what it holds beyond its inputs is its own: the high-water mark of a process begins at 0 with
 its program (Linux: VmHWM; `ru_maxrss` would begin at the parent's). Seconds are the process's CPU time, which other
-work disturbs less than the clock.
+work disturbs less than the clock. `products` counts what is multiplied in matrix products: what the modules multiply no
+formulation spares, so that the ratio of products is the least ratio of times, if all the rest were free.
 
     python benchmarks/training_step.py
 """

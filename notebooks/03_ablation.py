@@ -89,8 +89,8 @@ under(shown_large.style.hide(axis="index").format(precision=1), plain)
 # What would the table say if the modules did nothing, or if their regions were perfect? Of the large edition, as far as
 # it was run: *works-best* with **uniform W** has USD's targets without reliability; with **permuted geometry** IIRC
 # compares each region with the geometry of another, drawn at random; with the **weights of the small edition** losses
-# are weighed by fixed factors. What trains for more steps says whether modules teach more, or only sooner. **True masks** and **superpoints** are oracles, as are the means over true instances in
-# the rows that train nothing.
+# are weighed by fixed factors. **Twice the steps** says whether the modules teach more, or only sooner. **True masks**
+# and **superpoints** are oracles, as are the means over true instances in the rows that train nothing.
 
 # %% tags=["hide-input"]
 controls = control_table(known) if known else pd.DataFrame(columns=["control", DELTA])
