@@ -38,8 +38,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         original = getattr(Stages, name)
 
         def spy(stages, _name=name, _original=original):
+            found = _original(stages)
             done.append(_name.strip("_"))
-            return _original(stages)
+            return found
 
         monkeypatch.setattr(Stages, name, spy)
     return done
