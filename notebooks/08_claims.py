@@ -73,10 +73,10 @@ HTML(ledger.folds(table, editions))
 #   interval may leave out zero and its test still be undecided: the more a claim asserts, the more each test must show.
 #
 # With three seeds a bootstrap is too narrow. How often 95 % intervals hold the truth, measured on drawn differences of
-# 3 and 5 seeds (`benchmarks/coverage.py`), by the share of the variance that comes from the seeds:
+# 3 and 5 seeds (`benchmarks/interval_coverage.py`), by the share of the variance that comes from the seeds:
 
 # %% tags=["remove-input"]
-made = clone() / "benchmarks" / "results" / "coverage.json"
+made = clone() / "benchmarks" / "results" / "interval_coverage.json"
 studied = pd.DataFrame(json.loads(made.read_text())["rows"])
 keys = ["seeds", "seeds' share"]
 covered = studied.pivot(index="interval", columns=keys, values="coverage").loc[studied["interval"].unique()]

@@ -1,8 +1,11 @@
 """pyproject.toml, constraints.txt, environment.yml and what is installed agree; citation and CI script are sound."""
 
 import os
+import sys
+import sysconfig
 import tomllib
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -154,3 +157,13 @@ def test_the_clients_are_pinned_and_no_dependency():
 def test_book_links_point_to_the_top_level():
     assert (ROOT / "book" / "_config.yml").resolve() == ROOT / "_config.yml"
     assert (ROOT / "book" / "notebooks").resolve() == ROOT / "notebooks"
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "book", "tests"])
+def test_no_script_hides_a_module_of_its_name(folder):
+    """A script's folder comes first where Python looks: a `coverage.py` there is what numba imports as coverage."""
+    elsewhere = [sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")]
+    stems = [path.stem for path in (ROOT / folder).glob("*.py") if path.stem not in ("conftest", "__init__")]
+    found = {stem: PathFinder.find_spec(stem, elsewhere) for stem in stems}
+    hidden = [stem for stem, spec in found.items() if spec is not None] + sorted({*stems} & sys.stdlib_module_names)
+    assert stems and hidden == []

@@ -47,7 +47,7 @@ class Estimate:
     degrees of freedom jump up and the interval may be narrower than that over seeds alone. So the two half widths, each
     of its own t, are added as squares: coverage is then at least the nominal one (Banerjee, 1961, Sankhya 23), and no
     verdict becomes bolder because scenes were looked at. What seeds and scenes have together is in both errors, which
-    errs on the careful side too. `benchmarks/coverage.py` measures all of this.
+    errs on the careful side too. `benchmarks/interval_coverage.py` measures all of this.
 
     Attributes:
         mean: Over the seeds.

@@ -1,6 +1,6 @@
 """How often 95 % intervals of a paired difference hold the truth, with few seeds that are scored on the same scenes.
 
-    python benchmarks/coverage.py
+    python benchmarks/interval_coverage.py
 
 Differences are drawn as a_seed + b_scene + c_seed,scene, all normal, and an interval should hold the mean of both
 populations. `seeds' share` is the share of the mean's variance that comes from the seeds; c has a tenth of it. Compared
