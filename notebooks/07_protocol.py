@@ -54,7 +54,7 @@ from geoguide.report.sources import under
 
 # %%
 protocol = pd.Series(to_dict(ExperimentConfig().protocol), name="default").to_frame()
-protocol
+under(protocol, "07_protocol")
 
 # %% [markdown]
 # ## Named protocols
