@@ -85,7 +85,7 @@ def make_mini_nuscenes(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Generate streets, drive through them and write them in nuScenes' layout; about 1.5 s and 3.5 MB a street.
+    """Generate streets, drive through them and write them in nuScenes' layout; about 1.3 s and 3.5 MB a street.
 
     (That is for one core and four key frames.) The same seed gives the same bytes whatever `workers` is. A killed run
     goes on where it stopped: a scene's stamp is written after its files, the tables after all scenes and the manifest
