@@ -39,7 +39,7 @@ from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.method.objective import MODULES
 from geoguide.paths import results_root
 from geoguide.report import figures, gradients, tables
-from geoguide.report.controls import DELTA, control_table, longer_sentence
+from geoguide.report.controls import DELTA, control_table
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
@@ -209,8 +209,6 @@ for _, row in controls.iterrows():
     if row[DELTA]:
         runs = f"{row['seeds']} {'run' if row['seeds'] == 1 else 'runs'}"
         said.append(f"- **{row['control']}** ({runs}): {row[DELTA]} mIoU against the full preset.")
-longer = longer_sentence(known) if known else ""
-said += [f"- {longer}"] if longer else []
 Markdown("\n".join(said) or "- The controls were not run yet.")
 
 # %% tags=["hide-input"]

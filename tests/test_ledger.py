@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from geoguide.experiments import facts
+from geoguide.experiments import facts, regime
 from geoguide.experiments.presets import SYSTEMS
+from geoguide.experiments.records import find
 from geoguide.report import ledger_page
-from geoguide.report.claim_tests import TOGETHER, claim_tests
+from geoguide.report.claim_tests import LONG, TOGETHER, claim_tests
 from geoguide.report.claims import CLAIMS, NOT_TESTABLE, paper_concordance, paper_says
 from geoguide.report.evidence import (
     CONTRADICTED,
@@ -21,7 +22,7 @@ from geoguide.report.evidence import (
     holm,
     settled,
 )
-from geoguide.report.ledger import COLUMNS, by_claim, ledger, ledger_lines
+from geoguide.report.ledger import COLUMNS, by_claim, ledger, ledger_lines, verdicts
 from geoguide.report.tables import METRICS
 
 
@@ -143,3 +144,14 @@ def test_other_chapters_quote_the_ledger(small: pd.DataFrame) -> None:
     assert all(f"**{x['verdict']}** in {x['metric']}: {x['difference']}" in "\n".join(told) for _, x in mine.iterrows())
     assert ledger_page.story(small, "C8") == [] and len(ledger_page.story(small, "C3", aside=False)) < len(told)
     assert estimate([1.0]).text() == "+1.00"
+
+
+def test_trainings_for_longer_are_judged_and_told():
+    if any(find(config) is None for config in regime.longer()):
+        pytest.skip("the committed records are not here")
+    table = verdicts(["large"])
+    lines = table[table["test"] == LONG]
+    assert set(lines["metric"]) == {"mIoU", "mAcc"} and lines["aside"].all()
+    (told,) = ledger_page.longer(table)
+    assert all(difference in told for difference in lines["difference"])
+    assert ledger_page.longer(table[table["test"] != LONG]) == []

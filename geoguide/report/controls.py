@@ -7,9 +7,9 @@ import pandas as pd
 from geoguide.experiments import facts, presets, regime
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import Record, frame, only
-from geoguide.report.evidence import SUPPORTED, against, estimate, verdict
+from geoguide.report.evidence import against
 from geoguide.report.rows import ADAPTER, FULL, POOLED, longer_rows
-from geoguide.report.tables import METRICS, mean_of, means
+from geoguide.report.tables import mean_of, means
 
 DELTA = "Δ mIoU to works-best"
 _PLAIN: Row = {"changed": ()}
@@ -55,34 +55,3 @@ def control_table(found: Sequence[Record]) -> pd.DataFrame:
         change = "" if told == "works-best" or len(only(lines, full)) == 0 else mean_of(gap, signed=True)
         table.append({"control": told, **means(mine, "{} (mini)"), DELTA: change, "seeds": len(mine)})
     return pd.DataFrame(table, columns=["control", "mIoU (mini)", "mAcc (mini)", DELTA, "seeds"])
-
-
-def longer_sentence(found: Sequence[Record]) -> str:
-    """What is left of the modules' lead over the adapter alone when both train for longer.
-
-    Args:
-        found: Records of `regime.ablation` and `regime.longer`, as far as they were run.
-
-    Returns:
-        A sentence on the seeds that all four rows have; empty where they are fewer than two.
-    """
-    lines = frame(found, edition=regime.EDITION).drop_duplicates("id")
-    long = {name: row | _OWN for name, row in longer_rows().items()}
-    seeds = set(only(lines, long["works-best"])["seed"]) & set(only(lines, long["adapter only"])["seed"])
-    lines = lines[lines["seed"].isin(seeds)]
-    told, more, sooner = [], [], []
-    for name, metric in METRICS.items():
-        before = estimate(against(lines, FULL | _PLAIN | _OWN, ADAPTER | _PLAIN | _OWN, metric))
-        after = estimate(against(lines, long["works-best"], long["adapter only"], metric))
-        if min(before.seeds, after.seeds) < 2:
-            return ""
-        told.append(f"{before.text()} {name}, and {after.text()} where both train for {regime.LONGER} times as long")
-        (more if verdict(after, "higher") == SUPPORTED else sooner).append(name)
-    ends = [f"in {' and '.join(more)} the modules teach more"] if more else []
-    ends += (
-        [f"in {' and '.join(sooner)} the modules teach sooner, and no more that these seeds could show"]
-        if sooner
-        else []
-    )
-    led = f"On the large edition *works-best* leads the adapter alone by {'; by '.join(told)} ({len(seeds)} seeds)"
-    return f"{led}: {', '.join(ends)}."

@@ -46,7 +46,9 @@ def ledger_lines(edition: Edition, found: Sequence[Record] | None = None) -> pd.
     at_home = pick(found, {"plain": True, "data": "mini", "edition": edition})
     usual = pick(at_home, {"teacher": frozenset(own_models(edition).values())})
     parts = [frame(at_home, edition=edition)]
-    if edition == "large" and (controls := pick(_among(found, regime.ablation()), {"plain": False})):
+    if edition == "large" and (
+        controls := pick(_among(found, [*regime.ablation(), *regime.longer()]), {"plain": False})
+    ):
         parts.append(frame(controls, edition=edition))
     if moved := [*_among(found, profiles.cross_domain(edition)), *usual]:
         parts.append(transfer.claim_lines(moved, edition))

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from geoguide.datasets.config import Edition
-from geoguide.report.claim_tests import claim_tests
+from geoguide.experiments.regime import LONGER
+from geoguide.report.claim_tests import LONG, SHORT, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
 from geoguide.report.ledger import EDITIONS
@@ -137,6 +138,28 @@ def against(table: pd.DataFrame) -> list[str]:
         for x in found.to_dict("records")
     ]
     return told or ["- No test was contradicted."]
+
+
+def longer(table: pd.DataFrame) -> list[str]:
+    """What is left of the modules' lead over the adapter alone where both train for longer (see `regime.longer`).
+
+    Args:
+        table: See `ledger.verdicts`.
+
+    Returns:
+        One line of Markdown; none where these trainings were not run.
+    """
+    told = {what: table[(table["test"] == what) & (table["edition"] == "large")] for what in (SHORT, LONG)}
+    if told[LONG].empty or told[SHORT].empty:
+        return []
+    said = {
+        what: ", ".join(f"{x['difference']} {x['metric']} ({x['verdict']})" for x in lines.to_dict("records"))
+        for what, lines in told.items()
+    }
+    return [
+        f"- C3, beside the claim: on the large edition *{SHORT}* by {said[SHORT]}; where both train for "
+        f"{LONGER} times as long, by {said[LONG]}. A lead that a longer training takes away was one in time."
+    ]
 
 
 def overview(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:

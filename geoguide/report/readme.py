@@ -4,10 +4,8 @@ import re
 from pathlib import Path
 
 from geoguide.errors import DataError
-from geoguide.experiments import regime
-from geoguide.experiments.records import find_all
 from geoguide.paths import PACKAGE, sweep, write_text
-from geoguide.report import controls, ledger, ledger_page
+from geoguide.report import ledger, ledger_page
 
 README = PACKAGE.parent / "README.md"
 INTRODUCTION = PACKAGE.parent / "book" / "intro.md"
@@ -50,10 +48,9 @@ def _rewrite(path: Path, paragraphs: list[str]) -> None:
 def _findings() -> list[str]:
     """The paragraphs on the claims: a table with a line each, and what spoke against them."""
     table = ledger.verdicts()
-    longer = controls.longer_sentence(find_all([*regime.ablation(), *regime.longer()]))
     return [
         "What the paper claims, and the verdict here, on mini data (chapter 08 has every test):",
         ledger_page.overview(table),
         "What spoke against it, or against the method itself:",
-        "\n".join([*ledger_page.against(table), *([f"- C3, beside the claim: {longer}"] if longer else [])]),
+        "\n".join([*ledger_page.against(table), *ledger_page.longer(table)]),
     ]
