@@ -165,8 +165,8 @@ class HeldView(View):
     takes 0.1 MB.
 
     Attributes:
-        origin: The view itself.
-        held: The images by kind, [H, W] of `image_size`.
+        origin: The view itself; None where this is it.
+        held: The images by kind, [H, W] of `image_size`; one that was just written can be given, and is not read.
     """
 
     origin: View | None = None

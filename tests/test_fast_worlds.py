@@ -11,11 +11,10 @@ from plyfile import PlyData, PlyElement
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from geoguide.datasets.reconstruct import _seen_of_column
-from geoguide.scene import View
+from geoguide.scene import HeldView, View
 from geoguide.worlds import camera
-from geoguide.worlds.camera import SensorConfig, WrittenView
+from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.casting import pixel_rays
-from geoguide.worlds.enlarge import enlarge
 from geoguide.worlds.houses.official import _region_ply
 from geoguide.worlds.layout import RoomLayout
 from geoguide.worlds.placement import Furnisher
@@ -24,16 +23,6 @@ from geoguide.worlds.streets import scan
 
 RNG = np.random.default_rng(0)
 CONFIG = SensorConfig(image_size=(24, 32), focal=29.0)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"), [((9, 16), (45, 80)), ((1, 1), (4, 4)), ((7, 5), (20, 31)), ((13, 11), (17, 11))]
-)
-def test_enlarges_as_pillow(old, new):
-    for image in (RNG.integers(0, 256, (*old, 3)), 255 * RNG.integers(0, 2, (*old, 3))):
-        image = image.astype(np.uint8)
-        expected = np.asarray(Image.fromarray(image).resize(new[::-1], Image.Resampling.BICUBIC))
-        np.testing.assert_array_equal(enlarge(image, new), expected)
 
 
 def test_axes_of_directions():
@@ -132,7 +121,7 @@ def test_depth_that_was_just_written(tmp_path):
     pixels = RNG.integers(0, 65536, (24, 32)).astype(np.uint16)
     Image.fromarray(pixels).save(tmp_path / "0.png")
     fields = ("0", CONFIG.intrinsics, np.eye(4), CONFIG.image_size, None, tmp_path / "0.png", 4000)
-    np.testing.assert_array_equal(WrittenView(*fields, written_depth=pixels).depth(), View(*fields).depth())
+    np.testing.assert_array_equal(HeldView(*fields, held={"depth": pixels}).depth(), View(*fields).depth())
 
 
 def test_draws_walls_as_choice():

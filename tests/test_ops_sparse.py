@@ -88,25 +88,6 @@ def test_blocks_do_not_matter(make, rng, device, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("kind", ["submanifold", "strided", "transposed"])
-def test_threads_do_not_matter(make, rng, device, monkeypatch, kind):
-    monkeypatch.setattr("geoguide.ops.sparse._BLOCK_PAIRS", 3)
-    monkeypatch.setattr("geoguide.ops.row_parts.in_parts.__defaults__", (50,))
-    coord, batch, _ = make(5, occupied=0.3)
-    table = neighbor_table(coord, batch) if kind == "submanifold" else strided_table(coord, batch)[0]
-    table = table.transposed() if kind == "transposed" else table
-    features, weight = random(rng, device, table.inputs, 5), random(rng, device, 7, *(table.kernel_size,) * 3, 5)
-    before, made = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            made.append(sparse_conv(features, weight, None, table))
-    finally:
-        torch.set_num_threads(before)
-    torch.testing.assert_close(made[1], made[0])
-    torch.testing.assert_close(made[2], made[0])
-
-
 def test_order_of_voxels_and_place_of_the_grid_do_not_matter(make, rng, device):
     coord, batch, features = make()
     weight, order = random(rng, device, 6, 3, 3, 3, 4), torch.from_numpy(rng.permutation(len(batch))).to(device)

@@ -1,7 +1,6 @@
 """Layers of the Point Transformer V3 encoder; parameter names and nesting are those of the official checkpoint."""
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Self
 
 import torch
@@ -10,10 +9,7 @@ from torch.nn import functional
 
 from geoguide.backbones.point_transformer_config import PointTransformerConfig
 from geoguide.backbones.serialization import Patches, Serialization
-from geoguide.ops.row_parts import each_of, in_parts
 from geoguide.ops.sparse import NeighborTable, neighbor_table, submanifold_conv
-
-_SCORES = 2**22  # of attention, that a thread makes before it takes others: milliseconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,58 +151,16 @@ class PatchAttention(nn.Module):
         mixed = mixed[0] if len(mixed) == 1 else torch.cat(mixed)  # [T, D]
         return self.proj_drop(self.proj(mixed[layout.scatter[curve]]))
 
-    def mixed(self, feat: Tensor, norm: nn.Module, layout: StageLayout, curve: int) -> Tensor:
-        """What the voxels of each patch take from each other, before it is projected: without a graph, on a CPU.
-
-        Args:
-            feat: float [V, D].
-            norm: Applied to `feat` first.
-            layout: The stage's patches.
-            curve: Number of the curve whose patches are taken.
-
-        Returns:
-            float [T, D], for the T slots.
-        """
-        gather = layout.gather[curve]
-        slots, made = feat.new_empty(len(gather), 3 * feat.shape[1]), feat.new_empty(len(gather), feat.shape[1])
-
-        def project(rows: slice) -> None:
-            slots[rows] = self.qkv(norm(feat[gather[rows]]))
-
-        in_parts(project, gather)
-        first = 0
-        for patches, length in layout.runs:
-            run = slice(first, first + patches * length)
-            self._attend(slots[run], layout.coord[gather[run]], made[run], length)
-            first = run.stop
-        return made
-
-    def _attend(self, slots: Tensor, coord: Tensor, out: Tensor, length: int) -> None:
-        """As `_mix`, by all threads, each of which takes some patches or some heads of one, into [N length, D]."""
-        slots = slots.view(-1, length, 3, self.heads, slots.shape[1] // (3 * self.heads))
-        coord, out = coord.view(-1, length, 3), out.view(-1, length, *slots.shape[3:])
-        heads = max(1, _SCORES // length**2)  # of one patch at a time
-        patches = max(1, heads // self.heads)
-
-        def attend(corner: tuple[int, int]) -> None:
-            some, head = (slice(start, start + size) for start, size in zip(corner, (patches, heads), strict=True))
-            mixed = self._mixed(slots[some, :, :, head], coord[some])
-            out[some, :, head] = mixed.transpose(1, 2)
-
-        each_of(attend, [*product(range(0, len(slots), patches), range(0, self.heads, heads))])
-
     def _mix(self, slots: Tensor, coord: Tensor, length: int) -> Tensor:
         """Attention within N patches of one length: [N length, 3 D], [N length, 3] -> [N length, D]."""
-        heads = slots.view(-1, length, 3, self.heads, slots.shape[1] // (3 * self.heads))
-        return self._mixed(heads, coord.view(-1, length, 3)).transpose(1, 2).reshape(len(slots), -1)
-
-    def _mixed(self, slots: Tensor, coord: Tensor) -> Tensor:
-        """The same for some heads: [N, length, 3, heads, d], [N, length, 3] -> [N, heads, length, d]."""
-        query, key, value = slots.permute(2, 0, 3, 1, 4).unbind(0)  # [N, heads, length, d] each
+        qkv = slots.view(-1, length, 3, self.heads, slots.shape[1] // (3 * self.heads))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [N, heads, length, D / heads] each
         if hasattr(self, "rope"):
+            coord = coord.view(-1, length, 3)
             query, key = self.rope(query, coord), self.rope(key, coord)
         dropout = self.dropout if self.training else 0.0
-        return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=self.scale)
+        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=self.scale)
+        return mixed.transpose(1, 2).reshape(len(slots), -1)
 
 
 class MLP(nn.Module):
@@ -292,29 +246,10 @@ class Block(nn.Module):
         Returns:
             float [V, D].
         """
-        if self.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or feat.device.type != "cpu":
-            conv, linear, norm = self.cpe
-            feat = feat + norm(linear(conv(feat, layout.neighbors)))
-            feat = feat + self.drop_path(self.attn(self.norm1(feat), layout, self.curve))
-            return feat + self.drop_path(self.mlp(self.norm2(feat)))
-        return self._without_graph(feat, layout)
-
-    def _without_graph(self, feat: Tensor, layout: StageLayout) -> Tensor:
-        """The same on a CPU: a thread takes some rows through all that concerns each row alone."""
         conv, linear, norm = self.cpe
-        out = conv(feat, layout.neighbors)
-
-        def encode(rows: slice) -> None:
-            out[rows] = feat[rows] + norm(linear(out[rows]))
-
-        def finish(rows: slice) -> None:
-            row = out[rows] + self.attn.proj(mixed[scatter[rows]])
-            out[rows] = row + self.mlp(self.norm2(row))
-
-        in_parts(encode, out)
-        mixed, scatter = self.attn.mixed(out, self.norm1, layout, self.curve), layout.scatter[self.curve]
-        in_parts(finish, out)
-        return out
+        feat = feat + norm(linear(conv(feat, layout.neighbors)))
+        feat = feat + self.drop_path(self.attn(self.norm1(feat), layout, self.curve))
+        return feat + self.drop_path(self.mlp(self.norm2(feat)))
 
 
 class Embedding(nn.Module):

@@ -16,15 +16,12 @@ from torch import Tensor
 
 from geoguide.errors import InputError
 from geoguide.ops.compiled import compiled
-from geoguide.ops.row_parts import each_of, in_parts
 
 _HAS_SPCONV = importlib.util.find_spec("spconv") is not None
 _SPCONV_DTYPES = (torch.float32, torch.float16)  # 2.3.8: no kernel for bfloat16, and wrong sums for float64
 _BLOCK_PAIRS = 1000  # pairs per matrix product on a CPU: long enough for the product, short enough for its cache
 _MAX_KEYS = 2**62
-_TILES = 4  # a thread at least; else each thread makes some of the output's columns
 _Pairs = tuple[Tensor, Tensor, Tensor]  # source, target, ascending rank: int64 [n] each, of one kernel offset
-_Piece = tuple[int, Tensor, Tensor]  # kernel offset, source and target of a block
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +33,6 @@ class NeighborTable:
         target: int64 [N], the output row that each pair adds to.
         blocks: Runs (offset, start, stop) of the pairs, in the order in which they are worked off: a block's rows are
             near in space, so that they stay in the cache.
-        starts: Where in `blocks` a tile begins: the blocks of neighbouring output rows.
         identity: The offset whose pairs are every voxel with itself (not listed); None for strided tables.
         kernel_size: k, the kernel's edge in voxels.
         inputs: Number of input rows.
@@ -48,7 +44,6 @@ class NeighborTable:
     source: Tensor
     target: Tensor
     blocks: tuple[tuple[int, int, int], ...]
-    starts: tuple[int, ...]
     identity: int | None
     kernel_size: int
     inputs: int
@@ -57,14 +52,9 @@ class NeighborTable:
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
-    def pieces(self) -> list[_Piece]:
+    def pieces(self) -> list[tuple[int, Tensor, Tensor]]:
         """Kernel offset, source and target of each block: all layers of a grid work them off, forward and backward."""
         return [(offset, self.source[start:stop], self.target[start:stop]) for offset, start, stop in self.blocks]
-
-    @functools.cached_property
-    def tiles(self) -> list[list[_Piece]]:
-        """The same, tile by tile: no other tile adds to an output row that one adds to."""
-        return [self.pieces[start:stop] for start, stop in itertools.pairwise([*self.starts, len(self.blocks)])]
 
     def transposed(self) -> Self:
         """The table of the transposed convolution.
@@ -73,9 +63,7 @@ class NeighborTable:
             The same pairs, which read outputs and add to inputs.
         """
         source, target = self.target, self.source
-        sizes = {"inputs": self.outputs, "outputs": self.inputs}
-        # what it adds to is not what its tiles were cut by: one tile
-        return replace(self, source=source, target=target, starts=(0,), indices=None, **sizes)
+        return replace(self, source=source, target=target, inputs=self.outputs, outputs=self.inputs, indices=None)
 
 
 def neighbor_table(grid_coord: Tensor, batch: Tensor, kernel_size: int = 3) -> NeighborTable:
@@ -258,13 +246,12 @@ def _table(pairs: list[_Pairs], kernel_size: int, inputs: int, outputs: int, ide
     cuts = torch.stack([torch.searchsorted(rank, edges) for _, _, rank in pairs])  # [k^3, tiles + 1]
     start = torch.tensor([0, *counts[:-1]]).cumsum(0)
     cuts = (cuts.cpu() + start[:, None]).T.tolist()
-    blocks, starts = [], []
+    blocks = []
     for tile in itertools.pairwise(cuts):
-        starts.append(len(blocks))
         runs = enumerate(zip(*tile, strict=True))
         blocks += [(offset, first, last) for offset, (first, last) in runs if last > first]
     source, target = (torch.cat([pair[i] for pair in pairs]) for i in (0, 1))
-    return NeighborTable(source, target, tuple(blocks), tuple(starts), identity, kernel_size, inputs, outputs)
+    return NeighborTable(source, target, tuple(blocks), identity, kernel_size, inputs, outputs)
 
 
 class _PairConv(torch.autograd.Function):
@@ -275,25 +262,16 @@ class _PairConv(torch.autograd.Function):
         ctx.save_for_backward(features, weight)
         ctx.table = table
         kernels = weight.flatten(1, 3).unbind(1)  # k^3 of [Cout, Cin]
+        out = features.new_zeros(table.outputs, len(weight)) if bias is None else bias.repeat(table.outputs, 1)
+        if table.identity is not None:
+            out.addmm_(features, kernels[table.identity].T)
+        read, product = _buffers(table, features, features.shape[1], len(weight))
         flipped = [kernel.T for kernel in kernels]  # [Cin, Cout] each
-        out = features.new_empty(table.outputs, len(weight))
-
-        def begin(rows: slice) -> None:
-            out[rows] = 0 if bias is None else bias
-            if table.identity is not None:
-                out[rows].addmm_(features[rows], flipped[table.identity])
-
-        def add(share: tuple[list[_Piece], slice]) -> None:
-            tile, columns = share
-            read, product = _buffers(tile, features, features.shape[1], columns.stop - columns.start)
-            for offset, source, target in tile:
-                x, y = read[: len(source)], product[: len(source)]
-                torch.index_select(features, 0, source, out=x)
-                torch.mm(x, flipped[offset][:, columns], out=y)
-                _add_rows(out, target, y, columns.start)
-
-        in_parts(begin, out)
-        each_of(add, list(itertools.product(table.tiles, _column_parts(out, len(table.tiles)))))
+        for offset, source, target in table.pieces:
+            x, y = read[: len(source)], product[: len(source)]
+            torch.index_select(features, 0, source, out=x)
+            torch.mm(x, flipped[offset], out=y)
+            _add_rows(out, target, y)
         return out
 
     @staticmethod
@@ -310,7 +288,7 @@ class _PairConv(torch.autograd.Function):
                 grad_features.addmm_(grad, kernels[table.identity])
             if to_weight:
                 grad_kernels[table.identity].addmm_(grad.T, features)
-        read, above = _buffers(table.pieces, features, features.shape[1], len(weight))
+        read, above = _buffers(table, features, features.shape[1], len(weight))
         for offset, source, target in table.pieces:
             x, g = read[: len(source)], above[: len(source)]
             torch.index_select(grad, 0, target, out=g)
@@ -323,33 +301,26 @@ class _PairConv(torch.autograd.Function):
         return grad_features, grad_weight, grad.sum(0) if to_bias else None, None
 
 
-def _buffers(pieces: list[_Piece], like: Tensor, *widths: int) -> list[Tensor]:
-    longest = max((len(source) for _, source, _ in pieces), default=0)
+def _buffers(table: NeighborTable, like: Tensor, *widths: int) -> list[Tensor]:
+    longest = max((stop - start for _, start, stop in table.blocks), default=0)
     return [like.new_empty(longest, width) for width in widths]
 
 
-def _column_parts(out: Tensor, tiles: int) -> list[slice]:
-    """Which columns of the output a thread makes: all, where there are tiles enough for all threads."""
-    threads = 1 if out.is_cuda else torch.get_num_threads()
-    parts = 1 if tiles >= _TILES * threads else min(threads, out.shape[1])
-    return [slice(out.shape[1] * i // parts, out.shape[1] * (i + 1) // parts) for i in range(parts)]
-
-
-def _add_rows(out: Tensor, rows: Tensor, values: Tensor, column: int = 0) -> None:
-    """out[rows, column:] += values, as far as they reach; no row twice."""
+def _add_rows(out: Tensor, rows: Tensor, values: Tensor) -> None:
+    """out[rows] += values, no row twice."""
     if out.is_cuda or out.dtype not in (torch.float32, torch.float64):
-        out[:, column : column + values.shape[1]].index_add_(0, rows, values)
+        out.index_add_(0, rows, values)
     else:
-        _add_rows_kernel(out.detach().numpy(), rows.numpy(), values.numpy(), column)
+        _add_rows_kernel(out.detach().numpy(), rows.numpy(), values.numpy())
 
 
 @compiled(nogil=True)
-def _add_rows_kernel(out: np.ndarray, rows: np.ndarray, values: np.ndarray, column: int) -> None:
+def _add_rows_kernel(out: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
     """The same on a CPU, where index_add_ takes twice as long."""
     for i in range(len(rows)):
         row = rows[i]
         for c in range(values.shape[1]):
-            out[row, column + c] += values[i, c]
+            out[row, c] += values[i, c]
 
 
 def _fits_spconv(features: Tensor, weight: Tensor) -> bool:

@@ -172,6 +172,54 @@ class ImageModel(abc.ABC):
         return features
 
 
+class PixelModel(ImageModel):
+    """A 2D model whose features of a pixel can be made without those of others; a subclass says `compact` and this."""
+
+    @abc.abstractmethod
+    def expand_rows(self, kept: np.ndarray, size: tuple[int, int]) -> PixelRows:
+        """Make features of what `compact` said, for the pixels that are asked about.
+
+        Args:
+            kept: As in `expand`.
+            size: (H, W) of the image.
+
+        Returns:
+            The features [H, W, C].
+
+        Raises:
+            InputError: It is nothing that this model says of an image of that size.
+        """
+
+    def expand(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """All features of what `compact` said.
+
+        Args:
+            kept: One array of `compact`, its floats rounded to float16.
+            size: (H, W) of the image.
+
+        Returns:
+            float32 [H, W, C].
+
+        Raises:
+            InputError: As `expand_rows`.
+        """
+        return self.expand_rows(kept, size).whole()
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Describe the pixels of images.
+
+        Args:
+            images: uint8 [H, W, 3] each.
+
+        Returns:
+            float32 [H, W, C] for each.
+
+        Raises:
+            InputError: As `compact` and `expand_rows`.
+        """
+        return [self.expand(kept, image.shape[:2]) for kept, image in zip(self.compact(images), images, strict=True)]
+
+
 class MeanModel(ImageModel):
     """The mean of several models in one text space, pixel by pixel, each weighted with its weight there.
 

@@ -21,14 +21,14 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.pixel_rows import PixelRows
 from geoguide.paths import WEIGHTS, replacing
-from geoguide.teachers.image_model import ImageModel
+from geoguide.teachers.image_model import PixelModel
 from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, channels_last, unit_codes
 from geoguide.text.encoders import TextConfig
 
 SMALLEST = 8  # pixels: of narrower images too little is left to look at
 
 
-class MiniDenseModel(ImageModel):
+class MiniDenseModel(PixelModel):
     """A packaged 2D model. Of an image the cache keeps codes, for every few pixels of the size that it looks at.
 
     Where its training has a `reading` temperature, a pixel's feature is not the network's own vector but the mean of
@@ -61,20 +61,6 @@ class MiniDenseModel(ImageModel):
         """The texts of the names it was taught, float32 [K, C]."""
         return torch.from_numpy(self.text(self.notes["names"]))
 
-    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Describe the pixels of images.
-
-        Args:
-            images: uint8 [H, W, 3] each.
-
-        Returns:
-            float32 [H, W, C] for each: unit vectors, or means of such.
-
-        Raises:
-            InputError: An image is narrower than eight pixels.
-        """
-        return [self.expand(kept, image.shape[:2]) for kept, image in zip(self.compact(images), images, strict=True)]
-
     def compact(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Say of images what the cache keeps.
 
@@ -88,21 +74,6 @@ class MiniDenseModel(ImageModel):
             InputError: An image is narrower than eight pixels.
         """
         return [self._codes(image) for image in images]
-
-    def expand(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Make the features of codes: bilinear between these, then of unit length, then read by names where it does so.
-
-        Args:
-            kept: float [h, w, r].
-            size: (H, W) of the image.
-
-        Returns:
-            float32 [H, W, C].
-
-        Raises:
-            InputError: No codes of an image of that size.
-        """
-        return self.expand_rows(kept, size).whole()
 
     @torch.inference_mode()
     def expand_rows(self, kept: np.ndarray, size: tuple[int, int]) -> PixelRows:

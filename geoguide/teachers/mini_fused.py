@@ -17,7 +17,7 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import from_dict
 from geoguide.ops.pixel_rows import PixelRows
 from geoguide.paths import WEIGHTS
-from geoguide.teachers.image_model import ImageModel
+from geoguide.teachers.image_model import PixelModel
 from geoguide.teachers.mini_dense import MiniDenseModel
 from geoguide.text_files import parse_json, read_text
 
@@ -72,7 +72,7 @@ def read_capability(path: Path) -> Capability:
         raise DataError(f"{path}: not written by `geoguide pretrain sas-mini` ({error})") from None
 
 
-class FusedMiniModel(ImageModel):
+class FusedMiniModel(PixelModel):
     """Two packaged models as one, by a file of capabilities that `geoguide pretrain sas-mini` wrote.
 
     Args:
@@ -103,17 +103,6 @@ class FusedMiniModel(ImageModel):
         self.identity = hashlib.sha256(f"{self.measured}\n{TEMPERATURE}".encode()).hexdigest()
         self._text = self.text(self.names)
 
-    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Describe the pixels of images.
-
-        Args:
-            images: uint8 [H, W, 3] each.
-
-        Returns:
-            float32 [H, W, C] for each.
-        """
-        return [self.expand(kept, image.shape[:2]) for kept, image in zip(self.compact(images), images, strict=True)]
-
     def compact(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Say of images what the cache keeps.
 
@@ -125,21 +114,6 @@ class FusedMiniModel(ImageModel):
         """
         both = zip(self.first.compact(images), self.second.compact(images), strict=True)
         return [np.concatenate([codes.reshape(1, 1, -1) for codes in pair], axis=-1) for pair in both]
-
-    def expand(self, kept: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Make the features of codes.
-
-        Args:
-            kept: float [1, 1, N].
-            size: (H, W) of the image.
-
-        Returns:
-            float32 [H, W, C].
-
-        Raises:
-            InputError: No codes of an image of that size.
-        """
-        return self.expand_rows(kept, size).whole()
 
     def expand_rows(self, kept: np.ndarray, size: tuple[int, int]) -> PixelRows:
         """`expand`, of which only what is asked for is made.

@@ -130,7 +130,7 @@ class SimulatedTeacher:
             yield rows.whole()
 
     def pixel_rows(self, scene: Scene) -> Iterator[PixelRows]:
-        """`features`, of which lifting makes what points see: a sixth of a room's pixels, 4 % of a street's.
+        """`features`, of which lifting makes what points see.
 
         Args:
             scene: As in `features`.

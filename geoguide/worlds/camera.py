@@ -13,7 +13,6 @@ from scipy.spatial.transform import Rotation
 from geoguide.errors import ConfigError
 from geoguide.frozen import unless
 from geoguide.ops.compiled import compiled
-from geoguide.scene import View
 from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
 from geoguide.worlds.holes import Holes
 from geoguide.worlds.interior import Interior
@@ -53,20 +52,6 @@ class SensorConfig:
         """Camera matrix float64 [3, 3], principal point at the image centre."""
         height, width = self.image_size
         return np.array([[self.focal, 0, (width - 1) / 2], [0, self.focal, (height - 1) / 2], [0, 0, 1]])
-
-
-@dataclass(frozen=True, eq=False)
-class WrittenView(View):
-    """A view of a frame that has just been written: its depth, which png keeps exactly, is not read back.
-
-    Attributes:
-        written_depth: The pixels of the file at `depth_path`, uint16 [H, W].
-    """
-
-    written_depth: np.ndarray = field(kw_only=True)
-
-    def _pixels(self, kind: str) -> np.ndarray:
-        return self.written_depth if kind == "depth" else super()._pixels(kind)
 
 
 @dataclass(frozen=True, eq=False)

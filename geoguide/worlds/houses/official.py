@@ -16,9 +16,10 @@ from PIL import Image
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE
 from geoguide.datasets.matterport3d import INSTANCE_IMAGES, LABEL_IMAGES, REGIONS
 from geoguide.datasets.reconstruct import reconstruct
+from geoguide.scene import HeldView
 from geoguide.superpoints import segment_mesh
 from geoguide.worlds.annotate import nearest_object
-from geoguide.worlds.camera import JPEG_QUALITY, SensorConfig, WrittenView
+from geoguide.worlds.camera import JPEG_QUALITY, SensorConfig
 from geoguide.worlds.casting import NO_OBJECT
 from geoguide.worlds.houses.scan import Shot
 from geoguide.worlds.houses.world import FurnishedHouse
@@ -80,7 +81,7 @@ def write_house(
 
 def _write_images(
     folder: Path, name: str, shots: list[Shot], sensor: SensorConfig, category: np.ndarray
-) -> list[WrittenView]:
+) -> list[HeldView]:
     """Write images and camera parameters; returns the views to reconstruct from, as a reader would see them.
 
     category int64 [O + 1]: number of each object's name in the mapping, the last entry 0 for pixels of no object.
@@ -104,13 +105,13 @@ def _write_images(
         pose = np.round(frame.cam_to_world * AXES_FLIP, 6)
         lines.append(f"scan {depth.name} {color.name} " + " ".join(f"{value:.6f}" for value in pose.ravel()))
         camera = (color.stem, sensor.intrinsics, pose * AXES_FLIP, sensor.image_size)
-        views.append(WrittenView(*camera, color, depth, DEPTH_SCALE, written_depth=quarters))
+        views.append(HeldView(*camera, color, depth, DEPTH_SCALE, held={"depth": quarters}))  # as it was written
     (folder / PARAMETERS / f"{name}.conf").write_text("\n".join(lines) + "\n")
     return views
 
 
 def _region_mesh(
-    views: list[WrittenView], house: FurnishedHouse, region: int, sensor: SensorConfig, voxel: float
+    views: list[HeldView], house: FurnishedHouse, region: int, sensor: SensorConfig, voxel: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [P, 3], faces [F, 3] and colours uint8 [P, 3] of what the region's own cameras saw inside it."""
     mesh = reconstruct(views, voxel=voxel, max_depth=sensor.depth_range[1], min_fragment=FRAGMENT)

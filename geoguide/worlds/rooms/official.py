@@ -15,9 +15,9 @@ from geoguide.datasets.reconstruct import Reconstruction, reconstruct
 from geoguide.datasets.scannet import SEGMENTS
 from geoguide.errors import ConfigError
 from geoguide.labels import load_category_table, load_label_set
-from geoguide.scene import VOID
+from geoguide.scene import VOID, HeldView
 from geoguide.worlds.annotate import Annotation, annotate
-from geoguide.worlds.camera import JPEG_QUALITY, Frame, SensorConfig, WrittenView
+from geoguide.worlds.camera import JPEG_QUALITY, Frame, SensorConfig
 from geoguide.worlds.interior import FurnishedRoom
 from geoguide.worlds.jobs import write_stamp
 
@@ -73,7 +73,7 @@ def write_room(
     write_stamp(folder, recipe, facts)
 
 
-def _write_frames(folder: Path, frames: list[Frame], sensor: SensorConfig, raw_ids: np.ndarray) -> list[WrittenView]:
+def _write_frames(folder: Path, frames: list[Frame], sensor: SensorConfig, raw_ids: np.ndarray) -> list[HeldView]:
     """Write color, depth, pose, intrinsic, label-filt and instance-filt; returns the views to reconstruct from.
 
     raw_ids int64 [O + 1]: ScanNet's category id of each object, the last entry 0 for pixels of no object.
@@ -96,7 +96,7 @@ def _write_frames(folder: Path, frames: list[Frame], sensor: SensorConfig, raw_i
         instance = instance.astype(np.uint8 if len(raw_ids) <= 256 else np.uint16)
         Image.fromarray(instance).save(folder / "instance-filt" / f"{number}.png")
         camera = (str(number), sensor.intrinsics, pose, sensor.image_size)
-        views.append(WrittenView(*camera, color, depth, UNITS_PER_METRE, written_depth=frame.depth))
+        views.append(HeldView(*camera, color, depth, UNITS_PER_METRE, held={"depth": frame.depth}))  # as it was written
     return views
 
 

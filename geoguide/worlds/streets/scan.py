@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
+from PIL import Image
 
 from geoguide.errors import ConfigError
 from geoguide.ops.compiled import compiled
 from geoguide.worlds.car import IMAGE_SIZE, MountedCamera, Sensor, beam_directions, mount_sensors, through_ego
 from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
-from geoguide.worlds.enlarge import enlarge
 from geoguide.worlds.site import HALF_TIME
 from geoguide.worlds.streets.world import Street, StreetObject
 
@@ -290,7 +290,8 @@ def take_picture(
     haze = np.exp(-depth / 250)  # [h w]
     noise = rng.normal(0, config.color_noise, (len(rays), 3))  # [h w, 3]
     color = _shade(hits.object, hits.color, sun, haze, rays, noise)
-    return Picture(enlarge(color.reshape(*shape, 3), IMAGE_SIZE), hits.object.reshape(shape), depth.reshape(shape))
+    image = Image.fromarray(color.reshape(*shape, 3)).resize(IMAGE_SIZE[::-1], Image.Resampling.BICUBIC)
+    return Picture(np.asarray(image), hits.object.reshape(shape), depth.reshape(shape))
 
 
 @compiled()
