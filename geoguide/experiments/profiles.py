@@ -149,6 +149,7 @@ WORLDS = (1, 2, 3, 4)  # beside the first, 0, which all other rows share
 
 DOSE_ROOMS = (40, 10, 40)  # of the large edition's train, val, test: so that thirteen 2D models can be afforded
 DOSE_STEPS = 1000  # too few, as the first sixty records say: they are marked, and longer rows have yet to be run
+QUALITY_STEPS = 4000  # of so few rooms as well: enough, as those sixty would have needed
 DOSE_DROPS = {"none": "all modules", "imr+iirc": "USD", "usd+iirc": "IMR", "usd+imr": "IIRC"}  # dropped: what remains
 
 
@@ -162,13 +163,13 @@ def dose_response() -> list[ExperimentConfig]:
     for seed in presets.LONG_SEEDS:
         for dose in presets.DOSES:
             modules = (preset(drop=drop, seed=seed, edition="large") for drop in DOSE_DROPS)
-            rows += [_on_few_rooms(config, teacher=dose) for config in (adapter_only(seed), *modules)]
+            rows += [_on_few_rooms(config, DOSE_STEPS, dose) for config in (adapter_only(seed), *modules)]
     return rows
 
 
-def _on_few_rooms(config: ExperimentConfig, teacher: str | None = None) -> ExperimentConfig:
-    """The experiment on `DOSE_ROOMS` of the large edition, for `DOSE_STEPS`."""
-    shorter = {"train__steps": DOSE_STEPS, "train__evaluate_every": DOSE_STEPS // 20}
+def _on_few_rooms(config: ExperimentConfig, steps: int, teacher: str | None = None) -> ExperimentConfig:
+    """The experiment on `DOSE_ROOMS` of the large edition, which take fewer steps."""
+    shorter = {"train__steps": steps, "train__evaluate_every": steps // 20}
     return regime.in_regime(config, teacher=teacher).replace(data__first=DOSE_ROOMS, **shorter)
 
 
@@ -200,7 +201,7 @@ def quality() -> list[ExperimentConfig]:
     """
     rows = []
     for seed in presets.LONG_SEEDS:
-        rows += [_on_few_rooms(adapter_only(seed)), *(with_quality(variant, seed) for variant in QUALITY)]
+        rows += [_on_few_rooms(adapter_only(seed), QUALITY_STEPS), *(with_quality(variant, seed) for variant in QUALITY)]
     return rows
 
 
@@ -218,7 +219,7 @@ def with_quality(variant: str, seed: int = 0) -> ExperimentConfig:
         ConfigError: An unknown variant.
     """
     check_known("quality", variant, QUALITY)
-    config = _on_few_rooms(preset(seed=seed, edition="large"))
+    config = _on_few_rooms(preset(seed=seed, edition="large"), QUALITY_STEPS)
     return config.replace(name=f"{config.name}, {variant}", **QUALITY[variant])
 
 
