@@ -217,7 +217,7 @@ under(figures.show_clouds(clouds, title=title, max_points=20_000), "04_main_tabl
 
 # %% tags=["hide-input"]
 mistakes = failures.confusions(record)
-mistakes.style.hide(axis="index").format(precision=1)
+under(mistakes.style.hide(axis="index").format(precision=1), [record])
 
 # %% [markdown]
 # ## What we found

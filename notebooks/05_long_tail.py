@@ -38,6 +38,7 @@ from geoguide.experiments.presets import PRESETS
 from geoguide.experiments.profiles import main_table
 from geoguide.experiments.records import only, pick
 from geoguide.labels import load_label_set
+from geoguide.paths import results_root
 from geoguide.report import evidence, figures, long_tail, tables
 from geoguide.report import main_table as benchmark_tables
 from geoguide.report.labels import labelled, row_label
@@ -85,7 +86,8 @@ under(view.set_caption(f"mIoU (%), {ours}, absent classes count 0"), found)
 # %% tags=["hide-input"]
 second = long_tail.class_table(lines, rows, "miou_skip").style.hide(axis="index")
 same = bool((lines["occur"] == lines["K"]).all())
-Markdown("Every class of every label set is in the test scenes: both readings are the same.") if same else second
+said = Markdown("Every class of every label set is in the test scenes: both readings are the same.")
+under(said if same else second, found)
 
 # %% [markdown]
 # The paper's table, for comparison in sign and shape, never in size:
@@ -93,7 +95,8 @@ Markdown("Every class of every label set is in the test scenes: both readings ar
 # %% tags=["hide-input"]
 paper = pd.DataFrame(tables.paper("long_tail_miou")).T.rename(columns="K = {}".format)
 paper["kept from the first K to the last"] = (100 * paper.iloc[:, -1] / paper.iloc[:, 0]).map("{:.0f} %".format)
-paper.rename_axis("mIoU (%)").style.format(precision=1).set_caption("paper, real Matterport3D, OpenSeg features")
+shown = paper.rename_axis("mIoU (%)").style.format(precision=1)
+under(shown.set_caption("paper, real Matterport3D, OpenSeg features"), results_root() / "paper.json", "")
 
 # %% tags=["hide-input"]
 drawn = [row for row in rows if row != ON_DESCRIPTORS]

@@ -58,7 +58,7 @@ under(HTML(ledger.page(table, editions)), generated, made_by)
 # tested (C10). The *floor* always says the most frequent class.
 
 # %% tags=["remove-input"]
-HTML(ledger.folds(table, editions))
+under(HTML(ledger.folds(table, editions)), generated, made_by)
 
 # %% [markdown]
 # ## How a verdict is reached

@@ -31,11 +31,12 @@ from IPython.display import Markdown
 
 from geoguide.experiments.environment import environment
 from geoguide.paths import runs_root
+from geoguide.report.sources import under
 
 COLUMNS = {"dataset": "benchmark", "name": "row", "seed": "seed", "committed_miou": "mIoU, committed",
            "fresh_miou": "mIoU, here", "difference_miou": "Δ mIoU", "difference_macc": "Δ mAcc",
            "within": "within", "same_data": "same scenes", "seconds": "seconds"}
-path = runs_root() / report
+path, made_by = runs_root() / report, "geoguide verify --profile quick"
 result = json.loads(path.read_text()) if path.is_file() else None
 
 # %%
@@ -62,13 +63,14 @@ Markdown(answer)
 # %% tags=["hide-input"]
 told = rows.assign(largest=change.max(axis=1)).groupby("dataset", sort=False).agg(
     rows=("name", "size"), within=("within", "sum"), largest=("largest", "max"), same=("same_data", "sum"))
-told.rename(columns={"within": "within what is allowed", "largest": "largest difference (points)",
-                     "same": "rows on scenes of the same fingerprint"}).style.format(precision=2)
+told = told.rename(columns={"within": "within what is allowed", "largest": "largest difference (points)",
+                            "same": "rows on scenes of the same fingerprint"})
+under(told.style.format(precision=2), path, made_by)
 
 # %% tags=["hide-input"]
 shown = rows[list(COLUMNS)].rename(columns=COLUMNS)
 shown[["Δ mIoU", "Δ mAcc"]] = shown[["Δ mIoU", "Δ mAcc"]].astype(float).round(2) + 0.0  # no "-0.00"
-shown.style.hide(axis="index").format(precision=2)
+under(shown.style.hide(axis="index").format(precision=2), path, made_by)
 
 # %% [markdown]
 # ## The machine
@@ -76,7 +78,7 @@ shown.style.hide(axis="index").format(precision=2)
 # %%
 machine = dict(result["environment"]) if result else environment()
 machine |= machine.pop("packages")
-pd.Series(machine, name="value").to_frame()
+under(pd.Series(machine, name="value").to_frame(), path, made_by)
 
 # %% [markdown]
 # ## What we found

@@ -55,7 +55,7 @@ package = Path(geoguide.__file__).parent
 published = pd.read_csv(package / "datasets" / "published.csv")
 known = published["gigabytes"].map("{:g}".format)
 published["gigabytes"] = known.where(published["gigabytes"].notna(), "not available to us")
-published.style.hide(axis="index")
+under(published.style.hide(axis="index"), package / "datasets" / "published.csv", "")
 
 # %% [markdown]
 # OpenScene lists LSeg features of Matterport3D, and nuScenes' train features, as not published. Without features of the

@@ -40,7 +40,7 @@ figures.use_offline_renderer()
 
 # %% tags=["hide-input"]
 rooms, circle = layout.read_house(PACKAGE)
-figures.import_picture(rooms, title="Rooms of the package and what imports what")
+under(figures.import_picture(rooms, title="Rooms of the package and what imports what"), "12_layout")
 
 # %% [markdown]
 # ## The rooms

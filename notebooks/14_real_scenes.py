@@ -42,6 +42,7 @@ from geoguide.experiments import real_rooms
 from geoguide.experiments.pools import run_all
 from geoguide.experiments.profiles import ablation
 from geoguide.experiments.records import find_all, frame, read_all
+from geoguide.paths import results_root
 from geoguide.report import figures
 from geoguide.report import real_rooms as report
 from geoguide.report.key_frame import key_frame_recall
@@ -139,7 +140,8 @@ under(view, found)
 # %% tags=["hide-input"]
 groups = {", ".join(map(str, key)): report.differences(mine, report.ADAPTER, confidence)
           for key, mine in rest.groupby(keys[1:], sort=False)}
-pd.concat(groups, names=["2D model, frozen features, rooms, steps", ""]).droplevel(1) if groups else Markdown("")
+names = ["2D model, frozen features, rooms, steps", ""]
+under(pd.concat(groups, names=names).droplevel(1) if groups else None, found)
 
 # %% [markdown]
 # ## Does training settle?
@@ -160,8 +162,9 @@ under(figures.curves(runs, title="Real: the point term of the loss", y_title="1 
 # the signs agree?
 
 # %% tags=["hide-input"]
-generated = frame(find_all(ablation()))
-report.beside_generated(main, generated, confidence).style.hide(axis="index")
+made = find_all(ablation())
+generated = frame(made)
+under(report.beside_generated(main, generated, confidence).style.hide(axis="index"), [*found, *made])
 
 # %% [markdown]
 # ## Outdoors: one key frame
@@ -171,7 +174,7 @@ report.beside_generated(main, generated, confidence).style.hide(axis="index")
 # works, and ranks nothing.
 
 # %%
-key_frame_recall()
+under(key_frame_recall(), results_root() / "key_frame.json")
 
 # %% [markdown]
 # ## What we found

@@ -40,6 +40,9 @@ def test_records_of_a_real_room_name_the_chapter_that_takes_a_folder():
 
 def test_a_measured_file_names_its_benchmark_or_none_is_made_up():
     assert of_file(results_root() / "masks.json").command == "python benchmarks/masks.py"
+    paper = of_file(results_root() / "paper.json", "")._repr_html_()
+    assert "results/paper.json" in paper and "Again" not in paper
+    assert of_file(Path("/elsewhere/runs/verify.json"), "geoguide verify").files == ("verify.json",)
     assert of_file(results_root() / "backbones" / "probe.json", "geoguide probe").command == "geoguide probe"
     with pytest.raises(DataError, match=r"paper\.json: no benchmark paper\.py makes it"):
         of_file(results_root() / "paper.json")
@@ -58,6 +61,16 @@ def test_under_shows_what_there_is_and_says_nothing_of_no_records(capsys):
     assert under("a table", records).files and "a table" in capsys.readouterr().out
     assert under(None, records) is None and under("a table", []) is None
     assert under(None, "02_modules").command == "papermill notebooks/02_modules.ipynb out.ipynb"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_under_every_table_stands_what_it_was_made_from(path):
+    """Whatever a cell shows and is not a sentence of its own."""
+    sentences = ("under(", "Markdown(", "print(", "clear_output(", "figures.use_offline_renderer(")
+    for cell in nbformat.read(path, as_version=4).cells:
+        last = ast.parse(cell.source).body[-1:] if cell.cell_type == "code" else []
+        if last and isinstance(last[0], ast.Expr):
+            assert ast.unparse(last[0]).startswith(sentences), f"{path.stem}: {ast.unparse(last[0])[:80]}"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

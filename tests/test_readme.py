@@ -1,25 +1,25 @@
 """The results of README and introduction: between the markers, from the committed records, and in step with them."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from geoguide.errors import DataError
 from geoguide.report import readme
+from geoguide.report.ledger_page import FINDINGS
 
 
 def test_the_committed_pages_are_in_step_and_outside_the_markers_all_stays(tmp_path: Path) -> None:
-    copy, introduction = tmp_path / "README.md", tmp_path / "intro.md"
-    shutil.copyfile(readme.README, copy)
-    introduction.write_text(f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n")
-    readme.update_readme(copy, introduction)
-    assert copy.read_text() == readme.README.read_text(), "run `geoguide replicate`"
-    text = introduction.read_text()
-    assert text.startswith("above\n") and text.endswith("\nbelow\n") and "\nold\n" not in text
-    findings = text.removeprefix("above\n").removesuffix("\nbelow\n")
-    assert findings in readme.INTRODUCTION.read_text(), "run `geoguide replicate`"
-    assert "| C12 | **" in findings and "beside the claim: *with all three the student beats 2D fusion" in findings
+    pages = [readme.README, readme.INTRODUCTION]
+    copies = [tmp_path / page.name for page in pages]
+    for page, copy in zip(pages, copies, strict=True):
+        before, _, after = page.read_text().partition(readme.BEGIN)
+        copy.write_text(f"{before}{readme.BEGIN}\nold\n{readme.END}{after.partition(readme.END)[2]}")
+    readme.update_readme(*copies)
+    for page, copy in zip(pages, copies, strict=True):
+        assert copy.read_text() == page.read_text(), "run `geoguide replicate`"
+        assert page.read_text().count("\n- **") == len(FINDINGS)
+    assert "| C12 | **" in copies[1].read_text() and "| C12 |" not in copies[0].read_text()
 
 
 @pytest.mark.parametrize("lacking", ["README.md", "intro.md"])

@@ -201,7 +201,8 @@ def quality() -> list[ExperimentConfig]:
     """
     rows = []
     for seed in presets.LONG_SEEDS:
-        rows += [_on_few_rooms(adapter_only(seed), QUALITY_STEPS), *(with_quality(variant, seed) for variant in QUALITY)]
+        rows.append(_on_few_rooms(adapter_only(seed), QUALITY_STEPS))
+        rows += [with_quality(variant, seed) for variant in QUALITY]
     return rows
 
 

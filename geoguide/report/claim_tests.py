@@ -10,7 +10,7 @@ from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import KEPT, SCORE
 from geoguide.method.objective import MODULES
 from geoguide.report import cross_domain as transfer
-from geoguide.report import long_tail
+from geoguide.report import long_tail, quality
 from geoguide.report.claims import gain as paper_gain
 from geoguide.report.evidence import Side
 from geoguide.report.labels import PLACES, row_label
@@ -86,7 +86,7 @@ def _of_freezing(edition: Edition) -> Iterator[ClaimTest]:
 
 
 def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
-    """C3, C4, C6 and C11."""
+    """C3, C4 and C6."""
     rooms = HERE | {"teacher": own_models(edition)["scannet"]}
     full, adapter = FULL | rooms, ADAPTER | rooms
     for variant in reversed(presets.CHAPTER_PRESETS):
@@ -120,12 +120,24 @@ def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
         yield ClaimTest("C4", alone, full, f"{module.upper()} alone scores lower than all three", "lower")
         yield ClaimTest("C4", alone, adapter, f"{module.upper()} alone beats the adapter alone", aside=True)
     yield ClaimTest("C6", full, adapter, "all three beat the adapter alone in mAcc too", metrics=("mAcc",))
-    for told, changes in regime.CONTROLS.items() if edition == "large" else ():
+
+
+def _of_regions_and_controls(edition: Edition) -> Iterator[ClaimTest]:
+    """C11 and, beside C3, what works-best loses without a part of its own; on the large edition alone."""
+    if edition != "large":
+        return
+    rooms = HERE | {"teacher": own_models(edition)["scannet"]}
+    full = FULL | rooms
+    for told, changes in regime.CONTROLS.items():
         changed = Facts.of(regime.in_regime(presets.preset(edition=edition).replace(**changes))).changed
         given = told.startswith("true ")
         what = f"{told}: {'higher' if given else 'lower'} scores"
         first, second = full | {"changed": changed}, full
         yield ClaimTest("C11" if given else "C3", first, second, what, "higher" if given else "lower", aside=not given)
+    for better, worse in (*quality.CONTRASTS, quality.ALIKE):
+        first, second = (rooms | quality.row_of(variant) for variant in (better, worse))
+        aside = (better, worse) == quality.ALIKE
+        yield ClaimTest("C11", first, second, f"{better} beat {worse} (few rooms)", aside=aside)
 
 
 def _of_others(edition: Edition) -> Iterator[ClaimTest]:
@@ -189,5 +201,6 @@ def claim_tests(edition: Edition) -> list[ClaimTest]:
     Returns:
         The tests, those that decide on a claim before those aside.
     """
-    every = (_of_freezing(edition), _of_modules(edition), _of_others(edition), _of_long_tail(edition), _of_places())
-    return sorted((test for part in every for test in part), key=lambda test: test.aside)
+    parts = (_of_freezing, _of_modules, _of_regions_and_controls, _of_others, _of_long_tail)
+    every = [*(test for part in parts for test in part(edition)), *_of_places()]
+    return sorted(every, key=lambda test: test.aside)

@@ -119,7 +119,6 @@ CLAIMS = (
         "Better masks or superpoints change nothing.",
         "masks.source and superpoints.k: masks from geometry in place of Mask3D",
         "07_protocol",
-        "worse masks and superpoints: no rows with enough seeds yet",
     ),
     Claim(
         "C12",

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from geoguide.datasets.config import Edition
+from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.regime import LONGER
+from geoguide.method.objective import MODULES
 from geoguide.report.claim_tests import LONG, SHORT, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
@@ -16,6 +18,26 @@ from geoguide.report.ledger import EDITIONS
 from geoguide.report.tables import markdown
 
 PENDING = "not tested yet: rows pending"
+_PLACES = {"rooms": "scannet", "houses": "matterport3d", "streets": "nuscenes"}
+FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the question, and the tests that answer it
+    "Do the three modules beat the adapter alone?": {"equal steps": SHORT, f"{LONGER} times as many": LONG},
+    "Does each of them help (do the scores fall without it)?": {
+        name.upper(): f"removing {name.upper()} lowers the scores (works-best)" for name in MODULES
+    },
+    "Does the student beat the 2D features that it learns from?": {
+        place: f"with all three the student beats 2D fusion, which it learns from ({dataset})"
+        for place, dataset in _PLACES.items()
+    },
+    "Frozen backbone or entire network?": {
+        "frozen is better with OpenSeg-like features": "the frozen backbone beats entire network (OpenSeg-like)",
+        "not with LSeg-like ones": "the frozen backbone does not beat entire network (LSeg-like)",
+    },
+    "Does it beat the other systems (in rooms)?": {
+        "OpenScene's network": "beats OpenScene's network (scannet)",
+        **{f"{name}'s objective on our backbone": f"beats {name}'s objective on the same frozen backbone (scannet)"
+           for name in SYSTEMS},
+    },
+}  # fmt: skip
 SHOWN = ("verdict", "test", "difference", "metric", "over", "p", "edition", "of", "says")  # of `ledger.COLUMNS`
 
 
@@ -122,22 +144,52 @@ def story(table: pd.DataFrame, *claims: str, aside: bool = True) -> list[str]:
     return told
 
 
-def against(table: pd.DataFrame) -> list[str]:
+def findings(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> list[str]:
+    """The answers to `FINDINGS` as the lines of a list.
+
+    Args:
+        table: See `ledger.verdicts`.
+        editions: In the order in which they count: each test is told of those up to the first one that decides on it.
+
+    Returns:
+        A line of Markdown per question; a test that was run nowhere is left out.
+    """
+    told = []
+    for question, tests in FINDINGS.items():
+        answers: list[tuple[str, str, Edition]] = []
+        for label, test in tests.items():
+            for edition in editions:
+                lines = table[(table["test"] == test) & (table["edition"] == edition)]
+                said = [f"**{x['verdict']}** ({x['difference']} {x['metric']})" for x in lines.to_dict("records")]
+                answers += [(label, ", ".join(said), edition)] if said else []
+                if set(lines["verdict"]) & set(DECIDED):
+                    break
+        of = {edition for *_, edition in answers}
+        parts = [f"{label}{f', {edition} edition' if len(of) > 1 else ''}: {said}" for label, said, edition in answers]
+        if parts:
+            told.append(f"- **{question}** {'; '.join(parts)}{f' ({of.pop()} edition)' if len(of) == 1 else ''}.")
+    return told
+
+
+def against(table: pd.DataFrame, told: bool = True) -> list[str]:
     """What spoke against the paper, or against the method itself: every test whose verdict is *contradicted*.
 
     Args:
         table: See `ledger.verdicts`.
+        told: Whether those that `findings` tells are listed again.
 
     Returns:
         A line of Markdown per test, those that decide on a claim first; a line that says so where there is none.
     """
     found = table[table["verdict"] == CONTRADICTED].sort_values("aside", kind="stable")
-    told = [
+    if not told:
+        found = found[~found["test"].isin({test for tests in FINDINGS.values() for test in tests.values()})]
+    lines = [
         f"- {x['claim']}{', beside the claim' if x['aside'] else ''}: *{x['test']}* is **{CONTRADICTED}** "
         f"({x['difference']} {x['metric']}, {x['edition']} edition, {x['over']})."
         for x in found.to_dict("records")
     ]
-    return told or ["- No test was contradicted."]
+    return lines or [f"- No {'' if told else 'other '}test was contradicted."]
 
 
 def longer(table: pd.DataFrame) -> list[str]:

@@ -30,9 +30,15 @@ def update_readme(path: Path = README, introduction: Path = INTRODUCTION) -> Non
         text = page.read_text()
         if BEGIN not in text or END not in text:
             raise DataError(f"{page}: the markers of the results are missing")
-    findings = _findings()
-    for page in (path, introduction):
-        _rewrite(page, findings)
+    table = ledger.verdicts()
+    said = [
+        "Five findings, on mini data (chapter 08 has every test, and the verdict on each of the paper's claims):",
+        "\n".join(ledger_page.findings(table)),
+    ]
+    _rewrite(path, [*said, "What else spoke against it:", "\n".join(ledger_page.against(table, told=False))])
+    claims = ["Claim by claim:", ledger_page.overview(table)]
+    against = "\n".join([*ledger_page.against(table), *ledger_page.longer(table)])
+    _rewrite(introduction, [*said, *claims, "What spoke against it, or against the method itself:", against])
 
 
 def _rewrite(path: Path, paragraphs: list[str]) -> None:
@@ -43,14 +49,3 @@ def _rewrite(path: Path, paragraphs: list[str]) -> None:
     updated = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: body, text, flags=re.DOTALL)
     if updated != text:
         write_text(path, updated)
-
-
-def _findings() -> list[str]:
-    """The paragraphs on the claims: a table with a line each, and what spoke against them."""
-    table = ledger.verdicts()
-    return [
-        "What the paper claims, and the verdict here, on mini data (chapter 08 has every test):",
-        ledger_page.overview(table),
-        "What spoke against it, or against the method itself:",
-        "\n".join([*ledger_page.against(table), *ledger_page.longer(table)]),
-    ]

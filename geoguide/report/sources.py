@@ -24,21 +24,23 @@ class Source:
 
     Attributes:
         files: Paths from the repository's root.
-        command: For a shell in that folder.
+        command: For a shell in that folder; empty where none makes them (the paper's own figures).
     """
 
     files: tuple[str, ...]
     command: str
 
     def __repr__(self) -> str:
-        return f"From {', '.join(self.files[:_SHOWN])}{' ...' if len(self.files) > _SHOWN else ''}: {self.command}"
+        files = f"{', '.join(self.files[:_SHOWN])}{' ...' if len(self.files) > _SHOWN else ''}"
+        return f"From {files}: {self.command or 'no command makes it'}"
 
     def _repr_html_(self) -> str:
         names = [f"<code>{escape(name)}</code>" for name in self.files]
         told = ", ".join(names) + ". "
         if len(names) > _SHOWN:
             told = f"<details><summary>{len(names)} records</summary>{told}</details>"
-        return f'<div class="source">From {told}Again: <code>{escape(self.command)}</code></div>'
+        again = f"Again: <code>{escape(self.command)}</code>" if self.command else ""
+        return f'<div class="source">From {told}{again}</div>'
 
 
 def under(shown: Any, made_from: Sequence[Record] | Path | str, command: str | None = None) -> Source | None:
@@ -110,8 +112,8 @@ def of_file(path: Path, command: str | None = None) -> Source:
     """A committed file that a benchmark wrote.
 
     Args:
-        path: `results/NAME.json` or `benchmarks/results/NAME.json`, of the repository.
-        command: What makes it; None for `python benchmarks/NAME.py`.
+        path: `results/NAME.json` or `benchmarks/results/NAME.json`, of the repository; its name alone if elsewhere.
+        command: What makes it, empty where nothing does; None for `python benchmarks/NAME.py`.
 
     Returns:
         The source.
@@ -124,4 +126,4 @@ def of_file(path: Path, command: str | None = None) -> Source:
         command = f"python benchmarks/{path.stem}.py"
         if not (root / "benchmarks" / f"{path.stem}.py").is_file():
             raise DataError(f"{path}: no benchmark {path.stem}.py makes it; name the command")
-    return Source((str(path.relative_to(root)),), command)
+    return Source((str(path.relative_to(root)) if path.is_relative_to(root) else path.name,), command)
