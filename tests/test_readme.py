@@ -1,5 +1,6 @@
 """The results of README and introduction: between the markers, from the committed records, and in step with them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ def test_the_committed_pages_are_in_step_and_outside_the_markers_all_stays(tmp_p
     pages = [readme.README, readme.INTRODUCTION]
     copies = [tmp_path / page.name for page in pages]
     for page, copy in zip(pages, copies, strict=True):
-        before, _, after = page.read_text().partition(readme.BEGIN)
-        copy.write_text(f"{before}{readme.BEGIN}\nold\n{readme.END}{after.partition(readme.END)[2]}")
+        text = page.read_text()
+        for begin, end in (readme.RESULTS, readme.NEEDED):
+            text = re.sub(re.escape(begin) + ".*?" + re.escape(end), f"{begin}\nold\n{end}", text, flags=re.DOTALL)
+        copy.write_text(text)
     readme.update_readme(*copies)
     for page, copy in zip(pages, copies, strict=True):
         assert copy.read_text() == page.read_text(), "run `geoguide replicate`"
@@ -26,7 +29,7 @@ def test_the_committed_pages_are_in_step_and_outside_the_markers_all_stays(tmp_p
 def test_a_page_without_markers_is_refused_and_neither_is_written(tmp_path: Path, lacking: str) -> None:
     pages = [tmp_path / "README.md", tmp_path / "intro.md"]
     for page in pages:
-        page.write_text("nothing here" if page.name == lacking else f"{readme.BEGIN}{readme.END}")
-    with pytest.raises(DataError, match=rf"{lacking}: the markers"):
+        page.write_text("nothing here" if page.name == lacking else "".join(readme.RESULTS + readme.NEEDED))
+    with pytest.raises(DataError, match=rf"{lacking}: the marker"):
         readme.update_readme(*pages)
     assert [page.read_text() == "nothing here" for page in pages] == [page.name == lacking for page in pages]

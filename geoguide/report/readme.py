@@ -1,5 +1,6 @@
-"""The results of the README and of the book's introduction, written from the records."""
+"""The results of the README and of the book's introduction, and what the README says is needed: from committed files."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,13 +10,14 @@ from geoguide.report import ledger, ledger_page
 
 README = PACKAGE.parent / "README.md"
 INTRODUCTION = PACKAGE.parent / "book" / "intro.md"
+MEASURED = PACKAGE.parent / "benchmarks" / "results" / "fresh_clone.json"
 
-
-BEGIN, END = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- results:end -->"
+RESULTS = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- results:end -->"
+NEEDED = "<!-- needed:begin (from benchmarks/results/fresh_clone.json) -->", "<!-- needed:end -->"
 
 
 def update_readme(path: Path = README, introduction: Path = INTRODUCTION) -> None:
-    """Rewrite the results of the README and of the book's introduction between their markers; everything else stays.
+    """Rewrite both pages between their markers; everything else stays.
 
     Args:
         path: The README; it is written only where something changes.
@@ -24,28 +26,51 @@ def update_readme(path: Path = README, introduction: Path = INTRODUCTION) -> Non
     Raises:
         DataError: It is not there, as in an installed package, or a marker is missing.
     """
-    for page in (path, introduction):
+    for page, markers in ((path, (*RESULTS, *NEEDED)), (introduction, RESULTS)):
         if not page.is_file():
             raise DataError(f"{page}: no such file: it is part of a clone")
         text = page.read_text()
-        if BEGIN not in text or END not in text:
-            raise DataError(f"{page}: the markers of the results are missing")
+        if lacking := [marker for marker in markers if marker not in text]:
+            raise DataError(f"{page}: the marker {lacking[0]} is missing")
     table = ledger.verdicts()
     said = [
         "Five findings, on mini data (chapter 08 has every test, and the verdict on each of the paper's claims):",
         "\n".join(ledger_page.findings(table)),
     ]
-    _rewrite(path, [*said, "What else spoke against it:", "\n".join(ledger_page.against(table, told=False))])
-    claims = ["Claim by claim:", ledger_page.overview(table)]
+    others = ["What else spoke against it:", "\n".join(ledger_page.against(table, told=False))]
+    _rewrite(path, RESULTS, [*said, *others])
+    _rewrite(path, NEEDED, [needed()])
     against = "\n".join([*ledger_page.against(table), *ledger_page.longer(table)])
-    _rewrite(introduction, [*said, *claims, "What spoke against it, or against the method itself:", against])
+    claims = ["Claim by claim:", ledger_page.overview(table)]
+    _rewrite(introduction, RESULTS, [*said, *claims, "What spoke against it, or against the method itself:", against])
 
 
-def _rewrite(path: Path, paragraphs: list[str]) -> None:
-    """Put paragraphs between the markers of a page."""
+def needed(path: Path = MEASURED) -> str:
+    """What a newcomer needs, in one sentence.
+
+    Args:
+        path: What `benchmarks/fresh_clone.py` measured.
+
+    Returns:
+        Minutes, memory and disk of the two commands.
+    """
+    told = json.loads(path.read_text())
+    steps = {row["step"]: row for row in told["rows"] if "step" in row}
+    disk = {row["part"]: row["gb"] for row in told["rows"] if "part" in row}
+    book = sum(steps[name]["seconds"] for name in ("make data", "make book"))
+    return (
+        f"Measured in a fresh clone on {told['machine']['cpus']} cores: `make setup` {steps['make setup']['seconds'] / 60:.1f} minutes, "
+        f"`make book` {book / 60:.0f}, {max(row['peak_mb'] for row in steps.values()) / 1024:.1f} GB of memory "
+        f"in the largest process, {sum(disk.values()):.0f} GB of disk ({disk['packages']:.1f} of them packages, "
+        f"{disk['data and cache']:.1f} data and a cache, which `geoguide data clean` empties)."
+    )
+
+
+def _rewrite(path: Path, markers: tuple[str, str], paragraphs: list[str]) -> None:
+    """Put paragraphs between two markers of a page."""
     sweep(path.parent)
-    text = path.read_text()
-    body = "\n\n".join([BEGIN, *paragraphs, END])
-    updated = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: body, text, flags=re.DOTALL)
+    text, (begin, end) = path.read_text(), markers
+    body = "\n\n".join([begin, *paragraphs, end])
+    updated = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: body, text, flags=re.DOTALL)
     if updated != text:
         write_text(path, updated)

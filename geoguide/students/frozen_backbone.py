@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geoguide.backbones import BackboneConfig, open_backbone
 from geoguide.method.batch import Batch
+from geoguide.ops.indexed import IndexedRows
 from geoguide.prepared import PreparedScene
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.statistics import geometry_statistics, mean_lifted, start_at_mean
@@ -98,8 +99,11 @@ class FrozenBackboneStudent(Student[Adapter]):
 
     def features(self, scene: PreparedScene, chosen: np.ndarray | None = None) -> Tensor:
         """F_3d^sem [p, C], from the frozen features that the scene holds (see `Student.features`)."""
-        geometry = np.array(scene.geometry) if chosen is None else scene.geometry[chosen]
-        return self.network.whole(torch.from_numpy(geometry))
+        geometry = scene.geometry
+        if chosen is None and isinstance(geometry, IndexedRows):  # each different row once: a fifth of the work
+            index = torch.from_numpy(np.array(geometry.index)).to(self.device)
+            return self.network.whole(torch.from_numpy(np.array(geometry.rows)))[index]
+        return self.network.whole(torch.from_numpy(np.array(geometry) if chosen is None else geometry[chosen]))
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
         """F_3d^sem [P, C] for each motion; the scene's files are read again for its normals (see `Student.moved`)."""
