@@ -145,7 +145,8 @@ class Place:
     features: str = "OpenSeg-like"
     """A 2D model that looks at the images: transformers:NAME_OR_FOLDER, litert:FILE, open_clip:MODEL, mini:NAME, or
     your own code as own:MODULE:CALLABLE. Else mini: OpenSeg-like, LSeg-like or "persistent errors" (simulated); real
-    data: the folder of OpenScene's fused features inside --data."""
+    data: the folder of OpenScene's fused features inside --data, or none (scenes that are only scored; what `evaluate`
+    takes there unless --mode asks for 2D features)."""
     text: str | None = None
     """The text space, such as minilm or clip-vit-b32; default that of the 2D model, or of the features' width."""
     weights: str | None = None
@@ -275,12 +276,15 @@ class Evaluate(Place):
         from geoguide.pipeline.config import ExperimentConfig
         from geoguide.pipeline.evaluate import evaluate
         from geoguide.pipeline.prepare import prepare_split
+        from geoguide.pipeline.protocols import PROTOCOLS
 
         model = geoguide.load(self.model, self.weights).to(self.device)
-        config = self.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
+        mode = self.mode or (PROTOCOLS[self.protocol].mode if self.protocol else "distill")
+        asked = self.data == "mini" or self.features != Place.features or mode != "distill"
+        place = self if asked else replace(self, features="none")  # points and text are all that is needed
+        config = place.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
         config.check_space()
-        if self.mode is not None:
-            config = config.replace(protocol__mode=self.mode)
+        config = config.replace(protocol__mode=mode)
         scenes = prepare_split(config, self.split)
         learned = [scene.name for scene in scenes if scene.fingerprint in model.scenes.values()]
         scored = describe(evaluate(config, model.student(), scenes=scenes), config.data.label_set)

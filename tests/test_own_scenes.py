@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -274,3 +275,20 @@ def test_the_command_names_scenes(tmp_path: Path) -> None:
     splits = Splits(("scene0000_00", "scene0113_00"), (), ("scene0001_00", "scene0002_00"))
     assert options["splits"] == splits and cli.Train().options["splits"] is None
     assert cli.Train(train="a", test="b").place(ExperimentConfig()).data.splits == Splits(("a",), (), ("b",))
+
+
+def test_a_model_is_scored_on_labelled_scenes_without_any_2d_model(short: ExperimentConfig, capsys) -> None:
+    """Points and text are all that a student needs; a simulated 2D model knows nothing of real scenes."""
+    name, root = list_sources(short.data, "test")[0].name, short.data.folder
+    chosen = ["--data", str(root), "--test", name, "--protocol", "strict"]
+
+    def told(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*arguments])
+        said = capsys.readouterr()
+        return f"{stop.value.code} {said.out}{said.err}"
+
+    assert re.match(r"0 [^$]*mIoU \d", told("evaluate", *chosen))
+    simulated = re.compile(r"2 .*OpenSeg-like is simulated, of mini data")
+    assert simulated.match(told("train", *chosen[:2], "--train", name))
+    assert simulated.match(told("evaluate", *chosen, "--mode", "fusion"))

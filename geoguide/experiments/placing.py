@@ -10,7 +10,7 @@ from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
 from geoguide.datasets.config import DataConfig, Edition, Splits
 from geoguide.errors import ConfigError, check_known
-from geoguide.experiments.presets import DEFAULT_TEACHER, with_teacher
+from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.pipeline.protocols import PROTOCOLS
@@ -213,10 +213,13 @@ def real(
         The experiment there.
 
     Raises:
-        ConfigError: An unknown benchmark or protocol, or features of another width than the text.
+        ConfigError: An unknown benchmark or protocol, a simulated 2D model, or features of another width than the text.
         DataError: Something is not there.
     """
     there = benchmark(dataset)
+    if features in TEACHERS:
+        what = "a 2D model that looks at images, a folder of fused features inside the data, or none to score without"
+        raise ConfigError(f"features of real data: expected {what}; {features} is simulated, of mini data")
     config = under_protocol(config, protocol)
     config = config.replace(
         lifting=there.openscene.lifting,

@@ -1,4 +1,4 @@
-"""The results of the README and of the book's introduction, and what the README says is needed: from committed files."""
+"""The results of README and introduction, and what the README says is needed: from committed files."""
 
 import json
 import re
@@ -57,12 +57,13 @@ def needed(path: Path = MEASURED) -> str:
     told = json.loads(path.read_text())
     steps = {row["step"]: row for row in told["rows"] if "step" in row}
     disk = {row["part"]: row["gb"] for row in told["rows"] if "part" in row}
-    book = sum(steps[name]["seconds"] for name in ("make data", "make book"))
+    setup, data, book = (steps[f"make {name}"]["seconds"] / 60 for name in ("setup", "data", "book"))
+    memory = max(row["peak_mb"] for row in steps.values()) / 1024
     return (
-        f"Measured in a fresh clone on {told['machine']['cpus']} cores: `make setup` {steps['make setup']['seconds'] / 60:.1f} minutes, "
-        f"`make book` {book / 60:.0f}, {max(row['peak_mb'] for row in steps.values()) / 1024:.1f} GB of memory "
-        f"in the largest process, {sum(disk.values()):.0f} GB of disk ({disk['packages']:.1f} of them packages, "
-        f"{disk['data and cache']:.1f} data and a cache, which `geoguide data clean` empties)."
+        f"Measured in a fresh clone on {told['machine']['cpus']} cores: `make setup` {setup:.1f} minutes, `make book` "
+        f"{data + book:.0f} minutes, {memory:.1f} GB of memory in the largest process, {sum(disk.values()):.0f} GB of "
+        f"disk ({disk['packages']:.1f} of them packages, {disk['data and cache']:.1f} data and a cache, which "
+        "`geoguide data clean` empties)."
     )
 
 
