@@ -155,3 +155,34 @@ def test_trainings_for_longer_are_judged_and_told():
     (told,) = ledger_page.longer(table)
     assert all(difference in told for difference in lines["difference"])
     assert ledger_page.longer(table[table["test"] != LONG]) == []
+
+
+def test_findings_tell_each_test_up_to_the_first_edition_that_decides() -> None:
+    question, (first, second, third) = next(
+        (question, [*tests.items()]) for question, tests in ledger_page.FINDINGS.items() if len(tests) == 3
+    )
+    rows = [
+        (first[1], "large", NO_VERDICT, "+1.00", "mIoU"),
+        (first[1], "small", SUPPORTED, "+2.00", "mIoU"),
+        (second[1], "large", UNDECIDED, "+0.10", "mIoU"),
+        (second[1], "large", CONTRADICTED, "-3.00", "mAcc"),
+        (second[1], "small", SUPPORTED, "+4.00", "mIoU"),
+    ]
+    table = pd.DataFrame(rows, columns=["test", "edition", "verdict", "difference", "metric"])
+    table = table.assign(claim="C3", aside=False, over="3 seeds")
+    assert ledger_page.findings(table) == [
+        f"- **{question}** {first[0]}, large edition: **{NO_VERDICT}** (+1.00 mIoU); {first[0]}, small edition: "
+        f"**{SUPPORTED}** (+2.00 mIoU); {second[0]}, large edition: **{UNDECIDED}** (+0.10 mIoU), **{CONTRADICTED}** "
+        "(-3.00 mAcc)."
+    ]
+    (one,) = ledger_page.findings(table[table["edition"] == "small"])
+    parts = f"{first[0]}: **{SUPPORTED}** (+2.00 mIoU); {second[0]}: **{SUPPORTED}** (+4.00 mIoU)"
+    assert one == f"- **{question}** {parts} (small edition)."
+    assert ledger_page.findings(table[:0]) == [] and third[1] not in set(table["test"])
+    assert len(ledger_page.against(table)) == 1 and "-3.00 mAcc" in ledger_page.against(table)[0]
+    assert ledger_page.against(table, told=False) == ["- No other test was contradicted."]
+
+
+def test_every_finding_names_tests_that_exist() -> None:
+    known = {test.what for edition in ("small", "large") for test in claim_tests(edition)}
+    assert {what for tests in ledger_page.FINDINGS.values() for what in tests.values()} <= known

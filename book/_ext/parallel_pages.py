@@ -1,4 +1,4 @@
-"""Sphinx extension: several pages are read, and their notebooks run, at a time; `jupyter-book build` has no option for it.
+"""Sphinx extension: pages are read, and their notebooks run, several at a time; `jupyter-book` has no option for it.
 
 A notebook waits for its kernel and for files more than it computes, so there are two pages to a core.
 """
