@@ -9,7 +9,7 @@ from fake_records import fake_record
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.presets import LONG_SEEDS
-from geoguide.experiments.profiles import QUALITY, profile, quality, with_quality
+from geoguide.experiments.profiles import ALONE, ALONE_QUALITY, QUALITY, profile, quality, with_quality
 from geoguide.experiments.records import frame
 from geoguide.frozen import config_hash
 from geoguide.instances.scene_masks import MaskConfig, scene_masks
@@ -27,7 +27,7 @@ from geoguide.superpoints import SuperpointConfig, scene_superpoints, superpoint
 def test_rows_are_told_apart_by_facts_alone() -> None:
     rows = quality()
     found = [Facts.of(config) for config in rows]
-    assert len(set(found)) == len(found) == len(LONG_SEEDS) * (1 + len(QUALITY))
+    assert len(set(found)) == len(found) == len(LONG_SEEDS) * (1 + len(QUALITY) + len(ALONE) * len(ALONE_QUALITY))
     assert len({config_hash(config) for config in rows}) == len(rows) == len(profile("quality"))
     few = {"data.first", "train.steps", "train.evaluate_every"}
     for variant in QUALITY:
@@ -114,11 +114,14 @@ def test_gains_by_hand() -> None:
     assert all(gain.settled for gain in told)
     table = report.quality_table(told).set_index("works-best with")["gain over the adapter"]
     assert table["ours"] == estimate(gained["ours"]).text() and table["superpoints finer"] == report.NO_RECORD
+    made += [fake_record(with_quality("ours", seed, ALONE["usd"]), 40.0 + seed) for seed in LONG_SEEDS]
+    made += [fake_record(with_quality(ALONE_QUALITY[2], seed, ALONE["usd"]), 38.0 + seed) for seed in LONG_SEEDS]
     tests = ledger(frame(made, edition="large").assign(over=SEEDS), "large").set_index("test")
     coarse = tests.loc["ours beat superpoints far too coarse (few rooms)"]
     gap = np.subtract(gained["ours"], gained["superpoints far too coarse"])
     assert (coarse["difference"], coarse["verdict"]) == (estimate(gap).text(), "supported")
     assert tests.loc["true masks beat ours (few rooms)", "difference"] == "+1.00 [+1.00, +1.00]"
+    assert tests.loc["USD alone: ours beat superpoints far too coarse (few rooms)", "verdict"] == "supported"
     assert not tests.index.str.contains("far too fine").any()
     shown = report.panels(told)
     assert set(shown[report.PURITY]) & set(shown[report.IOU]) == {"ours"}

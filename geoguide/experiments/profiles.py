@@ -191,27 +191,33 @@ QUALITY: dict[str, dict[str, Any]] = {
         for share in (0.3, 0.6, 1.0)
     },
 }
+ALONE = {"usd": "imr+iirc", "iirc": "usd+imr"}  # what a module takes of superpoints by itself: what is dropped
+ALONE_QUALITY = ("ours", "superpoints far too fine", "superpoints far too coarse")
 
 
 def quality() -> list[ExperimentConfig]:
     """The adapter, and works-best by superpoints and masks from far too bad to an oracle's (claim C11, chapter 07).
 
     Returns:
-        The configs of few seeds, seed by seed, in the order of `QUALITY`.
+        The configs of few seeds, seed by seed, in the order of `QUALITY`; then those of `ALONE_QUALITY` with one
+        module.
     """
     rows = []
     for seed in presets.LONG_SEEDS:
         rows.append(_on_few_rooms(adapter_only(seed), QUALITY_STEPS))
         rows += [with_quality(variant, seed) for variant in QUALITY]
+    for seed in presets.LONG_SEEDS:
+        rows += [with_quality(variant, seed, drop) for drop in ALONE.values() for variant in ALONE_QUALITY]
     return rows
 
 
-def with_quality(variant: str, seed: int = 0) -> ExperimentConfig:
+def with_quality(variant: str, seed: int = 0, drop: str = "none") -> ExperimentConfig:
     """Works-best on few rooms of the large edition, with regions of another quality.
 
     Args:
         variant: A key of `QUALITY`.
         seed: Of the training.
+        drop: Modules to leave out, as `preset` takes them.
 
     Returns:
         The experiment.
@@ -220,7 +226,7 @@ def with_quality(variant: str, seed: int = 0) -> ExperimentConfig:
         ConfigError: An unknown variant.
     """
     check_known("quality", variant, QUALITY)
-    config = _on_few_rooms(preset(seed=seed, edition="large"), QUALITY_STEPS)
+    config = _on_few_rooms(preset(drop=drop, seed=seed, edition="large"), QUALITY_STEPS)
     return config.replace(name=f"{config.name}, {variant}", **QUALITY[variant])
 
 

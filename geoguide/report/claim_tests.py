@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from geoguide.benchmarks import NAMES, benchmark
 from geoguide.datasets.config import Edition
-from geoguide.experiments import ladder, presets, regime
+from geoguide.experiments import ladder, presets, profiles, regime
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import KEPT, SCORE
 from geoguide.method.objective import MODULES
@@ -138,6 +138,11 @@ def _of_regions_and_controls(edition: Edition) -> Iterator[ClaimTest]:
         first, second = (rooms | quality.row_of(variant) for variant in (better, worse))
         aside = (better, worse) == quality.ALIKE
         yield ClaimTest("C11", first, second, f"{better} beat {worse} (few rooms)", aside=aside)
+    for module in profiles.ALONE:  # of USD alone the claim says that it depends on superpoints
+        for better, worse in (pair for pair in quality.CONTRASTS if {*pair} <= {*profiles.ALONE_QUALITY}):
+            first, second = (rooms | quality.row_of(variant, module) for variant in (better, worse))
+            what = f"{module.upper()} alone: {better} beat {worse} (few rooms)"
+            yield ClaimTest("C11", first, second, what, aside=module != "usd")
 
 
 def _of_others(edition: Edition) -> Iterator[ClaimTest]:

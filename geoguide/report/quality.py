@@ -129,16 +129,18 @@ class Gain:
         return self.variant.startswith("true masks")
 
 
-def row_of(variant: str) -> Row:
+def row_of(variant: str, module: str | None = None) -> Row:
     """The facts that pick a variant's records.
 
     Args:
         variant: A key of `profiles.QUALITY`.
+        module: The only one in use, of `profiles.ALONE`; None: all three.
 
     Returns:
         Its facts.
     """
-    return FULL | _OWN | {"changed": Facts.of(with_quality(variant)).changed}
+    row = FULL | _OWN | {"changed": Facts.of(with_quality(variant)).changed}
+    return row if module is None else row | {"modules": (module,)}
 
 
 _OWN: Row = {"teacher": regime.MODELS["scannet"]}
