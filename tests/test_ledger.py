@@ -181,6 +181,8 @@ def test_findings_tell_each_test_up_to_the_first_edition_that_decides() -> None:
     assert ledger_page.findings(table[:0]) == [] and third[1] not in set(table["test"])
     assert len(ledger_page.against(table)) == 1 and "-3.00 mAcc" in ledger_page.against(table)[0]
     assert ledger_page.against(table, told=False) == ["- No other test was contradicted."]
+    later = table.assign(verdict=[NO_VERDICT, SUPPORTED, UNDECIDED, SUPPORTED, CONTRADICTED])
+    assert "+4.00 mIoU" in ledger_page.against(later, told=False)[0]  # the large edition was told, not the small one
 
 
 def test_every_finding_names_tests_that_exist() -> None:

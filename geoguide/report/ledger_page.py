@@ -158,17 +158,26 @@ def findings(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> lis
     for question, tests in FINDINGS.items():
         answers: list[tuple[str, str, Edition]] = []
         for label, test in tests.items():
-            for edition in editions:
-                lines = table[(table["test"] == test) & (table["edition"] == edition)]
+            for edition, lines in _telling(table, test, editions):
                 said = [f"**{x['verdict']}** ({x['difference']} {x['metric']})" for x in lines.to_dict("records")]
-                answers += [(label, ", ".join(said), edition)] if said else []
-                if set(lines["verdict"]) & set(DECIDED):
-                    break
+                answers.append((label, ", ".join(said), edition))
         of = {edition for *_, edition in answers}
         parts = [f"{label}{f', {edition} edition' if len(of) > 1 else ''}: {said}" for label, said, edition in answers]
         if parts:
             told.append(f"- **{question}** {'; '.join(parts)}{f' ({of.pop()} edition)' if len(of) == 1 else ''}.")
     return told
+
+
+def _telling(table: pd.DataFrame, test: str, editions: Sequence[Edition]) -> list[tuple[Edition, pd.DataFrame]]:
+    """The lines of a test by edition, up to the first edition that decides on it."""
+    by_edition: list[tuple[Edition, pd.DataFrame]] = []
+    for edition in editions:
+        lines = table[(table["test"] == test) & (table["edition"] == edition)]
+        if len(lines):
+            by_edition.append((edition, lines))
+        if set(lines["verdict"]) & set(DECIDED):
+            break
+    return by_edition
 
 
 def against(table: pd.DataFrame, told: bool = True) -> list[str]:
@@ -183,7 +192,9 @@ def against(table: pd.DataFrame, told: bool = True) -> list[str]:
     """
     found = table[table["verdict"] == CONTRADICTED].sort_values("aside", kind="stable")
     if not told:
-        found = found[~found["test"].isin({test for tests in FINDINGS.values() for test in tests.values()})]
+        every = (test for tests in FINDINGS.values() for test in tests.values())
+        known = [row for test in every for _, lines in _telling(table, test, EDITIONS) for row in lines.index]
+        found = found[~found.index.isin(known)]
     lines = [
         f"- {x['claim']}{', beside the claim' if x['aside'] else ''}: *{x['test']}* is **{CONTRADICTED}** "
         f"({x['difference']} {x['metric']}, {x['edition']} edition, {x['over']})."
