@@ -22,6 +22,7 @@ HERE = route("scannet") | {"measure": SCORE, "changed": (), "over": SEEDS}
 BOTH, MIOU = tuple(METRICS), ("mIoU",)
 SHORT = "all three together beat the adapter alone"
 LONG = f"{SHORT}, both trained for {regime.LONGER} times as long"
+FEW = f"{SHORT} (few rooms)"
 TOGETHER = "mIoU and mAcc rank the rows of the ablation alike (Kendall's tau, at most 1)"  # of C6; not two rows
 
 
@@ -123,7 +124,7 @@ def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
 
 
 def _of_regions_and_controls(edition: Edition) -> Iterator[ClaimTest]:
-    """C11 and, beside C3, what works-best loses without a part of its own; on the large edition alone."""
+    """C11; beside C3 and C4, works-best without a part of its own, and few rooms; all on the large edition alone."""
     if edition != "large":
         return
     rooms = HERE | {"teacher": own_models(edition)["scannet"]}
@@ -138,11 +139,15 @@ def _of_regions_and_controls(edition: Edition) -> Iterator[ClaimTest]:
         first, second = (rooms | quality.row_of(variant) for variant in (better, worse))
         aside = (better, worse) == quality.ALIKE
         yield ClaimTest("C11", first, second, f"{better} beat {worse} (few rooms)", aside=aside)
+    adapter = rooms | quality.adapter_row()
+    yield ClaimTest("C3", rooms | quality.row_of(quality.OURS), adapter, FEW, metrics=BOTH, aside=True)
     for module in profiles.ALONE:  # of USD alone the claim says that it depends on superpoints
         for better, worse in (pair for pair in quality.CONTRASTS if {*pair} <= {*profiles.ALONE_QUALITY}):
             first, second = (rooms | quality.row_of(variant, module) for variant in (better, worse))
             what = f"{module.upper()} alone: {better} beat {worse} (few rooms)"
             yield ClaimTest("C11", first, second, what, aside=module != "usd")
+        what = f"{module.upper()} alone beats the adapter alone (few rooms)"
+        yield ClaimTest("C4", rooms | quality.row_of(quality.OURS, module), adapter, what, aside=True)
 
 
 def _of_others(edition: Edition) -> Iterator[ClaimTest]:

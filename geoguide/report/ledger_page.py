@@ -9,9 +9,10 @@ import pandas as pd
 
 from geoguide.datasets.config import Edition
 from geoguide.experiments.presets import SYSTEMS
+from geoguide.experiments.profiles import DOSE_ROOMS
 from geoguide.experiments.regime import LONGER
 from geoguide.method.objective import MODULES
-from geoguide.report.claim_tests import LONG, SHORT, claim_tests
+from geoguide.report.claim_tests import FEW, LONG, SHORT, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
 from geoguide.report.ledger import EDITIONS
@@ -20,7 +21,11 @@ from geoguide.report.tables import markdown
 PENDING = "not tested yet: rows pending"
 _PLACES = {"rooms": "scannet", "houses": "matterport3d", "streets": "nuscenes"}
 FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the question, and the tests that answer it
-    "Do the three modules beat the adapter alone?": {"equal steps": SHORT, f"{LONGER} times as many": LONG},
+    "Do the three modules beat the adapter alone?": {
+        "equal steps": SHORT,
+        f"{LONGER} times as many": LONG,
+        f"{DOSE_ROOMS[0]} rooms": FEW,
+    },
     "Does each of them help (do the scores fall without it)?": {
         name.upper(): f"removing {name.upper()} lowers the scores (works-best)" for name in MODULES
     },

@@ -146,7 +146,12 @@ def row_of(variant: str, module: str | None = None) -> Row:
 _OWN: Row = {"teacher": regime.MODELS["scannet"]}
 
 
-def _adapter() -> Row:
+def adapter_row() -> Row:
+    """The facts that pick the adapter's records beside them.
+
+    Returns:
+        Its facts.
+    """
     config = next(config for config in quality() if not config.objective.modules)
     return ADAPTER | _OWN | {"changed": Facts.of(config).changed}
 
@@ -163,7 +168,7 @@ def gains(found: Iterable[Record], qualities: Mapping[str, Quality], metric: str
         One for each variant that was measured, in the order of `profiles.QUALITY`.
     """
     found = list(found)
-    lines, reference = frame(found, edition=regime.EDITION) if found else None, _adapter()
+    lines, reference = frame(found, edition=regime.EDITION) if found else None, adapter_row()
     told = []
     for variant in (name for name in QUALITY if name in qualities):
         rows = row_of(variant), reference
