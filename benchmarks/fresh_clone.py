@@ -1,4 +1,4 @@
-"""What the two commands cost a newcomer: minutes of `make setup` and `make book` in a fresh clone, memory and disk.
+"""What the two commands cost a newcomer: minutes of `make setup` and `make book` in a fresh clone, and disk.
 
     python benchmarks/fresh_clone.py            # in a temporary folder that goes with it
     python benchmarks/fresh_clone.py --folder DIR      # the clone stays there, with the built book
@@ -8,7 +8,6 @@ README's line on what is needed is made of these figures (`geoguide.report.readm
 """
 
 import argparse
-import resource
 import subprocess
 import tempfile
 import time
@@ -22,12 +21,11 @@ FOLDERS = {"packages": ".venv", "data and cache": "data", "runs": "runs", "book"
 
 
 def timed(step: str, clone: Path, log: Path) -> dict:
-    """Run one step; seconds, and the memory of the largest process of all steps so far."""
+    """Run one step and time it."""
     begin = time.perf_counter()
     with log.open("a") as told:
         subprocess.run(["make", step], cwd=clone, stdout=told, stderr=subprocess.STDOUT, check=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"step": f"make {step}", "seconds": round(time.perf_counter() - begin), "peak_mb": round(peak / 1024)}
+    return {"step": f"make {step}", "seconds": round(time.perf_counter() - begin)}
 
 
 def size_gb(folder: Path) -> float:

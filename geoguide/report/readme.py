@@ -10,7 +10,7 @@ from geoguide.report import ledger, ledger_page
 
 README = PACKAGE.parent / "README.md"
 INTRODUCTION = PACKAGE.parent / "book" / "intro.md"
-MEASURED = PACKAGE.parent / "benchmarks" / "results" / "fresh_clone.json"
+MEASURED = PACKAGE.parent / "benchmarks" / "results"
 
 RESULTS = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- results:end -->"
 NEEDED = "<!-- needed:begin (from benchmarks/results/fresh_clone.json) -->", "<!-- needed:end -->"
@@ -45,25 +45,22 @@ def update_readme(path: Path = README, introduction: Path = INTRODUCTION) -> Non
     _rewrite(introduction, RESULTS, [*said, *claims, "What spoke against it, or against the method itself:", against])
 
 
-def needed(path: Path = MEASURED) -> str:
-    """What a newcomer needs, in one sentence.
-
-    Args:
-        path: What `benchmarks/fresh_clone.py` measured.
+def needed() -> str:
+    """What a newcomer needs, from what `benchmarks/fresh_clone.py` and `streaming.py` measured.
 
     Returns:
-        Minutes, memory and disk of the two commands.
+        Minutes and disk of the two commands, and the memory of a training at real size.
     """
-    told = json.loads(path.read_text())
+    told, streamed = (json.loads((MEASURED / f"{name}.json").read_text()) for name in ("fresh_clone", "streaming"))
     steps = {row["step"]: row for row in told["rows"] if "step" in row}
     disk = {row["part"]: row["gb"] for row in told["rows"] if "part" in row}
     setup, data, book = (steps[f"make {name}"]["seconds"] / 60 for name in ("setup", "data", "book"))
-    memory = max(row["peak_mb"] for row in steps.values()) / 1024
+    memory = next(row["peak_mb_in_all"] for row in streamed["rows"] if row.get("case") == "training") / 1024
     return (
         f"Measured in a fresh clone on {told['machine']['cpus']} cores: `make setup` {setup:.1f} minutes, `make book` "
-        f"{data + book:.0f} minutes, {memory:.1f} GB of memory in the largest process, {sum(disk.values()):.0f} GB of "
-        f"disk ({disk['packages']:.1f} of them packages, {disk['data and cache']:.1f} data and a cache, which "
-        "`geoguide data clean` empties)."
+        f"{data + book:.0f} minutes, {sum(disk.values()):.0f} GB of disk ({disk['packages']:.1f} of them packages, "
+        f"{disk['data and cache']:.1f} data and a cache, which `geoguide data clean` empties). A training at ScanNet's "
+        f"size takes {memory:.1f} GB of memory (chapter 10)."
     )
 
 
