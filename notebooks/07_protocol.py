@@ -96,8 +96,8 @@ rows = []
 for module, kind in modules.items():
     for field, hint in typing.get_type_hints(kind).items():
         options = ", ".join(map(str, typing.get_args(hint))) if typing.get_origin(hint) is typing.Literal else hint
-        chosen = {name: getattr(getattr(config, module), field) for name, config in PRESETS.items()}
-        differs = "yes" if len(set(map(str, chosen.values()))) > 1 else ""
+        chosen = {name: str(getattr(getattr(config, module), field)) for name, config in PRESETS.items()}
+        differs = "yes" if len(set(chosen.values())) > 1 else ""
         rows.append({"module": module.upper(), "option": field, "choices": getattr(options, "__name__", options),
                      **chosen, "differs": differs})
 under(pd.DataFrame(rows).style.hide(axis="index"), "07_protocol")
@@ -108,7 +108,7 @@ under(pd.DataFrame(rows).style.hide(axis="index"), "07_protocol")
 # %%
 lambdas = ["lambda_sp", "lambda_mask", "lambda_sim"]
 weights = pd.DataFrame({name: {key: getattr(config, key) for key in lambdas} for name, config in PRESETS.items()})
-under(weights, "07_protocol")
+under(weights.map("{:g}".format), "07_protocol")
 
 # %% [markdown]
 # ## Everything else that decides a result
@@ -119,7 +119,7 @@ settings = to_dict(ExperimentConfig())
 parts = ["data", "teacher", "lifting", "superpoints", "masks", "adapter", "train"]
 flat = pd.json_normalize({part: settings[part] for part in parts}).T
 flat.columns = ["default"]
-under(flat.style, "07_protocol")
+under(flat.map(str).style, "07_protocol")
 
 # %% [markdown]
 # ## The search on the large edition
