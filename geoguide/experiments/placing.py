@@ -9,6 +9,7 @@ from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
 from geoguide.datasets.config import DataConfig, Edition, Splits
+from geoguide.datasets.formats.files import need_folder
 from geoguide.errors import ConfigError, check_known
 from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
@@ -218,6 +219,7 @@ def real(
     """
     there = benchmark(dataset)
     if features in TEACHERS:
+        need_folder(root, "data root")  # what is wrong first
         what = "a 2D model that looks at images, a folder of fused features inside the data, or none to score without"
         raise ConfigError(f"features of real data: expected {what}; {features} is simulated, of mini data")
     config = under_protocol(config, protocol)
