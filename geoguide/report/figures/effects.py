@@ -131,7 +131,9 @@ def quality_scatter(
             dot.showlegend = all(name not in earlier for earlier in list(panels.values())[: column - 1])
             figure.add_trace(dot, row=1, col=column)
         figure.add_hline(y=0, line={"color": "#888888", "width": 1}, row=1, col=column)
-        figure.update_xaxes(title_text=quality, type="log" if quality in log else "linear", row=1, col=column)
+        figure.update_xaxes(
+            title_text=quality, title_font_size=11, type="log" if quality in log else "linear", row=1, col=column
+        )
     figure.update_yaxes(title_text=unit, row=1, col=1)
     return finish(
         figure, title=title, height=470, legend={"orientation": "h", "y": -0.25}, margin={"b": 150}, stack=True
