@@ -15,11 +15,11 @@ from geoguide.method.objective import MODULES
 from geoguide.report.claim_tests import FEW, LONG, SHORT, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
+from geoguide.report.labels import PLACES
 from geoguide.report.ledger import EDITIONS
 from geoguide.report.tables import markdown
 
 PENDING = "not tested yet: rows pending"
-_PLACES = {"rooms": "scannet", "houses": "matterport3d", "streets": "nuscenes"}
 FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the question, and the tests that answer it
     "Do the three modules beat the adapter alone?": {
         "equal steps": SHORT,
@@ -31,7 +31,7 @@ FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the questio
     },
     "Does the student beat the 2D features that it learns from?": {
         place: f"with all three the student beats 2D fusion, which it learns from ({dataset})"
-        for place, dataset in _PLACES.items()
+        for dataset, place in PLACES.items()
     },
     "Frozen backbone or entire network?": {
         "frozen is better with OpenSeg-like features": "the frozen backbone beats entire network (OpenSeg-like)",
