@@ -180,8 +180,8 @@ Markdown(f"{doses.own_fault_verdict(effects)} {said if done else ''}")
 # objects or of parts (claim C11). Here *works-best* has superpoints from far too fine to far too coarse (`k` and
 # minVerts of ScanNet's rule, with SAS's minVerts among them), or those of VCCS, GGSD's rule, while the masks stay the
 # same; then masks from the annotation, true or spoiled in part (merged with a neighbour, or cut in two), while the
-# superpoints stay. Rooms of the large edition with its trained 2D model, as few as in the dose-response, trained for
-# four times as long. What the regions are worth against the annotation is measured on the first training rooms
+# superpoints stay. Rooms of the large edition with its trained 2D model, as few as in the dose-response, and as
+# many steps. What the regions are worth against the annotation is measured on the first training rooms
 # (`benchmarks/quality.py`); the gain is in points of mIoU over the adapter alone, paired by seed. (`geoguide replicate
 # --profile quality` computes the records; a cell without them says so, and its dot is hollow.)
 

@@ -41,7 +41,7 @@ def test_rows_are_told_apart_by_facts_alone() -> None:
     assert len(set(found)) == len(found) == len(DOSES) * len(LONG_SEEDS) * (1 + len(MODULES))
     assert {facts.teacher for facts in found} == set(DOSES)
     assert {facts.changed for facts in found} == {
-        (("data.first", DOSE_ROOMS), ("train.evaluate_every", 50), ("train.steps", 1000))
+        (("data.first", DOSE_ROOMS), ("train.evaluate_every", 200), ("train.steps", 4000))
     }
     assert not any(facts.plain for facts in found)
 

@@ -148,8 +148,7 @@ def systems(dataset: str = NAMES[0]) -> list[ExperimentConfig]:
 WORLDS = (1, 2, 3, 4)  # beside the first, 0, which all other rows share
 
 DOSE_ROOMS = (40, 10, 40)  # of the large edition's train, val, test: so that thirteen 2D models can be afforded
-DOSE_STEPS = 1000  # too few, as the first sixty records say: they are marked, and longer rows have yet to be run
-QUALITY_STEPS = 4000  # of so few rooms as well: enough, as those sixty would have needed
+FEW_ROOMS_STEPS = 4000  # of their trainings: with 1,000, hardly one of sixty had converged
 DOSE_DROPS = {"none": "all modules", "imr+iirc": "USD", "usd+iirc": "IMR", "usd+imr": "IIRC"}  # dropped: what remains
 
 
@@ -163,13 +162,13 @@ def dose_response() -> list[ExperimentConfig]:
     for seed in presets.LONG_SEEDS:
         for dose in presets.DOSES:
             modules = (preset(drop=drop, seed=seed, edition="large") for drop in DOSE_DROPS)
-            rows += [_on_few_rooms(config, DOSE_STEPS, dose) for config in (adapter_only(seed), *modules)]
+            rows += [_on_few_rooms(config, dose) for config in (adapter_only(seed), *modules)]
     return rows
 
 
-def _on_few_rooms(config: ExperimentConfig, steps: int, teacher: str | None = None) -> ExperimentConfig:
+def _on_few_rooms(config: ExperimentConfig, teacher: str | None = None) -> ExperimentConfig:
     """The experiment on `DOSE_ROOMS` of the large edition, which take fewer steps."""
-    shorter = {"train__steps": steps, "train__evaluate_every": steps // 20}
+    shorter = {"train__steps": FEW_ROOMS_STEPS, "train__evaluate_every": FEW_ROOMS_STEPS // 20}
     return regime.in_regime(config, teacher=teacher).replace(data__first=DOSE_ROOMS, **shorter)
 
 
@@ -204,7 +203,7 @@ def quality() -> list[ExperimentConfig]:
     """
     rows = []
     for seed in presets.LONG_SEEDS:
-        rows.append(_on_few_rooms(adapter_only(seed), QUALITY_STEPS))
+        rows.append(_on_few_rooms(adapter_only(seed)))
         rows += [with_quality(variant, seed) for variant in QUALITY]
     for seed in presets.LONG_SEEDS:
         rows += [with_quality(variant, seed, drop) for drop in ALONE.values() for variant in ALONE_QUALITY]
@@ -226,7 +225,7 @@ def with_quality(variant: str, seed: int = 0, drop: str = "none") -> ExperimentC
         ConfigError: An unknown variant.
     """
     check_known("quality", variant, QUALITY)
-    config = _on_few_rooms(preset(drop=drop, seed=seed, edition="large"), QUALITY_STEPS)
+    config = _on_few_rooms(preset(drop=drop, seed=seed, edition="large"))
     return config.replace(name=f"{config.name}, {variant}", **QUALITY[variant])
 
 

@@ -133,15 +133,17 @@ def ablation(seeds: tuple[int, ...] = SEEDS, dataset: str = "scannet") -> list[E
 
 
 def longer(seeds: tuple[int, ...] = FEW) -> list[ExperimentConfig]:
-    """The adapter and works-best, trained for `LONGER` times as long: do the modules teach more, or only sooner?
+    """Trained for `LONGER` times as long: do the modules teach more, or only sooner?
 
     Args:
         seeds: Of the trainings.
 
     Returns:
-        The experiments, seed by seed, those of the adapter first: it was the one that still rose.
+        The experiments of the adapter, of works-best and of the same without IIRC: first and last were those that
+        still rose.
     """
-    rows = [adapter_only(seed) for seed in seeds] + [preset(seed=seed, edition=EDITION) for seed in seeds]
+    rows = [adapter_only(seed) for seed in seeds]
+    rows += [preset(drop=drop, seed=seed, edition=EDITION) for drop in ("none", "iirc") for seed in seeds]
     placed_rows = [in_regime(config) for config in rows]
     return [
         row.replace(name=f"{row.name}, {LONGER} times the steps", train__steps=LONGER * row.train.steps)

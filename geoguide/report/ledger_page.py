@@ -12,7 +12,7 @@ from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.profiles import DOSE_ROOMS
 from geoguide.experiments.regime import LONGER
 from geoguide.method.objective import MODULES
-from geoguide.report.claim_tests import FEW, LONG, SHORT, claim_tests
+from geoguide.report.claim_tests import FEW, LONG, LONG_WITHOUT, SHORT, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
 from geoguide.report.labels import PLACES
@@ -27,7 +27,8 @@ FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the questio
         f"{DOSE_ROOMS[0]} rooms": FEW,
     },
     "Does each of them help (do the scores fall without it)?": {
-        name.upper(): f"removing {name.upper()} lowers the scores (works-best)" for name in MODULES
+        **{name.upper(): f"removing {name.upper()} lowers the scores (works-best)" for name in MODULES},
+        f"IIRC, {LONGER} times as many steps": LONG_WITHOUT,
     },
     "Does the student beat the 2D features that it learns from?": {
         place: f"with all three the student beats 2D fusion, which it learns from ({dataset})"
