@@ -157,22 +157,29 @@ ran = find_all(dose_response())
 effects = doses.effects(frame(ran, edition="large") if ran else None)
 gaps = {(e.dose, e.module): e.gap for e in effects}
 own = [(e.dose, e.module) for e in effects if e.own]
-sure = [(e.dose, e.module) for e in effects if e.verdict in (evidence.SUPPORTED, evidence.CONTRADICTED)]
+done = [(e.dose, e.module) for e in effects if e.settled]
 view = figures.effect_heatmap(gaps, title="What a module adds to the adapter under one fault of the 2D model",
-                       x_title="module", y_title="fault, and how severe", marked=own, decided=sure)
+                       x_title="module", y_title="fault, and how severe", marked=own, settled=done)
 under(view, ran)
 
 # %% [markdown]
-# The same as a table, with the adapter's own score. A star: no verdict, since a training had not converged or seeds
-# are fewer than three. Verdicts are corrected over all cells.
+# The same as a table, with the adapter's own score. A star: a training had not converged.
 
 # %% tags=["hide-input"]
 under(doses.effect_table(effects).style.hide(axis="index"), ran)
 
 # %% tags=["hide-input"]
-done = [record.converged for record in ran]
-said = f"{sum(map(bool, done))} of {len(done)} trainings had converged; differences of others say who learns faster."
-Markdown(f"{doses.own_fault_verdict(effects)} {said if done else ''}")
+Markdown(doses.own_and_other(effects))
+
+# %% [markdown]
+# What the ledger (chapter 08) makes of them, beside its other tests of the claim:
+
+# %% tags=["hide-input"]
+from geoguide.report.ledger import verdicts
+from geoguide.report.ledger_page import story
+
+judged = verdicts(("large",))
+Markdown("\n".join(story(judged, "C4")) or "The ledger has no test of C4 yet: rows pending.")
 
 # %% [markdown]
 # ## How good must superpoints and masks be?
@@ -199,10 +206,7 @@ under(view, rated)
 under(regions.quality_table(gains).style.hide(axis="index"), rated)
 
 # %% tags=["hide-input"]
-from geoguide.report.ledger import verdicts
-from geoguide.report.ledger_page import story
-
-Markdown("\n".join(story(verdicts(("large",)), "C11")) or "The ledger has no test of C11 yet: rows pending.")
+Markdown("\n".join(story(judged, "C11")) or "The ledger has no test of C11 yet: rows pending.")
 
 # %% [markdown]
 # ## What we found

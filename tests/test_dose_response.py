@@ -15,6 +15,7 @@ from geoguide.experiments.profiles import DOSE_ROOMS, dose_response
 from geoguide.experiments.records import frame
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import figures
+from geoguide.report.claim_tests import SEEDS
 from geoguide.report.dose_response import (
     MODULES,
     NO_RECORD,
@@ -22,9 +23,10 @@ from geoguide.report.dose_response import (
     doses,
     effect_table,
     effects,
-    own_fault_verdict,
+    own_and_other,
 )
-from geoguide.report.evidence import CONTRADICTED, NO_VERDICT, SUPPORTED, UNDECIDED, estimate
+from geoguide.report.evidence import CONTRADICTED, NO_VERDICT, estimate
+from geoguide.report.ledger import ledger
 
 
 def test_each_dose_has_one_fault_and_more_of_it_where_heavy() -> None:
@@ -74,8 +76,7 @@ def test_effects_by_hand() -> None:
     assert len(found) == len(DOSES) * len(MODULES)
     for module, gap in gains.items():
         np.testing.assert_allclose(found["pixel_noise, heavy", module].gap, gap)
-    said = [found["pixel_noise, heavy", module].verdict for module in MODULES]
-    assert said == [NO_RECORD, SUPPORTED, UNDECIDED, CONTRADICTED]
+    assert [found["pixel_noise, heavy", module].settled for module in MODULES] == [False, True, True, True]
     assert found["pixel_noise, heavy", "USD"].own and not found["pixel_noise, heavy", "IMR"].own
     table = effect_table(list(found.values())).set_index("fault")
     assert list(table.index) == doses()
@@ -83,25 +84,38 @@ def test_effects_by_hand() -> None:
     assert (row["adapter"], row["belongs to"], row["all modules"]) == ("41.0", "USD", NO_RECORD)
     assert row["USD"] == estimate(gains["USD"]).text()
     assert set(table.loc["drift, medium", ["adapter", *MODULES]]) == {NO_RECORD}
-    text = own_fault_verdict(list(found.values()))
-    assert "**USD** adds to the adapter on 1 of 1 doses of its own faults and on 0 of 0" in text
-    assert "**IIRC** adds to the adapter on 0 of 0 doses of its own faults and on 0 of 1" in text
-    assert "takes away on 1" in text
+    text = own_and_other(list(found.values()))
+    assert "**USD** adds +1.10 under its own faults (1); **IMR** adds +0.00 under those of the others (1)" in text
+    assert "**IIRC** adds -2.10 under those of the others (1):" in text
 
 
 def test_no_records_and_no_convergence_are_said() -> None:
     nothing = effects(None)
-    assert {e.verdict for e in nothing} == {NO_RECORD} and "no verdict yet" in own_fault_verdict(nothing)
+    assert not any(e.settled for e in nothing) and "no record that converged" in own_and_other(nothing)
+    assert effect_table(nothing[:1])["all modules"][0] == NO_RECORD
     made = records("confusion, heavy", {"IIRC": [1.0, 1.2, 1.1]}, converged=False)
     cell = next(e for e in effects(frame(made, edition="large")) if (e.dose, e.module) == ("confusion, heavy", "IIRC"))
-    assert cell.verdict == NO_VERDICT
+    assert not cell.settled
     assert effect_table([cell])["IIRC"][0].endswith(" *")
+
+
+def test_the_ledger_judges_each_module_under_its_own_faults() -> None:
+    made = records("pixel_noise, heavy", {"USD": [-1.0, -1.2, -1.1], "IMR": [9.0, 9.2, 9.1]})
+    made += records("confusion, heavy", {"IIRC": [1.0, 1.2, 1.1]}, converged=False)
+    made += records("no fault", {"all modules": [-3.0, -3.0, -3.0]})
+    table = ledger(frame(made, edition="large").assign(over=SEEDS), "large").set_index("test")
+    assert set(table["claim"]) == {"C4"} and len(table) == 3
+    own = "alone beats the adapter under {}, a fault of its own (heavy, few rooms)"
+    assert table.loc[f"USD {own.format('pixel_noise')}", "verdict"] == CONTRADICTED
+    assert table.loc[f"IIRC {own.format('confusion')}", "verdict"] == NO_VERDICT
+    none = table.loc["all three beat the adapter under a 2D model without faults (few rooms)"]
+    assert none["aside"] and none["difference"].startswith("-3.00")
 
 
 def test_heat_map_writes_intervals_and_empty_cells() -> None:
     cells = {("a", "x"): [1.0, 1.1, 1.2], ("a", "y"): [-1.0, 1.0], ("b", "x"): [], ("b", "y"): [2.0]}
     figure = figures.effect_heatmap(
-        cells, title="t", x_title="m", y_title="f", marked=[("a", "x")], decided=[("a", "x")]
+        cells, title="t", x_title="m", y_title="f", marked=[("a", "x")], settled=[("a", "x")]
     )
     np.testing.assert_allclose(figure.data[0].z, [[1.1, 0.0], [np.nan, 2.0]])
     texts = [note.text for note in figure.layout.annotations]

@@ -10,6 +10,7 @@ from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import KEPT, SCORE
 from geoguide.method.objective import MODULES
 from geoguide.report import cross_domain as transfer
+from geoguide.report import dose_response as doses
 from geoguide.report import long_tail, quality
 from geoguide.report.claims import gain as paper_gain
 from geoguide.report.evidence import Side
@@ -152,6 +153,17 @@ def _of_regions_and_controls(edition: Edition) -> Iterator[ClaimTest]:
         yield ClaimTest("C4", rooms | quality.row_of(quality.OURS, module), adapter, what, aside=True)
 
 
+def _of_faults(edition: Edition) -> Iterator[ClaimTest]:
+    """C4: each module alone against faults of its own, which few rooms of the large edition have one at a time."""
+    for dose in doses.doses() if edition == "large" else ():
+        fault, _, level = dose.partition(", ")
+        module = doses.OWN_MODULE.get(fault, "all modules")  # without any fault there is nothing to correct
+        what = f"{module} alone beats the adapter under {fault}, a fault of its own ({level}, few rooms)"
+        first, second = (HERE | doses.row_of(dose, row) for row in (module, None))
+        none = "all three beat the adapter under a 2D model without faults (few rooms)"
+        yield ClaimTest("C4", first, second, what if level else none, aside=not level)
+
+
 def _of_others(edition: Edition) -> Iterator[ClaimTest]:
     """C2, C5, C9: against OpenScene's network and the other systems, under several 2D models."""
     own, models = own_models(edition), _models(edition)
@@ -213,6 +225,6 @@ def claim_tests(edition: Edition) -> list[ClaimTest]:
     Returns:
         The tests, those that decide on a claim before those aside.
     """
-    parts = (_of_freezing, _of_modules, _of_regions_and_controls, _of_others, _of_long_tail)
+    parts = (_of_freezing, _of_modules, _of_regions_and_controls, _of_faults, _of_others, _of_long_tail)
     every = [*(test for part in parts for test in part(edition)), *_of_places()]
     return sorted(every, key=lambda test: test.aside)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from geoguide.experiments.facts import Row
+from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.presets import DOSED, DOSES
-from geoguide.experiments.profiles import DOSE_DROPS
+from geoguide.experiments.profiles import DOSE_DROPS, dose_response
 from geoguide.experiments.records import only
-from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, estimate, paired, settled, verdicts
+from geoguide.report.evidence import estimate, paired, settled
 from geoguide.report.rows import ADAPTER, geoguide
 
 MODULES: dict[str, Row] = {title: geoguide("works-best", drop) for drop, title in DOSE_DROPS.items()}
@@ -37,20 +37,33 @@ class Effect:
         module: Name in `MODULES`.
         gap: mIoU minus the adapter's, one per seed that both have, float [seeds].
         adapter: The adapter's mean mIoU; nan without records.
-        verdict: On "it adds to the adapter" (see `evidence.verdicts`, all cells being one family); "no record" where
-            there is none.
+        settled: Whether the trainings of both had converged, see `evidence.settled`; False where there is no record.
     """
 
     dose: str
     module: str
     gap: np.ndarray
     adapter: float
-    verdict: str
+    settled: bool
 
     @property
     def own(self) -> bool:
         """Whether the fault is the module's own (see `OWN_MODULE`)."""
         return OWN_MODULE.get(self.dose.split(",")[0]) == self.module
+
+
+def row_of(dose: str, module: str | None = None) -> Row:
+    """The facts that pick records of the dose-response.
+
+    Args:
+        dose: Name in `presets.DOSES`.
+        module: Name in `MODULES`; None for the adapter.
+
+    Returns:
+        Its facts.
+    """
+    row = ADAPTER if module is None else MODULES[module]
+    return row | {"teacher": dose, "changed": Facts.of(dose_response()[0]).changed}
 
 
 def effects(lines: pd.DataFrame | None, metric: str = "miou") -> list[Effect]:
@@ -63,13 +76,7 @@ def effects(lines: pd.DataFrame | None, metric: str = "miou") -> list[Effect]:
     Returns:
         One for each dose (in the order of `doses`) and module.
     """
-    cells = [(dose, module, *_gap(lines, dose, module, metric)) for dose in doses() for module in MODULES]
-    ran = [cell for cell in cells if len(cell[2])]
-    told = iter(verdicts([estimate(gap) for _, _, gap, _, _ in ran], settled=[done for *_, done in ran])[0])
-    return [
-        Effect(dose, module, gap, adapter, next(told) if len(gap) else NO_RECORD)
-        for dose, module, gap, adapter, _ in cells
-    ]
+    return [_effect(lines, dose, module, metric) for dose in doses() for module in MODULES]
 
 
 def doses() -> list[str]:
@@ -82,13 +89,13 @@ def doses() -> list[str]:
     return sorted(DOSES, key=lambda dose: (rank.get(dose.split(",")[0], -1), "heavy" in dose))
 
 
-def _gap(lines: pd.DataFrame | None, dose: str, module: str, metric: str) -> tuple[np.ndarray, float, bool]:
-    """A cell: the differences, the adapter's mean, and whether both had converged."""
+def _effect(lines: pd.DataFrame | None, dose: str, module: str, metric: str) -> Effect:
     row, reference = MODULES[module] | {"teacher": dose}, ADAPTER | {"teacher": dose}
     if lines is None or only(lines, row).empty or only(lines, reference).empty:
-        return np.zeros(0), float("nan"), False
+        return Effect(dose, module, np.zeros(0), float("nan"), settled=False)
     adapter = float(only(lines, reference)[metric].mean())
-    return paired(lines, row, reference, metric), adapter, settled(lines, row, reference)
+    gap = paired(lines, row, reference, metric)
+    return Effect(dose, module, gap, adapter, settled(lines, row, reference))
 
 
 def effect_table(found: list[Effect]) -> pd.DataFrame:
@@ -99,7 +106,7 @@ def effect_table(found: list[Effect]) -> pd.DataFrame:
 
     Returns:
         A line for each dose: whose fault it is, the adapter's mIoU, and what each module adds, with the bounds of its
-        interval over seeds, or "no record"; a star where there is no verdict.
+        interval over seeds, or "no record"; a star where a training had not converged.
     """
     lines: dict[str, dict[str, str]] = {}
     for effect in found:
@@ -115,29 +122,28 @@ def effect_table(found: list[Effect]) -> pd.DataFrame:
 def _cell(effect: Effect) -> str:
     if len(effect.gap) == 0:
         return NO_RECORD
-    return estimate(effect.gap).text() + ("" if effect.verdict in DECIDED else " *")
+    return estimate(effect.gap).text() + ("" if effect.settled else " *")
 
 
-def own_fault_verdict(found: list[Effect]) -> str:
-    """Whether each module wins on its own fault and only there (C4), as a sentence.
+def own_and_other(found: list[Effect]) -> str:
+    """What each module adds under its own faults and under those of the others, as a sentence.
 
     Args:
         found: See `effects`.
 
     Returns:
-        How many of the cells with a verdict lie above zero, on own faults and on others' faults, module by module.
+        Means over the doses whose trainings had converged, module by module; verdicts are the ledger's.
     """
     said = []
     for module in dict.fromkeys(OWN_MODULE.values()):
-        mine = [e for e in found if e.module == module and "," in e.dose and e.verdict in DECIDED]
-        if not mine:
-            said.append(f"**{module}**: no verdict yet")
-            continue
-        sides = [[e for e in mine if e.own is own] for own in (True, False)]
-        won = [sum(e.verdict == SUPPORTED for e in side) for side in sides]
-        lost = sum(e.verdict == CONTRADICTED for e in mine)
-        said.append(
-            f"**{module}** adds to the adapter on {won[0]} of {len(sides[0])} doses of its own faults and on {won[1]} "
-            f"of {len(sides[1])} of the others', and takes away on {lost}"
-        )
-    return "; ".join(said) + "."
+        mine = [e for e in found if e.module == module and "," in e.dose and e.settled]
+        parts = [
+            f"{np.mean([e.gap.mean() for e in side]):+.2f} under {whose} ({len(side)})"
+            for whose, side in (
+                ("its own faults", [e for e in mine if e.own]),
+                ("those of the others", [e for e in mine if not e.own]),
+            )
+            if side
+        ]
+        said.append(f"**{module}** adds {' and '.join(parts)}" if parts else f"**{module}**: no record that converged")
+    return f"{'; '.join(said)}: points of mIoU, means over so many doses."

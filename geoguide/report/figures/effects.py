@@ -18,11 +18,11 @@ def effect_heatmap(
     x_title: str,
     y_title: str,
     marked: Sequence = (),
-    decided: Sequence = (),
+    settled: Sequence = (),
 ) -> go.Figure:
     """What columns add in rows: colour by the mean over seeds, each cell with its 95 % interval (Student's t).
 
-    Cells that are not decided are in grey letters; cells without seeds stay empty and say so.
+    Cells that are not settled are in grey letters; cells without seeds stay empty and say so.
 
     Args:
         effects: (row, column) -> one value per seed, which may be none.
@@ -30,7 +30,7 @@ def effect_heatmap(
         x_title: What the columns are.
         y_title: What the rows are.
         marked: Cells (row, column) that get a frame.
-        decided: Cells whose effect a verdict is given on (see `evidence.verdicts`), in bold letters.
+        settled: Cells whose trainings had converged, in bold letters.
 
     Returns:
         The figure.
@@ -50,9 +50,9 @@ def effect_heatmap(
         at = (rows.index(row), columns.index(column))
         mean[at] = seeds.mean() if len(seeds) else np.nan
         text = "no record" if not len(seeds) else f"{mean[at]:+.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
-        sure = (row, column) in decided
-        font = {"color": "#000000" if sure else "#6b6b6b", "size": 12}
-        figure.add_annotation(x=column, y=row, text=f"<b>{text}</b>" if sure else text, showarrow=False, font=font)
+        done = (row, column) in settled
+        font = {"color": "#000000" if done else "#6b6b6b", "size": 12}
+        figure.add_annotation(x=column, y=row, text=f"<b>{text}</b>" if done else text, showarrow=False, font=font)
         if (row, column) in marked:
             low, high = at[1] - 0.48, at[1] + 0.48
             frame = {"color": PALETTE[7], "width": 2}
