@@ -341,6 +341,7 @@ class Replicate(Place):
         "systems",
         "dose-response",
         "quality",
+        "longer",
         "worlds",
         "entire-networks",
         "ceilings",

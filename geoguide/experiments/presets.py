@@ -12,6 +12,7 @@ from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.method.self_distillation import SelfDistillationConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.convergence import LONGER
 from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneStudent
 from geoguide.students.point_transformer import PointTransformerStudent
@@ -225,6 +226,18 @@ def with_teacher(config: ExperimentConfig, teacher: str) -> ExperimentConfig:
     if config.teacher == known[teacher]:
         return config
     return config.replace(name=f"{config.name}, {teacher}", teacher=known[teacher])
+
+
+def for_longer(config: ExperimentConfig) -> ExperimentConfig:
+    """The same training with `LONGER` times the steps, which shows whether it was long enough (`Record.converged`).
+
+    Args:
+        config: An experiment that trains.
+
+    Returns:
+        The experiment; its name says so.
+    """
+    return config.replace(name=f"{config.name}, {LONGER} times the steps", train__steps=LONGER * config.train.steps)
 
 
 def fusion(seed: int = 0, teacher: str = DEFAULT_TEACHER) -> ExperimentConfig:

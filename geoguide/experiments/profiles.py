@@ -145,6 +145,17 @@ def systems(dataset: str = NAMES[0]) -> list[ExperimentConfig]:
     return [on(config, dataset) for config in rows]
 
 
+def longer() -> list[ExperimentConfig]:
+    """The trained rows of the ablation with twice the steps: were they trained for long enough (chapter 07)?
+
+    Returns:
+        The configs, those of all modules first, and of each row every seed.
+    """
+    trained = [config for config in ablation() if config.protocol.mode != "fusion"]
+    trained.sort(key=lambda config: (len(config.objective.modules) < len(MODULES), config.name))
+    return [presets.for_longer(config) for config in trained]
+
+
 WORLDS = (1, 2, 3, 4)  # beside the first, 0, which all other rows share
 
 DOSE_ROOMS = (40, 10, 40)  # of the large edition's train, val, test: so that thirteen 2D models can be afforded
@@ -336,6 +347,7 @@ _CHAPTERS = {
     "systems": systems,
     "dose-response": dose_response,
     "quality": quality,
+    "longer": longer,
     "worlds": worlds,
     "entire-networks": entire_networks,
     "ceilings": ceilings,
@@ -348,6 +360,7 @@ _APART = (
     "systems",
     "dose-response",
     "quality",
+    "longer",
     "worlds",
     "entire-networks",
     "ceilings",
@@ -369,12 +382,12 @@ def profile(name: str) -> list[ExperimentConfig]:
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
             chapters 04, 06 and 07. `systems`: the other systems of the paper's tables (chapter 04). `dose-response`:
             one fault of the 2D model at a time (chapter 07). `quality`: regions from far too bad to an oracle's (C11,
-            chapter 07). `worlds`: rooms, 2D model and training drawn anew (chapter 03). `entire-networks`: the
-            backbone's own network trained whole (C1). `ceilings`: what limits the student. `regime`: the anchors of the
-            large edition of rooms (chapter 15). `large`: every row that the chapters show of the large editions.
-            `search`: options and schedules on validation rooms (chapter 07). `ladder`: frozen features from the weakest
-            to the strongest (chapter 01). `studies`: single options of the ledger. `all`: all of these but those from
-            `systems` to `ladder`.
+            chapter 07). `longer`: the ablation with twice the steps (chapter 07). `worlds`: rooms, 2D model and
+            training drawn anew (chapter 03). `entire-networks`: the backbone's own network trained whole (C1).
+            `ceilings`: what limits the student. `regime`: the anchors of the large edition of rooms (chapter 15).
+            `large`: every row that the chapters show of the large editions. `search`: options and schedules on
+            validation rooms (chapter 07). `ladder`: frozen features from the weakest to the strongest (chapter 01).
+            `studies`: single options of the ledger. `all`: all of these but those from `systems` to `ladder`.
 
     Returns:
         Its experiments, each once.

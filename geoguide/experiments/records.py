@@ -1,5 +1,6 @@
 """The store: one JSON file per run under results/, read as typed records; many of them as one frame."""
 
+import functools
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.metrics import ClassSums, ConfusionMatrix
 from geoguide.paths import clone, records_advice, results_root
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.convergence import LONGER, has_converged
 from geoguide.scene import facts_html
 from geoguide.text_files import parse_json, read_text
 
@@ -61,7 +63,6 @@ class Record:
         validation: `miou` and `macc` on the validation scenes, in %; None without such scenes.
         history: The training curve: rows of step, val_miou (%, with validation scenes) and loss terms; empty where
             nothing is trained.
-        converged: Whether the training had; None where nothing is trained, or without validation scenes.
         regions: Quality of superpoints and masks (see `run.region_quality`).
         data: Fingerprint, scenes of each split, points, share of points with a 2D feature.
         environment: Versions, device, commit, date.
@@ -81,7 +82,6 @@ class Record:
     class_sums: dict[str, dict[str, str]]
     validation: dict[str, float] | None
     history: list[dict[str, float]]
-    converged: bool | None
     regions: dict[str, float]
     data: dict[str, Any]
     environment: dict[str, Any]
@@ -122,8 +122,7 @@ class Record:
                 of the config.
         """
         config = from_dict(ExperimentConfig, raw["config"])
-        untrained: dict[str, Any] = {"history": [], "converged": None}
-        training = untrained if raw["training"] is None else raw["training"]
+        training = {"history": []} if raw["training"] is None else raw["training"]
         if not isinstance(training, dict):
             raise ConfigError(f"training must hold values by name, found {training!r:.60}")
         same = ("id", "name", "validation", "regions", "data", "environment", "wall_seconds")
@@ -138,7 +137,6 @@ class Record:
             "confusions": raw.get("confusions", {}),
             "class_sums": raw.get("class_sums", {}),
             "history": training["history"],
-            "converged": training["converged"],
             "provenance": raw["source"],
             "raw": raw,
         }
@@ -147,6 +145,31 @@ class Record:
         if values["id"] != config_hash(config):
             raise ConfigError(f"id {values['id']} is not that of the config, {config_hash(config)}: edited by hand?")
         return cls(**values)
+
+    @functools.cached_property
+    def converged(self) -> bool | None:
+        """Whether the training was long enough, by the rule of today whatever version wrote the record.
+
+        Measured where a record of `LONGER` times the steps lies beside its file, else foretold (see `has_converged`).
+        None where nothing is trained, or without validation scenes.
+        """
+        if not self.history:
+            return None
+        return has_converged(self.history, self.config.train, self.gained_by_longer)
+
+    @functools.cached_property
+    def gained_by_longer(self) -> float | None:
+        """What the same training with `LONGER` times the steps has more on validation, points of mIoU; None: no record.
+
+        Experiments that differ in scoring alone share a training: any of theirs will do.
+        """
+        if self.file is None or self.validation is None:
+            return None
+        for config in (self.config, self.config.training()):
+            longer = find(config.replace(train__steps=LONGER * config.train.steps), self.file.parent.parent)
+            if longer is not None and longer.validation is not None:
+                return longer.validation["miou"] - self.validation["miou"]
+        return None
 
     def scores(self, label_set: str | None = None) -> Scores:
         """The scores on one of the label sets.

@@ -16,6 +16,7 @@ from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import MODULES, ObjectiveConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.convergence import LONGER
 from geoguide.pipeline.student import student_kind
 
 EDITION: Edition = "large"
@@ -31,7 +32,6 @@ BACKBONES = {
 }
 OTHER_BACKBONES = ("sonata-mini-5cm", "descriptors", "sonata-mini-untrained")  # claim C12
 PERFECT = "no fault"  # the 2D model of `presets.DOSES` that is an oracle
-LONGER = 2  # times the steps: what a training that has not converged says of one that has
 SEEDS, FEW = presets.SEEDS, presets.LONG_SEEDS
 SEARCH_ROOMS = (200, 30, 1)
 SEARCHED = ObjectiveConfig(  # works-best when the search was made; written out, so that its records outlive the preset
@@ -144,11 +144,7 @@ def longer(seeds: tuple[int, ...] = FEW) -> list[ExperimentConfig]:
     """
     rows = [adapter_only(seed) for seed in seeds]
     rows += [preset(drop=drop, seed=seed, edition=EDITION) for drop in ("none", "iirc") for seed in seeds]
-    placed_rows = [in_regime(config) for config in rows]
-    return [
-        row.replace(name=f"{row.name}, {LONGER} times the steps", train__steps=LONGER * row.train.steps)
-        for row in placed_rows
-    ]
+    return [presets.for_longer(in_regime(config)) for config in rows]
 
 
 def preliminary() -> list[ExperimentConfig]:

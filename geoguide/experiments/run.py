@@ -105,7 +105,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any
     if config.protocol.mode != "fusion":
         fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints_root(), progress=progress)
         history = [{k: _short(k, v) for k, v in row.items()} for row in fitted.history]
-        student, training = fitted.student, {"history": history, "converged": fitted.converged}
+        student, training = fitted.student, {"history": history}
     label_set, others = tested.data.label_set, config.evaluation.label_sets
     on_test = evaluate_label_sets(tested, student, test, (label_set, *others))
     on_val = evaluate(config, student, scenes=val) if len(val) else None

@@ -1,5 +1,6 @@
 """Would a longer training have learned more? Judged apart from the decay of the rate, which flattens every curve."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from geoguide.pipeline.config import TrainConfig
 # Time constants that are tried, as shares of the whole training: at 16 a curve cannot be told from a straight line; at
 # 1/16 two rows of a curve of twenty are one time constant apart.
 CONSTANTS = np.geomspace(1 / 16, 16, 33)
+LONGER = 2  # times the steps: whether a training was long enough is measured so, or foretold
+TOLERANCE = 1.0  # percentage points of validation mIoU
 LEAST_ROWS = 8  # of a curve with three unknowns and noise
 
 
@@ -24,8 +27,9 @@ def gain_left(
     constant for most of the steps (`train.decay` below 1). The fit is read off at a way that is longer. Neither further
     steps nor a checkpoint are needed.
 
-    It is an extrapolation, and knows nothing of what has not begun: of the one committed pair of a training and the
-    same twice as long, it foretells 1.8 points of validation mIoU more where there was 1.0 less, from overfitting.
+    It is an extrapolation, and knows nothing of what has not begun: of a training in few rooms it foretells 1.8 points of
+    validation mIoU more where twice the steps gave 1.1 less, from overfitting. Over the committed pairs of a training
+    and the same twice as long it is right more often than not (chapter 07).
 
     Args:
         history: Rows with `step` and the quantity, as in `Fit` and in records.
@@ -48,12 +52,18 @@ def gain_left(
     """
     if len(history) < LEAST_ROWS or not all(name in row for row in history):
         return None
-    rates = np.array([train.rate(step) for step in range(train.steps)])  # [steps]
+    rates = _rates(train)  # [steps]
     steps = np.array([int(row["step"]) for row in history])  # [n]
     ways = rates.cumsum()[steps - 1] / rates.sum()  # [n] shares of the whole
     values, weights = np.array([row[name] for row in history]), np.sqrt(rates[steps - 1])
     _, slope, constant = min(_fitted(ways, values, weights, constant) for constant in CONSTANTS)
     return float(slope * (np.exp(-1 / constant) - np.exp(-(1 + longer) / constant)))
+
+
+@functools.lru_cache(maxsize=64)
+def _rates(train: TrainConfig) -> np.ndarray:
+    """The learning rate of every step; many trainings share a schedule."""
+    return np.array([train.rate(step) for step in range(train.steps)])
 
 
 def _fitted(ways: np.ndarray, values: np.ndarray, weights: np.ndarray, constant: float) -> tuple[float, float, float]:
@@ -64,16 +74,27 @@ def _fitted(ways: np.ndarray, values: np.ndarray, weights: np.ndarray, constant:
     return float(error), float(solution[1]), float(constant)
 
 
-def learns_no_more(history: Sequence[dict[str, float]], train: TrainConfig, tolerance: float = 1.0) -> bool | None:
-    """Say whether going on for as long again, at the full rate, would lift validation mIoU by less than a tolerance.
+def has_converged(
+    history: Sequence[dict[str, float]], train: TrainConfig, measured: float | None = None
+) -> bool | None:
+    """Say whether a training was long enough: a longer one does not lift validation mIoU, and it did not lower it.
 
     Args:
         history: Rows with `step` and `val_miou` in %.
         train: The training's config.
-        tolerance: Percentage points.
+        measured: By what a training of `LONGER` times the steps ended higher; None: `gain_left` foretells it.
 
     Returns:
-        True, False, or None where it cannot be told (see `gain_left`).
+        True where that is less than `TOLERANCE`, and the last quarter of the curve lies less than `TOLERANCE` below the
+        best stretch of its length. False also where there are too few rows to say; None without a validation curve,
+        from which alone it can be told: over 172 committed trainings the loss fell by 5 % (median) between the last two
+        quarters whether mIoU rose or not.
     """
-    gain = gain_left(history, train)
-    return None if gain is None else gain < tolerance
+    if not all("val_miou" in row for row in history):
+        return None
+    gain = gain_left(history, train, longer=LONGER - 1) if measured is None else measured
+    if gain is None:
+        return False
+    stretch = np.ones(len(history) // 4) / (len(history) // 4)
+    means = np.convolve([row["val_miou"] for row in history], stretch, mode="valid")
+    return bool(gain < TOLERANCE and means.max() - means[-1] < TOLERANCE)

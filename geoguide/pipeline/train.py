@@ -24,6 +24,7 @@ from geoguide.ops.devices import resolve_device
 from geoguide.pipeline.checkpoint import Progress
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
+from geoguide.pipeline.convergence import has_converged
 from geoguide.pipeline.identity import Identity
 from geoguide.pipeline.prepare import prepare_shared
 from geoguide.pipeline.ranks import ALONE, Ranks
@@ -132,7 +133,7 @@ def fit(
     far = None
     if isinstance(state.student.network, Adapter):
         far = farthest(train, state.student.network.mean.cpu(), state.student.network.deviation.cpu())
-    converged, waited = has_converged(state.history), state.waited / max(state.elapsed, 1e-9)
+    converged, waited = has_converged(state.history, config.train), state.waited / max(state.elapsed, 1e-9)
     return Fit(state.student, state.objective, state.history, converged, learned, far, waited)
 
 
@@ -162,30 +163,6 @@ def _with_features(scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:
     told = f"{len(lost)} of {len(scenes)} training scenes have no 2D features and are left out: {shown(lost)}"
     warnings.warn(told, stacklevel=3)
     return ChosenScenes(scenes, kept)
-
-
-def has_converged(history: list[dict[str, float]], tolerance: float = 1.0) -> bool | None:
-    """Say whether validation mIoU has stopped rising.
-
-    The means of the third and the last quarter of the curve are compared (at least two rows each), because single rows
-    are noisy.
-
-    Args:
-        history: Rows with `val_miou` in %, as in `Fit`.
-        tolerance: Percentage points.
-
-    Returns:
-        True where mIoU rose by less than `tolerance`; False where there are too few rows to say; None without a
-        validation curve, from which alone it can be told: over 172 committed trainings the loss fell by 5 % (median)
-        between the two quarters whether mIoU had stopped rising or not.
-    """
-    if not all("val_miou" in row for row in history):
-        return None
-    rows = max(2, len(history) // 4)
-    if len(history) < 2 * rows:
-        return False
-    miou = [row["val_miou"] for row in history]
-    return bool(np.mean(miou[-rows:]) - np.mean(miou[-2 * rows : -rows]) < tolerance)
 
 
 @dataclass(eq=False)

@@ -289,10 +289,23 @@ def against(lines: pd.DataFrame, row: Row, reference: Row, metric: str = "miou")
     Returns:
         First minus second, float [seeds].
     """
-    one = only(lines, reference)
-    if len(one) == 1 and one["converged"].isna().all():
-        return by_seed(lines, row, metric).to_numpy(float) - float(one[metric].iat[0])
+    if trains_nothing(lines, reference):
+        return by_seed(lines, row, metric).to_numpy(float) - float(only(lines, reference)[metric].iat[0])
     return paired(lines, row, reference, metric)
+
+
+def trains_nothing(lines: pd.DataFrame, row: Row) -> bool:
+    """Whether a row is a single experiment without a training, whose score stands for every seed.
+
+    Args:
+        lines: See `records.frame`.
+        row: Facts of the row.
+
+    Returns:
+        True for 2D fusion, say.
+    """
+    one = only(lines, row)
+    return len(one) == 1 and bool(one["converged"].isna().all())
 
 
 def converged(lines: pd.DataFrame) -> str:

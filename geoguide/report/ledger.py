@@ -102,11 +102,12 @@ def difference(
     """
     gap = evidence.against(lines, first, second, metric)
     mine, theirs = (records_of(lines, row, held or {}) for row in (first, second))
-    seeds = sorted(mine.keys() & theirs.keys())
+    still = evidence.trains_nothing(lines, second)
+    seeds = sorted(mine if still else mine.keys() & theirs.keys())
     scored = first.get("measure") == SCORE == second.get("measure") and first.get("over") == SEEDS
     label_set = first.get("label_set")
-    pairs = [mine[seed] for seed in seeds], [theirs[seed] for seed in seeds]
-    if not scored or len(seeds) != len(gap) or not seeds or not keeps_scenes([*pairs[0], *pairs[1]], label_set):
+    pairs = [mine[seed] for seed in seeds], [*theirs.values()] if still else [theirs[seed] for seed in seeds]
+    if not scored or len(seeds) != len(gap) or not all(pairs) or not keeps_scenes([*pairs[0], *pairs[1]], label_set):
         return evidence.estimate(gap)
     drawn = two_level(*pairs, label_set, "miou" if metric == "miou" else "macc", draws=DRAWS)
     return evidence.estimate(gap, drawn.scene_error, drawn.scenes)
