@@ -140,6 +140,22 @@ under(search.search_table().style.hide(axis="index"), find_all(profile("search")
 under(tables.study_table().style.hide(axis="index"), find_all(profile("studies")))
 
 # %% [markdown]
+# ## Was every training long enough?
+# The rate of every training falls to zero, which flattens every curve at its end: that a curve is flat says little. So
+# what is asked is what twice the steps would add to validation mIoU. Where such a training is committed, this is
+# measured; elsewhere it is foretold from the curve, as a function not of the steps but of the sum of the rates until
+# then. A training counts as converged when that is less than a point, and when its curve has not fallen by a point from
+# its best stretch either; where most trainings of a row have not, the ledger gives no verdict. This table shows how far
+# the forecast can be trusted: in few rooms it cannot know that a longer training learns them by heart.
+# (`geoguide replicate --profile longer` computes further rows of the small edition.)
+
+# %% tags=["hide-input"]
+from geoguide.report import lengths
+
+twice = lengths.doubled(read_all())
+under(lengths.length_table(twice).style.hide(axis="index"), twice)
+
+# %% [markdown]
 # ## Dose-response: which module helps against which fault?
 # The paper calls its modules complementary: USD answers local errors, IMR regional, IIRC global ones (claim C4). Here
 # the simulated 2D model has one fault at a time and no other, from medium to heavy, and the adapter is compared with

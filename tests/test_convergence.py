@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from geoguide.pipeline.config import TrainConfig
-from geoguide.pipeline.convergence import LEAST_ROWS, gain_left, learns_no_more
-from geoguide.pipeline.train import has_converged
+from geoguide.pipeline.convergence import LEAST_ROWS, gain_left, has_converged
 
 TRAIN = TrainConfig(steps=2000)
 ROWS = range(100, 2001, 100)
@@ -35,7 +34,7 @@ def test_the_decay_of_the_rate_hides_what_is_left() -> None:
     rising = curve(lambda step: 20 + 10 * way(step))
     late = rising[-1]["val_miou"] - rising[-6]["val_miou"]
     assert late < 1 and gain_left(rising, TRAIN) > 9
-    assert has_converged(rising[10:]) and learns_no_more(rising, TRAIN) is False
+    assert has_converged(rising, TRAIN) is False and has_converged(rising, TRAIN, measured=0.4)
 
 
 def test_what_the_decay_itself_gives_is_not_taken_for_learning() -> None:
@@ -43,7 +42,16 @@ def test_what_the_decay_itself_gives_is_not_taken_for_learning() -> None:
     rates = [TRAIN.rate(step) / TRAIN.learning_rate for step in range(TRAIN.steps)]
     settled = curve(lambda step: 40 - 20 * np.exp(-way(step) / 0.1) - 2 * rates[step - 1])
     assert settled[-1]["val_miou"] - settled[9]["val_miou"] > 0.9
-    assert gain_left(settled, TRAIN) < 1 and learns_no_more(settled, TRAIN)
+    assert gain_left(settled, TRAIN) < 1 and has_converged(settled, TRAIN)
+    assert has_converged(settled, TRAIN, measured=1.5) is False
+
+
+def test_a_curve_that_falls_was_trained_for_too_long() -> None:
+    """As when a second stage learns from its own answers: that it rises no more is no convergence."""
+    fallen = curve(lambda step: 37.0 if step < 1000 else 37 - 4 * (step - 1000) / 1000)
+    dented = curve(lambda step: 37.0 if step < 1900 else 36.5)
+    assert gain_left(fallen, TRAIN) < 1 and has_converged(fallen, TRAIN) is False
+    assert has_converged(fallen, TRAIN, measured=-2.0) is False and has_converged(dented, TRAIN)
 
 
 def test_noise_around_a_level_is_no_gain() -> None:
@@ -84,5 +92,6 @@ def test_turns_with_the_curve_and_grows_with_the_way() -> None:
 
 def test_says_nothing_of_few_rows() -> None:
     rows = curve(lambda step: 40.0)
-    assert gain_left(rows[: LEAST_ROWS - 1], TRAIN) is None and learns_no_more([], TRAIN) is None
+    assert gain_left(rows[: LEAST_ROWS - 1], TRAIN) is None and has_converged(rows[: LEAST_ROWS - 1], TRAIN) is False
+    assert has_converged([{"step": 2000, "total": 1.0}], TRAIN) is None
     assert gain_left(rows, TRAIN, "train_miou") is None and gain_left(rows, TRAIN) == pytest.approx(0)

@@ -14,7 +14,7 @@ from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate, predict
 from geoguide.pipeline.student import new_student
-from geoguide.pipeline.train import Fit, fit, has_converged
+from geoguide.pipeline.train import Fit, fit
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
@@ -166,9 +166,3 @@ def test_a_step_takes_the_points_asked_for(tiny_scenes: Scenes) -> None:
     chosen = np.sort(np.random.default_rng([5]).choice(len(scene), 700, replace=False, shuffle=False))
     drawn = FrozenBackboneStudent(student.network, student.config, student.backbone, 700).sample(scene, [5], cpu)
     np.testing.assert_array_equal(drawn.points.numpy(), scene.points[chosen])
-
-
-def test_convergence_is_judged_on_the_last_quarter() -> None:
-    rising = [{"step": 100 * i, "val_miou": 2.0 * i} for i in range(1, 13)]
-    flat = [{"step": 100 * i, "val_miou": min(2.0 * i, 12) + 0.2 * (i % 2)} for i in range(1, 13)]
-    assert not has_converged(rising) and has_converged(flat) and not has_converged(flat[:2])

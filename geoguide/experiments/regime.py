@@ -16,7 +16,6 @@ from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import MODULES, ObjectiveConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.convergence import LONGER
 from geoguide.pipeline.student import student_kind
 
 EDITION: Edition = "large"

@@ -27,9 +27,9 @@ def gain_left(
     constant for most of the steps (`train.decay` below 1). The fit is read off at a way that is longer. Neither further
     steps nor a checkpoint are needed.
 
-    It is an extrapolation, and knows nothing of what has not begun: of a training in few rooms it foretells 1.8 points of
-    validation mIoU more where twice the steps gave 1.1 less, from overfitting. Over the committed pairs of a training
-    and the same twice as long it is right more often than not (chapter 07).
+    It is an extrapolation, and knows nothing of what has not begun: of a training in few rooms it foretells 1.8 points
+    of validation mIoU more where twice the steps gave 1.1 less, from overfitting. Chapter 07 sets the forecasts beside
+    what the committed trainings of twice the steps gave.
 
     Args:
         history: Rows with `step` and the quantity, as in `Fit` and in records.

@@ -10,6 +10,7 @@ from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.real_rooms import LEARNED
 from geoguide.experiments.records import KEPT, SCORE
 from geoguide.method.objective import MODULES
+from geoguide.pipeline.convergence import LONGER
 from geoguide.report import cross_domain as transfer
 from geoguide.report import dose_response as doses
 from geoguide.report import long_tail, quality
@@ -23,8 +24,8 @@ SEEDS, WORLDS = "seeds", "worlds"  # what is drawn anew: the trainings in one wo
 HERE = route("scannet") | {"measure": SCORE, "changed": (), "over": SEEDS}
 BOTH, MIOU = tuple(METRICS), ("mIoU",)
 SHORT = "all three together beat the adapter alone"
-LONG = f"{SHORT}, both trained for {regime.LONGER} times as long"
-LONG_WITHOUT = f"removing IIRC lowers the scores (works-best, both trained for {regime.LONGER} times as long)"
+LONG = f"{SHORT}, both trained for {LONGER} times as long"
+LONG_WITHOUT = f"removing IIRC lowers the scores (works-best, both trained for {LONGER} times as long)"
 FEW = f"{SHORT} (few rooms)"
 TOGETHER = "mIoU and mAcc rank the rows of the ablation alike (Kendall's tau, at most 1)"  # of C6; not two rows
 

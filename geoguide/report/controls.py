@@ -7,6 +7,7 @@ import pandas as pd
 from geoguide.experiments import facts, presets, regime
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import Record, frame, only
+from geoguide.pipeline.convergence import LONGER
 from geoguide.report.evidence import against
 from geoguide.report.rows import ADAPTER, FULL, POOLED, longer_rows
 from geoguide.report.tables import mean_of, means
@@ -29,7 +30,7 @@ def _rows() -> Iterator[tuple[str, Row]]:
         changed = Facts.of(regime.in_regime(presets.preset(edition=regime.EDITION).replace(**changes))).changed
         yield f"works-best, {told}", FULL | {"changed": changed} | _OWN
     for name, row in longer_rows().items():
-        yield f"{name}, {regime.LONGER} times the steps", row | _OWN
+        yield f"{name}, {LONGER} times the steps", row | _OWN
     yield "adapter under a perfect 2D model (oracle)", ADAPTER | _PLAIN | {"teacher": regime.PERFECT}
     yield "adapter taught by labels (oracle)", {"method": facts.ADAPTER + presets.ON_LABELS} | _PLAIN | _OWN
     yield "linear probe of the frozen features (oracle)", {"method": facts.PROBE} | _PLAIN | _OWN

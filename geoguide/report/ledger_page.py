@@ -10,8 +10,8 @@ import pandas as pd
 from geoguide.datasets.config import Edition
 from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.profiles import DOSE_ROOMS
-from geoguide.experiments.regime import LONGER
 from geoguide.method.objective import MODULES
+from geoguide.pipeline.convergence import LONGER
 from geoguide.report.claim_tests import FEW, LONG, LONG_WITHOUT, SHORT, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
