@@ -207,7 +207,7 @@ Markdown("\n".join(story(verdicts(), "C3", "C4")))
 said = []
 for _, row in controls.iterrows():
     if row[DELTA]:
-        runs = f"{row['seeds']} {'run' if row['seeds'] == 1 else 'runs'}"
+        runs = f"{row['converged']} runs had converged" if row["converged"] else "no training"
         said.append(f"- **{row['control']}** ({runs}): {row[DELTA]} mIoU against the full preset.")
 Markdown("\n".join(said) or "- The controls were not run yet.")
 

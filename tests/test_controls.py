@@ -7,7 +7,7 @@ from geoguide.experiments.presets import adapter_only, on_labels, preset
 from geoguide.experiments.regime import in_regime
 from geoguide.experiments.run import get_all
 from geoguide.paths import write_text
-from geoguide.report.controls import DELTA, control_table
+from geoguide.report.controls import DELTA, DELTA_MACC, control_table
 from geoguide.report.search import AGAINST, OPTION, SCORE, search_table
 
 
@@ -33,6 +33,7 @@ def test_controls_stand_beside_the_full_preset() -> None:
     ]
     assert table[DELTA].tolist()[3:] == [
         "-2.00 ± 0.00", "", "-0.50 ± 0.00", "+27.00 ± 0.00", "+32.00 ± 0.00"]  # fmt: skip
+    assert table[DELTA_MACC].iat[5] == "-0.50 ± 0.00" and table["converged"].tolist()[:4] == ["", "", "", "3 of 3"]
     assert table[DELTA].iat[0] == "-4.00 ± 2.48" and table["seeds"].tolist() == [1, 1, 1, 3, 3, 3, 3, 3]
 
 

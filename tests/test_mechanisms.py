@@ -164,13 +164,13 @@ def test_table_and_sentence_by_hand(tmp_path) -> None:
     assert table.loc[BEFORE, f"mixed superpoints, {mechanisms.CHANGE}"] == ""
     assert table.loc["works-best/without usd", f"fragmented instances, {mechanisms.CHANGE}"] == "+0.0 ± 0.0"
     text = mechanisms.mechanism_sentence(some()).splitlines()
-    assert "adapter 60.0 %, all modules but this 60.0 %, all 46.7 %: not distinguishable with it (-13.3" in text[0]
+    assert "adapter 60.0 %, all modules but this 60.0 %, all 46.7 % (-13.3" in text[0]
     assert text[1] == "- **IMR**: not measured."
     without = {f"works-best/without {module}": some()[BEFORE] for module in ("imr", "iirc")}
     full = replace(some()["works-best/full"], fragmented={"a": 0.1, "b": 0.1, "c": 0.11})
     text = mechanisms.mechanism_sentence(some() | without | {"works-best/full": full}).splitlines()
-    assert "all 10.3 %: fewer with it (-9.7 ± 1.4 points" in text[1]
-    assert "all modules but this 0.300, all 0.250: less with it" in text[2]
+    assert "all 10.3 % (-9.7 ± 1.4 points" in text[1]
+    assert "all modules but this 0.300, all 0.250." in text[2]
     mechanisms.write_symptoms(some(), tmp_path / "m.json")
     assert mechanisms.read_symptoms(tmp_path / "m.json") == some()
     (tmp_path / "m.json").write_text("[]")

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from geoguide.experiments import facts, presets, regime
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.records import Record, frame, only
 from geoguide.pipeline.convergence import LONGER
-from geoguide.report.evidence import against
+from geoguide.report.evidence import against, converged
 from geoguide.report.rows import ADAPTER, FULL, POOLED, longer_rows
 from geoguide.report.tables import mean_of, means
 
-DELTA = "Δ mIoU to works-best"
+DELTA, DELTA_MACC = "Δ mIoU to works-best", "Δ mAcc to works-best"
 _PLAIN: Row = {"changed": ()}
 _OWN: Row = {"teacher": regime.MODELS["scannet"]}
 _POOLS = {"superpoints": "means over superpoints", "instances": "means over true instances (oracle)"}
@@ -43,7 +44,8 @@ def control_table(found: Sequence[Record]) -> pd.DataFrame:
         found: Records of `regime.ablation`, `regime.anchors` and `regime.longer`, as far as they were run.
 
     Returns:
-        A line per control that was run: `control`, means of both metrics, the change of mIoU paired by seed, `seeds`.
+        A line per control that was run: `control`, means of both metrics, their changes paired by seed, `seeds`, and
+        how many trainings had `converged`.
     """
     lines, table = frame(found, edition=regime.EDITION).drop_duplicates("id"), []
     full = FULL | _PLAIN | _OWN
@@ -51,8 +53,17 @@ def control_table(found: Sequence[Record]) -> pd.DataFrame:
         mine = only(lines, row)
         if mine.empty:
             continue
-        trains = mine["converged"].notna().any()
-        gap = against(lines, row, full) if trains else -against(lines, full, row)
-        change = "" if told == "works-best" or len(only(lines, full)) == 0 else mean_of(gap, signed=True)
-        table.append({"control": told, **means(mine, "{} (mini)"), DELTA: change, "seeds": len(mine)})
-    return pd.DataFrame(table, columns=["control", "mIoU (mini)", "mAcc (mini)", DELTA, "seeds"])
+        trains, plain = mine["converged"].notna().any(), told == "works-best" or only(lines, full).empty
+        changes = {
+            title: "" if plain else mean_of(_change(lines, row, full, metric, trains=trains), signed=True)
+            for metric, title in (("miou", DELTA), ("macc", DELTA_MACC))
+        }
+        ended = {"seeds": len(mine), "converged": converged(mine)}
+        table.append({"control": told, **means(mine, "{} (mini)"), **changes, **ended})
+    columns = ["control", "mIoU (mini)", "mAcc (mini)", DELTA, DELTA_MACC, "seeds", "converged"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def _change(lines: pd.DataFrame, row: Row, full: Row, metric: str, *, trains: bool) -> np.ndarray:
+    """A control less works-best, by seed; of one that trains nothing its one score less every seed's."""
+    return against(lines, row, full, metric) if trains else -against(lines, full, row, metric)

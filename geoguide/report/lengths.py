@@ -48,9 +48,10 @@ def length_table(found: Iterable[Record]) -> pd.DataFrame:
         for record in found
     ]
     table = []
-    for (row, edition, steps), part in pd.DataFrame(lines).groupby(["row", "edition", "steps"], sort=False):
+    for _, part in pd.DataFrame(lines).groupby(["row", "edition", "steps"], sort=False):
         right = (part["foretold"] < TOLERANCE) == (part["measured"] < TOLERANCE)
         told = {name: mean_of(part[name].to_numpy(float), signed=True) for name in ("foretold", "measured")}
         seeds = f"{int(right.sum())} of {len(part)}"
-        table.append({"row": row, "edition": edition, "steps": steps, **told, "seeds foretold rightly": seeds})
+        same = {name: part[name].iat[0] for name in ("row", "edition", "steps")}
+        table.append({**same, **told, "seeds foretold rightly": seeds})
     return pd.DataFrame(table)

@@ -301,14 +301,14 @@ OWN_SYMPTOM = {"usd": "mixed", "imr": "fragmented", "iirc": "drift"}  # as the p
 
 
 def mechanism_sentence(found: Mapping[str, Symptoms], full: str = "works-best/full") -> str:
-    """Whether the method, and each module in it, lessens its own symptom, as a sentence from the numbers.
+    """How much of its own symptom the method has, with each module and without it, as sentences.
 
     Args:
         found: See `read_symptoms`.
         full: Name of the row with all modules; those without one are named by `presets.row_name`.
 
     Returns:
-        Markdown, a line for each module.
+        Markdown, a line for each module. One training each: none of them says which is less.
     """
     said = []
     for module, kind in OWN_SYMPTOM.items():
@@ -320,16 +320,10 @@ def mechanism_sentence(found: Mapping[str, Symptoms], full: str = "works-best/fu
         unit, digits = ("", 3) if kind == "drift" else (" %", 1)
         told = SHOWN.get(kind, "drift between instances of a class").split(" (")[0]
         numbers = [f"{values[row]:.{digits}f}{unit}" for row in (BEFORE, without, full)]
-        if kind == "drift":
-            says = f"{'less' if values[full] < values[without] else 'not less'} with it (no interval: one number each)"
-        else:
-            gap = changes(found, full, kind, before=without)
-            half = interval(gap)
-            side = 1 + int(gap.mean() > half) - int(-gap.mean() > half)
-            says = f"{('fewer', 'not distinguishable', 'more')[side]} with it ({_signed(gap)} points, over scenes)"
+        gap = "" if kind == "drift" else f" ({_signed(changes(found, full, kind, before=without))} points, over scenes)"
         of_rows = f"adapter {numbers[0]}, all modules but this {numbers[1]}, all {numbers[2]}"
-        said.append(f"- **{module.upper()}** ({told}): {of_rows}: {says}.")
-    return "\n".join(said)
+        said.append(f"- **{module.upper()}** ({told}): {of_rows}{gap}.")
+    return "\n".join([*said, "", "One training each: how much of a difference is the seed's is not known."])
 
 
 def _mean(one: Symptoms, kind: str) -> float:
