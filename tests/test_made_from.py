@@ -3,17 +3,21 @@
 import ast
 import html
 import re
+import shlex
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from geoguide.errors import DataError
 from geoguide.experiments.profiles import ablation, profile, systems
 from geoguide.experiments.records import find_all, read_all
 from geoguide.frozen import config_hash
 from geoguide.paths import results_root
+from geoguide.report.real_rooms import NETWORKS
 from geoguide.report.sources import Source, of_file, of_records, under
+from geoguide.teachers.registry import parse_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -35,7 +39,12 @@ def test_the_named_profiles_make_every_record_and_the_files_are_there(rows):
 
 def test_records_of_a_real_room_name_the_chapter_that_takes_a_folder():
     real = [record for record in read_all() if record.provenance == "real"][:2]
-    assert "14_real_scenes" in of_records(real).command and len(profiles_of(of_records(real))) == 0
+    words = shlex.split(of_records(real).command)
+    assert words[1] == "notebooks/14_real_scenes.ipynb" and len(profiles_of(of_records(real))) == 0
+    models = yaml.safe_load(words[words.index("-y") + 1])["models"]
+    assert words[words.index("-p") + 1 :][:2] == ["data", "FOLDER"] and len(models) == 3
+    named = {Path(part).stem for spec in models for part in re.findall(r"litert:([^,+]+\.tflite)", spec)}
+    assert named == set(NETWORKS) and all(parse_spec(spec) for spec in models)
 
 
 def test_a_measured_file_names_its_benchmark_or_none_is_made_up():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from geoguide.backbones.config import BackboneConfig, identity
 from geoguide.datasets.config import DataConfig, Splits
 from geoguide.errors import require
 from geoguide.experiments.placing import with_image_model
@@ -21,12 +22,44 @@ from geoguide.pipeline.protocols import STRICT
 ROOM, RESCAN, OTHER_ROOM = "scene0000_00", "scene0000_01", "scene0113_00"
 IMAGE_SIZE = (240, 320)  # (H, W), at which OpenScene lifts ScanNet
 BACKBONES = ("descriptors", "sonata-mini")
+PAPERS_BACKBONE = "sonata"  # whose weights are no part of the package
 LONG = 2  # times the steps: does a longer training score otherwise?
 STEPS = 1000  # of one room; `LONG` asks whether it was enough
 _TRUE = {"masks__source": "annotation"}
 # The best masks that a user can have without Mask3D, by the validation rooms (results/masks.json).
 LEARNED = {"learned masks and geometry's": {"masks__source": "learned+geometry"}}
 ORACLES = {"true masks": _TRUE, "true masks and superpoints": _TRUE | {"superpoints__cut": "annotation"}}
+
+
+def several(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names as a command line gives them: one, several in a list, or none.
+
+    Args:
+        names: A name, a sequence of names, or nothing ("" or None).
+
+    Returns:
+        The names.
+
+    Example:
+        >>> several("scene0113_00"), several(["A", "B"]), several("")
+        (('scene0113_00',), ('A', 'B'), ())
+    """
+    if not names:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def present(root: str | Path, scenes: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Those of some scenes that lie in a folder of ScanNet.
+
+    Args:
+        root: The folder that holds `scans`.
+        scenes: See `several`.
+
+    Returns:
+        Their names.
+    """
+    return tuple(scene for scene in several(scenes) if (Path(root) / "scans" / scene).is_dir())
 
 
 def room(
@@ -36,7 +69,7 @@ def room(
     scored: str = RESCAN,
     *,
     train: Sequence[str] = (ROOM,),
-    backbone: str = BACKBONES[0],
+    backbone: BackboneConfig | None = None,
 ) -> ExperimentConfig:
     """An experiment on real rooms in ScanNet's official layout.
 
@@ -46,7 +79,7 @@ def room(
         features: A 2D model, as `teachers.registry` names them; it is opened now.
         scored: The scene that is scored; it needs labels, and no images but in mode fusion.
         train: The scenes that are learned from; they need images, and no labels.
-        backbone: The frozen features.
+        backbone: The frozen features; None for descriptors.
 
     Returns:
         The experiment there, its classes without ground truth left out of the means.
@@ -61,7 +94,7 @@ def room(
         data=data,
         evaluation=EvaluationConfig(data=there),
         lifting=LiftingConfig(0.25, 10),  # as OpenScene
-        backbone__name=backbone,
+        backbone=backbone or BackboneConfig(BACKBONES[0]),
         train__steps=config.train.steps * STEPS // ExperimentConfig().train.steps,
         protocol=replace(STRICT, mode=config.protocol.mode, pooled=config.protocol.pooled),
     )
@@ -120,37 +153,49 @@ def by_gradient(seed: int, drop: str = "none") -> ExperimentConfig:
 
 def real_rooms(
     root: str | Path,
-    features: Sequence[str],
+    features: str | Sequence[str],
     *,
-    train: Sequence[str] = (ROOM,),
-    more: Sequence[str] = (OTHER_ROOM,),
-    scored: Sequence[str] = (ROOM, RESCAN),
+    train: str | Sequence[str] = ROOM,
+    more: str | Sequence[str] | None = OTHER_ROOM,
+    scored: str | Sequence[str] = (ROOM, RESCAN),
     seeds: Sequence[int] = SEEDS,
+    weights: str | Path | None = None,
 ) -> list[ExperimentConfig]:
     """All rows of the chapter on real scenes, the most decisive first.
 
     Args:
         root: As in `room`.
-        features: 2D models as in `room`; the first has every row, the others the adapter and the better preset.
-        train: As in `room`.
-        more: Scenes that some rows learn from as well.
+        features: A 2D model as in `room`, or several; the first has every row, the others the adapter and the better
+            preset.
+        train: As in `room`, one or several.
+        more: Scenes that some rows learn from as well; none: there are no such rows.
         scored: Scenes that are scored, one by one; the first also without training, so it needs images.
         seeds: Of the trained rows.
+        weights: Of the paper's frozen features, Sonata's: the adapter and the better preset then learn on them as well.
 
     Returns:
         The experiments; those that are scored on several scenes are trained once.
 
     Raises:
-        InputError: No 2D model, or nothing to score.
+        InputError: No 2D model, no scene to learn from, or nothing to score.
+        ConfigError: As `room`.
+        DataError: As `room`; or the weights are not there.
     """
-    require(len(features) > 0 and len(scored) > 0, "features and scored must name at least one 2D model and one scene")
+    features, train, more, scored = (several(names) for names in (features, train, more, scored))
+    require(len(features) > 0, "features (`models` of the notebook) must name at least one 2D model, found none")
+    for name, scenes in (("train", train), ("scored", scored)):
+        require(len(scenes) > 0, f"{name} must name at least one scene, found none")
+    backbones = [BackboneConfig(name) for name in BACKBONES[1:]]
+    if weights:
+        backbones.append(BackboneConfig(PAPERS_BACKBONE, weights=str(weights)))
+        identity(backbones[-1])  # a missing file is named now, not after hours of other rows
     first, others = features[0], features[1:]
     groups = [Group(trained(seed), first, train) for seed in seeds]
     for seed in seeds:
         both = trained(seed, everything=False)
         groups += [Group(both, model, train) for model in others]
-        groups += [Group(both, first, train, backbone) for backbone in BACKBONES[1:]]
-        groups += [Group(both, first, (*train, *more))]
+        groups += [Group(both, first, train, backbone) for backbone in backbones]
+        groups += [Group(both, first, (*train, *more))] if more else []
     groups += [Group([_longer(config) for config in trained(0, everything=False)], first, train)]
     rows = [row for model in features for row in without_training(root, model, scored[0])]
     return rows + [row for group in groups for row in group.rows(root, scored)]
@@ -173,7 +218,7 @@ class Group(NamedTuple):
     configs: Sequence[ExperimentConfig]
     features: str
     train: Sequence[str]
-    backbone: str = BACKBONES[0]
+    backbone: BackboneConfig | None = None
 
     def rows(self, root: str | Path, scored: Sequence[str]) -> list[ExperimentConfig]:
         """The experiments in real rooms.

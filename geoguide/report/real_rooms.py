@@ -10,10 +10,8 @@ import pandas as pd
 from geoguide.datasets.config import Splits
 from geoguide.experiments import facts, real_rooms
 from geoguide.experiments.records import Record
-from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.report import rows as mini
-from geoguide.report.evidence import estimate, paired, verdicts
+from geoguide.report.evidence import estimate, verdicts
 from geoguide.report.tables import mean_of
 
 NETWORKS = {  # files of the networks that the committed records are of
@@ -49,6 +47,10 @@ ORDER = (
 )
 ROWS = (*ORDER, *ORACLES.values())
 HIGHER = "the row scores higher"
+DISTILLED = ("point", "superpoint")  # the terms of the loss that follow the 2D features; every row has one of them
+# By how much they may still fall, as a share. No labels may be looked at here, so nothing better than a loss can be;
+# `real_rooms_story.rule_findings` says how little it tells where validation scenes can be asked.
+STILL_FALLS = 0.1
 
 
 def is_of_rooms(record: Record) -> bool:
@@ -103,7 +105,7 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
     Returns:
         A line per record, by scored scene: `row`, `teacher`, `backbone`, `learned from`, `scored`, `steps`, `seed`,
         `miou`, `accuracy` (of all labelled points, those without a 2D feature wrong; both in %), `classes` that occur,
-        and `record`, its position.
+        `fall` (see `fall_of`), and `record`, its position.
     """
     lines = []
     points: dict[str, int] = {}  # labelled points, by scored scenes: a student answers at each of them
@@ -120,9 +122,75 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
             "learned from": learned if trained else "",
             "steps": config.train.steps if trained else 0, "seed": config.seed, "miou": scores.miou_skip,
             "accuracy": 100 * float(np.trace(matrix)) / points[there],
-            "classes": int((matrix.sum(axis=1) > 0).sum()), "record": number,
+            "classes": int((matrix.sum(axis=1) > 0).sum()),
+            "fall": fall_of(record.history), "record": number,
         })  # fmt: skip
     return pd.DataFrame(lines).sort_values(["scored", "record"], kind="stable")
+
+
+def fall_of(history: Sequence[dict[str, float]]) -> float:
+    """By which share the loss of the 2D features fell from the third quarter of a training to the last.
+
+    Args:
+        history: Of a record.
+
+    Returns:
+        The share, below 0 where the terms of `DISTILLED` rose; NaN where nothing was trained, or where rows are fewer
+        than four, or without these terms.
+    """
+    if len(history) < 4 or not all({*DISTILLED} & {*row} for row in history):
+        return float("nan")
+    loss = [sum(row.get(name, 0.0) for name in DISTILLED) for row in history]
+    rows = max(2, len(loss) // 4)
+    before, last = np.mean(loss[-2 * rows : -rows]), np.mean(loss[-rows:])
+    return float(1 - last / before) if before > 0 else float("nan")
+
+
+def has_settled(falls: pd.Series) -> bool:
+    """Whether most trainings of a row were done as far as their loss tells.
+
+    Args:
+        falls: See `fall_of`, one per training.
+
+    Returns:
+        True where in more than half of them the loss neither fell by more than `STILL_FALLS` nor rose.
+    """
+    return bool(falls.between(0, STILL_FALLS).mean() > 0.5)
+
+
+def settling(lines: pd.DataFrame, by: Sequence[str] = ("row",)) -> pd.DataFrame:
+    """How the loss of every trained row ended.
+
+    Args:
+        lines: See `frame`; scenes that are scored by the same training count once.
+        by: Columns that tell the rows apart, "row" first.
+
+    Returns:
+        A line per row: the columns of `by`, the mean fall of the loss in %, trainings that had settled, and whether
+        there may be a verdict on the row.
+    """
+    shown = []
+    once = lines[(lines["backbone"] != "") & (lines["scored"] == lines["scored"].iat[-1])]
+    for _, mine in once.groupby(list(by), sort=False):
+        done = mine["fall"].between(0, STILL_FALLS)
+        told = {"loss falls by, %": f"{100 * mine['fall'].mean():+.1f}", "settled": f"{done.sum()} of {len(done)}"}
+        shown.append(
+            {name: mine[name].iat[0] for name in by} | told | {"verdicts": "yes" if has_settled(mine["fall"]) else "no"}
+        )
+    return in_order(pd.DataFrame(shown))
+
+
+def in_order(table_: pd.DataFrame) -> pd.DataFrame:
+    """A table in the order of `ROWS`.
+
+    Args:
+        table_: With a column `row`.
+
+    Returns:
+        The same lines.
+    """
+    order = {name: place for place, name in enumerate(ROWS)}
+    return table_.sort_values("row", key=lambda rows: rows.map(order), kind="stable")
 
 
 def short(teacher: str) -> str:
@@ -158,8 +226,7 @@ def table(lines: pd.DataFrame, by: Sequence[str], confidence: float = 0.95) -> p
             line |= {f"{scene}: mIoU": mean_of(there["miou"], confidence=confidence)}
             line |= {f"{scene}: accuracy": mean_of(there["accuracy"], confidence=confidence)}
         shown.append(line | {"seeds": mine["seed"].nunique()})
-    order = {name: place for place, name in enumerate(ROWS)}
-    return pd.DataFrame(shown).sort_values("row", key=lambda rows: rows.map(order), kind="stable")
+    return in_order(pd.DataFrame(shown))
 
 
 def differences(lines: pd.DataFrame, reference: str, confidence: float = 0.95) -> pd.DataFrame:
@@ -172,44 +239,22 @@ def differences(lines: pd.DataFrame, reference: str, confidence: float = 0.95) -
 
     Returns:
         A line per other trained row and scored scene: difference in mIoU with the bounds of its interval, seeds, and
-        the verdict on "the row scores higher" (`evidence.verdicts`; all lines are one family).
+        the verdict on "the row scores higher" (`evidence.verdicts`; all lines that are judged are one family): none
+        where row or reference had not settled (`has_settled`).
     """
-    shown, gaps = [], []
+    shown, gaps, settled = [], [], []
     trained = lines[lines["backbone"] != ""]
     for scene in dict.fromkeys(trained["scored"]):
-        scores = trained[trained["scored"] == scene].pivot_table(index="seed", columns="row", values="miou")
+        here = trained[trained["scored"] == scene]
+        scores = here.pivot_table(index="seed", columns="row", values="miou")
+        done = here.groupby("row")["fall"].apply(has_settled)
         for row in [name for name in ROWS if name in scores and name != reference and reference in scores]:
             gaps.append(estimate((scores[row] - scores[reference]).dropna()))
+            settled.append(bool(done[row] and done[reference]))
             line = {"scored": scene, "row": row, f"mIoU less {reference}": gaps[-1].text(confidence)}
             shown.append(line | {"seeds": gaps[-1].seeds})
-    told, _ = verdicts(gaps, confidence=confidence)
+    told, _ = verdicts(gaps, settled=settled, confidence=confidence)
     return pd.DataFrame(shown).assign(**{HIGHER: told})
-
-
-def beside_generated(lines: pd.DataFrame, generated: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """What the full method and its modules add here, beside what they add on generated rooms.
-
-    Args:
-        lines: As in `differences`.
-        generated: See `records.frame`; of the ablation on generated rooms.
-        confidence: Of the intervals.
-
-    Returns:
-        A line for each difference in mIoU: on every scored scene, and on generated rooms with a simulated 2D model.
-    """
-    full = mini.geoguide(FULL)
-    shown = []
-    for row, reference, there in (
-        (FULL, ADAPTER, (full, mini.ADAPTER)),
-        *((f"{FULL}, no {module}", FULL, (mini.geoguide(FULL, module), full)) for module in MODULES),
-    ):
-        told = differences(lines, reference, confidence)
-        told = told[told["row"] == row].set_index("scored")[f"mIoU less {reference}"]
-        gap = paired(generated, *there)
-        shown.append(
-            {"difference": f"{row} less {reference}", **told, "generated rooms": mean_of(gap, True, confidence)}
-        )
-    return pd.DataFrame(shown)
 
 
 def class_iou(found: Sequence[Record], lines: pd.DataFrame, rows: Sequence[str]) -> pd.DataFrame:
@@ -223,10 +268,23 @@ def class_iou(found: Sequence[Record], lines: pd.DataFrame, rows: Sequence[str])
     Returns:
         float, indexed by class that occurs, a column per row.
     """
-    held = {row: [found[number] for number in lines.loc[lines["row"] == row, "record"]] for row in rows}
-    means = {row: pd.DataFrame([record.metrics.iou for record in records]).astype(float).mean() for row, records in
-             held.items() if records}  # fmt: skip
-    return pd.DataFrame(means).dropna(how="all")
+    held = {row: iou_by_seed(found, lines, row) for row in rows}
+    return pd.DataFrame({row: scores.mean() for row, scores in held.items() if len(scores)}).dropna(how="all")
+
+
+def iou_by_seed(found: Sequence[Record], lines: pd.DataFrame, row: str) -> pd.DataFrame:
+    """IoU per class of each training of a row.
+
+    Args:
+        found: As in `class_iou`.
+        lines: As in `class_iou`.
+        row: A row.
+
+    Returns:
+        float, indexed by seed, a column per class; NaN where it does not occur; empty where the row was not run.
+    """
+    mine = lines[lines["row"] == row]
+    return pd.DataFrame([found[number].metrics.iou for number in mine["record"]], index=mine["seed"]).astype(float)
 
 
 def plain(lines: pd.DataFrame, teacher: str, learned: str = real_rooms.ROOM) -> pd.DataFrame:
@@ -243,66 +301,3 @@ def plain(lines: pd.DataFrame, teacher: str, learned: str = real_rooms.ROOM) -> 
     usual = (lines["backbone"] == real_rooms.BACKBONES[0]) & (lines["learned from"] == learned)
     usual &= lines["steps"] == real_rooms.STEPS
     return lines[(lines["teacher"] == teacher) & (usual | (lines["backbone"] == ""))]
-
-
-def findings(lines: pd.DataFrame, scored: str) -> list[str]:
-    """What the trained rows say on one scene, in sentences of a list.
-
-    Args:
-        lines: See `plain`.
-        scored: The scene.
-
-    Returns:
-        A line of Markdown per difference that can be told.
-    """
-    lines = lines[lines["scored"] == scored]
-    story = []
-    less = [f"{BY_GRADIENT}, no {module}" for module in MODULES]
-    compared = (
-        (ADAPTER, (FULL, "as-written", BY_GRADIENT)),
-        (FULL, (*(f"{FULL}, no {module}" for module in MODULES), LEARNED, *ORACLES.values())),
-        (BY_GRADIENT, less),
-    )
-    for reference, rows in compared:
-        told = differences(lines, reference)
-        for line in told.to_dict("records"):
-            if line["row"] in rows:
-                gap = f"{line[f'mIoU less {reference}']} points of mIoU, {line['seeds']} seeds"
-                story.append(
-                    f"- **{line[HIGHER]}**: on {scored}, *{line['row']}* scores higher than *{reference}* ({gap})."
-                )
-    return story
-
-
-def pooled_findings(lines: pd.DataFrame, teacher: str) -> list[str]:
-    """What means over regions change without training, in a sentence.
-
-    Args:
-        lines: See `frame`; of the rows that train nothing.
-        teacher: The 2D model, as `short` calls it.
-
-    Returns:
-        One line of Markdown.
-    """
-    means = lines[lines["teacher"] == teacher].groupby("row")["miou"].mean()
-    plain_, superpoints, objects = (f"{means[name]:.1f}" for name in POOLED.values())
-    return [
-        f"- Without training, means over superpoints change 2D fusion from {plain_} to {superpoints}, means over true "
-        f"objects to {objects}; part of both is that points which no camera sees get an answer."
-    ]
-
-
-def class_findings(iou: pd.DataFrame) -> list[str]:
-    """Which classes the full method gains and loses most on, against the adapter, in a sentence.
-
-    Args:
-        iou: See `class_iou`; with both rows.
-
-    Returns:
-        One line of Markdown; none where a row is missing.
-    """
-    if not {ADAPTER, FULL} <= set(iou):
-        return []
-    change = (iou[FULL] - iou[ADAPTER]).sort_values()
-    least, most = (", ".join(f"{n} ({v:+.1f})" for n, v in part.items()) for part in (change.head(2), change.tail(2)))
-    return [f"- By class, the full method less the adapter: least {least}; most {most} points of IoU."]

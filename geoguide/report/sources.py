@@ -14,7 +14,13 @@ from geoguide.frozen import config_hash
 from geoguide.paths import results_root
 
 _SLOW = ("large", "quality", "dose-response", "all")  # to enumerate; asked last
-_REAL = "papermill notebooks/14_real_scenes.ipynb out.ipynb -p data FOLDER"
+# The records of real rooms: FOLDER holds ScanNet's `scans`, NETS the networks and their class names.
+_NETS = (
+    "litert:NETS/mobile_segmenter_r4_quant_argmax_uint8.tflite,names=NETS/ade31.txt",
+    "litert:NETS/lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1.tflite,names=NETS/ade150_labels.txt",
+)
+_MODELS = ", ".join(f"'{spec}'" for spec in (f"mean:{'+'.join(_NETS)}", *_NETS))
+_REAL = f'papermill notebooks/14_real_scenes.ipynb out.ipynb -p data FOLDER -y "models: [{_MODELS}]"'
 _SHOWN = 3  # files that are named before the rest is folded
 
 
