@@ -49,8 +49,8 @@ figures.use_offline_renderer()
 
 # %% [markdown]
 # ## Four lines
-# Of the images one in five is not learned from. Losses are weighed by gradient, the setting that carried over to a real
-# room unchanged (chapter 14).
+# Of the images one in five is not learned from. Losses are weighed by gradient, so that no factor depends on the
+# frozen features; on a real room that took the doors, which chapter 14 explains.
 
 # %%
 config = ExperimentConfig()
