@@ -7,8 +7,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from fake_records import fake_record
 
 from geoguide.errors import DataError
+from geoguide.experiments import regime
+from geoguide.experiments.placing import on
+from geoguide.experiments.presets import adapter_only, fusion
 from geoguide.experiments.profiles import ablation, profile, systems
 from geoguide.experiments.records import find_all, read_all
 from geoguide.frozen import config_hash
@@ -36,6 +40,23 @@ def test_the_named_profiles_make_every_record_and_the_files_are_there(rows):
 def test_records_of_a_real_room_name_the_chapter_that_takes_a_folder():
     real = [record for record in read_all() if record.provenance == "real"][:2]
     assert "14_real_scenes" in of_records(real).command and len(profiles_of(of_records(real))) == 0
+
+
+def test_the_line_says_of_which_edition_the_records_are_or_that_they_are_real():
+    small, large = fake_record(on(adapter_only(), "nuscenes")), fake_record(regime.in_regime(fusion()))
+    real = next(record for record in read_all() if record.provenance == "real")
+    said = {"small": "mini, small edition", "large": "mini, large edition", "real": "real"}
+    for name, record in {"small": small, "large": large, "real": real}.items():
+        assert of_records([record], "make it").scenes == (said[name],)
+        assert f"Scenes: {said[name]}. From " in of_records([record], "make it")._repr_html_()
+    both = of_records([small, large, small], "make them")
+    assert both.scenes == (said["large"], said["small"])
+    assert repr(both).startswith("Scenes: mini, large edition and mini, small edition. From results/")
+    assert of_records([real, large], "make them").scenes == (said["large"], "real")
+    assert (
+        "Scenes"
+        not in repr(of_file(results_root() / "masks.json")) + of_file(results_root() / "masks.json")._repr_html_()
+    )
 
 
 def test_a_measured_file_names_its_benchmark_or_none_is_made_up():
