@@ -1,11 +1,13 @@
 """The controls of the large edition and the search behind works-best, as tables, from records made by hand."""
 
+import pytest
 from fake_records import fake_record
 
+from geoguide.errors import DataError
 from geoguide.experiments import records, regime
 from geoguide.experiments.presets import adapter_only, on_labels, preset
 from geoguide.experiments.regime import in_regime
-from geoguide.experiments.run import get_all
+from geoguide.experiments.run import get_all, need
 from geoguide.paths import write_text
 from geoguide.report.controls import DELTA, control_table
 from geoguide.report.search import AGAINST, OPTION, SCORE, search_table
@@ -49,3 +51,11 @@ def test_the_search_compares_validation_scores_with_the_row_that_is_changed(tmp_
 
 def test_of_the_large_edition_nothing_is_computed_for_a_page() -> None:
     assert get_all([in_regime(adapter_only(99))], "large") == []
+
+
+def test_a_chapter_without_its_rows_ends_with_the_command_that_computes_them():
+    need([fake_record(adapter_only())], "the adapter in rooms", "large")
+    with pytest.raises(DataError, match="no record of the large edition of works-best in houses: .*--profile large$"):
+        need([], "works-best in houses", "large")
+    with pytest.raises(DataError, match="no record of the small edition of works-best in rooms: run `geoguide"):
+        need([], "works-best in rooms")

@@ -53,10 +53,8 @@ def test_the_line_says_of_which_edition_the_records_are_or_that_they_are_real():
     assert both.scenes == (said["large"], said["small"])
     assert repr(both).startswith("Scenes: mini, large edition and mini, small edition. From results/")
     assert of_records([real, large], "make them").scenes == (said["large"], "real")
-    assert (
-        "Scenes"
-        not in repr(of_file(results_root() / "masks.json")) + of_file(results_root() / "masks.json")._repr_html_()
-    )
+    measured = of_file(results_root() / "masks.json")
+    assert "Scenes" not in repr(measured) + measured._repr_html_()
 
 
 def test_a_measured_file_names_its_benchmark_or_none_is_made_up():
