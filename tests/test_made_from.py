@@ -51,7 +51,7 @@ def test_the_line_says_of_which_edition_the_records_are_or_that_they_are_real():
         assert f"Scenes: {said[name]}. From " in of_records([record], "make it")._repr_html_()
     both = of_records([small, large, small], "make them")
     assert both.scenes == (said["large"], said["small"])
-    assert repr(both).startswith("Scenes: mini, large edition and mini, small edition. From results/")
+    assert repr(both).startswith("Scenes: mini, large edition; mini, small edition. From results/")
     assert of_records([real, large], "make them").scenes == (said["large"], "real")
     measured = of_file(results_root() / "masks.json")
     assert "Scenes" not in repr(measured) + measured._repr_html_()

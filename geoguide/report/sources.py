@@ -45,7 +45,7 @@ class Source:
         return f'<div class="source">{escape(self._scenes_text())}From {told}{again}</div>'
 
     def _scenes_text(self) -> str:
-        return f"Scenes: {' and '.join(self.scenes)}. " if self.scenes else ""
+        return f"Scenes: {'; '.join(self.scenes)}. " if self.scenes else ""
 
 
 def under(shown: Any, made_from: Sequence[Record] | Path | str, command: str | None = None) -> Source | None:
