@@ -72,7 +72,7 @@ test: $(INSTALLED) lint
 test-clients: $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python -c 'import nuscenes.nuscenes, scenezoo, ai_edge_litert, mlcroissant, importlib.metadata as m; m.version("open_clip_torch")'
 	PYTHONPATH=$(CURDIR)/$(CLIENTS)/extras $(BIN)/python -c 'import viser, snakemake'
-	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -p no:dash tests/clients tests/test_nuscenes_labels.py \
+	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -p no:dash tests/clients tests/test_nuscenes_labels.py tests/test_nuscenes.py::test_equals_the_devkit \
 		tests/test_open_clip_dense.py tests/test_text_clip.py tests/test_closed_set.py tests/test_data_card.py \
 		tests/test_surveys.py tests/test_ranks.py tests/test_book_pdf.py
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(CLIENTS)/extras $(BIN)/python -m pytest tests/test_grid.py tests/test_viewer.py

@@ -72,9 +72,10 @@ under(tables.ablation_table(lines).style.hide(axis="index").format(precision=1),
 
 # %% [markdown]
 # ## The large edition
-# The same table where the regime is the paper's (chapter 15): frozen features that know far more than the 2D model
-# tells, a 2D model that looks at the images, superpoints and masks that are as imperfect as real ones. The weights of
-# the losses in *works-best* were searched on its validation rooms (chapter 07). Rows that were not run are not listed.
+# The same table nearer to the paper's regime (chapter 15 says which of its targets are met): frozen features that know
+# far more than the 2D model tells, a 2D model that looks at the images, superpoints and masks that are as imperfect as
+# real ones. The weights of the losses in *works-best* were searched on its validation rooms (chapter 07). Rows that
+# were not run are not listed.
 
 # %%
 known = run.get_all([*regime.anchors(), *regime.ablation(), *regime.longer()], "large")

@@ -60,6 +60,9 @@ here = [fusion(), *(m for s in seeds for m in (adapter_only(s), preset("as-writt
 there = regime.in_regime if edition == "large" else on
 home = {place: run.get_all([there(config, place) for config in here], edition) for place in PLACES}
 found = [*away, *(record for records in home.values() for record in records)]
+for trained_in, tested_in in [*((place, place) for place in PLACES), *((transfer.HOME, p) for p in transfer.AWAY)]:
+    told = f"works-best trained in {PLACES[trained_in]} and tested in {PLACES[tested_in]}"
+    run.need(pick(found, FULL | route(trained_in, tested_in)), told, edition)
 lines = frame(found, edition=edition)
 
 # %% [markdown]

@@ -30,7 +30,7 @@ import typing
 import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.experiments.presets import DEFAULT_TEACHER, PRESETS
+from geoguide.experiments.presets import DEFAULT_TEACHER, LARGE_PRESETS, PRESETS
 from geoguide.experiments.profiles import profile, under_protocols
 from geoguide.experiments.records import find_all, frame, pick, read_all
 from geoguide.frozen import to_dict
@@ -88,15 +88,17 @@ Markdown(f"**One set of networks, {len(means)} numbers: from {means.min():.1f} (
 # %% [markdown]
 # ## The ambiguity ledger: what is open in the modules
 # *as-written* takes the text literally where it says something, and the plainest choice where it says nothing;
-# *works-best* departs from it where the validation rooms say so.
+# *works-best* departs from it where the validation rooms say so, on the large edition for itself: the last column
+# has the options and weights of that edition's rows.
 
 # %% tags=["hide-input"]
 modules = {"usd": USDConfig, "imr": IMRConfig, "iirc": IIRCConfig}
+presets = PRESETS | {"works-best, large edition": LARGE_PRESETS["works-best"]}
 rows = []
 for module, kind in modules.items():
     for field, hint in typing.get_type_hints(kind).items():
         options = ", ".join(map(str, typing.get_args(hint))) if typing.get_origin(hint) is typing.Literal else hint
-        chosen = {name: str(getattr(getattr(config, module), field)) for name, config in PRESETS.items()}
+        chosen = {name: str(getattr(getattr(config, module), field)) for name, config in presets.items()}
         differs = "yes" if len(set(chosen.values())) > 1 else ""
         rows.append({"module": module.upper(), "option": field, "choices": getattr(options, "__name__", options),
                      **chosen, "differs": differs})
@@ -104,11 +106,13 @@ under(pd.DataFrame(rows).style.hide(axis="index"), "07_protocol")
 
 # %% [markdown]
 # ## The weights of the losses
+# By `value` the three λ are factors of the losses; by `gradient` the last two say how many times as strongly as
+# distillation their loss is to pull at the student, and the factors follow.
 
 # %%
-lambdas = ["lambda_sp", "lambda_mask", "lambda_sim"]
-weights = pd.DataFrame({name: {key: getattr(config, key) for key in lambdas} for name, config in PRESETS.items()})
-under(weights.map("{:g}".format), "07_protocol")
+lambdas = ["lambda_by", "lambda_sp", "lambda_mask", "lambda_sim"]
+weights = {name: {key: getattr(config, key) for key in lambdas} for name, config in presets.items()}
+under(pd.DataFrame(weights).map(lambda value: f"{value:g}" if isinstance(value, float) else value), "07_protocol")
 
 # %% [markdown]
 # ## Everything else that decides a result
@@ -123,12 +127,18 @@ under(flat.map(str).style, "07_protocol")
 
 # %% [markdown]
 # ## The search on the large edition
-# On the large edition's validation rooms, one seed: each line changes one thing of *works-best*, or of the adapter
-# alone, for the schedule. One seed proves little. The large edition has the schedule that this favours; *works-best* is
-# still as it was. Options that were not run yet are not listed (`geoguide replicate --profile search`).
+# On the large edition's validation rooms, one seed: each line changes one thing of *works-best* as the small edition
+# has it, or of the adapter alone, for the schedule. One seed proves little. Options that were not run yet are not
+# listed (`geoguide replicate --profile search`).
 
 # %% tags=["hide-input"]
 under(search.search_table().style.hide(axis="index"), find_all(profile("search")))
+
+# %% [markdown]
+# What was taken of it. The schedule was chosen by its cost, too: every row of the large edition has to afford it.
+
+# %% tags=["hide-input"]
+Markdown("\n".join(search.adopted()) or "- Too few of its rows were run to say.")
 
 # %% [markdown]
 # ## The measured effect of single options

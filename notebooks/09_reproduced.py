@@ -30,8 +30,10 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments.environment import environment
-from geoguide.paths import runs_root
+from geoguide.experiments.records import read_all
+from geoguide.paths import results_root, runs_root
 from geoguide.report.sources import under
+from geoguide.report.wall_time import hours_by_profile, minutes_by_method
 
 COLUMNS = {"dataset": "benchmark", "name": "row", "seed": "seed", "committed_miou": "mIoU, committed",
            "fresh_miou": "mIoU, here", "difference_miou": "Δ mIoU", "difference_macc": "Δ mAcc",
@@ -73,6 +75,27 @@ shown[["Δ mIoU", "Δ mAcc"]] = shown[["Δ mIoU", "Δ mAcc"]].astype(float).roun
 under(shown.style.hide(axis="index").format(precision=2), path, made_by)
 
 # %% [markdown]
+# ## How long does everything take?
+# What `geoguide replicate --profile NAME` would take again, one process after the other, by the wall time of the
+# committed records: with two workers on two idle cores about half. Some ran beside others, and took longer for it. A
+# profile whose experiments have not all been run takes longer than the hours here. Without a name it is `all` (`make
+# replicate`): the small edition's tables but for the profiles from `systems` on. Records of no profile are of the real
+# rooms, which chapter 14 runs on your own copy, and of rows that were run once.
+
+# %%
+records = read_all()
+every = "geoguide replicate --profile NAME"
+shown = hours_by_profile(records).style.hide(axis="index").format({"hours": "{:.1f}"})
+under(shown, results_root(), every)
+
+# %% [markdown]
+# Minutes of a single run, with the preparation of its scenes where these were not there yet:
+
+# %% tags=["hide-input"]
+view = minutes_by_method(records).style.hide(axis="index").format(precision=1)
+under(view, results_root(), every)
+
+# %% [markdown]
 # ## The machine
 
 # %%
@@ -88,4 +111,4 @@ under(pd.Series(machine, name="value").to_frame(), path, made_by)
 # ## Where we differ
 # Only the quick profile is rerun here: one seed of every row of the ablation, and the adapter and
 # *works-best* in houses and streets. `make replicate` recomputes every seed,
-# and the entire network of chapter 01, which takes several times as long.
+# and the entire network of chapter 01, which takes several times as long; other profiles the rest.

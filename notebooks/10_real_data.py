@@ -59,8 +59,10 @@ under(published.style.hide(axis="index"), package / "datasets" / "published.csv"
 
 # %% [markdown]
 # OpenScene lists LSeg features of Matterport3D, and nuScenes' train features, as not published. Without features of the
-# training scenes a benchmark can be scored in fusion mode, but not trained on: fuse them anew from `*_2d` with
-# `geoguide.lifting.fuse` and the 2D model of your choice.
+# training scenes a benchmark can be scored in fusion mode, but not trained on. Make them from the images, with a 2D
+# model of your choice: `--features open_clip:...` (or `transformers:`, `litert:`, `own:`) in place of a folder's name
+# looks at the images while scenes are prepared, and `geoguide lift` writes what it says as OpenScene's files, for this
+# and other code ("Pretrained networks" has the names).
 #
 # ## The commands
 # From the top of the repository; `DATA` is the folder with OpenScene's folders in it, or with the official release.

@@ -1,14 +1,16 @@
 """The controls of the large edition and the search behind works-best, as tables, from records made by hand."""
 
+import pytest
 from fake_records import fake_record
 
+from geoguide.errors import DataError
 from geoguide.experiments import records, regime
 from geoguide.experiments.presets import adapter_only, on_labels, preset
 from geoguide.experiments.regime import in_regime
-from geoguide.experiments.run import get_all
+from geoguide.experiments.run import get_all, need
 from geoguide.paths import write_text
 from geoguide.report.controls import DELTA, DELTA_MACC, control_table
-from geoguide.report.search import AGAINST, OPTION, SCORE, search_table
+from geoguide.report.search import AGAINST, OPTION, SCORE, adopted, search_table
 
 
 def test_controls_stand_beside_the_full_preset() -> None:
@@ -48,5 +50,27 @@ def test_the_search_compares_validation_scores_with_the_row_that_is_changed(tmp_
     assert table[AGAINST].to_dict() == {"as it was": "", "without IIRC": "-1.5", "no module, half the steps": ""}
 
 
+def test_what_was_taken_of_the_search_is_told_from_what_scored_best(tmp_path) -> None:
+    by_option, said = dict(zip(regime.SEARCH, regime.search(), strict=True)), []
+    longest, taken = "no module, four times the steps", "no module, twice the steps, three times the rate"
+    for option, score in ((longest, 33.0), (taken, 32.5), (longest, 32.0), ("gradients, 1", 31.0)):
+        made = fake_record(by_option[option]).raw | {"validation": {"miou": score, "macc": score}}
+        write_text(records.record_path(by_option[option], tmp_path), records.dumps(made))
+        said.append(adopted(tmp_path))
+    assert said[0] == []  # what was taken has no record yet
+    assert f"*{longest}* scores best (33.0); all rows of the large edition have *{taken}* (32.5)" in said[1][0]
+    assert "8,000 steps in place of 16,000" in said[1][0]
+    assert f"*{taken}* scores best (32.5); which is also" in said[2][0]
+    assert len(said[3]) == 2 and "*gradients, 1* (31.0)" in said[3][1]
+
+
 def test_of_the_large_edition_nothing_is_computed_for_a_page() -> None:
     assert get_all([in_regime(adapter_only(99))], "large") == []
+
+
+def test_a_chapter_without_its_rows_ends_with_the_command_that_computes_them():
+    need([fake_record(adapter_only())], "the adapter in rooms", "large")
+    with pytest.raises(DataError, match="no record of the large edition of works-best in houses: .*--profile large$"):
+        need([], "works-best in houses", "large")
+    with pytest.raises(DataError, match="no record of the small edition of works-best in rooms: run `geoguide"):
+        need([], "works-best in rooms")

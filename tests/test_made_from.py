@@ -9,8 +9,12 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from fake_records import fake_record
 
 from geoguide.errors import DataError
+from geoguide.experiments import regime
+from geoguide.experiments.placing import on
+from geoguide.experiments.presets import adapter_only, fusion
 from geoguide.experiments.profiles import ablation, profile, systems
 from geoguide.experiments.records import find_all, read_all
 from geoguide.frozen import config_hash
@@ -45,6 +49,21 @@ def test_records_of_a_real_room_name_the_chapter_that_takes_a_folder():
     assert words[words.index("-p") + 1 :][:2] == ["data", "FOLDER"] and len(models) == 3
     named = {Path(part).stem for spec in models for part in re.findall(r"litert:([^,+]+\.tflite)", spec)}
     assert named == set(NETWORKS) and all(parse_spec(spec) for spec in models)
+
+
+def test_the_line_says_of_which_edition_the_records_are_or_that_they_are_real():
+    small, large = fake_record(on(adapter_only(), "nuscenes")), fake_record(regime.in_regime(fusion()))
+    real = next(record for record in read_all() if record.provenance == "real")
+    said = {"small": "mini, small edition", "large": "mini, large edition", "real": "real"}
+    for name, record in {"small": small, "large": large, "real": real}.items():
+        assert of_records([record], "make it").scenes == (said[name],)
+        assert f"Scenes: {said[name]}. From " in of_records([record], "make it")._repr_html_()
+    both = of_records([small, large, small], "make them")
+    assert both.scenes == (said["large"], said["small"])
+    assert repr(both).startswith("Scenes: mini, large edition; mini, small edition. From results/")
+    assert of_records([real, large], "make them").scenes == (said["large"], "real")
+    measured = of_file(results_root() / "masks.json")
+    assert "Scenes" not in repr(measured) + measured._repr_html_()
 
 
 def test_a_measured_file_names_its_benchmark_or_none_is_made_up():

@@ -36,6 +36,13 @@ def test_rows_are_what_they_are_called_and_differ_from_the_presets_only_as_said(
     assert {"entire network", "Point Transformer from scratch", "Point Transformer fine-tuned"} <= kinds
 
 
+def test_what_decides_a_claim_by_itself_comes_right_after_what_the_regime_is() -> None:
+    methods = [Facts.of(config).method for config in profile("large")]
+    first = methods[len(regime.anchors()) : len(regime.anchors()) + 2 * len(regime.transformers())]
+    assert set(first) == {"Point Transformer from scratch", "Point Transformer fine-tuned"}
+    assert not set(first) & {*methods[: len(regime.anchors())], *methods[len(regime.anchors()) + len(first) :]}
+
+
 def test_a_search_is_judged_by_validation_rooms_and_changes_what_it_says() -> None:
     rows = regime.search()
     assert len({config_hash(config) for config in rows}) == len(rows) == len(regime.SEARCH)

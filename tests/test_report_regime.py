@@ -3,7 +3,7 @@
 import pandas as pd
 
 from geoguide.experiments import facts, presets
-from geoguide.report.regime import TARGETS, regime_table
+from geoguide.report.regime import TARGETS, consequences, regime_table
 
 ONE = {"changed": (), "converged": True, "val_miou": 0.0}
 
@@ -35,3 +35,12 @@ def test_targets_against_scores_by_hand() -> None:
 def test_nothing_run() -> None:
     assert set(regime_table(None, "t")["reached"]) == {"not run"}
     assert set(regime_table(lines(), "unknown")["met"]) == {""}
+
+
+def test_only_a_target_that_is_missed_says_what_that_means() -> None:
+    assert consequences(regime_table(lines(), "t")) == consequences(regime_table(None, "t")) == []
+    poor = lines()
+    poor.loc[poor["method"] == facts.FUSION, "miou"] = 52.0
+    said = consequences(regime_table(poor, "t"))
+    assert [line.split("*")[1] for line in said] == ["2D fusion", "adapter only, more than 2D fusion"]
+    assert "C9" in said[0] and "C2" in said[1]

@@ -168,9 +168,21 @@ def entire(features: str | None = None) -> list[ExperimentConfig]:
     Returns:
         OpenScene's network, and the backbone's own, from scratch and fine-tuned, of few seeds.
     """
+    rows = [in_regime(openscene(seed, edition=EDITION), features=features) for seed in FEW]
+    return rows + transformers(features)
+
+
+def transformers(features: str | None = None) -> list[ExperimentConfig]:
+    """The backbone's own network trained whole: what decides claim C1, since freezing alone sets it apart.
+
+    Args:
+        features: The 2D model; None for the usual one.
+
+    Returns:
+        From scratch and fine-tuned, of few seeds.
+    """
     backbone = BACKBONES["scannet"].partition("+")[0]
-    rows = [openscene(seed, edition=EDITION) for seed in FEW]
-    rows += [point_transformer(start, seed, backbone=backbone) for seed in FEW for start in presets.TRANSFORMER_RATES]
+    rows = [point_transformer(start, seed, backbone=backbone) for seed in FEW for start in presets.TRANSFORMER_RATES]
     return [in_regime(config, features=features) for config in rows]
 
 
@@ -290,9 +302,10 @@ def every_table() -> list[ExperimentConfig]:
     """Every row that the chapters show of the large editions.
 
     Returns:
-        The most decisive first: what the regime is, the ablation and the same for longer, other frozen features and 2D
-        models, houses, streets, networks that move between them.
+        The most decisive first: what the regime is, the backbone's own network trained whole, the ablation and the same
+        for longer, other frozen features and 2D models, houses, streets, networks that move between them.
     """
-    rooms = [*anchors(), *ablation(), *longer(), *main_table("scannet", OTHER_FEATURES[0])]
+    whole = [row for features in (None, *OTHER_FEATURES) for row in transformers(features)]
+    rooms = [*anchors(), *whole, *ablation(), *longer(), *main_table("scannet", OTHER_FEATURES[0])]
     elsewhere = [row for dataset in NAMES[1:] for row in main_table(dataset)]
     return rooms + elsewhere + cross_domain() + preliminary() + main_table("scannet")

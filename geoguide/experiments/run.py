@@ -17,6 +17,7 @@ from geoguide.benchmarks import benchmark_of
 from geoguide.benchmarks.named import shared_rooms
 from geoguide.benchmarks.scenes import skipped
 from geoguide.datasets.config import Edition
+from geoguide.errors import DataError
 from geoguide.experiments.confusions import pack_matrices, pack_sums
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
@@ -24,7 +25,7 @@ from geoguide.experiments.records import Record, dumps, find, find_all, record_p
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
-from geoguide.paths import check_writable, checkpoints_root, write_text
+from geoguide.paths import check_writable, checkpoints_root, records_advice, results_root, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import Evaluation, evaluate, evaluate_label_sets
 from geoguide.pipeline.prepare import prepare_split
@@ -69,6 +70,22 @@ def get_all(configs: Iterable[ExperimentConfig], edition: Edition = "small") -> 
             bar.set_postfix_str(f"{configs[number].name}, seed {configs[number].seed}")
             found[number] = get(configs[number], progress=False)
     return [record for record in found if record is not None]
+
+
+def need(found: Sequence[Record], what: str, edition: Edition = "small") -> None:
+    """Refuse to show a chapter without the rows that it compares; those of the large edition are not computed for it.
+
+    Args:
+        found: The records of such a row.
+        what: The row and where it is tested, for the message.
+        edition: Of the generated scenes.
+
+    Raises:
+        DataError: There is no record.
+    """
+    if not found:
+        advice = "geoguide replicate --profile large" if edition == "large" else records_advice()
+        raise DataError(f"{results_root()}: no record of the {edition} edition of {what}: {advice}")
 
 
 def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:

@@ -1,4 +1,4 @@
-"""Under a table or figure of the book: which files its numbers come from, and the command that makes them again."""
+"""Under a table or figure of the book: which files and scenes its numbers are of, and what makes them again."""
 
 import functools
 from collections.abc import Sequence
@@ -31,14 +31,16 @@ class Source:
     Attributes:
         files: Paths from the repository's root.
         command: For a shell in that folder; empty where none makes them (the paper's own figures).
+        scenes: Of which data the numbers are, in words; empty where the files are no records.
     """
 
     files: tuple[str, ...]
     command: str
+    scenes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         files = f"{', '.join(self.files[:_SHOWN])}{' ...' if len(self.files) > _SHOWN else ''}"
-        return f"From {files}: {self.command or 'no command makes it'}"
+        return f"{self._scenes_text()}From {files}: {self.command or 'no command makes it'}"
 
     def _repr_html_(self) -> str:
         names = [f"<code>{escape(name)}</code>" for name in self.files]
@@ -46,7 +48,10 @@ class Source:
         if len(names) > _SHOWN:
             told = f"<details><summary>{len(names)} records</summary>{told}</details>"
         again = f"Again: <code>{escape(self.command)}</code>" if self.command else ""
-        return f'<div class="source">From {told}{again}</div>'
+        return f'<div class="source">{escape(self._scenes_text())}From {told}{again}</div>'
+
+    def _scenes_text(self) -> str:
+        return f"Scenes: {'; '.join(self.scenes)}. " if self.scenes else ""
 
 
 def under(shown: Any, made_from: Sequence[Record] | Path | str, command: str | None = None) -> Source | None:
@@ -87,7 +92,14 @@ def of_records(records: Sequence[Record], command: str | None = None) -> Source:
     different = {record.id: record for record in records}
     root = results_root().parent
     files = sorted(str(record_path(record.config).relative_to(root)) for record in different.values())
-    return Source(tuple(files), command or _command(frozenset(different), any(r.provenance == "real" for r in records)))
+    made_by = command or _command(frozenset(different), any(record.provenance == "real" for record in records))
+    return Source(tuple(files), made_by, tuple(sorted({_scenes(record) for record in records})))
+
+
+def _scenes(record: Record) -> str:
+    """Of which scenes a record is: real, or mini and of which edition."""
+    edition = record.facts.edition if record.facts.data == "mini" else None
+    return f"{record.facts.data}, {edition} edition" if edition else record.facts.data
 
 
 @functools.cache
