@@ -243,7 +243,10 @@ def segformer(tmp_path_factory) -> Path:
         num_attention_heads=[1, 2], mlp_ratios=[2, 2], decoder_hidden_size=16, id2label=LABELS,
         label2id={name: number for number, name in LABELS.items()},
     )  # fmt: skip
-    return saved(SegformerForSemanticSegmentation(config), tmp_path_factory.mktemp("segformer"))
+    model = SegformerForSemanticSegmentation(config)
+    with torch.no_grad():
+        model.decode_head.classifier.weight *= 1000  # else its probabilities hardly depend on the image
+    return saved(model, tmp_path_factory.mktemp("segformer"))
 
 
 def saved(model: torch.nn.Module, folder: Path) -> Path:
@@ -264,6 +267,83 @@ def test_hugging_face_equals_the_network_called_by_hand(segformer, rng):
         logits = SegformerForSemanticSegmentation.from_pretrained(segformer).eval()(values).logits
     np.testing.assert_allclose(segmenter.answer(image), logits[0].softmax(0).permute(1, 2, 0), atol=1e-5)
     assert segmenter.answer(image[:40, :50]).shape == (16, 24, 3)
+
+
+def prepared_as(network: Path, folder: Path, **settings: object) -> HuggingFaceSegmenter:
+    """The same network with another file of how images are prepared."""
+    shutil.copytree(network, folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return HuggingFaceSegmenter(folder)
+
+
+@pytest.mark.parametrize("size", [(37, 53), (120, 31), (3, 70), (1, 1)])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("Segformer", {"size": {"height": 48, "width": 96}, "resample": 3}),
+        ("Mask2Former", {"size": {"shortest_edge": 64, "longest_edge": 160}, "size_divisor": 0}),
+        ("MaskFormer", {"size": 64, "max_size": 100, "size_divisor": 32}),
+        ("MobileViT", {"size": {"shortest_edge": 64}, "do_flip_channel_order": True}),
+        ("DPT", {"size": {"height": 96, "width": 96}, "keep_aspect_ratio": True, "ensure_multiple_of": 16}),
+    ],
+)
+def test_images_are_prepared_as_transformers_does(segformer, tmp_path, rng, kind, settings, size):
+    import transformers
+
+    segmenter = prepared_as(segformer, tmp_path / "x", image_processor_type=f"{kind}ImageProcessor", **settings)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**settings, do_center_crop=False)
+    try:
+        values = processor(image, input_data_format="channels_last", return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            logits = transformers.SegformerForSemanticSegmentation.from_pretrained(segformer).eval()(values).logits
+    except (ValueError, RuntimeError):  # of so narrow an image nothing is left
+        assert kind == "DPT" and size == (3, 70)
+        with pytest.raises(DataError, match="^x: cannot look at an image of 3 x 70 pixels"):
+            segmenter.answer(image)
+        return
+    np.testing.assert_allclose(segmenter.answer(image), logits[0].softmax(0).permute(1, 2, 0), atol=1e-5)
+
+
+def test_what_a_file_says_of_size_colour_and_cropping(segformer, tmp_path, rng):
+    """Hand cases: the network answers at a quarter of what it looks at."""
+    image = rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)
+    edges = {"size": {"shortest_edge": 64, "longest_edge": 96}, "size_divisor": 0}
+    bounded = prepared_as(segformer, tmp_path / "a", image_processor_type="Mask2FormerImageProcessor", **edges)
+    assert bounded.answer(image).shape == (12, 24, 3)  # 48 x 96: the longest edge bounds it
+    assert bounded.answer(image[:, :40]).shape == (16, 16, 3)
+    whole = {"image_processor_type": "MobileViTImageProcessor", "do_resize": False, "do_center_crop": True}
+    whole |= {"crop_size": {"height": 16, "width": 16}}
+    blue = prepared_as(segformer, tmp_path / "b", **whole)
+    red = prepared_as(segformer, tmp_path / "c", **whole, do_flip_channel_order=False)
+    assert blue.answer(image).shape == (10, 20, 3)  # no middle is cut out
+    np.testing.assert_array_equal(blue.answer(image), red.answer(image[..., ::-1].copy()))
+    assert np.abs(blue.answer(image) - red.answer(image)).max() > 0.1
+
+
+def test_images_that_a_network_cannot_look_at(tmp_path):
+    from transformers import BeitConfig, BeitForSemanticSegmentation
+
+    config = BeitConfig(
+        hidden_size=8, num_hidden_layers=4, num_attention_heads=2, intermediate_size=8, image_size=32, patch_size=16,
+        out_indices=[1, 2, 3, 4], pool_scales=[1], use_auxiliary_head=False, id2label=LABELS,
+    )  # fmt: skip
+    saved(BeitForSemanticSegmentation(config), tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"do_resize": false}')
+    segmenter = HuggingFaceSegmenter(tmp_path)
+    for size in ((1, 1), (3, 700)):
+        with pytest.raises(DataError, match=f"{segmenter.name}: cannot look at an image of {size[0]} x {size[1]} pix"):
+            segmenter.answer(np.zeros((*size, 3), np.uint8))
+
+
+@pytest.mark.parametrize("labels", [{"0": "wall", "1": "chair", "3": "door"}, {"0": "wall", "1": "chair", "2": None}])
+def test_every_class_must_have_an_entry(segformer, tmp_path, labels):
+    shutil.copytree(segformer, tmp_path / "copy")
+    config = json.loads((segformer / "config.json").read_text())
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"id2label": labels}))
+    message = "config.json: id2label must name classes 0..2, found no name for 2|no segmentation network"
+    with pytest.raises(DataError, match=message):
+        HuggingFaceSegmenter(tmp_path / "copy")
 
 
 def test_mask_classification_networks_sum_their_queries(tmp_path, rng):
@@ -358,7 +438,18 @@ def test_one_network_by_folder_or_copy_is_one_identity(segformer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "no json", '{"size": "large"}', '{"image_std": [0, 1, 1]}', '{"image_mean": 1}']
+    "content",
+    [
+        "[]",
+        "no json",
+        '{"size": "large"}',
+        '{"image_std": [0, 1, 1]}',
+        '{"image_mean": [1, 2]}',
+        '{"image_processor_type": "NoSuchImageProcessor"}',
+        '{"image_processor_type": "DPTImageProcessor", "do_pad": true, "size_divisor": 50}',
+        '{"image_processor_type": "Mask2FormerImageProcessor", "pad_size": {"height": 2000, "width": 2000}}',
+        '{"image_processor_type": "EomtImageProcessor", "do_split_image": true}',
+    ],
 )
 def test_a_preparation_that_is_none(segformer, tmp_path, content):
     shutil.copytree(segformer, tmp_path / "copy")
