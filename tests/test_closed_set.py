@@ -1,6 +1,7 @@
 """Closed-set networks in the text space, and the weights of their pixels in lifting."""
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -464,8 +465,8 @@ def test_transformers_by_name_in_an_experiment(segformer, tiny):
     assert config.image_model.name == f"{segformer.name} (2 class probabilities)" and config.image_model.batch == 2
     assert scene.feature_width == 384 and scene.seen.any()
     assert Facts.of(config).teacher == config.image_model.name
-    with pytest.raises(ConfigError, match="options .*got an unexpected keyword argument 'threads'"):
-        placed(fusion(), "scannet", features=f"transformers:{segformer},threads=2")
+    with pytest.raises(ConfigError, match="options .*got an unexpected keyword argument 'low'"):
+        placed(fusion(), "scannet", features=f"transformers:{segformer},low=0")
 
 
 def test_what_is_no_litert_file_is_one_line(tmp_path):
@@ -487,6 +488,46 @@ def test_what_is_no_litert_file_is_one_line(tmp_path):
         with pytest.raises(DataError, match="LiteRT file not found"):
             LiteRTSegmenter(path, ["chair"])
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "quantization", "black", "grey", "white"),
+    [
+        (np.uint8, (1 / 127.5, 128), 0, 200, 255),
+        (np.uint8, (0.0, 0), 0, 200, 255),
+        (np.int8, (1 / 127.5, 0), -128, 72, 127),
+        (np.int8, (1 / 255, -128), -128, 72, 127),
+        (np.float32, (0.0, 0), -1, 200 / 127.5 - 1, 1),
+        (np.float16, (0.0, 0), -1, 200 / 127.5 - 1, 1),
+    ],
+)
+def test_bytes_as_a_network_takes_them(dtype, quantization, black, grey, white):
+    from geoguide.teachers.litert import network_input
+
+    found = network_input(np.array([0, 200, 255], np.uint8), dtype, quantization)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, [black, grey, white], rtol=1e-3)
+    found = network_input(np.array([0, 51, 255], np.uint8), np.float32, (0.0, 0), 0.0, 1.0)
+    np.testing.assert_allclose(found, [0, 0.2, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "zero"), [(1 / 127.5, 128), (1 / 255, 0), (0.0186, 114)])
+def test_one_network_quantised_to_int8_or_uint8_sees_the_same_numbers(scale, zero):
+    from geoguide.teachers.litert import network_input
+
+    pixels = np.arange(256, dtype=np.uint8)
+    unsigned = network_input(pixels, np.uint8, (scale, zero)).astype(float) - zero
+    signed = network_input(pixels, np.int8, (scale, zero - 128)).astype(float) - (zero - 128)
+    np.testing.assert_array_equal(scale * signed, scale * unsigned)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.int16, 0.1), (np.int32, 0), (np.int8, 0), (np.bool_, 0)])
+def test_inputs_that_take_no_image(dtype, scale):
+    from geoguide.teachers.litert import network_input
+
+    message = f"its input must be uint8, int8 with a scale, float16 or float32, found {np.dtype(dtype)} of scale"
+    with pytest.raises(InputError, match=message):
+        network_input(np.zeros(3, np.uint8), dtype, (scale, 0))
 
 
 class TestLiteRT:
@@ -521,6 +562,15 @@ class TestLiteRT:
             (tmp_path / "x.tflite").write_bytes(whole[:length])
             with pytest.raises(DataError, match=r"x.tflite: no LiteRT network"):
                 LiteRTSegmenter(tmp_path / "x.tflite", ["chair"])
+
+    def test_rewritten_names_are_read_again(self, networks, tmp_path):
+        file = networks / "mobile_segmenter_r4_quant_argmax_uint8.tflite"
+        names = tmp_path / "names.txt"
+        spec = parse_spec(f"litert:{file},names={names}")
+        for time, word in enumerate(("thing", "piece")):
+            names.write_text("".join(f"{word} {number}\n" for number in range(31)))
+            os.utime(names, (time, time))
+            assert open_image_model(spec).segmenter.names[0] == f"{word} 0"
 
     def test_in_an_experiment(self, networks, tiny):
         file, names = networks / "mobile_segmenter_r4_quant_argmax_uint8.tflite", networks / "ade31.txt"

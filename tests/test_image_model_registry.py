@@ -1,8 +1,11 @@
 """2D models by name: specs and configs, what an experiment makes of them, true names in records and model files."""
 
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from geoguide.experiments.presets import adapter_only, fusion, preset
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.lifting import lift
 from geoguide.model import from_fit, load
+from geoguide.paths import WEIGHTS
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
 from geoguide.pipeline.prepare import prepare_split
@@ -122,6 +126,8 @@ def test_no_hash_of_an_older_config_moves():
     one, other = (plain.replace(image_model=ImageModelConfig("own", source, name="x", identity="1")) for source in "ab")
     assert config_hash(one) == config_hash(other) != config_hash(plain)
     assert config_hash(one) != config_hash(one.replace(image_model__identity="2"))
+    slow, fast = (plain.replace(image_model=parse_spec(f"litert:a,low=0{more}")) for more in ("", ",threads=2"))
+    assert fast.image_model.threads == 2 and config_hash(slow) == config_hash(fast)
     assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(one)))) == one
 
 
@@ -166,6 +172,11 @@ def test_text_must_be_the_models_space(own):
         ("own:", "image_model.source must name the own model, found ''"),
         ("litert:a.tflite,batch=0", "image_model.batch must be at least 1, found 0"),
         ("litert:a.tflite,batch=two", "batch must be int, found 'two'"),
+        ("litert:a.tflite,low=dark", "image_model.options: low must be a finite number, found 'dark'"),
+        ("litert:a.tflite,high=NaN", "image_model.options: high must be a finite number, found nan"),
+        ("litert:a.tflite,high=true", "image_model.options: high must be a finite number, found True"),
+        ("litert:a.tflite,threads=0", "image_model.threads must be at least 1, found 0"),
+        ("mini:lseg-mini,threads=2", "image_model.threads belongs to kind litert, found 2 for mini"),
         ("own:my_model:Brightness,names=a.txt", "image_model.names belongs to kind litert, found 'a.txt' for own"),
         ("given:x", "a 2D model is one of transformers:"),
         ("plain", "a 2D model is one of transformers:"),
@@ -188,6 +199,53 @@ def test_another_model_under_the_same_name_is_refused(own):
         ConfigError, match=r"image_model.identity: my_model:Brightness must be 0{16} \(brightness\), found"
     ):
         open_image_model(changed)
+
+
+FROM_FILE = """
+from pathlib import Path
+from my_model import Brightness
+
+class Read(Brightness):
+    def __init__(self, path):
+        super().__init__()
+        self.identity = self.name = Path(path).read_text()
+"""
+
+
+def rewrite(path: Path, content: str | bytes) -> None:
+    """Another content, at another time: clocks of some file systems are coarse."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 10**9))
+
+
+def test_what_a_spec_names_is_read_again_when_it_was_replaced(tmp_path, monkeypatch):
+    """Files of options, of weights, and of the members of a mean, in a folder whose name has a plus sign."""
+    folder = tmp_path / "a+b"
+    folder.mkdir()
+    (folder / "reads.py").write_text(FROM_FILE)
+    monkeypatch.syspath_prepend(folder)
+    for name in ("one", "two"):
+        (folder / name).write_text(name)
+    shutil.copy(WEIGHTS / "lseg-mini.safetensors", folder / "w.safetensors")
+    read = f"own:reads:Read,path={folder / 'one'}"
+    specs = read, f"mini:lseg-mini,weights={folder / 'w.safetensors'}", f"mean:{OWN}+{read}"
+    before = [open_image_model(parse_spec(spec)).identity for spec in specs]
+    assert open_image_model(parse_spec(specs[2])).name == "mean of brightness and one"
+    rewrite(folder / "one", "three")
+    rewrite(folder / "w.safetensors", (WEIGHTS / "openseg-mini.safetensors").read_bytes())
+    after = [open_image_model(parse_spec(spec)).identity for spec in specs]
+    assert after[0] == "three" and all(one != other for one, other in zip(before, after, strict=True))
+
+
+def test_a_plus_sign_ends_a_member_before_a_kind_alone(tmp_path):
+    folder = tmp_path / "a+b"
+    folder.mkdir()
+    for name in ("lseg-mini", "openseg-mini"):
+        shutil.copy(WEIGHTS / f"{name}.safetensors", folder)
+    spec = "+".join(f"mini:{name},weights={folder / name}.safetensors" for name in ("lseg-mini", "openseg-mini"))
+    assert len(open_image_model(parse_spec(f"mean:{spec}")).members) == 2
+    with pytest.raises(ConfigError, match="image_model.batch must be at least 1, found 0"):
+        parse_spec(f"mean:{OWN}+{OWN},batch=0")
 
 
 def test_the_mean_of_two_models_is_weighted_by_their_weights(own, tmp_path):
