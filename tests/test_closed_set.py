@@ -223,11 +223,17 @@ def test_refuses_weights(weight, message):
         fuse(np.array([[0.0, 0, 2]]), views(1), [features], use_depth=False, border=0)
 
 
-def test_all_maps_have_weights_or_none():
-    plain = np.zeros((9, 9, 1))
-    with pytest.raises(InputError, match="view 1: feature maps must all have weights, or none"):
-        maps = [plain, PixelFeatures(plain, np.ones((9, 9)))]
-        fuse(np.array([[0.0, 0, 2]]), views(2), maps, use_depth=False, border=0)
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("weighted", [(0,), (1,), (2,), (0, 2)])
+def test_beside_weights_a_map_without_them_counts_one(rng, kind, weighted):
+    points = np.column_stack([rng.uniform(-0.6, 0.6, (40, 2)), np.full(40, 2.0)])
+    maps = [rng.normal(size=(9, 9, 5)).astype(np.float32) for _ in range(3)]
+    weights = [rng.random((9, 9)).round(1) if view in weighted else np.ones((9, 9)) for view in range(3)]
+    said = [PixelFeatures(m, w) if v in weighted else m for v, (m, w) in enumerate(zip(maps, weights, strict=True))]
+    found = fuse(kind(points), views(3), said, use_depth=False, border=0)
+    expected = fuse(kind(points), views(3), map(PixelFeatures, maps, weights), use_depth=False, border=0)
+    np.testing.assert_allclose(np.asarray(found.mean), np.asarray(expected.mean), atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(found.count), np.asarray(expected.count))
 
 
 LABELS = {0: "wall", 1: "chair; seat", 2: "background"}
@@ -462,7 +468,8 @@ def test_a_preparation_that_is_none(segformer, tmp_path, content):
 def test_transformers_by_name_in_an_experiment(segformer, tiny):
     config = placed(fusion(), "scannet", features=f"transformers:{segformer},batch=2").replace(data=tiny.data)
     (scene,) = prepare_split(config, "test", progress=False)
-    assert config.image_model.name == f"{segformer.name} (2 class probabilities)" and config.image_model.batch == 2
+    model = config.image_model  # of a folder the name does not say which weights it holds
+    assert model.name == f"{segformer.name} (2 class probabilities) [{model.identity[:8]}]" and model.batch == 2
     assert scene.feature_width == 384 and scene.seen.any()
     assert Facts.of(config).teacher == config.image_model.name
     with pytest.raises(ConfigError, match="options .*got an unexpected keyword argument 'low'"):

@@ -28,6 +28,7 @@ from geoguide.pipeline.train import fit
 from geoguide.teachers import image_model
 from geoguide.teachers.image_model import ImageTeacher, MeanModel, mean_of
 from geoguide.teachers.registry import (
+    PUBLISHED,
     ImageModelConfig,
     identified,
     is_spec,
@@ -51,6 +52,16 @@ class Scaled(Brightness):
         return [PixelFeatures(f, np.full(f.shape[:2], 0.25)) for f in super().encode(images)]
 
 number = 3
+
+class Wide(Brightness):
+    width = 512
+
+class Plain(Brightness):
+    name, width = "plain", np.int64(384)
+
+    def encode(self, images):
+        said = super().encode(images)
+        return [PixelFeatures(f, np.ones(f.shape[:2])) if image[0, 0, 0] % 2 else f for image, f in zip(images, said)]
 
 def word():
     return "no model"
@@ -92,6 +103,59 @@ def test_the_documented_model_scores(own, my_model, monkeypatch, capsys):
     np.testing.assert_array_equal(scene.seen_by, direct.count)
     assert 0 < score < 20 and score == pytest.approx(evaluate(own, scenes=[scene]).miou)
     assert len(list(my_model.splitlines())) < 10
+
+
+def test_numpys_numbers_and_weights_of_some_images_alone(own):
+    """A missing weight is one, so that the features are those of the model without weights."""
+    plain = own.replace(image_model=identified(parse_spec("own:other_model:Plain")))
+    (found,), (expected,) = (prepare_split(config, "test", progress=False) for config in (plain, own))
+    kinds = {int(view.color()[0, 0, 0]) % 2 for view in found.load().views}
+    assert kinds == {0, 1}
+    np.testing.assert_allclose(found.lifted, expected.lifted, atol=2e-3)
+    np.testing.assert_array_equal(found.seen_by, expected.seen_by)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("lseg-mini", "mini:lseg-mini"),
+        ("lseg-mini", "mini:lseg-mini,weights={weights}/lseg-mini.safetensors"),  # the packaged ones all the same
+        ("lseg-mini [", "mini:lseg-mini,weights={weights}/openseg-mini.safetensors"),
+        ("ours [", "mini:ours,weights={weights}/openseg-mini.safetensors"),
+        ("brightness", OWN),
+        ("scaled 2 [", "own:other_model:Scaled,scale=2"),
+        ("mean of brightness and lseg-mini", "mean:own:my_model:Brightness+mini:lseg-mini"),
+        ("mean of brightness and lseg-mini [", f"mean:{OWN}+mini:lseg-mini,weights={WEIGHTS / 'sas-mini.json'}"),
+    ],
+)
+def test_a_name_says_which_weights_and_settings(name, spec):
+    found = identified(parse_spec(spec.format(weights=WEIGHTS)))
+    assert found.name == (f"{name}{found.identity[:8]}]" if name.endswith("[") else name)
+
+
+def test_other_weights_under_one_name_are_another_row(own):
+    specs = ("mini:lseg-mini", f"mini:lseg-mini,weights={WEIGHTS / 'openseg-mini.safetensors'}")
+    one, other = (own.replace(image_model=identified(parse_spec(spec))) for spec in specs)
+    assert config_hash(one) != config_hash(other) and Facts.of(one) != Facts.of(other)
+
+
+def test_committed_records_name_what_they_were_made_with():
+    """Their 2D models would have the same names today."""
+    found = {}
+    for path in (Path(__file__).parents[1] / "results").rglob("*.json"):
+        record = json.loads(path.read_text())
+        config = record.get("config") if isinstance(record, dict) else None
+        if config and config.get("image_model"):
+            model = from_dict(ExperimentConfig, config).image_model
+            found[model.name] = (model.kind, model.identity)
+    assert len(found) >= 4
+    for name, (kind, identity) in found.items():
+        if kind == "litert":
+            assert PUBLISHED[name] == identity
+        elif kind == "mini":
+            assert identified(parse_spec(f"mini:{name}")).name == name
+        else:
+            assert kind == "mean" and set(name.removeprefix("mean of ").split(" and ")) <= PUBLISHED.keys()
 
 
 def test_a_kept_frame_serves_another_lifting(own, monkeypatch):
@@ -167,6 +231,7 @@ def test_text_must_be_the_models_space(own):
         ("own:my_model:Missing", "cannot be imported .*Missing"),
         ("own:my_model", "expected own:MODULE:CALLABLE"),
         ("own:my_model:Brightness,scale=2", r"options \('scale=2',\): got an unexpected keyword argument 'scale'"),
+        ("own:other_model:Wide", "image_model: width of brightness must be 384, of its text space minilm, found 512"),
         ("own:other_model:word", "must return an ImageModel, found str"),
         ("own:other_model:number", "is not a callable object"),
         ("own:", "image_model.source must name the own model, found ''"),

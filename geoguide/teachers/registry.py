@@ -25,17 +25,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from geoguide.errors import ConfigError, check_known, first_line
+from geoguide.errors import ConfigError, DataError, check_known, first_line
 from geoguide.frozen import check_choices, from_dict, to_dict
 from geoguide.ops.devices import resolve_device
 from geoguide.paths import cache_root
-from geoguide.teachers.image_model import ImageModel, ImageTeacher, MeanModel
-from geoguide.text.encoders import TextConfig
+from geoguide.teachers.image_model import ImageModel, ImageTeacher, MeanModel, check_attributes
+from geoguide.text.encoders import TextConfig, text_encoder
 
 Kind = Literal["transformers", "litert", "open_clip", "mini", "own", "mean", "given"]
 # Fields that a spec's options may set.
 _WORDS, _NUMBERS = ("names", "weights", "device"), ("batch", "keep_frames", "threads")
 _OF_KINDS = {"names": ("litert",), "threads": ("litert",), "weights": ("open_clip", "mini")}  # whose fields these are
+# LiteRT networks that records name as they are: of another file, class names, range or text space the digest differs.
+PUBLISHED = {
+    "mobile_segmenter_r4_quant_argmax_uint8 (31 classes, labels only)": "bdfc13c29a252540",
+    "lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1 (150 class probabilities)": "fb66495ebda83527",
+    "deeplab_mobilenet_edgetpu_slim_cityscapes_quant (19 classes, labels only)": "a285e392485a1f63",
+}
 GIVEN = "given"  # features that are handed over as arrays, see `pipeline.stages.Stages`
 
 
@@ -50,7 +56,8 @@ class ImageModelConfig:
         weights: Of open_clip and mini, a file in place of the hub's or the packaged one.
         options: The model's own, each "key=value".
         space: The text space; None for the model's own (a closed-set network's: minilm).
-        name: The model's true name, for records and tables; filled in by `identified`.
+        name: The model's true name, for records and tables; filled in by `identified`, with the start of `identity`
+            where the model's own name does not say which weights, class names and settings it has.
         identity: Hash of the model's identity, likewise.
         batch: Images that it is asked about at a time.
         keep_frames: Whether what it says of each frame is kept on disk (see `ImageTeacher` for what that costs).
@@ -159,9 +166,42 @@ def identified(config: ImageModelConfig) -> ImageModelConfig:
     Raises:
         ConfigError: As `open_image_model`.
         DataError: As `open_image_model`.
+
+    Example:
+        >>> identified(parse_spec("mini:lseg-mini")).name
+        'lseg-mini'
     """
     model = open_image_model(config)
-    return replace(config, name=model.name, identity=digest(model), space=model.space)
+    which = digest(model)
+    name = model.name if _says_all(config, model) else f"{model.name} [{which[:8]}]"
+    return replace(config, name=name, identity=which, space=model.space)
+
+
+def _says_all(config: ImageModelConfig, model: ImageModel) -> bool:
+    """Whether a model's name says which one it is: its weights, class names and settings are those of that name."""
+    match config.kind:
+        case "mean":
+            parts = zip(_members(config.source), model.members, strict=True)
+            return all(_says_all(parse_spec(spec, config.space), member) for spec, member in parts)
+        case "litert":
+            return PUBLISHED.get(model.name) == digest(model)
+        case "transformers":
+            return not Path(config.source).is_dir() and model.space == TextConfig()
+        case "mini":
+            return config.weights is None or model.identity == _packaged_identity(config.source)
+        case "open_clip":  # its name says what takes the place of attention
+            return config.weights is None and config.values.keys() <= {"variant", "attention", "whole_block"}
+    return not config.options
+
+
+def _packaged_identity(name: str) -> str | None:
+    """Of the packaged model of a name; None where there is none."""
+    from geoguide.teachers.mini_fused import open_mini
+
+    try:
+        return open_mini(name).identity
+    except DataError:
+        return None
 
 
 def open_image_model(config: ImageModelConfig) -> ImageModel:
@@ -175,9 +215,9 @@ def open_image_model(config: ImageModelConfig) -> ImageModel:
 
     Raises:
         ConfigError: It is not the model that the config was identified with, lies in another text space than asked for,
-            has no such option, or is the user's own and cannot be imported.
+            has another width than its text space, no such option, or is the user's own and cannot be imported.
         DataError: Its files are missing, damaged or of another kind, or an extra is not installed.
-        InputError: Its class names do not fit.
+        InputError: Its class names do not fit, or as `check_attributes`.
     """
     if config.kind == GIVEN:
         raise ConfigError(f"image_model: features of {config.name!r} are given as arrays; there is no model to open")
@@ -239,9 +279,14 @@ def _stamp(config: ImageModelConfig) -> tuple[int, ...]:
 @functools.lru_cache(maxsize=2)
 def _opened(config: ImageModelConfig, _written: tuple[int, ...]) -> ImageModel:
     model = OPENERS[config.kind](config)
+    check_attributes(model)
     if config.space is not None and model.space.encoder != config.space.encoder:
         found = f"its features lie in {model.space.encoder}, asked for was {config.space.encoder}"
         raise ConfigError(f"image_model: {model.name} has its own text space: {found}")
+    width = text_encoder(model.space.encoder, model.space.weights).width
+    if model.width != width:  # else hours of preparation end at the first comparison with text
+        expected = f"must be {width}, of its text space {model.space.encoder}"
+        raise ConfigError(f"image_model: width of {model.name} {expected}, found {model.width}")
     return model
 
 
