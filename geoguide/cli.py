@@ -153,6 +153,9 @@ class Place:
     """Weights of the backbone that --backbone names, or of Sonata on real data; default packaged or the hub's."""
     protocol: Literal["strict", "openscene", "openscene-ensemble"] | None = None
     """How it is scored; default openscene on real data, and the book's own on mini data."""
+    prompt: str | None = None
+    """What class names are put into, "a {} in a scene"; several joined by |, or ensemble:imagenet or ensemble:short
+    (CLIP's, extra clip): their mean. Default the protocol's; a trained model keeps it for words."""
     train: str | None = None
     """The training scenes by name, separated by commas, or a file with a name a line."""
     val: str | None = None
@@ -181,7 +184,7 @@ class Place:
             ConfigError: A scene is named twice.
             DataError: A list of scenes cannot be read.
         """
-        named = ("protocol", "weights", "text", "backbone", "steps", "edition")
+        named = ("protocol", "prompt", "weights", "text", "backbone", "steps", "edition")
         names = (self.train, self.val, self.test)
         splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))
         return {"splits": splits} | {name: getattr(self, name) for name in named if hasattr(self, name)}
@@ -315,7 +318,7 @@ class Lift(Place):
         from geoguide.pipeline.export import export_features
         from geoguide.pipeline.prepare import scene_sources
 
-        refuse_unread(self, {"weights", "protocol"}, "`train` and `evaluate`")
+        refuse_unread(self, {"weights", "protocol", "prompt"}, "`train` and `evaluate`")
         config, out = self.place(ExperimentConfig()), output_folder(self.out, "--out")
         found = {source.name: source for split in self.splits for source in scene_sources(config.data, split)}
         written = export_features(found.values(), config, out)

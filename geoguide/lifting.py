@@ -190,8 +190,8 @@ def fuse(
 ) -> Fusion[ArrayT]:
     """Average, for every point, the 2D features of the pixels that see it (paper, Preliminary; OpenScene's fusion).
 
-    The mean is summed in float32, and unweighted unless the maps come with weights (`PixelFeatures`: all of them, or
-    none). Labels never decide which points get features. A view whose pose holds
+    The mean is summed in float32, and unweighted unless maps come with weights (`PixelFeatures`; beside them a map
+    without weights counts 1 everywhere). Labels never decide which points get features. A view whose pose holds
     nan or inf is skipped (its feature map is taken from the iterable and dropped; a function is not asked for it), and
     one warning at the end names all of them. Memory is O(P C) for the sum plus one view's map and its visible rows.
 
@@ -213,8 +213,7 @@ def fuse(
 
     Raises:
         InputError: The numbers of views and feature maps differ, a map, weight or depth image has another size, C
-            changes, some maps have weights and some none, a weight is negative or not finite, or no view sees any
-            point; and as in `project`.
+            changes, a weight is negative or not finite, or no view sees any point; and as in `project`.
 
     Example:
         >>> import numpy as np
@@ -253,7 +252,7 @@ def fuse(
 
 
 class _Sums:
-    """The running sums of a fusion; with weights their own sum is one more channel."""
+    """The running sums of a fusion; from the first map with weights on, their own sum is one more channel."""
 
     def __init__(self, cloud: Array) -> None:
         self.cloud, self.total = cloud, None
@@ -261,18 +260,23 @@ class _Sums:
         self.count: Any = _zeros(cloud, (len(cloud),), np.int64)
 
     def check(self, feature: Array | PixelRows, weight: np.ndarray | None) -> None:
-        """Whether a map is of the kind of the maps before it; the first one decides."""
+        """Whether a map is as wide as the maps before it; the first one decides."""
         if self.total is None:
             self.weighted = weight is not None
             self.total = _zeros(self.cloud, (len(self.cloud), feature.shape[2] + self.weighted), np.float32)
         width = self.total.shape[1] - self.weighted
         if feature.shape[2] != width:
             raise InputError(f"feature map has {feature.shape[2]} channels, the views before had {width}")
-        if self.weighted != (weight is not None):
-            raise InputError("feature maps must all have weights, or none of them")
 
     def add(self, feature: Array | PixelRows, weight: np.ndarray | None, row: Array, col: Array, visible: Any) -> None:
-        if weight is not None:
+        if weight is not None and not self.weighted:  # so far every pixel counted 1
+            self.weighted, mass = True, self.count[:, None]
+            so_far = mass.float() if isinstance(mass, Tensor) else mass.astype(np.float32)
+            join = torch.cat if isinstance(mass, Tensor) else np.concatenate
+            self.total = cast(Any, join)([self.total, so_far], 1)
+        if self.weighted:
+            weight = np.ones(feature.shape[:2], np.float32) if weight is None else weight
+            feature = feature.whole() if isinstance(feature, PixelRows) else feature
             feature, counts = _times(cast(Array, feature), weight), weight > 0
             visible = (
                 visible & (torch.from_numpy(counts).to(row.device) if isinstance(row, Tensor) else counts)[row, col]

@@ -1,6 +1,7 @@
 """Closed-set networks in the text space, and the weights of their pixels in lifting."""
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -222,11 +223,17 @@ def test_refuses_weights(weight, message):
         fuse(np.array([[0.0, 0, 2]]), views(1), [features], use_depth=False, border=0)
 
 
-def test_all_maps_have_weights_or_none():
-    plain = np.zeros((9, 9, 1))
-    with pytest.raises(InputError, match="view 1: feature maps must all have weights, or none"):
-        maps = [plain, PixelFeatures(plain, np.ones((9, 9)))]
-        fuse(np.array([[0.0, 0, 2]]), views(2), maps, use_depth=False, border=0)
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("weighted", [(0,), (1,), (2,), (0, 2)])
+def test_beside_weights_a_map_without_them_counts_one(rng, kind, weighted):
+    points = np.column_stack([rng.uniform(-0.6, 0.6, (40, 2)), np.full(40, 2.0)])
+    maps = [rng.normal(size=(9, 9, 5)).astype(np.float32) for _ in range(3)]
+    weights = [rng.random((9, 9)).round(1) if view in weighted else np.ones((9, 9)) for view in range(3)]
+    said = [PixelFeatures(m, w) if v in weighted else m for v, (m, w) in enumerate(zip(maps, weights, strict=True))]
+    found = fuse(kind(points), views(3), said, use_depth=False, border=0)
+    expected = fuse(kind(points), views(3), map(PixelFeatures, maps, weights), use_depth=False, border=0)
+    np.testing.assert_allclose(np.asarray(found.mean), np.asarray(expected.mean), atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(found.count), np.asarray(expected.count))
 
 
 LABELS = {0: "wall", 1: "chair; seat", 2: "background"}
@@ -243,7 +250,10 @@ def segformer(tmp_path_factory) -> Path:
         num_attention_heads=[1, 2], mlp_ratios=[2, 2], decoder_hidden_size=16, id2label=LABELS,
         label2id={name: number for number, name in LABELS.items()},
     )  # fmt: skip
-    return saved(SegformerForSemanticSegmentation(config), tmp_path_factory.mktemp("segformer"))
+    model = SegformerForSemanticSegmentation(config)
+    with torch.no_grad():
+        model.decode_head.classifier.weight *= 1000  # else its probabilities hardly depend on the image
+    return saved(model, tmp_path_factory.mktemp("segformer"))
 
 
 def saved(model: torch.nn.Module, folder: Path) -> Path:
@@ -264,6 +274,83 @@ def test_hugging_face_equals_the_network_called_by_hand(segformer, rng):
         logits = SegformerForSemanticSegmentation.from_pretrained(segformer).eval()(values).logits
     np.testing.assert_allclose(segmenter.answer(image), logits[0].softmax(0).permute(1, 2, 0), atol=1e-5)
     assert segmenter.answer(image[:40, :50]).shape == (16, 24, 3)
+
+
+def prepared_as(network: Path, folder: Path, **settings: object) -> HuggingFaceSegmenter:
+    """The same network with another file of how images are prepared."""
+    shutil.copytree(network, folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return HuggingFaceSegmenter(folder)
+
+
+@pytest.mark.parametrize("size", [(37, 53), (120, 31), (3, 70), (1, 1)])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("Segformer", {"size": {"height": 48, "width": 96}, "resample": 3}),
+        ("Mask2Former", {"size": {"shortest_edge": 64, "longest_edge": 160}, "size_divisor": 0}),
+        ("MaskFormer", {"size": 64, "max_size": 100, "size_divisor": 32}),
+        ("MobileViT", {"size": {"shortest_edge": 64}, "do_flip_channel_order": True}),
+        ("DPT", {"size": {"height": 96, "width": 96}, "keep_aspect_ratio": True, "ensure_multiple_of": 16}),
+    ],
+)
+def test_images_are_prepared_as_transformers_does(segformer, tmp_path, rng, kind, settings, size):
+    import transformers
+
+    segmenter = prepared_as(segformer, tmp_path / "x", image_processor_type=f"{kind}ImageProcessor", **settings)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**settings, do_center_crop=False)
+    try:
+        values = processor(image, input_data_format="channels_last", return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            logits = transformers.SegformerForSemanticSegmentation.from_pretrained(segformer).eval()(values).logits
+    except (ValueError, RuntimeError):  # of so narrow an image nothing is left
+        assert kind == "DPT" and size == (3, 70)
+        with pytest.raises(DataError, match="^x: cannot look at an image of 3 x 70 pixels"):
+            segmenter.answer(image)
+        return
+    np.testing.assert_allclose(segmenter.answer(image), logits[0].softmax(0).permute(1, 2, 0), atol=1e-5)
+
+
+def test_what_a_file_says_of_size_colour_and_cropping(segformer, tmp_path, rng):
+    """Hand cases: the network answers at a quarter of what it looks at."""
+    image = rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)
+    edges = {"size": {"shortest_edge": 64, "longest_edge": 96}, "size_divisor": 0}
+    bounded = prepared_as(segformer, tmp_path / "a", image_processor_type="Mask2FormerImageProcessor", **edges)
+    assert bounded.answer(image).shape == (12, 24, 3)  # 48 x 96: the longest edge bounds it
+    assert bounded.answer(image[:, :40]).shape == (16, 16, 3)
+    whole = {"image_processor_type": "MobileViTImageProcessor", "do_resize": False, "do_center_crop": True}
+    whole |= {"crop_size": {"height": 16, "width": 16}}
+    blue = prepared_as(segformer, tmp_path / "b", **whole)
+    red = prepared_as(segformer, tmp_path / "c", **whole, do_flip_channel_order=False)
+    assert blue.answer(image).shape == (10, 20, 3)  # no middle is cut out
+    np.testing.assert_array_equal(blue.answer(image), red.answer(image[..., ::-1].copy()))
+    assert np.abs(blue.answer(image) - red.answer(image)).max() > 0.1
+
+
+def test_images_that_a_network_cannot_look_at(tmp_path):
+    from transformers import BeitConfig, BeitForSemanticSegmentation
+
+    config = BeitConfig(
+        hidden_size=8, num_hidden_layers=4, num_attention_heads=2, intermediate_size=8, image_size=32, patch_size=16,
+        out_indices=[1, 2, 3, 4], pool_scales=[1], use_auxiliary_head=False, id2label=LABELS,
+    )  # fmt: skip
+    saved(BeitForSemanticSegmentation(config), tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"do_resize": false}')
+    segmenter = HuggingFaceSegmenter(tmp_path)
+    for size in ((1, 1), (3, 700)):
+        with pytest.raises(DataError, match=f"{segmenter.name}: cannot look at an image of {size[0]} x {size[1]} pix"):
+            segmenter.answer(np.zeros((*size, 3), np.uint8))
+
+
+@pytest.mark.parametrize("labels", [{"0": "wall", "1": "chair", "3": "door"}, {"0": "wall", "1": "chair", "2": None}])
+def test_every_class_must_have_an_entry(segformer, tmp_path, labels):
+    shutil.copytree(segformer, tmp_path / "copy")
+    config = json.loads((segformer / "config.json").read_text())
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"id2label": labels}))
+    message = "config.json: id2label must name classes 0..2, found no name for 2|no segmentation network"
+    with pytest.raises(DataError, match=message):
+        HuggingFaceSegmenter(tmp_path / "copy")
 
 
 def test_mask_classification_networks_sum_their_queries(tmp_path, rng):
@@ -358,7 +445,18 @@ def test_one_network_by_folder_or_copy_is_one_identity(segformer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "no json", '{"size": "large"}', '{"image_std": [0, 1, 1]}', '{"image_mean": 1}']
+    "content",
+    [
+        "[]",
+        "no json",
+        '{"size": "large"}',
+        '{"image_std": [0, 1, 1]}',
+        '{"image_mean": [1, 2]}',
+        '{"image_processor_type": "NoSuchImageProcessor"}',
+        '{"image_processor_type": "DPTImageProcessor", "do_pad": true, "size_divisor": 50}',
+        '{"image_processor_type": "Mask2FormerImageProcessor", "pad_size": {"height": 2000, "width": 2000}}',
+        '{"image_processor_type": "EomtImageProcessor", "do_split_image": true}',
+    ],
 )
 def test_a_preparation_that_is_none(segformer, tmp_path, content):
     shutil.copytree(segformer, tmp_path / "copy")
@@ -370,11 +468,12 @@ def test_a_preparation_that_is_none(segformer, tmp_path, content):
 def test_transformers_by_name_in_an_experiment(segformer, tiny):
     config = placed(fusion(), "scannet", features=f"transformers:{segformer},batch=2").replace(data=tiny.data)
     (scene,) = prepare_split(config, "test", progress=False)
-    assert config.image_model.name == f"{segformer.name} (2 class probabilities)" and config.image_model.batch == 2
+    model = config.image_model  # of a folder the name does not say which weights it holds
+    assert model.name == f"{segformer.name} (2 class probabilities) [{model.identity[:8]}]" and model.batch == 2
     assert scene.feature_width == 384 and scene.seen.any()
     assert Facts.of(config).teacher == config.image_model.name
-    with pytest.raises(ConfigError, match="options .*got an unexpected keyword argument 'threads'"):
-        placed(fusion(), "scannet", features=f"transformers:{segformer},threads=2")
+    with pytest.raises(ConfigError, match="options .*got an unexpected keyword argument 'low'"):
+        placed(fusion(), "scannet", features=f"transformers:{segformer},low=0")
 
 
 def test_what_is_no_litert_file_is_one_line(tmp_path):
@@ -396,6 +495,46 @@ def test_what_is_no_litert_file_is_one_line(tmp_path):
         with pytest.raises(DataError, match="LiteRT file not found"):
             LiteRTSegmenter(path, ["chair"])
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "quantization", "black", "grey", "white"),
+    [
+        (np.uint8, (1 / 127.5, 128), 0, 200, 255),
+        (np.uint8, (0.0, 0), 0, 200, 255),
+        (np.int8, (1 / 127.5, 0), -128, 72, 127),
+        (np.int8, (1 / 255, -128), -128, 72, 127),
+        (np.float32, (0.0, 0), -1, 200 / 127.5 - 1, 1),
+        (np.float16, (0.0, 0), -1, 200 / 127.5 - 1, 1),
+    ],
+)
+def test_bytes_as_a_network_takes_them(dtype, quantization, black, grey, white):
+    from geoguide.teachers.litert import network_input
+
+    found = network_input(np.array([0, 200, 255], np.uint8), dtype, quantization)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, [black, grey, white], rtol=1e-3)
+    found = network_input(np.array([0, 51, 255], np.uint8), np.float32, (0.0, 0), 0.0, 1.0)
+    np.testing.assert_allclose(found, [0, 0.2, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "zero"), [(1 / 127.5, 128), (1 / 255, 0), (0.0186, 114)])
+def test_one_network_quantised_to_int8_or_uint8_sees_the_same_numbers(scale, zero):
+    from geoguide.teachers.litert import network_input
+
+    pixels = np.arange(256, dtype=np.uint8)
+    unsigned = network_input(pixels, np.uint8, (scale, zero)).astype(float) - zero
+    signed = network_input(pixels, np.int8, (scale, zero - 128)).astype(float) - (zero - 128)
+    np.testing.assert_array_equal(scale * signed, scale * unsigned)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.int16, 0.1), (np.int32, 0), (np.int8, 0), (np.bool_, 0)])
+def test_inputs_that_take_no_image(dtype, scale):
+    from geoguide.teachers.litert import network_input
+
+    message = f"its input must be uint8, int8 with a scale, float16 or float32, found {np.dtype(dtype)} of scale"
+    with pytest.raises(InputError, match=message):
+        network_input(np.zeros(3, np.uint8), dtype, (scale, 0))
 
 
 class TestLiteRT:
@@ -430,6 +569,15 @@ class TestLiteRT:
             (tmp_path / "x.tflite").write_bytes(whole[:length])
             with pytest.raises(DataError, match=r"x.tflite: no LiteRT network"):
                 LiteRTSegmenter(tmp_path / "x.tflite", ["chair"])
+
+    def test_rewritten_names_are_read_again(self, networks, tmp_path):
+        file = networks / "mobile_segmenter_r4_quant_argmax_uint8.tflite"
+        names = tmp_path / "names.txt"
+        spec = parse_spec(f"litert:{file},names={names}")
+        for time, word in enumerate(("thing", "piece")):
+            names.write_text("".join(f"{word} {number}\n" for number in range(31)))
+            os.utime(names, (time, time))
+            assert open_image_model(spec).segmenter.names[0] == f"{word} 0"
 
     def test_in_an_experiment(self, networks, tiny):
         file, names = networks / "mobile_segmenter_r4_quant_argmax_uint8.tflite", networks / "ade31.txt"

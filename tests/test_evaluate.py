@@ -1,5 +1,6 @@
 """What a protocol changes: words, passes, label sets; what it must not: the trained network."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 from torch import nn
 
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.experiments.presets import SEEDS, adapter_only, preset
+from geoguide.experiments.facts import Facts
+from geoguide.experiments.placing import placed
+from geoguide.experiments.presets import SEEDS, adapter_only, fusion, preset
 from geoguide.experiments.profiles import cross_domain, under_protocols
 from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
 from geoguide.labels.nuscenes import load_finer_names
-from geoguide.pipeline.class_text import ClassText, class_text
+from geoguide.pipeline.class_text import ClassText, class_text, word_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.evaluate import evaluate, evaluate_label_sets, predict
 from geoguide.pipeline.protocols import OPENSCENE, PROTOCOLS
@@ -22,6 +25,7 @@ from geoguide.scene import Scene
 from geoguide.students import frozen_backbone as module
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
+from geoguide.text.encoders import TextConfig
 from geoguide.text.minilm import MiniLMTextEncoder
 
 
@@ -39,6 +43,46 @@ def test_the_class_of_other_things_is_a_bare_word():
     changed = [i for i in range(20) if not torch.equal(bare[i], prompted[i])]
     assert changed == [other]
     np.testing.assert_array_equal(bare[other], MiniLMTextEncoder().encode(["other"], prompt="{}")[0])
+
+
+def test_a_class_is_the_mean_over_several_prompts():
+    prompts = ["a photo of a {}", "a {} in a scene", "{}"]
+    found = class_text("scannet20", Protocol(prompt="|".join(prompts))).vectors
+    single = torch.stack([class_text("scannet20", Protocol(prompt=prompt)).vectors for prompt in prompts])
+    torch.testing.assert_close(found, torch.nn.functional.normalize(single.mean(dim=0)))
+    words = word_text(["sofa"], "|".join(prompts), TextConfig()).vectors
+    torch.testing.assert_close(words[0], found[load_label_set("scannet20").names.index("sofa")])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("a photo", "protocol.prompt must hold '{}' where the name goes, found 'a photo'"),
+        ("a {}|", "protocol.prompt must hold '{}' where the name goes, found 'a {}|'"),
+        ("ensemble:all", "unknown prompt ensemble 'all': known are imagenet, short"),
+    ],
+)
+def test_what_is_no_prompt(prompt, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        Protocol(prompt=prompt)
+
+
+def test_an_ensemble_by_name_is_open_clips(open_clip):
+    found = class_text("scannet20", Protocol(prompt="ensemble:short")).vectors
+    single = [
+        class_text("scannet20", Protocol(prompt=template("{}"))).vectors
+        for template in open_clip.SIMPLE_IMAGENET_TEMPLATES
+    ]
+    torch.testing.assert_close(found, torch.nn.functional.normalize(torch.stack(single).mean(dim=0)))
+
+
+def test_a_prompt_of_an_experiment_is_a_fact_of_it():
+    """It says what differs, and no hash moves without it."""
+    plain, prompted = (placed(fusion(), "scannet", prompt=prompt) for prompt in (None, "a {}|{}"))
+    assert config_hash(plain) == config_hash(fusion()) != config_hash(prompted)
+    assert Facts.of(prompted).changed == (("protocol.prompt", "a {}|{}"),) and not Facts.of(plain).changed
+    scored = placed(fusion(), "scannet", protocol="openscene", prompt="{}").protocol
+    assert scored == replace(OPENSCENE, mode="fusion", prompt="{}")
 
 
 def test_finer_names_stand_for_their_class():

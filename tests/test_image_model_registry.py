@@ -1,8 +1,11 @@
 """2D models by name: specs and configs, what an experiment makes of them, true names in records and model files."""
 
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from geoguide.experiments.presets import adapter_only, fusion, preset
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.lifting import lift
 from geoguide.model import from_fit, load
+from geoguide.paths import WEIGHTS
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
 from geoguide.pipeline.prepare import prepare_split
@@ -24,6 +28,7 @@ from geoguide.pipeline.train import fit
 from geoguide.teachers import image_model
 from geoguide.teachers.image_model import ImageTeacher, MeanModel, mean_of
 from geoguide.teachers.registry import (
+    PUBLISHED,
     ImageModelConfig,
     identified,
     is_spec,
@@ -47,6 +52,16 @@ class Scaled(Brightness):
         return [PixelFeatures(f, np.full(f.shape[:2], 0.25)) for f in super().encode(images)]
 
 number = 3
+
+class Wide(Brightness):
+    width = 512
+
+class Plain(Brightness):
+    name, width = "plain", np.int64(384)
+
+    def encode(self, images):
+        said = super().encode(images)
+        return [PixelFeatures(f, np.ones(f.shape[:2])) if image[0, 0, 0] % 2 else f for image, f in zip(images, said)]
 
 def word():
     return "no model"
@@ -90,6 +105,59 @@ def test_the_documented_model_scores(own, my_model, monkeypatch, capsys):
     assert len(list(my_model.splitlines())) < 10
 
 
+def test_numpys_numbers_and_weights_of_some_images_alone(own):
+    """A missing weight is one, so that the features are those of the model without weights."""
+    plain = own.replace(image_model=identified(parse_spec("own:other_model:Plain")))
+    (found,), (expected,) = (prepare_split(config, "test", progress=False) for config in (plain, own))
+    kinds = {int(view.color()[0, 0, 0]) % 2 for view in found.load().views}
+    assert kinds == {0, 1}
+    np.testing.assert_allclose(found.lifted, expected.lifted, atol=2e-3)
+    np.testing.assert_array_equal(found.seen_by, expected.seen_by)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("lseg-mini", "mini:lseg-mini"),
+        ("lseg-mini", "mini:lseg-mini,weights={weights}/lseg-mini.safetensors"),  # the packaged ones all the same
+        ("lseg-mini [", "mini:lseg-mini,weights={weights}/openseg-mini.safetensors"),
+        ("ours [", "mini:ours,weights={weights}/openseg-mini.safetensors"),
+        ("brightness", OWN),
+        ("scaled 2 [", "own:other_model:Scaled,scale=2"),
+        ("mean of brightness and lseg-mini", "mean:own:my_model:Brightness+mini:lseg-mini"),
+        ("mean of brightness and lseg-mini [", f"mean:{OWN}+mini:lseg-mini,weights={WEIGHTS / 'sas-mini.json'}"),
+    ],
+)
+def test_a_name_says_which_weights_and_settings(name, spec):
+    found = identified(parse_spec(spec.format(weights=WEIGHTS)))
+    assert found.name == (f"{name}{found.identity[:8]}]" if name.endswith("[") else name)
+
+
+def test_other_weights_under_one_name_are_another_row(own):
+    specs = ("mini:lseg-mini", f"mini:lseg-mini,weights={WEIGHTS / 'openseg-mini.safetensors'}")
+    one, other = (own.replace(image_model=identified(parse_spec(spec))) for spec in specs)
+    assert config_hash(one) != config_hash(other) and Facts.of(one) != Facts.of(other)
+
+
+def test_committed_records_name_what_they_were_made_with():
+    """Their 2D models would have the same names today."""
+    found = {}
+    for path in (Path(__file__).parents[1] / "results").rglob("*.json"):
+        record = json.loads(path.read_text())
+        config = record.get("config") if isinstance(record, dict) else None
+        if config and config.get("image_model"):
+            model = from_dict(ExperimentConfig, config).image_model
+            found[model.name] = (model.kind, model.identity)
+    assert len(found) >= 4
+    for name, (kind, identity) in found.items():
+        if kind == "litert":
+            assert PUBLISHED[name] == identity
+        elif kind == "mini":
+            assert identified(parse_spec(f"mini:{name}")).name == name
+        else:
+            assert kind == "mean" and set(name.removeprefix("mean of ").split(" and ")) <= PUBLISHED.keys()
+
+
 def test_a_kept_frame_serves_another_lifting(own, monkeypatch):
     prepare_split(own, "test", progress=False)
     monkeypatch.setattr("my_model.Brightness.encode", lambda self, images: pytest.fail("asked again"))
@@ -122,6 +190,8 @@ def test_no_hash_of_an_older_config_moves():
     one, other = (plain.replace(image_model=ImageModelConfig("own", source, name="x", identity="1")) for source in "ab")
     assert config_hash(one) == config_hash(other) != config_hash(plain)
     assert config_hash(one) != config_hash(one.replace(image_model__identity="2"))
+    slow, fast = (plain.replace(image_model=parse_spec(f"litert:a,low=0{more}")) for more in ("", ",threads=2"))
+    assert fast.image_model.threads == 2 and config_hash(slow) == config_hash(fast)
     assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(one)))) == one
 
 
@@ -161,11 +231,17 @@ def test_text_must_be_the_models_space(own):
         ("own:my_model:Missing", "cannot be imported .*Missing"),
         ("own:my_model", "expected own:MODULE:CALLABLE"),
         ("own:my_model:Brightness,scale=2", r"options \('scale=2',\): got an unexpected keyword argument 'scale'"),
+        ("own:other_model:Wide", "image_model: width of brightness must be 384, of its text space minilm, found 512"),
         ("own:other_model:word", "must return an ImageModel, found str"),
         ("own:other_model:number", "is not a callable object"),
         ("own:", "image_model.source must name the own model, found ''"),
         ("litert:a.tflite,batch=0", "image_model.batch must be at least 1, found 0"),
         ("litert:a.tflite,batch=two", "batch must be int, found 'two'"),
+        ("litert:a.tflite,low=dark", "image_model.options: low must be a finite number, found 'dark'"),
+        ("litert:a.tflite,high=NaN", "image_model.options: high must be a finite number, found nan"),
+        ("litert:a.tflite,high=true", "image_model.options: high must be a finite number, found True"),
+        ("litert:a.tflite,threads=0", "image_model.threads must be at least 1, found 0"),
+        ("mini:lseg-mini,threads=2", "image_model.threads belongs to kind litert, found 2 for mini"),
         ("own:my_model:Brightness,names=a.txt", "image_model.names belongs to kind litert, found 'a.txt' for own"),
         ("given:x", "a 2D model is one of transformers:"),
         ("plain", "a 2D model is one of transformers:"),
@@ -188,6 +264,53 @@ def test_another_model_under_the_same_name_is_refused(own):
         ConfigError, match=r"image_model.identity: my_model:Brightness must be 0{16} \(brightness\), found"
     ):
         open_image_model(changed)
+
+
+FROM_FILE = """
+from pathlib import Path
+from my_model import Brightness
+
+class Read(Brightness):
+    def __init__(self, path):
+        super().__init__()
+        self.identity = self.name = Path(path).read_text()
+"""
+
+
+def rewrite(path: Path, content: str | bytes) -> None:
+    """Another content, at another time: clocks of some file systems are coarse."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 10**9))
+
+
+def test_what_a_spec_names_is_read_again_when_it_was_replaced(tmp_path, monkeypatch):
+    """Files of options, of weights, and of the members of a mean, in a folder whose name has a plus sign."""
+    folder = tmp_path / "a+b"
+    folder.mkdir()
+    (folder / "reads.py").write_text(FROM_FILE)
+    monkeypatch.syspath_prepend(folder)
+    for name in ("one", "two"):
+        (folder / name).write_text(name)
+    shutil.copy(WEIGHTS / "lseg-mini.safetensors", folder / "w.safetensors")
+    read = f"own:reads:Read,path={folder / 'one'}"
+    specs = read, f"mini:lseg-mini,weights={folder / 'w.safetensors'}", f"mean:{OWN}+{read}"
+    before = [open_image_model(parse_spec(spec)).identity for spec in specs]
+    assert open_image_model(parse_spec(specs[2])).name == "mean of brightness and one"
+    rewrite(folder / "one", "three")
+    rewrite(folder / "w.safetensors", (WEIGHTS / "openseg-mini.safetensors").read_bytes())
+    after = [open_image_model(parse_spec(spec)).identity for spec in specs]
+    assert after[0] == "three" and all(one != other for one, other in zip(before, after, strict=True))
+
+
+def test_a_plus_sign_ends_a_member_before_a_kind_alone(tmp_path):
+    folder = tmp_path / "a+b"
+    folder.mkdir()
+    for name in ("lseg-mini", "openseg-mini"):
+        shutil.copy(WEIGHTS / f"{name}.safetensors", folder)
+    spec = "+".join(f"mini:{name},weights={folder / name}.safetensors" for name in ("lseg-mini", "openseg-mini"))
+    assert len(open_image_model(parse_spec(f"mean:{spec}")).members) == 2
+    with pytest.raises(ConfigError, match="image_model.batch must be at least 1, found 0"):
+        parse_spec(f"mean:{OWN}+{OWN},batch=0")
 
 
 def test_the_mean_of_two_models_is_weighted_by_their_weights(own, tmp_path):

@@ -319,7 +319,7 @@ def test_a_prompt_ensemble_is_the_mean_of_unit_vectors(
     np.testing.assert_allclose(found, parts / np.linalg.norm(parts, axis=1, keepdims=True), atol=1e-6)
     np.testing.assert_array_equal(model.text(NAMES[::-1], prompts), found[::-1])
     with pytest.raises(InputError, match="ensemble must be one of imagenet, short, found 'all'"):
-        prompt_ensemble("all")  # ty: ignore[invalid-argument-type]
+        prompt_ensemble("all")
 
 
 def test_the_weights_decide_the_activation_and_the_preparation(open_clip: ModuleType) -> None:

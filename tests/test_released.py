@@ -1,6 +1,7 @@
 """Released fused features: their text spaces by the folder's name, or by their width."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from geoguide.errors import ConfigError
 from geoguide.paths import PACKAGE
+from geoguide.pipeline.protocols import PROTOCOLS
 from geoguide.teachers.released import RELEASED, released_features, space_of_features
 from geoguide.text.clip import ClipTextEncoder
 from geoguide.text.encoders import TextConfig, text_encoder
@@ -40,7 +42,18 @@ def test_every_folder_that_openscene_published_is_known() -> None:
     ],
 )
 def test_spaces(folder: str, width: int, encoder: str) -> None:
-    assert space_of_features(folder, width) == TextConfig(encoder)
+    """What the width alone tells is said to be a guess."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert space_of_features(folder, width) == TextConfig(encoder)
+    guess = f"data.features: mine: text space {encoder} was chosen by their {width} channels alone; name another"
+    assert [str(found.message)[: len(guess)] for found in caught] == ([guess] if folder == "mine" else [])
+
+
+def test_real_data_are_scored_with_the_authors_prompt() -> None:
+    for features in RELEASED.values():
+        for protocol in ("openscene", "openscene-ensemble"):
+            assert PROTOCOLS[protocol].prompt == features.prompt
 
 
 def test_features_of_another_width_are_refused() -> None:

@@ -114,6 +114,7 @@ def placed(
     backbone: str | None = None,
     steps: int | None = None,
     edition: Edition = "small",
+    prompt: str | None = None,
 ) -> ExperimentConfig:
     """An experiment on a benchmark, generated or real: what the command's options of the same names mean.
 
@@ -132,6 +133,7 @@ def placed(
         backbone: A frozen backbone; None for the packaged one on mini data, and Sonata on real data.
         steps: Of the training; None for the experiment's own on mini data, and twenty epochs of ScanNet on real data.
         edition: Of the generated data; real data have none.
+        prompt: What class names are put into (see `Protocol.prompt`); None for the protocol's.
 
     Returns:
         The experiment there.
@@ -144,7 +146,7 @@ def placed(
         if edition != "small":
             raise ConfigError(f"editions are of mini data; found {edition} of {data}")
         chosen = {"weights": weights, "splits": splits, "text": text, "backbone": backbone, "steps": steps}
-        return real(config, dataset, data, features, protocol or "openscene", **chosen)
+        return _prompted(real(config, dataset, data, features, protocol or "openscene", **chosen), prompt)
     if weights is not None and backbone is None:
         raise ConfigError("weights are those of a backbone that is named, or Sonata's; mini data has one of its own")
     if is_spec(features):
@@ -158,7 +160,12 @@ def placed(
         config = config.replace(backbone=BackboneConfig(backbone, weights=weights))
     if steps is not None:
         config = config.replace(train__steps=steps)
-    return config if protocol is None else under_protocol(config, protocol)
+    return _prompted(config if protocol is None else under_protocol(config, protocol), prompt)
+
+
+def _prompted(config: ExperimentConfig, prompt: str | None) -> ExperimentConfig:
+    """The experiment with another prompt, if any."""
+    return config if prompt is None else config.replace(protocol__prompt=prompt)
 
 
 def with_image_model(config: ExperimentConfig, spec: str, text: str | None = None) -> ExperimentConfig:

@@ -12,7 +12,7 @@ from geoguide.errors import InputError
 from geoguide.labels import load_label_set
 from geoguide.labels.nuscenes import FinerNames, has_finer_names, load_finer_names
 from geoguide.text.encoder import same_pair
-from geoguide.text.encoders import TextConfig, text_encoder
+from geoguide.text.encoders import TextConfig, prompt_templates, text_encoder
 
 if TYPE_CHECKING:  # a model that labels needs no experiment
     from geoguide.pipeline.config import Protocol
@@ -79,13 +79,13 @@ def class_text(label_set: str, protocol: "Protocol", text: TextConfig | None = N
 
     Raises:
         ConfigError: An unknown label set.
-        DataError: The weights of CLIP are missing.
+        DataError: The weights of CLIP are missing, or open_clip, whose prompt ensemble is asked for.
     """
     text = text or TextConfig()
     encoder = text_encoder(text.encoder, text.weights)
     finer = load_finer_names(label_set) if protocol.finer_names and has_finer_names(label_set) else None
     names = load_label_set(label_set).names if finer is None else finer.names
-    vectors = encoder.encode(names, prompt=protocol.prompt)  # [F, C]
+    vectors = encoder.encode(names, prompt=prompt_templates(protocol.prompt))  # [F, C]
     if protocol.other == "bare":
         vectors[[name in OTHER for name in names]] = encoder.encode([BARE], prompt="{}")[0]
     return ClassText(torch.from_numpy(vectors), finer)
@@ -96,7 +96,7 @@ def word_text(words: Iterable[str], prompt: str, text: TextConfig) -> ClassText:
 
     Args:
         words: At least one, in an order, which the classes' ids follow.
-        prompt: What they are put into.
+        prompt: What they are put into (see `prompt_templates`).
         text: Which text encoder.
 
     Returns:
@@ -112,7 +112,7 @@ def word_text(words: Iterable[str], prompt: str, text: TextConfig) -> ClassText:
     """
     names = listed(words)
     encoder = text_encoder(text.encoder, text.weights)
-    vectors = encoder.encode(names, prompt=prompt)
+    vectors = encoder.encode(names, prompt=prompt_templates(prompt))
     same = same_pair(vectors)
     if same is not None:
         first, second = (names[position] for position in same)

@@ -20,7 +20,7 @@ from geoguide.students.point_transformer import PointTransformerStudentConfig
 from geoguide.superpoints import SuperpointConfig
 from geoguide.teachers.registry import ImageModelConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
-from geoguide.text.encoders import TextConfig
+from geoguide.text.encoders import TextConfig, check_prompt
 
 SUPERVISIONS = ("2d", "labels", "classes")
 
@@ -123,6 +123,7 @@ class Protocol:
         mode: Which features are compared with the text: `distill` the student's, `fusion` the lifted 2D ones,
             `ensemble` per point the surer of the two.
         prompt: Template of the text; this is the best of those tried with MiniLM (OpenScene: "a {} in a scene", CLIP).
+            Or several, joined by "|", or "ensemble:imagenet": classes are the means over them (`prompt_templates`).
         absent_class: How a class without ground truth counts in the means (see `ConfusionMatrix`): as 0, as OpenScene
             and Pointcept do, or by another rule.
         no_feature: How points without a 2D feature count in mode fusion (see `ConfusionMatrix`): as errors, or by
@@ -136,7 +137,8 @@ class Protocol:
             oracle; points of no instance keep their superpoint's mean), rather than each point's own.
 
     Raises:
-        ConfigError: `repeats` is below 1, an unknown word, or pooled features of another mode than fusion.
+        ConfigError: `repeats` is below 1, a prompt without `{}`, an unknown word, or pooled features of another mode
+            than fusion.
 
     Example:
         >>> Protocol(repeats=5).mode
@@ -157,6 +159,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         check_choices(self, "protocol")
+        check_prompt(self.prompt, "protocol.prompt")
         if self.repeats < 1:
             raise ConfigError(f"protocol.repeats must be at least 1, found {self.repeats}")
         if self.pooled != "none" and self.mode != "fusion":

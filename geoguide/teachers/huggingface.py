@@ -1,24 +1,27 @@
 """Semantic segmentation networks of Hugging Face's transformers (SegFormer, DPT, UPerNet, MaskFormer, Mask2Former).
 
-The image is prepared as `preprocessor_config.json` says (size, scale, mean, deviation), by pillow and numpy: the
-library's own processors would need torchvision.
+The image is prepared by the library's own processor that `preprocessor_config.json` names: the one that needs pillow
+and numpy alone, not torchvision, whose builds fit one torch each. The middle is not cut out: every pixel is answered.
 """
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 
 from geoguide.errors import DataError, first_line
 from geoguide.teachers.closed_set import first_spelling, softmax
 
 # What transformers raises on files of another kind and on damaged ones.
-_DAMAGES = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError)
+_DAMAGES = (
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ArithmeticError, ImportError),
+    SafetensorError,
+)
 
 
 class HuggingFaceSegmenter:
@@ -46,11 +49,10 @@ class HuggingFaceSegmenter:
         self.name = Path(model).name if local else str(model)
         self.device = torch.device(device)
         self._network = _loaded(model).to(self.device).eval()
-        labels = self._network.config.id2label
-        self.names = tuple(first_spelling(labels[number]) for number in range(len(labels)))
-        self._prepare = _preparation(model)
-        plain = {key: np.asarray(value).tolist() for key, value in self._prepare.items()}
-        self.identity = f"{type(self._network).__name__} {_weights_hash(self._network)} {plain}"
+        self.names = _class_names(self._network.config.id2label, model)
+        self._processor = _processor(model)
+        settings = json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
+        self.identity = f"{type(self._network).__name__} {_weights_hash(self._network)} {settings}"
 
     @torch.inference_mode()
     def answer(self, image: np.ndarray) -> np.ndarray:
@@ -61,16 +63,19 @@ class HuggingFaceSegmenter:
 
         Returns:
             float32 [h, w, K], at the network's own resolution.
+
+        Raises:
+            DataError: The network cannot look at an image of that size, or does not score classes pixel by pixel.
         """
-        height, width = self._prepare["size"] or image.shape[:2]
-        pixels = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        values = (np.asarray(pixels, np.float32) * self._prepare["scale"] - self._prepare["mean"]) / self._prepare[
-            "std"
-        ]
-        batch = torch.from_numpy(np.moveaxis(values, 2, 0)[None].astype(np.float32)).to(self.device)
-        output = self._network(pixel_values=batch)
+        try:
+            output = self._network(pixel_values=_prepared(self._processor, image).to(self.device))
+        except _DAMAGES as error:
+            size = f"{image.shape[0]} x {image.shape[1]} pixels"
+            raise DataError(f"{self.name}: cannot look at an image of {size} ({first_line(error)})") from None
         if hasattr(output, "class_queries_logits"):
             return _of_queries(output.class_queries_logits[0], output.masks_queries_logits[0]).cpu().numpy()
+        if getattr(output, "logits", None) is None or output.logits.ndim != 4:
+            raise DataError(f"{self.name}: {type(self._network).__name__} does not score classes pixel by pixel")
         return softmax(np.moveaxis(output.logits[0].float().cpu().numpy(), 0, 2))
 
 
@@ -109,37 +114,43 @@ def _loaded(model: str | Path) -> Any:
     return network
 
 
-def _preparation(model: str | Path) -> dict[str, Any]:
-    """Size (H, W) or None, scale, mean [3] and deviation [3] of the network's images."""
-    from transformers.image_processing_base import ImageProcessingMixin
+def _class_names(labels: dict[int, str], model: str | Path) -> tuple[str | None, ...]:
+    """The first spelling of each class, in the order of their numbers."""
+    numbers = range(len(labels))
+    missing = [number for number in numbers if not isinstance(labels.get(number), str)]
+    if missing:
+        found = f"no name for {missing[0]}"
+        raise DataError(f"{model}: config.json: id2label must name classes 0..{len(labels) - 1}, found {found}")
+    return tuple(first_spelling(labels[number]) for number in numbers)
 
+
+def _processor(model: str | Path) -> Any:
+    """The processor of a network's images, tried on one: it must give the whole of it, and nothing beside it."""
+    from transformers import AutoImageProcessor
+    from transformers.utils import logging
+
+    image, level = np.zeros((37, 53, 3), np.uint8), logging.get_verbosity()
+    logging.set_verbosity_error()  # else it advises to install torchvision
     try:
-        given, _ = ImageProcessingMixin.get_image_processor_dict(model)
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f"{model}: preprocessor_config.json cannot be read ({first_line(error)})") from None
-    if not isinstance(given, dict):
-        raise DataError(f"{model}: preprocessor_config.json must hold values by name, found {given!r:.60}")
-    normal = given.get("do_normalize", True)
-    try:
-        scale = float(given.get("rescale_factor", 1 / 255) if given.get("do_rescale", True) else 1.0)
-        mean, std = (np.array(given.get(key, other) if normal else other, np.float32) for key, other in
-                     (("image_mean", [0.0] * 3), ("image_std", [1.0] * 3)))  # fmt: skip
-        size = _size(given.get("size")) if given.get("do_resize", True) else None
-    except (TypeError, ValueError) as error:
+        processor = AutoImageProcessor.from_pretrained(model, backend="pil", trust_remote_code=False)
+        values, bare = _prepared(processor, image), _prepared(processor, image, do_pad=False, pad_size=None)
+    except _DAMAGES as error:
         raise DataError(f"{model}: preprocessor_config.json: {first_line(error)}") from None
-    if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():
-        raise DataError(f"{model}: image_mean and image_std must be three numbers each, found {mean} and {std}")
-    return {"size": size, "scale": scale, "mean": mean, "std": std}
+    finally:
+        logging.set_verbosity(level)
+    if values.shape != bare.shape or getattr(processor, "do_split_image", False):
+        which = "do_pad, pad_size or do_split_image"
+        raise DataError(f"{model}: preprocessor_config.json: images must be taken whole and bare, found {which}")
+    return processor
 
 
-def _size(given: Any) -> tuple[int, int] | None:
-    """(H, W) of a size as published files write it; None for the image's own. ValueError where it is none."""
-    if isinstance(given, dict):
-        edge = given.get("shortest_edge")
-        given = (given.get("height") or edge, given.get("width") or edge)
-    pair = (given, given) if isinstance(given, int) else given
-    if not pair or not all(pair):
-        return None
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
-        raise ValueError(f"size must be height and width in pixels, found {given!r:.60}")
-    return pair[0], pair[1]
+def _prepared(processor: Any, image: np.ndarray, **changes: Any) -> torch.Tensor:
+    """What a network is given of an image, float32 [1, 3, h, w]; ValueError where it cannot be made."""
+    settings = {"do_center_crop": False, "input_data_format": "channels_last", "return_tensors": "pt"}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):  # what is divided by 0 is refused below
+        warnings.simplefilter("ignore", RuntimeWarning)
+        values = processor(image, **settings | changes)["pixel_values"].float()
+    if values.ndim != 4 or values.shape[:2] != (1, 3) or not values.isfinite().all():
+        found = "nan or inf" if values.isfinite().logical_not().any() else list(values.shape)
+        raise ValueError(f"an image must become finite numbers [1, 3, h, w], found {found}")
+    return values

@@ -37,6 +37,7 @@ Grey, RGBA, CMYK and 16-bit files become RGB of 8 bits (`image_files.read_color`
 """
 
 import abc
+import numbers
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,6 +85,7 @@ class ImageModel(abc.ABC):
 
         Returns:
             float32 [H, W, C] for each image; `PixelFeatures` where pixels do not all count alike (weight 0: no answer).
+            Pixels of an image without weights count 1.
         """
 
     def text(self, names: Sequence[str], prompt: str | Sequence[str] = PROMPT) -> np.ndarray:
@@ -282,6 +284,22 @@ def mean_of(maps: Sequence[np.ndarray | PixelFeatures]) -> np.ndarray | PixelFea
     return PixelFeatures(mean, total / len(maps)) if weighted else mean
 
 
+def check_attributes(model: ImageModel) -> None:
+    """Make sure that a 2D model says who it is, and where its features lie.
+
+    Args:
+        model: Any model.
+
+    Raises:
+        InputError: It has no name, identity, width or text space.
+    """
+    wanted = {"name": str, "identity": str, "width": numbers.Integral, "space": TextConfig}
+    for attribute, kind in wanted.items():
+        found = getattr(model, attribute, None)
+        if not isinstance(found, kind) or not found:
+            raise InputError(f"a 2D model needs {attribute}, {kind.__name__}; {type(model).__name__} has {found!r}")
+
+
 class ImageTeacher:
     """A 2D model as a teacher: the views of a scene, one by one, each frame kept on disk.
 
@@ -300,17 +318,14 @@ class ImageTeacher:
         model: The 2D model.
 
     Raises:
-        InputError: A batch below 1, or a model without name, width or identity.
+        InputError: A batch below 1, or as `check_attributes`.
     """
 
     def __init__(self, model: ImageModel, *, cache: str | Path | None = None, batch: int = 4) -> None:
         if batch < 1:
             raise InputError(f"batch must be at least 1, found {batch}")
-        for attribute, kind in (("name", str), ("identity", str), ("width", int), ("space", TextConfig)):
-            found = getattr(model, attribute, None)
-            if not isinstance(found, kind) or not found:
-                raise InputError(f"a 2D model needs {attribute}, {kind.__name__}; {type(model).__name__} has {found!r}")
-        self.model, self.name, self.width, self._batch = model, model.name, model.width, batch
+        check_attributes(model)
+        self.model, self.name, self.width, self._batch = model, model.name, int(model.width), batch
         self._members = [ImageTeacher(member, cache=cache, batch=batch) for member in model.members]
         kept = cache is not None and not self._members
         self._cache = FrameCache(Path(cache), model.name, model.identity) if kept else None

@@ -23,7 +23,7 @@ class LiteRTSegmenter:
     Args:
         path: The .tflite file.
         names: K class names, None for "other", in the order of the network's classes.
-        low: What a float network takes for black; quantised ones take bytes.
+        low: What a float network takes for black; quantised ones take bytes (see `network_input`).
         high: What it takes for white.
         threads: Processor threads.
 
@@ -44,6 +44,7 @@ class LiteRTSegmenter:
         self.name, self.names, self._range = Path(path).stem, tuple(names), (low, high)
         self._network = _opened(Path(path), threads)
         (self._input,), (self._output,) = _details(self._network, Path(path))
+        self._taken(np.zeros((1, 1, 3), np.uint8), path)
         self.identity = f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()} {low} {high}"
         shape = self._output["shape"]
         self.gives_probabilities = len(shape) == 4 and shape[-1] > 1
@@ -61,10 +62,7 @@ class LiteRTSegmenter:
         """
         _, height, width, _ = self._input["shape"]
         pixels = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        if self._input["dtype"] == np.float32:
-            low, high = self._range
-            pixels = low + pixels.astype(np.float32) * ((high - low) / 255)
-        self._network.set_tensor(self._input["index"], pixels[None].astype(self._input["dtype"]))
+        self._network.set_tensor(self._input["index"], self._taken(pixels, self.name)[None])
         self._network.invoke()
         answer = np.squeeze(self._network.get_tensor(self._output["index"]), axis=0)
         if not self.gives_probabilities:
@@ -73,6 +71,48 @@ class LiteRTSegmenter:
         scores = (answer.astype(np.float32) - zero) * scale if scale else answer.astype(np.float32)
         known = scores.min() >= 0 and np.allclose(scores.sum(axis=-1), 1, atol=0.02)
         return scores if known else softmax(scores)
+
+    def _taken(self, pixels: np.ndarray, where: str | Path) -> np.ndarray:
+        try:
+            return network_input(pixels, self._input["dtype"], self._input["quantization"], *self._range)
+        except InputError as error:
+            raise DataError(f"{where}: no network for images: {error}") from None
+
+
+def network_input(
+    pixels: np.ndarray, dtype: type[np.generic], quantization: tuple[float, int], low: float = -1.0, high: float = 1.0
+) -> np.ndarray:
+    """Bring bytes to what the input of a network takes.
+
+    A quantised input q stands for scale (q - zero point). Networks quantised to uint8 are fed the image's bytes, black
+    0 and white 255; those to int8 differ in that q and zero point are less by 128.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        dtype: Of the input: uint8, int8, float16 or float32.
+        quantization: Its scale and zero point; scale 0 where it has none.
+        low: What a float input takes for black.
+        high: What it takes for white.
+
+    Returns:
+        [H, W, 3] of that dtype.
+
+    Raises:
+        InputError: Another dtype, or int8 without a scale.
+
+    Example:
+        >>> network_input(np.array([0, 200], np.uint8), np.int8, (1 / 127.5, 0)).tolist()
+        [-128, 72]
+    """
+    kind, scale = np.dtype(dtype), quantization[0]
+    if kind == np.uint8:
+        return pixels
+    if kind == np.int8 and scale > 0:
+        return (pixels.astype(np.int16) - 128).astype(np.int8)
+    if kind in (np.float16, np.float32):
+        return (low + pixels.astype(np.float32) * ((high - low) / 255)).astype(kind)
+    expected = "uint8, int8 with a scale, float16 or float32"
+    raise InputError(f"its input must be {expected}, found {kind} of scale {scale:g}")
 
 
 def check_file(path: Path) -> Path:

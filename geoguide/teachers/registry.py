@@ -8,7 +8,8 @@
     mean:ONE+ANOTHER                   the mean of several of these
 
 After a comma follow options, `key=value`: the fields of `ImageModelConfig` that are not hashed (names, weights, batch,
-keep_frames, device), and the model's own. Nothing but `own` runs code beside this package's and its libraries'.
+keep_frames, device, threads), and the model's own. Nothing but `own` runs code beside this package's and its
+libraries'.
 """
 
 import functools
@@ -16,6 +17,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -23,15 +25,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from geoguide.errors import ConfigError, check_known, first_line
+from geoguide.errors import ConfigError, DataError, check_known, first_line
 from geoguide.frozen import check_choices, from_dict, to_dict
 from geoguide.ops.devices import resolve_device
 from geoguide.paths import cache_root
-from geoguide.teachers.image_model import ImageModel, ImageTeacher, MeanModel
-from geoguide.text.encoders import TextConfig
+from geoguide.teachers.image_model import ImageModel, ImageTeacher, MeanModel, check_attributes
+from geoguide.text.encoders import TextConfig, text_encoder
 
 Kind = Literal["transformers", "litert", "open_clip", "mini", "own", "mean", "given"]
-_WORDS, _NUMBERS = ("names", "weights", "device"), ("batch", "keep_frames")  # fields that a spec's options may set
+# Fields that a spec's options may set.
+_WORDS, _NUMBERS = ("names", "weights", "device"), ("batch", "keep_frames", "threads")
+_OF_KINDS = {"names": ("litert",), "threads": ("litert",), "weights": ("open_clip", "mini")}  # whose fields these are
+# LiteRT networks that records name as they are: of another file, class names, range or text space the digest differs.
+PUBLISHED = {
+    "mobile_segmenter_r4_quant_argmax_uint8 (31 classes, labels only)": "bdfc13c29a252540",
+    "lite-model_deeplabv3-mobilenetv2-ade20k_1_default_1 (150 class probabilities)": "fb66495ebda83527",
+    "deeplab_mobilenet_edgetpu_slim_cityscapes_quant (19 classes, labels only)": "a285e392485a1f63",
+}
 GIVEN = "given"  # features that are handed over as arrays, see `pipeline.stages.Stages`
 
 
@@ -46,14 +56,17 @@ class ImageModelConfig:
         weights: Of open_clip and mini, a file in place of the hub's or the packaged one.
         options: The model's own, each "key=value".
         space: The text space; None for the model's own (a closed-set network's: minilm).
-        name: The model's true name, for records and tables; filled in by `identified`.
+        name: The model's true name, for records and tables; filled in by `identified`, with the start of `identity`
+            where the model's own name does not say which weights, class names and settings it has.
         identity: Hash of the model's identity, likewise.
         batch: Images that it is asked about at a time.
         keep_frames: Whether what it says of each frame is kept on disk (see `ImageTeacher` for what that costs).
         device: Where it runs: auto, cpu, cuda or cuda:N.
+        threads: Of litert, processor threads; None for one.
 
     Raises:
-        ConfigError: An unknown kind, no source, an option that is no "key=value", or a batch below 1.
+        ConfigError: An unknown kind, no source, an option that is no "key=value", `low` or `high` of litert that is no
+            number, a batch or threads below 1, or what belongs to another kind.
     """
 
     kind: Kind
@@ -67,20 +80,26 @@ class ImageModelConfig:
     batch: int = field(default=4, metadata={"hash": False})
     keep_frames: bool = field(default=True, metadata={"hash": False})
     device: str = field(default="cpu", metadata={"hash": False})
+    threads: int | None = field(default=None, metadata={"hash": False})
 
     def __post_init__(self) -> None:
         check_choices(self, "image_model", kind=get_args(Kind))
         if not self.source.strip():
             raise ConfigError(f"image_model.source must name the {self.kind} model, found {self.source!r}")
-        for name, kinds in (("names", ("litert",)), ("weights", ("open_clip", "mini"))):
+        for name, kinds in _OF_KINDS.items():
             if getattr(self, name) is not None and self.kind not in kinds:
                 found = f"{getattr(self, name)!r} for {self.kind}"
                 raise ConfigError(f"image_model.{name} belongs to kind {' and '.join(kinds)}, found {found}")
-        if self.batch < 1:
-            raise ConfigError(f"image_model.batch must be at least 1, found {self.batch}")
+        for name, count in (("batch", self.batch), ("threads", self.threads)):
+            if count is not None and count < 1:
+                raise ConfigError(f"image_model.{name} must be at least 1, found {count}")
         wrong = [option for option in self.options if not re.fullmatch(r"\w+=.*", option)]
         if wrong:
             raise ConfigError(f"image_model.options must be key=value, found {wrong[0]!r}")
+        for name in {"low", "high"} & self.values.keys() if self.kind == "litert" else ():
+            value = self.values[name]
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+                raise ConfigError(f"image_model.options: {name} must be a finite number, found {value!r}")
         if self.kind == GIVEN and not self.name:
             object.__setattr__(self, "name", self.source)
 
@@ -124,6 +143,8 @@ def parse_spec(text: str, space: TextConfig | None = None) -> ImageModelConfig:
     if not colon or kind not in OPENERS:
         raise ConfigError(f"a 2D model is one of {', '.join(f'{name}:...' for name in OPENERS)}, found {text!r}")
     if kind == "mean":  # options belong to its members
+        for member in _members(rest):
+            parse_spec(member, space)
         return replace(from_dict(ImageModelConfig, {"kind": kind, "source": rest}, text), space=space)
     source, *options = re.split(r",(?=\w+=)", rest)
     pairs = [option.partition("=")[::2] for option in options]
@@ -145,9 +166,42 @@ def identified(config: ImageModelConfig) -> ImageModelConfig:
     Raises:
         ConfigError: As `open_image_model`.
         DataError: As `open_image_model`.
+
+    Example:
+        >>> identified(parse_spec("mini:lseg-mini")).name
+        'lseg-mini'
     """
     model = open_image_model(config)
-    return replace(config, name=model.name, identity=digest(model), space=model.space)
+    which = digest(model)
+    name = model.name if _says_all(config, model) else f"{model.name} [{which[:8]}]"
+    return replace(config, name=name, identity=which, space=model.space)
+
+
+def _says_all(config: ImageModelConfig, model: ImageModel) -> bool:
+    """Whether a model's name says which one it is: its weights, class names and settings are those of that name."""
+    match config.kind:
+        case "mean":
+            parts = zip(_members(config.source), model.members, strict=True)
+            return all(_says_all(parse_spec(spec, config.space), member) for spec, member in parts)
+        case "litert":
+            return PUBLISHED.get(model.name) == digest(model)
+        case "transformers":
+            return not Path(config.source).is_dir() and model.space == TextConfig()
+        case "mini":
+            return config.weights is None or model.identity == _packaged_identity(config.source)
+        case "open_clip":  # its name says what takes the place of attention
+            return config.weights is None and config.values.keys() <= {"variant", "attention", "whole_block"}
+    return not config.options
+
+
+def _packaged_identity(name: str) -> str | None:
+    """Of the packaged model of a name; None where there is none."""
+    from geoguide.teachers.mini_fused import open_mini
+
+    try:
+        return open_mini(name).identity
+    except DataError:
+        return None
 
 
 def open_image_model(config: ImageModelConfig) -> ImageModel:
@@ -161,13 +215,13 @@ def open_image_model(config: ImageModelConfig) -> ImageModel:
 
     Raises:
         ConfigError: It is not the model that the config was identified with, lies in another text space than asked for,
-            has no such option, or is the user's own and cannot be imported.
+            has another width than its text space, no such option, or is the user's own and cannot be imported.
         DataError: Its files are missing, damaged or of another kind, or an extra is not installed.
-        InputError: Its class names do not fit.
+        InputError: Its class names do not fit, or as `check_attributes`.
     """
     if config.kind == GIVEN:
         raise ConfigError(f"image_model: features of {config.name!r} are given as arrays; there is no model to open")
-    model = _opened(replace(config, name="", identity="", batch=1, keep_frames=True), _stamp(Path(config.source)))
+    model = _opened(replace(config, name="", identity="", batch=1, keep_frames=True), _stamp(config))
     if config.identity and digest(model) != config.identity:
         raise ConfigError(
             f"image_model.identity: {config.source} must be {config.identity} ({config.name}), found {digest(model)} "
@@ -205,18 +259,34 @@ def digest(model: ImageModel) -> str:
     return hashlib.sha256(model.identity.encode()).hexdigest()[:16]
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """When the files of a model were written: replaced ones are opened again."""
-    files = sorted(path.iterdir()) if os.path.isdir(path) else [path] if os.path.isfile(path) else []
-    return tuple(file.stat().st_mtime_ns for file in files)
+def _members(source: str) -> list[str]:
+    """The specs that a mean is of; a plus sign within a path is no end of one."""
+    return re.split(rf"\+(?=(?:{'|'.join(OPENERS)}):)", source)
+
+
+def _stamp(config: ImageModelConfig) -> tuple[int, ...]:
+    """When the files that a config names were written, of all members of a mean: replaced ones are opened again."""
+    if config.kind == "mean":
+        return tuple(time for member in _members(config.source) for time in _stamp(parse_spec(member, config.space)))
+    words = (config.source, config.names, config.weights, *map(str, config.values.values()))
+    paths = [Path(word).expanduser() for word in words if word]
+    if config.kind == "litert" and config.names is None:
+        paths.append(paths[0].with_suffix(".txt"))
+    files = [file for path in paths for file in (sorted(path.iterdir()) if os.path.isdir(path) else [path])]
+    return tuple(file.stat().st_mtime_ns if os.path.isfile(file) else 0 for file in files)
 
 
 @functools.lru_cache(maxsize=2)
 def _opened(config: ImageModelConfig, _written: tuple[int, ...]) -> ImageModel:
     model = OPENERS[config.kind](config)
+    check_attributes(model)
     if config.space is not None and model.space.encoder != config.space.encoder:
         found = f"its features lie in {model.space.encoder}, asked for was {config.space.encoder}"
         raise ConfigError(f"image_model: {model.name} has its own text space: {found}")
+    width = text_encoder(model.space.encoder, model.space.weights).width
+    if model.width != width:  # else hours of preparation end at the first comparison with text
+        expected = f"must be {width}, of its text space {model.space.encoder}"
+        raise ConfigError(f"image_model: width of {model.name} {expected}, found {model.width}")
     return model
 
 
@@ -234,7 +304,7 @@ def _litert(config: ImageModelConfig) -> ImageModel:
 
     file = check_file(Path(config.source))
     names = read_names(file.with_suffix(".txt") if config.names is None else Path(config.names))
-    return ClosedSetModel(_made(LiteRTSegmenter, config, file, names), config.space)
+    return ClosedSetModel(_made(LiteRTSegmenter, config, file, names, threads=config.threads or 1), config.space)
 
 
 def _open_clip(config: ImageModelConfig) -> ImageModel:
@@ -269,7 +339,7 @@ def _own(config: ImageModelConfig) -> ImageModel:
 
 
 def _mean(config: ImageModelConfig) -> ImageModel:
-    return MeanModel([open_image_model(parse_spec(part, config.space)) for part in config.source.split("+")])
+    return MeanModel([open_image_model(parse_spec(part, config.space)) for part in _members(config.source)])
 
 
 # The registry: how a model of each kind is opened. A further kind is a line here and a name in `Kind`.

@@ -2,15 +2,19 @@
 
 Files of fused features say neither. They are told by the name of their folder, where it holds one of those below
 ("scannet_multiview_openseg"), else by their width.
+
+Their authors' prompt is that of the protocols `openscene`, which real data are scored by unless another is named;
+`--protocol strict` scores them with this book's own prompt, which was tried with MiniLM.
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, ReadAs
 from geoguide.text.encoders import TextConfig, text_encoder
 
 SCENE_PROMPT = "a {} in a scene"  # OpenScene's evaluation prompt, which those that follow it kept
@@ -18,7 +22,7 @@ SCENE_PROMPT = "a {} in a scene"  # OpenScene's evaluation prompt, which those t
 
 @dataclass(frozen=True)
 class ReleasedFeatures:
-    """One release of fused features: an `ImageModel` without images.
+    """One release of fused features: their text space, and their authors' prompt in it.
 
     Attributes:
         name: The 2D model, as it stands in the folder's name.
@@ -85,7 +89,8 @@ def released_features(folder: str) -> ReleasedFeatures | None:
 def space_of_features(folder: str, width: int) -> TextConfig:
     """The text space of fused features: that of the release, else the one that is known for the width.
 
-    Two spaces may have one width (every ViT-B of CLIP has 512), so features of one's own need their space said.
+    Two spaces may have one width (every ViT-B of CLIP has 512), so features of one's own need their space said: a
+    `ReadAs` warning tells of a space that was chosen by the width alone.
 
     Args:
         folder: The name of the features' folder.
@@ -104,4 +109,9 @@ def space_of_features(folder: str, width: int) -> TextConfig:
     if width not in _BY_WIDTH:
         known = ", ".join(map(str, sorted(_BY_WIDTH)))
         raise ConfigError(f"data.features: {folder} has {width} channels; texts are known for {known}")
-    return _BY_WIDTH[width] if features is None else features.space
+    if features is not None:
+        return features.space
+    space = _BY_WIDTH[width]
+    how = f"text space {space.encoder} was chosen by their {width} channels alone; name another with --text"
+    warnings.warn(f"data.features: {folder}: {how}", ReadAs, stacklevel=2)
+    return space

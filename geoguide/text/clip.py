@@ -11,7 +11,7 @@ and copy its `cache/text` in $GEOGUIDE_DATA to the other.
 
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,6 +58,10 @@ MODELS = {
         512, "timm/vit_base_patch32_clip_224.openai", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
     ),
 }
+
+
+# Prompt ensembles by name, as open_clip calls them.
+ENSEMBLES = {"imagenet": "OPENAI_IMAGENET_TEMPLATES", "short": "SIMPLE_IMAGENET_TEMPLATES"}
 
 
 class ClipTextEncoder(TextEncoder):
@@ -133,11 +137,11 @@ class OpenClipTextEncoder(TextEncoder):
         return embedded(self.model, load_tower(self.model, "text", path, changed(path)), sentences).numpy()
 
 
-def prompt_ensemble(name: Literal["imagenet", "short"] = "imagenet") -> tuple[str, ...]:
+def prompt_ensemble(name: str = "imagenet") -> tuple[str, ...]:
     """The prompts that CLIP's authors averaged over for ImageNet, as open_clip holds them.
 
     Args:
-        name: "imagenet", all 80; "short", the 7 that they found to do nearly as well.
+        name: One of `ENSEMBLES`: "imagenet", all 80; "short", the 7 that they found to do nearly as well.
 
     Returns:
         Templates for `TextEncoder.encode`, which takes the mean of their unit vectors.
@@ -146,11 +150,9 @@ def prompt_ensemble(name: Literal["imagenet", "short"] = "imagenet") -> tuple[st
         InputError: Another name.
         DataError: open_clip is not installed.
     """
-    open_clip = import_open_clip()
-    ensembles = {"imagenet": open_clip.OPENAI_IMAGENET_TEMPLATES, "short": open_clip.SIMPLE_IMAGENET_TEMPLATES}
-    if name not in ensembles:
-        raise InputError(f"a prompt ensemble must be one of {', '.join(ensembles)}, found {name!r}")
-    return tuple(template("{}") for template in ensembles[name])
+    if name not in ENSEMBLES:
+        raise InputError(f"a prompt ensemble must be one of {', '.join(ENSEMBLES)}, found {name!r}")
+    return tuple(template("{}") for template in getattr(import_open_clip(), ENSEMBLES[name]))
 
 
 def _download(open_clip: Any, model: str) -> Path:
