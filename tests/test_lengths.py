@@ -7,7 +7,8 @@ from fake_records import fake_record
 
 from geoguide.experiments import placing
 from geoguide.experiments.presets import adapter_only, for_longer
-from geoguide.experiments.records import read_all, record_path
+from geoguide.experiments.records import frame, read_all, record_path
+from geoguide.report.evidence import converged, settled
 from geoguide.report.lengths import doubled, length_table
 
 
@@ -26,6 +27,8 @@ def test_twice_the_steps_count_for_more_than_the_curve(tmp_path) -> None:
     found = [record for record in read_all(tmp_path) if record.config.train.steps == adapter_only().train.steps]
     assert [record.gained_by_longer for record in found] == [1.5, -1.0, None]
     assert [record.converged for record in found] == [False, True, False]
+    lines = frame(found)
+    assert list(lines["measured"]) == [True, True, False] and converged(lines) == "1 of 2" and not settled(lines, {})
     line = length_table(doubled(found)).iloc[0]
     assert (line["row"], line["edition"]) == ("adapter only", "small") and line["measured"].startswith("+0.25 ± ")
     assert line["seeds foretold rightly"] == "0 of 2"

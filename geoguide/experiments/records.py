@@ -163,7 +163,7 @@ class Record:
 
         Experiments that differ in scoring alone share a training: any of theirs will do.
         """
-        if self.file is None or self.validation is None:
+        if self.file is None or not self.history or self.validation is None:
             return None
         for config in (self.config, self.config.training()):
             longer = find(config.replace(train__steps=LONGER * config.train.steps), self.file.parent.parent)
@@ -444,8 +444,8 @@ def frame(found: Sequence[Record], label_set: str | None = None, edition: Editio
     Returns:
         A line per record, in their order: `id`; the facts (see `Facts`, `dropped` among them); `measure` ("score");
         `miou`, `macc`, `miou_skip`, `val_miou`, `val_macc` in %; `converged` (False also where that
-        is not known for want of validation scenes, so that nothing is concluded from it); `seen_share`; `classes` of
-        the label set, and how many of them `occur` in the scenes.
+        is not known for want of validation scenes, so that nothing is concluded from it), and whether it was `measured`
+        by twice the steps; `seen_share`; `classes` of the label set, and how many of them `occur` in the scenes.
 
     Raises:
         DataError: There is no record, or one was not scored on the label set.
@@ -461,7 +461,8 @@ def frame(found: Sequence[Record], label_set: str | None = None, edition: Editio
         watched = record.validation or dict.fromkeys(("miou", "macc"), float("nan"))
         line |= {f"val_{name}": value for name, value in watched.items()}
         unknown = record.converged is None and bool(record.history)
-        line |= {"converged": False if unknown else record.converged, "seen_share": record.data["seen_share"]}
+        line |= {"converged": False if unknown else record.converged, "measured": record.gained_by_longer is not None}
+        line |= {"seen_share": record.data["seen_share"]}
         line |= {"classes": len(scores.iou), "occur": sum(value is not None for value in scores.iou.values())}
         lines.append(line)
     table = pd.DataFrame(lines, dtype=object)  # None stays None

@@ -315,14 +315,17 @@ def converged(lines: pd.DataFrame) -> str:
         lines: Of one row.
 
     Returns:
-        '4 of 5'; '' where nothing was trained (2D fusion).
+        '4 of 5', of those that `settled` judges by; '' where nothing was trained (2D fusion).
     """
-    trained = lines["converged"].dropna()
+    trained = _judged(lines)
     return f"{int(trained.sum())} of {len(trained)}" if len(trained) else ""
 
 
 def settled(lines: pd.DataFrame, *rows: Row) -> bool:
     """Whether most trainings of each row had converged; else there is no verdict.
+
+    Of a row of which any training was repeated with twice the steps, those alone count: what was measured there says
+    more of the others than what their curves foretell.
 
     Args:
         lines: See `records.frame`.
@@ -331,5 +334,11 @@ def settled(lines: pd.DataFrame, *rows: Row) -> bool:
     Returns:
         True where more than half of each row's had.
     """
-    trained = [only(lines, row)["converged"].dropna() for row in rows]
+    trained = [_judged(only(lines, row)) for row in rows]
     return all(done.empty or done.astype(bool).mean() > 0.5 for done in trained)
+
+
+def _judged(lines: pd.DataFrame) -> pd.Series:
+    """Of the trainings of a row, whether each had converged: of those that were measured, if there are any."""
+    measured = lines["measured"].eq(True)
+    return (lines[measured] if measured.any() else lines)["converged"].dropna()

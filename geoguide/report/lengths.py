@@ -17,10 +17,10 @@ def doubled(found: Iterable[Record]) -> list[Record]:
         found: Records.
 
     Returns:
-        Those, in their order; of experiments that share a training the first.
+        Those; of experiments that share a training one that is tested where it was trained, if there is one.
     """
     first: dict[str, Record] = {}
-    for record in found:
+    for record in sorted(found, key=lambda record: record.facts.tested_on != record.facts.trained_on):
         if record.gained_by_longer is not None:
             first.setdefault(config_hash(record.config.training()), record)
     return list(first.values())
