@@ -145,7 +145,7 @@ class GeoGuideModel:
             those of the training scenes than any of these does is out of the model's domain: one warning.
         """
         geometry = torch.from_numpy(open_backbone(self.backbone, self.device).encode(scene))
-        self._check_domain(scene.name, geometry.mean(0))
+        self._check_domain(scene.name, geometry.mean(0), 4)
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
     def encode(
@@ -217,7 +217,7 @@ class GeoGuideModel:
         for rows in torch.from_numpy(geometry).split(chunk):
             yield torch.nn.functional.normalize(self.adapter(rows.to(self.device).float()), dim=-1)
 
-    def _check_domain(self, name: str, mean: Tensor) -> None:
+    def _check_domain(self, name: str, mean: Tensor, level: int = 5) -> None:
         """Warn of a scan whose mean frozen features, [C1], lie far from those of the training scenes."""
         if self.farthest is None:
             return
@@ -227,7 +227,7 @@ class GeoGuideModel:
             message = (
                 f"{name}: its features lie {times}: out of the model's domain ({self.trained_on}), labels mean little"
             )
-            warnings.warn(message, stacklevel=4)
+            warnings.warn(message, stacklevel=level)
 
     def segment(
         self,
