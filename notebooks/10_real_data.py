@@ -160,8 +160,8 @@ Markdown(f"Of {len(runs_compared)} kinds of runs memory is within thirty percent
 
 # %% tags=["hide-input"]
 (streets,) = json.loads(RATES.read_text())["beyond"]
-Markdown(f"Preparing a street scene took {streets['measured'] / streets['predicted']:.1f} times what rates of rooms say, "
-         "likely since a point of LiDAR and an image of a street cost more than a room's.")
+Markdown(f"Preparing a street scene took {streets['measured'] / streets['predicted']:.1f} times what rooms' rates "
+         "say, likely since a point of LiDAR and an image of a street cost more than a room's.")
 
 # %% [markdown]
 # **Time does not hold everywhere.** It is a wall clock's, of records that were computed beside other trainings on two
