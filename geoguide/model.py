@@ -290,8 +290,9 @@ class GeoGuideModel:
         Raises:
             InputError: No words, words without an order (a set), or two that are the same to the text encoder.
         """
-        word_text(listed(labels), self.prompt, self.text)  # before the work
-        return self.segment_tiles(scene, self.tiles(scene, tile, halo), labels=labels, progress=progress)
+        names = list(listed(labels))
+        word_text(names, self.prompt, self.text)  # before the work
+        return self.segment_tiles(scene, self.tiles(scene, tile, halo), labels=names, progress=progress)
 
     def segment_tiles(
         self, scene: Scene, tiles: Parts | None, *, labels: list[str], progress: bool = False
