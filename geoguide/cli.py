@@ -838,6 +838,10 @@ class Cost:
     """Points of a scene."""
     scored: Annotated[int, Within(0)] = 0
     """Scenes to score."""
+    validated: Annotated[int, Within(0)] = 0
+    """Scenes of the validation curve."""
+    frames: Annotated[int, Within(0)] = 0
+    """Images of a scene that a 2D model sees; none where its features are there already."""
     channels: Annotated[int, Within(1)] = 768
     """Of a 2D feature; OpenSeg's."""
     frozen: Annotated[int, Within(1)] = 1088
@@ -866,6 +870,7 @@ class Cost:
         names = {field.name for field in fields(cost.Work)} & {field.name for field in fields(self)}
         work = cost.Work(**{name: getattr(self, name) for name in names}, modules=not self.adapter_only)
         found = cost.estimate(work, gpus=self.gpus, gpu_tflops=self.gpu_tflops)
+        print(f"superpoints, masks and images, once: {found.prepared_hours:.3g} hours of a processor thread")
         print(f"frozen features, once: {found.frozen_hours:.3g} hours of a processor thread")
         print(f"training: {found.training_hours:.3g} hours of {self.gpus} processor thread(s)")
         if found.gpu_hours is not None:

@@ -145,7 +145,7 @@ class GeoGuideModel:
             those of the training scenes than any of these does is out of the model's domain: one warning.
         """
         geometry = torch.from_numpy(open_backbone(self.backbone, self.device).encode(scene))
-        self._check_domain(scene.name, geometry.mean(0))
+        self._check_domain(scene.name, geometry.mean(0), 4)
         return torch.nn.functional.normalize(self.adapter.whole(geometry, chunk), dim=-1)
 
     def encode(
@@ -157,7 +157,8 @@ class GeoGuideModel:
             scene: P points, as a reader returns them: `datasets.points.load_points`, or `cloud_scene` of arrays.
             tile: Edge in metres of the tiles in which it is worked on; None to cut scenes of `ops.tiles.FROM` points
                 and more into tiles that fit memory. One tile as large as the scene: nothing is cut.
-            halo: Metres around a tile that its features see.
+            halo: Metres around a tile that its features see; less, with a warning, where no tile is named and the
+                smallest one would not fit memory.
             progress: Whether to show a bar where there are tiles.
 
         Returns:
@@ -170,19 +171,39 @@ class GeoGuideModel:
             >>> scan.score("chair").shape, scan.label(["wall", "floor"])[0].shape
             ((500,), (500,))
         """
+        return self._encoded(scene, self.tiles(scene, tile, halo), progress)
+
+    def _encoded(self, scene: Scene, tiles: Parts | None, progress: bool) -> EncodedScan:
         index, rows, count = np.empty(len(scene), np.int32), [], 0
-        for part in self._parts(scene, tile, halo, progress):
+        for part in self._parts(scene, tiles, progress):
             index[part.rows] = part.features.index + count
             rows += self._aligned(part.features.rows)
             count += len(part.features.rows)
         return EncodedScan(torch.cat(rows), index, self.prompt, self.text)
 
-    def _parts(self, scene: Scene, tile: float | None, halo: float, progress: bool) -> Iterator[Part]:
-        """The frozen features of a scene, part by part; at the end the check whether they are of the domain."""
+    def tiles(self, scene: Scene, tile: float | None = None, halo: float = HALO) -> Parts | None:
+        """Cut a scan as `segment_scene` and `encode` do.
+
+        Args:
+            scene: P points.
+            tile: As in `encode`.
+            halo: Likewise; `Parts.halo` says what it became.
+
+        Returns:
+            The tiles, whose features are made when they are asked for; None where the scan is worked on whole.
+
+        Raises:
+            InputError: A size that cannot be.
+        """
         halo = number("halo", halo)
-        backbone = open_backbone(self.backbone, self.device)
-        whole = not is_tiled(scene, tile)
-        parts = [Part(slice(None), encoded_whole(backbone, scene))] if whole else Parts(backbone, scene, tile, halo)
+        if not is_tiled(scene, tile):
+            return None
+        return Parts(open_backbone(self.backbone, self.device), scene, tile, halo)
+
+    def _parts(self, scene: Scene, tiles: Parts | None, progress: bool) -> Iterator[Part]:
+        """The frozen features of a scene, part by part; at the end the check whether they are of the domain."""
+        whole = tiles is None
+        parts = [Part(slice(None), encoded_whole(open_backbone(self.backbone, self.device), scene))] if whole else tiles
         total = np.zeros(self.adapter.in_width)
         for part in tqdm(parts, "tiles", disable=whole or not progress):
             weight = np.bincount(part.features.index, minlength=len(part.features.rows)) / len(scene)
@@ -196,7 +217,7 @@ class GeoGuideModel:
         for rows in torch.from_numpy(geometry).split(chunk):
             yield torch.nn.functional.normalize(self.adapter(rows.to(self.device).float()), dim=-1)
 
-    def _check_domain(self, name: str, mean: Tensor) -> None:
+    def _check_domain(self, name: str, mean: Tensor, level: int = 5) -> None:
         """Warn of a scan whose mean frozen features, [C1], lie far from those of the training scenes."""
         if self.farthest is None:
             return
@@ -206,7 +227,7 @@ class GeoGuideModel:
             message = (
                 f"{name}: its features lie {times}: out of the model's domain ({self.trained_on}), labels mean little"
             )
-            warnings.warn(message, stacklevel=4)
+            warnings.warn(message, stacklevel=level)
 
     def segment(
         self,
@@ -269,12 +290,33 @@ class GeoGuideModel:
         Raises:
             InputError: No words, words without an order (a set), or two that are the same to the text encoder.
         """
+        names = list(listed(labels))
+        word_text(names, self.prompt, self.text)  # before the work
+        return self.segment_tiles(scene, self.tiles(scene, tile, halo), labels=names, progress=progress)
+
+    def segment_tiles(
+        self, scene: Scene, tiles: Parts | None, *, labels: list[str], progress: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `segment_scene`, of a scene that was cut before.
+
+        Args:
+            scene: P points.
+            tiles: What `tiles` returned of it.
+            labels: The words, at least one.
+            progress: As in `encode`.
+
+        Returns:
+            As `segment_scene`.
+
+        Raises:
+            InputError: As `segment_scene`.
+        """
         names = listed(labels)
-        text = word_text(names, self.prompt, self.text)  # before the work
-        if not is_tiled(scene, tile):
-            return self.encode(scene, tile=tile, halo=halo).label(names)
+        text = word_text(names, self.prompt, self.text)
+        if tiles is None:
+            return self._encoded(scene, None, progress).label(names)
         ids, scores = np.empty(len(scene), np.int64), np.empty(len(scene), np.float32)
-        for part in self._parts(scene, tile, halo, progress):
+        for part in self._parts(scene, tiles, progress):
             found = zip(*(text.classify(rows) for rows in self._aligned(part.features.rows)), strict=True)
             of_rows, cosines = (np.concatenate(each) for each in found)
             ids[part.rows], scores[part.rows] = of_rows[part.features.index], cosines[part.features.index]

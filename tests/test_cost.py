@@ -11,7 +11,18 @@ from geoguide.benchmarks import benchmarks
 from geoguide.cli import main
 from geoguide.datasets.splits import load_split
 from geoguide.errors import DataError, InputError
-from geoguide.experiments.cost import RATES, Line, Rates, Work, bytes_per_point, estimate, rates, real_costs
+from geoguide.experiments.cost import (
+    RATES,
+    Line,
+    Rates,
+    Work,
+    bytes_per_point,
+    compared,
+    estimate,
+    rates,
+    real_costs,
+    runs,
+)
 
 MADE_UP = Rates(
     frozen_seconds=0.01,
@@ -22,6 +33,10 @@ MADE_UP = Rates(
     other_bytes=40.0,
     frozen_share=0.1,
     step_flop=1e3,
+    point_seconds=0.002,
+    frame_seconds=0.5,
+    program_mb=256,
+    scene_bytes=2**20 / 1000,
 )
 WORK = Work(
     scenes=10, points=1000, scored=5, channels=30, frozen=70, classes=20, steps=3600, points_per_step=500, runs=4
@@ -38,9 +53,20 @@ def test_by_hand() -> None:
     assert found.gpu_hours == pytest.approx(2 * 50_000 * 1e3 / 0.5e12)
     assert found.frozen_hours == pytest.approx(15_000 * 0.01 / 3600)
     assert found.scoring_hours == pytest.approx(2 * 5000 * (100 + 30 * 20 / 50) * 1e-6 / 3600)
-    assert found.memory_gib == pytest.approx((512 + 5) / 1024)
+    assert found.memory_gib == pytest.approx((512 + 5 + 256 + 15) / 1024)  # 15 open scenes of 1,000 points
+    assert found.prepared_hours == pytest.approx(15_000 * 0.002 / 3600)
     assert found.disk_gib == pytest.approx(15_000 * (2 * (30 + 7) + 40) / 2**30)
     assert estimate(WORK, MADE_UP).gpu_hours is None
+
+
+def test_validation_and_images_by_hand() -> None:
+    """Two scenes more, whole once and twenty times 1,000 points each (fewer than 1,500), and four images of a scene."""
+    more, found = replace(WORK, validated=2, frames=4, runs=1), estimate(replace(WORK, runs=1), MADE_UP)
+    added = estimate(more, MADE_UP)
+    assert added.prepared_hours == pytest.approx(17 * (1000 * 0.002 + 4 * 0.5) / 3600)
+    value = (100 + 30 * 20 / 50) * 1e-6 / 3600
+    assert added.scoring_hours - found.scoring_hours == pytest.approx((2000 + 20 * 2 * 1000) * value)
+    assert estimate(replace(WORK, scenes=900), MADE_UP).memory_gib == pytest.approx((512 + 5 + 256 + 205) / 1024)
 
 
 def test_a_scene_smaller_than_a_step_is_the_step() -> None:
@@ -79,6 +105,35 @@ def test_measurements_are_those_of_the_other_benchmarks() -> None:
         if "disk" in row["what"]:
             assert row["measured"] == whole[row["what"].split(", ")[1]]
     assert bytes_per_point(Work(1, 1), found) > 2 * 768
+
+
+def test_whole_runs_are_compared_with_their_records() -> None:
+    """By hand for one kind; and where predictions hold today, so that a change of the rates is seen."""
+    table, kinds = compared(), {kind.name: kind for kind in runs()}
+    assert list(table.index) == list(kinds)
+    for name, kind in kinds.items():
+        found, row = estimate(kind.work), table.loc[name]
+        assert row["seconds, predicted"] == round(3600 * (found.training_hours + found.scoring_hours))
+        assert row["seconds, fastest"] <= row["seconds, median"] and row["records"] == len(kind.seconds) >= 3
+        for unit in ("seconds", "MB"):
+            holds = 0.7 <= 1 / row[f"{unit}, times"] <= 1.3
+            assert row[f"{unit} within 30 %"] == ("yes" if holds else "no")
+    large = "mini-scannet, 200 scenes, 8,000 steps of 1,000 points, adapter, sonata-mini-5cm+descriptors, scored on 120"
+    streets = "mini-nuscenes, 60 scenes, 2,000 steps of 1,000 points, adapter, sonata-mini, scored on 40"
+    for name in (large, streets):
+        assert (table.loc[name, ["seconds within 30 %", "MB within 30 %"]] == "yes").all()
+    assert (table["MB within 30 %"] == "yes").mean() > 0.8  # seconds: the book says where they do not
+
+
+def test_preparation_is_read_from_its_benchmark() -> None:
+    """Rooms, with the mini 2D model: points and images take what all stages but frozen features took."""
+    rows = json.loads((BENCHMARKS / "preparation.json").read_text())["rows"]
+    room = next(row for row in rows if row["dataset"] == "mini-scannet" and row["model"] == "mini:lseg-mini")
+    record = json.loads(min((BENCHMARKS.parents[1] / "results" / "mini-scannet").glob("2d-fusion-s0-*")).read_text())
+    data, found = record["data"], rates()
+    count = sum(data["scenes"].values())
+    told = found.point_seconds * data["points"] / count + found.frame_seconds * data["frames"] / count
+    assert told == pytest.approx((1 - room["share"]["geometry"]) / room["scenes_per_cpu_second"], rel=0.01)
 
 
 def test_real_benchmarks() -> None:

@@ -17,6 +17,7 @@ from geoguide.backbones.whole_patches import whole_stages
 from geoguide.datasets import orientation
 from geoguide.errors import InputError
 from geoguide.model import GeoGuideModel
+from geoguide.ops import tiles
 from geoguide.ops.tiles import plan_steps, tiling
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
@@ -43,6 +44,7 @@ def test_every_point_lies_in_one_tile_and_sees_its_halo(rng: np.random.Generator
     step = plan_steps(points, points[:, :2].min(axis=0), 0.8)
     cut = tiling(step, halo, edge, most=500)
     found, count = np.zeros(len(points), int), 0
+    assert cut.halo == halo
     for tile in cut:
         own = tile.rows[tile.own]
         found[own] += 1
@@ -61,6 +63,23 @@ def test_the_size_of_tiles_follows_what_is_counted() -> None:
     assert tiling(step, 2, counted=step[:1], most=10).edge == 1 << (0).bit_length()
 
 
+@pytest.mark.parametrize(("most", "halo", "edge"), [(12**2, 4, 4), (12**2 - 1, 3, 4), (15, 1, 1), (3, 0, 1)])
+def test_a_halo_that_does_not_fit_shrinks_as_far_as_it_must(most: int, halo: int, edge: int) -> None:
+    """A full plane: a tile with its halo holds (edge + 2 halo)^2, and edges are powers of two from the halo on."""
+    step = np.stack(np.meshgrid(np.arange(64), np.arange(64)), axis=-1).reshape(-1, 2)
+    found = tiling(step, 4, most=most, shrink=True)
+    assert (found.halo, found.edge) == (halo, edge)
+    assert tiling(step, 4, most=most).halo == 4
+
+
+def test_fewer_voxels_of_a_wider_network(model: GeoGuideModel) -> None:
+    """The packaged network keeps its tiles; of Sonata's 1,088 features network and rows take the budget at most."""
+    backbone = open_backbone(model.backbone, "cpu")
+    assert parts.most_voxels(backbone, backbone.width) == tiles.MOST
+    most = parts.most_voxels(backbone, 1088)  # both have 48 channels first
+    assert most < tiles.MOST and most * (4 * 1088 + 48 * parts.BYTES) <= parts.BUDGET
+
+
 def test_a_part_that_is_all_of_a_scene_is_encoded_as_the_whole(model: GeoGuideModel, room: Scene) -> None:
     backbone = open_backbone(model.backbone, "cpu")
     whole = encoded_whole(backbone, room)
@@ -68,6 +87,10 @@ def test_a_part_that_is_all_of_a_scene_is_encoded_as_the_whole(model: GeoGuideMo
     np.testing.assert_array_equal(part.index, whole.index)
     np.testing.assert_allclose(part.rows, whole.rows, atol=1e-5)
     np.testing.assert_array_equal(whole[:], backbone.encode(room))
+    own = np.arange(len(room)) % 3 == 0  # of these alone, as the others are seen
+    chosen = backbone.encode_voxels(room, frame_of(room.points, backbone), own)
+    np.testing.assert_array_equal(chosen[:], part[:][own])
+    assert len(chosen.rows) == len(np.unique(part.index[own]))
 
 
 @pytest.mark.parametrize("count", [5, 64, 200, 256])
@@ -114,15 +137,20 @@ def test_a_scan_of_many_points_is_cut_by_itself(
     monkeypatch.setattr(parts, "MOST", 100)
     sizes, own = [], parts._encoded
 
-    def watched(backbone, scene, frame):
+    def watched(backbone, scene, frame, chosen):
         sizes.append(len(scene))
-        return own(backbone, scene, frame)
+        return own(backbone, scene, frame, chosen)
 
     monkeypatch.setattr(parts, "_encoded", watched)
-    found, _ = model.segment_scene(room, labels=LABELS, halo=0.8)
-    encoded = model.encode(room, halo=0.8)
+    with pytest.warns(UserWarning, match=r"tiles see 0 m around them, not 0.8, .* more than the 100 voxels"):
+        found, _ = model.segment_scene(room, labels=LABELS, halo=0.8)
+    encoded = model.encode(room, halo=0)
     np.testing.assert_array_equal(encoded.label(LABELS)[0], found)
-    assert len(sizes) > 2 and (found == expected).mean() > 0.5
+    assert len(sizes) > 2 and (found == expected).mean() > 0.3
+    with pytest.warns(UserWarning, match="tiles see 0 m"):
+        result = own_scan.segment_scan(own_scan.Scan(room), model, tuple(LABELS), halo=0.8)
+    assert result.summary["tiles"] == {"edge": None, "halo": 0}
+    np.testing.assert_array_equal(result.ids, found)
     monkeypatch.undo()
     assert len(encoded.rows) == len(model.encode(room).rows)  # no voxel is in two tiles
 

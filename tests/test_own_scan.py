@@ -9,17 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plyfile import PlyData
+from plyfile import PlyData, PlyElement
 
 import geoguide
 from geoguide import own_scan
 from geoguide.cli import main
+from geoguide.datasets.formats import ply
 from geoguide.datasets.points import load_points
 from geoguide.errors import InputError
 from geoguide.model import GeoGuideModel
+from geoguide.own_scan import labelled
+from geoguide.own_scan.scan import palette
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare, scene_sources
 from geoguide.pipeline.stages import frozen_features
+from geoguide.scene import Scene
 from geoguide.students.adapter import Adapter, AdapterConfig
 
 LABELS = ("wall", "floor", "chair")
@@ -115,6 +119,35 @@ def test_how_a_scan_was_read_is_printed_and_written(tmp_path: Path, capsys: pyte
     assert [said.split()[0] for said in written] == ["coordinates", "coordinates", "colours", "no", "the"]
     vertex = PlyData.read(str(tmp_path / "out.ply"))["vertex"]
     np.testing.assert_array_equal(vertex["x"], points[:, 0] + 2e9)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i8", "f2"])
+@pytest.mark.parametrize("mesh", [True, False])
+def test_a_ply_written_and_read_in_parts_is_plyfiles(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, kind: str, mesh: bool
+) -> None:
+    """Byte for byte what plyfile writes of the whole table, of each type of coordinates."""
+    points = rng.uniform(0, 9, (100, 3)).astype(kind)
+    faces = rng.integers(0, 100, (30, 3)) if mesh else None
+    scene = Scene("a", points.astype(np.float32), np.zeros((100, 3), np.float32), faces=faces, file_points=points)
+    ids, scores = rng.integers(0, 2, 100), rng.random(100, dtype=np.float32)
+    result = own_scan.Segmentation(scene, ("wall", "Tür"), ids, scores, {}, instances=ids)
+    table = [*points.astype({"i8": "f8", "f2": "f4"}.get(kind, kind)).T, *palette(2)[ids].T]
+    table += [ids.astype("i4"), scores, ids.astype("i4")]
+    names = ["x", "y", "z", "red", "green", "blue", "label", "score", "instance"]
+    vertex = np.rec.fromarrays(table, [(name, values.dtype) for name, values in zip(names, table, strict=True)])
+    elements = [PlyElement.describe(vertex, "vertex")]
+    if mesh:
+        triangles = np.empty(30, [("vertex_indices", "i4", (3,))])
+        triangles["vertex_indices"] = faces
+        elements.append(PlyElement.describe(triangles, "face"))
+    PlyData(elements, comments=["label 0 wall", "label 1 T\\xfcr"]).write(str(tmp_path / "plyfile.ply"))
+    for module in (labelled, ply):
+        monkeypatch.setattr(module, "ROWS", 7)
+    own_scan.write_labelled(tmp_path / "a.ply", result)
+    assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "plyfile.ply").read_bytes()
+    read = load_points(tmp_path / "a.ply")
+    np.testing.assert_array_equal(read.points if read.file_points is None else read.file_points, points)
 
 
 def test_nothing_is_left_in_the_users_folder(mesh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

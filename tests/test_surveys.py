@@ -115,6 +115,41 @@ def test_labels_go_back_into_the_kind_of_file_they_came_from(
     assert stop.value.code == 2 and (tmp_path / "a_labelled.laz").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("suffix", [*surveys.LAS, ".e57"])
+def test_a_file_read_in_parts_is_the_file(
+    laspy, pye57, cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Parts of 700 of 3,000 points: the last is shorter, and a scan of E57 ends within the arrays of all."""
+    points, colors = cloud
+    if suffix == ".e57":
+        scan = e57_scan(points, colors) | {"cartesianInvalidState": (np.arange(len(points)) % 3 == 0).astype(np.int8)}
+        turn = {"rotation": np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)]), "translation": UTM}
+        path, read = write_e57(pye57, tmp_path / "a.e57", [scan, scan], **turn), surveys.read_e57
+    else:
+        path, read = write(laspy, tmp_path / f"a{suffix}", points + UTM, colors * surveys.DEEP), read_las
+    whole = read(path)
+    monkeypatch.setattr(surveys, "ROWS", 700)
+    parts = read(path)
+    np.testing.assert_array_equal(parts.points, whole.points)
+    np.testing.assert_array_equal(parts.colors, whole.colors)
+    assert parts.said == whole.said and len(parts.points) == (4000 if suffix == ".e57" else 3000)
+
+
+@pytest.mark.parametrize("suffix", surveys.LAS)
+def test_a_file_written_in_parts_holds_the_same_points(
+    laspy, cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    points, colors = cloud
+    given = (points + UTM, colors.astype(np.uint8), {"label": np.arange(3000, dtype=np.int32)}, b"[]")
+    write_las(tmp_path / f"whole{suffix}", *given)
+    monkeypatch.setattr(surveys, "ROWS", 700)
+    write_las(tmp_path / f"parts{suffix}", *given)
+    whole, parts = (laspy.read(tmp_path / f"{name}{suffix}") for name in ("whole", "parts"))
+    np.testing.assert_array_equal(parts.points.array, whole.points.array)
+    np.testing.assert_array_equal(parts.header.mins, whole.header.mins)
+    assert parts.header.point_count == 3000
+
+
 def test_wide_clouds_are_written_in_the_steps_that_las_has(laspy, rng: np.random.Generator, tmp_path: Path) -> None:
     points = rng.uniform(-1, 1, (50, 3)) * [1e6, 1e3, 0]
     write_las(tmp_path / "a.las", points, np.zeros((50, 3), np.uint8), {"label": np.arange(50, dtype=np.int32)}, b"")

@@ -5,6 +5,7 @@ pooled cells, coordinates and curves are those of the whole. What differs near a
 everywhere, a little, where along a curve the patches of attention begin.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -26,6 +27,12 @@ from geoguide.scene import Scene
 
 HALO = 12.8  # metres: see benchmarks/results/large_cloud.json for what less or more of it changes
 STEP = 0.8  # metres, for a backbone without voxels
+# Bytes of a tile's network and features. With the program, its weights and all points (and their voxels along the
+# curves) 10 million points stay within 6 GiB.
+BUDGET = 3 << 30
+# Bytes that a pass holds at most of a voxel, for each channel of the first stage: 55 to 64 were measured with 48
+# channels (the packaged network's sizes on 400,000 voxels, Sonata's on 59,000), 81 with 64.
+BYTES = 80
 
 
 @runtime_checkable
@@ -40,7 +47,7 @@ class VoxelBackbone(Protocol):
     grid: float
     model: PointTransformerV3
 
-    def encode_voxels(self, scene: Scene, frame: Frame | None = None) -> IndexedRows:
+    def encode_voxels(self, scene: Scene, frame: Frame | None = None, own: np.ndarray | None = None) -> IndexedRows:
         """(see `SonataBackbone.encode_voxels`)."""
         ...
 
@@ -78,6 +85,19 @@ def is_tiled(scene: Scene, tile: float | None) -> bool:
     return bool((np.ptp(scene.points[:, :2], axis=0) > tile).any())
 
 
+def most_voxels(voxels: VoxelBackbone, width: int) -> int:
+    """Say how many voxels a tile may hold, its halo included, so that network and features take `BUDGET`.
+
+    Args:
+        voxels: The backbone of the network.
+        width: C1, of the features that are kept: a row for each voxel, where no tile has a neighbour.
+
+    Returns:
+        `ops.tiles.MOST`, or fewer of a wider network.
+    """
+    return min(MOST, BUDGET // (BYTES * voxels.model.config.enc_channels[0] + 4 * width))
+
+
 def encoded_whole(backbone: Backbone, scene: Scene) -> IndexedRows:
     """Describe every point of a scene at once.
 
@@ -88,7 +108,7 @@ def encoded_whole(backbone: Backbone, scene: Scene) -> IndexedRows:
     Returns:
         float32 [P, C1]: of voxels, where the backbone has such, one row each.
     """
-    return _encoded(backbone, scene, None)
+    return _encoded(backbone, scene)
 
 
 class Parts:
@@ -99,7 +119,8 @@ class Parts:
         scene: P points; normals are those of the whole scene where it has any.
         tile: Edge of a tile, metres, rounded up to the coarsest cells; None for the largest that fits memory (see
             `ops.tiles.tiling`).
-        halo: Metres around a tile that its features see, likewise.
+        halo: Metres around a tile that its features see, likewise. Where no `tile` is named and the smallest one would
+            not fit memory, it is as large as fits, with a warning.
     """
 
     def __init__(self, backbone: Backbone, scene: Scene, tile: float | None = None, halo: float = HALO) -> None:
@@ -108,7 +129,7 @@ class Parts:
         voxels = next((part for part in _members(backbone) if isinstance(part, VoxelBackbone)), None)
         self._frame = None if voxels is None else frame_of(scene.points, voxels)
         if voxels is None or self._frame is None:
-            self.step, counted = STEP, None
+            self.step, counted, most = STEP, None, MOST
             steps = plan_steps(scene.points, scene.points[:, :2].min(axis=0), STEP)
         else:  # by the arithmetic of voxels, so that none is cut
             cells = int(np.prod(voxels.model.config.stride))
@@ -116,8 +137,15 @@ class Parts:
             steps = plan_steps(scene.points - self._frame.origin, np.zeros(2), voxels.grid)
             steps = (steps - self._frame.lowest[:2].astype(np.int32)) // cells
             counted = self._frame.stages[0].plan.numpy() // cells
+            most = most_voxels(voxels, backbone.width)
         edge = None if tile is None else max(1, int(np.ceil(tile / self.step)))
-        self.tiling: Tiling = tiling(steps, int(np.ceil(halo / self.step)), edge, counted=counted, most=MOST)
+        wanted = int(np.ceil(halo / self.step))
+        self.tiling: Tiling = tiling(steps, wanted, edge, counted=counted, most=most, shrink=True)
+        self.halo = halo if self.tiling.halo == wanted else self.tiling.halo * self.step  # metres
+        if self.tiling.halo < wanted:
+            held = f"the {most:,} {'points' if counted is None else 'voxels'} that fit memory"
+            message = f"{scene.name}: tiles see {self.halo:g} m around them, not {halo:g}, or one would hold more than"
+            warnings.warn(f"{message} {held}; labels near borders differ more", stacklevel=2)
 
     def __len__(self) -> int:
         """How many tiles there are."""
@@ -126,8 +154,8 @@ class Parts:
     def __iter__(self) -> Iterator[Part]:
         """The features of each tile's own points."""
         for tile in self.tiling:
-            found = _encoded(self._backbone, part_of(self._scene, tile.rows), self._frame)
-            yield Part(tile.rows[tile.own], _kept(found, tile.own))
+            found = _encoded(self._backbone, part_of(self._scene, tile.rows), self._frame, tile.own)
+            yield Part(tile.rows[tile.own], found)
 
 
 def frame_of(points: np.ndarray, backbone: VoxelBackbone) -> Frame:
@@ -191,18 +219,15 @@ def _members(backbone: Backbone) -> tuple[Backbone, ...]:
     return backbone.parts if isinstance(backbone, JoinedBackbone) else (backbone,)
 
 
-def _encoded(backbone: Backbone, scene: Scene, frame: Frame | None) -> IndexedRows:
-    """Features of a scene's points, on the frame of the scene that it is a part of; None where it is whole."""
+def _encoded(
+    backbone: Backbone, scene: Scene, frame: Frame | None = None, own: np.ndarray | None = None
+) -> IndexedRows:
+    """Features of a scene's points; of a part, on the frame of the whole, those of its `own` points (bool [P])."""
     if isinstance(backbone, JoinedBackbone):
-        rows = join([_encoded(part, scene, frame)[:] for part in backbone.parts])
+        rows = join([_encoded(part, scene, frame, own)[:] for part in backbone.parts])
     elif isinstance(backbone, VoxelBackbone):
-        return backbone.encode_voxels(scene, frame)
+        return backbone.encode_voxels(scene, frame, own)
     else:
         rows = backbone.encode(scene)
-    return IndexedRows(rows, np.arange(len(scene), dtype=np.int32))
-
-
-def _kept(features: IndexedRows, own: np.ndarray) -> IndexedRows:
-    """The features of some points (bool [P]), and no row that none of them has."""
-    used, index = np.unique(features.index[own], return_inverse=True)
-    return IndexedRows(features.rows[used], index.reshape(-1).astype(np.int32))
+        rows = rows if own is None else rows[own]
+    return IndexedRows(rows, np.arange(len(rows), dtype=np.int32))

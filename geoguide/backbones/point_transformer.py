@@ -176,7 +176,7 @@ class PointTransformerV3(nn.Module):
         return cut_patches(counts, min(size, *counts) if self.patch_rule == "official" else size, grid.batch.device)
 
 
-def upcast(stages: list[Stage], concat: int = 2) -> Tensor:
+def upcast(stages: list[Stage], concat: int = 2, rows: Tensor | None = None) -> Tensor:
     """Bring the features of all stages to the finest stage's voxels (the released demonstration's rule).
 
     From the coarsest stage up, a voxel takes its parent's features; over the first `concat` steps they are appended to
@@ -185,15 +185,23 @@ def upcast(stages: list[Stage], concat: int = 2) -> Tensor:
     Args:
         stages: Of one forward pass, finest first.
         concat: Steps over which features are appended; the released demonstration takes two.
+        rows: int64 [R], the voxels that are asked for; nothing is made of others. None for all.
 
     Returns:
-        float [V0, C1], for the V0 voxels of the finest stage.
+        float [V0, C1], for the V0 voxels of the finest stage; [R, C1] of those asked for.
 
     Raises:
         InputError: `concat` is outside 0..stages - 1.
     """
     if not stages or not 0 <= concat < len(stages):
         raise InputError(f"concat must be 0..{len(stages) - 1} for {len(stages)} stages, found {concat}")
+    if rows is not None:
+        index = [rows]
+        for stage in stages[1:]:
+            assert stage.pooling_inverse is not None  # of the first alone
+            index.append(stage.pooling_inverse[index[-1]])  # [R]
+        found = [stage.feat[place] for stage, place in zip(stages[-concat - 1 :], index[-concat - 1 :], strict=True)]
+        return torch.cat(found, dim=1)
     feat = stages[-1].feat
     for step, (parent, child) in enumerate(pairwise(reversed(stages))):
         feat = feat[parent.pooling_inverse]

@@ -151,6 +151,7 @@ def encode_voxels(
     device: torch.device | str = "cpu",
     scale: float = 1.0,
     frame: Frame | None = None,
+    own: np.ndarray | None = None,
 ) -> IndexedRows:
     """Pass a scene through an encoder: `encoder_input`, the stages, `upcast`.
 
@@ -163,9 +164,10 @@ def encode_voxels(
         device: Where the encoder is.
         scale: What coordinates are multiplied by before the encoder sees them.
         frame: Of the scene that this one is a part of, see `encoder_input`.
+        own: bool [P], the points whose features are asked for; the others are seen by these alone. None for all.
 
     Returns:
-        A row float32 [C1] for each voxel, and the voxel of each point.
+        A row float32 [C1] for each voxel, and the voxel of each point: of those asked for.
 
     Raises:
         InputError: As `encoder_input`.
@@ -178,7 +180,11 @@ def encode_voxels(
         coord, feat = coord * scale, torch.cat([feat[:, :3] * scale, feat[:, 3:]], dim=1)
     whole = None if frame is None else frame.stages
     stages = model(coord, grid_coord, feat, torch.tensor([len(coord)], device=device), whole=whole)
-    return IndexedRows(upcast(stages, concat).float().cpu().numpy(), voxel.astype(np.int32))
+    if own is None:
+        return IndexedRows(upcast(stages, concat).float().cpu().numpy(), voxel.astype(np.int32))
+    used, index = np.unique(voxel[own], return_inverse=True)
+    rows = upcast(stages, concat, torch.from_numpy(used).to(device))
+    return IndexedRows(rows.float().cpu().numpy(), index.reshape(-1).astype(np.int32))
 
 
 def encode_scene(model: PointTransformerV3, scene: Scene, **options: Any) -> np.ndarray:
@@ -266,19 +272,20 @@ class SonataBackbone:
         """
         return self.encode_voxels(scene)[:]
 
-    def encode_voxels(self, scene: Scene, frame: Frame | None = None) -> IndexedRows:
+    def encode_voxels(self, scene: Scene, frame: Frame | None = None, own: np.ndarray | None = None) -> IndexedRows:
         """Describe every voxel of a scene, or of a part of it: what all of its points share is held once.
 
         Args:
             scene: P points with colours.
             frame: Of the scene that this one is a part of; None where it is whole.
+            own: bool [P], the points whose features are asked for; None for all.
 
         Returns:
-            A row float32 [C1] for each voxel, and the voxel of each point.
+            A row float32 [C1] for each voxel, and the voxel of each point: of those asked for.
 
         Raises:
             InputError: As `encoder_input`.
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             sizes = {"grid": self.grid, "concat": self.concat, "scale": self.scale}
-            return encode_voxels(self.model, scene, device=self.device, frame=frame, **sizes)
+            return encode_voxels(self.model, scene, device=self.device, frame=frame, own=own, **sizes)

@@ -104,10 +104,10 @@ class UntrainedBackbone:
         """
         return self.encode_voxels(scene)[:]
 
-    def encode_voxels(self, scene: Scene, frame: Frame | None = None) -> IndexedRows:
+    def encode_voxels(self, scene: Scene, frame: Frame | None = None, own: np.ndarray | None = None) -> IndexedRows:
         """(see `SonataBackbone.encode_voxels`)."""
         sizes = {"grid": self.grid, "concat": self.concat}
-        return encode_voxels(self.model, scene, device=self.device, frame=frame, **sizes)
+        return encode_voxels(self.model, scene, device=self.device, frame=frame, own=own, **sizes)
 
 
 def read_notes(path: Path) -> dict[str, Any]:

@@ -85,7 +85,13 @@ def plan_steps(points: np.ndarray, corner: np.ndarray, size: float) -> np.ndarra
 
 
 def tiling(
-    step: np.ndarray, halo: int, edge: int | None = None, *, counted: np.ndarray | None = None, most: int = MOST
+    step: np.ndarray,
+    halo: int,
+    edge: int | None = None,
+    *,
+    counted: np.ndarray | None = None,
+    most: int = MOST,
+    shrink: bool = False,
 ) -> Tiling:
     """Choose the size of tiles.
 
@@ -96,6 +102,7 @@ def tiling(
             its halo included, but at least the halo.
         counted: int [V, 2], the steps of what takes the memory, such as voxels; None for the points.
         most: Of them in a tile.
+        shrink: Whether the halo may be smaller where the smallest tile would hold more: as large as it can be then.
 
     Returns:
         The tiling.
@@ -107,10 +114,17 @@ def tiling(
     count = np.bincount(counted[:, 0].astype(np.int64) * width[1] + counted[:, 1], minlength=int(width.prod()))
     total = np.zeros(width + 1, np.int64)  # of the steps below and left of each corner
     total[1:, 1:] = count.reshape(width).cumsum(0).cumsum(1)
+    while shrink and halo > 0 and _fullest(total, _smallest(halo), halo) > most:
+        halo -= 1
     edge = 1 << int(width.max() - 1).bit_length()
     while edge // 2 >= max(halo, 1) and _fullest(total, edge, halo) > most:
         edge //= 2
     return Tiling(edge, halo, step)
+
+
+def _smallest(halo: int) -> int:
+    """The smallest edge beside a halo, in steps."""
+    return 1 << (max(halo, 1) - 1).bit_length()
 
 
 def _fullest(total: np.ndarray, edge: int, halo: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData, PlyElement
 
-from geoguide.datasets.formats.surveys import LAS, las_columns, need_laspy, write_las
+from geoguide.datasets.formats.surveys import LAS, ROWS, las_columns, need_laspy, write_las
 from geoguide.own_scan.scan import Segmentation, palette
 from geoguide.paths import alone_beside, replacing
 from geoguide.scene import Scene
@@ -80,40 +80,56 @@ def write_labelled(path: Path, result: Segmentation) -> None:
         if values is not None:
             columns[name] = values.astype(np.int32)
     colors = palette(len(result.labels))[result.ids]
+    points, kind = _as_in_file(result.scene)
     text = json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n"
     # Both files or, on an error, neither.
     with alone_beside(path), replacing(path.with_suffix(".json")) as summary, replacing(path) as temporary:
         if path.suffix.lower() in LAS:
-            write_las(temporary, _as_in_file(result.scene), colors, columns, json.dumps(result.labels).encode())
+            write_las(temporary, points, colors, columns, json.dumps(result.labels).encode())
         else:
-            _write_ply(temporary, result, colors, columns)
+            named = {axis: points[:, number] for number, axis in enumerate("xyz")}
+            named |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}
+            named |= columns
+            kinds = {name: values.dtype for name, values in named.items()} | dict.fromkeys("xyz", kind)
+            _write_ply(temporary, named, list(kinds.items()), result.scene.faces, result.labels)
         # The scan's name need not be text: its bytes become json's own escapes.
         summary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
-def _write_ply(path: Path, result: Segmentation, colors: np.ndarray, columns: dict[str, np.ndarray]) -> None:
-    points = _as_in_file(result.scene)
-    named = {axis: points[:, number] for number, axis in enumerate("xyz")}
-    named |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}
-    named |= columns
-    vertex = np.rec.fromarrays(list(named.values()), [(name, values.dtype) for name, values in named.items()])
-    elements = [PlyElement.describe(vertex, "vertex")]
-    if result.scene.faces is not None:
-        faces = np.empty(len(result.scene.faces), [("vertex_indices", "i4", (3,))])
-        faces["vertex_indices"] = result.scene.faces
-        elements.append(PlyElement.describe(faces, "face"))
-    comments = [f"label {i} {name.encode('unicode_escape').decode('ascii')}" for i, name in enumerate(result.labels)]
-    PlyData(elements, comments=comments).write(str(path))
+def _write_ply(
+    path: Path,
+    columns: dict[str, np.ndarray],
+    kinds: list[tuple[str, np.dtype]],
+    faces: np.ndarray | None,
+    labels: tuple[str, ...],
+) -> None:
+    """Write columns [P] and triangles [F, 3], `ROWS` of them at a time: no second copy of either is in memory."""
+    count = len(columns["x"])
+    # A row that is repeated without memory says to the header what there will be.
+    elements = [PlyElement.describe(np.broadcast_to(np.zeros(1, kinds), count), "vertex")]
+    if faces is not None:
+        lists = np.zeros(1, [("vertex_indices", "i4", (3,))])
+        elements.append(PlyElement.describe(np.broadcast_to(lists, len(faces)), "face"))
+    comments = [f"label {i} {name.encode('unicode_escape').decode('ascii')}" for i, name in enumerate(labels)]
+    with path.open("wb") as file:
+        file.write(f"{PlyData(elements, comments=comments).header}\n".encode("ascii"))
+        for start in range(0, count, ROWS):
+            rows = np.empty(min(ROWS, count - start), kinds)
+            for name, values in columns.items():
+                rows[name] = values[start : start + ROWS]
+            file.write(rows.tobytes())
+        faces = np.empty((0, 3), np.int64) if faces is None else faces
+        for start in range(0, len(faces), ROWS):
+            rows = np.empty(min(ROWS, len(faces) - start), [("count", "u1"), ("corners", "i4", (3,))])
+            rows["count"], rows["corners"] = 3, faces[start : start + ROWS]
+            file.write(rows.tobytes())
 
 
-def _as_in_file(scene: Scene) -> np.ndarray:
-    """A scan's points [P, 3] as its file has them, in the nearest dtype that ply knows: it holds each of them exactly.
+def _as_in_file(scene: Scene) -> tuple[np.ndarray, np.dtype]:
+    """A scan's points [P, 3] as its file has them, and the nearest dtype that ply knows: it holds each of them exactly.
 
     Integers of 64 bits are the exception above 2^53.
     """
-    if scene.file_points is None:
-        return scene.points
-    dtype = scene.file_points.dtype
-    return scene.file_points.astype(
-        {"f2": "f4", "f16": "f8", "i8": "f8", "u8": "f8"}.get(dtype.str[1:], dtype), copy=False
-    )
+    points = scene.points if scene.file_points is None else scene.file_points
+    nearest = {"f2": "f4", "f16": "f8", "i8": "f8", "u8": "f8"}
+    return points, np.dtype(nearest.get(points.dtype.str[1:], points.dtype))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from geoguide.backbones.parts import HALO, is_tiled
+from geoguide.backbones.parts import HALO
 from geoguide.datasets.depth_agreement import depth_agreement
 from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
 from geoguide.datasets.points import load_points
@@ -172,7 +172,8 @@ def segment_scan(
         points that a camera sees.
     """
     scene = scan.scene
-    ids, scores = model.segment_scene(scene, labels=list(labels), tile=tile, halo=halo, progress=progress)
+    tiles = model.tiles(scene, tile, halo)
+    ids, scores = model.segment_tiles(scene, tiles, labels=list(labels), progress=progress)
     summary: dict[str, Any] = {
         "scan": scene.name,
         "points": len(scene),
@@ -180,7 +181,7 @@ def segment_scan(
         "backbone": model.backbone.name,
         "prompt": model.prompt,
         "as_read": list(scene.as_read),
-        "tiles": {"edge": tile, "halo": halo} if is_tiled(scene, tile) else None,
+        "tiles": None if tiles is None else {"edge": tile, "halo": tiles.halo},
         "labels": {
             name: {
                 "points": int((ids == i).sum()),

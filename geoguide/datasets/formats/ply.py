@@ -7,6 +7,7 @@ records* are these tables as structured numpy arrays, one entry a row, with the 
 import io
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from geoguide.paths import replacing
 
 FACE_LISTS = ("vertex_indices", "vertex_index")
 TAIL = 1 << 16  # bytes behind the last row that are looked at: blanks, zeros or an old end-of-file mark, or lost rows
+ROWS = 1 << 18  # vertices that are read at a time
 HEADER_LINES = 10_000  # more than any header has; the parser refuses what has no end by then
 # How a ply header names numpy's kinds of numbers.
 KINDS = dict(f4="float", f8="double", u1="uchar", i1="char", u2="ushort", i2="short", i4="int", u4="uint")
@@ -50,6 +52,7 @@ def read_ply(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         ([1.0, 0.0, 0.0], [7, 7, 2], [[0, 1, 2]])
     """
     vertices, records = read_ply_records(path)
+    vertices = np.array(vertices)
     return vertices, None if records is None else checked_faces(records, len(vertices), Path(path))[0]
 
 
@@ -66,6 +69,7 @@ def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.nda
         DataError: As `read_ply`; also where there are no faces, or one has more than three corners.
     """
     vertices, records = read_ply_records(path)
+    vertices = np.array(vertices)
     if records is None:
         raise DataError(f"{path}: element 'face' is missing")
     faces, _ = checked_faces(records, len(vertices), Path(path))
@@ -81,7 +85,8 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         path: The ply file.
 
     Returns:
-        The vertex records [P], and the face records [F] or None where the file has no faces.
+        The vertex records [P], and the face records [F] or None where the file has no faces. Those of a binary file
+        may be the mapped file itself, which is let go with them: take copies of what is to stay.
 
     Raises:
         DataError: The file is missing, truncated or no ply file, or has no element "vertex".
@@ -100,8 +105,7 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     elements = {element.name: element for element in data.elements}
     if "vertex" not in elements:
         raise DataError(f"{path}: element 'vertex' is missing")
-    vertices = np.array(elements["vertex"].data)
-    return vertices, _face_records(elements)
+    return elements["vertex"].data, _face_records(elements)
 
 
 def _face_records(elements: dict[str, PlyElement]) -> np.ndarray | None:
@@ -235,7 +239,23 @@ def vertex_columns(records: np.ndarray, names: tuple[str, ...], path: Path) -> n
     if len(present) < len(names):
         missing = ", ".join(name for name in names if name not in present)
         raise DataError(f"{path}: vertex property {missing} is missing")
-    return np.stack([np.asarray(records[name]) for name in names], axis=1)
+    values = np.empty((len(records), len(names)), np.result_type(*(records.dtype[name] for name in names)))
+    for rows, part in _in_parts(records):
+        for column, name in enumerate(names):
+            values[rows, column] = part[name]
+    return values
+
+
+def _in_parts(records: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Records `ROWS` at a time, where they are a mapped file: read from it, no more of it than that is in memory."""
+    if not isinstance(records, np.memmap):
+        yield slice(None), records
+        return
+    with open(str(records.filename), "rb") as file:
+        file.seek(records.offset)
+        for start in range(0, len(records), ROWS):
+            part = np.fromfile(file, records.dtype, min(ROWS, len(records) - start))
+            yield slice(start, start + len(part)), part
 
 
 def respelled_columns(

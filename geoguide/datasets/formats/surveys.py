@@ -5,6 +5,7 @@ Coordinates come as float64, as the file's scale and offset or a scan's pose giv
 """
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ COLORS = ("colorRed", "colorGreen", "colorBlue")
 STEP = 1e-4  # of written coordinates, in the file's unit
 REACH = 2**31 - 1  # steps from the offset that LAS can say
 DEEP = 257  # times a colour of 8 bits is the same one of 16
+ROWS = 1 << 18  # points that are read or written at a time: no second copy of a file is in memory
 _DAMAGES = (
     RuntimeError,
     ValueError,
@@ -62,16 +64,19 @@ def read_las(path: Path) -> Survey:
     path = need_file(path, "LAS file")
     try:
         with laspy.open(path) as reader:
-            count = reader.header.point_count
-            data = reader.read()
-        points = np.stack([np.asarray(data[axis], np.float64) for axis in "xyz"], axis=1)  # [P, 3]
-        names = set(data.point_format.dimension_names)
-        columns = ("red", "green", "blue") if {"red", "green", "blue"} <= names else ("intensity",) * 3
-        colors = np.stack([np.asarray(data[name]) for name in columns], axis=1)
+            count, found = reader.header.point_count, 0
+            names = set(reader.header.point_format.dimension_names)
+            columns = ("red", "green", "blue") if {"red", "green", "blue"} <= names else ("intensity",) * 3
+            points, colors = np.empty((count, 3)), np.empty((count, 3), np.uint16)
+            for chunk in reader.chunk_iterator(ROWS):
+                rows = slice(found, found + len(chunk))
+                for place, (axis, name) in enumerate(zip("xyz", columns, strict=True)):
+                    points[rows, place], colors[rows, place] = chunk[axis], chunk[name]
+                found += len(chunk)
     except (laspy.errors.LaspyException, *_DAMAGES) as error:
         raise DataError(f"{path}: not a readable LAS file, truncated? ({first_line(error)})") from None
-    if len(points) != count:
-        raise DataError(f"{path}: truncated: its header counts {count} points, found {len(points)}")
+    if found != count:
+        raise DataError(f"{path}: truncated: its header counts {count} points, found {found}")
     said = ("a labelled scan: its colours are those of its labels",) if {"label", "score"} <= names else ()
     if not colors.any():  # fields that nobody filled
         return Survey(points, None, said)
@@ -97,45 +102,63 @@ def read_e57(path: Path) -> Survey:
     try:
         file = pye57.E57(str(path))
         try:
-            found = [_read_scan(pye57, file, number) for number in range(file.scan_count)]
+            headers = [file.get_header(number) for number in range(file.scan_count)]
+            colored = all(set(COLORS) <= set(header.point_fields) for header in headers)
+            most, found, valid = sum(header.point_count for header in headers), 0, 0
+            points, colors = np.empty((most, 3)), np.empty((most if colored else 0, 3), np.uint16)
+            for number, header in enumerate(headers):
+                for part in _scan_parts(pye57, file, number, header, colored):
+                    rows = slice(valid, valid + len(part.points))
+                    points[rows] = part.points
+                    if part.colors is not None:
+                        colors[rows] = part.colors
+                    found, valid = found + part.read, rows.stop
         finally:
             file.close()
     except (pye57.libe57.E57Exception, *_DAMAGES) as error:
         raise DataError(f"{path}: not a readable E57 file, truncated? ({first_line(error)})") from None
-    if not found:
+    if not headers:
         raise DataError(f"{path}: holds no scan")
-    points = np.concatenate([scan.points for scan in found])
-    said = tuple(sorted({sentence for scan in found for sentence in scan.said}))
-    if len(found) > 1:
-        said = (f"{len(found)} scans, each where its pose says", *said)
-    given = [scan.colors for scan in found if scan.colors is not None]
-    return Survey(points, np.concatenate(given) if len(given) == len(found) else None, said)
+    if found != most:
+        raise DataError(f"{path}: truncated: its scans count {most} points, found {found}")
+    said = () if valid == found else ("points that the scanner marks as invalid are left out",)
+    if len(headers) > 1:
+        said = (f"{len(headers)} scans, each where its pose says", *said)
+    return Survey(points[:valid], colors[:valid] if colored else None, said)
 
 
-def _read_scan(pye57: Any, file: Any, number: int) -> Survey:
-    """One scan of an E57 file."""
-    header = file.get_header(number)
+class _Read(NamedTuple):
+    """Some points of a scan: how many were read, and those of them that are valid."""
+
+    read: int
+    points: np.ndarray
+    colors: np.ndarray | None
+
+
+def _scan_parts(pye57: Any, file: Any, number: int, header: Any, colored: bool) -> Iterator[_Read]:
+    """One scan of an E57 file, `ROWS` points at a time."""
     names = header.point_fields
     columns = next((each for each in COORDINATES if set(each) <= set(names)), None)
     if columns is None:
         raise ValueError(f"scan {number} has no coordinates, only {', '.join(names)}")
     state = "cartesianInvalidState" if columns is COORDINATES[0] else "sphericalInvalidState"
-    colors = COLORS if set(COLORS) <= set(names) else ()
+    colors = COLORS if colored else ()
     kinds = dict.fromkeys(columns, "f8") | dict.fromkeys(colors, "u2") | ({state: "i1"} if state in names else {})
-    arrays = {name: np.zeros(header.point_count, kind) for name, kind in kinds.items()}
-    if header.point_count:
-        buffers = pye57.libe57.VectorSourceDestBuffer()
-        for name, array in arrays.items():
-            buffers.append(pye57.libe57.SourceDestBuffer(file.image_file, name, array, len(array), True, True))
-        header.points.reader(buffers).read()
-    points = np.stack([arrays[name] for name in columns], axis=1)  # [P, 3]
-    points = _cartesian(points) if columns is COORDINATES[1] else points
-    if header.has_pose():
-        points = file.to_global(points, header.rotation, header.translation)
-    rgb = np.stack([arrays[name] for name in colors], axis=1) if colors else None
-    valid = arrays[state] == 0 if state in arrays else np.ones(len(points), bool)
-    said = () if valid.all() else ("points that the scanner marks as invalid are left out",)
-    return Survey(points[valid], None if rgb is None else rgb[valid], said)
+    if not header.point_count:
+        return
+    arrays = {name: np.zeros(min(header.point_count, ROWS), kind) for name, kind in kinds.items()}
+    buffers = pye57.libe57.VectorSourceDestBuffer()
+    for name, array in arrays.items():
+        buffers.append(pye57.libe57.SourceDestBuffer(file.image_file, name, array, len(array), True, True))
+    reader = header.points.reader(buffers)
+    while count := reader.read():
+        points = np.stack([arrays[name][:count] for name in columns], axis=1)  # [n, 3]
+        points = _cartesian(points) if columns is COORDINATES[1] else points
+        if header.has_pose():
+            points = file.to_global(points, header.rotation, header.translation)
+        rgb = np.stack([arrays[name][:count] for name in colors], axis=1) if colors else None
+        valid = arrays[state][:count] == 0 if state in arrays else np.ones(count, bool)
+        yield _Read(count, points[valid], None if rgb is None else rgb[valid])
 
 
 def _cartesian(places: np.ndarray) -> np.ndarray:
@@ -159,8 +182,7 @@ def write_las(path: Path, points: np.ndarray, colors: np.ndarray, columns: dict[
         DataError: The extra is not installed.
     """
     laspy = _package("laspy", path)
-    points = np.asarray(points, np.float64)
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     header = laspy.LasHeader(point_format=2, version="1.2")
     header.offsets = np.round((low + high) / 2)
     header.scales = [_step(extent) for extent in high - low]
@@ -168,13 +190,19 @@ def write_las(path: Path, points: np.ndarray, colors: np.ndarray, columns: dict[
         header.add_extra_dim(laspy.ExtraBytesParams(name, values.dtype))
     if len(notes) < 2**16:
         header.vlrs.append(laspy.VLR("geoguide", 1, "labels", notes))
-    data = laspy.LasData(header)
-    data.x, data.y, data.z = points.T
-    data.red, data.green, data.blue = (colors.astype(np.uint16) * DEEP).T
-    for name, values in columns.items():
-        data[name] = values
-    with path.open("wb") as file:
-        data.write(file, do_compress=path.suffix.lower() == ".laz")
+    packed = path.suffix.lower() == ".laz"
+    with (
+        path.open("wb") as file,
+        laspy.open(file, mode="w", header=header, do_compress=packed, closefd=False) as writer,
+    ):
+        for start in range(0, len(points), ROWS):
+            rows = slice(start, start + ROWS)
+            part = laspy.ScaleAwarePointRecord.zeros(len(points[rows]), header=header)
+            part.x, part.y, part.z = points[rows].astype(np.float64).T
+            part.red, part.green, part.blue = (colors[rows].astype(np.uint16) * DEEP).T
+            for name, values in columns.items():
+                part[name] = values[rows]
+            writer.write_points(part)
 
 
 def need_laspy(path: Path) -> None:
