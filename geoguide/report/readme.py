@@ -56,11 +56,13 @@ def needed() -> str:
     disk = {row["part"]: row["gb"] for row in told["rows"] if "part" in row}
     setup, data, book = (steps[f"make {name}"]["seconds"] / 60 for name in ("setup", "data", "book"))
     memory = next(row["peak_mb_in_all"] for row in streamed["rows"] if row.get("case") == "training") / 1024
+    opened = next(row["scenes"] for row in streamed["rows"] if "scenes" in row)
     return (
         f"Measured in a fresh clone on {told['machine']['cpus']} cores: `make setup` {setup:.1f} minutes, `make book` "
         f"{data + book:.0f} minutes, {sum(disk.values()):.0f} GB of disk ({disk['packages']:.1f} of them packages, "
-        f"{disk['data and cache']:.1f} data and a cache, which `geoguide data clean` empties). A training at ScanNet's "
-        f"size takes {memory:.1f} GB of memory (chapter 10)."
+        f"{disk['data and cache']:.1f} data and a cache, which `geoguide data clean` empties). A training with "
+        f"ScanNet's points a step takes {memory:.1f} GB of memory with {opened} scenes open (chapter 10 says what more of "
+        "them add)."
     )
 
 
