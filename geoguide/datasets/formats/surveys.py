@@ -68,7 +68,8 @@ def read_las(path: Path) -> Survey:
         with laspy.open(path) as reader:
             count = reader.header.point_count
             data = reader.read()
-        points = np.stack([np.asarray(data[axis], np.float64) for axis in "xyz"], axis=1)  # [P, 3]
+        with np.errstate(over="ignore", invalid="ignore"):  # of a damaged scale: points that are not finite are refused
+            points = np.stack([np.asarray(data[axis], np.float64) for axis in "xyz"], axis=1)  # [P, 3]
         names = set(data.point_format.dimension_names)
         columns = ("red", "green", "blue") if {"red", "green", "blue"} <= names else ("intensity",) * 3
         colors = np.stack([np.asarray(data[name]) for name in columns], axis=1)
