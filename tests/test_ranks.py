@@ -175,7 +175,7 @@ def test_checkpoints_of_other_steps_are_refused_once(
     assert isinstance(refused.value, ranks.LostRankError) == (rank > 0)
 
 
-DOCUMENTED = re.compile(r"geoguide (train [^`#\n]*--devices +\S+[^`#\n]*)")
+DOCUMENTED = re.compile(r"geoguide (train [^`#(\n]*--devices +\w+[^`#(\n]*)")
 
 
 def test_documented_commands_of_several_processes_are_accepted() -> None:
