@@ -192,7 +192,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Train(Place):
-    """Train one experiment and write its model (and nothing else; see `replicate` for records)."""
+    """Train one experiment and write its model; with --record its record too, as `replicate` does of whole tables."""
 
     preset: Literal["as-written", "works-best", "lineage"] = "works-best"
     drop: str = "none"
@@ -213,11 +213,15 @@ class Train(Place):
     devices: Annotated[int, Within(1)] = 1
     """Processes that train together on each machine, one for each GPU where there are any (extra `devices`)."""
     nodes: Annotated[int, Within(1)] = 1
-    """Machines; the command is started once on each, by Slurm or with MASTER_ADDR, MASTER_PORT and NODE_RANK."""
-    batches_per_step: Annotated[int, Within(1)] = 1
-    """Scenes whose gradients a step averages: a multiple of devices times nodes, which share them out."""
+    """Machines. Slurm starts the command for each process (srun --ntasks-per-node=DEVICES); else it is started once
+    on each machine, with MASTER_ADDR, MASTER_PORT and NODE_RANK."""
+    batches_per_step: Annotated[int | None, Within(1)] = None
+    """Scenes whose gradients a step averages: a multiple of devices times nodes, which share them out; default that
+    product. It belongs to the experiment: one process with as many learns the same."""
     precision: Literal["auto", "float32", "bf16", "float64"] = "auto"
     """auto: bf16 on a GPU, else float32."""
+    record: bool = False
+    """Also score the test scenes and write the record of the experiment, as `replicate` does of its rows."""
 
     interrupted = GO_ON
 
@@ -227,15 +231,15 @@ class Train(Place):
         Returns:
             Exit code: 0, or 2 in a further process of the training that saw another one end.
         """
-        from geoguide.experiments import pools, presets
-        from geoguide.instances.scene_masks import parse_masks
+        from geoguide.experiments import pools
+        from geoguide.experiments.run import run
         from geoguide.model import from_fit
         from geoguide.pipeline.ranks import LostRankError, launch
         from geoguide.pipeline.train import fit
 
-        config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition))
-        config = config.replace(masks=parse_masks(self.masks), train__batches_per_step=self.batches_per_step)
-        config.train.check_processes(self.devices * self.nodes)
+        if self.record:
+            refuse_unread(self, {"precision"}, "trainings without --record")
+        config = self.experiment()
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         ranks = launch(self.devices, self.nodes, self.device)
@@ -243,19 +247,43 @@ class Train(Place):
             pools.prepare_data(config, self.workers, self.device)
         options: dict[str, Any] = {"ranks": ranks, "precision": self.precision}
         try:
+            record = run(config, device=self.device, ranks=ranks) if self.record else None  # then `fit` finds its end
             fitted = fit(config, device=self.device, run_dir=checkpoints_root(), **options)
         except LostRankError:
-            if ranks.first:
+            if ranks.speaks():
                 raise
-            return 2  # the first process says so
+            return 2  # another process says so
         if not ranks.first:
             return 0
         path = from_fit(fitted, config).save(out)
         state = {True: "converged", False: "NOT converged", None: "whether it converged is not known"}[fitted.converged]
         miou = fitted.history[-1].get("val_miou")
         watched = "no validation scenes" if miou is None else f"validation mIoU {miou:.1f}"
+        if record is not None:
+            print(f"{path}: {config.name}, {watched} ({state})")
+            print(f"{record.file}: test mIoU {record.metrics.miou:.2f}")
+            return 0
         print(f"{path}: {config.name}, {watched} ({state}); {fitted.waited:.1%} of the step time waited for scenes")
         return 0
+
+    def experiment(self) -> "ExperimentConfig":
+        """Make the config of the training.
+
+        Returns:
+            The experiment.
+
+        Raises:
+            ConfigError: So many processes cannot share it, or as `place`.
+        """
+        from geoguide.experiments import presets
+        from geoguide.instances.scene_masks import parse_masks
+
+        processes = self.devices * self.nodes
+        config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition))
+        batches = processes if self.batches_per_step is None else self.batches_per_step
+        config = config.replace(masks=parse_masks(self.masks), train__batches_per_step=batches)
+        config.train.check_processes(processes)
+        return config
 
 
 @dataclass(frozen=True)
@@ -269,6 +297,8 @@ class Evaluate(Place):
     """Default: the protocol's."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
+    workers: Workers = os.cpu_count() or 1
+    """Processes that prepare scenes."""
 
     interrupted = START_AGAIN
 
@@ -288,7 +318,7 @@ class Evaluate(Place):
         config = place.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
         config.check_space()
         config = config.replace(protocol__mode=mode)
-        scenes = prepare_split(config, self.split)
+        scenes = prepare_split(config, self.split, workers=self.workers, device=self.device)
         learned = [scene.name for scene in scenes if scene.fingerprint in model.scenes.values()]
         scored = describe(evaluate(config, model.student(), scenes=scenes), config.data.label_set)
         for name, value in scored["iou"].items():
@@ -309,6 +339,8 @@ class Lift(Place):
     out: Path = Path("features")
     """The folder."""
     splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+    workers: Workers = os.cpu_count() or 1
+    """Processes, each of which takes one scene after another."""
 
     interrupted = GO_ON
 
@@ -321,7 +353,7 @@ class Lift(Place):
         refuse_unread(self, {"weights", "protocol", "prompt"}, "`train` and `evaluate`")
         config, out = self.place(ExperimentConfig()), output_folder(self.out, "--out")
         found = {source.name: source for split in self.splits for source in scene_sources(config.data, split)}
-        written = export_features(found.values(), config, out)
+        written = export_features(found.values(), config, out, workers=self.workers)
         print(f"{out}: features of {len(written)} scenes; {len(found) - len(written)} have none")
 
 

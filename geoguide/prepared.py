@@ -12,6 +12,7 @@ from geoguide.datasets.sources import SceneSource
 from geoguide.errors import InputError
 from geoguide.instances.masks import InstanceMasks
 from geoguide.method.batch import Batch, ExactMeans, FrozenMeans, Origin
+from geoguide.ops.devices import put
 from geoguide.ops.groups import Groups
 from geoguide.ops.indexed import IndexedRows
 from geoguide.scene import Scene
@@ -224,7 +225,7 @@ class PreparedScene:
             points=_float(self.points[chosen], device),
             geometry=_float(self.geometry[chosen], device),
             lifted=_float(lifted, device),
-            seen=torch.from_numpy(seen).to(device),
+            seen=put(torch.from_numpy(seen), device),
             superpoints=Groups.partition(torch.from_numpy(superpoints), len(names)).to(device),
             masks=masks.to(device),
             exact=None if self.means is None else self.means.of(names, present, device),
@@ -274,8 +275,8 @@ class ChosenScenes(Sequence[PreparedScene]):
 
 
 def _float(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device).float()
+    return put(torch.from_numpy(np.ascontiguousarray(array)), device).float()
 
 
 def _whole_numbers(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(array, np.int64)).to(device)
+    return put(torch.from_numpy(np.asarray(array, np.int64)), device)

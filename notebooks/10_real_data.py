@@ -173,8 +173,9 @@ Markdown(f"Preparing a street scene took {streets['measured'] / streets['predict
 # %% [markdown]
 # **Several GPUs.** A training fits one; rows and seeds need no result of each other. `geoguide replicate --workers N`
 # on a machine with N GPUs gives each worker one of them, so a table takes as long as its rows divided by N. One
-# training by several GPUs is `geoguide train --devices N`, a cluster `geoguide replicate --engine snakemake`. The steps
-# and points per step for real data are a guess (`geoguide.experiments.placing.real`); tell us what converges.
+# training by several GPUs is `geoguide train --devices N`: a step then averages N scenes, which makes it another
+# experiment, whose record `--record` writes. A cluster is `geoguide replicate --engine snakemake`. The steps and points
+# per step for real data are a guess (`geoguide.experiments.placing.real`); tell us what converges.
 #
 # ## On your own scans
 # `geoguide segment` takes a mesh, a cloud, an RGB-D folder or a nuScenes key frame (see the README); `geoguide train

@@ -84,6 +84,18 @@ def test_by_default_the_features_of_points_go(full: Path) -> None:
     assert clean().size == 0  # a second time there is nothing
 
 
+def test_with_a_stage_goes_the_note_that_all_are_there(full: Path) -> None:
+    notes = [full / "cache" / "prepared" / name for name in ("0123456789ab.json", "mine.json")]
+    notes[0].parent.mkdir()
+    for note in notes:
+        note.write_text("{}")
+    clean(("text",), progress=False)
+    clean(("lifted",), dry_run=True)
+    assert all(note.is_file() for note in notes)
+    clean(("lifted",), progress=False)
+    assert [note.is_file() for note in notes] == [False, True]
+
+
 def test_age(full: Path) -> None:
     old = {path for path in files(full) if path.name.startswith("lifted")}
     for path in old:

@@ -1,5 +1,8 @@
 """Names of devices: those that are there, and one line for every other."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -7,18 +10,45 @@ import torch
 import geoguide
 from geoguide.backbones import BackboneConfig, open_backbone
 from geoguide.errors import InputError
+from geoguide.experiments import pools
 from geoguide.ops.devices import resolve_device
+from geoguide.pipeline import prepare
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages, frozen_features
 from geoguide.scene import Scene
 
 
 def test_devices_that_are_there() -> None:
-    best = "cuda" if torch.cuda.is_available() else "cpu"
+    best = "cuda:0" if torch.cuda.is_available() else "cpu"
     assert resolve_device() == resolve_device("auto") == torch.device(best)
     assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
     for number in range(torch.cuda.device_count()):
         assert resolve_device(f"cuda:{number}") == torch.device("cuda", number)
+
+
+def test_a_gpu_without_a_number_is_that_of_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's current device belongs to a thread: the one that reads has another than the one that computes."""
+    chosen = threading.local()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: setattr(chosen, "number", number))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: getattr(chosen, "number", 0))
+    pools.take_gpu(7)
+    found = [resolve_device(), resolve_device("cuda"), resolve_device("cuda:1")]
+    with ThreadPoolExecutor(1) as reader:
+        elsewhere = reader.submit(resolve_device).result()
+    assert found == [torch.device("cuda", number) for number in (3, 3, 1)] and elsewhere == torch.device("cuda", 0)
+
+
+def test_scenes_that_a_thread_opens_are_prepared_where_they_were_asked_for(
+    tiny: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = []
+    monkeypatch.setattr(prepare, "prepare", lambda *_, device, **__: places.append(device))
+    monkeypatch.setattr(prepare, "resolve_device", lambda name: torch.device("cuda", 3))
+    scenes = prepare.PreparedScenes(prepare.scene_sources(tiny.data, "train"), tiny)
+    monkeypatch.setattr(prepare, "resolve_device", lambda name: pytest.fail("not again"))
+    assert scenes[0] is None and places == [torch.device("cuda", 3)]
 
 
 @pytest.mark.parametrize(

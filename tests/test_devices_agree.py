@@ -19,7 +19,11 @@ from geoguide.errors import InputError
 from geoguide.experiments.presets import LARGE_PRESETS, PRESETS
 from geoguide.method.batch import Batch
 from geoguide.method.objective import Objective, ObjectiveConfig
+from geoguide.method.self_distillation import SelfDistillationConfig
 from geoguide.ops.sparse import neighbor_table, strided_table
+from geoguide.pipeline import train
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.train import fit
 from geoguide.students.adapter import Adapter
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -73,6 +77,42 @@ def test_attention_and_convolution_of_the_encoder(flash: bool, rng: np.random.Ge
         expected = model(*inputs)[-1].feat
         found = model.to(device)(*(tensor.to(device) for tensor in inputs))[-1].feat.cpu()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+TRAININGS = {
+    "adapter": {},
+    "openscene": {"objective__modules": (), "openscene__width": 0.1, "openscene__voxel": 0.2},
+    "point_transformer": {"objective__modules": ()},
+    "pseudo labels": {
+        "objective__modules": (),
+        "train__self_distillation": SelfDistillationConfig("history", begins=0.5),
+    },
+    "mean teacher": {
+        "objective__modules": (),
+        "train__self_distillation": SelfDistillationConfig("mean_teacher", begins=0.5),
+    },
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_and_one_that_goes_on(
+    name: str, tiny: ExperimentConfig, tiny_scenes: dict, device: torch.device, tmp_path: Path, killed
+) -> None:
+    """Losses of the CPU in float32, whole and after a break; and in bf16 close to them."""
+    model = name if name in ("openscene", "point_transformer") else "adapter"
+    steps = {"train__steps": 4, "train__evaluate_every": 1, "train__checkpoint_every": 2}
+    config = tiny.replace(train__model=model, **steps, **TRAININGS[name])
+
+    def losses(where: str, precision: str = "float32", **options: Path) -> list[float]:
+        sets = {"train": tiny_scenes["train"], "val": [], "progress": False}
+        return [row["total"] for row in fit(config, **sets, device=where, precision=precision, **options).history]
+
+    expected = losses("cpu")
+    assert losses(str(device)) == pytest.approx(expected, rel=1e-2)
+    killed(train._State, 3, lambda: losses(str(device), run_dir=tmp_path))
+    assert losses(str(device), run_dir=tmp_path) == pytest.approx(expected, rel=1e-2)
+    rounded = losses(str(device), "bf16")
+    assert rounded == pytest.approx(expected, rel=0.2) and rounded != expected
 
 
 def test_segment(rng: np.random.Generator, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import pytest
 from geoguide.cli import main
 from geoguide.errors import DataError
 from geoguide.experiments import grid, needs, records
+from geoguide.experiments.cost import Work, estimate, points_of_a_scene, rates
 from geoguide.experiments.presets import adapter_only, fusion
 from geoguide.experiments.run import run
 from geoguide.frozen import config_hash, to_dict
@@ -136,6 +138,53 @@ def test_a_plan_holds_all_that_a_job_needs(rows, results: Path, tmp_path: Path) 
     assert scenes["data"] == [*held["data"]] and Path(scenes["data"][0]).is_file()
 
 
+def test_scenes_are_prepared_in_the_time_that_the_cost_model_says(
+    rows, results: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """ScanNet's own number of scenes needs more than the two hours of what nobody measured."""
+    monkeypatch.setattr(
+        grid, "list_sources", lambda data, split: [None] * {"train": 1201, "val": 312, "test": 0}[split]
+    )
+    (real,) = grid.plan(rows, "x")["scenes"].values()
+    seconds = 1513 * points_of_a_scene("scannet") * rates().frozen_seconds / grid.PREPARING
+    assert real["resources"]["runtime"] == math.ceil(needs.TIME_MARGIN * seconds / 60) > 120
+    assert real["resources"]["mem_mb"] == math.ceil(
+        needs.MEMORY_MARGIN * grid.PREPARING * 1024 * estimate(Work(1, 100_000)).memory_gib
+    )
+    elsewhere = rows[0].replace(data__root=str(tmp_path / "not made"))
+    (planned,) = grid.plan([elsewhere], "x")["scenes"].values()
+    assert planned["resources"] == {}
+
+
+def test_stages_of_a_new_number_are_prepared_anew(rows, results: Path, monkeypatch) -> None:
+    (before,) = grid.plan(rows, "x")["scenes"]
+    monkeypatch.setitem(grid.VERSIONS, "geometry", 99)
+    (after,) = grid.plan(rows, "x")["scenes"]
+    assert before != after
+
+
+def test_settings_of_the_user_and_of_the_plan_are_one_option(rows, results: Path, tmp_path: Path, monkeypatch) -> None:
+    """Of several --config Snakemake takes the last alone. What another machine cannot run is not named there."""
+    said = tmp_path / "said"
+    monkeypatch.setattr(grid, "_snakemake", lambda: ["sh", "-c", f'printf "%s\\n" "$@" > {said}', "sh"])
+    own, plan = f"geoguide={sys.executable} -m geoguide.cli", f"plan={tmp_path / 'p.json'}"
+    slurm, local = (str(ROOT / "workflow" / "profiles" / name) for name in ("slurm", "local"))
+    cases = {
+        ("--config", "gpu=1", "mem_mb=9", "--jobs", "3", "-C", "runtime=5"): [own, "gpu=1", "mem_mb=9", "runtime=5"],
+        ("--executor=slurm", "--config=gpu=1"): ["gpu=1"],
+        ("-e", "local", "-Cgpu=1"): [own, "gpu=1"],
+        ("--profile", slurm, "--config", "geoguide=/there/geoguide"): ["geoguide=/there/geoguide"],
+        ("--profile", local): [own],
+        (): [own],
+    }
+    for passed, settings in cases.items():
+        grid.run_grid(tmp_path / "p.json", rows[:1], 1, passed)
+        words = said.read_text().splitlines()
+        assert words.count("--config") == 1 and "-C" not in words
+        assert words[words.index("--config") + 1 :] == [*settings, plan]
+        assert ("--jobs" in words) == ("--jobs" in passed)
+
+
 def test_a_row_whose_record_was_named_otherwise_has_it(rows, results: Path, tmp_path: Path) -> None:
     old = records.record_path(rows[0].replace(name="as it was called"))
     old.parent.mkdir(parents=True)
@@ -248,6 +297,19 @@ def test_on_slurm_every_record_is_a_job_with_what_was_measured(
     (job,) = [line for line in asked.read_text().splitlines() if "rule_record" in line]
     assert " -t 7 " in job and " --mem 1234 " in job and "--cpus-per-task=1" in job
     assert [record.id for record in records.read_all()] == [config_hash(rows[0])]
+
+
+@snakemake
+def test_a_gpu_that_the_user_asks_for_reaches_slurm(rows, results: Path, tmp_path: Path, monkeypatch) -> None:
+    asked = fake_slurm(tmp_path / "slurm")
+    (tmp_path / "slurm" / "geoguide").write_text(f'#!/bin/bash\nexec {sys.executable} -m geoguide.cli "$@"\n')
+    (tmp_path / "slurm" / "geoguide").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'slurm'}:{os.environ['PATH']}")
+    quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--slurm-no-account"]
+    profile = ["--profile", str(ROOT / "workflow" / "profiles" / "slurm"), "--config", "gpu=1"]
+    done = grid.run_grid(tmp_path / "work" / "tiny.json", rows[:1], 1, (*profile, *quick))
+    jobs = [line for line in asked.read_text().splitlines() if "rule_record" in line or "rule_scenes" in line]
+    assert len(done) == 1 and len(jobs) == 2 and all(re.search(r"--gpus=1|--gres=gpu:1", job) for job in jobs)
 
 
 @snakemake

@@ -223,7 +223,7 @@ def test_scenes_without_labels_are_left_out_of_the_score(short: ExperimentConfig
 def test_exported_features_train_the_same_network(short: ExperimentConfig, scenes: Scenes, tmp_path: Path) -> None:
     """Lifted once, written in OpenScene's format, read as fused features: bit by bit the same training."""
     root = scene_sources(short.data, "train")[0].data.folder
-    written = export_features(scene_sources(short.data, "train"), short, root / "exported", tmp_path)
+    written = export_features(scene_sources(short.data, "train"), short, root / "exported", tmp_path, workers=2)
     assert [path.name for path in written] == [f"{scene.name}_0.pt" for scene in scenes["train"]]
     fused = short.replace(data__features="exported")
     names = tuple(scene.name for scene in scenes["train"])

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from geoguide.backbones import upcast
+from geoguide.backbones.point_transformer_layers import DropPath
 from geoguide.backbones.sonata import encoder_input
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import config_hash
+from geoguide.pipeline import train as module
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.student import new_student
 from geoguide.pipeline.train import _State, fit
@@ -113,6 +115,37 @@ def test_learns_with_modules_and_goes_on_from_a_checkpoint(config, tiny_scenes: 
     again = fit(with_modules, train=tiny_scenes["train"], val=[], device="cpu", run_dir=tmp_path, progress=False)
     assert {"point", "mask", "sim"} & set(whole.history[-1]) and whole.history == again.history
     for one, other in zip(whole.student.network.parameters(), again.student.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_it_drops_is_the_same_after_a_break(config, tiny_scenes: Scenes, tmp_path, killed, monkeypatch) -> None:
+    """As released Sonata trains: 0.3 of the voxels lose a branch, others in every turn."""
+    make, forward, dropped = module.new_student, DropPath.forward, []
+
+    def dropping(*given):
+        student = make(*given)
+        for part in student.network.modules():
+            if isinstance(part, DropPath):
+                part.share = 0.3
+        return student
+
+    def noting(self, feat):
+        out = forward(self, feat)
+        dropped.append(int((out == 0).all(1).sum()) if self.training else None)
+        return out
+
+    monkeypatch.setattr(module, "new_student", dropping)
+    sets = {"train": tiny_scenes["train"], "val": [], "device": "cpu", "progress": False}
+    with monkeypatch.context() as patch:
+        patch.setattr(DropPath, "forward", noting)
+        whole = fit(config, **sets)
+    counts = [count for count in dropped if count is not None]
+    assert min(counts) > 0 and len({*counts}) > len(counts) // 2
+    killed(module._State, 5, lambda: fit(config, **sets, run_dir=tmp_path))
+    torch.rand(7)  # torch's own state is anywhere
+    resumed = fit(config, **sets, run_dir=tmp_path)
+    assert resumed.history == whole.history
+    for one, other in zip(resumed.student.network.parameters(), whole.student.network.parameters(), strict=True):
         assert torch.equal(one, other)
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,19 @@ import pytest
 import torch
 import two_processes
 
-from geoguide.errors import ConfigError
+from geoguide.arguments import read_arguments
+from geoguide.cli import Command
+from geoguide.errors import ConfigError, DataError
+from geoguide.experiments.presets import preset
+from geoguide.experiments.run import run
+from geoguide.frozen import config_hash
 from geoguide.pipeline import prepare, ranks
 from geoguide.pipeline.config import ExperimentConfig, TrainConfig
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
 fabric = pytest.mark.skipif(importlib.util.find_spec("lightning_fabric") is None, reason="extra devices not installed")
 
 
@@ -63,6 +70,28 @@ def test_two_processes_follow_one(name: str, tiny: ExperimentConfig, tiny_scenes
     assert 0 <= first["waited"] < 1
 
 
+@fabric
+def test_where_the_first_is_killed_another_one_says_so_once(tiny: ExperimentConfig, tmp_path: Path) -> None:
+    ended = start(tmp_path, 3, "as-written", 0, 2)
+    said = [line for line in ended.stderr.splitlines() if line.startswith("geoguide:")]
+    assert ended.returncode == -9 and len(said) == 1, ended.stderr
+    assert "a process of the 3 of this training ended; run the same command again" in said[0]
+
+
+@fabric
+def test_two_processes_write_the_record_of_one(tiny: ExperimentConfig, tmp_path: Path) -> None:
+    """Of the same config, once, and each knows it; numbers differ by the order of a sum in float32."""
+    done = start(tmp_path, 2, "works-best", "record")
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"record-{rank}.json").read_text()) for rank in (0, 1))
+    alone = run(two_processes.config("works-best"), folder=tmp_path / "alone", device="cpu", progress=False)
+    (path,) = tmp_path.glob("mini-scannet/*.json")
+    assert path.name == alone.file.name and json.loads(path.read_text()) == first == second
+    for part in ("id", "name", "config", "protocol", "regions", "data", "source"):
+        assert first[part] == alone.raw[part], part
+    assert first["metrics"]["miou"] == pytest.approx(alone.metrics.miou, abs=0.5)
+
+
 def test_a_step_of_two_batches_is_the_mean_of_both(tiny: ExperimentConfig, tiny_scenes: dict) -> None:
     """The oracle: gradients of each batch alone, averaged by hand."""
     from geoguide.pipeline.train import _State
@@ -101,6 +130,65 @@ def test_what_several_processes_cannot_share_is_refused() -> None:
         TrainConfig(batches_per_step=0)
     with pytest.raises(ConfigError, match="--device must be auto, cpu or cuda beside --devices"):
         ranks.launch(2, 1, "cuda:1")
+
+
+@fabric
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"SLURM_NTASKS_PER_NODE": "1", "SLURM_NTASKS": "2"}, "--ntasks-per-node=1` does not match"),
+        ({"SLURM_NTASKS": "2"}, "--ntasks=2"),
+        ({"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "2"}, "expected 4 processes, found 1"),
+    ],
+)
+def test_what_slurm_has_not_started_is_one_line(given: dict, found: str, tmp_path: Path) -> None:
+    """In another process: Fabric leaves a process group behind."""
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "t", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+    slurm |= {"SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "localhost", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    words = "from geoguide.cli import main; main(['train', '--devices', '2', '--nodes', '2', '--device', 'cpu'])"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    options = {"capture_output": True, "text": True, "timeout": 100, "check": False, "env": inherited | slurm | given}
+    ended = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, **options)
+    said = [line for line in ended.stderr.splitlines() if line.startswith("geoguide:")]
+    assert ended.returncode == 2 and len(said) == 1, ended.stderr
+    assert said[0].startswith("geoguide: --devices 2 --nodes 2: ") and found in said[0]
+    assert "srun --nodes=2 --ntasks-per-node=2" in said[0]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_checkpoints_of_other_steps_are_refused_once(
+    tiny: ExperimentConfig, tiny_scenes: dict, tmp_path: Path, rank: int
+) -> None:
+    """A machine that does not see the others' disk has no checkpoint, or an older one."""
+
+    class Of(ranks.Ranks):
+        size = 2
+
+        def gather(self, value: int) -> list[int]:
+            return [value, 7]
+
+    here = Of()
+    here.rank = rank
+    two = tiny.replace(train__steps=4, train__batches_per_step=2)
+    with pytest.raises(DataError, match=r"go on from steps 0, 7: checkpoints must lie on a disk") as refused:
+        fit(two, train=tiny_scenes["train"], val=[], device="cpu", progress=False, run_dir=tmp_path, ranks=here)
+    assert isinstance(refused.value, ranks.LostRankError) == (rank > 0)
+
+
+DOCUMENTED = re.compile(r"geoguide (train [^`#(\n]*--devices +\w+[^`#(\n]*)")
+
+
+def test_documented_commands_of_several_processes_are_accepted() -> None:
+    """Every one in the README, the book and the notebooks, with 3 for N."""
+    texts = [ROOT / "README.md", *(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.py")]
+    commands = [found for path in texts for found in DOCUMENTED.findall(path.read_text("utf-8"))]
+    assert len(commands) >= 3
+    for command in commands:
+        asked = read_arguments(Command, command.replace(" N", " 3").split(), "")
+        batches = asked.experiment().train.batches_per_step
+        assert batches == asked.devices * asked.nodes > 1, command
+    plain = read_arguments(Command, ["train"], "").experiment()
+    assert config_hash(plain) == config_hash(preset("works-best"))
 
 
 def test_without_fabric_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """LAS, LAZ and E57: files that laspy and pye57 wrote themselves, whole and harmed."""
 
 import json
+import struct
 from pathlib import Path
 from types import ModuleType
 
@@ -204,6 +205,36 @@ def test_harmed_files_are_one_line(laspy, pye57, cloud, tmp_path: Path, suffix: 
         with pytest.raises(DataError) as error:
             load_points(path)
         assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.4"])
+@pytest.mark.parametrize("suffix", surveys.LAS)
+def test_counts_that_a_file_cannot_hold_are_named(laspy, cloud, tmp_path: Path, suffix: str, version: str) -> None:
+    """laspy goes round two thousand million times for some, and the reader of LAZ ends the process for others."""
+    header = laspy.LasHeader(point_format=3, version=version)
+    data = laspy.LasData(header)
+    data.x, data.y, data.z = cloud[0].T
+    path = tmp_path / f"a{suffix}"
+    data.write(path)
+    whole, kept = path.read_bytes(), len(read_las(path).points)
+    begin = struct.unpack_from("<I", whole, 96)[0]
+    changes = {"number of variable length records": (100, "<I", 0x7F000000), "start of the points": (96, "<I", 2**31)}
+    if version == "1.4":
+        changes |= {"number of extended records": (243, "<I", 0x7F000000)}
+    if suffix == ".laz":
+        table = struct.unpack_from("<q", whole, begin)[0]
+        changes |= {"number of compressed chunks": (table + 4, "<I", 0xFFFFFFFF)}
+    else:
+        where = (247, "<Q", kept + 1) if version == "1.4" else (107, "<I", kept + 1)
+        changes |= {"number of points (truncated?)": where}
+    for field, (place, kind, value) in changes.items():
+        harmed = bytearray(whole)
+        struct.pack_into(kind, harmed, place, value)
+        path.write_bytes(harmed)
+        with pytest.raises(DataError) as error:
+            read_las(path)
+        assert str(error.value).startswith(f"{path}: {field} must be at most ") and f"found {value}" in str(error.value)
+        assert surveys.las_columns(path) == set()
 
 
 def test_files_without_points_are_one_line(laspy, tmp_path: Path) -> None:

@@ -215,6 +215,21 @@ class DropPath(nn.Module):
         return feat * (feat.new_empty(len(feat), 1).bernoulli_(keep) / keep)
 
 
+def drops(network: nn.Module) -> bool:
+    """Say whether a network draws from torch's generator while it is trained.
+
+    Args:
+        network: Any.
+
+    Returns:
+        True where it holds a layer of this file, or a `nn.Dropout`, that drops a share above 0 at random.
+    """
+    shares = ((DropPath, "share"), (PatchAttention, "dropout"), (nn.Dropout, "p"))
+    return any(
+        isinstance(part, kind) and getattr(part, name) > 0 for part in network.modules() for kind, name in shares
+    )
+
+
 class Block(nn.Module):
     """x += cpe(x); x += attention(norm x); x += mlp(norm x). Names and nesting are the official ones.
 

@@ -276,8 +276,7 @@ def real_costs(gpu_tflops: float, gpus: int = 1) -> pd.DataFrame:
     rows = {}
     for there in benchmarks():
         trained, scored = (len(load_split(there.name, split)) for split in ("train", "val"))
-        gigabytes, listed = _published(there.name)
-        points = round(gigabytes * 1e9 / (HALF * Work(1, 1).channels * listed))
+        points = points_of_a_scene(there.name)
         work = Work(trained, points, validated=scored, steps=EPOCHS * REAL_SCENES)
         cost = estimate(work, gpus=gpus, gpu_tflops=gpu_tflops)
         rows[there.title] = {"scenes": trained, "points of a scene": points} | {
@@ -387,6 +386,19 @@ def compared(folder: Path | None = None) -> pd.DataFrame:
 
 def _holds(times: float) -> str:
     return "yes" if 2 - TRUE <= 1 / times <= TRUE else "no"
+
+
+def points_of_a_scene(name: str) -> int:
+    """How many points of a benchmark's scene have a feature in the files that OpenScene published, by their size.
+
+    Args:
+        name: The benchmark.
+
+    Returns:
+        The mean over its scenes.
+    """
+    gigabytes, listed = _published(name)
+    return round(gigabytes * 1e9 / (HALF * Work(1, 1).channels * listed))
 
 
 def _published(name: str) -> tuple[float, int]:

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,20 +21,22 @@ from typing import Any
 import pandas as pd
 import torch
 
-from geoguide.benchmarks.scenes import generate
+from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.errors import ConfigError, DataError, require
-from geoguide.experiments.needs import measured, resources
-from geoguide.experiments.pools import prepare_data
+from geoguide.experiments.needs import measured, preparation, resources
+from geoguide.experiments.pools import prepare_data, take_gpu
 from geoguide.experiments.records import Record, find, find_all, frame, record_path, stored
 from geoguide.experiments.run import data_key, run
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.paths import PACKAGE, cache_root, clone, results_root, runs_root, sweep, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
+from geoguide.pipeline.stages import VERSIONS
 from geoguide.text_files import parse_json, read_text
 from geoguide.worlds.jobs import MANIFEST
 
+PREPARING = 4  # processes of a job that prepares scenes, as `grid.smk` has it
 WORKFLOW = PACKAGE / "experiments" / "grid.smk"
 _WHERE_TO_RUN = ("--cores", "-c", "--jobs", "-j", "--executor", "-e", "--profile", "--workflow-profile")
 
@@ -49,7 +52,8 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
         As JSON types, all paths absolute: `folder`, where this process works, which paths in configs may count from;
         `results`, the folder of records; `table`, what is made in the end; `clone`, the repository that the package
         runs from, or None; `data`, by manifest what is generated; `scenes`, by key the stamp, the manifests and a
-        config of prepared scenes; `rows`, by hash the record, the key of its scenes, its resources (see `resources`)
+        config of prepared scenes, and the resources of preparing them (see `needs.preparation`; nothing for scenes that
+        are still to be generated); `rows`, by hash the record, the key of its scenes, its resources (see `resources`)
         and its config.
 
     Raises:
@@ -61,13 +65,16 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     for config in configs:
         there = stored(config)
-        key = hashlib.sha256(data_key(config).encode()).hexdigest()[:12]
+        decides = data_key(config) + json.dumps(VERSIONS, sort_keys=True)  # stages of a new number are prepared anew
+        key = hashlib.sha256(decides.encode()).hexdigest()[:12]
         made = _generated(config)
         for manifest, described in made.items():
             known_data = data.setdefault(manifest, [])
             known_data += [] if described in known_data else [described]
         stamp = (cache_root() / "prepared" / f"{key}.json").absolute()
-        scenes.setdefault(key, {"stamp": str(stamp), "data": list(made), "config": to_dict(config)})
+        if key not in scenes:
+            about = {"stamp": str(stamp), "data": list(made), "config": to_dict(config)}
+            scenes[key] = about | {"resources": _preparation(config)}
         rows[config_hash(config)] = {
             "record": str((there[0] if there else record_path(config)).absolute()),
             "scenes": key,
@@ -84,6 +91,15 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
         "scenes": scenes,
         "rows": rows,
     }
+
+
+def _preparation(config: ExperimentConfig) -> dict[str, int]:
+    """What preparing the scenes of an experiment takes, where they are there to be counted."""
+    splits = ((config.data, "train"), (config.data, "val"), (config.tested().data, "test"))
+    if any(data.generated and not (data.folder / MANIFEST).is_file() for data, _ in splits):
+        return {}
+    count = sum(len(list_sources(data, split)) for data, split in splits)
+    return preparation(config, count, PREPARING)
 
 
 def _generated(config: ExperimentConfig) -> dict[str, dict[str, Any]]:
@@ -185,7 +201,8 @@ def prepare_scenes(held: dict[str, Any], key: str, workers: int) -> None:
 def run_row(held: dict[str, Any], row: str) -> Record:
     """Make the record of one row, where it is not there.
 
-    On one thread, as the built-in pool's workers: rows side by side beat one row on many threads.
+    On one thread, as the built-in pool's workers: rows side by side beat one row on many threads. Of several GPUs that
+    the scheduler has left in sight (on one machine all of them) it takes one by its hash.
 
     Args:
         held: The plan.
@@ -203,6 +220,7 @@ def run_row(held: dict[str, Any], row: str) -> Record:
         raise DataError(f"the plan's row {row} is {config_hash(config)} to this version: write the plan again")
     sweep(record_path(config, folder).parent)
     torch.set_num_threads(1)
+    take_gpu(int(row, 16))
     return find(config, folder) or run(config, folder=folder, progress=False)
 
 
@@ -236,7 +254,8 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
         path: Where the plan is written; Snakemake keeps its notes beside it.
         configs: The experiments.
         workers: Cores of this machine that may be used; unread where `passed` says where to run.
-        passed: Further options of Snakemake.
+        passed: Further options of Snakemake. Its jobs call the package by this process' Python, or, where an executor
+            of other machines is named, as `geoguide`, unless `--config geoguide=...` says otherwise.
 
     Returns:
         The records, in the order of the configs.
@@ -251,8 +270,10 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
     command += ["--nolock", "--rerun-incomplete"]
     if not any(word.split("=")[0] in _WHERE_TO_RUN for word in passed):
         command += ["--cores", str(workers)]
-    own = f"geoguide={sys.executable} -m geoguide.cli"
-    process = subprocess.Popen([*command, *passed, "--config", f"plan={path.absolute()}", own])
+    rest, given = _without_config(passed)
+    own = [] if _elsewhere(passed) else [f"geoguide={sys.executable} -m geoguide.cli"]
+    settings = [*own, *given, f"plan={path.absolute()}"]  # the last of a name holds
+    process = subprocess.Popen([*command, *rest, "--config", *settings])
     try:
         code = process.wait()
     except BaseException:  # it ends its jobs on its own signal, and they are not left behind
@@ -262,6 +283,52 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
     if code:
         raise DataError(f"snakemake ended with exit code {code}; run the same command again to go on")
     return find_all(configs)
+
+
+def _without_config(passed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Snakemake's options without its settings (`--config A=B C=D`), and these: of several --config it takes the last.
+
+    Args:
+        passed: The options.
+
+    Returns:
+        The others, and the settings.
+
+    Example:
+        >>> _without_config(["--jobs", "2", "--config", "gpu=1", "mem_mb=9", "-n", "-C", "runtime=5"])
+        (['--jobs', '2', '-n'], ['gpu=1', 'mem_mb=9', 'runtime=5'])
+    """
+    rest: list[str] = []
+    given: list[str] = []
+    reading = False
+    for word in passed:
+        option, _, value = word.partition("=")
+        if option in ("--config", "-C"):
+            reading = True
+            given += [value] if value else []
+        elif word.startswith("-C"):
+            given.append(word[2:])
+        elif reading and not word.startswith("-"):
+            given.append(word)
+        else:
+            reading = False
+            rest.append(word)
+    return rest, given
+
+
+def _elsewhere(passed: Sequence[str]) -> bool:
+    """Whether options of Snakemake, or a profile that they name, have jobs run on other machines."""
+    named: dict[str, str] = {}
+    for word, following in zip(passed, [*passed, ""][1:], strict=True):
+        option, joined, value = word.partition("=")
+        named[option] = value if joined else following
+    executor = named.get("--executor") or named.get("-e")
+    profiles = (named.get("--profile"), named.get("--workflow-profile"), os.environ.get("SNAKEMAKE_PROFILE"))
+    for profile in profiles if executor is None else ():
+        for path in sorted(Path(profile).glob("config*.yaml")) if profile else ():
+            line = re.search(r"^executor:\s*['\"]?([\w-]+)", read_text(path, "profile"), re.MULTILINE)
+            executor = executor or (line and line[1])
+    return executor not in (None, "local", "dryrun")
 
 
 def _snakemake() -> list[str]:

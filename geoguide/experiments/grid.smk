@@ -39,8 +39,8 @@ def any_of(names):
     return "|".join(names) or "(?!)"
 
 
-def asked(wildcards, name):
-    return ROWS[wildcards.row]["resources"].get(name, UNMEASURED[name])
+def asked(about, name):
+    return about["resources"].get(name, UNMEASURED[name])
 
 
 localrules: all, tables, book
@@ -65,7 +65,10 @@ rule scenes:
         key=any_of(SCENES),
         folder=any_of({str(Path(scenes["stamp"]).parent) for scenes in SCENES.values()}),
     threads: 4
-    resources: **UNMEASURED, **GPUS
+    resources:
+        runtime=lambda wildcards: asked(SCENES[wildcards.key], "runtime"),
+        mem_mb=lambda wildcards: asked(SCENES[wildcards.key], "mem_mb"),
+        **GPUS,
     shell: "{GEOGUIDE} grid scenes {PLAN:q} {wildcards.key} --workers {threads}"
 
 
@@ -75,8 +78,8 @@ rule record:
     wildcard_constraints: row=any_of(TODO), dataset="[^/]+", name="[^/]+"
     threads: 1
     resources:
-        runtime=lambda wildcards: asked(wildcards, "runtime"),
-        mem_mb=lambda wildcards: asked(wildcards, "mem_mb"),
+        runtime=lambda wildcards: asked(ROWS[wildcards.row], "runtime"),
+        mem_mb=lambda wildcards: asked(ROWS[wildcards.row], "mem_mb"),
         **GPUS,
     shell: "{GEOGUIDE} grid record {PLAN:q} {wildcards.row}"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoguide.errors import ConfigError, DataError
+from geoguide.experiments.cost import Work, estimate, points_of_a_scene
 from geoguide.frozen import from_dict
 from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
@@ -85,6 +86,29 @@ def resources(config: ExperimentConfig, known: Sequence[Measured]) -> dict[str, 
         if memory and "mem_mb" not in asked:
             asked["mem_mb"] = math.ceil(MEMORY_MARGIN * max(memory))
     return asked
+
+
+def preparation(config: ExperimentConfig, scenes: int, workers: int) -> dict[str, int]:
+    """What to ask a scheduler for, to prepare the scenes of an experiment, by the cost model (see `cost.estimate`).
+
+    Args:
+        config: The experiment. A scene of its benchmark counts, and the released backbone: generated scenes are smaller
+            and other backbones faster.
+        scenes: How many, of all splits.
+        workers: Processes side by side.
+
+    Returns:
+        `runtime` (minutes) of the frozen features, with a margin, and `mem_mb`: for each process what a training takes,
+        since preparation itself was not measured.
+
+    Example:
+        >>> one, two = (preparation(ExperimentConfig(), scenes, 4) for scenes in (500, 1000))
+        >>> one["mem_mb"] == two["mem_mb"], abs(two["runtime"] - 2 * one["runtime"]) <= 1
+        (True, True)
+    """
+    cost = estimate(Work(scenes=scenes, points=points_of_a_scene(config.data.benchmark)))
+    minutes, memory = cost.frozen_hours * 60 / workers, cost.memory_gib * 1024 * workers
+    return {"runtime": math.ceil(TIME_MARGIN * minutes), "mem_mb": math.ceil(MEMORY_MARGIN * memory)}
 
 
 def _alike(config: ExperimentConfig) -> tuple[str, str, str]:

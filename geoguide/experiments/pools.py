@@ -49,16 +49,17 @@ def run_all(
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
             (checkpoints_root() / checkpoint_name(config)).unlink(missing_ok=True)
-    if workers == 1 or len(todo) < 2:  # every run prepares what it lacks, so that the first records are there soon
-        for config in tqdm(todo, "runs"):
-            run(config, folder=folder, progress=False)
-    else:
+    if workers > 1 and todo:
         with _processes(workers) as pool:
             different = {data_key(config): config for config in todo}.values()
             prepare_by(pool, [part for config in different for part in _splits(config)])
-            jobs = [pool.submit(run, config, folder=folder, progress=False) for config in todo]
-            for job in tqdm(jobs, "runs"):
+            side_by_side = todo if len(todo) > 1 else []
+            jobs = [pool.submit(run, config, folder=folder, progress=False) for config in side_by_side]
+            for job in tqdm(jobs, "runs", disable=not jobs):
                 job.result()
+        todo = [] if side_by_side else todo
+    for config in tqdm(todo, "runs", disable=not todo):  # one worker prepares for each row what that lacks, so that the
+        run(config, folder=folder, progress=False)  # first records are there soon; one row has all threads
     return find_all(configs, folder)
 
 
@@ -76,7 +77,16 @@ def _processes(workers: int) -> Generator[Executor]:
 def _begin_worker(turns: Queue) -> None:
     """One thread, and of several GPUs the one whose turn it is."""
     begin_worker()
-    number, gpus = turns.get(), torch.cuda.device_count()
+    take_gpu(turns.get())
+
+
+def take_gpu(number: int) -> None:
+    """Make one of several GPUs this thread's own; `resolve_device` then names it.
+
+    Args:
+        number: Of the worker, or any that differs between processes; GPUs are given in turn.
+    """
+    gpus = torch.cuda.device_count()
     if gpus > 1:
         torch.cuda.set_device(number % gpus)
 

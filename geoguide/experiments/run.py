@@ -28,7 +28,8 @@ from geoguide.labels import load_label_set
 from geoguide.paths import check_writable, checkpoints_root, records_advice, results_root, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import Evaluation, evaluate, evaluate_label_sets
-from geoguide.pipeline.prepare import prepare_split
+from geoguide.pipeline.prepare import prepare_shared, prepare_split
+from geoguide.pipeline.ranks import ALONE, Ranks
 from geoguide.pipeline.student import student_kind
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
@@ -88,7 +89,14 @@ def need(found: Sequence[Record], what: str, edition: Edition = "small") -> None
         raise DataError(f"{results_root()}: no record of the {edition} edition of {what}: {advice}")
 
 
-def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "auto", progress: bool = True) -> Record:
+def run(
+    config: ExperimentConfig,
+    *,
+    folder: Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    ranks: Ranks = ALONE,
+) -> Record:
     """Train and score one experiment and write its record (validation scenes for choosing, test scenes for reporting).
 
     Args:
@@ -96,33 +104,46 @@ def run(config: ExperimentConfig, *, folder: Path | None = None, device: str = "
         folder: Of the records; None for `paths.results_root()`.
         device: auto, cpu or cuda.
         progress: Whether to show progress bars.
+        ranks: The processes that train together (see `pipeline.ranks`). Each calls this alike; the first one scores and
+            writes.
 
     Returns:
-        The record as it was written.
+        The record as it was written, in every process.
+
+    Raises:
+        LostRankError: Another process is gone.
     """
     begin, path = time.perf_counter(), record_path(config, folder)
     check_writable(path.parent)
     with PeakMemory() as peak:
-        raw = _run(config, device, progress)
+        raw = _run(config, device, progress and ranks.first, ranks)
     memory = None if peak.megabytes is None else round(peak.megabytes)
     raw |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
-    write_text(path, dumps(raw))
-    for older in stored(config, folder):
-        if older != path:  # of the same experiment, when its row had another name
-            older.unlink()
+    if ranks.first:
+        write_text(path, dumps(raw))
+        for older in stored(config, folder):
+            if older != path:  # of the same experiment, when its row had another name
+                older.unlink()
+    raw = ranks.of_first(lambda: raw)
     return replace(Record.of(raw), file=path)
 
 
-def _run(config: ExperimentConfig, device: str, progress: bool) -> dict[str, Any]:
-    """What the record holds, without time and memory."""
+def _run(config: ExperimentConfig, device: str, progress: bool, ranks: Ranks) -> dict[str, Any]:
+    """What the record holds, without time and memory; nothing in any process but the first."""
     tested = config.tested()
+    if ranks.size > 1:
+        for part, split in ((config, "train"), (config, "val"), (tested, "test")):
+            prepare_shared(part, split, ranks, device=ranks.device or device, progress=progress)
     train, val = (_scenes(data_key(config), split, device) for split in ("train", "val"))
     test = _scenes(data_key(tested), "test", device)
     student = training = None
     if config.protocol.mode != "fusion":
-        fitted = fit(config, train=train, val=val, device=device, run_dir=checkpoints_root(), progress=progress)
+        place = checkpoints_root()
+        fitted = fit(config, train=train, val=val, device=device, run_dir=place, progress=progress, ranks=ranks)
         history = [{k: _short(k, v) for k, v in row.items()} for row in fitted.history]
         student, training = fitted.student, {"history": history}
+    if not ranks.first:
+        return {}
     label_set, others = tested.data.label_set, config.evaluation.label_sets
     on_test = evaluate_label_sets(tested, student, test, (label_set, *others))
     on_val = evaluate(config, student, scenes=val) if len(val) else None

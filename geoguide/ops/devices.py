@@ -12,7 +12,8 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         name: "cpu"; "cuda" or "cuda:N", a GPU; or "auto": the GPU when there is one, else the CPU.
 
     Returns:
-        The device.
+        The device; of a GPU with its number, that of the thread's current one where the name has none. Other threads
+        have another current one, and would take their own for "cuda".
 
     Raises:
         InputError: Another name, or a GPU that is not there.
@@ -25,7 +26,7 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         geoguide.errors.InputError: device must be auto, cpu, cuda or cuda:N, found 'gpu'
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
@@ -37,4 +38,23 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         raise InputError(f"device {str(name)!r}: {why}; take auto or cpu")
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise InputError(f"device {str(name)!r}: there are {torch.cuda.device_count()} GPUs, numbered from 0")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
     return device
+
+
+def put(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Put a tensor of the CPU on a device; to a GPU by pinned memory, so that nothing here waits for the copy.
+
+    What is computed there afterwards waits for it: both are in the order of the device's default stream.
+
+    Args:
+        tensor: On the CPU.
+        device: Where to.
+
+    Returns:
+        The tensor there.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -3,7 +3,8 @@
 Only files with the names that this package gives are counted or removed, in the folders where it puts them: generated
 worlds, models, records and other people's files stay, links are neither followed nor removed. A command that runs
 meanwhile goes on: arrays that it has mapped stay readable until it ends, others are computed again. Compiled code of
-numba (`cache/numba`) and notes of a few kilobytes that name scenes stay, too.
+numba (`cache/numba`) and notes of a few kilobytes that name scenes stay, too. What the grid noted of scenes whose every
+stage is there (`cache/prepared`) goes with any stage.
 """
 
 import contextlib
@@ -32,11 +33,13 @@ WHAT = {  # every kind, and what it takes to have it again
     "text": "embedded sentences; the text model runs again",
     "checkpoints": "of trainings; interrupted ones begin anew, finished ones where another scoring needs them",
 }
+ELSEWHERE = ("frames", "text", "checkpoints")  # kinds that are no stages of scenes
 LARGE = ("lifted", "kept", "geometry", "means")  # the bulk, and made again from the rest without being asked
 
 _SCENE = re.compile(r".+-[0-9a-f]{12}")  # `Stages`: <scene>-<fingerprint>
 _STAGE = re.compile(r"(?P<stem>(?P<kind>[a-z_]+)-[0-9a-f]{10})\.(json|[a-z]+\.npy)")  # `StageCache`
 _MODEL = re.compile(r"[A-Za-z0-9.-]*-[0-9a-f]{16}")  # `FrameCache`: <model>-<hash of identity>
+_PREPARED = re.compile(r"[0-9a-f]{12}\.json")  # `grid.prepare_scenes`
 _FRAME = re.compile(r"(?P<stem>[0-9a-f]{32})\.npy")
 _SENTENCE = re.compile(r"(?P<stem>[0-9a-f]{32})\.npz")  # `TextEncoder`
 _TRAINING = re.compile(r"(?P<stem>([A-Za-z0-9.+-]+-)?[0-9a-f]{10})\.pt")  # `fit`, and `train_and_save` of networks
@@ -120,6 +123,8 @@ def clean(
     for entry in entries():
         (chosen if entry.kind in kinds and entry.written <= before else others).append(entry)
     if not dry_run:
+        if any(entry.kind not in ELSEWHERE for entry in chosen):
+            _forget_prepared()
         for folder in {path.parent for entry in chosen for path in entry.files}:
             sweep(folder)
         for entry in tqdm(chosen, "clean", disable=not progress or not chosen):
@@ -128,6 +133,15 @@ def clean(
                     path.unlink(missing_ok=True)
     sums = _counted(chosen)
     return Cleaned({kind: sums[kind] for kind in WHAT if kind in kinds}, _counted(others), not dry_run)
+
+
+def _forget_prepared() -> None:
+    """Remove the notes that all stages of some scenes are there, before one of the stages goes."""
+    folder = cache_root() / "prepared"
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _PREPARED.fullmatch(path.name) and _is_own(path):
+            with writing(path):
+                path.unlink(missing_ok=True)
 
 
 def entries() -> list[Entry]:

@@ -21,6 +21,7 @@ from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.sources import SceneSource
 from geoguide.locks import end_with_parent
+from geoguide.ops.devices import resolve_device
 from geoguide.paths import cache_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.ranks import Ranks
@@ -100,8 +101,8 @@ class PreparedScenes(Sequence[PreparedScene]):
         training: bool = False,
     ) -> None:
         self.sources = tuple(sources)
-        opened = functools.lru_cache(open_scenes())
-        self._open = opened(lambda number: prepare(self.sources[number], config, device=device, training=training))
+        place, opened = resolve_device(device), functools.lru_cache(open_scenes())  # the same in a thread that reads
+        self._open = opened(lambda number: prepare(self.sources[number], config, device=place, training=training))
 
     def __len__(self) -> int:
         return len(self.sources)

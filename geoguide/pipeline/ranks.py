@@ -9,22 +9,32 @@ the same weights, up to the order of that sum.
 Networks here are small beside a step, so the gradients are averaged at once behind the last batch, as one vector.
 """
 
+import atexit
+import contextlib
+import datetime
 import importlib.util
+import os
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from geoguide.errors import ConfigError, DataError
+from geoguide import locks
+from geoguide.errors import ConfigError, DataError, first_line
+from geoguide.paths import temporary_root
 
 Answer = TypeVar("Answer")
+# One process may wait for another that generates, prepares its share of the scenes, or scores; the default is half an
+# hour. One that is gone is known by its connection, without waiting.
+PATIENCE = datetime.timedelta(days=7)
 BY_FABRIC = "several devices need lightning-fabric: pip install 'geoguide[devices]'"
 
 
 class LostRankError(DataError):
-    """Another process of the training is gone. The first process says so; the others end without a word."""
+    """Another process of the training is gone. Where `Ranks.speaks`, that is said; the others end without a word."""
 
 
 class Ranks:
@@ -84,6 +94,28 @@ class Ranks:
         """
         return ask()
 
+    def gather(self, value: Answer) -> list[Answer]:
+        """What every process has, told to all.
+
+        Args:
+            value: Of this process.
+
+        Returns:
+            The values by rank.
+
+        Raises:
+            LostRankError: Another process is gone.
+        """
+        return [value]
+
+    def speaks(self) -> bool:
+        """Whether this process says that another one is gone, so that there is one line on each machine.
+
+        Returns:
+            True in the first process of a machine, or, where that one was killed, in one of the others there.
+        """
+        return True
+
     def wait(self) -> None:
         """Wait until every process is here.
 
@@ -138,6 +170,19 @@ class FabricRanks(Ranks):
     def __init__(self, fabric: Any) -> None:
         self._fabric = fabric
         self.rank, self.size, self.device = fabric.global_rank, fabric.world_size, fabric.device
+        name = self.of_first(lambda: f"training-{os.getpid()}-{time.time_ns()}")
+        self._leader = _Leader(temporary_root() / name, self, leads=fabric.local_rank == 0)
+
+    def speaks(self) -> bool:
+        """As the mark of the first process of this machine says (see `Ranks.speaks`)."""
+        return self._leader.is_here or self._leader.was_killed()
+
+    def gather(self, value: Answer) -> list[Answer]:
+        """By objects that are sent round (see `Ranks.gather`)."""
+        with _lost(self):
+            everyone: list[Any] = [None] * self.size
+            torch.distributed.all_gather_object(everyone, value)
+        return everyone
 
     def average(self, values: Tensor) -> Tensor:
         """The mean by the back end (see `Ranks.average`)."""
@@ -157,14 +202,47 @@ class FabricRanks(Ranks):
 
     def average_numbers(self, values: dict[str, float]) -> dict[str, float]:
         """Means of what every process sends to all (see `Ranks.average_numbers`)."""
-        with _lost(self):
-            everyone: list[Any] = [None] * self.size
-            torch.distributed.all_gather_object(everyone, values)
+        everyone = self.gather(values)
         names = dict.fromkeys(name for one in everyone for name in one)
         return {name: sum(one.get(name, 0.0) for one in everyone) / self.size for name in names}
 
 
-@contextmanager
+class _Leader:
+    """Tells whether the first process on this machine was killed: it holds a file locked, which it removes as it ends.
+
+    Args:
+        mark: The file.
+        ranks: All processes; each makes this at the same time.
+        leads: Whether this is that process.
+
+    Attributes:
+        is_here: As `leads`.
+    """
+
+    def __init__(self, mark: Path, ranks: Ranks, *, leads: bool) -> None:
+        self.is_here, self._mark = leads, mark
+        if leads:
+            mark.parent.mkdir(mode=0o700, exist_ok=True)
+            self._handle = os.open(mark, os.O_CREAT | os.O_RDWR)
+            with contextlib.suppress(OSError):  # no locks here: then nobody speaks for a process that was killed
+                locks.take(self._handle)
+            atexit.register(mark.unlink, missing_ok=True)  # a kill leaves it
+        ranks.wait()
+        if not leads:
+            self._handle = os.open(mark, os.O_RDWR)
+
+    def was_killed(self) -> bool:
+        """Wait until that process is gone; True in one of those that ask, where it did not end by itself."""
+        try:
+            locks.take(self._handle)
+        except OSError:
+            return False
+        left = os.fstat(self._handle).st_nlink > 0
+        self._mark.unlink(missing_ok=True)
+        return left
+
+
+@contextlib.contextmanager
 def _lost(ranks: Ranks) -> Generator[None]:
     """What the back ends raise where a process no longer answers is one error."""
     try:
@@ -179,15 +257,17 @@ def launch(devices: int, nodes: int, device: str) -> Ranks:
 
     Args:
         devices: Processes on each machine, one for each GPU where GPUs are used.
-        nodes: Machines; on each the command is started once, by Slurm, torchrun or by hand with `MASTER_ADDR`,
-            `MASTER_PORT` and `NODE_RANK`.
+        nodes: Machines. Slurm starts the command once for each process (`srun --ntasks-per-node=DEVICES`), and so does
+            torchrun; else it is started by hand once on each machine, with `MASTER_ADDR`, `MASTER_PORT` and
+            `NODE_RANK`.
         device: auto, cpu or cuda.
 
     Returns:
         This process among them.
 
     Raises:
-        ConfigError: lightning-fabric is not installed, or one device is named and several are asked for.
+        ConfigError: lightning-fabric is not installed, one device is named and several are asked for, there are not
+            so many, or Slurm has not started so many processes.
     """
     if devices * nodes == 1:
         return ALONE
@@ -196,9 +276,18 @@ def launch(devices: int, nodes: int, device: str) -> Ranks:
     if importlib.util.find_spec("lightning_fabric") is None:
         raise ConfigError(BY_FABRIC)
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     kind = "cuda" if gpu else "cpu"
-    fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy="ddp")
-    fabric.launch()
+    strategy, asked = DDPStrategy(timeout=PATIENCE), f"--devices {devices} --nodes {nodes}"
+    started = f"Slurm takes `srun --nodes={nodes} --ntasks-per-node={devices}`, which starts each process"
+    try:
+        fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=strategy)
+        fabric.launch()
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"{asked}: {first_line(error)} ({started})") from None
+    if fabric.world_size != devices * nodes:
+        raise ConfigError(f"{asked}: expected {devices * nodes} processes, found {fabric.world_size} ({started})")
     return FabricRanks(fabric)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from geoguide.backbones.point_transformer_layers import drops
 from geoguide.benchmarks.named import shown
 from geoguide.errors import ConfigError, DataError
 from geoguide.frozen import config_hash
@@ -27,7 +28,7 @@ from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.convergence import has_converged
 from geoguide.pipeline.identity import Identity
 from geoguide.pipeline.prepare import prepare_shared
-from geoguide.pipeline.ranks import ALONE, Ranks
+from geoguide.pipeline.ranks import ALONE, LostRankError, Ranks
 from geoguide.pipeline.self_distillation import SelfDistillation, new_self_distillation
 from geoguide.pipeline.student import new_student
 from geoguide.pipeline.supervision import new_objective, supervised
@@ -175,7 +176,7 @@ class _State(Progress):
     objective: Objective
     optimizer: torch.optim.Optimizer
     second: SelfDistillation | None
-    reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
+    reader: ThreadPoolExecutor
     ahead: tuple[int, Future] | None = None  # the step whose batch is being read, and that batch
     begun: bool = False  # whether the second stage has taken what the first one left
     pulls: dict[str, float] = field(default_factory=dict)  # of the last watched step: grad_<term>, and λ by gradient
@@ -183,6 +184,7 @@ class _State(Progress):
     precision: Precision = "auto"
     waited: float = 0.0  # seconds for batches that were still being read
     elapsed: float = 0.0  # seconds of all steps
+    draws: bool = False  # whether the network drops something at random
 
     @classmethod
     def new(
@@ -209,7 +211,11 @@ class _State(Progress):
         rate, decay = config.train.learning_rate, config.train.weight_decay
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
         second = new_self_distillation(config, student)
-        return cls(config, device, student, objective, optimizer, second, ranks=ranks, precision=precision)
+        begin = (torch.cuda.set_device, (device,)) if device.type == "cuda" else ()  # a thread's own: it pins memory
+        reader = ThreadPoolExecutor(1, "reader", *begin)
+        state = cls(config, device, student, objective, optimizer, second, reader, ranks=ranks, precision=precision)
+        state.draws = drops(student.network)
+        return state
 
     def advance(self, scenes: Sequence[PreparedScene]) -> None:
         """One optimisation step; epochs visit every scene once, in a new order."""
@@ -245,7 +251,23 @@ class _State(Progress):
     def _generator(self, turn: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.config.seed * 1_000_003 + turn)
 
-    def _forward(self, batch: Supervised) -> Tensor:
+    def _begin(self, path: Path, end: int, device: torch.device) -> None:
+        super()._begin(path, end, device)
+        steps = self.ranks.gather(self.step)
+        if len({*steps}) > 1:
+            found = f"processes of this training go on from steps {', '.join(map(str, sorted({*steps})))}"
+            told = f"{path}: {found}: checkpoints must lie on a disk that all machines share"
+            raise DataError(told) if self.ranks.first else LostRankError(told)
+
+    def _forward(self, turn: int, batch: Supervised) -> Tensor:
+        """F_3d^sem; what the network draws derives from the turn, so that it is the same after a break."""
+        if not self.draws:
+            return self._computed(batch)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.config.seed * 1_000_003 + turn)
+            return self._computed(batch)
+
+    def _computed(self, batch: Supervised) -> Tensor:
         if self.precision == "float64":
             return self.student.forward(batch)
         bf16 = self.precision == "bf16" or (self.precision == "auto" and self.device.type == "cuda")
@@ -260,13 +282,13 @@ class _State(Progress):
             return
         lengths: dict[str, float] = {}
         if objective.is_due:
-            found = [objective.measure(self._forward(batch), batch, self._generator(turn)) for turn, batch in mine]
-            lengths = self.ranks.average_numbers(_means(found))
+            found = ((self._forward(turn, batch), batch, self._generator(turn)) for turn, batch in mine)
+            lengths = self.ranks.average_numbers(_means([objective.measure(*each) for each in found]))
         objective.follow(lengths)
 
     def _learn(self, turn: int, batch: Supervised, second: SelfDistillation | None) -> dict[str, float]:
         """Add the gradient of one batch; its terms, and on a watched step the lengths of their gradients."""
-        semantic, share = self._forward(batch), len(self._turns(self.step))
+        semantic, share = self._forward(turn, batch), len(self._turns(self.step))
         if second is None:
             terms = self.objective(semantic, batch, self._generator(turn))
         else:

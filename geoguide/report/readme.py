@@ -61,8 +61,7 @@ def needed() -> str:
         f"Measured in a fresh clone on {told['machine']['cpus']} cores: `make setup` {setup:.1f} minutes, `make book` "
         f"{data + book:.0f} minutes, {sum(disk.values()):.0f} GB of disk ({disk['packages']:.1f} of them packages, "
         f"{disk['data and cache']:.1f} data and a cache, which `geoguide data clean` empties). A training with "
-        f"ScanNet's points a step takes {memory:.1f} GB of memory with {opened} scenes open (chapter 10 says what more of "
-        "them add)."
+        f"ScanNet's points a step takes {memory:.1f} GB of memory, {opened} scenes open (chapter 10: what more add)."
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geoguide.backbones.mink_unet import MinkUNet, Pyramid, grid_pyramid
 from geoguide.errors import ConfigError, InputError
 from geoguide.method.batch import NO_WORD, Origin
+from geoguide.ops.devices import put
 from geoguide.ops.groups import Groups
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.prepared import PreparedScene
@@ -138,7 +139,7 @@ class OpenScene(nn.Module):
         Returns:
             float32 [V, 3]: the colours mapped to [-1, 1], or ones without `input_color`.
         """
-        values = torch.from_numpy(np.ascontiguousarray(colors, np.float32)).to(device)
+        values = put(torch.from_numpy(np.ascontiguousarray(colors, np.float32)), device)
         return values * 2 - 1 if self.config.input_color else torch.ones_like(values)
 
     def batch(self, scenes: list[PreparedScene], seed: list[int], device: torch.device) -> VoxelBatch:
@@ -157,13 +158,13 @@ class OpenScene(nn.Module):
         grid, colors, lifted, seen, _ = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         places = [part[-1] for part in parts]
         superpoints, painted = _of_points(scenes, places)
-        grid_coord, items = torch.from_numpy(grid).to(device), torch.from_numpy(item).to(device)
+        grid_coord, items = put(torch.from_numpy(grid), device), put(torch.from_numpy(item), device)
         return VoxelBatch(
             grid_coord=grid_coord,
             item=items,
             features=self.inputs(colors, device),
-            lifted=torch.from_numpy(lifted).to(device).float(),
-            seen=torch.from_numpy(seen).to(device),
+            lifted=put(torch.from_numpy(lifted), device).float(),
+            seen=put(torch.from_numpy(seen), device),
             superpoints=Groups.partition(torch.from_numpy(superpoints)).to(device),
             origins=tuple(Origin(scene.fingerprint, place) for scene, place in zip(scenes, places, strict=True)),
             pyramid=grid_pyramid(grid_coord, items),

@@ -15,6 +15,7 @@ from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices
 from geoguide.method.batch import Batch
 from geoguide.ops.arrays import as_config_error, number
+from geoguide.ops.devices import put
 from geoguide.prepared import PreparedScene
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.augment import AugmentConfig, augment_with_normals
@@ -138,7 +139,7 @@ def on_device(made: EncoderInput, rows: slice | np.ndarray, device: torch.device
         coord float32 [v, 3], grid_coord int64 [v, 3] and feat float32 [v, 9].
     """
     coord, grid_coord, feat = (
-        torch.from_numpy(part[rows]).to(device) for part in (made.coord, made.grid_coord, made.feat)
+        put(torch.from_numpy(part[rows]), device) for part in (made.coord, made.grid_coord, made.feat)
     )
     return coord, grid_coord, feat
 

@@ -36,6 +36,7 @@ from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.rooms.scan import scan_room
 
 SCAN, HOUSE, BUILDING = "scene0011_00", "2t7WUuJeko7", "2t7WUuJeko7"
+RGB = ("Red", "Green", "Blue")
 SIDE, STEP = 7, 0.5  # vertices along an edge of the corner, and metres between them
 SIZE = (12, 16)  # (H, W) of images whose size is free
 SENSOR = SensorConfig(frames=6, image_size=(30, 40), focal=36.0, **PERFECT)
@@ -120,6 +121,28 @@ def npz(folder: Path) -> None:
 def points_bin(folder: Path) -> None:
     points, _, colors = corner()
     np.concatenate([points, colors], axis=1).astype("<f4").tofile(folder / "scan.bin")
+
+
+def las(path: Path) -> None:
+    """A LAS or LAZ file, by its suffix."""
+    import laspy
+
+    points, _, colors = corner()
+    data = laspy.LasData(laspy.LasHeader(point_format=3, version="1.4"))
+    data.x, data.y, data.z = points.T
+    data.red, data.green, data.blue = colors.T
+    data.write(path)
+
+
+def e57(folder: Path) -> None:
+    import pye57
+
+    points, _, colors = corner()
+    scan = {f"cartesian{axis}": column.astype(np.float64) for axis, column in zip("XYZ", points.T, strict=True)}
+    scan |= {f"color{name}": np.ascontiguousarray(column) for name, column in zip(RGB, colors.T, strict=True)}
+    file = pye57.E57(str(folder / "scan.e57"), mode="w")
+    file.write_scan_raw(scan)
+    file.close()
 
 
 def pth(folder: Path) -> None:

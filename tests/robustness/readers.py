@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -153,7 +154,13 @@ def _training(folder: Path) -> tuple:
     return state.layer, state.step, state.history, state.sums
 
 
+SCANS = (  # by the extra `scans`
+    Reader("las", lambda folder: originals.las(folder / "scan.las"), lambda folder: load_points(folder / "scan.las")),
+    Reader("laz", lambda folder: originals.las(folder / "scan.laz"), lambda folder: load_points(folder / "scan.laz")),
+    Reader("e57", originals.e57, lambda folder: load_points(folder / "scan.e57")),
+)
 READERS = (
+    *(reader for reader in SCANS if find_spec("pye57" if reader.name == "e57" else "lazrs")),
     Reader("ply", originals.ply, lambda folder: load_points(folder / "scan.ply")),
     Reader("npz", originals.npz, lambda folder: load_points(folder / "scan.npz")),
     Reader("bin", originals.points_bin, lambda folder: load_points(folder / "scan.bin")),

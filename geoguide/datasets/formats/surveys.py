@@ -7,7 +7,7 @@ Coordinates come as float64, as the file's scale and offset or a scan's pose giv
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ STEP = 1e-4  # of written coordinates, in the file's unit
 REACH = 2**31 - 1  # steps from the offset that LAS can say
 DEEP = 257  # times a colour of 8 bits is the same one of 16
 ROWS = 1 << 18  # points that are read or written at a time: no second copy of a file is in memory
+HEADER, LONGEST_HEADER = 227, 375  # bytes of a LAS header: of version 1.0, and of 1.4
+RECORD, EXTENDED_RECORD = 54, 60  # bytes of what precedes the content of a variable length record
+COMPRESSED = 0x80  # of the point format, in LAZ
 _DAMAGES = (
     RuntimeError,
     ValueError,
@@ -62,17 +65,19 @@ def read_las(path: Path) -> Survey:
     """
     laspy = _package("laspy", path)
     path = need_file(path, "LAS file")
+    _check_las(path)
     try:
         with laspy.open(path) as reader:
             count, found = reader.header.point_count, 0
             names = set(reader.header.point_format.dimension_names)
             columns = ("red", "green", "blue") if {"red", "green", "blue"} <= names else ("intensity",) * 3
             points, colors = np.empty((count, 3)), np.empty((count, 3), np.uint16)
-            for chunk in reader.chunk_iterator(ROWS):
-                rows = slice(found, found + len(chunk))
-                for place, (axis, name) in enumerate(zip("xyz", columns, strict=True)):
-                    points[rows, place], colors[rows, place] = chunk[axis], chunk[name]
-                found += len(chunk)
+            with np.errstate(over="ignore", invalid="ignore"):  # of a damaged scale: such points are refused later
+                for chunk in reader.chunk_iterator(ROWS):
+                    rows = slice(found, found + len(chunk))
+                    for place, (axis, name) in enumerate(zip("xyz", columns, strict=True)):
+                        points[rows, place], colors[rows, place] = chunk[axis], chunk[name]
+                    found += len(chunk)
     except (laspy.errors.LaspyException, *_DAMAGES) as error:
         raise DataError(f"{path}: not a readable LAS file, truncated? ({first_line(error)})") from None
     if found != count:
@@ -83,6 +88,53 @@ def read_las(path: Path) -> Survey:
     return Survey(
         points, colors, said + (("no colours: intensity is shown as grey",) if len(set(columns)) == 1 else ())
     )
+
+
+def _check_las(path: Path) -> None:
+    """Refuse counts of a LAS or LAZ header that the file cannot hold: readers loop over them, or ask for the memory.
+
+    A file that is too short for a header, or of another kind, is left to the reader.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: A count is too large.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(LONGEST_HEADER)
+        if len(head) < HEADER or not head.startswith(b"LASF"):
+            return
+        length, begin, records = struct.unpack_from("<HII", head, 94)
+        kind, width, points = struct.unpack_from("<BHI", head, 104)
+        _fits(path, "start of the points", begin, size)
+        _fits(path, "number of variable length records", records, max(begin - length, 0) // RECORD)
+        if head[25] >= 4 and len(head) == LONGEST_HEADER:
+            begin_extended, extended, points = struct.unpack_from("<QIQ", head, 235)
+            _fits(path, "number of extended records", extended, max(size - begin_extended, 0) // EXTENDED_RECORD)
+        if not kind & COMPRESSED:
+            _fits(path, "number of points (truncated?)", points, (size - begin) // max(width, 1))
+            return
+        file.seek(begin)
+        table = _unpacked("<q", file)
+        if table == -1:  # as written to what cannot be gone back in: the place stands at the end
+            file.seek(max(size - 8, 0))
+            table = _unpacked("<q", file)
+        if table is not None and begin < table < size:
+            file.seek(table + 4)
+            _fits(path, "number of compressed chunks", _unpacked("<I", file) or 0, table - begin)
+
+
+def _fits(path: Path, field: str, found: int, most: int) -> None:
+    if found > most:
+        raise DataError(f"{path}: {field} must be at most {most}, by the size of the file, found {found}")
+
+
+def _unpacked(kind: str, file: BinaryIO) -> int | None:
+    """The next number of a file; None where it ends."""
+    content = file.read(struct.calcsize(kind))
+    return struct.unpack(kind, content)[0] if len(content) == struct.calcsize(kind) else None
 
 
 def read_e57(path: Path) -> Survey:
@@ -224,16 +276,17 @@ def las_columns(path: Path) -> set[str]:
         path: A file that is there.
 
     Returns:
-        The names; none of a file that is of another kind.
+        The names; none of a file that is of another kind, or damaged.
 
     Raises:
         DataError: The extra is not installed.
     """
     laspy = _package("laspy", path)
     try:
+        _check_las(path)
         with laspy.open(path) as reader:
             return set(reader.header.point_format.dimension_names)
-    except (laspy.errors.LaspyException, *_DAMAGES):
+    except (laspy.errors.LaspyException, DataError, *_DAMAGES):
         return set()
 
 
