@@ -146,10 +146,11 @@ def test_scenes_are_prepared_in_the_time_that_the_cost_model_says(
         grid, "list_sources", lambda data, split: [None] * {"train": 1201, "val": 312, "test": 0}[split]
     )
     (real,) = grid.plan(rows, "x")["scenes"].values()
-    seconds = 1513 * points_of_a_scene("scannet") * rates().frozen_seconds / grid.PREPARING
+    points = points_of_a_scene("scannet")
+    seconds = 1513 * points * (rates().frozen_seconds + rates().point_seconds) / grid.PREPARING
     assert real["resources"]["runtime"] == math.ceil(needs.TIME_MARGIN * seconds / 60) > 120
     assert real["resources"]["mem_mb"] == math.ceil(
-        needs.MEMORY_MARGIN * grid.PREPARING * 1024 * estimate(Work(1, 100_000)).memory_gib
+        needs.MEMORY_MARGIN * grid.PREPARING * 1024 * estimate(Work(1, points)).memory_gib
     )
     elsewhere = rows[0].replace(data__root=str(tmp_path / "not made"))
     (planned,) = grid.plan([elsewhere], "x")["scenes"].values()

@@ -98,16 +98,18 @@ def preparation(config: ExperimentConfig, scenes: int, workers: int) -> dict[str
         workers: Processes side by side.
 
     Returns:
-        `runtime` (minutes) of the frozen features, with a margin, and `mem_mb`: for each process what a training takes,
-        since preparation itself was not measured.
+        `runtime` (minutes) of frozen features and regions, with a margin, and `mem_mb`: for each process what a
+        training with one scene takes, since preparation itself was not measured.
 
     Example:
         >>> one, two = (preparation(ExperimentConfig(), scenes, 4) for scenes in (500, 1000))
         >>> one["mem_mb"] == two["mem_mb"], abs(two["runtime"] - 2 * one["runtime"]) <= 1
         (True, True)
     """
-    cost = estimate(Work(scenes=scenes, points=points_of_a_scene(config.data.benchmark)))
-    minutes, memory = cost.frozen_hours * 60 / workers, cost.memory_gib * 1024 * workers
+    points = points_of_a_scene(config.data.benchmark)
+    cost, one = (estimate(Work(scenes=count, points=points)) for count in (scenes, 1))
+    minutes = (cost.frozen_hours + cost.prepared_hours) * 60 / workers
+    memory = one.memory_gib * 1024 * workers
     return {"runtime": math.ceil(TIME_MARGIN * minutes), "mem_mb": math.ceil(MEMORY_MARGIN * memory)}
 
 
