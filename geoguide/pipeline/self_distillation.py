@@ -169,9 +169,10 @@ class MeanTeacherLabels(SelfDistillation):
         self.teacher.network.eval()
 
     def labels(self, semantic: Tensor, batch: Supervised) -> Tensor:
-        """One more forward pass (see `SelfDistillation.labels`)."""
+        """One more forward pass; rows that are no kept point have no superpoint (see `SelfDistillation.labels`)."""
         said = similarities(self.teacher.forward(batch).float(), self.text, self.config)  # [P, K]
-        return voted_labels(said, batch.superpoints)
+        rows = torch.from_numpy(np.concatenate([origin.points for origin in batch.origins]))  # [P]
+        return voted_labels(said, batch.superpoints).masked_fill(rows.to(said.device) < 0, NO_WORD)
 
     def follow(self) -> None:
         """Follow the student (see `SelfDistillation.follow`)."""
