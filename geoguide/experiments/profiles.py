@@ -140,7 +140,8 @@ def systems(dataset: str = NAMES[0]) -> list[ExperimentConfig]:
     still = fusion().replace(name="2D fusion, superpoints mean", protocol__pooled="superpoints")
     rows = [still]
     for frozen in (True, False):
-        rows += [presets.system(name, seed, frozen=frozen) for seed in presets.LONG_SEEDS for name in presets.SYSTEMS]
+        where: dict[str, Any] = {"frozen": frozen, "dataset": dataset}
+        rows += [presets.system(name, seed, **where) for seed in presets.LONG_SEEDS for name in presets.SYSTEMS]
     rows += [preset("lineage", seed=seed) for seed in presets.LONG_SEEDS]
     return [on(config, dataset) for config in rows]
 
