@@ -15,6 +15,7 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneStudent
 from geoguide.students.point_transformer import PointTransformerStudent
+from geoguide.superpoints import SuperpointConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -68,7 +69,8 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "DMA": {"objective__distillation": DistillationConfig(word_bce=True)},
     "DMA as released": {"objective__distillation": DistillationConfig("word")},
 }
-_ONE_POINT = {"superpoints__method": "points"}
+# Masks, which these systems do not read, are merged from the usual superpoints.
+_ONE_POINT = {"superpoints__method": "points", "masks__superpoints": SuperpointConfig()}
 SYSTEMS_ON: dict[str, dict[str, dict[str, Any]]] = {  # what else is theirs on a benchmark
     "nuscenes": {"SAS stage 1": _ONE_POINT, "SAS stage 2": _ONE_POINT},
 }
