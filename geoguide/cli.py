@@ -339,6 +339,7 @@ class Replicate(Place):
         "cross-domain",
         "protocols",
         "systems",
+        "systems-elsewhere",
         "dose-response",
         "quality",
         "worlds",

@@ -115,11 +115,11 @@ under(benchmark_tables.overview(by_dataset, ours).style.hide(axis="index"), ever
 #   mask; binary cross-entropy beside the plain loss. **As released**: cosine to the text of the painted word alone.
 #
 # SAS's second stage, GGSD and DMA are told the names of the classes while they train; the others are not. The last
-# columns are paired by seed (`geoguide replicate --profile systems` runs what is missing).
+# columns are paired by seed. What is missing is run by `geoguide replicate --profile systems` in rooms, by
+# `systems-elsewhere` in houses and on streets, and by `large` on the large edition.
 
 # %% tags=["hide-input"]
-usual = data == "mini" and features is None and edition == "small"
-rivals = find_all(systems(dataset)) if usual else []
+rivals = find_all(systems(dataset, edition)) if data == "mini" and features is None else []
 under(benchmark_tables.systems_table(frame([*found, *rivals], edition=edition), ours).style.hide(axis="index"),
       [*found, *rivals])
 

@@ -127,16 +127,19 @@ def under_protocols() -> list[ExperimentConfig]:
     return [preset(seed=seed).replace(protocol=protocol) for seed in presets.LONG_SEEDS for protocol in STEPS.values()]
 
 
-def systems(dataset: str = NAMES[0]) -> list[ExperimentConfig]:
-    """The other systems of the paper's tables (claim C2), on the frozen backbone and on their own network.
+def systems(dataset: str = NAMES[0], edition: Edition = "small") -> list[ExperimentConfig]:
+    """The other systems of the paper's tables (claims C2 and C7), on the frozen backbone and on their own network.
 
     Args:
         dataset: The benchmark's name.
+        edition: Of the generated scenes.
 
     Returns:
         2D fusion averaged over superpoints, which trains nothing; each system on the adapter, few seeds; then each on
         OpenScene's network, seed by seed; at last the lineage, whose steps have twenty times the points.
     """
+    if edition == "large":
+        return regime.systems(dataset)
     still = fusion().replace(name="2D fusion, superpoints mean", protocol__pooled="superpoints")
     rows = [still]
     for frozen in (True, False):
@@ -144,6 +147,15 @@ def systems(dataset: str = NAMES[0]) -> list[ExperimentConfig]:
         rows += [presets.system(name, seed, **where) for seed in presets.LONG_SEEDS for name in presets.SYSTEMS]
     rows += [preset("lineage", seed=seed) for seed in presets.LONG_SEEDS]
     return [on(config, dataset) for config in rows]
+
+
+def systems_elsewhere() -> list[ExperimentConfig]:
+    """The other systems in houses, whose long tail has DMA (claim C7), and on streets (chapters 04 and 05).
+
+    Returns:
+        `systems` of the other benchmarks than rooms, of the small edition.
+    """
+    return [row for dataset in NAMES[1:] for row in systems(dataset)]
 
 
 WORLDS = (1, 2, 3, 4)  # beside the first, 0, which all other rows share
@@ -335,6 +347,7 @@ _CHAPTERS = {
     "cross-domain": cross_domain,
     "protocols": under_protocols,
     "systems": systems,
+    "systems-elsewhere": systems_elsewhere,
     "dose-response": dose_response,
     "quality": quality,
     "worlds": worlds,
@@ -347,6 +360,7 @@ _CHAPTERS = {
 }
 _APART = (
     "systems",
+    "systems-elsewhere",
     "dose-response",
     "quality",
     "worlds",
@@ -368,14 +382,14 @@ def profile(name: str) -> list[ExperimentConfig]:
         name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
-            chapters 04, 06 and 07. `systems`: the other systems of the paper's tables (chapter 04). `dose-response`:
-            one fault of the 2D model at a time (chapter 07). `quality`: regions from far too bad to an oracle's (C11,
-            chapter 07). `worlds`: rooms, 2D model and training drawn anew (chapter 03). `entire-networks`: the
-            backbone's own network trained whole (C1). `ceilings`: what limits the student. `regime`: the anchors of the
-            large edition of rooms (chapter 15). `large`: every row that the chapters show of the large editions.
-            `search`: options and schedules on validation rooms (chapter 07). `ladder`: frozen features from the weakest
-            to the strongest (chapter 01). `studies`: single options of the ledger. `all`: all of these but those from
-            `systems` to `ladder`.
+            chapters 04, 06 and 07. `systems`: the other systems of the paper's tables in rooms, `systems-elsewhere`: in
+            houses and streets (chapters 04 and 05). `dose-response`: one fault of the 2D model at a time (chapter 07).
+            `quality`: regions from far too bad to an oracle's (C11, chapter 07). `worlds`: rooms, 2D model and training
+            drawn anew (chapter 03). `entire-networks`: the backbone's own network trained whole (C1). `ceilings`: what
+            limits the student. `regime`: the anchors of the large edition of rooms (chapter 15). `large`: every row
+            that the chapters show of the large editions. `search`: options and schedules on validation rooms (chapter
+            07). `ladder`: frozen features from the weakest to the strongest (chapter 01). `studies`: single options of
+            the ledger. `all`: all of these but those from `systems` to `ladder`.
 
     Returns:
         Its experiments, each once.
