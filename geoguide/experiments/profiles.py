@@ -202,25 +202,32 @@ QUALITY: dict[str, dict[str, Any]] = {
         f"true masks, {share:g} spoiled": {"masks__source": "annotation", "masks__spoil": share}
         for share in (0.3, 0.6, 1.0)
     },
+    "ours, half spoiled": {"masks__spoil": 0.5},  # the annotation's, all spoiled, are still better than ours
+    "ours, all spoiled": {"masks__spoil": 1.0},
 }
-ALONE = {"usd": "imr+iirc", "iirc": "usd+imr"}  # what a module takes of superpoints by itself: what is dropped
-ALONE_QUALITY = ("ours", "superpoints far too fine", "superpoints far too coarse")
+ALONE = {"usd": "imr+iirc", "iirc": "usd+imr", "imr": "usd+iirc"}  # a module by itself: what is dropped
+_SUPERPOINTS = ("ours", "superpoints far too fine", "superpoints far too coarse")
+_MASKS = ("true masks", "ours, all spoiled")
+ALONE_QUALITY = {"usd": _SUPERPOINTS, "iirc": (*_SUPERPOINTS, *_MASKS), "imr": ("ours", *_MASKS)}  # what it takes
 
 
 def quality() -> list[ExperimentConfig]:
     """The adapter, and works-best by superpoints and masks from far too bad to an oracle's (claim C11, chapter 07).
 
     Returns:
-        The configs of few seeds, seed by seed, in the order of `QUALITY`; then those of `ALONE_QUALITY` with one
-        module.
+        The configs of few seeds, seed by seed, in the order of `QUALITY`; then superpoints of `ALONE_QUALITY` with one
+        module; last, masks worse than ours, and masks with one module.
     """
-    rows = []
+    rows, worse = [], tuple(variant for variant in QUALITY if variant.startswith("ours, "))
     for seed in presets.LONG_SEEDS:
         rows.append(_on_few_rooms(adapter_only(seed)))
-        rows += [with_quality(variant, seed) for variant in QUALITY]
+        rows += [with_quality(variant, seed) for variant in QUALITY if variant not in worse]
     for seed in presets.LONG_SEEDS:
-        rows += [with_quality(variant, seed, drop) for drop in ALONE.values() for variant in ALONE_QUALITY]
-    return rows
+        rows += [with_quality(variant, seed, ALONE[one]) for one in ("usd", "iirc") for variant in _SUPERPOINTS]
+    for seed in presets.LONG_SEEDS:
+        rows += [with_quality(variant, seed) for variant in worse]
+        rows += [with_quality(variant, seed, ALONE[one]) for one in ("imr", "iirc") for variant in ALONE_QUALITY[one]]
+    return _unique(rows)
 
 
 def with_quality(variant: str, seed: int = 0, drop: str = "none") -> ExperimentConfig:
