@@ -14,10 +14,9 @@ from geoguide.backbones import BackboneConfig, open_backbone
 from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.datasets.config import Splits
-from geoguide.experiments.real_rooms import RESCAN, ROOM
 from geoguide.instances.learned import open_proposer
 from geoguide.instances.scene_masks import LEARNED, MaskConfig, scene_masks
-from geoguide.report.mask_table import MAKERS, mask_row, write_rows
+from geoguide.report.mask_table import MAKERS, REAL, TEST, VALIDATION, mask_row, write_rows
 from geoguide.superpoints import SuperpointConfig, scene_superpoints
 
 
@@ -46,17 +45,17 @@ def mini(val="30", test="40", *chosen):
     """The large edition."""
     data = benchmark("scannet").generated_data("large")
     for split, count in (("val", val), ("test", test)):
-        told = {"val": "validation rooms", "test": "test rooms"}[split]
         makers = {name: MaskConfig(name) for name in chosen or MAKERS}
-        measure(list_sources(data, split)[: int(count)], f"{told} of the large edition", "mini", makers)
+        place = {"val": VALIDATION, "test": TEST}[split]
+        measure(list_sources(data, split)[: int(count)], place, "mini", makers)
 
 
 def real(folder, *chosen):
     """The real room and its rescan."""
     data = benchmark("scannet").real_data(folder, None)
-    for scene, told in ((ROOM, "real room"), (RESCAN, "rescan of it")):
+    for scene, place in REAL.items():
         sources = list_sources(replace(data, splits=Splits(test=(scene,))), "test")
-        measure(sources, f"{told}, {scene}", "real", {name: MaskConfig(name) for name in chosen or MAKERS})
+        measure(sources, place, "real", {name: MaskConfig(name) for name in chosen or MAKERS})
 
 
 def files(folder, masks, name, *scenes):

@@ -374,6 +374,7 @@ class Replicate(Place):
         "cross-domain",
         "protocols",
         "systems",
+        "systems-elsewhere",
         "dose-response",
         "quality",
         "longer",

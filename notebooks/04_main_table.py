@@ -52,6 +52,7 @@ from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
 from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
 from geoguide.report.sources import under
+from geoguide.report.storage import storage_table
 
 figures.use_offline_renderer()
 
@@ -109,27 +110,35 @@ under(benchmark_tables.overview(by_dataset, ours).style.hide(axis="index"), ever
 # entirely (OpenScene's) and on the frozen backbone, where the objective alone differs from *adapter only*:
 # - **SAS stage 1**: the target of every point is the mean 2D feature of its superpoint, and so is that of the
 #   superpoint's mean output. **Stage 2** goes on for the last steps with cross-entropy: pseudo labels of superpoints,
-#   from a running mean of what the student has said of each point. SAS stores it as float16, where a step of its
-#   running mean is rounded away: the labels stay those of stage 1.
+#   from a running mean of what the student has said of each point. SAS stores it as float16, in which a step of its
+#   running mean is mostly rounded away; what that does to the labels is measured below.
 # - **GGSD**: points and superpoint means; then pseudo labels of a mean teacher, by the vote of each superpoint.
 # - **DMA**: points are painted with the word that their 2D feature is nearest to, put to the vote in each instance
 #   mask; binary cross-entropy beside the plain loss. **As released**: cosine to the text of the painted word alone.
 #
 # SAS's second stage, GGSD and DMA are told the names of the classes while they train; the others are not. The last
-# columns are paired by seed (`geoguide replicate --profile systems` runs what is missing).
+# columns are paired by seed. What is missing is run by `geoguide replicate --profile systems` in rooms, by
+# `systems-elsewhere` in houses and on streets, and by `large` on the large edition.
 
 # %% tags=["hide-input"]
-usual = data == "mini" and features is None and edition == "small"
-rivals = find_all(systems(dataset)) if usual else []
+rivals = find_all(systems(dataset, edition)) if data == "mini" and features is None else []
 under(benchmark_tables.systems_table(frame([*found, *rivals], edition=edition), ours).style.hide(axis="index"),
       [*found, *rivals])
 
 # %% [markdown]
 # What the second stage of SAS and of GGSD changes by itself, on the validation rooms that no training learns from. A
-# mean teacher that follows its student may lose what is rare, label by label; SAS's labels, which never move, cannot.
+# mean teacher that follows its student may lose what is rare, label by label; SAS's labels, which hardly move, cannot.
 
 # %% tags=["hide-input"]
 under(benchmark_tables.second_stages(rivals).style.hide(axis="index"), rivals)
+
+# %% [markdown]
+# How far does SAS's history go, and what does its storage change? Drawn products of points with text, whose student
+# says something else in the second stage than before; SAS's rate. The first line has as many visits of a scene as SAS's
+# second stage has epochs. Float32 shows what the rate alone would change, float16 what SAS stores.
+
+# %% tags=["hide-input"]
+under(storage_table().style.hide(axis="index").format(precision=1), "04_main_table")
 
 # %% [markdown]
 # ## Paired differences

@@ -212,11 +212,12 @@ Markdown("\n".join(story(judged, "C4")) or "The ledger has no test of C4 yet: ro
 # USD depends on the superpoints, IMR and IIRC on the instance masks: over- and under-segmentation, and masks of several
 # objects or of parts (claim C11). Here *works-best* has superpoints from far too fine to far too coarse (`k` and
 # minVerts of ScanNet's rule, with SAS's minVerts among them), or those of VCCS, GGSD's rule, while the masks stay the
-# same; then masks from the annotation, true or spoiled in part (merged with a neighbour, or cut in two), while the
-# superpoints stay. Rooms of the large edition with its trained 2D model, as few as in the dose-response, and as
-# many steps. What the regions are worth against the annotation is measured on the first training rooms
-# (`benchmarks/quality.py`); the gain is in points of mIoU over the adapter alone, paired by seed. (`geoguide replicate
-# --profile quality` computes the records; a cell without them says so, and its dot is hollow.)
+# same; then masks from the annotation, true or spoiled in part (merged with a neighbour, or cut in two), and ours
+# spoiled likewise, while the superpoints stay. Rooms of the large edition with its trained 2D model, as few as in the
+# dose-response, and as many steps. What the regions are worth against the annotation is measured on the first training
+# rooms (`benchmarks/quality.py`; what was not measured is not shown); the gain is in points of mIoU over the adapter
+# alone, paired by seed. (`geoguide replicate --profile quality` computes the records; a cell without them says so, and
+# its dot is hollow.)
 
 # %% tags=["hide-input"]
 from geoguide.experiments.profiles import quality

@@ -1,5 +1,7 @@
 """Facts: every experiment of the book has its own, read from the config alone, and its label is today's row name."""
 
+import itertools
+
 import pytest
 
 from geoguide.datasets.config import DataConfig
@@ -62,10 +64,14 @@ def test_methods_presets_and_modules() -> None:
 @pytest.mark.parametrize("dataset", ["scannet", "matterport3d", "nuscenes"])
 def test_other_systems_are_methods(dataset: str) -> None:
     for name in SYSTEMS:
-        for frozen in (True, False):
-            found = Facts.of(on(system(name, 3, frozen=frozen), dataset))
+        for frozen, edition in itertools.product((True, False), ("small", "large")):
+            config = on(system(name, 3, frozen=frozen, dataset=dataset, edition=edition), dataset, edition)
+            found = Facts.of(config)
             assert (found.method, found.changed) == (name + ON_FROZEN if frozen else name, ()) and found.plain
             assert (found.backbone is None) != frozen and found.modules == ()
+            one_point = name.startswith("SAS") and dataset == "nuscenes"
+            assert (config.superpoints.method == "points") == one_point
+            assert config.pooling.means == ("exact" if frozen and not one_point else "sampled")
     rows = [Facts.of(config) for config in systems(dataset)]
     assert len(set(rows)) == len(rows)
     odd = Facts.of(system("SAS stage 2").replace(train__self_distillation__storage="float32"))

@@ -7,13 +7,18 @@ import pandas as pd
 import pytest
 from fake_records import fake_record, scores
 
+from geoguide.datasets.config import Edition
 from geoguide.errors import DataError
+from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import adapter_only, fusion, preset
+from geoguide.experiments.profiles import main_table, systems
 from geoguide.experiments.records import Record, only
 from geoguide.labels import load_label_set
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import evidence, long_tail, tables
+from geoguide.report.claim_tests import SEEDS
+from geoguide.report.ledger import ledger
 from geoguide.report.rows import ADAPTER, FULL, FUSION
 
 BIG = "matterport160"
@@ -27,6 +32,10 @@ def metrics(label_set: str, iou: np.ndarray) -> dict:
 
 
 def record(config: ExperimentConfig, rng: np.random.Generator) -> Record:
+    return record_in_houses(on(config, "matterport3d"), rng)
+
+
+def record_in_houses(config: ExperimentConfig, rng: np.random.Generator) -> Record:
     by_set = {}
     for size, label_set in long_tail.SIZES.items():
         iou = rng.uniform(1, 100, size)
@@ -35,7 +44,7 @@ def record(config: ExperimentConfig, rng: np.random.Generator) -> Record:
         by_set[label_set] = metrics(label_set, iou)
     first = by_set.pop("matterport21")
     converged = config.seed != 1
-    return fake_record(on(config, "matterport3d"), converged=converged, by_label_set=by_set, **first)
+    return fake_record(config, converged=converged, by_label_set=by_set, **first)
 
 
 @pytest.fixture
@@ -112,3 +121,13 @@ def test_a_record_that_was_not_scored_on_a_label_set_is_an_error(found):
     found[0] = dataclasses.replace(found[0], by_label_set=less)
     with pytest.raises(DataError, match=f"{found[0].id}: not scored on {BIG}"):
         long_tail.by_size(found)
+
+
+@pytest.mark.parametrize("edition", ["small", "large"])
+def test_dma_in_houses_is_judged_on_every_label_set(edition: Edition, rng: np.random.Generator):
+    """Claim C7, from the rows that the profiles run."""
+    ran = [*main_table("matterport3d", edition=edition), *systems("matterport3d", edition)]
+    held = [record_in_houses(config, rng) for config in ran if Facts.of(config).method in ("GeoGuide", "DMA")]
+    table = ledger(long_tail.by_size(held, edition).assign(over=SEEDS), edition)
+    told = set(table[table["claim"] == "C7"]["test"])
+    assert {f"leads DMA (K = {size})" for size in long_tail.SIZES} <= told

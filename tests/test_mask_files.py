@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.frozen import config_hash
+from geoguide.frozen import config_hash, from_dict
 from geoguide.instances.mask_files import index_digest, read_mask_index, scene_index, write_mask_index
 from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.scene_masks import MaskConfig, masks_identity, parse_masks, scene_masks
@@ -163,8 +163,21 @@ def test_masks_of_files_are_those_of_an_experiment(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.dense(), written.dense())
     strict = replace(config, min_score=2.0)
     assert len(scene_masks(scene, np.zeros(len(scene), int), strict)) == 0
-    assert masks_identity(scene.name, config) == masks_identity(scene.name, strict)
     assert masks_identity(scene.name, MaskConfig()) == []
+
+
+def test_an_experiment_takes_masks_of_any_score_and_asks_for_no_file_that_it_leaves_out(submission: Path) -> None:
+    scene = Scene("scene0707_00", np.eye(5, 3, dtype=np.float32), colors=np.eye(5, 3, dtype=np.float32))
+    submission.write_text(submission.read_text().replace(" 0.1\n", " -0.3\n"))
+    config, superpoints = MaskConfig("files", folder=str(submission.parent), made_by="Mask3D"), np.zeros(5, int)
+    np.testing.assert_array_equal(scene_masks(scene, superpoints, config).dense(), INSIDE)
+    strict = replace(config, min_score=0.3)
+    identities = [masks_identity(scene.name, one) for one in (config, strict)]
+    (submission.parent / "predicted_masks" / "scene0707_00_002.txt").unlink()
+    np.testing.assert_array_equal(scene_masks(scene, superpoints, strict).dense(), INSIDE[:2])
+    assert masks_identity(scene.name, strict) == identities[1] != identities[0]
+    with pytest.raises(DataError, match=r"00_002\.txt: mask file not found"):
+        masks_identity(scene.name, config)
 
 
 def test_masks_as_a_command_names_them(tmp_path: Path) -> None:
@@ -180,6 +193,8 @@ def test_identity_of_configs() -> None:
     assert config_hash(given) == config_hash(given.replace(masks__folder="there"))
     assert config_hash(given) != config_hash(given.replace(masks__made_by="another"))
     assert config_hash(given) != config_hash(given.replace(masks__min_score=0.5))
+    assert config_hash(given) != config_hash(given.replace(masks__min_score=0.0))  # which leaves negative ones out
+    assert from_dict(MaskConfig, {"min_score": 0.0}) == MaskConfig()  # as older records have it
     for changes, message in (
         ({"folder": None}, r"masks.folder must be given where masks.source is files"),
         ({"made_by": ""}, r"masks.made_by must be given where masks.source is files"),

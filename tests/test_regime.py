@@ -4,14 +4,18 @@ from dataclasses import replace
 
 import pytest
 
+from geoguide.benchmarks import NAMES
+from geoguide.datasets.config import Edition
 from geoguide.errors import DataError
 from geoguide.experiments import records, regime
 from geoguide.experiments.facts import Facts, _flat
 from geoguide.experiments.placing import on
-from geoguide.experiments.presets import adapter_only, openscene, point_transformer, preset
-from geoguide.experiments.profiles import profile
+from geoguide.experiments.presets import SYSTEMS, adapter_only, openscene, point_transformer, preset
+from geoguide.experiments.profiles import profile, systems
 from geoguide.frozen import config_hash, to_dict
 from geoguide.pipeline.pooling import PoolingConfig
+from geoguide.report.claim_tests import own_models
+from geoguide.report.rows import route, system
 
 
 def test_rows_are_what_they_are_called_and_differ_from_the_presets_only_as_said() -> None:
@@ -41,6 +45,20 @@ def test_what_decides_a_claim_by_itself_comes_right_after_what_the_regime_is() -
     first = methods[len(regime.anchors()) : len(regime.anchors()) + 2 * len(regime.transformers())]
     assert set(first) == {"Point Transformer from scratch", "Point Transformer fine-tuned"}
     assert not set(first) & {*methods[: len(regime.anchors())], *methods[len(regime.anchors()) + len(first) :]}
+
+
+@pytest.mark.parametrize("edition", ["small", "large"])
+def test_the_other_systems_can_be_run_on_every_benchmark(edition: Edition) -> None:
+    known = {config_hash(row) for name in ("systems", "systems-elsewhere", "large") for row in profile(name)}
+    for dataset in NAMES:
+        rows = systems(dataset, edition)
+        assert {config_hash(config) for config in rows} <= known
+        at = route(dataset) | {"edition": edition, "teacher": own_models(edition)[dataset], "plain": True}
+        found = [Facts.of(config) for config in rows]
+        for name in SYSTEMS:
+            for frozen in (True, False):
+                here = [facts for facts in found if facts.fit(system(name, frozen=frozen) | at)]
+                assert {facts.seed for facts in here} == {*regime.FEW}
 
 
 def test_a_search_is_judged_by_validation_rooms_and_changes_what_it_says() -> None:

@@ -19,7 +19,7 @@ from geoguide.method.self_distillation import (
 )
 from geoguide.ops.groups import Groups
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.self_distillation import HistoryLabels
+from geoguide.pipeline.self_distillation import HistoryLabels, MeanTeacherLabels, SelfDistillation
 from geoguide.pipeline.student import STUDENTS
 from geoguide.pipeline.train import Fit, fit
 from geoguide.prepared import PreparedScene
@@ -153,22 +153,25 @@ def test_every_student_has_it(
     assert "pseudo_point" in fitted.history[-1] and np.isfinite(fitted.history[-1]["total"])
 
 
-def test_a_point_that_was_not_kept_has_no_label(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
-    """Voxels of a whole cloud stand for points of which no history is kept."""
+@pytest.mark.parametrize(("kind", "second"), [(HistoryLabels, SAS), (MeanTeacherLabels, GGSD)])
+def test_a_point_that_was_not_kept_has_no_label(
+    kind: type[SelfDistillation], second: SelfDistillationConfig, tiny: ExperimentConfig, tiny_scenes: Scenes
+) -> None:
+    """Voxels of a whole cloud stand for points of which neither history nor superpoint is kept."""
     from geoguide.pipeline.class_text import class_text
     from geoguide.pipeline.config import Protocol
     from geoguide.pipeline.prepare import prepare
     from geoguide.pipeline.student import new_student
 
-    config = config_of(SAS, tiny, "openscene").replace(pooling__kept_points=3000)
+    config = config_of(second, tiny, "openscene").replace(pooling__kept_points=3000)
     scene = prepare(tiny_scenes["train"][0].source, config, training=True)
     student = new_student(config, [scene])
     text = class_text("scannet20", Protocol()).vectors
-    second = HistoryLabels(SAS, 0, student, text)
-    second.begin([scene])
+    stage = kind(second, 0, student, text)
+    stage.begin([scene])
     batch = student.draw([scene], 0, 0, torch.device("cpu"))
     with torch.no_grad():
-        labels = second.labels(student.forward(batch), batch)
+        labels = stage.labels(student.forward(batch), batch)
     known = torch.from_numpy(batch.origins[0].points) >= 0
     assert known.any() and not known.all()
     assert (labels[~known] == NO_WORD).all() and (labels[known] >= 0).all()

@@ -14,7 +14,7 @@ from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.quality import mask_quality
 from geoguide.instances.regions import NEIGHBORS
 from geoguide.instances.scene_masks import MaskConfig, scene_masks
-from geoguide.instances.spoiling import CUT, REACH, spoil_masks, touching
+from geoguide.instances.spoiling import CUT, REACH, first_guesses, spoil_masks, touching
 from geoguide.scene import Scene
 
 STEP = 0.05  # metres between points
@@ -95,6 +95,23 @@ def test_a_higher_share_spoils_the_same_masks_and_more(rng: np.random.Generator)
     assert quality[0] == 1.0 and 0.3 < quality[-1] < 0.7
     other = spoil_masks(masks, points, 0.5, "another room")
     assert other.index.tobytes() != spoil_masks(masks, points, 0.5, "room").index.tobytes()
+
+
+def test_other_guesses_at_an_object_go_with_the_first(rng: np.random.Generator) -> None:
+    """Else the best of several overlapping masks would outlive any spoiling."""
+    points, owner = boxes(rng, 20)
+    first = InstanceMasks.from_labels(owner)
+    guesses = [(owner == box) | (owner == box + 1) for box in range(19)]  # each is a guess at the box
+    masks = InstanceMasks.from_dense(np.concatenate([first.dense(), guesses]))
+    np.testing.assert_array_equal(first_guesses(masks), [*range(20), *range(19)])
+    for share in (0.0, 0.5, 1.0):
+        alone, all_masks = (spoil_masks(one, points, share, "room").dense() for one in (first, masks))
+        np.testing.assert_array_equal(all_masks[: len(alone)], alone)  # merged with boxes, not with guesses
+        kept = {row.tobytes() for row in all_masks[len(alone) :]}
+        whole = {row.tobytes() for row in alone}
+        expected = [guess for box, guess in enumerate(guesses) if (owner == box).tobytes() in whole]
+        assert kept == {guess.tobytes() for guess in expected}
+    assert not kept  # all are spoiled
 
 
 def test_masks_that_nothing_can_spoil_stay() -> None:

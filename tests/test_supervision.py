@@ -8,14 +8,20 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from geoguide.errors import ConfigError, DataError
+from geoguide.experiments.placing import on
+from geoguide.experiments.presets import SYSTEMS
 from geoguide.frozen import config_hash
+from geoguide.labels import load_label_set
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol, TrainConfig
 from geoguide.pipeline.evaluate import evaluate
+from geoguide.pipeline.self_distillation import new_self_distillation
+from geoguide.pipeline.student import new_student
 from geoguide.pipeline.supervision import ClassObjective, new_objective, supervised
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
+from geoguide.text.minilm import MiniLMTextEncoder
 
 Scenes = dict[str, list[PreparedScene]]
 
@@ -121,6 +127,24 @@ def test_the_curve_of_training_scenes(config: ExperimentConfig, tiny_scenes: Sce
     bare = [dataclasses.replace(scene, labels=None) for scene in tiny_scenes["train"]]
     with pytest.raises(DataError, match="no training scene has labels"):
         fit(plain.replace(train__supervision="2d", train__watch_train=True), train=bare, val=[], device="cpu")
+
+
+@pytest.mark.parametrize(("dataset", "count"), [("scannet", 20), ("matterport3d", 160), ("nuscenes", 16)])
+def test_a_training_with_words_is_told_every_name_that_its_benchmark_scores(
+    dataset: str, count: int, config: ExperimentConfig, tiny_scenes: Scenes
+) -> None:
+    """The network of houses is scored on four label sets, of which the names painted with are the largest."""
+    there, scenes = on(config.replace(train__supervision="2d"), dataset), tiny_scenes["train"]
+    names = load_label_set(there.evaluation.label_sets[-1] if there.evaluation.label_sets else there.data.label_set)
+    first = MiniLMTextEncoder().encode(names.names[:1], prompt=Protocol().prompt)
+    for changes in (SYSTEMS["DMA"], SYSTEMS["GGSD"], SYSTEMS["SAS stage 2"]):
+        asked = there.replace(**changes)
+        second = new_self_distillation(asked, new_student(asked, scenes))
+        told = new_objective(asked, scenes).distillation.text if second is None else second.text
+        assert told.shape == (count, scenes[0].feature_width) and len(names) == count
+        np.testing.assert_allclose(told[:1], first, atol=1e-6)
+    oracle = new_objective(there.replace(train__supervision="classes"), scenes)
+    assert len(oracle.text) == len(load_label_set(there.data.label_set))  # labels are those of the scored set
 
 
 def test_new_options_leave_old_hashes() -> None:

@@ -106,7 +106,8 @@ class Benchmark:
         title: What tables call it.
         label_set: The classes that are scored first.
         more_label_sets: Further ones of the same scenes (long tail).
-        known_names: The label set whose names the simulated 2D model tells apart, whatever is scored; None: the scored.
+        known_names: The label set whose names the simulated 2D model tells apart, and a training is told that paints or
+            labels with words, whatever is scored; None: the scored.
         kind: How its official layout is recognised and checked.
         has_official_layout: Whether it lies in a folder as published by its authors.
         list_official: Its scenes in that layout; takes (folder, config, official split) and returns them in order.

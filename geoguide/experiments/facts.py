@@ -196,7 +196,7 @@ def _bases(config: ExperimentConfig, teacher: str) -> Iterator[tuple[dict[str, A
 def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[dict[str, Any], ExperimentConfig]]:
     """The same for an experiment whatever it learns from."""
     modules = config.objective.modules
-    edition = config.data.edition if config.data.generated else "small"
+    edition, dataset = config.data.edition if config.data.generated else "small", benchmark_of(config.data).name
     if config.protocol.mode == "fusion":
         yield {"method": FUSION, "backbone": None}, presets.fusion()
     elif config.train.model == PointTransformerStudent.name:
@@ -206,7 +206,7 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
         trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
         yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for, edition=edition)
         for name in _systems(config):
-            base = presets.system(name, teacher=trained_for, edition=edition)
+            base = presets.system(name, teacher=trained_for, edition=edition, dataset=dataset)
             yield {"method": base.name, "backbone": None}, base
         for width, voxel in presets.ENTIRE_IN_BUDGET:
             base = presets.openscene_in_budget(width, voxel)
@@ -215,7 +215,7 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
         if not modules:
             yield {"method": ADAPTER}, presets.adapter_only()
             for name in _systems(config):
-                yield {"method": name + presets.ON_FROZEN}, presets.system(name, frozen=True)
+                yield {"method": name + presets.ON_FROZEN}, presets.system(name, frozen=True, dataset=dataset)
         if modules == presets.pooled().objective.modules:
             yield {"method": POOLED}, presets.pooled()
         for name in presets.PRESETS:

@@ -46,14 +46,19 @@ def on(config: ExperimentConfig, dataset: str, edition: Edition = "small") -> Ex
 
     Returns:
         The experiment there, with the severity of the 2D model's faults that the benchmark asks for. On a large edition
-        a student on frozen features trains for longer, on 20,000 kept points of each scene and exact means of regions.
+        a student on frozen features trains for longer, on 20,000 kept points of each scene and exact means of regions;
+        where every point is a superpoint and no module looks at masks, means are those of the batch, which are exact.
 
     Raises:
         ConfigError: An unknown benchmark.
     """
     there = benchmark(dataset)
     faults = {name: there.world.severity * getattr(config.teacher, name) for name in FAULTS}
-    longer = LARGE if edition == "large" and student_kind(config).frozen else {}
+    longer = dict(LARGE) if edition == "large" and student_kind(config).frozen else {}
+    if longer and config.superpoints.method == "points" and not config.objective.modules:
+        longer["pooling"] = replace(
+            LARGE["pooling"], means="sampled"
+        )  # else every feature is kept once more, as float32
     return config.replace(
         data=there.generated_data(edition),
         lifting=there.world.lifting,

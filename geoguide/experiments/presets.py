@@ -16,6 +16,7 @@ from geoguide.pipeline.convergence import LONGER
 from geoguide.students.adapter import AdapterConfig
 from geoguide.students.openscene import OpenSceneStudent
 from geoguide.students.point_transformer import PointTransformerStudent
+from geoguide.superpoints import SuperpointConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -68,6 +69,11 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     },
     "DMA": {"objective__distillation": DistillationConfig(word_bce=True)},
     "DMA as released": {"objective__distillation": DistillationConfig("word")},
+}
+# Masks, which these systems do not read, are merged from the usual superpoints.
+_ONE_POINT = {"superpoints__method": "points", "masks__superpoints": SuperpointConfig()}
+SYSTEMS_ON: dict[str, dict[str, dict[str, Any]]] = {  # what else is theirs on a benchmark
+    "nuscenes": {"SAS stage 1": _ONE_POINT, "SAS stage 2": _ONE_POINT},
 }
 ON_FROZEN = ", frozen backbone"  # ends the name of a system whose student is the adapter, not its own entire network
 
@@ -301,7 +307,13 @@ def openscene(seed: int = 0, teacher: str = DEFAULT_TEACHER, edition: Edition = 
 
 
 def system(
-    name: str, seed: int = 0, teacher: str = DEFAULT_TEACHER, *, frozen: bool = False, edition: Edition = "small"
+    name: str,
+    seed: int = 0,
+    teacher: str = DEFAULT_TEACHER,
+    *,
+    frozen: bool = False,
+    edition: Edition = "small",
+    dataset: str = "scannet",
 ) -> ExperimentConfig:
     """Another system of the paper's tables: its objective, on OpenScene's network as it has it, or on the adapter.
 
@@ -312,6 +324,7 @@ def system(
         frozen: Whether the student is the adapter on the frozen backbone, so that the objective alone differs from
             `adapter_only`; targets are then means over all points, since few of a superpoint are in a batch.
         edition: As in `openscene`.
+        dataset: The benchmark that it is meant for: on nuScenes every point is a superpoint of SAS.
 
     Returns:
         The experiment on generated rooms.
@@ -324,10 +337,11 @@ def system(
         'SAS stage 2, frozen backbone'
     """
     check_known("system", name, SYSTEMS)
+    changes = SYSTEMS[name] | SYSTEMS_ON.get(dataset, {}).get(name, {})
     if not frozen:
-        return openscene(seed, teacher, edition).replace(name=name, objective__modules=(), **SYSTEMS[name])
-    plain = adapter_only(seed, teacher).replace(name=name + ON_FROZEN, pooling__means="exact")
-    return plain.replace(**SYSTEMS[name])
+        return openscene(seed, teacher, edition).replace(name=name, objective__modules=(), **changes)
+    config = adapter_only(seed, teacher).replace(name=name + ON_FROZEN, **changes)
+    return config if config.superpoints.method == "points" else config.replace(pooling__means="exact")
 
 
 def openscene_in_budget(

@@ -127,20 +127,24 @@ def under_protocols() -> list[ExperimentConfig]:
     return [preset(seed=seed).replace(protocol=protocol) for seed in presets.LONG_SEEDS for protocol in STEPS.values()]
 
 
-def systems(dataset: str = NAMES[0]) -> list[ExperimentConfig]:
-    """The other systems of the paper's tables (claim C2), on the frozen backbone and on their own network.
+def systems(dataset: str = NAMES[0], edition: Edition = "small") -> list[ExperimentConfig]:
+    """The other systems of the paper's tables (claims C2 and C7), on the frozen backbone and on their own network.
 
     Args:
         dataset: The benchmark's name.
+        edition: Of the generated scenes.
 
     Returns:
         2D fusion averaged over superpoints, which trains nothing; each system on the adapter, few seeds; then each on
         OpenScene's network, seed by seed; at last the lineage, whose steps have twenty times the points.
     """
+    if edition == "large":
+        return regime.systems(dataset)
     still = fusion().replace(name="2D fusion, superpoints mean", protocol__pooled="superpoints")
     rows = [still]
     for frozen in (True, False):
-        rows += [presets.system(name, seed, frozen=frozen) for seed in presets.LONG_SEEDS for name in presets.SYSTEMS]
+        where: dict[str, Any] = {"frozen": frozen, "dataset": dataset}
+        rows += [presets.system(name, seed, **where) for seed in presets.LONG_SEEDS for name in presets.SYSTEMS]
     rows += [preset("lineage", seed=seed) for seed in presets.LONG_SEEDS]
     return [on(config, dataset) for config in rows]
 
@@ -154,6 +158,15 @@ def longer() -> list[ExperimentConfig]:
     trained = [config for config in ablation() if config.protocol.mode != "fusion"]
     trained.sort(key=lambda config: (len(config.objective.modules) < len(MODULES), config.name))
     return [presets.for_longer(config) for config in trained]
+
+
+def systems_elsewhere() -> list[ExperimentConfig]:
+    """The other systems in houses, whose long tail has DMA (claim C7), and on streets (chapters 04 and 05).
+
+    Returns:
+        `systems` of the other benchmarks than rooms, of the small edition.
+    """
+    return [row for dataset in NAMES[1:] for row in systems(dataset)]
 
 
 WORLDS = (1, 2, 3, 4)  # beside the first, 0, which all other rows share
@@ -200,25 +213,32 @@ QUALITY: dict[str, dict[str, Any]] = {
         f"true masks, {share:g} spoiled": {"masks__source": "annotation", "masks__spoil": share}
         for share in (0.3, 0.6, 1.0)
     },
+    "ours, half spoiled": {"masks__spoil": 0.5},  # the annotation's, all spoiled, are still better than ours
+    "ours, all spoiled": {"masks__spoil": 1.0},
 }
-ALONE = {"usd": "imr+iirc", "iirc": "usd+imr"}  # what a module takes of superpoints by itself: what is dropped
-ALONE_QUALITY = ("ours", "superpoints far too fine", "superpoints far too coarse")
+ALONE = {"usd": "imr+iirc", "iirc": "usd+imr", "imr": "usd+iirc"}  # a module by itself: what is dropped
+_SUPERPOINTS = ("ours", "superpoints far too fine", "superpoints far too coarse")
+_MASKS = ("true masks", "ours, all spoiled")
+ALONE_QUALITY = {"usd": _SUPERPOINTS, "iirc": (*_SUPERPOINTS, *_MASKS), "imr": ("ours", *_MASKS)}  # what it takes
 
 
 def quality() -> list[ExperimentConfig]:
     """The adapter, and works-best by superpoints and masks from far too bad to an oracle's (claim C11, chapter 07).
 
     Returns:
-        The configs of few seeds, seed by seed, in the order of `QUALITY`; then those of `ALONE_QUALITY` with one
-        module.
+        The configs of few seeds, seed by seed, in the order of `QUALITY`; then superpoints of `ALONE_QUALITY` with one
+        module; last, masks worse than ours, and masks with one module.
     """
-    rows = []
+    rows, worse = [], tuple(variant for variant in QUALITY if variant.startswith("ours, "))
     for seed in presets.LONG_SEEDS:
         rows.append(_on_few_rooms(adapter_only(seed)))
-        rows += [with_quality(variant, seed) for variant in QUALITY]
+        rows += [with_quality(variant, seed) for variant in QUALITY if variant not in worse]
     for seed in presets.LONG_SEEDS:
-        rows += [with_quality(variant, seed, drop) for drop in ALONE.values() for variant in ALONE_QUALITY]
-    return rows
+        rows += [with_quality(variant, seed, ALONE[one]) for one in ("usd", "iirc") for variant in _SUPERPOINTS]
+    for seed in presets.LONG_SEEDS:
+        rows += [with_quality(variant, seed) for variant in worse]
+        rows += [with_quality(variant, seed, ALONE[one]) for one in ("imr", "iirc") for variant in ALONE_QUALITY[one]]
+    return _unique(rows)
 
 
 def with_quality(variant: str, seed: int = 0, drop: str = "none") -> ExperimentConfig:
@@ -345,6 +365,7 @@ _CHAPTERS = {
     "cross-domain": cross_domain,
     "protocols": under_protocols,
     "systems": systems,
+    "systems-elsewhere": systems_elsewhere,
     "dose-response": dose_response,
     "quality": quality,
     "longer": longer,
@@ -358,6 +379,7 @@ _CHAPTERS = {
 }
 _APART = (
     "systems",
+    "systems-elsewhere",
     "dose-response",
     "quality",
     "longer",
@@ -380,14 +402,15 @@ def profile(name: str) -> list[ExperimentConfig]:
         name: `quick`: every ablation row with one seed, and the adapter and works-best in houses and streets. `full`:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
-            chapters 04, 06 and 07. `systems`: the other systems of the paper's tables (chapter 04). `dose-response`:
-            one fault of the 2D model at a time (chapter 07). `quality`: regions from far too bad to an oracle's (C11,
-            chapter 07). `longer`: the ablation with twice the steps (chapter 07). `worlds`: rooms, 2D model and
-            training drawn anew (chapter 03). `entire-networks`: the backbone's own network trained whole (C1).
-            `ceilings`: what limits the student. `regime`: the anchors of the large edition of rooms (chapter 15).
-            `large`: every row that the chapters show of the large editions. `search`: options and schedules on
-            validation rooms (chapter 07). `ladder`: frozen features from the weakest to the strongest (chapter 01).
-            `studies`: single options of the ledger. `all`: all of these but those from `systems` to `ladder`.
+            chapters 04, 06 and 07. `systems`: the other systems of the paper's tables in rooms, `systems-elsewhere`: in
+            houses and streets (chapters 04 and 05). `dose-response`: one fault of the 2D model at a time (chapter 07).
+            `quality`: regions from far too bad to an oracle's (C11, chapter 07). `longer`: the ablation with twice the
+            steps (chapter 07). `worlds`: rooms, 2D model and training drawn anew (chapter 03). `entire-networks`: the
+            backbone's own network trained whole (C1). `ceilings`: what limits the student. `regime`: the anchors of the
+            large edition of rooms (chapter 15). `large`: every row that the chapters show of the large editions.
+            `search`: options and schedules on validation rooms (chapter 07). `ladder`: frozen features from the weakest
+            to the strongest (chapter 01). `studies`: single options of the ledger. `all`: all of these but those from
+            `systems` to `ladder`.
 
     Returns:
         Its experiments, each once.

@@ -212,6 +212,23 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
     return still + [in_regime(config, dataset, features=features) for config in rows]
 
 
+def systems(dataset: str = "scannet") -> list[ExperimentConfig]:
+    """The other systems of the paper's tables (claims C2 and C7); 2D fusion over superpoints is in `main_table`.
+
+    Args:
+        dataset: The benchmark's name.
+
+    Returns:
+        Each system on the frozen backbone, then each on OpenScene's network, seed by seed; at last the lineage.
+    """
+    rows = []
+    for frozen in (True, False):
+        where: dict[str, Any] = {"frozen": frozen, "edition": EDITION, "dataset": dataset}
+        rows += [presets.system(name, seed, **where) for seed in FEW for name in presets.SYSTEMS]
+    rows += [preset("lineage", seed=seed, edition=EDITION) for seed in FEW]
+    return [in_regime(config, dataset) for config in rows]
+
+
 # The search: options of the whole method, each changed alone, and schedules of the adapter. Judged by validation rooms
 # alone; of the test rooms one is scored, because a record must score something.
 _NORM = {"objective__iirc__scale": "norm"}
@@ -303,9 +320,11 @@ def every_table() -> list[ExperimentConfig]:
 
     Returns:
         The most decisive first: what the regime is, the backbone's own network trained whole, the ablation and the same
-        for longer, other frozen features and 2D models, houses, streets, networks that move between them.
+        for longer, other frozen features and 2D models, houses, streets, networks that move between them; last the
+        other systems, in rooms first.
     """
     whole = [row for features in (None, *OTHER_FEATURES) for row in transformers(features)]
     rooms = [*anchors(), *whole, *ablation(), *longer(), *main_table("scannet", OTHER_FEATURES[0])]
     elsewhere = [row for dataset in NAMES[1:] for row in main_table(dataset)]
-    return rooms + elsewhere + cross_domain() + preliminary() + main_table("scannet")
+    others = [row for dataset in NAMES for row in systems(dataset)]
+    return rooms + elsewhere + cross_domain() + preliminary() + main_table("scannet") + others

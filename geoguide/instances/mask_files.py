@@ -106,20 +106,22 @@ def scene_index(folder: str | Path, scene: str) -> Path:
     return path
 
 
-def index_digest(path: str | Path) -> str:
+def index_digest(path: str | Path, *, min_score: float = -np.inf) -> str:
     """What an index and its masks hold, as part of the name of what is computed from them.
 
     Args:
         path: The index.
+        min_score: As in `read_mask_index`.
 
     Returns:
-        Hexadecimal digits that are others where the index or one of its masks is another (see `block_digest`).
+        Hexadecimal digits that are others where the index or one of its masks that are read is another (see
+        `block_digest`).
 
     Raises:
         DataError: As `read_mask_index`, of missing files and lines that cannot be read.
     """
     path = Path(path)
-    names = [name for name, _ in _entries(path)]
+    names = [name for name, score in _entries(path) if score >= min_score]
     digest = hashlib.sha256(read_text(path, "mask index").encode("utf-8", "surrogateescape"))
     for name in names:
         digest.update(block_digest(need_file(path.parent / name, "mask file"), name))

@@ -43,8 +43,8 @@ class MaskConfig:
     """Of `files`: the folder that holds an index `<scene>.txt` for each scene (`mask_files`)."""
     made_by: str = field(default="", metadata=unless("made_by", ""))
     """Of `files`: who made them, such as "Mask3D": another name for other files, since records are named by it."""
-    min_score: float = field(default=0.0, metadata=unless("min_score", 0.0))
-    """Of `files`: masks of a lower score are left out."""
+    min_score: float | None = field(default=None, metadata=unless("min_score", None))
+    """Of `files`: masks of a lower score are left out; None for none."""
     weights: str | None = field(default=None, metadata={"hash": False})
     """Of learned masks: the file of the network; None for the packaged one."""
     sha256: str | None = field(default=None, metadata=unless("sha256", None))
@@ -58,11 +58,13 @@ class MaskConfig:
         if files and (self.folder is None or not self.made_by):
             missing = "folder" if self.folder is None else "made_by"
             raise ConfigError(f"masks.{missing} must be given where masks.source is files, found none")
-        if not np.isfinite(self.min_score):
+        if not files and self.min_score == 0:
+            object.__setattr__(self, "min_score", None)  # so records of older versions have it, where nothing reads it
+        if self.min_score is not None and not np.isfinite(self.min_score):
             raise ConfigError(f"masks.min_score must be a number, found {self.min_score}")
         read = {"folder": files, "made_by": files, "min_score": files}
         read |= dict.fromkeys(("weights", "sha256"), self.source in LEARNED)
-        defaults = {"made_by": "", "min_score": 0.0}
+        defaults = {"made_by": ""}
         for name, is_read in read.items():
             if not is_read and getattr(self, name) != defaults.get(name):
                 raise ConfigError(f"masks.{name} is not read where masks.source is {self.source}, leave it out")
@@ -102,7 +104,7 @@ def masks_identity(scene: str, config: MaskConfig) -> list[str]:
         DataError: A file is missing or not as it must be.
     """
     if config.source == "files":
-        return [index_digest(scene_index(str(config.folder), scene))]
+        return [index_digest(scene_index(str(config.folder), scene), min_score=_least_score(config))]
     return [open_proposer(config.weights, config.sha256).sha256] if config.source in LEARNED else []
 
 
@@ -138,7 +140,7 @@ def _masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig, describe: 
         return InstanceMasks.from_labels(scene.instances)
     if config.source == "files":
         index = scene_index(str(config.folder), scene.name)
-        return read_mask_index(index, len(scene), min_score=config.min_score)
+        return read_mask_index(index, len(scene), min_score=_least_score(config))
     superpoints = np.asarray(superpoints)
     if config.superpoints is not None:
         superpoints = scene_superpoints(scene, config.superpoints)
@@ -151,6 +153,10 @@ def _masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig, describe: 
     proposed = _proposed(scene, superpoints, config, describe)
     both = sparse.vstack([proposed.sparse(), found.sparse()]).tocsr()
     return suppress(InstanceMasks.from_sparse(both, np.concatenate([proposed.scores, found.scores])))
+
+
+def _least_score(config: MaskConfig) -> float:
+    return -np.inf if config.min_score is None else config.min_score
 
 
 def _proposed(scene: Scene, superpoints: np.ndarray, config: MaskConfig, describe: Describe | None) -> InstanceMasks:

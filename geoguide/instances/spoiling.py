@@ -23,7 +23,9 @@ def spoil_masks(masks: InstanceMasks, points: np.ndarray, share: float, name: st
 
     Each mask is spoiled by itself at the chance `share`, merged or cut at equal chances; one that touches none is cut,
     one of a single position stays. The mask that another is merged with stays as it is, unless it is spoiled too: so
-    `share` is the share of objects whose mask is wrong. O(P log P) time; a loop over masks, a few hundred.
+    `share` is the share of objects whose mask is wrong. Masks that overlap one before them are other guesses at the
+    same object, which would outlive it: they stay where that one is whole, and are left out where it is spoiled.
+    O(P log P) time; a loop over masks, a few hundred.
 
     Args:
         masks: M masks over P points.
@@ -33,7 +35,7 @@ def spoil_masks(masks: InstanceMasks, points: np.ndarray, share: float, name: st
             spoiled at a lower share are spoiled alike at a higher one.
 
     Returns:
-        M to 2 M masks: in the order of the masks, the halves of a cut one after the other; scores are kept.
+        Up to 2 M masks: in the order of the masks, the halves of a cut one after the other; scores are kept.
 
     Raises:
         InputError: A share outside 0..1, or points that are not [P, 3].
@@ -42,16 +44,19 @@ def spoil_masks(masks: InstanceMasks, points: np.ndarray, share: float, name: st
         raise InputError(f"share must be in 0..1, found {share}")
     if points.shape != (masks.num_points, 3):
         raise InputError(f"points must be [{masks.num_points}, 3], found {list(points.shape)}")
-    contacts = touching(masks, points)  # [M, M]
+    contacts, first = touching(masks, points), first_guesses(masks)  # [M, M], [M]
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     found, scores = [], []
     for mask in range(len(masks)):
-        rng = np.random.default_rng([seed, mask])
+        rng = np.random.default_rng([seed, first[mask]])
         own = masks.index[masks.offsets[mask] : masks.offsets[mask + 1]]
         parts = [own]
         if rng.random() < share:
             others = contacts.indices[contacts.indptr[mask] : contacts.indptr[mask + 1]]
-            if rng.random() < 0.5 and len(others):
+            others = others[first[others] == others]
+            if first[mask] != mask:
+                parts = []
+            elif rng.random() < 0.5 and len(others):
                 other = others[rng.integers(len(others))]
                 parts = [np.union1d(own, masks.index[masks.offsets[other] : masks.offsets[other + 1]])]
             else:
@@ -63,6 +68,24 @@ def spoil_masks(masks: InstanceMasks, points: np.ndarray, share: float, name: st
     return InstanceMasks(
         index, np.r_[0, np.cumsum(sizes)].astype(np.int64), masks.num_points, np.array(scores, np.float32)
     )
+
+
+def first_guesses(masks: InstanceMasks) -> np.ndarray:
+    """Which mask each is another guess at: the first that it shares a point with, of those that are none themselves.
+
+    Args:
+        masks: M masks over P points, better ones first.
+
+    Returns:
+        int64 [M]; of a mask that overlaps none of these before it, its own number.
+    """
+    member = masks.sparse()  # [M, P]
+    overlap = (member @ member.T).toarray() > 0  # [M, M]
+    first = np.arange(len(masks))
+    for mask in range(len(masks)):  # over masks, a few hundred
+        before = np.flatnonzero(overlap[mask, :mask] & (first[:mask] == np.arange(mask)))
+        first[mask] = before[0] if len(before) else mask
+    return first
 
 
 def touching(masks: InstanceMasks, points: np.ndarray) -> sparse.csr_matrix:

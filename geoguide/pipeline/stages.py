@@ -349,7 +349,9 @@ def frozen_features(
 
 
 def known_label_set(data: DataConfig) -> str:
-    """The label set whose names a simulated 2D model tells apart (on Matterport3D all 160, whatever is scored).
+    """The label set whose names a simulated 2D model tells apart, and a training with words is told.
+
+    On Matterport3D all 160, whatever is scored.
 
     Args:
         data: The config of its scenes.

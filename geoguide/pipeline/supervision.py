@@ -15,6 +15,7 @@ from geoguide.method.objective import Objective
 from geoguide.ops.indexed import IndexedRows
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
+from geoguide.pipeline.stages import known_label_set
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
 
@@ -80,7 +81,8 @@ def new_objective(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> 
     """
     widths = scenes[0].geometry_width, scenes[0].feature_width
     if config.train.supervision == "2d":
-        return Objective(*widths, config.objective, _text(config) if config.objective.distillation.of_words else None)
+        words = told_text(config) if config.objective.distillation.of_words else None
+        return Objective(*widths, config.objective, words)
     if config.objective.distillation != DistillationConfig():
         raise ConfigError("objective.distillation must be left alone with train.supervision other than '2d'")
     if config.objective.modules:
@@ -128,6 +130,18 @@ class ClassObjective(Objective):
         return {"point": loss, "total": loss}
 
 
+def told_text(config: ExperimentConfig) -> Tensor:
+    """The text of the names that a training without labels is told, where it paints or labels with words.
+
+    Args:
+        config: The experiment.
+
+    Returns:
+        float32 [K, C], K names: those of the benchmark's largest label set, since one network is scored on all of them.
+    """
+    return class_text(known_label_set(config.data), Protocol(), config.text).vectors
+
+
 def _text(config: ExperimentConfig) -> Tensor:
     """The text that the default protocol compares with, float32 [K, C]."""
     return class_text(config.data.label_set, Protocol(), config.text).vectors
@@ -135,7 +149,7 @@ def _text(config: ExperimentConfig) -> Tensor:
 
 def _painted(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:
     """Each scene painted with words once: 76 kB are kept of a room."""
-    text, by = _text(config), config.objective.distillation.painted_by
+    text, by = told_text(config), config.objective.distillation.painted_by
     known: dict[str, np.ndarray] = {}
 
     def change(scene: PreparedScene) -> PreparedScene:

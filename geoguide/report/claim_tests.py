@@ -146,11 +146,14 @@ def _of_regions_and_controls(edition: Edition) -> Iterator[ClaimTest]:
         yield ClaimTest("C11", first, second, f"{better} beat {worse} (few rooms)", aside=aside)
     adapter = rooms | quality.adapter_row()
     yield ClaimTest("C3", rooms | quality.row_of(quality.OURS), adapter, FEW, metrics=BOTH, aside=True)
-    for module in profiles.ALONE:  # of USD alone the claim says that it depends on superpoints
-        for better, worse in (pair for pair in quality.CONTRASTS if {*pair} <= {*profiles.ALONE_QUALITY}):
+    for module, taken in profiles.ALONE_QUALITY.items():
+        for better, worse in (pair for pair in quality.CONTRASTS if {*pair} <= {*taken}):
             first, second = (rooms | quality.row_of(variant, module) for variant in (better, worse))
             what = f"{module.upper()} alone: {better} beat {worse} (few rooms)"
-            yield ClaimTest("C11", first, second, what, aside=module != "usd")
+            of_superpoints = worse.startswith(
+                "superpoints"
+            )  # on which the claim has USD depend, and the others on masks
+            yield ClaimTest("C11", first, second, what, aside=of_superpoints != (module == "usd"))
         what = f"{module.upper()} alone beats the adapter alone (few rooms)"
         yield ClaimTest("C4", rooms | quality.row_of(quality.OURS, module), adapter, what, aside=True)
 

@@ -10,10 +10,16 @@ import numpy as np
 import pandas as pd
 
 from geoguide.errors import DataError, InputError
+from geoguide.experiments import regime
+from geoguide.experiments.real_rooms import RESCAN, ROOM
+from geoguide.experiments.records import Record, pick
 from geoguide.frozen import from_dict, to_dict
 from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.quality import average_precision, mask_quality, match_instances
 from geoguide.paths import results_root, write_text
+from geoguide.report import real_rooms
+from geoguide.report.rows import FULL, route
+from geoguide.report.tables import mean_of
 
 MAKERS = {
     "geometry": "geometry",
@@ -29,6 +35,10 @@ COLUMNS = {
     "masks": "masks a room",
     "instances": "objects a room",
 }
+VALIDATION, TEST = (f"{kind} rooms of the large edition" for kind in ("validation", "test"))
+REAL = {ROOM: f"real room, {ROOM}", RESCAN: f"rescan of it, {RESCAN}"}  # what places are called, by scene
+SCORE = "works-best's mIoU there, taught with such masks [seeds]"
+NO_RECORD = "no record"
 
 
 @dataclass(frozen=True)
@@ -132,20 +142,53 @@ def write_rows(rows: Sequence[MaskRow], path: Path | None = None) -> None:
     write_text(path, f'{{"rows": [\n{lines}\n]}}\n')
 
 
-def mask_table(rows: Sequence[MaskRow]) -> pd.DataFrame:
+def method_scores(found: Sequence[Record]) -> dict[tuple[str, str], np.ndarray]:
+    """What works-best scores in the places of the rows, by whose masks it learned with.
+
+    Args:
+        found: Records; others than works-best on the large edition of rooms, and of chapter 14 on its first 2D model
+            and descriptors, are left out.
+
+    Returns:
+        By place and maker the mIoU in % of each seed: over all validation or test rooms of the edition; on real rooms
+        over the classes that occur.
+    """
+    told: dict[tuple[str, str], np.ndarray] = {}
+    for maker in MAKERS:
+        changed = () if maker == "geometry" else (("masks.source", maker),)
+        row = FULL | route("scannet") | {"edition": "large", "teacher": regime.MODELS["scannet"], "changed": changed}
+        made = pick(found, row)
+        told[TEST, maker] = np.array([record.metrics.miou for record in made])
+        watched = [record.validation["miou"] for record in made if record.validation is not None]
+        told[VALIDATION, maker] = np.array(watched)
+    real = [record for record in found if real_rooms.is_of_rooms(record)]
+    if real:
+        every = real_rooms.frame(real)
+        lines = real_rooms.plain(every, every["teacher"].value_counts().idxmax())
+        for scene, place in REAL.items():
+            for name, maker in real_rooms.MASKS_FROM.items():
+                here = lines[(lines["scored"] == scene) & (lines["row"] == name)]
+                told[place, maker] = here["miou"].to_numpy()
+    return {key: scores for key, scores in told.items() if len(scores)}
+
+
+def mask_table(rows: Sequence[MaskRow], found: Sequence[Record] = ()) -> pd.DataFrame:
     """The rows as they are shown.
 
     Args:
         rows: The rows.
+        found: Records that GeoGuide's score beside them is taken from, see `method_scores`.
 
     Returns:
-        A line for each: `scenes`, `masks from`, and the columns of `COLUMNS`.
+        A line for each: `scenes`, `masks from`, the columns of `COLUMNS`, and the score.
     """
-    lines = []
+    lines, scores = [], method_scores(found)
     for row in rows:
         where = {"scenes": f"{row.scenes} {row.place} ({row.source})", "masks from": MAKERS.get(row.maker, row.maker)}
-        lines.append(where | {told: getattr(row, name) for name, told in COLUMNS.items()})
-    return pd.DataFrame(lines, columns=["scenes", "masks from", *COLUMNS.values()])
+        mine = scores.get((row.place, row.maker), np.zeros(0))
+        score = f"{mean_of(mine)} [{len(mine)}]" if len(mine) else NO_RECORD
+        lines.append(where | {told: getattr(row, name) for name, told in COLUMNS.items()} | {SCORE: score})
+    return pd.DataFrame(lines, columns=["scenes", "masks from", *COLUMNS.values(), SCORE])
 
 
 def card(rows: Sequence[MaskRow]) -> str:

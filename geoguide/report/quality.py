@@ -126,7 +126,7 @@ class Gain:
     @property
     def of_masks(self) -> bool:
         """Whether masks are what differs from ours, not superpoints."""
-        return self.variant.startswith("true masks")
+        return self.variant.startswith(("true masks", f"{OURS}, "))
 
 
 def row_of(variant: str, module: str | None = None) -> Row:
@@ -233,5 +233,6 @@ CONTRASTS = (
     (OURS, "superpoints far too coarse"),
     ("true masks", OURS),
     ("true masks", "true masks, 1 spoiled"),
+    (OURS, "ours, all spoiled"),
 )
 ALIKE = (OURS, "superpoints by VCCS")  # of nearly the same purity: another rule, not another quality

@@ -31,6 +31,7 @@ ORACLES: dict[tuple[tuple[str, Any], ...], str] = {
 _LEARNED = (("masks.source", "learned+geometry"),)
 LEARNED = "works-best, learned masks and geometry's"
 ADAPTER, FULL = "adapter only", "works-best"
+MASKS_FROM = {FULL: "geometry", LEARNED: "learned+geometry", ORACLES[(_TRUE_MASKS,)]: "annotation"}  # `masks.source`
 BY_GRADIENT = f"{FULL} by gradient"
 ORDER = (
     *POOLED.values(),
