@@ -39,6 +39,8 @@ def test_what_is_scored_elsewhere_shares_its_training(tmp_path) -> None:
     write(tmp_path, moved, 40.0, rising=True)
     write(tmp_path, adapter_only(), 40.0, rising=True)
     write(tmp_path, for_longer(adapter_only()), 40.2, rising=False)
+    strict = adapter_only().replace(protocol__absent_class="skip")  # scored otherwise: its own score says nothing
+    write(tmp_path, strict, 10.0, rising=True)
     short = [record for record in read_all(tmp_path) if record.config.train.steps == adapter_only().train.steps]
-    assert [record.gained_by_longer for record in short] == pytest.approx([0.2, 0.2])
+    assert [record.gained_by_longer for record in short] == pytest.approx([0.2] * 3)
     assert all(record.converged for record in short) and len(doubled(short)) == 1

@@ -161,14 +161,16 @@ class Record:
     def gained_by_longer(self) -> float | None:
         """What the same training with `LONGER` times the steps has more on validation, points of mIoU; None: no record.
 
-        Experiments that differ in scoring alone share a training: any of theirs will do.
+        Experiments that differ in scoring alone share a training: what is measured on one of them holds for all.
         """
-        if self.file is None or not self.history or self.validation is None:
+        if self.file is None or not self.history:
             return None
-        for config in (self.config, self.config.training()):
-            longer = find(config.replace(train__steps=LONGER * config.train.steps), self.file.parent.parent)
-            if longer is not None and longer.validation is not None:
-                return longer.validation["miou"] - self.validation["miou"]
+        folder, home = self.file.parent.parent, self.config.training()
+        for config in (self.config, home):
+            short = self if config is self.config else find(home, folder)
+            longer = find(config.replace(train__steps=LONGER * config.train.steps), folder)
+            if short is not None and short.validation and longer is not None and longer.validation:
+                return longer.validation["miou"] - short.validation["miou"]
         return None
 
     def scores(self, label_set: str | None = None) -> Scores:
