@@ -322,8 +322,7 @@ def system(
         seed: Of the training.
         teacher: The simulated 2D model, a key of `TEACHERS`.
         frozen: Whether the student is the adapter on the frozen backbone, so that the objective alone differs from
-            `adapter_only`; targets are then means over all points, since few of a superpoint are in a batch. Where the
-            points of a superpoint vote (GGSD), a batch is whole superpoints.
+            `adapter_only`; targets are then means over all points, since few of a superpoint are in a batch.
         edition: As in `openscene`.
         dataset: The benchmark that it is meant for: on nuScenes every point is a superpoint of SAS.
 
@@ -342,8 +341,6 @@ def system(
     if not frozen:
         return openscene(seed, teacher, edition).replace(name=name, objective__modules=(), **changes)
     config = adapter_only(seed, teacher).replace(name=name + ON_FROZEN, **changes)
-    if config.train.self_distillation.teacher == "mean_teacher":
-        config = config.replace(pooling__batches="superpoints")
     return config if config.superpoints.method == "points" else config.replace(pooling__means="exact")
 
 
