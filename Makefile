@@ -2,7 +2,7 @@
 #   make book       mini data, the quick profile run and compared with results/, then book/_build/html/index.html
 #   make test       lint, tests and doctests       make lint       ruff, ty (types) and import-linter (layers)
 #   make setup      .venv only                     make verify     rerun the quick profile, fail if it does not reproduce
-#   make replicate  recompute every committed record of the ablation;   make studies   those of the ambiguity ledger
+#   make replicate  the small edition's tables (profile all), records that are missing;   make studies   single options
 #   make fuzz       20,000 mutated inputs over all readers (FUZZ=n for another number); goes on where it stopped
 #   make gpu-check  on a CUDA GPU: the tests that run on either device, then benchmarks/gpu.py
 #                   (benchmarks/results/gpu.json: training step, Sonata, segment against the CPU)

@@ -339,8 +339,8 @@ class Lift(Place):
     out: Path = Path("features")
     """The folder."""
     splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
-    workers: Workers = os.cpu_count() or 1
-    """Processes, each of which takes one scene after another."""
+    workers: Workers = 1
+    """Processes, each of which takes one scene after another, and holds a 2D model of its own."""
 
     interrupted = GO_ON
 

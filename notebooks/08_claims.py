@@ -64,7 +64,9 @@ under(HTML(ledger.folds(table, editions)), generated)
 # - **Supported**: the difference clearly lies on the side that the claim says. **Contradicted**: on the other side.
 #   **Undecided**: it may lie on either. A claim that asserts several things is supported where all of their tests were
 #   run and are, and contradicted where one of them is. Tests *beside the claim* are shown and decide nothing.
-# - **No verdict** from fewer than three seeds, or where most runs of a row were still improving when training ended.
+# - **No verdict** from fewer than three seeds, or where at most half of a row's runs had been trained for just long
+#   enough: twice the steps would lift validation mIoU by less than a point, and it has not fallen (chapter 07). Where
+#   runs of a row were repeated with twice the steps, these alone are asked.
 # - Differences are paired by seed. Where records keep the counts of every scene, the interval is over seeds **and**
 #   scenes, and says so; elsewhere it is over the seeds alone, and says nothing of other scenes. Over *worlds* rooms, 2D
 #   model and training are all drawn anew.

@@ -79,8 +79,8 @@ under(shown.style.hide(axis="index").format(precision=2), path, made_by)
 # What `geoguide replicate --profile NAME` would take again, one process after the other, by the wall time of the
 # committed records: with two workers on two idle cores about half. Some ran beside others, and took longer for it. A
 # profile whose experiments have not all been run takes longer than the hours here. Without a name it is `all` (`make
-# replicate`): the small edition's tables but for the profiles from `systems` on. Records of no profile are of the real
-# rooms, which chapter 14 runs on your own copy, and of rows that were run once.
+# replicate`): the small edition's tables but for `studies` and the profiles from `systems` on. Records of no profile
+# are of the real rooms, which chapter 14 runs on your own copy, and of rows that were run once.
 
 # %%
 records = read_all()

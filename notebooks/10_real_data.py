@@ -147,7 +147,8 @@ under(real_costs(gpu_tflops), RATES)
 # %% [markdown]
 # Memory here counts the points of the scenes that stay open as generated scenes hold them, so it is a high guess where
 # few points of each are kept. Do the rates hold for whole runs? Each row below is one kind of run on generated scenes:
-# training, validation and scoring as predicted, and the median of its records. `times` is measured over predicted.
+# training, validation and scoring as predicted, and the median of its records. `times` is measured over predicted. (The
+# memory of the program and of open scenes was taken from two of these kinds of run, which hold by themselves.)
 
 # %%
 runs_compared = compared()

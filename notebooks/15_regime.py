@@ -108,7 +108,8 @@ under(table.style.hide(axis="index").format(numbers, precision=3, na_rep=""), ma
 made_masks = mask_table.read_rows()
 numbers = {"masks a room": "{:.0f}", "objects a room": "{:.0f}"}
 view = mask_table.mask_table(made_masks, records).style.hide(axis="index").format(numbers, precision=2)
-under(view, results_root() / "masks.json", "python benchmarks/masks.py; geoguide replicate --profile large")
+under(view, results_root() / "masks.json", "python benchmarks/masks.py mini; geoguide replicate --profile large; "
+      "of real rooms: python benchmarks/masks.py real FOLDER, and chapter 14")
 
 # %% [markdown]
 # ## Is it the regime?

@@ -93,5 +93,6 @@ def test_turns_with_the_curve_and_grows_with_the_way() -> None:
 def test_says_nothing_of_few_rows() -> None:
     rows = curve(lambda step: 40.0)
     assert gain_left(rows[: LEAST_ROWS - 1], TRAIN) is None and has_converged(rows[: LEAST_ROWS - 1], TRAIN) is False
+    assert has_converged(rows[:3], TRAIN, measured=0.0) is False
     assert has_converged([{"step": 2000, "total": 1.0}], TRAIN) is None
     assert gain_left(rows, TRAIN, "train_miou") is None and gain_left(rows, TRAIN) == pytest.approx(0)

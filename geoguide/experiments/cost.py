@@ -1,9 +1,9 @@
 """What a whole benchmark costs, worked out before it is run: hours, memory, disk, from rates that were measured.
 
 `benchmarks/cost.py` measures the rates (`cost.json` beside this file) and compares predictions with measurements that
-they were not made from; `compared` does so with what preparation and whole runs on generated scenes took. Hours of a
-processor are of one thread. Hours of a GPU are a lower bound from the operations of
-a step and the speed that you name: moving data within the GPU is not in them.
+they were not made from; `compared` does so with whole runs on generated scenes, of two of which the memory of the
+program and of open scenes was taken. Hours of a processor are of one thread. Hours of a GPU are a lower bound from the
+operations of a step and the speed that you name: moving data within the GPU is not in them.
 """
 
 import csv

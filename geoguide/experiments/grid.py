@@ -94,7 +94,12 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
 
 
 def _preparation(config: ExperimentConfig) -> dict[str, int]:
-    """What preparing the scenes of an experiment takes, where they are there to be counted."""
+    """What preparing the scenes of an experiment takes, where they are there to be counted and nothing else is known.
+
+    The cost model knows no 2D model's time: where images are looked at, what nobody measured is asked for.
+    """
+    if config.image_model is not None:
+        return {}
     splits = ((config.data, "train"), (config.data, "val"), (config.tested().data, "test"))
     if any(data.generated and not (data.folder / MANIFEST).is_file() for data, _ in splits):
         return {}

@@ -14,7 +14,8 @@ from pathlib import Path
 GEOGUIDE = config.get("geoguide", "geoguide")
 GPUS = {"gpu": int(config["gpu"])} if int(config.get("gpu", 0)) else {}  # GPUs of a job that runs networks
 
-# Minutes and megabytes of steps that no record has measured; --config runtime=... mem_mb=... says otherwise.
+# Minutes and megabytes of steps that neither a record nor the cost model (preparation) tells; --config runtime=...
+# mem_mb=... says otherwise, of preparation too.
 UNMEASURED = {name: int(config.get(name, value)) for name, value in {"runtime": 120, "mem_mb": 4000}.items()}
 
 if "plan" in config:
@@ -43,6 +44,10 @@ def asked(about, name):
     return about["resources"].get(name, UNMEASURED[name])
 
 
+def told(about, name):
+    return int(config[name]) if name in config else asked(about, name)
+
+
 localrules: all, tables, book
 
 
@@ -66,8 +71,8 @@ rule scenes:
         folder=any_of({str(Path(scenes["stamp"]).parent) for scenes in SCENES.values()}),
     threads: 4
     resources:
-        runtime=lambda wildcards: asked(SCENES[wildcards.key], "runtime"),
-        mem_mb=lambda wildcards: asked(SCENES[wildcards.key], "mem_mb"),
+        runtime=lambda wildcards: told(SCENES[wildcards.key], "runtime"),
+        mem_mb=lambda wildcards: told(SCENES[wildcards.key], "mem_mb"),
         **GPUS,
     shell: "{GEOGUIDE} grid scenes {PLAN:q} {wildcards.key} --workers {threads}"
 

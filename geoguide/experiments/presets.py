@@ -153,7 +153,7 @@ LARGE_PRESETS = PRESETS | {
 }
 
 # What else a preset says. SAS: segmentator with minVerts 60 (in nuScenes every point is a superpoint of its own, which
-# leaves USD nothing to weigh and is not followed: `superpoints.method` "points" has it), and at most 20,000 random
+# leaves USD nothing to weigh: SAS's own rows follow it, `SYSTEMS_ON`, and lineage does not), and at most 20,000 random
 # points of a scene in a step.
 BEYOND_OBJECTIVE: dict[str, dict[str, Any]] = {
     "lineage": {"superpoints__min_size": 60, "train__points_per_step": 20_000}

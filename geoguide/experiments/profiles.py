@@ -409,8 +409,8 @@ def profile(name: str) -> list[ExperimentConfig]:
             backbone's own network trained whole (C1). `ceilings`: what limits the student. `regime`: the anchors of the
             large edition of rooms (chapter 15). `large`: every row that the chapters show of the large editions.
             `search`: options and schedules on validation rooms (chapter 07). `ladder`: frozen features from the weakest
-            to the strongest (chapter 01). `studies`: single options of the ledger. `all`: all of these but those from
-            `systems` to `ladder`.
+            to the strongest (chapter 01). `studies`: single options of the ledger. `all`: all of these but `studies`
+            and those from `systems` to `ladder`.
 
     Returns:
         Its experiments, each once.

@@ -93,7 +93,7 @@ def has_converged(
     if not all("val_miou" in row for row in history):
         return None
     gain = gain_left(history, train, longer=LONGER - 1) if measured is None else measured
-    if gain is None:
+    if gain is None or len(history) < LEAST_ROWS:
         return False
     stretch = np.ones(len(history) // 4) / (len(history) // 4)
     means = np.convolve([row["val_miou"] for row in history], stretch, mode="valid")

@@ -61,7 +61,7 @@ def supervised(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Seq
     if bare:
         expected = f"train.supervision {config.train.supervision!r} needs training scenes with labels"
         raise DataError(f"{expected}, found none in {len(bare)} of {len(scenes)}, first {bare[0]}")
-    text = _text(config).numpy()
+    text = class_text(config.data.label_set, Protocol(), config.text).vectors.numpy()
     rows = np.concatenate([text, np.zeros_like(text[:1])]).astype(np.float16)  # [K + 1, C], the last for void
     return MappedScenes(scenes, lambda scene: _labelled(scene, rows))
 
@@ -90,7 +90,7 @@ def new_objective(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> 
         raise ConfigError(f"{expected}, found {config.objective.modules}")
     if config.train.supervision == "labels":
         return Objective(*widths, config.objective)
-    return ClassObjective(*widths, config, _text(config))
+    return ClassObjective(*widths, config, class_text(config.data.label_set, Protocol(), config.text).vectors)
 
 
 class ClassObjective(Objective):
@@ -140,11 +140,6 @@ def told_text(config: ExperimentConfig) -> Tensor:
         float32 [K, C], K names: those of the benchmark's largest label set, since one network is scored on all of them.
     """
     return class_text(known_label_set(config.data), Protocol(), config.text).vectors
-
-
-def _text(config: ExperimentConfig) -> Tensor:
-    """The text that the default protocol compares with, float32 [K, C]."""
-    return class_text(config.data.label_set, Protocol(), config.text).vectors
 
 
 def _painted(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:

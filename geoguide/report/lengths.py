@@ -47,11 +47,11 @@ def length_table(found: Iterable[Record]) -> pd.DataFrame:
         }
         for record in found
     ]
-    table = []
-    for _, part in pd.DataFrame(lines).groupby(["row", "edition", "steps"], sort=False):
-        right = (part["foretold"] < TOLERANCE) == (part["measured"] < TOLERANCE)
+    table, columns = [], ["row", "edition", "steps", "foretold", "measured"]
+    for _, part in pd.DataFrame(lines, columns=columns).groupby(["row", "edition", "steps"], sort=False):
+        right = (part["foretold"].astype(float) < TOLERANCE) == (part["measured"] < TOLERANCE)
         told = {name: mean_of(part[name].to_numpy(float), signed=True) for name in ("foretold", "measured")}
         seeds = f"{int(right.sum())} of {len(part)}"
         same = {name: part[name].iat[0] for name in ("row", "edition", "steps")}
         table.append({**same, **told, "seeds foretold rightly": seeds})
-    return pd.DataFrame(table)
+    return pd.DataFrame(table, columns=[*columns, "seeds foretold rightly"])
