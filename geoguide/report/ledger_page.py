@@ -256,19 +256,19 @@ def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
         editions: See `claim_row`.
 
     Returns:
-        HTML; each claim is a link to its fold in `folds`. Cells of the class `printed` are for paper, where folds stay
+        HTML; each claim is a link to its fold in `folds`. What has the class `printed` is for paper, where folds stay
         closed.
     """
     heads = ("", "verdict", "the paper claims", "the difference it hangs on", "tests", *editions, "ch.")
     lines = ["".join(f"<th>{name if name not in editions else name + ' edition'}</th>" for name in heads)]
-    lines[0] += "".join(f'<th class="printed">{name}</th>' for name in ("would be refuted if", "hangs most on"))
     for claim, row in zip(CLAIMS, claim_rows(table, editions), strict=True):
         effect = f"{_text(row['effect'])}<br><small>{_text(row['test'])}</small>" if row["effect"] else ""
         chapter = f'<a href="{claim.chapter}.html">{claim.chapter[:2]}</a>'
-        cells = (f'<a href="#{claim.name}">{claim.name}</a>', f"<b>{row['verdict']}</b>{row['of']}", claim.sentence)
+        printed = f"Refuted if: {_text(claim.refuted)} Hangs on: {_text(claim.hangs_on)}."
+        says = f'{claim.sentence}<small class="printed"><br>{printed}</small>'
+        cells = (f'<a href="#{claim.name}">{claim.name}</a>', f"<b>{row['verdict']}</b>{row['of']}", says)
         cells += (effect, row["tests"], *(row["by edition"][edition] for edition in editions), chapter)
-        printed = (f'<td class="printed">{_text(told)}</td>' for told in (claim.refuted, claim.hangs_on))
-        lines.append("".join([*(f"<td>{cell}</td>" for cell in cells), *printed]))
+        lines.append("".join(f"<td>{cell}</td>" for cell in cells))
     return f'<table class="ledger">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
 
 

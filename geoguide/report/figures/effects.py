@@ -10,6 +10,8 @@ from geoguide.errors import InputError, require
 from geoguide.report.evidence import interval
 from geoguide.report.figures.render import PALETTE, finish
 
+PALE = 1.6  # times the largest effect: no cell gets the darkest colours, on which letters cannot be read
+
 
 def effect_heatmap(
     effects: Mapping[tuple[str, str], np.ndarray],
@@ -57,7 +59,7 @@ def effect_heatmap(
             low, high = at[1] - 0.48, at[1] + 0.48
             frame = {"color": PALETTE[7], "width": 2}
             figure.add_shape(type="rect", x0=low, x1=high, y0=at[0] - 0.46, y1=at[0] + 0.46, line=frame)
-    most = float(np.nanmax(np.abs(mean))) if np.isfinite(mean).any() else 1.0
+    most = PALE * float(np.nanmax(np.abs(mean))) if np.isfinite(mean).any() else 1.0
     heat = go.Heatmap(z=mean, x=columns, y=rows, colorscale="PuOr", zmid=0, zmin=-most, zmax=most)
     heat.colorbar = {"title": {"text": "points of mIoU", "side": "right"}, "thickness": 12}
     heat.hovertemplate = "%{y}, %{x}: %{z:+.2f}<extra></extra>"
