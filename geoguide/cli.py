@@ -629,8 +629,7 @@ class View:
         if teacher is not None and not any(view.has_pose for view in scan.scene.views):
             raise InputError(f"--features {self.features}: {self.scan} has no image with a pose to ask about")
         with viewer.serving(viewer.Exploration(scan, model, names, teacher), self.host, self.port) as served:
-            print(f"{served.url} shows {len(scan.scene)} points; Ctrl-C ends", flush=True)
-            viewer.wait()
+            viewer.wait(f"{served.url} shows {len(scan.scene)} points; Ctrl-C ends")
 
 
 @dataclass(frozen=True)

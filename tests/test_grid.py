@@ -310,7 +310,8 @@ def test_a_gpu_that_the_user_asks_for_reaches_slurm(rows, results: Path, tmp_pat
     profile = ["--profile", str(ROOT / "workflow" / "profiles" / "slurm"), "--config", "gpu=1"]
     done = grid.run_grid(tmp_path / "work" / "tiny.json", rows[:1], 1, (*profile, *quick))
     jobs = [line for line in asked.read_text().splitlines() if "rule_record" in line or "rule_scenes" in line]
-    assert len(done) == 1 and len(jobs) == 2 and all(re.search(r"--gpus=1|--gres=gpu:1", job) for job in jobs)
+    assert len(done) == 1 and any("rule_record" in job for job in jobs)
+    assert all(re.search(r"--gpus=1|--gres=gpu:1", job) for job in jobs)
 
 
 @snakemake

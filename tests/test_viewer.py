@@ -1,5 +1,6 @@
 """`geoguide view`: a typed word changes the picture in a browser, without a network; it begins and ends cleanly."""
 
+import functools
 import os
 import signal
 import socket
@@ -178,7 +179,10 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     points = scan(500).scene.points
     np.savez(tmp_path / "a.npz", points=points, colors=np.full(points.shape, 128))
     command = [sys.executable, "-m", "geoguide.cli", "view", str(tmp_path / "a.npz"), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    # A shell that runs the tests in the background lets its children ignore the signal.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, text=True, cwd=tmp_path, preexec_fn=heard)
     told = next(line for line in process.stdout if line.startswith("http"))
     assert told.endswith("shows 500 points; Ctrl-C ends\n")
     host, port = told.split()[0].removeprefix("http://").split(":")

@@ -263,13 +263,17 @@ def serving(exploration: Exploration, host: str = "127.0.0.1", port: int = 0) ->
         viewer.stop()
 
 
-def wait() -> None:
+def wait(said: str) -> None:
     """Wait until Ctrl-C, which ends a viewer as it should; other signals end it as they end everything.
+
+    Args:
+        said: A line that is printed when Ctrl-C is heard.
 
     Raises:
         KeyboardInterrupt: The process was asked to end in another way (a subclass).
     """
     try:
+        print(said, flush=True)
         threading.Event().wait()
     except KeyboardInterrupt as stop:
         if type(stop) is not KeyboardInterrupt:
