@@ -162,7 +162,8 @@ under(tables.study_table().style.hide(axis="index"), find_all(profile("studies")
 # %% tags=["hide-input"]
 from geoguide.report import lengths
 
-twice = lengths.doubled(read_all())
+every = read_all()
+twice = lengths.doubled(every)
 under(lengths.length_table(twice).style.hide(axis="index"), twice)
 
 # %% [markdown]
@@ -240,7 +241,7 @@ Markdown("\n".join(story(judged, "C11")) or "The ledger has no test of C11 yet: 
 # The measured effect of taking the text literally is the difference between the two presets.
 
 # %% tags=["hide-input"]
-found = pick(read_all(), {"data": "mini"})
+found = pick(every, {"data": "mini"})
 rooms = pick(found, {"plain": True, "tested_on": "scannet", "teacher": DEFAULT_TEACHER})
 gap = evidence.paired(frame(rooms), FULL, AS_WRITTEN)
 effect = tables.mean_of(gap, signed=True, confidence=confidence)

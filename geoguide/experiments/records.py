@@ -166,10 +166,12 @@ class Record:
         if self.file is None or not self.history:
             return None
         folder, home = self.file.parent.parent, self.config.training()
-        for config in (self.config, home):
-            short = self if config is self.config else find(home, folder)
+        for config in (self.config,) if self.config == home else (self.config, home):
             longer = find(config.replace(train__steps=LONGER * config.train.steps), folder)
-            if short is not None and short.validation and longer is not None and longer.validation:
+            if longer is None or not longer.validation:
+                continue
+            short = self if config is self.config else find(home, folder)
+            if short is not None and short.validation:
                 return longer.validation["miou"] - short.validation["miou"]
         return None
 

@@ -97,7 +97,7 @@ def doses() -> list[str]:
 
 
 def _effect(lines: pd.DataFrame | None, dose: str, module: str, metric: str) -> Effect:
-    row, reference = MODULES[module] | {"teacher": dose}, ADAPTER | {"teacher": dose}
+    row, reference = row_of(dose, module), row_of(dose)
     if lines is None or only(lines, row).empty or only(lines, reference).empty:
         return Effect(dose, module, np.zeros(0), float("nan"), settled=False)
     adapter = float(only(lines, reference)[metric].mean())
