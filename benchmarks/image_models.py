@@ -129,7 +129,7 @@ def row(wanted: Asked, scene: Scene, folder: Path, seconds: float, repeats: int)
     try:
         model = open_image_model(parse_spec(wanted.spec))
     except DataError as error:
-        return about | {"left_out": str(error)}
+        return about | {"left_out": str(error).replace(f"{DATA}/", "")}  # no place on this machine
     fresh, kept = ImageTeacher(model), ImageTeacher(model, cache=folder)
     few = some(fresh, kept, scene, seconds / (2 * repeats))
     rates = measured(model, fresh, kept, few, repeats)
