@@ -19,7 +19,7 @@ from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments import run
 from geoguide.experiments.facts import Facts
-from geoguide.experiments.records import frame
+from geoguide.experiments.records import frame, read
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.model import from_fit
 from geoguide.pipeline.config import ExperimentConfig
@@ -30,6 +30,7 @@ from geoguide.pipeline.stages import Stages
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
+from geoguide.text.encoders import TextConfig
 
 Scenes = dict[str, list[PreparedScene]]
 
@@ -262,6 +263,27 @@ def test_a_model_never_calls_real_scenes_generated(short: ExperimentConfig, scen
     again = geoguide.load(own.save(tmp_path / "own.safetensors"))
     assert (again.trained_on, again.scenes) == (own.trained_on, {"office": real[0].fingerprint})
     assert geoguide.load("mini").scenes == {}  # of an older version
+
+
+def test_an_assumed_text_space_is_said_by_records_and_models(
+    short: ExperimentConfig, scenes: Scenes, tmp_path: Path
+) -> None:
+    """It is the same experiment as one whose text space was named; only what it leaves behind says so."""
+    train, test = scenes["train"][0], scenes["test"][0]
+    named = short.replace(data__splits=Splits(train=(train.name,), test=(test.name,)))
+    assumed = named.replace(text=TextConfig(assumed=True))
+    assert assumed == named and config_hash(assumed) == config_hash(named)
+    larger = named.replace(text=TextConfig("clip-vit-b32"))
+    assert config_hash(larger) == config_hash(larger.replace(text__assumed=True)) != config_hash(named)
+    told, file = "minilm, assumed by the width of the features", tmp_path / "model.safetensors"
+    for config in (assumed, named):
+        record = run.run(config, folder=tmp_path, progress=False)
+        written = json.loads(record.file.read_text())["config"]["text"]
+        assert written == {"encoder": "minilm", "weights": None, "assumed": config is assumed}
+        again = read(record.file)
+        assert again.config.text.assumed == (told in again._repr_html_()) == (config is assumed)
+        model = geoguide.load(from_fit(fit(config, train=[train], val=[], progress=False), config).save(file))
+        assert ("(text space minilm assumed by their width), tiny" in model.trained_on) == (config is assumed)
 
 
 def test_generated_scenes_among_real_ones_stay_generated(short: ExperimentConfig) -> None:
