@@ -81,6 +81,12 @@ def test_bad_splits_are_named(scannet: Callable[..., DataConfig], tmp_path: Path
         Splits(train=("b", "a"), test=("a",))
     with pytest.raises(ConfigError, match="'a' stands there twice"):
         Splits(val=("a", "a"))
+    for wrong, found in (("scene0000_00", "must be a tuple of names, found 'scene0000_00'"), (("a", 3), "found 3")):
+        with pytest.raises(ConfigError, match=f"data.splits.train .*{found}"):
+            scannet(train=wrong)
+    with pytest.raises(ConfigError, match="data.splits.test must hold names without blanks around them, found ' a'"):
+        scannet(train=("a",), test=(" a",))  # else the same scene would be learned from and scored
+    assert Splits(train=["a", "b"]) == Splits(train=("a", "b"))
     with pytest.raises(ConfigError, match="train holds an empty name"):
         Splits(train=(" ",))
     with pytest.raises(
