@@ -232,7 +232,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
         the softmax of one number is 1 whatever the number is.
 
     Example:
-        >>> softmax(np.float32([[[-2.0]]])).round(3).tolist(), softmax(np.float32([[[0, -2.0]]])).round(3).tolist()
+        >>> softmax(np.array([[[-2.0]]])).round(3).tolist(), softmax(np.array([[[0, -2.0]]])).round(3).tolist()
         ([[[0.119]]], [[[0.881, 0.119]]])
     """
     if logits.shape[-1] == 1:
