@@ -25,6 +25,7 @@ from geoguide.model import from_fit
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate, predict
 from geoguide.pipeline.export import export_features
+from geoguide.pipeline.own_features import own_features
 from geoguide.pipeline.prepare import prepare_split, scene_sources
 from geoguide.pipeline.stages import Stages
 from geoguide.pipeline.train import fit
@@ -82,6 +83,12 @@ def test_bad_splits_are_named(scannet: Callable[..., DataConfig], tmp_path: Path
         Splits(train=("b", "a"), test=("a",))
     with pytest.raises(ConfigError, match="'a' stands there twice"):
         Splits(val=("a", "a"))
+    for wrong, found in (("scene0000_00", "must be a tuple of names, found 'scene0000_00'"), (("a", 3), "found 3")):
+        with pytest.raises(ConfigError, match=f"data.splits.train .*{found}"):
+            scannet(train=wrong)
+    with pytest.raises(ConfigError, match="data.splits.test must hold names without blanks around them, found ' a'"):
+        scannet(train=("a",), test=(" a",))  # else the same scene would be learned from and scored
+    assert Splits(train=["a", "b"]) == Splits(train=("a", "b"))
     with pytest.raises(ConfigError, match="train holds an empty name"):
         Splits(train=(" ",))
     with pytest.raises(
@@ -204,6 +211,28 @@ def test_training_scenes_of_which_no_point_is_seen(short: ExperimentConfig, scen
     one[np.flatnonzero(np.asarray(scene.seen_by) > 0)[1]] = 1
     fitted = fit(short, train=[dataclasses.replace(scene, seen_by=one)], val=[], progress=False)
     assert all(np.isfinite(row["total"]) for row in fitted.history)
+
+
+def test_features_of_two_widths_or_of_another_than_the_text(short: ExperimentConfig, scenes: Scenes) -> None:
+    """Said before the first step, and not by the matrix product of the step or validation that meets them first."""
+    first, second = scenes["train"]
+    lifted = np.concatenate([second.lifted, second.lifted[:, :128]], axis=1)
+    wide = dataclasses.replace(second, name="wide", lifted=lifted)
+    widths = f"{first.name} 384 and {first.geometry_width}, wide 512 and {first.geometry_width}"
+    with pytest.raises(DataError, match=f"2D and 3D features of the same widths, found {widths}"):
+        fit(short, train=[first, wide], val=[], progress=False)
+    with pytest.raises(ConfigError, match="minilm has 384; scene wide has 2D features of 512"):
+        fit(short.replace(train__steps=10**9), train=[wide], val=scenes["val"], progress=False)
+    alone = fit(short, train=[wide], val=[], progress=False)  # compared with no text
+    assert alone.history and not any("val_miou" in line for line in alone.history)
+
+
+def test_counts_that_are_none_are_counted() -> None:
+    features, seen = np.zeros((4, 384), np.float32), np.array([1, -1, np.nan, 2])
+    with pytest.raises(
+        InputError, match=r"scene a: seen must be \[4\], each at least 0, found 2 that are negative or nan"
+    ):
+        own_features("a", features, seen, 4, ExperimentConfig())
 
 
 def test_scenes_without_labels_are_left_out_of_the_score(short: ExperimentConfig, scenes: Scenes) -> None:
