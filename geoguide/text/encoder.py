@@ -184,10 +184,10 @@ def _check_names(names: Sequence[str]) -> list[str]:
     if len(names) == 0:
         raise InputError("names is empty: expected at least one string")
     for name in names:
+        if isinstance(name, str) and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise InputError(f"names must hold text, found half a letter in {name!r}")
         if not isinstance(name, str) or not any(letter.isprintable() and not letter.isspace() for letter in name):
             raise InputError(f"names must hold non-empty strings, found {name!r}")
-        if any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise InputError(f"names must hold text, found half a letter in {name!r}")
     return list(names)
 
 
