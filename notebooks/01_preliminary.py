@@ -50,7 +50,8 @@ figures.use_offline_renderer()
 # - **entire network**: OpenScene's 3D network (MinkUNet18A, narrowed, on coarser voxels: what a run's budget of
 #   processor time affords), trained from scratch on the same rooms with the same loss.
 # - **Point Transformer**, where it was run: the backbone's own network, all of it trained, from scratch or
-#   **fine-tuned** from its pretrained weights. Only freezing sets the latter apart from the adapter.
+#   **fine-tuned** from its pretrained weights. The latter has the adapter's network and start; apart from freezing it
+#   differs in what training a whole network takes here: whole, augmented rooms and more steps.
 # - **adapter only**: the frozen mini backbone, pretrained without labels on generated rooms, and a trained MLP.
 #
 # ## Two characters of 2D model
