@@ -380,6 +380,7 @@ class Replicate(Place):
         "longer",
         "worlds",
         "entire-networks",
+        "whole-rooms",
         "ceilings",
         "regime",
         "large",

@@ -235,14 +235,13 @@ told = story(verdicts([edition]), "C1", "C12")
 Markdown("\n".join(told) or "- No test of the claims C1 and C12 was run on this edition yet.")
 
 # %% [markdown]
-# These are the lines of the claims ledger (chapter 08). What bounds the frozen student, its features or what the 2D
-# model tells it, is seen where labels teach it in place of the 2D model:
+# These are the lines of the claims ledger (chapter 08). The fine-tuned network differs from the adapter in its schedule
+# too; the frozen one under that schedule tells the two apart:
 
 # %% tags=["hide-input"]
-bound = ladder.bound_of_freezing()
-under(Markdown(bound or "*Neither the fine-tuned network nor the adapter taught by labels was run.*"), climbers)
+cost = ladder.cost_of_freezing()
+under(Markdown(cost or "*The fine-tuned network, or the frozen one under its schedule, was not run.*"), climbers)
 
-# %% [markdown]
 # %% [markdown]
 # Each step up the ladder, as the adapter sees it:
 

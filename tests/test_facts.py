@@ -14,11 +14,13 @@ from geoguide.experiments.presets import (
     ON_FROZEN,
     ON_LABELS,
     PRESETS,
+    STILL,
     SYSTEMS,
     TEACHERS,
     TRANSFORMERS,
     adapter_only,
     fusion,
+    in_whole_rooms,
     linear_probe,
     on_labels,
     openscene,
@@ -40,6 +42,7 @@ from geoguide.experiments.profiles import (
     under_protocols,
 )
 from geoguide.experiments.records import read_all
+from geoguide.frozen import config_hash
 from geoguide.lifting import LiftingConfig
 from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig, Protocol
@@ -190,6 +193,14 @@ def test_entire_transformers_and_oracles_have_their_own_methods() -> None:
         assert (Facts.of(config).method, Facts.of(config).changed) == (openscene_in_budget(*size).name, ())
     odd = Facts.of(adapter_only().replace(train__supervision="classes"))
     assert odd.method == "adapter only on labels" and odd.changed == (("train.supervision", "classes"),)
+
+
+def test_the_schedule_of_a_network_trained_whole_is_all_that_differs() -> None:
+    still, plain = (in_whole_rooms(adapter_only(2), augmented=augmented) for augmented in (True, False))
+    assert config_hash(still) == config_hash(point_transformer(STILL, 2))
+    assert Facts.of(plain).changed == (("point_transformer.augmented", False),)
+    full = in_whole_rooms(preset(seed=2))
+    assert full.objective == preset(seed=2).objective and full.train == still.train
 
 
 @pytest.mark.parametrize("name", ["entire-networks", "ceilings", "ladder"])

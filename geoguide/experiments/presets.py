@@ -420,6 +420,22 @@ def point_transformer(
     )
 
 
+def in_whole_rooms(config: ExperimentConfig, *, augmented: bool = True) -> ExperimentConfig:
+    """An experiment of the adapter under the schedule of networks trained whole: does that set them apart, or freezing?
+
+    Args:
+        config: An experiment on the default frozen features and 2D model.
+        augmented: Whether rooms are augmented, and the frozen network then reads each anew in every step.
+
+    Returns:
+        The experiment with whole rooms in place of random points, and as many steps as `point_transformer`.
+    """
+    name = f"{config.name} in whole rooms{', augmented' if augmented else ''}"
+    learned = {part: getattr(config, part) for part in ("objective", "superpoints", "masks", "pooling")}
+    base = point_transformer(STILL, config.seed)
+    return base.replace(name=name, point_transformer__augmented=augmented, **learned)
+
+
 def on_labels(config: ExperimentConfig) -> ExperimentConfig:
     """The oracle of an experiment: the same network taught by annotation, the text of the true class at every point.
 

@@ -303,6 +303,20 @@ def entire_networks() -> list[ExperimentConfig]:
     return rows + [presets.openscene_in_budget(*size) for size in presets.ENTIRE_IN_BUDGET]
 
 
+def whole_rooms() -> list[ExperimentConfig]:
+    """The adapter under the schedule of networks trained whole: what of their gain is the schedule's (claim C1)?
+
+    Returns:
+        The configs of few seeds, seed by seed: without augmentation, with it (the frozen row of `entire_networks`), and
+        works-best with it.
+    """
+    rows = []
+    for seed in presets.LONG_SEEDS:
+        rows += [presets.in_whole_rooms(adapter_only(seed), augmented=augmented) for augmented in (False, True)]
+        rows.append(presets.in_whole_rooms(preset(seed=seed)))
+    return rows
+
+
 def ceilings() -> list[ExperimentConfig]:
     """What limits the student: a perfect 2D model, and oracles that learn from labels instead of 2D features.
 
@@ -371,6 +385,7 @@ _CHAPTERS = {
     "longer": longer,
     "worlds": worlds,
     "entire-networks": entire_networks,
+    "whole-rooms": whole_rooms,
     "ceilings": ceilings,
     "regime": regime.anchors,
     "large": regime.every_table,
@@ -385,6 +400,7 @@ _APART = (
     "longer",
     "worlds",
     "entire-networks",
+    "whole-rooms",
     "ceilings",
     "regime",
     "large",
@@ -406,11 +422,11 @@ def profile(name: str) -> list[ExperimentConfig]:
             houses and streets (chapters 04 and 05). `dose-response`: one fault of the 2D model at a time (chapter 07).
             `quality`: regions from far too bad to an oracle's (C11, chapter 07). `longer`: the ablation with twice the
             steps (chapter 07). `worlds`: rooms, 2D model and training drawn anew (chapter 03). `entire-networks`: the
-            backbone's own network trained whole (C1). `ceilings`: what limits the student. `regime`: the anchors of the
-            large edition of rooms (chapter 15). `large`: every row that the chapters show of the large editions.
-            `search`: options and schedules on validation rooms (chapter 07). `ladder`: frozen features from the weakest
-            to the strongest (chapter 01). `studies`: single options of the ledger. `all`: all of these but `studies`
-            and those from `systems` to `ladder`.
+            backbone's own network trained whole (C1). `whole-rooms`: the adapter under its schedule. `ceilings`: what
+            limits the student. `regime`: the anchors of the large edition of rooms (chapter 15). `large`: every row
+            that the chapters show of the large editions. `search`: options and schedules on validation rooms (chapter
+            07). `ladder`: frozen features from the weakest to the strongest (chapter 01). `studies`: single options of
+            the ledger. `all`: all of these but `studies` and those from `systems` to `ladder`.
 
     Returns:
         Its experiments, each once.
