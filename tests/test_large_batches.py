@@ -1,5 +1,6 @@
 """Very many points in a step: blocks give what all points at once give, in the loss and in every gradient."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,9 +18,10 @@ from geoguide.method.objective import Objective, ObjectiveConfig
 from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.ops import blocks
-from geoguide.ops.blocks import distance_to_group, unit_sums
 from geoguide.ops.cosine import cosine_distance, unit
+from geoguide.ops.directions import distance_to_group, unit_sums
 from geoguide.ops.groups import Groups
+from geoguide.ops.shared_rows import pulls_of, shared, sharing
 from geoguide.students.adapter import Adapter, AdapterConfig
 
 P, S, M, C1, C = 60, 9, 5, 3, 4
@@ -29,6 +31,7 @@ CONFIGS = PRESETS | {
     "adapter only": ObjectiveConfig(modules=()),
     "refined where unseen": ObjectiveConfig(usd=USDConfig(unseen="refined"), iirc=IIRCConfig("l2", diagonal=False)),
     "weighed": ObjectiveConfig(usd=USDConfig("raw", "held_out", student_pooling="weighted")),
+    "standardised": ObjectiveConfig(usd=USDConfig("softmax", standardise=True)),
     "balanced": ObjectiveConfig(imr=IMRConfig(balance="balanced", negatives="unalike", masks_per_step=3)),
 }
 
@@ -39,6 +42,7 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def small() -> None:
         monkeypatch.setattr(blocks, "LARGE", 10)
+        monkeypatch.setattr(blocks, "VERY_LARGE", 10)
         monkeypatch.setattr(blocks, "ROWS", {"cpu": 7, "cuda": 7})
         monkeypatch.setattr(relation_consistency, "MANY_REGIONS", 3)
 
@@ -63,6 +67,7 @@ def step(config: ObjectiveConfig, batch: Batch, shape: AdapterConfig | None = No
     adapter, objective = Adapter(C1, C, shape).double(), Objective(C1, C, config).double()
     if objective.usd is not None and objective.usd.reliability is not None:
         torch.nn.init.normal_(objective.usd.reliability.layers[-1].weight)  # at 0 no gradient would pass
+    objective.calibrate([batch])
     device = batch.points.device
     adapter, objective = adapter.to(device), objective.to(device)
     terms = objective(adapter(batch.geometry), batch, torch.Generator().manual_seed(0))
@@ -146,15 +151,64 @@ def test_gradients_of_the_parts(batch: Batch, in_blocks: Callable[[], None]) -> 
         assert torch.autograd.gradcheck(lambda x, groups=groups: unit_sums(x, groups), (rows,))
 
 
+def shared_rows(count: int = P) -> Tensor:
+    rows = torch.randn(count, C, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return rows.requires_grad_()
+
+
+def test_readers_of_shared_rows(batch: Batch, in_blocks: Callable[[], None]) -> None:
+    """Readers that leave their part, beside readers that return a gradient as usual: against rows that are not shared.
+
+    A pass that does not get as far as the rows leaves nothing behind, and the same graph can be gone back twice.
+    """
+    in_blocks()
+    rows, superpoints, masks = shared_rows(), batch.superpoints.to("cpu"), batch.masks.to("cpu")
+    other, weights = torch.randn(P, C, dtype=torch.float64), torch.rand(P, dtype=torch.float64).requires_grad_()
+
+    def read(x: Tensor) -> Tensor:
+        levels = [groups.mean(x).pow(3).sum() for groups in (superpoints, masks, superpoints)]
+        weighed = superpoints.sum(x, weights).pow(2).sum() + masks.sum(x, weights).pow(2).sum()
+        return torch.stack([*levels, weighed, cosine_distance(x, other).pow(2).sum(), x.pow(3).sum()]).sum()
+
+    expected = torch.autograd.grad(read(rows), (rows, weights))
+    with sharing(rows) as own:
+        assert shared(own) is own and pulls_of(rows) is None
+        loss = read(own)
+    torch.testing.assert_close(torch.autograd.grad(loss, (weights,), retain_graph=True), expected[1:])
+    for last in (False, True):
+        found = torch.autograd.grad(loss, (rows, weights), retain_graph=not last)
+        torch.testing.assert_close(found, expected)
+
+
+def test_means_of_shared_rows_are_taken_once(in_blocks: Callable[[], None]) -> None:
+    """Until all losses have read them; and what was taken is not kept, as its graph would keep the rows."""
+    in_blocks()
+    groups = Groups.partition(torch.arange(P) % S)
+    with sharing(shared_rows()) as rows:
+        mean = groups.mean(rows)
+        assert groups.mean(rows) is mean
+        assert groups.mean(rows, torch.ones(P, dtype=torch.float64)) is not mean
+        assert Groups.partition(torch.arange(P) % 2).mean(rows).shape == (2, C)
+    assert groups.mean(rows) is not mean
+    kept = weakref.ref(mean)
+    del mean
+    assert kept() is None
+    still = torch.zeros(P, C)
+    with sharing(still) as rows:
+        assert rows is still  # nothing learns from them
+
+
 def test_zero_rows_stay_zero(in_blocks: Callable[[], None]) -> None:
     """At distance 1 from everything, and without a gradient that is not finite."""
     in_blocks()
     rows = torch.zeros(12, C, dtype=torch.float64, requires_grad=True)
     groups = Groups.partition(torch.arange(12) % 2)
-    distance = distance_to_group(rows, torch.ones(2, C, dtype=torch.float64), groups)
-    assert torch.equal(distance, torch.ones(12, dtype=torch.float64))
-    distance.sum().backward()
-    assert rows.grad is not None and torch.isfinite(rows.grad).all()
+    ones = torch.ones(12, C, dtype=torch.float64)
+    for distance in (distance_to_group(rows, ones[:2], groups), cosine_distance(shared(rows), ones)):
+        assert torch.equal(distance, torch.ones(12, dtype=torch.float64))
+        rows.grad = None
+        distance.sum().backward()
+        assert rows.grad is not None and torch.isfinite(rows.grad).all()
 
 
 def test_entries_of_successive_points(batch: Batch) -> None:
