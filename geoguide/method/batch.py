@@ -80,10 +80,6 @@ class Supervised(Protocol):
     def origins(self) -> tuple[Origin, ...]:
         """Where the rows come from, scene after scene; empty for a batch of no scene."""
 
-    @property
-    def is_large(self) -> bool:
-        """Whether losses are computed in blocks of rows."""
-
     def mean_lifted(self, level: str) -> Tensor:
         """Average the 2D features of the seen rows of each region (as in `Batch.mean_lifted`).
 
@@ -181,14 +177,11 @@ class Batch:
         if self.exact is not None:
             return self.exact.centre
         weight = self.seen.to(self.lifted.dtype)  # [P]
-        if self.is_large:
-            total = self.superpoints.sum(weight) @ self.mean_lifted("superpoints")  # [C]
-        else:
-            total = (self.lifted * weight.unsqueeze(-1)).sum(0)
+        total = weight @ self.lifted if self.is_large else (self.lifted * weight.unsqueeze(-1)).sum(0)  # [C]
         return total / weight.sum().clamp_min(1)
 
     def _pooled(self, level: str, features: str) -> Tensor:
-        """Mean geometry or lifted over the points of each region [R, ...], which several modules ask for."""
+        """Mean geometry or lifted over the points of each region, [R, ...]; several modules ask for it, and keep it."""
         if (level, features) not in self._means:
             groups: Groups = getattr(self, level)
             weights = None if features == "geometry" else self.seen.to(self.lifted.dtype)

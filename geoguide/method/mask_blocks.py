@@ -127,7 +127,7 @@ class _BlockBCE(torch.autograd.Function):
         pull_queries, pull_centre, pull_scale, pull_offset = (grads[0] * own for own in pulls)
         if ctx.pulls is not None:
             ends = grads[0] * ends
-            ctx.pulls.add(lambda part, own: own.addmm_(kept[:, part].T, ends), of_unit=True)
+            ctx.pulls.add(ctx, lambda part, own: own.addmm_(kept[:, part].T, ends), of_unit=True)
         return pull_queries, None, pull_centre if ctx.needs_input_grad[2] else None, None, pull_scale, pull_offset
 
 

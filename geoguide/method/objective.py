@@ -1,7 +1,6 @@
 """The training loss L_final = λ1 L_sp + λ2 L_mask + λ3 L_sim, with any of its modules left out."""
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,7 +14,7 @@ from geoguide.method.distillation import Distillation, DistillationConfig
 from geoguide.method.mask_reconstruction import IMRConfig, MaskReconstruction
 from geoguide.method.relation_consistency import IIRCConfig, RelationConsistency
 from geoguide.method.superpoint_distillation import SuperpointDistillation, USDConfig
-from geoguide.ops.shared_rows import sharing
+from geoguide.ops.shared_rows import read_together
 
 MODULES = ("usd", "imr", "iirc")
 
@@ -162,9 +161,13 @@ class Objective(nn.Module):
 
     def _losses(self, semantic: Tensor, batch: Supervised, generator: torch.Generator) -> list[dict[str, Tensor]]:
         """L_sp, L_mask and L_sim as their terms, none times its λ; empty for a module that is not in use."""
-        modules = (self.usd or self.distillation, self.imr, self.iirc)
-        with sharing(semantic) if batch.is_large else nullcontext(semantic) as rows:
+
+        def read(rows: Tensor) -> list[dict[str, Tensor]]:
+            modules = (self.usd or self.distillation, self.imr, self.iirc)
             return [{} if module is None else module(rows, batch, generator) for module in modules]
+
+        large = isinstance(batch, Batch) and batch.is_large
+        return read_together(semantic, read) if large else read(semantic)
 
     @property
     def lambdas(self) -> tuple[float, float, float]:

@@ -11,7 +11,6 @@ from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices, unless
 from geoguide.method.batch import Batch
 from geoguide.method.distillation import masked_mean
-from geoguide.method.reliability_blocks import block_scores
 from geoguide.ops.cosine import cosine_distance, unit
 from geoguide.ops.directions import distance_to_group
 from geoguide.ops.groups import Groups
@@ -146,16 +145,13 @@ class Reliability(nn.Module):
             [P], any real number.
         """
         first, activation, last = self.layers
-        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        assert isinstance(first, nn.Linear)
         halves = torch.split(first.weight, _widths(batch), dim=1)  # [hidden, C1], [hidden, C]
         if scales is not None:
             halves = tuple(half / scale for half, scale in zip(halves, scales, strict=True))
-        means = (batch.mean_geometry("superpoints") @ halves[0].T, batch.mean_lifted("superpoints") @ halves[1].T)
-        if batch.is_large:
-            return block_scores(batch, means, halves, first.bias, last)
         spread = batch.superpoints.to_entries
-        in_3d = spread(means[0]) - batch.geometry @ halves[0].T  # [P, hidden]
-        in_2d = spread(means[1]) - batch.lifted @ halves[1].T  # [P, hidden]
+        in_3d = spread(batch.mean_geometry("superpoints") @ halves[0].T) - batch.geometry @ halves[0].T  # [P, hidden]
+        in_2d = spread(batch.mean_lifted("superpoints") @ halves[1].T) - batch.lifted @ halves[1].T  # [P, hidden]
         return last(activation(in_3d + in_2d * batch.seen.unsqueeze(-1) + first.bias)).squeeze(-1)
 
 

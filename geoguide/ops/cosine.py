@@ -57,7 +57,7 @@ class _SharedDistance(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
         other, factor = ctx.saved_tensors
         factor = factor * grads[0].unsqueeze(-1)
-        ctx.pulls.add(lambda part, own: own.addcmul_(other[part], factor[part]), of_unit=True)
+        ctx.pulls.add(ctx, lambda part, own: own.addcmul_(other[part], factor[part]), of_unit=True)
         return None, None
 
 

@@ -22,7 +22,7 @@ class _UnitSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
         groups = ctx.groups
-        ctx.pulls.add(lambda part, own: own.add_(groups.spread(grads[0], part)).add_(grads[1]), of_unit=True)
+        ctx.pulls.add(ctx, lambda part, own: own.add_(groups.spread(grads[0], part)).add_(grads[1]), of_unit=True)
         return None, None
 
 
@@ -59,7 +59,7 @@ class _DistanceToGroup(torch.autograd.Function):
         (rows, pooled, factor), groups, (grad,) = ctx.saved_tensors, ctx.groups, grads
         if ctx.pulls is not None:
             pull = functools.partial(groups.add_spread, pooled, grad * factor[groups.group].squeeze(-1))
-            ctx.pulls.add(pull, of_unit=True)
+            ctx.pulls.add(ctx, pull, of_unit=True)
         if not ctx.needs_input_grad[1]:
             return None, None, None
         pull = groups.sum(rows, grad / length_of(rows).squeeze(-1))  # [G, C], of -|pooled| times the unit vectors

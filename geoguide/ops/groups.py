@@ -291,7 +291,7 @@ class _Sum(torch.autograd.Function):
         groups, (values, weights), (grad,) = ctx.groups, ctx.saved_tensors, grads
         pull = pull_weights = None
         if ctx.pulls is not None and (weights is None or groups.point is None):
-            ctx.pulls.add(functools.partial(groups.add_spread, grad, weights))
+            ctx.pulls.add(ctx, functools.partial(groups.add_spread, grad, weights))
         elif ctx.needs_input_grad[0] and groups.point is not None:
             pull = groups._by_point.sum(grad, weights)
         elif ctx.needs_input_grad[0]:

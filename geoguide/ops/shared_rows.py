@@ -1,25 +1,29 @@
 """Rows of a large batch that several losses read: what each adds to their gradient is made together, block by block.
 
 A loss that returns its own gradient [P, C] has it written to memory, and autograd reads and adds it: of six losses that
-takes more time than their matrix products, and room for three such matrices. Instead a loss leaves a function that adds
-to a block of the gradient, while the block is in the cache, and returns none.
+takes more time than their matrix products, and room for three such matrices. Instead a reader leaves a function that
+adds to a block of the gradient, while the block is in the cache, and returns none.
+
+So only the rows that were given to `shared` have a gradient. Of what it returns autograd sees a part alone.
 """
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import register_multi_grad_hook
 
+from geoguide.errors import InputError
 from geoguide.ops.blocks import blocks
 
 _EPS = 1e-8  # of a length, as in ops.cosine
 Pull = Callable[[slice, Tensor], object]  # some successive points, and the gradient at them, [n, C]: adds to it
+Losses = list[dict[str, Tensor]]
 
 
 class Pulls:
-    """What the readers of shared rows add to the gradient, in one pass back.
+    """What the readers of shared rows add to their gradient, in one pass back.
 
     Args:
         rows: The rows, float [P, C].
@@ -28,17 +32,27 @@ class Pulls:
     def __init__(self, rows: Tensor) -> None:
         self.length = _length(rows)  # [P, 1]
         self.means: dict[Any, Tensor] | None = None  # of the rows in groups, that several losses ask for
-        self._left: list[tuple[int, bool, Pull]] = []
+        self._left: dict[int, tuple[bool, Pull]] = {}
 
-    def add(self, pull: Pull, *, of_unit: bool = False) -> None:
+    def add(self, reader: object, pull: Pull, *, of_unit: bool = False) -> None:
         """Leave a function for the end of this pass; called by a reader on its way back, which then returns None.
 
         Args:
+            reader: Who leaves it, in place of what it left in a pass that did not get as far as the rows.
             pull: Adds to the gradient of a block.
             of_unit: Whether it adds to the gradient of the unit vectors of the rows, and not of the rows. What it adds
                 along these vectors does not matter.
+
+        Raises:
+            InputError: The gradient is to be differentiated itself.
         """
-        self._left.append((torch._C._current_graph_task_id(), of_unit, pull))
+        if torch.is_grad_enabled():
+            raise InputError("losses of a large batch are once differentiable, found a pass back with create_graph")
+        self._left[id(reader)] = (of_unit, pull)
+
+    def forget(self) -> None:
+        """Begin a pass: what was left in another, which did not get as far as the rows, does not count."""
+        self._left.clear()
 
     def made(self, rows: Tensor, other: Tensor | None) -> Tensor | None:
         """Make the gradient of the rows.
@@ -48,11 +62,10 @@ class Pulls:
             other: What readers returned as usual, [P, C]; None where none did.
 
         Returns:
-            [P, C]; None where nothing was left in this pass and nothing returned.
+            [P, C]; None where nothing was left and nothing returned.
         """
-        task = torch._C._current_graph_task_id()
-        left = [(of_unit, pull) for left_in, of_unit, pull in self._left if left_in == task]
-        self._left = []  # of another pass too, which did not get as far as the rows
+        left = [*self._left.values()]
+        self.forget()
         if not left:
             return other
         total = torch.empty_like(rows)
@@ -87,7 +100,7 @@ class _Shared(torch.autograd.Function):
 
 
 def shared(rows: Tensor) -> Tensor:
-    """Let several losses read rows.
+    """Let readers leave their part of the gradient of rows; a single one, or those of `read_together`.
 
     Args:
         rows: float [P, C].
@@ -98,26 +111,28 @@ def shared(rows: Tensor) -> Tensor:
     return rows if pulls_of(rows) is not None or not rows.requires_grad else _Shared.apply(rows)
 
 
-@contextmanager
-def sharing(rows: Tensor) -> Generator[Tensor]:
+def read_together(rows: Tensor, read: Callable[[Tensor], Losses]) -> Losses:
     """Let several losses read rows, and take the mean of the same groups once.
 
     Args:
         rows: float [P, C].
+        read: Computes the losses from the rows as `shared` gives them; nothing else that it computes may be used.
 
-    Yields:
-        The rows as `shared` gives them. Means are forgotten at the end: they hold the graph, which holds the rows.
+    Returns:
+        The losses, scalars by name.
     """
     rows = shared(rows)
     pulls = pulls_of(rows)
     if pulls is None:
-        yield rows
-        return
+        return read(rows)
     pulls.means = {}
     try:
-        yield rows
+        losses = read(rows)
     finally:
-        pulls.means = None
+        pulls.means = None  # they hold the graph, which holds the rows
+    begins = [loss for own in losses for loss in own.values() if loss.requires_grad]
+    register_multi_grad_hook(begins, lambda _: pulls.forget(), mode="any")
+    return losses
 
 
 def pulls_of(rows: Tensor) -> Pulls | None:
@@ -139,10 +154,11 @@ def known_means(rows: Tensor) -> dict[Any, Tensor]:
         rows: [P, ...].
 
     Returns:
-        Means [G, ...] by their groups, to be added to; an empty dict, kept by nobody, where rows are not in `sharing`.
+        Means [G, ...] by their groups, to be added to; an empty dict, kept by nobody, outside `read_together`, and
+        where what is computed has no gradient.
     """
     pulls = pulls_of(rows)
-    return {} if pulls is None or pulls.means is None else pulls.means
+    return {} if pulls is None or pulls.means is None or not torch.is_grad_enabled() else pulls.means
 
 
 def length_of(rows: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -80,7 +79,6 @@ class VoxelBatch:
     origins: tuple[Origin, ...]
     pyramid: Pyramid
     words: Tensor | None = None
-    is_large: ClassVar[bool] = False  # the network takes most of a step
 
     def mean_lifted(self, level: str) -> Tensor:
         """The mean 2D feature of the seen voxels of each region (see `Supervised.mean_lifted`).
