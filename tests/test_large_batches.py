@@ -144,7 +144,8 @@ def test_gradients_of_the_parts(batch: Batch, in_blocks: Callable[[], None]) -> 
     slow = cosine_distance(rows, pooled[superpoints.group])
     torch.testing.assert_close(distance_to_group(rows, pooled, superpoints), slow)
     assert torch.autograd.gradcheck(lambda a, b: distance_to_group(a, b, superpoints), (rows, pooled))
-    total, expected = distance_to_group(rows, pooled, superpoints).sum(), torch.autograd.grad(slow.sum(), (rows, pooled))
+    total = distance_to_group(rows, pooled, superpoints).sum()
+    expected = torch.autograd.grad(slow.sum(), (rows, pooled))
     for wanted in ((pooled,), (rows, pooled)):  # the first does not get as far as the rows
         found = torch.autograd.grad(total, wanted, retain_graph=True)
     torch.testing.assert_close(found, expected)

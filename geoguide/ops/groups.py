@@ -207,7 +207,14 @@ class Groups:
         return F.embedding_bag(self._by_point.row[own], pooled, offset, mode="sum")
 
     def add_spread(self, pooled: Tensor, weights: Tensor | None, part: slice, rows: Tensor) -> None:
-        """Add `spread` to some rows [n, D]; of a partition times the weights [P] of its points."""
+        """Add `spread` to rows, where they lie.
+
+        Args:
+            pooled: [G, D].
+            weights: [P], times what is added; None for 1.
+            part: Which points, n of them; of step 1.
+            rows: [n, D].
+        """
         spread = self.spread(pooled, part)
         if weights is None:
             rows.add_(spread)
@@ -290,7 +297,7 @@ class _Sum(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         groups, (values, weights), (grad,) = ctx.groups, ctx.saved_tensors, grads
         pull = pull_weights = None
-        if ctx.pulls is not None and (weights is None or groups.point is None):
+        if ctx.pulls is not None and (weights is None or groups.point is None):  # weights are of entries
             ctx.pulls.add(ctx, functools.partial(groups.add_spread, grad, weights))
         elif ctx.needs_input_grad[0] and groups.point is not None:
             pull = groups._by_point.sum(grad, weights)
