@@ -1,5 +1,6 @@
 """Very many points in a step: blocks give what all points at once give, in the loss and in every gradient."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,9 +18,10 @@ from geoguide.method.objective import Objective, ObjectiveConfig
 from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.ops import blocks
-from geoguide.ops.blocks import distance_to_group, unit_sums
 from geoguide.ops.cosine import cosine_distance, unit
+from geoguide.ops.directions import distance_to_group, unit_sums
 from geoguide.ops.groups import Groups
+from geoguide.ops.shared_rows import read_together, shared
 from geoguide.students.adapter import Adapter, AdapterConfig
 
 P, S, M, C1, C = 60, 9, 5, 3, 4
@@ -29,6 +31,7 @@ CONFIGS = PRESETS | {
     "adapter only": ObjectiveConfig(modules=()),
     "refined where unseen": ObjectiveConfig(usd=USDConfig(unseen="refined"), iirc=IIRCConfig("l2", diagonal=False)),
     "weighed": ObjectiveConfig(usd=USDConfig("raw", "held_out", student_pooling="weighted")),
+    "standardised": ObjectiveConfig(usd=USDConfig("softmax", standardise=True)),
     "balanced": ObjectiveConfig(imr=IMRConfig(balance="balanced", negatives="unalike", masks_per_step=3)),
 }
 
@@ -39,6 +42,7 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def small() -> None:
         monkeypatch.setattr(blocks, "LARGE", 10)
+        monkeypatch.setattr(blocks, "VERY_LARGE", 10)
         monkeypatch.setattr(blocks, "ROWS", {"cpu": 7, "cuda": 7})
         monkeypatch.setattr(relation_consistency, "MANY_REGIONS", 3)
 
@@ -63,6 +67,7 @@ def step(config: ObjectiveConfig, batch: Batch, shape: AdapterConfig | None = No
     adapter, objective = Adapter(C1, C, shape).double(), Objective(C1, C, config).double()
     if objective.usd is not None and objective.usd.reliability is not None:
         torch.nn.init.normal_(objective.usd.reliability.layers[-1].weight)  # at 0 no gradient would pass
+    objective.calibrate([batch])
     device = batch.points.device
     adapter, objective = adapter.to(device), objective.to(device)
     terms = objective(adapter(batch.geometry), batch, torch.Generator().manual_seed(0))
@@ -139,6 +144,11 @@ def test_gradients_of_the_parts(batch: Batch, in_blocks: Callable[[], None]) -> 
     slow = cosine_distance(rows, pooled[superpoints.group])
     torch.testing.assert_close(distance_to_group(rows, pooled, superpoints), slow)
     assert torch.autograd.gradcheck(lambda a, b: distance_to_group(a, b, superpoints), (rows, pooled))
+    total = distance_to_group(rows, pooled, superpoints).sum()
+    expected = torch.autograd.grad(slow.sum(), (rows, pooled))
+    for wanted in ((pooled,), (rows, pooled)):  # the first does not get as far as the rows
+        found = torch.autograd.grad(total, wanted, retain_graph=True)
+    torch.testing.assert_close(found, expected)
     sums, total = unit_sums(rows, masks)
     torch.testing.assert_close(sums, dense_of(masks).double() @ unit(rows))
     torch.testing.assert_close(total, unit(rows).sum(0))
@@ -146,15 +156,119 @@ def test_gradients_of_the_parts(batch: Batch, in_blocks: Callable[[], None]) -> 
         assert torch.autograd.gradcheck(lambda x, groups=groups: unit_sums(x, groups), (rows,))
 
 
+def some_rows() -> Tensor:
+    return torch.randn(P, C, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
+
+
+def test_readers_of_shared_rows(batch: Batch, in_blocks: Callable[[], None]) -> None:
+    """Readers that leave their part, beside readers that return a gradient as usual: against rows that are not shared.
+
+    The graph can be gone back several times, from some of the losses or to other tensors alone.
+    """
+    in_blocks()
+    rows, superpoints, masks = some_rows(), batch.superpoints.to("cpu"), batch.masks.to("cpu")
+    other, weights = torch.randn(P, C, dtype=torch.float64), torch.rand(P, dtype=torch.float64).requires_grad_()
+
+    def read(x: Tensor) -> list[dict[str, Tensor]]:
+        means = {str(i): groups.mean(x).pow(3).sum() for i, groups in enumerate((superpoints, masks, superpoints))}
+        weighed = superpoints.sum(x, weights).pow(2).sum() + masks.sum(x, weights).pow(2).sum()
+        distance = cosine_distance(x, other).pow(2).sum() + distance_to_group(x, other[:S], superpoints).sum()
+        return [means, {"weighed": weighed, "distance": distance}, {"cubes": x.pow(3).sum()}]
+
+    def losses(found: list[dict[str, Tensor]]) -> list[Tensor]:
+        return [loss for own in found for loss in own.values()]
+
+    slow, own = losses(read(rows)), losses(read_together(rows, read))
+    expected = torch.autograd.grad(sum(slow, torch.tensor(0.0)), (rows, weights), retain_graph=True)
+    total = sum(own, torch.tensor(0.0))
+    for _ in range(2):
+        torch.testing.assert_close(torch.autograd.grad(total, weights, retain_graph=True), expected[1:])
+        for one, two in zip(own, slow, strict=True):
+            found = (torch.autograd.grad(loss, rows, retain_graph=True) for loss in (one, two))
+            torch.testing.assert_close(next(found), next(found))
+        torch.testing.assert_close(torch.autograd.grad(total, (rows, weights), retain_graph=True), expected)
+    with pytest.raises(InputError, match="once differentiable, found a pass back with create_graph"):
+        torch.autograd.grad(total, rows, create_graph=True)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_gradient_of_each_term(name: str, batch: Batch, in_blocks: Callable[[], None]) -> None:
+    """As a training watches it, after a pass to the parameters alone; what one leaves is not found by the next."""
+
+    def gradients() -> list[Tensor]:
+        torch.manual_seed(0)
+        objective = Objective(C1, C, CONFIGS[name]).double().to(batch.points.device)
+        semantic = some_rows().to(batch.points.device)
+        terms = objective(semantic, batch, torch.Generator().manual_seed(0))
+        found = []
+        for wanted in ([*objective.parameters()], [semantic]):
+            for value in terms.values():
+                if value.requires_grad and wanted:
+                    found += torch.autograd.grad(value, wanted, retain_graph=True, materialize_grads=True)
+        return found
+
+    whole = gradients()
+    in_blocks()
+    torch.testing.assert_close(gradients(), whole, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("points", [5, 7, 14, 15])
+def test_blocks_of_any_size(
+    points: int, device: torch.device, in_blocks: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One block that is not full, full ones, and a last one of one point; regions of one point."""
+    found = moved(random_batch(points, points - 1, 2, (C1, C), dtype=torch.float64), device)
+    batch = replace(found, superpoints=found.superpoints.to(device), masks=found.masks.to(device))
+    whole = {name: step(config, batch) for name, config in CONFIGS.items()}
+    in_blocks()
+    monkeypatch.setattr(blocks, "LARGE", 0)
+    for name, config in CONFIGS.items():
+        agree(whole[name], step(config, batch))
+
+
+def test_means_of_shared_rows_are_taken_once(in_blocks: Callable[[], None]) -> None:
+    """Until all losses have read them; and what was taken is not kept, as its graph would keep the rows."""
+    in_blocks()
+    groups, kept = Groups.partition(torch.arange(P) % S), []
+
+    def read(rows: Tensor) -> list[dict[str, Tensor]]:
+        with torch.no_grad():
+            assert not groups.mean(rows).requires_grad
+        mean = groups.mean(rows)
+        assert groups.mean(rows) is mean and mean.requires_grad
+        assert groups.mean(rows, torch.ones(P, dtype=torch.float64)) is not mean
+        assert Groups.partition(torch.arange(P) % 2).mean(rows).shape == (2, C)
+        kept.append(weakref.ref(mean))
+        return [{"size": rows.sum()}]
+
+    losses = read_together(some_rows(), read)
+    assert losses[0]["size"].requires_grad and kept[0]() is None
+    still = torch.zeros(P, C)
+    read_together(still, lambda rows: [{"same": torch.tensor(rows is still)}])
+
+
+def test_the_graph_of_a_step_is_freed(batch: Batch, in_blocks: Callable[[], None]) -> None:
+    """With its last loss: what it knows of its readers holds none of them."""
+    in_blocks()
+    objective = Objective(C1, C, PRESETS["works-best"]).double().to(batch.points.device)
+    semantic = some_rows().to(batch.points.device) * 1
+    freed, terms = weakref.ref(semantic), objective(semantic, batch, torch.Generator().manual_seed(0))
+    torch.autograd.grad(terms["total"], [*objective.parameters()], retain_graph=True, allow_unused=True)
+    del semantic, terms
+    assert freed() is None
+
+
 def test_zero_rows_stay_zero(in_blocks: Callable[[], None]) -> None:
     """At distance 1 from everything, and without a gradient that is not finite."""
     in_blocks()
     rows = torch.zeros(12, C, dtype=torch.float64, requires_grad=True)
     groups = Groups.partition(torch.arange(12) % 2)
-    distance = distance_to_group(rows, torch.ones(2, C, dtype=torch.float64), groups)
-    assert torch.equal(distance, torch.ones(12, dtype=torch.float64))
-    distance.sum().backward()
-    assert rows.grad is not None and torch.isfinite(rows.grad).all()
+    ones = torch.ones(12, C, dtype=torch.float64)
+    for distance in (distance_to_group(rows, ones[:2], groups), cosine_distance(shared(rows), ones)):
+        assert torch.equal(distance, torch.ones(12, dtype=torch.float64))
+        rows.grad = None
+        distance.sum().backward()
+        assert rows.grad is not None and torch.isfinite(rows.grad).all()
 
 
 def test_entries_of_successive_points(batch: Batch) -> None:

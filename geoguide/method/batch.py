@@ -1,6 +1,7 @@
 """The input of a training step: points of one scene with their 2D and 3D features, superpoints and instance masks."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -136,6 +137,11 @@ class Batch:
         """P."""
         return len(self.points)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether losses are computed in blocks of points (see `ops.blocks`)."""
+        return is_large(len(self))
+
     def mean_geometry(self, level: str) -> Tensor:
         """S_3d^G, or F_mask^G: the mean frozen feature of each region (paper, USD and IIRC).
 
@@ -147,7 +153,7 @@ class Batch:
         """
         if self.exact is not None:
             return getattr(self.exact, level).geometry
-        return getattr(self, level).mean(self.geometry)
+        return self._pooled(level, "geometry")
 
     def mean_lifted(self, level: str) -> Tensor:
         """S_2d: the mean 2D feature of the seen points of each region (paper, USD).
@@ -160,7 +166,7 @@ class Batch:
         """
         if self.exact is not None:
             return getattr(self.exact, level).lifted
-        return getattr(self, level).mean(self.lifted, self.seen.to(self.lifted.dtype))
+        return self._pooled(level, "lifted")
 
     def mean_of_scene(self) -> Tensor:
         """Compute the mean 2D feature of all seen points.
@@ -171,5 +177,17 @@ class Batch:
         if self.exact is not None:
             return self.exact.centre
         weight = self.seen.to(self.lifted.dtype)  # [P]
-        total = weight @ self.lifted if is_large(len(self)) else (self.lifted * weight.unsqueeze(-1)).sum(0)  # [C]
+        total = weight @ self.lifted if self.is_large else (self.lifted * weight.unsqueeze(-1)).sum(0)  # [C]
         return total / weight.sum().clamp_min(1)
+
+    def _pooled(self, level: str, features: str) -> Tensor:
+        """Mean geometry or lifted over the points of each region, [R, ...]; several modules ask for it, and keep it."""
+        if (level, features) not in self._means:
+            groups: Groups = getattr(self, level)
+            weights = None if features == "geometry" else self.seen.to(self.lifted.dtype)
+            self._means[level, features] = groups.mean(getattr(self, features), weights)
+        return self._means[level, features]
+
+    @cached_property
+    def _means(self) -> dict[tuple[str, str], Tensor]:
+        return {}

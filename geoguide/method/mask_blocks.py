@@ -1,7 +1,7 @@
 """IMR's loss over very many points (paper, IMR): a block of points at a time against all masks at once.
 
 `mask_reconstruction.mask_bce` works through masks, each against all points, and keeps a gradient and the unit vectors
-of all points; here both are made block by block, and the cosines alone are kept.
+of all points; here both are made block by block, and M numbers for each point are kept, which has C features.
 """
 
 from typing import Any, NamedTuple
@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geoguide.ops.blocks import blocks, unit_rows, unit_rows_back
+from geoguide.ops.blocks import blocks
 from geoguide.ops.groups import Groups
+from geoguide.ops.segment import segment_sum
+from geoguide.ops.shared_rows import length_of, pulls_of, shared
 
 
 class Cells(NamedTuple):
@@ -45,18 +47,17 @@ class Cells(NamedTuple):
         Returns:
             Cells whose weights are those of the mean over masks of the (balanced) mean over points.
         """
-        one = like.new_ones(())
-        cells = cls(masks, one, one, ignore, superpoints)
-        inside, outside = like.new_zeros(masks.count, 1), like.new_zeros(masks.count, 1)
-        for part in blocks(like):
-            target, counted = cells.block(part)
-            inside += target.sum(1, keepdim=True)
-            outside += counted.sum(1, keepdim=True) - target.sum(1, keepdim=True)
+        inside = masks.sizes.to(like.dtype).unsqueeze(-1)  # [M, 1]
+        outside = len(like) - inside
+        if ignore is not None:
+            held = ignore[masks.group, masks.of_entries(superpoints.group)].to(like.dtype)  # [E], inside all the same
+            left_out = ignore.to(like.dtype) @ superpoints.sizes.to(like.dtype)  # [M]
+            outside = outside - (left_out - segment_sum(held, masks.group, masks.count)).unsqueeze(-1)
         if balance == "balanced":
             half = 0.5 / masks.count
-            return cells._replace(inside=half / inside.clamp_min(1), outside=half / outside.clamp_min(1))
+            return cls(masks, half / inside.clamp_min(1), half / outside.clamp_min(1), ignore, superpoints)
         share = 1.0 / masks.count / (inside + outside).clamp_min(1)
-        return cells._replace(inside=share, outside=share)
+        return cls(masks, share, share, ignore, superpoints)
 
     def block(self, part: slice) -> tuple[Tensor, Tensor]:
         """Target and weight of some successive points.
@@ -70,57 +71,64 @@ class Cells(NamedTuple):
         group, point = self.masks.entries_of(part)
         target = self.inside.new_zeros((self.masks.count, part.stop - part.start))
         target[group, point - part.start] = 1
-        weight = torch.where(target > 0, self.inside, self.outside)
+        weight = self.outside.expand_as(target)
         if self.ignore is not None:
-            weight = torch.where(self.ignore[:, self.superpoints.group[part]] & (target == 0), 0.0, weight)
-        return target, weight
+            weight = weight.masked_fill(self.ignore.index_select(1, self.superpoints.group[part]), 0)
+        return target, torch.where(target > 0, self.inside, weight)
 
 
 class _BlockBCE(torch.autograd.Function):
-    """As `mask_reconstruction._MaskBCE`, of unit queries and of features that are made unit here, less a centre."""
+    """As `mask_reconstruction._MaskBCE`, of unit queries and of features that are made unit here, less a centre.
+
+    Its gradients too are computed in the forward pass, that of F_3d^sem as far as its product with the queries. With
+    u the unit vector of a point, c the centre, d = |u - c| and f = (u - c) / d, residuals r pull at f by r^T q, and so
+    at u by (r^T q - f (r cos)) / d, which is (r / d)^T q + c (r cos) / d^2 but for a part along u.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, queries: Tensor, rows: Tensor, centre: Tensor | None, cells: Cells, scale: Tensor, offset: Tensor
     ) -> Tensor:
-        cosine = rows.new_empty(len(queries), len(rows))  # [M, P]: M numbers for each point, and it has C features
+        ends = queries if centre is None else torch.cat([queries, centre.unsqueeze(0)])  # [M (+ 1), C]
+        kept, masks, length = rows.new_empty(len(ends), len(rows)), len(queries), length_of(rows)
+        pull_queries, pull_centre = torch.zeros_like(queries), torch.zeros_like(queries[0])
+        pull_scale, pull_offset = torch.zeros_like(scale), torch.zeros_like(offset)
         loss = rows.new_zeros(())
         for part in blocks(rows):
-            features = _features(rows[part], centre)[-1][0]
-            cosine[:, part] = queries @ features.T
+            features = rows[part] / length[part]  # [n, C]
+            if centre is not None:
+                features -= centre
+                near = torch.linalg.vector_norm(features, dim=-1).clamp_min(1e-8)  # [n]
+            cosine = queries @ features.T  # [M, n]
+            if centre is not None:
+                cosine /= near
             target, weight = cells.block(part)
-            logits = cosine[:, part] * scale + offset
+            logits = cosine * scale + offset
             loss += (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
-        ctx.cells = cells
-        ctx.save_for_backward(queries, rows, centre, scale, offset, cosine)
+            residual = logits.sigmoid_().sub_(target).mul_(weight)  # [M, n], d loss / d logits
+            pull_offset += residual.sum()
+            along = (residual * cosine).sum(0)  # [n]
+            pull_scale += along.sum()
+            residual *= scale
+            if centre is not None:
+                residual /= near
+                along *= scale / near.square()
+                kept[masks, part] = along
+                pull_centre += along @ features - residual.sum(1) @ queries
+            kept[:masks, part] = residual
+            pull_queries.addmm_(residual, features)
+        ctx.pulls = pulls_of(rows)
+        ctx.save_for_backward(ends, kept, pull_queries, pull_centre, pull_scale, pull_offset)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        queries, rows, centre, scale, offset, cosine = ctx.saved_tensors
-        pull_queries, pull_rows = torch.zeros_like(queries), torch.empty_like(rows)
-        pull_centre = None if centre is None else torch.zeros_like(centre)
-        pull_scale, pull_offset = torch.zeros_like(scale), torch.zeros_like(offset)
-        for part in blocks(rows):
-            steps = _features(rows[part], centre)
-            target, weight = ctx.cells.block(part)
-            residual = ((cosine[:, part] * scale + offset).sigmoid_() - target) * weight * grads[0]  # [M, n]
-            pull_scale += (residual * cosine[:, part]).sum()
-            pull_offset += residual.sum()
-            residual *= scale
-            pull_queries.addmm_(residual, steps[-1][0])
-            pull = unit_rows_back(residual.T @ queries, *steps[-1])
-            if pull_centre is not None:
-                pull_centre -= pull.sum(0)
-                pull = unit_rows_back(pull, *steps[0])
-            pull_rows[part] = pull
-        return pull_queries, pull_rows, pull_centre, None, pull_scale, pull_offset
-
-
-def _features(rows: Tensor, centre: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-    """The normalisations of a block, first to last: of the rows, and with a centre of the unit rows less it."""
-    first = unit_rows(rows)
-    return [first] if centre is None else [first, unit_rows(first[0], centre)]
+        ends, kept, *pulls = ctx.saved_tensors
+        pull_queries, pull_centre, pull_scale, pull_offset = (grads[0] * own for own in pulls)
+        if ctx.pulls is not None:
+            ends = grads[0] * ends
+            ctx.pulls.add(ctx, lambda part, own: own.addmm_(kept[:, part].T, ends), of_unit=True)
+        return pull_queries, None, pull_centre if ctx.needs_input_grad[2] else None, None, pull_scale, pull_offset
 
 
 def block_mask_bce(
@@ -137,6 +145,6 @@ def block_mask_bce(
         offset: Scalar.
 
     Returns:
-        Scalar. Memory O(P M) and, going back, one [P, C]; once differentiable in all tensors.
+        Scalar. Memory O(P M); once differentiable in all tensors, F_3d^sem as shared rows (see `ops.shared_rows`).
     """
-    return _BlockBCE.apply(queries, semantic, centre, cells, scale, offset)
+    return _BlockBCE.apply(queries, shared(semantic), centre, cells, scale, offset)

@@ -12,8 +12,8 @@ from geoguide.errors import ConfigError, InputError
 from geoguide.frozen import check_choices
 from geoguide.method.batch import Batch
 from geoguide.method.mask_blocks import Cells, block_mask_bce
-from geoguide.ops.blocks import is_large, unit_sums
 from geoguide.ops.cosine import unit
+from geoguide.ops.directions import unit_sums
 from geoguide.ops.groups import Groups
 
 PAIRS_AT_A_TIME = 2**18  # of a mask and a point: 1 MB a matrix, of which about ten are alive, still in the cache
@@ -281,7 +281,7 @@ class MaskReconstruction(nn.Module):
         balance, regions = self.config.balance, batch.superpoints
         unalike = self.config.negatives == "unalike"
         ignore = alike_superpoints(batch, masks, self.config.alike, drawn) if unalike else None  # [M, S]
-        if is_large(len(semantic)):
+        if batch.is_large:
             cells = Cells.of(masks, regions, ignore, balance, semantic)
             queries, centre = self._block_queries(semantic, masks.where(visible))  # [M, C], [C]
             return {"mask": block_mask_bce(queries, semantic, centre, cells, scale=scale, offset=offset)}

@@ -14,6 +14,7 @@ from geoguide.method.distillation import Distillation, DistillationConfig
 from geoguide.method.mask_reconstruction import IMRConfig, MaskReconstruction
 from geoguide.method.relation_consistency import IIRCConfig, RelationConsistency
 from geoguide.method.superpoint_distillation import SuperpointDistillation, USDConfig
+from geoguide.ops.shared_rows import read_together
 
 MODULES = ("usd", "imr", "iirc")
 
@@ -149,8 +150,7 @@ class Objective(nn.Module):
             Scalars by name, and their sum `total`. With λ by gradient, a call that is differentiated also goes on with
             the running means.
         """
-        modules = (self.usd or self.distillation, self.imr, self.iirc)
-        losses = [{} if module is None else module(semantic, batch, generator) for module in modules]
+        losses = self._losses(semantic, batch, generator)
         measured = self.config.lambda_by == "gradient" and not self.measured_apart
         if measured and semantic.requires_grad and torch.is_grad_enabled():
             self._measure(losses, semantic)
@@ -158,6 +158,16 @@ class Objective(nn.Module):
         for weight, own in zip(self.lambdas, losses, strict=True):
             terms |= {name: weight * value for name, value in own.items()}
         return terms | {"total": torch.stack(list(terms.values())).sum()}
+
+    def _losses(self, semantic: Tensor, batch: Supervised, generator: torch.Generator) -> list[dict[str, Tensor]]:
+        """L_sp, L_mask and L_sim as their terms, none times its λ; empty for a module that is not in use."""
+
+        def read(rows: Tensor) -> list[dict[str, Tensor]]:
+            modules = (self.usd or self.distillation, self.imr, self.iirc)
+            return [{} if module is None else module(rows, batch, generator) for module in modules]
+
+        large = isinstance(batch, Batch) and batch.is_large
+        return read_together(semantic, read) if large else read(semantic)
 
     @property
     def lambdas(self) -> tuple[float, float, float]:
@@ -204,8 +214,7 @@ class Objective(nn.Module):
         Returns:
             Lengths by the number of the loss, of those in use.
         """
-        modules = (self.usd or self.distillation, self.imr, self.iirc)
-        losses = [{} if module is None else module(semantic, batch, generator) for module in modules]
+        losses = self._losses(semantic, batch, generator)
         return {str(number): self._length(number, own, semantic) for number, own in enumerate(losses) if own}
 
     def follow(self, lengths: dict[str, float]) -> None:

@@ -11,8 +11,8 @@ from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices, unless
 from geoguide.method.batch import Batch
 from geoguide.method.distillation import masked_mean
-from geoguide.ops.blocks import distance_to_group, is_large
 from geoguide.ops.cosine import cosine_distance, unit
+from geoguide.ops.directions import distance_to_group
 from geoguide.ops.groups import Groups
 from geoguide.ops.segment import over_mass
 
@@ -244,8 +244,11 @@ class SuperpointDistillation(nn.Module):
         superpoints, of_point = batch.superpoints, self.config.point_target == "lifted"
         if of_point and self.config.unseen == "skip":
             return cosine_distance(semantic, batch.lifted)
-        if not of_point and is_large(len(semantic)):
-            return distance_to_group(semantic, refined, superpoints)
+        if batch.is_large:
+            to_refined = distance_to_group(semantic, refined, superpoints)
+            if not of_point:
+                return to_refined
+            return torch.where(batch.seen, cosine_distance(semantic, batch.lifted), to_refined)
         spread = superpoints.to_entries(refined)  # [P, C]
         target = torch.where(batch.seen.unsqueeze(-1), batch.lifted, spread) if of_point else spread
         return cosine_distance(semantic, target)
@@ -266,7 +269,7 @@ class SuperpointDistillation(nn.Module):
         kind = batch.lifted.dtype
         first = refine(batch.lifted, weights * half, batch.superpoints)  # [S, C]
         one, other = (batch.seen & half).to(kind), (batch.seen & ~half).to(kind)  # [P]
-        if is_large(len(batch)):  # of unit vectors: their lengths are weights, and no [P, C] is written
+        if batch.is_large:  # of unit vectors: their lengths are weights, and no [P, C] is written
             length = torch.linalg.vector_norm(batch.lifted, dim=-1).clamp_min(1e-8)  # [P]
             mass = batch.superpoints.sum(other).unsqueeze(-1)  # [S, 1]
             second = over_mass(batch.superpoints.sum(batch.lifted, other / length), mass)  # [S, C]

@@ -1,5 +1,6 @@
 """Points in groups, and pooling over groups: superpoints (a partition) or instance masks (which may overlap)."""
 
+import functools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from geoguide.errors import InputError
 from geoguide.ops.segment import over_mass, segment_softmax, segment_sum
+from geoguide.ops.shared_rows import known_means, pulls_of
 
-_ENTRIES = 2**13  # at a time: a row is summed alone, so that their number changes no bit
+_ENTRIES = 2**11  # at a time: a row is summed alone, so that their number changes no bit
 
 
 class _Bags(NamedTuple):
@@ -84,7 +86,7 @@ class Groups:
         """G."""
         return self.count
 
-    @property
+    @cached_property
     def sizes(self) -> Tensor:
         """The number of entries of each group, int64 [G]."""
         return torch.bincount(self.group, minlength=self.count)
@@ -146,8 +148,11 @@ class Groups:
         Returns:
             [G, ...]; 0 for groups that are empty or whose weights are all 0. Differentiable; O(E D) time.
         """
-        mass = self.sizes.to(values.dtype) if weights is None else self.sum(weights)  # [G]
-        return over_mass(self.sum(values, weights), mass.view((-1,) + (1,) * (values.dim() - 1)))
+        known = known_means(values) if weights is None else {}
+        if self not in known:
+            mass = self.sizes.to(values.dtype) if weights is None else self.sum(weights)  # [G]
+            known[self] = over_mass(self.sum(values, weights), mass.view((-1,) + (1,) * (values.dim() - 1)))
+        return known[self]
 
     def softmax(self, scores: Tensor) -> Tensor:
         """Softmax within each group.
@@ -201,6 +206,21 @@ class Groups:
         offset = self._by_point.offset[part] - own.start
         return F.embedding_bag(self._by_point.row[own], pooled, offset, mode="sum")
 
+    def add_spread(self, pooled: Tensor, weights: Tensor | None, part: slice, rows: Tensor) -> None:
+        """Add `spread` to rows, where they lie.
+
+        Args:
+            pooled: [G, D].
+            weights: [P], times what is added; None for 1.
+            part: Which points, n of them; of step 1.
+            rows: [n, D].
+        """
+        spread = self.spread(pooled, part)
+        if weights is None:
+            rows.add_(spread)
+        else:
+            rows.addcmul_(spread, weights[part].unsqueeze(-1))
+
     def _own_entries(self, part: slice) -> slice:
         """Where the entries of successive points lie among those sorted by point."""
         starts = self._by_point.offset
@@ -210,9 +230,10 @@ class Groups:
     def _pull_of_entries(self, grad: Tensor, values: Tensor) -> Tensor:
         """The scalar product of each entry's group in `grad` and its point in `values`, [E]; never all E D at once."""
         pulls = []
-        for part in torch.arange(len(self.group), device=self.group.device).split(_ENTRIES):
-            point = part if self.point is None else self.point[part]
-            pulls.append((grad.index_select(0, self.group[part]) * values.index_select(0, point)).sum(-1))
+        for begin in range(0, len(self.group), _ENTRIES):
+            part = slice(begin, begin + _ENTRIES)
+            own = values[part] if self.point is None else values.index_select(0, self.point[part])
+            pulls.append((grad.index_select(0, self.group[part]) * own).sum(-1))
         return torch.cat(pulls) if pulls else grad.new_zeros(0)
 
     def where(self, kept: Tensor) -> "Groups":
@@ -268,7 +289,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weights: Tensor | None, groups: Groups) -> Tensor:
-        ctx.groups = groups
+        ctx.groups, ctx.pulls = groups, pulls_of(values)
         ctx.save_for_backward(values if weights is not None else None, weights)
         return groups._by_group.sum(values, weights)
 
@@ -276,7 +297,9 @@ class _Sum(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         groups, (values, weights), (grad,) = ctx.groups, ctx.saved_tensors, grads
         pull = pull_weights = None
-        if ctx.needs_input_grad[0] and groups.point is not None:
+        if ctx.pulls is not None and (weights is None or groups.point is None):  # weights are of entries
+            ctx.pulls.add(ctx, functools.partial(groups.add_spread, grad, weights))
+        elif ctx.needs_input_grad[0] and groups.point is not None:
             pull = groups._by_point.sum(grad, weights)
         elif ctx.needs_input_grad[0]:
             pull = grad.index_select(0, groups.group)
