@@ -5,8 +5,7 @@ A scene whose files have not changed is not even read, and none is ever held in 
 
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import Executor
 from pathlib import Path
 
 import torch
@@ -20,8 +19,8 @@ except ImportError:  # Windows
 from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.sources import SceneSource
-from geoguide.locks import end_with_parent
 from geoguide.ops.devices import resolve_device
+from geoguide.ops.workers import worker_pool
 from geoguide.paths import cache_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.ranks import Ranks
@@ -154,7 +153,7 @@ def prepare_split(
     """
     sources = scene_sources(config.data, split)
     if workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker) as pool:
+        with worker_pool(workers) as pool:
             prepare_by(pool, [(config, split)], device=device, progress=progress)
     else:
         _sweep_cache()
@@ -177,7 +176,7 @@ def prepare_by(
     one job. Where nothing is missing the pool is not asked, and starts no process.
 
     Args:
-        pool: Its processes began with `begin_worker`.
+        pool: Of `worker_pool`.
         parts: Experiments, and of each a split.
         device: As in `prepare`.
         progress: Whether to show a progress bar.
@@ -224,12 +223,6 @@ def prepare_shared(
             prepare(source, config, device=device, training=split == "train")
         ranks.wait()
     return prepare_split(config, split, device=device, progress=progress)
-
-
-def begin_worker() -> None:
-    """Start a process of a pool: it ends with its parent and has one thread, since there is a process per core."""
-    end_with_parent()
-    torch.set_num_threads(1)
 
 
 class _NotReadError(Exception):
