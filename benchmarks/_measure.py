@@ -17,9 +17,9 @@ from geoguide.paths import replacing
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 
 
-def compare(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def compare(functions: dict[str, Callable[[], object]], repeats: int, *, warm_up: bool = True) -> dict[str, float]:
     """Median seconds of each function: one warm-up each, then in turn, so that a busy machine is shared fairly."""
-    for function in functions.values():
+    for function in functions.values() if warm_up else ():
         function()
     times = {name: [] for name in functions}
     for _ in range(repeats):

@@ -11,6 +11,7 @@ that differs. Peak memory is what the allocator held beyond the inputs; a CPU ha
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -28,6 +29,7 @@ from training_step import GEOMETRY, OURS, WIDTH, make_batch
 import geoguide
 from geoguide.backbones import PointTransformerV3
 from geoguide.backbones.sonata import encoder_input
+from geoguide.errors import InputError
 from geoguide.method.batch import Batch
 from geoguide.method.objective import Objective, ObjectiveConfig
 from geoguide.ops import sparse
@@ -203,4 +205,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:  # no such device here
+        sys.exit(f"benchmarks/gpu.py: {error}; --device cpu --tiny --out FILE tries the script")

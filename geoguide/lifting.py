@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from geoguide.errors import InputError
 from geoguide.frozen import unless
+from geoguide.ops import arrays
 from geoguide.ops.arrays import Array, ArrayT, coordinates, host, number, whole
 from geoguide.ops.pixel_rows import PixelRows
 from geoguide.ops.projection import Camera, add_visible, project_points
@@ -213,7 +214,8 @@ def fuse(
 
     Raises:
         InputError: The numbers of views and feature maps differ, a map, weight or depth image has another size, C
-            changes, a weight is negative or not finite, or no view sees any point; and as in `project`.
+            changes, a weight is negative or not finite, a feature that a point gets is not finite, or no view sees any
+            point, or none by a pixel with a weight; and as in `project`.
 
     Example:
         >>> import numpy as np
@@ -247,7 +249,12 @@ def fuse(
         names = ", ".join(skipped)
         warnings.warn(f"{len(skipped)} of {len(views)} views skipped, pose holds nan or inf: {names}", stacklevel=2)
     if not bool(sums.count.any()):
+        if sums.unanswered:
+            raise InputError(f"every pixel that sees a point has weight 0, in all of {len(views)} views: no answer")
         raise InputError(f"no point is visible in any of {len(views)} views: check pose, intrinsics, depth and units")
+    bad = sums.broken()
+    if bad:
+        raise InputError(f"feature maps must be finite; pixels that see {bad} of {len(cloud)} points are not")
     return Fusion(_like(points, sums.mean()), _like(points, sums.count))
 
 
@@ -256,7 +263,7 @@ class _Sums:
 
     def __init__(self, cloud: Array) -> None:
         self.cloud, self.total = cloud, None
-        self.weighted = False
+        self.weighted, self.unanswered = False, False
         self.count: Any = _zeros(cloud, (len(cloud),), np.int64)
 
     def check(self, feature: Array | PixelRows, weight: np.ndarray | None) -> None:
@@ -278,10 +285,20 @@ class _Sums:
             weight = np.ones(feature.shape[:2], np.float32) if weight is None else weight
             feature = feature.whole() if isinstance(feature, PixelRows) else feature
             feature, counts = _times(cast(Array, feature), weight), weight > 0
+            self.unanswered = self.unanswered or bool(visible.any())
             visible = (
                 visible & (torch.from_numpy(counts).to(row.device) if isinstance(row, Tensor) else counts)[row, col]
             )
         add_visible(cast(Any, self.total), self.count, feature, row, col, visible)
+
+    def broken(self) -> int:
+        """How many points have a sum that holds nan or inf."""
+        total: Any = self.total
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(float(total.sum())):  # fast; where the sum alone overflows, every number is looked at
+                return 0
+        finite = total.isfinite() if isinstance(total, Tensor) else np.isfinite(total)
+        return int((~finite).any(1).sum())
 
     def mean(self) -> Array:
         total: Any = self.total
@@ -347,9 +364,7 @@ def _camera(intrinsics: Array, cam_to_world: Array, image_size: Sequence[int]) -
     k, pose = k.astype(np.float64), pose.astype(np.float64)
     if k[0, 0] == 0 or k[1, 1] == 0 or abs(k[0, 1]) > _SKEW * abs(k[0, 0]) or k[1, 0] or (k[2] != (0, 0, 1)).any():
         raise InputError(f"intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], found {k.tolist()}")
-    if np.shape(image_size) != (2,):
-        raise InputError(f"image_size must be (H, W), found {image_size!r}")
-    size = whole("image height", image_size[0], 1), whole("image width", image_size[1], 1)
+    size = arrays.image_size(image_size)
     try:
         world_to_cam = np.linalg.inv(pose)[:3]
     except np.linalg.LinAlgError:
@@ -408,7 +423,8 @@ def _unpacked(feature: Any, image_size: tuple[int, int]) -> tuple[Array | PixelR
         found = f"{weight.dtype} {list(weight.shape)}"
         raise InputError(f"weight must be numbers [{image_size[0]}, {image_size[1]}], found {found}")
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise InputError("weight must be finite and at least 0")
+        bad = int((~(np.isfinite(weight) & (weight >= 0))).sum())
+        raise InputError(f"weight must be finite and at least 0, found {bad} pixels that are not")
     return feature, weight.astype(np.float32)
 
 

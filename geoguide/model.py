@@ -490,6 +490,8 @@ def from_fit(fitted: "Fit", config: "ExperimentConfig") -> GeoGuideModel:
     adapter = fitted.student.saved_adapter()
     simulated = all(scene.provenance == "mini" for scene in fitted.trained_on)
     teacher = config.teacher_name or ("simulated teacher" if simulated else "2D features made elsewhere")
+    if config.text.assumed:
+        teacher += f" (text space {config.text.encoder} assumed by their width)"
     origin = f"{_place(fitted, config)}, {teacher}, {config.name}, seed {config.seed}"
     backbone = config.backbone
     if backbone.trained:  # an adapter fits these weights alone

@@ -86,7 +86,10 @@ class View:
         Raises:
             DataError: There is none, or it is no readable colour image.
         """
-        return self._resized(np.ascontiguousarray(self._pixels("color")), Image.Resampling.BILINEAR)
+        image, (height, width) = np.ascontiguousarray(self._pixels("color")), self.image_size
+        if image.shape[:2] == (height, width):
+            return image
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
     def depth(self) -> np.ndarray:
         """Read the depth image, resized (nearest) to `image_size`.
@@ -148,13 +151,10 @@ class View:
             found = f"{image.dtype} {list(image.shape)}"
             what = "integers or floats" if "f" in types else "integers"
             raise DataError(f"{self._path(kind)}: expected a single-channel {kind} image of {what}, found {found}")
-        return self._resized(image, Image.Resampling.NEAREST)  # never blended: these are measurements and ids
-
-    def _resized(self, image: np.ndarray, how: Image.Resampling) -> np.ndarray:
-        """The image [H, W] or [H, W, 3] of `image_size`; itself where it is of that size already."""
-        height, width = self.image_size
-        same = image.shape[:2] == (height, width)
-        return image if same else np.asarray(Image.fromarray(image).resize((width, height), how))
+        if image.shape == tuple(self.image_size):
+            return image
+        rows, columns = (_nearest(*sizes) for sizes in zip(image.shape, self.image_size, strict=True))
+        return image[rows[:, None], columns]  # never blended: these are measurements and ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,6 +286,12 @@ class Scene:
             facts[name] = said
         facts["as read"] = "; ".join(self.as_read) or None
         return facts_html("Scene", self.name, facts)
+
+
+def _nearest(count: int, size: int) -> np.ndarray:
+    """Of `size` pixels in a line, which of `count` pillow takes for each (nearest): so of any dtype, not of its own."""
+    line = Image.fromarray(np.arange(count, dtype=np.int32)[None])
+    return np.asarray(line.resize((size, 1), Image.Resampling.NEAREST))[0]
 
 
 def facts_html(kind: str, title: str, facts: Mapping[str, object]) -> str:

@@ -29,11 +29,13 @@ scene = "scene0000_00"  # one of them
 model = ""  # a 2D model to look at there, named as for `geoguide train --features`: "litert:FILE,names=NAMES.txt"
 
 # %%
+import json
 from pathlib import Path
 
+import pandas as pd
 from IPython.display import Markdown
 
-from geoguide.paths import results_root
+from geoguide.paths import clone, results_root
 from geoguide.report import figures
 from geoguide.report.anatomy_models import model_column
 from geoguide.report.anatomy_table import ROWS, anatomy_table, inside, out_of_range, read_columns, real_range
@@ -75,6 +77,27 @@ values = {
 ends = {ROWS[key][0]: span for key, span in spans.items() if span[0] > float("-inf")}
 view = figures.range_dots(values, ends, title="Error anatomy of the 2D models that are not real")
 under(view, results_root() / "anatomy.json")
+
+# %% [markdown]
+# ## How fast each kind of 2D model is
+# Frames a second: of the network alone; of the features of all pixels, which the network's answers are made into; and
+# of these features where the frame was seen before and the answer was kept. Lifting makes the features of the pixels
+# that see a point alone, where a model can (the packaged ones can). How long a network takes does not depend on its
+# weights, so random ones of the released size stand for those that this book does not have.
+
+# %% tags=["hide-input"]
+timed = clone() / "benchmarks" / "results" / "image_models.json"
+speeds = json.loads(timed.read_text())
+columns = {"runner": "kind", "model": "2D model", "weights": "weights", "frames_per_second.network": "network",
+           "frames_per_second.features": "features", "frames_per_second.kept": "features of kept frames",
+           "kept_mb_a_frame": "MB a kept frame", "left_out": "left out"}
+rates = pd.json_normalize(speeds["rows"]).reindex(columns=list(columns)).dropna(axis="columns", how="all")
+under(rates.rename(columns=columns).style.hide(axis="index").format(precision=2, na_rep=""), timed)
+
+# %% tags=["hide-input"]
+(height, width), machine = speeds["rows"][0]["image"], speeds["machine"]
+Markdown(f"Frames of {width} x {height} pixels on {machine['threads']} threads of one machine ({machine['processor']}, "
+         f"{machine['cpus']} processors, a load of {machine['load']:.1f} at the end).")
 
 # %% [markdown]
 # ## What we found

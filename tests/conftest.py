@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from geoguide.errors import InputError
+from geoguide.ops.devices import resolve_device
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.prepared import PreparedScene
@@ -21,12 +23,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="cpu (default) or cuda: the same tests run on both")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    try:  # before any test: who asks for a GPU does not want to be told that nothing failed
+        resolve_device(config.getoption("--device"))
+    except InputError as error:
+        raise pytest.UsageError(f"--device: {error}") from None
+
+
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
-    name = request.config.getoption("--device")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU")
-    return torch.device(name)
+    return torch.device(request.config.getoption("--device"))
 
 
 @pytest.fixture

@@ -182,7 +182,8 @@ def test_beside_a_writer_nothing_fails(full: Path) -> None:
     def work() -> None:
         try:
             for number in range(150):
-                found = stages.get("lifted", [number % 3], lambda number=number: {"rows": np.full(5, number % 3)})
+                mine = ["mine", number % 3]  # no entry that the folder was filled with
+                found = stages.get("lifted", mine, lambda number=number: {"rows": np.full(5, number % 3)})
                 assert (found["rows"] == number % 3).all()
         except Exception as error:
             faults.append(error)

@@ -4,13 +4,14 @@ import json
 import os
 import pickle
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError, ReadAs
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import placed
 from geoguide.experiments.presets import fusion
@@ -94,6 +95,10 @@ def test_labels_are_kept_as_bytes_and_their_name_says_so(rng):
         (np.full((2, 2, 3), np.nan, np.float32), "probabilities must be finite and at least 0"),
         (np.full((2, 2, 3), -0.1, np.float32), "probabilities must be finite and at least 0"),
         (np.array([[0, 3]]), "labels must be in 0..2, found 0..3"),
+        (np.full((2, 2, 3), 5, np.float32), "probabilities must sum to 1 over the classes, found a pixel of 15"),
+        (np.zeros((0, 2, 3), np.float32), r"an answer must be floats .*, found float32 \[0, 2, 3\]"),
+        (np.zeros((0, 2), np.int64), r"an answer must be floats .*, found int64 \[0, 2\]"),
+        (np.array([["wall"]]), "an answer must hold numbers, found dtype <U4"),
     ],
 )
 def test_what_a_segmenter_must_not_answer(answer, message):
@@ -108,7 +113,7 @@ def test_what_a_segmenter_must_not_answer(answer, message):
         ((None, None), "none of its 2 classes has a name"),
         (("chair", " "), "class names must be words or None"),
         (("chair", ""), "class names must be words or None"),
-        (("chair", 3), "class names must be words or None"),
+        (("chair", None, 3), "class names must be words or None, found 3 for class 2 of 3"),
     ],
 )
 def test_names_that_are_none(names, message):
@@ -116,6 +121,17 @@ def test_names_that_are_none(names, message):
     segmenter.names = names
     with pytest.raises(InputError, match=f"fixed: {message}"):
         ClosedSetModel(segmenter)
+
+
+@pytest.mark.parametrize("kind", [torch.from_numpy, np.float64, np.float16, np.ndarray.tolist])
+def test_answers_of_other_kinds_are_the_same_numbers(rng, kind):
+    answer = rng.dirichlet(np.ones(3), (3, 4)).astype(np.float16).astype(np.float32)
+    other = Fixed(answer)
+    other.given = kind(answer)
+    for found, expected in zip(
+        *(ClosedSetModel(each).encode([IMAGE])[0] for each in (other, Fixed(answer))), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_two_classes_of_one_name_count_together(rng):
@@ -150,6 +166,8 @@ def test_thousands_of_names(rng, monkeypatch):
         ("1\twall\n1\tfloor\n", "line 2"),
         ("1\twall\nx\tfloor\n", "line 2"),
         ("1\t \n", "line 1"),
+        ("1\twall\nfloor\n", "line 2"),
+        ("0\twall\n65536\tfloor\n", "line 2"),
     ],
 )
 def test_files_of_names(tmp_path, text, names):
@@ -164,11 +182,27 @@ def test_files_of_names(tmp_path, text, names):
             read_names(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_files_of_names_in_other_encodings(tmp_path, encoding):
+    (tmp_path / "names.txt").write_bytes("chaise\r\nétagère\r\n".encode(encoding))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert read_names(tmp_path / "names.txt") == ("chaise", "étagère")
+    assert [each.category for each in said] == ([] if encoding.startswith("utf-8") else [ReadAs])
+
+
 def test_a_file_of_names_that_is_none(tmp_path):
     (tmp_path / "names.txt").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "names.txt", tmp_path / "missing.txt", tmp_path):
         with pytest.raises(DataError, match="class names cannot be read"):
             read_names(path)
+
+
+def test_the_score_of_a_single_class_is_that_of_two_whose_other_scores_nothing(rng):
+    """Its softmax would be 1 everywhere; of two classes, one with the logit 0, it is what networks are trained to."""
+    logits = rng.normal(scale=40, size=(5, 6, 1)).astype(np.float32)
+    two = np.concatenate([logits, np.zeros_like(logits)], axis=-1)
+    np.testing.assert_allclose(softmax(logits), softmax(two)[..., :1], atol=1e-6)
 
 
 def test_labels_and_logits_become_probabilities():
@@ -213,7 +247,7 @@ def test_what_stands_under_no_answer_is_not_read(rng):
     ("weight", "message"),
     [
         (np.ones((9, 8)), r"weight must be numbers \[9, 9\], found float64 \[9, 8\]"),
-        (-np.ones((9, 9)), "weight must be finite and at least 0"),
+        (-np.ones((9, 9)), "weight must be finite and at least 0, found 81 pixels that are not"),
         (np.full((9, 9), np.nan), "weight must be finite and at least 0"),
     ],
 )
@@ -221,6 +255,30 @@ def test_refuses_weights(weight, message):
     features = PixelFeatures(np.zeros((9, 9, 1)), weight)
     with pytest.raises(InputError, match=rf"view 0: {message}"):
         fuse(np.array([[0.0, 0, 2]]), views(1), [features], use_depth=False, border=0)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_that_no_pixel_answers_is_told_from_that_none_sees(kind):
+    points, maps = kind(np.array([[0.0, 0, 2]])), np.ones((9, 9, 2), np.float32)
+    with pytest.raises(InputError, match="every pixel that sees a point has weight 0, in all of 2 views"):
+        fuse(points, views(2), [PixelFeatures(maps, np.zeros((9, 9)))] * 2, use_depth=False, border=0)
+    with pytest.raises(InputError, match="no point is visible in any of 2 views"):
+        fuse(-points, views(2), [PixelFeatures(maps, np.zeros((9, 9)))] * 2, use_depth=False, border=0)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_features_of_points_are_finite(kind, bad, weighted):
+    """What no point sees may be anything; else one line, not a mean of nan."""
+    points, first = kind(np.array([[0.0, 0, 2], [0.2, 0, 2]])), np.ones((9, 9, 2), np.float32)
+    first[0, 0] = bad
+    wrap = (lambda m: PixelFeatures(m, np.ones((9, 9)))) if weighted else np.asarray
+    fused = fuse(points, views(2), [wrap(first), wrap(first)], use_depth=False, border=0)
+    assert np.asarray(fused.mean).tolist() == [[1, 1], [1, 1]]
+    first[4, 5, 1] = bad  # of the second point
+    with pytest.raises(InputError, match="feature maps must be finite; pixels that see 1 of 2 points are not"):
+        fuse(points, views(2), [wrap(first), wrap(first)], use_depth=False, border=0)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
@@ -350,6 +408,15 @@ def test_every_class_must_have_an_entry(segformer, tmp_path, labels):
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"id2label": labels}))
     message = "config.json: id2label must name classes 0..2, found no name for 2|no segmentation network"
     with pytest.raises(DataError, match=message):
+        HuggingFaceSegmenter(tmp_path / "copy")
+
+
+def test_classes_that_nobody_has_named_are_said(segformer, tmp_path):
+    shutil.copytree(segformer, tmp_path / "copy")
+    config = json.loads((segformer / "config.json").read_text())
+    named = {"0": "LABEL_0", "1": "chair", "2": "LABEL_2"}
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"id2label": named}))
+    with pytest.warns(ReadAs, match="copy: config.json: id2label must hold class names; 2 of 3 classes are called"):
         HuggingFaceSegmenter(tmp_path / "copy")
 
 
@@ -535,6 +602,50 @@ def test_inputs_that_take_no_image(dtype, scale):
     message = f"its input must be uint8, int8 with a scale, float16 or float32, found {np.dtype(dtype)} of scale"
     with pytest.raises(InputError, match=message):
         network_input(np.zeros(3, np.uint8), dtype, (scale, 0))
+
+
+class OneScore:
+    """What an interpreter says of a network that gives one number a pixel."""
+
+    def __init__(self, answer: np.ndarray, scale: float = 0.0) -> None:
+        self.given, self.scale = answer, scale
+
+    def get_input_details(self) -> list[dict]:
+        return [{"shape": np.array([1, 2, 3, 3]), "dtype": np.float32, "quantization": (0.0, 0), "index": 0}]
+
+    def get_output_details(self) -> list[dict]:
+        details = {"shape": np.array([1, 2, 3, 1]), "dtype": self.given.dtype.type, "index": 1}
+        return [details | {"quantization": (self.scale, 0)}]
+
+    def get_tensor(self, index: int) -> np.ndarray:
+        return self.given[None, ..., None]
+
+    def set_tensor(self, index: int, value: np.ndarray) -> None: ...
+
+    def invoke(self) -> None: ...
+
+
+def test_one_number_a_pixel_is_a_score_of_one_class_or_a_label(tmp_path, monkeypatch):
+    from geoguide.teachers import litert
+
+    def segmenter(names: list[str], answer: np.ndarray, scale: float = 0.0) -> litert.LiteRTSegmenter:
+        (tmp_path / "person.tflite").touch()
+        monkeypatch.setattr(litert, "_opened", lambda path, threads: OneScore(answer, scale))
+        return litert.LiteRTSegmenter(tmp_path / "person.tflite", names)
+
+    scores, logits = np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3), np.float32([[-9, 0, 1], [2, 3, 9]])
+    known = segmenter(["person"], scores)
+    assert known.gives_probabilities
+    np.testing.assert_array_equal(known.answer(IMAGE), scores[..., None])
+    np.testing.assert_allclose(
+        segmenter(["person"], logits).answer(IMAGE)[..., 0], 1 / (1 + np.exp(-logits)), rtol=1e-5
+    )
+    bytes_ = segmenter(["person"], np.uint8([[0, 51, 255], [0, 0, 0]]), 1 / 255)
+    np.testing.assert_allclose(bytes_.answer(IMAGE)[0, :, 0], [0, 0.2, 1], atol=1e-6)
+    labels = segmenter(["person", "car"], np.float32([[0, 1, 1], [0, 0, 1]]))
+    assert not labels.gives_probabilities and labels.answer(IMAGE).tolist() == [[0, 1, 1], [0, 0, 1]]
+    with pytest.raises(DataError, match="person: labels must be whole numbers, found scores of one class, and 2 class"):
+        segmenter(["person", "car"], scores).answer(IMAGE)
 
 
 class TestLiteRT:

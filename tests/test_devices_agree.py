@@ -4,6 +4,7 @@ On the CPU the comparison is trivially true, and shows that the test itself runs
 """
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -145,3 +146,13 @@ def test_the_benchmark_of_both(device: torch.device, tmp_path: Path, monkeypatch
             gpu.main([])
     for name in ("gpu", "backbone", "training_step", "_measure"):
         sys.modules.pop(name, None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "words", [[str(BENCHMARKS / "gpu.py")], ["-m", "pytest", "--device", "cuda", str(Path(__file__))]]
+)
+def test_without_a_gpu_each_command_of_gpu_check_is_one_line(words: list[str]) -> None:
+    ended = subprocess.run([sys.executable, *words], cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False)
+    (line,) = ended.stderr.strip().splitlines()
+    assert ended.returncode != 0 and "device 'cuda': " in line and ended.stdout == ""

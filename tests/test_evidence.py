@@ -1,6 +1,7 @@
 """One verdict: intervals and p-values against scipy, Holm's correction by hand, coverage with few seeds."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -11,6 +12,7 @@ from geoguide.report.evidence import (
     SUPPORTED,
     TOO_FEW,
     UNDECIDED,
+    against,
     estimate,
     holm,
     interval,
@@ -46,6 +48,33 @@ def test_scenes_only_widen_and_add_as_squares() -> None:
     assert both.p_value() > alone.p_value() and both.mean == alone.mean
     with pytest.raises(InputError, match="scene_error must be at least 0, found -1"):
         estimate(GAP, -1.0, 50)
+
+
+def test_a_score_that_does_not_exist_decides_nothing() -> None:
+    """A label set without any scored point has the score NaN, rows of equal scores a rank correlation NaN."""
+    nan = float("nan")
+    assert estimate([nan, 1.0, 2.0, 4.0, nan]) == estimate([1.0, 2.0, 4.0])
+    assert interval([nan, 1.0, 2.0]) == interval([1.0, 2.0]) and estimate([nan, nan]).seeds == 0
+    for side in ("higher", "lower"):
+        assert verdict(estimate([nan, 1.0, 1.1]), side) == TOO_FEW  # three trainings, two scores
+    told, corrected = verdicts([estimate([nan, nan, nan]), estimate([1.0, 1.1, 1.2])])
+    assert told == [TOO_FEW, SUPPORTED] and np.isnan(corrected[0])
+    assert corrected[1] == pytest.approx(stats.ttest_1samp([1.0, 1.1, 1.2], 0).pvalue)  # a family of one
+    lines = pd.DataFrame({"seed": [0, 1, 2, 0], "row": [*"aaab"], "miou": [5.0, nan, 7.0, 2.0]})
+    lines["converged"] = [True, True, True, None]
+    assert against(lines, {"row": "a"}, {"row": "b"}).tolist() == [3.0, 5.0]
+
+
+def test_of_one_scene_nothing_follows() -> None:
+    found = estimate(GAP, float("inf"), 1)
+    assert found.p_value() == 1 and verdict(found) == UNDECIDED and found.bounds() == (-np.inf, np.inf)
+
+
+def test_a_difference_of_rounding_is_none() -> None:
+    """Scores in points: 45.1 + 0.2 is not 45.3 to a computer, in every seed alike."""
+    gap = np.full(3, (45.1 + 0.2) - 45.3)
+    assert gap.any() and verdict(estimate(gap)) == verdict(estimate(gap), "lower") == UNDECIDED
+    assert verdict(estimate(1 + gap)) == SUPPORTED and verdict(estimate(1 + gap), null=1.0) == UNDECIDED
 
 
 def test_few_seeds_and_scenes_are_covered() -> None:

@@ -101,6 +101,7 @@ HALF, MASK = torch.ones(3, 4, dtype=torch.float16), torch.tensor([True, False, T
         ({"feat": HALF}, r"expected a dictionary.*found \['feat'\]"),
         ({"feat": HALF.int(), "mask_full": MASK}, r"feat must be float16 or float32 \[M, C\], found int32 \[3, 4\]"),
         ({"feat": [1.0], "mask_full": MASK}, r"feat must be .* found list"),
+        ({"feat": HALF[..., None].repeat(1, 1, 2), "mask_full": MASK}, r"feat must be .* found float16 \[3, 4, 2\]"),
         ({"feat": HALF[0], "mask_full": MASK}, r"feat must be .* found float16 \[4\]"),
         ({"feat": HALF, "mask_full": MASK.int()}, r"mask_full must be bool \[N\], found int32 \[4\]"),
         ({"feat": HALF[:2], "mask_full": MASK}, r"feat holds 2 rows, expected one for each of the 3 points"),
@@ -150,6 +151,13 @@ def test_written_features_are_read_again(tmp_path: Path, rng: np.random.Generato
     assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}_0.pt"]  # nothing temporary is left
 
 
+@pytest.mark.parametrize("kind", [torch.Tensor.bfloat16, torch.Tensor.double, torch.Tensor.requires_grad_])
+def test_tensors_are_written_like_arrays(tmp_path: Path, rng: np.random.Generator, kind):
+    dense, seen = torch.from_numpy(rng.integers(-99, 99, (20, 3)).astype(np.float32)), rng.random(20) < 0.5
+    features = FusedFeatures(write_fused(tmp_path / "a_0.pt", kind(dense.clone()), torch.from_numpy(seen)))
+    assert np.array_equal(features.rows(np.arange(20))[0], np.where(seen[:, None], dense, 0))
+
+
 def test_written_files_are_what_openscene_reads(tmp_path: Path, rng: np.random.Generator):
     """Two keys and tensors alone, unpickled without code; scattered as OpenScene's loader scatters val features."""
     seen, dense = rng.random(50) < 0.5, rng.normal(size=(50, 4)).astype(np.float16)
@@ -168,6 +176,12 @@ def test_written_files_are_what_openscene_reads(tmp_path: Path, rng: np.random.G
         ("a.pt", np.ones(3), np.ones(3, bool), r"features must be float \[P, C\], found float64 \[3\]"),
         ("a.pt", np.ones((3, 2), int), np.ones(3, bool), r"features must be float \[P, C\], found int64"),
         ("a.pt", np.ones((3, 2)), np.ones(3), r"seen must be bool \[3\], found float64 \[3\]"),
+        (
+            "a.pt",
+            [[1.0], [1.0, 2.0]],
+            np.ones(2, bool),
+            "features must be an array of numbers, found rows of different",
+        ),
         ("a.pt", np.ones((3, 2)), np.ones(4, bool), r"seen must be bool \[3\], found bool \[4\]"),
         ("a.pt", np.full((3, 2), 1e5), np.ones(3, bool), r"features hold nan, inf or values beyond float16"),
     ],

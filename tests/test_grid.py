@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -328,6 +329,32 @@ def test_profiles_are_read_and_the_book_is_the_last_rule(
     profile = str(ROOT / "workflow" / "profiles" / name)
     said = finish(call(plan, "--profile", profile, *there, "-n", "book"))
     assert all(re.search(rf"^{rule} +{count}$", said, re.MULTILINE) for rule, count in {"record": 2, "book": 1}.items())
+
+
+@snakemake
+def test_folders_may_have_any_name(rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """Of a path, Snakemake's constraints make expressions, and the shell words."""
+    odd = tmp_path / "it's a+b (c) [d] $HOME &"
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(odd / "results"))
+    monkeypatch.setenv("GEOGUIDE_DATA", str(odd / "data"))
+    engine, python, plan = [sys.executable, "-m", "snakemake"], str(odd / "bin" / "python"), odd / "plans" / "tiny.json"
+    monkeypatch.setattr(grid, "_snakemake", lambda: engine)
+    monkeypatch.setattr(grid.sys, "executable", python)
+    assert grid.run_grid(plan, rows[:1], 2, ("--dry-run", "--printshellcmds")) == []
+    (key,), (row,) = grid.read_plan(plan)["scenes"], grid.read_plan(plan)["rows"]
+    lines = [line.strip() for line in "".join(capfd.readouterr()).splitlines() if " -m geoguide.cli grid " in line]
+    told = [shlex.split(line.removeprefix("Shell command: ")) for line in lines]
+    (manifest,), two = grid.read_plan(plan)["data"], ["--workers", "2"]
+    steps = [["data", str(plan), manifest, *two], ["scenes", str(plan), key, *two], ["record", str(plan), row]]
+    steps.append(["tables", str(plan)])
+    assert sorted(told) == sorted([python, "-m", "geoguide.cli", "grid", *step] for step in steps)
+
+
+def test_braces_in_a_path_are_refused_before_snakemake_makes_wildcards_of_them(rows, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path / "of {me}"))
+    with pytest.raises(grid.ConfigError, match=r"of \{me\}.*\.json: Snakemake takes braces in a path for a wildcard"):
+        grid.write_plan(tmp_path / "p.json", rows)
+    assert not (tmp_path / "p.json").exists()
 
 
 @snakemake

@@ -241,6 +241,15 @@ def test_text_must_be_the_models_space(own):
         ("litert:a.tflite,high=NaN", "image_model.options: high must be a finite number, found nan"),
         ("litert:a.tflite,high=true", "image_model.options: high must be a finite number, found True"),
         ("litert:a.tflite,threads=0", "image_model.threads must be at least 1, found 0"),
+        ("mini:lseg-mini,batch=2,batch=3", "option batch stands there twice"),
+        (
+            "mini:lseg-mini,device=cuda",
+            "image_model.device belongs to kind transformers and open_clip, found 'cuda' for",
+        ),
+        (
+            "litert:a.tflite,device=auto",
+            "image_model.device belongs to kind transformers and open_clip, found 'auto' for",
+        ),
         ("mini:lseg-mini,threads=2", "image_model.threads belongs to kind litert, found 2 for mini"),
         ("own:my_model:Brightness,names=a.txt", "image_model.names belongs to kind litert, found 'a.txt' for own"),
         ("given:x", "a 2D model is one of transformers:"),

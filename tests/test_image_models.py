@@ -1,10 +1,12 @@
 """2D models behind one interface: the teacher that is made of one, its kept frames, and what they refuse."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from geoguide.errors import DataError, InputError, ReadAs
@@ -155,7 +157,16 @@ def test_a_disk_too_small_for_the_scene_is_said_after_one_batch(scene, tmp_path,
         ([np.zeros((6, 8, 4))], r"a feature map must be \[6, 8, 3\], found \[6, 8, 4\]"),
         ([np.zeros((8, 6, 3))], r"a feature map must be \[6, 8, 3\], found \[8, 6, 3\]"),
         ([np.full((6, 8, 3), np.inf)], "features and weights must be finite and at most 65504"),
-        ([np.full((6, 8, 3), 1e5)], "features and weights must be finite and at most 65504"),
+        ([np.full((6, 8, 3), 1e5)], r"features and .* at most 65504 \(float16\), 48 of 48 pixels are not"),
+        (None, "encode must give a list of maps, found NoneType"),
+        ([None], "a feature map must hold numbers, found dtype object"),
+        ([[[1, 2], [3]]], "a feature map must be an array of numbers, found rows of different lengths"),
+        ([np.zeros((6, 8, 3), complex)], "a feature map must hold numbers, found dtype complex128"),
+        (
+            [PixelFeatures(np.zeros((6, 8, 3)), np.eye(6, 8) * np.nan)],
+            "weights .* found 48 pixels that are negative or nan",
+        ),
+        ([PixelFeatures(np.zeros((6, 8, 3)), np.full((6, 8), "a"))], "weights must hold numbers, found dtype <U1"),
         ([PixelFeatures(np.zeros((6, 8, 3)), np.zeros((8, 6)))], r"weights must be \[6, 8\], each at least 0"),
         ([PixelFeatures(np.zeros((6, 8, 3)), -np.ones((6, 8)))], r"weights must be \[6, 8\], each at least 0"),
     ],
@@ -163,8 +174,18 @@ def test_a_disk_too_small_for_the_scene_is_said_after_one_batch(scene, tmp_path,
 def test_what_a_model_must_not_give(scene, maps, message):
     model = Colors("mine")
     model.encode = lambda images: maps
-    with pytest.raises(InputError, match=f"mine: {message}"):
+    with pytest.raises(InputError, match=f"^scene five, view 0: mine: {message}"):
         maps_of(ImageTeacher(model, batch=1), scene)
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.double, torch.Tensor.bfloat16, torch.Tensor.requires_grad_])
+def test_tensors_are_maps_like_arrays(scene, kind):
+    model, expected = Colors(weighted=True), Colors(weighted=True)
+    arrays = expected.encode([view.color() // 4 * 3 for view in scene.views])  # whole numbers: exact in bfloat16
+    tensors = [PixelFeatures(*(kind(torch.from_numpy(np.asarray(part, np.float32))) for part in m)) for m in arrays]
+    model.encode, expected.encode = (lambda images: tensors), (lambda images: arrays)
+    for found, value in zip(*(maps_of(ImageTeacher(each, batch=5), scene) for each in (model, expected)), strict=True):
+        np.testing.assert_array_equal(found, value)
 
 
 def test_what_stands_under_no_answer_may_be_anything(scene):
@@ -180,8 +201,16 @@ def test_a_model_says_who_it_is():
         setattr(model, attribute, None)
         with pytest.raises(InputError, match=f"a 2D model needs {attribute}"):
             ImageTeacher(model)
-    with pytest.raises(InputError, match="batch must be at least 1, found 0"):
-        ImageTeacher(Colors(), batch=0)
+    for attribute, value in (("name", " "), ("identity", ""), ("width", -3), ("width", 0), ("width", 3.0)):
+        model = Colors()
+        setattr(model, attribute, value)
+        with pytest.raises(InputError, match=f"a 2D model needs {attribute}, .* has {value!r}"):
+            ImageTeacher(model)
+    for batch in (0, 1.5, "2"):
+        with pytest.raises(InputError, match=f"batch must be at least 1, found {batch!r}"):
+            ImageTeacher(Colors(), batch=batch)
+    with pytest.raises(InputError, match="a 2D model must be an ImageModel, found object"):
+        ImageTeacher(object())
 
 
 def test_words_go_to_the_models_space():
@@ -190,8 +219,12 @@ def test_words_go_to_the_models_space():
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     with pytest.raises(InputError, match="names is empty"):
         Colors().text([])
-    with pytest.raises(InputError, match="names must hold non-empty strings, found ' '"):
-        Colors().text([" "])
+    for blank in (" ", "\u200b", "\xa0\ufeff"):
+        with pytest.raises(InputError, match=re.escape(f"names must hold non-empty strings, found {blank!r}")):
+            Colors().text(["chair", blank])
+    for prompt in (None, 3):
+        with pytest.raises(InputError, match=f"prompt must be a template or several, found {prompt}"):
+            Colors().text(["chair"], prompt)
 
 
 class TestImages:

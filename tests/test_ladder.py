@@ -13,7 +13,7 @@ from geoguide.experiments.records import find, stored
 from geoguide.frozen import config_hash
 from geoguide.paths import results_root
 from geoguide.report.evidence import interval
-from geoguide.report.ladder import BOUND, NO_RECORD, climbed, ladder_table, steps_up
+from geoguide.report.ladder import BOUND, NO_RECORD, bound_of_freezing, climbed, ladder_table, steps_up
 from geoguide.report.rows import ADAPTER, FULL
 
 PROBES = {
@@ -73,3 +73,14 @@ def test_steps_go_over_rungs_that_were_not_run(few: Path, tmp_path: Path) -> Non
     assert line["mIoU"].startswith(f"{gap:+.2f} [")
     (tmp_path / "empty").mkdir()
     assert steps_up(tmp_path / "empty").empty
+
+
+def test_what_bounds_the_frozen_student_is_said_where_all_three_were_run(few: Path) -> None:
+    assert bound_of_freezing(few) == ""  # neither labels nor the fine-tuned network
+    tuned = [presets.point_transformer(seed=seed) for seed in presets.LONG_SEEDS]
+    if any(find(config) is None for config in (*tuned, *map(ladder.bound, presets.LONG_SEEDS))):
+        pytest.skip("the committed records are not here")
+    told, scores = bound_of_freezing(), [find(config).scores().miou for config in tuned]
+    assert f"{np.mean(scores):.1f} ± {interval(np.array(scores)):.1f}" in told
+    taught = np.mean([find(ladder.bound(seed)).scores().miou for seed in presets.LONG_SEEDS])
+    assert ("knows more than labels" in told) == (np.mean(scores) > taught)

@@ -91,10 +91,17 @@ def test_mask_of_another_length_is_named(submission: Path) -> None:
         read_mask_index(submission, num_points=6)
 
 
-@pytest.mark.parametrize("content", ["1\n0.5\n0\n0\n0\n", "1\nyes\n0\n0\n0\n", f"{9**30}\n0\n0\n0\n0\n"])
-def test_mask_file_with_other_values(submission: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("1\n0.5\n0\n0\n0\n", "'0.5' for vertex 1"),
+        ("1\n0\nyes\n0\n0\n", "'yes' for vertex 2"),
+        (f"{9**30}\n0\n0\n0\n0\n", f"'{9**30}' for vertex 0"),
+    ],
+)
+def test_mask_file_with_other_values(submission: Path, content: str, found: str) -> None:
     write(submission.parent / "predicted_masks" / "scene0707_00_000.txt", content)
-    with pytest.raises(DataError, match=r"00_000\.txt: mask must hold one integer a line"):
+    with pytest.raises(DataError, match=rf"00_000\.txt: mask must hold one integer a line, .* found {found}"):
         read_mask_index(submission)
 
 
@@ -113,6 +120,23 @@ def test_masks_outside_the_folder_are_refused_as_the_benchmark_refuses_them(subm
         read_mask_index(submission)
 
 
+@pytest.mark.parametrize("name", ["..masks/a.txt", "./..masks/a.txt", "x/../..masks/a.txt"])
+def test_a_name_that_begins_with_dots_lies_below_the_folder(submission: Path, name: str) -> None:
+    (submission.parent / "x").mkdir()
+    (submission.parent / "..masks").mkdir()
+    write(submission.parent / "..masks" / "a.txt", "1\n0\n0\n1\n0\n")
+    submission.write_text(f"\n  {name} 3 0.9 \n\n")  # and blanks around a line say nothing
+    assert read_mask_index(submission).dense().tolist() == [[True, False, False, True, False]]
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_no_file_is_written_that_would_not_be_read(tmp_path: Path, score: float) -> None:
+    masks = InstanceMasks.from_dense(np.eye(2, dtype=bool), np.array([0.5, score]))
+    with pytest.raises(InputError, match=f"scores of masks must be finite, found {score} for mask 1"):
+        write_mask_index(tmp_path / "a.txt", masks, label=3)
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_and_empty_files(submission: Path) -> None:
     with pytest.raises(DataError, match=r"none\.txt: mask index not found"):
         read_mask_index(submission.parent / "none.txt")
@@ -124,6 +148,8 @@ def test_missing_and_empty_files(submission: Path) -> None:
     for read in (read_mask_index, index_digest):
         with pytest.raises(DataError, match=r"00_001\.txt: mask file not found"):
             read(submission)
+    with pytest.raises(DataError, match=r"mask index has no mask of score 2 or more and no point count is given"):
+        read_mask_index(submission, min_score=2)
     submission.write_text("\n")
     with pytest.raises(DataError, match="mask index is empty"):
         read_mask_index(submission)

@@ -41,6 +41,28 @@ def test_zero_vectors(device):
     assert zero.grad.isfinite().all() and other.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("length", [0.0, 1e-3, 1.0, 300.0])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_precision_is_the_rounded_double(kind, length, device):
+    """Squares of 300 are beyond float16, and the guard against zero lengths below it."""
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(6, 64, generator=generator).mul(length).to(device, kind).requires_grad_() for _ in "ab")
+    told = [cosine_distance(a, b), unit(a)]
+    expected = [1 - F.cosine_similarity(a.double(), b.double(), dim=-1), F.normalize(a.double(), dim=-1)]
+    for one, other in zip(told, expected, strict=True):
+        assert one.dtype == kind
+        torch.testing.assert_close(one.double(), other, rtol=0.02, atol=0.02)
+    sum(part.sum() for part in told).backward()
+    assert length < 1 or (a.grad.isfinite().all() and b.grad.isfinite().all())
+
+
+def test_zero_vectors_in_half_precision(device):
+    zero = torch.zeros(2, 4, device=device, dtype=torch.float16, requires_grad=True)
+    unseen = torch.zeros(2, 4, device=device, dtype=torch.float16)
+    (cosine_distance(zero, unseen).sum() + 0 * unit(zero).sum()).backward()  # where nothing is seen
+    assert cosine_distance(zero, unseen).tolist() == [1.0, 1.0] and zero.grad.isfinite().all()
+
+
 def test_shapes_must_agree(device):
     with pytest.raises(InputError, match=r"one shape, found \[2, 3\] and \[2, 4\]"):
         cosine_distance(torch.ones(2, 3, device=device), torch.ones(2, 4, device=device))

@@ -19,17 +19,19 @@ from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments import run
 from geoguide.experiments.facts import Facts
-from geoguide.experiments.records import frame
+from geoguide.experiments.records import frame, read
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.model import from_fit
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate, predict
 from geoguide.pipeline.export import export_features
+from geoguide.pipeline.own_features import own_features
 from geoguide.pipeline.prepare import prepare_split, scene_sources
 from geoguide.pipeline.stages import Stages
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
+from geoguide.text.encoders import TextConfig
 
 Scenes = dict[str, list[PreparedScene]]
 
@@ -81,6 +83,12 @@ def test_bad_splits_are_named(scannet: Callable[..., DataConfig], tmp_path: Path
         Splits(train=("b", "a"), test=("a",))
     with pytest.raises(ConfigError, match="'a' stands there twice"):
         Splits(val=("a", "a"))
+    for wrong, found in (("scene0000_00", "must be a tuple of names, found 'scene0000_00'"), (("a", 3), "found 3")):
+        with pytest.raises(ConfigError, match=f"data.splits.train .*{found}"):
+            scannet(train=wrong)
+    with pytest.raises(ConfigError, match="data.splits.test must hold names without blanks around them, found ' a'"):
+        scannet(train=("a",), test=(" a",))  # else the same scene would be learned from and scored
+    assert Splits(train=["a", "b"]) == Splits(train=("a", "b"))
     with pytest.raises(ConfigError, match="train holds an empty name"):
         Splits(train=(" ",))
     with pytest.raises(
@@ -205,6 +213,28 @@ def test_training_scenes_of_which_no_point_is_seen(short: ExperimentConfig, scen
     assert all(np.isfinite(row["total"]) for row in fitted.history)
 
 
+def test_features_of_two_widths_or_of_another_than_the_text(short: ExperimentConfig, scenes: Scenes) -> None:
+    """Said before the first step, and not by the matrix product of the step or validation that meets them first."""
+    first, second = scenes["train"]
+    lifted = np.concatenate([second.lifted, second.lifted[:, :128]], axis=1)
+    wide = dataclasses.replace(second, name="wide", lifted=lifted)
+    widths = f"{first.name} 384 and {first.geometry_width}, wide 512 and {first.geometry_width}"
+    with pytest.raises(DataError, match=f"2D and 3D features of the same widths, found {widths}"):
+        fit(short, train=[first, wide], val=[], progress=False)
+    with pytest.raises(ConfigError, match="minilm has 384; scene wide has 2D features of 512"):
+        fit(short.replace(train__steps=10**9), train=[wide], val=scenes["val"], progress=False)
+    alone = fit(short, train=[wide], val=[], progress=False)  # compared with no text
+    assert alone.history and not any("val_miou" in line for line in alone.history)
+
+
+def test_counts_that_are_none_are_counted() -> None:
+    features, seen = np.zeros((4, 384), np.float32), np.array([1, -1, np.nan, 2])
+    with pytest.raises(
+        InputError, match=r"scene a: seen must be \[4\], each at least 0, found 2 that are negative or nan"
+    ):
+        own_features("a", features, seen, 4, ExperimentConfig())
+
+
 def test_scenes_without_labels_are_left_out_of_the_score(short: ExperimentConfig, scenes: Scenes) -> None:
     fusion, unlabelled = short.replace(protocol__mode="fusion"), dataclasses.replace(scenes["val"][0], labels=None)
     with pytest.warns(
@@ -262,6 +292,27 @@ def test_a_model_never_calls_real_scenes_generated(short: ExperimentConfig, scen
     again = geoguide.load(own.save(tmp_path / "own.safetensors"))
     assert (again.trained_on, again.scenes) == (own.trained_on, {"office": real[0].fingerprint})
     assert geoguide.load("mini").scenes == {}  # of an older version
+
+
+def test_an_assumed_text_space_is_said_by_records_and_models(
+    short: ExperimentConfig, scenes: Scenes, tmp_path: Path
+) -> None:
+    """It is the same experiment as one whose text space was named; only what it leaves behind says so."""
+    train, test = scenes["train"][0], scenes["test"][0]
+    named = short.replace(data__splits=Splits(train=(train.name,), test=(test.name,)))
+    assumed = named.replace(text=TextConfig(assumed=True))
+    assert assumed == named and config_hash(assumed) == config_hash(named)
+    larger = named.replace(text=TextConfig("clip-vit-b32"))
+    assert config_hash(larger) == config_hash(larger.replace(text__assumed=True)) != config_hash(named)
+    told, file = "minilm, assumed by the width of the features", tmp_path / "model.safetensors"
+    for config in (assumed, named):
+        record = run.run(config, folder=tmp_path, progress=False)
+        written = json.loads(record.file.read_text())["config"]["text"]
+        assert written == {"encoder": "minilm", "weights": None, "assumed": config is assumed}
+        again = read(record.file)
+        assert again.config.text.assumed == (told in again._repr_html_()) == (config is assumed)
+        model = geoguide.load(from_fit(fit(config, train=[train], val=[], progress=False), config).save(file))
+        assert ("(text space minilm assumed by their width), tiny" in model.trained_on) == (config is assumed)
 
 
 def test_generated_scenes_among_real_ones_stay_generated(short: ExperimentConfig) -> None:

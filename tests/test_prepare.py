@@ -244,3 +244,20 @@ def test_an_array_is_digested_once_and_again_when_its_file_changes(tmp_path: Pat
     content[-8:] = bytes(8)
     file.write_bytes(content)
     assert read()[-1] == 19_999 and made == [1, 1]
+
+
+@pytest.mark.parametrize("value", [1e6, np.nan])
+def test_features_that_cannot_be_stored_are_named_and_not_kept(value: float, tmp_path: Path, monkeypatch) -> None:
+    """Beyond float16 they would be infinite, and the loss nan."""
+
+    class Loud:
+        name, width = "loud", 2
+
+        def encode(self, scene: Scene) -> np.ndarray:
+            return np.array([[0, 1], [0, value], [65504, 1]], np.float32)
+
+    monkeypatch.setattr("geoguide.backbones.open_backbone", lambda config, device: Loud())
+    scene = Scene("s", np.eye(3, dtype=np.float32), np.full((3, 3), 0.5, np.float32))
+    with pytest.raises(DataError, match="scene s: frozen features of loud must be finite and within float16, 1 of 3"):
+        _ = Stages(scene, ExperimentConfig(), tmp_path).geometry
+    assert not [path for path in tmp_path.rglob("*") if "geometry" in path.name]

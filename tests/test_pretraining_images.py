@@ -15,13 +15,13 @@ from geoguide.lifting import PixelFeatures
 from geoguide.metrics import ConfusionMatrix
 from geoguide.paths import WEIGHTS
 from geoguide.pretraining.config import PretrainConfig
-from geoguide.pretraining.images.capability import overlaps
+from geoguide.pretraining.images.capability import measure_and_save, overlaps
 from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
 from geoguide.pretraining.images.gap import new_colors, repaint, specimens
 from geoguide.pretraining.images.loop import ImageTraining, changed, regions, taught_names, text_loss, train_images
 from geoguide.pretraining.images.names import names_of
-from geoguide.pretraining.images.run import EVERY, MODELS, make_model, train_and_save
-from geoguide.pretraining.images.score import score_images
+from geoguide.pretraining.images.run import FUSED, MODELS, ROOMS, make_model, train_and_save
+from geoguide.pretraining.images.score import EVERY, score_held_out, score_images
 from geoguide.pretraining.images.worlds import (
     Images,
     catalogue,
@@ -36,7 +36,7 @@ from geoguide.scene import VOID
 from geoguide.teachers import mini_dense
 from geoguide.teachers.image_model import ImageModel
 from geoguide.teachers.mini_dense import MiniDenseModel, write_network
-from geoguide.teachers.mini_fused import FusedMiniModel, fuse_by_capability
+from geoguide.teachers.mini_fused import FusedMiniModel, fuse_by_capability, open_mini
 from geoguide.teachers.mini_network import DenseNet, DenseNetConfig, unit_codes
 from geoguide.teachers.registry import open_image_model, parse_spec
 from geoguide.text.encoders import TextConfig, text_encoder
@@ -393,21 +393,36 @@ def test_a_thing_is_photographed_in_a_bare_room():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_card_of_shipped_weights_says_what_they_score_on_a_held_out_world(name: str, tmp_path, monkeypatch):
-    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path))
+def test_the_record_of_shipped_weights_is_of_them(name: str) -> None:
     record = json.loads((WEIGHTS / f"{name}.json").read_text())
-    model, config = MiniDenseModel(name), MODELS[name].worlds
+    model = MiniDenseModel(name)
     assert record["sha256"] == model.identity and record["finished"]
-    assert list(model.worlds) == identities(config, "train")
+    assert list(model.worlds) == identities(MODELS[name].worlds, "train")
     assert model.notes["names"] == taught_names(MODELS[name])[0]
+    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 20e6
+    assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 8e6
+
+
+@pytest.mark.parametrize(("name", "config"), [*((name, MODELS[name].worlds) for name in SHIPPED), ("sas-mini", ROOMS)])
+def test_the_record_of_a_shipped_model_says_what_it_scores_on_a_held_out_world(name: str, config: WorldsConfig) -> None:
     world = render_world(identities(config, "val")[0], config, None).every(EVERY)
-    found = score_images(model, [world], config.kind)
-    said = record["scores"]["benchmark_look_first_world"]
+    found = score_images(open_mini(name), [world], config.kind)
+    said = json.loads((WEIGHTS / f"{name}.json").read_text())["scores"]["benchmark_look_first_world"]
     assert {key: value for key, value in found.items() if np.isfinite(value)} == pytest.approx(
         {key: value for key, value in said.items() if value is not None}, abs=0.3
     )
-    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 20e6
-    assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 8e6
+
+
+def test_the_record_of_two_models_as_one_has_their_scores_and_says_who_they_are(tmp_path, monkeypatch):
+    """Scores that the record has are those of the model that it makes, and change nothing of who that is."""
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path / "data"))
+    out = tmp_path / "both.json"
+    found = measure_and_save(FUSED, out, WORLDS, replace(WORLDS, views=2))
+    said, model = json.loads(out.read_text()), FusedMiniModel("both", out)
+    assert said["capability"]["sha256"] == [MiniDenseModel(member).identity for member in FUSED]
+    assert said["scores"] == score_held_out(model, WORLDS, progress=False) and said["environment"]
+    out.write_text(json.dumps({"capability": said["capability"]}))
+    assert model.measured == found and FusedMiniModel("both", out).identity == model.identity
 
 
 @pytest.mark.parametrize("name", ["lseg-mini", "openseg-mini", "lseg-streets-mini", "sas-mini"])

@@ -45,7 +45,8 @@ def test_spaces(folder: str, width: int, encoder: str) -> None:
     """What the width alone tells is said to be a guess."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert space_of_features(folder, width) == TextConfig(encoder)
+        space = space_of_features(folder, width)
+    assert space == TextConfig(encoder) and space.assumed == (folder == "mine")
     guess = f"data.features: mine: text space {encoder} was chosen by their {width} channels alone; name another"
     assert [str(found.message)[: len(guess)] for found in caught] == ([guess] if folder == "mine" else [])
 

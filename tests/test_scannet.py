@@ -11,6 +11,7 @@ from PIL import Image
 from plyfile import PlyData, PlyElement
 
 from geoguide.cli import main
+from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.cameras import read_image_size, resize_intrinsics
 from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
 from geoguide.errors import ConfigError, DataError, InputError, ReadAs
@@ -148,6 +149,29 @@ def test_image_size_resizes_pixels_and_intrinsics(scene_folder: Path):
     assert view.image_size == view.depth().shape == view.color().shape[:2] == (6, 4)
     assert view.intrinsics[0].tolist() == [1154, 0, 1.5]  # 577 * 4/2; 0.5 * 3/1
     assert view.intrinsics[1].tolist() == [0, 1156, 2.5]  # 578 * 6/3; 1 * 5/2
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((0, 5), "image height must be a finite number >= 1, found 0"),
+        ((5, -1), "image width must be a finite number >= 1, found -1"),
+        ((240.5, 320), "image height must be a whole number >= 1, found 240.5"),
+        ((240,), r"image_size must be \(H, W\), found \(240,\)"),
+        (240, r"image_size must be \(H, W\), found 240"),
+    ],
+)
+def test_sizes_that_are_none(scene_folder: Path, size: object, message: str):
+    with pytest.raises(InputError, match=message):
+        load_scene(scene_folder, image_size=size)
+    with pytest.raises(ConfigError, match=f"^data.image_size: {message}"):
+        DataConfig(image_size=size)
+
+
+def test_frames_are_skipped_forwards():
+    for skip in (0, -2):
+        with pytest.raises(ConfigError, match=f"data.frame_skip must be at least 1, found {skip}"):
+            DataConfig(frame_skip=skip)
 
 
 def test_resized_intrinsics_keep_the_corner_pixels():

@@ -157,6 +157,23 @@ def test_keys_are_checked(tmp_path):
         backbones.load("utonia", weights=tmp_path / "odd.pth", concat=1)
 
 
+def test_a_network_saved_by_several_gpus_is_the_same(tmp_path, room):
+    path = saved(tmp_path / "one.pth", TINY)
+    state = torch.load(path, weights_only=True)["state_dict"]
+    wrapped = torch.nn.DataParallel(PointTransformerV3(**TINY))
+    wrapped.module.load_state_dict(state)
+    assert all(name.startswith("module.") for name in wrapped.state_dict())
+    torch.save({"config": TINY, "state_dict": wrapped.state_dict()}, tmp_path / "several.pth")
+    one, several = (backbones.load("concerto", weights=tmp_path / f"{n}.pth", concat=1) for n in ("one", "several"))
+    assert np.array_equal(one.encode(room), several.encode(room))
+    torch.save({"config": TINY, "state_dict": {**state, "module.head": torch.zeros(1)}}, tmp_path / "mixed.pth")
+    with pytest.raises(DataError, match=r"mixed.pth: does not fit the encoder: 1 unexpected \(module.head\)"):
+        backbones.load("concerto", weights=tmp_path / "mixed.pth", concat=1)
+    torch.save({"config": TINY, "state_dict": dict(enumerate(state.values()))}, tmp_path / "numbers.pth")
+    with pytest.raises(DataError, match=r"numbers.pth: expected tensors by name under 'state_dict', found keys"):
+        backbones.load("concerto", weights=tmp_path / "numbers.pth", concat=1)
+
+
 def test_one_family_does_not_take_the_others_file(tmp_path):
     plain, rotary = saved(tmp_path / "plain.pth", TINY), saved(tmp_path / "rotary.pth", ROTARY)
     with pytest.raises(DataError, match="plain.pth: config: utonia must have a rope_base, found rope_base None"):

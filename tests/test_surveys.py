@@ -91,6 +91,33 @@ def test_las_without_colours_is_grey_or_shows_its_intensity(laspy, cloud, tmp_pa
     assert any("intensity" in said for said in scene.as_read)
 
 
+@pytest.mark.parametrize("suffix", surveys.LAS)
+def test_intensity_is_shown_where_the_fields_of_colours_are_empty(laspy, cloud, tmp_path: Path, suffix: str) -> None:
+    """As programs write it that know one point format: black, and what the laser saw beside it."""
+    points, _ = cloud
+    path = write(laspy, tmp_path / f"black{suffix}", points, np.zeros((3000, 3)))
+    data = laspy.read(path)
+    data.intensity = np.arange(3000) * 20
+    data.write(path)
+    found = read_las(path)
+    assert np.array_equal(found.colors, np.repeat(np.arange(3000)[:, None] * 20, 3, axis=1))
+    assert found.said == ("no colours: intensity is shown as grey",)
+    np.testing.assert_allclose(found.points, points, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "found"), [(25, 9, "version must be 1.0 to 1.4, found 1.9"), (24, 2, "found 2.4"),
+                                  (104, 35, "point format must be 0 to 10, found 35")]
+)  # fmt: skip
+def test_kinds_of_las_that_there_are_not_are_named(laspy, cloud, tmp_path: Path, place, value, found) -> None:
+    path = write(laspy, tmp_path / "a.las", *cloud)
+    content = bytearray(path.read_bytes())
+    content[place] = value
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"a.las: .*{found}"):
+        load_points(path)
+
+
 def test_labels_go_back_into_the_kind_of_file_they_came_from(
     laspy, cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

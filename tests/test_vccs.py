@@ -212,6 +212,8 @@ def test_config_refuses(fields: dict, message: str) -> None:
         ({"points": np.zeros((0, 3))}, "points is empty"),
         ({"points": np.array([[np.nan, 0, 0], [0, 0, 0]])}, "points holds nan"),
         ({"colors": np.zeros((3, 3))}, r"colors must be \[2, 3\]"),
+        ({"colors": np.array([[0, 0, 0], [9, 255, 0]])}, r"colors must be in \[0, 1\], found 0\.\.255"),
+        ({"colors": np.array([[0, -1, 0], [0, 1, 0]])}, r"colors must be in \[0, 1\], found -1\.\.1"),
         ({"normals": np.zeros(2)}, "normals must be"),
         ({"points": np.array([[0, 0, 0], [1e9, 1e9, 1e9]])}, "too far apart"),
         ({"min_size": -1}, "min_size must be"),

@@ -197,8 +197,8 @@ def load_point_mae(path: Path) -> PointMAEEncoder:
 
     Args:
         path: A file of torch with "base_model", as released, or tensors alone (.safetensors, .pth). The encoder's keys
-            begin with MAE_encoder. or with nothing, all of them perhaps after module.; what only pretraining needs is
-            left out. A config.json beside it may say other sizes than the released ones (see `PointMAEConfig`).
+            begin with MAE_encoder. or with nothing; what only pretraining needs is left out. A config.json beside it
+            may say other sizes than the released ones (see `PointMAEConfig`).
 
     Returns:
         The encoder, in evaluation mode, on the CPU.
@@ -222,7 +222,6 @@ def load_point_mae(path: Path) -> PointMAEEncoder:
 
 def _encoders_own(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The encoder's tensors under its own names, and any that neither it nor the pretraining has."""
-    state = {key.removeprefix("module."): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if not key.startswith(_PRETRAINING)}
     return {key.removeprefix("MAE_encoder."): value for key, value in state.items()}
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices, unless
+from geoguide.ops.arrays import as_config_error, image_size
 from geoguide.paths import generated_folder
 
 Edition = Literal["small", "large"]  # of a generated dataset
@@ -16,8 +17,9 @@ GENERATED = "mini-"  # what the names of generated datasets begin with
 class Splits:
     """Which scenes are trained on, watched and scored, by name, in place of a benchmark's own splits.
 
-    A house of Matterport3D or a drive of nuScenes stands for all of its scenes. A scored scene lies in no other split;
-    another scan of its room may (one warning says so). Training scenes may be watched: nothing is learned from labels.
+    Lists of names become tuples. A house of Matterport3D or a drive of nuScenes stands for all of its scenes. A scored
+    scene lies in no other split; another scan of its room may (one warning says so). Training scenes may be watched:
+    nothing is learned from labels.
 
     Attributes:
         train: The scenes that are learned from.
@@ -25,7 +27,8 @@ class Splits:
         test: Those that are scored.
 
     Raises:
-        ConfigError: A name is empty, stands twice in a split, or in test and in another one.
+        ConfigError: A split is one name in place of several; a name is none, begins or ends with blanks, stands twice
+            in a split, or in test and in another one.
 
     Example:
         >>> Splits(train=("scene0000_00",), test=("scene0000_00",))
@@ -40,8 +43,14 @@ class Splits:
     def __post_init__(self) -> None:
         for split in ("train", "val", "test"):
             names = getattr(self, split)
-            if not all(name.strip() for name in names):
+            if not isinstance(names, tuple | list):
+                raise ConfigError(f"data.splits.{split} must be a tuple of names, found {names!r}")
+            object.__setattr__(self, split, names := tuple(names))
+            if any(isinstance(name, str) and not name.strip() for name in names):
                 raise ConfigError(f"data.splits.{split} holds an empty name")
+            wrong = [name for name in names if not isinstance(name, str) or name != name.strip()]
+            if wrong:
+                raise ConfigError(f"data.splits.{split} must hold names without blanks around them, found {wrong[0]!r}")
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise ConfigError(f"data.splits.{split}: {twice!r} stands there twice")
@@ -91,6 +100,11 @@ class DataConfig:
         check_choices(self, "data")
         if self.edition != "small" and not self.generated:
             raise ConfigError(f"data.edition is a generated dataset's, found {self.edition!r} of {self.dataset}")
+        if self.frame_skip < 1:
+            raise ConfigError(f"data.frame_skip must be at least 1, found {self.frame_skip}")
+        if self.image_size is not None:
+            with as_config_error("data.image_size"):
+                image_size(self.image_size)
         if self.room_seed < 0:
             raise ConfigError(f"data.room_seed must be at least 0, found {self.room_seed}")
         if self.first is not None and min(self.first) < 1:

@@ -58,6 +58,7 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
         and its config.
 
     Raises:
+        ConfigError: A path holds braces.
         DataError: A record cannot be read.
     """
     known, top = measured(), clone()
@@ -83,6 +84,10 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
             "config": to_dict(config),
         }
     table = str((runs_root() / "grid" / f"{name}.csv").absolute())
+    files = [table, *data, *(about["stamp"] for about in scenes.values()), *(row["record"] for row in rows.values())]
+    odd = next((file for file in files if {"{", "}"} & {*file}), None)
+    if odd is not None:
+        raise ConfigError(f"{odd}: Snakemake takes braces in a path for a wildcard: use folders without {{ and }}")
     return {
         "folder": os.getcwd(),
         "results": str(results_root().absolute()),
@@ -277,7 +282,7 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
     if not any(word.split("=")[0] in _WHERE_TO_RUN for word in passed):
         command += ["--cores", str(workers)]
     rest, given = _without_config(passed)
-    own = [] if _elsewhere(passed) else [f"geoguide={sys.executable} -m geoguide.cli"]
+    own = [] if _elsewhere(passed) else [f"geoguide={_as_word(sys.executable)} -m geoguide.cli"]
     settings = [*own, *given, f"plan={path.absolute()}"]  # the last of a name holds
     process = subprocess.Popen([*command, *rest, "--config", *settings])
     try:
@@ -289,6 +294,16 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
     if code:
         raise DataError(f"snakemake ended with exit code {code}; run the same command again to go on")
     return find_all(configs)
+
+
+def _as_word(path: str) -> str:
+    r"""A path as one word of the shell, by backslashes: quotes at the ends of a setting are taken off by Snakemake.
+
+    Example:
+        >>> print(_as_word("/my disk/bin/python"))
+        /my\ disk/bin/python
+    """
+    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", path)
 
 
 def _without_config(passed: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -37,7 +38,7 @@ TODO = [row for row, about in ROWS.items() if not os.path.exists(about["record"]
 
 
 def any_of(names):
-    return "|".join(names) or "(?!)"
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def asked(about, name):

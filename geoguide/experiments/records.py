@@ -101,6 +101,8 @@ class Record:
         facts: dict[str, object] = {"id": self.id}
         facts |= {part.name.replace("_", " "): getattr(self.facts, part.name) for part in fields(self.facts)}
         facts["modules"] = ", ".join(self.facts.modules) or "none"
+        if self.config.text.assumed:
+            facts["text space"] = f"{self.config.text.encoder}, assumed by the width of the features"
         facts["changed"] = ", ".join(f"{name} = {value}" for name, value in self.facts.changed) or None
         for name, title in (("miou", "mIoU"), ("macc", "mAcc")):
             watched = "" if self.validation is None else f", {self.validation[name]:.2f} % on the validation scenes"

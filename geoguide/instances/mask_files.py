@@ -48,7 +48,8 @@ def read_mask_index(path: str | Path, num_points: int | None = None, *, min_scor
         masks.append(mask)
         scores.append(score)
     if num_points is None:
-        raise DataError(f"{path}: mask index is empty and no point count is given")
+        which = "is empty" if min_score == -np.inf else f"has no mask of score {min_score:g} or more"
+        raise DataError(f"{path}: mask index {which} and no point count is given")
     return InstanceMasks.from_dense(np.array(masks, dtype=bool).reshape(len(masks), num_points), np.array(scores))
 
 
@@ -67,10 +68,14 @@ def write_mask_index(path: str | Path, masks: InstanceMasks, *, label: int) -> P
         `path`.
 
     Raises:
-        InputError: The path has no `.txt` at its end or blanks in its name, which the format does not know.
+        InputError: The path has no `.txt` at its end or blanks in its name, or a score is not finite: the format does
+            not know these.
         WriteError: A file cannot be written.
     """
     path = Path(path)
+    odd = np.flatnonzero(~np.isfinite(masks.scores))
+    if len(odd):
+        raise InputError(f"scores of masks must be finite, found {masks.scores[odd[0]]} for mask {odd[0]}")
     if path.suffix != ".txt" or any(character.isspace() for character in path.name):
         raise InputError(f"mask index must be named <scene>.txt, without blanks, found {path.name!r}")
     lines = []
@@ -133,21 +138,32 @@ def _entries(path: Path) -> Iterator[tuple[str, float]]:
     for number, line in enumerate(read_text(path, "mask index").split("\n"), start=1):
         if not line.strip():
             continue
-        fields = line.rsplit(maxsplit=2)
+        fields = line.strip().rsplit(maxsplit=2)
         try:
             name, score = fields[0], float(fields[2])
             if not np.isfinite(score):
                 raise ValueError(score)
         except (IndexError, ValueError):
             raise DataError(f"{path}: line {number} must be 'mask.txt class score', found {line!r}") from None
-        if posixpath.isabs(name) or posixpath.normpath(name).startswith(".."):
+        if posixpath.isabs(name) or posixpath.normpath(name).split("/")[0] == "..":
             raise DataError(f"{path}: line {number} must name a mask below the index's folder, found {name!r}")
         yield name, score
 
 
 def _read_mask(path: Path) -> np.ndarray:
+    words = read_text(path, "mask file").split()
     try:
-        values = np.array(read_text(path, "mask file").split(), dtype=np.int64)
+        return np.array(words, dtype=np.int64) != 0
     except (ValueError, OverflowError):
-        raise DataError(f"{path}: mask must hold one integer a line, 0 outside the mask") from None
-    return values != 0
+        number, word = next((number, word) for number, word in enumerate(words, start=1) if not _is_integer(word))
+        expected = "mask must hold one integer a line, 0 outside the mask"
+        raise DataError(f"{path}: {expected}, found {word[:40]!r} for vertex {number - 1}") from None
+
+
+def _is_integer(word: str) -> bool:
+    """Whether numpy reads it as an int64."""
+    try:
+        np.array([word], dtype=np.int64)
+    except (ValueError, OverflowError):
+        return False
+    return True

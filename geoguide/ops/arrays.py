@@ -142,6 +142,23 @@ def whole(name: str, value: Any, least: int) -> int:
     return int(result)
 
 
+def image_size(value: Any) -> tuple[int, int]:
+    """Check the size of an image.
+
+    Args:
+        value: Its height and width, each as `whole` takes it.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        InputError: Not two whole numbers from 1.
+    """
+    if np.shape(value) != (2,):
+        raise InputError(f"image_size must be (H, W), found {value!r}")
+    return whole("image height", value[0], 1), whole("image width", value[1], 1)
+
+
 @contextlib.contextmanager
 def as_config_error(where: str) -> Generator[None]:
     """Say of a number that the checks above refuse that it is part of a config.

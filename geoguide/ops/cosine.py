@@ -41,7 +41,7 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     Once differentiable. Two passes over each operand in either direction.
 
     Args:
-        a: float [..., C].
+        a: float [..., C]; float16, which holds neither squares of lengths nor `_EPS`, is worked on in float32.
         b: float [..., C], of the same shape.
 
     Returns:
@@ -52,6 +52,8 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.shape != b.shape:
         raise InputError(f"cosine_distance takes two tensors of one shape, found {list(a.shape)} and {list(b.shape)}")
+    if torch.float16 in (a.dtype, b.dtype):
+        return _CosineDistance.apply(a.float(), b.float()).to(torch.promote_types(a.dtype, b.dtype))
     return _CosineDistance.apply(a, b)
 
 
@@ -74,9 +76,9 @@ def unit(x: Tensor) -> Tensor:
     """Scale vectors to length 1 along the last axis; zero vectors stay zero. Once differentiable.
 
     Args:
-        x: float [..., C].
+        x: float [..., C]; float16 is worked on in float32, as in `cosine_distance`.
 
     Returns:
         float [..., C].
     """
-    return _Unit.apply(x)
+    return _Unit.apply(x.float()).half() if x.dtype == torch.float16 else _Unit.apply(x)

@@ -24,6 +24,7 @@ _DAMAGES = (
     AttributeError,
     AssertionError,
 )
+_PARALLEL = "module."  # before the names of a network that DataParallel or its like has wrapped
 _SHOWN = 3  # mismatches of each kind that an error names
 # Scores beside the weights are at times numpy's numbers. These rebuild a number and nothing else; the names are those
 # that numpy gave before and after 2.0.
@@ -48,12 +49,15 @@ def read_checkpoint(path: Path, under: str = "state_dict") -> tuple[dict[str, An
         under: The key of the tensors in a file of torch, where they are not the whole of it.
 
     Returns:
-        The configuration (None where there is none) and the tensors by name.
+        The configuration (None where there is none) and the tensors by name; where all names begin with "module.", as
+        a network of several GPUs is saved, without it.
 
     Raises:
         DataError: The file is truncated, is no checkpoint, or holds more than plain tensors.
     """
     config, state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, under)
+    if all(name.startswith(_PARALLEL) for name in state):
+        state = {name.removeprefix(_PARALLEL): value for name, value in state.items()}
     beside = path.with_name("config.json")
     if config is None and beside.is_file():
         config = _parsed(beside.read_bytes(), beside)
@@ -82,7 +86,8 @@ def _read_torch(path: Path, under: str) -> tuple[dict[str, Any] | None, dict[str
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a dictionary with 'config' and '{under}', found {type(value).__name__}")
     state = value.get(under, value)
-    if not isinstance(state, dict) or not state or not all(map(_is_plain, state.values())):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not state or not all(map(_is_plain, state.values())):
         keys = sorted(map(str, value))[:6]
         raise DataError(f"{path}: expected tensors by name under '{under}', found keys {keys}")
     config = value.get("config") if under in value else None

@@ -33,7 +33,10 @@ def own_features(
         expected = f"[{count}, {encoder.width}], the width of {encoder.name}"
         raise InputError(f"scene {name}: features must be {expected}, found {list(values.shape)}")
     if frames.shape != (count,) or not (frames >= 0).all():
-        raise InputError(f"scene {name}: seen must be [{count}], each at least 0, found {list(frames.shape)}")
+        found = list(frames.shape)
+        if frames.shape == (count,):
+            found = f"{int((~(frames >= 0)).sum())} that are negative or nan"
+        raise InputError(f"scene {name}: seen must be [{count}], each at least 0, found {found}")
     if not (frames > 0).any():
         raise InputError(f"scene {name}: seen holds no point: nothing can be learned from it")
     with np.errstate(over="ignore"):

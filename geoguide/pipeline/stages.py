@@ -19,7 +19,7 @@ from geoguide.benchmarks import benchmark_of
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import SceneSource, fused_files
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, DataError
 from geoguide.frozen import to_dict
 from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.scene_masks import masks_identity, scene_masks
@@ -309,9 +309,19 @@ class Stages:
         """Different rows are stored once where many points share them (all points of a voxel of a coarse level)."""
         backbone = backbones.open_backbone(self.config.backbone, self._device)
         if not isinstance(backbone, VoxelBackbone):
-            return IndexedRows.compress(backbone.encode(self.scene).astype(np.float16))
+            return IndexedRows.compress(self._half(backbone.encode(self.scene), backbone.name))
         found = backbone.encode_voxels(self.scene)
-        return IndexedRows(found.rows.astype(np.float16), found.index).compressed()
+        return IndexedRows(self._half(found.rows, backbone.name), found.index).compressed()
+
+    def _half(self, rows: np.ndarray, backbone: str) -> np.ndarray:
+        """Frozen features [R, C1] as they are stored; a loss of nan, far from here, would not say where it began."""
+        with np.errstate(over="ignore"):
+            half = rows.astype(np.float16)
+        if not np.isfinite(half).all():
+            bad = int((~np.isfinite(half)).any(axis=1).sum())
+            expected = f"frozen features of {backbone} must be finite and within float16"
+            raise DataError(f"scene {self.identity.name}: {expected}, {bad} of {len(rows)} rows are not")
+        return half
 
     def _of_images(self) -> Arrays:
         """F_2d by the 2D model of the config, whose frames are kept in `frames` of the cache."""

@@ -36,6 +36,7 @@ from geoguide.prepared import ChosenScenes, PreparedScene
 from geoguide.students.adapter import Adapter
 from geoguide.students.statistics import SAMPLED, farthest, sampled
 from geoguide.students.student import Student
+from geoguide.text.encoders import text_encoder
 
 Precision = Literal["auto", "float32", "bf16", "float64"]
 VALIDATION_POINTS = 1500  # per scene, for the curve only; final numbers use every point
@@ -105,10 +106,11 @@ def fit(
         The trained student, its objective and the validation curve.
 
     Raises:
-        ConfigError: `train.model` is no student, the objective's modules do not fit it, or the training is not one for
-            so many processes.
+        ConfigError: `train.model` is no student, the objective's modules do not fit it, the training is not one for
+            so many processes, or 2D features that are watched are of another width than the text.
         DataError: Scenes or a checkpoint cannot be read, there is no training scene with 2D features or none with a
-            point that is seen, no validation scene has labels, or the loss is not finite.
+            point that is seen, their features differ in width, no validation scene has labels, or the loss is not
+            finite.
     """
     config.train.check_processes(ranks.size)
     target, progress = ranks.device or resolve_device(device), progress and ranks.first
@@ -118,6 +120,8 @@ def fit(
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target, ranks, precision)
     checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
+    if len(val) or config.train.watch_train:  # else the first validation would find out
+        _check_text(config, train[0])
     validation = _Validation(config, val) if len(val) else None
     fitted = _Validation(config, train, "training", WATCHED) if config.train.watch_train else None
     steps, every, title = config.train.steps, config.train.checkpoint_every, f"train {config.name}"
@@ -151,8 +155,15 @@ def checkpoint_name(config: ExperimentConfig) -> str:
 
 
 def _with_features(scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:
-    """The scenes that have 2D features; nothing can be learned from others."""
-    kept = [number for number, scene in enumerate(scenes) if scene.lifted is not None]
+    """The scenes that have 2D features, of one width; nothing can be learned from others."""
+    kept, widths = [], {}
+    for number, scene in enumerate(scenes):
+        if scene.lifted is not None:
+            kept.append(number)
+            widths.setdefault((scene.feature_width, scene.geometry_width), scene.name)
+    if len(widths) > 1:
+        found = ", ".join(f"{name} {two} and {three}" for (two, three), name in widths.items())
+        raise DataError(f"training scenes must have 2D and 3D features of the same widths, found {found}")
     if len(kept) == len(scenes) > 0:
         return scenes
     if not kept:
@@ -164,6 +175,15 @@ def _with_features(scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:
     told = f"{len(lost)} of {len(scenes)} training scenes have no 2D features and are left out: {shown(lost)}"
     warnings.warn(told, stacklevel=3)
     return ChosenScenes(scenes, kept)
+
+
+def _check_text(config: ExperimentConfig, scene: PreparedScene) -> None:
+    """`ConfigError` where what is learned from a scene cannot be compared with text."""
+    encoder = text_encoder(config.text.encoder, config.text.weights)
+    if scene.feature_width != encoder.width:
+        source = "" if config.teacher_name is None else f" ({config.teacher_name})"
+        found = f"{encoder.width}; scene {scene.name} has 2D features of {scene.feature_width}{source}"
+        raise ConfigError(f"text.encoder must have the width of the 2D features: {config.text.encoder} has {found}")
 
 
 @dataclass(eq=False)

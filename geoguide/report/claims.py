@@ -37,7 +37,8 @@ CLAIMS = (
         "Freezing the pretrained backbone and training an adapter alone beats training the entire 3D network with "
         "OpenSeg features, but not with LSeg features.",
         "The entire network scores as high with an OpenSeg-like 2D model, or the adapter wins with an LSeg-like one.",
-        "how wide the entire network is and how few rooms it sees; what makes a 2D model like LSeg",
+        "whether the entire network starts from pretraining too, how wide it is and how few rooms it sees; what makes "
+        "a 2D model like LSeg",
         "01_preliminary",
     ),
     Claim(

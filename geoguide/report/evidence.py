@@ -17,6 +17,7 @@ NO_VERDICT = "no verdict: not converged"
 TOO_FEW = "no verdict: fewer than three seeds"
 DECIDED = (SUPPORTED, CONTRADICTED, UNDECIDED)
 LEAST_SEEDS = 3
+ROUNDING = 1e-9  # points: equal scores that were summed in another order differ by less
 Side = Literal["higher", "lower"]
 
 
@@ -24,7 +25,7 @@ def interval(values: np.ndarray | pd.Series | Sequence[float], confidence: float
     """Half width of the interval of a mean over seeds (Student's t).
 
     Args:
-        values: One per seed.
+        values: One per seed; NaN is no value.
         confidence: Of the interval.
 
     Returns:
@@ -102,8 +103,10 @@ class Estimate:
         distance = abs(self.mean - null)
         if self.seeds < 2:
             return float("nan")
-        if distance == 0 or self.half() == 0:
-            return float(distance == 0)
+        if not np.isfinite(self.scene_error):  # of a single scene nothing is known
+            return 1.0
+        if distance <= ROUNDING or self.half() == 0:
+            return float(distance <= ROUNDING)
         if self.scene_error == 0:
             return float(2 * stats.t.sf(distance / self.seed_error, self.seeds - 1))
         tiny = 1e-12
@@ -134,12 +137,12 @@ def estimate(values: np.ndarray | pd.Series | Sequence[float], scene_error: floa
     """What values over seeds say of their mean.
 
     Args:
-        values: One per seed, at least one.
+        values: One per seed; NaN, a score that does not exist, is no value.
         scene_error: Standard error over scenes; 0 where none is known.
         scenes: How many scenes; 0 where the records do not keep their counts.
 
     Returns:
-        The estimate.
+        The estimate; without any value of no seed, its mean NaN.
 
     Raises:
         InputError: `scene_error` is below 0.
@@ -150,6 +153,7 @@ def estimate(values: np.ndarray | pd.Series | Sequence[float], scene_error: floa
     """
     require(scene_error >= 0, f"scene_error must be at least 0, found {scene_error}")
     values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
     error = float(stats.sem(values)) if len(values) > 1 else float("nan")
     return Estimate(float(values.mean()) if len(values) else float("nan"), len(values), error, scene_error, scenes)
 
@@ -296,7 +300,7 @@ def against(lines: pd.DataFrame, row: Row, reference: Row, metric: str = "miou")
         metric: Column.
 
     Returns:
-        First minus second, float [seeds].
+        First minus second, float [seeds that have both scores].
     """
     return gap_of(only(lines, row), only(lines, reference), metric)
 
@@ -310,10 +314,10 @@ def gap_of(mine: pd.DataFrame, theirs: pd.DataFrame, metric: str = "miou") -> np
         metric: Column.
 
     Returns:
-        First minus second, float [seeds].
+        First minus second, float [seeds that have both scores].
     """
     if trains_nothing(theirs):
-        return _by_seed(mine, metric).to_numpy(float) - float(theirs[metric].iat[0])
+        return (_by_seed(mine, metric) - float(theirs[metric].iat[0])).dropna().to_numpy(float)
     return _paired(mine, theirs, metric)
 
 

@@ -93,6 +93,37 @@ def steps_up(folder: Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["step", "mIoU", "seeds", "the upper rung is better"])
 
 
+def bound_of_freezing(folder: Path | None = None) -> str:
+    """What freezing costs where the frozen features, and not the 2D model, are the limit (claim C1).
+
+    Args:
+        folder: See `by_seed`.
+
+    Returns:
+        Markdown of the small edition: the adapter as it is and taught by labels, beside the same network fine-tuned on
+        2D features; empty where one of them was not run.
+    """
+    seeds = presets.LONG_SEEDS
+    student = by_seed([presets.adapter_only(seed) for seed in seeds], folder)
+    taught = by_seed([ladder.bound(seed) for seed in seeds], folder)
+    tuned = by_seed([presets.point_transformer(seed=seed) for seed in seeds], folder)
+    if not (student and taught and tuned):
+        return ""
+    gap = estimate(_paired(tuned, taught))
+    told = (
+        f"Adapter on frozen features {_mean(student)}, the same taught by labels {_mean(taught)}, the backbone's own "
+        f"network fine-tuned on 2D features {_mean(tuned)} (small edition, OpenSeg-like; mIoU in %, 95 % intervals "
+        "over seeds). "
+    )
+    if gap.mean - gap.half() > 0:
+        return told + (
+            "What was fine-tuned on faulty 2D features knows more than labels get out of the frozen ones: here these "
+            "are the limit, and freezing keeps them from learning. Where they know far more than the 2D model tells, "
+            "as in the paper's regime (chapter 15), this need not hold."
+        )
+    return told + "The frozen features leave room for a better teacher."
+
+
 def _paired(first: Mapping[int, float], second: Mapping[int, float]) -> np.ndarray:
     return np.array([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from geoguide.datasets.config import Edition
+from geoguide.experiments.facts import TUNED
 from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.profiles import DOSE_ROOMS
 from geoguide.method.objective import MODULES
@@ -35,8 +36,9 @@ FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the questio
         for dataset, place in PLACES.items()
     },
     "Frozen backbone or entire network?": {
-        "frozen is better with OpenSeg-like features": "the frozen backbone beats entire network (OpenSeg-like)",
+        "frozen beats OpenScene's, OpenSeg-like features": "the frozen backbone beats entire network (OpenSeg-like)",
         "not with LSeg-like ones": "the frozen backbone does not beat entire network (LSeg-like)",
+        "frozen beats the same network fine-tuned": f"the frozen backbone beats {TUNED} (OpenSeg-like)",
     },
     "Does it beat the other systems (in rooms)?": {
         "OpenScene's network": "beats OpenScene's network (scannet)",

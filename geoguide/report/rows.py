@@ -15,8 +15,11 @@ FUSION: Row = {"method": facts.FUSION}
 ENTIRE: Row = {"method": facts.ENTIRE}
 
 
-# Networks trained whole: OpenScene's, and the backbone's own from scratch and from its pretrained weights.
-WHOLE: tuple[Row, ...] = (ENTIRE, {"method": facts.SCRATCH}, {"method": facts.TUNED})
+# The backbone's own network trained whole: from scratch and from its pretrained weights.
+TRANSFORMERS: tuple[Row, ...] = ({"method": facts.SCRATCH}, {"method": facts.TUNED})
+
+
+WHOLE: tuple[Row, ...] = (ENTIRE, *TRANSFORMERS)  # networks trained whole
 
 
 ADAPTER: Row = {"method": facts.ADAPTER, "backbone": OWN_BACKBONES}

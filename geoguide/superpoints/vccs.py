@@ -114,7 +114,8 @@ def segment_voxels(
         numpy int64 [P], ids 0..S-1 in the order of first appearance; points of a voxel share theirs.
 
     Raises:
-        InputError: Wrong shapes, nan or inf, no points, or more than 2^62 voxels in the bounding box.
+        InputError: Wrong shapes, nan or inf, no points, colours outside [0, 1], or more than 2^62 voxels in the
+            bounding box.
 
     Example:
         A floor and a wall beside it, of one colour:
@@ -130,6 +131,8 @@ def segment_voxels(
     config = config or VCCSConfig()
     points = coordinates("points", points, filled=True)
     colors = coordinates("colors", colors, filled=True, count=len(points))
+    if colors.min() < 0 or colors.max() > 1:  # in 0..255 colour alone would decide
+        raise InputError(f"colors must be in [0, 1], found {colors.min():g}..{colors.max():g}")
     normals = coordinates("normals", normals, filled=True, count=len(points))
     min_size = whole("min_size", min_size, 0)
     voxels = _voxels(points, colors, normals, config.voxel)

@@ -16,10 +16,14 @@ from PIL import Image
 
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import PixelFeatures
+from geoguide.ops.arrays import host
 from geoguide.teachers.image_model import ImageModel
 from geoguide.text.encoder import PROMPT
 from geoguide.text.encoders import TextConfig, text_encoder
+from geoguide.text_files import read_text
 
+MOST = 65535  # number of a class
+ROUNDING = 0.02  # what probabilities of 8 bits or half precision may sum to beside 1
 OTHER = ("other", "background", "unlabeled", "void", "ignore")  # as published lists name what they do not know
 
 
@@ -77,8 +81,10 @@ class ClosedSetModel(ImageModel):
     def __init__(self, segmenter: Segmenter, space: TextConfig | None = None, prompt: str = PROMPT) -> None:
         self.segmenter, self.space, self._prompt = segmenter, space or TextConfig(), prompt
         self._names = [name for name in segmenter.names if name is not None]
-        if not all(isinstance(name, str) and name.strip() for name in self._names):
-            raise InputError(f"{segmenter.name}: class names must be words or None, found {self._names}")
+        wrong = [name for name in self._names if not isinstance(name, str) or not name.strip()]
+        if wrong:
+            place = f"class {list(segmenter.names).index(wrong[0])} of {len(segmenter.names)}"
+            raise InputError(f"{segmenter.name}: class names must be words or None, found {wrong[0]!r} for {place}")
         if not self._names:
             raise InputError(f"{segmenter.name}: none of its {len(segmenter.names)} classes has a name")
         encoder = text_encoder(self.space.encoder, self.space.weights)
@@ -146,16 +152,22 @@ class ClosedSetModel(ImageModel):
 
     def _named(self, answer: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """An answer of all classes as one of the named ones, checked; no larger than the image."""
+        answer = host(f"{self.name}: an answer", answer, "fiub")
         count, found = len(self.segmenter.names), f"{answer.dtype} {list(answer.shape)}"
-        if answer.ndim == 2 and answer.dtype.kind in "iu":
-            if answer.size and not 0 <= answer.min() <= answer.max() < count:
+        if answer.ndim == 2 and answer.dtype.kind in "iu" and answer.size:
+            if not 0 <= answer.min() <= answer.max() < count:
                 found = f"{answer.min()}..{answer.max()}"
                 raise InputError(f"{self.name}: labels must be in 0..{count - 1}, found {found}")
             return self._position[answer]
-        if answer.ndim != 3 or answer.shape[2] != count or answer.dtype.kind != "f":
+        if answer.ndim != 3 or answer.shape[2] != count or answer.dtype.kind != "f" or not answer.size:
             raise InputError(f"{self.name}: an answer must be floats [h, w, {count}] or labels [h, w], found {found}")
+        answer = answer.astype(np.float32, copy=False)
         if not (np.isfinite(answer).all() and answer.min() >= 0):
             raise InputError(f"{self.name}: probabilities must be finite and at least 0")
+        most = answer.sum(axis=-1).max()
+        if most > 1 + ROUNDING:
+            found = f"found a pixel of {most:.3g}; are these logits?"
+            raise InputError(f"{self.name}: probabilities must sum to 1 over the classes, {found}")
         least = min(answer.shape[0], size[0]), min(answer.shape[1], size[1])
         return resized(answer[..., self._position < len(self._names)], least)
 
@@ -216,14 +228,21 @@ def softmax(logits: np.ndarray) -> np.ndarray:
         logits: float32 [H, W, K].
 
     Returns:
-        float32 [H, W, K].
+        float32 [H, W, K]. A network of a single class tells it from all else, so this is the logistic function of it:
+        the softmax of one number is 1 whatever the number is.
+
+    Example:
+        >>> softmax(np.array([[[-2.0]]])).round(3).tolist(), softmax(np.array([[[0, -2.0]]])).round(3).tolist()
+        ([[[0.119]]], [[[0.881, 0.119]]])
     """
+    if logits.shape[-1] == 1:
+        return np.exp(-np.logaddexp(0, -logits))
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def read_names(path: Path) -> tuple[str | None, ...]:
-    """Read the class names of a network.
+    """Read the class names of a network, in any encoding that `text_files.read_text` takes.
 
     Args:
         path: A text file, one name a line in the order of the classes; or `number<tab>name` on each line, where numbers
@@ -234,19 +253,21 @@ def read_names(path: Path) -> tuple[str | None, ...]:
         K names, None for a class without one.
 
     Raises:
-        DataError: The file cannot be read, a line is blank, or a number stands twice or is none.
+        DataError: The file cannot be read, a line is blank, or a number stands twice, is none or beyond 65535.
     """
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"{path}: class names cannot be read ({error})") from None
-    numbered = all("\t" in line for line in lines)
+        lines = read_text(path, "list").rstrip("\n").split("\n")
+    except DataError as error:
+        raise DataError(f"class names cannot be read: {error}") from None
+    numbered = any("\t" in line for line in lines)
     names: dict[int, str | None] = {}
     for row, line in enumerate(lines):
-        number, name = line.split("\t", 1) if numbered else (str(row), line)
-        if not name.strip() or not number.strip().isdecimal() or int(number) in names:
-            raise DataError(f"{path}: line {row + 1}: expected a class name, or a new number, tab and name: {line!r}")
-        names[int(number)] = first_spelling(name)
+        number, _, name = line.partition("\t") if numbered else (str(row), "", line)
+        number = int(number) if number.strip().isdecimal() else -1
+        if not name.strip() or not 0 <= number <= MOST or number in names:
+            expected = f"a class name, or a new number, tab and name, numbers up to {MOST}"
+            raise DataError(f"{path}: line {row + 1}: expected {expected}, found {line!r:.80}")
+        names[number] = first_spelling(name)
     return tuple(names.get(number) for number in range(max(names) + 1))
 
 

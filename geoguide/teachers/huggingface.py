@@ -6,6 +6,7 @@ and numpy alone, not torchvision, whose builds fit one torch each. The middle is
 
 import hashlib
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from geoguide.errors import DataError, first_line
+from geoguide.errors import DataError, ReadAs, first_line
 from geoguide.teachers.closed_set import first_spelling, softmax
 
 # What transformers raises on files of another kind and on damaged ones.
@@ -34,7 +35,8 @@ class HuggingFaceSegmenter:
 
     Attributes:
         name: `model`, or the folder's name.
-        names: K class names from the config, the first of several spellings; None for "other" and background.
+        names: K class names from the config, the first of several spellings; None for "other" and background. A warning
+            says where they are what transformers calls classes that nobody has named.
         identity: Hash of the weights, wherever they came from, and how images are prepared.
         gives_probabilities: True.
 
@@ -121,6 +123,10 @@ def _class_names(labels: dict[int, str], model: str | Path) -> tuple[str | None,
     if missing:
         found = f"no name for {missing[0]}"
         raise DataError(f"{model}: config.json: id2label must name classes 0..{len(labels) - 1}, found {found}")
+    unnamed = sum(re.fullmatch(r"LABEL_\d+", labels[number]) is not None for number in numbers)
+    if unnamed:
+        found = f"{unnamed} of {len(labels)} classes are called LABEL_0 and so on, which mean nothing as text"
+        warnings.warn(f"{model}: config.json: id2label must hold class names; {found}", ReadAs, stacklevel=4)
     return tuple(first_spelling(labels[number]) for number in numbers)
 
 

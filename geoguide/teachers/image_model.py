@@ -39,14 +39,15 @@ Grey, RGBA, CMYK and 16-bit files become RGB of 8 bits (`image_files.read_color`
 import abc
 import numbers
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from geoguide.errors import InputError, ReadAs
+from geoguide.errors import DataError, InputError, ReadAs
 from geoguide.image_files import is_turned
 from geoguide.lifting import PixelFeatures
+from geoguide.ops.arrays import host
 from geoguide.ops.pixel_rows import PixelRows
 from geoguide.scene import Scene
 from geoguide.teachers.frame_cache import FrameCache
@@ -114,9 +115,13 @@ class ImageModel(abc.ABC):
             An array [h, w, ...] for each image: floats, which are kept as float16, or whole numbers, kept as they are.
 
         Raises:
-            InputError: The model gives another number of maps, or a map of another size, width or range.
+            InputError: The model gives another number of maps, or one that is no array of numbers of the image's size,
+                its width and float16's range.
         """
-        maps = list(self.encode(images))
+        given = self.encode(images)
+        if not isinstance(given, Iterable):
+            raise InputError(f"{self.name}: encode must give a list of maps, found {type(given).__name__}")
+        maps = list(given)
         if len(maps) != len(images):
             raise InputError(f"{self.name}: encode must give {len(images)} maps, one for each image, found {len(maps)}")
         return [self._packed(given, image.shape[:2]) for given, image in zip(maps, images, strict=True)]
@@ -159,18 +164,22 @@ class ImageModel(abc.ABC):
     def _packed(self, given: np.ndarray | PixelFeatures, size: tuple[int, int]) -> np.ndarray:
         """A map with its weight as the last channel, checked; 0 where the weight is 0."""
         features, weight = given if isinstance(given, PixelFeatures) else (given, None)
-        features = np.asarray(features, np.float32)
+        features = host(f"{self.name}: a feature map", features, "fiub").astype(np.float32, copy=False)
         if features.shape != (*size, self.width):
             expected = [*size, self.width]
             raise InputError(f"{self.name}: a feature map must be {expected}, found {list(features.shape)}")
         if weight is not None:
-            weight = np.asarray(weight, np.float32)
+            weight = host(f"{self.name}: weights", weight, "fiub").astype(np.float32, copy=False)
+            found = list(weight.shape)
+            if weight.shape == tuple(size):
+                found = f"{int((~(weight >= 0)).sum())} pixels that are negative or nan"
             if weight.shape != tuple(size) or not (weight >= 0).all():
-                found = list(weight.shape)
                 raise InputError(f"{self.name}: weights must be {list(size)}, each at least 0, found {found}")
             features = np.concatenate([np.where(weight[..., None] > 0, features, 0), weight[..., None]], axis=-1)
-        if not (np.abs(features) <= HALF).all():
-            raise InputError(f"{self.name}: features and weights must be finite and at most {HALF:g} (float16)")
+        fits = np.abs(features) <= HALF
+        if not fits.all():
+            bad = f"{int((~fits).any(axis=-1).sum())} of {size[0] * size[1]} pixels are not"
+            raise InputError(f"{self.name}: features and weights must be finite and at most {HALF:g} (float16), {bad}")
         return features
 
 
@@ -291,12 +300,15 @@ def check_attributes(model: ImageModel) -> None:
         model: Any model.
 
     Raises:
-        InputError: It has no name, identity, width or text space.
+        InputError: It is no `ImageModel`, or has no name, identity, width or text space.
     """
+    if not isinstance(model, ImageModel):
+        raise InputError(f"a 2D model must be an ImageModel, found {type(model).__name__}")
     wanted = {"name": str, "identity": str, "width": numbers.Integral, "space": TextConfig}
     for attribute, kind in wanted.items():
         found = getattr(model, attribute, None)
-        if not isinstance(found, kind) or not found:
+        usable = found.strip() if isinstance(found, str) else not isinstance(found, numbers.Integral) or found > 0
+        if not isinstance(found, kind) or not usable:
             raise InputError(f"a 2D model needs {attribute}, {kind.__name__}; {type(model).__name__} has {found!r}")
 
 
@@ -322,10 +334,10 @@ class ImageTeacher:
     """
 
     def __init__(self, model: ImageModel, *, cache: str | Path | None = None, batch: int = 4) -> None:
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, found {batch}")
+        if not isinstance(batch, numbers.Integral) or batch < 1:
+            raise InputError(f"batch must be at least 1, found {batch!r}")
         check_attributes(model)
-        self.model, self.name, self.width, self._batch = model, model.name, int(model.width), batch
+        self.model, self.name, self.width, self._batch = model, model.name, int(model.width), int(batch)
         self._members = [ImageTeacher(member, cache=cache, batch=batch) for member in model.members]
         kept = cache is not None and not self._members
         self._cache = FrameCache(Path(cache), model.name, model.identity) if kept else None
@@ -342,7 +354,7 @@ class ImageTeacher:
         Raises:
             DataError: A colour image is missing or cannot be read (the message names it), or the cache cannot be
                 written, found out before the model is asked.
-            InputError: The model gives what it must not (see `ImageModel.compact`).
+            InputError: The model gives what it must not (see `ImageModel.compact`); the message names scene and views.
         """
         for said in self.pixel_rows(scene):
             yield said.whole() if isinstance(said, PixelRows) else said
@@ -368,30 +380,39 @@ class ImageTeacher:
             rule = "images are read as stored, for which the intrinsics are"
             warnings.warn(f"{turned[0]}: EXIF data ask for a rotation, of {len(turned)} images; {rule}", ReadAs, 2)
         for start in range(0, len(scene.views), self._batch):
-            images = [view.color() for view in scene.views[start : start + self._batch]]
-            for image, (kept, read) in zip(images, self._kept(images, len(scene.views) - start), strict=True):
-                yield self._expanded(image, kept, read)
+            views = scene.views[start : start + self._batch]
+            images = [view.color() for view in views]
+            where = f"scene {scene.name}, view {' or '.join(view.name for view in views)}"
+            for image, (kept, read) in zip(images, self._kept(images, len(scene.views) - start, where), strict=True):
+                yield self._expanded(image, kept, read, where)
 
-    def _kept(self, images: list[np.ndarray], left: int) -> list[tuple[np.ndarray, bool]]:
+    def _kept(self, images: list[np.ndarray], left: int, where: str) -> list[tuple[np.ndarray, bool]]:
         """What is kept of each image, and whether it was read from the cache; the model is asked about the others."""
         found = [None if self._cache is None else self._cache.read(image) for image in images]
-        made = iter(self._made([image for image, kept in zip(images, found, strict=True) if kept is None], left))
+        missing = [image for image, kept in zip(images, found, strict=True) if kept is None]
+        made = iter(self._made(missing, left, where))
         return [(next(made), False) if kept is None else (kept, True) for kept in found]
 
-    def _made(self, images: list[np.ndarray], left: int) -> list[np.ndarray]:
+    def _made(self, images: list[np.ndarray], left: int, where: str) -> list[np.ndarray]:
         """Ask the model, and write what it says to the cache; `left`: images of the scene that are still to come."""
         if not images:
             return []
         if self._cache is not None:
             self._cache.check_writable()
-        made = [kept.astype(np.float16) if kept.dtype.kind == "f" else kept for kept in self.model.compact(images)]
+        try:
+            said = self.model.compact(images)
+        except (InputError, DataError) as error:  # of a model, which does not know whose images these are
+            raise type(error)(f"{where}: {error}") from None
+        made = [kept.astype(np.float16) if kept.dtype.kind == "f" else kept for kept in said]
         if self._cache is not None:
             for image, kept in zip(images, made, strict=True):
                 self._cache.write(image, kept)
             self._cache.check_space(made[0], left - len(images))
         return made
 
-    def _expanded(self, image: np.ndarray, kept: np.ndarray, read: bool) -> np.ndarray | PixelFeatures | PixelRows:
+    def _expanded(
+        self, image: np.ndarray, kept: np.ndarray, read: bool, where: str
+    ) -> np.ndarray | PixelFeatures | PixelRows:
         """The features of a kept frame; one that was read and is nothing that the model says is made again."""
         try:
             return self.model.expand_rows(kept, image.shape[:2])
@@ -399,4 +420,4 @@ class ImageTeacher:
             if not read or self._cache is None:
                 raise
             self._cache.damaged(image, error)
-        return self.model.expand_rows(*self._made([image], 1), image.shape[:2])
+        return self.model.expand_rows(*self._made([image], 1, where), image.shape[:2])

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from geoguide.errors import DataError, InputError, first_line
-from geoguide.teachers.closed_set import softmax
+from geoguide.teachers.closed_set import ROUNDING, softmax
 
 MARK = b"TFL3"
 INSTALL = "`pip install -c constraints.txt -e '.[litert]'`"
@@ -18,7 +18,8 @@ INSTALL = "`pip install -c constraints.txt -e '.[litert]'`"
 class LiteRTSegmenter:
     """A LiteRT file that takes one RGB image and gives labels, or a score for each class, for every pixel.
 
-    The image is squeezed to the network's own size. Scores that do not sum to 1 are taken for logits.
+    The image is squeezed to the network's own size. Scores that do not sum to 1 are taken for logits; of a network with
+    one score a pixel and one class name, scores beyond 0..1.
 
     Args:
         path: The .tflite file.
@@ -47,7 +48,9 @@ class LiteRTSegmenter:
         self._taken(np.zeros((1, 1, 3), np.uint8), path)
         self.identity = f"{hashlib.sha256(Path(path).read_bytes()).hexdigest()} {low} {high}"
         shape = self._output["shape"]
-        self.gives_probabilities = len(shape) == 4 and shape[-1] > 1
+        scored = np.dtype(self._output["dtype"]).kind == "f" or self._output["quantization"][0] > 0
+        single = scored and len(self.names) == 1  # else one number a pixel is a label
+        self.gives_probabilities = len(shape) == 4 and (shape[-1] > 1 or single)
         if self.gives_probabilities and shape[-1] != len(self.names):
             raise InputError(f"{path}: names must be {shape[-1]}, one for each class, found {len(self.names)}")
 
@@ -59,6 +62,9 @@ class LiteRTSegmenter:
 
         Returns:
             Of the network's own height and width: probabilities float32 [h, w, K], or labels int64 [h, w].
+
+        Raises:
+            DataError: Labels that are no whole numbers: the network scores a single class, and several are named.
         """
         _, height, width, _ = self._input["shape"]
         pixels = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
@@ -66,11 +72,16 @@ class LiteRTSegmenter:
         self._network.invoke()
         answer = np.squeeze(self._network.get_tensor(self._output["index"]), axis=0)
         if not self.gives_probabilities:
-            return answer.reshape(answer.shape[:2]).astype(np.int64)
+            labels = answer.reshape(answer.shape[:2]).astype(np.int64)
+            if (labels != answer.reshape(labels.shape)).any():
+                found = f"found scores of one class, and {len(self.names)} class names"
+                raise DataError(f"{self.name}: labels must be whole numbers, {found}")
+            return labels
         scale, zero = self._output["quantization"]
         scores = (answer.astype(np.float32) - zero) * scale if scale else answer.astype(np.float32)
-        known = scores.min() >= 0 and np.allclose(scores.sum(axis=-1), 1, atol=0.02)
-        return scores if known else softmax(scores)
+        single = scores.shape[-1] == 1
+        sums = scores.max() <= 1 if single else np.allclose(scores.sum(axis=-1), 1, atol=ROUNDING)
+        return scores if scores.min() >= 0 and sums else softmax(scores)
 
     def _taken(self, pixels: np.ndarray, where: str | Path) -> np.ndarray:
         try:

@@ -36,6 +36,7 @@ Kind = Literal["transformers", "litert", "open_clip", "mini", "own", "mean", "gi
 # Fields that a spec's options may set.
 _WORDS, _NUMBERS = ("names", "weights", "device"), ("batch", "keep_frames", "threads")
 _OF_KINDS = {"names": ("litert",), "threads": ("litert",), "weights": ("open_clip", "mini")}  # whose fields these are
+_OF_KINDS |= {"device": ("transformers", "open_clip")}
 # LiteRT networks that records name as they are: of another file, class names, range or text space the digest differs.
 PUBLISHED = {
     "mobile_segmenter_r4_quant_argmax_uint8 (31 classes, labels only)": "bdfc13c29a252540",
@@ -61,7 +62,7 @@ class ImageModelConfig:
         identity: Hash of the model's identity, likewise.
         batch: Images that it is asked about at a time.
         keep_frames: Whether what it says of each frame is kept on disk (see `ImageTeacher` for what that costs).
-        device: Where it runs: auto, cpu, cuda or cuda:N.
+        device: Of transformers and open_clip, where it runs: auto, cpu, cuda or cuda:N.
         threads: Of litert, processor threads; None for one.
 
     Raises:
@@ -87,7 +88,8 @@ class ImageModelConfig:
         if not self.source.strip():
             raise ConfigError(f"image_model.source must name the {self.kind} model, found {self.source!r}")
         for name, kinds in _OF_KINDS.items():
-            if getattr(self, name) is not None and self.kind not in kinds:
+            default = "cpu" if name == "device" else None
+            if getattr(self, name) != default and self.kind not in kinds:
                 found = f"{getattr(self, name)!r} for {self.kind}"
                 raise ConfigError(f"image_model.{name} belongs to kind {' and '.join(kinds)}, found {found}")
         for name, count in (("batch", self.batch), ("threads", self.threads)):
@@ -132,7 +134,7 @@ def parse_spec(text: str, space: TextConfig | None = None) -> ImageModelConfig:
         The config, without name and identity.
 
     Raises:
-        ConfigError: An unknown kind, no source, or a value that an option cannot have.
+        ConfigError: An unknown kind, no source, an option twice, or a value that it cannot have.
 
     Example:
         >>> config = parse_spec("litert:nets/a.tflite,names=a.txt,low=0,batch=2")
@@ -148,6 +150,9 @@ def parse_spec(text: str, space: TextConfig | None = None) -> ImageModelConfig:
         return replace(from_dict(ImageModelConfig, {"kind": kind, "source": rest}, text), space=space)
     source, *options = re.split(r",(?=\w+=)", rest)
     pairs = [option.partition("=")[::2] for option in options]
+    twice = [key for key, _ in pairs if [other for other, _ in pairs].count(key) > 1]
+    if twice:
+        raise ConfigError(f"{text}: option {twice[0]} stands there twice")
     said = {key: value if key in _WORDS else _value(value) for key, value in pairs if key in (*_WORDS, *_NUMBERS)}
     left = [f"{key}={value}" for key, value in pairs if key not in said]
     config = from_dict(ImageModelConfig, said | {"kind": kind, "source": source, "options": left}, text)

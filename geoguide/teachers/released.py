@@ -10,7 +10,7 @@ Their authors' prompt is that of the protocols `openscene`, which real data are 
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def space_of_features(folder: str, width: int) -> TextConfig:
     """The text space of fused features: that of the release, else the one that is known for the width.
 
     Two spaces may have one width (every ViT-B of CLIP has 512), so features of one's own need their space said: a
-    `ReadAs` warning tells of a space that was chosen by the width alone.
+    `ReadAs` warning tells of a space that was chosen by the width alone, and the space itself says that it is assumed.
 
     Args:
         folder: The name of the features' folder.
@@ -111,7 +111,7 @@ def space_of_features(folder: str, width: int) -> TextConfig:
         raise ConfigError(f"data.features: {folder} has {width} channels; texts are known for {known}")
     if features is not None:
         return features.space
-    space = _BY_WIDTH[width]
+    space = replace(_BY_WIDTH[width], assumed=True)
     how = f"text space {space.encoder} was chosen by their {width} channels alone; name another with --text"
     warnings.warn(f"data.features: {folder}: {how}", ReadAs, stacklevel=2)
     return space

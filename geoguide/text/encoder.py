@@ -4,7 +4,7 @@ import abc
 import hashlib
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -184,14 +184,16 @@ def _check_names(names: Sequence[str]) -> list[str]:
     if len(names) == 0:
         raise InputError("names is empty: expected at least one string")
     for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(f"names must hold non-empty strings, found {name!r}")
-        if any("\ud800" <= letter <= "\udfff" for letter in name):
+        if isinstance(name, str) and any("\ud800" <= letter <= "\udfff" for letter in name):
             raise InputError(f"names must hold text, found half a letter in {name!r}")
+        if not isinstance(name, str) or not any(letter.isprintable() and not letter.isspace() for letter in name):
+            raise InputError(f"names must hold non-empty strings, found {name!r}")
     return list(names)
 
 
 def _check_prompts(prompt: str | Sequence[str]) -> list[str]:
+    if not isinstance(prompt, Iterable):
+        raise InputError(f"prompt must be a template or several, found {prompt!r}")
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if not prompts:
         raise InputError("prompt is empty: expected a template such as 'a photo of a {}'")

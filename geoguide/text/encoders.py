@@ -24,6 +24,9 @@ class TextConfig:
 
     encoder: str = "minilm"  # the paper's is CLIP's, with its 2D models
     weights: str | None = field(default=None, metadata={"hash": False})  # of CLIP: where the file lies on this machine
+    assumed: bool = field(default=False, compare=False, metadata={"hash": False})
+    """Whether nobody named the space: it is the one that is known for the width of fused features. Not compared, so
+    that an experiment is the same whoever named it; records say it, and models in what they were trained on."""
 
     def __post_init__(self) -> None:
         if self.encoder.startswith(OPEN_CLIP):

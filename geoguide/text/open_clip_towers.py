@@ -240,7 +240,7 @@ def load_tower(name: OpenClipName, part: Part, path: Path, written: int) -> Any:
     model = _without_values(name)
     expected = {key: value for key, value in model.state_dict().items()
                 if key.startswith(_IMAGE) == (part == "image") and key not in _UNUSED}  # fmt: skip
-    found = {key.removeprefix("module."): value for key, value in read_checkpoint(path)[1].items()}
+    _, found = read_checkpoint(path)
     state = {key: value.float() for key, value in found.items() if key in expected}
     problems = mismatches(expected, state)
     if problems:

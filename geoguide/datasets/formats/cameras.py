@@ -15,6 +15,7 @@ from PIL import Image
 from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
 from geoguide.errors import DataError
 from geoguide.image_files import read_image
+from geoguide.ops.arrays import image_size
 from geoguide.scene import View, is_lost
 
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
@@ -257,8 +258,8 @@ def resize_intrinsics(intrinsics: np.ndarray, size: Size, new_size: Size) -> np.
     resized = np.array(intrinsics, dtype=np.float64)
     resized[0, 0] *= new_width / width
     resized[1, 1] *= new_height / height
-    resized[0, 2] *= (new_width - 1) / (width - 1)
-    resized[1, 2] *= (new_height - 1) / (height - 1)
+    resized[0, 2] *= (new_width - 1) / max(width - 1, 1)
+    resized[1, 2] *= (new_height - 1) / max(height - 1, 1)
     return resized
 
 
@@ -272,10 +273,14 @@ def at_size(intrinsics: np.ndarray, size: Size, new_size: Size | None) -> tuple[
 
     Returns:
         The camera matrix [3, 3] for the chosen size, and that size (H, W).
+
+    Raises:
+        InputError: `new_size` is no height and width.
     """
     if new_size is None:
         return intrinsics, size
-    return resize_intrinsics(intrinsics, size, new_size), (new_size[0], new_size[1])
+    new_size = image_size(new_size)
+    return resize_intrinsics(intrinsics, size, new_size), new_size
 
 
 def common_camera(

@@ -17,6 +17,7 @@ from torch import Tensor
 from geoguide.datasets.formats.files import listed, need_folder
 from geoguide.datasets.formats.torch_files import as_array, is_mappable, read_torch
 from geoguide.errors import DataError, InputError, ReadAs, require
+from geoguide.ops.arrays import host
 from geoguide.paths import replacing
 
 FEATURE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -180,7 +181,8 @@ def write_fused(path: str | Path, features: np.ndarray, seen: np.ndarray) -> Pat
         InputError: A wrong name, shape or dtype, or features that are not finite in float16.
         WriteError: It cannot be written.
     """
-    path, features, seen = Path(path), np.asarray(features), np.asarray(seen)
+    path = Path(path)
+    features, seen = host("fused features: features", features), host("fused features: seen", seen, "fiub")
     require(path.suffix == ".pt", f"fused features: path must end in .pt, found {path.name}")
     fits = features.ndim == 2 and features.shape[1] > 0 and features.dtype.kind == "f"
     require(fits, f"fused features: features must be float [P, C], found {features.dtype} {list(features.shape)}")
@@ -249,7 +251,7 @@ def _fields(value: object, path: Path) -> tuple[Tensor, np.ndarray, np.ndarray |
     if not isinstance(feat, (Tensor, np.ndarray)):
         raise DataError(f"{path}: feat must be float16 or float32 [M, C], found {type(feat).__name__}")
     feat = torch.as_tensor(feat).detach()
-    if feat.dim() == 3:
+    if feat.dim() == 3 and feat.shape[2] == 1:
         feat = feat[..., 0]  # some legacy files end with an axis of size one
     if feat.dim() != 2 or feat.dtype not in FEATURE_DTYPES or feat.shape[1] == 0:
         found = f"{str(feat.dtype).removeprefix('torch.')} {list(feat.shape)}"

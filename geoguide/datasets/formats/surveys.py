@@ -5,7 +5,7 @@ Coordinates come as float64, as the file's scale and offset or a scan's pose giv
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +16,7 @@ from geoguide.errors import DataError, first_line
 
 LAS = (".las", ".laz")
 COORDINATES = (("cartesianX", "cartesianY", "cartesianZ"), ("sphericalRange", "sphericalAzimuth", "sphericalElevation"))
+COLUMNS, INTENSITY = ("red", "green", "blue"), ("intensity",) * 3  # of LAS
 COLORS = ("colorRed", "colorGreen", "colorBlue")
 STEP = 1e-4  # of written coordinates, in the file's unit
 REACH = 2**31 - 1  # steps from the offset that LAS can say
@@ -24,6 +25,7 @@ ROWS = 1 << 18  # points that are read or written at a time: no second copy of a
 HEADER, LONGEST_HEADER = 227, 375  # bytes of a LAS header: of version 1.0, and of 1.4
 RECORD, EXTENDED_RECORD = 54, 60  # bytes of what precedes the content of a variable length record
 COMPRESSED = 0x80  # of the point format, in LAZ
+NEWEST, FORMATS = 4, 10  # the minor version, and the highest point format
 _DAMAGES = (
     RuntimeError,
     ValueError,
@@ -58,7 +60,7 @@ def read_las(path: Path) -> Survey:
         path: The file.
 
     Returns:
-        Points and colours; without colours the intensity as grey, where there is any.
+        Points and colours; without colours, or where all of them are zero, the intensity as grey, if there is any.
 
     Raises:
         DataError: The extra is not installed, or the file is missing, truncated or of another kind.
@@ -68,26 +70,37 @@ def read_las(path: Path) -> Survey:
     _check_las(path)
     try:
         with laspy.open(path) as reader:
-            count, found = reader.header.point_count, 0
             names = set(reader.header.point_format.dimension_names)
-            columns = ("red", "green", "blue") if {"red", "green", "blue"} <= names else ("intensity",) * 3
-            points, colors = np.empty((count, 3)), np.empty((count, 3), np.uint16)
-            with np.errstate(over="ignore", invalid="ignore"):  # of a damaged scale: such points are refused later
-                for chunk in reader.chunk_iterator(ROWS):
-                    rows = slice(found, found + len(chunk))
-                    for place, (axis, name) in enumerate(zip("xyz", columns, strict=True)):
-                        points[rows, place], colors[rows, place] = chunk[axis], chunk[name]
-                    found += len(chunk)
+        columns = COLUMNS if set(COLUMNS) <= names else INTENSITY
+        points, colors, found = _las_rows(laspy, path, columns)
+        if columns is COLUMNS and not colors.any():  # fields that nobody filled
+            columns = INTENSITY
+            points, colors, found = _las_rows(laspy, path, columns)
     except (laspy.errors.LaspyException, *_DAMAGES) as error:
         raise DataError(f"{path}: not a readable LAS file, truncated? ({first_line(error)})") from None
-    if found != count:
-        raise DataError(f"{path}: truncated: its header counts {count} points, found {found}")
+    if found != len(points):
+        raise DataError(f"{path}: truncated: its header counts {len(points)} points, found {found}")
     said = ("a labelled scan: its colours are those of its labels",) if {"label", "score"} <= names else ()
-    if not colors.any():  # fields that nobody filled
+    if not colors.any():
         return Survey(points, None, said)
-    return Survey(
-        points, colors, said + (("no colours: intensity is shown as grey",) if len(set(columns)) == 1 else ())
-    )
+    return Survey(points, colors, said + (("no colours: intensity is shown as grey",) if columns is INTENSITY else ()))
+
+
+def _las_rows(laspy: Any, path: Path, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Coordinates float64 [P, 3] of a LAS or LAZ file, three of its columns uint16 [P, 3], and how many rows it has.
+
+    They are read `ROWS` points at a time.
+    """
+    with laspy.open(path) as reader:
+        count, found = reader.header.point_count, 0
+        points, colors = np.empty((count, 3)), np.empty((count, 3), np.uint16)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a damaged scale: such points are refused later
+            for chunk in reader.chunk_iterator(ROWS):
+                rows = slice(found, found + len(chunk))
+                for place, (axis, name) in enumerate(zip("xyz", columns, strict=True)):
+                    points[rows, place], colors[rows, place] = chunk[axis], chunk[name]
+                found += len(chunk)
+    return points, colors, found
 
 
 def _check_las(path: Path) -> None:
@@ -99,15 +112,19 @@ def _check_las(path: Path) -> None:
         path: The file.
 
     Raises:
-        DataError: A count is too large.
+        DataError: A count is too large, or version or point format are none that there are.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(LONGEST_HEADER)
         if len(head) < HEADER or not head.startswith(b"LASF"):
             return
+        if head[24] != 1 or head[25] > NEWEST:
+            raise DataError(f"{path}: version must be 1.0 to 1.{NEWEST}, found {head[24]}.{head[25]}")
         length, begin, records = struct.unpack_from("<HII", head, 94)
         kind, width, points = struct.unpack_from("<BHI", head, 104)
+        if kind & ~COMPRESSED > FORMATS:
+            raise DataError(f"{path}: point format must be 0 to {FORMATS}, found {kind & ~COMPRESSED}")
         _fits(path, "start of the points", begin, size)
         _fits(path, "number of variable length records", records, max(begin - length, 0) // RECORD)
         if head[25] >= 4 and len(head) == LONGEST_HEADER:

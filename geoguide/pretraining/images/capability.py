@@ -11,23 +11,27 @@ from geoguide.frozen import to_dict
 from geoguide.labels import load_category_table, load_label_set
 from geoguide.paths import write_text
 from geoguide.pretraining.images.config import WorldsConfig
+from geoguide.pretraining.images.score import score_held_out
 from geoguide.pretraining.images.worlds import identities, render_thing, things
 from geoguide.scene import VOID
 from geoguide.teachers.image_model import ImageModel
 from geoguide.teachers.mini_dense import MiniDenseModel
-from geoguide.teachers.mini_fused import Capability
+from geoguide.teachers.mini_fused import Capability, FusedMiniModel
 
 LABELS, OTHER = "scannet20", "otherfurniture"
 THINGS = 6  # things of each class that are photographed (SAS: 50 images a class)
 SMALLEST = 0.02  # share of an image that the thing must fill
 
 
-def measure_and_save(members: tuple[str, str], out: Path, config: WorldsConfig | None = None) -> Capability:
-    """Measure the capability of two packaged models, and write it.
+def measure_and_save(
+    members: tuple[str, str], out: Path, scored: WorldsConfig, config: WorldsConfig | None = None
+) -> Capability:
+    """Measure the capability of two packaged models, and write it with the 2D scores of the two as one.
 
     Args:
         members: Names of the packaged models.
         out: The .json file.
+        scored: The worlds on whose held-out ones the fused model is scored.
         config: The worlds whose held-out ones lend their things.
 
     Returns:
@@ -46,7 +50,10 @@ def measure_and_save(members: tuple[str, str], out: Path, config: WorldsConfig |
     first, second = (tuple(row) for row in iou.tolist())
     found = Capability(tuple(names), members, (models[0].identity, models[1].identity), first, second, OTHER)
     record = {"name": out.stem, "source": "mini", "worlds": to_dict(config), "things": THINGS}
-    write_text(out, dumps(record | {"capability": to_dict(found), "environment": environment()}))
+    record |= {"capability": to_dict(found), "environment": environment()}
+    write_text(out, dumps(record))
+    scores = score_held_out(FusedMiniModel(out.stem, out), scored)  # of the model as it was written
+    write_text(out, dumps(record | {"scores": scores}))
     return found
 
 

@@ -13,13 +13,12 @@ from geoguide.paths import alone_beside, write_text
 from geoguide.pretraining.images.capability import measure_and_save
 from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
 from geoguide.pretraining.images.loop import ImageTraining, taught_names, train_images
-from geoguide.pretraining.images.score import score_images
+from geoguide.pretraining.images.score import score_held_out
 from geoguide.pretraining.images.worlds import identities, load_images
 from geoguide.teachers.mini_dense import MiniDenseModel, write_network
 from geoguide.teachers.mini_network import DenseNetConfig
 from geoguide.text.encoders import text_encoder
 
-EVERY = 3  # of the images of a held-out world one in so many is scored
 FUSED = ("lseg-mini", "openseg-mini")  # of sas-mini
 ROOMS = WorldsConfig(gap=GapConfig(faithful=0.6))
 # Without, features drift by .32 in views that are right, real networks' by .17 to .19; at .03 views agree too much.
@@ -57,7 +56,7 @@ def make_model(
     if name == "sas-mini":
         if steps is not None or until is not None or seed:
             raise ConfigError("sas-mini is measured, not trained: it has no --steps, --until or --seed")
-        found = measure_and_save(FUSED, out)
+        found = measure_and_save(FUSED, out, ROOMS)
         return f"{out}: capability of {' and '.join(found.models)}, mean IoU {np.mean(found.first + found.second):.3f}"
     config = MODELS[name]
     config = replace(config, steps=steps or config.steps, seed=config.seed + seed)
@@ -110,13 +109,6 @@ def record(result: ImageTraining, weights: Path, *, progress: bool = True) -> di
     """
     config = result.config
     model = MiniDenseModel(config.name, weights)
-    scores = {}
-    for gap, place in ((True, "training_look"), (False, "benchmark_look")):
-        worlds = [world.every(EVERY) for world in load_images(config.worlds, "val", gap=gap, progress=progress)]
-        found = score_images(model, worlds, config.worlds.kind)
-        scores[place] = rounded(found)
-        first = score_images(model, worlds[:1], config.worlds.kind)
-        scores[f"{place}_first_world"] = rounded(first)
     return {
         "id": config_hash(config),
         "name": config.name,
@@ -125,19 +117,7 @@ def record(result: ImageTraining, weights: Path, *, progress: bool = True) -> di
         "step": result.step,
         "finished": result.step == config.steps,
         "sha256": model.identity,
-        "scores": scores,
+        "scores": score_held_out(model, config.worlds, progress=progress),
         "history": [{name: float(f"{value:.4g}") for name, value in row.items()} for row in result.history],
         "environment": environment(),
     }
-
-
-def rounded(scores: dict[str, float]) -> dict[str, float | None]:
-    """Scores for a record.
-
-    Args:
-        scores: By name.
-
-    Returns:
-        Two digits; None for nan.
-    """
-    return {name: None if np.isnan(value) else round(value, 2) for name, value in scores.items()}

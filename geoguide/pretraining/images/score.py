@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from geoguide.metrics import ConfusionMatrix
+from geoguide.pretraining.images.config import WorldsConfig
 from geoguide.pretraining.images.names import names_of
-from geoguide.pretraining.images.worlds import Images
+from geoguide.pretraining.images.worlds import Images, load_images
 from geoguide.scene import VOID
 from geoguide.teachers.image_model import ImageModel
 
+EVERY = 3  # of the images of a held-out world one in so many is scored
 KINDS = ("seen", "seen_by_synonyms", "unseen_among_unseen", "seen_among_all", "unseen_among_all")
 
 
@@ -50,6 +52,30 @@ def score_images(model: ImageModel, worlds: Sequence[Images], kind: str) -> dict
     )  # fmt: skip
     accuracy = 100 * float(counts["seen"].accuracy())
     return {"accuracy": accuracy} | {case: 100 * value for case, value in zip(KINDS, means, strict=True)}
+
+
+def score_held_out(model: ImageModel, config: WorldsConfig, *, progress: bool = True) -> dict[str, dict]:
+    """Score a model on the held-out worlds of a training, with the gap and as the benchmark draws them.
+
+    Args:
+        model: The 2D model.
+        config: The worlds of its training.
+        progress: Whether progress bars are shown.
+
+    Returns:
+        Scores of `score_images` by place, two digits and None for nan, as a record keeps them: `training_look`,
+        `benchmark_look`, and each with `_first_world`, of the first world alone.
+    """
+    scores = {}
+    for gap, place in ((True, "training_look"), (False, "benchmark_look")):
+        worlds = [world.every(EVERY) for world in load_images(config, "val", gap=gap, progress=progress)]
+        scores[place] = _rounded(score_images(model, worlds, config.kind))
+        scores[f"{place}_first_world"] = _rounded(score_images(model, worlds[:1], config.kind))
+    return scores
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else round(value, 2) for name, value in scores.items()}
 
 
 def _best(scores: np.ndarray, allowed: np.ndarray) -> np.ndarray:
