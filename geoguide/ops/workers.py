@@ -35,11 +35,15 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
     pool = ProcessPoolExecutor(count, spawn, _begin, (spawn.Value("i", 0), computing))
     try:
         yield pool
-    except KeyboardInterrupt:  # a signal to end is one too, see `guard`
-        for worker in {*multiprocessing.active_children()} - others:
+    except (KeyboardInterrupt, BrokenProcessPool) as error:  # a signal to end is the first too, see `guard`
+        pool.shutdown(wait=False, cancel_futures=True)  # first: where a worker is lost it fails at cancelled jobs
+        mine = {*multiprocessing.active_children()} - others
+        for worker in mine:
             worker.terminate()
-        raise
-    except BrokenProcessPool:
+        for worker in mine:
+            worker.join()
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise LostWorkerError(
             "a worker process was ended from outside, most often for want of memory: fewer --workers need less"
         ) from None
