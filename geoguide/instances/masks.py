@@ -55,7 +55,8 @@ class InstanceMasks:
     def __post_init__(self) -> None:
         index, offsets = self.index, self.offsets
         if index.dtype not in (np.int64, np.int32) or offsets.dtype != np.int64 or index.ndim != 1 or offsets.ndim != 1:
-            raise InputError("instance masks: index and offsets must be int64 vectors")
+            found = f"{index.dtype}{list(index.shape)} and {offsets.dtype}{list(offsets.shape)}"
+            raise InputError(f"instance masks: index must be int64 or int32 [nnz], offsets int64 [n], found {found}")
         if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(index) or (np.diff(offsets) < 0).any():
             raise InputError(f"instance masks: offsets must rise from 0 to {len(index)}")
         if index.size and (index.min() < 0 or index.max() >= self.num_points):
