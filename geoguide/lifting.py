@@ -309,12 +309,14 @@ class _Sums:
         return total
 
 
-def lift(scene: Scene, features: Iterable[PixelMap], config: LiftingConfig) -> Fusion[np.ndarray]:
+def lift(
+    scene: Scene, features: Iterable[PixelMap] | Callable[[View], PixelMap], config: LiftingConfig
+) -> Fusion[np.ndarray]:
     """Lift a scene's 2D features to its points by the config's rule (paper, Preliminary).
 
     Args:
         scene: P points and K views.
-        features: One map per view, in order, as in `fuse`.
+        features: One map per view, in order, or a function of the view, as in `fuse`.
         config: How occlusion is decided, and the border.
 
     Returns:

@@ -254,6 +254,14 @@ class Scene:
     def __len__(self) -> int:
         return len(self.points)
 
+    def with_poses(self) -> "Scene":
+        """The same scene without the views whose pose was lost, so that nobody asks for their images.
+
+        Returns:
+            A copy; `lifting.fuse` skips such views, and names them, in the scene itself.
+        """
+        return replace(self, views=tuple(view for view in self.views if view.has_pose))
+
     def holding_images(self) -> "Scene":
         """The same scene for work that looks several times at the depth, labels and instances of its views.
 

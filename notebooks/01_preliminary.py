@@ -39,7 +39,7 @@ from geoguide.report import figures, tables
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
-from geoguide.report.rows import ADAPTER, FUSION, TRANSFORMERS, WHOLE
+from geoguide.report.rows import ADAPTER, FUSION, STILL, TRANSFORMERS, WHOLE
 from geoguide.report.sources import under
 
 figures.use_offline_renderer()
@@ -51,7 +51,8 @@ figures.use_offline_renderer()
 #   processor time affords), trained from scratch on the same rooms with the same loss.
 # - **Point Transformer**, where it was run: the backbone's own network, all of it trained, from scratch or
 #   **fine-tuned** from its pretrained weights. The latter has the adapter's network and start; apart from freezing it
-#   differs in what training a whole network takes here: whole, augmented rooms and more steps.
+#   differs in what training a whole network takes here: whole, augmented rooms and more steps. The same **frozen** has
+#   all of these too, and only its head, an adapter, learns: between these two nothing but freezing differs.
 # - **adapter only**: the frozen mini backbone, pretrained without labels on generated rooms, and a trained MLP.
 #
 # ## Two characters of 2D model
@@ -80,7 +81,7 @@ under(tables.preliminary_table(lines).style.hide(axis="index").format(precision=
 # paper's figures with LSeg for this experiment are not available to us.
 
 # %% tags=["hide-input"]
-ways, models = (FUSION, *WHOLE, ADAPTER), list(dict.fromkeys(lines["teacher"]))
+ways, models = (FUSION, *WHOLE, STILL, ADAPTER), list(dict.fromkeys(lines["teacher"]))
 rows = [way | {"teacher": model} for model in models for way in ways]
 rows = [row for row in rows if not only(lines, row).empty]
 values = {row_label(row): only(lines, row)["miou"].tolist() for row in rows}
@@ -102,7 +103,7 @@ under(figures.curves(curves, title="mIoU on the validation rooms during training
 
 # %% tags=["hide-input"]
 curves = {}
-for row in [row for row in rows if row["method"] in [whole["method"] for whole in WHOLE]]:
+for row in [row for row in rows if row["method"] in [way["method"] for way in (*WHOLE, STILL)]]:
     histories = [pd.DataFrame(record.history) for record in pick(found, row) if "train_miou" in record.history[-1]]
     if histories:  # OpenScene's networks of the small edition were trained before such curves were kept
         curves[row_label(row)] = [(history["step"], history["train_miou"]) for history in histories]
@@ -221,7 +222,7 @@ Markdown("\n".join(f"- **{name}**: {release.how_to}." for name, release in RELEA
 asked = {"small": entire_networks(), "large": regime.entire() + regime.entire(regime.OTHER_FEATURES[0])}
 whole, said = find_all([config for configs in asked.values() for config in configs]), []
 for name in asked:
-    for method in (facts.TUNED, facts.SCRATCH):
+    for method in (facts.TUNED, facts.STILL, facts.SCRATCH):
         ran = len(pick(whole, {"edition": name, "method": method}))
         said.append(f"- {method}, {name} edition: {f'{ran} runs' if ran else '**has not been run**'}.")
 ran = len(pick(whole, {"method": facts.TUNED}))

@@ -16,7 +16,7 @@ from geoguide.experiments.presets import (
     PRESETS,
     SYSTEMS,
     TEACHERS,
-    TRANSFORMER_RATES,
+    TRANSFORMERS,
     adapter_only,
     fusion,
     linear_probe,
@@ -174,9 +174,9 @@ def test_the_plainest_config_has_facts() -> None:
 
 
 def test_entire_transformers_and_oracles_have_their_own_methods() -> None:
-    for start, method in zip(TRANSFORMER_RATES, (facts.SCRATCH, facts.TUNED), strict=True):
+    for method in TRANSFORMERS:
         for teacher in ("OpenSeg-like", "LSeg-like"):
-            found = Facts.of(point_transformer(start, 2, teacher))
+            found = Facts.of(point_transformer(method, 2, teacher))
             assert (found.method, found.teacher, found.backbone, found.changed) == (method, teacher, "sonata-mini", ())
     assert Facts.of(linear_probe()).method == facts.PROBE and Facts.of(linear_probe()).changed == ()
     assert Facts.of(linear_probe(backbone="descriptors")).backbone == "descriptors"

@@ -1,5 +1,6 @@
 """2D models behind one interface: the teacher that is made of one, its kept frames, and what they refuse."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +11,19 @@ import torch
 from PIL import Image
 
 from geoguide.errors import DataError, InputError, ReadAs
-from geoguide.lifting import PixelFeatures
+from geoguide.lifting import LiftingConfig, PixelFeatures
 from geoguide.ops.block_digest import SIZE as SIZE_OF_DIGEST
+from geoguide.pipeline import stages
+from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.identity import fingerprint
+from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene, View
 from geoguide.teachers.image_model import ImageModel, ImageTeacher
+from geoguide.teachers.registry import ImageModelConfig
 from geoguide.text import TextConfig
 
 SIZE = (6, 8)
+WITHOUT_DEPTH = LiftingConfig(occlusion="none", border=0)
 INTRINSICS = np.array([[8.0, 0, 4], [0, 8, 3], [0, 0, 1]])
 
 
@@ -193,6 +200,31 @@ def test_what_stands_under_no_answer_may_be_anything(scene):
     model.encode = lambda images: [PixelFeatures(np.full((*SIZE, 3), np.nan), np.zeros(SIZE)) for _ in images]
     features, weight = maps_of(ImageTeacher(model), scene)[:2]
     assert not features.any() and not weight.any()
+
+
+def test_a_small_weight_is_an_answer(scene):
+    """Float16, in which frames are kept, rounds what is below half its least number to 0: no answer."""
+    model = Colors()
+    model.encode = lambda images: [PixelFeatures(np.ones((*SIZE, 3)), np.full(SIZE, 1e-12)) for _ in images]
+    features, weight = maps_of(ImageTeacher(model), scene)[:2]
+    assert (weight > 0).all() and (features == 1).all()
+
+
+def test_images_of_lost_poses_are_not_asked_for(scene, monkeypatch):
+    """Here one of them is not even there; the others are lifted as if it had never been recorded."""
+    model, views = Colors(), list(scene.views)
+    lost = np.full((4, 4), np.nan)
+    views[1] = dataclasses.replace(views[1], cam_to_world=lost, color_path=Path("gone.png"))
+    holed, config = dataclasses.replace(scene, views=tuple(views)), ExperimentConfig(lifting=WITHOUT_DEPTH)
+    config = config.replace(image_model=ImageModelConfig("own", "colors", identity="colors"))
+    monkeypatch.setattr(stages, "open_image_model", lambda _: model)
+    with pytest.warns(UserWarning, match="1 of 5 views skipped"):
+        found = Stages(holed, config).lifted
+    assert sum(model.seen) == 4
+    expected = Stages(holed.with_poses(), config).lifted
+    for part, same in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(part, same)
+    assert len(fingerprint(holed)) == 12
 
 
 def test_a_model_says_who_it_is():

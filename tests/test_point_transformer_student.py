@@ -107,6 +107,8 @@ def test_parts_have_their_rates(config: ExperimentConfig, tiny_scenes: Scenes) -
         for name, distance in moved.items():
             expected = rate * (share if name.startswith("encoder.") else 1)
             assert distance <= 1.01 * expected and (distance > 0.5 * expected or expected == 0), name
+        pulled = {name.partition(".")[0] for name, value in network.named_parameters() if value.grad is not None}
+        assert pulled == ({"encoder", "head"} if share else {"head"})  # of a frozen encoder no gradient is computed
 
 
 def test_learns_with_modules_and_goes_on_from_a_checkpoint(config, tiny_scenes: Scenes, tmp_path) -> None:

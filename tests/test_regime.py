@@ -10,7 +10,7 @@ from geoguide.errors import DataError
 from geoguide.experiments import records, regime
 from geoguide.experiments.facts import Facts, _flat
 from geoguide.experiments.placing import on
-from geoguide.experiments.presets import SYSTEMS, adapter_only, openscene, point_transformer, preset
+from geoguide.experiments.presets import SYSTEMS, TRANSFORMERS, adapter_only, openscene, point_transformer, preset
 from geoguide.experiments.profiles import profile, systems
 from geoguide.frozen import config_hash, to_dict
 from geoguide.pipeline.pooling import PoolingConfig
@@ -43,7 +43,7 @@ def test_rows_are_what_they_are_called_and_differ_from_the_presets_only_as_said(
 def test_what_decides_a_claim_by_itself_comes_right_after_what_the_regime_is() -> None:
     methods = [Facts.of(config).method for config in profile("large")]
     first = methods[len(regime.anchors()) : len(regime.anchors()) + 2 * len(regime.transformers())]
-    assert set(first) == {"Point Transformer from scratch", "Point Transformer fine-tuned"}
+    assert set(first) == {*TRANSFORMERS}
     assert not set(first) & {*methods[: len(regime.anchors())], *methods[len(regime.anchors()) + len(first) :]}
 
 

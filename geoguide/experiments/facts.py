@@ -17,7 +17,7 @@ from geoguide.students.point_transformer import PointTransformerStudent
 # The methods.
 FUSION = "2D fusion"  # the lifted 2D features themselves: nothing is trained
 ENTIRE = "entire network"  # OpenScene's network, trained from scratch
-SCRATCH, TUNED = presets.TRANSFORMER_NAMES.values()  # the backbone's own network, all of it trained
+SCRATCH, TUNED, STILL = presets.SCRATCH, presets.TUNED, presets.STILL  # the backbone's own network as a student
 ADAPTER = "adapter only"  # frozen backbone, adapter, plain distillation
 POOLED = "mean-pooled superpoints"  # distillation of plain superpoint means: the control of USD
 GEOGUIDE = "GeoGuide"  # one of the presets, with all or some of the modules
@@ -36,9 +36,10 @@ class Facts:
     """The facts of an experiment: where two have the same ones but for the seed, they are one row of a table.
 
     Attributes:
-        method: `FUSION`, `ENTIRE`, `SCRATCH`, `TUNED`, `ADAPTER`, `POOLED`, `GEOGUIDE`, `PROBE`, or one of these that
-            learns from labels; of a wider or finer `ENTIRE` the name of `presets.openscene_in_budget`; of another
-            system a key of `presets.SYSTEMS`, and `presets.ON_FROZEN` behind it where its student is the adapter.
+        method: `FUSION`, `ENTIRE`, `SCRATCH`, `TUNED`, `STILL`, `ADAPTER`, `POOLED`, `GEOGUIDE`, `PROBE`, or one of
+            these that learns from labels; of a wider or finer `ENTIRE` the name of `presets.openscene_in_budget`; of
+            another system a key of `presets.SYSTEMS`, and `presets.ON_FROZEN` behind it where its student is the
+            adapter.
         preset: Name in `presets.PRESETS` where the method is `GEOGUIDE`, else None.
         modules: Those in use, of ("usd", "imr", "iirc").
         teacher: The 2D model: its own name; of a simulated one that in `presets.TEACHERS` or `presets.DOSES`; of fused
@@ -200,8 +201,7 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
     if config.protocol.mode == "fusion":
         yield {"method": FUSION, "backbone": None}, presets.fusion()
     elif config.train.model == PointTransformerStudent.name:
-        start = config.point_transformer.start
-        yield {"method": presets.TRANSFORMER_NAMES[start]}, presets.point_transformer(start)
+        yield from (({"method": name}, presets.point_transformer(name)) for name in presets.TRANSFORMERS)
     elif not student_kind(config).frozen:  # how long it trains depends on the 2D model
         trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
         yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for, edition=edition)

@@ -1,7 +1,7 @@
 """Single experiments of the book by name: presets, baselines, and the 2D models that they learn from."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from geoguide.datasets.config import Edition
 from geoguide.errors import ConfigError, check_known
@@ -109,9 +109,13 @@ _OPENSCENE = {
 }
 _JUDGED = {"train__decay": 0.25, "train__watch_train": True}  # so that convergence and underfitting can be told
 
-# Of the backbone's own network: rate of the head, and the encoder's share of it.
-TRANSFORMER_RATES = {"random": (2e-3, 1.0), "pretrained": (2e-3, 0.1)}
-TRANSFORMER_NAMES = {"random": "Point Transformer from scratch", "pretrained": "Point Transformer fine-tuned"}
+# Of the backbone's own network: its start, the rate of the head, and the encoder's share of it.
+TRANSFORMERS: dict[str, tuple[Literal["random", "pretrained"], float, float]] = {
+    "Point Transformer from scratch": ("random", 2e-3, 1.0),
+    "Point Transformer fine-tuned": ("pretrained", 2e-3, 0.1),
+    "Point Transformer frozen": ("pretrained", 2e-3, 0.0),  # the same batches and steps: the head alone learns
+}
+SCRATCH, TUNED, STILL = TRANSFORMERS
 TRANSFORMER_STEPS = 4000  # as many as the other entire network has under the same 2D model
 
 ON_LABELS = " on labels"  # how the name of an oracle ends, which learns from annotation in place of 2D features
@@ -380,14 +384,14 @@ def openscene_in_budget(
 
 
 def point_transformer(
-    start: str = "pretrained", seed: int = 0, teacher: str = DEFAULT_TEACHER, backbone: str = DEFAULT_BACKBONE
+    name: str = TUNED, seed: int = 0, teacher: str = DEFAULT_TEACHER, backbone: str = DEFAULT_BACKBONE
 ) -> ExperimentConfig:
-    """The backbone's own network, all of it trained by distillation: what does freezing it change (claim C1)?
+    """The backbone's own network trained by distillation, all of it or its head: what does freezing change (claim C1)?
 
     The head is the adapter. The rate is constant for three quarters of the steps, so that convergence can be judged.
 
     Args:
-        start: random or pretrained.
+        name: A key of `TRANSFORMERS`.
         seed: Of the training.
         teacher: The simulated 2D model, a key of `TEACHERS`.
         backbone: Whose network it is, and whose weights it starts from.
@@ -396,11 +400,11 @@ def point_transformer(
         The experiment on generated rooms.
 
     Raises:
-        ConfigError: Another start.
+        ConfigError: Another name.
     """
-    check_known("start", start, TRANSFORMER_RATES)
-    rate, share = TRANSFORMER_RATES[start]
-    plain = with_teacher(ExperimentConfig(name=TRANSFORMER_NAMES[start], seed=seed), teacher)
+    check_known("network", name, TRANSFORMERS)
+    start, rate, share = TRANSFORMERS[name]
+    plain = with_teacher(ExperimentConfig(name=name, seed=seed), teacher)
     return plain.replace(
         objective__modules=(),
         backbone__name=backbone,

@@ -289,7 +289,7 @@ def in_world(config: ExperimentConfig, world: int) -> ExperimentConfig:
 
 
 def entire_networks() -> list[ExperimentConfig]:
-    """The backbone's own network, from scratch and fine-tuned, beside the adapter on it (claim C1).
+    """The backbone's own network, from scratch, fine-tuned and frozen, beside the adapter on it (claim C1).
 
     Returns:
         The configs of few seeds, under both 2D models; and one seed of each wider or finer MinkUNet18A, to choose by
@@ -298,7 +298,7 @@ def entire_networks() -> list[ExperimentConfig]:
     rows = []
     for teacher in presets.CHAPTER_TEACHERS:
         for seed in presets.LONG_SEEDS:
-            rows += [point_transformer(start, seed, teacher) for start in presets.TRANSFORMER_RATES]
+            rows += [point_transformer(name, seed, teacher) for name in presets.TRANSFORMERS]
             rows.append(adapter_only(seed, teacher))
     return rows + [presets.openscene_in_budget(*size) for size in presets.ENTIRE_IN_BUDGET]
 

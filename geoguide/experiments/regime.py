@@ -166,7 +166,7 @@ def entire(features: str | None = None) -> list[ExperimentConfig]:
         features: The 2D model; None for the usual one.
 
     Returns:
-        OpenScene's network, and the backbone's own, from scratch and fine-tuned, of few seeds.
+        OpenScene's network, and `transformers`, of few seeds.
     """
     rows = [in_regime(openscene(seed, edition=EDITION), features=features) for seed in FEW]
     return rows + transformers(features)
@@ -179,10 +179,10 @@ def transformers(features: str | None = None) -> list[ExperimentConfig]:
         features: The 2D model; None for the usual one.
 
     Returns:
-        From scratch and fine-tuned, of few seeds.
+        From scratch, fine-tuned, and frozen under the same schedule, of few seeds.
     """
     backbone = BACKBONES["scannet"].partition("+")[0]
-    rows = [point_transformer(start, seed, backbone=backbone) for seed in FEW for start in presets.TRANSFORMER_RATES]
+    rows = [point_transformer(name, seed, backbone=backbone) for seed in FEW for name in presets.TRANSFORMERS]
     return [in_regime(config, features=features) for config in rows]
 
 

@@ -228,9 +228,7 @@ class Exploration:
         if any(view.depth_path is None for view in views):
             lifted, count = lift_colors(scene)
         else:
-            images = (
-                image for image, view in zip(ColorTeacher().features(scene), scene.views, strict=True) if view.has_pose
-            )
+            images = ColorTeacher().features(scene.with_poses())
             lifted, count = fuse(scene.points, views, images, depth_tolerance=DEPTH_TOLERANCE)
         seen = np.asarray(count)[:, None] > 0
         return np.where(seen, np.rint(255 * np.clip(lifted, 0, 1)), NOTHING).astype(np.uint8)

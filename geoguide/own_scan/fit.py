@@ -130,7 +130,7 @@ def fit_scan(
         DataError: As `identified` and `fit`; no frame sees a point.
     """
     scene = scan.scene
-    views = tuple(view for view in scene.views if view.has_pose)
+    views = scene.with_poses().views
     if not views:
         raise InputError(f"{scene.name}: a model is distilled from images with poses, found none")
     held_out = views[HELD_OUT - 1 :: HELD_OUT]

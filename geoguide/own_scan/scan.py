@@ -248,7 +248,7 @@ def color_check(scene: Scene) -> dict[str, float | None]:
         the depth agrees (0.97 and more is usual), or null where no frames overlap.
     """
     agreement = depth_agreement(scene.views)
-    scene = replace(scene, views=tuple(view for view in scene.views if view.has_pose))  # the reader named the others
+    scene = scene.with_poses()  # the reader named the others
     lifted, count = fuse(scene.points, scene.views, ColorTeacher().features(scene), depth_tolerance=DEPTH_TOLERANCE)
     seen = np.asarray(count) > 0
     difference = np.abs(np.asarray(lifted)[seen] - scene.colors[seen])

@@ -37,8 +37,16 @@ def fingerprint(scene: Scene) -> str:
     for view in scene.views:
         digest.update(np.ascontiguousarray(view.cam_to_world, np.float64).tobytes())
         for path in view.pixel_files:
-            digest.update(b"-" if path is None else f"{path.name} {path.stat().st_size}".encode())
+            digest.update(b"-" if path is None else f"{path.name} {_size(path)}".encode())
     return digest.hexdigest()[:12]
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None of one that is missing, which whoever asks for its pixels is told of."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -329,7 +329,8 @@ class Stages:
         assert chosen is not None
         frames = self._cache / "frames" if self._cache is not None and chosen.keep_frames else None
         teacher = ImageTeacher(open_image_model(chosen), cache=frames, batch=chosen.batch)
-        mean, count = lift(self.scene, teacher.pixel_rows(self.scene), self.config.lifting)
+        said = teacher.pixel_rows(self.scene.with_poses())
+        mean, count = lift(self.scene, lambda _: next(said), self.config.lifting)  # of lost poses it is not asked
         return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
 
     def _lifted(self) -> Arrays:

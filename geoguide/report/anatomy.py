@@ -372,6 +372,7 @@ def anatomy(
     Returns:
         The figures of `of_views`, `of_objects`, `of_fusion` and `of_means`.
     """
+    scene = scene.with_poses()
     seen = observe(scene, teacher.features(scene), text)
     fused = fuse(scene.points, scene.views, teacher.features(scene))
     return {

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from geoguide.datasets.config import Edition
-from geoguide.experiments.facts import TUNED
 from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.profiles import DOSE_ROOMS
 from geoguide.method.objective import MODULES
 from geoguide.pipeline.convergence import LONGER
-from geoguide.report.claim_tests import FEW, LONG, LONG_WITHOUT, SHORT, claim_tests
+from geoguide.report.claim_tests import EQUALLY, FEW, LONG, LONG_WITHOUT, SHORT, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
 from geoguide.report.labels import PLACES
@@ -38,7 +37,7 @@ FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the questio
     "Frozen backbone or entire network?": {
         "frozen beats OpenScene's, OpenSeg-like features": "the frozen backbone beats entire network (OpenSeg-like)",
         "not with LSeg-like ones": "the frozen backbone does not beat entire network (LSeg-like)",
-        "frozen beats the same network fine-tuned": f"the frozen backbone beats {TUNED} (OpenSeg-like)",
+        "frozen beats the same network fine-tuned": f"{EQUALLY.format('beats')} (OpenSeg-like)",
     },
     "Does it beat the other systems (in rooms)?": {
         "OpenScene's network": "beats OpenScene's network (scannet)",

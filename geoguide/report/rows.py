@@ -16,10 +16,16 @@ ENTIRE: Row = {"method": facts.ENTIRE}
 
 
 # The backbone's own network trained whole: from scratch and from its pretrained weights.
-TRANSFORMERS: tuple[Row, ...] = ({"method": facts.SCRATCH}, {"method": facts.TUNED})
+SCRATCH, TUNED = ({"method": method} for method in (facts.SCRATCH, facts.TUNED))
 
 
-WHOLE: tuple[Row, ...] = (ENTIRE, *TRANSFORMERS)  # networks trained whole
+STILL: Row = {"method": facts.STILL}  # the same network, batches and steps, of which the head alone learns
+
+
+WHOLE: tuple[Row, ...] = (ENTIRE, SCRATCH, TUNED)  # networks trained whole
+
+
+TRANSFORMERS: tuple[Row, ...] = (SCRATCH, TUNED, STILL)
 
 
 ADAPTER: Row = {"method": facts.ADAPTER, "backbone": OWN_BACKBONES}

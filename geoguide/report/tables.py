@@ -16,7 +16,7 @@ from geoguide.paths import records_advice, results_root
 from geoguide.pipeline.protocols import STEPS
 from geoguide.report.evidence import against, converged, estimate, interval, paired
 from geoguide.report.labels import row_label, variant
-from geoguide.report.rows import ABLATION, ADAPTER, FUSION, WHOLE, full
+from geoguide.report.rows import ABLATION, ADAPTER, FUSION, STILL, WHOLE, full
 
 UNKNOWN = "not available to us"  # the paper may state it; the digest of it that this book stands on does not
 METRICS = {"mIoU": "miou", "mAcc": "macc"}  # as shown, and as columns are called
@@ -167,7 +167,7 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
     """
     stated, table = paper("scannet_openseg"), []
     models = dict.fromkeys(lines["teacher"])
-    rows = [row | {"teacher": model} for model in models for row in (FUSION, *WHOLE, ADAPTER)]
+    rows = [row | {"teacher": model} for model in models for row in (FUSION, *WHOLE, STILL, ADAPTER)]
     for row, mine in rows_held(lines, rows):
         # What the paper scores here with LSeg is `UNKNOWN`.
         told = stated.get(variant(row), {}) if row["teacher"] in LIKE_OPENSEG else {}

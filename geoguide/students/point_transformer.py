@@ -1,4 +1,4 @@
-"""The backbone's own network, Point Transformer V3, as a student: from scratch or fine-tuned, by distillation."""
+"""The backbone's own network, Point Transformer V3, as a student: from scratch, fine-tuned, or frozen."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,8 @@ class PointTransformerStudentConfig:
 
     Attributes:
         start: The encoder's first weights: those of the config's backbone ("pretrained"), or random ones.
-        encoder_rate: Learning rate of the encoder as a share of `train.learning_rate`, which the head has.
+        encoder_rate: Learning rate of the encoder as a share of `train.learning_rate`, which the head has; 0 freezes
+            it, and the head learns what an adapter does, from the batches of a network that is trained whole.
         augmented: Whether training scenes are augmented; without, the network learns rooms by heart.
         augment: The augmentations, those of the student `openscene`, so that neither has an advantage. Normals turn
             with the points, so elastic distortion must be off.
@@ -188,6 +189,7 @@ class PointTransformerStudent(Student[TextPointTransformer]):
         """
         source = network_of(backbone, config.start)
         encoder = thawed(source.model, pretrained=config.start == "pretrained")
+        encoder.requires_grad_(config.encoder_rate > 0)
         adapter = Adapter(source.width, scenes[0].feature_width, head)
         student = cls(TextPointTransformer(encoder, adapter, source.grid, source.concat), config)
         with torch.no_grad():

@@ -55,6 +55,7 @@ from geoguide.text.encoder import PROMPT
 from geoguide.text.encoders import TextConfig, text_encoder
 
 HALF = float(np.finfo(np.float16).max)
+LEAST = np.float32(np.finfo(np.float16).smallest_subnormal)
 
 
 class ImageModel(abc.ABC):
@@ -175,6 +176,7 @@ class ImageModel(abc.ABC):
                 found = f"{int((~(weight >= 0)).sum())} pixels that are negative or nan"
             if weight.shape != tuple(size) or not (weight >= 0).all():
                 raise InputError(f"{self.name}: weights must be {list(size)}, each at least 0, found {found}")
+            weight = np.where(weight > 0, np.maximum(weight, LEAST), 0)  # below, float16 would say "no answer"
             features = np.concatenate([np.where(weight[..., None] > 0, features, 0), weight[..., None]], axis=-1)
         fits = np.abs(features) <= HALF
         if not fits.all():
