@@ -35,6 +35,10 @@ class ConfigError(GeoGuideError, ValueError):
     """An experiment's configuration names something unknown or impossible."""
 
 
+class LostWorkerError(GeoGuideError):
+    """A process that did a part of the work was killed, often by a system that is short of memory."""
+
+
 class ReadAs(UserWarning):
     """A file can be read in more than one way: the message names the file and says which way was taken. No fault."""
 

@@ -10,7 +10,8 @@ import hashlib
 import json
 import types
 import typing
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from geoguide.errors import ConfigError
 
@@ -35,12 +36,17 @@ def check_choices(config: Any, where: str, **choices: tuple[str, ...]) -> None:
         Traceback (most recent call last):
         geoguide.errors.ConfigError: train.model must be one of adapter, openscene, found 'pointnet'
     """
-    fields = dataclasses.fields(config)
-    literal = {f.name: typing.get_args(f.type) for f in fields if typing.get_origin(f.type) is Literal}
-    for name, allowed in (literal | choices).items():
+    for name, allowed in (_literals(type(config)) | choices).items():
         value = getattr(config, name)
         if value not in allowed:
             raise ConfigError(f"{where}.{name} must be one of {', '.join(allowed)}, found {value!r}")
+
+
+@functools.cache
+def _literals(kind: Any) -> dict[str, tuple[str, ...]]:
+    """The values of a dataclass's `Literal` fields."""
+    fields = dataclasses.fields(kind)
+    return {f.name: typing.get_args(f.type) for f in fields if typing.get_origin(f.type) is Literal}
 
 
 def unless(name: str, default: Any) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def replaced(config: Any, path: str, value: Any) -> Any:
 
 
 def _replaced(config: Any, names: list[str], value: Any, path: str) -> Any:
-    if not dataclasses.is_dataclass(config) or names[0] not in {f.name for f in dataclasses.fields(config)}:
+    if not dataclasses.is_dataclass(config) or names[0] not in _hashed(type(config)):
         raise ConfigError(f"{path}: no such field ({names[0]!r} in {type(config).__name__})")
     inner = value if len(names) == 1 else _replaced(getattr(config, names[0]), names[1:], value, path)
     return dataclasses.replace(config, **{names[0]: inner})
@@ -103,15 +109,20 @@ def to_dict(config: Any, *, hashed_only: bool = False) -> dict[str, Any]:
         {'steps': 5, 'widths': [64, 32]}
     """
     result = {}
-    for f in dataclasses.fields(config):
-        hashed = f.metadata.get("hash", True)  # or a function of the config: a part that only some experiments read
+    for name, hashed in _hashed(type(config)).items():
         if hashed_only and not (hashed(config) if callable(hashed) else hashed):
             continue
-        value = getattr(config, f.name)
+        value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             value = to_dict(value, hashed_only=hashed_only)
-        result[f.name] = list(value) if isinstance(value, tuple) else value
+        result[name] = list(value) if isinstance(value, tuple) else value
     return result
+
+
+@functools.cache
+def _hashed(kind: Any) -> dict[str, Any]:
+    """Of a dataclass's fields whether each is hashed, or a function of the config that says so."""
+    return {f.name: f.metadata.get("hash", True) for f in dataclasses.fields(kind)}
 
 
 def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
@@ -145,27 +156,52 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must hold values by name, found {values!r:.60}")
-    hints = _hints(kind)
-    unknown = sorted(set(values) - set(hints))
+    fields = _fields(kind)
+    unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ConfigError(f"{where}.{unknown[0]}: unknown field of {kind.__name__}")
     arguments = {}
     for name, value in values.items():
-        # The dataclass that the type hint names, alone or as one of several alternatives (such as None).
-        hint = next((h for h in (hints[name], *typing.get_args(hints[name])) if dataclasses.is_dataclass(h)), None)
-        if hint is not None and value is not None:
-            value = from_dict(hint, value, f"{where}.{name}")
-        elif isinstance(value, list) and list not in _origins(hints[name]):
+        f = fields[name]
+        if f.inner is not None and value is not None:
+            value = from_dict(f.inner, value, f"{where}.{name}")
+        elif isinstance(value, list) and not f.is_list:
             value = tuple(value)
         arguments[name] = value
     check_types(kind, arguments, where)
     return kind(**arguments)
 
 
+class _Field(NamedTuple):
+    """What the type hint of a dataclass's field says, found out once: a book reads hundreds of records.
+
+    Attributes:
+        hint: The type hint.
+        plain: Types of which every value is of the hint's type, without a look at the value.
+        inner: The dataclass that the hint names, alone or as one of several alternatives (such as None); else None.
+        is_list: Whether the hint names a list, alone or as an alternative.
+        required: Whether the field has no default.
+    """
+
+    hint: Any
+    plain: frozenset[type]
+    inner: Any
+    is_list: bool
+    required: bool
+
+
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields; looked up once, since a book reads hundreds of records."""
-    return typing.get_type_hints(kind)
+def _fields(kind: Any) -> dict[str, _Field]:
+    """The fields of a dataclass by name."""
+    hints, found, missing = typing.get_type_hints(kind), {}, dataclasses.MISSING
+    for f in dataclasses.fields(kind):
+        hint = hints[f.name]
+        parts = (hint, *typing.get_args(hint))
+        inner = next((part for part in parts if dataclasses.is_dataclass(part)), None)
+        is_list = any(list in (part, typing.get_origin(part)) for part in parts)
+        required = f.default is missing and f.default_factory is missing
+        found[f.name] = _Field(hint, _plain(hint), inner, is_list, required)
+    return found
 
 
 def check_types(kind: Any, values: dict[str, Any], where: str) -> None:
@@ -179,45 +215,64 @@ def check_types(kind: Any, values: dict[str, Any], where: str) -> None:
     Raises:
         ConfigError: A field without default has no value, or a value is not of its field's type.
     """
-    hints = _hints(kind)
-    for f in dataclasses.fields(kind):
-        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if f.name not in values and required:
-            raise ConfigError(f"{where}.{f.name} is missing")
-        if f.name in values and not _fits(hints[f.name], values[f.name]):
-            allowed = typing.get_args(hints[f.name]) if typing.get_origin(hints[f.name]) is Literal else ()
-            expected = f"one of {', '.join(map(str, allowed))}" if allowed else _name(hints[f.name])
-            raise ConfigError(f"{where}.{f.name} must be {expected}, found {values[f.name]!r:.60}")
-
-
-def _origins(hint: Any) -> set[Any]:
-    """The kinds of containers that a type hint names, alone or as alternatives."""
-    return {typing.get_origin(part) or part for part in (hint, *typing.get_args(hint))}
+    for name, (hint, plain, _, _, required) in _fields(kind).items():
+        if name not in values and required:
+            raise ConfigError(f"{where}.{name} is missing")
+        if name in values and type(values[name]) not in plain and not _fits(hint, values[name]):
+            origin, allowed = _parts(hint)
+            expected = f"one of {', '.join(map(str, allowed))}" if origin is Literal else _name(hint)
+            raise ConfigError(f"{where}.{name} must be {expected}, found {values[name]!r:.60}")
 
 
 def _name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a type hint is made of: `dict[str, int]` of dict, and (str, int)."""
+    return typing.get_origin(hint), typing.get_args(hint)
+
+
+@functools.cache
+def _plain(hint: Any) -> frozenset[type]:
+    """See `_Field.plain`."""
+    origin, kinds = _parts(hint)
+    if origin in (typing.Union, types.UnionType):
+        return frozenset().union(*map(_plain, kinds))
+    if hint is float:
+        return frozenset({int, float})
+    return frozenset({hint}) if origin is None and isinstance(hint, type) else frozenset()
+
+
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a type hint's type; an int is a float, true and false are no numbers."""
-    origin, kinds = typing.get_origin(hint), typing.get_args(hint)
+    """Whether a value is of a type hint's type; an int is a float, true and false are no numbers.
+
+    A sequence is a list and a mapping a dict: so the hint is of values from JSON that nobody is to change.
+    """
+    if type(value) in _plain(hint):
+        return True
+    origin, kinds = _parts(hint)
     if origin is Literal:
         return value in kinds
     if origin in (typing.Union, types.UnionType):
         return any(_fits(kind, value) for kind in kinds)
     if origin is tuple and kinds[-1] is not Ellipsis:
         return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, kinds, value))
-    if origin in (tuple, list):
-        return isinstance(value, origin) and all(_fits(kinds[0], part) for part in value)
-    if origin is dict:
-        pairs = value.items() if isinstance(value, dict) else [(None, None)]
-        return isinstance(value, dict) and all(_fits(kinds[0], a) and _fits(kinds[1], b) for a, b in pairs)
+    if origin in (tuple, list, Sequence):
+        return isinstance(value, list if origin is Sequence else origin) and _all_fit(kinds[0], value)
+    if origin in (dict, Mapping):
+        return isinstance(value, dict) and _all_fit(kinds[0], value) and _all_fit(kinds[1], value.values())
     if hint is Any:
         return True
     if hint in (int, float):
         return isinstance(value, (int, hint)) and not isinstance(value, bool)
     return isinstance(value, hint)
+
+
+def _all_fit(hint: Any, values: Iterable[Any]) -> bool:
+    """Whether every value is of a type hint's type; of thousands of numbers only the types are collected."""
+    return hint is Any or _plain(hint).issuperset(map(type, values)) or all(_fits(hint, value) for value in values)
 
 
 def config_hash(config: Any) -> str:

@@ -13,7 +13,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from types import FrameType
 from typing import Any, TextIO
 
@@ -22,7 +21,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from geoguide.errors import GeoGuideError, first_line, refused_file
+from geoguide.errors import GeoGuideError, LostWorkerError, first_line, refused_file
 from geoguide.paths import reports_root, temporary_root, write_text
 
 DEBUG = "GEOGUIDE_DEBUG"
@@ -87,6 +86,8 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
             code = work() or 0
         except SystemExit as stop:  # of the reading of arguments
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except LostWorkerError as error:
+            code = _say(71, f"{error}; {on_interrupt()}")
         except GeoGuideError as error:
             code = _say(2, str(error))
         except _EndedError as ended:
@@ -155,8 +156,6 @@ def _exhausted(error: Exception) -> str | None:
         return f"not enough memory ({first_line(error):.120})"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU; torch is not imported for it
         return f"not enough memory on the GPU ({first_line(error):.120})"
-    if isinstance(error, BrokenProcessPool):
-        return "a worker process was ended from outside, most often for want of memory: fewer --workers need less"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f"too many open files, see `ulimit -n` ({first_line(error):.120})"
     return None

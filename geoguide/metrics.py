@@ -45,7 +45,7 @@ class ClassSums:
             The sums, of the leading shape of `counts`.
         """
         known, every = counts[..., :-1].sum(axis=-1), counts.sum(axis=-1)  # [..., C]
-        hits = np.diagonal(counts, axis1=-2, axis2=-1)  # [..., C]
+        hits = np.diagonal(counts, axis1=-2, axis2=-1).copy()  # [..., C]; a view would keep all counts in memory
         target = every if no_feature == "wrong" else known
         union = target + counts[..., :-1].sum(axis=-2) - hits
         return cls(hits, union, known if no_feature == "drop" else every)
@@ -59,7 +59,7 @@ class ClassSums:
         Returns:
             The sums of each draw, float64 [B, C], exact below 2^53 points.
         """
-        weights = weights.astype(np.float64)
+        weights = weights.astype(np.float64, copy=False)
         return ClassSums(*(weights @ part for part in (self.hits, self.union, self.totals)))
 
     def iou(self) -> np.ndarray:

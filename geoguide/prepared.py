@@ -80,7 +80,8 @@ class PreparedScene:
     """The inputs of training and scoring for one scene; its arrays are memory-mapped, so opening it reads none of them.
 
     A training scene of which only some points were kept (`pooling.kept_points`) is made of these P points: superpoints
-    and masks have the numbers that they have in the whole scene, and may hold none of them.
+    and masks have the numbers that they have in the whole scene, and may hold none of them. Its own arrays are then
+    rows of the whole scene's mapped ones.
 
     Attributes:
         name: Name of the scene.
@@ -108,14 +109,14 @@ class PreparedScene:
     name: str
     provenance: str
     fingerprint: str
-    points: np.ndarray
-    colors: np.ndarray
-    labels: np.ndarray | None
-    instances: np.ndarray | None
+    points: np.ndarray | IndexedRows
+    colors: np.ndarray | IndexedRows
+    labels: np.ndarray | IndexedRows | None
+    instances: np.ndarray | IndexedRows | None
     geometry: np.ndarray | IndexedRows
     lifted: np.ndarray | StreamedFeatures | None
     seen_by: np.ndarray | None
-    superpoints: np.ndarray
+    superpoints: np.ndarray | IndexedRows
     masks: InstanceMasks
     frames: tuple[int, int] = (0, 0)
     source: SceneSource | None = None
@@ -166,7 +167,9 @@ class PreparedScene:
     @property
     def cloud(self) -> tuple[np.ndarray, np.ndarray]:
         """Points and colours of the whole scene, [N, 3] each, those too that were not kept: what a network reads."""
-        return (self.points, self.colors) if self.whole is None else (self.whole.points, self.whole.colors)
+        if self.whole is not None:
+            return self.whole.points, self.whole.colors
+        return np.asarray(self.points), np.asarray(self.colors)  # themselves, where all points are kept
 
     def cloud_features(self, chosen: np.ndarray, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Read the 2D features of some points of `cloud`.

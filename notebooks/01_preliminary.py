@@ -231,7 +231,7 @@ lacks = ("The tests below therefore compare the frozen network with another one,
 Markdown("\n".join(said) + ("" if ran else f"\n\n{lacks}"))
 
 # %% tags=["hide-input"]
-told = story(verdicts([edition]), "C1", "C12")
+told = story(verdicts([edition], claims=("C1", "C12")))
 Markdown("\n".join(told) or "- No test of the claims C1 and C12 was run on this edition yet.")
 
 # %% [markdown]

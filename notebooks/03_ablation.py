@@ -199,7 +199,7 @@ under(unwatched if pulls.empty else pulls.style.format(precision=2, na_rep=""), 
 # The verdicts of the claims ledger (chapter 08) on C3 and C4, of both editions:
 
 # %% tags=["hide-input"]
-Markdown("\n".join(story(verdicts(), "C3", "C4")))
+Markdown("\n".join(story(verdicts(claims=("C3", "C4")))))
 
 # %% [markdown]
 # The controls, of the large edition:

@@ -242,7 +242,7 @@ Markdown("\n".join(text))
 # The verdicts of the claims ledger (chapter 08), of generated scenes:
 
 # %% tags=["hide-input"]
-Markdown("\n".join(story(verdicts([edition]), "C2", "C5", "C9")) or "- No test of these claims was run yet.")
+Markdown("\n".join(story(verdicts([edition], claims=("C2", "C5", "C9")))) or "- No test of these claims was run yet.")
 
 # %% tags=["hide-input"]
 text = []

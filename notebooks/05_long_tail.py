@@ -186,7 +186,7 @@ under(ended, found)
 # ## What we found
 
 # %% tags=["hide-input"]
-Markdown("\n".join(story(verdicts([edition]), "C7")) or "- No test of claim C7 was run on this edition yet.")
+Markdown("\n".join(story(verdicts([edition], claims=["C7"]))) or "- No test of claim C7 was run on this edition yet.")
 
 # %% [markdown]
 # These are the lines of the claims ledger (chapter 08). The same differences to other rows, and by preset:

@@ -163,9 +163,8 @@ under(figures.interval_lines(curve, title="Tested in houses, works-best (mini)",
 # Those of the claims ledger (chapter 08). *Kept* is the share of the score of the network trained there.
 
 # %% tags=["hide-input"]
-ledger = verdicts([edition], confidence)
-told = ledger[ledger["claim"] == "C10"]
-under(told[["verdict", "test", "difference", "metric", "over"]].style.hide(axis="index"), found)
+judged = verdicts([edition], confidence, ["C10"])
+under(judged[["verdict", "test", "difference", "metric", "over"]].style.hide(axis="index"), found)
 
 # %% [markdown]
 # ## What we found
@@ -181,7 +180,7 @@ for dataset in transfer.AWAY:
 Markdown("\n".join(text))
 
 # %% tags=["hide-input"]
-Markdown("\n".join(story(ledger, "C10")) or "- No test of claim C10 was run on this edition yet.")
+Markdown("\n".join(story(judged)) or "- No test of claim C10 was run on this edition yet.")
 
 # %% tags=["hide-input"]
 text = []

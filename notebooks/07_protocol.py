@@ -205,7 +205,7 @@ Markdown(doses.own_and_other(effects))
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
 
-judged = verdicts(("large",))
+judged = verdicts(["large"], claims=("C4", "C11"))
 Markdown("\n".join(story(judged, "C4")) or "The ledger has no test of C4 yet: rows pending.")
 
 # %% [markdown]

@@ -204,7 +204,7 @@ Markdown("\n".join(story.rule_findings(lines, read_all()) + story.longer_finding
 # stands beside the edition that it has them from. A sign counts where there is a verdict on it.
 
 # %% tags=["hide-input"]
-beside = story.beside_generated(main, verdicts(confidence=confidence), confidence)
+beside = story.beside_generated(main, verdicts(confidence=confidence, claims=["C3"]), confidence)
 under(story.beside_table(beside).style.hide(axis="index"), found)
 
 # %% tags=["hide-input"]

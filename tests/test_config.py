@@ -1,13 +1,21 @@
-"""Configs: identity, round trip, unknown fields."""
+"""Configs: identity, round trip, unknown fields, types of values against a slow look at each."""
 
 import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import make_dataclass
+from typing import Any, Literal
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from geoguide.errors import ConfigError
 from geoguide.experiments.presets import DROPS, SEEDS, fusion, preset, row_name
 from geoguide.experiments.profiles import ablation, profile
-from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.method.objective import MODULES, parse_drop
 from geoguide.pipeline.config import ExperimentConfig
 
@@ -77,3 +85,46 @@ def test_every_row_has_the_same_seeds_scenes_and_teacher() -> None:
 def test_numbers_out_of_range_are_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{field.split('_', 2)[-1]} must be .*found {value}"):
         ExperimentConfig().replace(**{field: value})
+
+
+def slowly(hint: Any, value: Any) -> bool:
+    """Whether a value is of a hint's type, by looking at each part of it."""
+    origin, kinds = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value in kinds
+    if origin is types.UnionType:
+        return any(slowly(kind, value) for kind in kinds)
+    if origin in (list, Sequence):
+        return isinstance(value, list) and all(slowly(kinds[0], part) for part in value)
+    if origin is tuple and kinds[-1] is Ellipsis:
+        return isinstance(value, tuple) and all(slowly(kinds[0], part) for part in value)
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(slowly, kinds, value))
+    if origin in (dict, Mapping):
+        return isinstance(value, dict) and all(slowly(kinds[0], a) and slowly(kinds[1], b) for a, b in value.items())
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
+
+
+HINTS = [
+    *(Any, int, float, bool, str, float | None, Literal["a", "b"], list[int], list[float | None], dict[str, Any]),
+    *(list[list[int]], tuple[int, ...], tuple[float, str], tuple[int, ...] | None, dict[str, float | None]),
+    *(Mapping[str, float], Sequence[Mapping[str, float]], list[Literal["a", "b"]], dict[str, list[bool]]),
+]
+NUMBERS = st.integers(-3, 3) | st.floats(width=16)
+LEAVES = st.none() | st.booleans() | NUMBERS | st.sampled_from(["a", "b", "c"]) | st.just(np.float64(1))
+NESTED = st.recursive(
+    LEAVES, lambda part: st.lists(part) | st.dictionaries(st.sampled_from("ab"), part) | st.tuples(part, part)
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(HINTS), NESTED | st.lists(NUMBERS) | st.dictionaries(st.sampled_from("ab"), NUMBERS))
+def test_values_are_told_from_others_as_by_a_look_at_each(hint: Any, value: Any) -> None:
+    one = make_dataclass("One", [("field", hint)])
+    if slowly(hint, value):
+        check_types(one, {"field": value}, "one")
+    else:
+        with pytest.raises(ConfigError, match=r"one\.field must be .*, found "):
+            check_types(one, {"field": value}, "one")

@@ -10,8 +10,7 @@ import torch
 import geoguide
 from geoguide.backbones import BackboneConfig, open_backbone
 from geoguide.errors import InputError
-from geoguide.experiments import pools
-from geoguide.ops.devices import resolve_device
+from geoguide.ops.devices import resolve_device, take_gpu
 from geoguide.pipeline import prepare
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.stages import Stages, frozen_features
@@ -33,7 +32,7 @@ def test_a_gpu_without_a_number_is_that_of_the_thread_that_asks(monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: setattr(chosen, "number", number))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: getattr(chosen, "number", 0))
-    pools.take_gpu(7)
+    take_gpu(7)
     found = [resolve_device(), resolve_device("cuda"), resolve_device("cuda:1")]
     with ThreadPoolExecutor(1) as reader:
         elsewhere = reader.submit(resolve_device).result()

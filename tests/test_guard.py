@@ -153,10 +153,9 @@ def test_what_is_expected(home: Path, capsys, error: BaseException, code: int, s
 # Work in the middle of a file, with a worker process that would write another one; both begin with "ready".
 HALF = """
 import signal, sys, time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from geoguide.guard import guarded
+from geoguide.ops.workers import worker_pool
 from geoguide.paths import replacing
 def hold(path):
     with replacing(Path(path)) as temporary:
@@ -164,7 +163,7 @@ def hold(path):
         print("ready", flush=True)
         time.sleep(60)
 def work():
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with worker_pool(1, computing=False) as pool:
         pool.submit(hold, "of-a-worker.txt")
         hold("mine.txt")
 if __name__ == "__main__":
@@ -190,10 +189,10 @@ def test_what_is_ended_from_outside_cleans_up(tmp_path: Path, number: signal.Sig
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     process = subprocess.Popen(
         [sys.executable, str(script)], cwd=tmp_path, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "ready\n"]
-    process.send_signal(number)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # a terminal sends Ctrl-C to workers too
     _, error = process.communicate(timeout=60)
     assert process.returncode == 128 + number and error.splitlines() == [said]
     left = {path.name for path in tmp_path.iterdir() if path != script}

@@ -20,6 +20,16 @@ def test_compress_keeps_every_row(rng: np.random.Generator, width: int):
     np.testing.assert_array_equal(packed[::7], values[::7])
 
 
+def test_some_points_of_numbers_and_of_vectors(rng: np.random.Generator):
+    """As a scene of kept points has its labels: rows of one dimension, some of them chosen by a mask."""
+    chosen, mask = np.sort(rng.permutation(50)[:20]), rng.random(20) < 0.5
+    for values in (rng.integers(0, 9, 50), rng.normal(size=(50, 3))):
+        some = IndexedRows(values, chosen)
+        assert some.shape == values[chosen].shape and len(some) == 20
+        np.testing.assert_array_equal(some, values[chosen])
+        np.testing.assert_array_equal(some[mask], values[chosen][mask])
+
+
 def test_different_rows_are_left_alone(rng: np.random.Generator):
     values = rng.normal(size=(100, 4)).astype(np.float16)
     assert list(IndexedRows.compress(values)) == ["rows"]

@@ -144,7 +144,7 @@ def test_a_point_named_twice_counts_once():
         ([0, 1], [0, 2, 1, 2], "offsets must rise"),
         ([0, 4], [0, 2], "index names points outside 0..3"),
         ([-1, 1], [0, 2], "index names points outside 0..3"),
-        ([0.0, 1.0], [0, 2], "index and offsets must be int64 vectors"),
+        ([0.0, 1.0], [0, 2], r"index must be int64 or int32 \[nnz\], .* found float64\[2\] and int64\[2\]"),
         ([0], [], "offsets must rise from 0 to 1"),
     ],
 )

@@ -146,6 +146,18 @@ def test_other_chapters_quote_the_ledger(small: pd.DataFrame) -> None:
     assert estimate([1.0]).text() == "+1.00"
 
 
+def test_some_claims_have_the_lines_of_the_whole_table():
+    """Each claim's tests are families of their own, so what a page leaves out changes nothing of what it shows."""
+    whole = verdicts()
+    for claims in (["C3"], ("C1", "C12"), ("C2", "C5", "C9"), ["C6"], ["C10"], ("C4", "C11")):
+        for editions in (["small"], ["large"], ["large", "small"]):
+            told = whole[whole["claim"].isin(claims) & whole["edition"].isin(editions)]
+            if len(told):
+                pd.testing.assert_frame_equal(verdicts(editions, claims=claims), told.reset_index(drop=True))
+    assert verdicts(claims=["C8"]).empty and set(verdicts(["small"], claims=["C7"])["claim"]) <= {"C7"}
+    assert ledger_page.story(whole[whole["claim"] == "C3"]) == ledger_page.story(whole, "C3")
+
+
 def test_trainings_for_longer_are_judged_and_told():
     if any(find(config) is None for config in regime.longer()):
         pytest.skip("the committed records are not here")

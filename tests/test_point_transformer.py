@@ -205,6 +205,15 @@ def test_upcast_equals_a_loop(small, device, rng, concat):
         assert torch.equal(features[voxel], torch.cat(rows[2 - concat :]))
 
 
+@pytest.mark.parametrize("concat", [0, 1, 2])
+def test_some_voxels_are_those_of_all(small, device, rng, concat):
+    """Bit for bit, in any order, some of them twice; and none."""
+    with torch.inference_mode():
+        stages = small(*batched(voxels(rng, 120, 20, device)))
+        for rows in (torch.from_numpy(rng.integers(0, 120, 50)).to(device), torch.arange(0, device=device)):
+            assert torch.equal(upcast(stages, concat, rows), upcast(stages, concat)[rows])
+
+
 def test_shuffling_is_off_unless_seeded(small, device, rng):
     inputs = batched(voxels(rng, 200, 20, device))
     with torch.inference_mode():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import mmap
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -253,6 +255,31 @@ def test_kept_points_are_rows_of_the_whole_scene(short: Scene, tiny: ExperimentC
         again = prepare(short, config, tmp_path, training=True)
         assert prepare(short, config.replace(pooling__means="sampled"), tmp_path, training=True).means is None
     np.testing.assert_array_equal(again.lifted, some.lifted)
+
+
+def test_an_open_scene_of_kept_points_holds_little_memory(short: Scene, tiny: ExperimentConfig, tmp_path: Path) -> None:
+    """Of the masks alone a copy, of 4 bytes for each entry; all else lies in mapped files. Two hundred stay open."""
+    config = tiny.replace(pooling__kept_points=2000, pooling__means="exact")
+    prepare(short, config, tmp_path, training=True)
+    before = prepare(short, config, tmp_path, training=True)  # what the first opening imports and keeps
+    tracemalloc.start()
+    try:
+        opened = [prepare(short, config, tmp_path, training=True) for _ in range(20)]
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    arrays = held - 20 * 30_000  # Python's own objects of a scene take less
+    assert arrays < sum(6 * len(scene.masks.index) for scene in opened) and len(before.masks.index) > 500
+    for name in ("points", "colors", "labels", "instances", "superpoints"):
+        rows = getattr(opened[0], name)
+        assert isinstance(rows, IndexedRows) and all(is_mapped(part) for part in (rows.rows, rows.index)), name
+
+
+def is_mapped(array: np.ndarray) -> bool:
+    """Whether an array is, or looks into, a mapped file."""
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return isinstance(array, np.memmap | mmap.mmap)
 
 
 def test_only_training_scenes_lose_points(tiny: ExperimentConfig, tiny_scenes: dict) -> None:

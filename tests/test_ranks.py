@@ -29,7 +29,7 @@ ROOT = HERE.parent
 fabric = pytest.mark.skipif(importlib.util.find_spec("lightning_fabric") is None, reason="extra devices not installed")
 
 
-def start(folder: Path, devices: int, name: str, *kill: int) -> subprocess.CompletedProcess:
+def start(folder: Path, devices: int, name: str, *kill: int | str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(HERE / "two_processes.py"), str(folder), str(devices), name, *map(str, kill)]
     inherited = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "NODE_RANK")}
     return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=inherited)
@@ -90,6 +90,42 @@ def test_two_processes_write_the_record_of_one(tiny: ExperimentConfig, tmp_path:
     for part in ("id", "name", "config", "protocol", "regions", "data", "source"):
         assert first[part] == alone.raw[part], part
     assert first["metrics"]["miou"] == pytest.approx(alone.metrics.miou, abs=0.5)
+
+
+@pytest.fixture
+def empty_cache(tiny_scenes: dict, data_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder with the generated rooms, of which nothing is prepared."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for made in data_home.glob("mini-*"):
+        (home / made.name).symlink_to(made)
+    monkeypatch.setenv("GEOGUIDE_DATA", str(home))
+    return home
+
+
+@fabric
+def test_two_processes_prepare_each_scene_once(empty_cache: Path, tmp_path: Path) -> None:
+    """Superpoints, masks and both features of two training rooms, one each; the first has the validation room."""
+    done = start(tmp_path, 2, "works-best", "prepare")
+    assert done.returncode == 0, done.stderr
+    did = [json.loads((tmp_path / f"prepared-{rank}.json").read_text()) for rank in (0, 1)]
+    rooms = [{name for _, name in part["train"]} for part in did]
+    assert [len(names) for names in rooms] == [1, 1] and not rooms[0] & rooms[1]
+    stages = {"_superpoints", "_masks", "_geometry", "_lifted"}
+    for part in did:
+        assert sorted(kind for kind, _ in part["train"]) == sorted(stages)
+    assert {kind for kind, _ in did[0]["val"]} == stages and len(did[0]["val"]) == 4 and not did[1]["val"]
+
+
+@fabric
+def test_machines_that_share_no_disk_are_told_so_once(empty_cache: Path, tmp_path: Path) -> None:
+    """Each would generate and prepare every scene by itself, and say nothing."""
+    done = start(tmp_path, 2, "works-best", "prepare", str(tmp_path / "elsewhere"))
+    said = [line for line in done.stderr.splitlines() if line.startswith("geoguide:")]
+    assert done.returncode == 2 and len(said) == 1, done.stderr
+    told = "process 1 of 2 has another disk there; all machines must share it"
+    assert said[0].startswith(f"geoguide: {empty_cache / 'cache'}: {told}")
+    assert not (empty_cache / "cache").exists() or not [*(empty_cache / "cache").iterdir()]
 
 
 def test_a_step_of_two_batches_is_the_mean_of_both(tiny: ExperimentConfig, tiny_scenes: dict) -> None:
@@ -216,10 +252,13 @@ def test_each_process_prepares_its_share_before_any_opens_all(
         def wait(self) -> None:
             did.append("waited")
 
+        def need_shared(self, folder: Path) -> None:
+            did.append("shared")
+
     monkeypatch.setattr(
         prepare, "prepare", lambda source, *_, **options: did.append((source.name, options["training"]))
     )
     scenes = prepare.prepare_shared(tiny, "train", Second(), device="cpu", progress=False)
     first, second = (source.name for source in prepare.scene_sources(tiny.data, "train"))
-    assert did[:3] == ["generated", (second, True), "waited"] and len(scenes) == 2
-    assert did[3:] == [(first, True), (second, True)]
+    assert did[:4] == ["shared", "generated", (second, True), "waited"] and len(scenes) == 2
+    assert did[4:] == [(first, True), (second, True)]

@@ -1,6 +1,7 @@
 """Records and verification on a real tiny run: found again, complete, reproducible, honest about differences."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from geoguide.errors import DataError
 from geoguide.experiments import pools, records, run, verify
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
-from geoguide.experiments.presets import adapter_only, fusion, preset
+from geoguide.experiments.presets import adapter_only, for_longer, fusion, preset
 from geoguide.labels import load_label_set
 from geoguide.paths import checkpoints_root
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.text_files import parse_json
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,55 @@ def test_committed_records_keep_their_bytes_and_names() -> None:
     for record, path in zip(found, paths, strict=True):
         assert records.dumps(record.raw) == path.read_text()
         assert records.record_path(record.config) == path and path.stem.endswith(record.id)
-        assert records.find(record.config) == record
+        assert records.find(record.config) is record  # the process has read the file
+
+
+def aged(path: Path, nanoseconds: int = 0) -> None:
+    """As if it had been written an hour ago."""
+    hour = path.stat().st_mtime_ns // 10**10 * 10**10 - 3600 * 10**9 + nanoseconds
+    os.utime(path, ns=(hour, hour))
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch) -> None:
+    path, held, looked = tmp_path / "a-s0-0.json", fake_record(fusion()).raw, []
+    monkeypatch.setattr(records, "parse_json", lambda *given: (looked.append(given[1]), parse_json(*given))[1])
+
+    def write(seconds: float) -> None:  # in place, and of the same size
+        path.write_text(records.dumps({**held, "wall_seconds": seconds}))
+
+    write(1.0)
+    aged(path)
+    first = records.read(path)
+    assert records.read(path) is first and len(looked) == 1
+    write(2.0)
+    aged(path, 1)
+    assert records.read(path).wall_seconds == 2.0 and len(looked) == 2 and first.wall_seconds == 1.0
+    write(3.0)  # now: a clock that ticks rarely gives the next version the same time
+    now = path.stat().st_mtime_ns
+    assert records.read(path).wall_seconds == 3.0
+    write(4.0)
+    os.utime(path, ns=(now, now))
+    assert records.read(path).wall_seconds == 4.0
+    path.unlink()
+    with pytest.raises(DataError, match="record not found"):
+        records.read(path)
+
+
+def test_records_that_come_and_go_are_seen(tmp_path: Path) -> None:
+    """By a folder whose names were read before, and by a record that another process had measured meanwhile."""
+    short, longer = adapter_only(0), for_longer(adapter_only(0))
+    paths = [records.record_path(config, tmp_path) for config in (short, longer)]
+    paths[0].parent.mkdir()
+    paths[0].write_text(json.dumps(fake_record(short, validation=40.0).raw))
+    for path in (paths[0], paths[0].parent):
+        aged(path)
+    record = records.find(short, tmp_path)
+    assert records.find(longer, tmp_path) is None and record.gained_by_longer is None and record.converged
+    paths[1].write_text(json.dumps(fake_record(longer, validation=42.5).raw))
+    assert records.find(longer, tmp_path).validation["miou"] == 42.5
+    assert record.gained_by_longer == 2.5 and not record.converged
+    paths[1].unlink()
+    assert records.find(longer, tmp_path) is None and record.gained_by_longer is None and record.converged
 
 
 def test_a_frame_has_a_column_for_every_fact_and_score() -> None:

@@ -2,6 +2,7 @@
 
 python two_processes.py FOLDER DEVICES MODULES [RANK STEP]: process RANK is killed before step STEP
 python two_processes.py FOLDER DEVICES MODULES record: a training in float32, scored and written as a record
+python two_processes.py FOLDER DEVICES MODULES prepare [ELSEWHERE]: no training; ELSEWHERE is the data of process 1
 """
 
 import json
@@ -15,7 +16,9 @@ from geoguide.experiments.run import run
 from geoguide.guard import guarded
 from geoguide.pipeline import train
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.prepare import prepare_shared
 from geoguide.pipeline.ranks import LostRankError, Ranks, launch
+from geoguide.pipeline.stages import Stages
 
 
 def config(preset_name: str, processes: int = 2) -> ExperimentConfig:
@@ -41,9 +44,36 @@ def kill_before(step: int) -> None:
     train._State.advance = dying
 
 
+def prepared(config: ExperimentConfig, ranks: Ranks) -> dict[str, list[tuple[str, str]]]:
+    """Prepare the scenes: what this process computed of each split, stage and scene."""
+    did: list[tuple[str, str]] = []
+
+    def noting(kind: str) -> None:
+        compute = getattr(Stages, kind)
+        setattr(Stages, kind, lambda self: (did.append((kind, self.identity.name)), compute(self))[1])
+
+    for kind in ("_superpoints", "_masks", "_geometry", "_lifted"):
+        noting(kind)
+    found = {}
+    for split in ("train", "val"):
+        prepare_shared(config, split, ranks, device="cpu", progress=False)
+        found[split] = [*did]
+        did.clear()
+    return found
+
+
 def work() -> int:
     folder, devices, name, *kill = sys.argv[1:]
     ranks: Ranks = launch(int(devices), 1, "cpu")
+    if kill[:1] == ["prepare"]:
+        if ranks.rank == 1 and kill[1:]:
+            os.environ["GEOGUIDE_DATA"] = kill[1]
+        try:
+            found = prepared(config(name), ranks)
+        except LostRankError:
+            return 2
+        (Path(folder) / f"prepared-{ranks.rank}.json").write_text(json.dumps(found))
+        return 0
     if kill == ["record"]:
         record = run(config(name), folder=Path(folder), device="cpu", progress=False, ranks=ranks)
         (Path(folder) / f"record-{ranks.rank}.json").write_text(json.dumps(record.raw))

@@ -6,7 +6,6 @@ a space-filling curve, and an MLP. Parameter names are the official checkpoint's
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -195,18 +194,18 @@ def upcast(stages: list[Stage], concat: int = 2, rows: Tensor | None = None) -> 
     """
     if not stages or not 0 <= concat < len(stages):
         raise InputError(f"concat must be 0..{len(stages) - 1} for {len(stages)} stages, found {concat}")
-    if rows is not None:
-        index = [rows]
-        for stage in stages[1:]:
-            assert stage.pooling_inverse is not None  # of the first alone
-            index.append(stage.pooling_inverse[index[-1]])  # [R]
-        found = [stage.feat[place] for stage, place in zip(stages[-concat - 1 :], index[-concat - 1 :], strict=True)]
-        return torch.cat(found, dim=1)
-    feat = stages[-1].feat
-    for step, (parent, child) in enumerate(pairwise(reversed(stages))):
-        feat = feat[parent.pooling_inverse]
+    feats = [stage.feat for stage in stages]
+    parents = [stage.pooling_inverse for stage in stages[1:] if stage.pooling_inverse is not None]  # each has one
+    if rows is not None:  # of each stage the voxels above those asked for
+        for level, parent in enumerate(parents):
+            feats[level] = feats[level][rows]
+            rows, parents[level] = parent[rows].unique(return_inverse=True)
+        feats[-1] = feats[-1][rows]
+    feat = feats.pop()
+    for step, (child, parent) in enumerate(zip(reversed(feats), reversed(parents), strict=True)):
+        feat = feat[parent]
         if step < concat:
-            feat = torch.cat([child.feat, feat], dim=1)
+            feat = torch.cat([child, feat], dim=1)
     return feat
 
 

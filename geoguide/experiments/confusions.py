@@ -8,6 +8,7 @@ a record, 100 regions 130 kB.
 
 import base64
 import binascii
+import math
 import zlib
 from collections.abc import Mapping
 
@@ -59,7 +60,7 @@ def unpack(text: str, shape: tuple[int, ...], where: str) -> np.ndarray:
     Raises:
         ConfigError: The text is none that `pack` made of such counts.
     """
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     try:
         packed = base64.b64decode(text, validate=True)
         data = zlib.decompressobj().decompress(packed, 2 * _WORD.itemsize * size + 1)
@@ -69,7 +70,7 @@ def unpack(text: str, shape: tuple[int, ...], where: str) -> np.ndarray:
         raise ConfigError(f"{where} must hold two rows of 64-bit counts, found {len(data)} bytes")
     planes = np.frombuffer(data, np.uint8).reshape(2, _WORD.itemsize, -1).transpose(0, 2, 1)  # [2, n, 8]
     gaps, values = np.ascontiguousarray(planes).view(_WORD).reshape(2, -1)  # [n] each
-    if (gaps < 1).any() or (gaps > size).any() or (values < 1).any() or gaps.sum() > size:
+    if len(gaps) and (min(gaps.min(), values.min()) < 1 or gaps.max() > size or gaps.sum() > size):
         raise ConfigError(f"{where} must hold counts of {list(shape)}, found cells outside or counts below 1")
     flat = np.zeros(size, np.int64)
     flat[gaps.cumsum() - 1] = values
@@ -101,23 +102,22 @@ def pack_sums(per_scene: Mapping[str, ConfusionMatrix]) -> dict[str, str]:
     return {name: pack(np.stack([held.hits, held.union, held.totals])) for name, held in sums.items()}
 
 
-def unpack_matrices(held: Mapping[str, str], label_set: str, protocol: Protocol) -> dict[str, ConfusionMatrix]:
-    """The matrices that `pack_matrices` packed.
+def unpack_counts(held: Mapping[str, str], label_set: str) -> np.ndarray:
+    """The counts that `pack_matrices` packed.
 
     Args:
-        held: By name of the scene.
+        held: By name of the scene, S of them.
         label_set: Name of the label set.
-        protocol: How was scored.
 
     Returns:
-        By name of the scene.
+        int64 [S, C, C + 1], as `ConfusionMatrix.counts` of each scene.
 
     Raises:
-        ConfigError: A text is no such matrix.
+        ConfigError: A text holds no such counts.
     """
     shape = (len(load_label_set(label_set)), len(load_label_set(label_set)) + 1)
-    counts = {name: unpack(text, shape, f"confusions.{name}") for name, text in held.items()}
-    return {name: ConfusionMatrix.of_counts(found, protocol.no_feature) for name, found in counts.items()}
+    found = [unpack(text, shape, f"confusions.{name}") for name, text in held.items()]
+    return np.array(found, np.int64).reshape(-1, *shape)
 
 
 def unpack_sums(held: Mapping[str, str], label_set: str) -> ClassSums:
@@ -138,20 +138,7 @@ def unpack_sums(held: Mapping[str, str], label_set: str) -> ClassSums:
     return ClassSums(*np.stack(rows, axis=1))
 
 
-def sums_of(matrices: Mapping[str, ConfusionMatrix], protocol: Protocol) -> ClassSums:
-    """The sums of scenes whose matrices are kept.
-
-    Args:
-        matrices: By name of the scene, at least one.
-        protocol: How was scored.
-
-    Returns:
-        The sums of all S scenes in their order, [S, C].
-    """
-    return ClassSums.of(np.stack([confusion.counts for confusion in matrices.values()]), protocol.no_feature)
-
-
-def check_matrices(held: Mapping[str, str], scores: Scores, label_set: str, protocol: Protocol) -> None:
+def check_matrices(held: Mapping[str, str], scores: Scores, label_set: str, protocol: Protocol) -> ClassSums:
     """Refuse matrices from which the scores of a record do not follow.
 
     Args:
@@ -160,17 +147,21 @@ def check_matrices(held: Mapping[str, str], scores: Scores, label_set: str, prot
         label_set: Its name.
         protocol: How was scored.
 
+    Returns:
+        The sums of all S scenes in their order, [S, C].
+
     Raises:
         ConfigError: They do not follow; the message says both numbers.
     """
-    matrices = unpack_matrices(held, label_set, protocol)
-    check_sums("confusions", tuple(held), sums_of(matrices, protocol), scores, protocol)
-    total = sum(confusion.matrix for confusion in matrices.values())
-    if scores.confusion and not np.array_equal(total, np.array(scores.confusion)):
+    counts = unpack_counts(held, label_set)
+    sums = ClassSums.of(counts, protocol.no_feature)
+    _check_sums("confusions", tuple(held), sums, scores, protocol)
+    if scores.confusion and not np.array_equal(counts[..., :-1].sum(axis=0), np.array(scores.confusion)):
         raise ConfigError("confusions do not add up to metrics.confusion: edited by hand?")
+    return sums
 
 
-def check_packed_sums(held: Mapping[str, str], scores: Scores, label_set: str, protocol: Protocol) -> None:
+def check_packed_sums(held: Mapping[str, str], scores: Scores, label_set: str, protocol: Protocol) -> ClassSums:
     """As `check_matrices`, of a further label set.
 
     Args:
@@ -179,24 +170,21 @@ def check_packed_sums(held: Mapping[str, str], scores: Scores, label_set: str, p
         label_set: Its name.
         protocol: How was scored.
 
+    Returns:
+        As `check_matrices`.
+
     Raises:
         ConfigError: The scores do not follow; the message says both numbers.
     """
-    check_sums(f"class_sums.{label_set}", tuple(held), unpack_sums(held, label_set), scores, protocol)
+    sums = unpack_sums(held, label_set)
+    _check_sums(f"class_sums.{label_set}", tuple(held), sums, scores, protocol)
+    return sums
 
 
-def check_sums(where: str, names: tuple[str, ...], sums: ClassSums, scores: Scores, protocol: Protocol) -> None:
+def _check_sums(where: str, names: tuple[str, ...], sums: ClassSums, scores: Scores, protocol: Protocol) -> None:
     """Refuse sums of other scenes than were scored, or from which mIoU and mAcc of all, or mIoU of each, do not follow.
 
-    Args:
-        where: What an error calls the sums.
-        names: Of the scenes.
-        sums: Of each scene, [S, C].
-        scores: On the same label set.
-        protocol: How was scored.
-
-    Raises:
-        ConfigError: They do not follow; the message says both numbers.
+    `where` is what an error calls the sums [S, C] of the scenes with these names.
     """
     others = sorted({*names} ^ {*scores.scene_miou})
     if others:

@@ -276,17 +276,29 @@ def _teacher(config: ExperimentConfig, dataset: str) -> str:
     found = to_dict(config.teacher)
 
     def strangeness(name: str) -> int:
-        named = to_dict(placing.on(presets.with_teacher(config, name), dataset).teacher)
+        named = _simulated(name, dataset)
         return sum(named[field] != value for field, value in found.items())
 
     return min(presets.TEACHERS | presets.DOSES, key=strangeness)
 
 
+@functools.cache
+def _simulated(name: str, dataset: str) -> dict[str, Any]:
+    """The fields of a simulated 2D model as a benchmark has it."""
+    return to_dict(placing.on(presets.with_teacher(ExperimentConfig(), name), dataset).teacher)
+
+
 def _differing(config: ExperimentConfig, other: ExperimentConfig) -> tuple[tuple[str, Any], ...]:
     """The fields that decide a result and differ between two configs: (dotted name, the first config's value)."""
-    mine, theirs = (_flat(to_dict(one, hashed_only=True)) for one in (config, other))
-    names, whole = sorted(mine.keys() | theirs.keys()), _flat(to_dict(config))
+    mine, theirs, whole = _fields(config), _fields(other), _fields(config, hashed_only=False)
+    names = sorted(mine.keys() | theirs.keys())
     return tuple((name, whole.get(name)) for name in names if mine.get(name, other) != theirs.get(name, other))
+
+
+@functools.lru_cache(maxsize=1024)
+def _fields(config: ExperimentConfig, *, hashed_only: bool = True) -> dict[str, Any]:
+    """The fields of an experiment by dotted name; kept, since each is compared with many others."""
+    return _flat(to_dict(config, hashed_only=hashed_only))
 
 
 def _flat(nested: dict[str, Any], where: str = "") -> dict[str, Any]:

@@ -25,10 +25,11 @@ from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.errors import ConfigError, DataError, require
 from geoguide.experiments.needs import measured, preparation, resources
-from geoguide.experiments.pools import prepare_data, take_gpu
+from geoguide.experiments.pools import prepare_data
 from geoguide.experiments.records import Record, find, find_all, frame, record_path, stored
 from geoguide.experiments.run import data_key, run
 from geoguide.frozen import config_hash, from_dict, to_dict
+from geoguide.ops.devices import take_gpu
 from geoguide.paths import PACKAGE, cache_root, clone, results_root, runs_root, sweep, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources

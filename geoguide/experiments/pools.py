@@ -1,20 +1,16 @@
 """Many experiments: those without a record are run, side by side where there are several workers."""
 
-import contextlib
-from collections.abc import Generator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from multiprocessing import Queue, get_context
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from geoguide.errors import require
 from geoguide.experiments.records import Record, find, find_all, record_path
 from geoguide.experiments.run import data_key, run
+from geoguide.ops.workers import worker_pool
 from geoguide.paths import check_writable, checkpoints_root, results_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import begin_worker, prepare_by, prepare_split
+from geoguide.pipeline.prepare import prepare_by, prepare_split
 from geoguide.pipeline.train import checkpoint_name
 
 
@@ -50,7 +46,7 @@ def run_all(
         for config in todo:
             (checkpoints_root() / checkpoint_name(config)).unlink(missing_ok=True)
     if workers > 1 and todo:
-        with _processes(workers) as pool:
+        with worker_pool(workers) as pool:
             different = {data_key(config): config for config in todo}.values()
             prepare_by(pool, [part for config in different for part in _splits(config)])
             side_by_side = todo if len(todo) > 1 else []
@@ -63,34 +59,6 @@ def run_all(
     return find_all(configs, folder)
 
 
-@contextlib.contextmanager
-def _processes(workers: int) -> Generator[Executor]:
-    """Processes of one thread, started when they are first needed, each with a GPU where there are several."""
-    spawn = get_context("spawn")
-    turns = spawn.Queue()
-    for number in range(workers):
-        turns.put(number)
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker, initargs=(turns,)) as pool:
-        yield pool
-
-
-def _begin_worker(turns: Queue) -> None:
-    """One thread, and of several GPUs the one whose turn it is."""
-    begin_worker()
-    take_gpu(turns.get())
-
-
-def take_gpu(number: int) -> None:
-    """Make one of several GPUs this thread's own; `resolve_device` then names it.
-
-    Args:
-        number: Of the worker, or any that differs between processes; GPUs are given in turn.
-    """
-    gpus = torch.cuda.device_count()
-    if gpus > 1:
-        torch.cuda.set_device(number % gpus)
-
-
 def prepare_data(config: ExperimentConfig, workers: int, device: str = "auto") -> None:
     """Generate and prepare every split of an experiment, before workers start reading it.
 
@@ -100,7 +68,7 @@ def prepare_data(config: ExperimentConfig, workers: int, device: str = "auto") -
         device: Where the backbone's network runs.
     """
     if workers > 1:
-        with _processes(workers) as pool:
+        with worker_pool(workers) as pool:
             prepare_by(pool, _splits(config), device=device)
         return
     for part, split in _splits(config):

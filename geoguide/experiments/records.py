@@ -4,12 +4,12 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from geoguide.datasets.config import Edition
@@ -17,8 +17,7 @@ from geoguide.errors import ConfigError, DataError, first_line
 from geoguide.experiments.confusions import (
     check_matrices,
     check_packed_sums,
-    sums_of,
-    unpack_matrices,
+    unpack_counts,
     unpack_sums,
 )
 from geoguide.experiments.facts import Facts, Row, agrees
@@ -36,6 +35,8 @@ SCORE, KEPT = "score", "kept"  # what the lines of a frame measure: a score, or 
 
 _SCORES = ("miou", "macc", "miou_skip")
 LARGEST = 2**63  # of a count; nothing that is counted or measured here comes near
+MANY = 4096  # records that a process keeps; those that are committed take 60 kB each
+SETTLED = 2_000_000_000  # ns; a disk's clock may tick so rarely that two versions within have the same time
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class _Data:
 @dataclass(frozen=True)
 class Record:
     """One run: what was done, and what came of it.
+
+    All who ask for a record's file get the same object, so nothing that it holds is to be changed.
 
     Attributes:
         id: Hash of the config.
@@ -77,16 +80,16 @@ class Record:
     facts: Facts
     provenance: str
     metrics: Scores
-    by_label_set: dict[str, Scores]
-    confusions: dict[str, str]
-    class_sums: dict[str, dict[str, str]]
-    validation: dict[str, float] | None
-    history: list[dict[str, float]]
-    regions: dict[str, float]
-    data: dict[str, Any]
-    environment: dict[str, Any]
+    by_label_set: Mapping[str, Scores]
+    confusions: Mapping[str, str]
+    class_sums: Mapping[str, Mapping[str, str]]
+    validation: Mapping[str, float] | None
+    history: Sequence[Mapping[str, float]]
+    regions: Mapping[str, float]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
     wall_seconds: float
-    raw: dict[str, Any]
+    raw: Mapping[str, Any]
     file: Path | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -148,18 +151,19 @@ class Record:
             raise ConfigError(f"id {values['id']} is not that of the config, {config_hash(config)}: edited by hand?")
         return cls(**values)
 
-    @functools.cached_property
+    @property
     def converged(self) -> bool | None:
         """Whether the training was long enough, by the rule of today whatever version wrote the record.
 
         Measured where a record of `LONGER` times the steps lies beside its file, else foretold (see `has_converged`).
-        None where nothing is trained, or without validation scenes.
+        None where nothing is trained, or without validation scenes. Looked up whenever it is asked for, since a longer
+        run may be recorded meanwhile.
         """
         if not self.history:
             return None
         return has_converged(self.history, self.config.train, self.gained_by_longer)
 
-    @functools.cached_property
+    @property
     def gained_by_longer(self) -> float | None:
         """What the same training with `LONGER` times the steps has more on validation, points of mIoU; None: no record.
 
@@ -167,12 +171,12 @@ class Record:
         """
         if self.file is None or not self.history:
             return None
-        folder, home = self.file.parent.parent, self.config.training()
-        for config in (self.config,) if self.config == home else (self.config, home):
-            longer = find(config.replace(train__steps=LONGER * config.train.steps), folder)
+        folder = self.file.parent.parent
+        for short_id, longer_id in _of_same_training(self.config):
+            longer = _find(self.config.data.dataset, longer_id, folder)
             if longer is None or not longer.validation:
                 continue
-            short = self if config is self.config else find(home, folder)
+            short = self if short_id is None else _find(self.config.data.dataset, short_id, folder)
             if short is not None and short.validation:
                 return longer.validation["miou"] - short.validation["miou"]
         return None
@@ -209,8 +213,8 @@ class Record:
         """
         if scene not in self.confusions:
             raise DataError(f"record {self.id}: keeps no confusion matrix of scene {scene!r}")
-        held = {scene: self.confusions[scene]}
-        return unpack_matrices(held, self.facts.label_set, self.config.protocol)[scene]
+        counts = unpack_counts({scene: self.confusions[scene]}, self.facts.label_set)
+        return ConfusionMatrix.of_counts(counts[0], self.config.protocol.no_feature)
 
     def scene_sums(self, label_set: str | None = None) -> tuple[tuple[str, ...], ClassSums]:
         """What the scores of each scene are made of.
@@ -224,14 +228,28 @@ class Record:
         Raises:
             DataError: The record does not keep them.
         """
-        own = label_set in (None, self.facts.label_set)
-        held = self.confusions if own else self.class_sums.get(str(label_set), {})
+        name = label_set or self.facts.label_set
+        own = name == self.facts.label_set
+        held = self.confusions if own else self.class_sums.get(name, {})
         if not held:
-            raise DataError(f"record {self.id}: keeps no counts of its scenes on {label_set or self.facts.label_set}")
-        if not own:
-            return tuple(held), unpack_sums(held, str(label_set))
-        protocol = self.config.protocol
-        return tuple(held), sums_of(unpack_matrices(held, self.facts.label_set, protocol), protocol)
+            raise DataError(f"record {self.id}: keeps no counts of its scenes on {name}")
+        if name not in self._sums:
+            rule = self.config.protocol.no_feature
+            self._sums[name] = ClassSums.of(unpack_counts(held, name), rule) if own else unpack_sums(held, name)
+        return tuple(held), self._sums[name]
+
+    @functools.cached_property
+    def _sums(self) -> dict[str, ClassSums]:
+        """What `scene_sums` has unpacked, by label set."""
+        return {}
+
+
+@functools.lru_cache(maxsize=MANY)
+def _of_same_training(config: ExperimentConfig) -> tuple[tuple[str | None, str], ...]:
+    """Ids of experiments of one training, each with that of `LONGER` times the steps; the first is `config`: None."""
+    home, longer = config.training(), {"train__steps": LONGER * config.train.steps}
+    own = (None, config_hash(config.replace(**longer)))
+    return (own,) if config == home else (own, (config_hash(home), config_hash(home.replace(**longer))))
 
 
 def _facts(config: ExperimentConfig, source: str) -> Facts:
@@ -255,18 +273,39 @@ def record_path(config: ExperimentConfig, folder: Path | None = None) -> Path:
 
 
 def read(path: Path) -> Record:
-    """A record from disk.
+    """A record from disk. A file that this process has read is not read again until it changes.
 
     Args:
         path: Of the file.
 
     Returns:
-        The record.
+        The record, the same object for the same unchanged file.
 
     Raises:
         DataError: The file cannot be read, lacks a field, its config has an unknown one, or its scores contradict one
             another; the message says which.
     """
+    stamp = _stamp(path)
+    return _read(path) if stamp is None else _read_once(path, stamp)
+
+
+@functools.lru_cache(maxsize=MANY)
+def _read_once(path: Path, _stamp: tuple[int, ...]) -> Record:
+    return _read(path)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What tells the states of a file or folder apart; None where it is missing, or may change under the same stamp."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if time.time_ns() - found.st_mtime_ns < SETTLED:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _read(path: Path) -> Record:
     raw = parse_json(read_text(path, "record"), path)
     try:
         if not isinstance(raw, dict):
@@ -298,7 +337,7 @@ def check_record(record: Record) -> None:
     _check_counts(record)
     expected = {"name": record.config.name, "seed": record.config.seed}
     expected |= {f"protocol.{name}": value for name, value in to_dict(protocol).items()}
-    found = record.raw | {f"protocol.{name}": value for name, value in record.raw.get("protocol", {}).items()}
+    found = {**record.raw} | {f"protocol.{name}": value for name, value in record.raw.get("protocol", {}).items()}
     for name, value in expected.items():
         if found.get(name, value) != value:
             raise ConfigError(f"{name} is {found[name]!r:.60}, {value!r:.60} in the config: edited by hand?")
@@ -316,26 +355,31 @@ def check_record(record: Record) -> None:
 
 
 def _check_counts(record: Record) -> None:
-    """Refuse scores that do not follow from the counts of the scenes, where these are kept."""
+    """Refuse scores that do not follow from the counts of the scenes, where these are kept; `scene_sums` has them."""
     protocol = record.config.protocol
     if record.confusions:
-        check_matrices(record.confusions, record.metrics, record.facts.label_set, protocol)
+        name = record.facts.label_set
+        record._sums[name] = check_matrices(record.confusions, record.metrics, name, protocol)
     for label_set, sums in record.class_sums.items():
         if label_set not in record.by_label_set:
             raise ConfigError(f"class_sums.{label_set} has no scores in by_label_set")
-        check_packed_sums(sums, record.by_label_set[label_set], label_set, protocol)
+        record._sums[label_set] = check_packed_sums(sums, record.by_label_set[label_set], label_set, protocol)
 
 
-def _check_numbers(value: Any, where: str) -> None:
+def _check_numbers(value: dict[str, Any] | list[Any], where: str) -> None:
     """Refuse numbers that nothing can be computed with, wherever they stand. NaN is allowed: a mean over nothing."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            _check_numbers(part, f"{where}.{name}" if where else name)
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            _check_numbers(part, f"{where}[{number}]")
-    elif isinstance(value, int | float) and abs(value) > LARGEST:
-        raise ConfigError(f"{where} is {value if isinstance(value, float) else 'a whole number'} beyond 64 bits")
+    named = isinstance(value, dict)
+    for name, part in value.items() if named else enumerate(value):
+        if isinstance(part, (dict, list)):
+            _check_numbers(part, _place(where, name))
+        elif isinstance(part, (int, float)) and abs(part) > LARGEST:
+            found = part if isinstance(part, float) else "a whole number"
+            raise ConfigError(f"{_place(where, name)} is {found} beyond 64 bits")
+
+
+def _place(where: str, name: str | int) -> str:
+    """What an error calls a field, or a number's place in a list."""
+    return f"{where}[{name}]" if isinstance(name, int) else f"{where}.{name}" if where else name
 
 
 def read_all(folder: Path | None = None) -> list[Record]:
@@ -381,7 +425,12 @@ def find(config: ExperimentConfig, folder: Path | None = None) -> Record | None:
     Raises:
         DataError: As `read_all`, of this experiment's files.
     """
-    matches = stored(config, folder)
+    return _find(config.data.dataset, config_hash(config), folder or results_root())
+
+
+def _find(dataset: str, name: str, folder: Path) -> Record | None:
+    """The record of an experiment's hash."""
+    matches = _files_of(dataset, name, folder)
     _refuse_two(matches)
     return _read_named(matches[0]) if matches else None
 
@@ -396,7 +445,28 @@ def stored(config: ExperimentConfig, folder: Path | None = None) -> list[Path]:
     Returns:
         The files, in the order of their names.
     """
-    return sorted((folder or results_root()).glob(f"{config.data.dataset}/*-{config_hash(config)}.json"))
+    return _files_of(config.data.dataset, config_hash(config), folder or results_root())
+
+
+def _files_of(dataset: str, name: str, folder: Path) -> list[Path]:
+    """The files of an experiment's hash, in the order of their names."""
+    place = folder / dataset
+    stamp = _stamp(place)
+    names = _by_hash(place) if stamp is None else _by_hash_once(place, stamp)
+    return [place / file for file in names.get(name, ())]
+
+
+@functools.lru_cache(maxsize=32)
+def _by_hash_once(folder: Path, _stamp: tuple[int, ...]) -> dict[str, list[str]]:
+    return _by_hash(folder)
+
+
+def _by_hash(folder: Path) -> dict[str, list[str]]:
+    """The names of a folder's records by the hash in them: a page asks for hundreds, and to list the folder is slow."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("*-*.json")):
+        found.setdefault(path.stem.rpartition("-")[2], []).append(path.name)
+    return found
 
 
 def _read_named(path: Path) -> Record:
@@ -488,8 +558,11 @@ def only(lines: pd.DataFrame, row: Row) -> pd.DataFrame:
     """
     if not row:
         return lines
-    facts = [[agrees(value, wanted) for value in lines[fact].array] for fact, wanted in row.items()]
-    return lines[np.logical_and.reduce(np.array(facts, bool), axis=0)]
+    kept: Sequence[int] = range(len(lines))
+    for fact, wanted in row.items():
+        values = lines[fact].tolist()  # of Python's own types: pandas takes ten times as long to hand out each
+        kept = [number for number in kept if agrees(values[number], wanted)]
+    return lines.iloc[kept]
 
 
 def pick(found: Sequence[Record], row: Row) -> list[Record]:

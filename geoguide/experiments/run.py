@@ -265,10 +265,11 @@ def region_quality(scenes: Sequence[PreparedScene]) -> dict[str, float]:
     """
     rows = []
     for scene in (scene for scene in scenes if scene.labels is not None):
-        purity = superpoint_purity(scene.superpoints, np.asarray(scene.labels))
-        rows.append({"superpoint_purity": purity, "superpoints": float(scene.superpoints.max() + 1)})
+        superpoints = np.asarray(scene.superpoints)
+        purity = superpoint_purity(superpoints, np.asarray(scene.labels))
+        rows.append({"superpoint_purity": purity, "superpoints": float(superpoints.max() + 1)})
         if scene.instances is not None:
-            quality = mask_quality(scene.masks, scene.instances)
+            quality = mask_quality(scene.masks, np.asarray(scene.instances))
             rows[-1] |= {f"mask_{name}": float(value) for name, value in quality.items()}
     keys = dict.fromkeys(key for row in rows for key in row)  # of masks: by the scenes whose instances are annotated
     return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}

@@ -1,6 +1,6 @@
 """The scores of a record, and what must hold among them: numbers that somebody typed are told from those computed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +30,9 @@ class Scores:
     miou: float
     macc: float
     miou_skip: float
-    iou: dict[str, float | None]
-    acc: dict[str, float | None]
-    scene_miou: dict[str, float]
+    iou: Mapping[str, float | None]
+    acc: Mapping[str, float | None]
+    scene_miou: Mapping[str, float]
     confusion: list[list[int]] | None = None
 
 

@@ -30,7 +30,7 @@ class InstanceMasks:
     """M masks over P points that may overlap, as lists of point ids (paper, IMR).
 
     Attributes:
-        index: int64 [nnz], the point ids of all masks, one mask after the other.
+        index: int64 or int32 [nnz], the point ids of all masks, one mask after the other.
         offsets: int64 [M + 1]: mask i holds the points `index[offsets[i]:offsets[i + 1]]`.
         num_points: P.
         scores: float32 [M], higher is likelier an object; None becomes 1 for every mask.
@@ -54,8 +54,9 @@ class InstanceMasks:
 
     def __post_init__(self) -> None:
         index, offsets = self.index, self.offsets
-        if index.dtype != np.int64 or offsets.dtype != np.int64 or index.ndim != 1 or offsets.ndim != 1:
-            raise InputError("instance masks: index and offsets must be int64 vectors")
+        if index.dtype not in (np.int64, np.int32) or offsets.dtype != np.int64 or index.ndim != 1 or offsets.ndim != 1:
+            found = f"{index.dtype}{list(index.shape)} and {offsets.dtype}{list(offsets.shape)}"
+            raise InputError(f"instance masks: index must be int64 or int32 [nnz], offsets int64 [n], found {found}")
         if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(index) or (np.diff(offsets) < 0).any():
             raise InputError(f"instance masks: offsets must rise from 0 to {len(index)}")
         if index.size and (index.min() < 0 or index.max() >= self.num_points):
@@ -135,11 +136,11 @@ class InstanceMasks:
             chosen: int64 [p], ascending point ids.
 
         Returns:
-            M masks over p points, in the same order, with their scores.
+            M masks over p points, in the same order, with their scores; `index` is int32, as many scenes stay open.
         """
         mask, point = self._entries(chosen)
         offsets = np.concatenate([[0], np.bincount(mask, minlength=len(self)).cumsum()]).astype(np.int64)
-        return InstanceMasks(point, offsets, len(chosen), self.scores)
+        return InstanceMasks(point.astype(np.int32), offsets, len(chosen), self.scores)
 
     def _entries(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The mask of each entry that is among the chosen points, and its position there; int64 [n] each."""

@@ -43,6 +43,17 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
+def take_gpu(number: int) -> None:
+    """Make one of several GPUs this thread's own; `resolve_device` then names it.
+
+    Args:
+        number: Of the worker, or any that differs between processes; GPUs are given in turn.
+    """
+    gpus = torch.cuda.device_count()
+    if gpus > 1:
+        torch.cuda.set_device(number % gpus)
+
+
 def put(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Put a tensor of the CPU on a device; to a GPU by pinned memory, so that nothing here waits for the copy.
 

@@ -9,29 +9,29 @@ WORTH = 0.7  # share of different rows below which an index pays
 
 @dataclass(frozen=True, eq=False)
 class IndexedRows:
-    """An array [P, D] whose row i is `rows[index[i]]`. Both parts may be memory-mapped.
+    """An array [P, ...] whose row i is `rows[index[i]]`. Both parts may be memory-mapped.
 
     Frozen features of a coarse level are the same for all points of a voxel: Sonata's, at 8 cm, are one row for about
-    ten points of a scan.
+    ten points of a scan. Of a scene of which some points are kept, what all points have is read through their numbers.
 
     Attributes:
-        rows: [R, D], the different rows.
-        index: int32 [P], the row of each point.
+        rows: [R, ...], the different rows.
+        index: int32 or int64 [P], the row of each point.
     """
 
     rows: np.ndarray
     index: np.ndarray
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(P, D)."""
-        return len(self.index), self.rows.shape[1]
+    def shape(self) -> tuple[int, ...]:
+        """(P, ...)."""
+        return len(self.index), *self.rows.shape[1:]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, chosen: np.ndarray | slice) -> np.ndarray:
-        """Rows [p, D] of an index array, a mask or a slice that chooses p points: O(p D)."""
+        """Rows [p, ...] of an index array, a mask or a slice that chooses p points; no other is looked at."""
         return self.rows[self.index[chosen]]
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Would a longer training have learned more? Judged apart from the decay of the rate, which flattens every curve."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ LEAST_ROWS = 8  # of a curve with three unknowns and noise
 
 
 def gain_left(
-    history: Sequence[dict[str, float]], train: TrainConfig, name: str = "val_miou", longer: float = 1.0
+    history: Sequence[Mapping[str, float]], train: TrainConfig, name: str = "val_miou", longer: float = 1.0
 ) -> float | None:
     """Estimate how much a quantity would still change if the training went on at its full rate.
 
@@ -52,11 +52,21 @@ def gain_left(
     """
     if len(history) < LEAST_ROWS or not all(name in row for row in history):
         return None
-    rates = _rates(train)  # [steps]
-    steps = np.array([int(row["step"]) for row in history])  # [n]
-    ways = rates.cumsum()[steps - 1] / rates.sum()  # [n] shares of the whole
-    values, weights = np.array([row[name] for row in history]), np.sqrt(rates[steps - 1])
-    _, slope, constant = min(_fitted(ways, values, weights, constant) for constant in CONSTANTS)
+    return _gain_left(tuple(int(row["step"]) for row in history), tuple(row[name] for row in history), train, longer)
+
+
+@functools.lru_cache(maxsize=4096)
+def _gain_left(steps: tuple[int, ...], values: tuple[float, ...], train: TrainConfig, longer: float) -> float:
+    """See `gain_left`; kept, since every table of a page asks it of the same records."""
+    rates, last = _rates(train), np.array(steps) - 1  # [steps]; [n]
+    ways, weights = rates.cumsum()[last] / rates.sum(), np.sqrt(rates[last])  # [n] each; shares of the whole
+    falls = -np.exp(-ways / CONSTANTS[:, None])  # [constants, n]
+    columns = np.stack([np.ones_like(falls), falls], axis=2) * weights[:, None]  # [constants, n, 2]
+    target = np.array(values) * weights  # [n]
+    fitted = np.linalg.pinv(columns, rcond=len(last) * np.finfo(float).eps) @ target  # a and b, [constants, 2]
+    errors = np.square((columns @ fitted[..., None])[..., 0] - target).sum(axis=1)  # [constants]
+    best = errors.argmin()
+    slope, constant = fitted[best, 1], CONSTANTS[best]
     return float(slope * (np.exp(-1 / constant) - np.exp(-(1 + longer) / constant)))
 
 
@@ -66,16 +76,8 @@ def _rates(train: TrainConfig) -> np.ndarray:
     return np.array([train.rate(step) for step in range(train.steps)])
 
 
-def _fitted(ways: np.ndarray, values: np.ndarray, weights: np.ndarray, constant: float) -> tuple[float, float, float]:
-    """Squared error, b and c of the least squares fit of a - b exp(-way / c) for one c."""
-    columns = np.stack([np.ones_like(ways), -np.exp(-ways / constant)], axis=1)  # [n, 2]
-    solution, *_ = np.linalg.lstsq(columns * weights[:, None], values * weights, rcond=None)
-    error = np.square((columns @ solution - values) * weights).sum()
-    return float(error), float(solution[1]), float(constant)
-
-
 def has_converged(
-    history: Sequence[dict[str, float]], train: TrainConfig, measured: float | None = None
+    history: Sequence[Mapping[str, float]], train: TrainConfig, measured: float | None = None
 ) -> bool | None:
     """Say whether a training was long enough: a longer one does not lift validation mIoU, and it did not lower it.
 

@@ -159,7 +159,7 @@ def _labels(scene: PreparedScene, config: ExperimentConfig, label_sets: Sequence
     """Labels int64 [P] of a scene by label set, of those that it has."""
     own = config.data.label_set
     found = {name: scene.labels if name == own else scene.load(name).labels for name in label_sets}
-    return {name: labels for name, labels in found.items() if labels is not None}
+    return {name: np.asarray(labels) for name, labels in found.items() if labels is not None}
 
 
 def _scored(
@@ -255,7 +255,7 @@ def _regions(scene: PreparedScene, pooled: str) -> np.ndarray:
         return np.asarray(scene.superpoints)
     if scene.instances is None:
         raise DataError(f"scene {scene.name}: protocol.pooled 'instances' needs annotated instances, found none")
-    return annotated_regions(scene.instances, scene.superpoints)
+    return annotated_regions(np.asarray(scene.instances), np.asarray(scene.superpoints))
 
 
 def _mean_of_passes(scene: PreparedScene, text: ClassText, mode: str, student: Student, repeats: int) -> Tensor:

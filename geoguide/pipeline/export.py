@@ -2,8 +2,6 @@
 
 import functools
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +9,9 @@ import numpy as np
 from geoguide.benchmarks import benchmark_of
 from geoguide.datasets.formats.fused_features import StreamedFeatures, write_fused
 from geoguide.datasets.sources import SceneSource
+from geoguide.ops.workers import worker_pool
 from geoguide.paths import cache_root
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import begin_worker
 from geoguide.pipeline.stages import Stages
 from geoguide.scene import Scene
 
@@ -46,7 +44,7 @@ def export_features(
     """
     write = functools.partial(_export, config=config, folder=Path(folder), cache=cache or cache_root())
     if workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker) as pool:
+        with worker_pool(workers) as pool:
             written = [*pool.map(write, scenes)]
     else:
         written = [*map(write, scenes)]

@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import importlib.util
 import os
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from geoguide import locks
 from geoguide.errors import ConfigError, DataError, first_line
-from geoguide.paths import temporary_root
+from geoguide.paths import check_writable, temporary_root
 
 Answer = TypeVar("Answer")
 # One process may wait for another that generates, prepares its share of the scenes, or scores; the default is half an
@@ -122,6 +123,32 @@ class Ranks:
         Raises:
             LostRankError: Another process is gone.
         """
+
+    def need_shared(self, folder: Path) -> None:
+        """Refuse a folder that lies on another disk for other processes: each machine would do the work of all.
+
+        Args:
+            folder: Where what one process has made is read by all.
+
+        Raises:
+            DataError: Not every process sees what the first one puts there.
+            LostRankError: The same in the other processes, since the first one says it; or another process is gone.
+        """
+        if self.size == 1:
+            return
+        check_writable(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.NamedTemporaryFile(dir=folder, prefix=".shared-")
+            if self.first
+            else contextlib.nullcontext() as mark
+        ):
+            name = self.of_first(lambda: "" if mark is None else Path(mark.name).name)
+            blind = [rank for rank, seen in enumerate(self.gather((folder / name).is_file())) if not seen]
+        if blind:
+            told = f"process {blind[0]} of {self.size} has another disk there; all machines must share it"
+            told = f"{folder}: {told} ($GEOGUIDE_DATA names the folder above)"
+            raise DataError(told) if self.first else LostRankError(told)
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Average the gradients over the processes, in place.

@@ -263,17 +263,17 @@ class Stages:
             geometry=IndexedRows(kept["rows"], kept["index"]) if "index" in kept else kept["rows"],
             lifted=kept["lifted"],
             seen_by=kept["views"],
-            superpoints=self.superpoints[chosen],
+            superpoints=IndexedRows(self.superpoints, chosen),
             masks=self.masks.restricted(chosen),
             means=means if self.config.pooling.means == "exact" else None,
             whole=WholeCloud(self.arrays["points"], self.arrays["colors"], chosen),
         )
 
     def _annotated(self, chosen: np.ndarray | None = None) -> dict[str, Any]:
-        """What a prepared scene has of the scene itself, of all points or some."""
+        """What a prepared scene has of the scene itself, of all points or some; nothing is copied into memory."""
         found = {name: self.arrays.get(name) for name in ("points", "colors", "labels", "instances")}
         if chosen is not None:
-            found = {name: None if values is None else values[chosen] for name, values in found.items()}
+            found = {name: None if values is None else IndexedRows(values, chosen) for name, values in found.items()}
         frames, lost = self.arrays["frames"].tolist()
         return asdict(self.identity) | found | {"frames": (frames, lost), "source": self.source}
 

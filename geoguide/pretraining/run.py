@@ -2,8 +2,6 @@
 
 import functools
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,8 +10,8 @@ from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
 from geoguide.ops.devices import resolve_device
+from geoguide.ops.workers import worker_pool
 from geoguide.paths import alone_beside, write_text
-from geoguide.pipeline.prepare import begin_worker
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.loop import Pretraining, pretrain
 from geoguide.pretraining.rooms import Identity, identity, make_rooms, read_cloud
@@ -86,7 +84,7 @@ def read_world(
     if workers == 1:
         parts = list(tqdm(map(read, folders), **told))
     else:
-        with ProcessPoolExecutor(workers, get_context("spawn"), begin_worker) as pool:
+        with worker_pool(workers) as pool:
             parts = list(tqdm(pool.map(read, folders), **told))
     return [cloud for part in parts for cloud in part], [identity(folder) for folder in folders]
 

@@ -261,9 +261,14 @@ def by_seed(lines: pd.DataFrame, row: Row, metric: str = "miou") -> pd.Series:
     Raises:
         InputError: The facts fit several experiments, so that a seed has several scores.
     """
-    scores = only(lines, row).set_index("seed")[metric].astype(float)
-    require(scores.index.is_unique, f"row must name one experiment, found several with {dict(row)}")
-    return scores
+    return _by_seed(only(lines, row), metric)
+
+
+def _by_seed(mine: pd.DataFrame, metric: str) -> pd.Series:
+    """The scores of a row's lines, float indexed by seed."""
+    unique = mine["seed"].is_unique
+    require(unique, "" if unique else f"row must name one experiment, found {', '.join(mine['id'].map(str))}")
+    return pd.Series(mine[metric].to_numpy(float), mine["seed"], name=metric)
 
 
 def paired(lines: pd.DataFrame, row: Row, reference: Row, metric: str = "miou") -> np.ndarray:
@@ -278,7 +283,11 @@ def paired(lines: pd.DataFrame, row: Row, reference: Row, metric: str = "miou") 
     Returns:
         First minus second, float [seeds that both have].
     """
-    return (by_seed(lines, row, metric) - by_seed(lines, reference, metric)).dropna().to_numpy(float)
+    return _paired(only(lines, row), only(lines, reference), metric)
+
+
+def _paired(mine: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> np.ndarray:
+    return (_by_seed(mine, metric) - _by_seed(theirs, metric)).dropna().to_numpy(float)
 
 
 def against(lines: pd.DataFrame, row: Row, reference: Row, metric: str = "miou") -> np.ndarray:
@@ -293,24 +302,35 @@ def against(lines: pd.DataFrame, row: Row, reference: Row, metric: str = "miou")
     Returns:
         First minus second, float [seeds that have both scores].
     """
-    if trains_nothing(lines, reference):
-        gap = by_seed(lines, row, metric) - float(only(lines, reference)[metric].iat[0])
-        return gap.dropna().to_numpy(float)
-    return paired(lines, row, reference, metric)
+    return gap_of(only(lines, row), only(lines, reference), metric)
 
 
-def trains_nothing(lines: pd.DataFrame, row: Row) -> bool:
+def gap_of(mine: pd.DataFrame, theirs: pd.DataFrame, metric: str = "miou") -> np.ndarray:
+    """As `against`, of rows whose lines were picked before.
+
+    Args:
+        mine: The lines of the first row.
+        theirs: The lines of the second.
+        metric: Column.
+
+    Returns:
+        First minus second, float [seeds that have both scores].
+    """
+    if trains_nothing(theirs):
+        return (_by_seed(mine, metric) - float(theirs[metric].iat[0])).dropna().to_numpy(float)
+    return _paired(mine, theirs, metric)
+
+
+def trains_nothing(mine: pd.DataFrame) -> bool:
     """Whether a row is a single experiment without a training, whose score stands for every seed.
 
     Args:
-        lines: See `records.frame`.
-        row: Facts of the row.
+        mine: The lines of the row.
 
     Returns:
         True for 2D fusion, say.
     """
-    one = only(lines, row)
-    return len(one) == 1 and bool(one["converged"].isna().all())
+    return len(mine) == 1 and bool(mine["converged"].isna().all())
 
 
 def converged(lines: pd.DataFrame) -> str:
@@ -339,8 +359,20 @@ def settled(lines: pd.DataFrame, *rows: Row) -> bool:
     Returns:
         True where more than half of each row's had.
     """
-    trained = [_judged(only(lines, row)) for row in rows]
-    return all(done.empty or done.astype(bool).mean() > 0.5 for done in trained)
+    return all(has_settled(only(lines, row)) for row in rows)
+
+
+def has_settled(mine: pd.DataFrame) -> bool:
+    """As `settled`, of one row whose lines were picked before.
+
+    Args:
+        mine: The lines of the row.
+
+    Returns:
+        True where more than half had.
+    """
+    done = _judged(mine)
+    return done.empty or bool(done.astype(bool).mean() > 0.5)
 
 
 def _judged(lines: pd.DataFrame) -> pd.Series:

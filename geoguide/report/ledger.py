@@ -4,20 +4,22 @@ A verdict is about a claim, and is given here alone: other chapters show differe
 (`ledger_page.story`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from scipy import stats
 
 from geoguide.datasets.config import Edition
 from geoguide.experiments import profiles, regime
-from geoguide.experiments.facts import Row
 from geoguide.experiments.records import SCORE, Record, frame, only, pick, read_all
 from geoguide.frozen import config_hash
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import cross_domain as transfer
 from geoguide.report import evidence, long_tail
 from geoguide.report.claim_tests import HERE, SEEDS, TOGETHER, WORLDS, ClaimTest, claim_tests, own_models
+from geoguide.report.claims import CLAIMS
 from geoguide.report.evidence import Estimate, Side
 from geoguide.report.labels import row_label
 from geoguide.report.rows import ABLATION
@@ -27,6 +29,7 @@ from geoguide.report.worlds import world_lines
 
 EDITIONS: tuple[Edition, ...] = ("large", "small")
 COLUMNS = ("claim", "verdict", "test", "difference", "metric", "over", "p", "edition", "of", "says", "aside")
+NAMED = tuple(claim.name for claim in CLAIMS)
 DRAWS = 2000  # of scenes, for a standard error: it then varies by 2 % from seed to seed
 
 
@@ -48,10 +51,10 @@ def ledger_lines(edition: Edition, found: Sequence[Record] | None = None) -> pd.
     usual = pick(at_home, {"teacher": frozenset(own_models(edition).values())})
     parts = [frame(at_home, edition=edition)]
     if edition == "large":
-        few = [*profiles.quality(), *profiles.dose_response()]
-        if controls := pick(_among(found, [*regime.ablation(), *regime.longer(), *few]), {"plain": False}):
+        asked = map(_hashes, (regime.ablation, regime.longer, profiles.quality, profiles.dose_response))
+        if controls := pick(_among(found, *asked), {"plain": False}):
             parts.append(frame(controls, edition=edition))
-    if moved := [*_among(found, profiles.cross_domain(edition)), *usual]:
+    if moved := [*_among(found, _hashes(profiles.cross_domain, edition)), *usual]:
         parts.append(transfer.claim_lines(moved, edition))
     if houses := pick(usual, {"tested_on": "matterport3d"}):
         sizes = long_tail.by_size(houses, edition)
@@ -60,52 +63,38 @@ def ledger_lines(edition: Edition, found: Sequence[Record] | None = None) -> pd.
     lines = lines.drop_duplicates(["id", "tested_on", "label_set", "measure"]).assign(over=SEEDS)
     if edition == "large":
         return lines
-    anew = world_lines(_among(found, [*profiles.ablation(), *profiles.worlds()])).assign(over=WORLDS)
+    anew = world_lines(_among(found, _hashes(profiles.ablation), _hashes(profiles.worlds))).assign(over=WORLDS)
     return pd.concat([lines, anew], ignore_index=True)
 
 
-def _among(found: Sequence[Record], configs: Iterable[ExperimentConfig]) -> list[Record]:
-    """Those of the records that are of some experiments, in their order."""
+def _among(found: Sequence[Record], *asked: Sequence[str]) -> list[Record]:
+    """Those of the records that have some ids, in the order of these."""
     held = {record.id: record for record in found}
-    return [held[name] for name in map(config_hash, configs) if name in held]
+    return [held[name] for names in asked for name in names if name in held]
 
 
-def records_of(lines: pd.DataFrame, row: Row, held: Mapping[str, Record]) -> dict[int, Record]:
-    """The records of a row.
-
-    Args:
-        lines: See `ledger_lines`.
-        row: Facts of the row.
-        held: Records by id.
-
-    Returns:
-        By seed; those without a record (the floor) are left out.
-    """
-    mine = only(lines, row)
-    return {seed: held[name] for seed, name in zip(mine["seed"], mine["id"], strict=True) if name in held}
+@functools.cache
+def _hashes(profile: Callable[..., list[ExperimentConfig]], *of: Edition) -> tuple[str, ...]:
+    """The ids that the records of a profile have; kept, since it takes longer to make than to look through them."""
+    return tuple(map(config_hash, profile(*of)))
 
 
-def difference(
-    lines: pd.DataFrame, first: Row, second: Row, metric: str, held: Mapping[str, Record] | None = None
+def _difference(
+    test: ClaimTest, first: pd.DataFrame, second: pd.DataFrame, metric: str, held: Mapping[str, Record]
 ) -> Estimate:
-    """The difference of two rows, over seeds and, where both keep the counts of their scenes, over scenes too.
+    """The difference of a test's rows, over seeds and, where both keep the counts of their scenes, over scenes too.
 
-    Args:
-        lines: See `ledger_lines`.
-        first: Facts of a row.
-        second: Facts of the row that is subtracted.
-        metric: miou or macc.
-        held: Records by id; None for an interval over seeds alone.
-
-    Returns:
-        The estimate, paired by seed.
+    `first` and `second` are the lines of its rows, `held` records by id; without any the interval is over seeds alone.
     """
-    gap = evidence.against(lines, first, second, metric)
-    mine, theirs = (records_of(lines, row, held or {}) for row in (first, second))
-    still = evidence.trains_nothing(lines, second)
+    gap = evidence.gap_of(first, second, metric)
+    mine, theirs = (  # by seed; those without a record (the floor) are left out
+        {seed: held[name] for seed, name in zip(lines["seed"], lines["id"], strict=True) if name in held}
+        for lines in (first, second)
+    )
+    still = evidence.trains_nothing(second)
     seeds = sorted(mine if still else mine.keys() & theirs.keys())
-    scored = first.get("measure") == SCORE == second.get("measure") and first.get("over") == SEEDS
-    label_set = first.get("label_set")
+    scored = test.first.get("measure") == SCORE == test.second.get("measure") and test.first.get("over") == SEEDS
+    label_set = test.first.get("label_set")
     pairs = [mine[seed] for seed in seeds], [*theirs.values()] if still else [theirs[seed] for seed in seeds]
     if not scored or len(seeds) != len(gap) or not all(pairs) or not keeps_scenes([*pairs[0], *pairs[1]], label_set):
         return evidence.estimate(gap)
@@ -133,7 +122,11 @@ def together(lines: pd.DataFrame, edition: Edition) -> Estimate:
 
 
 def ledger(
-    lines: pd.DataFrame, edition: Edition, found: Sequence[Record] = (), confidence: float = 0.95
+    lines: pd.DataFrame,
+    edition: Edition,
+    found: Sequence[Record] = (),
+    confidence: float = 0.95,
+    claims: Collection[str] = NAMED,
 ) -> pd.DataFrame:
     """The tests whose rows were run, with their verdicts.
 
@@ -145,22 +138,31 @@ def ledger(
         edition: Of the generated scenes.
         found: Records; where those of a test keep the counts of their scenes, its interval is over scenes too.
         confidence: Of the intervals.
+        claims: Whose tests; those of the others change nothing in theirs, as they are of other families.
 
     Returns:
         A line per test and metric, by claim: `COLUMNS`. `difference` has the bounds of the interval, which are not
         corrected; `p` is.
     """
     held, parts = {record.id: record for record in found}, []
-    for test in claim_tests(edition):
-        if not all(len(only(lines, row)) for row in (test.first, test.second)):
+    lines = lines.copy()  # which puts columns of a type together: lines are then picked several times as fast
+
+    @functools.cache  # tests share their rows
+    def picked(row: frozenset[tuple[str, Any]]) -> tuple[pd.DataFrame, bool]:
+        mine = only(lines, dict(row))
+        return mine, evidence.has_settled(mine)
+
+    for test in (test for test in claim_tests(edition) if test.claim in claims):
+        (first, ready), (second, also) = (picked(frozenset(row.items())) for row in (test.first, test.second))
+        if first.empty or second.empty:
             continue
-        done = evidence.settled(lines, test.first, test.second)
+        done = ready and also
         of = f"{row_label(test.first)} less {row_label(test.second)}"
         for metric in test.metrics:
-            told = difference(lines, test.first, test.second, METRICS[metric], held)
+            told = _difference(test, first, second, METRICS[metric], held)
             if told.seeds:
                 parts.append((test, metric, of, told, done))
-    if (ranks := together(lines, edition)).seeds:
+    if "C6" in claims and (ranks := together(lines, edition)).seeds:
         parts.append((ClaimTest("C6", {}, {}, TOGETHER), "both", "tau", ranks, True))
     rows = []
     for family in dict.fromkeys((test.claim, test.aside) for test, *_ in parts):
@@ -187,18 +189,22 @@ def _over(test: ClaimTest, found: Estimate) -> str:
     return f"{drawn} x {found.scenes} scenes" if found.scenes else drawn
 
 
-def verdicts(editions: Sequence[Edition] = EDITIONS, confidence: float = 0.95) -> pd.DataFrame:
+def verdicts(
+    editions: Sequence[Edition] = EDITIONS, confidence: float = 0.95, claims: Collection[str] = NAMED
+) -> pd.DataFrame:
     """The ledger of all committed records.
 
     Args:
         editions: Of the generated scenes.
         confidence: Of the intervals.
+        claims: See `ledger`.
 
     Returns:
         See `ledger`; the editions' lines stand below each other within a claim.
     """
     found = read_all()
-    parts = [ledger(ledger_lines(edition, found), edition, found, confidence) for edition in editions]
+    parts = [ledger(ledger_lines(edition, found), edition, found, confidence, claims) for edition in editions]
+    parts = [part for part in parts if len(part)] or parts[:1]  # an empty one would take the columns' types away
     return by_claim(pd.concat(parts, ignore_index=True))
 
 

@@ -133,14 +133,14 @@ def story(table: pd.DataFrame, *claims: str, aside: bool = True) -> list[str]:
 
     Args:
         table: See `ledger.verdicts`.
-        claims: C1 to C12.
+        claims: C1 to C12; none: all that the table has.
         aside: Whether tests that do not decide on the claim are told too.
 
     Returns:
         A line of Markdown per test, the verdict first.
     """
     told = []
-    for (claim, test, edition, of), lines in table[table["claim"].isin(claims)].groupby(
+    for (claim, test, edition, of), lines in table[table["claim"].isin(claims or table["claim"])].groupby(
         ["claim", "test", "edition", "of"], sort=False
     ):
         if not aside and lines["aside"].any():

@@ -1,7 +1,7 @@
 """The chapter on real scenes: which records it shows, their table, differences and classes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,7 +129,7 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(lines).sort_values(["scored", "record"], kind="stable")
 
 
-def fall_of(history: Sequence[dict[str, float]]) -> float:
+def fall_of(history: Sequence[Mapping[str, float]]) -> float:
     """By which share the loss of the 2D features fell from the third quarter of a training to the last.
 
     Args:

@@ -4,9 +4,10 @@ Both experiments are scored on scenes drawn anew, the same for both. Records kee
 counts of every scene: those of the large edition do, most of the small edition are older.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -78,9 +79,9 @@ def scene_difference(
     (names, ours), (others, theirs) = (record.scene_sums(label_set) for record in (first, second))
     _same_scenes(first, names, second, others)
     count = len(names)
-    weights = _scene_weights(count, draws, np.random.default_rng(seed))  # [1 + draws, S]
+    drawn = _Draws(count, draws, seed)
     rules = [record.config.protocol.absent_class for record in (first, second)]
-    gap = _means(ours, names, rules[0], weights) - _means(theirs, others, rules[1], weights)  # [1 + draws]
+    gap = _means(ours, names, rules[0], drawn) - _means(theirs, others, rules[1], drawn)  # [1 + draws]
     tail = 100 * (1 - confidence) / 2
     low, high = np.nanpercentile(gap[1:], [tail, 100 - tail])
     return SceneDifference(float(gap[0]), float(low), float(high), count)
@@ -161,29 +162,40 @@ def two_level(
     count = len(first)
     paired = count > 0 and len(second) in (1, count)
     require(paired, f"rows must have a record for each seed, found {count} and {len(second)}")
-    rng = np.random.default_rng(seed)
     names = first[0].scene_sums(label_set)[0]
-    weights = _scene_weights(len(names), draws, rng)  # [1 + draws, S]
+    scenes = _Draws(len(names), draws, seed)
 
     def scores(record: Record) -> np.ndarray:
         held, sums = record.scene_sums(label_set)
         _same_scenes(first[0], names, record, held)
-        return _means(sums, held, record.config.protocol.absent_class, weights, metric)  # [1 + draws]
+        return _means(sums, held, record.config.protocol.absent_class, scenes, metric)  # [1 + draws]
 
     gaps = np.stack([scores(record) for record in first], axis=1)  # [1 + draws, seeds]
     gaps = gaps - np.stack([scores(record) for record in second], axis=1)
+    rng = np.random.default_rng(seed)
+    rng.bit_generator.state = _scene_weights(scenes)[1]
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=draws) / count  # [draws, seeds]
     tail = 100 * (1 - confidence) / 2
     low, high = np.nanpercentile((gaps[1:] * drawn).sum(axis=1), [tail, 100 - tail])
-    scenes = len(names)
-    error = float("inf") if scenes < 2 else np.nanstd(gaps[1:].mean(axis=1), ddof=1) * np.sqrt(scenes / (scenes - 1))
-    return TwoLevel(gaps[0], float(error), scenes, float(low), float(high))
+    many = len(names)
+    error = float("inf") if many < 2 else np.nanstd(gaps[1:].mean(axis=1), ddof=1) * np.sqrt(many / (many - 1))
+    return TwoLevel(gaps[0], float(error), many, float(low), float(high))
 
 
-def _scene_weights(count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each scene is drawn, int64 [1 + draws, S]; first come the scenes as they are."""
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-    return np.concatenate([np.ones((1, count), np.int64), drawn])
+class _Draws(NamedTuple):
+    """Which scenes are drawn: of how many, how often, and from which seed."""
+
+    scenes: int
+    draws: int
+    seed: int
+
+
+@functools.lru_cache(maxsize=4)
+def _scene_weights(drawn: _Draws) -> tuple[np.ndarray, Any]:
+    """How often each scene is drawn, float64 [1 + draws, S], first the scenes as they are; the generator's state."""
+    rng, count = np.random.default_rng(drawn.seed), drawn.scenes
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=drawn.draws)
+    return np.concatenate([np.ones((1, count)), weights]), rng.bit_generator.state
 
 
 def _same_scenes(first: Record, names: tuple[str, ...], second: Record, others: tuple[str, ...]) -> None:
@@ -193,9 +205,15 @@ def _same_scenes(first: Record, names: tuple[str, ...], second: Record, others: 
         raise DataError(f"records {first.id} and {second.id}: scored on other scenes, only one of them on {lacking[0]}")
 
 
+@functools.lru_cache(maxsize=256)
 def _means(
-    sums: ClassSums, names: tuple[str, ...], absent: AbsentRule, weights: np.ndarray, metric: Metric = "miou"
+    sums: ClassSums, names: tuple[str, ...], absent: AbsentRule, scenes: _Draws, metric: Metric = "miou"
 ) -> np.ndarray:
-    """Scores of each draw in %, float64 [B]; `weights` [B, S] for the scenes in the order of their names."""
-    drawn = sums.weighted(weights[:, np.argsort(np.argsort(names))])
+    """Scores of each draw in %, float64 [1 + draws]; kept, since many tests share a row.
+
+    Drawn are the scenes in the order of their names; `names` has that of the sums.
+    """
+    order = np.argsort(names)
+    by_name = ClassSums(*(part[order] for part in (sums.hits, sums.union, sums.totals)))
+    drawn = by_name.weighted(_scene_weights(scenes)[0])
     return 100 * drawn.mean(drawn.iou() if metric == "miou" else drawn.class_accuracy(), absent)

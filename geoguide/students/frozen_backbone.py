@@ -88,7 +88,7 @@ class FrozenBackboneStudent(Student[Adapter]):
         count = len(scene) if self.points_per_step is None else self.points_per_step
         chosen = np.arange(len(scene))
         if len(scene) > count and self.batches == "superpoints":
-            chosen = whole_superpoints(scene.superpoints, count, np.random.default_rng(seed))
+            chosen = whole_superpoints(np.asarray(scene.superpoints), count, np.random.default_rng(seed))
         elif len(scene) > count:
             chosen = np.random.default_rng(seed).choice(len(scene), count, replace=False, shuffle=False)
         return scene.batch(np.sort(chosen), device, draw=seed[-1])
@@ -109,7 +109,8 @@ class FrozenBackboneStudent(Student[Adapter]):
         """F_3d^sem [P, C] for each motion; the scene's files are read again for its normals (see `Student.moved`)."""
         still = scene.load()
         for motion in motions:
-            moved = replace(still, points=motion.points(scene.points), normals=motion.normals(still.normals))
+            points, normals = motion.points(np.asarray(scene.points)), motion.normals(still.normals)
+            moved = replace(still, points=points, normals=normals)
             yield self.network.whole(torch.from_numpy(open_backbone(self.backbone, self.device).encode(moved)))
 
     def saved_adapter(self) -> Adapter:

@@ -256,7 +256,7 @@ class OpenSceneStudent(Student[OpenScene]):
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
         """F_3d^sem [P, C] for each motion, from points and colours alone (see `Student.moved`)."""
         for motion in motions:
-            yield self.network.encode(motion.points(scene.points), scene.colors)
+            yield self.network.encode(motion.points(np.asarray(scene.points)), np.asarray(scene.colors))
 
 
 def openscene_supervision(count: np.ndarray, labels: np.ndarray) -> np.ndarray:

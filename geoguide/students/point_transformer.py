@@ -246,7 +246,8 @@ class PointTransformerStudent(Student[TextPointTransformer]):
         """F_3d^sem [P, C] for each motion; the scene's files are read again for its normals (see `Student.moved`)."""
         still = scene.load()
         for motion in motions:
-            moved = replace(still, points=motion.points(scene.points), normals=motion.normals(still.normals))
+            points, normals = motion.points(np.asarray(scene.points)), motion.normals(still.normals)
+            moved = replace(still, points=points, normals=normals)
             yield self.network.semantic(Surface.of(moved))
 
     def rate_groups(self) -> list[RateGroup]:

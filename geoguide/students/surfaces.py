@@ -74,7 +74,7 @@ class Surfaces:
                 expected = f"scene {scene.name}: a network that reads the scene needs all {len(found.position)} points"
                 raise InputError(f"{expected}, found {len(scene)} prepared")
             if len(found.first) == len(found.position):  # of most scenes all arrays but the normals are mapped files
-                found = Surface(scene.points, scene.colors, found.normals, found.position, found.first)
+                found = Surface(*scene.cloud, found.normals, found.position, found.first)
             self._read[scene.fingerprint] = found
             if len(self._read) > KEPT:
                 self._read.popitem(last=False)

@@ -8,12 +8,11 @@ import abc
 import contextlib
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +23,8 @@ from tqdm import tqdm
 from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
 from geoguide.frozen import to_dict
-from geoguide.locks import alone_in, end_with_parent
+from geoguide.locks import alone_in
+from geoguide.ops.workers import worker_pool
 from geoguide.paths import LOCK, MAKING, replacing, sweep, working_folder, writing
 
 MANIFEST = "manifest.json"
@@ -357,13 +357,9 @@ def _run(jobs: list[Job], workers: int | None) -> Iterator[Job]:
     if workers <= 1:
         yield from map(_make, jobs)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
-    try:
-        futures = [pool.submit(_make, job) for job in jobs]
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with worker_pool(workers, computing=False) as pool:
+        for made in as_completed([pool.submit(_make, job) for job in jobs]):
+            yield made.result()
 
 
 def _make(job: Job) -> Job:

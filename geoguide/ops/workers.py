@@ -1,0 +1,66 @@
+"""Processes that do jobs side by side, on this machine: every pool of the package is started and ended here."""
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Generator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from geoguide.errors import LostWorkerError
+from geoguide.locks import end_with_parent
+
+
+@contextlib.contextmanager
+def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
+    """Processes that do jobs, each begun when it is first needed; it ends with this one, even where that is killed.
+
+    A worker computes on one thread, since there is a worker per core, and of several GPUs it has its own:
+    `resolve_device` names that one in it. Where the block is left by an error, jobs that have not begun are dropped;
+    by Ctrl-C, or what else asks this process to end, the workers are ended at once.
+
+    Args:
+        count: How many, at least 1.
+        computing: Whether jobs use torch; workers that make or copy files are spared its import, which takes seconds.
+
+    Yields:
+        Takes the jobs: functions of modules, with arguments that can be pickled. Their results are to be waited for
+        within the block.
+
+    Raises:
+        LostWorkerError: A worker was killed.
+    """
+    spawn, others = multiprocessing.get_context("spawn"), {*multiprocessing.active_children()}
+    pool = ProcessPoolExecutor(count, spawn, _begin, (spawn.Value("i", 0), computing))
+    try:
+        yield pool
+    except (KeyboardInterrupt, BrokenProcessPool) as error:  # a signal to end is the first too, see `guard`
+        pool.shutdown(wait=False, cancel_futures=True)  # first: where a worker is lost it fails at cancelled jobs
+        mine = {*multiprocessing.active_children()} - others
+        for worker in mine:
+            worker.terminate()
+        for worker in mine:
+            worker.join()
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise LostWorkerError(
+            "a worker process was ended from outside, most often for want of memory: fewer --workers need less"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(begun: Any, computing: bool) -> None:
+    """Start as a worker; `begun` counts those before, a shared number with a lock."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the process that waits ends them
+    end_with_parent()
+    if computing:
+        import torch
+
+        from geoguide.ops.devices import take_gpu
+
+        torch.set_num_threads(1)
+        with begun.get_lock():
+            number, begun.value = begun.value, begun.value + 1
+        take_gpu(number)

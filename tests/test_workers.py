@@ -1,0 +1,104 @@
+"""The pool of worker processes: what a worker begins with, and how it ends."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from geoguide.errors import LostWorkerError
+from geoguide.guard import guarded
+from geoguide.ops import devices, workers
+from geoguide.ops.workers import worker_pool
+
+
+def about(_: int) -> tuple[int, bool, object]:
+    """Of the process that is asked: its threads, whether it has torch, and what Ctrl-C does to it."""
+    with_torch = "torch" in sys.modules
+    return torch.get_num_threads() if with_torch else 0, with_torch, signal.getsignal(signal.SIGINT)
+
+
+def touch(path: Path) -> None:
+    time.sleep(0.02)
+    path.touch()
+
+
+def fail(path: Path) -> None:
+    raise ValueError(path)
+
+
+def end(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_has_one_thread_and_leaves_ctrl_c_to_who_waits() -> None:
+    with worker_pool(1) as pool:
+        assert pool.submit(about, 0).result() == (1, True, signal.SIG_IGN)
+    assert not multiprocessing.active_children()
+
+
+def test_each_worker_has_the_next_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As three of them begin where there are two."""
+    taken, begun = [], multiprocessing.get_context("spawn").Value("i", 0)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: taken.append(f"{count} thread"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(devices.torch.cuda, "set_device", taken.append)
+    for computing in (True, True, False, True):
+        workers._begin(begun, computing)
+    assert taken == ["1 thread", 0, "1 thread", 1, "1 thread", 0]
+
+
+def test_an_error_drops_what_has_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), worker_pool(1, computing=False) as pool:
+        first = pool.submit(fail, Path("broken"))
+        rest = [pool.submit(touch, tmp_path / str(number)) for number in range(50)]
+        first.result()
+    assert len([*tmp_path.iterdir()]) < 50 == len(rest) and rest[-1].cancelled()
+
+
+def test_a_killed_worker_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        with worker_pool(2, computing=False) as pool:
+            [*pool.map(end, range(4))]
+
+    with pytest.raises(LostWorkerError, match="a worker process was ended from outside"):
+        work()
+    assert guarded(work, [], lambda: "again") == 71
+    said = capsys.readouterr().err
+    assert said.startswith("geoguide: a worker process was ended from outside") and said.endswith("need less; again\n")
+    assert said.count("\n") == 1
+
+
+# Whoever calls the package from Python, without the command's guard.
+SCRIPT = """
+import time
+from geoguide.ops.workers import worker_pool
+def hold(number):
+    print("ready", flush=True)
+    time.sleep(60)
+if __name__ == "__main__":
+    with worker_pool(2, computing=False) as pool:
+        [*pool.map(hold, range(8))]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals of POSIX")
+def test_ctrl_c_ends_the_workers_at_once_and_they_say_nothing(tmp_path: Path) -> None:
+    """Those that waited for a job said so in a traceback each, and those at work went on to their end."""
+    script = tmp_path / "script.py"
+    script.write_text("import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" + SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script)], cwd=tmp_path, text=True, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "ready\n"]
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=50)  # a job takes longer
+    assert process.returncode and error.count("Traceback") == 1 and error.splitlines()[-1] == "KeyboardInterrupt"
