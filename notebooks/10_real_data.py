@@ -172,6 +172,22 @@ Markdown(f"Preparing a street scene took {streets['measured'] / streets['predict
 # a slow row is that load, which no record notes. What is predicted is an idle thread.
 
 # %% [markdown]
+# Memory and time of one step by its points and superpoints, on one thread, beside the adapter alone on the same points
+# (`times`). `products` compares the matrix products alone: no way to compute the modules takes less than that.
+
+# %% tags=["hide-input"]
+table = []
+for row in json.loads((bench / "training_step.json").read_text())["rows"]:
+    line = {"points": row["points"], "superpoints": row["superpoints"], "adapter, MB": row["adapter_only"]["peak_mb"]}
+    for name in ("as_written", "works_best"):
+        told, case = name.replace("_", "-"), row[name]
+        line |= {f"{told}, MB": case["peak_mb"], f"{told}, times": case["times_adapter_only"],
+                 f"{told}, products": case["products_times_adapter_only"]}
+    table.append(line)
+formats = {name: "{:,.0f}" if name.endswith(("points", "MB")) else "{:.2f}" for name in table[0]}
+under(pd.DataFrame(table).style.hide(axis="index").format(formats), bench / "training_step.json")
+
+# %% [markdown]
 # **Several GPUs.** A training fits one; rows and seeds need no result of each other. `geoguide replicate --workers N`
 # on a machine with N GPUs gives each worker one of them, so a table takes as long as its rows divided by N. One
 # training by several GPUs is `geoguide train --devices N`: a step then averages N scenes, which makes it another
