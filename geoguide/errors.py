@@ -36,7 +36,7 @@ class ConfigError(GeoGuideError, ValueError):
 
 
 class LostWorkerError(GeoGuideError):
-    """A process that did a part of the work was killed, often by a system that is short of memory."""
+    """A process for a part of the work was killed, often by a system that is short of memory, or could not begin."""
 
 
 class ReadAs(UserWarning):

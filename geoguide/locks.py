@@ -12,10 +12,25 @@ import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from geoguide.errors import LostWorkerError
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+
+GUARD = 'a script that starts workers does so below `if __name__ == "__main__":`, for each worker imports the script'
+
+
+def check_begun() -> None:
+    """Refuse to go on in a worker that is importing the script which started it: it would start workers, too, or wait.
+
+    Raises:
+        LostWorkerError: This is such a worker.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself finds out
+        raise LostWorkerError(f"this worker cannot begin: {GUARD}")
 
 
 def take(handle: int, *, wait: bool = True) -> bool:
@@ -54,11 +69,13 @@ def alone_in(folder: Path) -> Generator[None]:
 
     Raises:
         OSError: There is no such folder, or it is not readable.
+        LostWorkerError: See `check_begun`; else a worker would wait for the process that waits for it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # no locks here
             if not take(handle, wait=False):
+                check_begun()
                 print(f"{folder}: waiting for another process that writes here", file=sys.stderr)
                 take(handle)
         yield

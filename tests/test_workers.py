@@ -49,7 +49,7 @@ def test_each_worker_has_the_next_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(devices.torch.cuda, "set_device", taken.append)
-    for computing in (True, True, False, True):
+    for computing in (True, True, True, False):
         workers._begin(begun, computing)
     assert taken == ["1 thread", 0, "1 thread", 1, "1 thread", 0]
 
@@ -73,6 +73,32 @@ def test_a_killed_worker_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     said = capsys.readouterr().err
     assert said.startswith("geoguide: a worker process was ended from outside") and said.endswith("need less; again\n")
     assert said.count("\n") == 1
+
+
+UNGUARDED = {
+    "data": """
+from geoguide.worlds.rooms.make import make_mini_scannet
+make_mini_scannet("rooms", rooms=(2, 0, 0), workers=2, progress=False)
+""",
+    "pool": """
+from geoguide.ops.workers import worker_pool
+with worker_pool(2, computing=False) as pool:
+    [*pool.map(abs, range(4))]
+""",
+}
+
+
+@pytest.mark.parametrize("kind", UNGUARDED)
+def test_a_script_that_its_workers_would_run_again_is_told(tmp_path: Path, kind: str) -> None:
+    """Where data are made the worker waited for the folder that the script held for it, for ever."""
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED[kind])
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    ended = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert ended.returncode == 1 and "no worker process could begin" in last and 'if __name__ == "__main__":' in last
 
 
 # Whoever calls the package from Python, without the command's guard.

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from geoguide.errors import LostWorkerError
-from geoguide.locks import end_with_parent
+from geoguide.locks import GUARD, check_begun, end_with_parent
 
 
 @contextlib.contextmanager
@@ -29,10 +29,12 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
         within the block.
 
     Raises:
-        LostWorkerError: A worker was killed.
+        LostWorkerError: A worker was killed, or none could begin.
     """
+    check_begun()
     spawn, others = multiprocessing.get_context("spawn"), {*multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(count, spawn, _begin, (spawn.Value("i", 0), computing))
+    begun = spawn.Value("i", 0)
+    pool = ProcessPoolExecutor(count, spawn, _begin, (begun, computing))
     try:
         yield pool
     except (KeyboardInterrupt, BrokenProcessPool) as error:  # a signal to end is the first too, see `guard`
@@ -44,6 +46,8 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
             worker.join()
         if isinstance(error, KeyboardInterrupt):
             raise
+        if not begun.value:
+            raise LostWorkerError(f"no worker process could begin, what it said stands above: {GUARD}") from None
         raise LostWorkerError(
             "a worker process was ended from outside, most often for want of memory: fewer --workers need less"
         ) from None
@@ -55,12 +59,12 @@ def _begin(begun: Any, computing: bool) -> None:
     """Start as a worker; `begun` counts those before, a shared number with a lock."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the process that waits ends them
     end_with_parent()
+    with begun.get_lock():
+        number, begun.value = begun.value, begun.value + 1
     if computing:
         import torch
 
         from geoguide.ops.devices import take_gpu
 
         torch.set_num_threads(1)
-        with begun.get_lock():
-            number, begun.value = begun.value, begun.value + 1
         take_gpu(number)
