@@ -12,8 +12,6 @@ import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from geoguide.errors import LostWorkerError
-
 try:
     import fcntl
 except ImportError:  # Windows
@@ -27,10 +25,10 @@ def check_begun() -> None:
     """Refuse to go on in a worker that is importing the script which started it: it would start workers, too, or wait.
 
     Raises:
-        LostWorkerError: This is such a worker.
+        RuntimeError: This is such a worker; multiprocessing itself would say so later, of the workers it cannot start.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself finds out
-        raise LostWorkerError(f"this worker cannot begin: {GUARD}")
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing finds out
+        raise RuntimeError(f"this worker cannot begin: {GUARD}")
 
 
 def take(handle: int, *, wait: bool = True) -> bool:
@@ -69,7 +67,7 @@ def alone_in(folder: Path) -> Generator[None]:
 
     Raises:
         OSError: There is no such folder, or it is not readable.
-        LostWorkerError: See `check_begun`; else a worker would wait for the process that waits for it.
+        RuntimeError: See `check_begun`; else a worker would wait for the process that waits for it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
