@@ -173,7 +173,7 @@ Markdown(f"Preparing a street scene took {streets['measured'] / streets['predict
 
 # %% [markdown]
 # Memory and time of one step by its points and superpoints, on one thread, beside the adapter alone on the same points
-# (`times`). `products` compares the matrix products alone: no way to compute the modules takes less than that.
+# (`times`). `products` compares the matrix products alone, of which no faster way to do the rest takes less.
 
 # %% tags=["hide-input"]
 table = []
