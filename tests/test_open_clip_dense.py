@@ -260,8 +260,11 @@ def test_positions_are_interpolated_as_open_clip_does(
 
 def test_as_a_teacher_the_cache_keeps_patches(weights: Path, tmp_path: Path) -> None:
     images = [an_image(60, 80, seed) for seed in range(3)]
-    views = [SimpleNamespace(color=lambda image=image: image, color_path=None) for image in images]
-    scene = SimpleNamespace(views=views)
+    views = [
+        SimpleNamespace(name=f"{number}", color=lambda image=image: image, color_path=None)
+        for number, image in enumerate(images)
+    ]
+    scene = SimpleNamespace(name="three", views=views)
     model = dense(weights)
     first = list(ImageTeacher(model, cache=tmp_path, batch=2).features(scene))
     kept = [np.load(path) for path in tmp_path.rglob("*.npy")]
