@@ -240,7 +240,7 @@ Markdown("\n".join(told) or "- No test of the claims C1 and C12 was run on this 
 
 # %% tags=["hide-input"]
 cost = ladder.cost_of_freezing()
-told_by = [*climbers, *find_all(profile("whole-rooms") + [row for row in entire_networks() if row.name == facts.TUNED])]
+told_by = find_all([config for configs in ladder.freezing_rows().values() for config in configs])
 under(Markdown(cost or "*The fine-tuned network, or the frozen one under its schedule, was not run.*"), told_by)
 
 # %% [markdown]

@@ -15,28 +15,18 @@ VERY_LARGE = 2**16  # rows; committed trainings of entire networks have 30,000 a
 ROWS = {"cpu": 2**12, "cuda": 2**15}  # at a time: of 384 float32, 6 MB for the cache, 50 MB for many small cores
 
 
-def is_large(rows: int) -> bool:
-    """Say whether the losses of so many rows are computed in blocks.
+def is_large(rows: int, *, network: bool = False) -> bool:
+    """Say whether so many rows are worked on in blocks.
 
     Args:
         rows: Their number.
+        network: Whether they go through a network so, which takes a seventh of an adapter's step; else their losses are
+            computed so.
 
     Returns:
-        True above `LARGE`.
+        True above `LARGE`; of a network above `VERY_LARGE`.
     """
-    return rows > LARGE
-
-
-def is_very_large(rows: int) -> bool:
-    """Say whether so many rows go through a network in blocks, which takes a seventh of an adapter's step.
-
-    Args:
-        rows: Their number.
-
-    Returns:
-        True above `VERY_LARGE`.
-    """
-    return rows > VERY_LARGE
+    return rows > (VERY_LARGE if network else LARGE)
 
 
 def blocks(rows: Tensor) -> Iterator[slice]:

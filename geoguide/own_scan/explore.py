@@ -134,7 +134,7 @@ class Exploration:
 
     @property
     def _views(self) -> tuple[View, ...]:
-        return tuple(view for view in self.scan.scene.views if view.has_pose)
+        return self.scan.scene.with_poses().views
 
     def colors(self, coloring: Coloring = "labels", word: str | None = None) -> np.ndarray:
         """Colour the points.

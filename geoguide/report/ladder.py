@@ -93,31 +93,37 @@ def steps_up(folder: Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["step", "mIoU", "seeds", "the upper rung is better"])
 
 
+def freezing_rows() -> dict[str, list[ExperimentConfig]]:
+    """What sets a fine-tuned network apart from the adapter on the frozen one: its schedule, and freezing (claim C1).
+
+    Returns:
+        The experiments of few seeds on the small edition by what they are, those of `cost_of_freezing` first.
+    """
+    seeds = presets.LONG_SEEDS
+    adapter, full = [presets.adapter_only(seed) for seed in seeds], [presets.preset(seed=seed) for seed in seeds]
+    return {
+        "the adapter": adapter,
+        "in whole rooms that are augmented, for as long as a network that is trained whole": _in_rooms(adapter),
+        "that network fine-tuned": [presets.point_transformer(seed=seed) for seed in seeds],
+        "the adapter in whole rooms for as long, not augmented": _in_rooms(adapter, augmented=False),
+        "works-best": full,
+        "works-best in whole rooms that are augmented": _in_rooms(full),
+        "the adapter taught by labels": [ladder.bound(seed) for seed in seeds],
+    }
+
+
 def cost_of_freezing(folder: Path | None = None) -> str:
-    """What sets the fine-tuned network apart from the adapter on the frozen one: the schedule, and freezing (claim C1).
+    """Tell the schedule from freezing.
 
     Args:
         folder: See `by_seed`.
 
     Returns:
-        Markdown of the small edition: a line for each row of `profiles.whole_rooms` and those it is compared with, and
-        the paired differences. Empty where the adapter, the frozen network under the fine-tuned one's schedule, or the
-        fine-tuned one was not run.
+        Markdown: a line for each of `freezing_rows` that was run, and the paired differences between the first three.
+        Empty where one of these was not run.
     """
-    seeds = presets.LONG_SEEDS
-    adapter = [presets.adapter_only(seed) for seed in seeds]
-    full = [presets.preset(seed=seed) for seed in seeds]
-    rows = {
-        "the adapter": adapter,
-        "in whole rooms, for as long as a network that is trained whole": _in_rooms(adapter, augmented=False),
-        "in whole rooms that are augmented": _in_rooms(adapter),
-        "that network fine-tuned": [presets.point_transformer(seed=seed) for seed in seeds],
-        "works-best": full,
-        "works-best in whole rooms that are augmented": _in_rooms(full),
-        "the adapter taught by labels": [ladder.bound(seed) for seed in seeds],
-    }
-    scores = {name: by_seed(configs, folder) for name, configs in rows.items()}
-    plain, _, still, tuned, *_ = scores.values()
+    scores = {name: by_seed(configs, folder) for name, configs in freezing_rows().items()}
+    plain, still, tuned, *_ = scores.values()
     if not (plain and still and tuned):
         return ""
     shown = [f"- {name}: {_mean(found)}, of {len(found)}" for name, found in scores.items() if found]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.ops.blocks import blocks, is_very_large, same_precision
+from geoguide.ops.blocks import blocks, is_large, same_precision
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
@@ -94,7 +94,7 @@ class Adapter(nn.Module):
             raise InputError(f"adapter input must be [P, {self.in_width}], found {list(geometry.shape)}")
         # An exported graph takes any number of points, so nothing in it may ask for that number.
         trains = torch.is_grad_enabled() and not geometry.requires_grad and not torch.compiler.is_exporting()
-        if trains and is_very_large(len(geometry)):
+        if trains and is_large(len(geometry), network=True):
             return _ByBlocks.apply(geometry, self, *self.parameters())
         return self.layers(self._standard(geometry))
 

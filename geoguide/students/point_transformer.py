@@ -15,7 +15,7 @@ from geoguide.errors import ConfigError
 from geoguide.frozen import check_choices
 from geoguide.method.batch import Batch
 from geoguide.ops.arrays import as_config_error, number
-from geoguide.ops.blocks import is_very_large
+from geoguide.ops.blocks import is_large
 from geoguide.ops.devices import put
 from geoguide.prepared import PreparedScene
 from geoguide.students.adapter import Adapter, AdapterConfig
@@ -76,7 +76,7 @@ class VoxelizedBatch(Batch):
     @property
     def is_large(self) -> bool:
         """Whether losses are computed in blocks: of very many points alone, as the network takes most of a step."""
-        return is_very_large(len(self))
+        return is_large(len(self), network=True)
 
 
 class TextPointTransformer(nn.Module):
