@@ -100,9 +100,32 @@ def test_intensity_is_shown_where_the_fields_of_colours_are_empty(laspy, cloud, 
     data.intensity = np.arange(3000) * 20
     data.write(path)
     found = read_las(path)
-    assert np.array_equal(found.colors, np.repeat(np.arange(3000)[:, None] * 20, 3, axis=1))
+    np.testing.assert_allclose(found.colors, np.minimum(np.c_[[np.arange(3000) / 2969.01] * 3].T, 1) * 65535, atol=1)
     assert found.said == ("no colours: intensity is shown as grey",)
     np.testing.assert_allclose(found.points, points, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "strength", [np.arange(3000) % 256, np.arange(3000) % 4096, np.linspace(0, 1, 3000), np.linspace(-30, 0, 3000)]
+)
+def test_e57_without_colours_shows_its_intensity(pye57, cloud, tmp_path: Path, strength: np.ndarray) -> None:
+    """In any unit: 8 or 12 bits, a share, decibels; also beside colours that nobody filled."""
+    points, colors = cloud
+    scan = e57_scan(points, None) | {"intensity": strength.astype(np.float32)}
+    for given in (scan, scan | e57_scan(points, 0 * colors)):
+        found = surveys.read_e57(write_e57(pye57, tmp_path / "a.e57", [given]))
+        assert found.said == (surveys.SHOWN_AS_GREY,)
+        assert (np.diff(found.colors[np.argsort(strength), 0].astype(int)) >= 0).all()
+        assert 25000 < np.median(found.colors) < 40000 and (found.colors == found.colors[:, :1]).all()
+    colored = surveys.read_e57(write_e57(pye57, tmp_path / "b.e57", [scan | e57_scan(points, colors)]))
+    assert np.array_equal(colored.colors, colors) and colored.said == ()
+
+
+def test_intensity_without_a_number_or_of_one_value() -> None:
+    """As grey: nothing is invented where there is nothing to see."""
+    assert not surveys.grey_of(np.zeros(5)).any() and not surveys.grey_of(np.full(3, np.nan)).any()
+    assert surveys.grey_of(np.array([np.nan, -np.inf, 0, 2.0]))[:, 0].tolist() == [0, 0, 0, 65535]
+    assert surveys.grey_of(np.r_[np.zeros(500), 7])[:, 2].tolist() == [0] * 500 + [65535]
 
 
 @pytest.mark.parametrize(

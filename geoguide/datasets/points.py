@@ -79,7 +79,7 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     - pth, pt: OpenScene's (coords, colors, labels) with colours in [-1, 1] and labels -100 or 255 for void, or a
       dictionary with the names of an npz file (Pointcept); no pickled code is run.
 
-    Without colours the cloud is grey, with one warning; intensity (bin, las, laz; not e57) is shown as grey.
+    Without colours the cloud is grey, with one warning; intensity (bin, las, laz, e57) is shown as grey.
     `cloud_scene` decides what the numbers mean: unit, origin, scale of colours, normals.
 
     Args:

@@ -16,8 +16,10 @@ from geoguide.errors import DataError, first_line
 
 LAS = (".las", ".laz")
 COORDINATES = (("cartesianX", "cartesianY", "cartesianZ"), ("sphericalRange", "sphericalAzimuth", "sphericalElevation"))
-COLUMNS, INTENSITY = ("red", "green", "blue"), ("intensity",) * 3  # of LAS
+COLUMNS, INTENSITY = ("red", "green", "blue"), ("intensity",)  # of LAS
 COLORS = ("colorRed", "colorGreen", "colorBlue")
+BRIGHT = 99  # percentile of the intensities that is shown as white: scanners use 8, 11, 12 or all 16 bits, or decibels
+SHOWN_AS_GREY = "no colours: intensity is shown as grey"
 STEP = 1e-4  # of written coordinates, in the file's unit
 REACH = 2**31 - 1  # steps from the offset that LAS can say
 DEEP = 257  # times a colour of 8 bits is the same one of 16
@@ -44,7 +46,7 @@ class Survey(NamedTuple):
 
     Attributes:
         points: float64 [P, 3] in the file's own coordinates.
-        colors: uint8 or uint16 [P, 3]; None where there are none.
+        colors: uint16 [P, 3]; None where there are none.
         said: What was decided, one sentence each.
     """
 
@@ -76,6 +78,8 @@ def read_las(path: Path) -> Survey:
         if columns is COLUMNS and not colors.any():  # fields that nobody filled
             columns = INTENSITY
             points, colors, found = _las_rows(laspy, path, columns)
+        if columns is INTENSITY:
+            colors = grey_of(colors[:, 0])
     except (laspy.errors.LaspyException, *_DAMAGES) as error:
         raise DataError(f"{path}: not a readable LAS file, truncated? ({first_line(error)})") from None
     if found != len(points):
@@ -83,22 +87,42 @@ def read_las(path: Path) -> Survey:
     said = ("a labelled scan: its colours are those of its labels",) if {"label", "score"} <= names else ()
     if not colors.any():
         return Survey(points, None, said)
-    return Survey(points, colors, said + (("no colours: intensity is shown as grey",) if columns is INTENSITY else ()))
+    return Survey(points, colors, said + ((SHOWN_AS_GREY,) if columns is INTENSITY else ()))
+
+
+def grey_of(intensity: np.ndarray) -> np.ndarray:
+    """Show how strong the echoes were, which every scanner says in a unit of its own.
+
+    Args:
+        intensity: Integers or floats [P]; what is not finite counts as no echo.
+
+    Returns:
+        uint16 [P, 3], from black for 0 (or for the weakest, where some are negative) to white for percentile `BRIGHT`.
+    """
+    found = np.isfinite(intensity)
+    if not found.any():
+        return np.zeros((len(intensity), 3), np.uint16)
+    low, high = min(0, intensity[found].min()), np.percentile(intensity[found], BRIGHT)
+    high = high if high > low else intensity[found].max()  # nearly all are the weakest
+    grey = (np.where(found, intensity, low) - low) / max(high - low, np.finfo(float).tiny)
+    return np.repeat(np.rint(np.minimum(grey, 1) * np.iinfo(np.uint16).max).astype(np.uint16)[:, None], 3, axis=1)
 
 
 def _las_rows(laspy: Any, path: Path, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Coordinates float64 [P, 3] of a LAS or LAZ file, three of its columns uint16 [P, 3], and how many rows it has.
+    """Coordinates float64 [P, 3] of a LAS or LAZ file, some of its columns uint16 [P, K], and how many rows it has.
 
     They are read `ROWS` points at a time.
     """
     with laspy.open(path) as reader:
         count, found = reader.header.point_count, 0
-        points, colors = np.empty((count, 3)), np.empty((count, 3), np.uint16)
+        points, colors = np.empty((count, 3)), np.empty((count, len(columns)), np.uint16)
         with np.errstate(over="ignore", invalid="ignore"):  # of a damaged scale: such points are refused later
             for chunk in reader.chunk_iterator(ROWS):
                 rows = slice(found, found + len(chunk))
-                for place, (axis, name) in enumerate(zip("xyz", columns, strict=True)):
-                    points[rows, place], colors[rows, place] = chunk[axis], chunk[name]
+                for place, axis in enumerate("xyz"):
+                    points[rows, place] = chunk[axis]
+                for place, name in enumerate(columns):
+                    colors[rows, place] = chunk[name]
                 found += len(chunk)
     return points, colors, found
 
@@ -161,7 +185,7 @@ def read_e57(path: Path) -> Survey:
         path: The file.
 
     Returns:
-        Points and colours; None for these unless every scan has them.
+        Points and colours; without, the intensity as grey; None for these unless every scan has one or the other.
 
     Raises:
         DataError: The extra is not installed, or the file is missing, truncated or of another kind.
@@ -172,16 +196,13 @@ def read_e57(path: Path) -> Survey:
         file = pye57.E57(str(path))
         try:
             headers = [file.get_header(number) for number in range(file.scan_count)]
-            colored = all(set(COLORS) <= set(header.point_fields) for header in headers)
-            most, found, valid = sum(header.point_count for header in headers), 0, 0
-            points, colors = np.empty((most, 3)), np.empty((most if colored else 0, 3), np.uint16)
-            for number, header in enumerate(headers):
-                for part in _scan_parts(pye57, file, number, header, colored):
-                    rows = slice(valid, valid + len(part.points))
-                    points[rows] = part.points
-                    if part.colors is not None:
-                        colors[rows] = part.colors
-                    found, valid = found + part.read, rows.stop
+            most = sum(header.point_count for header in headers)
+            every = set.intersection(*({*header.point_fields} for header in headers)) if headers else set()
+            shown = next((names for names in (COLORS, INTENSITY) if set(names) <= every), ())
+            points, colors, found = _e57_rows(pye57, file, headers, shown)
+            if shown is COLORS and not colors.any() and set(INTENSITY) <= every:  # fields that nobody filled
+                shown = INTENSITY
+                points, colors, found = _e57_rows(pye57, file, headers, shown)
         finally:
             file.close()
     except (pye57.libe57.E57Exception, *_DAMAGES) as error:
@@ -190,10 +211,32 @@ def read_e57(path: Path) -> Survey:
         raise DataError(f"{path}: holds no scan")
     if found != most:
         raise DataError(f"{path}: truncated: its scans count {most} points, found {found}")
-    said = () if valid == found else ("points that the scanner marks as invalid are left out",)
+    said = () if len(points) == found else ("points that the scanner marks as invalid are left out",)
     if len(headers) > 1:
         said = (f"{len(headers)} scans, each where its pose says", *said)
-    return Survey(points[:valid], colors[:valid] if colored else None, said)
+    colors = grey_of(colors[:, 0]) if shown is INTENSITY else colors
+    if not colors.any():
+        return Survey(points, None, said)
+    return Survey(points, colors, said + ((SHOWN_AS_GREY,) if shown is INTENSITY else ()))
+
+
+def _e57_rows(
+    pye57: Any, file: Any, headers: Sequence[Any], shown: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Valid points float64 [P, 3] of an E57 file's scans, their columns [P, K], and how many rows all of them have."""
+    most, found, valid = sum(header.point_count for header in headers), 0, 0
+    points, colors = np.empty((most, 3)), np.empty((most, len(shown)), _kind(shown))
+    for number, header in enumerate(headers):
+        for part in _scan_parts(pye57, file, number, header, shown):
+            rows = slice(valid, valid + len(part.points))
+            points[rows], colors[rows] = part.points, part.colors
+            found, valid = found + part.read, rows.stop
+    return points[:valid], colors[:valid], found
+
+
+def _kind(shown: tuple[str, ...]) -> str:
+    """The type that columns of an E57 file are read as: scanners write intensities as whole numbers or as others."""
+    return "f4" if shown is INTENSITY else "u2"
 
 
 class _Read(NamedTuple):
@@ -201,18 +244,19 @@ class _Read(NamedTuple):
 
     read: int
     points: np.ndarray
-    colors: np.ndarray | None
+    colors: np.ndarray
 
 
-def _scan_parts(pye57: Any, file: Any, number: int, header: Any, colored: bool) -> Iterator[_Read]:
+def _scan_parts(pye57: Any, file: Any, number: int, header: Any, shown: tuple[str, ...]) -> Iterator[_Read]:
     """One scan of an E57 file, `ROWS` points at a time."""
     names = header.point_fields
     columns = next((each for each in COORDINATES if set(each) <= set(names)), None)
     if columns is None:
         raise ValueError(f"scan {number} has no coordinates, only {', '.join(names)}")
     state = "cartesianInvalidState" if columns is COORDINATES[0] else "sphericalInvalidState"
-    colors = COLORS if colored else ()
-    kinds = dict.fromkeys(columns, "f8") | dict.fromkeys(colors, "u2") | ({state: "i1"} if state in names else {})
+    kinds = (
+        dict.fromkeys(columns, "f8") | dict.fromkeys(shown, _kind(shown)) | ({state: "i1"} if state in names else {})
+    )
     if not header.point_count:
         return
     arrays = {name: np.zeros(min(header.point_count, ROWS), kind) for name, kind in kinds.items()}
@@ -225,9 +269,9 @@ def _scan_parts(pye57: Any, file: Any, number: int, header: Any, colored: bool) 
         points = _cartesian(points) if columns is COORDINATES[1] else points
         if header.has_pose():
             points = file.to_global(points, header.rotation, header.translation)
-        rgb = np.stack([arrays[name][:count] for name in colors], axis=1) if colors else None
+        colors = np.stack([arrays[name][:count] for name in shown], axis=1) if shown else np.empty((count, 0))
         valid = arrays[state][:count] == 0 if state in arrays else np.ones(count, bool)
-        yield _Read(count, points[valid], None if rgb is None else rgb[valid])
+        yield _Read(count, points[valid], colors[valid])
 
 
 def _cartesian(places: np.ndarray) -> np.ndarray:
