@@ -205,6 +205,9 @@ class Train(Place):
     masks: str = "geometry"
     """Instance masks: geometry, learned (a packaged network), learned+geometry, annotation (an oracle), or a folder of
     Mask3D's output or of a submission to ScanNet's benchmark, with an index SCENE.txt for each scene."""
+    augment: bool = False
+    """Let the frozen network read whole scenes, augmented, anew in every step, in place of features that were computed
+    once: much slower, and better (chapter 01). Not for joined backbones."""
     out: Path | None = None
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: Device = "auto"
@@ -273,13 +276,16 @@ class Train(Place):
             The experiment.
 
         Raises:
-            ConfigError: So many processes cannot share it, or as `place`.
+            ConfigError: So many processes cannot share it, `augment` with joined backbones, or as `place`.
         """
         from geoguide.experiments import presets
         from geoguide.instances.scene_masks import parse_masks
 
         processes = self.devices * self.nodes
-        config = self.place(presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition))
+        plain = presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition)
+        config = self.place(presets.in_whole_rooms(plain) if self.augment else plain)
+        if self.augment and len(config.backbone.parts) > 1:
+            raise ConfigError(f"--augment needs a backbone that is one network, found {config.backbone.name}")
         batches = processes if self.batches_per_step is None else self.batches_per_step
         config = config.replace(masks=parse_masks(self.masks), train__batches_per_step=batches)
         config.train.check_processes(processes)

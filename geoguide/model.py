@@ -485,9 +485,15 @@ def from_fit(fitted: "Fit", config: "ExperimentConfig") -> GeoGuideModel:
         The model.
 
     Raises:
-        InputError: The student has no adapter: an entire network was trained.
+        InputError: The student has no adapter, as an entire network was trained; or its adapter reads only one of
+            joined backbones.
     """
     adapter = fitted.student.saved_adapter()
+    if adapter is None:
+        raise InputError("only an adapter on a frozen backbone can be saved as a model, found an entire network")
+    width = open_backbone(config.backbone, "cpu").width
+    if adapter.in_width != width:
+        raise InputError(f"the adapter reads {adapter.in_width} channels, {config.backbone.name} gives {width}")
     simulated = all(scene.provenance == "mini" for scene in fitted.trained_on)
     teacher = config.teacher_name or ("simulated teacher" if simulated else "2D features made elsewhere")
     if config.text.assumed:

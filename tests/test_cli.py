@@ -128,6 +128,10 @@ def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
         (["replicate", "--profile", "main", "--features", "caffe:x"], "unknown teacher 'caffe:x'"),
         (["train", "--text", "clip-vit-b32"], "text must be minilm, the space of OpenSeg-like, found clip-vit-b32"),
         (["train", "--text", "word2vec", "--features", "own:a:b"], "text.encoder must be one of minilm"),
+        (
+            ["train", "--augment", "--backbone", "sonata-mini+descriptors"],
+            "--augment needs a backbone that is one network, found sonata-mini+descriptors",
+        ),
         (["train", "--backbone", "resnet"], "backbone.name must be one of"),
         (["replicate", "--steps", "3"], "--steps belongs to --profile main"),
         (["replicate", "--backbone", "sonata"], "--backbone belongs to --profile main"),

@@ -1,6 +1,7 @@
 """The backbone's own network as a student: it starts as the frozen backbone, moves from there, and learns."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from geoguide.backbones.point_transformer_layers import DropPath
 from geoguide.backbones.sonata import encoder_input
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.frozen import config_hash
+from geoguide.model import from_fit, load
 from geoguide.pipeline import train as module
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.student import new_student
@@ -59,6 +61,26 @@ def test_without_a_rate_it_stays_the_frozen_backbone(config: ExperimentConfig, t
     mean, deviation = geometry_statistics(tiny_scenes["train"])
     torch.testing.assert_close(found.network.head.mean, mean, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found.network.head.deviation, deviation, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_what_is_saved_of_a_training_in_whole_rooms(
+    config: ExperimentConfig, tiny_scenes: Scenes, tmp_path: Path, rate: float
+) -> None:
+    """Of a frozen encoder an adapter, which labels as the student does; of one that learns nothing."""
+    rated = config.replace(point_transformer__encoder_rate=rate)
+    fitted = fit(rated, train=tiny_scenes["train"], val=tiny_scenes["val"], device="cpu", progress=False)
+    if rate:
+        with pytest.raises(InputError, match="only an adapter on a frozen backbone can be saved as a model"):
+            from_fit(fitted, rated)
+        return
+    model, scene = load(from_fit(fitted, rated).save(tmp_path / "model.safetensors")), tiny_scenes["test"][0]
+    with torch.no_grad():
+        found, expected = model.student().features(scene), fitted.student.features(scene)
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)  # of the cache's float16
+    joined = rated.replace(backbone__name="sonata-mini+descriptors")
+    with pytest.raises(InputError, match=r"the adapter reads \d+ channels, sonata-mini\+descriptors gives \d+"):
+        from_fit(fitted, joined)
 
 
 @torch.no_grad()

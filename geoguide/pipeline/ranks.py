@@ -154,14 +154,14 @@ class Ranks:
         """Average the gradients over the processes, in place.
 
         Args:
-            parameters: The same in every process; one without a gradient anywhere here counts as 0.
+            parameters: The same in every process; one that learns and has no gradient here counts as 0.
 
         Raises:
             LostRankError: Another process is gone.
         """
         if self.size == 1:
             return
-        held = list(parameters)
+        held = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter in held:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]

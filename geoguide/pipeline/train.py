@@ -33,7 +33,6 @@ from geoguide.pipeline.self_distillation import SelfDistillation, new_self_disti
 from geoguide.pipeline.student import new_student
 from geoguide.pipeline.supervision import new_objective, supervised
 from geoguide.prepared import ChosenScenes, PreparedScene
-from geoguide.students.adapter import Adapter
 from geoguide.students.statistics import SAMPLED, farthest, sampled
 from geoguide.students.student import Student
 from geoguide.text.encoders import text_encoder
@@ -135,9 +134,8 @@ def fit(
     state.reader.shutdown()
     state.student.network.eval()
     learned = tuple(map(Identity.of_prepared, train))
-    far = None
-    if isinstance(state.student.network, Adapter):
-        far = farthest(train, state.student.network.mean.cpu(), state.student.network.deviation.cpu())
+    adapter = state.student.saved_adapter()
+    far = None if adapter is None else farthest(train, adapter.mean.cpu(), adapter.deviation.cpu())
     converged, waited = has_converged(state.history, config.train), state.waited / max(state.elapsed, 1e-9)
     return Fit(state.student, state.objective, state.history, converged, learned, far, waited)
 

@@ -255,6 +255,15 @@ class PointTransformerStudent(Student[TextPointTransformer]):
         network = self.network
         return [(list(network.encoder.parameters()), self.config.encoder_rate), (list(network.head.parameters()), 1.0)]
 
+    def saved_adapter(self) -> Adapter | None:
+        """Return the part that a saved model holds, where the encoder is the frozen backbone's.
+
+        Returns:
+            The head; None where the encoder is trained too.
+        """
+        still = self.config.encoder_rate == 0 and self.config.start == "pretrained"
+        return self.network.head if still else None
+
 
 def network_of(config: BackboneConfig, start: str) -> SonataBackbone | UntrainedBackbone:
     """Find the network of a backbone, or of the one of joined backbones that has one.
