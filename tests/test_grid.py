@@ -169,7 +169,7 @@ def test_settings_of_the_user_and_of_the_plan_are_one_option(rows, results: Path
     """Of several --config Snakemake takes the last alone. What another machine cannot run is not named there."""
     said = tmp_path / "said"
     monkeypatch.setattr(grid, "_snakemake", lambda: ["sh", "-c", f'printf "%s\\n" "$@" > {said}', "sh"])
-    own, plan = f"geoguide={sys.executable} -m geoguide.cli", f"plan={tmp_path / 'p.json'}"
+    own, plan = f"geoguide={sys.executable} -m geoguide.cli", "plan=p.json"
     slurm, local = (str(ROOT / "workflow" / "profiles" / name) for name in ("slurm", "local"))
     cases = {
         ("--config", "gpu=1", "mem_mb=9", "--jobs", "3", "-C", "runtime=5"): [own, "gpu=1", "mem_mb=9", "runtime=5"],
@@ -333,8 +333,8 @@ def test_profiles_are_read_and_the_book_is_the_last_rule(
 
 @snakemake
 def test_folders_may_have_any_name(rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    """Of a path, Snakemake's constraints make expressions, and the shell words."""
-    odd = tmp_path / "it's a+b (c) [d] $HOME &"
+    """Of a path, Snakemake's constraints make expressions, YAML comments and mappings, and the shell words."""
+    odd = tmp_path / "it's a+b (c) [d] $HOME & #1: e"
     monkeypatch.setenv("GEOGUIDE_RESULTS", str(odd / "results"))
     monkeypatch.setenv("GEOGUIDE_DATA", str(odd / "data"))
     engine, python, plan = [sys.executable, "-m", "snakemake"], str(odd / "bin" / "python"), odd / "plans" / "tiny.json"

@@ -40,8 +40,8 @@ def rows(monkeypatch: pytest.MonkeyPatch):
 def test_each_row_is_another_experiment_and_is_told_from_its_config(rows) -> None:
     assert len({config_hash(config) for config in rows}) == len(rows)
     trainings = {config_hash(config.training()) for config in rows if config.protocol.mode == "distill"}
-    # two scored scenes each: 12 rows of A and 2 + 2 + 2 others for each seed, and 2 that are longer
-    assert len(trainings) == 2 * (12 + 6) + 2
+    # two scored scenes each: 12 rows of A and 2 + 3 + 2 others for each seed, and 2 that are longer
+    assert len(trainings) == 2 * (12 + 7) + 2
     assert all(config.data.splits.train and not config.data.splits.test for config in rows)
     assert {config.tested().data.splits.test for config in rows} == {(real_rooms.ROOM,), (real_rooms.RESCAN,)}
 
@@ -54,14 +54,14 @@ def test_what_lies_where_is_no_part_of_a_record(rows) -> None:
         assert "/" not in str(to_dict(held.image_model))
 
 
-def test_sonata_adds_two_rows_a_seed_and_changes_no_other(rows, tmp_path: Path) -> None:
+def test_sonata_adds_three_rows_a_seed_and_changes_no_other(rows, tmp_path: Path) -> None:
     weights = tmp_path / "sonata.pth"
     with pytest.raises(DataError, match=r"sonata\.pth: weights file not found; fetch the weights"):
         real_rooms.real_rooms("somewhere/scannet", ["A", "B"], seeds=(0, 1), weights=weights)
     weights.write_bytes(b"not opened before it is trained on")
     more = real_rooms.real_rooms("somewhere/scannet", ["A", "B"], seeds=(0, 1), weights=weights)
     new = [config for config in more if config_hash(config) not in {config_hash(config) for config in rows}]
-    assert len(more) - len(rows) == len(new) == 2 * 2 * 2  # two rows, seeds and scored scenes
+    assert len(more) - len(rows) == len(new) == 3 * 2 * 2  # three rows, two seeds and scored scenes
     assert {(config.backbone.name, config.backbone.weights) for config in new} == {("sonata", str(weights))}
 
 

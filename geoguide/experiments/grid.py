@@ -283,7 +283,9 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
         command += ["--cores", str(workers)]
     rest, given = _without_config(passed)
     own = [] if _elsewhere(passed) else [f"geoguide={_as_word(sys.executable)} -m geoguide.cli"]
-    settings = [*own, *given, f"plan={path.absolute()}"]  # the last of a name holds
+    # The last of a name holds. Snakemake reads a setting as YAML, where a folder's name may mean anything: the plan's own
+    # name, in the folder that it works in, does not.
+    settings = [*own, *given, f"plan={path.name}"]
     process = subprocess.Popen([*command, *rest, "--config", *settings])
     try:
         code = process.wait()

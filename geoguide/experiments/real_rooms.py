@@ -13,7 +13,7 @@ from geoguide.backbones.config import BackboneConfig, identity
 from geoguide.datasets.config import DataConfig, Splits
 from geoguide.errors import require
 from geoguide.experiments.placing import with_image_model
-from geoguide.experiments.presets import SEEDS, adapter_only, fusion, preset
+from geoguide.experiments.presets import SEEDS, adapter_only, fusion, in_whole_rooms, preset
 from geoguide.lifting import LiftingConfig
 from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
@@ -24,6 +24,7 @@ IMAGE_SIZE = (240, 320)  # (H, W), at which OpenScene lifts ScanNet
 BACKBONES = ("descriptors", "sonata-mini")
 PAPERS_BACKBONE = "sonata"  # whose weights are no part of the package
 LONG = 2  # times the steps: does a longer training score otherwise?
+AUGMENTED_SEEDS = 3  # of the rows for which the network reads the room in every step: a quarter of an hour each
 STEPS = 1000  # of one room; `LONG` asks whether it was enough
 _TRUE = {"masks__source": "annotation"}
 # The best masks that a user can have without Mask3D, by the validation rooms (results/masks.json).
@@ -151,6 +152,19 @@ def by_gradient(seed: int, drop: str = "none") -> ExperimentConfig:
     return config.replace(name=config.name.replace("/", " by gradient/"))
 
 
+def augmented(seed: int) -> ExperimentConfig:
+    """The adapter on a network that reads the rooms augmented, and anew in each of as many steps.
+
+    Args:
+        seed: Of the training.
+
+    Returns:
+        The experiment on generated rooms; its backbone must be one network.
+    """
+    plain = adapter_only(seed)
+    return in_whole_rooms(plain).replace(train__steps=plain.train.steps)
+
+
 def real_rooms(
     root: str | Path,
     features: str | Sequence[str],
@@ -191,10 +205,11 @@ def real_rooms(
         identity(backbones[-1])  # a missing file is named now, not after hours of other rows
     first, others = features[0], features[1:]
     groups = [Group(trained(seed), first, train) for seed in seeds]
-    for seed in seeds:
+    for number, seed in enumerate(seeds):
         both = trained(seed, everything=False)
         groups += [Group(both, model, train) for model in others]
-        groups += [Group(both, first, train, backbone) for backbone in backbones]
+        anew = [augmented(seed)] if number < AUGMENTED_SEEDS else []
+        groups += [Group([*both, *anew], first, train, backbone) for backbone in backbones]
         groups += [Group(both, first, (*train, *more))] if more else []
     groups += [Group([_longer(config) for config in trained(0, everything=False)], first, train)]
     rows = [row for model in features for row in without_training(root, model, scored[0])]
