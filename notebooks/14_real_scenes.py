@@ -159,9 +159,9 @@ under(figures.class_bars({row: iou[row] for row in iou}, list(iou.index), title=
 # %% [markdown]
 # ## Other 2D models, other frozen features, a second room
 # The adapter and the better preset once more: with other 2D models; on the mini backbone, which was pretrained on
-# generated rooms; with a second room to learn from; and trained for twice as long. On the mini backbone the adapter also
-# learns from the room as the network reads it augmented, and anew in each of as many steps (chapter 01 has this for
-# generated rooms).
+# generated rooms; with a second room to learn from; and trained for twice as long. On the mini backbone both also learn
+# from the room as the network reads it augmented, and anew in each of as many steps (chapter 01 has this for generated
+# rooms).
 
 # %% tags=["hide-input"]
 rest = lines[(lines["backbone"] != "") & ~lines["record"].isin(main["record"])]
@@ -170,13 +170,17 @@ view = report.table(rest, keys, confidence).style.hide(axis="index") if len(rest
 under(view, found)
 
 # %% [markdown]
-# The better preset, and the adapter in augmented rooms, less the adapter, each on the same 2D model, frozen features, rooms and seeds.
+# The better preset, and both in augmented rooms, less the adapter, each on the same 2D model, frozen features, rooms
+# and seeds.
 
 # %% tags=["hide-input"]
 groups = {", ".join(map(str, key)): report.differences(mine, report.ADAPTER, confidence)
           for key, mine in rest.groupby(keys[1:], sort=False)}
 names = ["2D model, frozen features, rooms, steps", ""]
 under(pd.concat(groups, names=names).droplevel(1) if groups else None, found)
+
+# %% tags=["hide-input"]
+Markdown("\n".join(story.augmented_findings(lines)))
 
 # %% [markdown]
 # ## Does training settle?

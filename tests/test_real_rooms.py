@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.experiments import real_rooms
+from geoguide.experiments import facts, real_rooms
+from geoguide.experiments.facts import Facts
 from geoguide.experiments.records import read_all
 from geoguide.experiments.run import portable
 from geoguide.frozen import config_hash, to_dict
@@ -40,10 +41,12 @@ def rows(monkeypatch: pytest.MonkeyPatch):
 def test_each_row_is_another_experiment_and_is_told_from_its_config(rows) -> None:
     assert len({config_hash(config) for config in rows}) == len(rows)
     trainings = {config_hash(config.training()) for config in rows if config.protocol.mode == "distill"}
-    # two scored scenes each: 12 rows of A and 2 + 3 + 2 others for each seed, and 2 that are longer
-    assert len(trainings) == 2 * (12 + 7) + 2
+    # two scored scenes each: 12 rows of A and 2 + 4 + 2 others for each seed, and 2 that are longer
+    assert len(trainings) == 2 * (12 + 8) + 2
     assert all(config.data.splits.train and not config.data.splits.test for config in rows)
     assert {config.tested().data.splits.test for config in rows} == {(real_rooms.ROOM,), (real_rooms.RESCAN,)}
+    anew = [Facts.of(config).method for config in rows if config.train.model == "point_transformer"]
+    assert anew == [facts.STILL] * 2 * 2 * 2  # adapter and works-best, seeds, scored scenes
 
 
 def test_what_lies_where_is_no_part_of_a_record(rows) -> None:
@@ -54,14 +57,14 @@ def test_what_lies_where_is_no_part_of_a_record(rows) -> None:
         assert "/" not in str(to_dict(held.image_model))
 
 
-def test_sonata_adds_three_rows_a_seed_and_changes_no_other(rows, tmp_path: Path) -> None:
+def test_sonata_adds_four_rows_a_seed_and_changes_no_other(rows, tmp_path: Path) -> None:
     weights = tmp_path / "sonata.pth"
     with pytest.raises(DataError, match=r"sonata\.pth: weights file not found; fetch the weights"):
         real_rooms.real_rooms("somewhere/scannet", ["A", "B"], seeds=(0, 1), weights=weights)
     weights.write_bytes(b"not opened before it is trained on")
     more = real_rooms.real_rooms("somewhere/scannet", ["A", "B"], seeds=(0, 1), weights=weights)
     new = [config for config in more if config_hash(config) not in {config_hash(config) for config in rows}]
-    assert len(more) - len(rows) == len(new) == 3 * 2 * 2  # three rows, two seeds and scored scenes
+    assert len(more) - len(rows) == len(new) == 4 * 2 * 2  # four rows, two seeds and scored scenes
     assert {(config.backbone.name, config.backbone.weights) for config in new} == {("sonata", str(weights))}
 
 
@@ -227,6 +230,15 @@ def test_what_twice_the_steps_changed_by_hand() -> None:
     assert "1 seed: " in first and "*adapter only* from 30.0 to 29.0" in first and "from +1.00 to +4.00 points" in first
     assert last.startswith("- So few seeds")
     assert story.longer_findings(pd.DataFrame(usual)) == ["- No row was trained for longer."]
+
+
+def test_what_augmented_rooms_changed_by_hand() -> None:
+    usual = [*scores(report.ADAPTER, 30.0, 40.0), *scores(report.FULL, 31.0, 50.0)]
+    fresh = [*scores(report.AUGMENTED[report.ADAPTER], 32.0, 45.0), *scores(report.AUGMENTED[report.FULL], 30.0)]
+    (told,) = story.augmented_findings(pd.DataFrame([*usual, *fresh]))
+    assert "scored on S: *adapter only* from 35.0 to 38.5 (+3.50 [" in told
+    assert "*works-best* from 31.0 to 30.0 (-1.00)" in told  # of the one seed that both have
+    assert story.augmented_findings(pd.DataFrame(usual)) == ["- No row was run whose network reads the room augmented."]
 
 
 def test_signs_agree_where_both_are_decided() -> None:

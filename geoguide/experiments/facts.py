@@ -201,7 +201,13 @@ def _taught_by_images(config: ExperimentConfig, teacher: str) -> Iterator[tuple[
     if config.protocol.mode == "fusion":
         yield {"method": FUSION, "backbone": None}, presets.fusion()
     elif config.train.model == PointTransformerStudent.name:
-        yield from (({"method": name}, presets.point_transformer(name)) for name in presets.TRANSFORMERS)
+        mine = config.point_transformer
+        alike = [
+            name
+            for name, (start, _, share) in presets.TRANSFORMERS.items()
+            if start == mine.start and (share > 0) == (mine.encoder_rate > 0)
+        ]
+        yield from (({"method": name}, presets.point_transformer(name)) for name in alike or presets.TRANSFORMERS)
     elif not student_kind(config).frozen:  # how long it trains depends on the 2D model
         trained_for = teacher if teacher in presets.TEACHERS else presets.DEFAULT_TEACHER
         yield {"method": ENTIRE, "backbone": None}, presets.openscene(teacher=trained_for, edition=edition)

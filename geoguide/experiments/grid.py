@@ -283,8 +283,8 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
         command += ["--cores", str(workers)]
     rest, given = _without_config(passed)
     own = [] if _elsewhere(passed) else [f"geoguide={_as_word(sys.executable)} -m geoguide.cli"]
-    # The last of a name holds. Snakemake reads a setting as YAML, where a folder's name may mean anything: the plan's own
-    # name, in the folder that it works in, does not.
+    # The last of a name holds. Snakemake reads a setting as YAML, where a folder's name may mean anything: so the
+    # plan is named from the folder that it works in.
     settings = [*own, *given, f"plan={path.name}"]
     process = subprocess.Popen([*command, *rest, "--config", *settings])
     try:

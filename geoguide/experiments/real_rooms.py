@@ -152,17 +152,16 @@ def by_gradient(seed: int, drop: str = "none") -> ExperimentConfig:
     return config.replace(name=config.name.replace("/", " by gradient/"))
 
 
-def augmented(seed: int) -> ExperimentConfig:
-    """The adapter on a network that reads the rooms augmented, and anew in each of as many steps.
+def augmented(config: ExperimentConfig) -> ExperimentConfig:
+    """A row whose network reads the rooms augmented, and anew in each of as many steps.
 
     Args:
-        seed: Of the training.
+        config: A trained row; its backbone must be one network.
 
     Returns:
-        The experiment on generated rooms; its backbone must be one network.
+        The experiment on generated rooms.
     """
-    plain = adapter_only(seed)
-    return in_whole_rooms(plain).replace(train__steps=plain.train.steps)
+    return in_whole_rooms(config).replace(train__steps=config.train.steps)
 
 
 def real_rooms(
@@ -208,7 +207,7 @@ def real_rooms(
     for number, seed in enumerate(seeds):
         both = trained(seed, everything=False)
         groups += [Group(both, model, train) for model in others]
-        anew = [augmented(seed)] if number < AUGMENTED_SEEDS else []
+        anew = [augmented(config) for config in both] if number < AUGMENTED_SEEDS else []
         groups += [Group([*both, *anew], first, train, backbone) for backbone in backbones]
         groups += [Group(both, first, (*train, *more))] if more else []
     groups += [Group([_longer(config) for config in trained(0, everything=False)], first, train)]

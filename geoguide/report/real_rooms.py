@@ -31,15 +31,16 @@ ORACLES: dict[tuple[tuple[str, Any], ...], str] = {
 _LEARNED = (("masks.source", "learned+geometry"),)
 LEARNED = "works-best, learned masks and geometry's"
 ADAPTER, FULL = "adapter only", "works-best"
-AUGMENTED = f"{ADAPTER}, rooms augmented"  # and read anew in every step
+AUGMENTED = {row: f"{row}, rooms augmented" for row in (ADAPTER, FULL)}  # and read anew in every step
 MASKS_FROM = {FULL: "geometry", LEARNED: "learned+geometry", ORACLES[(_TRUE_MASKS,)]: "annotation"}  # `masks.source`
 BY_GRADIENT = f"{FULL} by gradient"
 ORDER = (
     *POOLED.values(),
     ADAPTER,
-    AUGMENTED,
+    AUGMENTED[ADAPTER],
     "as-written",
     FULL,
+    AUGMENTED[FULL],
     "works-best, no usd",
     "works-best, no imr",
     "works-best, no iirc",
@@ -80,8 +81,10 @@ def row_of(record: Record) -> str:
     found, config = record.facts, record.config
     if found.method == facts.FUSION:
         return POOLED[config.protocol.pooled]
-    if found.method in (facts.ADAPTER, facts.STILL):
-        return ADAPTER if found.method == facts.ADAPTER else AUGMENTED
+    if found.method == facts.ADAPTER:
+        return ADAPTER
+    if found.method == facts.STILL:
+        return AUGMENTED[FULL if config.objective.modules else ADAPTER]
     changed = tuple(sorted(found.changed))
     if changed == _LEARNED:
         return LEARNED

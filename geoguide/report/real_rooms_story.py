@@ -14,6 +14,7 @@ from geoguide.report.claim_tests import SHORT
 from geoguide.report.evidence import CONTRADICTED, DECIDED, LEAST_SEEDS, SUPPORTED, UNDECIDED, estimate
 from geoguide.report.real_rooms import (
     ADAPTER,
+    AUGMENTED,
     BY_GRADIENT,
     FULL,
     HIGHER,
@@ -117,6 +118,30 @@ def longer_findings(lines: pd.DataFrame) -> list[str]:
     if told and both["seed"].nunique() < LEAST_SEEDS:
         told.append("- So few seeds decide nothing, and do not show that the usual number of steps was enough.")
     return told or ["- No row was trained for longer."]
+
+
+def augmented_findings(lines: pd.DataFrame) -> list[str]:
+    """What it changed that the network read the room augmented, in every step, for each row that has both.
+
+    Args:
+        lines: See `real_rooms.frame`.
+
+    Returns:
+        A line of Markdown per scored scene.
+    """
+    plain_of = {anew: row for row, anew in AUGMENTED.items()}
+    keys = ["row", "teacher", "backbone", "learned from", "steps", "scored", "seed"]
+    anew = lines[lines["row"].isin(plain_of)].assign(row=lambda found: found["row"].map(plain_of))
+    usual, fresh = (some.set_index(keys)["miou"] for some in (lines[lines["row"].isin(AUGMENTED)], anew))
+    both = pd.DataFrame({"usual": usual, "fresh": fresh}).dropna().reset_index()
+    told = []
+    for scene, mine in both.groupby("scored"):
+        rows = []
+        for row, here in mine.groupby("row"):
+            gap = estimate(here["fresh"] - here["usual"])
+            rows.append(f"*{row}* from {here['usual'].mean():.1f} to {here['fresh'].mean():.1f} ({gap.text()})")
+        told.append(f"- The room augmented and read anew in every step, scored on {scene}: {', '.join(rows)}.")
+    return told or ["- No row was run whose network reads the room augmented."]
 
 
 def rule_findings(lines: pd.DataFrame, records: Sequence[Record]) -> list[str]:
