@@ -181,7 +181,8 @@ from geoguide.report import figures
 
 figures.use_offline_renderer()
 ran = find_all(dose_response())
-effects = doses.effects(frame(ran, edition="large") if ran else None)
+every_dose = doses.effects(frame(ran, edition="large") if ran else None)
+effects = doses.with_records(every_dose) or every_dose
 gaps = {(e.dose, e.module): e.gap for e in effects}
 own = [(e.dose, e.module) for e in effects if e.own]
 done = [(e.dose, e.module) for e in effects if e.settled]
@@ -196,7 +197,7 @@ under(view, ran)
 under(doses.effect_table(effects).style.hide(axis="index"), ran)
 
 # %% tags=["hide-input"]
-Markdown(doses.own_and_other(effects))
+Markdown(f"{doses.own_and_other(effects)} {doses.not_run(every_dose)}")
 
 # %% [markdown]
 # What the ledger (chapter 08) makes of them, beside its other tests of the claim:

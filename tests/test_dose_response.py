@@ -23,7 +23,9 @@ from geoguide.report.dose_response import (
     doses,
     effect_table,
     effects,
+    not_run,
     own_and_other,
+    with_records,
 )
 from geoguide.report.evidence import CONTRADICTED, NO_VERDICT, estimate
 from geoguide.report.ledger import ledger
@@ -85,8 +87,23 @@ def test_effects_by_hand() -> None:
     assert row["USD"] == estimate(gains["USD"]).text()
     assert set(table.loc["drift, medium", ["adapter", *MODULES]]) == {NO_RECORD}
     text = own_and_other(list(found.values()))
-    assert "**USD** adds +1.10 under its own faults (1); **IMR** adds +0.00 under those of the others (1)" in text
-    assert "**IIRC** adds -2.10 under those of the others (1):" in text
+    usd, imr, iirc = (estimate(gap).text() for gap in gains.values())
+    assert f"**USD** adds {usd} under its own faults (1); **IMR** adds {imr} under those of the others (1)" in text
+    assert f"**IIRC** adds {iirc} under those of the others (1):" in text
+    assert {e.dose for e in with_records([*found.values()])} == {"pixel_noise, heavy"}
+    assert not_run([*found.values()]).startswith("Not run yet: no fault; ") and not_run(list(found.values())[:0]) == ""
+
+
+def test_how_much_more_a_module_adds_under_its_own_faults_by_hand() -> None:
+    """Means over doses seed by seed, so that the interval is of seeds."""
+    made = records("confusion, heavy", {"IIRC": [1.0, 2.0, 3.0]}) + records(
+        "background, heavy", {"IIRC": [3.0, 2.0, 1.5]}
+    )
+    made += records("drift, heavy", {"IIRC": [-1.0, 0.0, -1.0]})
+    text = own_and_other(effects(frame(made, edition="large")))
+    own, others = np.array([2.0, 2.0, 2.25]), np.array([-1.0, 0.0, -1.0])
+    assert f"adds {estimate(own).text()} under its own faults (2) and {estimate(others).text()} under those" in text
+    assert f"of the others (1), {estimate(own - others).text()} more under its own" in text
 
 
 def test_no_records_and_no_convergence_are_said() -> None:

@@ -1,6 +1,7 @@
 """Which module helps against which fault of the 2D model: one fault at a time (claim C4)."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,13 +145,48 @@ def own_and_other(found: list[Effect]) -> str:
     said = []
     for module in dict.fromkeys(OWN_MODULE.values()):
         mine = [e for e in found if e.module == module and "," in e.dose and e.settled]
-        parts = [
-            f"{np.mean([e.gap.mean() for e in side]):+.2f} under {whose} ({len(side)})"
-            for whose, side in (
-                ("its own faults", [e for e in mine if e.own]),
-                ("those of the others", [e for e in mine if not e.own]),
-            )
-            if side
-        ]
+        sides = {
+            "its own faults": [e.gap for e in mine if e.own],
+            "those of the others": [e.gap for e in mine if not e.own],
+        }
+        means = {whose: _over_doses(gaps) for whose, gaps in sides.items() if gaps}  # one a seed
+        parts = [f"{estimate(gap).text()} under {whose} ({len(sides[whose])})" for whose, gap in means.items()]
         said.append(f"**{module}** adds {' and '.join(parts)}" if parts else f"**{module}**: no record that converged")
-    return f"{'; '.join(said)}: points of mIoU, means over so many doses."
+        if len(means) == 2:
+            own, others = means.values()
+            seeds = min(len(own), len(others))
+            said[-1] += f", {estimate(own[:seeds] - others[:seeds]).text()} more under its own"
+    return f"{'; '.join(said)}: points of mIoU, means over so many doses, intervals over seeds."
+
+
+def _over_doses(gaps: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean over doses, one a seed; of the first seeds where a dose has fewer than another."""
+    seeds = min(map(len, gaps))
+    return np.mean([gap[:seeds] for gap in gaps], axis=0)
+
+
+def with_records(found: list[Effect]) -> list[Effect]:
+    """Leave out the doses of which nothing was run.
+
+    Args:
+        found: See `effects`.
+
+    Returns:
+        Those of the other doses, in the same order.
+    """
+    ran = {effect.dose for effect in found if not np.isnan(effect.adapter)}
+    return [effect for effect in found if effect.dose in ran]
+
+
+def not_run(found: list[Effect]) -> str:
+    """Name the doses of which nothing was run.
+
+    Args:
+        found: See `effects`.
+
+    Returns:
+        A sentence; empty where all were.
+    """
+    ran = {effect.dose for effect in with_records(found)}
+    left = list(dict.fromkeys(effect.dose for effect in found if effect.dose not in ran))
+    return f"Not run yet: {'; '.join(left)}." if left else ""
