@@ -12,7 +12,7 @@ from geoguide.experiments.profiles import ablation, ceilings, preliminary, profi
 from geoguide.experiments.records import find, stored
 from geoguide.frozen import config_hash
 from geoguide.paths import results_root
-from geoguide.report.evidence import interval
+from geoguide.report.evidence import estimate, interval
 from geoguide.report.ladder import BOUND, NO_RECORD, climbed, cost_of_freezing, ladder_table, steps_up
 from geoguide.report.rows import ADAPTER, FULL
 
@@ -87,3 +87,7 @@ def test_what_freezing_costs_is_told_apart_from_the_schedule(few: Path) -> None:
     assert f"- that network fine-tuned: {tuned.mean():.1f} ± {interval(tuned):.1f}, of 3\n" in told
     assert f"are worth {(still - adapter).mean():+.2f} [" in told
     assert f"freezing then costs it {(tuned - still).mean():+.2f} [" in told
+    full = [find(presets.in_whole_rooms(presets.preset(seed=seed))) for seed in presets.LONG_SEEDS]
+    if all(full):
+        gap = np.array([record.scores().miou for record in full]) - still
+        assert told.endswith(f"and {estimate(gap).text()} in augmented rooms.")

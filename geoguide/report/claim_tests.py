@@ -40,6 +40,7 @@ SHORT = "all three together beat the adapter alone"
 LONG = f"{SHORT}, both trained for {LONGER} times as long"
 LONG_WITHOUT = f"removing IIRC lowers the scores (works-best, both trained for {LONGER} times as long)"
 FEW = f"{SHORT} (few rooms)"
+ANEW = f"{SHORT}, both in whole rooms that are augmented"
 EQUALLY = "the same network frozen {} it fine-tuned, by equal batches and steps"  # of C1: freezing and nothing else
 TOGETHER = "mIoU and mAcc rank the rows of the ablation alike (Kendall's tau, at most 1)"  # of C6; not two rows
 
@@ -127,6 +128,9 @@ def _of_modules(edition: Edition) -> Iterator[ClaimTest]:
             "C3", first, second, f"removing {module.upper()} lowers the scores (worlds drawn anew)", "lower"
         )
     if edition == "small":
+        changed = Facts.of(presets.in_whole_rooms(presets.preset())).changed
+        still = STILL | rooms
+        yield ClaimTest("C3", still | {"changed": changed}, still, ANEW, metrics=BOTH, aside=True)
         yield ClaimTest("C3", full | anew, adapter | anew, "all three beat the adapter alone (worlds drawn anew)")
     yield ClaimTest("C3", full, POOLED | rooms, "all three together beat plain superpoint pooling", aside=True)
     alone = full | {"modules": ("usd",)}

@@ -123,17 +123,24 @@ def cost_of_freezing(folder: Path | None = None) -> str:
         Empty where one of these was not run.
     """
     scores = {name: by_seed(configs, folder) for name, configs in freezing_rows().items()}
-    plain, still, tuned, *_ = scores.values()
+    plain, still, tuned, _, full, full_still, _ = scores.values()
     if not (plain and still and tuned):
         return ""
     shown = [f"- {name}: {_mean(found)}, of {len(found)}" for name, found in scores.items() if found]
     schedule, freezing = (estimate(_paired(*pair)).text() for pair in ((still, plain), (tuned, still)))
+    modules = ""
+    if full and full_still:
+        once, anew = (estimate(_paired(*pair)).text() for pair in ((full, plain), (full_still, still)))
+        modules = (
+            f"\nThe three modules add {once} to the adapter on features computed once, and {anew} in augmented rooms."
+        )
     return "\n".join([
         "mIoU in %, small edition, OpenSeg-like, with 95 % intervals over the seeds, and of how many:", "", *shown, "",
         f"Whole, augmented rooms are worth {schedule} to the frozen network; freezing then costs it {freezing}. "
         "Where frozen features know far more than the 2D model tells, as in the paper's regime (chapter 15), this need "
         "not hold.",
-    ])  # fmt: skip
+        modules,
+    ]).rstrip()  # fmt: skip
 
 
 def _in_rooms(configs: Sequence[ExperimentConfig], *, augmented: bool = True) -> list[ExperimentConfig]:
