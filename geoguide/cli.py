@@ -284,8 +284,12 @@ class Train(Place):
         processes = self.devices * self.nodes
         plain = presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition)
         config = self.place(presets.in_whole_rooms(plain) if self.augment else plain)
-        if self.augment and len(config.backbone.parts) > 1:
-            raise ConfigError(f"--augment needs a backbone that is one network, found {config.backbone.name}")
+        if self.augment:
+            from geoguide.students.point_transformer import network_of
+
+            if len(config.backbone.parts) > 1:
+                raise ConfigError(f"--augment needs a backbone that is one network, found {config.backbone.name}")
+            network_of(config.backbone, "pretrained")  # what is none is refused before anything is prepared
         batches = processes if self.batches_per_step is None else self.batches_per_step
         config = config.replace(masks=parse_masks(self.masks), train__batches_per_step=batches)
         config.train.check_processes(processes)

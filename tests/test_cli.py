@@ -132,6 +132,10 @@ def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
             ["train", "--augment", "--backbone", "sonata-mini+descriptors"],
             "--augment needs a backbone that is one network, found sonata-mini+descriptors",
         ),
+        (
+            ["train", "--augment", "--backbone", "descriptors"],
+            "backbone.name must be a backbone with trained weights, found 'descriptors'",
+        ),
         (["train", "--backbone", "resnet"], "backbone.name must be one of"),
         (["replicate", "--steps", "3"], "--steps belongs to --profile main"),
         (["replicate", "--backbone", "sonata"], "--backbone belongs to --profile main"),
