@@ -238,6 +238,7 @@ def test_what_augmented_rooms_changed_by_hand() -> None:
     (told,) = story.augmented_findings(pd.DataFrame([*usual, *fresh]))
     assert "scored on S: *adapter only* from 35.0 to 38.5 (+3.50 [" in told
     assert "*works-best* from 31.0 to 30.0 (-1.00)" in told  # of the one seed that both have
+    assert told.endswith(" *works-best* less *adapter only*, both so: -2.00.")
     assert story.augmented_findings(pd.DataFrame(usual)) == ["- No row was run whose network reads the room augmented."]
 
 

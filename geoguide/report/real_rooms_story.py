@@ -141,6 +141,10 @@ def augmented_findings(lines: pd.DataFrame) -> list[str]:
             gap = estimate(here["fresh"] - here["usual"])
             rows.append(f"*{row}* from {here['usual'].mean():.1f} to {here['fresh'].mean():.1f} ({gap.text()})")
         told.append(f"- The room augmented and read anew in every step, scored on {scene}: {', '.join(rows)}.")
+        fresh_of = mine.pivot_table(index="seed", columns="row", values="fresh")
+        if {ADAPTER, FULL} <= set(fresh_of):
+            gap = estimate((fresh_of[FULL] - fresh_of[ADAPTER]).dropna())
+            told[-1] += f" *{FULL}* less *{ADAPTER}*, both so: {gap.text()}."
     return told or ["- No row was run whose network reads the room augmented."]
 
 
