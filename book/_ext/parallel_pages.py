@@ -3,11 +3,34 @@
 A notebook waits for its kernel and for files more than it computes, so there are two pages to a core.
 """
 
+import functools
 import os
+import tempfile
+import uuid
+from pathlib import Path
 
+from jupyter_cache.executors import utils
+from jupyter_client import AsyncKernelManager
 from sphinx.application import Sphinx
+from traitlets import default
 
 UNDECLARED = "sphinx_multitoc_numbering"  # of sphinx_external_toc: it numbers once all pages are read and put together
+
+
+class FileSocketKernels(AsyncKernelManager):
+    """A kernel behind sockets that are files of its own.
+
+    TCP ports are looked for here and bound a second later by the kernel: pages that start together took each other's.
+    """
+
+    @default("transport")
+    def _transport(self) -> str:
+        return "ipc"
+
+    @default("ip")
+    def _ip(self) -> str:
+        """Begins the sockets' paths, which may have a hundred characters."""
+        return str(Path(tempfile.gettempdir()) / f"kernel-{uuid.uuid4().hex[:12]}")
 
 
 def allow(app: Sphinx) -> None:
@@ -19,4 +42,6 @@ def allow(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.parallel = max(app.parallel, 2 * (os.cpu_count() or 1))
     app.connect("builder-inited", allow)
+    # myst-nb runs notebooks by this function, and hands no manager of kernels on.
+    utils.executenb = functools.partial(utils.executenb, kernel_manager_class=FileSocketKernels)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
