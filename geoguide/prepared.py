@@ -104,6 +104,8 @@ class PreparedScene:
             batch takes them over its own points.
         whole: All points, where only some were kept; None where these are all.
         words: The class that each point is painted with, integer [P], -1 for none; None where nothing was painted.
+        made_by: Ten hex digits that name by what settings, networks and files the features, superpoints and masks were
+            made; empty where that is not known.
     """
 
     name: str
@@ -123,6 +125,7 @@ class PreparedScene:
     means: SceneMeans | None = None
     whole: WholeCloud | None = None
     words: np.ndarray | None = None
+    made_by: str = ""
 
     def __len__(self) -> int:
         """P."""

@@ -210,6 +210,41 @@ def test_fingerprint_sees_content(scene: Scene) -> None:
     assert len({fingerprint(s) for s in (scene, moved, fewer)}) == 3
 
 
+def test_fingerprint_of_a_real_scene_sees_what_is_repaired(scene: Scene, tmp_path) -> None:
+    """Cameras and images, so that lifted features are made anew; a generated scene's follow from its recipe."""
+    depth = tmp_path / scene.views[0].depth_path.name
+    depth.write_bytes(scene.views[0].depth_path.read_bytes())
+    view = dataclasses.replace(scene.views[0], depth_path=depth)
+    repaired = (
+        {"intrinsics": view.intrinsics * [[1.1], [1.1], [1]]},
+        {"image_size": (view.image_size[1], view.image_size[0])},
+        {"depth_scale": 500.0},
+    )
+
+    def prints(provenance: str) -> list[str]:
+        views = [(view,), *((dataclasses.replace(view, **change),) for change in repaired)]
+        return [fingerprint(dataclasses.replace(scene, views=v, provenance=provenance)) for v in views]
+
+    before = prints("real")
+    assert len(set(before)) == 4 and len(set(prints("mini"))) == 1
+    content = bytearray(depth.read_bytes())
+    content[-20] ^= 1  # of as many bytes as before
+    depth.write_bytes(content)
+    assert prints("real")[0] not in before
+    depth.unlink()
+    assert prints("real")[0] not in before  # whoever asks for its pixels is told
+
+
+def test_what_made_the_features_is_known(scene: Scene, tiny: ExperimentConfig, tmp_path) -> None:
+    same = {prepare(scene, tiny, cache).made_by for cache in (None, tmp_path)}
+    other = {
+        prepare(scene, tiny.replace(**{name: value})).made_by
+        for name, value in {"lifting__depth_tolerance": 0.1, "masks__source": "annotation"}.items()
+    }
+    assert len(same) == 1 and len(same | other) == 3
+    assert prepare(scene, tiny.replace(train__steps=3, seed=5)).made_by in same
+
+
 def test_annotation_masks_are_the_instances(scene: Scene, tiny: ExperimentConfig, tmp_path) -> None:
     prepared = prepare(scene, tiny.replace(masks__source="annotation"), tmp_path)
     assert len(prepared.masks) == len(np.unique(scene.instances[scene.instances >= 0]))

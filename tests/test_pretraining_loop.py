@@ -113,12 +113,19 @@ def test_stops_at_a_step_between_two_rows_and_goes_on(clouds, done, tmp_path):
 
 
 def test_bad_checkpoints_and_too_few_rooms(clouds, tmp_path):
-    path = tmp_path / f"sonata-mini-{config_hash(TINY)}.pt"
+    run(clouds, run_dir=tmp_path, until=2)
+    (path,) = tmp_path.glob(f"sonata-mini-{config_hash(TINY)}-*.pt")
     path.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(DataError, match=path.name):
         run(clouds, run_dir=tmp_path)
     with pytest.raises(InputError, match="at least rooms_per_step=2 rooms, found 1"):
         run(clouds[:1])
+
+
+def test_other_rooms_are_another_pretraining(clouds, done, tmp_path):
+    run(clouds, run_dir=tmp_path)
+    assert not same(run(clouds[::-1], run_dir=tmp_path), done)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_schedules_by_hand():

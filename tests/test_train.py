@@ -9,12 +9,11 @@ from regions import dense_of
 
 from geoguide.errors import DataError, InputError
 from geoguide.experiments.presets import preset
-from geoguide.frozen import config_hash
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate, predict
 from geoguide.pipeline.student import new_student
-from geoguide.pipeline.train import Fit, fit
+from geoguide.pipeline.train import Fit, checkpoint_name, fit, forget
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
@@ -95,10 +94,33 @@ def test_watching_gradients_changes_nothing(full: ExperimentConfig, tiny_scenes:
 
 
 def test_truncated_checkpoint_is_named(full: ExperimentConfig, tiny_scenes: Scenes, tmp_path) -> None:
-    path = tmp_path / f"{config_hash(full)}.pt"
+    path = tmp_path / checkpoint_name(full, tiny_scenes["train"], tiny_scenes["val"])
     path.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(DataError, match=path.name):
         train(full, tiny_scenes, run_dir=tmp_path)
+
+
+@pytest.mark.parametrize("change", ["scene", "features", "val"])
+def test_other_data_under_one_config_is_another_training(
+    full: ExperimentConfig, tiny_scenes: Scenes, tmp_path, change: str
+) -> None:
+    """Another folder, repaired poses, another 2D model in its place: a config says nothing of these."""
+    short = full.replace(train__steps=4, train__evaluate_every=4)
+    first = train(short, tiny_scenes, run_dir=tmp_path)
+    assert same(train(short, tiny_scenes, run_dir=tmp_path), first) and len(list(tmp_path.iterdir())) == 1
+    one, *others = tiny_scenes["train"]
+    lifted = one.lifted[::-1].copy()
+    other = {
+        "scene": {"train": [replace(one, lifted=lifted, fingerprint="0" * 12), *others]},
+        "features": {"train": [replace(one, lifted=lifted, made_by="0" * 10), *others]},
+        "val": {"val": tiny_scenes["train"]},
+    }[change]
+    found = train(short, tiny_scenes | other, run_dir=tmp_path)
+    assert not same(found, first) and same(found, train(short, tiny_scenes | other))
+    assert same(train(short, tiny_scenes, run_dir=tmp_path), first)  # whose checkpoint is still there
+    (tmp_path / "another.pt").touch()
+    forget(short, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["another.pt"]
 
 
 @pytest.mark.parametrize("drop", ["usd", "imr", "iirc"])

@@ -11,7 +11,7 @@ from geoguide.ops.workers import worker_pool
 from geoguide.paths import check_writable, checkpoints_root, results_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare_by, prepare_split
-from geoguide.pipeline.train import checkpoint_name
+from geoguide.pipeline.train import forget
 
 
 def run_all(
@@ -44,7 +44,7 @@ def run_all(
         check_writable(place)
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
-            (checkpoints_root() / checkpoint_name(config)).unlink(missing_ok=True)
+            forget(config, checkpoints_root())
     if workers > 1 and todo:
         with worker_pool(workers) as pool:
             different = {data_key(config): config for config in todo}.values()

@@ -150,8 +150,7 @@ def fit_scan(
         train__evaluate_every=max(1, steps // 10),
     )
     prepared = prepare(learned, config, device=device, training=True)
-    folder = checkpoints_root() / prepared.fingerprint  # a config does not name a scan of one's own
-    fitted = fit(config, train=[prepared], val=[], device=device, run_dir=folder, progress=progress)
+    fitted = fit(config, train=[prepared], val=[], device=device, run_dir=checkpoints_root(), progress=progress)
     lifted, seen = prepared.features(np.arange(len(prepared)))
     kept = from_fit(fitted, config)
     return FittedScan(kept, learned, held_out, np.asarray(lifted, np.float32), seen, teacher, config.lifting)

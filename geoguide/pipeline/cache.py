@@ -18,6 +18,18 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # nothing is wrong with 
 Arrays = dict[str, np.ndarray]
 
 
+def settings_digest(settings: object) -> str:
+    """Name settings.
+
+    Args:
+        settings: JSON types.
+
+    Returns:
+        Ten hex digits.
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+
+
 class StageCache:
     """The cached stages of one scene, in one folder.
 
@@ -48,8 +60,7 @@ class StageCache:
         Raises:
             DataError: They must be computed and cannot be written; found out before they are computed, where it can be.
         """
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-        stem = f"{kind}-{digest}"
+        stem = f"{kind}-{settings_digest(settings)}"
         index = self.folder / f"{stem}.json"
         if index.is_file():
             try:

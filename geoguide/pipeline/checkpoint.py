@@ -1,14 +1,16 @@
 """Where a resumable training stands: its step, its history of losses, and its checkpoint in one file."""
 
 import abc
+import hashlib
 import io
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -20,6 +22,7 @@ _PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state
 # And its own name, from the hash of the config: a file of another training under this name would be gone on with
 # wherever the networks have the same shape. Files from before 0.8 have none.
 _OF = "training"
+ROWS = 64
 # What torch raises on damaged files, by which part of the pickle is hit, and on those of other networks.
 _DAMAGES = (
     RuntimeError,
@@ -172,6 +175,22 @@ class Progress(abc.ABC):
         except (*_DAMAGES, pickle.UnpicklingError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{path}: not a checkpoint of this training ({reason:.200})") from None
+
+
+def rows_digest(arrays: Iterable[np.ndarray]) -> str:
+    """Name what a training reads, by a few rows: its config does not say what lies in the folders that it names.
+
+    Args:
+        arrays: Each of any shape [N, ...].
+
+    Returns:
+        Ten hex digits, of every array's shape and type and of at most `ROWS` evenly spread rows.
+    """
+    digest = hashlib.sha256()
+    for array in arrays:
+        chosen = np.unique(np.linspace(0, max(0, len(array) - 1), ROWS).astype(np.int64))[: len(array)]
+        digest.update(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array[chosen]).tobytes())
+    return digest.hexdigest()[:10]
 
 
 def _tensors(state: Any) -> Iterator[torch.Tensor]:

@@ -43,7 +43,7 @@ _PREPARED = re.compile(r"[0-9a-f]{12}\.json")  # `grid.prepare_scenes`
 _FRAME = re.compile(r"(?P<stem>[0-9a-f]{32})\.npy")
 _SENTENCE = re.compile(r"(?P<stem>[0-9a-f]{32})\.npz")  # `TextEncoder`
 _TRAINING = re.compile(r"(?P<stem>([A-Za-z0-9.+-]+-)?[0-9a-f]{10})\.pt")  # `fit`, and `train_and_save` of networks
-_SCAN = re.compile(r"[0-9a-f]{12}")  # `fit_scan`: checkpoints of a scan of one's own
+_SCAN = re.compile(r"[0-9a-f]{12}")  # where `fit_scan` of before 0.20 put checkpoints
 
 
 @dataclass(frozen=True)

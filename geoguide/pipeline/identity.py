@@ -1,29 +1,32 @@
 """What a scene is known by in the cache and in records, without reading it where that was noted before."""
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from geoguide.frozen import from_dict
+from geoguide.ops.block_digest import block_digest
 from geoguide.paths import write_text
 from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 
-READING = 2  # of scenes' files; raised where readers make another scene of the same files, so that notes are made anew
+READING = 3  # of scenes' files; raised where readers make another scene of the same files, so that notes are made anew
 
 
 def fingerprint(scene: Scene) -> str:
     """Name a scene's content: its points, colours, labels and instances, its frames' poses, and their image files.
 
-    Of a real scene also its normals and faces: to which side they look, readers decide (see `datasets.orientation`),
-    and did not always. Those of a generated scene follow from its points.
+    Of a real scene also what people correct: its normals and faces, to which side they look (see
+    `datasets.orientation`); its frames' intrinsics, image size and depth scale, and what its image files hold. Those of
+    a generated scene follow from its points, poses and the names and sizes of its files.
 
     Args:
-        scene: Any scene. Images are not decoded: their file names and sizes count.
+        scene: Any scene. Images are not decoded; of files beyond 4 MB some blocks are read (see `ops.block_digest`).
 
     Returns:
         The first twelve hex digits of a SHA-256.
@@ -34,10 +37,14 @@ def fingerprint(scene: Scene) -> str:
     if scene.provenance == "real":
         for array in (scene.normals, scene.faces):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    of_file = functools.cache(_size if scene.provenance == "mini" else _content)  # a recording is one file for all
     for view in scene.views:
         digest.update(np.ascontiguousarray(view.cam_to_world, np.float64).tobytes())
+        if scene.provenance != "mini":
+            digest.update(np.ascontiguousarray(view.intrinsics, np.float64).tobytes())
+            digest.update(f"{view.image_size} {view.depth_scale}".encode())
         for path in view.pixel_files:
-            digest.update(b"-" if path is None else f"{path.name} {_size(path)}".encode())
+            digest.update(b"-" if path is None else f"{path.name} {of_file(path)}".encode())
     return digest.hexdigest()[:12]
 
 
@@ -47,6 +54,27 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
+
+
+def _content(path: Path) -> str | None:
+    """What a file holds; None of one that is missing, as in `_size`."""
+    try:
+        return block_digest(path, path.name).hex()
+    except FileNotFoundError:
+        return None
+
+
+def data_digest(*splits: Iterable[PreparedScene]) -> str:
+    """Name what a training reads beside its config: the content of its scenes, and what was made of them by what.
+
+    Args:
+        *splits: The scenes, in order.
+
+    Returns:
+        Ten hex digits, the same on every machine.
+    """
+    read = [[(scene.fingerprint, scene.made_by, len(scene)) for scene in scenes] for scenes in splits]
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from geoguide.labels import load_label_set
 from geoguide.lifting import lift
 from geoguide.ops.block_digest import block_digest
 from geoguide.ops.indexed import IndexedRows
-from geoguide.pipeline.cache import Arrays, StageCache
+from geoguide.pipeline.cache import Arrays, StageCache, settings_digest
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.identity import Identity
 from geoguide.pipeline.own_features import own_features
@@ -43,6 +43,7 @@ from geoguide.text.minilm import MiniLMTextEncoder
 # Raise a stage's number when its code changes what it computes: cached files of the old number are then not used.
 VERSIONS = {"scene": 1, "geometry": 5, "lifted": 1, "superpoints": 3, "masks": 3, "means": 1}
 VERSIONS |= {"kept": 2, "kept_geometry": 1}
+MADE = ("geometry", "lifted", "superpoints", "masks")  # what others are made of
 
 
 class Stages:
@@ -275,7 +276,8 @@ class Stages:
         if chosen is not None:
             found = {name: None if values is None else IndexedRows(values, chosen) for name, values in found.items()}
         frames, lost = self.arrays["frames"].tolist()
-        return asdict(self.identity) | found | {"frames": (frames, lost), "source": self.source}
+        made_by = settings_digest({kind: [VERSIONS[kind], self._settings(kind)] for kind in MADE})
+        return asdict(self.identity) | found | {"frames": (frames, lost), "source": self.source, "made_by": made_by}
 
     def _stage(self, kind: str, settings: object, compute: Callable[[], Arrays], *, write: bool = True) -> Arrays:
         if self._cache is None:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from geoguide.pipeline.checkpoint import Progress
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.convergence import has_converged
-from geoguide.pipeline.identity import Identity
+from geoguide.pipeline.identity import Identity, data_digest
 from geoguide.pipeline.prepare import prepare_shared
 from geoguide.pipeline.ranks import ALONE, LostRankError, Ranks
 from geoguide.pipeline.self_distillation import SelfDistillation, new_self_distillation
@@ -118,7 +118,7 @@ def fit(
     val = prepare_shared(config, "val", ranks, device=target, progress=progress) if val is None else val
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target, ranks, precision)
-    checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config)
+    checkpoint = None if run_dir is None else Path(run_dir) / checkpoint_name(config, train, val)
     if len(val) or config.train.watch_train:  # else the first validation would find out
         _check_text(config, train[0])
     validation = _Validation(config, val) if len(val) else None
@@ -140,16 +140,32 @@ def fit(
     return Fit(state.student, state.objective, state.history, converged, learned, far, waited)
 
 
-def checkpoint_name(config: ExperimentConfig) -> str:
+def checkpoint_name(
+    config: ExperimentConfig, train: Iterable[PreparedScene] = (), val: Iterable[PreparedScene] = ()
+) -> str:
     """Name the checkpoint of a training.
 
     Args:
-        config: The experiment.
+        config: The experiment. It does not say where its scenes lie, nor what is in their files: these may be repaired,
+            or another folder's.
+        train: The training scenes.
+        val: The validation scenes, whose scores stand in the history.
 
     Returns:
-        A file name, from the hash of what decides the trained network.
+        A file name, from the hash of what decides the trained network, and of what it learns from.
     """
-    return f"{config_hash(config.training())}.pt"
+    return f"{config_hash(config.training())}-{data_digest(train, val)}.pt"
+
+
+def forget(config: ExperimentConfig, run_dir: str | Path) -> None:
+    """Remove the checkpoints of a training, on whatever scenes: the next one begins anew.
+
+    Args:
+        config: The experiment.
+        run_dir: As of `fit`.
+    """
+    for path in Path(run_dir).glob(f"{config_hash(config.training())}-*.pt"):
+        path.unlink(missing_ok=True)
 
 
 def _with_features(scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:
