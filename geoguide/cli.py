@@ -537,6 +537,8 @@ class Segment:
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
     """Of a file's coordinates, or of a recording's poses; default metres, refused where sizes speak against it."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """Which direction points up in a file (default z), or in a recording (default: as its cameras were held)."""
     weights: str | None = None
     """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
     voxel: Annotated[float, Within(0.001)] = 0.03  # depth images count millimetres: nothing is finer
@@ -573,7 +575,8 @@ class Segment:
         model.check_labels(names)
         if os.path.isfile(self.scan) or own_scan.is_scannet(self.scan):
             refuse_unread(self, {"voxel"}, "folders of depth images that are reconstructed")
-        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
+        how = {"unit": self.unit, "up": self.up, "depth_scale": self.depth_scale}
+        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, **how)
         sizes = {"tile": self.tile, "halo": self.halo, "progress": True}
         result = own_scan.segment_scan(scan, model, names, masks=self.masks, **sizes)
         own_scan.write_labelled(out, result)
@@ -607,6 +610,8 @@ class View:
     """Float32 columns of a .bin file, as for `segment`."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
     """As for `segment`."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """As for `segment`."""
     weights: str | None = None
     """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
     voxel: Annotated[float, Within(0.001)] = 0.03
@@ -634,7 +639,8 @@ class View:
         if os.path.isfile(self.scan):
             refuse_unread(self, {"voxel"}, "folders of depth images")
         teacher = None if self.features is None else teacher_of(identified(parse_spec(self.features)))
-        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
+        how = {"unit": self.unit, "up": self.up, "depth_scale": self.depth_scale}
+        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, **how)
         for said in scan.scene.as_read:
             print(said)
         if teacher is not None and not any(view.has_pose for view in scan.scene.views):
@@ -671,6 +677,8 @@ class FitScan:
     summary as .json."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
     """Of a recording's poses; default metres, refused where sizes speak against it."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """Which direction of a recording points up; default: as its cameras were held."""
     voxel: Annotated[float, Within(0.001)] = 0.03
     """Voxel size in metres of the reconstruction."""
     depth_scale: Annotated[float | None, Within(0.001)] = None
@@ -690,7 +698,8 @@ class FitScan:
         about = ("scan", "points", "labels")
         beside = out.with_name(f"{out.stem.removesuffix('_model')}_labelled.ply")
         labelled = output_file(None, beside, ".ply", summary=about, own=own_scan.is_labelled)
-        scan = own_scan.open_scan(self.scan, None, self.voxel, unit=self.unit, depth_scale=self.depth_scale)
+        how = {"unit": self.unit, "up": self.up, "depth_scale": self.depth_scale}
+        scan = own_scan.open_scan(self.scan, None, self.voxel, **how)
         fitted = own_model.fit_scan(
             scan,
             self.features,

@@ -1,7 +1,7 @@
-"""One file of points as a scene: ply, npz, bin (float32 columns), las, laz, e57 or OpenScene's .pth; z is taken as up.
+"""One file of points as a scene: ply, npz, bin (float32 columns), las, laz, e57 or OpenScene's .pth.
 
-`cloud_scene` makes a scene of arrays, for files and for users' own: it decides unit, origin, colours and normals, and
-says what it decided in `Scene.as_read`.
+`cloud_scene` makes a scene of arrays, for files and for users' own: it decides unit, what is up, origin, colours and
+normals, and says what it decided in `Scene.as_read`.
 """
 
 import warnings
@@ -17,6 +17,7 @@ from geoguide.datasets.formats.surveys import read_e57, read_las
 from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals, sided_normals
 from geoguide.datasets.units import METRES, check_unit, in_metres
+from geoguide.datasets.upright import check_up, turned, up_as_read
 from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line
 from geoguide.ops.arrays import host
 from geoguide.ops.colors import unit_colors
@@ -66,7 +67,7 @@ class Cloud:
     said: tuple[str, ...] = ()
 
 
-def load_points(path: str | Path, *, columns: int | None = None, unit: str | None = None) -> Scene:
+def load_points(path: str | Path, *, columns: int | None = None, unit: str | None = None, up: str = "z") -> Scene:
     """Read one file as a cloud (or mesh) without views.
 
     The suffix decides what is read:
@@ -87,6 +88,7 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
         columns: Values in a row of a bin file: 3 (x y z), 4 (x y z intensity), 5 (nuScenes: x y z intensity ring) or 6
             (x y z r g b, 0..255). None: 5 or 6, when exactly one of them fits the values.
         unit: Of the coordinates: m, cm, mm, km, ft or in. None takes metres, if the cloud's size allows it.
+        up: Which direction of the file points up: x, y, z, -x, -y or -z.
 
     Returns:
         The scene, named as the file without its suffix.
@@ -94,7 +96,8 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     Raises:
         DataError: Something is missing, truncated, empty or not finite, or the cloud cannot be in metres; the message
             names file and field.
-        InputError: `columns` is another number, or is given for a file that is no bin file; an unknown unit.
+        InputError: `columns` is another number, or is given for a file that is no bin file; an unknown unit or
+            direction.
     """
     path = need_file(path, "point file")
     suffix = path.suffix.lower()
@@ -103,6 +106,7 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     if columns is not None and suffix != ".bin":
         raise InputError(f"columns is only for .bin files, found {path.name}")
     check_unit(unit)
+    check_up(up)
     if suffix == ".bin":
         cloud = _read_bin(path, columns)
     else:
@@ -117,30 +121,32 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     if cloud.colors is None:
         warnings.warn(f"{path}: has no colours, all points are grey", stacklevel=2)
     try:
-        return cloud_scene(path.name[: -len(path.suffix)], cloud, unit)
+        return cloud_scene(path.name[: -len(path.suffix)], cloud, unit, up)
     except InputError as error:
         rows = "; or its rows do not have the columns they were read with (--columns)" if suffix == ".bin" else ""
         raise DataError(f"{path}: {error}{rows}") from None
 
 
-def cloud_scene(name: str, cloud: Cloud, unit: str | None = None) -> Scene:
-    """Make a scene of arrays: metres near the origin, colours in [0, 1], unit normals where there are any.
+def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z") -> Scene:
+    """Make a scene of arrays: metres near the origin, z up, colours in [0, 1], unit normals where there are any.
 
     Args:
         name: The scene's name.
         cloud: The arrays.
         unit: As in `load_points`.
+        up: As in `load_points`.
 
     Returns:
         The scene, with what was decided in `as_read`, and `file_points` where the cloud's coordinates are no float32
-        metres near the origin.
+        metres near the origin, z up.
 
     Raises:
         InputError: A field has another shape or is not finite, the cloud cannot be in metres, or colours are on no
             known scale.
     """
     count, faces = len(cloud.points), cloud.faces
-    points, said = _placed(cloud.points, unit)
+    points, said = _placed(cloud.points if up == "z" else turned(cloud.points, up), unit)
+    said += up_as_read(points) if up == "z" else (f"{up} is up: turned so that it is z",)
     colors, normals = grey_colors(count), None
     if cloud.colors is None:
         said += ("no colours: all points are grey",)
@@ -151,7 +157,8 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None) -> Scene:
     if faces is not None:
         normals, faces, told = mesh_normals(points, faces)
     if cloud.normals is not None:
-        normals, heard = filled_normals(points, _numbers(cloud.normals, count, "normals", finite=False), normals)
+        given = _numbers(cloud.normals, count, "normals", finite=False)
+        normals, heard = filled_normals(points, given if up == "z" else turned(given, up), normals)
         told = (told if faces is None else ()) + heard
     if normals is None or cloud.normals is not None:
         normals, heard = sided_normals(points, normals)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from pykdtree.kdtree import KDTree
 
+from geoguide.datasets.upright import looks_up
 from geoguide.errors import DataError, InputError
 from geoguide.ops.neighbors import nearest_points
 
@@ -123,6 +124,9 @@ def _check_metres(points: np.ndarray) -> tuple[str, ...]:
         return ()
     spacing = _spacing(points) if len(points) >= MANY else None
     if spacing is not None and size.max() <= LARGE and _is_one_object(points, low, high):
+        other = looks_up(points)
+        if other is not None:
+            raise InputError(f"a place so high that it looks as if {other} pointed up, and not z: give --up {other}")
         found = f"coordinates look like those of one object, not of a place in metres: {_measures(size, spacing, 1.0)}"
         found += ", and no ground under it"
         raise InputError(f"{found}; {_hint(size, spacing, OBJECT)}")

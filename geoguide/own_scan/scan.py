@@ -98,6 +98,7 @@ def open_scan(
     voxel: float = 0.03,
     *,
     unit: str | None = None,
+    up: str | None = None,
     depth_scale: float | None = None,
 ) -> Scan:
     """Open a scan.
@@ -110,6 +111,7 @@ def open_scan(
         columns: Float32 columns of a .bin file; None to infer them.
         voxel: Metres, of a reconstruction.
         unit: Of a file's coordinates, or of an RGB-D folder's poses, as in `load_points`.
+        up: Which direction points up there, likewise; None: z, and for an RGB-D folder as in `load_rgbd`.
         depth_scale: Units of an RGB-D folder's depth images per metre; None: as in `load_rgbd`.
 
     Returns:
@@ -117,8 +119,8 @@ def open_scan(
 
     Raises:
         DataError: It is not there, or broken.
-        InputError: `unit` is unknown, or given for a key frame or a ScanNet scene; `depth_scale` is given for something
-            else than an RGB-D folder, or is not positive.
+        InputError: `unit` or `up` is unknown, or given for a key frame or a ScanNet scene; `depth_scale` is given for
+            something else than an RGB-D folder, or is not positive.
     """
     if not os.path.exists(path):  # False also for a name that is too long, unlike the method of Path
         raise DataError(f"{path}: no such file or folder")
@@ -126,9 +128,10 @@ def open_scan(
     if depth_scale is not None and (key_frame or official or not path.is_dir()):
         mesh = ", whose official mesh is labelled" if official else ""
         raise InputError(f"--depth-scale is for folders of depth images, found {path}{mesh}")
-    if unit is not None and (key_frame or official):
-        kind = "ScanNet scene, which is in metres:" if official else "key frame"
-        raise InputError(f"--unit is for a file of points or the poses of depth images, found the {kind} {path}")
+    for option, value in (("--unit", unit), ("--up", up)):
+        if value is not None and (key_frame or official):
+            kind = "ScanNet scene, which is in metres, z up:" if official else "key frame"
+            raise InputError(f"{option} is for a file of points or the poses of depth images, found the {kind} {path}")
     if key_frame:
         scene = with_weld_said(load_key_frame(path))
         lifted, count = lift_colors(scene)
@@ -139,9 +142,9 @@ def open_scan(
     elif path.is_dir():
         from geoguide.datasets.rgbd import load_rgbd  # meshes are made by packages that are slow to import
 
-        scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, unit=unit or "m")
+        scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, unit=unit or "m", up=up or "auto")
     else:
-        scene = load_points(path, columns=columns, unit=unit)
+        scene = load_points(path, columns=columns, unit=unit, up=up or "z")
     told = with_weld_said(scene)
     return Scan(with_said(told, extent_as_read(told.points, unit)))
 
