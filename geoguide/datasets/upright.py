@@ -14,6 +14,7 @@ AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), st
 CELLS, END = 32, 0.1
 OPEN, UNDECIDED = 0.5, 0.45
 LEAST, PLACE = 500, 2.0  # points and metres: of less nothing is said
+MOST = 200_000  # points that are looked at
 
 
 def check_up(up: str) -> None:
@@ -46,7 +47,7 @@ def turned(rows: np.ndarray, up: str) -> np.ndarray:
 
 
 def looks_up(points: np.ndarray) -> str | None:
-    """Guess by shape which direction points up, where it is not +z. O(P log P).
+    """Guess by shape which direction points up, where it is not +z; of a large cloud some points are looked at.
 
     Args:
         points: [P, 3] metres.
@@ -56,7 +57,8 @@ def looks_up(points: np.ndarray) -> str | None:
     """
     if len(points) < LEAST:
         return None
-    low, high = np.percentile(np.asarray(points, np.float64), (1, 99), axis=0)  # [3] each
+    points = np.asarray(points[:: -(-len(points) // MOST)], np.float64)
+    low, high = np.percentile(points, (1, 99), axis=0)  # [3] each
     size = high - low
     if size.max() < PLACE or size.min() <= 0:
         return None
