@@ -20,6 +20,8 @@ from geoguide.errors import ConfigError, InputError, WriteError
 from geoguide.paths import check_file_writable, check_writable
 from geoguide.text_files import read_names
 
+LARGEST = 2**63 - 1  # of whole numbers: what numpy, torch and the system take
+
 
 @dataclasses.dataclass(frozen=True)
 class Within:
@@ -46,10 +48,13 @@ class Within:
             value: What it was given.
 
         Raises:
-            InputError: It lies outside, or is not finite.
+            InputError: It lies outside, is not finite, or is a whole number of more than 64 bits.
         """
-        if not (math.isfinite(value) and self.least <= value <= self.most):
-            allowed = f"at least {self.least:g}" if self.most == math.inf else f"{self.least:g} to {self.most:.0f}"
+        most = min(self.most, LARGEST) if isinstance(value, int) else self.most
+        # Python compares whole numbers of any size with floats; `math.isfinite` would make a float of them first.
+        if not self.least <= value <= most or value == math.inf:
+            bounded = self.most < math.inf or self.least <= value < math.inf
+            allowed = f"{self.least:g} to {int(most)}" if bounded else f"at least {self.least:g}"
             raise InputError(f"{option} must be {allowed}, found {value}")
 
 

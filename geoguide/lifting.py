@@ -24,6 +24,7 @@ from geoguide.errors import InputError
 from geoguide.frozen import unless
 from geoguide.ops import arrays
 from geoguide.ops.arrays import Array, ArrayT, coordinates, host, number, whole
+from geoguide.ops.cameras import camera_fault, pose_fault
 from geoguide.ops.pixel_rows import PixelRows
 from geoguide.ops.projection import Camera, add_visible, project_points
 from geoguide.ops.splat import splat_points
@@ -108,7 +109,8 @@ def project(
     Args:
         points: [P, 3] metres.
         intrinsics: [3, 3] pixels, for images of `image_size`, without skew.
-        cam_to_world: [4, 4] metres, OpenCV axes; truly inverted, since real poses are not exactly orthonormal.
+        cam_to_world: [4, 4] metres, OpenCV axes; truly inverted, since real poses are not exactly orthonormal
+            (see `ops.cameras.RIGID`).
         image_size: (H, W).
         depth: [H, W] metres, where 0, negative, nan and inf mean no reading (such pixels see nothing); None for no
             occlusion test.
@@ -121,7 +123,8 @@ def project(
         Row, column and visibility of each point: numpy arrays for numpy points, tensors on their device for a tensor.
 
     Raises:
-        InputError: A wrong shape; nan or inf in points, intrinsics or pose; an unknown rule.
+        InputError: A wrong shape; nan or inf in points, intrinsics or pose; intrinsics that are not in pixels, or a
+            pose that is no rigid motion (see `ops.cameras`); an unknown rule.
 
     Example:
         A camera at the origin looks along z. The second point projects onto the same pixel as the first, but the depth
@@ -371,6 +374,9 @@ def _camera(intrinsics: Array, cam_to_world: Array, image_size: Sequence[int]) -
         world_to_cam = np.linalg.inv(pose)[:3]
     except np.linalg.LinAlgError:
         raise InputError("cam_to_world is singular: it has no inverse") from None
+    fault = camera_fault(k) or pose_fault(pose)  # such cameras would put features on wrong pixels without a word
+    if fault is not None:
+        raise InputError(fault)
     return Camera(world_to_cam, (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])), size)
 
 

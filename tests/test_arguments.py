@@ -6,10 +6,32 @@ from pathlib import Path
 
 import pytest
 
-from geoguide.arguments import output_file, output_folder
+from geoguide.arguments import Within, output_file, output_folder
 from geoguide.errors import InputError, WriteError
 
 SUMMARY = ("scan", "labels")
+
+
+@pytest.mark.parametrize(
+    ("within", "value", "allowed"),
+    [
+        (Within(1), 10**400, "1 to 9223372036854775807"),
+        (Within(1), -(10**400), "at least 1"),
+        (Within(0, 10), 10**400, "0 to 10"),
+        (Within(0.5), 2**63, "0.5 to 9223372036854775807"),
+        (Within(0.5), float("inf"), "at least 0.5"),
+        (Within(0.5), float("nan"), "at least 0.5"),
+        (Within(0.5, 2), float("-inf"), "0.5 to 2"),
+    ],
+)
+def test_numbers_of_any_size_are_refused_alike(within: Within, value: float, allowed: str) -> None:
+    with pytest.raises(InputError, match=f"--x must be {allowed}, found"):
+        within("--x", value)
+
+
+@pytest.mark.parametrize(("within", "value"), [(Within(1), 2**63 - 1), (Within(0), 1e300), (Within(0, 10), 10)])
+def test_numbers_within_are_taken(within: Within, value: float) -> None:
+    within("--x", value)
 
 
 @pytest.fixture

@@ -116,6 +116,8 @@ def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
         (["data", "check", "{tmp}", "--seed", "1"], "--seed belongs to `data make`"),
         (["train", "--seed", "-1"], "--seed must be 0 to 4294967295, found -1"),
         (["train", "--steps", "0"], "--steps must be at least 1, found 0"),
+        (["train", "--steps", "1" + 400 * "0"], "--steps must be 1 to 9223372036854775807, found 1000"),
+        (["train", "--seed", "-1" + 400 * "0"], "--seed must be 0 to 4294967295, found -1000"),
         (["train", "--steps", "many"], "--steps"),
         (["train", "--features", "litert:nowhere.tflite"], "nowhere.tflite: LiteRT file not found"),
         (["train", "--features", "litert:{scan}"], "scan.bin: no LiteRT network: expected b'TFL3' at byte 4"),

@@ -17,6 +17,7 @@ from simple_room import simple_room
 import geoguide
 from geoguide import own_scan
 from geoguide.backbones.sonata import encoder_input
+from geoguide.datasets.formats.ply import read_ply_records, vertex_columns
 from geoguide.datasets.points import Cloud, cloud_scene, load_points
 from geoguide.errors import DataError, InputError
 from geoguide.model import GeoGuideModel
@@ -504,6 +505,21 @@ def test_header_beyond_ascii(room: Sampled, unharmed: Scene, tmp_path: Path, tex
         scene = load_points(path)
         np.testing.assert_allclose(scene.points, unharmed.points, rtol=1e-6)
         assert np.array_equal(scene.colors, unharmed.colors) and decided(scene) == ()
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("comment", ["Tuer", "Tür"])
+def test_a_header_beyond_ascii_leaves_the_rest_mapped(room: Sampled, tmp_path: Path, ends: bytes, comment: str) -> None:
+    path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors)
+    expected = np.array(read_ply_records(path)[0])
+    head, _, body = path.read_bytes().partition(b"end_header\n")
+    head = head.replace(b"element vertex", f"comment {comment}\nelement vertex".encode()) + b"end_header\n"
+    path.write_bytes(head.replace(b"\n", ends) + body)
+    records, _ = read_ply_records(path)
+    assert isinstance(records, np.memmap) and Path(str(records.filename)) == path
+    assert np.array_equal(records, expected)
+    points = vertex_columns(records, ("x", "y", "z"), path)  # read from the file once more, where the table begins
+    assert np.array_equal(points, np.stack([expected[axis] for axis in "xyz"], axis=1))
 
 
 def test_elements_of_users(room: Sampled, unharmed: Scene, tmp_path: Path) -> None:

@@ -56,6 +56,30 @@ def test_every_point_lies_in_one_tile_and_sees_its_halo(rng: np.random.Generator
     assert (found == 1).all() and count == len(cut)
 
 
+@pytest.mark.parametrize("edge", [None, 4, 10**30])
+@pytest.mark.parametrize("most", [10_000, 500])
+@pytest.mark.parametrize("shrink", [True, False])
+def test_a_halo_of_any_size_is_the_whole_cloud(edge: int | None, most: int, shrink: bool) -> None:
+    """One that reaches over all points, and those beyond it: the same tiles, as fast."""
+    rng = np.random.default_rng(0)
+    step = plan_steps(rng.uniform(0, 15, (3000, 3)) * (1, 2, 1), np.zeros(2), 0.8)
+    expected, *others = (
+        tiling(step, halo, edge, most=most, shrink=shrink) for halo in (int(step.max()) + 1, 1000, 10**30)
+    )
+    for found in others:
+        assert len(found) == len(expected)
+        for one, two in zip(found, expected, strict=True):
+            assert np.array_equal(one.rows, two.rows) and np.array_equal(one.own, two.own)
+    if not (shrink and most < len(step) and edge is None):
+        assert others[1].halo == 10**30 and all(len(tile.rows) == len(step) for tile in others[1])
+
+
+@pytest.mark.parametrize("tile", [None, 1.6, 1e308])
+def test_metres_beyond_all_numbers_are_the_whole_cloud(model: GeoGuideModel, room: Scene, tile: float | None) -> None:
+    cut = Parts(open_backbone(model.backbone, "cpu"), room, tile, 1e308)
+    assert cut.halo == 1e308 and all(len(tile.rows) == len(room) for tile in cut.tiling)
+
+
 def test_the_size_of_tiles_follows_what_is_counted() -> None:
     step = np.stack(np.meshgrid(np.arange(64), np.arange(64)), axis=-1).reshape(-1, 2)
     sizes = [tiling(step, 2, most=most).edge for most in (10_000, 4095, 1000, 10)]

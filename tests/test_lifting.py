@@ -217,6 +217,9 @@ def world(rng):
     """Points, four views that see many of them, and their maps."""
     points = rng.uniform([-1, -1, 1.5], [1, 1, 2.5], (300, 3))
     poses = [np.eye(4) + np.vstack([rng.normal(0, 0.05, (3, 4)), np.zeros(4)]) for _ in range(4)]
+    for pose in poses:
+        left, _, right = np.linalg.svd(pose[:3, :3])
+        pose[:3, :3] = left @ right  # the nearest rotation
     views = [view(f"f{i}", pose, rng.uniform(1, 3, SIZE).astype(np.float32)) for i, pose in enumerate(poses)]
     return points, views, [rng.normal(size=(*SIZE, 6)).astype(np.float32) for _ in views]
 

@@ -18,6 +18,7 @@ from geoguide.scene import View
 
 K = np.array([[60.0, 0, 31.5], [0, 55.0, 23.5], [0, 0, 1]])
 SIZE = (48, 64)
+SHIFT = np.array([[1.0, 0, 0, 0.5], [0, 1, 0, 0.3], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
 def camera_of(pose: np.ndarray) -> Camera:
@@ -132,8 +133,8 @@ def test_devkit_rule_is_strict_and_unrounded():
     found = project(points, intrinsics, np.eye(4), (5, 8), rule="devkit")
     assert found.visible.tolist() == [False, True, False, True, False]
     assert found.col.tolist() == [0, 1, 0, 7, 0]
-    depths = np.array([[2.0, 2, 1.0], [2.0, 2, 1.001]])
-    assert project(depths, np.diag([1.0, 1, 1]), np.eye(4), (5, 8), rule="devkit").visible.tolist() == [False, True]
+    depths = np.array([[1.0, 1, 1.0], [1.0, 1, 1.001]])
+    assert project(depths, np.diag([2.0, 2, 1]), np.eye(4), (5, 8), rule="devkit").visible.tolist() == [False, True]
 
 
 def test_a_depth_is_tested_after_either_rule(rng):
@@ -281,3 +282,34 @@ def test_refuses():
     for call, message in cases:
         with pytest.raises(InputError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    ("intrinsics", "pose", "message"),
+    [
+        (K, SHIFT.T, r"must end with the row 0 0 0 1, found 0.5 0.3 0 1: a transposed pose\?"),
+        (K, SHIFT * [-1, 1, 1, 1], "found a reflection"),
+        (K, SHIFT * [2, 2, 2, 1], "found one scaled by 2"),
+        (K, SHIFT * [[1], [1], [1], [2]], "must end with the row 0 0 0 1, found 0 0 0 2"),
+        (K * [[-1], [1], [1]], SHIFT, "positive focal lengths"),
+        (K / [[64], [48], [1]], SHIFT, "found 0.9375 1.146: normalised by the image's size"),
+    ],
+)
+def test_cameras_that_files_may_not_have_are_refused(intrinsics, pose, message):
+    """Lifting would put every feature on another pixel without a word."""
+    points, maps = np.array([[0.0, 0, 2]]), [np.ones((*SIZE, 1))]
+    for kind in (np.float64, np.float32):
+        camera = (intrinsics.astype(kind), pose.astype(kind), SIZE)
+        for call in (project, splat_depth):
+            with pytest.raises(InputError, match=message):
+                call(points, *camera)
+        with pytest.raises(InputError, match=f"view front: .*{message}"):
+            fuse(points, [View("front", *camera)], maps, use_depth=False)
+
+
+def test_poses_of_single_precision_are_poses():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        pose = random_pose(rng)
+        project(np.zeros((1, 3)), K.astype(np.float32), pose.astype(np.float32), SIZE)
+        project(np.zeros((1, 3)), K, np.r_[pose[:3].round(2), pose[3:]], SIZE)

@@ -198,6 +198,16 @@ def test_what_was_written_is_known_again(mesh: Path, tmp_path: Path) -> None:
     assert not own_scan.is_labelled(tmp_path / "out.json")
 
 
+def test_a_scan_of_very_many_labels_is_known_again(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Their comments, before the properties, make megabytes."""
+    labels = tuple(f"word {number} of a long list of things" for number in range(60_000))
+    scene = Scene("a", rng.random((50, 3), np.float32), np.zeros((50, 3), np.float32))
+    result = own_scan.Segmentation(scene, labels, rng.integers(0, 60_000, 50), np.ones(50, np.float32), {})
+    own_scan.write_labelled(tmp_path / "many.ply", result)
+    assert own_scan.is_labelled(tmp_path / "many.ply")
+    assert len(load_points(tmp_path / "many.ply")) == 50
+
+
 NOT_TEXT = os.fsdecode(b"t\xfcr \xff.bin")
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geoguide import paths
 from geoguide.errors import DataError, InputError
+from geoguide.text import encoder as encoder_module
 from geoguide.text import minilm as text
 from geoguide.text.encoder import same_pair, spelling
 from geoguide.text.minilm import MiniLMTextEncoder
@@ -83,6 +85,18 @@ def test_a_damaged_cache_entry_is_made_again(encoder: MiniLMTextEncoder, damage:
     entry.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
     np.testing.assert_array_equal(MiniLMTextEncoder(encoder.cache).encode(["lamp"]), vectors)
     assert entry.read_bytes()[:2] == b"PK" and len(entry.read_bytes()) == len(whole)
+
+
+def test_the_cache_is_listed_once_however_many_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To list a folder of n entries takes n steps: once for each new sentence would be quadratic."""
+    listed, sweep = [], paths.sweep
+    for module in (paths, encoder_module):
+        monkeypatch.setattr(module, "sweep", lambda folder: listed.append(folder) or sweep(folder))
+    left = tmp_path / f"{paths.MAKING}of-a-killed-process-"
+    left.mkdir()
+    again = MiniLMTextEncoder(tmp_path)
+    again.encode([f"thing {number}" for number in range(5)])
+    assert len(list(tmp_path.glob("*.npz"))) == 5 and listed == [tmp_path] and not left.exists()
 
 
 def test_an_entry_of_another_sentence_is_not_used(encoder: MiniLMTextEncoder) -> None:

@@ -138,14 +138,18 @@ class Parts:
             steps = (steps - self._frame.lowest[:2].astype(np.int32)) // cells
             counted = self._frame.stages[0].plan.numpy() // cells
             most = most_voxels(voxels, backbone.width)
-        edge = None if tile is None else max(1, int(np.ceil(tile / self.step)))
-        wanted = int(np.ceil(halo / self.step))
+        edge = None if tile is None else max(1, self._steps(tile))
+        wanted = self._steps(halo)
         self.tiling: Tiling = tiling(steps, wanted, edge, counted=counted, most=most, shrink=True)
         self.halo = halo if self.tiling.halo == wanted else self.tiling.halo * self.step  # metres
         if self.tiling.halo < wanted:
             held = f"the {most:,} {'points' if counted is None else 'voxels'} that fit memory"
             message = f"{scene.name}: tiles see {self.halo:g} m around them, not {halo:g}, or one would hold more than"
             warnings.warn(f"{message} {held}; labels near borders differ more", stacklevel=2)
+
+    def _steps(self, length: float) -> int:
+        """Metres as steps, rounded up; no more than can be numbered, which is more than any scene has."""
+        return int(np.ceil(min(length / float(self.step), np.iinfo(np.int32).max)))
 
     def __len__(self) -> int:
         """How many tiles there are."""

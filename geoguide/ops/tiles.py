@@ -43,26 +43,28 @@ class Tiling:
 
     def __iter__(self) -> Iterator[Tile]:
         """The tiles that hold points, by x, then y. O(P) beside the points, O(n) for a tile."""
-        tile = self.step // self.edge  # [P, 2]
-        columns = int(tile[:, 1].max()) + 1
+        wide = int(self.step.max()) + 1
+        edge, halo = min(self.edge, wide), min(self.halo, wide)  # what reaches over all points is as good as any larger
+        tile = self.step // edge  # [P, 2]
+        lines, columns = (tile.max(axis=0) + 1).tolist()
         key = tile[:, 0] * columns + tile[:, 1]  # [P]
         order = np.argsort(key, kind="stable").astype(np.int32)
         found, starts = np.unique(key[order], return_index=True)
         ends = dict(zip(found.tolist(), zip(starts, np.append(starts[1:], len(order)), strict=True), strict=True))
-        reach = -(-self.halo // self.edge)
-        around = [(i, j) for i in range(-reach, reach + 1) for j in range(-reach, reach + 1)]
+        reach = -(-halo // edge)
         for number in found.tolist():
             x, y = divmod(number, columns)
-            near = [(x + i) * columns + y + j for i, j in around if 0 <= y + j < columns]
+            across, along = (range(max(k - reach, 0), min(k + reach + 1, n)) for k, n in ((x, lines), (y, columns)))
+            near = [i * columns + j for i in across for j in along]
             rows = np.concatenate([order[slice(*ends[other])] for other in near if other in ends])
-            low = np.array([x, y]) * self.edge - self.halo
+            low = np.array([x, y]) * edge - halo
             step = self.step[rows]
-            rows = np.sort(rows[((step >= low) & (step < low + self.edge + 2 * self.halo)).all(axis=1)])
-            yield Tile(rows.astype(np.int64), (self.step[rows] // self.edge == (x, y)).all(axis=1))
+            rows = np.sort(rows[((step >= low) & (step < low + edge + 2 * halo)).all(axis=1)])
+            yield Tile(rows.astype(np.int64), (self.step[rows] // edge == (x, y)).all(axis=1))
 
     def __len__(self) -> int:
         """How many tiles hold points."""
-        tile = self.step // self.edge
+        tile = self.step // min(self.edge, int(self.step.max()) + 1)
         return len(np.unique(tile[:, 0].astype(np.int64) << 32 | tile[:, 1]))
 
 
@@ -114,10 +116,13 @@ def tiling(
     count = np.bincount(counted[:, 0].astype(np.int64) * width[1] + counted[:, 1], minlength=int(width.prod()))
     total = np.zeros(width + 1, np.int64)  # of the steps below and left of each corner
     total[1:, 1:] = count.reshape(width).cumsum(0).cumsum(1)
-    while shrink and halo > 0 and _fullest(total, _smallest(halo), halo) > most:
-        halo -= 1
-    edge = 1 << int(width.max() - 1).bit_length()
-    while edge // 2 >= max(halo, 1) and _fullest(total, edge, halo) > most:
+    wide = int(width.max())
+    near = min(halo, wide)  # one that reaches over everything holds as much as any larger
+    while shrink and near > 0 and _fullest(total, _smallest(near), near) > most:
+        near -= 1
+    halo = near if near < wide else halo
+    edge = 1 << (wide - 1).bit_length()
+    while edge // 2 >= max(halo, 1) and _fullest(total, edge, near) > most:
         edge //= 2
     return Tiling(edge, halo, step)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData, PlyElement
 
+from geoguide.datasets.formats.ply import ply_header
 from geoguide.datasets.formats.surveys import LAS, ROWS, las_columns, need_laspy, write_las
 from geoguide.own_scan.scan import Segmentation, palette
 from geoguide.paths import alone_beside, replacing
@@ -52,8 +53,7 @@ def is_labelled(path: Path) -> bool:
     """
     if path.suffix.lower() in LAS:
         return {"label", "score"} <= las_columns(path)
-    with path.open("rb") as file:
-        header = file.read(1 << 20).partition(b"end_header")[0]  # a comment for each label: far less than 1 MiB
+    header = ply_header(path)  # it has a comment for each label, before the properties
     return header.startswith(b"ply") and b"property int label\n" in header and b"property float score\n" in header
 
 

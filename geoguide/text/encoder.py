@@ -124,7 +124,7 @@ class TextEncoder(abc.ABC):
         if self.cache is None:
             return
         try:
-            with replacing(self.cache / self._entry(sentence)) as temporary:
+            with replacing(self.cache / self._entry(sentence), swept=True) as temporary:  # by `_fill`, once for all
                 np.savez(temporary, sentence=np.array(sentence), vector=vector)
         except OSError as error:
             warnings.warn(f"text cache is off: {error}", stacklevel=4)

@@ -16,18 +16,12 @@ from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
 from geoguide.errors import DataError
 from geoguide.image_files import read_image
 from geoguide.ops.arrays import image_size
+from geoguide.ops.cameras import camera_fault, pose_fault
 from geoguide.scene import View, is_lost
 
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
 Size = tuple[int, int]  # (H, W)
-# How far R'R may be from the identity: poses written with two decimals reach 0.017; real ones 4e-4 (7-Scenes), 2e-6
-# (ScanNet). A scale of 1 % gives 0.02.
-RIGID = 0.02
 ORIENTATION = 0x0112  # EXIF tag; 1 is as stored
-LAST_ROW = 1e-4  # how far the last row may be from 0 0 0 1: it is no measurement
-HUGE = 1e100  # of a rotation's entries: their squares can still be computed
-SKEW = 1e-3  # of the focal length, about half a pixel at an image's border; lifting and fusion know of none
-FEWEST_PIXELS = 2.0  # a focal length below is one of an image of width 1, not of pixels
 STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
 
 
@@ -80,37 +74,10 @@ def checked_pose(pose: np.ndarray, where: str) -> np.ndarray:
     """
     if is_lost(pose):
         return pose if not np.isfinite(pose).all() else np.full((4, 4), np.nan)
-    rotation = pose[:3, :3]
-    if np.abs(pose[3] - (0, 0, 0, 1)).max() > LAST_ROW:
-        turned = np.abs(pose[:, 3] - (0, 0, 0, 1)).max() <= LAST_ROW
-        hint = ": a transposed pose? The translation belongs in the last column" if turned else ""
-        raise DataError(f"{where}: pose must end with the row 0 0 0 1, found {_row(pose[3])}{hint}")
-    if np.abs(rotation).max() > HUGE:
-        raise DataError(
-            f"{where}: the pose's first three columns must be a rotation, found {np.abs(rotation).max():.4g}"
-        )
-    product = rotation.T @ rotation  # [3, 3]
-    scale = np.sqrt(np.trace(product) / 3)
-    if np.abs(product - np.eye(3)).max() > RIGID:
-        even = np.abs(product / scale**2 - np.eye(3)).max() <= RIGID
-        found = (
-            f"one scaled by {scale:.4g} (a similarity)" if even else f"columns of lengths {_row(_lengths(rotation))}"
-        )
-        found += "" if even or np.ptp(_lengths(rotation)) > RIGID else " that are not at right angles"
-        raise DataError(f"{where}: the pose's first three columns must be a rotation, found {found}")
-    if np.linalg.det(rotation) < 0:
-        raise DataError(f"{where}: the pose's first three columns must be a rotation, found a reflection: one axis is "
-                        "mirrored, as between left- and right-handed coordinates")  # fmt: skip
+    fault = pose_fault(pose)
+    if fault is not None:
+        raise DataError(f"{where}: {fault}")
     return pose
-
-
-def _lengths(matrix: np.ndarray) -> np.ndarray:
-    """Length of each column [3]."""
-    return np.linalg.norm(matrix, axis=0)
-
-
-def _row(values: np.ndarray) -> str:
-    return " ".join(f"{value:.4g}" for value in values)
 
 
 def check_camera(matrix: np.ndarray, path: Path | str) -> np.ndarray:
@@ -128,17 +95,9 @@ def check_camera(matrix: np.ndarray, path: Path | str) -> np.ndarray:
     Raises:
         DataError: It is not so.
     """
-    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise DataError(f"{path}: intrinsics need finite values and positive focal lengths")
-    if np.abs(matrix[2] - (0, 0, 1)).max() > LAST_ROW:
-        hint = ": a transposed matrix?" if np.abs(matrix[:, 2] - (0, 0, 1)).max() <= LAST_ROW else ""
-        raise DataError(f"{path}: intrinsics must end with the row 0 0 1, found {_row(matrix[2])}{hint}")
-    if max(abs(matrix[0, 1]), abs(matrix[1, 0])) > SKEW * matrix[0, 0]:
-        found = f"found {_row(matrix[0])} and {_row(matrix[1])}"
-        raise DataError(f"{path}: intrinsics must have the rows fx 0 cx and 0 fy cy, without skew, {found}")
-    if min(matrix[0, 0], matrix[1, 1]) < FEWEST_PIXELS:
-        found = f"found {_row(np.diag(matrix)[:2])}: normalised by the image's size?"
-        raise DataError(f"{path}: intrinsics need focal lengths in pixels, {found}")
+    fault = camera_fault(matrix)
+    if fault is not None:
+        raise DataError(f"{path}: {fault}")
     return matrix
 
 

@@ -5,10 +5,10 @@ records* are these tables as structured numpy arrays, one entry a row, with the 
 """
 
 import io
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from plyfile import PlyData, PlyElement, PlyElementParseError, PlyParseError
@@ -22,7 +22,9 @@ from geoguide.paths import replacing
 FACE_LISTS = ("vertex_indices", "vertex_index")
 TAIL = 1 << 16  # bytes behind the last row that are looked at: blanks, zeros or an old end-of-file mark, or lost rows
 ROWS = 1 << 18  # vertices that are read at a time
-HEADER_LINES = 10_000  # more than any header has; the parser refuses what has no end by then
+LONGEST_HEADER = 1 << 26  # bytes; a comment for each of a million labels makes some 30 MiB
+END = re.compile(rb"(?:^|[\r\n])end_header[ \t]*(?:\r\n?|\n|$)")
+IN_ASCII = bytes(byte if byte < 128 else ord("?") for byte in range(256))  # translates bytes one for one
 # How a ply header names numpy's kinds of numbers.
 KINDS = dict(f4="float", f8="double", u1="uchar", i1="char", u2="ushort", i2="short", i4="int", u4="uint")
 
@@ -139,9 +141,9 @@ def _unrolled(strips: np.ndarray) -> np.ndarray:
 
 def _read_elements(path: Path, known_list_len: dict[str, dict[str, int]]) -> PlyData:
     """All elements of a ply file. Bytes beyond ASCII in its header, which people write into comments, become "?"."""
-    header = _header(path)
+    header = ply_header(path)
     _check_counts(header, path)
-    with path.open("rb") if header.isascii() else io.BytesIO(_readable(header, path)) as file:
+    with path.open("rb") if header.isascii() else io.BufferedReader(_HeaderInAscii(path, len(header))) as file:
         stream = io.TextIOWrapper(file, "ascii") if re.search(rb"[\r\n]format\s+ascii", header) else file
         data = PlyData.read(stream, known_list_len=known_list_len)
         rest = stream.read(TAIL)
@@ -152,27 +154,45 @@ def _read_elements(path: Path, known_list_len: dict[str, dict[str, int]]) -> Ply
     return data
 
 
-def _readable(header: bytes, path: Path) -> bytes:
-    """A file with what is beyond ASCII in its header replaced by "?"."""
-    table = bytes(min(byte, 128) for byte in range(256)).replace(b"\x80", b"?")
-    return header.translate(table) + path.read_bytes()[len(header) :]
+class _HeaderInAscii(io.FileIO):
+    """A file whose first `length` bytes are read with "?" for what is beyond ASCII; the rest can be mapped as it is."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        super().__init__(str(path))  # numpy keeps names that are strings
+        self.length = length
+
+    def readinto(self, buffer: Any) -> int | None:
+        start = self.tell()
+        count = super().readinto(buffer)
+        part = memoryview(buffer)[: max(min(count or 0, self.length - start), 0)]
+        part[:] = bytes(part).translate(IN_ASCII)
+        return count
 
 
-def _header(path: Path) -> bytes:
-    """The lines up to end_header; of a file without it the first `HEADER_LINES`."""
-    lines = []
+def ply_header(path: Path) -> bytes:
+    """Read the header of a ply file, however many comments it has.
+
+    Args:
+        path: A file that is there.
+
+    Returns:
+        The lines up to end_header; where that does not come, the first `LONGEST_HEADER` bytes, and of a file of another
+        kind the first three.
+    """
     with path.open("rb") as file:
-        for line in itertools.islice(file, HEADER_LINES):
-            lines.append(line)
-            if line.strip() == b"end_header":
-                break
+        lines = [file.read(3)]
+        left = LONGEST_HEADER if lines[0] == b"ply" else 0
+        while left > 0 and (line := file.readline(left)):
+            end = END.search(line)
+            lines.append(line[: end.end()] if end else line)
+            left = 0 if end else left - len(line)
     return b"".join(lines)
 
 
 def _check_counts(header: bytes, path: Path) -> None:
     """`DataError` for a header that says more rows than the file has bytes, before memory is asked for."""
     size = path.stat().st_size
-    for name, count in re.findall(rb"^element\s+(\S+)\s+(\d+)", header, re.MULTILINE):
+    for name, count in re.findall(rb"[\r\n]element\s+(\S+)\s+(\d+)", header):
         if len(count) > len(str(size)) or int(count) > size:
             shown = f"{name.decode('ascii', 'replace')} {count.decode()[:20]}"
             raise DataError(f"{path}: element {shown} does not fit into {size} bytes, truncated?")
