@@ -13,6 +13,7 @@ from geoguide.cli import main
 from geoguide.datasets.formats import surveys
 from geoguide.datasets.formats.surveys import read_las, write_las
 from geoguide.datasets.points import load_points
+from geoguide.datasets.units import METRES
 from geoguide.errors import DataError
 
 UTM = np.array([448_123.0, 5_411_377.0, 312.0])
@@ -164,6 +165,16 @@ def test_labels_go_back_into_the_kind_of_file_they_came_from(
         (tmp_path / "a_labelled.laz").write_bytes(b"mine")
         main(["segment", "a.laz", "--labels", "wall"])
     assert stop.value.code == 2 and (tmp_path / "a_labelled.laz").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("unit", ["m", "km", "mm"])
+def test_written_coordinates_are_as_fine_as_the_scan_in_any_unit(laspy, cloud, tmp_path: Path, unit: str) -> None:
+    """With one step for all units, a room in kilometres came back with its points on a grid of 10 cm."""
+    points = cloud[0].astype(np.float64) / METRES[unit]
+    colors = np.zeros(points.shape, np.uint8)
+    surveys.write_las(tmp_path / "a.las", points, colors, {}, b"")
+    error = np.abs(laspy.read(tmp_path / "a.las").xyz - points).max() * METRES[unit]
+    assert error <= 1e-6 * np.ptp(cloud[0], axis=0).max()
 
 
 @pytest.mark.parametrize("suffix", [*surveys.LAS, ".e57"])

@@ -20,7 +20,7 @@ COLUMNS, INTENSITY = ("red", "green", "blue"), ("intensity",)  # of LAS
 COLORS = ("colorRed", "colorGreen", "colorBlue")
 BRIGHT = 99  # percentile of the intensities that is shown as white: scanners use 8, 11, 12 or all 16 bits, or decibels
 SHOWN_AS_GREY = "no colours: intensity is shown as grey"
-STEP = 1e-4  # of written coordinates, in the file's unit
+STEP, FINEST = 1e-4, 1e-6  # of written coordinates, in the file's unit, which may be km; and as a share of their extent
 REACH = 2**31 - 1  # steps from the offset that LAS can say
 DEEP = 257  # times a colour of 8 bits is the same one of 16
 ROWS = 1 << 18  # points that are read or written at a time: no second copy of a file is in memory
@@ -286,7 +286,8 @@ def write_las(path: Path, points: np.ndarray, colors: np.ndarray, columns: dict[
 
     Args:
         path: The file; its suffix says which of the two.
-        points: [P, 3] in the file's own coordinates; they are rounded to `STEP`, or as finely as their extent allows.
+        points: [P, 3] in the file's own coordinates; they are rounded to `STEP`, or to a millionth of their
+            extent, whichever is finer, or as finely as 31 bits allow.
         colors: uint8 [P, 3].
         columns: By name, integers or floats [P] each.
         notes: What is kept as a record of the user "geoguide", of 65,535 bytes at most; a longer one is left out.
@@ -298,7 +299,8 @@ def write_las(path: Path, points: np.ndarray, colors: np.ndarray, columns: dict[
     low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     header = laspy.LasHeader(point_format=2, version="1.2")
     header.offsets = np.round((low + high) / 2)
-    header.scales = [_step(extent) for extent in high - low]
+    finest = 10.0 ** np.floor(np.log10(max(float((high - low).max()) * FINEST, np.finfo(np.float32).tiny)))
+    header.scales = [_step(extent, min(STEP, finest)) for extent in high - low]
     for name, values in columns.items():
         header.add_extra_dim(laspy.ExtraBytesParams(name, values.dtype))
     if len(notes) < 2**16:
@@ -351,9 +353,9 @@ def las_columns(path: Path) -> set[str]:
         return set()
 
 
-def _step(extent: float) -> float:
-    """The step of one axis: `STEP`, or the smallest power of ten in which 31 bits reach over half its extent."""
-    return max(STEP, 10.0 ** np.ceil(np.log10(max(extent / 2 + 1, STEP) / REACH)))
+def _step(extent: float, wanted: float) -> float:
+    """The step of one axis: the one that is wanted, or the least power of ten in which 31 bits span half its extent."""
+    return max(wanted, 10.0 ** np.ceil(np.log10((extent / 2 + 1) / REACH)))
 
 
 def _package(name: str, path: Path) -> Any:
