@@ -164,6 +164,12 @@ def test_pooled_fusion_follows_a_slow_loop(
     slow = ConfusionMatrix(20, config.protocol.no_feature)
     slow.update(scene.labels, answer)
     assert np.abs(found.matrix - slow.matrix).sum() <= 2  # ties of float16
+    blind = replace(scene, name="blind", lifted=None, seen_by=None)
+    with pytest.warns(UserWarning, match="1 of 2 scenes have no 2D features, all of their points count as points with"):
+        both = evaluate(config, None, scenes=[scene, blind], progress=False)
+    nothing = ConfusionMatrix(20, config.protocol.no_feature)
+    nothing.update(scene.labels, np.full(len(scene), VOID))
+    assert np.array_equal(both.per_scene["blind"].matrix, nothing.matrix) and both.without_features == ("blind",)
     with pytest.raises(ConfigError, match="belongs to mode fusion"):
         Protocol(pooled="superpoints")
 
