@@ -8,7 +8,7 @@ from geoguide.experiments import facts, regime
 from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.records import find, only
 from geoguide.report import ledger_page
-from geoguide.report.claim_tests import HERE, LONG, PAIRS, TOGETHER, claim_tests, own_models
+from geoguide.report.claim_tests import HERE, LONG, PAIRS, SEEDS, TOGETHER, WORLDS, claim_tests, own_models
 from geoguide.report.claims import CLAIMS, NOT_TESTABLE, paper_concordance, paper_says
 from geoguide.report.evidence import (
     CONTRADICTED,
@@ -127,6 +127,12 @@ def test_scenes_widen_the_intervals_of_records_that_keep_them(large: pd.DataFram
     for narrow, wide in zip(plain[kept]["difference"], both[kept]["difference"], strict=True):
         ends = [[float(x) for x in text[text.index("[") + 1 : -1].split(", ")] for text in (narrow, wide)]
         assert narrow.split()[0] == wide.split()[0] and ends[1][1] - ends[1][0] > ends[0][1] - ends[0][0]
+
+
+def test_every_test_says_what_is_drawn_anew() -> None:
+    """A score whose row does not say so would never get the error of its scenes."""
+    for edition in ("small", "large"):
+        assert {test.first.get("over") for test in claim_tests(edition)} <= {SEEDS, WORLDS}
 
 
 def test_editions_are_never_mixed(lines: pd.DataFrame, large: pd.DataFrame) -> None:

@@ -230,8 +230,8 @@ def _of_places() -> Iterator[ClaimTest]:
     """C10: facts of lines of `cross_domain.claim_lines`."""
     home, *away = PLACES  # trained in rooms; tested there, in houses and on streets
     houses, streets = ({"tested_on": dataset} for dataset in away)
-    moved, kept = ({"trained_on": home, "measure": measure} for measure in (SCORE, KEPT))
-    there = route(away[1]) | {"measure": SCORE}
+    moved, kept = ({"trained_on": home, "measure": measure, "over": SEEDS} for measure in (SCORE, KEPT))
+    there = route(away[1]) | {"measure": SCORE, "over": SEEDS}
     beaten, away_full = FULL | moved | streets, FULL | moved | houses
     yield ClaimTest("C10", away_full, transfer.FLOOR | houses, "from rooms to houses: beats the floor")
     yield ClaimTest("C10", FULL | there, beaten, "on streets, training there beats training in rooms")
