@@ -326,7 +326,7 @@ def _causes(found: Sequence[Record], lines: pd.DataFrame, scene: str, worst: int
     adapter, plain_, full = (iou_by_seed(found, lines, row) for row in (ADAPTER, FULL, BY_GRADIENT))
     without = {module: iou_by_seed(found, lines, f"{BY_GRADIENT}, no {module}") for module in MODULES}
     without = {module: scores for module, scores in without.items() if len(scores)}
-    every = {name: estimate(change.dropna()) for name, change in (full - adapter).items()}
+    every = {str(name): estimate(change.dropna()) for name, change in (full - adapter).items()}
     every = {name: change for name, change in every.items() if change.seeds >= LEAST_SEEDS}
     p = dict(zip(every, holm([change.p_value() for change in every.values()]), strict=True))
     lost = sorted(every, key=lambda name: every[name].mean)[:worst] if without else []
