@@ -106,6 +106,26 @@ def test_how_much_more_a_module_adds_under_its_own_faults_by_hand() -> None:
     assert f"of the others (1), {estimate(own - others).text()} more under its own" in text
 
 
+def test_gaps_of_other_seeds_are_not_paired() -> None:
+    """The first seed of one dose was not run, and another one of the other's: by place, every gap met a stranger."""
+    gains = {
+        "confusion, heavy": [1.0, 2.0, 4.0],
+        "background, heavy": [3.0, 2.0, 1.5],
+        "drift, heavy": [-1.0, 0.0, 5.0],
+    }
+    lacking = {"confusion, heavy": 0, "drift, heavy": 1}
+    made = [
+        record
+        for dose, gain in gains.items()
+        for record in records(dose, {"IIRC": gain})
+        if record.config.seed != lacking.get(dose)
+    ]
+    text = own_and_other(effects(frame(made, edition="large")))
+    own, others = np.array([2.0, 2.75]), np.array([-1.0, 5.0])  # of seeds 1, 2; and 0, 2
+    assert f"adds {estimate(own).text()} under its own faults (2) and {estimate(others).text()} under those" in text
+    assert f"of the others (1), {estimate([-2.25]).text()} more under its own" in text
+
+
 def test_no_records_and_no_convergence_are_said() -> None:
     nothing = effects(None)
     assert not any(e.settled for e in nothing) and "no record that converged" in own_and_other(nothing)

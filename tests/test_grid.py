@@ -245,6 +245,36 @@ def test_without_snakemake_one_line_says_what_to_install(rows, results, tmp_path
         grid.run_grid(tmp_path / "p.json", rows, 1, ())
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="no /proc to look for the job in")
+@pytest.mark.parametrize("deaf", [False, True])
+def test_what_ends_the_engine_ends_snakemake_and_its_jobs(deaf, rows, results, tmp_path, monkeypatch) -> None:
+    """The stand-in finishes its job on SIGTERM, as Snakemake does; a deaf job outlives an interrupt too."""
+    there = tmp_path / "job"
+    ignored = "INT TERM" if deaf else "TERM"
+    job = f"trap '' {ignored}; echo $$ > {there}.new; mv {there}.new {there}; exec sleep 60"
+    (tmp_path / "job.sh").write_text(job)
+    monkeypatch.setattr(grid, "_snakemake", lambda: ["bash", "-c", f"trap '' TERM; bash {tmp_path / 'job.sh'}; exit 0"])
+    monkeypatch.setattr(grid, "PATIENCE", 1.0 if deaf else 30.0)
+    wait = subprocess.Popen.wait
+
+    def interrupted(process: subprocess.Popen, timeout: float | None = None) -> int:
+        monkeypatch.setattr(subprocess.Popen, "wait", wait)
+        while not there.is_file():
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        grid.run_grid(tmp_path / "p.json", rows[:1], 1, ())
+    assert time.monotonic() - began < 20
+    stat = Path("/proc") / there.read_text().strip() / "stat"  # gone, or a zombie where nobody takes its exit code
+    until = time.monotonic() + 10  # a signal takes a moment
+    while stat.is_file() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < until, "the job still runs"
+        time.sleep(0.02)
+
+
 # Snakemake itself.
 
 

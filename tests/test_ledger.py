@@ -6,9 +6,9 @@ from scipy import stats
 
 from geoguide.experiments import facts, regime
 from geoguide.experiments.presets import SYSTEMS
-from geoguide.experiments.records import find
+from geoguide.experiments.records import find, only
 from geoguide.report import ledger_page
-from geoguide.report.claim_tests import LONG, TOGETHER, claim_tests
+from geoguide.report.claim_tests import HERE, LONG, PAIRS, SEEDS, TOGETHER, WORLDS, claim_tests, own_models
 from geoguide.report.claims import CLAIMS, NOT_TESTABLE, paper_concordance, paper_says
 from geoguide.report.evidence import (
     CONTRADICTED,
@@ -22,7 +22,8 @@ from geoguide.report.evidence import (
     holm,
     settled,
 )
-from geoguide.report.ledger import COLUMNS, by_claim, ledger, ledger_lines, verdicts
+from geoguide.report.ledger import COLUMNS, by_claim, ledger, ledger_lines, together, verdicts
+from geoguide.report.rows import ADAPTER, FULL, geoguide
 from geoguide.report.tables import METRICS
 
 
@@ -42,7 +43,7 @@ def test_every_test_of_the_small_edition_has_its_rows(small: pd.DataFrame) -> No
     shown = set(zip(small["claim"], small["test"], small["metric"], strict=True))
     every = [(test, metric) for test in claim_tests("small") for metric in test.metrics]
     left_out = [test for test, metric in every if (test.claim, test.what, metric) not in shown]
-    assert len(small) == len(shown) == len(every) - len(left_out) + 1  # and the ranks of C6
+    assert len(small) == len(shown) == len(every) - len(left_out) + 1  # and C6's pairs of rows
     unrun = (facts.SCRATCH, facts.TUNED, facts.STILL, *SYSTEMS)  # entire networks that nobody ran there
     assert all(test.second["method"] in unrun for test in left_out)
 
@@ -78,13 +79,37 @@ def test_a_frozen_win_under_an_lseg_like_model_contradicts(small: pd.DataFrame) 
     assert half["says"].startswith("lower") and half["difference"].startswith("+") and half["verdict"] == CONTRADICTED
 
 
-def test_size_and_ranks_have_tests_of_their_own(small: pd.DataFrame) -> None:
+def test_size_and_pairs_have_tests_of_their_own(small: pd.DataFrame) -> None:
     (size,) = [test for test in claim_tests("small") if test.claim == "C9"]
     assert size.least == pytest.approx(5.9) and "+5.9" in size.what
-    ranks = small[small["test"] == TOGETHER].iloc[0]
-    assert (ranks["claim"], ranks["metric"]) == ("C6", "both") and -1 <= float(ranks["difference"].split()[0]) <= 1
+    pairs = small[small["test"] == TOGETHER].iloc[0]
+    assert (pairs["claim"], pairs["metric"], pairs["of"]) == ("C6", "both", PAIRS) and 0 <= pairs["p"] <= 1
     assert paper_concordance() == (2, 3)  # by hand: 47.5 / 70.7, 50.4 / 75.2, 53.4 / 74.8
     assert "-0.4 mAcc" in paper_says("C6") and paper_says("C4") == "no numbers"
+
+
+def test_a_row_with_more_miou_and_less_macc_refutes_that_they_rise_together(lines: pd.DataFrame) -> None:
+    """By hand, of the pairs themselves: what the ranks have in common over seeds says nothing of other rows."""
+    rooms = only(lines, HERE | {"teacher": own_models("small")["scannet"]})
+    told = together(rooms, "small")
+    assert told is not None and told["verdict"] == UNDECIDED and "[" not in told["difference"]
+    full, adapter, least = (only(rooms, row) for row in (FULL, ADAPTER, geoguide("works-best", "iirc")))
+
+    def of(*parts: pd.DataFrame) -> dict:
+        told = together(pd.concat(parts), "small")
+        assert told is not None
+        return told
+
+    alike, mirrored = full.assign(macc=full["miou"]), full.assign(macc=-full["miou"])
+    low = adapter.assign(macc=adapter["miou"])
+    assert of(alike, low)["verdict"] == SUPPORTED
+    p = stats.ttest_1samp(against(rooms, ADAPTER, FULL), 0).pvalue
+    assert of(alike, low)["p"] == pytest.approx(p) and "1 of 1 pairs alike, 0 opposite" in of(alike, low)["difference"]
+    refuted = of(mirrored, adapter.assign(macc=-adapter["miou"]), least.assign(macc=-least["miou"]))
+    assert refuted["verdict"] == CONTRADICTED and refuted["difference"].startswith("0 of 3 pairs alike, ")
+    assert " less " in refuted["of"] and refuted["p"] < 0.05
+    still = of(full.assign(macc=[1.0, -1.0, 1.0, -1.0, 0.5]), adapter.assign(macc=0.0))  # mIoU alone is decided
+    assert still["verdict"] == UNDECIDED and together(full, "small") is None
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +127,12 @@ def test_scenes_widen_the_intervals_of_records_that_keep_them(large: pd.DataFram
     for narrow, wide in zip(plain[kept]["difference"], both[kept]["difference"], strict=True):
         ends = [[float(x) for x in text[text.index("[") + 1 : -1].split(", ")] for text in (narrow, wide)]
         assert narrow.split()[0] == wide.split()[0] and ends[1][1] - ends[1][0] > ends[0][1] - ends[0][0]
+
+
+def test_every_test_says_what_is_drawn_anew() -> None:
+    """A score whose row does not say so would never get the error of its scenes."""
+    for edition in ("small", "large"):
+        assert {test.first.get("over") for test in claim_tests(edition)} <= {SEEDS, WORLDS}
 
 
 def test_editions_are_never_mixed(lines: pd.DataFrame, large: pd.DataFrame) -> None:

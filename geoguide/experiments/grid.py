@@ -6,14 +6,17 @@ sees the same folders needs the file and a key alone. Every file is written whol
 killed at any moment, and a record that exists is never computed again.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ from geoguide.pipeline.stages import VERSIONS
 from geoguide.text_files import parse_json, read_text
 from geoguide.worlds.jobs import MANIFEST
 
+PATIENCE = 30.0  # seconds that Snakemake and its jobs have to end, when they are interrupted
 PREPARING = 4  # processes of a job that prepares scenes, as `grid.smk` has it
 WORKFLOW = PACKAGE / "experiments" / "grid.smk"
 _WHERE_TO_RUN = ("--cores", "-c", "--jobs", "-j", "--executor", "-e", "--profile", "--workflow-profile")
@@ -258,8 +262,9 @@ def write_table(held: dict[str, Any]) -> int:
 def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, passed: Sequence[str]) -> list[Record]:
     """Write the plan of some experiments and let Snakemake carry it out.
 
-    Snakemake's own lock, which a killed run leaves behind, is not used: every file here is written whole, and two runs
-    at once only do some work twice.
+    Snakemake's own lock, which a killed run leaves behind, is not used. Two runs of the same rows at once are not safe:
+    Snakemake removes the output of a job that it starts or that failed, and so a record that the other run just made.
+    What ends this process ends Snakemake and the jobs on this machine too.
 
     Args:
         path: Where the plan is written; Snakemake keeps its notes beside it.
@@ -286,16 +291,41 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
     # The last of a name holds. Snakemake reads a setting as YAML, where a folder's name may mean anything: so the
     # plan is named from the folder that it works in.
     settings = [*own, *given, f"plan={path.name}"]
-    process = subprocess.Popen([*command, *rest, "--config", *settings])
+    process = subprocess.Popen([*command, *rest, "--config", *settings], start_new_session=True)
     try:
         code = process.wait()
-    except BaseException:  # it ends its jobs on its own signal, and they are not left behind
-        process.terminate()
-        process.wait()
+    except BaseException:
+        _end(process)
         raise
     if code:
         raise DataError(f"snakemake ended with exit code {code}; run the same command again to go on")
     return find_all(configs)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End Snakemake and its jobs: on SIGTERM it would wait until those that run are done, which may take hours.
+
+    Args:
+        process: Snakemake, the first of a session of its own. All of its group are interrupted, as by Ctrl-C, so that
+            Snakemake cancels what it submitted elsewhere; what is left after `PATIENCE` seconds is killed.
+    """
+    if not hasattr(os, "killpg"):  # Windows
+        process.terminate()
+        process.wait()
+        return
+    until = time.monotonic() + PATIENCE
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+        while time.monotonic() < until:
+            process.poll()  # takes its exit code: it else counts as one of the group
+            os.killpg(process.pid, 0)  # raises where nobody is left
+            time.sleep(0.05)
+    except ProcessLookupError:
+        return
+    finally:  # a second Ctrl-C does not wait
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _as_word(path: str) -> str:

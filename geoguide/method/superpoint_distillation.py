@@ -29,8 +29,8 @@ class USDConfig:
     """Activation of W. Not stated; a reliability lies in [0, 1]. `uniform` is plain mean pooling, the control."""
     supervision: Literal["student", "held_out", "none"] = "student"
     """What trains the MLP of W. `student`: L_sp, whose gradient flows into the target; as written nothing else can.
-    `held_out`: the pooled half of a superpoint must predict the 2D features of its other half. `none`: W stays as it
-    was initialised."""
+    `held_out`: the pooled half of a superpoint must predict the 2D features of its other half, of which W's own input
+    tells something (its S_2d is the mean of both halves). `none`: W stays as it was initialised."""
     point_target: Literal["lifted", "refined"] = "lifted"
     """Target of the point-level loss: F_2d, or the refined superpoint feature broadcast to its points. Not stated."""
     unseen: Literal["skip", "refined"] = "skip"
@@ -263,8 +263,10 @@ class SuperpointDistillation(nn.Module):
     def _held_out(self, batch: Batch, weights: Tensor, half: Tensor) -> Tensor:
         """Distance between the refined feature of one half of each superpoint and the 2D features of the other half.
 
-        The errors of the two halves are independent, so the other half's plain mean is what an unbiased pooling should
-        predict: the target does not depend on W or on the student, and cannot be made easy.
+        Where the errors of the two halves are independent, the other half's plain mean is what an unbiased pooling
+        should predict. No gradient of W or of the student moves it. But W sees part of it: the input has S_2d - F_2d,
+        and S_2d averages the points of both halves. W can thus weigh points by how close they lie to the target, which
+        lowers this loss without telling the points that err; the loss is no measure of reliability learned.
         """
         kind = batch.lifted.dtype
         first = refine(batch.lifted, weights * half, batch.superpoints)  # [S, C]

@@ -237,6 +237,8 @@ def _classify_lifted(scene: PreparedScene, text: ClassText) -> tuple[np.ndarray,
 
 def _classify_pooled(scene: PreparedScene, text: ClassText, pooled: str) -> np.ndarray:
     """Class ids int64 [P] of the mean 2D feature of each point's region, 255 where no point of it is seen."""
+    if scene.lifted is None:
+        return np.full(len(scene), VOID)
     _, region = np.unique(_regions(scene, pooled), return_inverse=True)
     index = torch.from_numpy(region.reshape(-1))
     count = int(index.max()) + 1

@@ -11,7 +11,7 @@ from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.presets import DOSED, DOSES
 from geoguide.experiments.profiles import DOSE_DROPS, dose_response
 from geoguide.experiments.records import only
-from geoguide.report.evidence import estimate, paired, settled
+from geoguide.report.evidence import by_seed, estimate, settled
 from geoguide.report.rows import ADAPTER, geoguide
 
 MODULES: dict[str, Row] = {title: geoguide("works-best", drop) for drop, title in DOSE_DROPS.items()}
@@ -37,16 +37,21 @@ class Effect:
     Attributes:
         dose: Name in `presets.DOSES`.
         module: Name in `MODULES`.
-        gap: mIoU minus the adapter's, one per seed that both have, float [seeds].
+        gaps: mIoU minus the adapter's, float indexed by the seeds that both have.
         adapter: The adapter's mean mIoU; nan without records.
         settled: Whether the trainings of both had converged, see `evidence.settled`; False where there is no record.
     """
 
     dose: str
     module: str
-    gap: np.ndarray
+    gaps: pd.Series
     adapter: float
     settled: bool
+
+    @property
+    def gap(self) -> np.ndarray:
+        """The values of `gaps`, float [seeds]."""
+        return self.gaps.to_numpy(float)
 
     @property
     def own(self) -> bool:
@@ -100,10 +105,10 @@ def doses() -> list[str]:
 def _effect(lines: pd.DataFrame | None, dose: str, module: str, metric: str) -> Effect:
     row, reference = row_of(dose, module), row_of(dose)
     if lines is None or only(lines, row).empty or only(lines, reference).empty:
-        return Effect(dose, module, np.zeros(0), float("nan"), settled=False)
+        return Effect(dose, module, pd.Series(dtype=float), float("nan"), settled=False)
     adapter = float(only(lines, reference)[metric].mean())
-    gap = paired(lines, row, reference, metric)
-    return Effect(dose, module, gap, adapter, settled(lines, row, reference))
+    gaps = (by_seed(lines, row, metric) - by_seed(lines, reference, metric)).dropna()
+    return Effect(dose, module, gaps, adapter, settled(lines, row, reference))
 
 
 def effect_table(found: list[Effect]) -> pd.DataFrame:
@@ -146,23 +151,23 @@ def own_and_other(found: list[Effect]) -> str:
     for module in dict.fromkeys(OWN_MODULE.values()):
         mine = [e for e in found if e.module == module and "," in e.dose and e.settled]
         sides = {
-            "its own faults": [e.gap for e in mine if e.own],
-            "those of the others": [e.gap for e in mine if not e.own],
+            "its own faults": [e.gaps for e in mine if e.own],
+            "those of the others": [e.gaps for e in mine if not e.own],
         }
-        means = {whose: _over_doses(gaps) for whose, gaps in sides.items() if gaps}  # one a seed
+        means = {whose: _over_doses(gaps) for whose, gaps in sides.items() if gaps}
+        means = {whose: gap for whose, gap in means.items() if len(gap)}
         parts = [f"{estimate(gap).text()} under {whose} ({len(sides[whose])})" for whose, gap in means.items()]
         said.append(f"**{module}** adds {' and '.join(parts)}" if parts else f"**{module}**: no record that converged")
         if len(means) == 2:
             own, others = means.values()
-            seeds = min(len(own), len(others))
-            said[-1] += f", {estimate(own[:seeds] - others[:seeds]).text()} more under its own"
+            if len(more := (own - others).dropna()):
+                said[-1] += f", {estimate(more).text()} more under its own"
     return f"{'; '.join(said)}: points of mIoU, means over so many doses, intervals over seeds."
 
 
-def _over_doses(gaps: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean over doses, one a seed; of the first seeds where a dose has fewer than another."""
-    seeds = min(map(len, gaps))
-    return np.mean([gap[:seeds] for gap in gaps], axis=0)
+def _over_doses(gaps: Sequence[pd.Series]) -> pd.Series:
+    """The mean over doses, float indexed by the seeds that all of them have."""
+    return pd.concat(gaps, axis=1, join="inner").mean(axis=1)
 
 
 def with_records(found: list[Effect]) -> list[Effect]:

@@ -5,9 +5,11 @@ A verdict is about a claim, and is given here alone: other chapters show differe
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -18,9 +20,9 @@ from geoguide.frozen import config_hash
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import cross_domain as transfer
 from geoguide.report import evidence, long_tail
-from geoguide.report.claim_tests import HERE, SEEDS, TOGETHER, WORLDS, ClaimTest, claim_tests, own_models
+from geoguide.report.claim_tests import HERE, PAIRS, SEEDS, TOGETHER, WORLDS, ClaimTest, claim_tests, own_models
 from geoguide.report.claims import CLAIMS
-from geoguide.report.evidence import Estimate, Side
+from geoguide.report.evidence import CONTRADICTED, SUPPORTED, UNDECIDED, Estimate, Side
 from geoguide.report.labels import row_label
 from geoguide.report.rows import ABLATION
 from geoguide.report.scene_bootstrap import keeps_scenes, two_level
@@ -102,23 +104,58 @@ def _difference(
     return evidence.estimate(gap, drawn.scene_error, drawn.scenes)
 
 
-def together(lines: pd.DataFrame, edition: Edition) -> Estimate:
-    """How alike mIoU and mAcc rank the trained rows of the ablation (C6).
+def together(
+    lines: pd.DataFrame, edition: Edition, held: Mapping[str, Record] | None = None, confidence: float = 0.95
+) -> dict[str, Any] | None:
+    """Whether, of two trained rows of the ablation, the one with more mIoU has less mAcc: what would refute C6.
+
+    A pair is decided where both of its differences are: its p-value is the greater of the two (an intersection-union
+    test; Berger, 1982, Technometrics 24), and `evidence.holm` corrects it for the number of pairs. The pairs are a
+    family of their own. The rows are fixed: trainings and scenes are samples, and of other rows nothing is said.
 
     Args:
         lines: See `ledger_lines`.
         edition: Of the generated scenes.
+        held: Records by id; where those of a pair keep the counts of their scenes, it is judged over scenes too.
+        confidence: Below a p-value of 1 less this a pair is decided.
 
     Returns:
-        Kendall's tau between the two, over the rows that had converged and have three seeds or more; a value for each
-        seed that all of them have. Without three such rows nothing: no seed.
+        A line of `COLUMNS`, over the rows that had converged and have three seeds or more: 'contradicted' where a pair
+        is decided with opposite signs, 'supported' where all are decided with the same, else 'undecided'. It counts the
+        pairs; Kendall's tau, the mean over the seeds that all rows have, describes them and decides nothing. None
+        without two such rows.
     """
-    rooms = only(lines, HERE | {"teacher": own_models(edition)["scannet"]})
-    parts = [only(rooms, row) for row in ABLATION if evidence.settled(rooms, row)]
-    parts = [part for part in parts if part["converged"].notna().any() and len(part) >= evidence.LEAST_SEEDS]
-    seeds = set.intersection(*({*part["seed"]} for part in parts)) if len(parts) > 2 else set()
-    tables = [pd.concat([part[part["seed"] == seed] for part in parts]) for seed in sorted(seeds)]
-    return evidence.estimate([stats.kendalltau(table["miou"], table["macc"]).statistic for table in tables])
+    rooms = HERE | {"teacher": own_models(edition)["scannet"]}
+    rows = [(row | rooms, only(lines, row | rooms)) for row in ABLATION]
+    rows = [(row, part) for row, part in rows if part["converged"].notna().any() and evidence.has_settled(part)]
+    rows = [(row, part) for row, part in rows if len(part) >= evidence.LEAST_SEEDS]
+    pairs: list[tuple[str, Estimate, Estimate]] = []
+    for (row, part), (other, theirs) in itertools.combinations(rows, 2):
+        test = ClaimTest("C6", row, other, TOGETHER)
+        miou, macc = (_difference(test, part, theirs, metric, held or {}) for metric in METRICS.values())
+        if min(miou.seeds, macc.seeds) >= evidence.LEAST_SEEDS:
+            pairs.append((f"{row_label(row)} less {row_label(other)}", miou, macc))
+    if not pairs:
+        return None
+    p = evidence.holm([max(miou.p_value(), macc.p_value()) for _, miou, macc in pairs])
+    opposite = np.array([miou.mean * macc.mean < 0 for _, miou, macc in pairs])
+    decided = p < 1 - confidence
+    against = decided & opposite
+    verdict = CONTRADICTED if against.any() else SUPPORTED if decided.all() else UNDECIDED
+    one = int(np.where(against, p, np.inf).argmin()) if against.any() else int(p.argmax())  # that it hangs on
+    told = f"{int((decided & ~opposite).sum())} of {len(pairs)} pairs alike, {int(against.sum())} opposite"
+    seeds = set.intersection(*({*part["seed"]} for _, part in rows))
+    tables = [pd.concat([part[part["seed"] == seed] for _, part in rows]) for seed in sorted(seeds)]
+    if tables:
+        tau = np.mean([stats.kendalltau(table["miou"], table["macc"]).statistic for table in tables])
+        told += f", the others undecided; tau {tau:+z.2f}"
+    counts = sorted({found.seeds for _, *both in pairs for found in both})
+    over = f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seeds"
+    return {
+        "claim": "C6", "verdict": verdict, "test": TOGETHER, "difference": told, "metric": "both", "over": over,
+        "p": float(p[one]), "edition": edition, "of": pairs[one][0] if against.any() else PAIRS,
+        "says": "the same sign in every pair", "aside": False,
+    }  # fmt: skip
 
 
 def ledger(
@@ -131,7 +168,7 @@ def ledger(
     """The tests whose rows were run, with their verdicts.
 
     Of one claim and edition the tests that decide on it are one family, and those aside another: `evidence.holm`
-    corrects the p-values within each.
+    corrects the p-values within each. The pairs of rows of C6 are a family too (`together`).
 
     Args:
         lines: Of `ledger_lines`.
@@ -162,8 +199,6 @@ def ledger(
             told = _difference(test, first, second, METRICS[metric], held)
             if told.seeds:
                 parts.append((test, metric, of, told, done))
-    if "C6" in claims and (ranks := together(lines, edition)).seeds:
-        parts.append((ClaimTest("C6", {}, {}, TOGETHER), "both", "tau", ranks, True))
     rows = []
     for family in dict.fromkeys((test.claim, test.aside) for test, *_ in parts):
         mine = [part for part in parts if (part[0].claim, part[0].aside) == family]
@@ -178,6 +213,8 @@ def ledger(
                 "metric": metric, "over": _over(test, value), "p": p, "edition": edition, "of": of,
                 "says": f"{test.says} than {test.least:g}", "aside": test.aside,
             })  # fmt: skip
+    if "C6" in claims and (pairs := together(lines, edition, held, confidence)) is not None:
+        rows.append(pairs)
     return by_claim(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 

@@ -12,7 +12,7 @@ from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.profiles import DOSE_ROOMS
 from geoguide.method.objective import MODULES
 from geoguide.pipeline.convergence import LONGER
-from geoguide.report.claim_tests import EQUALLY, FEW, LONG, LONG_WITHOUT, SHORT, claim_tests
+from geoguide.report.claim_tests import EQUALLY, FEW, LONG, LONG_WITHOUT, PAIRS, SHORT, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
 from geoguide.report.labels import PLACES
@@ -146,7 +146,7 @@ def story(table: pd.DataFrame, *claims: str, aside: bool = True) -> list[str]:
         if not aside and lines["aside"].any():
             continue
         said = "; ".join(f"**{x['verdict']}** in {x['metric']}: {x['difference']}" for x in lines.to_dict("records"))
-        less = "" if of == "tau" else f", *{of}*"
+        less = "" if of == PAIRS else f", *{of}*"
         told.append(f"- {claim}, {test}: {said} ({edition} edition{less}, {lines['over'].iat[0]}).")
     return told
 
