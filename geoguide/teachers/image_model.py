@@ -402,7 +402,7 @@ class ImageTeacher:
         if self._cache is not None:
             self._cache.check_writable()
         try:
-            said = self.model.compact(images)
+            said = [self._storable(kept) for kept in self.model.compact(images)]
         except (InputError, DataError) as error:  # of a model, which does not know whose images these are
             raise type(error)(f"{where}: {error}") from None
         made = [kept.astype(np.float16) if kept.dtype.kind == "f" else kept for kept in said]
@@ -411,6 +411,13 @@ class ImageTeacher:
                 self._cache.write(image, kept)
             self._cache.check_space(made[0], left - len(images))
         return made
+
+    def _storable(self, kept: np.ndarray) -> np.ndarray:
+        """An answer that float16 can hold: what it cannot would be kept as inf, and read again in every run."""
+        if kept.dtype.kind == "f" and not (np.abs(kept) <= HALF).all():
+            bad = f"found {int((~(np.abs(kept) <= HALF)).sum())} of {kept.size} values that are not"
+            raise InputError(f"{self.name}: compact must give finite values of at most {HALF:g} (float16), {bad}")
+        return kept
 
     def _expanded(
         self, image: np.ndarray, kept: np.ndarray, read: bool, where: str
