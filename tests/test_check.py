@@ -154,6 +154,11 @@ def test_published_features(tmp_path: Path, capsys):
     code, out = checked(tmp_path, capsys)
     assert code == 0
     assert "matterport_multiview_openseg: 3 of 3 files of matterport_3d_40 readable, 0 scenes without" in out
+    value["feat"][1] = 0
+    torch.save(value, folder / "2t7WUuJeko7_region3_1.pt")
+    code, out = checked(tmp_path, capsys)
+    assert code == 0 and "11.1% of the points that have a feature by mask_full have zeros alone" in out
+    assert "region3_1.pt: 1 of 3 points have features of zeros alone: counted as not seen" in out
     torch.save({"feat": torch.ones(3, 4).half(), "mask_full": mask[:4]}, folder / "2t7WUuJeko7_region3_0.pt")
     broken = folder / "2t7WUuJeko7_region3_1.pt"
     broken.write_bytes(broken.read_bytes()[:-50])

@@ -168,11 +168,32 @@ def test_thousands_of_names(rng, monkeypatch):
         ("1\t \n", "line 1"),
         ("1\twall\nfloor\n", "line 2"),
         ("0\twall\n65536\tfloor\n", "line 2"),
+        ("person;individual\nswimming pool, pond\n", ("person", "swimming pool")),
+        ("3 seater\ndining_table\n2-wheeler\n", ("3 seater", "dining_table", "2-wheeler")),
+        ("3 seater\n", ("3 seater",)),
+        ("стена\n椅子\n", ("стена", "椅子")),
+        ("0,wall\n1,floor\n", "line 1"),
+        ("id,name\n0,wall\n1,floor\n", "line 1"),
+        ("0 wall\n1 floor\n", "line 1"),
+        ("0: wall\n1: floor\n", "line 1"),
+        ("  0: wall\n  1: floor\n", "line 1"),
+        ("1\t0.1576\t11664\twall\n2\t0.1072\t6046\tbuilding\n", "line 1"),
+        ("wall\t0\nfloor\t1\n", "line 1"),
+        ("1\n2\n3\n", "line 1"),
+        ("wall\n\u200b\n", "line 2"),
+        (",wall\n", "line 1"),
+        ("- wall\n- floor\n", "line 1"),
+        ("names:\n  - wall\n", "line 2"),
+        ('["wall", "floor"]', "line 1"),
+        ('{"0": "wall"}', "line 1"),
+        ('{\n "0": "wall",\n}\n', "line 1"),
+        ('"wall"\n"floor"\n', "line 1"),
+        ("# names\nwall\n", "line 1"),
     ],
 )
 def test_files_of_names(tmp_path, text, names):
     path = tmp_path / "names.txt"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     if isinstance(names, tuple):
         assert read_names(path) == names
     else:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files, write_fused
-from geoguide.errors import DataError, InputError
+from geoguide.datasets.formats import fused_features
+from geoguide.datasets.formats.fused_features import FusedFeatures, StreamedFeatures, feature_files, write_fused
+from geoguide.errors import DataError, InputError, ReadAs
 
 NAME = "scene0011_01"
 
@@ -59,6 +60,59 @@ def test_numpy_mask_and_the_old_torch_format(fused):
     with pytest.warns(UserWarning, match=r"written by torch before 1.6"):
         features = FusedFeatures(path)
     assert np.array_equal(features.rows(np.arange(500))[0], dense)
+
+
+@pytest.mark.parametrize("probed", [1024, 16])
+@pytest.mark.parametrize("kind", ["named", "legacy", "old", "tiny"])
+def test_rows_of_zeros_are_not_seen(fused, monkeypatch, kind: str, probed: int):
+    """As files have them whose mask names every point; with few probes all rows are looked at after one is found."""
+    path, dense, seen = fused
+    monkeypatch.setattr(fused_features, "PROBED", probed)
+    monkeypatch.setattr(fused_features, "ROWS_AT_ONCE", 70)
+    value = {"feat": torch.from_numpy(dense), "mask_full": torch.ones(500, dtype=torch.bool)}
+    held = np.ones(500, bool)
+    if kind == "legacy":
+        held[::7] = False
+        value["mask"] = torch.from_numpy(held)
+    if kind == "tiny":  # beneath float16
+        value["feat"] = value["feat"].float() + 1e-12
+    torch.save(value, path, _use_new_zipfile_serialization=kind != "old")
+    empty = int((held & ~seen).sum())
+    for _ in range(2):  # opened anew for each step of a training
+        with pytest.warns(ReadAs, match=rf"{path.name}: {empty} of {held.sum()} points have features of zeros alone"):
+            features = FusedFeatures(path, 500)
+        assert (features.named, features.empty) == (held.sum(), empty)
+        rows, have = features.rows(np.arange(500))
+        assert np.array_equal(have, seen & held) and np.array_equal(features.seen, have)
+        assert np.array_equal(rows, np.where(have[:, None], dense, 0))
+    with pytest.warns(ReadAs):
+        streamed = StreamedFeatures((path,), 500)
+        assert streamed.empty == empty and np.array_equal(streamed.seen(), seen & held)
+        assert np.array_equal(streamed.rows(np.arange(500))[1], seen & held)
+
+
+def test_zeros_where_the_legacy_mask_says_so_are_no_news(fused):
+    path, dense, seen = fused
+    every = torch.ones(500, dtype=torch.bool)
+    torch.save({"feat": torch.from_numpy(dense), "mask": torch.from_numpy(seen), "mask_full": every}, path)
+    features = FusedFeatures(path, 500)
+    assert features.empty == 0 and np.array_equal(features.seen, seen)
+
+
+def test_features_of_zeros_alone_are_refused(fused):
+    path, _, seen = fused
+    torch.save({"feat": torch.zeros(int(seen.sum()), 8).half(), "mask_full": torch.from_numpy(seen)}, path)
+    with pytest.raises(
+        DataError, match=rf"{path.name}: feat must hold features, found zeros alone in all {seen.sum()}"
+    ):
+        FusedFeatures(path, 500)
+
+
+def test_a_file_is_probed_once(fused, monkeypatch):
+    path, _, seen = fused
+    FusedFeatures(path, 500)
+    monkeypatch.setattr(fused_features, "_filled", lambda *_: pytest.fail("read again"))
+    assert np.array_equal(FusedFeatures(path, 500).seen, seen)
 
 
 def test_only_the_rows_asked_for_are_read(fused):

@@ -65,6 +65,27 @@ class Plain(Brightness):
 
 def word():
     return "no model"
+
+class Fails(Brightness):
+    identity = "fails"
+    def __init__(self, where="encode"):
+        super().__init__()
+        self.where = where
+        self.said("factory")
+        self.asked = True
+    def said(self, where):
+        if where == self.where:
+            raise ValueError("boom")
+    def text(self, names):
+        if hasattr(self, "asked"):
+            self.said("text")
+        return super().text(names)
+    def encode(self, images):
+        self.said("encode")
+        return super().encode(images)
+    def expand(self, kept, size):
+        self.said("expand")
+        return super().expand(kept, size)
 """
 
 
@@ -260,6 +281,43 @@ def test_text_must_be_the_models_space(own):
 def test_what_no_model_can_be_opened_by(spec, message):
     with pytest.raises((ConfigError, InputError), match=message):
         open_image_model(parse_spec(spec))
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("\nx = = 1\n", r"SyntaxError: invalid syntax \(harmed_a.py:2\)"),
+        ("import numpy\nnumpy.nothing\n", r"AttributeError: .* \(.*__init__.py:\d+\)"),
+        ("y = undefined_name\n", r"NameError: name 'undefined_name' is not defined \(harmed_a.py:1\)"),
+        ("raise RuntimeError\n", r"RuntimeError: RuntimeError \(harmed_a.py:1\)"),
+    ],
+)
+def test_a_module_of_ones_own_that_fails_is_one_line(tmp_path, monkeypatch, code, message):
+    (tmp_path / "harmed_a.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match=f"^own:harmed_a:X: raised {message}$") as said:
+        open_image_model(parse_spec("own:harmed_a:X"))
+    assert said.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("where", ["factory", "encode", "expand", "text"])
+def test_an_error_in_a_model_of_ones_own_is_one_line(own, where):
+    """It names the model, and scene and view where it looks at one; the cause is kept."""
+    source = prepare_split(own, "test", progress=False)[0].load()
+    with pytest.raises(DataError) as said:
+        teacher = ImageTeacher(open_image_model(parse_spec(f"own:other_model:Fails,where={where}")))
+        teacher.text(["wall"]) if where == "text" else next(teacher.features(source))
+    place = rf"scene {source.name}, view .*: " if where in ("encode", "expand") else ""
+    message = rf"^{place}own:other_model:Fails: raised ValueError: boom \(other_model.py:\d+\)$"
+    assert re.match(message, str(said.value)) and isinstance(said.value.__cause__, ValueError)
+
+
+def test_an_error_in_a_model_of_this_package_stays_what_it_is(own, monkeypatch):
+    model = open_image_model(parse_spec("mini:lseg-mini"))
+    source = prepare_split(own, "test", progress=False)[0].load()
+    monkeypatch.setattr(model, "compact", lambda images: images.nothing)
+    with pytest.raises(AttributeError):
+        next(ImageTeacher(model).features(source))
 
 
 def test_a_spec_is_told_from_a_folder():

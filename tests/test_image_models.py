@@ -202,6 +202,19 @@ def test_what_stands_under_no_answer_may_be_anything(scene):
     assert not features.any() and not weight.any()
 
 
+@pytest.mark.parametrize("value", [1e9, -1e9, np.nan, np.inf])
+def test_what_float16_cannot_hold_is_not_kept(scene, tmp_path, monkeypatch, value):
+    """Of a model that says itself what is kept."""
+    said = [np.zeros((*SIZE, 3), np.float64) for _ in range(2)]
+    said[1][2, 3, 0] = value
+    model = Colors()
+    monkeypatch.setattr(model, "compact", lambda images: said)
+    message = r"scene five, view 0 or 1: colors: compact must give finite .* 65504 \(float16\), found 1 of 144 values"
+    with pytest.raises(InputError, match=message):
+        list(ImageTeacher(model, cache=tmp_path / "kept", batch=2).features(scene))
+    assert not list((tmp_path / "kept").rglob("*.np*"))
+
+
 def test_a_small_weight_is_an_answer(scene):
     """Float16, in which frames are kept, rounds what is below half its least number to 0: no answer."""
     model = Colors()

@@ -105,11 +105,14 @@ def test_mask_file_with_other_values(submission: Path, content: str, found: str)
         read_mask_index(submission)
 
 
-@pytest.mark.parametrize("line", ["masks/a.txt 3", "masks/a.txt 3 high", "masks/a.txt 3 nan", "a.txt"])
+@pytest.mark.parametrize(
+    "line",
+    ["masks/a.txt 3", "masks/a.txt 3 high", "masks/a.txt 3 nan", "a.txt", "masks/a.txt 0.9 3", "masks/a.txt chair 0.9"],
+)
 def test_broken_lines(submission: Path, line: str) -> None:
     submission.write_text("predicted_masks/scene0707_00_000.txt 3 0.9\n" + line + "\n")
     for read in (read_mask_index, index_digest):
-        with pytest.raises(DataError, match="line 2 must be 'mask.txt class score'"):
+        with pytest.raises(DataError, match=f"txt: line 2 must be 'mask.txt class score', .*found '{line}'"):
             read(submission)
 
 

@@ -233,6 +233,96 @@ def test_e57_scans_stand_where_their_poses_say(pye57, cloud, tmp_path: Path) -> 
     assert (mixed.colors == 0.5).all()
 
 
+def write_e57_fields(pye57, path: Path, scans: list[tuple[np.ndarray, np.ndarray, str, float | None]]) -> Path:
+    """Scans (points, colours in 0..1, kind of field, white of colorLimits or None), as other programs write them."""
+    lib = pye57.libe57
+    file = lib.ImageFile(str(path), "w")
+    root, every = file.root(), lib.VectorNode(file, True)
+    root.set("formatName", lib.StringNode(file, "ASTM E57 3D Imaging Data File"))
+    root.set("guid", lib.StringNode(file, "{a}"))
+    root.set("versionMajor", lib.IntegerNode(file, 1))
+    root.set("versionMinor", lib.IntegerNode(file, 0))
+    root.set("data3D", every)
+    for points, colors, kind, white in scans:
+        field = {
+            "float": lambda: lib.FloatNode(file, 0.0, lib.E57_SINGLE, 0.0, 1.0),
+            "bright": lambda: lib.FloatNode(file, 0.0, lib.E57_SINGLE, 0.0, 4096.0),
+            "scaled": lambda: lib.ScaledIntegerNode(file, 0, 0, 255, 1 / 255, 0.0),
+            "whole": lambda: lib.IntegerNode(file, 0, 0, 255),
+            "deep": lambda: lib.IntegerNode(file, 0, 0, 65535),
+        }[kind]
+        scan, fields, limits = (lib.StructureNode(file) for _ in range(3))
+        scan.set("guid", lib.StringNode(file, "{b}"))
+        for axis in "XYZ":
+            fields.set(f"cartesian{axis}", lib.FloatNode(file, 0.0, lib.E57_DOUBLE, -1e6, 1e6))
+        for name in surveys.COLORS:
+            fields.set(name, field())
+            for end, value in (("Minimum", 0.0), ("Maximum", white or 0.0)):
+                limits.set(name + end, lib.FloatNode(file, value))
+        if white is not None:
+            scan.set("colorLimits", limits)
+        held = lib.CompressedVectorNode(file, fields, lib.VectorNode(file, True))
+        scan.set("points", held)
+        every.append(scan)
+        scale, dtype = {"float": (1, "f4"), "bright": (4096, "f4"), "scaled": (1, "f4"), "whole": (255, "u2"),
+                        "deep": (65535, "u2")}[kind]  # fmt: skip
+        columns = e57_scan(points, None)
+        columns |= {name: (colors[:, number] * scale).astype(dtype) for number, name in enumerate(surveys.COLORS)}
+        columns = {name: np.ascontiguousarray(values) for name, values in columns.items()}
+        buffers = lib.VectorSourceDestBuffer()
+        for name, values in columns.items():
+            buffers.append(lib.SourceDestBuffer(file, name, values, len(points), True, True))
+        writer = held.writer(buffers)
+        writer.write(len(points))
+        writer.close()
+    file.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "white", "said"),
+    [
+        ("float", 1.0, None),
+        ("float", None, None),
+        ("scaled", 1.0, None),
+        ("scaled", None, None),
+        ("bright", 4096.0, None),  # without its limits it would be read as 16 bits
+        ("float", 255.0, "do not fit its colorLimits"),  # not black
+        ("float", 0.0, None),  # limits that nobody filled
+        ("whole", 255.0, "read as 0..255"),
+        ("whole", 1.0, "read as 0..255"),  # of whole numbers, limits are not looked at
+        ("deep", 65535.0, "read as 16 bits"),
+    ],
+)
+def test_e57_colours_of_every_kind_of_field(pye57, cloud, rng, tmp_path: Path, kind: str, white, said) -> None:
+    """Floats and scaled whole numbers hold fractions, which a reading as whole numbers would turn to black."""
+    points, _ = cloud
+    colors = rng.random(points.shape)
+    scene = load_points(write_e57_fields(pye57, tmp_path / "a.e57", [(points, colors, kind, white)]))
+    np.testing.assert_allclose(scene.colors, colors, atol=1 / 255)
+    told = [each for each in scene.as_read if "colo" in each]
+    assert len(told) == (said is not None) and all(said in each for each in told)
+
+
+def test_e57_scans_of_different_fields_have_one_scale(pye57, cloud, rng, tmp_path: Path) -> None:
+    points, _ = cloud
+    colors = rng.random((5, *points.shape))
+    kinds = (("float", 1.0), ("whole", 255.0), ("deep", None), ("bright", 4096.0), ("whole", None))
+    scans = [(points, each, *kind) for each, kind in zip(colors, kinds, strict=True)]
+    scene = load_points(write_e57_fields(pye57, tmp_path / "a.e57", scans))
+    np.testing.assert_allclose(scene.colors, colors.reshape(-1, 3), atol=1 / 255)
+
+
+def test_e57_colours_on_no_scale_and_not_finite_are_one_line(pye57, cloud, tmp_path: Path) -> None:
+    points, _ = cloud
+    for value, message in ((np.nan, "colors holds NaN"), (-20.0, "scan 0: colours are floats .* on no known scale")):
+        given = np.full(points.shape, value)
+        path = write_e57_fields(pye57, tmp_path / "a.e57", [(points, given, "bright", None)])
+        with pytest.raises(DataError, match=f"a.e57: .*{message}"):
+            load_points(path)
+        path.unlink()
+
+
 def test_e57_of_ranges_and_angles_and_of_invalid_points(pye57, cloud, tmp_path: Path) -> None:
     points, colors = cloud
     points = points + 0.5

@@ -134,17 +134,18 @@ def index_digest(path: str | Path, *, min_score: float = -np.inf) -> str:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, float]]:
-    """The relative path and the score of each line."""
+    """The relative path and the score of each line; a class must be a whole number, a score may be any finite one."""
     for number, line in enumerate(read_text(path, "mask index").split("\n"), start=1):
         if not line.strip():
             continue
         fields = line.strip().rsplit(maxsplit=2)
         try:
-            name, score = fields[0], float(fields[2])
+            name, _, score = fields[0], int(fields[1]), float(fields[2])  # another class: columns of another order
             if not np.isfinite(score):
                 raise ValueError(score)
         except (IndexError, ValueError):
-            raise DataError(f"{path}: line {number} must be 'mask.txt class score', found {line!r}") from None
+            expected = "'mask.txt class score', a whole number and a number"
+            raise DataError(f"{path}: line {number} must be {expected}, found {line!r}") from None
         if posixpath.isabs(name) or posixpath.normpath(name).split("/")[0] == "..":
             raise DataError(f"{path}: line {number} must name a mask below the index's folder, found {name!r}")
         yield name, score

@@ -185,7 +185,7 @@ class Exploration:
             InputError: There is no 2D model, or no image with a pose.
         """
         if word not in self._cosines_2d:
-            self._cosines_2d[word] = self._features_2d @ self._asked.model.text((word,))[0]
+            self._cosines_2d[word] = self._features_2d @ self._asked.text((word,))[0]
         return self._cosines_2d[word]
 
     @property
@@ -293,7 +293,7 @@ class Exploration:
         length = np.linalg.norm(features, axis=-1)  # [H, W]
         answered = (length > 0) & (said.weight > 0 if isinstance(said, PixelFeatures) else True)
         if answered.any():
-            warm = heat((features[answered] @ self.teacher.model.text((word,))[0]) / length[answered])
+            warm = heat((features[answered] @ self.teacher.text((word,))[0]) / length[answered])
             image = image.copy()
             image[answered] = np.rint((1 - GLOW) * image[answered] + GLOW * warm)
         return image

@@ -77,7 +77,7 @@ class FittedScan:
         Returns:
             The agreement; None where no frame was held out, or they see nothing that the others saw.
         """
-        text = self.teacher.model.text(labels)  # [K, C]
+        text = self.teacher.text(labels)  # [K, C]
         own = (self.lifted @ text.T).argmax(1)  # [P]
         same, points = np.zeros(2), 0
         frames = replace(self.learned, views=self.held_out)
@@ -137,7 +137,7 @@ def fit_scan(
     learned = replace(scene, views=tuple(view for i, view in enumerate(views, 1) if i % HELD_OUT))
     model = identified(parse_spec(features))
     teacher = teacher_of(model)
-    same = same_pair(teacher.model.text(labels)) if labels else None
+    same = same_pair(teacher.text(labels)) if labels else None
     if same is not None:
         raise InputError(f"labels: {labels[same[0]]!r} and {labels[same[1]]!r} are the same to {model.name}")
     config = preset(drop=drop, seed=seed, edition="large").replace(

@@ -7,6 +7,8 @@ name then says so.
 """
 
 import functools
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +26,8 @@ from geoguide.text_files import read_text
 
 MOST = 65535  # number of a class
 ROUNDING = 0.02  # what probabilities of 8 bits or half precision may sum to beside 1
+INDEX = re.compile(r"\s*(\d+)[,: ]")  # before a name: of a table, or of a mapping
+MARKS = re.compile(r"""\s*(-\s|[\[{"'#])""")  # how lines of JSON and YAML and comments begin
 OTHER = ("other", "background", "unlabeled", "void", "ignore")  # as published lists name what they do not know
 
 
@@ -253,22 +257,37 @@ def read_names(path: Path) -> tuple[str | None, ...]:
         K names, None for a class without one.
 
     Raises:
-        DataError: The file cannot be read, a line is blank, or a number stands twice, is none or beyond 65535.
+        DataError: The file cannot be read, a line is blank, a number stands twice, is none or beyond 65535, a name has
+            no letter or more than one column, or the file is another kind of list (JSON, YAML, numbers before names
+            without a tab): taken literally, "0" or "- wall" would be looked for in the scene.
     """
     try:
         lines = read_text(path, "list").rstrip("\n").split("\n")
     except DataError as error:
         raise DataError(f"class names cannot be read: {error}") from None
     numbered = any("\t" in line for line in lines)
+    indexed = not numbered and _indexed(lines)
     names: dict[int, str | None] = {}
     for row, line in enumerate(lines):
         number, _, name = line.partition("\t") if numbered else (str(row), "", line)
         number = int(number) if number.strip().isdecimal() else -1
-        if not name.strip() or not 0 <= number <= MOST or number in names:
-            expected = f"a class name, or a new number, tab and name, numbers up to {MOST}"
+        first = first_spelling(name)
+        literal = indexed or "\t" in name or MARKS.match(name) or not (first is None or any(map(str.isalpha, first)))
+        if literal or not 0 <= number <= MOST or number in names:
+            expected = f"a class name, or a new number, tab and name, numbers up to {MOST}, one a line"
             raise DataError(f"{path}: line {row + 1}: expected {expected}, found {line!r:.80}")
-        names[number] = first_spelling(name)
+        names[number] = first
     return tuple(names.get(number) for number in range(max(names) + 1))
+
+
+def _indexed(lines: Sequence[str]) -> bool:
+    """Whether all lines, the first may be a heading, begin with numbers that increase: they are none of the names."""
+    for part in (lines, lines[1:]):
+        found = [INDEX.match(line) for line in part]
+        numbers = [int(match[1]) for match in found if match]
+        if len(numbers) == len(part) > 1 and all(a < b for a, b in itertools.pairwise(numbers)):
+            return True
+    return False
 
 
 def first_spelling(name: str) -> str | None:

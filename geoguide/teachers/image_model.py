@@ -37,14 +37,16 @@ Grey, RGBA, CMYK and 16-bit files become RGB of 8 bits (`image_files.read_color`
 """
 
 import abc
+import contextlib
 import numbers
+import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from geoguide.errors import DataError, InputError, ReadAs
+from geoguide.errors import DataError, GeoGuideError, InputError, ReadAs, first_line
 from geoguide.image_files import is_turned
 from geoguide.lifting import PixelFeatures
 from geoguide.ops.arrays import host
@@ -70,6 +72,7 @@ class ImageModel(abc.ABC):
         identity: Which weights and settings these are: caches tell models apart by it.
         space: The text space that its features lie in.
         members: The models that this one is the mean of; none of a model of its own.
+        origin: "own:MODULE:CALLABLE" of a user's own model that was opened so: its errors say it. None else.
     """
 
     name: str
@@ -77,6 +80,7 @@ class ImageModel(abc.ABC):
     identity: str
     space: TextConfig
     members: tuple["ImageModel", ...] = ()
+    origin: str | None = None
 
     @abc.abstractmethod
     def encode(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray | PixelFeatures]:
@@ -314,6 +318,34 @@ def check_attributes(model: ImageModel) -> None:
             raise InputError(f"a 2D model needs {attribute}, {kind.__name__}; {type(model).__name__} has {found!r}")
 
 
+@contextlib.contextmanager
+def own_errors(origin: str | None) -> Generator[None]:
+    """Make errors of a user's own code one line that says whose they are; a debugger still finds their cause.
+
+    Args:
+        origin: "own:MODULE:CALLABLE"; None for this package's models, whose errors stay as they are.
+
+    Yields:
+        Nothing, once.
+
+    Raises:
+        DataError: Any error within but those of this package.
+    """
+    try:
+        yield
+    except GeoGuideError:
+        raise
+    except Exception as error:
+        if origin is None:
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        file, line = frames[-1].filename, frames[-1].lineno
+        if isinstance(error, SyntaxError) and error.filename:
+            file, line = error.filename, error.lineno
+        said = error.msg if isinstance(error, SyntaxError) else first_line(error)
+        raise DataError(f"{origin}: raised {type(error).__name__}: {said} ({Path(file).name}:{line})") from error
+
+
 class ImageTeacher:
     """A 2D model as a teacher: the views of a scene, one by one, each frame kept on disk.
 
@@ -361,6 +393,22 @@ class ImageTeacher:
         for said in self.pixel_rows(scene):
             yield said.whole() if isinstance(said, PixelRows) else said
 
+    def text(self, names: Sequence[str]) -> np.ndarray:
+        """Embed names in the model's text space.
+
+        Args:
+            names: K names.
+
+        Returns:
+            float32 [K, C], vectors of unit length.
+
+        Raises:
+            InputError: As `ImageModel.text`.
+            DataError: As `ImageModel.text`, or a user's own model fails.
+        """
+        with own_errors(self.model.origin):
+            return self.model.text(names)
+
     def pixel_rows(self, scene: Scene) -> Iterator[np.ndarray | PixelFeatures | PixelRows]:
         """`features`, of which lifting makes what points see.
 
@@ -402,9 +450,10 @@ class ImageTeacher:
         if self._cache is not None:
             self._cache.check_writable()
         try:
-            said = self.model.compact(images)
+            with own_errors(self.model.origin):
+                said = [self._storable(kept) for kept in self.model.compact(images)]
         except (InputError, DataError) as error:  # of a model, which does not know whose images these are
-            raise type(error)(f"{where}: {error}") from None
+            raise type(error)(f"{where}: {error}") from error.__cause__
         made = [kept.astype(np.float16) if kept.dtype.kind == "f" else kept for kept in said]
         if self._cache is not None:
             for image, kept in zip(images, made, strict=True):
@@ -412,14 +461,26 @@ class ImageTeacher:
             self._cache.check_space(made[0], left - len(images))
         return made
 
+    def _storable(self, kept: np.ndarray) -> np.ndarray:
+        """An answer that float16 can hold: what it cannot would be kept as inf, and read again in every run."""
+        if kept.dtype.kind == "f" and not (np.abs(kept) <= HALF).all():
+            bad = f"found {int((~(np.abs(kept) <= HALF)).sum())} of {kept.size} values that are not"
+            raise InputError(f"{self.name}: compact must give finite values of at most {HALF:g} (float16), {bad}")
+        return kept
+
     def _expanded(
         self, image: np.ndarray, kept: np.ndarray, read: bool, where: str
     ) -> np.ndarray | PixelFeatures | PixelRows:
         """The features of a kept frame; one that was read and is nothing that the model says is made again."""
         try:
-            return self.model.expand_rows(kept, image.shape[:2])
+            return self._rows(kept, image, where)
         except InputError as error:
             if not read or self._cache is None:
                 raise
             self._cache.damaged(image, error)
-        return self.model.expand_rows(*self._made([image], 1, where), image.shape[:2])
+        return self._rows(*self._made([image], 1, where), image, where)
+
+    def _rows(self, kept: np.ndarray, image: np.ndarray, where: str) -> np.ndarray | PixelFeatures | PixelRows:
+        origin = self.model.origin
+        with own_errors(None if origin is None else f"{where}: {origin}"):
+            return self.model.expand_rows(kept, image.shape[:2])

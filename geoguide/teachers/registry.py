@@ -29,7 +29,7 @@ from geoguide.errors import ConfigError, DataError, check_known, first_line
 from geoguide.frozen import check_choices, from_dict, to_dict
 from geoguide.ops.devices import resolve_device
 from geoguide.paths import cache_root
-from geoguide.teachers.image_model import ImageModel, ImageTeacher, MeanModel, check_attributes
+from geoguide.teachers.image_model import ImageModel, ImageTeacher, MeanModel, check_attributes, own_errors
 from geoguide.text.encoders import TextConfig, text_encoder
 
 Kind = Literal["transformers", "litert", "open_clip", "mini", "own", "mean", "given"]
@@ -221,7 +221,8 @@ def open_image_model(config: ImageModelConfig) -> ImageModel:
     Raises:
         ConfigError: It is not the model that the config was identified with, lies in another text space than asked for,
             has another width than its text space, no such option, or is the user's own and cannot be imported.
-        DataError: Its files are missing, damaged or of another kind, or an extra is not installed.
+        DataError: Its files are missing, damaged or of another kind, an extra is not installed, or the user's own code
+            fails.
         InputError: Its class names do not fit, or as `check_attributes`.
     """
     if config.kind == GIVEN:
@@ -332,14 +333,23 @@ def _own(config: ImageModelConfig) -> ImageModel:
     module, _, name = config.source.partition(":")
     if not module or not name:
         raise ConfigError(f"own:{config.source}: expected own:MODULE:CALLABLE")
+    origin = f"own:{config.source}"
+    how = "the module must be installed, or its folder on PYTHONPATH"
     try:
-        make = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        how = "the module must be installed, or its folder on PYTHONPATH"
-        raise ConfigError(f"own:{config.source}: cannot be imported ({first_line(error)}); {how}") from None
-    model = _made(make, config)
-    if not isinstance(model, ImageModel):
-        raise ConfigError(f"own:{config.source}: must return an ImageModel, found {type(model).__name__}")
+        with own_errors(origin):
+            imported = importlib.import_module(module)
+    except DataError as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise
+        raise ConfigError(f"{origin}: cannot be imported ({first_line(error.__cause__)}); {how}") from error.__cause__
+    if not hasattr(imported, name):
+        raise ConfigError(f"{origin}: cannot be imported (module {module!r} has no attribute {name!r}); {how}")
+    with own_errors(origin):
+        model = _made(getattr(imported, name), config)
+        if not isinstance(model, ImageModel):
+            raise ConfigError(f"{origin}: must return an ImageModel, found {type(model).__name__}")
+        model.origin = origin
+        check_attributes(model)
     return model
 
 

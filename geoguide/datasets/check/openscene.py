@@ -71,7 +71,7 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
 
 def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Report) -> None:
     """Open every feature file of the layout's scenes: keys, dtypes, the mask against the cloud, and some rows."""
-    whole = lacking = total = 0
+    whole = lacking = total = named = empty = 0
     for path in tqdm(paths, f"check {folder.name} of {layout.name}"):
         try:
             files = feature_files(folder, scene_name(path))
@@ -83,9 +83,14 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
         total += len(files)
         for file in files:
             with report.noting():
-                FusedFeatures(file, count).rows(spread(count))
+                features = FusedFeatures(file, count)
+                named, empty = named + features.named, empty + features.empty
+                features.rows(spread(count))
                 whole += 1
     if total:
         readable = f"{whole} of {total} files of {layout.name} readable"
         report.lines.append(f"{folder.name}: {readable}, {lacking} scenes without")
+        if empty:
+            share = f"{empty / named:.1%} of the points that have a feature by mask_full"
+            report.lines.append(f"{folder.name}: {share} have zeros alone, counted as not seen")
         report.uses.append(f"geoguide.datasets.openscene_layout.open_features ({folder.name}, {whole} files)")

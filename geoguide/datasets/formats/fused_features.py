@@ -3,11 +3,15 @@
 A file maps {'feat': float16 [R, C], 'mask_full': bool [P]}: row r of `feat` belongs to the r-th True of `mask_full`, so
 the row of point i is cumsum(mask_full)[i] - 1. Older files have a third key, `mask` (bool [R], or row numbers), which
 says which rows of `feat` really hold a feature (OpenScene, dataset/feature_loader.py, "legacy").
+
+Some files name every point in `mask_full`, with rows of zeros where no frame sees one: a row of zeros alone, in
+float16, holds no feature, and its point counts as not seen.
 """
 
 import functools
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +25,7 @@ from geoguide.ops.arrays import host
 from geoguide.paths import replacing
 
 FEATURE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+PROBED = 1024  # rows that are looked at for zeros; where one is found, all are
 ROWS_AT_ONCE = 4096  # between two mappings: bounds the mapped pages; a mapping costs about a millisecond
 
 
@@ -30,6 +35,10 @@ class FusedFeatures:
     Only `seen` and one int32 per point stay in memory; each call of `rows` maps the file, touches the rows that it
     needs and lets go of the file. A file in torch's format before 1.6 cannot be mapped: it is read whole and stays in
     memory, with one warning. `len()` is the number of points, P.
+
+    Points whose row is all zero are not seen, with one warning. For this, opening a file reads up to `PROBED` evenly
+    spread rows, and all of them where one of these is zero, once in a process for each file. So of a larger file with
+    zeros in less than about a thousandth of its rows, they may count as features.
 
     On nuScenes `seen` leaks labels: OpenScene gave features only to points whose ground truth is not void.
 
@@ -41,10 +50,12 @@ class FusedFeatures:
         path: The file.
         seen: Which points have a feature, bool [P].
         width: Channels of a feature, C.
+        named: How many points have a row by the file's masks.
+        empty: How many of these rows are all zero, so that their points are not seen.
 
     Raises:
-        DataError: The file is missing or truncated, or has wrong keys, shapes or dtypes; the message names file, field,
-            expected and found.
+        DataError: The file is missing or truncated, has wrong keys, shapes or dtypes, or all of its features are zero;
+            the message names file, field, expected and found.
     """
 
     def __init__(self, path: str | Path, num_points: int | None = None) -> None:
@@ -60,6 +71,19 @@ class FusedFeatures:
         if legacy is not None:
             self.seen = mask_full.copy()
             self.seen[mask_full] = _legacy_rows(legacy, feat.shape[0], self.path)
+        self.named = int(self.seen.sum())
+        filled = (
+            _filled_of(self.path, *_version(self.path)) if self._mapped else _filled(lambda: feat, self.seen[mask_full])
+        )
+        if filled is not None:
+            self.seen = self.seen.copy()
+            self.seen[mask_full] &= filled
+        self.empty = self.named - int(self.seen.sum())
+        if self.empty and self.empty == self.named:
+            raise DataError(f"{self.path}: feat must hold features, found zeros alone in all {self.named} rows")
+        if self.empty:
+            told = f"{self.empty} of {self.named} points have features of zeros alone: counted as not seen"
+            warnings.warn(f"{self.path}: {told}", ReadAs, stacklevel=2)
         self.width = int(feat.shape[1])
         self._row = np.cumsum(mask_full, dtype=np.int32) - 1  # [P], meaningful where seen
         self._shape = tuple(feat.shape)
@@ -126,6 +150,7 @@ class StreamedFeatures:
         files: The files.
         num_points: P.
         width: Channels of a feature, C.
+        empty: How many rows of the files are all zero (see `FusedFeatures`).
 
     Raises:
         DataError: A file is broken (see `FusedFeatures`), or the files differ in width.
@@ -133,10 +158,11 @@ class StreamedFeatures:
 
     def __init__(self, files: tuple[Path, ...], num_points: int) -> None:
         self.files, self.num_points = files, num_points
-        widths = {FusedFeatures(file, num_points).width for file in files}
+        opened = [FusedFeatures(file, num_points) for file in files]
+        widths = {file.width for file in opened}
         if len(widths) != 1:
             raise DataError(f"{files[0]}: features of one scene must have one width, found {sorted(widths)}")
-        self.width = widths.pop()
+        self.width, self.empty = widths.pop(), sum(file.empty for file in opened)
 
     def seen(self) -> np.ndarray:
         """Read which points have a feature in any of the files.
@@ -260,6 +286,44 @@ def _fields(value: object, path: Path) -> tuple[Tensor, np.ndarray, np.ndarray |
     if mask_full.ndim != 1 or mask_full.dtype != np.bool_:
         raise DataError(f"{path}: mask_full must be bool [N], found {mask_full.dtype} {list(mask_full.shape)}")
     return feat, mask_full, as_array(value["mask"], path, "mask").copy() if "mask" in value else None
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    """What is another where a file was replaced."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+@functools.lru_cache(maxsize=1 << 14)  # small: only files with zeros have an array
+def _filled_of(path: Path, *_written: int) -> np.ndarray | None:
+    """`_filled` of a file that can be mapped; a training opens it anew for each step."""
+    feat, _, legacy = _fields(read_torch(path, mmap=True), path)
+    held = np.ones(len(feat), bool) if legacy is None else _legacy_rows(legacy, len(feat), path)
+    del feat
+    return _filled(lambda: _fields(read_torch(path, mmap=True), path)[0], held)
+
+
+def _filled(load: Callable[[], Tensor], held: np.ndarray) -> np.ndarray | None:
+    """Which rows hold more than zeros, bool [R]; None where each of a few that are spread evenly does.
+
+    Args:
+        load: Gives `feat` [R, C]; called again for every few rows, so that mapped pages do not add up.
+        held: Which rows are looked at, bool [R]; others count as filled.
+    """
+    rows = np.flatnonzero(held)
+    probed = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), PROBED)).astype(np.int64))]
+    if _has_values(load(), probed).all():
+        return None
+    filled = np.ones(len(held), bool)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        here = rows[start : start + ROWS_AT_ONCE]
+        filled[here] = _has_values(load(), here)
+    return filled
+
+
+def _has_values(feat: Tensor, rows: np.ndarray) -> np.ndarray:
+    """Whether some rows of `feat` are not all zero, as they are given: in float16; nan is a value."""
+    return (feat[torch.from_numpy(rows)].to(torch.float16) != 0).any(dim=1).numpy()
 
 
 def _legacy_rows(mask: np.ndarray, count: int, path: Path) -> np.ndarray:

@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.errors import DataError, first_line
+from geoguide.errors import DataError, InputError, first_line
+from geoguide.ops.colors import unit_colors
 
 LAS = (".las", ".laz")
 COORDINATES = (("cartesianX", "cartesianY", "cartesianZ"), ("sphericalRange", "sphericalAzimuth", "sphericalElevation"))
@@ -21,6 +22,7 @@ COLORS = ("colorRed", "colorGreen", "colorBlue")
 BRIGHT = 99  # percentile of the intensities that is shown as white: scanners use 8, 11, 12 or all 16 bits, or decibels
 SHOWN_AS_GREY = "no colours: intensity is shown as grey"
 STEP, FINEST = 1e-4, 1e-6  # of written coordinates, in the file's unit, which may be km; and as a share of their extent
+DARKEST = 1 / 255  # share of the way to white that the brightest colour must reach: else the limits are not its own
 REACH = 2**31 - 1  # steps from the offset that LAS can say
 DEEP = 257  # times a colour of 8 bits is the same one of 16
 ROWS = 1 << 18  # points that are read or written at a time: no second copy of a file is in memory
@@ -46,7 +48,7 @@ class Survey(NamedTuple):
 
     Attributes:
         points: float64 [P, 3] in the file's own coordinates.
-        colors: uint16 [P, 3]; None where there are none.
+        colors: uint16 [P, 3], or float32 in [0, 1] of an E57 file with fractions; None where there are none.
         said: What was decided, one sentence each.
     """
 
@@ -186,9 +188,11 @@ def read_e57(path: Path) -> Survey:
 
     Returns:
         Points and colours; without, the intensity as grey; None for these unless every scan has one or the other.
+        Colours with fractions are scaled by each scan's own `colorLimits`, or as `unit_colors` finds.
 
     Raises:
-        DataError: The extra is not installed, or the file is missing, truncated or of another kind.
+        DataError: The extra is not installed, the file is missing, truncated or of another kind, or its colours are on
+            no known scale.
     """
     pye57 = _package("pye57", path)
     path = need_file(path, "E57 file")
@@ -199,10 +203,11 @@ def read_e57(path: Path) -> Survey:
             most = sum(header.point_count for header in headers)
             every = set.intersection(*({*header.point_fields} for header in headers)) if headers else set()
             shown = next((names for names in (COLORS, INTENSITY) if set(names) <= every), ())
-            points, colors, found = _e57_rows(pye57, file, headers, shown)
+            points, colors, found, sizes = _e57_rows(pye57, file, headers, shown)
             if shown is COLORS and not colors.any() and set(INTENSITY) <= every:  # fields that nobody filled
                 shown = INTENSITY
-                points, colors, found = _e57_rows(pye57, file, headers, shown)
+                points, colors, found, sizes = _e57_rows(pye57, file, headers, shown)
+            scales = [_color_scale(pye57, header) for header in headers] if shown is COLORS else []
         finally:
             file.close()
     except (pye57.libe57.E57Exception, *_DAMAGES) as error:
@@ -217,26 +222,111 @@ def read_e57(path: Path) -> Survey:
     colors = grey_of(colors[:, 0]) if shown is INTENSITY else colors
     if not colors.any():
         return Survey(points, None, said)
+    if any(scale.fractions for scale in scales):
+        colors, told = _unit_scans(path, colors, sizes, scales)
+        said += told
     return Survey(points, colors, said + ((SHOWN_AS_GREY,) if shown is INTENSITY else ()))
 
 
-def _e57_rows(
-    pye57: Any, file: Any, headers: Sequence[Any], shown: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Valid points float64 [P, 3] of an E57 file's scans, their columns [P, K], and how many rows all of them have."""
-    most, found, valid = sum(header.point_count for header in headers), 0, 0
-    points, colors = np.empty((most, 3)), np.empty((most, len(shown)), _kind(shown))
+class _ColorScale(NamedTuple):
+    """What an E57 scan says of its colours: whether they have fractions, and its black and white [3], if it does."""
+
+    fractions: bool
+    limits: tuple[np.ndarray, np.ndarray] | None
+
+
+def _color_scale(pye57: Any, header: Any) -> _ColorScale:
+    """The scale of a scan that has colours, by the types of its fields and its `colorLimits`."""
+    fields = pye57.libe57.StructureNode(header.points.prototype())
+    fractions = any(_has_fractions(pye57, fields[name]) for name in COLORS)
+    if not header.node.isDefined("colorLimits"):
+        return _ColorScale(fractions, None)
+    limits, ends = header.node["colorLimits"], []
+    for end in ("Minimum", "Maximum"):
+        if not all(limits.isDefined(name + end) for name in COLORS):
+            return _ColorScale(fractions, None)
+        nodes = [limits[name + end] for name in COLORS]
+        scaled = pye57.libe57.ScaledIntegerNode
+        ends.append(np.array([n.scaledValue() if isinstance(n, scaled) else n.value() for n in nodes], np.float64))
+    usable = np.isfinite(ends).all() and (ends[1] > ends[0]).all()
+    return _ColorScale(fractions, (ends[0], ends[1]) if usable else None)
+
+
+def _has_fractions(pye57: Any, field: Any) -> bool:
+    """Whether a field of an E57 file holds more than whole numbers."""
+    if isinstance(field, pye57.libe57.ScaledIntegerNode):
+        return field.scale() % 1 != 0 or field.offset() % 1 != 0
+    return isinstance(field, pye57.libe57.FloatNode)
+
+
+def _unit_scans(
+    path: Path, colors: np.ndarray, sizes: Sequence[int], scales: Sequence[_ColorScale]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Colours float32 [P, 3] of all scans in [0, 1], each by its own scale, and what was decided; nan is left as it is.
+
+    A scan's limits are not believed where its colours lie beyond them, or all are nearly black by them: writers fill
+    in 0..255 beside floats of 0..1.
+    """
+    result, said = np.empty(colors.shape, np.float32), []
+    ends = np.cumsum(sizes)
+    for number, (size, end, scale) in enumerate(zip(sizes, ends, scales, strict=True)):
+        values = colors[end - size : end]  # [n, 3]
+        if not size or not np.isfinite(values).all():
+            result[end - size : end] = values  # refused where the cloud is checked
+            continue
+        if scale.limits is not None:
+            black, white = scale.limits
+            shares = (values - black) / (white - black)
+            if shares.min() >= -DARKEST and DARKEST < shares.max() <= 1 + DARKEST:
+                result[end - size : end] = np.clip(shares, 0, 1)
+                continue
+            said.append(f"colours {values.min():.4g}..{values.max():.4g} of scan {number} do not fit its colorLimits")
+        try:
+            result[end - size : end], told = unit_colors(values if scale.fractions else values.astype(np.uint16))
+        except InputError as error:
+            raise DataError(f"{path}: scan {number}: {error}") from None
+        said += [] if told is None else [told]
+    return result, tuple(dict.fromkeys(said))
+
+
+class _Rows(NamedTuple):
+    """What an E57 file's scans hold.
+
+    Attributes:
+        points: The valid ones, float64 [P, 3].
+        colors: Their columns [P, K].
+        found: How many rows all scans have.
+        sizes: How many valid points each scan has.
+    """
+
+    points: np.ndarray
+    colors: np.ndarray
+    found: int
+    sizes: list[int]
+
+
+def _e57_rows(pye57: Any, file: Any, headers: Sequence[Any], shown: tuple[str, ...]) -> _Rows:
+    """Read points and some columns of all scans."""
+    most, found, valid, sizes = sum(header.point_count for header in headers), 0, 0, []
+    kind = _kind(pye57, headers, shown)
+    points, colors = np.empty((most, 3)), np.empty((most, len(shown)), kind)
     for number, header in enumerate(headers):
-        for part in _scan_parts(pye57, file, number, header, shown):
+        start = valid
+        for part in _scan_parts(pye57, file, number, header, dict.fromkeys(shown, kind)):
             rows = slice(valid, valid + len(part.points))
             points[rows], colors[rows] = part.points, part.colors
             found, valid = found + part.read, rows.stop
-    return points[:valid], colors[:valid], found
+        sizes.append(valid - start)
+    return _Rows(points[:valid], colors[:valid], found, sizes)
 
 
-def _kind(shown: tuple[str, ...]) -> str:
-    """The type that columns of an E57 file are read as: scanners write intensities as whole numbers or as others."""
-    return "f4" if shown is INTENSITY else "u2"
+def _kind(pye57: Any, headers: Sequence[Any], shown: tuple[str, ...]) -> str:
+    """The type that columns of an E57 file are read as: scanners write whole numbers or others.
+
+    All scans share it; 16 bits hold every whole colour.
+    """
+    whole = shown is not INTENSITY and not (shown and any(_color_scale(pye57, one).fractions for one in headers))
+    return "u2" if whole else "f4"
 
 
 class _Read(NamedTuple):
@@ -247,16 +337,14 @@ class _Read(NamedTuple):
     colors: np.ndarray
 
 
-def _scan_parts(pye57: Any, file: Any, number: int, header: Any, shown: tuple[str, ...]) -> Iterator[_Read]:
-    """One scan of an E57 file, `ROWS` points at a time."""
+def _scan_parts(pye57: Any, file: Any, number: int, header: Any, shown: dict[str, str]) -> Iterator[_Read]:
+    """One scan of an E57 file, `ROWS` points at a time; `shown` says of columns as which type they are read."""
     names = header.point_fields
     columns = next((each for each in COORDINATES if set(each) <= set(names)), None)
     if columns is None:
         raise ValueError(f"scan {number} has no coordinates, only {', '.join(names)}")
     state = "cartesianInvalidState" if columns is COORDINATES[0] else "sphericalInvalidState"
-    kinds = (
-        dict.fromkeys(columns, "f8") | dict.fromkeys(shown, _kind(shown)) | ({state: "i1"} if state in names else {})
-    )
+    kinds = dict.fromkeys(columns, "f8") | shown | ({state: "i1"} if state in names else {})
     if not header.point_count:
         return
     arrays = {name: np.zeros(min(header.point_count, ROWS), kind) for name, kind in kinds.items()}
