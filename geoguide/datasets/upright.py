@@ -1,11 +1,18 @@
 """Which way is up: +z, or what the user says; a cloud that looks as if another axis pointed up is told so."""
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from geoguide.errors import InputError
 
 AXES = dict(zip(("x", "y", "z", "-x", "-y", "-z"), (*np.eye(3), *-np.eye(3)), strict=True))  # each [3]
+TURNS = {  # the smallest rotation that takes each to z: which column every new one is, and its sign
+    "x": ((2, 1, 0), (-1, 1, 1)),
+    "y": ((0, 2, 1), (1, -1, 1)),
+    "z": ((0, 1, 2), (1, 1, 1)),
+    "-x": ((2, 1, 0), (1, 1, -1)),
+    "-y": ((0, 2, 1), (1, 1, -1)),
+    "-z": ((0, 1, 2), (1, -1, -1)),
+}
 # A place is closed below, by its ground, and open above, where nobody scanned a ceiling. Of the cells of a 32nd of its
 # length that it covers, seen along an axis, a share has a point in the first tenth of its extent, and another in the
 # last tenth. First less last: along +z .49 to .84 of 20 rooms without a ceiling, real ones too, and -.20 to .00 of 4
@@ -40,10 +47,9 @@ def turned(rows: np.ndarray, up: str) -> np.ndarray:
     Returns:
         [P, 3], exactly the same numbers in another order, some with the other sign; integers as float64.
     """
-    turn = rotation_to_z(AXES[up]).round()  # [3, 3], of 0, 1 and -1
+    columns, signs = TURNS[up]
     kept = rows if rows.dtype.kind == "f" else rows.astype(np.float64)
-    column, sign = np.abs(turn).argmax(axis=1), turn.sum(axis=1).astype(kept.dtype)
-    return kept[:, column] * sign
+    return kept[:, columns] * np.array(signs, kept.dtype)
 
 
 def looks_up(points: np.ndarray) -> str | None:
@@ -84,26 +90,6 @@ def up_as_read(points: np.ndarray) -> tuple[str, ...]:
     if found is None:
         return ()
     return (f"z is taken as up, but the cloud looks as if {found} pointed up: labels mean little then; see --up",)
-
-
-def rotation_to_z(direction: np.ndarray) -> np.ndarray:
-    """Compute the smallest rotation that takes a direction to +z.
-
-    Args:
-        direction: Unit vector [3].
-
-    Returns:
-        The rotation, float64 [3, 3]; half a turn about x for -z.
-
-    Example:
-        >>> rotation_to_z(np.array([0.0, 1.0, 0.0])).round(6).tolist()
-        [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]
-    """
-    axis = np.cross(direction, (0.0, 0.0, 1.0))
-    sine = np.linalg.norm(axis)
-    if sine < 1e-12:
-        return np.eye(3) if direction[2] > 0 else np.diag([1.0, -1.0, -1.0])
-    return Rotation.from_rotvec(axis / sine * np.arctan2(sine, direction[2])).as_matrix()
 
 
 def _first_less_last(points: np.ndarray, low: np.ndarray, size: np.ndarray, axis: int) -> float:
