@@ -53,7 +53,7 @@ def effect_heatmap(
         mean[at] = seeds.mean() if len(seeds) else np.nan
         text = "no record" if not len(seeds) else f"{mean[at]:+.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
         done = (row, column) in settled
-        font = {"color": "#000000" if done else "#6b6b6b", "size": 12}
+        font = {"color": "#000000" if done else "#404040", "size": 12}
         figure.add_annotation(x=column, y=row, text=f"<b>{text}</b>" if done else text, showarrow=False, font=font)
         if (row, column) in marked:
             low, high = at[1] - 0.48, at[1] + 0.48
