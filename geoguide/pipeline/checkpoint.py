@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from geoguide.errors import DataError
-from geoguide.frozen import check_types
+from geoguide.frozen import check_types, config_hash
 from geoguide.paths import check_writable, replacing, sweep
 
 _PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
@@ -177,20 +177,25 @@ class Progress(abc.ABC):
             raise DataError(f"{path}: not a checkpoint of this training ({reason:.200})") from None
 
 
-def rows_digest(arrays: Iterable[np.ndarray]) -> str:
-    """Name what a training reads, by a few rows: its config does not say what lies in the folders that it names.
+def checkpoint_path(run_dir: str | Path | None, config: Any, arrays: Iterable[np.ndarray]) -> Path | None:
+    """Name the checkpoint of a pretraining, whose config does not say what lies in the folders that it names.
 
     Args:
-        arrays: Each of any shape [N, ...].
+        run_dir: Folder of checkpoints; None: none.
+        config: A dataclass with a `name`.
+        arrays: What is learned from, each of any shape [N, ...]: a few rows tell.
 
     Returns:
-        Ten hex digits, of every array's shape and type and of at most `ROWS` evenly spread rows.
+        The file, by the config's name and hash and ten hex digits of every array's shape and type and of at most
+        `ROWS` evenly spread rows; None without a folder.
     """
+    if run_dir is None:
+        return None
     digest = hashlib.sha256()
     for array in arrays:
         chosen = np.unique(np.linspace(0, max(0, len(array) - 1), ROWS).astype(np.int64))[: len(array)]
         digest.update(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array[chosen]).tobytes())
-    return digest.hexdigest()[:10]
+    return Path(run_dir) / f"{config.name}-{config_hash(config)}-{digest.hexdigest()[:10]}.pt"
 
 
 def _tensors(state: Any) -> Iterator[torch.Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 from geoguide.frozen import from_dict
 from geoguide.ops.block_digest import block_digest
 from geoguide.paths import write_text
+from geoguide.pipeline.cache import settings_digest
 from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 
@@ -74,7 +75,7 @@ def data_digest(*splits: Iterable[PreparedScene]) -> str:
         Ten hex digits, the same on every machine.
     """
     read = [[(scene.fingerprint, scene.made_by, len(scene)) for scene in scenes] for scenes in splits]
-    return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:10]
+    return settings_digest(read)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from geoguide.backbones.descriptors import DescriptorBackbone
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.errors import InputError
-from geoguide.frozen import config_hash, to_dict
+from geoguide.frozen import to_dict
 from geoguide.paths import replacing
-from geoguide.pipeline.checkpoint import Progress, rows_digest
+from geoguide.pipeline.checkpoint import Progress, checkpoint_path
 from geoguide.pretraining.config import PretrainConfig
 from geoguide.pretraining.distillation import PrototypeHead
 from geoguide.pretraining.rooms import Identity
@@ -105,8 +105,7 @@ def pretrain(
             raise InputError(f"descriptors of a cloud must be [{len(cloud)}, {wanted}] where describe_weight is above 0"
                              f", found {list(cloud.described.shape)}")  # fmt: skip
     state = _State.new(config, torch.device(device))
-    read = rows_digest(array for cloud in clouds for array in (cloud.points, cloud.colors))
-    checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}-{read}.pt"
+    checkpoint = checkpoint_path(run_dir, config, (array for cloud in clouds for array in (cloud.points, cloud.colors)))
     end = config.steps if until is None else min(until, config.steps)
     title = f"pretrain {config.name}"
     for bar in state.steps(end, checkpoint, config.checkpoint_every, state.device, title, progress=progress):

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geoguide.errors import InputError
-from geoguide.frozen import config_hash
 from geoguide.ops.segment import segment_mean
-from geoguide.pipeline.checkpoint import Progress, rows_digest
+from geoguide.pipeline.checkpoint import Progress, checkpoint_path
 from geoguide.pretraining.images.config import DenseTrainConfig
 from geoguide.pretraining.images.names import Name, names_of
 from geoguide.pretraining.images.worlds import Images
@@ -97,8 +96,7 @@ def train_images(
     if sum(len(world.color) for world in worlds) < config.batch:
         raise InputError(f"worlds must hold at least batch={config.batch} images")
     state = _State.new(config, text)
-    read = rows_digest(world.color for world in worlds)
-    checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}-{read}.pt"
+    checkpoint = checkpoint_path(run_dir, config, (world.color for world in worlds))
     end = config.steps if until is None else min(until, config.steps)
     images = _Stack.of(worlds, taught_names(config)[1], config.network.stride)
     for bar in state.steps(

@@ -15,7 +15,7 @@ from geoguide.frozen import config_hash, to_dict
 from geoguide.instances.learned import spread_out, write_proposer
 from geoguide.instances.proposer import MaskProposer
 from geoguide.paths import alone_beside, write_text
-from geoguide.pipeline.checkpoint import Progress, rows_digest
+from geoguide.pipeline.checkpoint import Progress, checkpoint_path
 from geoguide.pretraining.loop import descend
 from geoguide.pretraining.masks.config import ProposerTrainConfig
 from geoguide.pretraining.masks.loss import loss_terms
@@ -95,8 +95,9 @@ def train_proposer(
         raise InputError("rooms must be at least one, each with instances to learn from")
     state = _State.new(config)
     truths = (view.truth for views in rooms for view in views)
-    read = rows_digest(part.numpy() for truth in truths for part in (truth.shared, truth.sizes))
-    checkpoint = None if run_dir is None else Path(run_dir) / f"{config.name}-{config_hash(config)}-{read}.pt"
+    checkpoint = checkpoint_path(
+        run_dir, config, (part.numpy() for truth in truths for part in (truth.shared, truth.sizes))
+    )
     end = config.steps if until is None else min(until, config.steps)
     device = torch.device("cpu")
     for bar in state.steps(end, checkpoint, config.checkpoint_every, device, f"train {config.name}", progress=progress):
