@@ -386,6 +386,7 @@ class Replicate(Place):
         "systems",
         "systems-elsewhere",
         "dose-response",
+        "fixed-weight",
         "quality",
         "longer",
         "worlds",

@@ -11,8 +11,8 @@ from geoguide.datasets.config import DataConfig
 from geoguide.errors import ConfigError, InputError
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.presets import CLEAN, DOSED, DOSES, LONG_SEEDS
-from geoguide.experiments.profiles import DOSE_ROOMS, dose_response
-from geoguide.experiments.records import frame
+from geoguide.experiments.profiles import DOSE_ROOMS, LAMBDA_WITHOUT_FAULT, dose_response, fixed_weight
+from geoguide.experiments.records import frame, pick, read_all
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import figures
 from geoguide.report.claim_tests import SEEDS
@@ -25,6 +25,8 @@ from geoguide.report.dose_response import (
     effects,
     not_run,
     own_and_other,
+    row_of,
+    weight_table,
     with_records,
 )
 from geoguide.report.evidence import CONTRADICTED, NO_VERDICT, estimate
@@ -179,3 +181,32 @@ def test_the_first_scenes_of_each_split(tiny: ExperimentConfig) -> None:
         assert [source.name for source in list_sources(few, split)] == [sources[0].name]
     with pytest.raises(ConfigError, match=r"data\.first must hold three counts from 1"):
         DataConfig(first=(0, 1, 1))
+
+
+def test_the_fixed_weight_is_that_of_the_trainings_without_a_fault() -> None:
+    alone = pick(read_all(), row_of("no fault", "IIRC"))
+    assert len(alone) == len(LONG_SEEDS)
+    ends = [record.history[-1]["lambda_sim"] for record in alone]
+    assert np.mean(ends) == pytest.approx(LAMBDA_WITHOUT_FAULT, abs=5e-5)
+    fixed = [Facts.of(config).changed for config in fixed_weight()]
+    assert {dict(changed)["objective.lambda_sim"] for changed in fixed} == {LAMBDA_WITHOUT_FAULT}
+    assert len(fixed) == len(DOSED) * len(LONG_SEEDS)
+
+
+def test_weights_by_hand() -> None:
+    dose = "drift, heavy"
+    made = records(dose, {"IIRC": [-2.0, -1.0, -3.0]})
+    for record in pick(made, row_of(dose, "IIRC")):
+        record.history[-1]["lambda_sim"] = 2.0 + record.config.seed
+    made += [
+        fake_record(config, 40.0 + config.seed + 0.5, converged=False)
+        for config in fixed_weight()
+        if Facts.of(config).teacher == dose
+    ]
+    table = weight_table(made).set_index("fault")
+    assert list(table.index) == [f"{fault}, heavy" for fault in DOSED]
+    line = table.loc[dose]
+    assert line["λ3 by gradient"] == "3.00" and line["IIRC by gradient"] == estimate([-2.0, -1.0, -3.0]).text()
+    assert line["at a fixed λ3"] == f"{estimate([0.5, 0.5, 0.5]).text()} *"
+    assert line["fixed minus by gradient"] == f"{estimate([2.5, 1.5, 3.5]).text()} *"
+    assert set(table.loc["confusion, heavy"]) == {NO_RECORD} == set(weight_table([]).set_index("fault").to_numpy().flat)

@@ -190,6 +190,29 @@ def dose_response() -> list[ExperimentConfig]:
     return rows
 
 
+LAMBDA_WITHOUT_FAULT = 0.9136  # λ3 at the end of IIRC's trainings by gradient without a fault, their mean
+
+
+def fixed_weight() -> list[ExperimentConfig]:
+    """IIRC alone under each heavy fault, weighed as without a fault (chapter 07).
+
+    By gradient, λ3 follows the length of the distillation's gradient; here it does not, so that what IIRC's relations
+    do can be told from how they are weighed.
+
+    Returns:
+        The configs of few seeds, dose by dose.
+    """
+    weighed = {"objective__lambda_by": "value", "objective__lambda_sim": LAMBDA_WITHOUT_FAULT}
+    return [
+        config.replace(name=f"{config.name}, lambda of no fault", **weighed)
+        for dose in presets.DOSES
+        if "heavy" in dose
+        for config in (
+            _on_few_rooms(preset(drop=ALONE["iirc"], seed=seed, edition="large"), dose) for seed in presets.LONG_SEEDS
+        )
+    ]
+
+
 def _on_few_rooms(config: ExperimentConfig, teacher: str | None = None) -> ExperimentConfig:
     """The experiment on `DOSE_ROOMS` of the large edition, which take fewer steps."""
     shorter = {"train__steps": FEW_ROOMS_STEPS, "train__evaluate_every": FEW_ROOMS_STEPS // 20}
@@ -381,6 +404,7 @@ _CHAPTERS = {
     "systems": systems,
     "systems-elsewhere": systems_elsewhere,
     "dose-response": dose_response,
+    "fixed-weight": fixed_weight,
     "quality": quality,
     "longer": longer,
     "worlds": worlds,
@@ -396,6 +420,7 @@ _APART = (
     "systems",
     "systems-elsewhere",
     "dose-response",
+    "fixed-weight",
     "quality",
     "longer",
     "worlds",
@@ -419,8 +444,9 @@ def profile(name: str) -> list[ExperimentConfig]:
             the ablation with all seeds, and the preliminary experiment, whose entire network takes several times as
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
             chapters 04, 06 and 07. `systems`: the other systems of the paper's tables in rooms, `systems-elsewhere`: in
-            houses and streets (chapters 04 and 05). `dose-response`: one fault of the 2D model at a time (chapter 07).
-            `quality`: regions from far too bad to an oracle's (C11, chapter 07). `longer`: the ablation with twice the
+            houses and streets (chapters 04 and 05). `dose-response`: one fault of the 2D model at a time,
+            `fixed-weight`: IIRC there at a fixed λ3 (chapter 07). `quality`: regions from far too bad to an oracle's
+            (C11, chapter 07). `longer`: the ablation with twice the
             steps (chapter 07). `worlds`: rooms, 2D model and training drawn anew (chapter 03). `entire-networks`: the
             backbone's own network trained whole (C1). `whole-rooms`: the adapter under its schedule. `ceilings`: what
             limits the student. `regime`: the anchors of the large edition of rooms (chapter 15). `large`: every row

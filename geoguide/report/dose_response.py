@@ -1,7 +1,7 @@
 """Which module helps against which fault of the 2D model: one fault at a time (claim C4)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,9 @@ import pandas as pd
 
 from geoguide.experiments.facts import Facts, Row
 from geoguide.experiments.presets import DOSED, DOSES
-from geoguide.experiments.profiles import DOSE_DROPS, dose_response
-from geoguide.experiments.records import only
+from geoguide.experiments.profiles import DOSE_DROPS, dose_response, fixed_weight
+from geoguide.experiments.records import Record, frame, only, pick
+from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report.evidence import by_seed, estimate, settled
 from geoguide.report.rows import ADAPTER, geoguide
 
@@ -70,13 +71,13 @@ def row_of(dose: str, module: str | None = None) -> Row:
         Its facts.
     """
     row = ADAPTER if module is None else MODULES[module]
-    return row | {"teacher": dose, "changed": _changed()}
+    return row | {"teacher": dose, "changed": _changed(dose_response)}
 
 
 @functools.cache
-def _changed() -> tuple:
-    """What the experiments have in common that is not usual: few rooms and their steps."""
-    return Facts.of(dose_response()[0]).changed
+def _changed(profile: Callable[[], list[ExperimentConfig]]) -> tuple:
+    """What the experiments of a profile have in common that is not usual: few rooms and their steps, and fixed λ."""
+    return Facts.of(profile()[0]).changed
 
 
 def effects(lines: pd.DataFrame | None, metric: str = "miou") -> list[Effect]:
@@ -89,7 +90,11 @@ def effects(lines: pd.DataFrame | None, metric: str = "miou") -> list[Effect]:
     Returns:
         One for each dose (in the order of `doses`) and module.
     """
-    return [_effect(lines, dose, module, metric) for dose in doses() for module in MODULES]
+    return [
+        _effect(lines, dose, module, row_of(dose, module), row_of(dose), metric)
+        for dose in doses()
+        for module in MODULES
+    ]
 
 
 def doses() -> list[str]:
@@ -102,8 +107,9 @@ def doses() -> list[str]:
     return sorted(DOSES, key=lambda dose: (rank.get(dose.split(",")[0], -1), "heavy" in dose))
 
 
-def _effect(lines: pd.DataFrame | None, dose: str, module: str, metric: str) -> Effect:
-    row, reference = row_of(dose, module), row_of(dose)
+def _effect(
+    lines: pd.DataFrame | None, dose: str, module: str, row: Row, reference: Row, metric: str = "miou"
+) -> Effect:
     if lines is None or only(lines, row).empty or only(lines, reference).empty:
         return Effect(dose, module, pd.Series(dtype=float), float("nan"), settled=False)
     adapter = float(only(lines, reference)[metric].mean())
@@ -136,6 +142,35 @@ def _cell(effect: Effect) -> str:
     if len(effect.gap) == 0:
         return NO_RECORD
     return estimate(effect.gap).text() + ("" if effect.settled else " *")
+
+
+def weight_table(found: Sequence[Record]) -> pd.DataFrame:
+    """What IIRC adds under heavy faults as it is weighed, and at the λ3 that it has without a fault.
+
+    Args:
+        found: Records of `profiles.dose_response` and `profiles.fixed_weight`.
+
+    Returns:
+        A line for each heavy fault, or "no record": λ3 by gradient at the end of the training, the mean over seeds;
+        points of mIoU over the adapter, by gradient and at the fixed λ3; and the latter minus the former, paired by
+        seed. A star where a training had not converged.
+    """
+    lines = frame(found, edition="large") if found else None
+    table = []
+    for dose in (dose for dose in doses() if "heavy" in dose):
+        alone, adapter = row_of(dose, "IIRC"), row_of(dose)
+        fixed = alone | {"changed": _changed(fixed_weight)}
+        ends = [record.history[-1]["lambda_sim"] for record in pick(found, alone)]
+        table.append(
+            {
+                "fault": dose,
+                "λ3 by gradient": f"{np.mean(ends):.2f}" if ends else NO_RECORD,
+                "IIRC by gradient": _cell(_effect(lines, dose, "IIRC", alone, adapter)),
+                "at a fixed λ3": _cell(_effect(lines, dose, "IIRC", fixed, adapter)),
+                "fixed minus by gradient": _cell(_effect(lines, dose, "IIRC", fixed, alone)),
+            }
+        )
+    return pd.DataFrame(table)
 
 
 def own_and_other(found: list[Effect]) -> str:
