@@ -1,14 +1,17 @@
 """Errors that a user can act on: every public entry raises a subclass of `GeoGuideError` with one clear line."""
 
 import errno
+import math
 import os
+import re
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection
+from pathlib import Path
 
 # What numpy raises on a damaged .npy or .npz file, by which byte is hit; MemoryError: the header says a shape that no
-# memory holds.
+# memory holds, or the file is whole and memory short (`pass_on_shortage`).
 NUMPY_DAMAGES = (
     *(OSError, ValueError, EOFError, OverflowError, TypeError, KeyError, RuntimeError, MemoryError, SyntaxError),
     *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
@@ -72,7 +75,7 @@ def require(met: object, message: str) -> None:
         raise InputError(message)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, for a message of one line.
 
     Args:
@@ -82,6 +85,61 @@ def first_line(error: Exception) -> str:
         The line; the error's class name where the message is empty.
     """
     return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+
+
+# What libraries say of memory that the system refuses, in errors of a general class: torch, C++, the system, pillow.
+NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory", "out of memory error")
+PACKED = 1032  # bytes in memory for each one of a file, at most: deflate packs no denser
+
+
+def shortage(error: BaseException) -> str | None:
+    """Say what the machine has not enough of, where that is why an error was raised.
+
+    Args:
+        error: Any error.
+
+    Returns:
+        A phrase of one line; None where it has another reason.
+
+    Example:
+        >>> shortage(MemoryError("Unable to allocate 8 EiB")), shortage(ValueError("no number"))
+        ('not enough memory (Unable to allocate 8 EiB)', None)
+    """
+    if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
+        return f"not enough memory ({first_line(error):.120})"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU; torch is not imported for it
+        return f"not enough memory on the GPU ({first_line(error):.120})"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many open files, see `ulimit -n` ({first_line(error):.120})"
+    return None
+
+
+def pass_on_shortage(error: Exception, path: Path) -> None:
+    """Raise an error again where the machine is short of something: the file that was read is not damaged then.
+
+    Args:
+        error: What was raised while a file was read.
+        path: The file; one that asks for more memory than its bytes can fill is damaged, and nothing is raised.
+
+    Raises:
+        MemoryError: Memory does not suffice; the message names the file.
+        OSError: There are too many open files.
+    """
+    asked = _asked(error)
+    if shortage(error) is None or (asked is not None and asked > PACKED * path.stat().st_size):
+        return
+    if isinstance(error, MemoryError):
+        raise MemoryError(f"{path}: {first_line(error)}") from None
+    raise error
+
+
+def _asked(error: Exception) -> int | None:
+    """The bytes that numpy or torch asked for; None where they do not say."""
+    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)  # of numpy's MemoryError
+    if shape is not None and dtype is not None:
+        return math.prod(shape) * dtype.itemsize
+    found = re.search(r"tried to allocate (\d+) bytes", str(error))
+    return None if found is None else int(found[1])
 
 
 # Why a system refuses a file that is there: rights, a broken disk, a network disk that went away, too long a name.

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import errno
 import importlib.metadata
 import io
 import multiprocessing
@@ -21,7 +20,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from geoguide.errors import GeoGuideError, LostWorkerError, first_line, refused_file
+from geoguide.errors import GeoGuideError, LostWorkerError, first_line, refused_file, shortage
 from geoguide.paths import reports_root, temporary_root, write_text
 
 DEBUG = "GEOGUIDE_DEBUG"
@@ -34,8 +33,6 @@ complete); 130 interrupted; 143 ended from outside (SIGTERM; 129: SIGHUP). A rea
 closed output is no error."""
 # Open files: what 200 scenes of six splits need; macOS allows a process no more than 10,240.
 HANDLES = 10_240 if sys.platform == "darwin" else 19_264
-# What libraries say of memory that the system refuses, in errors of a general class: torch, C++, the system.
-NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory")
 PACKAGES = ("geoguide", "torch", "numpy", "scipy", "numba", "trimesh", "plyfile", "tyro")  # the versions of a report
 
 
@@ -95,7 +92,7 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
         except KeyboardInterrupt:
             code = _say(130, f"interrupted; {on_interrupt()}")
         except Exception as error:
-            lacks, refused = _exhausted(error), refused_file(error)
+            lacks, refused = shortage(error), refused_file(error)
             if os.environ.get(DEBUG, "0") not in ("", "0"):
                 raise
             if refused or lacks:
@@ -148,17 +145,6 @@ def report(error: Exception, argv: Sequence[str]) -> str:
     lines = ["geoguide met an error that it did not expect.", "", ", ".join(about), f"arguments: {list(argv)}", ""]
     text = "\n".join(lines) + "\n" + "".join(traceback.format_exception(error))
     return text.encode(errors="backslashreplace").decode()  # names of files need not be UTF-8
-
-
-def _exhausted(error: Exception) -> str | None:
-    """What the machine has not enough of, where that is why an error was raised."""
-    if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
-        return f"not enough memory ({first_line(error):.120})"
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU; torch is not imported for it
-        return f"not enough memory on the GPU ({first_line(error):.120})"
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"too many open files, see `ulimit -n` ({first_line(error):.120})"
-    return None
 
 
 def _allow_open_files() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from geoguide.errors import DataError
+from geoguide.errors import NUMPY_DAMAGES, DataError, pass_on_shortage
 
 _ORIENTATION = 0x0112  # EXIF tag; 1: as stored
 WHITES = (255, 1023, 4095, 16383, 65535)  # of cameras' bits
@@ -34,7 +34,8 @@ def read_image(path: str | Path) -> np.ndarray:
     if path.suffix == ".npy" and path.is_file():
         try:
             return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except NUMPY_DAMAGES as error:
+            pass_on_shortage(error, path)
             raise DataError(f"{path}: not a readable npy file, truncated? ({error})") from None
     with _opened(path) as image:
         return np.asarray(image)
@@ -160,4 +161,5 @@ def _opened(path: Path, raw_modes: dict[str, str] | None = None) -> Generator[Im
             image.load()
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: not a readable image ({error})") from None

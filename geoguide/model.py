@@ -19,7 +19,7 @@ from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.backbones.parts import HALO, Part, Parts, encoded_whole, is_tiled
 from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
-from geoguide.errors import ConfigError, DataError, InputError, first_line
+from geoguide.errors import ConfigError, DataError, InputError, first_line, pass_on_shortage
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.devices import resolve_device
@@ -442,6 +442,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
             adapter = Adapter(about.in_width, about.out_width, about.adapter)
     # RecursionError, of json nested too deeply, is a RuntimeError; OverflowError: a width beyond 64 bits.
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: not a {_FORMAT} file ({first_line(error)})") from None
     problems = mismatches(adapter.state_dict(), tensors)
     if about.farthest is not None and not about.farthest > 0:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from geoguide import paths
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import Frame, SonataBackbone, encode_voxels
-from geoguide.errors import DataError, InputError
+from geoguide.errors import DataError, InputError, pass_on_shortage
 from geoguide.ops.indexed import IndexedRows
 from geoguide.scene import Scene
 
@@ -139,4 +139,5 @@ def read_notes(path: Path) -> dict[str, Any]:
     except KeyError as error:
         raise DataError(f"{path}: not written by `geoguide pretrain` (metadata has no {error})") from None
     except (SafetensorError, OSError, ValueError, TypeError, IndexError, RecursionError) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: not a readable safetensors file, truncated? ({error})") from None

@@ -18,7 +18,7 @@ from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals, sided_normals
 from geoguide.datasets.units import METRES, check_unit, in_metres
 from geoguide.datasets.upright import check_up, turned, up_as_read
-from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line
+from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line, pass_on_shortage
 from geoguide.ops.arrays import host
 from geoguide.ops.colors import unit_colors
 from geoguide.ops.origin import far_offset
@@ -276,6 +276,7 @@ def _read_npz(path: Path) -> Cloud:
                 key_of = _key_of(archive.files, path)
                 arrays = {field: archive[key] for field, (key, *_) in key_of.items()}
     except (*NUMPY_DAMAGES, NotImplementedError) as error:
+        pass_on_shortage(error, path)
         reason = "it holds more than plain arrays" if "pickle" in str(error) else first_line(error)
         raise DataError(f"{path}: not a readable npz file, truncated? ({reason})") from None
     return _named_cloud(arrays, key_of, path)

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from geoguide.errors import DataError
+from geoguide.errors import DataError, pass_on_shortage
 
 # What torch raises on damaged files, by which part of the pickle is hit.
 _DAMAGES = (
@@ -70,6 +70,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tens
             text = (file.metadata() or {}).get("config")
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: not a readable safetensors file, truncated? ({error})") from None
     return None if text is None else _parsed(text, path), state
 
@@ -79,6 +80,7 @@ def _read_torch(path: Path, under: str) -> tuple[dict[str, Any] | None, dict[str
         with torch.serialization.safe_globals(_NUMBERS):
             value = torch.load(path, map_location="cpu", weights_only=True)
     except (*_DAMAGES, pickle.UnpicklingError) as error:
+        pass_on_shortage(error, path)
         reason = " ".join(str(error).split())
         if isinstance(error, pickle.UnpicklingError) and ("Unsupported" in reason or "GLOBAL" in reason):
             raise DataError(f"{path}: holds more than plain tensors, which could run code: refused") from None

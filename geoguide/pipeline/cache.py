@@ -1,6 +1,5 @@
 """Disk cache of the stages of one scene: memory-mapped arrays in files named by all that decides their content."""
 
-import errno
 import functools
 import hashlib
 import json
@@ -10,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from geoguide.errors import NUMPY_DAMAGES, first_line
+from geoguide.errors import NUMPY_DAMAGES, first_line, pass_on_shortage
 from geoguide.ops.block_digest import block_digest
 from geoguide.paths import check_writable, replacing, write_text
 
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # nothing is wrong with a file that cannot be opened so
 Arrays = dict[str, np.ndarray]
 
 
@@ -66,8 +64,7 @@ class StageCache:
             try:
                 return self._read(stem, json.loads(index.read_text()))
             except NUMPY_DAMAGES as error:
-                if getattr(error, "errno", None) in EXHAUSTED:  # the entry is whole
-                    raise
+                pass_on_shortage(error, index)
                 tqdm.write(f"{index}: cache entry unreadable ({first_line(error)}), computing it again")
         if not write:
             return compute()

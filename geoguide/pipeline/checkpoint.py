@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from geoguide.errors import DataError
+from geoguide.errors import DataError, pass_on_shortage
 from geoguide.frozen import check_types, config_hash
 from geoguide.paths import check_writable, replacing, sweep
 
@@ -173,6 +173,7 @@ class Progress(abc.ABC):
                 part.load_state_dict(saved[name])
             self.step, self.history, self.sums = (saved[name] for name in _PLAIN)
         except (*_DAMAGES, pickle.UnpicklingError) as error:
+            pass_on_shortage(error, path)
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{path}: not a checkpoint of this training ({reason:.200})") from None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from geoguide.errors import NUMPY_DAMAGES, DataError, first_line
+from geoguide.errors import NUMPY_DAMAGES, DataError, first_line, pass_on_shortage
 from geoguide.ops.block_digest import block_digest
 from geoguide.paths import check_writable, replacing, write_text
 
@@ -62,6 +62,7 @@ class FrameCache:
                 raise ValueError(f"expected finite numbers, found {kept.dtype}")
             self._check_digest(path, mapped.offset + mapped.nbytes)
         except NUMPY_DAMAGES as error:
+            pass_on_shortage(error, path)
             self.damaged(image, error)
             return None
         return kept

@@ -46,7 +46,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.errors import DataError, GeoGuideError, InputError, ReadAs, first_line
+from geoguide.errors import DataError, GeoGuideError, InputError, ReadAs, first_line, shortage
 from geoguide.image_files import is_turned
 from geoguide.lifting import PixelFeatures
 from geoguide.ops.arrays import host
@@ -329,14 +329,14 @@ def own_errors(origin: str | None) -> Generator[None]:
         Nothing, once.
 
     Raises:
-        DataError: Any error within but those of this package.
+        DataError: Any error within but those of this package, and of a machine that is short of memory.
     """
     try:
         yield
     except GeoGuideError:
         raise
     except Exception as error:
-        if origin is None:
+        if origin is None or shortage(error) is not None:
             raise
         frames = traceback.extract_tb(error.__traceback__)
         file, line = frames[-1].filename, frames[-1].lineno

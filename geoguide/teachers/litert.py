@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from geoguide.errors import DataError, InputError, first_line
+from geoguide.errors import DataError, InputError, first_line, pass_on_shortage
 from geoguide.teachers.closed_set import ROUNDING, softmax
 
 MARK = b"TFL3"
@@ -157,6 +157,7 @@ def _opened(path: Path, threads: int) -> Any:
         network = Interpreter(model_path=str(path), num_threads=threads)
         network.allocate_tensors()
     except (ValueError, RuntimeError) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: no LiteRT network ({first_line(error)})") from None
     return network
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError, pass_on_shortage
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.pixel_rows import PixelRows
 from geoguide.paths import WEIGHTS, replacing
@@ -184,6 +184,7 @@ def read_network(path: Path) -> tuple[DenseNet, dict[str, Any], str]:
         if not all([*map(type, world)] == [int, str, int] for world in notes["worlds"]):
             raise ValueError("worlds in its metadata are no (seed, split, number)")
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, ConfigError) as error:
+        pass_on_shortage(error, path)
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: no weights of `geoguide pretrain NAME` ({reason:.160})") from None
     network = channels_last(network).requires_grad_(False).eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoguide.errors import NUMPY_DAMAGES, InputError
+from geoguide.errors import NUMPY_DAMAGES, InputError, pass_on_shortage
 from geoguide.paths import cache_root, replacing, sweep
 
 PROMPT = "a photo of a {}"
@@ -113,7 +113,8 @@ class TextEncoder(abc.ABC):
         try:
             with np.errstate(all="ignore"), np.load(path, allow_pickle=False) as entry:  # of a damaged header's shape
                 stored, vector = str(entry["sentence"]), entry["vector"]
-        except NUMPY_DAMAGES:
+        except NUMPY_DAMAGES as error:
+            pass_on_shortage(error, path)
             return None
         if vector.shape != (self.width,) or vector.dtype != np.float32 or stored != sentence:
             return None

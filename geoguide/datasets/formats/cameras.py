@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
-from geoguide.errors import DataError
+from geoguide.errors import DataError, pass_on_shortage
 from geoguide.image_files import read_image
 from geoguide.ops.arrays import image_size
 from geoguide.ops.cameras import camera_fault, pose_fault
@@ -299,6 +299,7 @@ def read_image_size(path: str | Path) -> Size:
         with Image.open(path) as image:
             return image.height, image.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: not a readable image ({error})") from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geoguide.errors import NUMPY_DAMAGES, DataError, first_line
+from geoguide.errors import NUMPY_DAMAGES, DataError, first_line, pass_on_shortage
 from geoguide.text_files import need_file, parse_json, read_text
 
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
@@ -263,6 +263,7 @@ def read_npy(path: str | Path, shape: tuple[int, int], what: str) -> np.ndarray:
         with np.errstate(all="ignore"):  # of a damaged header's shape
             matrix = np.load(path, allow_pickle=False)
     except NUMPY_DAMAGES as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: {what} is not a readable npy file, truncated? ({error})") from None
     if not isinstance(matrix, np.ndarray):
         raise DataError(f"{path}: {what} is not a readable npy file, but an archive")

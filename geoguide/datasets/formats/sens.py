@@ -17,7 +17,7 @@ from PIL import Image
 
 from geoguide.datasets.formats.cameras import check_camera, check_fits, check_shape, checked_pose
 from geoguide.datasets.formats.files import need_file
-from geoguide.errors import DataError
+from geoguide.errors import DataError, pass_on_shortage
 from geoguide.scene import View
 
 VERSION = 4
@@ -136,6 +136,7 @@ class SensFile:
             with Image.open(io.BytesIO(data)) as image:
                 pixels = np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            pass_on_shortage(error, self.path)
             raise DataError(f"{self.path}: colour of frame {frame} is not a readable image ({error})") from None
         if pixels.shape[:2] != self.color_size:
             sizes = f"{list(self.color_size)} (H, W) as the header says, found {list(pixels.shape[:2])}"

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.errors import DataError, InputError, first_line
+from geoguide.errors import DataError, InputError, first_line, pass_on_shortage
 from geoguide.ops.colors import unit_colors
 
 LAS = (".las", ".laz")
@@ -83,6 +83,7 @@ def read_las(path: Path) -> Survey:
         if columns is INTENSITY:
             colors = grey_of(colors[:, 0])
     except (laspy.errors.LaspyException, *_DAMAGES) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: not a readable LAS file, truncated? ({first_line(error)})") from None
     if found != len(points):
         raise DataError(f"{path}: truncated: its header counts {len(points)} points, found {found}")
@@ -211,6 +212,7 @@ def read_e57(path: Path) -> Survey:
         finally:
             file.close()
     except (pye57.libe57.E57Exception, *_DAMAGES) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: not a readable E57 file, truncated? ({first_line(error)})") from None
     if not headers:
         raise DataError(f"{path}: holds no scan")

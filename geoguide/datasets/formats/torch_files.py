@@ -13,7 +13,7 @@ import numpy as np
 from numpy._core import multiarray
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.errors import DataError, InputError, first_line
+from geoguide.errors import DataError, InputError, first_line, pass_on_shortage
 from geoguide.ops.arrays import host
 
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")  # numpy types of plain arrays
@@ -66,6 +66,7 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
         with torch.serialization.safe_globals([*arrays, *names]):
             return _whole(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
     except (*DAMAGES, pickle.UnpicklingError) as error:
+        pass_on_shortage(error, path)
         raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({_reason(error)})") from None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from geoguide.errors import NUMPY_DAMAGES
+from geoguide.errors import NUMPY_DAMAGES, pass_on_shortage
 from geoguide.frozen import config_hash
 from geoguide.paths import data_root, replacing
 from geoguide.pretraining.images.config import GapConfig, WorldsConfig
@@ -115,7 +115,8 @@ def _read(path: Path) -> Images | None:
     try:
         with np.load(path, allow_pickle=False) as held:
             return Images(held["color"], held["name"], held["object"])
-    except NUMPY_DAMAGES:
+    except NUMPY_DAMAGES as error:
+        pass_on_shortage(error, path)
         return None
 
 
