@@ -532,8 +532,8 @@ class Segment:
     model: str = "mini"
     """A .safetensors file, or the name of a packaged model."""
     out: Path | None = None
-    """Labelled ply, las or laz; default <scan>_labelled.ply in the working directory, of a las or laz of its own kind.
-    The summary goes beside it as .json."""
+    """Labelled ply, las or laz; default <scan>_labelled.ply in the working directory, of a las or laz of its own kind,
+    with all that it holds. The summary goes beside it as .json."""
     columns: Annotated[int | None, Within(3, 6)] = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
@@ -580,7 +580,7 @@ class Segment:
         scan = own_scan.open_scan(self.scan, self.columns, self.voxel, **how)
         sizes = {"tile": self.tile, "halo": self.halo, "progress": True}
         result = own_scan.segment_scan(scan, model, names, masks=self.masks, **sizes)
-        own_scan.write_labelled(out, result)
+        own_scan.write_labelled(out, result, self.scan)
         if page is not None:
             own_scan.write_page(page, result)
         for line in own_scan.report_lines(result):

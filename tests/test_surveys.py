@@ -10,8 +10,9 @@ import pytest
 
 from geoguide import own_scan
 from geoguide.cli import main
-from geoguide.datasets.formats import surveys
-from geoguide.datasets.formats.surveys import read_las, write_las
+from geoguide.datasets.formats import las_writer, surveys
+from geoguide.datasets.formats.las_writer import write_las, write_las_like
+from geoguide.datasets.formats.surveys import read_las
 from geoguide.datasets.points import load_points
 from geoguide.datasets.units import METRES
 from geoguide.errors import DataError
@@ -154,7 +155,9 @@ def test_labels_go_back_into_the_kind_of_file_they_came_from(
         assert stop.value.code == 0, capsys.readouterr().err
     first, second = laspy.read("a_labelled.laz"), laspy.read("b.las")
     for data in (first, second):
-        np.testing.assert_allclose(data.xyz, points + UTM, atol=0.6 * surveys.STEP)
+        np.testing.assert_array_equal(data.xyz, laspy.read("a.laz").xyz)
+        np.testing.assert_array_equal(data.classification, np.arange(len(points)) % 7)
+        np.testing.assert_array_equal(data["input_red"], colors[:, 0])
         assert set(np.unique(data["label"])) <= {0, 1} and np.abs(data["score"]).max() <= 1
         assert json.loads(data.header.vlrs.get_by_id("geoguide")[0].record_data) == ["wall", "Tür"]
     np.testing.assert_array_equal(first["label"], second["label"])
@@ -172,7 +175,7 @@ def test_written_coordinates_are_as_fine_as_the_scan_in_any_unit(laspy, cloud, t
     """With one step for all units, a room in kilometres came back with its points on a grid of 10 cm."""
     points = cloud[0].astype(np.float64) / METRES[unit]
     colors = np.zeros(points.shape, np.uint8)
-    surveys.write_las(tmp_path / "a.las", points, colors, {}, b"")
+    write_las(tmp_path / "a.las", points, colors, {}, b"")
     error = np.abs(laspy.read(tmp_path / "a.las").xyz - points).max() * METRES[unit]
     assert error <= 1e-6 * np.ptp(cloud[0], axis=0).max()
 
@@ -188,7 +191,7 @@ def test_a_file_read_in_parts_is_the_file(
         turn = {"rotation": np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)]), "translation": UTM}
         path, read = write_e57(pye57, tmp_path / "a.e57", [scan, scan], **turn), surveys.read_e57
     else:
-        path, read = write(laspy, tmp_path / f"a{suffix}", points + UTM, colors * surveys.DEEP), read_las
+        path, read = write(laspy, tmp_path / f"a{suffix}", points + UTM, colors * las_writer.DEEP), read_las
     whole = read(path)
     monkeypatch.setattr(surveys, "ROWS", 700)
     parts = read(path)
@@ -204,7 +207,7 @@ def test_a_file_written_in_parts_holds_the_same_points(
     points, colors = cloud
     given = (points + UTM, colors.astype(np.uint8), {"label": np.arange(3000, dtype=np.int32)}, b"[]")
     write_las(tmp_path / f"whole{suffix}", *given)
-    monkeypatch.setattr(surveys, "ROWS", 700)
+    monkeypatch.setattr(las_writer, "ROWS", 700)
     write_las(tmp_path / f"parts{suffix}", *given)
     whole, parts = (laspy.read(tmp_path / f"{name}{suffix}") for name in ("whole", "parts"))
     np.testing.assert_array_equal(parts.points.array, whole.points.array)
@@ -408,3 +411,98 @@ def test_without_the_extra_the_message_says_what_to_install(
         with pytest.raises(DataError, match="need the extra `scans`"):
             own_scan.need_writer(tmp_path / f"b{suffix}")
     own_scan.need_writer(tmp_path / "b.ply")
+
+
+def write_full(laspy: ModuleType, path: Path, cloud: tuple, kind: int, rng: np.random.Generator) -> Path:
+    """A survey of 3,000 points with all that its point format has, columns of its own, and records."""
+    points, _ = cloud
+    header = laspy.LasHeader(point_format=kind, version="1.2" if kind < 4 else "1.4")
+    header.scales, header.offsets = [0.001, 0.001, 0.01], np.floor(UTM)
+    header.global_encoding.wkt, header.system_identifier, header.file_source_id = kind > 5, "Rig 7", 42
+    header.generating_software = "Surveyor"
+    header.add_extra_dim(laspy.ExtraBytesParams("Amplitude", np.uint16, "in dB", scales=[0.01], offsets=[0.0]))
+    header.add_extra_dim(laspy.ExtraBytesParams("direction", "3f4"))
+    header.add_extra_dim(laspy.ExtraBytesParams("label", np.uint8, "of the surveyor", no_data=[255]))
+    header.vlrs.append(laspy.VLR("LASF_Projection", 34735, "keys", struct.pack("<8H", 1, 1, 0, 1, 3072, 0, 1, 25832)))
+    header.vlrs.append(laspy.VLR("company", 7, "own", b"\x00\xff" * 20))
+    header.vlrs.append(laspy.VLR("copc", 1, "", bytes(160)))
+    data = laspy.LasData(header)
+    for field in data.points.array.dtype.names:
+        whole = data.points.array[field]
+        bits = rng.integers(0, 256, whole.nbytes, dtype=np.uint8).view(whole.dtype).reshape(whole.shape)
+        data.points.array[field] = bits if whole.dtype.kind in "iu" else rng.normal(size=whole.shape)
+    data.x, data.y, data.z = (points + UTM).T
+    if kind > 5:
+        data.evlrs = laspy.vlrs.vlrlist.VLRList([laspy.VLR("company", 8, "long", bytes(range(256)) * 300)])
+    data.write(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", surveys.LAS)
+@pytest.mark.parametrize("kind", [0, 1, 2, 3, 6, 7, 8])
+def test_a_labelled_survey_keeps_all_that_the_survey_holds(
+    laspy, cloud, rng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: int, suffix: str
+) -> None:
+    """Coordinates to the bit, each column, scales, header fields and records; written in parts of 700 points."""
+    monkeypatch.setattr(las_writer, "ROWS", 700)
+    source = write_full(laspy, tmp_path / f"a{suffix}", cloud, kind, rng)
+    out, colors = tmp_path / "b.laz", rng.integers(0, 256, (3000, 3), dtype=np.uint8)
+    columns = {"label": rng.integers(0, 9, 3000, dtype=np.int32), "score": rng.random(3000, dtype=np.float32)}
+    write_las_like(out, source, read_las(source).points, colors, columns, b'["a"]')
+    old, new = laspy.read(source), laspy.read(out)
+    kept = [name for name in old.point_format.dimension_names if name not in ("red", "green", "blue", "label")]
+    for name in kept:
+        np.testing.assert_array_equal(new[name], old[name], err_msg=name)
+    assert new.point_format.id == las_writer.COLORED.get(kind, kind) and new.header.version == old.header.version
+    for name in ("scales", "offsets", "mins", "maxs", "number_of_points_by_return"):
+        np.testing.assert_array_equal(getattr(new.header, name), getattr(old.header, name), err_msg=name)
+    for name in ("system_identifier", "generating_software", "file_source_id", "creation_date", "uuid"):
+        assert getattr(new.header, name) == getattr(old.header, name)
+    assert new.header.global_encoding.value == old.header.global_encoding.value
+    for name in ("Amplitude", "direction"):
+        assert new.point_format.dimension_by_name(name) == old.point_format.dimension_by_name(name)
+    assert new["Amplitude"].max() < 656  # scaled
+    np.testing.assert_array_equal(new["input_label"], old["label"])
+    assert new.point_format.dimension_by_name("input_label").description == "of the surveyor"
+    for number, name in enumerate(("red", "green", "blue")):
+        np.testing.assert_array_equal(new[name], colors[:, number].astype(int) * 257)
+        assert (f"input_{name}" in new.point_format.dimension_names) == (name in old.point_format.dimension_names)
+        if name in old.point_format.dimension_names:
+            np.testing.assert_array_equal(new[f"input_{name}"], old[name])
+    for name, values in columns.items():
+        np.testing.assert_array_equal(new[name], values)
+    records, found = (
+        [
+            (one.user_id, one.record_id, one.description, one.record_data_bytes())
+            for one in data.vlrs
+            if one.user_id != "copc"
+        ]
+        for data in (old, new)
+    )
+    assert [one for one in records if one[0] in ("LASF_Projection", "company")] == found[:2]
+    assert not any(one.user_id == "copc" for one in new.vlrs) and ("geoguide", 1, "labels", b'["a"]') in found
+    if kind > 5:
+        assert [one.record_data_bytes() for one in new.evlrs] == [one.record_data_bytes() for one in old.evlrs]
+
+    again = tmp_path / "c.las"  # labelled once more: labels are replaced, what was kept stays
+    write_las_like(again, out, read_las(out).points, colors, columns | {"score": columns["score"] / 2}, b'["b"]')
+    third = laspy.read(again)
+    assert set(third.point_format.dimension_names) == set(new.point_format.dimension_names)
+    np.testing.assert_array_equal(third["score"], columns["score"] / 2)
+    for name in {*kept, "input_label"}:
+        np.testing.assert_array_equal(third[name], new[name], err_msg=name)
+    assert [one.record_data_bytes() for one in third.vlrs if one.user_id == "geoguide"] == [b'["b"]']
+
+
+def test_a_survey_that_changes_while_it_is_labelled_is_one_line(laspy, cloud, tmp_path: Path) -> None:
+    points, colors = cloud
+    source = write(laspy, tmp_path / "a.las", points, colors)
+    read = read_las(source).points
+    given = (colors.astype(np.uint8), {"label": np.arange(3000, dtype=np.int32)}, b"[]")
+    for other in (points[::-1], points[:2000], np.concatenate([points, points])):
+        write(laspy, source, other, None)
+        with pytest.raises(DataError, match=r"a.las: was changed while it was labelled"):
+            write_las_like(tmp_path / "b.las", source, read, *given)
+    source.write_bytes(source.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"a.las: .*truncated\?"):
+        write_las_like(tmp_path / "b.las", source, read, *given)

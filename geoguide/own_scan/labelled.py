@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData, PlyElement
 
+from geoguide.datasets.formats.las_writer import write_las, write_las_like
 from geoguide.datasets.formats.ply import ply_header
-from geoguide.datasets.formats.surveys import LAS, ROWS, las_columns, need_laspy, write_las
+from geoguide.datasets.formats.surveys import LAS, ROWS, is_labelled_las, las_columns, need_laspy
 from geoguide.own_scan.scan import Segmentation, palette
 from geoguide.paths import alone_beside, replacing
 from geoguide.scene import Scene
@@ -52,28 +53,30 @@ def is_labelled(path: Path) -> bool:
         True for a ply whose header names labels and their scores, or a LAS or LAZ file with these dimensions.
     """
     if path.suffix.lower() in LAS:
-        return {"label", "score"} <= las_columns(path)
+        return is_labelled_las(las_columns(path))
     header = ply_header(path)  # it has a comment for each label, before the properties
     return header.startswith(b"ply") and b"property int label\n" in header and b"property float score\n" in header
 
 
-def write_labelled(path: Path, result: Segmentation) -> None:
+def write_labelled(path: Path, result: Segmentation, source: Path | None = None) -> None:
     r"""Write a labelled scan as a binary ply, or as LAS or LAZ, and its summary beside it as JSON.
 
     The file has x y z as the scan's file has them (its unit, origin and precision), red green blue (the label's
     colour), label (int), score (cosine), with masks also superpoint and instance (int). A ply also has a mesh's faces,
     and the words in its comments, where ply allows ASCII alone: other letters, backslashes and line breaks are written
     as Python does, "Tür" as T\xfcr (`codecs.decode(comment, "unicode_escape")` reads them). In LAS the last four are
-    extra dimensions, x y z are rounded (see `write_las`), and a record of the user "geoguide" has the words as JSON.
-    The JSON beside has the words themselves, in UTF-8.
+    extra dimensions, x y z are rounded (see `write_las`), and a record of the user "geoguide" has the words as JSON; of
+    a scan in LAS or LAZ all else is kept, x y z to the bit, and its colours as input_red, input_green, input_blue (see
+    `write_las_like`). The JSON beside has the words themselves, in UTF-8.
 
     Args:
         path: The file, .ply, .las or .laz; the summary has the same name with .json. Older files are replaced when the
             new ones are whole.
         result: What `segment_scan` returns.
+        source: The scan's own file, from which LAS and LAZ take what else it holds; None where there is none.
 
     Raises:
-        DataError: The extra `scans` is not installed, and the file is no ply.
+        DataError: The extra `scans` is not installed, and the file is no ply; or `source` was changed meanwhile.
     """
     columns = {"label": result.ids.astype(np.int32), "score": result.scores}
     for name, values in (("superpoint", result.superpoints), ("instance", result.instances)):
@@ -85,7 +88,11 @@ def write_labelled(path: Path, result: Segmentation) -> None:
     # Both files or, on an error, neither.
     with alone_beside(path), replacing(path.with_suffix(".json")) as summary, replacing(path) as temporary:
         if path.suffix.lower() in LAS:
-            write_las(temporary, points, colors, columns, json.dumps(result.labels).encode())
+            notes = json.dumps(result.labels).encode()
+            if source is not None and source.suffix.lower() in LAS:
+                write_las_like(temporary, source, points, colors, columns, notes)
+            else:
+                write_las(temporary, points, colors, columns, notes)
         else:
             named = {axis: points[:, number] for number, axis in enumerate("xyz")}
             named |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}

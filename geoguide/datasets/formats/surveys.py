@@ -4,8 +4,9 @@ Coordinates come as float64, as the file's scale and offset or a scan's pose giv
 `cloud_scene` has moved the origin. Classes that a file may hold are not read.
 """
 
+import contextlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,10 +22,7 @@ COLUMNS, INTENSITY = ("red", "green", "blue"), ("intensity",)  # of LAS
 COLORS = ("colorRed", "colorGreen", "colorBlue")
 BRIGHT = 99  # percentile of the intensities that is shown as white: scanners use 8, 11, 12 or all 16 bits, or decibels
 SHOWN_AS_GREY = "no colours: intensity is shown as grey"
-STEP, FINEST = 1e-4, 1e-6  # of written coordinates, in the file's unit, which may be km; and as a share of their extent
 DARKEST = 1 / 255  # share of the way to white that the brightest colour must reach: else the limits are not its own
-REACH = 2**31 - 1  # steps from the offset that LAS can say
-DEEP = 257  # times a colour of 8 bits is the same one of 16
 ROWS = 1 << 18  # points that are read or written at a time: no second copy of a file is in memory
 HEADER, LONGEST_HEADER = 227, 375  # bytes of a LAS header: of version 1.0, and of 1.4
 RECORD, EXTENDED_RECORD = 54, 60  # bytes of what precedes the content of a variable length record
@@ -69,10 +67,10 @@ def read_las(path: Path) -> Survey:
     Raises:
         DataError: The extra is not installed, or the file is missing, truncated or of another kind.
     """
-    laspy = _package("laspy", path)
+    laspy = extra_package("laspy", path)
     path = need_file(path, "LAS file")
-    _check_las(path)
-    try:
+    check_las(path)
+    with las_reading(laspy, path):
         with laspy.open(path) as reader:
             names = set(reader.header.point_format.dimension_names)
         columns = COLUMNS if set(COLUMNS) <= names else INTENSITY
@@ -82,15 +80,33 @@ def read_las(path: Path) -> Survey:
             points, colors, found = _las_rows(laspy, path, columns)
         if columns is INTENSITY:
             colors = grey_of(colors[:, 0])
-    except (laspy.errors.LaspyException, *_DAMAGES) as error:
-        pass_on_shortage(error, path)
-        raise DataError(f"{path}: not a readable LAS file, truncated? ({first_line(error)})") from None
     if found != len(points):
         raise DataError(f"{path}: truncated: its header counts {len(points)} points, found {found}")
-    said = ("a labelled scan: its colours are those of its labels",) if {"label", "score"} <= names else ()
+    said = ("a labelled scan: its colours are those of its labels",) if is_labelled_las(names) else ()
     if not colors.any():
         return Survey(points, None, said)
     return Survey(points, colors, said + ((SHOWN_AS_GREY,) if columns is INTENSITY else ()))
+
+
+@contextlib.contextmanager
+def las_reading(laspy: Any, path: Path) -> Generator[None]:
+    """Say of what laspy raises that a file is damaged.
+
+    Args:
+        laspy: The package.
+        path: The file.
+
+    Yields:
+        Nothing; the file is read within.
+
+    Raises:
+        DataError: It is.
+    """
+    try:
+        yield
+    except (laspy.errors.LaspyException, *_DAMAGES) as error:
+        pass_on_shortage(error, path)
+        raise DataError(f"{path}: not a readable LAS file, truncated? ({first_line(error)})") from None
 
 
 def grey_of(intensity: np.ndarray) -> np.ndarray:
@@ -130,7 +146,7 @@ def _las_rows(laspy: Any, path: Path, columns: Sequence[str]) -> tuple[np.ndarra
     return points, colors, found
 
 
-def _check_las(path: Path) -> None:
+def check_las(path: Path) -> None:
     """Refuse counts of a LAS or LAZ header that the file cannot hold: readers loop over them, or ask for the memory.
 
     A file that is too short for a header, or of another kind, is left to the reader.
@@ -195,7 +211,7 @@ def read_e57(path: Path) -> Survey:
         DataError: The extra is not installed, the file is missing, truncated or of another kind, or its colours are on
             no known scale.
     """
-    pye57 = _package("pye57", path)
+    pye57 = extra_package("pye57", path)
     path = need_file(path, "E57 file")
     try:
         file = pye57.E57(str(path))
@@ -371,43 +387,16 @@ def _cartesian(places: np.ndarray) -> np.ndarray:
     return np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), reach * np.sin(elevation)], axis=1)
 
 
-def write_las(path: Path, points: np.ndarray, colors: np.ndarray, columns: dict[str, np.ndarray], notes: bytes) -> None:
-    """Write points as a LAS or LAZ file, with further columns as extra dimensions.
+def is_labelled_las(names: Collection[str]) -> bool:
+    """Whether a LAS or LAZ file is a labelled scan.
 
     Args:
-        path: The file; its suffix says which of the two.
-        points: [P, 3] in the file's own coordinates; they are rounded to `STEP`, or to a millionth of their
-            extent, whichever is finer, or as finely as 31 bits allow.
-        colors: uint8 [P, 3].
-        columns: By name, integers or floats [P] each.
-        notes: What is kept as a record of the user "geoguide", of 65,535 bytes at most; a longer one is left out.
+        names: Of its dimensions.
 
-    Raises:
-        DataError: The extra is not installed.
+    Returns:
+        True where labels and their scores are among them.
     """
-    laspy = _package("laspy", path)
-    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
-    header = laspy.LasHeader(point_format=2, version="1.2")
-    header.offsets = np.round((low + high) / 2)
-    finest = 10.0 ** np.floor(np.log10(max(float((high - low).max()) * FINEST, np.finfo(np.float32).tiny)))
-    header.scales = [_step(extent, min(STEP, finest)) for extent in high - low]
-    for name, values in columns.items():
-        header.add_extra_dim(laspy.ExtraBytesParams(name, values.dtype))
-    if len(notes) < 2**16:
-        header.vlrs.append(laspy.VLR("geoguide", 1, "labels", notes))
-    packed = path.suffix.lower() == ".laz"
-    with (
-        path.open("wb") as file,
-        laspy.open(file, mode="w", header=header, do_compress=packed, closefd=False) as writer,
-    ):
-        for start in range(0, len(points), ROWS):
-            rows = slice(start, start + ROWS)
-            part = laspy.ScaleAwarePointRecord.zeros(len(points[rows]), header=header)
-            part.x, part.y, part.z = points[rows].astype(np.float64).T
-            part.red, part.green, part.blue = (colors[rows].astype(np.uint16) * DEEP).T
-            for name, values in columns.items():
-                part[name] = values[rows]
-            writer.write_points(part)
+    return {"label", "score"} <= set(names)
 
 
 def need_laspy(path: Path) -> None:
@@ -419,7 +408,7 @@ def need_laspy(path: Path) -> None:
     Raises:
         DataError: The extra is not installed.
     """
-    _package("laspy", path)
+    extra_package("laspy", path)
 
 
 def las_columns(path: Path) -> set[str]:
@@ -434,22 +423,28 @@ def las_columns(path: Path) -> set[str]:
     Raises:
         DataError: The extra is not installed.
     """
-    laspy = _package("laspy", path)
+    laspy = extra_package("laspy", path)
     try:
-        _check_las(path)
+        check_las(path)
         with laspy.open(path) as reader:
             return set(reader.header.point_format.dimension_names)
     except (laspy.errors.LaspyException, DataError, *_DAMAGES):
         return set()
 
 
-def _step(extent: float, wanted: float) -> float:
-    """The step of one axis: the one that is wanted, or the least power of ten in which 31 bits span half its extent."""
-    return max(wanted, 10.0 ** np.ceil(np.log10((extent / 2 + 1) / REACH)))
+def extra_package(name: str, path: Path) -> Any:
+    """Import a package of the extra.
 
+    Args:
+        name: laspy or pye57.
+        path: The file that it is needed for.
 
-def _package(name: str, path: Path) -> Any:
-    """A package of the extra."""
+    Returns:
+        The package.
+
+    Raises:
+        DataError: The extra is not installed.
+    """
     try:
         if name == "laspy":
             import laspy
