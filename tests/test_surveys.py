@@ -316,6 +316,40 @@ def test_e57_scans_of_different_fields_have_one_scale(pye57, cloud, rng, tmp_pat
     np.testing.assert_allclose(scene.colors, colors.reshape(-1, 3), atol=1 / 255)
 
 
+@pytest.mark.parametrize(
+    ("scans", "white"),
+    [
+        ([("bright", None, 1 / 5000), ("bright", None, 1.0)], 65535 / 4096),  # alone, the first is read as 0..1
+        ([("deep", None, 1 / 300), ("deep", None, 1.0), ("float", 1.0, 1.0)], 1.0),  # alone, as 8 bits
+        ([("whole", None, 1.0), ("deep", None, 1.0)], 1.0),  # its bounds say which one has 8
+        ([("bright", 255.0, 1 / 17), ("bright", 255.0, 1.0)], 65535 / 4096),  # the limits of one cannot be right
+    ],
+)
+def test_a_dark_scan_beside_a_bright_one_stays_dark(pye57, cloud, rng, tmp_path: Path, scans, white: float) -> None:
+    """Scans that say the same of their colours are on one scale: that of all their colours together."""
+    points, _ = cloud
+    colors = [rng.random(points.shape) * share for *_, share in scans]
+    given = [(points, each, kind, limit) for each, (kind, limit, _) in zip(colors, scans, strict=True)]
+    found = load_points(write_e57_fields(pye57, tmp_path / "a.e57", given)).colors
+    np.testing.assert_allclose(found, np.concatenate(colors) / white, atol=1 / 255)
+
+
+@pytest.mark.parametrize("suffix", [*surveys.LAS, ".e57"])
+def test_parts_of_a_file_that_disagree_are_on_one_scale(
+    laspy, pye57, cloud, rng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Of four parts the first is black and the second dark: each alone would be of 8 bits."""
+    monkeypatch.setattr(surveys, "ROWS", 750)
+    points, _ = cloud
+    shares = rng.random(points.shape) * np.repeat([0, 0.003, 1, 1], 750)[:, None]
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".e57":
+        write_e57_fields(pye57, path, [(points, shares, "deep", None)])
+    else:
+        write(laspy, path, points, shares * 65535)
+    np.testing.assert_allclose(load_points(path).colors, shares, atol=1 / 65000)
+
+
 def test_e57_colours_on_no_scale_and_not_finite_are_one_line(pye57, cloud, tmp_path: Path) -> None:
     points, _ = cloud
     for value, message in ((np.nan, "colors holds NaN"), (-20.0, "scan 0: colours are floats .* on no known scale")):

@@ -205,7 +205,8 @@ def read_e57(path: Path) -> Survey:
 
     Returns:
         Points and colours; without, the intensity as grey; None for these unless every scan has one or the other.
-        Colours with fractions are scaled by each scan's own `colorLimits`, or as `unit_colors` finds.
+        Colours with fractions are scaled by their scans' `colorLimits`. All others are left to `unit_colors`, whole
+        numbers and fractions apart, as are fields of 8 bits: the whole file decides, however a scan of it looks.
 
     Raises:
         DataError: The extra is not installed, the file is missing, truncated or of another kind, or its colours are on
@@ -240,34 +241,45 @@ def read_e57(path: Path) -> Survey:
     colors = grey_of(colors[:, 0]) if shown is INTENSITY else colors
     if not colors.any():
         return Survey(points, None, said)
-    if any(scale.fractions for scale in scales):
+    if any(scale != _ColorScale(False, scales[0].eight_bits, None) for scale in scales):
         colors, told = _unit_scans(path, colors, sizes, scales)
         said += told
     return Survey(points, colors, said + ((SHOWN_AS_GREY,) if shown is INTENSITY else ()))
 
 
 class _ColorScale(NamedTuple):
-    """What an E57 scan says of its colours: whether they have fractions, and its black and white [3], if it does."""
+    """What an E57 scan says of its colours.
+
+    Attributes:
+        fractions: Whether its fields hold more than whole numbers.
+        eight_bits: Whether its fields are of whole numbers 0..255.
+        limits: Its black and white, three numbers each, if it has fractions and they can be used.
+    """
 
     fractions: bool
-    limits: tuple[np.ndarray, np.ndarray] | None
+    eight_bits: bool
+    limits: tuple[tuple[float, ...], tuple[float, ...]] | None
 
 
 def _color_scale(pye57: Any, header: Any) -> _ColorScale:
     """The scale of a scan that has colours, by the types of its fields and its `colorLimits`."""
-    fields = pye57.libe57.StructureNode(header.points.prototype())
-    fractions = any(_has_fractions(pye57, fields[name]) for name in COLORS)
+    prototype = pye57.libe57.StructureNode(header.points.prototype())
+    fields = [prototype[name] for name in COLORS]
+    if not any(_has_fractions(pye57, field) for field in fields):
+        whole = [field for field in fields if isinstance(field, pye57.libe57.IntegerNode)]
+        bounds = [(field.minimum(), field.maximum()) for field in whole]
+        return _ColorScale(False, bounds == [(0, 255)] * len(fields), None)
     if not header.node.isDefined("colorLimits"):
-        return _ColorScale(fractions, None)
+        return _ColorScale(True, False, None)
     limits, ends = header.node["colorLimits"], []
     for end in ("Minimum", "Maximum"):
         if not all(limits.isDefined(name + end) for name in COLORS):
-            return _ColorScale(fractions, None)
+            return _ColorScale(True, False, None)
         nodes = [limits[name + end] for name in COLORS]
         scaled = pye57.libe57.ScaledIntegerNode
-        ends.append(np.array([n.scaledValue() if isinstance(n, scaled) else n.value() for n in nodes], np.float64))
-    usable = np.isfinite(ends).all() and (ends[1] > ends[0]).all()
-    return _ColorScale(fractions, (ends[0], ends[1]) if usable else None)
+        ends.append(tuple(float(n.scaledValue() if isinstance(n, scaled) else n.value()) for n in nodes))
+    usable = np.isfinite(ends).all() and (np.array(ends[1]) > ends[0]).all()
+    return _ColorScale(True, False, (ends[0], ends[1]) if usable else None)
 
 
 def _has_fractions(pye57: Any, field: Any) -> bool:
@@ -280,31 +292,43 @@ def _has_fractions(pye57: Any, field: Any) -> bool:
 def _unit_scans(
     path: Path, colors: np.ndarray, sizes: Sequence[int], scales: Sequence[_ColorScale]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Colours float32 [P, 3] of all scans in [0, 1], each by its own scale, and what was decided; nan is left as it is.
+    """Colours float32 [P, 3] of all scans in [0, 1], and what was decided; nan is left as it is.
 
-    A scan's limits are not believed where its colours lie beyond them, or all are nearly black by them: writers fill
-    in 0..255 beside floats of 0..1.
+    Scans that say the same of their colours are judged as one. Limits are not believed where colours lie beyond them,
+    or all are nearly black by them: writers fill in 0..255 beside floats of 0..1.
     """
-    result, said = np.empty(colors.shape, np.float32), []
-    ends = np.cumsum(sizes)
-    for number, (size, end, scale) in enumerate(zip(sizes, ends, scales, strict=True)):
-        values = colors[end - size : end]  # [n, 3]
-        if not size or not np.isfinite(values).all():
-            result[end - size : end] = values  # refused where the cloud is checked
+    result, said, kinds = np.empty(colors.shape, np.float32), [], list(dict.fromkeys(scales))
+    kind_of = np.repeat([kinds.index(scale) for scale in scales], sizes)  # [P]
+    for kind, scale in enumerate(kinds):
+        if scale.limits is None or not (kind_of == kind).any():
             continue
-        if scale.limits is not None:
-            black, white = scale.limits
-            shares = (values - black) / (white - black)
-            if shares.min() >= -DARKEST and DARKEST < shares.max() <= 1 + DARKEST:
-                result[end - size : end] = np.clip(shares, 0, 1)
-                continue
-            said.append(f"colours {values.min():.4g}..{values.max():.4g} of scan {number} do not fit its colorLimits")
+        rows, scans = kind_of == kind, [number for number, one in enumerate(scales) if one == scale]
+        black, white = np.array(scale.limits)
+        shares = (colors[rows] - black) / (white - black)
+        if shares.min() >= -DARKEST and DARKEST < shares.max() <= 1 + DARKEST:
+            result[rows] = np.clip(shares, 0, 1)
+            continue
+        found = f"{colors[rows].min():.4g}..{colors[rows].max():.4g} of {_named(scans)}"
+        said.append(f"colours {found} do not fit {'its' if len(scans) == 1 else 'their'} colorLimits")
+        kind_of[rows] = len(kinds) + 1  # judged with those that have none
+    for fractions, eight_bits in dict.fromkeys(scale[:2] for scale in scales):
+        alike = [kind for kind, one in enumerate(kinds) if one == (fractions, eight_bits, None)]
+        rows = np.isin(kind_of, [*alike, len(kinds) + 1] if fractions else alike)
+        values = colors[rows]
+        if not rows.any() or not np.isfinite(values).all():
+            result[rows] = values  # refused where the cloud is checked
+            continue
         try:
-            result[end - size : end], told = unit_colors(values if scale.fractions else values.astype(np.uint16))
+            result[rows], told = unit_colors(values if fractions else values.astype(np.uint16))
         except InputError as error:
-            raise DataError(f"{path}: scan {number}: {error}") from None
+            scans = [number for number, one in enumerate(scales) if one[:2] == (fractions, eight_bits)]
+            raise DataError(f"{path}: {_named(scans)}: {error}") from None
         said += [] if told is None else [told]
     return result, tuple(dict.fromkeys(said))
+
+
+def _named(scans: Sequence[int]) -> str:
+    return f"scan {scans[0]}" + (f" and {len(scans) - 1} more" if len(scans) > 1 else "")
 
 
 class _Rows(NamedTuple):
