@@ -1,5 +1,6 @@
 """`geoguide segment` from the inside: prepared as training scenes are, and nothing done that nobody asked for."""
 
+import colorsys
 import json
 import os
 import subprocess
@@ -196,6 +197,18 @@ def test_what_was_written_is_known_again(mesh: Path, tmp_path: Path) -> None:
     own_scan.write_labelled(tmp_path / "out.ply", result)
     assert own_scan.is_labelled(tmp_path / "out.ply") and not own_scan.is_labelled(mesh)
     assert not own_scan.is_labelled(tmp_path / "out.json")
+
+
+def test_every_label_has_a_colour_of_its_own() -> None:
+    """The series of hues alone repeats itself from the 612th on, and has 1,836 colours in all."""
+    hues = [(number * 0.61803398875) % 1.0 for number in range(20_000)]
+    series = [colorsys.hls_to_rgb(hue, 0.45 + 0.2 * (number % 2), 0.75) for number, hue in enumerate(hues)]
+    series = (255 * np.array(series)).astype(np.uint8)
+    found, first = palette(20_000), np.sort(np.unique(series, axis=0, return_index=True)[1])
+    assert len(first) == 1836 and first[611] > 611
+    np.testing.assert_array_equal(found[first], series[first])
+    assert len(np.unique(found, axis=0)) == 20_000
+    np.testing.assert_array_equal(palette(611), found[:611])
 
 
 def test_a_scan_of_very_many_labels_is_known_again(tmp_path: Path, rng: np.random.Generator) -> None:

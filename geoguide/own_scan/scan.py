@@ -23,6 +23,7 @@ from geoguide.text.encoder import spelling
 from geoguide.welding import with_said, with_weld_said
 
 DEPTH_TOLERANCE = 0.05  # share by which a point's depth in an image may differ from the measured one
+SPREAD = 10_368_889  # the golden angle of all 2^24 colours: its multiples lie apart, and being odd it meets each
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,14 +306,21 @@ def _check_in_words(check: dict[str, Any]) -> list[str]:
 
 
 def palette(count: int) -> np.ndarray:
-    """Choose well separated colours: golden-angle hues at alternating lightness.
+    """Choose well separated colours: golden-angle hues at alternating lightness, and where one comes again, any other.
 
     Args:
         count: How many.
 
     Returns:
-        uint8 [count, 3].
+        uint8 [count, 3], no two the same unless there are more than colours.
     """
     hues = (np.arange(count) * 0.61803398875) % 1.0
     rgb = [colorsys.hls_to_rgb(h, 0.45 + 0.2 * (i % 2), 0.75) for i, h in enumerate(hues)]
-    return (255 * np.array(rgb).reshape(count, 3)).astype(np.uint8)
+    colors = (255 * np.array(rgb).reshape(count, 3)).astype(np.uint8)
+    codes = colors.astype(np.int64) @ (1 << 16, 1 << 8, 1)  # [count]
+    known, first = np.unique(codes, return_index=True)
+    again = np.setdiff1d(np.arange(count), first)
+    others = np.arange(count) * SPREAD % (1 << 24)  # all different; at least as many as come again are free
+    free = np.resize(others[~np.isin(others, known)], len(again))
+    colors[again] = np.stack([free >> 16, free >> 8 & 255, free & 255], axis=-1)
+    return colors
