@@ -1,6 +1,7 @@
 """RGB-D folders: a simulated recording with a known world, and the real kitchen."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from simple_room import PERFECT, SIZE, distance_to_surface, simple_room, write_f
 from geoguide.datasets.rgbd import estimate_up, load_rgbd, load_views, rotation_to_z
 from geoguide.errors import DataError, InputError
 from geoguide.scene import Scene
-from geoguide.worlds.camera import SensorConfig
+from geoguide.worlds.camera import Frame, SensorConfig
 from geoguide.worlds.rooms.scan import scan_room
 
 SENSOR = SensorConfig(frames=20, image_size=(60, 80), focal=72.0, **PERFECT)
@@ -73,6 +74,23 @@ def test_given_axes_turn_exactly(frames: list, tmp_path: Path):
     turned = load_rgbd(write_flat(tmp_path / "turned", frames, SENSOR, world), voxel=VOXEL, up="-y")
     assert np.percentile(distance_to_surface(turned.points), 90) < VOXEL
     np.testing.assert_allclose(turned.views[3].cam_to_world, plain.views[3].cam_to_world, atol=1e-9)
+
+
+def without_ceiling(frame: Frame) -> Frame:
+    """The frame without depth 2 m above the floor and higher."""
+    rows, columns = np.indices(frame.depth.shape)
+    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ np.linalg.inv(SENSOR.intrinsics).T  # [H, W, 3]
+    height = (rays * frame.depth[..., None] / 1000) @ frame.cam_to_world[2, :3] + frame.cam_to_world[2, 3]
+    return replace(frame, depth=np.where(height < 2, frame.depth, 0).astype(frame.depth.dtype))
+
+
+def test_a_direction_that_the_shape_contradicts_is_doubted(frames: list[Frame], tmp_path: Path) -> None:
+    world = np.eye(4)
+    world[:3, :3] = Rotation.from_euler("x", 90, degrees=True).as_matrix()  # z up becomes -y up
+    folder = write_flat(tmp_path / "open", [without_ceiling(frame) for frame in frames], SENSOR, world)
+    for up, doubted in (("-y", False), ("auto", False), ("y", True), ("z", True)):
+        said = load_rgbd(folder, voxel=VOXEL, up=up).as_read
+        assert any(f"{up} is taken as up, but the cloud looks as if -y" in each for each in said) == doubted, (up, said)
 
 
 @pytest.mark.parametrize("direction", [[0, 0, 1], [0, 0, -1], [0, -1, 0], [0.6, 0, 0.8], [0.36, 0.48, -0.8]])

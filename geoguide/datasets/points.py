@@ -146,7 +146,8 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z")
     """
     count, faces = len(cloud.points), cloud.faces
     points, said = _placed(cloud.points if up == "z" else turned(cloud.points, up), unit)
-    said += up_as_read(points) if up == "z" else (f"{up} is up: turned so that it is z",)
+    said += () if up == "z" else (f"{up} is up: turned so that it is z",)
+    said += up_as_read(points, up)
     colors, normals = grey_colors(count), None
     if cloud.colors is None:
         said += ("no colours: all points are grey",)

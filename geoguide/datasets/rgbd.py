@@ -16,7 +16,7 @@ from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames
 from geoguide.datasets.formats.files import listed, need_file, need_folder
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
-from geoguide.datasets.upright import AXES
+from geoguide.datasets.upright import AXES, up_as_read
 from geoguide.errors import DataError, InputError
 from geoguide.image_files import is_deep, read_deep, read_image, white_of
 from geoguide.ops.origin import far_offset
@@ -85,6 +85,7 @@ def load_rgbd(
     views = tuple(_turned(view, turn) for view in views)
     points = (vertices.astype(np.float64) @ turn.T).astype(np.float32)
     moved = unit != "m" or shift.any()
+    said = () if up == "auto" else up_as_read(points, up)  # cameras that look at one wall know better than its shape
     return Scene(
         name=folder.name,
         points=points,
@@ -92,7 +93,7 @@ def load_rgbd(
         normals=(normals.astype(np.float64) @ turn.T).astype(np.float32),
         faces=faces,
         views=views,
-        as_read=as_read + _placed_as_read(unit, shift) + _height_as_read(points, views),
+        as_read=as_read + _placed_as_read(unit, shift) + said + _height_as_read(points, views),
         file_points=(vertices.astype(np.float64) + shift) / METRES[unit] if moved else None,
     )
 

@@ -77,11 +77,12 @@ def looks_up(points: np.ndarray) -> str | None:
     return ("-" if closed[axis] < 0 else "") + "xyz"[axis]
 
 
-def up_as_read(points: np.ndarray) -> tuple[str, ...]:
-    """Say where a cloud looks as if another direction than +z pointed up.
+def up_as_read(points: np.ndarray, up: str = "z") -> tuple[str, ...]:
+    """Say where a cloud looks as if another direction pointed up than was taken, by default or as the user gave it.
 
     Args:
-        points: [P, 3] metres.
+        points: [P, 3] metres, turned so that it is +z.
+        up: A key of `AXES`: which direction of the file it is.
 
     Returns:
         A sentence for `Scene.as_read`, or none.
@@ -89,7 +90,8 @@ def up_as_read(points: np.ndarray) -> tuple[str, ...]:
     found = looks_up(points)
     if found is None:
         return ()
-    return (f"z is taken as up, but the cloud looks as if {found} pointed up: labels mean little then; see --up",)
+    looks = next(name for name in AXES if np.array_equal(turned(AXES[name][None], up)[0], AXES[found]))
+    return (f"{up} is taken as up, but the cloud looks as if {looks} pointed up: labels mean little then; see --up",)
 
 
 def _first_less_last(points: np.ndarray, low: np.ndarray, size: np.ndarray, axis: int) -> float:
