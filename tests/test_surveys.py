@@ -1,6 +1,8 @@
 """LAS, LAZ and E57: files that laspy and pye57 wrote themselves, whole and harmed."""
 
 import json
+import resource
+import signal
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,8 @@ from geoguide.datasets.formats.las_writer import write_las, write_las_like
 from geoguide.datasets.formats.surveys import read_las
 from geoguide.datasets.points import load_points
 from geoguide.datasets.units import METRES
-from geoguide.errors import DataError
+from geoguide.errors import DataError, WriteError
+from geoguide.paths import replacing
 
 UTM = np.array([448_123.0, 5_411_377.0, 312.0])
 
@@ -162,6 +165,9 @@ def test_labels_go_back_into_the_kind_of_file_they_came_from(
         assert json.loads(data.header.vlrs.get_by_id("geoguide")[0].record_data) == ["wall", "Tür"]
     np.testing.assert_array_equal(first["label"], second["label"])
     np.testing.assert_array_equal(own_scan.open_scan(tmp_path / "c.ply").scene.points.shape, points.shape)
+    with pytest.raises(SystemExit):
+        main(["segment", "a.laz", "--out", "d.e57", "--labels", "wall"])
+    assert "--out must name a file that ends in .ply or .las or .laz, found 'd.e57'" in capsys.readouterr().err
     assert own_scan.is_labelled(tmp_path / "a_labelled.laz") and not own_scan.is_labelled(tmp_path / "a.laz")
     assert json.loads((tmp_path / "a_labelled.json").read_text("utf-8"))["points"] == len(points)
     with pytest.raises(SystemExit) as stop:  # somebody else's file of the default's name
@@ -540,3 +546,28 @@ def test_a_survey_that_changes_while_it_is_labelled_is_one_line(laspy, cloud, tm
     source.write_bytes(source.read_bytes()[:500])
     with pytest.raises(DataError, match=r"a.las: .*truncated\?"):
         write_las_like(tmp_path / "b.las", source, read, *given)
+
+
+@pytest.mark.parametrize("suffix", surveys.LAS)
+@pytest.mark.parametrize("like", [False, True])
+def test_a_file_that_the_system_does_not_let_be_written_is_one_line(
+    laspy, cloud, rng, tmp_path: Path, suffix: str, like: bool
+) -> None:
+    """As of a full disk: what packs LAZ only says that a write failed."""
+    points, _ = cloud
+    source, out = write(laspy, tmp_path / "a.las", points, None), tmp_path / f"b{suffix}"
+    out.write_bytes(b"old")
+    given = (rng.integers(0, 256, (3000, 3), dtype=np.uint8), {"score": rng.random(3000)}, b"[]")
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        refused = pytest.raises(WriteError, match=rf"b{suffix}: cannot be written \(File too large\)$")
+        with refused, replacing(out) as temporary:
+            if like:
+                write_las_like(temporary, source, read_las(source).points, *given)
+            else:
+                write_las(temporary, points, *given)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert out.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2

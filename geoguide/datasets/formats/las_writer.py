@@ -1,5 +1,8 @@
 """LAS and LAZ files as they are written: of points alone, or as another such file with columns added."""
 
+import contextlib
+import io
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,7 @@ def write_las(path: Path, points: np.ndarray, colors: np.ndarray, columns: dict[
         header.vlrs.append(laspy.VLR(NOTES, 1, "labels", notes))
     packed = path.suffix.lower() == ".laz"
     with (
-        path.open("wb") as file,
+        _written(path) as file,
         laspy.open(file, mode="w", header=header, do_compress=packed, closefd=False) as writer,
     ):
         for start in range(0, len(points), ROWS):
@@ -83,7 +86,7 @@ def write_las_like(
     with las_reading(laspy, source):
         check_las(source)
         reader = laspy.open(source)
-    with reader, path.open("wb") as file:
+    with reader, _written(path) as file:
         header, names = _header_like(laspy, reader.header, columns)
         if len(notes) < 2**16:
             header.vlrs.append(laspy.VLR(NOTES, 1, "labels", notes))
@@ -132,6 +135,31 @@ def _header_like(laspy: Any, old: Any, columns: dict[str, np.ndarray]) -> tuple[
     header.start_of_waveform_data_packet_record = 0
     header.global_encoding.waveform_data_packets_internal = False
     return header, names
+
+
+class _File(io.BufferedWriter):
+    """A file that remembers why it could not be written: what compresses says only that it could not."""
+
+    refused: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.refused = error
+            raise
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Generator[_File]:
+    """A new file; its own `OSError` for whatever is raised because it cannot be written."""
+    with _File(io.FileIO(path, "w")) as file:
+        try:
+            yield file
+        except RuntimeError:
+            if file.refused is not None:
+                raise file.refused from None
+            raise
 
 
 def _step(extent: float, wanted: float) -> float:
