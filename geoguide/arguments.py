@@ -189,7 +189,7 @@ def named_scenes(value: str | None) -> tuple[str, ...]:
 def output_file(
     named: Path | None,
     default: Path,
-    suffix: str,
+    suffix: str | Sequence[str],
     *,
     option: str = "--out",
     inputs: Sequence[Path] = (),
@@ -201,7 +201,7 @@ def output_file(
     Args:
         named: The file that the user named; its folder must be there.
         default: The file where the user named none; its folder is made when it is written.
-        suffix: What the name must end in, such as ".ply".
+        suffix: What the name must end in, such as ".ply", or several of which it must end in one.
         option: The option that names it, for messages.
         inputs: The files that are read; folders count as no files.
         summary: Where a JSON of the same name is written beside it: the fields by which an earlier one is known.
@@ -216,8 +216,9 @@ def output_file(
         WriteError: Nothing can be written there.
     """
     out = default if named is None else named
-    if out.suffix.lower() != suffix:
-        raise InputError(f"{option} must name a file that ends in {suffix}, found {str(out)!r}")
+    allowed = [suffix] if isinstance(suffix, str) else suffix
+    if out.suffix.lower() not in allowed:
+        raise InputError(f"{option} must name a file that ends in {' or '.join(allowed)}, found {str(out)!r}")
     if named is not None and not os.path.isdir(out.parent):
         raise InputError(f"{option} {out}: no such folder: {out.parent}")
     try:

@@ -528,7 +528,7 @@ class Segment:
 
     scan: Positional[Path]
     labels: str
-    """Words separated by commas, e.g. "chair, whiteboard"."""
+    """Words separated by commas, e.g. "chair, whiteboard"; one that holds a comma in double quotes of its own."""
     model: str = "mini"
     """A .safetensors file, or the name of a packaged model."""
     out: Path | None = None
@@ -567,9 +567,8 @@ class Segment:
         names = own_scan.parse_labels(self.labels)
         read = [Path(path) for path in (self.scan, self.model, self.weights) if path is not None]
         default, about = own_scan.default_name(self.scan), ("scan", "points", "labels")
-        suffix = (self.out or default).suffix.lower()
-        suffix = suffix if suffix in own_scan.LAS else ".ply"
-        out = output_file(self.out, default, suffix, inputs=read, summary=about, own=own_scan.is_labelled)
+        kinds = (".ply", *own_scan.LAS)
+        out = output_file(self.out, default, kinds, inputs=read, summary=about, own=own_scan.is_labelled)
         own_scan.need_writer(out)
         page = None if self.html is None else output_file(self.html, out, ".html", option="--html", inputs=read)
         model = geoguide.load(self.model, self.weights).to(self.device)
@@ -660,7 +659,7 @@ class FitScan:
 
     scan: Positional[Path]
     labels: str
-    """Words separated by commas, e.g. "chair, whiteboard"."""
+    """Words separated by commas, e.g. "chair, whiteboard"; one that holds a comma in double quotes of its own."""
     features: str = "mini:lseg-mini"
     """The 2D model: transformers:NAME_OR_FOLDER, litert:FILE, open_clip:MODEL, own:MODULE:CALLABLE, or mini:NAME,
     which was trained on generated rooms and knows little of real ones."""

@@ -102,7 +102,8 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     path = need_file(path, "point file")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise DataError(f"{path}: unknown point format {suffix!r}; known: {', '.join(SUFFIXES)}")
+        known = f"{', '.join(SUFFIXES)}; CloudCompare, MeshLab and Open3D save others as ply"
+        raise DataError(f"{path}: unknown point format {suffix!r}; known: {known}")
     if columns is not None and suffix != ".bin":
         raise InputError(f"columns is only for .bin files, found {path.name}")
     check_unit(unit)
@@ -360,8 +361,10 @@ def _numbers(values: np.ndarray, count: int, field: str, kinds: str = "fiu", *, 
     values = host(field, values, kinds)
     if values.shape != (count, 3) or values.dtype.kind not in kinds:
         raise InputError(f"{field} must be numbers [{count}, 3], found {values.dtype} {list(values.shape)}")
-    if finite and values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError(f"{field} holds NaN or inf")
+    bad = ~np.isfinite(values).all(axis=1) if finite and values.dtype.kind == "f" else np.zeros(1, bool)
+    if bad.any():
+        where = f"{int(bad.sum())} of {count} rows, first row {int(bad.argmax())} (counted from 0)"
+        raise InputError(f"{field} holds NaN or inf in {where}")
     return values
 
 

@@ -2,6 +2,7 @@
 
 import colorsys
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from geoguide.text.encoder import spelling
 from geoguide.welding import with_said, with_weld_said
 
 DEPTH_TOLERANCE = 0.05  # share by which a point's depth in an image may differ from the measured one
+_WORD = re.compile(r'\s*(?:"(?P<quoted>[^"]*)"\s*|(?P<plain>[^,]*))(?:(?P<comma>,)|\Z)')
 SPREAD = 10_368_889  # the golden angle of all 2^24 colours: its multiples lie apart, and being odd it meets each
 
 
@@ -66,7 +68,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
     """Split the words of the command line.
 
     Args:
-        text: Words separated by commas: 'chair, whiteboard'.
+        text: Words separated by commas: 'chair, whiteboard'; one that holds a comma itself in double quotes.
 
     Returns:
         The words, in order.
@@ -79,7 +81,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
         text = text.encode("utf-8", "surrogateescape").decode()
     except UnicodeError:
         raise InputError(f"--labels: expected UTF-8 text, found {text!r}") from None
-    names = tuple(part.strip() for part in text.split(","))
+    names = _words(text)
     if not all(any(not letter.isspace() and letter.isprintable() for letter in name) for name in names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
     first: dict[str, str] = {}
@@ -91,6 +93,16 @@ def parse_labels(text: str) -> tuple[str, ...]:
             raise InputError(f"--labels: {other!r} {named}")
         first[key] = name
     return names
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words between commas, without spaces around them, and without the quotes around a whole word."""
+    words = []
+    for found in _WORD.finditer(text):
+        words.append((found["plain"] if found["quoted"] is None else found["quoted"]).strip())
+        if not found["comma"]:
+            break
+    return tuple(words)
 
 
 def open_scan(
