@@ -1,5 +1,6 @@
 """LAS, LAZ and E57: files that laspy and pye57 wrote themselves, whole and harmed."""
 
+import io
 import json
 import resource
 import signal
@@ -571,3 +572,17 @@ def test_a_file_that_the_system_does_not_let_be_written_is_one_line(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert out.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("suffix", surveys.LAS)
+def test_an_interrupt_while_a_file_is_written_stays_one(laspy, rng, tmp_path: Path, monkeypatch, suffix: str) -> None:
+    class Interrupted(io.FileIO):
+        def write(self, data: object) -> int:
+            if self.tell():  # the header is there
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    monkeypatch.setattr(las_writer.io, "FileIO", Interrupted)
+    colors = rng.integers(0, 256, (9000, 3), dtype=np.uint8)
+    with pytest.raises(KeyboardInterrupt):
+        write_las(tmp_path / f"a{suffix}", rng.random((9000, 3)), colors, {"score": rng.random(9000)}, b"[]")

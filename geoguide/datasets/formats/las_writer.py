@@ -138,21 +138,21 @@ def _header_like(laspy: Any, old: Any, columns: dict[str, np.ndarray]) -> tuple[
 
 
 class _File(io.BufferedWriter):
-    """A file that remembers why it could not be written: what compresses says only that it could not."""
+    """A file that remembers why it could not be written, or Ctrl-C: what compresses says only that a write failed."""
 
-    refused: OSError | None = None
+    refused: BaseException | None = None
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
-        except OSError as error:
+        except BaseException as error:
             self.refused = error
             raise
 
 
 @contextlib.contextmanager
 def _written(path: Path) -> Generator[_File]:
-    """A new file; its own `OSError` for whatever is raised because it cannot be written."""
+    """A new file; where it cannot be written, its own error takes the place of what is raised because of it."""
     with _File(io.FileIO(path, "w")) as file:
         try:
             yield file
