@@ -1,6 +1,7 @@
 """LAS, LAZ and E57: files that laspy and pye57 wrote themselves, whole and harmed."""
 
 import io
+import itertools
 import json
 import resource
 import signal
@@ -464,6 +465,7 @@ def write_full(laspy: ModuleType, path: Path, cloud: tuple, kind: int, rng: np.r
     header.add_extra_dim(laspy.ExtraBytesParams("Amplitude", np.uint16, "in dB", scales=[0.01], offsets=[0.0]))
     header.add_extra_dim(laspy.ExtraBytesParams("direction", "3f4"))
     header.add_extra_dim(laspy.ExtraBytesParams("label", np.uint8, "of the surveyor", no_data=[255]))
+    header.add_extra_dim(laspy.ExtraBytesParams("score", np.float64))
     header.vlrs.append(laspy.VLR("LASF_Projection", 34735, "keys", struct.pack("<8H", 1, 1, 0, 1, 3072, 0, 1, 25832)))
     header.vlrs.append(laspy.VLR("company", 7, "own", b"\x00\xff" * 20))
     header.vlrs.append(laspy.VLR("copc", 1, "", bytes(160)))
@@ -491,7 +493,8 @@ def test_a_labelled_survey_keeps_all_that_the_survey_holds(
     columns = {"label": rng.integers(0, 9, 3000, dtype=np.int32), "score": rng.random(3000, dtype=np.float32)}
     write_las_like(out, source, read_las(source).points, colors, columns, b'["a"]')
     old, new = laspy.read(source), laspy.read(out)
-    kept = [name for name in old.point_format.dimension_names if name not in ("red", "green", "blue", "label")]
+    written = ("red", "green", "blue", "label", "score")
+    kept = [name for name in old.point_format.dimension_names if name not in written]
     for name in kept:
         np.testing.assert_array_equal(new[name], old[name], err_msg=name)
     assert new.point_format.id == las_writer.COLORED.get(kind, kind) and new.header.version == old.header.version
@@ -503,7 +506,8 @@ def test_a_labelled_survey_keeps_all_that_the_survey_holds(
     for name in ("Amplitude", "direction"):
         assert new.point_format.dimension_by_name(name) == old.point_format.dimension_by_name(name)
     assert new["Amplitude"].max() < 656  # scaled
-    np.testing.assert_array_equal(new["input_label"], old["label"])
+    for name in ("label", "score"):
+        np.testing.assert_array_equal(new[f"input_{name}"], old[name])
     assert new.point_format.dimension_by_name("input_label").description == "of the surveyor"
     for number, name in enumerate(("red", "green", "blue")):
         np.testing.assert_array_equal(new[name], colors[:, number].astype(int) * 257)
@@ -525,14 +529,21 @@ def test_a_labelled_survey_keeps_all_that_the_survey_holds(
     if kind > 5:
         assert [one.record_data_bytes() for one in new.evlrs] == [one.record_data_bytes() for one in old.evlrs]
 
-    again = tmp_path / "c.las"  # labelled once more: labels are replaced, what was kept stays
-    write_las_like(again, out, read_las(out).points, colors, columns | {"score": columns["score"] / 2}, b'["b"]')
-    third = laspy.read(again)
-    assert set(third.point_format.dimension_names) == set(new.point_format.dimension_names)
-    np.testing.assert_array_equal(third["score"], columns["score"] / 2)
-    for name in {*kept, "input_label"}:
-        np.testing.assert_array_equal(third[name], new[name], err_msg=name)
-    assert [one.record_data_bytes() for one in third.vlrs if one.user_id == "geoguide"] == [b'["b"]']
+
+@pytest.mark.parametrize("kind", [3, 6])
+def test_labels_that_were_written_before_are_replaced(laspy, cloud, rng, tmp_path: Path, kind: int) -> None:
+    """And what was kept stays: the surveyor's own labels and colours are not lost in the second round."""
+    files = [write_full(laspy, tmp_path / "a.las", cloud, kind, rng), tmp_path / "b.laz", tmp_path / "c.las"]
+    colors = rng.integers(0, 256, (3000, 3), dtype=np.uint8)
+    for number, (source, out) in enumerate(itertools.pairwise(files)):
+        columns = {"label": np.full(3000, number, np.int32), "score": np.full(3000, number, np.float32)}
+        write_las_like(out, source, read_las(source).points, colors, columns, b"[%d]" % number)
+    first, second = laspy.read(files[1]), laspy.read(files[2])
+    names = list(first.point_format.dimension_names)
+    assert sorted(second.point_format.dimension_names) == sorted(names)
+    for name in names:
+        np.testing.assert_array_equal(second[name], first[name] + (name in ("label", "score")), err_msg=name)
+    assert [one.record_data_bytes() for one in second.vlrs if one.user_id == "geoguide"] == [b"[1]"]
 
 
 def test_a_survey_that_changes_while_it_is_labelled_is_one_line(laspy, cloud, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from geoguide.datasets.formats.surveys import COLUMNS, ROWS, check_las, extra_package, is_labelled_las, las_reading
+from geoguide.datasets.formats.surveys import COLUMNS, ROWS, check_las, extra_package, las_reading
 from geoguide.errors import DataError
 
 STEP, FINEST = 1e-4, 1e-6  # of written coordinates, in the file's unit, which may be km; and as a share of their extent
@@ -68,8 +68,8 @@ def write_las_like(
 
     That is the point format with every column, scale and offset, header fields, and the (extended) variable length
     records, the coordinate system among them. Columns that it has under a name that is written (its colours too) are
-    kept as `INPUT` and that name; those of a labelled scan are replaced. A format without colours becomes the one that
-    adds them. Records of `PLACES` are left out: what they point at lies elsewhere in the new file.
+    kept as `INPUT` and that name; those that this package wrote are replaced. A format without colours becomes the one
+    that adds them. Records of `PLACES` are left out: what they point at lies elsewhere in the new file.
 
     Args:
         path: The new file; its suffix says which of the two.
@@ -112,8 +112,8 @@ def write_las_like(
 def _header_like(laspy: Any, old: Any, columns: dict[str, np.ndarray]) -> tuple[Any, dict[str, str]]:
     """The header of a file with further columns, and under which names it keeps the fields of the old one's rows."""
     header, known = old.copy(), set(old.point_format.dimension_names)
-    replaced = set(columns) if is_labelled_las(known) else set()
-    taken = set(columns) | (set() if replaced else set(COLUMNS))  # the colours of a labelled scan are its labels'
+    own = any(one.user_id == NOTES for one in old.vlrs)  # a labelled scan: its colours are those of its labels
+    replaced, taken = (set(columns), set(columns)) if own else (set(), {*columns, *COLUMNS})
     names = {name: name for name in old.point_format.dtype().names if name not in replaced}
     for name in taken & names.keys():
         while names[name] in known | taken:
