@@ -466,8 +466,10 @@ def write_full(laspy: ModuleType, path: Path, cloud: tuple, kind: int, rng: np.r
     header.add_extra_dim(laspy.ExtraBytesParams("direction", "3f4"))
     header.add_extra_dim(laspy.ExtraBytesParams("label", np.uint8, "of the surveyor", no_data=[255]))
     header.add_extra_dim(laspy.ExtraBytesParams("score", np.float64))
-    header.vlrs.append(laspy.VLR("LASF_Projection", 34735, "keys", struct.pack("<8H", 1, 1, 0, 1, 3072, 0, 1, 25832)))
-    header.vlrs.append(laspy.VLR("company", 7, "own", b"\x00\xff" * 20))
+    header.vlrs.append(
+        laspy.VLR("LASF_Projection", 34735, "keys", struct.pack("<9H", 1, 1, 0, 1, 3072, 0, 1, 25832, 7))
+    )
+    header.vlrs.append(laspy.VLR("company", 7, "in short", b"\x00\xff" * 20))
     header.vlrs.append(laspy.VLR("copc", 1, "", bytes(160)))
     data = laspy.LasData(header)
     for field in data.points.array.dtype.names:
@@ -476,8 +478,12 @@ def write_full(laspy: ModuleType, path: Path, cloud: tuple, kind: int, rng: np.r
         data.points.array[field] = bits if whole.dtype.kind in "iu" else rng.normal(size=whole.shape)
     data.x, data.y, data.z = (points + UTM).T
     if kind > 5:
-        data.evlrs = laspy.vlrs.vlrlist.VLRList([laspy.VLR("company", 8, "long", bytes(range(256)) * 300)])
+        data.evlrs = laspy.vlrs.vlrlist.VLRList([laspy.VLR("company", 8, "in length", bytes(range(256)) * 300)])
     data.write(path)
+    content = path.read_bytes()  # texts in Latin 1 are no rarity, and laspy reads but does not write them
+    for text, latin in ((b"Surveyor", "Büro Ost"), (b"in short\0", "zu kürz\0\0"), (b"in length\0", "in Länge\0\0")):
+        content = content.replace(text, latin.encode("latin1"))
+    path.write_bytes(content)
     return path
 
 
@@ -525,9 +531,12 @@ def test_a_labelled_survey_keeps_all_that_the_survey_holds(
         for data in (old, new)
     )
     assert [one for one in records if one[0] in ("LASF_Projection", "company")] == found[:2]
+    assert b"\xe8d\x07\x00" in out.read_bytes()[:2000], "what laspy does not know of a record is lost"
     assert not any(one.user_id == "copc" for one in new.vlrs) and ("geoguide", 1, "labels", b'["a"]') in found
     if kind > 5:
-        assert [one.record_data_bytes() for one in new.evlrs] == [one.record_data_bytes() for one in old.evlrs]
+        assert [(one.description, one.record_data_bytes()) for one in new.evlrs] == [
+            ("in Länge".encode("latin1"), bytes(range(256)) * 300)
+        ]
 
 
 @pytest.mark.parametrize("kind", [3, 6])

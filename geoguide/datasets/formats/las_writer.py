@@ -2,9 +2,10 @@
 
 import contextlib
 import io
-from collections.abc import Generator
+import struct
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,12 @@ COLORED = {0: 2, 1: 3, 4: 5, 6: 7, 9: 10}  # the point format that has colours b
 COLORS_SINCE = 2  # the minor version
 INPUT = "input_"  # before the name of a column whose own name is needed
 NOTES = "geoguide"  # whose record holds the words
-# What tells where in its own file something lies: the order of a COPC's points, the pulses' wave forms.
-PLACES = ("copc", 1), ("copc", 1000), ("LASF_Spec", 65535)
+PLAIN, EXTENDED = "<2x16sHH32s", "<2x16sHQ32s"  # what precedes the content of a record: user, number, length, words
+PLACE_OF_EXTENDED = 235  # in the header, of version 1.4
+TEXTS = 26, 94  # from where to where a header says by whom, with what and when the file was made
+# Records that are made anew (words, columns, packing), or tell where in their own file something lies: the order of a
+# COPC's points, the pulses' wave forms.
+LEFT_OUT = (NOTES, 1), ("LASF_Spec", 4), ("laszip encoded", 22204), ("copc", 1), ("copc", 1000), ("LASF_Spec", 65535)
 
 
 def write_las(path: Path, points: np.ndarray, colors: np.ndarray, columns: dict[str, np.ndarray], notes: bytes) -> None:
@@ -69,7 +74,7 @@ def write_las_like(
     That is the point format with every column, scale and offset, header fields, and the (extended) variable length
     records, the coordinate system among them. Columns that it has under a name that is written (its colours too) are
     kept as `INPUT` and that name; those that this package wrote are replaced. A format without colours becomes the one
-    that adds them. Records of `PLACES` are left out: what they point at lies elsewhere in the new file.
+    that adds them. Records of `LEFT_OUT` are made anew, or point at what lies elsewhere in the new file.
 
     Args:
         path: The new file; its suffix says which of the two.
@@ -85,13 +90,15 @@ def write_las_like(
     laspy = extra_package("laspy", path)
     with las_reading(laspy, source):
         check_las(source)
-        reader = laspy.open(source)
+        reader = laspy.open(source, read_evlrs=False)
+        texts, plain, extended = _kept_bytes(source, reader.header)
     with reader, _written(path) as file:
         header, names = _header_like(laspy, reader.header, columns)
+        header.vlrs = [laspy.VLR(*record) for record in plain]
         if len(notes) < 2**16:
             header.vlrs.append(laspy.VLR(NOTES, 1, "labels", notes))
-        packed = path.suffix.lower() == ".laz"
-        with laspy.open(file, mode="w", header=header, do_compress=packed, closefd=False) as writer:
+        how = {"do_compress": path.suffix.lower() == ".laz", "encoding_errors": "ignore", "closefd": False}
+        with laspy.open(file, mode="w", header=header, **how) as writer:
             for start in range(0, max(len(points), reader.header.point_count), ROWS):
                 with las_reading(laspy, source):
                     old = reader.read_points(ROWS)
@@ -105,8 +112,52 @@ def write_las_like(
                 for name, values in columns.items():
                     part[name] = values[rows]
                 writer.write_points(part)
-            if header.evlrs:
-                writer.write_evlrs(header.evlrs)
+        file.seek(TEXTS[0])
+        file.write(texts)
+        if extended:
+            place = file.seek(0, io.SEEK_END)
+            file.write(b"".join(extended))
+            file.seek(PLACE_OF_EXTENDED)
+            file.write(struct.pack("<QI", place, len(extended)))
+
+
+def _kept_bytes(source: Path, header: Any) -> tuple[bytes, list[tuple[str, int, bytes, bytes]], list[bytes]]:
+    """The texts of a file's header, its records (user, number, words, content), and its extended ones as they are.
+
+    laspy writes its own records, not those that it read: of some it leaves out what it does not know.
+    """
+    with source.open("rb") as file:
+        content = file.read(header.offset_to_point_data)
+        begin, count = struct.unpack_from("<H4xI", content, 94)
+        plain = [
+            (record.user, record.number, record.words, record.content)
+            for record in _records(io.BytesIO(content), begin, count, PLAIN)
+        ]
+        records = _records(file, header.start_of_first_evlr, header.number_of_evlrs, EXTENDED)
+        return content[slice(*TEXTS)], plain, [record.whole for record in records]
+
+
+class _Record(NamedTuple):
+    """A variable length record: who made it, its number for them, what it is in words, what it holds, and all of it."""
+
+    user: str
+    number: int
+    words: bytes
+    content: bytes
+    whole: bytes
+
+
+def _records(file: BinaryIO, place: int, count: int, form: str) -> Iterator[_Record]:
+    """The records of a file but those of `LEFT_OUT`."""
+    for _ in range(count):
+        file.seek(place)
+        head = file.read(struct.calcsize(form))
+        user, number, length, words = struct.unpack(form, head)
+        user = user.split(b"\0")[0].decode()
+        place += len(head) + length
+        if (user, number) not in LEFT_OUT:
+            content = file.read(length)
+            yield _Record(user, number, words.split(b"\0")[0], content, head + content)
 
 
 def _header_like(laspy: Any, old: Any, columns: dict[str, np.ndarray]) -> tuple[Any, dict[str, str]]:
@@ -128,10 +179,6 @@ def _header_like(laspy: Any, old: Any, columns: dict[str, np.ndarray]) -> tuple[
             header.add_extra_dim(laspy.ExtraBytesParams(new, dimension.dtype, *about))
     for name, values in columns.items():
         header.add_extra_dim(laspy.ExtraBytesParams(name, values.dtype))
-    header.vlrs = [one for one in header.vlrs if one.user_id != NOTES and (one.user_id, one.record_id) not in PLACES]
-    if header.evlrs:
-        kept = [one for one in header.evlrs if (one.user_id, one.record_id) not in PLACES]
-        header.evlrs = laspy.vlrs.vlrlist.VLRList(kept)
     header.start_of_waveform_data_packet_record = 0
     header.global_encoding.waveform_data_packets_internal = False
     return header, names
