@@ -130,6 +130,31 @@ def test_machines_that_share_no_disk_are_told_so_once(empty_cache: Path, tmp_pat
     assert not (empty_cache / "cache").exists() or not [*(empty_cache / "cache").iterdir()]
 
 
+@fabric
+@pytest.mark.parametrize(("device", "backend"), [("cuda", "cpu:gloo,cuda:nccl"), ("cpu", None)])
+def test_gpus_average_by_nccl_and_know_by_gloo_who_is_gone(
+    device: str, backend: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NCCL alone would wait for a killed process as long as for one that scores: days."""
+    import lightning_fabric
+
+    asked = {}
+
+    def refuses(**options: object) -> None:
+        asked.update(options)
+        raise ValueError("no such GPU")
+
+    monkeypatch.setattr(lightning_fabric, "Fabric", refuses)
+    with pytest.raises(ConfigError, match="--devices 2 --nodes 1: no such GPU"):
+        ranks.launch(2, 1, device)
+    assert asked["accelerator"] == device and asked["strategy"].process_group_backend == backend
+
+
+def test_a_gpu_that_is_full_is_no_lost_process() -> None:
+    with pytest.raises(torch.OutOfMemoryError), ranks._lost(ranks.Ranks()):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 def test_a_step_of_two_batches_is_the_mean_of_both(tiny: ExperimentConfig, tiny_scenes: dict) -> None:
     """The oracle: gradients of each batch alone, averaged by hand."""
     from geoguide.pipeline.train import _State

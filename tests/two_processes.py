@@ -11,6 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+
 from geoguide.experiments.presets import preset
 from geoguide.experiments.run import run
 from geoguide.guard import guarded
@@ -62,9 +64,15 @@ def prepared(config: ExperimentConfig, ranks: Ranks) -> dict[str, list[tuple[str
     return found
 
 
+def refused(*_: object, **__: object) -> None:
+    """A barrier is one of the GPUs where there are any, and waits there for ever for a process that is gone."""
+    raise AssertionError("processes must wait for each other by the CPU")
+
+
 def work() -> int:
     folder, devices, name, *kill = sys.argv[1:]
     ranks: Ranks = launch(int(devices), 1, "cpu")
+    torch.distributed.barrier = refused
     if kill[:1] == ["prepare"]:
         if ranks.rank == 1 and kill[1:]:
             os.environ["GEOGUIDE_DATA"] = kill[1]

@@ -29,8 +29,10 @@ from geoguide.paths import check_writable, temporary_root
 
 Answer = TypeVar("Answer")
 # One process may wait for another that generates, prepares its share of the scenes, or scores; the default is half an
-# hour. One that is gone is known by its connection, without waiting.
+# hour. One that is gone is known by its connection, without waiting: to gloo alone, while NCCL waits to the end. So
+# GPUs average by NCCL what lies on them, and all else is sent round by gloo.
 PATIENCE = datetime.timedelta(days=7)
+GPU_BACKENDS = "cpu:gloo,cuda:nccl"
 BY_FABRIC = "several devices need lightning-fabric: pip install 'geoguide[devices]'"
 
 
@@ -199,6 +201,8 @@ class FabricRanks(Ranks):
         self.rank, self.size, self.device = fabric.global_rank, fabric.world_size, fabric.device
         name = self.of_first(lambda: f"training-{os.getpid()}-{time.time_ns()}")
         self._leader = _Leader(temporary_root() / name, self, leads=fabric.local_rank == 0)
+        if self.device.type == "cuda":  # else NCCL warns as the process ends; Fabric does so of its own back ends
+            atexit.register(torch.distributed.destroy_process_group)
 
     def speaks(self) -> bool:
         """As the mark of the first process of this machine says (see `Ranks.speaks`)."""
@@ -212,9 +216,11 @@ class FabricRanks(Ranks):
         return everyone
 
     def average(self, values: Tensor) -> Tensor:
-        """The mean by the back end (see `Ranks.average`)."""
+        """The mean by the back end of the values' device (see `Ranks.average`)."""
+        self.wait()  # else NCCL would for ever, where a process is gone
         with _lost(self):
-            return self._fabric.all_reduce(values, reduce_op="mean")
+            torch.distributed.all_reduce(values)
+        return values.div_(self.size)
 
     def of_first(self, ask: Callable[[], Answer]) -> Answer:
         """The answer as an object that is sent round (see `Ranks.of_first`)."""
@@ -223,9 +229,9 @@ class FabricRanks(Ranks):
             return self._fabric.broadcast(answer)
 
     def wait(self) -> None:
-        """A barrier (see `Ranks.wait`)."""
+        """A sum on the CPU (see `Ranks.wait`): a barrier would be one of the GPUs where there are any."""
         with _lost(self):
-            self._fabric.barrier()
+            torch.distributed.all_reduce(torch.zeros(1))
 
     def average_numbers(self, values: dict[str, float]) -> dict[str, float]:
         """Means of what every process sends to all (see `Ranks.average_numbers`)."""
@@ -274,7 +280,10 @@ def _lost(ranks: Ranks) -> Generator[None]:
     """What the back ends raise where a process no longer answers is one error."""
     try:
         yield
+    except torch.OutOfMemoryError:  # a RuntimeError, of this process
+        raise
     except RuntimeError:
+        atexit.unregister(torch.distributed.destroy_process_group)  # it would wait for the process that is gone
         ended = f"a process of the {ranks.size} of this training ended"
         raise LostRankError(f"{ended}; run the same command again to go on from its last checkpoint") from None
 
@@ -308,7 +317,8 @@ def launch(devices: int, nodes: int, device: str) -> Ranks:
 
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     kind = "cuda" if gpu else "cpu"
-    strategy, asked = DDPStrategy(timeout=PATIENCE), f"--devices {devices} --nodes {nodes}"
+    strategy = DDPStrategy(timeout=PATIENCE, process_group_backend=GPU_BACKENDS if gpu else None)
+    asked = f"--devices {devices} --nodes {nodes}"
     started = f"Slurm takes `srun --nodes={nodes} --ntasks-per-node={devices}`, which starts each process"
     try:
         fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=strategy)
