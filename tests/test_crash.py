@@ -341,14 +341,14 @@ def test_a_read_only_cache_is_read_and_what_it_lacks_is_one_line_before_it_is_co
 
 
 def test_a_finished_training_is_read_from_a_read_only_disk_and_another_is_refused_at_once(disk: Path) -> None:
-    path, cpu = disk / "runs" / "a.pt", torch.device("cpu")
-    for _ in (training := Training()).steps(2, path, 1, cpu, "train", progress=False):
+    path = disk / "runs" / "a.pt"
+    for _ in (training := Training()).steps(2, path, 1, "train", progress=False):
         training.count({"total": 1.0})
     read_only(disk)
     again = Training()
-    assert not list(again.steps(2, path, 1, cpu, "train", progress=False)) and again.step == 2
+    assert not list(again.steps(2, path, 1, "train", progress=False)) and again.step == 2
     with pytest.raises(DataError, match=r"runs: cannot be written \(Read-only file system\)"):
-        next(again.steps(3, path, 1, cpu, "train", progress=False))
+        next(again.steps(3, path, 1, "train", progress=False))
     assert again.step == 2
 
 

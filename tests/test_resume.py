@@ -32,7 +32,7 @@ def changed(path: Path, change: Callable[[dict], None]) -> None:
 def test_round_trip(tmp_path):
     one, other = Training(step=7, history=[{"loss": 0.5}], sums={"loss": 1.5}), Training()
     one.save(tmp_path / "a.pt")
-    other.load(tmp_path / "a.pt", torch.device("cpu"))
+    other.load(tmp_path / "a.pt")
     assert (other.step, other.history, other.sums) == (7, [{"loss": 0.5}], {"loss": 1.5})
     assert torch.equal(one.layer.weight, other.layer.weight) and torch.equal(one.layer.bias, other.layer.bias)
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_named(tmp_path, damage):
     else:
         torch.save({"layer": nn.Linear(3, 2), "step": 7}, path)  # a pickled module
     with pytest.raises(DataError, match=r"a\.pt: not a checkpoint of this training"):
-        training.load(path, torch.device("cpu"))
+        training.load(path)
 
 
 HARMS = {
@@ -84,10 +84,10 @@ class Optimized(Training):
 def test_what_was_changed_is_named(tmp_path, message):
     path, training = tmp_path / "a.pt", Optimized(step=7)
     training.save(path)
-    Optimized().load(path, torch.device("cpu"))
+    Optimized().load(path)
     changed(path, HARMS[message])
     with pytest.raises(DataError, match=rf"a\.pt: not a checkpoint of this training \({message}"):
-        Optimized().load(path, torch.device("cpu"))
+        Optimized().load(path)
 
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path):
@@ -95,22 +95,34 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path):
     Training(step=7).save(tmp_path / "a.pt")
     (tmp_path / "a.pt").rename(tmp_path / "b.pt")
     with pytest.raises(DataError, match=r"b\.pt: not a checkpoint of this training \(it is of the training a\)"):
-        Training().load(tmp_path / "b.pt", torch.device("cpu"))
+        Training().load(tmp_path / "b.pt")
     changed(tmp_path / "b.pt", lambda saved: saved.pop("training"))  # as older versions wrote it
     older = Training()
-    older.load(tmp_path / "b.pt", torch.device("cpu"))
+    older.load(tmp_path / "b.pt")
     assert older.step == 7
+
+
+def test_a_gpu_without_room_for_a_checkpoint_is_no_damage(tmp_path, monkeypatch):
+    path, training = tmp_path / "a.pt", Optimized(step=7)
+    training.save(path)
+
+    def full(state: dict) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(training.optimizer, "load_state_dict", full)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        training.load(path)
 
 
 def test_rows_are_means_since_the_row_before_and_the_end_is_saved(tmp_path):
     training, path = Training(), tmp_path / "a.pt"
-    for _ in training.steps(3, path, 2, torch.device("cpu"), "train", progress=False):
+    for _ in training.steps(3, path, 2, "train", progress=False):
         training.count({"total": float(training.step)})
         if training.step == 2:
             training.log("this", extra=1.0)
     assert training.history == [{"step": 2, "extra": 1.0, "total": 0.5}]
     again = Training()
-    assert not list(again.steps(3, path, 2, torch.device("cpu"), "train", progress=False))
+    assert not list(again.steps(3, path, 2, "train", progress=False))
     assert again.step == 3 and again.sums == {"total": 2.0, "_steps": 1.0}
     again.count({"total": float("nan")})
     with pytest.raises(DataError, match="this: loss is nan at step 4"):

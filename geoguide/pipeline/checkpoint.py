@@ -70,7 +70,6 @@ class Progress(abc.ABC):
         end: int,
         path: Path | None,
         every: int,
-        device: torch.device,
         name: str,
         *,
         progress: bool,
@@ -82,7 +81,6 @@ class Progress(abc.ABC):
             end: Number of steps after which the training stops.
             path: The checkpoint, read first where it is there; None for none.
             every: Steps between checkpoints; one more is written at the end.
-            device: Where the tensors of a checkpoint are put.
             name: What the progress bar says.
             progress: Whether to show it.
             writes: Whether this process writes checkpoints; of several that train together one does.
@@ -94,7 +92,7 @@ class Progress(abc.ABC):
             DataError: The checkpoint is damaged, lacks something, is of another network, or cannot be written.
         """
         if path is not None:
-            self._begin(path, end, device)
+            self._begin(path, end)
         with tqdm(total=end, initial=self.step, desc=name, disable=not progress) as bar:
             while self.step < end:
                 yield bar
@@ -102,11 +100,11 @@ class Progress(abc.ABC):
                 if writes and path is not None and (self.step == end or self.step % every == 0):
                     self.save(path)
 
-    def _begin(self, path: Path, end: int, device: torch.device) -> None:
+    def _begin(self, path: Path, end: int) -> None:
         """Go on from the checkpoint where it is there; find out now whether the next one can be written."""
         sweep(path.parent)
         if path.is_file():
-            self.load(path, device)
+            self.load(path)
         if self.step < end:
             check_writable(path.parent)
 
@@ -149,18 +147,20 @@ class Progress(abc.ABC):
         with replacing(path) as temporary:
             temporary.write_bytes(content.getbuffer())
 
-    def load(self, path: Path, device: torch.device) -> None:
+    def load(self, path: Path) -> None:
         """Go on from a checkpoint.
+
+        It is read on the CPU, whence every part takes what it keeps elsewhere: a GPU has no room for all of it twice,
+        and an optimizer that counts its steps on the CPU would wait for a GPU at each of them.
 
         Args:
             path: The file.
-            device: Where tensors are put.
 
         Raises:
             DataError: The file is damaged, lacks something, or is of another network or training.
         """
         try:
-            saved = torch.load(path, map_location=device, weights_only=True)
+            saved = torch.load(path, map_location="cpu", weights_only=True)
             if saved.get(_OF, path.stem) != path.stem:
                 raise ValueError(f"it is of the training {saved[_OF]}")
             check_types(_Plain, saved, "checkpoint")
@@ -172,6 +172,8 @@ class Progress(abc.ABC):
                         raise ValueError(f"{name} holds nan or inf")
                 part.load_state_dict(saved[name])
             self.step, self.history, self.sums = (saved[name] for name in _PLAIN)
+        except torch.OutOfMemoryError:  # a RuntimeError, and no damage
+            raise
         except (*_DAMAGES, pickle.UnpicklingError) as error:
             pass_on_shortage(error, path)
             reason = " ".join(str(error).split()) or type(error).__name__

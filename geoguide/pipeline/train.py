@@ -125,7 +125,7 @@ def fit(
     fitted = _Validation(config, train, "training", WATCHED) if config.train.watch_train else None
     steps, every, title = config.train.steps, config.train.checkpoint_every, f"train {config.name}"
     curves = {name: curve for name, curve in (("val_miou", validation), ("train_miou", fitted)) if curve is not None}
-    for bar in state.steps(steps, checkpoint, every, target, title, progress=progress, writes=ranks.first):
+    for bar in state.steps(steps, checkpoint, every, title, progress=progress, writes=ranks.first):
         state.advance(train)
         if state.watched:
             watched = ranks.of_first(lambda: {name: curve.miou(state.student) for name, curve in curves.items()})
@@ -285,8 +285,8 @@ class _State(Progress):
     def _generator(self, turn: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.config.seed * 1_000_003 + turn)
 
-    def _begin(self, path: Path, end: int, device: torch.device) -> None:
-        super()._begin(path, end, device)
+    def _begin(self, path: Path, end: int) -> None:
+        super()._begin(path, end)
         steps = self.ranks.gather(self.step)
         if len({*steps}) > 1:
             found = f"processes of this training go on from steps {', '.join(map(str, sorted({*steps})))}"

@@ -108,7 +108,7 @@ def pretrain(
     checkpoint = checkpoint_path(run_dir, config, (array for cloud in clouds for array in (cloud.points, cloud.colors)))
     end = config.steps if until is None else min(until, config.steps)
     title = f"pretrain {config.name}"
-    for bar in state.steps(end, checkpoint, config.checkpoint_every, state.device, title, progress=progress):
+    for bar in state.steps(end, checkpoint, config.checkpoint_every, title, progress=progress):
         state.advance(clouds)
         if state.step % config.log_every == 0 or state.step == config.steps:
             state.log(config.name, learning_rate=learning_rate(config, state.step - 1))
@@ -207,7 +207,6 @@ class _State(Progress):
     """A training in progress, and one step of it."""
 
     config: PretrainConfig
-    device: torch.device
     student: nn.ModuleDict
     teacher: nn.ModuleDict
     optimizer: torch.optim.Optimizer
@@ -220,7 +219,7 @@ class _State(Progress):
         flat = [p for p in student.parameters() if p.dim() < 2]  # biases and norms are not decayed
         deep = [p for p in student.parameters() if p.dim() >= 2]
         groups = [{"params": deep, "weight_decay": config.weight_decay}, {"params": flat, "weight_decay": 0.0}]
-        return cls(config, device, student, teacher, torch.optim.AdamW(groups))
+        return cls(config, student, teacher, torch.optim.AdamW(groups))
 
     def advance(self, clouds: list[Cloud]) -> None:
         """One optimisation step; epochs visit every room once, in a new order."""

@@ -99,9 +99,7 @@ def train_images(
     checkpoint = checkpoint_path(run_dir, config, (world.color for world in worlds))
     end = config.steps if until is None else min(until, config.steps)
     images = _Stack.of(worlds, taught_names(config)[1], config.network.stride)
-    for bar in state.steps(
-        end, checkpoint, config.checkpoint_every, torch.device("cpu"), config.name, progress=progress
-    ):
+    for bar in state.steps(end, checkpoint, config.checkpoint_every, config.name, progress=progress):
         state.advance(images)
         if state.step % config.log_every == 0 or state.step == config.steps:
             state.log(config.name, learning_rate=rate_of(config, state.step - 1))

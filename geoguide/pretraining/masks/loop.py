@@ -99,8 +99,7 @@ def train_proposer(
         run_dir, config, (part.numpy() for truth in truths for part in (truth.shared, truth.sizes))
     )
     end = config.steps if until is None else min(until, config.steps)
-    device = torch.device("cpu")
-    for bar in state.steps(end, checkpoint, config.checkpoint_every, device, f"train {config.name}", progress=progress):
+    for bar in state.steps(end, checkpoint, config.checkpoint_every, f"train {config.name}", progress=progress):
         state.advance(rooms)
         if state.step % config.log_every == 0 or state.step == config.steps:
             state.log(config.name, learning_rate=learning_rate(config, state.step - 1))
