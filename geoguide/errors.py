@@ -89,6 +89,7 @@ def first_line(error: BaseException) -> str:
 
 # What libraries say of memory that the system refuses, in errors of a general class: torch, C++, the system, pillow.
 NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory", "out of memory error")
+NO_GPU_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")  # what torch's allocator does not ask for
 PACKED = 1032  # bytes in memory for each one of a file, at most: deflate packs no denser
 
 
@@ -105,9 +106,10 @@ def shortage(error: BaseException) -> str | None:
         >>> shortage(MemoryError("Unable to allocate 8 EiB")), shortage(ValueError("no number"))
         ('not enough memory (Unable to allocate 8 EiB)', None)
     """
-    if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
+    said = str(error)
+    if isinstance(error, MemoryError) or any(words in said for words in NO_MEMORY):
         return f"not enough memory ({first_line(error):.120})"
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU; torch is not imported for it
+    if type(error).__name__ == "OutOfMemoryError" or any(words in said for words in NO_GPU_MEMORY):  # without torch
         return f"not enough memory on the GPU ({first_line(error):.120})"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f"too many open files, see `ulimit -n` ({first_line(error):.120})"

@@ -130,6 +130,21 @@ def test_the_command_may_open_as_many_files_as_scenes_need(capsys) -> None:
     assert few == 2 and found == [106 if sys.platform == "darwin" else OPEN_SCENES]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_a_full_gpu_is_said(home: Path, capsys: pytest.CaptureFixture, error: Exception) -> None:
+    assert guarded(fail(error), [], lambda: "try again") == 71
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("geoguide: not enough memory on the GPU (CUDA") and line.endswith("; try again")
+    assert not home.exists()
+
+
 def test_debug_shows_the_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEOGUIDE_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):

@@ -71,6 +71,8 @@ class HuggingFaceSegmenter:
         """
         try:
             output = self._network(pixel_values=_prepared(self._processor, image).to(self.device))
+        except torch.OutOfMemoryError:  # a RuntimeError, and not the image's fault
+            raise
         except _DAMAGES as error:
             size = f"{image.shape[0]} x {image.shape[1]} pixels"
             raise DataError(f"{self.name}: cannot look at an image of {size} ({first_line(error)})") from None
