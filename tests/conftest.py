@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
-    return torch.device(request.config.getoption("--device"))
+    return resolve_device(request.config.getoption("--device"))  # of a GPU with its number, as tensors say it
 
 
 @pytest.fixture
