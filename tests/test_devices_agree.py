@@ -108,10 +108,11 @@ def test_a_training_and_one_that_goes_on(
         sets = {"train": tiny_scenes["train"], "val": [], "progress": False}
         return [row["total"] for row in fit(config, **sets, device=where, precision=precision, **options).history]
 
-    expected = losses("cpu")
-    assert losses(str(device)) == pytest.approx(expected, rel=1e-2)
+    # Adam's first steps go by the signs of gradients, of which an entire network has some at the edge of float32.
+    expected, near = losses("cpu"), 1e-2 if model == "adapter" else 3e-2
+    assert losses(str(device)) == pytest.approx(expected, rel=near)
     killed(train._State, 3, lambda: losses(str(device), run_dir=tmp_path))
-    assert losses(str(device), run_dir=tmp_path) == pytest.approx(expected, rel=1e-2)
+    assert losses(str(device), run_dir=tmp_path) == pytest.approx(expected, rel=near)
     rounded = losses(str(device), "bf16")
     assert rounded == pytest.approx(expected, rel=0.2) and rounded != expected
 

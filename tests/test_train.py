@@ -123,6 +123,16 @@ def test_other_data_under_one_config_is_another_training(
     assert [path.name for path in tmp_path.iterdir()] == ["another.pt"]
 
 
+@pytest.mark.parametrize("model", ["openscene", "point_transformer"])
+def test_an_entire_network_in_float64_is_validated_too(tiny: ExperimentConfig, tiny_scenes: Scenes, model: str) -> None:
+    """Of whole scenes it is given float64 as well; after one step it says what the network in float32 says."""
+    small = {"openscene__width": 0.1, "openscene__voxel": 0.2, "train__steps": 1, "train__evaluate_every": 1}
+    config = tiny.replace(train__model=model, objective__modules=(), **small)
+    (double,), (single,) = (train(config, tiny_scenes, precision=kind).history for kind in ("float64", "float32"))
+    assert double["total"] == pytest.approx(single["total"], rel=1e-4)
+    assert double["val_miou"] == pytest.approx(single["val_miou"], abs=1)
+
+
 @pytest.mark.parametrize("drop", ["usd", "imr", "iirc"])
 def test_every_module_can_be_dropped(full: ExperimentConfig, tiny_scenes: Scenes, drop: str) -> None:
     config = preset("as-written", drop=drop).replace(

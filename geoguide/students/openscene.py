@@ -124,10 +124,11 @@ class OpenScene(nn.Module):
         """
         check_cloud(points, colors)
         grid, first, inverse = voxelize(points, self.config.voxel)
-        device = next(self.parameters()).device
-        coord = torch.from_numpy(grid).to(device)  # [V, 3]
-        features = self.network(coord, torch.zeros_like(coord[:, 0]), self.inputs(colors[first], device))  # [V, C]
-        return features[torch.from_numpy(inverse).to(device)]
+        weight = next(self.parameters())
+        coord = torch.from_numpy(grid).to(weight.device)  # [V, 3]
+        inputs = self.inputs(colors[first], coord.device).to(weight.dtype)  # float64 where a training is
+        features = self.network(coord, torch.zeros_like(coord[:, 0]), inputs)  # [V, C]
+        return features[torch.from_numpy(inverse).to(coord.device)]
 
     def inputs(self, colors: np.ndarray, device: torch.device) -> Tensor:
         """Make the input of the network.

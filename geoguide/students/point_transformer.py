@@ -128,10 +128,11 @@ class TextPointTransformer(nn.Module):
     def _voxels(self, surface: Surface) -> tuple[Tensor, Tensor]:
         """Features of the V voxels [V, C1], and the voxel of each point [P]."""
         made = encoder_input(surface.points, surface.colors, surface.normals, grid=self.grid)
-        device = next(self.parameters()).device
-        coord, grid_coord, feat = on_device(made, slice(None), device)
-        stages = self.encoder(coord, grid_coord, feat, torch.tensor([len(coord)], device=device))
-        return upcast(stages, self.concat).float(), torch.from_numpy(made.inverse[surface.position]).to(device)
+        weight = next(self.parameters())
+        coord, grid_coord, feat = on_device(made, slice(None), weight.device)
+        coord, feat = coord.to(weight.dtype), feat.to(weight.dtype)  # float64 where a training is
+        stages = self.encoder(coord, grid_coord, feat, torch.tensor([len(coord)], device=coord.device))
+        return upcast(stages, self.concat).float(), torch.from_numpy(made.inverse[surface.position]).to(coord.device)
 
 
 def on_device(made: EncoderInput, rows: slice | np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
