@@ -10,9 +10,11 @@ nobody expected lie in `errors/` of the folder of runs; whatever cannot be writt
 import contextlib
 import errno
 import os
+import platform
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from geoguide import locks
 from geoguide.errors import WriteError, first_line
 
 MAKING = ".making-"  # what the names of working folders begin with
-LOCK = ".making-lock"  # the file in each that is locked
+LOCK = ".making-lock"  # the file in each that is locked; it holds the name of the machine
+FORGOTTEN = 86_400.0  # seconds after which another machine's working folder is taken for one left
 SHOWN = 50  # characters of a file's name in that of its working folder: 255 bytes must hold it
 BLOCK = 4096  # bytes: a disk with less than one block free is full
 SHORT_WRITE = " requested and "  # in what numpy says of a file that could not be written to its end
@@ -306,7 +309,8 @@ def sweep(folder: str | Path) -> None:
     """Remove what killed processes left in a folder: the working folders whose lock nobody holds.
 
     Those of living processes stay, as does everything that this user may not change or whose lock this disk cannot
-    tell, and whatever has no lock but holds something: it is not ours. Costs one listing of the folder.
+    tell, and whatever has no lock but holds something: it is not ours. Many network disks keep a lock to the machine
+    that holds it (BeeGFS, Lustre by its option), so that another machine's stay for a day. Costs one listing.
 
     Args:
         folder: Any folder; it need not exist.
@@ -333,6 +337,8 @@ def _new_folder(path: Path) -> tuple[Path, int]:
             lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             with contextlib.suppress(OSError):  # no locks here: `sweep` then leaves all working folders alone
                 locks.take(lock)
+            with contextlib.suppress(OSError):  # a full disk: what is to be written says so
+                os.write(lock, platform.node().encode())
             if (folder / LOCK).exists():
                 return folder, lock
             os.close(lock)
@@ -346,10 +352,16 @@ def _remove_dead(folder: Path) -> None:
         folder.rmdir()  # works where it is empty: killed before it was locked, or locked next, and then made anew
         return
     try:
-        if locks.take(lock, wait=False):
+        if _tells(lock) and locks.take(lock, wait=False):
             _remove(folder)
     finally:
         os.close(lock)
+
+
+def _tells(lock: int) -> bool:
+    """Whether an open lock is one that this machine sees if it is held, or is old."""
+    machine = os.read(lock, 256).decode(errors="replace")  # empty: of an older version, or just being made
+    return machine in ("", platform.node()) or time.time() - os.fstat(lock).st_mtime > FORGOTTEN
 
 
 def _remove(folder: Path) -> None:

@@ -92,6 +92,22 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_no
     assert tree(tmp_path) == {"x.txt": b"mine"}
 
 
+def test_what_another_machine_holds_stays_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock is not seen here on a network disk that keeps locks to their machine."""
+    monkeypatch.setattr(paths.locks, "take", lambda handle, *, wait=True: True)  # as such a disk answers
+    with monkeypatch.context() as there, paths.replacing(tmp_path / "x.txt") as temporary:
+        temporary.write_text("half")
+        there.setattr(paths.platform, "node", lambda: "another")
+        paths.sweep(tmp_path)
+        assert temporary.read_text() == "half"
+        os.utime(temporary.parent / paths.LOCK, (0, 0))
+        paths.sweep(tmp_path)
+        assert not [*tmp_path.iterdir()]
+        temporary.parent.mkdir()
+        temporary.write_text("whole")
+    assert (tmp_path / "x.txt").read_text() == "whole"
+
+
 def test_what_is_no_working_folder_of_ours_stays(tmp_path: Path) -> None:
     (tmp_path / ".making-plans").write_text("someone's file")
     of_a_film, empty = tmp_path / ".making-of", tmp_path / ".making-scene-killed"  # neither has a lock
