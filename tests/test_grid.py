@@ -341,6 +341,26 @@ def test_a_gpu_that_the_user_asks_for_reaches_slurm(rows, results: Path, tmp_pat
     jobs = [line for line in asked.read_text().splitlines() if "rule_record" in line or "rule_scenes" in line]
     assert len(done) == 1 and any("rule_record" in job for job in jobs)
     assert all(re.search(r"--gpus=1|--gres=gpu:1", job) for job in jobs)
+    assert all(" --mem 8000 " in job for job in jobs if "rule_record" in job)  # what CUDA takes beside the default
+
+
+@snakemake
+def test_a_job_that_failed_asks_for_twice_as_much(rows, results: Path, tmp_path: Path) -> None:
+    """It may have been ended for want of it; here it always fails."""
+    plan = tmp_path / "work" / "tiny.json"
+    grid.write_plan(plan, rows[:1])
+    held = grid.read_plan(plan)
+    (row,) = held["rows"].values()
+    row["resources"] = {"runtime": 7, "mem_mb": 1234}
+    plan.write_text(json.dumps(held))
+    stamped(held)
+    options = ["--snakefile", str(grid.WORKFLOW), "--directory", str(plan.parent), "--cores", "1", "--retries", "1"]
+    given = ["--config", f"plan={plan}", "geoguide=false"]
+    command = [sys.executable, "-m", "snakemake", *options, *given]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    asked = re.findall(r"mem_mb=(\d+).*runtime=(\d+)|runtime=(\d+).*mem_mb=(\d+)", ended.stderr)
+    numbers = [sorted(int(number) for number in found if number) for found in asked]
+    assert ended.returncode and numbers == [[7, 1234], [14, 2468]], ended.stderr
 
 
 @snakemake

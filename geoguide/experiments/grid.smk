@@ -18,6 +18,9 @@ GPUS = {"gpu": int(config["gpu"])} if int(config.get("gpu", 0)) else {}  # GPUs 
 # Minutes and megabytes of steps that neither a record nor the cost model (preparation) tells; --config runtime=...
 # mem_mb=... says otherwise, of preparation too.
 UNMEASURED = {name: int(config.get(name, value)) for name, value in {"runtime": 120, "mem_mb": 4000}.items()}
+# What CUDA takes of the host's memory in a process: context, libraries, pinned pages. Records of CPUs do not know it.
+GPU_MB = 4000
+PREPARING = 4  # processes of a job that makes or prepares scenes
 
 if "plan" in config:
     PLAN = Path(config["plan"]).absolute()
@@ -41,12 +44,17 @@ def any_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def asked(about, name):
-    return about["resources"].get(name, UNMEASURED[name])
+def asked(about, name, attempt, processes=1):
+    """Of a second attempt twice as much: for want of it the first may have been ended."""
+    known = about["resources"].get(name)
+    value = UNMEASURED[name] if known is None else known
+    if GPUS and name == "mem_mb" and (known is not None or name not in config):
+        value += GPU_MB * processes
+    return attempt * value
 
 
-def told(about, name):
-    return int(config[name]) if name in config else asked(about, name)
+def told(about, name, attempt):
+    return attempt * int(config[name]) if name in config else asked(about, name, attempt, PREPARING)
 
 
 localrules: all, tables, book
@@ -59,8 +67,10 @@ rule all:
 rule data:
     output: local("{folder}/manifest.json")
     wildcard_constraints: folder=any_of(str(Path(manifest).parent) for manifest in DATA)
-    threads: 4
-    resources: **UNMEASURED
+    threads: PREPARING
+    resources:
+        runtime=lambda wildcards, attempt: attempt * UNMEASURED["runtime"],
+        mem_mb=lambda wildcards, attempt: attempt * UNMEASURED["mem_mb"],
     shell: "{GEOGUIDE} grid data {PLAN:q} {output:q} --workers {threads}"
 
 
@@ -70,10 +80,10 @@ rule scenes:
     wildcard_constraints:
         key=any_of(SCENES),
         folder=any_of({str(Path(scenes["stamp"]).parent) for scenes in SCENES.values()}),
-    threads: 4
+    threads: PREPARING
     resources:
-        runtime=lambda wildcards: told(SCENES[wildcards.key], "runtime"),
-        mem_mb=lambda wildcards: told(SCENES[wildcards.key], "mem_mb"),
+        runtime=lambda wildcards, attempt: told(SCENES[wildcards.key], "runtime", attempt),
+        mem_mb=lambda wildcards, attempt: told(SCENES[wildcards.key], "mem_mb", attempt),
         **GPUS,
     shell: "{GEOGUIDE} grid scenes {PLAN:q} {wildcards.key} --workers {threads}"
 
@@ -84,8 +94,8 @@ rule record:
     wildcard_constraints: row=any_of(TODO), dataset="[^/]+", name="[^/]+"
     threads: 1
     resources:
-        runtime=lambda wildcards: asked(ROWS[wildcards.row], "runtime"),
-        mem_mb=lambda wildcards: asked(ROWS[wildcards.row], "mem_mb"),
+        runtime=lambda wildcards, attempt: asked(ROWS[wildcards.row], "runtime", attempt),
+        mem_mb=lambda wildcards, attempt: asked(ROWS[wildcards.row], "mem_mb", attempt),
         **GPUS,
     shell: "{GEOGUIDE} grid record {PLAN:q} {wildcards.row}"
 
