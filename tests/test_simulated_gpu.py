@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from simulated_gpu import GPU, OnGpu, Simulation, simulated_gpu
+from simulated_gpu import CPU, GPU, OnGpu, Simulation, simulated_gpu
 
 import geoguide
 from geoguide.datasets.points import Cloud, cloud_scene
@@ -14,7 +14,9 @@ from geoguide.method.self_distillation import SelfDistillationConfig
 from geoguide.pipeline import train
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
+from geoguide.pipeline.student import new_student
 from geoguide.pipeline.train import fit
+from geoguide.students.point_transformer import PointTransformerStudent
 from geoguide.students.student import Student
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: --device cuda")
@@ -86,6 +88,30 @@ def test_a_training_and_its_scores(name: str, tiny: ExperimentConfig, tiny_scene
             scored = config.replace(protocol__mode=mode, protocol__repeats=repeats)
             assert evaluate(scored, student, scenes=tiny_scenes["val"]).miou >= 0
     assert found == pytest.approx(trained("cpu")[0], rel=3e-2)
+
+
+def test_a_network_sees_its_first_scenes_where_it_is_trained(
+    tiny: ExperimentConfig, tiny_scenes: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU Sonata takes minutes for a real room, and a hundred are seen before the first step."""
+    config = tiny.replace(train__model="point_transformer")
+    places, geometry = [], PointTransformerStudent.geometry
+
+    def noting(student: PointTransformerStudent, scene: object) -> torch.Tensor:
+        places.append(student.device)
+        return geometry(student, scene)
+
+    monkeypatch.setattr(PointTransformerStudent, "geometry", noting)
+    torch.manual_seed(0)
+    expected = new_student(config, tiny_scenes["train"])
+    torch.manual_seed(0)
+    with simulated_gpu():
+        found = new_student(config, tiny_scenes["train"], GPU)
+    assert places == [CPU] * 2 + [GPU] * 2 and found.device == GPU
+    for (name, one), other in zip(
+        expected.network.state_dict().items(), found.network.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(other.cpu(), one, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.filterwarnings("ignore:.*out of the model's domain")

@@ -4,6 +4,8 @@ import torch
 
 from geoguide.errors import InputError
 
+CPU = torch.device("cpu")
+
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
     """The torch device that a name stands for, where it is there.

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
+
 from geoguide.errors import ConfigError, InputError
+from geoguide.ops.devices import CPU
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.prepared import PreparedScene
@@ -11,20 +14,20 @@ from geoguide.students.openscene import OpenSceneStudent
 from geoguide.students.point_transformer import PointTransformerStudent
 from geoguide.students.student import Student
 
-Maker = Callable[[ExperimentConfig, Sequence[PreparedScene]], Student]
+Maker = Callable[[ExperimentConfig, Sequence[PreparedScene], torch.device], Student]
 
 
-def _frozen_backbone(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
+def _frozen_backbone(config: ExperimentConfig, scenes: Sequence[PreparedScene], _: torch.device) -> Student:
     count, batches = config.train.points_per_step, config.pooling.batches
     return FrozenBackboneStudent.untrained(scenes, config.adapter, config.backbone, count, batches)
 
 
-def _openscene(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
+def _openscene(config: ExperimentConfig, scenes: Sequence[PreparedScene], _: torch.device) -> Student:
     return OpenSceneStudent.untrained(scenes, config.openscene)
 
 
-def _point_transformer(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
-    return PointTransformerStudent.untrained(scenes, config.point_transformer, config.backbone, config.adapter)
+def _point_transformer(config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device) -> Student:
+    return PointTransformerStudent.untrained(scenes, config.point_transformer, config.backbone, config.adapter, device)
 
 
 # Each student's class, and the function that makes an untrained one from a config. A further student is a line here.
@@ -52,15 +55,16 @@ def student_kind(config: ExperimentConfig) -> type[Student]:
     return STUDENTS[config.train.model][0]
 
 
-def new_student(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Student:
+def new_student(config: ExperimentConfig, scenes: Sequence[PreparedScene], device: torch.device = CPU) -> Student:
     """Make an untrained student.
 
     Args:
         config: Names the student, its settings and the objective's modules.
         scenes: The training scenes: the widths of their features, and the statistics that the student starts from.
+        device: Where its network is put, and runs for statistics of what it says itself.
 
     Returns:
-        The student on the CPU; its weights come from torch's global random state.
+        The student; its weights come from torch's global random state, that of the CPU.
 
     Raises:
         ConfigError: `train.model` is not in `STUDENTS`, or the objective has modules but the student's batches lack
@@ -75,4 +79,6 @@ def new_student(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> St
     bare = [scene.name for scene in scenes if scene.means is None] if config.pooling.means == "exact" else []
     if bare:
         raise InputError(f"scene {bare[0]}: has no exact means; prepare it with training=True and the same `pooling`")
-    return STUDENTS[kind.name][1](config, scenes)
+    student = STUDENTS[kind.name][1](config, scenes, device)
+    student.network = student.network.to(device)
+    return student

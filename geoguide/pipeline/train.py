@@ -229,9 +229,8 @@ class _State(Progress):
         ranks: Ranks = ALONE,
         precision: Precision = "auto",
     ) -> "_State":
-        student = new_student(config, scenes)
-        objective = new_objective(config, scenes)
-        student.network, objective = student.network.to(device), objective.to(device)
+        student = new_student(config, scenes, device)
+        objective = new_objective(config, scenes).to(device)
         if ranks.size > 1 and any(isinstance(part, _BatchNorm) for part in student.network.modules()):
             raise ConfigError(
                 f"train.model {student.name!r} normalises by batch: statistics are not shared by processes"

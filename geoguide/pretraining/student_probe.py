@@ -43,9 +43,8 @@ def probe_before_and_after(
         DataError: A scene has no labels or instances.
     """
     torch.manual_seed(config.seed)
-    start = new_student(config, scenes["train"])
+    start = new_student(config, scenes["train"], trained.device)
     assert isinstance(start, PointTransformerStudent)
-    start.network.to(trained.device)
     settings = settings or ProbeConfig()
     classes = len(load_label_set(config.data.label_set))
     rows = {}

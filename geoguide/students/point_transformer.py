@@ -16,7 +16,7 @@ from geoguide.frozen import check_choices
 from geoguide.method.batch import Batch
 from geoguide.ops.arrays import as_config_error, number
 from geoguide.ops.blocks import is_large
-from geoguide.ops.devices import put
+from geoguide.ops.devices import CPU, put
 from geoguide.prepared import PreparedScene
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.augment import AugmentConfig, augment_with_normals
@@ -178,6 +178,7 @@ class PointTransformerStudent(Student[TextPointTransformer]):
         config: PointTransformerStudentConfig,
         backbone: BackboneConfig,
         head: AdapterConfig,
+        device: torch.device = CPU,
     ) -> "PointTransformerStudent":
         """Make a student at its start: the head standardises what the encoder gives, and gives the mean 2D feature.
 
@@ -186,9 +187,10 @@ class PointTransformerStudent(Student[TextPointTransformer]):
             config: Where the encoder starts.
             backbone: Whose network it is.
             head: Shape of the head, which is an adapter.
+            device: Where the network is put, and encodes these scenes.
 
         Returns:
-            The student on the CPU; random weights come from torch's global random state.
+            The student; random weights come from torch's global random state, that of the CPU.
 
         Raises:
             ConfigError: The backbone has no network, or no trained weights to start from.
@@ -198,10 +200,11 @@ class PointTransformerStudent(Student[TextPointTransformer]):
         encoder = thawed(source.model, pretrained=config.start == "pretrained")
         encoder.requires_grad_(config.encoder_rate > 0)
         adapter = Adapter(source.width, scenes[0].feature_width, head)
-        student = cls(TextPointTransformer(encoder, adapter, source.grid, source.concat), config)
+        student = cls(TextPointTransformer(encoder, adapter, source.grid, source.concat).to(device), config)
         with torch.no_grad():
             student.network.eval()
-            adapter.standardise(*mean_and_deviation([student.geometry(scene)[::16] for scene in sampled(scenes)]))
+            some = [student.geometry(scene)[::16].cpu() for scene in sampled(scenes)]
+            adapter.standardise(*mean_and_deviation(some))
         start_at_mean(adapter.last, mean_lifted(scenes))
         return student
 
