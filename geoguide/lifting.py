@@ -35,7 +35,6 @@ SPLAT = "splat"  # value of `use_depth`: depth from the points
 SPLAT_RADIUS = 0.1  # metres
 SPLAT_PIXELS = 24
 _BORDER = 10  # pixels
-_SKEW = 1e-6  # |intrinsics[0, 1]| above this share of fx is refused: the rule has no skew
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def project(
 
     Args:
         points: [P, 3] metres.
-        intrinsics: [3, 3] pixels, for images of `image_size`, without skew.
+        intrinsics: [3, 3] pixels, for images of `image_size`, without skew (see `ops.cameras.SKEW`).
         cam_to_world: [4, 4] metres, OpenCV axes; truly inverted, since real poses are not exactly orthonormal
             (see `ops.cameras.RIGID`).
         image_size: (H, W).
@@ -367,8 +366,6 @@ def _camera(intrinsics: Array, cam_to_world: Array, image_size: Sequence[int]) -
         if not np.isfinite(value).all():
             raise InputError(f"{name} holds nan or inf")
     k, pose = k.astype(np.float64), pose.astype(np.float64)
-    if k[0, 0] == 0 or k[1, 1] == 0 or abs(k[0, 1]) > _SKEW * abs(k[0, 0]) or k[1, 0] or (k[2] != (0, 0, 1)).any():
-        raise InputError(f"intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], found {k.tolist()}")
     size = arrays.image_size(image_size)
     try:
         world_to_cam = np.linalg.inv(pose)[:3]

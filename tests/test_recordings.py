@@ -586,6 +586,21 @@ def test_what_is_no_camera_matrix_is_named(folder: Path, change: Callable[[np.nd
         load_rgbd(folder, voxel=VOXEL)
 
 
+@pytest.mark.parametrize(("row", "column", "off"), [(0, 1, 0.05), (1, 0, -0.05), (2, 2, 5e-5), (2, 0, 5e-5)])
+def test_a_camera_matrix_that_is_read_is_also_lifted_with(folder: Path, row: int, column: int, off: float):
+    scene = load_rgbd(folder, voxel=VOXEL)
+    expected = fuse(scene.points, scene.views, ColorTeacher().features(scene))
+    path = folder / "camera-intrinsics.txt"
+    camera = np.loadtxt(path)
+    camera[row, column] += off  # within the rounding that `camera_fault` allows
+    np.savetxt(path, camera)
+    views = load_views(folder)
+    assert (views[0].intrinsics == camera).all()
+    views = [dataclasses.replace(old, intrinsics=camera) for old in scene.views]
+    found = fuse(scene.points, views, ColorTeacher().features(scene))
+    np.testing.assert_array_equal(found.mean, expected.mean)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_images_and_arrays_of_depth_in_one_recording(folder: Path, plain_scene: Scene, first: int):
     for path in sorted(folder.glob("*.depth.png"))[first::2]:
