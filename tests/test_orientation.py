@@ -160,6 +160,14 @@ def test_a_winding_is_kept_turned_or_mended():
     assert (normals[:, 2] > 0.99).all() and "wind against each other" in said[-1]
 
 
+def test_faces_that_name_a_vertex_twice_have_no_winding():
+    points, faces = grid_mesh()
+    collapsed = faces[:, [0, 0, 1]]  # as where vertices were joined; two of them begin at most vertices
+    normals, kept, said = seen_normals(points, np.concatenate([faces, collapsed]))
+    assert np.array_equal(kept[: len(faces)], faces) and said == ()
+    assert np.array_equal(normals, seen_normals(points, faces)[0])
+
+
 def test_cameras_say_more_than_guesses():
     """A board at 1.3 m, seen from below, where nobody could have stood beside it."""
     board, down = sheet((0, 0, 1.3), (2, 0, 0), (0, 2, 0), (0, 0, -1))

@@ -258,6 +258,7 @@ def _against(points: np.ndarray, faces: np.ndarray, find: Finder) -> float:
     """Share of the edges between two faces that both run along in the same direction; 0 where there are few such."""
     weld = find(points)
     faces = faces if weld is None else weld.faces(faces)
+    faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]  # one that names a vertex twice has no side
     start, end = faces.reshape(-1), np.roll(faces, -1, axis=1).reshape(-1)  # [3 F] the edges, by corner
     edge = np.minimum(start, end) * len(points) + np.maximum(start, end)
     order = np.argsort(edge, kind="stable")
