@@ -125,6 +125,18 @@ def test_majority_equals_a_loop(rng: np.random.Generator):
     assert majority(np.zeros((0, 3), np.int64), np.zeros(0, np.int64), 3, -1).tolist() == [-1] * 3
 
 
+@pytest.mark.parametrize("corners", [{1: 4}, {1: 2}, {0: 4, 2: 2}])  # of the last as many triangles come as polygons
+def test_faces_with_categories_must_be_triangles(house: Path, mapping: Path, corners: dict[int, int]):
+    path = house / "region_segmentations" / "region3.ply"
+    vertex, face = (element.data for element in PlyData.read(path, mmap=False).elements)
+    lists = np.empty(len(FACES), [("vertex_indices", object), ("category_id", "i4")])
+    lists["vertex_indices"] = [np.arange(corners.get(number, 3), dtype="i4") for number in range(len(FACES))]
+    lists["category_id"] = face["category_id"]
+    PlyData([PlyElement.describe(vertex, "vertex"), PlyElement.describe(lists, "face")]).write(path)
+    with pytest.raises(DataError, match=r"region3.ply: faces must be triangles, found 4 polygons of"):
+        load_region(house, 3, mapping=mapping)
+
+
 def test_categories_from_the_json_files_where_the_ply_has_none(house: Path, mapping: Path):
     path = house / "region_segmentations" / "region3.ply"
     write_region(path, category=None)

@@ -68,15 +68,16 @@ def read_ply_triangles(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.nda
         The vertex records [P], the faces int64 [F, 3] and the face records [F].
 
     Raises:
-        DataError: As `read_ply`; also where there are no faces, or one has more than three corners.
+        DataError: As `read_ply`; also where there are no faces, or one has other than three corners.
     """
     vertices, records = read_ply_records(path)
     vertices = np.array(vertices)
     if records is None:
         raise DataError(f"{path}: element 'face' is missing")
-    faces, _ = checked_faces(records, len(vertices), Path(path))
-    if len(faces) != len(records):
-        raise DataError(f"{path}: faces must be triangles, found {len(records)} polygons of {len(faces)} triangles")
+    faces, dropped = checked_faces(records, len(vertices), Path(path))
+    if dropped or len(faces) != len(records):
+        found = f"{len(records)} polygons of {len(faces)} triangles, {dropped} of fewer than three corners"
+        raise DataError(f"{path}: faces must be triangles, found {found}")
     return vertices, faces, records
 
 
