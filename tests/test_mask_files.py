@@ -107,13 +107,32 @@ def test_mask_file_with_other_values(submission: Path, content: str, found: str)
 
 @pytest.mark.parametrize(
     "line",
-    ["masks/a.txt 3", "masks/a.txt 3 high", "masks/a.txt 3 nan", "a.txt", "masks/a.txt 0.9 3", "masks/a.txt chair 0.9"],
+    [
+        "masks/a.txt 3",
+        "masks/a.txt 3 high",
+        "masks/a.txt 3 nan",
+        "a.txt",
+        "masks/a.txt 0.9 3",
+        "masks/a.txt chair 0.9",
+        "masks/a.txt nan 0.9",
+        "masks/a.txt inf 0.9",
+    ],
 )
 def test_broken_lines(submission: Path, line: str) -> None:
     submission.write_text("predicted_masks/scene0707_00_000.txt 3 0.9\n" + line + "\n")
     for read in (read_mask_index, index_digest):
         with pytest.raises(DataError, match=f"txt: line 2 must be 'mask.txt class score', .*found '{line}'"):
             read(submission)
+
+
+def test_an_index_is_read_as_scannets_evaluation_reads_it(submission: Path) -> None:
+    """Its `read_instance_prediction_file` keeps a dictionary by absolute path, and takes int(float(class))."""
+    mask = "predicted_masks/scene0707_00_00"
+    submission.write_text(f"{mask}0.txt 3.0 0.9\n{mask}1.txt 4 0.2\n./{mask}0.txt 5 0.5\n")
+    masks = read_mask_index(submission, 5)
+    np.testing.assert_array_equal(masks.dense(), INSIDE[:2])
+    np.testing.assert_allclose(masks.scores, [0.5, 0.2])
+    assert len(read_mask_index(submission, 5, min_score=0.6)) == 0  # the last line says 0.5
 
 
 @pytest.mark.parametrize("name", ["/etc/mask.txt", "../mask.txt", "predicted_masks/../../mask.txt"])

@@ -7,7 +7,6 @@ file holds one integer for each vertex of the scene's mesh, in its order; every 
 
 import hashlib
 import posixpath
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,8 @@ def read_mask_index(path: str | Path, num_points: int | None = None, *, min_scor
         min_score: Masks of a lower score are left out, and their files are not opened.
 
     Returns:
-        The masks and their scores, in the order of the index; the labels are not read.
+        The masks and their scores, in the order of the index; the labels are not read. A mask that is named again is
+        one prediction, with the score of its last line, as in ScanNet's evaluation.
 
     Raises:
         DataError: A file is missing, a line cannot be read, a mask has another length or lies outside the index's
@@ -38,7 +38,7 @@ def read_mask_index(path: str | Path, num_points: int | None = None, *, min_scor
     """
     path = Path(path)
     masks, scores = [], []
-    for name, score in _entries(path):
+    for name, score in _entries(path).items():
         if score < min_score:
             continue
         mask = _read_mask(path.parent / name)
@@ -126,29 +126,35 @@ def index_digest(path: str | Path, *, min_score: float = -np.inf) -> str:
         DataError: As `read_mask_index`, of missing files and lines that cannot be read.
     """
     path = Path(path)
-    names = [name for name, score in _entries(path) if score >= min_score]
+    names = [name for name, score in _entries(path).items() if score >= min_score]
     digest = hashlib.sha256(read_text(path, "mask index").encode("utf-8", "surrogateescape"))
     for name in names:
         digest.update(block_digest(need_file(path.parent / name, "mask file"), name))
     return digest.hexdigest()[:16]
 
 
-def _entries(path: Path) -> Iterator[tuple[str, float]]:
-    """The relative path and the score of each line; a class must be a whole number, a score may be any finite one."""
+def _entries(path: Path) -> dict[str, float]:
+    """The relative path and the score of each mask, in the order of the index.
+
+    A class is a whole number, which some write as "4.0"; a score is any finite one.
+    """
+    scores: dict[str, float] = {}
     for number, line in enumerate(read_text(path, "mask index").split("\n"), start=1):
         if not line.strip():
             continue
         fields = line.strip().rsplit(maxsplit=2)
         try:
-            name, _, score = fields[0], int(fields[1]), float(fields[2])  # another class: columns of another order
-            if not np.isfinite(score):
-                raise ValueError(score)
+            name, label, score = fields[0], float(fields[1]), float(fields[2])
+            if not label.is_integer() or not np.isfinite(score):  # another class: columns of another order
+                raise ValueError(label, score)
         except (IndexError, ValueError):
             expected = "'mask.txt class score', a whole number and a number"
             raise DataError(f"{path}: line {number} must be {expected}, found {line!r}") from None
-        if posixpath.isabs(name) or posixpath.normpath(name).split("/")[0] == "..":
+        place = posixpath.normpath(name)
+        if posixpath.isabs(name) or place.split("/")[0] == "..":
             raise DataError(f"{path}: line {number} must name a mask below the index's folder, found {name!r}")
-        yield name, score
+        scores[place] = score
+    return scores
 
 
 def _read_mask(path: Path) -> np.ndarray:
