@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from geoguide.experiments.presets import SEEDS, adapter_only, fusion, preset
 from geoguide.experiments.profiles import cross_domain, under_protocols
 from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
-from geoguide.labels.nuscenes import load_finer_names
+from geoguide.labels.nuscenes import FinerNames, load_finer_names
 from geoguide.pipeline.class_text import ClassText, class_text, word_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.evaluate import evaluate, evaluate_label_sets, predict
@@ -128,6 +130,19 @@ def test_passes_turn_and_scale_the_scene(tiny: ExperimentConfig, tiny_scenes: di
             (turned * moved.normals[:199]).sum(1), scale.mean() * (edge * still.normals[:199]).sum(1), atol=1e-4
         )
     assert len({float(moved.points[0, 0]) for moved in shown}) == 5
+
+
+def test_passes_are_averaged_name_by_name():
+    """OpenScene's rule: sum each name's dot products over the passes, take the best name, then its class."""
+    finer = FinerNames(("tree", "bush", "road"), np.array([0, 0, 1]), 2)
+    text = ClassText(torch.eye(3), finer)
+    passes = torch.tensor([[[1.0, 0, 0.8]], [[0, 1.0, 0.8]]])  # [2, 1, 3] tree, then bush, but road each time
+    student = SimpleNamespace(network=nn.Identity(), moved=lambda scene, motions: iter(passes[: len(motions)]))
+    expected = finer.owner[passes.sum(dim=0).argmax(dim=1).numpy()]
+    found, best = predict(cast(Any, None), text, "distill", cast(Any, student), repeats=2)
+    assert found.tolist() == expected.tolist() == [1] and best.tolist() == pytest.approx([0.8])
+    assert text.similarity(passes.mean(dim=0)).argmax(dim=1).tolist() == [1]
+    assert text.similarity(passes[0]).tolist() == [[1.0, pytest.approx(0.8)]]
 
 
 def test_ensemble_of_passes_takes_the_surer_source(tiny: ExperimentConfig, tiny_scenes: dict):

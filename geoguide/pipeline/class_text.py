@@ -45,10 +45,34 @@ class ClassText:
         Raises:
             InputError: The features are not C wide, so of another 2D model than the text.
         """
+        return self.pooled(self.of_names(features))
+
+    def of_names(self, features: Tensor) -> Tensor:
+        """Compare features with the names by dot products.
+
+        Args:
+            features: As in `similarity`.
+
+        Returns:
+            [p, F], of the features' dtype and device.
+
+        Raises:
+            InputError: As `similarity`.
+        """
         if features.shape[1] != self.vectors.shape[1]:
             raise InputError(f"features have {features.shape[1]} channels, the text has {self.vectors.shape[1]}")
-        found = features @ self.vectors.T.to(features)  # [p, F]
-        return found if self.finer is None else torch.as_tensor(self.finer.pool(found))
+        return features @ self.vectors.T.to(features)
+
+    def pooled(self, similarity: Tensor) -> Tensor:
+        """Turn similarities to names into similarities to classes: of several names the largest counts.
+
+        Args:
+            similarity: [p, F], of names.
+
+        Returns:
+            [p, N]; the argument itself where name i is class i.
+        """
+        return similarity if self.finer is None else torch.as_tensor(self.finer.pool(similarity))
 
     def classify(self, features: Tensor, chunk: int = 65536) -> tuple[np.ndarray, np.ndarray]:
         """Find the most similar class of every point, chunk by chunk.

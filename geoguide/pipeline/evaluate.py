@@ -261,11 +261,11 @@ def _regions(scene: PreparedScene, pooled: str) -> np.ndarray:
 
 
 def _mean_of_passes(scene: PreparedScene, text: ClassText, mode: str, student: Student, repeats: int) -> Tensor:
-    """Mean dot products float32 [P, K] of the turned and scaled passes."""
+    """Mean dot products float32 [P, K] of the turned and scaled passes, of names before these become classes."""
     student.network.eval()
     passes = student.moved(scene, [_motion(number) for number in range(repeats)])
     similarities = (_similarity(features, scene, text, mode) for features in passes)
-    return sum(similarities, start=torch.zeros(())) / repeats
+    return text.pooled(sum(similarities, start=torch.zeros(())) / repeats)
 
 
 def _motion(number: int) -> Motion:
@@ -276,13 +276,13 @@ def _motion(number: int) -> Motion:
 
 
 def _similarity(features: Tensor, scene: PreparedScene, text: ClassText, mode: str) -> Tensor:
-    """Dot products float32 [P, K] of one pass; in ensemble mode of the source that is surer, 3D or 2D."""
-    similarity = text.similarity(features)
+    """Dot products float32 [P, F] of one pass; in ensemble mode of the source that is surer, 3D or 2D."""
+    similarity = text.of_names(features)
     if mode == "ensemble" and scene.lifted is not None:
         lifted, seen = scene.features(np.arange(len(scene)))
         lifted = torch.from_numpy(np.array(lifted)).to(features).float()  # [P, C]
         cosine = similarity.max(dim=1).values / features.norm(dim=1)  # [P]
-        other = text.similarity(lifted)  # [P, K]
+        other = text.of_names(lifted)  # [P, F]
         surer = torch.from_numpy(seen).to(cosine.device) & (other.max(dim=1).values / lifted.norm(dim=1) > cosine)
         similarity = torch.where(surer[:, None], other, similarity)
     return similarity
