@@ -168,6 +168,16 @@ def test_faces_that_name_a_vertex_twice_have_no_winding():
     assert np.array_equal(normals, seen_normals(points, faces)[0])
 
 
+def test_a_mesh_of_two_sides_is_read_as_one_of_one_side():
+    points, faces = grid_mesh()
+    expected = seen_normals(points, faces)
+    normals, kept, said = seen_normals(points, np.concatenate([faces, faces[:, [0, 2, 1]]]))
+    assert np.array_equal(kept, faces) and np.array_equal(normals, expected[0])
+    assert said == (f"{len(faces)} of {2 * len(faces)} faces repeat another, as its other side: left out",)
+    lone = np.concatenate([faces[:9], faces[:9]])  # too few faces for a mesh, each twice: still a cloud
+    assert seen_normals(points, lone)[1] is None
+
+
 def test_cameras_say_more_than_guesses():
     """A board at 1.3 m, seen from below, where nobody could have stood beside it."""
     board, down = sheet((0, 0, 1.3), (2, 0, 0), (0, 2, 0), (0, 0, -1))

@@ -15,7 +15,7 @@ from pykdtree.kdtree import KDTree
 
 from geoguide.datasets.formats.ply import known_vertex_normals
 from geoguide.datasets.orientation import FEW, agreement, facing, oriented
-from geoguide.ops.weld import Finder, find_weld
+from geoguide.ops.weld import Finder, each_once, find_weld
 from geoguide.scene import View
 from geoguide.superpoints import estimate_normals
 
@@ -97,7 +97,12 @@ def mesh_normals(
         return None, None, ("most faces join vertices across the whole scan, as those of another mesh or in another "
                             "order would: read as a cloud without faces",)  # fmt: skip
     normals, known = known_vertex_normals(points, faces, find)
-    count, touched = len(points), int(known.sum())
+    count = len(points)
+    if known.sum() < MESH * count and len(once := each_once(faces)) < len(faces):  # a sheet's two sides cancel
+        repeated = f"{len(faces) - len(once)} of {len(faces)} faces repeat another, as its other side: left out"
+        faces, counted = once, (*counted, repeated)
+        normals, known = known_vertex_normals(points, faces, find)
+    touched = int(known.sum())
     if touched < MESH * count:
         return None, None, (f"faces give {touched} of {count} vertices a normal: read as a cloud without faces",)
     if touched < count:

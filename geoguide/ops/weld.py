@@ -88,8 +88,7 @@ class Weld:
         Returns:
             int64 [f, 3], numbers of positions, in the faces' order.
         """
-        welded = self.index[faces]
-        return welded[np.sort(np.unique(np.sort(welded, axis=1), axis=0, return_index=True)[1])]
+        return each_once(self.index[faces])
 
     def apart(self, groups: np.ndarray) -> "Weld":
         """Keep points of different groups apart, though they lie at the same position.
@@ -115,6 +114,22 @@ class Weld:
         table = np.column_stack([self.index[chosen], values[chosen]]).astype(np.float64)
         table = np.unique(table, axis=0) if len(table) else table
         return welded, table[:, 0].astype(np.int64), table[:, 1:]
+
+
+def each_once(faces: np.ndarray) -> np.ndarray:
+    """Leave out triangles that repeat an earlier one, whichever way they turn.
+
+    Args:
+        faces: int64 [F, 3].
+
+    Returns:
+        int64 [f, 3], in the same order.
+
+    Example:
+        >>> each_once(np.array([[0, 1, 2], [1, 2, 3], [2, 1, 0]])).tolist()
+        [[0, 1, 2], [1, 2, 3]]
+    """
+    return faces[np.sort(np.unique(np.sort(faces, axis=1), axis=0, return_index=True)[1])]
 
 
 Finder = Callable[[np.ndarray], Weld | None]  # of the different positions of points [P, 3], as `find_weld`
