@@ -17,7 +17,7 @@ from geoguide import own_scan
 from geoguide.cli import main
 from geoguide.datasets.formats import ply
 from geoguide.datasets.points import load_points
-from geoguide.errors import InputError
+from geoguide.errors import DataError, InputError
 from geoguide.model import GeoGuideModel
 from geoguide.own_scan import labelled
 from geoguide.own_scan.scan import palette
@@ -202,6 +202,36 @@ def test_what_was_written_is_known_again(mesh: Path, tmp_path: Path) -> None:
     own_scan.write_labelled(tmp_path / "out.ply", result)
     assert own_scan.is_labelled(tmp_path / "out.ply") and not own_scan.is_labelled(mesh)
     assert not own_scan.is_labelled(tmp_path / "out.json")
+
+
+def test_a_labelled_ply_keeps_what_the_scan_said_of_its_points(tmp_path: Path, rng: np.random.Generator) -> None:
+    count = 60
+    kinds = [("x", ">f8"), ("y", ">f8"), ("z", ">f8"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("nx", "f4")]
+    kinds += [("ny", "f4"), ("nz", "f4"), ("scalar_Intensity", ">f4"), ("label", "u2"), ("input_label", "i1")]
+    rows = np.zeros(count, kinds)
+    for name, kind in kinds:
+        rows[name] = rng.integers(1, 100, count) if kind[-2] in "iu" else rng.random(count)
+    scan, out = tmp_path / "scan.ply", tmp_path / "out.ply"
+    PlyData([PlyElement.describe(rows, "vertex")], byte_order=">").write(str(scan))
+    scene = own_scan.open_scan(scan).scene
+    result = own_scan.Segmentation(scene, LABELS, rng.integers(0, len(LABELS), count), np.ones(count, np.float32), {})
+    own_scan.write_labelled(out, result, scan)
+    found = PlyData.read(str(out))["vertex"].data
+    assert found.dtype.names[:8] == ("x", "y", "z", "red", "green", "blue", "label", "score")
+    np.testing.assert_array_equal(found["label"], result.ids)
+    renamed = {"red": "input_red", "green": "input_green", "blue": "input_blue", "label": "input_input_label"}
+    for name in rows.dtype.names:
+        np.testing.assert_array_equal(found[renamed.get(name, name)], rows[name])
+    again = replace(result, ids=(result.ids + 1) % len(LABELS), scene=own_scan.open_scan(out).scene)
+    own_scan.write_labelled(tmp_path / "again.ply", again, out)
+    last = PlyData.read(str(tmp_path / "again.ply"))["vertex"].data
+    assert last.dtype == found.dtype  # its own labels and their colours are replaced
+    np.testing.assert_array_equal(last["label"], again.ids)
+    np.testing.assert_array_equal(last["input_red"], rows["red"])
+    PlyData([PlyElement.describe(rows[::-1], "vertex")]).write(str(scan))
+    with pytest.raises(DataError, match=r"scan\.ply: was changed while it was labelled"):
+        own_scan.write_labelled(out, result, scan)
+    assert PlyData.read(str(out))["vertex"].data.dtype == found.dtype
 
 
 def test_every_label_has_a_colour_of_its_own() -> None:

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData, PlyElement
 
-from geoguide.datasets.formats.las_writer import write_las, write_las_like
-from geoguide.datasets.formats.ply import ply_header
+from geoguide.datasets.formats.las_writer import INPUT, write_las, write_las_like
+from geoguide.datasets.formats.ply import ply_header, read_ply_records, respelled_columns
 from geoguide.datasets.formats.surveys import LAS, ROWS, is_labelled_las, las_columns, need_laspy
+from geoguide.errors import DataError
 from geoguide.own_scan.scan import Segmentation, palette
 from geoguide.paths import alone_beside, replacing
 from geoguide.scene import Scene
 
 PLY = ".ply"
+COLORS = ("red", "green", "blue")
 
 
 def default_name(scan: Path) -> Path:
@@ -65,15 +67,16 @@ def write_labelled(path: Path, result: Segmentation, source: Path | None = None)
     colour), label (int), score (cosine), with masks also superpoint and instance (int). A ply also has a mesh's faces,
     and the words in its comments, where ply allows ASCII alone: other letters, backslashes and line breaks are written
     as Python does, "Tür" as T\xfcr (`codecs.decode(comment, "unicode_escape")` reads them). In LAS the last four are
-    extra dimensions, x y z are rounded (see `write_las`), and a record of the user "geoguide" has the words as JSON; of
-    a scan in LAS or LAZ all else is kept, x y z to the bit, and its colours as input_red, input_green, input_blue (see
-    `write_las_like`). The JSON beside has the words themselves, in UTF-8.
+    extra dimensions, x y z are rounded (see `write_las`), and a record of the user "geoguide" has the words as JSON. Of
+    a scan in a file of the same kind all else is kept: of a ply the other numbers of its vertices, of LAS and LAZ all
+    of `write_las_like`, x y z to the bit; its colours are input_red, input_green, input_blue, unless they are those of
+    labels that are replaced. The JSON beside has the words themselves, in UTF-8.
 
     Args:
         path: The file, .ply, .las or .laz; the summary has the same name with .json. Older files are replaced when the
             new ones are whole.
         result: What `segment_scan` returns.
-        source: The scan's own file, from which LAS and LAZ take what else it holds; None where there is none.
+        source: The scan's own file or folder, from which a file of its kind takes what else it holds; None: nothing.
 
     Raises:
         DataError: The extra `scans` is not installed, and the file is no ply; or `source` was changed meanwhile.
@@ -95,12 +98,34 @@ def write_labelled(path: Path, result: Segmentation, source: Path | None = None)
                 write_las(temporary, points, colors, columns, notes)
         else:
             named = {axis: points[:, number] for number, axis in enumerate("xyz")}
-            named |= {name: colors[:, number] for number, name in enumerate(("red", "green", "blue"))}
+            named |= {name: colors[:, number] for number, name in enumerate(COLORS)}
             named |= columns
-            kinds = {name: values.dtype for name, values in named.items()} | dict.fromkeys("xyz", kind)
+            if source is not None and source.suffix.lower() == PLY:
+                named |= _kept(source, points, {*COLORS, *columns})
+            kinds = {name: values.dtype.newbyteorder("=") for name, values in named.items()}
+            kinds |= dict.fromkeys("xyz", kind)
             _write_ply(temporary, named, list(kinds.items()), result.scene.faces, result.labels)
         # The scan's name need not be text: its bytes become json's own escapes.
         summary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _kept(source: Path, points: np.ndarray, written: set[str]) -> dict[str, np.ndarray]:
+    """The other numbers [P] of a ply file's vertices, by the names that they have beside those that are `written`."""
+    vertices, _ = read_ply_records(source)
+    found, _ = respelled_columns(vertices, ("x", "y", "z"), (), source)
+    if found is None or not np.array_equal(found, points):
+        raise DataError(f"{source}: was changed while it was labelled")
+    fields = vertices.dtype.names or ()
+    replaced = written if is_labelled(source) else set()
+    kept: dict[str, np.ndarray] = {}
+    for field in fields:
+        if field.lower() in ("x", "y", "z") or field in replaced or vertices[field].dtype.kind not in "iuf":
+            continue
+        name = field
+        while name in kept or name in written or (name != field and name in fields):
+            name = INPUT + name
+        kept[name] = vertices[field]
+    return kept
 
 
 def _write_ply(
