@@ -18,7 +18,7 @@ from geoguide.lifting import fuse
 from geoguide.scene import VOID, Scene
 from geoguide.teachers.simulated import SimulatedTeacher, SimulatedTeacherConfig
 from geoguide.worlds.streets import make as write
-from geoguide.worlds.streets.make import StreetConfig, make_mini_nuscenes
+from geoguide.worlds.streets.make import StreetConfig, _Street, make_mini_nuscenes
 from geoguide.worlds.streets.official import PER_SCENE, STREETS_VERSION, category_ids
 from geoguide.worlds.streets.scan import DriveConfig
 from geoguide.worlds.streets.world import Street
@@ -211,7 +211,6 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, dies_in_the_secon
 def test_a_kill_while_files_move_leaves_the_scene_to_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root, moved = make(tmp_path / "data", (1, 0, 0)), []
     before, replace = files(root), Path.replace
-    other = dataclasses.replace(TINY, drive=dataclasses.replace(TINY.drive, turns=110))
 
     def dies_at_the_third(path: Path, target: Path) -> Path:
         moved.append(target)
@@ -220,20 +219,28 @@ def test_a_kill_while_files_move_leaves_the_scene_to_be_made_again(tmp_path: Pat
         return replace(path, target)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_Street, "generator", 0)  # an older version's: its scenes are made anew
         patch.setattr(Path, "replace", dies_at_the_third)
-        make(root, (1, 0, 0), other)
+        make(root, (1, 0, 0))
     assert not (root / "mini" / "scene-2000").exists() and not (root / "manifest.json").exists()
     assert files(make(root, (1, 0, 0))) == before
 
 
-def test_a_smaller_set_or_another_drive_leaves_nothing_behind(tmp_path: Path):
-    root = make(tmp_path / "data", (2, 1, 0))
-    stamps = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+def test_a_larger_set_goes_on_from_a_smaller_one_and_nothing_is_replaced(tmp_path: Path):
+    root = make(tmp_path / "data", (1, 0, 0))
+    make(root, (2, 1, 0))
+    held, stamps = files(root), {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert held == files(make(tmp_path / "fresh", (2, 1, 0)))
     make(root, (2, 1, 0))
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == stamps  # a complete set is left alone
     longer = dataclasses.replace(TINY, drive=dataclasses.replace(TINY.drive, key_frames=2))
-    make(root, (1, 0, 0), longer)
-    assert files(make(root, (1, 0, 0))) == files(make(tmp_path / "fresh", (1, 0, 0)))
+    with pytest.raises(
+        DataError, match=rf"{root}: holds 2 generated scenes that are not asked for, first scene-2001: "
+    ):
+        make(root, (1, 0, 0))
+    with pytest.raises(DataError, match=rf"{root}: holds data of drive.key_frames 1, asked for drive.key_frames 2: "):
+        make(root, (2, 1, 0), longer)
+    assert files(root) == held
 
 
 def test_data_go_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

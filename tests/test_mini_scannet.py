@@ -18,11 +18,13 @@ from geoguide.labels import load_category_table, load_label_set
 from geoguide.worlds.annotate import annotate, nearest_object
 from geoguide.worlds.camera import Frame, SensorConfig
 from geoguide.worlds.casting import NO_OBJECT
+from geoguide.worlds.houses.make import make_mini_matterport3d
 from geoguide.worlds.jobs import MANIFEST, data_fingerprint, scene_fingerprint
 from geoguide.worlds.rooms import make as write
 from geoguide.worlds.rooms import recordings
 from geoguide.worlds.rooms.make import MiniConfig, make_mini_scannet
 from geoguide.worlds.rooms.official import write_room
+from geoguide.worlds.rooms.recipe import RoomRecipe
 from geoguide.worlds.rooms.scan import scan_room
 
 SMALL = MiniConfig(seed=3, voxel=0.08, sensor=SensorConfig(frames=10, image_size=(60, 80), focal=72.0))
@@ -163,24 +165,54 @@ def test_a_complete_set_is_left_alone(data: Path):
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
 
 
-def test_another_seed_is_refused_and_another_recipe_replaces_only_generated_scenes(tmp_path: Path):
+def held_by(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_another_world_is_refused_and_foreign_scenes_are_never_replaced(tmp_path: Path):
     sensor = dataclasses.replace(SMALL.sensor, frames=4)
     root = make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.1, sensor), workers=1, progress=False)
-    first = data_fingerprint(root)
-    other, held = MiniConfig(2, 0.1, sensor), {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    for rooms in ((1, 0, 0), (2, 1, 0)):
-        with pytest.raises(DataError, match=rf"{root}: holds data of seed 1, asked for seed 2: .*delete it"):
-            make_mini_scannet(tmp_path, rooms=rooms, config=other, workers=1, progress=False)
-    assert {path: path.read_bytes() for path in held} == held
+    held = held_by(root)
+    others = {
+        "seed 1, asked for seed 2": MiniConfig(2, 0.1, sensor),
+        "voxel 0.1, asked for voxel 0.11": MiniConfig(1, 0.11, sensor),
+        "sensor.frames 4, asked for sensor.frames 5": MiniConfig(1, 0.1, dataclasses.replace(sensor, frames=5)),
+        "contents.annotation none, asked for contents.annotation .segments.": MiniConfig(
+            1, 0.1, sensor, RoomRecipe(clutter=2.0)
+        ),
+    }
+    for said, other in others.items():
+        for rooms in ((1, 0, 0), (2, 1, 0), (0, 0, 1)):  # of the last none is there: the manifest tells
+            with pytest.raises(DataError, match=rf"{root}: holds data of {said}: .*delete it"):
+                make_mini_scannet(tmp_path, rooms=rooms, config=other, workers=1, progress=False)
+    with pytest.raises(DataError, match=rf"{root}: holds data of panoramas none, asked for panoramas 2: "):
+        make_mini_matterport3d(root, houses=(1, 0, 0), seed=1, workers=1, progress=False)
+    assert held_by(root) == held
     (root / MANIFEST).unlink()  # a set that was never finished
     with pytest.raises(DataError, match="seed 1, asked for seed 2"):
-        make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=other, workers=1, progress=False)
-    make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.11, sensor), workers=1, progress=False)
-    assert data_fingerprint(root) != first
+        make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(2, 0.1, sensor), workers=1, progress=False)
+    (root / MANIFEST).write_bytes(held[root / MANIFEST])
     (root / "scans" / "scene0000_00" / "mini.json").unlink()  # now it could be anyone's
     with pytest.raises(DataError, match=r"scene0000_00: not a generated scene"):
         make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.1, sensor), workers=1, progress=False)
     assert (root / "scans" / "scene0000_00" / "scene0000_00_vh_clean_2.ply").is_file()
+
+
+def test_neither_edition_replaces_the_other(tmp_path: Path):
+    for first, second in (("small", "large"), ("large", "small")):
+        root = make_mini_scannet(tmp_path / first, rooms=(1, 0, 0), edition=first, workers=1, progress=False)
+        held = held_by(root)
+        with pytest.raises(DataError, match=rf"{root}: holds data of contents\.\S+ .*: choose another folder"):
+            make_mini_scannet(root, rooms=(2, 1, 1), edition=second, workers=1, progress=False)
+        assert held_by(root) == held
+
+
+def test_scenes_of_another_generator_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = dataclasses.replace(SMALL, sensor=dataclasses.replace(SMALL.sensor, frames=4))
+    root = make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=config, workers=1, progress=False)
+    monkeypatch.setattr(write._Room, "generator", 2)
+    make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=config, workers=1, progress=False)
+    assert json.loads((root / MANIFEST).read_text())["generator"] == 2
 
 
 def test_data_go_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -425,6 +425,17 @@ def test_the_record_of_two_models_as_one_has_their_scores_and_says_who_they_are(
     assert model.measured == found and FusedMiniModel("both", out).identity == model.identity
 
 
+def test_a_measurement_that_is_interrupted_leaves_what_was_there(tmp_path, monkeypatch):
+    """A file without scores would be taken for a whole one, and the earlier measurement would be lost."""
+    monkeypatch.setattr(capability, "single_things", lambda config: iter(()))
+    monkeypatch.setattr(capability, "score_held_out", interrupted := Mock(side_effect=KeyboardInterrupt))
+    out = tmp_path / "both.json"
+    out.write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        measure_and_save(FUSED, out, WORLDS)
+    assert interrupted.called and out.read_text() == "before" and [*tmp_path.iterdir()] == [out]
+
+
 @pytest.mark.parametrize("name", ["lseg-mini", "openseg-mini", "lseg-streets-mini", "sas-mini"])
 def test_packaged_models_are_opened_by_name(name: str) -> None:
     model = open_image_model(parse_spec(f"mini:{name}"))

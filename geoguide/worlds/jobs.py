@@ -170,13 +170,13 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
 
     Raises:
         InputError: `workers` is below 1.
-        DataError: The root or a scene's place holds files that this program did not write, or scenes of another seed;
-            or a scene was not written.
+        DataError: The root or a scene's place holds files that this program did not write, or scenes of another seed,
+            edition or data set; or a scene was not written.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
     root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
-    _refuse_another_seed(root, missing)
+    _refuse_another_recipe(root, missing)
     _sweep(root, root / jobs[0].home)
     if not missing and _complete(root, jobs):
         return False
@@ -326,18 +326,40 @@ def _refuse_foreign_root(root: Path, home: Path) -> None:
         raise DataError(f"{root}: holds other files than generated scenes; choose another folder")
 
 
-def _refuse_another_seed(root: Path, missing: Sequence[Job]) -> None:
-    """Refuse to replace a set that was made from another seed: each seed has a folder of its own."""
+def _refuse_another_recipe(root: Path, missing: Sequence[Job]) -> None:
+    """Refuse to replace a set of another seed, edition or data set: each has a folder of its own.
+
+    Scenes of another version of the generator alone are made anew: nobody can make the old ones again.
+    """
+    if not missing:
+        return
     stamps = [job.folder / MINI_STAMP for job in missing]
     made = [read_json(stamp, {"recipe": dict})["recipe"] for stamp in stamps if stamp.is_file()]
     if (root / MANIFEST).is_file():
         made.append(read_json(root / MANIFEST, ()))
-    asked = missing[0].config.seed if missing else None
-    other = next((recipe["seed"] for recipe in made if recipe.get("seed", asked) != asked), None)
-    if missing and other is not None:
-        raise DataError(
-            f"{root}: holds data of seed {other}, asked for seed {asked}: choose another folder, or delete it"
-        )
+    asked = _options(missing[0].recipe)
+    for held in map(_options, made):
+        other = next((name for name in ("seed", *sorted({*held, *asked})) if held.get(name) != asked.get(name)), None)
+        if other is not None:
+            found, expected = (f"{values[other]!r:.60}" if other in values else "none" for values in (held, asked))
+            what = f"holds data of {other} {found}, asked for {other} {expected}"
+            raise DataError(f"{root}: {what}: choose another folder, or delete it")
+
+
+def _options(held: dict[str, Any]) -> dict[str, Any]:
+    """What a recipe or a manifest says of the world alone, by dotted name: no generator, no scenes and no counts."""
+    own = {"generator", "split", "number", "fingerprint", "scenes"}
+    counts = {name for name, value in held.items() if isinstance(value, dict) and {*value} == {*SPLIT_NAMES}}
+    return _flat({name: value for name, value in held.items() if name not in own | counts})
+
+
+def _flat(held: dict[str, Any]) -> dict[str, Any]:
+    """Values by dotted name, in place of dictionaries within dictionaries."""
+    flat: dict[str, Any] = {}
+    for name, value in held.items():
+        parts = _flat(value) if isinstance(value, dict) else None
+        flat |= {name: value} if parts is None else {f"{name}.{part}": inner for part, inner in parts.items()}
+    return flat
 
 
 def discard(folder: Path) -> None:

@@ -88,7 +88,7 @@ def make_mini_matterport3d(
 
     The same seed gives the same bytes whatever `workers` is. Each house is made in a temporary folder and renamed when
     complete, and the manifest is written last: a killed run goes on where it stopped. Houses of another recipe at the
-    same place are replaced.
+    same place are refused.
 
     Args:
         root: Folder of the data set, by default the edition's and seed's in the data folder (see `geoguide.paths`). It
@@ -106,7 +106,7 @@ def make_mini_matterport3d(
     Raises:
         ConfigError: An unknown edition.
         InputError: `houses` are not three counts of 0..2000, or `workers` is below 1.
-        DataError: A house's folder is there and was not written by this program.
+        DataError: A house's folder is there and was not written by this program, or the root holds another recipe's.
     """
     check_known("edition", edition, COUNTS)
     config = config or HouseConfig(seed=seed)

@@ -88,7 +88,7 @@ def make_mini_scannet(
 
     The same seed gives the same bytes whatever `workers` is. Each room is made in a temporary folder and renamed when
     complete, and the manifest is written last: a killed run goes on where it stopped. Rooms of another recipe at the
-    same place are replaced.
+    same place are refused.
 
     Args:
         root: Folder of the data set, by default the edition's and seed's in the data folder (see `geoguide.paths`). It
@@ -106,7 +106,7 @@ def make_mini_scannet(
     Raises:
         ConfigError: An unknown edition.
         InputError: `rooms` are not three counts of 0..2000, or `workers` is below 1.
-        DataError: A room's folder is there and was not written by this program.
+        DataError: A room's folder is there and was not written by this program, or the root holds another recipe's.
     """
     check_known("edition", edition, EDITIONS)
     config = config or replace(EDITIONS[edition], seed=seed)

@@ -89,7 +89,7 @@ def make_mini_nuscenes(
 
     (That is for one core and four key frames.) The same seed gives the same bytes whatever `workers` is. A killed run
     goes on where it stopped: a scene's stamp is written after its files, the tables after all scenes and the manifest
-    last. Scenes of another recipe and generated scenes that are not asked for are removed.
+    last. A larger set may be made of a smaller one, not the other way round.
 
     Args:
         root: Folder of the data set, by default the edition's and seed's in the data folder (see `geoguide.paths`). Its
@@ -108,7 +108,8 @@ def make_mini_nuscenes(
     Raises:
         ConfigError: An unknown edition.
         InputError: `scenes` are not three counts of 0..2000, or `workers` is below 1.
-        DataError: The root holds files that this program did not write.
+        DataError: The root holds files that this program did not write, streets of another recipe, or streets that are
+            not asked for: the devkit counts the files.
     """
     check_known("edition", edition, COUNTS)
     config = config or StreetConfig(seed=seed)
@@ -116,6 +117,7 @@ def make_mini_nuscenes(
     jobs = list_jobs(_Street, root, COUNTS[edition] if scenes is None else scenes, config, "scenes")
     with making_in(root):
         _claim(root)
+        _refuse_more(root, jobs)
         if run_jobs(jobs, workers, progress, "street"):
             _write_tables(root, jobs)
             write_manifest(jobs, "scenes_per_split")
@@ -137,7 +139,7 @@ def _write_tables(root: Path, jobs: list[Job]) -> None:
     """Write the json tables, splits.json and the map, from the scenes' own records."""
     parts = [read_json(job.folder / TABLES, dict.fromkeys(PER_SCENE, list)) for job in jobs]
     tables = {name: [record for part in parts for record in part[name]] for name in PER_SCENE}
-    _prune(root, jobs, {record["filename"] for name in ("sample_data", "lidarseg") for record in tables[name]})
+    _prune(root, {record["filename"] for name in ("sample_data", "lidarseg") for record in tables[name]})
     tables |= shared_records([record["token"] for record in tables["log"]])
     splits = {split: [job.name for job in jobs if job.split == split] for split in SPLIT_NAMES}
     # In the devkit "train", "val" and "test" mean the real scenes; it finds ours as "streets_train" and so on.
@@ -149,12 +151,17 @@ def _write_tables(root: Path, jobs: list[Job]) -> None:
         Image.new("L", (4, 4)).save(temporary)
 
 
-def _prune(root: Path, jobs: list[Job], wanted: set[str]) -> None:
-    """Remove generated scenes and files of other numbers or recipes: the devkit counts the files."""
-    names = {job.name for job in jobs}
-    for stamp in (root / MINI_HOME).glob(f"{PREFIX}*/{MINI_STAMP}"):
-        if stamp.parent.name not in names:
-            discard(stamp.parent)
+def _refuse_more(root: Path, jobs: list[Job]) -> None:
+    """Refuse a folder that holds streets which are not asked for: the devkit counts the files, so they cannot stay."""
+    stamps = (root / MINI_HOME).glob(f"{PREFIX}*/{MINI_STAMP}")
+    more = sorted({stamp.parent.name for stamp in stamps} - {job.name for job in jobs})
+    if more:
+        what = f"holds {len(more)} generated scenes that are not asked for, first {more[0]}"
+        raise DataError(f"{root}: {what}: choose another folder, or delete it")
+
+
+def _prune(root: Path, wanted: set[str]) -> None:
+    """Remove files of scenes that a killed run has not made to their end: the devkit counts the files."""
     for pattern in (f"samples/*/{PREFIX}*__*", f"lidarseg/{STREETS_VERSION}/*_lidarseg.bin"):
         for path in root.glob(pattern):
             if path.relative_to(root).as_posix() not in wanted:
