@@ -15,6 +15,8 @@ from geoguide.lifting import PixelFeatures
 from geoguide.metrics import ConfusionMatrix
 from geoguide.paths import WEIGHTS
 from geoguide.pretraining.config import PretrainConfig
+from geoguide.pretraining.images import capability
+from geoguide.pretraining.images import run as making
 from geoguide.pretraining.images.capability import measure_and_save, overlaps
 from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
 from geoguide.pretraining.images.gap import new_colors, repaint, specimens
@@ -281,6 +283,15 @@ def test_a_training_leaves_weights_and_their_record(tmp_path, monkeypatch):
     assert model.notes["names"] == taught_names(config)[0]
     assert set(said["scores"]) == {"training_look", "training_look_first_world", "benchmark_look",
                                    "benchmark_look_first_world"}  # fmt: skip
+    before = {path: path.read_bytes() for path in tmp_path.glob("small.*")}
+
+    def interrupted(*_: object, progress: bool) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(making, "score_held_out", interrupted)
+        train_and_save(config, out, run_dir=tmp_path / "runs", progress=False)
+    assert {path: path.read_bytes() for path in tmp_path.glob("small.*")} == before  # not new weights with old scores
     again = train_and_save(config, out, run_dir=tmp_path / "runs", progress=False)
     assert again.step == 6 and json.loads(out.with_suffix(".json").read_text())["finished"]
 
@@ -427,13 +438,17 @@ def test_the_record_of_two_models_as_one_has_their_scores_and_says_who_they_are(
 
 def test_a_measurement_that_is_interrupted_leaves_what_was_there(tmp_path, monkeypatch):
     """A file without scores would be taken for a whole one, and the earlier measurement would be lost."""
+
+    def interrupted(model: FusedMiniModel, scored: WorldsConfig) -> None:
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(capability, "single_things", lambda config: iter(()))
-    monkeypatch.setattr(capability, "score_held_out", interrupted := Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(capability, "score_held_out", interrupted)
     out = tmp_path / "both.json"
     out.write_text("before")
     with pytest.raises(KeyboardInterrupt):
         measure_and_save(FUSED, out, WORLDS)
-    assert interrupted.called and out.read_text() == "before" and [*tmp_path.iterdir()] == [out]
+    assert out.read_text() == "before" and [*tmp_path.iterdir()] == [out]
 
 
 @pytest.mark.parametrize("name", ["lseg-mini", "openseg-mini", "lseg-streets-mini", "sas-mini"])

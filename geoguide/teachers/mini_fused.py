@@ -77,12 +77,12 @@ class FusedMiniModel(PixelModel):
 
     Args:
         name: Of the packaged file, `sas-mini`; the model's name.
-        capability: Another file; None takes the packaged one.
+        capability: Another file, or what one holds; None takes the packaged one.
 
     Attributes:
         names: K classes whose capability was measured.
         capability: float32 [2, K].
-        measured: The file's content.
+        measured: What the file holds.
         first: The model whose "other" stays.
         second: The other model.
 
@@ -90,14 +90,16 @@ class FusedMiniModel(PixelModel):
         DataError: The file is missing or broken, or was measured with other weights than there are.
     """
 
-    def __init__(self, name: str = "sas-mini", capability: str | Path | None = None) -> None:
-        path = WEIGHTS / f"{name}.json" if capability is None else Path(capability)
-        self.measured = read_capability(path)
+    def __init__(self, name: str = "sas-mini", capability: str | Path | Capability | None = None) -> None:
+        where = WEIGHTS / f"{name}.json" if capability is None else capability
+        self.measured = where if isinstance(where, Capability) else read_capability(Path(where))
         self.name = name
         self.first, self.second = (MiniDenseModel(member) for member in self.measured.models)
         self.width, self.space = self.first.width, self.first.space
         if (self.first.identity, self.second.identity) != self.measured.sha256:
-            raise DataError(f"{path}: field sha256 is not that of the packaged {' and '.join(self.measured.models)}")
+            raise DataError(
+                f"{name if where is self.measured else where}: field sha256 is not that of the packaged {' and '.join(self.measured.models)}"
+            )
         self.names = self.measured.names
         self.capability = np.array([self.measured.first, self.measured.second], np.float32)  # [2, K]
         self.identity = hashlib.sha256(f"{self.measured}\n{TEMPERATURE}".encode()).hexdigest()

@@ -9,7 +9,7 @@ from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import to_dict
 from geoguide.labels import load_category_table, load_label_set
-from geoguide.paths import working_folder, write_text
+from geoguide.paths import write_text
 from geoguide.pretraining.images.config import WorldsConfig
 from geoguide.pretraining.images.score import score_held_out
 from geoguide.pretraining.images.worlds import identities, render_thing, things
@@ -51,9 +51,7 @@ def measure_and_save(
     found = Capability(tuple(names), members, (models[0].identity, models[1].identity), first, second, OTHER)
     record = {"name": out.stem, "source": "mini", "worlds": to_dict(config), "things": THINGS}
     record |= {"capability": to_dict(found), "environment": environment()}
-    with working_folder(out) as folder:  # a model is opened by its file, and `out` is to have its scores at once
-        write_text(folder / out.name, dumps(record))
-        scores = score_held_out(FusedMiniModel(out.stem, folder / out.name), scored)
+    scores = score_held_out(FusedMiniModel(out.stem, found), scored)
     write_text(out, dumps(record | {"scores": scores}))
     return found
 

@@ -9,7 +9,7 @@ from geoguide.errors import ConfigError
 from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
-from geoguide.paths import alone_beside, write_text
+from geoguide.paths import alone_beside, working_folder, write_text
 from geoguide.pretraining.images.capability import measure_and_save
 from geoguide.pretraining.images.config import DenseTrainConfig, GapConfig, WorldsConfig
 from geoguide.pretraining.images.loop import ImageTraining, taught_names, train_images
@@ -89,9 +89,13 @@ def train_and_save(
     result = train_images(config, worlds, text, run_dir=run_dir, until=until, progress=progress)
     used = identities(config.worlds, "train")
     notes = {"config": to_dict(config), "step": result.step, "worlds": used, "names": names}
-    with alone_beside(out):
-        write_network(out, result.network, notes)
-        write_text(out.with_suffix(".json"), dumps(record(result, out, progress=progress)))
+    with working_folder(out) as folder:  # to score takes minutes, in which no weights lie beside another's record
+        weights = folder / out.name
+        write_network(weights, result.network, notes)
+        said = dumps(record(result, weights, progress=progress))
+        with alone_beside(out):
+            weights.replace(out)
+            write_text(out.with_suffix(".json"), said)
     return result
 
 
