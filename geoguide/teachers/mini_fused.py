@@ -97,9 +97,8 @@ class FusedMiniModel(PixelModel):
         self.first, self.second = (MiniDenseModel(member) for member in self.measured.models)
         self.width, self.space = self.first.width, self.first.space
         if (self.first.identity, self.second.identity) != self.measured.sha256:
-            raise DataError(
-                f"{name if where is self.measured else where}: field sha256 is not that of the packaged {' and '.join(self.measured.models)}"
-            )
+            file, models = name if isinstance(where, Capability) else where, " and ".join(self.measured.models)
+            raise DataError(f"{file}: field sha256 is not that of the packaged {models}")
         self.names = self.measured.names
         self.capability = np.array([self.measured.first, self.measured.second], np.float32)  # [2, K]
         self.identity = hashlib.sha256(f"{self.measured}\n{TEMPERATURE}".encode()).hexdigest()
