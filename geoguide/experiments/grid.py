@@ -27,9 +27,10 @@ import torch
 from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.errors import ConfigError, DataError, require
+from geoguide.experiments.at_hand import all_generated, find_here
 from geoguide.experiments.needs import measured, preparation, resources
 from geoguide.experiments.pools import prepare_data
-from geoguide.experiments.records import Record, find, find_all, frame, record_path, stored
+from geoguide.experiments.records import Record, find_all, frame, record_path, stored
 from geoguide.experiments.run import data_key, run
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.ops.devices import take_gpu
@@ -63,7 +64,7 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
 
     Raises:
         ConfigError: A path holds braces.
-        DataError: A record cannot be read.
+        DataError: A record cannot be read, or is of other scenes than those at hand.
     """
     known, top = measured(), clone()
     data: dict[str, list[dict[str, Any]]] = {}
@@ -71,6 +72,10 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     for config in configs:
         there = stored(config)
+        if (
+            there and not all_generated(config) and find_here(config) is None
+        ):  # to Snakemake a record that is there is a source
+            raise DataError(f"{there[0]}: of other scenes than lie in {config.tested().data.folder}: delete it")
         decides = data_key(config) + json.dumps(VERSIONS, sort_keys=True)  # stages of a new number are prepared anew
         key = hashlib.sha256(decides.encode()).hexdigest()[:12]
         made = _generated(config)
@@ -236,7 +241,7 @@ def run_row(held: dict[str, Any], row: str) -> Record:
     sweep(record_path(config, folder).parent)
     torch.set_num_threads(1)
     take_gpu(int(row, 16))
-    return find(config, folder) or run(config, folder=folder, progress=False)
+    return find_here(config, folder) or run(config, folder=folder, progress=False)
 
 
 def write_table(held: dict[str, Any]) -> int:

@@ -1,11 +1,12 @@
-"""Many experiments: those without a record are run, side by side where there are several workers."""
+"""Many experiments: those without a record of the scenes at hand are run, side by side where there are workers."""
 
 from pathlib import Path
 
 from tqdm import tqdm
 
 from geoguide.errors import require
-from geoguide.experiments.records import Record, find, find_all, record_path
+from geoguide.experiments.at_hand import find_here
+from geoguide.experiments.records import Record, find_all, record_path
 from geoguide.experiments.run import data_key, run
 from geoguide.ops.workers import worker_pool
 from geoguide.paths import check_writable, checkpoints_root, results_root, sweep
@@ -17,7 +18,7 @@ from geoguide.pipeline.train import forget
 def run_all(
     configs: list[ExperimentConfig], *, folder: Path | None = None, workers: int = 1, force: bool = False
 ) -> list[Record]:
-    """Run the experiments that have no record yet.
+    """Run the experiments that have no record yet, or one of other scenes than those at hand.
 
     Workers share the memory-mapped scenes and train on one thread each: two runs side by side beat one on two threads.
     The same processes prepare the scenes and then train, since each takes seconds to start.
@@ -39,7 +40,7 @@ def run_all(
     require(workers >= 1, f"workers must be at least 1, found {workers}")
     for place in {record_path(config, folder).parent for config in configs}:
         sweep(place)
-    todo = [c for c in configs if force or find(c, folder) is None]
+    todo = [c for c in configs if force or find_here(c, folder) is None]
     for place in (folder or results_root(), checkpoints_root()) if todo else ():
         check_writable(place)
     if force:  # a finished checkpoint would be read, not trained again

@@ -67,7 +67,8 @@ class Record:
         history: The training curve: rows of step, val_miou (%, with validation scenes) and loss terms; empty where
             nothing is trained.
         regions: Quality of superpoints and masks (see `run.region_quality`).
-        data: Fingerprint, scenes of each split, points, share of points with a 2D feature.
+        data: Fingerprint, and of real scenes by which `reading` (see `identity.of_all`), scenes of each split, points,
+            share of points with a 2D feature.
         environment: Versions, device, commit, date.
         wall_seconds: How long the run took.
         raw: The whole file.
@@ -167,6 +168,7 @@ class Record:
     def gained_by_longer(self) -> float | None:
         """What the same training with `LONGER` times the steps has more on validation, points of mIoU; None: no record.
 
+        One of other scenes, which were corrected since for example, is none of the same training.
         Experiments that differ in scoring alone share a training: what is measured on one of them holds for all.
         """
         if self.file is None or not self.history:
@@ -177,7 +179,7 @@ class Record:
             if longer is None or not longer.validation:
                 continue
             short = self if short_id is None else _find(self.config.data.dataset, short_id, folder)
-            if short is not None and short.validation:
+            if short is not None and short.validation and same_scenes(short.data, longer.data) is not False:
                 return longer.validation["miou"] - short.validation["miou"]
         return None
 
@@ -481,6 +483,21 @@ def _refuse_two(paths: Sequence[Path]) -> None:
     """Refuse two files that hold the same experiment: which of them counts cannot be known, and tables count both."""
     if len({*paths}) > 1:
         raise DataError(f"{paths[0]}: {paths[1].name} beside it is of the same experiment; delete one of them")
+
+
+def same_scenes(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool | None:
+    """Tell whether two experiments had the same scenes.
+
+    Args:
+        one: What a record has as `data`.
+        other: What another one has, or `identity.of_all` of scenes.
+
+    Returns:
+        Whether they had; None where that is not known, because versions differ in how they name real scenes.
+    """
+    if one["fingerprint"] == other["fingerprint"]:
+        return True
+    return False if one.get("reading") == other.get("reading") else None
 
 
 def find_all(configs: Iterable[ExperimentConfig], folder: Path | None = None) -> list[Record]:

@@ -1,6 +1,5 @@
 """One experiment: prepare, train, score, and write its record."""
 
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -18,17 +17,19 @@ from geoguide.benchmarks.named import shared_rooms
 from geoguide.benchmarks.scenes import skipped
 from geoguide.datasets.config import Edition
 from geoguide.errors import DataError
+from geoguide.experiments.at_hand import all_generated, find_here
 from geoguide.experiments.confusions import pack_matrices, pack_sums
 from geoguide.experiments.environment import environment
 from geoguide.experiments.peak_memory import PeakMemory
-from geoguide.experiments.records import Record, dumps, find, find_all, record_path, stored
+from geoguide.experiments.records import Record, dumps, find_all, record_path, stored
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
 from geoguide.paths import check_writable, checkpoints_root, records_advice, results_root, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import Evaluation, evaluate, evaluate_label_sets
-from geoguide.pipeline.prepare import prepare_shared, prepare_split
+from geoguide.pipeline.identity import of_all
+from geoguide.pipeline.prepare import SPLITS, prepare_shared, prepare_split, scene_sources
 from geoguide.pipeline.ranks import ALONE, Ranks
 from geoguide.pipeline.student import student_kind
 from geoguide.pipeline.train import fit
@@ -37,7 +38,7 @@ from geoguide.superpoints import superpoint_purity
 
 
 def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool = True) -> Record:
-    """The record of a config: found, or computed and written.
+    """The record of a config: found, unless it is of other scenes than those at hand, or computed and written.
 
     Args:
         config: The experiment.
@@ -47,7 +48,7 @@ def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool 
     Returns:
         The record.
     """
-    return find(config, folder) or run(config, folder=folder, progress=progress)
+    return find_here(config, folder) or run(config, folder=folder, progress=progress)
 
 
 def get_all(configs: Iterable[ExperimentConfig], edition: Edition = "small") -> list[Record]:
@@ -64,7 +65,7 @@ def get_all(configs: Iterable[ExperimentConfig], edition: Edition = "small") -> 
     if edition == "large":
         return find_all(configs)
     configs = [*configs]
-    found = [find(config) for config in configs]
+    found = [find_here(config) for config in configs]
     missing = [number for number, record in enumerate(found) if record is None]
     with tqdm(missing, "experiments without a record", disable=not missing) as bar:
         for number in bar:
@@ -134,8 +135,8 @@ def _run(config: ExperimentConfig, device: str, progress: bool, ranks: Ranks) ->
     if ranks.size > 1:
         for part, split in ((config, "train"), (config, "val"), (tested, "test")):
             prepare_shared(part, split, ranks, device=ranks.device or device, progress=progress)
-    train, val = (_scenes(data_key(config), split, device) for split in ("train", "val"))
-    test = _scenes(data_key(tested), "test", device)
+    train, val = (_scenes(config, split, device) for split in ("train", "val"))
+    test = _scenes(tested, "test", device)
     student = training = None
     if config.protocol.mode != "fusion":
         place = checkpoints_root()
@@ -220,8 +221,14 @@ def data_key(config: ExperimentConfig) -> str:
     return json.dumps(to_dict(config.training().replace(name="", seed=0, **training)), sort_keys=True)
 
 
-@lru_cache(maxsize=6)
-def _scenes(key: str, split: str, device: str) -> Sequence[PreparedScene]:
+def _scenes(config: ExperimentConfig, split: str, device: str) -> Sequence[PreparedScene]:
+    """The scenes of a split; of the last few splits they stay open as long as their files do not change."""
+    stamps = tuple(source.stamp() for source in scene_sources(config.data, split))
+    return _scenes_once(data_key(config), split, device, stamps)
+
+
+@lru_cache(maxsize=SPLITS)
+def _scenes_once(key: str, split: str, device: str, _stamps: tuple[str, ...]) -> Sequence[PreparedScene]:
     return prepare_split(from_dict(ExperimentConfig, json.loads(key)), split, device=device, progress=False)
 
 
@@ -284,9 +291,12 @@ def _data(splits: dict[str, Sequence[PreparedScene]], config: ExperimentConfig) 
     """Which scenes: how many by split, points, frames, what was skipped, and one fingerprint of all contents."""
     facts = [(s.fingerprint, len(s), *s.frames, float(s.seen.mean())) for scenes in splits.values() for s in scenes]
     prints, points, frames, lost_frames, seen = zip(*facts, strict=True)
+    named = of_all(prints)
+    if all_generated(config):
+        del named["reading"]  # their fingerprints are the same by each
     lost_scenes = [skipped(config.data, "train"), skipped(config.data, "val"), skipped(config.tested().data, "test")]
     return {
-        "fingerprint": hashlib.sha256("".join(prints).encode()).hexdigest()[:12],
+        **named,
         "scenes": {split: len(scenes) for split, scenes in splits.items()},
         "points": sum(points),
         "seen_share": round(float(np.mean(seen)), 4),

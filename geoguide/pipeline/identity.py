@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from geoguide.datasets.sources import SceneSource
 from geoguide.frozen import from_dict
 from geoguide.ops.block_digest import block_digest
 from geoguide.paths import write_text
@@ -78,6 +80,19 @@ def data_digest(*splits: Iterable[PreparedScene]) -> str:
     return settings_digest(read)
 
 
+def of_all(fingerprints: Iterable[str]) -> dict[str, Any]:
+    """Name the scenes of an experiment, as its record holds it.
+
+    Args:
+        fingerprints: Of the scenes of train, val and test, in order.
+
+    Returns:
+        `fingerprint`, twelve hex digits, and the `reading` by which scenes were fingerprinted.
+    """
+    joint = hashlib.sha256("".join(fingerprints).encode()).hexdigest()[:12]
+    return {"fingerprint": joint, "reading": READING}
+
+
 @dataclass(frozen=True)
 class Identity:
     """What a scene is known by in the cache and in records.
@@ -115,6 +130,20 @@ class Identity:
             Its identity.
         """
         return cls(scene.name, scene.provenance, scene.fingerprint)
+
+    @classmethod
+    def of_source(cls, source: SceneSource, cache: Path, load: Callable[[], Scene]) -> "Identity":
+        """Identify a scene on disk; without reading it where its files have not changed since that was noted.
+
+        Args:
+            source: The scene.
+            cache: Folder of the disk cache.
+            load: As in `noted`.
+
+        Returns:
+            The scene's identity.
+        """
+        return cls.noted(cache / "sources" / f"{source.stamp()}.json", load)
 
     @classmethod
     def noted(cls, note: Path, load: Callable[[], Scene]) -> "Identity":

@@ -97,7 +97,7 @@ class Stages:
         """Name, provenance and fingerprint; taken from a note in the cache where the scene's files have not changed."""
         if self.source is None or self._cache is None:
             return Identity.of(self.scene)
-        return Identity.noted(self._cache / "sources" / f"{self.source.stamp()}.json", lambda: self.scene)
+        return Identity.of_source(self.source, self._cache, lambda: self.scene)
 
     @functools.cached_property
     def arrays(self) -> Arrays:
