@@ -53,6 +53,24 @@ def take(handle: int, *, wait: bool = True) -> bool:
     return True
 
 
+def take_in_turn(handle: int, place: Path, does: str) -> None:
+    """Lock an open file or folder; where another process holds it, say so and wait. On a disk without locks go on.
+
+    Args:
+        handle: As in `take`.
+        place: What is held, for the message.
+        does: What the other process does, for the message.
+
+    Raises:
+        RuntimeError: See `check_begun`; else a worker would wait for the process that waits for it.
+    """
+    with contextlib.suppress(OSError):  # no locks here
+        if not take(handle, wait=False):
+            check_begun()
+            print(f"{place}: waiting for another process that {does}", file=sys.stderr)
+            take(handle)
+
+
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Generator[None]:
     """Hold a folder against every other process of this machine that asks for it here; it waits, and says so.
@@ -67,15 +85,11 @@ def alone_in(folder: Path) -> Generator[None]:
 
     Raises:
         OSError: There is no such folder, or it is not readable.
-        RuntimeError: See `check_begun`; else a worker would wait for the process that waits for it.
+        RuntimeError: As `take_in_turn`.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # no locks here
-            if not take(handle, wait=False):
-                check_begun()
-                print(f"{folder}: waiting for another process that writes here", file=sys.stderr)
-                take(handle)
+        take_in_turn(handle, folder, "writes here")
         yield
     finally:
         os.close(handle)

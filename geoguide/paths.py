@@ -260,6 +260,57 @@ def alone_beside(path: Path) -> Generator[None]:
             yield
 
 
+@contextlib.contextmanager
+def making_alone(path: Path, *, wait: bool = True) -> Generator[bool]:
+    """Hold a file's name while the file is made, so that of two processes that would make it one does.
+
+    The lock lies in a working folder beside the file, which `sweep` removes where its process was killed.
+
+    Args:
+        path: The file; missing folders above it are made.
+        wait: Whether to wait for another process that holds the name, and say so.
+
+    Yields:
+        Whether the name is held; False, without `wait` alone, where another process holds it. After waiting the file
+        may be there.
+
+    Raises:
+        WriteError: The folder cannot be made.
+        RuntimeError: As `locks.take_in_turn`.
+    """
+    folder = path.parent / f"{MAKING}{path.name}"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _hold(folder, path, wait)
+    if lock is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with contextlib.suppress(OSError):  # what cannot be removed now is swept later
+            _remove(folder)
+        os.close(lock)
+
+
+def _hold(folder: Path, path: Path, wait: bool) -> int | None:
+    """The handle of the lock in a working folder of this name; None where it is held, and not to be waited for."""
+    while True:  # again where whoever held the lock, or a sweep, removed it in between
+        with contextlib.suppress(FileNotFoundError):
+            folder.mkdir(exist_ok=True)
+            lock, held = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600), True
+            if wait:
+                locks.take_in_turn(lock, path, "makes it")
+            else:
+                with contextlib.suppress(OSError):  # no locks here
+                    held = locks.take(lock, wait=False)
+            if held and (folder / LOCK).exists() and os.path.samestat(os.fstat(lock), os.stat(folder / LOCK)):
+                return lock
+            os.close(lock)
+            if not held:
+                return None
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file as `replacing` does.
 

@@ -21,12 +21,12 @@ from test_resume import Training
 from geoguide import paths
 from geoguide.cli import main
 from geoguide.errors import DataError
-from geoguide.experiments import records
+from geoguide.experiments import pools, records
 from geoguide.model import load
 from geoguide.own_scan import Segmentation, write_labelled
 from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.pipeline.prepare import prepare, scene_sources
+from geoguide.pipeline.prepare import prepare, prepare_split, scene_sources
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
@@ -234,6 +234,68 @@ def test_two_that_make_the_same_rooms(tmp_path: Path) -> None:
     alone = make_mini_scannet(tmp_path / "alone", rooms=(2, 0, 0), config=SMALL, workers=1, progress=False)
     assert tree(tmp_path / "both") == tree(alone)
     assert {(tmp_path / f"saw-{n}").read_bytes() for n in range(2)} == {(alone / "manifest.json").read_bytes()}
+
+
+def make_file(path: Path, number: int) -> None:
+    """What takes a while is done by one process: the other finds it done."""
+    with paths.making_alone(path) as held:
+        assert held
+        if not path.is_file():
+            time.sleep(0.3)
+            (path.parent / f"made-by-{number}").touch()
+            path.touch()
+
+
+def test_two_that_would_make_the_same_file(tmp_path: Path) -> None:
+    at_once(make_file, tmp_path / "file")
+    assert (tmp_path / "file").is_file() and len([*tmp_path.iterdir()]) == 2  # it, and who made it
+
+
+def hold_the_name(path: Path) -> None:
+    with paths.making_alone(path):
+        (path.parent / "held").touch()
+        time.sleep(60)
+
+
+def test_what_is_in_work_is_left_alone_and_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    process = spawn.Process(target=hold_the_name, args=(tmp_path / "file",))
+    process.start()
+    while not (tmp_path / "held").is_file():
+        time.sleep(0.01)
+    paths.sweep(tmp_path)
+    with paths.making_alone(tmp_path / "file", wait=False) as held:
+        assert not held
+    process.kill()
+    process.join()
+    with paths.making_alone(tmp_path / "file") as held:
+        assert held
+    assert [path.name for path in tmp_path.iterdir()] == ["held"]
+
+
+def test_two_that_replicate_share_the_rows(tiny: ExperimentConfig, data_home: Path, tmp_path: Path) -> None:
+    """Each row was computed by both."""
+    rows = [
+        tiny.replace(seed=seed, train__steps=20, train__evaluate_every=10, backbone__name="descriptors")
+        for seed in range(3)
+    ]
+    prepare_split(rows[0], "train", progress=False)
+    at_once(run_counted, rows, tmp_path)
+    made = [path.read_text().split() for path in tmp_path.glob("ran-*")]
+    assert sorted(seed for seeds in made for seed in seeds) == ["0", "1", "2"]
+    assert len(records.read_all(tmp_path)) == 3 and not [*tmp_path.rglob(".making-*")]
+
+
+def run_counted(rows: list[ExperimentConfig], folder: Path, number: int) -> None:
+    """Replicate, and note the seeds of the rows that this process ran."""
+    ran, run = [], pools.run
+
+    def counted(config: ExperimentConfig, **how: object) -> records.Record:
+        ran.append(str(config.seed))
+        return run(config, **how)
+
+    pools.run = counted
+    assert len(pools.run_all(rows, folder=folder)) == len(rows)
+    (folder / f"ran-{number}").write_text(" ".join(ran))
 
 
 def write_scans(out: Path, number: int) -> None:

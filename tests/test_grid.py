@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from geoguide import locks
 from geoguide.cli import main
 from geoguide.errors import DataError
 from geoguide.experiments import grid, needs, records
@@ -306,6 +307,28 @@ def test_two_cores_make_the_records_of_one_process_and_a_kill_loses_nothing(
     table = Path(grid.read_plan(plan)["table"]).read_text().splitlines()
     assert len(table) == 1 + len(rows)
     assert "Nothing to be done" in finish(call(plan, "--cores", "1"))
+
+
+@snakemake
+def test_of_two_runs_at_once_the_second_waits_and_makes_nothing_again(rows, results: Path, tmp_path: Path) -> None:
+    """It removed the records that the first had made meanwhile, and made them again."""
+    plans = [tmp_path / name / "tiny.json" for name in ("one", "two")]
+    for plan in plans:
+        grid.write_plan(plan, rows)
+        stamped(grid.read_plan(plan))
+    results.mkdir()
+    folder = os.open(results, os.O_RDONLY)
+    assert locks.take(folder)  # as another run holds it
+    both = [call(plan, "--cores", "1", "--nolock") for plan in plans]
+    assert not [*results.rglob("*.json")]
+    try:
+        assert "This was a dry-run" in finish(call(plans[0], "--cores", "1", "--nolock", "-n"))  # to look needs no wait
+    finally:
+        os.close(folder)
+    said = [finish(process) for process in both]
+    assert any("waiting for another run of Snakemake into this folder" in text for text in said)
+    assert sorted(text.count("rule record:") for text in said) == [0, 2], said
+    assert len(records.read_all()) == 2 and not [*results.rglob(".making-*")]
 
 
 @snakemake

@@ -31,7 +31,7 @@ from geoguide.experiments.at_hand import all_generated, find_here
 from geoguide.experiments.needs import measured, preparation, resources
 from geoguide.experiments.pools import prepare_data
 from geoguide.experiments.records import Record, find_all, frame, record_path, stored
-from geoguide.experiments.run import data_key, run
+from geoguide.experiments.run import data_key, get
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.ops.devices import take_gpu
 from geoguide.paths import PACKAGE, cache_root, clone, results_root, runs_root, sweep, write_text
@@ -241,7 +241,7 @@ def run_row(held: dict[str, Any], row: str) -> Record:
     sweep(record_path(config, folder).parent)
     torch.set_num_threads(1)
     take_gpu(int(row, 16))
-    return find_here(config, folder) or run(config, folder=folder, progress=False)
+    return get(config, folder=folder, progress=False)
 
 
 def write_table(held: dict[str, Any]) -> int:
@@ -267,9 +267,8 @@ def write_table(held: dict[str, Any]) -> int:
 def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, passed: Sequence[str]) -> list[Record]:
     """Write the plan of some experiments and let Snakemake carry it out.
 
-    Snakemake's own lock, which a killed run leaves behind, is not used. Two runs of the same rows at once are not safe:
-    Snakemake removes the output of a job that it starts or that failed, and so a record that the other run just made.
-    What ends this process ends Snakemake and the jobs on this machine too.
+    Snakemake's own lock, which a killed run leaves behind, is not used: of two runs into one folder of records the
+    second waits (see `grid.smk`). What ends this process ends Snakemake and the jobs on this machine too.
 
     Args:
         path: Where the plan is written; Snakemake keeps its notes beside it.

@@ -4,12 +4,15 @@
 #   snakemake -s workflow/Snakefile --cores 2 --config replicate="--profile quick"
 # asks for it in the words of `geoguide replicate`. Snakemake may live in another environment than the package:
 # --config geoguide=... is how jobs call the package, by default the command on the path.
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 GEOGUIDE = config.get("geoguide", "geoguide")
@@ -33,6 +36,18 @@ else:
         subprocess.run(ask, check=True, stdout=subprocess.DEVNULL)
 
 PLANNED = json.loads(PLAN.read_text())
+# Snakemake removes the output of a job that it starts, and so a record that another run just made: of two runs into one
+# folder the second waits. The lock is gone with this process, however it ends; on disks without locks there is none.
+LOOKING = any(re.fullmatch("-[a-z]*n[a-z]*|--dry-?run", word) for word in sys.argv)
+if workflow.is_main_process and not LOOKING:
+    os.makedirs(PLANNED["results"], exist_ok=True)
+    LOCKED = os.open(PLANNED["results"], os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        try:
+            fcntl.flock(LOCKED, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{PLANNED['results']}: waiting for another run of Snakemake into this folder", file=sys.stderr)
+            fcntl.flock(LOCKED, fcntl.LOCK_EX)
 ROWS, SCENES, DATA = PLANNED["rows"], PLANNED["scenes"], PLANNED["data"]
 # Local: on folders that every machine sees, and never copied to a storage that a profile names (Kubernetes needs one).
 RECORDS, TABLE = [local(row["record"]) for row in ROWS.values()], local(PLANNED["table"])

@@ -7,7 +7,7 @@ from tqdm import tqdm
 from geoguide.errors import require
 from geoguide.experiments.at_hand import find_here
 from geoguide.experiments.records import Record, find_all, record_path
-from geoguide.experiments.run import data_key, run
+from geoguide.experiments.run import data_key, making_row, run
 from geoguide.ops.workers import worker_pool
 from geoguide.paths import check_writable, checkpoints_root, results_root, sweep
 from geoguide.pipeline.config import ExperimentConfig
@@ -22,6 +22,8 @@ def run_all(
 
     Workers share the memory-mapped scenes and train on one thread each: two runs side by side beat one on two threads.
     The same processes prepare the scenes and then train, since each takes seconds to start.
+    Rows that another process computes meanwhile (another `replicate`, on this machine) are left to it, and waited for
+    in the end.
     Where there are several GPUs, each worker has one of them: a training fits one GPU, and rows need no other's result.
 
     Args:
@@ -51,13 +53,21 @@ def run_all(
             different = {data_key(config): config for config in todo}.values()
             prepare_by(pool, [part for config in different for part in _splits(config)])
             side_by_side = todo if len(todo) > 1 else []
-            jobs = [pool.submit(run, config, folder=folder, progress=False) for config in side_by_side]
-            for job in tqdm(jobs, "runs", disable=not jobs):
-                job.result()
-        todo = [] if side_by_side else todo
-    for config in tqdm(todo, "runs", disable=not todo):  # one worker prepares for each row what that lacks, so that the
-        run(config, folder=folder, progress=False)  # first records are there soon; one row has all threads
+            jobs = [pool.submit(_make, config, folder, force, wait=False) for config in side_by_side]
+            made = [job.result() for job in tqdm(jobs, "runs", disable=not jobs)]
+        todo = [config for config, its in zip(todo, made, strict=True) if not its] if side_by_side else todo
+    for wait in (False, True):  # one worker prepares for each row what that lacks, so that the first records are there
+        rows = tqdm(todo, "runs", disable=not todo)  # soon; one row has all threads
+        todo = [config for config in rows if not _make(config, folder, force, wait=wait)]
     return find_all(configs, folder)
+
+
+def _make(config: ExperimentConfig, folder: Path | None, force: bool, *, wait: bool) -> bool:
+    """Make the record of a row, unless it is there by now; False, without `wait`, where another process makes it."""
+    with making_row(config, folder, wait=wait) as held:
+        if held and (force or find_here(config, folder) is None):
+            run(config, folder=folder, progress=False)
+        return held
 
 
 def prepare_data(config: ExperimentConfig, workers: int, device: str = "auto") -> None:

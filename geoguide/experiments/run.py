@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from geoguide.experiments.records import Record, dumps, find_all, record_path, s
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.instances.quality import mask_quality
 from geoguide.labels import load_label_set
-from geoguide.paths import check_writable, checkpoints_root, records_advice, results_root, write_text
+from geoguide.paths import check_writable, checkpoints_root, making_alone, records_advice, results_root, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import Evaluation, evaluate, evaluate_label_sets
 from geoguide.pipeline.identity import of_all
@@ -40,6 +41,8 @@ from geoguide.superpoints import superpoint_purity
 def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool = True) -> Record:
     """The record of a config: found, unless it is of other scenes than those at hand, or computed and written.
 
+    Another process that computes it is waited for.
+
     Args:
         config: The experiment.
         folder: Of the records; None for `paths.results_root()`.
@@ -48,7 +51,27 @@ def get(config: ExperimentConfig, *, folder: Path | None = None, progress: bool 
     Returns:
         The record.
     """
-    return find_here(config, folder) or run(config, folder=folder, progress=progress)
+    found = find_here(config, folder)
+    if found is not None:
+        return found
+    with making_row(config, folder):
+        return find_here(config, folder) or run(config, folder=folder, progress=progress)
+
+
+def making_row(
+    config: ExperimentConfig, folder: Path | None = None, *, wait: bool = True
+) -> AbstractContextManager[bool]:
+    """Hold an experiment while its record is made (see `paths.making_alone`), whatever its row is called.
+
+    Args:
+        config: The experiment.
+        folder: Of the records; None for `paths.results_root()`.
+        wait: Whether to wait for another process that makes it.
+
+    Returns:
+        A context, which says whether the experiment is held.
+    """
+    return making_alone(record_path(config, folder).with_name(config_hash(config)), wait=wait)
 
 
 def get_all(configs: Iterable[ExperimentConfig], edition: Edition = "small") -> list[Record]:
