@@ -1,5 +1,7 @@
 """`geoguide data check`: hand-made folders of every layout, whole and damaged; what it prints is what is on disk."""
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import test_scannet as scannet
 import torch
 from PIL import Image
 from rights import without_rights
+from simple_room import PERFECT, simple_room, write_flat
 from tiny_nuscenes import write_dataset
 
 from geoguide.benchmarks.scenes import known_layouts
@@ -18,8 +21,10 @@ from geoguide.datasets.check.folder import check_folder, identify
 from geoguide.datasets.check.report import Report, check_scene
 from geoguide.errors import DataError
 from geoguide.scene import Scene
+from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.houses.make import make_mini_matterport3d
 from geoguide.worlds.rooms.make import make_mini_scannet
+from geoguide.worlds.rooms.scan import scan_room
 from geoguide.worlds.streets.make import make_mini_nuscenes
 
 scene_folder, house = scannet.scene_folder, matterport.house  # fixtures of the readers' own tests
@@ -353,3 +358,83 @@ def test_what_may_not_be_read_is_a_problem_that_names_it(scene_folder: Path, cap
         code, out = checked(scene_folder.parents[1], capsys)
     problems = [line for line in out.splitlines() if "ermission denied" in line]
     assert code == 1 and problems and all(line.startswith(f"  problem: {path}") for line in problems)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds one recording of a generated room, twelve frames."""
+    sensor = SensorConfig(frames=12, image_size=(60, 80), focal=72.0, **PERFECT)
+    root = tmp_path_factory.mktemp("recorded")
+    write_flat(root / "office", scan_room(simple_room(), 1, sensor), sensor)
+    return root
+
+
+def copied(recorded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recorded / "office", tmp_path / "office"))
+
+
+def test_recordings_of_ones_own(recorded: Path, capsys):
+    for root in (recorded, recorded / "office"):
+        assert names(root) == ["RGB-D recordings of one's own"]
+        code, out = checked(root, capsys)
+        assert code == 0 and "problem:" not in out and "1 scenes, 0 problems" in out
+        assert "RGB-D recordings: 1 of 1 scenes readable (real), about " in out and " and 12 frames" in out
+        assert "can be run: geoguide segment <recording> --labels" in out
+
+
+def test_every_file_of_a_recording_that_is_missing_or_broken_is_named(recorded: Path, tmp_path: Path, capsys):
+    folder = copied(recorded, tmp_path)
+    depths, colors, poses = (sorted(folder.glob(f"*.{kind}.*")) for kind in ("depth", "color", "pose"))
+    depths[1].unlink()
+    depths[2].write_bytes(depths[2].read_bytes()[:40])
+    depths[3].write_bytes(b"")
+    Image.fromarray(np.ones((30, 40), np.uint16)).save(depths[4])
+    colors[5].write_bytes(b"no image")
+    poses[6].unlink()
+    poses[7].write_text("1 0 0\n")
+    (folder / "camera-intrinsics.txt").write_text("70 0 40\n0 -70 30\n0 0 1\n")
+    code, out = checked(tmp_path, capsys)
+    said = [line for line in out.split("\n") if "problem:" in line]
+    expected = [*depths[1:5], colors[5], poses[6], poses[7], folder / "camera-intrinsics.txt"]
+    assert code == 1 and len(said) == len(expected)
+    for path in expected:
+        assert sum(f"problem: {path}" in line for line in said) == 1, path
+    assert "0 of 1 scenes readable" in out and "can be run: nothing yet" in out
+
+
+def moved(folder: Path, by: float) -> None:
+    path = sorted(folder.glob("*.pose.txt"))[5]
+    pose = np.loadtxt(path)
+    pose[0, 3] += by
+    np.savetxt(path, pose)
+
+
+def in_other_units(folder: Path) -> None:
+    for path in folder.glob("*.depth.png"):
+        Image.fromarray((np.asarray(Image.open(path)).astype(np.uint16) * 5).astype(np.uint16)).save(path)
+
+
+def lose(folder: Path, count: int) -> None:
+    for path in sorted(folder.glob("*.pose.txt"))[:count]:
+        np.savetxt(path, np.full((4, 4), np.inf))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: moved(folder, 500), "office: the pose of frame frame-000005 at .* lies .* m from the others"),
+        (lambda folder: moved(folder, 25), "office: cameras that share no point with any other.* frame-000005 at"),
+        (in_other_units, "office: .*Give --depth-scale"),
+        (lambda folder: lose(folder, 12), "office: .*needs views with a finite pose"),
+        (lambda folder: lose(folder, 1), "office: pose of frame frame-000000 is lost"),
+        (
+            lambda folder: (folder / "camera-intrinsics.txt").write_text("72 0 400\n0 72 30\n0 0 1\n"),
+            "depth.png: image is .* but the intrinsics in camera-intrinsics.txt hold for",
+        ),
+        (lambda folder: [path.unlink() for path in folder.glob("*.pose.txt")], "frame-000011.pose.txt: pose not found"),
+    ],
+)
+def test_recordings_that_contradict_themselves(damage, message: str, recorded: Path, tmp_path: Path, capsys):
+    damage(copied(recorded, tmp_path))
+    code, out = checked(tmp_path, capsys)
+    assert code == 1 and re.search(f"problem: .*{message}", out), out

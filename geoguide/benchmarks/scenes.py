@@ -12,7 +12,7 @@ from geoguide.benchmarks import benchmark_of, benchmarks
 from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.named import named_splits, shared_rooms, shown
 from geoguide.datasets import openscene_layout
-from geoguide.datasets.check.folder import OPENSCENE, Kind
+from geoguide.datasets.check.folder import OPENSCENE, RECORDINGS, Kind
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.files import need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures
@@ -25,9 +25,9 @@ def known_layouts() -> tuple[Kind, ...]:
     """The layouts that a dataset folder may have.
 
     Returns:
-        Each benchmark's official one, then OpenScene's.
+        Each benchmark's official one, OpenScene's, then recordings of one's own.
     """
-    return (*(benchmark.kind for benchmark in benchmarks()), OPENSCENE)
+    return (*(benchmark.kind for benchmark in benchmarks()), OPENSCENE, RECORDINGS)
 
 
 def list_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:

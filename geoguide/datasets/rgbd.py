@@ -7,6 +7,7 @@ Two layouts are read: `frame-N.color.jpg`, `frame-N.depth.png`, `frame-N.pose.tx
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -26,6 +27,7 @@ from geoguide.scene import Scene, View
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy")
 HEIGHTS = (0.3, 3.0)  # metres above the ground, at which people, and robots, hold cameras
+MAX_DEPTH = 5.0  # metres; depth cameras' readings beyond are poor
 WHITE_FRAMES = 8  # images that tell what is white; a single one may be dark
 UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: horizontal surfaces are looked for in narrowing cones
 
@@ -36,7 +38,7 @@ def load_rgbd(
     voxel: float = 0.03,
     frame_skip: int = 1,
     up: str = "auto",
-    max_depth: float = 5.0,
+    max_depth: float = MAX_DEPTH,
     depth_scale: float | None = None,
     unit: str = "m",
     image_size: tuple[int, int] | None = None,
@@ -132,8 +134,8 @@ def _read_views(
     """The views, and what speaks against the intrinsics by their principal point alone, if anything does."""
     if frame_skip < 1 or (depth_scale is not None and not depth_scale > 0):
         raise InputError(f"frame_skip and depth_scale must be positive, found {frame_skip} and {depth_scale}")
-    frames, camera = _find_frames(folder)
-    frames = frames[::frame_skip]
+    listing, camera = list_frames(folder)
+    frames = [(name, color, depth_file(depth), pose) for name, color, depth, pose in listing][::frame_skip]
     doubt, files = None, [frame[1:3] for frame in frames]
     try:
         intrinsics, size = common_camera(files, camera, image_size)
@@ -281,8 +283,50 @@ def _turned(view: View, turn: np.ndarray) -> View:
     return dataclasses.replace(view, cam_to_world=motion @ view.cam_to_world)
 
 
-def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path]:
-    """Name, colour, depth and pose file of each frame, in frame order, and the intrinsics file, of either layout."""
+class FrameFiles(NamedTuple):
+    """Where the files of one frame lie.
+
+    Attributes:
+        name: Its name in the recording.
+        color: The colour image, which is there.
+        depth: The path of the depth image without its suffix (see `depth_file`).
+        pose: The pose file.
+    """
+
+    name: str
+    color: Path
+    depth: Path
+    pose: Path
+
+
+def is_rgbd(folder: Path) -> bool:
+    """Tell whether a folder has one of the two layouts, by its names alone.
+
+    Args:
+        folder: Any folder.
+
+    Returns:
+        Whether it holds colour images of frames, and depth images or poses or intrinsics beside them.
+    """
+    flat = listed(folder, "*.color.*", COLOR_SUFFIXES)
+    if flat:
+        beside = ("*.depth.*", "*.pose.txt", "camera-intrinsics.txt")
+        return any(listed(folder, pattern) for pattern in beside)
+    return (folder / "color").is_dir() and any((folder / name).is_dir() for name in ("depth", "pose"))
+
+
+def list_frames(folder: Path) -> tuple[list[FrameFiles], Path]:
+    """List the frames of a recording by their colour images.
+
+    Args:
+        folder: The folder, in either layout.
+
+    Returns:
+        The frames, in frame order, and the intrinsics file. Of their files only the colour images need be there.
+
+    Raises:
+        DataError: There is no frame, two of one name, or both layouts.
+    """
     flat = listed(folder, "*.color.*", COLOR_SUFFIXES)
     if flat and (folder / "color").is_dir():
         raise DataError(f"{folder}: mixed layouts, holds both {flat[0].name} and color/")
@@ -301,21 +345,31 @@ def _find_frames(folder: Path) -> tuple[list[tuple[str, Path, Path, Path]], Path
     else:
         places = [(folder / "depth" / stem, folder / "pose" / f"{stem}.txt") for stem in stems]
         camera = folder / "intrinsic" / "intrinsic_depth.txt"
-    depths, poses = [_depth_file(depth) for depth, _ in places], [pose for _, pose in places]
-    return list(zip(stems, colors, depths, poses, strict=True)), camera
+    found = zip(stems, colors, places, strict=True)
+    return [FrameFiles(stem, color, depth, pose) for stem, color, (depth, pose) in found], camera
 
 
 def _without_color(folder: Path) -> tuple[str, ...]:
     """A sentence where depth images have no colour image beside them: they are no frames."""
     depths = listed(folder, "*.depth.*", DEPTH_SUFFIXES) or listed(folder / "depth", suffixes=DEPTH_SUFFIXES)
-    frames = {name for name, *_ in _find_frames(folder)[0]}
+    frames = {frame.name for frame in list_frames(folder)[0]}
     alone = [name for path in depths if (name := path.stem.removesuffix(".depth")) not in frames]
     first = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
     return (f"{len(alone)} depth images have no colour image and are left out: {first}",) if alone else ()
 
 
-def _depth_file(place: Path) -> Path:
-    """The depth image of a frame, png or npy; `place` is its path without the suffix."""
+def depth_file(place: Path) -> Path:
+    """Find the depth image of a frame, png or npy.
+
+    Args:
+        place: Its path without the suffix.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: There is none, or one of each kind.
+    """
     array, image = place.with_name(f"{place.name}.npy"), place.with_name(f"{place.name}.png")
     if array.is_file() and image.is_file():
         raise DataError(f"{array}: a second depth image of the same frame, beside {image.name}")

@@ -1,7 +1,7 @@
 """`geoguide data check`: which layouts a folder holds, what of them is complete, missing or broken, and what can run.
 
-Which layouts are known is the caller's to say: each benchmark has its official one (`geoguide.benchmarks`), and
-`OPENSCENE` is what OpenScene published of all of them.
+Which layouts are known is the caller's to say: each benchmark has its official one (`geoguide.benchmarks`), `OPENSCENE`
+is what OpenScene published of all of them, and `RECORDINGS` are what a camera of one's own recorded.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from geoguide.datasets.check.openscene import check_openscene, is_openscene
 from geoguide.datasets.check.report import Report
+from geoguide.datasets.check.rgbd import check_recordings, is_recordings
 from geoguide.datasets.formats.files import need_folder
 from geoguide.errors import DataError
 
@@ -29,6 +30,7 @@ class Kind:
     check: Callable[[Path, Report], None]
 
 
+RECORDINGS = Kind("RGB-D recordings of one's own", is_recordings, check_recordings)
 OPENSCENE = Kind("OpenScene's published layout", is_openscene, check_openscene)
 
 

@@ -269,12 +269,27 @@ def common_camera(
     if not off_centre:
         check_fits(intrinsics, size, first_depth, path)
     for color, depth in frames:
-        depth_size = read_image_size(depth)
-        if depth_size != size:
-            expected = f"the frames before and {path.name} are for {list(size)}"
-            raise DataError(f"{depth}: image is {list(depth_size)} (H, W), but {expected}")
-        check_shape(read_image_size(color), size, color)
+        check_alike(color, depth, size, path)
     return at_size(intrinsics, size, new_size)
+
+
+def check_alike(color: Path, depth: Path, size: Size, camera: Path) -> None:
+    """Check that the images of a frame are for the camera that all frames share, by their headers.
+
+    Args:
+        color: The colour image, which need only have the depth images' shape.
+        depth: The depth image.
+        size: (H, W) of the first depth image.
+        camera: The file of the depth images' camera matrix, for the message.
+
+    Raises:
+        DataError: An image is missing or broken, or of another size or shape.
+    """
+    depth_size = read_image_size(depth)
+    if depth_size != size:
+        expected = f"the frames before and {camera.name} are for {list(size)}"
+        raise DataError(f"{depth}: image is {list(depth_size)} (H, W), but {expected}")
+    check_shape(read_image_size(color), size, color)
 
 
 def read_image_size(path: str | Path) -> Size:
