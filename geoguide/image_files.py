@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -32,13 +33,35 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     if path.suffix == ".npy" and path.is_file():
-        try:
-            return np.load(path, allow_pickle=False)
-        except NUMPY_DAMAGES as error:
-            pass_on_shortage(error, path)
-            raise DataError(f"{path}: not a readable npy file, truncated? ({error})") from None
+        return _array(path)
     with _opened(path) as image:
         return np.asarray(image)
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """Open an array on disk, of whose type and shape the header alone is read.
+
+    Args:
+        path: An .npy file.
+
+    Returns:
+        The array, memory-mapped.
+
+    Raises:
+        DataError: The file is truncated, or no array of numbers.
+    """
+    return _array(path, "r")
+
+
+def _array(path: Path, mapped: Literal["r"] | None = None) -> np.ndarray:
+    try:
+        found = np.load(path, mmap_mode=mapped, allow_pickle=False)
+    except NUMPY_DAMAGES as error:
+        pass_on_shortage(error, path)
+        raise DataError(f"{path}: not a readable npy file, truncated? ({error})") from None
+    if not isinstance(found, np.ndarray):
+        raise DataError(f"{path}: not a readable npy file, but an archive")
+    return found
 
 
 def is_deep(path: str | Path | None) -> bool:

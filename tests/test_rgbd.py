@@ -186,6 +186,44 @@ def double(path: Path) -> None:
     path.write_bytes(b"whatever")
 
 
+def test_pixels_of_depth_are_read_for_the_check_the_bounds_and_the_volume_alone(
+    frames: list, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Sizes and types come from headers; intrinsics in doubt need no reading of their own."""
+    for path in sorted(folder.glob("*.depth.png")):
+        np.save(path.with_suffix(".npy"), np.asarray(Image.open(path)).astype(np.float32) / 1000)
+        path.unlink()
+    read: list[Path] = []
+    load = np.load
+
+    def counted(path: Path, mmap_mode: str | None = None, **how: object) -> np.ndarray:
+        read.extend([] if mmap_mode else [Path(path)])
+        return load(path, mmap_mode=mmap_mode, **how)
+
+    monkeypatch.setattr(np, "load", counted)
+    load_views(folder)
+    assert read == []
+    matrix = SENSOR.intrinsics.copy()
+    matrix[:2, 2] += (12, 9)  # off the middle by more than a tenth, and no crop: the frames decide
+    np.savetxt(folder / "camera-intrinsics.txt", matrix)
+    with pytest.raises(DataError, match="but the intrinsics in camera-intrinsics.txt hold for"):
+        load_rgbd(folder, voxel=VOXEL)
+    assert 0 < len(read) == len({*read}) <= SENSOR.frames
+    read.clear()
+    np.savetxt(folder / "camera-intrinsics.txt", SENSOR.intrinsics)
+    scene = load_rgbd(folder, voxel=VOXEL)
+    assert max(read.count(path) for path in read) <= 3 and len(scene.views) == SENSOR.frames
+
+
+def test_an_archive_is_no_depth_image(folder: Path):
+    path = sorted(folder.glob("*.depth.png"))[0]
+    np.savez(path.with_suffix(".npz"), np.zeros((60, 80), np.uint16))
+    path.with_suffix(".npz").rename(path.with_suffix(".npy"))
+    path.unlink()
+    with pytest.raises(DataError, match=r"depth.npy: not a readable npy file, but an archive"):
+        load_views(folder)
+
+
 def test_bad_arguments(folder: Path):
     with pytest.raises(DataError, match=r"nowhere: RGB-D folder not found"):
         load_rgbd(folder / "nowhere")

@@ -163,13 +163,14 @@ def depth_agreement(views: Sequence[View]) -> Agreement:
     return _agreement(_recording(views))
 
 
-def check_depth(views: Sequence[View], where: str, max_depth: float) -> tuple[str, ...]:
+def check_depth(views: Sequence[View], where: str, max_depth: float, doubt: DataError | None = None) -> tuple[str, ...]:
     """Refuse a recording whose depth images contradict one another; say what else is unusual about its depth.
 
     Args:
         views: The views, in the order of the recording.
         where: The file or folder of the recording, for the message.
         max_depth: Metres beyond which readings are not used.
+        doubt: What speaks against the intrinsics: raised unless the frames agree.
 
     Returns:
         Sentences for `Scene.as_read`; none where the frames agree and nothing is unusual.
@@ -182,6 +183,8 @@ def check_depth(views: Sequence[View], where: str, max_depth: float) -> tuple[st
         return ()
     recording = _recording(views)
     found = _agreement(recording)
+    if doubt is not None and not found.confirmed:
+        raise doubt
     said = _odd_frames(recording)
     if found.confirmed:
         return said + _depth_as_read(recording.readings, views[0].depth_scale, where, max_depth)
@@ -189,8 +192,8 @@ def check_depth(views: Sequence[View], where: str, max_depth: float) -> tuple[st
     if cause is not None or found.contradicted:
         raise DataError(f"{where}: {_contradiction(found)}; {cause or '; '.join((*said, _ANY_CAUSE))}")
     if found.known:
-        doubt = f"the frames' depth agrees by {found.share:.2f} only (usual: 0.97 and more)"
-        sentence = f"{doubt}: poses, intrinsics or depth unit may be slightly wrong"
+        share = f"the frames' depth agrees by {found.share:.2f} only (usual: 0.97 and more)"
+        sentence = f"{share}: poses, intrinsics or depth unit may be slightly wrong"
     else:
         overlap = f"{found.pairs} of {found.tried} pairs of frames overlap, {FEWEST} are needed"
         sentence = f"whether poses, intrinsics and depth fit together could not be checked: {overlap}"

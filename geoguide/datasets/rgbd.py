@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from geoguide.datasets.depth_agreement import check_depth, depth_agreement
+from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import listed, need_file, need_folder
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
 from geoguide.datasets.upright import AXES, up_as_read
 from geoguide.errors import DataError, InputError
-from geoguide.image_files import is_deep, read_deep, read_image, white_of
+from geoguide.image_files import is_deep, map_npy, read_deep, white_of
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import distances, named_rows, stray_rows
 from geoguide.scene import Scene, View
@@ -78,7 +78,7 @@ def load_rgbd(
     _check_strays(views, METRES[unit], folder)
     views, grey = _with_white(views)
     views, shift = _placed(views, METRES[unit])
-    as_read = _without_color(folder) + grey + frames_as_read(views) + _checked_depth(views, folder, max_depth, doubt)
+    as_read = _without_color(folder) + grey + frames_as_read(views) + check_depth(views, str(folder), max_depth, doubt)
     try:
         vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
     except InputError as error:
@@ -154,7 +154,7 @@ def _read_views(
 
 def _usual_scale(depth: Path) -> float:
     """Units a metre of a depth file, by its type; a recording may hold both."""
-    return 1.0 if depth.suffix == ".npy" and read_image(depth).dtype.kind == "f" else 1000.0
+    return 1.0 if depth.suffix == ".npy" and map_npy(depth).dtype.kind == "f" else 1000.0
 
 
 def _with_white(views: tuple[View, ...]) -> tuple[tuple[View, ...], tuple[str, ...]]:
@@ -189,13 +189,6 @@ def _placed(views: tuple[View, ...], metres: float) -> tuple[tuple[View, ...], n
     for pose in poses:
         pose[:3, 3] = pose[:3, 3] * metres - shift  # a lost pose stays lost
     return tuple(dataclasses.replace(view, cam_to_world=pose) for view, pose in zip(views, poses, strict=True)), shift
-
-
-def _checked_depth(views: tuple[View, ...], folder: Path, max_depth: float, doubt: DataError | None) -> tuple[str, ...]:
-    """What `check_depth` says; intrinsics in doubt are accepted only where the depth of the frames speaks for them."""
-    if doubt is not None and not depth_agreement(views).confirmed:
-        raise doubt
-    return check_depth(views, str(folder), max_depth)
 
 
 def _placed_as_read(unit: str, shift: np.ndarray) -> tuple[str, ...]:

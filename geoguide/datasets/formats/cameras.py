@@ -14,7 +14,7 @@ from PIL import Image
 
 from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
 from geoguide.errors import DataError, pass_on_shortage
-from geoguide.image_files import read_image
+from geoguide.image_files import map_npy
 from geoguide.ops.arrays import image_size
 from geoguide.ops.cameras import camera_fault, pose_fault
 from geoguide.scene import View, is_lost
@@ -306,7 +306,7 @@ def read_image_size(path: str | Path) -> Size:
     """
     path = need_file(path, "image")
     if path.suffix == ".npy":
-        shape = read_image(path).shape
+        shape = map_npy(path).shape
         if len(shape) < 2 or 0 in shape:
             raise DataError(f"{path}: expected an image [H, W], found an array {list(shape)}")
         return shape[0], shape[1]
