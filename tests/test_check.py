@@ -19,7 +19,12 @@ from tiny_nuscenes import write_dataset
 from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder, identify
 from geoguide.datasets.check.report import Report, check_scene
+from geoguide.datasets.config import DataConfig
+from geoguide.datasets.rgbd import load_rgbd
+from geoguide.datasets.scannet import load_scene
 from geoguide.errors import DataError
+from geoguide.experiments import run
+from geoguide.pipeline.config import ExperimentConfig
 from geoguide.scene import Scene
 from geoguide.worlds.camera import SensorConfig
 from geoguide.worlds.houses.make import make_mini_matterport3d
@@ -380,6 +385,18 @@ def test_recordings_of_ones_own(recorded: Path, capsys):
         assert code == 0 and "problem:" not in out and "1 scenes, 0 problems" in out
         assert "RGB-D recordings: 1 of 1 scenes readable (real), about " in out and " and 12 frames" in out
         assert "can be run: geoguide segment <recording> --labels" in out
+
+
+def test_folders_may_be_given_by_dots(recorded: Path, scene_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """Scenes and their files are called as the folder, and `.` has no name."""
+    monkeypatch.chdir(recorded / "office")
+    assert load_rgbd(".").name == load_rgbd("../office/../office").name == "office"
+    assert f"{recorded / 'office'}: RGB-D recordings" in checked(Path("."), capsys)[1]
+    for place, dots in ((scene_folder, "."), (scene_folder / "color", "..")):
+        monkeypatch.chdir(place)
+        assert names(Path(dots)) == ["ScanNet v2"] and load_scene(dots).name == scene_folder.name
+    portable = run.portable(ExperimentConfig(data=DataConfig("scannet", root=".", features="f")))
+    assert portable.data.root == "color"
 
 
 def test_every_file_of_a_recording_that_is_missing_or_broken_is_named(recorded: Path, tmp_path: Path, capsys):

@@ -215,9 +215,7 @@ def load_scan(folder: str | Path) -> Scene:
     mesh = _mesh(folder).name
     told = f"a ScanNet scene: the vertices of its official mesh {mesh} are taken, nothing is reconstructed"
     said = (told, *scene.as_read, *frames_as_read(views))
-    return replace(
-        scene, name=Path(os.path.abspath(folder)).name, views=views, provenance=provenance_of(folder), as_read=said
-    )
+    return replace(scene, name=folder.name, views=views, provenance=provenance_of(folder), as_read=said)
 
 
 def load_annotation_superpoints(folder: str | Path) -> np.ndarray:

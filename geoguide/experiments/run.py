@@ -1,6 +1,7 @@
 """One experiment: prepare, train, score, and write its record."""
 
 import json
+import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -212,7 +213,7 @@ def portable(config: ExperimentConfig) -> ExperimentConfig:
     """
 
     def here(place: str | None) -> str | None:
-        return None if place is None else Path(place).name
+        return None if place is None else Path(os.path.abspath(place)).name  # `.` has no name
 
     model, other = config.image_model, config.evaluation.data
     if model is not None and model.name:

@@ -73,7 +73,7 @@ def check_folder(root: str | Path, known: tuple[Kind, ...]) -> int:
     Raises:
         DataError: The folder is missing or no dataset.
     """
-    root, wrong = Path(root), 0
+    root, wrong = need_folder(root, "dataset folder"), 0
     for kind in identify(root, known):
         report = Report(f"{root}: {kind.name}")
         kind.check(root, report)

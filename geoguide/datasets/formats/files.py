@@ -30,12 +30,13 @@ def need_folder(path: str | Path, what: str) -> Path:
         what: What the folder is, in words: the message says its path, then these.
 
     Returns:
-        The folder as a Path.
+        The folder as a Path that ends in its name, which scenes and their files are called by: `.` has none.
 
     Raises:
         DataError: There is nothing at `path`, or a file, or it may not be read.
     """
     path = Path(path)
+    path = Path(os.path.abspath(path)) if path.name in ("", "..") else path
     try:
         if not path.is_dir():
             raise DataError(f"{path}: {what} not found or not a folder")
