@@ -262,6 +262,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, data: Path, dies_
     make_mini_matterport3d(tmp_path, houses=(1, 0, 1), config=TINY, workers=1, progress=False)
     assert made == ["house0000", "house7000", "house7000"]
     assert data_fingerprint(tmp_path) == data_fingerprint(data)
+    make_mini_matterport3d(tmp_path, houses=(2, 0, 1), config=TINY, workers=1, progress=False)  # grows as asked for
     (tmp_path / "v1" / "scans" / "house0000" / "mini.json").unlink()  # now it could be anyone's
     with pytest.raises(DataError, match=r"house0000: not a generated scene"):
         make_mini_matterport3d(tmp_path, houses=(1, 0, 1), config=TINY, workers=1, progress=False)

@@ -329,7 +329,7 @@ def _refuse_foreign_root(root: Path, home: Path) -> None:
 def _refuse_another_recipe(root: Path, missing: Sequence[Job]) -> None:
     """Refuse to replace a set of another seed, edition or data set: each has a folder of its own.
 
-    Scenes of another version of the generator alone are made anew: nobody can make the old ones again.
+    Scenes of another version of the generator alone are made anew: this version cannot make the old ones again.
     """
     if not missing:
         return
@@ -337,8 +337,10 @@ def _refuse_another_recipe(root: Path, missing: Sequence[Job]) -> None:
     made = [read_json(stamp, {"recipe": dict})["recipe"] for stamp in stamps if stamp.is_file()]
     if (root / MANIFEST).is_file():
         made.append(read_json(root / MANIFEST, ()))
-    asked = _options(missing[0].recipe)
-    for held in map(_options, made):
+    config = json.loads(json.dumps(to_dict(missing[0].config, hashed_only=True)))
+    versions = {*missing[0].recipe} - {*config}  # of the program, beside the scene's split and number
+    asked = _flat(config)
+    for held in (_options(recipe, versions) for recipe in made):
         other = next((name for name in ("seed", *sorted({*held, *asked})) if held.get(name) != asked.get(name)), None)
         if other is not None:
             found, expected = (f"{values[other]!r:.60}" if other in values else "none" for values in (held, asked))
@@ -346,11 +348,11 @@ def _refuse_another_recipe(root: Path, missing: Sequence[Job]) -> None:
             raise DataError(f"{root}: {what}: choose another folder, or delete it")
 
 
-def _options(held: dict[str, Any]) -> dict[str, Any]:
-    """What a recipe or a manifest says of the world alone, by dotted name: no generator, no scenes and no counts."""
-    own = {"generator", "split", "number", "fingerprint", "scenes"}
+def _options(held: dict[str, Any], versions: set[str]) -> dict[str, Any]:
+    """What a recipe or a manifest says of the world alone, by dotted name: no versions, no scenes and no counts."""
     counts = {name for name, value in held.items() if isinstance(value, dict) and {*value} == {*SPLIT_NAMES}}
-    return _flat({name: value for name, value in held.items() if name not in own | counts})
+    left_out = {"fingerprint", "scenes"} | versions | counts
+    return _flat({name: value for name, value in held.items() if name not in left_out})
 
 
 def _flat(held: dict[str, Any]) -> dict[str, Any]:
