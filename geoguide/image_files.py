@@ -1,5 +1,6 @@
 """Pixels of image files as stored, and as colours of 8 bits, whatever they are stored in."""
 
+import struct
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,7 +166,13 @@ def is_turned(path: Path | None) -> bool:
     try:
         with Image.open(path) as image:
             return image.getexif().get(_ORIENTATION, 1) != 1
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # whoever reads its pixels says so
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        struct.error,
+        Image.DecompressionBombError,
+    ):  # who reads its pixels says so
         return False
 
 

@@ -4,7 +4,6 @@ A camera matrix is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, with the cen
 Sizes of images are (H, W).
 """
 
-import struct
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,14 +13,13 @@ from PIL import Image
 
 from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
 from geoguide.errors import DataError, pass_on_shortage
-from geoguide.image_files import map_npy
+from geoguide.image_files import is_turned, map_npy
 from geoguide.ops.arrays import image_size
 from geoguide.ops.cameras import camera_fault, pose_fault
 from geoguide.scene import View, is_lost
 
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
 Size = tuple[int, int]  # (H, W)
-ORIENTATION = 0x0112  # EXIF tag; 1 is as stored
 STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
 
 
@@ -177,24 +175,6 @@ def check_shape(found: Size, size: Size, image: Path) -> None:
         raise DataError(f"{image}: {shapes}{turn}")
 
 
-def is_turned(image: Path) -> bool:
-    """Tell whether an image's EXIF data ask viewers to rotate or mirror it.
-
-    Args:
-        image: The image file; only JPEG files are looked at, as cameras write them.
-
-    Returns:
-        Whether they do. Images are read as stored all the same: poses and intrinsics are for the stored pixels.
-    """
-    if image.suffix.lower() not in (".jpg", ".jpeg"):
-        return False
-    try:
-        with Image.open(image) as opened:
-            return opened.getexif().get(ORIENTATION, 1) != 1
-    except (OSError, SyntaxError, ValueError, struct.error):  # EXIF data that nobody can read ask for nothing
-        return False
-
-
 def resize_intrinsics(intrinsics: np.ndarray, size: Size, new_size: Size) -> np.ndarray:
     """Adapt a camera matrix to images that are resized (OpenScene's rule).
 
@@ -346,7 +326,7 @@ def frames_as_read(views: Sequence[View]) -> tuple[str, ...]:
         where = f"({column:.0f}, {row:.0f}) in {list(views[0].image_size)} (H, W)"
         sentences.append(f"the principal point is off the middle, {where}: images are taken as cropped")
     color = views[0].pixel_files[0] if views else None
-    if color is not None and is_turned(color):
+    if is_turned(color):
         sentences.append("EXIF data of the images ask for a rotation: not done, poses are for the pixels as stored")
     return tuple(sentences)
 
