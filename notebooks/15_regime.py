@@ -98,8 +98,9 @@ under(table.style.hide(axis="index").format(numbers, precision=3, na_rep=""), ma
 # ## Who makes the masks?
 # The paper takes Mask3D's masks, which ScanNet's annotation taught. Here masks come from geometry, from a small network
 # that proposes them (`masks-mini`, taught by instances of generated training rooms without class names, on frozen
-# features), from both, or, as an oracle, from the annotation itself. ScanNet's rules without classes; AP is of all
-# scenes together. Your own, of Mask3D or a benchmark's submission, are measured by `benchmarks/masks.py files`.
+# features), from both, or, as an oracle, from the annotation itself. ScanNet's rules without classes: every annotated
+# object is asked for, walls and floors too, which the benchmark leaves out; AP is of all scenes together. Your own, of
+# Mask3D or a benchmark's submission, are measured by `benchmarks/masks.py files`.
 #
 # Beside them stands what works-best scores that learned with the masks of that maker, as far as it was run: over every
 # validation or test room of the large edition, and on the real scenes, where it learned in the first (chapter 14).
