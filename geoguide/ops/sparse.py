@@ -335,7 +335,8 @@ def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: Neighb
 
     if "tensor" not in table.cache:
         shape = (indices.amax(0) + 1).tolist()
-        table.cache["tensor"] = SparseConvTensor(features, indices, shape[1:], shape[0])
+        nothing = features.new_empty(len(features), 1)  # features and their graph would live as long as the table
+        table.cache["tensor"] = SparseConvTensor(nothing, indices, shape[1:], shape[0])
     layer = _spconv_layer(features.shape[1], len(weight), table.kernel_size, bias is not None)
     parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     voxels = table.cache["tensor"].replace_feature(features)  # shares the cached pairs under its indice_key
