@@ -18,6 +18,7 @@ from geoguide.experiments.presets import fusion
 from geoguide.lifting import PixelFeatures, fuse
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.scene import View
+from geoguide.teachers import closed_set
 from geoguide.teachers.closed_set import ClosedSetModel, convex_mean, one_hot, read_names, resized, softmax
 from geoguide.teachers.huggingface import HuggingFaceSegmenter
 from geoguide.teachers.registry import open_image_model, parse_spec
@@ -154,6 +155,21 @@ def test_thousands_of_names(rng, monkeypatch):
     assert kept.dtype == np.uint16 and model.name == "fixed (3000 classes, labels only)"
     np.testing.assert_allclose(features, vectors[segmenter.given], atol=1e-6)
     assert (weight == 1).all()
+
+
+@pytest.mark.parametrize("least", [0, 5])
+def test_of_many_classes_those_that_an_image_shows_suffice(rng, monkeypatch, least):
+    """Their one-hot maps would be a gigabyte for 800 classes of an image of 640 x 480 pixels."""
+    segmenter = Fixed(rng.integers(least, 7, (12, 16)))
+    segmenter.names = (*(f"thing {number}" for number in range(5)), None, None)
+    model = ClosedSetModel(segmenter)
+    (kept,) = model.compact([IMAGE])
+    whole = model.expand(kept, (6, 8))
+    monkeypatch.setattr(closed_set, "FEW", 0)
+    for found, expected in zip(model.expand(kept, (6, 8)), whole, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(InputError, match=r"labels must be in 0\.\.5"):
+        model.expand(np.full((6, 8), 6, np.uint8), (6, 8))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from geoguide.text.encoders import TextConfig, text_encoder
 from geoguide.text_files import read_text
 
 MOST = 65535  # number of a class
+FEW = 255  # classes, of which an image of labels is opened whole; of more, those that it shows
 ROUNDING = 0.02  # what probabilities of 8 bits or half precision may sum to beside 1
 INDEX = re.compile(r"\s*(\d+)[,: ]")  # before a name: of a table, or of a mapping
 MARKS = re.compile(r"""\s*(-\s|[\[{"'#])""")  # how lines of JSON and YAML and comments begin
@@ -147,12 +148,16 @@ class ClosedSetModel(ImageModel):
         Raises:
             InputError: It is no answer of this network.
         """
-        count = len(self._names)
+        count, shown = len(self._names), slice(None)
         if kept.ndim == 2 and kept.dtype.kind == "u":
-            kept = one_hot(kept, count + 1)[..., :-1]
-        if kept.ndim != 3 or kept.shape[2] != count:
+            if count > FEW and kept.max(initial=0) <= count:
+                shown = np.unique(np.append(kept, 0))
+                kept = np.searchsorted(shown, kept)
+                shown = shown[shown < count]
+            kept = one_hot(kept, len(self.vectors[shown]) + 1)[..., :-1]
+        elif kept.ndim != 3 or kept.shape[2] != count:
             raise InputError(f"{self.name}: an answer must be [h, w, {count}] or labels [h, w], found {kept.shape}")
-        return convex_mean(resized(np.asarray(kept, np.float32), size), self.vectors)
+        return convex_mean(resized(np.asarray(kept, np.float32), size), self.vectors[shown])
 
     def _named(self, answer: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """An answer of all classes as one of the named ones, checked; no larger than the image."""
