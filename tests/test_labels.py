@@ -44,6 +44,14 @@ def test_from_raw_of_unsigned_ids():
     assert load_label_set("scannet20").from_raw(np.array([0, 1, 65535], np.uint16)).tolist() == [255, 0, 255]
 
 
+@pytest.mark.parametrize("ids", [np.array([0.7]), np.array([True]), np.array(["1"])])
+def test_ids_that_are_no_integers_are_refused(ids):
+    labels, categories = load_label_set("scannet20"), load_category_table()
+    for look_up in (labels.from_raw, labels.to_raw, categories.nyu40):
+        with pytest.raises(InputError, match=rf"label ids must be integers, found {ids.dtype}"):
+            look_up(ids)
+
+
 def test_to_raw_inverts_from_raw():
     labels = load_label_set("scannet20")
     assert labels.from_raw(labels.to_raw(np.arange(20))).tolist() == list(range(20))

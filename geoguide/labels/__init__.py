@@ -74,9 +74,6 @@ class LabelSet:
         Raises:
             InputError: No integers, or a label set that is defined by names.
         """
-        ids = np.asarray(ids)
-        if ids.dtype.kind not in "iu":
-            raise InputError(f"raw label ids must be integers, found {ids.dtype}")
         self._need_ids()
         return _looked_up(ids, dict(zip(self.raw_ids, range(len(self)), strict=True)), VOID)
 
@@ -90,9 +87,8 @@ class LabelSet:
             int64 of the same shape; 0 for void and for ids outside 0..C-1.
 
         Raises:
-            InputError: A label set that is defined by names.
+            InputError: No integers, or a label set that is defined by names.
         """
-        labels = np.asarray(labels)
         self._need_ids()
         return _looked_up(labels, dict(enumerate(self.raw_ids)), 0)
 
@@ -218,12 +214,18 @@ class CategoryTable:
 
         Returns:
             int64 of the same shape; 0 for unknown ids.
+
+        Raises:
+            InputError: No integers.
         """
-        return _looked_up(np.asarray(raw_ids), self.nyu40_of, 0)
+        return _looked_up(raw_ids, self.nyu40_of, 0)
 
 
 def _looked_up(ids: np.ndarray, values: dict[int, int], otherwise: int) -> np.ndarray:
     """The value of each id, int64 of the same shape; `otherwise` for ids without one."""
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise InputError(f"label ids must be integers, found {ids.dtype}")
     table = np.full(max(values) + 2, otherwise, dtype=np.int64)  # the last entry catches every unknown id
     table[list(values)] = list(values.values())
     known = (ids >= 0) & (ids < len(table) - 1)
