@@ -215,6 +215,14 @@ def test_pixels_of_depth_are_read_for_the_check_the_bounds_and_the_volume_alone(
     assert max(read.count(path) for path in read) <= 3 and len(scene.views) == SENSOR.frames
 
 
+def test_depth_images_may_end_in_capitals(folder: Path) -> None:
+    expected = [view.depth() for view in load_views(folder)]
+    for path in folder.glob("*.depth.png"):
+        path.rename(path.with_suffix(".PNG"))
+    for view, depth in zip(load_views(folder), expected, strict=True):
+        np.testing.assert_array_equal(view.depth(), depth)
+
+
 def test_an_archive_is_no_depth_image(folder: Path):
     path = sorted(folder.glob("*.depth.png"))[0]
     np.savez(path.with_suffix(".npz"), np.zeros((60, 80), np.uint16))

@@ -363,7 +363,8 @@ def depth_file(place: Path) -> Path:
     Raises:
         DataError: There is none, or one of each kind.
     """
-    array, image = place.with_name(f"{place.name}.npy"), place.with_name(f"{place.name}.png")
+    array, image, other = (place.with_name(place.name + suffix) for suffix in (".npy", ".png", ".PNG"))
+    image = other if other.is_file() and not image.is_file() else image
     if array.is_file() and image.is_file():
         raise DataError(f"{array}: a second depth image of the same frame, beside {image.name}")
     return array if array.is_file() else need_file(image, "depth image")
