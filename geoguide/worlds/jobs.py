@@ -176,11 +176,12 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, found {workers}")
     root, missing = jobs[0].root, [job for job in jobs if not finished(job)]
-    _refuse_another_recipe(root, missing)
     _sweep(root, root / jobs[0].home)
     if not missing and _complete(root, jobs):
         return False
     _refuse_foreign_root(root, root / jobs[0].home)
+    if missing:
+        _refuse_another_recipe(root, missing)
     for job in missing:
         refuse_foreign(job.folder)
     make_folder(root / jobs[0].home)
@@ -331,8 +332,6 @@ def _refuse_another_recipe(root: Path, missing: Sequence[Job]) -> None:
 
     Scenes of another version of the generator alone are made anew: this version cannot make the old ones again.
     """
-    if not missing:
-        return
     stamps = [job.folder / MINI_STAMP for job in missing]
     made = [read_json(stamp, {"recipe": dict})["recipe"] for stamp in stamps if stamp.is_file()]
     if (root / MANIFEST).is_file():

@@ -11,7 +11,6 @@ from unittest import mock
 
 import numpy as np
 import originals
-import torch
 from hypothesis import reject
 from originals import BUILDING, HOUSE, SCAN, SIZE, TinyTraining
 
@@ -150,7 +149,7 @@ def _identity(folder: Path) -> Identity:
 
 def _training(folder: Path) -> tuple:
     state = TinyTraining()
-    state.load(folder / "checkpoint.pt", torch.device("cpu"))
+    state.load(folder / "checkpoint.pt")
     return state.layer, state.step, state.history, state.sums
 
 
