@@ -387,6 +387,7 @@ class Replicate(Place):
         "systems-elsewhere",
         "dose-response",
         "fixed-weight",
+        "usd-parts",
         "quality",
         "longer",
         "worlds",

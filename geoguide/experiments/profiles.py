@@ -9,6 +9,7 @@ from geoguide.experiments import ladder, presets, regime
 from geoguide.experiments.placing import on, placed, tested_on
 from geoguide.experiments.presets import adapter_only, fusion, openscene, point_transformer, pooled, preset
 from geoguide.frozen import config_hash
+from geoguide.method.distillation import DistillationConfig
 from geoguide.method.objective import MODULES
 from geoguide.method.relation_consistency import IIRCConfig
 from geoguide.pipeline.config import ExperimentConfig
@@ -213,6 +214,30 @@ def fixed_weight() -> list[ExperimentConfig]:
     ]
 
 
+USD_FAULT = "pixel_noise, heavy"  # one of its own, under which its trainings settle
+_MEANS = DistillationConfig("superpoint")
+USD_PARTS: dict[str, dict[str, Any]] = {  # what USD alone has in place of its own
+    "plain means": presets.UNIFORM_W,
+    "points as they are": {"objective__usd__point_target": "lifted", "objective__usd__unseen": "skip"},
+    "seen points alone": {"objective__usd__unseen": "skip"},
+    "means for points alone": {"objective__modules": (), "objective__distillation": _MEANS},
+}
+
+
+def usd_parts() -> list[ExperimentConfig]:
+    """USD alone under a fault of its own, with one of its parts changed at a time (chapter 07).
+
+    Returns:
+        The configs of few seeds, part by part.
+    """
+    rows = []
+    for part, changes in USD_PARTS.items():
+        for seed in presets.LONG_SEEDS:
+            config = _on_few_rooms(preset(drop=ALONE["usd"], seed=seed, edition="large"), USD_FAULT)
+            rows.append(config.replace(name=f"{config.name}, {part}", **changes))
+    return rows
+
+
 def _on_few_rooms(config: ExperimentConfig, teacher: str | None = None) -> ExperimentConfig:
     """The experiment on `DOSE_ROOMS` of the large edition, which take fewer steps."""
     shorter = {"train__steps": FEW_ROOMS_STEPS, "train__evaluate_every": FEW_ROOMS_STEPS // 20}
@@ -405,6 +430,7 @@ _CHAPTERS = {
     "systems-elsewhere": systems_elsewhere,
     "dose-response": dose_response,
     "fixed-weight": fixed_weight,
+    "usd-parts": usd_parts,
     "quality": quality,
     "longer": longer,
     "worlds": worlds,
@@ -421,6 +447,7 @@ _APART = (
     "systems-elsewhere",
     "dose-response",
     "fixed-weight",
+    "usd-parts",
     "quality",
     "longer",
     "worlds",
@@ -445,8 +472,8 @@ def profile(name: str) -> list[ExperimentConfig]:
             long as an adapter. A benchmark: its rows of the main table. `occlusion`, `cross-domain`, `protocols`:
             chapters 04, 06 and 07. `systems`: the other systems of the paper's tables in rooms, `systems-elsewhere`: in
             houses and streets (chapters 04 and 05). `dose-response`: one fault of the 2D model at a time,
-            `fixed-weight`: IIRC there at a fixed λ3 (chapter 07). `quality`: regions from far too bad to an oracle's
-            (C11, chapter 07). `longer`: the ablation with twice the
+            `fixed-weight`: IIRC there at a fixed λ3, `usd-parts`: USD there by its parts (chapter 07). `quality`:
+            regions from far too bad to an oracle's (C11, chapter 07). `longer`: the ablation with twice the
             steps (chapter 07). `worlds`: rooms, 2D model and training drawn anew (chapter 03). `entire-networks`: the
             backbone's own network trained whole (C1). `whole-rooms`: the adapter under its schedule. `ceilings`: what
             limits the student. `regime`: the anchors of the large edition of rooms (chapter 15). `large`: every row

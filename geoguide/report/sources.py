@@ -13,7 +13,7 @@ from geoguide.experiments.records import Record, record_path
 from geoguide.frozen import config_hash
 from geoguide.paths import results_root
 
-_SLOW = ("large", "quality", "dose-response", "fixed-weight", "all")  # to enumerate; asked last
+_SLOW = ("large", "quality", "dose-response", "fixed-weight", "usd-parts", "all")  # to enumerate; asked last
 # The records of real rooms: FOLDER holds ScanNet's `scans`, NETS the networks and their class names.
 _NETS = (
     "litert:NETS/mobile_segmenter_r4_quant_argmax_uint8.tflite,names=NETS/ade31.txt",
