@@ -225,6 +225,20 @@ weighed = ran + find_all(fixed_weight())
 under(doses.weight_table(weighed).style.hide(axis="index"), weighed)
 
 # %% [markdown]
+# ### Which part of USD takes away?
+# USD loses a little under every fault, its own among them, and where there is none. Here one of its parts is changed
+# at a time, under heavy pixel noise, the fault that it is made for: weights of W give way to plain means; points learn
+# their own 2D features and only superpoints their refined ones; points that no camera sees are left out; or the
+# superpoint-level loss goes, and points learn plain means of their superpoint. Asked after the table above had been
+# seen, like the section before. (`geoguide replicate --profile usd-parts` computes the records.)
+
+# %% tags=["hide-input"]
+from geoguide.experiments.profiles import usd_parts
+
+parts = ran + find_all(usd_parts())
+under(doses.parts_table(parts).style.hide(axis="index"), parts)
+
+# %% [markdown]
 # ## How good must superpoints and masks be?
 # USD depends on the superpoints, IMR and IIRC on the instance masks: over- and under-segmentation, and masks of several
 # objects or of parts (claim C11). Here *works-best* has superpoints from far too fine to far too coarse (`k` and

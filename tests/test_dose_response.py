@@ -11,7 +11,15 @@ from geoguide.datasets.config import DataConfig
 from geoguide.errors import ConfigError, InputError
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.presets import CLEAN, DOSED, DOSES, LONG_SEEDS
-from geoguide.experiments.profiles import DOSE_ROOMS, LAMBDA_WITHOUT_FAULT, dose_response, fixed_weight
+from geoguide.experiments.profiles import (
+    DOSE_ROOMS,
+    LAMBDA_WITHOUT_FAULT,
+    USD_FAULT,
+    USD_PARTS,
+    dose_response,
+    fixed_weight,
+    usd_parts,
+)
 from geoguide.experiments.records import frame, pick, read_all
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import figures
@@ -25,6 +33,7 @@ from geoguide.report.dose_response import (
     effects,
     not_run,
     own_and_other,
+    parts_table,
     row_of,
     weight_table,
     with_records,
@@ -210,3 +219,17 @@ def test_weights_by_hand() -> None:
     assert line["at a fixed λ3"] == f"{estimate([0.5, 0.5, 0.5]).text()} *"
     assert line["fixed minus by gradient"] == f"{estimate([2.5, 1.5, 3.5]).text()} *"
     assert set(table.loc["confusion, heavy"]) == {NO_RECORD} == set(weight_table([]).set_index("fault").to_numpy().flat)
+
+
+def test_parts_of_usd_by_hand() -> None:
+    assert {Facts.of(config).teacher for config in usd_parts()} == {USD_FAULT}
+    made = records(USD_FAULT, {"USD": [-1.0, -1.2, -1.1]})
+    per_part = [usd_parts()[start : start + 3] for start in range(0, 3 * len(USD_PARTS), 3)]
+    for config, gain in zip(per_part[1], [0.5, 0.3, 0.1], strict=True):
+        made.append(fake_record(config, 40.0 + config.seed + gain))
+    table = parts_table(made).set_index("USD")
+    first, part, *_ = USD_PARTS
+    assert list(table.index) == ["as it is", *USD_PARTS]
+    assert table.loc["as it is"].tolist() == [estimate([-1.0, -1.2, -1.1]).text(), ""]
+    assert table.loc[part].tolist() == [estimate([0.5, 0.3, 0.1]).text(), estimate([1.5, 1.5, 1.2]).text()]
+    assert set(table.loc[first]) == {NO_RECORD} and NO_RECORD in parts_table([])["over the adapter"][0]

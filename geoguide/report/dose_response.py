@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from geoguide.experiments.facts import Facts, Row
-from geoguide.experiments.presets import DOSED, DOSES
-from geoguide.experiments.profiles import DOSE_DROPS, dose_response, fixed_weight
+from geoguide.experiments.presets import DOSED, DOSES, LONG_SEEDS
+from geoguide.experiments.profiles import DOSE_DROPS, USD_FAULT, USD_PARTS, dose_response, fixed_weight, usd_parts
 from geoguide.experiments.records import Record, frame, only, pick
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report.evidence import by_seed, estimate, settled
@@ -171,6 +171,36 @@ def weight_table(found: Sequence[Record]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(table)
+
+
+def parts_table(found: Sequence[Record]) -> pd.DataFrame:
+    """What USD alone adds under `USD_FAULT`, and what it adds with one of its parts changed.
+
+    Args:
+        found: Records of `profiles.dose_response` and `profiles.usd_parts`.
+
+    Returns:
+        A line for USD as it is and for each part, or "no record": points of mIoU over the adapter, and over USD as it
+        is, paired by seed. A star where a training had not converged.
+    """
+    lines, usd = frame(found, edition="large") if found else None, row_of(USD_FAULT, "USD")
+    rows = {"as it is": usd} | {
+        part: {"teacher": facts.teacher, "modules": facts.modules, "changed": facts.changed}
+        for part, facts in _parts().items()
+    }
+    against = {"over the adapter": row_of(USD_FAULT), "over USD as it is": usd}
+    table = []
+    for part, row in rows.items():
+        cells = {title: _cell(_effect(lines, USD_FAULT, "USD", row, other)) for title, other in against.items()}
+        table.append({"USD": part} | cells | ({"over USD as it is": ""} if row is usd else {}))
+    return pd.DataFrame(table)
+
+
+@functools.cache
+def _parts() -> dict[str, Facts]:
+    """The facts of each part, which all seeds share but for the seed."""
+    first = usd_parts()[:: len(LONG_SEEDS)]
+    return {part: Facts.of(config) for part, config in zip(USD_PARTS, first, strict=True)}
 
 
 def own_and_other(found: list[Effect]) -> str:
