@@ -214,13 +214,24 @@ def fixed_weight() -> list[ExperimentConfig]:
     ]
 
 
+def _on_few_rooms(config: ExperimentConfig, teacher: str | None = None) -> ExperimentConfig:
+    """The experiment on `DOSE_ROOMS` of the large edition, which take fewer steps."""
+    shorter = {"train__steps": FEW_ROOMS_STEPS, "train__evaluate_every": FEW_ROOMS_STEPS // 20}
+    return regime.in_regime(config, teacher=teacher).replace(data__first=DOSE_ROOMS, **shorter)
+
+
+_SAME_MASKS = {"masks__superpoints": SuperpointConfig()}  # so that superpoints change and masks do not
+
 USD_FAULT = "pixel_noise, heavy"  # one of its own, under which its trainings settle
 _MEANS = DistillationConfig("superpoint")
+_CUT = {"superpoints": SuperpointConfig(cut="annotation")} | _SAME_MASKS  # where annotated objects end
 USD_PARTS: dict[str, dict[str, Any]] = {  # what USD alone has in place of its own
     "plain means": presets.UNIFORM_W,
     "points as they are": {"objective__usd__point_target": "lifted", "objective__usd__unseen": "skip"},
     "seen points alone": {"objective__usd__unseen": "skip"},
     "means for points alone": {"objective__modules": (), "objective__distillation": _MEANS},
+    "true superpoints": _CUT,
+    "plain means over true superpoints": presets.UNIFORM_W | _CUT,
 }
 
 
@@ -237,14 +248,6 @@ def usd_parts() -> list[ExperimentConfig]:
             rows.append(config.replace(name=f"{config.name}, {part}", **changes))
     return rows
 
-
-def _on_few_rooms(config: ExperimentConfig, teacher: str | None = None) -> ExperimentConfig:
-    """The experiment on `DOSE_ROOMS` of the large edition, which take fewer steps."""
-    shorter = {"train__steps": FEW_ROOMS_STEPS, "train__evaluate_every": FEW_ROOMS_STEPS // 20}
-    return regime.in_regime(config, teacher=teacher).replace(data__first=DOSE_ROOMS, **shorter)
-
-
-_SAME_MASKS = {"masks__superpoints": SuperpointConfig()}  # so that superpoints change and masks do not
 
 # Quality of the regions (claim C11): what works-best has in place of its own. A room of the large edition has 33,000
 # points; results/quality.json has what these make of them.
