@@ -230,8 +230,9 @@ under(doses.weight_table(weighed).style.hide(axis="index"), weighed)
 # at a time, under heavy pixel noise, the fault that it is made for: weights of W give way to plain means; points learn
 # their own 2D features and only superpoints their refined ones; points that no camera sees are left out; the
 # superpoint-level loss goes, and points learn plain means of their superpoint; or, an oracle, superpoints are cut where
-# annotated objects end, with W and with plain means. Asked after the table above had been seen, like the section
-# before. (`geoguide replicate --profile usd-parts` computes the records.)
+# annotated objects end, with W and with plain means. Where this takes the loss away, it came from superpoints that mix
+# things. Asked after the table above had been seen, like the section before. (`geoguide replicate --profile usd-parts`
+# computes the records.)
 
 # %% tags=["hide-input"]
 from geoguide.experiments.profiles import usd_parts
