@@ -331,6 +331,17 @@ def test_of_two_runs_at_once_the_second_waits_and_makes_nothing_again(rows, resu
     assert len(records.read_all()) == 2 and not [*results.rglob(".making-*")]
 
 
+def plan_with_resources(rows, plan: Path) -> Path:
+    """The plan of one row, whose job asks for 7 minutes and 1,234 MB, with its scenes prepared."""
+    grid.write_plan(plan, rows)
+    held = grid.read_plan(plan)
+    (row,) = held["rows"].values()
+    row["resources"] = {"runtime": 7, "mem_mb": 1234}
+    plan.write_text(json.dumps(held))
+    stamped(held)
+    return plan
+
+
 @snakemake
 def test_on_slurm_every_record_is_a_job_with_what_was_measured(
     rows, results: Path, tmp_path: Path, monkeypatch
@@ -338,13 +349,7 @@ def test_on_slurm_every_record_is_a_job_with_what_was_measured(
     """`sbatch` here runs the job at once; `sacct` tells what became of it."""
     asked = fake_slurm(tmp_path / "slurm")
     monkeypatch.setenv("PATH", f"{tmp_path / 'slurm'}:{os.environ['PATH']}")
-    plan = tmp_path / "work" / "tiny.json"
-    grid.write_plan(plan, rows[:1])
-    held = grid.read_plan(plan)
-    (row,) = held["rows"].values()
-    row["resources"] = {"runtime": 7, "mem_mb": 1234}
-    plan.write_text(json.dumps(held))
-    stamped(held)
+    plan = plan_with_resources(rows[:1], tmp_path / "work" / "tiny.json")
     quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--slurm-no-account"]
     finish(call(plan, "--profile", str(ROOT / "workflow" / "profiles" / "slurm"), *quick))
     (job,) = [line for line in asked.read_text().splitlines() if "rule_record" in line]
@@ -370,13 +375,7 @@ def test_a_gpu_that_the_user_asks_for_reaches_slurm(rows, results: Path, tmp_pat
 @snakemake
 def test_a_job_that_failed_asks_for_twice_as_much(rows, results: Path, tmp_path: Path) -> None:
     """It may have been ended for want of it; here it always fails."""
-    plan = tmp_path / "work" / "tiny.json"
-    grid.write_plan(plan, rows[:1])
-    held = grid.read_plan(plan)
-    (row,) = held["rows"].values()
-    row["resources"] = {"runtime": 7, "mem_mb": 1234}
-    plan.write_text(json.dumps(held))
-    stamped(held)
+    plan = plan_with_resources(rows[:1], tmp_path / "work" / "tiny.json")
     options = ["--snakefile", str(grid.WORKFLOW), "--directory", str(plan.parent), "--cores", "1", "--retries", "1"]
     given = ["--config", f"plan={plan}", "geoguide=false"]
     command = [sys.executable, "-m", "snakemake", *options, *given]

@@ -146,7 +146,7 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z")
             known scale.
     """
     count, faces = len(cloud.points), cloud.faces
-    points, said = _placed(cloud.points if up == "z" else turned(cloud.points, up), unit)
+    points, said = _placed(cloud.points if up == "z" else turned(cloud.points, up), unit, up)
     said += () if up == "z" else (f"{up} is up: turned so that it is z",)
     said += up_as_read(points, up)
     colors, normals = grey_colors(count), None
@@ -172,13 +172,13 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z")
     return Scene(name, points, colors, normals, faces, labels, as_read=said, file_points=file_points)
 
 
-def _placed(points: np.ndarray, unit: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
+def _placed(points: np.ndarray, unit: str | None, up: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Points [P, 3] as float32 metres near the origin, and what was done to them."""
     farthest = np.abs(points).max(axis=1)
     if farthest.max() > np.finfo(np.float32).max:
         row = int(farthest.argmax())
         raise InputError(f"points exceed float32, found {farthest[row]:g} in point {row} (counted from 0)")
-    metres, said = in_metres(points, unit)
+    metres, said = in_metres(points, unit, up)
     said += _strays_as_read(points, metres)
     said += (
         _coarse(points, METRES[unit or "m"]) if points.dtype == np.float16 else _rounded(points, METRES[unit or "m"])

@@ -34,12 +34,13 @@ WIDE, COARSE = 10.0, 0.12  # m: no room is so long; points farther apart than in
 AERIAL, FLAT, UPRIGHT = (0.2, 5.0), 0.3, 0.1
 
 
-def in_metres(points: np.ndarray, unit: str | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+def in_metres(points: np.ndarray, unit: str | None = None, up: str = "z") -> tuple[np.ndarray, tuple[str, ...]]:
     """Bring coordinates to metres.
 
     Args:
         points: [P, 3] in `unit`, P > 0, finite.
         unit: A key of `METRES`; None for metres, which the cloud's size must then allow.
+        up: A key of `upright.AXES`: which direction of the file was turned to +z, for the message.
 
     Returns:
         The coordinates, float64, or `points` itself where they are in metres already; and for `Scene.as_read` what was
@@ -55,7 +56,7 @@ def in_metres(points: np.ndarray, unit: str | None = None) -> tuple[np.ndarray, 
     """
     check_unit(unit)
     if unit is None:
-        return points, _check_metres(points)
+        return points, _check_metres(points, up)
     if unit == "m":
         return points, ()
     return points.astype(np.float64) * METRES[unit], (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
@@ -108,7 +109,7 @@ def check_unit(unit: str | None) -> None:
         raise InputError(f"unit must be one of {', '.join(METRES)}, found {unit!r}")
 
 
-def _check_metres(points: np.ndarray) -> tuple[str, ...]:
+def _check_metres(points: np.ndarray, up: str) -> tuple[str, ...]:
     """Refuse a cloud that cannot be in metres, and say what is unusual of one that may be.
 
     O(P log P) for the spacing, which is measured only if size asks for it. Feet cannot be told from metres: a room of
@@ -124,9 +125,9 @@ def _check_metres(points: np.ndarray) -> tuple[str, ...]:
         return ()
     spacing = _spacing(points) if len(points) >= MANY else None
     if spacing is not None and size.max() <= LARGE and _is_one_object(points, low, high):
-        other = looks_up(points)
+        other = looks_up(points, up)
         if other is not None:
-            raise InputError(f"a place so high that it looks as if {other} pointed up, and not z: give --up {other}")
+            raise InputError(f"a place so high that it looks as if {other} pointed up, and not {up}: give --up {other}")
         found = f"coordinates look like those of one object, not of a place in metres: {_measures(size, spacing, 1.0)}"
         found += ", and no ground under it"
         raise InputError(f"{found}; {_hint(size, spacing, OBJECT)}")

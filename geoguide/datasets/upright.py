@@ -52,14 +52,15 @@ def turned(rows: np.ndarray, up: str) -> np.ndarray:
     return kept[:, columns] * np.array(signs, kept.dtype)
 
 
-def looks_up(points: np.ndarray) -> str | None:
+def looks_up(points: np.ndarray, up: str = "z") -> str | None:
     """Guess by shape which direction points up, where it is not +z; of a large cloud some points are looked at.
 
     Args:
         points: [P, 3] metres.
+        up: A key of `AXES`: which direction of the file was turned to +z.
 
     Returns:
-        A key of `AXES`; None where +z is as likely, and where nothing can be said.
+        A key of `AXES`, of the file; None where +z is as likely, and where nothing can be said.
     """
     if len(points) < LEAST:
         return None
@@ -74,7 +75,8 @@ def looks_up(points: np.ndarray) -> str | None:
     if closed[2] > UNDECIDED or not likely:
         return None
     axis = min(likely, key=lambda axis: size[axis])
-    return ("-" if closed[axis] < 0 else "") + "xyz"[axis]
+    found = ("-" if closed[axis] < 0 else "") + "xyz"[axis]
+    return next(name for name in AXES if np.array_equal(turned(AXES[name][None], up)[0], AXES[found]))
 
 
 def up_as_read(points: np.ndarray, up: str = "z") -> tuple[str, ...]:
@@ -87,10 +89,9 @@ def up_as_read(points: np.ndarray, up: str = "z") -> tuple[str, ...]:
     Returns:
         A sentence for `Scene.as_read`, or none.
     """
-    found = looks_up(points)
-    if found is None:
+    looks = looks_up(points, up)
+    if looks is None:
         return ()
-    looks = next(name for name in AXES if np.array_equal(turned(AXES[name][None], up)[0], AXES[found]))
     return (f"{up} is taken as up, but the cloud looks as if {looks} pointed up: labels mean little then; see --up",)
 
 

@@ -72,9 +72,8 @@ def plan(configs: Sequence[ExperimentConfig], name: str) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     for config in configs:
         there = stored(config)
-        if (
-            there and not all_generated(config) and find_here(config) is None
-        ):  # to Snakemake a record that is there is a source
+        # To Snakemake a record that is there is a source.
+        if there and not all_generated(config) and find_here(config) is None:
             raise DataError(f"{there[0]}: of other scenes than lie in {config.tested().data.folder}: delete it")
         decides = data_key(config) + json.dumps(VERSIONS, sort_keys=True)  # stages of a new number are prepared anew
         key = hashlib.sha256(decides.encode()).hexdigest()[:12]
