@@ -3,6 +3,7 @@
 Every exit code is listed in `geoguide.guard` and by `geoguide --help`.
 """
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass, fields, replace
@@ -235,7 +236,7 @@ class Train(Place):
             Exit code: 0, or 2 in a further process of the training that saw another one end.
         """
         from geoguide.experiments import pools
-        from geoguide.experiments.run import run
+        from geoguide.experiments.run import making_row, run
         from geoguide.model import from_fit
         from geoguide.pipeline.ranks import LostRankError, launch
         from geoguide.pipeline.train import fit
@@ -250,7 +251,9 @@ class Train(Place):
             pools.prepare_data(config, self.workers, self.device)
         options: dict[str, Any] = {"ranks": ranks, "precision": self.precision}
         try:
-            record = run(config, device=self.device, ranks=ranks) if self.record else None  # then `fit` finds its end
+            with making_row(config) if self.record and ranks.first else contextlib.nullcontext():
+                record = run(config, device=self.device, ranks=ranks) if self.record else None
+            # Where there is a record, this finds the training's end.
             fitted = fit(config, device=self.device, run_dir=checkpoints_root(), **options)
         except LostRankError:
             if ranks.speaks():

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None
 
 
+BRIEFLY = 2.0  # seconds: workers that look at the same data in turn wait for each other without a word
 GUARD = 'a script that starts workers does so below `if __name__ == "__main__":`, for each worker imports the script'
 
 
@@ -54,7 +56,7 @@ def take(handle: int, *, wait: bool = True) -> bool:
 
 
 def take_in_turn(handle: int, place: Path, does: str) -> None:
-    """Lock an open file or folder; where another process holds it, say so and wait. On a disk without locks go on.
+    """Lock an open file or folder; where another process holds it for long, say so and wait. Without locks go on.
 
     Args:
         handle: As in `take`.
@@ -65,10 +67,16 @@ def take_in_turn(handle: int, place: Path, does: str) -> None:
         RuntimeError: See `check_begun`; else a worker would wait for the process that waits for it.
     """
     with contextlib.suppress(OSError):  # no locks here
-        if not take(handle, wait=False):
-            check_begun()
-            print(f"{place}: waiting for another process that {does}", file=sys.stderr)
-            take(handle)
+        if take(handle, wait=False):
+            return
+        check_begun()
+        said = time.monotonic() + BRIEFLY
+        while time.monotonic() < said:
+            time.sleep(BRIEFLY / 20)
+            if take(handle, wait=False):
+                return
+        print(f"{place}: waiting for another process that {does}", file=sys.stderr)
+        take(handle)
 
 
 @contextlib.contextmanager

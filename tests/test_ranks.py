@@ -177,6 +177,27 @@ def test_a_step_of_two_batches_is_the_mean_of_both(tiny: ExperimentConfig, tiny_
         torch.testing.assert_close(part.grad, (one + two) / 2, rtol=1e-4, atol=1e-7)
 
 
+def test_what_no_process_learns_from_is_left_alone_by_the_optimizer() -> None:
+    def parameters() -> list[torch.nn.Parameter]:
+        return [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]  # used by both, by the other one, by none
+
+    class WithAnother(ranks.Ranks):
+        size = 2
+
+        def average(self, values: torch.Tensor) -> torch.Tensor:
+            other = torch.tensor([3.0, 3, 5, 5, 0, 0, 1, 1, 0])  # its gradients, then whether it has each
+            return (values + other) / 2
+
+    ours, alone = parameters(), parameters()
+    ours[0].grad, alone[0].grad = torch.full((2,), 1.0), torch.full((2,), 2.0)
+    alone[1].grad = torch.full((2,), 2.5)
+    WithAnother().average_gradients(ours)
+    assert ours[2].grad is None
+    for held in (ours, alone):
+        torch.optim.AdamW(held, lr=0.1, weight_decay=0.5).step()
+    assert all(torch.equal(one, other) for one, other in zip(ours, alone, strict=True))
+
+
 def test_turns_are_shared_out_and_none_is_taken_twice() -> None:
     class Of(ranks.Ranks):
         def __init__(self, rank: int, size: int) -> None:

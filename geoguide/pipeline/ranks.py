@@ -156,7 +156,7 @@ class Ranks:
         """Average the gradients over the processes, in place.
 
         Args:
-            parameters: The same in every process; one that learns and has no gradient here counts as 0.
+            parameters: The same in every process. One without a gradient here, but with one elsewhere, counts as 0.
 
         Raises:
             LostRankError: Another process is gone.
@@ -164,12 +164,14 @@ class Ranks:
         if self.size == 1:
             return
         held = [parameter for parameter in parameters if parameter.requires_grad]
-        for parameter in held:
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        gradients = [parameter.grad for parameter in held if parameter.grad is not None]
-        mean = self.average(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        for gradient, part in zip(gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        flags = torch.tensor([parameter.grad is not None for parameter in held])
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
+        flat = [gradient.reshape(-1) for gradient in gradients]
+        mean = self.average(torch.cat([*flat, flags.to(flat[0])]))
+        *means, used = mean.split([*(len(part) for part in flat), len(held)])
+        # Without a gradient anywhere the optimizer leaves a parameter alone, as in one process: zeros would decay it.
+        for parameter, gradient, part, share in zip(held, gradients, means, used.tolist(), strict=True):
+            parameter.grad = gradient.copy_(part.view_as(gradient)) if share else None
 
     def average_numbers(self, values: dict[str, float]) -> dict[str, float]:
         """Average numbers over the processes.
