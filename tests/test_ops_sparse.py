@@ -1,12 +1,23 @@
 """Sparse convolutions against dense ones, and their gradients against finite differences."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import conv3d, conv_transpose3d
 
 from geoguide.errors import InputError
-from geoguide.ops.sparse import _common, neighbor_table, sparse_conv, strided_table, submanifold_conv
+from geoguide.ops.sparse import (
+    _common,
+    _spconv,
+    _spconv_layer,
+    neighbor_table,
+    sparse_conv,
+    strided_table,
+    submanifold_conv,
+)
 
 SIZE = 8
 
@@ -157,6 +168,61 @@ def test_spconv_equals_torch(make, rng, device, monkeypatch, kind, kernel):
     for ours, theirs in zip(found[False], found[True], strict=True):
         assert ours.dtype == theirs.dtype == kind
         assert (ours - theirs).abs().max() <= tolerance * ours.abs().max()
+
+
+class FakeTensor:
+    """spconv's as far as it is used: what is noted of a layer's input is shared by whatever has its other features."""
+
+    def __init__(self, features, indices, spatial_shape, batch_size):
+        self.features, self.indices, self.indice_dict = features, indices, {}
+        self.shape = [batch_size, *spatial_shape]
+
+    def replace_feature(self, features):
+        made = FakeTensor(features, self.indices, self.shape[1:], self.shape[0])
+        made.indice_dict = self.indice_dict
+        return made
+
+
+class FakeConv(torch.nn.Module):
+    """spconv 2.3.8: a layer notes its pairs in a copy of the input's dictionary, which its output gets."""
+
+    built = 0
+
+    def __init__(self, inputs, outputs, kernel_size, *, bias, indice_key):
+        super().__init__()
+        self.key, self.kernel = indice_key, kernel_size
+        self.weight = torch.nn.Parameter(torch.zeros(outputs, *(kernel_size,) * 3, inputs))
+        self.bias = torch.nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, voxels):
+        known = voxels.indice_dict.copy()
+        if self.key not in known:
+            FakeConv.built += 1
+            known[self.key] = neighbor_table(voxels.indices[:, 1:].long(), voxels.indices[:, 0].long(), self.kernel)
+        out = voxels.replace_feature(submanifold_conv(voxels.features, self.weight, self.bias, known[self.key]))
+        out.indice_dict = known
+        return out
+
+
+def test_layers_of_a_grid_share_the_pairs_of_spconv(make, rng, monkeypatch, device):
+    if device.type == "cuda":
+        pytest.skip("a fake spconv, which works on the CPU")
+    fake = SimpleNamespace(SparseConvTensor=FakeTensor, SubMConv3d=FakeConv)
+    monkeypatch.setitem(sys.modules, "spconv", SimpleNamespace(pytorch=fake))
+    monkeypatch.setitem(sys.modules, "spconv.pytorch", fake)
+    monkeypatch.setattr(FakeConv, "built", 0)
+    _spconv_layer.cache_clear()
+    for grids in (1, 2):
+        coord, batch, features = make(8)
+        table = neighbor_table(coord, batch)
+        indices = torch.cat([batch[:, None], coord], 1).int()
+        for width in (16, 8, 16):
+            weight, bias = random(rng, device, width, 3, 3, 3, features.shape[1]), random(rng, device, width)
+            found = _spconv(features, weight, bias, table, indices)
+            torch.testing.assert_close(found, submanifold_conv(features, weight, bias, table))
+            features = found
+        assert FakeConv.built == grids and table.cache["tensor"].features.shape[1] == 1  # no layer's own are kept
+    _spconv_layer.cache_clear()
 
 
 def test_no_voxels(device):

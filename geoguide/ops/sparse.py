@@ -339,8 +339,9 @@ def _spconv(features: Tensor, weight: Tensor, bias: Tensor | None, table: Neighb
         table.cache["tensor"] = SparseConvTensor(nothing, indices, shape[1:], shape[0])
     layer = _spconv_layer(features.shape[1], len(weight), table.kernel_size, bias is not None)
     parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    voxels = table.cache["tensor"].replace_feature(features)  # shares the cached pairs under its indice_key
-    return torch.func.functional_call(layer, parameters, (voxels,)).features
+    found = torch.func.functional_call(layer, parameters, (table.cache["tensor"].replace_feature(features),))
+    table.cache["tensor"].indice_dict = found.indice_dict  # pairs are noted at what comes out alone, in a copy
+    return found.features
 
 
 @functools.cache
