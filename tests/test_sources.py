@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.scenes import list_sources, skipped
 from geoguide.datasets.config import DataConfig, Splits
 from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import fused_files
 from geoguide.errors import ConfigError, DataError
-from geoguide.experiments import run
+from geoguide.experiments import placing, run
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on, placed, real
-from geoguide.experiments.presets import adapter_only
+from geoguide.experiments.presets import adapter_only, openscene, preset, system
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
+from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.pipeline.prepare import prepare, prepare_split, scene_sources
 from geoguide.pipeline.train import fit
 from geoguide.prepared import PreparedScene
@@ -96,6 +98,21 @@ def test_a_2d_model_on_real_data_is_named(published: Path, tmp_path: Path, monke
     facts = Facts.of(config)
     assert (facts.teacher, facts.data, facts.changed, config.data.features) == ("brightness", "real", (), None)
     assert (config.data.frame_skip, config.text.encoder, config.train.steps) == (20, "minilm", 24020)
+
+
+def test_means_of_regions_are_over_all_points_of_a_real_scene(published: Path):
+    chosen = {"text": "minilm", "backbone": "descriptors", "steps": 4, "splits": SPLITS}
+    config = placed(preset(), "scannet", str(published), FEATURES, **chosen)
+    assert config.pooling == PoolingConfig(means="exact") and Facts.of(config).changed == ()
+    (scene,) = prepare_split(config, "train", progress=False)
+    few = np.arange(0, len(scene), 200)
+    found = scene.batch(few, torch.device("cpu")).mean_geometry("superpoints")
+    members = [np.flatnonzero(scene.superpoints == name) for name in np.unique(scene.superpoints[few])]
+    expected = np.stack([np.asarray(scene.geometry[rows], np.float64).mean(0) for rows in members])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    for other in (openscene(), system("SAS stage 1", frozen=True, dataset="nuscenes")):  # no regions; all of one point
+        there = placing._with_real_training(other, benchmark("nuscenes"), None)
+        assert there.pooling == PoolingConfig(means="sampled")
 
 
 def test_a_real_benchmark_end_to_end(config: ExperimentConfig, tmp_path: Path):

@@ -254,6 +254,7 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
             "train",
             "evaluation",
             "image_model",
+            "pooling",
         )
         return base.replace(**{part: getattr(config, part) for part in parts})
     if config.image_model is not None:  # the simulated one is not used

@@ -55,10 +55,8 @@ def on(config: ExperimentConfig, dataset: str, edition: Edition = "small") -> Ex
     there = benchmark(dataset)
     faults = {name: there.world.severity * getattr(config.teacher, name) for name in FAULTS}
     longer = dict(LARGE) if edition == "large" and student_kind(config).frozen else {}
-    if longer and config.superpoints.method == "points" and not config.objective.modules:
-        longer["pooling"] = replace(
-            LARGE["pooling"], means="sampled"
-        )  # else every feature is kept once more, as float32
+    if longer:
+        longer["pooling"] = _exact(config, LARGE["pooling"])
     return config.replace(
         data=there.generated_data(edition),
         lifting=there.world.lifting,
@@ -66,6 +64,16 @@ def on(config: ExperimentConfig, dataset: str, edition: Edition = "small") -> Ex
         evaluation__label_sets=there.more_label_sets,
         **longer,
     )
+
+
+def _exact(config: ExperimentConfig, pooling: PoolingConfig) -> PoolingConfig:
+    """Means of regions over all points of the scene, not over those of the batch.
+
+    Not where every point is a superpoint and no module looks at masks: the batch's own are exact there, and every
+    feature would be kept once more, as float32.
+    """
+    alone = config.superpoints.method == "points" and not config.objective.modules
+    return replace(pooling, means="sampled" if alone else "exact")
 
 
 def tested_on(config: ExperimentConfig, dataset: str, edition: Edition | None = None) -> ExperimentConfig:
@@ -266,6 +274,7 @@ def _with_real_training(config: ExperimentConfig, there: Benchmark, steps: int |
     """The training on real scenes, of so many steps."""
     if student_kind(config).frozen:  # twenty epochs of ScanNet, whatever the benchmark: a guess
         config = config.replace(train__points_per_step=20_000, train__steps=steps or 20 * REAL_SCENES)
+        config = config.replace(pooling=_exact(config, config.pooling))  # few points of a superpoint are in a batch
     else:  # OpenScene's own recipe: 100 epochs of ScanNet
         recipe = there.openscene
         network = {"width": 1.0, "voxel": recipe.voxel, "scenes_per_step": recipe.scenes_per_step}
