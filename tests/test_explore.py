@@ -1,6 +1,7 @@
 """A scan that answers words: as `geoguide segment` does, encoded once, and every colouring against a plain rule."""
 
 import copy
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from geoguide.own_scan import Scan
 from geoguide.own_scan.explore import HEAT, NOTHING, Exploration, heat, marked
 from geoguide.own_scan.scan import palette
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.encoded import EncodedScan
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.pipeline.stages import Stages
 from geoguide.teachers.image_model import ImageTeacher
@@ -60,8 +62,40 @@ def test_features_are_encoded_once(room: Scan, model: GeoGuideModel, monkeypatch
     first = found.cosines("chair")
     found.set_words("chair, a place to sit")
     found.labels()
-    assert len(encoded) == 1 and found.cosines("chair") is first
-    assert found.words == ("chair", "a place to sit")
+    monkeypatch.setattr(EncodedScan, "score_rows", lambda *_: pytest.fail("compared again"))
+    np.testing.assert_array_equal(found.cosines("chair"), first)
+    assert len(encoded) == 1 and found.words == ("chair", "a place to sit")
+
+
+def test_many_words_of_a_large_scan_take_no_table_of_points_and_words(found: Exploration) -> None:
+    """A million points of few voxels, and a dozen words: such a table would be 48 MB."""
+    rng = np.random.default_rng(0)
+    scan = found._encoded
+    rows, index = scan.rows[:500], rng.integers(0, 500, 1_000_000, np.int32)
+    found._encoded, found._cosines = EncodedScan(rows, index, scan.prompt, scan.text), {}
+    found.words = (
+        "chair",
+        "wall",
+        "table",
+        "bed",
+        "lamp",
+        "door",
+        "sofa",
+        "sink",
+        "desk",
+        "window",
+        "curtain",
+        "mirror",
+    )
+    expected = np.stack([found._encoded.score_rows(word) for word in found.words])  # [W, R]
+    tracemalloc.start()
+    ids, scores = found.labels()
+    found.top_words(5)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(ids, expected.argmax(0)[index])
+    np.testing.assert_array_equal(scores, expected.max(0)[index])
+    assert most < 20e6
 
 
 @pytest.mark.parametrize(("words", "said"), [("", "words separated"), ("chair, Chair", "the same"), ((), "non-empty")])

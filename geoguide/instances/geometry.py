@@ -144,9 +144,11 @@ def suppress(masks: InstanceMasks, max_overlap: float = 0.7) -> InstanceMasks:
         Those that stay.
     """
     masks = masks.take(np.lexsort((-masks.sizes(), -masks.scores)))
-    clash = iou_matrix(masks, masks) > max_overlap  # [M, M]
+    overlap = iou_matrix(masks, masks)  # [M, M]
     keep = np.ones(len(masks), dtype=bool)
-    for i in range(len(masks)):  # over masks, a few hundred
+    for i in range(len(masks)):  # over masks, a few hundred of a room
+        own = slice(*overlap.indptr[i : i + 2])
         if keep[i]:
-            keep[i + 1 :] &= ~clash[i, i + 1 :]
+            worse = overlap.indices[own][overlap.data[own] > max_overlap]
+            keep[worse[worse > i]] = False
     return masks.take(np.flatnonzero(keep))

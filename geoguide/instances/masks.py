@@ -217,21 +217,23 @@ class InstanceMasks:
         return cls(matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64), matrix.shape[1], scores)
 
 
-def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> np.ndarray:
-    """Intersection over union of every pair of masks, through one sparse product.
+def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> csr_matrix:
+    """Intersection over union of every pair of masks that shares a point, through one sparse product.
 
     Args:
         masks: M masks over P points.
         others: N masks over the same points.
 
     Returns:
-        float64 [M, N].
+        float64 CSR [M, N], with sorted indices; pairs that share nothing are not stored.
 
     Raises:
         InputError: The masks are over different numbers of points.
     """
     if masks.num_points != others.num_points:
         raise InputError(f"masks must be of {masks.num_points} points, found {others.num_points}")
-    both = (masks.sparse() @ others.sparse().T).toarray().astype(np.float64)  # [M, N]
-    union = masks.sizes()[:, None] + others.sizes()[None, :] - both
-    return both / np.maximum(union, 1.0)
+    both = (masks.sparse() @ others.sparse().T).tocsr().astype(np.float64)  # [M, N]
+    both.sort_indices()
+    row = np.repeat(np.arange(len(masks)), np.diff(both.indptr))
+    union = masks.sizes()[row] + others.sizes()[both.indices] - both.data
+    return csr_matrix((both.data / np.maximum(union, 1.0), both.indices, both.indptr), shape=both.shape)

@@ -80,10 +80,12 @@ def first_guesses(masks: InstanceMasks) -> np.ndarray:
         int64 [M]; of a mask that overlaps none of these before it, its own number.
     """
     member = masks.sparse()  # [M, P]
-    overlap = (member @ member.T).toarray() > 0  # [M, M]
+    overlap = (member @ member.T).tocsr()  # [M, M], of those that share a point
+    overlap.sort_indices()
     first = np.arange(len(masks))
-    for mask in range(len(masks)):  # over masks, a few hundred
-        before = np.flatnonzero(overlap[mask, :mask] & (first[:mask] == np.arange(mask)))
+    for mask in range(len(masks)):  # over masks, a few hundred of a room
+        shared = overlap.indices[overlap.indptr[mask] : overlap.indptr[mask + 1]]
+        before = shared[(shared < mask) & (first[shared] == shared)]
         first[mask] = before[0] if len(before) else mask
     return first
 

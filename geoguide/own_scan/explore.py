@@ -98,19 +98,27 @@ class Exploration:
         Returns:
             float32 [P], cosines.
         """
+        return self._of_rows(word)[self._encoded.index]
+
+    def _of_rows(self, word: str) -> np.ndarray:
+        """Cosines of a word with the encoded rows, float32 [R]: that is all that is kept of a word."""
         if word not in self._cosines:
-            self._cosines[word] = self._encoded.score(word)
+            self._cosines[word] = self._encoded.score_rows(word)
         return self._cosines[word]
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The best word of every point.
+        """The best word of every point, the first of equal ones.
 
         Returns:
-            Ids int64 [P] into `words`, and their cosines float32 [P].
+            Ids int64 [P] into `words`, and their cosines float32 [P]. O(P + R) memory, however many words there are.
         """
-        table = np.stack([self.cosines(word) for word in self.words])  # [W, P]
-        ids = table.argmax(0)
-        return ids, table[ids, np.arange(table.shape[1])]
+        best = self._of_rows(self.words[0]).copy()  # [R]
+        ids = np.zeros(len(best), np.int64)
+        for number, word in enumerate(self.words[1:], 1):
+            other = self._of_rows(word)
+            better = other > best
+            ids[better], best[better] = number, other[better]
+        return ids[self._encoded.index], best[self._encoded.index]
 
     def top_words(self, point: int, count: int = 5) -> list[tuple[str, float]]:
         """The words that a point is most similar to.
@@ -122,7 +130,8 @@ class Exploration:
         Returns:
             Words and cosines, the best first; of equal ones the first of `words`.
         """
-        found = [(word, float(self.cosines(word)[point])) for word in self.words]
+        row = self._encoded.index[point]
+        found = [(word, float(self._of_rows(word)[row])) for word in self.words]
         return sorted(found, key=lambda row: -row[1])[:count]
 
     @property

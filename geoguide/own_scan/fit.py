@@ -22,6 +22,7 @@ from geoguide.text.encoder import same_pair
 
 HELD_OUT = 5  # every so many frames one is not learned from, and says how well the others were
 STEPS = 1000  # of one room, chapter 14
+CHUNK = 65_536  # points that are compared with the words at a time
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,23 @@ class FittedScan:
             The agreement; None where no frame was held out, or they see nothing that the others saw.
         """
         text = self.teacher.text(labels)  # [K, C]
-        own = (self.lifted @ text.T).argmax(1)  # [P]
+        own = _nearest(self.lifted, text)  # [P]
         same, points = np.zeros(2), 0
         frames = replace(self.learned, views=self.held_out)
         for view, said in zip(self.held_out, self.teacher.features(frames), strict=True):
             alone = replace(self.learned, views=(view,))
             features, count = lift(alone, [said], self.lifting)
             both = np.flatnonzero(self.seen & (np.asarray(count) > 0))
-            word = (np.asarray(features)[both] @ text.T).argmax(1)
+            word = _nearest(np.asarray(features)[both], text)
             same += [(ids[both] == word).sum(), (own[both] == word).sum()]
             points += len(both)
         return Agreement(len(self.held_out), points, *(same / points).tolist()) if points else None
+
+
+def _nearest(features: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """The word of largest dot product for each of n features [n, C], int64 [n]; never all n K products at once."""
+    parts = np.array_split(features, len(features) // CHUNK + 1)
+    return np.concatenate([(part @ text.T).argmax(1) for part in parts])
 
 
 def fit_scan(

@@ -48,6 +48,20 @@ class EncodedScan:
         return ids[self.index], scores[self.index]
 
     @torch.inference_mode()
+    def score_rows(self, text: str) -> np.ndarray:
+        """Compare each different row with a query; `index` says which of them is a point's.
+
+        Args:
+            text: Any words.
+
+        Returns:
+            The cosine of every row with the text, float32 [R] in [-1, 1].
+
+        Raises:
+            InputError: No text.
+        """
+        return word_text([text], self.prompt, self.text).similarity(self.rows)[:, 0].cpu().numpy()
+
     def score(self, text: str) -> np.ndarray:
         """The heat map of one query.
 
@@ -60,5 +74,4 @@ class EncodedScan:
         Raises:
             InputError: No text.
         """
-        found = word_text([text], self.prompt, self.text).similarity(self.rows)[:, 0]
-        return found.cpu().numpy()[self.index]
+        return self.score_rows(text)[self.index]
