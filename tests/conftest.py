@@ -24,10 +24,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "cpu":  # and so is what chooses by itself, on machines with a GPU too
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:  # before any test: who asks for a GPU does not want to be told that nothing failed
         resolve_device(config.getoption("--device"))
     except InputError as error:
         raise pytest.UsageError(f"--device: {error}") from None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a GPU the tests that run on either device: others would choose it by themselves, and expect a CPU's bits."""
+    if config.getoption("--device") == "cpu":
+        return
+    others = [item for item in items if "device" not in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Names of devices: those that are there, and one line for every other."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,6 +50,22 @@ def test_scenes_that_a_thread_opens_are_prepared_where_they_were_asked_for(
     scenes = prepare.PreparedScenes(prepare.scene_sources(tiny.data, "train"), tiny)
     monkeypatch.setattr(prepare, "resolve_device", lambda name: pytest.fail("not again"))
     assert scenes[0] is None and places == [torch.device("cuda", 3)]
+
+
+def test_on_a_gpu_the_tests_of_either_device_run_and_else_none_sees_it(
+    pytestconfig: pytest.Config,
+) -> None:
+    plugin = next(one for one in pytestconfig.pluginmanager.get_plugins() if hasattr(one, "SHARED"))
+    if pytestconfig.getoption("--device") == "cpu":
+        assert not torch.cuda.is_available() and os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    left_out: list[object] = []
+    hook = SimpleNamespace(pytest_deselected=lambda items: left_out.extend(items))
+    either, cpu = (SimpleNamespace(fixturenames=names) for names in (("make", "device"), ("tiny",)))
+    for chosen, kept in (("cpu", [cpu, either]), ("cuda", [either])):
+        items = [cpu, either]
+        plugin.pytest_collection_modifyitems(SimpleNamespace(getoption=lambda _, c=chosen: c, hook=hook), items)
+        assert items == kept
+    assert left_out == [cpu]
 
 
 @pytest.mark.parametrize(

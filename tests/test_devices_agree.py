@@ -24,6 +24,7 @@ from geoguide.method.self_distillation import SelfDistillationConfig
 from geoguide.ops.sparse import neighbor_table, strided_table
 from geoguide.pipeline import train
 from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.evaluate import evaluate
 from geoguide.pipeline.train import fit
 from geoguide.students.adapter import Adapter
 
@@ -115,6 +116,19 @@ def test_a_training_and_one_that_goes_on(
     assert losses(str(device), run_dir=tmp_path) == pytest.approx(expected, rel=near)
     rounded = losses(str(device), "bf16")
     assert rounded == pytest.approx(expected, rel=0.2) and rounded != expected
+
+
+@pytest.mark.parametrize("name", ["adapter", "openscene", "point_transformer"])
+def test_scores(name: str, tiny: ExperimentConfig, tiny_scenes: dict, device: torch.device) -> None:
+    """One pass, and two turned ones beside the 2D features."""
+    config = tiny.replace(train__model=name, train__steps=1, **TRAININGS[name])
+    student = fit(config, train=tiny_scenes["train"], val=[], device="cpu", progress=False).student
+    for mode, repeats in (("distill", 1), ("ensemble", 2)):
+        scored, found = config.replace(protocol__mode=mode, protocol__repeats=repeats), []
+        for where in (torch.device("cpu"), device):
+            student.network.to(where)
+            found.append(evaluate(scored, student, scenes=tiny_scenes["val"]).confusion.matrix)
+        assert np.abs(found[0] - found[1]).sum() <= 0.02 * found[0].sum()
 
 
 def test_segment(rng: np.random.Generator, device: torch.device) -> None:
