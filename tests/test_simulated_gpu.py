@@ -90,6 +90,19 @@ def test_a_training_and_its_scores(name: str, tiny: ExperimentConfig, tiny_scene
     assert found == pytest.approx(trained("cpu")[0], rel=3e-2)
 
 
+def test_every_tensor_of_a_batch_comes_by_pinned_memory(tiny_scenes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy from other memory waits until the GPU has done all that it was told before."""
+    pinned: list[torch.Tensor] = []
+    with simulated_gpu(), monkeypatch.context() as patch:
+        clone = torch.Tensor.clone
+        patch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or clone(self))
+        batch = tiny_scenes["train"][0].batch(np.arange(0, 900, 3), GPU)
+        parts = [batch.points, batch.geometry, batch.lifted, batch.seen, batch.superpoints.group]
+        parts += [batch.masks.group, batch.masks.point]
+        assert all(isinstance(part, OnGpu) for part in parts) and len(pinned) == len(parts)
+        assert batch.superpoints.to(GPU).group.is_cuda and len(pinned) == len(parts)  # it lies there already
+
+
 def test_a_network_sees_its_first_scenes_where_it_is_trained(
     tiny: ExperimentConfig, tiny_scenes: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ def full(tiny: ExperimentConfig) -> ExperimentConfig:
 
 def train(config: ExperimentConfig, scenes: Scenes, **options) -> Fit:
     """On the CPU unless told, where the same seed gives the same bits: a GPU adds in any order."""
-    return fit(config, train=scenes["train"], val=scenes["val"], progress=False, **{"device": "cpu"} | options)
+    return fit(config, train=scenes["train"], val=scenes["val"], **{"device": "cpu", "progress": False} | options)
 
 
 def same(a: Fit, b: Fit) -> bool:
@@ -48,6 +48,17 @@ def test_the_seed_decides_everything(full: ExperimentConfig, tiny_scenes: Scenes
     first = train(full, tiny_scenes)
     assert same(first, train(full, tiny_scenes))
     assert not same(first, train(full.replace(seed=1), tiny_scenes))
+
+
+def test_the_bar_says_what_the_loader_took(tiny: ExperimentConfig, tiny_scenes: Scenes, capsys, monkeypatch) -> None:
+    """Also where no command prints it at the end."""
+    from geoguide.pipeline import train as module
+
+    monkeypatch.setattr(module._State, "waited", property(lambda self: 1.0, lambda *_: None))
+    monkeypatch.setattr(module._State, "elapsed", property(lambda self: 8.0, lambda *_: None))
+    short = tiny.replace(train__steps=2, train__evaluate_every=2)
+    assert train(short, tiny_scenes, progress=True).waited == 0.125
+    assert "waited=12.5%" in capsys.readouterr().err
 
 
 def test_resumes_after_a_kill_with_the_same_result(

@@ -57,17 +57,17 @@ def take_gpu(number: int) -> None:
 
 
 def put(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Put a tensor of the CPU on a device; to a GPU by pinned memory, so that nothing here waits for the copy.
+    """Put a tensor on a device; from the CPU to a GPU by pinned memory, so that nothing here waits for the copy.
 
     What is computed there afterwards waits for it: both are in the order of the device's default stream.
 
     Args:
-        tensor: On the CPU.
+        tensor: Anywhere.
         device: Where to.
 
     Returns:
         The tensor there.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geoguide.errors import InputError
+from geoguide.ops.devices import put
 from geoguide.ops.segment import over_mass, segment_softmax, segment_sum
 from geoguide.ops.shared_rows import known_means, pulls_of
 
@@ -272,8 +273,9 @@ class Groups:
         Returns:
             The same groups there.
         """
-        point = None if self.point is None else self.point.to(device)
-        return replace(self, group=self.group.to(device), point=point)
+        there = torch.device(device)
+        point = None if self.point is None else put(self.point, there)
+        return replace(self, group=put(self.group, there), point=point)
 
 
 def _starts(sizes: Tensor) -> Tensor:

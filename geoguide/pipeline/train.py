@@ -130,7 +130,8 @@ def fit(
         if state.watched:
             watched = ranks.of_first(lambda: {name: curve.miou(state.student) for name, curve in curves.items()})
             state.log(config.name, **watched, **state.pulls)
-            bar.set_postfix({name: f"{value:.1f}" for name, value in watched.items()})
+            told = {name: f"{value:.1f}" for name, value in watched.items()}
+            bar.set_postfix(told | {"waited": f"{state.waited / state.elapsed:.1%}"})
     state.reader.shutdown()
     state.student.network.eval()
     learned = tuple(map(Identity.of_prepared, train))

@@ -169,7 +169,7 @@ class OpenScene(nn.Module):
             superpoints=Groups.partition(torch.from_numpy(superpoints)).to(device),
             origins=tuple(Origin(scene.fingerprint, place) for scene, place in zip(scenes, places, strict=True)),
             pyramid=grid_pyramid(grid_coord, items),
-            words=None if painted is None else torch.from_numpy(painted).to(device),
+            words=None if painted is None else put(torch.from_numpy(painted), device),
         )
 
     def _part(self, scene: PreparedScene, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
