@@ -157,12 +157,20 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="scenes must be at least 1, found 0"):
-        Work(0, 10)
-    with pytest.raises(InputError, match="scored must be at least 0 and steps 1, found 0 and 0"):
-        Work(1, 10, steps=0)
-    with pytest.raises(InputError, match="gpus must be at least 1 and gpu_tflops positive, found 1 and 0"):
-        estimate(WORK, MADE_UP, gpu_tflops=0.0)
+    counts = ("scenes", "points", "scored", "validated", "frames", "channels", "frozen", "classes", "steps", "runs")
+    for name in (*counts, "points_per_step"):
+        for wrong in (-1, 1.5, float("nan"), float("inf"), 10**400, "many"):
+            with pytest.raises(InputError, match=f"^{name} must be a (finite|whole) number >= [01], found"):
+                replace(WORK, **{name: wrong})
+    assert estimate(replace(WORK, scenes=10.0, points="1000"), MADE_UP) == estimate(WORK, MADE_UP)
+    for wrong, said in (
+        ({"gpu_tflops": 0.0}, "gpu_tflops must be positive, found 0.0"),
+        ({"gpu_tflops": float("nan")}, "gpu_tflops must be a finite number"),
+        ({"gpus": 0}, "gpus must be a finite number >= 1, found 0"),
+        ({"gpus": 1.5}, "gpus must be a whole number >= 1, found 1.5"),
+    ):
+        with pytest.raises(InputError, match=said):
+            estimate(WORK, MADE_UP, **wrong)
     (tmp_path / "cost.json").write_text("{}")
     with pytest.raises(DataError, match=r"cost.json: must hold rates of benchmarks/cost.py \('rates'\)"):
         rates(tmp_path / "cost.json")

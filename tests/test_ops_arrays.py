@@ -44,6 +44,7 @@ def test_numbers():
         (lambda: coordinates("p", [[0, 0, 0], [math.nan, 0, 0], [0, math.inf, 0]]), "nan or inf in 2 of 3 rows"),
         (lambda: number("k", None), "k must be a finite number >= 0, found None"),
         (lambda: number("k", math.inf), "k must be a finite number"),
+        (lambda: number("k", 10**400), "k must be a finite number >= 0, found 10*$"),
         (lambda: number("k", -1), "k must be a finite number >= 0, found -1"),
         (lambda: whole("n", 2.5, 1), "n must be a whole number >= 1, found 2.5"),
         (lambda: whole("n", 0, 1), "n must be a finite number >= 1, found 0"),

@@ -24,7 +24,7 @@ from geoguide.errors import DataError, InputError
 from geoguide.experiments.placing import REAL_SCENES
 from geoguide.frozen import from_dict
 from geoguide.method.objective import MODULES
-from geoguide.ops.arrays import number
+from geoguide.ops.arrays import number, whole
 from geoguide.paths import PACKAGE, results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import OPEN_SCENES
@@ -112,7 +112,7 @@ class Work:
         runs: Trainings: rows of a table times seeds.
 
     Raises:
-        InputError: A number that is not positive.
+        InputError: A number that is not whole, or too small.
     """
 
     scenes: int
@@ -129,13 +129,10 @@ class Work:
     runs: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "points", "channels", "frozen", "classes", "points_per_step", "runs"):
-            if number(name, getattr(self, name)) < 1:
-                raise InputError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if min(self.validated, self.frames) < 0:
-            raise InputError(f"validated and frames must be at least 0, found {self.validated} and {self.frames}")
-        if self.scored < 0 or (self.steps is not None and self.steps < 1):
-            raise InputError(f"scored must be at least 0 and steps 1, found {self.scored} and {self.steps}")
+        least = dict.fromkeys(("scenes", "points", "channels", "frozen", "classes", "points_per_step", "runs"), 1)
+        least |= dict.fromkeys(("scored", "validated", "frames"), 0) | ({} if self.steps is None else {"steps": 1})
+        for name, smallest in least.items():
+            object.__setattr__(self, name, whole(name, getattr(self, name), smallest))
 
     @property
     def width(self) -> int:
@@ -202,15 +199,16 @@ def estimate(work: Work, measured: Rates | None = None, *, gpus: int = 1, gpu_tf
         The cost.
 
     Raises:
-        InputError: A number that is not positive.
+        InputError: GPUs that are not whole, or a number that is not positive.
 
     Example:
         >>> one, two = (estimate(Work(scenes=100, points=50_000, runs=2), gpus=gpus) for gpus in (1, 2))
         >>> round(one.training_hours / two.training_hours, 6)
         2.0
     """
-    if number("gpus", gpus) < 1 or (gpu_tflops is not None and number("gpu_tflops", gpu_tflops) <= 0):
-        raise InputError(f"gpus must be at least 1 and gpu_tflops positive, found {gpus} and {gpu_tflops}")
+    gpus = whole("gpus", gpus, 1)
+    if gpu_tflops is not None and number("gpu_tflops", gpu_tflops) == 0:
+        raise InputError(f"gpu_tflops must be positive, found {gpu_tflops}")
     found = rates() if measured is None else measured
     steps, rounds = work.steps or EPOCHS * work.scenes, math.ceil(work.runs / gpus)
     line = found.module_seconds if work.modules else found.step_seconds

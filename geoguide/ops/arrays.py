@@ -115,10 +115,10 @@ def number(name: str, value: Any, least: float = 0.0) -> float:
     """
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         result = float("nan")
     if not (np.isfinite(result) and result >= least):
-        raise InputError(f"{name} must be a finite number >= {least:g}, found {value!r}")
+        raise InputError(f"{name} must be a finite number >= {least:g}, found {value!r:.80}")
     return result
 
 
