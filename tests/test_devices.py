@@ -19,9 +19,9 @@ from geoguide.pipeline.stages import Stages, frozen_features
 from geoguide.scene import Scene
 
 
-def test_devices_that_are_there() -> None:
+def test_devices_that_are_there(device: torch.device) -> None:
     best = "cuda:0" if torch.cuda.is_available() else "cpu"
-    assert resolve_device() == resolve_device("auto") == torch.device(best)
+    assert resolve_device() == resolve_device("auto") == torch.device(best) == device
     assert resolve_device("cpu") == resolve_device(torch.device("cpu")) == torch.device("cpu")
     for number in range(torch.cuda.device_count()):
         assert resolve_device(f"cuda:{number}") == torch.device("cuda", number)
