@@ -62,6 +62,20 @@ def test_an_error_drops_what_has_not_begun(tmp_path: Path) -> None:
     assert len([*tmp_path.iterdir()]) < 50 == len(rest) and rest[-1].cancelled()
 
 
+def lack(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", [MemoryError("8 EiB"), torch.OutOfMemoryError("CUDA out of memory. Tried ...")])
+def test_memory_that_several_workers_lack_is_told_as_theirs(error: Exception) -> None:
+    where = "" if isinstance(error, MemoryError) else " on the GPU"
+    said = f"^not enough memory{where} .*: 2 processes share it, fewer --workers need less"
+    with pytest.raises(LostWorkerError, match=said), worker_pool(2) as pool:
+        pool.submit(lack, error).result()
+    with pytest.raises(type(error)), worker_pool(1) as pool:
+        pool.submit(lack, error).result()
+
+
 def test_a_killed_worker_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
         with worker_pool(2, computing=False) as pool:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from geoguide.errors import LostWorkerError
+from geoguide.errors import LostWorkerError, shortage
 from geoguide.locks import GUARD, check_begun, end_with_parent
 
 
@@ -29,7 +29,7 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
         within the block.
 
     Raises:
-        LostWorkerError: A worker was killed, or none could begin.
+        LostWorkerError: A worker was killed, or none could begin; memory, or a GPU's, does not suffice for several.
     """
     check_begun()
     spawn, others = multiprocessing.get_context("spawn"), {*multiprocessing.active_children()}
@@ -51,6 +51,11 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
         raise LostWorkerError(
             "a worker process was ended from outside, most often for want of memory: fewer --workers need less"
         ) from None
+    except Exception as error:
+        lacks = shortage(error)
+        if count > 1 and lacks is not None and lacks.startswith("not enough memory"):
+            raise LostWorkerError(f"{lacks}: {count} processes share it, fewer --workers need less") from None
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
