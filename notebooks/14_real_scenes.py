@@ -91,9 +91,10 @@ under(report.table(still, ["teacher", "row"], confidence).style.hide(axis="index
 # %% [markdown]
 # ## Trained
 # Distilled from the frames of the first scene, on descriptors. *Works-best by gradient* has the weights of the losses
-# that the validation rooms of the large edition asked for (chapters 07 and 15), unchanged; the other rows have those of
-# the small edition. The row with learned masks, where it was run, has those of a packaged network that knows generated
-# rooms only, beside those from geometry (chapter 15). The oracle rows have annotated masks, and superpoints cut where
+# that the validation rooms of the large edition asked for (chapters 07 and 15), unchanged, though means of regions
+# are over the points of a step here and over all points of a room there; the other rows have those of the small
+# edition. The row with learned masks, where it was run, has those of a packaged network that knows generated rooms
+# only, beside those from geometry (chapter 15). The oracle rows have annotated masks, and superpoints cut where
 # annotated objects end. mIoU over the classes that occur, and accuracy, in %.
 
 # %% tags=["hide-input"]
