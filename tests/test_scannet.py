@@ -141,7 +141,33 @@ def test_views_in_frame_order(scene_folder: Path):
     assert views[0].depth().tolist() == pytest.approx(np.array([[1, 0], [2.5, 0], [0.04, 0.05]]))
     assert views[0].intrinsics.tolist() == [[577, 0, 0.5], [0, 578, 1], [0, 0, 1]]
     assert views[0].label_path is None and views[0].instance_path is None
-    assert [view.name for view in load_scene(scene_folder, frame_skip=3).views] == ["0", "100"]
+
+
+@pytest.mark.parametrize(("step", "skip", "count"), [(1, 20, 5), (5, 20, 5), (20, 20, 5), (25, 20, 4), (7, 20, 5)])
+def test_frames_that_were_thinned_already_are_not_thinned_again(
+    scene_folder: Path, step: int, skip: int, count: int
+) -> None:
+    """By number: of 100 frames, of which every 1st, 5th, 20th, 25th or 7th was extracted, those 20 apart."""
+    for kind, ending in (("color", "jpg"), ("depth", "png"), ("pose", "txt")):
+        content = (scene_folder / kind / f"0.{ending}").read_bytes()
+        for number in FRAMES:
+            (scene_folder / kind / f"{number}.{ending}").unlink()
+        for number in range(3, 103, step):
+            (scene_folder / kind / f"{number}.{ending}").write_bytes(content)
+    found = [int(view.name) for view in load_scene(scene_folder, frame_skip=skip).views]
+    assert len(found) == count and found[0] == 3 and min(np.diff(found)) >= skip
+    assert max(np.diff(found)) < skip + step  # none is left out that could be there
+
+
+def test_depth_without_colour_is_said(scene_folder: Path) -> None:
+    (scene_folder / "color" / "2.jpg").replace(scene_folder / "color" / "2.png")  # as no scan of ScanNet has it
+    with pytest.warns(UserWarning, match=r"color: no .jpg or .jpeg of 1 of 4 depth images \(first 2.png\)"):
+        views = load_scene(scene_folder).views
+    assert [view.name for view in views] == ["0", "10", "100"]
+    for path in (scene_folder / "color").iterdir():
+        path.unlink()
+    with pytest.warns(UserWarning, match=r"of 4 of 4 depth images \(first 0.png\); these frames are left out"):
+        assert load_scene(scene_folder).views == ()
 
 
 def test_image_size_resizes_pixels_and_intrinsics(scene_folder: Path):
@@ -308,10 +334,12 @@ def test_images_of_another_size_than_their_intrinsics_say(scene_folder: Path):
         Image.fromarray(np.zeros((6, 4) if path.stem == "100" else (3, 2), np.uint16)).save(path)
     with pytest.raises(DataError, match=r"100.png: image is \[6, 4\].*intrinsic_depth.txt are for \[3, 2\]"):
         load_scene(scene_folder)
-    assert len(load_scene(scene_folder, frame_skip=2).views) == 2  # without frame 100
+    for kind in ("color/100.jpg", "depth/100.png"):
+        (scene_folder / kind).unlink()
+    assert len(load_scene(scene_folder).views) == 3
     Image.fromarray(np.zeros((8, 6, 3), np.uint8)).save(scene_folder / "color" / "10.jpg")
     with pytest.raises(DataError, match=r"10.jpg: image is \[8, 6\] \(H, W\), not of the shape .* \[3, 2\]"):
-        load_scene(scene_folder, frame_skip=2)
+        load_scene(scene_folder)
 
 
 @pytest.mark.parametrize(

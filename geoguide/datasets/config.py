@@ -80,7 +80,7 @@ class DataConfig:
 
     dataset: str = "mini-scannet"  # a benchmark's name (geoguide.benchmarks), with "mini-" before it: generated
     label_set: str = "scannet20"
-    frame_skip: int = 1  # mini rooms hold few frames; OpenScene takes every 20th of ScanNet's
+    frame_skip: int = 1  # mini rooms hold few frames; OpenScene takes every 20th of ScanNet's, by number
     rooms: tuple[int, int, int] = (28, 14, 21)  # generated rooms, houses or streets for train, val, test (mini only)
     room_seed: int = 0
     """Of generated scenes: which world they are drawn from."""

@@ -12,6 +12,7 @@ import functools
 import os
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +139,8 @@ def load_scene(
         folder: The scan's folder, `scans/sceneXXXX_XX`.
         labels: Label set that NYU40 ids are mapped to, or "scannet200", for which the objects' raw names are looked up
             in the official `scannetv2-labels.combined.tsv` beside `scans/`.
-        frame_skip: Every n-th frame becomes a view (the paper's peers take every 20th).
+        frame_skip: Every n-th frame of the recording becomes a view (the paper's peers take every 20th), by the
+            numbers of extracted frames: where every 20th was extracted, 20 takes them all.
         image_size: (H, W) of the views, by default the depth images' own.
 
     Returns:
@@ -367,7 +369,10 @@ def _load_objects(folder: Path, count: int) -> Objects | None:
 def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[View, ...]:
     """Views of every `frame_skip`-th frame, in order: extracted ones, else of the `.sens` recording, else none."""
     recording = folder / f"{folder.name}.sens"
-    paths = by_number(listed(folder / "color", suffixes=COLOR_SUFFIXES))[::frame_skip]
+    extracted = by_number(listed(folder / "color", suffixes=COLOR_SUFFIXES))
+    if extracted or not recording.exists():
+        _warn_of_missing_colors(folder, extracted)
+    paths = _every_nth(extracted, frame_skip)
     if not paths:
         return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]
@@ -380,6 +385,24 @@ def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[V
         )
         for (color, depth), pose in zip(frames, poses, strict=True)
     )
+
+
+def _every_nth(paths: Sequence[Path], step: int) -> list[Path]:
+    """Every n-th frame of the recording, by the frames' numbers: who extracted every n-th alone has them all."""
+    chosen: list[Path] = []
+    for path in paths:
+        if not chosen or int(path.stem) - int(chosen[-1].stem) >= step:
+            chosen.append(path)
+    return chosen
+
+
+def _warn_of_missing_colors(folder: Path, colors: Sequence[Path]) -> None:
+    """Say which frames have depth and no colour: what is listed is the colour images, and they would go unnoticed."""
+    depths, stems = listed(folder / "depth", "*.png"), {path.stem for path in colors}
+    lost = [path for path in depths if path.stem not in stems]
+    if lost:
+        what = f"of {len(lost)} of {len(depths)} depth images (first {lost[0].name}); these frames are left out"
+        warnings.warn(f"{folder / 'color'}: no {' or '.join(COLOR_SUFFIXES)} {what}", stacklevel=4)
 
 
 def _load_recording(folder: Path, path: Path, frame_skip: int, new_size: Size | None) -> tuple[SensView, ...]:

@@ -18,7 +18,7 @@ from geoguide.pipeline.cache import settings_digest
 from geoguide.prepared import PreparedScene
 from geoguide.scene import Scene
 
-READING = 3  # of scenes' files; raised where readers make another scene of the same files, so that notes are made anew
+READING = 4  # of scenes' files; raised where readers make another scene of the same files, so that notes are made anew
 
 
 def fingerprint(scene: Scene) -> str:
