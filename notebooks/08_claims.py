@@ -40,7 +40,10 @@ from geoguide.report.sources import under
 editions = ("large", "small") if edition == "both" else (edition,)
 table = verdicts(editions, confidence)
 generated = pick(read_all(), {"data": "mini"})
-under(HTML(ledger.page(table, editions)), generated)
+timed = clone() / "benchmarks" / "results" / "inference_cost.json"
+cost = json.loads(timed.read_text())["rows"][0]
+measured = {"C8": ledger.cost_effect(cost)}
+under(HTML(ledger.page(table, editions, measured)), generated)
 
 # %% [markdown]
 # The **large** edition is nearer to the regime that the paper speaks of, with a trained 2D model; chapter 15 says which
@@ -57,7 +60,7 @@ under(HTML(ledger.page(table, editions)), generated)
 # tested (C10). The *floor* always says the most frequent class.
 
 # %% tags=["remove-input"]
-under(HTML(ledger.folds(table, editions)), generated)
+under(HTML(ledger.folds(table, editions, measured)), generated)
 
 # %% [markdown]
 # ## How a verdict is reached
@@ -91,12 +94,6 @@ under(shown, made)
 # (`benchmarks/inference_cost.py`; a ratio of one: no difference).
 
 # %% tags=["hide-input"]
-import json
-
-from geoguide.paths import clone
-
-timed = clone() / "benchmarks" / "results" / "inference_cost.json"
-cost = json.loads(timed.read_text())["rows"][0]
 shown = {"seconds": "seconds a room", "processor_seconds": "processor seconds", "peak_mb": "peak memory, MB",
          "bytes": "bytes of the file"}
 costs = pd.DataFrame.from_dict(cost["models"], orient="index")[list(shown)]

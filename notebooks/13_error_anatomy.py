@@ -131,12 +131,13 @@ Markdown(f"The real networks {low:.2f} to {high:.2f}; {', '.join(said)}.")
 #   know fixed classes and not words; one of the real networks has seen this room.
 # - Superpoints of the generated rooms follow the objects' edges exactly, those of the real room do not. So that a
 #   superpoint mean repairs no more than it could in reality, these columns average over larger superpoints, about as
-#   impure as the real ones (last line of the table). The other chapters still use the pure ones.
+#   impure as the real ones (last line of the table). The small edition's rows still use the pure ones.
 # - The re-tuned model is a first step. Longer searches on six and on twenty validation rooms found settings that leave
 #   the range in few figures there, and cost as much as before on the other validation rooms: rooms differ by more than
 #   the range is wide. None was adopted (`benchmarks/simulated_models.py`). Too many mistakes are about large objects,
 #   too few at boundaries, and too few objects are right in every view.
 # - ENet's column is of an earlier measurement, noted to two decimals; `benchmarks/anatomy.py` makes the others. The
 #   range is spanned by ENet, MOSAIC and the mean of both ADE networks; DeepLab150 alone errs far more.
-# - The other chapters still use the first simulated models. Their columns are here so that each number of those
-#   chapters can be read with its 2D model's errors in mind.
+# - The small edition's rows still use the first simulated models, those of the large edition trained
+#   ones (and simulated ones with one fault at a time, chapter 07). The columns are here so that each number can be read
+#   with its 2D model's errors in mind.

@@ -1,7 +1,7 @@
 """The claims ledger as it is read: one line a claim, its tests folded below, and sentences for other chapters."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from geoguide.report.ledger import EDITIONS
 from geoguide.report.tables import markdown
 
 PENDING = "not tested yet: rows pending"
+ELSEWHERE = "tested on the other edition alone"
 FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the question, and the tests that answer it
     "Do the three modules beat the adapter alone?": {
         "equal steps": SHORT,
@@ -91,7 +92,7 @@ def claim_row(claim: Claim, table: pd.DataFrame, editions: Sequence[Edition] = E
         asserted = sum(len(test.metrics) for test in every) + (claim.name == "C6")
         there = mine[mine["edition"] == edition]
         wanted[edition] = asserted
-        said[edition] = claim_verdict(there, len(there) == asserted) if asserted else claim.otherwise
+        said[edition] = claim_verdict(there, len(there) == asserted) if asserted else _untested(claim)
     told = next((edition for edition in editions if said[edition] in DECIDED), None)
     told = told or next((edition for edition in editions if len(mine[mine["edition"] == edition])), None)
     told = told or next((edition for edition in editions if said[edition] == PENDING), editions[-1])
@@ -113,6 +114,30 @@ def claim_row(claim: Claim, table: pd.DataFrame, editions: Sequence[Edition] = E
     unit = "" if one["metric"] == "both" else f" {one['metric']}"
     why = "" if one["verdict"] in DECIDED else f": {one['verdict']}"
     return line | {"effect": f"{one['difference']}{unit}", "test": f"{one['test']}{why}"}
+
+
+def _untested(claim: Claim) -> str:
+    """What is said of a claim that an edition has no test of."""
+    tested = any(test.claim == claim.name and not test.aside for edition in EDITIONS for test in claim_tests(edition))
+    return ELSEWHERE if tested else claim.otherwise
+
+
+def cost_effect(cost: Mapping[str, Any]) -> str:
+    """What C8 hangs on, which no two rows differ in: what inference costs with the modules against without them.
+
+    Args:
+        cost: A row of `benchmarks/results/inference_cost.json`.
+
+    Returns:
+        Ratios of time and memory, each with the bounds of its interval, and whether the exported graphs are the same.
+    """
+    told = {"seconds": "the time", "processor_seconds": "the processor time", "peak_mb": "the memory"}
+    parts = [
+        f"{cost[key]['ratio']:.3f} [{cost[key]['low']:.3f}, {cost[key]['high']:.3f}] times {name}"
+        for key, name in told.items()
+    ]
+    same = cost["same_graph"] and cost["same_tensors"]
+    return f"{', '.join(parts)}; exported graphs {'identical' if same else 'NOT identical'}"
 
 
 def claim_rows(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> list[dict[str, Any]]:
@@ -249,12 +274,13 @@ def overview(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str
     return markdown(pd.DataFrame(lines, columns=["claim", "verdict", "the paper claims", "the test it hangs on"]))
 
 
-def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
+def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS, measured: Mapping[str, str] | None = None) -> str:
     """The ledger's page: a table with one line a claim.
 
     Args:
         table: See `ledger.verdicts`.
         editions: See `claim_row`.
+        measured: By claim, the effect that was measured where no two rows test it (see `cost_effect`).
 
     Returns:
         HTML; each claim is a link to its fold in `folds`. What has the class `printed` is for paper, where folds stay
@@ -264,6 +290,7 @@ def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
     lines = ["".join(f"<th>{name if name not in editions else name + ' edition'}</th>" for name in heads)]
     for claim, row in zip(CLAIMS, claim_rows(table, editions), strict=True):
         effect = f"{_text(row['effect'])}<br><small>{_text(row['test'])}</small>" if row["effect"] else ""
+        effect = effect or _text((measured or {}).get(claim.name, ""))
         chapter = f'<a href="{claim.chapter}.html">{claim.chapter[:2]}</a>'
         printed = f"Refuted if: {_text(claim.refuted)} Hangs on: {_text(claim.hangs_on)}."
         says = f'{claim.sentence}<small class="printed"><br>{printed}</small>'
@@ -273,12 +300,15 @@ def page(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
     return f'<table class="ledger">{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
 
 
-def folds(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
+def folds(
+    table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS, measured: Mapping[str, str] | None = None
+) -> str:
     """Every claim's tests, folded.
 
     Args:
         table: See `ledger.verdicts`.
         editions: See `claim_row`.
+        measured: See `page`.
 
     Returns:
         HTML: a `details` for each claim, with what would refute it, what the paper states, what the verdict hangs on,
@@ -294,17 +324,17 @@ def folds(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
         }
         items = "".join(f"<li><b>{name}:</b> {_text(text)}</li>" for name, text in told.items() if text)
         head = f"<b>{claim.name}: {row['verdict']}</b>{row['of']}. {_text(claim.sentence)}"
-        tests = _tests(table[table["claim"] == claim.name])
+        tests = _tests(table[table["claim"] == claim.name], (measured or {}).get(claim.name))
         parts.append(
             f'<details class="claim" id="{claim.name}"><summary>{head}</summary><ul>{items}</ul>{tests}</details>'
         )
     return "\n".join(parts)
 
 
-def _tests(lines: pd.DataFrame) -> str:
-    """The tests of a claim as a table: those that decide, and those beside it."""
+def _tests(lines: pd.DataFrame, measured: str | None) -> str:
+    """The tests of a claim as a table, those that decide and those beside it; else what was measured, if anything."""
     if lines.empty:
-        return "<p>No test of it was run.</p>"
+        return f"<p>{_text(f'Measured: {measured}' if measured else 'No test of it was run')}.</p>"
     shown = lines.assign(p=["" if np.isnan(p) else f"{p:.2g}" for p in lines["p"].astype(float)])
     shown["test"] = shown["test"] + [" (beside the claim)" if aside else "" for aside in shown["aside"]]
     names = {"of": "difference of", "p": "p (Holm)", "says": "the claim says"}
