@@ -685,6 +685,43 @@ def test_one_number_a_pixel_is_a_score_of_one_class_or_a_label(tmp_path, monkeyp
         segmenter(["person", "car"], scores).answer(IMAGE)
 
 
+@pytest.mark.parametrize(("kind", "scale"), [("uint8", 1 / 256), ("int8", 1 / 256), ("uint8", 1 / 255)])
+@pytest.mark.parametrize("count", [2, 32, 150, 1200])
+def test_probabilities_in_bytes_are_not_taken_for_logits(tmp_path, monkeypatch, rng, kind, scale, count):
+    """Each is rounded, so that those of many classes sum to .7 to 1.3; another softmax made them all alike."""
+    from geoguide.teachers import litert
+
+    logits = rng.normal(size=(6, 5, count)) * 2
+    true = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    zero = -128 if kind == "int8" else 0
+
+    class Rounded(OneScore):
+        def get_output_details(self) -> list[dict]:
+            details = {"shape": np.array([1, *true.shape]), "dtype": np.dtype(kind).type, "index": 1}
+            return [details | {"quantization": (scale, zero)}]
+
+        def get_tensor(self, index: int) -> np.ndarray:
+            return self.given[None]
+
+    (tmp_path / "rounded.tflite").touch()
+    answer = (np.round(true / scale).clip(0, 255) + zero).astype(kind)
+    monkeypatch.setattr(litert, "_opened", lambda path, threads: Rounded(answer))
+    names = [f"class {number}" for number in range(count)]
+    found = litert.LiteRTSegmenter(tmp_path / "rounded.tflite", names).answer(IMAGE)
+    said = (answer.astype(np.float64) - zero).sum(-1) > 0  # of very many unlikely classes nothing is left
+    np.testing.assert_allclose(found.sum(-1)[said], 1, rtol=1e-5)
+    total = (answer.astype(np.float64) - zero).sum(-1, keepdims=True)
+    np.testing.assert_allclose(found, (answer.astype(np.float64) - zero) / np.maximum(total, 1), rtol=1e-5)
+    if count <= 150:
+        assert said.all() and np.abs(found - true).max() < 0.1 * true.max()
+    answer[..., 0] = 255 + zero  # no probabilities: all are likely
+    answer[..., 1:] = 200 + zero
+    monkeypatch.setattr(litert, "_opened", lambda path, threads: Rounded(answer))
+    found = litert.LiteRTSegmenter(tmp_path / "rounded.tflite", names).answer(IMAGE)
+    scores = (answer.astype(np.float64) - zero) * scale
+    np.testing.assert_allclose(found, np.exp(scores) / np.exp(scores).sum(-1, keepdims=True), rtol=1e-4)
+
+
 class TestLiteRT:
     """With the extra `litert`, on the real networks beside the project."""
 

@@ -12,14 +12,16 @@ from geoguide.errors import DataError, InputError, first_line, pass_on_shortage
 from geoguide.teachers.closed_set import ROUNDING, softmax
 
 MARK = b"TFL3"
+BYTE = 1 / 255  # the coarsest step of scores that a byte can hold from 0 to no more than 1
 INSTALL = "`pip install -c constraints.txt -e '.[litert]'`"
 
 
 class LiteRTSegmenter:
     """A LiteRT file that takes one RGB image and gives labels, or a score for each class, for every pixel.
 
-    The image is squeezed to the network's own size. Scores that do not sum to 1 are taken for logits; of a network with
-    one score a pixel and one class name, scores beyond 0..1.
+    The image is squeezed to the network's own size. Scores that do not sum to 1 are taken for logits (of probabilities
+    in bytes, to 1 but for the rounding of each); of a network with one score a pixel and one class name, scores beyond
+    0..1.
 
     Args:
         path: The .tflite file.
@@ -79,9 +81,12 @@ class LiteRTSegmenter:
             return labels
         scale, zero = self._output["quantization"]
         scores = (answer.astype(np.float32) - zero) * scale if scale else answer.astype(np.float32)
-        single = scores.shape[-1] == 1
-        sums = scores.max() <= 1 if single else np.allclose(scores.sum(axis=-1), 1, atol=ROUNDING)
-        return scores if scores.min() >= 0 and sums else softmax(scores)
+        single, total = scores.shape[-1] == 1, scores.sum(axis=-1, keepdims=True)
+        rounded = scores.shape[-1] * scale / 2 if 0 < scale <= BYTE else 0  # what rounding each to bytes may add up to
+        sums = scores.max() <= 1 if single else np.allclose(total, 1, atol=ROUNDING + rounded)
+        if scores.min() < 0 or not sums:
+            return softmax(scores)
+        return scores / np.where(total > 0, total, 1) if rounded and not single else scores
 
     def _taken(self, pixels: np.ndarray, where: str | Path) -> np.ndarray:
         try:
