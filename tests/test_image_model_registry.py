@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from geoguide.datasets.config import DataConfig
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError, ReadAs
 from geoguide.experiments import run
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import placed
@@ -55,6 +55,12 @@ number = 3
 
 class Wide(Brightness):
     width = 512
+
+class Blank(Brightness):
+    identity = "brightness 1, half of it blank"
+
+    def encode(self, images):
+        return [np.where(np.arange(f.shape[1])[:, None] < f.shape[1] // 2, f, 0) for f in super().encode(images)]
 
 class Plain(Brightness):
     name, width = "plain", np.int64(384)
@@ -134,6 +140,21 @@ def test_numpys_numbers_and_weights_of_some_images_alone(own):
     assert kinds == {0, 1}
     np.testing.assert_allclose(found.lifted, expected.lifted, atol=2e-3)
     np.testing.assert_array_equal(found.seen_by, expected.seen_by)
+
+
+def test_points_that_get_zeros_alone_are_not_seen(own):
+    """Where a model says "no answer" by zeros in place of a weight: as in files of fused features."""
+    with pytest.warns(ReadAs, match="seen points have features of zeros alone: counted as not seen"):
+        (found,) = prepare_split(
+            own.replace(image_model=identified(parse_spec("own:other_model:Blank"))), "test", progress=False
+        )
+    (whole,) = prepare_split(own, "test", progress=False)
+    scene, width = whole.load(), 80
+    answered = np.zeros((*scene.views[0].image_size, 1), np.float32)
+    answered[:, : width // 2] = 1
+    expected = lift(scene, (answered for _ in scene.views), own.lifting).mean[:, 0] > 0
+    np.testing.assert_array_equal(found.seen_by, np.where(expected, whole.seen_by, 0))
+    assert 0 < found.seen.sum() < whole.seen.sum()
 
 
 @pytest.mark.parametrize(
@@ -472,6 +493,16 @@ class TestGiven:
         features[3] = value
         with pytest.raises(InputError, match=f"scene {scene.name}: {message}"):
             Stages(scene, config, lifted=(features, np.full(len(scene), seen))).prepared()
+
+    def test_zeros_are_not_seen(self, scene, config, rng):
+        """As in files of fused features: they have no direction, and would be scored as the first class."""
+        features, views = rng.normal(size=(len(scene), 384)), rng.integers(0, 3, len(scene))
+        features[::7] = 0
+        with pytest.warns(ReadAs, match=f"scene {scene.name}: {(views[::7] > 0).sum()} of {(views > 0).sum()} seen"):
+            prepared = Stages(scene, config, lifted=(features, views)).prepared()
+        np.testing.assert_array_equal(prepared.seen_by, np.where(np.arange(len(scene)) % 7, views, 0))
+        with pytest.raises(InputError, match=rf"found no other at {len(scene)} seen points"):
+            Stages(scene, config, lifted=(np.zeros_like(features), np.ones(len(scene)))).prepared()
 
     def test_a_config_says_whose_features_they_are(self, scene, config, tiny):
         given = np.ones((len(scene), 384), np.float32), np.ones(len(scene), bool)

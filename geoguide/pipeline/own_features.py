@@ -1,8 +1,10 @@
 """2D features that somebody brings along, checked before anything is learned from them."""
 
+import warnings
+
 import numpy as np
 
-from geoguide.errors import InputError
+from geoguide.errors import InputError, ReadAs
 from geoguide.ops.arrays import host
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.text.encoders import text_encoder
@@ -21,11 +23,11 @@ def own_features(
         config: Whose `text` they are compared with.
 
     Returns:
-        Features float16 [P, C], 0 where unseen, and int32 [P], above 0 where seen.
+        Features float16 [P, C], 0 where unseen, and int32 [P], above 0 where seen: as `without_zeros` has it.
 
     Raises:
         InputError: A wrong shape, features of another width than the text, not finite or beyond float16, or no point
-            that is seen; the message names scene and field.
+            that is seen, or as `without_zeros`; the message names scene and field.
     """
     values, frames = host("features", features), host("seen", seen, "fiub")
     encoder = text_encoder(config.text.encoder, config.text.weights)
@@ -44,4 +46,31 @@ def own_features(
     if not np.isfinite(half).all():
         bad = int((~np.isfinite(half)).any(axis=1).sum())
         raise InputError(f"scene {name}: features must be finite and within float16, {bad} of {count} rows are not")
-    return half, np.ceil(frames).astype(np.int32)
+    return half, without_zeros(name, half, np.ceil(frames).astype(np.int32))
+
+
+def without_zeros(name: str, features: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Count points whose feature is all zero as not seen, as files of fused features are read: zeros have no direction.
+
+    They would be learned from as a constant loss, and scored as the first class.
+
+    Args:
+        name: Of the scene, for messages.
+        features: float16 [P, C].
+        seen: int32 [P], above 0 where a point has one.
+
+    Returns:
+        `seen`, 0 at these points; one `ReadAs` warning counts them.
+
+    Raises:
+        InputError: All that is seen is zero.
+    """
+    empty = ~features.any(axis=1) & (seen > 0)
+    count, named = int(empty.sum()), int((seen > 0).sum())
+    if count == 0:
+        return seen
+    if count == named:
+        raise InputError(f"scene {name}: features must not be zero alone, found no other at {named} seen points")
+    told = f"{count} of {named} seen points have features of zeros alone: counted as not seen"
+    warnings.warn(f"scene {name}: {told}", ReadAs, stacklevel=3)
+    return np.where(empty, 0, seen)

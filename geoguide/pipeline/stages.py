@@ -30,7 +30,7 @@ from geoguide.ops.indexed import IndexedRows
 from geoguide.pipeline.cache import Arrays, StageCache, settings_digest
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.identity import Identity
-from geoguide.pipeline.own_features import own_features
+from geoguide.pipeline.own_features import own_features, without_zeros
 from geoguide.pipeline.pooling import kept_points, region_means, rows
 from geoguide.prepared import PreparedScene, SceneMeans, WholeCloud
 from geoguide.scene import Scene
@@ -336,7 +336,8 @@ class Stages:
         teacher = ImageTeacher(open_image_model(chosen), cache=frames, batch=chosen.batch)
         said = teacher.pixel_rows(self.scene.with_poses())
         mean, count = lift(self.scene, lambda _: next(said), self.config.lifting)  # of lost poses it is not asked
-        return {"lifted": np.asarray(mean, np.float16), "views": np.asarray(count, np.int32)}
+        half = np.asarray(mean, np.float16)
+        return {"lifted": half, "views": without_zeros(self.identity.name, half, np.asarray(count, np.int32))}
 
     def _lifted(self) -> Arrays:
         scene = self.scene.holding_images()
