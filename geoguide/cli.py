@@ -358,7 +358,12 @@ class Lift(Place):
     interrupted = GO_ON
 
     def run(self) -> None:
-        """Write the files, and print how many."""
+        """Write the files, and print how many.
+
+        Raises:
+            DataError: There is nothing to lift in any scene.
+        """
+        from geoguide.errors import DataError
         from geoguide.pipeline.config import ExperimentConfig
         from geoguide.pipeline.export import export_features
         from geoguide.pipeline.prepare import scene_sources
@@ -367,6 +372,9 @@ class Lift(Place):
         config, out = self.place(ExperimentConfig()), output_folder(self.out, "--out")
         found = {source.name: source for split in self.splits for source in scene_sources(config.data, split)}
         written = export_features(found.values(), config, out, workers=self.workers)
+        if found and not written:
+            none = f"none of {len(found)} scenes has any that is read"
+            raise DataError(f"{config.data.folder}: no images to lift: {none}")
         print(f"{out}: features of {len(written)} scenes; {len(found) - len(written)} have none")
 
 

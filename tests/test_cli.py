@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
-from plyfile import PlyData
+from plyfile import PlyData, PlyElement
 from rights import without_rights
 from tiny_nuscenes import write_key_frame
 
@@ -273,6 +273,19 @@ def test_no_traceback_from_the_installed_command(tmp_path) -> None:
     command = [sys.executable, "-m", "geoguide.cli", "segment", str(bad), "--labels", "chair"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2 and "cut.ply" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_lifting_where_no_scene_has_images_is_one_line(tmp_path, rng, capsys) -> None:
+    folder = tmp_path / "scans" / "scene0011_00"
+    (folder / "color").mkdir(parents=True)
+    xyz = rng.random((60, 3)).astype("f4")
+    vertex = np.rec.fromarrays([*xyz.T, *np.full((3, 60), 9, "u1")], names="x,y,z,red,green,blue")
+    face = np.array([([0, 1, 2],)], dtype=[("vertex_indices", "i4", (3,))])
+    elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
+    PlyData(elements).write(folder / "scene0011_00_vh_clean_2.ply")
+    places = ("--data", str(tmp_path), "--test", folder.name, "--splits", "test", "--out", str(tmp_path / "features"))
+    assert run("lift", "--features", "mini:lseg-mini", *places) == 2
+    assert f"geoguide: {tmp_path}: no images to lift: none of 1 scenes has any" in capsys.readouterr().err
 
 
 def test_data_check_finds_a_truncated_depth_image(tiny, data_home, tmp_path, capsys) -> None:
