@@ -325,11 +325,16 @@ def lift(
         Mean feature float32 [P, C] and number of views int64 [P] of every point.
 
     Raises:
-        InputError: As in `fuse`.
+        InputError: As in `fuse`; the message names the scene.
     """
     depth = {"depth": True, "splat": SPLAT, "none": False}[config.occlusion]
-    return fuse(scene.points, scene.views, features, use_depth=depth, border=config.border,
-                depth_tolerance=config.depth_tolerance)  # fmt: skip
+    rule: dict[str, Any] = {"border": config.border, "depth_tolerance": config.depth_tolerance}
+    try:
+        return fuse(scene.points, scene.views, features, use_depth=depth, **rule)
+    except InputError as error:
+        if str(error).startswith(f"scene {scene.name}"):  # what makes the features has said it
+            raise
+        raise InputError(f"scene {scene.name}: {error}") from error.__cause__
 
 
 def _pairs(views: Iterable[View], expected: int, features: Any) -> Iterator[tuple[View, bool, Any]]:

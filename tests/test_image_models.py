@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from geoguide.errors import DataError, InputError, ReadAs
-from geoguide.lifting import LiftingConfig, PixelFeatures
+from geoguide.lifting import LiftingConfig, PixelFeatures, lift
 from geoguide.ops.block_digest import SIZE as SIZE_OF_DIGEST
 from geoguide.pipeline import stages
 from geoguide.pipeline.config import ExperimentConfig
@@ -213,6 +213,19 @@ def test_what_float16_cannot_hold_is_not_kept(scene, tmp_path, monkeypatch, valu
     with pytest.raises(InputError, match=message):
         list(ImageTeacher(model, cache=tmp_path / "kept", batch=2).features(scene))
     assert not list((tmp_path / "kept").rglob("*.np*"))
+
+
+def test_what_cannot_be_lifted_names_its_scene_once(scene):
+    """Of hundreds of scenes the one that has to be looked at."""
+    silent, wrong = Colors(), Colors()
+    silent.encode = lambda images: [PixelFeatures(np.ones((*SIZE, 3)), np.zeros(SIZE)) for _ in images]
+    wrong.encode = lambda images: [np.ones((*SIZE, 4)) for _ in images]
+    with pytest.raises(InputError, match=r"^scene five: every pixel that sees a point has weight 0, in all of 5 views"):
+        lift(scene, ImageTeacher(silent).features(scene), WITHOUT_DEPTH)
+    with pytest.raises(InputError, match=r"^scene five, view 0 or 1 or 2 or 3: colors: a feature map must be"):
+        lift(scene, ImageTeacher(wrong).features(scene), WITHOUT_DEPTH)
+    with pytest.raises(InputError, match=r"^scene five: view 1: feature map must be \[6, 8, C\]"):
+        lift(scene, iter([np.ones((*SIZE, 3)), np.ones((3, 3, 3))]), WITHOUT_DEPTH)
 
 
 def test_a_small_weight_is_an_answer(scene):
