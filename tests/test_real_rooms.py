@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.experiments import facts, real_rooms
+from geoguide.experiments import facts, real_rooms, regime
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.records import read_all
 from geoguide.experiments.run import portable
 from geoguide.frozen import config_hash, to_dict
+from geoguide.method.objective import MODULES
 from geoguide.metrics import ConfusionMatrix
 from geoguide.paths import clone
 from geoguide.pipeline.class_text import class_text
@@ -41,12 +42,26 @@ def rows(monkeypatch: pytest.MonkeyPatch):
 def test_each_row_is_another_experiment_and_is_told_from_its_config(rows) -> None:
     assert len({config_hash(config) for config in rows}) == len(rows)
     trainings = {config_hash(config.training()) for config in rows if config.protocol.mode == "distill"}
-    # two scored scenes each: 12 rows of A and 2 + 4 + 2 others for each seed, and 2 that are longer
-    assert len(trainings) == 2 * (12 + 8) + 2
+    # two scored scenes each: 14 rows of A and 2 + 4 + 2 others for each seed, and 2 that are longer
+    assert len(trainings) == 2 * (14 + 8) + 2
     assert all(config.data.splits.train and not config.data.splits.test for config in rows)
     assert {config.tested().data.splits.test for config in rows} == {(real_rooms.ROOM,), (real_rooms.RESCAN,)}
     anew = [Facts.of(config).method for config in rows if config.train.model == "point_transformer"]
     assert anew == [facts.STILL] * 2 * 2 * 2  # adapter and works-best, seeds, scored scenes
+
+
+def test_the_settings_of_large_rooms_are_taken_whole(rows) -> None:
+    """All but the room, its 2D model and frozen features, and the number of steps are those of the large tables."""
+    mine = [config for config in rows if config.name.endswith(report.UNCHANGED) and config.seed == 0]
+    known = {config: Facts.of(config) for config in regime.ablation((0,))}
+    plain = [config for config, of in known.items() if of.plain and of.preset in (None, "works-best")]
+    theirs = {config.objective.modules: config for config in plain if config.protocol.mode == "distill"}
+    assert len(mine) == 4 and {config.objective.modules for config in mine} == {(), MODULES}
+    for here in mine:
+        there = theirs[here.objective.modules]
+        for part in ("adapter", "objective", "pooling", "masks", "superpoints"):
+            assert getattr(here, part) == getattr(there, part)
+        assert here.train == replace(there.train, steps=there.train.steps // 2)
 
 
 def test_what_lies_where_is_no_part_of_a_record(rows) -> None:
@@ -210,6 +225,7 @@ def test_the_end_of_a_loss_by_hand() -> None:
 
 def scores(row: str, *miou: float, fall: float = 0.05, **facts: Any) -> list[dict[str, Any]]:
     known = {"row": row, "teacher": "A", "backbone": "descriptors", "learned from": "S", "scored": "S", "steps": 1000}
+    known["settings"] = ""
     return [known | facts | {"seed": seed, "miou": value, "fall": fall} for seed, value in enumerate(miou)]
 
 
@@ -246,6 +262,15 @@ def test_what_augmented_rooms_changed_by_hand() -> None:
     assert "*works-best* from 31.0 to 30.0 (-1.00)" in told  # of the one seed that both have
     assert told.endswith(" *works-best* less *adapter only*, both so: -2.00.")
     assert story.augmented_findings(pd.DataFrame(usual)) == ["- No row was run whose network reads the room augmented."]
+
+
+def test_what_all_settings_of_large_rooms_say_by_hand() -> None:
+    usual = [*scores(report.ADAPTER, 30.0, 31.0, 32.0), *scores(report.BY_GRADIENT, 35.0, 36.1, 37.2)]
+    there = [row | {"settings": report.UNCHANGED} for row in scores(report.ADAPTER, 40.0, 41.0, 42.0)]
+    there += [row | {"settings": report.UNCHANGED} for row in scores(report.BY_GRADIENT, 38.0, 38.9, 40.1)]
+    (told,) = story.unchanged_findings(pd.DataFrame([*usual, *there]))
+    assert told.startswith(f"- **{CONTRADICTED}**: ") and "scored on S" in told and "(-2.00 [" in told
+    assert story.unchanged_findings(pd.DataFrame(usual)) == ["- No row was run in all settings of the large edition."]
 
 
 def test_signs_agree_where_both_are_decided() -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from geoguide.backbones.config import BackboneConfig, identity
 from geoguide.datasets.config import DataConfig, Splits
 from geoguide.errors import require
-from geoguide.experiments.placing import with_image_model
+from geoguide.experiments.placing import on, with_image_model
 from geoguide.experiments.presets import SEEDS, adapter_only, fusion, in_whole_rooms, preset
 from geoguide.lifting import LiftingConfig
 from geoguide.method.objective import MODULES
@@ -152,6 +152,21 @@ def by_gradient(seed: int, drop: str = "none") -> ExperimentConfig:
     return config.replace(name=config.name.replace("/", " by gradient/"))
 
 
+def unchanged(seed: int) -> list[ExperimentConfig]:
+    """The adapter and the better preset with all that the large edition's validation rooms chose.
+
+    Schedule, rate and exact means of regions are theirs too; `by_gradient` has the weights of the losses alone.
+
+    Args:
+        seed: Of the trainings.
+
+    Returns:
+        The experiments on generated rooms.
+    """
+    rows = [on(row, "scannet", "large") for row in (adapter_only(seed), by_gradient(seed))]
+    return [row.replace(name=f"{row.name}, as in large rooms") for row in rows]
+
+
 def augmented(config: ExperimentConfig) -> ExperimentConfig:
     """A row whose network reads the rooms augmented, and anew in each of as many steps.
 
@@ -203,7 +218,7 @@ def real_rooms(
         backbones.append(BackboneConfig(PAPERS_BACKBONE, weights=str(weights)))
         identity(backbones[-1])  # a missing file is named now, not after hours of other rows
     first, others = features[0], features[1:]
-    groups = [Group(trained(seed), first, train) for seed in seeds]
+    groups = [Group([*trained(seed), *unchanged(seed)], first, train) for seed in seeds]
     for number, seed in enumerate(seeds):
         both = trained(seed, everything=False)
         groups += [Group(both, model, train) for model in others]

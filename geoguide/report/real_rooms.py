@@ -50,6 +50,7 @@ ORDER = (
     LEARNED,
 )
 ROWS = (*ORDER, *ORACLES.values())
+UNCHANGED = "as in large rooms"  # schedule, rate and means of regions, too, are the large edition's
 HIGHER = "the row scores higher"
 DISTILLED = ("point", "superpoint")  # the terms of the loss that follow the 2D features; every row has one of them
 # By how much they may still fall, as a share. No labels may be looked at here, so nothing better than a loss can be;
@@ -109,9 +110,9 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
         found: Records (see `is_of_rooms`).
 
     Returns:
-        A line per record, by scored scene: `row`, `teacher`, `backbone`, `learned from`, `scored`, `steps`, `seed`,
-        `miou`, `accuracy` (of all labelled points, those without a 2D feature wrong; both in %), `classes` that occur,
-        `fall` (see `fall_of`), and `record`, its position.
+        A line per record, by scored scene: `row`, `teacher`, `backbone`, `learned from`, `scored`, `steps`, `settings`
+        (`UNCHANGED`, or "" for the chapter's), `seed`, `miou`, `accuracy` (of all labelled points, those without a 2D
+        feature wrong; both in %), `classes` that occur, `fall` (see `fall_of`), and `record`, its position.
     """
     lines = []
     points: dict[str, int] = {}  # labelled points, by scored scenes: a student answers at each of them
@@ -126,7 +127,9 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
             "row": row_of(record), "teacher": short(record.facts.teacher),
             "backbone": config.backbone.name if trained else "", "scored": there,
             "learned from": learned if trained else "",
-            "steps": config.train.steps if trained else 0, "seed": config.seed, "miou": scores.miou_skip,
+            "steps": config.train.steps if trained else 0,
+            "settings": UNCHANGED if config.pooling.means == "exact" else "",
+            "seed": config.seed, "miou": scores.miou_skip,
             "accuracy": 100 * float(np.trace(matrix)) / points[there],
             "classes": int((matrix.sum(axis=1) > 0).sum()),
             "fall": fall_of(record.history), "record": number,
@@ -305,5 +308,5 @@ def plain(lines: pd.DataFrame, teacher: str, learned: str = real_rooms.ROOM) -> 
         Those lines, those without training among them.
     """
     usual = (lines["backbone"] == real_rooms.BACKBONES[0]) & (lines["learned from"] == learned)
-    usual &= lines["steps"] == real_rooms.STEPS
+    usual &= (lines["steps"] == real_rooms.STEPS) & (lines["settings"] == "")
     return lines[(lines["teacher"] == teacher) & (usual | (lines["backbone"] == ""))]

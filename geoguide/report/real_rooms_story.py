@@ -22,6 +22,7 @@ from geoguide.report.real_rooms import (
     ORACLES,
     POOLED,
     STILL_FALLS,
+    UNCHANGED,
     differences,
     fall_of,
     has_settled,
@@ -147,6 +148,24 @@ def augmented_findings(lines: pd.DataFrame) -> list[str]:
             gap = estimate((fresh_of[FULL] - fresh_of[ADAPTER]).dropna())
             told[-1] += f" *{FULL}* less *{ADAPTER}*, both so: {gap.text()}."
     return told or ["- No row was run whose network reads the room augmented."]
+
+
+def unchanged_findings(lines: pd.DataFrame, confidence: float = 0.95) -> list[str]:
+    """What the better preset is worth with all that the large edition's validation rooms chose, run here as it is.
+
+    Args:
+        lines: See `real_rooms.frame`.
+        confidence: Of the intervals.
+
+    Returns:
+        A line of Markdown per scored scene: less the adapter in the same settings, with the verdict.
+    """
+    there = differences(lines[lines["settings"] == UNCHANGED], ADAPTER, confidence)
+    return [
+        f"- **{line[HIGHER]}**: in all settings of the large edition, scored on {line['scored']}, *{line['row']}* "
+        f"scores higher than *{ADAPTER}* ({line[f'mIoU less {ADAPTER}']} points of mIoU, {line['seeds']} seeds)."
+        for line in there.to_dict("records")
+    ] or ["- No row was run in all settings of the large edition."]
 
 
 def rule_findings(lines: pd.DataFrame, records: Sequence[Record]) -> list[str]:
