@@ -16,6 +16,9 @@ NUMPY_DAMAGES = (
     *(OSError, ValueError, EOFError, OverflowError, TypeError, KeyError, RuntimeError, MemoryError, SyntaxError),
     *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
+START = 64  # bytes that tell what a file is
+POINTER = b"version https://git-lfs.github.com/spec/"
+PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 
 
 class GeoGuideError(Exception):
@@ -166,3 +169,23 @@ def refused_file(error: Exception) -> str | None:
     if not isinstance(error, OSError) or error.filename is None or error.errno not in REFUSED:
         return None
     return f"{os.fsdecode(error.filename)}: {error.strerror}"
+
+
+def foreign(start: bytes) -> str:
+    """Say what a file is that is often found in place of another one.
+
+    Args:
+        start: Its first `START` bytes.
+
+    Returns:
+        A git-lfs pointer, a web page or nothing at all, in words; "" for anything else.
+
+    Example:
+        >>> foreign(b"version https://git-lfs.github.com/spec/v1"), foreign(b"P6 2 2")
+        ('a git-lfs pointer, not the file itself: run `git lfs pull`', '')
+    """
+    if start.startswith(POINTER):
+        return "a git-lfs pointer, not the file itself: run `git lfs pull`"
+    if PAGE.match(start.removeprefix(b"\xef\xbb\xbf")):
+        return "a web page, not the file itself: a download that failed?"
+    return "" if start else "it holds 0 bytes"

@@ -1,5 +1,6 @@
 """Pixels of image files as stored, and as colours of 8 bits, whatever they are stored in."""
 
+import contextlib
 import struct
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from geoguide.errors import NUMPY_DAMAGES, DataError, pass_on_shortage
+from geoguide.errors import NUMPY_DAMAGES, START, DataError, foreign, pass_on_shortage
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what pillow raises on a broken file
 _ORIENTATION = 0x0112  # EXIF tag; 1: as stored
 WHITES = (255, 1023, 4095, 16383, 65535)  # of cameras' bits
 # Raw modes of png of 16 bits, of which pillow keeps the upper bytes, and those that read the lower ones: of the other
@@ -75,6 +77,40 @@ def is_deep(path: str | Path | None) -> bool:
         By its header, of which 26 bytes are read.
     """
     return path is not None and _png_kind(Path(path))[:1] == b"\x10"
+
+
+def is_float_image(path: Path) -> bool:
+    """Tell whether a file holds floats, as only tiff does, which is also found under the names of others.
+
+    Args:
+        path: Any file.
+
+    Returns:
+        By its header.
+    """
+    if not path.is_file() or _png_kind(path):
+        return False
+    with contextlib.suppress(*UNREADABLE), Image.open(path) as image:  # who reads its pixels says so
+        return image.mode == "F"
+    return False
+
+
+def image_fault(path: Path, error: Exception) -> str:
+    """Say why a file is no readable image.
+
+    Args:
+        path: The file.
+        error: What pillow raised.
+
+    Returns:
+        What it holds instead, where that can be told; else what pillow says.
+    """
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error)
+    with path.open("rb") as file:
+        start = file.read(START)
+    return foreign(start) or (f"{start[8:12].decode('ascii', 'replace')}, which is not read here: convert it"
+                              if start[4:8] == b"ftyp" else "in no known format")  # fmt: skip
 
 
 def read_deep(path: str | Path) -> np.ndarray:
@@ -163,17 +199,9 @@ def is_turned(path: Path | None) -> bool:
     """
     if path is None or not path.is_file():
         return False
-    try:
-        with Image.open(path) as image:
-            return image.getexif().get(_ORIENTATION, 1) != 1
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        struct.error,
-        Image.DecompressionBombError,
-    ):  # who reads its pixels says so
-        return False
+    with contextlib.suppress(*UNREADABLE, struct.error), Image.open(path) as image:  # who reads its pixels says so
+        return image.getexif().get(_ORIENTATION, 1) != 1
+    return False
 
 
 @contextmanager
@@ -190,6 +218,6 @@ def _opened(path: Path, raw_modes: dict[str, str] | None = None) -> Generator[Im
                 image.tile = [tile._replace(args=raw_modes[str(tile.args)]) for tile in image.tile]
             image.load()
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         pass_on_shortage(error, path)
-        raise DataError(f"{path}: not a readable image ({error})") from None
+        raise DataError(f"{path}: not a readable image ({image_fault(path, error)})") from None

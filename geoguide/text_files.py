@@ -8,19 +8,23 @@ spreadsheets. Whatever is read otherwise than as UTF-8 gives one `ReadAs` warnin
 
 import codecs
 import csv
+import itertools
 import json
 import os
 import re
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geoguide.errors import DataError, ReadAs, first_line
+from geoguide.errors import START, DataError, ReadAs, first_line, foreign
 
 # UTF-32's marks begin with those of UTF-16, so they are looked for first.
 MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF8: "utf-8"}
 MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)  # fits into 64 bits
+NO_NAME = re.compile(r"[\"'<>\[\]{},;:|?*]")  # in no name of a scene
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # in no text file; a form feed or a vertical tab may be
 
 
@@ -35,7 +39,7 @@ def need_file(path: str | Path, what: str) -> Path:
         `path` as a Path.
 
     Raises:
-        DataError: There is no file at `path`, or it cannot be opened.
+        DataError: There is no file at `path`, it cannot be opened, or is a git-lfs pointer or a web page.
     """
     _read(path, what, 0)
     return Path(path)
@@ -77,17 +81,24 @@ def read_names(path: str | Path, what: str) -> tuple[str, ...]:
     """Read a list of names, as splits are listed.
 
     Args:
-        path: The file: names between blanks or line ends; lines that begin with "#" are comments. It may be empty.
+        path: The file: names between blanks or line ends; from a word on that begins with "#" a line is a comment. It
+            may be empty.
         what: What the file is, in words, for messages.
 
     Returns:
         The names, in the file's order, each once; a name that stands there twice gives a `ReadAs` warning.
 
     Raises:
-        DataError: The file is missing or no text.
+        DataError: The file is missing or no text, or a word in it is no name: it holds quotes, brackets, commas or
+            colons, as JSON, csv and answers of web servers do.
     """
     lines = read_text(path, what).split("\n")
-    names = [name for line in lines if not line.lstrip().startswith("#") for name in line.split()]
+    words = [itertools.takewhile(lambda word: not word.startswith("#"), line.split()) for line in lines]
+    names = [(name, number) for number, line in enumerate(words, start=1) for name in line]
+    odd = next(((name, number) for name, number in names if NO_NAME.search(name)), None)
+    if odd is not None:
+        raise DataError(f"{path}: line {odd[1]}: {what}: expected names between blanks, found {odd[0]!r:.80}")
+    names = [name for name, _ in names]
     unique = tuple(dict.fromkeys(names))
     if len(unique) < len(names):
         twice = next(name for name in unique if names.count(name) > 1)
@@ -96,27 +107,59 @@ def read_names(path: str | Path, what: str) -> tuple[str, ...]:
     return unique
 
 
-def read_table(path: str | Path, what: str) -> list[tuple[int, dict[str, str]]]:
+def read_table(path: str | Path, what: str, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """Read a table whose cells are separated by tabs, without quotes, as ScanNet and Matterport3D publish theirs.
 
     Args:
         path: The file; its first line names the columns. Lines without any cell that is not blank are left out.
         what: What the file is, in words, for messages.
+        needed: Columns that it must have; it may have more.
 
     Returns:
         Number of the line in the file, and its cells by column, without blanks at either end: one pair for each row. A
         row that is too short lacks its last columns; cells beyond the last column are left out.
 
     Raises:
-        DataError: The file is missing or no text, or a cell is longer than 128 KiB.
+        DataError: The file is missing or no text, lacks a needed column or a cell of one, or holds a cell of more than
+            128 KiB.
     """
     rows = csv.reader(read_text(path, what).split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         cells = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, start=1)]
     except csv.Error as error:
         raise DataError(f"{path}: {what} cannot be read as a table ({error})") from None
-    (_, columns), *filled = [(number, row) for number, row in cells if any(row)] or [(1, [])]
+    (first, columns), *filled = [(number, row) for number, row in cells if any(row)] or [(1, [])]
+    if columns and not {*needed} <= {*columns}:
+        expected = f"expected columns {', '.join(needed)}, with tabs between them"
+        raise DataError(f"{path}: line {first}: {what}: {expected}, found {', '.join(columns)!r:.120}")
+    least = max((columns.index(name) + 1 for name in needed if columns), default=0)
+    short = next((number for number, row in filled if len(row) < least), None)
+    if short is not None:
+        raise DataError(f"{path}: line {short}: {what}: expected {', '.join(needed)}, the line ends before")
     return [(number, dict(zip(columns, row, strict=False))) for number, row in filled]
+
+
+def whole_cell(row: dict[str, str], column: str, where: str, blank: int | None = None) -> int:
+    """Read a cell that holds a whole number.
+
+    Args:
+        row: The cells of a row, by column, as `read_table` gives them.
+        column: A column that it was asked for.
+        where: The file and line, for the message.
+        blank: What an empty cell stands for; None: nothing, it is refused.
+
+    Returns:
+        The number.
+
+    Raises:
+        DataError: The cell holds anything else.
+    """
+    text = row[column]
+    if text == "" and blank is not None:
+        return blank
+    if not WHOLE.fullmatch(text):
+        raise DataError(f"{where}: {column} must be a whole number, found {text!r:.40}")
+    return int(text)
 
 
 def parse_json(text: str | bytes, where: str | Path) -> Any:
@@ -158,7 +201,11 @@ def _read(path: str | Path, what: str, size: int = -1) -> bytes:
         if not Path(path).is_file():
             raise DataError(f"{path}: {what} not found{_instead(path)}")
         with Path(path).open("rb") as file:
-            return file.read(size)
+            data = file.read(START)
+            other = foreign(data) if data else ""  # an empty file is its reader's to judge: some may be empty
+            if other:
+                raise DataError(f"{path}: {what} expected, found {other}")
+            return data + file.read() if size < 0 else data[:size]
     except OSError as error:
         raise DataError(f"{path}: {what} cannot be read ({error.strerror})") from None
 

@@ -326,7 +326,13 @@ def test_label_sets_and_mappings(house: Path, mapping: Path, tmp_path: Path):
     ):
         load_region(house, 3, mapping=other, labels="matterport40")
     for number, (text, message) in enumerate(
-        [("", "holds no category"), ("index\traw_category\n1\twall\n", "line 2: need index, raw_category, nyu40id")]
+        [
+            ("", "holds no category"),
+            (
+                "index\traw_category\n1\twall\n",
+                "line 1: category mapping: expected columns index, raw_category, nyu40id, nyuClass, with tabs",
+            ),
+        ]
     ):
         path = tmp_path / f"broken{number}.tsv"
         path.write_text(text)

@@ -13,7 +13,7 @@ from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder
 from geoguide.datasets.formats.files import listed, need_folder, read_matrix
 from geoguide.errors import DataError, ReadAs
-from geoguide.text_files import need_file, parse_json, read_names, read_table, read_text
+from geoguide.text_files import need_file, parse_json, read_names, read_table, read_text, whole_cell
 
 TEXT = "id\traw_category\n1\tcafé table\n2\tTür – “x”\n"
 ENCODINGS = {
@@ -61,23 +61,41 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, message: str
 
 def test_lists_of_names(tmp_path: Path):
     path = tmp_path / "list.txt"
-    path.write_bytes(b"# of 2024\r\nscene1  \r\n\r\n\tscene2 \r\nscene1\r\n")
+    path.write_bytes(b"# of 2024\r\nscene1  # kitchen\r\n\r\n\tscene2 \r\nscene1\r\n")
     with pytest.warns(ReadAs, match=r"list.txt: split list: 1 repeated names were left out, first scene1"):
         assert read_names(path, "split list") == ("scene1", "scene2")
     path.write_bytes(b"")
     assert read_names(path, "split list") == ()
+    for text in ('["scene1"]', "scene1,scene2", "404: Not Found", '"scene1"'):
+        path.write_text(f"\n{text}")
+        with pytest.raises(DataError, match=r"list.txt: line 2: split list: expected names between blanks, found"):
+            read_names(path, "split list")
+    path.write_text("<!DOCTYPE html>\n<html>404</html>")
+    with pytest.raises(DataError, match=r"list.txt: split list expected, found a web page"):
+        read_names(path, "split list")
+
+
+def test_cells_of_whole_numbers():
+    assert whole_cell({"id": "-7"}, "id", "x.tsv: line 2") == -7 and whole_cell({"id": ""}, "id", "x", 0) == 0
+    for text in ("1.0", "", "seven", "1" * 19):
+        with pytest.raises(DataError, match=r"x.tsv: line 2: id must be a whole number, found '"):
+            whole_cell({"id": text}, "id", "x.tsv: line 2")
 
 
 def test_tables(tmp_path: Path):
     path = tmp_path / "table.tsv"
     path.write_text('id \traw\n\n1\t24" screen  \n\t\n2\n3\ta\tb\n')
     rows = [(3, {"id": "1", "raw": '24" screen'}), (5, {"id": "2"}), (6, {"id": "3", "raw": "a"})]
-    assert read_table(path, "table") == rows
+    assert read_table(path, "table", ("id",)) == rows
+    with pytest.raises(DataError, match=r"table.tsv: line 5: table: expected id, raw, the line ends before"):
+        read_table(path, "table", ("id", "raw"))
+    with pytest.raises(DataError, match=r"line 1: table: expected columns nyu40id, with tabs .*, found 'id, raw'"):
+        read_table(path, "table", ("nyu40id",))
     path.write_text("")
-    assert read_table(path, "table") == []
+    assert read_table(path, "table", ("id",)) == []
     path.write_text("id\n" + "x" * 200000)
     with pytest.raises(DataError, match=r"table.tsv: table cannot be read as a table"):
-        read_table(path, "table")
+        read_table(path, "table", ())
 
 
 def test_json_that_can_be_meant_in_two_ways():

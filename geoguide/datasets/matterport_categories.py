@@ -9,7 +9,7 @@ import numpy as np
 from geoguide.errors import ConfigError, DataError
 from geoguide.labels import LabelSet
 from geoguide.scene import VOID
-from geoguide.text_files import need_file, read_table
+from geoguide.text_files import need_file, read_table, whole_cell
 
 LARGEST = 65535  # label images hold 16 bits; the official table ends at 1659
 
@@ -92,15 +92,11 @@ def load_category_mapping(path: Path) -> CategoryMapping:
 @functools.lru_cache(maxsize=4)
 def _load(path: Path, stamp: tuple[int, ...]) -> CategoryMapping:
     """The mapping in a file; `stamp` tells the versions of the file apart."""
-    rows = read_table(path, "category mapping")
+    rows = read_table(path, "category mapping", ("index", "raw_category", "nyu40id", "nyuClass"))
     index, nyu40 = np.zeros((2, len(rows)), np.int64)  # each [N]
     for number, (line, row) in enumerate(rows):
-        try:
-            index[number], nyu40[number] = int(row["index"]), int(row["nyu40id"] or 0)
-            row["raw_category"], row["nyuClass"]
-        except (KeyError, OverflowError, ValueError) as error:
-            fields = "index, raw_category, nyu40id, nyuClass"
-            raise DataError(f"{path}: line {line}: need {fields} ({error!r})") from None
+        index[number] = whole_cell(row, "index", f"{path}: line {line}")
+        nyu40[number] = whole_cell(row, "nyu40id", f"{path}: line {line}", 0)
     if not rows or index.min() < 0 or index.max() > LARGEST:
         raise DataError(f"{path}: holds no category, or an index outside 0..{LARGEST}")
     raw, nyu_class = tuple(row["raw_category"] for _, row in rows), tuple(row["nyuClass"] for _, row in rows)

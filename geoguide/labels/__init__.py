@@ -11,7 +11,7 @@ import numpy as np
 
 from geoguide.errors import ConfigError, DataError, InputError, ReadAs
 from geoguide.scene import VOID
-from geoguide.text_files import read_table
+from geoguide.text_files import read_table, whole_cell
 
 FOLDER = Path(__file__).parent
 # The columns and rows of ScanNet's own table that mini rooms need; ids from 2001 on are ours, for raw names whose
@@ -257,13 +257,11 @@ def _read_category_table(path: str | Path, _state: tuple[int, int] | None) -> Ca
     ids: dict[str, int] = {}
     nyu40_of: dict[int, int] = {}
     twice: list[str] = []
-    for number, row in read_table(path, "category table"):
-        try:
-            raw_id = int(row["id"])
-            twice += [row["raw_category"]] if ids.get(row["raw_category"], raw_id) != raw_id else []
-            ids[row["raw_category"]], nyu40_of[raw_id] = raw_id, int(row["nyu40id"] or 0)
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{path}: line {number}: need id, raw_category, nyu40id ({error!r})") from None
+    for number, row in read_table(path, "category table", ("id", "raw_category", "nyu40id")):
+        raw_id, nyu40 = (whole_cell(row, "id", f"{path}: line {number}"),
+                         whole_cell(row, "nyu40id", f"{path}: line {number}", 0))  # fmt: skip
+        twice += [row["raw_category"]] if ids.get(row["raw_category"], raw_id) != raw_id else []
+        ids[row["raw_category"]], nyu40_of[raw_id] = raw_id, nyu40
         if not 0 <= raw_id <= LARGEST_ID:
             raise DataError(f"{path}: line {number}: id must be 0..{LARGEST_ID}, found {raw_id}")
     if not ids:

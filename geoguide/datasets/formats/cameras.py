@@ -13,7 +13,7 @@ from PIL import Image
 
 from geoguide.datasets.formats.files import need_file, read_matrix, read_npy
 from geoguide.errors import DataError, pass_on_shortage
-from geoguide.image_files import is_turned, map_npy
+from geoguide.image_files import UNREADABLE, image_fault, is_turned, map_npy
 from geoguide.ops.arrays import image_size
 from geoguide.ops.cameras import camera_fault, pose_fault
 from geoguide.scene import View, is_lost
@@ -293,9 +293,9 @@ def read_image_size(path: str | Path) -> Size:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         pass_on_shortage(error, path)
-        raise DataError(f"{path}: not a readable image ({error})") from None
+        raise DataError(f"{path}: not a readable image ({image_fault(path, error)})") from None
 
 
 def warn_lost(poses: np.ndarray, names: Iterable[str], where: Path) -> None:

@@ -1,5 +1,6 @@
 """Files, folders, json, text matrices, numbered images: what is missing or broken gives one line that names it."""
 
+import itertools
 import os
 import re
 import warnings
@@ -15,7 +16,8 @@ from geoguide.text_files import need_file, parse_json, read_text
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
 # What file managers leave in folders, beside hidden files (macOS writes ._NAME and .DS_Store); in lower case.
 JUNK = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
-MSVC = re.compile(r"(\s|^)[+-]?1\.#[A-Z]+\d*", re.ASCII)  # how old Windows programs print what is not finite: -1.#IND
+# How Windows programs print what is not finite, old ones as -1.#IND, newer ones as -nan(ind).
+MSVC = re.compile(r"(\s|^)[+-]?(?:1\.#[A-Z]+\d*|nan\([a-z]+\))", re.ASCII)
 JSON_NAMES: dict[type, str] = {
     **{dict: "an object", list: "a list", str: "text"},
     **{int: "a whole number", bool: "true or false", float: "a number with a fraction"},
@@ -123,13 +125,17 @@ def by_number(images: Iterable[Path]) -> list[Path]:
         The same files: 2.jpg before 10.jpg.
 
     Raises:
-        DataError: A file's name is not a number.
+        DataError: A file's name is not a number, or two have the same.
     """
     paths = sorted(path for path in images if not is_junk(path.name))
     odd = next((path for path in paths if not path.stem.isdecimal()), None)
     if odd is not None:
         raise DataError(f"{odd}: frame files are named by number, as 120.jpg")
-    return sorted(paths, key=lambda path: int(path.stem))
+    paths.sort(key=lambda path: int(path.stem))
+    for before, path in itertools.pairwise(paths):
+        if int(before.stem) == int(path.stem):
+            raise DataError(f"{path}: a second image of frame {int(path.stem)}, beside {before.name}")
+    return paths
 
 
 def load_json(path: str | Path, what: str) -> Any:
@@ -232,10 +238,12 @@ def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str
     Raises:
         DataError: The file is missing, holds no numbers or has another shape.
     """
-    lines = MSVC.sub(r"\1nan", read_text(path, what)).split("\n")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # "input contained no data": reported below by shape
+            # "input contained no data": reported below by shape; and of its encoding, which numbers do not depend on:
+            # a recording has a pose for every frame.
+            warnings.simplefilter("ignore", UserWarning)
+            lines = MSVC.sub(r"\1nan", read_text(path, what)).split("\n")
             matrix = np.loadtxt(lines, dtype=np.float64, ndmin=2)
     except ValueError as error:
         raise DataError(f"{path}: {what} is not a matrix of numbers ({first_line(error)})") from None
