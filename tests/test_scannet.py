@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from plyfile import PlyData, PlyElement
 from geoguide.cli import main
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.cameras import read_image_size, resize_intrinsics
-from geoguide.datasets.scannet import list_scenes, load_annotation_superpoints, load_scene
+from geoguide.datasets.formats.segments import check_agree
+from geoguide.datasets.scannet import check_named, list_scenes, load_annotation_superpoints, load_scene
 from geoguide.errors import ConfigError, DataError, InputError, ReadAs
 
 NAME = "scene0011_01"
@@ -375,6 +378,50 @@ def test_frames_must_be_numbered(scene_folder: Path):
     (scene_folder / "color" / "first.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"first.jpg: frame files are named by number"):
         load_scene(scene_folder)
+
+
+def test_images_of_frames_may_be_png_and_others_are_told(scene_folder: Path):
+    color = scene_folder / "color"
+    for path in color.iterdir():
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    assert [view.name for view in load_scene(scene_folder).views] == ["0", "2", "10", "100"]
+    shutil.copy(color / "2.png", color / "0002.png")
+    with pytest.raises(DataError, match=r"2.png: a second image of frame 2, beside 0002.png"):
+        load_scene(scene_folder)
+    for path in color.iterdir():
+        path.rename(path.with_suffix(".webp"))
+    with pytest.raises(DataError, match=r"color: expected images N.jpg, .*, found 5 other files, first 0.webp"):
+        load_scene(scene_folder)
+
+
+def test_objects_and_labels_that_are_not_of_one_another():
+    """By hand: half of the labelled points in objects is enough, less is not; ids that are not those of the names."""
+    labels, groups = np.repeat([1, 5], 1000), [{"label": "wall"}, {"label": "chair "}, {"label": None}]
+    check_agree(np.where(np.arange(2000) < 1000, 0, -1), labels, Path("a.json"), Path("b.ply"))
+    with pytest.raises(DataError, match=r"a.json: only 49% of the points that have a label by b.ply belong to an obj"):
+        check_agree(np.where(np.arange(2000) < 980, 0, -1), labels, Path("a.json"), Path("b.ply"))
+    owner = np.repeat([0, 1], 1000)
+    check_named(groups, owner, labels, Path("b.ply"))
+    check_named(groups, np.full(2000, 2), labels - 1, Path("b.ply"))  # no name that is known: nothing is judged
+    with pytest.raises(DataError, match=r"b.ply: label: only 0% of the vertices have the NYU40 id of their object's"):
+        check_named(groups, owner, labels - 1, Path("b.ply"))
+
+
+def test_a_scene_id_of_null_names_no_other_scene(scene_folder: Path):
+    (scene_folder / AGGREGATION).write_text(json.dumps({"sceneId": None, "segGroups": GROUPS}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_scene(scene_folder).instances is not None
+
+
+def test_data_check_counts_the_scenes_of_a_partial_download(scene_folder: Path, capsys: pytest.CaptureFixture[str]):
+    names = [NAME, *(f"scene{number:04d}_07" for number in range(100))]
+    (scene_folder.parents[1] / "scannetv2_val.txt").write_text("\n".join(names))
+    with pytest.raises(SystemExit):
+        main(["data", "check", str(scene_folder.parents[1])])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "scene folder not found" in line]
+    assert line.endswith("scannetv2_val.txt names it; so are 99 other scenes that scannetv2_val.txt names")
 
 
 def test_labels_in_another_order_of_vertices_are_refused(scene_folder: Path):

@@ -22,7 +22,7 @@ from geoguide.datasets.formats.cameras import Size, at_size, common_camera, fram
 from geoguide.datasets.formats.files import by_number, listed, need_file, need_folder, provenance_of, read_json
 from geoguide.datasets.formats.mesh_order import check_coherent_objects, check_small_faces
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns
-from geoguide.datasets.formats.segments import check_agree, need_fields, read_objects, read_segments
+from geoguide.datasets.formats.segments import JUDGED, check_agree, need_fields, read_objects, read_segments
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.normals import seen_normals
 from geoguide.datasets.points import load_points
@@ -36,10 +36,11 @@ from geoguide.welding import finder
 
 BY_NAME = "or name the scenes, --train, --val and --test"
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
-COLOR_SUFFIXES = (".jpg", ".jpeg")  # of extracted frames
+COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")  # of extracted frames; the official tools write jpg
 DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
 FRAMES = 100  # of a recording, that the colours of a user's scan are checked by
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
+NAMED_ALIKE = 0.5  # share of vertices that have the id of their object's name: all, in 2 real scans and 63 rooms
 LARGEST_ID = 2**31 - 1  # of an object; the images of instances hold 16 bits
 # labels.ply repeats the mesh's vertices: 2 real scans and 3 generated rooms pass. Of a generated room's reversed
 # copy 85 % differ by more than this from one vertex to the next.
@@ -165,6 +166,7 @@ def load_scene(
     raw, objects = _load_raw(folder, points), _load_objects(folder, len(points))
     if raw is not None and objects is not None:
         check_agree(objects[1], raw, _aggregation(folder), _labels_file(folder))
+        check_named(*objects, raw, _labels_file(folder))
     if objects is not None:
         check_coherent_objects(objects[1], faces, "vertices", _aggregation(folder), _segments(folder))
     views = _load_views(folder, frame_skip, image_size)
@@ -313,6 +315,28 @@ def _check_order(found: np.ndarray | None, points: np.ndarray, path: Path) -> No
         raise DataError(f"{path}: {where}: in another order, or of another mesh?")
 
 
+def check_named(groups: list[dict], owner: np.ndarray, raw: np.ndarray, path: Path) -> None:
+    """Check that labels are NYU40 ids: those of the names of the vertices' objects.
+
+    Args:
+        groups: The objects as in their file.
+        owner: Object of each vertex, int64 [P], -1 for none.
+        raw: Label of each vertex as stored, integers [P].
+        path: The file of labels, for the message.
+
+    Raises:
+        DataError: Of at least `JUDGED` vertices in objects of usual names fewer than `NAMED_ALIKE` have their id.
+    """
+    table = load_category_table()
+    ids = [table.ids.get(name.strip(), 0) if isinstance(name := group.get("label"), str) else 0 for group in groups]
+    expected = table.nyu40(np.array([*ids, 0]))[owner]  # [P]; the last is for owner -1
+    known = expected > 0
+    share = (expected == raw)[known].mean() if known.sum() >= JUDGED else 1.0
+    if share < NAMED_ALIKE:
+        found = f"only {share:.0%} of the vertices have the NYU40 id of their object's name"
+        raise DataError(f"{path}: label: {found}: ids of other classes, or counted from another number?")
+
+
 def _labels(folder: Path, raw: np.ndarray | None, objects: Objects | None, mapping: LabelSet) -> np.ndarray | None:
     """Class ids int64 [P], by `labels.ply` or by the objects' raw names; None when the scan has no annotation.
 
@@ -374,6 +398,10 @@ def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[V
         _warn_of_missing_colors(folder, extracted)
     paths = _every_nth(extracted, frame_skip)
     if not paths:
+        others = listed(folder / "color")
+        if others:
+            expected = f"expected images N{', N'.join(COLOR_SUFFIXES)}"
+            raise DataError(f"{folder / 'color'}: {expected}, found {len(others)} other files, first {others[0].name}")
         return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
     frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]
     intrinsics, size = common_camera(frames, folder / "intrinsic" / "intrinsic_depth.txt", new_size)

@@ -131,8 +131,9 @@ def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:
             if name in split_of:
                 report.problem(f"{listing}: {name} is in the list of another split too ({split_of[name]})")
             split_of[name] = split
-            if name not in here:
-                report.problem(f"{home / name / matterport3d.REGIONS}: not found, {listing.name} names this house")
+        lost = (home / name / matterport3d.REGIONS for name in names if name not in here)
+        told = f"not found, {listing.name} names this house"
+        report.missing([f"{path}: {told}" for path in lost], f"houses that {listing.name} names")
     return split_of
 
 

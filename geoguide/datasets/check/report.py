@@ -18,6 +18,7 @@ from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 from geoguide.welding import with_weld_said
 
+MANY = 20  # things that are not there, above which they are counted: of 1,201 scenes few are fetched at first
 NAMED = 10  # frames whose names a line about lost poses gives
 Reader = Callable[[Path], Scene]  # of one scene, from the path that names it
 
@@ -50,6 +51,17 @@ class Report:
         """
         if text not in self.problems:  # regions of one house share its cameras
             self.problems.append(text)
+
+    def missing(self, texts: Sequence[str], what: str) -> None:
+        """Add things of one kind that are not there: a line each, or one line for all where they are many.
+
+        Args:
+            texts: A line for each; it names the file.
+            what: What they are, and who names them, for the one line.
+        """
+        for text in texts[:1] if len(texts) > MANY else texts:
+            others = f"; so are {len(texts) - 1} other {what}" if len(texts) > MANY else ""
+            self.problem(f"{text}{others}")
 
     def note(self, text: str) -> None:
         """Add how something was read, unless it was added before.

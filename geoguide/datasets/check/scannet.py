@@ -35,8 +35,9 @@ def check_scannet(root: Path, report: Report) -> None:
             continue
         with report.noting():
             scenes = find_scenes(root, split)
-            for name in (name for name, folder in scenes.items() if folder is None):
-                report.problem(f"{root / 'scans' / name}: scene folder not found, scannetv2_{split}.txt names it")
+            lost = (root / "scans" / name for name, folder in scenes.items() if folder is None)
+            told = f"scene folder not found, {own_list(root, split).name} names it"
+            report.missing([f"{path}: {told}" for path in lost], f"scenes that {own_list(root, split).name} names")
             folders = [folder for folder in scenes.values() if folder is not None]
             for folder in sorted(seen.intersection(folders)):
                 report.problem(f"{own_list(root, split)}: {folder.name} is in the list of another split too")

@@ -22,6 +22,7 @@ from geoguide.errors import DataError, ReadAs
 # objects (90 and 75 pairs) 26 to 100 % of the ids are there, since the ids of every generated scene begin at 0, and 46
 # to 87 % of the points have their object's usual label; in a scene that a user reported 0 % of the ids were there.
 FOUND = 0.5  # smallest share of ids that are ids of the mesh
+COVERED = 0.5  # smallest share of labelled points that belong to an object; on the 2 scans and 63 rooms all do
 AGREE = 0.9  # smallest share of points that have the usual label of their object
 JUDGED = 1000  # points; with fewer, AGREE says nothing. Real and generated scenes have more than 10,000
 
@@ -69,7 +70,7 @@ def read_objects(
         held = f"field 'segIndices' holds {len(ids)} values, the mesh has {count}"
         raise DataError(f"{segments}: {held}, made for another mesh? Expected one of {count} {unit} each")
     content = read_json(groups, {"segGroups": list})
-    objects, named_scene = content["segGroups"], " ".join(str(content.get("sceneId", scene)).split()).rsplit(".", 1)[-1]
+    objects, named_scene = content["segGroups"], " ".join(str(content.get("sceneId") or scene).split()).rsplit(".")[-1]
     if scene is not None and named_scene != scene:
         warnings.warn(f"{groups}: made for {named_scene} by its field 'sceneId', found with {scene}", stacklevel=3)
     need_fields(objects, kinds, groups)
@@ -109,7 +110,7 @@ def need_fields(objects: list, kinds: Mapping[str, type], path: Path) -> None:
 
 
 def check_agree(owner: np.ndarray, labels: np.ndarray, groups: Path, labelled: Path) -> None:
-    """Check that objects and labels belong to one mesh: the points of an object have one label.
+    """Check that objects and labels belong to one mesh: what has a label is in an object, whose points have one label.
 
     Args:
         owner: Object of each vertex or face, int64 [N], -1 for none, as `read_objects` gives it.
@@ -118,10 +119,13 @@ def check_agree(owner: np.ndarray, labels: np.ndarray, groups: Path, labelled: P
         labelled: The file of labels, for the message.
 
     Raises:
-        DataError: Of at least `JUDGED` vertices or faces fewer than `AGREE` have the label that most of their object
-            have.
+        DataError: Of at least `JUDGED` labelled vertices or faces fewer than `COVERED` are in an object, or of as many
+            in objects fewer than `AGREE` have the label that most of their object have.
     """
-    inside = owner >= 0  # [N]
+    inside, labelled_in = owner >= 0, owner[labels > 0] >= 0  # [N], [n]
+    if len(labelled_in) >= JUDGED and labelled_in.mean() < COVERED:
+        found = f"only {labelled_in.mean():.0%} of the points that have a label by {labelled.name} belong to an object"
+        raise DataError(f"{groups}: {found}: made for other segments?")
     if inside.sum() < JUDGED:
         return
     known, code = np.unique(labels[inside], return_inverse=True)
