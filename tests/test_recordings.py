@@ -617,11 +617,95 @@ def test_an_array_without_rows_is_no_depth_image(folder: Path):
         load_rgbd(folder, voxel=VOXEL)
 
 
-@pytest.mark.parametrize("lost", ["-1.#IND", "-1.#INF", "1.#QNAN", "1.#INF00"])
+@pytest.mark.parametrize("lost", ["-1.#IND", "-1.#INF", "1.#QNAN", "1.#INF00", "-nan(ind)", "nan(snan)"])
 def test_lost_poses_as_old_windows_programs_write_them(folder: Path, lost: str):
     (folder / "frame-000004.pose.txt").write_text((f"{lost} " * 4 + "\n") * 4)
     with pytest.warns(UserWarning, match="1 of 24 frames skipped"):
         assert not load_rgbd(folder, voxel=VOXEL).views[4].has_pose
+
+
+def test_distances_along_the_rays_are_no_depth(folder: Path):
+    """Renderers write either; the frames agree by 0.9 then, as with slightly wrong poses."""
+    row, column = np.indices(SENSOR.image_size)
+    rays = np.linalg.inv(SENSOR.intrinsics) @ np.stack([column, row, np.ones_like(row)]).reshape(3, -1)
+    lengths = np.linalg.norm(rays, axis=0).reshape(SENSOR.image_size)
+    for path in folder.glob("*.depth.png"):
+        np.save(path.with_suffix(".npy"), np.asarray(Image.open(path)) / 1000 * lengths)
+        path.unlink()
+    with pytest.raises(DataError, match=r"scan: the frames' depth agrees by .* if it is taken for distances from the"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+@pytest.mark.parametrize(
+    ("turn", "message"),
+    [
+        (lambda images: [image[:, ::-1] for image in images], "when mirrored left to right: are they stored so"),
+        (lambda images: [image[::-1, ::-1] for image in images], "when turned by 180 degrees: are they stored so"),
+        (lambda images: images[5:] + images[:5], "are they mirrored, or of other frames"),
+    ],
+)
+def test_colours_that_are_not_of_their_frames(folder: Path, turn: Callable, message: str):
+    """A cloud that is fused from them agrees with them; the frames do not agree with one another."""
+    paths = sorted(folder.glob("*.color.jpg"))
+    for path, image in zip(paths, turn([np.asarray(Image.open(path)) for path in paths]), strict=True):
+        Image.fromarray(np.ascontiguousarray(image)).save(path, quality=95)
+    with pytest.raises(DataError, match=rf"scan: colour images differ from one another .*{message}"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+def test_a_principal_point_with_its_numbers_exchanged_is_no_crop(folder: Path):
+    matrix = SENSOR.intrinsics.copy()
+    matrix[:2, 2] = matrix[1::-1, 2]
+    np.savetxt(folder / "camera-intrinsics.txt", matrix)
+    with pytest.raises(DataError, match=r"image is \[60, 80\] .*-intrinsics.txt hold for about \[80, 60\]"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+def test_floats_of_a_tiff_under_the_name_of_a_png_are_metres(folder: Path, plain_scene: Scene):
+    for path in folder.glob("*.depth.png"):
+        metres = np.asarray(Image.open(path)).astype(np.float32) / np.float32(1000)
+        Image.fromarray(metres).save(path, format="TIFF")
+    same(load_rgbd(folder, voxel=VOXEL), plain_scene)
+
+
+def test_the_encoding_of_poses_is_no_news(folder: Path, plain_scene: Scene):
+    """As PowerShell writes them: a warning for each of a thousand frames would bury all others."""
+    for path in folder.glob("*.pose.txt"):
+        path.write_bytes(path.read_text().encode("utf-16"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same(load_rgbd(folder, voxel=VOXEL), plain_scene)
+
+
+@pytest.mark.parametrize("file", ["frame-000003.color.jpg", "frame-000003.depth.png", "frame-000003.pose.txt"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
+            "a git-lfs pointer",
+        ),
+        (b"\n<html><body>404</body></html>", "a web page, not the file itself"),
+    ],
+)
+def test_what_is_often_found_in_place_of_a_file(folder: Path, file: str, content: bytes, message: str):
+    (folder / file).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{file}: .* expected, found {message}"):
+        load_rgbd(folder, voxel=VOXEL)
+
+
+def test_photos_of_phones_are_named(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 20)
+    with pytest.raises(DataError, match=r"a.jpg: not a readable image \(heic, which is not read here: convert it\)"):
+        read_color(tmp_path / "a.jpg")
+
+
+def test_a_depth_image_without_readings_and_a_copied_colour_image_are_said(folder: Path):
+    Image.fromarray(np.zeros(SENSOR.image_size, np.uint16)).save(folder / "frame-000002.depth.png")
+    shutil.copy(folder / "frame-000004.color.jpg", folder / "frame-000005.color.jpg")
+    with pytest.warns(UserWarning, match="1 of 24 depth images hold no reading up to 5 m: frame-000002"):
+        scene = load_rgbd(folder, voxel=VOXEL)
+    assert scene.as_read == ("1 of 24 colour images are copies of another frame's: did the camera stop?",)
 
 
 @pytest.mark.parametrize("far", [1e5, 1e30])

@@ -13,6 +13,11 @@ ones, measured on two rooms of ScanNet with 8 frames each:
 | of the next frame | 0.88 | 0.49 (not seen) |
 | red and blue exchanged | 0.49 | 0.38 (seen by the difference after exchanging them back: 0.55, 0.75 of it) |
 
+Of frames alone, without a mesh, the images are compared with one another, at pixels that show the same points by their
+depth (see `depth_agreement.same_points`). Measured on a kitchen of 7-Scenes (8 to 40 frames) and the two rooms, whole
+and thinned: right 0.11 to 0.51; mirrored, upside down or turned 0.44 to 1.2, and at most half of that when turned back;
+of another frame 0.33 (the next of many) to 1.3.
+
 Where all in all they do, single images are looked at: each is laid where every other view looks, which gives the mean
 difference D[v, w] of the points that view v sees and image w, and with it the order of the images that fits best.
 Measured on these two rooms (60 views each), 63 generated rooms and 85 generated regions, and harmed in 4,880 draws:
@@ -34,6 +39,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from geoguide.datasets.depth_agreement import Recording, same_points
 from geoguide.datasets.surface_agreement import readings_at
 from geoguide.scene import Scene, View
 
@@ -44,13 +50,15 @@ FEWEST = 500  # pairs of a point and a pixel
 CLOSE = 0.05  # of the depth, as in `depth_agreement`
 MATCHED = 72  # views that are compared with one another, evenly spread
 PAIRS = 1000  # of a point and a pixel, of each view
+NEAR_PAIRS = (1, 2, 4)  # frames between the two of a pair whose images are compared
 TOLD = 200  # such pairs of a view, of fewer nothing is said
 EXCHANGED, FOREIGN = 1.3, 1.0  # see the second table
 FOREIGN_IMAGES = 3  # of which something is said
 GAIN = 8.0  # of 255, mean difference an image, that another order must save
 NAMED = 6  # images that a sentence names
 COLORLESS = 0.02  # standard deviation of colours, below which they tell nothing
-READINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+Read = Callable[[np.ndarray], np.ndarray]  # of an image
+READINGS: dict[str, Read] = {
     "mirrored left to right": lambda image: image[:, ::-1],
     "upside down": lambda image: image[::-1],
     "turned by 180 degrees": lambda image: image[::-1, ::-1],
@@ -85,20 +93,56 @@ def _doubt_of_all(scene: Scene, views: list[View]) -> tuple[str, ...]:
     """A sentence where most images of some views do not fit."""
     seen = [(view.color(), *_seen(scene.points, view)) for view in views]
     own = 255 * np.concatenate([scene.colors[row] for _, row, _ in seen])  # [n, 3]
+
+    def colors(read: Read) -> tuple[np.ndarray, np.ndarray]:
+        return own, np.concatenate([read(image)[pixel[:, 1], pixel[:, 0]] for image, _, pixel in seen])
+
+    return _doubt(colors, "colour images differ from the points' colours")
+
+
+def frame_color_doubts(recording: Recording) -> tuple[str, ...]:
+    """Say where the colour images of a recording do not show the same colours at the same points.
+
+    Args:
+        recording: Frames whose depth agrees with their poses; the images of at most 24 of them are read.
+
+    Returns:
+        A sentence; none where the images fit or nothing can be told.
+
+    Raises:
+        DataError: An image is broken.
+    """
+    pairs = [(i, j) for i, j in recording.pairs if j - i in NEAR_PAIRS and _has_color(recording, i, j)]
+    images = {number: recording.frames[number].view.color() for number in {*sum(pairs, ())}}
+    seen = [(i, j, *same_points(recording, i, j)) for i, j in pairs]
+    if not seen:
+        return ()
+
+    def colors(read: Read) -> tuple[np.ndarray, np.ndarray]:
+        sides = [(read(images[i])[at[1], at[0]], read(images[j])[to[1], to[0]]) for i, j, at, to in seen]
+        return np.concatenate([side for side, _ in sides]).astype(np.float64), np.concatenate(
+            [side for _, side in sides]
+        )
+
+    return _doubt(colors, "colour images differ from one another where they show the same points")
+
+
+def _has_color(recording: Recording, *numbers: int) -> bool:
+    return all(recording.frames[number].view.pixel_files[0] is not None for number in numbers)
+
+
+def _doubt(colors: Callable[[Read], tuple[np.ndarray, np.ndarray]], what: str) -> tuple[str, ...]:
+    """A sentence where colours [n, 3] of images, read in some way, are not those that they should equal, [n, 3]."""
+    own, shown = colors(np.asarray)
     if len(own) < FEWEST:
         return ()
-
-    def difference(read: Callable[[np.ndarray], np.ndarray], other: np.ndarray | slice = np.s_[:]) -> float:
-        shown = np.concatenate([read(image)[pixel[:, 1], pixel[:, 0]] for image, _, pixel in seen])
-        return float(np.median(np.abs(own - shown[other])))
-
-    unrelated = difference(np.asarray, np.random.default_rng(0).permutation(len(own)))
-    found = difference(np.asarray)
+    unrelated = float(np.median(np.abs(own - shown[np.random.default_rng(0).permutation(len(own))])))
+    found = float(np.median(np.abs(own - shown)))
     if not unrelated:
         return ()
-    others = {name: difference(read) for name, read in READINGS.items()}
+    others = {name: float(np.median(np.abs(np.subtract(*colors(read))))) for name, read in READINGS.items()}
     best = min(others, key=lambda name: others[name])
-    differ = f"colour images differ from the points' colours by {found / unrelated:.2f} of what unrelated ones do"
+    differ = f"{what} by {found / unrelated:.2f} of what unrelated ones do"
     if others[best] < BETTER * found:
         return (f"{differ} (usual: 0.3), but by {others[best] / unrelated:.2f} when {best}: are they stored so?",)
     fault = f"{differ} (usual: 0.3): are they mirrored, or of other frames?"

@@ -19,11 +19,13 @@ A pair of frames says something where at least a tenth of the points get a verdi
 | focal length doubled | 0.20 to 0.72 | 14 of 16 |
 | focal length wrong by a quarter | 0.53 to 0.92 | 3 of 16 |
 | principal point off by a tenth of the width | 0.84 to 0.97 | 0 of 8 |
+| distances along the rays instead of depth along the axis | 0.80 to 0.96 | 12 of 13, all that overlap enough |
 | poses in mm or cm | no overlap | 14 of 16 |
 
 Refusals are counted with `WRONG` for all; with `WRONG_OF_FEW`, where pairs are few, fewer recordings are refused.
 Of the others it is said that nothing could be checked or that agreement is low; of small faults of intrinsics nothing.
-A turned or moved world changes nothing.
+A turned or moved world changes nothing. Distances (renderers write either) agree like slightly wrong poses; they are
+told by what taking them for distances does: it brings them to 0.96 and more, and right recordings down to 0.75 to 0.91.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,6 +51,7 @@ WRONG, DOUBTFUL = 0.75, 0.9  # shares; see the table above
 ENOUGH, WRONG_OF_FEW = 8, 0.6
 ODD = 0.5  # share of a single frame; with one wrong pose among 8 to 40 the right frames keep 0.6, mostly 0.9
 CLEAR = 0.95  # share above which another reading of the files is named as the likely one
+UNHARMED = 0.985  # share above which depth is not asked whether it is distances; those reach 0.96
 UNUSABLE = 0.98  # share of readings beyond the limit
 NEAR = 0.8  # metres of median depth, below which depth without overlap looks like another unit; rooms have 1.7 to 2.1
 USUAL_DEPTH = 0.2  # metres; depth cameras begin to see here
@@ -118,19 +121,28 @@ class Agreement(NamedTuple):
         return self.known and self.share >= DOUBTFUL
 
 
-class _Frame(NamedTuple):
-    """One view, thinned."""
+class Frame(NamedTuple):
+    """One view, thinned: every `step`-th row and column of its images from `first` on."""
 
     depth: np.ndarray  # float64 [h, w], metres, 0 where there is no reading
-    rays: np.ndarray  # float64 [3, N], per metre of depth, of the N pixels with a reading
+    pixels: np.ndarray  # int64 [2, N], column and row of the pixels with a reading that are compared
+    rays: np.ndarray  # float64 [3, N], per metre of depth
     readings: np.ndarray  # float64 [N]
     intrinsics: np.ndarray  # [3, 3] of the thinned image
-    pose: np.ndarray  # [4, 4]
-    name: str
+    view: View
+    first: int
+    step: int
+
+    @property
+    def pose(self) -> np.ndarray:
+        """Camera-to-world [4, 4]."""
+        return self.view.cam_to_world
 
 
-class _Recording(NamedTuple):
-    frames: dict[int, _Frame]
+class Recording(NamedTuple):
+    """The frames of a recording that are compared, by number, and the pairs of them."""
+
+    frames: dict[int, Frame]
     pairs: list[tuple[int, int]]
 
     @property
@@ -160,17 +172,24 @@ def depth_agreement(views: Sequence[View]) -> Agreement:
     Raises:
         DataError: A depth image is broken.
     """
-    return _agreement(_recording(views))
+    return _agreement(read_recording(views))
 
 
-def check_depth(views: Sequence[View], where: str, max_depth: float, doubt: DataError | None = None) -> tuple[str, ...]:
+def check_depth(
+    views: Sequence[View],
+    where: str,
+    max_depth: float,
+    doubt: DataError | None = None,
+    recording: Recording | None = None,
+) -> tuple[str, ...]:
     """Refuse a recording whose depth images contradict one another; say what else is unusual about its depth.
 
     Args:
         views: The views, in the order of the recording.
         where: The file or folder of the recording, for the message.
         max_depth: Metres beyond which readings are not used.
-        doubt: What speaks against the intrinsics: raised unless the frames agree.
+        doubt: What speaks against the intrinsics: raised unless the frames clearly agree.
+        recording: What `read_recording` gives for these views, where it has been read.
 
     Returns:
         Sentences for `Scene.as_read`; none where the frames agree and nothing is unusual.
@@ -181,10 +200,11 @@ def check_depth(views: Sequence[View], where: str, max_depth: float, doubt: Data
     """
     if not views:
         return ()
-    recording = _recording(views)
+    recording = recording or read_recording(views)
     found = _agreement(recording)
-    if doubt is not None and not found.confirmed:
+    if doubt is not None and not (found.known and found.share >= CLEAR):
         raise doubt
+    _check_distances(recording, found, where)
     said = _odd_frames(recording)
     if found.confirmed:
         return said + _depth_as_read(recording.readings, views[0].depth_scale, where, max_depth)
@@ -198,6 +218,25 @@ def check_depth(views: Sequence[View], where: str, max_depth: float, doubt: Data
         overlap = f"{found.pairs} of {found.tried} pairs of frames overlap, {FEWEST} are needed"
         sentence = f"whether poses, intrinsics and depth fit together could not be checked: {overlap}"
     return (sentence, *said, *_depth_as_read(recording.readings, views[0].depth_scale, where, max_depth))
+
+
+def _check_distances(recording: Recording, found: Agreement, where: str) -> None:
+    """`DataError` where the frames clearly agree if what they hold are distances along the pixels' rays."""
+    if not found.known or found.share >= UNHARMED:
+        return
+    other = _agreement(Recording({n: _along_axis(frame) for n, frame in recording.frames.items()}, recording.pairs))
+    if other.known and other.share >= max(CLEAR, found.share):
+        agree = f"the frames' depth agrees by {found.share:.2f} only, by {other.share:.2f} if it is taken for distances"
+        raise DataError(f"{where}: {agree} from the camera along each pixel's ray: expected depth along the camera's "
+                        "axis, divide each distance by the length of K^-1 (column, row, 1)")  # fmt: skip
+
+
+def _along_axis(frame: Frame) -> Frame:
+    """The frame with its distances turned into depth."""
+    row, col = np.indices(frame.depth.shape)
+    rays = np.linalg.inv(frame.intrinsics) @ np.stack([col, row, np.ones_like(row)]).reshape(3, -1)
+    lengths = np.linalg.norm(rays, axis=0).reshape(frame.depth.shape)  # [h, w]
+    return frame._replace(depth=frame.depth / lengths, readings=frame.readings / np.linalg.norm(frame.rays, axis=0))
 
 
 def _depth_as_read(readings: np.ndarray, scale: float, where: str, max_depth: float) -> tuple[str, ...]:
@@ -220,17 +259,27 @@ def _contradiction(found: Agreement) -> str:
     return f"the frames' depth contradicts their poses: {contradicted} (usual: 3 %)"
 
 
-def _recording(views: Sequence[View]) -> _Recording:
-    """Which pairs are compared, and their frames."""
+def read_recording(views: Sequence[View]) -> Recording:
+    """Read the depth of the frames that are compared.
+
+    Args:
+        views: Views in the order of the recording, of which those with pose and depth image are used.
+
+    Returns:
+        At most 48 frames, and pairs of them.
+
+    Raises:
+        DataError: A depth image is broken.
+    """
     usable = [view for view in views if view.has_pose and view.pixel_files[1] is not None]
     starts = np.unique(np.linspace(0, max(len(usable) - 2, 0), STARTS).astype(int)).tolist()
     pairs = [(start, start + gap) for start in starts for gap in GAPS if start + gap < len(usable)]
     numbers = sorted({*(starts if usable else ()), *(number for pair in pairs for number in pair)})
     frames = {number: _frame(usable[number]) for number in numbers}
-    return _Recording(frames, [(i, j) for i, j in pairs if len(frames[i].readings) and len(frames[j].readings)])
+    return Recording(frames, [(i, j) for i, j in pairs if len(frames[i].readings) and len(frames[j].readings)])
 
 
-def _frame(view: View) -> _Frame:
+def _frame(view: View) -> Frame:
     depth = view.depth()
     step = max(1, depth.shape[0] // ROWS)
     first = step // 2
@@ -240,12 +289,12 @@ def _frame(view: View) -> _Frame:
     intrinsics[:2] /= step
     row, col = np.nonzero(thin)
     odd = (row + col) % 2 == 0  # half of the pixels speak, all listen
-    pixels = np.stack([col[odd], row[odd], np.ones(odd.sum())])  # [3, N]
-    rays, readings = np.linalg.inv(intrinsics) @ pixels, thin[row[odd], col[odd]]
-    return _Frame(thin, rays, readings, intrinsics, view.cam_to_world, view.name)
+    pixels, ones = np.stack([col[odd], row[odd]]), np.ones((1, odd.sum()))
+    rays, readings = np.linalg.inv(intrinsics) @ np.vstack([pixels, ones]), thin[row[odd], col[odd]]
+    return Frame(thin, pixels, rays, readings, intrinsics, view, first, step)
 
 
-def _agreement(recording: _Recording, move: Move | None = None, stretch: float = 1.0) -> Agreement:
+def _agreement(recording: Recording, move: Move | None = None, stretch: float = 1.0) -> Agreement:
     """The agreement, with every pose moved by `move` and all depth multiplied by `stretch`."""
     table = _table(recording, move or _same, stretch)
     speaking = table[_speaks(table)]
@@ -262,18 +311,18 @@ def _share(table: np.ndarray) -> float:
     return agree / (agree + through) if agree + through else np.nan
 
 
-def _odd_frames(recording: _Recording) -> tuple[str, ...]:
+def _odd_frames(recording: Recording) -> tuple[str, ...]:
     """A sentence that names those of the frames that were read whose depth contradicts that of two others or more."""
     table = _table(recording, _same, 1.0)
     pair = np.repeat(np.array(recording.pairs).reshape(-1, 2), 2, axis=0)  # [2 pairs, 2]
     of_frame = {number: (pair == number).any(axis=1) & _speaks(table) for number in recording.frames}
     shares = {number: _share(table[rows]) for number, rows in of_frame.items() if rows.sum() > 2}
-    odd = [recording.frames[number].name for number, share in shares.items() if share < ODD]
+    odd = [recording.frames[number].view.name for number, share in shares.items() if share < ODD]
     few = 0 < len(odd) <= len(shares) / 4  # else it is no matter of single frames
     return (f"depth of frames {', '.join(odd)} contradicts that of the others: are their poses wrong?",) if few else ()
 
 
-def _table(recording: _Recording, move: Move, stretch: float) -> np.ndarray:
+def _table(recording: Recording, move: Move, stretch: float) -> np.ndarray:
     """Points, points that agree and that are seen through, of each pair in either direction: [2 pairs, 3]."""
     counts = []
     for i, j in recording.pairs:
@@ -283,20 +332,44 @@ def _table(recording: _Recording, move: Move, stretch: float) -> np.ndarray:
     return np.array(counts, dtype=np.float64).reshape(-1, 3)
 
 
-def _compare(one: _Frame, other: _Frame, motion: np.ndarray, stretch: float) -> tuple[int, int, int]:
+def _compare(one: Frame, other: Frame, motion: np.ndarray, stretch: float) -> tuple[int, int, int]:
     """How many points one frame has, how many the other confirms, and how many it sees through."""
-    local = motion[:3, :3] @ (one.rays * one.readings * stretch) + motion[:3, 3:]  # [3, N]
-    local = local[:, local[2] > 1e-3]
-    col, row = np.rint((other.intrinsics @ local)[:2] / local[2]).clip(-1, 1 << 30).astype(np.int64)
-    inside = (row >= 0) & (col >= 0) & (row < other.depth.shape[0]) & (col < other.depth.shape[1])
-    reading, z = other.depth[row[inside], col[inside]] * stretch, local[2, inside]
-    seen = reading > 0
-    reading, z = reading[seen], z[seen]
+    _, _, reading, z = _seen_by(one, other, motion, stretch)
     agree, through = np.abs(reading - z) <= AGREE * reading, reading > THROUGH * z
     return len(one.readings), int(agree.sum()), int(through.sum())
 
 
-def _likely_cause(recording: _Recording, found: Agreement, depth_scale: float) -> str | None:
+def _seen_by(one: Frame, other: Frame, motion: np.ndarray, stretch: float) -> tuple[np.ndarray, ...]:
+    """Of one frame's points on a reading of the other: numbers [n], pixels [2, n], reading and own depth [n] each."""
+    local = motion[:3, :3] @ (one.rays * one.readings * stretch) + motion[:3, 3:]  # [3, N]
+    number = np.flatnonzero(local[2] > 1e-3)
+    local = local[:, number]
+    col, row = np.rint((other.intrinsics @ local)[:2] / local[2]).clip(-1, 1 << 30).astype(np.int64)
+    inside = (row >= 0) & (col >= 0) & (row < other.depth.shape[0]) & (col < other.depth.shape[1])
+    number, pixel, z = number[inside], np.stack([col, row])[:, inside], local[2, inside]
+    reading = other.depth[pixel[1], pixel[0]] * stretch
+    seen = reading > 0
+    return number[seen], pixel[:, seen], reading[seen], z[seen]
+
+
+def same_points(recording: Recording, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the pixels of two frames that show the same points, by depth and poses.
+
+    Args:
+        recording: What `read_recording` gives.
+        i: A frame's number there.
+        j: Another's.
+
+    Returns:
+        Column and row of the n points in the images of frame i and of frame j, int64 [2, n] each.
+    """
+    one, other = recording.frames[i], recording.frames[j]
+    number, pixel, reading, z = _seen_by(one, other, np.linalg.inv(other.pose) @ one.pose, 1.0)
+    near = np.abs(reading - z) <= AGREE * reading
+    return one.first + one.step * one.pixels[:, number[near]], other.first + other.step * pixel[:, near]
+
+
+def _likely_cause(recording: Recording, found: Agreement, depth_scale: float) -> str | None:
     """The other reading of the files under which the frames agree best, where they clearly do under any."""
     need = (
         FEWEST if found.contradicted else max(FEWEST, found.tried / 6)
@@ -309,7 +382,7 @@ def _likely_cause(recording: _Recording, found: Agreement, depth_scale: float) -
     return cause
 
 
-def _other_readings(recording: _Recording, found: Agreement, depth_scale: float) -> list[tuple[str, Move, float]]:
+def _other_readings(recording: Recording, found: Agreement, depth_scale: float) -> list[tuple[str, Move, float]]:
     """What the files may mean instead: a sentence, what it does to a pose, and the factor of all depth."""
     readings = [(text, move, 1.0) for text, move in CONVENTIONS.items()]
     # Without overlap a smaller world always gives some, also to flat ground that is seen piece by piece.

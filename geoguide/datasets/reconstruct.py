@@ -46,7 +46,7 @@ def reconstruct(
     """Fuse views with depth and colour into one mesh (Curless and Levoy, 1996).
 
     Readings count by 1 / depth^2, as a depth sensor's precision falls. A view without a finite pose or without depth is
-    skipped; one warning says how many.
+    skipped; one warning says how many, and another which depth images hold no reading.
 
     Args:
         views: The views, K of them.
@@ -65,7 +65,13 @@ def reconstruct(
     if not voxel > 0 or not max_depth > 0:
         raise InputError(f"voxel and max_depth must be positive, found {voxel} and {max_depth}")
     views = _usable(views)
-    first_voxel, shape = _bounds([_view_bounds(view, max_depth) for view in views], voxel, memory_limit)
+    boxes = [_view_bounds(view, max_depth) for view in views]
+    blind = [view.name for view, box in zip(views, boxes, strict=True) if not np.isfinite(box).all()]
+    first_voxel, shape = _bounds(boxes, voxel, memory_limit)
+    if blind:
+        first = ", ".join(blind[:3]) + (", ..." if len(blind) > 3 else "")
+        lost = f"{len(blind)} of {len(views)} depth images hold no reading up to {max_depth:g} m"
+        warnings.warn(f"{lost}: {first}", stacklevel=2)
     volume = _integrate(views, first_voxel, shape, voxel, max_depth)
     return _extract(volume, first_voxel, voxel, min_fragment)
 

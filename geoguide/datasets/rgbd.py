@@ -6,20 +6,23 @@ Two layouts are read: `frame-N.color.jpg`, `frame-N.depth.png`, `frame-N.pose.tx
 """
 
 import dataclasses
+import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from geoguide.datasets.depth_agreement import check_depth
+from geoguide.datasets.color_agreement import frame_color_doubts
+from geoguide.datasets.depth_agreement import check_depth, read_recording
 from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import listed, need_file, need_folder
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
 from geoguide.datasets.upright import AXES, up_as_read
 from geoguide.errors import DataError, InputError
-from geoguide.image_files import is_deep, map_npy, read_deep, white_of
+from geoguide.image_files import is_deep, is_float_image, map_npy, read_deep, white_of
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import distances, named_rows, stray_rows
 from geoguide.scene import Scene, View
@@ -46,8 +49,9 @@ def load_rgbd(
     """Reconstruct a folder of RGB-D frames into a scene with these frames as views, z up.
 
     Frames without a finite pose stay among the views (`has_pose` False) and are not fused. Frames whose depth
-    contradicts their poses are refused (see `depth_agreement`). Poses far from the origin are moved to it in float64;
-    `Scene.file_points` has the points in the recording's own world and unit then.
+    contradicts their poses are refused (see `depth_agreement`), and so are colour images that are not of their frames
+    (see `color_agreement`). Poses far from the origin are moved to it in float64; `Scene.file_points` has the points in
+    the recording's own world and unit then.
 
     Args:
         folder: The folder, in one of the two layouts.
@@ -78,7 +82,7 @@ def load_rgbd(
     _check_strays(views, METRES[unit], folder)
     views, grey = _with_white(views)
     views, shift = _placed(views, METRES[unit])
-    as_read = _without_color(folder) + grey + frames_as_read(views) + check_depth(views, str(folder), max_depth, doubt)
+    as_read = _without_color(folder) + grey + frames_as_read(views) + _check_frames(views, folder, max_depth, doubt)
     try:
         vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
     except InputError as error:
@@ -152,9 +156,29 @@ def _read_views(
     return tuple(views), doubt
 
 
+def _check_frames(views: tuple[View, ...], folder: Path, max_depth: float, doubt: DataError | None) -> tuple[str, ...]:
+    """What is unusual of the frames' depth; `DataError` where depth, poses and colours are not of one another."""
+    recording = read_recording(views)
+    said = check_depth(views, str(folder), max_depth, doubt, recording)
+    doubts = frame_color_doubts(recording)
+    if doubts:
+        raise DataError(f"{folder}: {doubts[0]}")
+    return _repeated_colors(views) + said
+
+
+def _repeated_colors(views: tuple[View, ...]) -> tuple[str, ...]:
+    """A sentence where frames have the colour image of another frame; only files of one size are compared."""
+    paths = [view.color_path for view in views if view.color_path is not None]
+    sizes = Counter(path.stat().st_size for path in paths)
+    alike = [path for path in paths if sizes[path.stat().st_size] > 1]
+    again = len(alike) - len({hashlib.sha256(path.read_bytes()).digest() for path in alike})
+    return (f"{again} of {len(views)} colour images are copies of another frame's: did the camera stop?",) * (again > 0)
+
+
 def _usual_scale(depth: Path) -> float:
     """Units a metre of a depth file, by its type; a recording may hold both."""
-    return 1.0 if depth.suffix == ".npy" and map_npy(depth).dtype.kind == "f" else 1000.0
+    floats = map_npy(depth).dtype.kind == "f" if depth.suffix == ".npy" else is_float_image(depth)
+    return 1.0 if floats else 1000.0
 
 
 def _with_white(views: tuple[View, ...]) -> tuple[tuple[View, ...], tuple[str, ...]]:
