@@ -189,3 +189,23 @@ def foreign(start: bytes) -> str:
     if PAGE.match(start.removeprefix(b"\xef\xbb\xbf")):
         return "a web page, not the file itself: a download that failed?"
     return "" if start else "it holds 0 bytes"
+
+
+def refuse_foreign(path: str | Path, what: str, start: bytes | None = None) -> None:
+    """Refuse a file in whose place a git-lfs pointer or a web page was stored.
+
+    Args:
+        path: A file that is there.
+        what: What it should be, in words, for the message.
+        start: Its first `START` bytes or more, where they have been read.
+
+    Raises:
+        DataError: It is one of these; an empty file is its reader's to judge.
+        OSError: It cannot be read.
+    """
+    if start is None:
+        with Path(path).open("rb") as file:
+            start = file.read(START)
+    told = foreign(start[:START])
+    if start and told:
+        raise DataError(f"{path}: {what} expected, found {told}")

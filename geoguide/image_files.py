@@ -95,20 +95,21 @@ def is_float_image(path: Path) -> bool:
     return False
 
 
-def image_fault(path: Path, error: Exception) -> str:
-    """Say why a file is no readable image.
+def image_fault(error: Exception, start: bytes | Path) -> str:
+    """Say why something is no readable image.
 
     Args:
-        path: The file.
         error: What pillow raised.
+        start: Its first `START` bytes or more, or the file.
 
     Returns:
         What it holds instead, where that can be told; else what pillow says.
     """
     if not isinstance(error, UnidentifiedImageError):
         return str(error)
-    with path.open("rb") as file:
-        start = file.read(START)
+    if isinstance(start, Path):
+        with start.open("rb") as file:
+            start = file.read(START)
     return foreign(start) or (f"{start[8:12].decode('ascii', 'replace')}, which is not read here: convert it"
                               if start[4:8] == b"ftyp" else "in no known format")  # fmt: skip
 
@@ -220,4 +221,4 @@ def _opened(path: Path, raw_modes: dict[str, str] | None = None) -> Generator[Im
             yield image
     except UNREADABLE as error:
         pass_on_shortage(error, path)
-        raise DataError(f"{path}: not a readable image ({image_fault(path, error)})") from None
+        raise DataError(f"{path}: not a readable image ({image_fault(error, path)})") from None

@@ -19,7 +19,7 @@ from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.backbones.parts import HALO, Part, Parts, encoded_whole, is_tiled
 from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
-from geoguide.errors import ConfigError, DataError, InputError, first_line, pass_on_shortage
+from geoguide.errors import ConfigError, DataError, InputError, first_line, pass_on_shortage, refuse_foreign
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.devices import resolve_device
@@ -435,6 +435,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
         known = sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if _ABOUT in _metadata(p))
         raise DataError(f"{path_or_name}: no such model file; packaged models: {', '.join(known) or 'none'}")
     try:
+        refuse_foreign(path, "model")
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         about = _about(path)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geoguide.errors import START, DataError, ReadAs, first_line, foreign
+from geoguide.errors import START, DataError, ReadAs, first_line, refuse_foreign
 
 # UTF-32's marks begin with those of UTF-16, so they are looked for first.
 MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF8: "utf-8"}
@@ -202,9 +202,7 @@ def _read(path: str | Path, what: str, size: int = -1) -> bytes:
             raise DataError(f"{path}: {what} not found{_instead(path)}")
         with Path(path).open("rb") as file:
             data = file.read(START)
-            other = foreign(data) if data else ""  # an empty file is its reader's to judge: some may be empty
-            if other:
-                raise DataError(f"{path}: {what} expected, found {other}")
+            refuse_foreign(path, what, data)
             return data + file.read() if size < 0 else data[:size]
     except OSError as error:
         raise DataError(f"{path}: {what} cannot be read ({error.strerror})") from None

@@ -186,6 +186,21 @@ def test_published_features(tmp_path: Path, capsys):
     assert "mixed layouts, holds both" in checked(tmp_path, capsys)[1]
 
 
+def test_published_features_of_no_scene(tmp_path: Path, capsys):
+    path = published.scannet(tmp_path)
+    folder = tmp_path / "scannet_multiview_openseg"
+    folder.mkdir()
+    file = folder / "scene0011_01_vh_clean_2_0.pt"
+    torch.save({"feat": torch.ones(3, 4).half(), "mask_full": torch.tensor([1, 0, 1, 1, 0], dtype=torch.bool)}, file)
+    out = checked(tmp_path, capsys)[1]
+    assert f"{folder}: expected files <scene>.pt or <scene>_0.pt, found none of a scene, first {file.name}" in out
+    file.rename(folder / "scene0011_01_0.pt")
+    assert "found none of a scene" not in checked(tmp_path, capsys)[1]
+    torch.save({"coord": published.COORDS}, path)
+    out = checked(tmp_path, capsys)[1]
+    assert "features of scene0011_01_vh_clean_2.pth cannot be checked (its points cannot be told)" in out
+
+
 def test_published_folders_that_are_incomplete(tmp_path: Path, capsys):
     path = published.scannet(tmp_path)
     (tmp_path / "scannet_3d" / "val").mkdir()
@@ -238,6 +253,9 @@ def test_nuscenes_tables_that_cannot_be_read_and_labels_that_are_withheld(tmp_pa
     (tmp_path / "v1.0-mini/lidarseg.json").write_text("[]")
     code, out = checked(tmp_path, capsys)
     assert code == 0 and "lidarseg is not installed or withheld" in out
+    (tmp_path / "v1.0-mini/lidarseg.json").unlink()
+    code, out = checked(tmp_path, capsys)
+    assert code == 1 and "lidarseg.json: table not found, so the labels in lidarseg/ cannot be read" in out
     (tmp_path / "v1.0-mini/ego_pose.json").unlink()
     code, out = checked(tmp_path, capsys)
     assert code == 1 and "ego_pose.json" in out and "can be run: nothing yet" in out

@@ -595,6 +595,9 @@ def test_what_is_no_litert_file_is_one_line(tmp_path):
             LiteRTSegmenter(path, ["chair"])
         with pytest.raises(DataError, match=rf"{path.name}: no LiteRT network"):
             open_image_model(parse_spec(f"litert:{path},names={tmp_path / 'x.txt'}"))
+    paths[0].write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(DataError, match=r"text.tflite: LiteRT network expected, found a git-lfs pointer"):
+        LiteRTSegmenter(paths[0], ["chair"])
     for path in (tmp_path / "missing.tflite", tmp_path):
         with pytest.raises(DataError, match="LiteRT file not found"):
             LiteRTSegmenter(path, ["chair"])

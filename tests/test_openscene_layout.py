@@ -181,7 +181,8 @@ def saving(*value: object) -> Callable[[Path], None]:
     [
         (Path.unlink, "torch file not found"),
         (truncate, "not a readable file of plain arrays, truncated"),
-        (saving(COORDS, COLORS), "expected a tuple"),
+        (saving(COORDS, COLORS), r"expected a tuple \(coords, colors, labels\), found tuple of 2 parts"),
+        (lambda path: torch.save({"coord": COORDS, "color": COLORS}, path), "found dict of coord, color"),
         (saving(COORDS[:, :2], COLORS, LABELS), r"coords must be numbers \[P, 3\]"),
         (saving(COORDS * np.nan, COLORS, LABELS), "coords holds NaN or inf in 5 of 5 rows"),
         (saving(COORDS, COLORS[:4], LABELS), r"colors must be floats \[5, 3\], found float64 \[4, 3\]"),

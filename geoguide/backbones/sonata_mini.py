@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from geoguide import paths
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.sonata import Frame, SonataBackbone, encode_voxels
-from geoguide.errors import DataError, InputError, pass_on_shortage
+from geoguide.errors import DataError, InputError, pass_on_shortage, refuse_foreign
 from geoguide.ops.indexed import IndexedRows
 from geoguide.scene import Scene
 
@@ -125,6 +125,7 @@ def read_notes(path: Path) -> dict[str, Any]:
     if not path.is_file():
         which = f" {path.stem}" if path in PACKAGED.values() else ""
         raise DataError(f"{path}: weights file not found; make one with `geoguide pretrain{which}`")
+    refuse_foreign(path, "weights")
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}

@@ -68,7 +68,10 @@ def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     layout, name = layout_of(path.parents[1]), scene_name(path)
     value = read_torch(path)
     if not isinstance(value, (tuple, list)) or len(value) != 3:
-        raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {type(value).__name__}")
+        found = type(value).__name__
+        found += f" of {', '.join(map(str, value))}" if isinstance(value, dict) else ""
+        found += f" of {len(value)} parts" if isinstance(value, (tuple, list)) else ""
+        raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {found:.120}")
     coords, colors, labels = (
         as_array(part, path, name) for part, name in zip(value, ("coords", "colors", "labels"), strict=True)
     )

@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from scipy import sparse
 
 from geoguide import paths
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError, refuse_foreign
 from geoguide.frozen import from_dict, to_dict
 from geoguide.instances.geometry import InstanceConfig, suppress
 from geoguide.instances.masks import InstanceMasks
@@ -203,6 +203,7 @@ def write_proposer(path: Path, network: MaskProposer, notes: dict[str, Any]) -> 
 def _read(path: Path, _changed: int) -> Proposer:
     try:
         content = path.read_bytes()
+        refuse_foreign(path, "weights", content)
         with safe_open(path, framework="pt") as file:
             said = file.metadata() or {}
         notes = {name: json.loads(said[name]) for name in NOTED}

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from geoguide.errors import DataError, pass_on_shortage
+from geoguide.errors import DataError, pass_on_shortage, refuse_foreign
 
 # What torch raises on damaged files, by which part of the pickle is hit.
 _DAMAGES = (
@@ -55,6 +55,8 @@ def read_checkpoint(path: Path, under: str = "state_dict") -> tuple[dict[str, An
     Raises:
         DataError: The file is truncated, is no checkpoint, or holds more than plain tensors.
     """
+    if path.is_file():
+        refuse_foreign(path, "weights")
     config, state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, under)
     if all(name.startswith(_PARALLEL) for name in state):
         state = {name.removeprefix(_PARALLEL): value for name, value in state.items()}

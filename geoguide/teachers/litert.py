@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from geoguide.errors import DataError, InputError, first_line, pass_on_shortage
+from geoguide.errors import START, DataError, InputError, first_line, pass_on_shortage, refuse_foreign
 from geoguide.teachers.closed_set import ROUNDING, softmax
 
 MARK = b"TFL3"
@@ -146,9 +146,10 @@ def check_file(path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"{path}: LiteRT file not found")
     with path.open("rb") as file:
-        start = file.read(8)
-    if start[4:] != MARK:
-        raise DataError(f"{path}: no LiteRT network: expected {MARK!r} at byte 4, found {start[4:]!r}")
+        start = file.read(START)
+    refuse_foreign(path, "LiteRT network", start)
+    if start[4:8] != MARK:
+        raise DataError(f"{path}: no LiteRT network: expected {MARK!r} at byte 4, found {start[4:8]!r}")
     return path
 
 

@@ -57,6 +57,8 @@ def _check_version(tables: Tables, report: Report) -> None:
             report.problem(f"{tables.path('lidarseg')}: {drive}: {doubt}")
         for doubt in standing[drive].doubts():
             report.problem(f"{tables.path('ego_pose')}: {drive}: {doubt}")
+    if not tables.path("lidarseg").is_file() and any((tables.root / "lidarseg").glob("*/*.bin")):
+        report.problem(f"{tables.path('lidarseg')}: table not found, so the labels in lidarseg/ cannot be read")
     if not labelled:
         report.lines.append(f"{version}: lidarseg is not installed or withheld: it can be segmented but not scored")
     if count := tally.scenes:

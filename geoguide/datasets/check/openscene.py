@@ -41,11 +41,13 @@ def check_openscene(root: Path, report: Report) -> None:
         for folder in sorted({layout.folder_2d for layout in LAYOUTS.values()} - {one.folder_2d for one in chosen}):
             if (root / folder).is_dir():
                 report.problem(f"{root / folder}: images without points, {folder.replace('2d', '3d')} not found")
-    features = sorted({path.parent for path in listed(root, "*/*.pt")})
+    features, found = sorted({path.parent for path in listed(root, "*/*.pt")}), []
     for layout in chosen:
         paths = _check_points(root, layout, report)
-        for folder in features:
-            _check_features(folder, layout, paths, report)
+        found += [folder for folder in features if _check_features(folder, layout, paths, report)]
+    for folder in (folder for folder in features if chosen and folder not in found):
+        first = listed(folder, "*.pt")[0].name
+        report.problem(f"{folder}: expected files <scene>.pt or <scene>_0.pt, found none of a scene, first {first}")
 
 
 def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
@@ -69,15 +71,20 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
     return paths
 
 
-def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Report) -> None:
-    """Open every feature file of the layout's scenes: keys, dtypes, the mask against the cloud, and some rows."""
-    whole = lacking = total = named = empty = 0
+def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Report) -> bool:
+    """Open every feature file of the layout's scenes: keys, dtypes, the mask against the cloud, and some rows.
+
+    Returns whether there is a scene, and files of one or a scene that cannot be read.
+    """
+    whole = lacking = total = named = empty = unknown = 0
     for path in tqdm(paths, f"check {folder.name} of {layout.name}"):
         try:
             files = feature_files(folder, scene_name(path))
             count = len(read_torch(path)[0]) if files else 0
         except (GeoGuideError, IndexError, KeyError, TypeError) as error:
-            report.problem(f"{folder}: features of {path.name} cannot be checked ({error})")
+            reason = str(error) if isinstance(error, GeoGuideError) else "its points cannot be told"
+            report.problem(f"{folder}: features of {path.name} cannot be checked ({reason})")
+            unknown += 1
             continue
         lacking += not files
         total += len(files)
@@ -94,3 +101,4 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
             share = f"{empty / named:.1%} of the points that have a feature by mask_full"
             report.lines.append(f"{folder.name}: {share} have zeros alone, counted as not seen")
         report.uses.append(f"geoguide.datasets.openscene_layout.open_features ({folder.name}, {whole} files)")
+    return not paths or total + unknown > 0

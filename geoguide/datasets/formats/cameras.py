@@ -295,7 +295,7 @@ def read_image_size(path: str | Path) -> Size:
             return image.height, image.width
     except UNREADABLE as error:
         pass_on_shortage(error, path)
-        raise DataError(f"{path}: not a readable image ({image_fault(path, error)})") from None
+        raise DataError(f"{path}: not a readable image ({image_fault(error, path)})") from None
 
 
 def warn_lost(poses: np.ndarray, names: Iterable[str], where: Path) -> None:

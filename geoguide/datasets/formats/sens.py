@@ -18,6 +18,7 @@ from PIL import Image
 from geoguide.datasets.formats.cameras import check_camera, check_fits, check_shape, checked_pose
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, pass_on_shortage
+from geoguide.image_files import UNREADABLE, image_fault
 from geoguide.scene import View
 
 VERSION = 4
@@ -135,9 +136,10 @@ class SensFile:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 pixels = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             pass_on_shortage(error, self.path)
-            raise DataError(f"{self.path}: colour of frame {frame} is not a readable image ({error})") from None
+            reason = image_fault(error, data)
+            raise DataError(f"{self.path}: colour of frame {frame} is not a readable image ({reason})") from None
         if pixels.shape[:2] != self.color_size:
             sizes = f"{list(self.color_size)} (H, W) as the header says, found {list(pixels.shape[:2])}"
             raise DataError(f"{self.path}: colour of frame {frame} must be {sizes}")

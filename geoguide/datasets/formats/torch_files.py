@@ -6,6 +6,7 @@ Torch takes a second to import, so that is done when the first file is read: rea
 import pickle
 import re
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
     names = [(multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in cores]
     names += [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in cores]
     try:
-        with torch.serialization.safe_globals([*arrays, *names]):
+        with torch.serialization.safe_globals([*arrays, *names]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # of what is no torch file: refused below
             return _whole(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
     except (*DAMAGES, pickle.UnpicklingError) as error:
         pass_on_shortage(error, path)
