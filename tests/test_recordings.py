@@ -661,6 +661,16 @@ def test_a_principal_point_with_its_numbers_exchanged_is_no_crop(folder: Path):
         load_rgbd(folder, voxel=VOXEL)
 
 
+def test_focal_lengths_in_millimetres(folder: Path):
+    matrix = SENSOR.intrinsics.copy()
+    matrix[0, 0] = matrix[1, 1] = 3.5
+    np.savetxt(folder / "camera-intrinsics.txt", matrix)
+    with pytest.raises(
+        DataError, match=r"000000.depth.png: .* found focal lengths of 3.5 and 3.5 pixels in camera-intr"
+    ):
+        load_rgbd(folder, voxel=VOXEL)
+
+
 def test_floats_of_a_tiff_under_the_name_of_a_png_are_metres(folder: Path, plain_scene: Scene):
     for path in folder.glob("*.depth.png"):
         metres = np.asarray(Image.open(path)).astype(np.float32) / np.float32(1000)

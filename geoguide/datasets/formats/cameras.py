@@ -20,6 +20,7 @@ from geoguide.scene import View, is_lost
 
 OFF_CENTRE = 0.1  # of the image's extent; real cameras' principal points lie within 0.03 of the middle
 Size = tuple[int, int]  # (H, W)
+LEAST_FOCAL = 0.1  # of the image's extent: 157 degrees are seen
 STRETCH = 0.02  # relative; ScanNet's colour, 968 x 1296, is wider by 0.004 than its depth, 480 x 640
 
 
@@ -118,7 +119,12 @@ def check_fits(intrinsics: np.ndarray, size: Size, image: Path, camera: Path) ->
 
     Raises:
         MisfitError: The principal point lies farther than a tenth of the extent from the middle, and not as in a crop.
+        DataError: The focal length would see more than any pinhole camera does, as one in millimetres would.
     """
+    focal, extent = intrinsics[[0, 1], [0, 1]], np.array(size[::-1])
+    if (focal < LEAST_FOCAL * extent).any():
+        found = f"focal lengths of {focal[0]:.4g} and {focal[1]:.4g} pixels in {camera.name}: in millimetres?"
+        raise DataError(f"{image}: image is {list(size)} (H, W), expected focal lengths of its extent, found {found}")
     if is_off_centre(intrinsics, size) and not is_cropped(intrinsics, size):
         width, height = 2 * intrinsics[:2, 2] + 1
         fit = f"the intrinsics in {camera.name} hold for about [{height:.0f}, {width:.0f}]"
