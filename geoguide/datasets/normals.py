@@ -249,10 +249,11 @@ def _wound(
         corners = points.astype(np.float64)[faces]  # [F, 3, 3]
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # [F, 3]
         away = np.einsum("fd,fd->f", across, normals[faces].sum(axis=1)) < 0
-        said = (
-            f"faces wind against each other across {share:.0%} of the edges: each turned to {SEEN}, normals estimated"
-        )
-        return normals, np.where(away[:, None], faces[:, [0, 2, 1]], faces), (said,)
+        turned = np.where(away[:, None], faces[:, [0, 2, 1]], faces)
+        of_faces, known = known_vertex_normals(points, turned, find)  # finer than planes through neighbours
+        normals = np.where(known[:, None], of_faces, normals)
+        said = f"faces wind against each other across {share:.0%} of the edges: each turned to {SEEN}"
+        return normals, turned, (said,)
     seen = agreement(points, normals)
     if seen is None or seen > 1 - BELIEVED:
         return normals, faces, ()
