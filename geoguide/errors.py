@@ -19,6 +19,7 @@ NUMPY_DAMAGES = (
 START = 64  # bytes that tell what a file is
 POINTER = b"version https://git-lfs.github.com/spec/"
 PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
+PACKED = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"7z\xbc\xaf\x27\x1c": "7z"}
 
 
 class GeoGuideError(Exception):
@@ -178,7 +179,7 @@ def foreign(start: bytes) -> str:
         start: Its first `START` bytes.
 
     Returns:
-        A git-lfs pointer, a web page or nothing at all, in words; "" for anything else.
+        A git-lfs pointer, a web page, a packed file or nothing at all, in words; "" for anything else.
 
     Example:
         >>> foreign(b"version https://git-lfs.github.com/spec/v1"), foreign(b"P6 2 2")
@@ -188,11 +189,14 @@ def foreign(start: bytes) -> str:
         return "a git-lfs pointer, not the file itself: run `git lfs pull`"
     if PAGE.match(start.removeprefix(b"\xef\xbb\xbf")):
         return "a web page, not the file itself: a download that failed?"
+    packed = next((name for mark, name in PACKED.items() if start.startswith(mark)), None)
+    if packed is not None:
+        return f"a packed file ({packed}), not the file itself: unpack it first"
     return "" if start else "it holds 0 bytes"
 
 
 def refuse_foreign(path: str | Path, what: str, start: bytes | None = None) -> None:
-    """Refuse a file in whose place a git-lfs pointer or a web page was stored.
+    """Refuse a file in whose place a git-lfs pointer, a web page or a packed file was stored.
 
     Args:
         path: A file that is there.

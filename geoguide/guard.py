@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from types import FrameType
 from typing import Any, TextIO
@@ -78,7 +79,7 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
         Exception: Where `$GEOGUIDE_DEBUG` is set, an error that nobody expected.
     """
     _allow_open_files()
-    with _streams() as output, _interruptible():
+    with _streams() as output, _interruptible(), _plain_warnings():
         try:
             code = work() or 0
         except SystemExit as stop:  # of the reading of arguments
@@ -209,6 +210,23 @@ def _open_missing() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Generator[None]:
+    """Print a warning on one line, as an error is: where in the code it came from tells a user nothing."""
+
+    def one_line(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        return "geoguide: " + "\\n".join(str(message).splitlines()) + "\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 class _EndedError(KeyboardInterrupt):

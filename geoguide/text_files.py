@@ -39,7 +39,7 @@ def need_file(path: str | Path, what: str) -> Path:
         `path` as a Path.
 
     Raises:
-        DataError: There is no file at `path`, it cannot be opened, or is a git-lfs pointer or a web page.
+        DataError: There is no file at `path`, it cannot be opened, or is what `refuse_foreign` refuses.
     """
     _read(path, what, 0)
     return Path(path)

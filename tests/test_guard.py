@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -237,3 +238,10 @@ def test_whoever_calls_from_python_keeps_its_handlers() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_warning_is_one_line(home: Path) -> None:
+    """Asked how it would be printed: pytest takes warnings for itself."""
+    before, found = warnings.formatwarning, []
+    guarded(lambda: found.append(warnings.formatwarning("a.ply: two\nlines", UserWarning, "x.py", 1)), [], lambda: "")
+    assert found == ["geoguide: a.ply: two\\nlines\n"] and warnings.formatwarning is before

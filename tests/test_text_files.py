@@ -1,6 +1,9 @@
 """Text of every encoding and line end is the same text; what is no text is refused; so are files nobody may read."""
 
+import bz2
 import codecs
+import gzip
+import lzma
 import os
 import warnings
 from pathlib import Path
@@ -165,3 +168,20 @@ def test_what_is_no_file_says_what_it_is(tmp_path: Path) -> None:
             need_file(tmp_path / name, "list of scenes")
     with pytest.raises(DataError, match=r"nothing: list of scenes not found$"):
         need_file(tmp_path / "nothing", "list of scenes")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "a git-lfs pointer"),
+        (b"\n<!DOCTYPE html>\n<html>", "a web page"),
+        (gzip.compress(b"1 2 3"), r"a packed file \(gzip\)"),
+        (bz2.compress(b"1 2 3"), r"a packed file \(bzip2\)"),
+        (lzma.compress(b"1 2 3"), r"a packed file \(xz\)"),
+    ],
+)
+def test_what_was_not_fetched_or_not_unpacked_is_named(tmp_path: Path, content: bytes, found: str) -> None:
+    (tmp_path / "a").write_bytes(content)
+    for read in (need_file, read_text):
+        with pytest.raises(DataError, match=f"a: scan expected, found {found}"):
+            read(tmp_path / "a", "scan")

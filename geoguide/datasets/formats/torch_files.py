@@ -65,7 +65,7 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
     names += [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in cores]
     try:
         with torch.serialization.safe_globals([*arrays, *names]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")  # of what is no torch file: refused below
+            warnings.simplefilter("ignore", UserWarning)  # of what is refused in the same breath: TorchScript
             return _whole(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
     except (*DAMAGES, pickle.UnpicklingError) as error:
         pass_on_shortage(error, path)
