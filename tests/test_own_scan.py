@@ -172,6 +172,9 @@ def test_arrays_give_what_the_scene_gives(mesh: Path) -> None:
         ("chair,", "words separated by commas"),
         ('chair, " "', "words separated by commas"),
         ('chair, "chair"', "'chair' is named twice"),
+        ("chair; table", "separated by commas, found one word"),
+        ("椅子、机", "separated by commas, found one word"),
+        (__file__, "separated by commas, found a file"),
         ("chair, \u200b", "words separated by commas"),
         ("chair, \x00", "words separated by commas"),
         ("\udcff, chair", "UTF-8"),
@@ -192,6 +195,7 @@ def test_labels_of_any_kind() -> None:
     assert own_scan.parse_labels('"table, round", wall ,"a","b" c, 5" pipe, "d') == (
         *("table, round", "wall", "a", '"b" c', '5" pipe', '"d'),
     )
+    assert own_scan.parse_labels('"chair; table"') == ("chair; table",)
     assert own_scan.parse_labels("T\udcc3\udcbcr") == ("Tür",)  # as a locale without UTF-8 hands it over
     many = ["x" * 10_000, *map(str, range(5000))]
     assert own_scan.parse_labels(",".join(many)) == tuple(many)

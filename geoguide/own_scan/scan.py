@@ -25,6 +25,7 @@ from geoguide.welding import with_said, with_weld_said
 
 DEPTH_TOLERANCE = 0.05  # share by which a point's depth in an image may differ from the measured one
 _WORD = re.compile(r'\s*(?:"(?P<quoted>[^"]*)"\s*|(?P<plain>[^,]*))(?:(?P<comma>,)|\Z)')
+_OTHER = re.compile("[;|\uff0c\u3001\uff1b]")  # commas that are none: other marks, and those of Chinese and Japanese
 SPREAD = 10_368_889  # the golden angle of all 2^24 colours: its multiples lie apart, and being odd it meets each
 
 
@@ -84,6 +85,10 @@ def parse_labels(text: str) -> tuple[str, ...]:
     names = _words(text)
     if not all(any(not letter.isspace() and letter.isprintable() for letter in name) for name in names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
+    if len(names) == 1 and '"' not in text and (_OTHER.search(text) or os.path.isfile(names[0])):
+        kind = "a file" if os.path.isfile(names[0]) else "one word"
+        found = f"{kind}, {text!r:.200} (in double quotes it is taken as a word)"
+        raise InputError(f"--labels: expected words separated by commas, found {found}")
     first: dict[str, str] = {}
     for name in names:
         key = spelling(name)
