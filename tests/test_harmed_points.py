@@ -285,6 +285,31 @@ def test_strays_are_named(room: Sampled, unharmed: Scene, tmp_path: Path, count:
             assert re.search(message, said)
 
 
+@pytest.mark.parametrize("place", [(2, 2, -4), (20, 2, 1), (-6, 2, -3), (300, 2, 1)])
+@pytest.mark.parametrize("mesh", [True, False])
+def test_one_point_apart_moves_nothing_else(
+    room: Sampled, right: np.ndarray, model: GeoGuideModel, tmp_path: Path, place: tuple, mesh: bool
+) -> None:
+    """Such as an echo from beneath the floor: where a scan stands is told by its lowest and outermost points."""
+    points, faces = room.points.copy(), room.faces if mesh else None
+    if mesh:
+        path = save_ply(tmp_path / "whole.ply", points=points, colors=room.colors, faces=faces)
+        right = labels_of(load_points(path), model)
+    points[100] = place
+    scene = load_points(save_ply(tmp_path / "a.ply", points=points, colors=room.colors, faces=faces))
+    assert f"1 of {len(points)} points lie far from all others" in " ".join(scene.as_read)
+    assert np.array_equal(scene.file_points, points) and (labels_of(scene, model) != right).mean() < 0.02
+    assert (scene.points >= np.delete(points, 100, 0).min(axis=0)).all()
+
+
+def test_points_on_a_line_are_refused(room: Sampled, tmp_path: Path) -> None:
+    degrees = room.points.astype(np.float64) * (1e-5, 1e-5, 1) + (8.4, 49.0, 0)
+    path = save_ply(tmp_path / "a.ply", points=degrees, colors=room.colors)
+    with pytest.raises(DataError, match=r"a.ply: points lie on one line, .* are two coordinates degrees"):
+        load_points(path)
+    assert len(load_points(path, unit="m")) == len(degrees)
+
+
 def test_where_numbers_are_missing_is_named(room: Sampled, tmp_path: Path) -> None:
     points = room.points.copy()
     points[[41, 77], 2] = np.nan
@@ -470,6 +495,15 @@ def test_faces_of_one_or_two_vertices_are_left_out(room: Sampled, tmp_path: Path
     for field in ("points", "colors", "normals", "faces"):
         assert np.array_equal(getattr(scene, field), getattr(expected, field))
     assert decided(scene) == (f"2 of {len(faces)} faces have fewer than three vertices: left out",)
+
+
+def test_faces_that_wind_at_random_keep_their_normals(room: Sampled, tmp_path: Path) -> None:
+    mesh = load_points(save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors, faces=room.faces))
+    turned = np.random.default_rng(0).random((len(room.faces), 1)) < 0.5
+    faces = np.where(turned, room.faces[:, ::-1], room.faces)
+    scene = load_points(save_ply(tmp_path / "b.ply", points=room.points, colors=room.colors, faces=faces))
+    assert "wind against each other" in decided(scene)[0]
+    assert (np.einsum("pd,pd->p", scene.normals, mesh.normals) > 0.999).mean() > 0.9
 
 
 def test_vertices_of_no_face(room: Sampled, tmp_path: Path) -> None:

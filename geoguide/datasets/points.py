@@ -22,7 +22,7 @@ from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line, pa
 from geoguide.ops.arrays import host
 from geoguide.ops.colors import unit_colors
 from geoguide.ops.origin import far_offset
-from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
+from geoguide.ops.strays import FARTHEST, apart_rows, distances, named_rows
 from geoguide.scene import VOID, Scene, void_as_read
 
 SUFFIXES = (".ply", ".npz", ".bin", ".pth", ".pt", ".las", ".laz", ".e57")
@@ -178,15 +178,19 @@ def _placed(points: np.ndarray, unit: str | None, up: str) -> tuple[np.ndarray, 
     if farthest.max() > np.finfo(np.float32).max:
         row = int(farthest.argmax())
         raise InputError(f"points exceed float32, found {farthest[row]:g} in point {row} (counted from 0)")
-    metres, said = in_metres(points, unit, up)
-    said += _strays_as_read(points, metres)
-    said += (
-        _coarse(points, METRES[unit or "m"]) if points.dtype == np.float16 else _rounded(points, METRES[unit or "m"])
-    )
+    metre = METRES[unit or "m"]
+    metres = points if metre == 1 else points.astype(np.float64) * metre
+    strays = apart_rows(metres)
+    others, said = in_metres(np.delete(points, strays, axis=0) if len(strays) else points, unit, up)
+    if len(strays):
+        said += (_strays_as_read(strays, points, metres),)
+        metres = metres.copy()
+        metres[strays] = np.clip(metres[strays], others.min(axis=0), others.max(axis=0))
+    said += _coarse(points, metre) if points.dtype == np.float16 else _rounded(points, metre)
     offset = far_offset(metres)  # [3]
     if offset.any():
         metres = metres.astype(np.float64) - offset
-        said += _coarse(points, METRES[unit or "m"]) if points.dtype != np.float16 else ()
+        said += _coarse(points, metre) if points.dtype != np.float16 else ()
         said += (
             "coordinates lie far from the origin: moved by " + ", ".join(f"{-value:.10g}" for value in offset) + " m",
         )
@@ -194,17 +198,14 @@ def _placed(points: np.ndarray, unit: str | None, up: str) -> tuple[np.ndarray, 
         return np.ascontiguousarray(metres, dtype=np.float32), said
 
 
-def _strays_as_read(points: np.ndarray, metres: np.ndarray) -> tuple[str, ...]:
-    """A sentence that names the few points [P, 3] that lie far from all others; `InputError` where they are too far."""
-    rows = stray_rows(metres)
-    if not len(rows):
-        return ()
+def _strays_as_read(rows: np.ndarray, points: np.ndarray, metres: np.ndarray) -> str:
+    """A sentence about the few rows of points [P, 3] that lie apart from all others; `InputError` where too far."""
     named = named_rows(rows, points, lambda row: f"point {row}")
     far = distances(metres)[rows[0]]
     found = f"{len(rows)} of {len(points)} points lie far from all others, by up to {far:.4g} m: {named} (from 0)"
     if far > FARTHEST:
         raise InputError(f"{found}: leave such points out")
-    return (found,)
+    return f"{found}; each counts as the nearest place of the box around the others"
 
 
 def grey_colors(count: int) -> np.ndarray:

@@ -19,6 +19,7 @@ TALLEST = 100.0  # m, height
 SMALL, DENSEST = 0.5, 0.0002  # m: so small a thing, if its points lie denser than any hand-held scanner's
 LARGE, SPARSEST = 60.0, 0.5  # m: so large a place, if its points lie so far apart that no object has any shape
 FEW, MANY = 100, 500  # points: a handful says nothing of its size; of fewer than MANY the spacing says nothing
+THIN = 0.001  # of the length: what is no wider along both other axes is a line
 SAMPLE = 2000  # points whose nearest neighbour is looked for
 TYPICAL = (6.0, 0.03)  # m, length and spacing of a scanned room: the likely unit comes nearest to both
 # One object, scanned dense and written in cm, is as large as a hall in metres. What tells it is that it stands on no
@@ -121,6 +122,9 @@ def _check_metres(points: np.ndarray, up: str) -> tuple[str, ...]:
     size = high - low
     if not size.any() and not np.ptp(points, axis=0).any():
         raise InputError(f"all {len(points)} points lie at one place")
+    if np.sort(size)[1] < THIN * size.max():
+        hint = "are two coordinates degrees (longitude, latitude)? They must be metres; --unit m takes them as such"
+        raise InputError(f"points lie on one line, {_box(size, 3)}: {hint}")
     if SMALL <= size.max() <= WIDE and size[2] <= TALL:
         return ()
     spacing = _spacing(points) if len(points) >= MANY else None
