@@ -23,6 +23,8 @@ SPELLINGS = [
     (("red", "green", "blue"), ("r", "g", "b")),
     (("red", "green", "blue"), ("Red", "Green", "Blue")),
     (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue")),
+    (("red", "green", "blue"), ("scalar_R", "scalar_G", "scalar_B")),
+    (("red", "green", "blue"), ("vertex_red", "vertex_green", "vertex_blue")),
 ]
 
 
@@ -57,6 +59,54 @@ def test_a_single_letter_is_no_colour(room: Sampled, tmp_path: Path) -> None:
     path = renamed(path, ("red", "green", "blue"), ("r", "area", "id"), tmp_path / "b.ply")
     with pytest.warns(UserWarning, match="no colours"):
         assert decided(load_points(path)) == ("no colours: all points are grey",)
+
+
+@pytest.mark.parametrize("kind", ["<u4", "<f4", ">u4", ">f4"])
+@pytest.mark.parametrize("name", ["rgb", "rgba"])
+def test_colours_in_one_number(room: Sampled, unharmed: Scene, tmp_path: Path, name: str, kind: str) -> None:
+    """As PCL packs them; with an alpha of 255 a float is nan."""
+    packed = room.colors.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    packed = (packed | np.uint32(255 << 24 if name == "rgba" else 0)).view("=u4").view("=" + kind[1:])
+    vertex = np.rec.fromarrays([*room.points.T, packed], names=f"x,y,z,{name}")
+    PlyData([PlyElement.describe(vertex, "vertex")], byte_order=kind[0]).write(str(tmp_path / "a.ply"))
+    scene = load_points(tmp_path / "a.ply")
+    assert same(scene, unharmed) and f"taken from {name}" in decided(scene)[0]
+
+
+def test_colours_of_splats_and_intensity(room: Sampled, unharmed: Scene, tmp_path: Path) -> None:
+    light = (room.colors / 255 - 0.5) / 0.28209479177387814
+    echo = np.linspace(0, 9, len(room.points))
+    for names, columns in (("f_dc_0,f_dc_1,f_dc_2", light.T.astype(np.float32)), ("scalar_Intensity", echo[None])):
+        vertex = np.rec.fromarrays([*room.points.T, *columns], names=f"x,y,z,{names}")
+        PlyData([PlyElement.describe(vertex, "vertex")]).write(str(tmp_path / "a.ply"))
+        scene = load_points(tmp_path / "a.ply")
+        if names[0] == "f":
+            np.testing.assert_allclose(scene.colors, unharmed.colors, atol=1e-6)
+        else:
+            assert (np.diff(scene.colors[:, 0]) >= 0).all() and "intensity is shown as grey" in decided(scene)[0]
+
+
+def test_colours_that_lie_elsewhere_are_said(room: Sampled, tmp_path: Path) -> None:
+    path = save_ply(tmp_path / "a.ply", points=room.points, faces=room.faces)
+    head, end, body = path.read_bytes().partition(b"end_header\n")
+    textured = head.replace(b"element vertex", b"comment TextureFile a b.png\nelement vertex")
+    path.write_bytes(textured + end + body)
+    with pytest.warns(UserWarning, match="no colours"):
+        assert "in the image a b.png, which is not read" in decided(load_points(path))[0]
+    named = save_ply(path, points=room.points, colors=room.colors)
+    with pytest.warns(UserWarning, match="no colours"):
+        scene = load_points(renamed(named, ("red", "green", "blue"), ("col0", "col1", "col2"), tmp_path / "b.ply"))
+    assert "and col0, col1, col2 not read" in decided(scene)[0]
+
+
+def test_an_element_in_upper_case(room: Sampled, unharmed: Scene, tmp_path: Path) -> None:
+    path = save_ply(tmp_path / "a.ply", points=room.points, colors=room.colors)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"element vertex", b"element Vertex"))
+    assert same(load_points(path), unharmed)
+    path.write_bytes(content.replace(b"element vertex", b"element points"))
+    with pytest.raises(DataError, match="element 'vertex' is missing, found points"):
+        load_points(path)
 
 
 def strips(faces: np.ndarray) -> list[np.ndarray]:
@@ -169,7 +219,7 @@ def test_archives_that_are_none(room: Sampled, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("points.npy", b"no array")
     np.savez(tmp_path / "c.npz", points=room.points.astype(object))
-    with pytest.raises(DataError, match=r"c.npz: not a readable npz file.*it holds more than plain arrays"):
+    with pytest.raises(DataError, match=r"c.npz: field 'points' is no plain array of numbers"):
         load_points(tmp_path / "c.npz")
     with pytest.raises(DataError, match=r"b.npz: field points is no array"):
         load_points(tmp_path / "b.npz")

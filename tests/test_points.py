@@ -1,6 +1,7 @@
 """Plain point files: every format against the arrays it was written from, and every way a file can be broken."""
 
 import pickle
+import re
 import warnings
 from pathlib import Path
 
@@ -237,3 +238,50 @@ def test_write_ply_is_checked_and_atomic(tmp_path: Path, cloud: dict):
     with pytest.raises(InputError, match=r"label must be"):
         write_ply(tmp_path / "a.ply", cloud["points"], cloud["colors"], label=np.zeros(3, np.int32))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ("1,5 2,0 0,1", "property 'x': malformed input, found '1,5 2,0 0,1'"),
+        ("1 2", "'z': early end-of-line, found '1 2'"),
+    ],
+)
+def test_a_row_of_text_that_is_none_is_shown(tmp_path: Path, row: str, found: str) -> None:
+    for end in ("\n", "\r\n"):
+        path = ascii_ply(tmp_path / "a.ply", ["0 0 0", row, "1 1 1"])
+        path.write_bytes(path.read_text().replace("\n", end).encode())
+        with pytest.raises(DataError, match=f"row 1: .*{found}"):
+            load_points(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbfply\n", b"PLY\n", "ply\n".encode("utf-16"), b"PK\x03\x04"])
+def test_what_does_not_begin_as_a_ply_file_is_shown(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.ply").write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(f"expected 'ply' at its start, found {content!r}")):
+        load_points(tmp_path / "a.ply")
+
+
+def test_objects_among_arrays_are_named(tmp_path: Path, cloud: dict) -> None:
+    np.savez(tmp_path / "a.npz", points=cloud["points"], colors=np.array(None))
+    with pytest.raises(DataError, match="field 'colors' is no plain array of numbers"):
+        load_points(tmp_path / "a.npz")
+
+
+def test_a_tuple_with_nothing_in_it(tmp_path: Path, cloud: dict) -> None:
+    torch.save((cloud["points"], None, None), tmp_path / "a.pth")
+    with pytest.warns(UserWarning, match="no colours"):
+        assert load_points(tmp_path / "a.pth").labels is None
+    torch.save((cloud["points"],), tmp_path / "a.pth")
+    with pytest.raises(DataError, match="found tuple of 1"):
+        load_points(tmp_path / "a.pth")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_refused_pickle_is_one_line(tmp_path: Path, cloud: dict) -> None:
+    (tmp_path / "a.pth").write_bytes(pickle.dumps((cloud["points"].tolist(), 0)))
+    torch.jit.save(torch.jit.script(torch.nn.Linear(3, 4)), tmp_path / "b.pth")
+    for name in ("a.pth", "b.pth"):
+        with warnings.catch_warnings(), pytest.raises(DataError, match="not a readable file of plain arrays"):
+            warnings.simplefilter("error", UserWarning)
+            load_points(tmp_path / name)

@@ -4,6 +4,7 @@
 normals, and says what it decided in `Scene.as_read`.
 """
 
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.datasets.formats.ply import checked_faces, exact_points, read_ply_records, respelled_columns
-from geoguide.datasets.formats.surveys import read_e57, read_las
+from geoguide.datasets.formats.ply import (
+    checked_faces,
+    exact_points,
+    ply_header,
+    read_ply_records,
+    respelled_columns,
+)
+from geoguide.datasets.formats.surveys import SHOWN_AS_GREY, grey_of, read_e57, read_las
 from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals, sided_normals
 from geoguide.datasets.units import METRES, check_unit, in_metres
@@ -35,8 +42,14 @@ KEYS = {  # in lower case; letters in upper case count as the same
 # What other programs call the vertex properties of a ply file.
 PLY_COLORS = (
     ("r", "g", "b"),
-    *(tuple(f"{word}_{color}" for color in ("red", "green", "blue")) for word in ("diffuse", "scalar", "color")),
+    *(
+        tuple(f"{word}_{color}" for color in colors)
+        for word in ("diffuse", "ambient", "scalar", "vertex", "color")
+        for colors in (("red", "green", "blue"), ("r", "g", "b"))
+    ),
 )
+PLY_INTENSITY = ("intensity", "scalar_intensity")
+SPLATS, BAND = ("f_dc_0", "f_dc_1", "f_dc_2"), 0.28209479177387814  # of Gaussian splats: spherical harmonics, degree 0
 PLY_NORMALS = (("normal_x", "normal_y", "normal_z"), ("normalx", "normaly", "normalz"))
 GREY = 0.5
 COARSE = 0.02  # m, steps of rounded coordinates as wide as the backbone's voxels: nothing smaller is left
@@ -71,7 +84,7 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     """Read one file as a cloud (or mesh) without views.
 
     The suffix decides what is read:
-    - ply: x y z, optional red green blue, nx ny nz (or similar names), faces or triangle strips (which give normals
+    - ply: x y z, optional red green blue (or packed, or of splats), nx ny nz (or similar names), faces or triangle strips (which give normals
       when the file has none);
     - npz: points (or coord, coords, xyz), optional colors, normals, labels (or similar names, see `KEYS`);
     - bin: rows of float32, see `columns`;
@@ -80,7 +93,7 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     - pth, pt: OpenScene's (coords, colors, labels) with colours in [-1, 1] and labels -100 or 255 for void, or a
       dictionary with the names of an npz file (Pointcept); no pickled code is run.
 
-    Without colours the cloud is grey, with one warning; intensity (bin, las, laz, e57) is shown as grey.
+    Without colours the cloud is grey, with one warning; intensity (ply, bin, las, laz, e57) is shown as grey.
     `cloud_scene` decides what the numbers mean: unit, origin, scale of colours, normals.
 
     Args:
@@ -102,7 +115,8 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     path = need_file(path, "point file")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        known = f"{', '.join(SUFFIXES)}; CloudCompare, MeshLab and Open3D save others as ply"
+        save = "CloudCompare, MeshLab and Open3D save others as ply"
+        known = f"{', '.join(SUFFIXES)}; {'numpy.savez gives arrays their names' if suffix == '.npy' else save}"
         raise DataError(f"{path}: unknown point format {suffix!r}; known: {known}")
     if columns is not None and suffix != ".bin":
         raise InputError(f"columns is only for .bin files, found {path.name}")
@@ -119,13 +133,14 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
             ".e57": _read_survey,
         }
         cloud = readers.get(suffix, _read_pth)(path)
-    if cloud.colors is None:
-        warnings.warn(f"{path}: has no colours, all points are grey", stacklevel=2)
     try:
-        return cloud_scene(path.name[: -len(path.suffix)], cloud, unit, up)
+        scene = cloud_scene(path.name[: -len(path.suffix)], cloud, unit, up)
     except InputError as error:
         rows = "; or its rows do not have the columns they were read with (--columns)" if suffix == ".bin" else ""
         raise DataError(f"{path}: {error}{rows}") from None
+    if cloud.colors is None:
+        warnings.warn(f"{path}: has no colours, all points are grey", stacklevel=2)
+    return scene
 
 
 def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z") -> Scene:
@@ -250,9 +265,10 @@ def _read_ply(path: Path) -> Cloud:
     records, face_records = read_ply_records(path)
     points, said = respelled_columns(records, ("x", "y", "z"), (), path)
     if points is None:
-        raise DataError(f"{path}: vertex properties x, y, z are missing")
+        names = ", ".join(records.dtype.names or ()) or "none"
+        raise DataError(f"{path}: vertex properties x, y, z are missing, found {names:.200}")
     points = exact_points(points, path, "x, y, z")
-    rgb, told = respelled_columns(records, ("red", "green", "blue"), PLY_COLORS, path)
+    rgb, told = _ply_colors(records, face_records, path)
     normals, heard = respelled_columns(records, ("nx", "ny", "nz"), PLY_NORMALS, path)
     faces, said = None, said + told + heard
     if rgb is not None and {"label", "score"} <= set(records.dtype.names or ()):
@@ -264,12 +280,42 @@ def _read_ply(path: Path) -> Cloud:
     return Cloud(points, rgb, normals, faces, said=said)
 
 
+def _ply_colors(
+    records: np.ndarray, face_records: np.ndarray | None, path: Path
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Colours [P, 3] of vertex records, under whatever name and packing; None without, and what was decided."""
+    rgb, said = respelled_columns(records, ("red", "green", "blue"), PLY_COLORS, path)
+    found = {name.lower(): name for name in records.dtype.names or ()}
+    if rgb is not None:
+        return rgb, said
+    for name in (found[name] for name in ("rgb", "rgba") if name in found):
+        bits = np.ascontiguousarray(records[name], records.dtype[name].newbyteorder("="))
+        bits = bits.view(np.uint32) if bits.itemsize == 4 else np.full(1, 1 << 24, np.uint32)
+        if np.isin(bits >> 24, (0, 255)).all():  # the fourth byte is alpha, or nothing
+            rgb = np.stack([bits >> 16, bits >> 8, bits], axis=1).astype(np.uint8)
+            return rgb, (f"red, green, blue are taken from {name}, which has them in one number",)
+    if set(SPLATS) <= set(found):
+        light = np.stack([records[found[name]] for name in SPLATS], axis=1)
+        return np.clip(0.5 + BAND * light, 0, 1), ("Gaussian splats: their centres, coloured by f_dc_0, 1 and 2",)
+    for name in (found[name] for name in PLY_INTENSITY if name in found):
+        return grey_of(records[name]), (SHOWN_AS_GREY,)
+    texture = re.search(rb"[\r\n]comment\s+TextureFile\s+([^\r\n]+)", ply_header(path))
+    if texture:
+        image = texture[1].decode("utf-8", "replace").strip()
+        return None, (f"its colours are in the image {image:.200}, which is not read: transfer them to the vertices",)
+    if face_records is not None and "red" in (face_records.dtype.names or ()):
+        return None, ("its faces have colours, which are not read: transfer them to the vertices",)
+    odd = ", ".join(name for key, name in found.items() if re.search("col|rgb|red", key))
+    return None, (f"red, green, blue are missing, and {odd:.200} not read",) if odd else ()
+
+
 def _read_survey(path: Path) -> Cloud:
     found = read_e57(path) if path.suffix.lower() == ".e57" else read_las(path)
     return Cloud(exact_points(found.points, path, "x, y, z"), found.colors, said=found.said)
 
 
 def _read_npz(path: Path) -> Cloud:
+    arrays, key = {}, None
     try:
         with np.errstate(all="ignore"):  # of a damaged header's shape
             archive = np.load(path, allow_pickle=False)
@@ -277,10 +323,13 @@ def _read_npz(path: Path) -> Cloud:
                 raise ValueError("it is one array, saved with np.save: np.savez gives names to points and colors")
             with archive:
                 key_of = _key_of(archive.files, path)
-                arrays = {field: archive[key] for field, (key, *_) in key_of.items()}
+                for field, (key, *_) in key_of.items():
+                    arrays[field] = archive[key]
     except (*NUMPY_DAMAGES, NotImplementedError) as error:
         pass_on_shortage(error, path)
-        reason = "it holds more than plain arrays" if "pickle" in str(error) else first_line(error)
+        if key is not None and "Object arrays" in str(error):
+            raise DataError(f"{path}: field {key!r} is no plain array of numbers, but of Python objects") from None
+        reason = "no zip archive of arrays" if "pickle" in str(error) else first_line(error)
         raise DataError(f"{path}: not a readable npz file, truncated? ({reason})") from None
     return _named_cloud(arrays, key_of, path)
 
@@ -350,11 +399,13 @@ def _read_pth(path: Path) -> Cloud:
         arrays = {field: as_array(value[key], path, key) for field, (key, *_) in key_of.items()}
         return _named_cloud(arrays, key_of, path)
     if not isinstance(value, (tuple, list)) or len(value) < 2:
-        raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {type(value).__name__}")
+        found = f"{type(value).__name__} of {len(value)}" if isinstance(value, (tuple, list)) else type(value).__name__
+        raise DataError(f"{path}: expected a tuple (coords, colors, labels), found {found}")
     named = zip(value, ("coords", "colors", "labels"), strict=False)
-    coords, rgb, *rest = (as_array(part, path, name) for part, name in named)
-    points = exact_points(coords, path, "coords")
-    return Cloud(points, None if rgb.ndim == 0 else rgb, labels=rest[0] if rest else None, signed=True)
+    coords, rgb, *rest = (None if part is None else as_array(part, path, name) for part, name in named)
+    points = exact_points(np.empty(0) if coords is None else coords, path, "coords")
+    none = rgb is None or rgb.ndim == 0
+    return Cloud(points, None if none else rgb, labels=rest[0] if rest else None, signed=True)
 
 
 def _numbers(values: np.ndarray, count: int, field: str, kinds: str = "fiu", *, finite: bool = True) -> np.ndarray:

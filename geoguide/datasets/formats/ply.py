@@ -5,6 +5,7 @@ records* are these tables as structured numpy arrays, one entry a row, with the 
 """
 
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ TAIL = 1 << 16  # bytes behind the last row that are looked at: blanks, zeros or
 ROWS = 1 << 18  # vertices that are read at a time
 LONGEST_HEADER = 1 << 26  # bytes; a comment for each of a million labels makes some 30 MiB
 END = re.compile(rb"(?:^|[\r\n])end_header[ \t]*(?:\r\n?|\n|$)")
+IN_TEXT = re.compile(rb"[\r\n]format\s+ascii")
 IN_ASCII = bytes(byte if byte < 128 else ord("?") for byte in range(256))  # translates bytes one for one
 # How a ply header names numpy's kinds of numbers.
 KINDS = dict(f4="float", f8="double", u1="uchar", i1="char", u2="ushort", i2="short", i4="int", u4="uint")
@@ -104,11 +106,29 @@ def read_ply_records(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
                 raise
             data = _read_elements(path, {})
     except (PlyParseError, ValueError, OverflowError) as error:  # OverflowError: 300 in a column of bytes
-        raise DataError(f"{path}: not a readable ply file, truncated? ({error})") from None
+        raise DataError(f"{path}: not a readable ply file, truncated? ({error}{_row_of(error, path)})") from None
     elements = {element.name: element for element in data.elements}
+    elements |= {name.lower(): element for name, element in elements.items() if name.lower() not in elements}
     if "vertex" not in elements:
-        raise DataError(f"{path}: element 'vertex' is missing")
+        names = ", ".join(element.name for element in data.elements) or "none"
+        raise DataError(f"{path}: element 'vertex' is missing, found {names:.200}")
     return elements["vertex"].data, _face_records(elements)
+
+
+def _row_of(error: Exception, path: Path) -> str:
+    """The row of a text file at which plyfile stopped, for its message; nothing where there is none."""
+    element, row = getattr(error, "element", None), getattr(error, "row", None)
+    header = ply_header(path)
+    if element is None or row is None or not IN_TEXT.search(header):
+        return ""
+    counts = re.findall(rb"[\r\n]element\s+(\S+)\s+(\d+)", header)
+    names = [name.decode("ascii", "replace") for name, _ in counts]
+    before = sum(int(count) for _, count in counts[: names.index(element.name)])
+    with path.open("rb") as file:
+        file.seek(len(header))
+        lines = io.TextIOWrapper(file, "ascii", "backslashreplace")
+        found = next(itertools.islice(lines, before + row, None), "").rstrip()
+    return f", found {found[:80]!r}"
 
 
 def _face_records(elements: dict[str, PlyElement]) -> np.ndarray | None:
@@ -143,9 +163,12 @@ def _unrolled(strips: np.ndarray) -> np.ndarray:
 def _read_elements(path: Path, known_list_len: dict[str, dict[str, int]]) -> PlyData:
     """All elements of a ply file. Bytes beyond ASCII in its header, which people write into comments, become "?"."""
     header = ply_header(path)
+    if header[:3] != b"ply":
+        with path.open("rb") as file:
+            raise DataError(f"{path}: no ply file: expected 'ply' at its start, found {file.read(16)!r}")
     _check_counts(header, path)
     with path.open("rb") if header.isascii() else io.BufferedReader(_HeaderInAscii(path, len(header))) as file:
-        stream = io.TextIOWrapper(file, "ascii") if re.search(rb"[\r\n]format\s+ascii", header) else file
+        stream = io.TextIOWrapper(file, "ascii") if IN_TEXT.search(header) else file
         data = PlyData.read(stream, known_list_len=known_list_len)
         rest = stream.read(TAIL)
     if data.elements and (rest.encode() if isinstance(rest, str) else rest).strip(b" \t\r\n\0\x1a"):
@@ -215,7 +238,8 @@ def checked_faces(records: np.ndarray, count: int, path: Path) -> tuple[np.ndarr
     """
     field = _vertex_lists(records)
     if field is None:
-        raise DataError(f"{path}: element 'face' has no list vertex_indices")
+        names = ", ".join(records.dtype.names or ()) or "nothing"
+        raise DataError(f"{path}: element 'face' has no list vertex_indices, found {names:.200}")
     faces, dropped = _triangles(records[field])
     if faces.size and (faces.min() < 0 or faces.max() >= count):
         hint = ": does it count them from 1?" if faces.min() == 1 and faces.max() == count else ""
