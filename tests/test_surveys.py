@@ -368,6 +368,13 @@ def test_e57_colours_on_no_scale_and_not_finite_are_one_line(pye57, cloud, tmp_p
         path.unlink()
 
 
+def test_e57_pose_without_a_rotation(pye57, cloud, tmp_path: Path) -> None:
+    pose = {"rotation": np.zeros(4), "translation": np.zeros(3)}
+    path = write_e57(pye57, tmp_path / "a.e57", [e57_scan(*cloud)], **pose)
+    with pytest.raises(DataError, match="scan 0: the rotation of its pose must be a quaternion, found only zeros"):
+        load_points(path)
+
+
 def test_e57_of_ranges_and_angles_and_of_invalid_points(pye57, cloud, tmp_path: Path) -> None:
     points, colors = cloud
     points = points + 0.5

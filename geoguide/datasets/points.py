@@ -84,8 +84,8 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     """Read one file as a cloud (or mesh) without views.
 
     The suffix decides what is read:
-    - ply: x y z, optional red green blue (or packed, or of splats), nx ny nz (or similar names), faces or triangle strips (which give normals
-      when the file has none);
+    - ply: x y z, optional red green blue (or similar names, packed, of splats), nx ny nz (or similar names), faces or
+      triangle strips (which give normals when the file has none);
     - npz: points (or coord, coords, xyz), optional colors, normals, labels (or similar names, see `KEYS`);
     - bin: rows of float32, see `columns`;
     - las, laz, e57 (the extra `scans`): coordinates by scale and offset or pose, colours of 8 or 16 bits; an E57 file's

@@ -218,6 +218,9 @@ def read_e57(path: Path) -> Survey:
         file = pye57.E57(str(path))
         try:
             headers = [file.get_header(number) for number in range(file.scan_count)]
+            lost = next((n for n, one in enumerate(headers) if one.has_pose() and not np.any(one.rotation)), None)
+            if lost is not None:
+                raise DataError(f"{path}: scan {lost}: the rotation of its pose must be a quaternion, found only zeros")
             most = sum(header.point_count for header in headers)
             every = set.intersection(*({*header.point_fields} for header in headers)) if headers else set()
             shown = next((names for names in (COLORS, INTENSITY) if set(names) <= every), ())
