@@ -222,7 +222,7 @@ def _plain_warnings() -> Generator[None]:
         return "geoguide: " + "\\n".join(str(message).splitlines()) + "\n"
 
     before = warnings.formatwarning
-    warnings.formatwarning = one_line
+    warnings.formatwarning = one_line  # ty: ignore[invalid-assignment]  # the same signature
     try:
         yield
     finally:
