@@ -19,7 +19,7 @@ NUMPY_DAMAGES = (
 START = 64  # bytes that tell what a file is
 POINTER = b"version https://git-lfs.github.com/spec/"
 PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
-PACKED = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"7z\xbc\xaf\x27\x1c": "7z"}
+PACKED_FILES = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"7z\xbc\xaf\x27\x1c": "7z"}
 
 
 class GeoGuideError(Exception):
@@ -189,7 +189,7 @@ def foreign(start: bytes) -> str:
         return "a git-lfs pointer, not the file itself: run `git lfs pull`"
     if PAGE.match(start.removeprefix(b"\xef\xbb\xbf")):
         return "a web page, not the file itself: a download that failed?"
-    packed = next((name for mark, name in PACKED.items() if start.startswith(mark)), None)
+    packed = next((name for mark, name in PACKED_FILES.items() if start.startswith(mark)), None)
     if packed is not None:
         return f"a packed file ({packed}), not the file itself: unpack it first"
     return "" if start else "it holds 0 bytes"

@@ -189,6 +189,7 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z")
 
 def _placed(points: np.ndarray, unit: str | None, up: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Points [P, 3] as float32 metres near the origin, and what was done to them."""
+    check_unit(unit)
     farthest = np.abs(points).max(axis=1)
     if farthest.max() > np.finfo(np.float32).max:
         row = int(farthest.argmax())
