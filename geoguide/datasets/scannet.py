@@ -430,7 +430,7 @@ def _warn_of_missing_colors(folder: Path, colors: Sequence[Path]) -> None:
     lost = [path for path in depths if path.stem not in stems]
     if lost:
         what = f"of {len(lost)} of {len(depths)} depth images (first {lost[0].name}); these frames are left out"
-        warnings.warn(f"{folder / 'color'}: no {' or '.join(COLOR_SUFFIXES)} {what}", stacklevel=4)
+        warnings.warn(f"{folder / 'color'}: no {', '.join(COLOR_SUFFIXES)} {what}", stacklevel=4)
 
 
 def _load_recording(folder: Path, path: Path, frame_skip: int, new_size: Size | None) -> tuple[SensView, ...]:
