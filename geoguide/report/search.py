@@ -8,6 +8,7 @@ from geoguide.experiments import regime
 from geoguide.experiments.placing import LARGE
 from geoguide.experiments.presets import LARGE_PRESETS
 from geoguide.experiments.records import find
+from geoguide.method.objective import MODULES
 
 _SCHEDULES = f"{regime.SCHEDULED}, "  # how an option begins that changes the adapter's schedule
 OPTION, SCORE, AGAINST = "option", "validation mIoU", "against the row it changes"
@@ -66,4 +67,8 @@ def adopted(folder: Path | None = None) -> list[str]:
             f"({scores[weights]:.1f}), found on the schedule of the search. On the adapter's longer one, which it has "
             "now, nothing was searched for it."
         )
+        whole = [option for option in scores if configs[option].objective.modules == MODULES]
+        best = max(whole, key=lambda option: scores[option])
+        if best != weights:
+            lines[-1] += f" *{best}* scores best ({scores[best]:.1f}), and the tables do not have it: it was run after them."
     return lines
