@@ -180,7 +180,7 @@ def test_ids_that_no_image_holds(tmp_path: Path, wrong: int):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("id\tname\n1\twall\n", "line 2"), ("id\traw_category\tnyu40id\nx\twall\t1\n", "line 2"), ("", "no category")],
+    [("id\tname\n1\twall\n", "line 1"), ("id\traw_category\tnyu40id\nx\twall\t1\n", "line 2"), ("", "no category")],
 )
 def test_a_broken_table_is_named(tmp_path: Path, text: str, message: str):
     path = tmp_path / "broken.tsv"
