@@ -70,7 +70,5 @@ def adopted(folder: Path | None = None) -> list[str]:
         whole = [option for option in scores if configs[option].objective.modules == MODULES]
         best = max(whole, key=lambda option: scores[option])
         if best != weights:
-            lines[-1] += (
-                f" *{best}* scores best ({scores[best]:.1f}), and the tables do not have it: it was run after them."
-            )
+            lines[-1] += f" *{best}* scores best ({scores[best]:.1f}), and the tables do not have it."
     return lines
