@@ -15,7 +15,10 @@ from geoguide.report.anatomy_table import (
     anatomy_table,
     inside,
     mean_over,
+    of_each,
     out_of_range,
+    over_scenes,
+    reaches,
     read_columns,
     real_range,
     write_columns,
@@ -52,7 +55,20 @@ def test_table_takes_any_columns_and_marks_those_that_are_not_real() -> None:
     assert table.loc[ROWS["superpoint_gain"][0], "real range"] == "at most 3"
     assert table.loc[ROWS["drift"][0]].tolist() == ["", "", "", ""]
     assert table.loc[PURITY].tolist() == ["", "", "", "0.95"]
-    assert out_of_range({"mine": MINE}, spans) == {"mine": [ROWS["agree"][0], ROWS["instance_gain"][0]]}
+    assert out_of_range({"mine": MINE}, spans) == {"mine": {ROWS["agree"][0]: True, ROWS["instance_gain"][0]: True}}
+
+
+def test_brackets_say_that_another_draw_of_rooms_could_bring_a_figure_in() -> None:
+    rooms = [{"agree": 0.7, "accuracy": 80.0}, {"agree": 0.8, "accuracy": 81.0}, {"agree": 0.81, "accuracy": 79.0}]
+    column, spans = Column("trained", "rooms", mean_over(rooms), None, of_each(rooms)), real_range(REAL)
+    low, high = over_scenes(column, "agree")  # by hand: mean 0.77, t of two degrees 4.3027, standard deviation 0.0608
+    assert (low, high) == pytest.approx((0.77 - 4.302653 * 0.0608276 / 3**0.5, 0.77 + 4.302653 * 0.0608276 / 3**0.5))
+    assert reaches("agree", column, spans) and not reaches("accuracy", column, spans)  # 77.5 to 82.5 against 75.2
+    table = anatomy_table({"mine": column, **REAL}, spans).set_index("figure")["mine"]
+    assert table[ROWS["agree"][0]] == "0.77 (✗)" and table[ROWS["accuracy"][0]] == "80 ✗"
+    assert out_of_range({"mine": column}, spans) == {"mine": {ROWS["accuracy"][0]: True, ROWS["agree"][0]: False}}
+    few = Column("trained", "rooms", mean_over(rooms[1:]), None, of_each(rooms[1:]))
+    assert over_scenes(few, "agree") is None and not reaches("agree", few, spans)  # of two rooms nothing is said
 
 
 def test_a_column_is_the_mean_over_the_scenes_where_a_figure_is_defined() -> None:
@@ -63,8 +79,9 @@ def test_a_column_is_the_mean_over_the_scenes_where_a_figure_is_defined() -> Non
 
 
 def test_columns_are_read_as_they_were_written(tmp_path: Path) -> None:
-    write_columns({**REAL, "mine": MINE}, tmp_path / "a.json")
-    assert read_columns(tmp_path / "a.json") == {**REAL, "mine": MINE}
+    each = Column("trained", "rooms", {"agree": 0.5}, 0.9, {"agree": [0.5, None]})
+    write_columns({**REAL, "mine": MINE, "each": each}, tmp_path / "a.json")
+    assert read_columns(tmp_path / "a.json") == {**REAL, "mine": MINE, "each": each}
     for text in ("[]", "{}", '{"columns": {"x": {"kind": 3}}}', "nonsense"):
         (tmp_path / "b.json").write_text(text)
         with pytest.raises(DataError, match="must hold columns"):
@@ -80,6 +97,9 @@ def test_the_committed_columns_hold_every_figure() -> None:
         assert set(column.figures) == set(ROWS), name
         shares = [column.figures[f"share_{kind}"] for kind in ("instance", "boundary", "patch", "isolated")]
         assert sum(shares) == pytest.approx(1, abs=0.011)  # the first real columns were noted to two decimals
+        for figure, values in (column.each or {}).items():  # the means are those of the scenes beside them
+            said = [value for value in values if value is not None]
+            assert np.mean(said) == pytest.approx(column.figures[figure], abs=2e-4), (name, figure)
 
 
 def test_coordinates_keep_every_inner_product(rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ from geoguide.datasets import scannet
 from geoguide.labels import load_label_set
 from geoguide.paths import cache_root
 from geoguide.report.anatomy import anatomy
-from geoguide.report.anatomy_table import Column, mean_over
+from geoguide.report.anatomy_table import Column, mean_over, of_each
 from geoguide.scene import Scene
 from geoguide.superpoints import SuperpointConfig, scene_superpoints, superpoint_purity
 from geoguide.teachers import Teacher
@@ -58,7 +58,7 @@ def column_of(
         superpoints: Whose means are compared; None for ScanNet's own settings.
 
     Returns:
-        The means over the scenes.
+        The means over the scenes, and each scene's.
     """
     names = load_label_set(label_set).names
     text = MiniLMTextEncoder().encode(names) if text is None else text
@@ -68,7 +68,7 @@ def column_of(
         regions = scene_superpoints(scene, config)
         rows.append(anatomy(scene, model, text, names, regions))
         purity.append(superpoint_purity(regions, np.asarray(scene.labels)))
-    return Column(kind, where, mean_over(rows), round(float(np.mean(purity)), 4))
+    return Column(kind, where, mean_over(rows), round(float(np.mean(purity)), 4), of_each(rows))
 
 
 def real_room(folder: Path, scene: str) -> Scene:

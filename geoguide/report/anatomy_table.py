@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from geoguide.errors import DataError, InputError
 from geoguide.frozen import from_dict, to_dict
@@ -58,6 +59,8 @@ class Column:
     figures: dict[str, float | None]
     purity: float | None = None
     """Of the superpoints whose means are compared: the share of points whose class is that of most in theirs."""
+    each: dict[str, list[float | None]] | None = None
+    """What `figures` are the means of: a value for each scene. None of columns of an earlier measurement."""
 
 
 def mean_over(scenes: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
@@ -75,7 +78,40 @@ def mean_over(scenes: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     if not scenes:
         raise InputError("scenes is empty: no column can be made")
     found = pd.DataFrame(scenes, columns=list(ROWS)).astype(float).mean()
-    return {name: None if np.isnan(found[name]) else round(float(found[name]), 4) for name in ROWS}
+    return {name: _noted(found[name]) for name in ROWS}
+
+
+def of_each(scenes: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+    """The figures of several scenes, scene by scene, as a column keeps them.
+
+    Args:
+        scenes: What `anatomy.anatomy` gives, of each scene.
+
+    Returns:
+        By figure, a value for each scene to four decimals; None where it is not defined there.
+    """
+    return {name: [_noted(scene.get(name, np.nan)) for scene in scenes] for name in ROWS}
+
+
+def _noted(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def over_scenes(column: Column, name: str) -> tuple[float, float] | None:
+    """How far another draw of the same kind of scenes could move a figure.
+
+    Args:
+        column: A 2D model's.
+        name: The figure.
+
+    Returns:
+        The 95 % interval of its mean over scenes (Student's t); None where fewer than three scenes say it.
+    """
+    values = [value for value in (column.each or {}).get(name, []) if value is not None]
+    if len(values) < 3:
+        return None
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
 def read_columns(path: Path | None = None) -> dict[str, Column]:
@@ -155,6 +191,23 @@ def inside(name: str, value: float | None, spans: Mapping[str, tuple[float, floa
     return bool(round(low, digits) <= round(value, digits) <= round(high, digits))
 
 
+def reaches(name: str, column: Column, spans: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether a figure lies in its range, or its interval over scenes meets it.
+
+    Args:
+        name: The figure.
+        column: A 2D model's.
+        spans: See `real_range`.
+
+    Returns:
+        False where it lies outside by more than the draw of scenes explains, or by how much is not known.
+    """
+    if inside(name, column.figures.get(name), spans):
+        return True
+    interval = over_scenes(column, name)
+    return interval is not None and name in spans and interval[0] <= spans[name][1] and spans[name][0] <= interval[1]
+
+
 def anatomy_table(columns: Mapping[str, Column], spans: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
     """The table as shown.
 
@@ -164,8 +217,9 @@ def anatomy_table(columns: Mapping[str, Column], spans: Mapping[str, tuple[float
 
     Returns:
         A line for each figure: what it is, the real range, and a column of text for each model, real ones first, then
-        those that look at pixels (with a cross where a model that is not real lies outside the range). The last line is
-        the purity of the superpoints, which is a figure of the scenes.
+        those that look at pixels (with a cross where a model that is not real lies outside the range, in brackets where
+        another draw of scenes could bring it in: `reaches`). The last line is the purity of the superpoints, which is a
+        figure of the scenes.
     """
     lines, order = [], ("real", "trained", "simulated")
     ordered = sorted(columns.items(), key=lambda item: order.index(item[1].kind))
@@ -173,7 +227,8 @@ def anatomy_table(columns: Mapping[str, Column], spans: Mapping[str, tuple[float
         line = {"figure": title, "real range": _range_text(spans[name], digits) if name in spans else ""}
         for model, column in ordered:
             value = column.figures.get(name)
-            mark = "" if column.kind == "real" or value is None or inside(name, value, spans) else " ✗"
+            fits = column.kind == "real" or inside(name, value, spans)
+            mark = "" if fits else " (✗)" if reaches(name, column, spans) else " ✗"
             line[model] = "" if value is None else f"{value:.{digits}f}{mark}"
         lines.append(line)
     purity = {model: "" if column.purity is None else f"{column.purity:.2f}" for model, column in ordered}
@@ -185,7 +240,7 @@ def _range_text(span: tuple[float, float], digits: int) -> str:
     return f"at most {high:g}" if np.isneginf(low) else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def out_of_range(columns: Mapping[str, Column], spans: Mapping[str, tuple[float, float]]) -> dict[str, list[str]]:
+def out_of_range(columns: Mapping[str, Column], spans: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, bool]]:
     """Which figures of each 2D model lie outside the real range.
 
     Args:
@@ -193,13 +248,14 @@ def out_of_range(columns: Mapping[str, Column], spans: Mapping[str, tuple[float,
         spans: See `real_range`.
 
     Returns:
-        By model, titles of `ROWS`; figures that are not defined on its scenes do not count.
+        By model, by title of `ROWS`, whether by more than the draw of scenes explains (not `reaches`); figures that are
+        not defined on its scenes do not count.
     """
     return {
-        model: [
-            ROWS[name][0]
+        model: {
+            ROWS[name][0]: not reaches(name, column, spans)
             for name, value in column.figures.items()
             if name in ROWS and value is not None and not inside(name, value, spans)
-        ]
+        }
         for model, column in columns.items()
     }
