@@ -38,7 +38,16 @@ from IPython.display import Markdown
 from geoguide.paths import clone, results_root
 from geoguide.report import figures
 from geoguide.report.anatomy_models import model_column
-from geoguide.report.anatomy_table import ROWS, anatomy_table, inside, out_of_range, read_columns, real_range
+from geoguide.report.anatomy_table import (
+    ROWS,
+    anatomy_table,
+    inside,
+    out_of_range,
+    outside_in_each_scene,
+    read_columns,
+    real_ones_left_out,
+    real_range,
+)
 from geoguide.report.sources import under
 
 figures.use_offline_renderer()
@@ -111,6 +120,20 @@ for name, rows in out_of_range(shown, spans).items():
                  + (f". {len(clear)} by more than the draw of rooms explains: {'; '.join(clear)}" if clear else "")
                  + (f". {len(near)} by less: {'; '.join(near)}" if near else "") + ".")
 Markdown("\n".join(lines))
+
+# %% [markdown]
+# **What is a miss of the range worth?** A real network is held against the range of the other real ones, and a trained
+# model's figures of each room alone against the range of all: if these miss it as often, the range is too narrow to
+# tell a model that is not real from one that is.
+
+# %% tags=["hide-input"]
+among = real_ones_left_out(committed)
+Markdown(f"Of {len(ROWS)} figures real networks have outside the range of the others: "
+         + ", ".join(f"{name} {count}" for name, count in among.items()) + ". Trained models have outside the range of "
+         "all, and in one room alone: " + ", ".join(
+             f"{name} {len(out_of_range({name: column}, spans)[name])}, {sorted(alone)[len(alone) // 2]} (median of "
+             f"{len(alone)} rooms)" for name, column in committed.items()
+             if column.kind == "trained" and (alone := outside_in_each_scene(column, spans))) + ".")
 
 # %% tags=["hide-input"]
 gain = {name: column.figures["superpoint_gain"] for name, column in committed.items()}

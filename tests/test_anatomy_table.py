@@ -17,9 +17,11 @@ from geoguide.report.anatomy_table import (
     mean_over,
     of_each,
     out_of_range,
+    outside_in_each_scene,
     over_scenes,
     reaches,
     read_columns,
+    real_ones_left_out,
     real_range,
     write_columns,
 )
@@ -69,6 +71,17 @@ def test_brackets_say_that_another_draw_of_rooms_could_bring_a_figure_in() -> No
     assert out_of_range({"mine": column}, spans) == {"mine": {ROWS["accuracy"][0]: True, ROWS["agree"][0]: False}}
     few = Column("trained", "rooms", mean_over(rooms[1:]), None, of_each(rooms[1:]))
     assert over_scenes(few, "agree") is None and not reaches("agree", few, spans)  # of two rooms nothing is said
+
+
+def test_a_real_network_is_held_against_the_others_and_a_room_alone_against_all() -> None:
+    values = {"both": (62.0, 0.72), "MOSAIC": (60.0, 0.73), "ENet": (75.0, 0.75), "other": (61.0, 0.9)}
+    real = {name: Column("real", "room", {"accuracy": a, "agree": b}) for name, (a, b) in values.items()}
+    # both lies below the others' agreement, MOSAIC below their accuracy, ENet above both; the fourth above one
+    assert real_ones_left_out({**real, "mine": MINE}) == {"both": 1, "MOSAIC": 1, "ENet": 2, "other": 1}
+    rooms = [{"accuracy": 70.0, "agree": 0.9}, {"accuracy": 70.0}, {"accuracy": 80.0, "agree": 0.1}]
+    column = Column("trained", "rooms", mean_over(rooms), None, of_each(rooms))
+    assert outside_in_each_scene(column, real_range(real)) == [1, 0, 2]
+    assert outside_in_each_scene(MINE, real_range(real)) == []
 
 
 def test_a_column_is_the_mean_over_the_scenes_where_a_figure_is_defined() -> None:

@@ -259,3 +259,37 @@ def out_of_range(columns: Mapping[str, Column], spans: Mapping[str, tuple[float,
         }
         for model, column in columns.items()
     }
+
+
+def real_ones_left_out(columns: Mapping[str, Column]) -> dict[str, int]:
+    """How many figures a real network itself has outside the range of the others: what a miss is worth.
+
+    Args:
+        columns: 2D models by name, those of `SPANNING` among them.
+
+    Returns:
+        By real network, how many of its figures lie outside what the networks of `SPANNING` but itself span.
+    """
+    real = {name: column for name, column in columns.items() if column.kind == "real"}
+    counts = {}
+    for name, column in real.items():
+        spans = real_range({other: real[other] for other in SPANNING if other != name})
+        counts[name] = len(out_of_range({name: column}, spans)[name])
+    return counts
+
+
+def outside_in_each_scene(column: Column, spans: Mapping[str, tuple[float, float]]) -> list[int]:
+    """How many figures of a 2D model lie outside the range in each scene alone.
+
+    Args:
+        column: A 2D model's, with the figures of each scene.
+        spans: See `real_range`.
+
+    Returns:
+        A count for each scene, figures that are not defined there left out; none where the column keeps no scenes.
+    """
+    scenes = zip(*(column.each or {}).values(), strict=True)
+    alone = [
+        Column(column.kind, column.scenes, dict(zip(column.each or {}, figures, strict=True))) for figures in scenes
+    ]
+    return [len(out_of_range({"": one}, spans)[""]) for one in alone]
