@@ -122,7 +122,7 @@ under(benchmark_tables.overview(by_dataset, ours).style.hide(axis="index"), ever
 
 # %% tags=["hide-input"]
 rivals = find_all(systems(dataset, edition)) if data == "mini" and features is None else []
-under(benchmark_tables.systems_table(frame([*found, *rivals], edition=edition), ours).style.hide(axis="index"),
+under(benchmark_tables.systems_table(frame([*found, *rivals], edition=edition)).style.hide(axis="index"),
       [*found, *rivals])
 
 # %% [markdown]

@@ -258,7 +258,7 @@ def bytes_per_point(work: Work, measured: Rates) -> float:
     return HALF * (work.channels + measured.frozen_share * work.frozen) + measured.other_bytes
 
 
-def real_costs(gpu_tflops: float, gpus: int = 1) -> pd.DataFrame:
+def real_costs(gpu_tflops: float) -> pd.DataFrame:
     """What one training with all modules costs on each real benchmark, of as many steps as `placing` gives each.
 
     Scenes are those of the split lists; points of a scene are those that have a feature in the files that OpenScene
@@ -266,7 +266,6 @@ def real_costs(gpu_tflops: float, gpus: int = 1) -> pd.DataFrame:
 
     Args:
         gpu_tflops: See `estimate`.
-        gpus: See `estimate`.
 
     Returns:
         A row for each benchmark.
@@ -276,7 +275,7 @@ def real_costs(gpu_tflops: float, gpus: int = 1) -> pd.DataFrame:
         trained, scored = (len(load_split(there.name, split)) for split in ("train", "val"))
         points = points_of_a_scene(there.name)
         work = Work(trained, points, validated=scored, steps=EPOCHS * REAL_SCENES)
-        cost = estimate(work, gpus=gpus, gpu_tflops=gpu_tflops)
+        cost = estimate(work, gpu_tflops=gpu_tflops)
         rows[there.title] = {"scenes": trained, "points of a scene": points} | {
             "disk, GiB": round(cost.disk_gib),
             "memory, GiB": round(cost.memory_gib, 1),

@@ -78,21 +78,18 @@ def in_regime(
     return there.replace(backbone__name=BACKBONES[dataset]) if usual else there
 
 
-def anchors(dataset: str = "scannet") -> list[ExperimentConfig]:
+def anchors() -> list[ExperimentConfig]:
     """What decides whether the modules can matter: what the 2D model tells, what the student learns, what it could.
-
-    Args:
-        dataset: The benchmark's name.
 
     Returns:
         2D fusion, and pooled over superpoints and true instances; per seed the adapter, the same under a perfect 2D
         model, the linear probe of the frozen features, and the adapter taught by labels.
     """
-    rows = [*without_training(dataset), in_regime(fusion(), dataset, teacher=PERFECT)]
+    rows = [*without_training(), in_regime(fusion(), teacher=PERFECT)]
     for seed in FEW:
         taught = (adapter_only(seed), presets.linear_probe(seed), presets.on_labels(adapter_only(seed)))
-        rows += [in_regime(config, dataset) for config in taught]
-        rows.append(in_regime(adapter_only(seed), dataset, teacher=PERFECT))
+        rows += [in_regime(config) for config in taught]
+        rows.append(in_regime(adapter_only(seed), teacher=PERFECT))
     return rows
 
 

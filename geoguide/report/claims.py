@@ -154,11 +154,11 @@ def _both(row: str, other: str) -> str:
     return ", ".join(f"{gain('scannet_openseg', row, other, key):+.1f} {shown}" for shown, key in METRICS.items())
 
 
-def _against_best(table: str, row: str, digits: int = 1) -> str:
+def _against_best(table: str, row: str) -> str:
     """By column, what a row has more than the best of the others."""
     rows = paper(table)
     best = {column: max(other[column] or 0 for name, other in rows.items() if name != row) for column in rows[row]}
-    return ", ".join(f"{column} {(rows[row][column] or 0) - value:+.{digits}f}" for column, value in best.items())
+    return ", ".join(f"{column} {(rows[row][column] or 0) - value:+.1f}" for column, value in best.items())
 
 
 def _long_tail() -> str:

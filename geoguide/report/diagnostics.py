@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ from geoguide.method.superpoint_distillation import SuperpointDistillation, refi
 from geoguide.metrics import ConfusionMatrix
 from geoguide.ops.groups import Groups
 from geoguide.prepared import PreparedScene
-from geoguide.scene import VOID
 
 ORACLE_SHARPNESS = 30.0  # weights exp(-30 (1 - cos)): a point twice as wrong as its neighbours is all but left out
 
@@ -92,59 +90,3 @@ def error_inside_superpoints(scenes: Sequence[PreparedScene], text: Tensor) -> f
         inside += float((error - mean).square().sum())
         total += float((error - error.mean()).square().sum())
     return inside / total
-
-
-# Points. In eight generated rooms of some 37,000 points a tenth of these lie in superpoints below 60 (the smallest that
-# SAS allows), half in superpoints below 250, and a quarter, walls and floors, in superpoints above 1,000 to 4,000.
-SIZES = (60, 250, 1000)
-
-
-def votes(lifted: Tensor, seen: Tensor, superpoints: Groups, text: Tensor) -> tuple[Tensor, Tensor]:
-    """Classify points by their own 2D feature, and by the mean 2D feature of their superpoint.
-
-    Args:
-        lifted: F_2d, [P, C].
-        seen: bool [P].
-        superpoints: A partition of the points.
-        text: Text features of the classes, [classes, C].
-
-    Returns:
-        Two int64 [P]; -1 where there is no such feature: the point, or all of its superpoint, is unseen.
-    """
-    weight = seen.to(lifted.dtype)  # [P]
-    own = torch.where(seen, (lifted @ text.T).argmax(1), -1)
-    pooled = (superpoints.mean(lifted, weight) @ text.T).argmax(1)  # [S]
-    return own, superpoints.to_entries(torch.where(superpoints.sum(weight) > 0, pooled, -1))
-
-
-def changes_by_size(
-    before: np.ndarray, after: np.ndarray, superpoints: np.ndarray, labels: np.ndarray, edges: Sequence[int] = SIZES
-) -> pd.DataFrame:
-    """What a change of prediction does to small superpoints and to large ones: thin and rare things are small ones.
-
-    The two predictions may be `votes`, or those of two students.
-
-    Args:
-        before: Class of each point, integer [P].
-        after: The same after the change; points with a negative class in either are left out.
-        superpoints: int64 [P].
-        labels: True class of each point, 255 void, integer [P].
-        edges: Sizes in points, ascending, from which a superpoint counts as larger.
-
-    Returns:
-        A line per range of sizes: its `superpoints`, its `points`, and in % of its points that are not void: `changed`;
-        `won`, wrong before and right after; `lost`, right before and wrong after. NaN where a range has no such point.
-    """
-    sizes = np.bincount(superpoints)
-    bins = np.searchsorted(edges, sizes[superpoints], side="right")  # [P]
-    counted = (before >= 0) & (after >= 0) & (labels != VOID)
-    right = np.stack([before == labels, after == labels])  # [2, P]
-    shares = {"changed": before != after, "won": ~right[0] & right[1], "lost": right[0] & ~right[1]}
-    names = [f"below {edges[0]}", *(f"{low} to {high - 1}" for low, high in pairwise(edges)), f"{edges[-1]} and more"]
-    rows = []
-    for number, name in enumerate(names):
-        here = bins == number
-        row = {"superpoint size": name, "superpoints": len(np.unique(superpoints[here])), "points": int(here.sum())}
-        of = here & counted
-        rows.append(row | {k: 100 * float(v[of].mean()) if of.any() else np.nan for k, v in shares.items()})
-    return pd.DataFrame(rows)

@@ -80,21 +80,16 @@ def _changed(profile: Callable[[], list[ExperimentConfig]]) -> tuple:
     return Facts.of(profile()[0]).changed
 
 
-def effects(lines: pd.DataFrame | None, metric: str = "miou") -> list[Effect]:
+def effects(lines: pd.DataFrame | None) -> list[Effect]:
     """Every cell of the dose-response.
 
     Args:
         lines: See `records.frame`; of the experiments of `profiles.dose_response`. None where nothing was run.
-        metric: Column.
 
     Returns:
         One for each dose (in the order of `doses`) and module.
     """
-    return [
-        _effect(lines, dose, module, row_of(dose, module), row_of(dose), metric)
-        for dose in doses()
-        for module in MODULES
-    ]
+    return [_effect(lines, dose, module, row_of(dose, module), row_of(dose)) for dose in doses() for module in MODULES]
 
 
 def doses() -> list[str]:

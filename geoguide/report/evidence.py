@@ -305,7 +305,7 @@ def against(lines: pd.DataFrame, row: Row, reference: Row, metric: str = "miou")
     return gap_of(only(lines, row), only(lines, reference), metric)
 
 
-def gap_of(mine: pd.DataFrame, theirs: pd.DataFrame, metric: str = "miou") -> np.ndarray:
+def gap_of(mine: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> np.ndarray:
     """As `against`, of rows whose lines were picked before.
 
     Args:

@@ -55,12 +55,11 @@ def share_kept(lines: pd.DataFrame) -> pd.DataFrame:
     return lines.assign(measure=KEPT, **shares)
 
 
-def by_frequency(found: Sequence[Record], label_set: str = LABEL_SETS[-1], edition: Edition = "small") -> pd.DataFrame:
-    """Records by how frequent the classes are.
+def by_frequency(found: Sequence[Record], edition: Edition = "small") -> pd.DataFrame:
+    """Records by how frequent the classes of the largest label set are.
 
     Args:
         found: Records of Matterport3D, all of one edition.
-        label_set: Whose classes.
         edition: See `records.frame`.
 
     Returns:
@@ -68,6 +67,7 @@ def by_frequency(found: Sequence[Record], label_set: str = LABEL_SETS[-1], editi
         `classes` it has, how many of them `occur` in the test scenes, of how many any point is right (`hit`), and miou
         and miou_skip over them.
     """
+    label_set = LABEL_SETS[-1]
     group, parts = np.array(load_label_set(label_set).group), []
     iou = np.array([list(record.scores(label_set).iou.values()) for record in found], float)  # [R, C], NaN where absent
     for name in GROUPS:

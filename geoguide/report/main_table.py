@@ -122,12 +122,11 @@ SYSTEM_ROWS: tuple[Row, ...] = (
 )
 
 
-def systems_table(lines: pd.DataFrame, ours: str = "mini") -> pd.DataFrame:
+def systems_table(lines: pd.DataFrame) -> pd.DataFrame:
     """The other systems of the paper's tables, each beside OpenScene's network or the adapter, whose student it has.
 
     Args:
         lines: See `records.frame`; of one benchmark and one 2D model, the rows of the main table among them.
-        ours: What our data are: mini or real.
 
     Returns:
         A line per system and student that was run: scores, the change of mIoU from the same student with plain

@@ -297,30 +297,30 @@ def _signed(gap: np.ndarray) -> str:
     return f"{gap.mean():+.1f}" + ("" if np.isnan(half) else f" ± {half:.1f}")
 
 
+FULL, WITHOUT = "works-best/full", "works-best/without {}"  # rows, named as by `presets.row_name`
 OWN_SYMPTOM = {"usd": "mixed", "imr": "fragmented", "iirc": "drift"}  # as the paper gives errors to modules
 
 
-def mechanism_sentence(found: Mapping[str, Symptoms], full: str = "works-best/full") -> str:
+def mechanism_sentence(found: Mapping[str, Symptoms]) -> str:
     """How much of its own symptom the method has, with each module and without it, as sentences.
 
     Args:
         found: See `read_symptoms`.
-        full: Name of the row with all modules; those without one are named by `presets.row_name`.
 
     Returns:
         Markdown, a line for each module. One training each: none of them says which is less.
     """
     said = []
     for module, kind in OWN_SYMPTOM.items():
-        without = f"{full.split('/')[0]}/without {module}"
-        if not {full, without, BEFORE} <= found.keys():
+        without = WITHOUT.format(module)
+        if not {FULL, without, BEFORE} <= found.keys():
             said.append(f"- **{module.upper()}**: not measured.")
             continue
-        values = {row: _mean(found[row], kind) for row in (BEFORE, without, full)}
+        values = {row: _mean(found[row], kind) for row in (BEFORE, without, FULL)}
         unit, digits = ("", 3) if kind == "drift" else (" %", 1)
         told = SHOWN.get(kind, "drift between instances of a class").split(" (")[0]
-        numbers = [f"{values[row]:.{digits}f}{unit}" for row in (BEFORE, without, full)]
-        gap = "" if kind == "drift" else f" ({_signed(changes(found, full, kind, before=without))} points, over scenes)"
+        numbers = [f"{values[row]:.{digits}f}{unit}" for row in (BEFORE, without, FULL)]
+        gap = "" if kind == "drift" else f" ({_signed(changes(found, FULL, kind, before=without))} points, over scenes)"
         of_rows = f"adapter {numbers[0]}, all modules but this {numbers[1]}, all {numbers[2]}"
         said.append(f"- **{module.upper()}** ({told}): {of_rows}{gap}.")
     return "\n".join([*said, "", "One training each: how much of a difference is the seed's is not known."])

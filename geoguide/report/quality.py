@@ -164,13 +164,12 @@ def adapter_row() -> Row:
     return ADAPTER | _OWN | {"changed": Facts.of(config).changed}
 
 
-def gains(found: Iterable[Record], qualities: Mapping[str, Quality], metric: str = "miou") -> list[Gain]:
+def gains(found: Iterable[Record], qualities: Mapping[str, Quality]) -> list[Gain]:
     """Every variant's gain.
 
     Args:
         found: Records of `profiles.quality`, as far as they were run.
         qualities: See `read_qualities`.
-        metric: Column of `records.frame`.
 
     Returns:
         One for each variant that was measured, in the order of `profiles.QUALITY`.
@@ -183,7 +182,7 @@ def gains(found: Iterable[Record], qualities: Mapping[str, Quality], metric: str
         if lines is None or any(only(lines, row).empty for row in rows):
             gap, done = np.zeros(0), True
         else:
-            gap, done = paired(lines, *rows, metric), settled(lines, *rows)
+            gap, done = paired(lines, *rows), settled(lines, *rows)
         told.append(Gain(variant, qualities[variant], gap, done))
     return told
 

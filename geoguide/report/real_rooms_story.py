@@ -337,7 +337,10 @@ def class_findings(found: Sequence[Record], lines: pd.DataFrame) -> list[str]:
     return told + list(_causes(found, lines, scene))
 
 
-def _causes(found: Sequence[Record], lines: pd.DataFrame, scene: str, worst: int = 2) -> Iterator[str]:
+WORST = 2  # classes that lose most, whose causes are looked for
+
+
+def _causes(found: Sequence[Record], lines: pd.DataFrame, scene: str) -> Iterator[str]:
     """Of the classes that surely lose most by gradient: which module it is, found by leaving each out.
 
     Surely: after Holm's correction for all classes, since the runs that choose the class are those that judge it.
@@ -348,7 +351,7 @@ def _causes(found: Sequence[Record], lines: pd.DataFrame, scene: str, worst: int
     every = {str(name): estimate(change.dropna()) for name, change in (full - adapter).items()}
     every = {name: change for name, change in every.items() if change.seeds >= LEAST_SEEDS}
     p = dict(zip(every, holm([change.p_value() for change in every.values()]), strict=True))
-    lost = sorted(every, key=lambda name: every[name].mean)[:worst] if without else []
+    lost = sorted(every, key=lambda name: every[name].mean)[:WORST] if without else []
     caused: dict[str, list[str]] = {}
     for name in [name for name in lost if every[name].mean < 0 and p[name] < LEVEL]:
         loss, back = every[name], {m: estimate((scores - full)[name].dropna()) for m, scores in without.items()}

@@ -90,34 +90,32 @@ TARGETS = (
 )
 
 
-def regime_table(lines: pd.DataFrame | None, teacher: str, targets: tuple[Target, ...] = TARGETS) -> pd.DataFrame:
+def regime_table(lines: pd.DataFrame | None, teacher: str) -> pd.DataFrame:
     """The targets and what was reached.
 
     Args:
         lines: See `records.frame`, of one edition and benchmark; None where nothing was run.
         teacher: The 2D model, as `Facts.teacher` calls it.
-        targets: Which.
 
     Returns:
         A line for each target: `figure`, `target`, `reached` (points of mIoU, with a 95 % interval over the seeds where
         there are several; "not run" where a row is missing), and whether it is `met`: yes, no, or nothing where it was
         not run. 2D fusion has one run, with which every seed is compared.
     """
-    return pd.DataFrame([_line(lines, teacher, target) for target in targets])
+    return pd.DataFrame([_line(lines, teacher, target) for target in TARGETS])
 
 
-def consequences(table: pd.DataFrame, targets: tuple[Target, ...] = TARGETS) -> list[str]:
+def consequences(table: pd.DataFrame) -> list[str]:
     """What the targets that are not met mean for the claims.
 
     Args:
-        table: See `regime_table`, of the same targets.
-        targets: Which.
+        table: See `regime_table`.
 
     Returns:
         A line of markdown for each of them; none where all are met, or were not run.
     """
     met = table["met"].tolist()
-    return [f"- *{t.what}* misses its target: {t.unmet}." for t, said in zip(targets, met, strict=True) if said == "no"]
+    return [f"- *{t.what}* misses its target: {t.unmet}." for t, said in zip(TARGETS, met, strict=True) if said == "no"]
 
 
 def _line(lines: pd.DataFrame | None, teacher: str, target: Target) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,14 +177,13 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def differences(lines: pd.DataFrame, row: Row, references: Sequence[Row], confidence: float = 0.95) -> pd.DataFrame:
+def differences(lines: pd.DataFrame, row: Row, references: Sequence[Row]) -> pd.DataFrame:
     """Differences of a row to others, without verdicts: these are the claims ledger's alone (`ledger.story`).
 
     Args:
         lines: See `records.frame`.
         row: Facts of the row.
         references: Facts of the others; those that were not run are left out.
-        confidence: Of the intervals.
 
     Returns:
         Two lines (mIoU, mAcc) per reference: `row`, `minus`, `metric`, `difference` (text, with bounds over the seeds)
@@ -197,22 +195,19 @@ def differences(lines: pd.DataFrame, row: Row, references: Sequence[Row], confid
             gap = against(lines, row, other, metric)
             if len(gap):
                 line: dict[str, Any] = {"row": row_label(row), "minus": row_label(other), "metric": shown}
-                table.append(line | {"difference": estimate(gap).text(confidence), "seeds": len(gap)})
+                table.append(line | {"difference": estimate(gap).text(), "seeds": len(gap)})
     return pd.DataFrame(table, columns=["row", "minus", "metric", "difference", "seeds"])
 
 
-def study_table(folder: Path | None = None) -> pd.DataFrame:
+def study_table() -> pd.DataFrame:
     """Measured effect of single options (ambiguity ledger): differences to the unchanged experiment, paired by seed.
-
-    Args:
-        folder: Of the records; None for `paths.results_root()`.
 
     Returns:
         A line per option of `profiles.STUDIES` that was run.
     """
     table = []
     for option in STUDIES:
-        pairs = [find_all(study(option, seed), folder) for seed in STUDY_SEEDS]
+        pairs = [find_all(study(option, seed)) for seed in STUDY_SEEDS]
         pairs = [pair for pair in pairs if len(pair) == 2]
         if not pairs:
             continue
@@ -243,23 +238,6 @@ def protocol_table(found: Sequence[Record]) -> pd.DataFrame:
     lines, own = frame(found), {"protocol": BOOK_PROTOCOL}
     held = rows_held(lines, [{"protocol": name} for name in STEPS])
     return pd.DataFrame([row | means_and_changes(lines, row, own) for row, _ in held])
-
-
-def region_line(found: Sequence[Record]) -> str:
-    """The quality of the regions that the modules depend on, against the annotation (claim C11), as a sentence.
-
-    Args:
-        found: Records; those whose masks are not made from geometry are left out.
-
-    Returns:
-        The sentence, of means over the records.
-    """
-    mean = pd.DataFrame([record.regions for record in found if record.config.masks.source == "geometry"]).mean()
-    return (
-        f"Regions behind these rows, against the annotation: superpoints {mean['superpoint_purity']:.0%} pure; "
-        f"instance masks (from geometry alone) AP50 {mean['mask_ap50']:.2f}, "
-        f"mean best IoU {mean['mask_mean_best_iou']:.2f}."
-    )
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -147,16 +147,13 @@ def interval_lines(
     return finish(figure, title=title, height=440)
 
 
-def curves(
-    runs: Mapping[str, Curves], *, title: str, y_title: str, x_title: str = "training step", log_y: bool = False
-) -> go.Figure:
+def curves(runs: Mapping[str, Curves], *, title: str, y_title: str, log_y: bool = False) -> go.Figure:
     """Curves over training steps: one per seed in thin lines, and their mean in bold.
 
     Args:
         runs: Row -> per seed (steps, values); a row's seeds have the same steps.
         title: Of the figure.
         y_title: What the values are.
-        x_title: What the steps are.
         log_y: Whether the axis of the values is logarithmic.
 
     Returns:
@@ -177,7 +174,7 @@ def curves(
         mean = np.mean([values for _, values in seeds], axis=0)  # [steps]
         bold = {"color": color, "width": 2.5}
         figure.add_scatter(x=seeds[0][0], y=mean, mode="lines", line=bold, name=name, legendgroup=name)
-    figure.update_xaxes(title_text=x_title)
+    figure.update_xaxes(title_text="training step")
     figure.update_yaxes(title_text=y_title, type="log" if log_y else "linear")
     return finish(figure, title=title, height=400, hovermode="x unified")
 
