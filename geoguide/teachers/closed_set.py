@@ -19,7 +19,7 @@ from PIL import Image
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import PixelFeatures
 from geoguide.ops.arrays import host
-from geoguide.teachers.image_model import ImageModel
+from geoguide.teachers.image_model import CompactModel
 from geoguide.text.encoder import PROMPT
 from geoguide.text.encoders import TextConfig, text_encoder
 from geoguide.text_files import read_text
@@ -60,7 +60,7 @@ class Segmenter(Protocol):
         ...
 
 
-class ClosedSetModel(ImageModel):
+class ClosedSetModel(CompactModel):
     """A segmenter's answers in a text space.
 
     A pixel's weight is the probability of all classes that have a name; its feature is the mean over these. The cache
@@ -108,18 +108,6 @@ class ClosedSetModel(ImageModel):
         count = len(self._names)
         named = np.array([name is not None for name in self.segmenter.names])
         return np.where(named, named.cumsum() - 1, count).astype(np.min_scalar_type(count))
-
-    def encode(self, images: Sequence[np.ndarray]) -> list[PixelFeatures]:
-        """Describe the pixels of images.
-
-        Args:
-            images: uint8 [H, W, 3] each.
-
-        Returns:
-            Features float32 [H, W, D] and weights float32 [H, W] in [0, 1] for each image.
-        """
-        kept = self.compact(images)
-        return [self.expand(answer, image.shape[:2]) for answer, image in zip(kept, images, strict=True)]
 
     def compact(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the network says of the classes that have a name.

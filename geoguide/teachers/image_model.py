@@ -64,7 +64,7 @@ class ImageModel(abc.ABC):
     """A 2D model: images in, per-pixel features in a named text space out.
 
     A model that says less of an image than its features hold (class probabilities, maps of patches) overrides `compact`
-    and `expand`, so that the cache stays small; `encode` is then one after the other.
+    and `expand`, so that the cache stays small; `encode` is then one after the other (`CompactModel`).
 
     Attributes:
         name: For the record.
@@ -189,7 +189,25 @@ class ImageModel(abc.ABC):
         return features
 
 
-class PixelModel(ImageModel):
+class CompactModel(ImageModel):
+    """A 2D model that says less of an image than its features hold; a subclass says `compact` and `expand`."""
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray | PixelFeatures]:
+        """Describe the pixels of images: `compact`, then `expand`.
+
+        Args:
+            images: uint8 [H, W, 3] each, of any sizes.
+
+        Returns:
+            What `expand` makes of each.
+
+        Raises:
+            GeoGuideError: As `compact` and `expand`.
+        """
+        return [self.expand(kept, image.shape[:2]) for kept, image in zip(self.compact(images), images, strict=True)]
+
+
+class PixelModel(CompactModel):
     """A 2D model whose features of a pixel can be made without those of others; a subclass says `compact` and this."""
 
     @abc.abstractmethod
@@ -221,20 +239,6 @@ class PixelModel(ImageModel):
             InputError: As `expand_rows`.
         """
         return self.expand_rows(kept, size).whole()
-
-    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Describe the pixels of images.
-
-        Args:
-            images: uint8 [H, W, 3] each.
-
-        Returns:
-            float32 [H, W, C] for each.
-
-        Raises:
-            InputError: As `compact` and `expand_rows`.
-        """
-        return [self.expand(kept, image.shape[:2]) for kept, image in zip(self.compact(images), images, strict=True)]
 
 
 class MeanModel(ImageModel):

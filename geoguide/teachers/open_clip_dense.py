@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from geoguide.errors import ConfigError, InputError, require
 from geoguide.frozen import check_choices, to_dict
 from geoguide.teachers.clip_attention import Attention, check_tower, token_features
-from geoguide.teachers.image_model import ImageModel
+from geoguide.teachers.image_model import CompactModel
 from geoguide.text.encoders import OPEN_CLIP, TextConfig
 from geoguide.text.open_clip_towers import (
     changed,
@@ -68,7 +68,7 @@ VARIANTS = {
 }
 
 
-class OpenClipModel(ImageModel):
+class OpenClipModel(CompactModel):
     """Dense features of a CLIP ViT in its own text space. The extra `clip`; the network is loaded when it is first run.
 
     The cache keeps features of patches, not of pixels: 0.6 MB for 320 x 240 pixels at the default settings of ViT-B-16.
@@ -115,22 +115,6 @@ class OpenClipModel(ImageModel):
         self.identity = f"{weights_identity(self._model, self._weights)} {json.dumps(to_dict(config))}"
         self.space = TextConfig(f"{OPEN_CLIP}{name}", None if weights is None else str(self._weights))
 
-    def encode(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Describe the pixels of images: features of patches, interpolated.
-
-        Args:
-            images: uint8 [H, W, 3] each, of any sizes.
-
-        Returns:
-            float32 [H, W, D] for each image, not of unit length.
-
-        Raises:
-            ConfigError: The network is no ViT of open_clip's own, or neither a tag nor a file of weights is given.
-            DataError: The weights cannot be had, or do not fit the network.
-            InputError: An image of another shape or type.
-        """
-        return [self.expand(kept, image.shape[:2]) for kept, image in zip(self.compact(images), images, strict=True)]
-
     def compact(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Describe the patches of images.
 
@@ -141,7 +125,9 @@ class OpenClipModel(ImageModel):
             float32 [h, w, D] for each image: the patches of the finest scale.
 
         Raises:
-            ConfigError, DataError, InputError: As `encode`.
+            ConfigError: The network is no ViT of open_clip's own, or neither a tag nor a file of weights is given.
+            DataError: The weights cannot be had, or do not fit the network.
+            InputError: An image of another shape or type.
         """
         for image in images:
             fits = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
