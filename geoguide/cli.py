@@ -40,6 +40,7 @@ Cached = Literal[
 CLEANING = {"kind", "all", "older_than", "dry_run"}  # options of `data clean`
 START_AGAIN = "nothing is half-written; the same command starts again"
 if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
+    from geoguide.own_scan import Scan
     from geoguide.pipeline.config import ExperimentConfig
 
     Dataset = GeneratedDataset = str
@@ -186,9 +187,13 @@ class Place:
             DataError: A list of scenes cannot be read.
         """
         named = ("protocol", "prompt", "weights", "text", "backbone", "steps", "edition")
-        names = (self.train, self.val, self.test)
-        splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))
-        return {"splits": splits} | {name: getattr(self, name) for name in named if hasattr(self, name)}
+        held = {name: getattr(self, name) for name in named if hasattr(self, name)}
+        return held | {"splits": _splits(self.train, self.val, self.test)}
+
+
+def _splits(*names: str | None) -> Splits | None:
+    """The scenes that --train, --val and --test name; None for the dataset's own splits."""
+    return None if set(names) == {None} else Splits(*map(named_scenes, names))
 
 
 @dataclass(frozen=True)
@@ -503,7 +508,7 @@ class Verify:
 
     profile: Literal["quick", "full"] = "quick"
     report: Path | None = None
-    """Default: verify-quick.json in the folder of runs (runs/ of a clone)."""
+    """Default: verify-PROFILE.json in the folder of runs (runs/ of a clone)."""
     workers: Workers = os.cpu_count() or 1
     report_only: bool = False
     """Exit 0 whatever the comparison says; the report holds the verdict."""
@@ -518,7 +523,7 @@ class Verify:
         """
         from geoguide.experiments.verify import verify
 
-        report = output_file(self.report, runs_root() / "verify-quick.json", ".json", option="--report")
+        report = output_file(self.report, runs_root() / f"verify-{self.profile}.json", ".json", option="--report")
         result = verify(self.profile, workers=self.workers, report=report)
         for row in result["rows"]:
             mark = "ok " if row["within"] else "OUT"
@@ -585,10 +590,7 @@ class Segment:
         page = None if self.html is None else output_file(self.html, out, ".html", option="--html", inputs=read)
         model = geoguide.load(self.model, self.weights).to(self.device)
         model.check_labels(names)
-        if os.path.isfile(self.scan) or own_scan.is_scannet(self.scan):
-            refuse_unread(self, {"voxel"}, "folders of depth images that are reconstructed")
-        how = {"unit": self.unit, "up": self.up, "depth_scale": self.depth_scale}
-        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, **how)
+        scan = _opened(self, self.columns)
         sizes = {"tile": self.tile, "halo": self.halo, "progress": True}
         result = own_scan.segment_scan(scan, model, names, masks=self.masks, **sizes)
         own_scan.write_labelled(out, result, self.scan)
@@ -648,11 +650,8 @@ class View:
 
         model = geoguide.load(self.model, self.weights).to(self.device)
         model.check_labels(names)
-        if os.path.isfile(self.scan):
-            refuse_unread(self, {"voxel"}, "folders of depth images")
         teacher = None if self.features is None else teacher_of(identified(parse_spec(self.features)))
-        how = {"unit": self.unit, "up": self.up, "depth_scale": self.depth_scale}
-        scan = own_scan.open_scan(self.scan, self.columns, self.voxel, **how)
+        scan = _opened(self, self.columns)
         for said in scan.scene.as_read:
             print(said)
         if teacher is not None and not any(view.has_pose for view in scan.scene.views):
@@ -710,8 +709,7 @@ class FitScan:
         about = ("scan", "points", "labels")
         beside = out.with_name(f"{out.stem.removesuffix('_model')}_labelled.ply")
         labelled = output_file(None, beside, ".ply", summary=about, own=own_scan.is_labelled)
-        how = {"unit": self.unit, "up": self.up, "depth_scale": self.depth_scale}
-        scan = own_scan.open_scan(self.scan, None, self.voxel, **how)
+        scan = _opened(self)
         fitted = own_model.fit_scan(
             scan,
             self.features,
@@ -730,6 +728,16 @@ class FitScan:
         for line in (*own_scan.report_lines(result), agreement):
             print(line)
         print(f"{out}: model of {len(fitted.learned.views)} images; {labelled}: {len(result.ids)} points")
+
+
+def _opened(asked: Segment | View | FitScan, columns: int | None = None) -> "Scan":
+    """The scan of a command, read as its options say."""
+    from geoguide import own_scan
+
+    if os.path.isfile(asked.scan) or own_scan.is_scannet(asked.scan):
+        refuse_unread(asked, {"voxel"}, "folders of depth images that are reconstructed")
+    how = {"unit": asked.unit, "up": asked.up, "depth_scale": asked.depth_scale}
+    return own_scan.open_scan(asked.scan, columns, asked.voxel, **how)
 
 
 @dataclass(frozen=True)
@@ -774,50 +782,38 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and print where the weights lie."""
-        if self.model == "masks-mini":
-            self._masks()
-            return
-        if not self.model.startswith("sonata-mini"):
+        backbone = self.model.startswith("sonata-mini")
+        if not backbone:
+            refuse_unread(self, {"rooms", "device", "workers"}, "backbones")
+        suffix, beside = (".json", ()) if self.model == "sas-mini" else (".safetensors", ("id", "step", "history"))
+        out = output_file(self.out, runs_root() / f"{self.model}{suffix}", suffix, summary=beside)
+        run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
+        if backbone:
+            from geoguide.pretraining.config import PACKAGED
+            from geoguide.pretraining.run import pretrain_and_save
+
+            if self.rooms is not None:
+                output_folder(self.rooms, "--rooms")
+            config = self._scheduled(PACKAGED[self.model])
+            used: dict[str, Any] = {"rooms": self.rooms, "device": self.device, "workers": self.workers}
+            result = pretrain_and_save(config, out, run_dir=run_dir, until=self.until, **used)
+        elif self.model == "masks-mini":
+            from geoguide.pretraining.masks.config import ProposerTrainConfig
+            from geoguide.pretraining.masks.loop import train_and_save
+
+            config = self._scheduled(ProposerTrainConfig())
+            result = train_and_save(config, out, run_dir=run_dir, until=self.until)
+        else:
             from geoguide.pretraining.images.run import make_model
 
-            refuse_unread(self, {"rooms", "device", "workers"}, "backbones")
-            suffix, beside = (".json", ()) if self.model == "sas-mini" else (".safetensors", ("id", "step", "history"))
-            out = output_file(self.out, runs_root() / f"{self.model}{suffix}", suffix, summary=beside)
-            run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
             print(make_model(self.model, out, run_dir, steps=self.steps, until=self.until, seed=self.seed))
             return
-        from geoguide.pretraining.config import PACKAGED
-        from geoguide.pretraining.run import pretrain_and_save
-
-        default, curves = runs_root() / f"{self.model}.safetensors", ("id", "step", "history")
-        out = output_file(self.out, default, ".safetensors", summary=curves)
-        run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
-        if self.rooms is not None:
-            output_folder(self.rooms, "--rooms")
-        config = replace(PACKAGED[self.model], seed=self.seed)
-        if self.steps is not None:
-            config = replace(config, steps=self.steps)
-        result = pretrain_and_save(
-            config, out, run_dir=run_dir, rooms=self.rooms, until=self.until, device=self.device,
-            workers=self.workers,
-        )  # fmt: skip
         last = result.history[-1]["total"] if result.history else float("nan")
         print(f"{out}: step {result.step} of {config.steps}, loss {last:.3f}")
 
-    def _masks(self) -> None:
-        """Train the network that proposes masks."""
-        from geoguide.pretraining.masks.config import ProposerTrainConfig
-        from geoguide.pretraining.masks.loop import train_and_save
-
-        refuse_unread(self, {"rooms", "device", "workers"}, "backbones")
-        default, beside = runs_root() / f"{self.model}.safetensors", ("id", "step", "history")
-        out = output_file(self.out, default, ".safetensors", summary=beside)
-        run_dir = output_folder(self.run_dir or checkpoints_root(), "--run-dir")
-        config = ProposerTrainConfig(seed=self.seed)
-        config = config if self.steps is None else replace(config, steps=self.steps)
-        result = train_and_save(config, out, run_dir=run_dir, until=self.until)
-        last = result.history[-1]["total"] if result.history else float("nan")
-        print(f"{out}: step {result.step} of {config.steps}, loss {last:.3f}")
+    def _scheduled(self, config: Any) -> Any:
+        """The config of a training with the seed and the length that are asked for."""
+        return replace(config, seed=self.seed, **({} if self.steps is None else {"steps": self.steps}))
 
 
 @dataclass(frozen=True)
@@ -875,11 +871,10 @@ class Probe:
             refuse_unread(self, {"weights"}, "the mini backbones")
         if self.backbone != "supervised":
             refuse_unread(self, {"steps"}, "the backbone supervised")
-        there, names = benchmark(self.dataset), (self.train, self.val, self.test)
+        there, splits = benchmark(self.dataset), _splits(self.train, self.val, self.test)
         if self.data != "mini":
             refuse_unread(self, {"edition"}, "mini data")
         scenes = there.generated_data(self.edition) if self.data == "mini" else there.real_data(self.data, None)
-        splits = None if names == (None, None, None) else Splits(*map(named_scenes, names))
         config = ExperimentConfig(data=replace(scenes, first=self.first, splits=splits))
         out = output_file(self.out, results_root() / "backbones" / "probe.json", ".json")
         row = add_row(self.backbone, out, weights=self.weights, steps=self.steps, config=config)

@@ -178,6 +178,32 @@ def test_bad_input_is_one_line_and_exit_2(arguments, message, scan, tmp_path, ca
     assert {p.name for p in tmp_path.iterdir()} == {"scan.bin"}
 
 
+@pytest.mark.parametrize("command", ["segment", "view", "fit-scan"])
+def test_a_voxel_is_refused_where_no_command_reconstructs(command: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    """Of a ScanNet scene the official mesh is taken; `view` and `fit-scan` did not say that --voxel was not read."""
+    if command == "view":
+        pytest.importorskip("viser")
+    monkeypatch.chdir(tmp_path)
+    (scene := tmp_path / "scene0000_00").mkdir()
+    (scene / "scene0000_00_vh_clean_2.ply").touch()
+    assert run(command, str(scene), "--labels", "chair", "--voxel", "0.1") == 2
+    assert "--voxel belongs to folders of depth images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_a_report_of_verify_is_named_by_its_profile(profile: str, tmp_path: Path, monkeypatch) -> None:
+    """Chapter 09 shows verify-quick.json, which the profile `full` overwrote."""
+    asked = {}
+
+    def compared(name: str, *, workers: int, report: Path) -> dict:
+        asked[name] = report.name
+        return {"rows": [], "same_data": True, "reproduced": True}
+
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path))
+    monkeypatch.setattr("geoguide.experiments.verify.verify", compared)
+    assert run("verify", "--profile", profile) == 0 and asked == {profile: f"verify-{profile}.json"}
+
+
 def test_a_working_folder_that_is_gone_is_one_line(tmp_path, capsys, monkeypatch) -> None:
     """There torch would end the process with a message of its own."""
     gone = tmp_path / "gone"
