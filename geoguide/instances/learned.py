@@ -107,14 +107,13 @@ def propose_masks(scene: Scene, superpoints: np.ndarray, features: np.ndarray, p
 
 @torch.no_grad()
 def propose_groups(
-    parts: Parts, network: MaskProposer, *, queries: int = QUERIES, window: int = WINDOW
+    parts: Parts, network: MaskProposer, *, window: int = WINDOW
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Propose groups of parts.
 
     Args:
         parts: S parts.
         network: In the mode for evaluation.
-        queries: Of each window, at most.
         window: Parts that are looked at together, at most.
 
     Returns:
@@ -124,7 +123,7 @@ def propose_groups(
     found, scores = [], []
     for seen, asked in windows(parts.regions.centers, parts.regions.areas, window):
         part = parts if len(seen) == len(parts) else parts.take(seen)
-        among = spread_out(part.regions.centers[asked], queries, int(part.regions.areas[asked].argmax()))
+        among = spread_out(part.regions.centers[asked], QUERIES, int(part.regions.areas[asked].argmax()))
         share = torch.from_numpy(part.regions.sizes / part.regions.sizes.sum()).float()
         drawn = network(part.measures(), part.relations(), share, torch.from_numpy(asked[among]))
         row, column = (drawn.logits[-1] > 0).numpy().nonzero()

@@ -63,13 +63,12 @@ def render_page(result: Segmentation, *, max_points: int = MOST_POINTS) -> str:
     return _filled({"title": html.escape(result.scene.name), "facts": _inside_script(facts), "data": packed})
 
 
-def write_page(path: Path, result: Segmentation, *, max_points: int = MOST_POINTS) -> None:
+def write_page(path: Path, result: Segmentation) -> None:
     """Write the page of a labelled scan.
 
     Args:
         path: The file; an older one is replaced when the new one is whole.
         result: What `segment_scan` returns.
-        max_points: As in `render_page`.
 
     Raises:
         InputError: As `render_page`, or the name does not end in .html.
@@ -77,7 +76,7 @@ def write_page(path: Path, result: Segmentation, *, max_points: int = MOST_POINT
     """
     if Path(path).suffix.lower() != ".html":
         raise InputError(f"a page's name must end in .html, found {str(path)!r}")
-    write_text(path, render_page(result, max_points=max_points))
+    write_text(path, render_page(result))
 
 
 def _chosen(count: int, most: int) -> np.ndarray:

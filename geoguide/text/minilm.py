@@ -64,12 +64,11 @@ def model_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def check_weights(path: Path, expected: str = WEIGHTS_SHA256) -> None:
+def check_weights(path: Path) -> None:
     """Make sure that a weights file is exactly the official one.
 
     Args:
         path: The file.
-        expected: Its SHA-256, 64 hexadecimal digits.
 
     Raises:
         DataError: The file is missing, or its SHA-256 differs.
@@ -77,8 +76,8 @@ def check_weights(path: Path, expected: str = WEIGHTS_SHA256) -> None:
     if not path.is_file():
         raise DataError(f"{path}: text model weights not found")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != expected:
-        raise DataError(f"{path}: SHA-256 must be {expected}, found {digest}")
+    if digest != WEIGHTS_SHA256:
+        raise DataError(f"{path}: SHA-256 must be {WEIGHTS_SHA256}, found {digest}")
 
 
 @cache

@@ -270,9 +270,7 @@ class Furnisher:
                 if self.set_on(of, piece, x, y, z):
                     break
 
-    def set_on(
-        self, of: PlacedInRoom, piece: Piece, x: float, y: float, z: float, twist: float = 0.12
-    ) -> PlacedInRoom | None:
+    def set_on(self, of: PlacedInRoom, piece: Piece, x: float, y: float, z: float) -> PlacedInRoom | None:
         """Put a piece at a place of another piece's frame, a little askew.
 
         Args:
@@ -281,12 +279,11 @@ class Furnisher:
             x: Its place along the other's width.
             y: Its place along the other's depth.
             z: Its height above the other's origin.
-            twist: Standard deviation of its direction.
 
         Returns:
             Where it stands, or None.
         """
-        yaw = of.yaw + self.rng.normal(0, twist)
+        yaw = of.yaw + self.rng.normal(0, 0.12)
         return self.layout.try_put(piece, of.to_room(x, y), yaw, of.z + z)
 
     def scatter(self, makers: Sequence[PieceMaker], count: int) -> None:

@@ -288,9 +288,7 @@ class Piece:
         rings = (1 - steps) * rectangle(bottom, z0) + steps * rectangle(top, z1)  # [R, 4, 3]
         self.loft(list(rings), color)
 
-    def basin(
-        self, low: Point, high: Point, rim: float, depth: float, power: float, color: Color | None = None
-    ) -> None:
+    def basin(self, low: Point, high: Point, rim: float, depth: float, power: float) -> None:
         """Add a box with a hollow, as sinks and bathtubs have.
 
         Args:
@@ -299,7 +297,6 @@ class Piece:
             rim: Width of the rim around the hollow.
             depth: Depth of the hollow.
             power: Plan of the hollow, see `ring`.
-            color: Its colour.
         """
         (x0, y0, z0), (x1, y1, z1) = low, high
         c, rx, ry = ((x0 + x1) / 2, (y0 + y1) / 2), (x1 - x0) / 2, (y1 - y0) / 2
@@ -311,8 +308,7 @@ class Piece:
                 ring((*c, z1), inner_x, inner_y, power=power, count=count),
                 ring((*c, z1 - 0.7 * depth), inner_x * 0.93, inner_y * 0.93, power=power, count=count),
                 ring((*c, z1 - depth), inner_x * 0.75, inner_y * 0.75, power=power, count=count),
-            ],
-            color,
+            ]
         )
 
     def sheet(self, x0: float, x1: float, z0: float, z1: float, y: float, waves: float, amplitude: float) -> None:

@@ -39,14 +39,12 @@ class FurnishedHouse(Interior):
         number: Number of the house, which decides what rare names it holds.
         rooms: The rooms, each in a frame of its own.
         offsets: Where the frames of the rooms start in that of the house, float64 [R, 3].
-        object_region: The room of each object, int64 [O].
         missing: Names that were dealt to the house but found no place.
     """
 
     number: int
     rooms: tuple[FurnishedRoom, ...]
     offsets: np.ndarray
-    object_region: np.ndarray
     missing: tuple[str, ...]
 
 
@@ -170,6 +168,5 @@ def _join(
         face_color=np.concatenate([room.face_color for room in rooms]),
         face_object=np.concatenate([r.face_object + start for r, start in zip(rooms, first_object[:-1], strict=True)]),
         objects=tuple(item for room in rooms for item in room.objects),
-        object_region=np.repeat(np.arange(len(rooms)), [len(room.objects) for room in rooms]),
         missing=missing,
     )

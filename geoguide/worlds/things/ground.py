@@ -12,10 +12,11 @@ from geoguide.worlds.site import GROUND_DEPTH, HALF_LENGTH
 from geoguide.worlds.things.categories import ASPHALT, GRASS, PAVING
 
 ROAD, FLAT_OTHER, SIDEWALK, TERRAIN = "flat.driveable_surface", "flat.other", "flat.sidewalk", "flat.terrain"
+LAWN_CELL = 2.0  # metres: edge of a quad
 SKIRT = 0.3  # metres that the edge of a lawn goes down, so that no ray passes below it
 
 
-def lawn(rng: np.random.Generator, rectangle: Rectangle, base: float, slope: float, cell: float = 2.0) -> Piece:
+def lawn(rng: np.random.Generator, rectangle: Rectangle, base: float, slope: float) -> Piece:
     """Uneven ground over a rectangle, `base` high at its edge towards the street and rising by `slope` from there.
 
     Args:
@@ -23,14 +24,13 @@ def lawn(rng: np.random.Generator, rectangle: Rectangle, base: float, slope: flo
         rectangle: x0 y0 x1 y1, metres.
         base: Height of the edge towards the street, metres.
         slope: Metres up per metre away from there.
-        cell: Edge of a quad, metres.
 
     Returns:
         A new piece, in its own frame.
     """
     x0, y0, x1, y1 = rectangle
     near = min((y0, y1), key=abs)
-    xs, ys = (np.linspace(a, b, max(2, int((b - a) / cell) + 1)) for a, b in ((x0, x1), (y0, y1)))
+    xs, ys = (np.linspace(a, b, max(2, int((b - a) / LAWN_CELL) + 1)) for a, b in ((x0, x1), (y0, y1)))
     z = base + slope * np.abs(ys - near)[None, :] + rng.normal(0, 0.03, (len(xs), len(ys)))  # [X, Y]
     z = np.pad(z, 1, constant_values=-SKIRT)  # [X + 2, Y + 2]
     piece = Piece(rng).start(TERRAIN, pick_color(rng, GRASS))

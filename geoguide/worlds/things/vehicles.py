@@ -12,7 +12,7 @@ from geoguide.worlds.things.categories import CARGO, DARK_GLASS, PAINT, TYRE, WA
 VEHICLE_EDGE = 1.2  # metres: sides of vehicles are divided to this
 
 
-def wheel(p: Piece, x: float, y: float, radius: float, width: float, color: Color = TYRE) -> None:
+def wheel(p: Piece, x: float, y: float, radius: float, width: float) -> None:
     """Add a wheel that stands on the ground at (x, y), its axle along y.
 
     Args:
@@ -21,11 +21,10 @@ def wheel(p: Piece, x: float, y: float, radius: float, width: float, color: Colo
         y: The middle of its axle, metres.
         radius: Its radius, metres.
         width: Of the tyre, metres.
-        color: Its colour.
     """
     disc = ring((0, 0, 0), radius, count=12)[:, [0, 2, 1]] + np.array([x, y, radius])  # in a plane of constant y
     side = np.array([0.0, width / 2, 0.0])
-    p.loft([disc - side, disc + side], color)
+    p.loft([disc - side, disc + side], TYRE)
 
 
 def wheels(p: Piece, xs: tuple[float, ...], half_width: float, radius: float, width: float = 0.25) -> None:
