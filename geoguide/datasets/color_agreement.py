@@ -41,6 +41,7 @@ from scipy.sparse.csgraph import connected_components
 
 from geoguide.datasets.depth_agreement import Recording, same_points
 from geoguide.datasets.surface_agreement import readings_at
+from geoguide.ops.arrays import spread
 from geoguide.scene import Scene, View
 
 FRAMES = 8  # images that are read
@@ -86,7 +87,7 @@ def color_doubts(scene: Scene) -> tuple[str, ...]:
 
 def _spread(views: list[View], number: int) -> list[View]:
     """At most so many of the views, evenly spread."""
-    return [views[row] for row in np.unique(np.linspace(0, len(views) - 1, number).astype(int))]
+    return [views[row] for row in spread(len(views), number)]
 
 
 def _doubt_of_all(scene: Scene, views: list[View]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
 from geoguide.ops.tiles import FROM, MOST, plan_steps, tiling
 from geoguide.ops.weld import find_weld
+from geoguide.superpoints import upward
 
 if TYPE_CHECKING:  # slow to import, and supplied normals are asked without
     from scipy import sparse
@@ -130,7 +131,7 @@ def _oriented(
     """`oriented`, all at once; `corner` as in `viewpoints`."""
     weld = find_weld(points)
     places, lines = (points, normals) if weld is None else (weld.mean(points), normals[weld.first])
-    places, lines = np.asarray(places, np.float64), _upward(np.asarray(lines, np.float64))
+    places, lines = np.asarray(places, np.float64), upward(np.asarray(lines, np.float64))
     own = _evidence(places, lines, sensors, corner=corner)
     graph = _smoothness(lines, nearest_points(KDTree(places), places, NEIGHBORS + 1)[1])
     side = own
@@ -185,13 +186,6 @@ def _evidence(
     if (told != 0).all():
         return told
     return np.where(told != 0, told, seen_side(points, normals, viewpoints(points, corner), every))
-
-
-def _upward(normals: np.ndarray) -> np.ndarray:
-    """The same lines, each with z >= 0, or y, or x: what a normal's sign was is forgotten."""
-    sign = np.sign(normals)
-    sign = np.where(sign[:, 2] != 0, sign[:, 2], np.where(sign[:, 1] != 0, sign[:, 1], sign[:, 0]))
-    return normals * sign[:, None]
 
 
 def _smoothness(normals: np.ndarray, nearest: np.ndarray) -> "sparse.csr_matrix":

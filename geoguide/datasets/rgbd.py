@@ -23,6 +23,7 @@ from geoguide.datasets.units import METRES, check_unit
 from geoguide.datasets.upright import AXES, up_as_read
 from geoguide.errors import DataError, InputError
 from geoguide.image_files import is_deep, is_float_image, map_npy, read_deep, white_of
+from geoguide.ops.arrays import spread
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import distances, named_rows, stray_rows
 from geoguide.scene import Scene, View
@@ -186,7 +187,7 @@ def _with_white(views: tuple[View, ...]) -> tuple[tuple[View, ...], tuple[str, .
     deep = [view.color_path for view in views if view.color_path is not None and is_deep(view.color_path)]
     if not deep:
         return views, ()
-    chosen = [deep[number] for number in np.unique(np.linspace(0, len(deep) - 1, WHITE_FRAMES).astype(int))]
+    chosen = [deep[number] for number in spread(len(deep), WHITE_FRAMES)]
     white = max(white_of(read_deep(path)) for path in chosen)
     said = f"{len(deep)} colour images hold 16 bits: read as 0 (black) to {white} (white) by their range"
     return tuple(dataclasses.replace(view, color_white=white) for view in views), (said,)

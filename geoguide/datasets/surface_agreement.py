@@ -25,6 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from geoguide.errors import DataError
+from geoguide.ops.arrays import spread
 from geoguide.scene import View
 
 VIEWS, POINTS = 8, 20000  # of a scene that are looked at, evenly spread: at most so many depth images are read
@@ -50,8 +51,8 @@ def check_surface(points: np.ndarray, views: Sequence[View], where: str) -> None
     usable = [view for view in views if view.has_pose and view.pixel_files[1] is not None]
     if len(usable) < FEWEST or len(points) < JUDGED:
         return
-    few = points[_spread(len(points), POINTS)].astype(np.float64)  # [n, 3]
-    chosen = [usable[number] for number in _spread(len(usable), VIEWS)]
+    few = points[spread(len(points), POINTS)].astype(np.float64)  # [n, 3]
+    chosen = [usable[number] for number in spread(len(usable), VIEWS)]
     counts = np.array([_seen(few, view) for view in chosen])  # [V, 4]
     read, inside, agree, through = counts.sum(axis=0)
     if not read:
@@ -112,11 +113,6 @@ _HINT = (
     "expected images and points of one scene, camera-to-world poses in metres with camera axes x right, y down, z "
     "forward, in the order of the frames, and the dataset's unit of depth"
 )
-
-
-def _spread(count: int, number: int) -> np.ndarray:
-    """At most `number` of the indices 0..count-1, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(number, count)).astype(np.int64))
 
 
 def _seen(points: np.ndarray, view: View) -> tuple[int, int, int, int]:

@@ -142,6 +142,23 @@ def whole(name: str, value: Any, least: int) -> int:
     return int(result)
 
 
+def spread(count: int, number: int) -> np.ndarray:
+    """Choose a few of many indices.
+
+    Args:
+        count: How many there are.
+        number: At most how many are chosen.
+
+    Returns:
+        Indices 0..count-1, int64, evenly spread, the first and the last among them.
+
+    Example:
+        >>> spread(100, 4).tolist()
+        [0, 33, 66, 99]
+    """
+    return np.unique(np.linspace(0, count - 1, min(number, count)).astype(np.int64))
+
+
 def image_size(value: Any) -> tuple[int, int]:
     """Check the size of an image.
 

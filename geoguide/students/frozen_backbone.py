@@ -1,7 +1,6 @@
 """The paper's student: an MLP adapter on the features of a frozen 3D backbone (paper, Overview)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from geoguide.ops.indexed import IndexedRows
 from geoguide.prepared import PreparedScene
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.statistics import geometry_statistics, mean_lifted, start_at_mean
-from geoguide.students.student import Motion, Student, scene_of_turn
+from geoguide.students.student import Motion, Student, moved_scenes, scene_of_turn
 
 
 class FrozenBackboneStudent(Student[Adapter]):
@@ -107,10 +106,7 @@ class FrozenBackboneStudent(Student[Adapter]):
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
         """F_3d^sem [P, C] for each motion; the scene's files are read again for its normals (see `Student.moved`)."""
-        still = scene.load()
-        for motion in motions:
-            points, normals = motion.points(np.asarray(scene.points)), motion.normals(still.normals)
-            moved = replace(still, points=points, normals=normals)
+        for moved in moved_scenes(scene, motions):
             yield self.network.whole(torch.from_numpy(open_backbone(self.backbone, self.device).encode(moved)))
 
     def saved_adapter(self) -> Adapter:

@@ -1,7 +1,7 @@
 """The backbone's own network, Point Transformer V3, as a student: from scratch, fine-tuned, or frozen."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from geoguide.prepared import PreparedScene
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.augment import AugmentConfig, augment_with_normals
 from geoguide.students.statistics import mean_and_deviation, mean_lifted, sampled, start_at_mean
-from geoguide.students.student import Motion, RateGroup, Student, scene_of_turn
+from geoguide.students.student import Motion, RateGroup, Student, moved_scenes, scene_of_turn
 from geoguide.students.surfaces import Surface, Surfaces
 
 _TOKEN = "embedding.mask_token"  # hides voxels in pretraining; here it would be a parameter that never learns
@@ -248,10 +248,7 @@ class PointTransformerStudent(Student[TextPointTransformer]):
 
     def moved(self, scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Tensor]:
         """F_3d^sem [P, C] for each motion; the scene's files are read again for its normals (see `Student.moved`)."""
-        still = scene.load()
-        for motion in motions:
-            points, normals = motion.points(np.asarray(scene.points)), motion.normals(still.normals)
-            moved = replace(still, points=points, normals=normals)
+        for moved in moved_scenes(scene, motions):
             yield self.network.semantic(Surface.of(moved))
 
     def rate_groups(self) -> list[RateGroup]:

@@ -6,7 +6,7 @@ student is one class in this folder, named in `pipeline/student.py`.
 
 import abc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from geoguide.method.batch import Supervised
 from geoguide.prepared import PreparedScene
+from geoguide.scene import Scene
 from geoguide.students.adapter import Adapter
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -54,6 +55,25 @@ class Motion:
             [P, 3]; None for None.
         """
         return None if normals is None else normals @ self.turn
+
+
+def moved_scenes(scene: PreparedScene, motions: Sequence[Motion]) -> Iterator[Scene]:
+    """Read a scene's files again, for its normals, and move it.
+
+    Args:
+        scene: The prepared scene.
+        motions: What is done to it.
+
+    Yields:
+        The scene after each.
+
+    Raises:
+        InputError: It was made in memory (see `PreparedScene.load`).
+    """
+    still = scene.load()
+    for motion in motions:
+        points, normals = motion.points(np.asarray(scene.points)), motion.normals(still.normals)
+        yield replace(still, points=points, normals=normals)
 
 
 class Student(abc.ABC, Generic[Network]):

@@ -320,6 +320,20 @@ def _point_weights(points: np.ndarray, normals: np.ndarray, edges: np.ndarray, o
     return np.where(opening > 0, weights**2, weights).astype(np.float32)
 
 
+def upward(normals: np.ndarray) -> np.ndarray:
+    """Give every line of a normal one sign: z >= 0, or y, or x.
+
+    Args:
+        normals: [P, 3].
+
+    Returns:
+        [P, 3]: what a normal's sign was is forgotten.
+    """
+    sign = np.sign(normals)
+    sign = np.where(sign[:, 2] != 0, sign[:, 2], np.where(sign[:, 1] != 0, sign[:, 1], sign[:, 0]))
+    return normals * sign[:, None]
+
+
 def _principal_normals(points: np.ndarray, nearest: np.ndarray, begin: int = 0) -> np.ndarray:
     """Normals of the points from `begin` on whose nearest ones [n, neighbors] are given."""
     normals = np.empty((len(nearest), 3), points.dtype)
@@ -329,9 +343,7 @@ def _principal_normals(points: np.ndarray, nearest: np.ndarray, begin: int = 0) 
         around = points[nearest[part]] - own  # [n, neighbors, 3]
         around -= around.mean(axis=1, keepdims=True)
         normals[part] = np.linalg.eigh(around.transpose(0, 2, 1) @ around)[1][:, :, 0]  # least variance
-    sign = np.sign(normals)
-    sign = np.where(sign[:, 2] != 0, sign[:, 2], np.where(sign[:, 1] != 0, sign[:, 1], sign[:, 0]))
-    return normals * sign[:, None]
+    return upward(normals)
 
 
 def _neighbor_edges(distance: np.ndarray, nearest: np.ndarray, max_distance: float) -> np.ndarray:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from geoguide.datasets.check.report import Report, check_scenes, spread
+from geoguide.datasets.check.report import Report, check_scenes
 from geoguide.datasets.formats.files import listed
 from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
 from geoguide.datasets.formats.torch_files import read_torch
@@ -12,6 +12,9 @@ from geoguide.datasets.openscene_folders import LAYOUTS, Layout, scene_name
 from geoguide.datasets.openscene_layout import list_scenes, load_scene
 from geoguide.datasets.splits import USUAL
 from geoguide.errors import GeoGuideError
+from geoguide.ops.arrays import spread
+
+ROWS = 64  # of a file of features that are read, to see that it can be
 
 
 def is_openscene(root: Path) -> bool:
@@ -92,7 +95,7 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
             with report.noting():
                 features = FusedFeatures(file, count)
                 named, empty = named + features.named, empty + features.empty
-                features.rows(spread(count))
+                features.rows(spread(count, ROWS))
                 whole += 1
     if total:
         readable = f"{whole} of {total} files of {layout.name} readable"

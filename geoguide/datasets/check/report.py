@@ -276,20 +276,3 @@ def _check_poses(report: Report, path: Path, views: Sequence[View]) -> None:
     rows = stray_rows(eyes)
     if len(rows) and distances(eyes)[rows[0]] > FARTHEST:  # buildings and streets are long
         report.problem(f"{path}: cameras far from all others: {named_rows(rows, eyes, lambda row: posed[row].name)}")
-
-
-def spread(count: int, number: int = 64) -> np.ndarray:
-    """Choose a few of many indices.
-
-    Args:
-        count: How many there are.
-        number: At most how many are chosen.
-
-    Returns:
-        Indices 0..count-1, int64, evenly spread, the first and the last among them.
-
-    Example:
-        >>> spread(100, 4).tolist()
-        [0, 33, 66, 99]
-    """
-    return np.unique(np.linspace(0, count - 1, min(number, count)).astype(np.int64))

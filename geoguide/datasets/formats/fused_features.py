@@ -21,7 +21,7 @@ from torch import Tensor
 from geoguide.datasets.formats.files import listed, need_folder
 from geoguide.datasets.formats.torch_files import as_array, is_mappable, read_torch
 from geoguide.errors import DataError, InputError, ReadAs, require
-from geoguide.ops.arrays import host
+from geoguide.ops.arrays import host, spread
 from geoguide.paths import replacing
 
 FEATURE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -311,7 +311,7 @@ def _filled(load: Callable[[], Tensor], held: np.ndarray) -> np.ndarray | None:
         held: Which rows are looked at, bool [R]; others count as filled.
     """
     rows = np.flatnonzero(held)
-    probed = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), PROBED)).astype(np.int64))]
+    probed = rows[spread(len(rows), PROBED)]
     if _has_values(load(), probed).all():
         return None
     filled = np.ones(len(held), bool)
