@@ -39,8 +39,8 @@ class View:
             do, or zeros, and `has_pose` is then False.
         image_size: (H, W).
         color_path: The colour image's file; None where the view has none, as for the files below.
-        depth_path: The depth image's file, uint16 with `depth_scale` units per metre, where 0 and 65535 mean no
-            reading; or floats, where anything but a positive finite number means none.
+        depth_path: The depth image's file, integers with `depth_scale` units per metre, where 0, 65535 and negative
+            ones mean no reading; or floats, where anything but a positive finite number means none.
         depth_scale: Units of the depth file per metre.
         label_path: The file of the official `label-filt` image.
         instance_path: The file of the official `instance-filt` image.
@@ -102,11 +102,12 @@ class View:
         """
         raw = self._single("depth", "iuf")
         if raw.dtype.kind == "f":
-            read = np.isfinite(raw) & (raw > 0)
-            return np.where(read, raw, 0).astype(np.float32) / np.float32(self.depth_scale)
+            with np.errstate(over="ignore"):
+                values = raw.astype(np.float32)
+            return np.where(np.isfinite(values) & (values > 0), values, 0) / np.float32(self.depth_scale)
         if raw.dtype.itemsize == 1:
             raise DataError(f"{self._path('depth')}: expected depth of 16 bits, found {raw.dtype}")
-        return np.where(raw == 65535, 0, raw).astype(np.float32) / np.float32(self.depth_scale)
+        return np.where((raw == 65535) | (raw < 0), 0, raw).astype(np.float32) / np.float32(self.depth_scale)
 
     def labels(self) -> np.ndarray:
         """Read the official `label-filt` image, resized (nearest) to `image_size`.

@@ -313,6 +313,40 @@ def test_depth_in_metres_in_arrays(folder: Path, plain_scene: Scene, missing: fl
     same(load_rgbd(folder, voxel=VOXEL), plain_scene)
 
 
+def with_gaps(folder: Path, value: float, dtype: type = np.float64) -> Path:
+    """The recording with a fifth of each depth image as an array of `value`, the rest in millimetres."""
+    for path in folder.glob("*.depth.png"):
+        depth = np.asarray(Image.open(path)).astype(dtype)
+        depth[:, : depth.shape[1] // 5] = value
+        np.save(path.with_suffix(".npy"), depth)
+        path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(4000, np.int32), (4000, np.uint16), (4500, np.float32)])
+def test_a_value_that_fills_gaps_makes_no_wall(folder: Path, value: int, dtype: type):
+    with_gaps(folder, value, dtype)
+    named = rf"scan: 2\d % of the depth readings are one and the same, {value / 1000:g} m, stored as {value}"
+    with pytest.raises(DataError, match=rf"{named}, in (\d+) of \1 frames looked at: .*write 0 where"):
+        load_rgbd(folder, voxel=VOXEL, depth_scale=1000)
+    assert len(load_rgbd(folder, voxel=VOXEL, depth_scale=1000, max_depth=3.9).points)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(65535, np.int32), (65535, np.uint16), (-1, np.int16), (8191, np.uint16), (2**32 - 1, np.uint32), (1e300, float)],
+)
+def test_a_value_beyond_the_range_that_fills_gaps_is_no_reading(
+    folder: Path, tmp_path: Path, value: float, dtype: type
+):
+    gaps = load_rgbd(with_gaps(Path(shutil.copytree(folder, tmp_path / "0" / "scan")), 0), voxel=VOXEL, depth_scale=1e3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        filled = load_rgbd(with_gaps(folder, value, dtype), voxel=VOXEL, depth_scale=1e3)
+    same(filled, gaps)
+    assert depth_agreement(filled.views) == depth_agreement(gaps.views)
+
+
 def test_depth_that_would_all_be_cut_off_is_refused(folder: Path):
     for path in sorted(folder.glob("*.depth.png"))[1:]:
         path.with_name(path.name.replace("depth.png", "color.jpg")).unlink()

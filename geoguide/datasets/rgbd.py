@@ -160,6 +160,13 @@ def _read_views(
 def _check_frames(views: tuple[View, ...], folder: Path, max_depth: float, doubt: DataError | None) -> tuple[str, ...]:
     """What is unusual of the frames' depth; `DataError` where depth, poses and colours are not of one another."""
     recording = read_recording(views)
+    fill = recording.fill
+    if fill is not None and fill.depth <= max_depth:
+        stored = f"{fill.depth:.6g} m, stored as {fill.depth * views[0].depth_scale:.6g}"
+        found = f"{100 * fill.share:.0f} % of the depth readings are one and the same, {stored}"
+        hint = "write 0 where there is none, or give load_rgbd a max_depth below it"
+        where = f"in {fill.frames} of {len(recording.frames)} frames looked at"
+        raise DataError(f"{folder}: {found}, {where}: a mark for no reading would become a wall; {hint}")
     said = check_depth(views, str(folder), max_depth, doubt, recording)
     doubts = frame_color_doubts(recording)
     if doubts:
