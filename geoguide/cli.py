@@ -37,6 +37,7 @@ GO_ON = "run the same command again to go on"
 Cached = Literal[
     "lifted", "kept", "geometry", "means", "superpoints", "masks", "scene", "frames", "text", "checkpoints"
 ]
+READING = ("unit", "up", "depth_scale")  # options of `data check`
 CLEANING = {"kind", "all", "older_than", "dry_run"}  # options of `data clean`
 START_AGAIN = "nothing is half-written; the same command starts again"
 if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
@@ -73,6 +74,12 @@ class Data:
     """Houses of mini-Matterport3D to make: train, val, test; default 8 3 6, of the large edition 40 8 20."""
     scenes: tuple[int, int, int] | None = None
     """Scenes of mini-nuScenes, four key frames each: train, val, test; default 15 10 10, of the large 120 20 60."""
+    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
+    """How `check` reads recordings, as `segment` does: the unit of their poses; default metres."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """Likewise which direction points up; default: as the cameras were held."""
+    depth_scale: Annotated[float | None, Within(0.001)] = None
+    """Likewise the units of the depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
     sens: bool = False
     """Also write the frames of mini-ScanNet as ScanNet's own .sens recordings, for readers that know only those."""
     seed: Seed = 0
@@ -108,7 +115,9 @@ class Data:
             refuse_unread(self, counted | {"sens", "seed", "workers"}, "`data make`")
             from geoguide.datasets.check import check_folder
 
-            return check_folder(data.folder, known_layouts())
+            how = {name: getattr(self, name) for name in READING if getattr(self, name) is not None}
+            return check_folder(data.folder, known_layouts(), how)
+        refuse_unread(self, READING, "`data check`")
         world = benchmark_of(data).world
         others = counted - {world.unit} | (set() if world.recordings else {"sens"})
         refuse_unread(self, others, "another --dataset")

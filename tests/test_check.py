@@ -22,7 +22,7 @@ from geoguide.datasets.check.report import Report, check_scene
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.rgbd import load_rgbd
 from geoguide.datasets.scannet import load_scene
-from geoguide.errors import DataError
+from geoguide.errors import DataError, InputError
 from geoguide.experiments import run
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.scene import Scene
@@ -473,3 +473,11 @@ def test_recordings_that_contradict_themselves(damage, message: str, recorded: P
     damage(copied(recorded, tmp_path))
     code, out = checked(tmp_path, capsys)
     assert code == 1 and re.search(f"problem: .*{message}", out), out
+
+
+def test_recordings_are_checked_as_they_are_read(recorded: Path, tmp_path: Path, scene_folder: Path, capsys):
+    in_other_units(copied(recorded, tmp_path))
+    assert check_folder(tmp_path, known_layouts(), {"depth_scale": 5000.0, "up": "z"}) == 0
+    assert "geoguide segment <recording> --labels ... --depth-scale 5000.0 --up z (1 " in capsys.readouterr().out
+    with pytest.raises(InputError, match="--unit is for RGB-D recordings of one's own, found .*: ScanNet v2"):
+        check_folder(scene_folder.parents[1], known_layouts(), {"unit": "mm"})

@@ -113,6 +113,7 @@ def test_segment_writes_ply_and_summary(scan, tmp_path, capsys) -> None:
         (["data", "make", "{tmp}/x", "--workers", "0"], "--workers must be at least 1, found 0"),
         (["data", "make", "{tmp}/x", "--dataset", "mini-nuscenes", "--sens"], "--sens belongs to another --dataset"),
         (["data", "check", "{tmp}", "--sens"], "--sens belongs to `data make`"),
+        (["data", "make", "{tmp}/x", "--depth-scale", "5000"], "--depth-scale belongs to `data check`"),
         (["data", "check", "{tmp}", "--seed", "1"], "--seed belongs to `data make`"),
         (["train", "--seed", "-1"], "--seed must be 0 to 4294967295, found -1"),
         (["train", "--steps", "0"], "--steps must be at least 1, found 0"),

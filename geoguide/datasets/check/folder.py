@@ -4,15 +4,17 @@ Which layouts are known is the caller's to say: each benchmark has its official 
 is what OpenScene published of all of them, and `RECORDINGS` are what a camera of one's own recorded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from geoguide.datasets.check.openscene import check_openscene, is_openscene
 from geoguide.datasets.check.report import Report
 from geoguide.datasets.check.rgbd import check_recordings, is_recordings
 from geoguide.datasets.formats.files import need_folder
-from geoguide.errors import DataError
+from geoguide.errors import DataError, InputError
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def identify(root: str | Path, known: tuple[Kind, ...]) -> tuple[Kind, ...]:
     return kinds
 
 
-def check_folder(root: str | Path, known: tuple[Kind, ...]) -> int:
+def check_folder(root: str | Path, known: tuple[Kind, ...], how: Mapping[str, Any] = MappingProxyType({})) -> int:
     """Print, for every layout of a folder, what is there, what is wrong, one line each, and what can be run with it.
 
     Every file is opened and every image decoded.
@@ -66,17 +68,26 @@ def check_folder(root: str | Path, known: tuple[Kind, ...]) -> int:
     Args:
         root: The folder.
         known: The layouts that it may have.
+        how: How recordings are read, as in `check_recordings`; the other layouts say it themselves.
 
     Returns:
         0 when nothing is wrong, else 1: the exit code of the command.
 
     Raises:
         DataError: The folder is missing or no dataset.
+        InputError: It holds no recordings, and `how` is given.
     """
     root, wrong = need_folder(root, "dataset folder"), 0
-    for kind in identify(root, known):
+    kinds = identify(root, known)
+    if how and RECORDINGS not in kinds:
+        option = f"--{next(iter(how)).replace('_', '-')}"
+        raise InputError(f"{option} is for {RECORDINGS.name}, found {root}: {', '.join(kind.name for kind in kinds)}")
+    for kind in kinds:
         report = Report(f"{root}: {kind.name}")
-        kind.check(root, report)
+        if kind is RECORDINGS:
+            check_recordings(root, report, how)
+        else:
+            kind.check(root, report)
         report.print()
         wrong += len(report.problems)
     return 1 if wrong else 0

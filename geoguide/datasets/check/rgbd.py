@@ -2,8 +2,10 @@
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -28,30 +30,32 @@ def is_recordings(root: Path) -> bool:
     return bool(_recordings(root))
 
 
-def check_recordings(root: Path, report: Report) -> None:
+def check_recordings(root: Path, report: Report, how: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Check recordings one by one: each is reconstructed, as `geoguide segment` does it, and every image decoded.
 
     Args:
         root: The folder.
         report: Is filled.
+        how: Of `load_rgbd`'s unit, up and depth_scale those that are given, as `geoguide segment` takes them.
     """
     folders = _recordings(root)
-    tally = check_scenes(report, "RGB-D recordings", folders, functools.partial(_load, report), need_labels=False)
+    tally = check_scenes(report, "RGB-D recordings", folders, functools.partial(_load, report, how), need_labels=False)
     for folder in folders:
         check_empty(report, folder)
     if tally.scenes:
-        report.uses.append(f"geoguide segment <recording> --labels ... ({tally.scenes} recordings)")
-        report.uses.append(f"geoguide fit-scan <recording> --labels ... ({tally.scenes} recordings)")
+        given = "".join(f" --{name.replace('_', '-')} {value}" for name, value in how.items())
+        for command in ("segment", "fit-scan"):
+            report.uses.append(f"geoguide {command} <recording> --labels ...{given} ({tally.scenes} recordings)")
 
 
-def _load(report: Report, folder: Path) -> Scene:
+def _load(report: Report, how: Mapping[str, Any], folder: Path) -> Scene:
     """A recording; of one that cannot be read the report names every file that is missing or broken, not the first."""
     from geoguide.datasets.rgbd import load_rgbd  # meshes are made by packages that are slow to import
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".* frames skipped")  # `check_scenes` names them
-            scene = load_rgbd(folder)
+            scene = load_rgbd(folder, **how)
     except GeoGuideError:
         _name_faults(report, folder)
         raise
