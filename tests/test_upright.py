@@ -7,7 +7,7 @@ import pytest
 
 from geoguide.datasets.points import Cloud, cloud_scene, load_points
 from geoguide.datasets.rgbd import rotation_to_z
-from geoguide.datasets.units import in_metres
+from geoguide.datasets.units import unit_as_read
 from geoguide.datasets.upright import AXES, looks_up, turned, up_as_read
 from geoguide.errors import DataError, InputError
 
@@ -94,7 +94,7 @@ def test_a_high_place_on_its_side_is_not_taken_for_an_object(tmp_path: Path) -> 
         load_points(tmp_path / "a.npz")
     standing = room(6.0, 6.5, 3.0, walls=3)[0]
     with pytest.raises(InputError, match="looks as if z pointed up, and not -x: give --up z"):  # as the file has it
-        in_metres(turned(standing, "-x"), up="-x")
+        unit_as_read(turned(standing, "-x"), up="-x")
     assert looks_up(load_points(tmp_path / "a.npz", up="x").points) is None
     with pytest.raises(InputError, match="up must be one of x, y, z, -x, -y, -z, found 'up'"):
         load_points(tmp_path / "a.npz", up="up")

@@ -23,7 +23,7 @@ from geoguide.datasets.formats.ply import (
 from geoguide.datasets.formats.surveys import SHOWN_AS_GREY, grey_of, read_e57, read_las
 from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals, sided_normals
-from geoguide.datasets.units import METRES, check_unit, in_metres
+from geoguide.datasets.units import METRES, check_unit, in_metres, unit_as_read
 from geoguide.datasets.upright import check_up, turned, up_as_read
 from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line, pass_on_shortage
 from geoguide.ops.arrays import host
@@ -194,10 +194,10 @@ def _placed(points: np.ndarray, unit: str | None, up: str) -> tuple[np.ndarray, 
     if farthest.max() > np.finfo(np.float32).max:
         row = int(farthest.argmax())
         raise InputError(f"points exceed float32, found {farthest[row]:g} in point {row} (counted from 0)")
-    metre = METRES[unit or "m"]
-    metres = points if metre == 1 else points.astype(np.float64) * metre
+    metre, metres = METRES[unit or "m"], in_metres(points, unit)
     strays = apart_rows(metres)
-    others, said = in_metres(np.delete(points, strays, axis=0) if len(strays) else points, unit, up)
+    others = np.delete(metres, strays, axis=0) if len(strays) else metres
+    said = unit_as_read(others, unit, up)
     if len(strays):
         said += (_strays_as_read(strays, points, metres),)
         metres = metres.copy()

@@ -35,32 +35,45 @@ WIDE, COARSE = 10.0, 0.12  # m: no room is so long; points farther apart than in
 AERIAL, FLAT, UPRIGHT = (0.2, 5.0), 0.3, 0.1
 
 
-def in_metres(points: np.ndarray, unit: str | None = None, up: str = "z") -> tuple[np.ndarray, tuple[str, ...]]:
+def in_metres(points: np.ndarray, unit: str | None = None) -> np.ndarray:
     """Bring coordinates to metres.
 
     Args:
-        points: [P, 3] in `unit`, P > 0, finite.
-        unit: A key of `METRES`; None for metres, which the cloud's size must then allow.
-        up: A key of `upright.AXES`: which direction of the file was turned to +z, for the message.
+        points: [P, 3] in `unit`.
+        unit: A key of `METRES`; None for metres.
 
     Returns:
-        The coordinates, float64, or `points` itself where they are in metres already; and for `Scene.as_read` what was
-        done, or what makes metres doubtful.
+        The coordinates, float64, or `points` itself where they are in metres already.
 
     Raises:
-        InputError: An unknown unit; or none is given, and the cloud is too large, small, sparse or dense for metres, or
-            one object of the size of a house.
+        InputError: An unknown unit.
 
     Example:
-        >>> in_metres(np.array([[1500, 0, 250]]), "mm")[0].tolist()
+        >>> in_metres(np.array([[1500, 0, 250]]), "mm").tolist()
         [[1.5, 0.0, 0.25]]
     """
     check_unit(unit)
+    return points if unit in (None, "m") else points.astype(np.float64) * METRES[unit]
+
+
+def unit_as_read(points: np.ndarray, unit: str | None = None, up: str = "z") -> tuple[str, ...]:
+    """Say in which unit a cloud was, or what makes metres doubtful where nobody said so.
+
+    Args:
+        points: [P, 3] metres, P > 0, finite.
+        unit: A key of `METRES`, as the user gave it; None for metres, which the cloud's size must then allow.
+        up: A key of `upright.AXES`: which direction of the file was turned to +z, for the message.
+
+    Returns:
+        Sentences for `Scene.as_read`.
+
+    Raises:
+        InputError: No unit is given, and the cloud is too large, small, sparse or dense for metres, or one object of
+            the size of a house.
+    """
     if unit is None:
-        return points, _check_metres(points, up)
-    if unit == "m":
-        return points, ()
-    return points.astype(np.float64) * METRES[unit], (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
+        return _check_metres(points, up)
+    return () if unit == "m" else (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
 
 
 def extent_as_read(points: np.ndarray, unit: str | None = None) -> str:
@@ -92,7 +105,7 @@ def need_metres(points: np.ndarray, path: Path) -> None:
         DataError: They cannot be in metres.
     """
     try:
-        in_metres(points)
+        unit_as_read(points)
     except InputError as error:
         raise DataError(f"{path}: {str(error).split('; give the unit')[0]}; this dataset is in metres") from None
 
