@@ -23,7 +23,13 @@ PACKED_FILES = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b
 
 
 class GeoGuideError(Exception):
-    """Base class of the errors below. The command line prints the message on one line and exits with code 2."""
+    """Base class of the errors below. The command line prints the message on one line and exits with code 2.
+
+    Attributes:
+        names_scene: Whether the message says which scene it is about, so that nobody who knows it need say it again.
+    """
+
+    names_scene = False
 
 
 class DataError(GeoGuideError):

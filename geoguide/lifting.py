@@ -332,7 +332,7 @@ def lift(
     try:
         return fuse(scene.points, scene.views, features, use_depth=depth, **rule)
     except InputError as error:
-        if str(error).startswith(f"scene {scene.name}"):  # what makes the features has said it
+        if error.names_scene:
             raise
         raise InputError(f"scene {scene.name}: {error}") from error.__cause__
 

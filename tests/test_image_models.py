@@ -227,6 +227,12 @@ def test_what_cannot_be_lifted_names_its_scene_once(scene):
     with pytest.raises(InputError, match=r"^scene five: view 1: feature map must be \[6, 8, C\]"):
         lift(scene, iter([np.ones((*SIZE, 3)), np.ones((3, 3, 3))]), WITHOUT_DEPTH)
 
+    def of_another(view: View) -> np.ndarray:
+        raise InputError("scene fiveteen has no such map")
+
+    with pytest.raises(InputError, match=r"^scene five: scene fiveteen has no such map"):
+        lift(scene, of_another, WITHOUT_DEPTH)
+
 
 def test_a_small_weight_is_an_answer(scene):
     """Float16, in which frames are kept, rounds what is below half its least number to 0: no answer."""

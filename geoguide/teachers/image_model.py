@@ -457,7 +457,9 @@ class ImageTeacher:
             with own_errors(self.model.origin):
                 said = [self._storable(kept) for kept in self.model.compact(images)]
         except (InputError, DataError) as error:  # of a model, which does not know whose images these are
-            raise type(error)(f"{where}: {error}") from error.__cause__
+            named = type(error)(f"{where}: {error}")
+            named.names_scene = True
+            raise named from error.__cause__
         made = [kept.astype(np.float16) if kept.dtype.kind == "f" else kept for kept in said]
         if self._cache is not None:
             for image, kept in zip(images, made, strict=True):
