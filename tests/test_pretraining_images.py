@@ -25,6 +25,7 @@ from geoguide.pretraining.images.names import names_of
 from geoguide.pretraining.images.run import FUSED, MODELS, ROOMS, make_model, train_and_save
 from geoguide.pretraining.images.score import EVERY, score_held_out, score_images
 from geoguide.pretraining.images.worlds import (
+    GENERATORS,
     Images,
     catalogue,
     identities,
@@ -89,6 +90,9 @@ def test_images_are_kept_and_a_damaged_file_is_made_again(tmp_path, monkeypatch)
     (file,) = tmp_path.rglob("val-0000.npz")
     file.write_bytes(file.read_bytes()[:200])
     assert np.array_equal(load_images(WORLDS, "val", progress=False)[0].color, first[0].color)
+    monkeypatch.setitem(GENERATORS, "rooms", 2)
+    load_images(WORLDS, "val", progress=False)
+    assert len([*tmp_path.rglob("val-0000.npz")]) == 2
 
 
 def test_training_worlds_are_never_those_of_a_benchmark_or_of_each_other(tmp_path):

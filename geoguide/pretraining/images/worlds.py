@@ -30,14 +30,17 @@ from geoguide.worlds.car import IMAGE_SIZE, mount_sensors
 from geoguide.worlds.casting import NO_OBJECT, RayCaster, pixel_rays
 from geoguide.worlds.interior import FurnishedRoom
 from geoguide.worlds.palette import Color
+from geoguide.worlds.rooms import make as rooms
 from geoguide.worlds.rooms.scan import camera_path
 from geoguide.worlds.rooms.world import ROOM_TYPES, generate_room
+from geoguide.worlds.streets import make as streets
 from geoguide.worlds.streets.contents import STREETS
 from geoguide.worlds.streets.scan import StreetCaster
 from geoguide.worlds.streets.world import Street, StreetObject, generate_street
 
 SPLITS = ("train", "val")
 CATALOGUE = 40  # training worlds in which specimens are looked for
+GENERATORS = {"rooms": rooms.GENERATOR, "streets": streets.GENERATOR}
 HALF_DRIVE = 0.75  # seconds before and after the middle of a drive, as in mini-nuScenes
 Paint = dict[str, list[Color]]
 
@@ -83,7 +86,7 @@ def identities(config: WorldsConfig, split: str) -> list[Identity]:
 
 
 def load_images(config: WorldsConfig, split: str, *, gap: bool = True, progress: bool = True) -> list[Images]:
-    """Read the images of a split's worlds, rendered where they are missing.
+    """Read the images of a split's worlds, rendered where they are missing; those of another generator are not read.
 
     Args:
         config: The worlds.
@@ -94,7 +97,7 @@ def load_images(config: WorldsConfig, split: str, *, gap: bool = True, progress:
     Returns:
         The images of each world, in order.
     """
-    folder = data_root() / f"images-{config.kind}-{config_hash(config)}"
+    folder = data_root() / f"images-{config.kind}-{config_hash(config)}-{GENERATORS[config.kind]}"
     paint: Paint | None = None
     result = []
     for world in tqdm(identities(config, split), f"{config.kind} {split}", disable=not progress):

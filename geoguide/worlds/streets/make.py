@@ -28,6 +28,7 @@ from geoguide.worlds.streets.official import (
 from geoguide.worlds.streets.scan import DriveConfig, scan_street
 from geoguide.worlds.streets.world import generate_street
 
+GENERATOR = 1  # version of the streets: raised whenever the same seed gives other bytes than before
 STREET_COUNTS = (15, 10, 10)  # streets of train, val, test
 COUNTS = {"small": STREET_COUNTS, "large": (120, 20, 60)}  # the same by edition; the streets are of one kind
 PREFIX = "scene-"
@@ -49,7 +50,7 @@ class StreetConfig:
 class _Street(Job):
     """One street of mini-nuScenes; `number` decides its kind. The real scenes end at 1110; ours begin at 2000."""
 
-    generator = 1
+    generator = GENERATOR
     first_number: ClassVar = {"train": 2000, "val": 5000, "test": 7000}
     name_format = PREFIX + "{:04d}"
     home = MINI_HOME
