@@ -13,9 +13,11 @@ from geoguide.errors import InputError
 from geoguide.experiments.presets import LARGE_PRESETS, PRESETS
 from geoguide.method import relation_consistency
 from geoguide.method.batch import Batch
+from geoguide.method.distillation import word_loss
 from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.objective import Objective, ObjectiveConfig
 from geoguide.method.relation_consistency import IIRCConfig
+from geoguide.method.self_distillation import SelfDistillationConfig, pseudo_label_loss
 from geoguide.method.superpoint_distillation import USDConfig
 from geoguide.ops import blocks
 from geoguide.ops.cosine import cosine_distance, unit
@@ -291,3 +293,32 @@ def test_bad_input(batch: Batch) -> None:
         distance_to_group(torch.zeros(3, C), torch.zeros(S, C), batch.superpoints)
     with pytest.raises(InputError, match="must be as many, found 3"):
         unit_sums(torch.zeros(3, C), batch.masks)
+
+
+@pytest.mark.parametrize("loss", ["words", "pseudo labels"])
+def test_losses_of_words_hold_no_matrix_of_points_and_words(loss: str, in_blocks: Callable[[], None]) -> None:
+    g, words = torch.Generator().manual_seed(0), 24
+    rows = torch.randn(P, C, generator=g, dtype=torch.float64, requires_grad=True)
+    text = unit(torch.randn(words, C, generator=g, dtype=torch.float64))
+    label = torch.randint(-1, words, (P,), generator=g)
+    config = SelfDistillationConfig("mean_teacher", similarity="cosine", superpoints=False)
+    one_group, held = Groups.partition(torch.zeros(P, dtype=torch.int64)), []
+
+    def value() -> Tensor:
+        if loss == "words":
+            return word_loss(rows, label, text, config.temperature)
+        return pseudo_label_loss(rows, label, one_group, text, config)["total"]
+
+    def kept(tensor: Tensor) -> Tensor:
+        held.append(tensor.numel())
+        return tensor
+
+    expected = value()
+    (slope,) = torch.autograd.grad(expected, rows)
+    in_blocks()
+    with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+        found = value()
+    assert max(held, default=0) < P * words
+    torch.testing.assert_close(found, expected)
+    for _ in range(2):  # the lengths of gradients are measured on the way
+        torch.testing.assert_close(torch.autograd.grad(found, rows, retain_graph=True)[0], slope)

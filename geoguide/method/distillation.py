@@ -12,6 +12,7 @@ from geoguide.errors import ConfigError, InputError
 from geoguide.frozen import check_choices
 from geoguide.method.batch import NO_WORD, Supervised
 from geoguide.ops.arrays import as_config_error, number
+from geoguide.ops.blocks import sum_over_rows
 from geoguide.ops.cosine import cosine_distance, unit
 
 
@@ -85,7 +86,7 @@ class Distillation(nn.Module):
 
         Returns:
             The scalar `point`, and where asked for `superpoint` and `word`; each 0 where there is nothing to compare.
-            O(P C) time and memory, with words O(P (C + K)).
+            O(P C) time and memory; words: see `word_loss`.
         """
         config = self.config
         if config.point_target == "lifted":
@@ -146,13 +147,18 @@ def word_loss(semantic: Tensor, words: Tensor, text: Tensor, temperature: float)
         temperature: By which cosines are divided.
 
     Returns:
-        Scalar, the mean over painted points and classes; 0 where no point is painted.
+        Scalar, the mean over painted points and classes; 0 where no point is painted. O(P C K) time, O(P K) memory; of
+        very many points no [P, K] is held (see `sum_over_rows`).
     """
-    cosine = unit(semantic) @ unit(text.to(semantic.dtype)).T  # [P, K]
-    painted = words != NO_WORD
-    target = F.one_hot(words.clamp_min(0), len(text)).to(cosine.dtype)  # [P, K]
-    loss = F.binary_cross_entropy_with_logits(cosine / temperature, target, reduction="none").mean(1)  # [P]
-    return masked_mean(loss, painted)
+    known = unit(text.to(semantic.dtype))  # [K, C]
+
+    def total(semantic: Tensor, words: Tensor) -> Tensor:
+        cosine = unit(semantic) @ known.T  # [n, K]
+        target = F.one_hot(words.clamp_min(0), len(known)).to(cosine.dtype)  # [n, K]
+        loss = F.binary_cross_entropy_with_logits(cosine / temperature, target, reduction="none").mean(1)  # [n]
+        return (loss * (words != NO_WORD)).sum()
+
+    return sum_over_rows(total, semantic, words) / (words != NO_WORD).sum().clamp_min(1)
 
 
 def masked_mean(values: Tensor, where: Tensor) -> Tensor:

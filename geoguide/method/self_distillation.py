@@ -13,6 +13,7 @@ from geoguide.frozen import check_choices
 from geoguide.method.batch import NO_WORD
 from geoguide.method.distillation import vote
 from geoguide.ops.arrays import as_config_error, number
+from geoguide.ops.blocks import sum_over_rows
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
 
@@ -135,7 +136,8 @@ def pseudo_label_loss(
 
     Returns:
         The scalars `pseudo_point`, where asked for `pseudo_superpoint`, and their sum `total`; each 0 where there is no
-        label. O(P (C + K)) time and memory.
+        label. O(P C K) time, O(P (C + K)) memory; of very many points no [P, K] is held (see
+        `sum_over_rows`).
     """
     known = labels != NO_WORD
     terms = {"pseudo_point": _entropy(semantic, labels, text, config)}
@@ -162,6 +164,8 @@ def similarities(semantic: Tensor, text: Tensor, config: SelfDistillationConfig)
 
 
 def _entropy(semantic: Tensor, labels: Tensor, text: Tensor, config: SelfDistillationConfig) -> Tensor:
-    scores = similarities(semantic, text, config) / config.temperature
-    loss = F.cross_entropy(scores, labels, ignore_index=NO_WORD, reduction="sum")
-    return loss / (labels != NO_WORD).sum().clamp_min(1)
+    def total(semantic: Tensor, labels: Tensor) -> Tensor:
+        scores = similarities(semantic, text, config) / config.temperature  # [n, K]
+        return F.cross_entropy(scores, labels, ignore_index=NO_WORD, reduction="sum")
+
+    return sum_over_rows(total, semantic, labels) / (labels != NO_WORD).sum().clamp_min(1)

@@ -4,11 +4,12 @@ Sums over blocks round otherwise than sums over all rows at once. So a batch is 
 more than a committed training of an adapter has in a step: its numbers keep their bits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 LARGE = 2**13  # rows; committed trainings of adapters have 4,000 at most
 VERY_LARGE = 2**16  # rows; committed trainings of entire networks have 30,000 at most
@@ -41,6 +42,25 @@ def blocks(rows: Tensor) -> Iterator[slice]:
     size = ROWS[rows.device.type]
     for begin in range(0, len(rows), size):
         yield slice(begin, min(begin + size, len(rows)))
+
+
+def sum_over_rows(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """Sum what a function gives over rows; of very many in blocks, each computed again on the way back.
+
+    Args:
+        function: Takes successive rows of each of `rows` and gives the sum over them, a scalar.
+        rows: Tensors [P, ...] of one length and device.
+
+    Returns:
+        Scalar. Up to `VERY_LARGE` rows, of entire networks' trainings too, the very number that `function` gives of
+        all; above, what it holds for P rows is held for `ROWS` at a time, for one more pass forward.
+    """
+    if not is_large(len(rows[0]), network=True):
+        return function(*rows)
+    size = ROWS[rows[0].device.type]
+    parts = zip(*(value.split(size) for value in rows), strict=True)
+    sums = [checkpoint(function, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    return torch.stack(sums).sum()
 
 
 def same_precision(device: str) -> "Precision":
