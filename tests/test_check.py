@@ -476,8 +476,10 @@ def test_recordings_that_contradict_themselves(damage, message: str, recorded: P
 
 
 def test_recordings_are_checked_as_they_are_read(recorded: Path, tmp_path: Path, scene_folder: Path, capsys):
-    in_other_units(copied(recorded, tmp_path))
-    assert check_folder(tmp_path, known_layouts(), {"depth_scale": 5000.0, "up": "z"}) == 0
+    root = tmp_path / "own"
+    root.mkdir()
+    in_other_units(copied(recorded, root))
+    assert check_folder(root, known_layouts(), {"depth_scale": 5000.0, "up": "z"}) == 0
     assert "geoguide segment <recording> --labels ... --depth-scale 5000.0 --up z (1 " in capsys.readouterr().out
     with pytest.raises(InputError, match="--unit is for RGB-D recordings of one's own, found .*: ScanNet v2"):
         check_folder(scene_folder.parents[1], known_layouts(), {"unit": "mm"})
