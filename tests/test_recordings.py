@@ -19,7 +19,8 @@ import geoguide
 from geoguide import own_scan
 from geoguide.cli import main
 from geoguide.datasets.check.report import Report, check_scene
-from geoguide.datasets.depth_agreement import check_depth, depth_agreement
+from geoguide.datasets.color_agreement import frame_color_doubts
+from geoguide.datasets.depth_agreement import check_depth, depth_agreement, read_recording
 from geoguide.datasets.formats.cameras import check_fits, checked_pose, is_cropped
 from geoguide.datasets.formats.files import by_number, listed
 from geoguide.datasets.rgbd import load_rgbd, load_views
@@ -685,6 +686,20 @@ def test_colours_that_are_not_of_their_frames(folder: Path, turn: Callable, mess
         Image.fromarray(np.ascontiguousarray(image)).save(path, quality=95)
     with pytest.raises(DataError, match=rf"scan: colour images differ from one another .*{message}"):
         load_rgbd(folder, voxel=VOXEL)
+
+
+@pytest.mark.parametrize(("step", "where"), [(-1, "late"), (1, "early")])
+@pytest.mark.parametrize("name", ["rgbd_kitchen", "scannet_real/scans/scene0113_00"])
+def test_colours_out_of_step_by_one_frame(recordings: Path, name: str, step: int, where: str):
+    """Too near to their places for the measure alone: of one of the rooms half as far off as a wrong one."""
+    views = load_views(recordings / name)[:24]
+    colors = [view.color_path for view in views]
+    shifted = [
+        dataclasses.replace(view, color_path=path) for view, path in zip(views, np.roll(colors, -step), strict=True)
+    ]
+    assert frame_color_doubts(read_recording(views)) == ()
+    (said,) = frame_color_doubts(read_recording(shifted))
+    assert f"if all are {where} by one frame: are they out of step?" in said
 
 
 def test_a_principal_point_with_its_numbers_exchanged_is_no_crop(folder: Path):

@@ -168,6 +168,7 @@ class Recording(NamedTuple):
     frames: dict[int, Frame]
     pairs: list[tuple[int, int]]
     fill: Fill | None = None
+    views: Sequence[View] = ()  # all that have a pose and depth, by number
 
     @property
     def readings(self) -> np.ndarray:
@@ -303,7 +304,8 @@ def read_recording(views: Sequence[View]) -> Recording:
     fill = _fill_of(Recording(frames, pairs))
     if fill is not None:
         frames = {number: _without(frame, fill.depth) for number, frame in frames.items()}
-    return Recording(frames, [(i, j) for i, j in pairs if len(frames[i].readings) and len(frames[j].readings)], fill)
+    pairs = [(i, j) for i, j in pairs if len(frames[i].readings) and len(frames[j].readings)]
+    return Recording(frames, pairs, fill, usable)
 
 
 def _frame(view: View) -> Frame:
