@@ -134,9 +134,14 @@ def frame_color_doubts(recording: Recording) -> tuple[str, ...]:
             [side for _, side in sides]
         )
 
-    said = _doubt(colors, "colour images differ from one another where they show the same points")
-    if said or any(view.pixel_files[0] is None for view in recording.views):
-        return said
+    what = "colour images differ from one another where they show the same points"
+    return _doubt(colors, what, _out_of_step(recording, colors))
+
+
+def _out_of_step(recording: Recording, colors: Callable[[Read, int], tuple[np.ndarray, np.ndarray]]) -> tuple[str, ...]:
+    """A sentence where the images of the frames after or before fit all frames better than their own."""
+    if any(view.pixel_files[0] is None for view in recording.views):
+        return ()
     differ = {by: float(np.median(np.abs(np.subtract(*colors(np.asarray, by))))) for by in (0, -1, 1)}
     best = min(differ, key=lambda by: differ[by])
     if differ[best] >= BETTER * differ[0] or differ[0] - differ[best] < LEVELS:
@@ -150,7 +155,9 @@ def _has_color(recording: Recording, *numbers: int) -> bool:
     return all(recording.frames[number].view.pixel_files[0] is not None for number in numbers)
 
 
-def _doubt(colors: Callable[[Read], tuple[np.ndarray, np.ndarray]], what: str) -> tuple[str, ...]:
+def _doubt(
+    colors: Callable[[Read], tuple[np.ndarray, np.ndarray]], what: str, out_of_step: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """A sentence where colours [n, 3] of images, read in some way, are not those that they should equal, [n, 3]."""
     own, shown = colors(np.asarray)
     if len(own) < FEWEST:
@@ -164,6 +171,8 @@ def _doubt(colors: Callable[[Read], tuple[np.ndarray, np.ndarray]], what: str) -
     differ = f"{what} by {found / unrelated:.2f} of what unrelated ones do"
     if others[best] < BETTER * found:
         return (f"{differ} (usual: 0.3), but by {others[best] / unrelated:.2f} when {best}: are they stored so?",)
+    if out_of_step:
+        return out_of_step
     fault = f"{differ} (usual: 0.3): are they mirrored, or of other frames?"
     return (fault,) if found > WRONG * unrelated else ()
 
