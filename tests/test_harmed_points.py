@@ -19,6 +19,7 @@ from geoguide import own_scan
 from geoguide.backbones.sonata import encoder_input
 from geoguide.datasets.formats.ply import read_ply_records, vertex_columns
 from geoguide.datasets.points import Cloud, cloud_scene, load_points
+from geoguide.datasets.units import in_metres
 from geoguide.errors import DataError, InputError
 from geoguide.model import GeoGuideModel
 from geoguide.scene import Scene
@@ -244,6 +245,14 @@ def test_a_hall_is_no_object(room: Sampled, tmp_path: Path) -> None:
         for axes in ([0, 1, 2], [0, 2, 1]):
             points = (room.points * factor)[:, axes]
             assert len(load_points(save_ply(tmp_path / "a.ply", points=points, colors=room.colors))) == len(points)
+
+
+def test_a_garden_on_a_slope_is_no_object() -> None:
+    rng = np.random.default_rng(0)
+    ground, tree = rng.random((40_000, 3)) * (25, 15, 0.1), rng.normal((8, 8, 5), 0.8, (5_000, 3))
+    points = np.concatenate([ground, tree])
+    points[:, 2] += 0.4 * points[:, 0]
+    assert in_metres(points)[0] is points
 
 
 def test_a_survey_from_the_air_is_named(tmp_path: Path) -> None:

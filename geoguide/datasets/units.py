@@ -26,8 +26,10 @@ TYPICAL = (6.0, 0.03)  # m, length and spacing of a scanned room: the likely uni
 # ground: of the cells of a 32nd of its length that it covers, seen from above, few have a point in the lowest tenth of
 # its height. Rooms 0.61..0.97 (real ones laid on their side 0.69 and more), streets 0.45..0.78; chairs, beds, shelves,
 # tables and sofas cut out of the same scans 0.02..0.45. Asked only of what is taller than any room (2.8 m) and not flat
-# as a street is (height 0.1 of the length; rooms 0.21..0.97, objects 0.3..3.9).
+# as a street is (height 0.1 of the length; rooms 0.21..0.97, objects 0.3..3.9). Sloping ground is followed: it
+# gives above 0.9 then, not 0.1; of 119 objects of two real and twelve generated rooms 116 stay below 0.5.
 TALL, COMPACT, GROUND = 4.0, 0.25, 0.5
+SLOPE = 0.2  # height by length of the plane through each cell's lowest point, below which ground is level
 OBJECT = (0.4, 0.001)  # m, length and spacing of an object as hand-held scanners see it
 WIDE, COARSE = 10.0, 0.12  # m: no room is so long; points farther apart than in any of these scans leave no objects
 # A survey from the air: 1 to 4 points a square metre, wide and flat, and a surface without walls: of three scanned
@@ -180,10 +182,18 @@ def _is_one_object(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> boo
     size, side = high - low, float((high - low)[:2].max()) / 32
     if size[2] <= TALL or size[2] < COMPACT * size[:2].max() or side == 0:
         return False
-    inside = points[((points >= low) & (points <= high)).all(axis=1)]
-    cell = np.floor((inside[:, :2] - low[:2]) / side).astype(np.int64) @ (64, 1)  # [n]
-    ground = inside[:, 2] <= low[2] + 0.1 * size[2]
-    return len(np.unique(cell[ground])) < GROUND * len(np.unique(cell))
+    inside = points[((points >= low) & (points <= high)).all(axis=1)].astype(np.float64) - low
+    key, cell = np.unique(np.floor(inside[:, :2] / side).astype(np.int64) @ (64, 1), return_inverse=True)  # [N], [n]
+    if not len(key):
+        return False
+    corner, cell, height = np.stack(np.divmod(key, 64), axis=1), cell.reshape(-1), inside[:, 2]
+    lowest = np.full(len(key), np.inf)
+    np.minimum.at(lowest, cell, height)
+    slope = np.linalg.lstsq(np.column_stack([(corner + 0.5) * side, np.ones(len(corner))]), lowest, rcond=None)[0][:2]
+    if np.hypot(*slope) > SLOPE:
+        height = height - inside[:, :2] @ slope
+    bottom = np.percentile(height, 1) if np.hypot(*slope) > SLOPE else 0.0
+    return len(np.unique(cell[height <= bottom + 0.1 * size[2]])) < GROUND * len(corner)
 
 
 def _is_street(size: np.ndarray) -> bool:
