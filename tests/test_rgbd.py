@@ -66,6 +66,27 @@ def test_auto_finds_the_true_up(folder: Path):
     assert angle < 0.5
 
 
+@pytest.mark.parametrize("roll", [-90, 90])
+def test_images_held_on_their_side_stand_upright(frames: list, tmp_path: Path, roll: int):
+    turn, sensor = np.eye(4), replace(SENSOR, image_size=SENSOR.image_size[::-1])
+    turn[:3, :3] = Rotation.from_euler("z", roll, degrees=True).as_matrix()
+    turned = [
+        replace(
+            frame,
+            color=np.rot90(frame.color, roll // 90).copy(),
+            depth=np.rot90(frame.depth, roll // 90).copy(),
+            cam_to_world=frame.cam_to_world @ turn,
+        )
+        for frame in frames
+    ]
+    scene = load_rgbd(write_flat(tmp_path / "portrait", turned, sensor), voxel=VOXEL)
+    assert any("held on their side (portrait)" in said for said in scene.as_read)
+    upright = load_rgbd(write_flat(tmp_path / "plain", frames, SENSOR), voxel=VOXEL)
+    assert not any("portrait" in said for said in upright.as_read)
+    assert np.allclose(np.ptp(scene.points, axis=0), np.ptp(upright.points, axis=0), atol=2 * VOXEL)
+    assert (scene.normals[scene.points[:, 2] < scene.points[:, 2].min() + 0.1, 2] > 0.9).mean() > 0.5
+
+
 def test_given_axes_turn_exactly(frames: list, tmp_path: Path):
     plain = load_rgbd(write_flat(tmp_path / "plain", frames, SENSOR), voxel=VOXEL, up="z")
     assert np.percentile(distance_to_surface(plain.points), 90) < VOXEL
