@@ -702,6 +702,25 @@ def test_colours_out_of_step_by_one_frame(recordings: Path, name: str, step: int
     assert f"if all are {where} by one frame: are they out of step?" in said
 
 
+@pytest.mark.parametrize(
+    "light",
+    [
+        lambda image, number, rng: image * (0.3, 1.8)[number % 2],
+        lambda image, number, rng: 0.02 * image + rng.normal(0, 3, image.shape),
+        lambda image, number, rng: 235 + 0.03 * (image - 128) + rng.normal(0, 2, image.shape),
+        lambda image, number, rng: image * rng.uniform(0.5, 1.6, 3),
+        lambda image, number, rng: image * (number % 2),
+    ],
+    ids=["exposures in turn", "dark", "bare wall", "white balance", "every second black"],
+)
+def test_colours_in_any_light_are_of_their_frames(folder: Path, light: Callable):
+    rng = np.random.default_rng(0)
+    for number, path in enumerate(sorted(folder.glob("*.color.jpg"))):
+        image = light(np.asarray(Image.open(path)).astype(np.float64), number, rng)
+        Image.fromarray(image.round().clip(0, 255).astype(np.uint8)).save(path, quality=95)
+    assert frame_color_doubts(read_recording(load_views(folder))) == ()
+
+
 def test_a_principal_point_with_its_numbers_exchanged_is_no_crop(folder: Path):
     matrix = SENSOR.intrinsics.copy()
     matrix[:2, 2] = matrix[1::-1, 2]
