@@ -38,9 +38,10 @@ def test_real_recordings_agree_and_harmed_ones_do_not(real: Scene, tmp_path: Pat
 
 
 def test_another_white_balance_exchanges_no_channels(real: Scene, tmp_path: Path) -> None:
-    cold = np.array([0.6, 1, 1.4])
-    found = color_doubts(rewritten(real, tmp_path, lambda _, image: (image * cold).clip(0, 255).astype(np.uint8)))
-    assert not any("exchanged:" in said for said in found)
+    warm, cold = np.array([1.3, 1, 0.6], np.float32), np.array([0.6, 1, 1.4])
+    scene = rewritten(real, tmp_path, lambda _, image: (image * cold).clip(0, 255).astype(np.uint8))
+    found = color_doubts(replace(scene, colors=(scene.colors * warm).clip(0, 1)))
+    assert not any("red and blue" in said for said in found)
 
 
 def test_single_images_that_are_exchanged_are_named(real: Scene, tmp_path: Path) -> None:

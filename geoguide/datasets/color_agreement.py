@@ -25,7 +25,7 @@ whose details differ too: brightness less its mean over a sixteenth of the image
 (`_unlike`). Of three real and two generated rooms right 0.3 to 0.8 in all of these, with noise of 40 levels 0.8 to
 0.92, under a flash that outshines the room 0.6 to 0.97; of other frames 0.96 to 1.05 (0.90 to 0.92 of exchanged ones
 that overlap in one or three pairs: no longer seen). Other readings must mend the details too, exchanged channels the
-tint.
+tint, which they bring from 1.1 to 0.6; cold images of warm points would go from 0.7 to 1.1.
 
 Where all in all they do, single images are looked at: each is laid where every other view looks, which gives the mean
 difference D[v, w] of the points that view v sees and image w, and with it the order of the images that fits best.
