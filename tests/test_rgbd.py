@@ -87,6 +87,22 @@ def test_images_held_on_their_side_stand_upright(frames: list, tmp_path: Path, r
     assert (scene.normals[scene.points[:, 2] < scene.points[:, 2].min() + 0.1, 2] > 0.9).mean() > 0.5
 
 
+def test_a_camera_that_hung_upside_down_is_doubted(frames: list, tmp_path: Path):
+    half, below = np.diag([-1.0, -1.0, 1.0, 1.0]), [without_ceiling(frame) for frame in frames]
+    hung = [
+        replace(
+            f, color=f.color[::-1, ::-1].copy(), depth=f.depth[::-1, ::-1].copy(), cam_to_world=f.cam_to_world @ half
+        )
+        for f in below
+    ]
+    folder = write_flat(tmp_path / "hung", hung, SENSOR)
+    doubt = "hung upside down; if the latter, give --up z"
+    assert sum(doubt in said for said in load_rgbd(folder, voxel=VOXEL).as_read) == 1
+    given = load_rgbd(folder, voxel=VOXEL, up="z")
+    right = load_rgbd(write_flat(tmp_path / "right", below, SENSOR), voxel=VOXEL)
+    assert not any("upside down" in said for said in (*given.as_read, *right.as_read))
+
+
 def test_given_axes_turn_exactly(frames: list, tmp_path: Path):
     plain = load_rgbd(write_flat(tmp_path / "plain", frames, SENSOR), voxel=VOXEL, up="z")
     assert np.percentile(distance_to_surface(plain.points), 90) < VOXEL

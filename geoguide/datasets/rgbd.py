@@ -36,6 +36,9 @@ WHITE_FRAMES = 8  # images that tell what is white; a single one may be dark
 # Times the length of the mean of the images' upward directions, beyond which that of their sideward ones says that they
 # were held on their side: 0.2 to 0.95 of five rooms, hence 1.05 to 5 of the same held so; 1.6 where a camera only nods.
 PORTRAIT, COMMON = 2.0, 0.5
+# Share of the level surfaces in sight that face up, below which the camera may have hung upside down: 0.93 of a
+# kitchen, 0.07 of the same so; ceilings alone look like it too, so it is said and nothing is turned.
+FACING_UP, LEVEL, ENOUGH = 0.2, 0.95, 0.05  # the z of a level surface's normal; of all points, so many are level
 UP_CONES = (40.0, 20.0, 10.0, 5.0)  # degrees: horizontal surfaces are looked for in narrowing cones
 
 
@@ -96,12 +99,13 @@ def load_rgbd(
     points = (vertices.astype(np.float64) @ turn.T).astype(np.float32)
     moved = unit != "m" or shift.any()
     # Cameras that look at one wall know better than its shape.
-    said = _held_as_read(views) if up == "auto" else up_as_read(points, up)
+    turned_normals = normals.astype(np.float64) @ turn.T
+    said = (*_held_as_read(views), *_hung_as_read(turned_normals, turn)) if up == "auto" else up_as_read(points, up)
     return Scene(
         name=folder.name,
         points=points,
         colors=colors,
-        normals=(normals.astype(np.float64) @ turn.T).astype(np.float32),
+        normals=turned_normals.astype(np.float32),
         faces=faces,
         views=views,
         as_read=as_read + _placed_as_read(unit, shift) + said + _height_as_read(points, views),
@@ -299,6 +303,16 @@ def _in_portrait(views: tuple[View, ...]) -> bool:
 def _held_as_read(views: tuple[View, ...]) -> tuple[str, ...]:
     said = "the images were held on their side (portrait): up is along their rows; if that is wrong, give --up"
     return (said,) * _in_portrait(views)
+
+
+def _hung_as_read(normals: np.ndarray, turn: np.ndarray) -> tuple[str, ...]:
+    """What level surfaces, which are seen from the side that they face, say of `up='auto'`; `normals` as turned."""
+    above, below = (normals[:, 2] > LEVEL).mean(), (normals[:, 2] < -LEVEL).mean()
+    if above + below < ENOUGH or above >= FACING_UP * (above + below):
+        return ()
+    other = max(AXES, key=lambda name: float(AXES[name] @ -turn[2]))
+    said = "level surfaces are seen from below: a ceiling, or the camera hung upside down"
+    return (f"{said}; if the latter, give --up {other}",)
 
 
 def rotation_to_z(direction: np.ndarray) -> np.ndarray:
