@@ -211,6 +211,7 @@ def test_truncated_files_are_named_when_opened(path: Path, keep: int):
         ({"scale": 0.0}, "depth units must be positive"),
         ({"scale": float("nan")}, "depth units must be positive"),
         ({"camera": camera(0, 3, 2)}, "intrinsics need finite values and positive focal lengths"),
+        ({"camera": camera(7.5, 3.5, 2.5) + np.eye(4, k=3)}, "intrinsics must have zeros beyond .*, found 1 0 0 0 0 0"),
         ({"camera": camera(15, 7.5, 5.5)}, r"image is \[6, 8\] \(H, W\), but the intrinsics .* about \[12, 16\]"),
         ({"color_size": (12, 20)}, r"image is \[12, 20\] \(H, W\), not of the shape of the depth images, \[6, 8\]"),
         ({"count": 0}, "holds no frame"),

@@ -34,12 +34,12 @@ def read_intrinsics(path: str | Path) -> np.ndarray:
         The camera matrix, float64 [3, 3].
 
     Raises:
-        DataError: The file is missing or broken, a value is not finite or a focal length is not positive.
+        DataError: The file is missing or broken, or it is no camera matrix (see `camera_of`).
     """
     path = Path(path)
     if path.suffix == ".npy":
         return check_camera(read_npy(path, (3, 3), "intrinsics"), path)
-    return check_camera(read_matrix(path, ((3, 3), (4, 4)), "intrinsics")[:3, :3], path)
+    return camera_of(read_matrix(path, ((3, 3), (4, 4)), "intrinsics"), path)
 
 
 def read_pose(path: Path) -> np.ndarray:
@@ -77,6 +77,27 @@ def checked_pose(pose: np.ndarray, where: str) -> np.ndarray:
     if fault is not None:
         raise DataError(f"{where}: {fault}")
     return pose
+
+
+def camera_of(matrix: np.ndarray, path: Path) -> np.ndarray:
+    """Take the camera matrix of what a file states.
+
+    Args:
+        matrix: [3, 3], or [4, 4] as ScanNet states it, whose further row and column say nothing.
+        path: The file that it was read from, for the message.
+
+    Returns:
+        The camera matrix, float64 [3, 3].
+
+    Raises:
+        DataError: The fourth row or column says something, as that of a projection matrix does, or as `check_camera`.
+    """
+    beyond = np.concatenate([matrix[:3, 3:].ravel(), matrix[3:, :3].ravel()])  # [6], or none
+    if beyond.any():
+        found = " ".join(f"{value:.4g}" for value in beyond)
+        raise DataError(f"{path}: intrinsics must have zeros beyond the first three rows and columns, found {found}: "
+                        "a projection matrix, or a pose?")  # fmt: skip
+    return check_camera(matrix[:3, :3], path)
 
 
 def check_camera(matrix: np.ndarray, path: Path | str) -> np.ndarray:

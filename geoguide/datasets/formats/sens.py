@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from geoguide.datasets.formats.cameras import check_camera, check_fits, check_shape, checked_pose
+from geoguide.datasets.formats.cameras import camera_of, check_fits, check_shape, checked_pose
 from geoguide.datasets.formats.files import need_file
 from geoguide.errors import DataError, pass_on_shortage
 from geoguide.image_files import UNREADABLE, image_fault
@@ -82,7 +82,7 @@ class SensFile:
         if 0 in self.color_size or 0 in self.image_size or not np.isfinite(scale) or scale <= 0:
             found = f"{list(self.color_size)}, {list(self.image_size)} and {scale}"
             raise DataError(f"{self.path}: image sizes and depth units must be positive, found {found}")
-        self.intrinsics = check_camera(depth_camera[:3, :3], self.path)
+        self.intrinsics = camera_of(depth_camera, self.path)
         check_fits(self.intrinsics, self.image_size, self.path, self.path)
         check_shape(self.color_size, self.image_size, self.path)
         self.depth_scale = float(scale)
