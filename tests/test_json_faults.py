@@ -125,11 +125,11 @@ def test_calibration_of_a_key_frame(tmp_path: Path, rng: np.random.Generator):
             '{"segGroups": [{"objectId": true, "segments": [7]}]}',
             "objectId of entry 0 must be a whole number, found true",
         ),
-        ('{"segGroups": [{"objectId": 1, "segments": [NaN]}]}', "must be a list of integers, found float64"),
+        ('{"segGroups": [{"objectId": 1, "segments": [NaN]}]}', "entry 0 .* must be a whole number, found .*nan"),
         ('{"segGroups": [{"objectId": -1, "segments": [7]}]}', "objectId must be 0..2147483647, found -1"),
         (
             '{"segGroups": [{"objectId": 1, "segments": [18446744073709551615]}]}',
-            r"below 2\^63, found 18446744073709551615",
+            "must be integers of 64 bits, found 18446744073709551615",
         ),
         ("[" * 5000, "not valid json"),
         ('{"segGroups": ' + "1" * 5000 + "}", "not valid json"),

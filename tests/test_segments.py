@@ -12,7 +12,7 @@ from geoguide.benchmarks.scenes import known_layouts
 from geoguide.datasets.check.folder import check_folder
 from geoguide.datasets.formats.segments import JUDGED, check_agree, read_objects
 from geoguide.datasets.scannet import load_scene
-from geoguide.errors import DataError
+from geoguide.errors import DataError, ReadAs
 from geoguide.pipeline.config import ExperimentConfig
 
 KINDS = {"objectId": int, "segments": list}
@@ -29,7 +29,7 @@ def write(folder: Path, ids: np.ndarray, groups: list[list[int]], **more: object
 def test_objects_equal_a_loop(tmp_path: Path, rng: np.random.Generator):
     """The rule as the official code has it: object after object takes its segments, so that the last one wins."""
     ids = rng.integers(-5, 90, 400)
-    groups = [rng.choice(np.unique(ids), rng.integers(0, 12)).tolist() for _ in range(25)]
+    groups = [rng.choice(np.unique(ids), rng.integers(1, 12)).tolist() for _ in range(25)]
     expected = np.full(400, -1)
     for number, group in enumerate(groups):
         for point, segment in enumerate(ids):
@@ -41,7 +41,9 @@ def test_objects_equal_a_loop(tmp_path: Path, rng: np.random.Generator):
 
 def test_no_objects_and_no_points(tmp_path: Path):
     assert read_objects(*write(tmp_path, np.arange(3), []), 3, "faces", KINDS)[1].tolist() == [-1] * 3
-    assert read_objects(*write(tmp_path, np.arange(3), [[]]), 3, "faces", KINDS)[1].tolist() == [-1] * 3
+    with pytest.warns(ReadAs, match="2 of 3 objects have no segments and are left out, first entry 1$"):
+        found = read_objects(*write(tmp_path, np.arange(3), [[2], [], []]), 3, "faces", KINDS)[1]
+    assert found.tolist() == [-1, -1, 0]
     assert len(read_objects(*write(tmp_path, np.arange(0), []), 0, "faces", KINDS)[1]) == 0
 
 

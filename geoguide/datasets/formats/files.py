@@ -13,6 +13,7 @@ import numpy as np
 from geoguide.errors import NUMPY_DAMAGES, DataError, first_line, pass_on_shortage
 from geoguide.text_files import need_file, parse_json, read_text
 
+LARGEST = 2**63 - 1  # of 64 bits
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
 # What file managers leave in folders, beside hidden files (macOS writes ._NAME and .DS_Store); in lower case.
 JUNK = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
@@ -211,17 +212,16 @@ def integers(value: Any, path: Path, field: str) -> np.ndarray:
     Raises:
         DataError: The value is anything else, such as a list of floats, of lists or of numbers beyond 64 bits.
     """
+    entries = need_type(value, list, f"{path}: {field}")
+    if not set(map(type, entries)) <= {int}:  # true is no number here, which numpy would make 1
+        place = next(place for place, entry in enumerate(entries) if type(entry) is not int)
+        where = f"{path}: {field}: entry {place} (counted from 0)"
+        need_type(entries[place], int, where)
     try:
-        array = np.asarray(need_type(value, list, f"{path}: {field}"))
-    except ValueError:  # rows of different lengths
-        array = np.empty(1, dtype=object)
-    if array.size and array.dtype.kind not in "iu":
-        raise DataError(f"{path}: {field} must be a list of integers, found {array.dtype}")
-    if array.ndim != 1:
-        raise DataError(f"{path}: {field} must be [P], found {list(array.shape)}")
-    if array.size and array.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{path}: {field} must be integers below 2^63, found {array.max()}")
-    return array.astype(np.int64)
+        return np.array(entries, dtype=np.int64)
+    except OverflowError:
+        beyond = next(entry for entry in entries if not -LARGEST - 1 <= entry <= LARGEST)
+        raise DataError(f"{path}: {field} must be integers of 64 bits, found {beyond}") from None
 
 
 def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str) -> np.ndarray:

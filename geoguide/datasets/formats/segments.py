@@ -47,8 +47,8 @@ def read_objects(
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Read the annotated objects of a mesh.
 
-    Segments that several objects name belong to the last of them; a `ReadAs` warning counts them. Segments
-    that are not in the mesh give one warning, and so does the name of another scene.
+    Segments that several objects name belong to the last of them; a `ReadAs` warning counts them, and one the objects
+    that name none. Segments that are not in the mesh give one warning, and so does the name of another scene.
 
     Args:
         segments: The file of segments.
@@ -75,6 +75,10 @@ def read_objects(
         warnings.warn(f"{groups}: made for {named_scene} by its field 'sceneId', found with {scene}", stacklevel=3)
     need_fields(objects, kinds, groups)
     named = [integers(entry["segments"], groups, f"segments of entry {n}") for n, entry in enumerate(objects)]
+    empty = [number for number, part in enumerate(named) if not len(part)]
+    if empty:
+        found = f"{len(empty)} of {len(objects)} objects have no segments and are left out, first entry {empty[0]}"
+        warnings.warn(f"{groups}: {found}", ReadAs, stacklevel=3)
     named.insert(0, np.empty(0, dtype=np.int64))
     owner = np.repeat(np.arange(-1, len(objects)), [len(part) for part in named])  # [n], of each id that is named
     wanted = np.concatenate(named)  # [n]
