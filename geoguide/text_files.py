@@ -120,8 +120,8 @@ def read_table(path: str | Path, what: str, needed: Sequence[str]) -> list[tuple
         row that is too short lacks its last columns; cells beyond the last column are left out.
 
     Raises:
-        DataError: The file is missing or no text, lacks a needed column or a cell of one, or holds a cell of more than
-            128 KiB.
+        DataError: The file is missing or no text, lacks a needed column or a cell of one, has two of that name, or
+            holds a cell of more than 128 KiB.
     """
     rows = csv.reader(read_text(path, what).split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
@@ -132,6 +132,9 @@ def read_table(path: str | Path, what: str, needed: Sequence[str]) -> list[tuple
     if columns and not {*needed} <= {*columns}:
         expected = f"expected columns {', '.join(needed)}, with tabs between them"
         raise DataError(f"{path}: line {first}: {what}: {expected}, found {', '.join(columns)!r:.120}")
+    twice = next((name for name in needed if columns.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: line {first}: {what}: expected one column {twice}, found {columns.count(twice)}")
     least = max((columns.index(name) + 1 for name in needed if columns), default=0)
     short = next((number for number, row in filled if len(row) < least), None)
     if short is not None:

@@ -101,6 +101,15 @@ def test_tables(tmp_path: Path):
         read_table(path, "table", ())
 
 
+def test_a_column_that_is_there_twice_is_refused_where_it_is_needed(tmp_path: Path):
+    """Which of the two is meant cannot be known; what is not needed may be there as often as it likes."""
+    path = tmp_path / "table.tsv"
+    path.write_text("id\tname\tid\tother\tother\n1\tchair\t0\t\t\n")
+    with pytest.raises(DataError, match=r"table.tsv: line 1: table: expected one column id, found 2"):
+        read_table(path, "table", ("id", "name"))
+    assert read_table(path, "table", ("name",))[0][1]["name"] == "chair"
+
+
 def test_json_that_can_be_meant_in_two_ways():
     assert parse_json('{"a": [1], "b": {"a": null}}', "x.json") == {"a": [1], "b": {"a": None}}
     for text, message in (
