@@ -19,7 +19,7 @@ from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.backbones.parts import HALO, Part, Parts, encoded_whole, is_tiled
 from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
-from geoguide.errors import ConfigError, DataError, InputError, first_line, pass_on_shortage, refuse_foreign
+from geoguide.errors import ConfigError, DataError, InputError, first_line, pass_on_shortage, refuse_foreign, require
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.devices import resolve_device
@@ -193,8 +193,9 @@ class GeoGuideModel:
             The tiles, whose features are made when they are asked for; None where the scan is worked on whole.
 
         Raises:
-            InputError: A size that cannot be.
+            InputError: A size that cannot be, or no scene.
         """
+        require(isinstance(scene, Scene), f"scene must be a Scene, as readers return it, found {type(scene).__name__}")
         halo = number("halo", halo)
         if not is_tiled(scene, tile):
             return None

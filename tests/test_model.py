@@ -97,6 +97,15 @@ def test_bad_input(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:
         geoguide.load(path)
 
 
+@pytest.mark.parametrize("given", ["scan.ply", None, np.zeros((5, 3))])
+def test_what_is_no_scene_is_refused(model: GeoGuideModel, given: object) -> None:
+    for ask in (lambda: model.encode(given), lambda: model.segment_scene(given, labels=["chair"])):
+        with pytest.raises(
+            InputError, match="scene must be a Scene, as readers return it, found (str|NoneType|ndarray)"
+        ):
+            ask()
+
+
 def test_words_that_the_encoder_cannot_tell_apart(model: GeoGuideModel, cloud: Scene) -> None:
     for labels in (["chair", "table", "Chair"], ["Tür", "Tur"]):
         with pytest.raises(InputError, match=f"labels: '{labels[0]}' and '{labels[-1]}' are the same to all-MiniLM"):
