@@ -13,7 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from geoguide.errors import NUMPY_DAMAGES, START, DataError, foreign, pass_on_shortage
 
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what pillow raises on a broken file
-_ORIENTATION = 0x0112  # EXIF tag; 1: as stored
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNED = range(2, 9)  # its values; 1: as stored; any other, such as the 0 that some programs write, asks for nothing
 WHITES = (255, 1023, 4095, 16383, 65535)  # of cameras' bits
 # Raw modes of png of 16 bits, of which pillow keeps the upper bytes, and those that read the lower ones: of the other
 # order of bytes, or of a pixel's four bytes as they are.
@@ -201,7 +202,7 @@ def is_turned(path: Path | None) -> bool:
     if path is None or not path.is_file():
         return False
     with contextlib.suppress(*UNREADABLE, struct.error), Image.open(path) as image:  # who reads its pixels says so
-        return image.getexif().get(_ORIENTATION, 1) != 1
+        return image.getexif().get(_ORIENTATION) in _TURNED
     return False
 
 

@@ -25,7 +25,7 @@ from geoguide.datasets.formats.cameras import check_fits, checked_pose, is_cropp
 from geoguide.datasets.formats.files import by_number, listed
 from geoguide.datasets.rgbd import load_rgbd, load_views
 from geoguide.errors import DataError, InputError
-from geoguide.image_files import is_deep, read_color, read_deep, read_image
+from geoguide.image_files import is_deep, is_turned, read_color, read_deep, read_image
 from geoguide.lifting import fuse
 from geoguide.scene import Scene, View
 from geoguide.teachers.color import ColorTeacher
@@ -198,6 +198,18 @@ def test_a_single_wrong_pose_is_said(plain: Path):
     assert any(sentence in text for text in check_depth(views, "scan", 5.0))
     with pytest.raises(DataError, match=sentence):
         check_depth(views[:8], "scan", 5.0)
+
+
+def test_a_single_pose_that_looks_elsewhere_is_said(plain: Path):
+    """Nothing there is seen by another frame, so that nothing contradicts it."""
+    views = [dataclasses.replace(load_views(plain)[0], name=str(number)) for number in range(6)]  # a camera that stands
+    assert check_depth(views, "scan", 5.0) == ()
+    pose = views[0].cam_to_world.copy()
+    pose[:3, 3] += (30, 0, 0)
+    for number in (0, 3, 5):
+        harmed = [dataclasses.replace(view, cam_to_world=pose) if view.name == str(number) else view for view in views]
+        sentence = f"no other frame confirms the depth of frames {number}: are their poses wrong?"
+        assert check_depth(harmed, "scan", 5.0) == (sentence,)
 
 
 def test_a_turned_or_moved_world_is_no_fault(plain: Path):
@@ -579,12 +591,25 @@ def test_which_principal_points_look_cropped():
     assert not is_cropped(camera, (480, 480))  # outside the image
 
 
+def with_exif(path: Path, exif: Image.Exif) -> None:
+    data, block = path.read_bytes(), exif.tobytes()
+    path.write_bytes(data[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:])
+
+
+@pytest.mark.parametrize("value", [0, 1, 9])
+def test_exif_data_that_ask_for_no_rotation_are_not_spoken_of(folder: Path, value: int):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    path = folder / "frame-000000.color.jpg"
+    with_exif(path, exif)
+    assert not is_turned(path)
+
+
 def test_exif_rotations_are_not_done_and_said(folder: Path, plain_scene: Scene):
     exif = Image.Exif()
     exif[0x0112] = 6
     for path in folder.glob("*.color.jpg"):
-        data, block = path.read_bytes(), exif.tobytes()
-        path.write_bytes(data[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:])
+        with_exif(path, exif)
     scene = load_rgbd(folder, voxel=VOXEL)
     same(scene, plain_scene)
     assert any("EXIF" in text and "not done" in text for text in scene.as_read)
@@ -593,6 +618,38 @@ def test_exif_rotations_are_not_done_and_said(folder: Path, plain_scene: Scene):
         image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
     with pytest.raises(DataError, match=r"000002.color.jpg: .* not of the shape.*EXIF data ask for a rotation"):
         load_rgbd(folder, voxel=VOXEL)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_colour_images_that_show_nothing_are_said(folder: Path, level: int):
+    for number in (3, 5):
+        Image.new("RGB", (80, 60), (level,) * 3).save(folder / f"frame-{number:06d}.color.jpg")
+    said = load_rgbd(folder, voxel=VOXEL).as_read
+    sentence = "2 of 24 colour images show one colour only, and give it to what they see: frame-000003.color.jpg, frame"
+    assert any(text.startswith(sentence) for text in said), said
+
+
+def test_a_direction_that_the_cameras_contradict_is_doubted(plain: Path):
+    for up, nearest in (("x", "z"), ("-z", "z"), ("z", None)):
+        said = [text for text in load_rgbd(plain, voxel=VOXEL, up=up).as_read if "tops" in text]
+        expected = f"{up} is taken as up, but the images' tops point to {nearest}: were the cameras held so? See --up"
+        assert said == ([] if nearest is None else [expected])
+
+
+@pytest.mark.parametrize("place", [(0, 3), (2, 3), (3, 1)])
+def test_a_projection_matrix_is_no_camera_matrix(folder: Path, place: tuple[int, int]):
+    """Of the first three columns alone its baseline would be lost without a word."""
+    path = folder / "camera-intrinsics.txt"
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.loadtxt(path)
+    np.savetxt(path, matrix)
+    load_views(folder)
+    matrix[place] = -379.5
+    np.savetxt(path, matrix)
+    with pytest.raises(
+        DataError, match="intrinsics must have zeros beyond the first three rows and columns, found .*-379.5"
+    ):
+        load_views(folder)
 
 
 def test_nothing_is_said_of_a_recording_without_faults(plain: Path):

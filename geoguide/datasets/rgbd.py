@@ -22,7 +22,7 @@ from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
 from geoguide.datasets.upright import AXES, up_as_read
 from geoguide.errors import DataError, InputError
-from geoguide.image_files import is_deep, is_float_image, map_npy, read_deep, white_of
+from geoguide.image_files import is_deep, is_float_image, map_npy, read_color, read_deep, white_of
 from geoguide.ops.arrays import spread
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import distances, named_rows, stray_rows
@@ -33,6 +33,8 @@ DEPTH_SUFFIXES = (".png", ".npy")
 HEIGHTS = (0.3, 3.0)  # metres above the ground, at which people, and robots, hold cameras
 MAX_DEPTH = 5.0  # metres; depth cameras' readings beyond are poor
 WHITE_FRAMES = 8  # images that tell what is white; a single one may be dark
+SMALL, BLANK = 0.5, 8  # share of the usual size of a colour image's file; levels of 255 that noise may span
+TOPS, SIDEWAYS = 0.5, 0.5  # length of the mean of the directions of the images' tops; cosine of 60 degrees
 # Times the length of the mean of the images' upward directions, beyond which that of their sideward ones says that they
 # were held on their side: 0.2 to 0.95 of five rooms, hence 1.05 to 5 of the same held so; 1.6 where a camera only nods.
 PORTRAIT, COMMON = 2.0, 0.5
@@ -98,9 +100,11 @@ def load_rgbd(
     views = tuple(_turned(view, turn) for view in views)
     points = (vertices.astype(np.float64) @ turn.T).astype(np.float32)
     moved = unit != "m" or shift.any()
-    # Cameras that look at one wall know better than its shape.
     turned_normals = normals.astype(np.float64) @ turn.T
-    said = (*_held_as_read(views), *_hung_as_read(turned_normals, turn)) if up == "auto" else up_as_read(points, up)
+    if up == "auto":  # cameras that look at one wall know better than its shape
+        said = _held_as_read(views) + _hung_as_read(turned_normals, turn)
+    else:
+        said = _up_as_given(views, turn, up) + up_as_read(points, up)
     return Scene(
         name=folder.name,
         points=points,
@@ -179,7 +183,19 @@ def _check_frames(views: tuple[View, ...], folder: Path, max_depth: float, doubt
     doubts = frame_color_doubts(recording)
     if doubts:
         raise DataError(f"{folder}: {doubts[0]}")
-    return _repeated_colors(views) + said
+    return _blank_colors(views) + _repeated_colors(views) + said
+
+
+def _blank_colors(views: tuple[View, ...]) -> tuple[str, ...]:
+    """A sentence where colour images show one colour only; files much smaller than the others' are looked at."""
+    paths = [view.color_path for view in views if view.color_path is not None]
+    sizes = [path.stat().st_size for path in paths]
+    small = [path for path, size in zip(paths, sizes, strict=True) if size < SMALL * np.median(sizes)]
+    blank = [path for path in small if np.ptp(read_color(path), axis=(0, 1)).max() <= BLANK]
+    if not blank:
+        return ()
+    first = ", ".join(path.name for path in blank[:3]) + (", ..." if len(blank) > 3 else "")
+    return (f"{len(blank)} of {len(views)} colour images show one colour only, and give it to what they see: {first}",)
 
 
 def _repeated_colors(views: tuple[View, ...]) -> tuple[str, ...]:
@@ -313,6 +329,16 @@ def _hung_as_read(normals: np.ndarray, turn: np.ndarray) -> tuple[str, ...]:
     other = max(AXES, key=lambda name: float(AXES[name] @ -turn[2]))
     said = "level surfaces are seen from below: a ceiling, or the camera hung upside down"
     return (f"{said}; if the latter, give --up {other}",)
+
+
+def _up_as_given(views: tuple[View, ...], turn: np.ndarray, up: str) -> tuple[str, ...]:
+    """A sentence where the images' tops point elsewhere than to the direction given, which `turn` [3, 3] made z."""
+    top = -_mean_axes(views)[1]  # [3], z up
+    length = np.linalg.norm(top)
+    if length < TOPS or top[2] >= SIDEWAYS * length or _in_portrait(views):
+        return ()
+    nearest = max(AXES, key=lambda name: AXES[name] @ turn.T @ top)
+    return (f"{up} is taken as up, but the images' tops point to {nearest}: were the cameras held so? See --up",)
 
 
 def rotation_to_z(direction: np.ndarray) -> np.ndarray:
