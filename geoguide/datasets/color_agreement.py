@@ -179,25 +179,26 @@ def _has_color(recording: Recording, *numbers: int) -> bool:
 
 def _doubt(looks: Callable[[Read], list[Look]], what: str, out_of_step: tuple[str, ...] = ()) -> tuple[str, ...]:
     """A sentence where the colours of looks, at images read in some way, are not those that they should equal."""
-    own, shown = _pooled(looks(np.asarray))
+    found = looks(np.asarray)
+    own, shown = _pooled(found)
     if len(own) < FEWEST:
         return ()
     unrelated = float(np.median(np.abs(own - shown[np.random.default_rng(0).permutation(len(own))])))
-    found = float(np.median(np.abs(own - shown)))
     if not unrelated:
         return ()
-    others = {name: _difference(looks(read)) for name, read in READINGS.items()}
-    best = min(others, key=lambda name: others[name])
-    differ = f"{what} by {found / unrelated:.2f} of what unrelated ones do"
-    if others[best] < BETTER * found:
+    others = {name: looks(read) for name, read in READINGS.items()}
+    by = {name: _difference(those) for name, those in others.items()}
+    best, difference = min(by, key=lambda name: by[name]), _difference(found)
+    differ = f"{what} by {difference / unrelated:.2f} of what unrelated ones do"
+    if by[best] < BETTER * difference:
         detail = _tint if best == EXCHANGED_CHANNELS else _brightness
-        if _unlike(looks(READINGS[best]), detail) < BETTER * _unlike(looks(np.asarray), detail):
-            back = f"but by {others[best] / unrelated:.2f} when {best}: are they stored so?"
+        if _unlike(others[best], detail) < BETTER * _unlike(found, detail):
+            back = f"but by {by[best] / unrelated:.2f} when {best}: are they stored so?"
             return (f"{differ} (usual: 0.3), {back}",)
     if out_of_step:
         return out_of_step
     fault = f"{differ} (usual: 0.3): are they mirrored, or of other frames?"
-    return (fault,) if found > WRONG * unrelated and _unlike(looks(np.asarray), _brightness) > UNLIKE else ()
+    return (fault,) if difference > WRONG * unrelated and _unlike(found, _brightness) > UNLIKE else ()
 
 
 def _difference(looks: list[Look]) -> float:
@@ -289,7 +290,7 @@ def _differences(scene: Scene, views: list[View]) -> tuple[list[View], np.ndarra
     for view in views:
         row, pixel = _seen(scene.points, view)
         if len(row) >= TOLD:
-            few = np.linspace(0, len(row) - 1, min(PAIRS, len(row))).astype(int)
+            few = spread(len(row), PAIRS)
             told.append(view)
             seen.append((255 * scene.colors[row[few]], pixel[few]))
     differs = np.empty((len(told), len(told)))

@@ -7,6 +7,7 @@ from pykdtree.kdtree import KDTree
 
 from geoguide.datasets.upright import looks_up
 from geoguide.errors import DataError, InputError
+from geoguide.ops.arrays import spread
 from geoguide.ops.neighbors import nearest_points
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "km": 1000.0, "ft": 0.3048, "in": 0.0254}
@@ -190,9 +191,10 @@ def _is_one_object(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> boo
     lowest = np.full(len(key), np.inf)
     np.minimum.at(lowest, cell, height)
     slope = np.linalg.lstsq(np.column_stack([(corner + 0.5) * side, np.ones(len(corner))]), lowest, rcond=None)[0][:2]
+    bottom = 0.0
     if np.hypot(*slope) > SLOPE:
         height = height - inside[:, :2] @ slope
-    bottom = np.percentile(height, 1) if np.hypot(*slope) > SLOPE else 0.0
+        bottom = np.percentile(height, 1)
     return len(np.unique(cell[height <= bottom + 0.1 * size[2]])) < GROUND * len(corner)
 
 
@@ -219,7 +221,7 @@ def _spacing(points: np.ndarray) -> float:
     points = np.asarray(points, np.float64)
     along = points @ (1.0, np.sqrt(2.0), np.sqrt(3.0))  # [P], different for different places but by odd chance
     places = points[np.unique(along, return_index=True)[1]]
-    sample = places[np.linspace(0, len(places) - 1, min(SAMPLE, len(places))).astype(np.int64)]
+    sample = places[spread(len(places), SAMPLE)]
     distance, _ = nearest_points(KDTree(places), sample, 2)  # the place itself first
     return float(np.median(distance[:, -1]))
 

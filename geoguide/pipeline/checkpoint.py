@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from geoguide.errors import DataError, pass_on_shortage
 from geoguide.frozen import check_types, config_hash
+from geoguide.ops.arrays import spread
 from geoguide.paths import check_writable, replacing, sweep
 
 _PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
@@ -196,7 +197,7 @@ def checkpoint_path(run_dir: str | Path | None, config: Any, arrays: Iterable[np
         return None
     digest = hashlib.sha256()
     for array in arrays:
-        chosen = np.unique(np.linspace(0, max(0, len(array) - 1), ROWS).astype(np.int64))[: len(array)]
+        chosen = spread(len(array), ROWS)
         digest.update(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array[chosen]).tobytes())
     return Path(run_dir) / f"{config.name}-{config_hash(config)}-{digest.hexdigest()[:10]}.pt"
 
