@@ -4,7 +4,7 @@
 
 Needs the recordings beside the project and the extra `litert`. The network knows Cityscapes' 19 classes and gives
 labels only (one-hot: its doubts are lost). It is lifted by the package's rule for a LiDAR with cameras
-(`own_scan.lift_colors`: the points' own z-buffer hides what is behind). Each annotated point gets a class in two ways:
+(`own_scan.scan.lift_colors`: the points' own z-buffer hides what is behind). Each annotated point gets a class twice:
 by the network's own names, the most frequent answer over the cameras, where Cityscapes has the class at all; and
 through the text space, by the MiniLM embedding of the ten names that is nearest to its lifted feature. Boxes label
 984 of the points, and no background: recall only. Writes results/key_frame.json, marked real.

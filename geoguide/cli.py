@@ -545,7 +545,7 @@ class Verify:
 
 @dataclass(frozen=True)
 class Segment:
-    """Label a scan (ply, npz, bin, las, laz, e57) or a folder with a list of words.
+    """Label a scan (ply, npz, bin, pth, las, laz, e57) or a folder with a list of words.
 
     A folder is a ScanNet scene, whose official mesh is labelled; another folder of RGB-D frames, which is
     reconstructed; or one LiDAR key frame: a LiDAR file, camera images and calibration.json, which says where each

@@ -48,8 +48,8 @@ figures.use_offline_renderer()
 
 # %% [markdown]
 # ## A room
-# `load_scene` reads ScanNet v2's own files: a mesh, its labels, and posed colour and depth images. Drag to turn,
-# scroll to come closer.
+# `source.load()` reads files in ScanNet v2's layout: a mesh, its labels, and posed colour and depth images. Drag to
+# turn, scroll to come closer.
 
 # %% tags=["hide-input"]
 config = preset(variant).replace(train__steps=steps, train__evaluate_every=max(1, steps // 10))

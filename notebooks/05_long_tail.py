@@ -233,7 +233,7 @@ Markdown(f"- **The tail itself**: the best trained row there is {best}, with {ta
 #   well than the head, and nothing here simulates that: 2D fusion holds up in the tail better than it should.
 # - Every class occurs in the few training houses, but most rare ones as a handful of objects. Their 2D features are
 #   there; what a network cannot learn from so few is which shapes they belong to. Matterport3D has many more houses.
-# - DMA, the third row of the paper's table, is rebuilt from its paper and code (chapter 04), and shown as far as it was
-#   run.
+# - DMA, with which the paper's table compares too, is rebuilt from its paper and code (chapter 04), and shown as far as
+#   it was run.
 # - Names of the classes are embedded by a sentence encoder, for which many rare names are close together; CLIP's text
 #   tower may separate them better or worse.

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Reproduced on this machine
+# # 09 Reproduced on this machine
 #
 # **Question.** Do the committed numbers come out again on the machine that built this book?
 #
@@ -76,11 +76,12 @@ under(shown.style.hide(axis="index").format(precision=2), path, made_by)
 
 # %% [markdown]
 # ## How long does everything take?
-# What `geoguide replicate --profile NAME` would take again, one process after the other, by the wall time of the
-# committed records: with two workers on two idle cores about half. Some ran beside others, and took longer for it. A
-# profile whose experiments have not all been run takes longer than the hours here. Without a name it is `all` (`make
-# replicate`): the small edition's tables but for `studies` and the profiles from `systems` on. Records of no profile
-# are of the real rooms, which chapter 14 runs on your own copy, and of rows that were run once.
+# What `geoguide replicate --profile NAME --force` would take, one process after the other, by the wall time of the
+# committed records; without `--force` rows that have a record are not run again. With two workers on two idle cores it
+# is about half. Some ran beside others, and took longer for it. A profile whose experiments have not all been run takes
+# longer than the hours here. Without a name it is `all` (`make replicate`): the small edition's tables but for
+# `studies` and the profiles from `systems` on. Records of no profile are of the real rooms, which chapter 14 runs on
+# your own copy, and of rows that were run once.
 
 # %%
 records = read_all()
@@ -109,6 +110,7 @@ under(pd.Series(machine, name="value").to_frame(), path, made_by)
 # differently and training amplifies it, hence the tolerance.
 #
 # ## Where we differ
-# Only the quick profile is rerun here: one seed of every row of the ablation, and the adapter and
-# *works-best* in houses and streets. `make replicate` recomputes every seed,
-# and the entire network of chapter 01, which takes several times as long; other profiles the rest.
+# Only the quick profile is rerun here: one seed of every row of the ablation, and the adapter and *works-best* in
+# houses and streets. `geoguide verify --profile full` compares every seed of the ablation and of chapter 01, whose
+# entire network takes several times as long; `geoguide replicate --profile NAME --force` computes the rest again, in
+# place of the committed records.

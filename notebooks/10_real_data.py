@@ -15,8 +15,8 @@
 #
 # **Question.** What does it take to run all this on the real benchmarks: downloads, commands, disk, time, memory?
 #
-# > OpenScene's users report 45 GB of memory for a training, and numbers that they cannot reproduce for lack of the
-# > protocol. (What made us stream features from disk, and name protocols.)
+# > Users of OpenScene and its relatives ask for ways to use less memory, and report numbers that they cannot reproduce
+# > for lack of the protocol. (What made us stream features from disk, and name protocols.)
 #
 # You need a benchmark's points and labels, fused 2D features in OpenScene's format, Sonata's weights, and (for the text
 # side of CLIP) one extra; images only to fuse features anew. **Nobody has run this chapter's commands on a whole
@@ -81,7 +81,7 @@ under(published.style.hide(axis="index"), package / "datasets" / "published.csv"
 # chapter 07 shows how far a protocol moves a number. Caches go to `$GEOGUIDE_DATA` (else `data/`).
 #
 # **Splits.** ScanNet and nuScenes withhold the labels of their test scenes: "test" here is the official validation
-# split, as in the paper's tables, and the curve that training watches is of a few rooms held out of the training split.
+# split, as OpenScene scores it, and the curve that training watches is of a few scenes held out of the training split.
 
 # %%
 rooms = {name: {split: len(load_split(name, split)) for split in ("train", "val", "test")} for name in NAMES}
@@ -216,8 +216,9 @@ Markdown(f"On {processors} ({scans['machine']['processor']}, a load of {scans['m
 
 # %% tags=["hide-input"]
 one = stream["torch.load, whole"]["peak_mb_in_all"] / 1024
-Markdown(f"Memory is no obstacle: {gib:.1f} GiB for a training at real size, where one `torch.load` of a single scene "
-         f"peaks at {one:.1f} GiB. Reading is none either: the loader is {whole['ratio_of_speed']:.1f} to "
+Markdown(f"Memory is no obstacle: {gib:.1f} GiB for a training at real size with {size['scenes']} scenes open (a whole "
+         f"split takes more: *memory* in the table of costs), where one `torch.load` of a single scene peaks at "
+         f"{one:.1f} GiB. Reading is none either: the loader is {whole['ratio_of_speed']:.1f} to "
          f"{subsets['ratio_of_speed']:.1f} times as fast as loading whole files. What costs is the download, "
          f"{published['gigabytes'].iloc[2]} GB for ScanNet's OpenSeg features.")
 

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # The paper map: from each concept to its code and its chapter
+# # 11 The paper map: from each concept to its code and its chapter
 #
 # **Question.** Where in the code is a given equation of the paper, and which chapter shows what it does?
 #

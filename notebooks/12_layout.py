@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # How this code is laid out
+# # 12 How this code is laid out
 #
 # **Question.** Which room of the package holds what, what may import what, and where does a change belong?
 #

@@ -17,7 +17,7 @@
 # like those of real networks: do they repeat from view to view, how large are they, where do they fall?
 #
 # > 2D models err at occlusions, with the viewpoint and at boundaries, and distillation hands these errors on to the
-# > 3D model. (The paper's reason for its modules; it gives no numbers on them.)
+# > 3D model. (The paper's reason for its modules; numbers on these errors are not available to us.)
 #
 # Every figure compares what a model says of a point in a view with the annotation. An error that other views repeat,
 # or that covers a whole object, cannot be averaged away.
@@ -158,15 +158,17 @@ Markdown(f"The real networks {low:.2f} to {high:.2f}; {', '.join(said)}.")
 # - One real room proves nothing: another room, or another network, would move every end of the range. The intervals
 #   over generated rooms say nothing of that. The networks know fixed classes and not words; one of the real networks
 #   has seen this room.
-# - Superpoints of the generated rooms follow the objects' edges exactly, those of the real room do not. So that a
-#   superpoint mean repairs no more than it could in reality, these columns average over larger superpoints, about as
-#   impure as the real ones (last line of the table). The small edition's rows still use the pure ones.
-# - The re-tuned model is a first step. Longer searches on six and on twenty validation rooms found settings that leave
+# - Superpoints of the small edition's rooms, on which these columns were measured, follow the objects' edges exactly;
+#   those of the real room do not. So that a superpoint mean repairs no more than it could in reality, these columns
+#   average over larger superpoints, about as impure as the real ones (last line of the table). The tables of the small
+#   edition use the pure ones.
+# - *persistent errors* is the simulated model tuned anew, towards this range; no table uses it. Longer searches on six
+#   and on twenty validation rooms found settings that leave
 #   the range in few figures there, and cost as much as before on the other validation rooms: rooms differ by more than
 #   the range is wide. None was adopted (`benchmarks/simulated_models.py`). Too many mistakes are about large objects,
 #   too few at boundaries, and too few objects are right in every view.
 # - ENet's column is of an earlier measurement, noted to two decimals; `benchmarks/anatomy.py` makes the others. The
 #   range is spanned by ENet, MOSAIC and the mean of both ADE networks; DeepLab150 alone errs far more.
-# - The small edition's rows still use the first simulated models, those of the large edition trained
-#   ones (and simulated ones with one fault at a time, chapter 07). The columns are here so that each number can be read
+# - The tables of the small edition use *OpenSeg-like* and *LSeg-like*, those of the large edition trained models (and
+#   simulated ones with one fault at a time, chapter 07). The columns are here so that each number can be read
 #   with its 2D model's errors in mind.

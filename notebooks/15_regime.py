@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 15 A world in the paper's regime
+# # 15 Is a generated world in the paper's regime?
 #
 # **Question.** Can a generated world test the paper at all? The modules repair errors of the 2D model. Where the
 # student is limited by something else, by few rooms or by frozen features that know little, they cannot show what
@@ -96,11 +96,11 @@ under(table.style.hide(axis="index").format(numbers, precision=3, na_rep=""), ma
 
 # %% [markdown]
 # ## Who makes the masks?
-# The paper takes Mask3D's masks, which ScanNet's annotation taught. Here masks come from geometry, from a small network
-# that proposes them (`masks-mini`, taught by instances of generated training rooms without class names, on frozen
-# features), from both, or, as an oracle, from the annotation itself. ScanNet's rules without classes: every annotated
-# object is asked for, walls and floors too, which the benchmark leaves out; AP is of all scenes together. Your own, of
-# Mask3D or a benchmark's submission, are measured by `benchmarks/masks.py files`.
+# The paper takes masks of Mask3D or the like; Mask3D learned from ScanNet's annotation. Here masks come from geometry,
+# from a small network that proposes them (`masks-mini`, taught by instances of generated training rooms without class
+# names, on frozen features), from both, or, as an oracle, from the annotation itself. ScanNet's rules without classes:
+# every annotated object is asked for, walls and floors too, which the benchmark leaves out; AP is of all scenes
+# together. Your own, of Mask3D or a benchmark's submission, are measured by `benchmarks/masks.py files`.
 #
 # Beside them stands what works-best scores that learned with the masks of that maker, as far as it was run: over every
 # validation or test room of the large edition, and on the real scenes, where it learned in the first (chapter 14).

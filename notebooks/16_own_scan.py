@@ -48,7 +48,7 @@ from geoguide.report.sources import under
 figures.use_offline_renderer()
 
 # %% [markdown]
-# ## Four lines
+# ## From images to labels
 # Of the images one in five is not learned from. Losses are weighed by gradient, so that no factor depends on the
 # frozen features; on a real room that took the doors, which chapter 14 explains.
 

@@ -92,7 +92,7 @@ CLAIMS = (
         "Inference costs the same as a plain backbone with adapter: the modules are for training alone.",
         "A model trained with the modules has more to load, or takes longer.",
         "one pass over the points alone, no ensemble with 2D features (protocol.mode)",
-        "02_modules",
+        "08_claims",
         "no two rows differ in it: the saved model is the adapter alone, whatever trained it; time, memory, bytes and "
         "the exported graph are compared in chapter 08",
         "holds by construction",

@@ -72,7 +72,7 @@ def shared_names(here: str, there: str) -> list[str]:
 
 
 def claim_lines(found: Sequence[Record], edition: Edition = "small") -> pd.DataFrame:
-    """Every line that claim C10 compares (see `claims.claim_tests`).
+    """Every line that claim C10 compares (see `claim_tests.claim_tests`).
 
     Args:
         found: Records of `profiles.cross_domain`, and of networks trained and tested in one place, as far as they were

@@ -178,7 +178,7 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(lines: pd.DataFrame, row: Row, references: Sequence[Row]) -> pd.DataFrame:
-    """Differences of a row to others, without verdicts: these are the claims ledger's alone (`ledger.story`).
+    """Differences of a row to others, without verdicts: these are the claims ledger's alone (`ledger_page.story`).
 
     Args:
         lines: See `records.frame`.
