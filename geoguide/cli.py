@@ -424,8 +424,11 @@ class Replicate(Place):
         "search",
         "ladder",
     ] = "all"
-    """all: the small edition's tables. regime and large: those of the large editions. search: options and
-    schedules, judged by validation rooms of the large edition. ladder: frozen features from weak to strong."""
+    """all: the small edition's tables. quick: one seed of the ablation, which `make book` verifies. full: every seed,
+    and chapter 01. main: the main table on --dataset. regime and large: the tables of the large editions. studies,
+    protocols, longer, search, dose-response, fixed-weight, usd-parts, quality: of chapter 07. entire-networks,
+    whole-rooms, ladder: of 01. worlds: of 03. occlusion, systems, systems-elsewhere: of 04. cross-domain: of 06.
+    ceilings: what limits the student. Chapter 09 has the hours of each."""
     backbone: str | None = None
     """Frozen 3D features of --profile main; default the packaged sonata-mini on mini data, sonata on real data."""
     steps: Steps = None

@@ -23,7 +23,8 @@
 # Run this chapter for another benchmark, or for your own copy of a real one, from the top of the repository:
 #
 #     papermill notebooks/04_main_table.ipynb out.ipynb -p dataset nuscenes
-#     papermill notebooks/04_main_table.ipynb out.ipynb -p dataset scannet -p data /data/scannet -p features openseg
+#     papermill notebooks/04_main_table.ipynb out.ipynb -p dataset scannet -p data DATA \
+#         -p features scannet_multiview_openseg
 
 # %% tags=["parameters"]
 dataset = "scannet"  # scannet, matterport3d or nuscenes

@@ -1,7 +1,7 @@
 """The scenes of any benchmark, official layout or OpenScene's, real or generated: listed, counted, generated.
 
 Splits: Matterport3D and the generated data have their own train, val and test. Where a benchmark withholds the labels
-of its test scenes (ScanNet, nuScenes), "test" is the official val split, as in the paper's tables, and "val", which
+of its test scenes (ScanNet, nuScenes), "test" is the official val split, as OpenScene scores it, and "val", which
 training watches, is every `HELD_OUT`-th room of the official train split, left out of "train".
 """
 

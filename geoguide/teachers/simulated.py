@@ -43,7 +43,7 @@ LARGE_AREA = 1.5  # m^2: an object of this size suffers half of the partial-view
 
 @dataclass(frozen=True)
 class SimulatedTeacherConfig:
-    """Severities lie in [0, 1], 0 turns a fault off. None is from the paper; 2D fusion scores about 50."""
+    """Severities lie in [0, 1], 0 turns a fault off. None is from the paper; 2D fusion scores 40 to 50."""
 
     confusion: float = 0.25  # chance that an object is taken for an alike class in a view
     bleeding: float = 0.7  # how far features spread over boundaries and into occlusion shadows
