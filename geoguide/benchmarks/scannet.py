@@ -45,7 +45,8 @@ ABOUT = (
     "of the poses), fused to a mesh, and annotated from the true surfaces. In the layout of ScanNet v2."
 )
 LIMITS = (
-    "Rooms are drawn by recipes of a few types, from furniture of shape programs; there are no people and no outdoors."
+    "Rooms are drawn by recipes of a few types, from furniture of shape programs; there are no people and no outdoors. "
+    "In the small edition annotated objects are whole superpoints of ScanNet's rule, which are therefore pure."
 )
 _SCENE = "scans/scene*_*/"
 FILES = (
