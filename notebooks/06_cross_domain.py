@@ -114,7 +114,7 @@ under(figures.interval_lines(shares, **told, joined=False), found)
 # %% [markdown]
 # ## Which classes transfer?
 # IoU per class of *works-best*, by where it was trained, and the floor's one class aside. In houses almost every class
-# has a namesake among the rooms' classes, on streets almost none.
+# has a namesake among the rooms' classes, on streets none.
 
 # %% tags=["hide-input"]
 charts = {}
@@ -199,6 +199,7 @@ Markdown("\n".join(text))
 #   Matterport3D's are; their scans, rooms and label sets differ. Mini transfer is easier than the paper's.
 # - The mini backbone was pretrained on generated rooms of the same kind, without labels: it is at home in rooms, near
 #   home in houses, and a stranger on streets. The paper's claim is about the whole method with Sonata.
-# - The 2D models differ too: in houses and on streets their faults are scaled so that 2D fusion scores alike
-#   everywhere. A network trained there learned from other 2D features than the one from rooms, as it would in reality.
+# - The 2D models differ too: in houses and on streets their faults are less severe, so that 2D fusion is neither
+#   useless nor perfect. A network trained there learned from other 2D features than the one from rooms, as it would in
+#   reality.
 # - Streets are scans of a LiDAR, which knows no colour: every point is grey there, whatever row is scored.

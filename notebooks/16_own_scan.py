@@ -50,7 +50,7 @@ figures.use_offline_renderer()
 # %% [markdown]
 # ## From images to labels
 # Of the images one in five is not learned from. Losses are weighed by gradient, so that no factor depends on the
-# frozen features; on a real room that took the doors, which chapter 14 explains.
+# frozen features; on a real room that took the doors (chapter 14).
 
 # %%
 config = ExperimentConfig()
