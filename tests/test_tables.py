@@ -58,8 +58,15 @@ def test_differences_are_paired_with_the_full_preset(lines: pd.DataFrame) -> Non
 
 def test_paper_and_mini_stand_in_marked_columns(lines: pd.DataFrame) -> None:
     table = tables.ablation_table(lines).set_index("row")
-    assert table.loc["works-best/full", "paper mIoU (ScanNet v2)"] == tables.paper("scannet_openseg")["full"]["miou"]
-    assert table.loc["works-best/without usd", "paper mIoU (ScanNet v2)"] == "not available to us"
+    assert (
+        table.loc["works-best/full", "paper mIoU (ScanNet v2, OpenSeg)"]
+        == tables.paper("scannet_openseg")["full"]["miou"]
+    )
+    assert (
+        table.loc["works-best/full", "paper mAcc (ScanNet v2, OpenSeg)"]
+        == tables.paper("scannet_openseg")["full"]["macc"]
+    )
+    assert table.loc["works-best/without usd", "paper mIoU (ScanNet v2, OpenSeg)"] == "not available to us"
     assert table.loc["works-best/full", "converged (mini)"] == "4 of 5" and table.loc["2D fusion"].iat[-1] == ""
     assert all("mini" in c or "paper" in c or "Δ" in c or c == "seeds" for c in table.columns)
 
@@ -75,7 +82,11 @@ def test_preliminary_rows_stand_by_2d_model_and_only_openseg_beside_the_paper(fo
     assert list(table["row"]) == ["2D fusion", "adapter only", "adapter only"]
     assert list(table["2D model"]) == ["OpenSeg-like", "OpenSeg-like", "LSeg-like"]
     stated = tables.paper("scannet_openseg")["adapter only"]
-    assert list(table["paper mIoU (ScanNet v2)"]) == ["not available to us", stated["miou"], "not available to us"]
+    assert list(table["paper mIoU (ScanNet v2, OpenSeg)"]) == [
+        "not available to us",
+        stated["miou"],
+        "not available to us",
+    ]
     assert table["ours mIoU (mini)"].iat[2] == "60.0 ± 0.0" and table["converged"].iat[1] == "4 of 5"
 
 

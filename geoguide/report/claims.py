@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from geoguide.report.tables import METRICS, paper
+from geoguide.report.tables import METRICS, UNKNOWN, paper
 
 NOT_TESTABLE = "not testable here"
 
@@ -207,6 +207,6 @@ def paper_says(claim: str) -> str:
         claim: C1 to C12.
 
     Returns:
-        In words; 'no numbers' where it states none.
+        In words; `tables.UNKNOWN` where the digest of the paper has none.
     """
-    return _PAPER.get(claim, lambda: "no numbers")()
+    return _PAPER.get(claim, lambda: UNKNOWN)()

@@ -19,6 +19,7 @@ from geoguide.report.rows import ABLATION, ADAPTER, FUSION, STILL, WHOLE, full
 
 UNKNOWN = "not available to us"  # the paper may state it; the digest of it that this book stands on does not
 METRICS = {"mIoU": "miou", "mAcc": "macc"}  # as shown, and as columns are called
+PAPER = "paper {} (ScanNet v2, OpenSeg)"  # a column of its ablation, and of its preliminary experiment
 LIKE_OPENSEG = ("OpenSeg-like", "openseg-mini")  # 2D models in whose place the paper has OpenSeg
 
 
@@ -136,7 +137,7 @@ def mean_iou(found: Sequence[Record]) -> pd.Series:
 
 
 def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
-    """The ablation as shown: the paper's figure (real ScanNet), ours (mini), change to full.
+    """The ablation as shown: the paper's figures (real ScanNet, OpenSeg features), ours (mini), change to full.
 
     Args:
         lines: See `records.frame`; of mini-ScanNet, one 2D model and one protocol.
@@ -147,8 +148,9 @@ def ablation_table(lines: pd.DataFrame) -> pd.DataFrame:
     """
     stated, table = paper("scannet_openseg"), []
     for row, mine in rows_held(lines, ABLATION):
-        told = stated.get(variant(row), {}).get("miou") or UNKNOWN
-        line: dict[str, Any] = {"row": row_label(row), "paper mIoU (ScanNet v2)": told}
+        told = stated.get(variant(row), {})
+        line: dict[str, Any] = {"row": row_label(row)}
+        line |= {PAPER.format(shown): told.get(m) or UNKNOWN for shown, m in METRICS.items()}
         line |= means(mine, "ours {} (mini)")
         line |= {f"Δ {shown} to full": change(lines, row, full(row), metric) for shown, metric in METRICS.items()}
         table.append(line | {"seeds": len(mine), "converged (mini)": converged(mine)})
@@ -171,7 +173,7 @@ def preliminary_table(lines: pd.DataFrame) -> pd.DataFrame:
         # What the paper scores here with LSeg is `UNKNOWN`.
         told = stated.get(variant(row), {}) if row["teacher"] in LIKE_OPENSEG else {}
         line: dict[str, Any] = {"2D model": row["teacher"], "row": variant(row)}
-        line |= {f"paper {shown} (ScanNet v2)": told.get(m) or UNKNOWN for shown, m in METRICS.items()}
+        line |= {PAPER.format(shown): told.get(m) or UNKNOWN for shown, m in METRICS.items()}
         line |= means(mine, "ours {} (mini)")
         table.append(line | {"seeds": len(mine), "converged": converged(mine)})
     return pd.DataFrame(table)
