@@ -7,12 +7,13 @@ normals, and says what it decided in `Scene.as_read`.
 import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from geoguide.datasets.formats.files import need_file
+from geoguide.datasets.formats.las_records import las_metres
 from geoguide.datasets.formats.ply import (
     checked_faces,
     exact_points,
@@ -20,10 +21,10 @@ from geoguide.datasets.formats.ply import (
     read_ply_records,
     respelled_columns,
 )
-from geoguide.datasets.formats.surveys import SHOWN_AS_GREY, grey_of, read_e57, read_las
+from geoguide.datasets.formats.surveys import LAS, SHOWN_AS_GREY, grey_of, read_e57, read_las
 from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.normals import filled_normals, mesh_normals, sided_normals
-from geoguide.datasets.units import METRES, check_unit, in_metres, unit_as_read
+from geoguide.datasets.units import METRES, check_unit, in_metres, stated_as_read, unit_as_read, unit_of
 from geoguide.datasets.upright import check_up, turned, up_as_read
 from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line, pass_on_shortage
 from geoguide.ops.arrays import host
@@ -68,6 +69,7 @@ class Cloud:
         faces: int64 [F, 3], or None.
         labels: Class ids [P], or None.
         signed: Whether the format has colours in -1..1 by convention.
+        unit: Of the points, where the file says one; a key of `METRES`.
         said: What was decided before, one sentence each.
     """
 
@@ -77,6 +79,7 @@ class Cloud:
     faces: np.ndarray | None = None
     labels: np.ndarray | None = None
     signed: bool = False
+    unit: str | None = None
     said: tuple[str, ...] = ()
 
 
@@ -100,7 +103,8 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
         path: The file.
         columns: Values in a row of a bin file: 3 (x y z), 4 (x y z intensity), 5 (nuScenes: x y z intensity ring) or 6
             (x y z r g b, 0..255). None: 5 or 6, when exactly one of them fits the values.
-        unit: Of the coordinates: m, cm, mm, km, ft or in. None takes metres, if the cloud's size allows it.
+        unit: Of the coordinates: m, cm, mm, km, ft or in. None takes what the file itself says (`stated_unit`), else
+            metres, if the cloud's size allows it.
         up: Which direction of the file points up: x, y, z, -x, -y or -z.
 
     Returns:
@@ -133,6 +137,8 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
             ".e57": _read_survey,
         }
         cloud = readers.get(suffix, _read_pth)(path)
+    if unit is None:
+        cloud = replace(cloud, unit=stated_unit(path))
     try:
         scene = cloud_scene(path.name[: -len(path.suffix)], cloud, unit, up)
     except InputError as error:
@@ -143,13 +149,35 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     return scene
 
 
+def stated_unit(path: Path) -> str | None:
+    """Tell the unit of a file of points where the file itself says another than metres.
+
+    Args:
+        path: A file that `load_points` reads.
+
+    Returns:
+        A key of `METRES` that the coordinate system of a LAS or LAZ file names; None for metres, where nothing is
+        said, and of all other files.
+
+    Raises:
+        DataError: x and y are in another unit than z.
+    """
+    if path.suffix.lower() not in LAS:
+        return None
+    across, upwards = map(unit_of, las_metres(path))
+    if across and upwards and across != upwards:
+        differ = f"by its coordinate system x and y are in {across}, z in {upwards}"
+        raise DataError(f"{path}: {differ}: bring them to one unit, or say with --unit which one all of them are in")
+    return None if across == "m" else across
+
+
 def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z") -> Scene:
     """Make a scene of arrays: metres near the origin, z up, colours in [0, 1], unit normals where there are any.
 
     Args:
         name: The scene's name.
         cloud: The arrays.
-        unit: As in `load_points`.
+        unit: Of the points; None takes the cloud's own, else metres, if its size allows it.
         up: As in `load_points`.
 
     Returns:
@@ -161,7 +189,8 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z")
             known scale.
     """
     count, faces = len(cloud.points), cloud.faces
-    points, said = _placed(cloud.points if up == "z" else turned(cloud.points, up), unit, up)
+    stated = cloud.unit if unit is None else None
+    points, said = _placed(cloud.points if up == "z" else turned(cloud.points, up), unit, up, stated)
     said += () if up == "z" else (f"{up} is up: turned so that it is z",)
     said += up_as_read(points, up)
     colors, normals = grey_colors(count), None
@@ -187,17 +216,18 @@ def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z")
     return Scene(name, points, colors, normals, faces, labels, as_read=said, file_points=file_points)
 
 
-def _placed(points: np.ndarray, unit: str | None, up: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Points [P, 3] as float32 metres near the origin, and what was done to them."""
+def _placed(points: np.ndarray, unit: str | None, up: str, stated: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Points [P, 3] as float32 metres near the origin, and what was done to them; `stated`: the file's own unit."""
     check_unit(unit)
     farthest = np.abs(points).max(axis=1)
     if farthest.max() > np.finfo(np.float32).max:
         row = int(farthest.argmax())
         raise InputError(f"points exceed float32, found {farthest[row]:g} in point {row} (counted from 0)")
-    metre, metres = METRES[unit or "m"], in_metres(points, unit)
+    given = unit or stated
+    metre, metres = METRES[given or "m"], in_metres(points, given)
     strays = apart_rows(metres)
     others = np.delete(metres, strays, axis=0) if len(strays) else metres
-    said = unit_as_read(others, unit, up)
+    said = unit_as_read(others, unit, up) if stated is None else stated_as_read(others, stated, up)
     if len(strays):
         said += (_strays_as_read(strays, points, metres),)
         metres = metres.copy()

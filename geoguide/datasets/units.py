@@ -1,5 +1,6 @@
 """The unit of a cloud's coordinates: metres, or what the user says; a cloud that cannot be in metres is refused."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,24 @@ def in_metres(points: np.ndarray, unit: str | None = None) -> np.ndarray:
     return points if unit in (None, "m") else points.astype(np.float64) * METRES[unit]
 
 
+def unit_of(metres: float | None) -> str | None:
+    """Name a unit by its length.
+
+    Args:
+        metres: How many metres it is; a foot may be that of the US survey, which is longer by two millionths.
+
+    Returns:
+        A key of `METRES`; None for None and for any other length.
+
+    Example:
+        >>> unit_of(1200 / 3937), unit_of(0.9144)
+        ('ft', None)
+    """
+    return next(
+        (unit for unit, own in METRES.items() if metres is not None and math.isclose(own, metres, rel_tol=1e-5)), None
+    )
+
+
 def unit_as_read(points: np.ndarray, unit: str | None = None, up: str = "z") -> tuple[str, ...]:
     """Say in which unit a cloud was, or what makes metres doubtful where nobody said so.
 
@@ -77,6 +96,28 @@ def unit_as_read(points: np.ndarray, unit: str | None = None, up: str = "z") -> 
     if unit is None:
         return _check_metres(points, up)
     return () if unit == "m" else (f"coordinates are in {unit}: multiplied by {METRES[unit]:g}",)
+
+
+def stated_as_read(points: np.ndarray, stated: str, up: str = "z") -> tuple[str, ...]:
+    """As `unit_as_read`, of a unit that the file itself says, which its size must allow too.
+
+    Args:
+        points: [P, 3] metres, P > 0, finite.
+        stated: A key of `METRES`.
+        up: As in `unit_as_read`.
+
+    Returns:
+        Sentences for `Scene.as_read`.
+
+    Raises:
+        InputError: The size does not allow it.
+    """
+    try:
+        doubts = unit_as_read(points, None, up)
+    except InputError as error:
+        reason = str(error).partition("; ")[0]
+        raise InputError(f"its coordinate system is in {stated}, but {reason}; --unit says another") from None
+    return (f"its coordinate system is in {stated}: multiplied by {METRES[stated]:g}", *doubts)
 
 
 def extent_as_read(points: np.ndarray, unit: str | None = None) -> str:

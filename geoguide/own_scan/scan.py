@@ -12,7 +12,7 @@ import numpy as np
 from geoguide.backbones.parts import HALO
 from geoguide.datasets.depth_agreement import depth_agreement
 from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
-from geoguide.datasets.points import load_points
+from geoguide.datasets.points import load_points, stated_unit
 from geoguide.datasets.scannet import is_scannet, load_scan
 from geoguide.datasets.units import extent_as_read
 from geoguide.errors import DataError, InputError
@@ -25,7 +25,12 @@ from geoguide.welding import with_said, with_weld_said
 
 DEPTH_TOLERANCE = 0.05  # share by which a point's depth in an image may differ from the measured one
 _WORD = re.compile(r'\s*(?:"(?P<quoted>[^"]*)"\s*|(?P<plain>[^,]*))(?:(?P<comma>,)|\Z)')
-_OTHER = re.compile("[;|\uff0c\u3001\uff1b]")  # commas that are none: other marks, and those of Chinese and Japanese
+# Commas that are none: other marks, those of Chinese and Japanese, and the line ends of a file that a shell put here.
+_OTHER = re.compile("[;|\uff0c\u3001\uff1b\t\n\r]")
+# Around a whole list: of JSON or Python, or quotes that a shell left there.
+_AROUND = re.compile(
+    r"\s*(?:\[[^\[\]]*\]|\{[^{}]*\}|'.*'|\u2018.*\u2019|[\u201c\u201d\u201e].*[\u201c\u201d]|\xab.*\xbb)\s*", re.DOTALL
+)
 SPREAD = 10_368_889  # the golden angle of all 2^24 colours: its multiples lie apart, and being odd it meets each
 
 
@@ -85,7 +90,10 @@ def parse_labels(text: str) -> tuple[str, ...]:
     names = _words(text)
     if not all(any(not letter.isspace() and letter.isprintable() for letter in name) for name in names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
-    if len(names) == 1 and '"' not in text and (_OTHER.search(text) or os.path.isfile(names[0])):
+    if _AROUND.fullmatch(text):
+        found = f"without {text.strip()[0]} around them, found {text!r:.200}"
+        raise InputError(f"--labels: expected words separated by commas, {found}")
+    if len(names) == 1 and '"' not in text and (_OTHER.search(names[0]) or os.path.isfile(names[0])):
         kind = "a file" if os.path.isfile(names[0]) else "one word"
         found = f"{kind}, {text!r:.200} (in double quotes it is taken as a word)"
         raise InputError(f"--labels: expected words separated by commas, found {found}")
@@ -163,6 +171,7 @@ def open_scan(
         scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, unit=unit or "m", up=up or "auto")
     else:
         scene = load_points(path, columns=columns, unit=unit, up=up or "z")
+        unit = unit or stated_unit(path)
     told = with_weld_said(scene)
     return Scan(with_said(told, extent_as_read(told.points, unit)))
 

@@ -3,12 +3,13 @@
 import contextlib
 import io
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from geoguide.datasets.formats.las_records import las_records
 from geoguide.datasets.formats.surveys import COLUMNS, ROWS, check_las, extra_package, las_reading
 from geoguide.errors import DataError
 
@@ -19,7 +20,6 @@ COLORED = {0: 2, 1: 3, 4: 5, 6: 7, 9: 10}  # the point format that has colours b
 COLORS_SINCE = 2  # the minor version
 INPUT = "input_"  # before the name of a column whose own name is needed
 NOTES = "geoguide"  # whose record holds the words
-PLAIN, EXTENDED = "<2x16sHH32s", "<2x16sHQ32s"  # what precedes the content of a record: user, number, length, words
 PLACE_OF_EXTENDED = 235  # in the header, of version 1.4
 TEXTS = 26, 94  # from where to where a header says by whom, with what and when the file was made
 # Records that are made anew (words, columns, packing), or tell where in their own file something lies: the order of a
@@ -91,7 +91,7 @@ def write_las_like(
     with las_reading(laspy, source):
         check_las(source)
         reader = laspy.open(source, read_evlrs=False)
-        texts, plain, extended = _kept_bytes(source, reader.header)
+        texts, plain, extended = _kept_bytes(source)
     with reader, _written(path) as file:
         header, names = _header_like(laspy, reader.header, columns)
         header.vlrs = [laspy.VLR(*record) for record in plain]
@@ -121,43 +121,19 @@ def write_las_like(
             file.write(struct.pack("<QI", place, len(extended)))
 
 
-def _kept_bytes(source: Path, header: Any) -> tuple[bytes, list[tuple[str, int, bytes, bytes]], list[bytes]]:
+def _kept_bytes(source: Path) -> tuple[bytes, list[tuple[str, int, bytes, bytes]], list[bytes]]:
     """The texts of a file's header, its records (user, number, words, content), and its extended ones as they are.
 
     laspy writes its own records, not those that it read: of some it leaves out what it does not know.
     """
+    plain, extended = (
+        [record for record in records if (record.user, record.number) not in LEFT_OUT]
+        for records in las_records(source)
+    )
     with source.open("rb") as file:
-        content = file.read(header.offset_to_point_data)
-        begin, count = struct.unpack_from("<H4xI", content, 94)
-        plain = [
-            (record.user, record.number, record.words, record.content)
-            for record in _records(io.BytesIO(content), begin, count, PLAIN)
-        ]
-        records = _records(file, header.start_of_first_evlr, header.number_of_evlrs, EXTENDED)
-        return content[slice(*TEXTS)], plain, [record.whole for record in records]
-
-
-class _Record(NamedTuple):
-    """A variable length record: who made it, its number for them, what it is in words, what it holds, and all of it."""
-
-    user: str
-    number: int
-    words: bytes
-    content: bytes
-    whole: bytes
-
-
-def _records(file: BinaryIO, place: int, count: int, form: str) -> Iterator[_Record]:
-    """The records of a file but those of `LEFT_OUT`."""
-    for _ in range(count):
-        file.seek(place)
-        head = file.read(struct.calcsize(form))
-        user, number, length, words = struct.unpack(form, head)
-        user = user.split(b"\0")[0].decode()
-        place += len(head) + length
-        if (user, number) not in LEFT_OUT:
-            content = file.read(length)
-            yield _Record(user, number, words.split(b"\0")[0], content, head + content)
+        texts = file.read(TEXTS[1])[TEXTS[0] :]
+    records = [(record.user, record.number, record.words, record.content) for record in plain]
+    return texts, records, [record.whole for record in extended]
 
 
 def _header_like(laspy: Any, old: Any, columns: dict[str, np.ndarray]) -> tuple[Any, dict[str, str]]:

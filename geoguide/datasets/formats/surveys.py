@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from geoguide.datasets.formats.files import need_file
+from geoguide.datasets.formats.las_records import LONGEST_HEADER
 from geoguide.errors import DataError, InputError, first_line, pass_on_shortage
 from geoguide.ops.colors import unit_colors
 
@@ -24,7 +25,7 @@ BRIGHT = 99  # percentile of the intensities that is shown as white: scanners us
 SHOWN_AS_GREY = "no colours: intensity is shown as grey"
 DARKEST = 1 / 255  # share of the way to white that the brightest colour must reach: else the limits are not its own
 ROWS = 1 << 18  # points that are read or written at a time: no second copy of a file is in memory
-HEADER, LONGEST_HEADER = 227, 375  # bytes of a LAS header: of version 1.0, and of 1.4
+HEADER = 227  # bytes of a LAS header, of version 1.0
 RECORD, EXTENDED_RECORD = 54, 60  # bytes of what precedes the content of a variable length record
 COMPRESSED = 0x80  # of the point format, in LAZ
 NEWEST, FORMATS = 4, 10  # the minor version, and the highest point format

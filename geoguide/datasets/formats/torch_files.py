@@ -63,6 +63,7 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
     cores = ("core", "_core")  # numpy 1 and numpy 2 write different names for the same two functions
     names = [(multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in cores]
     names += [(multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in cores]
+    names += [(_no_bytes, "builtins.bytes")]
     try:
         with torch.serialization.safe_globals([*arrays, *names]), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of what is refused in the same breath: TorchScript
@@ -70,6 +71,11 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
     except (*DAMAGES, pickle.UnpicklingError) as error:
         pass_on_shortage(error, path)
         raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({_reason(error)})") from None
+
+
+def _no_bytes() -> bytes:
+    """What an array without values holds; `bytes` itself would give as many as a file asks for."""
+    return b""
 
 
 def _reason(error: Exception) -> str:
