@@ -205,6 +205,10 @@ def test_of_many_classes_those_that_an_image_shows_suffice(rng, monkeypatch, lea
         ('{\n "0": "wall",\n}\n', "line 1"),
         ('"wall"\n"floor"\n', "line 1"),
         ("# names\nwall\n", "line 1"),
+        ("name,r,g,b\nwall,120,120,120\n", "line 2"),  # the heading would be the first class
+        ("wall;120;120;120\n", "line 1"),
+        ("wall 120 120 120\nfloor 180 120 50\n", "line 1"),
+        ("wall\ntv, 4k tv\nroom 101, 2nd floor\nno. 5,\n", ("wall", "tv", "room 101", "no. 5")),
     ],
 )
 def test_files_of_names(tmp_path, text, names):

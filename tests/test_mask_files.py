@@ -95,6 +95,7 @@ def test_mask_of_another_length_is_named(submission: Path) -> None:
     ("content", "found"),
     [
         ("1\n0.5\n0\n0\n0\n", "'0.5' for vertex 1"),
+        ("3\n-1\n-1\n-1\n-1\n", "'-1' for vertex 1"),
         ("1\n0\nyes\n0\n0\n", "'yes' for vertex 2"),
         (f"{9**30}\n0\n0\n0\n0\n", f"'{9**30}' for vertex 0"),
     ],

@@ -2,7 +2,7 @@
 
 It is the format of ScanNet's instance benchmark (`BenchmarkScripts/3d_evaluation/evaluate_semantic_instance.py`), and
 what Mask3D writes into `eval_output/.../decoder_-1/`: `<scene>.txt` beside `pred_mask/<scene>_<number>.txt`. A mask's
-file holds one integer for each vertex of the scene's mesh, in its order; every integer but 0 is inside the mask.
+file holds one integer for each vertex of the scene's mesh, in its order; every positive integer is inside the mask.
 """
 
 import hashlib
@@ -160,11 +160,14 @@ def _entries(path: Path) -> dict[str, float]:
 def _read_mask(path: Path) -> np.ndarray:
     words = read_text(path, "mask file").split()
     try:
-        return np.array(words, dtype=np.int64) != 0
+        values = np.array(words, dtype=np.int64)
+        vertex = int((values < 0).argmax()) if (values < 0).any() else None  # -1 for "outside" would be inside
     except (ValueError, OverflowError):
-        number, word = next((number, word) for number, word in enumerate(words, start=1) if not _is_integer(word))
-        expected = "mask must hold one integer a line, 0 outside the mask"
-        raise DataError(f"{path}: {expected}, found {word[:40]!r} for vertex {number - 1}") from None
+        vertex = next(vertex for vertex, word in enumerate(words) if not _is_integer(word))
+    if vertex is not None:
+        expected = "mask must hold one integer a line, 0 outside the mask and none below"
+        raise DataError(f"{path}: {expected}, found {words[vertex][:40]!r} for vertex {vertex}")
+    return values != 0
 
 
 def _is_integer(word: str) -> bool:

@@ -29,6 +29,7 @@ FEW = 255  # classes, of which an image of labels is opened whole; of more, thos
 ROUNDING = 0.02  # what probabilities of 8 bits or half precision may sum to beside 1
 INDEX = re.compile(r"\s*(\d+)[,: ]")  # before a name: of a table, or of a mapping
 MARKS = re.compile(r"""\s*(-\s|[\[{"'#])""")  # how lines of JSON and YAML and comments begin
+FURTHER = re.compile(r"[,;]\s*[\d.]+\s*([,;]|$)|(\s\d+){3}\s*$")  # columns of numbers behind a name, as colours are
 OTHER = ("other", "background", "unlabeled", "void", "ignore")  # as published lists name what they do not know
 
 
@@ -265,7 +266,13 @@ def read_names(path: Path) -> tuple[str | None, ...]:
         number, _, name = line.partition("\t") if numbered else (str(row), "", line)
         number = int(number) if number.strip().isdecimal() else -1
         first = first_spelling(name)
-        literal = indexed or "\t" in name or MARKS.match(name) or not (first is None or any(map(str.isalpha, first)))
+        literal = (
+            indexed
+            or "\t" in name
+            or MARKS.match(name)
+            or FURTHER.search(name)
+            or not (first is None or any(map(str.isalpha, first)))
+        )
         if literal or not 0 <= number <= MOST or number in names:
             expected = f"a class name, or a new number, tab and name, numbers up to {MOST}, one a line"
             raise DataError(f"{path}: line {row + 1}: expected {expected}, found {line!r:.80}")
