@@ -174,6 +174,12 @@ def test_arrays_give_what_the_scene_gives(mesh: Path) -> None:
         ('chair, "chair"', "'chair' is named twice"),
         ("chair; table", "separated by commas, found one word"),
         ("椅子、机", "separated by commas, found one word"),
+        ("chair\ntable\n", "separated by commas, found one word"),  # as "$(cat words.txt)" gives it
+        ("chair\ttable", "separated by commas, found one word"),
+        ('["chair", "table"]', r"without \[ around them"),
+        ("'chair,table'", "without ' around them"),  # the quotes that cmd.exe hands over
+        ("“chair”, “table”", "without “ around them"),
+        ("«chaise»", "without « around them"),
         (__file__, "separated by commas, found a file"),
         ("chair, \u200b", "words separated by commas"),
         ("chair, \x00", "words separated by commas"),
@@ -196,6 +202,8 @@ def test_labels_of_any_kind() -> None:
         *("table, round", "wall", "a", '"b" c', '5" pipe', '"d'),
     )
     assert own_scan.parse_labels('"chair; table"') == ("chair; table",)
+    for text in ("(old) chair, TV (flat)", "'80s sofa, kids' chair", "rock 'n' roll, d'eau", "[a] b, c [d]", "chair\n"):
+        assert own_scan.parse_labels(text) == tuple(word.strip() for word in text.split(","))
     assert own_scan.parse_labels("T\udcc3\udcbcr") == ("Tür",)  # as a locale without UTF-8 hands it over
     many = ["x" * 10_000, *map(str, range(5000))]
     assert own_scan.parse_labels(",".join(many)) == tuple(many)
