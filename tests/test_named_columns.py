@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811 (fixtures of another file)
 
+import pickle
 import warnings
 import zipfile
 from pathlib import Path
@@ -201,13 +202,18 @@ def test_fields_of_other_names(room: Sampled, unharmed: Scene, tmp_path: Path) -
 
 def test_a_dictionary_in_a_torch_file(room: Sampled, unharmed: Scene, tmp_path: Path) -> None:
     arrays = {"coord": room.points, "color": room.colors, "segment": np.arange(len(room.points)) % 20 - 1}
-    for value in (arrays, {key: torch.tensor(array) for key, array in arrays.items()}, {**arrays, "normal": None}):
+    others = {"normal": None}, {"instance": np.zeros((0, 3), np.float32)}  # without values numpy writes another pickle
+    tensors = {key: torch.tensor(array) for key, array in arrays.items()}
+    for value in (arrays, tensors, *(arrays | other for other in others)):
         torch.save(value, tmp_path / "a.pth")
         scene = load_points(tmp_path / "a.pth")
         assert same(scene, unharmed) and decided(scene) == ()
         assert scene.labels[:3].tolist() == [255, 0, 1]
     torch.save({"coord": [[0.0, 1.0], [2.0]]}, tmp_path / "a.pth")
     with pytest.raises(DataError, match=r"a.pth: coord must be an array of numbers"):
+        load_points(tmp_path / "a.pth")
+    (tmp_path / "a.pth").write_bytes(pickle.dumps(arrays))
+    with pytest.raises(DataError, match=r"a.pth: .*pickled in another way .*: save it once more"):
         load_points(tmp_path / "a.pth")
 
 

@@ -80,8 +80,16 @@ def _no_bytes() -> bytes:
 
 def _reason(error: Exception) -> str:
     """Why torch did not read a file, in one line, without its advice to read it so that code in it is run."""
-    refused = re.search(r"(Unsupported (?:global|class|operand|type)[^.]*\S+) was not", str(error))
-    return f"it holds more than plain arrays: {refused[1]}" if refused else first_line(error).partition(". ")[0]
+    if "Unsupported operand" in str(error):
+        return "it is pickled in another way than torch.save has by default: save it once more with that"
+    refused = re.search(
+        r"(Unsupported (?:global|class|type)[^.]*\S+) was not|load (unsupported GLOBAL \S+)", str(error)
+    )
+    return (
+        f"it holds more than plain arrays: {refused[1] or refused[2]}"
+        if refused
+        else first_line(error).partition(". ")[0]
+    )
 
 
 def _whole(value: Any) -> Any:
