@@ -339,9 +339,13 @@ class Evaluate(Place):
         from geoguide.pipeline.protocols import PROTOCOLS
 
         model = geoguide.load(self.model, self.weights).to(self.device)
+        if self.text not in (None, model.text.encoder):
+            raise ConfigError(f"--text must be {model.text.encoder}, the text space of {self.model}, found {self.text}")
         mode = self.mode or (PROTOCOLS[self.protocol].mode if self.protocol else "distill")
         asked = self.data == "mini" or self.features != Place.features or mode != "distill"
         place = self if asked else replace(self, features="none")  # points and text are all that is needed
+        if self.data != "mini":
+            place = replace(place, text=model.text.encoder)
         config = place.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
         config.check_space()
         config = config.replace(protocol__mode=mode)

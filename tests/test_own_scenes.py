@@ -15,7 +15,7 @@ import geoguide
 from geoguide import cli
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.datasets.config import DataConfig, Splits
-from geoguide.datasets.formats.fused_features import StreamedFeatures
+from geoguide.datasets.formats.fused_features import StreamedFeatures, write_fused
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments import run
 from geoguide.experiments.facts import Facts
@@ -343,3 +343,8 @@ def test_a_model_is_scored_on_labelled_scenes_without_any_2d_model(short: Experi
     simulated = re.compile(r"2 .*OpenSeg-like is simulated, of mini data")
     assert simulated.match(told("train", *chosen[:2], "--train", name))
     assert simulated.match(told("evaluate", *chosen, "--mode", "fusion"))
+    other = re.compile(r"2 .*--text must be minilm, the text space of mini, found clip-vit-b32")
+    assert other.match(told("evaluate", *chosen, "--text", "clip-vit-b32"))
+    write_fused(root / "wide" / f"{name}_0.pt", np.ones((9, 512), np.float32), np.ones(9, bool))
+    wide = re.compile(r"2 .*data.features: wide has 512 channels, text minilm has 384")
+    assert wide.match(told("evaluate", *chosen, "--features", "wide", "--mode", "fusion"))
