@@ -181,6 +181,7 @@ def test_arrays_give_what_the_scene_gives(mesh: Path) -> None:
         ("“chair”, “table”", "without “ around them"),
         ("«chaise»", "without « around them"),
         (__file__, "separated by commas, found a file"),
+        ("words.txt", "separated by commas, found a file"),  # that is not there
         ("chair, \u200b", "words separated by commas"),
         ("chair, \x00", "words separated by commas"),
         ("\udcff, chair", "UTF-8"),

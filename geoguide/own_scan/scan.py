@@ -31,6 +31,7 @@ _OTHER = re.compile("[;|\uff0c\u3001\uff1b\t\n\r]")
 _AROUND = re.compile(
     r"\s*(?:\[[^\[\]]*\]|\{[^{}]*\}|'.*'|\u2018.*\u2019|[\u201c\u201d\u201e].*[\u201c\u201d]|\xab.*\xbb)\s*", re.DOTALL
 )
+_FILE = re.compile(r"\.(txt|csv|tsv|json|ya?ml)\Z", re.IGNORECASE)  # of words, which are not read from one
 SPREAD = 10_368_889  # the golden angle of all 2^24 colours: its multiples lie apart, and being odd it meets each
 
 
@@ -93,10 +94,11 @@ def parse_labels(text: str) -> tuple[str, ...]:
     if _AROUND.fullmatch(text):
         found = f"without {text.strip()[0]} around them, found {text!r:.200}"
         raise InputError(f"--labels: expected words separated by commas, {found}")
-    if len(names) == 1 and '"' not in text and (_OTHER.search(names[0]) or os.path.isfile(names[0])):
-        kind = "a file" if os.path.isfile(names[0]) else "one word"
-        found = f"{kind}, {text!r:.200} (in double quotes it is taken as a word)"
-        raise InputError(f"--labels: expected words separated by commas, found {found}")
+    if len(names) == 1 and '"' not in text:
+        file = os.path.isfile(names[0]) or _FILE.search(names[0])
+        if file or _OTHER.search(names[0]):
+            found = f"{'a file' if file else 'one word'}, {text!r:.200} (in double quotes it is taken as a word)"
+            raise InputError(f"--labels: expected words separated by commas, found {found}")
     first: dict[str, str] = {}
     for name in names:
         key = spelling(name)
