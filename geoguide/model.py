@@ -429,9 +429,9 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
     """
     if not isinstance(path_or_name, str | Path):
         raise InputError(f"a model is a path or a name, found {path_or_name!r:.80}")
-    path = Path(path_or_name)
-    if not path.suffix:
-        path = WEIGHTS / f"{path_or_name}.safetensors"
+    path, packaged = Path(path_or_name), WEIGHTS / f"{path_or_name}.safetensors"
+    if not path.suffix and (os.path.isfile(packaged) or not os.path.isfile(path)):
+        path = packaged
     if not os.path.isfile(path):  # False also for a name that is too long, unlike the method of Path
         known = sorted(p.stem for p in WEIGHTS.glob("*.safetensors") if _ABOUT in _metadata(p))
         raise DataError(f"{path_or_name}: no such model file; packaged models: {', '.join(known) or 'none'}")
