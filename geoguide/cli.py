@@ -570,7 +570,8 @@ class Segment:
     columns: Annotated[int | None, Within(3, 6)] = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
-    """Of a file's coordinates, or of a recording's poses; default metres, refused where sizes speak against it."""
+    """Of a file's coordinates, or of a recording's poses; default what a las or laz says, else metres; refused where
+    sizes speak against it."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
     """Which direction points up in a file (default z), or in a recording (default: as its cameras were held)."""
     weights: str | None = None
