@@ -37,7 +37,7 @@ GO_ON = "run the same command again to go on"
 Cached = Literal[
     "lifted", "kept", "geometry", "means", "superpoints", "masks", "scene", "frames", "text", "checkpoints"
 ]
-READING = ("unit", "up", "depth_scale")  # options of `data check`
+READING = ("unit", "up", "depth_scale", "max_depth")  # options of whatever reads recordings
 CLEANING = {"kind", "all", "older_than", "dry_run"}  # options of `data clean`
 START_AGAIN = "nothing is half-written; the same command starts again"
 if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
@@ -80,6 +80,8 @@ class Data:
     """Likewise which direction points up; default: as the cameras were held."""
     depth_scale: Annotated[float | None, Within(0.001)] = None
     """Likewise the units of the depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
+    max_depth: Annotated[float | None, Within(0.1)] = None
+    """Likewise the metres beyond which depth is not used; default 5."""
     sens: bool = False
     """Also write the frames of mini-ScanNet as ScanNet's own .sens recordings, for readers that know only those."""
     seed: Seed = 0
@@ -580,6 +582,8 @@ class Segment:
     """Voxel size in metres when an RGB-D folder is reconstructed."""
     depth_scale: Annotated[float | None, Within(0.001)] = None
     """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
+    max_depth: Annotated[float | None, Within(0.1)] = None
+    """Metres beyond which an RGB-D folder's depth is not used; default 5."""
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
     html: Path | None = None
@@ -649,6 +653,8 @@ class View:
     """Voxel size in metres when an RGB-D folder is reconstructed."""
     depth_scale: Annotated[float | None, Within(0.001)] = None
     """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
+    max_depth: Annotated[float | None, Within(0.1)] = None
+    """Metres beyond which an RGB-D folder's depth is not used; default 5."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -711,6 +717,8 @@ class FitScan:
     """Voxel size in metres of the reconstruction."""
     depth_scale: Annotated[float | None, Within(0.001)] = None
     """Units of the depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
+    max_depth: Annotated[float | None, Within(0.1)] = None
+    """Metres beyond which depth is not used; default 5."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -753,7 +761,7 @@ def _opened(asked: Segment | View | FitScan, columns: int | None = None) -> "Sca
 
     if os.path.isfile(asked.scan) or own_scan.is_scannet(asked.scan):
         refuse_unread(asked, {"voxel"}, "folders of depth images that are reconstructed")
-    how = {"unit": asked.unit, "up": asked.up, "depth_scale": asked.depth_scale}
+    how = {name: getattr(asked, name) for name in READING}
     return own_scan.open_scan(asked.scan, columns, asked.voxel, **how)
 
 

@@ -481,5 +481,7 @@ def test_recordings_are_checked_as_they_are_read(recorded: Path, tmp_path: Path,
     in_other_units(copied(recorded, root))
     assert check_folder(root, known_layouts(), {"depth_scale": 5000.0, "up": "z"}) == 0
     assert "geoguide segment <recording> --labels ... --depth-scale 5000.0 --up z (1 " in capsys.readouterr().out
+    assert check_folder(root, known_layouts(), {"depth_scale": 5000.0, "max_depth": 0.5}) == 1
+    assert "100 % of the readings lie beyond 0.5 m" in capsys.readouterr().out
     with pytest.raises(InputError, match="--unit is for RGB-D recordings of one's own, found .*: ScanNet v2"):
         check_folder(scene_folder.parents[1], known_layouts(), {"unit": "mm"})

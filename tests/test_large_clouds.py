@@ -245,8 +245,8 @@ def test_a_scannet_scene_is_its_official_mesh(
     np.testing.assert_array_equal(result.ids, own_scan.segment_scan(mesh, model, tuple(LABELS)).ids)
     lines = own_scan.report_lines(result)
     assert any("images see" in line for line in lines) and not any("{" in line for line in lines)
-    for option in ({"unit": "mm"}, {"depth_scale": 5000.0}):
-        with pytest.raises(InputError, match="--unit|--depth-scale"):
+    for option in ({"unit": "mm"}, {"depth_scale": 5000.0}, {"max_depth": 3.0}):
+        with pytest.raises(InputError, match="--unit|--depth-scale|--max-depth"):
             own_scan.open_scan(Path(folder), **option)
 
 

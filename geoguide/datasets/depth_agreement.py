@@ -275,7 +275,8 @@ def _depth_as_read(readings: np.ndarray, scale: float, where: str, max_depth: fl
     median, beyond = float(np.median(readings)), float((readings > max_depth).mean())
     unit = f"the median depth is {median:.3g} m at {scale:g} units a metre"
     found = f"{unit}, and {100 * beyond:.0f} % of the readings lie beyond {max_depth:g} m"
-    hint = "is that unit right? Give --depth-scale (1000 is mm, 5000 TUM's, 256 KITTI's), and --unit for poses not in m"
+    hint = "is that unit right? Give --depth-scale (1000 is mm, 5000 TUM's, 256 KITTI's), --unit for poses not in m, "
+    hint += "and --max-depth for large places"
     if beyond > UNUSABLE:
         raise DataError(f"{where}: {found}, where they are not used; {hint}")
     return () if median >= USUAL_DEPTH and beyond <= 0.5 else (f"{found}; {hint}",)

@@ -176,7 +176,7 @@ def _check_frames(views: tuple[View, ...], folder: Path, max_depth: float, doubt
     if fill is not None and fill.depth <= max_depth:
         stored = f"{fill.depth:.6g} m, stored as {fill.depth * views[0].depth_scale:.6g}"
         found = f"{100 * fill.share:.0f} % of the depth readings are one and the same, {stored}"
-        hint = "write 0 where there is none, or give load_rgbd a max_depth below it"
+        hint = "write 0 where there is none, or give --max-depth (max_depth) below it"
         where = f"in {fill.frames} of {len(recording.frames)} frames looked at"
         raise DataError(f"{folder}: {found}, {where}: a mark for no reading would become a wall; {hint}")
     said = check_depth(views, str(folder), max_depth, doubt, recording)

@@ -128,6 +128,7 @@ def open_scan(
     unit: str | None = None,
     up: str | None = None,
     depth_scale: float | None = None,
+    max_depth: float | None = None,
 ) -> Scan:
     """Open a scan.
 
@@ -141,21 +142,23 @@ def open_scan(
         unit: Of a file's coordinates, or of an RGB-D folder's poses, as in `load_points`.
         up: Which direction points up there, likewise; None: z, and for an RGB-D folder as in `load_rgbd`.
         depth_scale: Units of an RGB-D folder's depth images per metre; None: as in `load_rgbd`.
+        max_depth: Metres beyond which its depth is not used, likewise.
 
     Returns:
         The scan.
 
     Raises:
         DataError: It is not there, or broken.
-        InputError: `unit` or `up` is unknown, or given for a key frame or a ScanNet scene; `depth_scale` is given for
-            something else than an RGB-D folder, or is not positive.
+        InputError: `unit` or `up` is unknown, or given for a key frame or a ScanNet scene; `depth_scale` or
+            `max_depth` is given for something else than an RGB-D folder, or is not positive.
     """
     if not os.path.exists(path):  # False also for a name that is too long, unlike the method of Path
         raise DataError(f"{path}: no such file or folder")
     key_frame, official = (path / CALIBRATION).is_file(), is_scannet(path)
-    if depth_scale is not None and (key_frame or official or not path.is_dir()):
-        mesh = ", whose official mesh is labelled" if official else ""
-        raise InputError(f"--depth-scale is for folders of depth images, found {path}{mesh}")
+    for option, value in (("--depth-scale", depth_scale), ("--max-depth", max_depth)):
+        if value is not None and (key_frame or official or not path.is_dir()):
+            mesh = ", whose official mesh is labelled" if official else ""
+            raise InputError(f"{option} is for folders of depth images, found {path}{mesh}")
     for option, value in (("--unit", unit), ("--up", up)):
         if value is not None and (key_frame or official):
             kind = "ScanNet scene, which is in metres, z up:" if official else "key frame"
@@ -168,9 +171,10 @@ def open_scan(
     if official:
         scene = load_scan(path)
     elif path.is_dir():
-        from geoguide.datasets.rgbd import load_rgbd  # meshes are made by packages that are slow to import
+        from geoguide.datasets.rgbd import MAX_DEPTH, load_rgbd  # meshes are made by packages that are slow to import
 
-        scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, unit=unit or "m", up=up or "auto")
+        scale = {"depth_scale": depth_scale, "max_depth": MAX_DEPTH if max_depth is None else max_depth}
+        scene = load_rgbd(path, voxel=voxel, unit=unit or "m", up=up or "auto", **scale)
     else:
         scene = load_points(path, columns=columns, unit=unit, up=up or "z")
         unit = unit or stated_unit(path)

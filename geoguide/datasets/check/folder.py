@@ -12,7 +12,7 @@ from typing import Any
 
 from geoguide.datasets.check.openscene import check_openscene, is_openscene
 from geoguide.datasets.check.report import Report
-from geoguide.datasets.check.rgbd import check_recordings, is_recordings
+from geoguide.datasets.check.rgbd import HOW, check_recordings, is_recordings
 from geoguide.datasets.formats.files import need_folder
 from geoguide.errors import DataError, InputError
 
@@ -24,15 +24,18 @@ class Kind:
     Attributes:
         name: Its name, for people.
         matches: Whether a folder has this layout.
-        check: Reads all of the folder and fills a report.
+        check: Reads all of the folder and fills a report; takes `options` by name.
+        options: What a user may say of how this layout is read, as in `geoguide data check`; the others say it
+            themselves.
     """
 
     name: str
     matches: Callable[[Path], bool]
-    check: Callable[[Path, Report], None]
+    check: Callable[..., None]
+    options: tuple[str, ...] = ()
 
 
-RECORDINGS = Kind("RGB-D recordings of one's own", is_recordings, check_recordings)
+RECORDINGS = Kind("RGB-D recordings of one's own", is_recordings, check_recordings, HOW)
 OPENSCENE = Kind("OpenScene's published layout", is_openscene, check_openscene)
 
 
@@ -68,26 +71,25 @@ def check_folder(root: str | Path, known: tuple[Kind, ...], how: Mapping[str, An
     Args:
         root: The folder.
         known: The layouts that it may have.
-        how: How recordings are read, as in `check_recordings`; the other layouts say it themselves.
+        how: What the user says of how layouts are read, by the names of their `options`.
 
     Returns:
         0 when nothing is wrong, else 1: the exit code of the command.
 
     Raises:
         DataError: The folder is missing or no dataset.
-        InputError: It holds no recordings, and `how` is given.
+        InputError: It holds no layout that takes what `how` gives.
     """
     root, wrong = need_folder(root, "dataset folder"), 0
     kinds = identify(root, known)
-    if how and RECORDINGS not in kinds:
-        option = f"--{next(iter(how)).replace('_', '-')}"
-        raise InputError(f"{option} is for {RECORDINGS.name}, found {root}: {', '.join(kind.name for kind in kinds)}")
+    unread = next((name for name in how if not any(name in kind.options for kind in kinds)), None)
+    if unread is not None:
+        takers = ", ".join(kind.name for kind in known if unread in kind.options)
+        found = ", ".join(kind.name for kind in kinds)
+        raise InputError(f"--{unread.replace('_', '-')} is for {takers}, found {root}: {found}")
     for kind in kinds:
         report = Report(f"{root}: {kind.name}")
-        if kind is RECORDINGS:
-            check_recordings(root, report, how)
-        else:
-            kind.check(root, report)
+        kind.check(root, report, **{name: value for name, value in how.items() if name in kind.options})
         report.print()
         wrong += len(report.problems)
     return 1 if wrong else 0

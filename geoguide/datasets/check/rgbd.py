@@ -4,7 +4,6 @@ import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from geoguide.errors import GeoGuideError
 from geoguide.image_files import read_color, read_image
 from geoguide.ops.strays import named_rows
 from geoguide.scene import Scene, View
+
+HOW = ("unit", "up", "depth_scale", "max_depth")  # of `load_rgbd`'s arguments those that a user may give
 
 
 def is_recordings(root: Path) -> bool:
@@ -30,13 +31,13 @@ def is_recordings(root: Path) -> bool:
     return bool(_recordings(root))
 
 
-def check_recordings(root: Path, report: Report, how: Mapping[str, Any] = MappingProxyType({})) -> None:
+def check_recordings(root: Path, report: Report, **how: Any) -> None:
     """Check recordings one by one: each is reconstructed, as `geoguide segment` does it, and every image decoded.
 
     Args:
         root: The folder.
         report: Is filled.
-        how: Of `load_rgbd`'s unit, up and depth_scale those that are given, as `geoguide segment` takes them.
+        **how: Of `HOW` those that are given, as `geoguide segment` takes them.
     """
     folders = _recordings(root)
     tally = check_scenes(report, "RGB-D recordings", folders, functools.partial(_load, report, how), need_labels=False)
@@ -50,7 +51,7 @@ def check_recordings(root: Path, report: Report, how: Mapping[str, Any] = Mappin
 
 def _load(report: Report, how: Mapping[str, Any], folder: Path) -> Scene:
     """A recording; of one that cannot be read the report names every file that is missing or broken, not the first."""
-    from geoguide.datasets.rgbd import load_rgbd  # meshes are made by packages that are slow to import
+    from geoguide.datasets.rgbd import MAX_DEPTH, load_rgbd  # meshes are made by packages that are slow to import
 
     try:
         with warnings.catch_warnings():
@@ -59,7 +60,7 @@ def _load(report: Report, how: Mapping[str, Any], folder: Path) -> Scene:
     except GeoGuideError:
         _name_faults(report, folder)
         raise
-    _name_lone(report, folder, scene.views)
+    _name_lone(report, folder, scene.views, how.get("max_depth", MAX_DEPTH))
     return scene
 
 
@@ -83,18 +84,16 @@ def _name_faults(report: Report, folder: Path) -> None:
             check_alike(frame.color, depth, size, camera)
 
 
-def _name_lone(report: Report, folder: Path, views: Sequence[View]) -> None:
+def _name_lone(report: Report, folder: Path, views: Sequence[View], max_depth: float) -> None:
     """Name cameras that stand so far from all others that no point is seen by both."""
     from scipy.spatial import KDTree
-
-    from geoguide.datasets.rgbd import MAX_DEPTH
 
     posed = [view for view in views if view.has_pose]
     if len(posed) < 2:
         return
     eyes = np.array([view.cam_to_world[:3, 3] for view in posed])  # [K, 3]
     away = KDTree(eyes).query(eyes, k=2)[0][:, 1]  # [K], metres to the nearest other camera
-    rows = np.flatnonzero(away > 2 * MAX_DEPTH)
+    rows = np.flatnonzero(away > 2 * max_depth)
     if len(rows):
         named = named_rows(rows, eyes, lambda row: posed[row].name)
         report.problem(f"{folder}: cameras that share no point with any other, are their poses wrong? {named}")
