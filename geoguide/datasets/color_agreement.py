@@ -50,6 +50,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from geoguide.datasets.depth_agreement import Recording, same_points
+from geoguide.datasets.registration import Registration, registration
 from geoguide.datasets.surface_agreement import readings_at
 from geoguide.ops.arrays import spread
 from geoguide.scene import Scene, View
@@ -137,11 +138,26 @@ def frame_color_doubts(recording: Recording) -> tuple[str, ...]:
     Raises:
         DataError: An image is broken.
     """
+    return frame_colors(recording)[0]
+
+
+def frame_colors(recording: Recording) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Say whether the colour images of a recording are of its frames, and where they lie beside their depth.
+
+    Args:
+        recording: As for `frame_color_doubts`.
+
+    Returns:
+        What that says, and sentences for `Scene.as_read`.
+
+    Raises:
+        DataError: An image is broken.
+    """
     pairs = [(i, j) for i, j in recording.pairs if j - i in NEAR_PAIRS and _has_color(recording, i, j)]
     images: dict[int, np.ndarray] = {}
     seen = [(i, j, *same_points(recording, i, j)) for i, j in pairs]
     if not seen:
-        return ()
+        return (), ()
 
     def image(number: int) -> np.ndarray:
         number = min(max(number, 0), len(recording.views) - 1)
@@ -153,8 +169,20 @@ def frame_color_doubts(recording: Recording) -> tuple[str, ...]:
         return [Look(read(image(i + by))[at[1], at[0]], read(image(j + by))[to[1], to[0]], _cells(at, image(i)))
                 for i, j, at, to in seen]  # fmt: skip
 
+    place = registration({number: recording.frames[number] for pair in pairs for number in pair}, image)
     what = "colour images differ from one another where they show the same points"
-    return _doubt(looks, what, _out_of_step(recording, looks))
+    if place is not None and place.fits:
+        return _reading_doubt(looks, what), ()  # in whatever light
+    beside = _beside_as_read(place, image(pairs[0][0])) if place is not None and place.beside else ()
+    return _doubt(looks, what, _out_of_step(recording, looks)), beside
+
+
+def _beside_as_read(place: Registration, image: np.ndarray) -> tuple[str, ...]:
+    across = f"{abs(place.right)} to the {'right' if place.right > 0 else 'left'}"
+    along = f"{abs(place.down)} {'down' if place.down > 0 else 'up'}"
+    moved = " and ".join(text for text, by in ((across, place.right), (along, place.down)) if by)
+    size = f"{image.shape[1]} x {image.shape[0]}"
+    return (f"edges of the colour images lie beside those of depth, {moved} of {size} pixels: are they registered?",)
 
 
 def _out_of_step(recording: Recording, looks: Callable[[Read, int], list[Look]]) -> tuple[str, ...]:
@@ -180,10 +208,30 @@ def _has_color(recording: Recording, *numbers: int) -> bool:
 def _doubt(looks: Callable[[Read], list[Look]], what: str, out_of_step: tuple[str, ...] = ()) -> tuple[str, ...]:
     """A sentence where the colours of looks, at images read in some way, are not those that they should equal."""
     found = looks(np.asarray)
-    own, shown = _pooled(found)
-    if len(own) < FEWEST:
+    unrelated = _unrelated(found)
+    if not unrelated:
         return ()
-    unrelated = float(np.median(np.abs(own - shown[np.random.default_rng(0).permutation(len(own))])))
+    said = _reading_doubt(looks, what) or out_of_step
+    if said:
+        return said
+    difference = _difference(found)
+    fault = f"{what} by {difference / unrelated:.2f} of what unrelated ones do (usual: 0.3): "
+    fault += "are they mirrored, or of other frames?"
+    return (fault,) if difference > WRONG * unrelated and _unlike(found, _brightness) > UNLIKE else ()
+
+
+def _unrelated(looks: list[Look]) -> float:
+    """The median difference of colours of unrelated points, of 255; 0 where nothing can be told."""
+    own, shown = _pooled(looks)
+    if len(own) < FEWEST:
+        return 0.0
+    return float(np.median(np.abs(own - shown[np.random.default_rng(0).permutation(len(own))])))
+
+
+def _reading_doubt(looks: Callable[[Read], list[Look]], what: str) -> tuple[str, ...]:
+    """A sentence where the colours of looks are those that they should equal if images are read in another way."""
+    found = looks(np.asarray)
+    unrelated = _unrelated(found)
     if not unrelated:
         return ()
     others = {name: looks(read) for name, read in READINGS.items()}
@@ -195,10 +243,7 @@ def _doubt(looks: Callable[[Read], list[Look]], what: str, out_of_step: tuple[st
         if _unlike(others[best], detail) < BETTER * _unlike(found, detail):
             back = f"but by {by[best] / unrelated:.2f} when {best}: are they stored so?"
             return (f"{differ} (usual: 0.3), {back}",)
-    if out_of_step:
-        return out_of_step
-    fault = f"{differ} (usual: 0.3): are they mirrored, or of other frames?"
-    return (fault,) if difference > WRONG * unrelated and _unlike(found, _brightness) > UNLIKE else ()
+    return ()
 
 
 def _difference(looks: list[Look]) -> float:

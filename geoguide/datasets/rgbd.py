@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from geoguide.datasets.color_agreement import frame_color_doubts
+from geoguide.datasets.color_agreement import frame_colors
 from geoguide.datasets.depth_agreement import check_depth, read_recording
 from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import listed, need_file, need_folder
+from geoguide.datasets.frame_steps import step_doubts
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit
 from geoguide.datasets.upright import AXES, up_as_read
@@ -180,10 +181,10 @@ def _check_frames(views: tuple[View, ...], folder: Path, max_depth: float, doubt
         where = f"in {fill.frames} of {len(recording.frames)} frames looked at"
         raise DataError(f"{folder}: {found}, {where}: a mark for no reading would become a wall; {hint}")
     said = check_depth(views, str(folder), max_depth, doubt, recording)
-    doubts = frame_color_doubts(recording)
+    doubts, beside = frame_colors(recording)
     if doubts:
         raise DataError(f"{folder}: {doubts[0]}")
-    return _blank_colors(views) + _repeated_colors(views) + said
+    return _blank_colors(views) + _repeated_colors(views) + said + step_doubts(recording) + beside
 
 
 def _blank_colors(views: tuple[View, ...]) -> tuple[str, ...]:

@@ -173,8 +173,8 @@ def open_scan(
     elif path.is_dir():
         from geoguide.datasets.rgbd import MAX_DEPTH, load_rgbd  # meshes are made by packages that are slow to import
 
-        scale = {"depth_scale": depth_scale, "max_depth": MAX_DEPTH if max_depth is None else max_depth}
-        scene = load_rgbd(path, voxel=voxel, unit=unit or "m", up=up or "auto", **scale)
+        far = MAX_DEPTH if max_depth is None else max_depth
+        scene = load_rgbd(path, voxel=voxel, depth_scale=depth_scale, max_depth=far, unit=unit or "m", up=up or "auto")
     else:
         scene = load_points(path, columns=columns, unit=unit, up=up or "z")
         unit = unit or stated_unit(path)
