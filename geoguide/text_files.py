@@ -25,6 +25,7 @@ MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", cod
 MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)  # fits into 64 bits
 NO_NAME = re.compile(r"[\"'<>\[\]{},;:|?*]")  # in no name of a scene
+QUOTED = re.compile(r'"((?:[^"]|"")*)"')  # a whole cell; a quote within is doubled
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # in no text file; a form feed or a vertical tab may be
 
 
@@ -108,7 +109,9 @@ def read_names(path: str | Path, what: str) -> tuple[str, ...]:
 
 
 def read_table(path: str | Path, what: str, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Read a table whose cells are separated by tabs, without quotes, as ScanNet and Matterport3D publish theirs.
+    """Read a table whose cells are separated by tabs, as ScanNet and Matterport3D publish theirs.
+
+    Quotes around a whole cell, which spreadsheets add, are no part of it; other quotes are, and join no cells.
 
     Args:
         path: The file; its first line names the columns. Lines without any cell that is not blank are left out.
@@ -125,7 +128,7 @@ def read_table(path: str | Path, what: str, needed: Sequence[str]) -> list[tuple
     """
     rows = csv.reader(read_text(path, what).split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
-        cells = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, start=1)]
+        cells = [(number, [_bare(cell.strip()) for cell in row]) for number, row in enumerate(rows, start=1)]
     except csv.Error as error:
         raise DataError(f"{path}: {what} cannot be read as a table ({error})") from None
     (first, columns), *filled = [(number, row) for number, row in cells if any(row)] or [(1, [])]
@@ -140,6 +143,12 @@ def read_table(path: str | Path, what: str, needed: Sequence[str]) -> list[tuple
     if short is not None:
         raise DataError(f"{path}: line {short}: {what}: expected {', '.join(needed)}, the line ends before")
     return [(number, dict(zip(columns, row, strict=False))) for number, row in filled]
+
+
+def _bare(cell: str) -> str:
+    """A cell without quotes around it."""
+    match = QUOTED.fullmatch(cell) if cell.startswith('"') else None
+    return match[1].replace('""', '"').strip() if match else cell
 
 
 def whole_cell(row: dict[str, str], column: str, where: str, blank: int | None = None) -> int:

@@ -93,6 +93,23 @@ def test_faces_in_another_order_than_their_segments(data: Path, house: Path, rng
         load_region(house, 0, mapping=data / "category_mapping.tsv")
 
 
+@pytest.mark.parametrize("base", [13, 16, 20, 40])
+def test_categories_whose_ids_are_modulo_some_number(data: Path, house: Path, base: int):
+    """Walls and floors keep theirs; modulo 40 takes "other things" alone, which are no class."""
+    path = data / "category_mapping.tsv"
+    labels = load_region(house, 0, mapping=path).labels
+    head, *rows = (line.split("\t") for line in path.read_text().splitlines())
+    column = head.index("nyu40id")
+    rows = [[*row[:column], str(int(row[column] or 0) % base), *row[column + 1 :]] for row in rows]
+    path.unlink()  # it may be a link
+    path.write_text("\n".join("\t".join(row) for row in [head, *rows]))
+    if base == 40:
+        assert np.array_equal(load_region(house, 0, mapping=path).labels, labels)
+        return
+    with pytest.raises(DataError, match=r"mapping.tsv: column nyu40id: \d+ of \d+ categories called as a class have"):
+        load_region(house, 0, mapping=path)
+
+
 def test_vertices_of_a_room_in_another_order_than_their_segments(tmp_path: Path, rng: np.random.Generator):
     make_mini_scannet(tmp_path, rooms=(1, 0, 0), config=MiniConfig(1, 0.06, SENSOR), workers=1, progress=False)
     (folder,) = list_scenes(tmp_path, "train")

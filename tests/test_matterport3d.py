@@ -323,8 +323,12 @@ def test_an_image_of_another_size_than_its_intrinsics_say(house: Path, mapping: 
 def test_label_sets_and_mappings(house: Path, mapping: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"'scannet200' is defined by scannet_id, which Matterport3D does not have"):
         load_region(house, 3, mapping=mapping, labels="scannet200")
-    other = tmp_path / "other.tsv"
-    write_table(other, TABLE[::-1])
+    other, sets = tmp_path / "other.tsv", ("matterport21", "matterport40")
+    right = [load_region(house, 3, mapping=mapping, labels=labels).labels for labels in sets]
+    write_table(other, TABLE[::-1])  # by another column than its number, as spreadsheets sort
+    for labels, found in zip(sets, right, strict=True):
+        assert np.array_equal(load_region(house, 3, mapping=other, labels=labels).labels, found)
+    write_table(other, [(*row[:3], {"wall": "door", "door": "wall"}.get(row[3], row[3])) for row in TABLE])
     with pytest.raises(
         DataError, match=r"other.tsv: the first 5 classes of column nyuClass are not those of matterport40"
     ):

@@ -18,6 +18,7 @@ from geoguide.datasets.formats.cameras import read_image_size, resize_intrinsics
 from geoguide.datasets.formats.segments import check_agree
 from geoguide.datasets.scannet import check_named, list_scenes, load_annotation_superpoints, load_scene
 from geoguide.errors import ConfigError, DataError, InputError, ReadAs
+from geoguide.labels import CATEGORY_TABLE
 
 NAME = "scene0011_01"
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [2, 2, 2]], dtype="f4")
@@ -291,7 +292,7 @@ SEGS, AGGREGATION = f"{NAME}_vh_clean_2.0.010000.segs.json", f"{NAME}.aggregatio
         (MESH, lambda path: write_ply(path, POINTS * np.nan), "x, y, z holds NaN or inf in 6 of 6 rows"),
         (MESH, lambda path: write_ply(path, red=np.full(6, 0.2, "f4")), "green, blue must be uint8, found float"),
         (LABELS, truncate, "not a readable ply file, truncated"),
-        (LABELS, lambda path: write_ply(path, label=NYU40.astype("f4")), "integer vertex property 'label' is missing"),
+        (LABELS, lambda path: write_ply(path, label=NYU40.astype("f4")), "'label' must be of integers, found float32"),
         (LABELS, write_ply, "integer vertex property 'label' is missing"),
         (LABELS, lambda path: write_ply(path, POINTS[:5], label=NYU40[:5]), "holds 5 vertices, the mesh has 6"),
         (SEGS, Path.unlink, "json file not found"),
@@ -416,6 +417,103 @@ def test_objects_and_labels_that_are_not_of_one_another():
     check_named(groups, np.full(2000, 2), labels - 1, Path("b.ply"))  # no name that is known: nothing is judged
     with pytest.raises(DataError, match=r"b.ply: label: only 0% of the vertices have the NYU40 id of their object's"):
         check_named(groups, owner, labels - 1, Path("b.ply"))
+
+
+ROOM = {"wall": 1, "floor": 2, "chair": 5, "curtain": 16, "ceiling": 22, "lamp": 35}  # names of objects, NYU40 ids
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """A scan of six objects of 400 vertices, with ScanNet's table (as shipped) beside it."""
+    folder, owner = tmp_path / "scans" / NAME, np.repeat(np.arange(len(ROOM)), 400)
+    folder.mkdir(parents=True)
+    points = np.stack([np.arange(len(owner)) % 20, np.arange(len(owner)) // 20 % 20, owner * 10], 1).astype("f4") / 10
+    write_ply(folder / f"{NAME}_vh_clean_2.ply", points)
+    write_ply(folder / f"{NAME}_vh_clean_2.labels.ply", points, label=np.array([*ROOM.values()], dtype="u2")[owner])
+    (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text(json.dumps({"segIndices": owner.tolist()}))
+    groups = [{"id": n, "objectId": n, "segments": [n], "label": name} for n, name in enumerate(ROOM)]
+    (folder / AGGREGATION).write_text(json.dumps({"segGroups": groups}))
+    shutil.copy(CATEGORY_TABLE, tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ids: ids % 20, "found 2 on objects whose names have 22, 15 on objects whose names have 35: ids of oth"),
+        (lambda ids: ids % 16, "found 6 on objects whose names have 22, 3 on objects whose names have 35: ids of oth"),
+        (lambda ids: np.searchsorted([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39], ids) + 1,
+         "found 14 on objects whose names have 16, 15 on objects whose names have 22, 19 on objects .* 35"),
+        (lambda ids: np.where(ids == 5, 2, np.where(ids == 2, 5, ids)), "found 5 on .* have 2, 2 on objects .* have 5"),
+        (lambda ids: ids, None),
+        (lambda ids: np.where(ids > 20, 0, ids), None),  # unlabelled
+        (lambda ids: np.where(ids > 20, 39, ids), None),  # any other thing
+        (lambda ids: np.where((ids == 22) & (np.arange(len(ids)) % 2 == 0), 1, ids), None),  # half of them agree
+    ],
+)  # fmt: skip
+def test_labels_that_are_ids_of_other_classes(room: Path, change: Callable, message: str | None):
+    """Of a few classes: most vertices, of walls and floors, keep their ids."""
+    path = room / f"{NAME}_vh_clean_2.labels.ply"
+    ply = PlyData.read(path, mmap=False)
+    ply["vertex"]["label"] = change(ply["vertex"]["label"].astype(int))
+    ply.write(path)
+    if message is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert load_scene(room).labels is not None
+    else:
+        with pytest.raises(DataError, match=f"labels.ply: label: expected NYU40 ids, {message}"):
+            load_scene(room)
+
+
+def test_one_class_of_another_id_is_spoken_of(room: Path):
+    path = room / f"{NAME}_vh_clean_2.labels.ply"
+    ply = PlyData.read(path, mmap=False)
+    ply["vertex"]["label"][ply["vertex"]["label"] == 16] = 13
+    ply.write(path)
+    with pytest.warns(UserWarning, match=r"labels.ply: label: expected NYU40 ids, found 13 on .* names have 16$"):
+        assert load_scene(room).labels.max() == 255
+
+
+def _cells(change: Callable[[int, str], str]) -> Callable[[str], str]:
+    """A table with each cell as `change` makes it of its column's number and its text."""
+    return lambda text: "".join(
+        "\t".join(change(column, cell) for column, cell in enumerate(line.split("\t"))) + "\n"
+        for line in text.splitlines()
+    )
+
+
+def _late(text: str) -> str:
+    """The ids of a table one row too late."""
+    head, *rows = (line.split("\t", 1) for line in text.splitlines())
+    moved = [[before[0], row[1]] for before, row in zip([rows[-1], *rows], rows, strict=False)]
+    return "\n".join("\t".join(row) for row in [head, *moved])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_cells(lambda _, cell: f'"{cell}"'), None),
+        (_cells(lambda column, cell: f'"{cell}"' if column == 1 and cell != "raw_category" else cell), None),
+        (_cells(lambda _, cell: cell.replace("nyu40class", 'my "own"')), None),
+        (_late, r"combined.tsv: column id: \d+ of \d+ categories called as a class .*, first 'wall' with"),
+        (_cells(lambda column, cell: str(int(cell) - 1) if column == 0 and cell != "id" else cell), "first 'wall' wi"),
+        (_cells(lambda column, cell: cell.title() if column == 1 and "_" not in cell else cell),
+         r"aggregation.json: label of objects: 6 names are not in scannetv2-labels.combined.tsv, first 'ceiling'"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*read as void")
+def test_tables_of_scannet200_that_were_saved_anew(room: Path, change: Callable[[str], str], message: str | None):
+    """Quoted cells mean what they meant; other ids or names than ScanNet's would make all labels wrong or void."""
+    right = load_scene(room, labels="scannet200").labels
+    assert set(right.tolist()) >= {0, 1, 2}
+    table = room.parents[1] / CATEGORY_TABLE.name
+    table.write_text(change(CATEGORY_TABLE.read_text()))
+    if message is None:
+        assert np.array_equal(load_scene(room, labels="scannet200").labels, right)
+    else:
+        with pytest.raises(DataError, match=message):
+            load_scene(room, labels="scannet200")
 
 
 def test_a_scene_id_of_null_names_no_other_scene(scene_folder: Path):

@@ -94,6 +94,8 @@ def test_tables(tmp_path: Path):
         read_table(path, "table", ("id", "raw"))
     with pytest.raises(DataError, match=r"line 1: table: expected columns nyu40id, with tabs .*, found 'id, raw'"):
         read_table(path, "table", ("nyu40id",))
+    path.write_text('"id"\t"raw"\n"1"\t"24"" screen "\n2\t""\n3\t"a" or "b"\n4\t"\n')
+    assert [row["raw"] for _, row in read_table(path, "table", ("id", "raw"))] == ['24" screen', "", '"a" or "b"', '"']
     path.write_text("")
     assert read_table(path, "table", ("id",)) == []
     path.write_text("id\n" + "x" * 200000)

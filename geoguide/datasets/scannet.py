@@ -41,6 +41,9 @@ DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
 FRAMES = 100  # of a recording, that the colours of a user's scan are checked by
 NYU40 = 40  # the last id of labels.ply; scene0270_00, scene0270_02 and scene0384_00 as published hold 50 or 149
 NAMED_ALIKE = 0.5  # share of vertices that have the id of their object's name: all, in 2 real scans and 63 rooms
+# Ids taken modulo 20, or counted on from a class's position, leave walls and floors as they are: what tells is a class
+# of which hardly a vertex has its own id, but another one that names a thing.
+MANY, HARDLY, UNNAMED = 200, 0.1, (0, 38, 39, 40)  # vertices of a class; share of them; no thing, or any
 LARGEST_ID = 2**31 - 1  # of an object; the images of instances hold 16 bits
 # labels.ply repeats the mesh's vertices: 2 real scans and 3 generated rooms pass. Of a generated room's reversed
 # copy 85 % differ by more than this from one vertex to the next.
@@ -295,8 +298,10 @@ def _load_raw(folder: Path, points: np.ndarray) -> np.ndarray | None:
         return None
     records, _ = read_ply(path)
     raw = vertex_columns(records, ("label",), path)
-    if raw is None or raw.dtype.kind not in "iu":
+    if raw is None:
         raise DataError(f"{path}: integer vertex property 'label' is missing")
+    if raw.dtype.kind not in "iu":
+        raise DataError(f"{path}: vertex property 'label' must be of integers, found {raw.dtype}")
     if len(raw) != len(points):
         raise DataError(f"{path}: holds {len(raw)} vertices, the mesh has {len(points)}")
     _check_order(vertex_columns(records, ("x", "y", "z"), path), points, path)
@@ -325,7 +330,8 @@ def check_named(groups: list[dict], owner: np.ndarray, raw: np.ndarray, path: Pa
         path: The file of labels, for the message.
 
     Raises:
-        DataError: Of at least `JUDGED` vertices in objects of usual names fewer than `NAMED_ALIKE` have their id.
+        DataError: Of at least `JUDGED` vertices in objects of usual names fewer than `NAMED_ALIKE` have their id, or
+            hardly any of two classes or more have theirs. Of one class, which may be meant so, a warning tells.
     """
     table = load_category_table()
     ids = [table.ids.get(name.strip(), 0) if isinstance(name := group.get("label"), str) else 0 for group in groups]
@@ -335,6 +341,29 @@ def check_named(groups: list[dict], owner: np.ndarray, raw: np.ndarray, path: Pa
     if share < NAMED_ALIKE:
         found = f"only {share:.0%} of the vertices have the NYU40 id of their object's name"
         raise DataError(f"{path}: label: {found}: ids of other classes, or counted from another number?")
+    moved = _moved(expected, raw)
+    if moved:
+        found = ", ".join(f"{other} on objects whose names have {one}" for one, other in moved.items())
+        told = f"{path}: label: expected NYU40 ids, found {found}"
+        if len(moved) > 1:
+            raise DataError(f"{told}: ids of other classes, or modulo some number?")
+        warnings.warn(told, stacklevel=3)
+
+
+def _moved(expected: np.ndarray, raw: np.ndarray) -> dict[int, int]:
+    """NYU40 ids that hardly any vertex of their objects has -> the id that most of these have instead.
+
+    Args:
+        expected: NYU40 id of each vertex by its object's name, int64 [P], 0 for none.
+        raw: Label of each vertex as stored, integers [P]. Those that name no thing say nothing.
+    """
+    judged = (expected > 0) & ~np.isin(raw, UNNAMED)
+    moved = {}
+    for one in np.unique(expected[judged]).tolist():
+        found, count = np.unique(raw[judged & (expected == one)], return_counts=True)
+        if count.sum() >= MANY and count[found == one].sum() < HARDLY * count.sum():
+            moved[one] = int(found[np.argmax(count)])
+    return moved
 
 
 def _labels(folder: Path, raw: np.ndarray | None, objects: Objects | None, mapping: LabelSet) -> np.ndarray | None:
@@ -358,14 +387,29 @@ def _labels(folder: Path, raw: np.ndarray | None, objects: Objects | None, mappi
 def _fine_labels(folder: Path, groups: list[dict], owner: np.ndarray, mapping: LabelSet) -> np.ndarray:
     """Class ids int64 [P] of ScanNet200, by the objects' names."""
     need_fields(groups, {"label": str, "segments": list}, _aggregation(folder))
-    table = load_category_table(folder.parents[1] / CATEGORY_TABLE.name)
-    unknown = unknown_names(folder, table)
-    if unknown:
-        where = f"{_aggregation(folder)}: label of objects"
-        warnings.warn(f"{where} is not in the category table and read as void: {', '.join(unknown)}", stacklevel=4)
+    path = folder.parents[1] / CATEGORY_TABLE.name
+    table = load_category_table(path)
+    _check_ids(table, mapping, path)
+    unknown, where = unknown_names(folder, table), f"{_aggregation(folder)}: label of objects"
     # The last is for owner -1.
-    raw = np.array([table.ids.get(group["label"].strip(), 0) for group in groups] + [0], dtype=np.int64)
-    return mapping.from_raw(raw[owner])
+    raw = np.array([table.ids.get(group["label"].strip(), 0) for group in groups] + [0], dtype=np.int64)[owner]  # [P]
+    inside = owner >= 0
+    if unknown and inside.sum() >= JUDGED and np.mean(raw[inside] == 0) > 1 - NAMED_ALIKE:
+        found = f"{len(unknown)} names are not in {path.name}, first {unknown[0]!r}, and most points are of these"
+        raise DataError(f"{where}: {found}: names or table of another dataset, or in other letters?")
+    if unknown:
+        warnings.warn(f"{where} is not in the category table and read as void: {', '.join(unknown)}", stacklevel=4)
+    return mapping.from_raw(raw)
+
+
+def _check_ids(table: CategoryTable, mapping: LabelSet, path: Path) -> None:
+    """Refuse a table by which most classes of ScanNet200 have another id than theirs."""
+    named = [(name, raw) for name, raw in zip(mapping.names, mapping.raw_ids, strict=True) if name in table.ids]
+    wrong = [name for name, raw in named if table.ids[name] != raw]
+    if 2 * len(wrong) > len(named):
+        found = f"{len(wrong)} of {len(named)} categories called as a class have another id than that class"
+        hint = "are rows or cells moved, or ids counted anew?"
+        raise DataError(f"{path}: column id: {found}, first {wrong[0]!r} with {table.ids[wrong[0]]}: {hint}")
 
 
 def _instances(groups: list[dict], owner: np.ndarray) -> np.ndarray:
