@@ -52,7 +52,7 @@ def points_of(path: Path) -> np.ndarray:
 
 def rewrite(path: Path, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
     """Write a mesh again with changed records of its vertices and faces."""
-    ply = PlyData.read(path)
+    ply = PlyData.read(path, mmap=False)
     vertex, face = change(ply["vertex"].data, ply["face"].data)
     parts = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
     PlyData(parts, byte_order=ply.byte_order, comments=ply.comments, obj_info=ply.obj_info).write(path)
@@ -108,6 +108,20 @@ def test_categories_whose_ids_are_modulo_some_number(data: Path, house: Path, ba
         return
     with pytest.raises(DataError, match=r"mapping.tsv: column nyu40id: \d+ of \d+ categories called as a class have"):
         load_region(house, 0, mapping=path)
+
+
+def test_indices_modulo_some_number(data: Path, house: Path):
+    """Most faces are walls and floors, whose indices are small."""
+    rewrite(mesh(house, 0), lambda vertices, faces: (vertices, _modulo(faces, 20)))
+    with pytest.raises(DataError, match=r"region0.ply: only \d+% of the faces have the class of their object"):
+        load_region(house, 0, mapping=data / "category_mapping.tsv")
+
+
+def _modulo(faces: np.ndarray, base: int) -> np.ndarray:
+    """Faces whose categories are counted modulo a number."""
+    faces = faces.copy()
+    faces["category_id"] %= base
+    return faces
 
 
 def test_vertices_of_a_room_in_another_order_than_their_segments(tmp_path: Path, rng: np.random.Generator):

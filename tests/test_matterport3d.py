@@ -216,6 +216,11 @@ def test_listing(house: Path, tmp_path: Path):
     (tmp_path / "tasks" / "benchmark" / "scenes_train.txt").write_text("nowhere\n")
     with pytest.raises(DataError, match=r"1 of 1 train houses are missing, first nowhere"):
         list_houses(tmp_path, "train")
+    for split in ("train", "test"):
+        (tmp_path / f"scenes_{split}.txt").write_text(f"{house.name}\nelsewhere\n")
+    with pytest.raises(DataError, match=rf"test.txt: .*; {house.name} is in scenes_train.txt too, and 1 more are$"):
+        list_houses(tmp_path, "train")
+    (tmp_path / "scenes_test.txt").unlink()
     (tmp_path / "scenes_train.txt").write_text("")
     with pytest.raises(DataError, match=r"scenes_train.txt: lists no house"):
         list_houses(tmp_path, "train")

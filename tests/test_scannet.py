@@ -237,7 +237,13 @@ def test_list_scenes(scene_folder: Path):
     (root / "scans_test" / "scene0707_00").mkdir(parents=True)
     (root / "scannetv2_test.txt").write_text("scene0707_00\n")
     assert list_scenes(root, "test") == (root / "scans_test" / "scene0707_00",)
-    (root / "scannetv2_train.txt").write_text(f"{NAME}\nscene0000_00\n")
+    (root / "scannetv2_train.txt").write_text(f"scene0001_00\n{NAME}\n")
+    message = rf"scannetv2_val.txt: expected scenes .* as they are scored; {NAME} is in scannetv2_train.txt too$"
+    for split in ("train", "val", "test"):
+        with pytest.raises(DataError, match=message):
+            list_scenes(root, split)
+    (root / "scans" / "scene0001_00").mkdir()
+    (root / "scannetv2_train.txt").write_text("scene0001_00\nscene0000_00\n")
     with pytest.raises(DataError, match=r"1 of 2 train scenes are missing, first scans/scene0000_00"):
         list_scenes(root, "train")
     (root / "scannetv2_train.txt").write_text("")
@@ -404,6 +410,13 @@ def test_images_of_frames_may_be_png_and_others_are_told(scene_folder: Path):
         path.rename(path.with_suffix(".webp"))
     with pytest.raises(DataError, match=r"color: expected images N.jpg, .*, found 5 other files, first 0.webp"):
         load_scene(scene_folder)
+
+
+def test_a_scan_without_any_object_has_labels(room: Path):
+    (room / AGGREGATION).write_text(json.dumps({"segGroups": []}))
+    scene = load_scene(room)
+    assert set(scene.labels.tolist()) == {0, 1, 4, 13, 255}
+    assert (scene.instances == -1).all()
 
 
 def test_objects_and_labels_that_are_not_of_one_another():

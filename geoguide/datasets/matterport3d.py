@@ -21,10 +21,10 @@ from geoguide.datasets.formats.files import listed, need_file, need_folder, prov
 from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
 from geoguide.datasets.formats.mesh_order import check_coherent_objects, check_small_faces
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles
-from geoguide.datasets.formats.segments import check_agree, read_objects
+from geoguide.datasets.formats.segments import JUDGED, check_agree, read_objects
 from geoguide.datasets.matterport_categories import CategoryMapping, load_category_mapping
 from geoguide.datasets.normals import seen_normals
-from geoguide.datasets.splits import USUAL, load_split
+from geoguide.datasets.splits import USUAL, check_lists_apart, load_split
 from geoguide.datasets.surface_agreement import check_surface, views_inside
 from geoguide.datasets.units import need_metres
 from geoguide.errors import DataError
@@ -36,10 +36,12 @@ from geoguide.welding import finder
 CATEGORY_FIELDS = ("category_id", "face_category")  # in the files, and in the official documentation
 REGIONS, CAMERAS, COLOR = "region_segmentations", "undistorted_camera_parameters", "undistorted_color_images"
 MAPPING = "category_mapping.tsv"
+SCORED = "test"
 _REGION_FILE = re.compile(r"region0*(\d+)\.(?:ply|\w+\.json)", re.IGNORECASE)
 # Share of the faces in objects whose category has the raw name of their object: all of them in generated houses; with a
 # table whose lines are moved by one, or are in another order, 0 to 7 % (those by chance).
 NAMED_ALIKE = 0.5
+SAME_CLASS = 0.9  # share of them of whose object's name the class is theirs; with indices modulo 20, 0.85
 Objects = tuple[np.ndarray, list[str]]  # the object of each face, int64 [F], -1 for none; each object's raw category
 LABEL_IMAGES, INSTANCE_IMAGES = "label_images", "instance_images"  # beside generated houses only
 
@@ -57,10 +59,13 @@ def list_houses(root: str | Path, split: str) -> tuple[Path, ...]:
         The houses' folders, in the list's order.
 
     Raises:
-        DataError: A listed house is missing, or the list is empty.
+        DataError: A listed house is missing, the list is empty, or a house of the data's own list of `SCORED` is in
+            another one too.
         ConfigError: There is no list of the split.
     """
     root = need_folder(root, "data root")
+    lists = {path: _listed(root, each) for each in USUAL if (path := own_list(root, each))}
+    check_lists_apart(lists, own_list(root, SCORED) or root)
     own, names = own_list(root, split), _listed(root, split)
     if not names:
         raise DataError(f"{own}: lists no house")
@@ -313,6 +318,7 @@ def _face_classes(
             raise DataError(f"{path}: face property {field} holds {outside[0]}, {end}")
         if objects is not None:
             _check_names(objects, index, categories, path)
+            _check_classes(objects, index, categories, table, path)
         return table[index]
     if objects is None:
         raise DataError(f"{path}: no face property {CATEGORY_FIELDS[0]}, and no fsegs.json and semseg.json beside it")
@@ -343,6 +349,21 @@ def _check_names(objects: Objects, index: np.ndarray, categories: CategoryMappin
         found = f"only {alike / judged:.0%} of the faces have the category that"
         found += f" {categories.path.name} calls as their object"
         raise DataError(f"{path}: {found}: was it made with another table?")
+
+
+def _check_classes(
+    objects: Objects, index: np.ndarray, categories: CategoryMapping, table: np.ndarray, path: Path
+) -> None:
+    """Check that the faces' categories [F] are of the classes, by `table`, of their objects' names."""
+    owner, names = objects
+    index_of = dict(zip(categories.raw, categories.index.tolist(), strict=True))
+    known = np.array([name.strip() in index_of for name in names] + [False])  # [n]; the last for owner -1
+    named = np.array([table[index_of.get(name.strip(), 0)] for name in names] + [VOID])
+    judged = known[owner] & (index > 0)
+    share = float(np.mean(named[owner[judged]] == table[index[judged]])) if judged.sum() >= JUDGED else 1.0
+    if share < SAME_CLASS:
+        found = f"only {share:.0%} of the faces have the class of their object's name by {categories.path.name}"
+        raise DataError(f"{path}: {found}: indices of another table, or modulo some number?")
 
 
 def _load_views(

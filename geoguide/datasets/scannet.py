@@ -26,7 +26,7 @@ from geoguide.datasets.formats.segments import JUDGED, check_agree, need_fields,
 from geoguide.datasets.formats.sens import SensFile, SensView
 from geoguide.datasets.normals import seen_normals
 from geoguide.datasets.points import load_points
-from geoguide.datasets.splits import USUAL, load_split
+from geoguide.datasets.splits import USUAL, check_lists_apart, load_split
 from geoguide.datasets.surface_agreement import check_surface
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.labels import CATEGORY_TABLE, CategoryTable, LabelSet, load_category_table, load_label_set
@@ -35,6 +35,7 @@ from geoguide.text_files import read_names
 from geoguide.welding import finder
 
 BY_NAME = "or name the scenes, --train, --val and --test"
+SCORED = "val"  # the labels of the test scans are withheld
 SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")  # of extracted frames; the official tools write jpg
 DEPTH_SCALE = 1000.0  # of extracted depth images: millimetres
@@ -64,10 +65,13 @@ def list_scenes(root: str | Path, split: str) -> tuple[Path, ...]:
         The scenes' folders, in the list's order.
 
     Raises:
-        DataError: A listed scene is missing, or the list is empty.
+        DataError: A listed scene is missing, the list is empty, or a scene of the data's own list of `SCORED` is in
+            another one too.
         ConfigError: There is no list of the split.
     """
     root = need_folder(root, "data root")
+    lists = {own_list(root, each): _listed(root, each) for each in USUAL if own_list(root, each).is_file()}
+    check_lists_apart(lists, own_list(root, SCORED))
     folders = find_scenes(root, split)
     missing = [name for name, folder in folders.items() if folder is None]
     if missing:

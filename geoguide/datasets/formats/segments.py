@@ -126,6 +126,8 @@ def check_agree(owner: np.ndarray, labels: np.ndarray, groups: Path, labelled: P
         DataError: Of at least `JUDGED` labelled vertices or faces fewer than `COVERED` are in an object, or of as many
             in objects fewer than `AGREE` have the label that most of their object have.
     """
+    if not (owner >= 0).any():
+        return  # nothing is annotated as an object
     inside, labelled_in = owner >= 0, owner[labels > 0] >= 0  # [N], [n]
     if len(labelled_in) >= JUDGED and labelled_in.mean() < COVERED:
         found = f"only {labelled_in.mean():.0%} of the points that have a label by {labelled.name} belong to an object"

@@ -3,9 +3,10 @@
 `DATASET_SPLIT.txt` holds one name a line; README.md beside it says where each list comes from.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from geoguide.errors import ConfigError
+from geoguide.errors import ConfigError, DataError
 
 FOLDER = Path(__file__).parent
 USUAL = ("train", "val", "test")
@@ -45,3 +46,20 @@ def load_split(dataset: str, split: str) -> tuple[str, ...]:
     if split not in SPLITS[dataset]:
         raise ConfigError(f"split of {dataset} must be one of {', '.join(SPLITS[dataset])}, found {split!r}")
     return tuple((FOLDER / f"{dataset}_{split}.txt").read_text().split())
+
+
+def check_lists_apart(lists: Mapping[Path, tuple[str, ...]], scored: Path) -> None:
+    """Refuse lists of which one, whose scenes are scored, shares a scene with another.
+
+    Args:
+        lists: A dataset's own lists and the names in each.
+        scored: That whose scenes are scored; it may be none of them.
+
+    Raises:
+        DataError: A scene of it is in another list.
+    """
+    for other, names in lists.items():
+        both = [name for name in lists.get(scored, ()) if name in {*names}] if other != scored else []
+        if both:
+            found = f"{both[0]} is in {other.name} too" + f", and {len(both) - 1} more are" * (len(both) > 1)
+            raise DataError(f"{scored}: expected scenes that are in no other list, as they are scored; {found}")
