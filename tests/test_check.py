@@ -485,3 +485,33 @@ def test_recordings_are_checked_as_they_are_read(recorded: Path, tmp_path: Path,
     assert "100 % of the readings lie beyond 0.5 m" in capsys.readouterr().out
     with pytest.raises(InputError, match="--unit is for RGB-D recordings of one's own, found .*: ScanNet v2"):
         check_folder(scene_folder.parents[1], known_layouts(), {"unit": "mm"})
+
+
+FLOOR_OF = {"scannet_3d": 1, "matterport_3d": 1, "matterport_3d_40": 3}  # classes of the points of a floor
+
+
+@pytest.mark.parametrize("layout", FLOOR_OF)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda labels: labels, False),
+        (lambda labels: labels - 1, True),  # counted from 1, and read as from 0
+        (lambda labels: labels + 1, True),
+        (lambda labels: np.where(np.arange(len(labels)) < 7200, 4, labels), False),  # a carpet
+        (lambda labels: np.where(np.arange(len(labels)) % 10, 255, labels), False),  # few are labelled
+        (lambda labels: np.where(labels == 9, 9, 255), False),  # walls alone are
+    ],
+)
+def test_floors_that_are_called_otherwise_are_told(tmp_path: Path, capsys, layout: str, change, said: bool):
+    """Such labels are as even as right ones."""
+    row, column = np.divmod(np.arange(14400), 120)
+    floor = np.stack([row, column, 0 * row], 1) * 0.03
+    wall = np.stack([0 * row, row, column], 1) * 0.03
+    labels = np.repeat([FLOOR_OF[layout], 9], len(row))
+    suffix = "_vh_clean_2.pth" if layout == "scannet_3d" else ".pth"
+    path = tmp_path / layout / "val" / f"scene0000_00{suffix}"
+    path.parent.mkdir(parents=True)
+    points = np.concatenate([floor, wall]).astype(np.float32)
+    torch.save((points, np.zeros_like(points), change(labels).astype(np.int64)), path)
+    code, out = checked(tmp_path, capsys)
+    assert (code, "of the lowest level surfaces 0% of the labelled points are floor" in out) == (int(said), said), out

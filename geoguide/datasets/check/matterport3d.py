@@ -10,10 +10,12 @@ from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.formats.matterport_house import exchanged_with, read_boxes
 from geoguide.datasets.formats.ply import checked_points, read_ply
 from geoguide.datasets.splits import USUAL
+from geoguide.labels import load_label_set
 from geoguide.scene import Scene
 from geoguide.text_files import read_names
 
 NO_SPLIT = "in no split list"
+FLOOR = load_label_set("matterport21").names.index("floor")
 
 
 def is_matterport3d(root: Path) -> bool:
@@ -51,7 +53,9 @@ def check_matterport3d(root: Path, report: Report) -> None:
         if regions:
             read = functools.partial(_load, mapping, split, views)
             # Some regions have no camera inside.
-            tally = check_scenes(report, split, regions, read, need_labels=mapping is not None, need_frames=False)
+            tally = check_scenes(
+                report, split, regions, read, need_labels=mapping is not None, need_frames=False, floor=FLOOR
+            )
             readable += tally.scenes
     for house in houses:
         check_empty(report, house)

@@ -12,6 +12,7 @@ from geoguide.datasets.openscene_folders import LAYOUTS, Layout, scene_name
 from geoguide.datasets.openscene_layout import list_scenes, load_scene
 from geoguide.datasets.splits import USUAL
 from geoguide.errors import GeoGuideError
+from geoguide.labels import load_label_set
 from geoguide.ops.arrays import spread
 
 ROWS = 64  # of a file of features that are read, to see that it can be
@@ -57,6 +58,8 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
     """Check every split of a 3D folder; returns its scene files."""
     paths: list[Path] = []
     readable = frames = 0
+    names = load_label_set(layout.label_set).names
+    floor = names.index("floor") if "floor" in names else None  # streets have none
     for split in USUAL:
         if not (root / layout.name / split).is_dir():
             continue
@@ -64,7 +67,8 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
             scenes = list_scenes(root, layout.name, split)
             paths += scenes
             need_frames = layout.dataset != "matterport3d" and (root / layout.folder_2d).is_dir()
-            tally = check_scenes(report, f"{layout.name} {split}", scenes, load_scene, need_frames=need_frames)
+            title = f"{layout.name} {split}"
+            tally = check_scenes(report, title, scenes, load_scene, need_frames=need_frames, floor=floor)
             readable, frames = readable + tally.scenes, frames + tally.with_frames
     if not paths:
         report.problem(f"{root / layout.name}: no split with scenes, expected {', '.join(USUAL)}")

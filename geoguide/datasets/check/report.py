@@ -12,7 +12,7 @@ from tqdm import tqdm
 from geoguide.datasets.color_agreement import color_doubts
 from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
-from geoguide.datasets.label_agreement import label_doubts
+from geoguide.datasets.label_agreement import floor_counts, floor_doubts, label_doubts
 from geoguide.errors import GeoGuideError, ReadAs, refused_file
 from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
@@ -175,6 +175,7 @@ def check_scenes(
     expected: int | None = None,
     need_labels: bool = True,
     need_frames: bool = True,
+    floor: int | None = None,
 ) -> Tally:
     """Read every scene of a split under a progress bar, decode every frame, and note what is wrong, file by file.
 
@@ -186,15 +187,19 @@ def check_scenes(
         expected: How many scenes there should be, where that is known; by default as many as `paths`.
         need_labels: Whether a scene without labels is a problem; otherwise it is only counted.
         need_frames: Whether a scene without views is a problem; otherwise it is only counted.
+        floor: Class id of "floor" where scenes are rooms, whose labels are asked for it; else None.
 
     Returns:
         The counts.
     """
-    tally = Tally()
+    tally, ground = Tally(), np.zeros(2, dtype=np.int64)
     for path in tqdm(paths, f"check {split}"):
         scene = check_scene(report, path, read, need_labels, need_frames)
         if scene is not None:
             tally.add(scene)
+            ground += floor_counts(scene, floor) if floor is not None else 0
+    for doubt in floor_doubts(*ground.tolist()):
+        report.problem(f"{paths[0].parent}: {doubt}")
     report.scenes += tally.scenes
     report.lines.append(tally.describe(split, len(paths) if expected is None else expected))
     return tally

@@ -5,7 +5,9 @@ from pathlib import Path
 from geoguide.datasets.check.report import Report, check_empty, check_scenes
 from geoguide.datasets.scannet import find_scenes, load_scene, own_list, unknown_names
 from geoguide.datasets.splits import USUAL
-from geoguide.labels import CATEGORY_TABLE, load_category_table
+from geoguide.labels import CATEGORY_TABLE, load_category_table, load_label_set
+
+FLOOR = load_label_set("scannet20").names.index("floor")
 
 
 def is_scannet(root: Path) -> bool:
@@ -43,10 +45,13 @@ def check_scannet(root: Path, report: Report) -> None:
                 report.problem(f"{own_list(root, split)}: {folder.name} is in the list of another split too")
             seen.update(folders)
             labelled = split != "test"  # the benchmark's test scans come without labels
-            tallies.append(check_scenes(report, split, folders, load_scene, expected=len(scenes), need_labels=labelled))
+            read = check_scenes(
+                report, split, folders, load_scene, expected=len(scenes), need_labels=labelled, floor=FLOOR
+            )
+            tallies.append(read)
     others = [root] if _is_scan(root) else sorted({*_folders(root, "scans*/scene*_*")} - seen)
     if others:
-        tallies.append(check_scenes(report, "in no split list", others, load_scene))
+        tallies.append(check_scenes(report, "in no split list", others, load_scene, floor=FLOOR))
     _check_names(report, [*sorted(seen), *others])
     for folder in (*sorted(seen), *others):
         check_empty(report, folder)
