@@ -69,11 +69,8 @@ ODD = 0.5  # share of a single frame; with one wrong pose among 8 to 40 the righ
 # with one pose harmed (inverted, 3 m off, transposed, identity, other axes) in 105, beside 27 that are contradicted.
 DENSE = 0.6
 CELLS = (12, 16)  # places of a frame, down and across
-TOLD, FINE, ROUGH = (
-    8,
-    0.02,
-    0.35,
-)  # points of a place; of the depth, and share of places that are off by more: see above
+TOLD, FINE = 8, 0.02  # points of a place, of fewer nothing is said; of the depth, by which places are off (see above)
+ROUGH = 0.35  # share of places that are off by more, above which it is said
 # Above SMOOTH it is asked whether one of SMALL_FAULTS brings it down to MENDED of what it is; where nothing is wrong
 # none does.
 SMOOTH, MENDED = 0.12, 0.6

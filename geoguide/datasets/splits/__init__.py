@@ -58,8 +58,9 @@ def check_lists_apart(lists: Mapping[Path, tuple[str, ...]], scored: Path) -> No
     Raises:
         DataError: A scene of it is in another list.
     """
-    for other, names in lists.items():
-        both = [name for name in lists.get(scored, ()) if name in {*names}] if other != scored else []
+    for other in [path for path in lists if path != scored]:
+        names = {*lists[other]}
+        both = [name for name in lists.get(scored, ()) if name in names]
         if both:
             found = f"{both[0]} is in {other.name} too" + f", and {len(both) - 1} more are" * (len(both) > 1)
             raise DataError(f"{scored}: expected scenes that are in no other list, as they are scored; {found}")
