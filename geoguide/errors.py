@@ -98,7 +98,10 @@ def first_line(error: BaseException) -> str:
 
 
 # What libraries say of memory that the system refuses, in errors of a general class: torch, C++, the system, pillow.
-NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory", "out of memory error")
+NO_MEMORY = (
+    *("can't allocate memory", "std::bad_alloc", "Cannot allocate memory", "out of memory error"),
+    *("failed to map segment from shared object", "cannot map zero-fill pages"),  # of a library, when it is loaded
+)
 NO_GPU_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")  # what torch's allocator does not ask for
 PACKED = 1032  # bytes in memory for each one of a file, at most: deflate packs no denser
 

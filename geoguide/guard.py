@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from geoguide.errors import GeoGuideError, LostWorkerError, first_line, refused_file, shortage
+from geoguide.errors import ConfigError, GeoGuideError, LostWorkerError, first_line, refused_file, shortage
 from geoguide.paths import reports_root, temporary_root, write_text
 
 DEBUG = "GEOGUIDE_DEBUG"
@@ -117,14 +117,13 @@ def unexpected(error: Exception, argv: Sequence[str]) -> str:
     Returns:
         One line: the error, where its report lies, and how to see the traceback at once.
     """
-    text = report(error, argv)
     name = f"geoguide-{datetime.datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
     where = "no report could be written"
     for root in (reports_root, temporary_root):
         try:
             path = root() / name
-            write_text(path, text)
-        except OSError:  # the line below says so where neither can be written to
+            write_text(path, report(error, argv))
+        except (OSError, MemoryError, ConfigError):  # no place, or no memory: the line below says so
             continue
         where = f"report: {path}"
         break

@@ -3,8 +3,9 @@
 A *clone* is a checkout of this repository that the package runs from: everything lies in its own `data/`, `runs/` and
 `results/`. An installed package keeps all of it in the user's cache folder (`$XDG_CACHE_HOME/geoguide`, by default
 `~/.cache/geoguide`). `$GEOGUIDE_DATA` names another folder for data, caches and runs, `$GEOGUIDE_RESULTS` one for
-results. Nothing is ever written into the working folder unless a caller names a file there. Reports on errors that
-nobody expected lie in `errors/` of the folder of runs; whatever cannot be written is a `WriteError` of one line.
+results, from `~` on too, which no shell replaces in a file of settings. Nothing is ever written into the working folder
+unless a caller names a file there. Reports on errors that nobody expected lie in `errors/` of the folder of runs;
+whatever cannot be written is a `WriteError` of one line.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from geoguide import locks
-from geoguide.errors import WriteError, first_line
+from geoguide.errors import ConfigError, WriteError, first_line
 
 MAKING = ".making-"  # what the names of working folders begin with
 LOCK = ".making-lock"  # the file in each that is locked; it holds the name of the machine
@@ -42,15 +43,33 @@ def clone() -> Path | None:
     return top if (top / "pyproject.toml").is_file() and (top / "notebooks").is_dir() else None
 
 
+def named_folder(variable: str) -> Path | None:
+    """The folder that a variable of the environment names.
+
+    Args:
+        variable: Its name.
+
+    Returns:
+        The folder, counted from the working folder where it is relative; None where the variable is not set, or blank.
+
+    Raises:
+        ConfigError: It begins with the home of a user who has none.
+    """
+    named = os.path.expanduser(os.environ.get(variable, ""))
+    if named.startswith("~"):
+        raise ConfigError(f"${variable}: no home folder is known for {named!r}: name the folder in full")
+    return Path(named) if named.strip() else None
+
+
 def data_root() -> Path:
     """The folder of generated data and caches; it need not exist.
 
     Returns:
         `$GEOGUIDE_DATA`; else `data/` of the clone; else the user's cache folder.
     """
-    named, top = os.environ.get("GEOGUIDE_DATA"), clone()
-    if named:
-        return Path(named)
+    named, top = named_folder("GEOGUIDE_DATA"), clone()
+    if named is not None:
+        return named
     return _user_cache() if top is None else top / "data"
 
 
@@ -86,7 +105,7 @@ def runs_root() -> Path:
         `runs/` of the clone, or, where `$GEOGUIDE_DATA` is set or the package was installed, `runs/` in `data_root()`.
     """
     top = clone()
-    return data_root() / "runs" if top is None or os.environ.get("GEOGUIDE_DATA") else top / "runs"
+    return data_root() / "runs" if top is None or named_folder("GEOGUIDE_DATA") is not None else top / "runs"
 
 
 def checkpoints_root() -> Path:
@@ -115,9 +134,9 @@ def results_root() -> Path:
     Returns:
         `$GEOGUIDE_RESULTS`; else `results/` of the clone (the committed records); else `results/` in `data_root()`.
     """
-    named, top = os.environ.get("GEOGUIDE_RESULTS"), clone()
-    if named:
-        return Path(named)
+    named, top = named_folder("GEOGUIDE_RESULTS"), clone()
+    if named is not None:
+        return named
     return (data_root() if top is None else top) / "results"
 
 
@@ -127,7 +146,7 @@ def records_advice() -> str:
     Returns:
         To make them; of an installed package, which comes without the committed ones, where those are.
     """
-    if clone() is None and not os.environ.get("GEOGUIDE_RESULTS"):
+    if clone() is None and named_folder("GEOGUIDE_RESULTS") is None:
         return "an installed package has no committed records: use a clone, or name a folder in $GEOGUIDE_RESULTS"
     return "run `geoguide replicate`"
 

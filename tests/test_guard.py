@@ -116,6 +116,20 @@ def test_what_the_machine_lacks_is_one_line_without_a_report(home: Path, capsys,
     assert ("too many open files" if what == "open files" else "not enough memory") in said[0]
 
 
+@pytest.mark.parametrize("words", ["failed to map segment from shared object", "cannot map zero-fill pages"])
+def test_a_library_that_cannot_be_loaded_for_want_of_memory_is_said(home: Path, capsys, words: str) -> None:
+    """As torch under the limit that a scheduler sets on addresses (`ulimit -v`)."""
+    assert guarded(fail(ImportError(f"libtorch_cpu.so: {words}")), [], lambda: "try again") == 71
+    said = capsys.readouterr().err
+    assert said == f"geoguide: not enough memory (libtorch_cpu.so: {words}); try again\n" and not home.exists()
+
+
+def test_a_report_for_which_memory_is_short_is_left_out(home: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("geoguide.guard._version", lambda _: fail(MemoryError())())
+    assert guarded(fail(LookupError()), [], str) == 70
+    assert "LookupError (no report could be written" in capsys.readouterr().err
+
+
 def test_the_command_may_open_as_many_files_as_scenes_need(capsys) -> None:
     """Of 1,024, which many systems give, three splits of 85 scenes left none: the training died in the middle."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

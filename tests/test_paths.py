@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from geoguide import paths
-from geoguide.errors import WriteError
+from geoguide.errors import ConfigError, WriteError
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = ("data_root", "cache_root", "runs_root", "checkpoints_root", "results_root")
@@ -51,6 +51,29 @@ def test_variables_name_other_folders(plain: Path, monkeypatch: pytest.MonkeyPat
     assert paths.results_root() == ROOT / "results"
     monkeypatch.setenv("GEOGUIDE_RESULTS", str(plain / "b"))
     assert paths.results_root() == plain / "b"
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [("~/a", "home/a"), ("~", "home"), ("a b#%ü/", "a b#%ü"), ("", None), (" \t", None), ("a~", "a~"), ("./~", "./~")],
+)
+def test_a_variable_may_begin_with_the_home_or_be_blank(
+    named: str, found: str | None, plain: Path, monkeypatch
+) -> None:
+    """Of a file of settings, or a quoted one, no shell has put the home there: a folder called ~ was made."""
+    for variable, root, own in (
+        ("GEOGUIDE_DATA", paths.data_root, "data"),
+        ("GEOGUIDE_RESULTS", paths.results_root, "results"),
+    ):
+        monkeypatch.setenv(variable, named)
+        assert root().absolute() == (ROOT / own if found is None else plain / found)
+    assert paths.runs_root().absolute() == (ROOT / "runs" if found is None else plain / found / "runs")
+
+
+def test_the_home_of_nobody_is_refused(plain: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GEOGUIDE_DATA", "~nobody-is-called-so/a")
+    with pytest.raises(ConfigError, match=r"\$GEOGUIDE_DATA: no home folder is known for '~nobody"):
+        paths.data_root()
 
 
 def test_the_rule_is_the_same_in_another_process_elsewhere(plain: Path) -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ from geoguide.experiments.facts import Facts, Row, agrees
 from geoguide.experiments.scores import Scores, check_scores
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.metrics import ClassSums, ConfusionMatrix
-from geoguide.paths import clone, records_advice, results_root
+from geoguide.paths import clone, named_folder, records_advice, results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.convergence import LONGER, has_converged
 from geoguide.scene import facts_html
@@ -409,7 +408,7 @@ def need_place_for_records() -> None:
     Raises:
         DataError: The package is installed, has no record, and `$GEOGUIDE_RESULTS` names no folder for them.
     """
-    asked = clone() is not None or os.environ.get("GEOGUIDE_RESULTS")
+    asked = clone() is not None or named_folder("GEOGUIDE_RESULTS") is not None
     if not asked and next(results_root().glob("*/*-s*-*.json"), None) is None:
         raise DataError(f"{results_root()}: no records; {records_advice()}")
 
