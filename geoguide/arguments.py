@@ -90,7 +90,11 @@ def check_device(option: str, name: str) -> None:
 
 Seed = Annotated[int, Within(0, 2**32 - 1)]  # numpy takes no less, torch no more than 64 bits of a seed times its steps
 Steps = Annotated[int | None, Within(1)]
-Workers = Annotated[int, Within(1)]
+Workers = Annotated[
+    int | None,
+    Within(1),
+    tyro.conf.arg(help="Processes; default one for each core, or as many as there is memory for."),
+]
 Device = Annotated[str, check_device]
 
 

@@ -85,7 +85,7 @@ class Data:
     sens: bool = False
     """Also write the frames of mini-ScanNet as ScanNet's own .sens recordings, for readers that know only those."""
     seed: Seed = 0
-    workers: Workers = os.cpu_count() or 1
+    workers: Workers = None
     kind: tuple[Cached, ...] = ()
     """What `clean` removes; default lifted kept geometry means: features of points and their means, nearly all of the
     bytes. frames: what 2D models said of images. checkpoints: of trainings, interrupted ones too."""
@@ -123,7 +123,7 @@ class Data:
         world = benchmark_of(data).world
         others = counted - {world.unit} | (set() if world.recordings else {"sens"})
         refuse_unread(self, others, "another --dataset")
-        output_folder(data.folder, "the folder of `data make`")
+        output_folder(data.folder, "$GEOGUIDE_DATA" if self.path is None else "the folder of `data make`")
         counts = getattr(self, world.unit) or world.editions[self.edition]
         made = generate(replace(data, rooms=counts), self.workers)
         if self.sens and world.recordings:
@@ -229,7 +229,7 @@ class Train(Place):
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
-    workers: Workers = os.cpu_count() or 1
+    workers: Workers = None
     devices: Annotated[int, Within(1)] = 1
     """Processes that train together on each machine, one for each GPU where there are any (extra `devices`)."""
     nodes: Annotated[int, Within(1)] = 1
@@ -260,8 +260,8 @@ class Train(Place):
         if self.record:
             refuse_unread(self, {"precision"}, "trainings without --record")
         config = self.experiment()
-        out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
+        out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         ranks = launch(self.devices, self.nodes, self.device)
         if ranks.size == 1:
             pools.prepare_data(config, self.workers, self.device)
@@ -326,14 +326,14 @@ class Evaluate(Place):
     """Default: the protocol's."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
-    workers: Workers = os.cpu_count() or 1
-    """Processes that prepare scenes."""
+    workers: Workers = None
 
     interrupted = START_AGAIN
 
     def run(self) -> None:
         """Print the IoU of every class, and the means."""
         import geoguide
+        from geoguide.experiments.needs import fitting_preparers
         from geoguide.experiments.run import describe
         from geoguide.pipeline.config import ExperimentConfig
         from geoguide.pipeline.evaluate import evaluate
@@ -351,7 +351,8 @@ class Evaluate(Place):
         config = place.place(ExperimentConfig()).replace(backbone=model.backbone, text=model.text)
         config.check_space()
         config = config.replace(protocol__mode=mode)
-        scenes = prepare_split(config, self.split, workers=self.workers, device=self.device)
+        workers = self.workers or fitting_preparers(config, self.device)
+        scenes = prepare_split(config, self.split, workers=workers, device=self.device)
         learned = [scene.name for scene in scenes if scene.fingerprint in model.scenes.values()]
         scored = describe(evaluate(config, model.student(), scenes=scenes), config.data.label_set)
         for name, value in scored["iou"].items():
@@ -372,7 +373,7 @@ class Lift(Place):
     out: Path = Path("features")
     """The folder."""
     splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
-    workers: Workers = 1
+    workers: Annotated[int, Within(1)] = 1
     """Processes, each of which takes one scene after another, and holds a 2D model of its own."""
 
     interrupted = GO_ON
@@ -440,7 +441,7 @@ class Replicate(Place):
     steps: Steps = None
     """Of each training of --profile main; default the experiments' own."""
     force: bool = False
-    workers: Workers = os.cpu_count() or 1
+    workers: Workers = None
     engine: Literal["pool", "snakemake"] = "pool"
     """pool: worker processes of this machine; snakemake: also clusters, see workflow/profiles in the repository."""
     passed: Positional[tuple[str, ...]] = ()
@@ -492,7 +493,7 @@ class Grid:
     plan: Positional[Path]
     key: Positional[str | None] = None
     """Of data the manifest, of scenes their key, of a record the hash of its config."""
-    workers: Workers = 1
+    workers: Annotated[int, Within(1)] = 1
     """Processes of `data` and `scenes`."""
 
     interrupted = GO_ON
@@ -527,7 +528,7 @@ class Verify:
     profile: Literal["quick", "full"] = "quick"
     report: Path | None = None
     """Default: verify-PROFILE.json in the folder of runs (runs/ of a clone)."""
-    workers: Workers = os.cpu_count() or 1
+    workers: Workers = None
     report_only: bool = False
     """Exit 0 whatever the comparison says; the report holds the verdict."""
 
@@ -801,7 +802,7 @@ class Pretrain:
     streets, default <data>/mini-nuscenes-pretrain."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
-    workers: Workers = os.cpu_count() or 1
+    workers: Workers = None
 
     interrupted = GO_ON
 

@@ -36,7 +36,6 @@ confidence = 0.95
 
 # %%
 import json
-import os
 
 import pandas as pd
 from IPython.display import Markdown
@@ -66,7 +65,7 @@ figures.use_offline_renderer()
 train, scored, there_is = real_rooms.several(train), real_rooms.several(scored), real_rooms.present(data, more)
 if data:
     rows = real_rooms.real_rooms(data, models, train=train, more=there_is, scored=scored, seeds=seeds, weights=weights)
-    found = run_all(rows, workers=os.cpu_count() or 1)
+    found = run_all(rows, workers=None)
     left_out = f" Not there, so that no row learns from it: {more}." if more and not there_is else ""
 else:
     found, left_out = [record for record in read_all() if report.is_of_rooms(record)], ""

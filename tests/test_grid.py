@@ -197,6 +197,29 @@ def test_a_row_whose_record_was_named_otherwise_has_it(rows, results: Path, tmp_
 
 
 @pytest.mark.parametrize(
+    ("workers", "passed", "resources"),
+    [
+        (None, (), "mem_mb=3072"),
+        (2, (), None),
+        (None, ("--resources", "mem_mb=9"), "mem_mb=9"),
+        (None, ("--resources=mem_mb=9",), None),
+        (None, ("--cores", "2"), None),
+        (None, ("--executor=slurm",), None),
+    ],
+)
+def test_rows_side_by_side_are_no_more_than_memory_holds(
+    workers, passed, resources, rows, results: Path, tmp_path: Path, monkeypatch
+) -> None:
+    said = tmp_path / "said"
+    monkeypatch.setattr(grid, "_snakemake", lambda: ["sh", "-c", f'printf "%s\\n" "$@" > {said}', "sh"])
+    monkeypatch.setattr(grid, "available_memory", lambda: 3 * 2**30)
+    grid.run_grid(tmp_path / "p.json", rows[:1], workers, passed)
+    words = said.read_text().splitlines()
+    assert words.count("--resources") == (resources is not None)
+    assert resources is None or words[words.index("--resources") + 1] == resources
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [("{", "p.json"), ("[]", "folder is missing"), ('{"folder": "/", "results": 3}', "results is missing or no str")],
 )

@@ -1,6 +1,7 @@
 """Pages whose notebooks run at the same time: each kernel has sockets of its own, which are gone afterwards."""
 
 import json
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,23 @@ def _parallel(monkeypatch: pytest.MonkeyPatch) -> None:
     """The extension, set up as Sphinx does."""
     monkeypatch.setattr(utils, "executenb", utils.executenb)  # put back after the test
     load_script("_ext/parallel_pages.py").setup(SimpleNamespace(parallel=1, connect=lambda *_: 0))
+
+
+@pytest.mark.parametrize(("gib", "pages"), [(64, 8), (6, 4), (1, 1), (None, 8)])
+def test_no_more_pages_at_a_time_than_memory_holds(gib: int | None, pages: int, monkeypatch) -> None:
+    module = load_script("_ext/parallel_pages.py")
+    monkeypatch.setattr(module, "cores", lambda: 4)
+    monkeypatch.setattr(module, "available_memory", lambda: None if gib is None else gib * 2**30)
+    assert module.pages() == pages
+
+
+def test_a_page_finds_what_a_variable_names_from_the_folder_of_the_command(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GEOGUIDE_DATA", "own/data")
+    monkeypatch.delenv("GEOGUIDE_RESULTS", raising=False)
+    monkeypatch.setattr(utils, "executenb", utils.executenb)
+    load_script("_ext/parallel_pages.py").setup(SimpleNamespace(parallel=1, connect=lambda *_: 0))
+    assert os.environ["GEOGUIDE_DATA"] == str(tmp_path / "own" / "data") and "GEOGUIDE_RESULTS" not in os.environ
 
 
 def connection(folder: Path) -> dict:

@@ -105,7 +105,7 @@ def generate(data: DataConfig, workers: int | None = None) -> Path:
 
     Args:
         data: Which dataset and edition, how many scenes and from which seed.
-        workers: Processes; None for one per core.
+        workers: Processes; None for as many as cores and memory allow.
 
     Returns:
         Its folder.

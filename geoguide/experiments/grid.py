@@ -34,6 +34,7 @@ from geoguide.experiments.records import Record, find_all, frame, record_path, s
 from geoguide.experiments.run import data_key, get
 from geoguide.frozen import config_hash, from_dict, to_dict
 from geoguide.ops.devices import take_gpu
+from geoguide.ops.machine import available_memory, cores
 from geoguide.paths import PACKAGE, cache_root, clone, results_root, runs_root, sweep, write_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
@@ -263,7 +264,9 @@ def write_table(held: dict[str, Any]) -> int:
     return len(found)
 
 
-def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, passed: Sequence[str]) -> list[Record]:
+def run_grid(
+    path: Path, configs: Sequence[ExperimentConfig], workers: int | None, passed: Sequence[str]
+) -> list[Record]:
     """Write the plan of some experiments and let Snakemake carry it out.
 
     Snakemake's own lock, which a killed run leaves behind, is not used: of two runs into one folder of records the
@@ -272,7 +275,8 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
     Args:
         path: Where the plan is written; Snakemake keeps its notes beside it.
         configs: The experiments.
-        workers: Cores of this machine that may be used; unread where `passed` says where to run.
+        workers: Cores of this machine that may be used; None for all, with as many rows at a time as there is memory
+            for. Unread where `passed` says where to run.
         passed: Further options of Snakemake. Its jobs call the package by this process' Python, or, where an executor
             of other machines is named, as `geoguide`, unless `--config geoguide=...` says otherwise.
 
@@ -288,7 +292,10 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
     command = [*snakemake, "--snakefile", str(WORKFLOW), "--directory", str(path.parent.absolute())]
     command += ["--nolock", "--rerun-incomplete"]
     if not any(word.split("=")[0] in _WHERE_TO_RUN for word in passed):
-        command += ["--cores", str(workers)]
+        command += ["--cores", str(workers or cores())]
+        available = available_memory()
+        if workers is None and available is not None and not any(_names_resources(word) for word in passed):
+            command += ["--resources", f"mem_mb={available // 2**20}"]
     rest, given = _without_config(passed)
     own = [] if _elsewhere(passed) else [f"geoguide={_as_word(sys.executable)} -m geoguide.cli"]
     # The last of a name holds. Snakemake reads a setting as YAML, where a folder's name may mean anything: so the
@@ -303,6 +310,11 @@ def run_grid(path: Path, configs: Sequence[ExperimentConfig], workers: int, pass
     if code:
         raise DataError(f"snakemake ended with exit code {code}; run the same command again to go on")
     return find_all(configs)
+
+
+def _names_resources(word: str) -> bool:
+    """Whether an option of Snakemake says what this machine has; of several the last alone would hold."""
+    return word.split("=")[0] in ("--resources", "--res")
 
 
 def _end(process: subprocess.Popen) -> None:

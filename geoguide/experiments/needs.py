@@ -5,13 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments.cost import Work, estimate, points_of_a_scene
 from geoguide.frozen import from_dict
+from geoguide.ops.devices import resolve_device
+from geoguide.ops.machine import GIB, cores, fitting
+from geoguide.ops.workers import worker_pool
 from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.text_files import parse_json, read_text
 
+MIB = 2**20
+GENERATED_MB = 1100  # of a process that prepares generated scenes: 840 at the most, with a margin
+GPU_MB = 4000  # what CUDA takes of the host's memory in a process, as `grid.smk` has it
 TIME_MARGIN, MEMORY_MARGIN = 2.0, 1.25  # asked for, by what was measured: other machines are slower, a kill costs most
 
 
@@ -111,6 +119,59 @@ def preparation(config: ExperimentConfig, scenes: int, workers: int) -> dict[str
     minutes = (cost.frozen_hours + cost.prepared_hours) * 60 / workers
     memory = one.memory_gib * 1024 * workers
     return {"runtime": math.ceil(TIME_MARGIN * minutes), "mem_mb": math.ceil(MEMORY_MARGIN * memory)}
+
+
+def fitting_preparers(config: ExperimentConfig, device: str = "auto") -> int:
+    """How many processes may prepare the scenes of an experiment side by side (see `fitting_rows`).
+
+    Args:
+        config: The experiment.
+        device: Where networks run; of a GPU its own memory counts too.
+
+    Returns:
+        At most one for each core. One line on standard error says where there is memory for fewer.
+    """
+    return _fitting(_preparing_mb(config), device)
+
+
+def fitting_rows(configs: Sequence[ExperimentConfig], known: Sequence[Measured]) -> int:
+    """How many processes may prepare and run experiments side by side, by the one that needs most memory.
+
+    Args:
+        configs: The experiments, at least one.
+        known: See `measured`.
+
+    Returns:
+        See `fitting_preparers`.
+    """
+    rows = (resources(config, known).get("mem_mb") or preparation(config, 1, 1)["mem_mb"] for config in configs)
+    return _fitting(max(*rows, *map(_preparing_mb, configs)), "auto")
+
+
+def _preparing_mb(config: ExperimentConfig) -> int:
+    return GENERATED_MB if config.data.generated else preparation(config, 1, 1)["mem_mb"]
+
+
+def _fitting(megabytes: int, device: str) -> int:
+    """How many processes of so many megabytes each may run side by side."""
+    each = MIB * megabytes
+    if device == "cpu" or cores() == 1 or not torch.cuda.is_available():
+        return fitting(each)
+    free = _look(device)
+    about = f"{min(free) / GIB:.1f} GiB are free on a GPU, and each may take {each / GIB:.1f} GiB"
+    return fitting(each + GPU_MB * MIB, room=(len(free) * (min(free) // each), about))
+
+
+def _look(device: str) -> list[int]:
+    """See `_free_on_gpus`; by another process, since who looks takes some of a GPU's memory until it ends."""
+    with worker_pool(1) as pool:
+        return pool.submit(_free_on_gpus, device).result()
+
+
+def _free_on_gpus(device: str) -> list[int]:
+    """The bytes that are free on a GPU, or on each of all where `device` names none."""
+    numbers = range(torch.cuda.device_count()) if device in ("auto", "cuda") else [resolve_device(device).index]
+    return [torch.cuda.mem_get_info(number)[0] for number in numbers]
 
 
 def _alike(config: ExperimentConfig) -> tuple[str, str, str]:

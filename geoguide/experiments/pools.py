@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from geoguide.errors import require
 from geoguide.experiments.at_hand import find_here
+from geoguide.experiments.needs import fitting_preparers, fitting_rows, measured
 from geoguide.experiments.records import Record, find_all, record_path
 from geoguide.experiments.run import data_key, making_row, run
 from geoguide.ops.workers import worker_pool
@@ -16,7 +17,7 @@ from geoguide.pipeline.train import forget
 
 
 def run_all(
-    configs: list[ExperimentConfig], *, folder: Path | None = None, workers: int = 1, force: bool = False
+    configs: list[ExperimentConfig], *, folder: Path | None = None, workers: int | None = 1, force: bool = False
 ) -> list[Record]:
     """Run the experiments that have no record yet, or one of other scenes than those at hand.
 
@@ -29,7 +30,7 @@ def run_all(
     Args:
         configs: The experiments.
         folder: Of the records; None for `paths.results_root()`.
-        workers: How many runs at a time.
+        workers: How many runs at a time; None for as many as cores and memory allow.
         force: Run all of them, and train from the start.
 
     Returns:
@@ -39,7 +40,7 @@ def run_all(
         InputError: `workers` is below 1.
         WriteError: Records or checkpoints cannot be written.
     """
-    require(workers >= 1, f"workers must be at least 1, found {workers}")
+    require(workers is None or workers >= 1, f"workers must be at least 1, found {workers}")
     for place in {record_path(config, folder).parent for config in configs}:
         sweep(place)
     todo = [c for c in configs if force or find_here(c, folder) is None]
@@ -48,7 +49,9 @@ def run_all(
     if force:  # a finished checkpoint would be read, not trained again
         for config in todo:
             forget(config, checkpoints_root())
-    if workers > 1 and todo:
+    if workers is None and todo:
+        workers = fitting_rows(todo, measured())
+    if workers and workers > 1 and todo:
         with worker_pool(workers) as pool:
             different = {data_key(config): config for config in todo}.values()
             prepare_by(pool, [part for config in different for part in _splits(config)])
@@ -70,14 +73,15 @@ def _make(config: ExperimentConfig, folder: Path | None, force: bool, *, wait: b
         return held
 
 
-def prepare_data(config: ExperimentConfig, workers: int, device: str = "auto") -> None:
+def prepare_data(config: ExperimentConfig, workers: int | None, device: str = "auto") -> None:
     """Generate and prepare every split of an experiment, before workers start reading it.
 
     Args:
         config: The experiment.
-        workers: How many processes prepare scenes.
+        workers: How many processes prepare scenes; None for as many as cores and memory allow.
         device: Where the backbone's network runs.
     """
+    workers = workers or fitting_preparers(config, device)
     if workers > 1:
         with worker_pool(workers) as pool:
             prepare_by(pool, _splits(config), device=device)

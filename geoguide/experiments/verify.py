@@ -14,12 +14,12 @@ from geoguide.paths import records_advice, results_root, runs_root, working_fold
 TOLERANCE = 1.0  # mIoU points; other processors round differently and training amplifies it
 
 
-def verify(profile_name: str, *, workers: int = 1, report: Path | None = None) -> dict[str, Any]:
+def verify(profile_name: str, *, workers: int | None = 1, report: Path | None = None) -> dict[str, Any]:
     """Run a profile again and compare mIoU and mAcc with the committed records, row by row.
 
     Args:
         profile_name: One of `profiles.PROFILES`.
-        workers: How many runs at a time.
+        workers: How many runs at a time; None for as many as cores and memory allow.
         report: Where the comparison is written as JSON; None: nowhere.
 
     Returns:

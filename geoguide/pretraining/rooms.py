@@ -29,7 +29,7 @@ def make_rooms(config: PretrainConfig, extra: Path | None = None, *, workers: in
     Args:
         config: How many of each, of which edition, and the seed of the others.
         extra: Folder of the others, by default the edition's of `mini-scannet-pretrain` (see `geoguide.paths`).
-        workers: Number of processes, by default one per core.
+        workers: Number of processes; None for as many as cores and memory allow.
 
     Returns:
         The rooms' folders, those of mini-ScanNet first.

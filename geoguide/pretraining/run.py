@@ -1,7 +1,6 @@
 """The whole of pretraining, from a config to files: rooms, training, weights, and the loss curves beside them."""
 
 import functools
-import os
 from pathlib import Path
 
 from tqdm import tqdm
@@ -10,6 +9,7 @@ from geoguide.experiments.environment import environment
 from geoguide.experiments.records import dumps
 from geoguide.frozen import config_hash, to_dict
 from geoguide.ops.devices import resolve_device
+from geoguide.ops.machine import fitting
 from geoguide.ops.workers import worker_pool
 from geoguide.paths import alone_beside, write_text
 from geoguide.pretraining.config import PretrainConfig
@@ -17,6 +17,7 @@ from geoguide.pretraining.loop import Pretraining, pretrain
 from geoguide.pretraining.rooms import Identity, identity, make_rooms, read_cloud
 from geoguide.pretraining.streets import make_streets, read_sweeps
 from geoguide.pretraining.views import Cloud
+from geoguide.worlds.jobs import SCENE_MEMORY
 
 
 def pretrain_and_save(
@@ -39,7 +40,7 @@ def pretrain_and_save(
         rooms: Folder of the rooms beyond mini-ScanNet's, see `make_rooms`; or of the streets, see `make_streets`.
         until: Step to stop at, see `pretrain`.
         device: "auto" (a GPU where there is one) or the name of a device.
-        workers: Number of processes that make and read rooms, by default one per core.
+        workers: Number of processes that make and read rooms; None for as many as cores and memory allow.
         progress: Whether progress bars are shown.
 
     Returns:
@@ -79,7 +80,7 @@ def read_world(
     make, read = (make_streets, read_sweeps) if streets else (make_rooms, _read_room)
     folders = make(config, folder, workers=workers)
     read = functools.partial(read, described=described)
-    workers = max(1, min(workers or os.cpu_count() or 1, len(folders)))
+    workers = max(1, min(workers or fitting(SCENE_MEMORY, len(folders)), len(folders)))
     told = {"desc": f"read {config.world}", "total": len(folders), "disable": not progress}
     if workers == 1:
         parts = list(tqdm(map(read, folders), **told))

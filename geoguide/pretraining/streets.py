@@ -25,7 +25,7 @@ def make_streets(config: PretrainConfig, folder: Path | None = None, *, workers:
     Args:
         config: How many, and their seed.
         folder: Where, by default `mini-nuscenes-pretrain` in the data folder (see `geoguide.paths`).
-        workers: Number of processes, by default one per core.
+        workers: Number of processes; None for as many as cores and memory allow.
 
     Returns:
         The folder of each street's stamp (`rooms.identity` reads it), in order.

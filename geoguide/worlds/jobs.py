@@ -8,7 +8,6 @@ import abc
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -24,6 +23,7 @@ from geoguide.datasets.formats.files import MINI_STAMP, read_json
 from geoguide.errors import DataError, InputError
 from geoguide.frozen import to_dict
 from geoguide.locks import alone_in
+from geoguide.ops.machine import fitting
 from geoguide.ops.workers import worker_pool
 from geoguide.paths import LOCK, MAKING, replacing, sweep, working_folder, writing
 
@@ -31,6 +31,7 @@ MANIFEST = "manifest.json"
 RECORDING = ".sens"  # files that are added to a finished scene, and are no part of its bytes
 SPLIT_NAMES = ("train", "val", "test")
 MOST = 2000  # largest number of scenes in a split
+SCENE_MEMORY = 768 * 2**20  # bytes: the most that a process takes that makes one, a house of the large edition
 STALE = 3600.0  # seconds after which a half-made scene without a lock is taken for the rest of a run that was killed
 
 
@@ -161,7 +162,7 @@ def run_jobs(jobs: Sequence[Job], workers: int | None, progress: bool, what: str
 
     Args:
         jobs: The scenes of one data set.
-        workers: Number of processes, by default one per core.
+        workers: Number of processes; None for as many as cores and memory allow.
         progress: Whether a progress bar is shown.
         what: What a scene is called in that bar.
 
@@ -376,7 +377,7 @@ def discard(folder: Path) -> None:
 
 def _run(jobs: list[Job], workers: int | None) -> Iterator[Job]:
     """Make the scenes, yielding each one when done."""
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    workers = min(workers or fitting(SCENE_MEMORY, len(jobs)), len(jobs))
     if workers <= 1:
         yield from map(_make, jobs)
         return

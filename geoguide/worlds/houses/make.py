@@ -97,7 +97,7 @@ def make_mini_matterport3d(
         seed: Source of all houses and scans.
         edition: A key of `COUNTS`.
         config: Rooms, panoramas, camera, voxel and seed: all that decides the bytes; overrides `seed`.
-        workers: Number of processes, by default one per core.
+        workers: Number of processes; None for as many as cores and memory allow.
         progress: Whether a progress bar is shown.
 
     Returns:

@@ -98,7 +98,7 @@ def make_mini_scannet(
         seed: Source of all rooms and scans.
         edition: A key of `EDITIONS`.
         config: All that decides the bytes; overrides `seed` and the edition's.
-        workers: Number of processes, by default one per core.
+        workers: Number of processes; None for as many as cores and memory allow.
         progress: Whether a progress bar is shown.
 
     Returns:

@@ -100,7 +100,7 @@ def make_mini_nuscenes(
         seed: Source of all streets and drives.
         edition: A key of `COUNTS`.
         config: Drive and seed, all that decides the bytes; overrides `seed`.
-        workers: Number of processes, by default one per core.
+        workers: Number of processes; None for as many as cores and memory allow.
         progress: Whether a progress bar is shown.
 
     Returns:
