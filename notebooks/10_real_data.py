@@ -38,8 +38,10 @@ from IPython.display import Markdown
 import geoguide
 from geoguide.benchmarks import NAMES, benchmark, benchmarks
 from geoguide.datasets.splits import load_split
+from geoguide.errors import require
 from geoguide.experiments.cost import RATES, compared, real_costs
 from geoguide.experiments.presets import adapter_only
+from geoguide.ops.arrays import number
 from geoguide.report.sources import under
 
 package = Path(geoguide.__file__).parent
@@ -115,6 +117,8 @@ Markdown(f"Measured with a synthetic folder at ScanNet's size ({size['points']:,
 # `-p gpu_tflops 40 -p disk_gb_per_s 3`.
 
 # %%
+for name, speed in (("disk_gb_per_s", disk_gb_per_s), ("gpu_tflops", gpu_tflops)):
+    require(number(name, speed) > 0, f"{name} must be positive, found {speed}")
 shared = 10  # points of a scan per voxel of Sonata's 8 cm level, whose features are stored once
 scans = rooms["scannet"]["train"] + rooms["scannet"]["val"]
 frozen_mb = size["points"] * (size["frozen_channels"] * 2 / shared + 44) / 2**20

@@ -31,10 +31,12 @@ import inspect
 import pandas as pd
 from IPython.display import Markdown
 
+from geoguide.errors import check_known
 from geoguide.report.paper_map import paper_map
 from geoguide.report.sources import under
 
 # %% tags=["hide-input"]
+check_known("paper", paper, ["all", *dict.fromkeys(line.paper for line in paper_map())])
 lines = [line for line in paper_map() if paper in ("all", line.paper)]
 table = pd.DataFrame([{
     "paper": line.paper,

@@ -27,6 +27,7 @@ room = "method"  # whose design note is shown below: any folder of the package
 import pandas as pd
 from IPython.display import Markdown
 
+from geoguide.errors import check_known
 from geoguide.paths import PACKAGE
 from geoguide.report import figures, layout
 from geoguide.report.sources import under
@@ -54,7 +55,8 @@ under(table.sort_values(["floor", "room"], ascending=[False, True]).style.hide(a
 # Every folder has a `design.md`: what comes in, what goes out, and what may be changed where.
 
 # %% tags=["hide-input"]
-Markdown((PACKAGE / room / "design.md").read_text())
+check_known("room", room, sorted(str(note.parent.relative_to(PACKAGE)) for note in PACKAGE.rglob("design.md")))
+Markdown((PACKAGE / room / "design.md").read_text(encoding="utf-8"))
 
 # %% [markdown]
 # ## What we found

@@ -38,11 +38,13 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.benchmarks import NAMES, benchmark
+from geoguide.errors import check_known
 from geoguide.experiments.records import frame, read_all
 from geoguide.experiments.regime import SEARCHED
 from geoguide.instances.scene_masks import MaskConfig
 from geoguide.paths import clone, results_root
 from geoguide.report import figures, mask_table, regime, search
+from geoguide.report.ledger import EDITIONS
 from geoguide.report.real_rooms import is_of_rooms
 from geoguide.report.rows import ADAPTER, FULL, FUSION
 from geoguide.report.sources import under
@@ -119,6 +121,8 @@ under(view, results_root() / "masks.json", "python benchmarks/masks.py mini; geo
 # features know and what this adapter could learn from a perfect, dense 2D model.
 
 # %% tags=["hide-input"]
+check_known("edition", edition, EDITIONS)
+check_known("model", model, sorted({record.facts.teacher for record in records}))
 large = [record for record in records if record.facts.edition == edition and record.facts.data == "mini"]
 rooms = [record for record in large if record.facts.tested_on == "scannet" and record.config.data.first is None]
 lines = frame(rooms, edition=edition) if rooms else None
@@ -174,7 +178,7 @@ said = [f"{told} {mean_of(scores) or 'not run'}" for told, scores in reached.ite
 Markdown(f"- On the test rooms (mIoU, means over seeds): {', '.join(said)}.")
 
 # %% tags=["hide-input"]
-before = next((r for r in rooms if r.config.objective == SEARCHED), None)
+before = next((r for r in rooms if edition == "large" and r.config.objective == SEARCHED), None)
 story = []
 if before:
     pulls = pd.DataFrame(before.history).mean()

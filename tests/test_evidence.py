@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from geoguide.errors import InputError
+from geoguide.errors import ConfigError, InputError
+from geoguide.experiments.run import get_all
+from geoguide.report import ledger
 from geoguide.report.evidence import (
     CONTRADICTED,
     NO_VERDICT,
@@ -131,3 +133,23 @@ def test_text_never_rounds_a_bound_to_zero() -> None:
         near = estimate(GAP - found.bounds()[0] + shift)
         assert float(near.text().split("[")[1].split(",")[0]) * shift > 0
     assert interval(GAP) == estimate(GAP).half()
+
+
+@pytest.mark.parametrize("confidence", [95, 1, 1.0, -0.1, float("nan"), "0.95", None])
+def test_what_is_no_confidence_is_refused(confidence: object) -> None:
+    """Of 95 for 0.95 every interval was no number, and every verdict undecided."""
+    for judge in (lambda: estimate([1.0, 2.0, 3.0]).text(confidence), lambda: ledger.verdicts(("small",), confidence)):
+        with pytest.raises(InputError, match="confidence must lie between 0 and 1, such as 0.95, found"):
+            judge()
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0, 0.5, 0.9, 0.95, 0.99, 0.999999, np.float64(0.95)])
+def test_a_confidence_gives_an_interval(confidence: float) -> None:
+    assert estimate([1.0, 2.0, 3.0]).half(confidence) >= 0
+
+
+def test_an_unknown_edition_is_refused() -> None:
+    """Of a misspelt one it was said that there are no records."""
+    for read in (lambda: ledger.verdicts(("huge",)), lambda: get_all([], "huge")):
+        with pytest.raises(ConfigError, match="unknown edition 'huge'"):
+            read()

@@ -301,6 +301,24 @@ def test_what_ends_the_engine_ends_snakemake_and_its_jobs(deaf, rows, results, t
 
 
 @snakemake
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("replicat=--profile quick", "--config replicat: unknown, known are geoguide, replicate"),
+        ("gpu=yes", "--config gpu=yes: expected a whole number"),
+        ("mem_mb=4G", "--config mem_mb=4G: expected a whole number"),
+        ("plan=nowhere.json", "nowhere.json: no plan of `geoguide replicate --plan`"),
+        ("geoguide=/nowhere/geoguide", "--config geoguide=... names the command"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(setting: str, said: str, tmp_path: Path) -> None:
+    """Of one misspelt the rows of the profile `all` were begun."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflow" / "Snakefile"), "--cores", "1", "-n"]
+    done = subprocess.run([*command, "--config", setting], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+
+
+@snakemake
 def test_two_cores_make_the_records_of_one_process_and_a_kill_loses_nothing(
     rows, results: Path, tmp_path: Path
 ) -> None:

@@ -15,27 +15,57 @@ import subprocess
 import sys
 from pathlib import Path
 
-GEOGUIDE = config.get("geoguide", "geoguide")
-GPUS = {"gpu": int(config["gpu"])} if int(config.get("gpu", 0)) else {}  # GPUs of a job that runs networks
+from snakemake.exceptions import WorkflowError
+
+WORDS, NUMBERS = {"geoguide": "geoguide", "replicate": "", "plan": ""}, {"gpu": 0, "runtime": 120, "mem_mb": 4000}
+for name in config:
+    if name not in {**WORDS, **NUMBERS}:  # of one misspelt the profile `all` would be made, for hours
+        raise WorkflowError(f"--config {name}: unknown, known are {', '.join([*WORDS, *NUMBERS])}")
+
+
+def set_to(name, kind, default):
+    """A setting; a command or a path may be a number to YAML."""
+    value = config.get(name, default)
+    try:
+        if isinstance(value, (list, dict, bool)) or value is None:
+            raise ValueError
+        return kind(value)
+    except ValueError:
+        what = "a whole number" if kind is int else "one text"
+        raise WorkflowError(f"--config {name}={value}: expected {what}") from None
+
+
+GEOGUIDE, WORDS = (set_to(name, str, WORDS[name]) for name in ("geoguide", "replicate"))
+GPUS = set_to("gpu", int, 0)
+GPUS = {"gpu": GPUS} if GPUS else {}  # GPUs of a job that runs networks
 
 # Minutes and megabytes of steps that neither a record nor the cost model (preparation) tells; --config runtime=...
 # mem_mb=... says otherwise, of preparation too.
-UNMEASURED = {name: int(config.get(name, value)) for name, value in {"runtime": 120, "mem_mb": 4000}.items()}
+UNMEASURED = {name: set_to(name, int, NUMBERS[name]) for name in ("runtime", "mem_mb")}
 # What CUDA takes of the host's memory in a process: context, libraries, pinned pages. Records of CPUs do not know it.
 GPU_MB = 4000
 PREPARING = 4  # processes of a job that makes or prepares scenes
 
 if "plan" in config:
-    PLAN = Path(config["plan"]).absolute()
+    PLAN = Path(set_to("plan", str, "")).absolute()
 else:
-    WORDS = config.get("replicate", "")
     PLAN = Path(".snakemake", "geoguide", hashlib.sha256(WORDS.encode()).hexdigest()[:8] + ".json").absolute()
     # A job of a cluster reads this file again: the plan is that of the process which submitted it.
     if workflow.is_main_process or not PLAN.is_file():
-        ask = [*shlex.split(GEOGUIDE), "replicate", *shlex.split(WORDS), "--plan", str(PLAN)]
-        subprocess.run(ask, check=True, stdout=subprocess.DEVNULL)
+        try:
+            ask = [*shlex.split(GEOGUIDE), "replicate", *shlex.split(WORDS), "--plan", str(PLAN)]
+            done = subprocess.run(ask, stdout=subprocess.DEVNULL).returncode
+        except (OSError, ValueError) as error:  # no such command, or a quote that is not closed
+            raise WorkflowError(f"{GEOGUIDE} replicate {WORDS}: {error}; --config geoguide=... names the command") from None
+        if done:
+            raise WorkflowError(f"{shlex.join(ask)}: exit code {done}; what it said stands above")
 
-PLANNED = json.loads(PLAN.read_text())
+try:
+    PLANNED = json.loads(PLAN.read_text())
+    if not {"results", "rows", "scenes", "data", "table", "clone"} <= set(PLANNED):
+        raise ValueError("something else")
+except (OSError, ValueError, TypeError) as error:
+    raise WorkflowError(f"{PLAN}: no plan of `geoguide replicate --plan` ({error})") from None
 # Snakemake removes the output of a job that it starts, and so a record that another run just made: of two runs into one
 # folder the second waits. The lock is gone with this process, however it ends; on disks without locks there is none.
 LOOKING = any(re.fullmatch("-[a-z]*n[a-z]*|--dry-?run", word) for word in sys.argv)

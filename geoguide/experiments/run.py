@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +18,7 @@ from geoguide.benchmarks import benchmark_of
 from geoguide.benchmarks.named import shared_rooms
 from geoguide.benchmarks.scenes import skipped
 from geoguide.datasets.config import Edition
-from geoguide.errors import DataError
+from geoguide.errors import DataError, check_known
 from geoguide.experiments.at_hand import all_generated, find_here
 from geoguide.experiments.confusions import pack_matrices, pack_sums
 from geoguide.experiments.environment import environment
@@ -85,7 +85,11 @@ def get_all(configs: Iterable[ExperimentConfig], edition: Edition = "small") -> 
 
     Returns:
         The records, in the order of the configs. A bar counts those that are computed.
+
+    Raises:
+        ConfigError: Another edition.
     """
+    check_known("edition", edition, get_args(Edition))
     if edition == "large":
         return find_all(configs)
     configs = [*configs]

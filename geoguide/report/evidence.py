@@ -21,6 +21,19 @@ ROUNDING = 1e-9  # points: equal scores that were summed in another order differ
 Side = Literal["higher", "lower"]
 
 
+def check_confidence(confidence: float) -> None:
+    """Refuse what is no confidence, such as 95 for 0.95: of it every interval would be no number.
+
+    Args:
+        confidence: Any value.
+
+    Raises:
+        InputError: It is no number from 0 to below 1.
+    """
+    met = isinstance(confidence, int | float) and 0 <= confidence < 1
+    require(met, f"confidence must lie between 0 and 1, such as 0.95, found {confidence!r}")
+
+
 def interval(values: np.ndarray | pd.Series | Sequence[float], confidence: float = 0.95) -> float:
     """Half width of the interval of a mean over seeds (Student's t).
 
@@ -72,7 +85,11 @@ class Estimate:
 
         Returns:
             The half width; NaN for fewer than two seeds.
+
+        Raises:
+            InputError: See `check_confidence`.
         """
+        check_confidence(confidence)
         if self.seeds < 2:
             return float("nan")
         errors = ((self.seeds - 1, self.seed_error), (self.scenes - 1, self.scene_error))

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from geoguide.datasets.config import Edition
+from geoguide.errors import check_known
 from geoguide.experiments import profiles, regime
 from geoguide.experiments.records import SCORE, Record, frame, only, pick, read_all
 from geoguide.frozen import config_hash
@@ -238,7 +239,14 @@ def verdicts(
 
     Returns:
         See `ledger`; the editions' lines stand below each other within a claim.
+
+    Raises:
+        ConfigError: Another edition.
+        InputError: A confidence that is none.
     """
+    evidence.check_confidence(confidence)
+    for edition in editions:
+        check_known("edition", edition, EDITIONS)
     found = read_all()
     parts = [ledger(ledger_lines(edition, found), edition, found, confidence, claims) for edition in editions]
     parts = [part for part in parts if len(part)] or parts[:1]  # an empty one would take the columns' types away
