@@ -314,8 +314,9 @@ def test_what_ends_the_engine_ends_snakemake_and_its_jobs(deaf, rows, results, t
 def test_a_setting_that_cannot_be_is_one_line(setting: str, said: str, tmp_path: Path) -> None:
     """Of one misspelt the rows of the profile `all` were begun."""
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflow" / "Snakefile"), "--cores", "1", "-n"]
-    done = subprocess.run([*command, "--config", setting], cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run([*command, "--config", setting], cwd=tmp_path, timeout=100, **told)
+    assert done.returncode == 1 and said in done.stdout and "Traceback" not in done.stdout
 
 
 @snakemake
