@@ -7,7 +7,10 @@ function of the config that says whether the field is hashed.
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
+import math
+import os
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,37 +19,73 @@ from typing import Any, Literal, NamedTuple
 from geoguide.errors import ConfigError
 
 
-def check_choices(config: Any, where: str, **choices: tuple[str, ...]) -> None:
-    """Refuse a config with a value that is not among those of its field; every `Literal` field is checked by its type.
+def check_fields(config: Any, where: str, **choices: tuple[str, ...]) -> None:
+    """Take the values of a config as what its fields' types say, and refuse others; for its `__post_init__`.
+
+    numpy's numbers become Python's, whole ones such as 1e4 integers, lists tuples and paths text, where the field asks
+    for these: else one experiment had two names, or a record was written that nobody can read.
 
     Args:
-        config: A dataclass.
+        config: A frozen dataclass; its fields are set where they hold a value in another form.
         where: What an error calls the config, such as "usd".
-        choices: The values of further fields, by field name.
+        choices: The values of further fields, by field name; those of `Literal` fields are known.
 
     Raises:
-        ConfigError: Another value.
+        ConfigError: A value of another type, nan or inf, or one that is not among those of its field.
 
     Example:
         >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True)
         ... class Train:
+        ...     steps: int = 100
         ...     model: Literal["adapter", "openscene"] = "adapter"
-        >>> check_choices(Train("pointnet"), "train")
+        ...     def __post_init__(self) -> None:
+        ...         check_fields(self, "train")
+        >>> Train(steps=1e4)
+        Train(steps=10000, model='adapter')
+        >>> Train(model="pointnet")
         Traceback (most recent call last):
         geoguide.errors.ConfigError: train.model must be one of adapter, openscene, found 'pointnet'
     """
-    for name, allowed in (_literals(type(config)) | choices).items():
-        value = getattr(config, name)
-        if value not in allowed:
-            raise ConfigError(f"{where}.{name} must be one of {', '.join(allowed)}, found {value!r}")
+    values = vars(config)
+    for name, (hint, plain, *_) in _fields(type(config)).items():
+        value = values[name]
+        if type(value) not in plain and not _fits(hint, value):
+            value = values[name] = _in_form(hint, value)
+            if not _fits(hint, value):
+                raise _refusal(hint, value, f"{where}.{name}")
+        if not _is_finite(value):
+            raise ConfigError(f"{where}.{name} must be finite, found {value}")
+    for name, allowed in choices.items():
+        if values[name] not in allowed:
+            raise ConfigError(f"{where}.{name} must be one of {', '.join(allowed)}, found {values[name]!r}")
 
 
-@functools.cache
-def _literals(kind: Any) -> dict[str, tuple[str, ...]]:
-    """The values of a dataclass's `Literal` fields."""
-    fields = dataclasses.fields(kind)
-    return {f.name: typing.get_args(f.type) for f in fields if typing.get_origin(f.type) is Literal}
+def _in_form(hint: Any, value: Any) -> Any:
+    """A value in the form that a type hint asks for, where it is one in another form; else as it is."""
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:  # not imported for this alone
+        value = value.item()
+    if _fits(hint, value):
+        return value
+    origin, kinds = _parts(hint)
+    if origin in (typing.Union, types.UnionType):
+        found = (_in_form(kind, value) for kind in kinds)
+        return next((other for other in found if _fits(hint, other)), value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hint is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if origin is tuple and isinstance(value, tuple | list):
+        each = itertools.repeat(kinds[0]) if kinds[-1] is Ellipsis else kinds
+        return tuple(map(_in_form, each, value)) if kinds[-1] is Ellipsis or len(kinds) == len(value) else value
+    return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a number is finite, or every one of a tuple; of no number nothing is said."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, tuple) or all(map(_is_finite, value))
 
 
 def unless(name: str, default: Any) -> dict[str, Any]:
@@ -219,9 +258,13 @@ def check_types(kind: Any, values: dict[str, Any], where: str) -> None:
         if name not in values and required:
             raise ConfigError(f"{where}.{name} is missing")
         if name in values and type(values[name]) not in plain and not _fits(hint, values[name]):
-            origin, allowed = _parts(hint)
-            expected = f"one of {', '.join(map(str, allowed))}" if origin is Literal else _name(hint)
-            raise ConfigError(f"{where}.{name} must be {expected}, found {values[name]!r:.60}")
+            raise _refusal(hint, values[name], f"{where}.{name}")
+
+
+def _refusal(hint: Any, value: Any, where: str) -> ConfigError:
+    origin, allowed = _parts(hint)
+    expected = f"one of {', '.join(map(str, allowed))}" if origin is Literal else _name(hint)
+    return ConfigError(f"{where} must be {expected}, found {value!r:.60}")
 
 
 def _name(hint: Any) -> str:

@@ -21,9 +21,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from geoguide.errors import InputError
-from geoguide.frozen import unless
+from geoguide.frozen import check_fields, unless
 from geoguide.ops import arrays
-from geoguide.ops.arrays import Array, ArrayT, coordinates, host, number, whole
+from geoguide.ops.arrays import Array, ArrayT, as_config_error, coordinates, host, number, whole
 from geoguide.ops.cameras import camera_fault, pose_fault
 from geoguide.ops.pixel_rows import PixelRows
 from geoguide.ops.projection import Camera, add_visible, project_points
@@ -39,12 +39,22 @@ _BORDER = 10  # pixels
 
 @dataclass(frozen=True)
 class LiftingConfig:
-    """From pixels to points; values as OpenScene uses them on ScanNet, except the border. See `project` and `fuse`."""
+    """From pixels to points; values as OpenScene uses them on ScanNet, except the border. See `project` and `fuse`.
+
+    Raises:
+        ConfigError: A number is out of range, or an unknown word.
+    """
 
     depth_tolerance: float = 0.25  # OpenScene on ScanNet; not stated in the paper
     border: int = 2  # OpenScene cuts 10 of 320 pixels; mini frames are 160 wide and have no lens border
     occlusion: Literal["depth", "splat", "none"] = field(default="depth", metadata=unless("occlusion", "depth"))
     """Against the depth images; against a z-buffer of the points (LiDAR); or not at all (OpenScene on nuScenes)."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "lifting")
+        with as_config_error("lifting"):
+            number("depth_tolerance", self.depth_tolerance)
+            whole("border", self.border, 0)
 
 
 @dataclass(frozen=True, eq=False)

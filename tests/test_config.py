@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import make_dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from geoguide.errors import ConfigError
 from geoguide.experiments.presets import DROPS, SEEDS, fusion, preset, row_name
 from geoguide.experiments.profiles import ablation, profile
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
-from geoguide.method.objective import MODULES, parse_drop
+from geoguide.method.objective import MODULES, ObjectiveConfig, parse_drop
 from geoguide.pipeline.config import ExperimentConfig
 
 
@@ -85,6 +86,74 @@ def test_every_row_has_the_same_seeds_scenes_and_teacher() -> None:
 def test_numbers_out_of_range_are_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{field.split('_', 2)[-1]} must be .*found {value}"):
         ExperimentConfig().replace(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "held"),
+    [
+        ("seed", np.int64(3), 3),
+        ("train__steps", 1e4, 10000),
+        ("train__learning_rate", np.float32(0.5), 0.5),
+        ("pooling__kept_points", np.float64(20), 20),
+        ("adapter__hidden", [np.int64(64), 32.0], (64, 32)),
+        ("objective__modules", ["usd", "imr"], ("usd", "imr")),
+        ("evaluation__label_sets", ["scannet20"], ("scannet20",)),
+        ("data__first", [1, 2.0, 3], (1, 2, 3)),
+        ("data__root", Path("elsewhere"), "elsewhere"),
+        ("train__watch_train", np.bool_(True), True),
+    ],
+)
+def test_values_in_another_form_name_the_same_experiment(field: str, given: Any, held: Any) -> None:
+    """A run of `steps=1e4` wrote a record that nobody could read, and a seed of `np.arange` had no hash."""
+    config, plain = (ExperimentConfig().replace(**{field: value}) for value in (given, held))
+    assert config == plain and config_hash(config) == config_hash(plain)
+    assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(config)))) == config
+    assert hash(config) == hash(plain)  # lists had none, found out after the training
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("seed", True, "experiment.seed must be int, found True"),
+        ("seed", "1", "experiment.seed must be int, found '1'"),
+        ("seed", 2**43, "experiment.seed must be 0 to"),  # torch's generator had no such, a traceback at the first step
+        ("train__steps", 10.5, "train.steps must be int, found 10.5"),
+        ("train__model", "pointnet", "train.model must be one of adapter, openscene, point_transformer"),
+        ("train__watch_train", "no", "train.watch_train must be bool, found 'no'"),  # counted as yes
+        ("train__decay", "a", "train.decay must be float, found 'a'"),
+        ("train__self_distillation", None, "train.self_distillation must be SelfDistillationConfig, found None"),
+        ("objective__lambda_sp", -1.0, "objective.lambda_sp must be at least 0, found -1.0"),
+        ("objective__lambda_mask", float("nan"), "objective.lambda_mask must be finite, found nan"),
+        ("objective__modules", {"usd"}, "objective.modules must be tuple"),
+        ("objective__usd__hidden", 0, "usd.hidden must be at least 1, found 0"),
+        ("objective__imr__temperature", float("nan"), "imr.temperature must be finite, found nan"),
+        ("objective__imr__masks_per_step", 2.5, "imr.masks_per_step must be int, found 2.5"),
+        ("objective__iirc__diagonal", "no", "iirc.diagonal must be bool, found 'no'"),
+        ("adapter__hidden", (64, 0), "adapter.hidden must hold widths of at least 1"),
+        ("adapter__norm", "batch", "adapter.norm must be one of layer, none, found 'batch'"),
+        ("lifting__occlusion", "Depth", "lifting.occlusion must be one of depth, splat, none, found 'Depth'"),
+        ("lifting__border", -1, "lifting: border must be a finite number >= 0, found -1"),
+        ("superpoints__k", -0.1, "superpoints: k must be a finite number >= 0, found -0.1"),
+        ("protocol__prompt", 3, "protocol.prompt must be str, found 3"),
+        ("protocol__repeats", 2.5, "protocol.repeats must be int, found 2.5"),
+        ("evaluation__label_sets", ("scannet",), "unknown label set 'scannet'"),  # found out after the training
+        ("evaluation__label_sets", "scannet20", "evaluation.label_sets must be tuple"),
+        ("openscene__voxel", float("nan"), "openscene.voxel must be finite, found nan"),
+        ("teacher__seed", 0.5, "simulated teacher.seed must be int, found 0.5"),
+        ("masks__geometry__tolerances", (0.1, float("inf")), "instances.tolerances must be finite"),
+        ("text__encoder", 3, "text.encoder must be str, found 3"),
+    ],
+)
+def test_values_that_no_field_has_are_refused_before_the_work(field: str, value: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says.replace("(", r"\(")):
+        ExperimentConfig().replace(**{field: value})
+
+
+def test_ratios_to_a_gradient_of_nothing_are_refused() -> None:
+    """All factors were 0 then: a training of no loss at all, to its end."""
+    with pytest.raises(ConfigError, match=r"objective\.lambda_sp must be above 0"):
+        ObjectiveConfig(lambda_by="gradient", lambda_sp=0.0)
+    assert ObjectiveConfig(lambda_sp=0.0).lambda_sp == 0  # the other modules alone
 
 
 def slowly(hint: Any, value: Any) -> bool:

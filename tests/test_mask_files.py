@@ -249,7 +249,7 @@ def test_identity_of_configs() -> None:
         ({"made_by": ""}, r"masks.made_by must be given where masks.source is files"),
         ({"source": "geometry"}, r"masks.folder is not read where masks.source is geometry"),
         ({"weights": "w"}, r"masks.weights is not read where masks.source is files"),
-        ({"min_score": float("nan")}, r"masks.min_score must be a number"),
+        ({"min_score": float("nan")}, r"masks.min_score must be finite, found nan"),
     ):
         with pytest.raises(ConfigError, match=message):
             replace(given.masks, **changes)

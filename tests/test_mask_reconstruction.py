@@ -48,8 +48,10 @@ def test_superpoint_occlusion_keeps_superpoints_whole(masks: torch.Tensor) -> No
 
 def test_occluding_an_empty_mask_and_an_unknown_pattern() -> None:
     groups = Groups(torch.tensor([0, 0, 2]), 3, 4, torch.tensor([0, 1, 3]))
+    empty = groups.where(torch.zeros(3, dtype=torch.bool))
     for pattern in ("points", "superpoints", "halfspace"):
         assert occlude(groups, pattern, 0.5, torch.tensor([0.1, 0.2, 0.3])).tolist() == [False, True, True]
+        assert occlude(empty, pattern, 0.5, torch.zeros(0)).tolist() == []
     with pytest.raises(ConfigError, match="imr.pattern must be points, superpoints or halfspace, found 'stripes'"):
         occlude(groups, "stripes", 0.5, torch.zeros(3))
 

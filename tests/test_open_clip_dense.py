@@ -420,7 +420,7 @@ def test_config() -> None:
         ({"attention": "qv"}, "open_clip.attention must be one of qk, v, qq, kk, vv, qq.kk, found 'qv'"),
         ({"scales": ()}, "open_clip.scales must hold numbers above 0, found ()"),
         ({"scales": (1.0, -1.0)}, "open_clip.scales must hold numbers above 0"),
-        ({"scales": (math.nan,)}, "open_clip.scales must hold numbers above 0"),
+        ({"scales": (math.nan,)}, "open_clip.scales must be finite"),
         ({"window": -1.0}, "open_clip.window must be at least 0, found -1.0"),
         ({"overlap": 1.0}, "open_clip.overlap must be at least 0 and below 1, found 1.0"),
     ):

@@ -12,6 +12,7 @@ from geoguide.backbones.joined import RULE, JoinedBackbone
 from geoguide.backbones.registry import BACKBONES, Backbone, load
 from geoguide.backbones.sonata_mini import PACKAGED, WEIGHTS, read_notes
 from geoguide.errors import ConfigError
+from geoguide.frozen import check_fields
 from geoguide.ops.devices import resolve_device
 
 _PACKAGED = PACKAGED | {"sonata-mini-untrained": WEIGHTS}  # the latter takes its widths from the file
@@ -37,6 +38,7 @@ class BackboneConfig:
     concat: int | None = None  # over how many poolings features are concatenated
 
     def __post_init__(self) -> None:
+        check_fields(self, "backbone")
         names = self.name.split("+")
         unknown = next((name for name in names if name not in BACKBONES), None)
         if unknown is not None:

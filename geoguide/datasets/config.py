@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices, unless
+from geoguide.frozen import check_fields, unless
 from geoguide.ops.arrays import as_config_error, image_size
 from geoguide.paths import generated_folder
 
@@ -97,7 +97,7 @@ class DataConfig:
     """Of a generated dataset: small, what the book generates; large, more and harder scenes (`benchmarks`)."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "data")
+        check_fields(self, "data")
         if self.edition != "small" and not self.generated:
             raise ConfigError(f"data.edition is a generated dataset's, found {self.edition!r} of {self.dataset}")
         if self.frame_skip < 1:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import check_fields
 from geoguide.instances.masks import InstanceMasks, iou_matrix
 from geoguide.instances.regions import Regions, merged, room_planes
 from geoguide.ops.weld import Finder, find_weld
@@ -31,6 +32,7 @@ class InstanceConfig:
     include_planes: bool = True  # the floor and the walls are masks too
 
     def __post_init__(self) -> None:
+        check_fields(self, "instances")
         if self.reach <= 0 or self.min_points < 1 or self.min_extent < 0 or self.typical_area < 0:
             raise ConfigError("instances: reach, min_points must be positive, min_extent, typical_area at least 0")
         if not self.tolerances or not all(0 <= t <= 1 for t in self.tolerances):

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from geoguide.errors import ConfigError, DataError, InputError
-from geoguide.frozen import check_choices, unless
+from geoguide.frozen import check_fields, unless
 from geoguide.instances.geometry import InstanceConfig, segment_instances, suppress
 from geoguide.instances.learned import open_proposer, propose_masks
 from geoguide.instances.mask_files import index_digest, read_mask_index, scene_index
@@ -51,7 +51,7 @@ class MaskConfig:
     """Of learned masks: what the file must have; None for any."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "masks")
+        check_fields(self, "masks")
         if not 0 <= self.spoil <= 1:
             raise ConfigError(f"masks.spoil must be in 0..1, found {self.spoil}")
         files = self.source == "files"
@@ -60,8 +60,6 @@ class MaskConfig:
             raise ConfigError(f"masks.{missing} must be given where masks.source is files, found none")
         if not files and self.min_score == 0:
             object.__setattr__(self, "min_score", None)  # so records of older versions have it, where nothing reads it
-        if self.min_score is not None and not np.isfinite(self.min_score):
-            raise ConfigError(f"masks.min_score must be a number, found {self.min_score}")
         read = {"folder": files, "made_by": files, "min_score": files}
         read |= dict.fromkeys(("weights", "sha256"), self.source in LEARNED)
         defaults = {"made_by": ""}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_fields
 from geoguide.method.batch import NO_WORD, Supervised
 from geoguide.ops.arrays import as_config_error, number
 from geoguide.ops.blocks import sum_over_rows
@@ -45,7 +45,7 @@ class DistillationConfig:
     painted_by: Literal["points", "superpoints", "masks"] = "masks"
 
     def __post_init__(self) -> None:
-        check_choices(self, "objective.distillation")
+        check_fields(self, "objective.distillation")
         with as_config_error("objective.distillation"):
             if number("temperature", self.temperature) <= 0:
                 raise InputError(f"temperature must be positive, found {self.temperature}")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_fields
 from geoguide.method.batch import Batch
 from geoguide.method.mask_blocks import Cells, block_mask_bce
 from geoguide.ops.cosine import unit
@@ -49,7 +49,7 @@ class IMRConfig:
     """Threshold of `unalike` on the centred cosine of pooled F_2d."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "imr")
+        check_fields(self, "imr")
         if not 0.0 < self.share < 1.0:
             raise ConfigError(f"imr.share must lie between 0 and 1, found {self.share}")
         if self.temperature <= 0 or self.masks_per_step < 1:
@@ -93,8 +93,8 @@ def occlude(masks: Groups, pattern: str, share: float, keys: Tensor) -> Tensor:
     hidden = torch.minimum((size * share).long(), size - 1)  # [M]
     if pattern == "superpoints":  # a superpoint straddling the cut goes with its first entry: keys tie within it
         cut_key = torch.full((masks.count,), torch.inf, dtype=keys.dtype, device=keys.device)
-        cut = order[(start + hidden).clamp_max(len(order) - 1)]
-        cut_key[size > 0] = keys[cut[size > 0]]
+        held = size > 0
+        cut_key[held] = keys[order[(start + hidden)[held]]]
         return keys >= cut_key[masks.group]
     return rank >= hidden[masks.group]
 

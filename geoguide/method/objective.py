@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices, unless
+from geoguide.frozen import check_fields, unless
 from geoguide.method.batch import Batch, Supervised
 from geoguide.method.distillation import Distillation, DistillationConfig
 from geoguide.method.mask_reconstruction import IMRConfig, MaskReconstruction
@@ -45,7 +45,8 @@ class ObjectiveConfig:
         distillation: L_sp without usd: plain, or as another system has it.
 
     Raises:
-        ConfigError: A module that is not in `MODULES`, or another word; a `distillation` beside usd, which it replaces.
+        ConfigError: A module that is not in `MODULES`, or another word; a λ below 0, or a λ1 of 0 by gradient; a
+            `distillation` beside usd, which it replaces.
     """
 
     modules: tuple[str, ...] = MODULES
@@ -61,7 +62,12 @@ class ObjectiveConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self, "objective")
+        check_fields(self, "objective")
+        for name in ("lambda_sp", "lambda_mask", "lambda_sim"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"objective.{name} must be at least 0, found {getattr(self, name)}")
+        if self.lambda_by == "gradient" and self.lambda_sp == 0:  # the others are ratios to its gradient
+            raise ConfigError("objective.lambda_sp must be above 0 where lambda_by is gradient, found 0")
         unknown = sorted(set(self.modules) - set(MODULES))
         if unknown:
             raise ConfigError(f"unknown module {', '.join(unknown)}: known are {', '.join(MODULES)}")

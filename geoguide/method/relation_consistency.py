@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.frozen import check_choices, unless
+from geoguide.frozen import check_fields, unless
 from geoguide.method.batch import Batch
 from geoguide.ops.cosine import unit
 from geoguide.ops.groups import Groups
@@ -42,7 +42,7 @@ class IIRCConfig:
     keeps its form and size and says nothing of which regions are alike."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "iirc")
+        check_fields(self, "iirc")
         if not self.levels or not set(self.levels) <= {"masks", "superpoints"}:
             raise ConfigError(f"iirc.levels must name masks and/or superpoints, found {self.levels!r}")
         if self.regions is not None and self.regions < 2:

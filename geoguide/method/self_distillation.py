@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoguide.errors import InputError
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_fields
 from geoguide.method.batch import NO_WORD
 from geoguide.method.distillation import vote
 from geoguide.ops.arrays import as_config_error, number
@@ -48,7 +48,7 @@ class SelfDistillationConfig:
     superpoints: bool = True
 
     def __post_init__(self) -> None:
-        check_choices(self, "train.self_distillation")
+        check_fields(self, "train.self_distillation")
         with as_config_error("train.self_distillation"):
             for name in ("begins", "keep"):
                 if not 0 <= number(name, getattr(self, name)) <= 1:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices, unless
+from geoguide.frozen import check_fields, unless
 from geoguide.method.batch import Batch
 from geoguide.method.distillation import masked_mean
 from geoguide.ops.cosine import cosine_distance, unit
@@ -22,7 +22,7 @@ class USDConfig:
     """Options of USD; each is a point that the paper leaves open.
 
     Raises:
-        ConfigError: A value that is not among those listed.
+        ConfigError: A value that is not among those listed, or a width below 1.
     """
 
     weight: Literal["sigmoid", "softmax", "raw", "uniform"] = "sigmoid"
@@ -44,7 +44,9 @@ class USDConfig:
     not done as written: on the mini backbone the 3D half is then 24 times as large as the 2D half, and drowns it."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "usd")
+        check_fields(self, "usd")
+        if self.hidden < 1:
+            raise ConfigError(f"usd.hidden must be at least 1, found {self.hidden}")
 
 
 def reliability_input(batch: Batch) -> Tensor:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from geoguide.backbones.config import BackboneConfig
 from geoguide.datasets.config import DataConfig
-from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices, replaced, unless
+from geoguide.errors import ConfigError, check_known
+from geoguide.frozen import check_fields, replaced, unless
 from geoguide.instances.scene_masks import MaskConfig
+from geoguide.labels import label_set_names
 from geoguide.lifting import LiftingConfig
 from geoguide.method.objective import ObjectiveConfig
 from geoguide.method.self_distillation import SelfDistillationConfig
@@ -22,7 +23,7 @@ from geoguide.teachers.registry import ImageModelConfig
 from geoguide.teachers.simulated import SimulatedTeacherConfig
 from geoguide.text.encoders import TextConfig, check_prompt
 
-SUPERVISIONS = ("2d", "labels", "classes")
+SEEDS = 2**43 - 1  # the largest seed: times a million, plus a step, it is one of torch's generator still
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,7 @@ class TrainConfig:
             raise ConfigError(f"train.self_distillation.teacher 'history' is of one process, found {count}")
 
     def __post_init__(self) -> None:
-        if self.supervision not in SUPERVISIONS:
-            raise ConfigError(f"train.supervision must be one of {', '.join(SUPERVISIONS)}, found {self.supervision!r}")
+        check_fields(self, "train")
         with as_config_error("train"):
             for name in ("steps", "points_per_step", "evaluate_every", "checkpoint_every", "batches_per_step"):
                 whole(name, getattr(self, name), 1)
@@ -158,7 +158,7 @@ class Protocol:
     pooled: Literal["none", "superpoints", "instances"] = field(default="none", metadata=unless("pooled", "none"))
 
     def __post_init__(self) -> None:
-        check_choices(self, "protocol")
+        check_fields(self, "protocol")
         check_prompt(self.prompt, "protocol.prompt")
         if self.repeats < 1:
             raise ConfigError(f"protocol.repeats must be at least 1, found {self.repeats}")
@@ -174,11 +174,19 @@ class EvaluationConfig:
         label_sets: Further label sets of the same test scenes (long tail).
         data: Another domain, whose test scenes take the place of the config's own; None for the own ones.
         lifting: The lifting of that domain; None for the config's own.
+
+    Raises:
+        ConfigError: An unknown label set.
     """
 
     label_sets: tuple[str, ...] = ()
     data: DataConfig | None = None
     lifting: LiftingConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "evaluation")
+        for name in self.label_sets:  # else found out after the training
+            check_known("label set", name, label_set_names())
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,10 @@ class ExperimentConfig:
         image_model: A 2D model that looks at the images, in place of the simulated one; None for none.
         protocol: How the trained network is scored.
         evaluation: What else it is scored on.
-        seed: Decides everything random; at least 0.
+        seed: Decides everything random; at least 0, at most `SEEDS`.
+
+    Raises:
+        ConfigError: A part is of another type, or a seed out of range.
 
     Example:
         >>> config = ExperimentConfig().replace(train__steps=100, objective__modules=("usd",))
@@ -236,8 +247,9 @@ class ExperimentConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        with as_config_error("experiment"):
-            whole("seed", self.seed, 0)
+        check_fields(self, "experiment")
+        if not 0 <= self.seed <= SEEDS:
+            raise ConfigError(f"experiment.seed must be 0 to {SEEDS}, found {self.seed}")
 
     @property
     def teacher_name(self) -> str | None:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix, vstack
 
 from geoguide.datasets.formats.fused_features import StreamedFeatures
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_fields
 from geoguide.instances.masks import InstanceMasks
 from geoguide.ops.arrays import as_config_error, whole
 from geoguide.ops.indexed import IndexedRows
@@ -38,7 +38,7 @@ class PoolingConfig:
     are. Scenes of val and test stay whole, and so does the cloud that an entire network reads: its targets are few."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "pooling")
+        check_fields(self, "pooling")
         if self.kept_points is not None:
             with as_config_error("pooling"):
                 whole("kept_points", self.kept_points, 1)

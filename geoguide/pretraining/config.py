@@ -6,7 +6,7 @@ from typing import Any, Literal
 from geoguide.backbones.point_transformer_config import PointTransformerConfig
 from geoguide.datasets.config import Edition
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices, unless
+from geoguide.frozen import check_fields, unless
 from geoguide.ops.arrays import as_config_error, number, whole
 
 
@@ -110,7 +110,7 @@ class PretrainConfig:
     """What is pretrained on: meshes of rooms, or LiDAR sweeps of streets, of which `rooms` then counts the streets."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "pretraining")
+        check_fields(self, "pretraining")
         if self.world == "streets" and self.benchmark_rooms:
             raise ConfigError(f"pretraining: benchmark_rooms must be 0 on streets, found {self.benchmark_rooms}")
         with as_config_error("pretraining"):

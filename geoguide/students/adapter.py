@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import check_fields
 from geoguide.ops.blocks import blocks, is_large, same_precision
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
@@ -20,11 +21,19 @@ class AdapterConfig:
         hidden: Widths of the hidden layers. One hidden layer is the smallest MLP that is not linear.
         norm: What follows each hidden layer. LayerNorm works with one scene per step, batch norm does not.
         activation: What follows the norm; GELU as in the backbone.
+
+    Raises:
+        ConfigError: An unknown activation or norm, or a width below 1.
     """
 
     hidden: tuple[int, ...] = (256,)
     norm: Literal["layer", "none"] = "layer"
     activation: Literal["gelu", "relu"] = "gelu"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "adapter")
+        if min(self.hidden, default=1) < 1:
+            raise ConfigError(f"adapter.hidden must hold widths of at least 1, found {self.hidden}")
 
 
 class Adapter(nn.Module):
@@ -37,9 +46,6 @@ class Adapter(nn.Module):
         in_width: C1.
         out_width: C.
         config: Its shape; None for the default.
-
-    Raises:
-        ConfigError: An unknown activation or norm.
     """
 
     mean: Tensor
@@ -48,8 +54,6 @@ class Adapter(nn.Module):
     def __init__(self, in_width: int, out_width: int, config: AdapterConfig | None = None) -> None:
         super().__init__()
         config = config or AdapterConfig()
-        if config.activation not in _ACTIVATIONS or config.norm not in ("layer", "none"):
-            raise ConfigError(f"adapter: unknown activation {config.activation!r} or norm {config.norm!r}")
         self.in_width, self.out_width = in_width, out_width
         self.register_buffer("mean", torch.zeros(in_width))
         self.register_buffer("deviation", torch.ones(in_width))

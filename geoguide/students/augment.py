@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates, uniform_filter
 
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import check_fields
 
 MAX_CELLS = 2_000_000  # nodes of the noise grid: 16 MB per axis of displacement
 
@@ -49,6 +50,7 @@ class AugmentConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        check_fields(self, "augment")
         for name in ("elastic_share", "flip", "contrast_share", "scale", "dropout"):
             if not 0 <= getattr(self, name) < (1 if name in ("scale", "dropout") else 1 + 1e-9):
                 raise ConfigError(f"augment.{name} must be a share between 0 and 1, found {getattr(self, name)}")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geoguide.backbones.mink_unet import MinkUNet, Pyramid, grid_pyramid
 from geoguide.errors import ConfigError, InputError
+from geoguide.frozen import check_fields
 from geoguide.method.batch import NO_WORD, Origin
 from geoguide.ops.devices import put
 from geoguide.ops.groups import Groups
@@ -47,6 +48,7 @@ class OpenSceneConfig:
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(elastic_share=0.0))
 
     def __post_init__(self) -> None:
+        check_fields(self, "openscene")
         if self.width <= 0 or self.voxel <= 0 or self.scenes_per_step < 1:
             found = f"{self.width}, {self.voxel}, {self.scenes_per_step}"
             raise ConfigError(f"openscene: width, voxel and scenes_per_step must be positive, found {found}")

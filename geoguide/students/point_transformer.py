@@ -12,7 +12,7 @@ from geoguide.backbones import BackboneConfig, PointTransformerV3, open_backbone
 from geoguide.backbones.sonata import EncoderInput, SonataBackbone, encoder_input
 from geoguide.backbones.sonata_mini import UntrainedBackbone
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_fields
 from geoguide.method.batch import Batch
 from geoguide.ops.arrays import as_config_error, number
 from geoguide.ops.blocks import is_large
@@ -49,7 +49,7 @@ class PointTransformerStudentConfig:
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(elastic_share=0.0))
 
     def __post_init__(self) -> None:
-        check_choices(self, "point_transformer")
+        check_fields(self, "point_transformer")
         with as_config_error("point_transformer"):
             number("encoder_rate", self.encoder_rate)
         if self.augment.elastic_share:

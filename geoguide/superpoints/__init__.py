@@ -14,8 +14,8 @@ import numpy as np
 from pykdtree.kdtree import KDTree
 
 from geoguide.errors import DataError, InputError
-from geoguide.frozen import check_choices, unless
-from geoguide.ops.arrays import coordinates, host, number, whole
+from geoguide.frozen import check_fields, unless
+from geoguide.ops.arrays import as_config_error, coordinates, host, number, whole
 from geoguide.ops.compiled import compiled
 from geoguide.ops.neighbors import nearest_points
 from geoguide.ops.union_find import find_root, join_roots
@@ -30,7 +30,11 @@ _CHUNK = 1 << 16  # points whose neighbourhoods are in memory at a time
 
 @dataclass(frozen=True)
 class SuperpointConfig:
-    """Over-segmentation, by default normal-based with ScanNet's own parameters. See `segment_mesh`."""
+    """Over-segmentation, by default normal-based with ScanNet's own parameters. See `segment_mesh`.
+
+    Raises:
+        ConfigError: A number is out of range, or an unknown word.
+    """
 
     k: float = 0.01  # not stated; ScanNet's default
     min_size: int = 20  # not stated; ScanNet's default, where SAS has 60 ("minVerts", preset `lineage`)
@@ -42,7 +46,10 @@ class SuperpointConfig:
     vccs: VCCSConfig = field(default=VCCSConfig(), metadata={"hash": lambda config: config.uses_vccs})
 
     def __post_init__(self) -> None:
-        check_choices(self, "superpoints")
+        check_fields(self, "superpoints")
+        with as_config_error("superpoints"):
+            number("k", self.k)
+            whole("min_size", self.min_size, 0)
 
     @property
     def uses_vccs(self) -> bool:

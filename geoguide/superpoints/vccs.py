@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoguide.errors import InputError
+from geoguide.frozen import check_fields
 from geoguide.ops.arrays import as_config_error, coordinates, number, whole
 from geoguide.ops.compiled import compiled
 from geoguide.ops.union_find import find_root, join_roots
@@ -60,6 +61,7 @@ class VCCSConfig:
     iterations: int = 5
 
     def __post_init__(self) -> None:
+        check_fields(self, "superpoints.vccs")
         with as_config_error("superpoints.vccs"):
             for field in fields(self):
                 if field.name != "iterations":

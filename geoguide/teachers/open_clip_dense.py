@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geoguide.errors import ConfigError, InputError, require
-from geoguide.frozen import check_choices, to_dict
+from geoguide.frozen import check_fields, to_dict
 from geoguide.teachers.clip_attention import Attention, check_tower, token_features
 from geoguide.teachers.image_model import CompactModel
 from geoguide.text.encoders import OPEN_CLIP, TextConfig
@@ -51,10 +51,10 @@ class DenseClipConfig:
     overlap: float = 0.5  # share of a window's side that neighbours share, rounded to whole patches
 
     def __post_init__(self) -> None:
-        check_choices(self, "open_clip")
-        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
+        check_fields(self, "open_clip")
+        if min(self.scales, default=0) <= 0:
             raise ConfigError(f"open_clip.scales must hold numbers above 0, found {self.scales}")
-        if not 0 <= self.window < float("inf"):
+        if self.window < 0:
             raise ConfigError(f"open_clip.window must be at least 0, found {self.window}")
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"open_clip.overlap must be at least 0 and below 1, found {self.overlap}")

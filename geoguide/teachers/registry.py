@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from geoguide.errors import ConfigError, DataError, check_known, first_line
-from geoguide.frozen import check_choices, from_dict, to_dict
+from geoguide.frozen import check_fields, from_dict, to_dict
 from geoguide.ops.devices import resolve_device
 from geoguide.paths import cache_root
 from geoguide.teachers.image_model import ImageModel, ImageTeacher, MeanModel, check_attributes, own_errors
@@ -84,7 +84,7 @@ class ImageModelConfig:
     threads: int | None = field(default=None, metadata={"hash": False})
 
     def __post_init__(self) -> None:
-        check_choices(self, "image_model", kind=get_args(Kind))
+        check_fields(self, "image_model", kind=get_args(Kind))
         if not self.source.strip():
             raise ConfigError(f"image_model.source must name the {self.kind} model, found {self.source!r}")
         for name, kinds in _OF_KINDS.items():

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from geoguide.errors import ConfigError, InputError
-from geoguide.frozen import unless
+from geoguide.frozen import check_fields, unless
 from geoguide.labels import LabelSet, load_category_table
 from geoguide.ops.pixel_rows import PixelRows
 from geoguide.scene import VOID, Scene, View
@@ -68,6 +68,7 @@ class SimulatedTeacherConfig:
     """How far what fills most of a scene (`faults.STEADY`) is spared by `partial_view` as it is by confusion."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "simulated teacher")
         for each in fields(self):
             value = getattr(self, each.name)
             if each.type is float and not 0.0 <= value <= 1.0:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from geoguide.errors import ConfigError, check_known
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_fields
 from geoguide.text.clip import ENSEMBLES, ClipTextEncoder, OpenClipTextEncoder, prompt_ensemble
 from geoguide.text.encoder import TextEncoder
 from geoguide.text.minilm import MiniLMTextEncoder
@@ -29,10 +29,11 @@ class TextConfig:
     that an experiment is the same whoever named it; records say it, and models in what they were trained on."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "text")
         if self.encoder.startswith(OPEN_CLIP):
             parse_name(self.encoder.removeprefix(OPEN_CLIP))
             return
-        check_choices(self, "text", encoder=(*ENCODERS, f"{OPEN_CLIP}MODEL:TAG"))
+        check_fields(self, "text", encoder=(*ENCODERS, f"{OPEN_CLIP}MODEL:TAG"))
         if self.weights is not None and self.encoder not in _CLIP:
             raise ConfigError(f"text.weights must be None for {self.encoder}, whose weights come with a package")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices, unless
+from geoguide.frozen import check_fields, unless
 from geoguide.ops.arrays import as_config_error, number, whole
 from geoguide.teachers.mini_network import DenseNetConfig
 
@@ -51,7 +51,7 @@ class WorldsConfig:
     gap: GapConfig = field(default_factory=GapConfig)
 
     def __post_init__(self) -> None:
-        check_choices(self, "worlds")
+        check_fields(self, "worlds")
         with as_config_error("worlds"):
             for name in ("train", "held_out", "views"):
                 whole(name, getattr(self, name), 1)
@@ -88,7 +88,7 @@ class DenseTrainConfig:
     the softmax of the cosines over it; 0: as the network's own vector. The training does not depend on it."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "image training")
+        check_fields(self, "image training")
         with as_config_error("image training"):
             for name in ("steps", "batch", "log_every", "checkpoint_every"):
                 whole(name, getattr(self, name), 1)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from geoguide.errors import ConfigError
-from geoguide.frozen import check_choices
+from geoguide.frozen import check_fields
 
 ROOM_TYPES = ("bedroom", "living room", "kitchen", "bathroom", "office", "meeting room", "studio")
 
@@ -32,7 +32,7 @@ class RoomRecipe:
     annotation: Literal["segments", "surface"] = "segments"
 
     def __post_init__(self) -> None:
-        check_choices(self, "rooms")
+        check_fields(self, "rooms")
         unknown = next((name for name in self.cycle if name not in ROOM_TYPES), None)
         if not self.cycle or unknown is not None:
             raise ConfigError(f"rooms.cycle must hold some of {', '.join(ROOM_TYPES)}, found {unknown!r}")
