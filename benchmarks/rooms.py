@@ -73,7 +73,7 @@ def rows(name: str, config: MiniConfig, rooms: int, ks: tuple[float, ...] = (0.0
 def variants() -> dict[str, MiniConfig]:
     """The editions, the small one with one option changed, and the large one with one option changed."""
     found = {"small edition": SMALL, "large edition": LARGE}
-    surface = replaced(SMALL, "contents.annotation", "surface")
+    surface = replaced(SMALL, {"contents.annotation": "surface"})
     found["small, annotated along the surface"] = surface
     for name, values in {
         "contents.clutter": (2.0, 3.0),
@@ -81,14 +81,14 @@ def variants() -> dict[str, MiniConfig]:
         "sensor.holes": (0.1, 0.3),
     }.items():
         found |= {
-            f"along the surface, {name.split('.')[1]} {value}": replaced(surface, name, value) for value in values
+            f"along the surface, {name.split('.')[1]} {value}": replaced(surface, {name: value}) for value in values
         }
     for name, (floor, growth) in list(NOISES.items())[1:]:
         sensor = replace(surface.sensor, noise_floor=floor, noise_growth=growth)
         found[f"along the surface, noise {name}"] = replace(surface, sensor=sensor)
-    found["large, annotated by segments"] = replaced(LARGE, "contents.annotation", "segments")
+    found["large, annotated by segments"] = replaced(LARGE, {"contents.annotation": "segments"})
     for name, value in {"contents.clutter": 1.0, "contents.touching": 0.0, "sensor.holes": 0.0}.items():
-        found[f"large, {name.split('.')[1]} {value}"] = replaced(LARGE, name, value)
+        found[f"large, {name.split('.')[1]} {value}"] = replaced(LARGE, {name: value})
     for name, (floor, growth) in list(NOISES.items())[:2]:
         sensor = replace(LARGE.sensor, noise_floor=floor, noise_growth=growth)
         found[f"large, noise {name}"] = replace(LARGE, sensor=sensor)

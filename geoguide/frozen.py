@@ -101,28 +101,37 @@ def unless(name: str, default: Any) -> dict[str, Any]:
     return {"hash": lambda config: getattr(config, name) != default}
 
 
-def replaced(config: Any, path: str, value: Any) -> Any:
-    """Copy a config with one field changed, which may be a field of a config within it.
+def replaced(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Copy a config with some fields changed, which may be fields of configs within it.
+
+    All changes of a part are made at once: what goes together, such as a source and its folder, needs no order.
 
     Args:
         config: A frozen dataclass.
-        path: Names of fields from the outermost in, such as "objective.usd.weight".
-        value: The field's new value.
+        changes: New values by the names of fields from the outermost in, such as "objective.usd.weight".
 
     Returns:
-        The copy; parts that the path does not cross are shared.
+        The copy; parts that no path crosses are shared.
 
     Raises:
-        ConfigError: A name of the path is no field.
+        ConfigError: A name of a path is no field, or a part refuses its values.
     """
-    return _replaced(config, path.split("."), value, path)
+    return _replaced(config, {tuple(path.split(".")): value for path, value in changes.items()}, ())
 
 
-def _replaced(config: Any, names: list[str], value: Any, path: str) -> Any:
-    if not dataclasses.is_dataclass(config) or names[0] not in _hashed(type(config)):
-        raise ConfigError(f"{path}: no such field ({names[0]!r} in {type(config).__name__})")
-    inner = value if len(names) == 1 else _replaced(getattr(config, names[0]), names[1:], value, path)
-    return dataclasses.replace(config, **{names[0]: inner})
+def _replaced(config: Any, changes: dict[tuple[str, ...], Any], above: tuple[str, ...]) -> Any:
+    values: dict[str, Any] = {}
+    within: dict[str, dict[tuple[str, ...], Any]] = {}
+    for (name, *rest), value in changes.items():
+        if not dataclasses.is_dataclass(config) or name not in _hashed(type(config)):
+            raise ConfigError(f"{'.'.join([*above, name, *rest])}: no such field ({name!r} in {type(config).__name__})")
+        if rest:
+            within.setdefault(name, {})[tuple(rest)] = value
+        else:
+            values[name] = value
+    for name, parts in within.items():
+        values[name] = _replaced(values.get(name, getattr(config, name)), parts, (*above, name))
+    return dataclasses.replace(config, **values)
 
 
 def to_dict(config: Any, *, hashed_only: bool = False) -> dict[str, Any]:

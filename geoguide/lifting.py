@@ -438,8 +438,8 @@ def _unpacked(feature: Any, image_size: tuple[int, int]) -> tuple[Array | PixelR
         raise InputError(f"feature map must be [{image_size[0]}, {image_size[1]}, C], found {list(feature.shape)}")
     if weight is None:
         return feature, None
-    weight = host("weight", weight)
-    if weight.shape != image_size or weight.dtype.kind not in "fiub":
+    weight = host("weight", weight, "fiub")
+    if weight.shape != image_size:
         found = f"{weight.dtype} {list(weight.shape)}"
         raise InputError(f"weight must be numbers [{image_size[0]}, {image_size[1]}], found {found}")
     if not (np.isfinite(weight).all() and (weight >= 0).all()):

@@ -277,9 +277,10 @@ def test_weighted_fusion_equals_a_loop(rng, kind):
             assert not np.asarray(fused.mean[point]).any()
 
 
-def test_what_stands_under_no_answer_is_not_read(rng):
+@pytest.mark.parametrize("kind", [np.float64, np.bool_, np.uint8])
+def test_what_stands_under_no_answer_is_not_read(kind):
     points, maps = np.array([[0.0, 0, 2]]), [np.full((9, 9, 2), np.nan, np.float32), np.ones((9, 9, 2), np.float32)]
-    weights = [np.zeros((9, 9)), np.ones((9, 9))]
+    weights = [np.zeros((9, 9), kind), np.ones((9, 9), kind)]
     fused = fuse(points, views(2), map(PixelFeatures, maps, weights), use_depth=False, border=0)
     assert fused.count.tolist() == [1] and fused.mean.tolist() == [[1, 1]]
 

@@ -18,7 +18,7 @@ from geoguide.experiments.presets import DROPS, SEEDS, fusion, preset, row_name
 from geoguide.experiments.profiles import ablation, profile
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.method.objective import MODULES, ObjectiveConfig, parse_drop
-from geoguide.pipeline.config import ExperimentConfig
+from geoguide.pipeline.config import ExperimentConfig, TrainConfig
 
 
 def test_round_trip_through_json() -> None:
@@ -149,11 +149,31 @@ def test_values_that_no_field_has_are_refused_before_the_work(field: str, value:
         ExperimentConfig().replace(**{field: value})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"masks__source": "files", "masks__folder": "masks", "masks__made_by": "Mask3D"},
+        {"protocol__pooled": "instances", "protocol__mode": "fusion"},
+        {"objective__distillation__superpoints": True, "objective__modules": ()},
+        {"objective__lambda_sp": 0.0, "objective__modules": ("imr",)},
+        {"data__dataset": "scannet", "data__root": "scans"},
+        {"train__steps": 5, "train": TrainConfig(decay=0.5)},
+    ],
+)
+def test_what_goes_together_is_changed_together(changes: dict[str, Any]) -> None:
+    """One after another, what stood between was refused: masks of files could not be asked for at all."""
+    config = ExperimentConfig(objective=ObjectiveConfig(modules=("usd",))).replace(**changes)
+    assert config == config.replace(**dict(reversed(changes.items())))
+    assert config.train.decay == (0.5 if "train" in changes else 1) and config.train.steps in (5, 2000)
+
+
 def test_ratios_to_a_gradient_of_nothing_are_refused() -> None:
     """All factors were 0 then: a training of no loss at all, to its end."""
     with pytest.raises(ConfigError, match=r"objective\.lambda_sp must be above 0"):
         ObjectiveConfig(lambda_by="gradient", lambda_sp=0.0)
     assert ObjectiveConfig(lambda_sp=0.0).lambda_sp == 0  # the other modules alone
+    with pytest.raises(ConfigError, match="every λ in use is 0"):
+        ObjectiveConfig(modules=("usd",), lambda_sp=0.0)
 
 
 def slowly(hint: Any, value: Any) -> bool:

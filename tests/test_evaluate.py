@@ -168,6 +168,13 @@ def test_another_label_set_of_the_same_scenes(tiny: ExperimentConfig, tiny_scene
         evaluate(tiny.replace(protocol__mode="fusion"), scenes=[bare], label_set="scannet200")
 
 
+def test_two_scenes_of_one_name_are_refused(tiny: ExperimentConfig, tiny_scenes: dict):
+    """As arrays are called when nobody names them: only the last one was scored, without a word."""
+    one, other = tiny_scenes["val"][0], replace(tiny_scenes["train"][0], name=tiny_scenes["val"][0].name)
+    with pytest.raises(InputError, match=f"scenes must have different names, found '{one.name}' more than once"):
+        evaluate(tiny.replace(protocol__mode="fusion"), scenes=[one, other])
+
+
 def test_label_sets_share_one_output_of_the_student(tiny: ExperimentConfig, tiny_scenes: dict, monkeypatch):
     """Each label set scores as alone, and the student's features are computed once a scene."""
     scenes, asked = tiny_scenes["val"], []

@@ -134,3 +134,6 @@ def test_bad_input() -> None:
         Groups(torch.zeros(3, dtype=torch.int64), 1, 9, torch.tensor([0, 1]))
     with pytest.raises(InputError, match="values of groups of 3 points must have a row for each, found 4"):
         Groups.partition(torch.zeros(3, dtype=torch.int64)).sum(torch.zeros(4, D))
+    for group, found in (([0, 5, 1], "0 to 5"), ([0, -1, 1], "-1 to 1")):  # the first gave six means of two groups
+        with pytest.raises(InputError, match=rf"group must hold numbers 0\.\.1, found {found}"):
+            Groups.partition(torch.tensor(group), 2).mean(torch.zeros(3, D))

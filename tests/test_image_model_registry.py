@@ -24,7 +24,7 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate
 from geoguide.pipeline.prepare import prepare_split
 from geoguide.pipeline.stages import Stages
-from geoguide.pipeline.train import fit
+from geoguide.pipeline.train import checkpoint_name, fit
 from geoguide.teachers import image_model
 from geoguide.teachers.image_model import ImageTeacher, MeanModel, mean_of
 from geoguide.teachers.registry import (
@@ -456,6 +456,17 @@ class TestGiven:
         fitted = fit(config, train=[prepared], val=[prepared], progress=False)
         assert "LSeg of our lab" in from_fit(fitted, config).trained_on
         assert Facts.of(config).teacher == "LSeg of our lab"
+
+    def test_a_training_on_other_arrays_is_another(self, scene, config, rng, tmp_path):
+        """Of the same name and scene: the finished training of the first ones was taken for theirs."""
+        features, seen = rng.normal(size=(len(scene), 384)), np.ones(len(scene), bool)
+        better, fewer = features.copy(), seen.copy()
+        better[7, 3] += 1
+        fewer[5] = False
+        given = [(features, seen), (better, seen), (features, fewer), (features.astype(np.float16), seen)]
+        made = [Stages(scene, config, tmp_path, lifted=each).prepared() for each in given]
+        names = [checkpoint_name(config, [each]) for each in made]
+        assert len({*names[:3]}) == 3 and names[3] == names[0]
 
     def test_own_maps_are_lifted_first(self, scene, config, tiny_scenes):
         maps = (np.tile(view.color().astype(np.float32) / 255, 128) for view in scene.views)

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -250,11 +251,26 @@ def test_annotation_masks_are_the_instances(scene: Scene, tiny: ExperimentConfig
     assert len(prepared.masks) == len(np.unique(scene.instances[scene.instances >= 0]))
 
 
+@pytest.mark.parametrize("name", ["building/room", "../room", "a\\b"])
+def test_stages_lie_in_a_folder_of_the_cache_whatever_the_scene_is_called(
+    scene: Scene, tiny: ExperimentConfig, tmp_path: Path, name: str
+) -> None:
+    """Those of "../room" lay beside the cache, and none of these was found by `data clean`."""
+    cache = tmp_path / "in" / "cache"
+    Stages(replace(scene, name=name), tiny, cache).superpoints  # noqa: B018
+    (folder,) = cache.iterdir()
+    assert list(folder.glob("superpoints-*.json")) and [*cache.parent.iterdir()] == [cache]
+
+
 def test_bad_input(scene: Scene, tiny: ExperimentConfig, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"data\.root"):
         tiny.replace(data__dataset="scannet")
     with pytest.raises(DataError, match="empty|no scene|lists"):
         prepare_split(tiny.replace(data__rooms=(1, 0, 0), data__root=str(tmp_path / "rooms")), "test", progress=False)
+    elsewhere = tmp_path / "more"
+    with pytest.raises(ConfigError, match=r"unknown split of mini-scannet 'tset': known are train, val, test"):
+        prepare_split(tiny.replace(data__root=elsewhere), "tset", progress=False)
+    assert not elsewhere.exists()  # all rooms were generated first
     with pytest.raises(ConfigError, match=r"data\.features: fused features belong to a scene of a dataset"):
         prepare(scene, tiny.replace(data__features="fused"), tmp_path)
 

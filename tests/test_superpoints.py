@@ -278,6 +278,10 @@ def test_purity_equals_slow_count(rows):
     np.testing.assert_allclose(superpoint_purity(superpoints, labels), expected)
 
 
+def test_purity_tells_large_ids_apart():
+    assert superpoint_purity(np.array([2**60, 2**60 + 1], np.uint64), np.array([1, 2])) == 1
+
+
 def test_purity_refuses():
     with pytest.raises(InputError, match=r"superpoints and labels must be \[P\], found \[3\], \[2\]"):
         superpoint_purity(np.zeros(3, int), np.zeros(2, int))

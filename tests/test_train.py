@@ -7,7 +7,7 @@ import pytest
 import torch
 from regions import dense_of
 
-from geoguide.errors import DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments.presets import preset
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
@@ -209,3 +209,9 @@ def test_a_step_takes_the_points_asked_for(tiny_scenes: Scenes) -> None:
     chosen = np.sort(np.random.default_rng([5]).choice(len(scene), 700, replace=False, shuffle=False))
     drawn = FrozenBackboneStudent(student.network, student.config, student.backbone, 700).sample(scene, [5], cpu)
     np.testing.assert_array_equal(drawn.points.numpy(), scene.points[chosen])
+
+
+def test_an_unknown_precision_is_refused(tiny: ExperimentConfig, tiny_scenes: Scenes) -> None:
+    """It was float32, without a word."""
+    with pytest.raises(ConfigError, match="unknown precision 'fp16': known are auto, float32, bf16, float64"):
+        train(tiny, tiny_scenes, precision="fp16")

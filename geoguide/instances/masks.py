@@ -63,8 +63,9 @@ class InstanceMasks:
             raise InputError(f"instance masks: index names points outside 0..{self.num_points - 1}")
         if self.scores is None:
             object.__setattr__(self, "scores", np.ones(len(self), dtype=np.float32))
-        elif self.scores.shape != (len(self),):
-            raise InputError(f"instance masks: scores must be [{len(self)}], found {list(self.scores.shape)}")
+        elif self.scores.shape != (len(self),) or self.scores.dtype.kind != "f" or np.isnan(self.scores).any():
+            found = f"{self.scores.dtype} {list(self.scores.shape)}"  # of unsigned ones the negative would be sorted by
+            raise InputError(f"instance masks: scores must be floats [{len(self)}] without nan, found {found}")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -45,8 +45,8 @@ class ObjectiveConfig:
         distillation: L_sp without usd: plain, or as another system has it.
 
     Raises:
-        ConfigError: A module that is not in `MODULES`, or another word; a λ below 0, or a λ1 of 0 by gradient; a
-            `distillation` beside usd, which it replaces.
+        ConfigError: A module that is not in `MODULES`, or another word; a λ below 0, all in use 0, or a λ1 of 0
+            by gradient; a `distillation` beside usd, which it replaces.
     """
 
     modules: tuple[str, ...] = MODULES
@@ -71,6 +71,9 @@ class ObjectiveConfig:
         unknown = sorted(set(self.modules) - set(MODULES))
         if unknown:
             raise ConfigError(f"unknown module {', '.join(unknown)}: known are {', '.join(MODULES)}")
+        factors = {"usd": self.lambda_sp, "imr": self.lambda_mask, "iirc": self.lambda_sim}
+        if not any(factors[name] for name in {"usd", *self.modules}):  # L_sp is there without usd too
+            raise ConfigError("objective: every λ in use is 0, so that nothing would be learned")
         if "usd" in self.modules and self.distillation != DistillationConfig():
             raise ConfigError(f"objective.distillation must be left alone beside usd, found {self.distillation}")
 

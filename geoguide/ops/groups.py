@@ -89,7 +89,10 @@ class Groups:
 
     @cached_property
     def sizes(self) -> Tensor:
-        """The number of entries of each group, int64 [G]."""
+        """The number of entries of each group, int64 [G]. `InputError` where an entry is of no group."""
+        if not bool(((self.group >= 0) & (self.group < self.count)).all()):  # here, where a GPU is waited for anyway
+            found = f"{int(self.group.min())} to {int(self.group.max())}"
+            raise InputError(f"group must hold numbers 0..{self.count - 1}, found {found}")
         return torch.bincount(self.group, minlength=self.count)
 
     def of_entries(self, values: Tensor) -> Tensor:

@@ -292,7 +292,7 @@ class ExperimentConfig:
         return dataclasses.replace(self, data=data, lifting=lifting, evaluation=EvaluationConfig())
 
     def replace(self, **changes: Any) -> "ExperimentConfig":
-        """Copy with some fields changed.
+        """Copy with some fields changed, all at once.
 
         Args:
             **changes: New values by field name; a field of a field is written with two underscores, as in
@@ -304,7 +304,4 @@ class ExperimentConfig:
         Raises:
             ConfigError: No such field, or a value that the config refuses.
         """
-        config: Any = self
-        for path, value in changes.items():
-            config = replaced(config, path.replace("__", "."), value)
-        return config
+        return replaced(self, {path.replace("__", "."): value for path, value in changes.items()})

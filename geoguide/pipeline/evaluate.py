@@ -1,6 +1,7 @@
 """`evaluate(config)`: score a trained student, the 2D features alone, or both, under a stated protocol."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,8 @@ def evaluate(
         The scores.
 
     Raises:
-        InputError: No student in a mode that needs one, or scenes made in memory that would have to be read again.
+        InputError: No student in a mode that needs one, two scenes of one name, or scenes made in memory that would
+            have to be read again.
         ConfigError: An unknown label set.
         DataError: No scene has labels, none has 2D features in a mode that compares them, or one cannot be read.
     """
@@ -121,6 +123,10 @@ def evaluate_label_sets(
     protocol = config.protocol
     if protocol.mode != "fusion" and student is None:
         raise InputError(f"evaluate: mode {protocol.mode!r} needs a trained student")
+    names = [scene.name for scene in scenes]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:  # scores are kept by name: only the last of them would count
+        raise InputError(f"evaluate: scenes must have different names, found {twice!r} more than once")
     without = _without_features(scenes, protocol.mode)
     texts = {name: class_text(name, protocol, config.text) for name in label_sets}
     per_scene: dict[str, dict[str, ConfusionMatrix]] = {name: {} for name in label_sets}
@@ -135,7 +141,6 @@ def evaluate_label_sets(
                 ids, _ = predict(scene, texts[name], protocol.mode, student, repeats=protocol.repeats, output=output)
             matrix = per_scene[name][scene.name] = ConfusionMatrix(len(load_label_set(name)), protocol.no_feature)
             matrix.update(target, ids)
-    names = [scene.name for scene in scenes]
     return {name: _scored(name, found, names, without, protocol) for name, found in per_scene.items()}
 
 

@@ -19,6 +19,8 @@ except ImportError:  # Windows
 from geoguide.benchmarks.scenes import generate, list_sources
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.sources import SceneSource
+from geoguide.datasets.splits import USUAL
+from geoguide.errors import check_known
 from geoguide.ops.devices import resolve_device
 from geoguide.ops.workers import worker_pool
 from geoguide.paths import cache_root, sweep
@@ -123,6 +125,7 @@ def scene_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
         The scenes, as `benchmarks.scenes.list_sources` lists them; it also says what is raised.
     """
     if data.generated:
+        check_known(f"split of {data.dataset}", split, USUAL)  # before minutes of work
         generate(data)
     return list_sources(data, split)
 

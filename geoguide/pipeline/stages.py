@@ -5,6 +5,8 @@ content and the stage's settings, so that a change of the 2D model does not comp
 """
 
 import functools
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -201,8 +203,10 @@ class Stages:
     def _lifted_settings(self) -> list[object] | None:
         """What decides F_2d; None where nothing gives the scene 2D features."""
         data, model = self.config.data, self.config.image_model
-        if self._own is not None:
-            return ["own"]
+        if self._own is not None:  # nothing is kept on disk of them, but checkpoints of trainings that learn from them
+            assert isinstance(self.lifted, tuple)
+            parts = (np.ascontiguousarray(part).data for part in self.lifted)
+            return ["own", *(hashlib.sha256(part).hexdigest()[:16] for part in parts)]
         if self._fused is not None:
             if not isinstance(self.lifted, StreamedFeatures):
                 return None
@@ -285,7 +289,8 @@ class Stages:
     def _stage(self, kind: str, settings: object, compute: Callable[[], Arrays], *, write: bool = True) -> Arrays:
         if self._cache is None:
             return compute()
-        folder = self._cache / f"{self.identity.name}-{self.identity.fingerprint}"
+        name = re.sub(r"[/\\]", "-", self.identity.name)  # "building/room", and nothing lies above the cache
+        folder = self._cache / f"{name}-{self.identity.fingerprint}"
         return StageCache(folder).get(kind, [VERSIONS[kind], settings], compute, write=write)
 
     def _derived(self, kind: str, settings: object, compute: Callable[[], Arrays]) -> Arrays:

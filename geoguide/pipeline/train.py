@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from geoguide.backbones.point_transformer_layers import drops
 from geoguide.benchmarks.named import shown
-from geoguide.errors import ConfigError, DataError
+from geoguide.errors import ConfigError, DataError, check_known
 from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
 from geoguide.method.batch import Supervised
@@ -106,12 +106,13 @@ def fit(
 
     Raises:
         ConfigError: `train.model` is no student, the objective's modules do not fit it, the training is not one for
-            so many processes, or 2D features that are watched are of another width than the text.
+            so many processes, an unknown precision, or 2D features that are watched are of another width than the text.
         DataError: Scenes or a checkpoint cannot be read, there is no training scene with 2D features or none with a
             point that is seen, their features differ in width, no validation scene has labels, or the loss is not
             finite.
     """
     config.train.check_processes(ranks.size)
+    check_known("precision", precision, get_args(Precision))
     target, progress = ranks.device or resolve_device(device), progress and ranks.first
     train = prepare_shared(config, "train", ranks, device=target, progress=progress) if train is None else train
     train = _with_features(supervised(config, train))

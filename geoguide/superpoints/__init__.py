@@ -218,7 +218,8 @@ def superpoint_purity(superpoints: np.ndarray, labels: np.ndarray) -> float:
     valid = labels != VOID
     if not valid.any():
         return float("nan")
-    pair, votes = np.unique(np.stack([superpoints[valid], labels[valid]]).astype(np.int64), axis=1, return_counts=True)
+    pair = np.stack([part[valid].astype(np.int64) for part in (superpoints, labels)])  # [2, n]
+    pair, votes = np.unique(pair, axis=1, return_counts=True)
     starts = np.flatnonzero(np.diff(pair[0], prepend=pair[0, 0] - 1))
     return float(np.maximum.reduceat(votes, starts).sum() / votes.sum())
 
