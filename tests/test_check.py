@@ -227,10 +227,9 @@ def test_datasets_side_by_side(house: Path, scene_folder: Path, tmp_path: Path, 
 
 def test_both_layouts_of_one_dataset(scene_folder: Path, tmp_path: Path):
     """Each reader takes its own layout, whatever lies beside it."""
-    (tmp_path / "scannetv2_train.txt").write_text(f"{scannet.NAME}\n")
     path = published.scannet(tmp_path)
     assert names(tmp_path) == ["ScanNet v2", "OpenScene's published layout"]
-    assert scannet.list_scenes(tmp_path, "train") == (scene_folder,)
+    assert scannet.list_scenes(tmp_path, "val") == (scene_folder,)
     assert published.list_scenes(tmp_path, "scannet_3d", "train") == (path,)
 
 

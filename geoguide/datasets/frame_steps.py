@@ -8,11 +8,13 @@ order, of every third frame, or with poses that scatter; where the second half i
 is of another room, it is. A turn by 10 degrees is too little, and a room whose neighbours hardly overlap tells nothing.
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from geoguide.datasets.depth_agreement import Recording, frame_of, places
+from geoguide.datasets.depth_agreement import Frame, Recording, frame_of, places
 
 STEPS = 12  # the largest steps of a path that are looked at: at most so many pairs of depth images are read
 FEWEST = 16  # frames; of fewer nothing is said
@@ -56,7 +58,8 @@ def step_doubts(recording: Recording) -> tuple[str, ...]:
     lengths, angles = np.array([step[1:] for step in steps]).T + 1e-6  # [K - 1] each
     size = np.maximum(lengths / np.median(lengths), angles / np.median(angles))
     chosen = [steps[row] for row in np.argsort(-size, kind="stable")[:STEPS]]
-    off = {step: _off(recording, step.number) for step in chosen}
+    frame = functools.cache(functools.partial(frame_of, recording))  # of two steps in a row the middle one is read once
+    off = {step: _off(frame, step.number) for step in chosen}
     overlapping = [share for share in off.values() if not np.isnan(share)]
     if len(overlapping) < DENSE * len(chosen) or np.median(overlapping) > QUIET:
         return ()
@@ -80,9 +83,9 @@ def _steps(recording: Recording) -> list[Step]:
     return [Step(number, *map(float, step)) for number, step in enumerate(zip(lengths, angles, strict=True))]
 
 
-def _off(recording: Recording, number: int) -> float:
+def _off(frame: Callable[[int], Frame], number: int) -> float:
     """Of the places of a frame and the next that get a verdict those that are off; nan where they do not overlap."""
-    one, other = frame_of(recording, number), frame_of(recording, number + 1)
+    one, other = frame(number), frame(number + 1)
     speaking = [place.off for place in (places(one, other), places(other, one)) if place.speaks]
     if not speaking:
         return np.nan
