@@ -38,6 +38,7 @@ import pandas as pd
 from IPython.display import Markdown, clear_output
 
 from geoguide.benchmarks.scenes import list_sources
+from geoguide.errors import require
 from geoguide.experiments.presets import preset
 from geoguide.pipeline.prepare import prepare
 from geoguide.pipeline.stages import make_teacher
@@ -53,7 +54,9 @@ figures.use_offline_renderer()
 
 # %% tags=["hide-input"]
 config = preset(variant).replace(train__steps=steps, train__evaluate_every=max(1, steps // 10))
-source = list_sources(config.data, "test")[room]
+sources = list_sources(config.data, "test")
+require(room in range(len(sources)), f"room must be 0 to {len(sources) - 1}, found {room}")
+source = sources[room]
 scene = source.load()
 print(f"{scene.name} ({scene.provenance} data): {len(scene):,} points, {len(scene.views)} images")
 title = f"{scene.name}: the reconstructed room in its own colours"
@@ -71,6 +74,7 @@ from geoguide.text.minilm import MiniLMTextEncoder
 
 labels = load_label_set(config.data.label_set)
 text = MiniLMTextEncoder().encode(labels.names, prompt=config.protocol.prompt)  # [C, D]
+require(frame in range(len(scene.views)), f"frame must be 0 to {len(scene.views) - 1}, found {frame}")
 view = scene.views[frame]
 features = next(itertools.islice(make_teacher(config).features(scene), frame, None))  # [H, W, D]
 truth = labels.from_raw(load_category_table().nyu40(view.labels()))  # [H, W]

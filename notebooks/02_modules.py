@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown, clear_output
 
 from geoguide.benchmarks.scenes import list_sources
+from geoguide.errors import check_known, require
 from geoguide.experiments.presets import adapter_only, preset
 from geoguide.labels import load_label_set
 from geoguide.paths import checkpoints_root
@@ -50,15 +51,17 @@ figures.use_offline_renderer()
 
 # %%
 configs = {"adapter only": adapter_only(seed), **{v: preset(v, seed=seed) for v in ("as-written", "works-best")}}
+config = configs["works-best"]
+labels, sources = load_label_set(config.data.label_set), list_sources(config.data, "test")
+check_known("category", category, labels.names)
+require(room in range(len(sources)), f"room must be 0 to {len(sources) - 1}, found {room}")
 fits = {name: fit(config, run_dir=checkpoints_root()) for name, config in configs.items()}
 clear_output()  # the progress bars, which no page shows
 
 # %%
-config = configs["works-best"]
-source = list_sources(config.data, "test")[room]
+source = sources[room]
 scene = source.load()
 prepared = prepare(source, config)
-labels = load_label_set(config.data.label_set)
 text = torch.from_numpy(MiniLMTextEncoder().encode(labels.names, prompt=config.protocol.prompt))  # [C, D]
 batch = prepared.batch(np.arange(len(scene)), torch.device("cpu"))
 semantic = {name: f.student.forward(batch).detach() for name, f in fits.items()}  # [P, D] each
