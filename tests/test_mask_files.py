@@ -152,10 +152,9 @@ def test_a_name_that_begins_with_dots_lies_below_the_folder(submission: Path, na
     assert read_mask_index(submission).dense().tolist() == [[True, False, False, True, False]]
 
 
-@pytest.mark.parametrize("score", [np.nan, np.inf])
-def test_no_file_is_written_that_would_not_be_read(tmp_path: Path, score: float) -> None:
-    masks = InstanceMasks.from_dense(np.eye(2, dtype=bool), np.array([0.5, score]))
-    with pytest.raises(InputError, match=f"scores of masks must be finite, found {score} for mask 1"):
+def test_no_file_is_written_that_would_not_be_read(tmp_path: Path) -> None:
+    masks = InstanceMasks.from_dense(np.eye(2, dtype=bool), np.array([0.5, np.inf]))
+    with pytest.raises(InputError, match="scores of masks must be finite, found inf for mask 1"):
         write_mask_index(tmp_path / "a.txt", masks, label=3)
     assert not list(tmp_path.iterdir())
 

@@ -63,9 +63,12 @@ class InstanceMasks:
             raise InputError(f"instance masks: index names points outside 0..{self.num_points - 1}")
         if self.scores is None:
             object.__setattr__(self, "scores", np.ones(len(self), dtype=np.float32))
-        elif self.scores.shape != (len(self),) or self.scores.dtype.kind != "f" or np.isnan(self.scores).any():
-            found = f"{self.scores.dtype} {list(self.scores.shape)}"  # of unsigned ones the negative would be sorted by
-            raise InputError(f"instance masks: scores must be floats [{len(self)}] without nan, found {found}")
+        elif self.scores.shape != (len(self),) or self.scores.dtype.kind != "f":  # unsigned ones cannot be negated
+            found = f"{self.scores.dtype} {list(self.scores.shape)}"
+            raise InputError(f"instance masks: scores must be floats [{len(self)}], found {found}")
+        elif np.isnan(self.scores).any():
+            found = f"nan for mask {int(np.isnan(self.scores).argmax())}"
+            raise InputError(f"instance masks: scores must be numbers, found {found}")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
