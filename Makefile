@@ -74,7 +74,7 @@ test-clients: $(CLIENTS)/.installed
 	PYTHONPATH=$(CURDIR)/$(CLIENTS)/extras $(BIN)/python -c 'import viser, snakemake'
 	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest -p no:dash tests/clients tests/test_nuscenes_labels.py tests/test_nuscenes.py::test_equals_the_devkit \
 		tests/test_open_clip_dense.py tests/test_text_clip.py tests/test_closed_set.py tests/test_data_card.py \
-		tests/test_surveys.py tests/test_ranks.py tests/test_book_pdf.py
+		tests/test_surveys.py tests/test_las_records.py tests/test_ranks.py tests/test_book_pdf.py
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(CLIENTS)/extras $(BIN)/python -m pytest tests/test_grid.py tests/test_viewer.py
 
 # Its .pth file shows it the packages of .venv too: the clients need no torch, but the package that they are compared with.
