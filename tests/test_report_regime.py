@@ -3,9 +3,10 @@
 import pandas as pd
 
 from geoguide.experiments import facts, presets
+from geoguide.experiments.regime import BACKBONES
 from geoguide.report.regime import TARGETS, consequences, regime_table
 
-ONE = {"changed": (), "converged": True, "val_miou": 0.0}
+ONE = {"changed": (), "converged": True, "val_miou": 0.0, "backbone": BACKBONES["scannet"]}
 
 
 def lines() -> pd.DataFrame:
@@ -18,6 +19,7 @@ def lines() -> pd.DataFrame:
         on_labels = facts.ADAPTER + presets.ON_LABELS
         found.append(ONE | {"method": on_labels, "teacher": "t", "seed": seed, "miou": labels})
         found.append(ONE | {"method": facts.ADAPTER, "teacher": "another", "seed": seed, "miou": 99.0})
+        found.append(found[-1] | {"teacher": "t", "backbone": "descriptors"})
     return pd.DataFrame(found, dtype=object)
 
 

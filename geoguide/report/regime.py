@@ -8,13 +8,15 @@ import pandas as pd
 from geoguide.experiments import facts, presets
 from geoguide.experiments.facts import Row
 from geoguide.report.evidence import against, by_seed, interval
+from geoguide.report.rows import OWN_BACKBONES
 
 # The targets were set before anything ran on a large edition. On the real benchmarks 2D fusion has 50 to 56, a student
 # beats it from the start, and a linear probe of frozen Sonata has 72.
-FUSION = {"method": facts.FUSION, "changed": ()}
-ADAPTER = {"method": facts.ADAPTER, "changed": ()}
-PROBE = {"method": facts.PROBE, "changed": ()}
-CEILING = {"method": facts.ADAPTER + presets.ON_LABELS, "changed": ()}
+FUSION: Row = {"method": facts.FUSION, "changed": ()}
+ADAPTER, PROBE, CEILING = (  # on the edition's own backbone, beside which others are records of claim C12
+    {"method": method, "backbone": OWN_BACKBONES, "changed": ()}
+    for method in (facts.ADAPTER, facts.PROBE, facts.ADAPTER + presets.ON_LABELS)
+)
 PERFECT = "no fault"  # the 2D model of `presets.DOSES`
 NOT_RUN = "not run"
 
