@@ -35,7 +35,7 @@ from IPython.display import Markdown
 from geoguide.benchmarks import benchmark
 from geoguide.experiments import regime, run
 from geoguide.experiments.placing import on
-from geoguide.experiments.presets import adapter_only, fusion, preset
+from geoguide.experiments.presets import CHAPTER_PRESETS, adapter_only, fusion, preset
 from geoguide.experiments.profiles import cross_domain
 from geoguide.experiments.records import frame, only, pick
 from geoguide.labels import load_label_set
@@ -56,7 +56,8 @@ figures.use_offline_renderer()
 
 # %%
 away = run.get_all([config for config in cross_domain(edition) if config.seed in seeds], edition)
-here = [fusion(), *(m for s in seeds for m in (adapter_only(s), preset("as-written", seed=s), preset(seed=s)))]
+here = [fusion(), *map(adapter_only, seeds)]
+here += [preset(name, seed=seed, edition=edition) for seed in seeds for name in CHAPTER_PRESETS]
 there = regime.in_regime if edition == "large" else on
 home = {place: run.get_all([there(config, place) for config in here], edition) for place in PLACES}
 found = [*away, *(record for records in home.values() for record in records)]

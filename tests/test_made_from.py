@@ -18,7 +18,7 @@ from geoguide.experiments.presets import adapter_only, fusion
 from geoguide.experiments.profiles import ablation, profile, systems
 from geoguide.experiments.records import find_all, read_all
 from geoguide.frozen import config_hash
-from geoguide.paths import results_root
+from geoguide.paths import clone, results_root
 from geoguide.report.real_rooms import NETWORKS
 from geoguide.report.sources import Source, of_file, of_records, under
 from geoguide.teachers.registry import parse_spec
@@ -74,6 +74,14 @@ def test_a_measured_file_names_its_benchmark_or_none_is_made_up():
     assert of_file(results_root() / "backbones" / "probe.json", "geoguide probe").command == "geoguide probe"
     with pytest.raises(DataError, match=r"paper\.json: no benchmark paper\.py makes it"):
         of_file(results_root() / "paper.json")
+
+
+def test_results_elsewhere_are_made_by_the_same_benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path / "results"))
+    measured = of_file(results_root() / "masks.json")
+    assert measured.files == ("results/masks.json",) and measured.command == "python benchmarks/masks.py"
+    timed = of_file(clone() / "benchmarks" / "results" / "objects.json")
+    assert timed.files == ("benchmarks/results/objects.json",)
 
 
 def test_many_files_are_folded_and_text_is_escaped():

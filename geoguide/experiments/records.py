@@ -344,6 +344,10 @@ def check_record(record: Record) -> None:
             raise ConfigError(f"{name} is {found[name]!r:.60}, {value!r:.60} in the config: edited by hand?")
     if (training is None) != (protocol.mode == "fusion"):
         raise ConfigError(f"training must be null in the mode fusion and nowhere else, found {training!r:.60}")
+    last = record.history[-1]["step"] if record.history else record.config.train.steps
+    if last != record.config.train.steps:
+        found = f"{last}, where the config trains {record.config.train.steps}"
+        raise ConfigError(f"training.history ends at step {found}: edited by hand?")
     generated = record.config.tested().data.generated
     if record.provenance not in (("mini",) if generated else ("mini", "real")):
         raise ConfigError(f"source is {record.provenance!r}, of {'generated' if generated else 'real'} scenes")

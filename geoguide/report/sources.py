@@ -11,7 +11,7 @@ from geoguide.errors import DataError
 from geoguide.experiments.profiles import PROFILES, profile
 from geoguide.experiments.records import Record, record_path
 from geoguide.frozen import config_hash
-from geoguide.paths import results_root
+from geoguide.paths import clone, results_root
 
 _SLOW = ("large", "quality", "dose-response", "fixed-weight", "usd-parts", "all")  # to enumerate; asked last
 # The records of real rooms: FOLDER holds ScanNet's `scans`, NETS the networks and their class names.
@@ -139,9 +139,10 @@ def of_file(path: Path, command: str | None = None) -> Source:
     Raises:
         DataError: There is no such benchmark.
     """
-    root = results_root().parent
+    top = clone() or results_root().parent
     if command is None:
         command = f"python benchmarks/{path.stem}.py"
-        if not (root / "benchmarks" / f"{path.stem}.py").is_file():
+        if not (top / "benchmarks" / f"{path.stem}.py").is_file():
             raise DataError(f"{path}: no benchmark {path.stem}.py makes it; name the command")
-    return Source((str(path.relative_to(root)) if path.is_relative_to(root) else path.name,), command)
+    within = next((root for root in (top, results_root().parent) if path.is_relative_to(root)), path.parent)
+    return Source((str(path.relative_to(within)),), command)
