@@ -281,7 +281,7 @@ def edited(*path: str | int, value: object):
         (edited("training", value=None), r"training must be null in the mode fusion and nowhere else"),
         (edited("training", value=[]), r"training must hold values by name, found \[\]"),
         (edited("training", value={}), r"no field 'history'"),
-        (edited("training", "history", value=[{"step": 3}]), r"training.history ends at step 3, where the config trains"),
+        (edited("training", "history", value=[{"step": 3}]), r"training.history ends at step 3, where"),
         (edited("data", "seen_share", value=float("nan")), r"data.seen_share must be 0 to 1, found nan"),
         (edited("validation", value={}), r"validation must hold miou and macc"),
         (edited("wall_seconds", value=-1.0), r"wall_seconds must be at least 0"),
