@@ -350,8 +350,9 @@ def record(folder: Path) -> None:
     share = {"iou": {"wall": 50.0, "floor": None}, "acc": {"wall": 50.0, "floor": None}, "confusion": [[1, 1], [0, 0]]}
     further = {"scannet200": scores(20.0, 20.0, iou={"wall": 20.0}, acc={"wall": 20.0}, scene_miou={"room": 20.0})}
     share |= {"macc": 25.0, "miou_skip": 50.0, "scene_miou": {"room": 50.0}}
-    raw = fake_record(ExperimentConfig(name="a run"), 25.0, by_label_set=further, **share).raw
-    raw["training"] |= {"history": [{"step": 20, "val_miou": 40.0, "total": 0.5}]}
+    config = ExperimentConfig(name="a run")
+    raw = fake_record(config, 25.0, by_label_set=further, **share).raw
+    raw["training"] |= {"history": [{"step": config.train.steps, "val_miou": 40.0, "total": 0.5}]}
     (folder / "a-run-s0-0123456789.json").write_text(dumps(raw))
 
 
