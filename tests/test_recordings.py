@@ -19,7 +19,7 @@ import geoguide
 from geoguide import own_scan
 from geoguide.cli import main
 from geoguide.datasets.check.report import Report, check_scene
-from geoguide.datasets.color_agreement import frame_color_doubts
+from geoguide.datasets.color_agreement import frame_colors
 from geoguide.datasets.depth_agreement import check_depth, depth_agreement, read_recording
 from geoguide.datasets.formats.cameras import check_fits, checked_pose, is_cropped
 from geoguide.datasets.formats.files import by_number, listed
@@ -754,8 +754,8 @@ def test_colours_out_of_step_by_one_frame(recordings: Path, name: str, step: int
     shifted = [
         dataclasses.replace(view, color_path=path) for view, path in zip(views, np.roll(colors, -step), strict=True)
     ]
-    assert frame_color_doubts(read_recording(views)) == ()
-    (said,) = frame_color_doubts(read_recording(shifted))
+    assert frame_colors(read_recording(views))[0] == ()
+    (said,) = frame_colors(read_recording(shifted))[0]
     assert f"if all are {where} by one frame: are they out of step?" in said
 
 
@@ -775,7 +775,7 @@ def test_colours_in_any_light_are_of_their_frames(folder: Path, light: Callable)
     for number, path in enumerate(sorted(folder.glob("*.color.jpg"))):
         image = light(np.asarray(Image.open(path)).astype(np.float64), number, rng)
         Image.fromarray(image.round().clip(0, 255).astype(np.uint8)).save(path, quality=95)
-    assert frame_color_doubts(read_recording(load_views(folder))) == ()
+    assert frame_colors(read_recording(load_views(folder)))[0] == ()
 
 
 def test_a_principal_point_with_its_numbers_exchanged_is_no_crop(folder: Path):

@@ -125,30 +125,16 @@ def _doubt_of_all(scene: Scene, views: list[View]) -> tuple[str, ...]:
     return _doubt(looks, "colour images differ from the points' colours")
 
 
-def frame_color_doubts(recording: Recording) -> tuple[str, ...]:
-    """Say where the colour images of a recording do not show the same colours at the same points.
+def frame_colors(recording: Recording) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Say whether the colour images of a recording are of its frames, and where they lie beside their depth.
 
     Args:
         recording: Frames whose depth agrees with their poses; the images of at most 24 of them are read, and of their
             neighbours.
 
     Returns:
-        A sentence; none where the images fit or nothing can be told.
-
-    Raises:
-        DataError: An image is broken.
-    """
-    return frame_colors(recording)[0]
-
-
-def frame_colors(recording: Recording) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Say whether the colour images of a recording are of its frames, and where they lie beside their depth.
-
-    Args:
-        recording: As for `frame_color_doubts`.
-
-    Returns:
-        What that says, and sentences for `Scene.as_read`.
+        A sentence where the images do not show the same colours at the same points, none where they fit or nothing can
+        be told; and sentences for `Scene.as_read`.
 
     Raises:
         DataError: An image is broken.
@@ -172,7 +158,7 @@ def frame_colors(recording: Recording) -> tuple[tuple[str, ...], tuple[str, ...]
     place = registration({number: recording.frames[number] for pair in pairs for number in pair}, image)
     what = "colour images differ from one another where they show the same points"
     if place is not None and place.fits:
-        return _reading_doubt(looks, what), ()  # in whatever light
+        return _doubt(looks, what, in_place=True), ()
     beside = _beside_as_read(place, image(pairs[0][0])) if place is not None and place.beside else ()
     return _doubt(looks, what, _out_of_step(recording, looks)), beside
 
@@ -205,45 +191,33 @@ def _has_color(recording: Recording, *numbers: int) -> bool:
     return all(recording.frames[number].view.pixel_files[0] is not None for number in numbers)
 
 
-def _doubt(looks: Callable[[Read], list[Look]], what: str, out_of_step: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """A sentence where the colours of looks, at images read in some way, are not those that they should equal."""
+def _doubt(
+    looks: Callable[[Read], list[Look]], what: str, out_of_step: tuple[str, ...] = (), *, in_place: bool = False
+) -> tuple[str, ...]:
+    """A sentence where the colours of looks, at images read in some way, are not those that they should equal.
+
+    Of images that clearly lie `in_place` only how they are read is asked: they are right in whatever light.
+    """
     found = looks(np.asarray)
-    unrelated = _unrelated(found)
-    if not unrelated:
-        return ()
-    said = _reading_doubt(looks, what) or out_of_step
-    if said:
-        return said
-    difference = _difference(found)
-    fault = f"{what} by {difference / unrelated:.2f} of what unrelated ones do (usual: 0.3): "
-    fault += "are they mirrored, or of other frames?"
-    return (fault,) if difference > WRONG * unrelated and _unlike(found, _brightness) > UNLIKE else ()
-
-
-def _unrelated(looks: list[Look]) -> float:
-    """The median difference of colours of unrelated points, of 255; 0 where nothing can be told."""
-    own, shown = _pooled(looks)
+    own, shown = _pooled(found)
     if len(own) < FEWEST:
-        return 0.0
-    return float(np.median(np.abs(own - shown[np.random.default_rng(0).permutation(len(own))])))
-
-
-def _reading_doubt(looks: Callable[[Read], list[Look]], what: str) -> tuple[str, ...]:
-    """A sentence where the colours of looks are those that they should equal if images are read in another way."""
-    found = looks(np.asarray)
-    unrelated = _unrelated(found)
+        return ()
+    unrelated = float(np.median(np.abs(own - shown[np.random.default_rng(0).permutation(len(own))])))
     if not unrelated:
         return ()
+    difference = _difference(found)
+    differ = f"{what} by {difference / unrelated:.2f} of what unrelated ones do (usual: 0.3)"
     others = {name: looks(read) for name, read in READINGS.items()}
     by = {name: _difference(those) for name, those in others.items()}
-    best, difference = min(by, key=lambda name: by[name]), _difference(found)
-    differ = f"{what} by {difference / unrelated:.2f} of what unrelated ones do"
+    best = min(by, key=lambda name: by[name])
     if by[best] < BETTER * difference:
         detail = _tint if best == EXCHANGED_CHANNELS else _brightness
         if _unlike(others[best], detail) < BETTER * _unlike(found, detail):
-            back = f"but by {by[best] / unrelated:.2f} when {best}: are they stored so?"
-            return (f"{differ} (usual: 0.3), {back}",)
-    return ()
+            return (f"{differ}, but by {by[best] / unrelated:.2f} when {best}: are they stored so?",)
+    if out_of_step or in_place:
+        return out_of_step
+    wrong = difference > WRONG * unrelated and _unlike(found, _brightness) > UNLIKE
+    return (f"{differ}: are they mirrored, or of other frames?",) if wrong else ()
 
 
 def _difference(looks: list[Look]) -> float:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-WORDS, NUMBERS = {"geoguide": "geoguide", "replicate": "", "plan": ""}, {"gpu": 0, "runtime": 120, "mem_mb": 4000}
+TEXTS, NUMBERS = {"geoguide": "geoguide", "replicate": "", "plan": ""}, {"gpu": 0, "runtime": 120, "mem_mb": 4000}
 for name in config:
-    if name not in {**WORDS, **NUMBERS}:  # of one misspelt the profile `all` would be made, for hours
-        raise WorkflowError(f"--config {name}: unknown, known are {', '.join([*WORDS, *NUMBERS])}")
+    if name not in {**TEXTS, **NUMBERS}:  # of one misspelt the profile `all` would be made, for hours
+        raise WorkflowError(f"--config {name}: unknown, known are {', '.join([*TEXTS, *NUMBERS])}")
 
 
 def set_to(name, kind, default):
@@ -35,7 +35,7 @@ def set_to(name, kind, default):
         raise WorkflowError(f"--config {name}={value}: expected {what}") from None
 
 
-GEOGUIDE, WORDS = (set_to(name, str, WORDS[name]) for name in ("geoguide", "replicate"))
+GEOGUIDE, WORDS = (set_to(name, str, TEXTS[name]) for name in ("geoguide", "replicate"))
 GPUS = set_to("gpu", int, 0)
 GPUS = {"gpu": GPUS} if GPUS else {}  # GPUs of a job that runs networks
 
