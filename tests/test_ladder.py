@@ -11,9 +11,10 @@ from geoguide.experiments.facts import Facts
 from geoguide.experiments.profiles import ablation, ceilings, preliminary, profile
 from geoguide.experiments.records import find, stored
 from geoguide.frozen import config_hash
+from geoguide.method.objective import MODULES
 from geoguide.paths import results_root
 from geoguide.report.evidence import estimate, interval
-from geoguide.report.ladder import BOUND, NO_RECORD, climbed, cost_of_freezing, ladder_table, steps_up
+from geoguide.report.ladder import BOUND, NO_RECORD, climbed, cost_of_freezing, ladder_table, module_gaps, steps_up
 from geoguide.report.rows import ADAPTER, FULL
 
 PROBES = {
@@ -25,8 +26,8 @@ PROBES = {
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
     """Some of the committed records: the adapter on two rungs, and works-best on one of them."""
-    configs = [ladder.rung(name, seed, modules=False) for name in ("descriptors", "sonata-mini") for seed in range(5)]
-    configs += [ladder.rung("sonata-mini", seed, modules=True) for seed in range(3)]
+    configs = [ladder.rung(name, seed, ()) for name in ("descriptors", "sonata-mini") for seed in range(5)]
+    configs += [ladder.rung("sonata-mini", seed) for seed in range(3)]
     for config in configs:
         (path,) = stored(config)
         target = tmp_path / path.relative_to(results_root())
@@ -37,24 +38,32 @@ def few(tmp_path: Path) -> Path:
 
 def test_rows_of_other_chapters_are_the_same_experiments() -> None:
     mine = {config_hash(config) for config in profile("ladder")}
-    assert len(mine) == len(ladder.RUNGS) * (len(presets.SEEDS) + len(presets.LONG_SEEDS)) + len(presets.LONG_SEEDS)
+    few, rungs = len(presets.LONG_SEEDS), len(ladder.RUNGS)
+    # Of each rung the adapter, works-best, its modules alone and its other weights; and the bound.
+    assert len(mine) == rungs * (len(presets.SEEDS) + (2 + len(MODULES)) * few) + few
     others = {config_hash(config) for config in [*ablation(), *preliminary(), *ceilings()]}
-    # Adapters on three rungs, works-best on the default one, and the bound.
-    assert len(mine & others) == 3 * len(presets.SEEDS) + 2 * len(presets.LONG_SEEDS)
+    # Adapters on three rungs, works-best and its modules on the default one, and the bound.
+    assert len(mine & others) == 3 * len(presets.SEEDS) + (2 + len(MODULES)) * few
 
 
 def test_works_best_on_another_rung_is_not_the_tables_works_best() -> None:
     for name in ladder.RUNGS:
         usual = name == presets.DEFAULT_BACKBONE
-        assert Facts.of(ladder.rung(name, 0, modules=True)).fit(FULL) == usual
-        assert Facts.of(ladder.rung(name, 0, modules=False)).fit(ADAPTER) == usual
-        assert Facts.of(ladder.rung(name, 0, modules=True)).backbone == name
+        assert Facts.of(ladder.rung(name, 0)).fit(FULL) == usual
+        assert Facts.of(ladder.rung(name, 0, ())).fit(ADAPTER) == usual
+        assert Facts.of(ladder.rung(name, 0)).backbone == name
+        weighed = ladder.balanced(name, 0)
+        assert (
+            Facts.of(weighed).backbone == name
+            and Facts.of(weighed).changed
+            and weighed.train == ladder.rung(name, 0).train
+        )
 
 
 def test_the_table_is_the_records_means(few: Path) -> None:
     table = ladder_table(PROBES, few).set_index("frozen features")
     assert list(table.index) == [*ladder.RUNGS, BOUND]
-    found = [find(ladder.rung("descriptors", seed, modules=False), few) for seed in range(5)]
+    found = [find(ladder.rung("descriptors", seed, ()), few) for seed in range(5)]
     scores = np.array([record.scores().miou for record in found])
     row = table.loc["descriptors"]
     assert row["adapter mIoU"] == f"{scores.mean():.1f} ± {interval(scores):.1f}" and row["seeds"] == 5
@@ -73,6 +82,17 @@ def test_steps_go_over_rungs_that_were_not_run(few: Path, tmp_path: Path) -> Non
     assert line["mIoU"].startswith(f"{gap:+.2f} [")
     (tmp_path / "empty").mkdir()
     assert steps_up(tmp_path / "empty").empty
+
+
+def test_what_modules_add_is_paired_with_the_adapter_of_the_same_rung(few: Path) -> None:
+    gaps, settled = module_gaps(few)
+    assert {rung for rung, _ in gaps} == set(ladder.RUNGS) and set(settled) <= gaps.keys()
+    full, plain = (
+        [find(ladder.rung("sonata-mini", seed, modules), few).scores().miou for seed in range(3)]
+        for modules in (MODULES, ())
+    )
+    assert gaps.pop(("sonata-mini", "all three")) == pytest.approx(np.subtract(full, plain))
+    assert not any(len(gap) for gap in gaps.values())  # nothing else was copied: no cell is filled from other rungs
 
 
 def test_what_freezing_costs_is_told_apart_from_the_schedule(few: Path) -> None:

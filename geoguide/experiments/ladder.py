@@ -4,8 +4,11 @@ On the small edition of rooms, whose features are weak enough for a ladder. Most
 as well, and their records are used again.
 """
 
+from collections.abc import Sequence
+
 from geoguide.experiments import presets
 from geoguide.experiments.presets import adapter_only, preset
+from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import ExperimentConfig
 
 TENTH = "sonata-mini-tenth"
@@ -23,23 +26,40 @@ WEAKER = ("sonata-mini-untrained", TENTH)  # than the default backbone, by the l
 BOUND_PROBE = "supervised"  # the same network trained on labels
 
 
-def rung(backbone: str, seed: int, *, modules: bool) -> ExperimentConfig:
+def rung(backbone: str, seed: int, modules: Sequence[str] = MODULES) -> ExperimentConfig:
     """One rung.
 
     Args:
         backbone: Whose frozen features.
         seed: Of the training.
-        modules: The full works-best preset; False for the adapter alone.
+        modules: Those of the works-best preset that correct the 2D features; none: the adapter alone.
 
     Returns:
         The experiment on generated rooms.
     """
     if not modules:
         return adapter_only(seed, backbone=backbone)
-    full = preset(seed=seed)
+    row = preset(drop="+".join(m for m in MODULES if m not in modules) or "none", seed=seed)
     if backbone == presets.DEFAULT_BACKBONE:
-        return full
-    return full.replace(name=f"{full.name} on {backbone}", backbone__name=backbone)
+        return row
+    return row.replace(name=f"{row.name} on {backbone}", backbone__name=backbone)
+
+
+def balanced(backbone: str, seed: int) -> ExperimentConfig:
+    """One rung with the losses weighed as on the large edition, by gradient.
+
+    IIRC's raw λ means another strength on other frozen features (its loss grows as the fourth power of their norm):
+    beside `rung`, this tells what they know from how large they are.
+
+    Args:
+        backbone: Whose frozen features.
+        seed: Of the training.
+
+    Returns:
+        The experiment on generated rooms.
+    """
+    row = rung(backbone, seed)
+    return row.replace(name=f"{row.name}, weights by gradient", objective=presets.LARGE_PRESETS["works-best"])
 
 
 def bound(seed: int) -> ExperimentConfig:
@@ -58,10 +78,14 @@ def rows() -> list[ExperimentConfig]:
     """Every row of the ladder.
 
     Returns:
-        Rung by rung the adapter with every seed and works-best with few; then the upper bound with few.
+        Rung by rung the adapter with every seed and works-best with few; the upper bound with few; then on every rung
+        works-best with weights by gradient and each module alone, with few.
     """
     climbed = []
     for backbone in RUNGS:
-        climbed += [rung(backbone, seed, modules=False) for seed in presets.SEEDS]
-        climbed += [rung(backbone, seed, modules=True) for seed in presets.LONG_SEEDS]
-    return climbed + [bound(seed) for seed in presets.LONG_SEEDS]
+        climbed += [rung(backbone, seed, ()) for seed in presets.SEEDS]
+        climbed += [rung(backbone, seed) for seed in presets.LONG_SEEDS]
+    climbed += [bound(seed) for seed in presets.LONG_SEEDS]
+    climbed += [balanced(backbone, seed) for backbone in RUNGS for seed in presets.LONG_SEEDS]
+    alone = [(backbone, module) for backbone in RUNGS for module in MODULES]
+    return climbed + [rung(backbone, seed, (module,)) for backbone, module in alone for seed in presets.LONG_SEEDS]

@@ -1,6 +1,7 @@
 """Chapter 01: the ladder of frozen features (C12), each rung's linear probe beside what a student makes of it."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from geoguide.experiments import ladder, presets
-from geoguide.experiments.records import find_all
+from geoguide.experiments.records import Record, find_all, frame
+from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.report.evidence import estimate, verdicts
+from geoguide.report.evidence import estimate, has_settled, verdicts
 from geoguide.report.tables import mean_of
 
 NO_RECORD = "no record"  # of a row that was not run
@@ -30,7 +32,7 @@ def by_seed(configs: Sequence[ExperimentConfig], folder: Path | None = None) -> 
     Returns:
         mIoU in % by seed.
     """
-    return {record.config.seed: record.scores().miou for record in find_all(configs, folder)}
+    return _by_seed(find_all(configs, folder))
 
 
 def climbed(folder: Path | None = None) -> dict[str, dict[str, dict[int, float]]]:
@@ -44,8 +46,8 @@ def climbed(folder: Path | None = None) -> dict[str, dict[str, dict[int, float]]
     """
     told = {}
     for name in ladder.RUNGS:
-        adapters = [ladder.rung(name, seed, modules=False) for seed in presets.SEEDS]
-        fulls = [ladder.rung(name, seed, modules=True) for seed in presets.LONG_SEEDS]
+        adapters = [ladder.rung(name, seed, ()) for seed in presets.SEEDS]
+        fulls = [ladder.rung(name, seed) for seed in presets.LONG_SEEDS]
         told[name] = {"adapter": by_seed(adapters, folder), "works-best": by_seed(fulls, folder)}
     return told | {BOUND: {"adapter": by_seed([ladder.bound(seed) for seed in presets.LONG_SEEDS], folder)}}
 
@@ -72,6 +74,35 @@ def ladder_table(probes: Mapping[str, Mapping[str, Any]], folder: Path | None = 
         cells += ["", "", ""] if full is None else [_mean(full), len(full), _gap(full, adapter)]
         table.append(cells)
     return pd.DataFrame(table, columns=list(COLUMNS))
+
+
+# What corrects the 2D features on every rung: works-best's modules together, alone, and with their losses weighed otherwise.
+CORRECTIONS: dict[str, Callable[[str, int], ExperimentConfig]] = {
+    "all three": ladder.rung,
+    **{f"{module.upper()} alone": functools.partial(ladder.rung, modules=(module,)) for module in MODULES},
+    "all three, weights by gradient": ladder.balanced,
+}
+
+
+def module_gaps(folder: Path | None = None) -> tuple[dict[tuple[str, str], np.ndarray], list[tuple[str, str]]]:
+    """What the modules add to the adapter on every rung.
+
+    Args:
+        folder: See `by_seed`.
+
+    Returns:
+        By (rung, key of `CORRECTIONS`): points of mIoU, float [seeds that both have]; and the cells of which most
+        trainings had converged, the adapter's too.
+    """
+    gaps, settled = {}, []
+    for name in ladder.RUNGS:
+        plain = find_all([ladder.rung(name, seed, ()) for seed in presets.LONG_SEEDS], folder)
+        for title, row in CORRECTIONS.items():
+            found = find_all([row(name, seed) for seed in presets.LONG_SEEDS], folder)
+            gaps[name, title] = _paired(_by_seed(found), _by_seed(plain))
+            if len(gaps[name, title]) and all(has_settled(frame(ran, edition="small")) for ran in (found, plain)):
+                settled.append((name, title))
+    return gaps, settled
 
 
 def steps_up(folder: Path | None = None) -> pd.DataFrame:
@@ -141,6 +172,10 @@ def cost_of_freezing(folder: Path | None = None) -> str:
         "not hold.",
         modules,
     ]).rstrip()  # fmt: skip
+
+
+def _by_seed(found: Sequence[Record]) -> dict[int, float]:
+    return {record.config.seed: record.scores().miou for record in found}
 
 
 def _in_rooms(configs: Sequence[ExperimentConfig], *, augmented: bool = True) -> list[ExperimentConfig]:
