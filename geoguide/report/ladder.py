@@ -76,7 +76,7 @@ def ladder_table(probes: Mapping[str, Mapping[str, Any]], folder: Path | None = 
     return pd.DataFrame(table, columns=list(COLUMNS))
 
 
-# What corrects the 2D features on every rung: works-best's modules together, alone, and with their losses weighed otherwise.
+# What corrects the 2D features on every rung: works-best's modules, each of them alone, and all with other weights.
 CORRECTIONS: dict[str, Callable[[str, int], ExperimentConfig]] = {
     "all three": ladder.rung,
     **{f"{module.upper()} alone": functools.partial(ladder.rung, modules=(module,)) for module in MODULES},
