@@ -13,6 +13,7 @@ from geoguide.experiments import pools, records, run, verify
 from geoguide.experiments.facts import Facts
 from geoguide.experiments.placing import on
 from geoguide.experiments.presets import adapter_only, for_longer, fusion, preset
+from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
 from geoguide.paths import checkpoints_root
 from geoguide.pipeline.config import ExperimentConfig
@@ -62,6 +63,17 @@ def test_a_row_that_was_renamed_and_run_again_has_one_file(tiny: ExperimentConfi
     again = run.run(config.replace(name="renamed"), folder=tmp_path, progress=False)
     assert [path.name for path in tmp_path.glob("*/*")] == [f"renamed-s0-{again.id}.json"]
     assert records.find(config, tmp_path) == again
+
+
+def test_a_run_that_went_on_counts_the_time_before(tiny: ExperimentConfig, tmp_path: Path) -> None:
+    config = tiny.replace(train__steps=2, train__evaluate_every=1, seed=5)
+    whole = run.run(config, folder=tmp_path, progress=False)
+    (checkpoint,) = checkpoints_root().glob(f"{config_hash(config.training())}-*.pt")
+    saved = torch.load(checkpoint, weights_only=True)
+    assert 0 < saved["seconds"] <= whole.wall_seconds
+    torch.save(saved | {"seconds": 1000.0}, checkpoint)
+    again = run.run(config, folder=tmp_path, progress=False)
+    assert again.metrics == whole.metrics and again.wall_seconds > 1000
 
 
 def test_one_row_is_prepared_by_all_workers(tiny: ExperimentConfig, tmp_path: Path, monkeypatch) -> None:

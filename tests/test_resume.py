@@ -59,7 +59,9 @@ def test_what_does_not_fit_is_named(tmp_path, damage):
 HARMS = {
     "layer holds nan or inf": lambda saved: saved["layer"]["weight"].fill_(float("nan")),
     "optimizer holds nan or inf": lambda saved: saved["optimizer"]["state"][0]["exp_avg"].fill_(float("inf")),
-    "step must be at least 0, found -3": lambda saved: saved.update(step=-3),
+    "step must be at least 0 and finite, found -3": lambda saved: saved.update(step=-3),
+    "seconds must be at least 0 and finite, found -1": lambda saved: saved.update(seconds=-1.0),
+    "seconds must be at least 0 and finite, found nan": lambda saved: saved.update(seconds=float("nan")),
     "checkpoint.step must be int": lambda saved: saved.update(step=1.5),
     "checkpoint.history must be list": lambda saved: saved.update(history=[{"step": "x"}]),
     "it is of the training b": lambda saved: saved.update(training="b"),
@@ -96,10 +98,18 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path):
     (tmp_path / "a.pt").rename(tmp_path / "b.pt")
     with pytest.raises(DataError, match=r"b\.pt: not a checkpoint of this training \(it is of the training a\)"):
         Training().load(tmp_path / "b.pt")
-    changed(tmp_path / "b.pt", lambda saved: saved.pop("training"))  # as older versions wrote it
+    for name in ("training", "seconds"):  # as older versions wrote it
+        changed(tmp_path / "b.pt", lambda saved, name=name: saved.pop(name))
     older = Training()
     older.load(tmp_path / "b.pt")
-    assert older.step == 7
+    assert (older.step, older.before) == (7, 0.0)
+
+
+def test_time_counts_over_runs(tmp_path):
+    first, second = Training(step=7, before=5000.0), Training()
+    first.save(tmp_path / "a.pt")
+    second.load(tmp_path / "a.pt")
+    assert 5000 < second.before <= first.seconds and second.seconds > second.before
 
 
 def test_a_gpu_without_room_for_a_checkpoint_is_no_damage(tmp_path, monkeypatch):

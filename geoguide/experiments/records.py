@@ -69,7 +69,7 @@ class Record:
         data: Fingerprint, and of real scenes by which `reading` (see `identity.of_all`), scenes of each split, points,
             share of points with a 2D feature.
         environment: Versions, device, commit, date.
-        wall_seconds: How long the run took.
+        wall_seconds: How long the run took, with what earlier runs that it went on from spent on the training.
         raw: The whole file.
         file: Where it lies; None for a record that comes from no file.
     """

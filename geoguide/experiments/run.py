@@ -147,8 +147,9 @@ def run(
     with PeakMemory() as peak:
         raw = _run(config, device, progress and ranks.first, ranks)
     memory = None if peak.megabytes is None else round(peak.megabytes)
-    raw |= {"wall_seconds": round(time.perf_counter() - begin, 1), "own_memory_mb": memory}
     if ranks.first:
+        seconds = raw["wall_seconds"] + time.perf_counter() - begin
+        raw |= {"wall_seconds": round(seconds, 1), "own_memory_mb": memory}
         write_text(path, dumps(raw))
         for older in stored(config, folder):
             if older != path:  # of the same experiment, when its row had another name
@@ -158,19 +159,19 @@ def run(
 
 
 def _run(config: ExperimentConfig, device: str, progress: bool, ranks: Ranks) -> dict[str, Any]:
-    """What the record holds, without time and memory; nothing in any process but the first."""
+    """What the record holds but memory, and of time what earlier runs took; nothing in any process but the first."""
     tested = config.tested()
     if ranks.size > 1:
         for part, split in ((config, "train"), (config, "val"), (tested, "test")):
             prepare_shared(part, split, ranks, device=ranks.device or device, progress=progress)
     train, val = (_scenes(config, split, device) for split in ("train", "val"))
     test = _scenes(tested, "test", device)
-    student = training = None
+    student, training, before = None, None, 0.0
     if config.protocol.mode != "fusion":
         place = checkpoints_root()
         fitted = fit(config, train=train, val=val, device=device, run_dir=place, progress=progress, ranks=ranks)
         history = [{k: _short(k, v) for k, v in row.items()} for row in fitted.history]
-        student, training = fitted.student, {"history": history}
+        student, training, before = fitted.student, {"history": history}, fitted.before
     if not ranks.first:
         return {}
     label_set, others = tested.data.label_set, config.evaluation.label_sets
@@ -198,6 +199,7 @@ def _run(config: ExperimentConfig, device: str, progress: bool, ranks: Ranks) ->
         "regions": region_quality(test),
         "data": _data({"train": train, "val": val, "test": test}, config),
         "environment": environment(device),
+        "wall_seconds": before,
     }
 
 

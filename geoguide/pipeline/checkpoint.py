@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import pickle
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from geoguide.frozen import check_types, config_hash
 from geoguide.ops.arrays import spread
 from geoguide.paths import check_writable, replacing, sweep
 
-_PLAIN = ("step", "history", "sums")  # what a checkpoint holds beside the state dicts of `Progress.parts`
+_PLAIN = ("step", "history", "sums", "seconds")  # what a checkpoint holds beside the state dicts of `Progress.parts`
 # And its own name, from the hash of the config: a file of another training under this name would be gone on with
 # wherever the networks have the same shape. Files from before 0.8 have none.
 _OF = "training"
@@ -45,6 +46,7 @@ class _Plain:
     step: int
     history: list[dict[str, float]]
     sums: dict[str, float]
+    seconds: float = 0.0  # files from before 0.25 have none
 
 
 @dataclass(eq=False)
@@ -55,11 +57,19 @@ class Progress(abc.ABC):
         step: Number of steps taken.
         history: One row for each call of `log`.
         sums: Sum of each loss term over the steps since the last row, and their number `_steps`.
+        before: Seconds that earlier runs took, up to the checkpoint that this one went on from.
     """
 
     step: int = field(default=0, kw_only=True)
     history: list[dict[str, float]] = field(default_factory=list, kw_only=True)
     sums: dict[str, float] = field(default_factory=dict, kw_only=True)
+    before: float = field(default=0.0, kw_only=True)
+    _since: float = field(default_factory=time.perf_counter, init=False)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that this training took so far, earlier runs included."""
+        return self.before + time.perf_counter() - self._since
 
     @property
     @abc.abstractmethod
@@ -165,14 +175,16 @@ class Progress(abc.ABC):
             if saved.get(_OF, path.stem) != path.stem:
                 raise ValueError(f"it is of the training {saved[_OF]}")
             check_types(_Plain, saved, "checkpoint")
-            if saved["step"] < 0:
-                raise ValueError(f"step must be at least 0, found {saved['step']}")
+            for name in ("step", "seconds"):
+                if not 0 <= saved.get(name, 0) < math.inf:
+                    raise ValueError(f"{name} must be at least 0 and finite, found {saved[name]}")
             for name, part in self.parts.items():
                 for value in _tensors(saved[name]):
                     if not value.isfinite().all():
                         raise ValueError(f"{name} holds nan or inf")
                 part.load_state_dict(saved[name])
-            self.step, self.history, self.sums = (saved[name] for name in _PLAIN)
+            self.step, self.history, self.sums = saved["step"], saved["history"], saved["sums"]
+            self.before = saved.get("seconds", 0.0)
         except torch.OutOfMemoryError:  # a RuntimeError, and no damage
             raise
         except (*_DAMAGES, pickle.UnpicklingError) as error:

@@ -59,6 +59,7 @@ class Fit:
         farthest: Of a student on a frozen backbone, how far the features of a training scene lie from those of all
             (see `students.statistics.farthest`).
         waited: Share of the time of the steps taken now in which the next batch was waited for, that is, read.
+        before: Seconds that earlier runs took, up to the checkpoint from which this one went on.
     """
 
     student: Student
@@ -68,6 +69,7 @@ class Fit:
     trained_on: tuple[Identity, ...] = ()
     farthest: float | None = None
     waited: float = 0.0
+    before: float = 0.0
 
 
 def fit(
@@ -139,7 +141,7 @@ def fit(
     adapter = state.student.saved_adapter()
     far = None if adapter is None else farthest(train, adapter.mean.cpu(), adapter.deviation.cpu())
     converged, waited = has_converged(state.history, config.train), state.waited / max(state.elapsed, 1e-9)
-    return Fit(state.student, state.objective, state.history, converged, learned, far, waited)
+    return Fit(state.student, state.objective, state.history, converged, learned, far, waited, state.before)
 
 
 def checkpoint_name(
