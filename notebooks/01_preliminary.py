@@ -205,16 +205,19 @@ under(figures.seed_bars(rungs, title=title, reference="sonata-mini"), climbers)
 
 # %% [markdown]
 # The modules rest on the frozen features too: USD weighs 2D features with them, IMR completes masks in what the adapter
-# makes of them, IIRC takes their similarities as its target.
-# What each adds to the adapter, rung by rung, tells whether they need features that know something. IIRC's raw λ is
-# another strength on features of another size (`iirc.scale`), so the last column weighs the losses by gradient, as on
-# the large edition. Bold: most trainings had converged.
+# makes of them, IIRC takes their similarities as its target. What each adds to the adapter, rung by rung, tells whether
+# they need features that know something. IIRC's raw λ, chosen on sonata-mini, is another strength on features of
+# another size (`iirc.scale`), so the last column weighs the losses by gradient, as on the large edition. Bold: most
+# trainings had converged.
 
 # %% tags=["hide-input"]
 gaps, settled = ladder.module_gaps()
 title = "What works-best's modules add to the adapter, up the ladder of frozen features"
 view = figures.effect_heatmap(gaps, title=title, x_title="modules", y_title="frozen features", settled=settled)
 under(view, climbers)
+
+# %% tags=["hide-input"]
+Markdown(ladder.weights_story(gaps))
 
 # %% [markdown]
 # Higher rungs exist elsewhere: pretrained on real scans, with weights that this package may not carry. Each is a

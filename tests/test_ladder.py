@@ -14,7 +14,16 @@ from geoguide.frozen import config_hash
 from geoguide.method.objective import MODULES
 from geoguide.paths import results_root
 from geoguide.report.evidence import estimate, interval
-from geoguide.report.ladder import BOUND, NO_RECORD, climbed, cost_of_freezing, ladder_table, module_gaps, steps_up
+from geoguide.report.ladder import (
+    BOUND,
+    NO_RECORD,
+    climbed,
+    cost_of_freezing,
+    ladder_table,
+    module_gaps,
+    steps_up,
+    weights_story,
+)
 from geoguide.report.rows import ADAPTER, FULL
 
 PROBES = {
@@ -87,12 +96,25 @@ def test_steps_go_over_rungs_that_were_not_run(few: Path, tmp_path: Path) -> Non
 def test_what_modules_add_is_paired_with_the_adapter_of_the_same_rung(few: Path) -> None:
     gaps, settled = module_gaps(few)
     assert {rung for rung, _ in gaps} == set(ladder.RUNGS) and set(settled) <= gaps.keys()
+    assert weights_story(gaps) == ""
     full, plain = (
         [find(ladder.rung("sonata-mini", seed, modules), few).scores().miou for seed in range(3)]
         for modules in (MODULES, ())
     )
     assert gaps.pop(("sonata-mini", "all three")) == pytest.approx(np.subtract(full, plain))
     assert not any(len(gap) for gap in gaps.values())  # nothing else was copied: no cell is filled from other rungs
+
+
+def test_the_weights_story_names_the_least_and_the_most() -> None:
+    gaps = {
+        (rung, title): np.array([number, number + 0.5]) * factor
+        for number, rung in enumerate(ladder.RUNGS)
+        for title, factor in (("all three", -1.0), ("all three, weights by gradient", 0.5))
+    }
+    first, *_, last = ladder.RUNGS
+    raw, even = weights_story(gaps).split(" with the raw λ, and ")
+    assert f"{estimate([-4.0, -4.5]).text()} (on {last}) to {estimate([-0.0, -0.5]).text()} (on {first})" in raw
+    assert f"{estimate([0.0, 0.25]).text()} (on {first}) to {estimate([2.0, 2.25]).text()} (on {last})" in even
 
 
 def test_what_freezing_costs_is_told_apart_from_the_schedule(few: Path) -> None:

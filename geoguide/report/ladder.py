@@ -77,10 +77,11 @@ def ladder_table(probes: Mapping[str, Mapping[str, Any]], folder: Path | None = 
 
 
 # What corrects the 2D features on every rung: works-best's modules, each of them alone, and all with other weights.
+RAW, BY_GRADIENT = "all three", "all three, weights by gradient"
 CORRECTIONS: dict[str, Callable[[str, int], ExperimentConfig]] = {
-    "all three": ladder.rung,
+    RAW: ladder.rung,
     **{f"{module.upper()} alone": functools.partial(ladder.rung, modules=(module,)) for module in MODULES},
-    "all three, weights by gradient": ladder.balanced,
+    BY_GRADIENT: ladder.balanced,
 }
 
 
@@ -103,6 +104,29 @@ def module_gaps(folder: Path | None = None) -> tuple[dict[tuple[str, str], np.nd
             if len(gaps[name, title]) and all(has_settled(frame(ran, edition="small")) for ran in (found, plain)):
                 settled.append((name, title))
     return gaps, settled
+
+
+def weights_story(gaps: Mapping[tuple[str, str], np.ndarray]) -> str:
+    """Whether what the modules add hangs on the features or on the weights of the losses.
+
+    Args:
+        gaps: See `module_gaps`.
+
+    Returns:
+        Markdown: the least and the most that all three add on any rung, under both weights; empty where a rung was not
+        run under one of them.
+    """
+    rows = {title: {rung: gaps[rung, title] for rung in ladder.RUNGS} for title in (RAW, BY_GRADIENT)}
+    if not all(len(gap) for row in rows.values() for gap in row.values()):
+        return ""
+    ends = {}
+    for title, row in rows.items():
+        order = sorted(row, key=lambda rung: row[rung].mean())
+        ends[title] = " to ".join(f"{estimate(row[rung]).text()} (on {rung})" for rung in (order[0], order[-1]))
+    return (
+        f"From rung to rung, all three add {ends[RAW]} points of mIoU with the raw λ, and {ends[BY_GRADIENT]} where "
+        "each loss pulls as strongly as distillation does."
+    )
 
 
 def steps_up(folder: Path | None = None) -> pd.DataFrame:
