@@ -5,6 +5,7 @@ as well, and their records are used again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from geoguide.experiments import presets
 from geoguide.experiments.presets import adapter_only, preset
@@ -45,7 +46,7 @@ def rung(backbone: str, seed: int, modules: Sequence[str] = MODULES) -> Experime
     return row.replace(name=f"{row.name} on {backbone}", backbone__name=backbone)
 
 
-def balanced(backbone: str, seed: int) -> ExperimentConfig:
+def balanced(backbone: str, seed: int, modules: Sequence[str] = MODULES) -> ExperimentConfig:
     """One rung with the losses weighed as on the large edition, by gradient.
 
     IIRC's raw λ means another strength on other frozen features (its loss grows as the fourth power of their norm):
@@ -54,12 +55,14 @@ def balanced(backbone: str, seed: int) -> ExperimentConfig:
     Args:
         backbone: Whose frozen features.
         seed: Of the training.
+        modules: As of `rung`, one at least.
 
     Returns:
         The experiment on generated rooms.
     """
-    row = rung(backbone, seed)
-    return row.replace(name=f"{row.name}, weights by gradient", objective=presets.LARGE_PRESETS["works-best"])
+    row = rung(backbone, seed, modules)
+    weighed = replace(presets.LARGE_PRESETS["works-best"], modules=row.objective.modules)
+    return row.replace(name=f"{row.name}, weights by gradient", objective=weighed)
 
 
 def bound(seed: int) -> ExperimentConfig:
@@ -79,13 +82,14 @@ def rows() -> list[ExperimentConfig]:
 
     Returns:
         Rung by rung the adapter with every seed and works-best with few; the upper bound with few; then on every rung
-        works-best with weights by gradient and each module alone, with few.
+        works-best and IIRC alone with weights by gradient, and each module alone, with few.
     """
     climbed = []
     for backbone in RUNGS:
         climbed += [rung(backbone, seed, ()) for seed in presets.SEEDS]
         climbed += [rung(backbone, seed) for seed in presets.LONG_SEEDS]
     climbed += [bound(seed) for seed in presets.LONG_SEEDS]
-    climbed += [balanced(backbone, seed) for backbone in RUNGS for seed in presets.LONG_SEEDS]
+    weighed = [(backbone, modules) for modules in (MODULES, ("iirc",)) for backbone in RUNGS]
+    climbed += [balanced(backbone, seed, modules) for backbone, modules in weighed for seed in presets.LONG_SEEDS]
     alone = [(backbone, module) for backbone in RUNGS for module in MODULES]
     return climbed + [rung(backbone, seed, (module,)) for backbone, module in alone for seed in presets.LONG_SEEDS]

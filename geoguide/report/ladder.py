@@ -82,6 +82,7 @@ CORRECTIONS: dict[str, Callable[[str, int], ExperimentConfig]] = {
     RAW: ladder.rung,
     **{f"{module.upper()} alone": functools.partial(ladder.rung, modules=(module,)) for module in MODULES},
     BY_GRADIENT: ladder.balanced,
+    "IIRC alone, weighed by gradient": functools.partial(ladder.balanced, modules=("iirc",)),
 }
 
 
