@@ -315,6 +315,15 @@ def test_e57_colours_of_every_kind_of_field(pye57, cloud, rng, tmp_path: Path, k
     assert len(told) == (said is not None) and all(said in each for each in told)
 
 
+def test_e57_colours_that_some_scans_lack_are_spoken_of(pye57, cloud, tmp_path: Path) -> None:
+    points, colors = cloud
+    scans = [e57_scan(points, colors), e57_scan(points + 5, colors), e57_scan(points - 5, None)]
+    found = surveys.read_e57(write_e57(pye57, tmp_path / "a.e57", scans))
+    assert found.colors is None and "2 of 3 scans have colours: they are not used" in found.said[-1]
+    for alike in (scans[:2], scans[2:] * 2):
+        assert not any("colours" in said for said in surveys.read_e57(write_e57(pye57, tmp_path / "b.e57", alike)).said)
+
+
 def test_e57_scans_of_different_fields_have_one_scale(pye57, cloud, rng, tmp_path: Path) -> None:
     points, _ = cloud
     colors = rng.random((5, *points.shape))

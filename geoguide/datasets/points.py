@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.datasets.formats.las_records import las_metres
+from geoguide.datasets.formats.las_records import las_unit
 from geoguide.datasets.formats.ply import (
     checked_faces,
     exact_points,
@@ -138,7 +138,7 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
         }
         cloud = readers.get(suffix, _read_pth)(path)
     if unit is None:
-        cloud = replace(cloud, unit=stated_unit(path))
+        cloud = replace(cloud, unit=stated_unit(path), said=(*cloud.said, *_unsaid_unit(path)))
     try:
         scene = cloud_scene(path.name[: -len(path.suffix)], cloud, unit, up)
     except InputError as error:
@@ -164,11 +164,20 @@ def stated_unit(path: Path) -> str | None:
     """
     if path.suffix.lower() not in LAS:
         return None
-    across, upwards = map(unit_of, las_metres(path))
+    across, upwards = map(unit_of, las_unit(path)[:2])
     if across and upwards and across != upwards:
         differ = f"by its coordinate system x and y are in {across}, z in {upwards}"
         raise DataError(f"{path}: {differ}: bring them to one unit, or say with --unit which one all of them are in")
     return None if across == "m" else across
+
+
+def _unsaid_unit(path: Path) -> tuple[str, ...]:
+    """A sentence where a LAS or LAZ file names its coordinate system by a number whose unit is not known here."""
+    number = las_unit(path).system if path.suffix.lower() in LAS else None
+    if number is None:
+        return ()
+    said = f"its coordinate system is EPSG {number}, the unit of which is not in the file: taken as metres"
+    return (f"{said} (--unit says another; pyproj, where it is installed, knows it)",)
 
 
 def cloud_scene(name: str, cloud: Cloud, unit: str | None = None, up: str = "z") -> Scene:

@@ -242,6 +242,9 @@ def read_e57(path: Path) -> Survey:
     said = () if len(points) == found else ("points that the scanner marks as invalid are left out",)
     if len(headers) > 1:
         said = (f"{len(headers)} scans, each where its pose says", *said)
+    colored = sum(set(COLORS) <= set(header.point_fields) for header in headers)
+    if 0 < colored < len(headers):
+        said += (f"{colored} of {len(headers)} scans have colours: they are not used, as the others would have none",)
     colors = grey_of(colors[:, 0]) if shown is INTENSITY else colors
     if not colors.any():
         return Survey(points, None, said)
