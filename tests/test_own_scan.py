@@ -76,6 +76,17 @@ def test_superpoints_and_masks_only_when_asked_for(mesh: Path, tmp_path: Path, m
     np.testing.assert_array_equal(again.points, scan.scene.points)
 
 
+def test_the_summary_counts_as_a_slow_loop(mesh: Path) -> None:
+    scan = own_scan.open_scan(mesh)
+    result = own_scan.segment_scan(scan, geoguide.load("mini"), (*LABELS, "submarine"))
+    rows = result.summary["labels"]
+    assert [*rows] == [*LABELS, "submarine"]
+    for number, row in enumerate(rows.values()):
+        chosen = result.scores[result.ids == number].astype(np.float64)
+        assert row["points"] == len(chosen) and row["share"] == round(len(chosen) / len(scan.scene), 4)
+        assert row["mean_cosine"] == (pytest.approx(chosen.mean(), abs=6e-5) if len(chosen) else None)
+
+
 def test_masks_are_two_more_columns(mesh: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.ply"
     assert run("segment", str(mesh), "--labels", ", ".join(LABELS), "--masks", "--out", str(out)) == 0

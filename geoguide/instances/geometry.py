@@ -88,8 +88,10 @@ def _segment_distinct(
         groups = sparse.vstack([planes, groups]).tocsr()  # [M, S]
         scores = np.concatenate([np.ones(planes.shape[0]), scores])
     member = InstanceMasks.from_labels(regions.index).sparse()  # [S, P]
-    masks = InstanceMasks.from_sparse((groups @ member).tocsr(), scores)
-    return suppress(_large_enough(masks, points, config), config.max_overlap)
+    # No name holds the masks of one step while the next makes its own: of a large scan they take more than the points.
+    return suppress(
+        _large_enough(InstanceMasks.from_sparse((groups @ member).tocsr(), scores), points, config), config.max_overlap
+    )
 
 
 def _check(points: np.ndarray, normals: np.ndarray, superpoints: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -130,9 +132,11 @@ def _large_enough(masks: InstanceMasks, points: np.ndarray, config: InstanceConf
     masks = masks.take(np.flatnonzero(masks.sizes() >= config.min_points))
     if len(masks) == 0:
         return masks
-    values, starts = points[masks.index], masks.offsets[:-1]  # [nnz, 3], [M]
-    extent = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)  # [M, 3]
-    return masks.take(np.flatnonzero(extent.max(axis=1) >= config.min_extent))
+    extent, starts = np.zeros(len(masks)), masks.offsets[:-1]  # [M]
+    for along in points.T:  # masks overlap: of all axes at once this is many times the points
+        values = along[masks.index]  # [nnz]
+        extent = np.maximum(extent, np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts))
+    return masks.take(np.flatnonzero(extent >= config.min_extent))
 
 
 def suppress(masks: InstanceMasks, max_overlap: float = 0.7) -> InstanceMasks:

@@ -236,7 +236,8 @@ def iou_matrix(masks: InstanceMasks, others: InstanceMasks) -> csr_matrix:
     """
     if masks.num_points != others.num_points:
         raise InputError(f"masks must be of {masks.num_points} points, found {others.num_points}")
-    both = (masks.sparse() @ others.sparse().T).tocsr().astype(np.float64)  # [M, N]
+    member = masks.sparse()
+    both = (member @ (member if others is masks else others.sparse()).T).tocsr().astype(np.float64)  # [M, N]
     both.sort_indices()
     row = np.repeat(np.arange(len(masks)), np.diff(both.indptr))
     union = masks.sizes()[row] + others.sizes()[both.indices] - both.data

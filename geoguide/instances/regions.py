@@ -8,6 +8,7 @@ from pykdtree.kdtree import KDTree
 from geoguide.ops.neighbors import nearest_points
 
 NEIGHBORS = 12
+CHUNK = 1 << 16  # points whose neighbours are in memory at a time
 MAX_PLANES = 24
 UPRIGHT = 0.25  # |nz| below this is a vertical surface
 FLAT = 0.9  # |nz| above this is a horizontal one
@@ -66,8 +67,7 @@ class Regions:
         order = np.argsort(index, kind="stable")  # [P]
         starts = np.r_[0, np.cumsum(sizes)[:-1]]  # [S] places in `order`
         normal = np.add.reduceat(normals[order], starts)  # [S, 3]
-        distance, neighbor = nearest_points(KDTree(points), points, NEIGHBORS + 1)  # [P, k] each
-        spacing = np.pi * distance[:, -1] ** 2 / distance.shape[1]  # m^2 that one point stands for
+        spacing, contacts = _neighborhoods(points, normals, index, reach)
         return cls(
             index,
             sizes,
@@ -76,26 +76,36 @@ class Regions:
             normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9),
             np.minimum.reduceat(points[order], starts),
             np.maximum.reduceat(points[order], starts),
-            _contacts(points, normals, index, neighbor[:, 1:], distance[:, 1:] <= reach),
+            contacts,
         )
 
 
-def _contacts(
-    points: np.ndarray, normals: np.ndarray, index: np.ndarray, neighbor: np.ndarray, near: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of regions that touch, and the roughness of their contact: 0 smooth, convex up to 0.5, concave up to 1."""
-    near = near & (index[neighbor] != index[:, None])  # [P, k]
-    here, there = np.nonzero(near)[0], neighbor[near]  # [n] each, points that touch another region's
-    step = points[there] - points[here]
-    step /= np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-9)
-    bend = (1.0 - (normals[here] * normals[there]).sum(axis=1)) / 2.0  # [n] 0 flat, 0.5 a right angle, 1 opposite
-    opening = ((normals[there] - normals[here]) * step).sum(axis=1)  # positive on convex edges
-    rough = np.clip(np.where(opening > 0, 0.5 * bend, 0.2 + bend) * (bend > 0.02), 0.0, 1.0)
-    pair = np.sort(np.stack([index[here], index[there]], axis=1), axis=1)  # [n, 2]
-    code = pair[:, 0] * (index.max() + 1) + pair[:, 1]
-    unique, inverse, amount = np.unique(code, return_inverse=True, return_counts=True)
-    roughness = np.bincount(inverse, weights=rough, minlength=len(unique)) / amount  # [E]
-    return unique // (index.max() + 1), unique % (index.max() + 1), roughness
+def _neighborhoods(
+    points: np.ndarray, normals: np.ndarray, index: np.ndarray, reach: float
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The area that each point stands for, m^2 [P]; and pairs of regions that touch, with the contact's roughness.
+
+    That is 0 smooth, convex up to 0.5, concave up to 1. Memory beside the points is that of `CHUNK` of them, and of
+    the neighbours in another region.
+    """
+    tree, spacing, codes, roughs = KDTree(points), np.empty(len(points)), [], []
+    for start in range(0, len(points), CHUNK):
+        part = slice(start, start + CHUNK)
+        distance, neighbor = nearest_points(tree, points[part], NEIGHBORS + 1)  # [n, k] each
+        spacing[part] = np.pi * distance[:, -1] ** 2 / distance.shape[1]
+        neighbor = neighbor[:, 1:]
+        near = (distance[:, 1:] <= reach) & (index[neighbor] != index[part, None])
+        here, there = start + np.nonzero(near)[0], neighbor[near]  # points that touch another region's
+        step = points[there] - points[here]
+        step /= np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-9)
+        bend = (1.0 - (normals[here] * normals[there]).sum(axis=1)) / 2.0  # 0 flat, 0.5 a right angle, 1 opposite
+        opening = ((normals[there] - normals[here]) * step).sum(axis=1)  # positive on convex edges
+        roughs.append(np.clip(np.where(opening > 0, 0.5 * bend, 0.2 + bend) * (bend > 0.02), 0.0, 1.0))
+        low, high = np.minimum(index[here], index[there]), np.maximum(index[here], index[there])
+        codes.append(low * (index.max() + 1) + high)
+    unique, inverse, amount = np.unique(np.concatenate(codes), return_inverse=True, return_counts=True)
+    roughness = np.bincount(inverse, weights=np.concatenate(roughs), minlength=len(unique)) / amount  # [E]
+    return spacing, (*np.divmod(unique, index.max() + 1), roughness)
 
 
 def room_planes(points: np.ndarray, regions: Regions) -> np.ndarray:

@@ -210,6 +210,7 @@ def segment_scan(
     scene = scan.scene
     tiles = model.tiles(scene, tile, halo)
     ids, scores = model.segment_tiles(scene, tiles, labels=list(labels), progress=progress)
+    counts, totals = (np.bincount(ids, weights, len(labels)).tolist() for weights in (None, scores))
     summary: dict[str, Any] = {
         "scan": scene.name,
         "points": len(scene),
@@ -220,11 +221,11 @@ def segment_scan(
         "tiles": None if tiles is None else {"edge": tile, "halo": tiles.halo},
         "labels": {
             name: {
-                "points": int((ids == i).sum()),
-                "share": round(float((ids == i).mean()), 4),
-                "mean_cosine": round(float(scores[ids == i].mean()), 4) if (ids == i).any() else None,
+                "points": count,
+                "share": round(count / len(ids), 4),
+                "mean_cosine": round(total / count, 4) if count else None,
             }
-            for i, name in enumerate(labels)
+            for name, count, total in zip(labels, counts, totals, strict=True)
         },
     }
     superpoints = instances = None

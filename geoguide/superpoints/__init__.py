@@ -158,13 +158,28 @@ def _segment_distinct(
     points: np.ndarray, normals: np.ndarray | None, neighbors: int, k: float, min_size: int, max_distance: float
 ) -> np.ndarray:
     """`segment_points` of checked arguments: float64 points and unit normals."""
-    oriented = normals is not None
+    oriented, count, tree = normals is not None, len(points), KDTree(points)
     reach = max(neighbors, 0 if oriented else _NORMAL_NEIGHBORS)
-    distance, nearest = nearest_points(KDTree(points), points, reach + 1)  # in most rows the point itself first
-    if normals is None:
-        normals = _principal_normals(points, nearest)
-    edges = _neighbor_edges(distance[:, : neighbors + 1], nearest[:, : neighbors + 1], max_distance)
-    weights = _point_weights(points, normals, edges, oriented)
+    found = np.empty(points.shape) if normals is None else normals
+    code, size = np.empty(count * (neighbors + 1), np.int64), 0  # one for each edge, of first < second
+    for start in range(0, count, _CHUNK):  # the neighbours of all points at once are gigabytes of a large cloud
+        part = slice(start, start + _CHUNK)
+        distance, nearest = nearest_points(tree, points[part], reach + 1)  # in most rows the point itself first
+        if not oriented:
+            found[part] = _principal_normals(points, nearest, start)
+        own, nearest = np.arange(count)[part, None], nearest[:, : neighbors + 1]  # [n, 1], [n, neighbors + 1]
+        keep = (nearest != own) & (distance[:, : neighbors + 1] <= max_distance)
+        some = (np.minimum(own, nearest) * count + np.maximum(own, nearest))[keep]
+        code[size : size + len(some)] = some
+        size += len(some)
+    code = code[:size]
+    code.sort()
+    code = code[np.append(code[1:] != code[:-1], True)[:size]]  # [E]; np.unique would hold copies of all
+    edges, weights = np.empty((len(code), 2), np.int64), np.empty(len(code), np.float32)
+    for start in range(0, len(code), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        edges[part] = np.stack(np.divmod(code[part], count), axis=1)
+        weights[part] = _point_weights(points, found, edges[part], oriented)
     return _merge(len(points), edges, weights, _order(weights), np.float32(k), min_size)
 
 
@@ -352,15 +367,6 @@ def _principal_normals(points: np.ndarray, nearest: np.ndarray, begin: int = 0) 
         around -= around.mean(axis=1, keepdims=True)
         normals[part] = np.linalg.eigh(around.transpose(0, 2, 1) @ around)[1][:, :, 0]  # least variance
     return upward(normals)
-
-
-def _neighbor_edges(distance: np.ndarray, nearest: np.ndarray, max_distance: float) -> np.ndarray:
-    """Undirected edges int64 [E, 2], first < second, each once."""
-    count = len(nearest)
-    own = np.arange(count)[:, None]  # [P, 1]
-    keep = (nearest != own) & (distance <= max_distance)  # [P, n]
-    low, high = np.minimum(own, nearest)[keep], np.maximum(own, nearest)[keep]  # [e] each, some twice
-    return np.stack(np.divmod(np.unique(low * count + high), count), axis=1)
 
 
 def _order(weights: np.ndarray) -> np.ndarray:
