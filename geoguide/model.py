@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from geoguide.backbones import BackboneConfig, identity, open_backbone
+from geoguide.backbones.joined import JoinedRows
 from geoguide.backbones.parts import HALO, Part, Parts, encoded_whole, is_tiled
 from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
@@ -42,6 +43,7 @@ _FORMAT = "geoguide-model-1"
 # Times the `feature_distance` of the farthest training scene. Beyond it lie sweeps of streets for a model of rooms, and
 # within it a real room and a real kitchen (benchmarks/results/domains.json).
 OUT_OF_DOMAIN = 1.5
+ROWS = 1 << 16  # that pass the adapter at a time
 _ABOUT = "geoguide"  # the metadata field that holds the model beside its weights
 
 
@@ -133,7 +135,7 @@ class GeoGuideModel:
         return self
 
     @torch.inference_mode()
-    def features(self, scene: Scene, chunk: int = 65536) -> Tensor:
+    def features(self, scene: Scene, chunk: int = ROWS) -> Tensor:
         """F_3d^sem of every point; `encode` holds the same in far less memory.
 
         Args:
@@ -208,14 +210,17 @@ class GeoGuideModel:
         total = np.zeros(self.adapter.in_width)
         for part in tqdm(parts, "tiles", disable=whole or not progress):
             weight = np.bincount(part.features.index, minlength=len(part.features.rows)) / len(scene)
-            total += weight.astype(np.float32) @ part.features.rows
+            for start in range(0, len(weight), ROWS):
+                rows = slice(start, start + ROWS)
+                total += weight[rows].astype(np.float32) @ part.features.rows[rows]
             yield part
         self._check_domain(scene.name, torch.from_numpy(total).float())
 
     @torch.inference_mode()
-    def _aligned(self, geometry: np.ndarray, chunk: int = 65536) -> Iterator[Tensor]:
-        """F_3d^sem of frozen features [R, C1], unit length, chunk by chunk."""
-        for rows in torch.from_numpy(geometry).split(chunk):
+    def _aligned(self, geometry: np.ndarray | JoinedRows) -> Iterator[Tensor]:
+        """F_3d^sem of frozen features [R, C1], unit length, `ROWS` at a time."""
+        for start in range(0, len(geometry), ROWS):
+            rows = torch.from_numpy(geometry[start : start + ROWS])
             yield torch.nn.functional.normalize(self.adapter(rows.to(self.device).float()), dim=-1)
 
     def _check_domain(self, name: str, mean: Tensor, level: int = 5) -> None:
@@ -314,8 +319,6 @@ class GeoGuideModel:
         """
         names = listed(labels)
         text = word_text(names, self.prompt, self.text)
-        if tiles is None:
-            return self._encoded(scene, None, progress).label(names)
         ids, scores = np.empty(len(scene), np.int64), np.empty(len(scene), np.float32)
         for part in self._parts(scene, tiles, progress):
             found = zip(*(text.classify(rows) for rows in self._aligned(part.features.rows)), strict=True)

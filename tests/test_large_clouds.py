@@ -1,5 +1,6 @@
 """Large clouds in tiles: the same voxels and patches as the whole, and labels that differ near a tile's edge alone."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,19 +10,24 @@ import torch
 
 import geoguide
 from geoguide import own_scan, superpoints
-from geoguide.backbones import DescriptorBackbone, open_backbone, parts
+from geoguide.backbones import BackboneConfig, DescriptorBackbone, open_backbone, parts
+from geoguide.backbones import joined as joined_module
 from geoguide.backbones.joined import JoinedBackbone
 from geoguide.backbones.parts import Parts, encoded_whole, frame_of, part_of
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.whole_patches import whole_stages
 from geoguide.datasets import orientation
 from geoguide.errors import InputError
+from geoguide.instances import regions
+from geoguide.instances.geometry import segment_instances
 from geoguide.model import GeoGuideModel
 from geoguide.ops import tiles
 from geoguide.ops.tiles import plan_steps, tiling
+from geoguide.pipeline.class_text import word_text
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.scene import Scene
+from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.superpoints import estimate_normals
 
 LABELS = ["wall", "floor", "chair", "table", "door"]
@@ -211,6 +217,33 @@ def test_backbones_without_voxels_are_cut_too(model: GeoGuideModel, room: Scene)
         assert features.shape == (len(room), backbone.width) and np.isfinite(features).all()
 
 
+def test_joined_features_are_held_by_voxel_and_cut_by_both(
+    model: GeoGuideModel, room: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dense scan has few voxels and many points, each of which has descriptors of its own."""
+    room = part_of(room, np.arange(0, len(room), 8))
+    thrice = {name: np.repeat(getattr(room, name), 3, axis=0) for name in ("points", "colors", "normals")}
+    dense = replace(room, **thrice, faces=None, labels=None, instances=None, file_points=None)
+    network = open_backbone(model.backbone, "cpu")
+    joined = JoinedBackbone((network, DescriptorBackbone()))
+    whole = encoded_whole(joined, dense)
+    np.testing.assert_array_equal(whole[:], joined.encode(dense))
+    assert len(whole.parts[0].rows) < len(dense) / 2 and len(whole.index) == len(dense)
+    monkeypatch.setattr(parts, "MOST", len(dense) // 2)
+    assert len(Parts(network, dense, halo=0)) == 1
+    cut = Parts(joined, dense, halo=0)
+    assert max(len(tile.rows) for tile in cut.tiling) <= len(dense) // 2 < len(dense)
+    monkeypatch.setattr("geoguide.model.ROWS", 1000)
+    student = Adapter(joined.width, 384, AdapterConfig()).eval()
+    both = replace(model, adapter=student, farthest=None, backbone=BackboneConfig("sonata-mini+descriptors"))
+    most, own = [], joined_module.join
+    monkeypatch.setattr(joined_module, "join", lambda rows: most.append(len(rows[0])) or own(rows))
+    ids, _ = both.segment_scene(dense, labels=LABELS)
+    expected = torch.nn.functional.normalize(student(torch.from_numpy(whole[:])), dim=-1)
+    found = word_text(LABELS, both.prompt, both.text).classify(expected.detach())[0]
+    assert max(most[:-1]) <= 1000 and (ids == found).mean() > 0.999
+
+
 def test_a_part_keeps_the_triangles_among_its_points(room: Scene) -> None:
     rows = np.flatnonzero(room.points[:, 0] < np.median(room.points[:, 0]))
     part = part_of(room, rows)
@@ -231,6 +264,32 @@ def test_normals_in_chunks_and_tiles(
     found = orientation.oriented(room.points, estimate)
     assert "4/4" in capsys.readouterr().err  # it was cut
     assert (found == expected).all(axis=1).mean() > 0.97
+
+
+def test_superpoints_and_masks_hold_the_neighbours_of_a_part_at_a_time(
+    room: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of all points at once, in a fraction of the memory: what `--masks` adds to a scan of millions."""
+    bare = np.concatenate([room.points + np.array([6 * shift, 0, 0]) for shift in range(3)])
+    normals = np.tile(room.normals, (3, 1))
+    expected = [superpoints.segment_points(bare, given) for given in (normals, None)]
+    masks = segment_instances(bare, normals, expected[0])
+    monkeypatch.setattr(superpoints, "_CHUNK", 1000)
+    monkeypatch.setattr(regions, "CHUNK", 1000)
+    found = []
+    tracemalloc.start()
+    for compute in (
+        lambda: [superpoints.segment_points(bare, given) for given in (normals, None)],
+        lambda: segment_instances(bare, normals, expected[0]),
+    ):
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        found.append((compute(), (tracemalloc.get_traced_memory()[1] - before) / len(bare)))
+    tracemalloc.stop()
+    (parts, of_parts), (again, of_masks) = found
+    assert all(np.array_equal(one, other) for one, other in zip(parts, expected, strict=True))
+    assert np.array_equal(again.index, masks.index) and np.array_equal(again.scores, masks.scores)
+    assert max(of_parts, of_masks) < 450  # bytes a point: 650 and 550 of all at once
 
 
 def test_a_scannet_scene_is_its_official_mesh(

@@ -1,10 +1,12 @@
 """Several frozen backbones as one: their features side by side, each of unit length."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from geoguide.backbones.registry import Backbone
+from geoguide.ops.indexed import IndexedRows
 from geoguide.scene import Scene
 
 RULE = "unit"  # how features are joined, in the key of their cache
@@ -27,6 +29,35 @@ def join(features: Sequence[np.ndarray]) -> np.ndarray:
         float32 [P, sum of the widths].
     """
     return np.concatenate([_unit(np.asarray(part, np.float32)) for part in features], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedRows:
+    """What `join` gives, of the rows that are asked for: all points' side by side would be kilobytes a point.
+
+    Attributes:
+        parts: Of each backbone [P, C1]; of a voxel's points one row is held.
+    """
+
+    parts: "tuple[IndexedRows | JoinedRows, ...]"
+
+    @property
+    def rows(self) -> "JoinedRows":
+        """As of `IndexedRows`: a row for each point."""
+        return self
+
+    @property
+    def index(self) -> np.ndarray:
+        """int32 [P], likewise."""
+        return np.arange(len(self), dtype=np.int32)
+
+    def __len__(self) -> int:
+        """P."""
+        return len(self.parts[0])
+
+    def __getitem__(self, chosen: np.ndarray | slice) -> np.ndarray:
+        """Joined rows float32 [p, C1] of an index array, a mask or a slice."""
+        return join([part[chosen] for part in self.parts])
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

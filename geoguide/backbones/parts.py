@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from geoguide.backbones.joined import JoinedBackbone, join
+from geoguide.backbones.joined import JoinedBackbone, JoinedRows
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.registry import Backbone
 from geoguide.backbones.serialization import MAX_DEPTH
@@ -62,7 +62,7 @@ class Part:
     """
 
     rows: np.ndarray | slice
-    features: IndexedRows
+    features: IndexedRows | JoinedRows
 
 
 def is_tiled(scene: Scene, tile: float | None) -> bool:
@@ -98,7 +98,7 @@ def most_voxels(voxels: VoxelBackbone, width: int) -> int:
     return min(MOST, BUDGET // (BYTES * voxels.model.config.enc_channels[0] + 4 * width))
 
 
-def encoded_whole(backbone: Backbone, scene: Scene) -> IndexedRows:
+def encoded_whole(backbone: Backbone, scene: Scene) -> IndexedRows | JoinedRows:
     """Describe every point of a scene at once.
 
     Args:
@@ -118,7 +118,7 @@ class Parts:
         backbone: The frozen backbone.
         scene: P points; normals are those of the whole scene where it has any.
         tile: Edge of a tile, metres, rounded up to the coarsest cells; None for the largest that fits memory (see
-            `ops.tiles.tiling`).
+            `ops.tiles.tiling`): by its voxels, and of a backbone that describes each point also by its points.
         halo: Metres around a tile that its features see, likewise. Where no `tile` is named and the smallest one would
             not fit memory, it is as large as fits, with a warning.
     """
@@ -128,8 +128,9 @@ class Parts:
         # At most one of joined backbones has a network.
         voxels = next((part for part in _members(backbone) if isinstance(part, VoxelBackbone)), None)
         self._frame = None if voxels is None else frame_of(scene.points, voxels)
+        limits = []  # the steps of what takes memory, how many of it a tile holds at most, and what it is
         if voxels is None or self._frame is None:
-            self.step, counted, most = STEP, None, MOST
+            self.step = STEP
             steps = plan_steps(scene.points, scene.points[:, :2].min(axis=0), STEP)
         else:  # by the arithmetic of voxels, so that none is cut
             cells = int(np.prod(voxels.model.config.stride))
@@ -137,13 +138,17 @@ class Parts:
             steps = plan_steps(scene.points - self._frame.origin, np.zeros(2), voxels.grid)
             steps = (steps - self._frame.lowest[:2].astype(np.int32)) // cells
             counted = self._frame.stages[0].plan.numpy() // cells
-            most = most_voxels(voxels, backbone.width)
+            limits.append((counted, most_voxels(voxels, backbone.width), "voxels"))
+        if any(part is not voxels for part in _members(backbone)):
+            limits.append((steps, MOST, "points"))
         edge = None if tile is None else max(1, self._steps(tile))
         wanted = self._steps(halo)
-        self.tiling: Tiling = tiling(steps, wanted, edge, counted=counted, most=most, shrink=True)
+        cuts = [tiling(steps, wanted, edge, counted=counted, most=most, shrink=True) for counted, most, _ in limits]
+        least = int(np.argmin([cut.edge + 2 * cut.halo for cut in cuts]))
+        self.tiling: Tiling = cuts[least]
         self.halo = halo if self.tiling.halo == wanted else self.tiling.halo * self.step  # metres
         if self.tiling.halo < wanted:
-            held = f"the {most:,} {'points' if counted is None else 'voxels'} that fit memory"
+            held = f"the {limits[least][1]:,} {limits[least][2]} that fit memory"
             message = f"{scene.name}: tiles see {self.halo:g} m around them, not {halo:g}, or one would hold more than"
             warnings.warn(f"{message} {held}; labels near borders differ more", stacklevel=2)
 
@@ -225,13 +230,12 @@ def _members(backbone: Backbone) -> tuple[Backbone, ...]:
 
 def _encoded(
     backbone: Backbone, scene: Scene, frame: Frame | None = None, own: np.ndarray | None = None
-) -> IndexedRows:
+) -> IndexedRows | JoinedRows:
     """Features of a scene's points; of a part, on the frame of the whole, those of its `own` points (bool [P])."""
     if isinstance(backbone, JoinedBackbone):
-        rows = join([_encoded(part, scene, frame, own)[:] for part in backbone.parts])
-    elif isinstance(backbone, VoxelBackbone):
+        return JoinedRows(tuple(_encoded(part, scene, frame, own) for part in backbone.parts))
+    if isinstance(backbone, VoxelBackbone):
         return backbone.encode_voxels(scene, frame, own)
-    else:
-        rows = backbone.encode(scene)
-        rows = rows if own is None else rows[own]
+    rows = backbone.encode(scene)
+    rows = rows if own is None else rows[own]
     return IndexedRows(rows, np.arange(len(rows), dtype=np.int32))
