@@ -9,7 +9,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 from simple_room import PERFECT, simple_room, write_flat
 
-from geoguide.datasets.depth_agreement import check_depth, depth_agreement, places, read_recording
+from geoguide.datasets.depth_agreement import check_depth, depth_agreement
+from geoguide.datasets.frame_pairs import read_recording
+from geoguide.datasets.frame_places import places
 from geoguide.datasets.frame_steps import step_doubts
 from geoguide.datasets.rgbd import load_rgbd, load_views
 from geoguide.errors import DataError

@@ -20,9 +20,10 @@ from geoguide import own_scan
 from geoguide.cli import main
 from geoguide.datasets.check.report import Report, check_scene
 from geoguide.datasets.color_agreement import frame_colors
-from geoguide.datasets.depth_agreement import check_depth, depth_agreement, read_recording
+from geoguide.datasets.depth_agreement import check_depth, depth_agreement
 from geoguide.datasets.formats.cameras import check_fits, checked_pose, is_cropped
 from geoguide.datasets.formats.files import by_number, listed
+from geoguide.datasets.frame_pairs import read_recording
 from geoguide.datasets.rgbd import load_rgbd, load_views
 from geoguide.errors import DataError, InputError
 from geoguide.image_files import is_deep, is_turned, read_color, read_deep, read_image

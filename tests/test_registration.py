@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from geoguide.datasets.color_agreement import frame_colors
-from geoguide.datasets.depth_agreement import read_recording
+from geoguide.datasets.frame_pairs import read_recording
 from geoguide.datasets.registration import registration
 from geoguide.datasets.rgbd import load_views
 from geoguide.scene import View

@@ -14,7 +14,7 @@ ones, measured on two rooms of ScanNet with 8 frames each:
 | red and blue exchanged | 0.49 | 0.38 (seen by the difference after exchanging them back: 0.55, 0.75 of it) |
 
 Of frames alone, without a mesh, the images are compared with one another, at pixels that show the same points by their
-depth (see `depth_agreement.same_points`). Measured on a kitchen of 7-Scenes (8 to 40 frames) and the two rooms, whole
+depth (see `frame_pairs.same_points`). Measured on a kitchen of 7-Scenes (8 to 40 frames) and the two rooms, whole
 and thinned: right 0.11 to 0.51; mirrored, upside down or turned 0.44 to 1.2, and at most half of that when turned back;
 of another frame 0.33 (the next of many) to 1.3. Where all images are those of the next frames or the ones before, it is
 1.8 to 13 times what it is in step (these recordings, whole and every other frame, and six generated rooms): told too.
@@ -49,7 +49,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geoguide.datasets.depth_agreement import Recording, same_points
+from geoguide.datasets.frame_pairs import Recording, same_points
 from geoguide.datasets.registration import Registration, registration
 from geoguide.datasets.surface_agreement import readings_at
 from geoguide.ops.arrays import spread
@@ -62,7 +62,7 @@ FEWEST = 500  # pairs of a point and a pixel
 UNLIKE = 0.92  # of details; see above
 CELLS = 16  # along each side of an image, over which details are taken
 CONTRAST = 4.0  # of 255, mean deviation of details: what a bare wall shows beyond is noise
-CLOSE = 0.05  # of the depth, as in `depth_agreement`
+CLOSE = 0.05  # of the depth, as in `frame_pairs`
 MATCHED = 72  # views that are compared with one another, evenly spread
 PAIRS = 1000  # of a point and a pixel, of each view
 NEAR_PAIRS = (1, 2, 4)  # frames between the two of a pair whose images are compared

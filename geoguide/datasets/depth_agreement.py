@@ -27,36 +27,20 @@ Of the others it is said that nothing could be checked or that agreement is low;
 A turned or moved world changes nothing. Distances (renderers write either) agree like slightly wrong poses; they are
 told by what taking them for distances does: it brings them to 0.96 and more, and right recordings down to 0.75 to 0.91.
 
-Two things are asked of places too, cells of 10 x 10 pixels of a thinned image, by the median of their differences.
-Flying pixels and noise of single readings vanish there, wrong poses do not: with a fifth of the readings anywhere, or
-5 % of noise, 0.77 to 0.85 of the pixels of these recordings agree and 0.95 to 1.00 of the places; where something is
-wrong, as many places as pixels. And small faults show: 0.03 to 0.13 of the places that agree are off by more than 2 %
-of the depth as recorded, 0.2 to 0.6 with poses that scatter by 5 cm, are a quarter of a frame late or tilted by 5 to 10
-degrees, with depth or path longer by a tenth, a focal length off by a tenth, depth images moved by 20 of 640 pixels.
-
-Some recordings have another value than 0 or 65535 where there is no reading, mostly the sensor's greatest. It repeats
-exactly, as a surface hardly does that a moving camera sees: of the kitchen, whose sensor measures in coarse steps, no
-value is that of more than 2 % of the pixels in more than 0.2 of the frames, of the other recordings above and 24
-generated rooms in more than 0.03. Gaps are 2 to 22 % of the pixels; filled with 2.047, 4 or 8.191 m they were found in
-all three real recordings, for the poses do not lead from one such wall to another. Readings of that value are left out.
+What the table leaves is asked of places, see `frame_places`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from geoguide.datasets.frame_pairs import AGREE, FEWEST, SPEAKING, THROUGH, Frame, Recording, read_recording, seen_by
+from geoguide.datasets.frame_places import of_places, roughness, small_fault
 from geoguide.datasets.units import METRES
 from geoguide.errors import DataError
 from geoguide.scene import View
 
-GAPS = (1, 2, 4, 8, 16, 32, 64)  # frames between the two of a pair: overlap falls, and poses must explain more
-STARTS = 6  # places in the recording from which pairs are taken: at most 6 * 8 depth images are read
-ROWS = 120  # depth images are thinned to about this many rows
-AGREE, THROUGH = 0.05, 1.1  # twice a depth camera's own error at 5 m, and as much again where it is not far off
-SPEAKING = 0.1  # share of a frame's points with a verdict below which a pair says nothing
-FEWEST = 4  # such pairs, both directions counted, below which nothing is said of the recording
 WRONG, DOUBTFUL = 0.75, 0.9  # shares; see the table above
 # With fewer pairs than ENOUGH the share scatters more. Of some 1,000 draws of 2 to 8 frames from the recordings of the
 # table (random, or runs of neighbours; about half overlap enough for a verdict) the right poses gave 0.73 and more with
@@ -68,22 +52,12 @@ ODD = 0.5  # share of a single frame; with one wrong pose among 8 to 40 the righ
 # other frames' pairs overlap: in 3 of 180 draws of 3 to 20 right frames from the recordings of the table, of 225 draws
 # with one pose harmed (inverted, 3 m off, transposed, identity, other axes) in 105, beside 27 that are contradicted.
 DENSE = 0.6
-CELLS = (12, 16)  # places of a frame, down and across
-TOLD, FINE = 8, 0.02  # points of a place, of fewer nothing is said; of the depth, by which places are off (see above)
-ROUGH = 0.35  # share of places that are off by more, above which it is said
-# Above SMOOTH it is asked whether one of SMALL_FAULTS brings it down to MENDED of what it is; where nothing is wrong
-# none does.
-SMOOTH, MENDED = 0.12, 0.6
-MANY = 300  # places, of fewer nothing is said; in 20 or more frames of the recordings there are 500 to 5,000
 CLEAR = 0.95  # share above which another reading of the files is named as the likely one
 UNHARMED = 0.985  # share above which depth is not asked whether it is distances; those reach 0.96
 UNUSABLE = 0.98  # share of readings beyond the limit
 NEAR = 0.8  # metres of median depth, below which depth without overlap looks like another unit; rooms have 1.7 to 2.1
 USUAL_DEPTH = 0.2  # metres; depth cameras begin to see here
 FAR_STEP = 5.0  # median depths between neighbouring cameras, above which poses look like another unit of length
-BESIDE, ALONE = 0.1, 3  # of a fill, within which no value is more than a third as frequent: steps of a sensor are
-REPEATED, FILLED = 0.02, 0.5  # share of a frame's pixels with one value, and of frames with so many: a fill
-SAME = 0.002  # of the depth: a surface that has one depth in two frames lies there by the poses; files round to 0.001
 Move = Callable[[np.ndarray], np.ndarray]  # of a pose [4, 4]
 
 
@@ -111,20 +85,6 @@ CONVENTIONS: dict[str, Move] = {
     ),
 }
 DEPTH_SCALES = (100.0, 256.0, 1000.0, 4000.0, 5000.0, 10000.0)  # cm, KITTI, mm, Matterport3D, TUM, 0.1 mm
-
-
-# What depth and focal length are multiplied by, and by which shares of the image its principal point is moved.
-SMALL_FAULTS: dict[str, tuple[float, float, float, float]] = {
-    **{f"depth is multiplied by {factor:g}, or the path divided by it": (factor, 1.0, 0.0, 0.0)
-       for factor in (0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3)},
-    **{f"the focal length is multiplied by {factor:g}": (1.0, factor, 0.0, 0.0) for factor in (0.8, 0.9, 1.1, 1.25)},
-    **{f"the principal point lies {100 * abs(by):g} % of the width further to the {side}": (1.0, 1.0, by, 0.0)
-       for by, side in ((-0.06, "left"), (0.06, "right"))},
-    **{f"the principal point lies {100 * abs(by):g} % of the height further {side}": (1.0, 1.0, 0.0, by)
-       for by, side in ((-0.06, "up"), (0.06, "down"))},
-}  # fmt: skip
-
-
 _OR_UNIT = " (or --unit, where it is the poses that are not in metres)"
 _ANY_CAUSE = (
     "expected camera-to-world poses in metres with camera axes x right, y down, z forward, in the order of the frames, "
@@ -159,71 +119,6 @@ class Agreement(NamedTuple):
     def confirmed(self) -> bool:
         """Whether there is a verdict, and a good one."""
         return self.known and self.share >= DOUBTFUL
-
-
-class Frame(NamedTuple):
-    """One view, thinned: every `step`-th row and column of its images from `first` on."""
-
-    depth: np.ndarray  # float64 [h, w], metres, 0 where there is no reading
-    pixels: np.ndarray  # int64 [2, N], column and row of the pixels with a reading that are compared
-    rays: np.ndarray  # float64 [3, N], per metre of depth
-    readings: np.ndarray  # float64 [N]
-    intrinsics: np.ndarray  # [3, 3] of the thinned image
-    view: View
-    first: int
-    step: int
-
-    @property
-    def pose(self) -> np.ndarray:
-        """Camera-to-world [4, 4]."""
-        return self.view.cam_to_world
-
-
-class Places(NamedTuple):
-    """What the places of one frame, cells of its image, say of another's points.
-
-    Attributes:
-        speaks: Whether enough of the points get a verdict.
-        off: By how much of the depth the points lie before it, the median of each place that gets a verdict [n].
-    """
-
-    speaks: bool
-    off: np.ndarray
-
-
-class Fill(NamedTuple):
-    """A value that stands for no reading though it is none that means so.
-
-    Attributes:
-        depth: Metres, as it is read.
-        share: Of all readings, those that have it.
-        frames: In how many frames it repeats.
-    """
-
-    depth: float
-    share: float
-    frames: int
-
-
-class Recording(NamedTuple):
-    """The frames of a recording that are compared, by number, the pairs of them, and what fills the frames' gaps."""
-
-    frames: dict[int, Frame]
-    pairs: list[tuple[int, int]]
-    fill: Fill | None = None
-    views: Sequence[View] = ()  # all that have a pose and depth, by number
-
-    @property
-    def readings(self) -> np.ndarray:
-        """All depth of all frames [N], metres."""
-        return np.concatenate([frame.readings for frame in self.frames.values()] or [np.zeros(0)])
-
-    @property
-    def median_step(self) -> float:
-        """Metres between the cameras of neighbouring frames."""
-        near = [(i, j) for i, j in self.pairs if j - i == 1]
-        eyes = [self.frames[i].pose[:3, 3] - self.frames[j].pose[:3, 3] for i, j in near]
-        return float(np.median(np.linalg.norm(eyes, axis=1))) if eyes else 0.0
 
 
 def depth_agreement(views: Sequence[View]) -> Agreement:
@@ -274,22 +169,22 @@ def check_depth(
         raise doubt
     _check_distances(recording, found, where)
     said = _odd_frames(recording)
-    of_places = _of_places(recording)
+    by_places = of_places(recording)
     if found.confirmed:
-        said = _roughness(of_places, _small_fault(recording, of_places)) + said
+        said = roughness(by_places, small_fault(recording, by_places)) + said
         return said + _depth_as_read(recording.readings, views[0].depth_scale, where, max_depth)
     cause = _likely_cause(recording, found, views[0].depth_scale) if recording.pairs else None
-    noisy = found.known and cause is None and of_places.share >= DOUBTFUL
+    noisy = found.known and cause is None and by_places.share >= DOUBTFUL
     if cause is not None or (found.contradicted and not noisy):
         raise DataError(f"{where}: {_contradiction(found)}; {cause or '; '.join((*said, _ANY_CAUSE))}")
     if found.known:
-        fault = _small_fault(recording, of_places)
+        fault = small_fault(recording, by_places)
         sentence = f"the frames' depth agrees by {found.share:.2f} only (usual: 0.97 and more): "
-        if fault is None and of_places.share >= CLEAR:
-            sentence += f"by {of_places.share:.2f} of its places' medians, so that readings are noisy, or fly at edges"
+        if fault is None and by_places.share >= CLEAR:
+            sentence += f"by {by_places.share:.2f} of its places' medians, so that readings are noisy, or fly at edges"
         else:
             sentence += "poses, intrinsics or depth unit may be slightly wrong"
-        said = (_roughness(of_places, fault) if fault else ()) + said
+        said = (roughness(by_places, fault) if fault else ()) + said
     else:
         overlap = f"{found.pairs} of {found.tried} pairs of frames overlap, {FEWEST} are needed"
         sentence = f"whether poses, intrinsics and depth fit together could not be checked: {overlap}"
@@ -334,107 +229,6 @@ def _contradiction(found: Agreement) -> str:
         return f"under these poses hardly any frames overlap ({found.pairs} of {found.tried} pairs)"
     contradicted = f"{100 * (1 - found.share):.0f} % of what frames measure is seen through by other frames"
     return f"the frames' depth contradicts their poses: {contradicted} (usual: 3 %)"
-
-
-def read_recording(views: Sequence[View]) -> Recording:
-    """Read the depth of the frames that are compared.
-
-    Args:
-        views: Views in the order of the recording, of which those with pose and depth image are used.
-
-    Returns:
-        At most 48 frames, and pairs of them; readings of a fill value are left out.
-
-    Raises:
-        DataError: A depth image is broken.
-    """
-    usable = [view for view in views if view.has_pose and view.pixel_files[1] is not None]
-    starts = np.unique(np.linspace(0, max(len(usable) - 2, 0), STARTS).astype(int)).tolist()
-    pairs = [(start, start + gap) for start in starts for gap in GAPS if start + gap < len(usable)]
-    numbers = sorted({*(starts if usable else ()), *(number for pair in pairs for number in pair)})
-    frames = {number: _frame(usable[number]) for number in numbers}
-    fill = _fill_of(Recording(frames, pairs))
-    if fill is not None:
-        frames = {number: _without(frame, fill.depth) for number, frame in frames.items()}
-    pairs = [(i, j) for i, j in pairs if len(frames[i].readings) and len(frames[j].readings)]
-    return Recording(frames, pairs, fill, usable)
-
-
-def frame_of(recording: Recording, number: int) -> Frame:
-    """Take a frame of a recording, by number.
-
-    Args:
-        recording: What `read_recording` gives.
-        number: Of its views.
-
-    Returns:
-        The frame, read now where it is none of those that are compared.
-
-    Raises:
-        DataError: Its depth image is broken.
-    """
-    if number in recording.frames:
-        return recording.frames[number]
-    frame = _frame(recording.views[number])
-    return frame if recording.fill is None else _without(frame, recording.fill.depth)
-
-
-def _frame(view: View) -> Frame:
-    depth = view.depth()
-    step = max(1, depth.shape[0] // ROWS)
-    first = step // 2
-    thin = depth[first::step, first::step].astype(np.float64)  # [h, w]
-    intrinsics = np.array(view.intrinsics, dtype=np.float64)
-    intrinsics[:2, 2] -= first
-    intrinsics[:2] /= step
-    row, col = np.nonzero(thin)
-    odd = (row + col) % 2 == 0  # half of the pixels speak, all listen
-    pixels, ones = np.stack([col[odd], row[odd]]), np.ones((1, odd.sum()))
-    rays, readings = np.linalg.inv(intrinsics) @ np.vstack([pixels, ones]), thin[row[odd], col[odd]]
-    return Frame(thin, pixels, rays, readings, intrinsics, view, first, step)
-
-
-def _fill_of(recording: Recording) -> Fill | None:
-    """The value that repeats in most frames, unless it is a surface."""
-    often: Counter[float] = Counter()
-    for frame in recording.frames.values():
-        values, count = np.unique(frame.depth[frame.depth > 0], return_counts=True)
-        often.update(values[count > REPEATED * frame.depth.size].tolist())
-    value, frames = max(often.items(), key=lambda item: item[1], default=(0.0, 0))
-    if frames < FEWEST or frames <= FILLED * len(recording.frames) or _is_surface(recording, value):
-        return None
-    values, count = np.unique(
-        np.concatenate([frame.depth.ravel() for frame in recording.frames.values()]), return_counts=True
-    )
-    beside = (values != value) & (np.abs(values - value) <= BESIDE * value)
-    if (count[beside] * ALONE > count[values == value]).any():
-        return None  # a step of a sensor that measures in coarse ones
-    return Fill(value, float((recording.readings == value).mean()), frames)
-
-
-def _is_surface(recording: Recording, value: float) -> bool:
-    """Whether frames that read a value at one place do so by the poses too: of flat ground without noise they do.
-
-    A camera that never moves sees all there is to see again, so of its frames nothing is told.
-    """
-    near = [np.zeros(0, bool)]
-    for i, j in recording.pairs:
-        one, other = recording.frames[i], recording.frames[j]
-        one = _where(one, one.readings == value)
-        _, _, reading, z = _seen_by(one, other, np.linalg.inv(other.pose) @ one.pose, 1.0)
-        near.append(np.abs(z[reading == value] - value) <= SAME * value)
-    met = np.concatenate(near)
-    return len(met) > 0 and bool(met.mean() >= DOUBTFUL)
-
-
-def _where(frame: Frame, kept: np.ndarray) -> Frame:
-    """The frame with those of its N readings alone to speak, bool [N]."""
-    return frame._replace(pixels=frame.pixels[:, kept], rays=frame.rays[:, kept], readings=frame.readings[kept])
-
-
-def _without(frame: Frame, value: float) -> Frame:
-    """The frame without the readings of one value."""
-    return _where(frame, frame.readings != value)._replace(depth=np.where(frame.depth == value, 0, frame.depth))
 
 
 def _agreement(recording: Recording, move: Move | None = None, stretch: float = 1.0) -> Agreement:
@@ -492,123 +286,9 @@ def _table(recording: Recording, move: Move, stretch: float) -> np.ndarray:
 
 def _compare(one: Frame, other: Frame, motion: np.ndarray, stretch: float) -> tuple[int, int, int]:
     """How many points one frame has, how many the other confirms, and how many it sees through."""
-    _, _, reading, z = _seen_by(one, other, motion, stretch)
+    _, _, reading, z = seen_by(one, other, motion, stretch)
     agree, through = np.abs(reading - z) <= AGREE * reading, reading > THROUGH * z
     return len(one.readings), int(agree.sum()), int(through.sum())
-
-
-class OfPlaces(NamedTuple):
-    """What all places of all pairs of frames that overlap say.
-
-    Attributes:
-        told: How many get a verdict.
-        share: Those of them that agree; nan without any.
-        rough: Of these those that are off by more than `FINE` nevertheless; nan likewise.
-    """
-
-    told: int
-    share: float
-    rough: float
-
-
-def _of_places(recording: Recording) -> OfPlaces:
-    found = [places(recording.frames[one], recording.frames[other])
-             for i, j in recording.pairs for one, other in ((i, j), (j, i))]  # fmt: skip
-    off = np.abs(np.concatenate([np.zeros(0), *(place.off for place in found if place.speaks)]))
-    near = off <= AGREE
-    share, rough = (near.mean(), (off[near] > FINE).mean()) if near.any() else (np.nan, np.nan)
-    return OfPlaces(len(off), float(share), float(rough))
-
-
-def places(one: Frame, other: Frame) -> Places:
-    """Compare the points of one frame with the places of another.
-
-    Args:
-        one: The frame whose points are looked for.
-        other: The frame that may see them.
-
-    Returns:
-        What its places say.
-    """
-    _, pixel, reading, z = _seen_by(one, other, np.linalg.inv(other.pose) @ one.pose, 1.0)
-    off = (reading - z) / reading  # [n]
-    verdict = np.abs(off) <= AGREE
-    verdict |= reading > THROUGH * z
-    (rows, columns), (height, width) = CELLS, other.depth.shape
-    cell = columns * (rows * pixel[1] // height) + columns * pixel[0] // width  # [n]
-    order = np.lexsort((off, cell))
-    starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
-    count = np.diff(starts, append=len(cell))
-    told = count >= TOLD
-    median = off[order][starts[told] + count[told] // 2]  # of each place
-    told = (np.abs(median) <= AGREE) | (median > 1 - 1 / THROUGH)
-    return Places(bool(verdict.sum() >= SPEAKING * len(one.readings)), median[told])
-
-
-def _small_fault(recording: Recording, found: OfPlaces) -> tuple[str, float] | None:
-    """What makes far fewer places rough, and how many then; None where nothing does, or few are."""
-    if not found.rough > SMOOTH or found.told < MANY:
-        return None
-    read = {text: _of_places(_read_as(recording, change)) for text, change in SMALL_FAULTS.items()}
-    rough = {text: other.rough for text, other in read.items() if 2 * other.told > found.told}
-    text, least = min(rough.items(), key=lambda item: item[1], default=("", np.inf))
-    return (text, least) if least < MENDED * found.rough else None
-
-
-def _roughness(found: OfPlaces, fault: tuple[str, float] | None) -> tuple[str, ...]:
-    """A sentence where many of the places that agree are off nevertheless, or fewer are if `fault` is mended."""
-    said = f"the frames' depth agrees roughly: {100 * found.rough:.0f} % of the places are off by more than "
-    said += f"{100 * FINE:g} % of the depth"
-    if fault is not None:
-        return (f"{said}, {100 * fault[1]:.0f} % if {fault[0]}: is that right?",)
-    if found.told < MANY or not found.rough > ROUGH:
-        return ()
-    return (f"{said} (usual: 3 to 13 %): poses, intrinsics or depth may be slightly wrong, and surfaces blurred",)
-
-
-def _read_as(recording: Recording, change: tuple[float, float, float, float]) -> Recording:
-    """The recording with depth and focal length multiplied, and its principal point moved by shares of the image."""
-    depth, focal, right, down = change
-    frames = {}
-    for number, frame in recording.frames.items():
-        camera, (height, width) = frame.intrinsics.copy(), frame.depth.shape
-        camera[[0, 1], [0, 1]] *= focal
-        camera[:2, 2] += right * width, down * height
-        rays = np.linalg.inv(camera) @ np.vstack([frame.pixels, np.ones((1, len(frame.readings)))])
-        frames[number] = frame._replace(
-            depth=depth * frame.depth, readings=depth * frame.readings, intrinsics=camera, rays=rays
-        )
-    return recording._replace(frames=frames)
-
-
-def _seen_by(one: Frame, other: Frame, motion: np.ndarray, stretch: float) -> tuple[np.ndarray, ...]:
-    """Of one frame's points on a reading of the other: numbers [n], pixels [2, n], reading and own depth [n] each."""
-    local = motion[:3, :3] @ (one.rays * one.readings * stretch) + motion[:3, 3:]  # [3, N]
-    number = np.flatnonzero(local[2] > 1e-3)
-    local = local[:, number]
-    col, row = np.rint((other.intrinsics @ local)[:2] / local[2]).clip(-1, 1 << 30).astype(np.int64)
-    inside = (row >= 0) & (col >= 0) & (row < other.depth.shape[0]) & (col < other.depth.shape[1])
-    number, pixel, z = number[inside], np.stack([col, row])[:, inside], local[2, inside]
-    reading = other.depth[pixel[1], pixel[0]] * stretch
-    seen = reading > 0
-    return number[seen], pixel[:, seen], reading[seen], z[seen]
-
-
-def same_points(recording: Recording, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the pixels of two frames that show the same points, by depth and poses.
-
-    Args:
-        recording: What `read_recording` gives.
-        i: A frame's number there.
-        j: Another's.
-
-    Returns:
-        Column and row of the n points in the images of frame i and of frame j, int64 [2, n] each.
-    """
-    one, other = recording.frames[i], recording.frames[j]
-    number, pixel, reading, z = _seen_by(one, other, np.linalg.inv(other.pose) @ one.pose, 1.0)
-    near = np.abs(reading - z) <= AGREE * reading
-    return one.first + one.step * one.pixels[:, number[near]], other.first + other.step * pixel[:, near]
 
 
 def _likely_cause(recording: Recording, found: Agreement, depth_scale: float) -> str | None:

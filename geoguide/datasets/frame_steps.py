@@ -2,7 +2,7 @@
 
 Where tracking was lost and began anew, where two recordings were joined, or where a single pose is wrong, each part
 agrees with itself, and hardly any of the pairs that `depth_agreement` compares leads from one to the other. So the
-frames on both sides of the largest steps of the path are compared, place by place (`depth_agreement.places`). Of a
+frames on both sides of the largest steps of the path are compared, place by place (`frame_places.places`). Of a
 kitchen of 7-Scenes and a room of ScanNet, thinned to 40 and 30 frames, nothing is said as recorded, in reverse, in any
 order, of every third frame, or with poses that scatter; where the second half is moved by 2 m, begins at the origin, or
 is of another room, it is. A turn by 10 degrees is too little, and a room whose neighbours hardly overlap tells nothing.
@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geoguide.datasets.depth_agreement import Frame, Recording, frame_of, places
+from geoguide.datasets.frame_pairs import Frame, Recording, frame_of
+from geoguide.datasets.frame_places import places
 
 STEPS = 12  # the largest steps of a path that are looked at: at most so many pairs of depth images are read
 FEWEST = 16  # frames; of fewer nothing is said

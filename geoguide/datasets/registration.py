@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 from scipy.signal import fftconvolve
 
-from geoguide.datasets.depth_agreement import Frame
+from geoguide.datasets.frame_pairs import Frame
 
 JUMP = 0.05  # of the depth, between neighbouring pixels of a thinned image
 REACH = 24  # pixels of a thinned image, about 160 wide, to which displacements are looked at

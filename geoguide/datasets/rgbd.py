@@ -15,9 +15,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from geoguide.datasets.color_agreement import frame_colors
-from geoguide.datasets.depth_agreement import check_depth, read_recording
+from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import listed, need_file, need_folder
+from geoguide.datasets.frame_pairs import read_recording
 from geoguide.datasets.frame_steps import step_doubts
 from geoguide.datasets.reconstruct import reconstruct
 from geoguide.datasets.units import METRES, check_unit

@@ -29,7 +29,7 @@ from geoguide.ops.arrays import spread
 from geoguide.scene import View
 
 VIEWS, POINTS = 8, 20000  # of a scene that are looked at, evenly spread: at most so many depth images are read
-AGREE, THROUGH = 0.05, 1.1  # as in `depth_agreement`, of which these are the measured limits too
+AGREE, THROUGH = 0.05, 1.1  # as in `frame_pairs`, of which these are the measured limits too
 NEAREST = 0.1  # metres before a camera, where nothing is judged
 FEWEST = 4  # views; of fewer nothing is said
 JUDGED = 100  # points in view, of all views together; small hand-made scenes have fewer, the scans above 7,000
