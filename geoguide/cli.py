@@ -4,6 +4,7 @@ Every exit code is listed in `geoguide.guard` and by `geoguide --help`.
 """
 
 import contextlib
+import functools
 import os
 import sys
 from dataclasses import dataclass, fields, replace
@@ -41,6 +42,7 @@ READING = ("unit", "up", "depth_scale", "max_depth")  # options of whatever read
 CLEANING = {"kind", "all", "older_than", "dry_run"}  # options of `data clean`
 START_AGAIN = "nothing is half-written; the same command starts again"
 if TYPE_CHECKING:  # the choices are the registry's, which a type checker cannot know
+    from geoguide.model import GeoGuideModel
     from geoguide.own_scan import Scan
     from geoguide.pipeline.config import ExperimentConfig
 
@@ -251,15 +253,19 @@ class Train(Place):
         Returns:
             Exit code: 0, or 2 in a further process of the training that saw another one end.
         """
+        from geoguide.backbones.config import identity
         from geoguide.experiments import pools
         from geoguide.experiments.run import making_row, run
         from geoguide.model import from_fit
         from geoguide.pipeline.ranks import LostRankError, launch
+        from geoguide.pipeline.student import student_kind
         from geoguide.pipeline.train import fit
 
         if self.record:
             refuse_unread(self, {"precision"}, "trainings without --record")
         config = self.experiment()
+        if student_kind(config).names_backbone:
+            identity(config.backbone)  # missing weights are told before scenes are made
         output_folder(checkpoints_root(), "$GEOGUIDE_DATA")
         out = output_file(self.out, runs_root() / "model.safetensors", ".safetensors")
         ranks = launch(self.devices, self.nodes, self.device)
@@ -332,7 +338,6 @@ class Evaluate(Place):
 
     def run(self) -> None:
         """Print the IoU of every class, and the means."""
-        import geoguide
         from geoguide.experiments.needs import fitting_preparers
         from geoguide.experiments.run import describe
         from geoguide.pipeline.config import ExperimentConfig
@@ -340,7 +345,7 @@ class Evaluate(Place):
         from geoguide.pipeline.prepare import prepare_split
         from geoguide.pipeline.protocols import PROTOCOLS
 
-        model = geoguide.load(self.model, self.weights).to(self.device)
+        model = _loaded(self)
         if self.text not in (None, model.text.encoder):
             raise ConfigError(f"--text must be {model.text.encoder}, the text space of {self.model}, found {self.text}")
         mode = self.mode or (PROTOCOLS[self.protocol].mode if self.protocol else "distill")
@@ -600,7 +605,6 @@ class Segment:
 
     def run(self) -> None:
         """Write the labelled cloud and its summary, and print the share of every label."""
-        import geoguide
         from geoguide import own_scan
 
         names = own_scan.parse_labels(self.labels)
@@ -610,7 +614,7 @@ class Segment:
         out = output_file(self.out, default, kinds, inputs=read, summary=about, own=own_scan.is_labelled)
         own_scan.need_writer(out)
         page = None if self.html is None else output_file(self.html, out, ".html", option="--html", inputs=read)
-        model = geoguide.load(self.model, self.weights).to(self.device)
+        model = _loaded(self)
         model.check_labels(names)
         scan = _opened(self, self.columns)
         sizes = {"tile": self.tile, "halo": self.halo, "progress": True}
@@ -670,9 +674,7 @@ class View:
         names = own_scan.parse_labels(self.labels)
         viewer.need_viser()
         viewer.check_address(self.host, self.port)
-        import geoguide
-
-        model = geoguide.load(self.model, self.weights).to(self.device)
+        model = _loaded(self)
         model.check_labels(names)
         teacher = None if self.features is None else teacher_of(identified(parse_spec(self.features)))
         scan = _opened(self, self.columns)
@@ -735,9 +737,8 @@ class FitScan:
         about = ("scan", "points", "labels")
         beside = out.with_name(f"{out.stem.removesuffix('_model')}_labelled.ply")
         labelled = output_file(None, beside, ".ply", summary=about, own=own_scan.is_labelled)
-        scan = _opened(self)
         fitted = own_model.fit_scan(
-            scan,
+            functools.partial(_opened, self),
             self.features,
             labels=names,
             backbone=self.backbone,
@@ -747,13 +748,23 @@ class FitScan:
             seed=self.seed,
             device=self.device,
         )
-        result = own_scan.segment_scan(scan, fitted.model, names)
+        result = own_scan.segment_scan(fitted.scan, fitted.model, names)
         agreement = own_model.with_agreement(result, fitted)
         fitted.model.save(out)
         own_scan.write_labelled(labelled, result)
         for line in (*own_scan.report_lines(result), agreement):
             print(line)
         print(f"{out}: model of {len(fitted.learned.views)} images; {labelled}: {len(result.ids)} points")
+
+
+def _loaded(asked: Evaluate | Segment | View) -> "GeoGuideModel":
+    """The model of a command, on its device; the weights of its backbone are there, and the right ones."""
+    import geoguide
+    from geoguide.backbones.config import identity
+
+    model = geoguide.load(asked.model, asked.weights).to(asked.device)
+    identity(model.backbone)
+    return model
 
 
 def _opened(asked: Segment | View | FitScan, columns: int | None = None) -> "Scan":

@@ -10,9 +10,11 @@ import pytest
 import geoguide
 from geoguide import own_scan
 from geoguide.cli import main
-from geoguide.errors import InputError
+from geoguide.errors import GeoGuideError, InputError
 from geoguide.lifting import lift
 from geoguide.own_scan import fit as own_model
+from geoguide.own_scan import viewer
+from geoguide.pipeline import prepare
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 
@@ -77,6 +79,43 @@ def test_what_cannot_be_done_is_said_before_the_work(scan: own_scan.Scan) -> Non
         own_model.fit_scan(blind, **QUICK)
     with pytest.raises(InputError, match="'chair' and 'chäir' are the same to lseg-mini"):
         own_model.fit_scan(scan, labels=("chair", "chäir"), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"features": "mini:none"}, "none"),
+        ({"features": "lseg"}, "a 2D model is one of"),
+        ({"backbone": "nothing"}, "backbone.name must be one of"),
+        ({"backbone": "sonata-mini", "weights": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"drop": "usr"}, "usr"),
+        ({"steps": 0}, "steps"),
+        ({"device": "gpu"}, "device must be"),
+        ({"labels": ("chair", "chäir")}, "are the same to lseg-mini"),
+    ],
+)
+def test_options_are_checked_before_the_scan_is_opened(option: dict, message: str) -> None:
+    def opened() -> own_scan.Scan:
+        raise AssertionError("the scan was opened")
+
+    with pytest.raises(GeoGuideError, match=message):
+        own_model.fit_scan(opened, **(QUICK | option))
+
+
+@pytest.mark.parametrize("command", ["segment", "view", "evaluate"])
+def test_missing_weights_are_told_before_the_work(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(own_scan, "open_scan", worked)
+    monkeypatch.setattr(prepare, "prepare_split", worked)
+    monkeypatch.setattr(viewer, "need_viser", lambda: None)
+    scan = [] if command == "evaluate" else [str(tmp_path), "--labels", "chair"]
+    with pytest.raises(SystemExit) as stop:
+        main([command, *scan, "--weights", str(tmp_path / "nowhere.safetensors")])
+    assert stop.value.code == 2 and "nowhere.safetensors" in capsys.readouterr().err
 
 
 def test_the_command_writes_model_scan_and_summary(tmp_path: Path, recordings: Path, monkeypatch) -> None:

@@ -1,16 +1,18 @@
 """`geoguide fit-scan`: from a scan with images to a model of one's own, distilled on that scan without any label."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from geoguide.backbones import BackboneConfig
+from geoguide.backbones.config import identity
 from geoguide.errors import InputError
 from geoguide.experiments.presets import preset
 from geoguide.lifting import LiftingConfig, lift
 from geoguide.model import GeoGuideModel, from_fit
+from geoguide.ops.devices import resolve_device
 from geoguide.own_scan.scan import Scan, Segmentation, lifting_of
 from geoguide.paths import checkpoints_root
 from geoguide.pipeline.prepare import prepare
@@ -47,6 +49,7 @@ class FittedScan:
     """A model of one scan.
 
     Attributes:
+        scan: What it is of.
         model: What was trained; `segment_scan` labels the same scan with it, and others like it.
         learned: The scan with the frames that were learned from.
         held_out: The other frames.
@@ -56,6 +59,7 @@ class FittedScan:
         lifting: How frames were lifted.
     """
 
+    scan: Scan
     model: GeoGuideModel
     learned: Scene
     held_out: tuple[View, ...]
@@ -99,7 +103,7 @@ def _nearest(features: np.ndarray, text: np.ndarray) -> np.ndarray:
 
 
 def fit_scan(
-    scan: Scan,
+    scan: Scan | Callable[[], Scan],
     features: str = "mini:lseg-mini",
     *,
     labels: Sequence[str] = (),
@@ -117,7 +121,8 @@ def fit_scan(
     room unchanged (chapter 14). Frozen stages and checkpoints are kept, so that an interrupted run goes on.
 
     Args:
-        scan: As `own_scan.open_scan` returns it; it needs images with poses.
+        scan: As `own_scan.open_scan` returns it, or what opens it, which is called once all else is known to be right;
+            it needs images with poses.
         features: The 2D model, as `teachers.registry` names them.
         labels: Words that will be asked for: whether its text space can tell them apart is found out before the work.
         backbone: The frozen 3D features.
@@ -134,14 +139,8 @@ def fit_scan(
     Raises:
         InputError: The scan has no image with a pose, or two words are the same to the text encoder.
         ConfigError: As `presets.preset` and `identified`.
-        DataError: As `identified` and `fit`; no frame sees a point.
+        DataError: As `identified` and `fit`; weights of the backbone are missing, or no frame sees a point.
     """
-    scene = scan.scene
-    views = scene.with_poses().views
-    if not views:
-        raise InputError(f"{scene.name}: a model is distilled from images with poses, found none")
-    held_out = views[HELD_OUT - 1 :: HELD_OUT]
-    learned = replace(scene, views=tuple(view for i, view in enumerate(views, 1) if i % HELD_OUT))
     model = identified(parse_spec(features))
     teacher = teacher_of(model)
     same = same_pair(teacher.text(labels)) if labels else None
@@ -151,16 +150,24 @@ def fit_scan(
         name="works-best by gradient" if drop == "none" else f"works-best by gradient, without {drop}",
         image_model=model,
         text=model.space,
-        lifting=lifting_of(scan),
         backbone=BackboneConfig(backbone, weights=weights),
         train__steps=steps,
         train__evaluate_every=max(1, steps // 10),
     )
-    prepared = prepare(learned, config, device=device, training=True)
+    identity(config.backbone)
+    place = resolve_device(device)
+    scan = scan if isinstance(scan, Scan) else scan()
+    views = scan.scene.with_poses().views
+    if not views:
+        raise InputError(f"{scan.scene.name}: a model is distilled from images with poses, found none")
+    held_out = views[HELD_OUT - 1 :: HELD_OUT]
+    learned = replace(scan.scene, views=tuple(view for i, view in enumerate(views, 1) if i % HELD_OUT))
+    config = config.replace(lifting=lifting_of(scan))
+    prepared = prepare(learned, config, device=place, training=True)
     fitted = fit(config, train=[prepared], val=[], device=device, run_dir=checkpoints_root(), progress=progress)
     lifted, seen = prepared.features(np.arange(len(prepared)))
     kept = from_fit(fitted, config)
-    return FittedScan(kept, learned, held_out, np.asarray(lifted, np.float32), seen, teacher, config.lifting)
+    return FittedScan(scan, kept, learned, held_out, np.asarray(lifted, np.float32), seen, teacher, config.lifting)
 
 
 def with_agreement(result: Segmentation, fitted: FittedScan) -> str:

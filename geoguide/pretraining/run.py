@@ -50,8 +50,9 @@ def pretrain_and_save(
         InputError: See `pretrain`.
         DataError: See `make_rooms`, `read_cloud`, `read_sweeps` and `pretrain`.
     """
+    place = resolve_device(device)
     clouds, used = read_world(config, rooms, workers=workers, progress=progress)
-    result = pretrain(config, clouds, run_dir=run_dir, until=until, device=resolve_device(device), progress=progress)
+    result = pretrain(config, clouds, run_dir=run_dir, until=until, device=place, progress=progress)
     with alone_beside(out):
         result.save(out, used)
         write_text(out.with_suffix(".json"), dumps(curves(result, used)))
