@@ -2,7 +2,7 @@
 
 import dataclasses
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -187,6 +187,21 @@ class HeldView(View):
         return self.held[kind]
 
 
+def hold_images(views: Sequence[View], most: int | None = None) -> tuple[View, ...]:
+    """The same views for work that looks several times at their depth, labels and instances.
+
+    Args:
+        views: K views.
+        most: How many of them hold what they read, the first; None for all.
+
+    Returns:
+        `HeldView`s, and the others as they are; images are held as long as these are.
+    """
+    common = [part.name for part in dataclasses.fields(View)]
+    held = (HeldView(**{name: getattr(view, name) for name in common}, origin=view) for view in views[:most])
+    return (*held, *(() if most is None else views[most:]))
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """A point cloud (or mesh) with colours, posed views, and labels that serve scoring only; z is up.
@@ -269,9 +284,7 @@ class Scene:
         Returns:
             A copy whose views are `HeldView`; what they read is held as long as the copy is.
         """
-        common = [part.name for part in dataclasses.fields(View)]
-        views = (HeldView(**{name: getattr(view, name) for name in common}, origin=view) for view in self.views)
-        return replace(self, views=tuple(views))
+        return replace(self, views=hold_images(self.views))
 
     def __repr__(self) -> str:
         parts = [f"{len(self):,} points", f"{len(self.views):,} views"]

@@ -10,9 +10,10 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from simple_room import PERFECT, SIZE, distance_to_surface, simple_room, write_flat
 
+from geoguide.datasets import rgbd
 from geoguide.datasets.rgbd import estimate_up, load_rgbd, load_views, rotation_to_z
 from geoguide.errors import DataError, InputError
-from geoguide.scene import Scene
+from geoguide.scene import HeldView, Scene
 from geoguide.worlds.camera import Frame, SensorConfig
 from geoguide.worlds.rooms.scan import scan_room
 
@@ -223,10 +224,12 @@ def double(path: Path) -> None:
     path.write_bytes(b"whatever")
 
 
-def test_pixels_of_depth_are_read_for_the_check_the_bounds_and_the_volume_alone(
-    frames: list, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("held", "times"), [(rgbd.HELD, 1), (0, 3)])
+def test_pixels_of_depth_are_read_once_as_long_as_memory_is_given(
+    frames: list, folder: Path, monkeypatch: pytest.MonkeyPatch, held: int, times: int
 ):
     """Sizes and types come from headers; intrinsics in doubt need no reading of their own."""
+    monkeypatch.setattr(rgbd, "HELD", held)
     for path in sorted(folder.glob("*.depth.png")):
         np.save(path.with_suffix(".npy"), np.asarray(Image.open(path)).astype(np.float32) / 1000)
         path.unlink()
@@ -249,7 +252,8 @@ def test_pixels_of_depth_are_read_for_the_check_the_bounds_and_the_volume_alone(
     read.clear()
     np.savetxt(folder / "camera-intrinsics.txt", SENSOR.intrinsics)
     scene = load_rgbd(folder, voxel=VOXEL)
-    assert max(read.count(path) for path in read) <= 3 and len(scene.views) == SENSOR.frames
+    assert max(read.count(path) for path in read) == times and len(scene.views) == SENSOR.frames
+    assert not any(isinstance(view, HeldView) for view in scene.views)
 
 
 def test_depth_images_may_end_in_capitals(folder: Path) -> None:

@@ -28,12 +28,13 @@ from geoguide.image_files import is_deep, is_float_image, map_npy, read_color, r
 from geoguide.ops.arrays import spread
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import distances, named_rows, stray_rows
-from geoguide.scene import Scene, View
+from geoguide.scene import Scene, View, hold_images
 
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy")
 HEIGHTS = (0.3, 3.0)  # metres above the ground, at which people, and robots, hold cameras
 MAX_DEPTH = 5.0  # metres; depth cameras' readings beyond are poor
+HELD = 1 << 28  # bytes of depth images that are held, of the first frames: the checks, bounds and fusion look at each
 WHITE_FRAMES = 8  # images that tell what is white; a single one may be dark
 SMALL, BLANK = 0.5, 8  # share of the usual size of a colour image's file; levels of 255 that noise may span
 TOPS, SIDEWAYS = 0.5, 0.5  # length of the mean of the directions of the images' tops; cosine of 60 degrees
@@ -93,9 +94,10 @@ def load_rgbd(
     _check_strays(views, METRES[unit], folder)
     views, grey = _with_white(views)
     views, shift = _placed(views, METRES[unit])
-    as_read = _without_color(folder) + grey + frames_as_read(views) + _check_frames(views, folder, max_depth, doubt)
+    held = hold_images(views, HELD // (4 * int(np.prod(views[0].image_size))))
+    as_read = _without_color(folder) + grey + frames_as_read(views) + _check_frames(held, folder, max_depth, doubt)
     try:
-        vertices, faces, colors, normals = reconstruct(views, voxel=voxel, max_depth=max_depth)
+        vertices, faces, colors, normals = reconstruct(held, voxel=voxel, max_depth=max_depth)
     except InputError as error:
         raise DataError(f"{folder}: {error}") from None
     turn = rotation_to_z(estimate_up(views, normals) if up == "auto" else AXES[up])  # [3, 3]
