@@ -256,6 +256,33 @@ def test_pixels_of_depth_are_read_once_as_long_as_memory_is_given(
     assert not any(isinstance(view, HeldView) for view in scene.views)
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (("rgb/1.5.png", "depth/1.5.png", "groundtruth.txt"), ("TUM's", "nearest in time", "--depth-scale 5000")),
+        (("images/0.png", "transforms.json"), ("Nerfstudio's", "diag(1, -1, -1, 1)")),
+        (("keyframes/images/7.jpg", "keyframes/cameras/7.json"), ("Polycam's", "diag(1, -1, -1, 1)")),
+        (("lowres_wide/1_2.5.png", "lowres_wide.traj"), ("ARKitScenes'", "invert each")),
+        (("images/0.jpg", "sparse/0/images.txt"), ("COLMAP's", "invert each", "fused.ply")),
+        (("rgbd/0.jpg", "rgbd/0.depth", "metadata"), ("Record3D's", "by columns")),
+        (("results/frame000000.jpg", "traj.txt"), ("Replica's", "--depth-scale 6553.5")),
+        (("color/0.jpg", "depth/0.png", "intrinsic.json", "scene/trajectory.log"), ("Open3D's", "by columns")),
+        (("color/0.jpg", "depth/0.png", "intrinsic.json"), ("as Open3D records", "no poses yet")),
+        (("scene0000_00.sens",), ("ScanNet", "SensReader")),
+        (("rgb.mp4", "odometry.csv"), ("Stray Scanner's", "camera-to-world")),
+        (("output.mkv",), ("Azure Kinect", "no poses")),
+        (("seq-01/frame-000000.color.png", "seq-01/frame-000000.depth.png"), ("its folders hold some: seq-01",)),
+    ],
+)
+def test_layouts_of_other_programs_are_explained(tmp_path: Path, files: tuple, words: tuple):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DataError) as error:
+        load_rgbd(tmp_path)
+    assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
+
+
 def test_depth_images_may_end_in_capitals(folder: Path) -> None:
     expected = [view.depth() for view in load_views(folder)]
     for path in folder.glob("*.depth.png"):

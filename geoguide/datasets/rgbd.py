@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from geoguide.datasets.color_agreement import frame_colors
 from geoguide.datasets.depth_agreement import check_depth
+from geoguide.datasets.foreign_recordings import foreign_layout
 from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import listed, need_file, need_folder
 from geoguide.datasets.frame_pairs import read_recording
@@ -156,6 +157,8 @@ def _read_views(
     if frame_skip < 1 or (depth_scale is not None and not depth_scale > 0):
         raise InputError(f"frame_skip and depth_scale must be positive, found {frame_skip} and {depth_scale}")
     listing, camera = list_frames(folder)
+    if not camera.is_file():
+        raise DataError(f"{camera}: intrinsics not found{foreign_layout(folder)}")
     frames = [(name, color, depth_file(depth), pose) for name, color, depth, pose in listing][::frame_skip]
     doubt, files = None, [frame[1:3] for frame in frames]
     try:
@@ -423,7 +426,9 @@ def list_frames(folder: Path) -> tuple[list[FrameFiles], Path]:
         raise DataError(f"{folder}: mixed layouts, holds both {flat[0].name} and color/")
     colors = flat or listed(folder / "color", suffixes=COLOR_SUFFIXES)
     if not colors:
-        raise DataError(f"{folder}: no RGB-D frames (frame-N.color.jpg files, or a color/ folder with images)")
+        inside = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and is_rgbd(path)]
+        hint = f"; its folders hold some: {', '.join(inside[:3])}" if inside else foreign_layout(folder)
+        raise DataError(f"{folder}: no RGB-D frames (frame-N.color.jpg files, or a color/ folder with images){hint}")
     stems = [path.stem.removesuffix(".color") for path in colors]
     twice = next(
         (path for path, before, stem in zip(colors[1:], stems, stems[1:], strict=False) if before == stem), None

@@ -13,6 +13,7 @@ from typing import Any
 from geoguide.datasets.check.openscene import check_openscene, is_openscene
 from geoguide.datasets.check.report import Report
 from geoguide.datasets.check.rgbd import HOW, check_recordings, is_recordings
+from geoguide.datasets.foreign_recordings import foreign_layout
 from geoguide.datasets.formats.files import need_folder
 from geoguide.errors import DataError, InputError
 
@@ -59,7 +60,7 @@ def identify(root: str | Path, known: tuple[Kind, ...]) -> tuple[Kind, ...]:
     if not kinds:
         names = "; ".join(kind.name for kind in known)
         hint = "is this the folder that holds the dataset?" if any(root.iterdir()) else "the folder is empty"
-        raise DataError(f"{root}: no layout that is known here ({names}); {hint}")
+        raise DataError(f"{root}: no layout that is known here ({names}); {hint}{foreign_layout(root)}")
     return kinds
 
 
