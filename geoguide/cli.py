@@ -191,6 +191,18 @@ class Place:
 
         return placed(config, self.dataset, self.data, self.features, **self.options)
 
+    def need_features(self, what: str) -> None:
+        """Refuse --features none where that would be found out when every scene has been prepared.
+
+        Args:
+            what: What needs 2D features.
+
+        Raises:
+            ConfigError: None are asked for.
+        """
+        if self.features == "none":
+            raise ConfigError(f"--features none: expected a 2D model or fused features, which {what} needs")
+
     @property
     def options(self) -> dict[str, Any]:
         """What `placing.placed` takes beside scenes and features, by name.
@@ -306,6 +318,7 @@ class Train(Place):
         from geoguide.experiments import presets
         from geoguide.instances.scene_masks import parse_masks
 
+        self.need_features("a training")
         processes = self.devices * self.nodes
         plain = presets.preset(self.preset, drop=self.drop, seed=self.seed, edition=self.edition)
         config = self.place(presets.in_whole_rooms(plain) if self.augment else plain)
@@ -349,6 +362,8 @@ class Evaluate(Place):
         if self.text not in (None, model.text.encoder):
             raise ConfigError(f"--text must be {model.text.encoder}, the text space of {self.model}, found {self.text}")
         mode = self.mode or (PROTOCOLS[self.protocol].mode if self.protocol else "distill")
+        if mode != "distill":
+            self.need_features(f"mode {mode}")
         asked = self.data == "mini" or self.features != Place.features or mode != "distill"
         place = self if asked else replace(self, features="none")  # points and text are all that is needed
         if self.data != "mini":
@@ -395,6 +410,7 @@ class Lift(Place):
         from geoguide.pipeline.prepare import scene_sources
 
         refuse_unread(self, {"weights", "protocol", "prompt"}, "`train` and `evaluate`")
+        self.need_features("lifting")
         config, out = self.place(ExperimentConfig()), output_folder(self.out, "--out")
         found = {source.name: source for split in self.splits for source in scene_sources(config.data, split)}
         written = export_features(found.values(), config, out, workers=self.workers)
@@ -467,6 +483,7 @@ class Replicate(Place):
         if self.plan is not None or self.engine != "pool":
             refuse_unread(self, {"force"}, "--engine pool")
         if self.profile == "main":
+            self.need_features("the main table")
             configs = profiles.main_table(self.dataset, self.data, self.features, **self.options)
         else:
             refuse_unread(self, {field.name for field in fields(Place)} | {"backbone", "steps"}, "--profile main")

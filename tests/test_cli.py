@@ -15,6 +15,7 @@ from rights import without_rights
 from tiny_nuscenes import write_key_frame
 
 import geoguide
+from geoguide.benchmarks.definition import Benchmark
 from geoguide.cli import Pretrain, Probe, Replicate, Verify, main
 from geoguide.datasets.nuscenes import load_key_frame
 from geoguide.lifting import project
@@ -313,6 +314,28 @@ def test_lifting_where_no_scene_has_images_is_one_line(tmp_path, rng, capsys) ->
     places = ("--data", str(tmp_path), "--test", folder.name, "--splits", "test", "--out", str(tmp_path / "features"))
     assert run("lift", "--features", "mini:lseg-mini", *places) == 2
     assert f"geoguide: {tmp_path}: no images to lift: none of 1 scenes has any" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (("lift",), "lifting"),
+        (("train",), "a training"),
+        (("replicate", "--profile", "main"), "the main table"),
+        (("evaluate", "--mode", "fusion"), "mode fusion"),
+    ],
+)
+@pytest.mark.parametrize("real", [False, True])
+def test_features_that_are_needed_are_asked_for_before_scenes_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, command: tuple[str, ...], what: str, real: bool
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("scenes were read")
+
+    monkeypatch.setattr(Benchmark, "real_data", read)
+    monkeypatch.setattr(Benchmark, "generated_data", read)
+    assert run(*command, "--features", "none", *(("--data", str(tmp_path)) if real else ())) == 2
+    assert f"--features none: expected a 2D model or fused features, which {what} needs" in capsys.readouterr().err
 
 
 def test_data_check_finds_a_truncated_depth_image(tiny, data_home, tmp_path, capsys) -> None:
