@@ -157,6 +157,13 @@ def transposed(pose: np.ndarray) -> np.ndarray:
     return turned
 
 
+def reordered(pose: np.ndarray, order: list[int]) -> np.ndarray:
+    """What a reader makes of a pose's quaternion that takes its numbers for others."""
+    turned, read = pose.copy(), Rotation.from_matrix(pose[:3, :3]).as_quat()[order]  # x y z w
+    turned[:3, :3] = Rotation.from_quat(read).as_matrix()
+    return turned
+
+
 def scaled(pose: np.ndarray, factor: float) -> np.ndarray:
     return np.vstack([np.hstack([pose[:3, :3], pose[:3, 3:] * factor]), pose[3:]])
 
@@ -170,6 +177,8 @@ def scaled(pose: np.ndarray, factor: float) -> np.ndarray:
         (lambda _, pose: np.linalg.inv(pose @ FLIP), "world-to-camera with OpenGL's axes"),
         (lambda _, pose: pose @ np.diag([-1.0, -1, 1, 1]), "look like PyTorch3D's"),
         (lambda _, pose: pose @ ROBOT, "look like x forward, y left, z up"),
+        (lambda _, pose: reordered(pose, [1, 2, 3, 0]), "quaternions x y z w that were read as w x y z"),
+        (lambda _, pose: reordered(pose, [3, 0, 1, 2]), "quaternions w x y z that were read as x y z w"),
         (lambda _, pose: scaled(pose, 1000), "under these poses hardly any frames overlap .* --unit mm"),
         (lambda _, pose: scaled(pose, 100), "under these poses hardly any frames overlap .* --unit cm"),
         (lambda _, pose: scaled(pose, 1 / 0.3048), "contradicts their poses.* --unit ft"),
@@ -290,8 +299,8 @@ def test_data_check_names_a_scene_whose_frames_contradict_one_another(plain: Pat
 # Units and places
 
 
-@pytest.mark.parametrize("scale", [5000, 256, 4000])
-def test_depth_of_another_unit_is_named_and_read(folder: Path, plain_scene: Scene, scale: int):
+@pytest.mark.parametrize("scale", [5000, 256, 4000, 6553.5])
+def test_depth_of_another_unit_is_named_and_read(folder: Path, plain_scene: Scene, scale: float):
     for path in folder.glob("*.depth.png"):
         depth = np.asarray(Image.open(path)).astype(np.float64)
         Image.fromarray(np.rint(depth * scale / 1000).astype(np.uint16)).save(path)

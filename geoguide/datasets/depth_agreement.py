@@ -68,6 +68,19 @@ def _transposed(pose: np.ndarray) -> np.ndarray:
     return turned
 
 
+def _reordered(order: list[int]) -> Move:
+    """Brings rotations whose quaternions were read in another order to what they were; `order` of x y z w as read."""
+
+    def move(pose: np.ndarray) -> np.ndarray:
+        from scipy.spatial.transform import Rotation  # slow to import, and only asked where something is wrong
+
+        turned = pose.copy()
+        turned[:3, :3] = Rotation.from_quat(Rotation.from_matrix(pose[:3, :3]).as_quat()[order]).as_matrix()
+        return turned
+
+    return move
+
+
 _FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL's camera: x right, y up, z back
 _LEFT = np.diag([-1.0, -1.0, 1.0, 1.0])  # PyTorch3D's camera
 _ROBOT = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # to x forward, y left, z up
@@ -83,8 +96,10 @@ CONVENTIONS: dict[str, Move] = {
     "the camera axes look like x forward, y left, z up, expected x right, y down, z forward": lambda pose: (
         pose @ _ROBOT
     ),
+    "the rotations look like quaternions x y z w that were read as w x y z": _reordered([3, 0, 1, 2]),
+    "the rotations look like quaternions w x y z that were read as x y z w": _reordered([1, 2, 3, 0]),
 }
-DEPTH_SCALES = (100.0, 256.0, 1000.0, 4000.0, 5000.0, 10000.0)  # cm, KITTI, mm, Matterport3D, TUM, 0.1 mm
+DEPTH_SCALES = (100.0, 256.0, 1000.0, 4000.0, 5000.0, 6553.5, 10000.0)  # cm, KITTI, mm, Matterport3D, TUM, Replica
 _OR_UNIT = " (or --unit, where it is the poses that are not in metres)"
 _ANY_CAUSE = (
     "expected camera-to-world poses in metres with camera axes x right, y down, z forward, in the order of the frames, "
