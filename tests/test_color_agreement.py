@@ -1,5 +1,6 @@
 """Colour images that are mirrored, swapped or of other frames are seen by the points' own colours."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from PIL import Image
 
 from geoguide.datasets import scannet
-from geoguide.datasets.color_agreement import READINGS, color_doubts
+from geoguide.datasets.color_agreement import READINGS, color_doubts, frame_colors
+from geoguide.datasets.frame_pairs import read_recording
+from geoguide.datasets.rgbd import load_views
 from geoguide.scene import Scene
 
 
@@ -60,6 +63,26 @@ def test_images_of_another_place_are_named(recordings: Path, tmp_path: Path) -> 
     images = [view.color() for view in other.views]
     (said,) = color_doubts(rewritten(one, tmp_path, lambda number, own: images[number] if number < 10 else own))
     assert "fit the points no better than those of other frames do" in said
+
+
+@pytest.mark.parametrize(("sides", "words"), [((12, 0), "above and below, 1[12] %"), ((0, 12), "right, 1[12] %")])
+def test_images_that_were_filled_up_are_said(
+    recordings: Path, tmp_path: Path, sides: tuple[int, int], words: str
+) -> None:
+    """Black bands of an eighth at two sides, of a recording whose images are not registered to its depth."""
+    views = load_views(recordings / "rgbd_kitchen", frame_skip=2)[:12]
+    assert frame_colors(read_recording(views)) == ((), ())
+    filled = []
+    for view in views:
+        with Image.open(view.color_path) as image:
+            pad = [side * size // 100 for side, size in zip(sides, image.size[::-1], strict=True)]  # down, across
+            inner = image.resize((image.width - 2 * pad[1], image.height - 2 * pad[0]))
+            whole = Image.new("RGB", image.size)
+            whole.paste(inner, (pad[1], pad[0]))
+            whole.save(tmp_path / view.color_path.name)
+        filled.append(replace(view, color_path=tmp_path / view.color_path.name))
+    doubts, said = frame_colors(read_recording(filled))
+    assert doubts == () and len(said) == 1 and re.search(words, said[0])  # compression may light a row
 
 
 def test_nothing_is_said_where_nothing_can_be_told(rng: np.random.Generator) -> None:
