@@ -143,3 +143,9 @@ def test_places_equal_a_slow_loop(path: Path) -> None:
     medians = [sorted(off)[len(off) // 2] for _, off in sorted(cells.items()) if len(off) >= 8]
     expected = [off for off in medians if abs(off) <= 0.05 or off > 1 - 1 / 1.1]
     np.testing.assert_allclose(places(one, other).off, expected, atol=1e-12)
+
+
+def test_a_camera_that_stood_between_its_steps_is_not_spoken_of(recordings: Path) -> None:
+    """Each frame twice, as cameras of a fixed rate write them: half of the steps are none."""
+    views = load_views(recordings / "scannet_real" / "scans" / "scene0000_00", frame_skip=2)[:20]
+    assert step_doubts(read_recording([view for view in views for _ in range(2)])) == ()

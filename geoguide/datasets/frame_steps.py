@@ -58,14 +58,14 @@ def step_doubts(recording: Recording) -> tuple[str, ...]:
         return ()
     lengths, angles = np.array([step[1:] for step in steps]).T + 1e-6  # [K - 1] each
     size = np.maximum(lengths / np.median(lengths), angles / np.median(angles))
-    chosen = [steps[row] for row in np.argsort(-size, kind="stable")[:STEPS]]
+    chosen = {steps[row]: size[row] for row in np.argsort(-size, kind="stable")[:STEPS]}
     frame = functools.cache(functools.partial(frame_of, recording))  # of two steps in a row the middle one is read once
     off = {step: _off(frame, step.number) for step in chosen}
     overlapping = [share for share in off.values() if not np.isnan(share)]
     if len(overlapping) < DENSE * len(chosen) or np.median(overlapping) > QUIET:
         return ()
     wrong = sorted(step for step, share in off.items() if share > OFF)
-    apart = sorted(step for step, share in off.items() if np.isnan(share) and size[step.number] > LARGE)
+    apart = sorted(step for step, share in off.items() if np.isnan(share) and chosen[step] > LARGE)
     broken = sorted([*wrong, *apart])
     if not broken or len(broken) > len(chosen) / MANY:
         return ()
@@ -77,11 +77,13 @@ def step_doubts(recording: Recording) -> tuple[str, ...]:
 
 
 def _steps(recording: Recording) -> list[Step]:
+    """The steps, but for those of a camera that stood: where half of them are none, each other would be large."""
     poses = np.array([view.cam_to_world for view in recording.views]).reshape(-1, 4, 4)  # [K, 4, 4]
     lengths = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
     turns = np.einsum("kij,kij->k", poses[1:, :3, :3], poses[:-1, :3, :3])  # trace of the rotation between the two
     angles = np.degrees(np.arccos(np.clip((turns - 1) / 2, -1, 1)))
-    return [Step(number, *map(float, step)) for number, step in enumerate(zip(lengths, angles, strict=True))]
+    moved = np.flatnonzero((poses[1:] != poses[:-1]).any(axis=(1, 2)))
+    return [Step(int(number), float(lengths[number]), float(angles[number])) for number in moved]
 
 
 def _off(frame: Callable[[int], Frame], number: int) -> float:
