@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from plyfile import PlyData, PlyElement
 
-from geoguide.datasets.scannet import load_scene
+from geoguide.datasets.scannet import load_scan, load_scene
 from geoguide.datasets.surface_agreement import check_surface, views_inside
 from geoguide.errors import DataError
 from geoguide.scene import View
@@ -49,6 +49,38 @@ def views(tmp_path: Path) -> list[View]:
 
 def moved(views: list[View], move: Callable[[np.ndarray], np.ndarray]) -> list[View]:
     return [replace(view, cam_to_world=move(view.cam_to_world)) for view in views]
+
+
+def enlarged(views: list[View], focal: float, centre: float) -> list[View]:
+    """The views with intrinsics that are multiplied."""
+    return [replace(view, intrinsics=K * [[focal, 1, centre], [1, focal, centre], [1, 1, 1]]) for view in views]
+
+
+@pytest.mark.parametrize(
+    ("focal", "centre", "found"),
+    [
+        (1.2, 1, r"focal lengths times 0\.8[26]"),
+        (1 / 1.2, 1, r"focal lengths times 1\.(16|22)"),
+        (1.2, 1.2, r"intrinsics times 0\.8[26]"),
+    ],
+)
+def test_intrinsics_of_another_size_are_told(views: list[View], rng, focal: float, centre: float, found: str):
+    with pytest.raises(DataError, match=f"scan: .* within 1%, .*% with {found}: are the intrinsics"):
+        check_surface(box(rng), enlarged(views, focal, centre), "scan")
+
+
+def test_intrinsics_that_are_a_little_off_pass(views: list[View], rng: np.random.Generator):
+    check_surface(box(rng), enlarged(views, 1.03, 1), "scan")
+
+
+@pytest.mark.parametrize("factor", [1 / 1.2, 1.2])
+def test_intrinsics_of_real_scans(recordings: Path, factor: float):
+    folder = recordings / "scannet_real" / "scans" / "scene0113_00"
+    scan = load_scan(folder)  # which passes
+    wrong = [replace(view, intrinsics=view.intrinsics * [[factor, 1, 1], [1, factor, 1], [1, 1, 1]])
+             for view in scan.views]  # fmt: skip
+    with pytest.raises(DataError, match=r"focal lengths times (0\.82|1\.22): are the intrinsics"):
+        check_surface(scan.points, wrong, "scan")
 
 
 def test_views_of_the_points_pass(views: list[View], rng: np.random.Generator):
