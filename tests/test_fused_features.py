@@ -137,6 +137,10 @@ def test_feature_files(tmp_path: Path, fused):
         feature_files(folder, NAME)
     (folder / f"{NAME}_10.pt").unlink()
     assert [path.name[-4] for path in feature_files(folder, NAME)] == ["0", "1", "2"]
+    (folder / f"{NAME}_01.pt").touch()
+    with pytest.raises(DataError, match=rf"{NAME}_\w+.pt: a second file of number 1, beside {NAME}"):
+        feature_files(folder, NAME)
+    (folder / f"{NAME}_01.pt").unlink()
     assert feature_files(folder, "scene0011_0") == ()  # another scene's name is no prefix match
     (folder / f"{NAME}.pt").touch()
     with pytest.raises(DataError, match=r"mixed layouts, holds both"):

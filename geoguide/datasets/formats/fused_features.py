@@ -236,8 +236,8 @@ def feature_files(folder: str | Path, scene: str) -> tuple[Path, ...]:
         scenes have one). Empty when the scene has none, as some Matterport3D regions do.
 
     Raises:
-        DataError: The folder is missing, holds files of both kinds for the scene, or the numbers have a gap: OpenScene
-            draws from 0..n-1.
+        DataError: The folder is missing, holds files of both kinds for the scene, or two of one number (0 and 00), or
+            the numbers have a gap: OpenScene draws from 0..n-1.
     """
     folder = need_folder(folder, "folder of fused features")
     names, numbers = _listing(folder, folder.stat().st_mtime_ns)
@@ -264,7 +264,9 @@ def _listing(folder: Path, _changed: int) -> tuple[frozenset[str], dict[str, dic
         names.add(path.stem)
         before, _, number = path.stem.rpartition("_")
         if before and number.isdecimal():
-            numbers.setdefault(before, {})[int(number)] = path
+            first = numbers.setdefault(before, {}).setdefault(int(number), path)
+            if first != path:
+                raise DataError(f"{path}: a second file of number {int(number)}, beside {first.name}")
     return frozenset(names), numbers
 
 
