@@ -186,6 +186,21 @@ def test_published_features(tmp_path: Path, capsys):
     assert "mixed layouts, holds both" in checked(tmp_path, capsys)[1]
 
 
+@pytest.mark.parametrize("order", ["own", "another"])
+def test_published_features_in_another_order_are_told(tmp_path: Path, capsys, rng: np.random.Generator, order: str):
+    points = rng.uniform(0, 3, (4000, 3)).astype(np.float32)
+    features = np.sin(points @ rng.normal(size=(3, 16)) * 2) + rng.normal(0, 0.3, (4000, 16))
+    seen = np.arange(4000) % 3 > 0
+    path, folder = tmp_path / "nuscenes_3d" / "val" / "scene-0003.pth", tmp_path / "nuscenes_multiview_openseg"
+    for made in (path.parent, folder):
+        made.mkdir(parents=True)
+    torch.save((points, 0, np.full(4000, 255)), path)
+    rows = features[seen] if order == "own" else rng.permutation(features[seen])
+    torch.save({"feat": torch.from_numpy(rows).half(), "mask_full": torch.from_numpy(seen)}, folder / "scene-0003.pt")
+    found = "scene-0003.pt: features of neighbouring points are hardly more alike than of any two"
+    assert (found in checked(tmp_path, capsys)[1]) == (order == "another")
+
+
 def test_published_features_of_no_scene(tmp_path: Path, capsys):
     path = published.scannet(tmp_path)
     folder = tmp_path / "scannet_multiview_openseg"

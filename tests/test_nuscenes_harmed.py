@@ -17,12 +17,14 @@ from PIL import Image
 from geoguide.datasets.check import nuscenes_drive
 from geoguide.datasets.check.nuscenes import check_nuscenes
 from geoguide.datasets.check.nuscenes_standing import Standing
+from geoguide.datasets.check.openscene import check_openscene
 from geoguide.datasets.check.report import Report
 from geoguide.datasets.formats.nuscenes_lidar import read_lidar
 from geoguide.datasets.formats.nuscenes_records import pose_matrix
 from geoguide.datasets.formats.nuscenes_tables import CAMERAS, list_samples, read_tables
 from geoguide.datasets.label_agreement import label_doubts
 from geoguide.datasets.nuscenes import load_key_frame, load_sample
+from geoguide.datasets.nuscenes_car import check_amid, street_place
 from geoguide.datasets.openscene_layout import load_scene
 from geoguide.datasets.scannet import load_scene as load_scan
 from geoguide.errors import DataError
@@ -144,6 +146,7 @@ LABELS_HARMED: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], s
     "ids one too high": (lambda raw, _: (raw + 1) % 32, "of the ground around the car [01]% is drivable surface"),
     "ids one too low": (lambda raw, _: (raw - 1) % 32, "labelled as ground"),
     "late by one sweep's half": (lambda raw, _: np.roll(raw, len(raw) // 2), "of the ground around|lies in the air"),
+    "modulo 25": (lambda raw, _: raw % 25, "cones and barriers around the car is above 3 m"),
     "reversed": (lambda raw, _: raw[::-1], "labelled as ground|lies in the air"),
 }
 
@@ -395,6 +398,42 @@ def test_published_intrinsics_exchanged_are_told(published: Path, tmp_path: Path
     change_files(root / "nuscenes_2d/val/scene-2000/K", harm)
     with pytest.warns(UserWarning, match="scene-2000/K: expected .* to overlap"):
         load_scene(root / "nuscenes_3d/val/scene-2000.pth")
+
+
+PUBLISHED_HARMED: dict[str, tuple[Harm, Harm, str]] = {
+    "as published": (lambda points: points, lambda labels: labels, ""),
+    "void as a class": (lambda points: points, lambda labels: labels % 255, ""),  # which is said, and is no problem
+    "ids one too low": (lambda points: points, lambda labels: (labels - 1) % 16, "of the ground around the car"),
+    "another order": (lambda points: points, lambda labels: (labels + 5) % 16, "of the ground around the car"),
+    "of the LiDAR": (
+        lambda points: points - np.float32([0, 0, 1.84]),
+        lambda labels: labels,
+        "found 3.[234] m: points",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_HARMED)
+def test_published_streets_whose_points_and_labels_no_sweep_has_are_told(published: Path, tmp_path: Path, name: str):
+    root = Path(shutil.copytree(published, tmp_path / "data"))
+    move, change, message = PUBLISHED_HARMED[name]
+    for path in root.glob("nuscenes_3d/val/*.pth"):
+        points, colors, labels = torch.load(path, weights_only=True)
+        torch.save((torch.from_numpy(move(points.numpy())), colors, torch.from_numpy(change(labels.numpy()))), path)
+    report = Report(str(root))
+    check_openscene(root, report)
+    assert [text for text in report.problems if not re.search(message or "$^", text)] == []
+    assert bool(report.problems) == bool(message)
+    void = name in ("as published", "of the LiDAR")
+    assert any("is void (255 or -100)" in text for text in report.notes) != void
+
+
+def test_a_real_sweep_shows_where_its_car_stands(recordings: Path):
+    scene = load_key_frame(recordings / "nuscenes_sample")  # in the LiDAR's coordinates, 1.84 m above the ground
+    assert np.abs(street_place(scene.points) - (0, 0, -1.84)).max() < 0.25
+    check_amid(scene.points, scene.views, "here")
+    with pytest.raises(DataError, match="expected cameras 1.5 m above the ground, found 3.4 m"):
+        check_amid(scene.points - (0, 0, 1.84), scene.views, "here")
 
 
 def test_published_points_in_another_order_are_told(published: Path, tmp_path: Path):

@@ -14,11 +14,16 @@ than of points taken at random. Measured:
 And is the floor of rooms labelled so? Labels that were counted from another number, or with void as a class, are as
 even as right ones. Of labelled points that are level and lie lowest, 94 % and more are "floor" on 2 real ScanNet scans,
 4 generated rooms and 15 regions; none are with class ids one too high or too low.
+
+Fused features are asked as labels are: by how much the cosine of nearest points exceeds that of any two, as a share of
+what it could. Of the official fusion of 12 real frames 0.99, of a real scan's colours with as much noise in each point
+0.31; in another order 0.00, in reverse order 0.50 and late by 100 rows 0.61 (not told).
 """
 
 import numpy as np
 from pykdtree.kdtree import KDTree
 
+from geoguide.datasets.formats.fused_features import FusedFeatures
 from geoguide.ops.neighbors import nearest_points
 from geoguide.scene import VOID, Scene
 
@@ -27,6 +32,7 @@ FEWEST = 1000  # labelled points; hand-made scenes of fewer may be of any labels
 ONE_CLASS = 0.98  # chance of equal labels, from which on kappa is a ratio of few points
 LEAST = 0.6  # of kappa; see the table
 FLAT, LOWEST, THICK = 0.9, 0.02, 0.15  # cosine of the tilt; share of the flat points below; metres above that height
+ASKED, LEAST_ALIKE, VARIED = 256, 0.2, 1e-4  # points; the share above; mean of 1 - cosine, below which all are alike
 LEAST_FLOOR = 0.3  # share of the points of all scenes: some scans show no floor, or a carpet
 
 
@@ -58,7 +64,43 @@ def label_doubts(scene: Scene) -> tuple[str, ...]:
     return (f"{found}: are the labels of another scene, or in another order than the points?",)
 
 
-def floor_counts(scene: Scene, floor: int) -> tuple[int, int]:
+def feature_doubts(points: np.ndarray, features: FusedFeatures) -> tuple[str, ...]:
+    """Say where fused features are not of the points. O(P log P), and `ASKED` pairs of rows are read.
+
+    Args:
+        points: The scene's points [P, 3], finite.
+        features: Its features.
+
+    Returns:
+        A sentence, or none where features and points fit or nothing can be told.
+
+    Raises:
+        DataError: The features cannot be read.
+    """
+    seen = np.flatnonzero(features.seen)
+    if len(seen) < FEWEST:
+        return ()
+    places = points[seen].astype(np.float64)
+    row = np.random.default_rng(0).permutation(len(seen))[:ASKED]
+    near = nearest_points(KDTree(places), places[row], 2)[1]  # [n, 2]
+    other = np.where(near[:, 0] == row, near[:, 1], near[:, 0])
+    one, next_to = (_unit(features.rows(seen[rows])[0]) for rows in (row, other))  # [n, C] each
+    whole, n = one.sum(axis=0), len(row)
+    chance = (whole @ whole - n) / (n * (n - 1))
+    alike = (np.mean((one * next_to).sum(axis=1)) - chance) / max(1 - chance, VARIED)
+    if alike >= LEAST_ALIKE or 1 - chance < VARIED:
+        return ()
+    found = f"features of neighbouring points are hardly more alike than of any two ({alike:.2f}, usual: 0.9)"
+    return (f"{found}: are they of another scene, or in another order than the points?",)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows [n, C] of length one, float64."""
+    values = rows.astype(np.float64)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def floor_counts(scene: Scene, floor: int) -> np.ndarray:
     """Count what a scene's labels say of its lowest level surface; z is up.
 
     Args:
@@ -66,27 +108,28 @@ def floor_counts(scene: Scene, floor: int) -> tuple[int, int]:
         floor: The class id of "floor".
 
     Returns:
-        How many labelled points lie there, and how many of them are labelled as floor; zeros without labels or normals.
+        int64 [2]: how many labelled points lie there, and how many of them are labelled as floor; zeros without labels
+        or normals.
     """
     if scene.labels is None or scene.normals is None:
-        return 0, 0
+        return np.zeros(2, dtype=np.int64)
     flat, height = np.abs(scene.normals[:, 2]) > FLAT, scene.points[:, 2]  # whichever side was seen
     if not flat.any():
-        return 0, 0
+        return np.zeros(2, dtype=np.int64)
     level = flat & (np.abs(height - np.quantile(height[flat], LOWEST)) < THICK) & (scene.labels != VOID)
-    return int(level.sum()), int((scene.labels[level] == floor).sum())
+    return np.array([level.sum(), (scene.labels[level] == floor).sum()], dtype=np.int64)
 
 
-def floor_doubts(level: int, floor: int) -> tuple[str, ...]:
+def floor_doubts(counts: np.ndarray) -> tuple[str, ...]:
     """Say where the labels of scenes are of another order of classes.
 
     Args:
-        level: Labelled points on the lowest level surfaces, of all scenes (see `floor_counts`).
-        floor: How many of them are labelled as floor.
+        counts: int64 [2], the sum of all scenes' `floor_counts`.
 
     Returns:
         A sentence, or none where the labels can be right or nothing can be told.
     """
+    level, floor = counts.tolist()
     if level < FEWEST or floor >= LEAST_FLOOR * level:
         return ()
     found = f"of the lowest level surfaces {floor / level:.0%} of the labelled points are floor (usual: 95 %)"

@@ -31,6 +31,10 @@ NEAR, JUDGED = 10.0, 1000  # metres; points, of fewer of which nothing is said: 
 # Share of the points within NEAR: of a real sweep 0.64, of 140 generated ones 0.36 and more, thinned to one point in
 # 0.5 m 0.12 and more; around a place 30 m away 0.06 and less.
 AMID = 0.08
+# Metres of the cameras above the ground: 1.5 on the cars, of a real sweep and of generated ones; 3.3 where the points
+# are still in the LiDAR's coordinates.
+HIGH = (0.5, 2.5)
+STREET, BIN = 15.0, 0.2  # metres: the ground is looked for so near; half of the height within which it lies
 
 
 def check_lidar(pose: np.ndarray, where: str) -> None:
@@ -131,7 +135,7 @@ def check_amid(points: np.ndarray, views: Sequence[View], where: str) -> None:
         where: Their folder, for the message.
 
     Raises:
-        DataError: Few of the points are near the cameras.
+        DataError: Few of the points are near the cameras, or the cameras are not as high above the ground as on a car.
     """
     eyes = [view.cam_to_world[:3, 3] for view in views if view.has_pose]
     if not eyes or len(points) < JUDGED:
@@ -142,6 +146,27 @@ def check_amid(points: np.ndarray, views: Sequence[View], where: str) -> None:
         raise DataError(
             f"{where}: expected cameras where the LiDAR was, {found}: poses of another scene or coordinates?"
         )
+    height = np.mean(eyes, axis=0)[2] - street_place(points)[2]
+    if not HIGH[0] < height < HIGH[1]:
+        hint = "points and poses in coordinates of different sensors, or z not up?"
+        raise DataError(f"{where}: expected cameras 1.5 m above the ground, found {height:.1f} m: {hint}")
+
+
+def street_place(points: np.ndarray) -> np.ndarray:
+    """Find where the car stood by its sweep alone, whose points are the denser the nearer, most of them on the ground.
+
+    Args:
+        points: One sweep, [P, 3] metres, z up.
+
+    Returns:
+        A place on the ground, [3]: of a real sweep and 4 generated drives within 2.5 m of the car, the ground's height
+        within 0.2 m.
+    """
+    middle = np.median(points[:, :2], axis=0)
+    near = points[np.linalg.norm(points[:, :2] - middle, axis=1) < STREET, 2]
+    height = near if len(near) else points[:, 2]
+    count = np.bincount(np.floor((height - height.min()) / BIN).astype(np.int64), minlength=2)
+    return np.array([*middle, height.min() + BIN * (1 + (count[:-1] + count[1:]).argmax())])
 
 
 def warn_gaps(views: Mapping[str, View], where: str) -> None:

@@ -4,18 +4,17 @@ import functools
 from pathlib import Path
 
 from geoguide.datasets import matterport3d
-from geoguide.datasets.check.report import NAMED, Report, check_empty, check_scenes
+from geoguide.datasets.check.report import NAMED, Report, check_empty, check_scenes, floor_question
 from geoguide.datasets.formats.files import listed
 from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.formats.matterport_house import exchanged_with, read_boxes
 from geoguide.datasets.formats.ply import checked_points, read_ply
 from geoguide.datasets.splits import USUAL
-from geoguide.labels import load_label_set
 from geoguide.scene import Scene
 from geoguide.text_files import read_names
 
 NO_SPLIT = "in no split list"
-FLOOR = load_label_set("matterport21").names.index("floor")
+FLOOR = floor_question("matterport21")
 
 
 def is_matterport3d(root: Path) -> bool:
@@ -54,7 +53,7 @@ def check_matterport3d(root: Path, report: Report) -> None:
             read = functools.partial(_load, mapping, split, views)
             # Some regions have no camera inside.
             tally = check_scenes(
-                report, split, regions, read, need_labels=mapping is not None, need_frames=False, floor=FLOOR
+                report, split, regions, read, need_labels=mapping is not None, need_frames=False, question=FLOOR
             )
             readable += tally.scenes
     for house in houses:

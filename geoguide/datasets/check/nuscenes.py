@@ -42,7 +42,7 @@ def _check_version(tables: Tables, report: Report) -> None:
     version, title = tables.version, f"{tables.version}, key frames of {len(tables.scenes)} scenes"
     labelled = tables.label_files is not None  # the benchmark's test frames come without labels
     frames = _key_frames(tables, report)
-    counts: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(4, dtype=np.int64))
+    counts: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(6, dtype=np.int64))
     standing: defaultdict[str, Standing] = defaultdict(Standing)
 
     def read(path: Path) -> Scene:

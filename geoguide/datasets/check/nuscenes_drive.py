@@ -24,6 +24,10 @@ and labels, as shares of the points (see `ground_counts`) of each drive:
 | in reverse order | 0.33 to 0.61 | 0.23 to 0.46 | 0.099 to 0.384 | 35 |
 | late by one row | 0.79 to 0.97 | 0.47 to 0.83 | 0.000 to 0.074 | 11 of 70 |
 
+Ids taken modulo 25 leave the road as it is, and make persons of houses. Of the points of people, cycles, cones and
+barriers within 25 m none is above 3 m in 4 generated drives, nor of the 352 in such boxes of a real key frame; of ids
+modulo 25 or 16 10 to 40 % are.
+
 No real labels of the ground were at hand: the limits keep far from the generated ones, for streets differ.
 """
 
@@ -39,32 +43,39 @@ from geoguide.scene import Scene
 NAMES = load_label_set("nuscenes16").names
 ROAD = NAMES.index("drivable surface")
 GROUND = [NAMES.index(name) for name in ("drivable surface", "other flat", "sidewalk", "terrain")]
+LOW = [NAMES.index(name) for name in ("barrier", "bicycle", "motorcycle", "person", "traffic cone")]
 NEAR, AROUND = 4.0, 15.0  # metres from the car's origin, beyond its own body; farther roads rise and fall
 LEVEL, ABOVE = 0.3, 1.0  # metres: the ground is level with the car's origin within, and no road around lies above
-JUDGED = 1000  # points of the ground; a real key frame has 13,000, a generated one 4,000 and more
-LEAST_FLAT, LEAST_ROAD, MOST_ABOVE = 0.5, 0.1, 0.05  # shares; see the table
+FAR, HIGH = 25.0, 3.0  # metres from the car, where streets do not rise much; no low thing is so high
+JUDGED = 1000  # points of the ground, or of low things; a real key frame has 13,000, a generated one 4,000 and more
+LEAST_FLAT, LEAST_ROAD, MOST_ABOVE, MOST_HIGH = 0.5, 0.1, 0.05, 0.05  # shares; see the table
 FAST = 3.0  # metres per second: nobody drives a whole street backwards so fast
 FASTEST = 50.0  # metres per second, 180 km/h; the car drives in towns
 FORWARD = 0.9  # of the table; a car in a bend looks along its way within a few degrees
 
 
-def ground_counts(scene: Scene) -> np.ndarray:
+def ground_counts(scene: Scene, place: np.ndarray | None = None) -> np.ndarray:
     """Count what a key frame's labels say of the ground around the car.
 
     Args:
-        scene: A key frame, of `load_sample`.
+        scene: A key frame.
+        place: The place [3] on the ground that its car stands on; None for the origin, as `load_sample` has it.
 
     Returns:
-        int64 [4], of the points 4 to 15 m from the car: how many are level with the ground; how many of these are
+        int64 [6], of the points 4 to 15 m from the car: how many are level with the ground; how many of these are
         labelled as any class of the ground; how many of these as drivable surface; and how many points above 1 m are
-        labelled as drivable surface. Zeros without labels.
+        labelled as drivable surface. Then, of points up to 25 m away, how many are labelled as things no higher than a
+        man, and how many of these are above 3 m. Zeros without labels.
     """
     if scene.labels is None:
-        return np.zeros(4, dtype=np.int64)
-    distance, height = np.linalg.norm(scene.points[:, :2], axis=1), scene.points[:, 2]
+        return np.zeros(6, dtype=np.int64)
+    points = scene.points if place is None else scene.points - place
+    distance, height = np.linalg.norm(points[:, :2], axis=1), points[:, 2]
     around = (distance > NEAR) & (distance < AROUND)
     level, road = around & (np.abs(height) < LEVEL), scene.labels == ROAD
+    low = np.isin(scene.labels, LOW) & (distance < FAR)
     kinds = (level, level & np.isin(scene.labels, GROUND), level & road, around & road & (height > ABOVE))
+    kinds += (low, low & (height > HIGH))
     return np.array([np.count_nonzero(kind) for kind in kinds], dtype=np.int64)
 
 
@@ -72,12 +83,12 @@ def label_doubts(counts: np.ndarray) -> tuple[str, ...]:
     """Say where a drive's labels are not of its points.
 
     Args:
-        counts: int64 [4], the sum of its key frames' `ground_counts`.
+        counts: int64 [6], the sum of its key frames' `ground_counts`.
 
     Returns:
         A sentence, or none where the labels can be right or nothing can be told.
     """
-    level, flat, road, above = counts.tolist()
+    level, flat, road, above, low, high = counts.tolist()
     hint = "are the labels of another order of categories or points, ids too high or low by some, or already classes?"
     if level < JUDGED:
         return ()
@@ -88,6 +99,9 @@ def label_doubts(counts: np.ndarray) -> tuple[str, ...]:
     if above > MOST_ABOVE * (road + above):
         share = above / (road + above)
         return (f"{share:.0%} of the drivable surface around the car lies in the air (usual: none): {hint}",)
+    if low >= JUDGED and high > MOST_HIGH * low:
+        found = f"{high / low:.0%} of people, cycles, cones and barriers around the car is above {HIGH:g} m"
+        return (f"{found} (usual: none): are ids modulo some number, or void as a class?",)
     return ()
 
 

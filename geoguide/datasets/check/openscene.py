@@ -2,19 +2,23 @@
 
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from geoguide.datasets.check.report import Report, check_scenes
+from geoguide.datasets.check.nuscenes_drive import ground_counts, label_doubts
+from geoguide.datasets.check.report import Question, Report, check_scenes, floor_question
 from geoguide.datasets.formats.files import listed
 from geoguide.datasets.formats.fused_features import FusedFeatures, feature_files
-from geoguide.datasets.formats.torch_files import read_torch
+from geoguide.datasets.formats.torch_files import as_array, read_torch
+from geoguide.datasets.label_agreement import feature_doubts
+from geoguide.datasets.nuscenes_car import street_place
 from geoguide.datasets.openscene_folders import LAYOUTS, Layout, scene_name
 from geoguide.datasets.openscene_layout import list_scenes, load_scene
 from geoguide.datasets.splits import USUAL
 from geoguide.errors import GeoGuideError
-from geoguide.labels import load_label_set
 from geoguide.ops.arrays import spread
 
+STREET = Question(lambda scene: ground_counts(scene, street_place(scene.points)), label_doubts)
 ROWS = 64  # of a file of features that are read, to see that it can be
 
 
@@ -58,8 +62,7 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
     """Check every split of a 3D folder; returns its scene files."""
     paths: list[Path] = []
     readable = frames = 0
-    names = load_label_set(layout.label_set).names
-    floor = names.index("floor") if "floor" in names else None  # streets have none
+    question = STREET if layout.dataset == "nuscenes" else floor_question(layout.label_set)
     for split in USUAL:
         if not (root / layout.name / split).is_dir():
             continue
@@ -68,7 +71,10 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
             paths += scenes
             need_frames = layout.dataset != "matterport3d" and (root / layout.folder_2d).is_dir()
             title = f"{layout.name} {split}"
-            tally = check_scenes(report, title, scenes, load_scene, need_frames=need_frames, floor=floor)
+            tally = check_scenes(report, title, scenes, load_scene, need_frames=need_frames, question=question)
+            if tally.with_labels and not tally.void:
+                told = f"no label of {tally.with_labels} scenes is void (255 or -100): is a class what has none?"
+                report.note(f"{root / layout.name / split}: {told}")
             readable, frames = readable + tally.scenes, frames + tally.with_frames
     if not paths:
         report.problem(f"{root / layout.name}: no split with scenes, expected {', '.join(USUAL)}")
@@ -87,7 +93,8 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
     for path in tqdm(paths, f"check {folder.name} of {layout.name}"):
         try:
             files = feature_files(folder, scene_name(path))
-            count = len(read_torch(path)[0]) if files else 0
+            points = as_array(read_torch(path)[0], path, "coords") if files else np.empty((0, 3))
+            count = len(points)
         except (GeoGuideError, IndexError, KeyError, TypeError) as error:
             reason = str(error) if isinstance(error, GeoGuideError) else "its points cannot be told"
             report.problem(f"{folder}: features of {path.name} cannot be checked ({reason})")
@@ -101,6 +108,9 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
                 named, empty = named + features.named, empty + features.empty
                 features.rows(spread(count, ROWS))
                 whole += 1
+                if file == files[0] and points.shape[1:] == (3,) and np.isfinite(points).all():
+                    for doubt in feature_doubts(points, features):
+                        report.problem(f"{file}: {doubt}")
     if total:
         readable = f"{whole} of {total} files of {layout.name} readable"
         report.lines.append(f"{folder.name}: {readable}, {lacking} scenes without")

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -14,6 +15,7 @@ from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.formats.files import listed
 from geoguide.datasets.label_agreement import floor_counts, floor_doubts, label_doubts
 from geoguide.errors import GeoGuideError, ReadAs, refused_file
+from geoguide.labels import load_label_set
 from geoguide.ops.strays import FARTHEST, distances, named_rows, stray_rows
 from geoguide.scene import NO_INSTANCE, VOID, Scene, View
 from geoguide.welding import with_weld_said
@@ -109,6 +111,31 @@ class Report:
         print(f"  {self.scenes} scenes, {len(self.problems)} problems")
 
 
+class Question(NamedTuple):
+    """What is asked of the labels of all scenes of a split together.
+
+    Attributes:
+        counts: Counts points of one scene, int64 [n].
+        doubts: Says, by the sum of these, where the labels are not of the points.
+    """
+
+    counts: Callable[[Scene], np.ndarray]
+    doubts: Callable[[np.ndarray], tuple[str, ...]]
+
+
+def floor_question(label_set: str) -> Question:
+    """Ask whether the floors of rooms are called so.
+
+    Args:
+        label_set: What their labels are classes of; it has a class "floor".
+
+    Returns:
+        The question.
+    """
+    floor = load_label_set(label_set).names.index("floor")
+    return Question(lambda scene: floor_counts(scene, floor), floor_doubts)
+
+
 @dataclass
 class Tally:
     """Counts over the readable scenes of one split, so that no scene has to stay in memory.
@@ -117,6 +144,7 @@ class Tally:
         scenes: Number of scenes.
         points: Number of their points.
         frames: Number of their views.
+        void: Number of points whose label is void.
         with_labels: Number of scenes that have labels.
         with_frames: Number of scenes that have views.
         with_instances: Number of scenes that have instances.
@@ -127,6 +155,7 @@ class Tally:
     scenes: int = 0
     points: int = 0
     frames: int = 0
+    void: int = 0
     with_labels: int = 0
     with_frames: int = 0
     with_instances: int = 0
@@ -142,6 +171,7 @@ class Tally:
         self.scenes += 1
         self.points += len(scene)
         self.frames += len(scene.views)
+        self.void += 0 if scene.labels is None else int((scene.labels == VOID).sum())
         self.with_labels += scene.labels is not None
         self.with_frames += bool(scene.views)
         self.with_instances += scene.instances is not None
@@ -175,7 +205,7 @@ def check_scenes(
     expected: int | None = None,
     need_labels: bool = True,
     need_frames: bool = True,
-    floor: int | None = None,
+    question: Question | None = None,
 ) -> Tally:
     """Read every scene of a split under a progress bar, decode every frame, and note what is wrong, file by file.
 
@@ -187,18 +217,18 @@ def check_scenes(
         expected: How many scenes there should be, where that is known; by default as many as `paths`.
         need_labels: Whether a scene without labels is a problem; otherwise it is only counted.
         need_frames: Whether a scene without views is a problem; otherwise it is only counted.
-        floor: Class id of "floor" where scenes are rooms, whose labels are asked for it; else None.
+        question: What the labels are asked, None for nothing.
 
     Returns:
         The counts.
     """
-    tally, ground = Tally(), np.zeros(2, dtype=np.int64)
+    tally, counts = Tally(), []
     for path in tqdm(paths, f"check {split}"):
         scene = check_scene(report, path, read, need_labels, need_frames)
         if scene is not None:
             tally.add(scene)
-            ground += floor_counts(scene, floor) if floor is not None else 0
-    for doubt in floor_doubts(*ground.tolist()):
+            counts += [] if question is None else [question.counts(scene)]
+    for doubt in () if question is None or not counts else question.doubts(np.sum(counts, axis=0)):
         report.problem(f"{paths[0].parent}: {doubt}")
     report.scenes += tally.scenes
     report.lines.append(tally.describe(split, len(paths) if expected is None else expected))

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from geoguide.datasets.check.report import Report, check_empty, check_scenes
+from geoguide.datasets.check.report import Report, check_empty, check_scenes, floor_question
 from geoguide.datasets.scannet import find_scenes, load_scene, own_list, unknown_names
 from geoguide.datasets.splits import USUAL
-from geoguide.labels import CATEGORY_TABLE, load_category_table, load_label_set
+from geoguide.labels import CATEGORY_TABLE, load_category_table
 
-FLOOR = load_label_set("scannet20").names.index("floor")
+FLOOR = floor_question("scannet20")
 
 
 def is_scannet(root: Path) -> bool:
@@ -46,12 +46,12 @@ def check_scannet(root: Path, report: Report) -> None:
             seen.update(folders)
             labelled = split != "test"  # the benchmark's test scans come without labels
             read = check_scenes(
-                report, split, folders, load_scene, expected=len(scenes), need_labels=labelled, floor=FLOOR
+                report, split, folders, load_scene, expected=len(scenes), need_labels=labelled, question=FLOOR
             )
             tallies.append(read)
     others = [root] if _is_scan(root) else sorted({*_folders(root, "scans*/scene*_*")} - seen)
     if others:
-        tallies.append(check_scenes(report, "in no split list", others, load_scene, floor=FLOOR))
+        tallies.append(check_scenes(report, "in no split list", others, load_scene, question=FLOOR))
     _check_names(report, [*sorted(seen), *others])
     for folder in (*sorted(seen), *others):
         check_empty(report, folder)
