@@ -159,7 +159,7 @@ def street_place(points: np.ndarray) -> np.ndarray:
         points: One sweep, [P, 3] metres, z up.
 
     Returns:
-        A place on the ground, [3]: of a real sweep and 4 generated drives within 2.5 m of the car, the ground's height
+        A place on the ground, [3]: of a real sweep and 4 generated drives within 3 m of the car, the ground's height
         within 0.2 m.
     """
     middle = np.median(points[:, :2], axis=0)
