@@ -201,28 +201,6 @@ class ConfusionMatrix:
 
     __add__ = merge
 
-    @classmethod
-    def of_counts(cls, counts: Array, no_feature: NoFeatureRule = "openscene") -> "ConfusionMatrix":
-        """A matrix of what was counted before.
-
-        Args:
-            counts: Integers >= 0, [C, C + 1], as the property `counts` has them.
-            no_feature: As above.
-
-        Returns:
-            The matrix.
-
-        Raises:
-            InputError: Another shape or dtype, or a negative count.
-        """
-        counts = host("counts", counts, "iu")
-        if counts.ndim != 2 or counts.shape[1] != len(counts) + 1 or (counts < 0).any():
-            found = f"{list(counts.shape)}{', some below 0' if (counts < 0).any() else ''}"
-            raise InputError(f"counts must be [C, C + 1] of 0 or more, found {found}")
-        made = cls(len(counts), no_feature)
-        made._counts += counts.astype(np.int64)
-        return made
-
     @property
     def counts(self) -> np.ndarray:
         """int64 [C, C + 1], rows ground truth, columns prediction, the last one points without feature; a copy."""

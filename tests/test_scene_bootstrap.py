@@ -7,13 +7,13 @@ import pytest
 from fake_records import fake_record
 
 from geoguide.errors import DataError, InputError
-from geoguide.experiments.confusions import pack_matrices, pack_sums
+from geoguide.experiments.confusions import pack_matrices, pack_sums, unpack_counts
 from geoguide.experiments.presets import adapter_only, fusion
 from geoguide.experiments.records import Record
 from geoguide.labels import load_label_set
 from geoguide.metrics import ConfusionMatrix
 from geoguide.pipeline.config import ExperimentConfig
-from geoguide.report.scene_bootstrap import keeps_scenes, scene_difference, two_level
+from geoguide.report.scene_bootstrap import keeps_scenes, two_level
 
 CLASSES = len(load_label_set("scannet20"))
 
@@ -60,38 +60,37 @@ def test_equals_a_slow_loop(rng: np.random.Generator, absent: str, no_feature: s
     config = fusion().replace(protocol__absent_class=absent, protocol__no_feature=no_feature)
     first, second = (rooms(rng, 7, wrong, no_feature) for wrong in (0.2, 0.5))
     turned = dict(reversed(second.items()))  # a record may hold them in another order
-    found = scene_difference(kept(config, first), kept(config.replace(seed=1), turned), draws=40, seed=3)
+    found = two_level([kept(config, first)], [kept(config.replace(seed=1), turned)], draws=40, seed=3)
     difference, ends = slowly(first, second, 40, 3, absent)
-    assert found.difference == pytest.approx(difference, abs=1e-9)
-    assert (found.low, found.high) == pytest.approx(ends, abs=1e-9)
-    assert found.scenes == 7 and found.low < found.difference < found.high and found.decided
+    assert (*found.gap, found.low, found.high) == pytest.approx((difference, *ends), abs=1e-9)
+    assert found.scenes == 7 and found.low < found.gap[0] < found.high
 
 
 def test_further_label_sets_are_compared_by_their_sums(rng: np.random.Generator):
     classes = len(load_label_set("matterport40"))
     first, second = (rooms(rng, 6, wrong, classes=classes) for wrong in (0.2, 0.3))
     pair = (kept(adapter_only(seed), {}, matterport40=pack_sums(held)) for seed, held in enumerate((first, second)))
-    found = scene_difference(*pair, "matterport40", draws=40, seed=3)
+    found = two_level(*([record] for record in pair), "matterport40", draws=40, seed=3)
     difference, ends = slowly(first, second, 40, 3, "zero")
-    assert (found.difference, found.low, found.high) == pytest.approx((difference, *ends), abs=1e-9)
+    assert (*found.gap, found.low, found.high) == pytest.approx((difference, *ends), abs=1e-9)
 
 
 def test_a_record_does_not_differ_from_itself(rng: np.random.Generator):
-    record = kept(fusion(), rooms(rng, 5, 0.3))
-    found = scene_difference(record, record, draws=50)
-    assert (found.difference, found.low, found.high) == (0, 0, 0) and not found.decided
+    row = [kept(fusion(), rooms(rng, 5, 0.3))]
+    found = two_level(row, row, draws=50)
+    assert (*found.gap, found.scene_error, found.low, found.high) == (0, 0, 0, 0)
 
 
 def test_pairing_cancels_what_is_hard_for_both(rng: np.random.Generator):
     """The paired interval is far narrower than one record's own spread; four times the scenes halve it."""
     widths = []
     for count in (20, 80):
-        first, second = (kept(fusion(), rooms(rng, count, wrong)) for wrong in (0.30, 0.34))
-        found = scene_difference(first, second, draws=2000)
+        first, second = ([kept(fusion(), rooms(rng, count, wrong))] for wrong in (0.30, 0.34))
+        found = two_level(first, second, draws=2000)
         widths.append(found.high - found.low)
-        assert found.low < found.difference < found.high
-        empty = kept(fusion(), {f"room{number}": nothing(number) for number in range(count)})
-        alone = scene_difference(first, empty, draws=2000)
+        assert found.low < found.gap[0] < found.high
+        empty = [kept(fusion(), {f"room{number}": nothing(number) for number in range(count)})]
+        alone = two_level(first, empty, draws=2000)
         assert widths[-1] < 0.8 * (alone.high - alone.low)
     assert 0.3 < widths[1] / widths[0] < 0.7
 
@@ -103,18 +102,6 @@ def nothing(number: int) -> ConfusionMatrix:
     matrix = ConfusionMatrix(CLASSES)
     matrix.update(target, (target + 1) % CLASSES)
     return matrix
-
-
-def test_what_cannot_be_compared_is_refused(rng: np.random.Generator):
-    first, second = kept(fusion(), rooms(rng, 3, 0.2)), kept(fusion(), rooms(rng, 4, 0.2))
-    with pytest.raises(DataError, match="scored on other scenes, only one of them on room3"):
-        scene_difference(first, second)
-    with pytest.raises(DataError, match="keeps no counts of its scenes on scannet20"):
-        scene_difference(first, fake_record(fusion()))
-    with pytest.raises(InputError, match="draws must be at least 1, found 0"):
-        scene_difference(first, first, draws=0)
-    with pytest.raises(InputError, match="confidence must lie within 0 and 1, found 95"):
-        scene_difference(first, first, confidence=95)
 
 
 def rows_of_seeds(rng: np.random.Generator, seeds: int, count: int) -> tuple[list[Record], list[Record]]:
@@ -135,9 +122,10 @@ def test_two_levels_equal_a_slow_loop(rng: np.random.Generator, metric: str):
     seeds = again.multinomial(3, np.full(3, 1 / 3), size=30)
 
     def score(record: Record, weights: np.ndarray) -> float:
-        names = sorted(record.confusions)
-        drawn = [record.confusion_of(name) for name, times in zip(names, weights, strict=True) for _ in range(times)]
-        whole = sum(drawn, ConfusionMatrix(CLASSES, drawn[0].no_feature))
+        held = unpack_counts({name: record.confusions[name] for name in sorted(record.confusions)}, "scannet20")
+        truth, predicted = np.nonzero(counts := np.tensordot(weights, held, 1))  # [C, C + 1], the last without feature
+        times, whole = counts[truth, predicted], ConfusionMatrix(CLASSES, record.config.protocol.no_feature)
+        whole.update(np.repeat(truth, times), np.repeat(np.where(predicted == CLASSES, 255, predicted), times))
         return 100 * (whole.miou() if metric == "miou" else whole.macc())
 
     for weights in (np.ones(6, int), *scenes):
@@ -182,8 +170,10 @@ def test_an_untrained_row_stands_for_every_seed_and_few_scenes_say_nothing(rng: 
         two_level([], [])
     with pytest.raises(InputError, match="draws must be at least 2, found 1"):
         two_level(first, second, draws=1)
+    with pytest.raises(InputError, match="confidence must lie within 0 and 1, found 95"):
+        two_level(first, second, confidence=95)
     with pytest.raises(DataError, match="keeps no counts of its scenes"):
         two_level(first, [fake_record(fusion())])
-    with pytest.raises(DataError, match="scored on other scenes"):
+    with pytest.raises(DataError, match="scored on other scenes, only one of them on room5"):
         two_level(first, [kept(fusion(), rooms(rng, 6, 0.3))])
     assert not keeps_scenes([*first, fake_record(fusion())]) and not keeps_scenes(first, "matterport40")

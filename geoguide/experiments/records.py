@@ -22,7 +22,7 @@ from geoguide.experiments.confusions import (
 from geoguide.experiments.facts import Facts, Row, agrees
 from geoguide.experiments.scores import Scores, check_scores
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
-from geoguide.metrics import ClassSums, ConfusionMatrix
+from geoguide.metrics import ClassSums
 from geoguide.paths import clone, named_folder, records_advice, results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.convergence import LONGER, has_converged
@@ -199,23 +199,6 @@ class Record:
         if label_set not in self.by_label_set:
             raise DataError(f"record {self.id}: not scored on {label_set}")
         return self.by_label_set[label_set]
-
-    def confusion_of(self, scene: str) -> ConfusionMatrix:
-        """The confusion matrix of one scene, on the label set of `facts`.
-
-        Args:
-            scene: Its name.
-
-        Returns:
-            The matrix.
-
-        Raises:
-            DataError: The record does not keep it.
-        """
-        if scene not in self.confusions:
-            raise DataError(f"record {self.id}: keeps no confusion matrix of scene {scene!r}")
-        counts = unpack_counts({scene: self.confusions[scene]}, self.facts.label_set)
-        return ConfusionMatrix.of_counts(counts[0], self.config.protocol.no_feature)
 
     def scene_sums(self, label_set: str | None = None) -> tuple[tuple[str, ...], ClassSums]:
         """What the scores of each scene are made of.

@@ -19,74 +19,6 @@ Metric = Literal["miou", "macc"]
 DRAWS = 10_000  # the ends of a 95 % interval then move by 1 % of its width from seed to seed (100 rooms, 20 classes)
 
 
-@dataclass(frozen=True)
-class SceneDifference:
-    """A difference of two mIoU, and its interval over scenes.
-
-    Attributes:
-        difference: First minus second on the scenes as they are, points of mIoU.
-        low: Lower end of the interval.
-        high: Upper end.
-        scenes: How many were drawn from.
-    """
-
-    difference: float
-    low: float
-    high: float
-    scenes: int
-
-    @property
-    def decided(self) -> bool:
-        """Whether the interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
-
-
-def scene_difference(
-    first: Record,
-    second: Record,
-    label_set: str | None = None,
-    *,
-    draws: int = DRAWS,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> SceneDifference:
-    """Resample the test scenes of two records, both the same way (paired percentile bootstrap; Efron, 1979).
-
-    As many scenes as there are, are drawn with replacement; each record's mIoU is computed from the points of all that
-    were drawn, by its own protocol. What makes a scene hard for both cancels. The seed of a training and the draw of
-    the training scenes are fixed: `evidence.interval` has the one, only further records the other. A class that lies
-    in few scenes is absent from some draws, where the rule "zero" counts 0 for both.
-
-    Cost: O(draws scenes classes); 0.2 s for 10,000 draws of 100 scenes and 20 classes.
-
-    Args:
-        first: A record that keeps the counts of its scenes.
-        second: Another one, scored on the same scenes.
-        label_set: Which scores; None for each record's own.
-        draws: How often the scenes are drawn.
-        confidence: Of the interval, within 0..1.
-        seed: Of the draws.
-
-    Returns:
-        The difference, first minus second, and its interval.
-
-    Raises:
-        InputError: `draws` is below 1, or `confidence` outside 0..1.
-        DataError: A record does not keep the counts of its scenes, or they are not the same scenes.
-    """
-    require(draws >= 1, f"draws must be at least 1, found {draws}")
-    require(0 < confidence < 1, f"confidence must lie within 0 and 1, found {confidence}")
-    (names, ours), (others, theirs) = (record.scene_sums(label_set) for record in (first, second))
-    _same_scenes(first, names, second, others)
-    count = len(names)
-    drawn = _Draws(count, draws, seed)
-    rules = [record.config.protocol.absent_class for record in (first, second)]
-    gap = _means(ours, names, rules[0], drawn) - _means(theirs, others, rules[1], drawn)  # [1 + draws]
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.nanpercentile(gap[1:], [tail, 100 - tail])
-    return SceneDifference(float(gap[0]), float(low), float(high), count)
-
-
 @dataclass(frozen=True, eq=False)
 class TwoLevel:
     """A difference of two rows over the seeds that both have, on scenes drawn anew.
@@ -135,9 +67,10 @@ def two_level(
     """Resample seeds and test scenes of two rows, both the same way (Owen, 2007, "The pigeonhole bootstrap").
 
     Scenes are drawn with replacement, the same for both rows and all seeds, and each record is scored on them by its
-    own protocol; the mean difference varies with the scenes by `scene_error`, to which the factor S / (S - 1) of a
-    bootstrap's variance belongs. For `low` and `high` the seeds are drawn with replacement too; with 3 to 5 of them
-    that interval is too narrow (see `evidence.Estimate`, which takes `scene_error` in its place).
+    own protocol: what makes a scene hard for both cancels. The mean difference varies with the scenes by `scene_error`,
+    to which the factor S / (S - 1) of a bootstrap's variance belongs. For `low` and `high` the seeds are drawn with
+    replacement too; with 3 to 5 of them that interval is too narrow (see `evidence.Estimate`, which takes `scene_error`
+    in its place), and with one it is the paired percentile interval over scenes (Efron, 1979).
 
     Cost: O(draws scenes classes) for each record.
 
