@@ -184,12 +184,6 @@ def test_curves_draw_each_seed_and_the_mean():
     assert list(figure.data[-1].y) == [2.0, 4.0]
 
 
-def test_confusion_rows_sum_to_hundred_and_empty_rows_stay_empty():
-    figure = figures.confusion_heatmap(np.array([[3, 1], [0, 0]]), ["wall", "floor"], title="c")
-    np.testing.assert_allclose(figure.data[0].z[0], [75, 25])
-    assert np.isnan(figure.data[0].z[1]).all()
-
-
 def test_similarity_matrices_keep_values_and_share_the_scale(rng):
     a, b = rng.normal(size=(2, 6, 6))
     figure = figures.show_matrices({"G": a, "sem": b}, title="s", names=list("uvwxyz"), shared_scale=True)
@@ -227,7 +221,6 @@ def test_images_survive_as_png(rng):
         (lambda: figures.curves({"a": []}, title="t", y_title="y"), "'a'"),
         (lambda: figures.curves({"a": [([0], [1.0, 2.0])]}, title="t", y_title="y"), "1 steps and 2 values"),
         (lambda: figures.curves({"a": [([0], [1]), ([1], [1])]}, title="t", y_title="y"), "same steps"),
-        (lambda: figures.confusion_heatmap(np.zeros((2, 3)), ["a", "b"], title="t"), r"\[2, 3\]"),
         (lambda: figures.show_matrices({}, title="t"), "at least one"),
         (lambda: figures.show_matrices({"a": np.zeros((2, 3))}, title="t"), "'a'"),
         (lambda: figures.show_matrices({"a": np.zeros((2, 2))}, title="t", names=["x"]), "names"),

@@ -26,7 +26,6 @@ from geoguide.datasets.nuscenes import list_scenes, load_key_frame, load_sample
 from geoguide.errors import DataError, InputError
 from geoguide.lifting import fuse, project
 from geoguide.scene import Scene
-from geoguide.students.openscene import openscene_supervision
 
 LIDAR_FILE = "samples/LIDAR_TOP/a-LIDAR_TOP.pcd.bin"
 
@@ -201,16 +200,6 @@ def test_a_lost_pose_skips_its_view_with_one_warning(root: Path, field: str, bad
     assert len(caught) == 1
     expected = fuse(scene.points, others, lambda view: view.color(), use_depth=False, rule="devkit")
     np.testing.assert_array_equal(found.count, expected.count)
-
-
-def test_labels_decide_nothing_but_in_openscenes_mode(root: Path):
-    scene = load(root)
-    count = fuse(scene.points, scene.views, lambda view: view.color(), use_depth=False, border=5).count
-    supervised = openscene_supervision(count, scene.labels)
-    assert supervised.tolist() == [bool(c > 0 and label != 255) for c, label in zip(count, scene.labels, strict=True)]
-    assert 0 < supervised.sum() < (count > 0).sum()
-    with pytest.raises(InputError, match=r"count and labels must be \[P\]"):
-        openscene_supervision(count, scene.labels[1:])
 
 
 def test_equals_the_devkit(root: Path):

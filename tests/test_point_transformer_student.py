@@ -10,7 +10,7 @@ import torch
 from geoguide.backbones import upcast
 from geoguide.backbones.point_transformer_layers import DropPath
 from geoguide.backbones.sonata import encoder_input
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, InputError
 from geoguide.frozen import config_hash
 from geoguide.model import from_fit, load
 from geoguide.pipeline import train as module
@@ -18,8 +18,6 @@ from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.student import new_student
 from geoguide.pipeline.train import _State, fit
 from geoguide.prepared import PreparedScene
-from geoguide.pretraining.probing import ProbeConfig, ProbeRoom, probe
-from geoguide.pretraining.student_probe import POINTS, probe_before_and_after
 from geoguide.scene import Scene
 from geoguide.students.augment import AugmentConfig, augment_with_normals
 from geoguide.students.point_transformer import PointTransformerStudent, PointTransformerStudentConfig
@@ -244,31 +242,3 @@ def test_copies_of_a_point_share_their_position(rng: np.random.Generator) -> Non
     assert len(surface.points) == 50
     np.testing.assert_array_equal(surface.points[surface.position], twice)
     np.testing.assert_array_equal(twice[surface.first], surface.points)
-
-
-def test_probes_before_and_after(config: ExperimentConfig, tiny_scenes: Scenes) -> None:
-    """Before, they are those of the frozen features; without a rate they stay; a rate far too high ruins them."""
-    settings = ProbeConfig(train_points=300, knn_points=200)
-    rows = {}
-    for rate in (0.0, 0.3):
-        rated = config.replace(train__learning_rate=rate)
-        student = fit(rated, train=tiny_scenes["train"], val=[], device="cpu", progress=False).student
-        assert isinstance(student, PointTransformerStudent)
-        rows[rate] = probe_before_and_after(rated, student, tiny_scenes, settings)
-    assert rows[0.0]["before"] == rows[0.0]["after"] == rows[0.3]["before"]
-    chosen = {
-        s: [np.sort(np.random.default_rng(0).permutation(len(x))[:POINTS]) for x in tiny_scenes[s]] for s in tiny_scenes
-    }
-    rooms = {
-        split: [
-            ProbeRoom(scene.name, np.asarray(scene.geometry[part]), scene.labels[part], scene.instances[part])
-            for scene, part in zip(tiny_scenes[split], chosen[split], strict=True)
-        ]
-        for split in ("train", "val", "test")
-    }
-    frozen = probe(rooms["train"], rooms["val"], rooms["test"], 20, settings)
-    assert rows[0.0]["before"]["linear"]["val_miou"] == pytest.approx(frozen["linear"]["val_miou"], abs=2)
-    assert rows[0.3]["after"]["linear"]["val_miou"] < frozen["linear"]["val_miou"] - 3
-    bare = {split: [dataclasses.replace(scene, labels=None) for scene in found] for split, found in tiny_scenes.items()}
-    with pytest.raises(DataError, match="a probe needs labels and instances"):
-        probe_before_and_after(config, student, bare, settings)

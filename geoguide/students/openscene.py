@@ -15,7 +15,6 @@ from geoguide.ops.devices import put
 from geoguide.ops.groups import Groups
 from geoguide.ops.voxels import cells_of, unique_cells
 from geoguide.prepared import PreparedScene
-from geoguide.scene import VOID
 from geoguide.students.augment import AugmentConfig, augment, check_cloud
 from geoguide.students.statistics import mean_lifted, start_at_mean
 from geoguide.students.student import Motion, Student, scene_of_turn
@@ -260,27 +259,6 @@ class OpenSceneStudent(Student[OpenScene]):
         """F_3d^sem [P, C] for each motion, from points and colours alone (see `Student.moved`)."""
         for motion in motions:
             yield self.network.encode(motion.points(np.asarray(scene.points)), np.asarray(scene.colors))
-
-
-def openscene_supervision(count: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Say which points get a 2D feature in OpenScene's nuScenes preprocessing: those seen and labelled.
-
-    Only for reproducing OpenScene's numbers: ground truth here decides which points have features. Everywhere else a
-    point has one where count > 0.
-
-    Args:
-        count: int64 [P], frames that see each point, from `lifting.fuse`.
-        labels: int64 [P], ground truth, 255 void.
-
-    Returns:
-        bool [P].
-
-    Raises:
-        InputError: Not of one shape.
-    """
-    if count.shape != labels.shape:
-        raise InputError(f"count and labels must be [P], found {list(count.shape)} and {list(labels.shape)}")
-    return (count > 0) & (labels != VOID)
 
 
 def voxelize(points: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -243,21 +243,6 @@ def write_manifest(jobs: Sequence[Job], counts_name: str) -> None:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def data_fingerprint(root: str | Path) -> str:
-    """Read the SHA-256 of a generated data set's content from its manifest; records of results name their data by it.
-
-    Args:
-        root: Folder of the data set.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Raises:
-        DataError: There is no readable manifest.
-    """
-    return str(read_json(Path(root) / MANIFEST, ("fingerprint",))["fingerprint"])
-
-
 def write_stamp(folder: Path, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
     """Write a scene's stamp `mini.json`, when all its other files are written.
 

@@ -5,7 +5,6 @@
 
 from geoguide.report.figures.charts import (
     class_bars,
-    confusion_heatmap,
     curves,
     interval_lines,
     seed_bars,
@@ -19,5 +18,5 @@ from geoguide.report.figures.palette import class_colors
 from geoguide.report.figures.render import use_offline_renderer
 
 __all__ = ["Panel", "import_picture", "show_cloud", "show_clouds", "use_offline_renderer"]
-__all__ += ["class_bars", "class_colors", "confusion_heatmap", "curves", "interval_lines", "seed_bars", "show_images"]
+__all__ += ["class_bars", "class_colors", "curves", "interval_lines", "seed_bars", "show_images"]
 __all__ += ["effect_heatmap", "quality_scatter", "range_dots", "show_matrices"]

@@ -1,4 +1,4 @@
-"""Flat figures: similarity matrices, bars and intervals over seeds, curves, confusion matrices, classes, images."""
+"""Flat figures: similarity matrices, bars and intervals over seeds, curves, classes, images."""
 
 import base64
 import io
@@ -177,34 +177,6 @@ def curves(runs: Mapping[str, Curves], *, title: str, y_title: str, log_y: bool 
     figure.update_xaxes(title_text="training step")
     figure.update_yaxes(title_text=y_title, type="log" if log_y else "linear")
     return finish(figure, title=title, height=400, hovermode="x unified")
-
-
-def confusion_heatmap(matrix: np.ndarray, names: Sequence[str], *, title: str) -> go.Figure:
-    """A confusion matrix in per cent of each row; rows without points stay empty.
-
-    Args:
-        matrix: Counts [C, C], rows ground truth, columns prediction.
-        names: Of the C classes.
-        title: Of the figure.
-
-    Returns:
-        The figure.
-
-    Raises:
-        InputError: The matrix is not [C, C].
-    """
-    counts = np.asarray(matrix)
-    if counts.shape != (len(names), len(names)):
-        raise InputError(f"matrix must be [{len(names)}, {len(names)}] like names, found {list(counts.shape)}")
-    total = counts.sum(axis=1, keepdims=True)  # [C, 1]
-    share = 100.0 * counts / np.where(total > 0, total, np.nan)  # [C, C]
-    heat = go.Heatmap(z=share, x=list(names), y=list(names), colorscale="Cividis", zmin=0, zmax=100, customdata=counts)
-    heat.colorbar = {"title": {"text": "% of the class's points", "side": "right"}, "thickness": 12}
-    heat.hovertemplate = "true %{y}, predicted %{x}: %{z:.1f} % (%{customdata} points)<extra></extra>"
-    figure = go.Figure(heat)
-    figure.update_xaxes(title_text="predicted class", tickangle=60, constrain="domain")
-    figure.update_yaxes(title_text="true class", autorange="reversed", constrain="domain")
-    return finish(figure, title=title, height=620)
 
 
 def class_bars(
