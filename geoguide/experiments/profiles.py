@@ -445,23 +445,7 @@ _CHAPTERS = {
     "search": regime.search,
     "ladder": ladder.rows,
 }
-_APART = (
-    "systems",
-    "systems-elsewhere",
-    "dose-response",
-    "fixed-weight",
-    "usd-parts",
-    "quality",
-    "longer",
-    "worlds",
-    "entire-networks",
-    "whole-rooms",
-    "ceilings",
-    "regime",
-    "large",
-    "search",
-    "ladder",
-)  # not in `all`
+_SHARED = ("occlusion", "cross-domain", "protocols")  # the chapters' that `all` holds
 
 PROFILES = ("all", "quick", "full", "studies", *NAMES, *_CHAPTERS)
 
@@ -501,7 +485,7 @@ def profile(name: str) -> list[ExperimentConfig]:
         case "studies":
             return [study(option, seed)[1] for seed in STUDY_SEEDS for option in STUDIES]
         case "all":
-            parts = ("full", *NAMES, *(part for part in _CHAPTERS if part not in _APART))
+            parts = ("full", *NAMES, *_SHARED)
             other = [row for teacher in presets.CHAPTER_TEACHERS for row in main_table("scannet", features=teacher)]
             return _unique([config for part in parts for config in profile(part)] + other)
     return main_table(name) if name in NAMES else _unique(_CHAPTERS[name]())
