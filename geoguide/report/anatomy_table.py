@@ -1,17 +1,14 @@
 """The error anatomy of several 2D models side by side, and whether each figure lies where real networks' do."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from geoguide.errors import DataError, InputError
-from geoguide.frozen import from_dict, to_dict
-from geoguide.paths import results_root, write_text
+from geoguide.errors import InputError
+from geoguide.report.measured import Measured
 
 ROWS = {  # figure of `anatomy.anatomy`: what the table calls it, and its decimals
     "accuracy": ("per-view accuracy (%)", 0),
@@ -114,36 +111,9 @@ def over_scenes(column: Column, name: str) -> tuple[float, float] | None:
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
-def read_columns(path: Path | None = None) -> dict[str, Column]:
-    """The committed columns.
-
-    Args:
-        path: A file that `write_columns` wrote; None for results/anatomy.json.
-
-    Returns:
-        By name of the 2D model, in the file's order.
-
-    Raises:
-        DataError: The file cannot be read or holds something else.
-    """
-    path = results_root() / "anatomy.json" if path is None else path
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return {name: from_dict(Column, column, name) for name, column in raw["columns"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: must hold columns of an anatomy ({error})") from None
-
-
-def write_columns(columns: Mapping[str, Column], path: Path | None = None) -> None:
-    """Write columns where `read_columns` reads them, a line for each.
-
-    Args:
-        columns: By name of the 2D model; real networks first is how the table reads best.
-        path: The file; None for results/anatomy.json.
-    """
-    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(to_dict(column))}" for name, column in columns.items())
-    write_text(results_root() / "anatomy.json" if path is None else path, f'{{"columns": {{\n{lines}\n}}}}\n')
-
+# By name of the 2D model, real networks first; benchmarks/anatomy.py measures them.
+_FILE = Measured("anatomy.json", "columns", Column, "columns of an anatomy")
+read_columns, write_columns = _FILE.read, _FILE.write
 
 # The target was set by these three; DeepLab150 alone errs far more, and has its part in "both".
 SPANNING = ("both", "MOSAIC", "ENet")

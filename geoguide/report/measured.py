@@ -2,45 +2,61 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 from geoguide.errors import DataError
 from geoguide.frozen import from_dict, to_dict
-from geoguide.paths import write_text
+from geoguide.paths import results_root, write_text
 
 Kind = TypeVar("Kind")
 
 
-def write_measured(path: Path, key: str, found: Mapping[str, Any]) -> None:
-    """Write a file of `read_measured`.
+@dataclass(frozen=True)
+class Measured(Generic[Kind]):
+    """A file in the folder of results.
 
-    Args:
-        path: The file.
-        key: What its entries are called.
-        found: Dataclasses by name.
-    """
-    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(to_dict(one))}" for name, one in found.items())
-    write_text(path, f'{{"{key}": {{\n{lines}\n}}}}\n')
-
-
-def read_measured(path: Path, key: str, kind: type[Kind], what: str) -> dict[str, Kind]:
-    """Read a file of `write_measured`.
-
-    Args:
-        path: The file.
+    Attributes:
+        file: Its name.
         key: What its entries are called.
         kind: Their dataclass.
-        what: The file's content in words, for the error.
-
-    Returns:
-        By name, in the file's order.
-
-    Raises:
-        DataError: The file cannot be read or holds something else.
+        what: Its content in words, for the error.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return {name: from_dict(kind, one, name) for name, one in raw[key].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: must hold {what} ({error})") from None
+
+    file: str
+    key: str
+    kind: type[Kind]
+    what: str
+
+    def write(self, found: Mapping[str, Kind], path: Path | None = None) -> None:
+        """Write where `read` reads, a line for each entry.
+
+        Args:
+            found: By name, in the order of the file.
+            path: Another file.
+        """
+        lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(to_dict(one))}" for name, one in found.items())
+        write_text(self._place(path), f'{{"{self.key}": {{\n{lines}\n}}}}\n')
+
+    def read(self, path: Path | None = None) -> dict[str, Kind]:
+        """Read what is committed.
+
+        Args:
+            path: Another file that `write` wrote.
+
+        Returns:
+            By name, in the file's order.
+
+        Raises:
+            DataError: The file cannot be read or holds something else.
+        """
+        path = self._place(path)
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            return {name: from_dict(self.kind, one, name) for name, one in raw[self.key].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: must hold {self.what} ({error})") from None
+
+    def _place(self, path: Path | None) -> Path:
+        return results_root() / self.file if path is None else path

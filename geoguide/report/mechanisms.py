@@ -7,7 +7,6 @@ and how far apart the instances of one class lie. They need the truth (instances
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,12 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from geoguide.errors import InputError
-from geoguide.paths import results_root
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.evaluate import student_output
 from geoguide.prepared import PreparedScene
 from geoguide.report.evidence import interval
-from geoguide.report.measured import read_measured, write_measured
+from geoguide.report.measured import Measured
 from geoguide.scene import NO_INSTANCE, VOID
 from geoguide.students.student import Student
 
@@ -220,34 +218,9 @@ def of_lifted(scenes: Sequence[PreparedScene], text: ClassText) -> Iterator[tupl
         yield scene, np.where(seen, text.classify(unit)[0], VOID), np.where(seen[:, None], unit.numpy(), 0)
 
 
-def write_symptoms(found: Mapping[str, Symptoms], path: Path | None = None) -> None:
-    """Write symptoms where `read_symptoms` reads them, a line for each network.
-
-    Args:
-        found: By name of the row.
-        path: The file; None for results/mechanisms.json.
-    """
-    write_measured(_place(path), "rows", found)
-
-
-def read_symptoms(path: Path | None = None) -> dict[str, Symptoms]:
-    """The committed symptoms (benchmarks/mechanisms.py measures them).
-
-    Args:
-        path: A file that `write_symptoms` wrote; None for results/mechanisms.json.
-
-    Returns:
-        By name of the row, in the file's order.
-
-    Raises:
-        DataError: The file cannot be read or holds something else.
-    """
-    return read_measured(_place(path), "rows", Symptoms, "symptoms by row")
-
-
-def _place(path: Path | None) -> Path:
-    return results_root() / "mechanisms.json" if path is None else path
-
+# By name of the row; benchmarks/mechanisms.py measures them.
+_FILE = Measured("mechanisms.json", "rows", Symptoms, "symptoms by row")
+read_symptoms, write_symptoms = _FILE.read, _FILE.write
 
 SHOWN = {"mixed": "mixed superpoints (%)", "fragmented": "fragmented instances (%)"}
 CHANGE = "change to the adapter"

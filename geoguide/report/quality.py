@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,8 @@ from geoguide.experiments.profiles import QUALITY, quality, with_quality
 from geoguide.experiments.records import Record, frame, only
 from geoguide.instances.quality import mask_quality
 from geoguide.instances.scene_masks import scene_masks
-from geoguide.paths import results_root
 from geoguide.report.evidence import estimate, paired, settled
-from geoguide.report.measured import read_measured, write_measured
+from geoguide.report.measured import Measured
 from geoguide.report.rows import ADAPTER, FULL
 from geoguide.scene import Scene
 from geoguide.superpoints import scene_superpoints, superpoint_purity
@@ -80,33 +78,9 @@ def measure(scenes: Iterable[Scene], variants: Iterable[str] = tuple(QUALITY)) -
     return {variant: Quality(len(rows[variant]), *(round(v, 4) for v in mean)) for variant, mean in means.items()}
 
 
-def write_qualities(found: Mapping[str, Quality], path: Path | None = None) -> None:
-    """Write qualities where `read_qualities` reads them, a line for each variant.
-
-    Args:
-        found: By variant.
-        path: The file; None for results/quality.json.
-    """
-    write_measured(_place(path), "variants", found)
-
-
-def read_qualities(path: Path | None = None) -> dict[str, Quality]:
-    """The committed qualities (benchmarks/quality.py measures them).
-
-    Args:
-        path: A file that `write_qualities` wrote; None for results/quality.json.
-
-    Returns:
-        By variant, in the file's order.
-
-    Raises:
-        DataError: The file cannot be read or holds something else.
-    """
-    return read_measured(_place(path), "variants", Quality, "qualities by variant")
-
-
-def _place(path: Path | None) -> Path:
-    return results_root() / "quality.json" if path is None else path
+# By variant, in the order of `profiles.QUALITY`; benchmarks/quality.py measures them.
+_FILE = Measured("quality.json", "variants", Quality, "qualities by variant")
+read_qualities, write_qualities = _FILE.read, _FILE.write
 
 
 @dataclass(frozen=True, eq=False)
