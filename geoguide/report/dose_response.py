@@ -102,13 +102,11 @@ def doses() -> list[str]:
     return sorted(DOSES, key=lambda dose: (rank.get(dose.split(",")[0], -1), "heavy" in dose))
 
 
-def _effect(
-    lines: pd.DataFrame | None, dose: str, module: str, row: Row, reference: Row, metric: str = "miou"
-) -> Effect:
+def _effect(lines: pd.DataFrame | None, dose: str, module: str, row: Row, reference: Row) -> Effect:
     if lines is None or only(lines, row).empty or only(lines, reference).empty:
         return Effect(dose, module, pd.Series(dtype=float), float("nan"), settled=False)
-    adapter = float(only(lines, reference)[metric].mean())
-    gaps = (by_seed(lines, row, metric) - by_seed(lines, reference, metric)).dropna()
+    adapter = float(only(lines, reference)["miou"].mean())
+    gaps = (by_seed(lines, row) - by_seed(lines, reference)).dropna()
     return Effect(dose, module, gaps, adapter, settled(lines, row, reference))
 
 

@@ -153,13 +153,12 @@ def claim_rows(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> l
     return [claim_row(claim, table, editions) for claim in CLAIMS]
 
 
-def story(table: pd.DataFrame, *claims: str, aside: bool = True) -> list[str]:
+def story(table: pd.DataFrame, *claims: str) -> list[str]:
     """What the ledger says of claims, as the lines of a list: other chapters quote it, so that no two differ.
 
     Args:
         table: See `ledger.verdicts`.
         claims: C1 to C12; none: all that the table has.
-        aside: Whether tests that do not decide on the claim are told too.
 
     Returns:
         A line of Markdown per test, the verdict first.
@@ -168,8 +167,6 @@ def story(table: pd.DataFrame, *claims: str, aside: bool = True) -> list[str]:
     for (claim, test, edition, of), lines in table[table["claim"].isin(claims or table["claim"])].groupby(
         ["claim", "test", "edition", "of"], sort=False
     ):
-        if not aside and lines["aside"].any():
-            continue
         said = "; ".join(f"**{x['verdict']}** in {x['metric']}: {x['difference']}" for x in lines.to_dict("records"))
         less = "" if of == PAIRS else f", *{of}*"
         told.append(f"- {claim}, {test}: {said} ({edition} edition{less}, {lines['over'].iat[0]}).")
