@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from geoguide.backbones import BackboneConfig, identity, open_backbone
 from geoguide.backbones.joined import JoinedRows
-from geoguide.backbones.parts import HALO, Part, Parts, encoded_whole, is_tiled
+from geoguide.backbones.parts import HALO, Part, Parts, encoded, is_tiled
 from geoguide.datasets.normals import NO_NORMALS
 from geoguide.datasets.points import Cloud, cloud_scene
 from geoguide.errors import ConfigError, DataError, InputError, first_line, pass_on_shortage, refuse_foreign, require
@@ -206,7 +206,7 @@ class GeoGuideModel:
     def _parts(self, scene: Scene, tiles: Parts | None, progress: bool) -> Iterator[Part]:
         """The frozen features of a scene, part by part; at the end the check whether they are of the domain."""
         whole = tiles is None
-        parts = [Part(slice(None), encoded_whole(open_backbone(self.backbone, self.device), scene))] if whole else tiles
+        parts = [Part(slice(None), encoded(open_backbone(self.backbone, self.device), scene))] if whole else tiles
         total = np.zeros(self.adapter.in_width)
         for part in tqdm(parts, "tiles", disable=whole or not progress):
             weight = np.bincount(part.features.index, minlength=len(part.features.rows)) / len(scene)

@@ -13,7 +13,7 @@ from geoguide import own_scan, superpoints
 from geoguide.backbones import BackboneConfig, DescriptorBackbone, open_backbone, parts
 from geoguide.backbones import joined as joined_module
 from geoguide.backbones.joined import JoinedBackbone
-from geoguide.backbones.parts import Parts, encoded_whole, frame_of, part_of
+from geoguide.backbones.parts import Parts, encoded, frame_of, part_of
 from geoguide.backbones.point_transformer import PointTransformerV3
 from geoguide.backbones.whole_patches import whole_stages
 from geoguide.datasets import orientation
@@ -112,7 +112,7 @@ def test_fewer_voxels_of_a_wider_network(model: GeoGuideModel) -> None:
 
 def test_a_part_that_is_all_of_a_scene_is_encoded_as_the_whole(model: GeoGuideModel, room: Scene) -> None:
     backbone = open_backbone(model.backbone, "cpu")
-    whole = encoded_whole(backbone, room)
+    whole = encoded(backbone, room)
     part = backbone.encode_voxels(room, frame_of(room.points, backbone))
     np.testing.assert_array_equal(part.index, whole.index)
     np.testing.assert_allclose(part.rows, whole.rows, atol=1e-5)

@@ -98,19 +98,6 @@ def most_voxels(voxels: VoxelBackbone, width: int) -> int:
     return min(MOST, BUDGET // (BYTES * voxels.model.config.enc_channels[0] + 4 * width))
 
 
-def encoded_whole(backbone: Backbone, scene: Scene) -> IndexedRows | JoinedRows:
-    """Describe every point of a scene at once.
-
-    Args:
-        backbone: The frozen backbone.
-        scene: P points.
-
-    Returns:
-        float32 [P, C1]: of voxels, where the backbone has such, one row each.
-    """
-    return _encoded(backbone, scene)
-
-
 class Parts:
     """A scene in tiles, and the features of each when its turn comes.
 
@@ -163,7 +150,7 @@ class Parts:
     def __iter__(self) -> Iterator[Part]:
         """The features of each tile's own points."""
         for tile in self.tiling:
-            found = _encoded(self._backbone, part_of(self._scene, tile.rows), self._frame, tile.own)
+            found = encoded(self._backbone, part_of(self._scene, tile.rows), self._frame, tile.own)
             yield Part(tile.rows[tile.own], found)
 
 
@@ -228,12 +215,22 @@ def _members(backbone: Backbone) -> tuple[Backbone, ...]:
     return backbone.parts if isinstance(backbone, JoinedBackbone) else (backbone,)
 
 
-def _encoded(
+def encoded(
     backbone: Backbone, scene: Scene, frame: Frame | None = None, own: np.ndarray | None = None
 ) -> IndexedRows | JoinedRows:
-    """Features of a scene's points; of a part, on the frame of the whole, those of its `own` points (bool [P])."""
+    """Describe the points of a scene, or of a part of one.
+
+    Args:
+        backbone: The frozen backbone.
+        scene: P points.
+        frame: Of a part: that of the whole scene.
+        own: Of a part: which of its points are described, bool [P].
+
+    Returns:
+        float32 [P, C1], or of the own points alone: of voxels, where the backbone has such, one row each.
+    """
     if isinstance(backbone, JoinedBackbone):
-        return JoinedRows(tuple(_encoded(part, scene, frame, own) for part in backbone.parts))
+        return JoinedRows(tuple(encoded(part, scene, frame, own) for part in backbone.parts))
     if isinstance(backbone, VoxelBackbone):
         return backbone.encode_voxels(scene, frame, own)
     rows = backbone.encode(scene)
