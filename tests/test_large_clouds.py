@@ -226,7 +226,7 @@ def test_joined_features_are_held_by_voxel_and_cut_by_both(
     dense = replace(room, **thrice, faces=None, labels=None, instances=None, file_points=None)
     network = open_backbone(model.backbone, "cpu")
     joined = JoinedBackbone((network, DescriptorBackbone()))
-    whole = encoded_whole(joined, dense)
+    whole = encoded(joined, dense)
     np.testing.assert_array_equal(whole[:], joined.encode(dense))
     assert len(whole.parts[0].rows) < len(dense) / 2 and len(whole.index) == len(dense)
     monkeypatch.setattr(parts, "MOST", len(dense) // 2)
