@@ -165,13 +165,13 @@ def test_a_scan_of_many_points_is_cut_by_itself(
     expected, _ = model.segment_scene(room, labels=LABELS)
     monkeypatch.setattr(parts, "FROM", 100)
     monkeypatch.setattr(parts, "MOST", 100)
-    sizes, own = [], parts._encoded
+    sizes, own = [], parts.encoded
 
     def watched(backbone, scene, frame, chosen):
         sizes.append(len(scene))
         return own(backbone, scene, frame, chosen)
 
-    monkeypatch.setattr(parts, "_encoded", watched)
+    monkeypatch.setattr(parts, "encoded", watched)
     with pytest.warns(UserWarning, match=r"tiles see 0 m around them, not 0.8, .* more than the 100 voxels"):
         found, _ = model.segment_scene(room, labels=LABELS, halo=0.8)
     encoded = model.encode(room, halo=0)
