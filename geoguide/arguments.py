@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from geoguide.errors import ConfigError, InputError, WriteError
 from geoguide.paths import check_file_writable, check_writable
 from geoguide.text_files import read_names
 
+NARROWEST = 40  # columns of a terminal: below 6 tyro breaks lines of help for ever, below 24 they fill pages
 LARGEST = 2**63 - 1  # of whole numbers: what numpy, torch and the system take
 
 
@@ -114,6 +116,8 @@ def read_arguments(kind: Any, arguments: Sequence[str], about: str) -> Any:
         SystemExit: Help was asked for, and printed.
     """
     box = io.StringIO()
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     try:
         with contextlib.redirect_stderr(box):
             config = (tyro.conf.OmitArgPrefixes,)

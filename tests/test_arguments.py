@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from geoguide.arguments import Within, output_file, output_folder
+from geoguide.arguments import Within, output_file, output_folder, read_arguments
+from geoguide.cli import Command
 from geoguide.errors import InputError, WriteError
 
 SUMMARY = ("scan", "labels")
@@ -32,6 +33,18 @@ def test_numbers_of_any_size_are_refused_alike(within: Within, value: float, all
 @pytest.mark.parametrize(("within", "value"), [(Within(1), 2**63 - 1), (Within(0), 1e300), (Within(0, 10), 10)])
 def test_numbers_within_are_taken(within: Within, value: float) -> None:
     within("--x", value)
+
+
+@pytest.mark.parametrize("columns", [1, 5, 39])
+def test_help_ends_on_a_terminal_of_any_width(columns: int, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """It broke its lines for ever where a column had no width left."""
+    told = []
+    for width in (40, columns):
+        monkeypatch.setenv("COLUMNS", str(width))
+        with pytest.raises(SystemExit):
+            read_arguments(Command, ["grid", "--help"], "")
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] and "--workers" in told[0]
 
 
 @pytest.fixture
