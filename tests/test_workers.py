@@ -118,8 +118,10 @@ def test_a_script_that_its_workers_would_run_again_is_told(tmp_path: Path, kind:
 # Whoever calls the package from Python, without the command's guard.
 SCRIPT = """
 import time
+from tqdm import tqdm
 from geoguide.ops.workers import worker_pool
 def hold(number):
+    tqdm([], disable=True)
     print("ready", flush=True)
     time.sleep(60)
 if __name__ == "__main__":
@@ -130,7 +132,10 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals of POSIX")
 def test_ctrl_c_ends_the_workers_at_once_and_they_say_nothing(tmp_path: Path) -> None:
-    """Those that waited for a job said so in a traceback each, and those at work went on to their end."""
+    """Those that waited for a job said so in a traceback each, and those at work went on to their end.
+
+    Of each that had shown a bar Python said at the end that it had left a semaphore.
+    """
     script = tmp_path / "script.py"
     script.write_text("import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" + SCRIPT)
     process = subprocess.Popen(

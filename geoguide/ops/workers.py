@@ -3,10 +3,13 @@
 import contextlib
 import multiprocessing
 import signal
+import threading
 from collections.abc import Generator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
+
+from tqdm import tqdm
 
 from geoguide.errors import LostWorkerError, shortage
 from geoguide.locks import GUARD, check_begun, end_with_parent
@@ -64,6 +67,8 @@ def _begin(begun: Any, computing: bool) -> None:
     """Start as a worker; `begun` counts those before, a shared number with a lock."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the process that waits ends them
     end_with_parent()
+    # Else the first bar makes a lock among processes, and of a worker that is ended Python says that it left it behind.
+    tqdm.set_lock(threading.RLock())
     with begun.get_lock():
         number, begun.value = begun.value, begun.value + 1
     if computing:
