@@ -2,6 +2,7 @@
 
 import os
 import socket
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,9 @@ def test_a_cache_that_cannot_be_written_warns_and_goes_on(tmp_path: Path) -> Non
     blocked.write_text("not a folder")
     with pytest.warns(UserWarning, match="text cache is off"):
         assert MiniLMTextEncoder(blocked / "cache").encode(["chair"]).shape == (1, 384)
+    with warnings.catch_warnings():  # said once, though each part of a command has an encoder of its own
+        warnings.simplefilter("error")
+        MiniLMTextEncoder(blocked / "cache").encode(["table"])
 
 
 def test_default_cache_follows_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ PROMPT = "a photo of a {}"
 SAME = 1e-4
 FEW = 100  # names that are compared pair by pair
 BATCH = 64  # sentences that the model is asked for at a time
+_OFF: set[Path] = set()  # disk caches that cannot be written to; the user is told once of each
 
 
 class TextEncoder(abc.ABC):
@@ -122,14 +123,14 @@ class TextEncoder(abc.ABC):
         return vector if abs(length - 1) < 1e-3 else None
 
     def _store(self, sentence: str, vector: np.ndarray) -> None:
-        if self.cache is None:
+        if self.cache is None or self.cache in _OFF:
             return
         try:
             with replacing(self.cache / self._entry(sentence), swept=True) as temporary:  # by `_fill`, once for all
                 np.savez(temporary, sentence=np.array(sentence), vector=vector)
         except OSError as error:
+            _OFF.add(self.cache)
             warnings.warn(f"text cache is off: {error}", stacklevel=4)
-            self.cache = None
 
 
 def spelling(name: str) -> str:
