@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,8 @@ fabric = pytest.mark.skipif(importlib.util.find_spec("lightning_fabric") is None
 def start(folder: Path, devices: int, name: str, *kill: int | str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(HERE / "two_processes.py"), str(folder), str(devices), name, *map(str, kill)]
     inherited = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "NODE_RANK")}
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=inherited)
+    told = {"capture_output": True, "text": True, "env": inherited, "start_new_session": True}  # signals are its own
+    return subprocess.run(command, timeout=280, check=False, **told)
 
 
 def came_of(folder: Path, devices: int, rank: int = 0) -> dict:
@@ -76,6 +78,16 @@ def test_where_the_first_is_killed_another_one_says_so_once(tiny: ExperimentConf
     said = [line for line in ended.stderr.splitlines() if line.startswith("geoguide:")]
     assert ended.returncode == -9 and len(said) == 1, ended.stderr
     assert "a process of the 3 of this training ended; run the same command again" in said[0]
+
+
+@fabric
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_asks_all_processes_to_end_is_said_by_the_first(number: signal.Signals, tmp_path: Path) -> None:
+    """As Ctrl-C in a terminal. Each said so, and Fabric killed the first where another one had ended before it."""
+    ended = start(tmp_path, 2, "as-written", 0, 2, int(number))
+    said = [line for line in ended.stderr.splitlines() if line.startswith("geoguide:")]
+    assert ended.returncode in (128 + number, -number) and len(said) == 1, ended.stderr
+    assert said[0].endswith("; run it again")
 
 
 @fabric

@@ -1,6 +1,7 @@
 """Train the tiny experiment by several processes: what `test_ranks` starts, once for each process by Fabric.
 
 python two_processes.py FOLDER DEVICES MODULES [RANK STEP]: process RANK is killed before step STEP
+python two_processes.py FOLDER DEVICES MODULES RANK STEP SIGNAL: all are sent that signal by process RANK instead
 python two_processes.py FOLDER DEVICES MODULES record: a training in float32, scored and written as a record
 python two_processes.py FOLDER DEVICES MODULES prepare [ELSEWHERE]: no training; ELSEWHERE is the data of process 1
 """
@@ -35,12 +36,12 @@ def config(preset_name: str, processes: int = 2) -> ExperimentConfig:
     )
 
 
-def kill_before(step: int) -> None:
+def kill_before(step: int, number: int | None = None) -> None:
     advance = train._State.advance
 
     def dying(self: train._State, scenes: object) -> None:
         if self.step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL) if number is None else os.killpg(0, number)
         advance(self, scenes)
 
     train._State.advance = dying
@@ -87,7 +88,7 @@ def work() -> int:
         (Path(folder) / f"record-{ranks.rank}.json").write_text(json.dumps(record.raw))
         return 0
     if kill and ranks.rank == int(kill[0]):
-        kill_before(int(kill[1]))
+        kill_before(*map(int, kill[1:]))
     options = {"run_dir": Path(folder), "progress": False, "ranks": ranks, "precision": "float64"}
     try:
         fitted = train.fit(config(name, int(devices)), device="cpu", **options)
@@ -102,4 +103,5 @@ def work() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit none
     sys.exit(guarded(work, sys.argv[1:], lambda: "run it again"))

@@ -14,10 +14,12 @@ import contextlib
 import datetime
 import importlib.util
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +34,7 @@ Answer = TypeVar("Answer")
 # hour. One that is gone is known by its connection, without waiting: to gloo alone, while NCCL waits to the end. So
 # GPUs average by NCCL what lies on them, and all else is sent round by gloo.
 PATIENCE = datetime.timedelta(days=7)
+FOLLOWING = 30.0  # seconds that the first process of a machine has to end, where all are asked to
 GPU_BACKENDS = "cpu:gloo,cuda:nccl"
 BY_FABRIC = "several devices need lightning-fabric: pip install 'geoguide[devices]'"
 
@@ -314,6 +317,7 @@ def launch(devices: int, nodes: int, device: str) -> Ranks:
     if importlib.util.find_spec("lightning_fabric") is None:
         raise ConfigError(BY_FABRIC)
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -329,4 +333,19 @@ def launch(devices: int, nodes: int, device: str) -> Ranks:
         raise ConfigError(f"{asked}: {first_line(error)} ({started})") from None
     if fabric.world_size != devices * nodes:
         raise ConfigError(f"{asked}: expected {devices * nodes} processes, found {fabric.world_size} ({started})")
+    if fabric.local_rank and isinstance(fabric.strategy.cluster_environment, LightningEnvironment):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # `nohup`: the first process ignores it, too
+                signal.signal(number, _follow)
     return FabricRanks(fabric)
+
+
+def _follow(number: int, frame: FrameType | None) -> None:
+    """End behind the process that started this one, which Ctrl-C and `timeout` ask to end too, and which says so.
+
+    Where this one ended first, Fabric would kill that one, whatever it is at.
+    """
+    first, until = os.getppid(), time.monotonic() + FOLLOWING
+    while os.getppid() == first and time.monotonic() < until:
+        time.sleep(0.05)
+    raise LostRankError("the first process of this training ended")
