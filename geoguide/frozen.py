@@ -50,6 +50,8 @@ def check_fields(config: Any, where: str, **choices: tuple[str, ...]) -> None:
     values = vars(config)
     for name, (hint, plain, *_) in _fields(type(config)).items():
         value = values[name]
+        if type(value) is int and float in plain and int not in _parts(hint)[1]:
+            value = values[name] = float(value)
         if type(value) not in plain and not _fits(hint, value):
             value = values[name] = _in_form(hint, value)
             if not _fits(hint, value):
