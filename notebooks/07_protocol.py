@@ -33,7 +33,7 @@ from IPython.display import Markdown
 from geoguide.experiments import regime
 from geoguide.experiments.presets import DEFAULT_TEACHER, LARGE_PRESETS, PRESETS
 from geoguide.experiments.profiles import profile, under_protocols
-from geoguide.experiments.records import find_all, frame, pick, read_all
+from geoguide.experiments.records import find_all, frame, pick, planned, read_all
 from geoguide.frozen import to_dict
 from geoguide.method.mask_reconstruction import IMRConfig
 from geoguide.method.relation_consistency import IIRCConfig
@@ -164,7 +164,7 @@ under(tables.study_table().style.hide(axis="index"), find_all(profile("studies")
 # %% tags=["hide-input"]
 from geoguide.report import lengths
 
-every = read_all()
+every = planned(read_all())
 twice = lengths.doubled(every)
 under(lengths.length_table(twice).style.hide(axis="index"), twice)
 

@@ -30,7 +30,7 @@ import json
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from geoguide.experiments.records import pick, read_all
+from geoguide.experiments.records import pick, planned, read_all
 from geoguide.paths import clone
 from geoguide.report import ledger_page as ledger
 from geoguide.report.claims import CLAIMS, paper_concordance
@@ -39,7 +39,7 @@ from geoguide.report.sources import under
 
 editions = ("large", "small") if edition == "both" else (edition,)
 table = verdicts(editions, confidence)
-generated = pick(read_all(), {"data": "mini"})
+generated = pick(planned(read_all()), {"data": "mini"})
 timed = clone() / "benchmarks" / "results" / "inference_cost.json"
 cost = json.loads(timed.read_text())["rows"][0]
 measured = {"C8": ledger.cost_effect(cost)}

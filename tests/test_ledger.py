@@ -1,12 +1,16 @@
 """The claims ledger: its tests name rows that exist, in order, and each verdict is that of the paired scores."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
+from fake_records import fake_record
 from scipy import stats
 
 from geoguide.experiments import facts, regime
-from geoguide.experiments.presets import SYSTEMS
-from geoguide.experiments.records import find, only
+from geoguide.experiments.presets import SYSTEMS, adapter_only, preset
+from geoguide.experiments.records import find, only, read_all
+from geoguide.experiments.regime import in_regime
 from geoguide.report import ledger_page
 from geoguide.report.claim_tests import HERE, LONG, PAIRS, SEEDS, TOGETHER, WORLDS, claim_tests, own_models
 from geoguide.report.claims import CLAIMS, NOT_TESTABLE, paper_concordance, paper_says
@@ -246,3 +250,19 @@ def test_findings_tell_each_test_up_to_the_first_edition_that_decides() -> None:
 def test_every_finding_names_tests_that_exist() -> None:
     known = {test.what for edition in ("small", "large") for test in claim_tests(edition)}
     assert {what for tests in ledger_page.FINDINGS.values() for what in tests.values()} <= known
+
+
+def test_an_experiment_of_no_profile_moves_no_verdict(small: pd.DataFrame, lines: pd.DataFrame) -> None:
+    """Its facts may be those of a row of the book: a further seed, a 2D model of a known name, another backbone."""
+    config = preset("works-best")
+    model = in_regime(config).image_model
+    own = [
+        config.replace(seed=77),
+        config.replace(backbone__name="sonata"),
+        in_regime(config.replace(backbone__name="sonata-mini")),
+        adapter_only().replace(backbone__name="sonata-mini-5cm+descriptors"),
+        in_regime(adapter_only()).replace(image_model=replace(model, identity="0")),
+    ]
+    own = [fake_record(one, 99.0) for one in own]
+    assert any(record.facts.plain for record in own)
+    pd.testing.assert_frame_equal(ledger_lines("small", [*read_all(), *own]), lines)

@@ -143,6 +143,32 @@ def test_the_committed_records_are_those_of_the_list(monkeypatch: pytest.MonkeyP
     assert {config_hash(config) for config in rows} == {record.id for record in found}
 
 
+def test_experiments_of_ones_own_are_none_of_the_committed() -> None:
+    """Their facts are those of a row: on real data most of what trains is no fact."""
+    top = clone()
+    found = [] if top is None else [record for record in read_all(top / "results") if report.is_of_rooms(record)]
+    if not found:
+        pytest.skip("not a clone")
+    changes = (
+        {"train__learning_rate": 1e-4},
+        {"train__steps": 17},
+        {"lifting__border": 3},
+        {"adapter__hidden": (8,)},
+        {"seed": 7},
+        {"backbone__name": "sonata-mini+descriptors"},
+        {"objective__lambda_sp": 2.0},
+        {"data__splits": replace(found[-1].config.data.splits, train=("scene0042_00",))},
+    )
+    for change in changes:
+        assert not report.is_of_rooms(replace(found[-1], config=found[-1].config.replace(**change))), change
+    foreign = replace(found[-1], facts=replace(found[-1].facts, teacher="lseg-mini"))
+    assert not report.is_of_rooms(foreign)
+    with pytest.raises(InputError, match="scored must name scenes of the records .*, found 'scene0042_00'"):
+        report.need_scenes(report.frame(found), ("scene0000_00",), ("scene0042_00",))
+    with pytest.raises(DataError, match="no records of real rooms"):
+        report.frame([])
+
+
 def test_superpoints_cut_at_annotated_objects_are_pure(tiny_scenes: dict[str, list[PreparedScene]]) -> None:
     scene = tiny_scenes["test"][0].load()
     mixed = replace(scene, instances=np.arange(len(scene)) // 700)

@@ -20,6 +20,7 @@ from geoguide.experiments.confusions import (
     unpack_sums,
 )
 from geoguide.experiments.facts import Facts, Row, agrees
+from geoguide.experiments.profiles import PROFILES, ids
 from geoguide.experiments.scores import Scores, check_scores
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.metrics import ClassSums
@@ -387,6 +388,22 @@ def read_all(folder: Path | None = None) -> list[Record]:
     for path in paths:
         _refuse_two([first.setdefault(path.stem.rsplit("-", 1)[1], path), path])
     return [_read_named(path) for path in paths]
+
+
+def planned(found: Iterable[Record]) -> list[Record]:
+    """Those records that the book's tables may be made of, for tables that pick their rows by facts.
+
+    Facts do not say everything: an experiment of one's own, on another 2D model of a known name for example, or with a
+    further seed, would stand in a row of the book.
+
+    Args:
+        found: Records.
+
+    Returns:
+        Of generated scenes those that a profile has; of real ones all, since no profile knows where these lie.
+    """
+    known = frozenset[str]().union(*map(ids, PROFILES))
+    return [record for record in found if record.id in known or record.facts.data == "real"]
 
 
 def need_place_for_records() -> None:

@@ -16,7 +16,7 @@ from scipy import stats
 from geoguide.datasets.config import Edition
 from geoguide.errors import check_known
 from geoguide.experiments import profiles, regime
-from geoguide.experiments.records import SCORE, Record, frame, only, pick, read_all
+from geoguide.experiments.records import SCORE, Record, frame, only, pick, planned, read_all
 from geoguide.frozen import config_hash
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report import cross_domain as transfer
@@ -41,7 +41,7 @@ def ledger_lines(edition: Edition, found: Sequence[Record] | None = None) -> pd.
 
     Args:
         edition: Of the generated scenes.
-        found: Records; None for all that there are.
+        found: Records, of which those that no profile has are left out; None for all that there are.
 
     Returns:
         As `records.frame`: plain rows trained and tested in one place, those between places, and of houses the scores
@@ -49,7 +49,7 @@ def ledger_lines(edition: Edition, found: Sequence[Record] | None = None) -> pd.
         with regions of other quality or faults of the 2D model; on the small one works-best in whole rooms. `over` says
         what is drawn anew from line to line: with "worlds" the `seed` is that of rooms, 2D model and training.
     """
-    found = read_all() if found is None else found
+    found = planned(read_all() if found is None else found)
     at_home = pick(found, {"plain": True, "data": "mini", "edition": edition})
     usual = pick(at_home, {"teacher": frozenset(own_models(edition).values())})
     parts = [frame(at_home, edition=edition)]

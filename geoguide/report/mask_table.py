@@ -12,7 +12,7 @@ import pandas as pd
 from geoguide.errors import DataError, InputError
 from geoguide.experiments import regime
 from geoguide.experiments.real_rooms import RESCAN, ROOM
-from geoguide.experiments.records import Record, pick
+from geoguide.experiments.records import Record, pick, planned
 from geoguide.frozen import from_dict, to_dict
 from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.quality import average_precision, mask_quality, match_instances
@@ -147,13 +147,14 @@ def method_scores(found: Sequence[Record]) -> dict[tuple[str, str], np.ndarray]:
 
     Args:
         found: Records; others than works-best on the large edition of rooms, and of chapter 14 on its first 2D model
-            and descriptors, are left out.
+            and descriptors, are left out, as are those that no profile has.
 
     Returns:
         By place and maker the mIoU in % of each seed: over all validation or test rooms of the edition; on real rooms
         over the classes that occur.
     """
     told: dict[tuple[str, str], np.ndarray] = {}
+    found = planned(found)
     for maker in MAKERS:
         changed = () if maker == "geometry" else (("masks.source", maker),)
         row = FULL | route("scannet") | {"edition": "large", "teacher": regime.MODELS["scannet"], "changed": changed}

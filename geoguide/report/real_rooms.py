@@ -1,5 +1,6 @@
 """The chapter on real scenes: which records it shows, their table, differences and classes."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +9,15 @@ import numpy as np
 import pandas as pd
 
 from geoguide.datasets.config import Splits
+from geoguide.errors import DataError, require
 from geoguide.experiments import facts, real_rooms
 from geoguide.experiments.records import Record
+from geoguide.frozen import config_hash
+from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.report.evidence import estimate, verdicts
 from geoguide.report.tables import mean_of
+from geoguide.text.encoders import TextConfig
 
 NETWORKS = {  # files of the networks that the committed records are of
     "mobile_segmenter_r4_quant_argmax_uint8": "MOSAIC",
@@ -59,15 +64,29 @@ STILL_FALLS = 0.1
 
 
 def is_of_rooms(record: Record) -> bool:
-    """Whether a record is one of this chapter's.
+    """Whether a record is one of the committed ones of this chapter.
 
     Args:
         record: Any record.
 
     Returns:
-        True for real scenes that are named one by one.
+        True where a row of the chapter learned from its real rooms and the features of `NETWORKS`. An experiment with
+        another option, 2D model or room, which anybody may have run beside them, is none.
     """
-    return record.facts.data == "real" and record.config.data.splits is not None
+    if record.facts.data != "real" or record.config.data.splits is None:
+        return False
+    return any(file in record.facts.teacher for file in NETWORKS) and _row_hash(record.config) in _row_hashes()
+
+
+@functools.cache
+def _row_hashes() -> frozenset[str]:
+    """Of the chapter's experiments, under whatever 2D model: a packaged one stands for it."""
+    return frozenset(map(_row_hash, real_rooms.real_rooms("", "mini:lseg-mini")))
+
+
+def _row_hash(config: ExperimentConfig) -> str:
+    """What tells an experiment from another but for its 2D model."""
+    return config_hash(config.replace(image_model=None, text=TextConfig()))
 
 
 def row_of(record: Record) -> str:
@@ -113,7 +132,12 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
         A line per record, by scored scene: `row`, `teacher`, `backbone`, `learned from`, `scored`, `steps`, `settings`
         (`UNCHANGED`, or "" for the chapter's), `seed`, `miou`, `accuracy` (of all labelled points, those without a 2D
         feature wrong; both in %), `classes` that occur, `fall` (see `fall_of`), and `record`, its position.
+
+    Raises:
+        DataError: There is no record.
     """
+    if not found:
+        raise DataError(f"{results_root()}: no records of real rooms; chapter 14 makes them with `-p data FOLDER`")
     lines = []
     points: dict[str, int] = {}  # labelled points, by scored scenes: a student answers at each of them
     for record in found:
@@ -135,6 +159,23 @@ def frame(found: Sequence[Record]) -> pd.DataFrame:
             "fall": fall_of(record.history), "record": number,
         })  # fmt: skip
     return pd.DataFrame(lines).sort_values(["scored", "record"], kind="stable")
+
+
+def need_scenes(lines: pd.DataFrame, train: Sequence[str], scored: Sequence[str]) -> None:
+    """Refuse scenes of which there are no records.
+
+    Args:
+        lines: See `frame`.
+        train: Those that are learned from, together.
+        scored: Those that are scored, one by one.
+
+    Raises:
+        InputError: Nothing was learned from the former, or scored on one of the latter.
+    """
+    for parameter, asked, column in (("train", [", ".join(train)], "learned from"), ("scored", scored, "scored")):
+        known = [name for name in lines[column].unique() if name]
+        met = asked and {*asked} <= {*known}
+        require(met, f"{parameter} must name scenes of the records ({' or '.join(known)}), found {', '.join(asked)!r}")
 
 
 def fall_of(history: Sequence[Mapping[str, float]]) -> float:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geoguide.errors import DataError
-from geoguide.experiments.profiles import PROFILES, profile
+from geoguide.experiments.profiles import PROFILES, ids
 from geoguide.experiments.records import Record, record_path
-from geoguide.frozen import config_hash
 from geoguide.paths import clone, results_root
 
 _SLOW = ("large", "quality", "dose-response", "fixed-weight", "usd-parts", "all")  # to enumerate; asked last
@@ -103,26 +102,21 @@ def _scenes(record: Record) -> str:
 
 
 @functools.cache
-def _hashes(name: str) -> frozenset[str]:
-    return frozenset(config_hash(config) for config in profile(name))
-
-
-@functools.cache
-def _command(ids: frozenset[str], real: bool) -> str:
+def _command(made: frozenset[str], real: bool) -> str:
     """The fewest profiles that have the records, most of them first."""
     if real:
         return _REAL
     names = [*(name for name in PROFILES if name not in _SLOW), *_SLOW]
     for name in names:
-        if ids <= _hashes(name):
+        if made <= ids(name):
             return f"geoguide replicate --profile {name}"
-    chosen, left = [], set(ids)
+    chosen, left = [], set(made)
     while left:
-        best = max(names, key=lambda name: len(left & _hashes(name)))
-        if not left & _hashes(best):
+        best = max(names, key=lambda name: len(left & ids(name)))
+        if not left & ids(best):
             break
         chosen.append(f"geoguide replicate --profile {best}")
-        left -= _hashes(best)
+        left -= ids(best)
     return "; ".join(chosen) or "geoguide replicate"
 
 

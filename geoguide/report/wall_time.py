@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from geoguide.experiments.profiles import PROFILES, profile
+from geoguide.experiments.profiles import PROFILES, ids
 from geoguide.experiments.records import Record
-from geoguide.frozen import config_hash
 from geoguide.report.labels import PLACES
 
 NO_PROFILE = "(of no profile)"  # real rooms, which chapter 14 runs, and rows that were run once and are in no list
@@ -25,10 +24,10 @@ def hours_by_profile(found: Sequence[Record]) -> pd.DataFrame:
     seconds = {record.id: record.wall_seconds for record in found}
     lines, left = [], dict(seconds)
     for name in PROFILES:
-        ids = {config_hash(config) for config in profile(name)}
-        held = [seconds[one] for one in ids if one in seconds]
-        left = {one: took for one, took in left.items() if one not in ids}
-        lines.append({"profile": name, "experiments": len(ids), "records": len(held), "hours": sum(held) / 3600})
+        asked = ids(name)
+        held = [seconds[one] for one in asked if one in seconds]
+        left = {one: took for one, took in left.items() if one not in asked}
+        lines.append({"profile": name, "experiments": len(asked), "records": len(held), "hours": sum(held) / 3600})
     rest = {"profile": NO_PROFILE, "experiments": 0, "records": len(left), "hours": sum(left.values()) / 3600}
     return pd.DataFrame([*lines, rest])
 
