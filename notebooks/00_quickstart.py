@@ -40,6 +40,7 @@ from IPython.display import Markdown, clear_output
 from geoguide.benchmarks.scenes import list_sources
 from geoguide.errors import require
 from geoguide.experiments.presets import preset
+from geoguide.ops.arrays import whole
 from geoguide.pipeline.prepare import prepare
 from geoguide.pipeline.stages import make_teacher
 from geoguide.report import figures
@@ -53,6 +54,7 @@ figures.use_offline_renderer()
 # turn, scroll to come closer.
 
 # %% tags=["hide-input"]
+steps = whole("steps", steps, 1)
 config = preset(variant).replace(train__steps=steps, train__evaluate_every=max(1, steps // 10))
 sources = list_sources(config.data, "test")
 require(room in range(len(sources)), f"room must be 0 to {len(sources) - 1}, found {room}")

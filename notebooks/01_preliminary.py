@@ -30,7 +30,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments import facts, regime, run
-from geoguide.experiments.presets import CHAPTER_TEACHERS, TEACHERS
+from geoguide.experiments.presets import CHAPTER_TEACHERS, SEEDS, TEACHERS
 from geoguide.experiments.profiles import entire_networks, preliminary, profile
 from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.frozen import to_dict
@@ -39,6 +39,7 @@ from geoguide.report import figures, tables
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
+from geoguide.report.parameters import of_seeds, several_seeds
 from geoguide.report.rows import ADAPTER, FUSION, STILL, TRANSFORMERS, WHOLE
 from geoguide.report.sources import under
 
@@ -68,10 +69,11 @@ under(pd.DataFrame({name: to_dict(TEACHERS[name]) for name in CHAPTER_TEACHERS})
 # Runs are looked up in `results/` by their configuration; of the small edition, what is not there is computed.
 
 # %%
-configs = [config for config in preliminary(edition) if config.seed in seeds]
+seeds = several_seeds(seeds, SEEDS)
+configs = of_seeds(preliminary(edition), seeds)
 found = run.get_all(configs, edition)
 if edition == "small":  # the transformers take most of an hour each, so that here too only what was run is shown
-    whole = find_all([config for config in entire_networks() if config.seed in seeds])
+    whole = find_all(of_seeds(entire_networks(), seeds))
     found += [record for row in TRANSFORMERS for record in pick(whole, row)]
 lines = frame(found, edition=edition)
 under(tables.preliminary_table(lines).style.hide(axis="index").format(precision=1), found)

@@ -33,16 +33,17 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments import regime, run
-from geoguide.experiments.presets import preset
+from geoguide.experiments.presets import SEEDS, preset
 from geoguide.experiments.profiles import ablation, worlds
 from geoguide.experiments.records import find_all, frame, only, pick
-from geoguide.method.objective import MODULES
+from geoguide.method.objective import MODULES, parse_drop
 from geoguide.paths import results_root
 from geoguide.report import figures, gradients, tables
 from geoguide.report.controls import DELTA, control_table
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
+from geoguide.report.parameters import several_seeds
 from geoguide.report.rows import ABLATION, ADAPTER, FULL, geoguide
 from geoguide.report.sources import under
 from geoguide.report.worlds import world_table
@@ -56,12 +57,13 @@ figures.use_offline_renderer()
 # large edition and its trained 2D model are shown, as far as they were run (chapter 15).
 
 # %%
-whole = drop == "none"
+whole, seeds = parse_drop(drop) == MODULES, several_seeds(seeds, SEEDS if edition == "large" else None)
 configs = [preset(variant, drop=d, seed=seed, edition=edition) for d in ("none", drop) for seed in seeds]
 configs = [regime.in_regime(config) if edition == "large" else config for config in configs]
 if whole:
-    configs = ablation(tuple(seeds), edition)
+    configs = ablation(seeds, edition)
 found = run.get_all(configs, edition if whole else "small")
+run.need(pick(found, geoguide(variant) | {"changed": ()}), f"{variant}/full, which others are compared with", edition)
 lines = frame(pick(found, {"changed": ()}), edition=edition)
 under(tables.ablation_table(lines).style.hide(axis="index").format(precision=1), found)
 

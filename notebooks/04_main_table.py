@@ -42,7 +42,7 @@ from IPython.display import Markdown, clear_output
 
 from geoguide.benchmarks import NAMES
 from geoguide.experiments import regime, run
-from geoguide.experiments.presets import CHAPTER_TEACHERS
+from geoguide.experiments.presets import CHAPTER_TEACHERS, SEEDS
 from geoguide.experiments.profiles import main_table, occlusion, systems
 from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.method.objective import MODULES
@@ -51,6 +51,7 @@ from geoguide.report import main_table as benchmark_tables
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
+from geoguide.report.parameters import of_seeds, several_seeds
 from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
 from geoguide.report.sources import under
 from geoguide.report.storage import storage_table
@@ -70,10 +71,10 @@ figures.use_offline_renderer()
 # streets `lseg-streets-mini`).
 
 # %%
-edition = edition if data == "mini" else "small"
+edition, seeds = edition if data == "mini" else "small", several_seeds(seeds, SEEDS)
 made = {"protocol": protocol, "weights": weights, "edition": edition}
 configs = main_table(dataset, data, features, **made)
-configs = [config for config in configs if config.seed in seeds and config.objective.modules in ((), MODULES)]
+configs = [config for config in of_seeds(configs, seeds) if config.objective.modules in ((), MODULES)]
 found = run.get_all(configs, edition)
 run.need(pick(found, FULL), f"works-best on {dataset}", edition)
 lines = frame(pick(found, {"changed": ()}), edition=edition)
@@ -99,8 +100,8 @@ under(view, found)
 runs = {dataset: found}
 for other in NAMES if data == "mini" else ():
     if other != dataset:
-        others = pick(find_all(main_table(other, features=features, **made)), {"changed": ()})
-        runs[other] = [record for record in others if record.facts.seed in seeds]
+        others = of_seeds(main_table(other, features=features, **made), seeds)
+        runs[other] = pick(find_all(others), {"changed": ()})
 by_dataset = {name: frame(runs[name], edition=edition) for name in NAMES if runs.get(name)}
 everywhere = [record for part in runs.values() for record in part]
 under(benchmark_tables.overview(by_dataset, ours).style.hide(axis="index"), everywhere)

@@ -35,7 +35,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments import run
-from geoguide.experiments.presets import PRESETS
+from geoguide.experiments.presets import PRESETS, SEEDS
 from geoguide.experiments.profiles import main_table, systems
 from geoguide.experiments.records import find_all, only, pick
 from geoguide.labels import load_label_set
@@ -45,6 +45,7 @@ from geoguide.report import main_table as benchmark_tables
 from geoguide.report.labels import labelled, row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
+from geoguide.report.parameters import of_seeds, several_seeds
 from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, geoguide, system
 from geoguide.report.sources import under
 
@@ -57,12 +58,12 @@ figures.use_offline_renderer()
 # of the large edition `large`).
 
 # %%
-edition = edition if data == "mini" else "small"
+edition, seeds = edition if data == "mini" else "small", several_seeds(seeds, SEEDS)
 configs = main_table("matterport3d", data, features, edition=edition)
-found = run.get_all([config for config in configs if config.seed in seeds], edition)
+found = run.get_all(of_seeds(configs, seeds), edition)
 usual = data == "mini" and features is None
-others = find_all(systems("matterport3d", edition)) if usual else []
-found = pick([*found, *(record for record in others if record.facts.seed in seeds)], {"changed": ()})
+others = find_all(of_seeds(systems("matterport3d", edition), seeds)) if usual else []
+found = pick([*found, *others], {"changed": ()})
 run.need(pick(found, FULL), "works-best in houses", edition)
 ours = f"{found[0].provenance} Matterport3D"
 lines = long_tail.by_size(found, edition)

@@ -35,7 +35,7 @@ from IPython.display import Markdown
 from geoguide.benchmarks import benchmark
 from geoguide.experiments import regime, run
 from geoguide.experiments.placing import on
-from geoguide.experiments.presets import CHAPTER_PRESETS, adapter_only, fusion, preset
+from geoguide.experiments.presets import CHAPTER_PRESETS, SEEDS, adapter_only, fusion, preset
 from geoguide.experiments.profiles import cross_domain
 from geoguide.experiments.records import frame, only, pick
 from geoguide.labels import load_label_set
@@ -44,6 +44,7 @@ from geoguide.report import figures, tables
 from geoguide.report.labels import PLACES, row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
+from geoguide.report.parameters import of_seeds, several_seeds
 from geoguide.report.rows import FULL, FUSION, route
 from geoguide.report.sources import under
 
@@ -55,7 +56,8 @@ figures.use_offline_renderer()
 # where they are tested. A test never changes a training: the network from rooms is one and the same everywhere.
 
 # %%
-away = run.get_all([config for config in cross_domain(edition) if config.seed in seeds], edition)
+seeds = several_seeds(seeds, SEEDS)
+away = run.get_all(of_seeds(cross_domain(edition), seeds), edition)
 here = [fusion(), *map(adapter_only, seeds)]
 here += [preset(name, seed=seed, edition=edition) for seed in seeds for name in CHAPTER_PRESETS]
 there = regime.in_regime if edition == "large" else on

@@ -24,22 +24,21 @@
 report = "verify-quick.json"  # in runs/
 
 # %%
-import json
-
 import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.experiments.environment import environment
-from geoguide.experiments.records import read_all
+from geoguide.experiments.records import planned, read_all
 from geoguide.paths import results_root, runs_root
+from geoguide.report.parameters import read_report
 from geoguide.report.sources import under
 from geoguide.report.wall_time import hours_by_profile, minutes_by_method
 
 COLUMNS = {"dataset": "benchmark", "name": "row", "seed": "seed", "committed_miou": "mIoU, committed",
            "fresh_miou": "mIoU, here", "difference_miou": "Δ mIoU", "difference_macc": "Δ mAcc",
            "within": "within", "same_data": "same scenes", "seconds": "seconds"}
+result = read_report(report, ("rows", "reproduced", "identical", "tolerance", "environment"))
 path, made_by = runs_root() / report, "geoguide verify --profile quick"
-result = json.loads(path.read_text()) if path.is_file() else None
 
 # %%
 rows = pd.DataFrame(result["rows"] if result else [], columns=list(COLUMNS))
@@ -93,7 +92,7 @@ under(shown, results_root(), every)
 # Minutes of a single run, with the preparation of its scenes where these were not there yet:
 
 # %% tags=["hide-input"]
-view = minutes_by_method(records).style.hide(axis="index").format(precision=1)
+view = minutes_by_method(planned(records)).style.hide(axis="index").format(precision=1)
 under(view, results_root(), every)
 
 # %% [markdown]

@@ -35,6 +35,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown
 
+from geoguide.errors import require
 from geoguide.paths import clone, results_root
 from geoguide.report import figures
 from geoguide.report.anatomy_models import model_column
@@ -48,6 +49,7 @@ from geoguide.report.anatomy_table import (
     real_ones_left_out,
     real_range,
 )
+from geoguide.report.parameters import several_names
 from geoguide.report.sources import under
 
 figures.use_offline_renderer()
@@ -62,7 +64,9 @@ figures.use_offline_renderer()
 
 # %% tags=["hide-input"]
 committed = read_columns()
-chosen = {name: column for name, column in committed.items() if not columns or name in columns}
+columns = several_names("columns", columns, list(committed)) or tuple(committed)
+chosen = {name: committed[name] for name in committed if name in columns}
+require(bool(data) == bool(model), f"data and model must be given together, found {data!r} and {model!r}")
 if data:
     chosen |= {f"{model} on {scene}": model_column(Path(data), scene, model)}
 spans = real_range(committed)

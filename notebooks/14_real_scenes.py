@@ -49,6 +49,7 @@ from geoguide.report import real_rooms as report
 from geoguide.report import real_rooms_story as story
 from geoguide.report.key_frame import key_frame_recall
 from geoguide.report.ledger import verdicts
+from geoguide.report.parameters import several_names, several_seeds
 from geoguide.report.sources import under
 
 figures.use_offline_renderer()
@@ -62,16 +63,18 @@ figures.use_offline_renderer()
 # each table has the command that makes the committed ones.
 
 # %% tags=["hide-input"]
-train, scored, there_is = real_rooms.several(train), real_rooms.several(scored), real_rooms.present(data, more)
+train, scored, more = (several_names(*part) for part in (("train", train), ("scored", scored), ("more", more)))
+seeds, there_is = several_seeds(seeds), real_rooms.present(data, more)
 if data:
     rows = real_rooms.real_rooms(data, models, train=train, more=there_is, scored=scored, seeds=seeds, weights=weights)
     found = run_all(rows, workers=None)
-    left_out = f" Not there, so that no row learns from it: {more}." if more and not there_is else ""
+    left_out = f" Not there, so that no row learns from it: {', '.join(more)}." if more and not there_is else ""
 else:
     found, left_out = [record for record in read_all() if report.is_of_rooms(record)], ""
 
 # %% tags=["hide-input"]
 lines = report.frame(found)
+report.need_scenes(lines, train, scored)
 first = lines["teacher"].value_counts().idxmax()
 main = report.plain(lines, first, ", ".join(train))
 here, there = scored[0], scored[-1]

@@ -43,6 +43,7 @@ from geoguide.own_scan.scan import palette
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.report import figures
+from geoguide.report.parameters import several_names
 from geoguide.report.sources import under
 
 figures.use_offline_renderer()
@@ -54,7 +55,8 @@ figures.use_offline_renderer()
 
 # %%
 config = ExperimentConfig()
-names = tuple(words or load_label_set(config.data.label_set).names)
+words = several_names("words", words)
+names = words or load_label_set(config.data.label_set).names
 room = scene_sources(config.data, "test")[0].load() if scan is None else open_scan(Path(scan)).scene
 mine = Scan(replace(room, labels=None, instances=None))
 fitted = fit.fit_scan(mine, features, labels=names, backbone=backbone, steps=steps)

@@ -7,6 +7,7 @@ from pathlib import Path
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.config import GENERATED, DataConfig, Edition
 from geoguide.datasets.sources import SceneSource
+from geoguide.errors import check_known
 from geoguide.lifting import LiftingConfig
 
 
@@ -147,7 +148,11 @@ class Benchmark:
 
         Returns:
             The config: as many scenes as the edition has, at the world's image size.
+
+        Raises:
+            ConfigError: Another edition.
         """
+        check_known("edition", edition, self.world.editions)
         world, name = self.world, GENERATED + self.name
         counts = world.editions[edition]
         return DataConfig(name, self.label_set, rooms=counts, image_size=world.image_size, edition=edition)

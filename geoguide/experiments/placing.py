@@ -10,7 +10,7 @@ from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.scenes import fused_width
 from geoguide.datasets.config import DataConfig, Edition, Splits
 from geoguide.datasets.formats.files import need_folder
-from geoguide.errors import ConfigError, check_known
+from geoguide.errors import ConfigError, check_known, require
 from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS, with_teacher
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.pooling import PoolingConfig
@@ -152,9 +152,11 @@ def placed(
         The experiment there.
 
     Raises:
+        InputError: `data` names nothing.
         ConfigError: Something is unknown or does not fit the rest.
         DataError: Real data, or files of the 2D model, are not there.
     """
+    require(data and isinstance(data, (str, Path)), f"data must be 'mini' or a folder of real data, found {data!r}")
     if data != "mini":
         if edition != "small":
             raise ConfigError(f"editions are of mini data; found {edition} of {data}")

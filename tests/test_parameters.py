@@ -1,0 +1,96 @@
+"""Parameters of chapters as papermill gives them: seeds and names in any form, and a report of the folder of runs."""
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.experiments.presets import SEEDS, adapter_only, fusion
+from geoguide.experiments.profiles import ablation, main_table
+from geoguide.frozen import config_hash
+from geoguide.report.parameters import of_seeds, read_report, several_names, several_seeds
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"),
+    [
+        (0, (0,)),
+        ([0], (0,)),
+        ((2, 1, 2), (2, 1)),
+        ("0,1", (0, 1)),
+        ("[0, 1]", (0, 1)),
+        (" 3 ", (3,)),
+        (range(2), (0, 1)),
+    ],
+)
+def test_seeds_in_any_form(given: Any, seeds: tuple[int, ...]) -> None:
+    assert several_seeds(given, SEEDS) == seeds == several_seeds(given)
+
+
+@pytest.mark.parametrize("given", [[], "", None, "all", True, -1, 1.5, "0,,1", "0;1", [[0]], {}, 2**64])
+def test_what_is_no_seed_is_refused_in_one_line(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^seeds must be .*, found .*$") as caught:
+        several_seeds(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_seeds_that_no_row_has_are_refused() -> None:
+    """Else they were left out of the tables without a word."""
+    with pytest.raises(InputError, match=r"of 0, 1, 2, 3, 4, .* found \[0, 7\]"):
+        several_seeds([0, 7], SEEDS)
+
+
+def test_a_row_that_trains_nothing_stands_beside_any_seed() -> None:
+    assert of_seeds([fusion(), adapter_only(0), adapter_only(1)], (1,)) == [fusion(), adapter_only(1)]
+    assert ablation((1,))[0] == fusion()
+
+
+def test_names_in_any_form() -> None:
+    assert several_names("train", "a") == several_names("train", ["a", "a"]) == ("a",)
+    assert several_names("train", "") == several_names("train", None) == several_names("train", []) == ()
+    with pytest.raises(InputError, match="columns must be one or more of a, b, found 'c'"):
+        several_names("columns", ["a", "c"], ["a", "b"])
+    with pytest.raises(InputError, match="words must be a name, or a list of names, found 3"):
+        several_names("words", 3)
+
+
+@pytest.mark.parametrize("name", ["", 3, "../x.json", "/x.json", "x.txt", None])
+def test_a_report_lies_in_runs(name: Any) -> None:
+    with pytest.raises(InputError, match="report must name a .json file in .*runs, found"):
+        read_report(name, ())
+
+
+def test_what_is_no_report_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path))
+    assert read_report("x.json", ("rows",)) is None
+    (tmp_path / "runs").mkdir()
+    for text, message in (("{", "not valid json"), ("[]", "no 'rows'"), ('{"a": 1}', "no 'rows'")):
+        (tmp_path / "runs" / "x.json").write_text(text)
+        with pytest.raises(DataError, match=f"x.json: .*{message}"):
+            read_report("x.json", ("rows",))
+    (tmp_path / "runs" / "x.json").write_text('{"rows": []}')
+    assert read_report("x.json", ("rows",)) == {"rows": []}
+
+
+def test_every_chapter_with_seeds_reads_them_in_any_form() -> None:
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        first, *rest = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+        assert ("\nseeds = " in first) == ("several_seeds(seeds" in "".join(rest)), path.name
+
+
+def test_an_unknown_edition_and_no_data_are_named() -> None:
+    with pytest.raises(ConfigError, match="unknown edition 'lrge': known are small, large"):
+        main_table("scannet", edition="lrge")
+    for nothing in ("", None):
+        with pytest.raises(InputError, match="data must be 'mini' or a folder of real data, found"):
+            main_table("scannet", nothing)
+
+
+def test_a_whole_number_for_another_is_no_other_experiment() -> None:
+    config = adapter_only()
+    assert config_hash(config.replace(objective__lambda_sp=1)) == config_hash(config)
+    assert config_hash(config.replace(objective__lambda_sp=2)) == config_hash(config.replace(objective__lambda_sp=2.0))
