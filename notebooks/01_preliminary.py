@@ -209,7 +209,7 @@ under(figures.seed_bars(rungs, title=title, reference="sonata-mini"), climbers)
 # The modules rest on the frozen features too: USD weighs 2D features with them, IMR completes masks in what the adapter
 # makes of them, IIRC takes their similarities as its target. What each adds to the adapter, rung by rung, tells whether
 # they need features that know something. IIRC's raw λ, chosen on sonata-mini, is another strength on features of
-# another size (`iirc.scale`), so the last column weighs the losses by gradient, as on the large edition. Bold: most
+# another size (`iirc.scale`), so the last two columns weigh the losses by gradient, as on the large edition. Bold: most
 # trainings had converged.
 
 # %% tags=["hide-input"]

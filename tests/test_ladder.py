@@ -16,7 +16,9 @@ from geoguide.paths import results_root
 from geoguide.report.evidence import estimate, interval
 from geoguide.report.ladder import (
     BOUND,
+    BY_GRADIENT,
     NO_RECORD,
+    RAW,
     climbed,
     cost_of_freezing,
     ladder_table,
@@ -109,7 +111,7 @@ def test_the_weights_story_names_the_least_and_the_most() -> None:
     gaps = {
         (rung, title): np.array([number, number + 0.5]) * factor
         for number, rung in enumerate(ladder.RUNGS)
-        for title, factor in (("all three", -1.0), ("all three, weights by gradient", 0.5))
+        for title, factor in ((RAW, -1.0), (BY_GRADIENT, 0.5))
     }
     first, *_, last = ladder.RUNGS
     raw, even = weights_story(gaps).split(" with the raw λ, and ")

@@ -27,7 +27,7 @@ def effect_heatmap(
     Cells that are not settled are in grey letters; cells without seeds stay empty and say so.
 
     Args:
-        effects: (row, column) -> one value per seed, which may be none.
+        effects: (row, column) -> one value per seed, which may be none. `<br>` breaks a long name of a column.
         title: Of the figure.
         x_title: What the columns are.
         y_title: What the rows are.
@@ -66,7 +66,8 @@ def effect_heatmap(
     figure.add_trace(heat)
     figure.update_xaxes(title_text=x_title, side="top")
     figure.update_yaxes(title_text=y_title, autorange="reversed")
-    return finish(figure, title=title, height=140 + 34 * len(rows), margin={"t": 130})
+    more = 20 * max(column.count("<br>") for column in columns)  # pixels
+    return finish(figure, title=title, height=140 + more + 34 * len(rows), margin={"t": 130 + more})
 
 
 def range_dots(
