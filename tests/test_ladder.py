@@ -103,7 +103,7 @@ def test_what_modules_add_is_paired_with_the_adapter_of_the_same_rung(few: Path)
         [find(ladder.rung("sonata-mini", seed, modules), few).scores().miou for seed in range(3)]
         for modules in (MODULES, ())
     )
-    assert gaps.pop(("sonata-mini", "all three")) == pytest.approx(np.subtract(full, plain))
+    assert gaps.pop(("sonata-mini", RAW)) == pytest.approx(np.subtract(full, plain))
     assert not any(len(gap) for gap in gaps.values())  # nothing else was copied: no cell is filled from other rungs
 
 

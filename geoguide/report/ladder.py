@@ -77,12 +77,12 @@ def ladder_table(probes: Mapping[str, Mapping[str, Any]], folder: Path | None = 
 
 
 # What corrects the 2D features on every rung: works-best's modules, each of them alone, and all with other weights.
-RAW, BY_GRADIENT = "all three", "all three<br>by gradient"  # columns of a heat map: two short lines
+RAW, BY_GRADIENT = "all<br>three", "all,<br>by<br>gradient"  # columns of a heat map: short lines
 CORRECTIONS: dict[str, Callable[[str, int], ExperimentConfig]] = {
     RAW: ladder.rung,
-    **{f"{module.upper()} alone": functools.partial(ladder.rung, modules=(module,)) for module in MODULES},
+    **{f"{module.upper()}<br>alone": functools.partial(ladder.rung, modules=(module,)) for module in MODULES},
     BY_GRADIENT: ladder.balanced,
-    "IIRC alone<br>by gradient": functools.partial(ladder.balanced, modules=("iirc",)),
+    "IIRC,<br>by<br>gradient": functools.partial(ladder.balanced, modules=("iirc",)),
 }
 
 

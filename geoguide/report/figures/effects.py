@@ -10,6 +10,7 @@ from geoguide.errors import InputError, require
 from geoguide.report.evidence import interval
 from geoguide.report.figures.render import PALETTE, finish
 
+ACROSS = 4  # columns whose cells hold a mean and its interval in one line on a page of the book
 PALE = 1.6  # times the largest effect: no cell gets the darkest colours, on which letters cannot be read
 
 
@@ -43,6 +44,7 @@ def effect_heatmap(
     require(effects, "effects must hold at least one cell")
     rows, columns = (list(dict.fromkeys(cell[axis] for cell in effects)) for axis in (0, 1))
     mean = np.full((len(rows), len(columns)), np.nan)
+    tight = len(columns) > ACROSS
     figure = go.Figure()
     for (row, column), values in effects.items():
         seeds = np.asarray(values, dtype=np.float64)
@@ -51,7 +53,8 @@ def effect_heatmap(
         half = interval(seeds)
         at = (rows.index(row), columns.index(column))
         mean[at] = seeds.mean() if len(seeds) else np.nan
-        text = "no record" if not len(seeds) else f"{mean[at]:+.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
+        spread = "" if np.isnan(half) else f"{'<br>' if tight else ' '}± {half:.2f}"
+        text = f"{mean[at]:+.2f}{spread}" if len(seeds) else "no record"
         done = (row, column) in settled
         font = {"color": "#000000" if done else "#404040", "size": 12}
         figure.add_annotation(x=column, y=row, text=f"<b>{text}</b>" if done else text, showarrow=False, font=font)
@@ -65,9 +68,12 @@ def effect_heatmap(
     heat.hovertemplate = "%{y}, %{x}: %{z:+.2f}<extra></extra>"
     figure.add_trace(heat)
     figure.update_xaxes(title_text=x_title, side="top")
+    if tight:
+        figure.update_xaxes(tickangle=0, tickfont_size=11)
     figure.update_yaxes(title_text=y_title, autorange="reversed")
     more = 20 * max(column.count("<br>") for column in columns)  # pixels
-    return finish(figure, title=title, height=140 + more + 34 * len(rows), margin={"t": 130 + more})
+    height = 140 + more + (44 if tight else 34) * len(rows)
+    return finish(figure, title=title, height=height, margin={"t": 130 + more})
 
 
 def range_dots(
