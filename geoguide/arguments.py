@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -98,6 +98,18 @@ Workers = Annotated[
     tyro.conf.arg(help="Processes; default one for each core, or as many as there is memory for."),
 ]
 Device = Annotated[str, check_device]
+
+# How a scan or a recording is read, for each command that reads one.
+_UNIT = "Of a file's coordinates, or of a recording's poses; default what a las or laz says, else metres."
+_UP = "Which direction points up in a file (default z), or in a recording (default: as its cameras were held)."
+_SCALE = "Units of a recording's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."
+_DEPTH = "Metres beyond which a recording's depth is not used; default 5."
+_VOXEL = "Voxel size in metres when a recording is reconstructed."
+Unit = Annotated[Literal["m", "cm", "mm", "km", "ft", "in"] | None, tyro.conf.arg(help=_UNIT)]
+Up = Annotated[Literal["x", "y", "z", "-x", "-y", "-z"] | None, tyro.conf.arg(help=_UP)]
+DepthScale = Annotated[float | None, Within(0.001), tyro.conf.arg(help=_SCALE)]
+MaxDepth = Annotated[float | None, Within(0.1), tyro.conf.arg(help=_DEPTH)]
+Voxel = Annotated[float, Within(0.001), tyro.conf.arg(help=_VOXEL)]  # depth counts millimetres: nothing is finer
 
 
 def read_arguments(kind: Any, arguments: Sequence[str], about: str) -> Any:

@@ -15,9 +15,14 @@ import tyro
 
 from geoguide import __version__
 from geoguide.arguments import (
+    DepthScale,
     Device,
+    MaxDepth,
     Seed,
     Steps,
+    Unit,
+    Up,
+    Voxel,
     Within,
     Workers,
     named_scenes,
@@ -59,7 +64,8 @@ class Data:
     make: generate mini-ScanNet, mini-Matterport3D or mini-nuScenes (in the benchmarks' own layouts); what is finished
     is kept, so it resumes. Writes a data card beside the data (croissant.json).
     check: say which dataset and layout a folder is (ScanNet, Matterport3D, nuScenes, OpenScene's published folders, or
-    your own RGB-D recordings), what of it is complete, missing or broken, file by file, and what can be run with it.
+    your own RGB-D recordings, read as --unit, --up, --depth-scale and --max-depth say), what of it is complete, missing
+    or broken, file by file, and what can be run with it.
     clean: remove features that commands keep to be faster and compute again where they are missing (see --kind), and
     say what was freed and what stays. Generated data, models, records and files of others are never removed.
     """
@@ -76,14 +82,10 @@ class Data:
     """Houses of mini-Matterport3D to make: train, val, test; default 8 3 6, of the large edition 40 8 20."""
     scenes: tuple[int, int, int] | None = None
     """Scenes of mini-nuScenes, four key frames each: train, val, test; default 15 10 10, of the large 120 20 60."""
-    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
-    """How `check` reads recordings, as `segment` does: the unit of their poses; default metres."""
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
-    """Likewise which direction points up; default: as the cameras were held."""
-    depth_scale: Annotated[float | None, Within(0.001)] = None
-    """Likewise the units of the depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
-    max_depth: Annotated[float | None, Within(0.1)] = None
-    """Likewise the metres beyond which depth is not used; default 5."""
+    unit: Unit = None
+    up: Up = None
+    depth_scale: DepthScale = None
+    max_depth: MaxDepth = None
     sens: bool = False
     """Also write the frames of mini-ScanNet as ScanNet's own .sens recordings, for readers that know only those."""
     seed: Seed = 0
@@ -594,19 +596,13 @@ class Segment:
     with all that it holds. The summary goes beside it as .json."""
     columns: Annotated[int | None, Within(3, 6)] = None
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
-    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
-    """Of a file's coordinates, or of a recording's poses; default what a las or laz says, else metres; refused where
-    sizes speak against it."""
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
-    """Which direction points up in a file (default z), or in a recording (default: as its cameras were held)."""
+    unit: Unit = None
+    up: Up = None
     weights: str | None = None
     """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
-    voxel: Annotated[float, Within(0.001)] = 0.03  # depth images count millimetres: nothing is finer
-    """Voxel size in metres when an RGB-D folder is reconstructed."""
-    depth_scale: Annotated[float | None, Within(0.001)] = None
-    """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
-    max_depth: Annotated[float | None, Within(0.1)] = None
-    """Metres beyond which an RGB-D folder's depth is not used; default 5."""
+    voxel: Voxel = 0.03
+    depth_scale: DepthScale = None
+    max_depth: MaxDepth = None
     masks: bool = False
     """Also find superpoints and class-agnostic instance masks: two more columns in the ply."""
     html: Path | None = None
@@ -665,18 +661,13 @@ class View:
     """0: any free one."""
     columns: Annotated[int | None, Within(3, 6)] = None
     """Float32 columns of a .bin file, as for `segment`."""
-    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
-    """As for `segment`."""
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
-    """As for `segment`."""
+    unit: Unit = None
+    up: Up = None
     weights: str | None = None
     """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
-    voxel: Annotated[float, Within(0.001)] = 0.03
-    """Voxel size in metres when an RGB-D folder is reconstructed."""
-    depth_scale: Annotated[float | None, Within(0.001)] = None
-    """Units of an RGB-D folder's depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
-    max_depth: Annotated[float | None, Within(0.1)] = None
-    """Metres beyond which an RGB-D folder's depth is not used; default 5."""
+    voxel: Voxel = 0.03
+    depth_scale: DepthScale = None
+    max_depth: MaxDepth = None
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -729,16 +720,11 @@ class FitScan:
     out: Path | None = None
     """The model; default <scan>_model.safetensors in the working directory. The labelled ply goes beside it, with a
     summary as .json."""
-    unit: Literal["m", "cm", "mm", "km", "ft", "in"] | None = None
-    """Of a recording's poses; default metres, refused where sizes speak against it."""
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
-    """Which direction of a recording points up; default: as its cameras were held."""
-    voxel: Annotated[float, Within(0.001)] = 0.03
-    """Voxel size in metres of the reconstruction."""
-    depth_scale: Annotated[float | None, Within(0.001)] = None
-    """Units of the depth images per metre: 1000 (mm, the default), 5000 (TUM), 4000, 256."""
-    max_depth: Annotated[float | None, Within(0.1)] = None
-    """Metres beyond which depth is not used; default 5."""
+    unit: Unit = None
+    up: Up = None
+    voxel: Voxel = 0.03
+    depth_scale: DepthScale = None
+    max_depth: MaxDepth = None
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N."""
 
