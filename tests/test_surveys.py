@@ -244,8 +244,13 @@ def test_e57_scans_stand_where_their_poses_say(pye57, cloud, tmp_path: Path) -> 
     assert (mixed.colors == 0.5).all()
 
 
-def write_e57_fields(pye57, path: Path, scans: list[tuple[np.ndarray, np.ndarray, str, float | None]]) -> Path:
-    """Scans (points, colours in 0..1, kind of field, white of colorLimits or None), as other programs write them."""
+def write_e57_fields(
+    pye57, path: Path, scans: list[tuple[np.ndarray, np.ndarray, str, float | None]], **further: np.ndarray
+) -> Path:
+    """Scans (points, colours in 0..1, kind of field, white of colorLimits or None), as other programs write them.
+
+    Further fields are of float32, or int8 for what is marked by 0 or 1.
+    """
     lib = pye57.libe57
     file = lib.ImageFile(str(path), "w")
     root, every = file.root(), lib.VectorNode(file, True)
@@ -270,6 +275,8 @@ def write_e57_fields(pye57, path: Path, scans: list[tuple[np.ndarray, np.ndarray
             fields.set(name, field())
             for end, value in (("Minimum", 0.0), ("Maximum", white or 0.0)):
                 limits.set(name + end, lib.FloatNode(file, value))
+        for name, values in further.items():
+            fields.set(name, lib.IntegerNode(file, 0, 0, 1) if values.dtype == np.int8 else lib.FloatNode(file, 0.0))
         if white is not None:
             scan.set("colorLimits", limits)
         held = lib.CompressedVectorNode(file, fields, lib.VectorNode(file, True))
@@ -279,7 +286,7 @@ def write_e57_fields(pye57, path: Path, scans: list[tuple[np.ndarray, np.ndarray
                         "deep": (65535, "u2")}[kind]  # fmt: skip
         columns = e57_scan(points, None)
         columns |= {name: (colors[:, number] * scale).astype(dtype) for number, name in enumerate(surveys.COLORS)}
-        columns = {name: np.ascontiguousarray(values) for name, values in columns.items()}
+        columns = {name: np.ascontiguousarray(values) for name, values in (columns | further).items()}
         buffers = lib.VectorSourceDestBuffer()
         for name, values in columns.items():
             buffers.append(lib.SourceDestBuffer(file, name, values, len(points), True, True))
@@ -288,6 +295,31 @@ def write_e57_fields(pye57, path: Path, scans: list[tuple[np.ndarray, np.ndarray
         writer.close()
     file.close()
     return path
+
+
+@pytest.mark.parametrize(("kind", "white"), [("whole", None), ("float", 1.0), ("float", None), ("scaled", None)])
+def test_e57_points_whose_colour_is_marked_as_invalid_are_grey(pye57, cloud, tmp_path: Path, kind: str, white) -> None:
+    """What the fields hold there is no colour: here white, which would be the only bright one."""
+    points, colors = cloud
+    lost = np.arange(len(points)) % 4 == 0
+    given = np.where(lost[:, None], 1, colors / 255 if kind == "whole" else colors / 510)
+    marks = {"isColorInvalid": lost.astype(np.int8)}
+    scene = load_points(write_e57_fields(pye57, tmp_path / "a.e57", [(points, given, kind, white)], **marks))
+    assert (scene.colors[lost] == 0.5).all()
+    np.testing.assert_allclose(scene.colors[~lost], given[~lost], atol=0.01)
+    assert "750 points whose colour the scanner marks as invalid are mid grey" in scene.as_read
+
+
+def test_e57_points_whose_intensity_is_marked_as_invalid_are_black(pye57, cloud, tmp_path: Path) -> None:
+    """In decibels, where 0 is the strongest; shown as no point has a colour."""
+    points, colors = cloud
+    lost = np.arange(len(points)) % 4 == 0
+    fields = {"intensity": np.where(lost, 9, -np.arange(3000) / 100).astype(np.float32)}
+    fields |= {"isColorInvalid": np.ones(3000, np.int8), "isIntensityInvalid": lost.astype(np.int8)}
+    path = write_e57_fields(pye57, tmp_path / "a.e57", [(points, colors / 255, "whole", None)], **fields)
+    found = surveys.read_e57(path)
+    assert found.said == (surveys.SHOWN_AS_GREY,) and not found.colors[lost].any()
+    assert (np.diff(found.colors[~lost, 0].astype(int)) <= 0).all() and found.colors[~lost].max() > 65000
 
 
 @pytest.mark.parametrize(

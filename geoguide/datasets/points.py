@@ -28,7 +28,7 @@ from geoguide.datasets.units import METRES, check_unit, in_metres, stated_as_rea
 from geoguide.datasets.upright import check_up, turned, up_as_read
 from geoguide.errors import NUMPY_DAMAGES, DataError, InputError, first_line, pass_on_shortage
 from geoguide.ops.arrays import host
-from geoguide.ops.colors import unit_colors
+from geoguide.ops.colors import GREY, unit_colors
 from geoguide.ops.origin import far_offset
 from geoguide.ops.strays import FARTHEST, apart_rows, distances, named_rows
 from geoguide.scene import VOID, Scene, void_as_read
@@ -52,7 +52,6 @@ PLY_COLORS = (
 PLY_INTENSITY = ("intensity", "scalar_intensity")
 SPLATS, BAND = ("f_dc_0", "f_dc_1", "f_dc_2"), 0.28209479177387814  # of Gaussian splats: spherical harmonics, degree 0
 PLY_NORMALS = (("normal_x", "normal_y", "normal_z"), ("normalx", "normaly", "normalz"))
-GREY = 0.5
 COARSE = 0.02  # m, steps of rounded coordinates as wide as the backbone's voxels: nothing smaller is left
 VISIBLE = 0.001  # m, the noise of a good scanner
 CHANCE = 500  # points, of fewer of which all may be round numbers by intent

@@ -13,6 +13,7 @@ OVERSHOOT = 2.0  # floats up to here are 0..1 with highlights: read as 0..255 th
 SIGNED = -0.1  # the least of floats of -1..1 lies below; what resampling adds to 0..1 stays above
 BULK = 0.9  # share of fractional floats within 0..1 from which on the brighter ones are light beyond white (HDR)
 DIM = 16.0  # floats with fractions up to here may be either: a very dark 0..255, or HDR
+GREY = 0.5  # of points without a colour
 ROUNDED = 1.05  # of a range's end: what averaging and rounding may add to it
 
 

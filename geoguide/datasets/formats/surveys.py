@@ -15,12 +15,13 @@ import numpy as np
 from geoguide.datasets.formats.files import need_file
 from geoguide.datasets.formats.las_records import LONGEST_HEADER
 from geoguide.errors import DataError, InputError, first_line, pass_on_shortage
-from geoguide.ops.colors import unit_colors
+from geoguide.ops.colors import GREY, unit_colors
 
 LAS = (".las", ".laz")
 COORDINATES = (("cartesianX", "cartesianY", "cartesianZ"), ("sphericalRange", "sphericalAzimuth", "sphericalElevation"))
 COLUMNS, INTENSITY = ("red", "green", "blue"), ("intensity",)  # of LAS
 COLORS = ("colorRed", "colorGreen", "colorBlue")
+INVALID = {COLORS: "isColorInvalid", INTENSITY: "isIntensityInvalid"}  # of E57: which points have none
 BRIGHT = 99  # percentile of the intensities that is shown as white: scanners use 8, 11, 12 or all 16 bits, or decibels
 SHOWN_AS_GREY = "no colours: intensity is shown as grey"
 DARKEST = 1 / 255  # share of the way to white that the brightest colour must reach: else the limits are not its own
@@ -206,6 +207,7 @@ def read_e57(path: Path) -> Survey:
 
     Returns:
         Points and colours; without, the intensity as grey; None for these unless every scan has one or the other.
+        Points whose colour or intensity is marked as invalid are mid grey, or black as without an echo.
         Colours with fractions are scaled by their scans' `colorLimits`. All others are left to `unit_colors`, whole
         numbers and fractions apart, as are fields of 8 bits: the whole file decides, however a scan of it looks.
 
@@ -225,10 +227,10 @@ def read_e57(path: Path) -> Survey:
             most = sum(header.point_count for header in headers)
             every = set.intersection(*({*header.point_fields} for header in headers)) if headers else set()
             shown = next((names for names in (COLORS, INTENSITY) if set(names) <= every), ())
-            points, colors, found, sizes = _e57_rows(pye57, file, headers, shown)
+            points, colors, known, found, sizes = _e57_rows(pye57, file, headers, shown)
             if shown is COLORS and not colors.any() and set(INTENSITY) <= every:  # fields that nobody filled
                 shown = INTENSITY
-                points, colors, found, sizes = _e57_rows(pye57, file, headers, shown)
+                points, colors, known, found, sizes = _e57_rows(pye57, file, headers, shown)
             scales = [_color_scale(pye57, header) for header in headers] if shown is COLORS else []
         finally:
             file.close()
@@ -248,8 +250,8 @@ def read_e57(path: Path) -> Survey:
     colors = grey_of(colors[:, 0]) if shown is INTENSITY else colors
     if not colors.any():
         return Survey(points, None, said)
-    if any(scale != _ColorScale(False, scales[0].eight_bits, None) for scale in scales):
-        colors, told = _unit_scans(path, colors, sizes, scales)
+    if scales and not (known.all() and {*scales} == {_ColorScale(False, scales[0].eight_bits, None)}):
+        colors, told = _unit_scans(path, colors, known, sizes, scales)
         said += told
     return Survey(points, colors, said + ((SHOWN_AS_GREY,) if shown is INTENSITY else ()))
 
@@ -297,15 +299,18 @@ def _has_fractions(pye57: Any, field: Any) -> bool:
 
 
 def _unit_scans(
-    path: Path, colors: np.ndarray, sizes: Sequence[int], scales: Sequence[_ColorScale]
+    path: Path, colors: np.ndarray, known: np.ndarray, sizes: Sequence[int], scales: Sequence[_ColorScale]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Colours float32 [P, 3] of all scans in [0, 1], and what was decided; nan is left as it is.
+    """Colours float32 [P, 3] of all scans in [0, 1], and what was decided; nan is left as it is, and unknown are grey.
 
     Scans that say the same of their colours are judged as one. Limits are not believed where colours lie beyond them,
     or all are nearly black by them: writers fill in 0..255 beside floats of 0..1.
     """
-    result, said, kinds = np.empty(colors.shape, np.float32), [], list(dict.fromkeys(scales))
+    lost = int((~known).sum())
+    said = [f"{lost} points whose colour the scanner marks as invalid are mid grey"] * (lost > 0)
+    result, kinds = np.full(colors.shape, GREY, np.float32), list(dict.fromkeys(scales))
     kind_of = np.repeat([kinds.index(scale) for scale in scales], sizes)  # [P]
+    kind_of[~known] = -1
     for kind, scale in enumerate(kinds):
         if scale.limits is None or not (kind_of == kind).any():
             continue
@@ -344,12 +349,14 @@ class _Rows(NamedTuple):
     Attributes:
         points: The valid ones, float64 [P, 3].
         colors: Their columns [P, K].
+        known: Whose columns are not marked as invalid, bool [P]; of the others they hold 0, an intensity nan.
         found: How many rows all scans have.
         sizes: How many valid points each scan has.
     """
 
     points: np.ndarray
     colors: np.ndarray
+    known: np.ndarray
     found: int
     sizes: list[int]
 
@@ -358,15 +365,16 @@ def _e57_rows(pye57: Any, file: Any, headers: Sequence[Any], shown: tuple[str, .
     """Read points and some columns of all scans."""
     most, found, valid, sizes = sum(header.point_count for header in headers), 0, 0, []
     kind = _kind(pye57, headers, shown)
-    points, colors = np.empty((most, 3)), np.empty((most, len(shown)), kind)
+    points, colors, known = np.empty((most, 3)), np.empty((most, len(shown)), kind), np.empty(most, bool)
     for number, header in enumerate(headers):
         start = valid
         for part in _scan_parts(pye57, file, number, header, dict.fromkeys(shown, kind)):
             rows = slice(valid, valid + len(part.points))
-            points[rows], colors[rows] = part.points, part.colors
+            points[rows], colors[rows], known[rows] = part.points, part.colors, part.known
             found, valid = found + part.read, rows.stop
         sizes.append(valid - start)
-    return _Rows(points[:valid], colors[:valid], found, sizes)
+    colors[:valid][~known[:valid]] = np.nan if shown is INTENSITY else 0
+    return _Rows(points[:valid], colors[:valid], known[:valid], found, sizes)
 
 
 def _kind(pye57: Any, headers: Sequence[Any], shown: tuple[str, ...]) -> str:
@@ -379,11 +387,12 @@ def _kind(pye57: Any, headers: Sequence[Any], shown: tuple[str, ...]) -> str:
 
 
 class _Read(NamedTuple):
-    """Some points of a scan: how many were read, and those of them that are valid."""
+    """Some points of a scan: how many were read, and those of them that are valid; which of these are colored."""
 
     read: int
     points: np.ndarray
     colors: np.ndarray
+    known: np.ndarray
 
 
 def _scan_parts(pye57: Any, file: Any, number: int, header: Any, shown: dict[str, str]) -> Iterator[_Read]:
@@ -393,7 +402,8 @@ def _scan_parts(pye57: Any, file: Any, number: int, header: Any, shown: dict[str
     if columns is None:
         raise ValueError(f"scan {number} has no coordinates, only {', '.join(names)}")
     state = "cartesianInvalidState" if columns is COORDINATES[0] else "sphericalInvalidState"
-    kinds = dict.fromkeys(columns, "f8") | shown | ({state: "i1"} if state in names else {})
+    unknown = INVALID.get(tuple(shown), "")
+    kinds = dict.fromkeys(columns, "f8") | shown | {name: "i1" for name in (state, unknown) if name in names}
     if not header.point_count:
         return
     arrays = {name: np.zeros(min(header.point_count, ROWS), kind) for name, kind in kinds.items()}
@@ -407,8 +417,10 @@ def _scan_parts(pye57: Any, file: Any, number: int, header: Any, shown: dict[str
         if header.has_pose():
             points = file.to_global(points, header.rotation, header.translation)
         colors = np.stack([arrays[name][:count] for name in shown], axis=1) if shown else np.empty((count, 0))
-        valid = arrays[state][:count] == 0 if state in arrays else np.ones(count, bool)
-        yield _Read(count, points[valid], colors[valid])
+        valid, known = (
+            arrays[name][:count] == 0 if name in arrays else np.ones(count, bool) for name in (state, unknown)
+        )
+        yield _Read(count, points[valid], colors[valid], known[valid])
 
 
 def _cartesian(places: np.ndarray) -> np.ndarray:
