@@ -3,6 +3,7 @@
 import contextlib
 import io
 import struct
+import warnings
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from geoguide.datasets.formats.las_records import las_records
 from geoguide.datasets.formats.surveys import COLUMNS, ROWS, check_las, extra_package, las_reading
-from geoguide.errors import DataError
+from geoguide.errors import DataError, ReadAs
 
 STEP, FINEST = 1e-4, 1e-6  # of written coordinates, in the file's unit, which may be km; and as a share of their extent
 REACH = 2**31 - 1  # steps from the offset that LAS can say
@@ -74,7 +75,8 @@ def write_las_like(
     That is the point format with every column, scale and offset, header fields, and the (extended) variable length
     records, the coordinate system among them. Columns that it has under a name that is written (its colours too) are
     kept as `INPUT` and that name; those that this package wrote are replaced. A format without colours becomes the one
-    that adds them. Records of `LEFT_OUT` are made anew, or point at what lies elsewhere in the new file.
+    that adds them. Records of `LEFT_OUT` are made anew, or point at what lies elsewhere in the new file. So the wave
+    forms of pulses stay behind, those in a file beside (.wdp) too: one `ReadAs` warning says so.
 
     Args:
         path: The new file; its suffix says which of the two.
@@ -92,6 +94,8 @@ def write_las_like(
         check_las(source)
         reader = laspy.open(source, read_evlrs=False)
         texts, plain, extended = _kept_bytes(source)
+    if "wavepacket_offset" in reader.header.point_format.dimension_names:
+        warnings.warn(f"{source}: wave forms of its pulses are not in the labelled file", ReadAs, stacklevel=2)
     with reader, _written(path) as file:
         header, names = _header_like(laspy, reader.header, columns)
         header.vlrs = [laspy.VLR(*record) for record in plain]

@@ -30,17 +30,7 @@ HEADER = 227  # bytes of a LAS header, of version 1.0
 RECORD, EXTENDED_RECORD = 54, 60  # bytes of what precedes the content of a variable length record
 COMPRESSED = 0x80  # of the point format, in LAZ
 NEWEST, FORMATS = 4, 10  # the minor version, and the highest point format
-_DAMAGES = (
-    RuntimeError,
-    ValueError,
-    OSError,
-    MemoryError,
-    OverflowError,
-    KeyError,
-    TypeError,
-    IndexError,
-    struct.error,
-)
+_DAMAGES = (RuntimeError, ValueError, OSError, MemoryError, OverflowError, LookupError, TypeError, struct.error)
 
 
 class Survey(NamedTuple):
