@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.lib.recfunctions import repack_fields as repack
 from plyfile import PlyData, PlyElement
 
 import geoguide
@@ -256,6 +258,33 @@ def test_a_labelled_ply_keeps_what_the_scan_said_of_its_points(tmp_path: Path, r
     with pytest.raises(DataError, match=r"scan\.ply: was changed while it was labelled"):
         own_scan.write_labelled(out, result, scan)
     assert PlyData.read(str(out))["vertex"].data.dtype == found.dtype
+
+
+def test_what_a_labelled_ply_does_not_keep_is_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Lists of vertices, fields of faces and elements of one's own went without a word; a plain mesh has none."""
+    rows = np.zeros(30, [("x", "f4"), ("y", "f4"), ("z", "f4"), ("frames", "O"), ("time", "f8")])
+    for name in "xyz":
+        rows[name] = rng.random(30)
+    rows["frames"] = [np.arange(number % 4, dtype="i4") for number in range(30)]
+    faces = np.zeros(10, [("vertex_index", "i4", (3,)), ("material", "u1")])
+    faces["vertex_index"] = np.arange(30).reshape(10, 3)
+    more = np.array([(1,)], [("focal", "f4")])
+    vertex = PlyElement.describe(rows, "vertex", val_types={"frames": "i4"}, len_types={"frames": "u1"})
+    scan, out, said = tmp_path / "scan.ply", tmp_path / "out.ply", "not in the labelled file: "
+    for named, parts in {
+        "frames of vertex, material of face, element camera": (vertex, faces, PlyElement.describe(more, "camera")),
+        "": (PlyElement.describe(repack(rows[["x", "y", "z", "time"]]), "vertex"), repack(faces[["vertex_index"]])),
+    }.items():
+        elements = [part if isinstance(part, PlyElement) else PlyElement.describe(part, "face") for part in parts]
+        PlyData(elements).write(str(scan))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            scene = load_points(scan)
+            result = own_scan.Segmentation(scene, LABELS, np.zeros(30, np.int64), np.ones(30, np.float32), {})
+            own_scan.write_labelled(out, result, scan)
+        found = [str(each.message).partition(said)[2] for each in caught if said in str(each.message)]
+        assert found == [named] * bool(named)
+        np.testing.assert_array_equal(PlyData.read(str(out))["vertex"]["time"], rows["time"])
 
 
 def test_every_label_has_a_colour_of_its_own() -> None:

@@ -2,15 +2,16 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 from plyfile import PlyData, PlyElement
 
 from geoguide.datasets.formats.las_writer import INPUT, write_las, write_las_like
-from geoguide.datasets.formats.ply import ply_header, read_ply_records, respelled_columns
+from geoguide.datasets.formats.ply import FACE_LISTS, ply_header, read_ply_records, respelled_columns
 from geoguide.datasets.formats.surveys import LAS, ROWS, is_labelled_las, las_columns, need_laspy
-from geoguide.errors import DataError
+from geoguide.errors import DataError, ReadAs
 from geoguide.own_scan.scan import Segmentation, palette
 from geoguide.paths import alone_beside, replacing
 from geoguide.scene import Scene
@@ -70,7 +71,8 @@ def write_labelled(path: Path, result: Segmentation, source: Path | None = None)
     extra dimensions, x y z are rounded (see `write_las`), and a record of the user "geoguide" has the words as JSON. Of
     a scan in a file of the same kind all else is kept: of a ply the other numbers of its vertices, of LAS and LAZ all
     of `write_las_like`, x y z to the bit; its colours are input_red, input_green, input_blue, unless they are those of
-    labels that are replaced. The JSON beside has the words themselves, in UTF-8.
+    labels that are replaced. What else a ply file holds (lists, what faces have beside their vertices, other elements)
+    stays behind, and one `ReadAs` warning names it. The JSON beside has the words themselves, in UTF-8.
 
     Args:
         path: The file, .ply, .las or .laz; the summary has the same name with .json. Older files are replaced when the
@@ -102,6 +104,8 @@ def write_labelled(path: Path, result: Segmentation, source: Path | None = None)
             named |= columns
             if source is not None and source.suffix.lower() == PLY:
                 named |= _kept(source, points, {*COLORS, *columns})
+                if lost := _unkept(source):
+                    warnings.warn(f"{source}: not in the labelled file: {', '.join(lost):.200}", ReadAs, stacklevel=2)
             kinds = {name: values.dtype.newbyteorder("=") for name, values in named.items()}
             kinds |= dict.fromkeys("xyz", kind)
             _write_ply(temporary, named, list(kinds.items()), result.scene.faces, result.labels)
@@ -126,6 +130,22 @@ def _kept(source: Path, points: np.ndarray, written: set[str]) -> dict[str, np.n
             name = INPUT + name
         kept[name] = vertices[field]
     return kept
+
+
+def _unkept(source: Path) -> tuple[str, ...]:
+    """What a ply file holds beside numbers of its vertices and vertices of its faces, by its header."""
+    found: dict[str, None] = {}
+    element = ""
+    for line in ply_header(source).decode("ascii", "replace").splitlines():
+        kind, *words = line.split() or [""]
+        if kind == "element":
+            element = words[0].lower()
+        elif kind == "property" and element in ("vertex", "face"):
+            if words[-1] not in FACE_LISTS if element == "face" else words[0] == "list":
+                found[f"{words[-1]} of {element}"] = None
+        elif kind == "property" and element != "tristrips":
+            found[f"element {element}"] = None
+    return tuple(found)
 
 
 def _write_ply(
