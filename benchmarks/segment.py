@@ -34,7 +34,7 @@ def run(scan: str, *options: str) -> tuple[dict[str, float], Counter[str], dict[
         out = Path(folder) / "labelled.ply"
         given = ("segment", str(DATA / scan), "--labels", WORDS, "--out", str(out), *options)
         before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        command = [sys.executable, "-X", "importtime", "-m", "geoguide.cli", *given]
+        command = [sys.executable, "-X", "importtime", "-m", "geoguide", *given]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
         seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
         summary = json.loads(out.with_suffix(".json").read_text())

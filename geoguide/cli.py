@@ -1000,7 +1000,3 @@ def main(argv: list[str] | None = None) -> None:
         return begun[0].run()
 
     sys.exit(guarded(work, arguments, lambda: begun[0].interrupted if begun else "nothing was begun"))
-
-
-if __name__ == "__main__":
-    main()

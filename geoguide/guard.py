@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from types import FrameType
 from typing import Any, TextIO
 
@@ -23,6 +23,7 @@ except ImportError:  # Windows
 
 from geoguide.errors import ConfigError, GeoGuideError, LostWorkerError, first_line, refused_file, shortage
 from geoguide.paths import reports_root, temporary_root, write_text
+from geoguide.signals import unclaimed
 
 DEBUG = "GEOGUIDE_DEBUG"
 EXIT_CODES = """Label 3D scans with words, and replicate GeoGuide.
@@ -79,7 +80,7 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
         Exception: Where `$GEOGUIDE_DEBUG` is set, an error that nobody expected.
     """
     _allow_open_files()
-    with _streams() as output, _interruptible(), _plain_warnings():
+    with _streams() as output, _interruptible() as handled, _plain_warnings():
         try:
             code = work() or 0
         except SystemExit as stop:  # of the reading of arguments
@@ -88,10 +89,14 @@ def guarded(work: Callable[[], int | None], argv: Sequence[str], on_interrupt: C
             code = _say(71, f"{error}; {on_interrupt()}")
         except GeoGuideError as error:
             code = _say(2, str(error))
-        except _EndedError as ended:
-            code = _say(128 + ended.number, f"ended by {ended.number.name}; {on_interrupt()}")
-        except KeyboardInterrupt:
-            code = _say(130, f"interrupted; {on_interrupt()}")
+        except KeyboardInterrupt as ended:
+            for each in handled:  # a second Ctrl-C has nothing more to end
+                signal.signal(each, signal.SIG_IGN)
+            # `python -m` else ends by the signal itself, where it came in text run as code, as for a dataclass.
+            exec("")
+            number = ended.number if isinstance(ended, _EndedError) else signal.SIGINT
+            said = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+            code = _say(128 + number, f"{said}; {on_interrupt()}")
         except Exception as error:
             lacks, refused = shortage(error), refused_file(error)
             if os.environ.get(DEBUG, "0") not in ("", "0"):
@@ -240,23 +245,23 @@ class _EndedError(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def _interruptible() -> Generator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP clean up, and end worker processes too, which else would finish what they are at."""
+def _interruptible() -> Generator[Collection[signal.Signals]]:
+    """Ctrl-C, SIGTERM and SIGHUP clean up, and end worker processes too, which else would finish what they are at.
+
+    Yields those of them that are handled here.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for child in multiprocessing.active_children():
             child.terminate()
         raise KeyboardInterrupt if number == signal.SIGINT else _EndedError(signal.Signals(number))
 
-    ends = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {number: signal.getsignal(number) for number in ends}
     main_thread = threading.current_thread() is threading.main_thread()
-    # Else ignored (`nohup`), or whoever called this from Python has a handler.
-    ours = [number for number in ends if main_thread and before[number] in (signal.default_int_handler, signal.SIG_DFL)]
-    for number in ours:
+    before = {number: signal.getsignal(number) for number in unclaimed()} if main_thread else {}
+    for number in before:
         signal.signal(number, interrupt)
     try:
-        yield
+        yield before
     finally:
-        for number in ours:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)

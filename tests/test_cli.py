@@ -298,7 +298,7 @@ def test_segment_colours_a_key_frame_from_its_cameras(tmp_path, rng, capsys) -> 
 def test_no_traceback_from_the_installed_command(tmp_path) -> None:
     bad = tmp_path / "cut.ply"
     bad.write_bytes(b"ply\nformat binary_little_endian 1.0\nelement vertex 100\nproperty float x\nend_header\n\x00\x01")
-    command = [sys.executable, "-m", "geoguide.cli", "segment", str(bad), "--labels", "chair"]
+    command = [sys.executable, "-m", "geoguide", "segment", str(bad), "--labels", "chair"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2 and "cut.ply" in done.stderr and "Traceback" not in done.stderr
 

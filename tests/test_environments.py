@@ -153,7 +153,7 @@ def test_binder_installs_this_package_by_the_constraints() -> None:
     script = folder / "postBuild"
     assert os.access(script, os.X_OK) and script.read_text().startswith("#!/usr/bin/env bash\n")
     (command,) = (line for line in script.read_text().splitlines() if line.startswith("geoguide"))
-    assert subprocess.run([sys.executable, "-m", "geoguide.cli", *command.split()[1:2], "--help"]).returncode == 0
+    assert subprocess.run([sys.executable, "-m", "geoguide", *command.split()[1:2], "--help"]).returncode == 0
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def call(plan: Path, *options: str) -> subprocess.Popen:
     """Plain Snakemake on the repository's file."""
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflow" / "Snakefile")]
     command += ["--directory", str(plan.parent), *options]
-    own = ["--config", f"plan={plan}", f"geoguide={sys.executable} -m geoguide.cli"]
+    own = ["--config", f"plan={plan}", f"geoguide={sys.executable} -m geoguide"]
     return subprocess.Popen(
         [*command, *own], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -170,7 +170,7 @@ def test_settings_of_the_user_and_of_the_plan_are_one_option(rows, results: Path
     """Of several --config Snakemake takes the last alone. What another machine cannot run is not named there."""
     said = tmp_path / "said"
     monkeypatch.setattr(grid, "_snakemake", lambda: ["sh", "-c", f'printf "%s\\n" "$@" > {said}', "sh"])
-    own, plan = f"geoguide={sys.executable} -m geoguide.cli", "plan=p.json"
+    own, plan = f"geoguide={sys.executable} -m geoguide", "plan=p.json"
     slurm, local = (str(ROOT / "workflow" / "profiles" / name) for name in ("slurm", "local"))
     cases = {
         ("--config", "gpu=1", "mem_mb=9", "--jobs", "3", "-C", "runtime=5"): [own, "gpu=1", "mem_mb=9", "runtime=5"],
@@ -402,7 +402,7 @@ def test_on_slurm_every_record_is_a_job_with_what_was_measured(
 @snakemake
 def test_a_gpu_that_the_user_asks_for_reaches_slurm(rows, results: Path, tmp_path: Path, monkeypatch) -> None:
     asked = fake_slurm(tmp_path / "slurm")
-    (tmp_path / "slurm" / "geoguide").write_text(f'#!/bin/bash\nexec {sys.executable} -m geoguide.cli "$@"\n')
+    (tmp_path / "slurm" / "geoguide").write_text(f'#!/bin/bash\nexec {sys.executable} -m geoguide "$@"\n')
     (tmp_path / "slurm" / "geoguide").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'slurm'}:{os.environ['PATH']}")
     quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--slurm-no-account"]
@@ -454,12 +454,12 @@ def test_folders_may_have_any_name(rows, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(grid.sys, "executable", python)
     assert grid.run_grid(plan, rows[:1], 2, ("--dry-run", "--printshellcmds")) == []
     (key,), (row,) = grid.read_plan(plan)["scenes"], grid.read_plan(plan)["rows"]
-    lines = [line.strip() for line in "".join(capfd.readouterr()).splitlines() if " -m geoguide.cli grid " in line]
+    lines = [line.strip() for line in "".join(capfd.readouterr()).splitlines() if " -m geoguide grid " in line]
     told = [shlex.split(line.removeprefix("Shell command: ")) for line in lines]
     (manifest,), two = grid.read_plan(plan)["data"], ["--workers", "2"]
     steps = [["data", str(plan), manifest, *two], ["scenes", str(plan), key, *two], ["record", str(plan), row]]
     steps.append(["tables", str(plan)])
-    assert sorted(told) == sorted([python, "-m", "geoguide.cli", "grid", *step] for step in steps)
+    assert sorted(told) == sorted([python, "-m", "geoguide", "grid", *step] for step in steps)
 
 
 def test_braces_in_a_path_are_refused_before_snakemake_makes_wildcards_of_them(rows, tmp_path, monkeypatch) -> None:

@@ -32,6 +32,9 @@ def work():
 sys.exit(guarded(work, [], lambda: ""))
 """
 
+# Tests may run in the background, which ignores the signal.
+DEFAULT = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -228,6 +231,61 @@ def test_what_is_ended_from_outside_cleans_up(tmp_path: Path, number: signal.Sig
     left = {path.name for path in tmp_path.iterdir() if path != script}
     # A worker has no time to clean up; what it leaves is swept by whoever writes there next.
     assert all(name.startswith(".making-of-a-worker") for name in left)
+
+
+# A slow import stands for those of the command; a library may catch what is raised in it.
+SLOW = """
+import time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except BaseException as error:
+    raise ImportError("of a library") from error
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "geoguide: interrupted\n"), (signal.SIGTERM, "geoguide: ended by SIGTERM\n")]
+)
+def test_a_signal_before_the_command_is_imported_is_one_line(tmp_path: Path, number: signal.Signals, said: str) -> None:
+    """Ctrl-C in the first second gave a traceback of an import."""
+    (tmp_path / "tyro.py").write_text(SLOW)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).resolve().parents[1]}"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import signal; {DEFAULT}; import geoguide.__main__ as m; m.main()"],
+        cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (128 + number, said)
+
+
+def test_a_signal_in_text_that_is_run_has_its_exit_code_too(tmp_path: Path) -> None:
+    """`python -m` died of SIGINT after its line where it had come while a dataclass was made."""
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(10**6): pass"
+    (tmp_path / "command.py").write_text(
+        f"import signal, sys\nfrom geoguide.guard import guarded\n{DEFAULT}\n"
+        f"sys.exit(guarded(lambda: exec({text!r}), [], lambda: 'again'))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    command = [sys.executable, "-m", "command"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "geoguide: interrupted; again\n")
+
+
+def test_a_second_interrupt_while_the_first_is_told_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    def told() -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "again"
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert guarded(lambda: signal.raise_signal(signal.SIGINT), [], told) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "geoguide: interrupted; again\n"
 
 
 def test_whoever_calls_from_python_keeps_its_handlers() -> None:

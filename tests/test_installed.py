@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,14 +55,18 @@ assert "replicate" in records.records_advice()
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as its wheel installs it."""
+    """The package as its wheel installs it, built from the source distribution."""
     pytest.importorskip("setuptools")
     folder = tmp_path_factory.mktemp("installed")
     source, pip = folder / "source", [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    shutil.copytree(ROOT / "geoguide", source / "geoguide", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("geoguide", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, source)
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), str(source)]
+    build = f"import setuptools.build_meta as build; build.build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (packed,) = folder.glob("geoguide-*.tar.gz")
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), str(packed)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("geoguide-*.whl")
     target = folder / "site"
@@ -110,6 +115,14 @@ def test_it_is_the_installed_one_and_complete(installed: Path, empty: Path) -> N
     assert {path for path in here if (ROOT / path).is_file()} <= there
 
 
+def test_a_source_distribution_has_no_tests(installed: Path) -> None:
+    """It had those named test_*, without the modules that they import and the records that they compare with."""
+    (packed,) = installed.parent.glob("geoguide-*.tar.gz")
+    with tarfile.open(packed) as held:
+        top = {Path(name).parts[1] for name in held.getnames() if "/" in name}
+    assert {"geoguide", "LICENSE", "README.md", "pyproject.toml"} <= top and "tests" not in top
+
+
 NEEDS = {
     "verify": "no committed record of '2D fusion'; an installed package has no committed records: use a clone",
     "verify --profile full": "an installed package has no committed records",
@@ -151,7 +164,7 @@ def test_a_scan_needs_neither_data_nor_clone(empty: Path, rng: np.random.Generat
     scans = empty.parent / "scans"
     scans.mkdir()
     np.savez(scans / "a.npz", points=rng.uniform(0, 2, (400, 3)), colors=rng.integers(0, 256, (400, 3)))
-    python("-m", "geoguide.cli", "segment", str(scans / "a.npz"), "--labels", "chair, table", "--html", "a.html")
+    python("-m", "geoguide", "segment", str(scans / "a.npz"), "--labels", "chair, table", "--html", "a.html")
     assert {path.name for path in empty.iterdir()} == {"a_labelled.ply", "a_labelled.json", "a.html"}
     assert len(PlyData.read(str(empty / "a_labelled.ply"))["vertex"]) == 400
     assert [path.name for path in scans.iterdir()] == ["a.npz"]

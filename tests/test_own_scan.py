@@ -103,7 +103,7 @@ def test_labels_beyond_ascii(tmp_path: Path, rng: np.random.Generator, decoding:
     it (UTF-8 all the same) and with its help switched off."""
     names, out = ("Tür", "椅子", "a\nb", "back\\slash"), tmp_path / "out.ply"
     np.savez(tmp_path / "a.npz", points=rng.uniform(0, 2, (300, 3)), colors=rng.integers(0, 256, (300, 3)))
-    command = [sys.executable, "-m", "geoguide.cli", "segment", str(tmp_path / "a.npz"), "--labels", ",".join(names)]
+    command = [sys.executable, "-m", "geoguide", "segment", str(tmp_path / "a.npz"), "--labels", ",".join(names)]
     environment = os.environ | {"LC_ALL": "C"} | decoding
     ended = subprocess.run([*command, "--out", str(out)], env=environment, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr.decode()
@@ -318,7 +318,7 @@ def test_a_name_that_is_no_text_is_labelled(tmp_path: Path, locale: str) -> None
     """It failed after all the work: the summary holds the scan's name."""
     rows = np.random.default_rng(0).uniform(0, 2, (300, 6)).astype(np.float32)
     rows.tofile(tmp_path / NOT_TEXT)
-    command = [sys.executable, "-m", "geoguide.cli", "segment", NOT_TEXT, "--columns", "6", "--labels", "wall, floor"]
+    command = [sys.executable, "-m", "geoguide", "segment", NOT_TEXT, "--columns", "6", "--labels", "wall, floor"]
     environment = os.environ | {"LC_ALL": locale, "PYTHONPATH": str(Path(geoguide.__file__).parents[1])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

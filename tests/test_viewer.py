@@ -178,7 +178,7 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     pytest.importorskip("viser")
     points = scan(500).scene.points
     np.savez(tmp_path / "a.npz", points=points, colors=np.full(points.shape, 128))
-    command = [sys.executable, "-m", "geoguide.cli", "view", str(tmp_path / "a.npz"), "--port", "0"]
+    command = [sys.executable, "-m", "geoguide", "view", str(tmp_path / "a.npz"), "--port", "0"]
     # A shell that runs the tests in the background lets its children ignore the signal.
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

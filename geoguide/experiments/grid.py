@@ -297,7 +297,7 @@ def run_grid(
         if workers is None and available is not None and not any(_names_resources(word) for word in passed):
             command += ["--resources", f"mem_mb={available // 2**20}"]
     rest, given = _without_config(passed)
-    own = [] if _elsewhere(passed) else [f"geoguide={_as_word(sys.executable)} -m geoguide.cli"]
+    own = [] if _elsewhere(passed) else [f"geoguide={_as_word(sys.executable)} -m geoguide"]
     # The last of a name holds. Snakemake reads a setting as YAML, where a folder's name may mean anything: so the
     # plan is named from the folder that it works in.
     settings = [*own, *given, f"plan={path.name}"]

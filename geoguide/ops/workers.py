@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from tqdm import tqdm
@@ -35,7 +36,7 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
         LostWorkerError: A worker was killed, or none could begin; memory, or a GPU's, does not suffice for several.
     """
     check_begun()
-    spawn, others = multiprocessing.get_context("spawn"), {*multiprocessing.active_children()}
+    spawn, others = _Spawn(), {*multiprocessing.active_children()}
     begun = spawn.Value("i", 0)
     pool = ProcessPoolExecutor(count, spawn, _begin, (begun, computing))
     try:
@@ -63,9 +64,30 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+class _Worker(SpawnProcess):
+    """A process that Ctrl-C does not reach before `_begin` ignores it: in its imports it would print a traceback."""
+
+    def start(self) -> None:
+        """Start it with the signal blocked, which it inherits."""
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            super().start()
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Spawn(SpawnContext):
+    Process = _Worker
+
+
 def _begin(begun: Any, computing: bool) -> None:
     """Start as a worker; `begun` counts those before, a shared number with a lock."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the process that waits ends them
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
     # Else the first bar makes a lock among processes, and of a worker that is ended Python says that it left it behind.
     tqdm.set_lock(threading.RLock())
