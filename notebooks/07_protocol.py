@@ -118,11 +118,12 @@ under(pd.DataFrame(weights).map(lambda value: f"{value:g}" if isinstance(value, 
 
 # %% [markdown]
 # ## Everything else that decides a result
-# Data, teacher, lifting, superpoints, masks, adapter and training: none of these values is available to us.
+# Data, 2D model, lifting, frozen backbone (which of its levels: `concat`), superpoints, masks, adapter, training, text
+# encoder, and over which points means are taken (`pooling`): none of these values is available to us.
 
 # %% tags=["hide-input"]
 settings = to_dict(ExperimentConfig())
-parts = ["data", "teacher", "lifting", "superpoints", "masks", "adapter", "train"]
+parts = ["data", "teacher", "lifting", "backbone", "superpoints", "masks", "adapter", "train", "text", "pooling"]
 flat = pd.json_normalize({part: settings[part] for part in parts}).T
 flat.columns = ["default"]
 under(flat.map(str).style, "07_protocol")
@@ -149,7 +150,16 @@ Markdown("\n".join(search.adopted()) or "- Too few of its rows were run to say."
 # seed; one seed is an indication, not a result. Options that were not run yet are not listed (`make studies` runs all).
 
 # %% tags=["hide-input"]
-under(tables.study_table().style.hide(axis="index"), find_all(profile("studies")))
+effects = tables.study_table()
+under(effects.style.hide(axis="index"), find_all(profile("studies")))
+
+# %% tags=["hide-input"]
+every = planned(read_all())
+risen = effects[effects["Δ mIoU, validation (mini)"].str.startswith("+")]["option"] if len(effects) else []
+Markdown("- **Better than *works-best* on the validation rooms**, by so few seeds, and not taken: "
+         f"{', '.join(f'`{option}`' for option in risen) or 'none of them'}.\n"
+         "- **Never varied** in any record of the tables, so that nothing is known of their effect: "
+         f"{', '.join(f'`{option}`' for option in tables.never_varied(every))}.")
 
 # %% [markdown]
 # ## Was every training long enough?
@@ -164,7 +174,6 @@ under(tables.study_table().style.hide(axis="index"), find_all(profile("studies")
 # %% tags=["hide-input"]
 from geoguide.report import lengths
 
-every = planned(read_all())
 twice = lengths.doubled(every)
 under(lengths.length_table(twice).style.hide(axis="index"), twice)
 

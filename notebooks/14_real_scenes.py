@@ -28,10 +28,10 @@
 data = ""  # folder of ScanNet (holding scans/, official names); empty: show the committed records alone
 models = "mini:lseg-mini"  # 2D model to run there, as for `geoguide train --features`; a list: all rows of the first
 train = ["scene0000_00"]  # learned from: images, no labels
-more = "scene0113_00"  # some rows learn from it as well, where it lies there
-weights = ""  # file of Sonata's weights: some rows learn on its frozen features as well
+more = "scene0113_00"  # some rows learn from it as well, where it lies there; without `data` not read
+weights = ""  # file of Sonata's weights: some rows that are run on `data` learn on its frozen features as well
 scored = ["scene0000_00", "scene0000_01"]  # scored one by one: labels, no images but for the rows that train nothing
-seeds = [0, 1, 2, 3, 4]
+seeds = [0, 1, 2, 3, 4]  # of the rows that are run on `data`; the committed ones are shown with all that they have
 confidence = 0.95
 
 # %%

@@ -1,6 +1,7 @@
 """Tables: intervals against scipy, pairing by seed, verdicts, ours and the paper's in marked columns."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,11 @@ from fake_records import fake_record
 from scipy import stats
 
 from geoguide.errors import InputError
-from geoguide.experiments.presets import adapter_only, fusion, preset
+from geoguide.experiments.presets import LARGE_PRESETS, PRESETS, adapter_only, fusion, preset
 from geoguide.experiments.profiles import study, under_protocols
 from geoguide.experiments.records import Record, frame, only
+from geoguide.frozen import to_dict
+from geoguide.method.objective import MODULES
 from geoguide.pipeline.protocols import STRICT
 from geoguide.report import evidence, tables
 from geoguide.report.labels import labelled, row_label
@@ -168,3 +171,23 @@ def test_studies_are_compared_with_the_unchanged_experiment(monkeypatch: pytest.
             "seeds": 1,
         }
     ]
+
+
+def test_options_that_nobody_varied() -> None:
+    """A module's options count in the records that use it."""
+    plain, other = preset("works-best"), preset("works-best").replace(objective__imr__share=0.3, adapter__hidden=(8,))
+    named = tables.never_varied(map(fake_record, (plain, other)))
+    assert "imr.share" not in named and "adapter.hidden" not in named
+    assert {"imr.masks_per_step", "usd.hidden", "adapter.activation"} <= {*named}
+    unused = tables.never_varied(map(fake_record, (plain, other.replace(objective__modules=("usd",)))))
+    assert "imr.share" in unused
+
+
+def test_where_we_differ_names_every_option_in_which_works_best_departs() -> None:
+    page = (Path(__file__).resolve().parents[1] / "book" / "where_we_differ.md").read_text()
+    written, every = PRESETS["as-written"], []
+    for best in (PRESETS["works-best"], LARGE_PRESETS["works-best"]):
+        for part in MODULES:
+            one, other = to_dict(getattr(written, part)), to_dict(getattr(best, part))
+            every += [f"`{part}.{name}`" for name in one if one[name] != other[name]]
+    assert len(every) > 10 and not [name for name in every if name not in page]

@@ -9,6 +9,7 @@ import torch
 
 from geoguide.backbones.checkpoints import RELEASES, find_weights
 from geoguide.backbones.joined import RULE, JoinedBackbone
+from geoguide.backbones.own import OWN
 from geoguide.backbones.registry import BACKBONES, Backbone, load
 from geoguide.backbones.sonata_mini import PACKAGED, WEIGHTS, read_notes
 from geoguide.errors import ConfigError
@@ -43,8 +44,9 @@ class BackboneConfig:
         unknown = next((name for name in names if name not in BACKBONES), None)
         if unknown is not None:
             known = ", ".join(sorted(BACKBONES))
-            raise ConfigError(f"backbone.name must be one of {known}, or several joined by +, found {unknown!r}")
-        if len({*names}) < len(names) or sum(name not in WITHOUT_WEIGHTS for name in names) > 1:
+            own = "(your own: see geoguide.backbones.register)"
+            raise ConfigError(f"backbone.name must be one of {known}, or several joined by + {own}, found {unknown!r}")
+        if len({*names}) < len(names) or sum(map(_has_weights, names)) > 1:
             expected = "different backbones, at most one of them with trained weights"
             raise ConfigError(f"backbone.name must join {expected}, found {self.name!r}")
         if self.concat is not None and "point-mae" in names:
@@ -56,7 +58,7 @@ class BackboneConfig:
     @property
     def trained(self) -> bool:
         """Whether it has trained weights, of which `sha256` says which."""
-        return any(name not in WITHOUT_WEIGHTS for name in self.name.split("+"))
+        return any(map(_has_weights, self.name.split("+")))
 
     @property
     def parts(self) -> tuple["BackboneConfig", ...]:
@@ -89,6 +91,8 @@ def open_backbone(config: BackboneConfig, device: str | torch.device = "auto") -
     """
     if len(config.parts) > 1:
         return JoinedBackbone(tuple(open_backbone(part, device) for part in config.parts))
+    if config.name in OWN:  # not kept: another may be registered under its name
+        return load(config.name)
     return _opened(config, _changed(config), resolve_device(device))
 
 
@@ -109,13 +113,18 @@ def identity(config: BackboneConfig) -> dict[str, Any]:
         parts = [identity(part) for part in config.parts]
         digest = next((held["sha256"] for part, held in zip(config.parts, parts, strict=True) if part.trained), None)
         return {"name": config.name, "sha256": digest, "concat": config.concat, "parts": parts, "joined": RULE}
-    digest = None if config.name == "descriptors" else _digest(config, _changed(config))
+    digest = None if config.name == "descriptors" or config.name in OWN else _digest(config, _changed(config))
     return {"name": config.name, "sha256": digest, "concat": config.concat}
+
+
+def _has_weights(name: str) -> bool:
+    """Whether a backbone has trained weights that options speak of; one of the user's own keeps its to itself."""
+    return name not in WITHOUT_WEIGHTS and name not in OWN
 
 
 def _of(name: str) -> dict[str, None]:
     """The options that one of several joined backbones does not take."""
-    return dict.fromkeys(_CHOICES) if name in WITHOUT_WEIGHTS else {}
+    return {} if _has_weights(name) else dict.fromkeys(_CHOICES)
 
 
 def _file(config: BackboneConfig) -> str | Path | None:

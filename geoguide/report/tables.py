@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -221,6 +222,26 @@ def study_table() -> pd.DataFrame:
         line |= {f"Δ mIoU, {split} (mini)": mean_of(np.array(gap), signed=True) for split, gap in gaps.items()}
         table.append(line | {"seeds": len(pairs)})
     return pd.DataFrame(table)
+
+
+def never_varied(found: Iterable[Record]) -> list[str]:
+    """Options that the paper leaves open and that nobody has varied: of their effect nothing is known.
+
+    Args:
+        found: Records of trainings.
+
+    Returns:
+        Names such as "imr.share": fields of the modules and of the adapter that have one value in all of them, a
+        module's in those that use it.
+    """
+    values: dict[str, set[Any]] = {}
+    for record in found:
+        objective = record.config.objective
+        used = {name: getattr(objective, name) for name in objective.modules} | {"adapter": record.config.adapter}
+        for part, options in used.items():
+            for field in fields(options):
+                values.setdefault(f"{part}.{field.name}", set()).add(getattr(options, field.name))
+    return sorted(name for name, tried in values.items() if len(tried) == 1)
 
 
 def _watched(record: Record) -> float:
