@@ -1,5 +1,6 @@
 """Files of instance masks: the benchmark's submission format and Mask3D's, written here by hand; and back again."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,6 +227,30 @@ def test_an_experiment_takes_masks_of_any_score_and_asks_for_no_file_that_it_lea
     assert masks_identity(scene.name, strict) == identities[1] != identities[0]
     with pytest.raises(DataError, match=r"00_002\.txt: mask file not found"):
         masks_identity(scene.name, config)
+
+
+def test_masks_of_points_in_another_order_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
+    """They have the right length, and would teach of strewn points; where they are merely unusual, a line says so."""
+    cell = np.stack(np.meshgrid(np.arange(60), np.arange(40), indexing="ij"), axis=-1).reshape(-1, 2)
+    points = np.concatenate([cell * 0.05, np.zeros((len(cell), 1))], axis=1).astype(np.float32)
+    scene = Scene("a", points, np.zeros_like(points))
+    squares = cell[:, 0] // 10 * 4 + cell[:, 1] // 10  # [P], 24 of them
+    inside = squares[None] == np.arange(0, 24, 2)[:, None]  # [12, P]
+    holes = rng.random(len(points)) < 0.35
+    config = MaskConfig("files", folder=str(tmp_path), made_by="me")
+
+    def masks(inside: np.ndarray) -> InstanceMasks:
+        write_mask_index(tmp_path / "a.txt", InstanceMasks.from_dense(inside), label=2)
+        return scene_masks(scene, np.zeros(len(points), np.int64), config)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for right in (inside, inside[:1], inside[:0], np.ones((1, len(points)), bool), inside | inside[::-1]):
+            np.testing.assert_array_equal(masks(right).dense(), right)
+    with pytest.warns(UserWarning, match=r"a\.txt: its masks .*\(kappa 0.[345]"):
+        assert len(masks(inside & ~holes)) == 12
+    with pytest.raises(DataError, match=r"a\.txt: its masks .*kappa -?0\.0.*: are they of another scene, or .*order\?"):
+        masks(inside[:, rng.permutation(len(points))])
 
 
 def test_masks_as_a_command_names_them(tmp_path: Path) -> None:

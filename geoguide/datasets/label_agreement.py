@@ -24,12 +24,9 @@ import numpy as np
 from pykdtree.kdtree import KDTree
 
 from geoguide.datasets.formats.fused_features import FusedFeatures
-from geoguide.ops.neighbors import nearest_points
+from geoguide.ops.neighbors import FEWEST, nearest_kappa, nearest_points
 from geoguide.scene import VOID, Scene
 
-SAMPLE = 4000  # points that are asked
-FEWEST = 1000  # labelled points; hand-made scenes of fewer may be of any labels
-ONE_CLASS = 0.98  # chance of equal labels, from which on kappa is a ratio of few points
 LEAST = 0.6  # of kappa; see the table
 FLAT, LOWEST, THICK = 0.9, 0.02, 0.15  # cosine of the tilt; share of the flat points below; metres above that height
 ASKED, LEAST_ALIKE, VARIED = 256, 0.2, 1e-4  # points; the share above; mean of 1 - cosine, below which all are alike
@@ -48,17 +45,8 @@ def label_doubts(scene: Scene) -> tuple[str, ...]:
     if scene.labels is None:
         return ()
     known = scene.labels != VOID
-    points, labels = scene.points[known].astype(np.float64), scene.labels[known]
-    if len(labels) < FEWEST:
-        return ()
-    chance = np.sum((np.bincount(labels) / len(labels)) ** 2)
-    if chance > ONE_CLASS:
-        return ()
-    row = np.random.default_rng(0).permutation(len(labels))[:SAMPLE]
-    near = nearest_points(KDTree(points), points[row], 2)[1]  # [n, 2]
-    other = np.where(near[:, 0] == row, near[:, 1], near[:, 0])  # of points at one place either may come first
-    kappa = (np.mean(labels[other] == labels[row]) - chance) / (1 - chance)
-    if kappa >= LEAST:
+    kappa = nearest_kappa(scene.points[known], scene.labels[known])
+    if kappa is None or kappa >= LEAST:
         return ()
     found = f"neighbouring points have one label hardly more often than by chance (kappa {kappa:.2f}, usual: 0.95)"
     return (f"{found}: are the labels of another scene, or in another order than the points?",)

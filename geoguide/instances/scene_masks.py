@@ -1,5 +1,6 @@
 """The instance masks of a scene, made as a config says."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from geoguide.instances.learned import open_proposer, propose_masks
 from geoguide.instances.mask_files import index_digest, read_mask_index, scene_index
 from geoguide.instances.masks import InstanceMasks
 from geoguide.instances.spoiling import spoil_masks
+from geoguide.ops.neighbors import nearest_kappa
 from geoguide.scene import Scene
 from geoguide.superpoints import SuperpointConfig, scene_normals, scene_superpoints
 from geoguide.welding import finder_of
@@ -23,6 +25,10 @@ Describe = Callable[[Scene, str], np.ndarray]  # gives float [P, C1], the frozen
 
 
 LEARNED = ("learned", "learned+geometry")
+# Of nearest points in one mask or none, by `nearest_kappa`: the objects of 2 real scans and 4 generated rooms have 0.92
+# to 0.95, without 20 % of their points at random 0.58 and more, without 40 % 0.37 and more; in reverse order 0.42 to
+# 0.66, in any other order 0.01 at most.
+STREWN, UNUSUAL = 0.3, 0.6
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,9 @@ def _masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig, describe: 
         return InstanceMasks.from_labels(scene.instances)
     if config.source == "files":
         index = scene_index(str(config.folder), scene.name)
-        return read_mask_index(index, len(scene), min_score=_least_score(config))
+        masks = read_mask_index(index, len(scene), min_score=_least_score(config))
+        _check_order(masks, scene, index)
+        return masks
     superpoints = np.asarray(superpoints)
     if config.superpoints is not None:
         superpoints = scene_superpoints(scene, config.superpoints)
@@ -151,6 +159,18 @@ def _masks(scene: Scene, superpoints: np.ndarray, config: MaskConfig, describe: 
     proposed = _proposed(scene, superpoints, config, describe)
     both = sparse.vstack([proposed.sparse(), found.sparse()]).tocsr()
     return suppress(InstanceMasks.from_sparse(both, np.concatenate([proposed.scores, found.scores])))
+
+
+def _check_order(masks: InstanceMasks, scene: Scene, index: Path) -> None:
+    """Refuse masks that are strewn over the scene: of another scene, or of points in another order."""
+    kappa = nearest_kappa(scene.points, masks.best_of_points() + 1)
+    if kappa is None or kappa >= UNUSUAL:
+        return
+    found = f"its masks hardly hold neighbouring points together (kappa {kappa:.2f}; 0 as by chance, usual: 0.9)"
+    told = f"{index}: {found}: are they of another scene, or of its points in another order?"
+    if kappa < STREWN:
+        raise DataError(told)
+    warnings.warn(told, stacklevel=4)
 
 
 def _least_score(config: MaskConfig) -> float:
