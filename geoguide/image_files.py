@@ -36,7 +36,7 @@ def read_image(path: str | Path) -> np.ndarray:
         DataError: The file is missing, truncated or no image.
     """
     path = Path(path)
-    if path.suffix == ".npy" and path.is_file():
+    if path.suffix.lower() == ".npy" and path.is_file():
         return _array(path)
     with _opened(path) as image:
         return np.asarray(image)

@@ -434,6 +434,27 @@ def test_unpadded_numbers_are_in_their_order(folder: Path, plain: Path):
         assert [view.name for view in found.views] == [f"frame-{number}" for number in range(0, 24, skip)]
 
 
+@pytest.mark.parametrize("kind", [".png", ".npy"])
+def test_files_of_a_frame_are_known_by_its_number(tmp_path: Path, plain: Path, kind: str):
+    """Zeros before the number, and suffixes in upper case, differ between the programs that write frames."""
+    for part in ("color", "depth", "pose"):
+        (tmp_path / "room" / part).mkdir(parents=True)
+        for path in plain.glob(f"frame-*.{part}.*"):
+            number = int(path.name.removeprefix("frame-").split(".")[0])
+            stem = f"{number}" if part == "color" else f"{number:05d}"
+            new = tmp_path / "room" / part / f"{stem}{path.suffix if part == 'color' else path.suffix.upper()}"
+            if part == "depth" and kind == ".npy":
+                with new.with_suffix(".NPY").open("wb") as file:
+                    np.save(file, np.asarray(Image.open(path)))
+            else:
+                shutil.copy(path, new)
+    (tmp_path / "room" / "intrinsic").mkdir()
+    shutil.copy(plain / "camera-intrinsics.txt", tmp_path / "room" / "intrinsic" / "intrinsic_depth.txt")
+    found = load_rgbd(tmp_path / "room", voxel=VOXEL)
+    assert [view.name for view in found.views] == [str(number) for number in range(24)]
+    same(found, load_rgbd(plain, voxel=VOXEL))
+
+
 def test_what_file_managers_leave_is_no_frame(folder: Path, plain_scene: Scene):
     for path in list(folder.iterdir()):
         path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")

@@ -91,6 +91,27 @@ def test_a_mesh_without_faces_is_a_cloud(scene_folder: Path, monkeypatch: pytest
     assert scene.as_read[0] == "the mesh has no faces: read as a cloud" and "no normals" in scene.as_read[1]
 
 
+def test_files_of_a_frame_are_known_by_its_number(scene_folder: Path):
+    """Zeros before the number, and suffixes in upper case, differ between the programs that extract frames."""
+    (scene_folder / "label-filt").mkdir()
+    Image.fromarray(np.ones((6, 4), np.uint8)).save(scene_folder / "label-filt" / "000000.PNG")
+    plain = load_scene(scene_folder)
+    depths = [view.depth() for view in plain.views]
+    for path in [*(scene_folder / "depth").iterdir(), *(scene_folder / "pose").iterdir()]:
+        path.rename(path.with_name(f"{int(path.stem):06d}{path.suffix.upper()}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scene = load_scene(scene_folder)
+    assert [view.name for view in scene.views] == [view.name for view in plain.views]
+    assert scene.views[0].label_path is not None
+    for found, view, depth in zip(scene.views, plain.views, depths, strict=True):
+        np.testing.assert_array_equal(found.cam_to_world, view.cam_to_world)
+        np.testing.assert_array_equal(found.depth(), depth)
+    Image.fromarray(DEPTH).save(scene_folder / "depth" / "00.png")  # which of the two?
+    with pytest.raises(DataError, match=r"depth/0\.png: depth image not found"):
+        load_scene(scene_folder)
+
+
 def test_scannet200_looks_up_the_objects_names(scene_folder: Path):
     table = scene_folder.parents[1] / "scannetv2-labels.combined.tsv"
     with pytest.raises(DataError, match=r"scannetv2-labels.combined.tsv: category table not found"):

@@ -19,6 +19,7 @@ from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.foreign_recordings import foreign_layout
 from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import listed, need_file, need_folder
+from geoguide.datasets.formats.frame_files import frame_key, of_frame
 from geoguide.datasets.frame_pairs import read_recording
 from geoguide.datasets.frame_steps import step_doubts
 from geoguide.datasets.reconstruct import reconstruct
@@ -170,7 +171,7 @@ def _read_views(
         except DataError:
             raise doubt from None  # the other images do not fit either
     views = (
-        View(name, intrinsics, read_pose(pose), size, color, depth, depth_scale or _usual_scale(depth))
+        View(name, intrinsics, read_pose(of_frame(pose)), size, color, depth, depth_scale or _usual_scale(depth))
         for name, color, depth, pose in frames
     )
     return tuple(views), doubt
@@ -216,7 +217,7 @@ def _repeated_colors(views: tuple[View, ...]) -> tuple[str, ...]:
 
 def _usual_scale(depth: Path) -> float:
     """Units a metre of a depth file, by its type; a recording may hold both."""
-    floats = map_npy(depth).dtype.kind == "f" if depth.suffix == ".npy" else is_float_image(depth)
+    floats = map_npy(depth).dtype.kind == "f" if depth.suffix.lower() == ".npy" else is_float_image(depth)
     return 1.0 if floats else 1000.0
 
 
@@ -448,8 +449,8 @@ def list_frames(folder: Path) -> tuple[list[FrameFiles], Path]:
 def _without_color(folder: Path) -> tuple[str, ...]:
     """A sentence where depth images have no colour image beside them: they are no frames."""
     depths = listed(folder, "*.depth.*", DEPTH_SUFFIXES) or listed(folder / "depth", suffixes=DEPTH_SUFFIXES)
-    frames = {frame.name for frame in list_frames(folder)[0]}
-    alone = [name for path in depths if (name := path.stem.removesuffix(".depth")) not in frames]
+    frames = {frame_key(frame.name) for frame in list_frames(folder)[0]}
+    alone = [name for path in depths if frame_key(name := path.stem.removesuffix(".depth")) not in frames]
     first = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
     return (f"{len(alone)} depth images have no colour image and are left out: {first}",) if alone else ()
 
@@ -466,8 +467,7 @@ def depth_file(place: Path) -> Path:
     Raises:
         DataError: There is none, or one of each kind.
     """
-    array, image, other = (place.with_name(place.name + suffix) for suffix in (".npy", ".png", ".PNG"))
-    image = other if other.is_file() and not image.is_file() else image
+    array, image = (of_frame(place.with_name(place.name + suffix)) for suffix in (".npy", ".png"))
     if array.is_file() and image.is_file():
         raise DataError(f"{array}: a second depth image of the same frame, beside {image.name}")
     return array if array.is_file() else need_file(image, "depth image")

@@ -20,6 +20,7 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, common_camera, frames_as_read, read_pose
 from geoguide.datasets.formats.files import by_number, listed, need_file, need_folder, provenance_of, read_json
+from geoguide.datasets.formats.frame_files import frame_key, of_frame
 from geoguide.datasets.formats.mesh_order import check_coherent_objects, check_small_faces
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply, vertex_columns
 from geoguide.datasets.formats.segments import JUDGED, check_agree, need_fields, read_objects, read_segments
@@ -223,8 +224,9 @@ def load_scan(folder: str | Path) -> Scene:
     scene, views = load_points(_mesh(folder)), _load_views(folder, 1, None)
     views = views[:: max(1, -(-len(views) // FRAMES))]
     check_surface(scene.points, views, str(folder))
-    mesh = _mesh(folder).name
-    told = f"a ScanNet scene: the vertices of its official mesh {mesh} are taken, nothing is reconstructed"
+    told = (
+        f"a ScanNet scene: the vertices of its official mesh {_mesh(folder).name} are taken, nothing is reconstructed"
+    )
     said = (told, *scene.as_read, *frames_as_read(views))
     return replace(scene, name=folder.name, views=views, provenance=provenance_of(folder), as_read=said)
 
@@ -279,8 +281,7 @@ def _homes(root: Path) -> list[Path]:
 
 
 def _mesh(folder: Path) -> Path:
-    name = Path(os.path.abspath(folder)).name  # that of the scene, also where the folder is given as "."
-    return folder / f"{name}_vh_clean_2.ply"
+    return folder / f"{Path(os.path.abspath(folder)).name}_vh_clean_2.ply"  # also where the folder is given as "."
 
 
 def _aggregation(folder: Path) -> Path:
@@ -451,9 +452,9 @@ def _load_views(folder: Path, frame_skip: int, new_size: Size | None) -> tuple[V
             expected = f"expected images N{', N'.join(COLOR_SUFFIXES)}"
             raise DataError(f"{folder / 'color'}: {expected}, found {len(others)} other files, first {others[0].name}")
         return _load_recording(folder, recording, frame_skip, new_size) if recording.exists() else ()
-    frames = [(color, need_file(folder / "depth" / f"{color.stem}.png", "depth image")) for color in paths]
+    frames = [(color, need_file(of_frame(folder / "depth" / f"{color.stem}.png"), "depth image")) for color in paths]
     intrinsics, size = common_camera(frames, folder / "intrinsic" / "intrinsic_depth.txt", new_size)
-    poses = (read_pose(folder / "pose" / f"{color.stem}.txt") for color in paths)
+    poses = (read_pose(of_frame(folder / "pose" / f"{color.stem}.txt")) for color in paths)
     view = functools.partial(View, intrinsics=intrinsics, image_size=size, depth_scale=DEPTH_SCALE)
     return tuple(
         view(
@@ -474,8 +475,8 @@ def _every_nth(paths: Sequence[Path], step: int) -> list[Path]:
 
 def _warn_of_missing_colors(folder: Path, colors: Sequence[Path]) -> None:
     """Say which frames have depth and no colour: what is listed is the colour images, and they would go unnoticed."""
-    depths, stems = listed(folder / "depth", "*.png"), {path.stem for path in colors}
-    lost = [path for path in depths if path.stem not in stems]
+    depths, frames = listed(folder / "depth", suffixes=(".png",)), {frame_key(path.stem) for path in colors}
+    lost = [path for path in depths if frame_key(path.stem) not in frames]
     if lost:
         what = f"of {len(lost)} of {len(depths)} depth images (first {lost[0].name}); these frames are left out"
         warnings.warn(f"{folder / 'color'}: no {', '.join(COLOR_SUFFIXES)} {what}", stacklevel=4)
@@ -496,5 +497,5 @@ def _load_recording(folder: Path, path: Path, frame_skip: int, new_size: Size | 
 
 def _annotation_images(folder: Path, stem: str) -> dict[str, Path]:
     """The official label and instance image of a frame, by field of `View`; none that was not extracted."""
-    paths = {f"{kind}_path": folder / f"{kind}-filt" / f"{stem}.png" for kind in ("label", "instance")}
+    paths = {f"{kind}_path": of_frame(folder / f"{kind}-filt" / f"{stem}.png") for kind in ("label", "instance")}
     return {field: path for field, path in paths.items() if path.is_file()}

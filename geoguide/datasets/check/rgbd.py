@@ -10,6 +10,7 @@ import numpy as np
 
 from geoguide.datasets.check.report import Report, check_empty, check_scenes
 from geoguide.datasets.formats.cameras import check_alike, read_image_size, read_intrinsics, read_pose
+from geoguide.datasets.formats.frame_files import of_frame
 from geoguide.datasets.scannet import is_scannet
 from geoguide.errors import GeoGuideError
 from geoguide.image_files import read_color, read_image
@@ -74,7 +75,7 @@ def _name_faults(report: Report, folder: Path) -> None:
         read_intrinsics(camera)
     for frame in frames:
         with report.noting():
-            read_pose(frame.pose)
+            read_pose(of_frame(frame.pose))
         with report.noting():
             read_color(frame.color)
         with report.noting():

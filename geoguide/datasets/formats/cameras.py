@@ -37,7 +37,7 @@ def read_intrinsics(path: str | Path) -> np.ndarray:
         DataError: The file is missing or broken, or it is no camera matrix (see `camera_of`).
     """
     path = Path(path)
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return check_camera(read_npy(path, (3, 3), "intrinsics"), path)
     return camera_of(read_matrix(path, ((3, 3), (4, 4)), "intrinsics"), path)
 
@@ -54,7 +54,7 @@ def read_pose(path: Path) -> np.ndarray:
     Raises:
         DataError: The file is missing or broken, or the pose is no rigid motion.
     """
-    pose = read_npy(path, (4, 4), "pose") if path.suffix == ".npy" else read_matrix(path, ((4, 4),), "pose")
+    pose = read_npy(path, (4, 4), "pose") if path.suffix.lower() == ".npy" else read_matrix(path, ((4, 4),), "pose")
     return checked_pose(pose, str(path))
 
 
@@ -312,7 +312,7 @@ def read_image_size(path: str | Path) -> Size:
         DataError: The file is missing or no image.
     """
     path = need_file(path, "image")
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         shape = map_npy(path).shape
         if len(shape) < 2 or 0 in shape:
             raise DataError(f"{path}: expected an image [H, W], found an array {list(shape)}")
