@@ -263,8 +263,7 @@ def unknown_names(folder: str | Path, table: CategoryTable) -> tuple[str, ...]:
     path = _aggregation(Path(folder))
     if not path.exists():
         return ()
-    groups = read_json(path, {"segGroups": list})["segGroups"]
-    names = {group.get("label") for group in groups if isinstance(group, dict)}
+    names = {one.get("label") for one in read_json(path, {"segGroups": list})["segGroups"] if isinstance(one, dict)}
     unknown = (name for name in names if isinstance(name, str) and name.strip() not in table.ids)
     return tuple(sorted(" ".join(name.split()) for name in unknown))
 
