@@ -149,7 +149,8 @@ class Record:
         check_types(cls, values, "record")
         check_types(_Data, values["data"], "data")
         if values["id"] != config_hash(config):
-            raise ConfigError(f"id {values['id']} is not that of the config, {config_hash(config)}: edited by hand?")
+            found = f"id {values['id']} is not that of the config, {config_hash(config)}"
+            raise ConfigError(f"{found}: edited by hand, or of a version that took 1 and 1.0 for two experiments?")
         return cls(**values)
 
     @property
