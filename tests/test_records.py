@@ -228,7 +228,7 @@ def test_a_record_whose_config_was_edited_is_refused(tmp_path: Path):
     records.read(path)
     raw["config"]["seed"] = 7
     path.write_text(json.dumps(raw))
-    with pytest.raises(DataError, match=r"a-row.*: unreadable record \(id .* is not that of the config"):
+    with pytest.raises(DataError, match=r"a-row.*: .*\(id .* is not that of the config.* 1 and 1.0 for two"):
         records.read(path)
 
 
