@@ -105,7 +105,7 @@ def test_what_is_no_backbone_is_said(parts: dict, message: str) -> None:
         register(type("Wrong", (Heights,), parts)())
     assert not OWN
     with pytest.raises(InputError, match="found no width, encode"):
-        register(type("Bare", (), {"name": "bare"})())
+        register(type("Bare", (), {"name": "bare"})())  # ty: ignore[invalid-argument-type]  # that is what is tested
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_what_is_no_backbone_is_said(parts: dict, message: str) -> None:
     [
         (lambda scene: np.ones((len(scene), 3)), r"must be \[300, 2\], points and its width, found \[300, 3\]"),
         (lambda scene: np.ones((5, 2)), r"found \[5, 2\]"),
-        (lambda scene: [["a", "b"]] * len(scene), "features of backbone my-heights must be numbers"),
+        (lambda scene: [["a", "b"]] * len(scene), "features of backbone my-heights must hold numbers"),
         (lambda scene: None, "features of backbone my-heights"),
     ],
 )
