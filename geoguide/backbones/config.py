@@ -44,8 +44,8 @@ class BackboneConfig:
         unknown = next((name for name in names if name not in BACKBONES), None)
         if unknown is not None:
             known = ", ".join(sorted(BACKBONES))
-            own = "(your own: see geoguide.backbones.register)"
-            raise ConfigError(f"backbone.name must be one of {known}, or several joined by + {own}, found {unknown!r}")
+            known += ", your own (geoguide.backbones.register)"
+            raise ConfigError(f"backbone.name must be one of {known}, or several joined by +, found {unknown!r}")
         if len({*names}) < len(names) or sum(map(_has_weights, names)) > 1:
             expected = "different backbones, at most one of them with trained weights"
             raise ConfigError(f"backbone.name must join {expected}, found {self.name!r}")
