@@ -47,7 +47,8 @@ def system(name: str, *, frozen: bool = False) -> Row:
     Returns:
         Its facts.
     """
-    return {"method": name + ON_FROZEN, "backbone": OWN_BACKBONES} if frozen else {"method": name}
+    own = {"method": name + ON_FROZEN, "backbone": OWN_BACKBONES} if frozen else {"method": name}
+    return own | {"changed": ()}
 
 
 def geoguide(preset: str, drop: str = "none") -> Row:
