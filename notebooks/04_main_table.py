@@ -130,8 +130,8 @@ under(benchmark_tables.systems_table(frame([*found, *rivals], edition=edition)).
 # %% [markdown]
 # What the second stage of SAS and of GGSD changes by itself, on the validation rooms that no training learns from. A
 # mean teacher that follows its student may lose what is rare, label by label; SAS's labels, which hardly move, cannot.
-# How quickly GGSD's teacher follows is not available to us: on the large edition it is run with a mean that hardly moves
-# too (`train.self_distillation.keep`).
+# How quickly GGSD's teacher follows is not available to us: the large edition also has it with a mean that hardly moves
+# (`train.self_distillation.keep`).
 
 # %% tags=["hide-input"]
 under(benchmark_tables.second_stages(rivals).style.hide(axis="index"), rivals)
