@@ -24,6 +24,7 @@ from geoguide.report.rows import (
     FUSION,
     POOLED,
     SCRATCH,
+    SLOW_GGSD,
     STILL,
     TUNED,
     geoguide,
@@ -42,6 +43,7 @@ LONG_WITHOUT = f"removing IIRC lowers the scores (works-best, both trained for {
 FEW = f"{SHORT} (few rooms)"
 ANEW = f"{SHORT}, both in whole rooms that are augmented"
 EQUALLY = "the same network frozen {} it fine-tuned, by equal batches and steps"  # of C1: freezing and nothing else
+SLOW = "beats GGSD's objective on the same frozen backbone, its teacher following slowly (scannet)"
 TOGETHER = "of every two rows of the ablation, the one with more mIoU has more mAcc"  # of C6: see `ledger.together`
 PAIRS = "pairs of rows"
 
@@ -201,6 +203,9 @@ def _of_others(edition: Edition) -> Iterator[ClaimTest]:
             yield ClaimTest("C2", FULL | at, system(name) | at, f"beats {name} ({dataset})", aside=not asked)
             what = f"beats {name}'s objective on the same frozen backbone ({dataset})"
             yield ClaimTest("C2", FULL | at, system(name, frozen=True) | at, what, aside=True)
+    if edition == "large":
+        at = HERE | {"label_set": benchmark("scannet").label_set, "teacher": own["scannet"]}
+        yield ClaimTest("C2", FULL | at, at | SLOW_GGSD, SLOW, aside=True)
     for teacher in models:
         for other, what in ((ENTIRE, "OpenScene's network"), (ADAPTER, "the adapter alone")):
             first, second = (row | HERE | {"teacher": teacher} for row in (FULL, other))

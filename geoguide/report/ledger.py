@@ -53,7 +53,7 @@ def ledger_lines(edition: Edition, found: Sequence[Record] | None = None) -> pd.
     at_home = pick(found, {"plain": True, "data": "mini", "edition": edition})
     usual = pick(at_home, {"teacher": frozenset(own_models(edition).values())})
     parts = [frame(at_home, edition=edition)]
-    few = (regime.ablation, regime.longer, profiles.quality, profiles.dose_response)
+    few = (regime.ablation, regime.longer, regime.systems, profiles.quality, profiles.dose_response)
     asked = map(_hashes, few if edition == "large" else (profiles.whole_rooms,))
     if controls := pick(_among(found, *asked), {"plain": False}):
         parts.append(frame(controls, edition=edition))

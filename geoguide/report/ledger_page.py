@@ -12,7 +12,7 @@ from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.profiles import DOSE_ROOMS
 from geoguide.method.objective import MODULES
 from geoguide.pipeline.convergence import LONGER
-from geoguide.report.claim_tests import EQUALLY, FEW, LONG, LONG_WITHOUT, PAIRS, SHORT, claim_tests
+from geoguide.report.claim_tests import EQUALLY, FEW, LONG, LONG_WITHOUT, PAIRS, SHORT, SLOW, claim_tests
 from geoguide.report.claims import CLAIMS, Claim, paper_says
 from geoguide.report.evidence import CONTRADICTED, DECIDED, SUPPORTED, UNDECIDED
 from geoguide.report.labels import PLACES
@@ -44,6 +44,7 @@ FINDINGS: dict[str, dict[str, str]] = {  # what a reader asks first: the questio
         "OpenScene's network": "beats OpenScene's network (scannet)",
         **{f"{name}'s objective on our backbone": f"beats {name}'s objective on the same frozen backbone (scannet)"
            for name in SYSTEMS},
+        "GGSD's with a slow teacher": SLOW,
     },
 }  # fmt: skip
 SHOWN = ("verdict", "test", "difference", "metric", "over", "p", "edition", "of", "says")  # of `ledger.COLUMNS`

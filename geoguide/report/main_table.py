@@ -10,10 +10,9 @@ import pandas as pd
 from geoguide.experiments.facts import Row
 from geoguide.experiments.presets import SYSTEMS
 from geoguide.experiments.records import Record, frame, only
-from geoguide.experiments.regime import SLOW_MEAN
 from geoguide.report.evidence import converged, paired
 from geoguide.report.labels import BENCHMARKS, HIDDEN_BY, row_label
-from geoguide.report.rows import ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, ON_DESCRIPTORS, geoguide, system
+from geoguide.report.rows import ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, ON_DESCRIPTORS, SLOW_GGSD, geoguide, system
 from geoguide.report.tables import METRICS, UNKNOWN, mean_of, means, means_and_changes, paper, rows_held
 
 
@@ -119,7 +118,7 @@ SYSTEM_ROWS: tuple[Row, ...] = (
     SUPERPOINT_FUSION,
     *(system(name) for name in SYSTEMS),
     *(system(name, frozen=True) for name in SYSTEMS),
-    system("GGSD", frozen=True) | {"changed": (("train.self_distillation.keep", SLOW_MEAN),)},
+    SLOW_GGSD,
     geoguide("lineage"),
 )
 

@@ -51,6 +51,10 @@ def system(name: str, *, frozen: bool = False) -> Row:
     return own | {"changed": ()}
 
 
+# GGSD, whose rate is not available to us, with a mean teacher that hardly moves; on the large edition.
+SLOW_GGSD: Row = system("GGSD", frozen=True) | {"changed": (("train.self_distillation.keep", regime.SLOW_MEAN),)}
+
+
 def geoguide(preset: str, drop: str = "none") -> Row:
     """The row of a preset, less some modules.
 
