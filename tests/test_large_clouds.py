@@ -194,7 +194,7 @@ def test_a_scan_is_encoded_once_for_all_words(
     assert len(encoded) == len(room) and encoded.rows.norm(dim=1).allclose(torch.ones(len(encoded.rows)))
     each = np.stack([encoded.score(word) for word in LABELS])
     np.testing.assert_array_equal(each.argmax(0), ids)
-    np.testing.assert_allclose(each.max(0), scores, atol=1e-6)
+    np.testing.assert_allclose(each.max(0), scores, atol=5e-6)  # products of another shape round otherwise
     np.testing.assert_allclose(model.features(room)[:, :5], encoded.rows[encoded.index][:, :5], atol=1e-5)
     with pytest.raises(InputError, match="labels must be a non-empty list"):
         encoded.label([])

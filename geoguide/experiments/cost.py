@@ -312,7 +312,7 @@ def runs(folder: Path | None = None) -> list[Runs]:
 
     Returns:
         Kinds of at least `LEAST` records, by name: of the adapter alone and of all modules. Rows that were trained
-        elsewhere, or are scored on several label sets, are left out.
+        elsewhere or in two stages, or are scored on several label sets, are left out.
     """
     found: dict[tuple[str, Work], list[tuple[float, float]]] = {}
     for path in sorted((folder or results_root()).glob("mini-*/*-s*-*.json")):
@@ -322,7 +322,8 @@ def runs(folder: Path | None = None) -> list[Runs]:
         config = from_dict(ExperimentConfig, held["config"])
         modules = len(config.objective.modules)
         elsewhere = config.evaluation.data is not None or config.evaluation.label_sets
-        if config.train.model != "adapter" or modules not in (0, len(MODULES)) or elsewhere:
+        other = config.train.model != "adapter" or config.train.self_distillation.teacher != "none"
+        if other or modules not in (0, len(MODULES)) or elsewhere:
             continue
         counts = held["data"]["scenes"]
         work = Work(

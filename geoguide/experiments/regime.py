@@ -226,7 +226,7 @@ def systems(dataset: str = "scannet") -> list[ExperimentConfig]:
     for frozen in (True, False):
         where: dict[str, Any] = {"frozen": frozen, "edition": EDITION, "dataset": dataset}
         rows += [presets.system(name, seed, **where) for seed in FEW for name in presets.SYSTEMS]
-    for seed in FEW if dataset == "scannet" else ():
+    for seed in FEW if dataset == NAMES[0] else ():
         quick = presets.system("GGSD", seed, frozen=True, edition=EDITION)
         rows.append(quick.replace(name=f"{quick.name}, slow mean", train__self_distillation__keep=SLOW_MEAN))
     rows += [preset("lineage", seed=seed, edition=EDITION) for seed in FEW]

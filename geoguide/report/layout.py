@@ -39,7 +39,7 @@ def read_house(package: Path) -> tuple[list[Room], tuple[str, ...]]:
     """
     graph = grimp.build_graph(package.name, cache_dir=None)
     imports: dict[str, set[str]] = {}
-    for room in graph.find_children(package.name):
+    for room in graph.find_children(package.name) - {f"{package.name}.__main__"}:  # the door is no room
         graph.squash_module(room)  # what its modules import, and what imports them, is now the room's
         found = graph.find_modules_directly_imported_by(room) - {package.name, room}
         imports[room.split(".")[1]] = {module.split(".")[1] for module in found}
