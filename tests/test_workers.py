@@ -130,19 +130,24 @@ if __name__ == "__main__":
 """
 
 
+def _started(folder: Path, text: str) -> subprocess.Popen[str]:
+    """A script that runs in a group of its own, as in a terminal."""
+    script = folder / "script.py"
+    script.write_text(text)
+    return subprocess.Popen(
+        [sys.executable, str(script)], cwd=folder, text=True, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals of POSIX")
 def test_ctrl_c_ends_the_workers_at_once_and_they_say_nothing(tmp_path: Path) -> None:
     """Those that waited for a job said so in a traceback each, and those at work went on to their end.
 
     Of each that had shown a bar Python said at the end that it had left a semaphore.
     """
-    script = tmp_path / "script.py"
-    script.write_text("import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" + SCRIPT)
-    process = subprocess.Popen(
-        [sys.executable, str(script)], cwd=tmp_path, text=True, start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = _started(tmp_path, "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" + SCRIPT)
     assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "ready\n"]
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=50)  # a job takes longer
@@ -152,19 +157,14 @@ def test_ctrl_c_ends_the_workers_at_once_and_they_say_nothing(tmp_path: Path) ->
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals of POSIX")
 def test_ctrl_c_while_workers_import_is_one_line(tmp_path: Path) -> None:
     """Each said so in a traceback of its own."""
-    script = tmp_path / "script.py"
-    script.write_text(
+    process = _started(
+        tmp_path,
         "import signal, sys, time\nfrom geoguide.guard import guarded\nfrom geoguide.ops.workers import worker_pool\n"
         "if __name__ == '__mp_main__':\n    print('importing', flush=True)\n    time.sleep(60)\n"
         "def work():\n    with worker_pool(2, computing=False) as pool:\n        [*pool.map(abs, range(4))]\n"
         "if __name__ == '__main__':\n    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "    sys.exit(guarded(work, [], lambda: 'again'))\n"
+        "    sys.exit(guarded(work, [], lambda: 'again'))\n",
     )
-    process = subprocess.Popen(
-        [sys.executable, str(script)], cwd=tmp_path, text=True, start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
     assert [process.stdout.readline() for _ in range(2)] == ["importing\n", "importing\n"]
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=50)

@@ -45,16 +45,17 @@ def ledger_lines(edition: Edition, found: Sequence[Record] | None = None) -> pd.
 
     Returns:
         As `records.frame`: plain rows trained and tested in one place, those between places, and of houses the scores
-        by number of classes, with the share of the score that is kept; on the large edition the controls, and few rooms
-        with regions of other quality or faults of the 2D model; on the small one works-best in whole rooms. `over` says
-        what is drawn anew from line to line: with "worlds" the `seed` is that of rooms, 2D model and training.
+        by number of classes, with the share of the score that is kept; on the large edition the controls, GGSD by
+        another rate, and few rooms with regions of other quality or faults of the 2D model; on the small one works-best
+        in whole rooms. `over` says what is drawn anew from line to line: with "worlds" the `seed` is that of rooms, 2D
+        model and training.
     """
     found = planned(read_all() if found is None else found)
     at_home = pick(found, {"plain": True, "data": "mini", "edition": edition})
     usual = pick(at_home, {"teacher": frozenset(own_models(edition).values())})
     parts = [frame(at_home, edition=edition)]
-    few = (regime.ablation, regime.longer, regime.systems, profiles.quality, profiles.dose_response)
-    asked = map(_hashes, few if edition == "large" else (profiles.whole_rooms,))
+    more = (regime.ablation, regime.longer, regime.systems, profiles.quality, profiles.dose_response)
+    asked = map(_hashes, more if edition == "large" else (profiles.whole_rooms,))
     if controls := pick(_among(found, *asked), {"plain": False}):
         parts.append(frame(controls, edition=edition))
     if moved := [*_among(found, _hashes(profiles.cross_domain, edition)), *usual]:
