@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from geoguide.arguments import Within, output_file, output_folder, read_arguments
 from geoguide.cli import Command
+from geoguide.cli.arguments import Within, output_file, output_folder, read_arguments
 from geoguide.errors import InputError, WriteError
 
 SUMMARY = ("scan", "labels")

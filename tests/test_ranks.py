@@ -14,8 +14,8 @@ import pytest
 import torch
 import two_processes
 
-from geoguide.arguments import read_arguments
 from geoguide.cli import Command
+from geoguide.cli.arguments import read_arguments
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments.presets import preset
 from geoguide.experiments.run import run
