@@ -2,8 +2,9 @@
 
 A scanned room, turned at random each time, is set again and again on one floor. Rows of `agreement` label one such
 cloud whole and in tiles, in turn; distances are to the nearest edge of a tile. Rows of `command` are one process each
-that does what the command does: read a ply, label, write a ply. Rows of `growth` label clouds of ever more tiles of one
-size: peak memory less what the process held before, with the cloud in it.
+that does what the command does: read a ply, label, write a ply; rows of `masks` also find superpoints and instance
+masks, as `--masks` does. Rows of `growth` label clouds of ever more tiles of one size: peak memory less what the
+process held before, with the cloud in it.
 
     OMP_NUM_THREADS=1 python benchmarks/large_cloud.py --millions 2 10
 """
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,16 +101,16 @@ def agreement(path: Path) -> list[dict]:
     return rows
 
 
-def command(path: Path) -> list[dict]:
+def command(path: Path, masks: bool = False) -> list[dict]:
     times = [time.perf_counter()]
     scan = own_scan.open_scan(path)
     times.append(time.perf_counter())
-    result = own_scan.segment_scan(scan, geoguide.load("mini"), WORDS)
+    result = own_scan.segment_scan(scan, geoguide.load("mini"), WORDS, masks=masks)
     times.append(time.perf_counter())
     own_scan.write_labelled(path.with_name("labelled.ply"), result)
     times.append(time.perf_counter())
     model = geoguide.load("mini")
-    row = {"row": "command", "points": len(scan.scene), "peak_mb_in_all": memory("VmHWM")}
+    row = {"row": "masks" if masks else "command", "points": len(scan.scene), "peak_mb_in_all": memory("VmHWM")}
     row |= dict(zip(("seconds_read", "seconds_label", "seconds_write"), np.diff(times).tolist(), strict=True))
     return [row | tiling(Parts(open_backbone(model.backbone), scan.scene))]
 
@@ -132,7 +134,7 @@ def part(scene: Scene) -> Scene:
     return part_of(scene, np.arange(1000))
 
 
-JOBS = {"agreement": agreement, "command": command, "growth": growth}
+JOBS = {"agreement": agreement, "command": command, "masks": partial(command, masks=True), "growth": growth}
 
 
 def main() -> None:
@@ -147,7 +149,9 @@ def main() -> None:
         return
     points, _, source = room()
     jobs = [("agreement", AGREE_ROOMS), *(("growth", count) for count in GROWTH_ROOMS)]
-    jobs += [("command", round(1e6 * millions / len(points))) for millions in arguments.millions]
+    jobs += [
+        (job, round(1e6 * millions / len(points))) for millions in arguments.millions for job in ("command", "masks")
+    ]
     rows = [{"source": source, "points_of_a_room": len(points), "words": len(WORDS), "model": "mini"}]
     with tempfile.TemporaryDirectory() as folder:
         for job, count in jobs:

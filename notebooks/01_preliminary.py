@@ -237,7 +237,7 @@ Markdown("\n".join(f"- **{name}**: {release.how_to}." for name, release in RELEA
 # the adapter in more than freezing.
 
 # %% tags=["hide-input"]
-asked = {"small": entire_networks(), "large": regime.entire() + regime.entire(regime.OTHER_FEATURES[0])}
+asked = {"small": entire_networks(), "large": regime.entire() + regime.entire(regime.OPENSEG)}
 whole, said = find_all([config for configs in asked.values() for config in configs]), []
 for name in asked:
     for method in (facts.TUNED, facts.STILL, facts.SCRATCH):

@@ -270,7 +270,7 @@ Markdown("\n".join(text))
 # %%
 stated = tables.paper("scannet_openseg")
 paper = stated["full"]["miou"] - stated["entire network"]["miou"]
-stands = known[-1 if edition == "large" else 0]
+stands = regime.OPENSEG if edition == "large" else known[0]
 its = find_all(main_table("scannet", features=stands, **made)) if data == "mini" else []
 gap = tables.differences(frame(its, edition=edition), FULL, [ENTIRE]) if its else pd.DataFrame()
 told = "not run" if gap.empty else f"{gap['difference'].iat[0]} mIoU points on mini rooms"

@@ -382,7 +382,7 @@ def ceilings() -> list[ExperimentConfig]:
     return rows
 
 
-STUDY_SEEDS = presets.SEEDS[:1]
+STUDY_SEEDS = presets.LONG_SEEDS
 
 _UNIT_LENGTH = IIRCConfig(normalise="l2", scale="standardise", diagonal=False)
 _FIXED_SCALE = {"objective__imr__temperature": 1.0, "objective__imr__learn_scale": False}
