@@ -147,16 +147,18 @@ Markdown("\n".join(search.adopted()) or "- Too few of its rows were run to say."
 # ## The measured effect of single options
 # One option of *works-best* changed at a time, with only its module in use (the last two rows: all three, with the
 # annotated instances as an oracle in place of masks from geometry, and with twice the steps). Differences are paired by
-# seed; one seed is an indication, not a result. Options that were not run yet are not listed (`make studies` runs all).
+# seed, with their intervals. Options that were not run yet are not listed (`make studies` runs all).
 
 # %% tags=["hide-input"]
-effects = tables.study_table()
-under(effects.style.hide(axis="index"), find_all(profile("studies")))
+effects = tables.study_effects()
+under(tables.study_table(effects, confidence).style.hide(axis="index"), find_all(profile("studies")))
 
 # %% tags=["hide-input"]
 every = planned(read_all())
-risen = effects[effects["Δ mIoU, validation (mini)"].str.startswith("+")]["option"] if len(effects) else []
-Markdown("- **Better than *works-best* on the validation rooms**, by so few seeds, and not taken: "
+lowest = {option: gap["validation"].mean - gap["validation"].half(confidence) for option, gap in effects.items()}
+risen = [option for option, bound in lowest.items() if bound > 0]
+Markdown("- **Better than *works-best* on the validation rooms**, by an interval above zero (of so many, one may be "
+         "so by chance), and not taken: "
          f"{', '.join(f'`{option}`' for option in risen) or 'none of them'}.\n"
          "- **Never varied** in any record of the tables, so that nothing is known of their effect: "
          f"{', '.join(f'`{option}`' for option in tables.never_varied(every))}.")

@@ -161,7 +161,7 @@ def test_studies_are_compared_with_the_unchanged_experiment(monkeypatch: pytest.
         return [record for record in (base, changed) if record.config in configs]
 
     monkeypatch.setattr(tables, "find_all", find_all)
-    table = tables.study_table()
+    table = tables.study_table(tables.study_effects())
     assert table.to_dict("records") == [
         {
             "option": "imr.centre = no",

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from geoguide.errors import DataError
-from geoguide.experiments.facts import BOOK_PROTOCOL, Row
+from geoguide.experiments.facts import BOOK_PROTOCOL, Facts, Row
 from geoguide.experiments.profiles import STUDIES, STUDY_SEEDS, study
 from geoguide.experiments.records import Record, find_all, frame, only
 from geoguide.paths import records_advice, results_root
 from geoguide.pipeline.protocols import STEPS
-from geoguide.report.evidence import against, converged, estimate, interval, paired
+from geoguide.report.evidence import Estimate, against, converged, estimate, interval, paired
 from geoguide.report.labels import row_label, variant
 from geoguide.report.rows import ABLATION, ADAPTER, FUSION, STILL, WHOLE, full
 
@@ -202,25 +202,39 @@ def differences(lines: pd.DataFrame, row: Row, references: Sequence[Row]) -> pd.
     return pd.DataFrame(table, columns=["row", "minus", "metric", "difference", "seeds"])
 
 
-def study_table() -> pd.DataFrame:
-    """Measured effect of single options (ambiguity ledger): differences to the unchanged experiment, paired by seed.
+def study_effects() -> dict[str, dict[str, Estimate]]:
+    """Measured effect of single options (ambiguity ledger) on mIoU, to the unchanged experiment, paired by seed.
 
     Returns:
-        A line per option of `profiles.STUDIES` that was run.
+        Of each option of `profiles.STUDIES` that was run, the difference on "validation" and on "test" rooms.
     """
-    table = []
+    effects = {}
     for option in STUDIES:
-        pairs = [find_all(study(option, seed)) for seed in STUDY_SEEDS]
-        pairs = [pair for pair in pairs if len(pair) == 2]
-        if not pairs:
-            continue
-        gaps = {
-            "validation": [_watched(changed) - _watched(base) for base, changed in pairs],
-            "test": [changed.metrics.miou - base.metrics.miou for base, changed in pairs],
-        }
-        line = {"option": option, "compared with": row_label(pairs[0][0].facts)}
-        line |= {f"Δ mIoU, {split} (mini)": mean_of(np.array(gap), signed=True) for split, gap in gaps.items()}
-        table.append(line | {"seeds": len(pairs)})
+        pairs = [pair for pair in (find_all(study(option, seed)) for seed in STUDY_SEEDS) if len(pair) == 2]
+        if pairs:
+            effects[option] = {
+                "validation": estimate([_watched(changed) - _watched(base) for base, changed in pairs]),
+                "test": estimate([changed.metrics.miou - base.metrics.miou for base, changed in pairs]),
+            }
+    return effects
+
+
+def study_table(effects: dict[str, dict[str, Estimate]], confidence: float = 0.95) -> pd.DataFrame:
+    """What single options change, as a table.
+
+    Args:
+        effects: See `study_effects`.
+        confidence: Of the intervals.
+
+    Returns:
+        A line per option.
+    """
+    table: list[dict[str, Any]] = []
+    for option, gaps in effects.items():
+        base, _ = study(option)
+        line: dict[str, Any] = {"option": option, "compared with": row_label(Facts.of(base))}
+        line |= {f"Δ mIoU, {split} (mini)": gap.text(confidence) for split, gap in gaps.items()}
+        table.append(line | {"seeds": gaps["test"].seeds})
     return pd.DataFrame(table)
 
 
