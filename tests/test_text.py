@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -159,6 +160,18 @@ def test_bad_prompts(prompt: object) -> None:
 )
 def test_the_same_to_the_encoder(encoder: MiniLMTextEncoder, first: str, second: str) -> None:
     assert same_pair(encoder.encode(["lamp", first, "sink", second])) == (1, 3)
+
+
+def test_the_first_same_pair_of_many_names_needs_little_memory() -> None:
+    """Thousands of names that are all the same to an encoder have millions of pairs: none of these is kept."""
+    far = np.random.default_rng(0).normal(size=(3000, 64)).astype(np.float32)
+    assert same_pair(far) is None
+    far[[40, 2000, 7, 2999]] = far[[2000, 2000, 2999, 2999]]
+    assert same_pair(far) == (7, 2999)
+    tracemalloc.start()
+    assert same_pair(np.repeat(far[:1], 3000, axis=0)) == (0, 1)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
 
 
 def test_other_words_are_not_the_same(encoder: MiniLMTextEncoder) -> None:

@@ -156,7 +156,8 @@ def same_pair(vectors: np.ndarray) -> tuple[int, int] | None:
         vectors: float32 [N, D], unit vectors of N names.
 
     Returns:
-        Positions of the first such pair, or None. About O(N log N D), for the vectors of names lie far apart.
+        Positions of the first such pair, or None. About O(N log N D) time, for the vectors of names lie far apart, and
+        O(N D) memory, also where many are the same.
     """
     if len(vectors) <= FEW:
         far = np.linalg.norm(vectors[:, None].astype(np.float64) - vectors, axis=2) > SAME
@@ -164,7 +165,12 @@ def same_pair(vectors: np.ndarray) -> tuple[int, int] | None:
         return (int(first[0]), int(second[0])) if len(first) else None
     from scipy.spatial import KDTree  # slow to import, and few ask for so many words
 
-    return min(KDTree(vectors).query_pairs(SAME), default=None)
+    tree = KDTree(vectors)
+    alike = np.flatnonzero(tree.query_ball_point(vectors, SAME, return_length=True) > 1)
+    if not len(alike):
+        return None
+    first = int(alike[0])
+    return first, min(other for other in tree.query_ball_point(vectors[first], SAME) if other != first)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
