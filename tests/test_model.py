@@ -18,6 +18,7 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.model import GeoGuideModel
 from geoguide.own_scan import open_scan
 from geoguide.paths import WEIGHTS
+from geoguide.pipeline import class_text
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
@@ -77,6 +78,18 @@ def test_classify_in_chunks_equals_whole() -> None:
     features, text = torch.randn(103, 8, generator=g), ClassText(torch.randn(5, 8, generator=g))
     for a, b in zip(text.classify(features, chunk=10), text.classify(features), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_memory_of_many_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else 5,000 words took 800 MB on a scan of 40,000 points."""
+    g = torch.Generator().manual_seed(0)
+    features, text = torch.randn(103, 8, generator=g), ClassText(torch.randn(500, 8, generator=g))
+    expected, sizes, whole = text.classify(features), [], ClassText.similarity
+    monkeypatch.setattr(class_text, "PRODUCTS", 4_999)
+    monkeypatch.setattr(ClassText, "similarity", lambda self, part: sizes.append(len(part)) or whole(self, part))
+    for a, b in zip(text.classify(features), expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert max(sizes) == 9 and sum(sizes) == 103
 
 
 def test_bad_input(model: GeoGuideModel, cloud: Scene, tmp_path) -> None:

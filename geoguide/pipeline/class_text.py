@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a model that labels needs no experiment
 
 OTHER = ("otherfurniture", "other")  # names of the class of other things in ScanNet and Matterport3D
 BARE = "other"  # the word that OpenScene embeds for it
+PRODUCTS = 1 << 24  # of points and names that are held at a time: 64 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +80,12 @@ class ClassText:
 
         Args:
             features: float [P, C], as in `similarity`.
-            chunk: Points worked on at a time.
+            chunk: Points worked on at a time; fewer where names are so many that these make more than `PRODUCTS`.
 
         Returns:
-            Class ids int64 [P] and their dot products float32 [P]. Working memory O(chunk F).
+            Class ids int64 [P] and their dot products float32 [P]. Working memory O(chunk F), at most O(`PRODUCTS`).
         """
+        chunk = min(chunk, max(PRODUCTS // len(self.vectors), 1))
         best = [self.similarity(part).max(dim=1) for part in features.split(chunk)]
         ids = torch.cat([b.indices for b in best]).cpu().numpy()
         return ids, torch.cat([b.values for b in best]).float().cpu().numpy()
