@@ -219,6 +219,7 @@ def test_labels_of_any_kind() -> None:
     for text in ("(old) chair, TV (flat)", "'80s sofa, kids' chair", "rock 'n' roll, d'eau", "[a] b, c [d]", "chair\n"):
         assert own_scan.parse_labels(text) == tuple(word.strip() for word in text.split(","))
     assert own_scan.parse_labels("T\udcc3\udcbcr") == ("Tür",)  # as a locale without UTF-8 hands it over
+    assert own_scan.parse_labels("\ufeffchair,\r\ntable\r\n") == ("chair", "table")  # as "$(cat file)" hands it over
     many = ["x" * 10_000, *map(str, range(5000))]
     assert own_scan.parse_labels(",".join(many)) == tuple(many)
 

@@ -88,7 +88,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
         text = text.encode("utf-8", "surrogateescape").decode()
     except UnicodeError:
         raise InputError(f"--labels: expected UTF-8 text, found {text!r}") from None
-    names = _words(text)
+    names = _words(text.removeprefix("\ufeff"))  # which a file's text begins with where a shell put it here
     if not all(any(not letter.isspace() and letter.isprintable() for letter in name) for name in names):
         raise InputError(f"--labels: expected words separated by commas, found {text!r}")
     if _AROUND.fullmatch(text):
