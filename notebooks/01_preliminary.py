@@ -70,8 +70,9 @@ under(pd.DataFrame({name: to_dict(TEACHERS[name]) for name in CHAPTER_TEACHERS})
 
 # %%
 seeds = several_seeds(seeds, SEEDS)
-configs = of_seeds(preliminary(edition), seeds)
+configs = of_seeds(preliminary(edition), seeds, needed=True)
 found = run.get_all(configs, edition)
+run.need(pick(found, ADAPTER), "adapter only", edition)
 if edition == "small":  # the transformers take most of an hour each, so that here too only what was run is shown
     whole = find_all(of_seeds(entire_networks(), seeds))
     found += [record for row in TRANSFORMERS for record in pick(whole, row)]

@@ -74,7 +74,7 @@ figures.use_offline_renderer()
 edition, seeds = edition if data == "mini" else "small", several_seeds(seeds, SEEDS)
 made = {"protocol": protocol, "weights": weights, "edition": edition}
 configs = main_table(dataset, data, features, **made)
-configs = [config for config in of_seeds(configs, seeds) if config.objective.modules in ((), MODULES)]
+configs = [config for config in of_seeds(configs, seeds, needed=True) if config.objective.modules in ((), MODULES)]
 found = run.get_all(configs, edition)
 run.need(pick(found, FULL), f"works-best on {dataset}", edition)
 lines = frame(pick(found, {"changed": ()}), edition=edition)

@@ -60,7 +60,7 @@ figures.use_offline_renderer()
 # %%
 edition, seeds = edition if data == "mini" else "small", several_seeds(seeds, SEEDS)
 configs = main_table("matterport3d", data, features, edition=edition)
-found = run.get_all(of_seeds(configs, seeds), edition)
+found = run.get_all(of_seeds(configs, seeds, needed=True), edition)
 usual = data == "mini" and features is None
 others = find_all(of_seeds(systems("matterport3d", edition), seeds)) if usual else []
 found = pick([*found, *others], {"changed": ()})

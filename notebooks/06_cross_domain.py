@@ -57,7 +57,7 @@ figures.use_offline_renderer()
 
 # %%
 seeds = several_seeds(seeds, SEEDS)
-away = run.get_all(of_seeds(cross_domain(edition), seeds), edition)
+away = run.get_all(of_seeds(cross_domain(edition), seeds, needed=True), edition)
 here = [fusion(), *map(adapter_only, seeds)]
 here += [preset(name, seed=seed, edition=edition) for seed in seeds for name in CHAPTER_PRESETS]
 there = regime.in_regime if edition == "large" else on

@@ -30,6 +30,7 @@ import json
 import pandas as pd
 from IPython.display import HTML, Markdown
 
+from geoguide.errors import check_known
 from geoguide.experiments.records import pick, planned, read_all
 from geoguide.paths import clone
 from geoguide.report import ledger_page as ledger
@@ -37,6 +38,7 @@ from geoguide.report.claims import CLAIMS, paper_concordance
 from geoguide.report.ledger import verdicts
 from geoguide.report.sources import under
 
+check_known("edition", edition, ("large", "small", "both"))
 editions = ("large", "small") if edition == "both" else (edition,)
 table = verdicts(editions, confidence)
 generated = pick(planned(read_all()), {"data": "mini"})

@@ -117,8 +117,9 @@ Markdown(f"Measured with a synthetic folder at ScanNet's size ({size['points']:,
 # `-p gpu_tflops 40 -p disk_gb_per_s 3`.
 
 # %%
+disk_gb_per_s, gpu_tflops = number("disk_gb_per_s", disk_gb_per_s), number("gpu_tflops", gpu_tflops)
 for name, speed in (("disk_gb_per_s", disk_gb_per_s), ("gpu_tflops", gpu_tflops)):
-    require(number(name, speed) > 0, f"{name} must be positive, found {speed}")
+    require(speed > 0, f"{name} must be positive, found {speed:g}")
 shared = 10  # points of a scan per voxel of Sonata's 8 cm level, whose features are stored once
 scans = rooms["scannet"]["train"] + rooms["scannet"]["val"]
 frozen_mb = size["points"] * (size["frozen_channels"] * 2 / shared + 44) / 2**20

@@ -8,7 +8,7 @@ import pytest
 
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments.presets import SEEDS, adapter_only, fusion
-from geoguide.experiments.profiles import ablation, main_table
+from geoguide.experiments.profiles import ablation, main_table, preliminary
 from geoguide.frozen import config_hash
 from geoguide.report.parameters import of_seeds, read_report, several_names, several_seeds
 
@@ -47,6 +47,15 @@ def test_seeds_that_no_row_has_are_refused() -> None:
 def test_a_row_that_trains_nothing_stands_beside_any_seed() -> None:
     assert of_seeds([fusion(), adapter_only(0), adapter_only(1)], (1,)) == [fusion(), adapter_only(1)]
     assert ablation((1,))[0] == fusion()
+
+
+def test_seeds_of_which_a_chapter_has_no_row_are_refused() -> None:
+    """Of the large edition most rows have few seeds; without a training a chapter's figures fail for want of rows."""
+    with pytest.raises(
+        InputError, match=r"^seeds must be one or more of 0, 1, 2, which these rows have, found \[3, 4\]$"
+    ):
+        of_seeds(preliminary("large"), (3, 4), needed=True)
+    assert {config.seed for config in of_seeds(preliminary("large"), (2, 3), needed=True)} == {0, 2}  # fusion: 0
 
 
 def test_names_in_any_form() -> None:

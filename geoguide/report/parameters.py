@@ -39,16 +39,26 @@ def several_seeds(given: Any, known: Collection[int] | None = None) -> tuple[int
     return tuple(dict.fromkeys(seeds))
 
 
-def of_seeds(configs: Iterable[ExperimentConfig], seeds: Collection[int]) -> list[ExperimentConfig]:
+def of_seeds(
+    configs: Iterable[ExperimentConfig], seeds: Collection[int], *, needed: bool = False
+) -> list[ExperimentConfig]:
     """The experiments of some seeds.
 
     Args:
         configs: Experiments.
         seeds: Of trainings; 2D fusion, which trains nothing, stands beside any.
+        needed: Whether a training must be among them; some rows, such as most of the large edition, have few seeds.
 
     Returns:
         Those, in their order.
+
+    Raises:
+        InputError: No training of these seeds, though it is needed.
     """
+    configs = [*configs]
+    there = sorted({config.seed for config in configs if config.protocol.mode != "fusion"})
+    met = not needed or set(seeds) & set(there)
+    require(met, f"seeds must be one or more of {', '.join(map(str, there))}, which these rows have, found {[*seeds]}")
     return [config for config in configs if config.seed in seeds or config.protocol.mode == "fusion"]
 
 
