@@ -67,7 +67,7 @@ def check_known(kind: str, name: str, known: Collection[str]) -> None:
     Raises:
         ConfigError: Another name; the message lists those known.
     """
-    if name not in known:
+    if name not in [*known]:  # a list: whatever was given need not be hashable
         raise ConfigError(f"unknown {kind} {name!r}: known are {', '.join(known)}")
 
 

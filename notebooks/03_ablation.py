@@ -32,8 +32,9 @@ seeds = [0, 1, 2, 3, 4]
 import pandas as pd
 from IPython.display import Markdown
 
+from geoguide.errors import check_known
 from geoguide.experiments import regime, run
-from geoguide.experiments.presets import SEEDS, preset
+from geoguide.experiments.presets import CHAPTER_PRESETS, SEEDS, preset
 from geoguide.experiments.profiles import ablation, worlds
 from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.method.objective import MODULES, parse_drop
@@ -43,7 +44,7 @@ from geoguide.report.controls import DELTA, control_table
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
-from geoguide.report.parameters import several_seeds
+from geoguide.report.parameters import several_names, several_seeds
 from geoguide.report.rows import ABLATION, ADAPTER, FULL, geoguide
 from geoguide.report.sources import under
 from geoguide.report.worlds import world_table
@@ -57,6 +58,8 @@ figures.use_offline_renderer()
 # large edition and its trained 2D model are shown, as far as they were run (chapter 15).
 
 # %%
+check_known("variant", variant, CHAPTER_PRESETS)
+drop = "+".join(several_names("drop", drop)) or "none"
 whole, seeds = parse_drop(drop) == MODULES, several_seeds(seeds, SEEDS if edition == "large" else None)
 configs = [preset(variant, drop=d, seed=seed, edition=edition) for d in ("none", drop) for seed in seeds]
 configs = [regime.in_regime(config) if edition == "large" else config for config in configs]

@@ -51,7 +51,7 @@ from geoguide.report import main_table as benchmark_tables
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
-from geoguide.report.parameters import of_seeds, several_seeds
+from geoguide.report.parameters import need_text, of_seeds, several_seeds
 from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, ON_DESCRIPTORS
 from geoguide.report.sources import under
 from geoguide.report.storage import storage_table
@@ -71,6 +71,7 @@ figures.use_offline_renderer()
 # streets `lseg-streets-mini`).
 
 # %%
+need_text(dataset=dataset, features=features, protocol=protocol, weights=weights)
 edition, seeds = edition if data == "mini" else "small", several_seeds(seeds, SEEDS)
 made = {"protocol": protocol, "weights": weights, "edition": edition}
 configs = main_table(dataset, data, features, **made)

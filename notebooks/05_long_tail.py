@@ -45,7 +45,7 @@ from geoguide.report import main_table as benchmark_tables
 from geoguide.report.labels import labelled, row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
-from geoguide.report.parameters import of_seeds, several_seeds
+from geoguide.report.parameters import need_text, of_seeds, several_seeds
 from geoguide.report.rows import ADAPTER, ENTIRE, FULL, FUSION, geoguide, system
 from geoguide.report.sources import under
 
@@ -58,6 +58,7 @@ figures.use_offline_renderer()
 # of the large edition `large`).
 
 # %%
+need_text(features=features)
 edition, seeds = edition if data == "mini" else "small", several_seeds(seeds, SEEDS)
 configs = main_table("matterport3d", data, features, edition=edition)
 found = run.get_all(of_seeds(configs, seeds, needed=True), edition)

@@ -49,7 +49,7 @@ from geoguide.report.anatomy_table import (
     real_ones_left_out,
     real_range,
 )
-from geoguide.report.parameters import several_names
+from geoguide.report.parameters import need_text, several_names
 from geoguide.report.sources import under
 
 figures.use_offline_renderer()
@@ -63,6 +63,7 @@ figures.use_offline_renderer()
 # the target.
 
 # %% tags=["hide-input"]
+need_text(data=data, scene=scene, model=model)
 committed = read_columns()
 columns = several_names("columns", columns, list(committed)) or tuple(committed)
 chosen = {name: committed[name] for name in committed if name in columns}

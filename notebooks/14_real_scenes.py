@@ -49,7 +49,7 @@ from geoguide.report import real_rooms as report
 from geoguide.report import real_rooms_story as story
 from geoguide.report.key_frame import key_frame_recall
 from geoguide.report.ledger import verdicts
-from geoguide.report.parameters import several_names, several_seeds
+from geoguide.report.parameters import need_text, several_names, several_seeds
 from geoguide.report.sources import under
 
 figures.use_offline_renderer()
@@ -63,7 +63,9 @@ figures.use_offline_renderer()
 # each table has the command that makes the committed ones.
 
 # %% tags=["hide-input"]
+need_text(data=data, weights=weights)
 train, scored, more = (several_names(*part) for part in (("train", train), ("scored", scored), ("more", more)))
+models = several_names("models", models)
 seeds, there_is = several_seeds(seeds), real_rooms.present(data, more)
 if data:
     rows = real_rooms.real_rooms(data, models, train=train, more=there_is, scored=scored, seeds=seeds, weights=weights)

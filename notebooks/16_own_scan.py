@@ -43,7 +43,7 @@ from geoguide.own_scan.scan import palette
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import scene_sources
 from geoguide.report import figures
-from geoguide.report.parameters import several_names
+from geoguide.report.parameters import need_text, several_names
 from geoguide.report.sources import under
 
 figures.use_offline_renderer()
@@ -54,6 +54,7 @@ figures.use_offline_renderer()
 # frozen features; on a real room that took the doors (chapter 14).
 
 # %%
+need_text(scan=scan, features=features, backbone=backbone)
 config = ExperimentConfig()
 words = several_names("words", words)
 names = words or load_label_set(config.data.label_set).names

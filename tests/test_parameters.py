@@ -10,7 +10,7 @@ from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments.presets import SEEDS, adapter_only, fusion
 from geoguide.experiments.profiles import ablation, main_table, preliminary
 from geoguide.frozen import config_hash
-from geoguide.report.parameters import of_seeds, read_report, several_names, several_seeds
+from geoguide.report.parameters import need_text, of_seeds, read_report, several_names, several_seeds
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -65,6 +65,15 @@ def test_names_in_any_form() -> None:
         several_names("columns", ["a", "c"], ["a", "b"])
     with pytest.raises(InputError, match="words must be a name, or a list of names, found 3"):
         several_names("words", 3)
+
+
+def test_what_must_be_one_text_is_named() -> None:
+    need_text(data="", weights=None)
+    for given in (3, ["a"], True, {}):
+        with pytest.raises(InputError, match="^features must be one text, found "):
+            need_text(data="x", features=given)
+        with pytest.raises(ConfigError, match="unknown protocol .*: known are strict"):
+            main_table("scannet", protocol=given)
 
 
 @pytest.mark.parametrize("name", ["", 3, "../x.json", "/x.json", "x.txt", None])

@@ -85,6 +85,19 @@ def several_names(parameter: str, given: Any, known: Collection[str] | None = No
     return tuple(dict.fromkeys(names))
 
 
+def need_text(**given: Any) -> None:
+    """Refuse parameters of which each must be one text.
+
+    Args:
+        given: What is given, by the name of the parameter; None where a chapter has its own.
+
+    Raises:
+        InputError: Something that is neither text nor None.
+    """
+    for name, value in given.items():
+        require(value is None or isinstance(value, str), f"{name} must be one text, found {value!r:.60}")
+
+
 def read_report(name: Any, fields: Collection[str]) -> dict[str, Any] | None:
     """What a command noted in the folder of runs.
 
