@@ -10,7 +10,7 @@ from geoguide.errors import ConfigError, InputError
 from geoguide.instances.geometry import InstanceConfig, segment_instances, suppress
 from geoguide.instances.masks import InstanceMasks, iou_matrix
 from geoguide.instances.quality import instance_ap50, mask_quality
-from geoguide.instances.regions import Regions
+from geoguide.instances.regions import CLEARANCE, Regions
 from geoguide.instances.spoiling import first_guesses
 
 STEP = 0.03
@@ -219,3 +219,21 @@ def test_bad_masks() -> None:
 def test_impossible_config(options: dict) -> None:
     with pytest.raises(ConfigError, match="instances:"):
         InstanceConfig(**options)
+
+
+def test_what_is_surely_behind_a_plane_is_behind_it(room: tuple[np.ndarray, ...]) -> None:
+    """The boxes of regions never tell more than the points do, and of a plane amid many regions tell nearly all."""
+    points, normals, superpoints, _ = room
+    regions = Regions.measure(points, normals, superpoints, 0.1)
+    rng = np.random.default_rng(0)
+    for angle, share in zip(rng.uniform(0, 2 * np.pi, 200), rng.uniform(size=200), strict=True):
+        normal = np.array([np.cos(angle), np.sin(angle), 0.0])
+        along = points @ normal
+        side = along - np.quantile(along, share)
+        exact = min((side > CLEARANCE).mean(), (side < -CLEARANCE).mean())
+        assert regions.surely_behind(normal, float(np.quantile(along, share))) <= exact
+    split = np.arange(len(points)) // 10  # regions of ten points
+    fine = Regions.measure(points, normals, split, 0.1)
+    side = points[:, 0] - 2.0
+    exact = min((side > CLEARANCE).mean(), (side < -CLEARANCE).mean())
+    assert 0.8 * exact < fine.surely_behind(np.array([1.0, 0.0, 0.0]), 2.0) <= exact
