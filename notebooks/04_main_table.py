@@ -300,8 +300,8 @@ Markdown(f"- **Failures**: the most frequent mistake of works-best takes *{top['
 # ## Where we differ
 # - By default everything is mini: generated scenes, simulated 2D models, a small pretrained backbone for Sonata, a
 #   narrowed copy of OpenScene's network. GeoGuide's row of the paper's main table is on features that it calls SAS*;
-#   what these are is not available to us. A small 2D model fused in SAS's manner is packaged
-#   (`-p features mini:sas-mini`), and is none of the rows above unless it was asked for.
+#   what these are is not available to us. A small 2D model fused in SAS's manner (`mini:sas-mini`) is one of the other
+#   2D models of the large edition, and none of the rows of its main table unless it was asked for (`-p features`).
 # - The mini backbone was pretrained on rooms alone. Houses are still its kind of place; on streets it is far from
 #   everything it has seen, and colourless points are one more thing that it does not know. Which backbone the paper
 #   uses outdoors is not available to us.
