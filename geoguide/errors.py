@@ -19,6 +19,8 @@ NUMPY_DAMAGES = (
 START = 64  # bytes that tell what a file is
 POINTER = b"version https://git-lfs.github.com/spec/"
 PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
+# What torch.save writes: a zip archive, before torch 1.6 a pickle. Of anything else torch says that it would run code.
+TORCH_STARTS = (b"PK\x03\x04", b"\x80")
 PACKED_FILES = {b"\x1f\x8b\x08": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"7z\xbc\xaf\x27\x1c": "7z"}
 
 
@@ -222,3 +224,20 @@ def refuse_foreign(path: str | Path, what: str, start: bytes | None = None) -> N
     told = foreign(start[:START])
     if start and told:
         raise DataError(f"{path}: {what} expected, found {told}")
+
+
+def no_torch_file(path: str | Path) -> str:
+    """Say by its start that a file is none of torch, which itself takes other bytes for instructions and says so.
+
+    Args:
+        path: A file that is there.
+
+    Returns:
+        What was expected and found, for a message; empty where it may be what `torch.save` wrote.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        start = file.read(8)
+    return "" if start.startswith(TORCH_STARTS) else f"expected a zip archive or a pickle, found {start!r} at its start"

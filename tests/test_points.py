@@ -13,6 +13,7 @@ from decisions import decided
 from geoguide.datasets.formats.ply import write_ply
 from geoguide.datasets.points import load_points
 from geoguide.errors import DataError, InputError
+from geoguide.ops.tensor_files import read_checkpoint
 
 
 @pytest.fixture
@@ -152,6 +153,18 @@ def test_pth_never_runs_pickled_code(tmp_path: Path):
         with pytest.raises(DataError, match=f"{name}: not a readable file of plain arrays"):
             load_points(tmp_path / name)
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"a": 1}', b"\x89PNG\r\n\x1a\n" + bytes(40), b"\x93NUMPY\x01\x00v", bytes(99), b""]
+)
+def test_a_file_of_another_kind_is_told_from_one_that_runs_code(tmp_path: Path, content: bytes):
+    (tmp_path / "a.pth").write_bytes(content)
+    for read in (load_points, read_checkpoint):
+        with pytest.raises(DataError) as refused:
+            read(tmp_path / "a.pth")
+        told = f"expected a zip archive or a pickle, found {content[:8]!r} at its start"
+        assert f"{tmp_path / 'a.pth'}: not a " in str(refused.value) and told in str(refused.value)
 
 
 def test_real_scan_and_lidar(recordings: Path):

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from geoguide.errors import DataError, pass_on_shortage, refuse_foreign
+from geoguide.errors import DataError, no_torch_file, pass_on_shortage, refuse_foreign
 
 # What torch raises on damaged files, by which part of the pickle is hit.
 _DAMAGES = (
@@ -83,8 +83,9 @@ def _read_torch(path: Path, under: str) -> tuple[dict[str, Any] | None, dict[str
             value = torch.load(path, map_location="cpu", weights_only=True)
     except (*_DAMAGES, pickle.UnpicklingError) as error:
         pass_on_shortage(error, path)
-        reason = " ".join(str(error).split())
-        if isinstance(error, pickle.UnpicklingError) and ("Unsupported" in reason or "GLOBAL" in reason):
+        other = no_torch_file(path)
+        reason = other or " ".join(str(error).split())
+        if not other and isinstance(error, pickle.UnpicklingError) and ("Unsupported" in reason or "GLOBAL" in reason):
             raise DataError(f"{path}: holds more than plain tensors, which could run code: refused") from None
         raise DataError(f"{path}: not a checkpoint, or truncated ({reason[:160]})") from None
     if not isinstance(value, dict):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from geoguide.errors import DataError, pass_on_shortage
+from geoguide.errors import DataError, no_torch_file, pass_on_shortage
 from geoguide.frozen import check_types, config_hash
 from geoguide.ops.arrays import spread
 from geoguide.paths import check_writable, replacing, sweep
@@ -189,7 +189,9 @@ class Progress(abc.ABC):
             raise
         except (*_DAMAGES, pickle.UnpicklingError) as error:
             pass_on_shortage(error, path)
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = no_torch_file(path) or " ".join(str(error).split()) or type(error).__name__
+            if isinstance(error, pickle.UnpicklingError):
+                reason = reason.partition(". ")[0]  # further on torch advises to read it so that code in it is run
             raise DataError(f"{path}: not a checkpoint of this training ({reason:.200})") from None
 
 

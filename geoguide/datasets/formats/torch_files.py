@@ -14,7 +14,7 @@ import numpy as np
 from numpy._core import multiarray
 
 from geoguide.datasets.formats.files import need_file
-from geoguide.errors import DataError, InputError, first_line, pass_on_shortage
+from geoguide.errors import DataError, InputError, first_line, no_torch_file, pass_on_shortage
 from geoguide.ops.arrays import host
 
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")  # numpy types of plain arrays
@@ -70,7 +70,7 @@ def read_torch(path: str | Path, *, mmap: bool = False) -> Any:
             return _whole(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
     except (*DAMAGES, pickle.UnpicklingError) as error:
         pass_on_shortage(error, path)
-        raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({_reason(error)})") from None
+        raise DataError(f"{path}: not a readable file of plain arrays, truncated? ({_reason(error, path)})") from None
 
 
 def _no_bytes() -> bytes:
@@ -78,8 +78,10 @@ def _no_bytes() -> bytes:
     return b""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: Path) -> str:
     """Why torch did not read a file, in one line, without its advice to read it so that code in it is run."""
+    if other := no_torch_file(path):
+        return other
     if "Unsupported operand" in str(error):
         return "it is pickled in another way than torch.save has by default: save it once more with that"
     refused = re.search(
