@@ -355,6 +355,7 @@ SEGS, AGGREGATION = f"{NAME}_vh_clean_2.0.010000.segs.json", f"{NAME}.aggregatio
         ("pose/2.txt", Path.unlink, "pose not found"),
         ("pose/2.txt", edit("1 0 0\n0 1 0\n0 0 1\n"), r"pose must be \[4, 4\], found \[3, 3\]"),
         ("pose/2.txt", edit("1 0 0 x\n"), "pose is not a matrix of numbers"),
+        ("pose/2.txt", edit("1 0 0 0\n0 1 0\n"), r"\(the number of columns changed from 4 to 3 at row 2\)$"),
         ("pose/2.txt", edit(""), r"pose must be \[4, 4\], found"),
         ("intrinsic/intrinsic_depth.txt", Path.unlink, "intrinsics not found"),
         ("intrinsic/intrinsic_depth.txt", edit("0 0 0\n0 0 0\n0 0 1\n"), "positive focal lengths"),

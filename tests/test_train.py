@@ -1,5 +1,6 @@
 """fit and evaluate on generated rooms: learns, repeats exactly, resumes after a kill, refuses bad checkpoints."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from regions import dense_of
 
 from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments.presets import preset
+from geoguide.instances.masks import InstanceMasks
 from geoguide.pipeline.class_text import ClassText
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.evaluate import evaluate, predict
@@ -215,3 +217,17 @@ def test_an_unknown_precision_is_refused(tiny: ExperimentConfig, tiny_scenes: Sc
     """It was float32, without a word."""
     with pytest.raises(ConfigError, match="unknown precision 'fp16': known are auto, float32, bf16, float64"):
         train(tiny, tiny_scenes, precision="fp16")
+
+
+def test_no_instance_mask_in_any_training_scene_is_said(full: ExperimentConfig, tiny_scenes: Scenes) -> None:
+    """IMR alone reads masks; one scene that has some is enough."""
+    none = InstanceMasks.from_dense(np.zeros((0, len(tiny_scenes["train"][0])), bool))
+    bare = replace(tiny_scenes["train"][0], masks=none, means=None)
+    short = full.replace(train__steps=1, train__evaluate_every=1)
+    told = r"none of the 1 training scenes has an instance mask \(masks.source 'geometry'\): IMR has nothing"
+    with pytest.warns(UserWarning, match=told):
+        fit(short, train=[bare], val=[], device="cpu", progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(short.replace(objective__modules=("usd",)), train=[bare], val=[], device="cpu", progress=False)
+        fit(short, train=tiny_scenes["train"], val=[], device="cpu", progress=False)

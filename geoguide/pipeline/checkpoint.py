@@ -192,7 +192,8 @@ class Progress(abc.ABC):
             reason = no_torch_file(path) or " ".join(str(error).split()) or type(error).__name__
             if isinstance(error, pickle.UnpicklingError):
                 reason = reason.partition(". ")[0]  # further on torch advises to read it so that code in it is run
-            raise DataError(f"{path}: not a checkpoint of this training ({reason:.200})") from None
+            again = "without this file it begins anew"
+            raise DataError(f"{path}: not a checkpoint of this training ({reason:.200}); {again}") from None
 
 
 def checkpoint_path(run_dir: str | Path | None, config: Any, arrays: Iterable[np.ndarray]) -> Path | None:

@@ -118,6 +118,9 @@ def fit(
     target, progress = ranks.device or resolve_device(device), progress and ranks.first
     train = prepare_shared(config, "train", ranks, device=target, progress=progress) if train is None else train
     train = _with_features(supervised(config, train))
+    if "imr" in config.objective.modules and not any(len(scene.masks.index) for scene in train):
+        told = f"none of the {len(train)} training scenes has an instance mask (masks.source {config.masks.source!r})"
+        warnings.warn(f"{told}: IMR has nothing to reconstruct", stacklevel=2)
     val = prepare_shared(config, "val", ranks, device=target, progress=progress) if val is None else val
     torch.manual_seed(config.seed)
     state = _State.new(config, train, target, ranks, precision)

@@ -246,7 +246,8 @@ def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str
             lines = MSVC.sub(r"\1nan", read_text(path, what)).split("\n")
             matrix = np.loadtxt(lines, dtype=np.float64, ndmin=2)
     except ValueError as error:
-        raise DataError(f"{path}: {what} is not a matrix of numbers ({first_line(error)})") from None
+        reason = first_line(error).partition("; use")[0]  # what follows is advice to who writes the program
+        raise DataError(f"{path}: {what} is not a matrix of numbers ({reason})") from None
     if matrix.shape not in shapes:
         expected = " or ".join(str(list(shape)) for shape in shapes)
         raise DataError(f"{path}: {what} must be {expected}, found {list(matrix.shape)}")
