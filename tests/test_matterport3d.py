@@ -426,3 +426,14 @@ def test_lost_images_and_regions_are_told(house: Path, mapping: Path):
     (house / "region_segmentations" / "Region4.PLY").write_text("")
     with pytest.raises(DataError, match="region4.ply: ply file not found, Region4.PLY is there"):
         list_regions(house)
+
+
+def test_poses_of_a_house_that_are_world_to_camera_are_told(house: Path, mapping: Path):
+    upright = np.eye(4)
+    upright[:3, :3] = [[0, 0, -1], [-1, 0, 0], [0, 1, 0]]  # looks along x of the world, canonical axes
+    path = house / "undistorted_camera_parameters" / f"{HOUSE}.conf"
+    path.write_text(conf([upright] * 12))
+    assert load_region(house, 3, mapping=mapping).as_read
+    path.write_text(conf([np.linalg.inv(upright)] * 12))
+    with pytest.raises(DataError, match=r"conf: expected camera-to-world poses of upright cameras, z up, found"):
+        load_region(house, 3, mapping=mapping)

@@ -1,5 +1,7 @@
 """OpenScene's published folders: hand-made ones field by field, broken files."""
 
+import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 from PIL import Image
 
 from geoguide.datasets.formats.fused_features import FusedFeatures
+from geoguide.datasets.formats.matterport_cameras import check_upright
 from geoguide.datasets.openscene_folders import layout_of, scene_name
 from geoguide.datasets.openscene_layout import list_scenes, load_scene, open_features
 from geoguide.errors import DataError, InputError
@@ -394,3 +397,38 @@ def test_a_scene_file_in_capitals_is_told(tmp_path: Path):
     path.with_name("scene0012_00_vh_clean_2.PTH").write_bytes(path.read_bytes())
     with pytest.raises(DataError, match="scene0012_00_vh_clean_2.PTH: mixed layouts"):
         list_scenes(tmp_path, "scannet_3d", "train")
+
+
+def test_points_without_colours_are_said(tmp_path: Path):
+    path = scannet(tmp_path)
+    for colors in (0, np.zeros((5, 3))):
+        torch.save((COORDS, colors, LABELS), path)
+        scene = load_scene(path)
+        assert (scene.colors == 0.5).all() and "no colours: all points are grey" in scene.as_read
+
+
+@pytest.mark.parametrize(
+    ("write", "home"), [(scannet, f"scannet_2d/{NAME}"), (matterport, "matterport_2d/2t7WUuJeko7")]
+)
+def test_a_folder_of_no_images_is_not_said_to_hold_cameras(tmp_path: Path, write, home: str):
+    path = write(tmp_path)
+    for part in ("color", "pose"):
+        shutil.rmtree(tmp_path / home / part)
+    scene = load_scene(path)
+    assert not scene.views and scene.as_read[-1] == f"{home}/color holds no .jpg: no images"
+
+
+def test_a_house_of_tilted_cameras_is_told(tmp_path: Path):
+    """A tripod's three cameras look up, level and down; inverted poses lie on their side, other axes upside down."""
+    poses = []
+    for yaw, tilt in itertools.product(range(0, 360, 60), (-30, 0, 30)):
+        pose, (c, s) = looking(yaw, 1.0), (np.cos(np.radians(tilt)), np.sin(np.radians(tilt)))
+        pose[:3, :3] = pose[:3, :3] @ [[1, 0, 0], [0, c, -s], [0, s, c]]
+        pose[:3, 3] = 1, 1, 1
+        poses.append(pose)
+    assert len(load_scene(matterport(tmp_path / "right", poses=tuple(poses))).views) == 18
+    for name, change in (("inverted", np.linalg.inv), ("axes", lambda pose: pose @ np.diag([1.0, -1, -1, 1]))):
+        path = matterport(tmp_path / name, poses=tuple(map(change, poses)))
+        with pytest.raises(DataError, match=r"2t7WUuJeko7/pose: expected camera-to-world poses of upright cameras"):
+            load_scene(path)
+    check_upright(np.stack(poses[:11]) @ np.diag([1.0, -1, -1, 1]), "of fewer than 12 nothing is said")

@@ -18,8 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, read_image_size, warn_lost
-from geoguide.datasets.formats.files import listed, need_file, need_folder, provenance_of
-from geoguide.datasets.formats.matterport_cameras import DEPTH_SCALE, Camera, read_cameras, region_views, to_opencv
+from geoguide.datasets.formats.files import is_junk, listed, need_file, need_folder, provenance_of
+from geoguide.datasets.formats.matterport_cameras import (
+    DEPTH_SCALE,
+    Camera,
+    check_upright,
+    read_cameras,
+    region_views,
+    to_opencv,
+)
 from geoguide.datasets.formats.mesh_order import check_coherent_objects, check_small_faces
 from geoguide.datasets.formats.ply import checked_colors, checked_points, read_ply_triangles
 from geoguide.datasets.formats.segments import check_agree, read_objects
@@ -383,6 +390,7 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: Size | None, o
     """One image of the house, its two files checked to be of one size that the intrinsics can belong to."""
     color = need_file(house / COLOR / camera.color, "image")
     depth = need_file(house / "undistorted_depth_images" / camera.depth, "depth image")
+    check_upright(poses, str(conf))
     size, depth_size = read_image_size(color), read_image_size(depth)
     if depth_size != size:
         raise DataError(f"{depth}: must be {list(size)} (H, W) as its colour image, found {list(depth_size)}")

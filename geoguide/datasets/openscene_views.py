@@ -7,7 +7,7 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import check_fits, read_image_size, read_intrinsics, read_pose, warn_lost
 from geoguide.datasets.formats.files import by_number, listed, need_file
-from geoguide.datasets.formats.matterport_cameras import depth_name, region_views
+from geoguide.datasets.formats.matterport_cameras import check_upright, depth_name, region_views
 from geoguide.datasets.nuscenes_car import check_amid, check_around, warn_gaps
 from geoguide.datasets.openscene_folders import Layout
 from geoguide.datasets.surface_agreement import check_surface, views_inside
@@ -77,6 +77,7 @@ def _matterport_views(folder: Path, split: str, points: np.ndarray, layout: Layo
         return
     poses = np.stack([read_pose(folder / "pose" / f"{path.stem}.txt") for path in paths])  # [K, 4, 4]
     warn_lost(poses, (path.stem for path in paths), folder)
+    check_upright(poses, f"{folder / 'pose'}")
     for number in region_views(poses[:, :3, 3], points, split):
         color = paths[number]
         depth = need_file(folder / "depth" / matterport_depth_name(color), "depth image")
