@@ -99,8 +99,19 @@ def all_houses(root: str | Path) -> dict[Path, str]:
     """
     root = need_folder(root, "data root")
     split_of = {name: split for split in USUAL for name in _listed(root, split)}
-    houses = sorted(path for path in scans_folder(root).iterdir() if (path / REGIONS).is_dir())
-    return {house: split_of.get(house.name, USUAL[0]) for house in houses}
+    return {house: split_of.get(house.name, USUAL[0]) for house in house_folders(root) if (house / REGIONS).is_dir()}
+
+
+def house_folders(root: Path) -> tuple[Path, ...]:
+    """List the folders that lie where houses do, without what file managers leave behind.
+
+    Args:
+        root: The data root.
+
+    Returns:
+        The folders, sorted by name; one need not hold a house.
+    """
+    return tuple(sorted(path for path in scans_folder(root).glob("*/") if not is_junk(path.name)))
 
 
 def own_list(root: Path, split: str) -> Path | None:
@@ -379,6 +390,7 @@ def _load_views(
     cameras = read_cameras(conf)
     poses = np.stack([camera.cam_to_world for camera in cameras])  # [K, 4, 4]
     warn_lost(poses, (Path(camera.color).stem for camera in cameras), conf)
+    check_upright(poses, str(conf))
     chosen = region_views(poses[:, :3, 3], points, split)
     views = tuple(_load_view(house, conf, cameras[number], new_size, origin) for number in chosen)
     check_surface(points, views_inside(views, points), str(conf))
@@ -390,7 +402,6 @@ def _load_view(house: Path, conf: Path, camera: Camera, new_size: Size | None, o
     """One image of the house, its two files checked to be of one size that the intrinsics can belong to."""
     color = need_file(house / COLOR / camera.color, "image")
     depth = need_file(house / "undistorted_depth_images" / camera.depth, "depth image")
-    check_upright(poses, str(conf))
     size, depth_size = read_image_size(color), read_image_size(depth)
     if depth_size != size:
         raise DataError(f"{depth}: must be {list(size)} (H, W) as its colour image, found {list(depth_size)}")

@@ -9,7 +9,7 @@ from geoguide.datasets.formats.files import listed
 from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.formats.matterport_house import exchanged_with, read_boxes
 from geoguide.datasets.formats.ply import checked_points, read_ply
-from geoguide.datasets.splits import USUAL
+from geoguide.datasets.splits import USUAL, load_split
 from geoguide.scene import Scene
 from geoguide.text_files import read_names
 
@@ -121,7 +121,7 @@ def _check_images(house: Path, views: int | None, report: Report) -> None:
 
 
 def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:
-    """The split of each house that the data's own lists name; a listed house that is not there is a problem."""
+    """The split of each house; one that the data's own lists name, not the official ones, and is lost is a problem."""
     split_of, here, home = {}, {house.name for house in houses}, matterport3d.scans_folder(root)
     for split in USUAL:
         listing = matterport3d.own_list(root, split)
@@ -137,11 +137,12 @@ def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:
         lost = (home / name / matterport3d.REGIONS for name in names if name not in here)
         told = f"not found, {listing.name} names this house"
         report.missing([f"{path}: {told}" for path in lost], f"houses that {listing.name} names")
-    return split_of
+    others = [split for split in USUAL if matterport3d.own_list(root, split) is None]
+    return {name: split for split in others for name in load_split("matterport3d", split)} | split_of
 
 
 def _houses(root: Path) -> list[Path]:
     """The houses that lie in `root` or its scans folder, or `root` itself where that is one."""
     if (root / matterport3d.REGIONS).is_dir():
         return [root]
-    return sorted(path.parent for path in matterport3d.scans_folder(root).glob(f"*/{matterport3d.REGIONS}"))
+    return [house for house in matterport3d.house_folders(root) if (house / matterport3d.REGIONS).is_dir()]
