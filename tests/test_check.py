@@ -16,7 +16,7 @@ from rights import without_rights
 from simple_room import PERFECT, simple_room, write_flat
 from tiny_nuscenes import write_dataset
 
-from geoguide.benchmarks.scenes import known_layouts
+from geoguide.benchmarks.scenes import known_layouts, list_sources
 from geoguide.datasets.check.folder import check_folder, identify
 from geoguide.datasets.check.report import Report, check_scene
 from geoguide.datasets.config import DataConfig
@@ -151,6 +151,22 @@ def test_published_layouts(tmp_path: Path, capsys):
     assert "nuscenes_3d val: 1 of 1 scenes readable (real), about 5 points and 6 frames" in out
     code, out = checked(tmp_path / "nuscenes_3d", capsys)  # the 3D folder alone
     assert code == 0 and "matterport" not in out
+
+
+def test_published_splits_that_share_a_scene_are_told(tmp_path: Path, capsys):
+    path = published.matterport(tmp_path)
+    for split in ("test", "train"):
+        (tmp_path / "matterport_3d_40" / split).mkdir()
+        shutil.copy(path, tmp_path / "matterport_3d_40" / split)
+    found = "expected scenes that are in no other list, as they are scored; 2t7WUuJeko7_region3.pth is in train too"
+    assert checked(tmp_path, capsys)[0] == 1
+    assert f"problem: {tmp_path}/matterport_3d_40/test: {found}" in checked(tmp_path, capsys)[1]
+    data = DataConfig("matterport3d", "matterport40", root=str(tmp_path))
+    with pytest.raises(DataError, match="matterport_3d_40/test: expected scenes that are in no other list"):
+        list_sources(data, "train")
+    shutil.rmtree(tmp_path / "matterport_3d_40" / "test")
+    (source,) = list_sources(data, "val")  # train and val may share one; and the folder of 21 classes is not needed
+    assert source.load().labels.tolist() == [39, 0, 255, 1, 2]
 
 
 def test_published_features(tmp_path: Path, capsys):

@@ -16,6 +16,7 @@ from geoguide.datasets.check.folder import OPENSCENE, RECORDINGS, Kind
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.files import need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures
+from geoguide.datasets.openscene_folders import LAYOUTS
 from geoguide.datasets.sources import OpenSceneScene, SceneSource, fused_files, without_held_out
 from geoguide.datasets.splits import USUAL
 from geoguide.errors import ConfigError, DataError
@@ -134,8 +135,10 @@ def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
     official, withheld = split, benchmark.withholds_test and not data.generated
     if withheld:
         official = "val" if split == "test" else "train"
-    if not data.generated and _only_openscene(root, benchmark):
-        paths = openscene_layout.list_scenes(root, benchmark.openscene.folder, official)
+    published = None if data.generated else _openscene_folder(root, data, benchmark)
+    if published is not None:
+        openscene_layout.check_splits_apart(root, published, "val" if withheld else "test")
+        paths = openscene_layout.list_scenes(root, published, official)
         found = tuple(OpenSceneScene(path, official, data) for path in paths)
     else:
         found = benchmark.list_official(root, data, official)
@@ -146,18 +149,25 @@ def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
 
 def _found(data: DataConfig, root: Path, benchmark: Benchmark) -> tuple[SceneSource, ...]:
     """Every scene that lies there, whatever split it belongs to."""
-    if data.generated or not _only_openscene(root, benchmark):
+    name = None if data.generated else _openscene_folder(root, data, benchmark)
+    if name is None:
         return benchmark.list_all(root, data)
-    name = benchmark.openscene.folder
     splits = [split for split in USUAL if (root / name / split).is_dir()]
     paths = {path: split for split in splits for path in openscene_layout.list_scenes(root, name, split)}
     return tuple(OpenSceneScene(path, split, data) for path, split in paths.items())
 
 
-def _only_openscene(root: Path, benchmark: Benchmark) -> bool:
-    """Whether the dataset lies there as OpenScene published it; in both layouts it is a `DataError`."""
-    published = (root / benchmark.openscene.folder).is_dir()
-    if published and benchmark.has_official_layout(root):
+def _openscene_folder(root: Path, data: DataConfig, benchmark: Benchmark) -> str | None:
+    """The 3D folder by which the scenes are listed where the dataset lies there as OpenScene published it, else None.
+
+    A label set with a folder of its own may be there alone. In both layouts the dataset is a `DataError`.
+    """
+    names = (
+        benchmark.openscene.folder,
+        *(one.name for one in LAYOUTS.values() if (one.dataset, one.label_set) == (benchmark.name, data.label_set)),
+    )
+    published = next((name for name in names if (root / name).is_dir()), None)
+    if published is not None and benchmark.has_official_layout(root):
         both = f"{benchmark.name} as published and as OpenScene published it"
         raise DataError(f"{root}: mixed layouts, holds {both}: split them")
     return published

@@ -13,6 +13,7 @@ from geoguide.datasets.normals import camera_places, sided_normals
 from geoguide.datasets.openscene_folders import layout_of, scene_name, suffix_of
 from geoguide.datasets.openscene_views import load_views
 from geoguide.datasets.points import grey_colors
+from geoguide.datasets.splits import USUAL, check_lists_apart
 from geoguide.datasets.units import need_metres
 from geoguide.errors import DataError
 from geoguide.ops.colors import unit_colors
@@ -45,6 +46,24 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
     if odd is not None:
         raise DataError(f"{odd}: mixed layouts, expected names *{layout.suffix} in {layout.name}")
     return paths
+
+
+def check_splits_apart(root: str | Path, name: str, scored: str) -> None:
+    """Refuse a split whose scenes are scored and that shares a scene with another.
+
+    Args:
+        root: The folder that holds the 3D folder.
+        name: Name of the 3D folder.
+        scored: Name of the split; it need not be there.
+
+    Raises:
+        DataError: A scene's file is in another split too.
+    """
+    home = Path(root) / name
+    check_lists_apart(
+        {home / split: tuple(path.name for path in listed(home / split, suffixes=(".pth",))) for split in USUAL},
+        home / scored,
+    )
 
 
 def load_scene(path: str | Path, *, views: bool = True) -> Scene:

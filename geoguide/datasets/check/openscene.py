@@ -13,7 +13,7 @@ from geoguide.datasets.formats.torch_files import as_array, read_torch
 from geoguide.datasets.label_agreement import feature_doubts
 from geoguide.datasets.nuscenes_car import street_place
 from geoguide.datasets.openscene_folders import LAYOUTS, Layout, scene_name
-from geoguide.datasets.openscene_layout import list_scenes, load_scene
+from geoguide.datasets.openscene_layout import check_splits_apart, list_scenes, load_scene
 from geoguide.datasets.splits import USUAL
 from geoguide.errors import GeoGuideError
 from geoguide.ops.arrays import spread
@@ -76,6 +76,9 @@ def _check_points(root: Path, layout: Layout, report: Report) -> list[Path]:
                 told = f"no label of {tally.with_labels} scenes is void (255 or -100): is a class what has none?"
                 report.note(f"{root / layout.name / split}: {told}")
             readable, frames = readable + tally.scenes, frames + tally.with_frames
+    for scored in USUAL[1:]:
+        with report.noting():
+            check_splits_apart(root, layout.name, scored)
     if not paths:
         report.problem(f"{root / layout.name}: no split with scenes, expected {', '.join(USUAL)}")
     if readable:
