@@ -217,6 +217,18 @@ def test_published_features_in_another_order_are_told(tmp_path: Path, capsys, rn
     assert (found in checked(tmp_path, capsys)[1]) == (order == "another")
 
 
+def test_published_features_of_several_widths_are_told(tmp_path: Path, capsys):
+    path = published.matterport(tmp_path)
+    shutil.copy(path, path.with_name("2t7WUuJeko7_region4.pth"))
+    (tmp_path / "features").mkdir()
+    for region, width in ((3, 8), (4, 6)):
+        value = {"feat": torch.ones(5, width).half(), "mask_full": torch.ones(5, dtype=torch.bool)}
+        torch.save(value, tmp_path / "features" / f"2t7WUuJeko7_region{region}_0.pt")
+    code, out = checked(tmp_path, capsys)
+    found = "8 in 2t7WUuJeko7_region3_0.pt, 6 in 2t7WUuJeko7_region4_0.pt"
+    assert code == 1 and f"features: expected features of one width, found {found}" in out
+
+
 def test_published_features_of_no_scene(tmp_path: Path, capsys):
     path = published.scannet(tmp_path)
     folder = tmp_path / "scannet_multiview_openseg"
@@ -353,6 +365,7 @@ def test_leftovers_of_operating_systems_change_nothing(
     give_pose(scene_folder)
     path = published.matterport(tmp_path)
     expected = checked(tmp_path, capsys)
+    (house.parent / "__MACOSX" / "region_segmentations").mkdir(parents=True)
     for file in [file for file in tmp_path.rglob("*") if file.is_file()]:
         for name in (f"._{file.name}", ".DS_Store", "Thumbs.db", "desktop.ini"):
             (file.parent / name).write_bytes(content)
@@ -381,7 +394,6 @@ def test_generated_data_cannot_be_made_in_a_file(tmp_path: Path, make):
 
 def test_folders_that_are_no_dataset(tmp_path: Path):
     with pytest.raises(DataError, match=r"no layout that is known here \(ScanNet v2, official layout; Matterport3D"):
-    (house.parent / "__MACOSX" / "region_segmentations").mkdir(parents=True)
         check_folder(tmp_path, known_layouts())
     with pytest.raises(DataError, match=r"; the folder is empty$"):
         check_folder(tmp_path, known_layouts())

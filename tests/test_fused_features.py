@@ -108,6 +108,14 @@ def test_features_of_zeros_alone_are_refused(fused):
         FusedFeatures(path, 500)
 
 
+def test_a_file_without_a_seen_point_is_told(fused):
+    path, _, _ = fused
+    torch.save({"feat": torch.zeros(0, 8).half(), "mask_full": torch.zeros(500, dtype=torch.bool)}, path)
+    with pytest.warns(UserWarning, match=rf"{path.name}: names none of the 500 points as seen: no features"):
+        features = FusedFeatures(path, 500)
+    assert not features.seen.any() and not features.rows(np.arange(500))[1].any()
+
+
 def test_a_file_is_probed_once(fused, monkeypatch):
     path, _, seen = fused
     FusedFeatures(path, 500)

@@ -93,6 +93,7 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
     Returns whether there is a scene, and files of one or a scene that cannot be read.
     """
     whole = lacking = total = named = empty = unknown = 0
+    widths: dict[int, Path] = {}  # the first file of each
     for path in tqdm(paths, f"check {folder.name} of {layout.name}"):
         try:
             files = feature_files(folder, scene_name(path))
@@ -109,11 +110,15 @@ def _check_features(folder: Path, layout: Layout, paths: list[Path], report: Rep
             with report.noting():
                 features = FusedFeatures(file, count)
                 named, empty = named + features.named, empty + features.empty
+                widths.setdefault(features.width, file)
                 features.rows(spread(count, ROWS))
                 whole += 1
                 if file == files[0] and points.shape[1:] == (3,) and np.isfinite(points).all():
                     for doubt in feature_doubts(points, features):
                         report.problem(f"{file}: {doubt}")
+    if len(widths) > 1:
+        found = ", ".join(f"{width} in {file.name}" for width, file in widths.items())
+        report.problem(f"{folder}: expected features of one width, found {found}")
     if total:
         readable = f"{whole} of {total} files of {layout.name} readable"
         report.lines.append(f"{folder.name}: {readable}, {lacking} scenes without")

@@ -36,9 +36,10 @@ class FusedFeatures:
     needs and lets go of the file. A file in torch's format before 1.6 cannot be mapped: it is read whole and stays in
     memory, with one warning. `len()` is the number of points, P.
 
-    Points whose row is all zero are not seen, with one warning. For this, opening a file reads up to `PROBED` evenly
-    spread rows, and all of them where one of these is zero, once in a process for each file. So of a larger file with
-    zeros in less than about a thousandth of its rows, they may count as features.
+    A file that names no point as seen gives one warning. Points whose row is all zero are not seen, with one warning.
+    For this, opening a file reads up to `PROBED` evenly spread rows, and all of them where one of these is zero, once
+    in a process for each file. So of a larger file with zeros in less than about a thousandth of its rows, they may
+    count as features.
 
     On nuScenes `seen` leaks labels: OpenScene gave features only to points whose ground truth is not void.
 
@@ -72,6 +73,8 @@ class FusedFeatures:
             self.seen = mask_full.copy()
             self.seen[mask_full] = _legacy_rows(legacy, feat.shape[0], self.path)
         self.named = int(self.seen.sum())
+        if not self.named:
+            warnings.warn(f"{self.path}: names none of the {len(self)} points as seen: no features", stacklevel=2)
         filled = (
             _filled_of(self.path, *_version(self.path)) if self._mapped else _filled(lambda: feat, self.seen[mask_full])
         )
