@@ -16,7 +16,7 @@ from geoguide.datasets.points import grey_colors
 from geoguide.datasets.splits import USUAL, check_lists_apart
 from geoguide.datasets.units import need_metres
 from geoguide.errors import DataError
-from geoguide.ops.colors import unit_colors
+from geoguide.ops.colors import GREY, unit_colors
 from geoguide.ops.origin import far_offset
 from geoguide.scene import VOID, Scene, void_as_read
 
@@ -97,6 +97,8 @@ def load_scene(path: str | Path, *, views: bool = True) -> Scene:
     points = _points(coords, path)
     found = _labels(labels, len(points), layout.classes, path)
     shades, colored = _colors(colors, len(points), path)
+    if layout.dataset != "nuscenes" and (shades == GREY).all():
+        colored += ("no colours: all points are grey",)
     frames, unseen = load_views(path.parents[2], layout, path.parent.name, name, points) if views else ((), ())
     normals, said = sided_normals(points, None, camera_places(frames))
     return Scene(

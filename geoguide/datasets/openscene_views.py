@@ -44,6 +44,8 @@ def load_views(
     if layout.dataset == "nuscenes":
         return _whole_ring(tuple(_nuscenes_views(folder, layout)), points, folder), ()
     _check_whole(folder, layout)
+    if not listed(folder / "color", "*.jpg"):
+        return (), (f"{layout.folder_2d}/{folder.name}/color holds no .jpg: no images",)
     if layout.dataset == "scannet":
         views = seen = tuple(_scannet_views(folder, home / "intrinsics.txt", layout))
     else:
@@ -73,8 +75,6 @@ def _scannet_views(folder: Path, camera: Path, layout: Layout) -> Iterator[View]
 def _matterport_views(folder: Path, split: str, points: np.ndarray, layout: Layout) -> Iterator[View]:
     """The images of a building that belong to the region of points [P, 3], each with intrinsics of its own."""
     paths = listed(folder / "color", "*.jpg")
-    if not paths:
-        return
     poses = np.stack([read_pose(folder / "pose" / f"{path.stem}.txt") for path in paths])  # [K, 4, 4]
     warn_lost(poses, (path.stem for path in paths), folder)
     check_upright(poses, f"{folder / 'pose'}")
