@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_nuscenes import edit_table, write_dataset
 
 from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.scenes import list_sources, skipped
@@ -211,6 +212,16 @@ def test_generated_streets(data_home: Path):
         sources[0].load("scannet20")
     with pytest.raises(DataError, match="no scene|no split|empty"):
         list_sources(config.data, "train")
+
+
+def test_tables_that_were_changed_are_read_again(tmp_path: Path, rng: np.random.Generator):
+    root, chosen = write_dataset(tmp_path, rng), Splits(test=("scene-0103",))
+    data = DataConfig("nuscenes", "nuscenes16", root=str(root), splits=chosen)
+    (root / "v1.0-blobs").mkdir()  # no tables: what an archive was unpacked into
+    assert len(list_sources(data, "test")) == 2
+    edit_table(root, "sample", lambda rows: rows[0].update(next="nowhere"))
+    with pytest.raises(DataError, match=r"sample.json: field next: expected sample 'nowhere' once, found no such"):
+        list_sources(data, "test")
 
 
 def test_generated_houses(data_home: Path):

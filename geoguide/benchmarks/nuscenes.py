@@ -10,6 +10,7 @@ from geoguide.datasets import nuscenes
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.nuscenes import check_nuscenes, is_nuscenes
 from geoguide.datasets.config import DataConfig
+from geoguide.datasets.formats.files import listed
 from geoguide.datasets.formats.nuscenes_tables import LIDAR, Tables
 from geoguide.datasets.sources import SceneSource
 from geoguide.datasets.splits import USUAL, load_split
@@ -90,11 +91,18 @@ def _version(root: Path) -> Path:
     found = sorted(path for path in root.glob("v1.0-*") if path.is_dir())
     if not found:
         raise DataError(f"{root}: holds no tables of nuScenes (v1.0-trainval, v1.0-mini)")
+    found = [path for path in found if (path / "sample.json").is_file()] or found  # archives have such names too
     return next((path for path in found if path.name == "v1.0-trainval"), found[0])
 
 
-@functools.lru_cache(maxsize=2)
 def _tables(folder: Path) -> Tables:
+    """The tables in a folder, kept until one of its files is another."""
+    stats = ((path.name, path.stat()) for path in listed(folder, "*.json"))
+    return _read(folder, tuple((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in stats))
+
+
+@functools.lru_cache(maxsize=2)
+def _read(folder: Path, _written: tuple[tuple[str, int, int, int], ...]) -> Tables:
     return nuscenes.read_tables(folder.parent, folder.name)
 
 

@@ -1,5 +1,6 @@
 """Records of nuScenes' json tables: one is a row, a dictionary with the table's `FIELDS`."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ def index_records(records: list[dict], field: str, path: Path) -> dict[str, dict
     """
     index = {record[field]: record for record in records}
     if len(index) != len(records):
-        raise DataError(f"{path}: field {field}: expected {len(records)} different values, found {len(index)}")
+        twice, times = Counter(record[field] for record in records).most_common(1)[0]
+        expected = f"{len(records)} different values"
+        raise DataError(f"{path}: field {field}: expected {expected}, found {len(index)}: {twice!r} {times} times")
     return index
 
 
