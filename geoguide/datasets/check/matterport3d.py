@@ -1,6 +1,7 @@
 """Is a folder Matterport3D in its official layout, and is it whole?"""
 
 import functools
+import os
 from pathlib import Path
 
 from geoguide.datasets import matterport3d
@@ -145,4 +146,5 @@ def _houses(root: Path) -> list[Path]:
     """The houses that lie in `root` or its scans folder, or `root` itself where that is one."""
     if (root / matterport3d.REGIONS).is_dir():
         return [root]
-    return [house for house in matterport3d.house_folders(root) if (house / matterport3d.REGIONS).is_dir()]
+    # of a folder that may not be read: no house, which is no error
+    return [house for house in matterport3d.house_folders(root) if os.path.isdir(house / matterport3d.REGIONS)]
