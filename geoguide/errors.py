@@ -230,14 +230,14 @@ def no_torch_file(path: str | Path) -> str:
     """Say by its start that a file is none of torch, which itself takes other bytes for instructions and says so.
 
     Args:
-        path: A file that is there.
+        path: A file that torch did not read.
 
     Returns:
-        What was expected and found, for a message; empty where it may be what `torch.save` wrote.
-
-    Raises:
-        OSError: It cannot be read.
+        What was expected and found, for a message; empty where it may be what `torch.save` wrote, or is not there.
     """
-    with Path(path).open("rb") as file:
-        start = file.read(8)
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(8)
+    except OSError:  # torch met it too, and its error says so
+        return ""
     return "" if start.startswith(TORCH_STARTS) else f"expected a zip archive or a pickle, found {start!r} at its start"
