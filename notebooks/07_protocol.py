@@ -155,8 +155,7 @@ under(tables.study_table(effects, confidence).style.hide(axis="index"), find_all
 
 # %% tags=["hide-input"]
 every = planned(read_all())
-lowest = {option: gap["validation"].mean - gap["validation"].half(confidence) for option, gap in effects.items()}
-risen = [option for option, bound in lowest.items() if bound > 0]
+risen = [option for option, gap in effects.items() if gap["validation"].bounds(confidence)[0] > 0]
 Markdown("- **Better than *works-best* on the validation rooms**, by an interval above zero (of so many, one may be "
          "so by chance), and not taken: "
          f"{', '.join(f'`{option}`' for option in risen) or 'none of them'}.\n"

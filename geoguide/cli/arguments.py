@@ -97,7 +97,12 @@ Workers = Annotated[
     Within(1),
     tyro.conf.arg(help="Processes; default one for each core, or as many as there is memory for."),
 ]
-Device = Annotated[str, check_device]
+Device = Annotated[str, check_device, tyro.conf.arg(help="auto, cpu, cuda or cuda:N.")]
+
+# Which trained model, for each command that takes one.
+_WEIGHTS = "Of the model's backbone, if others released it; default the hub's (Sonata's alone)."
+Model = Annotated[str, tyro.conf.arg(help="A .safetensors file, or the name of a packaged model.")]
+Weights = Annotated[str | None, tyro.conf.arg(help=_WEIGHTS)]
 
 # How a scan or a recording is read, for each command that reads one.
 _UNIT = "Of a file's coordinates, or of a recording's poses; default what a las or laz says, else metres."

@@ -45,7 +45,6 @@ class Pretrain:
     """Of a backbone: folder of the rooms that are none of mini-ScanNet, default <data>/mini-scannet-pretrain; or of the
     streets, default <data>/mini-nuscenes-pretrain."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
     workers: Workers = None
 
     interrupted = GO_ON

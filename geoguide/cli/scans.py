@@ -10,11 +10,13 @@ from geoguide.cli.arguments import (
     DepthScale,
     Device,
     MaxDepth,
+    Model,
     Seed,
     Steps,
     Unit,
     Up,
     Voxel,
+    Weights,
     Within,
     output_file,
     refuse_unread,
@@ -38,8 +40,7 @@ class Segment:
     scan: Positional[Path]
     labels: str
     """Words separated by commas, e.g. "chair, whiteboard"; one that holds a comma in double quotes of its own."""
-    model: str = "mini"
-    """A .safetensors file, or the name of a packaged model."""
+    model: Model = "mini"
     out: Path | None = None
     """Labelled ply, las or laz; default <scan>_labelled.ply in the working directory, of a las or laz of its own kind,
     with all that it holds. The summary goes beside it as .json."""
@@ -47,8 +48,7 @@ class Segment:
     """Float32 columns of a .bin file: 6 is x y z r g b, 3 to 5 start with x y z; asked for where it is ambiguous."""
     unit: Unit = None
     up: Up = None
-    weights: str | None = None
-    """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
+    weights: Weights = None
     voxel: Voxel = 0.03
     depth_scale: DepthScale = None
     max_depth: MaxDepth = None
@@ -61,7 +61,6 @@ class Segment:
     halo: Annotated[float, Within(0)] = 12.8
     """Metres around a tile that its labels see: less is faster, and differs more from the scan labelled whole."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
 
     interrupted = START_AGAIN
 
@@ -100,8 +99,7 @@ class View:
     scan: Positional[Path]
     labels: str = "floor, wall, chair, table"
     """The words at the start, separated by commas; others are typed in the browser."""
-    model: str = "mini"
-    """A .safetensors file, or the name of a packaged model."""
+    model: Model = "mini"
     features: str | None = None
     """A 2D model, as for `fit-scan`, whose heat map of a word is shown beside the model's."""
     host: str = "127.0.0.1"
@@ -112,13 +110,11 @@ class View:
     """Float32 columns of a .bin file, as for `segment`."""
     unit: Unit = None
     up: Up = None
-    weights: str | None = None
-    """Of the model's backbone, if others released it; default the hub's (Sonata's alone)."""
+    weights: Weights = None
     voxel: Voxel = 0.03
     depth_scale: DepthScale = None
     max_depth: MaxDepth = None
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
 
     interrupted = START_AGAIN
 
@@ -175,7 +171,6 @@ class FitScan:
     depth_scale: DepthScale = None
     max_depth: MaxDepth = None
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
 
     interrupted = GO_ON
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from geoguide.cli.arguments import (
     Device,
+    Model,
     Seed,
     Steps,
     Within,
@@ -50,7 +51,6 @@ class Train(Place):
     out: Path | None = None
     """Default: model.safetensors in the folder of runs (runs/ of a clone)."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
     workers: Workers = None
     devices: Annotated[int, Within(1)] = 1
     """Processes that train together on each machine, one for each GPU where there are any (extra `devices`)."""
@@ -146,13 +146,11 @@ class Train(Place):
 class Evaluate(Place):
     """Score a trained model on a split under a stated protocol; another dataset than its own is cross-domain."""
 
-    model: Positional[str] = "mini"
-    """A .safetensors file, or the name of a packaged model."""
+    model: Positional[Model] = "mini"
     split: Literal["val", "test"] = "test"
     mode: Literal["distill", "fusion", "ensemble"] | None = None
     """Default: the protocol's."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
     workers: Workers = None
 
     interrupted = START_AGAIN
