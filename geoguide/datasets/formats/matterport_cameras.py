@@ -26,7 +26,8 @@ from geoguide.errors import DataError, InputError
 DEPTH_SCALE = 4000.0  # units of 0.25 mm
 ORIGINS = ("bottom-left", "top-left")
 _TURN = np.array([1.0, -1.0, -1.0, 1.0])  # of the columns; no matrix product, which would spread inf as nan
-JUDGED, UPRIGHT = 12, 0.5  # cameras; the mean is 0.91 in real and generated houses, about 0 of inverted poses
+# Cameras; the mean is 0.91 by how a panorama is taken, and in generated houses; about 0 of inverted poses.
+JUDGED, UPRIGHT = 12, 0.5
 NEAREST = 100  # images that a Matterport3D test region without any inside takes
 
 
