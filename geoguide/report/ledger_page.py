@@ -174,28 +174,32 @@ def story(table: pd.DataFrame, *claims: str) -> list[str]:
     return told
 
 
-def findings(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> list[str]:
-    """The answers to `FINDINGS` as the lines of a list.
+def findings(table: pd.DataFrame, editions: Sequence[Edition] = EDITIONS) -> str:
+    """The answers to `FINDINGS` as a table, in Markdown.
 
     Args:
         table: See `ledger.verdicts`.
         editions: In the order in which they count: each test is told of those up to the first one that decides on it.
 
     Returns:
-        A line of Markdown per question; a test that was run nowhere is left out.
+        A row per question and, below it, one per test with a column per edition; a test that was run nowhere is left
+        out, and a question without any.
     """
-    told = []
+    rows = []
     for question, tests in FINDINGS.items():
-        answers: list[tuple[str, str, Edition]] = []
+        answers = []
         for label, test in tests.items():
-            for edition, lines in _telling(table, test, editions):
-                said = [f"**{x['verdict']}** ({x['difference']} {x['metric']})" for x in lines.to_dict("records")]
-                answers.append((label, ", ".join(said), edition))
-        of = {edition for *_, edition in answers}
-        parts = [f"{label}{f', {edition} edition' if len(of) > 1 else ''}: {said}" for label, said, edition in answers]
-        if parts:
-            told.append(f"- **{question}** {'; '.join(parts)}{f' ({of.pop()} edition)' if len(of) == 1 else ''}.")
-    return told
+            told = dict(_telling(table, test, editions))
+            if told:
+                answers.append([label, *(_answer(told[edition]) if edition in told else "" for edition in editions)])
+        if answers:
+            rows += [[f"**{question}**", *("" for _ in editions)], *answers]
+    return markdown(pd.DataFrame(rows, columns=["", *(f"{edition} edition" for edition in editions)]))
+
+
+def _answer(lines: pd.DataFrame) -> str:
+    """What one edition says of a test: a verdict and its difference for each metric."""
+    return "<br>".join(f"**{x['verdict']}**, {x['difference']} {x['metric']}" for x in lines.to_dict("records"))
 
 
 def _telling(table: pd.DataFrame, test: str, editions: Sequence[Edition]) -> list[tuple[Edition, pd.DataFrame]]:
