@@ -15,6 +15,7 @@ from geoguide.errors import LostWorkerError
 from geoguide.guard import guarded
 from geoguide.ops import devices, workers
 from geoguide.ops.workers import worker_pool
+from geoguide.signals import deferred
 
 
 def about(_: int) -> tuple[int, bool, object]:
@@ -169,3 +170,53 @@ def test_ctrl_c_while_workers_import_is_one_line(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=50)
     assert process.returncode == 130 and error == "geoguide: interrupted; again\n"
+
+
+# The signal comes when a worker's process is there, and what it is to do has not been sent to it.
+HALF_BEGUN = """
+import os, signal, sys
+from multiprocessing import util
+from geoguide.guard import guarded
+from geoguide.ops.workers import worker_pool
+start = util.spawnv_passfds
+def interrupted(path, arguments, handles):
+    process = start(path, arguments, handles)
+    if any(b"spawn_main" in os.fsencode(word) for word in arguments):
+        os.kill(os.getpid(), signal.{name})
+    return process
+def work():
+    util.spawnv_passfds = interrupted
+    with worker_pool(2, computing=False) as pool:
+        [*pool.map(abs, range(4))]
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(guarded(work, [], lambda: "again"))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "interrupted; again"), (signal.SIGTERM, "ended by SIGTERM; again")]
+)
+def test_a_signal_while_a_worker_is_started_is_one_line(tmp_path: Path, number: signal.Signals, said: str) -> None:
+    """The worker, of which nobody knew, said in a traceback that it was sent nothing."""
+    process = _started(tmp_path, HALF_BEGUN.replace("{name}", number.name))
+    _, error = process.communicate(timeout=50)
+    assert (process.returncode, error) == (128 + number, f"geoguide: {said}\n")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+def test_signals_that_are_deferred_come_after() -> None:
+    came: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append("signal"))
+    try:
+        with deferred():
+            signal.raise_signal(signal.SIGTERM)
+            came.append("work")
+        assert came == ["work", "signal"]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with deferred():
+            signal.raise_signal(signal.SIGTERM)
+        assert came == ["work", "signal"] and signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

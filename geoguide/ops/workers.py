@@ -4,8 +4,8 @@ import contextlib
 import multiprocessing
 import signal
 import threading
-from collections.abc import Generator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from geoguide.errors import LostWorkerError, shortage
 from geoguide.locks import GUARD, check_begun, end_with_parent
+from geoguide.signals import deferred
 
 
 @contextlib.contextmanager
@@ -37,8 +38,9 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
     """
     check_begun()
     spawn, others = _Spawn(), {*multiprocessing.active_children()}
-    begun = spawn.Value("i", 0)
-    pool = ProcessPoolExecutor(count, spawn, _begin, (begun, computing))
+    with deferred():
+        begun = spawn.Value("i", 0)
+        pool = _Pool(count, spawn, _begin, (begun, computing))
     try:
         yield pool
     except (KeyboardInterrupt, BrokenProcessPool) as error:  # a signal to end is the first too, see `guard`
@@ -62,6 +64,18 @@ def worker_pool(count: int, *, computing: bool = True) -> Generator[Executor]:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool that takes a job, and starts the worker for it, whole or not at all.
+
+    A signal in between left a lock held, for which the process waited for ever when it ended, or a worker half begun.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As in `Executor`."""
+        with deferred():
+            return super().submit(fn, *args, **kwargs)
 
 
 class _Worker(SpawnProcess):
