@@ -24,7 +24,7 @@ from geoguide.errors import ConfigError, DataError, InputError, first_line, pass
 from geoguide.frozen import from_dict, to_dict
 from geoguide.ops.arrays import coordinates, number
 from geoguide.ops.devices import resolve_device
-from geoguide.ops.tensor_files import mismatches
+from geoguide.ops.tensor_files import mismatches, tensor_digest
 from geoguide.paths import WEIGHTS, replacing
 from geoguide.pipeline.class_text import listed, word_text
 from geoguide.pipeline.encoded import EncodedScan
@@ -45,6 +45,7 @@ _FORMAT = "geoguide-model-1"
 OUT_OF_DOMAIN = 1.5
 ROWS = 1 << 16  # that pass the adapter at a time
 _ABOUT = "geoguide"  # the metadata field that holds the model beside its weights
+_DIGEST = "digest"  # its field for the digest of all else; files from before 0.28 have none
 
 
 @dataclass(frozen=True)
@@ -402,7 +403,8 @@ class GeoGuideModel:
         }
         with replacing(path) as temporary:
             tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
-            temporary.write_bytes(save(tensors, {_ABOUT: json.dumps(about)}))
+            digest = tensor_digest(about, tensors)
+            temporary.write_bytes(save(tensors, {_ABOUT: json.dumps(about | {_DIGEST: digest})}))
         return Path(path)
 
 
@@ -442,7 +444,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
         refuse_foreign(path, "model")
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        about = _about(path)
+        about = _about(path, tensors)
         with torch.device("meta"):  # no memory is spent on widths that the weights do not have
             adapter = Adapter(about.in_width, about.out_width, about.adapter)
     # RecursionError, of json nested too deeply, is a RuntimeError; OverflowError: a width beyond 64 bits.
@@ -468,8 +470,8 @@ def _metadata(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def _about(path: Path) -> _About:
-    """What a model file says of itself; a ValueError where it is none of this format."""
+def _about(path: Path, tensors: dict[str, Tensor]) -> _About:
+    """What a model file says of itself; a ValueError where it is none of this format, or not as it was written."""
     found = _metadata(path)
     if _ABOUT not in found:
         raise ConfigError(f"no metadata {_ABOUT!r}: weights of another program, or of one network alone")
@@ -477,6 +479,11 @@ def _about(path: Path) -> _About:
     written = about.get("format", _FORMAT) if isinstance(about, dict) else _FORMAT
     if written != _FORMAT:
         raise ConfigError(f"its format is {written!r:.60}: made by another version of geoguide?")
+    if isinstance(about, dict) and (digest := about.pop(_DIGEST, None)) is not None:
+        found = tensor_digest(about, tensors)
+        if found != digest:
+            changed = "damaged, or changed by another program"
+            raise ConfigError(f"{_ABOUT}.{_DIGEST} must be {digest!r:.66}, found {found!r}: {changed}")
     return from_dict(_About, about, _ABOUT)
 
 

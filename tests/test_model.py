@@ -221,6 +221,19 @@ def test_weights_of_another_width_are_weights(tmp_path, dtype: torch.dtype) -> N
     torch.testing.assert_close(loaded.adapter.layers[0].weight, model.adapter.layers[0].weight, rtol=0.01, atol=1e-6)
 
 
+@pytest.mark.parametrize("place", ["weights", "prompt"])
+def test_a_byte_that_was_changed_is_told(tmp_path, place):
+    """Of a float, or of a word: a model of the same shapes, which labelled other points."""
+    path = geoguide.load("mini").save(tmp_path / "m.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1000 if place == "weights" else content.index(b"a photo")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"m\.safetensors: .*geoguide\.digest must be '[0-9a-f]{64}', found '[0-9a-f]{64}'"
+    ):
+        geoguide.load(path)
+
+
 def test_weights_that_are_no_model_say_so(tmp_path) -> None:
     with pytest.raises(DataError, match=r"no metadata 'geoguide': weights of another program, or of one network"):
         geoguide.load("lseg-mini")

@@ -1,5 +1,6 @@
 """Checkpoints: what is written comes back, and a file that does not fit is one error that names it."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,21 @@ def test_what_was_changed_is_named(tmp_path, message):
     changed(path, HARMS[message])
     with pytest.raises(DataError, match=rf"a\.pt: not a checkpoint of this training \({message}"):
         Optimized().load(path)
+
+
+@pytest.mark.parametrize("value", [0.25, 123456789])
+def test_a_byte_that_was_changed_is_told(tmp_path, value):
+    """Of a weight, or of a whole number of the pickle: torch reads either."""
+    path, training = tmp_path / "a.pt", Training(step=123456789)
+    training.layer.weight.data.fill_(0.25)
+    training.save(path)
+    kind = "<f" if value == 0.25 else "<i"
+    content = bytearray(path.read_bytes())
+    content[content.index(struct.pack(kind, value))] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)
+    with pytest.raises(DataError, match=r"a\.pt: not a checkpoint of this training \(the checksum of its part a"):
+        Training().load(path)
 
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path):

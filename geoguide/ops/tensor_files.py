@@ -1,5 +1,6 @@
 """Files of tensors: read without running any code in them, and compared with what a network expects."""
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -114,6 +115,23 @@ def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise DataError(f"{path}: config must be a dictionary, found {type(config).__name__}")
     return {key: value for key, value in config.items() if not key.startswith("_")}  # such keys are notes
+
+
+def tensor_digest(about: Any, tensors: dict[str, Tensor]) -> str:
+    """Digest what a file of tensors holds: its formats see that bytes are missing, not that some are others.
+
+    Args:
+        about: What the file says beside them, as JSON types.
+        tensors: By name, on the CPU.
+
+    Returns:
+        SHA-256, 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(about).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def mismatches(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:

@@ -6,6 +6,7 @@ import io
 import math
 import pickle
 import time
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ _DAMAGES = (
     IndexError,
     AttributeError,
     AssertionError,
+    zipfile.BadZipFile,
 )
 
 
@@ -172,6 +174,7 @@ class Progress(abc.ABC):
         """
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
+            _check_bytes(path)
             if saved.get(_OF, path.stem) != path.stem:
                 raise ValueError(f"it is of the training {saved[_OF]}")
             check_types(_Plain, saved, "checkpoint")
@@ -215,6 +218,17 @@ def checkpoint_path(run_dir: str | Path | None, config: Any, arrays: Iterable[np
         chosen = spread(len(array), ROWS)
         digest.update(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array[chosen]).tobytes())
     return Path(run_dir) / f"{config.name}-{config_hash(config)}-{digest.hexdigest()[:10]}.pt"
+
+
+def _check_bytes(path: Path) -> None:
+    """Refuse a file with other bytes than were written: torch writes a checksum of each part, and reads none.
+
+    The zip archive's own, so that files of every version have them; what is no archive is for torch to judge.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if (part := archive.testzip()) is not None:
+                raise ValueError(f"the checksum of its part {part} must be that of its bytes, found another")
 
 
 def _tensors(state: Any) -> Iterator[torch.Tensor]:
