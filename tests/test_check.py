@@ -19,7 +19,7 @@ from tiny_nuscenes import write_dataset
 from geoguide.benchmarks.scenes import known_layouts, list_sources
 from geoguide.datasets.check.folder import check_folder, identify
 from geoguide.datasets.check.report import Report, check_scene
-from geoguide.datasets.config import DataConfig
+from geoguide.datasets.config import DataConfig, Splits
 from geoguide.datasets.rgbd import load_rgbd
 from geoguide.datasets.scannet import load_scene
 from geoguide.errors import DataError, InputError
@@ -407,6 +407,45 @@ def test_folders_that_are_no_dataset(tmp_path: Path):
         check_folder(tmp_path / "scan.ply", known_layouts())
     with pytest.raises(DataError, match=r"nowhere: dataset folder not found"):
         check_folder(tmp_path / "nowhere", known_layouts())
+
+
+def test_a_folder_near_one_of_no_layout_is_named(scene_folder: Path, house: Path, recorded: Path, tmp_path_factory):
+    """A level too high or too deep: the layout lies right there, and the message only asked whether it did."""
+    for place, deep, above in (
+        (scene_folder.parent, "scans", ""),
+        (house.parents[1], "v1/scans/house/region_segmentations".replace("house", house.name), ""),
+        (write_dataset(tmp_path_factory.mktemp("drives"), np.random.default_rng(0)), "drives/samples", "drives"),
+    ):
+        home = tmp_path_factory.mktemp("home")
+        name = place.name if not place.name.startswith("drives") else "drives"
+        shutil.copytree(place, home / "data" / name)
+        (home / "data" / "__MACOSX" / name).mkdir(parents=True)
+        inside = Path("data", above)
+        with pytest.raises(DataError, match=rf"no layout that is known here .*; its folders hold some: {inside}$"):
+            identify(home, known_layouts())
+        with pytest.raises(DataError, match=rf"; a folder above holds some: {home / inside}$"):
+            identify(home / "data" / deep, known_layouts())
+    with pytest.raises(DataError, match=rf"; its folders hold some: {recorded.name}/office"):
+        load_rgbd(recorded.parent)
+    with pytest.raises(DataError, match=rf"color: no RGB-D frames .*; a folder above holds some: {scene_folder}$"):
+        load_rgbd(scene_folder / "color")
+
+
+def test_training_names_the_root_near_a_folder_that_is_none(scene_folder: Path, house: Path, tmp_path_factory):
+    """It said that all 1,201 scenes are missing, or that the data hold none."""
+    home = tmp_path_factory.mktemp("home")
+    roots = {"scannet": home / "scannet", "matterport3d": home / "mp"}
+    shutil.copytree(scene_folder.parent, roots["scannet"] / "scans")
+    shutil.copytree(house.parents[1], roots["matterport3d"] / "v1")
+    named = Splits(train=(scene_folder.name,), val=(), test=("other",))
+    for name, root in roots.items():
+        for splits in (None, named):
+            data = DataConfig(name, root=str(home), splits=splits)
+            with pytest.raises(DataError, match=rf"data root without .*; its folders hold some: {root.name}$"):
+                list_sources(data, "train")
+    for deep in (roots["scannet"] / "scans", roots["scannet"] / "scans" / scene_folder.name):
+        with pytest.raises(DataError, match=rf"; a folder above holds some: {roots['scannet']}$"):
+            list_sources(DataConfig("scannet", root=str(deep)), "train")
 
 
 def test_repeated_points_are_said(rng: np.random.Generator):

@@ -14,7 +14,7 @@ from geoguide.benchmarks.named import named_splits, shared_rooms, shown
 from geoguide.datasets import openscene_layout
 from geoguide.datasets.check.folder import OPENSCENE, RECORDINGS, Kind
 from geoguide.datasets.config import DataConfig
-from geoguide.datasets.formats.files import need_folder
+from geoguide.datasets.formats.files import near_folders, need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures
 from geoguide.datasets.openscene_folders import LAYOUTS
 from geoguide.datasets.sources import OpenSceneScene, SceneSource, fused_files, without_held_out
@@ -126,6 +126,8 @@ def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
         raise ConfigError(f"split must be train, val or test, found {split!r}")
     benchmark = benchmark_of(data)
     root = need_folder(data.folder, "data root")
+    if not data.generated:
+        _check_place(root, data, benchmark)
     if data.splits is not None:
         chosen = named_splits(data.splits, _found(data, root, benchmark))
         shared = shared_rooms(chosen["train"], chosen["test"], benchmark.room)
@@ -162,12 +164,35 @@ def _openscene_folder(root: Path, data: DataConfig, benchmark: Benchmark) -> str
 
     A label set with a folder of its own may be there alone. In both layouts the dataset is a `DataError`.
     """
-    names = (
-        benchmark.openscene.folder,
-        *(one.name for one in LAYOUTS.values() if (one.dataset, one.label_set) == (benchmark.name, data.label_set)),
-    )
-    published = next((name for name in names if (root / name).is_dir()), None)
+    published = _published(root, data, benchmark)
     if published is not None and benchmark.has_official_layout(root):
         both = f"{benchmark.name} as published and as OpenScene published it"
         raise DataError(f"{root}: mixed layouts, holds {both}: split them")
     return published
+
+
+def _published(root: Path, data: DataConfig, benchmark: Benchmark) -> str | None:
+    """The first 3D folder of OpenScene's in `root` that has the config's scenes."""
+    names = (
+        benchmark.openscene.folder,
+        *(one.name for one in LAYOUTS.values() if (one.dataset, one.label_set) == (benchmark.name, data.label_set)),
+    )
+    return next((name for name in names if (root / name).is_dir()), None)
+
+
+def _check_place(root: Path, data: DataConfig, benchmark: Benchmark) -> None:
+    """Refuse a folder without the benchmark in any layout where one near it has it: a level too deep or too high."""
+    if (
+        benchmark.has_official_layout(root)
+        or _published(root, data, benchmark) is not None
+        or (benchmark.kind.matches(root) and benchmark.list_all(root, data))
+    ):
+        return
+
+    def holds(folder: Path) -> bool:
+        official = benchmark.has_official_layout(folder) and benchmark.kind.matches(folder)
+        return official or _published(folder, data, benchmark) is not None
+
+    near = near_folders(root, holds)
+    if near:
+        raise DataError(f"{root}: data root without {benchmark.kind.name}, or as OpenScene published it{near}")

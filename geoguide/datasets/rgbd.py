@@ -18,7 +18,7 @@ from geoguide.datasets.color_agreement import frame_colors
 from geoguide.datasets.depth_agreement import check_depth
 from geoguide.datasets.foreign_recordings import foreign_layout
 from geoguide.datasets.formats.cameras import MisfitError, common_camera, frames_as_read, read_pose
-from geoguide.datasets.formats.files import listed, need_file, need_folder
+from geoguide.datasets.formats.files import listed, near_folders, need_file, need_folder
 from geoguide.datasets.formats.frame_files import frame_key, of_frame
 from geoguide.datasets.frame_pairs import read_recording
 from geoguide.datasets.frame_steps import step_doubts
@@ -427,8 +427,7 @@ def list_frames(folder: Path) -> tuple[list[FrameFiles], Path]:
         raise DataError(f"{folder}: mixed layouts, holds both {flat[0].name} and color/")
     colors = flat or listed(folder / "color", suffixes=COLOR_SUFFIXES)
     if not colors:
-        inside = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and is_rgbd(path)]
-        hint = f"; its folders hold some: {', '.join(inside[:3])}" if inside else foreign_layout(folder)
+        hint = near_folders(folder, is_rgbd) or foreign_layout(folder)
         raise DataError(f"{folder}: no RGB-D frames (frame-N.color.jpg files, or a color/ folder with images){hint}")
     stems = [path.stem.removesuffix(".color") for path in colors]
     twice = next(

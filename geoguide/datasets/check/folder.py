@@ -14,7 +14,7 @@ from geoguide.datasets.check.openscene import check_openscene, is_openscene
 from geoguide.datasets.check.report import Report
 from geoguide.datasets.check.rgbd import HOW, check_recordings, is_recordings
 from geoguide.datasets.foreign_recordings import foreign_layout
-from geoguide.datasets.formats.files import need_folder
+from geoguide.datasets.formats.files import near_folders, need_folder
 from geoguide.errors import DataError, InputError
 
 
@@ -59,9 +59,21 @@ def identify(root: str | Path, known: tuple[Kind, ...]) -> tuple[Kind, ...]:
     kinds = tuple(kind for kind in known if kind.matches(root))
     if not kinds:
         names = "; ".join(kind.name for kind in known)
-        hint = "is this the folder that holds the dataset?" if any(root.iterdir()) else "the folder is empty"
-        raise DataError(f"{root}: no layout that is known here ({names}); {hint}{foreign_layout(root)}")
+        raise DataError(f"{root}: no layout that is known here ({names}){_hint(root, known)}{foreign_layout(root)}")
     return kinds
+
+
+def _hint(root: Path, known: tuple[Kind, ...]) -> str:
+    """What may be the matter with a folder of no layout; a recording above is one of many things that may lie there."""
+    if not any(root.iterdir()):
+        return "; the folder is empty"
+    official = [kind for kind in known if kind is not RECORDINGS]
+    near = near_folders(
+        root,
+        lambda folder: any(kind.matches(folder) for kind in known),
+        above=lambda folder: any(kind.matches(folder) for kind in official),
+    )
+    return near or "; is this the folder that holds the dataset?"
 
 
 def check_folder(root: str | Path, known: tuple[Kind, ...], how: Mapping[str, Any] = MappingProxyType({})) -> int:

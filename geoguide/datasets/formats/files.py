@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ LARGEST = 2**63 - 1  # of 64 bits
 MINI_STAMP = "mini.json"  # generated data carry this file beside the official ones
 # What file managers leave in folders, beside hidden files (macOS writes ._NAME and .DS_Store); in lower case.
 JUNK = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
+LOOKED = 1000  # folders that are looked into, at most, where the right one may lie near the one that was named
 # How Windows programs print what is not finite, old ones as -1.#IND, newer ones as -nan(ind).
 MSVC = re.compile(r"(\s|^)[+-]?(?:1\.#[A-Z]+\d*|nan\([a-z]+\))", re.ASCII)
 JSON_NAMES: dict[type, str] = {
@@ -97,6 +98,32 @@ def is_junk(name: str) -> bool:
         (True, True, False)
     """
     return name.startswith(".") or name.lower() in JUNK
+
+
+def near_folders(folder: Path, holds: Callable[[Path], bool], above: Callable[[Path], bool] | None = None) -> str:
+    """Say which folders near one that was named hold what is missed in it: up to two levels below, four above.
+
+    Args:
+        folder: The one that was named.
+        holds: Whether a folder holds what is missed.
+        above: The same of folders above, where more may lie than belongs to the one that was named; None: as `holds`.
+
+    Returns:
+        What is put behind the message, with a semicolon before it; empty where none near holds it.
+    """
+    there = Path(os.path.abspath(folder))
+    inside = _folders_in([there])
+    found = [path for path in inside if holds(path)] or [path for path in _folders_in(inside) if holds(path)]
+    readable = (path for path in there.parents[:4] if os.access(path, os.R_OK | os.X_OK))
+    over = next((path for path in reversed([*readable]) if (above or holds)(path)), None)
+    named = ", ".join(str(path.relative_to(there)) for path in found[:3]) + ", ..." * (len(found) > 3)
+    return f"; its folders hold some: {named}" * bool(found) + f"; a folder above holds some: {over}" * bool(over)
+
+
+def _folders_in(folders: Iterable[Path]) -> list[Path]:
+    """The first of the folders in some, sorted, without a file manager's and without those that may not be read."""
+    paths = (path for folder in folders for path in sorted(folder.glob("*/")) if not is_junk(path.name))
+    return list(itertools.islice((path for path in paths if os.access(path, os.R_OK | os.X_OK)), LOOKED))
 
 
 def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
