@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from tiny_nuscenes import edit_table, write_dataset
 
 from geoguide.benchmarks import benchmark
 from geoguide.benchmarks.scenes import list_sources, skipped
-from geoguide.datasets.config import DataConfig, Splits
+from geoguide.cli import Command
+from geoguide.cli.arguments import read_arguments
+from geoguide.datasets.config import DataConfig, Edition, Splits
 from geoguide.datasets.formats.fused_features import StreamedFeatures
 from geoguide.datasets.sources import fused_files
 from geoguide.errors import ConfigError, DataError
@@ -245,6 +248,16 @@ def test_an_unchanged_scene_is_not_read_again(tiny: ExperimentConfig, tmp_path: 
     index = next((tmp_path / "sources").glob("*.json"))
     index.write_text("{half")
     assert prepare(source, tiny, tmp_path).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("edition", get_args(Edition))
+def test_generated_data_that_are_not_there_name_what_makes_them(tmp_path: Path, monkeypatch, edition: Edition):
+    monkeypatch.setenv("GEOGUIDE_DATA", str(tmp_path))
+    data = DataConfig(edition=edition)
+    with pytest.raises(DataError, match="data root, which .geoguide data make .* makes, not found") as caught:
+        list_sources(data, "test")
+    made = read_arguments(Command, str(caught.value).split("`")[1].split()[1:], "")
+    assert (made.action, made.dataset, made.edition, made.seed) == ("make", data.dataset, edition, data.room_seed)
 
 
 def test_bad_roots(tmp_path: Path, published: Path, config: ExperimentConfig):

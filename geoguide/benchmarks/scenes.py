@@ -125,7 +125,9 @@ def _all(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
     if split not in USUAL:
         raise ConfigError(f"split must be train, val or test, found {split!r}")
     benchmark = benchmark_of(data)
-    root = need_folder(data.folder, "data root")
+    given = f"--dataset {data.dataset} --edition {data.edition} --seed {data.room_seed}"
+    making = f", which `geoguide data make {given}` makes," * (data.generated and data.root is None)
+    root = need_folder(data.folder, "data root" + making)
     if not data.generated:
         _check_place(root, data, benchmark)
     if data.splits is not None:
