@@ -41,6 +41,7 @@ from geoguide.experiments.records import frame, only, pick
 from geoguide.labels import load_label_set
 from geoguide.report import cross_domain as transfer
 from geoguide.report import figures, tables
+from geoguide.report.evidence import check_confidence
 from geoguide.report.labels import PLACES, row_label
 from geoguide.report.ledger import verdicts
 from geoguide.report.ledger_page import story
@@ -56,6 +57,7 @@ figures.use_offline_renderer()
 # where they are tested. A test never changes a training: the network from rooms is one and the same everywhere.
 
 # %%
+check_confidence(confidence)
 seeds = several_seeds(seeds, SEEDS)
 away = run.get_all(of_seeds(cross_domain(edition), seeds, needed=True), edition)
 here = [fusion(), *map(adapter_only, seeds)]

@@ -55,6 +55,7 @@ from geoguide.report.sources import under
 # - Validation rooms choose, test rooms report.
 
 # %%
+evidence.check_confidence(confidence)
 protocol = pd.Series(to_dict(ExperimentConfig().protocol), name="default").to_frame()
 under(protocol, "07_protocol")
 

@@ -47,6 +47,7 @@ from geoguide.paths import clone, results_root
 from geoguide.report import figures
 from geoguide.report import real_rooms as report
 from geoguide.report import real_rooms_story as story
+from geoguide.report.evidence import check_confidence
 from geoguide.report.key_frame import key_frame_recall
 from geoguide.report.ledger import verdicts
 from geoguide.report.parameters import need_text, several_names, several_seeds
@@ -63,6 +64,7 @@ figures.use_offline_renderer()
 # each table has the command that makes the committed ones.
 
 # %% tags=["hide-input"]
+check_confidence(confidence)
 need_text(data=data, weights=weights)
 train, scored, more = (several_names(*part) for part in (("train", train), ("scored", scored), ("more", more)))
 models = several_names("models", models)

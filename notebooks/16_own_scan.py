@@ -58,6 +58,7 @@ need_text(scan=scan, features=features, backbone=backbone)
 config = ExperimentConfig()
 words = several_names("words", words)
 names = words or load_label_set(config.data.label_set).names
+fit.settings(features, labels=names, backbone=backbone, steps=steps)  # all but the scan, which takes longer to open
 room = scene_sources(config.data, "test")[0].load() if scan is None else open_scan(Path(scan)).scene
 mine = Scan(replace(room, labels=None, instances=None))
 fitted = fit.fit_scan(mine, features, labels=names, backbone=backbone, steps=steps)

@@ -1,15 +1,17 @@
 """Parameters of chapters as papermill gives them: seeds and names in any form, and a report of the folder of runs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
-from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.errors import ConfigError, DataError, GeoGuideError, InputError
 from geoguide.experiments.presets import SEEDS, adapter_only, fusion
 from geoguide.experiments.profiles import ablation, main_table, preliminary
 from geoguide.frozen import config_hash
+from geoguide.own_scan import fit
 from geoguide.report.parameters import need_text, of_seeds, read_report, several_names, several_seeds
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -98,6 +100,27 @@ def test_every_chapter_with_seeds_reads_them_in_any_form() -> None:
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         first, *rest = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
         assert ("\nseeds = " in first) == ("several_seeds(seeds" in "".join(rest)), path.name
+
+
+def test_every_chapter_with_a_confidence_refuses_a_wrong_one_before_it_looks_for_records() -> None:
+    """It was met in the first table: after experiments without a record had been computed."""
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        first, *rest = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+        if "\nconfidence = " in first:
+            text = "\n".join(rest)
+            checked = re.search(r"check_confidence\(confidence\)|verdicts\(editions, confidence\)", text)
+            looked = re.search(r"(get_all|run_all|find_all|read_all)\(", text)
+            assert checked and looked and checked.start() < looked.start(), path.name
+
+
+def test_the_settings_of_a_fit_are_refused_before_a_scan_is_opened() -> None:
+    """Chapter 16 made a whole room first."""
+    for given in ({"steps": 0}, {"backbone": "sonata-mni"}, {"features": "mini:lseg-mni"}, {"labels": ("a", "A")}):
+        with pytest.raises(GeoGuideError):
+            fit.settings(**{"features": "mini:lseg-mini", **given})
+    code = [cell.source for cell in nbformat.read(NOTEBOOKS / "16_own_scan.ipynb", 4).cells]
+    cell = next(text for text in code if "fit.fit_scan(" in text)
+    assert cell.index("fit.settings(features,") < cell.index("scene_sources(")
 
 
 def test_an_unknown_edition_and_no_data_are_named() -> None:

@@ -15,6 +15,7 @@ from geoguide.model import GeoGuideModel, from_fit
 from geoguide.ops.devices import resolve_device
 from geoguide.own_scan.scan import Scan, Segmentation, lifting_of
 from geoguide.paths import checkpoints_root
+from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare
 from geoguide.pipeline.train import fit
 from geoguide.scene import Scene, View
@@ -141,6 +142,53 @@ def fit_scan(
         ConfigError: As `presets.preset` and `identified`.
         DataError: As `identified` and `fit`; weights of the backbone are missing, or no frame sees a point.
     """
+    config, teacher = settings(
+        features, labels=labels, backbone=backbone, weights=weights, drop=drop, steps=steps, seed=seed
+    )
+    place = resolve_device(device)
+    scan = scan if isinstance(scan, Scan) else scan()
+    views = scan.scene.with_poses().views
+    if not views:
+        raise InputError(f"{scan.scene.name}: a model is distilled from images with poses, found none")
+    held_out = views[HELD_OUT - 1 :: HELD_OUT]
+    learned = replace(scan.scene, views=tuple(view for i, view in enumerate(views, 1) if i % HELD_OUT))
+    config = config.replace(lifting=lifting_of(scan))
+    prepared = prepare(learned, config, device=place, training=True)
+    fitted = fit(config, train=[prepared], val=[], device=device, run_dir=checkpoints_root(), progress=progress)
+    lifted, seen = prepared.features(np.arange(len(prepared)))
+    kept = from_fit(fitted, config)
+    return FittedScan(scan, kept, learned, held_out, np.asarray(lifted, np.float32), seen, teacher, config.lifting)
+
+
+def settings(
+    features: str,
+    *,
+    labels: Sequence[str] = (),
+    backbone: str = "sonata-mini+descriptors",
+    weights: str | None = None,
+    drop: str = "none",
+    steps: int = STEPS,
+    seed: int = 0,
+) -> tuple[ExperimentConfig, ImageTeacher]:
+    """Find out whether all that `fit_scan` takes beside the scan is right, which no scan need be opened for.
+
+    Args:
+        features: As `fit_scan` takes it, and so all others.
+        labels: Words that will be asked for.
+        backbone: The frozen 3D features.
+        weights: Of the backbone.
+        drop: Modules to leave out.
+        steps: Of the training.
+        seed: Of the training.
+
+    Returns:
+        The experiment, without the lifting, which is the scan's; and the 2D model.
+
+    Raises:
+        InputError: Two words are the same to the text encoder.
+        ConfigError: As `presets.preset` and `identified`.
+        DataError: As `identified`, or weights of the backbone are missing.
+    """
     model = identified(parse_spec(features))
     teacher = teacher_of(model)
     same = same_pair(teacher.text(labels)) if labels else None
@@ -155,19 +203,7 @@ def fit_scan(
         train__evaluate_every=max(1, steps // 10),
     )
     identity(config.backbone)
-    place = resolve_device(device)
-    scan = scan if isinstance(scan, Scan) else scan()
-    views = scan.scene.with_poses().views
-    if not views:
-        raise InputError(f"{scan.scene.name}: a model is distilled from images with poses, found none")
-    held_out = views[HELD_OUT - 1 :: HELD_OUT]
-    learned = replace(scan.scene, views=tuple(view for i, view in enumerate(views, 1) if i % HELD_OUT))
-    config = config.replace(lifting=lifting_of(scan))
-    prepared = prepare(learned, config, device=place, training=True)
-    fitted = fit(config, train=[prepared], val=[], device=device, run_dir=checkpoints_root(), progress=progress)
-    lifted, seen = prepared.features(np.arange(len(prepared)))
-    kept = from_fit(fitted, config)
-    return FittedScan(scan, kept, learned, held_out, np.asarray(lifted, np.float32), seen, teacher, config.lifting)
+    return config, teacher
 
 
 def with_agreement(result: Segmentation, fitted: FittedScan) -> str:
