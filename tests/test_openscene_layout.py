@@ -432,3 +432,18 @@ def test_a_house_of_tilted_cameras_is_told(tmp_path: Path):
         with pytest.raises(DataError, match=r"2t7WUuJeko7/pose: expected camera-to-world poses of upright cameras"):
             load_scene(path)
     check_upright(np.stack(poses[:11]) @ np.diag([1.0, -1, -1, 1]), "of fewer than 12 nothing is said")
+
+
+@pytest.mark.parametrize("name", ["matterport_3d/val/{}.pth", "scannet_3d/val/{}_vh_clean_2.pth"])
+def test_a_scene_that_was_downloaded_twice_is_none_more(tmp_path: Path, name: str) -> None:
+    """A browser names the second file so; it counted as a further scene."""
+    first = tmp_path / name.format("a_region0")
+    first.parent.mkdir(parents=True)
+    twice, other = first.with_stem(f"{first.stem} (1)"), first.with_name(first.name.replace("a_", "room (2) "))
+    for path in (first, other):
+        path.write_bytes(b"x")
+    layout = first.parents[1].name
+    assert set(list_scenes(tmp_path, layout, "val")) == {first, other}
+    twice.write_bytes(b"x")
+    with pytest.raises(DataError, match=rf"\(1\).pth: a second download of {first.name}\?"):
+        list_scenes(tmp_path, layout, "val")

@@ -1,5 +1,6 @@
 """Scenes of OpenScene's 3D folders, and their fused features; see `openscene_folders` for what lies where."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -35,13 +36,18 @@ def list_scenes(root: str | Path, name: str, split: str) -> tuple[Path, ...]:
         The scenes' files, sorted.
 
     Raises:
-        DataError: A folder is missing or unknown, the split is empty, or it holds files of another layout.
+        DataError: A folder is missing or unknown, the split is empty, or it holds files of another layout, or a scene
+            twice.
     """
     layout = layout_of(name)
     folder = need_folder(Path(root) / layout.name / split, f"{split} split")
     paths = listed(folder, suffixes=(".pth",))
     if not paths:
         raise DataError(f"{folder}: the split is empty, expected files *{layout.suffix}")
+    for path in paths:
+        first = path.with_name(re.sub(r" \(\d+\)$", "", path.stem) + path.suffix)
+        if first != path and first in paths:
+            raise DataError(f"{path}: a second download of {first.name}? Expected one file of each scene, remove one")
     odd = next((path for path in paths if path.suffix != ".pth" or suffix_of(path) != layout.suffix), None)
     if odd is not None:
         raise DataError(f"{odd}: mixed layouts, expected names *{layout.suffix} in {layout.name}")
