@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from geoguide.cli import main
 from geoguide.errors import DataError
+from geoguide.experiments import profiles
+from geoguide.paths import results_root
 from geoguide.report import readme
 from geoguide.report.ledger_page import FINDINGS
 
@@ -33,3 +36,18 @@ def test_a_page_without_markers_is_refused_and_neither_is_written(tmp_path: Path
     with pytest.raises(DataError, match=rf"{lacking}: the marker"):
         readme.update_readme(*pages)
     assert [page.read_text() == "nothing here" for page in pages] == [page.name == lacking for page in pages]
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_replicate_writes_the_pages_from_the_clones_own_records_alone(
+    elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, written = results_root(), []
+    monkeypatch.setattr(readme, "update_readme", lambda: written.append(results_root()))
+    monkeypatch.setattr(profiles, "profile", lambda name: [])
+    if elsewhere:
+        monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(["replicate", "--profile", "quick", "--workers", "1"])
+    readme.update_own(tmp_path)  # of a plan
+    assert not ended.value.code and written == ([] if elsewhere else [own])

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from geoguide.cli.arguments import Steps, Within, Workers, output_file, refuse_unread
 from geoguide.cli.common import GO_ON, START_AGAIN, Place, Positional
 from geoguide.errors import ConfigError
-from geoguide.paths import clone, results_root, runs_root
+from geoguide.paths import results_root, runs_root
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Replicate(Place):
     interrupted = GO_ON
 
     def run(self) -> None:
-        """Run what has no record, write the README's results, and print how many records there are."""
+        """Run what has no record, write the README's results where they are its own, and print how many there are."""
         from geoguide.experiments import grid, pools, profiles
         from geoguide.experiments.records import need_place_for_records
-        from geoguide.report.readme import update_readme
+        from geoguide.report.readme import update_own
 
         if self.engine == "pool":
             refuse_unread(self, {"passed"}, "--engine snakemake")
@@ -88,8 +88,8 @@ class Replicate(Place):
             done = grid.run_grid(grid.plan_path(self.profile, configs), configs, self.workers, self.passed)
         else:
             done = pools.run_all(configs, workers=self.workers, force=self.force)
-        if self.engine == "pool" and clone() is not None:
-            update_readme()
+        if self.engine == "pool":
+            update_own(results_root())
         print(f"{len(done)} records in {results_root()}")
 
 
@@ -125,12 +125,10 @@ class Grid:
         elif self.step == "record":
             grid.run_row(held, str(self.key))
         else:
-            print(f"{held['table']}: {grid.write_table(held)} records")
-            top = clone()
-            if top is not None and Path(held["results"]) == top / "results":
-                from geoguide.report.readme import update_readme
+            from geoguide.report.readme import update_own
 
-                update_readme()
+            print(f"{held['table']}: {grid.write_table(held)} records")
+            update_own(Path(held["results"]))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from geoguide.errors import DataError
-from geoguide.paths import PACKAGE, sweep, write_text
+from geoguide.paths import PACKAGE, clone, results_root, sweep, write_text
 from geoguide.report import ledger, ledger_page
 
 README = PACKAGE.parent / "README.md"
@@ -14,6 +14,20 @@ MEASURED = PACKAGE.parent / "benchmarks" / "results"
 
 RESULTS = "<!-- results:begin (geoguide replicate writes this) -->", "<!-- results:end -->"
 NEEDED = "<!-- needed:begin (from benchmarks/results/fresh_clone.json) -->", "<!-- needed:end -->"
+
+
+def update_own(results: Path) -> None:
+    """Rewrite both pages where records were made in the clone's own folder: those of any other are not the book's.
+
+    Args:
+        results: The folder that the records were made in.
+
+    Raises:
+        DataError: As `update_readme`.
+    """
+    top = clone()
+    if top is not None and {results.resolve(), results_root().resolve()} == {(top / "results").resolve()}:
+        update_readme()
 
 
 def update_readme(path: Path = README, introduction: Path = INTRODUCTION) -> None:
