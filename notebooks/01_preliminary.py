@@ -35,6 +35,8 @@ from geoguide.experiments.profiles import entire_networks, preliminary, profile
 from geoguide.experiments.records import find_all, frame, only, pick
 from geoguide.frozen import to_dict
 from geoguide.paths import results_root
+from geoguide.pretraining.probe_record import read_record
+from geoguide.pretraining.probing import ProbeConfig
 from geoguide.report import figures, tables
 from geoguide.report.labels import row_label
 from geoguide.report.ledger import verdicts
@@ -152,7 +154,7 @@ under(figures.curves(looks, title=title, y_title="effective rank"), curves_file,
 
 # %% tags=["hide-input"]
 probed = results_root() / "backbones" / "probe.json"
-probes = json.loads(probed.read_text())["rows"]
+probes = read_record(probed, ProbeConfig())["rows"]
 auc = {name: row["instance_auc"]["test"] for name, row in probes.items()}
 table = pd.DataFrame([
     {"frozen features": name, "width": row["width"], "linear probe mIoU": row["linear"]["test_miou"],

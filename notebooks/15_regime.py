@@ -38,11 +38,13 @@ import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.benchmarks import NAMES, benchmark
-from geoguide.errors import check_known
+from geoguide.errors import check_known, require
 from geoguide.experiments.records import frame, planned, read_all
 from geoguide.experiments.regime import SEARCHED
 from geoguide.instances.scene_masks import MaskConfig
 from geoguide.paths import clone, results_root
+from geoguide.pretraining.probe_record import read_record
+from geoguide.pretraining.probing import ProbeConfig
 from geoguide.report import figures, mask_table, regime, search
 from geoguide.report.ledger import EDITIONS
 from geoguide.report.real_rooms import is_of_rooms
@@ -89,11 +91,11 @@ shown = {"name": "rooms", "k": "superpoints' k", "purity": "superpoint purity",
          "mean_best_iou": "mean best IoU of masks", "superpoints": "superpoints a room"}
 records = planned(read_all())
 real = [record.regions for record in records if is_of_rooms(record) and record.config.masks == MaskConfig()]
-table = measured[list(shown)].rename(columns=shown)
+require(real, f"{results_root()}: no record of chapter 14's real room, which stands beside the generated ones")
 room = {"rooms": "a real room (ScanNet)", "superpoints' k": 0.01}
 room |= {"superpoint purity": real[0]["superpoint_purity"], "mean best IoU of masks": real[0]["mask_mean_best_iou"]}
 numbers = {"superpoints a room": "{:.0f}", "superpoints' k": "{:g}"}
-table = pd.concat([table, pd.DataFrame([room])])
+table = pd.concat([measured[list(shown)].rename(columns=shown), pd.DataFrame([room])])
 under(table.style.hide(axis="index").format(numbers, precision=3, na_rep=""), made)
 
 # %% [markdown]
@@ -139,7 +141,7 @@ under(targets.style.hide(axis="index"), rooms)
 probes = {}
 files = {"large edition": "probe-large", "real room": "probe-real", "streets": "probe-streets"}
 for place, name in files.items():
-    rows = json.loads((probed := results_root() / "backbones" / f"{name}.json").read_text())["rows"]
+    rows = read_record(probed := results_root() / "backbones" / f"{name}.json", ProbeConfig())["rows"]
     probes[f"linear probe, {place}"] = {kind: row["linear"]["test_miou"] for kind, row in rows.items()}
 known = pd.DataFrame(probes).rename_axis("frozen features").reset_index()
 under(known.style.hide(axis="index").format(precision=1, na_rep=""), probed, "geoguide probe --help")

@@ -1,6 +1,6 @@
 """Tables: intervals against scipy, pairing by seed, verdicts, ours and the paper's in marked columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,16 @@ import pytest
 from fake_records import fake_record
 from scipy import stats
 
-from geoguide.errors import InputError
+from geoguide.errors import DataError, InputError
 from geoguide.experiments.presets import LARGE_PRESETS, PRESETS, adapter_only, fusion, preset
 from geoguide.experiments.profiles import study, under_protocols
 from geoguide.experiments.records import Record, frame, only
 from geoguide.frozen import to_dict
 from geoguide.method.objective import MODULES
+from geoguide.paths import results_root
 from geoguide.pipeline.protocols import STRICT
 from geoguide.report import evidence, tables
+from geoguide.report.key_frame import key_frame_recall
 from geoguide.report.labels import labelled, row_label
 from geoguide.report.rows import ABLATION, ADAPTER, AS_WRITTEN, ENTIRE, FULL, FUSION, geoguide, route
 
@@ -191,3 +193,22 @@ def test_where_we_differ_names_every_option_in_which_works_best_departs() -> Non
             one, other = to_dict(getattr(written, part)), to_dict(getattr(best, part))
             every += [f"`{part}.{name}`" for name in one if one[name] != other[name]]
     assert len(every) > 10 and not [name for name in every if name not in page]
+
+
+@pytest.mark.parametrize("name, read", [("paper", lambda: tables.paper("main_miou")), ("key_frame", key_frame_recall)])
+def test_a_cut_file_of_the_committed_results_is_named(
+    name: str, read: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (results_root() / f"{name}.json").read_bytes()
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path))
+    (tmp_path / f"{name}.json").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=rf"{name}.json: not valid json, truncated"):
+        read()
+
+
+def test_paper_tables_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOGUIDE_RESULTS", str(tmp_path))
+    for held in ("[]", '{"main_miou": 3}'):
+        (tmp_path / "paper.json").write_text(held)
+        with pytest.raises(DataError, match="main_miou must hold rows by name, found"):
+            tables.paper("main_miou")

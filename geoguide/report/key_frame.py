@@ -1,10 +1,9 @@
 """The table of the real street: what a network for Cityscapes finds on nuScenes' key frame."""
 
-import json
-
 import pandas as pd
 
 from geoguide.paths import results_root
+from geoguide.text_files import parse_json, read_text
 
 
 def key_frame_recall() -> pd.DataFrame:
@@ -14,11 +13,14 @@ def key_frame_recall() -> pd.DataFrame:
         A row for each of the ten classes of the boxes: its points, the share of them that a camera sees, and of those
         the recall in %, by the network's own names (empty where it does not know the class) and through the text space;
         and the network's most frequent answer. Empty where there is no record.
+
+    Raises:
+        DataError: The record cannot be read.
     """
     path = results_root() / "key_frame.json"
     if not path.is_file():
         return pd.DataFrame()
-    rows = pd.DataFrame(json.loads(path.read_text())["rows"])
+    rows = pd.DataFrame(parse_json(read_text(path, "record of the key frame"), path)["rows"])
     columns = {
         "points": rows["points"],
         "seen, %": _percent(rows["seen"] / rows["points"].where(rows["points"] > 0)),

@@ -1,6 +1,5 @@
 """Tables of the book and README, made from the records in results/: no number is typed by hand."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
@@ -17,6 +16,7 @@ from geoguide.pipeline.protocols import STEPS
 from geoguide.report.evidence import Estimate, against, converged, estimate, interval, paired
 from geoguide.report.labels import row_label, variant
 from geoguide.report.rows import ABLATION, ADAPTER, FUSION, STILL, WHOLE, full
+from geoguide.text_files import parse_json, read_text
 
 UNKNOWN = "not available to us"  # the paper may state it; the digest of it that this book stands on does not
 METRICS = {"mIoU": "miou", "mAcc": "macc"}  # as shown, and as columns are called
@@ -34,12 +34,16 @@ def paper(table: str) -> dict[str, dict[str, float | None]]:
         Row -> column -> number; None where the paper does not state it. Empty where it has no such table.
 
     Raises:
-        DataError: The file is not there.
+        DataError: The file is not there, cut or otherwise none of tables.
     """
     path = results_root() / "paper.json"
     if not path.is_file():
         raise DataError(f"{path}: no such file; {records_advice()}")
-    return json.loads(path.read_text()).get(table, {})
+    held = parse_json(read_text(path, "the paper's tables"), path)
+    rows = held.get(table, {}) if isinstance(held, dict) else held
+    if not isinstance(rows, dict):
+        raise DataError(f"{path}: {table} must hold rows by name, found {rows!r:.60}")
+    return rows
 
 
 def mean_of(values: np.ndarray | pd.Series, signed: bool = False, confidence: float = 0.95) -> str:
