@@ -101,9 +101,10 @@ class PreparedScenes(Sequence[PreparedScene]):
         *,
         training: bool = False,
     ) -> None:
-        self.sources = tuple(sources)
+        listed = self.sources = tuple(sources)
         place, opened = resolve_device(device), functools.lru_cache(open_scenes())  # the same in a thread that reads
-        self._open = opened(lambda number: prepare(self.sources[number], config, device=place, training=training))
+        # Nothing here points back to this object: in a cycle its files would stay open until a garbage collection.
+        self._open = opened(lambda number: prepare(listed[number], config, device=place, training=training))
 
     def __len__(self) -> int:
         return len(self.sources)
