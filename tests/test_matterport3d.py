@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from plyfile import PlyData, PlyElement
 
+from geoguide.datasets.check.matterport3d import check_matterport3d
+from geoguide.datasets.check.report import Report
 from geoguide.datasets.formats.matterport_cameras import read_cameras, to_opencv
 from geoguide.datasets.matterport3d import label_image_classes, list_houses, list_regions, load_region, majority
 from geoguide.datasets.splits import load_split
@@ -415,6 +417,17 @@ def test_images_that_are_mixed_up_are_told(house: Path, mapping: Path, old: str,
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match=message):
         load_region(house, 3, mapping=mapping)
+
+
+def test_images_with_suffixes_in_capitals_are_the_same(house: Path, mapping: Path):
+    """As the scans of ScanNet have them, and none of them is one that the .conf file does not name."""
+    for image in [*house.rglob("*.jpg"), *house.rglob("*.png")]:
+        image.rename(image.with_suffix(image.suffix.upper()))
+    (view,) = load_region(house, 3, mapping=mapping).views
+    assert (view.name, view.color_path.name, view.depth_path.name) == ("abc_i0_0", "abc_i0_0.JPG", "abc_d0_0.PNG")
+    report = Report(str(house))
+    check_matterport3d(house, report)
+    assert not [problem for problem in report.problems if "image" in problem]
 
 
 def test_lost_images_and_regions_are_told(house: Path, mapping: Path):

@@ -383,12 +383,35 @@ def test_colours_from_zero_to_one_are_read_so_and_said(tmp_path: Path):
     assert "read as 0..1, not as -1..1" in " ".join(scene.as_read)
 
 
-@pytest.mark.parametrize("ending", [".JPG", ".png", None])
+@pytest.mark.parametrize("ending", [".png", None])
 def test_a_frame_whose_image_is_lost_is_told(tmp_path: Path, ending: str | None):
     path = scannet(tmp_path)
     image = tmp_path / "scannet_2d" / NAME / "color" / "20.jpg"
     image.unlink() if ending is None else image.rename(image.with_suffix(ending))
     with pytest.raises(DataError, match="20.jpg: image not found, its pose is there"):
+        load_scene(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "home"), [(scannet, "scannet_2d"), (matterport, "matterport_2d"), (nuscenes, "nuscenes_2d")]
+)
+def test_images_with_suffixes_in_capitals_are_the_same(tmp_path: Path, write: Callable[[Path], Path], home: str):
+    path = write(tmp_path)
+    before = load_scene(path).views
+    for image in [*(tmp_path / home).rglob("*.jpg"), *(tmp_path / home).rglob("*.png")]:
+        image.rename(image.with_suffix(image.suffix.upper()))
+    for one, other in zip(load_scene(path).views, before, strict=True):
+        assert (one.name, one.cam_to_world.tolist()) == (other.name, other.cam_to_world.tolist())
+        assert one.color_path.suffix == ".JPG" and one.color().shape == (*other.image_size, 3)
+        assert other.depth_path is None or one.depth_path == other.depth_path.with_suffix(".PNG")
+
+
+@pytest.mark.parametrize("write", [scannet, matterport])
+def test_two_images_of_a_frame_are_refused(tmp_path: Path, write: Callable[[Path], Path]):
+    path = write(tmp_path)
+    image = next(tmp_path.rglob("*.jpg"))
+    image.with_suffix(".JPG").write_bytes(image.read_bytes())
+    with pytest.raises(DataError, match=rf"{image.stem}.(JPG|jpg): a second image of the same frame lies beside it"):
         load_scene(path)
 
 

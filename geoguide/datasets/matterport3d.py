@@ -19,6 +19,7 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import Size, at_size, read_image_size, warn_lost
 from geoguide.datasets.formats.files import is_junk, listed, need_file, need_folder, provenance_of
+from geoguide.datasets.formats.frame_files import of_frame
 from geoguide.datasets.formats.matterport_cameras import (
     DEPTH_SCALE,
     Camera,
@@ -400,8 +401,8 @@ def _load_views(
 
 def _load_view(house: Path, conf: Path, camera: Camera, new_size: Size | None, origin: str) -> View:
     """One image of the house, its two files checked to be of one size that the intrinsics can belong to."""
-    color = need_file(house / COLOR / camera.color, "image")
-    depth = need_file(house / "undistorted_depth_images" / camera.depth, "depth image")
+    color = need_file(of_frame(house / COLOR / camera.color), "image")
+    depth = need_file(of_frame(house / "undistorted_depth_images" / camera.depth), "depth image")
     size, depth_size = read_image_size(color), read_image_size(depth)
     if depth_size != size:
         raise DataError(f"{depth}: must be {list(size)} (H, W) as its colour image, found {list(depth_size)}")
@@ -416,4 +417,4 @@ def _truth_images(house: Path, stem: str) -> dict[str, Path]:
     if provenance_of(house) == "real":
         return {}
     folders = {"label_path": LABEL_IMAGES, "instance_path": INSTANCE_IMAGES}
-    return {field: need_file(house / folder / f"{stem}.png", "image") for field, folder in folders.items()}
+    return {field: need_file(of_frame(house / folder / f"{stem}.png"), "image") for field, folder in folders.items()}

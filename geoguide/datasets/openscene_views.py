@@ -1,5 +1,6 @@
 """Frames of OpenScene's 2D folders as views, their pixels left on disk; see `openscene_folders` for what lies where."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from geoguide.datasets.formats.cameras import check_fits, read_image_size, read_intrinsics, read_pose, warn_lost
 from geoguide.datasets.formats.files import by_number, listed, need_file
+from geoguide.datasets.formats.frame_files import frame_key, of_frame
 from geoguide.datasets.formats.matterport_cameras import check_upright, depth_name, region_views
 from geoguide.datasets.nuscenes_car import check_amid, check_around, warn_gaps
 from geoguide.datasets.openscene_folders import Layout
@@ -44,7 +46,7 @@ def load_views(
     if layout.dataset == "nuscenes":
         return _whole_ring(tuple(_nuscenes_views(folder, layout)), points, folder), ()
     _check_whole(folder, layout)
-    if not listed(folder / "color", "*.jpg"):
+    if not _colors(folder):
         return (), (f"{layout.folder_2d}/{folder.name}/color holds no .jpg: no images",)
     if layout.dataset == "scannet":
         views = seen = tuple(_scannet_views(folder, home / "intrinsics.txt", layout))
@@ -55,10 +57,18 @@ def load_views(
     return views, (f"no camera of {layout.folder_2d}/{folder.name} stands inside the region: no images",) * (not views)
 
 
+def _colors(folder: Path) -> tuple[Path, ...]:
+    """The colour images of a 2D folder."""
+    return listed(folder / "color", suffixes=(".jpg",))
+
+
 def _check_whole(folder: Path, layout: Layout) -> None:
-    """Refuse a 2D folder that lacks the colour image of a pose: its frame would be lost without a word."""
-    colors = {path.stem for path in listed(folder / "color", "*.jpg")}
-    lost = [path for path in listed(folder / "pose", "*.txt") if path.stem not in colors]
+    """Refuse a 2D folder that lacks the colour image of a pose, whose frame would be lost, or has two of a frame."""
+    colors = Counter(frame_key(path.stem) for path in _colors(folder))
+    twice = next((path for path in _colors(folder) if colors[frame_key(path.stem)] > 1), None)
+    if twice is not None:
+        raise DataError(f"{twice}: a second image of the same frame lies beside it, expected one")
+    lost = [path for path in listed(folder / "pose", "*.txt") if frame_key(path.stem) not in colors]
     if lost:
         what = f"{len(lost)} poses of {layout.folder_2d} have no image" if len(lost) > 1 else "its pose is there"
         raise DataError(f"{folder / 'color' / lost[0].stem}.jpg: image not found, {what}")
@@ -67,20 +77,22 @@ def _check_whole(folder: Path, layout: Layout) -> None:
 def _scannet_views(folder: Path, camera: Path, layout: Layout) -> Iterator[View]:
     """All frames of a scan, in order; one file of intrinsics, `camera`, serves every scan."""
     intrinsics = read_intrinsics(camera)
-    for color in by_number(listed(folder / "color", "*.jpg")):
-        depth = need_file(folder / "depth" / f"{color.stem}.png", "depth image")
-        yield _view(color, depth, read_pose(folder / "pose" / f"{color.stem}.txt"), intrinsics, camera, layout)
+    for color in by_number(_colors(folder)):
+        depth = need_file(of_frame(folder / "depth" / f"{color.stem}.png"), "depth image")
+        yield _view(
+            color, depth, read_pose(of_frame(folder / "pose" / f"{color.stem}.txt")), intrinsics, camera, layout
+        )
 
 
 def _matterport_views(folder: Path, split: str, points: np.ndarray, layout: Layout) -> Iterator[View]:
     """The images of a building that belong to the region of points [P, 3], each with intrinsics of its own."""
-    paths = listed(folder / "color", "*.jpg")
+    paths = _colors(folder)
     poses = np.stack([read_pose(folder / "pose" / f"{path.stem}.txt") for path in paths])  # [K, 4, 4]
     warn_lost(poses, (path.stem for path in paths), folder)
     check_upright(poses, f"{folder / 'pose'}")
     for number in region_views(poses[:, :3, 3], points, split):
         color = paths[number]
-        depth = need_file(folder / "depth" / matterport_depth_name(color), "depth image")
+        depth = need_file(of_frame(folder / "depth" / matterport_depth_name(color)), "depth image")
         camera = folder / "intrinsic" / f"{color.stem}.txt"
         yield _view(color, depth, poses[number], read_intrinsics(camera), camera, layout)
 
@@ -110,7 +122,7 @@ def matterport_depth_name(color: Path) -> str:
 def _nuscenes_views(folder: Path, layout: Layout) -> Iterator[View]:
     """The six cameras of a key frame, each with intrinsics of its own, without depth."""
     for name in NUSCENES_CAMERAS:
-        color = need_file(folder / "color" / f"{name}.jpg", "image")
+        color = need_file(of_frame(folder / "color" / f"{name}.jpg"), "image")
         pose, camera = read_pose(folder / "pose" / f"{name}.npy"), folder / "K" / f"{name}.npy"
         yield _view(color, None, pose, read_intrinsics(camera), camera, layout)
 

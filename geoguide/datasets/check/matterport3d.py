@@ -7,6 +7,7 @@ from pathlib import Path
 from geoguide.datasets import matterport3d
 from geoguide.datasets.check.report import NAMED, Report, check_empty, check_scenes, floor_question
 from geoguide.datasets.formats.files import listed
+from geoguide.datasets.formats.frame_files import of_frame
 from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.formats.matterport_house import exchanged_with, read_boxes
 from geoguide.datasets.formats.ply import checked_points, read_ply
@@ -115,7 +116,7 @@ def _check_images(house: Path, views: int | None, report: Report) -> None:
     conf = house / matterport3d.CAMERAS / f"{house.name}.conf"
     if not views:
         report.problem(f"{conf}: no camera stands inside any region, expected poses in metres in the regions' world")
-    known = {camera.color for camera in read_cameras(conf)}
+    known = {of_frame(house / matterport3d.COLOR / camera.color).name for camera in read_cameras(conf)}
     lost = [path.name for path in images if path.name not in known]
     if lost:
         report.problem(f"{conf}: names no camera of {len(lost)} of {len(images)} images in {matterport3d.COLOR}, "
