@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -264,6 +265,22 @@ def test_exported_features_train_the_same_network(short: ExperimentConfig, scene
     for name, value in first.student.network.state_dict().items():
         assert torch.equal(value, again.student.network.state_dict()[name]), name
     assert export_features([dataclasses.replace(train[0].load(), views=())], short, tmp_path) == ()
+
+
+@pytest.mark.parametrize("whose", ["own", "another's"])
+def test_features_of_another_scene_are_told(short: ExperimentConfig, scenes: Scenes, whose: str) -> None:
+    """As many points and a like order: neighbours have like features even so, but those next in the file liker ones."""
+    one, other = scenes["train"]
+    config = short.replace(data__features=f"of {whose} room", data__splits=Splits(train=(one.name,)))
+    features, seen = (one if whose == "own" else other).features(np.arange(len(one if whose == "own" else other)))
+    path = config.data.features_folder / f"{one.name}_0.pt"
+    path.parent.mkdir()
+    write_fused(path, np.resize(features, (len(one), features.shape[1])), np.resize(seen, len(one)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare_split(config, "train", progress=False)
+    found = f"{path}: features of neighbouring points are less alike than of points that follow one another"
+    assert any(str(warning.message).startswith(found) for warning in caught) == (whose != "own")
 
 
 def test_records_and_models_say_which_scenes(short: ExperimentConfig, scenes: Scenes, tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ even as right ones. Of labelled points that are level and lie lowest, 94 % and m
 
 Fused features are asked as labels are: by how much the cosine of nearest points exceeds that of any two, as a share of
 what it could. Of the official fusion of 12 real frames 0.99, of a real scan's colours with as much noise in each point
-0.31; in another order 0.00, in reverse order 0.50 and late by 100 rows 0.61 (not told).
+0.31; in another order 0.00, in reverse order 0.50 and late by 100 rows 0.61. Points that follow one another in a file
+lie near each other too, but not as near as the nearest: of 3 generated rooms and 5 regions their features have 0.43 to
+0.94, those of the nearest 0.94 to 0.99 and always more. Of another scene with as many points the nearest have 0.22 to
+0.55, less than those that follow one another: by 0.27 to 0.35 in rooms, by more than `BEHIND` in 12 of 20 pairs of
+regions (the others are not told).
 """
 
 import numpy as np
@@ -30,6 +34,7 @@ from geoguide.scene import VOID, Scene
 LEAST = 0.6  # of kappa; see the table
 FLAT, LOWEST, THICK = 0.9, 0.02, 0.15  # cosine of the tilt; share of the flat points below; metres above that height
 ASKED, LEAST_ALIKE, VARIED = 256, 0.2, 1e-4  # points; the share above; mean of 1 - cosine, below which all are alike
+BEHIND = 0.1  # by so much nearest points are less alike than points that follow one another in the file; see above
 LEAST_FLOOR = 0.3  # share of the points of all scenes: some scans show no floor, or a carpet
 
 
@@ -53,7 +58,7 @@ def label_doubts(scene: Scene) -> tuple[str, ...]:
 
 
 def feature_doubts(points: np.ndarray, features: FusedFeatures) -> tuple[str, ...]:
-    """Say where fused features are not of the points. O(P log P), and `ASKED` pairs of rows are read.
+    """Say where fused features are not of the points. O(P log P), and `ASKED` rows and two beside each are read.
 
     Args:
         points: The scene's points [P, 3], finite.
@@ -72,13 +77,19 @@ def feature_doubts(points: np.ndarray, features: FusedFeatures) -> tuple[str, ..
     row = np.random.default_rng(0).permutation(len(seen))[:ASKED]
     near = nearest_points(KDTree(places), places[row], 2)[1]  # [n, 2]
     other = np.where(near[:, 0] == row, near[:, 1], near[:, 0])
-    one, next_to = (_unit(features.rows(seen[rows])[0]) for rows in (row, other))  # [n, C] each
+    following = np.where(row + 1 < len(seen), row + 1, row - 1)  # [n], in the file
+    one, next_to, after = (_unit(features.rows(seen[rows])[0]) for rows in (row, other, following))  # [n, C] each
     whole, n = one.sum(axis=0), len(row)
     chance = (whole @ whole - n) / (n * (n - 1))
-    alike = (np.mean((one * next_to).sum(axis=1)) - chance) / max(1 - chance, VARIED)
-    if alike >= LEAST_ALIKE or 1 - chance < VARIED:
+    alike, in_file = (
+        (np.mean((one * rows).sum(axis=1)) - chance) / max(1 - chance, VARIED) for rows in (next_to, after)
+    )
+    if 1 - chance < VARIED or alike >= max(LEAST_ALIKE, in_file - BEHIND):
         return ()
-    found = f"features of neighbouring points are hardly more alike than of any two ({alike:.2f}, usual: 0.9)"
+    found = f"hardly more alike than of any two ({alike:.2f}, usual: 0.9)"
+    if alike >= LEAST_ALIKE:
+        found = f"less alike than of points that follow one another in the file ({alike:.2f}, these {in_file:.2f})"
+    found = f"features of neighbouring points are {found}"
     return (f"{found}: are they of another scene, or in another order than the points?",)
 
 

@@ -7,6 +7,7 @@ content and the stage's settings, so that a change of the 2D model does not comp
 import functools
 import hashlib
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,8 @@ from geoguide import backbones
 from geoguide.backbones.parts import VoxelBackbone
 from geoguide.benchmarks import benchmark_of
 from geoguide.datasets.config import DataConfig
-from geoguide.datasets.formats.fused_features import StreamedFeatures
+from geoguide.datasets.formats.fused_features import FusedFeatures, StreamedFeatures
+from geoguide.datasets.label_agreement import feature_doubts
 from geoguide.datasets.sources import SceneSource, fused_files
 from geoguide.errors import ConfigError, DataError
 from geoguide.frozen import to_dict
@@ -140,13 +142,21 @@ class Stages:
         if self._own is not None:
             return own_features(self.identity.name, *self._own, len(self.arrays["points"]), self.config)
         if self._fused is not None:
-            return StreamedFeatures(self._fused, len(self.arrays["points"])) if self._fused else None
+            return self._streamed(self._fused) if self._fused else None
         settings = self._lifted_settings
         if settings is None:
             return None
         compute = self._lifted if self.config.image_model is None else self._of_images
         found = self._stage("lifted", settings, compute, write=not self._reduced)
         return found["lifted"], found["views"]
+
+    def _streamed(self, files: tuple[Path, ...]) -> StreamedFeatures:
+        """The scene's fused features; one warning where they are not of its points, as `data check` says it."""
+        points = self.arrays["points"]
+        streamed = StreamedFeatures(files, len(points))
+        for doubt in feature_doubts(points, FusedFeatures(files[0], len(points))):
+            warnings.warn(f"{files[0]}: {doubt}", stacklevel=3)
+        return streamed
 
     @functools.cached_property
     def means(self) -> SceneMeans | None:
