@@ -126,7 +126,7 @@ def test_too_many_open_files_are_no_damage(scene: Scene, tiny: ExperimentConfig,
 
 
 def test_scenes_close_their_files_as_soon_as_nobody_holds_them(tiny: ExperimentConfig, data_home: Path) -> None:
-    """They closed at some later garbage collection: after fourteen rows of streets one process had 20,000 files open."""
+    """They did at some later garbage collection: after fourteen rows of streets one process had 20,000 files open."""
     gc.disable()
     try:
         scenes = prepare_split(tiny, "val", device="cpu")

@@ -48,6 +48,7 @@ from geoguide.text.minilm import MiniLMTextEncoder
 VERSIONS = {"scene": 1, "geometry": 5, "lifted": 1, "superpoints": 3, "masks": 3, "means": 1}
 VERSIONS |= {"kept": 2, "kept_geometry": 1}
 MADE = ("geometry", "lifted", "superpoints", "masks")  # what others are made of
+_ASKED: set[tuple[Path, int, str]] = set()  # fused features, and the scene whose points they were compared with
 
 
 class Stages:
@@ -154,8 +155,11 @@ class Stages:
         """The scene's fused features; one warning where they are not of its points, as `data check` says it."""
         points = self.arrays["points"]
         streamed = StreamedFeatures(files, len(points))
-        for doubt in feature_doubts(points, FusedFeatures(files[0], len(points))):
-            warnings.warn(f"{files[0]}: {doubt}", stacklevel=3)
+        asked = files[0], files[0].stat().st_mtime_ns, self.identity.fingerprint
+        if asked not in _ASKED:  # once in a process: a training opens its scenes again and again
+            _ASKED.add(asked)
+            for doubt in feature_doubts(points, FusedFeatures(files[0], len(points))):
+                warnings.warn(f"{files[0]}: {doubt}", stacklevel=3)
         return streamed
 
     @functools.cached_property

@@ -48,7 +48,7 @@ def update_readme(path: Path = README, introduction: Path = INTRODUCTION) -> Non
             raise DataError(f"{page}: the marker {lacking[0]} is missing")
     table = ledger.verdicts()
     said = [
-        "Five questions, on mini data (chapter 08 has every test, and the verdict on each of the paper's claims). "
+        "Six questions, on mini data (chapter 08 has every test, and the verdict on each of the paper's claims). "
         "Where the large edition has no verdict, the small one stands beside it:",
         ledger_page.findings(table),
     ]
