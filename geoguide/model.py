@@ -45,7 +45,7 @@ _FORMAT = "geoguide-model-1"
 OUT_OF_DOMAIN = 1.5
 ROWS = 1 << 16  # that pass the adapter at a time
 _ABOUT = "geoguide"  # the metadata field that holds the model beside its weights
-_DIGEST = "digest"  # its field for the digest of all else; files from before 0.28 have none
+_DIGEST = "digest"  # the field for that of all else; files from before 0.28 have none
 
 
 @dataclass(frozen=True)
@@ -403,8 +403,7 @@ class GeoGuideModel:
         }
         with replacing(path) as temporary:
             tensors = {name: value.cpu().contiguous() for name, value in self.adapter.state_dict().items()}
-            digest = tensor_digest(about, tensors)
-            temporary.write_bytes(save(tensors, {_ABOUT: json.dumps(about | {_DIGEST: digest})}))
+            temporary.write_bytes(save(tensors, {_ABOUT: json.dumps(about), _DIGEST: tensor_digest(about, tensors)}))
         return Path(path)
 
 
@@ -444,7 +443,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
         refuse_foreign(path, "model")
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        about = _about(path, tensors)
+        about = _about(path)
         with torch.device("meta"):  # no memory is spent on widths that the weights do not have
             adapter = Adapter(about.in_width, about.out_width, about.adapter)
     # RecursionError, of json nested too deeply, is a RuntimeError; OverflowError: a width beyond 64 bits.
@@ -458,6 +457,7 @@ def load(path_or_name: str | Path, weights: str | None = None) -> GeoGuideModel:
         problems = ["deviation holds values that are not above 0"]
     if problems:
         raise DataError(f"{path}: does not fit its adapter: {'; '.join(problems)}")
+    _check_digest(path, tensors)
     adapter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     adapter.eval().requires_grad_(False)
     backbone = replace(about.backbone, weights=weights)
@@ -470,8 +470,8 @@ def _metadata(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def _about(path: Path, tensors: dict[str, Tensor]) -> _About:
-    """What a model file says of itself; a ValueError where it is none of this format, or not as it was written."""
+def _about(path: Path) -> _About:
+    """What a model file says of itself; a ValueError where it is none of this format."""
     found = _metadata(path)
     if _ABOUT not in found:
         raise ConfigError(f"no metadata {_ABOUT!r}: weights of another program, or of one network alone")
@@ -479,12 +479,18 @@ def _about(path: Path, tensors: dict[str, Tensor]) -> _About:
     written = about.get("format", _FORMAT) if isinstance(about, dict) else _FORMAT
     if written != _FORMAT:
         raise ConfigError(f"its format is {written!r:.60}: made by another version of geoguide?")
-    if isinstance(about, dict) and (digest := about.pop(_DIGEST, None)) is not None:
-        found = tensor_digest(about, tensors)
-        if found != digest:
-            changed = "damaged, or changed by another program"
-            raise ConfigError(f"{_ABOUT}.{_DIGEST} must be {digest!r:.66}, found {found!r}: {changed}")
     return from_dict(_About, about, _ABOUT)
+
+
+def _check_digest(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse a model whose numbers or words are not as they were written."""
+    metadata = _metadata(path)
+    if _DIGEST not in metadata:
+        return
+    digest, told = tensor_digest(json.loads(metadata[_ABOUT]), tensors), metadata[_DIGEST]
+    if told != digest:
+        changed = "damaged, or changed by another program"
+        raise DataError(f"{path}: metadata {_DIGEST} must be {digest!r}, found {told!r:.66}: {changed}")
 
 
 def from_fit(fitted: "Fit", config: "ExperimentConfig") -> GeoGuideModel:

@@ -229,7 +229,7 @@ def test_a_byte_that_was_changed_is_told(tmp_path, place):
     content[-1000 if place == "weights" else content.index(b"a photo")] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        DataError, match=r"m\.safetensors: .*geoguide\.digest must be '[0-9a-f]{64}', found '[0-9a-f]{64}'"
+        DataError, match=r"m\.safetensors: metadata digest must be '[0-9a-f]{64}', found '[0-9a-f]{64}'"
     ):
         geoguide.load(path)
 

@@ -125,12 +125,12 @@ def tensor_digest(about: Any, tensors: dict[str, Tensor]) -> str:
         tensors: By name, on the CPU.
 
     Returns:
-        SHA-256, 64 hexadecimal digits.
+        SHA-256, 64 hexadecimal digits; the same for the same numbers in a wider dtype.
     """
-    digest = hashlib.sha256(json.dumps(about).encode())
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(f"{name} {list(value.shape)}".encode())
+        digest.update(value.double().contiguous().numpy())
     return digest.hexdigest()
 
 
