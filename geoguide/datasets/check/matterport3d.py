@@ -12,7 +12,6 @@ from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.formats.matterport_house import exchanged_with, read_boxes
 from geoguide.datasets.formats.ply import checked_points, read_ply
 from geoguide.datasets.splits import USUAL, load_split
-from geoguide.errors import DataError
 from geoguide.scene import Scene
 from geoguide.text_files import read_names
 
@@ -133,8 +132,6 @@ def _splits(root: Path, houses: list[Path], report: Report) -> dict[str, str]:
         names: tuple[str, ...] = ()
         with report.noting():
             names = read_names(listing, "split list")
-            if not names:
-                raise DataError(f"{listing}: lists no house")
         for name in names:
             if name in split_of:
                 report.problem(f"{listing}: {name} is in the list of another split too ({split_of[name]})")
