@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
@@ -375,7 +376,9 @@ def _make(job: Job) -> Job:
     """Make one scene in a temporary folder and publish it, unless another run has just done so."""
     if finished(job):
         return job
-    with working_folder(job.folder) as place, writing(job.folder):
+    with working_folder(job.folder) as place, writing(job.folder), warnings.catch_warnings():
+        # Of a camera too near to what it looks at: in a generated scene as it should be, as in a real one.
+        warnings.filterwarnings("ignore", message=".* hold no reading")
         made = place / job.name
         made.mkdir()
         job.write(made)
