@@ -52,6 +52,8 @@ package = Path(geoguide.__file__).parent
 # `scripts/download_fused_features.sh` in its repository; unpack everything into one folder). Sizes are those its
 # scripts state. The official releases need a signed agreement each: ScanNet (kaldir.vc.in.tum.de/scannet),
 # Matterport3D (niessner.github.io/Matterport), nuScenes with lidarseg (nuscenes.org); their layouts are read as well.
+# ScanNet as Pointcept preprocesses it (`coord.npy` and other arrays in a folder for each scene) has no images, but its
+# points are in the order of the mesh: it can be scored, and trained on with OpenScene's fused features beside it.
 
 # %% tags=["hide-input"]
 published = pd.read_csv(package / "datasets" / "published.csv")
@@ -67,7 +69,8 @@ under(published.style.hide(axis="index"), package / "datasets" / "published.csv"
 # and other code ("Pretrained networks" has the names).
 #
 # ## The commands
-# From the top of the repository; `DATA` is the folder with OpenScene's folders in it, or with the official release.
+# From the top of the repository; `DATA` is the folder with OpenScene's folders in it, or with the official release
+# (of ScanNet also Pointcept's).
 #
 #     pip install -c constraints.txt -e '.[clip]'                           # CLIP's text encoder
 #     hf download facebook/sonata sonata.pth --local-dir weights            # not for commercial use

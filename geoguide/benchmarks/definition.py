@@ -111,15 +111,17 @@ class Benchmark:
             labels with words, whatever is scored; None: the scored.
         kind: How its official layout is recognised and checked.
         has_official_layout: Whether it lies in a folder as published by its authors.
-        list_official: Its scenes in that layout; takes (folder, config, official split) and returns them in order.
-        list_all: Every scene that lies in a folder of that layout, whatever list it is in; takes (folder, config). Each
-            has the official split that lists it, and "train" where none does.
+        list_official: Its scenes in that layout or the other one; takes (folder, config, official split) and returns
+            them in order.
+        list_all: Every scene that lies in a folder of these layouts, whatever list it is in; takes (folder, config).
+            Each has the official split that lists it, and "train" where none does.
         withholds_test: Whether the labels of its test scenes are withheld: "test" is then its official val split, as in
             the paper's tables, and "val", which training watches, is held out of the official train split.
         room: From a scene, in either layout, the room (or drive) that it shows.
         openscene: What OpenScene does on it.
         citation: The paper of the real dataset.
         world: Its generated twin.
+        other_layout: Whether it lies in a folder as another project preprocesses it; None: none is read.
         entire_network_seeds: How many seeds of the entirely trained network the main table has: ten to twenty processor
             minutes each.
     """
@@ -138,7 +140,19 @@ class Benchmark:
     world: World
     more_label_sets: tuple[str, ...] = ()
     known_names: str | None = None
+    other_layout: Callable[[Path], bool] | None = None
     entire_network_seeds: int = 3
+
+    def has_other_layout(self, root: Path) -> bool:
+        """Tell whether it lies in a folder as another project preprocesses it.
+
+        Args:
+            root: The folder.
+
+        Returns:
+            What `other_layout` says, if anything.
+        """
+        return self.other_layout is not None and self.other_layout(root)
 
     def generated_data(self, edition: Edition = "small") -> DataConfig:
         """The config of the generated twin's scenes.

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from geoguide.benchmarks.definition import Benchmark, FileKind, OpenSceneRecipe, World
-from geoguide.datasets import scannet
+from geoguide.datasets import pointcept, scannet
 from geoguide.datasets.check.folder import Kind
 from geoguide.datasets.check.scannet import check_scannet, is_scannet
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.files import listed
 from geoguide.datasets.sources import SceneSource
+from geoguide.datasets.splits import USUAL
+from geoguide.errors import DataError
 from geoguide.lifting import LiftingConfig
 from geoguide.scene import Scene
 from geoguide.worlds.rooms.make import COUNTS, make_mini_scannet
@@ -32,12 +34,44 @@ class ScanNetScene(SceneSource):
         return listed(self.path, "**/*")
 
 
+class PointceptScene(SceneSource):
+    """`{train, val, test}/sceneXXXX_XX` as Pointcept preprocesses it, without frames."""
+
+    def _read(self, labels: str) -> Scene:
+        return pointcept.load_scene(self.path, labels=labels)
+
+    def files(self) -> Iterable[Path]:
+        """List what a change of which makes the scene another.
+
+        Returns:
+            Its arrays.
+        """
+        return listed(self.path, "*.npy")
+
+
+def _has_scans(root: Path) -> bool:
+    return any((root / name).is_dir() for name in ("scans", "scans_test"))
+
+
 def _list_official(root: Path, data: DataConfig, split: str) -> tuple[SceneSource, ...]:
+    if _of_pointcept(root):
+        return tuple(PointceptScene(folder, split, data) for folder in pointcept.list_scenes(root, split))
     return tuple(ScanNetScene(folder, split, data) for folder in scannet.list_scenes(root, split))
 
 
 def _list_all(root: Path, data: DataConfig) -> tuple[SceneSource, ...]:
+    if _of_pointcept(root):
+        there = [split for split in USUAL if (root / split).is_dir()]
+        found = {folder: split for split in there for folder in pointcept.list_scenes(root, split)}
+        return tuple(PointceptScene(folder, split, data) for folder, split in found.items())
     return tuple(ScanNetScene(folder, split, data) for folder, split in scannet.all_scenes(root).items())
+
+
+def _of_pointcept(root: Path) -> bool:
+    """Whether the scenes are Pointcept's; `DataError` where the official ones are there too."""
+    if pointcept.is_layout(root) and _has_scans(root):
+        raise DataError(f"{root}: mixed layouts, holds ScanNet v2 as published and as Pointcept has it: split them")
+    return pointcept.is_layout(root)
 
 
 ABOUT = (
@@ -76,7 +110,8 @@ BENCHMARK = Benchmark(
     title="ScanNet v2",
     label_set="scannet20",
     kind=Kind("ScanNet v2, official layout", is_scannet, check_scannet),
-    has_official_layout=lambda root: any((root / name).is_dir() for name in ("scans", "scans_test")),
+    has_official_layout=_has_scans,
+    other_layout=pointcept.is_layout,
     list_official=_list_official,
     list_all=_list_all,
     withholds_test=True,

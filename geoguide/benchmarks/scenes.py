@@ -12,7 +12,7 @@ from geoguide.benchmarks import benchmark_of, benchmarks
 from geoguide.benchmarks.definition import Benchmark
 from geoguide.benchmarks.named import named_splits, shared_rooms, shown
 from geoguide.datasets import openscene_layout
-from geoguide.datasets.check.folder import OPENSCENE, RECORDINGS, Kind
+from geoguide.datasets.check.folder import OPENSCENE, POINTCEPT, RECORDINGS, Kind
 from geoguide.datasets.config import DataConfig
 from geoguide.datasets.formats.files import near_folders, need_folder
 from geoguide.datasets.formats.fused_features import FusedFeatures
@@ -26,9 +26,9 @@ def known_layouts() -> tuple[Kind, ...]:
     """The layouts that a dataset folder may have.
 
     Returns:
-        Each benchmark's official one, OpenScene's, then recordings of one's own.
+        Each benchmark's official one, OpenScene's, Pointcept's, then recordings of one's own.
     """
-    return (*(benchmark.kind for benchmark in benchmarks()), OPENSCENE, RECORDINGS)
+    return (*(benchmark.kind for benchmark in benchmarks()), OPENSCENE, POINTCEPT, RECORDINGS)
 
 
 def list_sources(data: DataConfig, split: str) -> tuple[SceneSource, ...]:
@@ -167,8 +167,9 @@ def _openscene_folder(root: Path, data: DataConfig, benchmark: Benchmark) -> str
     A label set with a folder of its own may be there alone. In both layouts the dataset is a `DataError`.
     """
     published = _published(root, data, benchmark)
-    if published is not None and benchmark.has_official_layout(root):
-        both = f"{benchmark.name} as published and as OpenScene published it"
+    if published is not None and (benchmark.has_official_layout(root) or benchmark.has_other_layout(root)):
+        whose = "Pointcept has it" if benchmark.has_other_layout(root) else "published"
+        both = f"{benchmark.name} as {whose} and as OpenScene published it"
         raise DataError(f"{root}: mixed layouts, holds {both}: split them")
     return published
 
@@ -186,6 +187,7 @@ def _check_place(root: Path, data: DataConfig, benchmark: Benchmark) -> None:
     """Refuse a folder without the benchmark in any layout where one near it has it: a level too deep or too high."""
     if (
         benchmark.has_official_layout(root)
+        or benchmark.has_other_layout(root)
         or _published(root, data, benchmark) is not None
         or (benchmark.kind.matches(root) and benchmark.list_all(root, data))
     ):
@@ -193,7 +195,7 @@ def _check_place(root: Path, data: DataConfig, benchmark: Benchmark) -> None:
 
     def holds(folder: Path) -> bool:
         official = benchmark.has_official_layout(folder) and benchmark.kind.matches(folder)
-        return official or _published(folder, data, benchmark) is not None
+        return official or benchmark.has_other_layout(folder) or _published(folder, data, benchmark) is not None
 
     near = near_folders(root, holds)
     if near:

@@ -30,7 +30,8 @@ class Place:
 
     dataset: Dataset = "scannet"
     data: str = "mini"
-    """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it."""
+    """mini (generated), or the folder of the real dataset, in its official layout or as OpenScene published it; ScanNet
+    also as Pointcept preprocesses it."""
     edition: Edition = "small"
     """Of mini data: small, or large with more and harder scenes (`geoguide data make --edition large`)."""
     features: str = "OpenSeg-like"

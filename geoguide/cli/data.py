@@ -22,9 +22,9 @@ class Data:
 
     make: generate mini-ScanNet, mini-Matterport3D or mini-nuScenes (in the benchmarks' own layouts); what is finished
     is kept, so it resumes. Writes a data card beside the data (croissant.json).
-    check: say which dataset and layout a folder is (ScanNet, Matterport3D, nuScenes, OpenScene's published folders, or
-    your own RGB-D recordings, read as --unit, --up, --depth-scale and --max-depth say), what of it is complete, missing
-    or broken, file by file, and what can be run with it.
+    check: say which dataset and layout a folder is (ScanNet, Matterport3D, nuScenes, OpenScene's published folders,
+    ScanNet as Pointcept preprocesses it, or your own RGB-D recordings, read as --unit, --up, --depth-scale and
+    --max-depth say), what of it is complete, missing or broken, file by file, and what can be run with it.
     clean: remove features that commands keep to be faster and compute again where they are missing (see --kind), and
     say what was freed and what stays. Generated data, models, records and files of others are never removed.
     """

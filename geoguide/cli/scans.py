@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 class Segment:
     """Label a scan (ply, npz, bin, pth, las, laz, e57) or a folder with a list of words.
 
-    A folder is a ScanNet scene, whose official mesh is labelled; another folder of RGB-D frames, which is
-    reconstructed; or one LiDAR key frame: a LiDAR file, camera images and calibration.json, which says where each
-    camera stands.
+    A folder is a ScanNet scene, whose official mesh is labelled; a scene as Pointcept preprocesses it (coord.npy);
+    another folder of RGB-D frames, which is reconstructed; or one LiDAR key frame: a LiDAR file, camera images and
+    calibration.json, which says where each camera stands.
     """
 
     scan: Positional[Path]

@@ -118,8 +118,10 @@ def load_points(path: str | Path, *, columns: int | None = None, unit: str | Non
     path = need_file(path, "point file")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        save = "CloudCompare, MeshLab and Open3D save others as ply"
-        known = f"{', '.join(SUFFIXES)}; {'numpy.savez gives arrays their names' if suffix == '.npy' else save}"
+        how = "CloudCompare, MeshLab and Open3D save others as ply"
+        if suffix == ".npy":
+            how = "numpy.savez gives arrays their names; of a scene as Pointcept has it, name the folder"
+        known = f"{', '.join(SUFFIXES)}; {how}"
         raise DataError(f"{path}: unknown point format {suffix!r}; known: {known}")
     if columns is not None and suffix != ".bin":
         raise InputError(f"columns is only for .bin files, found {path.name}")

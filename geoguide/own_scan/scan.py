@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from geoguide.backbones.parts import HALO
+from geoguide.datasets import pointcept
 from geoguide.datasets.depth_agreement import depth_agreement
 from geoguide.datasets.nuscenes import CALIBRATION, load_key_frame
 from geoguide.datasets.points import load_points, stated_unit
@@ -134,9 +135,9 @@ def open_scan(
 
     Args:
         path: A file of points, as `load_points` reads it; the folder of a ScanNet scene, whose official mesh is read;
-            another folder of colour, depth and pose, which is reconstructed; or a folder with calibration.json, one
-            LiDAR key frame (see `nuscenes.load_key_frame`): its colours are lifted from the cameras, and points that no
-            camera sees stay grey.
+            the folder of a scene as Pointcept preprocesses it; another folder of colour, depth and pose, which is
+            reconstructed; or a folder with calibration.json, one LiDAR key frame (see `nuscenes.load_key_frame`): its
+            colours are lifted from the cameras, and points that no camera sees stay grey.
         columns: Float32 columns of a .bin file; None to infer them.
         voxel: Metres, of a reconstruction.
         unit: Of a file's coordinates, or of an RGB-D folder's poses, as in `load_points`.
@@ -156,7 +157,7 @@ def open_scan(
         raise DataError(f"{path}: no such file or folder")
     key_frame, official = (path / CALIBRATION).is_file(), is_scannet(path)
     for option, value in (("--depth-scale", depth_scale), ("--max-depth", max_depth)):
-        if value is not None and (key_frame or official or not path.is_dir()):
+        if value is not None and (key_frame or official or pointcept.is_scene(path) or not path.is_dir()):
             mesh = ", whose official mesh is labelled" if official else ""
             raise InputError(f"{option} is for folders of depth images, found {path}{mesh}")
     for option, value in (("--unit", unit), ("--up", up)):
@@ -170,6 +171,8 @@ def open_scan(
         return Scan(replace(scene, colors=np.where(colored[:, None], lifted, scene.colors)), colored)
     if official:
         scene = load_scan(path)
+    elif pointcept.is_scene(path):
+        scene = pointcept.load_scene(path, unit=unit, up=up or "z")
     elif path.is_dir():
         from geoguide.datasets.rgbd import MAX_DEPTH, load_rgbd  # meshes are made by packages that are slow to import
 

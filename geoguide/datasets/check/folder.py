@@ -1,7 +1,8 @@
 """`geoguide data check`: which layouts a folder holds, what of them is complete, missing or broken, and what can run.
 
 Which layouts are known is the caller's to say: each benchmark has its official one (`geoguide.benchmarks`), `OPENSCENE`
-is what OpenScene published of all of them, and `RECORDINGS` are what a camera of one's own recorded.
+is what OpenScene published of all of them, `POINTCEPT` what Pointcept makes of ScanNet, and `RECORDINGS` are what a
+camera of one's own recorded.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from geoguide.datasets.check.openscene import check_openscene, is_openscene
+from geoguide.datasets.check.pointcept import check_pointcept, is_pointcept
 from geoguide.datasets.check.report import Report
 from geoguide.datasets.check.rgbd import HOW, check_recordings, is_recordings
 from geoguide.datasets.foreign_recordings import foreign_layout
@@ -38,6 +40,7 @@ class Kind:
 
 RECORDINGS = Kind("RGB-D recordings of one's own", is_recordings, check_recordings, HOW)
 OPENSCENE = Kind("OpenScene's published layout", is_openscene, check_openscene)
+POINTCEPT = Kind("scenes as Pointcept preprocesses them", is_pointcept, check_pointcept)
 
 
 def identify(root: str | Path, known: tuple[Kind, ...]) -> tuple[Kind, ...]:

@@ -281,6 +281,31 @@ def read_matrix(path: str | Path, shapes: tuple[tuple[int, int], ...], what: str
     return matrix
 
 
+def load_npy(path: str | Path, what: str) -> np.ndarray:
+    """Read an `.npy` file.
+
+    Args:
+        path: The file; no pickled code in it is run.
+        what: What the array is, in words, for the message.
+
+    Returns:
+        The array, of any shape and dtype.
+
+    Raises:
+        DataError: The file is missing or broken, or no array.
+    """
+    path = need_file(path, what)
+    try:
+        with np.errstate(all="ignore"):  # of a damaged header's shape
+            array = np.load(path, allow_pickle=False)
+    except NUMPY_DAMAGES as error:
+        pass_on_shortage(error, path)
+        raise DataError(f"{path}: {what} is not a readable npy file, truncated? ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: {what} is not a readable npy file, but an archive")
+    return array
+
+
 def read_npy(path: str | Path, shape: tuple[int, int], what: str) -> np.ndarray:
     """Read a matrix from an `.npy` file.
 
@@ -293,17 +318,9 @@ def read_npy(path: str | Path, shape: tuple[int, int], what: str) -> np.ndarray:
         The matrix, float64; inf and nan in it stay.
 
     Raises:
-        DataError: The file is missing or broken, holds no numbers or has another shape.
+        DataError: As `load_npy`, or it holds no numbers or has another shape.
     """
-    path = need_file(path, what)
-    try:
-        with np.errstate(all="ignore"):  # of a damaged header's shape
-            matrix = np.load(path, allow_pickle=False)
-    except NUMPY_DAMAGES as error:
-        pass_on_shortage(error, path)
-        raise DataError(f"{path}: {what} is not a readable npy file, truncated? ({error})") from None
-    if not isinstance(matrix, np.ndarray):
-        raise DataError(f"{path}: {what} is not a readable npy file, but an archive")
+    path, matrix = Path(path), load_npy(path, what)
     if matrix.shape != shape or matrix.dtype.kind not in "fiu":
         raise DataError(f"{path}: {what} must be numbers {list(shape)}, found {matrix.dtype} {list(matrix.shape)}")
     return matrix.astype(np.float64)
