@@ -118,6 +118,15 @@ def npz(folder: Path) -> None:
     np.savez(folder / "scan.npz", points=points, colors=colors, labels=classes())
 
 
+def arrays(root: Path) -> None:
+    """A scene as Pointcept preprocesses it."""
+    points, _, colors = corner()
+    parts = {"coord": points, "color": colors.astype(np.uint8), "segment20": classes() % 20}
+    (root / SCAN).mkdir()
+    for name, array in (parts | {"normal": np.ones_like(points), "instance": classes() % 3}).items():
+        np.save(root / SCAN / f"{name}.npy", array)
+
+
 def points_bin(folder: Path) -> None:
     points, _, colors = corner()
     np.concatenate([points, colors], axis=1).astype("<f4").tofile(folder / "scan.bin")

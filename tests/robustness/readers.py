@@ -18,7 +18,7 @@ from geoguide import labels, model
 from geoguide.backbones import checkpoints
 from geoguide.backbones.point_mae import load_point_mae
 from geoguide.backbones.sonata_mini import MiniSonataBackbone
-from geoguide.datasets import matterport3d, nuscenes, openscene_layout, rgbd, scannet
+from geoguide.datasets import matterport3d, nuscenes, openscene_layout, pointcept, rgbd, scannet
 from geoguide.datasets.formats.cameras import read_intrinsics, read_pose
 from geoguide.datasets.formats.matterport_cameras import read_cameras
 from geoguide.datasets.formats.sens import SensFile
@@ -190,6 +190,7 @@ READERS = (
     Reader("openscene-scannet", originals.openscene_scannet, partial(_openscene, "scannet_3d")),
     Reader("openscene-matterport3d", originals.openscene_matterport, partial(_openscene, "matterport_3d")),
     Reader("openscene-nuscenes", originals.openscene_nuscenes, partial(_openscene, "nuscenes_3d")),
+    Reader("pointcept", originals.arrays, lambda root: pointcept.load_scene(root / SCAN, labels="scannet20")),
     Reader("fused-features", originals.fused, _fused),
     Reader("fused-features-legacy", partial(originals.fused, legacy=True), _fused),
     Reader("model", originals.model, lambda folder: model.load(folder / "model.safetensors")),
