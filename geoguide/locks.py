@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextvars import ContextVar
 from pathlib import Path
 
 try:
@@ -20,6 +21,7 @@ except ImportError:  # Windows
 
 
 BRIEFLY = 2.0  # seconds: workers that look at the same data in turn wait for each other without a word
+_HELD: ContextVar[frozenset[tuple[int, int]]] = ContextVar("_HELD", default=frozenset())  # folders, by disk and number
 GUARD = 'a script that starts workers does so below `if __name__ == "__main__":`, for each worker imports the script'
 
 
@@ -83,7 +85,8 @@ def take_in_turn(handle: int, place: Path, does: str) -> None:
 def alone_in(folder: Path) -> Generator[None]:
     """Hold a folder against every other process of this machine that asks for it here; it waits, and says so.
 
-    Nothing is written for it. On a disk without locks the block runs at once: see the top of this file.
+    Nothing is written for it. On a disk without locks the block runs at once: see the top of this file. So it does
+    within another such block of the same folder, so that what writes several files can be called by what adds others.
 
     Args:
         folder: An existing folder.
@@ -97,8 +100,15 @@ def alone_in(folder: Path) -> Generator[None]:
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        take_in_turn(handle, folder, "writes here")
-        yield
+        about, held = os.fstat(handle), _HELD.get()
+        place = about.st_dev, about.st_ino
+        if place not in held:
+            take_in_turn(handle, folder, "writes here")
+        before = _HELD.set(held | {place})
+        try:
+            yield
+        finally:
+            _HELD.reset(before)
     finally:
         os.close(handle)
 

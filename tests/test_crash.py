@@ -23,7 +23,8 @@ from geoguide.cli import main
 from geoguide.errors import DataError
 from geoguide.experiments import pools, records
 from geoguide.model import load
-from geoguide.own_scan import Segmentation, write_labelled
+from geoguide.own_scan import Scan, Segmentation, write_labelled
+from geoguide.own_scan.fit import FittedScan
 from geoguide.pipeline.cache import StageCache
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare, prepare_split, scene_sources
@@ -298,12 +299,17 @@ def run_counted(rows: list[ExperimentConfig], folder: Path, number: int) -> None
     (folder / f"ran-{number}").write_text(" ".join(ran))
 
 
-def write_scans(out: Path, number: int) -> None:
-    """Write the same names again and again, and look whether both files are of one writer."""
+def scan_of(number: int) -> Segmentation:
+    """A labelled scan that says who wrote it."""
     scene = Scene("scan", np.zeros((4, 3), np.float32), np.zeros((4, 3), np.float32))
     ids, scores, label = np.zeros(4, np.int64), np.zeros(4, np.float32), f"of {number}"
+    return Segmentation(scene, (label,), ids, scores, {"labels": {label: 4}})
+
+
+def write_scans(out: Path, number: int) -> None:
+    """Write the same names again and again, and look whether both files are of one writer."""
     for _ in range(40):
-        write_labelled(out, Segmentation(scene, (label,), ids, scores, {"labels": {label: 4}}))
+        write_labelled(out, scan_of(number))
         with paths.alone_beside(out):
             told = json.loads(out.with_suffix(".json").read_text())["labels"]
             assert f"label 0 {next(iter(told))}\n".encode() in out.read_bytes()
@@ -313,6 +319,24 @@ def test_two_that_label_into_the_same_files(tmp_path: Path) -> None:
     """The cloud was of one command and the summary of the other."""
     at_once(write_scans, tmp_path / "out.ply")
     assert sorted(tree(tmp_path)) == ["out.json", "out.ply"]
+
+
+def write_models(out: Path, number: int) -> None:
+    """Likewise a model and the scan that it labelled."""
+    model, result = dataclasses.replace(load("mini"), trained_on=f"of {number}"), scan_of(number)
+    fitted = FittedScan(Scan(result.scene), model, result.scene, (), *[None] * 4)
+    for _ in range(20):
+        fitted.save(out, out.with_suffix(".ply"), result)
+        with paths.alone_beside(out):
+            told = load(out).trained_on
+            assert f"label 0 {told}\n".encode() in out.with_suffix(".ply").read_bytes()
+            assert told in json.loads(out.with_suffix(".json").read_text())["labels"]
+
+
+def test_two_that_fit_a_scan_into_the_same_files(tmp_path: Path) -> None:
+    """The model was of one command and the labelled cloud of the other."""
+    at_once(write_models, tmp_path / "out.safetensors")
+    assert sorted(tree(tmp_path)) == ["out.json", "out.ply", "out.safetensors"]
 
 
 def weights_of(config: ExperimentConfig, scenes: dict[str, list[PreparedScene]], checkpoints: Path) -> np.ndarray:

@@ -23,6 +23,7 @@ from geoguide.cli.arguments import (
 )
 from geoguide.cli.common import GO_ON, READING, START_AGAIN, Positional, loaded
 from geoguide.errors import InputError
+from geoguide.paths import alone_beside
 
 if TYPE_CHECKING:
     from geoguide.own_scan import Scan
@@ -80,9 +81,10 @@ class Segment:
         scan = _opened(self, self.columns)
         sizes = {"tile": self.tile, "halo": self.halo, "progress": True}
         result = own_scan.segment_scan(scan, model, names, masks=self.masks, **sizes)
-        own_scan.write_labelled(out, result, self.scan)
-        if page is not None:
-            own_scan.write_page(page, result)
+        with alone_beside(out):  # of two commands at once, the page is of that which the cloud is of
+            own_scan.write_labelled(out, result, self.scan)
+            if page is not None:
+                own_scan.write_page(page, result)
         for line in own_scan.report_lines(result):
             print(line)
         print(f"{out}: {len(result.ids)} points; model {model.trained_on}")
@@ -197,8 +199,7 @@ class FitScan:
         )
         result = own_scan.segment_scan(fitted.scan, fitted.model, names)
         agreement = own_model.with_agreement(result, fitted)
-        fitted.model.save(out)
-        own_scan.write_labelled(labelled, result)
+        fitted.save(out, labelled, result)
         for line in (*own_scan.report_lines(result), agreement):
             print(line)
         print(f"{out}: model of {len(fitted.learned.views)} images; {labelled}: {len(result.ids)} points")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from geoguide.experiments.presets import preset
 from geoguide.lifting import LiftingConfig, lift
 from geoguide.model import GeoGuideModel, from_fit
 from geoguide.ops.devices import resolve_device
+from geoguide.own_scan.labelled import write_labelled
 from geoguide.own_scan.scan import Scan, Segmentation, lifting_of
-from geoguide.paths import checkpoints_root
+from geoguide.paths import alone_beside, checkpoints_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import prepare
 from geoguide.pipeline.train import fit
@@ -95,6 +97,21 @@ class FittedScan:
             same += [(ids[both] == word).sum(), (own[both] == word).sum()]
             points += len(both)
         return Agreement(len(self.held_out), points, *(same / points).tolist()) if points else None
+
+    def save(self, out: Path, labelled: Path, result: Segmentation) -> None:
+        """Write the model, and the scan that it labelled; of two processes that do so at once, all files are of one.
+
+        Args:
+            out: The model, .safetensors.
+            labelled: The ply, in the same folder; its summary goes beside it.
+            result: What `segment_scan` returns for this model.
+
+        Raises:
+            WriteError: A file cannot be written.
+        """
+        with alone_beside(out):
+            self.model.save(out)
+            write_labelled(labelled, result)
 
 
 def _nearest(features: np.ndarray, text: np.ndarray) -> np.ndarray:
