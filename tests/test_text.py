@@ -101,6 +101,21 @@ def test_the_cache_is_listed_once_however_many_sentences(tmp_path: Path, monkeyp
     assert len(list(tmp_path.glob("*.npz"))) == 5 and listed == [tmp_path] and not left.exists()
 
 
+def test_thousands_of_new_words_show_progress_and_few_or_fast_ones_do_not(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(MiniLMTextEncoder, "_embed", lambda self, sentences: np.ones((len(sentences), self.width)))
+    words = [f"thing {number}" for number in range(encoder_module.BATCH + 1)]
+    MiniLMTextEncoder(cache=None).encode(words)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(encoder_module, "LONG", 0.0)  # whatever is done takes longer
+    MiniLMTextEncoder(cache=None).encode(words[1:])
+    assert capsys.readouterr().err == ""
+    again = MiniLMTextEncoder(cache=None)
+    again.encode(words)
+    assert f"{len(words)}/{len(words)}" in capsys.readouterr().err
+    again.encode(words)  # from memory
+    assert capsys.readouterr().err == ""
+
+
 def test_an_entry_of_another_sentence_is_not_used(encoder: MiniLMTextEncoder) -> None:
     vectors = encoder.encode(["lamp", "sink"])
     lamp, sink = (encoder.cache / encoder._entry(f"a photo of a {name}") for name in ("lamp", "sink"))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from geoguide.errors import NUMPY_DAMAGES, InputError, pass_on_shortage
 from geoguide.paths import cache_root, replacing, sweep
@@ -18,6 +19,7 @@ PROMPT = "a photo of a {}"
 SAME = 1e-4
 FEW = 100  # names that are compared pair by pair
 BATCH = 64  # sentences that the model is asked for at a time
+LONG = 2.0  # seconds after which a progress bar is shown
 _OFF: set[Path] = set()  # disk caches that cannot be written to; the user is told once of each
 
 
@@ -98,11 +100,13 @@ class TextEncoder(abc.ABC):
                 missing.append(sentence)
             else:
                 self._memory[sentence] = vector
-        for start in range(0, len(missing), BATCH):
-            batch = missing[start : start + BATCH]
-            for sentence, vector in zip(batch, unit(self._embed(batch)), strict=True):
-                self._memory[sentence] = vector
-                self._store(sentence, vector)
+        with tqdm(total=len(missing), desc="embed words", delay=LONG, disable=len(missing) <= BATCH) as bar:
+            for start in range(0, len(missing), BATCH):
+                batch = missing[start : start + BATCH]
+                for sentence, vector in zip(batch, unit(self._embed(batch)), strict=True):
+                    self._memory[sentence] = vector
+                    self._store(sentence, vector)
+                bar.update(len(batch))
 
     def _entry(self, sentence: str) -> str:
         """The name of the sentence's file in the disk cache."""
