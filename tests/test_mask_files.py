@@ -60,6 +60,16 @@ def test_what_mask3d_writes(mask3d: Path) -> None:
     np.testing.assert_allclose(masks.scores, [0.98667163, 0.9104, 0.0012])
 
 
+def test_an_index_that_was_written_on_windows(mask3d: Path) -> None:
+    text = mask3d.read_text()
+    mask3d.write_bytes(text.replace("/", "\\").replace("\n", "\r\n").encode())
+    np.testing.assert_array_equal(read_mask_index(mask3d, 5).dense(), INSIDE)
+    assert index_digest(mask3d)
+    mask3d.write_text("..\\" + text)
+    with pytest.raises(DataError, match="line 1 must name a mask below the index's folder"):
+        read_mask_index(mask3d, 5)
+
+
 def test_masks_of_low_score_are_left_out_unread(mask3d: Path) -> None:
     (mask3d.parent / "pred_mask" / "scene0011_00_7.txt").unlink()
     np.testing.assert_array_equal(read_mask_index(mask3d, 5, min_score=0.5).dense(), INSIDE[:2])

@@ -134,9 +134,9 @@ def index_digest(path: str | Path, *, min_score: float = -np.inf) -> str:
 
 
 def _entries(path: Path) -> dict[str, float]:
-    """The relative path and the score of each mask, in the order of the index.
+    r"""The relative path and the score of each mask, in the order of the index.
 
-    A class is a whole number, which some write as "4.0"; a score is any finite one.
+    A class is a whole number, which some write as "4.0"; a score is any finite one. Windows writes paths with "\".
     """
     scores: dict[str, float] = {}
     for number, line in enumerate(read_text(path, "mask index").split("\n"), start=1):
@@ -150,7 +150,7 @@ def _entries(path: Path) -> dict[str, float]:
         except (IndexError, ValueError):
             expected = "'mask.txt class score', a whole number and a number"
             raise DataError(f"{path}: line {number} must be {expected}, found {line!r}") from None
-        place = posixpath.normpath(name)
+        place = posixpath.normpath(name.replace("\\", "/"))
         if posixpath.isabs(name) or place.split("/")[0] == "..":
             raise DataError(f"{path}: line {number} must name a mask below the index's folder, found {name!r}")
         scores[place] = score
