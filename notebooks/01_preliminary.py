@@ -24,11 +24,11 @@ edition = "small"  # of the generated rooms; "large": as far as its rows were ru
 seeds = [0, 1, 2, 3, 4]  # of them networks trained whole have three: they take many times as long
 
 # %%
-import json
 
 import pandas as pd
 from IPython.display import Markdown
 
+from geoguide.datasets.formats.files import read_json
 from geoguide.experiments import facts, regime, run
 from geoguide.experiments.presets import CHAPTER_TEACHERS, SEEDS, TEACHERS
 from geoguide.experiments.profiles import entire_networks, preliminary, profile
@@ -134,7 +134,7 @@ under(figures.class_bars(shown, names, title=f"IoU per class, {models[0]}, mean 
 from geoguide.backbones.sonata_mini import WEIGHTS
 
 curves_file, made = WEIGHTS.with_suffix(".json"), f"geoguide pretrain {WEIGHTS.stem}"
-history = pd.DataFrame(json.loads(curves_file.read_text())["history"])
+history = pd.DataFrame(read_json(curves_file, {"history": list})["history"])
 names = {"mask": "masked, same view", "roll": "masked, other view", "local": "local view", "describe": "descriptors"}
 losses = {label: [(history["step"], history[name])] for name, label in names.items()}
 view = figures.curves(losses, title="Terms of the pretraining loss, unweighted", y_title="loss", log_y=True)

@@ -25,11 +25,11 @@ edition = "both"  # of the generated scenes: "large" (as far as its rows were ru
 confidence = 0.95
 
 # %% tags=["remove-input"]
-import json
 
 import pandas as pd
 from IPython.display import HTML, Markdown
 
+from geoguide.datasets.formats.files import read_json
 from geoguide.errors import check_known
 from geoguide.experiments.records import pick, planned, read_all
 from geoguide.paths import clone
@@ -43,7 +43,7 @@ editions = ("large", "small") if edition == "both" else (edition,)
 table = verdicts(editions, confidence)
 generated = pick(planned(read_all()), {"data": "mini"})
 timed = clone() / "benchmarks" / "results" / "inference_cost.json"
-cost = json.loads(timed.read_text())["rows"][0]
+cost = read_json(timed, {"rows": list})["rows"][0]
 measured = {"C8": ledger.cost_effect(cost)}
 under(HTML(ledger.page(table, editions, measured)), generated)
 
@@ -83,7 +83,7 @@ under(HTML(ledger.folds(table, editions, measured)), generated)
 
 # %% tags=["remove-input"]
 made = clone() / "benchmarks" / "results" / "interval_coverage.json"
-studied = pd.DataFrame(json.loads(made.read_text())["rows"])
+studied = pd.DataFrame(read_json(made, {"rows": list})["rows"])
 keys = ["seeds", "seeds' share"]
 covered = studied.pivot(index="interval", columns=keys, values="coverage").loc[studied["interval"].unique()]
 shown = covered.style.format("{:.0%}").format_index("{:.0%}", axis=1, level=1)

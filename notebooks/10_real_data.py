@@ -29,7 +29,6 @@ disk_gb_per_s = 1.0  # reading speed of your disk
 gpu_tflops = 20.0  # what your GPU really reaches in bf16 on matrices of this size, not what its data sheet says
 
 # %%
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +36,7 @@ from IPython.display import Markdown
 
 import geoguide
 from geoguide.benchmarks import NAMES, benchmark, benchmarks
+from geoguide.datasets.formats.files import read_json
 from geoguide.datasets.splits import load_split
 from geoguide.errors import require
 from geoguide.experiments.cost import RATES, compared, real_costs
@@ -102,9 +102,9 @@ here = Path("benchmarks").is_dir()
 bench = Path("benchmarks/results").resolve() if here else package.parent / "benchmarks" / "results"
 
 # %% tags=["hide-input"]
-size, *cases = json.loads((bench / "streaming.json").read_text())["rows"]
+size, *cases = read_json(bench / "streaming.json", {"rows": list})["rows"]
 stream = {row["case"]: row for row in cases}
-encoder = json.loads((bench / "backbone.json").read_text())["rows"][0]
+encoder = read_json(bench / "backbone.json", {"rows": list})["rows"][0]
 step, whole = stream["training"], stream["ours, whole"]
 subsets, gib = stream["ours, subsets"], step["peak_mb_in_all"] / 1024
 Markdown(f"Measured with a synthetic folder at ScanNet's size ({size['points']:,} points, {size['channels']} "
@@ -170,7 +170,7 @@ Markdown(f"Of {len(runs_compared)} kinds of runs memory is within thirty percent
          "that were predicted were measured.")
 
 # %% tags=["hide-input"]
-(streets,) = json.loads(RATES.read_text())["beyond"]
+(streets,) = read_json(RATES, {"beyond": list})["beyond"]
 Markdown(f"Preparing a street scene took {streets['measured'] / streets['predicted']:.1f} times what rooms' rates "
          "say, likely since a point of LiDAR and an image of a street cost more than a room's.")
 
@@ -185,7 +185,7 @@ Markdown(f"Preparing a street scene took {streets['measured'] / streets['predict
 
 # %% tags=["hide-input"]
 table = []
-for row in json.loads((bench / "training_step.json").read_text())["rows"]:
+for row in read_json(bench / "training_step.json", {"rows": list})["rows"]:
     line = {"points": row["points"], "superpoints": row["superpoints"], "adapter, MB": row["adapter_only"]["peak_mb"]}
     for name in ("as_written", "works_best"):
         told, case = name.replace("_", "-"), row[name]
@@ -208,7 +208,7 @@ under(pd.DataFrame(table).style.hide(axis="index").format(formats), bench / "tra
 # the command to the written file, of two real recordings with the packaged model, a process of its own each time:
 
 # %% tags=["hide-input"]
-scans = json.loads((bench / "segment.json").read_text())
+scans = read_json(bench / "segment.json", {"rows": list})
 columns = {"scan": "", "points": "points", "frames": "frames", "seconds": "seconds", "imports": "of these imports",
            "work": "of these the rest", "runs": "runs (medians)"}
 labelled = pd.DataFrame(scans["rows"]).convert_dtypes().reindex(columns=list(columns)).rename(columns=columns)

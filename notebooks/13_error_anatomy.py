@@ -29,12 +29,12 @@ scene = "scene0000_00"  # one of them
 model = ""  # a 2D model to look at there, named as for `geoguide train --features`: "litert:FILE,names=NAMES.txt"
 
 # %%
-import json
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import Markdown
 
+from geoguide.datasets.formats.files import read_json
 from geoguide.errors import require
 from geoguide.paths import clone, results_root
 from geoguide.report import figures
@@ -102,7 +102,7 @@ under(view, results_root() / "anatomy.json")
 
 # %% tags=["hide-input"]
 timed = clone() / "benchmarks" / "results" / "image_models.json"
-speeds = json.loads(timed.read_text())
+speeds = read_json(timed, {"rows": list})
 columns = {"runner": "kind", "model": "2D model", "weights": "weights", "frames_per_second.network": "network",
            "frames_per_second.features": "features", "frames_per_second.kept": "features of kept frames",
            "kept_mb_a_frame": "MB a kept frame", "left_out": "left out"}

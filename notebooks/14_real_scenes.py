@@ -35,11 +35,11 @@ seeds = [0, 1, 2, 3, 4]  # of the rows that are run on `data`; the committed one
 confidence = 0.95
 
 # %%
-import json
 
 import pandas as pd
 from IPython.display import Markdown
 
+from geoguide.datasets.formats.files import read_json
 from geoguide.experiments import real_rooms
 from geoguide.experiments.pools import run_all
 from geoguide.experiments.records import read_all
@@ -137,7 +137,7 @@ under(less_full.style.hide(axis="index"), found)
 
 # %% tags=["hide-input"]
 measured = clone() / "benchmarks" / "results" / "normals.json"
-rows = [row for row in json.loads(measured.read_text())["rows"] if "normals" in row]
+rows = [row for row in read_json(measured, {"rows": list})["rows"] if "normals" in row]
 sides = pd.DataFrame(rows).rename(columns={"miou": "linear probe, mIoU", "purity": "superpoint purity"})
 sides["scans"] = sides["scene"].fillna(sides["task"].str.split(", ").str[-1])
 columns = ["superpoints", "superpoint purity", "linear probe, mIoU"]

@@ -32,12 +32,12 @@ edition = "large"  # whose records are shown; or "small"
 model = "lseg-mini"  # whose features they learn from, as the tables call it
 
 # %%
-import json
 
 import pandas as pd
 from IPython.display import Markdown
 
 from geoguide.benchmarks import NAMES, benchmark
+from geoguide.datasets.formats.files import read_json
 from geoguide.errors import check_known, require
 from geoguide.experiments.records import frame, planned, read_all
 from geoguide.experiments.regime import SEARCHED
@@ -73,7 +73,7 @@ under(pd.DataFrame(counts).T, "15_regime")
 # %%
 counted = clone() / "benchmarks" / "results" / "objects.json"
 held = {f"{row['edition']} edition, {row['rooms']} rooms": row["objects"]
-        for row in json.loads(counted.read_text())["rows"]}
+        for row in read_json(counted, {"rows": list})["rows"]}
 held = pd.DataFrame(held)
 under(held, counted)
 
@@ -86,7 +86,7 @@ under(held, counted)
 
 # %% tags=["hide-input"]
 made = clone() / "benchmarks" / "results" / "rooms.json"
-measured = pd.DataFrame(json.loads(made.read_text())["rows"])
+measured = pd.DataFrame(read_json(made, {"rows": list})["rows"])
 shown = {"name": "rooms", "k": "superpoints' k", "purity": "superpoint purity",
          "mean_best_iou": "mean best IoU of masks", "superpoints": "superpoints a room"}
 records = planned(read_all())

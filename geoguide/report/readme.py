@@ -1,9 +1,9 @@
 """The results of README and introduction, and what the README says is needed: from committed files."""
 
-import json
 import re
 from pathlib import Path
 
+from geoguide.datasets.formats.files import read_json
 from geoguide.errors import DataError
 from geoguide.paths import PACKAGE, clone, results_root, sweep, write_text
 from geoguide.report import ledger, ledger_page
@@ -66,7 +66,7 @@ def needed() -> str:
     Returns:
         Minutes and disk of the two commands, and the memory of a training at real size.
     """
-    told, streamed = (json.loads((MEASURED / f"{name}.json").read_text()) for name in ("fresh_clone", "streaming"))
+    told, streamed = (read_json(MEASURED / f"{name}.json", {"rows": list}) for name in ("fresh_clone", "streaming"))
     steps = {row["step"]: row for row in told["rows"] if "step" in row}
     disk = {row["part"]: row["gb"] for row in told["rows"] if "part" in row}
     setup, data, book = (steps[f"make {name}"]["seconds"] / 60 for name in ("setup", "data", "book"))
