@@ -26,6 +26,7 @@ MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)  # fits into 64 bits
 NO_NAME = re.compile(r"[\"'<>\[\]{},;:|?*]")  # in no name of a scene
 QUOTED = re.compile(r'"((?:[^"]|"")*)"')  # a whole cell; a quote within is doubled
+CONFLICT = re.compile(r"<{7} \S")  # how git marks the first of two versions of lines
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # in no text file; a form feed or a vertical tab may be
 
 
@@ -190,7 +191,10 @@ def parse_json(text: str | bytes, where: str | Path) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        hint = "" if isinstance(error, _TwiceError) else ", truncated?"
+        text = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        merging = next((at for at, line in enumerate(text.split("\n"), start=1) if CONFLICT.match(line)), None)
+        hint = ", truncated?" if merging is None else f", line {merging} begins a merge conflict: settle it in git"
+        hint = "" if isinstance(error, _TwiceError) else hint if text.strip() else ", the file is empty"
         raise DataError(f"{where}: not valid json{hint} ({first_line(error)})") from None
 
 

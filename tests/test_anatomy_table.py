@@ -95,11 +95,12 @@ def test_columns_are_read_as_they_were_written(tmp_path: Path) -> None:
     each = Column("trained", "rooms", {"agree": 0.5}, 0.9, {"agree": [0.5, None]})
     write_columns({**REAL, "mine": MINE, "each": each}, tmp_path / "a.json")
     assert read_columns(tmp_path / "a.json") == {**REAL, "mine": MINE, "each": each}
-    for text in ("[]", "{}", '{"columns": {"x": {"kind": 3}}}', "nonsense"):
+    broken = dict.fromkeys(("[]", "{}", '{"columns": {"x": {"kind": 3}}}'), "must hold columns")
+    for text, message in (broken | {"nonsense": "not valid json", "": "the file is empty"}).items():
         (tmp_path / "b.json").write_text(text)
-        with pytest.raises(DataError, match="must hold columns"):
+        with pytest.raises(DataError, match=rf"b.json: .*{message}"):
             read_columns(tmp_path / "b.json")
-    with pytest.raises(DataError, match="must hold columns"):
+    with pytest.raises(DataError, match="none.json: columns of an anatomy not found"):
         read_columns(tmp_path / "none.json")
 
 

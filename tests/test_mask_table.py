@@ -95,12 +95,22 @@ def test_committed_scores_are_those_of_chapter_14() -> None:
         assert sorted(told[REAL[ROOM], maker]) == sorted(mine["miou"]) and mine["seed"].is_unique
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"rows": [{"maker": 3}]}', '{"rows": [1]}'])
-def test_bad_files(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not valid json, the file is empty"),
+        ("[]", "field 'rows' is missing"),
+        ('{"rows": 1}', "field 'rows' must be a list, found a whole number"),
+        ('{"rows": [{"maker": 3}]}', r"rows of masks cannot be read \(rows\[0\].maker must be str, found 3"),
+        ('{"rows": [1]}', r"rows of masks cannot be read \(rows\[0\] must hold values by name, found 1"),
+        ('{"rows": [\n<<<<<<< HEAD\n', "not valid json, line 2 begins a merge conflict"),
+    ],
+)
+def test_bad_files(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "masks.json").write_text(content)
-    with pytest.raises(DataError, match=r"masks\.json: rows of masks cannot be read"):
+    with pytest.raises(DataError, match=rf"masks\.json: {message}"):
         read_rows(tmp_path / "masks.json")
-    with pytest.raises(DataError, match=r"none\.json: rows of masks cannot be read"):
+    with pytest.raises(DataError, match=r"none\.json: json file not found"):
         read_rows(tmp_path / "none.json")
 
 

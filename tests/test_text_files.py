@@ -119,6 +119,8 @@ def test_json_that_can_be_meant_in_two_ways():
         ("[" * 100000, "recursion"),
         ("1" * 5000, "4300 digits"),
         ('{"a": 1', "truncated"),
+        (" \n", "the file is empty"),
+        ('{"a": 1,\n<<<<<<< HEAD\n"b": 2\n=======\n"b": 3\n>>>>>>> other\n}', "line 2 begins a merge conflict"),
     ):
         with pytest.raises(DataError, match=f"x.json: not valid json.*{message}"):
             parse_json(text, "x.json")

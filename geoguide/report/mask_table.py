@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoguide.errors import DataError, InputError
+from geoguide.datasets.formats.files import read_json
+from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments import regime
 from geoguide.experiments.real_rooms import RESCAN, ROOM
 from geoguide.experiments.records import Record, pick, planned
@@ -121,10 +122,10 @@ def read_rows(path: Path | None = None) -> list[MaskRow]:
         DataError: The file is missing or not as it must be.
     """
     path = results_root() / "masks.json" if path is None else path
+    held = read_json(path, {"rows": list})["rows"]
     try:
-        held = json.loads(path.read_text())["rows"]
         return [from_dict(MaskRow, row, f"rows[{number}]") for number, row in enumerate(held)]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except ConfigError as error:
         raise DataError(f"{path}: rows of masks cannot be read ({error})") from None
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from geoguide.errors import DataError
+from geoguide.errors import ConfigError, DataError
 from geoguide.frozen import from_dict, to_dict
 from geoguide.paths import results_root, write_text
+from geoguide.text_files import parse_json, read_text
 
 Kind = TypeVar("Kind")
 
@@ -52,10 +53,10 @@ class Measured(Generic[Kind]):
             DataError: The file cannot be read or holds something else.
         """
         path = self._place(path)
+        raw = parse_json(read_text(path, self.what), path)
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
             return {name: from_dict(self.kind, one, name) for name, one in raw[self.key].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ConfigError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: must hold {self.what} ({error})") from None
 
     def _place(self, path: Path | None) -> Path:
