@@ -274,6 +274,10 @@ def check_types(kind: Any, values: dict[str, Any], where: str) -> None:
 
 def _refusal(hint: Any, value: Any, where: str) -> ConfigError:
     origin, allowed = _parts(hint)
+    entries = value if origin in (dict, Mapping) and isinstance(value, dict) else {}
+    for name, entry in entries.items():  # of hundreds of scenes the one that is wrong is named
+        if not _fits(allowed[1], entry):
+            return _refusal(allowed[1], entry, f"{where}.{name}")
     expected = f"one of {', '.join(map(str, allowed))}" if origin is Literal else _name(hint)
     return ConfigError(f"{where} must be {expected}, found {value!r:.60}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_records import fake_record, scores
+from rights import without_rights
 
 from geoguide.errors import DataError
 from geoguide.experiments import pools, records, run, verify
@@ -289,13 +290,23 @@ def edited(*path: str | int, value: object):
         (edited("seed", value=1), r"seed is 1, 0 in the config"),
         (edited("name", value="mine"), r"name is 'mine', 'a row' in the config"),
         (edited("protocol", "mode", value="fusion"), r"protocol.mode is 'fusion', 'distill' in the config"),
+        (edited("source", value=None), r"source must be mini or real, found None"),
+        (edited("metrics", "scene_miou", "room", value="5"), r"metrics.scene_miou.room must be float, found '5'"),
         (edited("source", value="real"), r"source is 'real', of generated scenes"),
         (edited("training", value=None), r"training must be null in the mode fusion and nowhere else"),
         (edited("training", value=[]), r"training must hold values by name, found \[\]"),
         (edited("training", value={}), r"no field 'history'"),
-        (edited("training", "history", value=[{"step": 3}]), r"training.history ends at step 3, where"),
+        (edited("training", "history", value=lambda rows: rows[:-1]), r"training.history ends at step \d+, where"),
+        (edited("training", "history", value=[]), r"training.history ends at step 0, where"),
+        (edited("training", "history", 1, value={}), r"training.history\[1\].step must be a .* above \d+, found None"),
+        (edited("training", "history", 0, "step", value=float("nan")), r"history\[0\].step must be .* found nan"),
+        (edited("training", "history", 2, "val_miou", value=float("nan")), r"\[2\].val_miou must be a share .* nan"),
+        (edited("training", "history", 7, value=lambda row: {"step": row["step"]}), r"\[7\].val_miou must .* None"),
         (edited("data", "seen_share", value=float("nan")), r"data.seen_share must be 0 to 1, found nan"),
-        (edited("validation", value={}), r"validation must hold miou and macc"),
+        (edited("validation", value={}), r"validation.miou must be a share in %, found None"),
+        (edited("validation", "macc", value=float("nan")), r"validation.macc must be a share in %, found nan"),
+        (edited("validation", value=None), r"validation is null, but training.history\[0\] has val_miou"),
+        (edited("protocol", value=None), r"protocol must hold values by name, found None"),
         (edited("wall_seconds", value=-1.0), r"wall_seconds must be at least 0"),
     ],
 )  # fmt: skip
@@ -358,3 +369,23 @@ def test_scores_that_are_no_numbers_are_never_reproduced() -> None:
     old, new = fake_record(fusion()), fake_record(fusion(), macc=float("nan"))
     assert not verify.compare(old, new)["within"] and not verify.compare(new, old)["within"]
     assert verify.compare(old, old)["within"]
+
+
+def test_what_file_managers_leave_is_no_record_and_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """Records that nobody may read were missing in every table without a word, and computed again."""
+    path = records.record_path(ExperimentConfig(), tmp_path)
+    path.parent.mkdir()
+    path.write_text(records.dumps(fake_record(ExperimentConfig()).raw))
+    path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")  # macOS writes it onto disks of others
+    (tmp_path / ".tool").mkdir()
+    (tmp_path / ".tool" / path.name).write_text("{}")
+    looks = (lambda: records.find(ExperimentConfig(), tmp_path), lambda: records.read_all(tmp_path)[0])
+    assert [look().id for look in looks] == [fake_record(ExperimentConfig()).id] * 2
+    for folder in (path.parent, tmp_path):
+        with without_rights(folder):
+            for look in looks:
+                with pytest.raises(DataError, match=rf"^{folder}: folder of records cannot be read"):
+                    look()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="file: folder of records not found or not a folder"):
+        records.read_all(tmp_path / "file")

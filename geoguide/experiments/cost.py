@@ -8,7 +8,6 @@ operations of a step and the speed that you name: moving data within the GPU is 
 
 import csv
 import functools
-import json
 import math
 import statistics
 from collections.abc import Mapping
@@ -20,12 +19,13 @@ import pandas as pd
 from geoguide.backbones import BackboneConfig, open_backbone
 from geoguide.benchmarks import benchmarks
 from geoguide.datasets.splits import load_split
-from geoguide.errors import DataError, InputError
+from geoguide.errors import ConfigError, DataError, InputError
 from geoguide.experiments.placing import REAL_SCENES
+from geoguide.experiments.records import record_files
 from geoguide.frozen import from_dict
 from geoguide.method.objective import MODULES
 from geoguide.ops.arrays import number, whole
-from geoguide.paths import PACKAGE, results_root
+from geoguide.paths import PACKAGE
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.prepare import OPEN_SCENES
 from geoguide.pipeline.train import VALIDATION_POINTS
@@ -181,8 +181,8 @@ def rates(path: Path = RATES) -> Rates:
         DataError: The file cannot be read or holds something else.
     """
     try:
-        return from_dict(Rates, json.loads(path.read_text(encoding="utf-8"))["rates"], "rates")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return from_dict(Rates, parse_json(read_text(path, "measured rates"), path)["rates"], "rates")
+    except (ConfigError, KeyError, TypeError) as error:
         raise DataError(f"{path}: must hold rates of benchmarks/cost.py ({error})") from None
 
 
@@ -313,33 +313,40 @@ def runs(folder: Path | None = None) -> list[Runs]:
     Returns:
         Kinds of at least `LEAST` records, by name: of the adapter alone and of all modules. Rows that were trained
         elsewhere or in two stages, or are scored on several label sets, are left out.
+
+    Raises:
+        DataError: A file cannot be read, or is no record.
     """
     found: dict[tuple[str, Work], list[tuple[float, float]]] = {}
-    for path in sorted((folder or results_root()).glob("mini-*/*-s*-*.json")):
+    for path in (path for path in record_files(folder) if path.parent.name.startswith("mini-")):
         held = parse_json(read_text(path, "record"), path)
-        if held.get("own_memory_mb") is None or not held["training"]:
-            continue
-        config = from_dict(ExperimentConfig, held["config"])
-        modules = len(config.objective.modules)
-        elsewhere = config.evaluation.data is not None or config.evaluation.label_sets
-        other = config.train.model != "adapter" or config.train.self_distillation.teacher != "none"
-        if other or modules not in (0, len(MODULES)) or elsewhere:
-            continue
-        counts = held["data"]["scenes"]
-        work = Work(
-            counts["train"],
-            round(held["data"]["points"] / sum(counts.values())),
-            counts["test"],
-            counts["val"],
-            channels=text_encoder(config.text.encoder, config.text.weights).width,
-            frozen=_width(config.backbone),
-            steps=config.train.steps,
-            points_per_step=config.train.points_per_step,
-            modules=modules > 0,
-        )
-        name = f"{path.parent.name}, {counts['train']} scenes, {work.steps:,} steps of {work.points_per_step:,} points"
-        name += f", {'all modules' if work.modules else 'adapter'}, {config.backbone.name}, scored on {work.scored}"
-        found.setdefault((name, work), []).append((held["wall_seconds"], held["own_memory_mb"]))
+        try:
+            if held.get("own_memory_mb") is None or not held["training"]:
+                continue
+            config = from_dict(ExperimentConfig, held["config"])
+            modules = len(config.objective.modules)
+            elsewhere = config.evaluation.data is not None or config.evaluation.label_sets
+            other = config.train.model != "adapter" or config.train.self_distillation.teacher != "none"
+            if other or modules not in (0, len(MODULES)) or elsewhere:
+                continue
+            counts = held["data"]["scenes"]
+            work = Work(
+                counts["train"],
+                round(held["data"]["points"] / sum(counts.values())),
+                counts["test"],
+                counts["val"],
+                channels=text_encoder(config.text.encoder, config.text.weights).width,
+                frozen=_width(config.backbone),
+                steps=config.train.steps,
+                points_per_step=config.train.points_per_step,
+                modules=modules > 0,
+            )
+            place = path.parent.name
+            name = f"{place}, {counts['train']} scenes, {work.steps:,} steps of {work.points_per_step:,} points"
+            name += f", {'all modules' if work.modules else 'adapter'}, {config.backbone.name}, scored on {work.scored}"
+            found.setdefault((name, work), []).append((held["wall_seconds"], held["own_memory_mb"]))
+        except (KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise DataError(f"{path}: unreadable record ({error})") from None
     kinds = [
         Runs(name, work, *(tuple(sorted(column)) for column in zip(*rows, strict=True)))
         for (name, work), rows in found.items()

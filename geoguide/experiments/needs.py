@@ -9,11 +9,11 @@ import torch
 
 from geoguide.errors import ConfigError, DataError
 from geoguide.experiments.cost import Work, estimate, points_of_a_scene
+from geoguide.experiments.records import record_files
 from geoguide.frozen import from_dict
 from geoguide.ops.devices import resolve_device
 from geoguide.ops.machine import GIB, cores, fitting
 from geoguide.ops.workers import worker_pool
-from geoguide.paths import results_root
 from geoguide.pipeline.config import ExperimentConfig
 from geoguide.text_files import parse_json, read_text
 
@@ -54,7 +54,7 @@ def measured(folder: Path | None = None) -> list[Measured]:
         DataError: A file cannot be read, or is no record.
     """
     lines = []
-    for path in sorted((folder or results_root()).glob("*/*-s*-*.json")):
+    for path in record_files(folder):
         held = parse_json(read_text(path, "record"), path)
         try:
             config = from_dict(ExperimentConfig, held["config"])

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from geoguide.datasets.config import Edition
+from geoguide.datasets.formats.files import is_junk, need_folder
 from geoguide.errors import ConfigError, DataError, first_line
 from geoguide.experiments.confusions import (
     check_matrices,
@@ -21,7 +23,7 @@ from geoguide.experiments.confusions import (
 )
 from geoguide.experiments.facts import Facts, Row, agrees
 from geoguide.experiments.profiles import PROFILES, ids
-from geoguide.experiments.scores import Scores, check_scores
+from geoguide.experiments.scores import ROUNDED, Scores, check_scores
 from geoguide.frozen import check_types, config_hash, from_dict, to_dict
 from geoguide.metrics import ClassSums
 from geoguide.paths import clone, named_folder, records_advice, results_root
@@ -129,12 +131,14 @@ class Record:
         """
         config = from_dict(ExperimentConfig, raw["config"])
         training = {"history": []} if raw["training"] is None else raw["training"]
-        if not isinstance(training, dict):
-            raise ConfigError(f"training must hold values by name, found {training!r:.60}")
+        named = {"training": training, "by_label_set": raw.get("by_label_set", {}), "protocol": raw.get("protocol", {})}
+        for field_name, value in named.items():
+            if not isinstance(value, dict):
+                raise ConfigError(f"{field_name} must hold values by name, found {value!r:.60}")
+        if raw["source"] not in ("mini", "real"):
+            raise ConfigError(f"source must be mini or real, found {raw['source']!r:.60}")
         same = ("id", "name", "validation", "regions", "data", "environment", "wall_seconds")
-        further = raw.get("by_label_set", {})
-        if not isinstance(further, dict):
-            raise ConfigError(f"by_label_set must hold scores by label set, found {further!r:.60}")
+        further = named["by_label_set"]
         values: dict[str, Any] = {name: raw[name] for name in same} | {
             "config": config,
             "facts": _facts(config, raw["source"]),
@@ -329,19 +333,40 @@ def check_record(record: Record) -> None:
             raise ConfigError(f"{name} is {found[name]!r:.60}, {value!r:.60} in the config: edited by hand?")
     if (training is None) != (protocol.mode == "fusion"):
         raise ConfigError(f"training must be null in the mode fusion and nowhere else, found {training!r:.60}")
-    last = record.history[-1]["step"] if record.history else record.config.train.steps
-    if last != record.config.train.steps:
-        found = f"{last}, where the config trains {record.config.train.steps}"
-        raise ConfigError(f"training.history ends at step {found}: edited by hand?")
+    _check_curve(record)
     generated = record.config.tested().data.generated
     if record.provenance not in (("mini",) if generated else ("mini", "real")):
         raise ConfigError(f"source is {record.provenance!r}, of {'generated' if generated else 'real'} scenes")
     if not 0 <= record.data["seen_share"] <= 1:
         raise ConfigError(f"data.seen_share must be 0 to 1, found {record.data['seen_share']}")
-    if record.validation is not None and not {"miou", "macc"} <= set(record.validation):
-        raise ConfigError(f"validation must hold miou and macc, or be null, found {record.validation}")
     if not record.wall_seconds >= 0:
         raise ConfigError(f"wall_seconds must be at least 0, found {record.wall_seconds}")
+
+
+def _check_curve(record: Record) -> None:
+    """Refuse a curve without what convergence, and with it a verdict, is told from: every step, and mIoU at each."""
+    before, watched = 0, record.validation
+    if watched is not None:
+        _check_share("validation.miou", watched.get("miou"))
+        _check_share("validation.macc", watched.get("macc"))
+    for number, row in enumerate(record.history):
+        where, step = f"training.history[{number}]", row.get("step")
+        if not isinstance(step, int) or step <= before:
+            raise ConfigError(f"{where}.step must be a whole number above {before}, found {step}")
+        if watched is not None:
+            _check_share(f"{where}.val_miou", row.get("val_miou"))
+        elif "val_miou" in row:
+            raise ConfigError(f"validation is null, but {where} has val_miou: edited by hand?")
+        before = step
+    if record.raw["training"] is not None and before != record.config.train.steps:
+        found = f"{before}, where the config trains {record.config.train.steps}"
+        raise ConfigError(f"training.history ends at step {found}: edited by hand?")
+
+
+def _check_share(field_name: str, found: float | None) -> None:
+    """Refuse what is no share in %; a share that is missing is None."""
+    if found is None or not -ROUNDED <= found <= 100 + ROUNDED:
+        raise ConfigError(f"{field_name} must be a share in %, found {found}")
 
 
 def _check_counts(record: Record) -> None:
@@ -384,11 +409,38 @@ def read_all(folder: Path | None = None) -> list[Record]:
     Raises:
         DataError: As `read`, or a file is not the record that its name says, or two are of the same experiment.
     """
-    paths = sorted((folder or results_root()).glob("*/*-s*-*.json"))
-    first: dict[str, Path] = {}
+    paths, first = record_files(folder), dict[str, Path]()
     for path in paths:
         _refuse_two([first.setdefault(path.stem.rsplit("-", 1)[1], path), path])
     return [_read_named(path) for path in paths]
+
+
+def record_files(folder: Path | None = None) -> list[Path]:
+    """The files of a folder that are named as records are.
+
+    Args:
+        folder: Of the records; None for `paths.results_root()`. It need not be there.
+
+    Returns:
+        The files, in the order of their folders and names.
+
+    Raises:
+        DataError: The folder, or one in it, cannot be read.
+    """
+    places = [path for path in _inside(folder or results_root(), "*") if path.is_dir()]
+    return [path for place in places for path in _inside(place, "*-s*-*.json")]
+
+
+def _inside(folder: Path, pattern: str) -> list[Path]:
+    """What a folder holds, sorted by name, without what file managers leave there; the folder need not be there."""
+    _need(folder)
+    return sorted(path for path in folder.glob(pattern) if not is_junk(path.name))
+
+
+def _need(folder: Path) -> None:
+    """Refuse a folder that is there and cannot be read: every table would lack its records without a word."""
+    if os.path.lexists(folder):
+        need_folder(folder, "folder of records")
 
 
 def planned(found: Iterable[Record]) -> list[Record]:
@@ -414,7 +466,7 @@ def need_place_for_records() -> None:
         DataError: The package is installed, has no record, and `$GEOGUIDE_RESULTS` names no folder for them.
     """
     asked = clone() is not None or named_folder("GEOGUIDE_RESULTS") is not None
-    if not asked and next(results_root().glob("*/*-s*-*.json"), None) is None:
+    if not asked and not record_files():
         raise DataError(f"{results_root()}: no records; {records_advice()}")
 
 
@@ -470,7 +522,8 @@ def _by_hash_once(folder: Path, _stamp: tuple[int, ...]) -> dict[str, list[str]]
 def _by_hash(folder: Path) -> dict[str, list[str]]:
     """The names of a folder's records by the hash in them: a page asks for hundreds, and to list the folder is slow."""
     found: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("*-*.json")):
+    _need(folder.parent)  # else nothing is known of `folder`
+    for path in _inside(folder, "*-*.json"):
         found.setdefault(path.stem.rpartition("-")[2], []).append(path.name)
     return found
 
