@@ -279,3 +279,10 @@ def test_bad_roots(tmp_path: Path, published: Path, config: ExperimentConfig):
             list_sources(empty, split)
     with pytest.raises(ConfigError, match="unknown protocol 'loose'"):
         real(adapter_only(), "scannet", published, FEATURES, protocol="loose")
+
+
+def test_a_house_in_the_place_of_the_data_root_is_told_the_root_before_the_mapping(tmp_path: Path):
+    house = tmp_path / "v1" / "scans" / "17DRP5sb8fy"
+    (house / "region_segmentations").mkdir(parents=True)
+    with pytest.raises(DataError, match=rf"^{house}: data root without Matterport3D.*; a folder above .*: {tmp_path}$"):
+        list_sources(DataConfig(dataset="matterport3d", root=str(house), label_set="matterport21"), "train")

@@ -80,6 +80,8 @@ def _list_all(root: Path, data: DataConfig) -> tuple[SceneSource, ...]:
 
 def _regions(root: Path, data: DataConfig, houses: dict[Path, str]) -> tuple[SceneSource, ...]:
     """The regions of houses, each with its split."""
+    if not houses:  # the folder is a wrong one, which is to be said before what else it lacks
+        return ()
     mapping = matterport3d.find_mapping(root) or need_file(root / matterport3d.MAPPING, "category mapping")
     return tuple(
         MatterportRegion(house, split, data, region, mapping)
