@@ -443,6 +443,11 @@ def test_training_names_the_root_near_a_folder_that_is_none(scene_folder: Path, 
     for deep in (roots["scannet"] / "scans", roots["scannet"] / "scans" / scene_folder.name):
         with pytest.raises(DataError, match=rf"; a folder above holds some: {roots['scannet']}$"):
             list_sources(DataConfig("scannet", root=str(deep)), "train")
+    other = home / "elsewhere" / "photos"
+    other.mkdir(parents=True)
+    for name in (*roots, "nuscenes"):  # it said that the official list's 1,201 scenes are missing
+        with pytest.raises(DataError, match=rf"^{other}: data root without .*`geoguide data check {other}` says"):
+            list_sources(DataConfig(name, root=str(other)), "train")
 
 
 def test_repeated_points_are_said(rng: np.random.Generator):

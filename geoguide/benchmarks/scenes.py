@@ -184,7 +184,7 @@ def _published(root: Path, data: DataConfig, benchmark: Benchmark) -> str | None
 
 
 def _check_place(root: Path, data: DataConfig, benchmark: Benchmark) -> None:
-    """Refuse a folder without the benchmark in any layout where one near it has it: a level too deep or too high."""
+    """Refuse a folder without the benchmark in any layout; one near it that has it is named."""
     if (
         benchmark.has_official_layout(root)
         or benchmark.has_other_layout(root)
@@ -197,6 +197,5 @@ def _check_place(root: Path, data: DataConfig, benchmark: Benchmark) -> None:
         official = benchmark.has_official_layout(folder) and benchmark.kind.matches(folder)
         return official or benchmark.has_other_layout(folder) or _published(folder, data, benchmark) is not None
 
-    near = near_folders(root, holds)
-    if near:
-        raise DataError(f"{root}: data root without {benchmark.kind.name}, or as OpenScene published it{near}")
+    near = near_folders(root, holds) or f"; `geoguide data check {root}` says what else it may be"
+    raise DataError(f"{root}: data root without {benchmark.kind.name}, or as OpenScene published it{near}")
