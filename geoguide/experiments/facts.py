@@ -273,8 +273,13 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
 
 
 def _protocol(name: str, config: ExperimentConfig) -> Protocol:
-    """A named protocol as an experiment takes it: 2D fusion stays fusion; the book's own for an unknown name."""
+    """A named protocol as an experiment takes it: 2D fusion stays fusion; the book's own for an unknown name.
+
+    By the book's own, a 2D model that looks at streets is asked for finer names (`placing.asks_finely`).
+    """
     protocol, mode = STEPS.get(name, STEPS[BOOK_PROTOCOL]), config.protocol.mode
+    if protocol == STEPS[BOOK_PROTOCOL] and config.data.generated:
+        protocol = replace(protocol, finer_names=placing.asks_finely(config))
     return replace(protocol, mode=mode) if mode == "fusion" or name not in STEPS else protocol
 
 

@@ -12,6 +12,7 @@ from geoguide.datasets.config import DataConfig, Edition, Splits
 from geoguide.datasets.formats.files import need_folder
 from geoguide.errors import ConfigError, check_known, require
 from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS, with_teacher
+from geoguide.labels.nuscenes import has_finer_names
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.pooling import PoolingConfig
 from geoguide.pipeline.protocols import PROTOCOLS
@@ -93,7 +94,27 @@ def tested_on(config: ExperimentConfig, dataset: str, edition: Edition | None = 
     there = benchmark(dataset)
     data = there.generated_data(edition or config.data.edition)
     other = EvaluationConfig(there.more_label_sets, data, there.world.lifting)
-    return config.replace(name=f"{config.name} on {dataset}", evaluation=other)
+    return _finely(config.replace(name=f"{config.name} on {dataset}", evaluation=other))
+
+
+def asks_finely(config: ExperimentConfig) -> bool:
+    """Tell whether the book asks for classes by the finer names that OpenScene has for them.
+
+    A simulated 2D model says the classes' own names. One that looks at images has words of its own: what it calls a
+    road is nearer to "construction vehicle" than to "drivable surface".
+
+    Args:
+        config: An experiment on generated scenes.
+
+    Returns:
+        Whether its 2D model looks at images, and the classes that are scored have finer names (nuScenes).
+    """
+    return config.image_model is not None and has_finer_names(config.tested().data.label_set)
+
+
+def _finely(config: ExperimentConfig) -> ExperimentConfig:
+    """The experiment scored by finer names, where the book asks for them."""
+    return config.replace(protocol__finer_names=True) if asks_finely(config) else config
 
 
 def under_protocol(config: ExperimentConfig, protocol: str) -> ExperimentConfig:
@@ -165,7 +186,7 @@ def placed(
     if weights is not None and backbone is None:
         raise ConfigError("weights are those of a backbone that is named, or Sonata's; mini data has one of its own")
     if is_spec(features):
-        config = with_image_model(on(config, dataset, edition), features, text)
+        config = _finely(with_image_model(on(config, dataset, edition), features, text))
     elif text is not None and text != config.text.encoder:
         raise ConfigError(f"text must be {config.text.encoder}, the space of {features}, found {text}")
     else:
