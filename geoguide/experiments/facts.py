@@ -10,7 +10,7 @@ from geoguide.experiments import placing, presets, profiles
 from geoguide.frozen import to_dict
 from geoguide.method.objective import MODULES
 from geoguide.pipeline.config import ExperimentConfig, Protocol
-from geoguide.pipeline.protocols import STEPS
+from geoguide.pipeline.protocols import STEPS, own_protocol
 from geoguide.pipeline.student import student_kind
 from geoguide.students.point_transformer import PointTransformerStudent
 
@@ -275,11 +275,11 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
 def _protocol(name: str, config: ExperimentConfig) -> Protocol:
     """A named protocol as an experiment takes it: 2D fusion stays fusion; the book's own for an unknown name.
 
-    By the book's own, a 2D model that looks at streets is asked for finer names (`placing.asks_finely`).
+    By the book's own, a 2D model that looks at streets is asked for finer names (`protocols.asks_finely`).
     """
     protocol, mode = STEPS.get(name, STEPS[BOOK_PROTOCOL]), config.protocol.mode
     if protocol == STEPS[BOOK_PROTOCOL] and config.data.generated:
-        protocol = replace(protocol, finer_names=placing.asks_finely(config))
+        protocol = own_protocol(config)
     return replace(protocol, mode=mode) if mode == "fusion" or name not in STEPS else protocol
 
 

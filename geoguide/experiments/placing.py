@@ -12,10 +12,9 @@ from geoguide.datasets.config import DataConfig, Edition, Splits
 from geoguide.datasets.formats.files import need_folder
 from geoguide.errors import ConfigError, check_known, require
 from geoguide.experiments.presets import DEFAULT_TEACHER, TEACHERS, with_teacher
-from geoguide.labels.nuscenes import has_finer_names
 from geoguide.pipeline.config import EvaluationConfig, ExperimentConfig
 from geoguide.pipeline.pooling import PoolingConfig
-from geoguide.pipeline.protocols import PROTOCOLS
+from geoguide.pipeline.protocols import PROTOCOLS, asks_finely
 from geoguide.pipeline.student import student_kind
 from geoguide.teachers.registry import identified, is_spec, parse_spec
 from geoguide.teachers.released import space_of_features
@@ -95,21 +94,6 @@ def tested_on(config: ExperimentConfig, dataset: str, edition: Edition | None = 
     data = there.generated_data(edition or config.data.edition)
     other = EvaluationConfig(there.more_label_sets, data, there.world.lifting)
     return _finely(config.replace(name=f"{config.name} on {dataset}", evaluation=other))
-
-
-def asks_finely(config: ExperimentConfig) -> bool:
-    """Tell whether the book asks for classes by the finer names that OpenScene has for them.
-
-    A simulated 2D model says the classes' own names. One that looks at images has words of its own: what it calls a
-    road is nearer to "construction vehicle" than to "drivable surface".
-
-    Args:
-        config: An experiment on generated scenes.
-
-    Returns:
-        Whether its 2D model looks at images, and the classes that are scored have finer names (nuScenes).
-    """
-    return config.image_model is not None and has_finer_names(config.tested().data.label_set)
 
 
 def _finely(config: ExperimentConfig) -> ExperimentConfig:

@@ -107,6 +107,20 @@ def without_training(dataset: str = "scannet") -> list[ExperimentConfig]:
     return [plain, *(plain.replace(name=f"{plain.name}, {pool} mean", protocol__pooled=pool) for pool in pools)]
 
 
+def by_class_names(dataset: str) -> list[ExperimentConfig]:
+    """2D fusion scored by the classes' own names, where finer ones are asked for (`protocols.asks_finely`).
+
+    Args:
+        dataset: The benchmark's name.
+
+    Returns:
+        One experiment on streets, none elsewhere.
+    """
+    plain = in_regime(fusion(), dataset)
+    named = plain.replace(name=f"{plain.name}, class names", protocol__finer_names=False)
+    return [named] if plain.protocol.finer_names else []
+
+
 def ablation(seeds: tuple[int, ...] = SEEDS, dataset: str = "scannet") -> list[ExperimentConfig]:
     """Every preset, less its modules one by one, and the controls that decide what a gain means.
 
@@ -191,7 +205,7 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
         features: The 2D model; None for the benchmark's own of `FEATURES`.
 
     Returns:
-        2D fusion and its superpoint means, adapter and both presets; with the benchmark's own 2D model also the adapter
+        2D fusion, its superpoint means, and on streets by the classes' own names; adapter and both presets; with the benchmark's own 2D model also the adapter
         on descriptors; where there is a long tail also the presets without IIRC; and OpenScene's network.
     """
     there = benchmark(dataset)
@@ -205,7 +219,9 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
         names = presets.CHAPTER_PRESETS
         rows += [preset(name, drop=drop, seed=seed, edition=EDITION) for name in names for drop in drops]
     rows += [openscene(seed, edition=EDITION) for seed in FEW[: there.entire_network_seeds]]
-    still = without_training(dataset)[:2] if features is None else [in_regime(fusion(), dataset, features=features)]
+    still = [in_regime(fusion(), dataset, features=features)]
+    if features is None:
+        still = [*without_training(dataset)[:2], *by_class_names(dataset)]
     return still + [in_regime(config, dataset, features=features) for config in rows]
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from geoguide.pipeline.config import Protocol
+from geoguide.labels.nuscenes import has_finer_names
+from geoguide.pipeline.config import ExperimentConfig, Protocol
 
 # One pass over the cloud as it is; classes that no test scene holds are left out of the mean.
 STRICT = Protocol(absent_class="skip")
@@ -30,3 +31,31 @@ STEPS = {
     "openscene": OPENSCENE,
     "openscene-ensemble": PROTOCOLS["openscene-ensemble"],
 }
+
+
+def asks_finely(config: ExperimentConfig) -> bool:
+    """Tell whether classes are asked for by the finer names that OpenScene has for them.
+
+    A simulated 2D model says the classes' own names. Any other has words of its own: what it calls a road is nearer to
+    "construction vehicle" than to "drivable surface".
+
+    Args:
+        config: An experiment.
+
+    Returns:
+        Whether its 2D model is no simulated one, and the classes that are scored have finer names (nuScenes).
+    """
+    simulated = config.image_model is None and config.data.features is None
+    return not simulated and has_finer_names(config.tested().data.label_set)
+
+
+def own_protocol(config: ExperimentConfig) -> Protocol:
+    """The book's own protocol, by which trainings are watched, and names told to those that are told any.
+
+    Args:
+        config: An experiment.
+
+    Returns:
+        The default, with finer names where they are asked for.
+    """
+    return Protocol(finer_names=asks_finely(config))

@@ -15,6 +15,7 @@ from geoguide.method.objective import Objective
 from geoguide.ops.indexed import IndexedRows
 from geoguide.pipeline.class_text import class_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
+from geoguide.pipeline.protocols import own_protocol
 from geoguide.pipeline.stages import known_label_set
 from geoguide.prepared import PreparedScene
 from geoguide.scene import VOID
@@ -137,9 +138,10 @@ def told_text(config: ExperimentConfig) -> Tensor:
         config: The experiment.
 
     Returns:
-        float32 [K, C], K names: those of the benchmark's largest label set, since one network is scored on all of them.
+        float32 [K, C], K names: those of the benchmark's largest label set, since one network is scored on all of them,
+        or the finer ones by which its classes are asked for.
     """
-    return class_text(known_label_set(config.data), Protocol(), config.text).vectors
+    return class_text(known_label_set(config.data), own_protocol(config), config.text).vectors
 
 
 def _painted(config: ExperimentConfig, scenes: Sequence[PreparedScene]) -> Sequence[PreparedScene]:

@@ -24,10 +24,11 @@ from geoguide.metrics import ConfusionMatrix
 from geoguide.ops.devices import resolve_device
 from geoguide.pipeline.checkpoint import Progress
 from geoguide.pipeline.class_text import class_text
-from geoguide.pipeline.config import ExperimentConfig, Protocol
+from geoguide.pipeline.config import ExperimentConfig
 from geoguide.pipeline.convergence import has_converged
 from geoguide.pipeline.identity import Identity, data_digest
 from geoguide.pipeline.prepare import prepare_shared
+from geoguide.pipeline.protocols import own_protocol
 from geoguide.pipeline.ranks import ALONE, LostRankError, Ranks
 from geoguide.pipeline.self_distillation import SelfDistillation, new_self_distillation
 from geoguide.pipeline.student import new_student
@@ -392,8 +393,8 @@ class _Validation:
         self, config: ExperimentConfig, scenes: Sequence[PreparedScene], kind: str = "validation", count: int = SAMPLED
     ) -> None:
         self.classes = len(load_label_set(config.data.label_set))
-        # Under the default protocol, so that the curve is the same however the network is scored later.
-        self.text = class_text(config.data.label_set, Protocol(), config.text)
+        # Under the book's own protocol, so that the curve is the same however the network is scored later.
+        self.text = class_text(config.data.label_set, own_protocol(config), config.text)
         self.parts = []
         bare = []
         for number, scene in enumerate(sampled(scenes, count)):
