@@ -205,8 +205,9 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
         features: The 2D model; None for the benchmark's own of `FEATURES`.
 
     Returns:
-        2D fusion, its superpoint means, and on streets by the classes' own names; adapter and both presets; with the benchmark's own 2D model also the adapter
-        on descriptors; where there is a long tail also the presets without IIRC; and OpenScene's network.
+        2D fusion, its superpoint means, and on streets by the classes' own names; adapter and both presets; with the
+        benchmark's own 2D model also the adapter on descriptors; where there is a long tail also the presets without
+        IIRC; and OpenScene's network.
     """
     there = benchmark(dataset)
     seeds = SEEDS if dataset == NAMES[0] and features is None else FEW
