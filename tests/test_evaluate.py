@@ -11,23 +11,26 @@ import torch
 from torch import nn
 
 from geoguide.errors import ConfigError, DataError, InputError
+from geoguide.experiments import placing, regime
 from geoguide.experiments.facts import Facts
-from geoguide.experiments.placing import placed
+from geoguide.experiments.placing import on, placed
 from geoguide.experiments.presets import SEEDS, adapter_only, fusion, preset
 from geoguide.experiments.profiles import cross_domain, under_protocols
 from geoguide.frozen import config_hash
 from geoguide.labels import load_label_set
-from geoguide.labels.nuscenes import FinerNames, load_finer_names
+from geoguide.labels.nuscenes import FinerNames, category_classes, load_finer_names
 from geoguide.pipeline.class_text import ClassText, class_text, word_text
 from geoguide.pipeline.config import ExperimentConfig, Protocol
 from geoguide.pipeline.evaluate import evaluate, evaluate_label_sets, predict
 from geoguide.pipeline.protocols import OPENSCENE, PROTOCOLS
+from geoguide.pipeline.supervision import told_text
 from geoguide.prepared import PreparedScene
+from geoguide.pretraining.images.names import names_of
 from geoguide.scene import Scene
 from geoguide.students import frozen_backbone as module
 from geoguide.students.adapter import Adapter, AdapterConfig
 from geoguide.students.frozen_backbone import FrozenBackboneStudent
-from geoguide.text.encoders import TextConfig
+from geoguide.text.encoders import TextConfig, text_encoder
 from geoguide.text.minilm import MiniLMTextEncoder
 
 
@@ -209,3 +212,26 @@ def test_repeats_need_a_scene_to_encode(tiny: ExperimentConfig, tiny_scenes: dic
         predict(replace(scene, source=None), text, "distill", linear_student(scene, tiny), repeats=2)
     with pytest.raises(ConfigError, match=r"protocol\.repeats"):
         Protocol(repeats=0)
+
+
+def test_streets_are_asked_for_by_finer_names_where_a_2d_model_has_words_of_its_own():
+    """By the classes' own names, a perfect pixel "road" was a traffic cone, and "building" a construction vehicle."""
+    looks = regime.in_regime(adapter_only(0), "nuscenes")
+    simulated = on(adapter_only(0), "nuscenes")
+    assert looks.protocol.finer_names and Facts.of(looks).plain
+    assert not simulated.protocol.finer_names and Facts.of(simulated).plain
+    moved = placing.tested_on(regime.in_regime(adapter_only(0)), "nuscenes")
+    assert moved.protocol.finer_names and Facts.of(moved).changed == ()
+    assert config_hash(moved.training()) == config_hash(regime.in_regime(adapter_only(0)).training())
+    names = names_of("streets")
+    classes = [category_classes()[name.raw] for name in names]
+    words = text_encoder(looks.text.encoder).encode([name.name for name in names], prompt=looks.protocol.prompt)
+    ids, _ = class_text("nuscenes16", looks.protocol, looks.text).classify(torch.from_numpy(words))
+    assert ids.tolist() == classes
+    own, _ = class_text("nuscenes16", simulated.protocol, looks.text).classify(torch.from_numpy(words))
+    assert {name.name for name, one, other in zip(names, own, classes, strict=True) if one != other} > {
+        "road",
+        "building",
+    }
+    assert len(told_text(looks)) == len(load_finer_names("nuscenes16").names)
+    assert len(told_text(simulated)) == len(load_label_set("nuscenes16").names)
