@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.28.0"
+__version__ = "0.29.0"
 __all__ = ["Scene", "View", "load"]
 
 if TYPE_CHECKING:

@@ -73,8 +73,9 @@ under(HTML(ledger.folds(table, editions, measured)), generated)
 #   enough: twice the steps would lift validation mIoU by less than a point, and it has not fallen (chapter 07). Where
 #   runs of a row were repeated with twice the steps, these alone are asked.
 # - Differences are paired by seed. Where records keep the counts of every scene, the interval is over seeds **and**
-#   scenes, and says so; elsewhere it is over the seeds alone, and says nothing of other scenes. Over *worlds* rooms, 2D
-#   model and training are all drawn anew.
+#   rooms, houses or drives, and says so (the regions of a house and the key frames of a drive are alike, and drawn as
+#   one); elsewhere it is over the seeds alone, and says nothing of other scenes. Over *worlds* rooms, 2D model and
+#   training are all drawn anew.
 # - p-values are those of the intervals, corrected by Holm over all tests that decide on a claim in an edition. So an
 #   interval may leave out zero and its test still be undecided: the more a claim asserts, the more each test must show.
 #

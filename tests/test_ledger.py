@@ -126,8 +126,8 @@ def test_scenes_widen_the_intervals_of_records_that_keep_them(large: pd.DataFram
 
     found = [record for record in read_all() if record.facts.edition == "large"]
     plain, both = (ledger(large, "large", held) for held in ((), found))
-    assert both["over"].str.contains("scenes").any() and not plain["over"].str.contains("scenes").any()
-    kept = both["over"].str.contains("scenes") & both["difference"].str.contains(r"\[")
+    assert both["over"].str.contains(" x ").any() and not plain["over"].str.contains(" x ").any()
+    kept = both["over"].str.contains(" x ") & both["difference"].str.contains(r"\[")
     for narrow, wide in zip(plain[kept]["difference"], both[kept]["difference"], strict=True):
         ends = [[float(x) for x in text[text.index("[") + 1 : -1].split(", ")] for text in (narrow, wide)]
         assert narrow.split()[0] == wide.split()[0] and ends[1][1] - ends[1][0] > ends[0][1] - ends[0][0]

@@ -8,6 +8,7 @@ from fake_records import fake_record
 
 from geoguide.errors import DataError, InputError
 from geoguide.experiments.confusions import pack_matrices, pack_sums, unpack_counts
+from geoguide.experiments.placing import on
 from geoguide.experiments.presets import adapter_only, fusion
 from geoguide.experiments.records import Record
 from geoguide.labels import load_label_set
@@ -73,6 +74,26 @@ def test_further_label_sets_are_compared_by_their_sums(rng: np.random.Generator)
     found = two_level(*([record] for record in pair), "matterport40", draws=40, seed=3)
     difference, ends = slowly(first, second, 40, 3, "zero")
     assert (*found.gap, found.low, found.high) == pytest.approx((difference, *ends), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [
+        ("matterport3d", ["house7000_region0", "house7000_region10", "house7001_region0", "house7002_region1"]),
+        ("nuscenes", ["scene-7000_aa", "scene-7000_bb", "scene-7001_aa", "scene-7002_cc"]),
+        ("scannet", ["scene7000_00", "scene7000_01", "scene7001_00", "scene7002_00"]),
+    ],
+)
+def test_what_was_drawn_together_is_one_sample(rng: np.random.Generator, dataset: str, names: list[str]):
+    """Regions of a house, key frames of a drive and scans of a room are as one scene that holds them all."""
+    config = on(fusion(), dataset)
+    classes = len(load_label_set(config.data.label_set))
+    parts = [dict(zip(names, rooms(rng, 4, wrong, classes=classes).values(), strict=True)) for wrong in (0.2, 0.4)]
+    merged = [{"a": part[names[0]] + part[names[1]], "b": part[names[2]], "c": part[names[3]]} for part in parts]
+    apart, whole = (two_level(*([kept(config, held)] for held in pair), draws=60, seed=3) for pair in (parts, merged))
+    assert apart.scenes == whole.scenes == 3
+    assert (apart.low, apart.high, apart.scene_error) == pytest.approx((whole.low, whole.high, whole.scene_error))
+    assert apart.gap == pytest.approx(whole.gap)
 
 
 def test_a_record_does_not_differ_from_itself(rng: np.random.Generator):

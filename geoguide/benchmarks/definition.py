@@ -118,6 +118,8 @@ class Benchmark:
         withholds_test: Whether the labels of its test scenes are withheld: "test" is then its official val split, as in
             the paper's tables, and "val", which training watches, is held out of the official train split.
         room: From a scene, in either layout, the room (or drive) that it shows.
+        drawn_with: From the name of a scored scene, the room, house or drive that it was drawn with. Regions of one
+            house, or key frames of one drive, are alike, and no samples of their own.
         openscene: What OpenScene does on it.
         citation: The paper of the real dataset.
         world: Its generated twin.
@@ -135,6 +137,7 @@ class Benchmark:
     list_all: Callable[[Path, DataConfig], tuple[SceneSource, ...]]
     withholds_test: bool
     room: Callable[[SceneSource], str]
+    drawn_with: Callable[[str], str]
     openscene: OpenSceneRecipe
     citation: str
     world: World

@@ -126,6 +126,7 @@ BENCHMARK = Benchmark(
     list_all=_list_all,
     withholds_test=False,
     room=lambda region: region.name,
+    drawn_with=lambda name: name.partition("_region")[0],
     openscene=OpenSceneRecipe(LiftingConfig(0.02, 10), voxel=0.02, scenes_per_step=8, folder="matterport_3d"),
     citation="Chang et al., Matterport3D: Learning from RGB-D Data in Indoor Environments, 3DV 2017",
     world=World(

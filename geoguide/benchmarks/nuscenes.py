@@ -139,6 +139,7 @@ BENCHMARK = Benchmark(
     list_all=_list_all,
     withholds_test=True,
     room=lambda frame: frame.scene if isinstance(frame, NuScenesSample) else frame.name,
+    drawn_with=lambda name: name.partition("_")[0],  # scene-0103 of scene-0103_<token>
     openscene=OpenSceneRecipe(
         LiftingConfig(border=5, occlusion="none"), voxel=0.05, scenes_per_step=16, folder="nuscenes_3d", fused=".pt"
     ),

@@ -116,6 +116,7 @@ BENCHMARK = Benchmark(
     list_all=_list_all,
     withholds_test=True,
     room=lambda scan: scan.name.split("_")[0],  # scene0000 of scene0000_01
+    drawn_with=lambda name: name.partition("_")[0],
     openscene=OpenSceneRecipe(LiftingConfig(0.25, 10), voxel=0.02, scenes_per_step=8, folder="scannet_3d"),
     citation="Dai et al., ScanNet: Richly-annotated 3D Reconstructions of Indoor Scenes, CVPR 2017",
     world=World(

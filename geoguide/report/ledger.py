@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from geoguide.benchmarks import NAMES, benchmark
 from geoguide.datasets.config import Edition
 from geoguide.errors import check_known
 from geoguide.experiments import profiles, regime
@@ -221,11 +222,12 @@ def ledger(
 
 
 def _over(test: ClaimTest, found: Estimate) -> str:
-    """What an interval is over: '5 seeds', '5 seeds x 100 scenes', '3 worlds'."""
+    """What an interval is over: '5 seeds', '5 seeds x 100 rooms', '3 worlds'."""
     drawn = f"{found.seeds} {'worlds' if test.first.get('over') == WORLDS else 'seeds'}"
     if found.seeds == 1:
         return drawn.removesuffix("s")
-    return f"{drawn} x {found.scenes} scenes" if found.scenes else drawn
+    unit = benchmark(test.first.get("tested_on", NAMES[0])).world.unit
+    return f"{drawn} x {found.scenes} {unit}" if found.scenes else drawn
 
 
 def verdicts(

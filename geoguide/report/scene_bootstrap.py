@@ -1,7 +1,8 @@
 """How far a difference between two experiments depends on which scenes were scored, and on the training's seed.
 
-Both experiments are scored on scenes drawn anew, the same for both. Records keep what that needs since scores hold the
-counts of every scene: those of the large edition do, most of the small edition are older.
+Both experiments are scored on scenes drawn anew, the same for both: rooms, and houses and drives as a whole, since the
+regions of a house and the key frames of a drive are alike. Records keep what that needs since scores hold the counts of
+every scene: those of the large edition do, most of the small edition are older.
 """
 
 import functools
@@ -11,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from geoguide.benchmarks import benchmark_of
 from geoguide.errors import DataError, require
 from geoguide.experiments.records import Record
 from geoguide.metrics import AbsentRule, ClassSums
@@ -26,7 +28,7 @@ class TwoLevel:
     Attributes:
         gap: First minus second on the scenes as they are, points, float [seeds].
         scene_error: Standard error of the mean over the seeds as the scenes vary.
-        scenes: How many were drawn from.
+        scenes: How many rooms, houses or drives were drawn from.
         low: Lower end of the percentile interval of draws of seeds and scenes (see `two_level`).
         high: Upper end.
     """
@@ -66,11 +68,12 @@ def two_level(
 ) -> TwoLevel:
     """Resample seeds and test scenes of two rows, both the same way (Owen, 2007, "The pigeonhole bootstrap").
 
-    Scenes are drawn with replacement, the same for both rows and all seeds, and each record is scored on them by its
-    own protocol: what makes a scene hard for both cancels. The mean difference varies with the scenes by `scene_error`,
-    to which the factor S / (S - 1) of a bootstrap's variance belongs. For `low` and `high` the seeds are drawn with
-    replacement too; with 3 to 5 of them that interval is too narrow (see `evidence.Estimate`, which takes `scene_error`
-    in its place), and with one it is the paired percentile interval over scenes (Efron, 1979).
+    Rooms, or whole houses or drives, are drawn with replacement, the same for both rows and all seeds, and each record
+    is scored on their scenes by its own protocol: what makes a scene hard for both cancels. The mean difference varies
+    with what is drawn by `scene_error`, to which the factor S / (S - 1) of a bootstrap's variance belongs. For `low`
+    and `high` the seeds are drawn with replacement too; with 3 to 5 of them that interval is too narrow (see
+    `evidence.Estimate`, which takes `scene_error` in its place), and with one it is the paired percentile interval over
+    scenes (Efron, 1979).
 
     Cost: O(draws scenes classes) for each record.
 
@@ -96,12 +99,14 @@ def two_level(
     paired = count > 0 and len(second) in (1, count)
     require(paired, f"rows must have a record for each seed, found {count} and {len(second)}")
     names = first[0].scene_sums(label_set)[0]
-    scenes = _Draws(len(names), draws, seed)
+    drawn_with = benchmark_of(first[0].config.tested().data).drawn_with
+    scenes = _Draws(len({drawn_with(name) for name in names}), draws, seed)
 
     def scores(record: Record) -> np.ndarray:
         held, sums = record.scene_sums(label_set)
         _same_scenes(first[0], names, record, held)
-        return _means(sums, held, record.config.protocol.absent_class, scenes, metric)  # [1 + draws]
+        places = tuple(map(drawn_with, held))
+        return _means(sums, places, record.config.protocol.absent_class, scenes, metric)  # [1 + draws]
 
     gaps = np.stack([scores(record) for record in first], axis=1)  # [1 + draws, seeds]
     gaps = gaps - np.stack([scores(record) for record in second], axis=1)
@@ -110,13 +115,13 @@ def two_level(
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=draws) / count  # [draws, seeds]
     tail = 100 * (1 - confidence) / 2
     low, high = np.nanpercentile((gaps[1:] * drawn).sum(axis=1), [tail, 100 - tail])
-    many = len(names)
+    many = scenes.scenes
     error = float("inf") if many < 2 else np.nanstd(gaps[1:].mean(axis=1), ddof=1) * np.sqrt(many / (many - 1))
     return TwoLevel(gaps[0], float(error), many, float(low), float(high))
 
 
 class _Draws(NamedTuple):
-    """Which scenes are drawn: of how many, how often, and from which seed."""
+    """What is drawn: of how many rooms, houses or drives, how often, and from which seed."""
 
     scenes: int
     draws: int
@@ -140,13 +145,15 @@ def _same_scenes(first: Record, names: tuple[str, ...], second: Record, others: 
 
 @functools.lru_cache(maxsize=256)
 def _means(
-    sums: ClassSums, names: tuple[str, ...], absent: AbsentRule, scenes: _Draws, metric: Metric = "miou"
+    sums: ClassSums, places: tuple[str, ...], absent: AbsentRule, scenes: _Draws, metric: Metric = "miou"
 ) -> np.ndarray:
     """Scores of each draw in %, float64 [1 + draws]; kept, since many tests share a row.
 
-    Drawn are the scenes in the order of their names; `names` has that of the sums.
+    Drawn are places in the order of their names; `places` has that of the sums, a place for each scene.
     """
-    order = np.argsort(names)
-    by_name = ClassSums(*(part[order] for part in (sums.hits, sums.union, sums.totals)))
-    drawn = by_name.weighted(_scene_weights(scenes)[0])
+    index = np.unique(places, return_inverse=True)[1]
+    held = [np.zeros((scenes.scenes, part.shape[1]), part.dtype) for part in (sums.hits, sums.union, sums.totals)]
+    for total, part in zip(held, (sums.hits, sums.union, sums.totals), strict=True):
+        np.add.at(total, index, part)
+    drawn = ClassSums(*held).weighted(_scene_weights(scenes)[0])
     return 100 * drawn.mean(drawn.iou() if metric == "miou" else drawn.class_accuracy(), absent)
