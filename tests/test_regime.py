@@ -34,6 +34,8 @@ def test_rows_are_what_they_are_called_and_differ_from_the_presets_only_as_said(
             assert told and all(name.startswith(said) for name in told)
         elif "slow mean" in config.name:
             assert facts.changed == (("train.self_distillation.keep", regime.SLOW_MEAN),)
+        elif config.name.endswith("class names"):
+            assert facts.changed == (("protocol.finer_names", False),)
         elif config.name.endswith("2 times the steps"):
             assert facts.changed == (("train.steps", 16_000),) and facts.method in ("adapter only", "GeoGuide")
         else:

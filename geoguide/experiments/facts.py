@@ -106,7 +106,7 @@ class Facts:
             trained_on=trained_on,
             tested_on=benchmark_of(config.tested().data).name,
             label_set=config.tested().data.label_set,
-            protocol=next((name for name in STEPS if _protocol(name, config) == config.protocol), "other"),
+            protocol=_protocol_name(config),
             mode=config.protocol.mode,
             occlusion=config.lifting.occlusion,
             changed=(),
@@ -270,6 +270,12 @@ def _placed(base: ExperimentConfig, config: ExperimentConfig, facts: Facts) -> E
         others = {row.lifting.occlusion: row.lifting for row in profiles.occlusion()}
         placed = placed.replace(lifting=others.get(facts.occlusion, replace(placed.lifting, occlusion=facts.occlusion)))
     return placed
+
+
+def _protocol_name(config: ExperimentConfig) -> str:
+    """The protocol of an experiment; 2D fusion, which has no 3D features, is scored by no ensemble with them."""
+    names = [name for name in STEPS if config.protocol.mode != "fusion" or STEPS[name].mode != "ensemble"]
+    return next((name for name in names if _protocol(name, config) == config.protocol), "other")
 
 
 def _protocol(name: str, config: ExperimentConfig) -> Protocol:
