@@ -137,7 +137,7 @@ def tampered(change: Callable[[dict], None], message: str) -> tuple[Callable[[di
         tampered(lambda raw: raw["metrics"]["scene_miou"].update(room1=1.0), r"miou of confusions.room1 is"),
         tampered(lambda raw: raw["confusions"].pop("room1"), r"confusions and scene_miou must hold the same .* room1"),
         tampered(lambda raw: raw["confusions"].update(room1="?"), r"confusions.room1 holds no packed counts"),
-        tampered(lambda raw: raw["confusions"].update(room1=7), r"record.confusions must be"),
+        tampered(lambda raw: raw["confusions"].update(room1=7), r"record.confusions.room1 must be str, found 7"),
         tampered(lambda raw: raw.update(confusions=[]), r"record.confusions must be"),
         tampered(lambda raw: raw["class_sums"].update(other={}), r"class_sums.other has no scores in by_label_set"),
         tampered(lambda raw: raw["class_sums"][SHORT].pop("room0"), r"class_sums.matterport40 and scene_miou must"),

@@ -267,7 +267,7 @@ def test_bad_roots(tmp_path: Path, published: Path, config: ExperimentConfig):
     (tmp_path / "scans").mkdir()
     with pytest.raises(DataError, match="mixed layouts"):
         list_sources(DataConfig("scannet", root=str(tmp_path)), "train")
-    with pytest.raises(DataError, match=r"holds no tables of nuScenes"):
+    with pytest.raises(DataError, match=r"data root without nuScenes"):
         list_sources(DataConfig("nuscenes", "nuscenes16", root=str(published)), "train")
     (published / "empty").mkdir(exist_ok=True)
     empty = config.replace(data__features="empty", data__splits=None).data

@@ -160,8 +160,9 @@ def test_ctrl_c_while_workers_import_is_one_line(tmp_path: Path) -> None:
     """Each said so in a traceback of its own."""
     process = _started(
         tmp_path,
-        "import signal, sys, time\nfrom geoguide.guard import guarded\nfrom geoguide.ops.workers import worker_pool\n"
-        "if __name__ == '__mp_main__':\n    print('importing', flush=True)\n    time.sleep(60)\n"
+        "import os, signal, sys, time\nfrom geoguide.guard import guarded\n"
+        "from geoguide.ops.workers import worker_pool\n"
+        "if __name__ == '__mp_main__':\n    os.write(1, b'importing\\n')\n    time.sleep(60)\n"
         "def work():\n    with worker_pool(2, computing=False) as pool:\n        [*pool.map(abs, range(4))]\n"
         "if __name__ == '__main__':\n    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    sys.exit(guarded(work, [], lambda: 'again'))\n",
