@@ -220,9 +220,10 @@ def main_table(dataset: str, features: str | None = None) -> list[ExperimentConf
         names = presets.CHAPTER_PRESETS
         rows += [preset(name, drop=drop, seed=seed, edition=EDITION) for name in names for drop in drops]
     rows += [openscene(seed, edition=EDITION) for seed in FEW[: there.entire_network_seeds]]
-    still = [in_regime(fusion(), dataset, features=features)]
     if features is None:
         still = [*without_training(dataset)[:2], *by_class_names(dataset)]
+    else:
+        still = [in_regime(fusion(), dataset, features=features)]
     return still + [in_regime(config, dataset, features=features) for config in rows]
 
 

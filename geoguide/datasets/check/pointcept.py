@@ -32,11 +32,10 @@ def check_pointcept(root: Path, report: Report) -> None:
     read = partial(load_scene, labels=LABEL_SET)
     if is_scene(root):
         check_scenes(report, "one scene", [root], read, need_labels=False, need_frames=False)
-    labelled = 0
+    labelled, question = 0, floor_question(LABEL_SET)
     for split in (split for split in USUAL if (root / split).is_dir()):
         with report.noting():
             scenes = list_scenes(root, split)
-            question = floor_question(LABEL_SET)
             told = split != USUAL[-1]  # the benchmark's test scans come without labels
             tally = check_scenes(report, split, scenes, read, need_labels=told, need_frames=False, question=question)
             labelled += tally.with_labels
